@@ -1,0 +1,157 @@
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why there is no layout, or why one was refused.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PathsError {
+    /// Nothing says where the user's home is: the variable is unset or empty.
+    #[error("finding the user's home: {variable} is not set, or empty")]
+    NoHome {
+        /// The variable that should have said it.
+        variable: &'static str,
+    },
+    /// The user's home is a relative path, which would mean another folder for every working directory.
+    #[error("finding the user's home: {} is a relative path (from {rule})", home.display())]
+    RelativeHome {
+        /// The path as it was given.
+        home: PathBuf,
+        /// Who gave it: the variable, or `--home`.
+        rule: &'static str,
+    },
+    /// A name in the [`HostApp`](crate::HostApp) is empty, absolute, or goes upwards.
+    #[error("reading the description of the app: {field} is {value:?}, which is not a plain relative path")]
+    HostApp {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// The daemon's home is the app's home, is above it, or lies outside it.
+    #[error(
+        "checking the daemon's home {}: it {relation} the app's home {}", daemon_home.display(), app_home.display()
+    )]
+    Overlap {
+        /// The app's home.
+        app_home: PathBuf,
+        /// The daemon's home as it is named.
+        daemon_home: PathBuf,
+        /// How the two lie, as a clause: "is the same folder as", "lies above", "is a link that leads out of".
+        relation: &'static str,
+        /// What the daemon's home really is, when that is another spelling.
+        really: Option<PathBuf>,
+    },
+    /// Something that is not a folder has the name of the daemon's home (or of a folder on the way to it).
+    #[error("checking the daemon's home {}: {} is {what}", daemon_home.display(), at.display())]
+    NotAFolder {
+        /// The daemon's home.
+        daemon_home: PathBuf,
+        /// What is in the way.
+        at: PathBuf,
+        /// What it is: "a file", "a link to nothing".
+        what: &'static str,
+    },
+    /// The socket's path does not fit into the kernel's address.
+    #[error(
+        "checking the socket path {}: it has {length} bytes, and the system allows {limit}", socket.display()
+    )]
+    SocketTooLong {
+        /// The socket.
+        socket: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+        /// The most that the system takes.
+        limit: usize,
+        /// The config in which the daemon looks for a shorter one.
+        daemon_config: PathBuf,
+    },
+    /// A folder could not be looked at; that is not the same as "not there".
+    #[error("looking at {}", path.display())]
+    Lookup {
+        /// What was looked at.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl PathsError {
+    /// A code that stays, for programs: `paths.overlap`, `paths.socket-too-long`, …
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoHome { .. } => "paths.no-home",
+            Self::RelativeHome { .. } => "paths.relative-home",
+            Self::HostApp { .. } => "paths.host-app",
+            Self::Overlap { .. } => "paths.overlap",
+            Self::NotAFolder { .. } => "paths.not-a-folder",
+            Self::SocketTooLong { .. } => "paths.socket-too-long",
+            Self::Lookup { .. } => "paths.lookup",
+        }
+    }
+
+    /// Whether this is a refusal that waits for a decision of the user's, and not a failure.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Overlap { .. } | Self::NotAFolder { .. } | Self::SocketTooLong { .. })
+    }
+
+    /// The path that the error is about.
+    #[must_use]
+    pub fn path(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::RelativeHome { home, .. } => Some(home),
+            Self::Overlap { daemon_home, .. } => Some(daemon_home),
+            Self::NotAFolder { at, .. } => Some(at),
+            Self::SocketTooLong { socket, .. } => Some(socket),
+            Self::Lookup { path, .. } => Some(path),
+            Self::NoHome { .. } | Self::HostApp { .. } => None,
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHome { variable } => {
+                Some(format!("name the home folder: --home /path/to/home (or set {variable})"))
+            }
+            Self::RelativeHome { .. } => Some("give the home folder as an absolute path".to_owned()),
+            Self::HostApp { .. } => None,
+            Self::Overlap { daemon_home, really, .. } => Some(match really {
+                Some(really) => format!(
+                    "the daemon rewrites the config.json of the folder it lives in, so it needs one of its own: \
+                     {} leads to {}; rename the link, then start again",
+                    daemon_home.display(),
+                    really.display(),
+                ),
+                None => "the daemon rewrites the config.json of the folder it lives in, so it needs one of its own: \
+                         give it a folder inside the app's home"
+                    .to_owned(),
+            }),
+            Self::NotAFolder { at, .. } => {
+                Some(format!("move it out of the way: mv {0} {0}.aside", quoted(at)))
+            }
+            Self::SocketTooLong { limit, daemon_config, .. } => Some(format!(
+                "choose a socket path of at most {limit} bytes in the daemon's config {}: \
+                 {{\"daemon\": {{\"control_socket\": \"/run/user/1000/myownmesh.sock\"}}}}",
+                daemon_config.display(),
+            )),
+            Self::Lookup { path, .. } => Some(format!("see who owns it: ls -ld {}", quoted(path))),
+        }
+    }
+}
+
+/// A path as a shell takes it. What is not UTF-8 is shown lossily, as everywhere.
+fn quoted(path: &std::path::Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

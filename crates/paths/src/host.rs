@@ -1,0 +1,105 @@
+use std::borrow::Cow;
+
+/// One app that embeds the daemon: its names, and nothing else.
+///
+/// MyOwnLLM's are the constant [`MYOWNLLM`]. A sibling app writes its own:
+///
+/// ```
+/// use myownllm_paths::{HostApp, MYOWNLLM};
+///
+/// let other = HostApp {
+///     name: "OtherApp".into(),
+///     program: "otherapp-mesh".into(),
+///     app_folder: ".otherapp".into(),
+///     daemon_folder: "mesh".into(),
+///     ..MYOWNLLM
+/// };
+/// assert_eq!(other.home_variable, "MYOWNMESH_HOME"); // it is the same daemon
+/// ```
+///
+/// Every folder and file name is relative and has no `..`; it may have several parts (`state/mesh`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostApp {
+    /// The name that people read, as in "MyOwnLLM".
+    pub name: Cow<'static, str>,
+    /// The program that hints tell people to run, as in `myownllm-mesh`.
+    pub program: Cow<'static, str>,
+    /// The app's home, in the user's home.
+    pub app_folder: Cow<'static, str>,
+    /// The daemon's home, in the app's home.
+    pub daemon_folder: Cow<'static, str>,
+    /// The home of the daemon that stands alone ("shared" mode), in the user's home.
+    pub shared_folder: Cow<'static, str>,
+    /// The variable that tells the daemon its home.
+    pub home_variable: Cow<'static, str>,
+    /// The app's config, in the app's home.
+    pub config_file: Cow<'static, str>,
+    /// The folder of the copies that are made before a config is changed, in the app's home.
+    pub backups_folder: Cow<'static, str>,
+    /// The folder of conversations, in the app's home: the config's default for `conversation_dir`.
+    pub conversations_folder: Cow<'static, str>,
+    /// What the daemon calls the files in its own home. They had the same names when it still lived in the app's home.
+    pub daemon_files: DaemonFiles,
+    /// The daemon's program, without the platform's suffix.
+    pub daemon_program: Cow<'static, str>,
+    /// Variables that name the daemon's program, the one that wins first.
+    pub daemon_program_variables: Cow<'static, [Cow<'static, str>]>,
+    /// The daemon's named pipe on Windows, in the local namespace. There is one name for every mode.
+    pub pipe: Cow<'static, str>,
+}
+
+/// The daemon's own names for what it keeps in its home. Paths with `/` between their parts, relative to that home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonFiles {
+    /// The daemon's config.
+    pub config: Cow<'static, str>,
+    /// The folder of its secrets.
+    pub secrets: Cow<'static, str>,
+    /// Its ed25519 key.
+    pub identity: Cow<'static, str>,
+    /// The lock of its second factor.
+    pub custody: Cow<'static, str>,
+    /// The folder that holds rosters and states.
+    pub mesh: Cow<'static, str>,
+    /// The folder of the rosters of approved peers.
+    pub rosters: Cow<'static, str>,
+    /// The folder of the signed governance states.
+    pub states: Cow<'static, str>,
+    /// The one roster of the time before there were several networks.
+    pub legacy_roster: Cow<'static, str>,
+    /// The folder of the daemon's own updates.
+    pub updates: Cow<'static, str>,
+    /// The control socket on Unix.
+    pub socket: Cow<'static, str>,
+}
+
+/// MyOwnLLM, which embeds `myownmesh`.
+pub const MYOWNLLM: HostApp = HostApp {
+    name: Cow::Borrowed("MyOwnLLM"),
+    program: Cow::Borrowed("myownllm-mesh"),
+    app_folder: Cow::Borrowed(".myownllm"),
+    daemon_folder: Cow::Borrowed(".myownmesh"),
+    shared_folder: Cow::Borrowed(".myownmesh"),
+    home_variable: Cow::Borrowed("MYOWNMESH_HOME"),
+    config_file: Cow::Borrowed("config.json"),
+    backups_folder: Cow::Borrowed("config-backups"),
+    conversations_folder: Cow::Borrowed("conversations"),
+    daemon_files: DaemonFiles {
+        config: Cow::Borrowed("config.json"),
+        secrets: Cow::Borrowed(".secrets"),
+        identity: Cow::Borrowed(".secrets/identity.json"),
+        custody: Cow::Borrowed(".secrets/custody.json"),
+        mesh: Cow::Borrowed("mesh"),
+        rosters: Cow::Borrowed("mesh/rosters"),
+        states: Cow::Borrowed("mesh/states"),
+        legacy_roster: Cow::Borrowed("mesh/roster.json"),
+        updates: Cow::Borrowed("updates"),
+        socket: Cow::Borrowed("daemon.sock"),
+    },
+    daemon_program: Cow::Borrowed("myownmesh"),
+    daemon_program_variables: Cow::Borrowed(&[
+        Cow::Borrowed("MYOWNLLM_MESH_BIN"),
+        Cow::Borrowed("MYOWNMESH_BIN"),
+    ]),
+    pipe: Cow::Borrowed("myownmesh.sock"),
+};
