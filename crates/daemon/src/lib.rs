@@ -1,1 +1,23 @@
 #![doc = include_str!("../README.md")]
+
+mod candidates;
+mod client;
+mod detect;
+mod endpoint;
+mod error;
+mod probe;
+pub mod reconcile;
+mod spawn;
+mod stop;
+
+pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
+pub use client::{
+    AddedNetwork, Client, ConfigShown, DaemonControl, Event, EventStream, Identity, JoinedNetwork, Limits,
+    Status,
+};
+pub use detect::{Attempt, Decision, Detection, Expected, Refusal, Role, Rule, Target, detect};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::ControlError;
+pub use probe::{Absence, Probe, probe};
+pub use spawn::{Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, spawn};
+pub use stop::{StopError, StoppedDaemon, Stray, stop_daemon, strays_of};
