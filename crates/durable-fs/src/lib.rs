@@ -1,1 +1,23 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod disk;
+mod error;
+mod publish;
+mod real;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+pub use disk::{DirEntry, Disk, FileId, FileKind, Flushed, HomeLock, Meta, Method, Owner, Stamp};
+pub use error::{DiskError, LockError, Result, quote};
+pub use publish::{
+    Displaced, Leftover, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_noreplace, replace,
+};
+pub use real::RealDisk;
+
+/// How the names of our temporary files begin.
+pub const TEMP_PREFIX: &str = ".durable-fs.";
+/// How those end that hold nothing that is not elsewhere too.
+pub const PART_SUFFIX: &str = ".part";
+/// How those end that may hold the only copy of something: what [`replace()`] took out of its place.
+pub const SWAP_SUFFIX: &str = ".swap";

@@ -1,0 +1,259 @@
+//! The seam: what the rest of the workspace may ask of a disk.
+
+use std::{
+    any::Any,
+    ffi::OsString,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{LockError, Result};
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Dir,
+    /// A symbolic link (on Windows also a junction).
+    Symlink,
+    /// A pipe, a socket, a device.
+    Other,
+}
+
+/// Which file it is, whatever its names: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// The device.
+    pub dev: u64,
+    /// The number of the file on it.
+    pub ino: u64,
+}
+
+/// Who owns a file. Unix alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// A point in time as a file system keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stamp {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// And nanoseconds.
+    pub nanoseconds: u32,
+}
+
+/// What is known of a file without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Meta {
+    /// What it is.
+    pub kind: FileKind,
+    /// Its length in bytes.
+    pub len: u64,
+    /// The permission bits (`0o7777`); on Windows 0o700 for folders and 0o600 for files.
+    pub mode: u32,
+    /// Which file it is; `None` where the platform does not say (Windows).
+    pub id: Option<FileId>,
+    /// How many names it has; 1 where the platform does not say.
+    pub links: u64,
+    /// Who owns it; `None` on Windows.
+    pub owner: Option<Owner>,
+    /// When its content changed last.
+    pub modified: Stamp,
+    /// When its content, mode, owner or names changed last; equals `modified` on Windows.
+    pub changed: Stamp,
+}
+
+impl Meta {
+    /// A regular file.
+    pub fn is_file(&self) -> bool {
+        self.kind == FileKind::File
+    }
+
+    /// A folder.
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileKind::Dir
+    }
+
+    /// A symbolic link.
+    pub fn is_symlink(&self) -> bool {
+        self.kind == FileKind::Symlink
+    }
+
+    /// Both are known to be the same file, by device and inode.
+    pub fn is_same_file(&self, other: &Meta) -> bool {
+        self.id.is_some() && self.id == other.id
+    }
+}
+
+/// A name in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The name alone.
+    pub name: OsString,
+    /// What it stands for (links are not followed).
+    pub kind: FileKind,
+}
+
+/// How a file got its new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Method {
+    /// One rename that cannot replace.
+    Rename,
+    /// A second link, then the first removed: where the file system refuses the rename that cannot replace.
+    LinkUnlink,
+}
+
+/// How much [`Disk::sync_fs`] has flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flushed {
+    /// Everything that was written to that file system before the call.
+    Everything,
+    /// Nothing: the platform has no such call. Each file and folder must be flushed by itself.
+    Nothing,
+}
+
+/// The right to change a home: exclusive among all processes until dropped.
+///
+/// On Unix it is a `flock` on the home folder itself: nothing is written, nothing is left behind, a child does not inherit it,
+/// and the kernel lets go of it when the process dies. On Windows it is held on `<home>/.lock`, which stays.
+#[must_use = "the lock is let go of when this value is dropped"]
+pub struct HomeLock {
+    home: PathBuf,
+    _held: Box<dyn Any + Send + Sync>,
+}
+
+impl HomeLock {
+    /// For implementors of [`Disk`]: wraps whatever lets go of the lock when it is dropped.
+    pub fn new(home: &Path, held: impl Any + Send + Sync) -> Self {
+        Self { home: home.to_owned(), _held: Box::new(held) }
+    }
+
+    /// The home that is locked, as it was named.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+}
+
+impl std::fmt::Debug for HomeLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HomeLock").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+/// The operations on files that the workspace needs, and no more.
+///
+/// Paths are absolute. No operation but [`rename`](Self::rename) can replace or remove what it was not asked about; nothing
+/// is recursive; nothing is flushed unless a `sync_…` says so. Errors carry operation and path.
+///
+/// [`crate::RealDisk`] is the disk; `SimDisk` (feature `sim`) one that fails and crashes on demand.
+pub trait Disk: Send + Sync {
+    // ---- looking: never writes
+
+    /// What has this very name: a link is described, not followed.
+    fn stat(&self, path: &Path) -> Result<Meta>;
+
+    /// What this name leads to, through links.
+    fn stat_follow(&self, path: &Path) -> Result<Meta>;
+
+    /// Calls `each` for every name in the folder, in no order, until it breaks. A link to a folder is an error.
+    fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()>;
+
+    /// All names in the folder, sorted.
+    fn list(&self, dir: &Path) -> Result<Vec<DirEntry>> {
+        let mut all = Vec::new();
+        self.visit(dir, &mut |entry| {
+            all.push(entry);
+            ControlFlow::Continue(())
+        })?;
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// The content of a regular file, links followed. A file that is larger than `limit` is an error
+    /// ([`FileTooLarge`](std::io::ErrorKind::FileTooLarge)); so is anything that is no regular file
+    /// ([`InvalidInput`](std::io::ErrorKind::InvalidInput)): a pipe never makes this hang.
+    fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>>;
+
+    /// Whether two regular files (links are *not* followed) hold the same bytes; reads them in pieces.
+    fn same_content(&self, a: &Path, b: &Path) -> Result<bool>;
+
+    /// What a link says.
+    fn read_link(&self, link: &Path) -> Result<PathBuf>;
+
+    /// The path without links, `.` and `..`.
+    fn canonicalize(&self, path: &Path) -> Result<PathBuf>;
+
+    // ---- changing
+
+    /// Makes one folder with exactly this mode; its parent must be there.
+    fn make_dir(&self, dir: &Path, mode: u32) -> Result<()>;
+
+    /// Sets the permission bits of a file or folder; a link is an error. Does nothing on Windows.
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<()>;
+
+    /// Sets the owner of a file, folder or link (not of what it leads to). Does nothing on Windows.
+    fn set_owner(&self, path: &Path, owner: Owner) -> Result<()>;
+
+    /// Writes a new file with exactly this mode; a name that is taken is an error.
+    fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()>;
+
+    /// Copies a regular file (a link is an error) to a new name, which is 0600 while it grows; then gives it the modification
+    /// time and, when `mode` is `None`, the mode of the original; and its owner, when that is another's and we are root. A
+    /// name that is taken is an error. What was begun is removed when the copy fails.
+    fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
+
+    /// Renames a file, link or folder; a destination that exists is an error, even one that appears in the very moment. Where the
+    /// file system or the platform has no such rename, it says so by an error for which
+    /// [`may_be_unsupported`](crate::DiskError::may_be_unsupported) holds.
+    fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// The plain rename, which **replaces** a file (never a folder that holds something). For names that nobody else can hold:
+    /// folders, and files under names of ours.
+    ///
+    /// Beware: when both are names of one file, a Unix system calls it done and leaves both.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Swaps two names in one step. An error for which [`may_be_unsupported`](crate::DiskError::may_be_unsupported) holds where
+    /// there is no such thing.
+    fn exchange(&self, a: &Path, b: &Path) -> Result<()>;
+
+    /// Gives a file a second name; one that is taken is an error. A link gets the second name itself.
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Makes a link; a name that is taken is an error.
+    fn symlink(&self, target: &Path, at: &Path) -> Result<()>;
+
+    /// Removes one name of a file or link.
+    fn unlink(&self, path: &Path) -> Result<()>;
+
+    /// Removes an empty folder; one that holds something is an error
+    /// ([`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty)).
+    fn remove_dir(&self, dir: &Path) -> Result<()>;
+
+    // ---- flushing: a failure is final, the system may have dropped what it could not write
+
+    /// Flushes content, length and mode of a regular file (not its name).
+    fn sync_file(&self, file: &Path) -> Result<()>;
+
+    /// Flushes the names in a folder, and its mode (not its own name).
+    fn sync_dir(&self, dir: &Path) -> Result<()>;
+
+    /// Flushes the whole file system that `path` is on, where the platform can (Linux).
+    fn sync_fs(&self, path: &Path) -> Result<Flushed>;
+
+    // ---- one at a time
+
+    /// Takes the lock of a home; waits for it, but no longer than `wait`.
+    fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError>;
+}

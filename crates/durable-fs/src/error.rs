@@ -1,0 +1,185 @@
+//! What went wrong, doing what, to which path.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The result of one disk operation.
+pub type Result<T, E = DiskError> = std::result::Result<T, E>;
+
+/// One disk operation that failed: what was done, to which path, because of what.
+///
+/// `Display` names the operation and the path; the cause is the [`source`](std::error::Error::source).
+#[derive(Debug, thiserror::Error)]
+#[error("could not {doing} {}{}", .path.display(), Tail(.other))]
+pub struct DiskError {
+    doing: &'static str,
+    path: PathBuf,
+    other: Option<PathBuf>,
+    #[source]
+    source: io::Error,
+}
+
+struct Tail<'a>(&'a Option<PathBuf>);
+
+impl std::fmt::Display for Tail<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(other) => write!(f, " (with {})", other.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl DiskError {
+    /// An error of an operation on one path. `doing` is a verb phrase that the path can follow ("read", "flush the folder").
+    pub fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self { doing, path: path.to_owned(), other: None, source }
+    }
+
+    /// An error of an operation on two paths, such as a rename.
+    pub fn two(doing: &'static str, path: &Path, other: &Path, source: io::Error) -> Self {
+        Self { doing, path: path.to_owned(), other: Some(other.to_owned()), source }
+    }
+
+    /// What was being done: a verb phrase.
+    pub fn doing(&self) -> &'static str {
+        self.doing
+    }
+
+    /// What it was done to.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The second path of a rename, a link or a comparison.
+    pub fn other(&self) -> Option<&Path> {
+        self.other.as_deref()
+    }
+
+    /// The kind of the cause.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+
+    /// The cause itself.
+    pub fn io(&self) -> &io::Error {
+        &self.source
+    }
+
+    /// Nothing has that name (and every folder above it could be looked into).
+    pub fn is_not_found(&self) -> bool {
+        self.kind() == io::ErrorKind::NotFound
+    }
+
+    /// The name is taken.
+    pub fn is_taken(&self) -> bool {
+        matches!(self.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+    }
+
+    /// The two paths are on different file systems, or on parts of one between which nothing can be renamed.
+    pub fn is_cross_device(&self) -> bool {
+        self.kind() == io::ErrorKind::CrossesDevices
+    }
+
+    /// The file system, the kernel or a sandbox may be refusing the *operation*, whatever the files: `EINVAL`, `ENOSYS`,
+    /// `EOPNOTSUPP`, `EPERM`. Only a trial with a file of our own tells that from a refusal that
+    /// is about the very file (one that is immutable, say).
+    pub fn may_be_unsupported(&self) -> bool {
+        matches!(
+            self.kind(),
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+        )
+    }
+
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self.kind() {
+            io::ErrorKind::NotFound => "durable-fs.not-found",
+            io::ErrorKind::PermissionDenied => "durable-fs.permission-denied",
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => "durable-fs.taken",
+            io::ErrorKind::CrossesDevices => "durable-fs.cross-device",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "durable-fs.full",
+            io::ErrorKind::ReadOnlyFilesystem => "durable-fs.read-only",
+            io::ErrorKind::Unsupported => "durable-fs.unsupported",
+            io::ErrorKind::FileTooLarge => "durable-fs.too-large",
+            _ => "durable-fs.failed",
+        }
+    }
+
+    /// A command that shows or mends what is wrong, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        let quoted = quote(&self.path);
+        match self.kind() {
+            io::ErrorKind::PermissionDenied => Some(format!("ls -ld {quoted}")),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some(format!("df -h {}", quote(self.path.parent().unwrap_or(&self.path))))
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Some(format!("findmnt --target {}", quote(self.path.parent().unwrap_or(&self.path))))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why the lock of a home could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another process held it for the whole wait.
+    #[error("another process holds the lock of {} (waited {:.1} s)", .home.display(), .waited.as_secs_f32())]
+    Held {
+        /// The home whose lock it is.
+        home: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The lock could not be tried: the home is absent or unreadable, or its file system has no locks.
+    #[error("could not lock {}", .home.display())]
+    Failed {
+        /// The home whose lock it is.
+        home: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl LockError {
+    /// A stable code: `durable-fs.lock-held` or `durable-fs.lock-failed`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "durable-fs.lock-held",
+            Self::Failed { .. } => "durable-fs.lock-failed",
+        }
+    }
+
+    /// The home whose lock it is.
+    pub fn home(&self) -> &Path {
+        match self {
+            Self::Held { home, .. } | Self::Failed { home, .. } => home,
+        }
+    }
+
+    /// The command that shows who holds the lock.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Held { home, .. } => Some(format!("fuser -v {}", quote(home))),
+            Self::Failed { home, .. } => Some(format!("ls -ld {}", quote(home))),
+        }
+    }
+}
+
+/// A path as a shell takes it: as it is when it is plain, else in single quotes.
+pub fn quote(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,~".contains(c);
+    if !text.is_empty() && !text.starts_with('~') && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
