@@ -1,9 +1,10 @@
+use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::{Layout, Lookup, Mode, PathsError, Rule, Socket, check_socket};
+use crate::{Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_socket};
 
 /// A [`Layout`] whose homes were looked at and found apart. Only [`guard`] makes one, and nothing can change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,22 +42,227 @@ impl CheckedLayout {
     }
 }
 
-/// Makes sure that the daemon's home is a folder of its own inside the app's home.
+/// Makes sure that the daemon's home is a folder of its own inside the app's home, and that the stand-alone daemon does
+/// not live in the app's home under another name.
+///
+/// A shared home that the daemon's variable names but that turns out to be the app's home, or inside it, by a link or
+/// another spelling is replaced by the default, as [`Resolver`](crate::Resolver) does it for the plain spelling.
+///
+/// In the ordinary case this costs one look at the daemon's home, one at each folder from the app's home up to the root,
+/// and one at the shared home.
 ///
 /// # Errors
 /// As [`check_overlap`].
-pub fn guard(layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, PathsError> {
-    let _ = (&layout, lookup);
-    todo!()
+pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, PathsError> {
+    let ignore_case = layout.platform.usually_ignores_case();
+    overlap(&layout.app_home, &layout.daemon_home, lookup, ignore_case)?;
+    // A shared home that cannot be looked at is no reason to refuse: own mode has nothing to do with it, and nobody can
+    // talk to a daemon there either.
+    if layout.shared_home_rule == Rule::MeshHomeVariable
+        && leads_inside(&layout.shared_home, &layout.app_home, lookup, ignore_case).unwrap_or(false)
+    {
+        let home = layout.user_home.join(layout.app.shared_folder.as_ref());
+        layout.shared_config = home.join(layout.app.daemon_files.config.as_ref());
+        layout.shared_socket = home.join(layout.app.daemon_files.socket.as_ref());
+        layout.shared_home = home;
+        layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
+    }
+    // `~/.myownmesh` as a link to the app's home (or the other way round) is the very folder-sharing that all this is to
+    // end: a move would take the stand-alone daemon's key away from it.
+    if let Ok(Some(really)) = same_folder(&layout.shared_home, &layout.app_home, lookup, ignore_case) {
+        return Err(PathsError::Overlap {
+            app_home: layout.app_home,
+            daemon_home: layout.shared_home,
+            relation: "is the same folder as",
+            really: Some(really),
+        });
+    }
+    Ok(CheckedLayout(layout))
 }
 
-/// Refuses a daemon's home that is the app's home, lies above it, or leads out of it.
+/// Refuses a daemon's home that is the app's home, lies above it, or leads out of it — by whatever spelling or link.
+///
+/// What does not exist yet is judged by the folder that does and the names that follow.
 ///
 /// # Errors
-/// [`PathsError::Overlap`], [`PathsError::NotAFolder`], [`PathsError::Lookup`].
+/// [`PathsError::Overlap`], [`PathsError::NotAFolder`] (something else has the name), [`PathsError::Lookup`].
 pub fn check_overlap(app_home: &Path, daemon_home: &Path, lookup: &dyn Lookup) -> Result<(), PathsError> {
-    let _ = (app_home, daemon_home, lookup);
-    todo!()
+    overlap(app_home, daemon_home, lookup, Platform::current().usually_ignores_case())
+}
+
+fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) -> Result<(), PathsError> {
+    let refuse = |relation, really| {
+        Err(PathsError::Overlap { app_home: app.into(), daemon_home: daemon.into(), relation, really })
+    };
+    // Each name from the app's home down to the daemon's, when the spelling is a plain one. Only if one of them is a
+    // link, or the spelling is not plain, does the spelling tell too little.
+    let names = daemon.strip_prefix(app).ok().map(|rest| rest.components().collect::<Vec<_>>());
+    let plain_names =
+        names.filter(|n| !n.is_empty() && n.iter().all(|part| matches!(part, Component::Normal(_))));
+    let mut by_spelling = plain_names.is_some();
+    let mut exists = true;
+    let mut at = app.to_path_buf();
+    for name in plain_names.into_iter().flatten() {
+        at.push(name);
+        match lookup.look(&at) {
+            Ok(Node { kind: Kind::Folder, .. }) => {}
+            Ok(Node { kind: Kind::Link, .. }) => by_spelling = false,
+            Ok(_) => return not_a_folder(daemon, &at, "not a folder"),
+            Err(error) if error.kind() == ErrorKind::NotFound => exists = false,
+            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+                return not_a_folder(daemon, at.parent().unwrap_or(&at), "not a folder");
+            }
+            Err(source) => return Err(PathsError::Lookup { path: at, source }),
+        }
+        if !exists || !by_spelling {
+            break;
+        }
+    }
+    if !by_spelling {
+        let real_app = physical(app, lookup)?;
+        let real_daemon = physical(daemon, lookup)?;
+        let really = (real_daemon != plain(daemon)).then(|| real_daemon.clone());
+        if is_same(&real_daemon, &real_app, ignore_case) {
+            return refuse("is the same folder as", really);
+        }
+        if is_same_or_inside(&real_app, &real_daemon, ignore_case) {
+            return refuse("lies above", really);
+        }
+        if !is_same_or_inside(&real_daemon, &real_app, ignore_case) {
+            return refuse("leads out of", really);
+        }
+        match lookup.look_through(daemon) {
+            Ok(Node { kind: Kind::Folder, .. }) => exists = true,
+            Ok(_) => return not_a_folder(daemon, daemon, "not a folder"),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                exists = false;
+                // A folder cannot be made through a link to nothing.
+                if matches!(lookup.look(daemon), Ok(Node { kind: Kind::Link, .. })) {
+                    return not_a_folder(daemon, daemon, "a link to nothing");
+                }
+            }
+            Err(source) => return Err(PathsError::Lookup { path: daemon.into(), source }),
+        }
+    }
+    if !exists {
+        return Ok(());
+    }
+    // The same folder under two plain names: a mount, or letters that differ in case alone.
+    let Some(id) = id_of(daemon, lookup)? else { return Ok(()) };
+    for above in app.ancestors() {
+        if id_of(above, lookup)? == Some(id) {
+            let relation = if above == app { "is the same folder as" } else { "lies above" };
+            return refuse(relation, (above != app).then(|| above.to_path_buf()));
+        }
+    }
+    Ok(())
+}
+
+fn not_a_folder(daemon: &Path, at: &Path, what: &'static str) -> Result<(), PathsError> {
+    Err(PathsError::NotAFolder { daemon_home: daemon.into(), at: at.into(), what })
+}
+
+/// Device and inode of what the name leads to; `None` when nothing is there, or the platform has none.
+fn id_of(path: &Path, lookup: &dyn Lookup) -> Result<Option<(u64, u64)>, PathsError> {
+    match lookup.look_through(path) {
+        Ok(node) => Ok(node.id),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PathsError::Lookup { path: path.into(), source }),
+    }
+}
+
+/// Whether `path` is `folder`, or inside it, wherever links lead.
+fn leads_inside(
+    path: &Path,
+    folder: &Path,
+    lookup: &dyn Lookup,
+    ignore_case: bool,
+) -> Result<bool, PathsError> {
+    let real = physical(path, lookup)?;
+    if is_same_or_inside(&real, &physical(folder, lookup)?, ignore_case) {
+        return Ok(true);
+    }
+    let Some(id) = id_of(folder, lookup)? else { return Ok(false) };
+    for above in real.ancestors() {
+        if id_of(above, lookup)? == Some(id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The real path of the two names' one folder; `None` when they are two folders.
+fn same_folder(
+    a: &Path,
+    b: &Path,
+    lookup: &dyn Lookup,
+    ignore_case: bool,
+) -> Result<Option<PathBuf>, PathsError> {
+    let node = match lookup.look(a) {
+        Ok(node) => node,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(source) => return Err(PathsError::Lookup { path: a.into(), source }),
+    };
+    let same = match (node.kind, node.id) {
+        (Kind::Folder, Some(id)) => id_of(b, lookup)? == Some(id),
+        (Kind::Folder, None) | (Kind::Link, _) => {
+            is_same(&physical(a, lookup)?, &physical(b, lookup)?, ignore_case)
+        }
+        _ => false,
+    };
+    if same { physical(b, lookup).map(Some) } else { Ok(None) }
+}
+
+/// The path without links and `..`, also when its end does not exist yet: its existing folder is resolved by the system,
+/// the names that follow are taken as they are, and a link to nothing is followed to where its target would be.
+fn physical(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
+    let failed = |at: &Path, source| PathsError::Lookup { path: at.into(), source };
+    match lookup.canonicalize(path) {
+        Ok(real) => return Ok(real),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        Err(source) => return Err(failed(path, source)),
+    }
+    let parts = |p: &Path| p.components().rev().map(|c| c.as_os_str().to_owned()).collect::<Vec<_>>();
+    let mut done = PathBuf::new();
+    let mut rest = parts(path);
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        match Path::new(&part).components().next() {
+            None | Some(Component::CurDir) => continue,
+            Some(Component::ParentDir) => {
+                done.pop();
+                continue;
+            }
+            Some(Component::Prefix(_) | Component::RootDir) => {
+                done.push(&part);
+                continue;
+            }
+            Some(Component::Normal(_)) => {}
+        }
+        let next = done.join(&part);
+        match lookup.look(&next) {
+            Ok(Node { kind: Kind::Link, .. }) => {
+                links += 1;
+                // As many as Linux follows.
+                if links > 40 {
+                    return Err(failed(path, io::Error::other("too many links, or links in a circle")));
+                }
+                let target = lookup.read_link(&next).map_err(|e| failed(&next, e))?;
+                if target.has_root() {
+                    done = PathBuf::new();
+                }
+                rest.extend(parts(&target));
+            }
+            Ok(_) => done = next,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                done = next;
+            }
+            Err(source) => return Err(failed(&next, source)),
+        }
+    }
+    Ok(done)
 }
 
 /// The path by its spelling alone: no `.`, no doubled slash, and `..` taken back one part.
@@ -81,4 +287,8 @@ pub(crate) fn is_same_or_inside(path: &Path, folder: &Path, ignore_case: bool) -
     }
     let lower = |p: &Path| PathBuf::from(p.to_string_lossy().to_lowercase());
     ignore_case && lower(path).starts_with(lower(folder))
+}
+
+fn is_same(a: &Path, b: &Path, ignore_case: bool) -> bool {
+    is_same_or_inside(a, b, ignore_case) && is_same_or_inside(b, a, ignore_case)
 }

@@ -53,7 +53,9 @@ impl Rule {
             Self::InSharedHome => "in the shared daemon's home",
             Self::LegacyPlace => "where the daemon kept it in the app's home",
             Self::MeshHomeVariable => "given with the daemon's home variable",
-            Self::MeshHomeVariableInsideApp => "the default: the daemon's home variable leads to the app's home or inside it",
+            Self::MeshHomeVariableInsideApp => {
+                "the default: the daemon's home variable leads to the app's home or inside it"
+            }
             Self::MeshHomeVariableRelative => "the default: the daemon's home variable is a relative path",
             Self::MeshHomeVariableNotText => "the default: the daemon's home variable is not UTF-8",
             Self::ControlSocket => "daemon.control_socket of the daemon's config",

@@ -1,0 +1,157 @@
+use std::path::PathBuf;
+
+use myownllm_durable_fs::DiskError;
+use thiserror::Error;
+
+/// Why a config could not be read, written or restored. Nothing was lost: what was there is there, or among the copies.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The config is there but could not be read. That is not "missing": nothing is written.
+    #[error("reading the config {}", path.display())]
+    Unreadable {
+        /// The config.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// Something that is not a regular file has the config's name: a folder, a pipe, a device.
+    #[error("reading the config {}: it is {what}", path.display())]
+    NotRegular {
+        /// The config.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The config is larger than any that we read.
+    #[error("reading the config {}: it has more than {limit} bytes", path.display())]
+    TooLarge {
+        /// The config.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// Somebody keeps writing the file, and what is there is no config.
+    #[error("reading the config {}: somebody keeps writing it", path.display())]
+    Unstable {
+        /// The config.
+        path: PathBuf,
+    },
+    /// The config was written by a newer version of the daemon. It is read, and never written.
+    #[error("changing the config {}: it is of the daemon's version {version}, which is newer than this program", path.display())]
+    Newer {
+        /// The config.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+    },
+    /// The config is not a JSON object, so there is nothing to edit.
+    #[error("editing the config {}: it is not a config (at line {line}, column {column})", path.display())]
+    Corrupt {
+        /// The config.
+        path: PathBuf,
+        /// Where the reader stopped.
+        line: usize,
+        /// Where the reader stopped.
+        column: usize,
+    },
+    /// The config needs a repair before it can be edited.
+    #[error("editing the config {}: it needs a repair first", path.display())]
+    RepairPending {
+        /// The config.
+        path: PathBuf,
+    },
+    /// Somebody else wrote the config again and again while we did. Their last write is in place.
+    #[error("saving the config {}: somebody else keeps writing it", path.display())]
+    Conflict {
+        /// The config.
+        path: PathBuf,
+    },
+    /// There is no room for another copy that is never to be removed.
+    #[error("keeping a copy of the config in {}: it holds {count} copies of {bytes} bytes already", path.display())]
+    BackupsFull {
+        /// The folder of copies.
+        path: PathBuf,
+        /// How many were set aside.
+        count: usize,
+        /// How large they are together.
+        bytes: u64,
+    },
+    /// No copy, or more than one, has that id.
+    #[error("finding the copy {id} in {}: {}", path.display(), if *.several { "several match" } else { "there is none" })]
+    NoSuchCopy {
+        /// The folder of copies.
+        path: PathBuf,
+        /// What was asked for.
+        id: String,
+        /// Several match.
+        several: bool,
+    },
+    /// A copy does not hold the bytes that its name says, or no config of the app's.
+    #[error("using the copy {}: {why}", path.display())]
+    BadCopy {
+        /// The copy.
+        path: PathBuf,
+        /// Why it cannot be used.
+        why: &'static str,
+    },
+    /// The caller's edit failed. Nothing was written.
+    #[error("editing the config {}", path.display())]
+    Edit {
+        /// The config.
+        path: PathBuf,
+        /// The caller's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The lock is that of another home.
+    #[error("changing the config {}: the lock is that of {}", path.display(), locked.display())]
+    WrongLock {
+        /// The config.
+        path: PathBuf,
+        /// The home that is locked.
+        locked: PathBuf,
+    },
+    /// The user's home is not there; a mistyped one is not made.
+    #[error("making the app's home: the user's home {} is not there", path.display())]
+    NoHome {
+        /// The user's home.
+        path: PathBuf,
+    },
+    /// A step on the disk failed.
+    #[error("{doing} {}", path.display())]
+    Disk {
+        /// What was being done: "keeping a copy in", "saving the config".
+        doing: &'static str,
+        /// To which path.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: DiskError,
+    },
+}
+
+impl StoreError {
+    /// A code that stays, for programs: `store.unreadable`, `store.newer`, …
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "store.unreadable",
+            Self::NotRegular { .. } => "store.not-regular",
+            Self::TooLarge { .. } => "store.too-large",
+            Self::Unstable { .. } => "store.unstable",
+            Self::Newer { .. } => "store.newer",
+            Self::Corrupt { .. } => "store.corrupt",
+            Self::RepairPending { .. } => "store.repair-pending",
+            Self::Conflict { .. } => "store.conflict",
+            Self::BackupsFull { .. } => "store.backups-full",
+            Self::NoSuchCopy { .. } => "store.no-such-copy",
+            Self::BadCopy { .. } => "store.bad-copy",
+            Self::Edit { .. } => "store.edit",
+            Self::WrongLock { .. } => "store.wrong-lock",
+            Self::NoHome { .. } => "store.no-home",
+            Self::Disk { .. } => "store.disk",
+        }
+    }
+}

@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use myownllm_paths::Layout;
+
+/// The paths that a store works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Places {
+    /// The user's home. Must be there; the app's home is made in it when missing.
+    pub user_home: PathBuf,
+    /// The app's home.
+    pub app_home: PathBuf,
+    /// The app's config.
+    pub config: PathBuf,
+    /// The folder of copies.
+    pub backups: PathBuf,
+    /// The daemon's home.
+    pub daemon_home: PathBuf,
+    /// The daemon's config, which a repair may write when there is none.
+    pub daemon_config: PathBuf,
+    /// What `conversation_dir` is when a config does not say.
+    pub conversation_dir: String,
+    /// The program that hints tell people to run.
+    pub program: String,
+}
+
+impl Places {
+    /// Those of a layout.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Self {
+        Self {
+            user_home: layout.user_home.clone(),
+            app_home: layout.app_home.clone(),
+            config: layout.app_config.clone(),
+            backups: layout.backups.clone(),
+            daemon_home: layout.daemon_home.clone(),
+            daemon_config: layout.daemon_config.clone(),
+            conversation_dir: layout.conversations.to_string_lossy().into_owned(),
+            program: layout.app.program.clone().into_owned(),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The guard against homes that overlap, on a real disk and on one that plays what a disk here cannot.
+#![cfg(unix)]
+#![expect(clippy::disallowed_methods, reason = "a test sets its own scene")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use myownllm_paths::{
+    Env, HostApp, Kind, Layout, Lookup, MYOWNLLM, Mode, Node, PathResolver, PathsError, Platform, RealLookup,
+    Resolver, Rule, check_overlap, guard,
+};
+
+fn layout(home: &Path) -> Layout {
+    Resolver::default().for_platform(Platform::Linux).resolve(&Env::explicit(home)).unwrap()
+}
+
+fn with_variable(home: &Path, value: &Path) -> Layout {
+    let env = Env::system(Some(home.into())).with_variable("MYOWNMESH_HOME", value);
+    Resolver::default().for_platform(Platform::Linux).resolve(&env).unwrap()
+}
+
+struct Home {
+    _dir: tempfile::TempDir,
+    user: PathBuf,
+    app: PathBuf,
+}
+
+fn home() -> Home {
+    let dir = tempfile::tempdir().unwrap();
+    let user = dir.path().canonicalize().unwrap().join("u");
+    let app = user.join(".myownllm");
+    fs::create_dir_all(&app).unwrap();
+    Home { _dir: dir, user, app }
+}
+
+fn refused(layout: Layout) -> PathsError {
+    let error = guard(layout, &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.overlap", "{error}");
+    assert!(error.is_refusal());
+    error
+}
+
+#[test]
+fn a_home_that_does_not_exist_yet_is_fine() {
+    let dir = tempfile::tempdir().unwrap();
+    guard(layout(&dir.path().join("nobody")), &RealLookup).unwrap();
+    guard(layout(Path::new("/nowhere/at/all")), &RealLookup).unwrap();
+}
+
+#[test]
+fn an_ordinary_home_is_fine() {
+    let h = home();
+    guard(layout(&h.user), &RealLookup).unwrap();
+    fs::create_dir(h.app.join(".myownmesh")).unwrap();
+    guard(layout(&h.user), &RealLookup).unwrap();
+    fs::create_dir(h.user.join(".myownmesh")).unwrap();
+    guard(layout(&h.user), &RealLookup).unwrap();
+}
+
+#[test]
+fn a_home_reached_by_links_and_dots_is_fine() {
+    let h = home();
+    fs::create_dir(h.app.join(".myownmesh")).unwrap();
+    symlink(&h.user, h.user.parent().unwrap().join("link")).unwrap();
+    guard(layout(&h.user.parent().unwrap().join("link")), &RealLookup).unwrap();
+    guard(layout(&h.user.join("../u")), &RealLookup).unwrap();
+    let elsewhere = h.user.join("data");
+    fs::rename(&h.app, &elsewhere).unwrap();
+    symlink(&elsewhere, &h.app).unwrap();
+    guard(layout(&h.user), &RealLookup).unwrap();
+}
+
+#[test]
+fn a_link_to_the_apps_home_is_refused_and_both_are_named() {
+    for target in ["..", ".", "../.myownllm", "../.myownllm/"] {
+        let h = home();
+        if target == ".." {
+            symlink(&h.app, h.app.join(".myownmesh")).unwrap();
+        } else {
+            symlink(target, h.app.join(".myownmesh")).unwrap();
+        }
+        let error = refused(layout(&h.user));
+        let text = error.to_string();
+        assert!(text.contains("is the same folder as"), "{text}");
+        for path in [h.app.clone(), h.app.join(".myownmesh")] {
+            assert!(text.contains(path.to_str().unwrap()), "{text}");
+        }
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn a_link_to_a_folder_above_is_refused() {
+    for (target, relation) in [("..", "lies above"), ("/", "lies above"), ("../../u", "lies above")] {
+        let h = home();
+        symlink(target, h.app.join(".myownmesh")).unwrap();
+        assert!(refused(layout(&h.user)).to_string().contains(relation));
+    }
+}
+
+#[test]
+fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
+    for exists in [true, false] {
+        let h = home();
+        let out = h.user.join("out");
+        if exists {
+            fs::create_dir(&out).unwrap();
+        }
+        symlink(&out, h.app.join(".myownmesh")).unwrap();
+        let error = refused(layout(&h.user));
+        assert!(error.to_string().contains("leads out of"), "{error}");
+        assert!(error.hint().unwrap().contains(out.to_str().unwrap()), "{error:?}");
+    }
+}
+
+#[test]
+fn a_link_through_a_link_is_followed_to_its_end() {
+    let h = home();
+    symlink(h.user.join("b"), h.user.join("a")).unwrap();
+    symlink(&h.app, h.user.join("b")).unwrap();
+    symlink(h.user.join("a"), h.app.join(".myownmesh")).unwrap();
+    assert!(refused(layout(&h.user)).to_string().contains("is the same folder as"));
+}
+
+#[test]
+fn a_link_inside_the_apps_home_is_fine_unless_it_leads_to_nothing() {
+    let h = home();
+    symlink("daemon", h.app.join(".myownmesh")).unwrap();
+    let error = guard(layout(&h.user), &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.not-a-folder");
+    fs::create_dir(h.app.join("daemon")).unwrap();
+    guard(layout(&h.user), &RealLookup).unwrap();
+}
+
+#[test]
+fn links_in_a_circle_are_an_error_and_not_a_hang() {
+    let h = home();
+    symlink("b", h.app.join(".myownmesh")).unwrap();
+    symlink(".myownmesh", h.app.join("b")).unwrap();
+    assert_eq!(guard(layout(&h.user), &RealLookup).unwrap_err().code(), "paths.lookup");
+}
+
+#[test]
+fn something_else_under_the_daemons_name_is_refused() {
+    let h = home();
+    fs::write(h.app.join(".myownmesh"), "x").unwrap();
+    let error = guard(layout(&h.user), &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.not-a-folder");
+    assert!(error.is_refusal());
+    assert!(error.hint().unwrap().starts_with("move it out of the way: mv "));
+}
+
+#[test]
+fn an_apps_home_that_is_a_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(".myownllm"), "x").unwrap();
+    let error = guard(layout(dir.path()), &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.not-a-folder");
+    assert_eq!(error.path(), Some(dir.path().join(".myownllm").as_path()));
+}
+
+#[test]
+fn folders_on_the_way_count_for_a_daemons_home_of_several_parts() {
+    let h = home();
+    let app = HostApp { daemon_folder: "state/mesh".into(), ..MYOWNLLM };
+    let layout = || Resolver::new(app.clone()).resolve(&Env::explicit(&h.user)).unwrap();
+    guard(layout(), &RealLookup).unwrap();
+    symlink("..", h.app.join("state")).unwrap();
+    assert_eq!(guard(layout(), &RealLookup).unwrap_err().code(), "paths.overlap");
+}
+
+#[test]
+fn any_two_folders_can_be_compared() {
+    let h = home();
+    let check = |daemon: &Path| check_overlap(&h.app, daemon, &RealLookup);
+    check(&h.app.join("x")).unwrap();
+    check(&h.app.join("y/../x")).unwrap();
+    for bad in ["", "x/..", "..", "../..", "../other", "../.myownllm"] {
+        let error = check(&h.app.join(bad)).unwrap_err();
+        assert_eq!(error.code(), "paths.overlap", "{bad}: {error}");
+    }
+}
+
+#[test]
+fn a_variable_that_leads_to_the_apps_home_by_a_link_is_passed_over() {
+    let h = home();
+    symlink(&h.app, h.user.join("alias")).unwrap();
+    for value in
+        [h.user.join("alias"), h.user.join("alias/.myownmesh"), h.user.join("alias/new/../.myownmesh")]
+    {
+        let checked = guard(with_variable(&h.user, &value), &RealLookup).unwrap();
+        assert_eq!(checked.shared_home, h.user.join(".myownmesh"), "{value:?}");
+        assert_eq!(checked.shared_socket, h.user.join(".myownmesh/daemon.sock"));
+        assert_eq!(checked.shared_config, h.user.join(".myownmesh/config.json"));
+        assert_eq!(checked.shared_home_rule, Rule::MeshHomeVariableInsideApp);
+    }
+    let other = h.user.join("mesh");
+    let checked = guard(with_variable(&h.user, &other), &RealLookup).unwrap();
+    assert_eq!((checked.shared_home.clone(), checked.shared_home_rule), (other, Rule::MeshHomeVariable));
+}
+
+#[test]
+fn a_shared_home_that_is_the_apps_home_by_a_link_is_refused() {
+    let h = home();
+    symlink(".myownllm", h.user.join(".myownmesh")).unwrap();
+    assert!(refused(layout(&h.user)).to_string().contains("is the same folder as"));
+
+    let h = home();
+    fs::rename(&h.app, h.user.join(".myownmesh")).unwrap();
+    symlink(".myownmesh", &h.app).unwrap();
+    refused(layout(&h.user));
+}
+
+#[test]
+fn a_shared_home_that_is_the_daemons_own_home_is_fine() {
+    let h = home();
+    fs::create_dir(h.app.join(".myownmesh")).unwrap();
+    symlink(".myownllm/.myownmesh", h.user.join(".myownmesh")).unwrap();
+    guard(layout(&h.user), &RealLookup).unwrap();
+}
+
+#[test]
+fn the_socket_is_checked_for_its_length() {
+    let h = home();
+    let long = h.user.join("n".repeat(100));
+    fs::create_dir_all(&long).unwrap();
+    let checked = guard(layout(&long), &RealLookup).unwrap();
+    assert_eq!(checked.socket(Mode::OwnLlm, None).unwrap_err().code(), "paths.socket-too-long");
+    let (_, rule) = checked.socket(Mode::OwnLlm, Some(Path::new("/run/s"))).unwrap();
+    assert_eq!(rule, Rule::ControlSocket);
+}
+
+/// A disk of plain folders, with an identity each, that can fail and that counts.
+#[derive(Default)]
+struct Fake {
+    nodes: BTreeMap<PathBuf, Node>,
+    fails: BTreeMap<PathBuf, ErrorKind>,
+    asked: RefCell<Vec<PathBuf>>,
+}
+
+impl Fake {
+    fn folder(mut self, path: &str, id: Option<(u64, u64)>) -> Self {
+        self.nodes.insert(path.into(), Node { kind: Kind::Folder, id });
+        self
+    }
+}
+
+impl Lookup for Fake {
+    fn look(&self, path: &Path) -> io::Result<Node> {
+        self.asked.borrow_mut().push(path.into());
+        if let Some(kind) = self.fails.get(path) {
+            return Err((*kind).into());
+        }
+        self.nodes.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+    fn look_through(&self, path: &Path) -> io::Result<Node> {
+        self.look(path)
+    }
+    fn read_link(&self, _: &Path) -> io::Result<PathBuf> {
+        Err(ErrorKind::InvalidInput.into())
+    }
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        self.look(path).map(|_| path.into())
+    }
+}
+
+fn ordinary() -> Fake {
+    Fake::default()
+        .folder("/", Some((1, 2)))
+        .folder("/home", Some((1, 3)))
+        .folder("/home/u", Some((1, 4)))
+        .folder("/home/u/.myownllm", Some((1, 5)))
+}
+
+#[test]
+fn one_folder_under_two_plain_names_is_refused() {
+    // A mount, or a file system that takes both names for one.
+    for (id, relation) in [((1, 5), "is the same folder as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
+    {
+        let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some(id));
+        let error = guard(layout(Path::new("/home/u")), &disk).unwrap_err();
+        assert_eq!(error.code(), "paths.overlap");
+        assert!(error.to_string().contains(relation), "{error}");
+    }
+    let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some((1, 6)));
+    guard(layout(Path::new("/home/u")), &disk).unwrap();
+}
+
+#[test]
+fn the_ordinary_case_asks_little() {
+    let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some((1, 6)));
+    guard(layout(Path::new("/home/u")), &disk).unwrap();
+    let asked = disk.asked.borrow();
+    let in_home = asked.iter().filter(|p| p.starts_with("/home/u")).count();
+    assert!(in_home <= 6, "{in_home} questions about the home: {asked:?}");
+    assert!(asked.len() <= 8, "{asked:?}");
+}
+
+#[test]
+fn a_platform_without_inodes_compares_spellings() {
+    let disk = Fake::default().folder("/home/u/.myownllm", None).folder("/home/u/.myownllm/.myownmesh", None);
+    guard(layout(Path::new("/home/u")), &disk).unwrap();
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_an_error_and_not_absent() {
+    let mut disk = ordinary();
+    disk.fails.insert("/home/u/.myownllm/.myownmesh".into(), ErrorKind::PermissionDenied);
+    let error = guard(layout(Path::new("/home/u")), &disk).unwrap_err();
+    assert_eq!(error.code(), "paths.lookup");
+    assert!(!error.is_refusal());
+    assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn a_shared_home_that_cannot_be_looked_at_does_not_keep_the_app_from_starting() {
+    let mut disk = ordinary();
+    disk.fails.insert("/home/u/.myownmesh".into(), ErrorKind::PermissionDenied);
+    guard(layout(Path::new("/home/u")), &disk).unwrap();
+    disk.fails.insert("/srv/x".into(), ErrorKind::PermissionDenied);
+    let checked = guard(with_variable(Path::new("/home/u"), Path::new("/srv/x")), &disk).unwrap();
+    assert_eq!(checked.shared_home, Path::new("/srv/x"));
+}

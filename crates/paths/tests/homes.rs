@@ -1,0 +1,249 @@
+//! Which home counts, and which socket: pure rules, no disk.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use myownllm_paths::{
+    Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform, Resolver, Rule, Socket,
+    check_socket,
+};
+use rstest::rstest;
+
+fn resolve(env: &Env) -> Result<Layout, PathsError> {
+    Resolver::default().for_platform(Platform::Linux).resolve(env)
+}
+
+fn home(value: &str) -> Env {
+    Env::system(Some(OsString::from(value)))
+}
+
+#[test]
+fn every_path_of_the_layout_is_where_the_contract_says() {
+    let l = resolve(&home("/home/u")).unwrap();
+    let app = Path::new("/home/u/.myownllm");
+    let daemon = app.join(".myownmesh");
+    assert_eq!(l.app_home, app);
+    assert_eq!(l.app_config, app.join("config.json"));
+    assert_eq!(l.backups, app.join("config-backups"));
+    assert_eq!(l.conversations, app.join("conversations"));
+    assert_eq!(l.legacy_identity, app.join(".secrets/identity.json"));
+    assert_eq!(l.legacy_custody, app.join(".secrets/custody.json"));
+    assert_eq!(l.legacy_rosters, app.join("mesh/rosters"));
+    assert_eq!(l.legacy_states, app.join("mesh/states"));
+    assert_eq!(l.legacy_roster, app.join("mesh/roster.json"));
+    assert_eq!(l.legacy_socket, app.join("daemon.sock"));
+    assert_eq!(l.daemon_home, daemon);
+    assert_eq!(l.daemon_config, daemon.join("config.json"));
+    assert_eq!(l.daemon_identity, daemon.join(".secrets/identity.json"));
+    assert_eq!(l.daemon_custody, daemon.join(".secrets/custody.json"));
+    assert_eq!(l.daemon_rosters, daemon.join("mesh/rosters"));
+    assert_eq!(l.daemon_states, daemon.join("mesh/states"));
+    assert_eq!(l.daemon_updates, daemon.join("updates"));
+    assert_eq!(l.shared_home, Path::new("/home/u/.myownmesh"));
+    let own = Socket::Path("/home/u/.myownllm/.myownmesh/daemon.sock".into());
+    assert_eq!(l.socket_for_mode(Mode::OwnLlm, None), (own, Rule::InDaemonHome));
+    let shared = Socket::Path("/home/u/.myownmesh/daemon.sock".into());
+    assert_eq!(l.socket_for_mode(Mode::Shared, None), (shared, Rule::InSharedHome));
+}
+
+#[rstest]
+#[case::plain("/home/u", "/home/u")]
+#[case::trailing_slash("/home/u/", "/home/u")]
+#[case::doubled_slashes("//home//u//", "/home/u")]
+#[case::dot("/home/./u/.", "/home/u")]
+#[case::dot_dot_stays("/home/x/../u", "/home/x/../u")]
+#[case::root("/", "/")]
+#[case::absent("/nowhere/at/all", "/nowhere/at/all")]
+#[case::spaces_and_newline("/home/a b\nc", "/home/a b\nc")]
+fn a_home_is_taken_as_the_system_would(#[case] given: &str, #[case] expected: &str) {
+    let l = resolve(&home(given)).unwrap();
+    assert_eq!(l.user_home.to_str(), Some(expected));
+    assert_eq!(l.app_home, Path::new(expected).join(".myownllm"));
+    assert_eq!(l.user_home_rule, Rule::SystemHome);
+    assert_eq!(resolve(&Env::explicit(given)).unwrap().user_home.to_str(), Some(expected));
+}
+
+#[test]
+fn an_unset_or_empty_home_says_so() {
+    for env in [Env::system(None), home("")] {
+        let error = resolve(&env).unwrap_err();
+        assert_eq!(error.code(), "paths.no-home");
+        assert!(error.to_string().contains("is not set, or empty"), "{error}");
+        assert!(error.hint().unwrap().contains("--home"));
+        assert!(!error.is_refusal());
+    }
+}
+
+#[test]
+fn a_relative_home_says_so() {
+    for env in [home("home/u"), home("."), home(".."), Env::explicit("home/u"), Env::explicit("")] {
+        let error = resolve(&env).unwrap_err();
+        assert_eq!(error.code(), "paths.relative-home");
+        assert!(error.to_string().contains("relative"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_home_that_is_not_utf8_works_and_is_shown_lossily() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = OsString::from_vec(b"/home/\xff\xfe".to_vec());
+    let l = resolve(&Env::system(Some(odd.clone()))).unwrap();
+    assert_eq!(l.app_home, PathBuf::from(odd).join(".myownllm"));
+    let json = serde_json::to_value(&l).unwrap();
+    assert_eq!(json["user_home"]["path"], "/home/\u{fffd}\u{fffd}");
+}
+
+#[rstest]
+#[case::used("/srv/mesh", "/srv/mesh", Rule::MeshHomeVariable)]
+#[case::used_without_slash("/srv/mesh/", "/srv/mesh", Rule::MeshHomeVariable)]
+#[case::empty_counts_as_unset("", "/home/u/.myownmesh", Rule::InUserHome)]
+#[case::relative("mesh", "/home/u/.myownmesh", Rule::MeshHomeVariableRelative)]
+#[case::the_apps_home("/home/u/.myownllm", "/home/u/.myownmesh", Rule::MeshHomeVariableInsideApp)]
+#[case::the_apps_home_by_slash("/home/u//.myownllm/", "/home/u/.myownmesh", Rule::MeshHomeVariableInsideApp)]
+#[case::the_apps_home_by_dots(
+    "/home/u/x/../.myownllm",
+    "/home/u/.myownmesh",
+    Rule::MeshHomeVariableInsideApp
+)]
+#[case::inside("/home/u/.myownllm/.myownmesh", "/home/u/.myownmesh", Rule::MeshHomeVariableInsideApp)]
+#[case::a_name_that_only_begins_alike("/home/u/.myownllm2", "/home/u/.myownllm2", Rule::MeshHomeVariable)]
+#[case::above("/home/u", "/home/u", Rule::MeshHomeVariable)]
+#[case::by_case_on_linux("/home/u/.MyOwnLLM", "/home/u/.MyOwnLLM", Rule::MeshHomeVariable)]
+fn the_daemons_variable_decides_about_the_shared_home_alone(
+    #[case] value: &str,
+    #[case] shared: &str,
+    #[case] rule: Rule,
+) {
+    let env = home("/home/u").with_variable("MYOWNMESH_HOME", value);
+    let l = resolve(&env).unwrap();
+    assert_eq!(l.shared_home.to_str(), Some(shared));
+    assert_eq!(l.shared_home_rule, rule);
+    assert_eq!(l.shared_socket, Path::new(shared).join("daemon.sock"));
+    // Own mode never reads it.
+    assert_eq!(l.daemon_home, Path::new("/home/u/.myownllm/.myownmesh"));
+}
+
+#[test]
+fn letter_case_does_not_count_where_the_file_system_ignores_it() {
+    let env = home("/home/u").with_variable("MYOWNMESH_HOME", "/HOME/u/.MyOwnLLM/x");
+    let l = Resolver::default().for_platform(Platform::MacOs).resolve(&env).unwrap();
+    assert_eq!(l.shared_home_rule, Rule::MeshHomeVariableInsideApp);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_the_daemon_could_not_read_is_passed_over() {
+    use std::os::unix::ffi::OsStringExt;
+    let env = home("/home/u").with_variable("MYOWNMESH_HOME", OsString::from_vec(b"/srv/\xff".to_vec()));
+    let l = resolve(&env).unwrap();
+    assert_eq!(
+        (l.shared_home.as_path(), l.shared_home_rule),
+        (Path::new("/home/u/.myownmesh"), Rule::MeshHomeVariableNotText)
+    );
+}
+
+#[test]
+fn an_explicit_home_ignores_the_variable() {
+    let env = Env::explicit("/mnt/disk/home/u").with_variable("MYOWNMESH_HOME", "/srv/mesh");
+    let l = resolve(&env).unwrap();
+    assert_eq!(l.user_home_rule, Rule::ExplicitHome);
+    assert_eq!(l.shared_home, Path::new("/mnt/disk/home/u/.myownmesh"));
+    for entry in l.entries() {
+        assert!(entry.path.starts_with("/mnt/disk/home/u"), "{} leads elsewhere", entry.name);
+    }
+}
+
+#[test]
+fn a_control_socket_of_the_daemons_config_wins_when_it_is_absolute() {
+    let l = resolve(&home("/home/u")).unwrap();
+    for mode in [Mode::OwnLlm, Mode::Shared] {
+        let (socket, rule) = l.socket_for_mode(mode, Some(Path::new("/run/m.sock")));
+        assert_eq!((socket, rule), (Socket::Path("/run/m.sock".into()), Rule::ControlSocket));
+        for ignored in ["m.sock", ""] {
+            let got = l.socket_for_mode(mode, Some(Path::new(ignored)));
+            assert_eq!(got, l.socket_for_mode(mode, None), "{ignored:?}");
+        }
+    }
+}
+
+#[test]
+fn windows_has_one_pipe_for_every_mode() {
+    let l = Resolver::default().for_platform(Platform::Windows).resolve(&home("/home/u")).unwrap();
+    for mode in [Mode::OwnLlm, Mode::Shared] {
+        let (socket, rule) = l.socket_for_mode(mode, Some(Path::new("/run/m.sock")));
+        assert_eq!((&socket, rule), (&Socket::Pipe("myownmesh.sock".into()), Rule::Pipe));
+        assert_eq!(socket.to_string(), r"\\.\pipe\myownmesh.sock");
+        check_socket(&socket, Platform::Windows, Path::new("c")).unwrap();
+    }
+}
+
+#[rstest]
+#[case::linux(Platform::Linux, 107)]
+#[case::macos(Platform::MacOs, 103)]
+fn a_socket_path_may_be_as_long_as_the_kernels_address(#[case] platform: Platform, #[case] limit: usize) {
+    let of = |length: usize| Socket::Path(PathBuf::from(format!("/{}", "s".repeat(length - 1))));
+    check_socket(&of(limit), platform, Path::new("/d/config.json")).unwrap();
+    let error = check_socket(&of(limit + 1), platform, Path::new("/d/config.json")).unwrap_err();
+    assert_eq!(error.code(), "paths.socket-too-long");
+    assert!(error.is_refusal());
+    let text = format!("{error} {}", error.hint().unwrap());
+    for part in [(limit + 1).to_string(), limit.to_string(), "/d/config.json".into(), "control_socket".into()]
+    {
+        assert!(text.contains(&part), "{part} is missing in: {text}");
+    }
+}
+
+#[test]
+fn the_length_is_counted_in_bytes() {
+    let socket = Socket::Path(PathBuf::from(format!("/{}", "ü".repeat(60))));
+    let Err(PathsError::SocketTooLong { length, .. }) =
+        check_socket(&socket, Platform::Linux, Path::new("c"))
+    else {
+        panic!("121 bytes went through")
+    };
+    assert_eq!(length, 121);
+}
+
+#[test]
+fn a_sibling_app_brings_its_own_names() {
+    let other = HostApp { app_folder: ".otherapp".into(), daemon_folder: "state/mesh".into(), ..MYOWNLLM };
+    let l = Resolver::new(other).for_platform(Platform::Linux).resolve(&home("/home/u")).unwrap();
+    assert_eq!(l.app_config, Path::new("/home/u/.otherapp/config.json"));
+    assert_eq!(l.daemon_socket, Path::new("/home/u/.otherapp/state/mesh/daemon.sock"));
+}
+
+#[rstest]
+#[case::empty("")]
+#[case::absolute("/mesh")]
+#[case::upwards("../mesh")]
+#[case::upwards_inside("a/../..")]
+#[case::itself(".")]
+fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
+    let odd = HostApp { daemon_folder: name.into(), ..MYOWNLLM };
+    let error = Resolver::new(odd).resolve(&home("/home/u")).unwrap_err();
+    assert_eq!(error.code(), "paths.host-app");
+    assert!(error.to_string().contains("daemon_folder"), "{error}");
+}
+
+#[test]
+fn each_path_is_reported_with_the_rule_that_chose_it() {
+    let l = resolve(&home("/home/u")).unwrap();
+    let json = serde_json::to_value(&l).unwrap();
+    assert_eq!(json.as_object().unwrap().len(), l.entries().len());
+    assert_eq!(json["daemon_home"]["path"], "/home/u/.myownllm/.myownmesh");
+    assert_eq!(json["daemon_home"]["rule"], "in-app-home");
+    assert_eq!(json["daemon_home"]["why"], "in the app's home");
+}
+
+#[test]
+fn the_process_is_read_in_one_place() {
+    // What HOME is in a test run is not ours to say; that it is read, and never panics, is.
+    let from_process = Resolver::default().resolve(&Env::from_process());
+    match std::env::home_dir() {
+        Some(home) if cfg!(unix) && std::env::var_os("HOME").is_some_and(|h| !h.is_empty()) => {
+            assert_eq!(from_process.unwrap().user_home, home);
+        }
+        _ => drop(from_process),
+    }
+}
