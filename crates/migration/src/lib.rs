@@ -1,1 +1,109 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod error;
+mod execute;
+mod homes;
+pub mod identity;
+mod inspect;
+mod plan;
+mod report;
+
+use myownllm_durable_fs::{Disk, HomeLock};
+
+pub use error::{Class, LiveDaemon, MigrationError, Side};
+pub use homes::{Direction, Homes, Keep, Options, StateNames};
+pub use inspect::{Inventory, inspect, is_pending};
+pub use plan::{Collision, IdentityState, Left, Plan, Step};
+pub use report::{MoveMethod, Moved, Outcome, Report};
+
+/// Looks for daemons that still write one of the homes, and stops them when the user wants that.
+///
+/// Implemented by whoever can talk to a daemon.
+pub trait LiveDaemons {
+    /// Those that answer, or accept and are silent, on any socket of either home.
+    fn live(&self) -> Vec<LiveDaemon>;
+
+    /// Asks one to end and waits until its socket is gone. Called only with leave of the user
+    /// ([`Options::stop_legacy_daemon`]).
+    ///
+    /// # Errors
+    ///
+    /// Why it is still there, in words.
+    fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
+        let _ = daemon;
+        Err("there is no way to stop it from here".to_owned())
+    }
+}
+
+/// Nobody lives here: for tests, and for homes that no program can be running on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoDaemons;
+
+impl LiveDaemons for NoDaemons {
+    fn live(&self) -> Vec<LiveDaemon> {
+        Vec::new()
+    }
+}
+
+/// The front door: look, plan, do. Object-safe, so that another implementation can take its place.
+pub trait StateMigrator {
+    /// Whether a run would have anything to do: a handful of looks, no lock, no write.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Unreadable`]: something could not be looked at, so take it as pending.
+    fn is_pending(&self) -> Result<bool, MigrationError>;
+
+    /// Looks at both homes. Takes no lock, writes nothing.
+    fn inspect(&self, direction: Direction) -> Inventory;
+
+    /// What would be done. Pure.
+    fn plan(&self, inventory: &Inventory, options: &Options) -> Plan;
+
+    /// Does what the plan says. The plan should have been made under the lock; each step is checked again before it is done.
+    fn execute(&self, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report;
+
+    /// Looks, plans and executes: what to call once the lock is held.
+    fn run(&self, lock: &HomeLock, options: &Options, daemons: &dyn LiveDaemons) -> Report {
+        let inventory = self.inspect(options.direction);
+        let plan = self.plan(&inventory, options);
+        self.execute(lock, plan, daemons)
+    }
+}
+
+/// The mover of this crate.
+pub struct Migrator<'a> {
+    disk: &'a dyn Disk,
+    homes: Homes,
+}
+
+impl<'a> Migrator<'a> {
+    /// A mover between these homes on this disk.
+    pub fn new(disk: &'a dyn Disk, homes: Homes) -> Self {
+        Self { disk, homes }
+    }
+
+    /// The homes.
+    pub fn homes(&self) -> &Homes {
+        &self.homes
+    }
+}
+
+impl StateMigrator for Migrator<'_> {
+    fn is_pending(&self) -> Result<bool, MigrationError> {
+        inspect::is_pending(self.disk, &self.homes)
+    }
+
+    fn inspect(&self, direction: Direction) -> Inventory {
+        inspect::inspect(self.disk, &self.homes, direction)
+    }
+
+    fn plan(&self, inventory: &Inventory, options: &Options) -> Plan {
+        inspect::plan(&self.homes, inventory, options)
+    }
+
+    fn execute(&self, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
+        execute::execute(self.disk, lock, plan, daemons)
+    }
+}

@@ -1,0 +1,369 @@
+//! Why something was not moved.
+
+use std::{
+    error::Error as _,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{DiskError, quote};
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use crate::identity::KeyInfo;
+
+/// What kind of trouble an error is: what a program's exit code tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Something went wrong; the next run tries again.
+    Failed,
+    /// It needs a decision of the user's, or something put in order by hand.
+    Refused,
+    /// Data of a newer version: not ours to touch.
+    Newer,
+}
+
+/// One side of a choice between two keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Side {
+    /// The key file.
+    pub path: PathBuf,
+    /// Whose key it is.
+    pub key: KeyInfo,
+    /// How many rosters lie on this side.
+    pub rosters: usize,
+    /// How many states.
+    pub states: usize,
+}
+
+/// A daemon that still writes one of the homes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LiveDaemon {
+    /// Where it answers, or is busy.
+    pub socket: PathBuf,
+    /// Its process id, where the platform tells.
+    pub pid: Option<u32>,
+    /// What it said of itself: its version, or that it is busy.
+    pub note: String,
+}
+
+impl LiveDaemon {
+    /// A daemon at this socket.
+    pub fn new(socket: impl Into<PathBuf>, pid: Option<u32>, note: impl Into<String>) -> Self {
+        Self { socket: socket.into(), pid, note: note.into() }
+    }
+}
+
+/// Why something was not moved, or nothing was.
+///
+/// `Display` says what and where; the cause is the source. [`code`](Self::code) is stable, [`hint`](Self::hint) a command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrationError {
+    /// It is there, but cannot be read or looked at. Unreadable is not absent.
+    #[error("{} is there but cannot be read", .path.display())]
+    Unreadable {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// A step failed.
+    #[error("{} could not be moved", .path.display())]
+    Failed {
+        /// What should have been moved, made or removed.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// A flush failed. That is final: what was to be removed after it is kept.
+    #[error("what was written to {} could not be made durable", .path.display())]
+    FlushFailed {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// It changed while it was copied, so the copy was thrown away.
+    #[error("{} changed while it was being moved", .path.display())]
+    Changed {
+        /// What.
+        path: PathBuf,
+    },
+    /// It was there a moment ago.
+    #[error("{} went away while the move ran", .path.display())]
+    Vanished {
+        /// What.
+        path: PathBuf,
+    },
+    /// The key stays where it is until all that belongs with it has moved: its presence at the new place means "done".
+    #[error("the key {} stays until everything that belongs with it has moved", .path.display())]
+    IdentityHeldBack {
+        /// The key.
+        path: PathBuf,
+    },
+    /// Both homes hold a sound key, and they differ.
+    #[error(
+        "two different identities: {} in {} and {} in {}",
+        .source_side.key.device_id, .source_side.path.display(),
+        .destination_side.key.device_id, .destination_side.path.display()
+    )]
+    TwoIdentities {
+        /// The one at the source.
+        source_side: Box<Side>,
+        /// The one at the destination.
+        destination_side: Box<Side>,
+        /// The command that settles it, with `source` or `destination` to be added.
+        command: String,
+    },
+    /// A key file that is no sound key. It is kept, and never replaced by a new one.
+    #[error("the key {} is damaged: {why}", .path.display())]
+    IdentityDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// A sound key elsewhere, and the command that puts it in place.
+        remedy: Option<(PathBuf, String)>,
+    },
+    /// A key file of a newer version.
+    #[error("the key {} is of version {version}, newer than this program knows", .path.display())]
+    IdentityNewer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+    },
+    /// The key is a link that leads to nothing that can be seen now: an unplugged disk, say.
+    #[error("the key {} is a link to {}, where there is no file", .path.display(), .target.display())]
+    IdentityUnreachable {
+        /// The link.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+    /// A folder of the destination is a link out of the app's home.
+    #[error("{} is a link that leads out of the app's home, to {}", .path.display(), .target.display())]
+    DestinationOutside {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Where a folder belongs there is something else.
+    #[error("{} is not a folder", .path.display())]
+    DestinationNotFolder {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The folder that holds the key is a link: taking the key out of wherever it leads is not ours to decide.
+    #[error("{} is a link to {}, and the key lies behind it", .path.display(), .target.display())]
+    SourceLink {
+        /// The link.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+    /// Source and destination are one folder under two names.
+    #[error("{} and {} are the same folder", .source_folder.display(), .destination_folder.display())]
+    SameFolder {
+        /// Its name at the source.
+        source_folder: PathBuf,
+        /// Its name at the destination.
+        destination_folder: PathBuf,
+    },
+    /// Others may write here, so what lies here cannot be trusted with a key.
+    #[error("{} {why}", .path.display())]
+    UnsafePermissions {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// The command that mends it.
+        command: String,
+    },
+    /// The file system has neither a rename that cannot replace nor hard links.
+    #[error("the file system of {} can neither rename without replacing nor link", .path.display())]
+    NoExclusiveRename {
+        /// A folder on it.
+        path: PathBuf,
+    },
+    /// A daemon still writes one of the homes.
+    #[error("a daemon is still running at {}{}", .daemon.socket.display(), Pid(.daemon.pid))]
+    LegacyDaemon {
+        /// Which.
+        daemon: LiveDaemon,
+        /// The command that ends it.
+        command: String,
+        /// Why it could not be stopped, when that was asked for.
+        stop_failed: Option<String>,
+    },
+    /// The lock that was passed is not that of the app's home.
+    #[error("the lock held is that of {}, not of {}", .held.display(), .needed.display())]
+    WrongLock {
+        /// The home whose lock was passed.
+        held: PathBuf,
+        /// The home whose lock is needed.
+        needed: PathBuf,
+    },
+    /// A refusal of the caller's own, such as a socket path that would be too long: see [`crate::Plan::refuse`].
+    #[error("{message}")]
+    Caller {
+        /// Its stable code.
+        code: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What it is about.
+        path: PathBuf,
+        /// The command that mends it.
+        hint: Option<String>,
+    },
+}
+
+struct Pid(Option<u32>);
+
+impl std::fmt::Display for Pid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, " (process {pid})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl MigrationError {
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "migration.unreadable",
+            Self::Failed { .. } => "migration.failed",
+            Self::FlushFailed { .. } => "migration.flush-failed",
+            Self::Changed { .. } => "migration.changed",
+            Self::Vanished { .. } => "migration.vanished",
+            Self::IdentityHeldBack { .. } => "migration.identity-held-back",
+            Self::TwoIdentities { .. } => "migration.two-identities",
+            Self::IdentityDamaged { .. } => "migration.identity-damaged",
+            Self::IdentityNewer { .. } => "migration.identity-newer",
+            Self::IdentityUnreachable { .. } => "migration.identity-unreachable",
+            Self::DestinationOutside { .. } => "migration.destination-outside",
+            Self::DestinationNotFolder { .. } => "migration.destination-not-folder",
+            Self::SourceLink { .. } => "migration.source-link",
+            Self::SameFolder { .. } => "migration.same-folder",
+            Self::UnsafePermissions { .. } => "migration.unsafe-permissions",
+            Self::NoExclusiveRename { .. } => "migration.no-exclusive-rename",
+            Self::LegacyDaemon { .. } => "daemon.legacy-running",
+            Self::WrongLock { .. } => "migration.wrong-lock",
+            Self::Caller { code, .. } => code,
+        }
+    }
+
+    /// What kind of trouble it is.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Unreadable { .. }
+            | Self::Failed { .. }
+            | Self::FlushFailed { .. }
+            | Self::Changed { .. }
+            | Self::Vanished { .. }
+            | Self::IdentityHeldBack { .. }
+            | Self::IdentityUnreachable { .. }
+            | Self::WrongLock { .. } => Class::Failed,
+            Self::IdentityDamaged { .. }
+            | Self::TwoIdentities { .. }
+            | Self::DestinationOutside { .. }
+            | Self::DestinationNotFolder { .. }
+            | Self::SourceLink { .. }
+            | Self::SameFolder { .. }
+            | Self::UnsafePermissions { .. }
+            | Self::NoExclusiveRename { .. }
+            | Self::LegacyDaemon { .. }
+            | Self::Caller { .. } => Class::Refused,
+            Self::IdentityNewer { .. } => Class::Newer,
+        }
+    }
+
+    /// What it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Unreadable { path, .. }
+            | Self::Failed { path, .. }
+            | Self::FlushFailed { path, .. }
+            | Self::Changed { path }
+            | Self::Vanished { path }
+            | Self::IdentityHeldBack { path }
+            | Self::IdentityDamaged { path, .. }
+            | Self::IdentityNewer { path, .. }
+            | Self::IdentityUnreachable { path, .. }
+            | Self::DestinationOutside { path, .. }
+            | Self::DestinationNotFolder { path }
+            | Self::SourceLink { path, .. }
+            | Self::UnsafePermissions { path, .. }
+            | Self::NoExclusiveRename { path }
+            | Self::Caller { path, .. } => path,
+            Self::TwoIdentities { source_side, .. } => &source_side.path,
+            Self::SameFolder { destination_folder, .. } => destination_folder,
+            Self::LegacyDaemon { daemon, .. } => &daemon.socket,
+            Self::WrongLock { needed, .. } => needed,
+        }
+    }
+
+    /// A command that settles it, or shows what is wrong; ready to be copied.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { path, .. } => Some(format!("ls -ld {}", quote(path))),
+            Self::Failed { source, path } => source.hint().or_else(|| Some(format!("ls -ld {}", quote(path)))),
+            Self::FlushFailed { path, .. } => Some(format!("df -h {}", quote(path))),
+            Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
+            Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
+            Self::IdentityHeldBack { .. } | Self::WrongLock { .. } => None,
+            Self::TwoIdentities { command, .. } => Some(format!("{command} --keep source")),
+            Self::IdentityDamaged { path, remedy, .. } => Some(match remedy {
+                Some((_, command)) => command.clone(),
+                None => format!("ls -la {}", quote(path.parent().unwrap_or(path))),
+            }),
+            Self::IdentityNewer { .. } => Some("myownllm-mesh --version".to_owned()),
+            Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
+            Self::DestinationOutside { path, .. } => Some(format!("rm {0} && mkdir -m 700 {0}", quote(path))),
+            Self::DestinationNotFolder { path } => Some(format!("mv -n {0} {0}.aside", quote(path))),
+            Self::SourceLink { path, .. } => {
+                Some(format!("cp -aL {0} {0}.copy && rm {0} && mv -nT {0}.copy {0}", quote(path)))
+            }
+            Self::SameFolder { source_folder, destination_folder } => {
+                Some(format!("ls -lid {} {}", quote(source_folder), quote(destination_folder)))
+            }
+            Self::UnsafePermissions { command, .. } => Some(command.clone()),
+            Self::NoExclusiveRename { path } => Some(format!("findmnt --target {}", quote(path))),
+            Self::LegacyDaemon { command, .. } => Some(command.clone()),
+            Self::Caller { hint, .. } => hint.clone(),
+        }
+    }
+}
+
+impl Serialize for MigrationError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        let mut out = serializer.serialize_struct("MigrationError", 7)?;
+        out.serialize_field("code", self.code())?;
+        out.serialize_field("class", &self.class())?;
+        out.serialize_field("message", &self.to_string())?;
+        out.serialize_field("path", &self.path().to_string_lossy())?;
+        out.serialize_field("hint", &self.hint())?;
+        out.serialize_field("causes", &causes)?;
+        match self {
+            Self::TwoIdentities { source_side, destination_side, .. } => {
+                out.serialize_field("sides", &Some((source_side, destination_side)))?;
+            }
+            _ => out.skip_field("sides")?,
+        }
+        out.end()
+    }
+}

@@ -1,0 +1,149 @@
+//! Where things lie: the two homes, and the names of what moves.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// Names, relative to a home, of what moves. A sibling app whose daemon keeps other names writes its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateNames {
+    /// Folders of `.json` files, in the order in which they move.
+    pub folders: Vec<PathBuf>,
+    /// The one of [`folders`](Self::folders) that takes up the legacy roster.
+    pub rosters: PathBuf,
+    /// The roster of the time before there were several networks; it becomes `rosters/{its network id}.json`.
+    pub legacy_roster: PathBuf,
+    /// The second-factor lock.
+    pub custody: PathBuf,
+    /// The key. It moves last.
+    pub identity: PathBuf,
+}
+
+impl Default for StateNames {
+    /// The names of the daemon `myownmesh`.
+    fn default() -> Self {
+        Self {
+            folders: vec!["mesh/states".into(), "mesh/rosters".into()],
+            rosters: "mesh/rosters".into(),
+            legacy_roster: "mesh/roster.json".into(),
+            custody: ".secrets/custody.json".into(),
+            identity: ".secrets/identity.json".into(),
+        }
+    }
+}
+
+/// The two homes between which the state moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Homes {
+    /// The app's home, where the daemon's state was. Its lock guards the move, in both directions.
+    pub app: PathBuf,
+    /// The daemon's home, where the state belongs. It lies inside the app's home.
+    pub daemon: PathBuf,
+    /// What moves.
+    pub names: StateNames,
+    /// How hints call the program, with the options that lead to these homes: `myownllm-mesh`, or
+    /// `myownllm-mesh --home /mnt/home/ann`.
+    pub program: String,
+}
+
+impl Homes {
+    /// The two homes, with the names of the daemon `myownmesh`. Both paths must be absolute.
+    pub fn new(app: impl Into<PathBuf>, daemon: impl Into<PathBuf>) -> Self {
+        Self {
+            app: app.into(),
+            daemon: daemon.into(),
+            names: StateNames::default(),
+            program: "myownllm-mesh".to_owned(),
+        }
+    }
+
+    /// With other names.
+    #[must_use]
+    pub fn with_names(mut self, names: StateNames) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// With another way to call the program in hints.
+    #[must_use]
+    pub fn with_program(mut self, program: impl Into<String>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    /// Where things move from.
+    pub fn source(&self, direction: Direction) -> &Path {
+        match direction {
+            Direction::Forward => &self.app,
+            Direction::Undo => &self.daemon,
+        }
+    }
+
+    /// Where things move to.
+    pub fn destination(&self, direction: Direction) -> &Path {
+        match direction {
+            Direction::Forward => &self.daemon,
+            Direction::Undo => &self.app,
+        }
+    }
+}
+
+/// Which way things move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the app's home to the daemon's.
+    #[default]
+    Forward,
+    /// Back, for a downgrade of the app.
+    Undo,
+}
+
+/// Which side wins where both hold something and it differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// What comes from the source; what was at the destination is set aside beside it.
+    Source,
+    /// What is at the destination; what would have come from the source is set aside beside it.
+    Destination,
+}
+
+/// What the user has decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which way.
+    pub direction: Direction,
+    /// Which side wins. `None`: where they differ both stay, and that is reported.
+    pub keep: Option<Keep>,
+    /// Whether a daemon that still writes either home may be stopped (by [`crate::LiveDaemons::stop`]).
+    pub stop_legacy_daemon: bool,
+}
+
+impl Options {
+    /// The move, nothing decided.
+    pub fn forward() -> Self {
+        Self::default()
+    }
+
+    /// The way back, nothing decided.
+    pub fn undo() -> Self {
+        Self { direction: Direction::Undo, ..Self::default() }
+    }
+
+    /// With a decision on what differs.
+    #[must_use]
+    pub fn keeping(mut self, keep: Option<Keep>) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// With leave to stop a daemon that is in the way.
+    #[must_use]
+    pub fn stopping_legacy_daemon(mut self, stop: bool) -> Self {
+        self.stop_legacy_daemon = stop;
+        self
+    }
+}

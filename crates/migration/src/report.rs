@@ -1,0 +1,126 @@
+//! What was done, as plain data.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::{
+    error::{Class, LiveDaemon, MigrationError},
+    homes::Direction,
+    plan::{Collision, IdentityState, Left, lossy},
+};
+
+/// How something got to its new place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MoveMethod {
+    /// A whole folder by one rename.
+    RenameFolder,
+    /// One rename that cannot replace.
+    Rename,
+    /// A second link, then the first removed.
+    Link,
+    /// A copy to another file system, then the original removed.
+    Copy,
+    /// A new link that leads to the same file, then the old link removed.
+    Relink,
+}
+
+/// Something that has moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Moved {
+    /// From here.
+    #[serde(serialize_with = "lossy")]
+    pub from: PathBuf,
+    /// To here.
+    #[serde(serialize_with = "lossy")]
+    pub to: PathBuf,
+    /// How.
+    pub method: MoveMethod,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// There was nothing to do, and nothing was touched.
+    NothingToDo,
+    /// All is in place, and durable.
+    Done,
+    /// Some of it is; the rest is in `errors`.
+    Partial,
+    /// Nothing was touched; why is in `refusals`.
+    Refused,
+}
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Which way.
+    pub direction: Direction,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What has moved.
+    pub moved: Vec<Moved>,
+    /// Sources that were removed because the same bytes were at the destination.
+    pub identical_removed: Vec<PathBuf>,
+    /// What was set aside by the user's decision.
+    pub set_aside: Vec<Moved>,
+    /// Files that differ: both stay.
+    pub collisions: Vec<Collision>,
+    /// What is not ours, and stays.
+    pub left: Vec<Left>,
+    /// Emptied folders that were removed.
+    pub folders_removed: Vec<PathBuf>,
+    /// What killed runs had left and this one removed.
+    pub leftovers_removed: Vec<PathBuf>,
+    /// What went wrong.
+    pub errors: Vec<MigrationError>,
+    /// Why nothing was done at all.
+    pub refusals: Vec<MigrationError>,
+    /// Daemons that were stopped.
+    pub stopped: Vec<LiveDaemon>,
+    /// Where the key is now.
+    pub identity: IdentityState,
+}
+
+impl Report {
+    pub(crate) fn new(direction: Direction, identity: IdentityState) -> Self {
+        Self {
+            direction,
+            outcome: Outcome::NothingToDo,
+            moved: Vec::new(),
+            identical_removed: Vec::new(),
+            set_aside: Vec::new(),
+            collisions: Vec::new(),
+            left: Vec::new(),
+            folders_removed: Vec::new(),
+            leftovers_removed: Vec::new(),
+            errors: Vec::new(),
+            refusals: Vec::new(),
+            stopped: Vec::new(),
+            identity,
+        }
+    }
+
+    /// The gravest of its errors, refusals and collisions: `None` when all is well. A collision is of the class
+    /// [`Refused`](Class::Refused): both files stay until somebody decides.
+    pub fn class(&self) -> Option<Class> {
+        let worst = self.errors.iter().chain(&self.refusals).map(MigrationError::class).max();
+        let collision = (!self.collisions.is_empty()).then_some(Class::Refused);
+        // A failure that the next run may mend hides nothing: the decision is asked for all the same.
+        worst.max(collision)
+    }
+
+    /// Whether a daemon may be started on the daemon's home: its key is there, or there is none anywhere, and nothing about the
+    /// key is in doubt. Otherwise a daemon would make a second key.
+    pub fn may_spawn(&self) -> bool {
+        self.direction == Direction::Forward
+            && self.refusals.is_empty()
+            && matches!(self.identity, IdentityState::Absent | IdentityState::AtDestination(_))
+    }
+}
