@@ -1,30 +1,191 @@
 //! Whole files, put in place in one step.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use crate::{Disk, DiskError, Method, Owner, Result};
+use crate::{Disk, DiskError, FileKind, Method, Owner, PART_SUFFIX, Result, SWAP_SUFFIX, TEMP_PREFIX};
 
-/// Renames without replacing: by [`Disk::rename_exclusive`] where that is supported, else by a second link and the removal of
-/// the first. The latter flushes the destination's folder in between, so that no crash can take both names away.
+/// How many names are tried for a temporary file before somebody must be making them on purpose.
+const NAME_TRIES: usize = 1000;
+
+/// The folder that a name is in.
+fn folder_of(path: &Path) -> Result<&Path> {
+    path.parent().ok_or_else(|| {
+        DiskError::new("find the folder of", path, io::Error::from(io::ErrorKind::InvalidInput))
+    })
+}
+
+/// A fresh name for a temporary file in `dir`. Nobody has it yet, as far as we know; the call that makes the file must be
+/// exclusive all the same.
+pub fn temp_name(dir: &Path, suffix: &str) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    dir.join(format!("{TEMP_PREFIX}{}-{number}{suffix}", std::process::id()))
+}
+
+/// Makes a temporary file in `dir` by `make`, under the first name that is free.
+pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Result<PathBuf> {
+    let mut tries = 0;
+    loop {
+        let temp = temp_name(dir, PART_SUFFIX);
+        match make(&temp) {
+            Ok(()) => return Ok(temp),
+            // Left by a process of the same number, or put there by somebody who guesses our names.
+            Err(error) if error.is_taken() && error.path() == temp && tries < NAME_TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What a folder's file system offers for a rename that must not replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exclusive {
+    /// The rename itself.
+    Rename,
+    /// No such rename, but hard links: a second link cannot replace either.
+    Link,
+    /// Neither.
+    Neither,
+}
+
+/// Finds out, with two temporary files of our own, what the file system of `dir` offers. An error of a rename leaves open whether
+/// the file system refuses the operation or that very file; this tells the one from the other.
+///
+/// # Errors
+///
+/// The trial could not be made: the folder cannot be written to, or the disk is full.
+pub fn exclusive_support(disk: &dyn Disk, dir: &Path) -> Result<Exclusive> {
+    let one = with_temp(dir, |temp| disk.create(temp, b"", 0o600))?;
+    let two = temp_name(dir, PART_SUFFIX);
+    let found = match disk.rename_exclusive(&one, &two) {
+        Ok(()) => Ok(Exclusive::Rename),
+        Err(error) if error.may_be_unsupported() => match disk.hard_link(&one, &two) {
+            Ok(()) => Ok(Exclusive::Link),
+            // EMLINK and the like: whatever the reason, it cannot be done here.
+            Err(_) => Ok(Exclusive::Neither),
+        },
+        Err(error) => Err(error),
+    };
+    for temp in [one, two] {
+        match disk.unlink(&temp) {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Renames a file without replacing: by [`Disk::rename_exclusive`] where that is supported, else by a second link and the
+/// removal of the first. The latter flushes the destination's folder in between, so that no crash can take both names away.
 ///
 /// A run that was killed between link and removal leaves two names of one file; see [`crate::Meta::is_same_file`].
+///
+/// # Errors
+///
+/// The name is taken ([`DiskError::is_taken`]); the two are on different file systems ([`DiskError::is_cross_device`]); neither rename
+/// nor link is supported ([`Unsupported`](io::ErrorKind::Unsupported)). Nothing has changed then.
 pub fn rename_noreplace(disk: &dyn Disk, from: &Path, to: &Path) -> Result<Method> {
-    let _ = (disk, from, to);
-    todo!()
+    let refused = match disk.rename_exclusive(from, to) {
+        Ok(()) => return Ok(Method::Rename),
+        Err(error) if error.may_be_unsupported() => error,
+        Err(error) => return Err(error),
+    };
+    let dir = folder_of(to)?;
+    match exclusive_support(disk, dir)? {
+        // It was about that file, or passed by: once more, and then it is final.
+        Exclusive::Rename => {
+            let _ = refused;
+            disk.rename_exclusive(from, to)?;
+            Ok(Method::Rename)
+        }
+        Exclusive::Link => {
+            disk.hard_link(from, to)?;
+            disk.sync_dir(dir)?;
+            disk.unlink(from)?;
+            Ok(Method::LinkUnlink)
+        }
+        Exclusive::Neither => {
+            Err(DiskError::two("rename without replacing", from, to, io::ErrorKind::Unsupported.into()))
+        }
+    }
 }
 
 /// Puts a new file in place, complete or not at all: a temporary file in the same folder, flushed, renamed without replacing,
-/// the folder flushed. A name that is taken is an error ([`DiskError::is_taken`]).
-pub fn publish_new(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<Method> {
-    let _ = (disk, path, bytes, mode, owner);
-    todo!()
+/// the folder flushed. The file gets exactly `mode`, and `owner` when that is given and is not who it belongs to anyway.
+///
+/// # Errors
+///
+/// The step that failed; a name that is taken is [`DiskError::is_taken`]. The temporary file is removed.
+pub fn publish_new(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<Owner>,
+) -> Result<Method> {
+    let dir = folder_of(path)?;
+    let temp = with_temp(dir, |temp| disk.create(temp, bytes, mode))?;
+    let publish = || -> Result<Method> {
+        give(disk, &temp, owner)?;
+        disk.sync_file(&temp)?;
+        let method = rename_noreplace(disk, &temp, path)?;
+        disk.sync_dir(dir)?;
+        Ok(method)
+    };
+    publish().inspect_err(|_| {
+        let _ = disk.unlink(&temp);
+    })
+}
+
+/// Sets the owner where it is not right already.
+fn give(disk: &dyn Disk, path: &Path, owner: Option<Owner>) -> Result<()> {
+    match owner {
+        Some(owner) if disk.stat(path)?.owner != Some(owner) => disk.set_owner(path, owner),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a folder and those above it that are missing, down from `root` (which must be there), each with `mode`, and
-/// `owner` when we are root; flushes the parent of each that was made. Returns those that were made.
-pub fn make_dirs(disk: &dyn Disk, root: &Path, dir: &Path, mode: u32, owner: Option<Owner>) -> Result<Vec<PathBuf>> {
-    let _ = (disk, root, dir, mode, owner);
-    todo!()
+/// `owner` when that is given and is not who it belongs to anyway; flushes the parent of each that was made. Returns those
+/// that were made.
+///
+/// # Errors
+///
+/// The step that failed. What was made until then stays.
+pub fn make_dirs(
+    disk: &dyn Disk,
+    root: &Path,
+    dir: &Path,
+    mode: u32,
+    owner: Option<Owner>,
+) -> Result<Vec<PathBuf>> {
+    let below = dir.strip_prefix(root).map_err(|_| {
+        DiskError::two("make the folder", dir, root, io::Error::from(io::ErrorKind::InvalidInput))
+    })?;
+    let mut made = Vec::new();
+    let mut at = root.to_owned();
+    for part in below.components() {
+        let parent = at.clone();
+        at.push(part);
+        match disk.make_dir(&at, mode) {
+            Ok(()) => {
+                give(disk, &at, owner)?;
+                disk.sync_dir(&parent)?;
+                made.push(at.clone());
+            }
+            Err(error) if error.is_taken() => {
+                if !disk.stat_follow(&at)?.is_dir() {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(made)
 }
 
 /// How a file was replaced.
@@ -86,9 +247,66 @@ pub enum Replaced {
 ///
 /// [`DiskError`] of the step that failed. Up to the exchange nothing has changed, and the temporary file is removed; when a
 /// later step fails, old and new content are both still on the disk, one of them under a name of [`leftovers`].
-pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> Result<Replaced, DiskError> {
-    let _ = (disk, path, bytes, expected);
-    todo!()
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> Result<Replaced> {
+    let followed;
+    let path = if disk.stat(path)?.is_symlink() {
+        followed = disk.canonicalize(path)?;
+        &followed
+    } else {
+        path
+    };
+    let there = disk.stat(path)?;
+    if !there.is_file() {
+        let odd = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(DiskError::new("replace", path, odd));
+    }
+    let dir = folder_of(path)?;
+    let temp = with_temp(dir, |temp| disk.create(temp, bytes, there.mode & 0o777))?;
+    // From here on the name says that it may hold the only copy of something.
+    let swap = temp_name(dir, SWAP_SUFFIX);
+    let prepare = || -> Result<()> {
+        match give(disk, &temp, there.owner) {
+            // Only root can give a file away; for anybody else it becomes their own.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+        disk.sync_file(&temp)?;
+        disk.rename(&temp, &swap)
+    };
+    prepare().inspect_err(|_| {
+        let _ = disk.unlink(&temp);
+    })?;
+    let (method, out) = match disk.exchange(&swap, path) {
+        Ok(()) => (ReplaceMethod::Exchange, swap),
+        Err(error) if error.may_be_unsupported() => {
+            // A second name for what is there; then the new file takes over the first.
+            let old = temp_name(dir, SWAP_SUFFIX);
+            let over = || -> Result<()> {
+                if disk.hard_link(path, &old).is_err() {
+                    disk.copy_new(path, &old, None)?;
+                    disk.sync_file(&old)?;
+                }
+                disk.sync_dir(dir)?;
+                disk.rename(&swap, path)
+            };
+            over().inspect_err(|_| {
+                let _ = disk.unlink(&swap);
+                let _ = disk.unlink(&old);
+            })?;
+            (ReplaceMethod::CheckedRename, old)
+        }
+        Err(error) => {
+            let _ = disk.unlink(&swap);
+            return Err(error);
+        }
+    };
+    disk.sync_dir(dir)?;
+    let displaced = Displaced { bytes: disk.read(&out, u64::MAX)?, path: out };
+    Ok(if displaced.bytes == expected {
+        Replaced::Expected { method, displaced }
+    } else {
+        Replaced::Foreign { method, displaced }
+    })
 }
 
 /// A file that a killed run left behind.
@@ -104,6 +322,22 @@ pub struct Leftover {
 
 /// The files that killed runs left in this folder, known by their names. Call it under the lock of the home.
 pub fn leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<Leftover>> {
-    let _ = (disk, dir);
-    todo!()
+    let found = disk.list(dir)?.into_iter().filter(|entry| entry.kind == FileKind::File);
+    Ok(found
+        .filter_map(|entry| {
+            leftover_kind(&entry.name).map(|precious| Leftover { path: dir.join(&entry.name), precious })
+        })
+        .collect())
+}
+
+/// Whether a name is one of our temporary files', and then whether the file may be the only one with its content.
+pub fn leftover_kind(name: &OsString) -> Option<bool> {
+    let name = name.to_str()?;
+    if !name.starts_with(TEMP_PREFIX) {
+        None
+    } else if name.ends_with(PART_SUFFIX) {
+        Some(false)
+    } else {
+        name.ends_with(SWAP_SUFFIX).then_some(true)
+    }
 }

@@ -1,0 +1,303 @@
+//! Windows (and whatever else is no Unix).
+//!
+//! What differs from Unix: a rename is `MoveFileExW`, exclusive unless it is told to replace, and written through; there is no
+//! flush of a folder and none is needed for that; nothing can be exchanged; modes and owners are left to the folder's ACL.
+
+#![allow(clippy::disallowed_methods)]
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::RealDisk;
+use crate::{DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp};
+
+const POLL: Duration = Duration::from_millis(10);
+const PIECE: usize = 64 * 1024;
+
+/// A scanner or indexer that has a file open makes a rename or removal fail for a moment: these pauses are the usual ladder.
+const PAUSES: [u64; 4] = [50, 100, 250, 500];
+
+fn patiently<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for pause in PAUSES {
+        match action() {
+            // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
+            Err(error) if matches!(error.raw_os_error(), Some(5 | 32 | 33)) => {
+                std::thread::sleep(Duration::from_millis(pause));
+            }
+            other => return other,
+        }
+    }
+    action()
+}
+
+fn kind_of(file_type: std::fs::FileType) -> FileKind {
+    if file_type.is_symlink() {
+        FileKind::Symlink
+    } else if file_type.is_dir() {
+        FileKind::Dir
+    } else if file_type.is_file() {
+        FileKind::File
+    } else {
+        FileKind::Other
+    }
+}
+
+fn meta_of(meta: &std::fs::Metadata) -> Meta {
+    let modified = meta
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+        .map(|since| Stamp {
+            seconds: i64::try_from(since.as_secs()).unwrap_or(0),
+            nanoseconds: since.subsec_nanos(),
+        })
+        .unwrap_or_default();
+    Meta {
+        kind: kind_of(meta.file_type()),
+        len: meta.len(),
+        mode: if meta.is_dir() { 0o700 } else { 0o600 },
+        id: None,
+        links: 1,
+        owner: None,
+        modified,
+        changed: modified,
+    }
+}
+
+fn regular(file: &File) -> io::Result<std::fs::Metadata> {
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok(meta) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")) }
+}
+
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(windows)]
+fn move_file(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+    use winsafe::co::MOVEFILE;
+    let text = |path: &Path| {
+        path.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidFilename, "the name is not valid Unicode"))
+    };
+    let (from, to) = (text(from)?, text(to)?);
+    let mut flags = MOVEFILE::WRITE_THROUGH;
+    if replace {
+        flags |= MOVEFILE::REPLACE_EXISTING;
+    }
+    patiently(|| {
+        winsafe::MoveFileEx(&from, Some(&to), flags).map_err(|error| match error.raw() {
+            // ERROR_NOT_SAME_DEVICE, ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS
+            17 => io::ErrorKind::CrossesDevices.into(),
+            80 | 183 => io::ErrorKind::AlreadyExists.into(),
+            code => io::Error::from_raw_os_error(code as i32),
+        })
+    })
+}
+
+#[cfg(not(windows))]
+fn move_file(_from: &Path, _to: &Path, _replace: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+impl Disk for RealDisk {
+    fn stat(&self, path: &Path) -> Result<Meta> {
+        std::fs::symlink_metadata(path)
+            .map(|meta| meta_of(&meta))
+            .map_err(|e| DiskError::new("look at", path, e))
+    }
+
+    fn stat_follow(&self, path: &Path) -> Result<Meta> {
+        std::fs::metadata(path).map(|meta| meta_of(&meta)).map_err(|e| DiskError::new("look at", path, e))
+    }
+
+    fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
+        let failed = |e: io::Error| DiskError::new("list", dir, e);
+        if std::fs::symlink_metadata(dir).map_err(failed)?.file_type().is_symlink() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = kind_of(entry.file_type().map_err(failed)?);
+            if each(DirEntry { name: entry.file_name(), kind }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
+        let inner = || -> io::Result<Vec<u8>> {
+            let file = File::open(path)?;
+            if regular(&file)?.len() > limit {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            let mut bytes = Vec::new();
+            file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+        };
+        inner().map_err(|e| DiskError::new("read", path, e))
+    }
+
+    fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
+        let open_one = |path: &Path| -> Result<File> {
+            let failed = |e: io::Error| DiskError::new("read", path, e);
+            if !self.stat(path)?.is_file() {
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+            }
+            File::open(path).map_err(failed)
+        };
+        let (mut file_a, mut file_b) = (open_one(a)?, open_one(b)?);
+        let (mut buffer_a, mut buffer_b) = (vec![0; PIECE], vec![0; PIECE]);
+        loop {
+            let got_a = fill(&mut file_a, &mut buffer_a).map_err(|e| DiskError::new("read", a, e))?;
+            let got_b = fill(&mut file_b, &mut buffer_b).map_err(|e| DiskError::new("read", b, e))?;
+            if buffer_a[..got_a] != buffer_b[..got_b] {
+                return Ok(false);
+            }
+            if got_a < PIECE {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn read_link(&self, link: &Path) -> Result<PathBuf> {
+        std::fs::read_link(link).map_err(|e| DiskError::new("read the link", link, e))
+    }
+
+    fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
+        std::fs::canonicalize(path).map_err(|e| DiskError::new("resolve", path, e))
+    }
+
+    fn make_dir(&self, dir: &Path, _mode: u32) -> Result<()> {
+        std::fs::create_dir(dir).map_err(|e| DiskError::new("make the folder", dir, e))
+    }
+
+    fn set_mode(&self, _path: &Path, _mode: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_owner(&self, _path: &Path, _owner: Owner) -> Result<()> {
+        Ok(())
+    }
+
+    fn create(&self, path: &Path, bytes: &[u8], _mode: u32) -> Result<()> {
+        let failed = |e: io::Error| DiskError::new("write", path, e);
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+        file.write_all(bytes).map_err(|source| {
+            let _ = std::fs::remove_file(path);
+            failed(source)
+        })
+    }
+
+    fn copy_new(&self, from: &Path, to: &Path, _mode: Option<u32>) -> Result<()> {
+        let failed = |e: io::Error| DiskError::two("copy", from, to, e);
+        if !self.stat(from)?.is_file() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let mut source = File::open(from).map_err(failed)?;
+        let modified = regular(&source).and_then(|meta| meta.modified()).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(to)
+            .map_err(|e| DiskError::new("write", to, e))?;
+        io::copy(&mut source, &mut file).and_then(|_| file.set_modified(modified)).map_err(|source| {
+            let _ = std::fs::remove_file(to);
+            failed(source)
+        })
+    }
+
+    fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
+        move_file(from, to, false).map_err(|e| DiskError::two("rename", from, to, e))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        // A folder never replaces anything here; the flag would make the call fail.
+        let replace = !std::fs::symlink_metadata(from).is_ok_and(|meta| meta.is_dir());
+        move_file(from, to, replace).map_err(|e| DiskError::two("rename", from, to, e))
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
+        Err(DiskError::two("exchange", a, b, io::ErrorKind::Unsupported.into()))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
+        std::fs::hard_link(from, to).map_err(|e| DiskError::two("link", from, to, e))
+    }
+
+    fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
+        #[cfg(windows)]
+        let made = std::os::windows::fs::symlink_file(target, at);
+        #[cfg(not(windows))]
+        let made = Err(io::ErrorKind::Unsupported.into());
+        made.map_err(|e| DiskError::two("make the link", at, target, e))
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        patiently(|| std::fs::remove_file(path)).map_err(|e| DiskError::new("remove", path, e))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<()> {
+        patiently(|| std::fs::remove_dir(dir)).map_err(|e| DiskError::new("remove the folder", dir, e))
+    }
+
+    fn sync_file(&self, path: &Path) -> Result<()> {
+        // FlushFileBuffers wants a handle that may write.
+        OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(|e| DiskError::new("flush", path, e))
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> Result<()> {
+        // Renames are written through, and NTFS keeps its folders in its journal.
+        Ok(())
+    }
+
+    fn sync_fs(&self, _path: &Path) -> Result<Flushed> {
+        Ok(Flushed::Nothing)
+    }
+
+    fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {
+        let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
+        // A folder cannot be locked here. The file stays: one that is unlinked while another waits for it guards nothing.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(home.join(".lock"))
+            .map_err(failed)?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(HomeLock::new(home, file)),
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    let waited = start.elapsed();
+                    let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
+                        return Err(LockError::Held { home: home.to_owned(), waited });
+                    };
+                    std::thread::sleep(POLL.min(rest));
+                }
+                Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+    }
+}
