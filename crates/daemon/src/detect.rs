@@ -1,10 +1,16 @@
 //! Which of the daemons that may be running do we use?
 
-use std::time::Duration;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
-use crate::{Endpoint, Probe, Status};
+use crate::{Endpoint, Probe, Status, error::look_at, probe};
+
+/// How long the shared daemon may take to answer: it answers within milliseconds or is not well.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// Whose daemon it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -16,15 +22,49 @@ pub enum Role {
     Own,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared => "shared",
+            Self::Own => "own",
+        })
+    }
+}
+
 /// Which key the daemon at an endpoint has to have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Expected {
-    /// Any: the home is not ours to know.
+    /// Any: the home is not ours to know, or has no key yet.
     Any,
-    /// This public key or Device ID: the one in the home's identity file.
+    /// This one, as a public key or a Device ID: the one in the home's identity file.
     Device(String),
+}
+
+impl Expected {
+    /// Whether a daemon with this Device ID may serve the home. The five characters behind the dash are a checksum
+    /// for people's eyes; the key before it decides.
+    pub fn admits(&self, device_id: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Device(expected) => {
+                !key_of(expected).is_empty() && key_of(expected).eq_ignore_ascii_case(key_of(device_id))
+            }
+        }
+    }
+
+    fn device(&self) -> Option<&str> {
+        match self {
+            Self::Any => None,
+            Self::Device(expected) => Some(expected),
+        }
+    }
+}
+
+/// The key in a Device ID of either form.
+fn key_of(device_id: &str) -> &str {
+    device_id.split_once('-').map_or(device_id, |(key, _)| key).trim()
 }
 
 /// One endpoint to look at.
@@ -40,8 +80,20 @@ pub struct Target {
     pub within: Duration,
 }
 
+impl Target {
+    /// The shared daemon: any key, 800 ms.
+    pub fn shared(endpoint: Endpoint) -> Self {
+        Self { role: Role::Shared, endpoint, expected: Expected::Any, within: PATIENCE }
+    }
+
+    /// The app's own daemon, which has to have the home's key: 800 ms.
+    pub fn own(endpoint: Endpoint, expected: Expected) -> Self {
+        Self { role: Role::Own, endpoint, expected, within: PATIENCE }
+    }
+}
+
 /// What was tried, and what follows.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Detection {
     /// Every endpoint that was looked at, in order.
@@ -51,7 +103,7 @@ pub struct Detection {
 }
 
 /// One endpoint that was looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Attempt {
     /// Whose daemon was looked for.
@@ -65,11 +117,11 @@ pub struct Attempt {
 }
 
 /// What follows from a detection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Decision {
-    /// Use this daemon.
+    /// Use this daemon; who attaches does not own its life.
     Attach {
         /// Whose it is.
         role: Role,
@@ -97,36 +149,48 @@ pub enum Rule {
     SharedAnswered,
     /// The app's own answered.
     OwnAnswered,
-    /// One address for all (Windows): told apart by its key.
+    /// There is one address for all (Windows); the daemon's key is that of the app's own home.
     ToldByKey,
 }
 
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SharedAnswered => "the shared daemon answered, and comes first",
+            Self::OwnAnswered => "the app's own daemon answered",
+            Self::ToldByKey => "the daemon at the common address has the key of the app's own home",
+        })
+    }
+}
+
 /// Why no daemon is used and none may be spawned.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "refusal", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Refusal {
     /// It listens and does not answer.
     Busy {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
-        /** Who. */
+        /// Who, where the system tells.
         pid: Option<u32>,
+        /// How long we waited, in milliseconds.
+        waited_ms: u64,
     },
     /// It belongs to another user.
     ForeignOwner {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
-        /** Whose. */
+        /// Whose.
         uid: u32,
-        /** Who. */
+        /// Who, where the system tells.
         pid: Option<u32>,
     },
     /// It has another key than the home that it should serve.
     ForeignIdentity {
         /// Where.
         endpoint: Endpoint,
-        /// Who.
+        /// Who, where the system tells.
         pid: Option<u32>,
         /// The key in the home.
         expected: String,
@@ -135,20 +199,20 @@ pub enum Refusal {
     },
     /// The socket's path is too long.
     PathTooLong {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
-        /** In bytes. */
+        /// Its length in bytes.
         length: usize,
-        /** In bytes. */
+        /// The platform's limit in bytes.
         limit: usize,
     },
     /// What listens there does not speak our protocol, or the system does not let us look.
     Unusable {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
-        /** Who. */
+        /// Who, where the system tells.
         pid: Option<u32>,
-        /** In words. */
+        /// What is wrong, in words.
         problem: String,
     },
 }
@@ -156,21 +220,289 @@ pub enum Refusal {
 impl Refusal {
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::Busy { .. } => "daemon.busy",
+            Self::ForeignOwner { .. } => "daemon.foreign-owner",
+            Self::ForeignIdentity { .. } => "daemon.foreign-identity",
+            Self::PathTooLong { .. } => "daemon.socket-too-long",
+            Self::Unusable { .. } => "daemon.protocol",
+        }
     }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
-        todo!()
+        match self {
+            Self::Busy { pid, .. }
+            | Self::ForeignOwner { pid, .. }
+            | Self::ForeignIdentity { pid, .. }
+            | Self::Unusable { pid, .. } => Some(look_at(*pid)),
+            Self::PathTooLong { .. } => {
+                Some("set a short daemon.control_socket in the daemon's config.json".to_owned())
+            }
+        }
+    }
+
+    /// Where.
+    pub fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Busy { endpoint, .. }
+            | Self::ForeignOwner { endpoint, .. }
+            | Self::ForeignIdentity { endpoint, .. }
+            | Self::PathTooLong { endpoint, .. }
+            | Self::Unusable { endpoint, .. } => endpoint,
+        }
     }
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let process = |pid: &Option<u32>| pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        match self {
+            Self::Busy { endpoint, pid, waited_ms } => {
+                let pid = process(pid);
+                write!(f, "a daemon{pid} listens at {endpoint} but did not answer within {waited_ms} ms")
+            }
+            Self::ForeignOwner { endpoint, uid, pid } => {
+                write!(f, "the daemon{} at {endpoint} runs as another user (uid {uid})", process(pid))
+            }
+            Self::ForeignIdentity { endpoint, pid, expected, found } => write!(
+                f,
+                "the daemon{} at {endpoint} has the Device ID {found}, and the home that it should serve has {expected}",
+                process(pid)
+            ),
+            Self::PathTooLong { endpoint, length, limit } => {
+                write!(f, "the socket path {endpoint} is {length} bytes long, and {limit} are possible")
+            }
+            Self::Unusable { endpoint, pid, problem } => {
+                write!(f, "what listens at {endpoint}{} is of no use: {problem}", process(pid))
+            }
+        }
     }
 }
 
 /// Looks at the targets in order and decides.
-pub fn detect(_targets: &[Target]) -> Detection {
-    todo!()
+///
+/// The first that answers (with the right key) is used. When none does, one may be spawned only if nobody listens at
+/// any of them: who listens and is silent may come back, and then there would be two. A refusal names the app's own
+/// endpoint before the shared one.
+pub fn detect(targets: &[Target]) -> Detection {
+    detect_with(targets, &mut |target| probe(&target.endpoint, target.within))
+}
+
+/// [`detect`] with somebody else's eyes.
+fn detect_with(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> Detection {
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut refusals: Vec<(Role, Refusal)> = Vec::new();
+    for target in targets {
+        let seen = attempts.iter().find(|attempt| attempt.endpoint.is_same_place(&target.endpoint));
+        let attempt = match seen {
+            // One address for all: asked once.
+            Some(attempt) => Attempt { role: target.role, ..attempt.clone() },
+            None => {
+                let began = Instant::now();
+                let probe = look(target);
+                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                Attempt { role: target.role, endpoint: target.endpoint.clone(), probe, took_us }
+            }
+        };
+        attempts.push(attempt.clone());
+        match judge(target, targets, attempt.probe) {
+            Judged::Use { role, status, pid, rule } => {
+                let endpoint = target.endpoint.clone();
+                return Detection { attempts, decision: Decision::Attach { role, endpoint, status, pid, rule } };
+            }
+            Judged::Nobody => {}
+            Judged::InTheWay(refusal) => refusals.push((target.role, refusal)),
+        }
+    }
+    let own = refusals.iter().position(|(role, _)| *role == Role::Own).unwrap_or(0);
+    let decision = match refusals.into_iter().nth(own) {
+        Some((_, refusal)) => Decision::Refuse(refusal),
+        None => Decision::Spawn,
+    };
+    Detection { attempts, decision }
+}
+
+enum Judged {
+    Use { role: Role, status: Status, pid: Option<u32>, rule: Rule },
+    Nobody,
+    InTheWay(Refusal),
+}
+
+fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judged {
+    let endpoint = target.endpoint.clone();
+    match probe {
+        Probe::Absent { .. } => Judged::Nobody,
+        Probe::Answered { status, pid } => {
+            // Where all share one address, the key alone says whose daemon it is.
+            let own = targets
+                .iter()
+                .find(|other| other.role == Role::Own && other.endpoint.is_same_place(&target.endpoint));
+            if let (Role::Shared, Some(own)) = (target.role, own)
+                && own.expected.device().is_some()
+                && own.expected.admits(&status.device_id)
+            {
+                return Judged::Use { role: Role::Own, status, pid, rule: Rule::ToldByKey };
+            }
+            if let Expected::Device(expected) = &target.expected
+                && !target.expected.admits(&status.device_id)
+            {
+                let (expected, found) = (expected.clone(), status.device_id);
+                return Judged::InTheWay(Refusal::ForeignIdentity { endpoint, pid, expected, found });
+            }
+            let rule = match target.role {
+                Role::Shared => Rule::SharedAnswered,
+                Role::Own => Rule::OwnAnswered,
+            };
+            Judged::Use { role: target.role, status, pid, rule }
+        }
+        Probe::Busy { pid, waited_ms } => Judged::InTheWay(Refusal::Busy { endpoint, pid, waited_ms }),
+        Probe::ForeignOwner { uid, pid } => Judged::InTheWay(Refusal::ForeignOwner { endpoint, uid, pid }),
+        // No daemon can be there; a shared one that cannot be is no reason to go without our own.
+        Probe::PathTooLong { .. } if target.role == Role::Shared => Judged::Nobody,
+        Probe::PathTooLong { length, limit } => {
+            Judged::InTheWay(Refusal::PathTooLong { endpoint, length, limit })
+        }
+        Probe::Unusable { pid, problem } => Judged::InTheWay(Refusal::Unusable { endpoint, pid, problem }),
+        Probe::Unknown { problem } => Judged::InTheWay(Refusal::Unusable { endpoint, pid: None, problem }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::Absence;
+
+    const OWN_KEY: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da";
+
+    fn answered(device_id: &str) -> Probe {
+        let status = Status {
+            version: "0.3.8".to_owned(),
+            device_id: device_id.to_owned(),
+            joined_networks: Vec::new(),
+            more: Map::new(),
+        };
+        Probe::Answered { status, pid: Some(7) }
+    }
+
+    fn absent() -> Probe {
+        Probe::Absent { why: Absence::NoSocket }
+    }
+
+    fn busy() -> Probe {
+        Probe::Busy { pid: Some(8), waited_ms: 800 }
+    }
+
+    fn two() -> [Target; 2] {
+        [
+            Target::shared(Endpoint::unix("/h/.myownmesh/daemon.sock")),
+            Target::own(
+                Endpoint::unix("/h/.myownllm/.myownmesh/daemon.sock"),
+                Expected::Device(OWN_KEY.to_owned()),
+            ),
+        ]
+    }
+
+    fn decide(shared: Probe, own: Probe) -> Detection {
+        detect_with(&two(), &mut |target| match target.role {
+            Role::Shared => shared.clone(),
+            Role::Own => own.clone(),
+        })
+    }
+
+    #[test]
+    fn the_shared_one_comes_first_whatever_its_key() {
+        let found = decide(answered("other-12345"), answered(OWN_KEY));
+        assert!(matches!(
+            found.decision,
+            Decision::Attach { role: Role::Shared, rule: Rule::SharedAnswered, pid: Some(7), .. }
+        ));
+        assert_eq!(found.attempts.len(), 1, "the own one is not even asked");
+    }
+
+    #[test]
+    fn then_the_own_one() {
+        let found = decide(absent(), answered(&format!("{OWN_KEY}-2EA55")));
+        assert!(matches!(found.decision, Decision::Attach { role: Role::Own, rule: Rule::OwnAnswered, .. }));
+        assert_eq!(found.attempts.len(), 2);
+        // A shared one that is ill does not keep us from a healthy own one.
+        assert!(matches!(decide(busy(), answered(OWN_KEY)).decision, Decision::Attach { role: Role::Own, .. }));
+    }
+
+    #[test]
+    fn only_when_nobody_listens_anywhere_one_may_be_spawned() {
+        assert_eq!(decide(absent(), absent()).decision, Decision::Spawn);
+        let refused = Probe::Absent { why: Absence::Refused };
+        assert_eq!(decide(refused.clone(), refused).decision, Decision::Spawn);
+        let others = [
+            busy(),
+            Probe::ForeignOwner { uid: 1, pid: None },
+            Probe::Unusable { pid: None, problem: "garbage".to_owned() },
+            Probe::Unknown { problem: "permission denied".to_owned() },
+            answered("zzz-00000"),
+        ];
+        for other in others {
+            assert!(matches!(decide(absent(), other.clone()).decision, Decision::Refuse(_)), "{other:?}");
+            if !matches!(other, Probe::Answered { .. }) {
+                assert!(matches!(decide(other.clone(), absent()).decision, Decision::Refuse(_)), "{other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_key_at_the_own_home_is_named() {
+        let Decision::Refuse(refusal) = decide(absent(), answered("zzz-00000")).decision else { panic!() };
+        assert_eq!(refusal.code(), "daemon.foreign-identity");
+        let words = refusal.to_string();
+        assert!(words.contains("zzz-00000") && words.contains(OWN_KEY) && words.contains("7"), "{words}");
+    }
+
+    #[test]
+    fn the_own_endpoints_refusal_is_named_first() {
+        let Decision::Refuse(refusal) = decide(busy(), Probe::ForeignOwner { uid: 5, pid: None }).decision else {
+            panic!()
+        };
+        assert_eq!(refusal.code(), "daemon.foreign-owner");
+    }
+
+    #[test]
+    fn with_one_address_for_all_the_key_tells_whose_it_is() {
+        let pipe = || Endpoint::pipe("myownmesh.sock");
+        let targets =
+            [Target::shared(pipe()), Target::own(pipe(), Expected::Device(format!("{OWN_KEY}-2EA55")))];
+        let mut asked = 0;
+        let own = detect_with(&targets, &mut |_| {
+            asked += 1;
+            answered(OWN_KEY)
+        });
+        assert!(matches!(own.decision, Decision::Attach { role: Role::Own, rule: Rule::ToldByKey, .. }));
+        let shared = detect_with(&targets, &mut |_| answered("zzz-00000"));
+        assert!(matches!(shared.decision, Decision::Attach { role: Role::Shared, .. }));
+        let mut looks = 0;
+        let nobody = detect_with(&targets, &mut |_| {
+            looks += 1;
+            absent()
+        });
+        assert_eq!((nobody.decision, looks, asked), (Decision::Spawn, 1, 1));
+    }
+
+    #[test]
+    fn keys_are_compared_by_what_comes_before_the_dash() {
+        let expected = Expected::Device(format!("{OWN_KEY}-2EA55"));
+        assert!(expected.admits(OWN_KEY) && expected.admits(&format!("{OWN_KEY}-XXXXX")));
+        assert!(!expected.admits("") && !expected.admits("pt55"));
+        assert!(!Expected::Device(String::new()).admits(""));
+        assert!(Expected::Any.admits("anything"));
+    }
+
+    #[test]
+    fn the_evidence_can_be_serialised() {
+        let odd = std::ffi::OsString::from("/h/x");
+        let found = detect_with(&[Target::shared(Endpoint::unix(odd))], &mut |_| busy());
+        let json = serde_json::to_value(&found).unwrap();
+        assert_eq!(json["decision"]["refusal"], "busy");
+        assert_eq!(json["attempts"][0]["probe"]["found"], "busy");
+    }
 }

@@ -5,11 +5,14 @@ use std::{io, time::Duration};
 use crate::Endpoint;
 
 /// Why a daemon did not do what it was asked.
+///
+/// What was sent, and what came back, may hold secrets (TURN credentials): no variant quotes the bytes of either. The
+/// daemon's own words are kept, with the secrets of the request masked in them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// Nothing listens there.
-    #[error("no daemon answers at {endpoint}")]
+    /// Nothing listens there, or the system does not let us connect.
+    #[error("no daemon can be reached at {endpoint}")]
     Unreachable {
         /// Who was called.
         endpoint: Endpoint,
@@ -22,14 +25,14 @@ pub enum ControlError {
     Busy {
         /// Who was called.
         endpoint: Endpoint,
-        /// The op that got no answer; `connect` when the connection itself was not accepted.
+        /// The op that got no answer; `connect` when not even the connection was taken.
         op: String,
         /// How long we waited.
         waited: Duration,
         /// The process behind the socket, where the system tells.
         pid: Option<u32>,
     },
-    /// The daemon closed the connection, before or in the middle of an answer.
+    /// The daemon closed the connection before it had answered. Whether it did what was asked is not known.
     #[error("the daemon at {endpoint} closed the connection during `{op}`")]
     Closed {
         /// Who was called.
@@ -37,7 +40,7 @@ pub enum ControlError {
         /// The op without an answer.
         op: String,
     },
-    /// The process behind the socket belongs to another user.
+    /// The process behind the socket belongs to another user. It was not asked anything.
     #[error("the daemon at {endpoint} runs as another user (uid {uid})")]
     ForeignOwner {
         /// Who was called.
@@ -47,8 +50,18 @@ pub enum ControlError {
         /// Its process id, where the system tells.
         pid: Option<u32>,
     },
+    /// Another process answers there than the one that this client was connected to.
+    #[error("the daemon at {endpoint} was replaced: process {before} has become {now}")]
+    Replaced {
+        /// Who was called.
+        endpoint: Endpoint,
+        /// The process that it was.
+        before: u32,
+        /// The process that it is.
+        now: u32,
+    },
     /// The socket's path is longer than the platform can connect to.
-    #[error("the socket path {endpoint} is {length} bytes long, {limit} are possible")]
+    #[error("the socket path {endpoint} is {length} bytes long, and {limit} are possible")]
     PathTooLong {
         /// Who was to be called.
         endpoint: Endpoint,
@@ -57,11 +70,9 @@ pub enum ControlError {
         /// The platform's limit in bytes.
         limit: usize,
     },
-    /// What came back is not an answer of this protocol.
-    #[error("the answer of the daemon at {endpoint} to `{op}` cannot be read: {problem}")]
+    /// What came back is not an answer of this protocol, or none to this op.
+    #[error("the daemon's answer to `{op}` cannot be used: {problem}")]
     Protocol {
-        /// Who was called.
-        endpoint: Endpoint,
         /// The op that was asked.
         op: String,
         /// What is wrong with the answer.
@@ -83,7 +94,7 @@ pub enum ControlError {
         /// The daemon's words.
         message: String,
     },
-    /// The request cannot be sent as it is: it holds its own `op`, or is longer than the daemon would take.
+    /// The request cannot be sent as it is.
     #[error("the request `{op}` cannot be sent: {problem}")]
     BadRequest {
         /// The op.
@@ -96,16 +107,47 @@ pub enum ControlError {
 impl ControlError {
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::Unreachable { .. } => "daemon.unreachable",
+            Self::Busy { .. } => "daemon.busy",
+            Self::Closed { .. } => "daemon.closed",
+            Self::ForeignOwner { .. } => "daemon.foreign-owner",
+            Self::Replaced { .. } => "daemon.replaced",
+            Self::PathTooLong { .. } => "daemon.socket-too-long",
+            Self::Protocol { .. } => "daemon.protocol",
+            Self::Refused { .. } => "daemon.refused-op",
+            Self::UnknownOp { .. } => "daemon.unknown-op",
+            Self::BadRequest { .. } => "daemon.bad-request",
+        }
     }
+
     /// What a person can do about it, where something can be done.
     pub fn hint(&self) -> Option<String> {
-        todo!()
+        match self {
+            Self::Unreachable { .. } => Some("myownllm-mesh launch".to_owned()),
+            Self::Busy { pid, .. } => Some(look_at(*pid)),
+            Self::ForeignOwner { pid, .. } => Some(look_at(*pid)),
+            Self::Closed { .. } | Self::Replaced { .. } => Some("myownllm-mesh status".to_owned()),
+            Self::PathTooLong { .. } => {
+                Some("set a short daemon.control_socket in the daemon's config.json".to_owned())
+            }
+            Self::UnknownOp { .. } => Some("update the myownmesh daemon".to_owned()),
+            Self::Protocol { .. } | Self::Refused { .. } | Self::BadRequest { .. } => None,
+        }
+    }
+
+    /// Whether the conversation is at an end, so that the next request may meet the same fate; otherwise the daemon
+    /// answered, and said no.
+    pub fn is_lost(&self) -> bool {
+        !matches!(self, Self::Refused { .. } | Self::UnknownOp { .. } | Self::BadRequest { .. })
     }
 }
 
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+/// The command that shows who it is.
+pub(crate) fn look_at(pid: Option<u32>) -> String {
+    match pid {
+        _ if cfg!(windows) => "close the program that runs the daemon".to_owned(),
+        Some(pid) => format!("ps -fp {pid}"),
+        None => "myownllm-mesh doctor".to_owned(),
     }
 }

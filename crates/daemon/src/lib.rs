@@ -9,6 +9,8 @@ mod probe;
 pub mod reconcile;
 mod spawn;
 mod stop;
+mod transport;
+mod wire;
 
 pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
 pub use client::{
@@ -16,7 +18,7 @@ pub use client::{
     Status,
 };
 pub use detect::{Attempt, Decision, Detection, Expected, Refusal, Role, Rule, Target, detect};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, spawn};

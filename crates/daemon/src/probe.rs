@@ -1,14 +1,23 @@
 //! Is there a daemon?
+//!
+//! The answer is an answered `status`, never a file or a process id: a socket file outlives a killed daemon, and a
+//! process id is soon somebody else's.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::{Endpoint, Status};
+use crate::{
+    ControlError, Endpoint, Status,
+    client::{Limits, lost},
+    transport::{self, NoConnection, deadline_in},
+    wire::{NoLine, Wire},
+};
 
 /// What was found at an endpoint.
 ///
-/// Only [`Probe::Absent`] means that no daemon is there; whatever else was found, nothing may be spawned beside it.
+/// Only [`Probe::Absent`] means that no daemon is there; whatever else was found, nothing may be spawned beside it: the
+/// new daemon would take the socket's name away from the old one, which would go on writing its home unseen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "found", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -76,21 +85,118 @@ impl Probe {
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent { .. })
     }
+
     /// The process behind the socket, where the system tells.
     pub fn pid(&self) -> Option<u32> {
-        todo!()
+        match self {
+            Self::Answered { pid, .. }
+            | Self::Busy { pid, .. }
+            | Self::ForeignOwner { pid, .. }
+            | Self::Unusable { pid, .. } => *pid,
+            Self::Absent { .. } | Self::PathTooLong { .. } | Self::Unknown { .. } => None,
+        }
     }
+
     /// The daemon's answer, when there was one.
     pub fn status(&self) -> Option<&Status> {
-        todo!()
+        match self {
+            Self::Answered { status, .. } => Some(status),
+            _ => None,
+        }
     }
+
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::Absent { .. } => "daemon.absent",
+            Self::Answered { .. } => "daemon.answered",
+            Self::Busy { .. } => "daemon.busy",
+            Self::ForeignOwner { .. } => "daemon.foreign-owner",
+            Self::PathTooLong { .. } => "daemon.socket-too-long",
+            Self::Unusable { .. } => "daemon.protocol",
+            Self::Unknown { .. } => "daemon.unreachable",
+        }
     }
 }
 
-/// Asks whoever listens at `endpoint` for its status. Never writes to disk, never takes longer than `within`.
-pub fn probe(_endpoint: &Endpoint, _within: Duration) -> Probe {
-    todo!()
+/// Asks whoever listens at `endpoint` for its status. Never writes to disk, and takes no longer than `within`.
+///
+/// A daemon that is just ending closes the connection, and is gone a moment later: so a close is asked about again
+/// until the time is up.
+pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
+    let deadline = deadline_in(within);
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let found = ask_once(endpoint, within, deadline);
+        let now = Instant::now();
+        match found {
+            Once::Found(probe) => return probe,
+            Once::Closed(probe) if now >= deadline => return probe,
+            Once::Closed(_) => std::thread::sleep(pause.min(deadline - now)),
+        }
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+enum Once {
+    Found(Probe),
+    Closed(Probe),
+}
+
+fn ask_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> Once {
+    let transport = match transport::connect(endpoint, deadline) {
+        Ok(transport) => transport,
+        Err(why) => return Once::Found(no_connection(why, within)),
+    };
+    let mut wire = Wire::new(transport, Limits::default().line);
+    let pid = wire.peer().pid;
+    match status_over(&mut wire, deadline) {
+        Ok(Ok(status)) => Once::Found(Probe::Answered { status, pid }),
+        Ok(Err(problem)) => Once::Found(Probe::Unusable { pid, problem }),
+        Err(NoLine::TimedOut) => Once::Found(Probe::Busy { pid, waited_ms: millis(within) }),
+        Err(why @ NoLine::Closed { partial: 0 }) => Once::Closed(unusable(endpoint, within, pid, why)),
+        Err(why) => Once::Found(unusable(endpoint, within, pid, why)),
+    }
+}
+
+fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, why: NoLine) -> Probe {
+    let error = lost(endpoint, "status", within, pid, why);
+    let problem = match &error {
+        ControlError::Protocol { problem, .. } => problem.clone(),
+        ControlError::Unreachable { source, .. } => source.to_string(),
+        ControlError::Closed { .. } => "it closes the connection without an answer".to_owned(),
+        other => other.to_string(),
+    };
+    Probe::Unusable { pid, problem }
+}
+
+/// Asks for the status over a fresh connection. The inner error is a daemon that answers something else.
+pub(crate) fn status_over(wire: &mut Wire, deadline: Instant) -> Result<Result<Status, String>, NoLine> {
+    ask_for_status(wire, deadline)?;
+    read_status(wire, deadline)
+}
+
+pub(crate) fn ask_for_status(wire: &mut Wire, deadline: Instant) -> Result<(), NoLine> {
+    wire.send(b"{\"op\":\"status\"}\n", deadline)
+}
+
+pub(crate) fn read_status(wire: &mut Wire, deadline: Instant) -> Result<Result<Status, String>, NoLine> {
+    Ok(match wire.answer(deadline)? {
+        Ok(data) => Status::from_data(data).map_err(|problem| format!("its status cannot be used: {problem}")),
+        Err(message) => Err(format!("it refuses to tell its status: {}", message.escape_debug())),
+    })
+}
+
+fn no_connection(why: NoConnection, within: Duration) -> Probe {
+    match why {
+        NoConnection::Absent { why, .. } => Probe::Absent { why },
+        NoConnection::Full { pid } => Probe::Busy { pid, waited_ms: millis(within) },
+        NoConnection::ForeignOwner { uid, pid } => Probe::ForeignOwner { uid, pid },
+        NoConnection::PathTooLong { length, limit } => Probe::PathTooLong { length, limit },
+        NoConnection::Failed { source } => Probe::Unknown { problem: source.to_string() },
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
