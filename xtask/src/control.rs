@@ -1,0 +1,62 @@
+//! A client of the daemon's control socket, as small as it gets: one request, one answer, with a deadline. Deliberately
+//! not the workspace's own client: what it says of a daemon must not depend on the code that is being tried.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::Fallible;
+
+/// No answer that we ask for comes near this.
+const LONGEST_ANSWER: u64 = 4 << 20;
+
+/// Asks the daemon at `socket` to do `op` and returns its `data`, or the error it answered.
+pub(crate) fn ask(socket: &Path, op: &str, fields: Value) -> Fallible<Value> {
+    let mut request = json!({ "op": op });
+    if let (Value::Object(request), Value::Object(fields)) = (&mut request, fields) {
+        request.extend(fields);
+    }
+    let say = |e: std::io::Error| format!("{op} at {}: {e}", socket.display());
+    let mut stream = connect(socket).map_err(say)?;
+    stream.write_all(format!("{request}\n").as_bytes()).map_err(say)?;
+    let mut line = String::new();
+    BufReader::new(stream.take(LONGEST_ANSWER)).read_line(&mut line).map_err(say)?;
+    let mut answer: Value =
+        serde_json::from_str(&line).map_err(|e| format!("{op}: no JSON ({e}): {line:?}"))?;
+    match answer["ok"].as_bool() {
+        Some(true) => Ok(answer["data"].take()),
+        _ => Err(answer["error"].as_str().unwrap_or(&line).to_owned()),
+    }
+}
+
+/// Waits until a daemon answers `status` at `socket`; as long as `alive` says that there is something to wait for.
+pub(crate) fn wait_for(
+    socket: &Path,
+    patience: Duration,
+    mut alive: impl FnMut() -> bool,
+) -> Fallible<Value> {
+    let started = Instant::now();
+    loop {
+        match ask(socket, "status", Value::Null) {
+            Ok(status) => return Ok(status),
+            Err(why) if started.elapsed() > patience || !alive() => return Err(why),
+            Err(_) => std::thread::sleep(Duration::from_millis(3)),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn connect(socket: &Path) -> std::io::Result<std::os::unix::net::UnixStream> {
+    let stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
+}
+
+/// A named pipe opens like a file.
+#[cfg(not(unix))]
+fn connect(socket: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::File::options().read(true).write(true).open(socket)
+}

@@ -1,0 +1,449 @@
+//! `cargo xtask crash`: real runs, killed, failed and unplugged at every call they make on the disk. After each, nothing may be
+//! lost or torn; the next run, left alone, has to end what was begun; and the one after that must change nothing.
+
+mod bench;
+mod power;
+pub(crate) mod strace;
+mod subject;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::guard::{self, Folder};
+use crate::process::{Running, run as run_program};
+use crate::style::{self, Signs, paint, took};
+use crate::{Fallible, workspace};
+use bench::Site;
+use power::Rig;
+use strace::Call;
+use subject::{Op, Place, Prepared, Subject};
+
+/// No run here takes nearly as long; one that does hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many runs at once.
+const WORKERS: usize = 2;
+
+/// Where a sweep that was given a mount namespace of its own finds its folder and the program.
+const INSIDE: [&str; 2] = ["MYOWNLLM_MESH_XTASK_BENCH", "MYOWNLLM_MESH_XTASK_PROGRAM"];
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Under a minute: every kill of the main operations, samples of the rest
+    #[arg(long)]
+    short: bool,
+    /// The power cuts on ext4 images alone (needs root)
+    #[arg(long)]
+    ext4: bool,
+    /// Only the points whose label holds this
+    #[arg(long, value_name = "LABEL")]
+    only: Option<String>,
+    /// Leave the homes of points that fail where they are
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Args {
+    pub(crate) fn short() -> Self {
+        Self { short: true, ..Self::default() }
+    }
+}
+
+/// One thing that goes wrong in one run.
+#[derive(Debug, Clone)]
+enum Fault {
+    /// Strace makes these calls fail, or ends the program there.
+    Injected(Vec<String>),
+    /// SIGKILL after a time, where there is no strace.
+    Clock(Duration),
+    /// The power goes behind this call.
+    Cut(Call),
+}
+
+/// A fault with its label: by that it is named in a report, and repeated with `--only`.
+#[derive(Debug, Clone)]
+struct Point {
+    label: String,
+    fault: Fault,
+}
+
+/// What can be done here.
+#[derive(Debug, Clone, Copy)]
+struct Means {
+    strace: bool,
+    mounts: bool,
+    cuts: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Fallible<bool> {
+    let [bench, program] = INSIDE.map(|name| std::env::var_os(name).map(PathBuf::from));
+    match (bench, program) {
+        (Some(bench), Some(program)) => sweep_all(args, &bench, &program),
+        _ => {
+            let program = workspace::build()?.mesh;
+            let folder = Folder::new(None)?;
+            let good = match in_own_namespace(args, folder.path(), &program)? {
+                Some(good) => good,
+                None => sweep_all(args, folder.path(), &program)?,
+            };
+            if args.keep && !good {
+                crate::say!("The homes are kept: {}", folder.keep().display());
+            }
+            Ok(good)
+        }
+    }
+}
+
+/// Runs the sweeps in a mount namespace of their own, where what they mount is seen by nobody else and goes away with them;
+/// `None` where the system has no such thing, or does not let us.
+fn in_own_namespace(args: &Args, bench: &Path, program: &Path) -> Fallible<Option<bool>> {
+    let ways: [&[&str]; 2] =
+        [&["-m", "--propagation", "private"], &["-U", "-r", "-m", "--propagation", "private"]];
+    let works = |way: &&&[&str]| {
+        Command::new("unshare").args(**way).arg("true").output().is_ok_and(|out| out.status.success())
+    };
+    let Some(way) = ways.iter().find(works).filter(|_| cfg!(target_os = "linux")) else { return Ok(None) };
+    let this = std::env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
+    let mut unshare = Command::new("unshare");
+    unshare.args(*way).arg("--").arg(this).arg("crash");
+    for (flag, set) in [("--short", args.short), ("--ext4", args.ext4), ("--keep", args.keep)] {
+        unshare.args(set.then_some(flag));
+    }
+    if let Some(only) = &args.only {
+        unshare.args(["--only", only]);
+    }
+    unshare.env(INSIDE[0], bench).env(INSIDE[1], program).env(guard::MARK, guard::mark());
+    let status = unshare.status().map_err(|e| format!("cannot run unshare: {e}"))?;
+    Ok(Some(status.success()))
+}
+
+/// What is swept: operations, homes, places.
+fn subjects(short: bool, mounts: bool) -> Vec<Subject> {
+    use {Op::*, Place::*};
+    let of = |op, version, place| Subject { op, version, place };
+    let mut subjects = vec![
+        of(Migrate, "0.1.2", Same),
+        of(Migrate, "0.3.8", Other),
+        of(Launch, "0.3.8", Same),
+        of(Undo, "0.1.2", Same),
+    ];
+    if !short {
+        subjects.extend([
+            of(Migrate, "0.3.8", Same),
+            of(Migrate, "0.1.2", Other),
+            of(Launch, "0.1.2", Same),
+            of(Launch, "0.3.8", Other),
+            of(Undo, "0.3.8", Same),
+            of(Undo, "0.3.8", Other),
+            of(Salvage, "0.3.8", Same),
+            of(Salvage, "0.1.2", Other),
+        ]);
+    }
+    subjects.retain(|subject| mounts || subject.place == Same);
+    subjects
+}
+
+fn sweep_all(args: &Args, bench: &Path, program: &Path) -> Fallible<bool> {
+    let started = Instant::now();
+    let signs = style::signs();
+    let means =
+        Means { strace: strace::there(), mounts: bench::can_mount(bench), cuts: power::can_cut(bench) };
+    let mut board = Board { args, signs, points: 0, failed: 0 };
+    crate::say!("{}", paint(style::TITLE, "Killed, failed and unplugged at every call on the disk"));
+    if args.ext4 && !(means.cuts && means.strace) {
+        return Err("--ext4 needs root, loop devices, mkfs.ext4 and strace".to_owned());
+    }
+    if !args.ext4 {
+        for (at, subject) in subjects(args.short, means.mounts).into_iter().enumerate() {
+            sweep(subject, means, &mut board, &bench.join(format!("s{at}")), program)?;
+        }
+    }
+    if means.cuts && means.strace {
+        cut_power(&mut board, bench, program)?;
+    }
+    say_what_was_left_out(args, means, signs);
+    let verdict = if board.failed == 0 {
+        paint(style::GOOD, "all hold")
+    } else {
+        paint(style::BAD, format!("{} do not hold", board.failed))
+    };
+    crate::say!("{} points, {verdict} ({})", board.points, took(started.elapsed()));
+    if board.points == 0 {
+        return Err("nothing was tried".to_owned());
+    }
+    Ok(board.failed == 0)
+}
+
+fn say_what_was_left_out(args: &Args, means: Means, signs: Signs) {
+    let left = [
+        (
+            !means.strace,
+            "kills at a chosen call, failing calls, SIGTERM, power cuts: strace is not here, or may not trace. Killed by the clock instead",
+        ),
+        (!means.mounts, "the daemon's home on a second file system: nothing can be mounted here"),
+        (means.strace && !means.cuts, "power cuts: they need root, loop devices and mkfs.ext4"),
+        (args.short, "samples only, as asked; `cargo xtask crash` tries every point"),
+    ];
+    for (_, what) in left.iter().filter(|(left, _)| *left) {
+        crate::say!("{} not run: {what}", paint(style::CHANGED, signs.skip));
+    }
+}
+
+/// All faults for one subject.
+fn sweep(
+    subject: Subject,
+    means: Means,
+    board: &mut Board<'_>,
+    folder: &Path,
+    program: &Path,
+) -> Fallible<()> {
+    if !board.wants(&subject.label()) {
+        return Ok(());
+    }
+    let prepared = Prepared::new(subject, program, &folder.join("template")).and_then(|mut prepared| {
+        let site = Site::new(&prepared, folder.join("learn"))?;
+        prepared.learn(&site.home)?;
+        Ok(prepared)
+    });
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(why) => return board.broken(&subject, &why),
+    };
+    if !means.strace {
+        let points = (0..60).map(|n| Point {
+            label: format!("clock {} #{n}", subject.label()),
+            fault: Fault::Clock(Duration::from_micros(200 * n)),
+        });
+        board.sweep("killed by the clock", &subject, points.collect(), |point, n| {
+            disturb(&prepared, point, folder, n, board.args.keep)
+        });
+        return Ok(());
+    }
+    let refused = |faults: &[String]| -> Fallible<Vec<Call>> {
+        let site = Site::new(&prepared, folder.join("calls"))?;
+        strace::calls(&prepared.operation(&site.home), faults, &site.home, &folder.join("calls.log"))
+    };
+    let calls = match refused(&[]) {
+        Ok(calls) => calls,
+        Err(why) => return board.broken(&subject, &why),
+    };
+    let (short, label) = (board.args.short, subject.label());
+    let mut try_all = |what: &str, mut points: Vec<Point>, most: usize| {
+        if short && points.len() > most {
+            // Evenly spread, and never the same few calls: one out of each stretch.
+            let stride = points.len().div_ceil(most);
+            points = points.into_iter().step_by(stride).collect();
+        }
+        board.sweep(what, &subject, points, |point, n| disturb(&prepared, point, folder, n, board.args.keep));
+    };
+    try_all("SIGKILL before", points("kill", &label, &calls, true, "signal=SIGKILL"), usize::MAX);
+    try_all("SIGTERM at", points("term", &label, &calls, true, "signal=SIGTERM"), 10);
+    for errno in ["EIO", "ENOSPC", "EACCES", "EXDEV"] {
+        try_all(
+            &format!("{errno} from"),
+            points(errno, &label, &calls, false, &format!("error={errno}")),
+            12,
+        );
+    }
+    let interruptible = |call: &&Call| {
+        ["openat", "read", "write", "pwrite64", "flock", "fsync", "fdatasync"].contains(&call.name.as_str())
+    };
+    let interrupted: Vec<_> = calls.iter().filter(interruptible).cloned().collect();
+    try_all("EINTR from", points("EINTR", &label, &interrupted, false, "error=EINTR"), 4);
+    // File systems that lack what we would like to use: renames without replace, then hard links too.
+    let always = |call: &str, errno: &str| format!("{call}:error={errno}:when=1+");
+    let mut lacking = Vec::new();
+    for errno in ["EINVAL", "ENOSYS", "EPERM", "EOPNOTSUPP"] {
+        let rename = always("renameat2", errno);
+        lacking.push(Point {
+            label: format!("lacking {label} renameat2={errno}"),
+            fault: Fault::Injected(vec![rename.clone()]),
+        });
+        for second in ["EPERM", "EMLINK", "EXDEV"] {
+            let fault = Fault::Injected(vec![rename.clone(), always("linkat", second)]);
+            lacking
+                .push(Point { label: format!("lacking {label} renameat2={errno} linkat={second}"), fault });
+        }
+    }
+    for errno in ["ENOSYS", "EIO", "EINVAL"] {
+        lacking.push(Point {
+            label: format!("lacking {label} syncfs={errno}"),
+            fault: Fault::Injected(vec![always("syncfs", errno)]),
+        });
+        lacking.push(Point {
+            label: format!("lacking {label} fsync={errno}"),
+            fault: Fault::Injected(vec![always("fsync", errno)]),
+        });
+    }
+    try_all("for good, refused:", lacking, 6);
+    let without = [always("renameat2", "EINVAL")];
+    if let Ok(calls) = refused(&without) {
+        let mut points = points("kill-links", &label, &calls, true, "signal=SIGKILL");
+        // Two faults for one call are one too many: strace takes the last.
+        points.retain(|point| !point.label.contains("renameat2"));
+        points.iter_mut().for_each(|point| {
+            if let Fault::Injected(faults) = &mut point.fault {
+                faults.extend_from_slice(&without);
+            }
+        });
+        try_all("SIGKILL, no renameat2, before", points, 12);
+    }
+    guard::discard(folder);
+    Ok(())
+}
+
+/// One point for each call.
+fn points(kind: &str, label: &str, calls: &[Call], mutating: bool, fault: &str) -> Vec<Point> {
+    let point = |call: &Call| Point {
+        label: format!("{kind} {label} {}#{}", call.name, call.n),
+        fault: Fault::Injected(vec![format!("{}:{fault}:when={}", call.name, call.n)]),
+    };
+    calls.iter().filter(|call| call.mutating || !mutating).map(point).collect()
+}
+
+/// Disturbs one run on a fresh home, and looks what came of it.
+fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bool) -> Fallible<()> {
+    let mut site = Site::new(prepared, folder.join(format!("h{n}")))?;
+    let mut operation = prepared.operation(&site.home);
+    let outcome = match &point.fault {
+        Fault::Injected(faults) => run_program(&mut strace::injecting(&operation, faults), PATIENCE),
+        Fault::Clock(delay) => Running::start(&mut operation).and_then(|mut running| {
+            std::thread::sleep(*delay);
+            running.kill();
+            running.wait(PATIENCE)
+        }),
+        Fault::Cut(_) => return Err("power is cut on a rig".to_owned()),
+    };
+    let outcome = outcome.and_then(|run| prepared.recovers(&site.home, Some(&run)));
+    if keep && outcome.is_err() {
+        site.keep();
+        return outcome.map_err(|why| format!("{why}\n(the home: {})", site.home.display()));
+    }
+    outcome
+}
+
+fn cut_power(board: &mut Board<'_>, bench: &Path, program: &Path) -> Fallible<()> {
+    use {Op::*, Place::*};
+    let mut subjects = vec![(Migrate, "0.3.8", Same), (Launch, "0.3.8", Other)];
+    if !board.args.short {
+        subjects.extend([
+            (Migrate, "0.1.2", Same),
+            (Migrate, "0.3.8", Other),
+            (Launch, "0.3.8", Same),
+            (Undo, "0.3.8", Same),
+            (Undo, "0.1.2", Other),
+        ]);
+    }
+    for (at, (op, version, place)) in subjects.into_iter().enumerate() {
+        let subject = Subject { op, version, place };
+        if !board.wants(&format!("cut {}", subject.label())) {
+            continue;
+        }
+        let folder = bench.join(format!("p{at}"));
+        let prepared = Prepared::new(subject, program, &folder.join("template"));
+        let ready = prepared.and_then(|mut prepared| {
+            let rig = Rig::new(&prepared, &folder)?;
+            let calls = rig.learn(&mut prepared)?;
+            Ok((prepared, rig, calls))
+        });
+        let (prepared, rig, calls) = match ready {
+            Ok(ready) => ready,
+            Err(why) => {
+                board.broken(&subject, &why)?;
+                continue;
+            }
+        };
+        let mutating: Vec<_> = calls.into_iter().filter(|call| call.mutating).collect();
+        let stride = if board.args.short { mutating.len().div_ceil(8).max(1) } else { 1 };
+        let label = |call: &Call| format!("cut {} {}#{}", subject.label(), call.name, call.n);
+        let points = mutating
+            .iter()
+            .step_by(stride)
+            .map(|call| Point { label: label(call), fault: Fault::Cut(call.clone()) });
+        board.sweep("power cut behind", &subject, points.collect(), |point, n| match &point.fault {
+            Fault::Cut(call) => rig.cut(&prepared, call, &format!("w{}", n)),
+            _ => Err("not a power cut".to_owned()),
+        });
+        guard::discard(&folder);
+    }
+    Ok(())
+}
+
+/// Runs points, and shows what came of them.
+struct Board<'a> {
+    args: &'a Args,
+    signs: Signs,
+    points: usize,
+    failed: usize,
+}
+
+impl Board<'_> {
+    /// Whether anything of a subject is asked for: `--only` may name a point within it, or a part of its label.
+    fn wants(&self, label: &str) -> bool {
+        let Some(only) = &self.args.only else { return true };
+        only.contains(label.trim_start_matches("cut "))
+            || label.contains(only.as_str())
+            || !only.contains(' ')
+    }
+
+    /// A subject whose undisturbed run does not work.
+    fn broken(&mut self, subject: &Subject, why: &str) -> Fallible<()> {
+        self.points += 1;
+        self.failed += 1;
+        crate::say!("{} {}: {why}", paint(style::BAD, self.signs.no), subject.label());
+        Ok(())
+    }
+
+    fn sweep(
+        &mut self,
+        what: &str,
+        subject: &Subject,
+        mut points: Vec<Point>,
+        try_one: impl Fn(&Point, usize) -> Fallible<()> + Sync,
+    ) {
+        if let Some(only) = &self.args.only {
+            points.retain(|point| point.label.contains(only.as_str()));
+        }
+        if points.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let next = AtomicUsize::new(0);
+        let failures = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..WORKERS {
+                scope.spawn(|| {
+                    while let Some((n, point)) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, points.get(n)?)))
+                    {
+                        if let Err(why) = try_one(point, n) {
+                            failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((n, why));
+                        }
+                    }
+                });
+            }
+        });
+        let mut failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures.sort_by_key(|(n, _)| *n);
+        self.points += points.len();
+        self.failed += failures.len();
+        let (style, sign) =
+            if failures.is_empty() { (style::GOOD, self.signs.yes) } else { (style::BAD, self.signs.no) };
+        let held = points.len() - failures.len();
+        crate::say!(
+            "{} {:<24} {what:<30} {held:>4} of {:>4} hold  {}",
+            paint(style, sign),
+            subject.label(),
+            points.len(),
+            paint(style::DIM, took(started.elapsed()))
+        );
+        for (n, why) in &failures {
+            crate::say!("    {}", paint(style::BAD, &points[*n].label));
+            why.lines().for_each(|line| crate::say!("      {line}"));
+            crate::say!("      again: cargo xtask crash --keep --only '{}'", points[*n].label);
+        }
+    }
+}

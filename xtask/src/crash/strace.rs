@@ -1,0 +1,188 @@
+//! Strace: which system calls a run makes on a home, and how one of them is made to fail, or to be the last.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Fallible;
+
+/// Calls after which the disk may be another than before.
+const MUTATING: [&str; 37] = [
+    "chmod",
+    "chown",
+    "copy_file_range",
+    "creat",
+    "fallocate",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "fchown",
+    "fchownat",
+    "fdatasync",
+    "fsetxattr",
+    "fsync",
+    "ftruncate",
+    "lchown",
+    "link",
+    "linkat",
+    "mkdir",
+    "mkdirat",
+    "openat",
+    "openat2",
+    "pwrite64",
+    "pwritev2",
+    "rename",
+    "renameat",
+    "renameat2",
+    "rmdir",
+    "sendfile",
+    "symlink",
+    "symlinkat",
+    "sync",
+    "sync_file_range",
+    "syncfs",
+    "unlink",
+    "unlinkat",
+    "utimensat",
+    "write",
+];
+
+/// Calls that only look, or lock.
+const LOOKING: [&str; 16] = [
+    "access",
+    "faccessat2",
+    "flock",
+    "fstat",
+    "fstatfs",
+    "getdents64",
+    "lseek",
+    "lstat",
+    "newfstatat",
+    "open",
+    "pread64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "stat",
+    "statx",
+];
+
+/// Whether strace is here, may be used, and can inject.
+pub(crate) fn there() -> bool {
+    let mut strace = Command::new("strace");
+    strace.args([
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=rmdir",
+        "-e",
+        "inject=rmdir:error=EIO",
+        "true",
+    ]);
+    cfg!(target_os = "linux")
+        && strace.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+/// One call that a run makes on the home: the `n`-th of its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) name: String,
+    pub(crate) n: usize,
+    pub(crate) mutating: bool,
+}
+
+/// `command` under strace, writing to `log` what it does with these calls.
+fn tracing(command: &Command, log: &Path, trace: &str, inject: &[String]) -> Command {
+    let mut strace = Command::new("strace");
+    // Only the calls asked for stop the program; it runs at nearly its own speed otherwise.
+    strace.args(["-f", "-y", "--seccomp-bpf", "-qq", "-o"]).arg(log).args(["-e", &format!("trace={trace}")]);
+    for fault in inject {
+        strace.args(["-e", &format!("inject={fault}")]);
+    }
+    strace.arg("--").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => strace.env(name, value),
+            None => strace.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        strace.current_dir(folder);
+    }
+    strace
+}
+
+/// `command` with faults, each as `CALL:FAULT:when=N`.
+pub(crate) fn injecting(command: &Command, faults: &[String]) -> Command {
+    injecting_into(command, faults, Path::new("/dev/null"))
+}
+
+/// The same, with what happened written to `log`.
+pub(crate) fn injecting_into(command: &Command, faults: &[String], log: &Path) -> Command {
+    let mut calls: Vec<&str> = faults.iter().filter_map(|fault| fault.split(':').next()).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    tracing(command, log, &calls.join(","), faults)
+}
+
+/// Runs `command`, with lasting `faults` if any, and lists the calls it makes on anything below `home`, in order.
+pub(crate) fn calls(command: &Command, faults: &[String], home: &Path, log: &Path) -> Fallible<Vec<Call>> {
+    let trace: Vec<String> = MUTATING.iter().chain(&LOOKING).map(|call| format!("?{call}")).collect();
+    let finished =
+        crate::process::run(&mut tracing(command, log, &trace.join(","), faults), super::PATIENCE)?;
+    if finished.code() != Some(0) {
+        return Err(format!("a run with {faults:?} ended with {}:\n{}", finished.status, finished.stderr));
+    }
+    let text = std::fs::read(log).map_err(|e| format!("cannot read {}: {e}", log.display()))?;
+    Ok(parse(&String::from_utf8_lossy(&text), &home.to_string_lossy()))
+}
+
+/// Reads strace's log. Calls are numbered as strace's `when=` counts them: by process and name.
+fn parse(log: &str, home: &str) -> Vec<Call> {
+    let mut counted: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut calls = Vec::new();
+    for line in log.lines() {
+        let Some((pid, rest)) = line.split_once(' ') else { continue };
+        let Some((name, arguments)) = rest.trim_start().split_once('(') else { continue };
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            continue;
+        }
+        let n = counted.entry((pid, name)).or_default();
+        *n += 1;
+        let mutating =
+            MUTATING.contains(&name) && (!name.starts_with("open") || arguments.contains("O_CREAT"));
+        let call = Call { name: name.to_owned(), n: *n, mutating };
+        // Two processes with the same call and number are one point: strace counts for each on its own.
+        if arguments.contains(home) && !calls.contains(&call) {
+            calls.push(call);
+        }
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_as_strace_counts_them() {
+        let log = r#"7 openat(AT_FDCWD</t>, "/etc/ld.so.cache", O_RDONLY|O_CLOEXEC) = 3</etc/ld.so.cache>
+7 openat(AT_FDCWD</t>, "/h/.myownllm", O_RDONLY|O_DIRECTORY) = 3</h/.myownllm>
+7 renameat2(3</h/.myownllm>, "a", 3</h/.myownllm>, "b", RENAME_NOREPLACE) = 0
+8 openat(AT_FDCWD</t>, "/h/x", O_WRONLY|O_CREAT|O_EXCL, 0600) = 3</h/x>
+7 fsync(3</h/.myownllm> <unfinished ...>
+7 <... fsync resumed>) = 0
+7 write(1</dev/null>, "done", 4) = 4
+7 +++ exited with 0 +++
+"#;
+        let calls = parse(log, "/h");
+        let shown: Vec<_> = calls.iter().map(|call| (call.name.as_str(), call.n, call.mutating)).collect();
+        assert_eq!(
+            shown,
+            [("openat", 2, false), ("renameat2", 1, true), ("openat", 1, true), ("fsync", 1, true)]
+        );
+    }
+}

@@ -1,0 +1,352 @@
+//! What is broken on purpose: an operation on a home, what must hold in that home at every moment, and what it must look like
+//! once an undisturbed run has ended.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::Fallible;
+use crate::fixture::{self, APP, MESH, STATE, plant};
+use crate::process::{Finished, run};
+use crate::tree::{Kind, Tree, hash};
+
+/// The operations that change a home without a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    Migrate,
+    Launch,
+    Undo,
+    Salvage,
+}
+
+impl Op {
+    pub(crate) fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Migrate => &["migrate"],
+            Self::Launch => &["launch", "--no-daemon"],
+            Self::Undo => &["migrate", "--undo"],
+            Self::Salvage => &["salvage"],
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Migrate => "migrate",
+            Self::Launch => "launch",
+            Self::Undo => "undo",
+            Self::Salvage => "salvage",
+        }
+    }
+
+    /// Whether it may write the app's config.
+    fn repairs(self) -> bool {
+        matches!(self, Self::Launch | Self::Salvage)
+    }
+
+    /// Whether it moves the daemon's state.
+    fn moves(self) -> bool {
+        self != Self::Salvage
+    }
+}
+
+/// Where the daemon's home lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the app's file system.
+    Same,
+    /// On another one, so that nothing can be moved there by a rename.
+    Other,
+}
+
+impl Place {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Same => "one-fs",
+            Self::Other => "two-fs",
+        }
+    }
+}
+
+/// An operation, and the kind of home that it is tried on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject {
+    pub(crate) op: Op,
+    pub(crate) version: &'static str,
+    pub(crate) place: Place,
+}
+
+impl Subject {
+    pub(crate) fn label(&self) -> String {
+        format!("{} {} {}", self.op.name(), self.version, self.place.name())
+    }
+}
+
+/// A file of the daemon's state: where it is at first, where it belongs in the end, and its bytes.
+#[derive(Debug, Clone)]
+struct Tracked {
+    source: PathBuf,
+    destination: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// A subject with its home built, ready to be copied and broken any number of times.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) subject: Subject,
+    /// The home before the operation.
+    pub(crate) template: PathBuf,
+    tracked: Vec<Tracked>,
+    foreign: Vec<(PathBuf, Vec<u8>)>,
+    former_config: Vec<u8>,
+    mesh: PathBuf,
+    /// The home after an undisturbed run.
+    goal: Option<Goal>,
+}
+
+/// What a home holds in the end: every name, but for the copies of configs, of which only the content counts.
+#[derive(Debug, PartialEq, Eq)]
+struct Goal {
+    names: BTreeMap<PathBuf, Kind>,
+    copies: Vec<u64>,
+}
+
+impl Goal {
+    fn of(home: &Path) -> Fallible<Self> {
+        let mut names: BTreeMap<_, _> =
+            Tree::of(home)?.0.into_iter().map(|(path, entry)| (path, entry.kind)).collect();
+        let backups = Path::new(APP).join("config-backups");
+        let mut copies = Vec::new();
+        names.retain(|path, kind| match kind {
+            Kind::File(hash) if path.starts_with(&backups) => {
+                copies.push(*hash);
+                false
+            }
+            // A file system's own folder, in the root of each ext4.
+            _ => !path.ends_with("lost+found"),
+        });
+        copies.sort_unstable();
+        Ok(Self { names, copies })
+    }
+
+    /// In words, what keeps `home` from being this.
+    fn missed_by(&self, home: &Path) -> Fallible<Option<String>> {
+        let seen = Self::of(home)?;
+        let mut wrong: Vec<String> = Vec::new();
+        for (path, kind) in &self.names {
+            match seen.names.get(path) {
+                None => wrong.push(format!("{} is missing", path.display())),
+                Some(now) if now != kind => {
+                    wrong.push(format!("{} is not what it should be", path.display()))
+                }
+                Some(_) => {}
+            }
+        }
+        let extra = seen.names.keys().filter(|path| !self.names.contains_key(*path));
+        wrong.extend(extra.map(|path| format!("{} is left over", path.display())));
+        if seen.copies != self.copies {
+            let count = |copies: &[u64]| copies.len();
+            wrong.push(format!(
+                "config-backups holds {} files where an undisturbed run leaves {}, or others",
+                count(&seen.copies),
+                count(&self.copies)
+            ));
+        }
+        Ok((!wrong.is_empty()).then(|| wrong.join("; ")))
+    }
+}
+
+impl Prepared {
+    /// Builds the home: what a real daemon left, and more of everything, and things that are nobody's business.
+    pub(crate) fn new(subject: Subject, mesh: &Path, template: &Path) -> Fallible<Self> {
+        fixture::old_state(template, subject.version)?;
+        let former_config = fixture::overwritten_config(template, subject.version)?;
+        let mut moving: Vec<PathBuf> = STATE.iter().map(PathBuf::from).collect();
+        let mut add = |file: &str, bytes: &[u8]| -> Fallible<()> {
+            moving.push(PathBuf::from(file));
+            plant(&template.join(APP).join(file), bytes, 0o600)
+        };
+        for n in 0..3 {
+            let id = format!("net-{n}");
+            let roster = json!({ "version": 1, "network_id": id, "authorized_devices": [{ "device_id": "c".repeat(52), "label": "" }] });
+            add(&format!("mesh/rosters/{id}.json"), roster.to_string().as_bytes())?;
+            let state =
+                json!({ "version": 1, "network_id": id, "kind": "closed", "roles": {}, "transitions": [] });
+            add(&format!("mesh/states/{id}.json"), state.to_string().as_bytes())?;
+        }
+        add(".secrets/custody.json", br#"{"version":1,"salt":"c2FsdA==","verifier":"dmVyaWZpZXI="}"#)?;
+        add("mesh/rosters/torn.json.corrupt", b"{\"version\": 1, \"netw")?;
+        let mut foreign = vec![(PathBuf::from("conversations/2026-01.json"), b"[]".to_vec())];
+        if subject.version == "0.3.8" {
+            // With these, no folder is all the daemon's: every file moves by itself. Without, folders move as they are.
+            foreign.push((PathBuf::from("mesh/rosters/notes.txt"), b"the laptop is Anna's".to_vec()));
+            foreign.push((PathBuf::from("mesh/README"), b"do not touch".to_vec()));
+            foreign.push((PathBuf::from(".secrets/api-key.txt"), b"not a daemon's".to_vec()));
+            // What a daemon made of the app's config; it is the last good copy.
+            let healthy = fixture::healthy_bytes(Path::new("/home/u"))?;
+            foreign.push((PathBuf::from("config.json.corrupt"), healthy));
+        }
+        for (file, bytes) in &foreign {
+            plant(&template.join(APP).join(file), bytes, 0o600)?;
+        }
+        let tracked = |file: &PathBuf, to: &Path| -> Fallible<Tracked> {
+            let source = Path::new(APP).join(file);
+            let bytes =
+                std::fs::read(template.join(&source)).map_err(|e| format!("{}: {e}", source.display()))?;
+            Ok(Tracked { source, destination: Path::new(MESH).join(to), bytes })
+        };
+        let mut files: Vec<_> = moving.iter().map(|file| tracked(file, file)).collect::<Fallible<_>>()?;
+        let old_roster = json!({ "version": 1, "network_id": "oldest-mesh", "authorized_devices": [] });
+        plant(&template.join(APP).join("mesh/roster.json"), old_roster.to_string().as_bytes(), 0o600)?;
+        files.push(tracked(&"mesh/roster.json".into(), Path::new("mesh/rosters/oldest-mesh.json"))?);
+        let foreign = foreign.into_iter().map(|(file, bytes)| (Path::new(APP).join(file), bytes)).collect();
+        let mut this = Self {
+            subject,
+            template: template.to_owned(),
+            tracked: files,
+            foreign,
+            former_config,
+            mesh: mesh.to_owned(),
+            goal: None,
+        };
+        if subject.op == Op::Undo {
+            let finished = run(&mut this.command(template, &["migrate"]), super::PATIENCE)?;
+            if finished.code() != Some(0) {
+                return Err(format!(
+                    "migrate, before an undo, ended with {}:\n{}",
+                    finished.status, finished.stderr
+                ));
+            }
+            for file in &mut this.tracked {
+                let back =
+                    Path::new(APP).join(file.destination.strip_prefix(MESH).unwrap_or(&file.destination));
+                file.source = std::mem::replace(&mut file.destination, back);
+            }
+        }
+        Ok(this)
+    }
+
+    fn command(&self, home: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.mesh);
+        command.arg("--home").arg(home).args(args).current_dir("/");
+        for name in ["HOME", "MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// The operation on `home`.
+    pub(crate) fn operation(&self, home: &Path) -> Command {
+        self.command(home, self.subject.op.args())
+    }
+
+    /// Runs the operation undisturbed on `home`, a fresh copy of the template, and takes the outcome as what every run must
+    /// end with; after looking whether that is right.
+    pub(crate) fn learn(&mut self, home: &Path) -> Fallible<()> {
+        let finished = run(&mut self.operation(home), super::PATIENCE)?;
+        if finished.code() != Some(0) {
+            return Err(format!("the undisturbed run ended with {}:\n{}", finished.status, finished.stderr));
+        }
+        self.holds(home)?;
+        for file in self.tracked.iter().filter(|_| self.subject.op.moves()) {
+            if home.join(&file.source).symlink_metadata().is_ok() {
+                return Err(format!("after an undisturbed run {} is still there", file.source.display()));
+            }
+        }
+        self.goal = Some(Goal::of(home)?);
+        Ok(())
+    }
+
+    /// What has to hold at every moment, whatever happened: nothing lost, nothing torn.
+    pub(crate) fn holds(&self, home: &Path) -> Fallible<()> {
+        let read = |path: &Path| std::fs::read(home.join(path)).ok();
+        for file in &self.tracked {
+            let (source, destination) = (read(&file.source), read(&file.destination));
+            for (path, found) in [(&file.source, &source), (&file.destination, &destination)] {
+                if found.as_ref().is_some_and(|found| *found != file.bytes) {
+                    return Err(format!("TORN: {} holds something else than it should", path.display()));
+                }
+            }
+            if source.is_none() && destination.is_none() {
+                return Err(format!(
+                    "LOST: {} is neither there nor at {}",
+                    file.source.display(),
+                    file.destination.display()
+                ));
+            }
+        }
+        for (path, bytes) in &self.foreign {
+            if read(path).as_ref() != Some(bytes) {
+                return Err(format!("FOREIGN: {} is not what it was", path.display()));
+            }
+        }
+        self.config_holds(home)
+    }
+
+    fn config_holds(&self, home: &Path) -> Fallible<()> {
+        let path = home.join(APP).join("config.json");
+        let now = std::fs::read(&path).map_err(|e| format!("ABSENT: config.json: {e}"))?;
+        if now == self.former_config {
+            return Ok(());
+        }
+        if !self.subject.op.repairs() {
+            return Err("config.json was written by an operation that has no business there".to_owned());
+        }
+        let config: Value = serde_json::from_slice(&now).map_err(|e| format!("TORN: config.json: {e}"))?;
+        if !config["providers"].is_array() || !config["networks"].is_null() {
+            return Err("config.json is neither what it was nor app-shaped".to_owned());
+        }
+        let copies = Tree::of(&home.join(APP).join("config-backups"))?;
+        if !copies.0.values().any(|entry| entry.kind == Kind::File(hash(&self.former_config))) {
+            return Err("LOST: config.json was replaced, and no copy of the former one is in config-backups"
+                .to_owned());
+        }
+        match std::fs::read(home.join(MESH).join("config.json")) {
+            Ok(bytes) => match serde_json::from_slice::<Value>(&bytes) {
+                Ok(theirs) if theirs["version"].is_number() => Ok(()),
+                _ => Err("TORN: the daemon's own config.json".to_owned()),
+            },
+            Err(e) => {
+                Err(format!("LOST: the app's config was repaired before the daemon's half was in place: {e}"))
+            }
+        }
+    }
+
+    /// Whether `home` is what an undisturbed run leaves.
+    pub(crate) fn done(&self, home: &Path) -> Fallible<()> {
+        self.holds(home)?;
+        let goal = self.goal.as_ref().ok_or("no undisturbed run to compare with")?;
+        goal.missed_by(home)?.map_or(Ok(()), Err)
+    }
+
+    /// What must hold after a run that was disturbed; then it is run undisturbed, which must end it, and once more, which must
+    /// change nothing.
+    pub(crate) fn recovers(&self, home: &Path, disturbed: Option<&Finished>) -> Fallible<()> {
+        self.holds(home).map_err(|why| format!("after the disturbed run: {why}"))?;
+        if let Some(run) = disturbed {
+            if run.stderr.contains("panicked at") || run.code() == Some(101) {
+                return Err(format!("it panicked:\n{}", run.stderr));
+            }
+            if run.code() == Some(0) {
+                self.done(home).map_err(|why| format!("it reported success, but {why}"))?;
+            }
+        }
+        let finished = run(&mut self.operation(home), super::PATIENCE)?;
+        if finished.code() != Some(0) {
+            return Err(format!(
+                "the next, undisturbed run ended with {}:\n{}",
+                finished.status,
+                finished.stderr.trim_end()
+            ));
+        }
+        self.done(home).map_err(|why| format!("after the next, undisturbed run: {why}"))?;
+        let before = Tree::of(home)?;
+        let finished = run(&mut self.operation(home), super::PATIENCE)?;
+        let touched = before.touched(&Tree::of(home)?);
+        if finished.code() != Some(0) || !touched.is_empty() {
+            return Err(format!("the run after that ended with {} and touched {touched:?}", finished.status));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! Homes to try things on: what real daemons left behind, put into a folder with the modes it had in real life (version
+//! control keeps no modes).
+
+use std::path::Path;
+
+use crate::Fallible;
+use crate::workspace::root;
+
+/// The daemons whose leavings we have, oldest first.
+pub(crate) const VERSIONS: [&str; 2] = ["0.1.2", "0.3.8"];
+
+/// The app's home, the daemon's home inside it, and the home of a daemon that other programs share; relative to the user's.
+pub(crate) const APP: &str = ".myownllm";
+pub(crate) const MESH: &str = ".myownllm/.myownmesh";
+pub(crate) const SHARED: &str = ".myownmesh";
+
+/// The networks that the leavings' `config.json` holds.
+pub(crate) const NETWORKS: [&str; 2] = ["office-mesh", "ev-mesh"];
+
+/// The daemon's state: what an upgrade moves.
+pub(crate) const STATE: [&str; 4] = [
+    ".secrets/identity.json",
+    "mesh/rosters/home-mesh.json",
+    "mesh/rosters/office-mesh.json",
+    "mesh/states/home-mesh.json",
+];
+
+/// Secrets that the fixtures hold; none may ever be in anything that the program says.
+pub(crate) const SECRETS: [&str; 4] = [
+    "khseccpmjr6vebd2lkshxcv7af5urobtvjcld57rr2kpjacfq4va",
+    "s3f7qcdbnerhntsnskhvpqqs2qawb6feo4saj6zgg7reyxw76onq",
+    "s3cret",
+    "theguestpassword",
+];
+
+fn fixture(path: &str) -> Fallible<Vec<u8>> {
+    let path = root().join("tests/fixtures").join(path);
+    std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+/// Puts a file there, with the folders above it.
+#[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
+pub(crate) fn plant(path: &Path, bytes: &[u8], mode: u32) -> Fallible<()> {
+    let say = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(say)?;
+        // As in real life: .secrets is closed, the rest is open.
+        set_mode(parent, if parent.ends_with(".secrets") { 0o700 } else { 0o755 }).map_err(say)?;
+    }
+    std::fs::write(path, bytes).and_then(|()| set_mode(path, mode)).map_err(say)
+}
+
+/// Makes a folder, with those above it.
+#[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
+pub(crate) fn folder(path: &Path) -> Fallible<()> {
+    std::fs::create_dir_all(path).map_err(|e| format!("cannot make {}: {e}", path.display()))
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// The daemon's identity, rosters and states, where they lay when both programs shared the app's folder.
+pub(crate) fn old_state(home: &Path, version: &str) -> Fallible<()> {
+    STATE.iter().try_for_each(|file| {
+        let bytes = fixture(&format!("daemon-{version}/home/{APP}/{file}"))?;
+        plant(&home.join(APP).join(file), &bytes, 0o600)
+    })
+}
+
+/// The app's `config.json` as that daemon left it: in its own shape, the app's settings gone.
+pub(crate) fn overwritten_config(home: &Path, version: &str) -> Fallible<Vec<u8>> {
+    let bytes = fixture(&format!("daemon-{version}/home/{APP}/config.json"))?;
+    let mode = if version == "0.1.2" { 0o644 } else { 0o600 };
+    plant(&home.join(APP).join("config.json"), &bytes, mode)?;
+    Ok(bytes)
+}
+
+/// The app's `config.json` as it was before, for the user whose home is `user`: one saved network, two providers, another
+/// model family than the default.
+pub(crate) fn healthy_bytes(user: &Path) -> Fallible<Vec<u8>> {
+    let text = String::from_utf8_lossy(&fixture("app-config-before.json")?).into_owned();
+    Ok(text.replace("/home/u/", &format!("{}/", user.display())).into_bytes())
+}
+
+/// The same, put where it belongs.
+pub(crate) fn healthy_config(home: &Path) -> Fallible<Vec<u8>> {
+    let bytes = healthy_bytes(home)?;
+    plant(&home.join(APP).join("config.json"), &bytes, 0o600)?;
+    Ok(bytes)
+}

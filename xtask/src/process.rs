@@ -1,0 +1,142 @@
+//! Running a program to its end, with a deadline: nothing that we start may hang us.
+
+use std::fs::File;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Fallible;
+
+/// A program that has ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) took: Duration,
+}
+
+impl Finished {
+    /// The exit code; `None` when a signal ended it.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// A program that runs, its output going to unnamed files: a daemon that inherits them cannot block anybody, as it would
+/// by holding a pipe open.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    stdout: File,
+    stderr: File,
+    started: Instant,
+    name: String,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Fallible<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let say = |e: std::io::Error| format!("cannot start {name}: {e}");
+        let (stdout, stderr) = (tempfile::tempfile().map_err(say)?, tempfile::tempfile().map_err(say)?);
+        command.stdin(Stdio::null());
+        command.stdout(stdout.try_clone().map_err(say)?).stderr(stderr.try_clone().map_err(say)?);
+        command.env(crate::guard::MARK, crate::guard::mark());
+        let started = Instant::now();
+        let child = command.spawn().map_err(say)?;
+        Ok(Self { child, stdout, stderr, started, name })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for the end; past `patience` the program is killed and the answer is an error.
+    pub(crate) fn wait(mut self, patience: Duration) -> Fallible<Finished> {
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if self.started.elapsed() > patience => {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    return Err(format!("{} did not end within {} s", self.name, patience.as_secs()));
+                }
+                Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+                Err(e) => return Err(format!("cannot wait for {}: {e}", self.name)),
+            }
+        };
+        let took = self.started.elapsed();
+        let (stdout, stderr) = (text(&mut self.stdout)?, text(&mut self.stderr)?);
+        Ok(Finished { status, stdout, stderr, took })
+    }
+
+    /// Asks it to end, as a user's Ctrl-C or a shutdown would, and waits for that.
+    pub(crate) fn stop(mut self) -> Fallible<Finished> {
+        ask_to_end(&mut self.child);
+        self.started = Instant::now();
+        self.wait(Duration::from_secs(20))
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    /// What it wrote to stderr so far.
+    pub(crate) fn errors_so_far(&mut self) -> String {
+        text(&mut self.stderr).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a program to its end.
+pub(crate) fn run(command: &mut Command, patience: Duration) -> Fallible<Finished> {
+    Running::start(command)?.wait(patience)
+}
+
+#[cfg(unix)]
+fn ask_to_end(child: &mut Child) {
+    terminate(child.id());
+}
+
+#[cfg(not(unix))]
+fn ask_to_end(child: &mut Child) {
+    let _ = child.kill();
+}
+
+/// SIGTERM for one process.
+#[cfg(unix)]
+pub(crate) fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+/// All that `file` holds. The child shares the position in the file with us, so on Unix it is left alone.
+fn text(file: &mut File) -> Fallible<String> {
+    let mut bytes = Vec::new();
+    #[cfg(unix)]
+    let read = {
+        use std::os::unix::fs::FileExt as _;
+        let length = file.metadata().map_or(0, |meta| meta.len());
+        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        file.read_exact_at(&mut bytes, 0)
+    };
+    #[cfg(not(unix))]
+    let read = {
+        use std::io::{Read as _, Seek as _};
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map(drop)
+    };
+    read.map_err(|e| format!("cannot read output: {e}"))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,241 @@
+//! `cargo xtask scenario`: the main job as stories that a person can watch. Each builds a home in a temporary folder, lets
+//! the real program and a real daemon process loose on it, and shows what became of it.
+
+mod show;
+mod stage;
+mod stories;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::crash::strace;
+use crate::guard::Folder;
+use crate::process::Running;
+use crate::{Fallible, control, fixture, style, workspace};
+use stage::{Record, Stage, Stop};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Which ones; all when none is named
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Name them, each with its story, and run none
+    #[arg(long)]
+    list: bool,
+    /// Leave the homes where they are, and say where
+    #[arg(long)]
+    keep: bool,
+    /// One JSON document on stdout instead of the report
+    #[arg(long)]
+    json: bool,
+}
+
+/// A scenario: its name, the story in a sentence, and how it goes.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) story: &'static str,
+    pub(crate) play: fn(&mut Stage<'_>) -> Result<(), Stop>,
+}
+
+/// What scenarios are played with.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) mesh: PathBuf,
+    pub(crate) daemon: PathBuf,
+    /// The daemon is a real `myownmesh`, not the stand-in.
+    pub(crate) real: bool,
+    /// What it answers when asked for its version.
+    pub(crate) version: String,
+    pub(crate) strace: bool,
+}
+
+impl Tools {
+    /// Builds our programs, finds the daemon, and asks it who it is.
+    fn prepare() -> Fallible<Self> {
+        let built = workspace::build()?;
+        let chosen = std::env::var_os("MYOWNMESH_BIN").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let real = chosen.is_some();
+        let daemon = match chosen {
+            Some(path) => {
+                path.canonicalize().map_err(|e| format!("MYOWNMESH_BIN={}: {e}", path.display()))?
+            }
+            None => built.stand_in,
+        };
+        let mut tools =
+            Self { mesh: built.mesh, daemon, real, version: String::new(), strace: strace::there() };
+        let folder = Folder::new(None)?;
+        let home = folder.path().join("home");
+        fixture::folder(&home)?;
+        let mut daemon = Running::start(&mut tools.daemon_command(&folder, &home))?;
+        let status =
+            control::wait_for(&home.join("daemon.sock"), Duration::from_secs(10), || daemon.is_running())
+                .map_err(|e| {
+                    format!(
+                        "{} does not work as a daemon: {e}\n{}",
+                        tools.daemon.display(),
+                        daemon.errors_so_far()
+                    )
+                })?;
+        tools.version = status["version"].as_str().unwrap_or("unknown").to_owned();
+        daemon.stop()?;
+        Ok(tools)
+    }
+
+    /// The daemon on `home`, started as whoever embeds it would.
+    fn daemon_command(&self, folder: &Folder, home: &std::path::Path) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.daemon);
+        command
+            .arg("serve")
+            .env("MYOWNMESH_HOME", home)
+            .env("HOME", folder.path())
+            .current_dir(folder.path());
+        command
+    }
+
+    /// The leavings of daemons that this one can read: a daemon refuses the files of a newer one.
+    pub(crate) fn readable(&self) -> Vec<&'static str> {
+        let number =
+            |version: &str| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
+        let newest = number(&self.version);
+        let readable =
+            fixture::VERSIONS.into_iter().filter(|version| !self.real || number(version) <= newest);
+        readable.collect()
+    }
+
+    fn name(&self) -> String {
+        let what = if self.real { "real daemon" } else { "stand-in daemon" };
+        format!("{what} {} at {}", self.version, self.daemon.display())
+    }
+}
+
+/// How a scenario ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Passed,
+    Failed,
+    Skipped(String),
+}
+
+pub(crate) fn run(args: &Args) -> Fallible<bool> {
+    if args.list {
+        return Ok(list(args.json));
+    }
+    let chosen = choose(&args.names)?;
+    let signs = style::signs();
+    let tools = Tools::prepare()?;
+    if !args.json {
+        show::opening(&tools, signs);
+    }
+    let started = Instant::now();
+    let mut played = Vec::new();
+    for scenario in chosen {
+        let (record, ending, took) = play(scenario, &tools, args.keep);
+        if !args.json {
+            show::scenario(scenario, &record, &ending, took, signs);
+        }
+        played.push((scenario, record, ending, took));
+    }
+    let good = played.iter().all(|(_, _, ending, _)| *ending != Ending::Failed);
+    if args.json {
+        let scenarios: Vec<Value> = played
+            .iter()
+            .map(|(scenario, record, ending, took)| show::as_json(scenario, record, ending, *took))
+            .collect();
+        let daemon =
+            json!({ "path": tools.daemon.to_string_lossy(), "version": tools.version, "real": tools.real });
+        let seconds = started.elapsed().as_secs_f64();
+        crate::say!(
+            "{}",
+            json!({ "schema": "xtask.scenario/1", "ok": good, "daemon": daemon, "seconds": seconds, "scenarios": scenarios })
+        );
+    } else {
+        let endings: Vec<_> =
+            played.iter().map(|(scenario, record, ending, _)| (scenario.name, record, ending)).collect();
+        show::closing(&endings, started.elapsed(), signs);
+    }
+    Ok(good)
+}
+
+fn list(json: bool) -> bool {
+    if json {
+        let all: Vec<Value> =
+            stories::ALL.iter().map(|s| json!({ "name": s.name, "story": s.story })).collect();
+        crate::say!("{}", json!({ "schema": "xtask.scenario-list/1", "scenarios": all }));
+        return true;
+    }
+    for scenario in &stories::ALL {
+        crate::say!("{}", style::paint(style::TITLE, scenario.name));
+        for line in style::wrap(scenario.story, style::width().min(100) - 4) {
+            crate::say!("    {line}");
+        }
+    }
+    true
+}
+
+fn choose(names: &[String]) -> Fallible<Vec<&'static Scenario>> {
+    if names.is_empty() {
+        return Ok(stories::ALL.iter().collect());
+    }
+    let find = |name: &String| {
+        let known = || stories::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+        let found = stories::ALL.iter().find(|scenario| scenario.name == name);
+        found.ok_or_else(|| format!("there is no scenario {name:?}; there are {}", known()))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Plays one scenario. Whatever happens in it, its processes are ended and its home is gone (or kept) afterwards.
+fn play(scenario: &Scenario, tools: &Tools, keep: bool) -> (Record, Ending, Duration) {
+    let started = Instant::now();
+    let mut stage = match Stage::new(tools) {
+        Ok(stage) => stage,
+        Err(why) => return (Record::failed(why), Ending::Failed, started.elapsed()),
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.play)(&mut stage)));
+    let stop = match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(stop)) => Some(stop),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Some(Stop::Failed(format!("the scenario itself panicked: {}", text.unwrap_or_default())))
+        }
+    };
+    let record = stage.finish(keep, stop.is_none());
+    let ending = match stop {
+        Some(Stop::Skipped(why)) => Ending::Skipped(why),
+        Some(Stop::Failed(why)) => return (record.stopped(why), Ending::Failed, started.elapsed()),
+        None if record.all_good() => Ending::Passed,
+        None => Ending::Failed,
+    };
+    (record, ending, started.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_typos_are_answered_with_the_list() {
+        assert_eq!(choose(&[]).map(|all| all.len()), Ok(stories::ALL.len()));
+        let why = choose(&["upgrad".to_owned()]).map(|_| ()).unwrap_err();
+        assert!(why.contains("upgrade-after-the-bug"), "{why}");
+    }
+
+    #[test]
+    fn a_real_daemon_is_not_given_the_files_of_a_newer_one() {
+        let tools = |real, version: &str| Tools {
+            mesh: PathBuf::new(),
+            daemon: PathBuf::new(),
+            real,
+            version: version.to_owned(),
+            strace: false,
+        };
+        assert_eq!(tools(true, "0.1.2").readable(), ["0.1.2"]);
+        assert_eq!(tools(true, "0.3.10").readable(), ["0.1.2", "0.3.8"]);
+        assert_eq!(tools(false, "0.1.2").readable(), ["0.1.2", "0.3.8"]);
+    }
+}

@@ -1,0 +1,480 @@
+//! What a scenario is written with: a home, programs that run in it, questions to a daemon, and checks.
+
+use std::fmt::{Debug, Display};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Tools;
+use crate::fixture::{self, APP, MESH, SECRETS};
+use crate::guard::Folder;
+use crate::process::{Finished, Running, run};
+use crate::tree::Tree;
+use crate::{Fallible, control, guard};
+
+/// No command of a scenario takes nearly as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a scenario ended before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It cannot be played here.
+    Skipped(String),
+    /// What it needs did not come about.
+    Failed(String),
+}
+
+impl From<String> for Stop {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// What happened, in order.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A heading inside the scenario.
+    Part(String),
+    /// A command, what came of it (an exit code, as a rule), and its time.
+    Ran { command: String, outcome: String, took: Duration, said: Vec<String> },
+    /// The home, before and after.
+    Drawn { before: Tree, after: Tree },
+    /// A check: what has to hold, whether it does, and what was seen.
+    Checked { what: String, good: bool, expected: Option<String>, seen: String },
+}
+
+/// Everything that is shown of a scenario.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) events: Vec<Event>,
+    pub(crate) kept: Option<PathBuf>,
+    pub(crate) stopped: Option<String>,
+}
+
+impl Record {
+    pub(crate) fn failed(why: String) -> Self {
+        Self::default().stopped(why)
+    }
+
+    pub(crate) fn stopped(mut self, why: String) -> Self {
+        self.stopped = Some(why);
+        self
+    }
+
+    pub(crate) fn checks(&self) -> impl Iterator<Item = bool> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Checked { good, .. } => Some(*good),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn all_good(&self) -> bool {
+        self.checks().all(|good| good) && self.stopped.is_none()
+    }
+}
+
+/// Where a scenario plays: a user's home in a temporary folder.
+#[derive(Debug)]
+pub(crate) struct Stage<'t> {
+    pub(crate) tools: &'t Tools,
+    /// The user's home.
+    pub(crate) home: PathBuf,
+    homes: usize,
+    folder: Folder,
+    before: Option<Tree>,
+    record: Record,
+}
+
+impl<'t> Stage<'t> {
+    pub(crate) fn new(tools: &'t Tools) -> Fallible<Self> {
+        let folder = Folder::new(None)?;
+        let home = folder.path().join("home");
+        fixture::folder(&home)?;
+        // HOME points here, and nothing may ever appear in it: the program was told its home by `--home`.
+        fixture::folder(&folder.path().join("elsewhere"))?;
+        Ok(Self { tools, home, homes: 1, folder, before: None, record: Record::default() })
+    }
+
+    // --- the home
+
+    /// The scenario begins, or a part of it does: `before` is the home as it is now.
+    pub(crate) fn begin(&mut self) -> Fallible<()> {
+        self.before = Some(Tree::of(&self.home)?);
+        Ok(())
+    }
+
+    /// Goes on in another, empty home.
+    pub(crate) fn next_home(&mut self) -> Fallible<()> {
+        self.draw()?;
+        self.homes += 1;
+        self.home = self.folder.path().join(format!("home{}", self.homes));
+        fixture::folder(&self.home)
+    }
+
+    /// Shows what became of the home since `begin`.
+    fn draw(&mut self) -> Fallible<()> {
+        if let Some(before) = self.before.take() {
+            let after = self.tree()?;
+            self.record.events.push(Event::Drawn { before, after });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn part(&mut self, title: impl Into<String>) {
+        self.record.events.push(Event::Part(title.into()));
+    }
+
+    pub(crate) fn tree(&self) -> Fallible<Tree> {
+        Tree::of(&self.home)
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.home.join(path)
+    }
+
+    pub(crate) fn bytes(&self, path: &str) -> Fallible<Vec<u8>> {
+        std::fs::read(self.path(path)).map_err(|e| format!("cannot read ~/{path}: {e}"))
+    }
+
+    pub(crate) fn json(&self, path: &str) -> Fallible<Value> {
+        serde_json::from_slice(&self.bytes(path)?).map_err(|e| format!("~/{path} is no JSON: {e}"))
+    }
+
+    /// The app's config.
+    pub(crate) fn config(&self) -> Fallible<Value> {
+        self.json(&format!("{APP}/config.json"))
+    }
+
+    pub(crate) fn is_there(&self, path: &str) -> bool {
+        self.path(path).symlink_metadata().is_ok()
+    }
+
+    // --- programs
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env("HOME", self.folder.path().join("elsewhere")).env("MYOWNMESH_BIN", &self.tools.daemon);
+        command.env_remove("MYOWNMESH_HOME").env_remove("MYOWNLLM_MESH_BIN").current_dir(self.folder.path());
+        command
+    }
+
+    /// Our program with these arguments.
+    pub(crate) fn mesh_command(&self, args: &[&str]) -> Command {
+        let mut command = self.command(&self.tools.mesh);
+        command.arg("--home").arg(&self.home).args(args);
+        command
+    }
+
+    /// Runs our program to its end.
+    pub(crate) fn mesh(&mut self, args: &[&str]) -> Fallible<Finished> {
+        let finished = run(&mut self.mesh_command(args), PATIENCE)?;
+        self.ran(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished);
+        Ok(finished)
+    }
+
+    /// Runs our program and returns what its `--json` says.
+    pub(crate) fn mesh_json(&mut self, args: &[&str]) -> Fallible<(Finished, Value)> {
+        let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
+        let finished = run(&mut self.mesh_command(&args), PATIENCE)?;
+        self.ran(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished);
+        let document = serde_json::from_str(&finished.stdout);
+        let document = document.map_err(|e| format!("--json printed no JSON: {e}: {:?}", finished.stdout))?;
+        Ok((finished, document))
+    }
+
+    /// Starts the app: `launch`, which stays while its daemon lives. Returns when the daemon answers.
+    pub(crate) fn app(&mut self, args: &[&str]) -> Fallible<App> {
+        let started = Instant::now();
+        let args: Vec<&str> = std::iter::once("launch").chain(args.iter().copied()).collect();
+        let mut running = Running::start(&mut self.mesh_command(&args))?;
+        let socket = self.path(&format!("{MESH}/daemon.sock"));
+        let status = control::wait_for(&socket, Duration::from_secs(20), || running.is_running());
+        let shown = format!("myownllm-mesh --home ~ {}", args.join(" "));
+        match status {
+            Ok(_) => {
+                let outcome = "runs, its daemon answers".to_owned();
+                self.record.events.push(Event::Ran {
+                    command: shown.clone(),
+                    outcome,
+                    took: started.elapsed(),
+                    said: vec![],
+                });
+                Ok(App { running, socket, shown })
+            }
+            Err(why) => {
+                let said = running.errors_so_far();
+                self.record.events.push(Event::Ran {
+                    command: shown,
+                    outcome: "no daemon answers".to_owned(),
+                    took: started.elapsed(),
+                    said: said.lines().map(str::to_owned).collect(),
+                });
+                Err(format!("no daemon answers at ~/{MESH}/daemon.sock: {why}"))
+            }
+        }
+    }
+
+    /// Ends the app as a shutdown would, and checks that it ends well and takes its daemon with it.
+    pub(crate) fn end(&mut self, app: App) -> Fallible<()> {
+        let App { running, socket, shown } = app;
+        let finished = running.stop()?;
+        self.ran(&format!("(SIGTERM to {shown})"), &finished);
+        let alone = control::ask(&socket, "status", Value::Null).is_err();
+        self.check("ending the app ends its daemon with it", finished.code() == Some(0) && alone, {
+            let code =
+                finished.code().map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
+            format!("{code}, and {} answers on its socket", if alone { "nobody" } else { "somebody still" })
+        });
+        Ok(())
+    }
+
+    /// Starts a daemon itself, on a home of the story's choosing. Returns when it answers.
+    pub(crate) fn daemon(&mut self, home: &str) -> Fallible<Daemon> {
+        let started = Instant::now();
+        fixture::folder(&self.path(home))?;
+        let mut command = self.command(&self.tools.daemon);
+        command.arg("serve").env("MYOWNMESH_HOME", self.path(home)).env_remove("MYOWNMESH_BIN");
+        let mut running = Running::start(&mut command)?;
+        let socket = self.path(home).join("daemon.sock");
+        control::wait_for(&socket, Duration::from_secs(10), || running.is_running()).map_err(|e| {
+            format!("the daemon on ~/{home} does not answer: {e}\n{}", running.errors_so_far())
+        })?;
+        let name = self.tools.daemon.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let command = format!("MYOWNMESH_HOME=~/{home} {name} serve");
+        let outcome = "runs, answers".to_owned();
+        self.record.events.push(Event::Ran { command, outcome, took: started.elapsed(), said: vec![] });
+        Ok(Daemon { running, socket })
+    }
+
+    /// Notes a program that has ended, with its errors when it did not end well.
+    pub(crate) fn ran(&mut self, command: &str, finished: &Finished) {
+        let outcome =
+            finished.code().map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
+        let said = if finished.code() == Some(0) { "" } else { finished.stderr.trim_end() };
+        let said = said.replace(&*self.home.to_string_lossy(), "~").lines().map(str::to_owned).collect();
+        self.record.events.push(Event::Ran {
+            command: command.to_owned(),
+            outcome,
+            took: finished.took,
+            said,
+        });
+        let all = [finished.stdout.as_str(), finished.stderr.as_str()].concat();
+        if let Some(secret) = SECRETS.iter().find(|secret| all.contains(**secret)) {
+            self.check(
+                "no secret in the output",
+                false,
+                format!("a secret that begins with {:?}", &secret[..3]),
+            );
+        }
+        if all.contains("panicked at") {
+            self.check("no panic", false, all);
+        }
+    }
+
+    // --- questions
+
+    /// What a daemon on this home says is its Device ID.
+    pub(crate) fn device_id(&mut self, who: &impl Asked) -> Fallible<String> {
+        let shown = control::ask(who.socket(), "identity_show", Value::Null)?;
+        shown["device_id"]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| format!("identity_show answered {shown}"))
+    }
+
+    /// The networks that a daemon has joined, sorted; asked again for a while until they are `expected`.
+    pub(crate) fn joined(&self, who: &impl Asked, expected: &[&str]) -> Fallible<Vec<String>> {
+        let started = Instant::now();
+        loop {
+            let status = control::ask(who.socket(), "status", Value::Null)?;
+            let joined = status["joined_networks"].as_array().into_iter().flatten();
+            let mut joined: Vec<_> = joined.filter_map(|id| id.as_str().map(str::to_owned)).collect();
+            joined.sort();
+            if joined == expected || started.elapsed() > Duration::from_secs(5) {
+                return Ok(joined);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    // --- checks
+
+    /// `what` has to hold.
+    pub(crate) fn check(&mut self, what: impl Into<String>, good: bool, seen: impl Display) {
+        let seen = seen.to_string().replace(&*self.home.to_string_lossy(), "~");
+        self.record.events.push(Event::Checked { what: what.into(), good, expected: None, seen });
+    }
+
+    /// `what`: `seen` has to be `expected`.
+    pub(crate) fn same<E: Debug + ?Sized, S: Debug + PartialEq<E>>(
+        &mut self,
+        what: &str,
+        expected: &E,
+        seen: &S,
+    ) {
+        let good = seen == expected;
+        let expected = (!good).then(|| tidy(expected));
+        self.record.events.push(Event::Checked { what: what.to_owned(), good, expected, seen: tidy(seen) });
+    }
+
+    /// Every one of these files holds these bytes, and the evidence names how many.
+    pub(crate) fn files(&mut self, what: &str, files: &[(String, Vec<u8>)]) {
+        let wrong =
+            |(path, bytes): &&(String, Vec<u8>)| std::fs::read(self.path(path)).ok().as_ref() != Some(bytes);
+        let wrong: Vec<_> = files.iter().filter(wrong).map(|(path, _)| format!("~/{path}")).collect();
+        let seen = if wrong.is_empty() {
+            format!("{} files, byte for byte", files.len())
+        } else {
+            format!("not so: {}", wrong.join(", "))
+        };
+        self.check(what, wrong.is_empty(), seen);
+    }
+
+    /// None of these names exists.
+    pub(crate) fn gone(&mut self, what: &str, names: &[&str]) {
+        let left: Vec<_> =
+            names.iter().filter(|name| self.is_there(name)).map(|name| format!("~/{name}")).collect();
+        let seen = if left.is_empty() {
+            format!("looked for {}", list(names))
+        } else {
+            format!("still there: {}", left.join(", "))
+        };
+        self.check(what, left.is_empty(), seen);
+    }
+
+    /// The app's config has the app's full shape, and nothing of the daemon's.
+    pub(crate) fn app_shape(&mut self) -> Fallible<()> {
+        const APP_KEYS: [&str; 5] = ["providers", "active_family", "cloud_mesh", "api", "conversation_dir"];
+        let config = self.config()?;
+        let has = |key: &&&str| config.get(**key).is_some();
+        let missing: Vec<_> = APP_KEYS.iter().filter(|key| !has(key)).collect();
+        let foreign: Vec<_> = DAEMON_KEYS.iter().filter(has).collect();
+        let seen = if missing.is_empty() && foreign.is_empty() {
+            format!(
+                "{} keys, among them {}",
+                config.as_object().map_or(0, serde_json::Map::len),
+                APP_KEYS.join(", ")
+            )
+        } else {
+            format!("missing {missing:?}, the daemon's {foreign:?}")
+        };
+        self.check(
+            "the app's config has the app's full shape, and nothing of the daemon's",
+            missing.is_empty() && foreign.is_empty(),
+            seen,
+        );
+        Ok(())
+    }
+
+    /// One more start finds nothing to do and leaves every byte and time stamp alone.
+    pub(crate) fn settled(&mut self) -> Fallible<()> {
+        let before = self.tree()?;
+        let again = self.mesh(&["launch", "--no-daemon"])?;
+        let touched = before.touched(&self.tree()?);
+        let seen = if touched.is_empty() {
+            "same bytes, same mtime and ctime everywhere".to_owned()
+        } else {
+            format!("touched {touched:?}")
+        };
+        self.check(
+            "one more start changes nothing at all",
+            touched.is_empty() && again.code() == Some(0),
+            seen,
+        );
+        Ok(())
+    }
+
+    // --- the end
+
+    /// Ends what still runs, takes the last look, and removes the home or says where it is.
+    pub(crate) fn finish(mut self, keep: bool, complete: bool) -> Record {
+        guard::end_processes_of(self.folder.path());
+        let _ = self.draw();
+        if complete {
+            let strays = Tree::of(&self.folder.path().join("elsewhere"))
+                .map(|tree| tree.0.into_keys().collect::<Vec<_>>());
+            match strays {
+                Ok(strays) if strays.is_empty() => {}
+                strays => self.check(
+                    "nothing is written outside the home",
+                    false,
+                    format!("in another folder: {strays:?}"),
+                ),
+            }
+        }
+        if keep {
+            self.record.kept = Some(self.folder.keep());
+        }
+        self.record
+    }
+}
+
+/// The daemon's own top-level keys.
+pub(crate) const DAEMON_KEYS: [&str; 5] = ["version", "identity_path", "daemon", "services", "networks"];
+
+/// A list in words.
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("~/{name}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Evidence in one short line.
+fn tidy(value: &(impl Debug + ?Sized)) -> String {
+    format!("{value:?}").replace('"', "")
+}
+
+/// Somebody with a control socket.
+pub(crate) trait Asked {
+    fn socket(&self) -> &Path;
+
+    fn ask(&self, op: &str, fields: Value) -> Fallible<Value> {
+        control::ask(self.socket(), op, fields)
+    }
+
+    /// What *Save & activate* made the app ask for.
+    fn add_network(&self, id: &str, network_id: &str) -> Fallible<Value> {
+        self.ask("network_add", json!({ "config": { "id": id, "network_id": network_id, "label": "" } }))
+    }
+}
+
+/// The app, running in the foreground over its own daemon.
+#[derive(Debug)]
+pub(crate) struct App {
+    running: Running,
+    socket: PathBuf,
+    shown: String,
+}
+
+/// A daemon that the story started.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    running: Running,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.id()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.running.is_running()
+    }
+
+    pub(crate) fn stop(self) -> Fallible<()> {
+        self.running.stop().map(drop)
+    }
+}
+
+impl Asked for App {
+    fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Asked for Daemon {
+    fn socket(&self) -> &Path {
+        &self.socket
+    }
+}

@@ -1,0 +1,617 @@
+//! The stories themselves. Each reads from top to bottom: what the home holds, who does what, and what has to hold then.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Scenario;
+use super::stage::{Asked, DAEMON_KEYS, Stage, Stop};
+use crate::fixture::{self, APP, MESH, NETWORKS, SHARED, STATE};
+use crate::{crash::strace, process, tree};
+
+pub(crate) const ALL: [Scenario; 10] = [
+    Scenario {
+        name: "the-bug",
+        story: "As it was before: app and daemon share one folder. The user saves one network, the daemon writes its own \
+                config over the app's, and every setting of the app is gone.",
+        play: the_bug,
+    },
+    Scenario {
+        name: "fresh-install",
+        story: "A new user: nothing is there. The daemon gets a home of its own, with a new key in it, and the app a \
+                config of its own.",
+        play: fresh_install,
+    },
+    Scenario {
+        name: "upgrade",
+        story: "A user of an older version: key, approved peers and signed network states lie in the app's folder. They move to \
+                the daemon's own home, and to every paired peer the device is the one it was.",
+        play: upgrade,
+    },
+    Scenario {
+        name: "upgrade-after-the-bug",
+        story: "The bug has struck: the app's config is in the daemon's shape, settings gone. The networks are recovered from it, \
+                what is the daemon's goes to the daemon, and the settings come back from the last good copy if there is one.",
+        play: upgrade_after_the_bug,
+    },
+    Scenario {
+        name: "save-and-activate",
+        story: "The click that used to destroy the config: with the daemon running, a network is added and activated. Now each \
+                program writes its own file.",
+        play: save_and_activate,
+    },
+    Scenario {
+        name: "switch-networks",
+        story: "Two saved networks, and the user switches between them and off: the app's config and what the daemon has \
+                joined stay in step.",
+        play: switch_networks,
+    },
+    Scenario {
+        name: "shared-daemon",
+        story: "Another program already runs a daemon at ~/.myownmesh. The app uses that one, starts none of its own, and leaves \
+                the other program's networks alone.",
+        play: shared_daemon,
+    },
+    Scenario {
+        name: "downgrade",
+        story: "Back to the older version and forward again: the move is undone, the old layout works as it did, and the next \
+                upgrade moves everything once more. One Device ID throughout.",
+        play: downgrade,
+    },
+    Scenario {
+        name: "interrupted",
+        story: "The migration is killed right in the middle, with half of the files moved. Nothing is lost, and the next start \
+                ends what was begun.",
+        play: interrupted,
+    },
+    Scenario {
+        name: "legacy-daemon-running",
+        story: "A daemon of the older version still runs in the app's folder and would go on writing there. Nothing is moved under \
+                it; the program says who it is and how to go on.",
+        play: legacy_daemon_running,
+    },
+];
+
+type Played = Result<(), Stop>;
+
+/// The daemon leavings for stories that need one set: the newest that the daemon at hand can read.
+fn leavings(stage: &Stage<'_>) -> Result<&'static str, Stop> {
+    let newest = stage.tools.readable().pop();
+    newest.ok_or_else(|| {
+        Stop::Skipped(format!("daemon {} cannot read what newer ones wrote", stage.tools.version))
+    })
+}
+
+/// Where a file of the daemon's state lies after the move, with its bytes of now.
+fn state_to_move(stage: &Stage<'_>, files: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
+    files.iter().map(|file| Ok((format!("{MESH}/{file}"), stage.bytes(&format!("{APP}/{file}"))?))).collect()
+}
+
+/// The Device ID that a daemon in the old layout gives, which is what the user's peers know.
+fn device_id_of_old(stage: &mut Stage<'_>) -> Result<String, Stop> {
+    let daemon = stage.daemon(APP)?;
+    let id = stage.device_id(&daemon)?;
+    daemon.stop()?;
+    Ok(id)
+}
+
+fn old_places_gone(stage: &mut Stage<'_>) {
+    let places = [".secrets", "mesh/rosters", "mesh/states", "mesh"].map(|place| format!("{APP}/{place}"));
+    stage.gone("the old places are gone", &places.each_ref().map(String::as_str));
+}
+
+/// The `network_id`s that the app has saved, and the one that is active.
+fn saved(config: &Value) -> (Vec<String>, Option<String>) {
+    let mesh = &config["cloud_mesh"];
+    let networks = || mesh["networks"].as_array().into_iter().flatten();
+    let name = |network: &Value| network["network_id"].as_str().unwrap_or("?").to_owned();
+    let active =
+        networks().find(|network| !network["id"].is_null() && network["id"] == mesh["active_network_id"]);
+    (networks().map(name).collect(), active.map(name))
+}
+
+fn the_bug(stage: &mut Stage<'_>) -> Played {
+    let former = fixture::healthy_config(&stage.home)?;
+    stage.begin()?;
+    let daemon = stage.daemon(APP)?;
+    daemon.add_network("net-m1", "home-mesh")?;
+    daemon.stop()?;
+    let config = stage.config()?;
+    let lost = ["providers", "active_family", "cloud_mesh", "api"]
+        .into_iter()
+        .filter(|key| config.get(key).is_none());
+    let lost: Vec<_> = lost.collect();
+    stage.check(
+        "the app's settings are lost",
+        lost.len() == 4,
+        format!("no longer in config.json: {}", lost.join(", ")),
+    );
+    let theirs: Vec<_> = DAEMON_KEYS.into_iter().filter(|key| config.get(key).is_some()).collect();
+    stage.check(
+        "the file is the daemon's now",
+        theirs.contains(&"networks"),
+        format!("in config.json: {}", theirs.join(", ")),
+    );
+    let copies =
+        stage.tree()?.0.values().filter(|entry| entry.kind == tree::Kind::File(tree::hash(&former))).count();
+    stage.same("and no copy of the former config is left anywhere", &0, &copies);
+    let (run, status) = stage.mesh_json(&["status", "--check"])?;
+    stage.check(
+        "`status --check` sees it",
+        run.code() == Some(3),
+        format!("exit {:?} (3: something is pending); {}", run.code(), shape(&status)),
+    );
+    Ok(())
+}
+
+/// The shape of the config as a report has it, wherever it stands there.
+fn shape(report: &Value) -> String {
+    fn find(value: &Value) -> Option<&str> {
+        match value {
+            Value::Object(members) => {
+                members.get("shape").and_then(Value::as_str).or_else(|| members.values().find_map(find))
+            }
+            _ => None,
+        }
+    }
+    find(&report["data"]).map_or_else(|| "no shape named".to_owned(), |shape| format!("shape: {shape}"))
+}
+
+fn fresh_install(stage: &mut Stage<'_>) -> Played {
+    stage.begin()?;
+    let app = stage.app(&[])?;
+    let id = stage.device_id(&app)?;
+    stage.check("the daemon has a Device ID", id.len() == 58, &id);
+    stage.end(app)?;
+    let key = format!("{MESH}/.secrets/identity.json");
+    stage.check("its key is in its own home", stage.is_there(&key), format!("~/{key}"));
+    stage.gone("and none is in the app's", &[&format!("{APP}/.secrets"), SHARED]);
+    stage.app_shape()?;
+    let (_, shown) = stage.mesh_json(&["identity"])?;
+    stage.check("`identity` names the same Device ID", shown.to_string().contains(&id), &id);
+    let app = stage.app(&[])?;
+    let again = stage.device_id(&app)?;
+    stage.same("the next start has the same Device ID", &id, &again);
+    stage.end(app)?;
+    stage.settled()?;
+    Ok(())
+}
+
+fn upgrade(stage: &mut Stage<'_>) -> Played {
+    fixture::old_state(&stage.home, leavings(stage)?)?;
+    let former: Value = serde_json::from_slice(&fixture::healthy_config(&stage.home)?).unwrap_or_default();
+    let known = device_id_of_old(stage)?;
+    let state = state_to_move(stage, &STATE)?;
+    stage.begin()?;
+    let app = stage.app(&[])?;
+    let id = stage.device_id(&app)?;
+    stage.same("same Device ID as before, asked of the daemon", &known, &id);
+    let joined = stage.joined(&app, &["home-mesh"])?;
+    stage.same("the active network is joined", &["home-mesh"][..], &joined);
+    let roster = app.ask("roster_list", json!({ "network": "home-mesh" }))?;
+    let laptop = roster.to_string().contains("bbbbbbbbbbbb");
+    stage.check(
+        "the daemon knows the peers approved before",
+        laptop,
+        format!("roster_list: {} approved", count(&roster["roster"])),
+    );
+    stage.end(app)?;
+    stage.files("key, rosters and states are in the daemon's home", &state);
+    old_places_gone(stage);
+    stage.app_shape()?;
+    let config = stage.config()?;
+    let lost: Vec<_> = former
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| *key != "cloud_mesh" && config.get(*key) != Some(value))
+        .collect();
+    stage.check(
+        "every setting of the app is what it was",
+        lost.is_empty(),
+        format!(
+            "{} settings compared, {} differ",
+            former.as_object().map_or(0, serde_json::Map::len),
+            lost.len()
+        ),
+    );
+    stage.settled()?;
+    Ok(())
+}
+
+fn count(list: &Value) -> usize {
+    list.as_array().map_or(0, Vec::len)
+}
+
+fn upgrade_after_the_bug(stage: &mut Stage<'_>) -> Played {
+    let readable = stage.tools.readable();
+    let mut first = true;
+    for version in readable.iter().rev() {
+        for copy in [true, false] {
+            if !std::mem::take(&mut first) {
+                stage.next_home()?;
+            }
+            after_the_bug(stage, version, copy)?;
+        }
+    }
+    let left_out: Vec<_> =
+        fixture::VERSIONS.into_iter().filter(|version| !readable.contains(version)).collect();
+    if !left_out.is_empty() {
+        stage.part(format!(
+            "(not played: the home that daemon {} left; {} cannot read it)",
+            left_out.join(", "),
+            stage.tools.version
+        ));
+    }
+    Ok(())
+}
+
+fn after_the_bug(stage: &mut Stage<'_>, version: &str, copy: bool) -> Played {
+    let with = if copy { "a last good copy is there" } else { "no copy is there" };
+    stage.part(format!("The home that daemon {version} left; {with}"));
+    if copy {
+        // The new app once ran on the healthy config and kept a copy of it; then an older app was used again.
+        fixture::healthy_config(&stage.home)?;
+        stage.mesh(&["launch", "--no-daemon"])?;
+    }
+    fixture::old_state(&stage.home, version)?;
+    let former = fixture::overwritten_config(&stage.home, version)?;
+    let known = stage.json(&format!("{APP}/.secrets/identity.json"))?["public_key"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let state = state_to_move(stage, &STATE)?;
+    stage.begin()?;
+
+    let (dry, plan) = stage.mesh_json(&["salvage", "--dry-run"])?;
+    let plan = &plan["data"];
+    let mut recovered = strings(&plan["recovered_networks"]);
+    recovered.sort();
+    let mut expected = NETWORKS.map(str::to_owned);
+    expected.sort();
+    stage.check(
+        "the report names what it recovers",
+        dry.code() == Some(0) && recovered == expected,
+        format!("recovered_networks: {}", recovered.join(", ")),
+    );
+    let from = plan["restored_from"].as_str();
+    let (what, seen) = match (copy, from) {
+        (_, Some(from)) => {
+            ("the report names the copy that the settings come from", format!("restored_from: {from}"))
+        }
+        (_, None) => (
+            "the report says that there is no copy, and which settings are at defaults",
+            format!("restored_from: none; reset_keys: {}", some(&strings(&plan["reset_keys"]))),
+        ),
+    };
+    stage.check(what, copy == from.is_some() && (copy || !strings(&plan["reset_keys"]).is_empty()), seen);
+
+    let app = stage.app(&[])?;
+    let id = stage.device_id(&app)?;
+    stage.check("same Device ID as before, asked of the daemon", id.starts_with(&known), &id);
+    let active: &[&str] = if copy { &["home-mesh"] } else { &[] };
+    let joined = stage.joined(&app, active)?;
+    let what = if copy {
+        "joined is what the user had active, nothing else"
+    } else {
+        "recovery alone connects to nothing"
+    };
+    stage.same(what, active, &joined);
+    stage.end(app)?;
+
+    stage.app_shape()?;
+    let config = stage.config()?;
+    let (networks, _) = saved(&config);
+    let all_there = NETWORKS.iter().all(|network| networks.iter().any(|saved| saved == network));
+    stage.check(
+        "the networks are saved in the app again",
+        all_there,
+        format!("cloud_mesh.networks: {}", networks.join(", ")),
+    );
+    let (providers, family) = if copy { (2, "qwen3") } else { (1, "gemma4") };
+    let seen = (count(&config["providers"]), config["active_family"].as_str().unwrap_or_default());
+    stage.same(
+        if copy {
+            "providers and model family are back"
+        } else {
+            "providers and model family are at their defaults"
+        },
+        &(providers, family),
+        &seen,
+    );
+    let kept = stage.tree()?.0.iter().any(|(path, entry)| {
+        path.starts_with(format!("{APP}/config-backups"))
+            && entry.kind == tree::Kind::File(tree::hash(&former))
+    });
+    stage.check(
+        "the overwritten config is kept, byte for byte",
+        kept,
+        format!("{} bytes, in ~/{APP}/config-backups/", former.len()),
+    );
+    let theirs = stage.json(&format!("{MESH}/config.json"))?;
+    stage.check(
+        "what is the daemon's is in the daemon's own config",
+        theirs["version"].is_number() && theirs["auto_update"]["channel"] == "beta",
+        format!("version {}, update channel {}", theirs["version"], theirs["auto_update"]["channel"]),
+    );
+    stage.files("key, rosters and states are in the daemon's home", &state);
+    old_places_gone(stage);
+    stage.settled()?;
+    Ok(())
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+fn some(names: &[String]) -> String {
+    if names.len() > 6 {
+        format!("{} and {} more", names[..5].join(", "), names.len() - 5)
+    } else {
+        names.join(", ")
+    }
+}
+
+fn save_and_activate(stage: &mut Stage<'_>) -> Played {
+    let former: Value = serde_json::from_slice(&fixture::healthy_config(&stage.home)?).unwrap_or_default();
+    let app = stage.app(&[])?;
+    stage.joined(&app, &["home-mesh"])?;
+    stage.begin()?;
+    let add = stage.mesh(&["network", "add", "office-mesh", "--activate"])?;
+    stage.same("the network is added", &Some(0), &add.code());
+    let joined = stage.joined(&app, &["office-mesh"])?;
+    stage.same("the daemon has joined it, and left the former one", &["office-mesh"][..], &joined);
+    stage.end(app)?;
+    stage.app_shape()?;
+    let config = stage.config()?;
+    stage.same(
+        "it is saved and active in the app's config",
+        &(vec!["home-mesh".to_owned(), "office-mesh".to_owned()], Some("office-mesh".to_owned())),
+        &saved(&config),
+    );
+    stage.same("the providers are still there", &former["providers"], &config["providers"]);
+    let theirs = stage.json(&format!("{MESH}/config.json"))?;
+    let has = strings(&Value::from(
+        theirs["networks"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|network| network["network_id"].clone())
+            .collect::<Vec<_>>(),
+    ));
+    stage.same("the daemon wrote it into its own config", &vec!["office-mesh".to_owned()], &has);
+    stage.settled()?;
+    Ok(())
+}
+
+fn switch_networks(stage: &mut Stage<'_>) -> Played {
+    fixture::healthy_config(&stage.home)?;
+    let app = stage.app(&[])?;
+    stage.mesh(&["network", "add", "office-mesh"])?;
+    stage.begin()?;
+    for (args, active) in [
+        (["network", "use", "office-mesh"], Some("office-mesh")),
+        (["network", "use", "home-mesh"], Some("home-mesh")),
+        (["network", "use", "--none"], None),
+        (["network", "use", "net-m1"], Some("home-mesh")),
+    ] {
+        let used = stage.mesh(&args)?;
+        let joined = stage.joined(&app, active.as_slice())?;
+        let config = saved(&stage.config()?).1;
+        let good = used.code() == Some(0)
+            && joined.iter().map(String::as_str).eq(active)
+            && config.as_deref() == active;
+        let what = active.map_or_else(
+            || "nothing is active any more".to_owned(),
+            |active| format!("{active} is the active one"),
+        );
+        stage.check(
+            what,
+            good,
+            format!("app: {}; daemon has joined: {joined:?}", config.as_deref().unwrap_or("none")),
+        );
+    }
+    stage.end(app)?;
+    stage.app_shape()?;
+    stage.settled()?;
+    Ok(())
+}
+
+fn shared_daemon(stage: &mut Stage<'_>) -> Played {
+    fixture::healthy_config(&stage.home)?;
+    let mut daemon = stage.daemon(SHARED)?;
+    daemon.add_network("other-1", "their-mesh")?;
+    let known = stage.device_id(&daemon)?;
+    stage.begin()?;
+    let launch = stage.mesh(&["launch"])?;
+    stage.same(
+        "the start ends by itself: the daemon is not the app's to keep alive",
+        &Some(0),
+        &launch.code(),
+    );
+    let joined = stage.joined(&daemon, &["home-mesh", "their-mesh"])?;
+    stage.same(
+        "the app's network is joined, the other program's is still",
+        &["home-mesh", "their-mesh"][..],
+        &joined,
+    );
+    let id = stage.device_id(&daemon)?;
+    let running = daemon.is_running();
+    stage.check(
+        "the same daemon still runs",
+        running && id == known,
+        format!("process {}, {id}", daemon.pid()),
+    );
+    stage.gone(
+        "no second daemon, no second key",
+        &[
+            &format!("{MESH}/daemon.sock"),
+            &format!("{MESH}/.secrets/identity.json"),
+            &format!("{APP}/.secrets"),
+        ],
+    );
+    daemon.stop()?;
+    stage.app_shape()?;
+    Ok(())
+}
+
+fn downgrade(stage: &mut Stage<'_>) -> Played {
+    fixture::old_state(&stage.home, leavings(stage)?)?;
+    fixture::healthy_config(&stage.home)?;
+    let state = state_to_move(stage, &STATE)?;
+    stage.begin()?;
+    let app = stage.app(&[])?;
+    let known = stage.device_id(&app)?;
+    stage.end(app)?;
+    let undo = stage.mesh(&["migrate", "--undo"])?;
+    let back: Vec<_> = state.iter().map(|(path, bytes)| (path.replace(MESH, APP), bytes.clone())).collect();
+    stage.same("the move is undone", &Some(0), &undo.code());
+    stage.files("everything is back where the older version looks", &back);
+    let old = device_id_of_old(stage)?;
+    stage.same("the older version has the same Device ID", &known, &old);
+    let app = stage.app(&[])?;
+    let id = stage.device_id(&app)?;
+    stage.same("so has the new one after upgrading again", &known, &id);
+    stage.end(app)?;
+    stage.files("key, rosters and states are in the daemon's home again", &state);
+    old_places_gone(stage);
+    stage.settled()?;
+    Ok(())
+}
+
+fn interrupted(stage: &mut Stage<'_>) -> Played {
+    fixture::old_state(&stage.home, leavings(stage)?)?;
+    fixture::healthy_config(&stage.home)?;
+    let known = device_id_of_old(stage)?;
+    // More peers than one; and somebody's own note beside them, so that the folder cannot move as one.
+    let many: Vec<_> = (0..60).map(|n| format!("mesh/rosters/mesh-{n:02}.json")).collect();
+    for (n, file) in many.iter().enumerate() {
+        let roster = json!({ "version": 1, "network_id": format!("mesh-{n:02}"), "authorized_devices": [] });
+        fixture::plant(&stage.path(&format!("{APP}/{file}")), roster.to_string().as_bytes(), 0o600)?;
+    }
+    let note = format!("{APP}/mesh/rosters/my-notes.txt");
+    fixture::plant(&stage.path(&note), b"the laptop is Anna's", 0o600)?;
+    let files: Vec<&str> = STATE.into_iter().chain(many.iter().map(String::as_str)).collect();
+    let state = state_to_move(stage, &files)?;
+    stage.begin()?;
+
+    kill_in_the_middle(stage, &state)?;
+    let place = |moved: bool| {
+        state
+            .iter()
+            .filter(|(path, bytes)| {
+                let path = if moved { path.clone() } else { path.replace(MESH, APP) };
+                stage.bytes(&path).is_ok_and(|found| found == *bytes)
+            })
+            .count()
+    };
+    let (old, new) = (place(false), place(true));
+    stage.check(
+        "it was the middle",
+        old > 0 && new > 0,
+        format!("{old} of {} files still in the old place, {new} in the new", state.len()),
+    );
+    let lost: Vec<_> = state
+        .iter()
+        .filter(|(path, bytes)| {
+            ![path.clone(), path.replace(MESH, APP)]
+                .iter()
+                .any(|path| stage.bytes(path).is_ok_and(|found| found == *bytes))
+        })
+        .collect();
+    stage.check(
+        "every file is whole, in the one place or the other",
+        lost.is_empty(),
+        format!("{} files, {} lost", state.len(), lost.len()),
+    );
+
+    let app = stage.app(&[])?;
+    let id = stage.device_id(&app)?;
+    stage.same("the next start: same Device ID, asked of the daemon", &known, &id);
+    stage.end(app)?;
+    stage.files("everything is in the daemon's home", &state);
+    let old: Vec<_> = files.iter().map(|file| format!("{APP}/{file}")).collect();
+    let left: Vec<_> = old.iter().filter(|path| stage.is_there(path)).collect();
+    stage.check("nothing is left twice", left.is_empty(), format!("{} old names looked for", old.len()));
+    let kept = stage.is_there(&note);
+    stage.check("the user's own note was not touched", kept, format!("~/{note}"));
+    stage.settled()?;
+    Ok(())
+}
+
+/// Kills a migration half way: at a chosen system call with strace, else by trying out delays.
+fn kill_in_the_middle(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) -> Played {
+    let patience = Duration::from_secs(60);
+    if stage.tools.strace {
+        let call = "renameat2";
+        let middle = state.len() / 2;
+        let mut command = strace::injecting(
+            &stage.mesh_command(&["migrate"]),
+            &[format!("{call}:signal=SIGKILL:when={middle}")],
+        );
+        let killed = process::run(&mut command, patience)?;
+        stage.ran(
+            &format!("myownllm-mesh --home ~ migrate   (SIGKILL at its {middle}th {call}, by strace)"),
+            &killed,
+        );
+        return Ok(());
+    }
+    for delay in (0..400).map(|step| Duration::from_micros(500 + step * 100)) {
+        let mut command = stage.mesh_command(&["migrate"]);
+        let mut child = process::Running::start(&mut command)?;
+        std::thread::sleep(delay);
+        child.kill();
+        let killed = child.wait(patience)?;
+        let moved = state.iter().filter(|(path, _)| stage.is_there(path)).count();
+        if moved > 0 {
+            stage.ran(
+                &format!(
+                    "myownllm-mesh --home ~ migrate   (SIGKILL after {} \u{b5}s; no strace here)",
+                    delay.as_micros()
+                ),
+                &killed,
+            );
+            return Ok(());
+        }
+    }
+    Err(Stop::Failed("could not hit the middle of the migration".to_owned()))
+}
+
+fn legacy_daemon_running(stage: &mut Stage<'_>) -> Played {
+    fixture::old_state(&stage.home, leavings(stage)?)?;
+    fixture::healthy_config(&stage.home)?;
+    let state = state_to_move(stage, &STATE)?;
+    let mut daemon = stage.daemon(APP)?;
+    let known = stage.device_id(&daemon)?;
+    stage.begin()?;
+    let before = stage.tree()?;
+    let (refused, report) = stage.mesh_json(&["launch"])?;
+    stage.same("refused: a decision of the user's is needed", &Some(7), &refused.code());
+    let said = report["diagnostics"].to_string();
+    stage.check(
+        "it names the process",
+        said.contains(&daemon.pid().to_string()),
+        format!("process {}", daemon.pid()),
+    );
+    let hint = report["diagnostics"].as_array().into_iter().flatten().find_map(|d| d["hint"].as_str());
+    stage.check("and the way out", said.contains("--stop-legacy-daemon"), hint.unwrap_or("no hint"));
+    let touched = before.touched(&stage.tree()?);
+    stage.check(
+        "nothing was touched",
+        touched.is_empty(),
+        format!("{} names compared, {} touched", before.0.len(), touched.len()),
+    );
+    let running = daemon.is_running();
+    stage.check("the old daemon still runs", running, format!("process {}", daemon.pid()));
+
+    let app = stage.app(&["--stop-legacy-daemon"])?;
+    let ended = !daemon.is_running();
+    stage.check("told to, it ends the old daemon", ended, format!("process {}", daemon.pid()));
+    let id = stage.device_id(&app)?;
+    stage.same("same Device ID as before, asked of the new daemon", &known, &id);
+    stage.end(app)?;
+    stage.files("key, rosters and states are in the daemon's home", &state);
+    old_places_gone(stage);
+    stage.settled()?;
+    Ok(())
+}
