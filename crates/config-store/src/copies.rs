@@ -1,7 +1,17 @@
+//! The folder of copies: names that tell everything, and the few things that are done there.
+
+use std::ffi::OsStr;
 use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Owner, make_dirs, publish_new};
 use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::StoreError;
 
 /// Why a copy was made; part of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -16,6 +26,18 @@ pub enum CopyKind {
     Daemon,
 }
 
+impl CopyKind {
+    const ALL: [Self; 3] = [Self::Good, Self::Kept, Self::Daemon];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Kept => "kept",
+            Self::Daemon => "daemon",
+        }
+    }
+}
+
 /// The name of a copy without its ending: `good-00000012-3fa9…`.
 ///
 /// A sequence number orders copies (the clock may go backwards), and the hash of the content tells, without reading, what is
@@ -26,6 +48,11 @@ pub struct CopyId {
     pub(crate) sequence: u64,
     pub(crate) hash: String,
 }
+
+/// Digits of a hash in a name: 128 of SHA-256's bits, which nobody meets twice by chance.
+const HASH_DIGITS: usize = 32;
+/// The most digits of a sequence number. More is no name of ours: a planted huge one must not use up the numbers.
+const SEQUENCE_DIGITS: usize = 12;
 
 impl CopyId {
     /// Why it was made.
@@ -45,24 +72,45 @@ impl CopyId {
     pub fn hash(&self) -> &str {
         &self.hash
     }
+
+    pub(crate) fn file_name(&self) -> String {
+        format!("{self}.json")
+    }
 }
 
 impl fmt::Display for CopyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            CopyKind::Good => "good",
-            CopyKind::Kept => "kept",
-            CopyKind::Daemon => "daemon",
-        };
-        write!(f, "{kind}-{:08}-{}", self.sequence, self.hash)
+        write!(f, "{}-{:08}-{}", self.kind.word(), self.sequence, self.hash)
     }
 }
 
-impl FromStr for CopyId {
-    type Err = ();
+/// The text is not the id of a copy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("reading the id of a copy: it is not of the form KIND-NUMBER-HASH")]
+pub struct InvalidCopyId;
 
-    fn from_str(_: &str) -> Result<Self, ()> {
-        todo!()
+impl FromStr for CopyId {
+    type Err = InvalidCopyId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCopyId> {
+        let mut parts = text.split('-');
+        let (Some(word), Some(number), Some(hash), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(InvalidCopyId);
+        };
+        let kind = CopyKind::ALL.into_iter().find(|k| k.word() == word).ok_or(InvalidCopyId)?;
+        let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+        if !(8..=SEQUENCE_DIGITS).contains(&number.len()) || !digits(number) {
+            return Err(InvalidCopyId);
+        }
+        if hash.len() != HASH_DIGITS
+            || !hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Err(InvalidCopyId);
+        }
+        let sequence = number.parse().map_err(|_| InvalidCopyId)?;
+        Ok(Self { kind, sequence, hash: hash.to_owned() })
     }
 }
 
@@ -74,11 +122,10 @@ impl Serialize for CopyId {
 
 /// How much room copies may take, and how large a config may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// The largest config that is read, in bytes.
     pub config_bytes: u64,
-    /// The most routine copies.
+    /// The most routine copies. At least one is always kept.
     pub good_count: usize,
     /// The most bytes of routine copies (the newest is kept whatever its size).
     pub good_bytes: u64,
@@ -89,13 +136,268 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// A config is some kilobytes; these are far above what a life of ordinary use makes, and far below what fills a disk.
     fn default() -> Self {
         Self {
             config_bytes: 16 << 20,
             good_count: 20,
-            good_bytes: 16 << 20,
+            good_bytes: 32 << 20,
             kept_count: 500,
             kept_bytes: 256 << 20,
+        }
+    }
+}
+
+/// A new file, 0600, that belongs to `owner` where we may give it away (only root may give it to somebody else).
+pub(crate) fn publish(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+    owner: Option<Owner>,
+) -> Result<(), DiskError> {
+    match publish_new(disk, path, bytes, 0o600, owner) {
+        Err(error) if owner.is_some() && error.kind() == ErrorKind::PermissionDenied => {
+            publish_new(disk, path, bytes, 0o600, None).map(drop)
+        }
+        done => done.map(drop),
+    }
+}
+
+/// A folder for its owner alone, made if need be. It may be a killed run's: mode and owner are put right, and its own name
+/// is flushed in any case.
+pub(crate) fn private_folder(
+    disk: &dyn Disk,
+    root: &Path,
+    folder: &Path,
+    owner: Option<Owner>,
+) -> Result<(), DiskError> {
+    match make_dirs(disk, root, folder, 0o700, owner) {
+        Err(error) if owner.is_some() && error.kind() == ErrorKind::PermissionDenied => {
+            make_dirs(disk, root, folder, 0o700, None)?;
+        }
+        done => {
+            done?;
+        }
+    }
+    let meta = disk.stat_follow(folder)?;
+    if meta.mode & 0o077 != 0 {
+        disk.set_mode(folder, 0o700)?;
+    }
+    if owner.is_some() && meta.owner != owner {
+        // Whoever may not give it away made it for themselves.
+        let _ = owner.map(|owner| disk.set_owner(folder, owner));
+    }
+    disk.sync_dir(root)
+}
+
+/// The hash of a content, as it stands in names.
+pub(crate) fn hash(bytes: &[u8]) -> String {
+    let mut text = HEXLOWER.encode(&Sha256::digest(bytes));
+    text.truncate(HASH_DIGITS);
+    text
+}
+
+/// What lies in the folder of copies, by names alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing {
+    /// All copies, the oldest first.
+    pub(crate) copies: Vec<CopyId>,
+    /// Temporary files of runs that were killed.
+    pub(crate) leftovers: Vec<PathBuf>,
+}
+
+impl Listing {
+    /// The newest routine copy.
+    pub(crate) fn newest_good(&self) -> Option<&CopyId> {
+        self.copies.iter().rfind(|c| c.kind == CopyKind::Good)
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.copies.last().map_or(1, |c| c.sequence + 1)
+    }
+}
+
+/// The folder of copies.
+pub(crate) struct Copies<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) folder: &'a Path,
+    pub(crate) app_home: &'a Path,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) limits: Limits,
+}
+
+impl Copies<'_> {
+    /// Lists the folder; one that is not there is empty.
+    pub(crate) fn list(&self) -> Result<Listing, DiskError> {
+        let entries = match self.disk.list(self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.is_not_found() => return Ok(Listing::default()),
+            Err(error) => return Err(error),
+        };
+        let mut listing = Listing::default();
+        for entry in entries {
+            let Some(name) = entry.name.to_str() else { continue };
+            if crate::read::is_temporary(&entry) {
+                listing.leftovers.push(self.folder.join(name));
+            } else if entry.kind == FileKind::File
+                && let Some(id) = name.strip_suffix(".json").and_then(|stem| stem.parse().ok())
+            {
+                listing.copies.push(id);
+            }
+        }
+        listing.copies.sort_by(|a: &CopyId, b| (a.sequence, &a.hash).cmp(&(b.sequence, &b.hash)));
+        Ok(listing)
+    }
+
+    pub(crate) fn path(&self, id: &CopyId) -> PathBuf {
+        self.folder.join(OsStr::new(&id.file_name()))
+    }
+
+    /// The bytes of a copy, and whether they are those that its name says.
+    pub(crate) fn read(&self, id: &CopyId) -> Result<(Vec<u8>, bool), DiskError> {
+        let bytes = self.disk.read(&self.path(id), u64::MAX)?;
+        let intact = hash(&bytes) == id.hash;
+        Ok((bytes, intact))
+    }
+
+    /// A copy of these bytes that is there already and whole; flushed, as a killed run may have made it.
+    ///
+    /// `kinds` says which copies will do.
+    pub(crate) fn find(
+        &self,
+        listing: &Listing,
+        bytes: &[u8],
+        kinds: &[CopyKind],
+    ) -> Result<Option<CopyId>, StoreError> {
+        let wanted = hash(bytes);
+        for id in listing.copies.iter().rev().filter(|c| c.hash == wanted && kinds.contains(&c.kind)) {
+            let path = self.path(id);
+            if !matches!(self.disk.read(&path, bytes.len() as u64), Ok(there) if there == bytes) {
+                continue;
+            }
+            self.disk.sync_file(&path).map_err(|e| self.failed(e))?;
+            self.flush_folders()?;
+            return Ok(Some(id.clone()));
+        }
+        Ok(None)
+    }
+
+    /// Puts bytes among the copies, unless a whole copy of that kind holds them already. On return they are on the disk.
+    pub(crate) fn put(&self, kind: CopyKind, bytes: &[u8]) -> Result<CopyId, StoreError> {
+        let mut listing = self.list().map_err(|e| self.failed(e))?;
+        if kind == CopyKind::Good {
+            // Only the newest counts: "the same as some copy of last month" is not "the same as before".
+            let newest = Listing {
+                copies: listing.newest_good().cloned().into_iter().collect(),
+                ..Listing::default()
+            };
+            if let Some(id) = self.find(&newest, bytes, &[kind])? {
+                return Ok(id);
+            }
+        } else {
+            if let Some(id) = self.find(&listing, bytes, &[kind])? {
+                return Ok(id);
+            }
+            self.check_room(&listing, bytes.len() as u64)?;
+        }
+        self.make_folder()?;
+        let mut sequence = listing.next_sequence();
+        let id = loop {
+            let id = CopyId { kind, sequence, hash: hash(bytes) };
+            match publish(self.disk, &self.path(&id), bytes, self.owner) {
+                Ok(_) => break id,
+                // Something that is no copy (a folder, say) has the name.
+                Err(error) if error.is_taken() && sequence < listing.next_sequence() + 16 => sequence += 1,
+                Err(error) => return Err(self.failed(error)),
+            }
+        };
+        if kind == CopyKind::Good {
+            listing.copies.push(id.clone());
+            self.evict(&listing);
+        }
+        Ok(id)
+    }
+
+    /// Removes routine copies over the bounds, the oldest first; never the newest, which was just made. What cannot be
+    /// removed stays, and is tried again next time.
+    fn evict(&self, listing: &Listing) {
+        let good: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind == CopyKind::Good).collect();
+        let Some((newest, older)) = good.split_last() else { return };
+        let size = |id: &CopyId| self.disk.stat(&self.path(id)).map_or(0, |m| m.len);
+        let (mut count, mut bytes) = (1, size(newest));
+        for id in older.iter().rev() {
+            let len = size(id);
+            let again = id.hash == newest.hash;
+            if !again && count < self.limits.good_count && bytes + len <= self.limits.good_bytes {
+                count += 1;
+                bytes += len;
+            } else {
+                // The order is newest to oldest: once one does not fit, a smaller, older one must not survive it.
+                if !again {
+                    count = self.limits.good_count;
+                }
+                let _ = self.disk.unlink(&self.path(id));
+            }
+        }
+    }
+
+    fn check_room(&self, listing: &Listing, more: u64) -> Result<(), StoreError> {
+        let kept: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind != CopyKind::Good).collect();
+        let mut bytes = 0;
+        for id in &kept {
+            match self.disk.stat(&self.path(id)) {
+                Ok(meta) => bytes += meta.len,
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        if kept.len() < self.limits.kept_count && bytes + more <= self.limits.kept_bytes {
+            return Ok(());
+        }
+        Err(StoreError::BackupsFull { path: self.folder.into(), count: kept.len(), bytes })
+    }
+
+    /// The folder, 0700. It may be a killed run's: its own name is flushed again in any case.
+    fn make_folder(&self) -> Result<(), StoreError> {
+        private_folder(self.disk, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
+    }
+
+    fn flush_folders(&self) -> Result<(), StoreError> {
+        self.disk.sync_dir(self.folder).map_err(|e| self.failed(e))?;
+        self.disk.sync_dir(self.app_home).map_err(|e| self.failed(e))
+    }
+
+    pub(crate) fn failed(&self, source: DiskError) -> StoreError {
+        StoreError::Disk { doing: "keeping a copy in", path: self.folder.into(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_kind_order_and_content() {
+        let id = CopyId { kind: CopyKind::Kept, sequence: 12, hash: hash(b"x") };
+        assert_eq!(id.to_string(), "kept-00000012-2d711642b726b04401627ca9fbac32f5");
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn other_names_are_not_ours() {
+        let hash = hash(b"x");
+        for name in [
+            String::new(),
+            "good".into(),
+            format!("good-1-{hash}"),
+            format!("good-99999999999999999999-{hash}"),
+            format!("good-+0000001-{hash}"),
+            format!("bad-00000001-{hash}"),
+            format!("good-00000001-{}", hash.to_uppercase()),
+            format!("good-00000001-{hash}0"),
+            format!("good-00000001-{hash}-x"),
+        ] {
+            assert!(name.parse::<CopyId>().is_err(), "{name}");
         }
     }
 }

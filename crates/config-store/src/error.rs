@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::DiskError;
+use myownllm_durable_fs::{DiskError, quote};
 use thiserror::Error;
 
 /// Why a config could not be read, written or restored. Nothing was lost: what was there is there, or among the copies.
@@ -46,21 +46,13 @@ pub enum StoreError {
         /// Its version.
         version: u64,
     },
-    /// The config is not a JSON object, so there is nothing to edit.
-    #[error("editing the config {}: it is not a config (at line {line}, column {column})", path.display())]
-    Corrupt {
-        /// The config.
-        path: PathBuf,
-        /// Where the reader stopped.
-        line: usize,
-        /// Where the reader stopped.
-        column: usize,
-    },
     /// The config needs a repair before it can be edited.
     #[error("editing the config {}: it needs a repair first", path.display())]
     RepairPending {
         /// The config.
         path: PathBuf,
+        /// The program that repairs it.
+        program: String,
     },
     /// Somebody else wrote the config again and again while we did. Their last write is in place.
     #[error("saving the config {}: somebody else keeps writing it", path.display())]
@@ -87,6 +79,8 @@ pub enum StoreError {
         id: String,
         /// Several match.
         several: bool,
+        /// The program that lists them.
+        program: String,
     },
     /// A copy does not hold the bytes that its name says, or no config of the app's.
     #[error("using the copy {}: {why}", path.display())]
@@ -142,7 +136,6 @@ impl StoreError {
             Self::TooLarge { .. } => "store.too-large",
             Self::Unstable { .. } => "store.unstable",
             Self::Newer { .. } => "store.newer",
-            Self::Corrupt { .. } => "store.corrupt",
             Self::RepairPending { .. } => "store.repair-pending",
             Self::Conflict { .. } => "store.conflict",
             Self::BackupsFull { .. } => "store.backups-full",
@@ -154,4 +147,55 @@ impl StoreError {
             Self::Disk { .. } => "store.disk",
         }
     }
+
+    /// The path that the error is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Unreadable { path, .. }
+            | Self::NotRegular { path, .. }
+            | Self::TooLarge { path, .. }
+            | Self::Unstable { path }
+            | Self::Newer { path, .. }
+            | Self::RepairPending { path, .. }
+            | Self::Conflict { path }
+            | Self::BackupsFull { path, .. }
+            | Self::NoSuchCopy { path, .. }
+            | Self::BadCopy { path, .. }
+            | Self::Edit { path, .. }
+            | Self::WrongLock { path, .. }
+            | Self::NoHome { path }
+            | Self::Disk { path, .. } => path,
+        }
+    }
+
+    /// What a person can do about it: a command that can be copied where there is one, else a sentence.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreadable { path, source } => source.hint().unwrap_or_else(|| list(path)),
+            Self::NotRegular { path, .. } => format!("mv {0} {0}.aside", quote(path)),
+            Self::TooLarge { path, .. } => format!("ls -lh {}", quote(path)),
+            Self::Unstable { path } | Self::Conflict { path } => {
+                format!(
+                    "see which program has it open, end that one, and start again: fuser -v {}",
+                    quote(path)
+                )
+            }
+            Self::Newer { .. } => "use the newest version of this program".to_owned(),
+            Self::RepairPending { program, .. } => format!("{program} salvage"),
+            Self::BackupsFull { path, .. } => {
+                format!("look through it and move away what you do not need: ls -l {}", quote(path))
+            }
+            Self::NoSuchCopy { program, .. } => format!("{program} config history"),
+            Self::BadCopy { path, .. } => list(path),
+            Self::NoHome { path } => format!("mkdir {}", quote(path)),
+            Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
+            Self::Edit { .. } | Self::WrongLock { .. } => return None,
+        })
+    }
+}
+
+fn list(path: &Path) -> String {
+    format!("ls -ld {}", quote(path))
 }

@@ -4,11 +4,14 @@ mod clock;
 mod copies;
 mod error;
 mod places;
+mod plan;
+mod read;
 mod report;
+mod save;
 mod store;
 
 pub use crate::clock::{Clock, SystemClock};
-pub use crate::copies::{CopyId, CopyKind, Limits};
+pub use crate::copies::{CopyId, CopyKind, InvalidCopyId, Limits};
 pub use crate::error::StoreError;
 pub use crate::places::Places;
 pub use crate::report::{

@@ -1,8 +1,17 @@
-use myownllm_config_model::{Document, Ids};
-use myownllm_durable_fs::{Disk, HomeLock};
-use myownllm_salvage::{ConfigSalvager, Salvager};
+use std::time::Duration;
 
-use crate::{Applied, Clock, CopyId, HistoryEntry, Limits, Loaded, Places, Restored, StoreError, Updated};
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
+use myownllm_durable_fs::{Disk, HomeLock};
+use myownllm_salvage::{ConfigSalvager, Salvager, Shape};
+
+use crate::copies::{hash, private_folder, publish};
+use crate::plan::Plan;
+use crate::read::{File, shown};
+use crate::save::{Saved, TRIES};
+use crate::{
+    Applied, Clock, CopyId, CopyKind, DaemonHalf, FileShape, HistoryEntry, Limits, Loaded, Pending, Places,
+    Restored, Step, StoreError, Updated,
+};
 
 /// A caller's error in an edit; comes back as the source of [`StoreError::Edit`].
 pub type EditError = Box<dyn std::error::Error + Send + Sync>;
@@ -75,11 +84,11 @@ pub trait ConfigStore {
 
 /// The store of this crate.
 pub struct Store<'a> {
-    disk: &'a dyn Disk,
-    clock: &'a dyn Clock,
-    salvager: &'a dyn ConfigSalvager,
-    places: Places,
-    limits: Limits,
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) salvager: &'a dyn ConfigSalvager,
+    pub(crate) places: Places,
+    pub(crate) limits: Limits,
 }
 
 impl<'a> Store<'a> {
@@ -111,37 +120,399 @@ impl<'a> Store<'a> {
 }
 
 impl ConfigStore for Store<'_> {
-    fn look(&self, _: &mut dyn Ids) -> Result<Loaded, StoreError> {
-        let _ = (self.disk, self.clock, self.salvager, self.limits);
-        todo!()
+    fn look(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
+        self.plan(ids).map(|plan| plan.loaded)
     }
-    fn stand_in(&self, _: &mut dyn Ids) -> Loaded {
-        todo!()
+
+    fn stand_in(&self, ids: &mut dyn Ids) -> Loaded {
+        self.stand_in_plan(ids)
     }
+
     fn ensure_home(&self) -> Result<(), StoreError> {
-        todo!()
+        let Places { user_home, app_home, .. } = &self.places;
+        match self.disk.stat_follow(app_home) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_not_found() => {}
+            Err(source) => {
+                return Err(StoreError::Disk {
+                    doing: "looking at the app's home",
+                    path: app_home.clone(),
+                    source,
+                });
+            }
+        }
+        let owner = match self.disk.stat_follow(user_home) {
+            Ok(meta) => meta.owner,
+            Err(error) if error.is_not_found() => return Err(StoreError::NoHome { path: user_home.clone() }),
+            Err(source) => {
+                return Err(StoreError::Disk {
+                    doing: "looking at the user's home",
+                    path: user_home.clone(),
+                    source,
+                });
+            }
+        };
+        private_folder(self.disk, user_home, app_home, owner).map_err(|source| StoreError::Disk {
+            doing: "making the app's home",
+            path: app_home.clone(),
+            source,
+        })
     }
-    fn apply(&self, _: &HomeLock, _: &mut dyn Ids) -> Result<Applied, StoreError> {
-        todo!()
+
+    fn apply(&self, lock: &HomeLock, ids: &mut dyn Ids) -> Result<Applied, StoreError> {
+        self.check_lock(lock)?;
+        let mut diagnostics = Vec::new();
+        let mut cleared: Option<Vec<Step>> = None;
+        for _ in 0..TRIES {
+            let plan = self.plan(ids)?;
+            if let Some(version) = plan.loaded.newer {
+                return Err(StoreError::Newer { path: self.places.config.clone(), version });
+            }
+            // Only when there is something to do: an apply without need writes nothing either.
+            if cleared.is_none() && !plan.loaded.pending.is_empty() {
+                cleared = Some(self.clear_leftovers(&mut diagnostics));
+            }
+            if let Some(mut applied) = self.carry_out(plan, ids)? {
+                applied.steps.splice(0..0, cleared.unwrap_or_default());
+                applied.diagnostics.extend(diagnostics);
+                return Ok(applied);
+            }
+        }
+        Err(StoreError::Conflict { path: self.places.config.clone() })
     }
+
     fn update(
         &self,
-        _: &HomeLock,
-        _: &mut dyn Ids,
-        _: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
+        lock: &HomeLock,
+        ids: &mut dyn Ids,
+        edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError> {
-        todo!()
+        self.check_lock(lock)?;
+        let path = &self.places.config;
+        for conflicts in 0..TRIES {
+            let plan = self.plan(ids)?;
+            let loaded = plan.loaded;
+            if let Some(version) = loaded.newer {
+                return Err(StoreError::Newer { path: path.clone(), version });
+            }
+            if loaded.pending.repairs() {
+                return Err(StoreError::RepairPending {
+                    path: path.clone(),
+                    program: self.places.program.clone(),
+                });
+            }
+            let mut diagnostics = loaded.diagnostics;
+            let before = loaded.document;
+            let mut document = before.clone();
+            let said =
+                edit(&mut document).map_err(|source| StoreError::Edit { path: path.clone(), source })?;
+            let bytes = document.to_bytes();
+            if !said || bytes == before.to_bytes() {
+                return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
+            }
+            if conflicts == 0 && loaded.pending.steps.iter().any(|s| matches!(s, Step::ClearLeftover { .. }))
+            {
+                self.clear_leftovers(&mut diagnostics);
+            }
+            if let Some(former) = &plan.former {
+                self.keep_routinely(former, plan.config.is_none())?;
+            }
+            match self.save(plan.former.as_deref(), &bytes)? {
+                Saved::Done { unseen_possible } => {
+                    self.note_unseen(unseen_possible, &mut diagnostics);
+                    self.keep_saved(ids, &mut diagnostics);
+                    return Ok(Updated { document, changed: true, conflicts, diagnostics });
+                }
+                // A little longer each time: whoever writes may be in the middle of several writes.
+                Saved::Foreign => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
+            }
+        }
+        Err(StoreError::Conflict { path: path.clone() })
     }
+
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
-        todo!()
+        let copies = self.copies();
+        let listing = copies.list().map_err(|e| self.listing_failed(e))?;
+        let live = self.disk.read(&self.places.config, self.limits.config_bytes).ok().map(|b| hash(&b));
+        let mut entries = Vec::new();
+        for id in listing.copies.iter().rev() {
+            let path = copies.path(id);
+            let meta = match self.disk.stat(&path) {
+                Ok(meta) => meta,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(self.listing_failed(error)),
+            };
+            let (shape, intact) = match copies.read(id) {
+                Ok((bytes, true)) => (self.shape_of(&bytes), true),
+                _ => (FileShape::Corrupt, false),
+            };
+            let stamp = meta.modified;
+            let made_ms = u64::try_from(stamp.seconds).unwrap_or(0).saturating_mul(1000)
+                + u64::from(stamp.nanoseconds / 1_000_000);
+            entries.push(HistoryEntry {
+                current: intact && live.as_deref() == Some(id.hash()),
+                kind: id.kind(),
+                id: id.clone(),
+                bytes: meta.len,
+                made_ms,
+                shape,
+                intact,
+                path,
+            });
+        }
+        Ok(entries)
     }
-    fn find_copy(&self, _: &str) -> Result<CopyId, StoreError> {
-        todo!()
+
+    fn find_copy(&self, name: &str) -> Result<CopyId, StoreError> {
+        let listing = self.copies().list().map_err(|e| self.listing_failed(e))?;
+        let wanted = name.strip_suffix(".json").unwrap_or(name);
+        let none = |several| StoreError::NoSuchCopy {
+            path: self.places.backups.clone(),
+            id: name.to_owned(),
+            several,
+            program: self.places.program.clone(),
+        };
+        let by_number = || wanted.parse::<u64>().ok().filter(|_| wanted.len() <= 12);
+        let rules: [&dyn Fn(&CopyId) -> bool; 3] =
+            [&|id| id.to_string() == wanted, &|id| by_number() == Some(id.sequence), &|id| {
+                wanted.len() >= 4 && id.hash.starts_with(wanted)
+            }];
+        for rule in rules {
+            let mut found = listing.copies.iter().filter(|id| rule(id));
+            if let Some(id) = found.next() {
+                // Several copies of one content are one answer: the newest.
+                let same = found.clone().all(|other| other.hash == id.hash);
+                return if same { Ok(found.last().unwrap_or(id).clone()) } else { Err(none(true)) };
+            }
+        }
+        Err(none(false))
     }
-    fn read_copy(&self, _: &CopyId) -> Result<Vec<u8>, StoreError> {
-        todo!()
+
+    fn read_copy(&self, id: &CopyId) -> Result<Vec<u8>, StoreError> {
+        let copies = self.copies();
+        let path = copies.path(id);
+        match copies.read(id) {
+            Ok((bytes, true)) => Ok(bytes),
+            Ok((_, false)) => {
+                Err(StoreError::BadCopy { path, why: "its bytes are not those that its name says" })
+            }
+            Err(error) if error.is_not_found() => Err(StoreError::NoSuchCopy {
+                path: self.places.backups.clone(),
+                id: id.to_string(),
+                several: false,
+                program: self.places.program.clone(),
+            }),
+            Err(source) => Err(StoreError::Disk { doing: "reading the copy", path, source }),
+        }
     }
-    fn restore(&self, _: &HomeLock, _: &mut dyn Ids, _: &CopyId) -> Result<Restored, StoreError> {
-        todo!()
+
+    fn restore(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
+        self.check_lock(lock)?;
+        let bytes = self.read_copy(id)?;
+        let bad = |why| StoreError::BadCopy { path: self.copies().path(id), why };
+        let document = match self.shape_of(&bytes) {
+            FileShape::App | FileShape::Unknown if id.kind != CopyKind::Daemon => {
+                Document::parse(&bytes).map_err(|_| bad("it is not a JSON object"))?.document
+            }
+            FileShape::Corrupt => return Err(bad("it is not a JSON object")),
+            _ => return Err(bad("it is not a config of the app's")),
+        };
+        let mut diagnostics = Vec::new();
+        let mut backup = None;
+        for _ in 0..TRIES {
+            let former = match self.read_file()? {
+                File::Missing => None,
+                File::There { bytes: former, parsed } => {
+                    if former == bytes {
+                        return Ok(Restored {
+                            document,
+                            from: id.clone(),
+                            backup,
+                            changed: false,
+                            diagnostics,
+                        });
+                    }
+                    let shape = parsed.as_ref().ok().map(|p| self.salvager.shape(&p.document));
+                    if matches!(shape, Some(Shape::Daemon | Shape::Mixed)) {
+                        // The daemon's half is still in there, and must get to the daemon first.
+                        return Err(match self.plan(ids)?.loaded.newer {
+                            Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
+                            None => StoreError::RepairPending {
+                                path: self.places.config.clone(),
+                                program: self.places.program.clone(),
+                            },
+                        });
+                    }
+                    Some(former)
+                }
+            };
+            self.clear_leftovers(&mut diagnostics);
+            if let Some(former) = &former {
+                backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
+            }
+            if let Saved::Done { unseen_possible } = self.save(former.as_deref(), &bytes)? {
+                self.note_unseen(unseen_possible, &mut diagnostics);
+                self.keep_saved(ids, &mut diagnostics);
+                return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
+            }
+        }
+        Err(StoreError::Conflict { path: self.places.config.clone() })
     }
+}
+
+impl Store<'_> {
+    /// Does what the plan says; `None` when somebody else wrote meanwhile and all is to be looked at again.
+    fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
+        let Plan { loaded, former, config, daemon } = plan;
+        let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
+        let mut done = Vec::new();
+        for step in pending.steps {
+            match &step {
+                // Cleared before the plan was carried out, and reported with that.
+                Step::ClearLeftover { .. } => continue,
+                Step::KeepFormer { .. } => {
+                    let id =
+                        self.copies_to_write().put(CopyKind::Kept, former.as_deref().unwrap_or_default())?;
+                    report.backup = Some(id.to_string());
+                }
+                Step::PublishDaemonHalf { .. } => {
+                    if !self.publish_daemon_half(daemon.as_deref().unwrap_or_default())? {
+                        return Ok(None);
+                    }
+                }
+                Step::KeepDaemonHalf { .. } => {
+                    let half = daemon.as_deref().unwrap_or_default();
+                    let id = self.copies_to_write().put(CopyKind::Daemon, half)?;
+                    report.daemon_half_backup = Some(id.to_string());
+                    diagnostics.push(self.note(
+                        "store.daemon-half-kept",
+                        Severity::Warning,
+                        format!("the daemon has a config already, which stays; its half of this one is the copy {id}"),
+                    ));
+                }
+                Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {
+                    if report.daemon_half == Some(DaemonHalf::Exists) {
+                        // A killed run may have put it there, and not have flushed it.
+                        self.flush_daemon_half()?;
+                    }
+                    let bytes = config.as_deref().unwrap_or_default();
+                    match self.save(former.as_deref(), bytes)? {
+                        Saved::Done { unseen_possible } => {
+                            self.note_unseen(unseen_possible, &mut diagnostics)
+                        }
+                        Saved::Foreign => return Ok(None),
+                    }
+                }
+                Step::KeepLastGood { .. } => {
+                    if !self.keep_saved(ids, &mut diagnostics) {
+                        continue;
+                    }
+                }
+            }
+            done.push(step);
+        }
+        Ok(Some(Applied { document, steps: done, report, diagnostics }))
+    }
+
+    /// Whether it is in place now; not when a config of the daemon's has appeared meanwhile.
+    fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
+        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
+        let failed = |source| StoreError::Disk {
+            doing: "writing the daemon's config",
+            path: daemon_config.clone(),
+            source,
+        };
+        let owner = self.owner();
+        private_folder(self.disk, app_home, daemon_home, owner).map_err(failed)?;
+        match publish(self.disk, daemon_config, half, owner) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_taken() => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn flush_daemon_half(&self) -> Result<(), StoreError> {
+        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
+        self.disk
+            .sync_file(daemon_config)
+            .and_then(|()| self.disk.sync_dir(daemon_home))
+            .and_then(|()| self.disk.sync_dir(app_home))
+            .map_err(|source| StoreError::Disk {
+                doing: "flushing the daemon's config",
+                path: daemon_config.clone(),
+                source,
+            })
+    }
+
+    /// Keeps what is in place now as the last known good copy, when it is healthy. Whether it did; that it failed is worth a
+    /// warning, but the config itself is in place.
+    fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
+        let read = self.disk.read(&self.places.config, self.limits.config_bytes);
+        let kept = match read {
+            Ok(bytes) if self.healthy(&bytes, ids) => {
+                self.copies_to_write().put(CopyKind::Good, &bytes).map(|_| true)
+            }
+            Ok(_) => Ok(false),
+            Err(source) => Err(StoreError::Unreadable { path: self.places.config.clone(), source }),
+        };
+        kept.unwrap_or_else(|error| {
+            diagnostics.push(Diagnostic {
+                code: "store.copy-failed",
+                severity: Severity::Warning,
+                message: format!(
+                    "the config is in place, but no routine copy of it could be made: {}",
+                    chain(&error)
+                ),
+                path: shown(&self.places.backups),
+                hint: error.hint(),
+            });
+            false
+        })
+    }
+
+    fn note_unseen(&self, unseen_possible: bool, diagnostics: &mut Vec<Diagnostic>) {
+        if unseen_possible {
+            diagnostics.push(self.note(
+                "store.no-exchange",
+                Severity::Info,
+                "this file system cannot exchange two files: a write of another program in the last moment before ours \
+                 would have gone unseen"
+                    .to_owned(),
+            ));
+        }
+    }
+
+    fn stand_in_plan(&self, ids: &mut dyn Ids) -> Loaded {
+        let mut notes = Vec::new();
+        let source = self.source(&self.copies().list(), &self.beside(), &mut notes).unwrap_or(None);
+        let mut loaded = self.from_source(source, FileShape::Unknown, notes, ids).loaded;
+        loaded.pending = Pending::default();
+        loaded
+    }
+
+    fn shape_of(&self, bytes: &[u8]) -> FileShape {
+        match Document::parse(bytes).map(|p| self.salvager.shape(&p.document)) {
+            Ok(Shape::App) => FileShape::App,
+            Ok(Shape::Daemon) => FileShape::Daemon,
+            Ok(Shape::Mixed) => FileShape::Mixed,
+            Ok(_) => FileShape::Unknown,
+            Err(_) => FileShape::Corrupt,
+        }
+    }
+
+    fn listing_failed(&self, source: myownllm_durable_fs::DiskError) -> StoreError {
+        StoreError::Disk { doing: "reading the copies in", path: self.places.backups.clone(), source }
+    }
+}
+
+/// An error with its causes, for a message that is not itself an error.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -1,0 +1,36 @@
+//! Shows what a repair of a home's config would do, and does it when asked to.
+//!
+//! `cargo run -p myownllm-config-store --example repair -- /home/u [--write]`
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use myownllm_config_model::SeededIds;
+use myownllm_config_store::{ConfigStore, Places, Store, SystemClock};
+use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_paths::{Env, PathResolver, RealLookup, Resolver, guard};
+
+#[expect(clippy::print_stdout, reason = "an example shows something")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args_os().skip(1);
+    let env = args.next().map_or_else(Env::from_process, Env::explicit);
+    let write = args.next().is_some_and(|a| a == "--write");
+    let layout = guard(Resolver::default().resolve(&env)?, &RealLookup)?;
+    let (disk, clock) = (RealDisk::default(), SystemClock::default());
+    let store = Store::new(&disk, &clock, Places::of(&layout));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let mut ids = SeededIds::new(now.as_millis().try_into()?, now.subsec_nanos().into());
+
+    let loaded = store.look(&mut ids)?;
+    println!("{}: {}", layout.app_config.display(), serde_json::to_string(&loaded.report)?);
+    println!("pending: {}", serde_json::to_string_pretty(&loaded.pending)?);
+    if write && !loaded.pending.is_empty() {
+        store.ensure_home()?;
+        let lock = disk.lock(&layout.app_home, Duration::from_secs(5))?;
+        let applied = store.apply(&lock, &mut ids)?;
+        println!("done: {}", serde_json::to_string_pretty(&applied.steps)?);
+    }
+    for copy in store.history()? {
+        println!("{}  {:?}{}", copy.id, copy.shape, if copy.current { "  (in use)" } else { "" });
+    }
+    Ok(())
+}

@@ -1,0 +1,440 @@
+//! What is to be done with a config, decided from what was read. Nothing here writes.
+
+use std::path::Path;
+
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity, app_config};
+use myownllm_durable_fs::DiskError;
+use myownllm_salvage::{Rebased, Shape, rebase_paths};
+
+use crate::copies::{CopyKind, Listing, hash};
+use crate::read::{Beside, File, shown};
+use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
+
+/// The newest version of a daemon's config that we know how to take apart.
+const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
+
+/// A look, and the bytes that its steps are about.
+pub(crate) struct Plan {
+    pub(crate) loaded: Loaded,
+    /// What was read; `None` when the config is missing.
+    pub(crate) former: Option<Vec<u8>>,
+    /// What is to be written.
+    pub(crate) config: Option<Vec<u8>>,
+    /// The daemon's half.
+    pub(crate) daemon: Option<Vec<u8>>,
+}
+
+/// The app's config from somewhere else than the file.
+pub(crate) struct Source {
+    /// A copy's id, or the name of a file beside the config.
+    pub(crate) name: String,
+    pub(crate) document: Document,
+}
+
+impl Report {
+    fn new(shape: FileShape) -> Self {
+        Self {
+            shape,
+            recovered_networks: Vec::new(),
+            restored_from: None,
+            stripped_keys: Vec::new(),
+            reset_keys: Vec::new(),
+            restored_keys: Vec::new(),
+            kept_keys: Vec::new(),
+            backup: None,
+            daemon_half: None,
+            daemon_half_backup: None,
+            rebased: Vec::new(),
+        }
+    }
+}
+
+impl Store<'_> {
+    /// Reads and decides.
+    pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
+        let file = self.read_file()?;
+        let listing = self.copies().list();
+        let beside = self.beside();
+        self.decide(file, &listing, &beside, ids)
+    }
+
+    pub(crate) fn decide(
+        &self,
+        file: File,
+        listing: &Result<Listing, DiskError>,
+        beside: &Beside,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let mut plan = match file {
+            File::Missing => self.decide_missing(listing, beside, ids)?,
+            File::There { bytes, parsed: Err(error) } => {
+                let mut plan = self.decide_corrupt(listing, beside, ids)?;
+                plan.loaded.diagnostics.insert(
+                    0,
+                    self.note(
+                        "store.corrupt",
+                        Severity::Problem,
+                        format!("the config is not a JSON object: {error}"),
+                    ),
+                );
+                plan.former = Some(bytes);
+                plan
+            }
+            File::There { bytes, parsed: Ok(parsed) } => {
+                let mut plan = match self.salvager.shape(&parsed.document) {
+                    shape @ (Shape::Daemon | Shape::Mixed) => {
+                        self.decide_leaked(&parsed.document, shape, listing, beside, ids)?
+                    }
+                    shape => self.decide_ours(&parsed.document, &bytes, shape, ids),
+                };
+                plan.loaded.diagnostics.splice(0..0, parsed.diagnostics);
+                plan.former = Some(bytes);
+                plan
+            }
+        };
+        self.finish(&mut plan, listing, beside);
+        Ok(plan)
+    }
+
+    fn decide_ours(&self, read: &Document, bytes: &[u8], shape: Shape, ids: &mut dyn Ids) -> Plan {
+        let mut document = read.clone();
+        let diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
+        let config = Some(document.to_bytes()).filter(|new| document.is_modified() && new != bytes);
+        let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
+        Plan { config, ..Plan::of(document, shape, Report::new(shape), diagnostics) }
+    }
+
+    fn decide_leaked(
+        &self,
+        read: &Document,
+        shape: Shape,
+        listing: &Result<Listing, DiskError>,
+        beside: &Beside,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let mut notes = Vec::new();
+        let source = self.source(listing, beside, &mut notes)?;
+        let salvaged = self.salvager.salvage(read, source.as_ref().map(|s| &s.document), ids);
+        let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
+        notes.extend(salvaged.diagnostics);
+        notes.extend(app_config::complete(&mut app, &self.places.conversation_dir, ids));
+        let rebased = self.rebase(&mut app, daemon.as_mut());
+        for path in rebased.iter().filter(|r| !r.rebased) {
+            notes.push(self.note(
+                "store.path-not-rebased",
+                Severity::Warning,
+                format!("{} still says {}: {} is not there", path.pointer, path.from, path.to),
+            ));
+        }
+        let file_shape = if shape == Shape::Mixed { FileShape::Mixed } else { FileShape::Daemon };
+        let found = salvaged.report;
+        let used = shape == Shape::Daemon || !found.restored_keys.is_empty();
+        let daemon = daemon.map(|d| d.to_bytes());
+        let mut report = Report::new(file_shape);
+        report.recovered_networks = found.recovered_networks;
+        report.restored_from = source.filter(|_| used).map(|s| s.name);
+        report.stripped_keys = found.stripped_keys;
+        report.reset_keys = found.reset_keys;
+        report.restored_keys = found.restored_keys;
+        report.kept_keys = found.kept_keys;
+        report.rebased = rebased;
+        report.daemon_half = match &daemon {
+            Some(bytes) => Some(self.fate_of(bytes)?),
+            None => None,
+        };
+        let newer = read.get(&["version"]).and_then(|v| v.as_f64()).filter(|v| *v > NEWEST);
+        if let Some(version) = newer {
+            notes.push(self.note(
+                "store.newer",
+                Severity::Problem,
+                format!("the config is a daemon's of version {version}, newer than this program: it is read, and left as it is"),
+            ));
+        }
+        let config = newer.is_none().then(|| app.to_bytes());
+        let mut plan = Plan { config, daemon, ..Plan::of(app, file_shape, report, notes) };
+        plan.loaded.newer = newer.map(|v| v as u64);
+        Ok(plan)
+    }
+
+    fn decide_corrupt(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        beside: &Beside,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let mut notes = Vec::new();
+        let source = self.source(listing, beside, &mut notes)?;
+        Ok(self.from_source(source, FileShape::Corrupt, notes, ids))
+    }
+
+    fn decide_missing(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        beside: &Beside,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let mut notes = Vec::new();
+        let source = self.source(listing, beside, &mut notes)?;
+        Ok(self.from_source(source, FileShape::Missing, notes, ids))
+    }
+
+    /// The config as the source has it, completed; or the defaults.
+    pub(crate) fn from_source(
+        &self,
+        source: Option<Source>,
+        shape: FileShape,
+        mut notes: Vec<Diagnostic>,
+        ids: &mut dyn Ids,
+    ) -> Plan {
+        let dir = &self.places.conversation_dir;
+        let mut report = Report::new(shape);
+        let keys = |doc: &Document| doc.root().members().map(|(key, _)| key.into_owned()).collect();
+        let mut document = match source {
+            Some(source) => {
+                report.restored_keys = keys(&source.document);
+                report.restored_from = Some(source.name);
+                source.document
+            }
+            None => {
+                let defaults = app_config::defaults(dir);
+                if shape != FileShape::Missing {
+                    report.reset_keys = keys(&defaults);
+                }
+                defaults
+            }
+        };
+        notes.extend(app_config::complete(&mut document, dir, ids));
+        let bytes = document.to_bytes();
+        Plan { config: Some(bytes), ..Plan::of(document, shape, report, notes) }
+    }
+
+    /// The app's config as it was last seen healthy: the newest copy that is intact, or what a daemon moved aside, when
+    /// that changed later.
+    ///
+    /// # Errors
+    /// When there may be one but it cannot be read: to go on with defaults then would be to reset what is not lost.
+    pub(crate) fn source(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        beside: &Beside,
+        notes: &mut Vec<Diagnostic>,
+    ) -> Result<Option<Source>, StoreError> {
+        let copies = self.copies();
+        let mut failed = None;
+        let copy = match listing {
+            Ok(listing) => self.newest_usable(listing, notes, &mut failed),
+            // The error cannot be cloned: the folder is asked once more, and mostly says the same.
+            Err(_) => match copies.list() {
+                Ok(listing) => self.newest_usable(&listing, notes, &mut failed),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            },
+        };
+        let mut aside = None;
+        for path in &beside.siblings {
+            match self.disk.read(path, self.limits.config_bytes) {
+                Ok(bytes) => {
+                    if let Some(document) = self.usable(&bytes) {
+                        let modified = self.disk.stat(path).map(|m| m.modified).unwrap_or_default();
+                        aside = Some((path, document, modified));
+                        break;
+                    }
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        let found = match (copy, aside) {
+            // Both: the daemon moved the file aside that was in use, so what differs from the copy was changed after it
+            // was made — unless it has lain there since before. Only the clock can tell the two apart.
+            (Some((_, made, _)), Some((path, document, modified))) if modified > made => {
+                Some(Source { name: file_name(path), document })
+            }
+            (Some((name, _, document)), _) => Some(Source { name, document }),
+            (None, Some((path, document, _))) => Some(Source { name: file_name(path), document }),
+            (None, None) => None,
+        };
+        match (found, failed) {
+            (None, Some(source)) => Err(StoreError::Disk {
+                doing: "looking for the last good copy in",
+                path: self.places.backups.clone(),
+                source,
+            }),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn newest_usable(
+        &self,
+        listing: &Listing,
+        notes: &mut Vec<Diagnostic>,
+        failed: &mut Option<DiskError>,
+    ) -> Option<(String, myownllm_durable_fs::Stamp, Document)> {
+        let copies = self.copies();
+        for id in listing.copies.iter().rev().filter(|c| c.kind == CopyKind::Good) {
+            match copies.read(id) {
+                Ok((bytes, true)) => {
+                    if let Some(document) = self.usable(&bytes) {
+                        let made = self.disk.stat(&copies.path(id)).map(|m| m.modified).unwrap_or_default();
+                        return Some((id.to_string(), made, document));
+                    }
+                }
+                Ok((_, false)) => notes.push(self.note(
+                    "store.copy-damaged",
+                    Severity::Warning,
+                    format!("the copy {id} does not hold what its name says; an older one is used"),
+                )),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => {
+                    notes.push(self.note(
+                        "store.copy-unreadable",
+                        Severity::Warning,
+                        format!("the copy {id} could not be read: {}", error.io()),
+                    ));
+                    *failed = Some(error);
+                }
+            }
+        }
+        None
+    }
+
+    /// The document, when the bytes are a config of the app's.
+    pub(crate) fn usable(&self, bytes: &[u8]) -> Option<Document> {
+        let document = Document::parse(bytes).ok()?.document;
+        (self.salvager.shape(&document) == Shape::App).then_some(document)
+    }
+
+    /// Whether the bytes are a config of the app's that lacks nothing.
+    pub(crate) fn healthy(&self, bytes: &[u8], ids: &mut dyn Ids) -> bool {
+        self.usable(bytes).is_some_and(|mut document| {
+            app_config::complete(&mut document, &self.places.conversation_dir, ids);
+            !document.is_modified() || document.to_bytes() == bytes
+        })
+    }
+
+    /// What can become of the daemon's half. "There is one already" needs a look at the name itself: what a broken link or an
+    /// unreadable file says is not ours to replace.
+    fn fate_of(&self, half: &[u8]) -> Result<DaemonHalf, StoreError> {
+        let path = &self.places.daemon_config;
+        match self.disk.stat(path) {
+            Ok(meta) if meta.is_file() && meta.len == half.len() as u64 => {
+                let same = matches!(self.disk.read(path, meta.len), Ok(there) if there == half);
+                Ok(if same { DaemonHalf::Exists } else { DaemonHalf::Kept })
+            }
+            Ok(_) => Ok(DaemonHalf::Kept),
+            Err(error) if error.is_not_found() => Ok(DaemonHalf::Written),
+            Err(source) => {
+                Err(StoreError::Disk { doing: "looking at the daemon's config", path: path.clone(), source })
+            }
+        }
+    }
+
+    /// Points what leads into the app's home to the daemon's home, by each spelling of the app's home that we know.
+    fn rebase(&self, app: &mut Document, mut daemon: Option<&mut Document>) -> Vec<Rebased> {
+        let places = &self.places;
+        // The daemon reads paths as text; one that is none cannot stand in a config.
+        let Some(to) = places.daemon_home.to_str() else { return Vec::new() };
+        let real = self.disk.canonicalize(&places.app_home).ok().filter(|real| *real != places.app_home);
+        let mut all: Vec<Rebased> = Vec::new();
+        for from in
+            [Some(places.app_home.as_path()), real.as_deref()].into_iter().flatten().filter_map(Path::to_str)
+        {
+            let there = |path: &str| self.disk.stat(Path::new(path)).is_ok();
+            let found = rebase_paths(app, daemon.as_deref_mut(), from, to, &there);
+            let new =
+                found.into_iter().filter(|r| !all.iter().any(|a| a.half == r.half && a.pointer == r.pointer));
+            all.extend(new.collect::<Vec<_>>());
+        }
+        all
+    }
+
+    /// Adds the steps.
+    fn finish(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, beside: &Beside) {
+        let places = &self.places;
+        let mut steps = Vec::new();
+        if plan.loaded.newer.is_some() {
+            // Read, never written: not even a copy is made.
+            plan.loaded.pending = Pending::default();
+            return;
+        }
+        let in_backups = listing.iter().flat_map(|l| l.leftovers.iter());
+        for path in beside.leftovers.iter().chain(in_backups) {
+            steps.push(Step::ClearLeftover { path: path.clone() });
+        }
+        if plan.config.is_some()
+            && let Some(former) = &plan.former
+        {
+            steps.push(Step::KeepFormer {
+                from: places.config.clone(),
+                to: places.backups.clone(),
+                bytes: former.len() as u64,
+            });
+        }
+        match plan.loaded.report.daemon_half {
+            Some(DaemonHalf::Written) => {
+                steps.push(Step::PublishDaemonHalf { to: places.daemon_config.clone() });
+            }
+            Some(DaemonHalf::Kept) => steps.push(Step::KeepDaemonHalf {
+                existing: places.daemon_config.clone(),
+                to: places.backups.clone(),
+            }),
+            Some(DaemonHalf::Exists) | None => {}
+        }
+        let shape = plan.loaded.shape;
+        match (&plan.config, &plan.former) {
+            (Some(_), Some(_)) => steps.push(Step::ReplaceConfig {
+                path: places.config.clone(),
+                repair: !matches!(shape, FileShape::App | FileShape::Unknown),
+            }),
+            (Some(_), None) => steps.push(Step::WriteConfig {
+                path: places.config.clone(),
+                restored: plan.loaded.report.restored_from.is_some(),
+            }),
+            (None, _) => {}
+        }
+        match listing {
+            Ok(listing) => {
+                let content = plan.config.as_ref().or(plan.former.as_ref());
+                // Without any app key it is not known to be the app's, so it is no state to go back to.
+                let ours = plan.config.is_some() || shape == FileShape::App;
+                let newest = listing.newest_good().map(|id| id.hash.as_str());
+                if ours && content.is_some_and(|bytes| newest != Some(hash(bytes).as_str())) {
+                    steps.push(Step::KeepLastGood { to: places.backups.clone() });
+                }
+            }
+            Err(error) => plan.loaded.diagnostics.push(Diagnostic {
+                code: "store.backups-unreadable",
+                severity: Severity::Warning,
+                message: format!("no copy of the config is kept: {error}: {}", error.io()),
+                path: shown(&places.backups),
+                hint: error.hint(),
+            }),
+        }
+        if let Some(from) = &plan.loaded.report.restored_from {
+            let note = format!("the app's settings come from {from}");
+            plan.loaded.diagnostics.push(self.note("store.restored", Severity::Info, note));
+        } else if plan.loaded.shape == FileShape::Corrupt {
+            let note = "there is no good copy of the config: it is at its defaults".to_owned();
+            plan.loaded.diagnostics.push(self.note("store.defaults", Severity::Warning, note));
+        }
+        plan.loaded.pending = Pending { steps };
+    }
+
+    pub(crate) fn note(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
+        Diagnostic { code, severity, message, path: shown(&self.places.config), hint: None }
+    }
+}
+
+impl Plan {
+    fn of(document: Document, shape: FileShape, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
+        let loaded =
+            Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
+        Self { loaded, former: None, config: None, daemon: None }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,174 @@
+//! Reading the config: absent, unreadable, not a file and half-written are four different things.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use myownllm_config_model::{Document, ParseError, Parsed};
+use myownllm_durable_fs::{DirEntry, FileId, FileKind, Meta, PART_SUFFIX, SWAP_SUFFIX, Stamp, TEMP_PREFIX};
+
+use crate::{Store, StoreError};
+
+/// How long size, times and inode of an unparsable file must stay the same before it counts as corrupt: the app of old and
+/// older daemons truncate the file and write it in place.
+const STABLE: Duration = Duration::from_millis(250);
+/// How often it is looked at meanwhile.
+const PACE: Duration = Duration::from_millis(25);
+/// When we stop waiting for a file that keeps changing and never parses.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is in the config's place.
+pub(crate) enum File {
+    Missing,
+    There { bytes: Vec<u8>, parsed: Result<Parsed, ParseError> },
+}
+
+#[derive(PartialEq)]
+struct Signature(u64, Option<FileId>, Stamp, Stamp);
+
+impl Signature {
+    fn of(meta: &Meta) -> Self {
+        Self(meta.len, meta.id, meta.modified, meta.changed)
+    }
+}
+
+/// What lies beside the config.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Temporary files of runs that were killed.
+    pub(crate) leftovers: Vec<PathBuf>,
+    /// What a daemon made of a config: `config.json.corrupt`, `config.json.tmp`.
+    pub(crate) siblings: Vec<PathBuf>,
+}
+
+impl Store<'_> {
+    /// Reads and parses the config; one that does not parse is read again until nobody writes it any more.
+    pub(crate) fn read_file(&self) -> Result<File, StoreError> {
+        let begin = self.clock.elapsed();
+        let path = &self.places.config;
+        loop {
+            let Some(bytes) = self.read_once()? else { return Ok(File::Missing) };
+            let parsed = Document::parse(&bytes);
+            if parsed.is_ok() || self.stays(&bytes)? {
+                return Ok(File::There { bytes, parsed });
+            }
+            if self.clock.elapsed().saturating_sub(begin) > PATIENCE {
+                return Err(StoreError::Unstable { path: path.clone() });
+            }
+        }
+    }
+
+    /// Whether the file goes on holding these bytes, untouched, for a while.
+    fn stays(&self, bytes: &[u8]) -> Result<bool, StoreError> {
+        let Some(first) = self.signature()? else { return Ok(false) };
+        // The file may have changed between our read and the look at its signature.
+        if self.read_once()?.as_deref() != Some(bytes) {
+            self.clock.sleep(PACE);
+            return Ok(false);
+        }
+        let since = self.clock.elapsed();
+        while self.clock.elapsed().saturating_sub(since) < STABLE {
+            self.clock.sleep(PACE);
+            if self.signature()?.as_ref() != Some(&first) {
+                return Ok(false);
+            }
+        }
+        // Two writes within one tick of the file system's clock have one time.
+        Ok(self.read_once()?.as_deref() == Some(bytes))
+    }
+
+    fn signature(&self) -> Result<Option<Signature>, StoreError> {
+        match self.disk.stat_follow(&self.places.config) {
+            Ok(meta) => Ok(Some(Signature::of(&meta))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(source) => Err(StoreError::Unreadable { path: self.places.config.clone(), source }),
+        }
+    }
+
+    /// The file's bytes; `None` only when nothing has its name.
+    fn read_once(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = &self.places.config;
+        let limit = self.limits.config_bytes;
+        let error = match self.disk.read(path, limit) {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(error) => error,
+        };
+        let odd = |what| Err(StoreError::NotRegular { path: path.clone(), what });
+        match error.kind() {
+            // A link to nothing is not "missing": its owner keeps the file elsewhere, and that place is gone.
+            ErrorKind::NotFound => match self.disk.stat(path) {
+                Ok(meta) if meta.is_symlink() => odd("a link to nothing"),
+                Err(error) if error.is_not_found() => Ok(None),
+                // It came back in this very moment.
+                Ok(_) => self.disk.read(path, limit).map(Some).map_err(|source| self.unreadable(source)),
+                Err(source) => Err(self.unreadable(source)),
+            },
+            ErrorKind::FileTooLarge => Err(StoreError::TooLarge { path: path.clone(), limit }),
+            _ => match self.disk.stat_follow(path).map(|m| m.kind) {
+                Ok(FileKind::Dir) => odd("a folder"),
+                Ok(FileKind::Other) => odd("a pipe, a socket or a device"),
+                _ => Err(self.unreadable(error)),
+            },
+        }
+    }
+
+    fn unreadable(&self, source: myownllm_durable_fs::DiskError) -> StoreError {
+        StoreError::Unreadable { path: self.places.config.clone(), source }
+    }
+
+    /// Looks beside the config, and beside what it leads to when it is a link.
+    pub(crate) fn beside(&self) -> Beside {
+        let mut found = Beside::default();
+        let config = &self.places.config;
+        let Some((folder, name)) = config.parent().zip(config.file_name()) else { return found };
+        let mut linked = false;
+        // A folder that cannot be listed hides nothing that the config's own reading would not tell.
+        let _ = self.disk.visit(folder, &mut |entry| {
+            if is_temporary(&entry) {
+                found.leftovers.push(folder.join(&entry.name));
+            } else if entry.name == name {
+                linked = entry.kind == FileKind::Symlink;
+            } else if entry.kind == FileKind::File
+                && [".corrupt", ".tmp"].iter().any(|end| entry.name == with(name, end))
+            {
+                found.siblings.push(folder.join(&entry.name));
+            }
+            ControlFlow::Continue(())
+        });
+        if linked
+            && let Ok(real) = self.disk.canonicalize(config)
+            && let Some(other) = real.parent().filter(|p| *p != folder)
+        {
+            let _ = self.disk.visit(other, &mut |entry| {
+                if is_temporary(&entry) {
+                    found.leftovers.push(other.join(&entry.name));
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        found.leftovers.sort();
+        found.siblings.sort();
+        found
+    }
+}
+
+/// Whether this is what [`myownllm_durable_fs::leftovers`] would name.
+pub(crate) fn is_temporary(entry: &DirEntry) -> bool {
+    entry.kind == FileKind::File
+        && entry.name.to_str().is_some_and(|n| {
+            n.starts_with(TEMP_PREFIX) && (n.ends_with(PART_SUFFIX) || n.ends_with(SWAP_SUFFIX))
+        })
+}
+
+fn with(name: &std::ffi::OsStr, end: &str) -> OsString {
+    let mut all = name.to_owned();
+    all.push(end);
+    all
+}
+
+/// A path as JSON and people see it.
+pub(crate) fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
