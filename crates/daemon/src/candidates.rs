@@ -1,21 +1,35 @@
 //! Which program is the daemon?
+//!
+//! An explicit override comes first, then the program that was shipped beside ours, then whatever `PATH` knows. Every
+//! place that was looked at is in the list, with the reason why it was passed over, because "no daemon found" helps
+//! nobody.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
+
+/// The program's name.
+const NAME: &str = "myownmesh";
+/// What the platform appends to the name of a program.
+const SUFFIX: &str = std::env::consts::EXE_SUFFIX;
 
 /// Where to look. All of it is passed in: this crate reads no environment.
 #[derive(Clone, Debug, Default)]
 pub struct CandidateSearch {
-    /// Explicit overrides in order: the variable's name and its value. Unset ones are left out.
+    /// Explicit overrides in order: the variable's name and its value. Unset ones are left out; an empty value counts
+    /// as unset.
     pub overrides: Vec<(String, OsString)>,
     /// The running program; the bundled daemon lies beside it.
     pub program: Option<PathBuf>,
-    /// The target triple under which a bundled daemon may also be named.
+    /// The target triple under which a bundled daemon may also be named (`myownmesh-x86_64-unknown-linux-gnu`).
     pub triple: Option<String>,
     /// The value of `PATH`.
     pub path: Option<OsString>,
-    /// The working directory, for overrides that are relative.
+    /// The working directory, for overrides that are relative; without it they are passed over.
     pub working_dir: Option<PathBuf>,
 }
 
@@ -24,6 +38,7 @@ pub struct CandidateSearch {
 #[non_exhaustive]
 pub struct Candidate {
     /// The program.
+    #[serde(serialize_with = "crate::endpoint::lossy")]
     pub path: PathBuf,
     /// What led to it.
     pub origin: Origin,
@@ -31,31 +46,297 @@ pub struct Candidate {
     pub verdict: Verdict,
 }
 
+impl Candidate {
+    /// A candidate of one's own, looked at as all the others are.
+    pub fn new(path: impl Into<PathBuf>, origin: Origin) -> Self {
+        let path = path.into();
+        let verdict = match unusable(&path) {
+            Some(reason) => Verdict::Skipped { reason },
+            None => Verdict::Usable,
+        };
+        Self { path, origin, verdict }
+    }
+
+    /// Whether it will be tried.
+    pub fn is_usable(&self) -> bool {
+        self.verdict == Verdict::Usable
+    }
+}
+
 /// What led to a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "from", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Origin {
     /// An environment variable names it.
-    Override(String),
+    Override {
+        /// The variable.
+        variable: String,
+    },
     /// It lies beside the running program.
     Beside,
     /// It was found on `PATH`.
     Path,
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Override { variable } => write!(f, "named by {variable}"),
+            Self::Beside => f.write_str("beside the running program"),
+            Self::Path => f.write_str("on PATH"),
+        }
+    }
+}
+
 /// Whether a candidate will be tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "verdict", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
     /// An executable program file.
     Usable,
-    /// Not tried, for this reason.
-    Skipped(String),
+    /// Not tried.
+    Skipped {
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// Every candidate in the order in which it is tried, the skipped ones with the reason.
-pub fn candidates(_search: &CandidateSearch) -> Vec<Candidate> {
-    todo!()
+///
+/// On `PATH`, folders without such a file are not worth a line; empty and relative entries are passed over, because what
+/// they find depends on where the user stands.
+pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for (variable, value) in &search.overrides {
+        if !value.is_empty() {
+            found.push(named(variable, value, search));
+        }
+    }
+    if let Some(folder) = search.program.as_deref().and_then(Path::parent) {
+        let triple = search.triple.as_ref().map(|triple| format!("{NAME}-{triple}{SUFFIX}"));
+        for name in std::iter::once(format!("{NAME}{SUFFIX}")).chain(triple) {
+            found.push(Candidate::new(folder.join(name), Origin::Beside));
+        }
+    }
+    found.extend(on_path(search, NAME.as_ref(), Origin::Path));
+    pass_over_repeated(&mut found);
+    found
+}
+
+/// What an override names: a path, or, as on a command line, a name to look up on `PATH`.
+fn named(variable: &str, value: &OsString, search: &CandidateSearch) -> Candidate {
+    let path = Path::new(value);
+    let origin = || Origin::Override { variable: variable.to_owned() };
+    if path.is_absolute() {
+        return Candidate::new(path, origin());
+    }
+    let is_bare = path.components().count() == 1
+        && matches!(path.components().next(), Some(std::path::Component::Normal(_)));
+    if is_bare && let Some(found) = on_path(search, path, origin()).into_iter().next() {
+        return found;
+    }
+    match &search.working_dir {
+        Some(dir) => Candidate::new(dir.join(path), origin()),
+        None => {
+            let reason = "a relative path, and no folder that it is relative to".to_owned();
+            Candidate { path: path.to_owned(), origin: origin(), verdict: Verdict::Skipped { reason } }
+        }
+    }
+}
+
+fn on_path(search: &CandidateSearch, name: &Path, origin: Origin) -> Vec<Candidate> {
+    let mut file_name = name.as_os_str().to_owned();
+    if name.extension().is_none() {
+        file_name.push(SUFFIX);
+    }
+    let folders = search.path.as_deref().map(std::env::split_paths).into_iter().flatten();
+    folders
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(&file_name))
+        .filter(|path| !matches!(std::fs::symlink_metadata(path), Err(e) if is_not_there(&e)))
+        .map(|path| Candidate::new(path, origin.clone()))
+        .collect()
+}
+
+fn is_not_there(e: &std::io::Error) -> bool {
+    matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// The same file under another name fails the same way: it is tried once.
+fn pass_over_repeated(found: &mut [Candidate]) {
+    let mut seen: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for candidate in found.iter_mut().filter(|candidate| candidate.verdict == Verdict::Usable) {
+        let Ok(real) = std::fs::canonicalize(&candidate.path) else { continue };
+        match seen.iter().find(|(other, _)| *other == real) {
+            Some((_, first)) => {
+                let reason = format!("the same file as {}", first.display());
+                candidate.verdict = Verdict::Skipped { reason };
+            }
+            None => seen.push((real, candidate.path.clone())),
+        }
+    }
+}
+
+/// Why a file is no program that we can start.
+fn unusable(path: &Path) -> Option<String> {
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if is_not_there(&e) && std::fs::symlink_metadata(path).is_ok() => {
+            return Some("a link to nowhere".to_owned());
+        }
+        Err(e) if is_not_there(&e) => return Some("not there".to_owned()),
+        Err(e) => return Some(format!("cannot be looked at: {e}")),
+    };
+    if meta.is_dir() {
+        return Some("a folder".to_owned());
+    }
+    if !meta.is_file() {
+        return Some("not a regular file".to_owned());
+    }
+    not_executable(path, &meta)
+}
+
+#[cfg(unix)]
+fn not_executable(path: &Path, meta: &std::fs::Metadata) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+    let executable = meta.permissions().mode() & 0o111 != 0
+        && accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+    (!executable).then(|| "not executable".to_owned())
+}
+
+#[cfg(not(unix))]
+fn not_executable(path: &Path, _: &std::fs::Metadata) -> Option<String> {
+    let is_program = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("exe"));
+    (!is_program).then(|| "not a program file (.exe)".to_owned())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{OpenOptionsExt, symlink};
+
+    use super::*;
+
+    fn program(path: &Path, mode: u32) {
+        std::fs::DirBuilder::new().recursive(true).create(path.parent().unwrap()).unwrap();
+        std::fs::OpenOptions::new().create_new(true).write(true).mode(mode).open(path).unwrap();
+    }
+
+    fn search(root: &Path) -> CandidateSearch {
+        CandidateSearch {
+            overrides: Vec::new(),
+            program: Some(root.join("app/myownllm")),
+            triple: Some("x86_64-unknown-linux-gnu".to_owned()),
+            path: Some(std::env::join_paths([root.join("bin"), root.join("bin2")]).unwrap()),
+            working_dir: Some(root.to_owned()),
+        }
+    }
+
+    fn reason(candidate: &Candidate) -> &str {
+        match &candidate.verdict {
+            Verdict::Skipped { reason } => reason,
+            Verdict::Usable => "",
+        }
+    }
+
+    #[test]
+    fn overrides_come_first_then_the_bundled_one_then_path() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        for name in ["o1", "app/myownmesh", "app/myownmesh-x86_64-unknown-linux-gnu", "bin2/myownmesh"] {
+            program(&root.join(name), 0o755);
+        }
+        let mut search = search(root);
+        search.overrides = vec![
+            ("MYOWNLLM_MESH_BIN".to_owned(), root.join("missing").into()),
+            ("EMPTY".to_owned(), OsString::new()),
+            ("MYOWNMESH_BIN".to_owned(), root.join("o1").into()),
+        ];
+        let found = candidates(&search);
+        let paths: Vec<_> =
+            found.iter().map(|c| c.path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+        assert_eq!(
+            paths,
+            ["missing", "o1", "app/myownmesh", "app/myownmesh-x86_64-unknown-linux-gnu", "bin2/myownmesh"]
+        );
+        assert_eq!(reason(&found[0]), "not there");
+        assert!(found[1..].iter().all(Candidate::is_usable));
+        assert_eq!(found[0].origin, Origin::Override { variable: "MYOWNLLM_MESH_BIN".to_owned() });
+    }
+
+    #[test]
+    fn what_is_no_program_is_passed_over_with_the_reason() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        program(&root.join("plain"), 0o644);
+        program(&root.join("dir/x"), 0o755);
+        symlink("nowhere", root.join("dangling")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), rustix::fs::Mode::from_raw_mode(0o755))
+            .unwrap();
+        for (name, expected) in [
+            ("plain", "not executable"),
+            ("dir", "a folder"),
+            ("dangling", "a link to nowhere"),
+            ("fifo", "not a regular file"),
+            ("plain/x", "not there"),
+        ] {
+            assert_eq!(reason(&Candidate::new(root.join(name), Origin::Beside)), expected, "{name}");
+        }
+        assert!(
+            reason(&Candidate::new(root.join("loop"), Origin::Beside)).starts_with("cannot be looked at")
+        );
+    }
+
+    #[test]
+    fn relative_overrides_and_path_entries() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        program(&root.join("here/mesh"), 0o755);
+        program(&root.join("bin/other"), 0o755);
+        let mut search = search(root);
+        search.program = None;
+        search.overrides = vec![
+            ("A".to_owned(), "here/mesh".into()),
+            ("B".to_owned(), "other".into()),
+            ("C".to_owned(), "./here".into()),
+        ];
+        let found = candidates(&search);
+        assert_eq!(found[0].path, root.join("here/mesh"));
+        assert_eq!(found[1].path, root.join("bin/other"), "a bare name is looked up on PATH");
+        assert_eq!(reason(&found[2]), "a folder");
+
+        search.working_dir = None;
+        assert!(!candidates(&search)[0].is_usable());
+        search.overrides.clear();
+        search.path = Some(format!("::bin:.:{}", root.join("bin").display()).into());
+        program(&root.join("bin/myownmesh"), 0o755);
+        let found = candidates(&search);
+        assert_eq!(found.len(), 1, "entries that depend on where one stands are passed over: {found:?}");
+    }
+
+    #[test]
+    fn the_same_file_is_tried_once() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        program(&root.join("app/myownmesh"), 0o755);
+        program(&root.join("bin/x"), 0o755);
+        symlink("../app/myownmesh", root.join("bin/myownmesh")).unwrap();
+        let found = candidates(&search(root));
+        assert!(found[0].is_usable());
+        assert!(reason(found.last().unwrap()).starts_with("the same file as"), "{found:?}");
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_are_no_trouble() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = PathBuf::from(OsString::from_vec(b"/nowhere/\xff".to_vec()));
+        let candidate = Candidate::new(odd, Origin::Beside);
+        assert_eq!(reason(&candidate), "not there");
+        assert!(serde_json::to_string(&candidate).is_ok());
+    }
 }

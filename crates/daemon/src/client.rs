@@ -221,7 +221,9 @@ pub trait DaemonControl {
     /// # Errors
     /// As [`DaemonControl::request`]; [`ControlError::Refused`] when there is none such.
     fn network_remove(&mut self, network: &str) -> Result<String, ControlError> {
-        ask(self, "network_remove", [("network", network.into())], |data| text(take(data, "removed")?, "removed"))
+        ask(self, "network_remove", [("network", network.into())], |data| {
+            text(take(data, "removed")?, "removed")
+        })
     }
 
     /// A fresh network id.
@@ -374,7 +376,8 @@ impl Client {
     /// # Errors
     /// As [`DaemonControl::request`].
     pub fn subscribe(mut self) -> Result<EventStream, ControlError> {
-        let client_id = ask(&mut self, "events_subscribe", [], |data| text(take(data, "client_id")?, "client_id"))?;
+        let client_id =
+            ask(&mut self, "events_subscribe", [], |data| text(take(data, "client_id")?, "client_id"))?;
         match self.wire.take() {
             Some(wire) => Ok(EventStream { endpoint: self.endpoint, client_id, wire }),
             None => Err(ControlError::Closed { endpoint: self.endpoint, op: "events_subscribe".to_owned() }),
@@ -389,8 +392,10 @@ impl Client {
         line: &[u8],
         deadline: Instant,
     ) -> Result<Result<Value, String>, ControlError> {
-        let result =
-            wire.clear(deadline).and_then(|()| wire.send(line, deadline)).and_then(|()| wire.answer(deadline));
+        let result = wire
+            .clear(deadline)
+            .and_then(|()| wire.send(line, deadline))
+            .and_then(|()| wire.answer(deadline));
         match result {
             Ok(answer) => {
                 self.wire = Some(wire);
@@ -448,7 +453,9 @@ fn refusal(op: &str, message: String) -> ControlError {
 fn secrets_in(fields: &Map<String, Value>) -> Vec<String> {
     fn walk(key: &str, value: &Value, found: &mut Vec<String>) {
         match value {
-            Value::String(text) if matches!(key, "credential" | "password" | "secret") && !text.is_empty() => {
+            Value::String(text)
+                if matches!(key, "credential" | "password" | "secret") && !text.is_empty() =>
+            {
                 found.push(text.clone());
             }
             Value::Array(items) => items.iter().for_each(|item| walk(key, item, found)),
@@ -469,11 +476,8 @@ fn mask(mut message: String, secrets: &[String]) -> String {
     for secret in secrets {
         // A parser quotes a text with its quotation marks; a short secret is looked for with them alone, because it may
         // be part of any word.
-        let (from, to) = if secret.len() < 4 {
-            (format!("\"{secret}\""), "\"***\"")
-        } else {
-            (secret.clone(), "***")
-        };
+        let (from, to) =
+            if secret.len() < 4 { (format!("\"{secret}\""), "\"***\"") } else { (secret.clone(), "***") };
         message = message.replace(&from, to);
     }
     if message.len() > LONGEST {
@@ -600,7 +604,10 @@ mod tests {
         let status = Status::from_data(data).unwrap();
         assert_eq!((status.version.as_str(), status.device_id.as_str()), ("9", "d"));
         assert_eq!(status.more.get("media_lanes"), Some(&json!(8)));
-        assert_eq!(Status::from_data(json!({"version": "9", "device_id": "d"})).unwrap().joined_networks.len(), 0);
+        assert_eq!(
+            Status::from_data(json!({"version": "9", "device_id": "d"})).unwrap().joined_networks.len(),
+            0
+        );
         let null = json!({"version": "9", "device_id": "d", "joined_networks": null});
         assert!(Status::from_data(null).unwrap().joined_networks.is_empty());
         for bad in [

@@ -309,7 +309,10 @@ fn detect_with(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> De
         match judge(target, targets, attempt.probe) {
             Judged::Use { role, status, pid, rule } => {
                 let endpoint = target.endpoint.clone();
-                return Detection { attempts, decision: Decision::Attach { role, endpoint, status, pid, rule } };
+                return Detection {
+                    attempts,
+                    decision: Decision::Attach { role, endpoint, status, pid, rule },
+                };
             }
             Judged::Nobody => {}
             Judged::InTheWay(refusal) => refusals.push((target.role, refusal)),
@@ -428,7 +431,10 @@ mod tests {
         assert!(matches!(found.decision, Decision::Attach { role: Role::Own, rule: Rule::OwnAnswered, .. }));
         assert_eq!(found.attempts.len(), 2);
         // A shared one that is ill does not keep us from a healthy own one.
-        assert!(matches!(decide(busy(), answered(OWN_KEY)).decision, Decision::Attach { role: Role::Own, .. }));
+        assert!(matches!(
+            decide(busy(), answered(OWN_KEY)).decision,
+            Decision::Attach { role: Role::Own, .. }
+        ));
     }
 
     #[test]
@@ -461,7 +467,8 @@ mod tests {
 
     #[test]
     fn the_own_endpoints_refusal_is_named_first() {
-        let Decision::Refuse(refusal) = decide(busy(), Probe::ForeignOwner { uid: 5, pid: None }).decision else {
+        let Decision::Refuse(refusal) = decide(busy(), Probe::ForeignOwner { uid: 5, pid: None }).decision
+        else {
             panic!()
         };
         assert_eq!(refusal.code(), "daemon.foreign-owner");

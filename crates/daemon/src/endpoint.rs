@@ -8,7 +8,8 @@ use std::{
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// The longest path of a socket file in bytes: `sun_path` less its NUL (108 on Linux, 104 on the BSDs and macOS).
-pub(crate) const PATH_LIMIT: usize = if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
+pub(crate) const PATH_LIMIT: usize =
+    if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 
 /// The address of a daemon's control socket: a path on Unix, the name of a pipe on Windows.
 ///

@@ -182,7 +182,9 @@ pub(crate) fn ask_for_status(wire: &mut Wire, deadline: Instant) -> Result<(), N
 
 pub(crate) fn read_status(wire: &mut Wire, deadline: Instant) -> Result<Result<Status, String>, NoLine> {
     Ok(match wire.answer(deadline)? {
-        Ok(data) => Status::from_data(data).map_err(|problem| format!("its status cannot be used: {problem}")),
+        Ok(data) => {
+            Status::from_data(data).map_err(|problem| format!("its status cannot be used: {problem}"))
+        }
         Err(message) => Err(format!("it refuses to tell its status: {}", message.escape_debug())),
     })
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::Endpoint;
+use crate::{Endpoint, error::look_at};
 
 /// Why a daemon was not ended.
 #[derive(Debug, thiserror::Error)]
@@ -16,56 +16,94 @@ pub enum StopError {
     /// The system does not tell which process it is.
     #[error("the process behind {endpoint} is not known")]
     UnknownProcess {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
     },
     /// There is no polite way here.
-    #[error("a daemon cannot be asked to end on this platform")]
+    #[error("the daemon at {endpoint} cannot be asked to end on this platform")]
     Unsupported {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
+        /// Who, where the system tells.
+        pid: Option<u32>,
     },
     /// It belongs to another user.
     #[error("the daemon at {endpoint} runs as another user (uid {uid})")]
     ForeignOwner {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
-        /** Whose. */
+        /// Whose.
         uid: u32,
-        /** Who. */
+        /// Who, where the system tells.
         pid: Option<u32>,
+    },
+    /// The system does not let us connect, so that we cannot tell who it is.
+    #[error("the daemon at {endpoint} cannot be reached")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
     },
     /// The system would not deliver the signal.
     #[error("the daemon at {endpoint} (process {pid}) cannot be signalled")]
     Signal {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
-        /** Who. */
+        /// Who.
         pid: u32,
-        /** The cause. */
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// It was asked and is still there.
     #[error("the daemon at {endpoint} (process {pid}) did not end within {} ms", waited.as_millis())]
     StillThere {
-        /** Where. */
+        /// Where.
         endpoint: Endpoint,
-        /** Who. */
+        /// Who.
         pid: u32,
-        /** How long we waited. */
+        /// How long we waited.
         waited: Duration,
+    },
+    /// It ended, and another one listens there now: something starts it again.
+    #[error("the daemon at {endpoint} (process {before}) ended, and process {now} has taken its place")]
+    CameBack {
+        /// Where.
+        endpoint: Endpoint,
+        /// Who it was.
+        before: u32,
+        /// Who it is now.
+        now: u32,
     },
 }
 
 impl StopError {
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::UnknownProcess { .. } => "daemon.unknown-process",
+            Self::Unsupported { .. } => "daemon.stop-unsupported",
+            Self::ForeignOwner { .. } => "daemon.foreign-owner",
+            Self::Unreachable { .. } => "daemon.unreachable",
+            Self::Signal { .. } => "daemon.signal",
+            Self::StillThere { .. } => "daemon.still-running",
+            Self::CameBack { .. } => "daemon.came-back",
+        }
     }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
-        todo!()
+        match self {
+            Self::UnknownProcess { .. } => Some("pgrep -af 'myownmesh serve'".to_owned()),
+            Self::Unsupported { .. } => Some("close the app that runs the daemon".to_owned()),
+            Self::ForeignOwner { pid, .. } => Some(look_at(*pid)),
+            Self::Unreachable { .. } => None,
+            Self::Signal { pid, .. } => Some(look_at(Some(*pid))),
+            Self::StillThere { pid, .. } => Some(format!("kill -KILL {pid}")),
+            Self::CameBack { now, .. } => Some(format!("ps -o ppid= -p {now}")),
+        }
     }
 }
 
@@ -76,21 +114,16 @@ impl StopError {
 pub enum StoppedDaemon {
     /// Nobody was there.
     WasAbsent,
-    /// It ended.
+    /// It ended, and its socket is silent.
     Stopped {
-        /** Who. */
+        /// Who.
         pid: u32,
-        /** In milliseconds. */
+        /// How long it took, in milliseconds.
         took_ms: u64,
     },
 }
 
-/// Sends SIGTERM to whoever listens at `endpoint` and waits until its socket is silent, at most `within`.
-pub fn stop_daemon(_endpoint: &Endpoint, _within: Duration) -> Result<StoppedDaemon, StopError> {
-    todo!()
-}
-
-/// A process that serves a home although no socket leads to it.
+/// A process that serves a home although no socket may lead to it: a daemon whose socket file was removed under it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stray {
@@ -100,7 +133,281 @@ pub struct Stray {
     pub program: Option<PathBuf>,
 }
 
-/// Processes of this user whose environment names `home` as the daemon's home and that run `serve` (Linux; empty elsewhere).
-pub fn strays_of(_home: &Path, _home_variable: &str) -> Vec<Stray> {
-    todo!()
+/// Sends SIGTERM to whoever listens at `endpoint`, and waits, at most `within`, until it has ended and its socket is
+/// silent.
+///
+/// The process is the one that the kernel names for the socket. Where the kernel can hold on to a process (Linux, since
+/// 5.3) the signal cannot reach another one that got the number meanwhile; elsewhere the connection is looked at just
+/// before, and a moment remains.
+///
+/// # Errors
+/// It is not known who that is; it is somebody else's; it does not end; or there is no polite way (Windows).
+pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
+    platform::stop_daemon(endpoint, within)
+}
+
+/// Processes that serve `home`: their environment names it in `home_variable`, and they run `serve`. Linux alone tells;
+/// the list is empty elsewhere. Only processes whose environment we may read are seen: one's own, or all for root.
+pub fn strays_of(home: &Path, home_variable: &str) -> Vec<Stray> {
+    platform::strays_of(home, home_variable)
+}
+
+/// As [`stop_daemon`], for a process that [`strays_of`] found: it is looked at again once the kernel holds on to it.
+///
+/// # Errors
+/// It does not end, or the system would not deliver the signal.
+pub fn stop_stray(
+    stray: &Stray,
+    home: &Path,
+    home_variable: &str,
+    within: Duration,
+) -> Result<StoppedDaemon, StopError> {
+    platform::stop_stray(stray, home, home_variable, within)
+}
+
+#[cfg(windows)]
+mod platform {
+    use super::*;
+    use crate::{Probe, probe};
+
+    pub(super) fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
+        match probe(endpoint, within) {
+            Probe::Absent { .. } => Ok(StoppedDaemon::WasAbsent),
+            found => Err(StopError::Unsupported { endpoint: endpoint.clone(), pid: found.pid() }),
+        }
+    }
+
+    pub(super) fn strays_of(_: &Path, _: &str) -> Vec<Stray> {
+        Vec::new()
+    }
+
+    pub(super) fn stop_stray(
+        stray: &Stray,
+        home: &Path,
+        _: &str,
+        _: Duration,
+    ) -> Result<StoppedDaemon, StopError> {
+        Err(StopError::Unsupported { endpoint: Endpoint::unix(home), pid: Some(stray.pid) })
+    }
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::time::Instant;
+
+    use rustix::{io::Errno, process::Signal};
+
+    use super::*;
+    use crate::{
+        probe::millis,
+        process::{Pause, signal_one},
+        transport::{self, NoConnection, deadline_in},
+    };
+
+    /// How long the connection may take that tells us who it is.
+    const LOOK: Duration = Duration::from_millis(800);
+
+    pub(super) fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
+        let began = Instant::now();
+        let deadline = deadline_in(within);
+        let here = || endpoint.clone();
+        let (connection, pid) = match transport::connect(endpoint, deadline.min(deadline_in(LOOK))) {
+            Ok(connection) => {
+                let pid = connection.peer().pid;
+                (Some(connection), pid)
+            }
+            Err(NoConnection::Full { pid }) => (None, pid),
+            Err(NoConnection::Absent { .. } | NoConnection::PathTooLong { .. }) => {
+                return Ok(StoppedDaemon::WasAbsent);
+            }
+            Err(NoConnection::ForeignOwner { uid, pid }) => {
+                return Err(StopError::ForeignOwner { endpoint: here(), uid, pid });
+            }
+            Err(NoConnection::Failed { source }) => {
+                return Err(StopError::Unreachable { endpoint: here(), source });
+            }
+        };
+        let Some(pid) = pid else { return Err(StopError::UnknownProcess { endpoint: here() }) };
+        if pid == std::process::id() {
+            let source = std::io::Error::other("it is this very program");
+            return Err(StopError::Signal { endpoint: here(), pid, source });
+        }
+        let mut gone = Gone::of(pid);
+        // Only now, with the process held, does this say that the number is still the daemon's.
+        let is_still_it = match (&connection, endpoint.path()) {
+            (Some(connection), _) => !connection.is_hung_up(),
+            (None, Some(path)) => transport::listener_pid(path) == Some(pid),
+            (None, None) => false,
+        };
+        if is_still_it {
+            match gone.signal(pid) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(e) => return Err(StopError::Signal { endpoint: here(), pid, source: e.into() }),
+            }
+        }
+        // A connection of ours must not keep it from ending.
+        drop(connection);
+        let mut pause = Pause::new(Duration::from_millis(10));
+        loop {
+            let ended = gone.is_so(pid);
+            let now = match transport::connect(endpoint, Instant::now()) {
+                Err(NoConnection::Absent { .. }) if ended => {
+                    return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
+                }
+                Ok(connection) => connection.peer().pid,
+                Err(NoConnection::ForeignOwner { pid, .. }) => pid,
+                Err(_) => None,
+            };
+            if let Some(now) = now.filter(|now| ended && *now != pid) {
+                return Err(StopError::CameBack { endpoint: here(), before: pid, now });
+            }
+            if Instant::now() >= deadline {
+                return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
+            }
+            gone.wait(&mut pause, deadline);
+        }
+    }
+
+    /// Whether a process has gone.
+    #[derive(Debug)]
+    struct Gone {
+        #[cfg(target_os = "linux")]
+        held: Result<crate::process::Held, Errno>,
+        seen: bool,
+    }
+
+    impl Gone {
+        fn of(pid: u32) -> Self {
+            Self {
+                #[cfg(target_os = "linux")]
+                held: crate::process::Held::new(pid),
+                #[cfg(not(target_os = "linux"))]
+                seen: {
+                    let _ = pid;
+                    false
+                },
+                #[cfg(target_os = "linux")]
+                seen: false,
+            }
+        }
+
+        fn signal(&self, pid: u32) -> Result<(), Errno> {
+            #[cfg(target_os = "linux")]
+            match &self.held {
+                Ok(held) => return held.signal(Signal::TERM),
+                Err(Errno::SRCH) => return Err(Errno::SRCH),
+                // The kernel is older than that, or a filter forbids it.
+                Err(_) => {}
+            }
+            signal_one(pid, Signal::TERM)
+        }
+
+        fn is_so(&mut self, pid: u32) -> bool {
+            if !self.seen {
+                self.seen = self.look(pid);
+            }
+            self.seen
+        }
+
+        fn look(&self, pid: u32) -> bool {
+            #[cfg(target_os = "linux")]
+            match &self.held {
+                Ok(held) => return held.wait(Instant::now()).unwrap_or(false),
+                Err(Errno::SRCH) => return true,
+                Err(_) => {}
+            }
+            match crate::process::pid_of(pid) {
+                Some(pid) => rustix::process::test_kill_process(pid) == Err(Errno::SRCH),
+                None => true,
+            }
+        }
+
+        fn wait(&mut self, pause: &mut Pause, deadline: Instant) {
+            #[cfg(target_os = "linux")]
+            if let (false, Ok(held)) = (self.seen, &self.held) {
+                // Woken by its end, and not by the clock.
+                self.seen = held.wait(deadline).unwrap_or(false);
+                return;
+            }
+            pause.wait(deadline);
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn strays_of(_: &Path, _: &str) -> Vec<Stray> {
+        Vec::new()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn strays_of(home: &Path, home_variable: &str) -> Vec<Stray> {
+        let ourselves = std::process::id();
+        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+        let mut found: Vec<Stray> = processes
+            .flatten()
+            .filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok())
+            .filter(|pid| *pid != ourselves && serves(*pid, home, home_variable))
+            .map(|pid| Stray { pid, program: std::fs::read_link(format!("/proc/{pid}/exe")).ok() })
+            .collect();
+        found.sort_by_key(|stray| stray.pid);
+        found
+    }
+
+    /// Whether a process runs `serve` for this home. A process that the daemon started has the daemon's environment too,
+    /// but hardly its argument.
+    #[cfg(target_os = "linux")]
+    fn serves(pid: u32, home: &Path, home_variable: &str) -> bool {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+        let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        let names_home = |entry: &[u8]| {
+            let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            value.is_some_and(|value| is_same_folder(Path::new(OsStr::from_bytes(value)), home))
+        };
+        read("cmdline").split(|byte| *byte == 0).skip(1).any(|argument| argument == b"serve")
+            && read("environ").split(|byte| *byte == 0).any(names_home)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_same_folder(a: &Path, b: &Path) -> bool {
+        a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn stop_stray(
+        stray: &Stray,
+        home: &Path,
+        _: &str,
+        _: Duration,
+    ) -> Result<StoppedDaemon, StopError> {
+        Err(StopError::Unsupported { endpoint: Endpoint::unix(home), pid: Some(stray.pid) })
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn stop_stray(
+        stray: &Stray,
+        home: &Path,
+        home_variable: &str,
+        within: Duration,
+    ) -> Result<StoppedDaemon, StopError> {
+        let began = Instant::now();
+        let deadline = deadline_in(within);
+        let pid = stray.pid;
+        let here = || Endpoint::unix(home);
+        let mut gone = Gone::of(pid);
+        if !serves(pid, home, home_variable) {
+            return Ok(StoppedDaemon::WasAbsent);
+        }
+        match gone.signal(pid) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(e) => return Err(StopError::Signal { endpoint: here(), pid, source: e.into() }),
+        }
+        let mut pause = Pause::new(Duration::from_millis(10));
+        while !gone.is_so(pid) {
+            if Instant::now() >= deadline {
+                return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
+            }
+            gone.wait(&mut pause, deadline);
+        }
+        Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) })
+    }
 }

@@ -74,11 +74,6 @@ impl Wire {
         self.transport.peer()
     }
 
-    #[cfg(unix)]
-    pub(crate) fn is_hung_up(&self) -> bool {
-        self.transport.is_hung_up()
-    }
-
     pub(crate) fn send(&mut self, line: &[u8], deadline: Instant) -> Result<(), NoLine> {
         self.transport.send(line, deadline).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => NoLine::TimedOut,
@@ -307,7 +302,8 @@ mod tests {
 
     #[test]
     fn an_end_in_the_middle_of_a_line_is_an_end() {
-        let chunks = Chunks { chunks: VecDeque::from([b"{\"ok\"".to_vec()]), endless: None, closes: true, asked: 0 };
+        let chunks =
+            Chunks { chunks: VecDeque::from([b"{\"ok\"".to_vec()]), endless: None, closes: true, asked: 0 };
         let mut wire = Wire::new(Box::new(chunks), 100);
         assert!(matches!(wire.next(soon()), Err(NoLine::Closed { partial: 5 })));
     }

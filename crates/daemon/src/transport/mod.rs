@@ -20,7 +20,7 @@ use unix as platform;
 #[cfg(windows)]
 use windows as platform;
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub(crate) use unix::listener_pid;
 
 /// Who is at the other end, as far as the system tells.

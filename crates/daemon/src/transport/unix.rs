@@ -218,7 +218,8 @@ pub(crate) fn listener_pid(path: &Path) -> Option<u32> {
     })
 }
 
+/// Nobody tells elsewhere.
 #[cfg(not(target_os = "linux"))]
-fn listener_pid(_path: &Path) -> Option<u32> {
+pub(crate) fn listener_pid(_path: &Path) -> Option<u32> {
     None
 }

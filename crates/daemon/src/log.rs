@@ -1,0 +1,225 @@
+//! The daemon's log: a file that the child writes itself, and of which some former ones are kept.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, DiskError, RealDisk, rename_noreplace};
+
+/// How much of a log's end is looked at for its last lines.
+const TAIL: u64 = 16 * 1024;
+/// How long a line is shown.
+const LONGEST_LINE: usize = 500;
+
+/// The `number`-th former log.
+fn numbered(log: &Path, number: usize) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+/// Makes room for a new log: the present one becomes number 1, and so on; of the former ones `keep` stay. An empty log
+/// says nothing and gives way.
+pub(crate) fn rotate(log: &Path, keep: usize) -> io::Result<()> {
+    let disk = RealDisk;
+    let Some(meta) = present(&disk, log)? else { return Ok(()) };
+    if meta == 0 || keep == 0 {
+        return disk.unlink(log).map_err(into_io);
+    }
+    // Only as far as the first gap: what lies behind it need not move.
+    let mut last = 1;
+    while last < keep && present(&disk, &numbered(log, last))?.is_some() {
+        last += 1;
+    }
+    if present(&disk, &numbered(log, last))?.is_some() {
+        disk.unlink(&numbered(log, last)).map_err(into_io)?;
+    }
+    for number in (1..last).rev() {
+        rename_noreplace(&disk, &numbered(log, number), &numbered(log, number + 1)).map_err(into_io)?;
+    }
+    rename_noreplace(&disk, log, &numbered(log, 1)).map(drop).map_err(into_io)
+}
+
+/// The size of a log that is there; something else under its name is not ours to move.
+fn present(disk: &RealDisk, path: &Path) -> io::Result<Option<u64>> {
+    match disk.stat(path) {
+        Ok(meta) if meta.is_file() || meta.is_symlink() => Ok(Some(meta.len)),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is no file", path.display()))),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(into_io(e)),
+    }
+}
+
+fn into_io(e: DiskError) -> io::Error {
+    io::Error::new(e.kind(), e)
+}
+
+/// A new log, for us alone to read. `owner` is set when we are root in somebody else's home.
+pub(crate) fn create(log: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Appending, because several candidates may write to it in turn, and a daemon's children beside it.
+    options.append(true).read(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(log)?;
+    #[cfg(unix)]
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
+    #[cfg(not(unix))]
+    let _ = owner;
+    Ok(file)
+}
+
+/// Writes a line of ours: which program speaks from here on.
+pub(crate) fn announce(mut file: &File, program: &Path) -> io::Result<()> {
+    writeln!(file, "[myownllm] {} serve", program.display())
+}
+
+/// The last lines of a log from the byte `from` on, at most `lines`; unreadable ones are as good as none.
+pub(crate) fn tail(log: &Path, from: u64, lines: usize) -> Vec<String> {
+    let Ok(bytes) = end_of(log, from) else { return Vec::new() };
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].iter().map(|line| printable(line)).collect()
+}
+
+fn end_of(log: &Path, from: u64) -> io::Result<Vec<u8>> {
+    let mut file = open_to_read(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL))))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn open_to_read(log: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // A pipe under this name must not hold us.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default(),
+    );
+    options.open(log)
+}
+
+/// A line for a terminal: without its control characters, and not too long.
+fn printable(line: &str) -> String {
+    let mut shown: String = line
+        .chars()
+        .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+        .take(LONGEST_LINE)
+        .collect();
+    if line.chars().nth(LONGEST_LINE).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn written(log: &Path, text: &str) {
+        rotate(log, 3).unwrap();
+        create(log, None).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn listed(dir: &Path) -> Vec<(String, String)> {
+        let mut all: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                (name, std::fs::read_to_string(path).unwrap())
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn former_logs_are_kept_up_to_a_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        for text in ["one", "two", "three", "four", "five"] {
+            written(&log, text);
+        }
+        let all = listed(dir.path());
+        let names: Vec<_> = all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(
+            names,
+            [
+                ("daemon.log", "five"),
+                ("daemon.log.1", "four"),
+                ("daemon.log.2", "three"),
+                ("daemon.log.3", "two")
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_log_pushes_no_other_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        for text in ["one", "", "", "", "", ""] {
+            written(&log, text);
+        }
+        assert_eq!(listed(dir.path()).len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_file_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        std::fs::DirBuilder::new().create(&log).unwrap();
+        assert!(rotate(&log, 3).is_err());
+        assert!(std::fs::metadata(&log).unwrap().is_dir());
+    }
+
+    #[test]
+    fn a_link_is_moved_as_a_link_and_never_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, precious) = (dir.path().join("daemon.log"), dir.path().join("precious"));
+        create(&precious, None).unwrap().write_all(b"precious").unwrap();
+        std::os::unix::fs::symlink(&precious, &log).unwrap();
+        written(&log, "new");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_log_is_ours_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        create(&log, None).unwrap();
+        assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(create(&log, None).is_err(), "nothing is opened that is there already");
+    }
+
+    #[test]
+    fn the_tail_is_short_and_fit_for_a_terminal() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        let mut file = create(&log, None).unwrap();
+        file.write_all(b"before\n").unwrap();
+        let from = file.metadata().unwrap().len();
+        for number in 0..10_000 {
+            writeln!(file, "line {number}").unwrap();
+        }
+        file.write_all(b"\x1b[31mred\xff\n").unwrap();
+        file.write_all(&[b'x'; 2000]).unwrap();
+        let tail = tail(&log, from, 3);
+        assert_eq!(tail[0], "line 9999");
+        assert_eq!(tail[1], "\u{fffd}[31mred\u{fffd}");
+        assert!(tail[2].chars().count() < 510);
+        assert!(super::tail(&log, file.metadata().unwrap().len(), 3).is_empty());
+        assert!(super::tail(&dir.path().join("missing"), 0, 3).is_empty());
+    }
+}
