@@ -24,6 +24,9 @@ use subject::{Op, Place, Prepared, Subject};
 /// No run here takes nearly as long; one that does hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How many failures of a sweep are shown in full; the others by their labels.
+const IN_FULL: usize = 10;
+
 /// How many runs at once.
 const WORKERS: usize = 2;
 
@@ -59,8 +62,8 @@ enum Fault {
     Injected(Vec<String>),
     /// SIGKILL after a time, where there is no strace.
     Clock(Duration),
-    /// The power goes behind this call.
-    Cut(Call),
+    /// The power goes behind this call; behind the last one, when none is named.
+    Cut(Option<Call>),
 }
 
 /// A fault with its label: by that it is named in a report, and repeated with `--only`.
@@ -359,12 +362,11 @@ fn cut_power(board: &mut Board<'_>, bench: &Path, program: &Path) -> Fallible<()
         let mutating: Vec<_> = calls.into_iter().filter(|call| call.mutating).collect();
         let stride = if board.args.short { mutating.len().div_ceil(8).max(1) } else { 1 };
         let label = |call: &Call| format!("cut {} {}#{}", subject.label(), call.name, call.n);
-        let points = mutating
-            .iter()
-            .step_by(stride)
-            .map(|call| Point { label: label(call), fault: Fault::Cut(call.clone()) });
-        board.sweep("power cut behind", &subject, points.collect(), |point, n| match &point.fault {
-            Fault::Cut(call) => rig.cut(&prepared, call, &format!("w{}", n)),
+        let end = Point { label: format!("cut {} end", subject.label()), fault: Fault::Cut(None) };
+        let cut = |call: &Call| Point { label: label(call), fault: Fault::Cut(Some(call.clone())) };
+        let points = mutating.iter().step_by(stride).map(cut).chain([end]).collect();
+        board.sweep("power cut behind", &subject, points, |point, n| match &point.fault {
+            Fault::Cut(call) => rig.cut(&prepared, call.as_ref(), &format!("w{n}")),
             _ => Err("not a power cut".to_owned()),
         });
         guard::discard(&folder);
@@ -440,10 +442,14 @@ impl Board<'_> {
             points.len(),
             paint(style::DIM, took(started.elapsed()))
         );
-        for (n, why) in &failures {
+        for (n, why) in failures.iter().take(IN_FULL) {
             crate::say!("    {}", paint(style::BAD, &points[*n].label));
             why.lines().for_each(|line| crate::say!("      {line}"));
             crate::say!("      again: cargo xtask crash --keep --only '{}'", points[*n].label);
+        }
+        if failures.len() > IN_FULL {
+            let more = failures[IN_FULL..].iter().map(|(n, _)| points[*n].label.as_str());
+            crate::say!("    and {}: {}", failures.len() - IN_FULL, more.collect::<Vec<_>>().join(", "));
         }
     }
 }

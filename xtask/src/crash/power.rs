@@ -87,23 +87,49 @@ impl Rig {
         strace::calls(&operation, &[], &mounted.home, &self.folder.join("calls.log"))
     }
 
-    /// Cuts the power behind one call, and looks whether what the disk holds is whole and can be gone on with.
-    pub(crate) fn cut(&self, prepared: &Prepared, call: &Call, name: &str) -> Fallible<()> {
+    /// Cuts the power behind one call (behind the run's end, when none is named), and looks whether what the disk holds is
+    /// whole and can be gone on with. Once as it is, and once for each disk that may have committed its journal just before:
+    /// then every change of names is there, and what was written to the files, but not flushed, is not.
+    pub(crate) fn cut(&self, prepared: &Prepared, call: Option<&Call>, name: &str) -> Fallible<()> {
         let (disks, mounted) = self.fresh(name)?;
         let log = self.folder.join(format!("{name}.log"));
-        let fault = format!("{}:signal=SIGSTOP:when={}", call.name, call.n);
+        let never = "rename:signal=SIGSTOP:when=65535".to_owned();
+        let fault = call.map_or(never, |call| format!("{}:signal=SIGSTOP:when={}", call.name, call.n));
         let mut running =
             Running::start(&mut strace::injecting_into(&prepared.operation(&mounted.home), &[fault], &log))?;
         wait_for_stop(&mut running, &log)?;
-        let cut = self.copies(&disks, &format!("{name}-cut"));
+        let copies = self.copies(&disks, &format!("{name}-bare")).and_then(|bare| {
+            mounted.points.iter().try_for_each(|point| commit_journal(point))?;
+            Ok((bare, self.copies(&disks, &format!("{name}-committed"))?))
+        });
         end_traced(running.id());
         let ended = running.wait(super::PATIENCE)?;
         drop(mounted);
-        let cut = mount(&cut?, &self.folder.join(format!("{name}-cut-at")), false)?;
+        let (bare, committed) = copies?;
         // A run that ended before its turn came reported what it reported; then that must be on the disk.
         let reported = ended.code().is_some().then_some(&ended);
-        prepared.recovers(&cut.home, reported)
+        for choice in 0..1_usize << disks.len() {
+            let pick = |n: usize| if choice >> n & 1 == 1 { &committed[n] } else { &bare[n] };
+            let picked: Vec<_> = (0..disks.len()).map(|n| pick(n).clone()).collect();
+            let picked = self.copies(&picked, &format!("{name}-cut"))?;
+            let cut = mount(&picked, &self.folder.join(format!("{name}-cut-at")), false)?;
+            prepared.recovers(&cut.home, reported).map_err(|why| {
+                let committed = (0..disks.len()).filter(|n| choice >> n & 1 == 1);
+                let committed: Vec<_> = committed.map(|n| ["the app's", "the daemon's"][n]).collect();
+                let which = if committed.is_empty() { "neither".to_owned() } else { committed.join(" and ") };
+                format!("(disks that had committed their journal: {which}) {why}")
+            })?;
+        }
+        Ok(())
     }
+}
+
+/// Makes the file system commit its journal, as it does by itself every few seconds: by flushing a file of no interest.
+#[allow(clippy::disallowed_methods, reason = "a probe on a disk image")]
+fn commit_journal(point: &Path) -> Fallible<()> {
+    let probe = point.join("lost+found").join("probe");
+    let file = std::fs::File::create(&probe).and_then(|file| file.sync_all());
+    file.map_err(|e| format!("cannot write {}: {e}", probe.display()))
 }
 
 /// Waits until the traced program has been stopped, or has ended.

@@ -124,7 +124,7 @@ impl Goal {
                 false
             }
             // A file system's own folder, in the root of each ext4.
-            _ => !path.ends_with("lost+found"),
+            _ => !path.components().any(|part| part.as_os_str() == "lost+found"),
         });
         copies.sort_unstable();
         Ok(Self { names, copies })
@@ -152,6 +152,12 @@ impl Goal {
                 count(&seen.copies),
                 count(&self.copies)
             ));
+        }
+        // A few say what is wrong; all of them would hide it.
+        let more = wrong.len().saturating_sub(4);
+        wrong.truncate(4);
+        if more > 0 {
+            wrong.push(format!("and {more} more"));
         }
         Ok((!wrong.is_empty()).then(|| wrong.join("; ")))
     }
