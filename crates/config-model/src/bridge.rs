@@ -1,16 +1,40 @@
 //! A network in the app's words, and in the daemon's.
+//!
+//! What the daemon knows beyond the app's fields rides along in the app's entry under `daemon_settings`, in the daemon's
+//! own words, and goes back out in [`to_daemon`]: a silent, unannounced or LAN-only network is never pushed as an open,
+//! announcing one.
 
-use crate::{Diagnostic, Document, Fragment, ValueRef};
+use crate::app_config::{Topology, default_stun};
+use crate::change::child;
+use crate::daemon_config::{NETWORK_KEYS, SIGNALING, default_topology};
+use crate::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
+
+/// Members of a network that the app's schema has, or had, beyond those that both have.
+const APP_KEYS: [&str; 8] = [
+    "signaling_servers",
+    "accepting",
+    "auto_gossip",
+    "agent_permissions",
+    "prompts",
+    "daemon_settings",
+    "locked",
+    "use_public_turn_fallback",
+];
 
 /// Why a network cannot be put in the daemon's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BridgeError {
     /// It is no object.
-    #[error("map a network to the daemon's shape: it is not an object")]
-    NotAnObject,
-    /// `turn_servers` is no list, or holds something that is no object.
+    #[error("map a network to the daemon's shape: it is {found}, not an object")]
+    #[non_exhaustive]
+    NotAnObject {
+        /// What it is.
+        found: &'static str,
+    },
+    /// `turn_servers` is no list, or holds a `null`.
     #[error("map a network to the daemon's shape: {path} is {found}")]
+    #[non_exhaustive]
     Malformed {
         /// JSON Pointer within the network.
         path: String,
@@ -22,15 +46,33 @@ pub enum BridgeError {
 impl BridgeError {
     /// `bridge.not-an-object`, `bridge.malformed`.
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            BridgeError::NotAnObject { .. } => "bridge.not-an-object",
+            BridgeError::Malformed { .. } => "bridge.malformed",
+        }
     }
     /// What to do.
     pub fn hint(&self) -> Option<String> {
-        todo!()
+        Some(match self {
+            BridgeError::NotAnObject { .. } => "give one network of the app's, as an object".to_owned(),
+            BridgeError::Malformed { path, .. } => {
+                format!("make {path} right in the app's config: a list of objects with a url")
+            }
+        })
     }
 }
 
 /// The app's network as the daemon's `network_add` wants it; `daemon_settings` goes back out.
+///
+/// ```
+/// use myownllm_config_model::{Document, bridge};
+/// let entry = Document::parse(br#"{"id":"n1","network_id":"home","kind":"silent","signaling_servers":[],
+///     "stun_servers":["stun:a"],"turn_servers":[],"daemon_settings":{"signaling":{"mdns":false}}}"#).unwrap().document;
+/// let daemon = bridge::to_daemon(entry.root()).unwrap();
+/// assert_eq!(daemon["kind"], "silent");
+/// assert_eq!(daemon["signaling"]["mdns"], false);
+/// assert_eq!(daemon["stun_servers"][0]["urls"][0], "stun:a");
+/// ```
 ///
 /// # Errors
 /// See [`BridgeError`].
@@ -38,17 +80,239 @@ pub fn to_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, BridgeError
     to_daemon_document(network).map(|d| d.root().to_value())
 }
 
-/// [`to_daemon`], with number texts and escapes kept.
+/// [`to_daemon`], with the spelling of numbers and strings kept.
 ///
 /// # Errors
 /// See [`BridgeError`].
 pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, BridgeError> {
-    let _ = network;
-    todo!()
+    if network.kind() != Kind::Object {
+        return Err(BridgeError::NotAnObject { found: network.kind().name() });
+    }
+    let get = |key: &str| network.get(key);
+    let given = |key: &str| network.get(key).filter(|v| !v.is_null());
+    let settings = get("daemon_settings");
+    let or = |value: Option<ValueRef<'_>>, default: &str| match value {
+        Some(value) => Fragment::from(value),
+        None => Fragment::trusted(default),
+    };
+    let mut out: Vec<(String, Fragment)> = Vec::new();
+    let mut put = |key: &str, value: Fragment| out.push((key.to_owned(), value));
+    for key in ["id", "network_id"] {
+        if let Some(value) = get(key) {
+            put(key, value.into());
+        }
+    }
+    put("label", or(given("label"), r#""""#));
+    put("kind", or(given("kind"), r#""open""#));
+    put("topology", or(given("topology"), r#"{"kind":"ring","n_preferred":null}"#));
+    put("signaling", signaling(given("signaling_servers"), settings));
+    // The app has one flat list of STUN servers; the daemon takes it as one group.
+    let stun = match given("stun_servers") {
+        Some(list) if list.kind() == Kind::Array && list.items().next().is_none() => None,
+        Some(list) if matches!(list.kind(), Kind::Array | Kind::String) && !list.is_falsy() => Some(list),
+        _ => None,
+    };
+    put("stun_servers", Fragment::array(stun.map(|urls| Fragment::object([("urls", urls)]))));
+    put("turn_servers", turn_groups(given("turn_servers"), settings)?);
+    put("auto_approve", or(given("auto_approve"), "false"));
+    for (key, value) in settings.into_iter().flat_map(|s| s.members()) {
+        // Those were put above; `turn_servers` and `signaling` with what the settings say.
+        let is_put = NETWORK_KEYS.contains(&&*key) && !["roster_path", "pinned_peers"].contains(&&*key);
+        if !is_put {
+            put(&key, value.into());
+        }
+    }
+    Ok(Document::of(Fragment::object(out)))
 }
 
-/// The daemon's network as the app saves it. `path` is where it stands, for diagnostics.
-pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
-    let _ = (network, path);
-    todo!()
+fn signaling(servers: Option<ValueRef<'_>>, settings: Option<ValueRef<'_>>) -> Fragment {
+    let kept = settings.and_then(|s| s.get("signaling"));
+    let strategy = kept.and_then(|k| k.get("strategy"));
+    let mut out = vec![("strategy".to_owned(), strategy.map_or_else(|| "nostr".into(), Fragment::from))];
+    out.push(("servers".to_owned(), servers.map_or_else(|| Fragment::trusted("[]"), Fragment::from)));
+    let others = kept.into_iter().flat_map(|k| k.members());
+    out.extend(
+        others
+            .filter(|(key, _)| key != "strategy" && key != "servers")
+            .map(|(k, v)| (k.into_owned(), v.into())),
+    );
+    Fragment::object(out)
+}
+
+fn turn_groups(
+    entries: Option<ValueRef<'_>>,
+    settings: Option<ValueRef<'_>>,
+) -> Result<Fragment, BridgeError> {
+    let Some(entries) = entries else { return Ok(Fragment::trusted("[]")) };
+    if entries.kind() != Kind::Array {
+        return Err(BridgeError::Malformed {
+            path: "/turn_servers".to_owned(),
+            found: entries.kind().name(),
+        });
+    }
+    let mut whole: Vec<ValueRef<'_>> =
+        settings.and_then(|s| s.get("turn_servers")).into_iter().flat_map(|l| l.items()).collect();
+    let mut groups = Vec::new();
+    for (n, entry) in entries.items().enumerate() {
+        if entry.is_null() {
+            return Err(BridgeError::Malformed {
+                path: child("/turn_servers", &n.to_string()),
+                found: "null",
+            });
+        }
+        // The whole group, as long as the user has not changed the entry that came from it.
+        if let Some(place) = whole.iter().position(|group| is_from(entry, *group)) {
+            groups.push(Fragment::from(whole.remove(place)));
+            continue;
+        }
+        let url = entry.get("url").map_or_else(|| Fragment::trusted("null"), Fragment::from);
+        let mut group = vec![("urls", Fragment::array([url]))];
+        for key in ["username", "credential"] {
+            if let Some(value) = entry.get(key).filter(|v| !v.is_falsy()) {
+                group.push((key, value.into()));
+            }
+        }
+        groups.push(Fragment::object(group));
+    }
+    Ok(Fragment::array(groups))
+}
+
+/// The non-empty urls of a group of the daemon's.
+fn urls(group: ValueRef<'_>) -> impl Iterator<Item = ValueRef<'_>> {
+    group
+        .get("urls")
+        .filter(|u| u.kind() == Kind::Array)
+        .into_iter()
+        .flat_map(|u| u.items())
+        .filter(|u| u.kind() == Kind::String && !u.is_falsy())
+}
+
+fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
+    let same = |a: Option<ValueRef<'_>>, b: Option<ValueRef<'_>>| match (
+        a.filter(|v| !v.is_falsy()),
+        b.filter(|v| !v.is_falsy() && v.kind() == Kind::String),
+    ) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.same_json(&b),
+        _ => false,
+    };
+    urls(group).next().is_some_and(|url| entry.get("url").is_some_and(|e| e.same_json(&url)))
+        && ["username", "credential"].iter().all(|key| same(entry.get(key), group.get(key)))
+}
+
+/// The daemon's network as the app saves it. `version` is that of the daemon's file (what it means by a member that it
+/// leaves out), `path` is where the network stands, for diagnostics. Not completed: see
+/// [`complete`](crate::app_config::complete).
+///
+/// Members that the daemon has and the app does not are in `daemon_settings`, where they differ from the daemon's own
+/// defaults: `signaling` (never `servers`), the `turn_servers` groups of more than one url, `pinned_peers`,
+/// `roster_path`, and whatever neither schema knows.
+pub fn from_daemon(network: ValueRef<'_>, version: Option<u64>, path: &str) -> (Fragment, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let mut odd = |key: &str, why: &str| {
+        diagnostics.push(Diagnostic {
+            code: "salvage.odd-member",
+            severity: Severity::Warning,
+            message: format!("not taken over: {why}"),
+            path: child(path, key),
+            hint: None,
+        });
+    };
+    let mut out: Vec<(&str, Fragment)> = Vec::new();
+    let of_kind = |key: &str, kind: Kind| network.get(key).filter(|v| v.kind() == kind);
+    for key in ["id", "network_id", "label"] {
+        if let Some(text) = of_kind(key, Kind::String) {
+            out.push((key, text.into()));
+        }
+    }
+    if let Some(kind) = of_kind("kind", Kind::String).filter(|k| !k.is_falsy()) {
+        out.push(("kind", kind.into()));
+    }
+    match network.get("topology") {
+        Some(topology) => out.push(("topology", topology.into())),
+        // For a newer daemon nothing means a full mesh; the app's "nothing" would be pushed as a ring.
+        None if default_topology(version) == Topology::FullMesh => {
+            out.push(("topology", Fragment::object([("kind", "full_mesh")])));
+        }
+        None => {}
+    }
+    let servers = network.get("signaling").and_then(|s| s.get("servers")).filter(|s| s.kind() == Kind::Array);
+    let texts = servers.into_iter().flat_map(|s| s.items()).filter(|s| s.kind() == Kind::String);
+    out.push(("signaling_servers", Fragment::array(texts)));
+    match network.get("stun_servers") {
+        // Not named means the daemon's default, and so the app's; an empty list means none.
+        None => out.push(("stun_servers", default_stun())),
+        Some(groups) => {
+            let groups = Some(groups).filter(|g| g.kind() == Kind::Array).into_iter().flat_map(|g| g.items());
+            let urls = groups.filter_map(|g| g.get("urls")).filter(|u| u.kind() == Kind::Array);
+            let urls = urls.flat_map(|u| u.items()).filter(|u| u.kind() == Kind::String);
+            out.push(("stun_servers", Fragment::array(urls)));
+        }
+    }
+    let groups = of_kind("turn_servers", Kind::Array).into_iter().flat_map(|g| g.items());
+    let groups: Vec<_> = groups.filter(|g| g.kind() == Kind::Object).collect();
+    let entries = groups.iter().filter_map(|group| {
+        let mut entry = vec![("url", Fragment::from(urls(*group).next()?))];
+        for key in ["username", "credential"] {
+            if let Some(text) = group.get(key).filter(|t| t.kind() == Kind::String) {
+                entry.push((key, text.into()));
+            }
+        }
+        Some(Fragment::object(entry))
+    });
+    out.push(("turn_servers", Fragment::array(entries)));
+    if let Some(auto) = of_kind("auto_approve", Kind::Bool) {
+        out.push(("auto_approve", auto.into()));
+    }
+    for (key, kind) in [
+        ("signaling", Kind::Object),
+        ("stun_servers", Kind::Array),
+        ("turn_servers", Kind::Array),
+        ("auto_approve", Kind::Bool),
+        ("label", Kind::String),
+        ("kind", Kind::String),
+    ] {
+        if network.get(key).is_some_and(|v| v.kind() != kind && !v.is_null()) {
+            odd(key, &format!("not {}", kind.name()));
+        }
+    }
+
+    let mut settings: Vec<(String, Fragment)> = Vec::new();
+    let signaling: Vec<_> = of_kind("signaling", Kind::Object)
+        .into_iter()
+        .flat_map(|s| s.members())
+        .filter(|(key, value)| key != "servers" && !is_default_signaling(key, *value))
+        .collect();
+    if !signaling.is_empty() {
+        settings.push(("signaling".to_owned(), Fragment::object(signaling)));
+    }
+    let whole: Vec<_> = groups.iter().copied().filter(|g| urls(*g).nth(1).is_some()).collect();
+    if !whole.is_empty() {
+        settings.push(("turn_servers".to_owned(), Fragment::array(whole)));
+    }
+    for key in ["pinned_peers", "roster_path"] {
+        let is_nothing =
+            |v: &ValueRef<'_>| v.is_falsy() || (v.kind() == Kind::Array && v.items().next().is_none());
+        if let Some(value) = network.get(key).filter(|v| !is_nothing(v)) {
+            settings.push((key.to_owned(), value.into()));
+        }
+    }
+    for (key, value) in network.members() {
+        if !NETWORK_KEYS.contains(&&*key) && !APP_KEYS.contains(&&*key) {
+            settings.push((key.into_owned(), value.into()));
+        }
+    }
+    if !settings.is_empty() {
+        out.push(("daemon_settings", Fragment::object(settings)));
+    }
+    (Fragment::object(out), diagnostics)
+}
+
+fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
+    SIGNALING.iter().any(|(name, default)| {
+        *name == key
+            && Document::of(Fragment::object([("d", Fragment::trusted(*default))]))
+                .get(&["d"])
+                .is_some_and(|d| value.same_json(&d))
+    })
 }

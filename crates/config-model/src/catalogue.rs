@@ -1,6 +1,14 @@
 //! The saved networks: list, find, add, remove, activate, update, import, export.
+//!
+//! A network is named by its internal id, or else by its network id in any spelling that means the same. The functions
+//! work on a completed document (see [`complete`](crate::app_config::complete)); on another one they find what is
+//! there. None of them writes anywhere: they say whether the document [changed](Change::changed).
 
-use crate::{Document, Ids, ValueRef, envelope::Envelope, network_id::InvalidNetworkId};
+use crate::app_config::completed;
+use crate::change::Pass;
+use crate::envelope::{Envelope, EnvelopeError};
+use crate::network_id::{self, InvalidNetworkId};
+use crate::{Document, Fragment, Ids, Kind, ValueRef};
 
 /// What an operation on the catalogue can refuse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -8,28 +16,40 @@ use crate::{Document, Ids, ValueRef, envelope::Envelope, network_id::InvalidNetw
 pub enum CatalogueError {
     /// No saved network has that name.
     #[error("find a saved network: unknown network id: {name}")]
+    #[non_exhaustive]
     Unknown {
         /// As the user typed it.
         name: String,
     },
-    /// The new network's id is not one.
-    #[error("add a network")]
-    Invalid(#[source] InvalidNetworkId),
+    /// The new network's id is not one that a daemon takes.
+    #[error("save a network: {0}")]
+    Invalid(InvalidNetworkId),
+    /// The network has no envelope.
+    #[error("export a saved network")]
+    Envelope(#[source] EnvelopeError),
 }
 
 impl CatalogueError {
-    /// `network.unknown`, `network.invalid-id`.
+    /// `network.unknown`, `network.invalid-id`, or the code of an [`EnvelopeError`].
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            CatalogueError::Unknown { .. } => "network.unknown",
+            CatalogueError::Invalid(e) => e.code(),
+            CatalogueError::Envelope(e) => e.code(),
+        }
     }
     /// What to do.
     pub fn hint(&self) -> Option<String> {
-        todo!()
+        match self {
+            CatalogueError::Unknown { .. } => Some("myownllm-mesh network list".to_owned()),
+            CatalogueError::Invalid(e) => e.hint(),
+            CatalogueError::Envelope(e) => e.hint(),
+        }
     }
 }
 
 /// What an operation did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Change {
     /// The internal id of the network concerned.
@@ -38,29 +58,68 @@ pub struct Change {
     pub network_id: Option<String>,
     /// A new entry was made.
     pub created: bool,
-    /// The document changed (and needs to be saved).
+    /// The document changed, and wants to be saved.
     pub changed: bool,
 }
 
+const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
+const ACTIVE: [&str; 2] = ["cloud_mesh", "active_network_id"];
+
 /// All saved networks, in file order.
 pub fn list(doc: &Document) -> Vec<ValueRef<'_>> {
-    let _ = doc;
-    todo!()
+    entries(doc).map(|(_, entry)| entry).collect()
 }
 
-/// By internal id first, then by normalised network id.
+/// The networks and their places in the list.
+fn entries(doc: &Document) -> impl Iterator<Item = (usize, ValueRef<'_>)> {
+    let items = doc.get(&NETWORKS).into_iter().flat_map(|list| list.items());
+    items.enumerate().filter(|(_, entry)| entry.kind() == Kind::Object)
+}
+
+/// By internal id first, then by network id in normal form.
 pub fn find<'a>(doc: &'a Document, name: &str) -> Option<ValueRef<'a>> {
-    let _ = (doc, name);
-    todo!()
+    locate(doc, name).map(|(_, entry)| entry)
+}
+
+fn locate<'a>(doc: &'a Document, name: &str) -> Option<(usize, ValueRef<'a>)> {
+    entries(doc)
+        .find(|(_, entry)| entry.get("id").is_some_and(|id| id.is_str(name)))
+        .or_else(|| locate_network_id(doc, name))
+}
+
+fn locate_network_id<'a>(doc: &'a Document, network_id: &str) -> Option<(usize, ValueRef<'a>)> {
+    entries(doc).find(|(_, entry)| {
+        entry.get("network_id").and_then(|id| id.as_str()).is_some_and(|id| network_id::same(&id, network_id))
+    })
 }
 
 /// The active network, if one is set and saved.
 pub fn active(doc: &Document) -> Option<ValueRef<'_>> {
-    let _ = doc;
-    todo!()
+    let pointer = doc.get(&ACTIVE).filter(|p| !p.is_falsy())?;
+    let mut entries = entries(doc).map(|(_, entry)| entry);
+    entries.find(|entry| entry.get("id").is_some_and(|id| pointer.strictly_equals(&id)))
 }
 
-/// Adds a network; one that is there already is left as it is.
+fn change_of(entry: ValueRef<'_>) -> Change {
+    let text = |key: &str| Some(entry.get(key)?.as_str()?.into_owned());
+    Change { id: text("id"), network_id: text("network_id"), created: false, changed: false }
+}
+
+fn unknown(name: &str) -> CatalogueError {
+    CatalogueError::Unknown { name: name.to_owned() }
+}
+
+/// Adds a network, whose id is checked and brought into normal form. One that is saved already is left as it is; it
+/// becomes the active one when that is asked for.
+///
+/// ```
+/// use myownllm_config_model::{Document, SeededIds, app_config, catalogue};
+/// let mut doc = app_config::defaults("/home/u/.myownllm/conversations");
+/// let mut ids = SeededIds::new(1_700_000_000_000, 1);
+/// assert!(catalogue::add(&mut doc, "Home-Mesh", true, &mut ids).unwrap().created);
+/// assert!(!catalogue::add(&mut doc, "home-mesh", true, &mut ids).unwrap().changed);
+/// assert!(catalogue::add(&mut doc, "no spaces", false, &mut ids).is_err());
+/// ```
 ///
 /// # Errors
 /// An id that the daemon would not take.
@@ -70,60 +129,173 @@ pub fn add(
     activate: bool,
     ids: &mut dyn Ids,
 ) -> Result<Change, CatalogueError> {
-    let _ = (doc, network_id, activate, ids);
-    todo!()
+    let existing = locate_network_id(doc, network_id).map(|(_, entry)| change_of(entry));
+    let mut change = match existing {
+        Some(change) => change,
+        None => {
+            let network_id = network_id::normalize(network_id).map_err(CatalogueError::Invalid)?;
+            let id = ids.network_id();
+            let members = vec![("id", id.as_str().into()), ("network_id", network_id.as_str().into())];
+            append(doc, members, ids);
+            Change { id: Some(id), network_id: Some(network_id), created: true, changed: true }
+        }
+    };
+    if activate {
+        change.changed |= point_at(doc, change.id.as_deref());
+    }
+    Ok(change)
 }
 
-/// Takes one entry away, and clears the active pointer when it was that one.
+/// Appends an entry of these members, completed; permissions that waited at the top level for a network go on it.
+fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn Ids) {
+    if doc.get(&["cloud_mesh"]).is_some_and(|m| m.kind() != Kind::Object) {
+        doc.remove(&["cloud_mesh"]);
+    }
+    if doc.get(&NETWORKS).is_none_or(|n| n.kind() != Kind::Array) {
+        doc.remove(&NETWORKS);
+        doc.set(&NETWORKS, Fragment::trusted("[]"));
+    }
+    let is_first = entries(doc).next().is_none();
+    if let Some(waiting) = doc.get(&["agent_permissions"]).filter(|p| is_first && !p.is_falsy()) {
+        members.push(("agent_permissions", waiting.into()));
+        doc.remove(&["agent_permissions"]);
+    }
+    let count = doc.get(&NETWORKS).map_or(0, |n| n.items().count()).to_string();
+    let entry = completed(members, "", &mut Pass::new(ids));
+    doc.set(&[NETWORKS[0], NETWORKS[1], &count], entry);
+}
+
+fn point_at(doc: &mut Document, id: Option<&str>) -> bool {
+    doc.set(&ACTIVE, id.map_or_else(|| Fragment::trusted("null"), Fragment::from))
+}
+
+/// Takes one entry away, and clears the active pointer when it was that one. A name that nothing has is no error:
+/// then nothing changes.
 ///
 /// # Errors
-/// Unknown name.
+/// None today.
 pub fn remove(doc: &mut Document, name: &str) -> Result<Change, CatalogueError> {
-    let _ = (doc, name);
-    todo!()
+    let Some((place, entry)) = locate(doc, name) else { return Ok(Change::default()) };
+    let mut change = change_of(entry);
+    let was_active = match (doc.get(&ACTIVE), entry.get("id")) {
+        (Some(active), Some(id)) => active.strictly_equals(&id),
+        _ => false,
+    };
+    change.changed = doc.remove(&[NETWORKS[0], NETWORKS[1], &place.to_string()]);
+    if was_active {
+        point_at(doc, None);
+    }
+    Ok(change)
 }
 
 /// Sets the active network, or none.
 ///
 /// # Errors
-/// Unknown name.
+/// A name that no saved network has.
 pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, CatalogueError> {
-    let _ = (doc, name);
-    todo!()
+    let Some(name) = name else {
+        return Ok(Change { changed: point_at(doc, None), ..Change::default() });
+    };
+    let (_, entry) = locate(doc, name).ok_or_else(|| unknown(name))?;
+    let mut change = change_of(entry);
+    let id = entry.get("id").map(Fragment::from).ok_or_else(|| unknown(name))?;
+    change.changed = doc.set(&ACTIVE, id);
+    Ok(change)
 }
 
-/// Lays the members of `patch` over one entry.
+/// Lays the members of `patch` over one entry; nothing is checked.
 ///
 /// # Errors
-/// Unknown name.
+/// A name that no saved network has.
 pub fn update(
     doc: &mut Document,
     name: &str,
     patch: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<Change, CatalogueError> {
-    let _ = (doc, name, patch);
-    todo!()
+    let (place, entry) = locate(doc, name).ok_or_else(|| unknown(name))?;
+    let mut change = change_of(entry);
+    let place = place.to_string();
+    for (key, value) in patch {
+        change.changed |= doc.set(&[NETWORKS[0], NETWORKS[1], &place, key], value.clone());
+    }
+    Ok(change)
 }
 
-/// Applies a settings envelope: to the entry of that network id, or as a new one.
+/// Applies a settings envelope: to the first entry of that network id, or as a new one.
+///
+/// An entry that is there gets the envelope's servers and `accepting`, and label, kind, topology and `auto_approve`
+/// where the envelope has them; its id, permissions, prompts and `auto_gossip` stay. An envelope that was exported
+/// without secrets does not take away the ones that are there: a TURN server of the same url keeps its username and
+/// credential.
 ///
 /// # Errors
-/// An id that the daemon would not take.
+/// A new network whose id the daemon would not take.
 pub fn import(
     doc: &mut Document,
     envelope: &Envelope,
     activate: bool,
     ids: &mut dyn Ids,
 ) -> Result<Change, CatalogueError> {
-    let _ = (doc, envelope, activate, ids);
-    todo!()
+    let network_id = envelope.network_id();
+    let optional: Vec<(&str, Fragment)> = [
+        ("label", "label"),
+        ("kind", "network_kind"),
+        ("topology", "topology"),
+        ("auto_approve", "auto_approve"),
+    ]
+    .into_iter()
+    .filter_map(|(key, from)| Some((key, Fragment::from(envelope.get(from)?))))
+    .collect();
+    let plain = ["signaling_servers", "stun_servers", "accepting"]
+        .into_iter()
+        .filter_map(|key| Some((key, Fragment::from(envelope.get(key)?))));
+    let mut change = match locate_network_id(doc, &network_id) {
+        Some((place, entry)) => {
+            let mut change = change_of(entry);
+            let turn = with_known_secrets(envelope.get("turn_servers"), entry.get("turn_servers"));
+            let place = place.to_string();
+            for (key, value) in plain.chain([("turn_servers", turn)]).chain(optional) {
+                change.changed |= doc.set(&[NETWORKS[0], NETWORKS[1], &place, key], value);
+            }
+            change
+        }
+        None => {
+            let network_id = network_id::normalize(&network_id).map_err(CatalogueError::Invalid)?;
+            let id = ids.network_id();
+            let mut members = vec![("id", id.as_str().into()), ("network_id", network_id.as_str().into())];
+            members.extend(plain);
+            members.extend(envelope.get("turn_servers").map(|t| ("turn_servers", t.into())));
+            members.extend(optional);
+            append(doc, members, ids);
+            Change { id: Some(id), network_id: Some(network_id), created: true, changed: true }
+        }
+    };
+    if activate {
+        change.changed |= point_at(doc, change.id.as_deref());
+    }
+    Ok(change)
 }
 
-/// The settings envelope of a saved network.
+/// The TURN servers of an envelope; those without username and credential take them from a known one of the same url.
+fn with_known_secrets(given: Option<ValueRef<'_>>, known: Option<ValueRef<'_>>) -> Fragment {
+    let known: Vec<_> = known.into_iter().flat_map(|list| list.items()).collect();
+    Fragment::array(given.into_iter().flat_map(|list| list.items()).map(|entry| {
+        let is_bare = entry.get("username").is_none() && entry.get("credential").is_none();
+        let same = known.iter().find(
+            |k| matches!((k.get("url"), entry.get("url")), (Some(a), Some(b)) if a.strictly_equals(&b)),
+        );
+        match same {
+            Some(same) if is_bare => Fragment::from(*same),
+            _ => entry.into(),
+        }
+    }))
+}
+
+/// The settings envelope of a saved network. Whether its secrets go along is decided when it is written out.
 ///
 /// # Errors
-/// Unknown name.
+/// A name that no saved network has, or an entry without its lists.
 pub fn export(doc: &Document, name: &str) -> Result<Envelope, CatalogueError> {
-    let _ = (doc, name);
-    todo!()
+    let entry = find(doc, name).ok_or_else(|| unknown(name))?;
+    Envelope::of_network(entry).map_err(CatalogueError::Envelope)
 }

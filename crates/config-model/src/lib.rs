@@ -3,12 +3,15 @@
 pub mod app_config;
 pub mod bridge;
 pub mod catalogue;
+mod change;
 pub mod daemon_config;
 mod diagnostic;
 pub mod document;
 pub mod envelope;
 mod ids;
 pub mod network_id;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod secrets;
 
 pub use app_config::AppConfig;

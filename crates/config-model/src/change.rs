@@ -1,0 +1,79 @@
+//! Collecting edits and findings while looking at a document.
+
+use std::borrow::Cow;
+
+use crate::document::{Change, push_pointer};
+use crate::{Diagnostic, Fragment, Ids, Kind, Severity, ValueRef};
+
+/// Edits of the members of one object.
+#[derive(Default)]
+pub(crate) struct Edits(Vec<(Cow<'static, str>, Option<Change>)>);
+
+impl Edits {
+    pub(crate) fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Fragment>) {
+        self.0.push((key.into(), Some(Change::Replace(value.into()))));
+    }
+    pub(crate) fn remove(&mut self, key: impl Into<Cow<'static, str>>) {
+        self.0.push((key.into(), None));
+    }
+    /// Changes inside a member that is there.
+    pub(crate) fn within(&mut self, key: impl Into<Cow<'static, str>>, change: Change) {
+        if !change.is_empty() {
+            self.0.push((key.into(), Some(change)));
+        }
+    }
+    pub(crate) fn into_change(self) -> Change {
+        Change::Members(self.0)
+    }
+}
+
+/// What a pass over a document needs and gathers.
+pub(crate) struct Pass<'i> {
+    pub(crate) ids: &'i mut dyn Ids,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl<'i> Pass<'i> {
+    pub(crate) fn new(ids: &'i mut dyn Ids) -> Self {
+        Self { ids, diagnostics: Vec::new() }
+    }
+
+    fn note(&mut self, code: &'static str, severity: Severity, path: String, message: String) {
+        self.diagnostics.push(Diagnostic { code, severity, message, path, hint: None });
+    }
+
+    /// A value of the wrong type stays where it is.
+    pub(crate) fn wrong_type(&mut self, path: String, found: Kind, wanted: &str) {
+        let message =
+            format!("is {}, not {wanted}; it stays in the file, and counts as its default", found.name());
+        self.note("config.wrong-type", Severity::Warning, path, message);
+    }
+
+    /// A value that could not be used gave way to its default.
+    pub(crate) fn replaced(&mut self, path: String, found: Kind, wanted: &str) {
+        let message = format!("was {}, not {wanted}; replaced by the default", found.name());
+        self.note("config.replaced", Severity::Warning, path, message);
+    }
+
+    pub(crate) fn dropped(&mut self, path: String, why: impl Into<String>) {
+        self.note("config.dropped", Severity::Warning, path, format!("left out: {}", why.into()));
+    }
+
+    pub(crate) fn migrated(&mut self, path: String, what: impl Into<String>) {
+        self.note("config.migrated", Severity::Info, path, what.into());
+    }
+
+    /// Reports a wrong type of a value that stays.
+    pub(crate) fn check(&mut self, path: &str, key: &str, value: ValueRef<'_>, wanted: Kind) {
+        if value.kind() != wanted {
+            self.wrong_type(child(path, key), value.kind(), wanted.name());
+        }
+    }
+}
+
+/// The JSON Pointer of a member or item.
+pub(crate) fn child(path: &str, step: &str) -> String {
+    let mut pointer = path.to_owned();
+    push_pointer(&mut pointer, step);
+    pointer
+}

@@ -1,0 +1,716 @@
+//! The lossless JSON document.
+//!
+//! [`Document::parse`] reads the text once and leaves the place of every value on a tape. Reading goes through
+//! [`ValueRef`], which borrows from that text. An edit copies the *members* of the objects on the way to it (not their
+//! values) into a list; writing puts the untouched pieces of text back exactly as they were read, white space between
+//! members included. Values that are put in are laid out like their surroundings: on lines of their own where the
+//! members around them are, with the file's indentation (two spaces in a file that has none) and line ends.
+
+mod edit;
+mod scan;
+mod text;
+mod write;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub(crate) use edit::Change;
+use edit::{Arr, Node, Obj};
+use scan::Source;
+pub(crate) use text::{push_pointer, quote, trim_raw};
+
+use crate::{Diagnostic, Severity};
+
+/// The deepest nesting of lists and objects that [`Document::parse`] accepts; four times what `serde_json` does.
+pub const MAX_DEPTH: usize = 512;
+/// The longest input that [`Document::parse`] accepts, in bytes (256 MiB).
+pub const MAX_BYTES: usize = 256 << 20;
+
+/// So many diagnostics of one kind are spelled out; the rest is counted.
+const MAX_NAMED: usize = 20;
+
+/// A JSON document whose root is an object, which writes back what nobody changed byte for byte.
+///
+/// Cloning is cheap: the text is shared.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The first is the text that was read; the others were put in since.
+    sources: Vec<Arc<Source>>,
+    root: Node,
+    modified: bool,
+    /// The very bytes, where they are not those of the text (byte order mark, bytes that are not UTF-8).
+    original: Option<Arc<[u8]>>,
+    /// The text began with a byte order mark.
+    bom: bool,
+}
+
+/// What [`Document::parse`] gives: the document, and what was odd about its bytes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Parsed {
+    /// The document.
+    pub document: Document,
+    /// Duplicate keys (`config.duplicate-key`), a byte order mark (`config.bom`), bytes that are not UTF-8
+    /// (`config.not-utf8`).
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Why bytes are no document. Names the place; never quotes what stands there, which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read a JSON document: {kind}, at line {line}, column {column} (byte {offset}){}", if .path.is_empty() { String::new() } else { format!(", in {}", .path) })]
+#[non_exhaustive]
+pub struct ParseError {
+    /// What is wrong.
+    pub kind: ParseErrorKind,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// Offset in the bytes given, from 0.
+    pub offset: usize,
+    /// JSON Pointer to the value in which it happened; empty for the root.
+    pub path: String,
+}
+
+impl ParseError {
+    /// `config.syntax` (also for empty and cut off texts), `config.not-an-object`, `config.too-deep`,
+    /// `config.too-large`.
+    pub fn code(&self) -> &'static str {
+        match self.kind {
+            ParseErrorKind::Empty | ParseErrorKind::UnexpectedEnd | ParseErrorKind::Syntax(_) => {
+                "config.syntax"
+            }
+            ParseErrorKind::NotAnObject => "config.not-an-object",
+            ParseErrorKind::TooDeep => "config.too-deep",
+            ParseErrorKind::TooLarge => "config.too-large",
+        }
+    }
+    /// What a person can do.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self.kind {
+            ParseErrorKind::Syntax(what) => {
+                format!("put {what} at line {}, column {}", self.line, self.column)
+            }
+            ParseErrorKind::Empty | ParseErrorKind::UnexpectedEnd => {
+                "the file was cut off, or is still being written: restore a copy of it".to_owned()
+            }
+            ParseErrorKind::NotAnObject => "a config starts with `{`".to_owned(),
+            ParseErrorKind::TooDeep | ParseErrorKind::TooLarge => {
+                "this is no config; restore a copy of it".to_owned()
+            }
+        })
+    }
+    /// Whether a writer that is caught in the middle can have left such a text, so that reading it again may help.
+    pub fn may_be_half_written(&self) -> bool {
+        !matches!(self.kind, ParseErrorKind::NotAnObject | ParseErrorKind::TooLarge)
+    }
+}
+
+/// The kinds of [`ParseError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseErrorKind {
+    /// Nothing but white space.
+    #[error("nothing there")]
+    Empty,
+    /// The text ends inside a value.
+    #[error("the text ends too early")]
+    UnexpectedEnd,
+    /// Not what the grammar of JSON has at this place; says what it would have.
+    #[error("not JSON: expected {0}")]
+    Syntax(&'static str),
+    /// JSON, but its root is not an object.
+    #[error("the root is not an object")]
+    NotAnObject,
+    /// Deeper than [`MAX_DEPTH`].
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// Longer than [`MAX_BYTES`].
+    #[error("longer than {MAX_BYTES} bytes")]
+    TooLarge,
+}
+
+/// The type of a JSON value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool,
+    /// A number, of any size and precision.
+    Number,
+    /// A string.
+    String,
+    /// A list.
+    Array,
+    /// An object.
+    Object,
+}
+
+impl Kind {
+    /// The type's name for messages: "a list", "an object", …
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a text",
+            Kind::Array => "a list",
+            Kind::Object => "an object",
+        }
+    }
+}
+
+/// A piece of JSON text to be put into a document; numbers and escapes in it stay spelled as they are.
+///
+/// ```
+/// use myownllm_config_model::{Document, Fragment};
+/// let from = Document::parse(br#"{"n": 1e5}"#).unwrap().document;
+/// let mut to = Document::empty();
+/// to.set(&["copy"], Fragment::array([from.get(&["n"]).unwrap()]));
+/// assert!(to.to_text().contains("1e5"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragment {
+    /// Always one valid JSON value.
+    text: String,
+}
+
+impl Fragment {
+    /// An object of these members, in this order.
+    pub fn object<K: AsRef<str>, F: Into<Fragment>>(members: impl IntoIterator<Item = (K, F)>) -> Self {
+        let mut text = String::from("{");
+        for (key, value) in members {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.push_str(&quote(key.as_ref()));
+            text.push(':');
+            text.push_str(&value.into().text);
+        }
+        text.push('}');
+        Self { text }
+    }
+    /// A list of these items.
+    pub fn array<F: Into<Fragment>>(items: impl IntoIterator<Item = F>) -> Self {
+        let mut text = String::from("[");
+        for item in items {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.push_str(&item.into().text);
+        }
+        text.push(']');
+        Self { text }
+    }
+    /// A text that is known to be one JSON value.
+    pub(crate) fn trusted(text: impl Into<String>) -> Self {
+        Self { text: text.into() }
+    }
+}
+
+impl From<serde_json::Value> for Fragment {
+    fn from(value: serde_json::Value) -> Self {
+        Self { text: value.to_string() }
+    }
+}
+
+impl From<&str> for Fragment {
+    fn from(text: &str) -> Self {
+        Self { text: quote(text) }
+    }
+}
+
+impl From<String> for Fragment {
+    fn from(text: String) -> Self {
+        Self { text: quote(&text) }
+    }
+}
+
+impl From<bool> for Fragment {
+    fn from(value: bool) -> Self {
+        Self { text: value.to_string() }
+    }
+}
+
+impl From<u64> for Fragment {
+    fn from(value: u64) -> Self {
+        Self { text: value.to_string() }
+    }
+}
+
+impl From<ValueRef<'_>> for Fragment {
+    fn from(value: ValueRef<'_>) -> Self {
+        Self { text: value.raw().into_owned() }
+    }
+}
+
+impl From<&Document> for Fragment {
+    fn from(doc: &Document) -> Self {
+        doc.root().into()
+    }
+}
+
+impl Document {
+    /// Reads one JSON text: strict RFC 8259, at most [`MAX_DEPTH`] deep and [`MAX_BYTES`] long, one leading byte order
+    /// mark allowed, bytes that are not UTF-8 read as U+FFFD the way `String::from_utf8_lossy` does.
+    ///
+    /// # Errors
+    /// Anything but one JSON object within the limits; the error names the place.
+    pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
+        if bytes.len() > MAX_BYTES {
+            let (kind, path) = (ParseErrorKind::TooLarge, String::new());
+            return Err(ParseError { kind, line: 1, column: 1, offset: 0, path });
+        }
+        let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let bom = body.len() < bytes.len();
+        let text = String::from_utf8_lossy(body);
+        let is_lossy = matches!(text, Cow::Owned(_));
+        let text = text.into_owned();
+        let placed = |kind: ParseErrorKind, at: usize, path: String, text: &str| {
+            let before = text.get(..at).unwrap_or(text);
+            let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+            ParseError {
+                kind,
+                line: before.bytes().filter(|&b| b == b'\n').count() + 1,
+                column: before[line_start..].chars().count() + 1,
+                offset: bytes.len() - body.len() + if is_lossy { offset_before_lossy(body, at) } else { at },
+                path,
+            }
+        };
+        let source = match scan::scan(text) {
+            Ok(source) => source,
+            Err(mut stop) => {
+                if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]) {
+                    stop.kind = ParseErrorKind::Syntax("text in UTF-8, not UTF-16");
+                }
+                let text = String::from_utf8_lossy(body);
+                return Err(placed(stop.kind, stop.at, stop.pointer, &text));
+            }
+        };
+        if source.first_byte(0) != b'{' {
+            let at = source.entry(0).start();
+            return Err(placed(ParseErrorKind::NotAnObject, at, String::new(), &source.text));
+        }
+        let mut diagnostics = Vec::new();
+        if bom {
+            diagnostics.push(Diagnostic {
+                code: "config.bom",
+                severity: Severity::Info,
+                message: "the file begins with a byte order mark".to_owned(),
+                path: String::new(),
+                hint: None,
+            });
+        }
+        if is_lossy {
+            diagnostics.push(not_utf8(body, &source));
+        }
+        duplicates(&source, &mut diagnostics);
+        let original = (bom || is_lossy).then(|| Arc::from(bytes));
+        let document = Document {
+            sources: vec![Arc::new(source)],
+            root: Node::Raw { source: 0, at: 0 },
+            modified: false,
+            original,
+            bom,
+        };
+        Ok(Parsed { document, diagnostics })
+    }
+
+    /// `{}`, not modified. What is put into it is written with two-space indentation.
+    pub fn empty() -> Self {
+        Self::of_trusted(Fragment::trusted("{}"))
+    }
+
+    /// A new document of one object; other values give `{}`.
+    pub fn of(fragment: impl Into<Fragment>) -> Self {
+        let fragment = fragment.into();
+        if fragment.text.trim_start().starts_with('{') { Self::of_trusted(fragment) } else { Self::empty() }
+    }
+
+    fn of_trusted(fragment: Fragment) -> Self {
+        let laid_out = write::pretty(&Source::of(fragment));
+        let source = Source::of(Fragment::trusted(laid_out));
+        Document {
+            sources: vec![Arc::new(source)],
+            root: Node::Raw { source: 0, at: 0 },
+            modified: false,
+            original: None,
+            bom: false,
+        }
+    }
+
+    /// The bytes to write: the very bytes that were read while nothing has changed. A byte order mark stays; bytes that
+    /// are not UTF-8 stay only as long as nothing has changed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match &self.original {
+            Some(original) if !self.modified => original.to_vec(),
+            _ => {
+                let mut out = String::with_capacity(self.sources[0].text.len() + 256);
+                if self.bom {
+                    out.push('\u{feff}');
+                }
+                self.write_to(&mut out);
+                out.into_bytes()
+            }
+        }
+    }
+
+    /// The text, without a byte order mark.
+    pub fn to_text(&self) -> String {
+        let mut out = String::with_capacity(self.sources[0].text.len() + 256);
+        self.write_to(&mut out);
+        out
+    }
+
+    /// Whether anything differs from what was read.
+    pub fn is_modified(&self) -> bool {
+        self.modified
+    }
+
+    /// The root object.
+    pub fn root(&self) -> ValueRef<'_> {
+        self.value(&self.root)
+    }
+
+    /// The value at a path of keys; a list is entered by an index in decimal.
+    pub fn get(&self, path: &[&str]) -> Option<ValueRef<'_>> {
+        path.iter().try_fold(self.root(), |value, step| match value.kind() {
+            Kind::Array => value.items().nth(step.parse().ok()?),
+            _ => value.get(step),
+        })
+    }
+
+    /// Puts a value at a path. Missing objects on the way are made; in a list, the index must be there, or be its
+    /// length (then the value is appended). Returns whether the document changed: it does not when an equal value was
+    /// there already (its bytes stay), or when something that is neither object nor list stands in the way.
+    pub fn set(&mut self, path: &[&str], value: impl Into<Fragment>) -> bool {
+        edit::set(self, path, value.into())
+    }
+
+    /// Takes a member (of duplicates all) or a list item away. Returns whether there was one.
+    pub fn remove(&mut self, path: &[&str]) -> bool {
+        edit::remove(self, path)
+    }
+
+    fn value<'a>(&'a self, node: &'a Node) -> ValueRef<'a> {
+        let at = match node {
+            Node::Raw { source, at } => At::Raw(&self.sources[*source as usize], *at),
+            Node::Object(object) => At::Object(object),
+            Node::Array(array) => At::Array(array),
+        };
+        ValueRef { document: self, at }
+    }
+}
+
+/// The offset in bytes that are not all UTF-8 for an offset in their lossy text.
+fn offset_before_lossy(bytes: &[u8], wanted: usize) -> usize {
+    let (mut read, mut written) = (0, 0);
+    for chunk in bytes.utf8_chunks() {
+        if written + chunk.valid().len() > wanted {
+            return read + (wanted - written);
+        }
+        read += chunk.valid().len() + chunk.invalid().len();
+        written += chunk.valid().len() + if chunk.invalid().is_empty() { 0 } else { 3 };
+        if written > wanted {
+            return read - chunk.invalid().len();
+        }
+    }
+    read
+}
+
+fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
+    let (mut offset, mut in_text, mut count, mut first) = (0, 0, 0, None);
+    for chunk in bytes.utf8_chunks() {
+        offset += chunk.valid().len();
+        in_text += chunk.valid().len();
+        if !chunk.invalid().is_empty() {
+            count += 1;
+            first = first.or(Some((offset, in_text)));
+            offset += chunk.invalid().len();
+            in_text += 3;
+        }
+    }
+    let (offset, in_text) = first.unwrap_or_default();
+    Diagnostic {
+        code: "config.not-utf8",
+        severity: Severity::Warning,
+        message: format!(
+            "{count} byte sequence{} not UTF-8 (the first at byte {offset}); read as U+FFFD",
+            if count == 1 { " is" } else { "s are" }
+        ),
+        path: source.pointer_to(source.entry_at(in_text)),
+        hint: Some("save the file as UTF-8".to_owned()),
+    }
+}
+
+fn duplicates(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
+    let overruled = source.overruled();
+    diagnostics.extend(overruled.iter().take(MAX_NAMED).map(|&key| Diagnostic {
+        code: "config.duplicate-key",
+        severity: Severity::Warning,
+        message: "this key is there more than once; the last one counts".to_owned(),
+        path: source.pointer_to(key),
+        hint: Some("keep one of them".to_owned()),
+    }));
+    if let Some(more) = overruled.len().checked_sub(MAX_NAMED).filter(|&n| n > 0) {
+        diagnostics.push(Diagnostic {
+            code: "config.duplicate-key",
+            severity: Severity::Warning,
+            message: format!("{more} more keys are there more than once; of each the last one counts"),
+            path: String::new(),
+            hint: None,
+        });
+    }
+}
+
+/// A value in a [`Document`].
+#[derive(Clone, Copy)]
+pub struct ValueRef<'a> {
+    document: &'a Document,
+    at: At<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum At<'a> {
+    Raw(&'a Source, u32),
+    Object(&'a Obj),
+    Array(&'a Arr),
+}
+
+impl std::fmt::Debug for ValueRef<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the text: it may hold a secret.
+        f.debug_struct("ValueRef").field("kind", &self.kind()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> ValueRef<'a> {
+    /// Its type.
+    pub fn kind(&self) -> Kind {
+        match self.at {
+            At::Object(_) => Kind::Object,
+            At::Array(_) => Kind::Array,
+            At::Raw(source, at) => match source.first_byte(at) {
+                b'{' => Kind::Object,
+                b'[' => Kind::Array,
+                b'"' => Kind::String,
+                b't' | b'f' => Kind::Bool,
+                b'n' => Kind::Null,
+                _ => Kind::Number,
+            },
+        }
+    }
+
+    /// Its JSON text: the very text that was read or put in, unless something inside it has been changed since.
+    pub fn raw(&self) -> Cow<'a, str> {
+        match self.at {
+            At::Raw(source, at) => Cow::Borrowed(source.raw(at)),
+            At::Object(_) | At::Array(_) => {
+                let mut out = String::new();
+                self.document.write_value(self, &mut out);
+                Cow::Owned(out)
+            }
+        }
+    }
+
+    /// The decoded bytes of a string.
+    fn decoded(&self) -> Option<Cow<'a, [u8]>> {
+        match self.at {
+            At::Raw(source, at) if source.first_byte(at) == b'"' => Some(source.decoded(at)),
+            _ => None,
+        }
+    }
+
+    /// The decoded text of a string; a lone surrogate comes out as U+FFFD.
+    pub fn as_str(&self) -> Option<Cow<'a, str>> {
+        self.decoded().map(text::lossy)
+    }
+
+    /// Whether it is a string of exactly this text.
+    pub fn is_str(&self, text: &str) -> bool {
+        self.decoded().is_some_and(|d| *d == *text.as_bytes())
+    }
+
+    /// The value of a boolean.
+    pub fn as_bool(&self) -> Option<bool> {
+        (self.kind() == Kind::Bool).then(|| *self.raw() == *"true")
+    }
+
+    /// The value of a number; one too large for an `f64` is infinite.
+    pub fn as_f64(&self) -> Option<f64> {
+        if self.kind() == Kind::Number { self.raw().parse().ok() } else { None }
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        self.kind() == Kind::Null
+    }
+
+    /// Whether the app's language takes it for false: `null`, `false`, a zero, the empty text.
+    pub fn is_falsy(&self) -> bool {
+        match self.kind() {
+            Kind::Null => true,
+            Kind::Bool => self.as_bool() == Some(false),
+            Kind::Number => self.as_f64() == Some(0.0),
+            Kind::String => self.decoded().is_some_and(|d| d.is_empty()),
+            Kind::Array | Kind::Object => false,
+        }
+    }
+
+    /// The member of an object; of duplicates the last.
+    pub fn get(&self, key: &str) -> Option<ValueRef<'a>> {
+        match self.at {
+            At::Raw(source, at) if source.first_byte(at) == b'{' => {
+                source.find(at, key.as_bytes()).map(|k| self.within(source, k + 1))
+            }
+            At::Object(object) => object.get(self.document, key.as_bytes()).map(|n| self.document.value(n)),
+            _ => None,
+        }
+    }
+
+    /// The members of an object in file order, without overruled duplicates; nothing for other kinds.
+    pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)> + use<'a> {
+        self.members_decoded().map(|(key, value)| (text::lossy(key), value))
+    }
+
+    /// [`ValueRef::members`] with the keys' decoded bytes.
+    fn members_decoded(&self) -> impl Iterator<Item = (Cow<'a, [u8]>, ValueRef<'a>)> + use<'a> {
+        let (this, document) = (*self, self.document);
+        let raw = match self.at {
+            At::Raw(source, at) if source.first_byte(at) == b'{' => Some(
+                source
+                    .keys(at)
+                    .filter(|&k| !source.is_overruled(k))
+                    .map(move |k| (source.decoded(k), this.within(source, k + 1))),
+            ),
+            _ => None,
+        };
+        let edited = match self.at {
+            At::Object(object) => {
+                Some(object.live(document).map(move |(key, node)| (key, document.value(node))))
+            }
+            _ => None,
+        };
+        raw.into_iter().flatten().chain(edited.into_iter().flatten())
+    }
+
+    /// The items of a list; nothing for other kinds.
+    pub fn items(&self) -> impl Iterator<Item = ValueRef<'a>> + use<'a> {
+        let (this, document) = (*self, self.document);
+        let raw = match self.at {
+            At::Raw(source, at) if source.first_byte(at) == b'[' => {
+                Some(source.items(at).map(move |i| this.within(source, i)))
+            }
+            _ => None,
+        };
+        let edited = match self.at {
+            At::Array(array) => Some(array.live().map(move |node| document.value(node))),
+            _ => None,
+        };
+        raw.into_iter().flatten().chain(edited.into_iter().flatten())
+    }
+
+    fn within(&self, source: &'a Source, at: u32) -> ValueRef<'a> {
+        ValueRef { document: self.document, at: At::Raw(source, at) }
+    }
+
+    /// The value as serde_json has it: whole numbers as `u64` or `i64` where they fit, others as `f64`, one too large
+    /// for that as `null`; lone surrogates as U+FFFD.
+    pub fn to_value(&self) -> serde_json::Value {
+        use serde_json::Value;
+        match self.kind() {
+            Kind::Null => Value::Null,
+            Kind::Bool => Value::Bool(self.as_bool() == Some(true)),
+            Kind::Number => {
+                let raw = self.raw();
+                if let Ok(n) = raw.parse::<u64>() {
+                    Value::from(n)
+                } else if let Ok(n) = raw.parse::<i64>() {
+                    Value::from(n)
+                } else {
+                    self.as_f64().map_or(Value::Null, Value::from)
+                }
+            }
+            Kind::String => Value::String(self.as_str().unwrap_or_default().into_owned()),
+            Kind::Array => self.items().map(|i| i.to_value()).collect(),
+            Kind::Object => {
+                Value::Object(self.members().map(|(k, v)| (k.into_owned(), v.to_value())).collect())
+            }
+        }
+    }
+
+    /// Whether two values mean the same JSON: key order and spelling of strings and numbers set aside, numbers compared
+    /// exactly where both are whole, else as `f64`.
+    pub fn same_json(&self, other: &ValueRef<'_>) -> bool {
+        if self.kind() != other.kind() {
+            return false;
+        }
+        match self.kind() {
+            Kind::Null => true,
+            Kind::Bool => self.as_bool() == other.as_bool(),
+            Kind::Number => {
+                let (a, b) = (self.raw(), other.raw());
+                match (a.parse::<i128>(), b.parse::<i128>()) {
+                    _ if a == b => true,
+                    (Ok(a), Ok(b)) => a == b,
+                    _ => {
+                        let (a, b) = (self.as_f64().unwrap_or(f64::NAN), other.as_f64().unwrap_or(f64::NAN));
+                        a.is_finite() && a == b
+                    }
+                }
+            }
+            Kind::String => self.decoded() == other.decoded(),
+            Kind::Array => {
+                let (mut a, mut b) = (self.items(), other.items());
+                loop {
+                    match (a.next(), b.next()) {
+                        (None, None) => return true,
+                        (Some(a), Some(b)) if a.same_json(&b) => {}
+                        _ => return false,
+                    }
+                }
+            }
+            Kind::Object => {
+                self.members_decoded().count() == other.members_decoded().count()
+                    && self
+                        .members_decoded()
+                        .all(|(key, value)| other.get_decoded(&key).is_some_and(|o| value.same_json(&o)))
+            }
+        }
+    }
+
+    fn get_decoded(&self, key: &[u8]) -> Option<ValueRef<'a>> {
+        match self.at {
+            At::Raw(source, at) if source.first_byte(at) == b'{' => {
+                source.find(at, key).map(|k| self.within(source, k + 1))
+            }
+            At::Object(object) => object.get(self.document, key).map(|n| self.document.value(n)),
+            _ => None,
+        }
+    }
+
+    /// Strict equality as the app's language has it: same type, same value; lists and objects never.
+    pub(crate) fn strictly_equals(&self, other: &ValueRef<'_>) -> bool {
+        !matches!(self.kind(), Kind::Array | Kind::Object)
+            && self.kind() == other.kind()
+            && match self.kind() {
+                Kind::Number => self.as_f64() == other.as_f64(),
+                _ => self.decoded() == other.decoded() && self.as_bool() == other.as_bool(),
+            }
+    }
+
+    /// Bytes that are equal for values that [`ValueRef::strictly_equals`] calls equal; `None` for lists and objects.
+    pub(crate) fn identity_key(&self) -> Option<Vec<u8>> {
+        match self.kind() {
+            Kind::Array | Kind::Object => None,
+            Kind::String => {
+                let mut key = vec![b'"'];
+                key.extend_from_slice(&self.decoded()?);
+                Some(key)
+            }
+            Kind::Number => Some(format!("{:?}", self.as_f64()? + 0.0).into_bytes()),
+            Kind::Null | Kind::Bool => Some(self.raw().into_owned().into_bytes()),
+        }
+    }
+}

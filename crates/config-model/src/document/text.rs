@@ -1,0 +1,140 @@
+//! The inside of JSON strings.
+
+use std::borrow::Cow;
+
+/// Decodes the inside of a valid JSON string. A lone surrogate becomes its three-byte form (WTF-8), which no valid
+/// text contains: so two strings are equal exactly when their decoded bytes are.
+pub(crate) fn decode(inner: &str) -> Vec<u8> {
+    let bytes = inner.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let b = bytes[at];
+        if b != b'\\' {
+            out.push(b);
+            at += 1;
+            continue;
+        }
+        let (unit, len) = unit(&inner[at..]);
+        at += len;
+        push_code(&mut out, unit);
+    }
+    out
+}
+
+/// The code at the front of an escaped text and how many bytes it takes; a surrogate pair is one code.
+fn unit(text: &str) -> (u32, usize) {
+    let bytes = text.as_bytes();
+    match bytes.get(1) {
+        Some(b'b') => (8, 2),
+        Some(b'f') => (12, 2),
+        Some(b'n') => (10, 2),
+        Some(b'r') => (13, 2),
+        Some(b't') => (9, 2),
+        Some(b'u') => {
+            let high = hex(bytes, 2);
+            if (0xd800..0xdc00).contains(&high) && bytes.get(6) == Some(&b'\\') && bytes.get(7) == Some(&b'u')
+            {
+                let low = hex(bytes, 8);
+                if (0xdc00..0xe000).contains(&low) {
+                    return (0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00), 12);
+                }
+            }
+            (high, 6)
+        }
+        Some(&other) => (u32::from(other), 2),
+        None => (u32::from(b'\\'), 1),
+    }
+}
+
+fn hex(bytes: &[u8], from: usize) -> u32 {
+    (from..from + 4)
+        .filter_map(|i| bytes.get(i))
+        .fold(0, |n, &b| n * 16 + char::from(b).to_digit(16).unwrap_or_default())
+}
+
+fn push_code(out: &mut Vec<u8>, code: u32) {
+    if let Some(c) = char::from_u32(code) {
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    } else {
+        out.extend([0xe0 | (code >> 12) as u8, 0x80 | (code >> 6 & 0x3f) as u8, 0x80 | (code & 0x3f) as u8]);
+    }
+}
+
+/// Decoded bytes as text, lone surrogates as U+FFFD (one each).
+pub(crate) fn lossy(decoded: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match decoded {
+        Cow::Borrowed(b) => String::from_utf8_lossy(b),
+        Cow::Owned(b) => match String::from_utf8(b) {
+            Ok(s) => Cow::Owned(s),
+            Err(e) => {
+                let mut out = String::new();
+                for chunk in e.as_bytes().utf8_chunks() {
+                    out.push_str(chunk.valid());
+                    // The three bytes of a lone surrogate are three "invalid" chunks; only the first counts.
+                    if chunk.invalid().first().is_some_and(|&b| b == 0xed) {
+                        out.push(char::REPLACEMENT_CHARACTER);
+                    }
+                }
+                Cow::Owned(out)
+            }
+        },
+    }
+}
+
+/// A text as a JSON string.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Appends a step to a JSON Pointer (RFC 6901).
+pub(crate) fn push_pointer(pointer: &mut String, step: &str) {
+    pointer.push('/');
+    for c in step.chars() {
+        match c {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            c => pointer.push(c),
+        }
+    }
+}
+
+/// White space as ECMAScript's `trim` has it: U+FEFF counts; U+0085, U+180E and U+200B do not.
+fn is_trimmed(code: u32) -> bool {
+    matches!(code, 9..=13 | 0x20 | 0xa0 | 0x1680 | 0x2000..=0x200a | 0x2028 | 0x2029 | 0x202f | 0x205f | 0x3000 | 0xfeff)
+}
+
+/// The raw JSON string without white space at its ends; what stays is spelled as it was (escapes included).
+/// `None` when there is nothing to trim.
+pub(crate) fn trim_raw(raw: &str) -> Option<String> {
+    let inner = raw.get(1..raw.len().checked_sub(1)?)?;
+    let (mut from, mut to, mut at) = (inner.len(), 0, 0);
+    while let Some(c) = inner[at..].chars().next() {
+        let (code, len) = if c == '\\' { unit(&inner[at..]) } else { (u32::from(c), c.len_utf8()) };
+        if !is_trimmed(code) {
+            from = from.min(at);
+            to = at + len;
+        }
+        at += len;
+    }
+    if from == 0 && to == inner.len() {
+        return None;
+    }
+    Some(if from >= to { "\"\"".to_owned() } else { format!("\"{}\"", &inner[from..to]) })
+}

@@ -1,0 +1,242 @@
+//! Putting the text together again.
+
+use super::edit::{Arr, Key, Node, Obj, State};
+use super::scan::Source;
+use super::{At, Document, ValueRef, quote};
+
+/// How lines look where a value is put in.
+#[derive(Clone)]
+struct Style<'s> {
+    /// One value a line; else everything on one line.
+    lines: bool,
+    newline: &'s str,
+    /// One step of indentation.
+    step: &'s str,
+}
+
+/// The text of a whole value, in two-space indentation, one value a line.
+pub(super) fn pretty(source: &Source) -> String {
+    let mut out = String::with_capacity(source.text.len() * 2);
+    lay_out(source, 0, &Style { lines: true, newline: "\n", step: "  " }, "", &mut out);
+    out
+}
+
+impl Document {
+    pub(super) fn write_to(&self, out: &mut String) {
+        let text = &self.sources[0].text;
+        let root = self.sources[0].entry(0);
+        out.push_str(&text[..root.start()]);
+        self.write_value(&self.root(), out);
+        out.push_str(&text[root.end()..]);
+    }
+
+    /// Writes one value as if it stood at the root.
+    pub(super) fn write_value(&self, value: &ValueRef<'_>, out: &mut String) {
+        let style = self.style();
+        match value.at {
+            At::Raw(source, at) => out.push_str(source.raw(at)),
+            At::Object(object) => self.write_object(object, &style, "", out),
+            At::Array(array) => self.write_array(array, &style, "", out),
+        }
+    }
+
+    /// Taken from what stands before the first key of the file.
+    fn style(&self) -> Style<'_> {
+        let source = &self.sources[0];
+        let lead = source.keys(0).next().map(|k| lead_of(source, 0, k));
+        let indent = lead.and_then(|lead| Some(&lead[lead.rfind('\n')? + 1..]));
+        Style {
+            lines: lead.is_none_or(|lead| lead.contains('\n')),
+            newline: if lead.is_some_and(|lead| lead.contains("\r\n")) { "\r\n" } else { "\n" },
+            step: indent.filter(|i| !i.is_empty()).unwrap_or("  "),
+        }
+    }
+
+    fn write_node(&self, node: &Node, style: &Style<'_>, indent: &str, out: &mut String) {
+        match node {
+            Node::Raw { source: 0, at } => out.push_str(self.sources[0].raw(*at)),
+            Node::Raw { source, at } => lay_out(&self.sources[*source as usize], *at, style, indent, out),
+            Node::Object(object) => self.write_object(object, style, indent, out),
+            Node::Array(array) => self.write_array(array, style, indent, out),
+        }
+    }
+
+    fn write_object(&self, object: &Obj, style: &Style<'_>, indent: &str, out: &mut String) {
+        let source = &self.sources[object.origin.0 as usize];
+        let original = source.entry(object.origin.1);
+        let keys: Vec<u32> = source.keys(object.origin.1).collect();
+        // An object that was put in and changed afterwards has no layout of its own to keep.
+        let keeps = object.origin.0 == 0 && !keys.is_empty();
+        let first_lead = keys.first().map_or("", |&k| lead_of(source, object.origin.1, k));
+        let closing =
+            keys.last().map_or("", |&k| &source.text[source.entry(k + 1).end()..original.end() - 1]);
+        let style =
+            Style { lines: if keeps { first_lead.contains('\n') } else { style.lines }, ..style.clone() };
+        let inner = match first_lead.rfind('\n') {
+            Some(n) if keeps => first_lead[n + 1..].to_owned(),
+            _ => format!("{indent}{}", style.step),
+        };
+        let one_line_lead = match keys.get(1) {
+            Some(&second) if keeps => gap_before(source, keys[0], second).1,
+            _ => "",
+        };
+        let one_line_colon = keys.first().filter(|_| keeps).map_or(":", |&k| colon_of(source, k));
+        out.push('{');
+        let mut any = false;
+        for (n, member) in object.members.iter().enumerate().filter(|(_, m)| m.state != State::Removed) {
+            if any {
+                out.push(',');
+            }
+            match member.key {
+                Key::Origin(key) if keeps => {
+                    let lead = if n == 0 { first_lead } else { gap_before(source, keys[n - 1], key).1 };
+                    // When the first member of a line is gone, the next one takes its place.
+                    out.push_str(if !any && !style.lines { first_lead } else { lead });
+                    out.push_str(source.raw(key));
+                    out.push_str(colon_of(source, key));
+                }
+                _ => {
+                    if style.lines {
+                        out.push_str(style.newline);
+                        out.push_str(&inner);
+                    } else {
+                        out.push_str(if any { one_line_lead } else { first_lead });
+                    }
+                    match &member.key {
+                        Key::Origin(key) => out.push_str(source.raw(*key)),
+                        Key::New(key) => out.push_str(&quote(key)),
+                    }
+                    out.push_str(if style.lines { ": " } else { one_line_colon });
+                }
+            }
+            self.write_node(&member.value, &style, &inner, out);
+            if let (Key::Origin(key), Some(&next), true) = (&member.key, keys.get(n + 1), keeps) {
+                // White space between a value and the comma after it; rare, but somebody's.
+                let trail = gap_before(source, *key, next).0;
+                if object.members[n + 1..].iter().any(|m| m.state != State::Removed) {
+                    out.push_str(trail);
+                }
+            }
+            any = true;
+        }
+        if any {
+            if keeps {
+                out.push_str(closing);
+            } else if style.lines {
+                out.push_str(style.newline);
+                out.push_str(indent);
+            }
+        }
+        out.push('}');
+    }
+
+    fn write_array(&self, array: &Arr, style: &Style<'_>, indent: &str, out: &mut String) {
+        let source = &self.sources[array.origin.0 as usize];
+        let original = source.entry(array.origin.1);
+        let items: Vec<u32> = source.items(array.origin.1).collect();
+        let keeps = array.origin.0 == 0 && !items.is_empty();
+        let first_lead =
+            items.first().map_or("", |&i| &source.text[original.start() + 1..source.entry(i).start()]);
+        let closing = items.last().map_or("", |&i| &source.text[source.entry(i).end()..original.end() - 1]);
+        let style =
+            Style { lines: if keeps { first_lead.contains('\n') } else { style.lines }, ..style.clone() };
+        let inner = match first_lead.rfind('\n') {
+            Some(n) if keeps => first_lead[n + 1..].to_owned(),
+            _ => format!("{indent}{}", style.step),
+        };
+        let between = |n: usize| {
+            split_gap(&source.text[source.entry(items[n - 1]).end()..source.entry(items[n]).start()])
+        };
+        let one_line_lead = if keeps && items.len() > 1 { between(1).1 } else { "" };
+        out.push('[');
+        let mut any = false;
+        for (n, node) in array.items.iter().enumerate() {
+            let Some(node) = node else { continue };
+            if any {
+                out.push(',');
+            }
+            if keeps && n < array.from_origin {
+                let lead = if n == 0 || (!any && !style.lines) { first_lead } else { between(n).1 };
+                out.push_str(lead);
+            } else if style.lines {
+                out.push_str(style.newline);
+                out.push_str(&inner);
+            } else {
+                out.push_str(if any { one_line_lead } else { first_lead });
+            }
+            self.write_node(node, &style, &inner, out);
+            if keeps && n + 1 < array.from_origin && array.items[n + 1..].iter().any(Option::is_some) {
+                out.push_str(between(n + 1).0);
+            }
+            any = true;
+        }
+        if any {
+            if keeps {
+                out.push_str(closing);
+            } else if style.lines {
+                out.push_str(style.newline);
+                out.push_str(indent);
+            }
+        }
+        out.push(']');
+    }
+}
+
+/// The white space between the brace of an object and its first key.
+fn lead_of(source: &Source, object: u32, first_key: u32) -> &str {
+    &source.text[source.entry(object).start() + 1..source.entry(first_key).start()]
+}
+
+/// From a key to its value: the colon and the white space around it.
+fn colon_of(source: &Source, key: u32) -> &str {
+    &source.text[source.entry(key).end()..source.entry(key + 1).start()]
+}
+
+/// The white space before and after the comma between two members.
+fn gap_before(source: &Source, key: u32, next: u32) -> (&str, &str) {
+    split_gap(&source.text[source.entry(key + 1).end()..source.entry(next).start()])
+}
+
+fn split_gap(gap: &str) -> (&str, &str) {
+    gap.split_once(',').unwrap_or((gap, ""))
+}
+
+/// Writes a value of another text in the style of the place it comes to: the white space is new, every key, string and
+/// number is spelled as it was.
+fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut String) {
+    let (open, close) = match source.first_byte(at) {
+        b'{' => ('{', '}'),
+        b'[' => ('[', ']'),
+        _ => return out.push_str(source.raw(at)),
+    };
+    out.push(open);
+    let inner = format!("{indent}{}", style.step);
+    let mut any = false;
+    let mut begin = |out: &mut String| {
+        if std::mem::replace(&mut any, true) {
+            out.push(',');
+        }
+        if style.lines {
+            out.push_str(style.newline);
+            out.push_str(&inner);
+        }
+    };
+    if open == '{' {
+        for key in source.keys(at) {
+            begin(out);
+            out.push_str(source.raw(key));
+            out.push_str(if style.lines { ": " } else { ":" });
+            lay_out(source, key + 1, style, &inner, out);
+        }
+    } else {
+        for item in source.items(at) {
+            begin(out);
+            lay_out(source, item, style, &inner, out);
+        }
+    }
+    if any && style.lines {
+        out.push_str(style.newline);
+        out.push_str(indent);
+    }
+    out.push(close);
+}
