@@ -1,1 +1,95 @@
 #![doc = include_str!("../README.md")]
+
+pub mod cli;
+mod commands;
+pub mod daemons;
+pub mod exit;
+pub mod launch;
+pub mod notice;
+mod output;
+pub mod world;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
+pub use crate::exit::ExitCode;
+use crate::notice::Notice;
+use crate::output::{Answer, Printer};
+
+/// The program: reads the command line, does it, prints the answer, and returns how it ended.
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &args),
+    };
+    let printer = Printer::new(&cli.global, no_color);
+    let name = command_name(&cli.command);
+    let answer = commands::run(&cli, &printer).unwrap_or_else(Answer::failed);
+    if !answer.is_said() {
+        printer.print(name, &answer);
+    }
+    answer.exit
+}
+
+/// Help and version are answers; anything else that the parser says is wrong usage.
+fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::Done;
+    }
+    if args.iter().any(|arg| arg == "--json") {
+        let printer = Printer::for_json();
+        let message =
+            error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let notice = Notice::error("usage", message).hint("myownllm-mesh --help");
+        printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::Usage
+}
+
+/// The command as the envelope's `schema` names it.
+fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::Launch(_) => "launch",
+        Command::Status(_) => "status",
+        Command::Doctor => "doctor",
+        Command::Migrate(_) => "migrate",
+        Command::Salvage(_) => "salvage",
+        Command::Config(config) => match config {
+            ConfigCommand::Show { .. } => "config-show",
+            ConfigCommand::Normalize => "config-normalize",
+            ConfigCommand::Check => "config-check",
+            ConfigCommand::Schema { .. } => "config-schema",
+            ConfigCommand::History => "config-history",
+            ConfigCommand::Restore { .. } => "config-restore",
+        },
+        Command::Network(network) => match network {
+            NetworkCommand::List => "network-list",
+            NetworkCommand::Show { .. } => "network-show",
+            NetworkCommand::Add { .. } => "network-add",
+            NetworkCommand::Remove { .. } => "network-remove",
+            NetworkCommand::Use { .. } => "network-use",
+            NetworkCommand::Export { .. } => "network-export",
+            NetworkCommand::Import { .. } => "network-import",
+            NetworkCommand::ToDaemon => "network-to-daemon",
+            NetworkCommand::ToEnvelope { .. } => "network-to-envelope",
+            NetworkCommand::FromEnvelope => "network-from-envelope",
+        },
+        Command::Paths(_) => "paths",
+        Command::Identity => "identity",
+        Command::Completions { .. } => "completions",
+        Command::Man => "man",
+    }
+}
+
+/// The command line as clap's value, for completions, the man page and tests.
+pub fn command_line() -> clap::Command {
+    Cli::command()
+}

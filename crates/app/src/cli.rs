@@ -1,0 +1,269 @@
+//! The command line, as data.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one folder broke.
+///
+/// Start with `myownllm-mesh doctor`: it only looks, and names the command that mends each problem.
+#[derive(Debug, Parser)]
+#[command(name = "myownllm-mesh", version, after_help = crate::exit::exit_code_table(), propagate_version = true)]
+pub struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// The user's home folder, instead of this user's own. HOME and MYOWNMESH_HOME do not count then.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Print one JSON document on stdout; everything else goes to stderr.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Print errors alone.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The app's start-up: migrate, load and repair the config, attach to or start the daemon, bring its networks in line.
+    Launch(LaunchArgs),
+    /// One screen: where everything is, and what a launch would do. Changes nothing.
+    Status(StatusArgs),
+    /// Check everything, with the evidence and the command that mends each problem. Changes nothing.
+    Doctor,
+    /// Move the daemon's key, rosters and states to the daemon's own home, and nothing else.
+    Migrate(MigrateArgs),
+    /// Turn a config.json that the daemon overwrote back into the app's, and nothing else.
+    Salvage(SalvageArgs),
+    /// Look at, check, and restore the app's config.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The saved networks: list, add, switch, exchange.
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Every resolved path, and the rule that chose it.
+    Paths(PathsArgs),
+    /// The Device ID, the label, and which file holds the key. Never prints the secret.
+    Identity,
+    /// Write a completion script for a shell to stdout.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page to stdout.
+    Man,
+}
+
+/// Options of `launch`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LaunchArgs {
+    /// End once the config is loaded; look for no daemon and start none.
+    #[arg(long, conflicts_with_all = ["once", "detach"])]
+    pub no_daemon: bool,
+    /// Do everything, print the outcome, and stop a daemon that this run started.
+    #[arg(long, conflicts_with = "detach")]
+    pub once: bool,
+    /// Leave the daemon running and end.
+    #[arg(long)]
+    pub detach: bool,
+    /// End a daemon that still runs in the old place, and go on.
+    #[arg(long)]
+    pub stop_legacy_daemon: bool,
+}
+
+/// Options of `status`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct StatusArgs {
+    /// Exit 3 when a launch would move or repair something.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Options of `migrate`.
+#[derive(Args, Clone, Debug)]
+pub struct MigrateArgs {
+    /// Say what would move, and move nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Move nothing; exit 3 when something is to be moved.
+    #[arg(long)]
+    pub check: bool,
+    /// Move everything back to the old place, for an older version of the app.
+    #[arg(long)]
+    pub undo: bool,
+    /// Settle collisions: this side stays, the other is set aside beside it.
+    #[arg(long, value_name = "SIDE")]
+    pub keep: Option<KeepSide>,
+    /// End a daemon that still runs in the old place, and go on.
+    #[arg(long)]
+    pub stop_legacy_daemon: bool,
+}
+
+/// The side that wins a collision.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum KeepSide {
+    /// What lies in the old place.
+    Source,
+    /// What lies in the daemon's home.
+    Destination,
+}
+
+/// Options of `salvage`.
+#[derive(Args, Clone, Debug)]
+pub struct SalvageArgs {
+    /// Print what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Change nothing; exit 3 when the config needs a repair.
+    #[arg(long)]
+    pub check: bool,
+    /// Read a config from stdin and write its recovery to stdout (no defaults filled in); touch no file.
+    #[arg(long, conflicts_with_all = ["dry_run", "check"])]
+    pub stdin: bool,
+    /// End a daemon that still runs in the old place, and go on.
+    #[arg(long)]
+    pub stop_legacy_daemon: bool,
+}
+
+/// What `config` does.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the config, as a launch would load it, with secrets masked.
+    Show {
+        /// Print secrets too.
+        #[arg(long)]
+        with_secrets: bool,
+    },
+    /// Read a config from stdin and write what a load would save to stdout; touch no file.
+    Normalize,
+    /// Check the config file: shape, types, and what a load would change.
+    Check,
+    /// Print the JSON Schema of a config.
+    Schema {
+        /// Whose config.
+        which: SchemaOf,
+    },
+    /// List the copies that were kept of the config.
+    History,
+    /// Bring back a copy; the present config is kept as a copy first.
+    Restore {
+        /// The copy's id, as `config history` lists it.
+        id: String,
+    },
+}
+
+/// Whose schema to print.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SchemaOf {
+    /// The app's config.
+    App,
+    /// The daemon's config.
+    Daemon,
+}
+
+/// What `network` does.
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// List the saved networks.
+    List,
+    /// Print one saved network, secrets masked.
+    Show {
+        /// Network id or internal id.
+        name: String,
+        /// Print secrets too.
+        #[arg(long)]
+        with_secrets: bool,
+    },
+    /// Save a network.
+    Add {
+        /// The network id: 3 to 64 of a-z, 0-9, - and _.
+        name: String,
+        /// Make it the active one.
+        #[arg(long)]
+        activate: bool,
+    },
+    /// Forget a saved network.
+    Remove {
+        /// Network id or internal id.
+        name: String,
+    },
+    /// Make a saved network the active one.
+    Use {
+        /// Network id or internal id.
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        name: Option<String>,
+        /// Make none active.
+        #[arg(long)]
+        none: bool,
+    },
+    /// Write a network's settings as an envelope for another device to stdout.
+    Export {
+        /// Network id or internal id.
+        name: String,
+        /// Include the TURN credentials.
+        #[arg(long)]
+        with_secrets: bool,
+    },
+    /// Save the network of a settings envelope, or bring a saved one up to date with it.
+    Import {
+        /// The envelope's file; `-` reads stdin.
+        file: PathBuf,
+        /// Make it the active one.
+        #[arg(long)]
+        activate: bool,
+    },
+    /// Filter: an app-shape network on stdin, the daemon's shape on stdout.
+    ToDaemon,
+    /// Filter: an app-shape network on stdin, its settings envelope on stdout.
+    ToEnvelope {
+        /// Include the TURN credentials.
+        #[arg(long)]
+        with_secrets: bool,
+    },
+    /// Filter: the text of an envelope on stdin, the normalised envelope on stdout.
+    FromEnvelope,
+}
+
+/// Options of `paths`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct PathsArgs {
+    /// Show the control socket of this mode alone.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<ModeArg>,
+}
+
+/// Whose daemon.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum ModeArg {
+    /// The app's own daemon.
+    OwnLlm,
+    /// The daemon of the stand-alone program.
+    Shared,
+}

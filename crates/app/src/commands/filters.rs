@@ -1,0 +1,84 @@
+//! The pure filters: one JSON document on stdin, one on stdout, no file touched.
+
+use std::io::{self, Read};
+
+use myownllm_config_model::envelope::Envelope;
+use myownllm_config_model::{Document, Kind, MAX_BYTES, bridge};
+use serde_json::json;
+
+use crate::notice::Notice;
+use crate::output::Answer;
+use crate::world::fresh_ids;
+
+/// Reads all of stdin, up to the size that a config may have.
+pub(crate) fn read_stdin() -> Result<Vec<u8>, Notice> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Notice::from_error(&error, "input.unreadable", None))?;
+    Ok(bytes)
+}
+
+/// The answer of a filter: the document itself is what a person wants to see.
+fn filtered(document: &Document, notices: Vec<Notice>) -> Answer {
+    let data = json!({ "document": document.root().to_value() });
+    Answer { notices, ..Answer::done(document.to_text(), data) }
+}
+
+fn parse(bytes: &[u8]) -> Result<(Document, Vec<Notice>), Notice> {
+    let parsed =
+        Document::parse(bytes).map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+    let notices = parsed.diagnostics.iter().map(Notice::from).collect();
+    Ok((parsed.document, notices))
+}
+
+/// `config normalize`.
+pub(crate) fn normalize(conversation_dir: &str) -> Result<Answer, Notice> {
+    let bytes = read_stdin()?;
+    let normalized = myownllm_salvage::normalize(&bytes, conversation_dir, &mut fresh_ids())
+        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+    Ok(filtered(&normalized.document, normalized.diagnostics.iter().map(Notice::from).collect()))
+}
+
+/// `salvage --stdin`.
+pub(crate) fn salvage() -> Result<Answer, Notice> {
+    let bytes = read_stdin()?;
+    let salvaged = myownllm_salvage::salvage_stdin(&bytes, &mut fresh_ids())
+        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+    Ok(filtered(&salvaged.app, salvaged.diagnostics.iter().map(Notice::from).collect()))
+}
+
+/// `network to-daemon`.
+pub(crate) fn to_daemon() -> Result<Answer, Notice> {
+    let (network, notices) = parse(&read_stdin()?)?;
+    let mapped = bridge::to_daemon_document(network.root())
+        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+    Ok(filtered(&mapped, notices))
+}
+
+/// `network to-envelope`.
+pub(crate) fn to_envelope(with_secrets: bool) -> Result<Answer, Notice> {
+    let (network, notices) = parse(&read_stdin()?)?;
+    debug_assert_eq!(network.root().kind(), Kind::Object, "a document's root is an object");
+    let envelope = Envelope::of_network(network.root())
+        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+    Ok(Answer { notices, ..envelope_answer(&envelope, with_secrets) })
+}
+
+/// `network from-envelope`.
+pub(crate) fn from_envelope() -> Result<Answer, Notice> {
+    let envelope = Envelope::parse(&read_stdin()?)
+        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+    // A filter prints what it was given, credentials included.
+    Ok(envelope_answer(&envelope, true))
+}
+
+/// An envelope as text to hand on, and as data.
+pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool) -> Answer {
+    let document = envelope.to_document(with_secrets);
+    let value = document.root().to_value();
+    Answer::done(document.to_text(), json!({ "envelope": value }))
+}

@@ -1,0 +1,285 @@
+//! `launch`: the start-up sequence as a command, and the foreground life of a daemon that it started.
+
+use myownllm_config_model::{AppConfig, Document};
+use myownllm_config_store::FileShape;
+use myownllm_daemon::reconcile::{Action, StepResult};
+use myownllm_daemon::{Role, Spawned};
+use serde_json::{Value, json};
+
+use super::salvage::{Tense, report_lines};
+use crate::cli::LaunchArgs;
+use crate::daemons::GRACE;
+use crate::exit::ExitCode;
+use crate::launch::{Daemon, Options, Outcome, Reconciled, launch};
+use crate::notice::Notice;
+use crate::output::{Answer, Printer, long, short};
+use crate::world::{World, fresh_ids};
+
+/// Lines of the daemon's log that an error shows.
+const LOG_LINES: usize = 10;
+
+pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Notice> {
+    // Before anything runs, so that a signal that comes early ends the daemon too.
+    let stays = !args.no_daemon && !args.detach;
+    let mut signals = if stays { Some(Signals::listen().map_err(signal_failed)?) } else { None };
+    let wired = world.wire();
+    let options =
+        Options { daemon: !args.no_daemon, stop_legacy_daemon: args.stop_legacy_daemon, ..world.options() };
+    let mut outcome = launch(&wired.parts(), &options, &mut fresh_ids());
+    let daemon = std::mem::take(&mut outcome.daemon);
+    let answer = answer(world, args, &outcome, &daemon);
+    let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
+    if args.detach {
+        spawned.detach();
+        return Ok(answer);
+    }
+    if args.once || !answer.exit.is_ok() {
+        // A daemon that nobody will look after is not left behind, however the launch went.
+        return Ok(stopped(spawned, answer));
+    }
+    printer.print("launch", &answer);
+    printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
+    let ended = match &mut signals {
+        Some(signals) => signals.wait(spawned),
+        None => return Ok(answer),
+    };
+    // The document went out already; what happened since goes to stderr and into the exit code.
+    Ok(match ended {
+        Ended::Asked => Answer::said_already(ExitCode::Done),
+        Ended::Died(notice) => {
+            printer.print_notice(&notice);
+            Answer::said_already(notice.exit)
+        }
+    })
+}
+
+fn stopped(spawned: Spawned, answer: Answer) -> Answer {
+    match spawned.stop(GRACE) {
+        Ok(_) => answer,
+        Err(error) => {
+            let notice = Notice::from_error(&error, "daemon.not-stopped", None).exits(ExitCode::Daemon);
+            answer.note(notice).exit(ExitCode::Daemon)
+        }
+    }
+}
+
+fn signal_failed(error: std::io::Error) -> Notice {
+    Notice::from_error(&error, "launch.signals", None)
+}
+
+enum Ended {
+    /// By Ctrl-C or SIGTERM; the daemon was stopped.
+    Asked,
+    /// The daemon ended by itself.
+    Died(Notice),
+}
+
+fn died(spawned: &Spawned, status: &str) -> Notice {
+    let mut notice =
+        Notice::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
+            .at(spawned.log())
+            .exits(ExitCode::Daemon);
+    notice.causes = spawned.log_tail(LOG_LINES);
+    notice
+}
+
+/// The signals that matter to a foreground launch, waited for without a thread and without polling.
+#[cfg(not(windows))]
+struct Signals(signal_hook::iterator::Signals);
+
+#[cfg(not(windows))]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).map(Self)
+    }
+
+    fn wait(&mut self, mut spawned: Spawned) -> Ended {
+        use signal_hook::consts::SIGCHLD;
+        loop {
+            // A child that ended before we listened sends no second SIGCHLD: look first, then wait.
+            if let Ok(Some(status)) = spawned.try_wait() {
+                return Ended::Died(died(&spawned, &status.to_string()));
+            }
+            if self.0.wait().any(|signal| signal != SIGCHLD) {
+                return match spawned.stop(GRACE) {
+                    Ok(_) => Ended::Asked,
+                    Err(error) => Ended::Died(
+                        Notice::from_error(&error, "daemon.not-stopped", None).exits(ExitCode::Daemon),
+                    ),
+                };
+            }
+        }
+    }
+}
+
+/// Windows ends a console program on Ctrl-C by itself, and the daemon in its console with it; here the daemon's end is
+/// waited for.
+#[cfg(windows)]
+struct Signals;
+
+#[cfg(windows)]
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    fn wait(&mut self, mut spawned: Spawned) -> Ended {
+        loop {
+            match spawned.wait_within(std::time::Duration::from_secs(3600)) {
+                Ok(Some(status)) => return Ended::Died(died(&spawned, &status.to_string())),
+                Ok(None) => {}
+                Err(error) => {
+                    return Ended::Died(
+                        Notice::from_error(&error, "daemon.not-stopped", None).exits(ExitCode::Daemon),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) -> Answer {
+    let exit = outcome.exit();
+    let mut text = String::new();
+    let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
+    match &outcome.migration {
+        Some(report) if !report.moved.is_empty() => {
+            line(
+                "moved",
+                &format!(
+                    "{} to {}",
+                    count(report.moved.len(), "item"),
+                    short(&world.layout.daemon_home, &world.layout.user_home)
+                ),
+            );
+        }
+        _ => {}
+    }
+    line("config", &config_line(world, outcome));
+    let repaired = outcome.config_steps.iter().any(|step| {
+        use myownllm_config_store::Step;
+        matches!(step, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { restored: true, .. })
+    });
+    if repaired {
+        text.push_str(&report_lines(world, &outcome.config, &outcome.config_steps, Tense::Done));
+    }
+    let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
+    match daemon {
+        Daemon::None if args.no_daemon => {}
+        Daemon::None => line("daemon", "none was started"),
+        Daemon::Attached { role, endpoint, status, pid, .. } => {
+            let whose = if *role == Role::Shared {
+                "the shared daemon"
+            } else {
+                "the app's daemon, which ran already"
+            };
+            line("daemon", &format!("{whose}: version {}{}, at {endpoint}", status.version, process(*pid)));
+            line("Device ID", &status.device_id);
+        }
+        Daemon::Spawned(spawned) => {
+            let status = spawned.status();
+            let left = if args.detach { ", left running" } else { "" };
+            line(
+                "daemon",
+                &format!(
+                    "started: version {}, process {}, at {}, ready after {} ms{left}",
+                    status.version,
+                    spawned.pid(),
+                    spawned.endpoint(),
+                    spawned.took().as_millis(),
+                ),
+            );
+            line("Device ID", &status.device_id);
+        }
+    }
+    if let Some(reconciled) = &outcome.reconciled {
+        line("networks", &networks_line(reconciled));
+    }
+    let data = data(world, outcome, daemon);
+    Answer { exit, text, data, notices: outcome.notices.clone() }
+}
+
+fn config_line(world: &World, outcome: &Outcome) -> String {
+    let path = short(&world.layout.app_config, &world.layout.user_home);
+    let networks = AppConfig::view(&outcome.document).cloud_mesh.networks.len();
+    let what = match (outcome.shape, outcome.config_steps.is_empty()) {
+        (FileShape::App, true) => "healthy",
+        (FileShape::App, false) => "brought up to date",
+        (FileShape::Missing, false) => "written new",
+        (FileShape::Missing, true) => "missing; running on defaults",
+        (_, false) => "repaired",
+        (_, true) => "needs a repair; repaired in memory alone",
+    };
+    format!("{path}: {what}, {} saved", count(networks, "network"))
+}
+
+/// `3 networks`, `1 network`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+pub(crate) fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(", process {pid}"))
+}
+
+/// A reconciliation in one line.
+pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for done in &reconciled.outcome.steps {
+        let name = |config: &Value| config["network_id"].as_str().unwrap_or("?").to_owned();
+        let what = match &done.step.action {
+            Action::Add { config } => format!("joined {}", name(config)),
+            Action::Update { config, .. } | Action::Replace { config, .. } => {
+                format!("updated {}", name(config))
+            }
+            Action::Remove { network } => format!("left {network}"),
+            _ => continue,
+        };
+        parts.push(match &done.result {
+            StepResult::Failed { .. } => format!("{what} FAILED"),
+            StepResult::Skipped { .. } => format!("{what} skipped"),
+            _ => what,
+        });
+    }
+    if parts.is_empty() { "in line already".to_owned() } else { parts.join(", ") }
+}
+
+fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
+    let daemon = match daemon {
+        Daemon::None => json!({ "state": "none" }),
+        Daemon::Attached { role, endpoint, status, pid, rule } => json!({
+            "state": "attached", "role": role, "socket": endpoint.to_string(), "pid": pid, "rule": rule,
+            "version": status.version, "device_id": status.device_id,
+        }),
+        Daemon::Spawned(spawned) => json!({
+            "state": "spawned", "role": Role::Own, "socket": spawned.endpoint().to_string(), "pid": spawned.pid(),
+            "version": spawned.status().version, "device_id": spawned.status().device_id,
+            "ready_ms": spawned.took().as_millis(), "log": long(spawned.log()), "candidates": spawned.tried(),
+        }),
+    };
+    json!({
+        "config": {
+            "path": long(&world.layout.app_config),
+            "shape": outcome.shape,
+            "report": outcome.config,
+            "steps": outcome.config_steps,
+            "networks": saved(&outcome.document),
+            "active_network_id": AppConfig::view(&outcome.document).cloud_mesh.active_network_id,
+        },
+        "migration": outcome.migration,
+        "daemon": daemon,
+        "detection": outcome.detection,
+        "reconcile": outcome.reconciled,
+    })
+}
+
+/// The saved networks by their ids.
+fn saved(document: &Document) -> Vec<Value> {
+    AppConfig::view(document)
+        .cloud_mesh
+        .networks
+        .iter()
+        .map(|network| json!({ "id": network.id, "network_id": network.network_id }))
+        .collect()
+}

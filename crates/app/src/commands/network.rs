@@ -1,0 +1,270 @@
+//! `network`: the saved networks.
+
+use std::path::Path;
+
+use myownllm_config_model::envelope::Envelope;
+use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, secrets};
+use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
+use myownllm_daemon::Decision;
+use myownllm_durable_fs::Disk;
+use serde_json::{Value, json};
+
+use super::filters::{envelope_answer, read_stdin};
+use super::launch::networks_line;
+use crate::cli::NetworkCommand;
+use crate::launch::{Parts, reconcile, reconcile_notices, settle_live};
+use crate::notice::{Notice, exit_of};
+use crate::output::{Answer, short};
+use crate::world::{World, fresh_ids};
+
+/// An envelope is a page of text.
+const ENVELOPE_LIMIT: u64 = 16 << 20;
+
+pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Notice> {
+    match command {
+        NetworkCommand::List => list(world),
+        NetworkCommand::Show { name, with_secrets } => show(world, name, *with_secrets),
+        NetworkCommand::Export { name, with_secrets } => export(world, name, *with_secrets),
+        NetworkCommand::Add { name, activate } => change(world, *activate, &mut |document| {
+            catalogue::add(document, name, *activate, &mut fresh_ids())
+        })
+        .map(|edit| {
+            let what = if edit.change.created { "Saved" } else { "Saved before:" };
+            edit.told(what)
+        }),
+        NetworkCommand::Remove { name } => {
+            change(world, true, &mut |document| catalogue::remove(document, name))
+                .map(|edit| edit.told("Removed"))
+        }
+        NetworkCommand::Use { name, none } => {
+            let name = if *none { None } else { name.as_deref() };
+            change(world, true, &mut |document| catalogue::activate(document, name))
+                .map(|edit| edit.told(if name.is_some() { "Active:" } else { "No network is active" }))
+        }
+        NetworkCommand::Import { file, activate } => {
+            let envelope = read_envelope(world, file)?;
+            change(world, *activate, &mut |document| {
+                catalogue::import(document, &envelope, *activate, &mut fresh_ids())
+            })
+            .map(|edit| {
+                let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
+                edit.told(what)
+            })
+        }
+        NetworkCommand::ToDaemon => super::filters::to_daemon(),
+        NetworkCommand::ToEnvelope { with_secrets } => super::filters::to_envelope(*with_secrets),
+        NetworkCommand::FromEnvelope => super::filters::from_envelope(),
+    }
+}
+
+/// The config as a launch would have it, and what was odd in it.
+fn look(world: &World) -> Result<(Document, Vec<Notice>), Notice> {
+    let wired = world.wire();
+    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
+    Ok((loaded.document, loaded.diagnostics.iter().map(Notice::from).collect()))
+}
+
+fn unknown(world: &World, name: &str) -> Notice {
+    Notice::error("network.unknown", format!("no saved network is called {name:?}"))
+        .hint(format!("{} network list", world.program))
+}
+
+fn list(world: &World) -> Result<Answer, Notice> {
+    let (document, notices) = look(world)?;
+    let mesh = AppConfig::view(&document).cloud_mesh;
+    let active = catalogue::active(&document).map(|network| text_of(&network, "id"));
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    let width = mesh.networks.iter().map(|network| network.network_id.chars().count()).max().unwrap_or(0);
+    for network in &mesh.networks {
+        let is_active = active.as_ref() == Some(&network.id);
+        text.push_str(&format!(
+            "{} {:width$}  {:<8}{}  ({})\n",
+            if is_active { "*" } else { " " },
+            network.network_id,
+            network.kind.as_deref().unwrap_or("open"),
+            network.label.as_deref().unwrap_or(""),
+            network.id,
+        ));
+        rows.push(json!({ "id": network.id, "network_id": network.network_id, "label": network.label, "kind": network.kind, "active": is_active }));
+    }
+    if rows.is_empty() {
+        text = format!("No networks are saved. To save one: {} network add NAME\n", world.program);
+    } else if active.is_none() {
+        text.push_str(&format!("None is active. To choose one: {} network use NAME\n", world.program));
+    }
+    let data = json!({ "networks": rows, "active": active, "enabled": mesh.enabled });
+    Ok(Answer { notices, ..Answer::done(text, data) })
+}
+
+fn text_of(network: &ValueRef<'_>, key: &str) -> String {
+    network.get(key).and_then(|value| value.as_str().map(std::borrow::Cow::into_owned)).unwrap_or_default()
+}
+
+fn show(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
+    let (document, notices) = look(world)?;
+    let shown = if with_secrets { document } else { secrets::mask(&document) };
+    let network = catalogue::find(&shown, name).ok_or_else(|| unknown(world, name))?;
+    let mut alone = Document::empty();
+    alone.set(&[], myownllm_config_model::Fragment::from(network));
+    Ok(Answer { notices, ..Answer::done(alone.to_text(), json!({ "network": network.to_value() })) })
+}
+
+fn export(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
+    let (document, notices) = look(world)?;
+    let envelope = catalogue::export(&document, name).map_err(|error| catalogue_notice(world, &error))?;
+    let mut answer = envelope_answer(&envelope, with_secrets);
+    answer.notices = notices;
+    if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
+        answer.notices.push(
+            Notice::warning("network.secrets-left-out", "the TURN credentials were left out")
+                .hint(format!("{} network export {name} --with-secrets", world.program)),
+        );
+    }
+    Ok(answer)
+}
+
+fn read_envelope(world: &World, file: &Path) -> Result<Envelope, Notice> {
+    let bytes = if file == Path::new("-") {
+        read_stdin()?
+    } else {
+        let path = std::path::absolute(file)
+            .map_err(|error| Notice::from_error(&error, "input.unreadable", None).at(file))?;
+        world
+            .disk
+            .read(&path, ENVELOPE_LIMIT)
+            .map_err(|error| Notice::from_error(&error, "input.unreadable", error.hint()).at(&path))?
+    };
+    Envelope::parse(&bytes).map_err(|error| Notice::from_error(&error, error.code(), error.hint()).at(file))
+}
+
+fn catalogue_notice(world: &World, error: &catalogue::CatalogueError) -> Notice {
+    let hint = error.hint().unwrap_or_else(|| format!("{} network list", world.program));
+    Notice::from_error(error, error.code(), Some(hint))
+}
+
+/// A change that was made to the catalogue, and what followed from it.
+struct Edit {
+    change: catalogue::Change,
+    updated: Updated,
+    followed: Followed,
+    config: String,
+    notices: Vec<Notice>,
+}
+
+/// What a running daemon made of the change.
+enum Followed {
+    /// Nothing about the active network was asked for.
+    NotAsked,
+    /// None runs; the next launch follows.
+    NoDaemon,
+    /// It followed.
+    Daemon(crate::launch::Reconciled),
+    /// It could not be asked.
+    Failed,
+}
+
+impl Edit {
+    fn told(self, what: &str) -> Answer {
+        let name = self.change.network_id.as_deref().or(self.change.id.as_deref()).unwrap_or("");
+        let saved = if self.updated.changed { "" } else { "  (no change)" };
+        let mut text = format!("{what} {name}{saved}\n").replace(" \n", "\n");
+        match &self.followed {
+            Followed::Daemon(reconciled) => {
+                text.push_str(&format!("The daemon: {}\n", networks_line(reconciled)))
+            }
+            Followed::NoDaemon => text.push_str("No daemon runs; the next launch follows.\n"),
+            Followed::NotAsked | Followed::Failed => {}
+        }
+        let reconciled = match &self.followed {
+            Followed::Daemon(reconciled) => json!(reconciled),
+            _ => Value::Null,
+        };
+        let data = json!({
+            "id": self.change.id,
+            "network_id": self.change.network_id,
+            "created": self.change.created,
+            "changed": self.updated.changed,
+            "config": self.config,
+            "reconcile": reconciled,
+        });
+        let exit = exit_of(&self.notices);
+        Answer { notices: self.notices, ..Answer::done(text, data) }.exit(exit)
+    }
+}
+
+/// Changes the catalogue on disk, then, when the active network is concerned, brings a running daemon in line with it.
+fn change(
+    world: &World,
+    follows: bool,
+    edit: &mut dyn FnMut(&mut Document) -> Result<catalogue::Change, catalogue::CatalogueError>,
+) -> Result<Edit, Notice> {
+    let wired = world.wire();
+    let parts = wired.parts();
+    parts.checked.map_err(Notice::from)?;
+    no_legacy(world, &parts)?;
+    wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
+    let lock = parts
+        .disk
+        .lock(&world.layout.app_home, world.options().lock_wait)
+        .map_err(|error| Notice::from(&error))?;
+    let mut made = None;
+    let ids = &mut fresh_ids();
+    let mut apply = |document: &mut Document| -> Result<bool, EditError> {
+        let change = edit(document)?;
+        let changed = change.changed;
+        made = Some(change);
+        Ok(changed)
+    };
+    let updated = wired.store.update(&lock, ids, &mut apply).map_err(|error| match error {
+        StoreError::Edit { source, .. } => match source.downcast::<catalogue::CatalogueError>() {
+            Ok(error) => catalogue_notice(world, &error),
+            Err(error) => Notice::from_error(&*error, "store.edit", None),
+        },
+        StoreError::RepairPending { .. } => {
+            Notice::from(&error).hint(format!("{} salvage", world.program)).exits(crate::ExitCode::Failed)
+        }
+        error => Notice::from(&error),
+    })?;
+    drop(lock);
+    let change = made.ok_or_else(|| Notice::error("store.edit", "the edit was not made"))?;
+    let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
+    let followed = if follows { follow(&parts, &updated.document, &mut notices) } else { Followed::NotAsked };
+    let config = short(&world.layout.app_config, &world.layout.user_home);
+    Ok(Edit { change, updated, followed, config, notices })
+}
+
+/// Nothing is changed under a daemon that still writes the app's home: it would be undone.
+pub(crate) fn no_legacy(world: &World, parts: &Parts<'_>) -> Result<(), Notice> {
+    settle_live(parts.daemons, parts.daemons.live_legacy().into_iter().collect(), &world.options())
+}
+
+fn follow(parts: &Parts<'_>, document: &Document, notices: &mut Vec<Notice>) -> Followed {
+    let device = match crate::launch::identity_in_force(parts) {
+        Ok(device) => device,
+        // What is wrong with the key is a launch's to report; here it only means that no daemon of ours is to be asked.
+        Err(doubts) => {
+            notices.extend(doubts.into_iter().map(Notice::as_warning));
+            return Followed::Failed;
+        }
+    };
+    match parts.daemons.detect(device.as_deref()).decision {
+        Decision::Attach { role, endpoint, .. } => {
+            match reconcile(parts.daemons, role, &endpoint, document) {
+                Ok(reconciled) => {
+                    notices.extend(reconcile_notices(&reconciled));
+                    Followed::Daemon(reconciled)
+                }
+                Err(notice) => {
+                    notices.push(notice);
+                    Followed::Failed
+                }
+            }
+        }
+        Decision::Refuse(refusal) => {
+            notices.push(Notice::from(&refusal));
+            Followed::Failed
+        }
+        _ => Followed::NoDaemon,
+    }
+}

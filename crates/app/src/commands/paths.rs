@@ -1,0 +1,55 @@
+//! `paths`: every path and the rule that chose it.
+
+use myownllm_paths::Mode;
+use serde_json::{Value, json};
+
+use crate::cli::{ModeArg, PathsArgs};
+use crate::notice::Notice;
+use crate::output::{Answer, long};
+use crate::world::World;
+
+pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
+    let layout = &world.layout;
+    let modes = match args.mode {
+        Some(ModeArg::OwnLlm) => vec![Mode::OwnLlm],
+        Some(ModeArg::Shared) => vec![Mode::Shared],
+        None => vec![Mode::OwnLlm, Mode::Shared],
+    };
+    let mut rows: Vec<(String, String, String)> = Vec::new();
+    let mut data = json!({});
+    if args.mode.is_none() {
+        for entry in layout.entries() {
+            rows.push((entry.name.to_owned(), long(entry.path), entry.rule.to_string()));
+        }
+        data["paths"] = serde_json::to_value(layout).unwrap_or(Value::Null);
+    }
+    let mut notices = Vec::new();
+    let mut sockets = json!({});
+    for mode in modes {
+        let named = crate::daemons::control_socket(&world.disk, layout.config_for_mode(mode));
+        let (socket, rule) = layout.socket_for_mode(mode, named.as_deref());
+        let home = layout.home_for_mode(mode);
+        rows.push((format!("socket ({mode})"), socket.to_string(), rule.to_string()));
+        sockets[mode.as_str()] =
+            json!({ "socket": socket, "home": long(home), "rule": rule, "why": rule.describe() });
+        if let Err(error) =
+            myownllm_paths::check_socket(&socket, layout.platform, layout.config_for_mode(mode))
+        {
+            notices.push(Notice {
+                severity: crate::notice::Severity::Warning,
+                ..Notice::from_error(&error, error.code(), error.hint())
+            });
+        }
+    }
+    data["sockets"] = sockets;
+    if let Err(error) = &world.checked {
+        notices.push(Notice {
+            severity: crate::notice::Severity::Warning,
+            ..Notice::from_error(error, error.code(), error.hint())
+        });
+    }
+    let name = rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
+    let path = rows.iter().map(|row| row.1.len()).max().unwrap_or(0);
+    let text: String = rows.iter().map(|(n, p, rule)| format!("{n:name$}  {p:path$}  {rule}\n")).collect();
+    Answer { notices, ..Answer::done(text, data) }
+}

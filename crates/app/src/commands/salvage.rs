@@ -1,0 +1,172 @@
+//! `salvage`: the repair of the config alone.
+
+use myownllm_config_model::{Document, secrets};
+use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use crate::cli::SalvageArgs;
+use crate::exit::ExitCode;
+use crate::launch::settle_live;
+use crate::notice::{Notice, exit_of};
+use crate::output::{Answer, short};
+use crate::world::{World, fresh_ids};
+
+pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
+    let wired = world.wire();
+    let parts = wired.parts();
+    parts.checked.map_err(Notice::from)?;
+    let ids = &mut fresh_ids();
+    let loaded = wired.store.look(ids).map_err(|error| Notice::from(&error))?;
+    let mut notices: Vec<Notice> = loaded.diagnostics.iter().map(Notice::from).collect();
+    if let Some(version) = loaded.newer {
+        notices.push(Notice::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
+    }
+    if args.dry_run || args.check || !loaded.pending.repairs() {
+        return Ok(dry(world, &loaded, args, notices));
+    }
+    let options = world.options();
+    let options = crate::launch::Options { stop_legacy_daemon: args.stop_legacy_daemon, ..options };
+    wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
+    let lock =
+        parts.disk.lock(&world.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
+    let leaked = crate::daemons::control_socket(&world.disk, &world.layout.app_config);
+    settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
+    let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
+    let mut text = String::from("The config is the app's again.\n");
+    text.push_str(&report_lines(world, &applied.report, &applied.steps, Tense::Done));
+    let data = report_data(&applied.report, &applied.steps);
+    let exit = exit_of(&notices);
+    Ok(Answer { notices, ..Answer::done(text, data) }.exit(exit))
+}
+
+fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, notices: Vec<Notice>) -> Answer {
+    let mut text = String::new();
+    let repairs = loaded.pending.repairs();
+    if repairs {
+        text.push_str(&report_lines(world, &loaded.report, &loaded.pending.steps, Tense::Would));
+        if args.dry_run {
+            text.push_str(&diff(world, &loaded.document));
+        }
+    } else if loaded.newer.is_none() {
+        text.push_str(match loaded.shape {
+            FileShape::App => "The config is the app's. Nothing to repair.\n",
+            FileShape::Missing => "There is no config yet. Nothing to repair.\n",
+            _ => "Nothing to repair.\n",
+        });
+    }
+    let mut data = report_data(&loaded.report, &[]);
+    data["pending"] = json!(pending_repair(&loaded.pending));
+    let trouble = exit_of(&notices);
+    let exit = if args.check && repairs && trouble.is_ok() { ExitCode::Pending } else { trouble };
+    Answer { notices, ..Answer::done(text, data) }.exit(exit)
+}
+
+fn pending_repair(pending: &Pending) -> &[Step] {
+    if pending.repairs() { &pending.steps } else { &[] }
+}
+
+/// Whether something is told that was done, or that would be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tense {
+    /// It was done.
+    Done,
+    /// It would be done.
+    Would,
+}
+
+/// A repair in a few lines: what came from where, and what could not be had back.
+pub(crate) fn report_lines(world: &World, report: &Report, steps: &[Step], tense: Tense) -> String {
+    let path = |path| short(path, &world.layout.user_home);
+    let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
+    let mut text = String::new();
+    let mut line = |label: &str, what: String| text.push_str(&format!("  {label:<14}{what}\n"));
+    line("config", format!("{}  ({})", path(&world.layout.app_config), shape_words(report.shape)));
+    if !report.recovered_networks.is_empty() {
+        line(verb("recovered", "recovers"), format!("the networks {}", report.recovered_networks.join(", ")));
+    }
+    match &report.restored_from {
+        Some(copy) if report.restored_keys.is_empty() => line("restored", format!("from {copy}")),
+        Some(copy) => line("restored", format!("from {copy}: {}", report.restored_keys.join(", "))),
+        None => {}
+    }
+    if !report.reset_keys.is_empty() {
+        line("at defaults", format!("{}  (no good copy to take them from)", report.reset_keys.join(", ")));
+    }
+    if !report.stripped_keys.is_empty() {
+        line("taken out", format!("{}  (the daemon's)", report.stripped_keys.join(", ")));
+    }
+    if let Some(half) = report.daemon_half {
+        use myownllm_config_store::DaemonHalf;
+        line(
+            "daemon's half",
+            match half {
+                DaemonHalf::Written => {
+                    format!("{} {}", verb("is now", "becomes"), path(&world.layout.daemon_config))
+                }
+                DaemonHalf::Exists => format!("is in {} already", path(&world.layout.daemon_config)),
+                _ => format!("{} with the copies, as the daemon has a config", verb("was kept", "is kept")),
+            },
+        );
+    }
+    match &report.backup {
+        Some(copy) => line("former file", format!("kept as {copy} in {}", path(&world.layout.backups))),
+        None if steps.iter().any(|step| matches!(step, Step::KeepFormer { .. })) => {
+            line(
+                "former file",
+                format!("{} in {}", verb("kept", "would be kept"), path(&world.layout.backups)),
+            );
+        }
+        None => {}
+    }
+    if !report.recovered_networks.is_empty() {
+        line("next", format!("choose the active network: {} network use NAME", world.program));
+    }
+    text
+}
+
+/// A shape, for a person.
+pub(crate) fn shape_words(shape: FileShape) -> &'static str {
+    match shape {
+        FileShape::App => "the app's shape",
+        FileShape::Daemon => "the daemon's shape: the app's settings were overwritten",
+        FileShape::Mixed => "the app's and the daemon's keys mixed",
+        FileShape::Unknown => "neither the app's shape nor the daemon's",
+        FileShape::Corrupt => "not readable as JSON",
+        FileShape::Missing => "missing",
+        _ => "of an unknown shape",
+    }
+}
+
+/// The report as `data`.
+pub(crate) fn report_data(report: &Report, steps: &[Step]) -> Value {
+    let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
+    data["steps"] = json!(steps);
+    data
+}
+
+/// What would change in the file, with secrets masked on both sides.
+fn diff(world: &World, after: &Document) -> String {
+    use myownllm_durable_fs::Disk;
+    let name = short(&world.layout.app_config, &world.layout.user_home);
+    let before = world
+        .disk
+        .read(&world.layout.app_config, u64::MAX)
+        .ok()
+        .and_then(|bytes| Document::parse(&bytes).ok())
+        .map(|parsed| pretty(&parsed.document))
+        // What is no JSON cannot be masked, so it is not shown.
+        .unwrap_or_default();
+    let after = pretty(after);
+    let diff = TextDiff::from_lines(&before, &after);
+    diff.unified_diff().context_radius(3).header(&name, &name).to_string()
+}
+
+fn pretty(document: &Document) -> String {
+    let masked = secrets::mask(document);
+    let mut text = masked.to_text();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}

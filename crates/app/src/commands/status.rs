@@ -1,0 +1,235 @@
+//! `status`: one screen of where everything is, and what a launch would do.
+
+use std::path::Path;
+
+use myownllm_config_model::{AppConfig, catalogue};
+use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step};
+use myownllm_daemon::Probe;
+use myownllm_durable_fs::Disk;
+use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
+use myownllm_paths::Mode;
+use serde_json::{Value, json};
+
+use super::launch::{count, process};
+use super::migrate::{moves_of, plan_notices};
+use super::salvage::shape_words;
+use crate::cli::StatusArgs;
+use crate::daemons::LocalDaemons;
+use crate::exit::ExitCode;
+use crate::launch::COLLISION;
+use crate::notice::{Notice, exit_of};
+use crate::output::{Answer, long, short};
+use crate::world::{World, fresh_ids};
+
+pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
+    let wired = world.wire();
+    let home = |path: &Path| short(path, &world.layout.user_home);
+    let mut notices: Vec<Notice> = world.checked.as_ref().err().map(Notice::from).into_iter().collect();
+    let plan = wired
+        .migrator
+        .plan(&wired.migrator.inspect(myownllm_migration::Direction::Forward), &MoveOptions::forward());
+    notices.extend(
+        plan_notices(world, &plan)
+            .into_iter()
+            .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
+    );
+    let loaded = match wired.store.look(&mut fresh_ids()) {
+        Ok(loaded) => Some(loaded),
+        Err(error) => {
+            notices.push(Notice::from(&error));
+            None
+        }
+    };
+    let own = probe(&wired.daemons, Mode::OwnLlm);
+    let shared = probe(&wired.daemons, Mode::Shared);
+    let legacy = {
+        use crate::daemons::Daemons;
+        wired.daemons.live_legacy()
+    };
+    if let Some(live) = &legacy {
+        let refused = crate::launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
+        notices.extend(refused.err());
+    }
+
+    let mut text = String::new();
+    let mut line = |label: &str, what: String| text.push_str(&format!("{label:<14}{what}\n"));
+    line("home", format!("{}  ({})", long(&world.layout.user_home), world.layout.user_home_rule));
+    line("app", format!("{}{}", home(&world.layout.app_home), owner(world, &world.layout.app_home)));
+    if let Some(loaded) = &loaded {
+        line("  config", format!("{}: {}", home(&world.layout.app_config), shape_words(loaded.shape)));
+        line("  networks", networks(loaded));
+    }
+    line("daemon", format!("{}{}", home(&world.layout.daemon_home), owner(world, &world.layout.daemon_home)));
+    line("  identity", identity(&plan.identity));
+    line("  daemon", daemon_words(&own.1));
+    line("shared", format!("{}{}", home(&world.layout.shared_home), owner(world, &world.layout.shared_home)));
+    line("  daemon", daemon_words(&shared.1));
+    if let Some(live) = &legacy {
+        line("old place", format!("{}: {}", live.endpoint, daemon_words(&live.probe)));
+    }
+    let steps = launch_steps(&plan, loaded.as_ref(), &own.1, &shared.1, &notices);
+    text.push_str("\nA launch would:\n");
+    for step in &steps {
+        text.push_str(&format!("  {step}\n"));
+    }
+
+    let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
+    let data = json!({
+        "homes": {
+            "user": long(&world.layout.user_home),
+            "app": owned(world, &world.layout.app_home),
+            "daemon": owned(world, &world.layout.daemon_home),
+            "shared": owned(world, &world.layout.shared_home),
+        },
+        "config": loaded.as_ref().map(|loaded| json!({
+            "path": long(&world.layout.app_config),
+            "shape": loaded.shape,
+            "pending": loaded.pending,
+            "networks": AppConfig::view(&loaded.document).cloud_mesh.networks.iter()
+                .map(|n| json!({ "id": n.id, "network_id": n.network_id })).collect::<Vec<_>>(),
+            "active": catalogue::active(&loaded.document).and_then(|n| n.get("network_id").map(|v| v.to_value())),
+        })),
+        "identity": plan.identity,
+        "migration": { "pending": plan.steps().collect::<Vec<_>>(), "collisions": plan.collisions, "left": plan.left },
+        "daemons": {
+            "own": { "socket": own.0, "probe": own.1 },
+            "shared": { "socket": shared.0, "probe": shared.1 },
+            "legacy": legacy.as_ref().map(|live| json!({ "socket": live.endpoint.to_string(), "probe": live.probe })),
+        },
+        "launch_would": steps,
+        "pending": pending,
+    });
+    // A status that tells of trouble has done its work: only --check makes a code of it.
+    let exit = match exit_of(&notices) {
+        _ if !args.check => ExitCode::Done,
+        ExitCode::Done if pending => ExitCode::Pending,
+        trouble => trouble,
+    };
+    if !args.check {
+        notices = notices.into_iter().map(|n| if n.is_error() { n.as_warning() } else { n }).collect();
+    }
+    Answer { notices, ..Answer::done(text, data) }.exit(exit)
+}
+
+fn probe(daemons: &LocalDaemons<'_>, mode: Mode) -> (String, Probe) {
+    let endpoint = daemons.endpoint(mode);
+    let probe = daemons.probe(&endpoint);
+    (endpoint.to_string(), probe)
+}
+
+/// A home's state: who owns it, or that it is not there.
+fn owner(world: &World, path: &Path) -> String {
+    match world.disk.stat_follow(path) {
+        Ok(meta) => {
+            let who =
+                meta.owner.map_or_else(String::new, |owner| format!("owner {}, ", user_name(owner.uid)));
+            format!("  ({who}mode {:04o})", meta.mode)
+        }
+        Err(error) if error.is_not_found() => "  (not there yet)".to_owned(),
+        Err(error) => format!("  (cannot be looked at: {})", error.io()),
+    }
+}
+
+#[cfg(unix)]
+fn user_name(uid: u32) -> String {
+    nix::unistd::User::from_uid(uid.into()).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+#[cfg(not(unix))]
+fn user_name(uid: u32) -> String {
+    uid.to_string()
+}
+
+fn owned(world: &World, path: &Path) -> Value {
+    match world.disk.stat_follow(path) {
+        Ok(meta) => json!({
+            "path": long(path), "exists": true, "mode": format!("{:04o}", meta.mode),
+            "uid": meta.owner.map(|owner| owner.uid),
+        }),
+        Err(error) if error.is_not_found() => json!({ "path": long(path), "exists": false }),
+        Err(error) => json!({ "path": long(path), "exists": null, "problem": error.to_string() }),
+    }
+}
+
+/// What a probe found, for a person.
+pub(crate) fn daemon_words(probe: &Probe) -> String {
+    match probe {
+        Probe::Absent { .. } => "does not run".to_owned(),
+        Probe::Answered { status, pid } => {
+            let joined = match status.joined_networks.as_slice() {
+                [] => "no network joined".to_owned(),
+                networks => format!("joined {}", networks.join(", ")),
+            };
+            format!("runs: version {}{}, {joined}", status.version, process(*pid))
+        }
+        Probe::Busy { pid, .. } => format!("listens and does not answer{}", process(*pid)),
+        Probe::ForeignOwner { uid, pid } => {
+            format!("runs as another user ({}){}", user_name(*uid), process(*pid))
+        }
+        Probe::PathTooLong { length, limit } => {
+            format!("cannot listen: the socket path has {length} bytes of {limit}")
+        }
+        Probe::Unusable { problem, pid } => {
+            format!("something else listens there{}: {problem}", process(*pid))
+        }
+        Probe::Unknown { problem } => format!("cannot be looked for: {problem}"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn networks(loaded: &Loaded) -> String {
+    let saved = AppConfig::view(&loaded.document).cloud_mesh.networks;
+    let active = catalogue::active(&loaded.document)
+        .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
+    let names: Vec<&str> = saved.iter().map(|network| network.network_id.as_str()).collect();
+    match (names.is_empty(), active) {
+        (true, _) => "none saved".to_owned(),
+        (false, None) => format!("{} saved ({}), none active", names.len(), names.join(", ")),
+        (false, Some(active)) => format!("{} saved ({}), {active} active", names.len(), names.join(", ")),
+    }
+}
+
+/// The key, for a person.
+pub(crate) fn identity(state: &IdentityState) -> String {
+    match state {
+        IdentityState::Absent => "none yet; the daemon makes one at its first start".to_owned(),
+        IdentityState::AtDestination(key) => format!("{}  (in the daemon's home)", key.device_id),
+        IdentityState::AtSource(key) => format!("{}  (still in the old place)", key.device_id),
+        IdentityState::Blocked { why } => format!("cannot be used: {why}"),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn launch_steps(
+    plan: &Plan,
+    loaded: Option<&Loaded>,
+    own: &Probe,
+    shared: &Probe,
+    notices: &[Notice],
+) -> Vec<String> {
+    let mut steps = Vec::new();
+    if notices.iter().any(|notice| notice.exit == ExitCode::Refused && notice.is_error()) {
+        steps.push("load the config, refuse to change anything, and start no daemon (see below)".to_owned());
+        return steps;
+    }
+    let files: usize = moves_of(plan).iter().map(|(_, _, files)| files).sum();
+    if files > 0 {
+        steps.push(format!("move {} to the daemon's home", count(files, "file")));
+    }
+    if let Some(loaded) = loaded {
+        if loaded.pending.repairs() {
+            steps.push("repair the config, keeping a copy of the former one".to_owned());
+        } else if loaded.pending.steps.iter().any(|step| matches!(step, Step::ReplaceConfig { .. })) {
+            steps.push("complete the config with what it lacks".to_owned());
+        } else if loaded.shape == FileShape::Missing && loaded.pending.writes_config() {
+            steps.push("write a config with the defaults".to_owned());
+        }
+    }
+    steps.push(match (shared, own) {
+        (Probe::Answered { .. }, _) => "attach to the shared daemon".to_owned(),
+        (_, Probe::Answered { .. }) => "attach to the app's daemon, which runs".to_owned(),
+        (shared, own) if shared.is_absent() && own.is_absent() => "start the app's daemon".to_owned(),
+        _ => "start no daemon, as one is there that cannot be used".to_owned(),
+    });
+    steps
+}

@@ -1,0 +1,206 @@
+//! Where this home's daemons listen, and the way to them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use myownllm_config_model::{DaemonConfig, Document};
+use myownllm_daemon::{
+    Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe,
+    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Target, candidates, detect, probe,
+    spawn, stop_daemon,
+};
+use myownllm_durable_fs::Disk;
+use myownllm_paths::{Layout, Mode, Socket};
+
+/// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
+const ANSWER: Duration = Duration::from_millis(800);
+/// How long an op may take: joining a network talks to relays.
+const OPERATION: Duration = Duration::from_secs(10);
+/// How long a daemon may take to end after SIGTERM; a real one takes some 10 ms.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// A daemon's config is a few kilobytes; what is larger is none.
+const CONFIG_LIMIT: u64 = 64 << 20;
+
+/// A daemon that listens where state is about to move.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// What was found.
+    pub probe: Probe,
+    /// It is in the old place, and not in the daemon's own home.
+    pub legacy: bool,
+}
+
+/// All that a launch wants of daemons. A trait so that `launch()` runs without any process in tests, and so that a
+/// sibling app can bring its own way of running one.
+pub trait Daemons {
+    /// Who listens at the old socket, at `leaked` (a control socket that a leaked config names), or at the own one.
+    fn live(&self, leaked: Option<&Path>) -> Vec<Live>;
+    /// Whether anybody listens at the old socket: cheap, for every start.
+    fn live_legacy(&self) -> Option<Live>;
+    /// Which running daemon is to be used, if any. `device` is the key in the daemon's home.
+    fn detect(&self, device: Option<&str>) -> Detection;
+    /// Starts a daemon in the daemon's home.
+    ///
+    /// # Errors
+    /// No program came up.
+    fn spawn(&self, device: Option<&str>) -> Result<Spawned, SpawnError>;
+    /// Connects for a few ops.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError>;
+    /// Asks whoever listens to end, and waits until it has.
+    ///
+    /// # Errors
+    /// It cannot be asked, or stays.
+    fn stop(&self, endpoint: &Endpoint) -> Result<StoppedDaemon, StopError>;
+}
+
+/// What the environment says about where the daemon's program is.
+#[derive(Clone, Debug, Default)]
+pub struct ProgramSearch {
+    /// The variables that name it, in order.
+    pub overrides: Vec<(String, OsString)>,
+    /// The running program.
+    pub program: Option<PathBuf>,
+    /// `PATH`.
+    pub path: Option<OsString>,
+    /// The working directory.
+    pub working_dir: Option<PathBuf>,
+}
+
+/// The daemons of one home on this machine.
+#[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
+pub struct LocalDaemons<'a> {
+    disk: &'a dyn Disk,
+    layout: &'a Layout,
+    search: &'a ProgramSearch,
+}
+
+impl<'a> LocalDaemons<'a> {
+    /// The daemons of this layout.
+    #[must_use]
+    pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
+        Self { disk, layout, search }
+    }
+
+    /// Where the daemon of that mode listens: its own config may say so.
+    #[must_use]
+    pub fn endpoint(&self, mode: Mode) -> Endpoint {
+        let named = control_socket(self.disk, self.layout.config_for_mode(mode));
+        endpoint_of(&self.layout.socket_for_mode(mode, named.as_deref()).0)
+    }
+
+    /// Asks whoever listens there for its status.
+    #[must_use]
+    pub fn probe(&self, endpoint: &Endpoint) -> Probe {
+        probe(endpoint, ANSWER)
+    }
+
+    /// Every program that may be the daemon, with the reason why it would be tried or not.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Candidate> {
+        candidates(&CandidateSearch {
+            overrides: self.search.overrides.clone(),
+            program: self.search.program.clone(),
+            triple: Some(env!("MYOWNLLM_TARGET").to_owned()),
+            path: self.search.path.clone(),
+            working_dir: self.search.working_dir.clone(),
+        })
+    }
+
+    /// The sockets of the old place. On Windows there is one pipe for all, which tells nothing about the place.
+    fn legacy_endpoints(&self, leaked: Option<&Path>) -> Vec<Endpoint> {
+        if cfg!(windows) {
+            return Vec::new();
+        }
+        let mut paths = vec![self.layout.legacy_socket.clone()];
+        paths.extend(leaked.filter(|path| path.is_absolute()).map(Path::to_path_buf));
+        paths.into_iter().map(|path| endpoint_of(&Socket::Path(path))).collect()
+    }
+
+    fn look_at(&self, endpoint: Endpoint, legacy: bool) -> Option<Live> {
+        let found = self.probe(&endpoint);
+        // A path that no daemon can bind has no daemon.
+        let nobody = found.is_absent() || matches!(found, Probe::PathTooLong { .. });
+        (!nobody).then_some(Live { endpoint, probe: found, legacy })
+    }
+}
+
+impl Daemons for LocalDaemons<'_> {
+    fn live(&self, leaked: Option<&Path>) -> Vec<Live> {
+        let legacy = self.legacy_endpoints(leaked);
+        let own = self.endpoint(Mode::OwnLlm);
+        let beside = (!legacy.contains(&own)).then_some((own, false));
+        legacy
+            .into_iter()
+            .map(|endpoint| (endpoint, true))
+            .chain(beside)
+            .filter_map(|(endpoint, legacy)| self.look_at(endpoint, legacy))
+            .collect()
+    }
+
+    fn live_legacy(&self) -> Option<Live> {
+        self.legacy_endpoints(None).into_iter().find_map(|endpoint| self.look_at(endpoint, true))
+    }
+
+    fn detect(&self, device: Option<&str>) -> Detection {
+        let own = Target {
+            role: Role::Own,
+            endpoint: self.endpoint(Mode::OwnLlm),
+            expected: expected(device),
+            within: ANSWER,
+        };
+        let shared = Target {
+            role: Role::Shared,
+            endpoint: self.endpoint(Mode::Shared),
+            expected: Expected::Any,
+            within: ANSWER,
+        };
+        detect(&[shared, own])
+    }
+
+    fn spawn(&self, device: Option<&str>) -> Result<Spawned, SpawnError> {
+        let mut request =
+            SpawnRequest::new(&self.layout.daemon_home, self.endpoint(Mode::OwnLlm), self.candidates());
+        request.expected = expected(device);
+        request.identity = self.layout.daemon_identity.clone();
+        request.home_variable = OsString::from(self.layout.app.home_variable.as_ref());
+        spawn(&request)
+    }
+
+    fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
+        Ok(Box::new(Client::connect(endpoint, OPERATION)?))
+    }
+
+    fn stop(&self, endpoint: &Endpoint) -> Result<StoppedDaemon, StopError> {
+        stop_daemon(endpoint, GRACE)
+    }
+}
+
+fn endpoint_of(socket: &Socket) -> Endpoint {
+    match socket {
+        Socket::Path(path) => Endpoint::unix(path),
+        Socket::Pipe(name) => Endpoint::pipe(name),
+    }
+}
+
+fn expected(device: Option<&str>) -> Expected {
+    device.map_or(Expected::Any, |device| Expected::Device(device.to_owned()))
+}
+
+/// `daemon.control_socket` of a daemon's config. A config that is not there or cannot be read names none: the daemon
+/// itself goes on with its default then.
+pub fn control_socket(disk: &dyn Disk, config: &Path) -> Option<PathBuf> {
+    let bytes = disk.read(config, CONFIG_LIMIT).ok()?;
+    control_socket_of(&Document::parse(&bytes).ok()?.document)
+}
+
+/// `daemon.control_socket` of a document in the daemon's shape.
+#[must_use]
+pub fn control_socket_of(document: &Document) -> Option<PathBuf> {
+    DaemonConfig::view(document).control_socket.map(PathBuf::from)
+}

@@ -1,0 +1,105 @@
+//! The exit codes, one list for `--help`, the man page, the docs and the tests.
+
+use std::process;
+
+/// How a run of `myownllm-mesh` ended, as the shell sees it.
+///
+/// The numbers are a contract: scripts match on them, so a code never changes its meaning.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum ExitCode {
+    /// Done, or there was nothing to do.
+    Done = 0,
+    /// It failed; the error says why.
+    Failed = 1,
+    /// The command line made no sense.
+    Usage = 2,
+    /// Something is pending (only with `--check`).
+    Pending = 3,
+    /// `doctor` found problems.
+    Problems = 4,
+    /// The daemon is unreachable, busy, or dead.
+    Daemon = 5,
+    /// Another process holds the lock.
+    Locked = 6,
+    /// Refused: it needs a decision of the user's.
+    Refused = 7,
+    /// The data is of a newer version.
+    Newer = 8,
+}
+
+impl ExitCode {
+    /// Every code, in numeric order.
+    pub const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Pending,
+        Self::Problems,
+        Self::Daemon,
+        Self::Locked,
+        Self::Refused,
+        Self::Newer,
+    ];
+
+    /// The number that the shell sees.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// What it means, in a few words.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done, or nothing to do",
+            Self::Failed => "failed",
+            Self::Usage => "wrong usage",
+            Self::Pending => "something is pending (only with --check)",
+            Self::Problems => "doctor found problems",
+            Self::Daemon => "daemon unreachable, busy, or dead",
+            Self::Locked => "another process holds the lock",
+            Self::Refused => "refused: it needs a decision of yours",
+            Self::Newer => "data of a newer version",
+        }
+    }
+
+    /// Whether this is success.
+    #[must_use]
+    pub const fn is_ok(self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+impl From<ExitCode> for process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// The table of `--help` and of the man page.
+#[must_use]
+pub fn exit_code_table() -> String {
+    let mut table = String::from("Exit codes:\n");
+    for code in ExitCode::ALL {
+        table.push_str(&format!("  {}  {}\n", code.number(), code.meaning()));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_listed_once_under_its_number() {
+        for (number, code) in ExitCode::ALL.iter().enumerate() {
+            assert_eq!(usize::from(code.number()), number, "{code:?} is out of order");
+            assert!(
+                exit_code_table().contains(&format!("  {number}  {}\n", code.meaning())),
+                "{code:?} is not in the table"
+            );
+        }
+    }
+}

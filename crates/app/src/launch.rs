@@ -1,0 +1,452 @@
+//! The app's start-up sequence: migrate, load and if need be repair the config, attach to a daemon or start one, and
+//! bring its networks in line.
+//!
+//! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It never fails: the app
+//! must come up whatever the disk says, so the outcome always holds a config to run on, beside what went wrong.
+
+use std::path::Path;
+use std::time::Duration;
+
+use myownllm_config_model::{Document, Ids, bridge, catalogue};
+use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, StoreError};
+use myownllm_daemon::reconcile::{self, Saved, StepResult};
+use myownllm_daemon::{Decision, Detection, Endpoint, Probe, Role, Rule, Spawned, Status};
+use myownllm_durable_fs::{Disk, HomeLock, make_dirs};
+use myownllm_migration::{
+    Direction, IdentityState, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
+};
+use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
+use serde::Serialize;
+
+use crate::daemons::{Daemons, Live, control_socket};
+use crate::exit::ExitCode;
+use crate::notice::{Notice, exit_of};
+
+/// How long a launch waits for another one that holds the lock: that one may be starting a daemon, which takes up to 8 s
+/// for each program that it tries.
+pub const LOCK_WAIT: Duration = Duration::from_secs(20);
+
+/// The parts that a launch is made of.
+#[allow(missing_debug_implementations, reason = "traits")]
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    /// Every path.
+    pub layout: &'a Layout,
+    /// The layout again if the homes were found apart, else why they were not.
+    pub checked: Result<&'a CheckedLayout, &'a PathsError>,
+    /// The disk, for the lock.
+    pub disk: &'a dyn Disk,
+    /// Moves the daemon's state.
+    pub migrator: &'a dyn StateMigrator,
+    /// Keeps the app's config.
+    pub store: &'a dyn ConfigStore,
+    /// Finds and starts daemons.
+    pub daemons: &'a dyn Daemons,
+}
+
+/// What a launch is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Look for a daemon, and start one if there is none.
+    pub daemon: bool,
+    /// A daemon that runs in the old place may be ended.
+    pub stop_legacy_daemon: bool,
+    /// How long to wait for another process that holds the lock.
+    pub lock_wait: Duration,
+    /// How the program is called in hints, with what leads to this home.
+    pub program: &'a str,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { daemon: true, stop_legacy_daemon: false, lock_wait: LOCK_WAIT, program: "myownllm-mesh" }
+    }
+}
+
+/// What a launch came to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The config to run on: the file's when it could be read, repaired and complete; else a stand-in.
+    pub document: Document,
+    /// What the config file was.
+    pub shape: FileShape,
+    /// What was found in the config, and, if it was written, what was done.
+    pub config: myownllm_config_store::Report,
+    /// What was written of the config, in order; empty when nothing was.
+    pub config_steps: Vec<myownllm_config_store::Step>,
+    /// What the move did; `None` when nothing was pending.
+    pub migration: Option<myownllm_migration::Report>,
+    /// The daemon in use, if any.
+    pub daemon: Daemon,
+    /// Which daemons were looked for and what answered.
+    pub detection: Option<Detection>,
+    /// What was done to the daemon's networks.
+    pub reconciled: Option<Reconciled>,
+    /// What went wrong or is worth knowing; errors decide the exit code.
+    pub notices: Vec<Notice>,
+}
+
+impl Outcome {
+    /// How a program that did just this ends.
+    #[must_use]
+    pub fn exit(&self) -> ExitCode {
+        exit_of(&self.notices)
+    }
+}
+
+/// The daemon that a launch ended with.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Daemon {
+    /// None was wanted, or none may be started; the notices say why.
+    #[default]
+    None,
+    /// One ran already. Its life is not ours to end.
+    Attached {
+        /// Whose it is.
+        role: Role,
+        /// Where it listens.
+        endpoint: Endpoint,
+        /// What it said of itself.
+        status: Status,
+        /// Its process, where the system tells.
+        pid: Option<u32>,
+        /// Which rule chose it.
+        rule: Rule,
+    },
+    /// We started it.
+    Spawned(Spawned),
+}
+
+/// What was done to a daemon's networks, and why.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Reconciled {
+    /// What was to be done.
+    pub plan: reconcile::Plan,
+    /// What became of it.
+    pub outcome: reconcile::Outcome,
+}
+
+/// Runs the sequence.
+///
+/// A start at which nothing is pending takes no lock, writes nothing, and looks at a handful of names.
+pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
+    let (mut outcome, pending) = load(parts, ids);
+    match settle(parts, options, ids, &mut outcome, &pending) {
+        // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be moved
+        // would make a second key.
+        Ok(lock) if options.daemon && outcome.exit().is_ok() => {
+            if let Err(notices) = use_daemon(parts, options, lock, &mut outcome) {
+                outcome.notices.extend(notices);
+            }
+        }
+        Ok(_) => {}
+        Err(notice) => outcome.notices.push(notice),
+    }
+    outcome
+}
+
+/// The config to run on, whatever the file is.
+fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Pending) {
+    let (loaded, failed) = match parts.store.look(ids) {
+        Ok(loaded) => (loaded, None),
+        Err(error) => (parts.store.stand_in(ids), Some(Notice::from(&error))),
+    };
+    let Loaded { document, shape, newer, pending, report, diagnostics, .. } = loaded;
+    let mut notices: Vec<Notice> = failed.into_iter().collect();
+    if let Some(version) = newer {
+        notices.push(Notice::from(&StoreError::Newer { path: parts.layout.app_config.clone(), version }));
+    }
+    notices.extend(diagnostics.iter().map(Notice::from));
+    let outcome = Outcome {
+        document,
+        shape,
+        config: report,
+        config_steps: Vec::new(),
+        migration: None,
+        daemon: Daemon::None,
+        detection: None,
+        reconciled: None,
+        notices,
+    };
+    (outcome, pending)
+}
+
+/// Moves and repairs what is pending. Returns the lock when it had to be taken.
+fn settle(
+    parts: &Parts<'_>,
+    options: &Options<'_>,
+    ids: &mut dyn Ids,
+    outcome: &mut Outcome,
+    pending: &Pending,
+) -> Result<Option<HomeLock>, Notice> {
+    parts.checked.map_err(Notice::from)?;
+    // What cannot be looked at counts as pending: the move itself then says what is wrong with it.
+    let moves = || parts.migrator.is_pending().unwrap_or(true);
+    // A daemon that still runs in the old place would make the same mess again, whether something is pending or not.
+    let legacy = parts.daemons.live_legacy();
+    if !moves() && pending.is_empty() {
+        return legacy
+            .map_or(Ok(None), |live| settle_live(parts.daemons, vec![live], options).map(|()| None));
+    }
+    parts.store.ensure_home().map_err(|error| Notice::from(&error))?;
+    let lock =
+        parts.disk.lock(&parts.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
+    // Only from here does what we see stay as it is: another launch may have done it all while we waited for the lock.
+    let moves = moves();
+    let leaked = control_socket(parts.disk, &parts.layout.app_config);
+    let live = if moves || pending.repairs() {
+        parts.daemons.live(leaked.as_deref())
+    } else {
+        parts.daemons.live_legacy().into_iter().collect()
+    };
+    settle_live(parts.daemons, live, options)?;
+    if moves && !migrate(parts, options, &lock, leaked.as_deref(), outcome)? {
+        return Ok(Some(lock));
+    }
+    match parts.store.apply(&lock, ids) {
+        Ok(Applied { document, steps, report, .. }) => {
+            outcome.document = document;
+            // Where another launch repaired the file meanwhile, what we first saw is what there is to tell.
+            if !steps.is_empty() {
+                outcome.config = report;
+                outcome.config_steps = steps;
+            }
+        }
+        Err(error) => {
+            let notice = Notice::from(&error);
+            // A routine copy or a default that could not be written keeps nobody from working.
+            let routine = !pending.repairs() && !pending.daemon_half();
+            outcome.notices.push(if routine { notice.as_warning() } else { notice });
+        }
+    }
+    Ok(Some(lock))
+}
+
+/// The move, under the lock. What went wrong is noted; `false` when a daemon turned up that forbids the repair as well.
+fn migrate(
+    parts: &Parts<'_>,
+    options: &Options<'_>,
+    lock: &HomeLock,
+    leaked: Option<&Path>,
+    outcome: &mut Outcome,
+) -> Result<bool, Notice> {
+    check_socket(parts, leaked)?;
+    let watch = Watch { daemons: parts.daemons, leaked };
+    let wanted = MoveOptions::forward().stopping_legacy_daemon(options.stop_legacy_daemon);
+    let report = parts.migrator.run(lock, &wanted, &watch);
+    // Files that differ wait for their owner; the app goes on without them.
+    outcome.notices.extend(
+        move_notices(&report, options.program)
+            .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
+    );
+    if !report.may_spawn() && outcome.exit().is_ok() {
+        outcome.notices.push(
+            Notice::error("migration.identity-pending", "the key has not arrived in the daemon's home")
+                .at(&parts.layout.daemon_home)
+                .hint(format!("{} migrate --dry-run", options.program))
+                .exits(ExitCode::Refused),
+        );
+    }
+    let quiet = !report.refusals.iter().any(|error| matches!(error, MigrationError::LegacyDaemon { .. }));
+    outcome.migration = Some(report);
+    Ok(quiet)
+}
+
+/// The stable code of files that differ.
+pub const COLLISION: &str = "migration.collision";
+
+/// What a move has to tell besides what it moved.
+pub fn move_notices<'a>(
+    report: &'a myownllm_migration::Report,
+    program: &'a str,
+) -> impl Iterator<Item = Notice> + 'a {
+    let troubles = report.refusals.iter().chain(&report.errors).map(Notice::from);
+    let collisions =
+        report.collisions.iter().map(move |both| collision_notice(&both.source, &both.destination, program));
+    troubles.chain(collisions)
+}
+
+pub(crate) fn collision_notice(source: &Path, destination: &Path, program: &str) -> Notice {
+    let message = format!("{} and {} differ; both stay", source.display(), destination.display());
+    Notice::error(COLLISION, message)
+        .at(source)
+        .hint(format!("{program} migrate --keep destination   (or: --keep source)"))
+        .exits(ExitCode::Refused)
+}
+
+/// Ends the daemons that are in the way, or refuses.
+pub(crate) fn settle_live(
+    daemons: &dyn Daemons,
+    live: Vec<Live>,
+    options: &Options<'_>,
+) -> Result<(), Notice> {
+    for found in live {
+        let stop_failed = if options.stop_legacy_daemon {
+            match daemons.stop(&found.endpoint) {
+                Ok(_) => continue,
+                Err(error) => Some(error.to_string()),
+            }
+        } else {
+            None
+        };
+        return Err(Notice::from(&MigrationError::LegacyDaemon {
+            daemon: live_daemon(&found),
+            command: format!("{} launch --stop-legacy-daemon", options.program),
+            stop_failed,
+        }));
+    }
+    Ok(())
+}
+
+fn live_daemon(live: &Live) -> LiveDaemon {
+    let note = match &live.probe {
+        Probe::Answered { status, .. } => format!("version {}", status.version),
+        Probe::Busy { .. } => "it accepts connections and does not answer".to_owned(),
+        other => other.code().to_owned(),
+    };
+    let socket = live.endpoint.path().map_or_else(|| live.endpoint.to_string().into(), Path::to_path_buf);
+    LiveDaemon::new(socket, live.probe.pid(), note)
+}
+
+/// The eyes of the move: it looks again, right before it begins.
+pub(crate) struct Watch<'a> {
+    pub(crate) daemons: &'a dyn Daemons,
+    pub(crate) leaked: Option<&'a Path>,
+}
+
+impl LiveDaemons for Watch<'_> {
+    fn live(&self) -> Vec<LiveDaemon> {
+        self.daemons.live(self.leaked).iter().map(live_daemon).collect()
+    }
+
+    fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
+        let found = self.daemons.live(self.leaked);
+        let Some(live) = found.iter().find(|live| live_daemon(live).socket == daemon.socket) else {
+            return Ok(());
+        };
+        self.daemons.stop(&live.endpoint).map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves.
+///
+/// The socket is the one that the daemon's config names; `leaked` is what the config will name once it is the daemon's.
+pub(crate) fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
+    let checked = parts.checked.map_err(Notice::from)?;
+    let named = control_socket(parts.disk, &parts.layout.daemon_config);
+    checked
+        .socket(Mode::OwnLlm, named.as_deref().or(leaked))
+        .map(|_| ())
+        .map_err(|error| Notice::from(&error))
+}
+
+/// Attaches to a daemon or starts one, and brings its networks in line.
+fn use_daemon(
+    parts: &Parts<'_>,
+    options: &Options<'_>,
+    lock: Option<HomeLock>,
+    outcome: &mut Outcome,
+) -> Result<(), Vec<Notice>> {
+    let one = |notice: Notice| vec![notice];
+    let device = identity_in_force(parts)?;
+    let mut lock = lock;
+    let mut detection = parts.daemons.detect(device.as_deref());
+    if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
+        let held = parts.disk.lock(&parts.layout.app_home, options.lock_wait);
+        lock = Some(held.map_err(|error| one(Notice::from(&error)))?);
+        // Whoever held the lock may have started the daemon that we want.
+        detection = parts.daemons.detect(device.as_deref());
+    }
+    let decision = detection.decision.clone();
+    outcome.detection = Some(detection);
+    outcome.daemon = match decision {
+        Decision::Attach { role, endpoint, status, pid, rule } => {
+            Daemon::Attached { role, endpoint, status, pid, rule }
+        }
+        Decision::Spawn => {
+            check_socket(parts, None).map_err(one)?;
+            let home = &parts.layout.daemon_home;
+            make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
+                .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
+            let spawned = parts.daemons.spawn(device.as_deref());
+            Daemon::Spawned(spawned.map_err(|error| one(Notice::from(&error)))?)
+        }
+        Decision::Refuse(refusal) => return Err(one(Notice::from(&refusal))),
+        other => return Err(one(Notice::error("daemon.undecided", format!("unknown decision {other:?}")))),
+    };
+    drop(lock);
+    let (role, endpoint) = match &outcome.daemon {
+        Daemon::Attached { role, endpoint, .. } => (*role, endpoint.clone()),
+        Daemon::Spawned(spawned) => (Role::Own, spawned.endpoint().clone()),
+        Daemon::None => return Ok(()),
+    };
+    let reconciled = reconcile(parts.daemons, role, &endpoint, &outcome.document).map_err(one)?;
+    let notices = reconcile_notices(&reconciled);
+    outcome.reconciled = Some(reconciled);
+    if notices.is_empty() { Ok(()) } else { Err(notices) }
+}
+
+/// The public key of the daemon's home; `None` when there is no key anywhere, so that a daemon may make one.
+pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
+    let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
+    let doubts: Vec<Notice> = plan.refusals.iter().chain(&plan.errors).map(Notice::from).collect();
+    match &plan.identity {
+        _ if !doubts.is_empty() => Err(doubts),
+        IdentityState::Absent => Ok(None),
+        IdentityState::AtDestination(key) => Ok(Some(key.public_key.clone())),
+        _ => Err(vec![
+            Notice::error("migration.identity-pending", "the key is not in the daemon's home")
+                .at(&parts.layout.daemon_identity)
+                .exits(ExitCode::Refused),
+        ]),
+    }
+}
+
+/// Brings the networks of a running daemon in line with the catalogue of the config.
+///
+/// # Errors
+/// The active network cannot be put in the daemon's words, or the daemon does not answer.
+pub fn reconcile(
+    daemons: &dyn Daemons,
+    role: Role,
+    endpoint: &Endpoint,
+    document: &Document,
+) -> Result<Reconciled, Notice> {
+    let active = match catalogue::active(document) {
+        Some(network) => Some(
+            bridge::to_daemon(network)
+                .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?,
+        ),
+        None => None,
+    };
+    let text = |network: &myownllm_config_model::ValueRef<'_>, key: &str| {
+        network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
+    };
+    let saved = catalogue::list(document)
+        .iter()
+        .map(|network| Saved { id: text(network, "id"), network_id: text(network, "network_id") })
+        .collect();
+    let mut client = daemons.connect(endpoint).map_err(|error| Notice::from(&error))?;
+    let (plan, outcome) =
+        reconcile::reconcile(&mut *client, role, active, saved).map_err(|error| Notice::from(&error))?;
+    Ok(Reconciled { plan, outcome })
+}
+
+/// What failed of a reconciliation. A network that could not be left is left for the next pass.
+pub(crate) fn reconcile_notices(reconciled: &Reconciled) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for done in &reconciled.outcome.steps {
+        let StepResult::Failed { code, message, .. } = &done.result else { continue };
+        let exit = match code.as_str() {
+            "daemon.unreachable" | "daemon.busy" | "daemon.closed" | "daemon.protocol" => ExitCode::Daemon,
+            _ => ExitCode::Failed,
+        };
+        let notice = Notice::error(code, format!("{}: {message}", done.step.reason)).exits(exit);
+        let removal = matches!(done.step.action, reconcile::Action::Remove { .. });
+        notices.push(if removal { notice.as_warning() } else { notice });
+    }
+    notices
+}

@@ -1,0 +1,221 @@
+//! What the program says: one answer a command, rendered for a person or as one JSON document.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::{ColorWhen, Global};
+use crate::exit::ExitCode;
+use crate::notice::{Notice, Severity};
+
+/// Everything that a command has to say.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Answer {
+    /// How it ends.
+    pub(crate) exit: ExitCode,
+    /// For a person, on stdout.
+    pub(crate) text: String,
+    /// For a program: `data` of the envelope.
+    pub(crate) data: Value,
+    /// Notices, in the order in which they came up.
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl Answer {
+    /// A success.
+    pub(crate) fn done(text: impl Into<String>, data: Value) -> Self {
+        Self { exit: ExitCode::Done, text: text.into(), data, notices: Vec::new() }
+    }
+
+    /// A failure that one error explains.
+    pub(crate) fn failed(notice: Notice) -> Self {
+        Self { exit: notice.exit, text: String::new(), data: json!({}), notices: vec![notice] }
+    }
+
+    /// The end of a command that has printed its answer before.
+    pub(crate) fn said_already(exit: ExitCode) -> Self {
+        Self { exit, text: String::new(), data: Value::Null, notices: Vec::new() }
+    }
+
+    /// Whether all was printed before.
+    #[must_use]
+    pub(crate) fn is_said(&self) -> bool {
+        self.data.is_null()
+    }
+
+    /// Adds a notice.
+    pub(crate) fn note(mut self, notice: Notice) -> Self {
+        self.notices.push(notice);
+        self
+    }
+
+    /// Ends with this code instead.
+    pub(crate) fn exit(mut self, exit: ExitCode) -> Self {
+        self.exit = exit;
+        self
+    }
+}
+
+impl From<Notice> for Answer {
+    fn from(notice: Notice) -> Self {
+        Self::failed(notice)
+    }
+}
+
+/// Writes answers.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    json: bool,
+    verbose: bool,
+    quiet: bool,
+    color_out: bool,
+    color_err: bool,
+}
+
+impl Printer {
+    /// A printer for these options. `no_color` and `dumb` are what the environment says.
+    #[must_use]
+    pub(crate) fn new(global: &Global, no_color: bool) -> Self {
+        let wants = |terminal: bool| match global.color {
+            ColorWhen::Always => true,
+            ColorWhen::Never => false,
+            ColorWhen::Auto => terminal && !no_color,
+        };
+        Self {
+            json: global.json,
+            verbose: global.verbose > 0,
+            quiet: global.quiet,
+            color_out: wants(io::stdout().is_terminal()),
+            color_err: wants(io::stderr().is_terminal()),
+        }
+    }
+
+    /// A printer of documents, for when the command line itself could not be read.
+    #[must_use]
+    pub(crate) fn for_json() -> Self {
+        Self { json: true, verbose: false, quiet: false, color_out: false, color_err: false }
+    }
+
+    /// Prints an answer: the text or the document to stdout, what went wrong to stderr.
+    pub(crate) fn print(&self, command: &str, answer: &Answer) {
+        if self.json {
+            self.to_stdout(&format!("{:#}\n", envelope(command, answer)));
+        } else if !self.quiet && !answer.text.is_empty() {
+            let mut text = answer.text.clone();
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            self.to_stdout(&if self.color_out { paint_text(&text) } else { text });
+        }
+        let mut said = String::new();
+        for notice in &answer.notices {
+            let shown = match notice.severity {
+                Severity::Info => self.verbose,
+                Severity::Warning => !self.quiet,
+                Severity::Error => true,
+            };
+            if shown {
+                said.push_str(&self.render(notice));
+            }
+        }
+        self.to_stderr(&said);
+    }
+
+    /// A notice by itself, to stderr.
+    pub(crate) fn print_notice(&self, notice: &Notice) {
+        self.to_stderr(&self.render(notice));
+    }
+
+    /// A line of progress or of the moment, for a person alone.
+    pub(crate) fn say(&self, line: &str) {
+        if !self.quiet {
+            self.to_stderr(&format!("{line}\n"));
+        }
+    }
+
+    fn render(&self, notice: &Notice) -> String {
+        let (label, style) = match notice.severity {
+            Severity::Info => ("note", "\x1b[1;36m"),
+            Severity::Warning => ("warning", "\x1b[1;33m"),
+            Severity::Error => ("error", "\x1b[1;31m"),
+        };
+        let label = if self.color_err { format!("{style}{label}\x1b[0m") } else { label.to_owned() };
+        let mut out = String::new();
+        let _ = writeln!(out, "{label}: {}", notice.message);
+        if let Some(path) = notice.path.as_ref().filter(|path| !notice.message.contains(path.as_str())) {
+            let _ = writeln!(out, "  at: {path}");
+        }
+        for cause in &notice.causes {
+            let _ = writeln!(out, "  caused by: {cause}");
+        }
+        if let Some(hint) = &notice.hint {
+            let _ = writeln!(out, "  hint: {hint}");
+        }
+        if notice.severity == Severity::Error || self.verbose {
+            let _ = writeln!(out, "  code: {}", notice.code);
+        }
+        out
+    }
+
+    // A reader that went away (`| head`) is no reason to fail, and there is nobody left to tell.
+    fn to_stdout(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    fn to_stderr(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// The one shape of every `--json` answer.
+fn envelope(command: &str, answer: &Answer) -> Value {
+    json!({
+        "schema": format!("myownllm-mesh.{command}/1"),
+        "ok": answer.exit.is_ok(),
+        "data": answer.data,
+        "diagnostics": answer.notices,
+    })
+}
+
+/// Colours the marks that the texts use at the start of a line.
+fn paint_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 64);
+    for line in text.split_inclusive('\n') {
+        let body = line.trim_end_matches('\n');
+        let style = match body.trim_start().split(' ').next().unwrap_or_default() {
+            "ok" | "done:" => "\x1b[32m",
+            "warning" => "\x1b[33m",
+            "problem" => "\x1b[31m",
+            _ if body.starts_with("+") && !body.starts_with("+++") => "\x1b[32m",
+            _ if body.starts_with("-") && !body.starts_with("---") => "\x1b[31m",
+            _ if !body.is_empty() && !body.starts_with(' ') && body.ends_with(':') => "\x1b[1m",
+            _ => "",
+        };
+        if style.is_empty() {
+            out.push_str(line);
+        } else {
+            let _ = write!(out, "{style}{body}\x1b[0m{}", &line[body.len()..]);
+        }
+    }
+    out
+}
+
+/// A path for a person: below the user's home it begins with `~`.
+#[must_use]
+pub(crate) fn short(path: &Path, user_home: &Path) -> String {
+    match path.strip_prefix(user_home) {
+        Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+        Ok(rest) => format!("~/{}", rest.display()),
+        Err(_) => path.display().to_string(),
+    }
+}
+
+/// A path for a program.
+#[must_use]
+pub(crate) fn long(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,212 @@
+//! The edge: environment, clock, randomness and disk, read once and handed down as values.
+
+use std::collections::hash_map::RandomState;
+use std::ffi::OsStr;
+use std::hash::{BuildHasher, Hasher};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use myownllm_config_model::SeededIds;
+use myownllm_config_store::{Places, Store, SystemClock};
+use myownllm_durable_fs::{RealDisk, quote};
+use myownllm_migration::{Homes, Migrator};
+use myownllm_paths::{
+    CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
+};
+
+use crate::daemons::{LocalDaemons, ProgramSearch};
+use crate::launch::{Options, Parts};
+use crate::notice::Notice;
+
+/// What the commands work on.
+#[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
+pub struct World {
+    /// Every path of the home.
+    pub layout: Layout,
+    /// The same, when the homes were found apart.
+    pub checked: Result<CheckedLayout, PathsError>,
+    /// This machine's disk.
+    pub disk: RealDisk,
+    /// This machine's clock.
+    pub clock: SystemClock,
+    /// Where the daemon's program may be.
+    pub search: ProgramSearch,
+    /// How to call this program for this home, for hints.
+    pub program: String,
+}
+
+/// The parts of a launch, wired to one home.
+#[allow(missing_debug_implementations, reason = "traits")]
+pub struct Wired<'a> {
+    world: &'a World,
+    /// Moves the daemon's state.
+    pub migrator: Migrator<'a>,
+    /// Keeps the app's config.
+    pub store: Store<'a>,
+    /// Finds and starts daemons.
+    pub daemons: LocalDaemons<'a>,
+}
+
+impl Wired<'_> {
+    /// The parts, as a launch takes them.
+    #[must_use]
+    pub fn parts(&self) -> Parts<'_> {
+        Parts {
+            layout: &self.world.layout,
+            checked: self.world.checked.as_ref(),
+            disk: &self.world.disk,
+            migrator: &self.migrator,
+            store: &self.store,
+            daemons: &self.daemons,
+        }
+    }
+}
+
+impl World {
+    /// Looks at the home that the caller named, or at the user's own.
+    ///
+    /// # Errors
+    /// There is no home, or we run as root in somebody else's and cannot become that somebody.
+    pub fn new(home: Option<&Path>) -> Result<Self, Notice> {
+        let env = match home {
+            Some(home) => Env::explicit(absolute(home)?),
+            None => Env::from_process(),
+        };
+        let layout = Resolver::new(MYOWNLLM)
+            .resolve(&env)
+            .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+        act_as_owner_of(&layout.user_home)?;
+        let checked = guard(layout.clone(), &RealLookup);
+        let program = match home {
+            Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
+            None => layout.app.program.clone().into_owned(),
+        };
+        Ok(Self {
+            layout,
+            checked,
+            disk: RealDisk,
+            clock: SystemClock::default(),
+            search: ProgramSearch::default(),
+            program,
+        })
+    }
+
+    /// Adds what the environment says about the daemon's program: only who starts one needs it.
+    #[must_use]
+    pub fn with_program_search(mut self) -> Self {
+        let overrides = self.layout.app.daemon_program_variables.iter().filter_map(|name| {
+            let value = std::env::var_os(OsStr::new(name.as_ref())).filter(|value| !value.is_empty())?;
+            Some((name.to_string(), value))
+        });
+        self.search = ProgramSearch {
+            overrides: overrides.collect(),
+            program: std::env::current_exe().ok(),
+            path: std::env::var_os("PATH"),
+            working_dir: std::env::current_dir().ok(),
+        };
+        self
+    }
+
+    /// The daemons of this home.
+    #[must_use]
+    pub fn daemons(&self) -> LocalDaemons<'_> {
+        LocalDaemons::new(&self.disk, &self.layout, &self.search)
+    }
+
+    /// Wires the crates to this home.
+    #[must_use]
+    pub fn wire(&self) -> Wired<'_> {
+        let mut places = Places::of(&self.layout);
+        places.program.clone_from(&self.program);
+        let homes = Homes::new(&self.layout.app_home, &self.layout.daemon_home).with_program(&self.program);
+        Wired {
+            world: self,
+            migrator: Migrator::new(&self.disk, homes),
+            store: Store::new(&self.disk, &self.clock, places),
+            daemons: self.daemons(),
+        }
+    }
+
+    /// What a launch is to do, with this home's way to call the program.
+    #[must_use]
+    pub fn options(&self) -> Options<'_> {
+        Options { program: &self.program, ..Options::default() }
+    }
+
+    /// The default of `conversation_dir`, as text for the config.
+    #[must_use]
+    pub fn conversation_dir(&self) -> String {
+        self.layout.conversations.to_string_lossy().into_owned()
+    }
+}
+
+/// `--home` may be relative to where the command was typed.
+fn absolute(home: &Path) -> Result<std::path::PathBuf, Notice> {
+    if home.as_os_str().is_empty() {
+        return Err(
+            Notice::error("paths.relative-home", "--home names no folder").hint("--home /path/to/home")
+        );
+    }
+    std::path::absolute(home)
+        .map_err(|error| Notice::from_error(&error, "paths.relative-home", None).at(home))
+}
+
+/// Root in somebody else's home becomes that somebody, for good: so all that is made belongs to the home's owner, and
+/// what the owner may not touch is not touched with root's hands.
+#[cfg(unix)]
+fn act_as_owner_of(user_home: &Path) -> Result<(), Notice> {
+    use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+    use std::os::unix::fs::MetadataExt;
+
+    if !Uid::effective().is_root() {
+        return Ok(());
+    }
+    // A home that is not there, or cannot be looked at, is the next step's to report.
+    let Ok(meta) = std::fs::metadata(user_home) else { return Ok(()) };
+    if meta.uid() == 0 {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    drop_to(gid, uid).map_err(|error| {
+        Notice::from_error(
+            &std::io::Error::from(error),
+            "paths.foreign-home",
+            Some(format!("run it as user {uid}")),
+        )
+        .at(user_home)
+    })?;
+    fn drop_to(gid: Gid, uid: Uid) -> nix::Result<()> {
+        #[cfg(not(target_vendor = "apple"))]
+        {
+            setgroups(&[gid])?;
+            setresgid(gid, gid, gid)?;
+            setresuid(uid, uid, uid)
+        }
+        #[cfg(target_vendor = "apple")]
+        {
+            nix::unistd::setgid(gid)?;
+            nix::unistd::setuid(uid)
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn act_as_owner_of(_: &Path) -> Result<(), Notice> {
+    Ok(())
+}
+
+/// New ids, from the clock and the system's randomness.
+#[must_use]
+pub fn fresh_ids() -> SeededIds {
+    // The standard library seeds its hashers from the system's randomness: good enough for an id that only has to be
+    // new within one file.
+    SeededIds::new(now_ms(), RandomState::new().build_hasher().finish())
+}
+
+/// Milliseconds since the Unix epoch.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
