@@ -1,7 +1,7 @@
 //! Whole files, put in place in one step.
 
 use std::{
-    ffi::OsString,
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -331,7 +331,7 @@ pub fn leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<Leftover>> {
 }
 
 /// Whether a name is one of our temporary files', and then whether the file may be the only one with its content.
-pub fn leftover_kind(name: &OsString) -> Option<bool> {
+pub fn leftover_kind(name: &OsStr) -> Option<bool> {
     let name = name.to_str()?;
     if !name.starts_with(TEMP_PREFIX) {
         None

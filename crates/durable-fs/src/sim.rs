@@ -1,1 +1,1098 @@
 //! A disk in memory that keeps what is flushed apart from what is only written, and fails or crashes on demand.
+//!
+//! The model is that of a journaling file system seen by a pessimist:
+//!
+//! - Content, mode and owner of a file survive a crash once the file was flushed; before that the content may be all there,
+//!   half there, or gone, whatever happened to the name.
+//! - Each change of a name survives once its folder was flushed; before that any subset of the changes may survive, in no
+//!   order, with two exceptions that every journaling file system keeps: a rename never loses the old name without
+//!   keeping the new one, and the rename of a folder and the exchange of two names are all or nothing.
+//! - Flushing a folder does not flush its own name in the folder above.
+//!
+//! ```
+//! use myownllm_durable_fs::{Disk, sim::SimDisk};
+//! use std::path::Path;
+//!
+//! let disk = SimDisk::new();
+//! disk.put("/home/a", b"one");
+//! disk.flush_all();
+//! disk.create(Path::new("/home/b"), b"two", 0o600)?; // written, not flushed
+//! for after in disk.crash_states(100, 1) {
+//!     assert_eq!(after.content("/home/a").as_deref(), Some(&b"one"[..]), "flushed: always there");
+//! }
+//! assert!(disk.crash_states(100, 1).iter().any(|after| after.content("/home/b").is_none()));
+//! assert!(disk.crash_states(100, 1).iter().any(|after| after.content("/home/b").as_deref() == Some(b"")));
+//! # Ok::<(), myownllm_durable_fs::DiskError>(())
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    io::{self, ErrorKind},
+    ops::ControlFlow,
+    path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp,
+};
+
+const ROOT: u64 = 1;
+
+/// How many links a path may lead through.
+const LINK_LIMIT: usize = 40;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    File(Arc<[u8]>),
+    Dir(BTreeMap<OsString, u64>),
+    Link(PathBuf),
+    Pipe,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inode {
+    dev: u64,
+    node: Node,
+    mode: u32,
+    owner: Owner,
+    modified: u64,
+    changed: u64,
+}
+
+/// One change that is written but not flushed.
+#[derive(Clone, Debug)]
+enum Change {
+    Name { dir: u64, name: OsString, to: Option<u64> },
+    Content { ino: u64, bytes: Arc<[u8]> },
+    Attributes { ino: u64, mode: u32, owner: Owner, modified: u64 },
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    /// Changes with the same number are kept or lost together.
+    unit: u64,
+    /// Kept only when that unit is kept (or flushed already).
+    requires: Option<u64>,
+    dev: u64,
+    change: Change,
+}
+
+/// One operation that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpRecord {
+    /// The how-manieth, from 0.
+    pub number: usize,
+    /// The name of the method of [`Disk`].
+    pub op: &'static str,
+    /// Its path.
+    pub path: PathBuf,
+    /// Its second path.
+    pub other: Option<PathBuf>,
+}
+
+impl OpRecord {
+    /// Whether it changes or flushes something.
+    pub fn is_change(&self) -> bool {
+        !matches!(
+            self.op,
+            "stat" | "stat_follow" | "visit" | "read" | "same_content" | "read_link" | "canonicalize" | "lock"
+        )
+    }
+}
+
+/// An operation that is to fail.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// From which operation on.
+    pub from: usize,
+    /// Only that one, or all after it too.
+    pub persistent: bool,
+    /// Only operations of this name.
+    pub op: Option<&'static str>,
+    /// The error. `ErrorKind::Other` stands for `EIO`.
+    pub kind: ErrorKind,
+    /// Whether it is carried out all the same, and only then reported as failed.
+    pub performed: bool,
+}
+
+impl Fault {
+    /// Operation `number` fails, that one alone.
+    pub fn once(number: usize, kind: ErrorKind) -> Self {
+        Self { from: number, persistent: false, op: None, kind, performed: false }
+    }
+
+    /// All operations of this name fail, always.
+    pub fn always(op: &'static str, kind: ErrorKind) -> Self {
+        Self { from: 0, persistent: true, op: Some(op), kind, performed: false }
+    }
+
+    fn hits(&self, record: &OpRecord) -> bool {
+        let number = if self.persistent { record.number >= self.from } else { record.number == self.from };
+        number && self.op.is_none_or(|op| op == record.op)
+    }
+}
+
+type Hook = Box<dyn FnMut(&OpRecord, &mut Foreign<'_>) + Send>;
+
+#[derive(Clone)]
+struct State {
+    live: BTreeMap<u64, Inode>,
+    durable: BTreeMap<u64, Inode>,
+    pending: Vec<Pending>,
+    next_ino: u64,
+    next_dev: u64,
+    next_unit: u64,
+    clock: u64,
+    user: Owner,
+    ops: Vec<OpRecord>,
+    faults: Vec<Fault>,
+    crash_at: Option<usize>,
+    crashed: bool,
+    syncs_whole_fs: bool,
+}
+
+/// The simulated disk. Cloning copies all of it (but the hook).
+pub struct SimDisk {
+    state: Mutex<State>,
+    hook: Mutex<Option<Hook>>,
+    locks: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clone for SimDisk {
+    fn clone(&self) -> Self {
+        Self::with(self.state().clone())
+    }
+}
+
+impl std::fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.tree()).finish()
+    }
+}
+
+/// What a name stands for, for tests to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Entry {
+    /// A file: content and mode.
+    File(Vec<u8>, u32),
+    /// A folder: its mode.
+    Dir(u32),
+    /// A link: what it says.
+    Link(PathBuf),
+    /// A pipe.
+    Pipe,
+}
+
+impl State {
+    fn new() -> Self {
+        let user = Owner { uid: 1000, gid: 1000 };
+        let root = Inode {
+            dev: 1,
+            node: Node::Dir(BTreeMap::new()),
+            mode: 0o755,
+            owner: user,
+            modified: 0,
+            changed: 0,
+        };
+        Self {
+            live: BTreeMap::from([(ROOT, root.clone())]),
+            durable: BTreeMap::from([(ROOT, root)]),
+            pending: Vec::new(),
+            next_ino: ROOT + 1,
+            next_dev: 2,
+            next_unit: 1,
+            clock: 1,
+            user,
+            ops: Vec::new(),
+            faults: Vec::new(),
+            crash_at: None,
+            crashed: false,
+            syncs_whole_fs: true,
+        }
+    }
+
+    fn inode(&self, ino: u64) -> io::Result<&Inode> {
+        self.live.get(&ino).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn entries(&self, dir: u64) -> io::Result<&BTreeMap<OsString, u64>> {
+        match &self.inode(dir)?.node {
+            Node::Dir(entries) => Ok(entries),
+            _ => Err(ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    /// Folder and name of a path whose last part need not exist.
+    fn place(&self, path: &Path) -> io::Result<(u64, OsString)> {
+        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
+        let dir = self.walk(path.parent().ok_or(ErrorKind::InvalidInput)?, true)?;
+        self.entries(dir)?;
+        Ok((dir, name))
+    }
+
+    fn walk(&self, path: &Path, follow: bool) -> io::Result<u64> {
+        self.walk_to(path, follow).map(|(ino, _)| ino)
+    }
+
+    /// The file that a path leads to, and its path without links.
+    fn walk_to(&self, path: &Path, follow: bool) -> io::Result<(u64, PathBuf)> {
+        let mut todo: Vec<OsString> = path
+            .components()
+            .rev()
+            .filter_map(|part| match part {
+                Component::Normal(name) => Some(name.to_owned()),
+                Component::ParentDir => Some("..".into()),
+                _ => None,
+            })
+            .collect();
+        let mut at = vec![(ROOT, OsString::new())];
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            let &(dir, _) = at.last().ok_or(ErrorKind::NotFound)?;
+            if name == ".." {
+                if at.len() > 1 {
+                    at.pop();
+                }
+                continue;
+            }
+            let ino = *self.entries(dir)?.get(&name).ok_or(ErrorKind::NotFound)?;
+            match &self.inode(ino)?.node {
+                Node::Link(target) if follow || !todo.is_empty() => {
+                    links += 1;
+                    if links > LINK_LIMIT {
+                        return Err(io::Error::other("too many links"));
+                    }
+                    if target.is_absolute() {
+                        at.truncate(1);
+                    }
+                    for part in target.components().rev() {
+                        match part {
+                            Component::Normal(name) => todo.push(name.to_owned()),
+                            Component::ParentDir => todo.push("..".into()),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => at.push((ino, name)),
+            }
+        }
+        let path = at.iter().skip(1).fold(PathBuf::from("/"), |path, (_, name)| path.join(name));
+        let &(ino, _) = at.last().ok_or(ErrorKind::NotFound)?;
+        Ok((ino, path))
+    }
+
+    fn unit(&mut self) -> u64 {
+        self.next_unit += 1;
+        self.next_unit
+    }
+
+    fn pend(&mut self, unit: u64, requires: Option<u64>, change: Change) {
+        let of = match &change {
+            Change::Name { dir, .. } => dir,
+            Change::Content { ino, .. } | Change::Attributes { ino, .. } => ino,
+        };
+        let dev = self.live.get(of).map_or(0, |inode| inode.dev);
+        self.pending.push(Pending { unit, requires, dev, change });
+    }
+
+    fn name(&mut self, unit: u64, requires: Option<u64>, dir: u64, name: &OsStr, to: Option<u64>) {
+        self.clock += 1;
+        let clock = self.clock;
+        if let Some(inode) = self.live.get_mut(&dir) {
+            inode.modified = clock;
+            inode.changed = clock;
+            if let Node::Dir(entries) = &mut inode.node {
+                match to {
+                    Some(ino) => entries.insert(name.to_owned(), ino),
+                    None => entries.remove(name),
+                };
+            }
+        }
+        self.pend(unit, requires, Change::Name { dir, name: name.to_owned(), to });
+    }
+
+    fn new_inode(&mut self, dev: u64, node: Node, mode: u32) -> u64 {
+        self.clock += 1;
+        let ino = self.next_ino;
+        self.next_ino += 1;
+        let inode = Inode { dev, node, mode, owner: self.user, modified: self.clock, changed: self.clock };
+        let mut blank = inode.clone();
+        if let Node::File(bytes) = &mut blank.node {
+            *bytes = Arc::from([]);
+        }
+        self.live.insert(ino, inode);
+        self.durable.insert(ino, blank);
+        ino
+    }
+
+    fn add(&mut self, path: &Path, node: Node, mode: u32) -> io::Result<u64> {
+        let (dir, name) = self.place(path)?;
+        if self.entries(dir)?.contains_key(&name) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let dev = self.inode(dir)?.dev;
+        let content = if let Node::File(bytes) = &node { Some(bytes.clone()) } else { None };
+        let ino = self.new_inode(dev, node, mode);
+        if let Some(bytes) = content.filter(|bytes| !bytes.is_empty()) {
+            let unit = self.unit();
+            self.pend(unit, None, Change::Content { ino, bytes });
+        }
+        let unit = self.unit();
+        self.name(unit, None, dir, &name, Some(ino));
+        Ok(ino)
+    }
+
+    fn attributes(&mut self, ino: u64, change: impl FnOnce(&mut Inode)) -> io::Result<()> {
+        self.clock += 1;
+        let clock = self.clock;
+        let inode = self.live.get_mut(&ino).ok_or(ErrorKind::NotFound)?;
+        inode.changed = clock;
+        change(inode);
+        let (mode, owner, modified) = (inode.mode, inode.owner, inode.modified);
+        let unit = self.unit();
+        self.pend(unit, None, Change::Attributes { ino, mode, owner, modified });
+        Ok(())
+    }
+
+    fn is_above(&self, above: u64, ino: u64) -> bool {
+        above == ino
+            || match self.live.get(&above).map(|inode| &inode.node) {
+                Some(Node::Dir(entries)) => entries.values().any(|&below| self.is_above(below, ino)),
+                _ => false,
+            }
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+        let (from_dir, from_name) = self.place(from)?;
+        let (to_dir, to_name) = self.place(to)?;
+        let ino = *self.entries(from_dir)?.get(&from_name).ok_or(ErrorKind::NotFound)?;
+        let is_dir = matches!(self.inode(ino)?.node, Node::Dir(_));
+        let (from_dev, to_dev) = (self.inode(from_dir)?.dev, self.inode(to_dir)?.dev);
+        if from_dev != to_dev {
+            return Err(ErrorKind::CrossesDevices.into());
+        }
+        if self.inode(ino)?.dev != from_dev {
+            return Err(ErrorKind::ResourceBusy.into());
+        }
+        if is_dir && self.is_above(ino, to_dir) {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        if let Some(&there) = self.entries(to_dir)?.get(&to_name) {
+            if !replace {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            if there == ino {
+                // Two names of one file: the system calls it done, and leaves both.
+                return Ok(());
+            }
+            match (&self.inode(there)?.node, is_dir) {
+                (Node::Dir(entries), true) if entries.is_empty() => {}
+                (Node::Dir(_), true) => return Err(ErrorKind::DirectoryNotEmpty.into()),
+                (Node::Dir(_), false) => return Err(ErrorKind::IsADirectory.into()),
+                (_, true) => return Err(ErrorKind::NotADirectory.into()),
+                (_, false) => {}
+            }
+        }
+        let unit = self.unit();
+        self.name(unit, None, to_dir, &to_name, Some(ino));
+        // A folder has one name; a file may be seen under both after a crash, but never under neither.
+        let (second, requires) = if is_dir { (unit, None) } else { (self.unit(), Some(unit)) };
+        self.name(second, requires, from_dir, &from_name, None);
+        self.touch(ino);
+        Ok(())
+    }
+
+    fn touch(&mut self, ino: u64) {
+        self.clock += 1;
+        let clock = self.clock;
+        if let Some(inode) = self.live.get_mut(&ino) {
+            inode.changed = clock;
+        }
+    }
+
+    fn remove(&mut self, path: &Path, folder: bool) -> io::Result<()> {
+        let (dir, name) = self.place(path)?;
+        let ino = *self.entries(dir)?.get(&name).ok_or(ErrorKind::NotFound)?;
+        match (&self.inode(ino)?.node, folder) {
+            (Node::Dir(entries), true) if entries.is_empty() => {}
+            (Node::Dir(_), true) => return Err(ErrorKind::DirectoryNotEmpty.into()),
+            (Node::Dir(_), false) => return Err(ErrorKind::IsADirectory.into()),
+            (_, true) => return Err(ErrorKind::NotADirectory.into()),
+            (_, false) => {}
+        }
+        let unit = self.unit();
+        self.name(unit, None, dir, &name, None);
+        Ok(())
+    }
+
+    fn links(&self, ino: u64) -> u64 {
+        let names = |inode: &Inode| match &inode.node {
+            Node::Dir(entries) => entries.values().filter(|&&to| to == ino).count() as u64,
+            _ => 0,
+        };
+        self.live.values().map(names).sum()
+    }
+
+    fn meta(&self, ino: u64) -> io::Result<Meta> {
+        let inode = self.inode(ino)?;
+        let (kind, len) = match &inode.node {
+            Node::File(bytes) => (FileKind::File, bytes.len() as u64),
+            Node::Dir(_) => (FileKind::Dir, 0),
+            Node::Link(target) => (FileKind::Symlink, target.as_os_str().len() as u64),
+            Node::Pipe => (FileKind::Other, 0),
+        };
+        let stamp = |at: u64| Stamp { seconds: i64::try_from(at).unwrap_or(0), nanoseconds: 0 };
+        Ok(Meta {
+            kind,
+            len,
+            mode: inode.mode,
+            id: Some(FileId { dev: inode.dev, ino }),
+            links: self.links(ino),
+            owner: Some(inode.owner),
+            modified: stamp(inode.modified),
+            changed: stamp(inode.changed),
+        })
+    }
+
+    fn file(&self, path: &Path, follow: bool) -> io::Result<Arc<[u8]>> {
+        match &self.inode(self.walk(path, follow)?)?.node {
+            Node::File(bytes) => Ok(bytes.clone()),
+            Node::Dir(_) => Err(ErrorKind::IsADirectory.into()),
+            _ => Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+
+    fn apply(durable: &mut BTreeMap<u64, Inode>, change: &Change, torn: bool) {
+        match change {
+            Change::Name { dir, name, to } => {
+                if let Some(Inode { node: Node::Dir(entries), .. }) = durable.get_mut(dir) {
+                    match to {
+                        Some(ino) => entries.insert(name.clone(), *ino),
+                        None => entries.remove(name),
+                    };
+                }
+            }
+            Change::Content { ino, bytes } => {
+                if let Some(Inode { node: Node::File(kept), .. }) = durable.get_mut(ino) {
+                    *kept = if torn { bytes[..bytes.len() / 2].into() } else { bytes.clone() };
+                }
+            }
+            Change::Attributes { ino, mode, owner, modified } => {
+                if let Some(inode) = durable.get_mut(ino) {
+                    inode.mode = *mode;
+                    inode.owner = *owner;
+                    inode.modified = *modified;
+                }
+            }
+        }
+    }
+
+    /// Makes durable what `which` picks, and what that needs.
+    fn flush(&mut self, which: impl Fn(&Pending) -> bool) {
+        let mut units: BTreeSet<u64> =
+            self.pending.iter().filter(|pending| which(pending)).map(|pending| pending.unit).collect();
+        loop {
+            let needed: Vec<u64> = self
+                .pending
+                .iter()
+                .filter(|pending| units.contains(&pending.unit))
+                .filter_map(|pending| pending.requires)
+                .filter(|unit| !units.contains(unit))
+                .collect();
+            if needed.is_empty() {
+                break;
+            }
+            units.extend(needed);
+            // A unit that is durable already is in no pending change; it stays in the set and does no harm.
+        }
+        let (flushed, rest) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition::<Vec<_>, _>(|pending| units.contains(&pending.unit));
+        self.pending = rest;
+        for pending in &flushed {
+            Self::apply(&mut self.durable, &pending.change, false);
+        }
+    }
+}
+
+/// What another program does to the disk in the very moment before an operation. See [`SimDisk::set_hook`].
+pub struct Foreign<'a>(&'a mut State);
+
+impl Foreign<'_> {
+    /// Writes a file (as a new file under that name, whatever was there). Returns whether it could.
+    pub fn put(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> bool {
+        let path = path.as_ref();
+        let _ = self.0.remove(path, false);
+        self.0.add(path, Node::File(bytes.into()), 0o644).is_ok()
+    }
+
+    /// Makes a folder. Returns whether it could.
+    pub fn make_dir(&mut self, path: impl AsRef<Path>) -> bool {
+        self.0.add(path.as_ref(), Node::Dir(BTreeMap::new()), 0o755).is_ok()
+    }
+
+    /// Removes a file. Returns whether it could.
+    pub fn remove(&mut self, path: impl AsRef<Path>) -> bool {
+        self.0.remove(path.as_ref(), false).is_ok()
+    }
+}
+
+/// A tiny generator (splitmix64): the same states for the same seed, on every machine.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit.max(1)
+    }
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::with(State::new())
+    }
+
+    fn with(state: State) -> Self {
+        Self { state: Mutex::new(state), hook: Mutex::new(None), locks: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- setting up and looking: not counted, never failing by fault
+
+    /// Puts a file there, with the folders above it; replaces what was there.
+    ///
+    /// # Panics
+    ///
+    /// When a part of the path is a file.
+    pub fn put(&self, path: impl AsRef<Path>, bytes: &[u8]) {
+        self.put_mode(path, bytes, 0o600);
+    }
+
+    /// [`put`](Self::put) with a mode.
+    ///
+    /// # Panics
+    ///
+    /// When a part of the path is a file.
+    pub fn put_mode(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) {
+        let path = path.as_ref();
+        if let Some(parent) = path.parent() {
+            self.put_dir(parent, 0o755);
+        }
+        let mut state = self.state();
+        let _ = state.remove(path, false);
+        let made = state.add(path, Node::File(bytes.into()), mode);
+        assert!(made.is_ok(), "{} can be made", path.display());
+    }
+
+    /// Puts a folder there, with those above it; one that is there gets the mode.
+    ///
+    /// # Panics
+    ///
+    /// When a part of the path is a file.
+    pub fn put_dir(&self, path: impl AsRef<Path>, mode: u32) {
+        let mut state = self.state();
+        let mut at = PathBuf::from("/");
+        for part in path.as_ref().components().skip(1) {
+            at.push(part);
+            if state.walk(&at, true).is_err() {
+                let made = state.add(&at, Node::Dir(BTreeMap::new()), mode);
+                assert!(made.is_ok(), "{} can be made", at.display());
+            }
+        }
+    }
+
+    /// Puts a link there.
+    ///
+    /// # Panics
+    ///
+    /// When the name is taken.
+    pub fn put_link(&self, path: impl AsRef<Path>, target: impl AsRef<Path>) {
+        let path = path.as_ref();
+        if let Some(parent) = path.parent() {
+            self.put_dir(parent, 0o755);
+        }
+        let made = self.state().add(path, Node::Link(target.as_ref().to_owned()), 0o777);
+        assert!(made.is_ok(), "{} can be made", path.display());
+    }
+
+    /// Puts a pipe there.
+    ///
+    /// # Panics
+    ///
+    /// When the name is taken.
+    pub fn put_pipe(&self, path: impl AsRef<Path>) {
+        let made = self.state().add(path.as_ref(), Node::Pipe, 0o600);
+        assert!(made.is_ok(), "the pipe can be made");
+    }
+
+    /// Mounts a second file system at a new folder.
+    ///
+    /// # Panics
+    ///
+    /// When the name is taken.
+    pub fn mount(&self, path: impl AsRef<Path>) {
+        let path = path.as_ref();
+        if let Some(parent) = path.parent() {
+            self.put_dir(parent, 0o755);
+        }
+        let mut state = self.state();
+        let dev = state.next_dev;
+        state.next_dev += 1;
+        let made = state.add(path, Node::Dir(BTreeMap::new()), 0o700);
+        if let Some(inode) = made.as_ref().ok().and_then(|ino| state.live.get_mut(ino)) {
+            inode.dev = dev;
+        }
+        if let Some(inode) = made.as_ref().ok().and_then(|ino| state.durable.get_mut(ino)) {
+            inode.dev = dev;
+        }
+        assert!(made.is_ok(), "{} can be made", path.display());
+    }
+
+    /// Makes everything durable.
+    pub fn flush_all(&self) {
+        self.state().flush(|_| true);
+    }
+
+    /// The content of a file (links are not followed).
+    pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        self.state().file(path.as_ref(), false).ok().map(|bytes| bytes.to_vec())
+    }
+
+    /// Everything that is there.
+    pub fn tree(&self) -> BTreeMap<PathBuf, Entry> {
+        fn visit(state: &State, ino: u64, path: &Path, tree: &mut BTreeMap<PathBuf, Entry>) {
+            let Some(inode) = state.live.get(&ino) else { return };
+            let entry = match &inode.node {
+                Node::File(bytes) => Entry::File(bytes.to_vec(), inode.mode),
+                Node::Link(target) => Entry::Link(target.clone()),
+                Node::Pipe => Entry::Pipe,
+                Node::Dir(entries) => {
+                    for (name, &below) in entries {
+                        visit(state, below, &path.join(name), tree);
+                    }
+                    Entry::Dir(inode.mode)
+                }
+            };
+            tree.insert(path.to_owned(), entry);
+        }
+        let mut tree = BTreeMap::new();
+        visit(&self.state(), ROOT, Path::new("/"), &mut tree);
+        tree
+    }
+
+    /// The operations so far.
+    pub fn ops(&self) -> Vec<OpRecord> {
+        self.state().ops.clone()
+    }
+
+    /// Forgets the operations so far: counting begins anew.
+    pub fn reset_ops(&self) {
+        self.state().ops.clear();
+    }
+
+    /// Whether anything is written that is not flushed.
+    pub fn is_clean(&self) -> bool {
+        self.state().pending.is_empty()
+    }
+
+    // ---- trouble
+
+    /// Adds a fault.
+    pub fn fail(&self, fault: Fault) {
+        self.state().faults.push(fault);
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.faults.clear();
+        state.crash_at = None;
+    }
+
+    /// Operation `number` does not happen, and none after it: the power is cut, or the process killed.
+    pub fn crash_at(&self, number: usize) {
+        self.state().crash_at = Some(number);
+    }
+
+    /// Whether it came to that.
+    pub fn has_crashed(&self) -> bool {
+        self.state().crashed
+    }
+
+    /// The platform cannot flush a whole file system by one call.
+    pub fn without_sync_fs(&self) {
+        self.state().syncs_whole_fs = false;
+    }
+
+    /// Who runs the program: what is made belongs to them.
+    pub fn set_user(&self, user: Owner) {
+        self.state().user = user;
+    }
+
+    /// Calls `hook` before each operation, with the means to change the disk as another program would.
+    pub fn set_hook(&self, hook: impl FnMut(&OpRecord, &mut Foreign<'_>) + Send + 'static) {
+        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    /// The disk as a killed process leaves it: everything that was written is there.
+    pub fn after_kill(&self) -> Self {
+        let mut state = self.state().clone();
+        state.reset();
+        Self::with(state)
+    }
+
+    /// The disk as a power cut may leave it: each unflushed change kept or lost, in all combinations when there are no more
+    /// than `limit`, else as many as that, chosen by `seed`, with the extremes among them.
+    pub fn crash_states(&self, limit: usize, seed: u64) -> Vec<Self> {
+        let state = self.state();
+        // Each unit may be lost or kept; content may also be torn.
+        let mut units: Vec<(u64, u64)> = Vec::new();
+        for pending in &state.pending {
+            let choices = if matches!(pending.change, Change::Content { .. }) { 3 } else { 2 };
+            match units.iter_mut().find(|(unit, _)| *unit == pending.unit) {
+                Some((_, most)) => *most = choices.max(*most),
+                None => units.push((pending.unit, choices)),
+            }
+        }
+        let total = units.iter().try_fold(1_u64, |total, (_, choices)| total.checked_mul(*choices));
+        let mut picks: BTreeSet<Vec<u64>> = BTreeSet::new();
+        if let Some(total) = total.filter(|&total| total <= limit as u64) {
+            for mut number in 0..total {
+                picks.insert(
+                    units
+                        .iter()
+                        .map(|(_, choices)| {
+                            let choice = number % choices;
+                            number /= choices;
+                            choice
+                        })
+                        .collect(),
+                );
+            }
+        } else {
+            let none = vec![0; units.len()];
+            let all: Vec<u64> = units.iter().map(|(_, choices)| choices - 1).collect();
+            picks.insert(none.clone());
+            picks.insert(all.clone());
+            let mut random = Random(seed);
+            // Each change alone, and all but each, as far as they fit.
+            for (index, (_, choices)) in units.iter().enumerate().take(limit / 4) {
+                let (mut alone, mut without) = (none.clone(), all.clone());
+                alone[index] = choices - 1;
+                without[index] = 0;
+                picks.insert(alone);
+                picks.insert(without);
+            }
+            for _ in 0..limit * 4 {
+                if picks.len() >= limit {
+                    break;
+                }
+                picks.insert(units.iter().map(|(_, choices)| random.below(*choices)).collect());
+            }
+        }
+        picks.into_iter().map(|pick| state.after_power_cut(&units, &pick)).map(Self::with).collect()
+    }
+
+    /// One counted operation: hook, fault, crash, then the thing itself.
+    fn op<T>(
+        &self,
+        op: &'static str,
+        path: &Path,
+        other: Option<&Path>,
+        action: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> Result<T> {
+        let mut state = self.state();
+        let record = OpRecord {
+            number: state.ops.len(),
+            op,
+            path: path.to_owned(),
+            other: other.map(Path::to_owned),
+        };
+        let failed = |source: io::Error| match other {
+            Some(other) => DiskError::two(op, path, other, source),
+            None => DiskError::new(op, path, source),
+        };
+        state.ops.push(record.clone());
+        if state.crashed || state.crash_at.is_some_and(|at| record.number >= at) {
+            state.crashed = true;
+            return Err(failed(io::Error::other("the power is off")));
+        }
+        if let Some(hook) = self.hook.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            hook(&record, &mut Foreign(&mut state));
+        }
+        let fault = state.faults.iter().find(|fault| fault.hits(&record)).cloned();
+        match fault {
+            Some(fault) => {
+                if fault.performed {
+                    action(&mut state).map_err(failed)?;
+                }
+                Err(failed(io::Error::new(fault.kind, "injected")))
+            }
+            None => action(&mut state).map_err(failed),
+        }
+    }
+}
+
+impl State {
+    fn reset(&mut self) {
+        self.ops.clear();
+        self.faults.clear();
+        self.crash_at = None;
+        self.crashed = false;
+    }
+
+    fn after_power_cut(&self, units: &[(u64, u64)], pick: &[u64]) -> Self {
+        let choice: BTreeMap<u64, (u64, u64)> =
+            units.iter().zip(pick).map(|((unit, choices), pick)| (*unit, (*pick, *choices))).collect();
+        let kept = |unit: u64| choice.get(&unit).is_none_or(|(pick, _)| *pick > 0);
+        let mut after = self.clone();
+        after.reset();
+        for pending in &self.pending {
+            if kept(pending.unit) && pending.requires.is_none_or(kept) {
+                let torn = choice.get(&pending.unit).is_some_and(|(pick, choices)| pick + 1 < *choices);
+                Self::apply(&mut after.durable, &pending.change, torn);
+            }
+        }
+        after.pending.clear();
+        // What no name leads to is gone.
+        let mut reached = BTreeSet::from([ROOT]);
+        let mut todo = vec![ROOT];
+        while let Some(ino) = todo.pop() {
+            if let Some(Inode { node: Node::Dir(entries), .. }) = after.durable.get(&ino) {
+                todo.extend(entries.values().copied().filter(|&below| reached.insert(below)));
+            }
+        }
+        after.durable.retain(|ino, _| reached.contains(ino));
+        after.live = after.durable.clone();
+        after
+    }
+}
+
+impl Disk for SimDisk {
+    fn stat(&self, path: &Path) -> Result<Meta> {
+        self.op("stat", path, None, |state| state.meta(state.walk(path, false)?))
+    }
+
+    fn stat_follow(&self, path: &Path) -> Result<Meta> {
+        self.op("stat_follow", path, None, |state| state.meta(state.walk(path, true)?))
+    }
+
+    fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
+        let entries = self.op("visit", dir, None, |state| {
+            let mut all = Vec::new();
+            for (name, &ino) in state.entries(state.walk(dir, false)?)? {
+                all.push(DirEntry { name: name.clone(), kind: state.meta(ino)?.kind });
+            }
+            Ok(all)
+        })?;
+        // The other way round, so that nobody gets used to an order.
+        for entry in entries.into_iter().rev() {
+            if each(entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>> {
+        self.op("read", file, None, |state| {
+            let bytes = state.file(file, true)?;
+            if bytes.len() as u64 > limit { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes.to_vec()) }
+        })
+    }
+
+    fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
+        self.op("same_content", a, Some(b), |state| Ok(state.file(a, false)? == state.file(b, false)?))
+    }
+
+    fn read_link(&self, link: &Path) -> Result<PathBuf> {
+        self.op("read_link", link, None, |state| match &state.inode(state.walk(link, false)?)?.node {
+            Node::Link(target) => Ok(target.clone()),
+            _ => Err(ErrorKind::InvalidInput.into()),
+        })
+    }
+
+    fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
+        self.op("canonicalize", path, None, |state| state.walk_to(path, true).map(|(_, path)| path))
+    }
+
+    fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
+        self.op("make_dir", dir, None, |state| {
+            state.add(dir, Node::Dir(BTreeMap::new()), mode).map(|_| ())
+        })
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        self.op("set_mode", path, None, |state| {
+            let ino = state.walk(path, false)?;
+            if matches!(state.inode(ino)?.node, Node::Link(_)) {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            state.attributes(ino, |inode| inode.mode = mode)
+        })
+    }
+
+    fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
+        self.op("set_owner", path, None, |state| {
+            if state.user.uid != 0 {
+                return Err(ErrorKind::PermissionDenied.into());
+            }
+            let ino = state.walk(path, false)?;
+            state.attributes(ino, |inode| inode.owner = owner)
+        })
+    }
+
+    fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+        self.op("create", file, None, |state| {
+            state.add(file, Node::File(bytes.into()), mode).map(|_| ())
+        })
+    }
+
+    fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
+        self.op("copy_new", to, Some(from), |state| {
+            let bytes = state.file(from, false)?;
+            let original = state.inode(state.walk(from, false)?)?.clone();
+            let ino = state.add(to, Node::File(bytes), 0o600)?;
+            let root = state.user.uid == 0;
+            state.attributes(ino, |inode| {
+                inode.mode = mode.unwrap_or(original.mode);
+                inode.modified = original.modified;
+                if root {
+                    inode.owner = original.owner;
+                }
+            })
+        })
+    }
+
+    fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
+        self.op("rename_exclusive", from, Some(to), |state| state.rename(from, to, false))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.op("rename", from, Some(to), |state| state.rename(from, to, true))
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
+        self.op("exchange", a, Some(b), |state| {
+            let ((dir_a, name_a), (dir_b, name_b)) = (state.place(a)?, state.place(b)?);
+            let ino_a = *state.entries(dir_a)?.get(&name_a).ok_or(ErrorKind::NotFound)?;
+            let ino_b = *state.entries(dir_b)?.get(&name_b).ok_or(ErrorKind::NotFound)?;
+            if state.inode(dir_a)?.dev != state.inode(dir_b)?.dev {
+                return Err(ErrorKind::CrossesDevices.into());
+            }
+            let unit = state.unit();
+            state.name(unit, None, dir_a, &name_a, Some(ino_b));
+            state.name(unit, None, dir_b, &name_b, Some(ino_a));
+            Ok(())
+        })
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.op("hard_link", from, Some(to), |state| {
+            let ino = state.walk(from, false)?;
+            let (dir, name) = state.place(to)?;
+            if state.entries(dir)?.contains_key(&name) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            if state.inode(ino)?.dev != state.inode(dir)?.dev {
+                return Err(ErrorKind::CrossesDevices.into());
+            }
+            if matches!(state.inode(ino)?.node, Node::Dir(_)) {
+                return Err(ErrorKind::PermissionDenied.into());
+            }
+            let unit = state.unit();
+            state.name(unit, None, dir, &name, Some(ino));
+            state.touch(ino);
+            Ok(())
+        })
+    }
+
+    fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
+        self.op("symlink", at, Some(target), |state| {
+            state.add(at, Node::Link(target.to_owned()), 0o777).map(|_| ())
+        })
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        self.op("unlink", path, None, |state| state.remove(path, false))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<()> {
+        self.op("remove_dir", dir, None, |state| state.remove(dir, true))
+    }
+
+    fn sync_file(&self, file: &Path) -> Result<()> {
+        self.op("sync_file", file, None, |state| {
+            let ino = state.walk(file, false)?;
+            state.flush(|pending| match pending.change {
+                Change::Content { ino: of, .. } | Change::Attributes { ino: of, .. } => of == ino,
+                Change::Name { .. } => false,
+            });
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        self.op("sync_dir", dir, None, |state| {
+            let ino = state.walk(dir, true)?;
+            state.entries(ino)?;
+            state.flush(|pending| match pending.change {
+                Change::Name { dir, .. } => dir == ino,
+                Change::Attributes { ino: of, .. } => of == ino,
+                Change::Content { .. } => false,
+            });
+            Ok(())
+        })
+    }
+
+    fn sync_fs(&self, path: &Path) -> Result<Flushed> {
+        self.op("sync_fs", path, None, |state| {
+            let dev = state.inode(state.walk(path, true)?)?.dev;
+            if !state.syncs_whole_fs {
+                return Ok(Flushed::Nothing);
+            }
+            state.flush(|pending| pending.dev == dev);
+            Ok(Flushed::Everything)
+        })
+    }
+
+    fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {
+        struct Held(Arc<Mutex<BTreeSet<u64>>>, u64);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+            }
+        }
+        let ino = self.op("lock", home, None, |state| state.walk(home, true)).map_err(|error| {
+            LockError::Failed { home: home.to_owned(), source: io::Error::new(error.kind(), error) }
+        })?;
+        let start = Instant::now();
+        loop {
+            if self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(ino) {
+                return Ok(HomeLock::new(home, Held(self.locks.clone(), ino)));
+            }
+            if start.elapsed() >= wait {
+                return Err(LockError::Held { home: home.to_owned(), waited: start.elapsed() });
+            }
+            std::thread::yield_now();
+        }
+    }
+}
