@@ -60,6 +60,8 @@ impl Args {
 enum Fault {
     /// Strace makes these calls fail, or ends the program there.
     Injected(Vec<String>),
+    /// Somebody else creates the destinations after this time.
+    Racer(Duration),
     /// SIGKILL after a time, where there is no strace.
     Clock(Duration),
     /// The power goes behind this call; behind the last one, when none is named.
@@ -282,6 +284,13 @@ fn sweep(
         });
     }
     try_all("for good, refused:", lacking, 6);
+    if subject.op != Op::Salvage {
+        let moment = |n: u64| Point {
+            label: format!("racer {label} #{n}"),
+            fault: Fault::Racer(Duration::from_millis(2 * n)),
+        };
+        try_all("destinations appear", (0..40_u64).map(moment).collect(), 8);
+    }
     let without = [always("renameat2", "EINVAL")];
     if let Ok(calls) = refused(&without) {
         let mut points = points("kill-links", &label, &calls, true, "signal=SIGKILL");
@@ -310,6 +319,9 @@ fn points(kind: &str, label: &str, calls: &[Call], mutating: bool, fault: &str) 
 /// Disturbs one run on a fresh home, and looks what came of it.
 fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bool) -> Fallible<()> {
     let mut site = Site::new(prepared, folder.join(format!("h{n}")))?;
+    if let Fault::Racer(moment) = point.fault {
+        return prepared.withstands_a_racer(&site.home, moment);
+    }
     let mut operation = prepared.operation(&site.home);
     let outcome = match &point.fault {
         Fault::Injected(faults) => run_program(&mut strace::injecting(&operation, faults), PATIENCE),
@@ -318,7 +330,7 @@ fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bo
             running.kill();
             running.wait(PATIENCE)
         }),
-        Fault::Cut(_) => return Err("power is cut on a rig".to_owned()),
+        Fault::Cut(_) | Fault::Racer(_) => return Err("power is cut on a rig".to_owned()),
     };
     let outcome = outcome.and_then(|run| prepared.recovers(&site.home, Some(&run)));
     if keep && outcome.is_err() {

@@ -50,6 +50,17 @@ pub(crate) fn plant(path: &Path, bytes: &[u8], mode: u32) -> Fallible<()> {
     std::fs::write(path, bytes).and_then(|()| set_mode(path, mode)).map_err(say)
 }
 
+/// Puts a file where none is, as somebody else might at any moment; whether there was none.
+#[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
+pub(crate) fn plant_new(path: &Path, bytes: &[u8]) -> bool {
+    let made = path.parent().is_none_or(|parent| std::fs::create_dir_all(parent).is_ok());
+    // Complete before it has its name: nobody may mistake it for something half written.
+    let draft = path.with_extension("draft");
+    let put = made && std::fs::write(&draft, bytes).is_ok() && std::fs::hard_link(&draft, path).is_ok();
+    let _ = std::fs::remove_file(&draft);
+    put
+}
+
 /// Makes a folder, with those above it.
 #[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
 pub(crate) fn folder(path: &Path) -> Fallible<()> {

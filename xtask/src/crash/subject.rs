@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::Fallible;
-use crate::fixture::{self, APP, MESH, STATE, plant};
-use crate::process::{Finished, run};
+use crate::fixture::{self, APP, MESH, STATE, plant, plant_new};
+use crate::process::{Finished, Running, run};
 use crate::tree::{Kind, Tree, hash};
 
 /// The operations that change a home without a daemon.
@@ -261,6 +262,35 @@ impl Prepared {
             }
         }
         self.goal = Some(Goal::of(home)?);
+        Ok(())
+    }
+
+    /// Lets somebody else create every destination that is not there yet, at one moment of a run: between the look at it and the
+    /// rename, for those whose turn had not come. Theirs must stay as they made it, and ours where it was.
+    pub(crate) fn withstands_a_racer(&self, home: &Path, moment: Duration) -> Fallible<()> {
+        let slowly = ["rename", "renameat2", "linkat"].map(|call| format!("{call}:delay_enter=2000:when=1+"));
+        let running = Running::start(&mut super::strace::injecting(&self.operation(home), &slowly))?;
+        std::thread::sleep(moment);
+        let theirs = b"made by somebody else";
+        let created = |file: &&Tracked| plant_new(&home.join(&file.destination), theirs);
+        let created: Vec<&Tracked> = self.tracked.iter().filter(created).collect();
+        let ended = running.wait(super::PATIENCE)?;
+        for run in [ended, run(&mut self.operation(home), super::PATIENCE)?] {
+            if run.stderr.contains("panicked at") || run.code().is_none_or(|code| code > 8) {
+                return Err(format!("it ended with {}:\n{}", run.status, run.stderr));
+            }
+            for file in &self.tracked {
+                let read = |path: &Path| std::fs::read(home.join(path)).unwrap_or_default();
+                let (source, destination) = (read(&file.source), read(&file.destination));
+                let raced = created.iter().any(|other| other.destination == file.destination);
+                if raced && destination != theirs {
+                    return Err(format!("OVERWRITTEN: {} was somebody else's", file.destination.display()));
+                }
+                if source != file.bytes && (raced || destination != file.bytes) {
+                    return Err(format!("LOST: {} is nowhere", file.source.display()));
+                }
+            }
+        }
         Ok(())
     }
 
