@@ -1,33 +1,36 @@
 #![doc = include_str!("../README.md")]
 
-use myownllm_config_model::{Diagnostic, Document, Ids, ParseError};
-use serde::Serialize;
+mod rebase;
+mod report;
 
-/// Whose shape a document is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Shape {
-    /// The app's.
-    App,
-    /// The daemon's.
-    Daemon,
-    /// The daemon's, with keys of the app's.
-    Mixed,
-    /// Neither.
-    Unknown,
-}
+use std::collections::HashSet;
+
+use myownllm_config_model::{
+    Diagnostic, Document, Fragment, Ids, Kind, ParseError, Severity, ValueRef, app_config, bridge,
+    daemon_config, network_id,
+};
+
+pub use rebase::{Rebased, rebase_paths};
+pub use report::{SalvageReport, Salvaged, Shape};
+
+/// The app's keys that a document of the daemon's never has; one of them is enough to tell an app's half.
+const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];
+/// Top-level keys that both schemas have.
+const SHARED_KEYS: [&str; 2] = ["auto_update", "auto_cleanup"];
 
 /// The front door: whose shape is this, and how does one get the app's back.
+///
+/// A trait so that `launch` can take another implementation: a sibling app's, whose config has other keys.
 pub trait ConfigSalvager: Sync {
     /// Whose shape a document is in.
     fn shape(&self, doc: &Document) -> Shape;
     /// Repairs a document. `last_good` is the newest healthy copy of the app's config, when there is one.
-    /// A document that is not the daemon's or mixed comes back as it is.
+    ///
+    /// A document that is neither daemon-shaped nor mixed comes back as it is, with no daemon's half.
     fn salvage(&self, doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged;
 }
 
-/// The implementation for the app and its daemon, over the functions [`shape`] and [`salvage`].
+/// The implementation for MyOwnLLM and its daemon, over the functions [`shape`] and [`salvage`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Salvager;
 
@@ -40,78 +43,218 @@ impl ConfigSalvager for Salvager {
     }
 }
 
-/// What a repair gives.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Salvaged {
-    /// The app's half; not modified when there was nothing to repair.
-    pub app: Document,
-    /// The daemon's half, with an empty list of networks; present for daemon-shaped and mixed documents.
-    pub daemon: Option<Document>,
-    /// What was done.
-    pub report: SalvageReport,
-    /// What was odd.
-    pub diagnostics: Vec<Diagnostic>,
+/// An entry of the daemon's list that names a network.
+fn is_network(entry: ValueRef<'_>) -> bool {
+    ["id", "network_id"].iter().all(|key| entry.get(key).is_some_and(|v| v.kind() == Kind::String))
 }
 
-/// What a repair did, as data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct SalvageReport {
-    /// What the document was.
-    pub shape: Shape,
-    /// The network ids of the daemon's networks that the app's catalogue gained.
-    pub recovered_networks: Vec<String>,
-    /// The daemon's keys that were taken out of the app's half.
-    pub stripped_keys: Vec<String>,
-    /// The app's top-level keys that will be at their defaults for want of a copy.
-    pub reset_keys: Vec<String>,
-    /// The app's top-level keys that came from the last good copy.
-    pub restored_keys: Vec<String>,
-    /// The app's top-level keys that stood in the document itself.
-    pub kept_keys: Vec<String>,
-    /// Positions in the daemon's list that hold no network.
-    pub odd_networks: Vec<usize>,
+fn has_app_mark(doc: &Document) -> bool {
+    APP_MARKS.iter().any(|key| doc.get(&[key]).is_some())
+}
+
+/// Whether a document is the daemon's, wholly or in part.
+///
+/// Either every entry of a non-empty top-level `networks` list names a network; or it is the daemon's beyond doubt: a
+/// number `version`, an object `daemon`, a list `networks`, and none of the app's marks.
+fn is_recognised(doc: &Document) -> bool {
+    let Some(networks) = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array) else { return false };
+    let is = |key: &str, kind: Kind| doc.get(&[key]).is_some_and(|v| v.kind() == kind);
+    let is_seeded = networks.items().next().is_some() && networks.items().all(is_network);
+    is_seeded || (is("version", Kind::Number) && is("daemon", Kind::Object) && !has_app_mark(doc))
 }
 
 /// Whose shape a document is in.
+///
+/// ```
+/// use myownllm_config_model::Document;
+/// use myownllm_salvage::{Shape, shape};
+/// let of = |text: &str| shape(&Document::parse(text.as_bytes()).unwrap().document);
+/// assert_eq!(of(r#"{"version":3,"daemon":{},"networks":[]}"#), Shape::Daemon);
+/// assert_eq!(of(r#"{"networks":[{"id":"a","network_id":"home"}],"providers":[]}"#), Shape::Mixed);
+/// assert_eq!(of(r#"{"active_family":"qwen3"}"#), Shape::App);
+/// assert_eq!(of("{}"), Shape::Unknown);
+/// ```
 pub fn shape(doc: &Document) -> Shape {
-    let _ = doc;
-    todo!()
+    match (is_recognised(doc), has_app_mark(doc)) {
+        (true, false) => Shape::Daemon,
+        (true, true) => Shape::Mixed,
+        (false, true) => Shape::App,
+        (false, false) => Shape::Unknown,
+    }
 }
 
 /// Repairs a document; see [`ConfigSalvager::salvage`].
+///
+/// - From a daemon-shaped document with a last good copy: the copy, plus the daemon's networks that it lacks.
+/// - Without a copy, and from a mixed document: the document without the daemon's keys, plus those networks.
+///
+/// Networks are the same when their network ids are, in normal form. A copy that is not app-shaped itself does not
+/// count.
 pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged {
-    let _ = (doc, last_good, ids);
-    todo!()
+    let shape = shape(doc);
+    let mut report = SalvageReport::new(shape);
+    let mut diagnostics = Vec::new();
+    if !matches!(shape, Shape::Daemon | Shape::Mixed) {
+        return Salvaged { app: doc.clone(), daemon: None, report, diagnostics };
+    }
+    let copy = last_good.filter(|copy| shape == Shape::Daemon && self::shape(copy) == Shape::App);
+    let own_keys = daemon_config::OWN_KEYS;
+
+    let mut app = doc.clone();
+    for key in own_keys {
+        if app.remove(&[key]) {
+            report.stripped_keys.push(key.to_owned());
+        }
+    }
+    if let Some(copy) = copy {
+        let rest = std::mem::replace(&mut app, copy.clone());
+        report.restored_keys = keys_of(copy);
+        for (key, value) in rest.root().members() {
+            // What the daemon's document has beyond both is nobody's to throw away.
+            if copy.get(&[&key]).is_none() {
+                app.set(&[&key], value);
+                report.kept_keys.push(key.into_owned());
+            }
+        }
+    } else {
+        report.kept_keys = keys_of(&app);
+    }
+    let recovered = recover(doc, &mut report, &mut diagnostics);
+    append(&mut app, doc, recovered, ids, &mut report, &mut diagnostics);
+    report.reset_keys =
+        app_config::KEYS.into_iter().filter(|key| app.get(&[key]).is_none()).map(str::to_owned).collect();
+    if let (Some(first), false) = (report.recovered_networks.first(), has_active(&app)) {
+        report.activate = Some(format!("myownllm-mesh network use {first}"));
+    }
+    let daemon = daemon_half(doc, shape);
+    report.daemon_keys = keys_of(&daemon);
+    Salvaged { app, daemon: Some(daemon), report, diagnostics }
 }
 
-/// One path that pointed into the old home.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Rebased {
-    /// JSON Pointer; `half` says in which document.
-    pub pointer: String,
-    /// `app` or `daemon`.
-    pub half: &'static str,
-    /// The path as it was.
-    pub from: String,
-    /// The path in the new home.
-    pub to: String,
-    /// It now says `to`; else the file is not there, and the old path stays.
-    pub rebased: bool,
+fn keys_of(doc: &Document) -> Vec<String> {
+    doc.root().members().map(|(key, _)| key.into_owned()).collect()
 }
 
-/// Points the paths that lead into the home `from` (identity, control socket, rosters) to `to`, where the file is at the new place.
-pub fn rebase_paths(
+fn has_active(app: &Document) -> bool {
+    app.get(&["cloud_mesh", "active_network_id"]).is_some_and(|id| !id.is_falsy())
+}
+
+/// A network of the daemon's, in the app's words.
+struct Recovered {
+    network_id: String,
+    entry: Fragment,
+}
+
+fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Diagnostic>) -> Vec<Recovered> {
+    let version = daemon_config::version_of(doc);
+    let mut recovered = Vec::new();
+    let networks = doc.get(&["networks"]).into_iter().flat_map(|n| n.items());
+    for (n, network) in networks.enumerate() {
+        let path = format!("/networks/{n}");
+        if !is_network(network) {
+            report.odd_networks.push(n);
+            diagnostics.push(Diagnostic {
+                code: "salvage.odd-network",
+                severity: Severity::Warning,
+                message: format!(
+                    "{} that names no network (a text id and network_id)",
+                    network.kind().name()
+                ),
+                path,
+                hint: Some("it is in the copy of the former file".to_owned()),
+            });
+            continue;
+        }
+        let (entry, found) = bridge::from_daemon(network, version, &path);
+        diagnostics.extend(found);
+        let network_id =
+            network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default().into_owned();
+        recovered.push(Recovered { network_id, entry });
+    }
+    recovered
+}
+
+/// Puts into the app's half the networks that it lacks.
+fn append(
     app: &mut Document,
-    daemon: Option<&mut Document>,
-    from: &str,
-    to: &str,
-    is_at_new_place: &dyn Fn(&str) -> bool,
-) -> Vec<Rebased> {
-    let _ = (app, daemon, from, to, is_at_new_place);
-    todo!()
+    doc: &Document,
+    recovered: Vec<Recovered>,
+    ids: &mut dyn Ids,
+    report: &mut SalvageReport,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
+    if doc.get(&["networks"]).is_none_or(|n| n.items().next().is_none()) {
+        return;
+    }
+    let mesh = app.get(&["cloud_mesh"]);
+    if let Some(odd) = mesh.filter(|m| m.kind() != Kind::Object) {
+        if !odd.is_falsy() {
+            diagnostics.push(gave_way("/cloud_mesh", odd.kind()));
+        }
+        app.remove(&["cloud_mesh"]);
+    }
+    let list = app.get(&NETWORKS);
+    if let Some(odd) = list.filter(|l| l.kind() != Kind::Array) {
+        if !odd.is_null() {
+            diagnostics.push(gave_way("/cloud_mesh/networks", odd.kind()));
+        }
+        app.remove(&NETWORKS);
+    }
+    // A network in the form of earlier days would be hidden by a list beside it: it goes into the list first.
+    let is_empty = app.get(&NETWORKS).is_none_or(|l| l.items().next().is_none());
+    let flat = app.get(&["cloud_mesh"]).filter(|_| is_empty).and_then(|m| app_config::flat_network(m, ids));
+    app.set(&NETWORKS, app.get(&NETWORKS).map_or_else(|| Fragment::array::<Fragment>([]), Fragment::from));
+    if let Some(flat) = flat {
+        app.set(&[NETWORKS[0], NETWORKS[1], "0"], flat.entry);
+        app.set(&["cloud_mesh", "active_network_id"], flat.id);
+        for key in flat.keys {
+            app.remove(&["cloud_mesh", key]);
+        }
+    }
+    let known: HashSet<String> = app
+        .get(&NETWORKS)
+        .into_iter()
+        .flat_map(|list| list.items())
+        .filter_map(|entry| Some(network_id::normal_form(&entry.get("network_id")?.as_str()?)))
+        .collect();
+    let mut entries = Vec::new();
+    for network in recovered {
+        if known.contains(&network_id::normal_form(&network.network_id)) {
+            report.known_networks.push(network.network_id);
+        } else {
+            entries.push(network.entry);
+            report.recovered_networks.push(network.network_id);
+        }
+    }
+    app.append(&NETWORKS, entries);
+}
+
+fn gave_way(path: &str, found: Kind) -> Diagnostic {
+    Diagnostic {
+        code: "config.replaced",
+        severity: Severity::Warning,
+        message: format!("was {}; the daemon's networks are there now", found.name()),
+        path: path.to_owned(),
+        hint: Some("it is in the copy of the former file".to_owned()),
+    }
+}
+
+/// What of a document is the daemon's own: its keys, with an empty list of networks.
+///
+/// A document that only the daemon has written belongs to it in full, keys of a newer daemon's included; from a mixed
+/// one only the keys that its schema has are taken.
+fn daemon_half(doc: &Document, shape: Shape) -> Document {
+    let mut half = doc.clone().into_utf8();
+    if shape == Shape::Mixed {
+        for key in keys_of(doc) {
+            if !daemon_config::OWN_KEYS.contains(&&*key) && !SHARED_KEYS.contains(&&*key) {
+                half.remove(&[&key]);
+            }
+        }
+    }
+    half.set(&["networks"], Fragment::array::<Fragment>([]));
+    half
 }
 
 /// What [`normalize`] gives.
@@ -120,26 +263,30 @@ pub fn rebase_paths(
 pub struct Normalized {
     /// What a load would save.
     pub document: Document,
-    /// What was done.
+    /// What the recovery did.
     pub report: SalvageReport,
     /// What was odd.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Salvage, legacy migrations and defaults, from bytes to document.
+/// Salvage, legacy migrations and defaults, from bytes to document: what a load would save. `conversation_dir` is the
+/// default of that name.
 ///
 /// # Errors
 /// Bytes that are not a JSON object.
 pub fn normalize(bytes: &[u8], conversation_dir: &str, ids: &mut dyn Ids) -> Result<Normalized, ParseError> {
-    let _ = (bytes, conversation_dir, ids);
-    todo!()
+    let Salvaged { app: mut document, report, mut diagnostics, .. } = salvage_stdin(bytes, ids)?;
+    diagnostics.extend(app_config::complete(&mut document, conversation_dir, ids));
+    Ok(Normalized { document, report, diagnostics })
 }
 
-/// The recovery step alone, from bytes to document.
+/// The recovery step alone, from bytes to document: no defaults filled in, no copy to start from.
 ///
 /// # Errors
 /// Bytes that are not a JSON object.
 pub fn salvage_stdin(bytes: &[u8], ids: &mut dyn Ids) -> Result<Salvaged, ParseError> {
-    let _ = (bytes, ids);
-    todo!()
+    let parsed = Document::parse(bytes)?;
+    let mut salvaged = salvage(&parsed.document, None, ids);
+    salvaged.diagnostics.splice(0..0, parsed.diagnostics);
+    Ok(salvaged)
 }

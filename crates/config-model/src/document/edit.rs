@@ -245,6 +245,24 @@ fn set_change(at: ValueRef<'_>, path: &[&str], value: Fragment) -> Option<Change
     }
 }
 
+pub(super) fn append(document: &mut Document, path: &[&str], items: Vec<Fragment>) -> bool {
+    let mut change = Change::Items(Vec::new(), items);
+    // Which of the steps go into lists is known from the front only.
+    let kinds: Vec<Kind> =
+        (0..path.len()).filter_map(|n| Some(document.get(&path[..n])?.kind())).collect();
+    for (step, kind) in path.iter().zip(kinds).rev() {
+        change = match kind {
+            Kind::Array => match step.parse() {
+                Ok(n) => Change::Items(vec![(n, Some(change))], Vec::new()),
+                Err(_) => return false,
+            },
+            _ => Change::Members(vec![(Cow::Owned((*step).to_owned()), Some(change))]),
+        };
+    }
+    document.apply(change);
+    true
+}
+
 /// The value inside objects that are not there yet.
 fn wrap(path: &[&str], value: Fragment) -> Fragment {
     path.iter().rev().fold(value, |inner, key| Fragment::object([(key, inner)]))

@@ -356,6 +356,13 @@ impl Document {
         }
     }
 
+    /// The same document in plain UTF-8: without the byte order mark, and without the bytes that were none. For handing
+    /// it to a reader that is less patient.
+    #[must_use]
+    pub fn into_utf8(self) -> Self {
+        Self { original: None, bom: false, ..self }
+    }
+
     /// The text, without a byte order mark.
     pub fn to_text(&self) -> String {
         let mut out = String::with_capacity(self.sources[0].text.len() + 256);
@@ -383,14 +390,29 @@ impl Document {
 
     /// Puts a value at a path. Missing objects on the way are made; in a list, the index must be there, or be its
     /// length (then the value is appended). Returns whether the document changed: it does not when an equal value was
-    /// there already (its bytes stay), or when something that is neither object nor list stands in the way.
+    /// there already (its bytes stay), or when something that is neither object nor list stands in the way. An empty
+    /// path replaces the root, by an object.
     pub fn set(&mut self, path: &[&str], value: impl Into<Fragment>) -> bool {
-        edit::set(self, path, value.into())
+        let value = value.into();
+        // The root is an object, always.
+        if path.is_empty() && !value.text.trim_start().starts_with('{') {
+            return false;
+        }
+        edit::set(self, path, value)
     }
 
     /// Takes a member (of duplicates all) or a list item away. Returns whether there was one.
     pub fn remove(&mut self, path: &[&str]) -> bool {
         edit::remove(self, path)
+    }
+
+    /// Appends items to the list at a path, all in one go. Returns whether there is a list, and anything to append.
+    pub fn append(&mut self, path: &[&str], items: impl IntoIterator<Item = Fragment>) -> bool {
+        let items: Vec<Fragment> = items.into_iter().collect();
+        if items.is_empty() || self.get(path).is_none_or(|list| list.kind() != Kind::Array) {
+            return false;
+        }
+        edit::append(self, path, items)
     }
 
     fn value<'a>(&'a self, node: &'a Node) -> ValueRef<'a> {

@@ -26,7 +26,7 @@ impl Document {
         let text = &self.sources[0].text;
         let root = self.sources[0].entry(0);
         out.push_str(&text[..root.start()]);
-        self.write_value(&self.root(), out);
+        self.write_node(&self.root, &self.style(), "", out);
         out.push_str(&text[root.end()..]);
     }
 
