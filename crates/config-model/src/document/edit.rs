@@ -248,8 +248,7 @@ fn set_change(at: ValueRef<'_>, path: &[&str], value: Fragment) -> Option<Change
 pub(super) fn append(document: &mut Document, path: &[&str], items: Vec<Fragment>) -> bool {
     let mut change = Change::Items(Vec::new(), items);
     // Which of the steps go into lists is known from the front only.
-    let kinds: Vec<Kind> =
-        (0..path.len()).filter_map(|n| Some(document.get(&path[..n])?.kind())).collect();
+    let kinds: Vec<Kind> = (0..path.len()).filter_map(|n| Some(document.get(&path[..n])?.kind())).collect();
     for (step, kind) in path.iter().zip(kinds).rev() {
         change = match kind {
             Kind::Array => match step.parse() {

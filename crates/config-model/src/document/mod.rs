@@ -32,7 +32,7 @@ const MAX_NAMED: usize = 20;
 /// A JSON document whose root is an object, which writes back what nobody changed byte for byte.
 ///
 /// Cloning is cheap: the text is shared.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Document {
     /// The first is the text that was read; the others were put in since.
     sources: Vec<Arc<Source>>,
@@ -170,10 +170,26 @@ impl Kind {
 /// to.set(&["copy"], Fragment::array([from.get(&["n"]).unwrap()]));
 /// assert!(to.to_text().contains("1e5"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Fragment {
     /// Always one valid JSON value.
     text: String,
+}
+
+impl std::fmt::Debug for Fragment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the text: it may hold a secret.
+        f.debug_struct("Fragment").field("bytes", &self.text.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Document")
+            .field("bytes", &self.sources[0].text.len())
+            .field("modified", &self.modified)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Fragment {

@@ -34,7 +34,6 @@ impl Entry {
 }
 
 /// A text and its tape. Entry 0 is the root value.
-#[derive(Debug)]
 pub(super) struct Source {
     pub(super) text: String,
     pub(super) tape: Vec<Entry>,
@@ -42,6 +41,13 @@ pub(super) struct Source {
     overruled: Vec<u32>,
     /// Object entry -> its key entries, sorted by decoded key, then by place.
     indexes: HashMap<u32, Box<[u32]>>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the text: it may hold a secret.
+        f.debug_struct("Source").field("bytes", &self.text.len()).finish_non_exhaustive()
+    }
 }
 
 /// Where and why a scan stopped; `stack` is the way there.

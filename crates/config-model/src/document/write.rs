@@ -12,12 +12,15 @@ struct Style<'s> {
     newline: &'s str,
     /// One step of indentation.
     step: &'s str,
+    /// Between key and value, and after a comma, where everything is on one line.
+    colon: &'s str,
+    gap: &'s str,
 }
 
 /// The text of a whole value, in two-space indentation, one value a line.
 pub(super) fn pretty(source: &Source) -> String {
     let mut out = String::with_capacity(source.text.len() * 2);
-    lay_out(source, 0, &Style { lines: true, newline: "\n", step: "  " }, "", &mut out);
+    lay_out(source, 0, &Style { lines: true, newline: "\n", step: "  ", colon: ":", gap: "" }, "", &mut out);
     out
 }
 
@@ -49,6 +52,8 @@ impl Document {
             lines: lead.is_none_or(|lead| lead.contains('\n')),
             newline: if lead.is_some_and(|lead| lead.contains("\r\n")) { "\r\n" } else { "\n" },
             step: indent.filter(|i| !i.is_empty()).unwrap_or("  "),
+            colon: ":",
+            gap: "",
         }
     }
 
@@ -70,17 +75,18 @@ impl Document {
         let first_lead = keys.first().map_or("", |&k| lead_of(source, object.origin.1, k));
         let closing =
             keys.last().map_or("", |&k| &source.text[source.entry(k + 1).end()..original.end() - 1]);
-        let style =
-            Style { lines: if keeps { first_lead.contains('\n') } else { style.lines }, ..style.clone() };
+        let mut style = style.clone();
+        if keeps {
+            style.lines = first_lead.contains('\n');
+            style.colon = colon_of(source, keys[0]);
+            style.gap = keys.get(1).map_or(if style.colon.ends_with(' ') { " " } else { "" }, |&second| {
+                gap_before(source, keys[0], second).1
+            });
+        }
         let inner = match first_lead.rfind('\n') {
             Some(n) if keeps => first_lead[n + 1..].to_owned(),
             _ => format!("{indent}{}", style.step),
         };
-        let one_line_lead = match keys.get(1) {
-            Some(&second) if keeps => gap_before(source, keys[0], second).1,
-            _ => "",
-        };
-        let one_line_colon = keys.first().filter(|_| keeps).map_or(":", |&k| colon_of(source, k));
         out.push('{');
         let mut any = false;
         for (n, member) in object.members.iter().enumerate().filter(|(_, m)| m.state != State::Removed) {
@@ -100,13 +106,13 @@ impl Document {
                         out.push_str(style.newline);
                         out.push_str(&inner);
                     } else {
-                        out.push_str(if any { one_line_lead } else { first_lead });
+                        out.push_str(if any { style.gap } else { first_lead });
                     }
                     match &member.key {
                         Key::Origin(key) => out.push_str(source.raw(*key)),
                         Key::New(key) => out.push_str(&quote(key)),
                     }
-                    out.push_str(if style.lines { ": " } else { one_line_colon });
+                    out.push_str(if style.lines { ": " } else { style.colon });
                 }
             }
             self.write_node(&member.value, &style, &inner, out);
@@ -138,8 +144,10 @@ impl Document {
         let first_lead =
             items.first().map_or("", |&i| &source.text[original.start() + 1..source.entry(i).start()]);
         let closing = items.last().map_or("", |&i| &source.text[source.entry(i).end()..original.end() - 1]);
-        let style =
-            Style { lines: if keeps { first_lead.contains('\n') } else { style.lines }, ..style.clone() };
+        let mut style = style.clone();
+        if keeps {
+            style.lines = first_lead.contains('\n');
+        }
         let inner = match first_lead.rfind('\n') {
             Some(n) if keeps => first_lead[n + 1..].to_owned(),
             _ => format!("{indent}{}", style.step),
@@ -147,7 +155,9 @@ impl Document {
         let between = |n: usize| {
             split_gap(&source.text[source.entry(items[n - 1]).end()..source.entry(items[n]).start()])
         };
-        let one_line_lead = if keeps && items.len() > 1 { between(1).1 } else { "" };
+        if keeps && items.len() > 1 {
+            style.gap = between(1).1;
+        }
         out.push('[');
         let mut any = false;
         for (n, node) in array.items.iter().enumerate() {
@@ -162,7 +172,7 @@ impl Document {
                 out.push_str(style.newline);
                 out.push_str(&inner);
             } else {
-                out.push_str(if any { one_line_lead } else { first_lead });
+                out.push_str(if any { style.gap } else { first_lead });
             }
             self.write_node(node, &style, &inner, out);
             if keeps && n + 1 < array.from_origin && array.items[n + 1..].iter().any(Option::is_some) {
@@ -215,6 +225,9 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
     let mut begin = |out: &mut String| {
         if std::mem::replace(&mut any, true) {
             out.push(',');
+            if !style.lines {
+                out.push_str(style.gap);
+            }
         }
         if style.lines {
             out.push_str(style.newline);
@@ -225,7 +238,7 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
         for key in source.keys(at) {
             begin(out);
             out.push_str(source.raw(key));
-            out.push_str(if style.lines { ": " } else { ":" });
+            out.push_str(if style.lines { ": " } else { style.colon });
             lay_out(source, key + 1, style, &inner, out);
         }
     } else {
