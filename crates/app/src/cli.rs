@@ -21,20 +21,29 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// The user's home folder, instead of this user's own. HOME and MYOWNMESH_HOME do not count then.
+    /// Work on this user's home folder instead of your own.
+    ///
+    /// Neither HOME nor MYOWNMESH_HOME counts then.
     #[arg(long, global = true, value_name = "DIR")]
     pub home: Option<PathBuf>,
     /// Print one JSON document on stdout; everything else goes to stderr.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Say more.
+    /// Say more: remarks, and the code of each warning.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Print errors alone.
+    /// Say nothing but errors.
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Colours.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Use colour: auto (on a terminal, unless NO_COLOR is set), always, or never.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub color: ColorWhen,
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{ColorWhen, Global};
@@ -102,7 +103,7 @@ impl Printer {
     /// Prints an answer: the text or the document to stdout, what went wrong to stderr.
     pub(crate) fn print(&self, command: &str, answer: &Answer) {
         if self.json {
-            self.to_stdout(&format!("{:#}\n", envelope(command, answer)));
+            self.to_stdout(&format!("{}\n", envelope(command, answer)));
         } else if !self.quiet && !answer.text.is_empty() {
             let mut text = answer.text.clone();
             if !text.ends_with('\n') {
@@ -171,14 +172,23 @@ impl Printer {
     }
 }
 
-/// The one shape of every `--json` answer.
-fn envelope(command: &str, answer: &Answer) -> Value {
-    json!({
-        "schema": format!("myownllm-mesh.{command}/1"),
-        "ok": answer.exit.is_ok(),
-        "data": answer.data,
-        "diagnostics": answer.notices,
-    })
+/// The one shape of every `--json` answer, its members in the order in which they are read.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    schema: String,
+    ok: bool,
+    data: &'a Value,
+    diagnostics: &'a [Notice],
+}
+
+fn envelope(command: &str, answer: &Answer) -> String {
+    let envelope = Envelope {
+        schema: format!("myownllm-mesh.{command}/1"),
+        ok: answer.exit.is_ok(),
+        data: &answer.data,
+        diagnostics: &answer.notices,
+    };
+    serde_json::to_string_pretty(&envelope).unwrap_or_default()
 }
 
 /// Colours the marks that the texts use at the start of a line.
@@ -218,4 +228,30 @@ pub(crate) fn short(path: &Path, user_home: &Path) -> String {
 #[must_use]
 pub(crate) fn long(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// A label and a list, wrapped to a readable width with the continuation below the list.
+pub(crate) fn listed(label: &str, items: &[String], after: &str) -> String {
+    const WIDTH: usize = 96;
+    let indent = " ".repeat(16);
+    let mut text = format!("  {label:<14}");
+    let mut column = 16;
+    let words = items
+        .iter()
+        .enumerate()
+        .map(|(at, item)| if at + 1 < items.len() { format!("{item},") } else { item.clone() });
+    for (at, word) in words.chain((!after.is_empty()).then(|| after.to_owned())).enumerate() {
+        let length = word.chars().count();
+        if at > 0 && column + 1 + length > WIDTH {
+            text.push_str(&format!("\n{indent}"));
+            column = 16;
+        } else if at > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(&word);
+        column += length;
+    }
+    text.push('\n');
+    text
 }

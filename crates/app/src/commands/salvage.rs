@@ -9,7 +9,7 @@ use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
 use crate::launch::settle_live;
 use crate::notice::{Notice, exit_of};
-use crate::output::{Answer, short};
+use crate::output::{Answer, listed, short};
 use crate::world::{World, fresh_ids};
 
 pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
@@ -79,23 +79,21 @@ pub(crate) enum Tense {
 pub(crate) fn report_lines(world: &World, report: &Report, steps: &[Step], tense: Tense) -> String {
     let path = |path| short(path, &world.layout.user_home);
     let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
-    let mut text = String::new();
-    let mut line = |label: &str, what: String| text.push_str(&format!("  {label:<14}{what}\n"));
-    line("config", format!("{}  ({})", path(&world.layout.app_config), shape_words(report.shape)));
+    let mut text =
+        listed("config", &[path(&world.layout.app_config)], &format!("({})", shape_words(report.shape)));
     if !report.recovered_networks.is_empty() {
-        line(verb("recovered", "recovers"), format!("the networks {}", report.recovered_networks.join(", ")));
+        text += &listed(verb("recovered", "recovers"), &report.recovered_networks, "");
     }
-    match &report.restored_from {
-        Some(copy) if report.restored_keys.is_empty() => line("restored", format!("from {copy}")),
-        Some(copy) => line("restored", format!("from {copy}: {}", report.restored_keys.join(", "))),
-        None => {}
+    if let Some(copy) = &report.restored_from {
+        text += &listed("restored", &report.restored_keys, &format!("(from {copy})"));
     }
     if !report.reset_keys.is_empty() {
-        line("at defaults", format!("{}  (no good copy to take them from)", report.reset_keys.join(", ")));
+        text += &listed("at defaults", &report.reset_keys, "(no good copy to take them from)");
     }
     if !report.stripped_keys.is_empty() {
-        line("taken out", format!("{}  (the daemon's)", report.stripped_keys.join(", ")));
+        text += &listed("taken out", &report.stripped_keys, "(the daemon's)");
     }
+    let mut line = |label: &str, what: String| text += &format!("  {label:<14}{what}\n");
     if let Some(half) = report.daemon_half {
         use myownllm_config_store::DaemonHalf;
         line(

@@ -1,0 +1,255 @@
+//! The whole start-up sequence, without a daemon, on the simulated disk: cut off before every operation and in every state
+//! that a power cut may leave, or failed at every operation, the next launch ends it and nothing is lost.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use myownllm_config_model::{Document, SeededIds};
+use myownllm_config_store::{Clock, Places, Store};
+use myownllm_daemon::{
+    ControlError, DaemonControl, Detection, Endpoint, SpawnError, Spawned, StopError, StoppedDaemon,
+};
+use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_durable_fs::{Disk, FileKind};
+use myownllm_mesh::ExitCode;
+use myownllm_mesh::daemons::{Daemons, Live};
+use myownllm_mesh::launch::{Options, Outcome, Parts, launch};
+use myownllm_migration::{Homes, Migrator};
+use myownllm_paths::{
+    CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Node, PathResolver, Platform, Resolver, guard,
+};
+
+const HOME: &str = "/home/u";
+const CONFIG: &str = "/home/u/.myownllm/config.json";
+
+/// What a daemon left of a user's home, per version.
+const FIXTURES: [(&str, &str); 2] = [("0.1.2", "0644"), ("0.3.8", "0600")];
+
+fn fixture(version: &str, file: &str) -> Vec<u8> {
+    let path =
+        format!("{}/../../tests/fixtures/daemon-{version}/home/.myownllm/{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(path).unwrap()
+}
+
+const STATE: [&str; 4] = [
+    ".secrets/identity.json",
+    "mesh/rosters/home-mesh.json",
+    "mesh/rosters/office-mesh.json",
+    "mesh/states/home-mesh.json",
+];
+
+fn broken_home(version: &str) -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir(format!("{HOME}/.myownllm"), 0o755);
+    disk.put_dir(format!("{HOME}/.myownllm/.secrets"), 0o700);
+    for file in STATE {
+        disk.put_mode(format!("{HOME}/.myownllm/{file}"), &fixture(version, file), 0o600);
+    }
+    disk.put_mode(CONFIG, &fixture(version, "config.json"), 0o644);
+    disk.flush_all();
+    disk
+}
+
+/// Nobody runs, and nobody is to be run.
+struct Nobody;
+
+impl Daemons for Nobody {
+    fn live(&self, _: Option<&Path>) -> Vec<Live> {
+        Vec::new()
+    }
+    fn live_legacy(&self) -> Option<Live> {
+        None
+    }
+    fn detect(&self, _: Option<&str>) -> Detection {
+        unreachable!("a launch without a daemon looks for none")
+    }
+    fn spawn(&self, _: Option<&str>) -> Result<Spawned, SpawnError> {
+        unreachable!("a launch without a daemon starts none")
+    }
+    fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
+        unreachable!("a launch without a daemon talks to none")
+    }
+    fn stop(&self, _: &Endpoint) -> Result<StoppedDaemon, StopError> {
+        unreachable!("nobody runs")
+    }
+}
+
+/// The guard's questions, asked of the simulated disk.
+struct On<'a>(&'a SimDisk);
+
+impl On<'_> {
+    fn node(meta: Result<myownllm_durable_fs::Meta, myownllm_durable_fs::DiskError>) -> io::Result<Node> {
+        let meta = meta.map_err(|error| io::Error::from(error.kind()))?;
+        let kind = match meta.kind {
+            FileKind::Dir => Kind::Folder,
+            FileKind::File => Kind::File,
+            FileKind::Symlink => Kind::Link,
+            _ => Kind::Other,
+        };
+        Ok(Node { kind, id: meta.id.map(|id| (id.dev, id.ino)) })
+    }
+}
+
+impl Lookup for On<'_> {
+    fn look(&self, path: &Path) -> io::Result<Node> {
+        Self::node(self.0.stat(path))
+    }
+    fn look_through(&self, path: &Path) -> io::Result<Node> {
+        Self::node(self.0.stat_follow(path))
+    }
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.read_link(path).map_err(|error| io::Error::from(error.kind()))
+    }
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        self.0.canonicalize(path).map_err(|error| io::Error::from(error.kind()))
+    }
+}
+
+/// A clock on which waiting is free.
+#[derive(Default)]
+struct Skipping(std::sync::Mutex<Duration>);
+
+impl Clock for Skipping {
+    fn elapsed(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+    fn sleep(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+fn run(disk: &SimDisk) -> Outcome {
+    let layout = Resolver::new(MYOWNLLM).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap();
+    let checked: Result<CheckedLayout, _> = guard(layout.clone(), &On(disk));
+    let clock = Skipping::default();
+    let store = Store::new(disk, &clock, Places::of(&layout));
+    let migrator = Migrator::new(disk, Homes::new(&layout.app_home, &layout.daemon_home));
+    let parts = Parts {
+        layout: &layout,
+        checked: checked.as_ref(),
+        disk,
+        migrator: &migrator,
+        store: &store,
+        daemons: &Nobody,
+    };
+    let options = Options { daemon: false, lock_wait: Duration::ZERO, ..Options::default() };
+    launch(&parts, &options, &mut SeededIds::new(1_795_401_077_000, 7))
+}
+
+/// Every file of the daemon's is whole at one place or the other, the former config is somewhere byte for byte, and the
+/// config is never absent and never torn.
+fn nothing_lost(disk: &SimDisk, version: &str, when: &str) {
+    for file in STATE {
+        let wanted = fixture(version, file);
+        let places = [format!("{HOME}/.myownllm/{file}"), format!("{HOME}/.myownllm/.myownmesh/{file}")];
+        let found: Vec<Vec<u8>> = places.iter().filter_map(|place| disk.content(place)).collect();
+        assert!(found.contains(&wanted), "{when}: {file} is lost");
+        if let Some(at_destination) = disk.content(&places[1]) {
+            assert_eq!(at_destination, wanted, "{when}: {file} is torn at its destination");
+        }
+    }
+    let former = fixture(version, "config.json");
+    let config = disk.content(CONFIG).unwrap_or_else(|| panic!("{when}: config.json is absent"));
+    assert!(Document::parse(&config).is_ok(), "{when}: config.json is torn");
+    let kept = disk.tree().keys().any(|path| disk.content(path).as_ref() == Some(&former));
+    assert!(kept, "{when}: the former config is lost");
+    if config != former {
+        let half = format!("{HOME}/.myownllm/.myownmesh/config.json");
+        assert!(
+            disk.content(half).is_some(),
+            "{when}: the config was repaired before the daemon's half was safe"
+        );
+    }
+}
+
+fn complete(disk: &SimDisk, version: &str, when: &str) {
+    let outcome = run(disk);
+    assert_eq!(outcome.exit(), ExitCode::Done, "{when}: {:?}", outcome.notices);
+    nothing_lost(disk, version, when);
+    for file in STATE {
+        assert!(
+            disk.content(format!("{HOME}/.myownllm/{file}")).is_none(),
+            "{when}: {file} was left in the old place"
+        );
+    }
+    for gone in ["mesh", ".secrets"] {
+        assert!(
+            disk.stat(Path::new(&format!("{HOME}/.myownllm/{gone}"))).is_err(),
+            "{when}: {gone} was left"
+        );
+    }
+    let config = Document::parse(&disk.content(CONFIG).unwrap()).unwrap().document;
+    assert!(
+        config.get(&["providers"]).is_some() && config.get(&["daemon"]).is_none(),
+        "{when}: not the app's shape"
+    );
+    // A start at which nothing is pending touches nothing.
+    disk.flush_all();
+    disk.reset_ops();
+    let again = run(disk);
+    assert_eq!(again.exit(), ExitCode::Done, "{when}: {:?}", again.notices);
+    let changes: Vec<_> = disk.ops().into_iter().filter(|op| op.is_change()).collect();
+    assert!(changes.is_empty(), "{when}: a start with nothing to do did {changes:?}");
+}
+
+#[test]
+fn undisturbed_it_moves_and_repairs_and_then_rests() {
+    for (version, _) in FIXTURES {
+        complete(&broken_home(version), version, version);
+    }
+}
+
+#[test]
+fn cut_off_before_any_operation_in_any_state_that_a_power_cut_may_leave() {
+    for (version, _) in FIXTURES {
+        let mut cuts = 0;
+        for number in 1.. {
+            let disk = broken_home(version);
+            disk.crash_at(number);
+            run(&disk);
+            if !disk.has_crashed() {
+                break;
+            }
+            let killed = disk.after_kill();
+            nothing_lost(&killed, version, &format!("{version}, killed at {number}"));
+            complete(&killed, version, &format!("{version}, killed at {number}"));
+            for (state, after) in disk.crash_states(24, number as u64).into_iter().enumerate() {
+                let when = format!("{version}, power cut at {number}, state {state}");
+                nothing_lost(&after, version, &when);
+                complete(&after, version, &when);
+            }
+            cuts = number;
+        }
+        assert!(cuts > 40, "only {cuts} operations: the simulation saw too little");
+    }
+}
+
+#[test]
+fn failed_at_any_operation_it_loses_nothing_and_the_next_launch_ends_it() {
+    use io::ErrorKind::{CrossesDevices, Other, PermissionDenied, StorageFull};
+    let version = "0.3.8";
+    for kind in [Other, StorageFull, PermissionDenied, CrossesDevices] {
+        for number in 1.. {
+            let disk = broken_home(version);
+            disk.reset_ops();
+            disk.fail(Fault::once(number, kind));
+            let outcome = run(&disk);
+            let when = format!("{kind:?} at operation {number}");
+            nothing_lost(&disk, version, &when);
+            if outcome.exit().is_ok() {
+                // What reports success has everything in place.
+                for file in STATE {
+                    let at_destination = disk.content(format!("{HOME}/.myownllm/.myownmesh/{file}"));
+                    assert!(at_destination.is_some(), "{when}: success, but {file} is not in place");
+                }
+            }
+            let done = disk.ops().len() < number;
+            disk.heal();
+            complete(&disk, version, &when);
+            if done {
+                break;
+            }
+        }
+    }
+}
