@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let env = args.next().map_or_else(Env::from_process, Env::explicit);
     let write = args.next().is_some_and(|a| a == "--write");
     let layout = guard(Resolver::default().resolve(&env)?, &RealLookup)?;
-    let (disk, clock) = (RealDisk::default(), SystemClock::default());
+    let (disk, clock) = (RealDisk, SystemClock::default());
     let store = Store::new(&disk, &clock, Places::of(&layout));
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let mut ids = SeededIds::new(now.as_millis().try_into()?, now.subsec_nanos().into());

@@ -1,13 +1,13 @@
 //! What is to be done with a config, decided from what was read. Nothing here writes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity, app_config};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Rebased, Shape, rebase_paths};
 
 use crate::copies::{CopyKind, Listing, hash};
-use crate::read::{Beside, File, shown};
+use crate::read::{File, shown};
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
 /// The newest version of a daemon's config that we know how to take apart.
@@ -54,21 +54,21 @@ impl Store<'_> {
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         let file = self.read_file()?;
         let listing = self.copies().list();
-        let beside = self.beside();
+        let beside = self.leftovers_beside();
         self.decide(file, &listing, &beside, ids)
     }
 
-    pub(crate) fn decide(
+    fn decide(
         &self,
         file: File,
         listing: &Result<Listing, DiskError>,
-        beside: &Beside,
+        beside: &[PathBuf],
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut plan = match file {
-            File::Missing => self.decide_missing(listing, beside, ids)?,
+            File::Missing => self.decide_missing(listing, ids)?,
             File::There { bytes, parsed: Err(error) } => {
-                let mut plan = self.decide_corrupt(listing, beside, ids)?;
+                let mut plan = self.decide_corrupt(listing, ids)?;
                 plan.loaded.diagnostics.insert(
                     0,
                     self.note(
@@ -83,7 +83,7 @@ impl Store<'_> {
             File::There { bytes, parsed: Ok(parsed) } => {
                 let mut plan = match self.salvager.shape(&parsed.document) {
                     shape @ (Shape::Daemon | Shape::Mixed) => {
-                        self.decide_leaked(&parsed.document, shape, listing, beside, ids)?
+                        self.decide_leaked(&parsed.document, shape, listing, ids)?
                     }
                     shape => self.decide_ours(&parsed.document, &bytes, shape, ids),
                 };
@@ -109,11 +109,10 @@ impl Store<'_> {
         read: &Document,
         shape: Shape,
         listing: &Result<Listing, DiskError>,
-        beside: &Beside,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut notes = Vec::new();
-        let source = self.source(listing, beside, &mut notes)?;
+        let source = self.source(listing, &mut notes)?;
         let salvaged = self.salvager.salvage(read, source.as_ref().map(|s| &s.document), ids);
         let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
         notes.extend(salvaged.diagnostics);
@@ -159,27 +158,25 @@ impl Store<'_> {
     fn decide_corrupt(
         &self,
         listing: &Result<Listing, DiskError>,
-        beside: &Beside,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut notes = Vec::new();
-        let source = self.source(listing, beside, &mut notes)?;
-        Ok(self.from_source(source, FileShape::Corrupt, notes, ids))
+        let source = self.source(listing, &mut notes)?;
+        Ok(self.complete_source(source, FileShape::Corrupt, notes, ids))
     }
 
     fn decide_missing(
         &self,
         listing: &Result<Listing, DiskError>,
-        beside: &Beside,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut notes = Vec::new();
-        let source = self.source(listing, beside, &mut notes)?;
-        Ok(self.from_source(source, FileShape::Missing, notes, ids))
+        let source = self.source(listing, &mut notes)?;
+        Ok(self.complete_source(source, FileShape::Missing, notes, ids))
     }
 
     /// The config as the source has it, completed; or the defaults.
-    pub(crate) fn from_source(
+    pub(crate) fn complete_source(
         &self,
         source: Option<Source>,
         shape: FileShape,
@@ -216,7 +213,6 @@ impl Store<'_> {
     pub(crate) fn source(
         &self,
         listing: &Result<Listing, DiskError>,
-        beside: &Beside,
         notes: &mut Vec<Diagnostic>,
     ) -> Result<Option<Source>, StoreError> {
         let copies = self.copies();
@@ -233,11 +229,11 @@ impl Store<'_> {
             },
         };
         let mut aside = None;
-        for path in &beside.siblings {
-            match self.disk.read(path, self.limits.config_bytes) {
+        for path in self.siblings() {
+            match self.disk.read(&path, self.limits.config_bytes) {
                 Ok(bytes) => {
                     if let Some(document) = self.usable(&bytes) {
-                        let modified = self.disk.stat(path).map(|m| m.modified).unwrap_or_default();
+                        let modified = self.disk.stat(&path).map(|m| m.modified).unwrap_or_default();
                         aside = Some((path, document, modified));
                         break;
                     }
@@ -250,10 +246,10 @@ impl Store<'_> {
             // Both: the daemon moved the file aside that was in use, so what differs from the copy was changed after it
             // was made — unless it has lain there since before. Only the clock can tell the two apart.
             (Some((_, made, _)), Some((path, document, modified))) if modified > made => {
-                Some(Source { name: file_name(path), document })
+                Some(Source { name: file_name(&path), document })
             }
             (Some((name, _, document)), _) => Some(Source { name, document }),
-            (None, Some((path, document, _))) => Some(Source { name: file_name(path), document }),
+            (None, Some((path, document, _))) => Some(Source { name: file_name(&path), document }),
             (None, None) => None,
         };
         match (found, failed) {
@@ -351,7 +347,7 @@ impl Store<'_> {
     }
 
     /// Adds the steps.
-    fn finish(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, beside: &Beside) {
+    fn finish(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, beside: &[PathBuf]) {
         let places = &self.places;
         let mut steps = Vec::new();
         if plan.loaded.newer.is_some() {
@@ -360,7 +356,7 @@ impl Store<'_> {
             return;
         }
         let in_backups = listing.iter().flat_map(|l| l.leftovers.iter());
-        for path in beside.leftovers.iter().chain(in_backups) {
+        for path in beside.iter().chain(in_backups) {
             steps.push(Step::ClearLeftover { path: path.clone() });
         }
         if plan.config.is_some()

@@ -1,6 +1,5 @@
 //! Reading the config: absent, unreadable, not a file and half-written are four different things.
 
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -32,15 +31,6 @@ impl Signature {
     fn of(meta: &Meta) -> Self {
         Self(meta.len, meta.id, meta.modified, meta.changed)
     }
-}
-
-/// What lies beside the config.
-#[derive(Debug, Default)]
-pub(crate) struct Beside {
-    /// Temporary files of runs that were killed.
-    pub(crate) leftovers: Vec<PathBuf>,
-    /// What a daemon made of a config: `config.json.corrupt`, `config.json.tmp`.
-    pub(crate) siblings: Vec<PathBuf>,
 }
 
 impl Store<'_> {
@@ -118,22 +108,27 @@ impl Store<'_> {
         StoreError::Unreadable { path: self.places.config.clone(), source }
     }
 
-    /// Looks beside the config, and beside what it leads to when it is a link.
-    pub(crate) fn beside(&self) -> Beside {
-        let mut found = Beside::default();
+    /// What a daemon made of a config that it could not parse, or was about to write: sources for a repair.
+    pub(crate) fn siblings(&self) -> impl Iterator<Item = PathBuf> {
+        [".corrupt", ".tmp"].into_iter().filter_map(|end| {
+            let mut name = self.places.config.file_name()?.to_owned();
+            name.push(end);
+            Some(self.places.config.with_file_name(name))
+        })
+    }
+
+    /// Temporary files of runs that were killed: beside the config, and beside what it leads to when it is a link.
+    pub(crate) fn leftovers_beside(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
         let config = &self.places.config;
         let Some((folder, name)) = config.parent().zip(config.file_name()) else { return found };
         let mut linked = false;
-        // A folder that cannot be listed hides nothing that the config's own reading would not tell.
+        // A folder that cannot be listed may hide one: it only waits longer.
         let _ = self.disk.visit(folder, &mut |entry| {
             if is_temporary(&entry) {
-                found.leftovers.push(folder.join(&entry.name));
+                found.push(folder.join(&entry.name));
             } else if entry.name == name {
                 linked = entry.kind == FileKind::Symlink;
-            } else if entry.kind == FileKind::File
-                && [".corrupt", ".tmp"].iter().any(|end| entry.name == with(name, end))
-            {
-                found.siblings.push(folder.join(&entry.name));
             }
             ControlFlow::Continue(())
         });
@@ -143,13 +138,12 @@ impl Store<'_> {
         {
             let _ = self.disk.visit(other, &mut |entry| {
                 if is_temporary(&entry) {
-                    found.leftovers.push(other.join(&entry.name));
+                    found.push(other.join(&entry.name));
                 }
                 ControlFlow::Continue(())
             });
         }
-        found.leftovers.sort();
-        found.siblings.sort();
+        found.sort();
         found
     }
 }
@@ -160,12 +154,6 @@ pub(crate) fn is_temporary(entry: &DirEntry) -> bool {
         && entry.name.to_str().is_some_and(|n| {
             n.starts_with(TEMP_PREFIX) && (n.ends_with(PART_SUFFIX) || n.ends_with(SWAP_SUFFIX))
         })
-}
-
-fn with(name: &std::ffi::OsStr, end: &str) -> OsString {
-    let mut all = name.to_owned();
-    all.push(end);
-    all
 }
 
 /// A path as JSON and people see it.

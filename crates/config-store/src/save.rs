@@ -124,7 +124,10 @@ impl Store<'_> {
 
     /// Removes what killed runs left beside the config, among the copies and in the daemon's home. What may hold the only
     /// copy of something is put among the copies first.
-    pub(crate) fn clear_leftovers(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<Step> {
+    ///
+    /// `ours` is what is about to be written: a run that was killed just before the exchange left these very bytes, which
+    /// were never anybody's config.
+    pub(crate) fn clear_leftovers(&self, ours: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Vec<Step> {
         let places = &self.places;
         let mut folders = vec![places.app_home.clone(), places.backups.clone(), places.daemon_home.clone()];
         folders.extend(places.config.parent().map(PathBuf::from));
@@ -135,13 +138,22 @@ impl Store<'_> {
         folders.dedup();
         let mut steps = Vec::new();
         for folder in folders {
-            for leftover in leftovers(self.disk, &folder).unwrap_or_default() {
+            let found = leftovers(self.disk, &folder).unwrap_or_default();
+            // A run that was killed after the exchange may not have flushed it: what is in place must be there to stay
+            // before what came out goes.
+            if found.iter().any(|l| l.precious)
+                && let Err(error) = self.disk.sync_dir(&folder)
+            {
+                diagnostics.push(leftover_note(&folder, &error));
+                continue;
+            }
+            for leftover in found {
                 // We never take a file out of its place in the daemon's home; one that lies there is another's concern.
                 if leftover.precious && folder == places.daemon_home {
                     continue;
                 }
                 if leftover.precious
-                    && let Err(error) = self.keep_leftover(&leftover.path, diagnostics)
+                    && let Err(error) = self.keep_leftover(&leftover.path, ours, diagnostics)
                 {
                     diagnostics.push(Diagnostic {
                         code: error.code(),
@@ -154,13 +166,7 @@ impl Store<'_> {
                 }
                 match self.disk.unlink(&leftover.path) {
                     Ok(()) => steps.push(Step::ClearLeftover { path: leftover.path }),
-                    Err(error) => diagnostics.push(Diagnostic {
-                        code: "store.leftover",
-                        severity: Severity::Warning,
-                        message: format!("what a killed run left could not be removed: {}", error.io()),
-                        path: crate::read::shown(&leftover.path),
-                        hint: error.hint(),
-                    }),
+                    Err(error) => diagnostics.push(leftover_note(&leftover.path, &error)),
                 }
             }
         }
@@ -171,12 +177,14 @@ impl Store<'_> {
     fn keep_leftover(
         &self,
         path: &std::path::Path,
+        ours: &[u8],
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), StoreError> {
         debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these are precious");
         let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
         let bytes = self.disk.read(path, u64::MAX).map_err(failed)?;
-        if matches!(self.disk.read(&self.places.config, bytes.len() as u64), Ok(live) if live == bytes) {
+        let live = self.disk.read(&self.places.config, bytes.len() as u64);
+        if bytes == ours || live.is_ok_and(|live| live == bytes) {
             return Ok(());
         }
         if let Some(id) = self.keep(&bytes, &[CopyKind::Good, CopyKind::Kept], CopyKind::Kept)? {
@@ -203,5 +211,15 @@ impl Store<'_> {
     pub(crate) fn keep_routinely(&self, bytes: &[u8], healthy: bool) -> Result<(), StoreError> {
         let kind = if healthy { CopyKind::Good } else { CopyKind::Kept };
         self.keep(bytes, &[CopyKind::Good, CopyKind::Kept], kind).map(drop)
+    }
+}
+
+fn leftover_note(path: &std::path::Path, error: &myownllm_durable_fs::DiskError) -> Diagnostic {
+    Diagnostic {
+        code: "store.leftover",
+        severity: Severity::Warning,
+        message: format!("what a killed run left could not be removed: {error}: {}", error.io()),
+        path: crate::read::shown(path),
+        hint: error.hint(),
     }
 }

@@ -170,7 +170,8 @@ impl ConfigStore for Store<'_> {
             }
             // Only when there is something to do: an apply without need writes nothing either.
             if cleared.is_none() && !plan.loaded.pending.is_empty() {
-                cleared = Some(self.clear_leftovers(&mut diagnostics));
+                let ours = plan.config.as_deref().unwrap_or_default();
+                cleared = Some(self.clear_leftovers(ours, &mut diagnostics));
             }
             if let Some(mut applied) = self.carry_out(plan, ids)? {
                 applied.steps.splice(0..0, cleared.unwrap_or_default());
@@ -212,7 +213,7 @@ impl ConfigStore for Store<'_> {
             }
             if conflicts == 0 && loaded.pending.steps.iter().any(|s| matches!(s, Step::ClearLeftover { .. }))
             {
-                self.clear_leftovers(&mut diagnostics);
+                self.clear_leftovers(&bytes, &mut diagnostics);
             }
             if let Some(former) = &plan.former {
                 self.keep_routinely(former, plan.config.is_none())?;
@@ -346,7 +347,7 @@ impl ConfigStore for Store<'_> {
                     Some(former)
                 }
             };
-            self.clear_leftovers(&mut diagnostics);
+            self.clear_leftovers(&bytes, &mut diagnostics);
             if let Some(former) = &former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
             }
@@ -394,6 +395,14 @@ impl Store<'_> {
                     if report.daemon_half == Some(DaemonHalf::Exists) {
                         // A killed run may have put it there, and not have flushed it.
                         self.flush_daemon_half()?;
+                    }
+                    if matches!(step, Step::WriteConfig { .. }) {
+                        // The app's home may have been made by a run that was killed right then.
+                        self.disk.sync_dir(&self.places.user_home).map_err(|source| StoreError::Disk {
+                            doing: "flushing the user's home",
+                            path: self.places.user_home.clone(),
+                            source,
+                        })?;
                     }
                     let bytes = config.as_deref().unwrap_or_default();
                     match self.save(former.as_deref(), bytes)? {
@@ -484,8 +493,8 @@ impl Store<'_> {
 
     fn stand_in_plan(&self, ids: &mut dyn Ids) -> Loaded {
         let mut notes = Vec::new();
-        let source = self.source(&self.copies().list(), &self.beside(), &mut notes).unwrap_or(None);
-        let mut loaded = self.from_source(source, FileShape::Unknown, notes, ids).loaded;
+        let source = self.source(&self.copies().list(), &mut notes).unwrap_or(None);
+        let mut loaded = self.complete_source(source, FileShape::Unknown, notes, ids).loaded;
         loaded.pending = Pending::default();
         loaded
     }

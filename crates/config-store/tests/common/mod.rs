@@ -1,0 +1,124 @@
+//! Homes, a clock that does not sleep, and the questions that every test asks of a disk.
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use myownllm_config_model::{Document, SeededIds, app_config};
+use myownllm_config_store::{Applied, Clock, ConfigStore, Loaded, Places, Store, StoreError};
+use myownllm_durable_fs::Disk;
+use myownllm_durable_fs::sim::{Entry, SimDisk};
+use myownllm_paths::{Env, PathResolver, Resolver};
+
+pub const HOME: &str = "/home/u";
+pub const CONFIG: &str = "/home/u/.myownllm/config.json";
+pub const BACKUPS: &str = "/home/u/.myownllm/config-backups";
+pub const DAEMON_HOME: &str = "/home/u/.myownllm/.myownmesh";
+pub const DAEMON_CONFIG: &str = "/home/u/.myownllm/.myownmesh/config.json";
+
+pub const LEAKED_V1: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-0.1.2/home/.myownllm/config.json"));
+pub const LEAKED_V3: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-0.3.8/home/.myownllm/config.json"));
+pub const APP: &[u8] =
+    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/app-config-before.json"));
+
+/// A clock on which a sleep takes no time.
+#[derive(Default)]
+pub struct FakeClock {
+    now: Mutex<Duration>,
+    /// Called at each sleep.
+    pub tick: Option<Box<dyn Fn(Duration) + Send + Sync>>,
+}
+
+impl Clock for FakeClock {
+    fn elapsed(&self) -> Duration {
+        *self.now.lock().unwrap()
+    }
+    fn sleep(&self, time: Duration) {
+        let now = {
+            let mut now = self.now.lock().unwrap();
+            *now += time;
+            *now
+        };
+        if let Some(tick) = &self.tick {
+            tick(now);
+        }
+    }
+}
+
+pub fn ids() -> SeededIds {
+    SeededIds::new(1_700_000_000_000, 7)
+}
+
+pub fn places(home: &Path) -> Places {
+    Places::of(&Resolver::default().resolve(&Env::explicit(home)).unwrap())
+}
+
+pub fn sim_places() -> Places {
+    places(Path::new(HOME))
+}
+
+/// A config of the app's that lacks nothing, with a mark.
+pub fn healthy(mark: &str) -> Vec<u8> {
+    let mut doc = Document::parse(APP).unwrap().document;
+    doc.set(&["mark"], serde_json::json!(mark));
+    app_config::complete(&mut doc, "/home/u/.myownllm/conversations", &mut ids());
+    let bytes = doc.to_bytes();
+    let mut again = Document::parse(&bytes).unwrap().document;
+    app_config::complete(&mut again, "/home/u/.myownllm/conversations", &mut ids());
+    assert!(!again.is_modified(), "the scene is not what it says");
+    bytes
+}
+
+/// What a launch does.
+pub fn launch(disk: &dyn Disk, places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
+    let clock = FakeClock::default();
+    let store = Store::new(disk, &clock, places.clone());
+    launch_with(&store, disk)
+}
+
+pub fn launch_with(store: &Store<'_>, disk: &dyn Disk) -> Result<(Loaded, Option<Applied>), StoreError> {
+    let loaded = store.look(&mut ids())?;
+    if loaded.pending.is_empty() {
+        return Ok((loaded, None));
+    }
+    store.ensure_home()?;
+    let home = store.places().app_home.clone();
+    let lock = disk.lock(&home, Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    let applied = store.apply(&lock, &mut ids())?;
+    Ok((loaded, Some(applied)))
+}
+
+/// All contents of files, wherever they lie.
+pub fn contents(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
+    disk.tree().into_values().filter_map(|e| if let Entry::File(bytes, _) = e { Some(bytes) } else { None }).collect()
+}
+
+pub fn copies(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+    disk.tree()
+        .into_iter()
+        .filter(|(path, _)| path.parent() == Some(Path::new(BACKUPS)))
+        .filter_map(|(path, e)| if let Entry::File(bytes, _) = e { Some((path, bytes)) } else { None })
+        .collect()
+}
+
+pub fn names_of_copies(disk: &SimDisk) -> Vec<String> {
+    copies(disk).into_iter().map(|(p, _)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// The bytes are in the config or among the copies.
+pub fn is_kept(disk: &SimDisk, bytes: &[u8]) -> bool {
+    disk.content(CONFIG).as_deref() == Some(bytes) || copies(disk).iter().any(|(_, b)| b == bytes)
+}
+
+pub fn changes(disk: &SimDisk) -> Vec<String> {
+    disk.ops().iter().filter(|op| op.is_change()).map(|op| format!("{} {}", op.op, op.path.display())).collect()
+}
+
+pub fn kind_of(name: &str) -> &str {
+    name.split('-').next().unwrap()
+}

@@ -1,0 +1,308 @@
+//! Every launch, killed before each of its operations, cut off from power there, and failed there — on the simulated disk.
+#![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+
+use common::*;
+use myownllm_config_model::Document;
+use myownllm_durable_fs::Disk;
+use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_salvage::{Shape, shape};
+
+/// A home, and what is to be true of it in the end.
+struct Scene {
+    name: &'static str,
+    disk: SimDisk,
+    /// What must be in the config or among the copies at every instant.
+    precious: Vec<Vec<u8>>,
+    /// What the config says in the end under these keys.
+    ends: fn(&Document),
+    /// Whether the daemon's half is to be in place in the end, and before the config changes.
+    daemon_half: bool,
+}
+
+fn home() -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir("/home/u/.myownllm", 0o755);
+    disk
+}
+
+fn text(doc: &Document, path: &[&str]) -> Option<String> {
+    doc.get(path).and_then(|v| v.as_str()).map(|s| s.into_owned())
+}
+
+fn scenes() -> Vec<Scene> {
+    let mut all = Vec::new();
+    let mut scene = |name, disk: SimDisk, ends, daemon_half| {
+        disk.flush_all();
+        let precious = contents(&disk).into_iter().collect();
+        all.push(Scene { name, disk, precious, ends, daemon_half });
+    };
+    let recovered: fn(&Document) = |doc| {
+        assert_eq!(shape(doc), Shape::App);
+        assert!(doc.get(&["cloud_mesh", "networks"]).unwrap().items().count() > 0, "no network came back");
+        assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4"));
+    };
+
+    for (name, leaked) in [("leaked by 0.1.2", LEAKED_V1), ("leaked by 0.3.8", LEAKED_V3)] {
+        let disk = home();
+        disk.put_mode(CONFIG, leaked, 0o644);
+        scene(name, disk, recovered, true);
+    }
+
+    let disk = home();
+    disk.put(CONFIG, APP);
+    launch(&disk, &sim_places()).unwrap();
+    disk.put(CONFIG, LEAKED_V3);
+    scene("leaked, with a good copy", disk, |doc| {
+        assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3"));
+        assert_eq!(text(doc, &["auto_update", "channel"]).as_deref(), Some("beta"));
+        assert_eq!(doc.get(&["providers"]).unwrap().items().count(), 2);
+    }, true);
+
+    let disk = home();
+    disk.put(CONFIG, LEAKED_V1);
+    disk.put(DAEMON_CONFIG, b"{\"version\":3,\"networks\":[]}");
+    scene("leaked, and the daemon has a config", disk, recovered, false);
+
+    let disk = home();
+    disk.put(CONFIG, b"{\"providers\":[],\"active_family\":\"");
+    scene("torn, without a copy", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")), false);
+
+    let disk = home();
+    disk.put(CONFIG, APP);
+    launch(&disk, &sim_places()).unwrap();
+    disk.put(CONFIG, b"");
+    scene("empty, with a good copy", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")), false);
+
+    let disk = home();
+    disk.put("/home/u/.myownllm/config.json.corrupt", APP);
+    scene("moved aside by a daemon", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")), false);
+
+    let disk = SimDisk::new();
+    disk.put_dir(HOME, 0o755);
+    scene("a fresh install", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")), false);
+
+    let disk = home();
+    disk.put(CONFIG, b"{\"active_family\": \"mine\", \"x\": 1e5}");
+    scene("lacks defaults", disk, |doc| {
+        assert_eq!(text(doc, &["active_family"]).as_deref(), Some("mine"));
+        assert_eq!(doc.get(&["x"]).unwrap().raw(), "1e5");
+    }, false);
+
+    let disk = home();
+    disk.put(CONFIG, &healthy("healthy"));
+    scene("healthy, seen for the first time", disk, |doc| assert_eq!(text(doc, &["mark"]).as_deref(), Some("healthy")), false);
+
+    let disk = home();
+    disk.put_dir("/home/u/dotfiles", 0o755);
+    disk.put("/home/u/dotfiles/app.json", LEAKED_V3);
+    disk.put_link(CONFIG, "../dotfiles/app.json");
+    scene("a link to a leaked one", disk, recovered, true);
+    all
+}
+
+fn config(disk: &SimDisk) -> Option<Vec<u8>> {
+    disk.read(CONFIG.as_ref(), 1 << 20).ok()
+}
+
+/// What holds at every instant, in whatever state a crash leaves the disk.
+fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
+    let everywhere = contents(disk);
+    let live = config(disk);
+    let kept: BTreeSet<Vec<u8>> = copies(disk).into_iter().map(|(_, bytes)| bytes).chain(live.clone()).collect();
+    for bytes in &scene.precious {
+        // What did not lie in the config's place is not ours to move.
+        let somewhere = if Some(bytes.as_slice()) == before { kept.contains(bytes) } else { everywhere.contains(bytes) };
+        assert!(somewhere, "{}: {at}: former bytes are gone", scene.name);
+    }
+    let Some(live) = live else {
+        assert!(before.is_none(), "{}: {at}: the config is absent", scene.name);
+        return;
+    };
+    if Some(live.as_slice()) != before {
+        let doc = Document::parse(&live).unwrap_or_else(|e| panic!("{}: {at}: torn: {e}", scene.name)).document;
+        assert_eq!(shape(&doc), Shape::App, "{}: {at}", scene.name);
+        if scene.daemon_half {
+            let half = disk.content(DAEMON_CONFIG);
+            assert!(half.is_some(), "{}: {at}: the config is repaired and the daemon's half is not in place", scene.name);
+        }
+    }
+    if let Some(half) = disk.content(DAEMON_CONFIG) {
+        assert!(Document::parse(&half).is_ok(), "{}: {at}: the daemon's config is torn", scene.name);
+    }
+    for (path, bytes) in copies(disk) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if let Ok(id) = name.trim_end_matches(".json").parse::<myownllm_config_store::CopyId>() {
+            let again = launch_hash(&bytes);
+            assert_eq!(id.hash(), again, "{}: {at}: {name} is torn", scene.name);
+        }
+    }
+}
+
+fn launch_hash(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().take(16).map(|b| format!("{b:02x}")).collect()
+}
+
+/// An undisturbed launch, and all that is to be true after it.
+fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
+    let launched = launch(disk, &sim_places());
+    let (_, applied) = launched.unwrap_or_else(|e| panic!("{}: {at}: {e}", scene.name));
+    check_always(scene, disk, before, at);
+    let live = config(disk).unwrap_or_else(|| panic!("{}: {at}: no config in the end", scene.name));
+    (scene.ends)(&Document::parse(&live).unwrap().document);
+    if scene.daemon_half {
+        let half = Document::parse(&disk.content(DAEMON_CONFIG).unwrap()).unwrap().document;
+        assert_eq!(half.get(&["networks"]).unwrap().items().count(), 0);
+        assert!(half.get(&["version"]).is_some());
+    }
+    // A run that found nothing to do has nothing to flush: what it read may be a killed run's, which the page cache alone
+    // holds. Nothing is lost then either; the next run does it again.
+    for state in if applied.is_some() { disk.crash_states(4, 1) } else { Vec::new() } {
+        // What was reported is there after a power cut, too. (A temporary file may be back; the next run removes it.)
+        check_always(scene, &state, before, at);
+        let live = config(&state).unwrap_or_else(|| panic!("{}: {at}: no config after the power went", scene.name));
+        let doc = Document::parse(&live).unwrap_or_else(|e| panic!("{}: {at}: after the power went: {e}", scene.name));
+        (scene.ends)(&doc.document);
+    }
+    disk.reset_ops();
+    let (loaded, applied) = launch(disk, &sim_places()).unwrap();
+    assert!(applied.is_none(), "{}: {at}: the second run is not idle: {:?}", scene.name, loaded.pending);
+    assert_eq!(changes(disk), Vec::<String>::new(), "{}: {at}", scene.name);
+}
+
+fn operations(scene: &Scene) -> usize {
+    let disk = scene.disk.clone();
+    disk.reset_ops();
+    launch(&disk, &sim_places()).unwrap();
+    disk.ops().len()
+}
+
+#[test]
+fn an_undisturbed_launch_ends_well() {
+    for scene in scenes() {
+        let before = config(&scene.disk);
+        check_end(&scene, &scene.disk.clone(), before.as_deref(), "undisturbed");
+    }
+}
+
+#[test]
+fn killed_or_cut_off_at_every_operation() {
+    for scene in scenes() {
+        let before = config(&scene.disk);
+        let total = operations(&scene);
+        for n in 0..total {
+            let disk = scene.disk.clone();
+            disk.reset_ops();
+            disk.crash_at(n);
+            let _ = launch(&disk, &sim_places());
+            assert!(disk.has_crashed());
+            let mut states = vec![disk.after_kill()];
+            states.extend(disk.crash_states(64, n as u64));
+            for (i, state) in states.into_iter().enumerate() {
+                let at = format!("operation {n} of {total}, state {i}");
+                check_always(&scene, &state, before.as_deref(), &at);
+                check_end(&scene, &state, before.as_deref(), &at);
+            }
+        }
+    }
+}
+
+#[test]
+fn killed_twice() {
+    for scene in scenes() {
+        let before = config(&scene.disk);
+        let total = operations(&scene);
+        for n in 0..total {
+            let disk = scene.disk.clone();
+            disk.reset_ops();
+            disk.crash_at(n);
+            let _ = launch(&disk, &sim_places());
+            for (i, state) in disk.crash_states(3, n as u64).into_iter().enumerate() {
+                for m in (n % 3..total + 8).step_by(3) {
+                    let again = state.clone();
+                    again.reset_ops();
+                    again.crash_at(m);
+                    let _ = launch(&again, &sim_places());
+                    for (j, last) in again.crash_states(2, m as u64).into_iter().enumerate() {
+                        let at = format!("operations {n} and {m}, states {i} and {j}");
+                        check_always(&scene, &last, before.as_deref(), &at);
+                        check_end(&scene, &last, before.as_deref(), &at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn failed_at_every_operation() {
+    let kinds = [
+        ErrorKind::Other,
+        ErrorKind::StorageFull,
+        ErrorKind::PermissionDenied,
+        ErrorKind::ReadOnlyFilesystem,
+        ErrorKind::InvalidInput,
+        ErrorKind::Interrupted,
+    ];
+    for scene in scenes() {
+        let before = config(&scene.disk);
+        let total = operations(&scene);
+        for n in 0..total {
+            for kind in kinds {
+                for (persistent, performed) in [(false, false), (false, true), (true, false)] {
+                    let at = format!("operation {n} of {total}, {kind:?}, persistent {persistent}, performed {performed}");
+                    let disk = scene.disk.clone();
+                    disk.reset_ops();
+                    let mut fault = Fault::once(n, kind);
+                    (fault.persistent, fault.performed) = (persistent, performed);
+                    disk.fail(fault);
+                    let outcome = launch(&disk, &sim_places());
+                    let op = disk.ops().get(n).map(|op| format!("{} {}", op.op, op.path.display()));
+                    let at = format!("{at}: {}", op.unwrap_or_default());
+                    disk.heal();
+                    check_always(&scene, &disk, before.as_deref(), &at);
+                    // A failure in the middle, and then the power goes.
+                    for state in disk.crash_states(4, n as u64) {
+                        check_always(&scene, &state, before.as_deref(), &at);
+                        if let Ok((_, Some(applied))) = &outcome
+                            && applied.steps.iter().any(|s| format!("{s:?}").contains("Config"))
+                        {
+                            // It said that it is done: then it stays done.
+                            let live = config(&state).unwrap_or_else(|| panic!("{}: {at}: a reported success is gone", scene.name));
+                            let end = std::panic::catch_unwind(|| (scene.ends)(&Document::parse(&live).unwrap().document));
+                            assert!(end.is_ok(), "{}: {at}: a reported success is none", scene.name);
+                        }
+                    }
+                    check_end(&scene, &disk, before.as_deref(), &at);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
+    for scene in scenes() {
+        for n in 0..operations(&scene) {
+            let mut disk = scene.disk.clone();
+            let mut most = 0;
+            for round in 0..40 {
+                disk.reset_ops();
+                disk.crash_at(n);
+                let _ = launch(&disk, &sim_places());
+                disk = disk.crash_states(2, round).pop().unwrap();
+                for kind in ["good", "kept", "daemon"] {
+                    let of_kind = |disk: &SimDisk| names_of_copies(disk).iter().filter(|n| kind_of(n) == kind).count();
+                    most = most.max(of_kind(&disk) - of_kind(&scene.disk));
+                }
+            }
+            // One of a kind: what was set aside, the daemon's half, the routine one of what is in place now.
+            assert!(most <= 1, "{}: {most} copies from crashes at operation {n}: {:?}", scene.name, names_of_copies(&disk));
+        }
+    }
+}
