@@ -1,1 +1,9 @@
 //! Cross-crate and end-to-end tests, and the stand-in daemon.
+//!
+//! The tests are in `tests/`. This library holds the [stand-in daemon](standin), and [`StandIn`], by which a test runs
+//! one as a real process.
+
+mod process;
+pub mod standin;
+
+pub use process::{Builder, StandIn};

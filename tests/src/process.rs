@@ -1,0 +1,175 @@
+//! A stand-in daemon as a process of a test.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::standin::Version;
+
+/// How a stand-in is to be started.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    program: PathBuf,
+    home: PathBuf,
+    socket: PathBuf,
+    version: Version,
+    mode: String,
+    trace: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Builder {
+    /// For the home `home`; `program` is `env!("CARGO_BIN_EXE_stand-in-daemon")`.
+    pub fn new(program: impl Into<PathBuf>, home: impl Into<PathBuf>) -> Self {
+        let home = home.into();
+        Self {
+            program: program.into(),
+            socket: home.join("daemon.sock"),
+            home,
+            version: Version::V038,
+            mode: String::new(),
+            trace: None,
+            env: Vec::new(),
+        }
+    }
+
+    /// Which version it stands in for.
+    #[must_use]
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// How it misbehaves, as `STAND_IN_MODE`.
+    #[must_use]
+    pub fn mode(mut self, mode: &str) -> Self {
+        self.mode = mode.to_owned();
+        self
+    }
+
+    /// Where it will listen, when its config says another place than its home.
+    #[must_use]
+    pub fn socket(mut self, socket: impl Into<PathBuf>) -> Self {
+        self.socket = socket.into();
+        self
+    }
+
+    /// A file that gets each request line.
+    #[must_use]
+    pub fn trace(mut self, trace: impl Into<PathBuf>) -> Self {
+        self.trace = Some(trace.into());
+        self
+    }
+
+    /// A further variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    ///
+    /// # Errors
+    /// It ends, or does not listen within ten seconds.
+    pub fn start(self) -> io::Result<StandIn> {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("serve")
+            .env("MYOWNMESH_HOME", &self.home)
+            .env("STAND_IN_VERSION", self.version.name())
+            .env("STAND_IN_MODE", &self.mode)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(trace) = &self.trace {
+            command.env("STAND_IN_TRACE", trace);
+        }
+        let mut standin = StandIn { child: command.spawn()?, home: self.home, socket: self.socket };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !standin.listens() {
+            if let Some(status) = standin.child.try_wait()? {
+                return Err(io::Error::other(format!("the stand-in ended: {status}")));
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::from(io::ErrorKind::TimedOut));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(standin)
+    }
+}
+
+/// A running stand-in; killed and reaped when it goes out of scope.
+#[derive(Debug)]
+pub struct StandIn {
+    child: Child,
+    home: PathBuf,
+    socket: PathBuf,
+}
+
+impl StandIn {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end, at most `within`; `None` when it goes on. For a daemon that somebody else tells to end.
+    pub fn wait(&mut self, within: Duration) -> Option<std::process::ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                _ if Instant::now() > deadline => return None,
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// Ends it politely and waits for it.
+    pub fn terminate(&mut self) -> Option<std::process::ExitStatus> {
+        #[cfg(unix)]
+        {
+            let pid = rustix::process::Pid::from_child(&self.child);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        self.wait(Duration::from_secs(5))
+    }
+
+    #[cfg(unix)]
+    fn listens(&self) -> bool {
+        std::os::unix::net::UnixStream::connect(&self.socket).is_ok()
+    }
+
+    #[cfg(not(unix))]
+    fn listens(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

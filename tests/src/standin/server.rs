@@ -1,0 +1,209 @@
+//! The socket, and all the ways in which it can misbehave.
+#![expect(clippy::print_stderr, reason = "a daemon's log is its stderr")]
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use super::{Daemon, Settings, mode::Modes, store};
+
+/// How a daemon ends that is told to die.
+const DEAD: u8 = 3;
+
+struct Shared {
+    daemon: Mutex<Daemon>,
+    subscribers: Mutex<Vec<UnixStream>>,
+    answered: AtomicU64,
+    modes: Modes,
+    trace: Option<PathBuf>,
+}
+
+pub(super) fn serve(settings: Settings) -> u8 {
+    let modes = settings.modes.clone();
+    // From the first moment on: a daemon that is told to end while it starts ends too.
+    let signals = match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => signals,
+        Err(e) => return fail(&format!("signals: {e}")),
+    };
+    let socket = Arc::new(Mutex::new(None::<PathBuf>));
+    end_on_signal(signals, modes.has("ignore-term"), Arc::clone(&socket));
+    if modes.has("dies-early") {
+        eprintln!("stand-in-daemon: starting");
+        eprintln!("stand-in-daemon: told to die early");
+        return modes.number("dies-early").and_then(|code| u8::try_from(code).ok()).unwrap_or(DEAD);
+    }
+    if let Some(wait) = modes.millis("slow-start") {
+        thread::sleep(wait);
+    }
+    let daemon = match Daemon::start(&settings) {
+        Ok(daemon) => daemon,
+        Err(e) => return fail(&e),
+    };
+    let path = match &daemon.config.daemon.control_socket {
+        Some(path) => PathBuf::from(path),
+        None => daemon.store.socket(),
+    };
+    // A live daemon's name goes too; that daemon then runs on unseen.
+    store::unlink(&path);
+    let listener = match UnixListener::bind(&path) {
+        Ok(listener) => listener,
+        Err(e) => return fail(&format!("bind {}: {e}", path.display())),
+    };
+    *lock(&socket) = Some(path.clone());
+    eprintln!("stand-in-daemon {}: listening on {}", settings.version.name(), path.display());
+    if let Some(wait) = modes.millis("dies-in") {
+        thread::spawn(move || {
+            thread::sleep(wait);
+            die("told to die now");
+        });
+    }
+    let shared = Arc::new(Shared {
+        daemon: Mutex::new(daemon),
+        subscribers: Mutex::new(Vec::new()),
+        answered: AtomicU64::new(0),
+        modes,
+        trace: settings.trace,
+    });
+    for stream in listener.incoming() {
+        match stream {
+            Ok(stream) => {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || shared.converse(stream));
+            }
+            Err(e) => eprintln!("stand-in-daemon: accept: {e}"),
+        }
+    }
+    0
+}
+
+fn fail(problem: &str) -> u8 {
+    eprintln!("Error: {problem}");
+    1
+}
+
+fn die(why: &str) -> ! {
+    eprintln!("stand-in-daemon: {why}");
+    std::process::exit(DEAD.into())
+}
+
+fn end_on_signal(mut signals: Signals, ignore: bool, socket: Arc<Mutex<Option<PathBuf>>>) {
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            if ignore {
+                eprintln!("stand-in-daemon: told to ignore the signal");
+                continue;
+            }
+            if let Some(path) = lock(&socket).take() {
+                store::unlink(&path);
+            }
+            std::process::exit(0);
+        }
+    });
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn converse(&self, stream: UnixStream) {
+        if self.modes.has("close") {
+            return;
+        }
+        if self.modes.has("silent") {
+            // Until the other side goes.
+            let _ = io::copy(&mut &stream, &mut io::sink());
+            return;
+        }
+        let Ok(writer) = stream.try_clone() else { return };
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { return };
+            if self.exchange(&writer, &String::from_utf8_lossy(&line)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn exchange(&self, mut to: &UnixStream, line: &str) -> io::Result<()> {
+        self.note(line)?;
+        if let Some(wait) = self.modes.millis("slow-answer") {
+            thread::sleep(wait);
+        }
+        let (answer, events) = {
+            let mut daemon = lock(&self.daemon);
+            (daemon.answer(line), std::mem::take(&mut daemon.events))
+        };
+        let subscribes = answer["data"]["subscribed"] == true;
+        self.send(to, &format!("{answer}\n"))?;
+        if self.modes.has("unasked") {
+            to.write_all(format!("{answer}\n").as_bytes())?;
+        }
+        if subscribes {
+            lock(&self.subscribers).push(to.try_clone()?);
+        }
+        self.push(&events);
+        let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.modes.number("dies-after").is_some_and(|most| answered >= most) {
+            die("told to die after so many requests");
+        }
+        Ok(())
+    }
+
+    fn send(&self, mut to: &UnixStream, line: &str) -> io::Result<()> {
+        let line = line.as_bytes();
+        if self.modes.has("garbage") {
+            return to.write_all(b"220 mail.example.org ESMTP\n");
+        }
+        if self.modes.has("not-utf8") {
+            return to.write_all(b"{\"ok\":true,\"data\":\"\xff\xfe\"}\n");
+        }
+        if self.modes.has("half-line") {
+            return to.write_all(&line[..line.len() / 2]);
+        }
+        if self.modes.has("flood") {
+            loop {
+                to.write_all(&[b'x'; 64 * 1024])?;
+            }
+        }
+        if self.modes.has("flood-events") {
+            let event = json!({"kind": "event", "event": {"event_kind": "diag", "message": "flood"}});
+            loop {
+                to.write_all(format!("{event}\n").as_bytes())?;
+            }
+        }
+        match self.modes.millis("drip") {
+            Some(pause) => line.iter().try_for_each(|byte| {
+                thread::sleep(pause.max(Duration::from_millis(1)));
+                to.write_all(&[*byte])
+            }),
+            None => to.write_all(line),
+        }
+    }
+
+    fn push(&self, events: &[Value]) {
+        for event in events {
+            let line = format!("{event}\n");
+            lock(&self.subscribers).retain_mut(|subscriber| subscriber.write_all(line.as_bytes()).is_ok());
+        }
+    }
+
+    fn note(&self, line: &str) -> io::Result<()> {
+        let Some(trace) = &self.trace else { return Ok(()) };
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(trace)?;
+        file.write_all(format!("{line}\n").as_bytes())
+    }
+}
