@@ -254,7 +254,8 @@ fn sweep(
         );
     }
     let interruptible = |call: &&Call| {
-        ["openat", "read", "write", "pwrite64", "flock", "fsync", "fdatasync"].contains(&call.name.as_str())
+        ["open", "openat", "read", "write", "writev", "pwrite64", "flock", "fsync", "fdatasync"]
+            .contains(&call.name.as_str())
     };
     let interrupted: Vec<_> = calls.iter().filter(interruptible).cloned().collect();
     try_all("EINTR from", points("EINTR", &label, &interrupted, false, "error=EINTR"), 4);

@@ -105,6 +105,7 @@ pub(crate) fn kill(pid: &str) {
 }
 
 /// Ends every process that carries our mark.
+#[cfg(unix)]
 fn end_marked_processes() {
     let mark = format!("{MARK}={}", mark());
     end_processes(|environment| environment.contains(&mark.as_bytes()));

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use crate::Fallible;
 
-/// Calls after which the disk may be another than before.
-const MUTATING: [&str; 37] = [
+/// Calls after which the disk may be another than before. Which of them a program makes depends on its C library.
+const MUTATING: [&str; 41] = [
     "chmod",
     "chown",
     "copy_file_range",
@@ -27,9 +27,11 @@ const MUTATING: [&str; 37] = [
     "linkat",
     "mkdir",
     "mkdirat",
+    "open",
     "openat",
     "openat2",
     "pwrite64",
+    "pwritev",
     "pwritev2",
     "rename",
     "renameat",
@@ -41,14 +43,16 @@ const MUTATING: [&str; 37] = [
     "sync",
     "sync_file_range",
     "syncfs",
+    "truncate",
     "unlink",
     "unlinkat",
     "utimensat",
     "write",
+    "writev",
 ];
 
 /// Calls that only look, or lock.
-const LOOKING: [&str; 16] = [
+const LOOKING: [&str; 18] = [
     "access",
     "faccessat2",
     "flock",
@@ -58,12 +62,14 @@ const LOOKING: [&str; 16] = [
     "lseek",
     "lstat",
     "newfstatat",
-    "open",
     "pread64",
+    "preadv",
     "read",
     "readlink",
     "readlinkat",
+    "readv",
     "stat",
+    "statfs",
     "statx",
 ];
 

@@ -132,7 +132,7 @@ impl Goal {
     }
 
     /// In words, what keeps `home` from being this.
-    fn missed_by(&self, home: &Path) -> Fallible<Option<String>> {
+    fn missed_by(&self, home: &Path, copies_too: bool) -> Fallible<Option<String>> {
         let seen = Self::of(home)?;
         let mut wrong: Vec<String> = Vec::new();
         for (path, kind) in &self.names {
@@ -146,7 +146,7 @@ impl Goal {
         }
         let extra = seen.names.keys().filter(|path| !self.names.contains_key(*path));
         wrong.extend(extra.map(|path| format!("{} is left over", path.display())));
-        if seen.copies != self.copies {
+        if copies_too && seen.copies != self.copies {
             let count = |copies: &[u64]| copies.len();
             wrong.push(format!(
                 "config-backups holds {} files where an undisturbed run leaves {}, or others",
@@ -349,11 +349,13 @@ impl Prepared {
         }
     }
 
-    /// Whether `home` is what an undisturbed run leaves.
-    pub(crate) fn done(&self, home: &Path) -> Fallible<()> {
+    /// Whether `home` is what an undisturbed run leaves. A routine copy of a healthy config may come with the next run
+    /// when the disk failed in that moment (`copies_too` false); the copy of a replaced one may not, and [`Self::holds`] looks
+    /// for that.
+    fn done(&self, home: &Path, copies_too: bool) -> Fallible<()> {
         self.holds(home)?;
         let goal = self.goal.as_ref().ok_or("no undisturbed run to compare with")?;
-        goal.missed_by(home)?.map_or(Ok(()), Err)
+        goal.missed_by(home, copies_too)?.map_or(Ok(()), Err)
     }
 
     /// What must hold after a run that was disturbed; then it is run undisturbed, which must end it, and once more, which must
@@ -365,7 +367,7 @@ impl Prepared {
                 return Err(format!("it panicked:\n{}", run.stderr));
             }
             if run.code() == Some(0) {
-                self.done(home).map_err(|why| format!("it reported success, but {why}"))?;
+                self.done(home, false).map_err(|why| format!("it reported success, but {why}"))?;
             }
         }
         let finished = run(&mut self.operation(home), super::PATIENCE)?;
@@ -376,7 +378,7 @@ impl Prepared {
                 finished.stderr.trim_end()
             ));
         }
-        self.done(home).map_err(|why| format!("after the next, undisturbed run: {why}"))?;
+        self.done(home, true).map_err(|why| format!("after the next, undisturbed run: {why}"))?;
         let before = Tree::of(home)?;
         let finished = run(&mut self.operation(home), super::PATIENCE)?;
         let touched = before.touched(&Tree::of(home)?);

@@ -1,0 +1,400 @@
+//! The command line's promises: exit codes, one JSON document, refusals that name the way out, no secret anywhere, and
+//! commands that only look.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{APP, Home, MESH, SECRETS, run, run_with};
+
+/// Every command that ends by itself and needs no input, and whether it only looks.
+const COMMANDS: [(&[&str], bool); 24] = [
+    (&["status"], true),
+    (&["status", "--check"], true),
+    (&["doctor"], true),
+    (&["migrate", "--dry-run"], true),
+    (&["migrate", "--check"], true),
+    (&["migrate", "--undo", "--dry-run"], true),
+    (&["salvage", "--dry-run"], true),
+    (&["salvage", "--check"], true),
+    (&["config", "show"], true),
+    (&["config", "check"], true),
+    (&["config", "history"], true),
+    (&["network", "list"], true),
+    (&["network", "show", "home-mesh"], true),
+    (&["network", "export", "home-mesh"], true),
+    (&["paths"], true),
+    (&["paths", "--mode", "shared"], true),
+    (&["identity"], true),
+    (&["migrate"], false),
+    (&["salvage"], false),
+    (&["launch", "--no-daemon"], false),
+    (&["network", "add", "garden-mesh"], false),
+    (&["network", "use", "--none"], false),
+    (&["network", "remove", "garden-mesh"], false),
+    (&["migrate", "--undo"], false),
+];
+
+fn homes() -> [(&'static str, Home); 4] {
+    [
+        ("empty", Home::empty()),
+        ("legacy", Home::legacy()),
+        ("after the bug", Home::after_the_bug()),
+        ("settled", Home::settled()),
+    ]
+}
+
+#[test]
+fn every_command_answers_json_with_one_document_in_the_envelope() {
+    for (name, home) in homes() {
+        for (args, _) in COMMANDS {
+            let ran = home.run(&[args, &["--json"]].concat());
+            let context = format!("{name}: {args:?}: {ran:?}");
+            let document: Value =
+                serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {context}"));
+            let schema = document["schema"].as_str().unwrap_or_else(|| panic!("no schema: {context}"));
+            let wanted = format!("myownllm-mesh.{}", args[0]);
+            assert!(schema.starts_with(&wanted) && schema.ends_with("/1"), "{schema}: {context}");
+            assert_eq!(document["ok"], json!(ran.code == Some(0)), "{context}");
+            assert!(document["data"].is_object(), "{context}");
+            for diagnostic in
+                document["diagnostics"].as_array().unwrap_or_else(|| panic!("no diagnostics: {context}"))
+            {
+                for key in ["code", "severity", "message", "path", "hint"] {
+                    assert!(diagnostic.get(key).is_some(), "{key} is missing in {diagnostic}: {context}");
+                }
+                let code = diagnostic["code"].as_str().unwrap();
+                assert!(
+                    code.contains('.')
+                        && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-'),
+                    "{code}: {context}"
+                );
+            }
+            assert!(ran.code.is_some_and(|code| (0..=8).contains(&code)), "{context}");
+        }
+    }
+}
+
+#[test]
+fn migrate_and_salvage_report_what_scripts_rely_on() {
+    let home = Home::after_the_bug();
+    let dry = home.run(&["migrate", "--dry-run", "--json"]).ends_with(0).json();
+    assert!(
+        dry["data"]["pending"].is_array()
+            || dry["data"]["pending"].is_object()
+            || dry["data"]["pending"] == true,
+        "{dry}"
+    );
+    let moved = home.run(&["migrate", "--json"]).ends_with(0).json();
+    for key in ["moved", "identical_removed", "collisions", "left"] {
+        assert!(moved["data"][key].is_array(), "{key}: {moved}");
+    }
+    for entry in moved["data"]["moved"].as_array().unwrap() {
+        for key in ["from", "to", "method"] {
+            assert!(entry[key].is_string(), "{key}: {entry}");
+        }
+    }
+    let salvaged = home.run(&["salvage", "--json"]).ends_with(0).json();
+    let data = &salvaged["data"];
+    assert_eq!(data["shape"], "daemon", "{salvaged}");
+    assert_eq!(data["recovered_networks"], json!(["office-mesh", "ev-mesh"]));
+    assert_eq!(data["restored_from"], Value::Null);
+    for key in ["version", "identity_path", "daemon", "networks"] {
+        assert!(
+            data["stripped_keys"].as_array().unwrap().iter().any(|stripped| stripped == key),
+            "{key}: {salvaged}"
+        );
+    }
+    assert!(data["reset_keys"].is_array() && data.get("backup").is_some(), "{salvaged}");
+    let again = home.run(&["salvage", "--json"]).ends_with(0).json();
+    assert_eq!(again["data"]["shape"], "app");
+}
+
+#[test]
+fn commands_that_look_touch_nothing() {
+    for (name, home) in homes() {
+        let before = home.snapshot();
+        for (args, _) in COMMANDS.iter().filter(|(_, looks)| *looks) {
+            for more in [&[][..], &["--json"], &["-v"]] {
+                let ran = home.run(&[args, more].concat());
+                assert!(home.snapshot() == before, "{name}: {args:?} {more:?} touched the home: {ran:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_has_nothing_to_do_touches_nothing() {
+    let home = Home::settled();
+    let before = home.snapshot();
+    for args in [&["launch", "--no-daemon"][..], &["migrate"], &["salvage"]] {
+        let ran = home.run(args).ends_with(0);
+        assert!(home.snapshot() == before, "{args:?} touched a settled home: {ran:?}");
+    }
+}
+
+#[test]
+fn no_secret_is_ever_said() {
+    let home = Home::with_secrets();
+    let leaked = Home::after_the_bug();
+    let text = String::from_utf8(leaked.bytes(&format!("{APP}/config.json"))).unwrap();
+    let planted = text.replace("\"credential\": \"c\"", &format!("\"credential\": \"{}\"", SECRETS[2]));
+    assert_ne!(text, planted);
+    let planted = planted.replacen('{', &format!("{{\n  \"services\": {{\"turn\": {{\"credentials\": [{{\"username\": \"g\", \"password\": \"{}\"}}]}}}},", SECRETS[3]), 1);
+    leaked.put(&format!("{APP}/config.json"), planted.as_bytes(), 0o600);
+    // Broken ones too: an error that quotes what it could not read would quote a secret.
+    let broken = Home::with_secrets();
+    let key = String::from_utf8(broken.bytes(&format!("{APP}/.secrets/identity.json"))).unwrap();
+    broken.put(
+        &format!("{APP}/.secrets/identity.json"),
+        key.replace("public_key\": \"p", "public_key\": \"q").as_bytes(),
+        0o600,
+    );
+    let config = broken.bytes(&format!("{APP}/config.json"));
+    broken.put(&format!("{APP}/config.json"), &config[..config.len() - 1], 0o600);
+
+    for (name, home) in [("healthy", &home), ("leaked", &leaked), ("broken", &broken)] {
+        for (args, _) in COMMANDS {
+            for more in [&[][..], &["--json"], &["-v"]] {
+                let ran = home.run(&[args, more].concat());
+                for secret in SECRETS {
+                    assert!(
+                        !ran.all().contains(secret),
+                        "{name}: {args:?} {more:?} says {secret}:\n{}",
+                        ran.all()
+                    );
+                }
+            }
+        }
+    }
+    let shown = home.run(&["config", "show", "--with-secrets"]).ends_with(0);
+    assert!(
+        shown.stdout.contains(SECRETS[1]) && shown.stdout.contains(SECRETS[2]),
+        "asked for, they are shown"
+    );
+}
+
+#[test]
+fn usage_errors_are_2_and_help_lists_every_exit_code() {
+    let home = Home::empty();
+    home.run(&["launch", "--no-such-flag"]).ends_with(2);
+    home.run(&["no-such-command"]).ends_with(2);
+    let help = run(std::process::Command::new(support::program()).arg("--help")).ends_with(0);
+    for code in 0..=8 {
+        assert!(
+            help.stdout.lines().any(|line| line.trim_start().starts_with(&format!("{code} "))),
+            "{code}:\n{}",
+            help.stdout
+        );
+    }
+}
+
+#[test]
+fn pending_is_3_only_with_check() {
+    let home = Home::after_the_bug();
+    for command in ["migrate", "salvage", "status"] {
+        home.run(&[command, "--check"]).ends_with(3);
+    }
+    home.run(&["status"]).ends_with(0);
+    home.run(&["migrate", "--dry-run"]).ends_with(0);
+    let settled = Home::settled();
+    for command in ["migrate", "salvage", "status"] {
+        settled.run(&[command, "--check"]).ends_with(0);
+    }
+}
+
+#[test]
+fn doctor_ends_with_4_and_names_the_mending_command() {
+    let ran = Home::after_the_bug().run(&["doctor", "--json"]).ends_with(4);
+    assert!(ran.stdout.contains("myownllm-mesh"), "{}", ran.stdout);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_daemon_that_does_not_work_is_5_and_the_key_stays_one() {
+    let home = Home::settled();
+    let key = home.bytes(&format!("{MESH}/.secrets/identity.json"));
+    let ran = run(home
+        .command(&["launch", "--once", "--json"])
+        .env("MYOWNMESH_BIN", "/bin/false")
+        .env("PATH", "/nonexistent"));
+    let ran = ran.ends_with(5);
+    assert!(ran.all().contains("/bin/false"), "the candidate is named: {}", ran.all());
+    assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), key);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_held_lock_is_6_after_a_bounded_wait() {
+    let home = Home::legacy();
+    let folder = std::fs::File::open(home.path(APP)).unwrap();
+    folder.lock().unwrap();
+    let before = home.snapshot();
+    let ran = home.run(&["migrate", "--json"]).ends_with(6);
+    assert!(home.snapshot() == before, "{ran:?}");
+    drop(folder);
+    home.run(&["migrate"]).ends_with(0);
+}
+
+/// Another valid identity: the one that daemon 0.3.8 made.
+fn another_identity() -> Vec<u8> {
+    std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json"))
+        .unwrap()
+}
+
+#[test]
+fn two_identities_are_refused_with_both_ids_and_the_way_out() {
+    let home = Home::legacy();
+    home.put(&format!("{MESH}/.secrets/identity.json"), &another_identity(), 0o600);
+    let mine = home.bytes(&format!("{APP}/.secrets/identity.json"));
+    let ran = home.run(&["migrate"]).ends_with(7);
+    for part in [
+        "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da",
+        "ap7lkm5uwdc3hseaymkfwl2dnv2ibke2lvu64yxqoaslf2ikgmlq",
+        "migrate --keep",
+    ] {
+        assert!(ran.all().contains(part), "{part}: {}", ran.all());
+    }
+    let launched = home.run(&["launch", "--json"]).ends_with(7);
+    assert!(launched.json()["data"].is_object(), "the config is loaded all the same");
+    home.still_has(&mine, "the old key");
+    home.still_has(&another_identity(), "the new key");
+    home.run(&["migrate", "--keep", "source"]).ends_with(0);
+    assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), mine);
+    home.still_has(&another_identity(), "the key that was set aside");
+}
+
+#[test]
+fn colliding_rosters_are_7_for_migrate_and_a_warning_for_launch() {
+    let home = Home::legacy();
+    let theirs = br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#;
+    home.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), theirs, 0o600);
+    let mine = home.bytes(&format!("{APP}/mesh/rosters/home-mesh.json"));
+    let ran = home.run(&["migrate", "--json"]).ends_with(7);
+    let collisions = ran.json()["data"]["collisions"].clone();
+    assert_eq!(collisions.as_array().map(Vec::len), Some(1), "{collisions}");
+    assert!(collisions[0]["source"].is_string() && collisions[0]["destination"].is_string(), "{collisions}");
+    assert!(ran.all().contains("--keep"), "{}", ran.all());
+    let launched = home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(launched.stderr.contains("home-mesh.json"), "{}", launched.stderr);
+    home.still_has(&mine, "mine");
+    home.still_has(theirs, "theirs");
+    home.run(&["migrate", "--keep", "destination"]).ends_with(0);
+    assert_eq!(home.bytes(&format!("{MESH}/mesh/rosters/home-mesh.json")), theirs);
+    home.still_has(&mine, "the side that was set aside");
+    home.run(&["migrate", "--check"]).ends_with(0);
+}
+
+#[test]
+fn newer_data_is_8_and_stays_as_it_is() {
+    let home = Home::legacy();
+    let mut key = home.json(&format!("{APP}/.secrets/identity.json"));
+    key["version"] = json!(99);
+    home.put(&format!("{APP}/.secrets/identity.json"), key.to_string().as_bytes(), 0o600);
+    let ran = home.run(&["migrate"]).ends_with(8);
+    assert!(ran.all().contains("99"), "{}", ran.all());
+    assert_eq!(home.json(&format!("{APP}/.secrets/identity.json")), key);
+}
+
+#[cfg(unix)]
+#[test]
+fn overlapping_homes_and_links_out_of_the_home_are_7() {
+    use std::os::unix::fs::symlink;
+    for target in [".", "..", "/tmp"] {
+        let home = Home::legacy();
+        symlink(target, home.path(MESH)).unwrap();
+        let before = home.snapshot();
+        for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
+            let ran = home.run(args).ends_with(7);
+            assert!(ran.all().contains(".myownmesh"), "{target}: {}", ran.all());
+        }
+        let key = format!("{APP}/.secrets/identity.json");
+        assert_eq!(home.snapshot()[&home.path(&key)], before[&home.path(&key)], "{target}: nothing moves");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_socket_path_that_is_too_long_is_refused_before_anything_moves() {
+    let short = Home::legacy();
+    let long = short.path("").join("a".repeat(90));
+    std::fs::create_dir(&long).unwrap();
+    std::fs::rename(short.path(APP), long.join(APP)).unwrap();
+    let before = short.snapshot();
+    let mut command = std::process::Command::new(support::program());
+    let ran = run(command.arg("--home").arg(&long).arg("migrate")).ends_with(7);
+    for part in ["control_socket", "107"] {
+        assert!(ran.all().contains(part) || !cfg!(target_os = "linux"), "{part}: {}", ran.all());
+    }
+    assert!(short.snapshot() == before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_anybody_may_write_is_refused_with_the_command_that_mends_it() {
+    let home = Home::legacy();
+    support::set_mode(&home.path(&format!("{APP}/.secrets")), 0o777);
+    let ran = home.run(&["migrate"]).ends_with(7);
+    assert!(ran.all().contains("chmod"), "{}", ran.all());
+    assert!(home.has(&format!("{APP}/.secrets/identity.json")));
+}
+
+#[test]
+fn an_unknown_network_is_an_error_that_changes_nothing() {
+    let home = Home::settled();
+    let before = home.snapshot();
+    for args in [
+        &["network", "use", "no-such"][..],
+        &["network", "show", "no-such"],
+        &["network", "add", "not a valid id!"],
+    ] {
+        let ran = home.run(args);
+        assert!(matches!(ran.code, Some(1 | 2)), "{args:?}: {ran:?}");
+        assert!(!ran.stderr.is_empty(), "{args:?} says why");
+    }
+    assert!(home.snapshot() == before);
+}
+
+#[test]
+fn filters_read_stdin_write_stdout_and_touch_no_file() {
+    let home = Home::empty();
+    let leaked =
+        std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/config.json"))
+            .unwrap();
+    let network = br#"{"id":"net-1","network_id":"home-mesh","turn_servers":[{"url":"turn:t","username":"u","credential":"c-secret"}]}"#;
+    let filters: [(&[&str], &[u8]); 4] = [
+        (&["config", "normalize"], &leaked),
+        (&["salvage", "--stdin"], &leaked),
+        (&["network", "to-daemon"], network),
+        (
+            &["network", "from-envelope"],
+            br#"{"kind":"myownllm.network-settings","version":1,"network_id":"home-mesh"}"#,
+        ),
+    ];
+    let before = home.snapshot();
+    for (args, input) in filters {
+        let ran = run_with(&mut home.command(args), input).ends_with(0);
+        assert!(ran.json().is_object(), "{args:?}");
+        for bad in [&b"[]"[..], b"null", b"", b"{\"a\":", b"\xff\xfe{\x00}\x00"] {
+            let ran = run_with(&mut home.command(args), bad).ends_with(1);
+            assert!(!ran.stderr.trim().is_empty(), "{args:?} says why");
+        }
+    }
+    assert!(home.snapshot() == before, "a filter touched the home");
+}
+
+#[test]
+fn a_daemon_is_started_used_and_stopped() {
+    let home = Home::legacy();
+    let ran = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0);
+    assert!(ran.json()["ok"].as_bool().unwrap());
+    assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+    assert!(!home.has(&format!("{MESH}/daemon.sock")), "stopped, it takes its socket with it");
+    let identity = home.run(&["identity"]).ends_with(0);
+    assert!(
+        identity.stdout.contains("pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da-2EA55"),
+        "{}",
+        identity.stdout
+    );
+}
