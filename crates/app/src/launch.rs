@@ -134,31 +134,45 @@ pub struct Reconciled {
 /// A start at which nothing is pending takes no lock, writes nothing, and looks at a handful of names.
 pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
     let (mut outcome, pending) = load(parts, ids);
-    match settle(parts, options, ids, &mut outcome, &pending) {
-        // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be moved
-        // would make a second key.
-        Ok(lock) if options.daemon && outcome.exit().is_ok() => {
-            if let Err(notices) = use_daemon(parts, options, lock, &mut outcome) {
-                outcome.notices.extend(notices);
+    match settle(parts, options, ids, &mut outcome, pending.as_ref()) {
+        Ok(Settled { lock, routine }) => {
+            // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
+            // moved would make a second key.
+            if options.daemon && outcome.exit().is_ok() {
+                let used = use_daemon(parts, options, lock, &mut outcome);
+                outcome.notices.extend(used.err().into_iter().flatten());
             }
+            outcome.notices.extend(routine);
         }
-        Ok(_) => {}
         Err(notice) => outcome.notices.push(notice),
     }
     outcome
 }
 
-/// The config to run on, whatever the file is.
-fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Pending) {
+/// A home in which nothing is pending any more, as far as could be done.
+#[derive(Default)]
+struct Settled {
+    /// The lock, when it had to be taken.
+    lock: Option<HomeLock>,
+    /// A routine copy, or a default, could not be written: a failure to be told, and no reason to keep anybody from
+    /// working.
+    routine: Option<Notice>,
+}
+
+/// The config to run on, whatever the file is, and what of it is to be written: nothing, when the file must not be
+/// touched.
+fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
     let (loaded, failed) = match parts.store.look(ids) {
-        Ok(loaded) => (loaded, None),
-        Err(error) => (parts.store.stand_in(ids), Some(Notice::from(&error))),
+        Ok(loaded) => {
+            let path = parts.layout.app_config.clone();
+            let newer = loaded.newer.map(|version| StoreError::Newer { path, version });
+            (loaded, newer)
+        }
+        Err(error) => (parts.store.stand_in(ids), Some(error)),
     };
-    let Loaded { document, shape, newer, pending, report, diagnostics, .. } = loaded;
-    let mut notices: Vec<Notice> = failed.into_iter().collect();
-    if let Some(version) = newer {
-        notices.push(Notice::from(&StoreError::Newer { path: parts.layout.app_config.clone(), version }));
-    }
+    let Loaded { document, shape, pending, report, diagnostics, .. } = loaded;
+    let pending = failed.is_none().then_some(pending);
+    let mut notices: Vec<Notice> = failed.iter().map(Notice::from).collect();
     notices.extend(diagnostics.iter().map(Notice::from));
     let outcome = Outcome {
         document,
@@ -174,38 +188,46 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Pending) {
     (outcome, pending)
 }
 
-/// Moves and repairs what is pending. Returns the lock when it had to be taken.
+/// Moves and repairs what is pending.
 fn settle(
     parts: &Parts<'_>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
     outcome: &mut Outcome,
-    pending: &Pending,
-) -> Result<Option<HomeLock>, Notice> {
+    pending: Option<&Pending>,
+) -> Result<Settled, Notice> {
     parts.checked.map_err(Notice::from)?;
     // What cannot be looked at counts as pending: the move itself then says what is wrong with it.
     let moves = || parts.migrator.is_pending().unwrap_or(true);
     // A daemon that still runs in the old place would make the same mess again, whether something is pending or not.
     let legacy = parts.daemons.live_legacy();
-    if !moves() && pending.is_empty() {
-        return legacy
-            .map_or(Ok(None), |live| settle_live(parts.daemons, vec![live], options).map(|()| None));
+    if !moves() && pending.is_none_or(Pending::is_empty) {
+        if let Some(live) = legacy {
+            settle_live(parts.daemons, vec![live], options)?;
+        }
+        return Ok(Settled::default());
     }
     parts.store.ensure_home().map_err(|error| Notice::from(&error))?;
     let lock =
         parts.disk.lock(&parts.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
     // Only from here does what we see stay as it is: another launch may have done it all while we waited for the lock.
     let moves = moves();
+    let pending = pending.and_then(|_| parts.store.look(ids).ok()).map(|loaded| loaded.pending);
+    let repairs = pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
     let leaked = control_socket(parts.disk, &parts.layout.app_config);
-    let live = if moves || pending.repairs() {
+    let live = if moves || repairs {
         parts.daemons.live(leaked.as_deref())
     } else {
         parts.daemons.live_legacy().into_iter().collect()
     };
     settle_live(parts.daemons, live, options)?;
     if moves && !migrate(parts, options, &lock, leaked.as_deref(), outcome)? {
-        return Ok(Some(lock));
+        return Ok(Settled { lock: Some(lock), routine: None });
     }
+    if pending.is_none() {
+        return Ok(Settled { lock: Some(lock), routine: None });
+    }
+    let mut routine = None;
     match parts.store.apply(&lock, ids) {
         Ok(Applied { document, steps, report, .. }) => {
             outcome.document = document;
@@ -217,12 +239,14 @@ fn settle(
         }
         Err(error) => {
             let notice = Notice::from(&error);
-            // A routine copy or a default that could not be written keeps nobody from working.
-            let routine = !pending.repairs() && !pending.daemon_half();
-            outcome.notices.push(if routine { notice.as_warning() } else { notice });
+            if repairs {
+                outcome.notices.push(notice);
+            } else {
+                routine = Some(notice);
+            }
         }
     }
-    Ok(Some(lock))
+    Ok(Settled { lock: Some(lock), routine })
 }
 
 /// The move, under the lock. What went wrong is noted; `false` when a daemon turned up that forbids the repair as well.

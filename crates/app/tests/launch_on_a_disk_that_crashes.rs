@@ -1,6 +1,8 @@
 //! The whole start-up sequence, without a daemon, on the simulated disk: cut off before every operation and in every state
 //! that a power cut may leave, or failed at every operation, the next launch ends it and nothing is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
