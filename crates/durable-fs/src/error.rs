@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,36 +13,40 @@ pub type Result<T, E = DiskError> = std::result::Result<T, E>;
 /// One disk operation that failed: what was done, to which path, because of what.
 ///
 /// `Display` names the operation and the path; the cause is the [`source`](std::error::Error::source).
-#[derive(Debug, thiserror::Error)]
-#[error("could not {doing} {}{}", .path.display(), Tail(.other))]
+#[derive(Clone, Debug)]
 pub struct DiskError {
     doing: &'static str,
     path: PathBuf,
     other: Option<PathBuf>,
-    #[source]
-    source: io::Error,
+    /// Shared, so that an error can be in a plan and in the report of its execution.
+    source: Arc<io::Error>,
 }
 
-struct Tail<'a>(&'a Option<PathBuf>);
-
-impl std::fmt::Display for Tail<'_> {
+impl std::fmt::Display for DiskError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
+        write!(f, "could not {} {}", self.doing, self.path.display())?;
+        match &self.other {
             Some(other) => write!(f, " (with {})", other.display()),
             None => Ok(()),
         }
     }
 }
 
+impl std::error::Error for DiskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
 impl DiskError {
     /// An error of an operation on one path. `doing` is a verb phrase that the path can follow ("read", "flush the folder").
     pub fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { doing, path: path.to_owned(), other: None, source }
+        Self { doing, path: path.to_owned(), other: None, source: Arc::new(source) }
     }
 
     /// An error of an operation on two paths, such as a rename.
     pub fn two(doing: &'static str, path: &Path, other: &Path, source: io::Error) -> Self {
-        Self { doing, path: path.to_owned(), other: Some(other.to_owned()), source }
+        Self { doing, path: path.to_owned(), other: Some(other.to_owned()), source: Arc::new(source) }
     }
 
     /// What was being done: a verb phrase.

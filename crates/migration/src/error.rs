@@ -8,7 +8,7 @@ use std::{
 use myownllm_durable_fs::{DiskError, quote};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::identity::KeyInfo;
+use crate::{identity::KeyInfo, plan::lossy};
 
 /// What kind of trouble an error is: what a program's exit code tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -27,6 +27,7 @@ pub enum Class {
 #[non_exhaustive]
 pub struct Side {
     /// The key file.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Whose key it is.
     pub key: KeyInfo,
@@ -41,6 +42,7 @@ pub struct Side {
 #[non_exhaustive]
 pub struct LiveDaemon {
     /// Where it answers, or is busy.
+    #[serde(serialize_with = "lossy")]
     pub socket: PathBuf,
     /// Its process id, where the platform tells.
     pub pid: Option<u32>,
@@ -58,7 +60,7 @@ impl LiveDaemon {
 /// Why something was not moved, or nothing was.
 ///
 /// `Display` says what and where; the cause is the source. [`code`](Self::code) is stable, [`hint`](Self::hint) a command.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrationError {
     /// It is there, but cannot be read or looked at. Unreadable is not absent.
@@ -236,6 +238,11 @@ impl std::fmt::Display for Pid {
 }
 
 impl MigrationError {
+    /// It says that something of the source's could not be got at, so that there may be something to move after all.
+    pub(crate) fn is_about_source(&self) -> bool {
+        matches!(self, Self::SourceLink { .. })
+    }
+
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,4 +1,973 @@
-//! Doing what the plan says.
-use myownllm_durable_fs::{Disk, HomeLock};
-use crate::{LiveDaemons, Plan, Report};
-pub(crate) fn execute(disk: &dyn Disk, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report { let _ = (disk, lock, plan, daemons); todo!() }
+//! Doing what the plan says, in phases: prepare, flush; publish, flush; only then remove sources; the key last.
+//!
+//! No step here can replace or remove anything that it has not just looked at, and a source is removed only when its bytes are
+//! at the destination, in a file and under a name that were flushed. Whatever fails is recorded and the rest goes on, but a
+//! failed flush is final, and with any failure before it the key stays.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{
+    Disk, DiskError, Exclusive, Flushed, HomeLock, Meta, exclusive_support, with_temp,
+};
+
+use crate::{
+    LiveDaemons,
+    error::MigrationError,
+    homes::Options,
+    inspect::{CLAIM_DIR, Whose, inspect, whose},
+    plan::{Collision, Plan, Step},
+    report::{MoveMethod, Moved, Outcome, Report},
+};
+
+/// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
+struct Stop;
+
+type Go = Result<(), Stop>;
+
+/// One file to be brought from here to there.
+struct Job {
+    from: PathBuf,
+    to: PathBuf,
+    what: What,
+    /// It ends 0600.
+    private: bool,
+    /// It is set aside rather than moved.
+    aside: bool,
+}
+
+#[derive(Clone)]
+enum What {
+    File,
+    Link { old_target: PathBuf, target: PathBuf },
+    /// It is there already.
+    Identical,
+}
+
+/// A source that can go, once what was published for it is durable.
+struct Retire {
+    from: PathBuf,
+    to: PathBuf,
+    /// What the link at the source says, when it is one.
+    link: Option<PathBuf>,
+    /// `None`: it was there already.
+    method: Option<MoveMethod>,
+    aside: bool,
+    /// A second name of `to` in its folder that has to go first.
+    temp: Option<PathBuf>,
+}
+
+pub(crate) fn execute(disk: &dyn Disk, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
+    let mut report = Report::new(plan.direction, plan.identity.clone());
+    report.left.clone_from(&plan.left);
+    report.collisions.clone_from(&plan.collisions);
+    report.errors.clone_from(&plan.errors);
+    report.refusals.clone_from(&plan.refusals);
+    if report.refusals.is_empty() && !plan.is_empty() {
+        if let Err(refusals) = permitted(disk, lock, &plan, daemons, &mut report) {
+            report.refusals = refusals;
+        }
+    }
+    if !report.refusals.is_empty() {
+        report.outcome = Outcome::Refused;
+        return report;
+    }
+    if plan.is_empty() {
+        report.outcome = if report.errors.is_empty() { Outcome::NothingToDo } else { Outcome::Partial };
+        return report;
+    }
+    let mut mover = Mover { disk, plan: &plan, report, support: BTreeMap::new(), touched: false };
+    let stopped = mover.all().is_err();
+    let mut report = mover.report;
+    if stopped && report.moved.is_empty() && report.errors.is_empty() {
+        report.outcome = Outcome::Refused;
+    } else {
+        settle(disk, &plan, &mut report);
+    }
+    report
+}
+
+/// Whether anything may be changed now: the right lock is held, and nobody writes the homes.
+fn permitted(
+    disk: &dyn Disk,
+    lock: &HomeLock,
+    plan: &Plan,
+    daemons: &dyn LiveDaemons,
+    report: &mut Report,
+) -> Result<(), Vec<MigrationError>> {
+    if lock.home() != plan.app_home {
+        let real = |path: &Path| disk.canonicalize(path).ok();
+        if real(lock.home()).is_none() || real(lock.home()) != real(&plan.app_home) {
+            return Err(vec![MigrationError::WrongLock {
+                held: lock.home().to_owned(),
+                needed: plan.app_home.clone(),
+            }]);
+        }
+    }
+    let refusal = |daemon: crate::LiveDaemon, stop_failed| {
+        let command = match daemon.pid {
+            Some(pid) if !cfg!(windows) => format!("kill {pid}"),
+            _ => format!("{} migrate --stop-legacy-daemon", plan.homes.program),
+        };
+        MigrationError::LegacyDaemon { daemon, command, stop_failed }
+    };
+    let live = daemons.live();
+    if live.is_empty() {
+        return Ok(());
+    }
+    if !plan.stop_legacy_daemon {
+        return Err(live.into_iter().map(|daemon| refusal(daemon, None)).collect());
+    }
+    let mut refusals = Vec::new();
+    for daemon in live {
+        match daemons.stop(&daemon) {
+            Ok(()) => report.stopped.push(daemon),
+            Err(why) => refusals.push(refusal(daemon, Some(why))),
+        }
+    }
+    // What is told to end may not have ended, and something may have started it anew.
+    if refusals.is_empty() {
+        refusals.extend(daemons.live().into_iter().map(|daemon| refusal(daemon, None)));
+    }
+    if refusals.is_empty() { Ok(()) } else { Err(refusals) }
+}
+
+/// How the run ended. Success is not assumed but looked at: something may have been added behind our back, a call that said it
+/// worked may not have, and a second key may have appeared in the very moment.
+fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
+    let after = inspect(disk, &plan.homes, plan.direction);
+    let rest = crate::decide::plan(&plan.homes, &after, &Options::default());
+    report.identity = rest.identity;
+    let new = |known: &[MigrationError], error: &MigrationError| {
+        !known.iter().any(|known| known.code() == error.code() && known.path() == error.path())
+    };
+    for error in rest.errors.into_iter().chain(rest.refusals) {
+        if new(&report.errors, &error) {
+            report.errors.push(error);
+        }
+    }
+    for collision in rest.collisions {
+        if !report.collisions.contains(&collision) {
+            report.collisions.push(collision);
+        }
+    }
+    for left in rest.left {
+        if !report.left.contains(&left) {
+            report.left.push(left);
+        }
+    }
+    let unfinished = [rest.prepare, rest.state, rest.identity_steps, rest.tidy].concat().into_iter().next();
+    if let Some(step) = unfinished.filter(|_| report.errors.is_empty()) {
+        report.errors.push(MigrationError::Changed { path: step.path().to_owned() });
+    }
+    report.outcome = if report.errors.is_empty() { Outcome::Done } else { Outcome::Partial };
+}
+
+struct Mover<'a> {
+    disk: &'a dyn Disk,
+    plan: &'a Plan,
+    report: Report,
+    /// What the file system of a folder offers, as far as it had to be found out.
+    support: BTreeMap<PathBuf, Exclusive>,
+    /// Whether anything has moved.
+    touched: bool,
+}
+
+/// The files that are to move, as far as they can be flushed one by one: a source that cannot be read can still be renamed.
+fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for step in plan.state.iter().chain(&plan.identity_steps) {
+        match step {
+            Step::MoveFolder { from, .. } => files.extend(ours_in(disk, from).unwrap_or_default()),
+            Step::MoveFiles { from, names, .. } => files.extend(names.iter().map(|name| from.join(name))),
+            Step::MoveFile { from, .. } | Step::SetAside { from, .. } => files.push(from.clone()),
+            _ => {}
+        }
+    }
+    let cannot = |kind| matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound);
+    files.retain(|file| {
+        disk.stat(file).is_ok_and(|meta| meta.is_file())
+            && !matches!(disk.read(file, 0), Err(error) if cannot(error.kind()))
+    });
+    files
+}
+
+/// The files of ours in a source folder, as they are now.
+fn ours_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let mut files = Vec::new();
+    disk.visit(folder, &mut |entry| {
+        if matches!(whose(&entry.name, entry.kind), Whose::Ours) {
+            files.push(folder.join(entry.name));
+        }
+        ControlFlow::Continue(())
+    })?;
+    files.sort();
+    Ok(files)
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_owned()
+}
+
+impl Mover<'_> {
+    fn fail(&mut self, path: &Path, source: DiskError) {
+        self.report.errors.push(MigrationError::Failed { path: path.to_owned(), source });
+    }
+
+    /// Flushes the file systems of these folders, or these files where the platform cannot; and these folders.
+    fn flush<'p>(
+        &mut self,
+        folders: impl IntoIterator<Item = &'p PathBuf>,
+        files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>,
+    ) -> Go {
+        let folders: BTreeSet<&PathBuf> = folders.into_iter().collect();
+        let inner = || -> Result<(), (PathBuf, DiskError)> {
+            let mut seen = BTreeSet::new();
+            let mut each = false;
+            for &folder in &folders {
+                let at = |error| (folder.clone(), error);
+                let device = self.disk.stat_follow(folder).map_err(at)?.id.map(|id| id.dev);
+                if device.is_none_or(|device| seen.insert(device)) {
+                    each |= self.disk.sync_fs(folder).map_err(at)? == Flushed::Nothing;
+                }
+            }
+            if each {
+                for file in files(self.disk) {
+                    self.disk.sync_file(&file).map_err(|error| (file, error))?;
+                }
+            }
+            // A handful, and not every file system takes the call above to mean its folders too.
+            for &folder in &folders {
+                self.disk.sync_dir(folder).map_err(|error| (folder.clone(), error))?;
+            }
+            Ok(())
+        };
+        inner().map_err(|(path, source)| {
+            self.report.errors.push(MigrationError::FlushFailed { path, source });
+            Stop
+        })
+    }
+
+    fn all(&mut self) -> Go {
+        self.prepare()?;
+        self.batch(&self.plan.state)?;
+        let held_back = !self.report.errors.iter().all(|error| {
+            // A damaged key that stays at the source keeps nothing else from moving.
+            matches!(error, MigrationError::IdentityDamaged { .. })
+        });
+        match self.plan.identity_steps.first() {
+            Some(_) if held_back => {
+                let path = self.plan.source.join(&self.plan.homes.names.identity);
+                self.report.errors.push(MigrationError::IdentityHeldBack { path });
+            }
+            _ => self.batch(&self.plan.identity_steps)?,
+        }
+        self.tidy()
+    }
+
+    /// Leftovers, folders, modes. All of it is durable before anything moves, and so are the sources themselves: a name at the
+    /// destination must not appear before its content is safe.
+    fn prepare(&mut self) -> Go {
+        let mut folders: BTreeSet<PathBuf> = self.plan.destination_folders.iter().cloned().collect();
+        let mut restored = BTreeSet::new();
+        for step in &self.plan.prepare {
+            match step {
+                Step::RemoveLeftover { path } => match self.disk.unlink(path) {
+                    Ok(()) => self.report.leftovers_removed.push(path.clone()),
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => self.fail(path, error),
+                },
+                Step::RestoreClaim { from, to } => {
+                    self.restore_claim(from, to);
+                    restored.insert(parent(to));
+                }
+                Step::RemoveFolder { path } => {
+                    // The names that were given back are durable before the folder that held them goes.
+                    let folder = parent(path);
+                    if restored.contains(&folder) {
+                        self.flush([&folder], |_| Vec::new())?;
+                    }
+                    match self.disk.remove_dir(path) {
+                        Ok(()) => {}
+                        Err(error) if error.is_not_found() || error.is_taken() => {}
+                        Err(error) => self.fail(path, error),
+                    }
+                    folders.insert(folder);
+                }
+                Step::MakeFolder { path } => {
+                    if let Err(error) = self.make_folder(path) {
+                        self.fail(path, error);
+                        return Err(Stop);
+                    }
+                    folders.insert(path.clone());
+                    folders.insert(parent(path));
+                }
+                Step::SetMode { path, mode } => match self.disk.set_mode(path, *mode) {
+                    Ok(()) => {}
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => {
+                        // It may have been right all along, or be right now.
+                        if !self.disk.stat(path).is_ok_and(|meta| meta.mode & 0o777 == *mode) {
+                            self.fail(path, error);
+                            return Err(Stop);
+                        }
+                    }
+                },
+                Step::SetOwner { path, uid, gid } => {
+                    let owner = myownllm_durable_fs::Owner { uid: *uid, gid: *gid };
+                    if let Err(error) = self.disk.set_owner(path, owner) {
+                        self.fail(path, error);
+                        return Err(Stop);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for step in self.plan.state.iter().chain(&self.plan.identity_steps) {
+            match step {
+                Step::MoveFolder { from, .. } => folders.extend([from.clone(), parent(from)]),
+                Step::MoveFiles { from, .. } => folders.extend([from.clone()]),
+                Step::MoveFile { from, .. } | Step::SetAside { from, .. } | Step::MoveLink { from, .. } => {
+                    folders.extend([parent(from)]);
+                }
+                _ => {}
+            }
+        }
+        folders.retain(|folder| !matches!(self.disk.stat_follow(folder), Err(error) if error.is_not_found()));
+        let plan = self.plan;
+        self.flush(&folders, |disk| sources(disk, plan))
+    }
+
+    fn make_folder(&mut self, path: &Path) -> Result<(), DiskError> {
+        match self.disk.make_dir(path, 0o700) {
+            Ok(()) => {}
+            Err(error) => {
+                // It may have been made in the very moment, by a daemon, or before the call failed.
+                if !self.disk.stat(path).is_ok_and(|meta| meta.is_dir()) {
+                    return Err(error);
+                }
+            }
+        }
+        let made = self.disk.stat(path)?;
+        if made.owner.is_some() && made.mode & 0o777 != 0o700 {
+            self.disk.set_mode(path, 0o700)?;
+        }
+        match self.plan.owner {
+            // Made by root in somebody else's home.
+            Some(owner) if made.owner.is_some_and(|made| made.uid != owner.uid) => {
+                self.disk.set_owner(path, owner)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a source that a killed run was about to remove its name back. What becomes of it is decided like for any other.
+    fn restore_claim(&mut self, from: &Path, to: &Path) {
+        let result = match self.rename_new(from, to) {
+            Err(error) if error.is_taken() => {
+                // A new one has come under that name. The same bytes need not be kept twice; others are kept beside it.
+                match self.disk.same_content(from, to) {
+                    Ok(true) => self.disk.unlink(from),
+                    _ => {
+                        let mut number = 1;
+                        loop {
+                            let mut name = to.file_name().unwrap_or_default().to_owned();
+                            name.push(format!(".set-aside-{number}"));
+                            match self.rename_new(from, &to.with_file_name(name)) {
+                                Err(error) if error.is_taken() && number < 1000 => number += 1,
+                                other => break other.map(|_| ()),
+                            }
+                        }
+                    }
+                }
+            }
+            other => other.map(|_| ()),
+        };
+        match result {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => self.fail(from, error),
+        }
+    }
+
+    /// What the file system of a folder offers.
+    fn support(&mut self, folder: &Path) -> Result<Exclusive, DiskError> {
+        if let Some(&known) = self.support.get(folder) {
+            return Ok(known);
+        }
+        let found = exclusive_support(self.disk, folder)?;
+        self.support.insert(folder.to_owned(), found);
+        Ok(found)
+    }
+
+    /// Renames without replacing, within one file system; by link and unlink where it must be. For files of our own: temporary ones and
+    /// claimed ones, which no crash between the two may make us lose, because they are somewhere else too or seen by the next run.
+    fn rename_new(&mut self, from: &Path, to: &Path) -> Result<bool, DiskError> {
+        let folder = parent(to);
+        if self.support.get(&folder) != Some(&Exclusive::Link) {
+            match self.disk.rename_exclusive(from, to) {
+                Ok(()) => return Ok(false),
+                Err(error) if error.may_be_unsupported() => {
+                    match self.support(&folder)? {
+                        Exclusive::Rename => return self.disk.rename_exclusive(from, to).map(|()| false),
+                        Exclusive::Neither => return Err(error),
+                        Exclusive::Link => {}
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.disk.hard_link(from, to)?;
+        self.disk.sync_dir(&folder)?;
+        self.disk.unlink(from)?;
+        Ok(true)
+    }
+
+    fn is_private(&self, to: &Path) -> bool {
+        self.plan.secret_folders.iter().any(|folder| to.parent() == Some(folder))
+    }
+
+    fn job(&self, from: PathBuf, to: PathBuf, what: What) -> Job {
+        Job { private: self.is_private(&to), aside: false, from, to, what }
+    }
+
+    /// Carries out steps that move something: publish, flush, remove the sources, flush.
+    fn batch(&mut self, steps: &[Step]) -> Go {
+        let mut jobs = Vec::new();
+        let mut folders = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::MoveFolder { from, to, .. } => {
+                    jobs.extend(self.move_folder(from, to, &mut folders)?);
+                }
+                Step::MoveFiles { from, to, names } => {
+                    jobs.extend(names.iter().map(|name| self.job(from.join(name), to.join(name), What::File)));
+                }
+                Step::MoveFile { from, to } => jobs.push(self.job(from.clone(), to.clone(), What::File)),
+                Step::MoveLink { from, to, old_target, target } => {
+                    let what = What::Link { old_target: old_target.clone(), target: target.clone() };
+                    jobs.push(self.job(from.clone(), to.clone(), what));
+                }
+                Step::RemoveIdentical { source, destination } => {
+                    jobs.push(self.job(source.clone(), destination.clone(), What::Identical));
+                }
+                Step::SetAside { from, to } => {
+                    let at_destination = from.parent() == to.parent();
+                    let job = Job { aside: true, private: true, ..self.job(from.clone(), to.clone(), What::File) };
+                    if at_destination {
+                        // The place is free, for good, before the winner comes to it.
+                        self.publish(vec![job], BTreeSet::new())?;
+                    } else {
+                        jobs.push(job);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.publish(jobs, folders)
+    }
+
+    /// Renames a whole folder. Where that cannot be, its files are moved one by one.
+    fn move_folder(&mut self, from: &Path, to: &Path, folders: &mut BTreeSet<PathBuf>) -> Result<Vec<Job>, Stop> {
+        let mut result = self.disk.rename_exclusive(from, to);
+        if let Err(error) = &result
+            && error.may_be_unsupported()
+        {
+            result = match self.support(&parent(to)) {
+                Ok(Exclusive::Rename) => self.disk.rename_exclusive(from, to),
+                // A plain rename never replaces a folder that holds something.
+                Ok(Exclusive::Link) => match self.disk.stat(to) {
+                    Err(error) if error.is_not_found() => self.disk.rename(from, to),
+                    Err(error) => Err(error),
+                    Ok(_) => {
+                        let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+                        Err(DiskError::two("rename", from, to, taken))
+                    }
+                },
+                Ok(Exclusive::Neither) => return Err(self.refuse_neither(to)),
+                Err(error) => Err(error),
+            };
+        }
+        let moved = match &result {
+            Ok(()) => true,
+            // It may have happened before the call failed.
+            Err(_) => {
+                matches!(self.disk.stat(from), Err(error) if error.is_not_found())
+                    && self.disk.stat(to).is_ok_and(|meta| meta.is_dir())
+            }
+        };
+        if moved {
+            self.touched = true;
+            folders.extend([parent(from), parent(to), to.to_owned()]);
+            let (from, to) = (from.to_owned(), to.to_owned());
+            self.report.moved.push(Moved { from, to, method: MoveMethod::RenameFolder });
+            return Ok(Vec::new());
+        }
+        let Err(error) = result else { return Ok(Vec::new()) };
+        let busy = error.kind() == std::io::ErrorKind::ResourceBusy;
+        if !error.is_taken() && !error.is_cross_device() && !busy {
+            self.fail(from, error);
+            return Ok(Vec::new());
+        }
+        // Something is there by now, or the two are on different file systems (or on two layers of one).
+        let prepared = self.make_folder(to).and_then(|()| ours_in(self.disk, from));
+        match prepared {
+            Ok(files) => {
+                self.flush([to, &parent(to)].map(Path::to_owned).iter(), |_| Vec::new())?;
+                Ok(files
+                    .into_iter()
+                    .filter_map(|file| {
+                        let destination = to.join(file.file_name()?);
+                        Some(self.job(file, destination, What::File))
+                    })
+                    .collect())
+            }
+            Err(error) => {
+                self.fail(from, error);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn refuse_neither(&mut self, to: &Path) -> Stop {
+        let error = MigrationError::NoExclusiveRename { path: parent(to) };
+        let known = |known: &MigrationError| known.code() == error.code() && known.path() == error.path();
+        if self.report.errors.iter().chain(&self.report.refusals).any(known) {
+            return Stop;
+        }
+        if self.touched || !self.report.errors.is_empty() {
+            self.report.errors.push(error);
+        } else {
+            self.report.refusals.push(error);
+        }
+        Stop
+    }
+
+    fn moved(&mut self, from: PathBuf, to: PathBuf, method: MoveMethod, aside: bool) {
+        let moved = Moved { from, to, method };
+        if aside {
+            self.report.set_aside.push(moved);
+        } else {
+            self.report.moved.push(moved);
+        }
+    }
+
+    /// The name is taken. By the same bytes: then the source may go. By others: then both stay.
+    fn taken(&mut self, job: &Job, retire: &mut Vec<Retire>) {
+        let same = self.disk.stat(&job.to).map_err(|error| MigrationError::Unreadable {
+            path: job.to.clone(),
+            source: error,
+        });
+        let same = same.and_then(|there| match &job.what {
+            What::Link { target, .. } => {
+                Ok(there.is_symlink() && self.disk.read_link(&job.to).is_ok_and(|says| says == *target))
+            }
+            _ => crate::inspect::is_same(self.disk, &job.from, &job.to, &there),
+        });
+        match same {
+            Ok(true) => retire.push(self.retire_of(job, None, None)),
+            Ok(false) => self
+                .report
+                .collisions
+                .push(Collision { source: job.from.clone(), destination: job.to.clone() }),
+            Err(error) => self.report.errors.push(error),
+        }
+    }
+
+    fn retire_of(&self, job: &Job, method: Option<MoveMethod>, temp: Option<PathBuf>) -> Retire {
+        let link = match &job.what {
+            What::Link { old_target, .. } => Some(old_target.clone()),
+            What::Identical => self.disk.read_link(&job.from).ok(),
+            What::File => None,
+        };
+        Retire { from: job.from.clone(), to: job.to.clone(), link, method, aside: job.aside, temp }
+    }
+
+    /// Gives each file its name at the destination, makes that durable, and only then removes the sources.
+    fn publish(&mut self, jobs: Vec<Job>, mut folders: BTreeSet<PathBuf>) -> Go {
+        let mut retire = Vec::new();
+        let mut copies = Vec::new();
+        let mut across = BTreeSet::new();
+        for job in jobs {
+            folders.insert(parent(&job.to));
+            if let What::Identical = job.what {
+                let item = self.retire_of(&job, None, None);
+                retire.push(item);
+                continue;
+            }
+            if job.aside {
+                self.make_private(&job.from);
+            }
+            if let What::Link { old_target, target } = &job.what
+                && old_target != target
+            {
+                self.relink(&job, &mut retire);
+                continue;
+            }
+            let route = (parent(&job.from), parent(&job.to));
+            if across.contains(&route) {
+                copies.push(job);
+                continue;
+            }
+            let mut linked = self.support.get(&route.1) == Some(&Exclusive::Link);
+            let mut result = if linked { Ok(()) } else { self.disk.rename_exclusive(&job.from, &job.to) };
+            if let Err(error) = &result
+                && error.may_be_unsupported()
+            {
+                match self.support(&route.1) {
+                    Ok(Exclusive::Rename) => result = self.disk.rename_exclusive(&job.from, &job.to),
+                    Ok(Exclusive::Link) => {
+                        linked = true;
+                        result = Ok(());
+                    }
+                    Ok(Exclusive::Neither) => {
+                        let stop = self.refuse_neither(&job.to);
+                        let _ = self.finish(folders, retire);
+                        return Err(stop);
+                    }
+                    Err(error) => result = Err(error),
+                }
+            }
+            if linked && result.is_ok() {
+                result = self.disk.hard_link(&job.from, &job.to);
+                if result.is_ok() {
+                    let item = self.retire_of(&job, Some(MoveMethod::Link), None);
+                    retire.push(item);
+                    continue;
+                }
+            }
+            match result {
+                Ok(()) => {
+                    self.touched = true;
+                    folders.insert(parent(&job.from));
+                    self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
+                }
+                Err(error) if error.is_cross_device() => {
+                    across.insert(route);
+                    copies.push(job);
+                }
+                Err(error) => self.recheck(job, error, &mut retire, &mut folders),
+            }
+        }
+        self.copy(copies, &mut retire, &mut folders)?;
+        self.finish(folders, retire)
+    }
+
+    fn make_private(&mut self, path: &Path) {
+        if self.disk.stat(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o777 != 0o600)
+            && let Err(error) = self.disk.set_mode(path, 0o600)
+        {
+            self.fail(path, error);
+        }
+    }
+
+    /// A rename failed. What is the case now?
+    fn recheck(&mut self, job: Job, error: DiskError, retire: &mut Vec<Retire>, folders: &mut BTreeSet<PathBuf>) {
+        if error.is_taken() {
+            return self.taken(&job, retire);
+        }
+        let absent = |found: Result<Meta, DiskError>| matches!(found, Err(error) if error.is_not_found());
+        match (absent(self.disk.stat(&job.from)), absent(self.disk.stat(&job.to))) {
+            // It happened all the same, or another process did it.
+            (true, false) => {
+                folders.insert(parent(&job.from));
+                self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
+            }
+            (true, true) => self.report.errors.push(MigrationError::Vanished { path: job.from }),
+            (false, false) if error.is_not_found() => self.taken(&job, retire),
+            (false, _) => self.fail(&job.from, error),
+        }
+    }
+
+    /// Makes a link at the destination that leads to the same file.
+    fn relink(&mut self, job: &Job, retire: &mut Vec<Retire>) {
+        let What::Link { target, .. } = &job.what else { return };
+        let folder = parent(&job.to);
+        let make = |target: &Path| -> Result<PathBuf, DiskError> {
+            let temp = with_temp(&folder, |temp| self.disk.symlink(target, temp))?;
+            let (old, new) = (self.disk.stat(&job.from)?, self.disk.stat(&temp)?);
+            if let Some(owner) = old.owner.filter(|_| old.owner != new.owner) {
+                // As root; for anybody else it is their own link already, or becomes so.
+                let _ = self.disk.set_owner(&temp, owner);
+            }
+            let goal = self.disk.stat_follow(&job.from)?;
+            let same = self.disk.stat_follow(&temp).is_ok_and(|found| found.is_same_file(&goal) || found.id.is_none());
+            if same {
+                return Ok(temp);
+            }
+            self.disk.unlink(&temp)?;
+            let lost = std::io::Error::new(std::io::ErrorKind::NotFound, "it would lead elsewhere");
+            Err(DiskError::two("re-base the link", &job.from, target, lost))
+        };
+        // A folder on the way may be a link itself; then only the full path is sure.
+        let made = make(target).or_else(|_| make(&self.disk.canonicalize(&job.from)?));
+        let result = made.and_then(|temp| {
+            self.rename_new(&temp, &job.to).inspect_err(|_| {
+                let _ = self.disk.unlink(&temp);
+            })
+        });
+        match result {
+            Ok(_) => {
+                let item = self.retire_of(job, Some(MoveMethod::Relink), None);
+                retire.push(item);
+            }
+            Err(error) if error.is_taken() => self.taken(job, retire),
+            Err(error) => self.fail(&job.from, error),
+        }
+    }
+
+    /// Across file systems: copy to temporary names, flush, compare, publish.
+    fn copy(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>, folders: &mut BTreeSet<PathBuf>) -> Go {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let mut copied = Vec::new();
+        for job in jobs {
+            if let What::Link { .. } = job.what {
+                self.relink(&job, retire);
+                continue;
+            }
+            let mode = job.private.then_some(0o600);
+            match with_temp(&parent(&job.to), |temp| self.disk.copy_new(&job.from, temp, mode)) {
+                Ok(temp) => copied.push((job, temp)),
+                Err(error) if error.is_not_found() => {
+                    match self.disk.stat(&job.from) {
+                        Err(gone) if gone.is_not_found() => {
+                            self.report.errors.push(MigrationError::Vanished { path: job.from });
+                        }
+                        _ => self.fail(&job.from, error),
+                    }
+                }
+                Err(error) => self.fail(&job.from, error),
+            }
+        }
+        // A key's copy is flushed by itself too, whatever the file system makes of being flushed as a whole.
+        let mut flushed = Ok(());
+        for (job, temp) in copied.iter().filter(|(job, _)| job.private) {
+            if flushed.is_ok()
+                && let Err(source) = self.disk.sync_file(temp)
+            {
+                self.report.errors.push(MigrationError::FlushFailed { path: job.to.clone(), source });
+                flushed = Err(Stop);
+            }
+        }
+        let goals: BTreeSet<PathBuf> = copied.iter().map(|(job, _)| parent(&job.to)).collect();
+        let flushed = flushed.and_then(|()| self.flush(&goals, |_| copied.iter().map(|(_, temp)| temp.clone()).collect()));
+        if flushed.is_err() {
+            // Final: what could not be flushed once may be gone from memory too, and a second flush would call it well.
+            for (_, temp) in copied {
+                let _ = self.disk.unlink(&temp);
+            }
+            return Err(Stop);
+        }
+        let mut refused = false;
+        for (job, temp) in copied {
+            match self.disk.same_content(&job.from, &temp) {
+                Ok(true) => {}
+                other => {
+                    let _ = self.disk.unlink(&temp);
+                    match other {
+                        Ok(_) => self.report.errors.push(MigrationError::Changed { path: job.from }),
+                        Err(error) => self.fail(&job.from, error),
+                    }
+                    continue;
+                }
+            }
+            let folder = parent(&job.to);
+            let mut result = Ok(None);
+            if self.support.get(&folder) != Some(&Exclusive::Link) {
+                result = self.disk.rename_exclusive(&temp, &job.to).map(|()| None);
+                if let Err(error) = &result
+                    && error.may_be_unsupported()
+                {
+                    result = match self.support(&folder) {
+                        Ok(Exclusive::Rename) => self.disk.rename_exclusive(&temp, &job.to).map(|()| None),
+                        Ok(Exclusive::Link) => Ok(None),
+                        Ok(Exclusive::Neither) => {
+                            let _ = self.disk.unlink(&temp);
+                            self.refuse_neither(&job.to);
+                            refused = true;
+                            continue;
+                        }
+                        Err(error) => Err(error),
+                    };
+                }
+            }
+            if self.support.get(&folder) == Some(&Exclusive::Link) && result.is_ok() {
+                result = self.disk.hard_link(&temp, &job.to).map(|()| Some(temp.clone()));
+            }
+            match result {
+                Ok(second) => {
+                    folders.insert(folder);
+                    let item = self.retire_of(&job, Some(MoveMethod::Copy), second);
+                    retire.push(item);
+                }
+                Err(error) => {
+                    // Whether or not it happened, the temporary name is not needed.
+                    let published = matches!(self.disk.stat(&temp), Err(error) if error.is_not_found());
+                    if !published {
+                        let _ = self.disk.unlink(&temp);
+                    }
+                    if error.is_taken() || published {
+                        self.taken(&job, retire);
+                    } else {
+                        self.fail(&job.from, error);
+                    }
+                }
+            }
+        }
+        if refused {
+            let _ = self.finish(std::mem::take(folders), std::mem::take(retire));
+            return Err(Stop);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was published, then removes the sources that are still there, then makes that durable.
+    fn finish(&mut self, folders: BTreeSet<PathBuf>, retire: Vec<Retire>) -> Go {
+        if folders.is_empty() && retire.is_empty() {
+            return Ok(());
+        }
+        self.flush(&folders, |_| {
+            retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone()).collect()
+        })?;
+        let mut by_folder: BTreeMap<PathBuf, Vec<Retire>> = BTreeMap::new();
+        let mut second_names = BTreeSet::new();
+        for item in retire {
+            if let Some(temp) = &item.temp {
+                // While it is there, the next run has something to remove: so the source stays until it is gone.
+                match self.disk.unlink(temp) {
+                    Ok(()) => second_names.extend(temp.parent().map(Path::to_owned)),
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => {
+                        self.fail(temp, error);
+                        continue;
+                    }
+                }
+            }
+            by_folder.entry(parent(&item.from)).or_default().push(item);
+        }
+        if !second_names.is_empty() {
+            self.flush(&second_names, |_| Vec::new())?;
+        }
+        if by_folder.is_empty() {
+            return Ok(());
+        }
+        let sources: Vec<PathBuf> = by_folder.keys().cloned().collect();
+        for (folder, items) in by_folder {
+            self.remove_sources(&folder, items)?;
+        }
+        self.flush(&sources, |_| Vec::new())
+    }
+
+    /// Removes sources of one folder: each is renamed aside first, and looked at there, where nobody else's write can come between
+    /// look and removal. One that is no longer what was published gets its name back.
+    fn remove_sources(&mut self, folder: &Path, items: Vec<Retire>) -> Go {
+        let claims = folder.join(CLAIM_DIR);
+        if let Err(error) = self.make_folder(&claims) {
+            self.fail(folder, error);
+            return Ok(());
+        }
+        self.flush([&folder.to_owned()], |_| Vec::new())?;
+        let mut restored = false;
+        for item in items {
+            let Some(name) = item.from.file_name() else { continue };
+            let claimed = claims.join(name);
+            // Should one of that name be there (a killed run's, that could not be given back), it must not be replaced.
+            match self.disk.stat(&claimed) {
+                Err(error) if error.is_not_found() => {}
+                Err(error) => {
+                    self.fail(&item.from, error);
+                    continue;
+                }
+                Ok(_) => {
+                    self.report.errors.push(MigrationError::Changed { path: item.from });
+                    continue;
+                }
+            }
+            if let Err(error) = self.disk.rename(&item.from, &claimed)
+                && self.disk.stat(&claimed).is_err()
+            {
+                // Gone already: then there is nothing to remove.
+                let gone = matches!(self.disk.stat(&item.from), Err(error) if error.is_not_found());
+                if !gone {
+                    self.fail(&item.from, error);
+                }
+                continue;
+            }
+            match self.may_go(&item, &claimed) {
+                Ok(true) => match self.disk.unlink(&claimed) {
+                    Ok(()) => {
+                        self.touched = true;
+                        match item.method {
+                            Some(method) => self.moved(item.from, item.to, method, item.aside),
+                            None => self.report.identical_removed.push(item.from),
+                        }
+                    }
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => self.fail(&item.from, error),
+                },
+                other => {
+                    restored = true;
+                    self.restore_claim(&claimed, &item.from);
+                    match other {
+                        Ok(_) => self
+                            .report
+                            .collisions
+                            .push(Collision { source: item.from, destination: item.to }),
+                        Err(error) => self.fail(&item.from, error),
+                    }
+                }
+            }
+        }
+        if restored {
+            self.flush([&folder.to_owned()], |_| Vec::new())?;
+        }
+        match self.disk.remove_dir(&claims) {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => {}
+            // What is in it has been reported.
+            Err(error) if error.is_taken() && !self.report.errors.is_empty() => {}
+            Err(error) => self.fail(&claims, error),
+        }
+        Ok(())
+    }
+
+    /// Whether the claimed source is still what is at the destination.
+    fn may_go(&self, item: &Retire, claimed: &Path) -> Result<bool, DiskError> {
+        if let Some(target) = &item.link {
+            return Ok(self.disk.stat(&item.to).is_ok() && self.disk.read_link(claimed)? == *target);
+        }
+        let (here, there) = (self.disk.stat(claimed)?, self.disk.stat(&item.to)?);
+        if !here.is_file() || !there.is_file() {
+            return Ok(false);
+        }
+        if here.is_same_file(&there) {
+            return Ok(there.links > 1);
+        }
+        self.disk.same_content(claimed, &item.to)
+    }
+
+    /// Removes what is empty now.
+    fn tidy(&mut self) -> Go {
+        let mut parents = BTreeSet::new();
+        let mut gone = BTreeSet::new();
+        for step in &self.plan.tidy {
+            let Step::RemoveFolder { path } = step else { continue };
+            match self.disk.remove_dir(path) {
+                Ok(()) => {
+                    parents.insert(parent(path));
+                    gone.insert(path.clone());
+                    self.report.folders_removed.push(path.clone());
+                }
+                Err(error) if error.is_not_found() || error.is_taken() => {}
+                Err(error) => self.fail(path, error),
+            }
+        }
+        let left: Vec<PathBuf> = parents.difference(&gone).cloned().collect();
+        if left.is_empty() { Ok(()) } else { self.flush(&left, |_| Vec::new()) }
+    }
+}

@@ -1,12 +1,1124 @@
-//! Looking, and deciding what follows.
-use myownllm_durable_fs::Disk;
-use crate::{MigrationError, Homes, Direction, Options, Plan};
-/// What lies in the two homes.
+//! Looking: what lies in the two homes. Writes nothing, decides nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    io,
+    ops::ControlFlow,
+    path::{Component, Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, leftover_kind};
+
+use crate::{
+    error::MigrationError,
+    homes::{Direction, Homes},
+    identity::{self, Identity},
+    plan::Left,
+};
+
+/// The folder, beside the sources, into which a source is renamed before it is removed. It keeps the file's own name, so that
+/// the next run knows what a killed one had in its hands.
+pub(crate) const CLAIM_DIR: &str = ".durable-fs.claimed";
+
+/// A key file is some two hundred bytes. One that is larger than this is none.
+const IDENTITY_LIMIT: u64 = 1024 * 1024;
+
+/// A roster of this size would hold some hundred thousand devices.
+const LEGACY_ROSTER_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// How a source stands to its destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pair {
+    /// Nothing is where it goes.
+    Free,
+    /// The same bytes, in a regular file of its own or under a second name of the same file.
+    Same,
+    /// Something else. The path is a free name beside the destination.
+    Differs { aside: PathBuf },
+}
+
+/// One of our files in a source folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) name: OsString,
+    pub(crate) pair: Pair,
+}
+
+/// A folder of `.json` files.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    pub(crate) source: PathBuf,
+    pub(crate) destination: PathBuf,
+    /// `None`: there is no such folder at the source (or none that can be looked into).
+    pub(crate) items: Option<Vec<Item>>,
+    /// All in it is ours, and nothing has its name at the destination: one rename will do.
+    pub(crate) whole: bool,
+    pub(crate) mode: u32,
+}
+
+/// One file that moves by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Single {
+    pub(crate) source: PathBuf,
+    pub(crate) destination: PathBuf,
+    pub(crate) pair: Pair,
+    pub(crate) mode: u32,
+}
+
+/// One side's key.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) identity: Identity,
+    pub(crate) meta: Meta,
+    /// What the link says, when it is one.
+    pub(crate) link: Option<PathBuf>,
+    /// A sound key in a temporary file beside a damaged one.
+    pub(crate) sibling: Option<PathBuf>,
+}
+
+/// What lies in the two homes, as far as it matters to the move. Made by [`inspect`], read by [`crate::plan()`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Inventory {}
-/// Whether a run would have anything to do: a handful of looks, no lock, no write.
-pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> { let _ = (disk, homes); todo!() }
-/// Looks at both homes.
-pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventory { let _ = (disk, homes, direction); todo!() }
-pub(crate) fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan { let _ = (homes, inventory, options); todo!() }
+pub struct Inventory {
+    /// Which way things would move.
+    pub direction: Direction,
+    pub(crate) source: PathBuf,
+    pub(crate) destination: PathBuf,
+    pub(crate) folders: Vec<Folder>,
+    pub(crate) legacy_roster: Option<Single>,
+    pub(crate) custody: Option<Single>,
+    pub(crate) source_key: Option<Key>,
+    pub(crate) destination_key: Option<Key>,
+    /// The pair, when both sides have a key, and where the key goes.
+    pub(crate) key_pair: Pair,
+    pub(crate) key_destination: PathBuf,
+    /// What the moved link has to say.
+    pub(crate) key_target: Option<PathBuf>,
+    /// Something is wrong with the key's file itself.
+    pub(crate) key_trouble: bool,
+    pub(crate) leftovers: Vec<PathBuf>,
+    pub(crate) claims: Vec<(PathBuf, PathBuf)>,
+    pub(crate) claim_dirs: Vec<PathBuf>,
+    /// Folders of the source that are there, parents first, with the names in them that stay.
+    pub(crate) source_folders: Vec<(PathBuf, usize)>,
+    pub(crate) missing_folders: Vec<PathBuf>,
+    pub(crate) destination_folders: Vec<PathBuf>,
+    pub(crate) modes: Vec<(PathBuf, u32)>,
+    pub(crate) owners: Vec<(PathBuf, Owner)>,
+    pub(crate) owner: Option<Owner>,
+    pub(crate) counts: [(usize, usize); 2],
+    pub(crate) left: Vec<Left>,
+    pub(crate) errors: Vec<MigrationError>,
+    pub(crate) refusals: Vec<MigrationError>,
+}
+
+/// Whose a name in a source folder is.
+pub(crate) enum Whose {
+    Ours,
+    /// Left by a killed run, and needed by nobody.
+    Leftover,
+    Claims,
+    Foreign(&'static str),
+}
+
+/// Whose is this name in a folder of `.json` files?
+pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
+    let Some(text) = name.to_str() else { return Whose::Foreign("its name is not UTF-8") };
+    if text == CLAIM_DIR && kind == FileKind::Dir {
+        return Whose::Claims;
+    }
+    if text.starts_with(TEMP_PREFIX) {
+        return match (leftover_kind(name), kind) {
+            (Some(false), FileKind::File | FileKind::Symlink) => Whose::Leftover,
+            _ => Whose::Foreign("it is not a .json file"),
+        };
+    }
+    // A roster or state that a daemon could not parse, or was writing when it died, belongs to its neighbour.
+    let stem = text.strip_suffix(".corrupt").or_else(|| text.strip_suffix(".tmp"));
+    if !stem.unwrap_or(text).ends_with(".json") {
+        return Whose::Foreign("it is not a .json file");
+    }
+    match kind {
+        FileKind::File => Whose::Ours,
+        FileKind::Symlink => Whose::Foreign("it is a link"),
+        FileKind::Dir => Whose::Foreign("it is a folder with the name of a file"),
+        _ => Whose::Foreign("it is neither file nor folder"),
+    }
+}
+
+/// The folders, relative to a home, that hold what moves; parents first.
+pub(crate) fn relative_folders(homes: &Homes) -> Vec<PathBuf> {
+    let names = &homes.names;
+    let files = [&names.legacy_roster, &names.custody, &names.identity];
+    let mut all = BTreeSet::new();
+    for folder in names.folders.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent())) {
+        all.extend(folder.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
+    }
+    // A parent sorts before what is in it.
+    all.into_iter().collect()
+}
+
+/// Without `.` and `..`, as far as that can be told from the text.
+fn normalise(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// What a link in `new_folder` has to say to lead where `target` leads from `old_folder`.
+pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> PathBuf {
+    if target.is_absolute() {
+        return target.to_owned();
+    }
+    let goal = normalise(&old_folder.join(target));
+    let common = goal.components().zip(new_folder.components()).take_while(|(a, b)| a == b).count();
+    let up = new_folder.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(goal.components().skip(common)).collect()
+}
+
+/// A daemon's normal form of a network's id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
+fn network_id(text: &str) -> Option<String> {
+    let id = text.trim().to_ascii_lowercase();
+    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    ((3..=64).contains(&id.len()) && id.bytes().all(fine)).then_some(id)
+}
+
+/// The network that a legacy roster is of, or why it is none that we understand.
+fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return Err("it is not JSON") };
+    if value.get("version").and_then(serde_json::Value::as_u64) != Some(1) {
+        return Err("its version is not 1");
+    }
+    if !value.get("authorized_devices").is_some_and(serde_json::Value::is_array) {
+        return Err("it is not a roster");
+    }
+    let id = value.get("network_id").and_then(serde_json::Value::as_str).and_then(network_id);
+    id.ok_or("its network_id is not one")
+}
+
+fn unreadable(path: &Path, source: DiskError) -> MigrationError {
+    MigrationError::Unreadable { path: path.to_owned(), source }
+}
+
+/// A name beside `path` that no program reads, and that is free: `roster.json.set-aside-1`.
+fn aside_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf, MigrationError> {
+    let folder = path.parent().unwrap_or(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut number = 1_u64;
+    loop {
+        let suffix = format!(".set-aside-{number}");
+        // 255 bytes is the limit of a name nearly everywhere.
+        let mut keep = name.len().min(255 - suffix.len());
+        while !name.is_char_boundary(keep) {
+            keep -= 1;
+        }
+        let aside = folder.join(format!("{}{suffix}", &name[..keep]));
+        match disk.stat(&aside) {
+            Err(error) if error.is_not_found() => return Ok(aside),
+            Err(error) => return Err(unreadable(&aside, error)),
+            Ok(_) => number += 1,
+        }
+    }
+}
+
+/// How a regular file stands to what may be at its destination.
+pub(crate) fn pair(disk: &dyn Disk, source: &Path, destination: &Path) -> Result<Pair, MigrationError> {
+    let there = match disk.stat(destination) {
+        Err(error) if error.is_not_found() => return Ok(Pair::Free),
+        Err(error) => return Err(unreadable(destination, error)),
+        Ok(there) => there,
+    };
+    if is_same(disk, source, destination, &there)? {
+        return Ok(Pair::Same);
+    }
+    Ok(Pair::Differs { aside: aside_name(disk, destination)? })
+}
+
+/// Whether the destination holds the source's bytes in such a way that the source may go: in a regular file, which is another
+/// one or has two names at least. (A link may lead to the very source.)
+pub(crate) fn is_same(
+    disk: &dyn Disk,
+    source: &Path,
+    destination: &Path,
+    there: &Meta,
+) -> Result<bool, MigrationError> {
+    if !there.is_file() {
+        return Ok(false);
+    }
+    let here = disk.stat(source).map_err(|error| unreadable(source, error))?;
+    if here.is_same_file(there) {
+        // One name seen at two places (a bind mount) is not two names.
+        return Ok(there.links > 1);
+    }
+    disk.same_content(source, destination).map_err(|error| {
+        let about = if error.path() == source { source } else { destination };
+        unreadable(about, error)
+    })
+}
+
+/// Whether a run would have anything to do: two looks when there is nothing, a handful when something foreign lies there. No
+/// lock, no write; stops at the first thing of ours.
+///
+/// # Errors
+///
+/// [`MigrationError::Unreadable`]: something could not be looked at. Take that as pending: unreadable is not absent.
+pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
+    let folders = relative_folders(homes);
+    let top: Vec<&PathBuf> = folders.iter().filter(|folder| folder.components().count() == 1).collect();
+    for folder in top {
+        if folder_pending(disk, homes, &folders, folder)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn folder_pending(
+    disk: &dyn Disk,
+    homes: &Homes,
+    folders: &[PathBuf],
+    relative: &Path,
+) -> Result<bool, MigrationError> {
+    let names = &homes.names;
+    let path = homes.app.join(relative);
+    let is_leaf = names.folders.iter().any(|folder| folder == relative);
+    let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
+    let mut odd = Vec::new();
+    let visited = disk.visit(&path, &mut |entry| {
+        let at = relative.join(&entry.name);
+        if at == names.identity || at == names.custody {
+            match entry.kind {
+                FileKind::File => pending = true,
+                // A folder or a pipe by that name is not ours; whether a link is depends on what it leads to.
+                FileKind::Symlink if at == names.identity => odd.push(at),
+                _ => foreign = true,
+            }
+        } else if at == names.legacy_roster {
+            legacy = entry.kind == FileKind::File;
+            foreign |= !legacy;
+        } else if entry.kind == FileKind::Dir && folders.contains(&at) {
+            below.push(at);
+        } else {
+            match whose(&entry.name, entry.kind) {
+                Whose::Ours if is_leaf => pending = true,
+                Whose::Claims => pending = true,
+                Whose::Leftover => pending = true,
+                _ => foreign = true,
+            }
+        }
+        if pending { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    match visited {
+        Ok(()) => {}
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => {
+            return match disk.stat(&path) {
+                Err(error) if error.is_not_found() => Ok(false),
+                // A link where the folder should be: what is behind it stays, but a key there is not "no key".
+                Ok(meta) if meta.is_symlink() => match names.identity.strip_prefix(relative) {
+                    Ok(rest) => match disk.stat(&path.join(rest)) {
+                        Ok(_) => Ok(true),
+                        Err(error) if error.is_not_found() => Ok(false),
+                        Err(error) => Err(unreadable(&path, error)),
+                    },
+                    Err(_) => Ok(false),
+                },
+                Ok(meta) if !meta.is_dir() => Ok(false),
+                Ok(_) | Err(_) => Err(unreadable(&path, error)),
+            };
+        }
+    }
+    if pending {
+        return Ok(true);
+    }
+    for link in odd {
+        match disk.stat_follow(&homes.app.join(&link)) {
+            Ok(meta) if !meta.is_file() => foreign = true,
+            // Leading to a file, or to nothing: a key that has to be seen to.
+            _ => return Ok(true),
+        }
+    }
+    if legacy {
+        if legacy_pending(disk, homes)? {
+            return Ok(true);
+        }
+        foreign = true;
+    }
+    let mut kept = foreign;
+    for folder in below {
+        if folder_pending(disk, homes, folders, &folder)? {
+            return Ok(true);
+        }
+        kept = true;
+    }
+    // An emptied folder that a killed run did not get to remove.
+    Ok(!kept)
+}
+
+/// Whether the legacy roster is one that would move (or that has moved, all but its removal).
+fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
+    let path = homes.app.join(&homes.names.legacy_roster);
+    let bytes = match disk.read(&path, LEGACY_ROSTER_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => return Ok(false),
+        Err(error) => return Err(unreadable(&path, error)),
+    };
+    let Ok(id) = legacy_network(&bytes) else { return Ok(false) };
+    let name = homes.names.rosters.join(format!("{id}.json"));
+    for home in [&homes.daemon, &homes.app] {
+        let roster = home.join(&name);
+        match disk.stat(&roster) {
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(unreadable(&roster, error)),
+            Ok(there) => return is_same(disk, &path, &roster, &there),
+        }
+    }
+    Ok(true)
+}
+
+/// Where one folder stands.
+enum Look {
+    Absent,
+    Folder(Meta),
+    Link(PathBuf),
+    Odd,
+    Unreadable(DiskError),
+}
+
+fn look(disk: &dyn Disk, path: &Path) -> Look {
+    match disk.stat(path) {
+        Ok(meta) if meta.is_dir() => Look::Folder(meta),
+        Ok(meta) if meta.is_symlink() => match disk.read_link(path) {
+            Ok(target) => Look::Link(target),
+            Err(error) => Look::Unreadable(error),
+        },
+        Ok(_) => Look::Odd,
+        Err(error) if error.is_not_found() => Look::Absent,
+        Err(error) => Look::Unreadable(error),
+    }
+}
+
+/// Looks at both homes. Takes no lock, writes nothing.
+pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventory {
+    let mut inspector = Inspector {
+        disk,
+        homes,
+        relative: relative_folders(homes),
+        readable: BTreeMap::new(),
+        there: BTreeMap::new(),
+        out: Inventory {
+            direction,
+            source: homes.source(direction).to_owned(),
+            destination: homes.destination(direction).to_owned(),
+            folders: Vec::new(),
+            legacy_roster: None,
+            custody: None,
+            source_key: None,
+            destination_key: None,
+            key_pair: Pair::Free,
+            key_destination: homes.destination(direction).join(&homes.names.identity),
+            key_target: None,
+            key_trouble: false,
+            leftovers: Vec::new(),
+            claims: Vec::new(),
+            claim_dirs: Vec::new(),
+            source_folders: Vec::new(),
+            missing_folders: Vec::new(),
+            destination_folders: Vec::new(),
+            modes: Vec::new(),
+            owners: Vec::new(),
+            owner: None,
+            counts: [(0, 0); 2],
+            left: Vec::new(),
+            errors: Vec::new(),
+            refusals: Vec::new(),
+        },
+    };
+    inspector.homes();
+    inspector.source_folders();
+    inspector.destination_folders();
+    inspector.same_folders();
+    inspector.contents();
+    inspector.legacy_roster();
+    inspector.custody();
+    inspector.identity();
+    inspector.out
+}
+
+/// What was seen in one source folder.
+#[derive(Default)]
+struct Seen {
+    /// Names of ours, those among them that lie in the claim folder, and whether the claim folder is there.
+    ours: Vec<OsString>,
+    claimed: BTreeSet<OsString>,
+    claims: bool,
+    /// How many names stay.
+    foreign: usize,
+}
+
+struct Inspector<'a> {
+    disk: &'a dyn Disk,
+    homes: &'a Homes,
+    relative: Vec<PathBuf>,
+    /// Source folders that can be looked into.
+    readable: BTreeMap<PathBuf, (Meta, Seen)>,
+    /// Destination folders that are there.
+    there: BTreeMap<PathBuf, Meta>,
+    out: Inventory,
+}
+
+impl Inspector<'_> {
+    fn left(&mut self, path: PathBuf, reason: impl Into<String>) {
+        self.out.left.push(Left { path, reason: reason.into() });
+    }
+
+    fn unreadable(&mut self, path: &Path, error: DiskError) {
+        self.out.errors.push(unreadable(path, error));
+    }
+
+    fn homes(&mut self) {
+        for home in [&self.homes.app, &self.homes.daemon] {
+            if !home.is_absolute() {
+                let odd = DiskError::new("use", home, io::Error::new(io::ErrorKind::InvalidInput, "not absolute"));
+                self.out.refusals.push(MigrationError::Failed { path: home.clone(), source: odd });
+            }
+        }
+        match self.disk.stat_follow(&self.homes.app) {
+            Ok(meta) => {
+                self.out.owner = meta.owner;
+                self.trust(&self.homes.app, &meta, "chmod o-w");
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => self.out.refusals.push(unreadable(&self.homes.app, error)),
+        }
+    }
+
+    /// The owner of the home or root must own every part, and nobody else may be able to put something else in its place.
+    fn trust(&mut self, path: &Path, meta: &Meta, mend: &str) {
+        let (Some(owner), Some(home)) = (meta.owner, self.out.owner) else { return };
+        let quoted = myownllm_durable_fs::quote(path);
+        if owner.uid != home.uid && owner.uid != 0 {
+            self.out.refusals.push(MigrationError::UnsafePermissions {
+                path: path.to_owned(),
+                why: format!("belongs to user {}, not to the owner of the home (user {})", owner.uid, home.uid),
+                command: format!("sudo chown {}:{} {quoted}", home.uid, home.gid),
+            });
+        } else if meta.mode & 0o1002 == 0o002 {
+            self.out.refusals.push(MigrationError::UnsafePermissions {
+                path: path.to_owned(),
+                why: format!("can be written to by everybody (mode {:04o})", meta.mode),
+                command: format!("{mend} {quoted}"),
+            });
+        }
+    }
+
+    /// Tightens what the group may write to (a umask of 002 is common) or what a umask took from its owner.
+    fn tighten(&mut self, path: &Path, meta: &Meta, private: bool) {
+        if meta.owner.is_none() {
+            return;
+        }
+        let loose = if private { 0o077 } else { 0o022 };
+        if meta.mode & loose != 0 || meta.mode & 0o700 != 0o700 {
+            self.out.modes.push((path.to_owned(), 0o700));
+        }
+    }
+
+    fn holds_secrets(&self, relative: &Path) -> bool {
+        self.homes.names.identity.parent() == Some(relative) || self.homes.names.custody.parent() == Some(relative)
+    }
+
+    fn source_folders(&mut self) {
+        let source = self.out.source.clone();
+        // The home itself may be a link; and when there is none there is nothing to move.
+        match self.disk.stat_follow(&source) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return self.left(source, "it is not a folder"),
+            Err(error) if error.is_not_found() => return,
+            Err(error) => return self.unreadable(&source, error),
+        }
+        for relative in self.relative.clone() {
+            let path = source.join(&relative);
+            // Below something that is no folder there is nothing to look at.
+            let parent = relative.parent().unwrap_or(Path::new(""));
+            if !parent.as_os_str().is_empty() && !self.readable.contains_key(parent) {
+                continue;
+            }
+            match look(self.disk, &path) {
+                Look::Absent => {}
+                Look::Folder(meta) => match self.see(&relative, &path) {
+                    Ok(seen) => {
+                        self.trust(&path, &meta, "chmod 700");
+                        self.readable.insert(relative, (meta, seen));
+                    }
+                    Err(error) => self.unreadable(&path, error),
+                },
+                Look::Link(target) => {
+                    let key = self.homes.names.identity.strip_prefix(&relative).map(|rest| path.join(rest));
+                    match key.ok().map(|key| self.disk.stat(&key)) {
+                        Some(Ok(_)) => {
+                            self.out.key_trouble = true;
+                            self.out.refusals.push(MigrationError::SourceLink { path, target });
+                        }
+                        Some(Err(error)) if !error.is_not_found() => self.unreadable(&path, error),
+                        _ => self.left(path, "it is a link"),
+                    }
+                }
+                Look::Odd => self.left(path, "it is a file with the name of a folder"),
+                Look::Unreadable(error) => self.unreadable(&path, error),
+            }
+        }
+    }
+
+    /// Goes through one source folder.
+    fn see(&mut self, relative: &Path, path: &Path) -> Result<Seen, DiskError> {
+        let names = &self.homes.names;
+        let is_leaf = names.folders.iter().any(|folder| folder == relative);
+        let mut seen = Seen::default();
+        let mut foreign = Vec::new();
+        let mut leftovers = Vec::new();
+        let forward = self.out.direction == Direction::Forward;
+        let relatives = &self.relative;
+        self.disk.visit(path, &mut |entry| {
+            let at = relative.join(&entry.name);
+            let single = at == names.identity || at == names.custody || (forward && at == names.legacy_roster);
+            if single || relatives.contains(&at) {
+                // Looked at by themselves.
+                return ControlFlow::Continue(());
+            }
+            match whose(&entry.name, entry.kind) {
+                Whose::Ours if is_leaf => seen.ours.push(entry.name),
+                Whose::Ours => foreign.push((entry.name, "it is not what moves")),
+                Whose::Leftover => leftovers.push(entry.name),
+                Whose::Claims => seen.claims = true,
+                Whose::Foreign(why) => foreign.push((entry.name, why)),
+            }
+            ControlFlow::Continue(())
+        })?;
+        if seen.claims {
+            let dir = path.join(CLAIM_DIR);
+            for entry in self.disk.list(&dir)? {
+                self.out.claims.push((dir.join(&entry.name), path.join(&entry.name)));
+                if is_leaf && !seen.ours.contains(&entry.name) {
+                    seen.ours.push(entry.name.clone());
+                    seen.claimed.insert(entry.name);
+                } else if !is_leaf {
+                    seen.claimed.insert(entry.name);
+                }
+            }
+            self.out.claim_dirs.push(dir);
+        }
+        seen.ours.sort();
+        foreign.sort();
+        seen.foreign = foreign.len();
+        for (name, why) in foreign {
+            self.left(path.join(name), why);
+        }
+        self.out.leftovers.extend(leftovers.into_iter().map(|name| path.join(name)));
+        Ok(seen)
+    }
+
+    fn destination_folders(&mut self) {
+        let destination = self.out.destination.clone();
+        let all: Vec<PathBuf> = std::iter::once(PathBuf::new()).chain(self.relative.iter().cloned()).collect();
+        for relative in all {
+            let path =
+                if relative.as_os_str().is_empty() { destination.clone() } else { destination.join(&relative) };
+            match look(self.disk, &path) {
+                Look::Absent => {
+                    self.out.missing_folders.push(path);
+                    continue;
+                }
+                Look::Folder(meta) => self.destination_folder(&relative, path, meta),
+                // The app's home itself may be a link: it is the home all the same.
+                Look::Link(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
+                    Ok(meta) => self.destination_folder(&relative, path, meta),
+                    Err(error) => self.out.refusals.push(unreadable(&path, error)),
+                },
+                Look::Link(target) => {
+                    let inside = self.disk.canonicalize(&self.homes.app).ok().and_then(|home| {
+                        self.disk.canonicalize(&path).ok().map(|to| to != home && to.starts_with(&home))
+                    });
+                    match (inside, self.disk.stat_follow(&path)) {
+                        (Some(true), Ok(meta)) if meta.is_dir() => {
+                            self.destination_folder(&relative, path, meta);
+                        }
+                        _ => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
+                    }
+                }
+                Look::Odd => self.out.refusals.push(MigrationError::DestinationNotFolder { path }),
+                Look::Unreadable(error) => self.out.refusals.push(unreadable(&path, error)),
+            }
+        }
+    }
+
+    fn destination_folder(&mut self, relative: &Path, path: PathBuf, meta: Meta) {
+        if path != self.homes.app {
+            self.trust(&path, &meta, "chmod 700");
+            let private = self.holds_secrets(relative);
+            self.tighten(&path, &meta, private);
+            if let (Some(owner), Some(home)) = (meta.owner, self.out.owner) {
+                // Made by root, who was killed before giving it away.
+                if owner.uid == 0 && home.uid != 0 {
+                    self.out.owners.push((path.clone(), home));
+                }
+            }
+            // Temporary files of a killed run, and sources that a killed run the other way had claimed.
+            let mut claims = false;
+            let visited = self.disk.visit(&path, &mut |entry| {
+                match whose(&entry.name, entry.kind) {
+                    Whose::Leftover => self.out.leftovers.push(path.join(entry.name)),
+                    Whose::Claims => claims = true,
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            });
+            let claimed = path.join(CLAIM_DIR);
+            let listed = visited.and_then(|()| if claims { self.disk.list(&claimed) } else { Ok(Vec::new()) });
+            match listed {
+                Ok(entries) => {
+                    self.out.claims.extend(
+                        entries.into_iter().map(|entry| (claimed.join(&entry.name), path.join(&entry.name))),
+                    );
+                    if claims {
+                        self.out.claim_dirs.push(claimed);
+                    }
+                }
+                // A link inside the home is not listed (and holds nothing of ours that is not elsewhere too).
+                Err(_) if self.disk.stat(&path).is_ok_and(|meta| meta.is_symlink()) => {}
+                Err(error) => self.out.refusals.push(unreadable(&path, error)),
+            }
+        }
+        self.out.destination_folders.push(path);
+        self.there.insert(relative.to_owned(), meta);
+    }
+
+    /// Two names of one folder: what is moved from it into it would be removed as identical.
+    fn same_folders(&mut self) {
+        let mut sources: Vec<(PathBuf, Meta)> = self
+            .readable
+            .iter()
+            .map(|(relative, (meta, _))| (self.out.source.join(relative), meta.clone()))
+            .collect();
+        if let Ok(meta) = self.disk.stat_follow(&self.out.source) {
+            sources.push((self.out.source.clone(), meta));
+        }
+        for (relative, meta) in &self.there {
+            let destination_folder = self.out.destination.join(relative);
+            for (source_folder, source) in &sources {
+                if meta.is_same_file(source) {
+                    self.out.refusals.push(MigrationError::SameFolder {
+                        source_folder: source_folder.clone(),
+                        destination_folder: destination_folder.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Where a source really is: in the claim folder, when a killed run had it in its hands.
+    fn whereabouts(&self, relative: &Path) -> PathBuf {
+        let name = relative.file_name().unwrap_or_default();
+        let folder = relative.parent().unwrap_or(Path::new(""));
+        let plain = self.out.source.join(relative);
+        match self.readable.get(folder) {
+            Some((_, seen)) if seen.claimed.contains(name) => {
+                // A new one under the old name counts more than the claimed one.
+                if matches!(self.disk.stat(&plain), Err(error) if error.is_not_found()) {
+                    self.out.source.join(folder).join(CLAIM_DIR).join(name)
+                } else {
+                    plain
+                }
+            }
+            _ => plain,
+        }
+    }
+
+    fn contents(&mut self) {
+        for relative in self.homes.names.folders.clone() {
+            let (source, destination) = (self.out.source.join(&relative), self.out.destination.join(&relative));
+            let mut folder = Folder { source, destination, items: None, whole: false, mode: 0 };
+            if let Some((meta, seen)) = self.readable.get(&relative) {
+                let (ours, claims, foreign) = (seen.ours.clone(), seen.claims, seen.foreign);
+                folder.mode = meta.mode;
+                let free = !self.there.contains_key(&relative);
+                folder.whole = free && !claims && foreign == 0 && !ours.is_empty();
+                let mut items = Vec::with_capacity(ours.len());
+                let taken = if free { BTreeSet::new() } else { self.names_in(&folder.destination) };
+                for name in ours {
+                    let pair = if taken.contains(&name) {
+                        let source = self.whereabouts(&relative.join(&name));
+                        match pair(self.disk, &source, &folder.destination.join(&name)) {
+                            Ok(pair) => pair,
+                            Err(error) => {
+                                self.out.errors.push(error);
+                                if let Some((_, seen)) = self.readable.get_mut(&relative) {
+                                    seen.foreign += 1;
+                                }
+                                continue;
+                            }
+                        }
+                    } else {
+                        Pair::Free
+                    };
+                    items.push(Item { name, pair });
+                }
+                folder.items = Some(items);
+            }
+            self.out.folders.push(folder);
+        }
+    }
+
+    fn names_in(&mut self, dir: &Path) -> BTreeSet<OsString> {
+        let real = if self.disk.stat(dir).is_ok_and(|meta| meta.is_symlink()) {
+            self.disk.canonicalize(dir)
+        } else {
+            Ok(dir.to_owned())
+        };
+        let mut names = BTreeSet::new();
+        let visited = real.and_then(|dir| {
+            self.disk.visit(&dir, &mut |entry| {
+                names.insert(entry.name);
+                ControlFlow::Continue(())
+            })
+        });
+        if let Err(error) = visited {
+            self.out.refusals.push(unreadable(dir, error));
+        }
+        names
+    }
+
+    fn stays(&mut self, folder: Option<&Path>) {
+        if let Some((_, seen)) = folder.and_then(|folder| self.readable.get_mut(folder)) {
+            seen.foreign += 1;
+        }
+    }
+
+    /// A regular file that moves by itself; anything else by its name is left.
+    fn single(&mut self, relative: &Path) -> Option<(PathBuf, Meta)> {
+        let folder = relative.parent().unwrap_or(Path::new(""));
+        self.readable.get(folder)?;
+        let at = self.whereabouts(relative);
+        match self.disk.stat(&at) {
+            Err(error) if error.is_not_found() => None,
+            Err(error) => {
+                self.unreadable(&at, error);
+                self.stays(Some(folder));
+                None
+            }
+            Ok(meta) if meta.is_file() => Some((at, meta)),
+            Ok(meta) => {
+                self.stays(Some(folder));
+                let why = match meta.kind {
+                    FileKind::Symlink => "it is a link",
+                    FileKind::Dir => "it is a folder with the name of a file",
+                    _ => "it is neither file nor folder",
+                };
+                self.left(at, why);
+                None
+            }
+        }
+    }
+
+    fn legacy_roster(&mut self) {
+        if self.out.direction == Direction::Undo {
+            return;
+        }
+        let relative = self.homes.names.legacy_roster.clone();
+        let Some((at, meta)) = self.single(&relative) else { return };
+        let folder = relative.parent();
+        let bytes = match self.disk.read(&at, LEGACY_ROSTER_LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.stays(folder);
+                return self.left(at, "it is too large for a roster");
+            }
+            Err(error) => {
+                self.stays(folder);
+                return self.unreadable(&at, error);
+            }
+        };
+        let name = match legacy_network(&bytes) {
+            Ok(id) => self.homes.names.rosters.join(format!("{id}.json")),
+            Err(why) => {
+                self.stays(folder);
+                return self.left(at, why);
+            }
+        };
+        let destination = self.out.destination.join(&name);
+        let single = |pair| Single {
+            source: self.out.source.join(&relative),
+            destination: destination.clone(),
+            pair,
+            mode: meta.mode,
+        };
+        match self.disk.stat(&destination) {
+            Ok(there) => match is_same(self.disk, &at, &destination, &there) {
+                Ok(true) => self.out.legacy_roster = Some(single(Pair::Same)),
+                Ok(false) => {
+                    self.stays(folder);
+                    self.left(at, "there is a roster of that network already");
+                }
+                Err(error) => {
+                    self.stays(folder);
+                    self.out.errors.push(error);
+                }
+            },
+            Err(error) if error.is_not_found() => {
+                let beside = self.out.source.join(&name);
+                match self.disk.stat(&beside) {
+                    Err(error) if error.is_not_found() => {
+                        self.out.legacy_roster = Some(single(Pair::Free));
+                    }
+                    Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory) => {
+                        self.out.legacy_roster = Some(single(Pair::Free));
+                    }
+                    Err(error) => {
+                        self.stays(folder);
+                        self.unreadable(&beside, error);
+                    }
+                    Ok(there) => match is_same(self.disk, &at, &beside, &there) {
+                        // The same bytes are on their way under their own name; once there, this one goes.
+                        Ok(true) => self.out.legacy_roster = Some(single(Pair::Same)),
+                        Ok(false) => {
+                            self.stays(folder);
+                            self.left(at, "there is a roster of that network already");
+                        }
+                        Err(error) => {
+                            self.stays(folder);
+                            self.out.errors.push(error);
+                        }
+                    },
+                }
+            }
+            Err(error) => {
+                self.stays(folder);
+                self.unreadable(&destination, error);
+            }
+        }
+    }
+
+    fn custody(&mut self) {
+        let relative = self.homes.names.custody.clone();
+        let Some((at, meta)) = self.single(&relative) else { return };
+        let destination = self.out.destination.join(&relative);
+        match pair(self.disk, &at, &destination) {
+            Ok(pair) => {
+                self.out.custody =
+                    Some(Single { source: self.out.source.join(&relative), destination, pair, mode: meta.mode });
+            }
+            Err(error) => {
+                self.stays(relative.parent());
+                self.out.errors.push(error);
+            }
+        }
+    }
+
+    /// One side's key file, if there is one that can be a key.
+    fn key(&mut self, at: &Path) -> Option<Key> {
+        let meta = match self.disk.stat(at) {
+            Ok(meta) => meta,
+            Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory => return None,
+            Err(error) => {
+                self.out.key_trouble = true;
+                self.unreadable(at, error);
+                return None;
+            }
+        };
+        let link = if meta.is_symlink() {
+            match self.disk.read_link(at) {
+                Ok(target) => Some(target),
+                Err(error) => {
+                    self.out.key_trouble = true;
+                    self.unreadable(at, error);
+                    return None;
+                }
+            }
+        } else {
+            None
+        };
+        match self.disk.stat_follow(at) {
+            Ok(meta) if meta.is_file() => {}
+            Ok(meta) => {
+                let what = if meta.is_dir() { "a folder" } else { "no regular file" };
+                let why = if link.is_some() { "it is a link to " } else { "it is " };
+                self.left(at.to_owned(), format!("{why}{what}"));
+                return None;
+            }
+            Err(error) if error.is_not_found() => {
+                self.out.key_trouble = true;
+                let target = link.unwrap_or_default();
+                self.out.errors.push(MigrationError::IdentityUnreachable { path: at.to_owned(), target });
+                return None;
+            }
+            Err(error) => {
+                self.out.key_trouble = true;
+                self.unreadable(at, error);
+                return None;
+            }
+        }
+        let (bytes, identity) = match self.disk.read(at, IDENTITY_LIMIT) {
+            Ok(bytes) => {
+                let identity = identity::inspect(&bytes);
+                (bytes, identity)
+            }
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                (Vec::new(), Identity::Damaged { why: "the file is far too large for a key".to_owned() })
+            }
+            Err(error) => {
+                self.out.key_trouble = true;
+                self.unreadable(at, error);
+                return None;
+            }
+        };
+        let sibling = match identity {
+            Identity::Damaged { .. } => self.sound_sibling(at),
+            _ => None,
+        };
+        Some(Key { path: at.to_owned(), bytes, identity, meta, link, sibling })
+    }
+
+    /// A complete temporary file beside a damaged key: what a daemon had written when the power went.
+    fn sound_sibling(&self, at: &Path) -> Option<PathBuf> {
+        let mut name = at.file_name()?.to_owned();
+        name.push(".tmp");
+        let sibling = at.with_file_name(name);
+        let bytes = self.disk.read(&sibling, IDENTITY_LIMIT).ok()?;
+        identity::inspect(&bytes).key().map(|_| sibling)
+    }
+
+    fn identity(&mut self) {
+        let relative = self.homes.names.identity.clone();
+        let folder = relative.parent().unwrap_or(Path::new("")).to_owned();
+        let source = self.out.source.join(&relative);
+        if self.readable.contains_key(&folder) {
+            let at = self.whereabouts(&relative);
+            let exists = self.disk.stat(&at).is_ok();
+            self.out.source_key = self.key(&at);
+            if exists && self.out.source_key.is_none() {
+                self.stays(Some(&folder));
+            }
+        } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&folder)) {
+            // A key may lie in a folder that cannot be looked into.
+            self.out.key_trouble = true;
+        }
+        let destination = self.out.key_destination.clone();
+        if self.there.contains_key(&folder) {
+            self.out.destination_key = self.key(&destination);
+            let odd = self.out.left.iter().position(|left| left.path == destination);
+            if let Some(odd) = odd {
+                let left = self.out.left.remove(odd);
+                self.out.key_trouble = true;
+                self.out.errors.push(MigrationError::IdentityDamaged {
+                    path: destination.clone(),
+                    why: left.reason,
+                    remedy: None,
+                });
+            }
+        }
+        if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.link.clone()) {
+            let (from, to) = (self.out.source.join(&folder), self.out.destination.join(&folder));
+            self.out.key_target = Some(rebase(&target, &from, &to));
+        }
+        self.out.key_pair = match self.key_pair(&source) {
+            Ok(pair) => pair,
+            Err(error) => {
+                self.out.key_trouble = true;
+                self.out.errors.push(error);
+                Pair::Free
+            }
+        };
+        self.counts();
+        self.finish();
+    }
+
+    fn key_pair(&self, source: &Path) -> Result<Pair, MigrationError> {
+        let (Some(here), Some(there)) = (&self.out.source_key, &self.out.destination_key) else {
+            return Ok(Pair::Free);
+        };
+        let _ = source;
+        let same = match (&here.link, &there.link) {
+            // What we made ourselves, before we were killed.
+            (Some(_), Some(target)) => Some(target) == self.out.key_target.as_ref(),
+            // The link may lead to the very file at the destination, or to one like it: the link itself is no copy.
+            (Some(_), None) => here.bytes == there.bytes,
+            // A link at the destination may lead to the source: then the source is all there is.
+            (None, Some(_)) => false,
+            (None, None) if here.meta.is_same_file(&there.meta) => there.meta.links > 1,
+            (None, None) => here.bytes == there.bytes,
+        };
+        if same {
+            return Ok(Pair::Same);
+        }
+        Ok(Pair::Differs { aside: aside_name(self.disk, &self.out.key_destination)? })
+    }
+
+    /// How many rosters and states lie on either side: told when there are two keys to choose from.
+    fn counts(&mut self) {
+        if self.out.source_key.is_none() || self.out.destination_key.is_none() {
+            return;
+        }
+        let disk = self.disk;
+        let count = |dir: &Path| {
+            let mut count = 0;
+            let _ = disk.visit(dir, &mut |entry| {
+                if entry.kind == FileKind::File && entry.name.to_str().is_some_and(|name| name.ends_with(".json")) {
+                    count += 1;
+                }
+                ControlFlow::Continue(())
+            });
+            count
+        };
+        for (side, home) in [&self.out.source, &self.out.destination].into_iter().enumerate() {
+            for folder in &self.homes.names.folders {
+                let number = count(&home.join(folder));
+                if *folder == self.homes.names.rosters {
+                    self.out.counts[side].0 += number;
+                } else {
+                    self.out.counts[side].1 += number;
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        for relative in &self.relative {
+            let path = self.out.source.join(relative);
+            if let Some((meta, seen)) = self.readable.get(relative) {
+                // What the group could write to before it moves it could still hold open after.
+                if meta.owner.is_some() && meta.mode & 0o022 != 0 {
+                    self.out.modes.push((path.clone(), 0o700));
+                }
+                self.out.source_folders.push((path, seen.foreign));
+            } else if self.disk.stat(&path).is_ok() {
+                // Something that is no folder we can see into: its parent does not become empty.
+                let parent = relative.parent().map(|parent| self.out.source.join(parent));
+                for (folder, stays) in &mut self.out.source_folders {
+                    if Some(&*folder) == parent.as_ref() {
+                        *stays += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Inventory {
+    /// Where the source's key will be when it is moved: under its own name, whatever a killed run did to it.
+    pub(crate) fn source_key_path(&self, key: &Key) -> PathBuf {
+        self.claims
+            .iter()
+            .find(|(claimed, _)| *claimed == key.path)
+            .map_or_else(|| key.path.clone(), |(_, plain)| plain.clone())
+    }
+}

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod decide;
 mod error;
 mod execute;
 mod homes;
@@ -11,6 +12,7 @@ mod report;
 
 use myownllm_durable_fs::{Disk, HomeLock};
 
+pub use decide::plan;
 pub use error::{Class, LiveDaemon, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options, StateNames};
 pub use inspect::{Inventory, inspect, is_pending};
@@ -100,7 +102,7 @@ impl StateMigrator for Migrator<'_> {
     }
 
     fn plan(&self, inventory: &Inventory, options: &Options) -> Plan {
-        inspect::plan(&self.homes, inventory, options)
+        decide::plan(&self.homes, inventory, options)
     }
 
     fn execute(&self, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report {

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     error::MigrationError,
-    homes::Direction,
+    homes::{Direction, Homes},
     identity::{Identity, KeyInfo},
 };
 
@@ -148,6 +148,24 @@ pub enum Step {
 impl Step {
     pub(crate) fn set_owner(path: PathBuf, owner: Owner) -> Self {
         Self::SetOwner { path, uid: owner.uid, gid: owner.gid }
+    }
+
+    /// What it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::RemoveLeftover { path }
+            | Self::MakeFolder { path }
+            | Self::SetMode { path, .. }
+            | Self::SetOwner { path, .. }
+            | Self::RemoveFolder { path } => path,
+            Self::RestoreClaim { from, .. }
+            | Self::MoveFolder { from, .. }
+            | Self::MoveFiles { from, .. }
+            | Self::MoveFile { from, .. }
+            | Self::MoveLink { from, .. }
+            | Self::SetAside { from, .. } => from,
+            Self::RemoveIdentical { source, .. } => source,
+        }
     }
 
     /// How many files this step moves.
@@ -291,7 +309,7 @@ pub struct Plan {
     #[serde(skip)]
     pub(crate) app_home: PathBuf,
     #[serde(skip)]
-    pub(crate) program: String,
+    pub(crate) homes: Homes,
 }
 
 impl Plan {

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     error::{Class, LiveDaemon, MigrationError},
     homes::Direction,
     plan::{Collision, IdentityState, Left, lossy},
 };
+
+fn lossy_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
+}
 
 /// How something got to its new place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -67,6 +71,7 @@ pub struct Report {
     /// What has moved.
     pub moved: Vec<Moved>,
     /// Sources that were removed because the same bytes were at the destination.
+    #[serde(serialize_with = "lossy_paths")]
     pub identical_removed: Vec<PathBuf>,
     /// What was set aside by the user's decision.
     pub set_aside: Vec<Moved>,
@@ -75,8 +80,10 @@ pub struct Report {
     /// What is not ours, and stays.
     pub left: Vec<Left>,
     /// Emptied folders that were removed.
+    #[serde(serialize_with = "lossy_paths")]
     pub folders_removed: Vec<PathBuf>,
     /// What killed runs had left and this one removed.
+    #[serde(serialize_with = "lossy_paths")]
     pub leftovers_removed: Vec<PathBuf>,
     /// What went wrong.
     pub errors: Vec<MigrationError>,

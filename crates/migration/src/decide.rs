@@ -1,0 +1,369 @@
+//! Deciding: from what was seen and what the user wants to the steps. Pure.
+
+use std::path::{Path, PathBuf};
+
+use myownllm_durable_fs::quote;
+
+use crate::{
+    error::{MigrationError, Side},
+    homes::{Direction, Homes, Keep, Options},
+    identity::{Identity, KeyInfo},
+    inspect::{Folder, Inventory, Key, Pair, Single},
+    plan::{Collision, IdentityState, Plan, Step},
+};
+
+/// What would be done about this inventory. Pure: the same inventory and options give the same plan.
+pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
+    let folder_of = |path: &Path| path.parent().map(Path::to_owned);
+    let mut plan = Plan {
+        direction: inventory.direction,
+        source: inventory.source.clone(),
+        destination: inventory.destination.clone(),
+        prepare: Vec::new(),
+        state: Vec::new(),
+        identity_steps: Vec::new(),
+        tidy: Vec::new(),
+        collisions: Vec::new(),
+        left: inventory.left.clone(),
+        errors: Vec::new(),
+        refusals: Vec::new(),
+        identity: IdentityState::Absent,
+        stop_legacy_daemon: options.stop_legacy_daemon,
+        destination_folders: inventory.destination_folders.clone(),
+        secret_folders: [&homes.names.identity, &homes.names.custody]
+            .into_iter()
+            .filter_map(|name| folder_of(&inventory.destination.join(name)))
+            .collect(),
+        owner: inventory.owner,
+        app_home: homes.app.clone(),
+        homes: homes.clone(),
+    };
+    let mut decider = Decider {
+        inventory,
+        keep: options.keep,
+        command: format!(
+            "{} migrate{}",
+            homes.program,
+            if inventory.direction == Direction::Undo { " --undo" } else { "" }
+        ),
+        plan: &mut plan,
+        modes: Vec::new(),
+        stays: Vec::new(),
+    };
+    for folder in &inventory.folders {
+        decider.folder(folder);
+    }
+    if let Some(single) = &inventory.legacy_roster {
+        decider.single(single, false);
+    }
+    if let Some(single) = &inventory.custody {
+        decider.single(single, true);
+    }
+    decider.identity();
+    decider.around();
+    plan
+}
+
+struct Decider<'a> {
+    inventory: &'a Inventory,
+    keep: Option<Keep>,
+    command: String,
+    plan: &'a mut Plan,
+    /// Modes of files, set before they move.
+    modes: Vec<(PathBuf, u32)>,
+    /// Folders of the source in which something stays.
+    stays: Vec<PathBuf>,
+}
+
+impl Decider<'_> {
+    fn stays(&mut self, source: &Path) {
+        self.stays.extend(source.parent().map(Path::to_owned));
+    }
+
+    /// Both sides hold something, and it differs.
+    fn collision(&mut self, source: &Path, destination: &Path, aside: &Path, step: Step) -> Vec<Step> {
+        let set_aside = |from: &Path| Step::SetAside { from: from.to_owned(), to: aside.to_owned() };
+        match self.keep {
+            None => {
+                self.stays(source);
+                self.plan
+                    .collisions
+                    .push(Collision { source: source.to_owned(), destination: destination.to_owned() });
+                Vec::new()
+            }
+            Some(Keep::Source) => vec![set_aside(destination), step],
+            Some(Keep::Destination) => vec![set_aside(source)],
+        }
+    }
+
+    fn folder(&mut self, folder: &Folder) {
+        let Some(items) = &folder.items else { return };
+        if folder.whole {
+            if folder.mode & 0o777 != 0o700 && self.inventory.owner.is_some() {
+                self.modes.push((folder.source.clone(), 0o700));
+            }
+            self.plan.state.push(Step::MoveFolder {
+                from: folder.source.clone(),
+                to: folder.destination.clone(),
+                files: items.len(),
+            });
+            return;
+        }
+        let mut names = Vec::new();
+        let mut others = Vec::new();
+        for item in items {
+            let (source, destination) = (folder.source.join(&item.name), folder.destination.join(&item.name));
+            match &item.pair {
+                Pair::Free => names.push(item.name.clone()),
+                Pair::Same => others.push(Step::RemoveIdentical { source, destination }),
+                Pair::Differs { aside } => {
+                    let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
+                    others.extend(self.collision(&source, &destination, aside, step));
+                }
+            }
+        }
+        if !names.is_empty() {
+            self.plan.state.push(Step::MoveFiles {
+                from: folder.source.clone(),
+                to: folder.destination.clone(),
+                names,
+            });
+        }
+        self.plan.state.extend(others);
+    }
+
+    fn single(&mut self, single: &Single, secret: bool) {
+        let (source, destination) = (&single.source, &single.destination);
+        let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
+        let steps = match &single.pair {
+            Pair::Free => vec![step],
+            Pair::Same => {
+                vec![Step::RemoveIdentical { source: source.clone(), destination: destination.clone() }]
+            }
+            Pair::Differs { aside } => self.collision(source, destination, aside, step),
+        };
+        if secret && !steps.is_empty() {
+            self.private(source, single.mode);
+        }
+        self.plan.state.extend(steps);
+    }
+
+    /// A file of `.secrets` ends 0600; set where it is, so that it is never wider at the new place.
+    fn private(&mut self, path: &Path, mode: u32) {
+        if self.inventory.owner.is_some() && mode & 0o777 != 0o600 {
+            self.modes.push((path.to_owned(), 0o600));
+        }
+    }
+
+    fn damaged(&self, key: &Key, why: &str, keep: Option<&str>) -> MigrationError {
+        let remedy = match (&key.sibling, keep) {
+            (_, Some(keep)) => Some((key.path.clone(), format!("{} --keep {keep}", self.command))),
+            (Some(sibling), None) => {
+                let (path, sibling_text) = (quote(&key.path), quote(sibling));
+                let command = format!("mv -n {path} {path}.damaged && cp -p {sibling_text} {path}");
+                Some((sibling.clone(), command))
+            }
+            (None, None) => None,
+        };
+        MigrationError::IdentityDamaged { path: key.path.clone(), why: why.to_owned(), remedy }
+    }
+
+    fn side(&self, key: &Key, info: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
+        Box::new(Side { path: key.path.clone(), key: info.clone(), rosters: counts.0, states: counts.1 })
+    }
+
+    fn move_key(&mut self, key: &Key) -> Step {
+        let (from, to) =
+            (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
+        match (&key.link, &self.inventory.key_target) {
+            (Some(old), Some(target)) => {
+                Step::MoveLink { from, to, old_target: old.clone(), target: target.clone() }
+            }
+            _ => {
+                self.private(&from.clone(), key.meta.mode);
+                Step::MoveFile { from, to }
+            }
+        }
+    }
+
+    fn identity(&mut self) {
+        let inventory = self.inventory;
+        let (source, destination) = (&inventory.source_key, &inventory.destination_key);
+        for key in [source, destination].into_iter().flatten() {
+            if let Identity::Newer { version } = key.identity {
+                self.plan
+                    .refusals
+                    .push(MigrationError::IdentityNewer { path: key.path.clone(), version });
+            }
+        }
+        self.plan.identity = match (source, destination) {
+            _ if inventory.key_trouble => {
+                IdentityState::Blocked { why: "it cannot be read, see the errors".to_owned() }
+            }
+            (None, None) => IdentityState::Absent,
+            (_, Some(there)) => IdentityState::of(&there.identity, true),
+            (Some(here), None) => IdentityState::of(&here.identity, false),
+        };
+        match (source, destination) {
+            (None, None) => {}
+            (None, Some(there)) => {
+                if let Identity::Damaged { why } = &there.identity {
+                    let error = self.damaged(there, why, None);
+                    self.plan.errors.push(error);
+                }
+            }
+            (Some(here), None) => match &here.identity {
+                Identity::Damaged { why } => {
+                    let error = self.damaged(here, why, None);
+                    self.plan.errors.push(error);
+                    self.stays(&inventory.source_key_path(here));
+                }
+                // Something is at the destination that could not be looked at.
+                _ if inventory.key_trouble => self.stays(&inventory.source_key_path(here)),
+                _ => {
+                    let step = self.move_key(here);
+                    self.plan.identity_steps.push(step);
+                }
+            },
+            (Some(here), Some(there)) => self.two(here, there),
+        }
+    }
+
+    /// Both sides hold a key file.
+    fn two(&mut self, here: &Key, there: &Key) {
+        let from = self.inventory.source_key_path(here);
+        let to = self.inventory.key_destination.clone();
+        let aside = match &self.inventory.key_pair {
+            Pair::Same => {
+                if let Identity::Damaged { why } = &there.identity {
+                    let error = self.damaged(there, why, None);
+                    self.plan.errors.push(error);
+                    return self.stays(&from);
+                }
+                if there.link.is_none() {
+                    self.private(&to, there.meta.mode);
+                }
+                let same = Step::RemoveIdentical { source: from, destination: to };
+                return self.plan.identity_steps.push(same);
+            }
+            // It could not be compared.
+            Pair::Free => return self.stays(&from),
+            Pair::Differs { aside } => aside.clone(),
+        };
+        match (&here.identity, &there.identity, self.keep) {
+            (Identity::Newer { .. }, ..) | (_, Identity::Newer { .. }, _) => {}
+            (Identity::Valid(_), Identity::Valid(_), Some(_))
+            | (Identity::Valid(_), Identity::Damaged { .. }, Some(Keep::Source))
+            | (Identity::Damaged { .. }, Identity::Valid(_), Some(Keep::Destination)) => {
+                let step = match self.keep {
+                    Some(Keep::Source) => self.move_key(here),
+                    _ => Step::MoveFile { from: from.clone(), to: to.clone() },
+                };
+                let loser = if self.keep == Some(Keep::Source) { there } else { here };
+                if loser.link.is_none() {
+                    let path = if self.keep == Some(Keep::Source) { to.clone() } else { from.clone() };
+                    self.private(&path, loser.meta.mode);
+                }
+                let steps = self.collision(&from, &to, &aside, step);
+                self.plan.identity_steps.extend(steps);
+            }
+            (Identity::Valid(mine), Identity::Valid(theirs), None) => {
+                if mine.public_key == theirs.public_key {
+                    // The same key, written down differently: nobody's identity is at stake.
+                    let _ = self.collision(&from, &to, &aside, Step::RemoveFolder { path: from.clone() });
+                    return;
+                }
+                let why = "two different identities".to_owned();
+                self.plan.identity = IdentityState::Blocked { why };
+                let error = MigrationError::TwoIdentities {
+                    source_side: self.side(here, mine, self.inventory.counts[0]),
+                    destination_side: self.side(there, theirs, self.inventory.counts[1]),
+                    command: self.command.clone(),
+                };
+                self.plan.refusals.push(error);
+            }
+            (Identity::Valid(_), Identity::Damaged { why }, _) => {
+                // A damaged destination does not hide a valid source.
+                let error = self.damaged(there, why, Some("source"));
+                self.plan.refusals.push(error);
+            }
+            (Identity::Damaged { why }, Identity::Valid(_), keep) => {
+                let error = self.damaged(here, why, Some("destination"));
+                if keep.is_some() {
+                    self.plan.refusals.push(error);
+                } else {
+                    self.plan.errors.push(error);
+                    let _ = self.collision(&from, &to, &aside, Step::RemoveFolder { path: from.clone() });
+                }
+            }
+            (Identity::Damaged { why: mine }, Identity::Damaged { why: theirs }, _) => {
+                let errors = [self.damaged(here, mine, None), self.damaged(there, theirs, None)];
+                self.plan.errors.extend(errors);
+                self.stays(&from);
+            }
+        }
+    }
+
+    /// What has to be done before and after, when anything is to be done at all.
+    fn around(&mut self) {
+        let inventory = self.inventory;
+        let plan = &mut *self.plan;
+        // Emptied folders, deepest first. One that moves as a whole is gone then.
+        let whole: Vec<&PathBuf> = inventory.folders.iter().filter(|f| f.whole).map(|f| &f.source).collect();
+        let mut kept: Vec<&Path> = Vec::new();
+        for (path, foreign) in inventory.source_folders.iter().rev() {
+            if whole.contains(&path) {
+                continue;
+            }
+            let stays = *foreign > 0 || self.stays.contains(path) || kept.iter().any(|below| below.starts_with(path));
+            if stays {
+                kept.push(path);
+            } else {
+                plan.tidy.push(Step::RemoveFolder { path: path.clone() });
+            }
+        }
+        let moves = !plan.state.is_empty() || !plan.identity_steps.is_empty();
+        let mut prepare: Vec<Step> =
+            inventory.leftovers.iter().map(|path| Step::RemoveLeftover { path: path.clone() }).collect();
+        prepare.extend(
+            inventory.claims.iter().map(|(from, to)| Step::RestoreClaim { from: from.clone(), to: to.clone() }),
+        );
+        prepare.extend(inventory.claim_dirs.iter().map(|path| Step::RemoveFolder { path: path.clone() }));
+        if moves {
+            let goals: Vec<&Path> = plan
+                .state
+                .iter()
+                .chain(&plan.identity_steps)
+                .filter_map(|step| match step {
+                    Step::MoveFiles { to, .. } => Some(to.as_path()),
+                    Step::MoveFolder { to, .. }
+                    | Step::MoveFile { to, .. }
+                    | Step::MoveLink { to, .. }
+                    | Step::SetAside { to, .. } => to.parent(),
+                    _ => None,
+                })
+                .collect();
+            for path in &inventory.missing_folders {
+                let replaced = plan.state.iter().any(|step| matches!(step, Step::MoveFolder { to, .. } if to == path));
+                if !replaced && goals.iter().any(|goal| goal.starts_with(path)) {
+                    prepare.push(Step::MakeFolder { path: path.clone() });
+                }
+            }
+            prepare.extend(
+                inventory.owners.iter().map(|(path, owner)| Step::set_owner(path.clone(), *owner)),
+            );
+            let mut modes: Vec<_> = inventory.modes.iter().chain(&self.modes).cloned().collect();
+            modes.sort();
+            modes.dedup();
+            prepare.extend(modes.into_iter().map(|(path, mode)| Step::SetMode { path, mode }));
+        }
+        plan.prepare = prepare;
+        plan.errors.splice(0..0, inventory.errors.iter().cloned());
+        if !plan.is_empty() || !plan.collisions.is_empty() {
+            plan.refusals.splice(0..0, inventory.refusals.iter().cloned());
+        } else if let Some(error) = inventory.refusals.iter().find(|error| error.is_about_source()) {
+            // Nothing to do, but only because the key could not be got at.
+            plan.refusals.push(error.clone());
+        }
+    }
+}
