@@ -189,7 +189,7 @@ impl From<&StoreError> for Notice {
             StoreError::BackupsFull { .. } => ExitCode::Refused,
             _ => ExitCode::Failed,
         };
-        Self::from_error(error, error.code(), None).exits(exit)
+        Self::from_error(error, error.code(), error.hint()).exits(exit)
     }
 }
 

@@ -141,7 +141,7 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
 }
 
 /// A time for people, to the minute.
-fn utc_minutes(ms: u64) -> String {
+pub(crate) fn utc_minutes(ms: u64) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text.get(..16).map_or(text.clone(), |minutes| minutes.replace('T', " "))

@@ -6,6 +6,7 @@ use myownllm_daemon::reconcile::{Action, StepResult};
 use myownllm_daemon::{Role, Spawned};
 use serde_json::{Value, json};
 
+use super::migrate::choice;
 use super::salvage::{Tense, report_lines};
 use crate::cli::LaunchArgs;
 use crate::daemons::GRACE;
@@ -156,6 +157,10 @@ fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) 
         }
         _ => {}
     }
+    if let Some(report) = &outcome.migration {
+        text.push_str(&choice(world, report.refusals.iter().chain(&report.errors)));
+    }
+    let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
     line("config", &config_line(world, outcome));
     let repaired = outcome.config_steps.iter().any(|step| {
         use myownllm_config_store::Step;

@@ -1,10 +1,12 @@
 //! `migrate`: the move alone.
 
 use myownllm_migration::{
-    Direction, Keep, Options as MoveOptions, Outcome, Plan, Report, StateMigrator, Step,
+    Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator, Step,
 };
 use serde_json::{Value, json};
 
+use super::config::utc_minutes;
+use super::launch::count;
 use crate::cli::{KeepSide, MigrateArgs};
 use crate::exit::ExitCode;
 use crate::launch::{Watch, check_socket, move_notices};
@@ -59,6 +61,7 @@ fn told(world: &World, plan: &Plan) -> Answer {
     if exit_of(&notices).is_ok() {
         text.push_str("Nothing to move.\n");
     }
+    text.push_str(&choice(world, plan.refusals.iter().chain(&plan.errors)));
     text.push_str(&left_lines(world, &plan.left));
     let data = json!({ "moved": [], "identical_removed": [], "set_aside": [], "collisions": plan.collisions, "left": plan.left, "pending": [], "errors": plan.errors, "refusals": plan.refusals, "identity": plan.identity, "outcome": "nothing-to-do" });
     let exit = exit_of(&notices);
@@ -70,7 +73,10 @@ fn dry(world: &World, plan: &Plan, args: &MigrateArgs, refusals: Vec<Notice>) ->
     notices.extend(refusals);
     let mut text = String::new();
     let moves = moves_of(plan);
-    if plan.is_empty() {
+    text.push_str(&choice(world, plan.refusals.iter().chain(&plan.errors)));
+    if !plan.refusals.is_empty() {
+        text.push_str("Nothing would be moved before this is settled.\n");
+    } else if plan.is_empty() {
         text.push_str("Nothing to move.\n");
     } else {
         for (from, to, files) in moves.iter().take(SHOWN) {
@@ -144,6 +150,7 @@ fn done(world: &World, report: &Report) -> Answer {
             }
         }
     }
+    text.push_str(&choice(world, report.refusals.iter().chain(&report.errors)));
     text.push_str(&left_lines(world, &report.left));
     if let Some(key) = report.identity.key() {
         text.push_str(&format!("Device ID  {}\n", key.device_id));
@@ -156,6 +163,41 @@ fn done(world: &World, report: &Report) -> Answer {
     }
     let exit = exit_of(&notices);
     Answer { notices, ..Answer::done(text, report_data(report)) }.exit(exit)
+}
+
+/// Two keys, side by side: what a person needs to know to choose.
+pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a MigrationError>) -> String {
+    let mut text = String::new();
+    for error in errors {
+        let MigrationError::TwoIdentities { source_side, destination_side, .. } = error else { continue };
+        for (name, side) in [("source", source_side), ("destination", destination_side)] {
+            text.push_str(&format!(
+                "{name:<12} {}\n{:<13}{}, made {}, with {} and {}\n",
+                side.key.device_id,
+                "",
+                home(world, &side.path),
+                made(side.key.created_at.as_deref()),
+                count(side.rosters, "roster"),
+                count(side.states, "state"),
+            ));
+        }
+        text.push_str(&format!(
+            "Keep the one that your peers know; it is the one that lies with the rosters as a rule:\n  \
+             {0} migrate --keep source\n  {0} migrate --keep destination\n\
+             The other is set aside beside it, and can be put back.\n\n",
+            world.program
+        ));
+    }
+    text
+}
+
+/// When a key was made, as its file says: `@` and seconds since 1970.
+fn made(created_at: Option<&str>) -> String {
+    let Some(text) = created_at else { return "at an unknown time".to_owned() };
+    match text.strip_prefix('@').and_then(|seconds| seconds.parse::<u64>().ok()) {
+        Some(seconds) => utc_minutes(seconds.saturating_mul(1000)),
+        None => text.to_owned(),
+    }
 }
 
 /// A report as `data`: what was promised to programs, and the rest of it.

@@ -221,9 +221,6 @@ fn change(
             Ok(error) => catalogue_notice(world, &error),
             Err(error) => Notice::from_error(&*error, "store.edit", None),
         },
-        StoreError::RepairPending { .. } => {
-            Notice::from(&error).hint(format!("{} salvage", world.program)).exits(crate::ExitCode::Failed)
-        }
         error => Notice::from(&error),
     })?;
     drop(lock);
