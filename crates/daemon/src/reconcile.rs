@@ -234,6 +234,14 @@ pub fn plan(view: &View) -> Plan {
         Action::Replace { current, .. } => Some(text(current, "network_id").to_owned()),
         _ => None,
     });
+    // By the time when others are left, the active network is there too, and its config id with it.
+    let coming: Vec<Value> = steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Add { config } | Action::Update { config, .. } | Action::Replace { config, .. } => Some(config.clone()),
+            Action::Remove { .. } => None,
+        })
+        .collect();
     let mut seen: Vec<&str> = Vec::new();
     for joined in &view.joined {
         if seen.contains(&joined.as_str()) || replaced.as_deref().is_some_and(|id| same(id, joined)) {
@@ -253,7 +261,7 @@ pub fn plan(view: &View) -> Plan {
             Some(active_id) => format!("{active_id} is the active network"),
             None => "no network is active".to_owned(),
         };
-        steps.push(Step { action: Action::Remove { network: name_for(joined, networks) }, reason });
+        steps.push(Step { action: Action::Remove { network: name_for(joined, networks, &coming) }, reason });
     }
     Plan { steps, kept }
 }
@@ -325,18 +333,16 @@ fn is_ours(view: &View, joined: &str, networks: &[Value]) -> bool {
 
 /// By which name a network is left: its network id; but the daemon takes config ids as well, so where that text is
 /// another network's config id, by its own config id.
-fn name_for(joined: &str, networks: &[Value]) -> String {
-    let is_anothers = networks
-        .iter()
-        .any(|network| text(network, "id") == joined && !same(text(network, "network_id"), joined));
-    if is_anothers
-        && let Some(own) = networks.iter().find(|network| same(text(network, "network_id"), joined))
-        && !text(own, "id").is_empty()
-        && !networks.iter().any(|network| text(network, "network_id") == text(own, "id") && network != own)
-    {
-        return text(own, "id").to_owned();
+fn name_for(joined: &str, networks: &[Value], coming: &[Value]) -> String {
+    let is_anothers = |name: &str, key: &str| {
+        let all = networks.iter().chain(coming);
+        all.filter(|network| !same(text(network, "network_id"), joined)).any(|network| text(network, key) == name)
+    };
+    let own = networks.iter().find(|network| same(text(network, "network_id"), joined));
+    match own.map(|own| text(own, "id")) {
+        Some(id) if is_anothers(joined, "id") && !id.is_empty() && !is_anothers(id, "network_id") => id.to_owned(),
+        _ => joined.to_owned(),
     }
-    joined.to_owned()
 }
 
 /// A text member; anything else counts as empty.

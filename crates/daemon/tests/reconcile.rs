@@ -1,0 +1,576 @@
+//! Reconcile against a model of the daemon: from every state, with every failure.
+
+use std::collections::BTreeSet;
+
+use myownllm_daemon::{
+    ControlError, DaemonControl, Endpoint, Role,
+    reconcile::{Action, Plan, Saved, StepResult, differing, execute, look, plan, reconcile},
+};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+/// A daemon as far as networks go.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    /// Its config's networks; the flag says whether it is joined.
+    networks: Vec<(Value, bool)>,
+    knows_update: bool,
+    /// What it says to the next adds, removes and updates: `Some` is a refusal.
+    add_says: Vec<Option<String>>,
+    remove_says: Vec<Option<String>>,
+    update_says: Vec<Option<String>>,
+    update_lies: bool,
+    hides_config: bool,
+    asked: Vec<String>,
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn take(says: &mut Vec<Option<String>>) -> Option<String> {
+    if says.is_empty() { None } else { says.remove(0) }
+}
+
+impl Model {
+    fn joined(&self) -> Vec<String> {
+        let joined = self.networks.iter().filter(|(_, joined)| *joined);
+        joined.map(|(network, _)| text(network, "network_id").to_owned()).collect()
+    }
+
+    /// What a daemon makes of what it is told: it fills in.
+    fn filled(config: &Value) -> Value {
+        let mut network = config.clone();
+        network["network_id"] = text(config, "network_id").trim().to_lowercase().into();
+        let members = network.as_object_mut().unwrap();
+        for (key, value) in [
+            ("label", json!("")),
+            ("kind", json!("open")),
+            ("topology", json!({"kind": "full_mesh"})),
+            ("stun_servers", json!([{"urls": ["stun:default"]}])),
+            ("turn_servers", json!([])),
+            ("signaling", json!({})),
+            ("auto_approve", json!(false)),
+            ("roster_path", json!(null)),
+            ("pinned_peers", json!([])),
+        ] {
+            members.entry(key).or_insert(value);
+        }
+        let signaling = members["signaling"].as_object_mut().unwrap();
+        for (key, value) in [("strategy", json!("nostr")), ("servers", json!([])), ("redundancy", json!(5))] {
+            signaling.entry(key).or_insert(value);
+        }
+        let topology = members["topology"].as_object_mut().unwrap();
+        if topology["kind"] == "ring" {
+            topology.entry("n_preferred").or_insert(Value::Null);
+        }
+        network
+    }
+
+    fn answer(&mut self, op: &str, fields: &Map<String, Value>) -> Result<Value, String> {
+        match op {
+            "status" => Ok(json!({"version": "1", "device_id": "d", "joined_networks": self.joined()})),
+            "config_show" if self.hides_config => Err("not shown".to_owned()),
+            "config_show" => {
+                let networks: Vec<&Value> = self.networks.iter().map(|(network, _)| network).collect();
+                Ok(json!({"config": {"version": 3, "networks": networks}}))
+            }
+            "network_add" => {
+                if let Some(no) = take(&mut self.add_says) {
+                    return Err(no);
+                }
+                let network = Self::filled(&fields["config"]);
+                if self.networks.iter().any(|(n, _)| n["id"] == network["id"]) {
+                    return Err(format!("config id '{}' already in use", text(&network, "id")));
+                }
+                if self.networks.iter().any(|(n, joined)| *joined && n["network_id"] == network["network_id"]) {
+                    let id = text(&network, "network_id");
+                    return Err(format!("network id '{id}' already joined under a different config"));
+                }
+                let added = json!({"config_id": network["id"], "network_id": network["network_id"]});
+                self.networks.push((network, true));
+                Ok(json!({"added": added}))
+            }
+            "network_update" if !self.knows_update => {
+                Err("parse: unknown variant `network_update`, expected one of `status` at line 1".to_owned())
+            }
+            "network_update" => {
+                if let Some(no) = take(&mut self.update_says) {
+                    return Err(no);
+                }
+                let network = Self::filled(&fields["config"]);
+                let held = self.networks.iter_mut().find(|(n, _)| n["id"] == network["id"]);
+                let held = held.ok_or("unknown network")?;
+                if !self.update_lies {
+                    held.0 = network;
+                }
+                Ok(json!({"updated": {}}))
+            }
+            "network_remove" => {
+                if let Some(no) = take(&mut self.remove_says) {
+                    return Err(no);
+                }
+                let name = fields["network"].as_str().unwrap();
+                let by = |key: &str| self.networks.iter().position(|(n, _)| text(n, key) == name);
+                let at = by("id").or_else(|| by("network_id")).ok_or(format!("unknown network: {name}"))?;
+                let (network, _) = self.networks.remove(at);
+                Ok(json!({"removed": network["id"]}))
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+impl DaemonControl for Model {
+    fn request(&mut self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
+        let what = match fields.get("network").or_else(|| fields.get("config")?.get("network_id")) {
+            Some(what) => format!("{op} {}", what.as_str().unwrap()),
+            None => op.to_owned(),
+        };
+        self.asked.push(what);
+        self.answer(op, &fields).map_err(|message| {
+            let op = op.to_owned();
+            match message.as_str() {
+                "lost" => ControlError::Closed { endpoint: Endpoint::unix("/nowhere"), op },
+                _ if message.starts_with(&format!("parse: unknown variant `{op}`")) => {
+                    ControlError::UnknownOp { op, message }
+                }
+                _ => ControlError::Refused { op, message },
+            }
+        })
+    }
+}
+
+fn pushed(id: &str, network_id: &str) -> Value {
+    json!({
+        "id": id,
+        "network_id": network_id,
+        "label": "",
+        "kind": "open",
+        "topology": {"kind": "ring", "n_preferred": null},
+        "signaling": {"strategy": "nostr", "servers": []},
+        "stun_servers": [{"urls": ["stun:a", "stun:b"]}],
+        "turn_servers": [{"urls": ["turn:t"], "username": "u", "credential": "c"}],
+        "auto_approve": false,
+    })
+}
+
+fn model(networks: &[(&str, &str)]) -> Model {
+    let networks = networks.iter().map(|(id, network_id)| (Model::filled(&pushed(id, network_id)), true)).collect();
+    Model { networks, knows_update: true, ..Model::default() }
+}
+
+fn saved(id: &str, network_id: &str) -> Saved {
+    Saved { id: id.to_owned(), network_id: network_id.to_owned() }
+}
+
+fn asked(model: &Model) -> Vec<&str> {
+    model.asked.iter().map(String::as_str).filter(|op| op.starts_with("network_")).collect()
+}
+
+fn plan_of(model: &Model, role: Role, active: Option<Value>, saved: Vec<Saved>) -> Plan {
+    plan(&look(&mut model.clone(), role, active, saved).unwrap())
+}
+
+fn labelled(id: &str, network_id: &str) -> Value {
+    let mut network = pushed(id, network_id);
+    network["label"] = "Home".into();
+    network
+}
+
+#[test]
+fn the_active_one_is_joined_before_the_others_go() {
+    let mut daemon = model(&[("n1", "old-1"), ("n2", "old-2")]);
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n3", "new")), vec![]).unwrap();
+    assert!(outcome.is_complete());
+    assert_eq!(asked(&daemon), ["network_add new", "network_remove old-1", "network_remove old-2"]);
+}
+
+#[test]
+fn with_none_active_an_own_daemon_leaves_all_and_a_shared_one_only_ours() {
+    let mut own = model(&[("n1", "one"), ("n2", "two")]);
+    reconcile(&mut own, Role::Own, None, vec![]).unwrap();
+    assert!(own.joined().is_empty());
+
+    let mut shared = model(&[("n1", "one"), ("theirs", "two"), ("n3", "three")]);
+    // "two" is saved here too, but it was the other program that joined it.
+    let ours = vec![saved("n1", "one"), saved("n2", "two"), saved("n3", "another")];
+    let (plan, _) = reconcile(&mut shared, Role::Shared, None, ours).unwrap();
+    assert_eq!(shared.joined(), ["two", "three"]);
+    assert_eq!(plan.kept.len(), 2);
+}
+
+#[test]
+fn a_shared_daemon_that_hides_its_config_loses_nothing() {
+    let mut shared = model(&[("n1", "one")]);
+    shared.hides_config = true;
+    reconcile(&mut shared, Role::Shared, Some(pushed("n2", "two")), vec![saved("n1", "one")]).unwrap();
+    assert_eq!(shared.joined(), ["one", "two"]);
+}
+
+#[test]
+fn a_failing_add_keeps_what_was_joined() {
+    for no in ["join: no", "lost"] {
+        let mut daemon = model(&[("n1", "old")]);
+        daemon.add_says = vec![Some(no.to_owned())];
+        let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n2", "new")), vec![]).unwrap();
+        assert_eq!(daemon.joined(), ["old"], "{no}");
+        assert!(outcome.failed_join().is_some());
+        assert!(matches!(outcome.steps[1].result, StepResult::Skipped { .. }));
+        reconcile(&mut daemon, Role::Own, Some(pushed("n2", "new")), vec![]).unwrap();
+        assert_eq!(daemon.joined(), ["new"], "the next pass goes through");
+    }
+}
+
+#[test]
+fn an_add_whose_answer_was_lost_is_looked_up() {
+    struct Deaf(Model);
+    impl DaemonControl for Deaf {
+        fn request(&mut self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
+            let answer = self.0.request(op, fields)?;
+            if op == "network_add" {
+                return Err(ControlError::Closed { endpoint: Endpoint::unix("/nowhere"), op: op.to_owned() });
+            }
+            Ok(answer)
+        }
+    }
+    let mut daemon = Deaf(model(&[("n1", "old")]));
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n2", "new")), vec![]).unwrap();
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert_eq!(daemon.0.joined(), ["new"]);
+}
+
+#[test]
+fn already_joined_is_success_and_a_clash_of_ids_is_not() {
+    let mut raced = model(&[]);
+    // Somebody else joined it after we looked.
+    let view = look(&mut raced, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
+    raced.networks.push((Model::filled(&pushed("x", "home")), true));
+    assert_eq!(execute(&mut raced, &plan(&view)).steps[0].result, StepResult::Already);
+
+    let mut clash = model(&[]);
+    let view = look(&mut clash, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
+    clash.networks.push((Model::filled(&pushed("n1", "other")), true));
+    let outcome = execute(&mut clash, &plan(&view));
+    assert!(outcome.failed_join().is_some(), "{outcome:?}");
+    // Seen in the next pass, the other one gives way.
+    let (_, outcome) = reconcile(&mut clash, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
+    assert!(outcome.is_complete(), "{outcome:?}");
+    assert_eq!(clash.joined(), ["home"]);
+}
+
+#[test]
+fn in_a_shared_daemon_a_clash_of_ids_costs_nobody_a_network() {
+    let mut shared = model(&[("n1", "theirs")]);
+    let active = || Some(pushed("n1", "home"));
+    reconcile(&mut shared, Role::Shared, active(), vec![saved("n1", "home")]).unwrap();
+    assert_eq!(shared.joined(), ["theirs", "home"]);
+    assert!(plan_of(&shared, Role::Shared, active(), vec![saved("n1", "home")]).is_empty());
+    // And it is still known as ours.
+    reconcile(&mut shared, Role::Shared, None, vec![saved("n1", "home")]).unwrap();
+    assert_eq!(shared.joined(), ["theirs"]);
+}
+
+#[test]
+fn a_clash_where_joining_fails_is_put_back() {
+    let mut daemon = model(&[("n1", "other")]);
+    daemon.add_says = vec![Some("join: no".to_owned())];
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
+    assert_eq!(daemon.joined(), ["other"]);
+    assert!(matches!(outcome.failed_join().unwrap().result, StepResult::Failed { intact: true, .. }));
+}
+
+#[test]
+fn a_name_that_is_anothers_config_id_does_not_hit_the_other() {
+    // The active network is kept under the config id "home", and another one is called "home".
+    let mut daemon = model(&[("home", "lab"), ("n2", "home")]);
+    reconcile(&mut daemon, Role::Own, Some(pushed("home", "lab")), vec![]).unwrap();
+    assert_eq!(daemon.joined(), ["lab"]);
+}
+
+#[test]
+fn network_ids_are_compared_in_normal_form() {
+    let daemon = model(&[("n1", "home")]);
+    assert!(plan_of(&daemon, Role::Own, Some(pushed("n1", "  Home ")), vec![]).is_empty());
+}
+
+#[test]
+fn a_change_is_pushed_by_update_where_the_daemon_knows_it() {
+    let mut daemon = model(&[("n1", "home")]);
+    let (plan, outcome) = reconcile(&mut daemon, Role::Own, Some(labelled("n1", "home")), vec![]).unwrap();
+    assert!(matches!(&plan.steps[0].action, Action::Update { differs, .. } if differs == &["label"]));
+    assert!(outcome.is_complete());
+    assert_eq!(asked(&daemon), ["network_update n1"]);
+    assert!(plan_of(&daemon, Role::Own, Some(labelled("n1", "home")), vec![]).is_empty());
+}
+
+#[test]
+fn and_by_leaving_and_joining_where_it_does_not_or_does_not_mean_it() {
+    for (knows_update, update_lies, says) in
+        [(false, false, None), (true, true, None), (true, false, Some("parse: missing field `patch`".to_owned()))]
+    {
+        let mut daemon = model(&[("n1", "home")]);
+        (daemon.knows_update, daemon.update_lies) = (knows_update, update_lies);
+        daemon.update_says = vec![says];
+        let mut changed = pushed("n1", "home");
+        changed["turn_servers"] = json!([]);
+        let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(changed.clone()), vec![]).unwrap();
+        assert!(outcome.is_complete(), "{outcome:?}");
+        assert_eq!(asked(&daemon), ["network_update n1", "network_remove n1", "network_add home"]);
+        assert!(plan_of(&daemon, Role::Own, Some(changed), vec![]).is_empty());
+    }
+}
+
+#[test]
+fn what_was_there_is_added_back_when_joining_anew_fails() {
+    let mut daemon = model(&[("n1", "home"), ("n2", "other")]);
+    daemon.knows_update = false;
+    daemon.add_says = vec![Some("join: no".to_owned())];
+    let before = daemon.networks[0].0.clone();
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(labelled("n1", "home")), vec![]).unwrap();
+    assert!(matches!(outcome.failed_join().unwrap().result, StepResult::Failed { intact: true, .. }));
+    assert!(daemon.networks.iter().any(|(network, joined)| *joined && *network == before));
+    assert!(!daemon.joined().contains(&"other".to_owned()), "the active one is joined, so the other may go");
+}
+
+#[test]
+fn when_it_cannot_even_be_added_back_the_others_stay_and_it_is_said() {
+    let mut daemon = model(&[("n1", "home"), ("n2", "other")]);
+    daemon.knows_update = false;
+    daemon.add_says = vec![Some("join: no".to_owned()), Some("join: never".to_owned())];
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(labelled("n1", "home")), vec![]).unwrap();
+    let failed = outcome.failed_join().unwrap();
+    let StepResult::Failed { intact: false, message, .. } = &failed.result else { panic!("{failed:?}") };
+    assert!(message.contains("join: no") && message.contains("join: never"), "{message}");
+    assert_eq!(daemon.joined(), ["other"]);
+}
+
+#[test]
+fn a_shared_daemons_network_is_not_changed() {
+    let daemon = model(&[("n1", "home")]);
+    let ours = vec![saved("n1", "home")];
+    assert!(plan_of(&daemon, Role::Shared, Some(labelled("n1", "home")), ours).is_empty());
+}
+
+#[test]
+fn a_failed_remove_is_left_for_the_next_pass() {
+    let mut daemon = model(&[("n1", "one"), ("n2", "two"), ("n3", "three")]);
+    daemon.remove_says = vec![Some("busy right now".to_owned())];
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n3", "three")), vec![]).unwrap();
+    assert!(!outcome.is_complete() && outcome.failed_join().is_none());
+    assert_eq!(daemon.joined(), ["one", "three"]);
+    reconcile(&mut daemon, Role::Own, Some(pushed("n3", "three")), vec![]).unwrap();
+    assert_eq!(daemon.joined(), ["three"]);
+}
+
+#[test]
+fn without_a_status_nothing_is_done() {
+    struct Mute;
+    impl DaemonControl for Mute {
+        fn request(&mut self, op: &str, _: Map<String, Value>) -> Result<Value, ControlError> {
+            assert_eq!(op, "status");
+            Err(ControlError::Refused { op: op.to_owned(), message: "no".to_owned() })
+        }
+    }
+    assert!(reconcile(&mut Mute, Role::Own, Some(pushed("n1", "home")), vec![]).is_err());
+}
+
+#[test]
+fn only_what_is_pushed_and_reported_counts_as_different() {
+    let base = pushed("n1", "home");
+    let after = |change: &dyn Fn(&mut Value, &mut Value)| {
+        let (mut mine, mut theirs) = (base.clone(), Model::filled(&base));
+        change(&mut mine, &mut theirs);
+        differing(&mine, &theirs)
+    };
+    let grouped = json!([{"urls": ["stun:a"]}, {"urls": ["stun:b"]}, {"urls": []}]);
+    type Change<'a> = &'a dyn Fn(&mut Value, &mut Value);
+    let alike: [Change<'_>; 10] = [
+        // What the daemon fills in.
+        &|_, _| {},
+        &|mine, _| mine["topology"] = json!({"kind": "ring"}),
+        // What it does not report.
+        &|mine, _| mine["signaling"]["listen_only"] = json!(true),
+        &|mine, _| mine["future"] = json!(1),
+        &|_, theirs| drop(theirs.as_object_mut().unwrap().remove("label")),
+        &|_, theirs| theirs["turn_servers"] = json!([{"urls": ["turn:t"]}]),
+        // What we do not push.
+        &|_, theirs| theirs["signaling"]["mdns"] = json!(false),
+        &|_, theirs| theirs["roster_path"] = json!("/x"),
+        // How urls are grouped, and how "none" is written.
+        &|_, theirs| theirs["stun_servers"] = grouped.clone(),
+        &|mine, theirs| {
+            mine["turn_servers"] = json!([{"urls": ["t1", "t2"]}]);
+            theirs["turn_servers"] = json!([{"urls": ["t1"], "username": null}, {"urls": ["t2"], "credential": ""}]);
+        },
+    ];
+    for (number, change) in alike.into_iter().enumerate() {
+        assert_eq!(after(change), Vec::<String>::new(), "{number}");
+    }
+    let different: [(Change<'_>, &str); 10] = [
+        (&|mine, _| mine["label"] = json!("x"), "label"),
+        (&|mine, _| mine["kind"] = json!("closed"), "kind"),
+        (&|mine, _| mine["topology"] = json!({"kind": "star", "hub": "h"}), "topology"),
+        (&|_, theirs| theirs["topology"]["n_preferred"] = json!(3), "topology"),
+        // A ring without its number is one with none.
+        (
+            &|mine, theirs| {
+                mine["topology"] = json!({"kind": "ring"});
+                theirs["topology"] = json!({"kind": "ring", "n_preferred": 4});
+            },
+            "topology",
+        ),
+        (&|mine, _| mine["signaling"]["servers"] = json!(["wss://x"]), "signaling"),
+        (&|mine, _| mine["stun_servers"] = json!([]), "stun_servers"),
+        (&|mine, _| mine["turn_servers"][0]["credential"] = json!("other"), "turn_servers"),
+        (&|mine, _| drop(mine["turn_servers"][0].as_object_mut().unwrap().remove("username")), "turn_servers"),
+        (&|mine, _| mine["auto_approve"] = json!(true), "auto_approve"),
+    ];
+    for (change, key) in different {
+        assert_eq!(after(change), [key]);
+    }
+}
+
+#[test]
+fn what_is_shown_holds_no_credential() {
+    let daemon = model(&[("n1", "home")]);
+    let mut changed = pushed("n1", "home");
+    changed["turn_servers"] = json!([{"urls": ["t"], "credential": "hunter2"}]);
+    let plan = plan_of(&daemon, Role::Own, Some(changed), vec![]).masked();
+    let shown = serde_json::to_string(&plan).unwrap();
+    assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
+}
+
+const CONFIG_IDS: &[&str] = &["n1", "n2", "n3", "bbb"];
+const NETWORK_IDS: &[&str] = &["aaa", "bbb", "ccc", "ddd", "n1x"];
+const TYPED: &[&str] = &["aaa", "BBB", " ccc ", "ddd", "eee"];
+
+fn any_network(ids: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    (
+        prop::sample::select(CONFIG_IDS),
+        prop::sample::select(ids),
+        any::<[bool; 3]>(),
+        prop::option::of(prop::sample::select(&["full_mesh", "ring"][..])),
+    )
+        .prop_map(|(id, network_id, [label, closed, turn], topology)| {
+            let mut network = if label { labelled(id, network_id) } else { pushed(id, network_id) };
+            if closed {
+                network["kind"] = "closed".into();
+            }
+            if let Some(topology) = topology {
+                network["topology"] = json!({"kind": topology});
+            }
+            if !turn {
+                network["turn_servers"] = json!([]);
+            }
+            network
+        })
+}
+
+fn any_model() -> impl Strategy<Value = Model> {
+    let networks = prop::collection::vec((any_network(NETWORK_IDS), prop::bool::weighted(0.85)), 0..5);
+    (networks, any::<bool>(), any::<bool>()).prop_map(|(networks, knows_update, update_lies)| {
+        let mut model = Model { knows_update, update_lies, ..Model::default() };
+        let mut taken: BTreeSet<String> = BTreeSet::new();
+        for (network, joined) in networks {
+            let keys = [format!("i {}", text(&network, "id")), format!("n {}", text(&network, "network_id"))];
+            if keys.iter().all(|key| !taken.contains(key)) {
+                taken.extend(keys);
+                model.networks.push((Model::filled(&network), joined));
+            }
+        }
+        model
+    })
+}
+
+fn any_role() -> impl Strategy<Value = Role> {
+    prop::sample::select(&[Role::Own, Role::Shared][..])
+}
+
+fn any_saved() -> impl Strategy<Value = Vec<Saved>> {
+    let pair = (prop::sample::select(CONFIG_IDS), prop::sample::select(NETWORK_IDS));
+    prop::collection::vec(pair.prop_map(|(id, network_id)| saved(id, network_id)), 0..4)
+}
+
+fn same_id(a: &str, b: &str) -> bool {
+    a.trim().to_lowercase() == b.trim().to_lowercase()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn converges_from_every_state_and_then_does_nothing(
+        before in any_model(),
+        role in any_role(),
+        active in prop::option::of(any_network(TYPED)),
+        mut ours in any_saved(),
+    ) {
+        if let Some(active) = &active {
+            ours.push(saved(text(active, "id"), text(active, "network_id")));
+        }
+        let mut daemon = before.clone();
+        let (_, outcome) = reconcile(&mut daemon, role, active.clone(), ours.clone()).unwrap();
+        prop_assert!(outcome.is_complete(), "{outcome:?}");
+        let joined = daemon.joined();
+        let is_active = |id: &str| active.as_ref().is_some_and(|active| same_id(id, text(active, "network_id")));
+        if active.is_some() {
+            prop_assert!(joined.iter().any(|id| is_active(id)), "{joined:?}");
+        }
+        match role {
+            Role::Own => {
+                prop_assert!(joined.iter().all(|id| is_active(id)), "{joined:?}");
+                if let Some(active) = &active {
+                    let entry =
+                        daemon.networks.iter().find(|(n, joined)| *joined && is_active(text(n, "network_id")));
+                    prop_assert_eq!(differing(active, &entry.unwrap().0), Vec::<String>::new());
+                }
+            }
+            Role::Shared => {
+                for (network, _) in before.networks.iter().filter(|(_, joined)| *joined) {
+                    let (id, network_id) = (text(network, "id"), text(network, "network_id"));
+                    let is_ours = ours.iter().any(|s| same_id(&s.network_id, network_id)
+                        && (s.id == id || format!("{}-{}", s.id, s.network_id) == id));
+                    if !is_ours {
+                        let is_there = daemon.networks.iter().any(|(n, joined)| *joined && n == network);
+                        prop_assert!(is_there, "{network}");
+                    }
+                }
+            }
+        }
+        let changes = asked(&daemon).len();
+        let (second, _) = reconcile(&mut daemon, role, active, ours).unwrap();
+        prop_assert!(second.is_empty(), "{second:?}");
+        prop_assert_eq!(asked(&daemon).len(), changes);
+    }
+
+    #[test]
+    fn whatever_fails_nothing_is_lost_before_the_active_one_is_joined(
+        before in any_model(),
+        role in any_role(),
+        active in any_network(TYPED),
+        fails in prop::collection::vec(prop::option::of(prop::sample::select(&["join: no", "lost"][..])), 0..2),
+        removes in prop::collection::vec(prop::option::of(Just("no")), 0..4),
+    ) {
+        let ours = vec![saved(text(&active, "id"), text(&active, "network_id"))];
+        let mut daemon = before.clone();
+        daemon.add_says = fails.iter().map(|no| no.map(str::to_owned)).collect();
+        daemon.remove_says = removes.iter().map(|no| no.map(str::to_owned)).collect();
+        let (_, outcome) = reconcile(&mut daemon, role, Some(active.clone()), ours.clone()).unwrap();
+        let joined = daemon.joined();
+        let is_active = |id: &String| same_id(id, text(&active, "network_id"));
+        if !joined.iter().any(is_active) {
+            prop_assert!(outcome.failed_join().is_some());
+            for id in before.joined() {
+                prop_assert!(joined.contains(&id), "{id} was lost: {outcome:?}");
+            }
+        }
+        // Undisturbed, the next pass ends it.
+        daemon.add_says.clear();
+        daemon.remove_says.clear();
+        reconcile(&mut daemon, role, Some(active.clone()), ours.clone()).unwrap();
+        prop_assert!(daemon.joined().iter().any(is_active));
+        let (last, _) = reconcile(&mut daemon, role, Some(active), ours).unwrap();
+        prop_assert!(last.is_empty(), "{last:?}");
+    }
+}
