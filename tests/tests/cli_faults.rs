@@ -115,22 +115,22 @@ fn odd_configs() -> Vec<(String, Vec<u8>)> {
         ("all wrong types".into(), br#"{"providers":5,"active_family":[],"cloud_mesh":"x","api":"off","mic":7,"tracked_modes":{"length":0}}"#.to_vec()),
     ];
     for (name, bytes) in [("app", &healthy), ("daemon", &leaked)] {
-        let step = bytes.len() / 24;
+        let step = bytes.len() / 14;
         odd.extend(
-            (1..24).map(|n| (format!("{name} config cut at byte {}", n * step), bytes[..n * step].to_vec())),
+            (1..14).map(|n| (format!("{name} config cut at byte {}", n * step), bytes[..n * step].to_vec())),
         );
     }
     odd
 }
 
-/// A launch on each: no panic, no hang, an exit code of the contract, the former bytes somewhere, a config that reads; and the
+/// A launch on each, a dozen at once, since a config that may be half written is watched for a while: no panic, no hang, an exit code of the contract, the former bytes somewhere, a config that reads; and the
 /// next launch changes nothing.
 #[test]
 fn odd_configs_lose_no_byte() {
     let odd = odd_configs();
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..12 {
             scope.spawn(|| {
                 while let Some((name, bytes)) =
                     odd.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
@@ -169,8 +169,7 @@ fn odd_config(name: &str, bytes: &[u8]) {
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert!(!ran.stderr.contains("panicked"), "{name}: {ran:?}");
     home.still_has(bytes, name);
-    let now = home.json(&config());
-    assert!(now.is_object(), "{name}: {now}");
+    home.run(&["status", "--check"]).ends_with(0);
     let settled = home.snapshot();
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert!(home.snapshot() == settled, "{name}: the next launch wrote");
