@@ -53,6 +53,8 @@ pub struct CopyId {
 const HASH_DIGITS: usize = 32;
 /// The most digits of a sequence number. More is no name of ours: a planted huge one must not use up the numbers.
 const SEQUENCE_DIGITS: usize = 12;
+/// The first number that no name can have.
+const END_OF_SEQUENCE: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);
 
 impl CopyId {
     /// Why it was made.
@@ -300,9 +302,14 @@ impl Copies<'_> {
             }
             self.check_room(&listing, bytes.len() as u64)?;
         }
+        let full =
+            StoreError::BackupsFull { path: self.folder.into(), count: listing.copies.len(), bytes: 0 };
         self.make_folder()?;
         let mut sequence = listing.next_sequence();
         let id = loop {
+            if sequence >= END_OF_SEQUENCE {
+                return Err(full);
+            }
             let id = CopyId { kind, sequence, hash: hash(bytes) };
             match publish(self.disk, &self.path(&id), bytes, self.owner) {
                 Ok(_) => break id,

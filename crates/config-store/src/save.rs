@@ -104,7 +104,7 @@ impl Store<'_> {
         for _ in 0..RETURNS {
             match self.disk.exchange(&aside, &real) {
                 Ok(()) => {}
-                // The place is empty: whoever removed the file has seen ours, not theirs.
+                // Nothing to exchange with (whoever removed the file has seen ours, not theirs), or no such operation.
                 Err(error) if error.is_not_found() || error.may_be_unsupported() => break,
                 Err(error) => return Err(failed(error)),
             }
@@ -116,10 +116,10 @@ impl Store<'_> {
             }
             expected = std::mem::replace(&mut theirs, out);
         }
-        // Theirs cannot go back, so it goes where nothing is removed.
+        // Theirs cannot go back, so it goes where nothing is removed. To try again now would be to pile up copies.
         self.copies_to_write().put(CopyKind::Kept, &theirs)?;
         let _ = self.disk.unlink(&aside);
-        Ok(())
+        Err(StoreError::Conflict { path: path.clone() })
     }
 
     /// Removes what killed runs left beside the config, among the copies and in the daemon's home. What may hold the only

@@ -458,9 +458,10 @@ impl Store<'_> {
     fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
         let read = self.disk.read(&self.places.config, self.limits.config_bytes);
         let kept = match read {
-            Ok(bytes) if self.healthy(&bytes, ids) => {
-                self.copies_to_write().put(CopyKind::Good, &bytes).map(|_| true)
-            }
+            Ok(bytes) if self.healthy(&bytes, ids) => self
+                .flush_config()
+                .and_then(|()| self.copies_to_write().put(CopyKind::Good, &bytes))
+                .map(|_| true),
             Ok(_) => Ok(false),
             Err(source) => Err(StoreError::Unreadable { path: self.places.config.clone(), source }),
         };
@@ -476,6 +477,22 @@ impl Store<'_> {
                 hint: error.hint(),
             });
             false
+        })
+    }
+
+    /// What is recorded as good, and what a run reports as in place, is to be there after a power cut: who wrote it — another
+    /// program, or a run of ours that was killed — may not have flushed it.
+    fn flush_config(&self) -> Result<(), StoreError> {
+        let path = &self.places.config;
+        let flush = || {
+            let real = self.disk.canonicalize(path)?;
+            self.disk.sync_file(&real)?;
+            self.disk.sync_dir(real.parent().unwrap_or(&real))
+        };
+        flush().map_err(|source| StoreError::Disk {
+            doing: "flushing the config",
+            path: path.clone(),
+            source,
         })
     }
 

@@ -57,11 +57,16 @@ fn scenes() -> Vec<Scene> {
     disk.put(CONFIG, APP);
     launch(&disk, &sim_places()).unwrap();
     disk.put(CONFIG, LEAKED_V3);
-    scene("leaked, with a good copy", disk, |doc| {
-        assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3"));
-        assert_eq!(text(doc, &["auto_update", "channel"]).as_deref(), Some("beta"));
-        assert_eq!(doc.get(&["providers"]).unwrap().items().count(), 2);
-    }, true);
+    scene(
+        "leaked, with a good copy",
+        disk,
+        |doc| {
+            assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3"));
+            assert_eq!(text(doc, &["auto_update", "channel"]).as_deref(), Some("beta"));
+            assert_eq!(doc.get(&["providers"]).unwrap().items().count(), 2);
+        },
+        true,
+    );
 
     let disk = home();
     disk.put(CONFIG, LEAKED_V1);
@@ -70,32 +75,62 @@ fn scenes() -> Vec<Scene> {
 
     let disk = home();
     disk.put(CONFIG, b"{\"providers\":[],\"active_family\":\"");
-    scene("torn, without a copy", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")), false);
+    scene(
+        "torn, without a copy",
+        disk,
+        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")),
+        false,
+    );
 
     let disk = home();
     disk.put(CONFIG, APP);
     launch(&disk, &sim_places()).unwrap();
     disk.put(CONFIG, b"");
-    scene("empty, with a good copy", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")), false);
+    scene(
+        "empty, with a good copy",
+        disk,
+        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")),
+        false,
+    );
 
     let disk = home();
     disk.put("/home/u/.myownllm/config.json.corrupt", APP);
-    scene("moved aside by a daemon", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")), false);
+    scene(
+        "moved aside by a daemon",
+        disk,
+        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("qwen3")),
+        false,
+    );
 
     let disk = SimDisk::new();
     disk.put_dir(HOME, 0o755);
-    scene("a fresh install", disk, |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")), false);
+    scene(
+        "a fresh install",
+        disk,
+        |doc| assert_eq!(text(doc, &["active_family"]).as_deref(), Some("gemma4")),
+        false,
+    );
 
     let disk = home();
     disk.put(CONFIG, b"{\"active_family\": \"mine\", \"x\": 1e5}");
-    scene("lacks defaults", disk, |doc| {
-        assert_eq!(text(doc, &["active_family"]).as_deref(), Some("mine"));
-        assert_eq!(doc.get(&["x"]).unwrap().raw(), "1e5");
-    }, false);
+    scene(
+        "lacks defaults",
+        disk,
+        |doc| {
+            assert_eq!(text(doc, &["active_family"]).as_deref(), Some("mine"));
+            assert_eq!(doc.get(&["x"]).unwrap().raw(), "1e5");
+        },
+        false,
+    );
 
     let disk = home();
     disk.put(CONFIG, &healthy("healthy"));
-    scene("healthy, seen for the first time", disk, |doc| assert_eq!(text(doc, &["mark"]).as_deref(), Some("healthy")), false);
+    scene(
+        "healthy, seen for the first time",
+        disk,
+        |doc| assert_eq!(text(doc, &["mark"]).as_deref(), Some("healthy")),
+        false,
+    );
 
     let disk = home();
     disk.put_dir("/home/u/dotfiles", 0o755);
@@ -113,10 +148,12 @@ fn config(disk: &SimDisk) -> Option<Vec<u8>> {
 fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
     let everywhere = contents(disk);
     let live = config(disk);
-    let kept: BTreeSet<Vec<u8>> = copies(disk).into_iter().map(|(_, bytes)| bytes).chain(live.clone()).collect();
+    let kept: BTreeSet<Vec<u8>> =
+        copies(disk).into_iter().map(|(_, bytes)| bytes).chain(live.clone()).collect();
     for bytes in &scene.precious {
         // What did not lie in the config's place is not ours to move.
-        let somewhere = if Some(bytes.as_slice()) == before { kept.contains(bytes) } else { everywhere.contains(bytes) };
+        let somewhere =
+            if Some(bytes.as_slice()) == before { kept.contains(bytes) } else { everywhere.contains(bytes) };
         assert!(somewhere, "{}: {at}: former bytes are gone", scene.name);
     }
     let Some(live) = live else {
@@ -124,11 +161,16 @@ fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) 
         return;
     };
     if Some(live.as_slice()) != before {
-        let doc = Document::parse(&live).unwrap_or_else(|e| panic!("{}: {at}: torn: {e}", scene.name)).document;
+        let doc =
+            Document::parse(&live).unwrap_or_else(|e| panic!("{}: {at}: torn: {e}", scene.name)).document;
         assert_eq!(shape(&doc), Shape::App, "{}: {at}", scene.name);
         if scene.daemon_half {
             let half = disk.content(DAEMON_CONFIG);
-            assert!(half.is_some(), "{}: {at}: the config is repaired and the daemon's half is not in place", scene.name);
+            assert!(
+                half.is_some(),
+                "{}: {at}: the config is repaired and the daemon's half is not in place",
+                scene.name
+            );
         }
     }
     if let Some(half) = disk.content(DAEMON_CONFIG) {
@@ -165,9 +207,12 @@ fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
     for state in if applied.is_some() { disk.crash_states(4, 1) } else { Vec::new() } {
         // What was reported is there after a power cut, too. (A temporary file may be back; the next run removes it.)
         check_always(scene, &state, before, at);
-        let live = config(&state).unwrap_or_else(|| panic!("{}: {at}: no config after the power went", scene.name));
-        let doc = Document::parse(&live).unwrap_or_else(|e| panic!("{}: {at}: after the power went: {e}", scene.name));
-        (scene.ends)(&doc.document);
+        let live =
+            config(&state).unwrap_or_else(|| panic!("{}: {at}: no config after the power went", scene.name));
+        let doc = Document::parse(&live)
+            .unwrap_or_else(|e| panic!("{}: {at}: after the power went: {e}", scene.name));
+        let end = std::panic::catch_unwind(|| (scene.ends)(&doc.document));
+        assert!(end.is_ok(), "{}: {at}: a reported success is none after the power went", scene.name);
     }
     disk.reset_ops();
     let (loaded, applied) = launch(disk, &sim_places()).unwrap();
@@ -255,7 +300,9 @@ fn failed_at_every_operation() {
         for n in 0..total {
             for kind in kinds {
                 for (persistent, performed) in [(false, false), (false, true), (true, false)] {
-                    let at = format!("operation {n} of {total}, {kind:?}, persistent {persistent}, performed {performed}");
+                    let at = format!(
+                        "operation {n} of {total}, {kind:?}, persistent {persistent}, performed {performed}"
+                    );
                     let disk = scene.disk.clone();
                     disk.reset_ops();
                     let mut fault = Fault::once(n, kind);
@@ -273,8 +320,12 @@ fn failed_at_every_operation() {
                             && applied.steps.iter().any(|s| format!("{s:?}").contains("Config"))
                         {
                             // It said that it is done: then it stays done.
-                            let live = config(&state).unwrap_or_else(|| panic!("{}: {at}: a reported success is gone", scene.name));
-                            let end = std::panic::catch_unwind(|| (scene.ends)(&Document::parse(&live).unwrap().document));
+                            let live = config(&state).unwrap_or_else(|| {
+                                panic!("{}: {at}: a reported success is gone", scene.name)
+                            });
+                            let end = std::panic::catch_unwind(|| {
+                                (scene.ends)(&Document::parse(&live).unwrap().document)
+                            });
                             assert!(end.is_ok(), "{}: {at}: a reported success is none", scene.name);
                         }
                     }
@@ -297,12 +348,18 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
                 let _ = launch(&disk, &sim_places());
                 disk = disk.crash_states(2, round).pop().unwrap();
                 for kind in ["good", "kept", "daemon"] {
-                    let of_kind = |disk: &SimDisk| names_of_copies(disk).iter().filter(|n| kind_of(n) == kind).count();
+                    let of_kind =
+                        |disk: &SimDisk| names_of_copies(disk).iter().filter(|n| kind_of(n) == kind).count();
                     most = most.max(of_kind(&disk) - of_kind(&scene.disk));
                 }
             }
             // One of a kind: what was set aside, the daemon's half, the routine one of what is in place now.
-            assert!(most <= 1, "{}: {most} copies from crashes at operation {n}: {:?}", scene.name, names_of_copies(&disk));
+            assert!(
+                most <= 1,
+                "{}: {most} copies from crashes at operation {n}: {:?}",
+                scene.name,
+                names_of_copies(&disk)
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The guard against homes that overlap, on a real disk and on one that plays what a disk here cannot.
 #![cfg(unix)]
-#![expect(clippy::disallowed_methods, reason = "a test sets its own scene")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test sets its own scene")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -19,17 +19,22 @@ pub const BACKUPS: &str = "/home/u/.myownllm/config-backups";
 pub const DAEMON_HOME: &str = "/home/u/.myownllm/.myownmesh";
 pub const DAEMON_CONFIG: &str = "/home/u/.myownllm/.myownmesh/config.json";
 
-pub const LEAKED_V1: &[u8] =
-    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-0.1.2/home/.myownllm/config.json"));
-pub const LEAKED_V3: &[u8] =
-    include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-0.3.8/home/.myownllm/config.json"));
+pub const LEAKED_V1: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../tests/fixtures/daemon-0.1.2/home/.myownllm/config.json"
+));
+pub const LEAKED_V3: &[u8] = include_bytes!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../tests/fixtures/daemon-0.3.8/home/.myownllm/config.json"
+));
 pub const APP: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/app-config-before.json"));
 
 /// A clock on which a sleep takes no time.
 #[derive(Default)]
 pub struct FakeClock {
-    now: Mutex<Duration>,
+    /// What time it is.
+    pub now: Mutex<Duration>,
     /// Called at each sleep.
     pub tick: Option<Box<dyn Fn(Duration) + Send + Sync>>,
 }
@@ -88,14 +93,18 @@ pub fn launch_with(store: &Store<'_>, disk: &dyn Disk) -> Result<(Loaded, Option
     }
     store.ensure_home()?;
     let home = store.places().app_home.clone();
-    let lock = disk.lock(&home, Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    let lock =
+        disk.lock(&home, Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
     let applied = store.apply(&lock, &mut ids())?;
     Ok((loaded, Some(applied)))
 }
 
 /// All contents of files, wherever they lie.
 pub fn contents(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
-    disk.tree().into_values().filter_map(|e| if let Entry::File(bytes, _) = e { Some(bytes) } else { None }).collect()
+    disk.tree()
+        .into_values()
+        .filter_map(|e| if let Entry::File(bytes, _) = e { Some(bytes) } else { None })
+        .collect()
 }
 
 pub fn copies(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
@@ -116,7 +125,11 @@ pub fn is_kept(disk: &SimDisk, bytes: &[u8]) -> bool {
 }
 
 pub fn changes(disk: &SimDisk) -> Vec<String> {
-    disk.ops().iter().filter(|op| op.is_change()).map(|op| format!("{} {}", op.op, op.path.display())).collect()
+    disk.ops()
+        .iter()
+        .filter(|op| op.is_change())
+        .map(|op| format!("{} {}", op.op, op.path.display()))
+        .collect()
 }
 
 pub fn kind_of(name: &str) -> &str {

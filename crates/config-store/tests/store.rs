@@ -1,0 +1,1027 @@
+//! What a look finds, what a repair does, and what a save keeps — on the simulated disk.
+#![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::*;
+use myownllm_config_model::Document;
+use myownllm_config_store::{
+    ConfigStore, CopyKind, DaemonHalf, FileShape, Limits, Loaded, Step, Store, StoreError, Updated,
+};
+use myownllm_durable_fs::sim::{Entry, Fault, SimDisk};
+use myownllm_durable_fs::{Disk, HomeLock, Owner};
+use rstest::rstest;
+
+const SIBLING: &str = "/home/u/.myownllm/config.json.corrupt";
+
+fn home() -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir("/home/u/.myownllm", 0o755);
+    disk
+}
+
+fn with_config(bytes: &[u8]) -> SimDisk {
+    let disk = home();
+    disk.put(CONFIG, bytes);
+    disk.flush_all();
+    disk.reset_ops();
+    disk
+}
+
+/// A home whose config was healthy at the last launch.
+fn seen_healthy(bytes: &[u8]) -> SimDisk {
+    let disk = with_config(bytes);
+    launch(&disk, &sim_places()).unwrap();
+    disk.reset_ops();
+    disk
+}
+
+fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {
+    let clock = FakeClock::default();
+    Store::new(disk, &clock, sim_places()).look(&mut ids())
+}
+
+fn lock(disk: &SimDisk) -> HomeLock {
+    disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).unwrap()
+}
+
+fn set_mark(disk: &SimDisk, mark: &str) -> Result<Updated, StoreError> {
+    let clock = FakeClock::default();
+    let store = Store::new(disk, &clock, sim_places());
+    store.update(&lock(disk), &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark))))
+}
+
+fn text(bytes: &[u8], key: &str) -> Option<String> {
+    Document::parse(bytes).unwrap().document.get(&[key])?.as_str().map(|s| s.into_owned())
+}
+
+fn live(disk: &SimDisk) -> Vec<u8> {
+    disk.content(CONFIG).unwrap()
+}
+
+fn mode(disk: &SimDisk, path: &str) -> u32 {
+    match disk.tree().get(std::path::Path::new(path)) {
+        Some(Entry::File(_, mode) | Entry::Dir(mode)) => *mode,
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+fn of_kind(disk: &SimDisk, kind: &str) -> Vec<(String, Vec<u8>)> {
+    let all = copies(disk).into_iter().map(|(p, b)| (p.file_name().unwrap().to_str().unwrap().to_owned(), b));
+    all.filter(|(name, _)| kind_of(name) == kind).collect()
+}
+
+#[rstest]
+#[case::app(APP, FileShape::App)]
+#[case::daemon_v1(LEAKED_V1, FileShape::Daemon)]
+#[case::daemon_v3(LEAKED_V3, FileShape::Daemon)]
+#[case::mixed(br#"{"providers":[],"networks":[{"id":"a","network_id":"home"}]}"#, FileShape::Mixed)]
+#[case::unknown(br#"{"hello":1}"#, FileShape::Unknown)]
+#[case::nothing_in_it(b"{}", FileShape::Unknown)]
+#[case::empty(b"", FileShape::Corrupt)]
+#[case::white_space(b" \n", FileShape::Corrupt)]
+#[case::nul(b"\0\0\0\0", FileShape::Corrupt)]
+#[case::torn(br#"{"providers":[{"na"#, FileShape::Corrupt)]
+#[case::utf16(b"\xff\xfe{\0}\0", FileShape::Corrupt)]
+#[case::list(b"[1,2]", FileShape::Corrupt)]
+#[case::null(b"null", FileShape::Corrupt)]
+#[case::comma(br#"{"active_family":"x",}"#, FileShape::Corrupt)]
+fn a_look_tells_the_shape_and_writes_nothing(#[case] bytes: &[u8], #[case] shape: FileShape) {
+    let disk = with_config(bytes);
+    let loaded = look(&disk).unwrap();
+    assert_eq!((loaded.shape, loaded.report.shape), (shape, shape));
+    assert_eq!(changes(&disk), Vec::<String>::new());
+    // Whatever it is, there is a complete config to run on.
+    for key in ["active_provider", "active_family", "providers", "cloud_mesh", "mic"] {
+        assert!(loaded.document.get(&[key]).is_some(), "{key} is missing");
+    }
+    // And after the launch the former bytes are in the config or among the copies, as always.
+    launch(&disk, &sim_places()).unwrap();
+    assert!(is_kept(&disk, bytes));
+    assert_eq!(look(&disk).unwrap().shape, FileShape::App);
+    assert!(look(&disk).unwrap().pending.is_empty());
+}
+
+#[test]
+fn deep_nesting_is_corrupt_and_not_a_crash() {
+    let mut bytes = b"{\"a\":".to_vec();
+    bytes.extend([b'['; 100_000]);
+    let disk = with_config(&bytes);
+    assert_eq!(look(&disk).unwrap().shape, FileShape::Corrupt);
+    launch(&disk, &sim_places()).unwrap();
+    assert!(is_kept(&disk, &bytes));
+}
+
+#[test]
+fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
+    let disk = seen_healthy(&healthy("x"));
+    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    assert!(applied.is_none());
+    let ops = disk.ops();
+    assert!(ops.len() <= 3, "{ops:?}");
+    assert!(ops.iter().all(|op| !op.is_change() && op.op != "lock"));
+}
+
+#[test]
+fn an_apply_with_nothing_to_do_writes_nothing() {
+    let disk = seen_healthy(&healthy("x"));
+    let clock = FakeClock::default();
+    let applied = Store::new(&disk, &clock, sim_places()).apply(&lock(&disk), &mut ids()).unwrap();
+    assert_eq!(applied.steps, []);
+    assert_eq!(changes(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn a_healthy_config_is_copied_once_and_again_when_it_changed() {
+    let disk = with_config(&healthy("one"));
+    launch(&disk, &sim_places()).unwrap();
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(of_kind(&disk, "good").len(), 1);
+    assert_eq!(live(&disk), healthy("one"), "the config itself is not written");
+    disk.put(CONFIG, &healthy("two"));
+    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    assert!(!loaded.pending.writes_config() && !loaded.pending.repairs());
+    assert!(matches!(loaded.pending.steps[..], [Step::KeepLastGood { .. }]));
+    assert_eq!(of_kind(&disk, "good").len(), 2);
+}
+
+#[test]
+fn a_missing_config_is_written_once_private_with_the_defaults() {
+    let disk = SimDisk::new();
+    disk.put_dir(HOME, 0o755);
+    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    assert_eq!(loaded.shape, FileShape::Missing);
+    assert!(loaded.pending.writes_config() && !loaded.pending.repairs());
+    assert!(matches!(applied.unwrap().steps[0], Step::WriteConfig { restored: false, .. }));
+    assert_eq!(mode(&disk, CONFIG), 0o600);
+    assert_eq!(mode(&disk, "/home/u/.myownllm"), 0o700);
+    assert_eq!(mode(&disk, BACKUPS), 0o700);
+    assert_eq!(text(&live(&disk), "conversation_dir").as_deref(), Some("/home/u/.myownllm/conversations"));
+    disk.reset_ops();
+    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+}
+
+#[test]
+fn a_users_home_that_is_not_there_is_not_made() {
+    let disk = SimDisk::new();
+    disk.put_dir("/home", 0o755);
+    disk.reset_ops();
+    let error = launch(&disk, &sim_places()).unwrap_err();
+    assert_eq!(error.code(), "store.no-home");
+    assert_eq!(changes(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn a_config_that_appears_while_the_defaults_are_written_is_not_replaced() {
+    let base = home();
+    base.flush_all();
+    let counted = base.clone();
+    launch(&counted, &sim_places()).unwrap();
+    for n in 0..counted.ops().len() {
+        let disk = base.clone();
+        disk.reset_ops();
+        disk.set_hook(move |op, foreign| {
+            if op.number == n {
+                foreign.put(CONFIG, &healthy("theirs"));
+            }
+        });
+        let _ = launch(&disk, &sim_places()).unwrap();
+        assert_eq!(text(&live(&disk), "mark").as_deref(), Some("theirs"), "at operation {n}");
+    }
+}
+
+#[test]
+fn the_mode_of_a_config_is_kept() {
+    for (bytes, given) in [(LEAKED_V1, 0o644), (LEAKED_V3, 0o600), (b"{}", 0o640)] {
+        let disk = home();
+        disk.put_mode(CONFIG, bytes, given);
+        launch(&disk, &sim_places()).unwrap();
+        assert_eq!(mode(&disk, CONFIG), given);
+        set_mark(&disk, "x").unwrap();
+        assert_eq!(mode(&disk, CONFIG), given);
+        assert_eq!(mode(&disk, BACKUPS), 0o700);
+        for (path, _) in copies(&disk) {
+            assert_eq!(mode(&disk, path.to_str().unwrap()), 0o600);
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_copies_that_others_can_read_is_closed() {
+    let disk = with_config(APP);
+    disk.put_dir(BACKUPS, 0o755);
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(mode(&disk, BACKUPS), 0o700);
+}
+
+#[test]
+fn a_link_is_written_through() {
+    let disk = home();
+    disk.put_dir("/home/u/dotfiles", 0o755);
+    disk.put_mode("/home/u/dotfiles/llm.json", LEAKED_V1, 0o644);
+    disk.put_link(CONFIG, "../dotfiles/llm.json");
+    launch(&disk, &sim_places()).unwrap();
+    set_mark(&disk, "through").unwrap();
+    assert!(
+        matches!(disk.tree().get(std::path::Path::new(CONFIG)), Some(Entry::Link(to)) if to == std::path::Path::new("../dotfiles/llm.json"))
+    );
+    let there = disk.content("/home/u/dotfiles/llm.json").unwrap();
+    assert_eq!(text(&there, "mark").as_deref(), Some("through"));
+    assert_eq!(mode(&disk, "/home/u/dotfiles/llm.json"), 0o644);
+    assert_eq!(disk.list("/home/u/dotfiles".as_ref()).unwrap().len(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn what_root_makes_belongs_to_the_homes_owner() {
+    let them = Owner { uid: 1000, gid: 1000 };
+    let disk = SimDisk::new();
+    disk.put_dir(HOME, 0o755);
+    disk.put_dir("/home/u/.myownllm", 0o755);
+    disk.put(CONFIG, LEAKED_V3);
+    disk.set_user(Owner { uid: 0, gid: 0 });
+    for path in [HOME, "/home/u/.myownllm", CONFIG] {
+        disk.set_owner(path.as_ref(), them).unwrap();
+    }
+    launch(&disk, &sim_places()).unwrap();
+    set_mark(&disk, "x").unwrap();
+    for path in disk.tree().keys().filter(|p| p.starts_with(HOME)) {
+        assert_eq!(disk.stat(path).unwrap().owner, Some(them), "{}", path.display());
+    }
+    let fresh = SimDisk::new();
+    fresh.put_dir(HOME, 0o755);
+    fresh.set_user(Owner { uid: 0, gid: 0 });
+    fresh.set_owner(HOME.as_ref(), them).unwrap();
+    launch(&fresh, &sim_places()).unwrap();
+    for path in fresh.tree().keys().filter(|p| p.starts_with(HOME)) {
+        assert_eq!(fresh.stat(path).unwrap().owner, Some(them), "{}", path.display());
+    }
+}
+
+fn refused(disk: &SimDisk, code: &str) -> StoreError {
+    let before = disk.tree();
+    let error = look(disk).unwrap_err();
+    assert_eq!(error.code(), code, "{error}");
+    assert!(error.hint().is_some() && error.to_string().contains("config.json"));
+    let clock = FakeClock::default();
+    let store = Store::new(disk, &clock, sim_places());
+    store.apply(&lock(disk), &mut ids()).unwrap_err();
+    store.update(&lock(disk), &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)))).unwrap_err();
+    assert_eq!(disk.tree(), before, "nothing is written");
+    // There is a config to run on all the same, and it is never to be written.
+    let loaded = store.stand_in(&mut ids());
+    assert!(loaded.pending.is_empty());
+    assert!(loaded.document.get(&["providers"]).is_some());
+    error
+}
+
+#[test]
+fn what_is_no_file_is_an_error_and_not_a_hang() {
+    let disk = home();
+    disk.put_pipe(CONFIG);
+    refused(&disk, "store.not-regular");
+    let disk = home();
+    disk.put_dir(CONFIG, 0o755);
+    refused(&disk, "store.not-regular");
+    let disk = home();
+    disk.put_link(CONFIG, "/mnt/gone/config.json");
+    assert!(refused(&disk, "store.not-regular").to_string().contains("a link to nothing"));
+}
+
+#[test]
+fn a_config_that_cannot_be_read_is_not_missing() {
+    let disk = with_config(LEAKED_V3);
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::Other, ErrorKind::InvalidInput] {
+        disk.fail(Fault::always("read", kind));
+        refused(&disk, "store.unreadable");
+        disk.heal();
+    }
+}
+
+#[test]
+fn a_stand_in_is_the_last_good_copy() {
+    let disk = seen_healthy(&healthy("before"));
+    disk.tree();
+    let clock = FakeClock::default();
+    let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
+    assert_eq!(loaded.document.get(&["mark"]).unwrap().as_str().as_deref(), Some("before"));
+    assert_eq!(loaded.report.restored_from.as_deref().map(kind_of), Some("good"));
+}
+
+#[test]
+fn a_config_over_the_limit_is_an_error() {
+    let disk = with_config(&healthy("x"));
+    let clock = FakeClock::default();
+    let limits = Limits { config_bytes: 100, ..Limits::default() };
+    let error = Store::new(&disk, &clock, sim_places()).with_limits(limits).look(&mut ids()).unwrap_err();
+    assert_eq!(error.code(), "store.too-large");
+}
+
+#[test]
+fn a_half_written_file_is_waited_for() {
+    let disk = Arc::new(with_config(b""));
+    let whole = healthy("written");
+    let writer = Arc::clone(&disk);
+    let parts = whole.clone();
+    let clock = FakeClock {
+        tick: Some(Box::new(move |now| {
+            // One part every 200 ms: never quiet for 250.
+            let part = (now.as_millis() / 200).min(5) as usize;
+            writer.put(CONFIG, &parts[..parts.len() * part / 5]);
+        })),
+        ..FakeClock::default()
+    };
+    let loaded = Store::new(&*disk, &clock, sim_places()).look(&mut ids()).unwrap();
+    assert_eq!(loaded.shape, FileShape::App);
+    assert_eq!(loaded.document.get(&["mark"]).unwrap().as_str().as_deref(), Some("written"));
+}
+
+#[test]
+fn a_file_that_never_rests_is_an_error_after_a_while() {
+    let disk = Arc::new(with_config(b"{"));
+    let writer = Arc::clone(&disk);
+    let clock = FakeClock {
+        tick: Some(Box::new(move |now| writer.put(CONFIG, format!("{{{}", now.as_millis()).as_bytes()))),
+        ..FakeClock::default()
+    };
+    let store = Store::new(&*disk, &clock, sim_places());
+    assert_eq!(store.look(&mut ids()).unwrap_err().code(), "store.unstable");
+    use myownllm_config_store::Clock as _;
+    assert!(clock.elapsed() < Duration::from_secs(6));
+}
+
+#[test]
+fn a_corrupt_file_is_waited_for_a_quarter_of_a_second() {
+    use myownllm_config_store::Clock as _;
+    let disk = with_config(b"{");
+    let clock = FakeClock::default();
+    Store::new(&disk, &clock, sim_places()).look(&mut ids()).unwrap();
+    assert!(clock.elapsed() >= Duration::from_millis(250), "{:?}", clock.elapsed());
+    assert!(clock.elapsed() < Duration::from_millis(600), "{:?}", clock.elapsed());
+}
+
+#[test]
+fn a_newer_daemons_config_is_read_and_never_written() {
+    let newer = br#"{"version":4,"daemon":{"enabled":true},"networks":[{"id":"a","network_id":"home"}]}"#;
+    let disk = with_config(newer);
+    let loaded = look(&disk).unwrap();
+    assert_eq!(loaded.newer, Some(4));
+    assert!(loaded.pending.is_empty());
+    assert_eq!(loaded.report.recovered_networks, ["home"]);
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    assert_eq!(store.apply(&lock(&disk), &mut ids()).unwrap_err().code(), "store.newer");
+    assert_eq!(set_mark(&disk, "x").unwrap_err().code(), "store.newer");
+    assert_eq!(live(&disk), newer);
+    assert_eq!(changes(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn a_leaked_config_is_repaired_from_the_last_good_copy() {
+    let disk = seen_healthy(APP);
+    disk.put(CONFIG, LEAKED_V3);
+    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    assert!(loaded.pending.repairs() && loaded.pending.daemon_half());
+    let applied = applied.unwrap();
+    let report = applied.report;
+    let good = of_kind(&disk, "good");
+    assert_eq!(report.restored_from.as_deref(), good[0].0.strip_suffix(".json"));
+    let kept = of_kind(&disk, "kept");
+    assert_eq!(kept.last().unwrap().1, LEAKED_V3);
+    assert_eq!(report.backup.as_deref(), kept.last().unwrap().0.strip_suffix(".json"));
+    assert_eq!(report.daemon_half, Some(DaemonHalf::Written));
+    assert!(report.stripped_keys.iter().any(|k| k == "networks"));
+    let now = live(&disk);
+    assert_eq!(now, applied.document.to_bytes());
+    assert_eq!(text(&now, "active_family").as_deref(), Some("qwen3"));
+    for key in ["version", "daemon", "networks", "identity_path", "services"] {
+        assert!(Document::parse(&now).unwrap().document.get(&[key]).is_none(), "{key} is still there");
+    }
+    assert_eq!((mode(&disk, DAEMON_HOME), mode(&disk, DAEMON_CONFIG)), (0o700, 0o600));
+    // What was repaired is the last good one now.
+    assert_eq!(of_kind(&disk, "good").last().unwrap().1, now);
+}
+
+#[test]
+fn a_daemons_config_that_is_there_is_never_replaced() {
+    let disk = with_config(LEAKED_V3);
+    disk.put(DAEMON_CONFIG, b"{\"mine\":true}");
+    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    let report = applied.unwrap().report;
+    assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), b"{\"mine\":true}");
+    assert_eq!(report.daemon_half, Some(DaemonHalf::Kept));
+    let half = of_kind(&disk, "daemon");
+    assert_eq!(report.daemon_half_backup.as_deref(), half[0].0.strip_suffix(".json"));
+    assert_eq!(Document::parse(&half[0].1).unwrap().document.get(&["networks"]).unwrap().items().count(), 0);
+}
+
+#[test]
+fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
+    let base = with_config(LEAKED_V3);
+    let counted = base.clone();
+    launch(&counted, &sim_places()).unwrap();
+    for n in 0..counted.ops().len() {
+        let disk = base.clone();
+        disk.reset_ops();
+        let done = Arc::new(AtomicUsize::new(0));
+        let put = Arc::clone(&done);
+        disk.set_hook(move |op, foreign| {
+            if op.number >= n
+                && put.load(Ordering::SeqCst) == 0
+                && foreign.put(DAEMON_CONFIG, b"{\"theirs\":1}")
+            {
+                put.store(1, Ordering::SeqCst);
+            }
+        });
+        let (_, applied) = launch(&disk, &sim_places()).unwrap();
+        if done.load(Ordering::SeqCst) == 1 {
+            assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), b"{\"theirs\":1}", "at operation {n}");
+        }
+        // Wherever theirs came in between: our half was in place before, or is among the copies.
+        if applied.unwrap().report.daemon_half == Some(DaemonHalf::Kept) {
+            assert_eq!(of_kind(&disk, "daemon").len(), 1, "at operation {n}");
+        }
+    }
+}
+
+#[test]
+fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
+    let disk = with_config(LEAKED_V3);
+    disk.set_hook(|_, _| {});
+    disk.fail(Fault::always("stat", ErrorKind::PermissionDenied));
+    assert_eq!(look(&disk).unwrap_err().code(), "store.disk");
+}
+
+#[test]
+fn a_corrupt_config_gives_way_to_the_last_good_copy_else_to_defaults() {
+    let disk = seen_healthy(&healthy("good"));
+    disk.put(CONFIG, b"{\"torn");
+    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    assert!(loaded.pending.repairs());
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
+    assert!(applied.unwrap().report.restored_from.is_some());
+    assert!(of_kind(&disk, "kept").iter().any(|(_, b)| b == b"{\"torn"));
+
+    let disk = with_config(b"{\"torn");
+    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    assert_eq!(loaded.report.restored_from, None);
+    assert!(loaded.report.reset_keys.iter().any(|k| k == "providers"));
+    assert!(loaded.diagnostics.iter().any(|d| d.code == "store.defaults"));
+    assert!(of_kind(&disk, "kept").iter().any(|(_, b)| b == b"{\"torn"));
+}
+
+#[test]
+fn a_damaged_copy_is_passed_over_for_an_older_one() {
+    let disk = seen_healthy(&healthy("old"));
+    disk.put(CONFIG, &healthy("new"));
+    launch(&disk, &sim_places()).unwrap();
+    let newest = format!("{BACKUPS}/{}", of_kind(&disk, "good").last().unwrap().0);
+    disk.put(&newest, b"{\"rot\"");
+    disk.put(CONFIG, b"");
+    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("old"));
+    assert!(loaded.diagnostics.iter().any(|d| d.code == "store.copy-damaged"));
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
+    let base = seen_healthy(&healthy("good"));
+    for bad in [&b"{\"torn"[..], LEAKED_V1] {
+        let disk = base.clone();
+        disk.put(CONFIG, bad);
+        disk.fail(Fault::always("visit", ErrorKind::PermissionDenied));
+        assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
+        assert_eq!(live(&disk), bad);
+        disk.heal();
+        launch(&disk, &sim_places()).unwrap();
+    }
+}
+
+#[test]
+fn a_healthy_config_does_not_need_the_copies() {
+    let disk = seen_healthy(&healthy("good"));
+    disk.fail(Fault::always("visit", ErrorKind::PermissionDenied));
+    let loaded = look(&disk).unwrap();
+    assert!(loaded.pending.is_empty());
+    assert!(loaded.diagnostics.iter().any(|d| d.code == "store.backups-unreadable"));
+}
+
+#[test]
+fn what_a_daemon_moved_aside_is_a_source() {
+    for end in [".corrupt", ".tmp"] {
+        for leaked in [None, Some(LEAKED_V3), Some(&b""[..])] {
+            let disk = home();
+            disk.put(format!("{CONFIG}{end}"), APP);
+            if let Some(bytes) = leaked {
+                disk.put(CONFIG, bytes);
+            }
+            let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+            assert_eq!(loaded.report.restored_from.as_deref(), Some(format!("config.json{end}").as_str()));
+            assert!(loaded.pending.repairs(), "it is not a fresh install");
+            assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("qwen3"));
+            assert_eq!(disk.content(format!("{CONFIG}{end}")).unwrap(), APP, "it stays");
+        }
+    }
+}
+
+#[test]
+fn what_a_daemon_moved_aside_is_no_source_when_it_is_not_the_apps() {
+    for bytes in [LEAKED_V3, b"{", b"{}"] {
+        let disk = home();
+        disk.put(SIBLING, bytes);
+        let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+        assert_eq!(loaded.report.restored_from, None);
+    }
+}
+
+#[test]
+fn the_later_of_copy_and_file_moved_aside_wins() {
+    let later = seen_healthy(&healthy("copied"));
+    later.put(SIBLING, &healthy("changed since"));
+    later.unlink(CONFIG.as_ref()).unwrap();
+    launch(&later, &sim_places()).unwrap();
+    assert_eq!(text(&live(&later), "mark").as_deref(), Some("changed since"));
+
+    let earlier = with_config(&healthy("copied"));
+    earlier.put(SIBLING, &healthy("lay there before"));
+    launch(&earlier, &sim_places()).unwrap();
+    earlier.unlink(CONFIG.as_ref()).unwrap();
+    launch(&earlier, &sim_places()).unwrap();
+    assert_eq!(text(&live(&earlier), "mark").as_deref(), Some("copied"));
+}
+
+#[test]
+fn paths_into_the_old_home_follow_what_moved() {
+    let leaked = br#"{"version":3,"identity_path":"/home/u/.myownllm/.secrets/identity.json","daemon":{"enabled":true},
+        "networks":[{"id":"a","network_id":"home","roster_path":"/home/u/.myownllm/mesh/rosters/home.json"},
+                    {"id":"b","network_id":"work","roster_path":"/home/u/.myownllm/mesh/rosters/work.json"}]}"#;
+    let disk = with_config(leaked);
+    disk.put("/home/u/.myownllm/.myownmesh/.secrets/identity.json", b"{}");
+    disk.put("/home/u/.myownllm/.myownmesh/mesh/rosters/home.json", b"{}");
+    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    let half = disk.content(DAEMON_CONFIG).unwrap();
+    assert_eq!(
+        text(&half, "identity_path").as_deref(),
+        Some("/home/u/.myownllm/.myownmesh/.secrets/identity.json")
+    );
+    let now = Document::parse(&live(&disk)).unwrap().document;
+    let roster = |n: &str| {
+        now.get(&["cloud_mesh", "networks", n, "daemon_settings", "roster_path"])
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .into_owned()
+    };
+    assert_eq!(roster("0"), "/home/u/.myownllm/.myownmesh/mesh/rosters/home.json");
+    assert_eq!(roster("1"), "/home/u/.myownllm/mesh/rosters/work.json", "its file is not at the new place");
+    assert_eq!(loaded.report.rebased.len(), 3);
+    assert!(loaded.diagnostics.iter().any(|d| d.code == "store.path-not-rebased"));
+}
+
+#[test]
+fn routine_copies_are_bounded_and_the_newest_stays() {
+    let disk = home();
+    let clock = FakeClock::default();
+    let limits = Limits { good_count: 3, good_bytes: 1 << 20, ..Limits::default() };
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    for i in 0..20 {
+        disk.put(CONFIG, &healthy(&i.to_string()));
+        launch_with(&store, &disk).unwrap();
+        let good = of_kind(&disk, "good");
+        assert!(good.len() <= 3);
+        assert_eq!(good.last().unwrap().1, healthy(&i.to_string()), "the newest is the last good one");
+    }
+    let marks: Vec<_> = of_kind(&disk, "good").iter().map(|(_, b)| text(b, "mark").unwrap()).collect();
+    assert_eq!(marks, ["17", "18", "19"], "the oldest went first");
+
+    let one = Limits { good_count: 0, good_bytes: 0, ..limits };
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(one);
+    disk.put(CONFIG, &healthy("last"));
+    launch_with(&store, &disk).unwrap();
+    let good = of_kind(&disk, "good");
+    assert_eq!(good.len(), 1, "the last good one stays, whatever the bounds say");
+    assert_eq!(text(&good[0].1, "mark").as_deref(), Some("last"));
+}
+
+#[test]
+fn going_back_and_forth_does_not_use_up_the_routine_copies() {
+    let disk = seen_healthy(&healthy("treasure"));
+    for i in 0..100 {
+        disk.put(CONFIG, &healthy(["a", "b"][i % 2]));
+        launch(&disk, &sim_places()).unwrap();
+    }
+    assert!(of_kind(&disk, "good").iter().any(|(_, b)| text(b, "mark").as_deref() == Some("treasure")));
+    assert!(of_kind(&disk, "good").len() <= 20);
+}
+
+#[test]
+fn a_clock_that_goes_backwards_does_not_change_the_order() {
+    // The simulated disk's files get later and later times; the order must come from the names alone. Two copies whose
+    // names say one thing and whose times say the other:
+    let disk = seen_healthy(&healthy("old"));
+    disk.put(CONFIG, &healthy("new"));
+    launch(&disk, &sim_places()).unwrap();
+    let good = of_kind(&disk, "good");
+    disk.put(format!("{BACKUPS}/{}", good[0].0), &good[0].1); // written again: it has the later time now
+    disk.put(CONFIG, b"");
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("new"));
+}
+
+#[test]
+fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
+    let disk = home();
+    let clock = FakeClock::default();
+    let limits = Limits { kept_count: 3, ..Limits::default() };
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let bad = |i: usize| format!("{{ torn {i}").into_bytes();
+    for i in 0..3 {
+        disk.put(CONFIG, &bad(i));
+        launch_with(&store, &disk).unwrap();
+    }
+    disk.put(CONFIG, &bad(3));
+    let error = launch_with(&store, &disk).unwrap_err();
+    assert_eq!(error.code(), "store.backups-full");
+    assert!(error.hint().unwrap().contains("config-backups"));
+    assert_eq!(live(&disk), bad(3), "it is not replaced without a copy");
+    for i in 0..3 {
+        assert!(is_kept(&disk, &bad(i)));
+    }
+    // One that is among the copies already needs no more room.
+    disk.put(CONFIG, &bad(1));
+    launch_with(&store, &disk).unwrap();
+    // And the app has a config to run on in any case.
+    disk.put(CONFIG, &bad(4));
+    assert!(store.look(&mut ids()).unwrap().document.get(&["providers"]).is_some());
+
+    let by_size = Limits { kept_bytes: 30, ..Limits::default() };
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(by_size);
+    assert_eq!(launch_with(&store, &disk).unwrap_err().code(), "store.backups-full");
+}
+
+#[test]
+fn a_thousand_starts_with_alternating_corruption_add_two_copies() {
+    let disk = seen_healthy(&healthy("good"));
+    for i in 0..1000 {
+        disk.put(CONFIG, if i % 2 == 0 { b"" } else { b"{\"torn" });
+        launch(&disk, &sim_places()).unwrap();
+    }
+    assert_eq!(of_kind(&disk, "kept").len(), 2);
+    assert_eq!(of_kind(&disk, "good").len(), 1);
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
+}
+
+#[test]
+fn a_planted_name_does_not_use_up_the_numbers() {
+    let disk = seen_healthy(&healthy("one"));
+    let hash = "0".repeat(32);
+    disk.put(format!("{BACKUPS}/good-18446744073709551615-{hash}.json"), b"{}");
+    disk.put(format!("{BACKUPS}/good-1000000000000-{hash}.json"), b"{}");
+    disk.put(format!("{BACKUPS}/notes.txt"), b"mine");
+    disk.put(CONFIG, &healthy("two"));
+    launch(&disk, &sim_places()).unwrap();
+    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    disk.put(CONFIG, b"");
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("two"));
+    assert_eq!(disk.content(format!("{BACKUPS}/notes.txt")).unwrap(), b"mine");
+
+    // The very last number: no copy can come after it, and none is made, however often one starts.
+    let disk = seen_healthy(&healthy("one"));
+    disk.put(format!("{BACKUPS}/good-999999999999-{hash}.json"), b"{}");
+    let before = names_of_copies(&disk);
+    for _ in 0..3 {
+        launch(&disk, &sim_places()).unwrap();
+    }
+    assert_eq!(names_of_copies(&disk), before);
+}
+
+#[test]
+fn an_update_that_changes_nothing_writes_nothing() {
+    let disk = seen_healthy(&healthy("x"));
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    let edits: [&mut dyn FnMut(&mut Document) -> bool; 3] =
+        [&mut |_| false, &mut |_| true, &mut |doc| doc.set(&["mark"], serde_json::json!("x"))];
+    for edit in edits {
+        let updated = store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(edit(doc))).unwrap();
+        assert!(!updated.changed);
+    }
+    assert_eq!(changes(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn an_update_keeps_both_the_former_and_the_new() {
+    let disk = with_config(&healthy("never launched"));
+    let updated = set_mark(&disk, "new").unwrap();
+    assert!(updated.changed);
+    assert_eq!(updated.document.to_bytes(), live(&disk));
+    assert!(is_kept(&disk, &healthy("never launched")));
+    assert_eq!(of_kind(&disk, "good").last().unwrap().1, live(&disk), "our own save, read back");
+    disk.reset_ops();
+    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+}
+
+#[test]
+fn an_update_completes_a_config_and_makes_a_missing_one() {
+    let disk = with_config(b"{\"active_family\":\"mine\"}");
+    set_mark(&disk, "new").unwrap();
+    assert_eq!(look(&disk).unwrap().pending.steps, []);
+    assert!(of_kind(&disk, "kept").iter().any(|(_, b)| b == b"{\"active_family\":\"mine\"}"));
+    let disk = home();
+    set_mark(&disk, "new").unwrap();
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("new"));
+    assert!(look(&disk).unwrap().pending.is_empty());
+}
+
+#[test]
+fn an_update_whose_edit_fails_leaves_everything() {
+    let disk = seen_healthy(&healthy("x"));
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    let error = store
+        .update(&lock(&disk), &mut ids(), &mut |doc| {
+            doc.set(&["mark"], serde_json::json!("half done"));
+            Err("no such network".into())
+        })
+        .unwrap_err();
+    assert_eq!(error.code(), "store.edit");
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no such network");
+    assert_eq!(changes(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn a_config_that_needs_a_repair_is_not_edited() {
+    for bytes in [LEAKED_V3, b"{\"torn", b""] {
+        let disk = with_config(bytes);
+        let error = set_mark(&disk, "x").unwrap_err();
+        assert_eq!(error.code(), "store.repair-pending");
+        assert_eq!(error.hint().as_deref(), Some("myownllm-mesh salvage"));
+        assert_eq!(live(&disk), bytes);
+        assert_eq!(changes(&disk), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_update_goes_on_top_of_what_another_program_wrote_meanwhile() {
+    let base = seen_healthy(&healthy("before"));
+    let counted = base.clone();
+    set_edit(&counted).unwrap();
+    let total = counted.ops().len();
+    for n in 0..total {
+        let disk = base.clone();
+        disk.reset_ops();
+        disk.set_hook(move |op, foreign| {
+            if op.number == n {
+                foreign.put(CONFIG, &healthy("theirs"));
+            }
+        });
+        let updated = set_edit(&disk).unwrap();
+        assert!(updated.changed);
+        assert_eq!(
+            text(&live(&disk), "mark").as_deref(),
+            Some("theirs"),
+            "their write is lost at operation {n}"
+        );
+        // Theirs came last, or ours went on top.
+        let ours = text(&live(&disk), "ours").is_some();
+        assert!(ours || live(&disk) == healthy("theirs"), "at operation {n}");
+        assert!(is_kept(&disk, &healthy("before")), "at operation {n}");
+        let left: Vec<_> =
+            disk.tree().into_keys().filter(|p| p.to_string_lossy().contains(".durable-fs.")).collect();
+        assert_eq!(left, Vec::<std::path::PathBuf>::new());
+    }
+}
+
+fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
+    let clock = FakeClock::default();
+    let store = Store::new(disk, &clock, sim_places());
+    let lock = disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO);
+    let lock = lock.map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    store.update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here"))))
+}
+
+#[test]
+fn a_repair_does_not_lose_what_another_program_writes_meanwhile() {
+    let base = with_config(LEAKED_V3);
+    let counted = base.clone();
+    launch(&counted, &sim_places()).unwrap();
+    for n in 0..counted.ops().len() {
+        for theirs in [
+            healthy("theirs"),
+            b"{\"version\":3,\"daemon\":{},\"networks\":[{\"id\":\"n\",\"network_id\":\"other\"}]}".to_vec(),
+        ] {
+            let disk = base.clone();
+            disk.reset_ops();
+            let write = theirs.clone();
+            disk.set_hook(move |op, foreign| {
+                if op.number == n {
+                    foreign.put(CONFIG, &write);
+                }
+            });
+            launch(&disk, &sim_places()).unwrap();
+            launch(&disk, &sim_places()).unwrap();
+            assert!(is_kept(&disk, &theirs), "at operation {n}");
+            if theirs == healthy("theirs") {
+                assert_eq!(
+                    live(&disk),
+                    theirs,
+                    "at operation {n}: a healthy config that came last is the config"
+                );
+            } else {
+                let networks = Document::parse(&live(&disk)).unwrap().document;
+                let networks = networks.get(&["cloud_mesh", "networks"]).unwrap();
+                let ids: Vec<_> = networks
+                    .items()
+                    .map(|n| n.get("network_id").unwrap().as_str().unwrap().into_owned())
+                    .collect();
+                assert!(ids.contains(&"other".to_owned()), "at operation {n}: {ids:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_never_stops_is_a_conflict_and_its_file_stays() {
+    let disk = seen_healthy(&healthy("before"));
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    disk.set_hook(move |op, foreign| {
+        if op.op == "exchange" && !op.path.to_string_lossy().ends_with("config.json") {
+            let n = counter.fetch_add(1, Ordering::SeqCst);
+            foreign.put(CONFIG, &healthy(&format!("theirs {n}")));
+        }
+    });
+    let error = set_edit(&disk).unwrap_err();
+    assert_eq!(error.code(), "store.conflict");
+    let last = count.load(Ordering::SeqCst) - 1;
+    assert!(is_kept(&disk, &healthy(&format!("theirs {last}"))));
+    assert!(text(&live(&disk), "ours").is_none(), "what is in place is theirs");
+    assert!(of_kind(&disk, "kept").len() <= 1);
+}
+
+#[test]
+fn where_the_disk_cannot_exchange_the_outcome_says_so() {
+    let disk = seen_healthy(&healthy("before"));
+    disk.fail(Fault::always("exchange", ErrorKind::InvalidInput));
+    let updated = set_edit(&disk).unwrap();
+    assert!(updated.changed);
+    assert!(updated.diagnostics.iter().any(|d| d.code == "store.no-exchange"));
+    assert_eq!(text(&live(&disk), "ours").as_deref(), Some("here"));
+    assert!(is_kept(&disk, &healthy("before")));
+}
+
+#[test]
+fn the_lock_of_another_home_is_no_lock() {
+    let disk = seen_healthy(&healthy("x"));
+    disk.put_dir("/home/v/.myownllm", 0o700);
+    let other = disk.lock("/home/v/.myownllm".as_ref(), Duration::ZERO).unwrap();
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    assert_eq!(store.apply(&other, &mut ids()).unwrap_err().code(), "store.wrong-lock");
+    let error = store.update(&other, &mut ids(), &mut |_| Ok(true)).unwrap_err();
+    assert_eq!(error.code(), "store.wrong-lock");
+    // The same home by another name is the same.
+    disk.put_link("/home/link", "u");
+    let same = disk.lock("/home/link/.myownllm".as_ref(), Duration::ZERO).unwrap();
+    store.apply(&same, &mut ids()).unwrap();
+}
+
+#[test]
+fn the_history_names_each_copy_and_a_restore_can_be_undone() {
+    let disk = seen_healthy(&healthy("one"));
+    set_mark(&disk, "two").unwrap();
+    disk.put(CONFIG, b"{\"torn");
+    launch(&disk, &sim_places()).unwrap();
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    let history = store.history().unwrap();
+    assert!(history.windows(2).all(|w| w[0].id.sequence() > w[1].id.sequence()), "the newest first");
+    assert!(history.iter().all(|h| h.intact));
+    assert_eq!(history.iter().filter(|h| h.current).count(), 1);
+    assert_eq!(history.iter().filter(|h| h.shape == FileShape::Corrupt).count(), 1);
+
+    let two = live(&disk);
+    let one = history.iter().find(|h| store.read_copy(&h.id).unwrap() == healthy("one")).unwrap().id.clone();
+    for name in
+        [one.to_string(), format!("{one}.json"), one.sequence().to_string(), one.hash()[..8].to_owned()]
+    {
+        assert_eq!(store.find_copy(&name).unwrap(), one, "{name}");
+    }
+    let restored = store.restore(&lock(&disk), &mut ids(), &one).unwrap();
+    assert!(restored.changed);
+    assert_eq!(live(&disk), healthy("one"));
+    let back = restored.backup.unwrap();
+    assert_eq!(back.kind(), CopyKind::Kept);
+    assert_eq!(store.read_copy(&back).unwrap(), two);
+    store.restore(&lock(&disk), &mut ids(), &back).unwrap();
+    assert_eq!(live(&disk), two);
+    assert!(!store.restore(&lock(&disk), &mut ids(), &back).unwrap().changed);
+    disk.reset_ops();
+    assert!(launch(&disk, &sim_places()).unwrap().1.is_none(), "what was restored is the last good one now");
+}
+
+#[test]
+fn only_an_intact_copy_of_the_apps_can_be_restored() {
+    let disk = seen_healthy(&healthy("one"));
+    disk.put(CONFIG, LEAKED_V3);
+    launch(&disk, &sim_places()).unwrap();
+    disk.put(CONFIG, b"{\"torn");
+    launch(&disk, &sim_places()).unwrap();
+    let before = live(&disk);
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    let history = store.history().unwrap();
+    for shape in [FileShape::Daemon, FileShape::Corrupt] {
+        let id = &history.iter().find(|h| h.shape == shape).unwrap().id;
+        assert_eq!(store.restore(&lock(&disk), &mut ids(), id).unwrap_err().code(), "store.bad-copy");
+    }
+    let good = &history.iter().find(|h| h.kind == CopyKind::Good).unwrap().id;
+    disk.put(format!("{BACKUPS}/{good}.json"), b"{}");
+    assert_eq!(store.restore(&lock(&disk), &mut ids(), good).unwrap_err().code(), "store.bad-copy");
+    assert!(!store.history().unwrap().iter().find(|h| h.id == *good).unwrap().intact);
+    assert_eq!(live(&disk), before);
+    for name in ["nothing", "", "0000", "99"] {
+        let error = store.find_copy(name).unwrap_err();
+        assert_eq!(error.code(), "store.no-such-copy", "{name}");
+        assert_eq!(error.hint().as_deref(), Some("myownllm-mesh config history"));
+    }
+}
+
+#[test]
+fn a_restore_over_a_leaked_config_waits_for_the_repair() {
+    let disk = seen_healthy(&healthy("one"));
+    disk.put(CONFIG, LEAKED_V3);
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    let id = store.history().unwrap()[0].id.clone();
+    assert_eq!(store.restore(&lock(&disk), &mut ids(), &id).unwrap_err().code(), "store.repair-pending");
+    assert_eq!(live(&disk), LEAKED_V3);
+}
+
+#[test]
+fn a_restore_puts_a_copy_in_the_place_of_a_missing_or_corrupt_config() {
+    for bad in [None, Some(b"{\"torn")] {
+        let disk = seen_healthy(&healthy("one"));
+        match bad {
+            Some(bytes) => disk.put(CONFIG, bytes),
+            None => disk.unlink(CONFIG.as_ref()).unwrap(),
+        }
+        let clock = FakeClock::default();
+        let store = Store::new(&disk, &clock, sim_places());
+        let id = store.history().unwrap()[0].id.clone();
+        let restored = store.restore(&lock(&disk), &mut ids(), &id).unwrap();
+        assert_eq!(restored.backup.is_some(), bad.is_some());
+        assert_eq!(live(&disk), healthy("one"));
+    }
+}
+
+#[test]
+fn what_a_killed_update_displaced_is_kept() {
+    // Somebody else wrote, we exchanged, and were killed before we looked at what came out.
+    let base = seen_healthy(&healthy("before"));
+    let counted = base.clone();
+    set_edit(&counted).unwrap();
+    let total = counted.ops().len();
+    for n in 0..=total {
+        let disk = base.clone();
+        disk.reset_ops();
+        let writes = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&writes);
+        disk.set_hook(move |op, foreign| {
+            if op.op == "exchange" && foreign.put(CONFIG, &healthy("theirs")) {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        disk.crash_at(n);
+        let _ = set_edit(&disk);
+        let wrote = writes.load(Ordering::SeqCst) > 0;
+        let state = disk.after_kill();
+        launch(&state, &sim_places()).unwrap();
+        assert!(is_kept(&state, &healthy("before")), "at operation {n}");
+        if wrote {
+            let there = is_kept(&state, &healthy("theirs"))
+                || text(&live(&state), "mark").as_deref() == Some("theirs");
+            assert!(there, "at operation {n}: what they wrote is gone");
+        }
+        assert!(launch(&state, &sim_places()).unwrap().1.is_none());
+    }
+}
+
+#[test]
+fn a_plan_can_be_printed() {
+    let disk = with_config(LEAKED_V3);
+    let loaded = look(&disk).unwrap();
+    let json = serde_json::to_value(&loaded.pending).unwrap();
+    let steps: Vec<_> = json.as_array().unwrap().iter().map(|s| s["step"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["keep-former", "publish-daemon-half", "replace-config", "keep-last-good"]);
+    assert_eq!(json[2]["path"], CONFIG);
+    let report = serde_json::to_value(&loaded.report).unwrap();
+    assert_eq!(report["shape"], "daemon");
+    assert_eq!(report["daemon_half"], "written");
+    assert!(report["restored_from"].is_null() && report["backup"].is_null());
+}
