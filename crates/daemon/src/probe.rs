@@ -126,14 +126,19 @@ impl Probe {
 pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
     let deadline = deadline_in(within);
     let mut pause = Duration::from_millis(1);
+    let mut closed = None;
     loop {
-        let found = ask_once(endpoint, within, deadline);
-        let now = Instant::now();
-        match found {
-            Once::Found(probe) => return probe,
-            Once::Closed(probe) if now >= deadline => return probe,
-            Once::Closed(_) => std::thread::sleep(pause.min(deadline - now)),
+        match (ask_once(endpoint, within, deadline), closed) {
+            // Cut off by the deadline: what it did before says more.
+            (Once::Found(Probe::Busy { .. }), Some(closed)) => return closed,
+            (Once::Found(probe), _) => return probe,
+            (Once::Closed(probe), _) => closed = Some(probe),
         }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let (true, Some(closed)) = (left.is_zero(), &closed) {
+            return closed.clone();
+        }
+        std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(20));
     }
 }

@@ -12,6 +12,7 @@
 //!   another one does, the active network would never be joined and nobody would say so. That other one gives way in an
 //!   own daemon; in a shared one ours gets an id of its own.
 
+use myownllm_config_model::network_id::{self, same};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -358,14 +359,9 @@ fn with_id(network: &Value, id: &str) -> Value {
     network
 }
 
-/// Whether two network ids mean the same network.
-fn same(a: &str, b: &str) -> bool {
-    a == b || normal(a) == normal(b)
-}
-
 /// A network id as the daemon would write it; the id itself where it would take none.
 fn normal(id: &str) -> String {
-    id.trim().to_lowercase()
+    network_id::normalize(id).unwrap_or_else(|_| id.to_owned())
 }
 
 /// Which pushed keys the daemon reports differently. The two ids are not compared: the network id is what made them the

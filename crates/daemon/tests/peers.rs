@@ -1,0 +1,334 @@
+//! Peers that misbehave. Each bound is checked against the clock with room for a slow machine; nothing here waits for a
+//! fixed time.
+#![cfg(unix)]
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use myownllm_daemon::{Absence, Client, ControlError, DaemonControl, Endpoint, Limits, Probe, StopError, probe, stop_daemon};
+
+/// Long enough for a loaded machine, short enough to tell a bound from none.
+const SLACK: Duration = Duration::from_secs(5);
+const WITHIN: Duration = Duration::from_millis(150);
+
+const STATUS: &str = r#"{"ok":true,"data":{"version":"0.3.8","device_id":"d-1","joined_networks":["a"]}}"#;
+
+struct Peer {
+    dir: tempfile::TempDir,
+}
+
+impl Peer {
+    /// Listens, and lets `talk` talk on each connection. The threads end with the connections.
+    fn new(talk: impl Fn(UnixStream) + Send + Sync + Clone + 'static) -> Self {
+        let peer = Self::absent();
+        let listener = UnixListener::bind(peer.path()).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let talk = talk.clone();
+                thread::spawn(move || talk(stream));
+            }
+        });
+        peer
+    }
+
+    /// Answers each request line with what `answer` makes of it.
+    fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> Self {
+        Self::new(move |stream| {
+            let mut to = stream.try_clone().unwrap();
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { return };
+                if to.write_all(&answer(&line)).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    fn absent() -> Self {
+        Self { dir: tempfile::Builder::new().prefix("d").tempdir_in("/tmp").unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("s")
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::unix(self.path())
+    }
+
+    fn client(&self) -> Client {
+        let limits = Limits { answer: WITHIN, line: 1 << 20 };
+        Client::connect_with(&self.endpoint(), limits).unwrap()
+    }
+}
+
+/// Runs it, and checks that it took as long as it may.
+fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = run();
+    let took = began.elapsed();
+    assert!(took < within + SLACK, "took {took:?} instead of {within:?}");
+    result
+}
+
+fn wait_for_ever(stream: UnixStream) {
+    let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+}
+
+#[test]
+fn a_daemon_that_answers() {
+    let peer = Peer::answering(|line| {
+        assert_eq!(line, r#"{"op":"status"}"#);
+        format!("{STATUS}\n").into_bytes()
+    });
+    let found = probe(&peer.endpoint(), WITHIN + SLACK);
+    let Probe::Answered { status, pid } = &found else { panic!("{found:?}") };
+    assert_eq!((status.version.as_str(), status.joined_networks.len()), ("0.3.8", 1));
+    if cfg!(target_os = "linux") {
+        assert_eq!(*pid, Some(std::process::id()));
+    }
+    let mut client = peer.client();
+    for _ in 0..3 {
+        assert_eq!(client.status().unwrap().device_id, "d-1");
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    let peer = Peer::absent();
+    let absent = |why| Probe::Absent { why };
+    assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::NoSocket));
+    // A folder that is none.
+    let file = peer.dir.path().join("f");
+    std::fs::OpenOptions::new().create_new(true).write(true).open(&file).unwrap();
+    assert_eq!(probe(&Endpoint::unix(file.join("s")), WITHIN), absent(Absence::NoSocket));
+    // A file, and a socket that a killed daemon left.
+    assert_eq!(probe(&Endpoint::unix(&file), WITHIN), absent(Absence::Refused));
+    drop(UnixListener::bind(peer.path()).unwrap());
+    assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::Refused));
+    assert!(matches!(Client::connect(&peer.endpoint(), WITHIN), Err(ControlError::Unreachable { .. })));
+}
+
+#[test]
+fn a_path_that_no_socket_can_have() {
+    let long = format!("/tmp/{}", "x".repeat(120));
+    let found = probe(&Endpoint::unix(&long), WITHIN);
+    assert!(matches!(found, Probe::PathTooLong { length: 125, limit } if limit < 108), "{found:?}");
+    let error = Client::connect(&Endpoint::unix(&long), WITHIN).unwrap_err();
+    assert_eq!(error.code(), "daemon.socket-too-long");
+    assert!(error.hint().unwrap().contains("control_socket"));
+    // And the longest that one can have is no trouble.
+    assert!(probe(&Endpoint::unix(&long[..103]), WITHIN).is_absent());
+}
+
+#[test]
+fn a_silent_one_is_busy_and_never_absent() {
+    let peer = Peer::new(wait_for_ever);
+    let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
+    assert!(matches!(found, Probe::Busy { .. }), "{found:?}");
+    if cfg!(target_os = "linux") {
+        assert_eq!(found.pid(), Some(std::process::id()));
+    }
+    let error = bounded(WITHIN, || peer.client().status()).unwrap_err();
+    assert_eq!(error.code(), "daemon.busy");
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn one_that_does_not_even_take_the_connection_is_busy() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket_with, SocketFlags};
+    let peer = Peer::absent();
+    let new = |flags| socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+    let address = SocketAddrUnix::new(peer.path()).unwrap();
+    let listener = new(SocketFlags::CLOEXEC);
+    bind(&listener, &address).unwrap();
+    listen(&listener, 0).unwrap();
+    // Fill its queue.
+    let mut waiting = Vec::new();
+    loop {
+        let socket = new(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        match connect(&socket, &address) {
+            Ok(()) => waiting.push(socket),
+            Err(_) => break,
+        }
+    }
+    let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
+    assert!(matches!(found, Probe::Busy { .. }), "{found:?}");
+    if cfg!(target_os = "linux") {
+        assert_eq!(found.pid(), Some(std::process::id()), "its process is found all the same");
+    }
+    let error = bounded(WITHIN, || Client::connect(&peer.endpoint(), WITHIN)).unwrap_err();
+    assert!(matches!(error, ControlError::Busy { .. }), "{error:?}");
+}
+
+#[test]
+fn half_a_line_and_a_byte_now_and_then_do_not_extend_the_deadline() {
+    let half = Peer::answering(|_| STATUS.as_bytes()[..20].to_vec());
+    assert!(matches!(bounded(WITHIN, || probe(&half.endpoint(), WITHIN)), Probe::Busy { .. }));
+
+    let drip = Peer::new(|mut stream| {
+        // As fast as it gets: each byte comes well within any timeout that a single read could have.
+        while stream.write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_millis(2));
+        }
+    });
+    assert!(matches!(bounded(WITHIN, || probe(&drip.endpoint(), WITHIN)), Probe::Busy { .. }));
+}
+
+#[test]
+fn a_line_without_end_is_cut_off() {
+    let flood = Peer::new(|mut stream| while stream.write_all(&[b'x'; 1 << 16]).is_ok() {});
+    let limits = Limits { answer: Duration::from_secs(60), line: 1 << 20 };
+    let mut client = Client::connect_with(&flood.endpoint(), limits).unwrap();
+    let error = bounded(Duration::ZERO, || client.status()).unwrap_err();
+    assert!(matches!(error, ControlError::Protocol { .. }), "{error:?}");
+    assert!(!error.to_string().contains("xxx"), "what came is not quoted: {error}");
+}
+
+#[test]
+fn events_without_end_do_not_extend_the_deadline() {
+    let flood = Peer::new(|mut stream| while stream.write_all(b"{\"kind\":\"event\",\"event\":{}}\n").is_ok() {});
+    assert!(matches!(bounded(WITHIN, || probe(&flood.endpoint(), WITHIN)), Probe::Busy { .. }));
+    let error = bounded(WITHIN, || flood.client().status()).unwrap_err();
+    assert!(matches!(error, ControlError::Busy { .. }), "{error:?}");
+}
+
+#[test]
+fn a_peer_that_reads_nothing_does_not_hold_us() {
+    let deaf = Peer::new(|stream| {
+        // Keeps the connection, and takes nothing.
+        thread::park_timeout(Duration::from_secs(60));
+        drop(stream);
+    });
+    let config = serde_json::json!({"id": "x", "filler": "y".repeat(8 << 20)});
+    let error = bounded(WITHIN, || deaf.client().network_add(&config)).unwrap_err();
+    assert!(matches!(error, ControlError::Busy { .. }), "{error:?}");
+}
+
+#[test]
+fn nonsense_is_named_and_not_quoted() {
+    for (answer, what) in [
+        (b"garbage\n".as_slice(), "not JSON"),
+        (b"{\"ok\":true,\"data\":\"\xff\"}\n", "not UTF-8"),
+        (b"[]\n", "not a JSON object"),
+        (b"{\"data\":{}}\n", "neither an answer"),
+        (b"{\"ok\":true,\"data\":{}}\n", "device_id"),
+        (b"{\"ok\":true}\n", "no object"),
+        (b"{\"ok\":false,\"error\":\"go away\"}\n", "go away"),
+    ] {
+        let peer = Peer::answering(move |_| answer.to_vec());
+        let found = probe(&peer.endpoint(), WITHIN + SLACK);
+        let Probe::Unusable { problem, .. } = &found else { panic!("{what}: {found:?}") };
+        assert!(problem.contains(what) || problem.contains("version"), "{what}: {problem}");
+    }
+}
+
+#[test]
+fn one_that_closes_is_neither_absent_nor_usable() {
+    let peer = Peer::new(drop);
+    let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
+    assert!(matches!(found, Probe::Unusable { .. }), "{found:?}");
+    let error = peer.client().status().unwrap_err();
+    assert!(matches!(error, ControlError::Closed { .. }), "{error:?}");
+    let half = Peer::new(|mut stream| {
+        let _ = stream.write_all(&STATUS.as_bytes()[..20]);
+    });
+    let error = half.client().status().unwrap_err();
+    assert!(matches!(error, ControlError::Protocol { .. } | ControlError::Closed { .. }), "{error:?}");
+}
+
+#[test]
+fn events_between_are_passed_over_and_answers_that_do_not_belong_are_noticed() {
+    let event = "{\"kind\":\"event\",\"event\":{\"event_kind\":\"diag\"}}\n";
+    let chatty = Peer::answering(move |_| format!("{event}{event}{STATUS}\n{event}").into_bytes());
+    let mut client = chatty.client();
+    for _ in 0..3 {
+        assert_eq!(client.status().unwrap().version, "0.3.8");
+    }
+
+    let twice = Peer::answering(|_| format!("{STATUS}\n{STATUS}\n").into_bytes());
+    let mut client = twice.client();
+    client.status().unwrap();
+    let error = client.networks_list().unwrap_err();
+    assert!(matches!(error, ControlError::Protocol { .. }), "{error:?}");
+    // On a fresh connection all is well again.
+    client.status().unwrap();
+}
+
+#[test]
+fn a_late_answer_is_not_taken_for_the_next_ones() {
+    let slow = Peer::answering(|line| {
+        if line.contains("status") {
+            thread::sleep(WITHIN * 2);
+            return format!("{STATUS}\n").into_bytes();
+        }
+        b"{\"ok\":true,\"data\":{\"network_id\":\"abc\"}}\n".to_vec()
+    });
+    let mut client = slow.client();
+    assert!(matches!(client.status(), Err(ControlError::Busy { .. })));
+    assert_eq!(client.network_id_generate().unwrap(), "abc");
+}
+
+#[test]
+fn a_refusal_an_unknown_op_and_a_request_that_cannot_be_sent() {
+    let peer = Peer::answering(|line| {
+        let error = match line.contains("network_update") {
+            true => "parse: unknown variant `network_update`, expected one of `status` at line 1 column 2",
+            false => "unknown network: nope",
+        };
+        format!("{}\n", serde_json::json!({"ok": false, "error": error})).into_bytes()
+    });
+    let mut client = peer.client();
+    let error = client.network_update("n1", &serde_json::json!({})).unwrap_err();
+    assert_eq!(error.code(), "daemon.unknown-op");
+    let error = client.network_remove("nope").unwrap_err();
+    assert_eq!(error.code(), "daemon.refused-op");
+    assert!(error.to_string().contains("unknown network: nope"));
+    let fields = serde_json::Map::from_iter([("op".to_owned(), "other".into())]);
+    assert_eq!(client.request("status", fields).unwrap_err().code(), "daemon.bad-request");
+}
+
+#[test]
+fn the_event_stream() {
+    let peer = Peer::new(|stream| {
+        let mut to = stream.try_clone().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        assert!(line.contains("events_subscribe"));
+        to.write_all(b"{\"ok\":true,\"data\":{\"subscribed\":true,\"client_id\":\"c0\"}}\n").unwrap();
+        // An event in two pieces, something else that is pushed, and another event.
+        to.write_all(b"{\"kind\":\"event\",\"event\":{\"event_kind\":\"one\"").unwrap();
+        thread::sleep(Duration::from_millis(20));
+        to.write_all(b",\"ts\":1}}\n{\"kind\":\"trace\"}\n{\"kind\":\"event\",\"event\":{}}\n").unwrap();
+        wait_for_ever(stream);
+    });
+    let mut events = peer.client().subscribe().unwrap();
+    assert_eq!(events.client_id(), "c0");
+    let mut next = || {
+        let deadline = Instant::now() + SLACK;
+        loop {
+            // Short looks in between lose nothing.
+            match events.next_within(Duration::from_millis(1)).unwrap() {
+                Some(event) => return event,
+                None => assert!(Instant::now() < deadline),
+            }
+        }
+    };
+    let first = next();
+    assert_eq!((first.kind.as_str(), &first.event["ts"]), ("one", &serde_json::json!(1)));
+    assert_eq!(next().kind, "");
+    assert!(events.next_within(Duration::ZERO).unwrap().is_none());
+}
+
+#[test]
+fn we_do_not_end_ourselves() {
+    let peer = Peer::new(wait_for_ever);
+    let error = bounded(WITHIN, || stop_daemon(&peer.endpoint(), WITHIN)).unwrap_err();
+    assert!(matches!(error, StopError::Signal { .. } | StopError::UnknownProcess { .. }), "{error:?}");
+    assert_eq!(stop_daemon(&Peer::absent().endpoint(), WITHIN).unwrap(), myownllm_daemon::StoppedDaemon::WasAbsent);
+}

@@ -1,0 +1,540 @@
+//! A daemon's life as real processes: found, started, talked to, ended.
+#![cfg(target_os = "linux")]
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use integration_tests::{Builder, standin::Version};
+use myownllm_daemon::{
+    Candidate, Client, DaemonControl, Decision, Endpoint, Expected, Failure, Origin, Probe, Role, SpawnError,
+    SpawnRequest, Spawned, StopError, StoppedDaemon, Target, detect, probe, spawn, stop_daemon, stop_stray, strays_of,
+};
+
+const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
+const SLACK: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
+
+struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { dir: tempfile::Builder::new().prefix("h").tempdir_in("/tmp").unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("mesh")
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::unix(self.path().join("daemon.sock"))
+    }
+
+    fn request(&self, candidates: Vec<Candidate>) -> SpawnRequest {
+        SpawnRequest::new(self.path(), self.endpoint(), candidates)
+    }
+
+    fn misbehaving(&self, mode: &str) -> SpawnRequest {
+        let mut request = self.request(vec![standin()]);
+        request.env.push(("STAND_IN_MODE".into(), mode.into()));
+        request
+    }
+
+    fn script(&self, name: &str, text: &str) -> Candidate {
+        let path = self.dir.path().join(name);
+        let mut file = std::fs::OpenOptions::new().create_new(true).write(true).open(&path).unwrap();
+        file.write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+        drop(file);
+        Candidate::new(path, Origin::Beside)
+    }
+
+    fn standin(&self) -> Builder {
+        std::fs::DirBuilder::new().recursive(true).create(self.path()).unwrap();
+        Builder::new(STAND_IN, self.path())
+    }
+}
+
+fn standin() -> Candidate {
+    Candidate::new(STAND_IN, Origin::Override { variable: "MYOWNMESH_BIN".to_owned() })
+}
+
+fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = run();
+    assert!(began.elapsed() < within + SLACK, "took {:?} instead of {within:?}", began.elapsed());
+    result
+}
+
+/// Whether a process is there, as more than a zombie.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+}
+
+fn eventually(what: &str, check: impl Fn() -> bool) {
+    let deadline = Instant::now() + SLACK;
+    while !check() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// All processes of ours that name this home in their environment.
+fn processes_of(home: &Path) -> Vec<u32> {
+    let wanted = [b"MYOWNMESH_HOME=".as_slice(), home.as_os_str().as_bytes()].concat();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|entry| entry == wanted)
+        })
+        .collect()
+}
+
+fn end(spawned: Spawned) {
+    let pid = spawned.pid();
+    let ending = bounded(GRACE, || spawned.stop(GRACE)).unwrap();
+    assert!(ending.status.success() && !ending.killed, "{ending:?}");
+    assert!(!Path::new(&format!("/proc/{pid}")).is_dir_now(), "reaped");
+}
+
+trait IsDirNow {
+    fn is_dir_now(&self) -> bool;
+}
+
+impl IsDirNow for Path {
+    fn is_dir_now(&self) -> bool {
+        std::fs::metadata(self).is_ok_and(|meta| meta.is_dir())
+    }
+}
+
+#[test]
+fn started_talked_to_and_ended() {
+    let home = Home::new();
+    let spawned = spawn(&home.request(vec![standin()])).unwrap();
+    assert_eq!(spawned.status().version, "0.3.8");
+    assert!(is_alive(spawned.pid()));
+    // The home and the log are ours alone, and the child wrote into the log itself.
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(home.path()), 0o700);
+    assert_eq!(mode(home.path().join("daemon.log")), 0o600);
+    assert!(spawned.log_tail(5).iter().any(|line| line.contains("listening")), "{:?}", spawned.log_tail(5));
+
+    let mut client = Client::connect(&home.endpoint(), SLACK).unwrap();
+    assert_eq!(client.pid(), Some(spawned.pid()));
+    let identity = client.identity_show().unwrap();
+    assert!(spawned.status().device_id.starts_with(&identity.pubkey));
+    let network = serde_json::json!({"id": "n1", "network_id": "home-mesh"});
+    assert_eq!(client.network_add(&network).unwrap().config_id, "n1");
+    assert_eq!(client.networks_list().unwrap()[0].network_id, "home-mesh");
+    assert_eq!(client.config_show().unwrap().networks().len(), 1);
+    assert_eq!(client.roster_approve("home-mesh", "abcd", Some("x")).unwrap(), "abcd");
+    assert_eq!(client.roster_list("home-mesh").unwrap().len(), 1);
+    client.roster_remove("home-mesh", "abcd").unwrap();
+    assert_eq!(client.governance_state("home-mesh").unwrap()["kind"], "open");
+    assert_eq!(client.identity_set_label("me").unwrap().label, "me");
+    assert_eq!(client.network_id_generate().unwrap().len(), 8);
+    assert_eq!(client.network_id_normalize(" Home ").unwrap(), "home");
+    assert_eq!(client.network_remove("home-mesh").unwrap(), "n1");
+    end(spawned);
+    assert!(probe(&home.endpoint(), SLACK).is_absent());
+}
+
+#[test]
+fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
+    let home = Home::new();
+    std::fs::DirBuilder::new().create(home.path()).unwrap();
+    // As the home's lock would be held.
+    let lock = std::fs::File::open(home.path()).unwrap();
+    lock.lock().unwrap();
+    let spawned = spawn(&home.request(vec![standin()])).unwrap();
+    let pid = spawned.pid();
+    let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+    assert_eq!(link("cwd"), home.path());
+    assert_eq!(link("fd/0"), Path::new("/dev/null"));
+    assert_eq!((link("fd/1"), link("fd/2")), (home.path().join("daemon.log"), home.path().join("daemon.log")));
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let target = std::fs::read_link(entry.unwrap().path()).unwrap_or_default();
+        assert!(target != home.path(), "it holds the locked folder open");
+    }
+    assert_eq!(processes_of(&home.path()), [pid], "and we have not changed our own environment");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let group: u32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(2).unwrap().parse().unwrap();
+    assert_eq!(group, pid);
+    // With our lock gone, nobody holds it.
+    drop(lock);
+    std::fs::File::open(home.path()).unwrap().try_lock().unwrap();
+    end(spawned);
+}
+
+#[test]
+fn early_exit_is_noticed_at_once_with_status_and_log() {
+    let home = Home::new();
+    let began = Instant::now();
+    let error = spawn(&home.misbehaving("dies-early:7")).unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(4), "not the whole 8 s");
+    assert_eq!(error.code(), "daemon.not-started");
+    let Some(Failure::Ended { status, log }) = &error.tried()[0].failure else { panic!("{error:?}") };
+    assert!(status.contains('7'), "{status}");
+    assert!(log.iter().any(|line| line.contains("told to die early")), "{log:?}");
+    assert!(processes_of(&home.path()).is_empty());
+}
+
+#[test]
+fn a_slow_start_is_waited_for_and_a_silent_one_is_not_waited_for_for_ever() {
+    let home = Home::new();
+    let spawned = spawn(&home.misbehaving("slow-start:300")).unwrap();
+    assert!(spawned.took() >= Duration::from_millis(300));
+    end(spawned);
+
+    for mode in ["silent", "half-line", "drip:20", "flood-events", "slow-start:60000", "close", "silent,ignore-term"] {
+        let home = Home::new();
+        let mut request = home.misbehaving(mode);
+        request.ready_within = Duration::from_millis(200);
+        let error = bounded(Duration::from_millis(700), || spawn(&request)).unwrap_err();
+        let failure = error.tried()[0].failure.as_ref().unwrap();
+        assert!(matches!(failure, Failure::Silent { .. } | Failure::Unusable { .. }), "{mode}: {failure:?}");
+        assert!(processes_of(&home.path()).is_empty(), "{mode}: ended and reaped");
+        assert_eq!(zombies(), 0, "{mode}");
+    }
+    for mode in ["garbage", "not-utf8", "flood"] {
+        let home = Home::new();
+        let error = bounded(Duration::ZERO, || spawn(&home.misbehaving(mode))).unwrap_err();
+        let failure = error.tried()[0].failure.as_ref().unwrap();
+        assert!(matches!(failure, Failure::Unusable { .. }), "{mode}: {failure:?}");
+        assert!(processes_of(&home.path()).is_empty(), "{mode}");
+    }
+}
+
+fn zombies() -> usize {
+    let us = std::process::id();
+    let children = std::fs::read_to_string(format!("/proc/self/task/{us}/children")).unwrap_or_default();
+    children.split_whitespace().filter(|pid| is_zombie(pid.parse().unwrap())).count()
+}
+
+#[test]
+fn candidates_are_tried_in_order_and_each_is_named() {
+    let home = Home::new();
+    let missing = Candidate::new(home.dir.path().join("missing"), Origin::Beside);
+    let broken = home.script("broken", "echo this one is broken >&2; exit 4");
+    let silent = home.script("silent", "sleep 600 & wait");
+    let no_program = {
+        let candidate = home.script("text", "");
+        std::fs::OpenOptions::new().write(true).truncate(true).open(&candidate.path).unwrap().write_all(b"\x7fELF nonsense").unwrap();
+        candidate
+    };
+    let last = home.script("last", "exit 0");
+    let mut request = home.request(vec![missing, broken, no_program, silent, standin(), last]);
+    request.ready_within = Duration::from_millis(400);
+    let spawned = spawn(&request).unwrap();
+    let failures: Vec<Option<&Failure>> = spawned.tried().iter().map(|tried| tried.failure.as_ref()).collect();
+    assert!(matches!(failures[0], Some(Failure::Skipped { reason }) if reason == "not there"), "{failures:?}");
+    let Some(Failure::Ended { status, log }) = failures[1] else { panic!("{failures:?}") };
+    assert!(status.contains('4') && log.last().unwrap().contains("broken"), "{status} {log:?}");
+    assert!(matches!(failures[2], Some(Failure::NotStarted { .. })), "{failures:?}");
+    let Some(Failure::Silent { log, .. }) = failures[3] else { panic!("{failures:?}") };
+    assert!(!log.iter().any(|line| line.contains("broken")), "each has its own lines: {log:?}");
+    assert!(failures[4].is_none());
+    assert!(matches!(failures[5], Some(Failure::Skipped { .. })), "{failures:?}");
+    // The silent one and its child were ended before the next was started.
+    assert_eq!(processes_of(&home.path()), [spawned.pid()]);
+    end(spawned);
+
+    let error = spawn(&home.request(vec![])).unwrap_err();
+    assert_eq!(error.code(), "daemon.not-found");
+}
+
+#[test]
+fn a_script_that_starts_the_daemon_is_ended_with_it() {
+    let home = Home::new();
+    let wrapper = home.script("wrapper", &format!("\"{STAND_IN}\" \"$@\" & wait"));
+    let spawned = spawn(&home.request(vec![wrapper])).unwrap();
+    assert_eq!(processes_of(&home.path()).len(), 2);
+    spawned.stop(GRACE).unwrap();
+    assert!(processes_of(&home.path()).is_empty());
+    assert!(std::fs::symlink_metadata(home.path().join("daemon.sock")).is_err(), "it ended cleanly");
+}
+
+#[test]
+fn one_that_does_not_end_politely_is_killed() {
+    let home = Home::new();
+    let spawned = spawn(&home.misbehaving("ignore-term")).unwrap();
+    let grace = Duration::from_millis(150);
+    let ending = bounded(grace, || spawned.stop(grace)).unwrap();
+    assert!(ending.killed && !ending.status.success(), "{ending:?}");
+    assert!(processes_of(&home.path()).is_empty());
+}
+
+#[test]
+fn an_end_is_seen_and_its_log_can_be_read() {
+    let home = Home::new();
+    let mut spawned = spawn(&home.misbehaving("dies-in:100")).unwrap();
+    assert!(spawned.wait_within(Duration::ZERO).unwrap().is_none());
+    let status = bounded(Duration::ZERO, || spawned.wait_within(SLACK)).unwrap().unwrap();
+    assert_eq!(status.code(), Some(3));
+    assert!(spawned.log_tail(3).last().unwrap().contains("told to die now"));
+    assert_eq!(spawned.try_wait().unwrap(), Some(status), "asked again, it says the same");
+    let ending = spawned.stop(GRACE).unwrap();
+    assert!(ending.status.code() == Some(3) && !ending.killed, "{ending:?}");
+}
+
+#[test]
+fn dropped_or_detached_it_lives_on_and_leaves_no_zombie() {
+    let home = Home::new();
+    let pid = spawn(&home.request(vec![standin()])).unwrap().detach();
+    assert!(is_alive(pid));
+    assert!(matches!(probe(&home.endpoint(), SLACK), Probe::Answered { .. }));
+    let stopped = stop_daemon(&home.endpoint(), GRACE).unwrap();
+    assert!(matches!(stopped, StoppedDaemon::Stopped { pid: found, .. } if found == pid));
+    eventually("it is reaped", || !is_zombie(pid) && !is_alive(pid));
+}
+
+#[test]
+fn nothing_is_started_beside_somebody_who_listens() {
+    let home = Home::new();
+    let mut running = home.standin().start().unwrap();
+    let error = spawn(&home.request(vec![standin()])).unwrap_err();
+    assert!(matches!(error, SpawnError::Occupied { .. }) && error.code() == "daemon.already-running", "{error:?}");
+    assert!(running.is_running());
+    drop(running);
+
+    let busy = Home::new();
+    let running = busy.standin().mode("silent").start().unwrap();
+    let error = bounded(Duration::from_secs(1), || spawn(&busy.request(vec![standin()]))).unwrap_err();
+    assert_eq!(error.code(), "daemon.busy");
+    assert!(error.hint().unwrap().contains(&running.pid().to_string()));
+    assert_eq!(processes_of(&busy.path()), [running.pid()]);
+}
+
+#[test]
+fn a_home_or_identity_that_would_make_the_daemon_go_astray_is_refused() {
+    use std::os::unix::fs::symlink;
+    // Not UTF-8: the daemon would take ~/.myownmesh.
+    let home = Home::new();
+    let odd = home.dir.path().join(OsStr::from_bytes(b"\xff"));
+    let error = spawn(&SpawnRequest::new(&odd, home.endpoint(), vec![standin()])).unwrap_err();
+    assert_eq!(error.code(), "daemon.home-not-utf8");
+    assert!(std::fs::symlink_metadata(&odd).is_err(), "nothing is made");
+    let error = spawn(&SpawnRequest::new("mesh", home.endpoint(), vec![standin()])).unwrap_err();
+    assert_eq!(error.code(), "daemon.home-relative");
+
+    // A dangling link: the daemon would make a new key.
+    std::fs::DirBuilder::new().recursive(true).create(home.path().join(".secrets")).unwrap();
+    let identity = home.path().join(".secrets/identity.json");
+    symlink("nowhere", &identity).unwrap();
+    assert_eq!(spawn(&home.request(vec![standin()])).unwrap_err().code(), "daemon.identity-dangling");
+    assert!(processes_of(&home.path()).is_empty());
+
+    let other = Home::new();
+    std::fs::DirBuilder::new().create(other.path()).unwrap();
+    symlink("nowhere", other.path().join(".secrets")).unwrap();
+    assert_eq!(spawn(&other.request(vec![standin()])).unwrap_err().code(), "daemon.identity-dangling");
+
+    // A certain key is expected and there is none.
+    let empty = Home::new();
+    let mut request = empty.request(vec![standin()]);
+    request.expected = Expected::Device("a".repeat(52));
+    assert_eq!(spawn(&request).unwrap_err().code(), "daemon.identity-missing");
+    assert!(std::fs::symlink_metadata(empty.path()).is_err(), "nothing is made");
+
+    // Something that is no socket would be removed by the daemon.
+    std::fs::DirBuilder::new().create(empty.path()).unwrap();
+    let precious = empty.path().join("daemon.sock");
+    std::fs::OpenOptions::new().create_new(true).write(true).open(&precious).unwrap();
+    assert_eq!(spawn(&empty.request(vec![standin()])).unwrap_err().code(), "daemon.not-a-socket");
+    assert!(std::fs::symlink_metadata(&precious).is_ok());
+
+    // And a path that no socket can have.
+    let mut request = Home::new().request(vec![standin()]);
+    request.endpoint = Endpoint::unix(format!("/tmp/{}", "x".repeat(120)));
+    assert_eq!(spawn(&request).unwrap_err().code(), "daemon.socket-too-long");
+}
+
+#[test]
+fn a_daemon_with_another_key_is_not_taken() {
+    let home = Home::new();
+    let spawned = spawn(&home.request(vec![standin()])).unwrap();
+    let key = spawned.status().device_id.clone();
+    end(spawned);
+
+    let mut request = home.misbehaving("other-key");
+    request.expected = Expected::Device(key.clone());
+    let error = spawn(&request).unwrap_err();
+    let Some(Failure::ForeignIdentity { expected, found }) = &error.tried()[0].failure else { panic!("{error:?}") };
+    assert!(*expected == key && *found != key);
+    assert!(processes_of(&home.path()).is_empty());
+
+    let mut request = home.request(vec![standin()]);
+    request.expected = Expected::Device(key.clone());
+    end(spawn(&request).unwrap());
+
+    // The same when one runs already.
+    let running = home.standin().mode("other-key").start().unwrap();
+    let own = Target::own(home.endpoint(), Expected::Device(key));
+    let Decision::Refuse(refusal) = detect(&[own]).decision else { panic!() };
+    assert_eq!(refusal.code(), "daemon.foreign-identity");
+    assert!(refusal.to_string().contains(&running.pid().to_string()), "{refusal}");
+}
+
+#[test]
+fn logs_are_kept_up_to_a_number() {
+    let home = Home::new();
+    for _ in 0..8 {
+        end(spawn(&home.request(vec![standin()])).unwrap());
+    }
+    let logs = std::fs::read_dir(home.path()).unwrap().flatten();
+    let logs = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("daemon.log")).count();
+    assert_eq!(logs, 5);
+}
+
+#[test]
+fn the_shared_one_first_then_the_own_one_then_none() {
+    let (shared, own) = (Home::new(), Home::new());
+    let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), Expected::Any)];
+    assert_eq!(detect(&targets()).decision, Decision::Spawn);
+    let running_own = own.standin().start().unwrap();
+    assert!(matches!(detect(&targets()).decision, Decision::Attach { role: Role::Own, pid, .. } if pid == Some(running_own.pid())));
+    let running_shared = shared.standin().version(Version::V012).start().unwrap();
+    let found = detect(&targets());
+    let Decision::Attach { role: Role::Shared, status, pid, .. } = &found.decision else { panic!("{found:?}") };
+    assert_eq!((status.version.as_str(), *pid), ("0.1.2", Some(running_shared.pid())));
+}
+
+#[test]
+fn a_newer_and_an_odd_version_are_no_trouble() {
+    let home = Home::new();
+    let _running = home.standin().mode("wrong-version:99.0.0-beta").start().unwrap();
+    let found = probe(&home.endpoint(), SLACK);
+    assert_eq!(found.status().unwrap().version, "99.0.0-beta");
+}
+
+#[test]
+fn a_daemon_that_dies_and_comes_back_is_another_one() {
+    let home = Home::new();
+    let first = home.standin().start().unwrap();
+    let mut client = Client::connect(&home.endpoint(), SLACK).unwrap();
+    client.status().unwrap();
+    drop(first);
+    let error = client.status().unwrap_err();
+    assert_eq!(error.code(), "daemon.closed");
+    let second = home.standin().start().unwrap();
+    let error = client.status().unwrap_err();
+    assert!(error.code() == "daemon.replaced" && error.to_string().contains(&second.pid().to_string()), "{error}");
+}
+
+#[test]
+fn a_foreign_daemon_is_ended_politely_and_waited_for() {
+    let home = Home::new();
+    let mut running = home.standin().start().unwrap();
+    let (pid, endpoint) = (running.pid(), home.endpoint());
+    let stopped = std::thread::spawn(move || stop_daemon(&endpoint, GRACE));
+    assert!(running.wait(SLACK).unwrap().success());
+    assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { pid: found, .. } if found == pid));
+    assert_eq!(stop_daemon(&home.endpoint(), GRACE).unwrap(), StoppedDaemon::WasAbsent);
+
+    // A silent one too.
+    let mut running = home.standin().mode("silent").start().unwrap();
+    let endpoint = home.endpoint();
+    let stopped = std::thread::spawn(move || stop_daemon(&endpoint, GRACE));
+    assert!(running.wait(SLACK).unwrap().success());
+    stopped.join().unwrap().unwrap();
+
+    // One that does not listen to it.
+    let stubborn = home.standin().mode("ignore-term").start().unwrap();
+    let within = Duration::from_millis(150);
+    let error = bounded(within, || stop_daemon(&home.endpoint(), within)).unwrap_err();
+    assert!(matches!(error, StopError::StillThere { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains(&stubborn.pid().to_string()));
+}
+
+#[test]
+fn a_daemon_without_a_socket_is_found_by_its_environment() {
+    let home = Home::new();
+    let mut running = home.standin().start().unwrap();
+    assert_eq!(strays_of(&home.path(), "MYOWNMESH_HOME").len(), 1);
+    // A second one took the name away, or somebody removed the file.
+    let mut second = home.standin().start().unwrap();
+    let strays = strays_of(&home.path(), "MYOWNMESH_HOME");
+    let mut expected = [running.pid(), second.pid()];
+    expected.sort_unstable();
+    assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), expected);
+    assert!(strays.iter().all(|stray| stray.program.as_deref() == Some(Path::new(STAND_IN))));
+    let stray = strays.into_iter().find(|stray| stray.pid == running.pid()).unwrap();
+    let path = home.path();
+    let stopped = std::thread::spawn(move || stop_stray(&stray, &path, "MYOWNMESH_HOME", GRACE));
+    assert!(running.wait(SLACK).unwrap().success());
+    assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
+    assert!(second.is_running());
+    let nobody = strays_of(&home.dir.path().join("other"), "MYOWNMESH_HOME");
+    assert!(nobody.is_empty());
+}
+
+/// Another user's daemon is refused before it is asked anything. Needs root, to be two users.
+#[test]
+fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
+    let (us, nobody) = (std::fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap(), 65534);
+    if us != 0 {
+        return;
+    }
+    let home = Home::new();
+    let trace = home.dir.path().join("trace");
+    std::fs::DirBuilder::new().create(home.path()).unwrap();
+    for path in [home.dir.path(), &home.path()] {
+        std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
+    }
+    // Where another user can reach it.
+    let program = home.dir.path().join("myownmesh");
+    let mut copy = std::fs::OpenOptions::new().create_new(true).write(true).open(&program).unwrap();
+    std::io::copy(&mut std::fs::File::open(STAND_IN).unwrap(), &mut copy).unwrap();
+    copy.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(copy);
+    let mut child = Command::new(&program)
+        .arg("serve")
+        .env("MYOWNMESH_HOME", home.path())
+        .env("STAND_IN_TRACE", &trace)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .uid(nobody)
+        .gid(nobody)
+        .spawn()
+        .unwrap();
+    let socket = home.path().join("daemon.sock");
+    eventually("it listens", || UnixStream::connect(&socket).is_ok());
+    let found = probe(&home.endpoint(), SLACK);
+    assert!(matches!(found, Probe::ForeignOwner { uid, pid } if uid == nobody && pid == Some(child.id())), "{found:?}");
+    let Decision::Refuse(refusal) = detect(&[Target::own(home.endpoint(), Expected::Any)]).decision else { panic!() };
+    assert_eq!(refusal.code(), "daemon.foreign-owner");
+    assert_eq!(Client::connect(&home.endpoint(), SLACK).unwrap_err().code(), "daemon.foreign-owner");
+    assert_eq!(stop_daemon(&home.endpoint(), GRACE).unwrap_err().code(), "daemon.foreign-owner");
+    assert_eq!(spawn(&home.request(vec![standin()])).unwrap_err().code(), "daemon.foreign-owner");
+    assert!(std::fs::symlink_metadata(&trace).is_err(), "it was not asked anything");
+    // For root who looks after that user's home, it is the right one.
+    assert!(matches!(probe(&home.endpoint().owned_by(nobody), SLACK), Probe::Answered { .. }));
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // And one that is started for that user runs as the user, and everything is the user's.
+    let mut request = home.request(vec![Candidate::new(&program, Origin::Beside)]);
+    request.endpoint = home.endpoint().owned_by(nobody);
+    request.run_as = Some((nobody, nobody));
+    let spawned = spawn(&request).unwrap();
+    for name in ["daemon.log", "daemon.sock", ".secrets/identity.json"] {
+        let meta = std::fs::symlink_metadata(home.path().join(name)).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), nobody, "{name}");
+    }
+    end(spawned);
+}
