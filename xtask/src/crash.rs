@@ -35,7 +35,7 @@ const INSIDE: [&str; 2] = ["MYOWNLLM_MESH_XTASK_BENCH", "MYOWNLLM_MESH_XTASK_PRO
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Under a minute: every kill of the main operations, samples of the rest
+    /// Under a minute: samples of every sweep, on the main operations
     #[arg(long)]
     short: bool,
     /// The power cuts on ext4 images alone (needs root)
@@ -244,7 +244,7 @@ fn sweep(
         }
         board.sweep(what, &subject, points, |point, n| disturb(&prepared, point, folder, n, board.args.keep));
     };
-    try_all("SIGKILL before", points("kill", &label, &calls, true, "signal=SIGKILL"), usize::MAX);
+    try_all("SIGKILL before", points("kill", &label, &calls, true, "signal=SIGKILL"), 80);
     try_all("SIGTERM at", points("term", &label, &calls, true, "signal=SIGTERM"), 10);
     for errno in ["EIO", "ENOSPC", "EACCES", "EXDEV"] {
         try_all(

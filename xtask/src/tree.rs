@@ -178,7 +178,8 @@ pub(crate) struct Line {
 impl Line {
     fn new(parts: &[(Style, &str)]) -> Self {
         let width = parts.iter().map(|(_, text)| text.chars().count()).sum();
-        let painted = parts.iter().map(|(style, text)| style::paint(*style, text)).collect();
+        let shown = parts.iter().filter(|(_, text)| !text.is_empty());
+        let painted = shown.map(|(style, text)| style::paint(*style, text)).collect();
         Self { width, painted }
     }
 }
@@ -204,8 +205,10 @@ fn draw(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool, signs: Signs) 
             let slash = if folder { "/" } else { "" };
             let name = format!("{}{slash}", path.file_name().unwrap_or_default().to_string_lossy());
             let (style, mark) = match fates.get(path) {
-                Some(Fate::Moved(to)) if gone => (style::MOVED, format!("{} {}", signs.to, shorten(to))),
-                Some(Fate::Moved(from)) => (style::MOVED, format!("{} {}", signs.from, shorten(from))),
+                Some(Fate::Moved(to)) if gone => {
+                    (style::MOVED, format!("{} {}", signs.to, shorten(path, to)))
+                }
+                Some(Fate::Moved(from)) => (style::MOVED, format!("{} {}", signs.from, shorten(path, from))),
                 Some(Fate::Changed) => (style::CHANGED, "~ changed".to_owned()),
                 // An emptied folder says nothing that its files do not say.
                 Some(Fate::Alone) if folder => (style::DIM, String::new()),
@@ -248,7 +251,7 @@ fn draw_below(
         lines.push(Line::new(&[
             (style::DIM, &stem),
             (Style::new(), &name),
-            (Style::new(), " "),
+            (Style::new(), if mark.is_empty() { "" } else { " " }),
             (style, &mark),
         ]));
         draw_below(path, &format!("{indent}{trunk}"), children, lines, describe, signs);
@@ -267,13 +270,14 @@ fn draw_below(
     }
 }
 
-/// A path for a mark: the folder that matters, not the whole way.
-fn shorten(path: &Path) -> String {
-    path.parent().map_or_else(String::new, |parent| {
-        let shown = parent.to_string_lossy();
-        let own = shown.strip_prefix(".myownllm").filter(|rest| !rest.is_empty());
-        own.map_or_else(|| format!("{shown}/"), |rest| format!("{}/", rest.trim_start_matches('/')))
-    })
+/// The other place of a moved file, for a mark: the folder that matters, or the name when the folder is the same.
+fn shorten(here: &Path, there: &Path) -> String {
+    if here.parent() == there.parent() {
+        return there.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    }
+    let folder = there.parent().unwrap_or(Path::new("")).to_string_lossy();
+    let own = folder.strip_prefix(".myownllm/").unwrap_or(&folder);
+    format!("{own}/")
 }
 
 /// Draws both trees: side by side where `width` allows, one after the other where not.

@@ -73,7 +73,12 @@ fn event(event: &Event, width: usize, signs: Signs) {
         }
         Event::Checked { what, good, expected, seen } => {
             let (style, sign) = if *good { (style::GOOD, signs.yes) } else { (style::BAD, signs.no) };
-            crate::say!("   {} {what}", paint(style, sign));
+            let sign = paint(style, sign);
+            if *good && what.chars().count() + seen.chars().count() + 8 <= width {
+                crate::say!("   {sign} {what}: {}", paint(style::DIM, seen));
+                return;
+            }
+            crate::say!("   {sign} {what}");
             if let Some(expected) = expected {
                 crate::say!("       expected: {expected}");
             }

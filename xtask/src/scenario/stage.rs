@@ -319,6 +319,14 @@ impl<'t> Stage<'t> {
         self.record.events.push(Event::Checked { what: what.to_owned(), good, expected, seen: tidy(seen) });
     }
 
+    /// A command has to end with this exit code.
+    pub(crate) fn ends(&mut self, what: &str, run: &Finished, code: i32) {
+        let seen = run.code().map_or_else(|| run.status.to_string(), |code| format!("exit {code}"));
+        let good = run.code() == Some(code);
+        let expected = (!good).then(|| format!("exit {code}"));
+        self.record.events.push(Event::Checked { what: what.to_owned(), good, expected, seen });
+    }
+
     /// Every one of these files holds these bytes, and the evidence names how many.
     pub(crate) fn files(&mut self, what: &str, files: &[(String, Vec<u8>)]) {
         let wrong =
@@ -421,7 +429,8 @@ fn list(names: &[&str]) -> String {
 
 /// Evidence in one short line.
 fn tidy(value: &(impl Debug + ?Sized)) -> String {
-    format!("{value:?}").replace('"', "")
+    let text = format!("{value:?}").replace('"', "");
+    if text == "[]" { "none".to_owned() } else { text.trim_matches(['[', ']']).to_owned() }
 }
 
 /// Somebody with a control socket.
