@@ -302,7 +302,7 @@ pub(super) fn flat_members<'k>(
 fn number_text(number: ValueRef<'_>) -> String {
     let raw: Cow<'_, str> = number.raw();
     match number.as_f64() {
-        Some(x) if x == 0.0 => "0".to_owned(),
+        Some(0.0) => "0".to_owned(),
         Some(x) if raw.parse::<i128>().is_err() && x.is_finite() => format!("{x}"),
         _ => raw.into_owned(),
     }
