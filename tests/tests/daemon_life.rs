@@ -1,4 +1,5 @@
 //! A daemon's life as real processes: found, started, talked to, ended.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -13,7 +14,8 @@ use std::{
 use integration_tests::{Builder, standin::Version};
 use myownllm_daemon::{
     Candidate, Client, DaemonControl, Decision, Endpoint, Expected, Failure, Origin, Probe, Role, SpawnError,
-    SpawnRequest, Spawned, StopError, StoppedDaemon, Target, detect, probe, spawn, stop_daemon, stop_stray, strays_of,
+    SpawnRequest, Spawned, StopError, StoppedDaemon, Target, detect, probe, spawn, stop_daemon, stop_stray,
+    strays_of,
 };
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
@@ -166,7 +168,10 @@ fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
     assert_eq!(link("cwd"), home.path());
     assert_eq!(link("fd/0"), Path::new("/dev/null"));
-    assert_eq!((link("fd/1"), link("fd/2")), (home.path().join("daemon.log"), home.path().join("daemon.log")));
+    assert_eq!(
+        (link("fd/1"), link("fd/2")),
+        (home.path().join("daemon.log"), home.path().join("daemon.log"))
+    );
     for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
         let target = std::fs::read_link(entry.unwrap().path()).unwrap_or_default();
         assert!(target != home.path(), "it holds the locked folder open");
@@ -201,7 +206,9 @@ fn a_slow_start_is_waited_for_and_a_silent_one_is_not_waited_for_for_ever() {
     assert!(spawned.took() >= Duration::from_millis(300));
     end(spawned);
 
-    for mode in ["silent", "half-line", "drip:20", "flood-events", "slow-start:60000", "close", "silent,ignore-term"] {
+    for mode in
+        ["silent", "half-line", "drip:20", "flood-events", "slow-start:60000", "close", "silent,ignore-term"]
+    {
         let home = Home::new();
         let mut request = home.misbehaving(mode);
         request.ready_within = Duration::from_millis(200);
@@ -234,15 +241,25 @@ fn candidates_are_tried_in_order_and_each_is_named() {
     let silent = home.script("silent", "sleep 600 & wait");
     let no_program = {
         let candidate = home.script("text", "");
-        std::fs::OpenOptions::new().write(true).truncate(true).open(&candidate.path).unwrap().write_all(b"\x7fELF nonsense").unwrap();
+        std::fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&candidate.path)
+            .unwrap()
+            .write_all(b"\x7fELF nonsense")
+            .unwrap();
         candidate
     };
     let last = home.script("last", "exit 0");
     let mut request = home.request(vec![missing, broken, no_program, silent, standin(), last]);
     request.ready_within = Duration::from_millis(400);
     let spawned = spawn(&request).unwrap();
-    let failures: Vec<Option<&Failure>> = spawned.tried().iter().map(|tried| tried.failure.as_ref()).collect();
-    assert!(matches!(failures[0], Some(Failure::Skipped { reason }) if reason == "not there"), "{failures:?}");
+    let failures: Vec<Option<&Failure>> =
+        spawned.tried().iter().map(|tried| tried.failure.as_ref()).collect();
+    assert!(
+        matches!(failures[0], Some(Failure::Skipped { reason }) if reason == "not there"),
+        "{failures:?}"
+    );
     let Some(Failure::Ended { status, log }) = failures[1] else { panic!("{failures:?}") };
     assert!(status.contains('4') && log.last().unwrap().contains("broken"), "{status} {log:?}");
     assert!(matches!(failures[2], Some(Failure::NotStarted { .. })), "{failures:?}");
@@ -308,7 +325,10 @@ fn nothing_is_started_beside_somebody_who_listens() {
     let home = Home::new();
     let mut running = home.standin().start().unwrap();
     let error = spawn(&home.request(vec![standin()])).unwrap_err();
-    assert!(matches!(error, SpawnError::Occupied { .. }) && error.code() == "daemon.already-running", "{error:?}");
+    assert!(
+        matches!(error, SpawnError::Occupied { .. }) && error.code() == "daemon.already-running",
+        "{error:?}"
+    );
     assert!(running.is_running());
     drop(running);
 
@@ -374,7 +394,9 @@ fn a_daemon_with_another_key_is_not_taken() {
     let mut request = home.misbehaving("other-key");
     request.expected = Expected::Device(key.clone());
     let error = spawn(&request).unwrap_err();
-    let Some(Failure::ForeignIdentity { expected, found }) = &error.tried()[0].failure else { panic!("{error:?}") };
+    let Some(Failure::ForeignIdentity { expected, found }) = &error.tried()[0].failure else {
+        panic!("{error:?}")
+    };
     assert!(*expected == key && *found != key);
     assert!(processes_of(&home.path()).is_empty());
 
@@ -407,10 +429,14 @@ fn the_shared_one_first_then_the_own_one_then_none() {
     let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), Expected::Any)];
     assert_eq!(detect(&targets()).decision, Decision::Spawn);
     let running_own = own.standin().start().unwrap();
-    assert!(matches!(detect(&targets()).decision, Decision::Attach { role: Role::Own, pid, .. } if pid == Some(running_own.pid())));
+    assert!(
+        matches!(detect(&targets()).decision, Decision::Attach { role: Role::Own, pid, .. } if pid == Some(running_own.pid()))
+    );
     let running_shared = shared.standin().version(Version::V012).start().unwrap();
     let found = detect(&targets());
-    let Decision::Attach { role: Role::Shared, status, pid, .. } = &found.decision else { panic!("{found:?}") };
+    let Decision::Attach { role: Role::Shared, status, pid, .. } = &found.decision else {
+        panic!("{found:?}")
+    };
     assert_eq!((status.version.as_str(), *pid), ("0.1.2", Some(running_shared.pid())));
 }
 
@@ -433,7 +459,10 @@ fn a_daemon_that_dies_and_comes_back_is_another_one() {
     assert_eq!(error.code(), "daemon.closed");
     let second = home.standin().start().unwrap();
     let error = client.status().unwrap_err();
-    assert!(error.code() == "daemon.replaced" && error.to_string().contains(&second.pid().to_string()), "{error}");
+    assert!(
+        error.code() == "daemon.replaced" && error.to_string().contains(&second.pid().to_string()),
+        "{error}"
+    );
 }
 
 #[test]
@@ -443,7 +472,9 @@ fn a_foreign_daemon_is_ended_politely_and_waited_for() {
     let (pid, endpoint) = (running.pid(), home.endpoint());
     let stopped = std::thread::spawn(move || stop_daemon(&endpoint, GRACE));
     assert!(running.wait(SLACK).unwrap().success());
-    assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { pid: found, .. } if found == pid));
+    assert!(
+        matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { pid: found, .. } if found == pid)
+    );
     assert_eq!(stop_daemon(&home.endpoint(), GRACE).unwrap(), StoppedDaemon::WasAbsent);
 
     // A silent one too.
@@ -486,7 +517,10 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
 /// Another user's daemon is refused before it is asked anything. Needs root, to be two users.
 #[test]
 fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
-    let (us, nobody) = (std::fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap(), 65534);
+    let (us, nobody) = (
+        std::fs::metadata("/proc/self").map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).unwrap(),
+        65534,
+    );
     if us != 0 {
         return;
     }
@@ -515,8 +549,13 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     let socket = home.path().join("daemon.sock");
     eventually("it listens", || UnixStream::connect(&socket).is_ok());
     let found = probe(&home.endpoint(), SLACK);
-    assert!(matches!(found, Probe::ForeignOwner { uid, pid } if uid == nobody && pid == Some(child.id())), "{found:?}");
-    let Decision::Refuse(refusal) = detect(&[Target::own(home.endpoint(), Expected::Any)]).decision else { panic!() };
+    assert!(
+        matches!(found, Probe::ForeignOwner { uid, pid } if uid == nobody && pid == Some(child.id())),
+        "{found:?}"
+    );
+    let Decision::Refuse(refusal) = detect(&[Target::own(home.endpoint(), Expected::Any)]).decision else {
+        panic!()
+    };
     assert_eq!(refusal.code(), "daemon.foreign-owner");
     assert_eq!(Client::connect(&home.endpoint(), SLACK).unwrap_err().code(), "daemon.foreign-owner");
     assert_eq!(stop_daemon(&home.endpoint(), GRACE).unwrap_err().code(), "daemon.foreign-owner");

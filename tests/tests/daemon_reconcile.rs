@@ -1,4 +1,5 @@
 //! Reconcile against the stand-in, as 0.1.2 and as 0.3.8; and the bug that all this is about.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
 use std::{
@@ -37,7 +38,9 @@ impl Home {
     /// The ops that changed something, in order.
     fn changes(&self) -> Vec<String> {
         let trace = std::fs::read_to_string(self.0.path().join("trace")).unwrap();
-        let ops = trace.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["op"].as_str().unwrap().to_owned());
+        let ops = trace
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["op"].as_str().unwrap().to_owned());
         ops.filter(|op| op.starts_with("network_")).collect()
     }
 }
@@ -58,7 +61,9 @@ fn pushed(id: &str, network_id: &str) -> Value {
 }
 
 fn pass(client: &mut Client, role: Role, active: Option<&Value>, ours: &[(&str, &str)]) -> (Plan, Outcome) {
-    let saved = ours.iter().map(|(id, network_id)| Saved { id: (*id).to_owned(), network_id: (*network_id).to_owned() });
+    let saved = ours
+        .iter()
+        .map(|(id, network_id)| Saved { id: (*id).to_owned(), network_id: (*network_id).to_owned() });
     reconcile(client, role, active.cloned(), saved.collect()).unwrap()
 }
 
@@ -107,7 +112,10 @@ fn a_change_reaches_the_daemon_and_its_file() {
         for (key, value) in changes {
             active[key] = value.clone();
             let (plan, outcome) = pass(&mut client, Role::Own, Some(&active), &[]);
-            assert!(matches!(&plan.steps[0].action, Action::Update { differs, .. } if differs == &[key]), "{plan:?}");
+            assert!(
+                matches!(&plan.steps[0].action, Action::Update { differs, .. } if differs == &[key]),
+                "{plan:?}"
+            );
             assert!(outcome.is_complete(), "{outcome:?}");
             let file: Value =
                 serde_json::from_slice(&std::fs::read(home.path().join("config.json")).unwrap()).unwrap();
@@ -115,7 +123,11 @@ fn a_change_reaches_the_daemon_and_its_file() {
                 "signaling" => assert_eq!(file["networks"][0][key]["servers"], value["servers"]),
                 _ => assert_eq!(file["networks"][0][key], value),
             }
-            assert!(pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(), "{} {key}", version.name());
+            assert!(
+                pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(),
+                "{} {key}",
+                version.name()
+            );
         }
         let by_update = home.changes().iter().filter(|op| *op == "network_remove").count() == 0;
         assert_eq!(by_update, version == Version::V038);
@@ -145,9 +157,16 @@ fn a_refused_add_leaves_what_was_joined() {
         pass(&mut client, Role::Own, Some(&pushed("n1", "old")), &[]);
         drop(standin);
         let (_standin, mut client) = home.start(version, "refuse-add:join: told to");
-        assert_eq!(client.status().unwrap().joined_networks, ["old"], "its config's networks are joined at start");
+        assert_eq!(
+            client.status().unwrap().joined_networks,
+            ["old"],
+            "its config's networks are joined at start"
+        );
         let (_, outcome) = pass(&mut client, Role::Own, Some(&pushed("n2", "new")), &[]);
-        let StepResult::Failed { code, message, intact: true } = &outcome.failed_join().unwrap().result else { panic!() };
+        let StepResult::Failed { code, message, intact: true } = &outcome.failed_join().unwrap().result
+        else {
+            panic!()
+        };
         assert!(code == "daemon.refused-op" && message.contains("told to"), "{message}");
         assert_eq!(client.status().unwrap().joined_networks, ["old"]);
     });
@@ -161,7 +180,10 @@ fn a_topology_that_the_old_one_does_not_know_costs_no_network() {
     let mut newer = pushed("n1", "home");
     newer["topology"] = json!({"kind": "hubs", "hubs": ["a"]});
     let (_, outcome) = pass(&mut client, Role::Own, Some(&newer), &[]);
-    assert!(matches!(outcome.failed_join().unwrap().result, StepResult::Failed { intact: true, .. }), "{outcome:?}");
+    assert!(
+        matches!(outcome.failed_join().unwrap().result, StepResult::Failed { intact: true, .. }),
+        "{outcome:?}"
+    );
     assert_eq!(client.status().unwrap().joined_networks, ["home"], "what was there was added back");
 }
 
@@ -253,10 +275,14 @@ fn the_socket_of_its_config_is_where_it_listens() {
     let home = Home::new();
     std::fs::DirBuilder::new().create(home.path()).unwrap();
     let socket = home.0.path().join("elsewhere.sock");
-    let mut file =
-        std::fs::OpenOptions::new().create_new(true).write(true).open(home.path().join("config.json")).unwrap();
+    let mut file = std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .open(home.path().join("config.json"))
+        .unwrap();
     file.write_all(json!({"daemon": {"control_socket": socket}}).to_string().as_bytes()).unwrap();
-    let _running = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path()).socket(&socket).start().unwrap();
+    let _running =
+        Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path()).socket(&socket).start().unwrap();
     let mut client = Client::connect(&Endpoint::unix(&socket), WITHIN).unwrap();
     assert!(client.status().unwrap().joined_networks.is_empty());
 }

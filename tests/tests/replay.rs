@@ -1,5 +1,6 @@
 //! What went over the control socket of the real daemons, said again to the stand-in: it has to answer the same, but for
 //! keys, generated ids and times; and it has to leave the same files behind.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
 use std::{
@@ -34,7 +35,9 @@ fn settled(value: &Value) -> Value {
         Value::Object(members) => members
             .iter()
             .map(|(key, value)| match key.as_str() {
-                "ts" | "approved_at" | "created_at" | "at" => (key.clone(), json!(value.is_number() || value.is_string())),
+                "ts" | "approved_at" | "created_at" | "at" => {
+                    (key.clone(), json!(value.is_number() || value.is_string()))
+                }
                 _ if key.len() == 52 => ("@52".to_owned(), settled(value)),
                 _ => (key.clone(), settled(value)),
             })
@@ -85,23 +88,33 @@ fn replay(version: Version) {
             .unwrap()
             .write_all(&config)
             .unwrap();
-        let mut standin = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), &home).version(version).start().unwrap();
+        let mut standin =
+            Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), &home).version(version).start().unwrap();
         let mut events = Line::open(&standin);
         let mut second = Line::open(&standin);
         let mut answered = 0;
         for line in lines.iter().filter(|line| line["session"] == session) {
-            let (expected, found) = match (line["request_line"].as_str(), line["connection"].as_str().unwrap()) {
-                (Some(request), "events") => (&line["response"], events.say(request)),
-                (Some(request), "second") => (&line["response"], second.say(request)),
-                (Some(request), _) => (&line["response"], Line::open(&standin).say(request)),
-                (None, _) => (&line["event"], events.hear()),
-            };
+            let (expected, found) =
+                match (line["request_line"].as_str(), line["connection"].as_str().unwrap()) {
+                    (Some(request), "events") => (&line["response"], events.say(request)),
+                    (Some(request), "second") => (&line["response"], second.say(request)),
+                    (Some(request), _) => (&line["response"], Line::open(&standin).say(request)),
+                    (None, _) => (&line["event"], events.hear()),
+                };
             let request = line["request_line"].as_str().unwrap_or("(event)");
             if request.contains("network_id_generate") {
                 let id = found["data"]["network_id"].as_str().unwrap();
-                assert!(id.len() == 8 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{id}");
+                assert!(
+                    id.len() == 8 && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()),
+                    "{id}"
+                );
             } else {
-                assert_eq!(settled(&found), settled(expected), "{} session {session}: {request}", version.name());
+                assert_eq!(
+                    settled(&found),
+                    settled(expected),
+                    "{} session {session}: {request}",
+                    version.name()
+                );
             }
             answered += 1;
         }
@@ -130,7 +143,8 @@ fn same_files(home: &Path, version: Version) {
         let json = |home: &Path| serde_json::from_str::<Value>(&text(home)).unwrap();
         assert_eq!(settled(&json(home)), settled(&json(&theirs)), "{name}");
         let members = |home: &Path| {
-            let lines: Vec<String> = text(home).lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+            let lines: Vec<String> =
+                text(home).lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
             lines.into_iter().filter(|line| line.len() < 40).collect::<Vec<_>>()
         };
         assert_eq!(members(home), members(&theirs), "{name}: the order of the members");

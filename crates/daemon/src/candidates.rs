@@ -215,7 +215,8 @@ fn not_executable(path: &Path, _: &std::fs::Metadata) -> Option<String> {
     (!is_program).then(|| "not a program file (.exe)".to_owned())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::{OpenOptionsExt, symlink};
 

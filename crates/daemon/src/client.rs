@@ -481,7 +481,7 @@ fn mask(mut message: String, secrets: &[String]) -> String {
         message = message.replace(&from, to);
     }
     if message.len() > LONGEST {
-        let end = message.floor_char_boundary(LONGEST);
+        let end = (0..=LONGEST).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
         message.truncate(end);
         message.push('…');
     }

@@ -120,7 +120,8 @@ fn printable(line: &str) -> String {
     shown
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

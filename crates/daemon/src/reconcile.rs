@@ -239,7 +239,9 @@ pub fn plan(view: &View) -> Plan {
     let coming: Vec<Value> = steps
         .iter()
         .filter_map(|step| match &step.action {
-            Action::Add { config } | Action::Update { config, .. } | Action::Replace { config, .. } => Some(config.clone()),
+            Action::Add { config } | Action::Update { config, .. } | Action::Replace { config, .. } => {
+                Some(config.clone())
+            }
             Action::Remove { .. } => None,
         })
         .collect();
@@ -337,11 +339,14 @@ fn is_ours(view: &View, joined: &str, networks: &[Value]) -> bool {
 fn name_for(joined: &str, networks: &[Value], coming: &[Value]) -> String {
     let is_anothers = |name: &str, key: &str| {
         let all = networks.iter().chain(coming);
-        all.filter(|network| !same(text(network, "network_id"), joined)).any(|network| text(network, key) == name)
+        all.filter(|network| !same(text(network, "network_id"), joined))
+            .any(|network| text(network, key) == name)
     };
     let own = networks.iter().find(|network| same(text(network, "network_id"), joined));
     match own.map(|own| text(own, "id")) {
-        Some(id) if is_anothers(joined, "id") && !id.is_empty() && !is_anothers(id, "network_id") => id.to_owned(),
+        Some(id) if is_anothers(joined, "id") && !id.is_empty() && !is_anothers(id, "network_id") => {
+            id.to_owned()
+        }
         _ => joined.to_owned(),
     }
 }

@@ -1,5 +1,6 @@
 //! Peers that misbehave. Each bound is checked against the clock with room for a slow machine; nothing here waits for a
 //! fixed time.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
 use std::{
@@ -10,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use myownllm_daemon::{Absence, Client, ControlError, DaemonControl, Endpoint, Limits, Probe, StopError, probe, stop_daemon};
+use myownllm_daemon::{
+    Absence, Client, ControlError, DaemonControl, Endpoint, Limits, Probe, StopError, probe, stop_daemon,
+};
 
 /// Long enough for a loaded machine, short enough to tell a bound from none.
 const SLACK: Duration = Duration::from_secs(5);
@@ -141,7 +144,9 @@ fn a_silent_one_is_busy_and_never_absent() {
 
 #[test]
 fn one_that_does_not_even_take_the_connection_is_busy() {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket_with, SocketFlags};
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    };
     let peer = Peer::absent();
     let new = |flags| socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
     let address = SocketAddrUnix::new(peer.path()).unwrap();
@@ -192,7 +197,8 @@ fn a_line_without_end_is_cut_off() {
 
 #[test]
 fn events_without_end_do_not_extend_the_deadline() {
-    let flood = Peer::new(|mut stream| while stream.write_all(b"{\"kind\":\"event\",\"event\":{}}\n").is_ok() {});
+    let flood =
+        Peer::new(|mut stream| while stream.write_all(b"{\"kind\":\"event\",\"event\":{}}\n").is_ok() {});
     assert!(matches!(bounded(WITHIN, || probe(&flood.endpoint(), WITHIN)), Probe::Busy { .. }));
     let error = bounded(WITHIN, || flood.client().status()).unwrap_err();
     assert!(matches!(error, ControlError::Busy { .. }), "{error:?}");
@@ -330,5 +336,8 @@ fn we_do_not_end_ourselves() {
     let peer = Peer::new(wait_for_ever);
     let error = bounded(WITHIN, || stop_daemon(&peer.endpoint(), WITHIN)).unwrap_err();
     assert!(matches!(error, StopError::Signal { .. } | StopError::UnknownProcess { .. }), "{error:?}");
-    assert_eq!(stop_daemon(&Peer::absent().endpoint(), WITHIN).unwrap(), myownllm_daemon::StoppedDaemon::WasAbsent);
+    assert_eq!(
+        stop_daemon(&Peer::absent().endpoint(), WITHIN).unwrap(),
+        myownllm_daemon::StoppedDaemon::WasAbsent
+    );
 }

@@ -1,4 +1,5 @@
 //! Reconcile against a model of the daemon: from every state, with every failure.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 
@@ -83,7 +84,8 @@ impl Model {
                 if self.networks.iter().any(|(n, _)| n["id"] == network["id"]) {
                     return Err(format!("config id '{}' already in use", text(&network, "id")));
                 }
-                if self.networks.iter().any(|(n, joined)| *joined && n["network_id"] == network["network_id"]) {
+                if self.networks.iter().any(|(n, joined)| *joined && n["network_id"] == network["network_id"])
+                {
                     let id = text(&network, "network_id");
                     return Err(format!("network id '{id}' already joined under a different config"));
                 }
@@ -156,7 +158,8 @@ fn pushed(id: &str, network_id: &str) -> Value {
 }
 
 fn model(networks: &[(&str, &str)]) -> Model {
-    let networks = networks.iter().map(|(id, network_id)| (Model::filled(&pushed(id, network_id)), true)).collect();
+    let networks =
+        networks.iter().map(|(id, network_id)| (Model::filled(&pushed(id, network_id)), true)).collect();
     Model { networks, knows_update: true, ..Model::default() }
 }
 
@@ -306,9 +309,11 @@ fn a_change_is_pushed_by_update_where_the_daemon_knows_it() {
 
 #[test]
 fn and_by_leaving_and_joining_where_it_does_not_or_does_not_mean_it() {
-    for (knows_update, update_lies, says) in
-        [(false, false, None), (true, true, None), (true, false, Some("parse: missing field `patch`".to_owned()))]
-    {
+    for (knows_update, update_lies, says) in [
+        (false, false, None),
+        (true, true, None),
+        (true, false, Some("parse: missing field `patch`".to_owned())),
+    ] {
         let mut daemon = model(&[("n1", "home")]);
         (daemon.knows_update, daemon.update_lies) = (knows_update, update_lies);
         daemon.update_says = vec![says];
@@ -401,7 +406,8 @@ fn only_what_is_pushed_and_reported_counts_as_different() {
         &|_, theirs| theirs["stun_servers"] = grouped.clone(),
         &|mine, theirs| {
             mine["turn_servers"] = json!([{"urls": ["t1", "t2"]}]);
-            theirs["turn_servers"] = json!([{"urls": ["t1"], "username": null}, {"urls": ["t2"], "credential": ""}]);
+            theirs["turn_servers"] =
+                json!([{"urls": ["t1"], "username": null}, {"urls": ["t2"], "credential": ""}]);
         },
     ];
     for (number, change) in alike.into_iter().enumerate() {
@@ -423,7 +429,10 @@ fn only_what_is_pushed_and_reported_counts_as_different() {
         (&|mine, _| mine["signaling"]["servers"] = json!(["wss://x"]), "signaling"),
         (&|mine, _| mine["stun_servers"] = json!([]), "stun_servers"),
         (&|mine, _| mine["turn_servers"][0]["credential"] = json!("other"), "turn_servers"),
-        (&|mine, _| drop(mine["turn_servers"][0].as_object_mut().unwrap().remove("username")), "turn_servers"),
+        (
+            &|mine, _| drop(mine["turn_servers"][0].as_object_mut().unwrap().remove("username")),
+            "turn_servers",
+        ),
         (&|mine, _| mine["auto_approve"] = json!(true), "auto_approve"),
     ];
     for (change, key) in different {

@@ -91,9 +91,8 @@ impl Settings {
             (_, None) => return Err("neither MYOWNMESH_HOME nor HOME is set".to_owned()),
         };
         let version = match var("STAND_IN_VERSION").filter(|version| !version.is_empty()) {
-            Some(version) => {
-                Version::parse(&version).ok_or_else(|| format!("STAND_IN_VERSION: no such version: {version}"))?
-            }
+            Some(version) => Version::parse(&version)
+                .ok_or_else(|| format!("STAND_IN_VERSION: no such version: {version}"))?,
             None => Version::V038,
         };
         let modes = Modes::parse(&var("STAND_IN_MODE").unwrap_or_default())?;
@@ -149,8 +148,17 @@ impl Daemon {
         let key = if modes.has("other-key") { Key::mint().map_err(|e| e.to_string())? } else { key };
         let joined = config.networks.clone();
         let clients = AtomicU64::new(0);
-        let mut daemon =
-            Self { version, modes, store, key, config, joined, states: Vec::new(), events: Vec::new(), clients };
+        let mut daemon = Self {
+            version,
+            modes,
+            store,
+            key,
+            config,
+            joined,
+            states: Vec::new(),
+            events: Vec::new(),
+            clients,
+        };
         for network in daemon.joined.clone() {
             daemon.load_state(&network)?;
         }
@@ -228,7 +236,9 @@ impl Daemon {
                 let to = match field("to")?.as_str() {
                     "open" => Kind::Open,
                     "closed" => Kind::Closed,
-                    other => return Err(format!("parse: unknown variant `{other}`, expected `open` or `closed`")),
+                    other => {
+                        return Err(format!("parse: unknown variant `{other}`, expected `open` or `closed`"));
+                    }
                 };
                 self.propose_kind_change(&network, to)
             }
@@ -282,7 +292,10 @@ impl Daemon {
             return Err(format!("config id '{}' already in use", network.id));
         }
         if self.joined.iter().any(|joined| joined.network_id == network.network_id) {
-            return Err(format!("network id '{}' already joined under a different config", network.network_id));
+            return Err(format!(
+                "network id '{}' already joined under a different config",
+                network.network_id
+            ));
         }
         network.network_id = normalize(&network.network_id).map_err(|e| format!("join: {e}"))?;
         if let Some(text) = self.modes.refusal("refuse-add") {
@@ -363,8 +376,10 @@ impl Daemon {
 
     fn roster(&self, network: &Network) -> Result<Roster, String> {
         let path = self.roster_path(network);
-        let empty = || Roster { version: 1, network_id: network.network_id.clone(), authorized_devices: Vec::new() };
-        read_or_set_aside(&self.store, self.version, &path, "roster").map(|roster| roster.unwrap_or_else(empty))
+        let empty =
+            || Roster { version: 1, network_id: network.network_id.clone(), authorized_devices: Vec::new() };
+        read_or_set_aside(&self.store, self.version, &path, "roster")
+            .map(|roster| roster.unwrap_or_else(empty))
     }
 
     fn save_roster(&self, network: &Network, roster: &Roster) -> Result<(), String> {
@@ -455,13 +470,22 @@ impl Daemon {
         };
         let detail = json!({"auto_approve": network.auto_approve(), "stun_count": stun, "turn_count": turn});
         let mut said = vec![
-            ("info", "signaling", "online — listening for peers in room 0523f85888e6… (5 relays)".to_owned(), Value::Null),
+            (
+                "info",
+                "signaling",
+                "online — listening for peers in room 0523f85888e6… (5 relays)".to_owned(),
+                Value::Null,
+            ),
             ("info", "engine", driver.to_owned(), Value::Null),
             ("info", "engine", servers, detail),
         ];
         if self.version == Version::V038 {
             let tickers = [
-                "ice-watchdog", "network-watch", "reconnect-supervisor", "reliable-send", "topology-shape",
+                "ice-watchdog",
+                "network-watch",
+                "reconnect-supervisor",
+                "reliable-send",
+                "topology-shape",
                 "media-renegotiation",
             ];
             let registry = format!("state-watch tick registry: {tickers:?}");
@@ -528,7 +552,14 @@ fn summary(network: &Network) -> Value {
 
 fn traffic() -> Value {
     let mut traffic = Map::new();
-    for counter in ["announces_rx", "announces_tx", "negotiation_rx", "negotiation_tx", "relayed_forwarded", "reliable_pending"] {
+    for counter in [
+        "announces_rx",
+        "announces_tx",
+        "negotiation_rx",
+        "negotiation_tx",
+        "relayed_forwarded",
+        "reliable_pending",
+    ] {
         traffic.insert(counter.to_owned(), 0.into());
     }
     for pair in ["app", "control", "gossip", "keepalive", "other"] {

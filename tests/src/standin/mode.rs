@@ -30,9 +30,28 @@ use std::time::Duration;
 pub(crate) struct Modes(Vec<(String, Option<String>)>);
 
 const NAMES: &[&str] = &[
-    "slow-start", "dies-early", "dies-in", "dies-after", "ignore-term", "silent", "close", "garbage", "not-utf8",
-    "half-line", "drip", "slow-answer", "flood", "flood-events", "unasked", "wrong-version", "other-key", "refuse-add",
-    "refuse-remove", "refuse-update", "no-update", "lying-update",
+    "slow-start",
+    "dies-early",
+    "dies-in",
+    "dies-after",
+    "ignore-term",
+    "silent",
+    "close",
+    "garbage",
+    "not-utf8",
+    "half-line",
+    "drip",
+    "slow-answer",
+    "flood",
+    "flood-events",
+    "unasked",
+    "wrong-version",
+    "other-key",
+    "refuse-add",
+    "refuse-remove",
+    "refuse-update",
+    "no-update",
+    "lying-update",
 ];
 
 impl Modes {

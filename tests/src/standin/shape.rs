@@ -352,7 +352,9 @@ impl Network {
                     return Err("unknown variant `silent`, expected `open` or `closed`".to_owned());
                 }
                 if matches!(self.topology, Some(Topology::Hubs { .. })) {
-                    return Err("unknown variant `hubs`, expected one of `ring`, `star`, `full_mesh`".to_owned());
+                    return Err(
+                        "unknown variant `hubs`, expected one of `ring`, `star`, `full_mesh`".to_owned()
+                    );
                 }
                 self.topology.get_or_insert(Topology::Ring { n_preferred: None });
                 self.stun_servers.get_or_insert_with(|| {

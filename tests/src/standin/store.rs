@@ -1,5 +1,8 @@
 //! The home on disk, written as the real daemons write it: that is, not as this workspace writes anything.
-#![expect(clippy::disallowed_methods, reason = "the stand-in writes as the real daemons do, with their faults")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the stand-in writes as the real daemons do, with their faults"
+)]
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

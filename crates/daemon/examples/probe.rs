@@ -1,0 +1,27 @@
+//! Says what is at a socket: `cargo run -p myownllm-daemon --example probe -- ~/.myownmesh/daemon.sock`.
+
+use std::{process::ExitCode, time::Duration};
+
+use myownllm_daemon::{Client, DaemonControl, Endpoint, Probe, probe};
+
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+fn main() -> ExitCode {
+    let Some(path) = std::env::args_os().nth(1) else {
+        eprintln!("usage: probe SOCKET");
+        return ExitCode::from(2);
+    };
+    let endpoint = if cfg!(windows) { Endpoint::pipe(path.to_string_lossy()) } else { Endpoint::unix(path) };
+    let found = probe(&endpoint, Duration::from_millis(800));
+    println!("{endpoint}: {}", found.code());
+    let Probe::Answered { status, pid } = found else { return ExitCode::FAILURE };
+    println!("version {}, {}, process {pid:?}", status.version, status.device_id);
+    let networks =
+        Client::connect(&endpoint, Duration::from_secs(2)).and_then(|mut daemon| daemon.networks_list());
+    match networks {
+        Ok(networks) => {
+            networks.iter().for_each(|network| println!("  {} ({})", network.network_id, network.config_id))
+        }
+        Err(error) => eprintln!("{error}"),
+    }
+    ExitCode::SUCCESS
+}
