@@ -74,6 +74,6 @@ fn is_slash(c: char) -> bool {
 fn below<'p>(path: &'p str, home: &str) -> Option<&'p str> {
     let home = home.trim_end_matches(is_slash);
     let rest = path.strip_prefix(home)?;
-    (!home.is_empty() && rest.starts_with(is_slash) && rest.trim_start_matches(is_slash) != "")
+    (!home.is_empty() && rest.starts_with(is_slash) && !rest.trim_start_matches(is_slash).is_empty())
         .then_some(rest)
 }
