@@ -106,7 +106,7 @@ impl Tools {
     }
 
     fn name(&self) -> String {
-        let what = if self.real { "real daemon" } else { "stand-in daemon" };
+        let what = if self.real { "the real daemon" } else { "the stand-in daemon" };
         format!("{what} {} at {}", self.version, self.daemon.display())
     }
 }

@@ -167,10 +167,10 @@ impl<'t> Stage<'t> {
         command
     }
 
-    /// Runs our program to its end.
+    /// Runs our program to its end, and shows what it says.
     pub(crate) fn mesh(&mut self, args: &[&str]) -> Fallible<Finished> {
         let finished = run(&mut self.mesh_command(args), PATIENCE)?;
-        self.ran(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished);
+        self.ran_saying(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished, true);
         Ok(finished)
     }
 
@@ -250,10 +250,16 @@ impl<'t> Stage<'t> {
 
     /// Notes a program that has ended, with its errors when it did not end well.
     pub(crate) fn ran(&mut self, command: &str, finished: &Finished) {
+        self.ran_saying(command, finished, false);
+    }
+
+    fn ran_saying(&mut self, command: &str, finished: &Finished, output: bool) {
         let outcome =
             finished.code().map_or_else(|| finished.status.to_string(), |code| format!("exit {code}"));
-        let said = if finished.code() == Some(0) { "" } else { finished.stderr.trim_end() };
-        let said = said.replace(&*self.home.to_string_lossy(), "~").lines().map(str::to_owned).collect();
+        let errors = if finished.code() == Some(0) && !output { "" } else { finished.stderr.trim_end() };
+        let said = if output { finished.stdout.trim_end() } else { "" };
+        let said = said.lines().chain(errors.lines());
+        let said = said.map(|line| line.replace(&*self.home.to_string_lossy(), "~")).collect();
         self.record.events.push(Event::Ran {
             command: command.to_owned(),
             outcome,
@@ -292,7 +298,7 @@ impl<'t> Stage<'t> {
             let joined = status["joined_networks"].as_array().into_iter().flatten();
             let mut joined: Vec<_> = joined.filter_map(|id| id.as_str().map(str::to_owned)).collect();
             joined.sort();
-            if joined == expected || started.elapsed() > Duration::from_secs(5) {
+            if joined == expected || started.elapsed() > Duration::from_secs(10) {
                 return Ok(joined);
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -379,7 +385,8 @@ impl<'t> Stage<'t> {
     /// One more start finds nothing to do and leaves every byte and time stamp alone.
     pub(crate) fn settled(&mut self) -> Fallible<()> {
         let before = self.tree()?;
-        let again = self.mesh(&["launch", "--no-daemon"])?;
+        let again = run(&mut self.mesh_command(&["launch", "--no-daemon"]), PATIENCE)?;
+        self.ran("myownllm-mesh --home ~ launch --no-daemon", &again);
         let touched = before.touched(&self.tree()?);
         let seen = if touched.is_empty() {
             "same bytes, same mtime and ctime everywhere".to_owned()

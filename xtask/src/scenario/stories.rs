@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Scenario;
-use super::stage::{Asked, DAEMON_KEYS, Stage, Stop};
+use super::stage::{App, Asked, DAEMON_KEYS, Stage, Stop};
 use crate::fixture::{self, APP, MESH, NETWORKS, SHARED, STATE};
 use crate::{crash::strace, process, tree};
 
@@ -95,9 +95,20 @@ fn device_id_of_old(stage: &mut Stage<'_>) -> Result<String, Stop> {
     Ok(id)
 }
 
-fn old_places_gone(stage: &mut Stage<'_>) {
+/// What an upgrade must have done, before any daemon ran again (which may write its files as it likes): the daemon's state is
+/// in its own home, and nowhere else.
+fn moved(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) {
+    stage.files("key, rosters and states are in the daemon's home", state);
     let places = [".secrets", "mesh/rosters", "mesh/states", "mesh"].map(|place| format!("{APP}/{place}"));
     stage.gone("the old places are gone", &places.each_ref().map(String::as_str));
+}
+
+/// The app starts, and its daemon is the device that it was; who asks for more does so of the running app.
+fn starts_as(stage: &mut Stage<'_>, known: &str) -> Result<App, Stop> {
+    let app = stage.app(&[])?;
+    let id = stage.device_id(&app)?;
+    stage.same("same Device ID as before, asked of the daemon", known, &id);
+    Ok(app)
 }
 
 /// The `network_id`s that the app has saved, and the one that is active.
@@ -179,39 +190,28 @@ fn upgrade(stage: &mut Stage<'_>) -> Played {
     let known = device_id_of_old(stage)?;
     let state = state_to_move(stage, &STATE)?;
     stage.begin()?;
-    let app = stage.app(&[])?;
-    let id = stage.device_id(&app)?;
-    stage.same("same Device ID as before, asked of the daemon", &known, &id);
+    let launch = stage.mesh(&["launch", "--no-daemon"])?;
+    stage.ends("the first start of the new version", &launch, 0);
+    moved(stage, &state);
+    stage.app_shape()?;
+    let (config, former) = (stage.config()?, former.as_object().cloned().unwrap_or_default());
+    let differ =
+        former.iter().filter(|(key, value)| *key != "cloud_mesh" && config.get(*key) != Some(value)).count();
+    let seen = format!("{} settings compared, {differ} differ", former.len());
+    stage.check("every setting of the app is what it was", differ == 0, seen);
+    stage.settled()?;
+
+    let app = starts_as(stage, &known)?;
     let joined = stage.joined(&app, &["home-mesh"])?;
     stage.same("the active network is joined", &["home-mesh"][..], &joined);
     let roster = app.ask("roster_list", json!({ "network": "home-mesh" }))?;
-    let laptop = roster.to_string().contains("bbbbbbbbbbbb");
+    let (laptop, seen) = (roster.to_string().contains("bbbbbbbbbbbb"), count(&roster["roster"]));
     stage.check(
         "the daemon knows the peers approved before",
         laptop,
-        format!("roster_list: {} approved", count(&roster["roster"])),
+        format!("roster_list: {seen} approved"),
     );
     stage.end(app)?;
-    stage.files("key, rosters and states are in the daemon's home", &state);
-    old_places_gone(stage);
-    stage.app_shape()?;
-    let config = stage.config()?;
-    let lost: Vec<_> = former
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, value)| *key != "cloud_mesh" && config.get(*key) != Some(value))
-        .collect();
-    stage.check(
-        "every setting of the app is what it was",
-        lost.is_empty(),
-        format!(
-            "{} settings compared, {} differ",
-            former.as_object().map_or(0, serde_json::Map::len),
-            lost.len()
-        ),
-    );
-    stage.settled()?;
     Ok(())
 }
 
@@ -244,9 +244,10 @@ fn after_the_bug(stage: &mut Stage<'_>, version: &str, copy: bool, drawn: bool) 
         if copy { "a last good copy of the config is there" } else { "no copy of the config is there" };
     stage.part(format!("The home that daemon {version} left; {with}"));
     if copy {
-        // The new app once ran on the healthy config and kept a copy of it; then an older app was used again.
+        stage.part("   Some days before, the config was still healthy, and a start kept a copy of it:");
         fixture::healthy_config(&stage.home)?;
         stage.mesh(&["launch", "--no-daemon"])?;
+        stage.part("   Then an older version was used again, and the bug struck:");
     }
     fixture::old_state(&stage.home, version)?;
     let former = fixture::overwritten_config(&stage.home, version)?;
@@ -282,19 +283,8 @@ fn after_the_bug(stage: &mut Stage<'_>, version: &str, copy: bool, drawn: bool) 
         stage.check(what, report["restored_from"].is_null() && !reset.is_empty(), some(&reset));
     }
 
-    let app = stage.app(&[])?;
-    let id = stage.device_id(&app)?;
-    stage.check("same Device ID as before, asked of the daemon", id.starts_with(&known), &id);
-    let active: &[&str] = if copy { &["home-mesh"] } else { &[] };
-    let what = if copy {
-        "joined is what the user had active, nothing else"
-    } else {
-        "recovery alone connects to nothing: joined"
-    };
-    let joined = stage.joined(&app, active)?;
-    stage.same(what, active, &joined);
-    stage.end(app)?;
-
+    let launch = stage.mesh(&["launch", "--no-daemon"])?;
+    stage.ends("the start repairs and moves", &launch, 0);
     stage.app_shape()?;
     let config = stage.config()?;
     let networks = saved(&config).0;
@@ -321,9 +311,21 @@ fn after_the_bug(stage: &mut Stage<'_>, version: &str, copy: bool, drawn: bool) 
     let seen = format!("version {}, update channel {}", theirs["version"], theirs["auto_update"]["channel"]);
     let good = theirs["version"].is_number() && theirs["auto_update"]["channel"] == "beta";
     stage.check("what is the daemon's is in the daemon's own config", good, seen);
-    stage.files("key, rosters and states are in the daemon's home", &state);
-    old_places_gone(stage);
+    moved(stage, &state);
     stage.settled()?;
+
+    let app = stage.app(&[])?;
+    let id = stage.device_id(&app)?;
+    stage.check("same Device ID as before, asked of the daemon", id.starts_with(&known), &id);
+    let active: &[&str] = if copy { &["home-mesh"] } else { &[] };
+    let what = if copy {
+        "joined is what the user had active, nothing else"
+    } else {
+        "recovery alone connects to nothing: joined"
+    };
+    let joined = stage.joined(&app, active)?;
+    stage.same(what, active, &joined);
+    stage.end(app)?;
     Ok(())
 }
 
@@ -441,24 +443,26 @@ fn shared_daemon(stage: &mut Stage<'_>) -> Played {
 fn downgrade(stage: &mut Stage<'_>) -> Played {
     fixture::old_state(&stage.home, leavings(stage)?)?;
     fixture::healthy_config(&stage.home)?;
-    let state = state_to_move(stage, &STATE)?;
+    let known = device_id_of_old(stage)?;
     stage.begin()?;
-    let app = stage.app(&[])?;
-    let known = stage.device_id(&app)?;
+    let app = starts_as(stage, &known)?;
     stage.end(app)?;
+
+    let here = |file| Ok((format!("{APP}/{file}"), stage.bytes(&format!("{MESH}/{file}"))?));
+    let back = STATE.into_iter().map(here).collect::<Result<Vec<_>, String>>()?;
     let undo = stage.mesh(&["migrate", "--undo"])?;
-    let back: Vec<_> = state.iter().map(|(path, bytes)| (path.replace(MESH, APP), bytes.clone())).collect();
     stage.ends("the move is undone", &undo, 0);
     stage.files("everything is back where the older version looks", &back);
     let old = device_id_of_old(stage)?;
     stage.same("the older version has the same Device ID", &known, &old);
-    let app = stage.app(&[])?;
-    let id = stage.device_id(&app)?;
-    stage.same("so has the new one after upgrading again", &known, &id);
-    stage.end(app)?;
-    stage.files("key, rosters and states are in the daemon's home again", &state);
-    old_places_gone(stage);
+
+    let state = state_to_move(stage, &STATE)?;
+    let launch = stage.mesh(&["launch", "--no-daemon"])?;
+    stage.ends("the new version again", &launch, 0);
+    moved(stage, &state);
     stage.settled()?;
+    let app = starts_as(stage, &known)?;
+    stage.end(app)?;
     Ok(())
 }
 
@@ -479,46 +483,33 @@ fn interrupted(stage: &mut Stage<'_>) -> Played {
     stage.begin()?;
 
     kill_in_the_middle(stage, &state)?;
-    let place = |moved: bool| {
-        state
-            .iter()
-            .filter(|(path, bytes)| {
-                let path = if moved { path.clone() } else { path.replace(MESH, APP) };
-                stage.bytes(&path).is_ok_and(|found| found == *bytes)
-            })
-            .count()
-    };
-    let (old, new) = (place(false), place(true));
-    stage.check(
-        "it was the middle",
-        old > 0 && new > 0,
-        format!("{old} of {} files still in the old place, {new} in the new", state.len()),
-    );
-    let lost: Vec<_> = state
+    let holds = |path: &str, bytes: &[u8]| stage.bytes(path).is_ok_and(|found| found == bytes);
+    let old = state.iter().filter(|(path, bytes)| holds(&path.replace(MESH, APP), bytes)).count();
+    let new = state.iter().filter(|(path, bytes)| holds(path, bytes)).count();
+    let whole = state
         .iter()
-        .filter(|(path, bytes)| {
-            ![path.clone(), path.replace(MESH, APP)]
-                .iter()
-                .any(|path| stage.bytes(path).is_ok_and(|found| found == *bytes))
-        })
-        .collect();
-    stage.check(
-        "every file is whole, in the one place or the other",
-        lost.is_empty(),
-        format!("{} files, {} lost", state.len(), lost.len()),
-    );
+        .filter(|(path, bytes)| holds(path, bytes) || holds(&path.replace(MESH, APP), bytes))
+        .count();
+    let seen = format!("{old} of {} files still in the old place, {new} in the new", state.len());
+    stage.check("it was the middle", old > 0 && new > 0, seen);
+    let seen = format!("{whole} of {} files", state.len());
+    stage.check("every file is whole, in the one place or the other", whole == state.len(), seen);
 
-    let app = stage.app(&[])?;
-    let id = stage.device_id(&app)?;
-    stage.same("the next start: same Device ID, asked of the daemon", &known, &id);
-    stage.end(app)?;
+    let launch = stage.mesh(&["launch", "--no-daemon"])?;
+    stage.ends("the next start ends the move", &launch, 0);
     stage.files("everything is in the daemon's home", &state);
     let old: Vec<_> = files.iter().map(|file| format!("{APP}/{file}")).collect();
-    let left: Vec<_> = old.iter().filter(|path| stage.is_there(path)).collect();
-    stage.check("nothing is left twice", left.is_empty(), format!("{} old names looked for", old.len()));
+    let left = old.iter().filter(|path| stage.is_there(path)).count();
+    stage.check(
+        "nothing is left twice",
+        left == 0,
+        format!("{} old names looked for, {left} found", old.len()),
+    );
     let kept = stage.is_there(&note);
     stage.check("the user's own note was not touched", kept, format!("~/{note}"));
     stage.settled()?;
+    let app = starts_as(stage, &known)?;
+    stage.end(app)?;
     Ok(())
 }
 
@@ -549,7 +540,7 @@ fn kill_in_the_middle(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) -> Pla
         if moved > 0 {
             stage.ran(
                 &format!(
-                    "myownllm-mesh --home ~ migrate   (SIGKILL after {} \u{b5}s; no strace here)",
+                    "myownllm-mesh --home ~ migrate   (SIGKILL after {} us; no strace here)",
                     delay.as_micros()
                 ),
                 &killed,
@@ -566,35 +557,29 @@ fn legacy_daemon_running(stage: &mut Stage<'_>) -> Played {
     let state = state_to_move(stage, &STATE)?;
     let mut daemon = stage.daemon(APP)?;
     let known = stage.device_id(&daemon)?;
+    let process = format!("process {}", daemon.pid());
     stage.begin()?;
     let before = stage.tree()?;
     let (refused, report) = stage.mesh_json(&["launch"])?;
     stage.ends("refused: a decision of the user's is needed", &refused, 7);
     let said = report["diagnostics"].to_string();
-    stage.check(
-        "it names the process",
-        said.contains(&daemon.pid().to_string()),
-        format!("process {}", daemon.pid()),
-    );
-    let hint = report["diagnostics"].as_array().into_iter().flatten().find_map(|d| d["hint"].as_str());
+    stage.check("it names the process", said.contains(&daemon.pid().to_string()), &process);
+    let hint =
+        report["diagnostics"].as_array().into_iter().flatten().find_map(|found| found["hint"].as_str());
     stage.check("and the way out", said.contains("--stop-legacy-daemon"), hint.unwrap_or("no hint"));
-    let touched = before.touched(&stage.tree()?);
-    stage.check(
-        "nothing was touched",
-        touched.is_empty(),
-        format!("{} names compared, {} touched", before.0.len(), touched.len()),
-    );
+    let touched = before.touched(&stage.tree()?).len();
+    let seen = format!("{} names compared, {touched} touched", before.0.len());
+    stage.check("nothing was touched", touched == 0, seen);
     let running = daemon.is_running();
-    stage.check("the old daemon still runs", running, format!("process {}", daemon.pid()));
+    stage.check("the old daemon still runs", running, &process);
 
-    let app = stage.app(&["--stop-legacy-daemon"])?;
+    let launch = stage.mesh(&["launch", "--no-daemon", "--stop-legacy-daemon"])?;
+    stage.ends("told to end it, the start goes through", &launch, 0);
     let ended = !daemon.is_running();
-    stage.check("told to, it ends the old daemon", ended, format!("process {}", daemon.pid()));
-    let id = stage.device_id(&app)?;
-    stage.same("same Device ID as before, asked of the new daemon", &known, &id);
-    stage.end(app)?;
-    stage.files("key, rosters and states are in the daemon's home", &state);
-    old_places_gone(stage);
+    stage.check("the old daemon has ended", ended, &process);
+    moved(stage, &state);
     stage.settled()?;
+    let app = starts_as(stage, &known)?;
+    stage.end(app)?;
     Ok(())
 }
