@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use myownllm_config_model::{Document, Ids, bridge, catalogue};
+use myownllm_config_model::{Diagnostic, Document, Ids, bridge, catalogue};
 use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{Decision, Detection, Endpoint, Probe, Role, Rule, Spawned, Status};
@@ -83,7 +83,9 @@ pub struct Outcome {
     pub detection: Option<Detection>,
     /// What was done to the daemon's networks.
     pub reconciled: Option<Reconciled>,
-    /// What went wrong or is worth knowing; errors decide the exit code.
+    /// What was odd in the config.
+    pub findings: Vec<Diagnostic>,
+    /// What went wrong or is worth knowing, the findings included; errors decide the exit code.
     pub notices: Vec<Notice>,
 }
 
@@ -146,6 +148,8 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
         }
         Err(notice) => outcome.notices.push(notice),
     }
+    let findings = outcome.findings.iter().map(Notice::from);
+    outcome.notices.extend(findings);
     outcome
 }
 
@@ -172,8 +176,7 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
     };
     let Loaded { document, shape, pending, report, diagnostics, .. } = loaded;
     let pending = failed.is_none().then_some(pending);
-    let mut notices: Vec<Notice> = failed.iter().map(Notice::from).collect();
-    notices.extend(diagnostics.iter().map(Notice::from));
+    let notices = failed.iter().map(Notice::from).collect();
     let outcome = Outcome {
         document,
         shape,
@@ -183,6 +186,7 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
         daemon: Daemon::None,
         detection: None,
         reconciled: None,
+        findings: diagnostics,
         notices,
     };
     (outcome, pending)
@@ -229,12 +233,13 @@ fn settle(
     }
     let mut routine = None;
     match parts.store.apply(&lock, ids) {
-        Ok(Applied { document, steps, report, .. }) => {
+        Ok(Applied { document, steps, report, diagnostics, .. }) => {
             outcome.document = document;
             // Where another launch repaired the file meanwhile, what we first saw is what there is to tell.
             if !steps.is_empty() {
                 outcome.config = report;
                 outcome.config_steps = steps;
+                outcome.findings = diagnostics;
             }
         }
         Err(error) => {

@@ -90,7 +90,8 @@ fn history(world: &World) -> Result<Answer, Notice> {
     if entries.is_empty() {
         return Ok(Answer::done("No copies were kept yet.\n", json!({ "copies": [] })));
     }
-    let mut text = format!("{:<28}{:<18}{:>9}  {:<10}{}\n", "id", "made (UTC)", "bytes", "shape", "why");
+    let mut text =
+        format!("{:>6}  {:<18}{:>9}  {:<10}{}\n", "ID", "made (UTC)", "bytes", "shape", "why it was kept");
     for entry in &entries {
         let why = match entry.kind {
             CopyKind::Good => "a healthy config",
@@ -98,8 +99,7 @@ fn history(world: &World) -> Result<Answer, Notice> {
             CopyKind::Daemon => "the daemon's half",
             _ => "",
         };
-        let id = entry.id.to_string();
-        let id = id.get(..26).unwrap_or(&id);
+        let id = entry.id.sequence();
         let shape = serde_json::to_value(entry.shape)
             .ok()
             .and_then(|v| v.as_str().map(str::to_owned))
@@ -107,7 +107,7 @@ fn history(world: &World) -> Result<Answer, Notice> {
         let current = if entry.current { "  <- the config now" } else { "" };
         let damaged = if entry.intact { "" } else { "  DAMAGED" };
         text.push_str(&format!(
-            "{id:<28}{:<18}{:>9}  {shape:<10}{why}{current}{damaged}\n",
+            "{id:>6}  {:<18}{:>9}  {shape:<10}{why}{current}{damaged}\n",
             utc_minutes(entry.made_ms),
             entry.bytes
         ));
