@@ -5,7 +5,7 @@
 //! there. None of them writes anywhere: they say whether the document [changed](Change::changed).
 
 use crate::app_config::completed;
-use crate::change::Pass;
+use crate::change::{Pass, Path};
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::network_id::{self, InvalidNetworkId};
 use crate::{Document, Fragment, Ids, Kind, ValueRef};
@@ -161,7 +161,7 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
         doc.remove(&["agent_permissions"]);
     }
     let count = doc.get(&NETWORKS).map_or(0, |n| n.items().count()).to_string();
-    let entry = completed(members, "", &mut Pass::new(ids));
+    let entry = completed(members, &Path::Root, &mut Pass::new(ids));
     doc.set(&[NETWORKS[0], NETWORKS[1], &count], entry);
 }
 

@@ -27,6 +27,30 @@ impl Edits {
     }
 }
 
+/// Where a pass stands; a text is made of it only when there is something to report.
+#[derive(Clone, Copy)]
+pub(crate) enum Path<'p> {
+    Root,
+    Key(&'p Path<'p>, &'p str),
+    Item(&'p Path<'p>, usize),
+}
+
+impl<'p> Path<'p> {
+    pub(crate) fn key(&'p self, key: &'p str) -> Path<'p> {
+        Path::Key(self, key)
+    }
+    pub(crate) fn item(&'p self, n: usize) -> Path<'p> {
+        Path::Item(self, n)
+    }
+    fn pointer(&self) -> String {
+        match self {
+            Path::Root => String::new(),
+            Path::Key(parent, key) => child(&parent.pointer(), key),
+            Path::Item(parent, n) => child(&parent.pointer(), &n.to_string()),
+        }
+    }
+}
+
 /// What a pass over a document needs and gathers.
 pub(crate) struct Pass<'i> {
     pub(crate) ids: &'i mut dyn Ids,
@@ -38,35 +62,35 @@ impl<'i> Pass<'i> {
         Self { ids, diagnostics: Vec::new() }
     }
 
-    fn note(&mut self, code: &'static str, severity: Severity, path: String, message: String) {
-        self.diagnostics.push(Diagnostic { code, severity, message, path, hint: None });
+    pub(crate) fn note(&mut self, code: &'static str, severity: Severity, path: &Path<'_>, message: String) {
+        self.diagnostics.push(Diagnostic { code, severity, message, path: path.pointer(), hint: None });
     }
 
     /// A value of the wrong type stays where it is.
-    pub(crate) fn wrong_type(&mut self, path: String, found: Kind, wanted: &str) {
+    pub(crate) fn wrong_type(&mut self, path: &Path<'_>, found: Kind, wanted: &str) {
         let message =
             format!("is {}, not {wanted}; it stays in the file, and counts as its default", found.name());
         self.note("config.wrong-type", Severity::Warning, path, message);
     }
 
     /// A value that could not be used gave way to its default.
-    pub(crate) fn replaced(&mut self, path: String, found: Kind, wanted: &str) {
+    pub(crate) fn replaced(&mut self, path: &Path<'_>, found: Kind, wanted: &str) {
         let message = format!("was {}, not {wanted}; replaced by the default", found.name());
         self.note("config.replaced", Severity::Warning, path, message);
     }
 
-    pub(crate) fn dropped(&mut self, path: String, why: impl Into<String>) {
+    pub(crate) fn dropped(&mut self, path: &Path<'_>, why: impl Into<String>) {
         self.note("config.dropped", Severity::Warning, path, format!("left out: {}", why.into()));
     }
 
-    pub(crate) fn migrated(&mut self, path: String, what: impl Into<String>) {
+    pub(crate) fn migrated(&mut self, path: &Path<'_>, what: impl Into<String>) {
         self.note("config.migrated", Severity::Info, path, what.into());
     }
 
     /// Reports a wrong type of a value that stays.
-    pub(crate) fn check(&mut self, path: &str, key: &str, value: ValueRef<'_>, wanted: Kind) {
+    pub(crate) fn check(&mut self, path: &Path<'_>, key: &str, value: ValueRef<'_>, wanted: Kind) {
         if value.kind() != wanted {
-            self.wrong_type(child(path, key), value.kind(), wanted.name());
+            self.wrong_type(&path.key(key), value.kind(), wanted.name());
         }
     }
 }

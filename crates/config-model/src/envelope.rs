@@ -1,7 +1,7 @@
 //! The envelope in which one network's settings travel between people.
 
 use crate::app_config::{is_dead, label_change, topology_change};
-use crate::change::Pass;
+use crate::change::{Pass, Path};
 use crate::{Document, Fragment, Kind, ParseError, SeededIds, ValueRef};
 
 /// What our envelopes say they are.
@@ -105,7 +105,8 @@ impl Envelope {
             out.push(("network_kind", kind.into()));
         }
         if let Some(topology) = get("topology")
-            && let Some(change) = topology_change(topology, "", &mut Pass::new(&mut SeededIds::new(0, 0)))
+            && let Some(change) =
+                topology_change(topology, &Path::Root, &mut Pass::new(&mut SeededIds::new(0, 0)))
         {
             let mut copy = Document::of(topology);
             copy.apply(change);

@@ -1,4 +1,5 @@
 //! Catalogue operations, envelopes, the mapping to the daemon, network ids, masking, views.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::app_config::Topology;
 use myownllm_config_model::envelope::Envelope;

@@ -1,5 +1,6 @@
 //! What a load promises, sentence by sentence: the rules of the app's schema, and the places where this crate does
 //! better than the app did.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::{Diagnostic, Document, SeededIds, app_config, bridge, catalogue};
 use myownllm_salvage::{Shape, normalize, salvage, salvage_stdin, shape};

@@ -1,4 +1,5 @@
 //! Properties: a load is final and loses nothing, a daemon's network comes back as what it was, and no input panics.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::{Document, Kind, SeededIds, ValueRef, bridge, secrets};
 use myownllm_salvage::{normalize, salvage_stdin};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 const DIR: &str = "/home/u/.myownllm/conversations";
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn ids() -> SeededIds {

@@ -1,5 +1,6 @@
 //! Recorded inputs and what is to come of them: loads, recoveries, mappings, envelopes, catalogue operations, and the
 //! networks that a reconcile pushed.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{Document, SeededIds, app_config, bridge, catalogue};

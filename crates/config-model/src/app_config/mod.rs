@@ -12,7 +12,7 @@ pub use self::view::{
 };
 pub(crate) use network::{completed, default_stun, is_dead, label_change, topology_change};
 
-use crate::change::{Edits, Pass, child};
+use crate::change::{Edits, Pass, Path};
 use crate::document::Change;
 use crate::{Diagnostic, Document, Fragment, Ids, Kind, Severity, ValueRef};
 
@@ -114,7 +114,7 @@ fn root_change(root: ValueRef<'_>, conversation_dir: &str, pass: &mut Pass<'_>) 
                      is_absent: fn(ValueRef<'_>) -> bool,
                      default: &dyn Fn() -> Fragment| {
         match root.get(key).filter(|v| !is_absent(*v)) {
-            Some(value) => pass.check("", key, value, kind),
+            Some(value) => pass.check(&Path::Root, key, value, kind),
             None => edits.set(key, default()),
         }
     };
@@ -142,26 +142,26 @@ fn root_change(root: ValueRef<'_>, conversation_dir: &str, pass: &mut Pass<'_>) 
         }
         (Some(model), None, other) => {
             if let Some(other) = other {
-                pass.replaced(child("", "mode_overrides"), other.kind(), "an object");
+                pass.replaced(&Path::Root.key("mode_overrides"), other.kind(), "an object");
             }
             edits.set("mode_overrides", Fragment::object([("transcribe", model)]));
         }
-        (_, _, Some(overrides)) => pass.check("", "mode_overrides", overrides, Kind::Object),
+        (_, _, Some(overrides)) => pass.check(&Path::Root, "mode_overrides", overrides, Kind::Object),
         (_, _, None) => edits.set("mode_overrides", no_members()),
     }
     match root.get("family_overrides").filter(|o| !o.is_null()) {
-        Some(overrides) => pass.check("", "family_overrides", overrides, Kind::Object),
+        Some(overrides) => pass.check(&Path::Root, "family_overrides", overrides, Kind::Object),
         None => edits.set("family_overrides", no_members()),
     }
     match root.get("tracked_modes").filter(|m| !m.is_falsy() && !has_no_length(*m)) {
-        Some(modes) => pass.check("", "tracked_modes", modes, Kind::Array),
+        Some(modes) => pass.check(&Path::Root, "tracked_modes", modes, Kind::Array),
         None => {
             let mode = root.get("active_mode").map_or_else(|| "transcribe".into(), Fragment::from);
             edits.set("tracked_modes", Fragment::array([mode]));
         }
     }
     match root.get("conversation_dir").filter(|d| !d.is_falsy()) {
-        Some(dir) => pass.check("", "conversation_dir", dir, Kind::String),
+        Some(dir) => pass.check(&Path::Root, "conversation_dir", dir, Kind::String),
         None => edits.set("conversation_dir", conversation_dir),
     }
     for (key, members) in &SECTIONS[..4] {
@@ -172,14 +172,14 @@ fn root_change(root: ValueRef<'_>, conversation_dir: &str, pass: &mut Pass<'_>) 
     let (mic, members) = SECTIONS[4];
     section_change(root, mic, members, pass, &mut edits);
     match root.get("providers").filter(|p| !p.is_null()) {
-        Some(providers) => pass.check("", "providers", providers, Kind::Array),
+        Some(providers) => pass.check(&Path::Root, "providers", providers, Kind::Array),
         None => {
             let (name, url) = DEFAULT_PROVIDER;
             edits.set("providers", Fragment::array([Fragment::object([("name", name), ("url", url)])]));
         }
     }
     if root.get("sources").is_some() {
-        pass.migrated(child("", "sources"), "the app has no use for sources any more");
+        pass.migrated(&Path::Root.key("sources"), "the app has no use for sources any more");
         edits.remove("sources");
     }
     edits.into_change()
@@ -203,7 +203,7 @@ fn section_change(
 ) {
     let Some(section) = root.get(key).filter(|s| s.kind() == Kind::Object) else {
         if let Some(other) = root.get(key).filter(|s| !s.is_null()) {
-            pass.replaced(child("", key), other.kind(), "an object");
+            pass.replaced(&Path::Root.key(key), other.kind(), "an object");
         }
         let fresh = members.iter().map(|(key, default)| (key, Fragment::trusted(*default)));
         return edits.set(key, Fragment::object(fresh));
@@ -220,13 +220,13 @@ fn section_change(
                     b'n' => Kind::String,
                     _ => Kind::Number,
                 };
-                pass.check(&child("", key), member, value, wanted);
+                pass.check(&Path::Root.key(key), member, value, wanted);
             }
         }
     }
     if key == "mic" && section.get("whisper_model").is_some() {
         pass.migrated(
-            child("/mic", "whisper_model"),
+            &Path::Root.key("mic").key("whisper_model"),
             "the speech model is now in `mode_overrides.transcribe`",
         );
         inner.remove("whisper_model");
@@ -241,7 +241,7 @@ fn cloud_mesh_change(
     pass: &mut Pass<'_>,
     root: &mut Edits,
 ) {
-    const PATH: &str = "/cloud_mesh";
+    let at = Path::Root.key("cloud_mesh");
     const EMPTY: &str = r#"{"enabled":false,"networks":[],"active_network_id":null,"diag_quiet":false}"#;
     if permissions.is_some_and(|p| p.is_falsy()) {
         root.remove("agent_permissions");
@@ -249,27 +249,28 @@ fn cloud_mesh_change(
     let permissions = permissions.filter(|p| !p.is_falsy());
     let Some(section) = section.filter(|s| s.kind() == Kind::Object) else {
         if let Some(other) = section.filter(|s| !s.is_falsy()) {
-            pass.replaced(PATH.to_owned(), other.kind(), "an object");
+            pass.replaced(&at, other.kind(), "an object");
         }
         return root.set("cloud_mesh", Fragment::trusted(EMPTY));
     };
     let mut edits = Edits::default();
     match section.get("enabled").filter(|e| !e.is_null()) {
-        Some(enabled) => pass.check(PATH, "enabled", enabled, Kind::Bool),
+        Some(enabled) => pass.check(&at, "enabled", enabled, Kind::Bool),
         None => edits.set("enabled", false),
     }
 
     let list = section.get("networks").filter(|n| n.kind() == Kind::Array);
     let is_empty = list.is_none_or(|l| l.items().next().is_none());
-    let flat = if is_empty { network::flat_members(section, pass, PATH) } else { None };
+    let flat = if is_empty { network::flat_members(section, pass, &at) } else { None };
     let active = section.get("active_network_id");
     if let Some(members) = flat {
-        pass.migrated(PATH.to_owned(), "the single network of earlier days is now the first of the list");
+        pass.migrated(&at, "the single network of earlier days is now the first of the list");
         let id = members[0].1.clone();
-        let path = child(PATH, "networks/0");
         let mut entry = Document::of(Fragment::object(members));
-        let inherited = permissions.map(|p| permissions::normalized(p, "/agent_permissions", pass));
-        let change = network::change(entry.root(), &path, inherited.as_ref(), pass).into_change();
+        let inherited =
+            permissions.map(|p| permissions::normalized(p, &Path::Root.key("agent_permissions"), pass));
+        let change = network::change(entry.root(), &at.key("networks").item(0), inherited.as_ref(), pass)
+            .into_change();
         entry.apply(change);
         if inherited.is_some() {
             root.remove("agent_permissions");
@@ -286,7 +287,7 @@ fn cloud_mesh_change(
             Some(list) => networks_change(list, active, permissions, pass, root, &mut edits),
             None => {
                 if let Some(other) = section.get("networks").filter(|n| !n.is_null()) {
-                    pass.replaced(child(PATH, "networks"), other.kind(), "a list");
+                    pass.replaced(&at.key("networks"), other.kind(), "a list");
                 }
                 edits.set("networks", Fragment::trusted("[]"));
                 false
@@ -294,7 +295,7 @@ fn cloud_mesh_change(
         };
         if !active_is_there && !active.is_some_and(|a| a.is_null()) {
             if active.is_some() {
-                pass.dropped(child(PATH, "active_network_id"), "it names no saved network");
+                pass.dropped(&at.key("active_network_id"), "it names no saved network");
             }
             edits.set("active_network_id", Fragment::trusted("null"));
         }
@@ -303,7 +304,7 @@ fn cloud_mesh_change(
         Some(quiet) if quiet.kind() == Kind::Bool => {}
         other => {
             if let Some(other) = other {
-                pass.replaced(child(PATH, "diag_quiet"), other.kind(), "a boolean");
+                pass.replaced(&at.key("diag_quiet"), other.kind(), "a boolean");
             }
             edits.set("diag_quiet", false);
         }
@@ -320,20 +321,22 @@ fn networks_change(
     root: &mut Edits,
     cloud_mesh: &mut Edits,
 ) -> bool {
-    const PATH: &str = "/cloud_mesh/networks";
+    let at = Path::Root.key("cloud_mesh");
+    let at = at.key("networks");
     let mut inherited = None;
     let mut changes = Vec::new();
     let mut seen = HashSet::new();
     let mut active_is_there = false;
     for (n, entry) in list.items().enumerate() {
-        let path = child(PATH, &n.to_string());
+        let path = at.item(n);
         if entry.kind() != Kind::Object {
-            pass.dropped(path, format!("{}, not a network", entry.kind().name()));
+            pass.dropped(&path, format!("{}, not a network", entry.kind().name()));
             changes.push((n, None));
             continue;
         }
         if inherited.is_none() {
-            inherited = permissions.map(|p| permissions::normalized(p, "/agent_permissions", pass));
+            inherited =
+                permissions.map(|p| permissions::normalized(p, &Path::Root.key("agent_permissions"), pass));
         }
         let mut edits = network::change(entry, &path, inherited.as_ref(), pass);
         if let Some(id) = entry.get("id").filter(|id| !id.is_falsy()) {
@@ -341,13 +344,8 @@ fn networks_change(
             // The first keeps the id, and with it the active pointer.
             if id.identity_key().is_some_and(|key| !seen.insert(key)) {
                 let new = pass.ids.network_id();
-                pass.diagnostics.push(Diagnostic {
-                    code: "network.duplicate-id",
-                    severity: Severity::Warning,
-                    message: format!("another network has this internal id already; this one is now {new}"),
-                    path: child(&path, "id"),
-                    hint: None,
-                });
+                let message = format!("another network has this internal id already; this one is now {new}");
+                pass.note("network.duplicate-id", Severity::Warning, &path.key("id"), message);
                 edits.set("id", new);
             }
         }
@@ -358,7 +356,7 @@ fn networks_change(
     }
     if inherited.is_some() {
         pass.migrated(
-            child("", "agent_permissions"),
+            &Path::Root.key("agent_permissions"),
             "permissions are now those of each network without its own",
         );
         root.remove("agent_permissions");
@@ -370,7 +368,7 @@ fn networks_change(
 /// The network that a `cloud_mesh` of the single-network form holds, as an entry of the list, and the keys that it
 /// used up; `None` when the section is not of that form or names no network. For whoever puts a list beside it.
 pub fn flat_network(cloud_mesh: ValueRef<'_>, ids: &mut dyn Ids) -> Option<FlatNetwork> {
-    let members = network::flat_members(cloud_mesh, &mut Pass::new(ids), "/cloud_mesh")?;
+    let members = network::flat_members(cloud_mesh, &mut Pass::new(ids), &Path::Root)?;
     let keys = network::FLAT_KEYS.into_iter().filter(|key| cloud_mesh.get(key).is_some()).collect();
     Some(FlatNetwork { id: members[0].1.clone(), entry: Fragment::object(members), keys })
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::permissions;
-use crate::change::{Edits, Pass, child};
+use crate::change::{Edits, Pass, Path};
 use crate::document::{Change, trim_raw};
 use crate::{Document, Fragment, Kind, ValueRef};
 
@@ -27,7 +27,7 @@ pub(crate) fn is_dead(server: ValueRef<'_>) -> bool {
 }
 
 /// A network of these members, completed.
-pub(crate) fn completed(members: Vec<(&str, Fragment)>, path: &str, pass: &mut Pass<'_>) -> Fragment {
+pub(crate) fn completed(members: Vec<(&str, Fragment)>, path: &Path<'_>, pass: &mut Pass<'_>) -> Fragment {
     let mut entry = Document::of(Fragment::object(members));
     let change = change(entry.root(), path, None, pass).into_change();
     entry.apply(change);
@@ -37,24 +37,23 @@ pub(crate) fn completed(members: Vec<(&str, Fragment)>, path: &str, pass: &mut P
 /// What brings one entry (an object) into form. `inherited`: permissions for a network that has none of its own.
 pub(super) fn change(
     entry: ValueRef<'_>,
-    path: &str,
+    path: &Path<'_>,
     inherited: Option<&Fragment>,
     pass: &mut Pass<'_>,
 ) -> Edits {
     let mut edits = Edits::default();
-    let at = |key: &str| child(path, key);
 
     match entry.get("id") {
         Some(id) if !id.is_falsy() => {
             if id.kind() != Kind::String {
-                pass.wrong_type(at("id"), id.kind(), "a text");
+                pass.wrong_type(&path.key("id"), id.kind(), "a text");
             }
         }
         _ => edits.set("id", pass.ids.network_id()),
     }
     match entry.get("network_id") {
         Some(id) if id.kind() == Kind::String => {}
-        Some(id) if !id.is_falsy() => pass.wrong_type(at("network_id"), id.kind(), "a text"),
+        Some(id) if !id.is_falsy() => pass.wrong_type(&path.key("network_id"), id.kind(), "a text"),
         _ => edits.set("network_id", ""),
     }
     match entry.get("signaling_servers") {
@@ -62,13 +61,16 @@ pub(super) fn change(
             let dead: Vec<_> =
                 list.items().enumerate().filter(|(_, s)| is_dead(*s)).map(|(n, _)| (n, None)).collect();
             if !dead.is_empty() {
-                pass.migrated(at("signaling_servers"), "servers that are gone for good were taken out");
+                pass.migrated(
+                    &path.key("signaling_servers"),
+                    "servers that are gone for good were taken out",
+                );
             }
             edits.within("signaling_servers", Change::Items(dead, Vec::new()));
         }
         other => {
             if let Some(other) = other.filter(|o| !o.is_null()) {
-                pass.replaced(at("signaling_servers"), other.kind(), "a list");
+                pass.replaced(&path.key("signaling_servers"), other.kind(), "a list");
             }
             edits.set("signaling_servers", Fragment::trusted("[]"));
         }
@@ -85,7 +87,7 @@ pub(super) fn change(
         Some(a) if ["available", "limited", "busy"].iter().any(|known| a.is_str(known)) => {}
         other => {
             if let Some(other) = other {
-                pass.replaced(at("accepting"), other.kind(), "`available`, `limited` or `busy`");
+                pass.replaced(&path.key("accepting"), other.kind(), "`available`, `limited` or `busy`");
             }
             edits.set("accepting", "available");
         }
@@ -94,7 +96,7 @@ pub(super) fn change(
         Some(b) if b.kind() == Kind::Bool => {}
         other => {
             if let Some(other) = other {
-                pass.replaced(at("auto_gossip"), other.kind(), "a boolean");
+                pass.replaced(&path.key("auto_gossip"), other.kind(), "a boolean");
             }
             edits.set("auto_gossip", true);
         }
@@ -102,7 +104,7 @@ pub(super) fn change(
     if let Some(label) = entry.get("label") {
         match label_change(label) {
             None if label.kind() != Kind::String => {
-                pass.dropped(at("label"), format!("{}, not a text", label.kind().name()));
+                pass.dropped(&path.key("label"), format!("{}, not a text", label.kind().name()));
                 edits.remove("label");
             }
             None => {}
@@ -113,22 +115,22 @@ pub(super) fn change(
     if let Some(kind) = entry.get("kind")
         && (kind.kind() != Kind::String || kind.is_falsy())
     {
-        pass.dropped(at("kind"), "not the name of a kind");
+        pass.dropped(&path.key("kind"), "not the name of a kind");
         edits.remove("kind");
     }
     if let Some(topology) = entry.get("topology") {
-        match topology_change(topology, &at("topology"), pass) {
+        match topology_change(topology, &path.key("topology"), pass) {
             Some(change) => edits.within("topology", change),
             None => edits.remove("topology"),
         }
     }
     if let Some(auto) = entry.get("auto_approve").filter(|a| a.kind() != Kind::Bool) {
-        pass.dropped(at("auto_approve"), format!("{}, not a boolean", auto.kind().name()));
+        pass.dropped(&path.key("auto_approve"), format!("{}, not a boolean", auto.kind().name()));
         edits.remove("auto_approve");
     }
     match entry.get("agent_permissions") {
         Some(own) if !own.is_falsy() => {
-            edits.within("agent_permissions", permissions::change(own, &at("agent_permissions"), pass));
+            edits.within("agent_permissions", permissions::change(own, &path.key("agent_permissions"), pass));
         }
         other => match inherited {
             Some(permissions) => edits.set("agent_permissions", permissions.clone()),
@@ -138,11 +140,11 @@ pub(super) fn change(
     }
     match entry.get("prompts") {
         Some(list) if list.kind() == Kind::Array => {
-            edits.within("prompts", prompts_change(list, &at("prompts"), pass));
+            edits.within("prompts", prompts_change(list, &path.key("prompts"), pass));
         }
         Some(other) => {
             if !other.is_null() {
-                pass.dropped(at("prompts"), format!("{}, not a list", other.kind().name()));
+                pass.dropped(&path.key("prompts"), format!("{}, not a list", other.kind().name()));
             }
             edits.remove("prompts");
         }
@@ -168,12 +170,16 @@ pub(crate) fn label_change(label: ValueRef<'_>) -> Option<Fragment> {
 }
 
 /// What brings a topology into form; `None`: it is unusable and goes.
-pub(crate) fn topology_change(topology: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Option<Change> {
+pub(crate) fn topology_change(
+    topology: ValueRef<'_>,
+    path: &Path<'_>,
+    pass: &mut Pass<'_>,
+) -> Option<Change> {
     if topology.is_null() {
         return None;
     }
     let Some(kind) = topology.get("kind").filter(|k| k.kind() == Kind::String) else {
-        pass.dropped(path.to_owned(), "a topology without a kind");
+        pass.dropped(path, "a topology without a kind");
         return None;
     };
     let mut edits = Edits::default();
@@ -184,7 +190,7 @@ pub(crate) fn topology_change(topology: ValueRef<'_>, path: &str, pass: &mut Pas
                 Some(x) => edits.set("n_preferred", Fragment::trusted(format!("{:.0}", x.floor()))),
                 None => {
                     if !n.is_null() {
-                        pass.dropped(child(path, "n_preferred"), "not a number of neighbours");
+                        pass.dropped(&path.key("n_preferred"), "not a number of neighbours");
                     }
                     edits.remove("n_preferred");
                 }
@@ -193,18 +199,18 @@ pub(crate) fn topology_change(topology: ValueRef<'_>, path: &str, pass: &mut Pas
     } else if kind.is_str("star")
         && !topology.get("hub").is_some_and(|h| h.kind() == Kind::String && !h.is_falsy())
     {
-        pass.dropped(path.to_owned(), "a star without a hub");
+        pass.dropped(path, "a star without a hub");
         return None;
     }
     Some(edits.into_change())
 }
 
-fn prompts_change(list: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Change {
+fn prompts_change(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     let mut changes = Vec::new();
     for (n, prompt) in list.items().enumerate() {
-        let path = child(path, &n.to_string());
+        let path = path.item(n);
         if prompt.kind() != Kind::Object {
-            pass.dropped(path, format!("{}, not a prompt", prompt.kind().name()));
+            pass.dropped(&path, format!("{}, not a prompt", prompt.kind().name()));
             changes.push((n, None));
             continue;
         }
@@ -216,19 +222,19 @@ fn prompts_change(list: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Change
     Change::Items(changes, Vec::new())
 }
 
-fn prompt_change(prompt: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Change {
+fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     let mut edits = Edits::default();
     let id = prompt.get("id");
     if !id.is_some_and(|id| id.kind() == Kind::String && !id.is_falsy()) {
         let new = pass.ids.prompt_id();
-        pass.migrated(child(path, "id"), format!("a prompt without an id is now {new}"));
+        pass.migrated(&path.key("id"), format!("a prompt without an id is now {new}"));
         edits.set("id", new);
     }
     let text = |key: &'static str, edits: &mut Edits, pass: &mut Pass<'_>| match prompt.get(key) {
         Some(text) if text.kind() == Kind::String => {}
         other => {
             if let Some(other) = other.filter(|o| !o.is_null()) {
-                pass.replaced(child(path, key), other.kind(), "a text");
+                pass.replaced(&path.key(key), other.kind(), "a text");
             }
             edits.set(key, "");
         }
@@ -238,11 +244,11 @@ fn prompt_change(prompt: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Chang
     match prompt.get("tools") {
         // Names that we do not know are a newer app's, and stay.
         Some(tools) if tools.kind() == Kind::Array => {
-            edits.within("tools", permissions::strings_only(tools, &child(path, "tools"), pass));
+            edits.within("tools", permissions::strings_only(tools, &path.key("tools"), pass));
         }
         other => {
             if let Some(other) = other.filter(|o| !o.is_null()) {
-                pass.replaced(child(path, "tools"), other.kind(), "a list");
+                pass.replaced(&path.key("tools"), other.kind(), "a list");
             }
             edits.set("tools", Fragment::array(ALL_TOOLS));
         }
@@ -268,7 +274,7 @@ pub(super) const FLAT_KEYS: [&str; 7] = [
 pub(super) fn flat_members<'k>(
     cloud_mesh: ValueRef<'_>,
     pass: &mut Pass<'_>,
-    path: &str,
+    path: &Path<'_>,
 ) -> Option<Vec<(&'k str, Fragment)>> {
     let is = |key: &str, kind: Kind| cloud_mesh.get(key).is_some_and(|v| v.kind() == kind);
     let is_flat = is("network_id", Kind::String)
@@ -285,7 +291,7 @@ pub(super) fn flat_members<'k>(
         Kind::Bool => Fragment::from(network_id.raw().into_owned()),
         Kind::String | Kind::Null => return None,
         Kind::Array | Kind::Object => {
-            pass.wrong_type(child(path, "network_id"), network_id.kind(), "a text");
+            pass.wrong_type(&path.key("network_id"), network_id.kind(), "a text");
             return None;
         }
     };

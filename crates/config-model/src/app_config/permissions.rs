@@ -1,6 +1,6 @@
 //! Tool permissions of a network.
 
-use crate::change::{Edits, Pass, child};
+use crate::change::{Edits, Pass, Path};
 use crate::document::Change;
 use crate::{Document, Fragment, Kind, ValueRef};
 
@@ -14,9 +14,9 @@ pub(super) fn fresh() -> Fragment {
 }
 
 /// What brings a permissions value into form.
-pub(super) fn change(value: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Change {
+pub(super) fn change(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     if value.kind() != Kind::Object {
-        pass.replaced(path.to_owned(), value.kind(), "an object");
+        pass.replaced(path, value.kind(), "an object");
         return Change::Replace(fresh());
     }
     let mut edits = Edits::default();
@@ -28,14 +28,14 @@ pub(super) fn change(value: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Ch
             }
             edits.remove("by_device");
             pass.migrated(
-                child(path, "by_device"),
+                &path.key("by_device"),
                 "per-device permissions became one record a tool, the newest",
             );
         }
         _ => {
             for tool in TOOLS {
                 match value.get(tool) {
-                    Some(record) => edits.within(tool, tool_change(record, &child(path, tool), pass)),
+                    Some(record) => edits.within(tool, tool_change(record, &path.key(tool), pass)),
                     None => edits.set(tool, Fragment::trusted(FRESH)),
                 }
             }
@@ -45,7 +45,7 @@ pub(super) fn change(value: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Ch
 }
 
 /// A permissions value in form, as a copy.
-pub(super) fn normalized(value: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Fragment {
+pub(super) fn normalized(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Fragment {
     match change(value, path, pass) {
         Change::Replace(fragment) => fragment,
         change => {
@@ -56,27 +56,27 @@ pub(super) fn normalized(value: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -
     }
 }
 
-fn tool_change(record: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Change {
+fn tool_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     if record.kind() != Kind::Object {
-        pass.replaced(path.to_owned(), record.kind(), "an object");
+        pass.replaced(path, record.kind(), "an object");
         return Change::Replace(Fragment::trusted(FRESH));
     }
     let mut edits = Edits::default();
     match record.get("mode") {
         Some(mode) if ["ask", "accept_all", "denied"].iter().any(|m| mode.is_str(m)) => {}
         Some(mode) => {
-            pass.replaced(child(path, "mode"), mode.kind(), "`ask`, `accept_all` or `denied`");
+            pass.replaced(&path.key("mode"), mode.kind(), "`ask`, `accept_all` or `denied`");
             edits.set("mode", "ask");
         }
         None => edits.set("mode", "ask"),
     }
     match record.get("always_accept") {
         Some(list) if list.kind() == Kind::Array => {
-            edits.within("always_accept", strings_only(list, &child(path, "always_accept"), pass));
+            edits.within("always_accept", strings_only(list, &path.key("always_accept"), pass));
         }
         other => {
             if let Some(other) = other {
-                pass.replaced(child(path, "always_accept"), other.kind(), "a list");
+                pass.replaced(&path.key("always_accept"), other.kind(), "a list");
             }
             edits.set("always_accept", Fragment::trusted("[]"));
         }
@@ -86,11 +86,11 @@ fn tool_change(record: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Change 
 }
 
 /// Leaves out what is no text.
-pub(super) fn strings_only(list: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) -> Change {
+pub(super) fn strings_only(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     let mut odd = Vec::new();
     for (n, item) in list.items().enumerate() {
         if item.kind() != Kind::String {
-            pass.dropped(child(path, &n.to_string()), format!("{}, not a text", item.kind().name()));
+            pass.dropped(&path.item(n), format!("{}, not a text", item.kind().name()));
             odd.push((n, None));
         }
     }
@@ -98,13 +98,13 @@ pub(super) fn strings_only(list: ValueRef<'_>, path: &str, pass: &mut Pass<'_>) 
 }
 
 /// `updated_at`: a whole number of milliseconds, 0 at least.
-pub(super) fn stamp_change(record: ValueRef<'_>, path: &str, pass: &mut Pass<'_>, edits: &mut Edits) {
+pub(super) fn stamp_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>, edits: &mut Edits) {
     let Some(stamp) = record.get("updated_at") else { return edits.set("updated_at", 0u64) };
     match stamp.as_f64().filter(|t| t.is_finite()) {
         Some(t) if t.floor().max(0.0) == t => {}
         Some(t) => edits.set("updated_at", Fragment::trusted(format!("{:.0}", t.floor().max(0.0)))),
         None => {
-            pass.replaced(child(path, "updated_at"), stamp.kind(), "a number");
+            pass.replaced(&path.key("updated_at"), stamp.kind(), "a number");
             edits.set("updated_at", 0u64);
         }
     }
@@ -117,7 +117,7 @@ fn newest(devices: ValueRef<'_>, tool: &str, pass: &mut Pass<'_>) -> Fragment {
     for device in in_language_order(devices) {
         let Some(record) = device.get(tool).filter(|r| r.kind() == Kind::Object) else { continue };
         let mut copy = Document::of(record);
-        let change = tool_change(copy.root(), "", &mut Pass::new(pass.ids));
+        let change = tool_change(copy.root(), &Path::Root, &mut Pass::new(pass.ids));
         copy.apply(change);
         let says_something = copy.get(&["mode"]).is_some_and(|m| !m.is_str("ask"))
             || copy.get(&["always_accept"]).is_some_and(|l| l.items().next().is_some());
