@@ -4,6 +4,7 @@
 //! one as a real process.
 
 mod process;
+#[cfg_attr(not(unix), allow(dead_code, unused_imports, reason = "it has sockets only"))]
 pub mod standin;
 
 pub use process::{Builder, StandIn};

@@ -277,13 +277,12 @@ mod tests {
         program(&root.join("dir/x"), 0o755);
         symlink("nowhere", root.join("dangling")).unwrap();
         symlink("loop", root.join("loop")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("fifo"), rustix::fs::Mode::from_raw_mode(0o755))
-            .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
         for (name, expected) in [
             ("plain", "not executable"),
             ("dir", "a folder"),
             ("dangling", "a link to nowhere"),
-            ("fifo", "not a regular file"),
+            ("socket", "not a regular file"),
             ("plain/x", "not there"),
         ] {
             assert_eq!(reason(&Candidate::new(root.join(name), Origin::Beside)), expected, "{name}");

@@ -8,6 +8,7 @@ use std::{
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// The longest path of a socket file in bytes: `sun_path` less its NUL (108 on Linux, 104 on the BSDs and macOS).
+#[cfg(unix)]
 pub(crate) const PATH_LIMIT: usize =
     if cfg!(any(target_os = "linux", target_os = "android")) { 107 } else { 103 };
 

@@ -1,9 +1,8 @@
 //! A process and its end.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+#[cfg(unix)]
+use std::io;
+use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use rustix::process::{Pid, Signal};

@@ -922,6 +922,7 @@ impl Attempt<'_> {
 enum Whose {
     Child,
     Descendant,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "not to be told there"))]
     Somebody(u32),
 }
 

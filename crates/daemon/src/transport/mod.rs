@@ -52,8 +52,10 @@ pub(crate) enum NoConnection {
     /// Somebody listens and took no connection until the deadline.
     Full { pid: Option<u32> },
     /// Somebody else's process listens.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "a pipe does not say whose it is"))]
     ForeignOwner { uid: u32, pid: Option<u32> },
     /// No socket can have such a path.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "the name of a pipe may be long"))]
     PathTooLong { length: usize, limit: usize },
     /// The system does not let us.
     Failed { source: io::Error },

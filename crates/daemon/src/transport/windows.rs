@@ -6,13 +6,15 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    },
     time::Instant,
 };
 
 use interprocess::local_socket::{
-    ConnectOptions, GenericNamespaced, Stream, ToNsName,
-    traits::{Stream as _, StreamCommon as _},
+    ConnectOptions, GenericNamespaced, Stream, ToNsName, traits::StreamCommon as _,
 };
 
 use super::{NoConnection, Peer, Transport};
@@ -62,15 +64,16 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
         }
     };
     let pid = stream.peer_creds().ok().and_then(|credentials| credentials.pid());
-    let (mut reader, mut writer) = stream.split();
+    let stream = Arc::new(stream);
+    let reader = Arc::clone(&stream);
 
     let (hand_on, chunks) = sync_channel(WAITING);
-    spawn("daemon-read", move || read_all(&mut reader, &hand_on)).map_err(failed)?;
+    spawn("daemon-read", move || read_all(&mut &*reader, &hand_on)).map_err(failed)?;
     let (lines, to_write) = channel::<Vec<u8>>();
     let (report, written) = channel();
     spawn("daemon-write", move || {
         while let Ok(line) = to_write.recv() {
-            if report.send(writer.write_all(&line)).is_err() {
+            if report.send((&*stream).write_all(&line)).is_err() {
                 return;
             }
         }
