@@ -61,7 +61,7 @@ fn event(event: &Event, width: usize, signs: Signs) {
         Event::Drawn { before, after } => {
             let drawn = tree::picture(before, after, ["~ before", "~ after"], width - 3, signs);
             crate::say!("");
-            drawn.iter().for_each(|line| crate::say!("   {line}"));
+            drawn.iter().for_each(|line| crate::say!("{}", format!("   {line}").trim_end()));
             crate::say!("");
         }
         Event::Ran { command, outcome, took: time, said } => {
