@@ -210,6 +210,10 @@ fn envelopes_are_recognised_and_normalised() {
     let turn = parse(r#"{"kind":"myownllm.network-settings","network_id":"a","turn_servers":[{"url":"","username":"","credential":"c"},{"username":"u"},7,null,"x"],"label":" "}"#).unwrap();
     assert_eq!(turn.to_value(true)["turn_servers"], json!([{"url": "", "credential": "c"}]));
     assert!(turn.to_value(true).get("label").is_none());
+    let dead = parse(
+        r#"{"kind":"myownllm.network-settings","network_id":"a","signaling_servers":["wss://0.peerjs.com:443/",7,"wss://a"]}"#,
+    );
+    assert_eq!(dead.unwrap().to_value(true)["signaling_servers"], json!(["wss://a"]));
 }
 
 #[test]

@@ -858,3 +858,40 @@ fn hundreds_of_networks_are_no_trouble() {
     let all = load(json!({"version": 1, "daemon": {}, "networks": networks}));
     assert_eq!(all["cloud_mesh"]["networks"].as_array().unwrap().len(), 3_000);
 }
+
+#[test]
+fn paths_into_the_old_home_follow_the_files() {
+    let mut app = doc(
+        r#"{"cloud_mesh":{"networks":[{"daemon_settings":{"roster_path":"/home/u/.myownllm/mesh/rosters/a.json"}},{},
+        {"daemon_settings":{"roster_path":"/home/u/.myownllm/.myownmesh/b.json"}},{"daemon_settings":{"roster_path":"/home/u/.myownllm-2/c.json"}},
+        {"daemon_settings":{"roster_path":5}}]}}"#,
+    );
+    let mut daemon = doc(
+        r#"{"identity_path":"/home/u/.myownllm/gone.json","daemon":{"control_socket":"/run/mesh.sock"}}"#,
+    );
+    let (from, to) = ("/home/u/.myownllm/", "/home/u/.myownllm/.myownmesh");
+    let there = |path: &str| path == "/home/u/.myownllm/.myownmesh/mesh/rosters/a.json";
+    let found = myownllm_salvage::rebase_paths(&mut app, Some(&mut daemon), from, to, &there);
+    let found: Vec<_> = found.iter().map(|r| (r.half, r.pointer.as_str(), r.rebased)).collect();
+    assert_eq!(
+        found,
+        [
+            ("daemon", "/identity_path", false),
+            ("app", "/cloud_mesh/networks/0/daemon_settings/roster_path", true)
+        ]
+    );
+    assert!(!daemon.is_modified());
+    let path = app.get(&["cloud_mesh", "networks", "0", "daemon_settings", "roster_path"]).unwrap();
+    assert_eq!(path.as_str().unwrap(), "/home/u/.myownllm/.myownmesh/mesh/rosters/a.json");
+    // Done once, it is done; both kinds of slashes separate.
+    assert_eq!(myownllm_salvage::rebase_paths(&mut app, None, from, to, &there), []);
+    let mut daemon = doc(r#"{"identity_path":"C:\\Users\\u\\.myownllm\\id.json"}"#);
+    let found = myownllm_salvage::rebase_paths(
+        &mut app,
+        Some(&mut daemon),
+        r"C:\Users\u\.myownllm",
+        r"D:\new",
+        &|_| true,
+    );
+    assert_eq!(found[0].to, r"D:\new\id.json");
+}
