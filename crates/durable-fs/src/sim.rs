@@ -703,6 +703,16 @@ impl SimDisk {
         self.state().ops.clone()
     }
 
+    /// One of them.
+    pub fn op_number(&self, number: usize) -> Option<OpRecord> {
+        self.state().ops.get(number).cloned()
+    }
+
+    /// How many there were.
+    pub fn op_count(&self) -> usize {
+        self.state().ops.len()
+    }
+
     /// Forgets the operations so far: counting begins anew.
     pub fn reset_ops(&self) {
         self.state().ops.clear();
@@ -762,7 +772,8 @@ impl SimDisk {
     /// The disk as a power cut may leave it: each unflushed change kept or lost, in all combinations when there are no more
     /// than `limit`, else as many as that, chosen by `seed`, with the extremes among them.
     pub fn crash_states(&self, limit: usize, seed: u64) -> Vec<Self> {
-        let state = self.state();
+        let mut state = self.state().clone();
+        state.reset();
         // Each unit may be lost or kept; content may also be torn.
         let mut units: Vec<(u64, u64)> = Vec::new();
         for pending in &state.pending {

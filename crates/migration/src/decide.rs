@@ -81,8 +81,10 @@ impl Decider<'_> {
     }
 
     /// Both sides hold something, and it differs.
-    fn collision(&mut self, source: &Path, destination: &Path, aside: &Path, step: Step) -> Vec<Step> {
-        let set_aside = |from: &Path| Step::SetAside { from: from.to_owned(), to: aside.to_owned() };
+    fn collision(&mut self, source: &Path, destination: &Path, pair: &Pair, step: Step) -> Vec<Step> {
+        let Pair::Differs { aside_source, aside_destination } = pair else { return Vec::new() };
+        let set_aside =
+            |from: &Path, to: &Path| Step::SetAside { from: from.to_owned(), to: to.to_owned() };
         match self.keep {
             None => {
                 self.stays(source);
@@ -91,8 +93,8 @@ impl Decider<'_> {
                     .push(Collision { source: source.to_owned(), destination: destination.to_owned() });
                 Vec::new()
             }
-            Some(Keep::Source) => vec![set_aside(destination), step],
-            Some(Keep::Destination) => vec![set_aside(source)],
+            Some(Keep::Source) => vec![set_aside(destination, aside_destination), step],
+            Some(Keep::Destination) => vec![set_aside(source, aside_source)],
         }
     }
 
@@ -116,9 +118,9 @@ impl Decider<'_> {
             match &item.pair {
                 Pair::Free => names.push(item.name.clone()),
                 Pair::Same => others.push(Step::RemoveIdentical { source, destination }),
-                Pair::Differs { aside } => {
+                pair => {
                     let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
-                    others.extend(self.collision(&source, &destination, aside, step));
+                    others.extend(self.collision(&source, &destination, pair, step));
                 }
             }
         }
@@ -140,7 +142,7 @@ impl Decider<'_> {
             Pair::Same => {
                 vec![Step::RemoveIdentical { source: source.clone(), destination: destination.clone() }]
             }
-            Pair::Differs { aside } => self.collision(source, destination, aside, step),
+            pair => self.collision(source, destination, pair, step),
         };
         if secret && !steps.is_empty() {
             self.private(source, single.mode);
@@ -233,7 +235,8 @@ impl Decider<'_> {
     fn two(&mut self, here: &Key, there: &Key) {
         let from = self.inventory.source_key_path(here);
         let to = self.inventory.key_destination.clone();
-        let aside = match &self.inventory.key_pair {
+        let pair = &self.inventory.key_pair;
+        match pair {
             Pair::Same => {
                 if let Identity::Damaged { why } = &there.identity {
                     let error = self.damaged(there, why, None);
@@ -248,8 +251,8 @@ impl Decider<'_> {
             }
             // It could not be compared.
             Pair::Free => return self.stays(&from),
-            Pair::Differs { aside } => aside.clone(),
-        };
+            Pair::Differs { .. } => {}
+        }
         match (&here.identity, &there.identity, self.keep) {
             (Identity::Newer { .. }, ..) | (_, Identity::Newer { .. }, _) => {}
             (Identity::Valid(_), Identity::Valid(_), Some(_))
@@ -264,13 +267,13 @@ impl Decider<'_> {
                     let path = if self.keep == Some(Keep::Source) { to.clone() } else { from.clone() };
                     self.private(&path, loser.meta.mode);
                 }
-                let steps = self.collision(&from, &to, &aside, step);
+                let steps = self.collision(&from, &to, pair, step);
                 self.plan.identity_steps.extend(steps);
             }
             (Identity::Valid(mine), Identity::Valid(theirs), None) => {
                 if mine.public_key == theirs.public_key {
                     // The same key, written down differently: nobody's identity is at stake.
-                    let _ = self.collision(&from, &to, &aside, Step::RemoveFolder { path: from.clone() });
+                    let _ = self.collision(&from, &to, pair, Step::RemoveFolder { path: from.clone() });
                     return;
                 }
                 let why = "two different identities".to_owned();
@@ -293,7 +296,7 @@ impl Decider<'_> {
                     self.plan.refusals.push(error);
                 } else {
                     self.plan.errors.push(error);
-                    let _ = self.collision(&from, &to, &aside, Step::RemoveFolder { path: from.clone() });
+                    let _ = self.collision(&from, &to, pair, Step::RemoveFolder { path: from.clone() });
                 }
             }
             (Identity::Damaged { why: mine }, Identity::Damaged { why: theirs }, _) => {

@@ -18,7 +18,7 @@ use crate::{
     LiveDaemons,
     error::MigrationError,
     homes::Options,
-    inspect::{CLAIM_DIR, Whose, inspect, whose},
+    inspect::{CLAIM_DIR, Whose, inspect, rebase, whose},
     plan::{Collision, Plan, Step},
     report::{MoveMethod, Moved, Outcome, Report},
 };
@@ -79,7 +79,7 @@ pub(crate) fn execute(disk: &dyn Disk, lock: &HomeLock, plan: Plan, daemons: &dy
         report.outcome = if report.errors.is_empty() { Outcome::NothingToDo } else { Outcome::Partial };
         return report;
     }
-    let mut mover = Mover { disk, plan: &plan, report, support: BTreeMap::new(), touched: false };
+    let mut mover = Mover { disk, plan: &plan, report, support: BTreeMap::new(), touched: false, emptied: Vec::new() };
     let stopped = mover.all().is_err();
     let mut report = mover.report;
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
@@ -174,6 +174,8 @@ struct Mover<'a> {
     support: BTreeMap<PathBuf, Exclusive>,
     /// Whether anything has moved.
     touched: bool,
+    /// Folders that could not be renamed as a whole: emptied file by file, they are still there at the end.
+    emptied: Vec<PathBuf>,
 }
 
 /// The files that are to move, as far as they can be flushed one by one: a source that cannot be read can still be renamed.
@@ -336,7 +338,6 @@ impl Mover<'_> {
                 _ => {}
             }
         }
-        folders.retain(|folder| !matches!(self.disk.stat_follow(folder), Err(error) if error.is_not_found()));
         let plan = self.plan;
         self.flush(&folders, |disk| sources(disk, plan))
     }
@@ -369,8 +370,10 @@ impl Mover<'_> {
         let result = match self.rename_new(from, to) {
             Err(error) if error.is_taken() => {
                 // A new one has come under that name. The same bytes need not be kept twice; others are kept beside it.
+                let links = self.disk.read_link(from).ok().filter(|says| self.disk.read_link(to).is_ok_and(|s| s == *says));
                 match self.disk.same_content(from, to) {
                     Ok(true) => self.disk.unlink(from),
+                    Err(_) if links.is_some() => self.disk.unlink(from),
                     _ => {
                         let mut number = 1;
                         loop {
@@ -456,7 +459,14 @@ impl Mover<'_> {
                 }
                 Step::SetAside { from, to } => {
                     let at_destination = from.parent() == to.parent();
-                    let job = Job { aside: true, private: true, ..self.job(from.clone(), to.clone(), What::File) };
+                    let what = match self.disk.read_link(from) {
+                        Ok(old_target) if !at_destination => {
+                            let target = rebase(&old_target, &parent(from), &parent(to));
+                            What::Link { old_target, target }
+                        }
+                        _ => What::File,
+                    };
+                    let job = Job { aside: true, private: true, ..self.job(from.clone(), to.clone(), what) };
                     if at_destination {
                         // The place is free, for good, before the winner comes to it.
                         self.publish(vec![job], BTreeSet::new())?;
@@ -512,6 +522,7 @@ impl Mover<'_> {
             self.fail(from, error);
             return Ok(Vec::new());
         }
+        self.emptied.push(from.to_owned());
         // Something is there by now, or the two are on different file systems (or on two layers of one).
         let prepared = self.make_folder(to).and_then(|()| ours_in(self.disk, from));
         match prepared {
@@ -686,7 +697,7 @@ impl Mover<'_> {
     fn relink(&mut self, job: &Job, retire: &mut Vec<Retire>) {
         let What::Link { target, .. } = &job.what else { return };
         let folder = parent(&job.to);
-        let make = |target: &Path| -> Result<PathBuf, DiskError> {
+        let make = |target: &Path| -> Result<Option<PathBuf>, DiskError> {
             let temp = with_temp(&folder, |temp| self.disk.symlink(target, temp))?;
             let (old, new) = (self.disk.stat(&job.from)?, self.disk.stat(&temp)?);
             if let Some(owner) = old.owner.filter(|_| old.owner != new.owner) {
@@ -696,14 +707,19 @@ impl Mover<'_> {
             let goal = self.disk.stat_follow(&job.from)?;
             let same = self.disk.stat_follow(&temp).is_ok_and(|found| found.is_same_file(&goal) || found.id.is_none());
             if same {
-                return Ok(temp);
+                return Ok(Some(temp));
             }
             self.disk.unlink(&temp)?;
-            let lost = std::io::Error::new(std::io::ErrorKind::NotFound, "it would lead elsewhere");
-            Err(DiskError::two("re-base the link", &job.from, target, lost))
+            Ok(None)
         };
         // A folder on the way may be a link itself; then only the full path is sure.
-        let made = make(target).or_else(|_| make(&self.disk.canonicalize(&job.from)?));
+        let made = make(target).and_then(|made| match made {
+            Some(temp) => Ok(temp),
+            None => make(&self.disk.canonicalize(&job.from)?)?.ok_or_else(|| {
+                let lost = std::io::Error::new(std::io::ErrorKind::NotFound, "it would lead elsewhere");
+                DiskError::two("re-base the link", &job.from, target, lost)
+            }),
+        });
         let result = made.and_then(|temp| {
             self.rename_new(&temp, &job.to).inspect_err(|_| {
                 let _ = self.disk.unlink(&temp);
@@ -955,8 +971,8 @@ impl Mover<'_> {
     fn tidy(&mut self) -> Go {
         let mut parents = BTreeSet::new();
         let mut gone = BTreeSet::new();
-        for step in &self.plan.tidy {
-            let Step::RemoveFolder { path } = step else { continue };
+        let planned = self.plan.tidy.iter().map(|step| step.path().to_owned());
+        for path in &std::mem::take(&mut self.emptied).into_iter().chain(planned).collect::<Vec<_>>() {
             match self.disk.remove_dir(path) {
                 Ok(()) => {
                     parents.insert(parent(path));

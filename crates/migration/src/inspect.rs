@@ -34,8 +34,9 @@ pub(crate) enum Pair {
     Free,
     /// The same bytes, in a regular file of its own or under a second name of the same file.
     Same,
-    /// Something else. The path is a free name beside the destination.
-    Differs { aside: PathBuf },
+    /// Something else. Two names beside the destination that no program reads: one for the source, should that lose, one
+    /// for what is at the destination.
+    Differs { aside_source: PathBuf, aside_destination: PathBuf },
 }
 
 /// One of our files in a source folder.
@@ -211,8 +212,9 @@ fn unreadable(path: &Path, source: DiskError) -> MigrationError {
     MigrationError::Unreadable { path: path.to_owned(), source }
 }
 
-/// A name beside `path` that no program reads, and that is free: `roster.json.set-aside-1`.
-fn aside_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf, MigrationError> {
+/// A name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. It is free, or a killed run has begun to
+/// set that very file aside under it.
+fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
     let folder = path.parent().unwrap_or(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut number = 1_u64;
@@ -227,22 +229,36 @@ fn aside_name(disk: &dyn Disk, path: &Path) -> Result<PathBuf, MigrationError> {
         match disk.stat(&aside) {
             Err(error) if error.is_not_found() => return Ok(aside),
             Err(error) => return Err(unreadable(&aside, error)),
-            Ok(_) => number += 1,
+            Ok(there) => {
+                let file = disk.stat(loser).map_err(|error| unreadable(loser, error))?.is_file();
+                if file && is_same(disk, loser, &aside, &there)? {
+                    return Ok(aside);
+                }
+                number += 1;
+            }
         }
     }
 }
 
-/// How a regular file stands to what may be at its destination.
-pub(crate) fn pair(disk: &dyn Disk, source: &Path, destination: &Path) -> Result<Pair, MigrationError> {
-    let there = match disk.stat(destination) {
+/// Both names for what is to be set aside.
+fn differs(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> Result<Pair, MigrationError> {
+    Ok(Pair::Differs {
+        aside_source: aside_name(disk, destination, source)?,
+        aside_destination: aside_name(disk, destination, there)?,
+    })
+}
+
+/// How a regular file stands to what may be at its destination, which is (or, put aside by a killed run, was) at `there`.
+fn pair(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> Result<Pair, MigrationError> {
+    let meta = match disk.stat(there) {
         Err(error) if error.is_not_found() => return Ok(Pair::Free),
-        Err(error) => return Err(unreadable(destination, error)),
-        Ok(there) => there,
+        Err(error) => return Err(unreadable(there, error)),
+        Ok(meta) => meta,
     };
-    if is_same(disk, source, destination, &there)? {
+    if is_same(disk, source, there, &meta)? {
         return Ok(Pair::Same);
     }
-    Ok(Pair::Differs { aside: aside_name(disk, destination)? })
+    differs(disk, source, destination, there)
 }
 
 /// Whether the destination holds the source's bytes in such a way that the source may go: in a regular file, which is another
@@ -459,9 +475,8 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
 /// What was seen in one source folder.
 #[derive(Default)]
 struct Seen {
-    /// Names of ours, those among them that lie in the claim folder, and whether the claim folder is there.
+    /// Names of ours, in the claim folder too; and whether that is there.
     ours: Vec<OsString>,
-    claimed: BTreeSet<OsString>,
     claims: bool,
     /// How many names stay.
     foreign: usize,
@@ -610,10 +625,7 @@ impl Inspector<'_> {
             for entry in self.disk.list(&dir)? {
                 self.out.claims.push((dir.join(&entry.name), path.join(&entry.name)));
                 if is_leaf && !seen.ours.contains(&entry.name) {
-                    seen.ours.push(entry.name.clone());
-                    seen.claimed.insert(entry.name);
-                } else if !is_leaf {
-                    seen.claimed.insert(entry.name);
+                    seen.ours.push(entry.name);
                 }
             }
             self.out.claim_dirs.push(dir);
@@ -726,19 +738,12 @@ impl Inspector<'_> {
         }
     }
 
-    /// Where a source really is: in the claim folder, when a killed run had it in its hands.
-    fn whereabouts(&self, relative: &Path) -> PathBuf {
-        let name = relative.file_name().unwrap_or_default();
-        let folder = relative.parent().unwrap_or(Path::new(""));
-        let plain = self.out.source.join(relative);
-        match self.readable.get(folder) {
-            Some((_, seen)) if seen.claimed.contains(name) => {
-                // A new one under the old name counts more than the claimed one.
-                if matches!(self.disk.stat(&plain), Err(error) if error.is_not_found()) {
-                    self.out.source.join(folder).join(CLAIM_DIR).join(name)
-                } else {
-                    plain
-                }
+    /// Where a file really is: in the claim folder, when a killed run had it in its hands.
+    fn whereabouts(&self, plain: PathBuf) -> PathBuf {
+        match self.out.claims.iter().find(|(_, name)| *name == plain) {
+            // A new one under the old name counts more than the claimed one.
+            Some((claimed, _)) if matches!(self.disk.stat(&plain), Err(error) if error.is_not_found()) => {
+                claimed.clone()
             }
             _ => plain,
         }
@@ -757,8 +762,10 @@ impl Inspector<'_> {
                 let taken = if free { BTreeSet::new() } else { self.names_in(&folder.destination) };
                 for name in ours {
                     let pair = if taken.contains(&name) {
-                        let source = self.whereabouts(&relative.join(&name));
-                        match pair(self.disk, &source, &folder.destination.join(&name)) {
+                        let source = self.whereabouts(folder.source.join(&name));
+                        let destination = folder.destination.join(&name);
+                        let there = self.whereabouts(destination.clone());
+                        match pair(self.disk, &source, &destination, &there) {
                             Ok(pair) => pair,
                             Err(error) => {
                                 self.out.errors.push(error);
@@ -795,6 +802,8 @@ impl Inspector<'_> {
         if let Err(error) = visited {
             self.out.refusals.push(unreadable(dir, error));
         }
+        let claimed = self.out.claims.iter().filter(|(_, plain)| plain.parent() == Some(dir));
+        names.extend(claimed.filter_map(|(_, plain)| plain.file_name()).map(OsStr::to_owned));
         names
     }
 
@@ -808,7 +817,7 @@ impl Inspector<'_> {
     fn single(&mut self, relative: &Path) -> Option<(PathBuf, Meta)> {
         let folder = relative.parent().unwrap_or(Path::new(""));
         self.readable.get(folder)?;
-        let at = self.whereabouts(relative);
+        let at = self.whereabouts(self.out.source.join(relative));
         match self.disk.stat(&at) {
             Err(error) if error.is_not_found() => None,
             Err(error) => {
@@ -912,7 +921,8 @@ impl Inspector<'_> {
         let relative = self.homes.names.custody.clone();
         let Some((at, meta)) = self.single(&relative) else { return };
         let destination = self.out.destination.join(&relative);
-        match pair(self.disk, &at, &destination) {
+        let there = self.whereabouts(destination.clone());
+        match pair(self.disk, &at, &destination, &there) {
             Ok(pair) => {
                 self.out.custody =
                     Some(Single { source: self.out.source.join(&relative), destination, pair, mode: meta.mode });
@@ -947,7 +957,14 @@ impl Inspector<'_> {
         } else {
             None
         };
-        match self.disk.stat_follow(at) {
+        // A link that a killed run had claimed leads somewhere only from where it was.
+        let goal = match (&link, at.parent()) {
+            (Some(target), Some(folder)) if folder.ends_with(CLAIM_DIR) => {
+                folder.parent().unwrap_or(folder).join(target)
+            }
+            _ => at.to_owned(),
+        };
+        match self.disk.stat_follow(&goal) {
             Ok(meta) if meta.is_file() => {}
             Ok(meta) => {
                 let what = if meta.is_dir() { "a folder" } else { "no regular file" };
@@ -967,7 +984,7 @@ impl Inspector<'_> {
                 return None;
             }
         }
-        let (bytes, identity) = match self.disk.read(at, IDENTITY_LIMIT) {
+        let (bytes, identity) = match self.disk.read(&goal, IDENTITY_LIMIT) {
             Ok(bytes) => {
                 let identity = identity::inspect(&bytes);
                 (bytes, identity)
@@ -1000,9 +1017,8 @@ impl Inspector<'_> {
     fn identity(&mut self) {
         let relative = self.homes.names.identity.clone();
         let folder = relative.parent().unwrap_or(Path::new("")).to_owned();
-        let source = self.out.source.join(&relative);
         if self.readable.contains_key(&folder) {
-            let at = self.whereabouts(&relative);
+            let at = self.whereabouts(self.out.source.join(&relative));
             let exists = self.disk.stat(&at).is_ok();
             self.out.source_key = self.key(&at);
             if exists && self.out.source_key.is_none() {
@@ -1014,7 +1030,8 @@ impl Inspector<'_> {
         }
         let destination = self.out.key_destination.clone();
         if self.there.contains_key(&folder) {
-            self.out.destination_key = self.key(&destination);
+            let there = self.whereabouts(destination.clone());
+            self.out.destination_key = self.key(&there);
             let odd = self.out.left.iter().position(|left| left.path == destination);
             if let Some(odd) = odd {
                 let left = self.out.left.remove(odd);
@@ -1030,7 +1047,7 @@ impl Inspector<'_> {
             let (from, to) = (self.out.source.join(&folder), self.out.destination.join(&folder));
             self.out.key_target = Some(rebase(&target, &from, &to));
         }
-        self.out.key_pair = match self.key_pair(&source) {
+        self.out.key_pair = match self.key_pair() {
             Ok(pair) => pair,
             Err(error) => {
                 self.out.key_trouble = true;
@@ -1042,11 +1059,10 @@ impl Inspector<'_> {
         self.finish();
     }
 
-    fn key_pair(&self, source: &Path) -> Result<Pair, MigrationError> {
+    fn key_pair(&self) -> Result<Pair, MigrationError> {
         let (Some(here), Some(there)) = (&self.out.source_key, &self.out.destination_key) else {
             return Ok(Pair::Free);
         };
-        let _ = source;
         let same = match (&here.link, &there.link) {
             // What we made ourselves, before we were killed.
             (Some(_), Some(target)) => Some(target) == self.out.key_target.as_ref(),
@@ -1060,7 +1076,7 @@ impl Inspector<'_> {
         if same {
             return Ok(Pair::Same);
         }
-        Ok(Pair::Differs { aside: aside_name(self.disk, &self.out.key_destination)? })
+        differs(self.disk, &here.path, &self.out.key_destination, &there.path)
     }
 
     /// How many rosters and states lie on either side: told when there are two keys to choose from.

@@ -1,0 +1,532 @@
+//! Every crash, every failure, at every operation: nothing is lost, nothing is torn, and the next run ends it.
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{APP, DAEMON, homes, key_file};
+use myownllm_durable_fs::{
+    Disk,
+    sim::{Entry, Fault, SimDisk},
+};
+use myownllm_migration::{
+    Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator, is_pending,
+};
+
+/// How many crash states are tried for one crash; all of them where there are fewer. `CRASH_STATES=500` for a long night.
+fn states() -> usize {
+    std::env::var("CRASH_STATES").ok().and_then(|number| number.parse().ok()).unwrap_or(8)
+}
+
+fn run(disk: &SimDisk, options: &Options) -> Option<Report> {
+    let lock = disk.lock(Path::new(APP), Duration::ZERO).ok()?;
+    Some(Migrator::new(disk, homes()).run(&lock, options, &NoDaemons))
+}
+
+struct Case {
+    name: &'static str,
+    disk: SimDisk,
+    options: Options,
+    /// The sources were flushed before the run.
+    flushed: bool,
+}
+
+fn full(disk: &SimDisk) {
+    for (name, text) in [("one", "state one"), ("two", "state two")] {
+        disk.put(format!("{APP}/mesh/states/{name}.json"), text.as_bytes());
+    }
+    for (name, text) in [("one", "roster one"), ("two", "roster two")] {
+        disk.put(format!("{APP}/mesh/rosters/{name}.json"), text.as_bytes());
+    }
+    disk.put(format!("{APP}/.secrets/custody.json"), b"custody");
+    disk.put(format!("{APP}/.secrets/identity.json"), &key_file(1, "laptop"));
+    disk.put(format!("{APP}/config.json"), b"{}");
+}
+
+fn legacy(disk: &SimDisk) {
+    let text = br#"{"version":1,"network_id":" Old-Net ","authorized_devices":[]}"#;
+    disk.put(format!("{APP}/mesh/roster.json"), text);
+}
+
+/// Folders of a daemon that was started once.
+fn started(disk: &SimDisk) {
+    for folder in ["", "/.secrets", "/mesh", "/mesh/rosters", "/mesh/states"] {
+        disk.put_dir(format!("{DAEMON}{folder}"), 0o700);
+    }
+    disk.put(format!("{DAEMON}/config.json"), b"{\"daemon\":{}}");
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name, options: Options, flushed: bool, setup: &dyn Fn(&SimDisk)| {
+        let disk = SimDisk::new();
+        setup(&disk);
+        if flushed {
+            disk.flush_all();
+        }
+        cases.push(Case { name, disk, options, flushed });
+    };
+    let forward = Options::forward();
+    add("one file system, nothing there", forward.clone(), true, &full);
+    add("written, not flushed", forward.clone(), false, &full);
+    add("written, not flushed, file by file", forward.clone(), false, &|disk| {
+        full(disk);
+        started(disk);
+    });
+    add("no call that flushes a file system", forward.clone(), false, &|disk| {
+        full(disk);
+        disk.without_sync_fs();
+    });
+    add("a foreign file in each folder", forward.clone(), true, &|disk| {
+        full(disk);
+        legacy(disk);
+        disk.put(format!("{APP}/mesh/rosters/notes.txt"), b"notes");
+        disk.put(format!("{APP}/mesh/states/one.json.corrupt"), b"corrupt");
+        disk.put(format!("{APP}/.secrets/other.key"), b"other");
+    });
+    add("the folders are there", forward.clone(), true, &|disk| {
+        full(disk);
+        legacy(disk);
+        started(disk);
+        disk.put(format!("{DAEMON}/mesh/rosters/two.json"), b"roster two");
+    });
+    add("the same bytes are there, not flushed", forward.clone(), false, &|disk| {
+        full(disk);
+        started(disk);
+        disk.flush_all();
+        disk.put(format!("{DAEMON}/mesh/rosters/two.json"), b"roster two");
+        disk.put(format!("{DAEMON}/.secrets/identity.json"), &key_file(1, "laptop"));
+    });
+    add("two file systems", forward.clone(), true, &|disk| {
+        full(disk);
+        legacy(disk);
+        disk.mount(DAEMON);
+    });
+    add("two file systems, no call that flushes one", forward.clone(), true, &|disk| {
+        full(disk);
+        disk.mount(DAEMON);
+        disk.without_sync_fs();
+    });
+    add("two file systems, something there", forward.clone(), true, &|disk| {
+        full(disk);
+        disk.mount(DAEMON);
+        started(disk);
+        disk.put(format!("{DAEMON}/mesh/states/two.json"), b"state two");
+    });
+    add("a key that is a link", forward.clone(), true, &|disk| {
+        full(disk);
+        Disk::unlink(disk, Path::new(&format!("{APP}/.secrets/identity.json"))).expect("it is there");
+        disk.put(format!("{APP}/keys/real.json"), &key_file(1, "laptop"));
+        disk.put_link(format!("{APP}/.secrets/identity.json"), "../keys/real.json");
+        disk.reset_ops();
+    });
+    add("a key that is a link, two file systems", forward.clone(), true, &|disk| {
+        full(disk);
+        Disk::unlink(disk, Path::new(&format!("{APP}/.secrets/identity.json"))).expect("it is there");
+        disk.put(format!("{APP}/keys/real.json"), &key_file(1, "laptop"));
+        disk.put_link(format!("{APP}/.secrets/identity.json"), format!("{APP}/keys/real.json"));
+        disk.mount(DAEMON);
+        disk.reset_ops();
+    });
+    for keep in [Keep::Source, Keep::Destination] {
+        add("a decision", forward.clone().keeping(Some(keep)), true, &|disk| {
+            full(disk);
+            started(disk);
+            disk.put(format!("{DAEMON}/mesh/rosters/two.json"), b"another roster two");
+            disk.put(format!("{DAEMON}/.secrets/identity.json"), &key_file(2, "minted"));
+        });
+        add("a decision, two file systems", forward.clone().keeping(Some(keep)), true, &|disk| {
+            full(disk);
+            disk.mount(DAEMON);
+            started(disk);
+            disk.put(format!("{DAEMON}/mesh/rosters/two.json"), b"another roster two");
+            disk.put(format!("{DAEMON}/.secrets/identity.json"), &key_file(2, "minted"));
+        });
+    }
+    let moved = |disk: &SimDisk| {
+        full(disk);
+        disk.flush_all();
+        let report = run(disk, &Options::forward()).expect("the lock is free");
+        assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+        disk.put(format!("{DAEMON}/config.json"), b"the daemon's own");
+        disk.reset_ops();
+    };
+    add("undo", Options::undo(), true, &moved);
+    add("undo, two file systems", Options::undo(), true, &|disk| {
+        disk.mount(DAEMON);
+        moved(disk);
+    });
+    cases
+}
+
+fn hard(case: &Case) -> Vec<Case> {
+    // The same, on a disk that refuses the rename that cannot replace.
+    let disk = case.disk.clone();
+    disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
+    vec![
+        Case { name: case.name, disk: case.disk.clone(), options: case.options.clone(), flushed: case.flushed },
+        Case { name: case.name, disk, options: case.options.clone(), flushed: case.flushed },
+    ]
+}
+
+fn contents(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
+    let files = disk.tree().into_iter().filter(|(path, _)| !path.to_string_lossy().ends_with(".part"));
+    files
+        .filter_map(|(_, entry)| match entry {
+            Entry::File(bytes, _) => Some(bytes),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Guarantees 1 and 2.
+fn intact(before: &BTreeSet<Vec<u8>>, disk: &SimDisk, case: &Case, at: &str) {
+    let after = contents(disk);
+    if case.flushed {
+        for bytes in before {
+            assert!(
+                after.contains(bytes),
+                "{}: {at}: lost {:?}\n{disk:#?}",
+                case.name,
+                String::from_utf8_lossy(bytes)
+            );
+        }
+    }
+    let destination = if case.options.direction == Direction::Forward { DAEMON } else { APP };
+    for (path, entry) in disk.tree() {
+        let Entry::File(bytes, _) = entry else { continue };
+        let name = path.to_string_lossy();
+        let ours = name.starts_with(destination)
+            && (case.options.direction == Direction::Forward || !name.starts_with(DAEMON))
+            && !name.contains("/.durable-fs.");
+        // What another program wrote and did not flush may be torn; not what we gave its name.
+        let was_there = case.disk.content(&path).is_some();
+        assert!(
+            !ours || before.contains(&bytes) || was_there,
+            "{}: {at}: torn {name}: {:?}\n{disk:#?}",
+            case.name,
+            String::from_utf8_lossy(&bytes)
+        );
+    }
+}
+
+fn shape(disk: &SimDisk) -> Vec<(String, Entry)> {
+    // Emptied folders of the daemon's home need not be compared: whether they were made depends on where it was cut.
+    disk.tree()
+        .into_iter()
+        .map(|(path, entry)| (path.to_string_lossy().into_owned(), entry))
+        .filter(|(_, entry)| !matches!(entry, Entry::Dir(_)))
+        .collect()
+}
+
+/// Guarantee 3: the next run ends it, and the run after that has nothing to do and touches nothing.
+fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
+    disk.heal();
+    let report = run(disk, &case.options).expect("the lock is free");
+    assert!(
+        matches!(report.outcome, Outcome::Done | Outcome::NothingToDo),
+        "{}: {at}: does not converge: {report:#?}\n{disk:#?}",
+        case.name
+    );
+    assert_eq!(shape(disk), shape(wanted), "{}: {at}: ends elsewhere: {report:#?}", case.name);
+    let emptied = if case.options.direction == Direction::Forward { APP } else { DAEMON };
+    for folder in ["/mesh/rosters", "/mesh/states", "/mesh", "/.secrets"] {
+        let path = format!("{emptied}{folder}");
+        let (is, was) = (disk.tree().contains_key(Path::new(&path)), wanted.tree().contains_key(Path::new(&path)));
+        assert_eq!(is, was, "{}: {at}: {path} is left\n{report:#?}", case.name);
+    }
+    for (path, entry) in disk.tree() {
+        if let Entry::Dir(mode) = entry
+            && path.starts_with(DAEMON)
+            && case.options.direction == Direction::Forward
+        {
+            assert_eq!(mode & 0o077, 0, "{}: {at}: {} is open", case.name, path.display());
+        }
+    }
+    if case.options.direction == Direction::Forward {
+        assert!(!is_pending(disk, &homes()).expect("readable"), "{}: {at}: still pending", case.name);
+    }
+    disk.reset_ops();
+    let report = run(disk, &case.options).expect("the lock is free");
+    assert_eq!(report.outcome, Outcome::NothingToDo, "{}: {at}: {report:#?}", case.name);
+    let writes: Vec<_> = disk.ops().into_iter().filter(|op| op.is_change()).collect();
+    assert!(writes.is_empty(), "{}: {at}: writes with nothing to do: {writes:?}", case.name);
+}
+
+/// Guarantee 5: what was reported as done survives a power cut.
+fn durable(disk: &SimDisk, case: &Case, before: &BTreeSet<Vec<u8>>, at: &str) {
+    for after in disk.crash_states(states(), 7) {
+        if case.flushed {
+            assert_eq!(shape(&after), shape(disk), "{}: {at}: not durable", case.name);
+        }
+        intact(before, &after, case, at);
+    }
+}
+
+fn finished(case: &Case) -> SimDisk {
+    let wanted = case.disk.clone();
+    wanted.heal();
+    let report = run(&wanted, &case.options).expect("the lock is free");
+    assert_eq!(report.outcome, Outcome::Done, "{}: {report:#?}\n{wanted:#?}", case.name);
+    wanted
+}
+
+#[test]
+fn every_crash_recovers() {
+    for case in cases().iter().flat_map(hard) {
+        let wanted = finished(&case);
+        let before = contents(&case.disk);
+        for number in 0.. {
+            let disk = case.disk.clone();
+            disk.crash_at(number);
+            let report = run(&disk, &case.options);
+            let at = format!("crash before operation {number}: {:?}", disk.op_number(number));
+            if !disk.has_crashed() {
+                let report = report.expect("the lock is free");
+                assert_eq!(report.outcome, Outcome::Done, "{}: {report:#?}", case.name);
+                durable(&disk, &case, &before, "done");
+                break;
+            }
+            // Only a change can make a difference.
+            if disk.op_number(number).is_some_and(|op| !op.is_change()) {
+                continue;
+            }
+            let mut states = disk.crash_states(states(), number as u64);
+            states.push(disk.after_kill());
+            for after in states {
+                intact(&before, &after, &case, &at);
+                if case.flushed {
+                    converges(&after, &wanted, &case, &at);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_recovering_from_a_crash_recovers() {
+    for case in cases().iter().flat_map(hard).filter(|case| case.flushed) {
+        let wanted = finished(&case);
+        let before = contents(&case.disk);
+        for number in (0..).step_by(3) {
+            let disk = case.disk.clone();
+            disk.crash_at(number);
+            run(&disk, &case.options);
+            if !disk.has_crashed() {
+                break;
+            }
+            for second in (0..).step_by(7) {
+                let again = disk.after_kill();
+                again.crash_at(second);
+                run(&again, &case.options);
+                if !again.has_crashed() {
+                    break;
+                }
+                for after in again.crash_states(4, second as u64) {
+                    let at = format!("crash {number}, then {second}");
+                    intact(&before, &after, &case, &at);
+                    converges(&after, &wanted, &case, &at);
+                }
+            }
+        }
+    }
+}
+
+/// Which operations are made to fail in this case: all, in those that between them walk every path through the code.
+fn stride(case: &Case) -> usize {
+    let all = ["one file system, nothing there", "the folders are there", "two file systems", "undo"];
+    if all.contains(&case.name) || std::env::var_os("CRASH_STATES").is_some() { 1 } else { 5 }
+}
+
+fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool) {
+    for (index, case) in cases().into_iter().filter(|case| case.flushed).enumerate() {
+        let wanted = finished(&case);
+        let before = contents(&case.disk);
+        for &kind in kinds {
+            for number in (index % stride(&case)..).step_by(stride(&case)) {
+                let disk = case.disk.clone();
+                disk.fail(Fault { from: number, persistent, op: None, kind, performed });
+                let report = run(&disk, &case.options);
+                let Some(op) = disk.op_number(number) else { break };
+                let at = format!("operation {number} ({op:?}) fails with {kind}, {persistent}, {performed}");
+                intact(&before, &disk, &case, &at);
+                if let Some(report) = report
+                    && matches!(report.outcome, Outcome::Done | Outcome::NothingToDo)
+                    // NotFound, of a look, is no failure but a fact; here it is a lie.
+                    && (kind != ErrorKind::NotFound || op.is_change())
+                {
+                    assert_eq!(
+                        shape(&disk),
+                        shape(&wanted),
+                        "{}: {at}: success without it\n{report:#?}",
+                        case.name
+                    );
+                }
+                for after in disk.crash_states(2, number as u64) {
+                    intact(&before, &after, &case, &at);
+                }
+                if kind != ErrorKind::NotFound {
+                    converges(&disk, &wanted, &case, &at);
+                }
+            }
+        }
+    }
+}
+
+/// `ErrorKind::Other` stands for `EIO`.
+const LIKELY: [ErrorKind; 4] =
+    [ErrorKind::Other, ErrorKind::StorageFull, ErrorKind::PermissionDenied, ErrorKind::CrossesDevices];
+
+#[test]
+fn every_failure_is_survived() {
+    fail_everywhere(&LIKELY, false, false);
+}
+
+#[test]
+fn every_failure_that_lasts_is_survived() {
+    fail_everywhere(&LIKELY, true, false);
+}
+
+#[test]
+fn every_failure_after_the_fact_is_survived() {
+    fail_everywhere(&[ErrorKind::Other], false, true);
+}
+
+#[test]
+fn every_odd_failure_is_survived() {
+    let odd = [
+        ErrorKind::InvalidInput,
+        ErrorKind::NotFound,
+        ErrorKind::AlreadyExists,
+        ErrorKind::ReadOnlyFilesystem,
+        ErrorKind::Unsupported,
+    ];
+    fail_everywhere(&odd, false, false);
+}
+
+#[test]
+fn a_failed_flush_is_final() {
+    for case in cases().into_iter().filter(|case| case.flushed) {
+        for op in ["sync_file", "sync_dir", "sync_fs"] {
+            let disk = case.disk.clone();
+            disk.fail(Fault::always(op, ErrorKind::Other));
+            let report = run(&disk, &case.options).expect("the lock is free");
+            if disk.ops().iter().any(|record| record.op == op) {
+                assert_eq!(report.outcome, Outcome::Partial, "{}: {op}", case.name);
+                assert!(
+                    report.errors.iter().any(|error| error.code() == "migration.flush-failed"),
+                    "{}: {op}: {report:#?}",
+                    case.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_key_moves_last_and_after_a_flush() {
+    for case in cases().into_iter().filter(|case| case.options.keep.is_none() && case.flushed) {
+        let disk = case.disk.clone();
+        disk.reset_ops();
+        run(&disk, &case.options);
+        let destination = if case.options.direction == Direction::Forward { DAEMON } else { APP };
+        let key = format!("{destination}/.secrets/identity.json");
+        let ops = disk.ops();
+        let moved = |op: &myownllm_durable_fs::sim::OpRecord| {
+            op.op == "rename_exclusive" && op.other.as_ref().is_some_and(|to| to.ends_with(".json") || to.ends_with("states") || to.ends_with("rosters"))
+        };
+        let Some(at) = ops.iter().position(|op| moved(op) && op.other.as_deref() == Some(Path::new(&key))) else {
+            continue;
+        };
+        let later: Vec<_> = ops[at + 1..].iter().filter(|op| moved(op)).collect();
+        assert!(later.is_empty(), "{}: after the key: {later:?}", case.name);
+        let before = ops[..at].iter().rposition(moved);
+        if let Some(before) = before {
+            let flushed = ops[before..at].iter().any(|op| op.op == "sync_fs" || op.op == "sync_dir");
+            assert!(flushed, "{}: what went before the key is flushed", case.name);
+        }
+    }
+}
+
+/// Another program makes the destination in the very moment before the rename, whichever rename it is.
+#[test]
+fn a_destination_that_appears_is_never_replaced() {
+    for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
+        for refused in [None, Some("rename_exclusive")] {
+            let disk = case.disk.clone();
+            if let Some(op) = refused {
+                disk.fail(Fault::always(op, ErrorKind::Unsupported));
+            }
+            disk.set_hook(move |record, foreign| {
+                let publishes = ["rename_exclusive", "hard_link"].contains(&record.op);
+                let Some(to) = record.other.as_ref().filter(|_| publishes) else { return };
+                let name = to.to_string_lossy();
+                if name.starts_with(DAEMON) && name.ends_with(".json") && !name.contains("/.durable-fs.") {
+                    foreign.put(to, format!("foreign {name}").as_bytes());
+                } else if name.ends_with("/rosters") || name.ends_with("/states") {
+                    foreign.make_dir(to);
+                }
+            });
+            let before = contents(&disk);
+            let report = run(&disk, &case.options).expect("the lock is free");
+            let after = contents(&disk);
+            for bytes in &before {
+                assert!(after.contains(bytes), "{}: lost {:?}", case.name, String::from_utf8_lossy(bytes));
+            }
+            let foreign = disk.ops().iter().filter(|op| ["rename_exclusive", "hard_link"].contains(&op.op)).any(
+                |op| op.other.as_ref().is_some_and(|to| disk.content(to).is_some_and(|b| b.starts_with(b"foreign"))),
+            );
+            assert!(foreign, "{}: what the other program wrote is still there", case.name);
+            assert!(!report.collisions.is_empty(), "{}: {report:#?}", case.name);
+            assert!(!report.may_spawn(), "{}: a foreign key is in the way: {report:#?}", case.name);
+        }
+    }
+}
+
+/// A writer that changes a source after it was copied: its write survives.
+#[test]
+fn a_source_that_changes_after_its_copy_is_not_removed() {
+    let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
+    for number in 0.. {
+        let disk = case.disk.clone();
+        let path = format!("{APP}/mesh/rosters/one.json");
+        let (could, put) = (Arc::new(AtomicBool::new(false)), path.clone());
+        let wrote = could.clone();
+        disk.set_hook(move |record, foreign| {
+            if record.number == number {
+                wrote.store(foreign.put(&put, b"written meanwhile"), Ordering::Relaxed);
+            }
+        });
+        run(&disk, &case.options);
+        let there = contents(&disk).contains(&b"written meanwhile"[..]);
+        let op = disk.op_number(number);
+        assert!(there || !could.load(Ordering::Relaxed), "before operation {number} ({op:?}): {path} is gone");
+        if op.is_none() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn where_nothing_is_exclusive_nothing_moves() {
+    for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
+        let disk = case.disk.clone();
+        disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
+        disk.fail(Fault::always("hard_link", ErrorKind::PermissionDenied));
+        let report = run(&disk, &case.options).expect("the lock is free");
+        assert!(report.moved.is_empty(), "{}: {report:#?}", case.name);
+        let named = report.errors.iter().chain(&report.refusals).any(|e| e.code() == "migration.no-exclusive-rename");
+        assert!(named, "{}: {report:#?}", case.name);
+        assert_eq!(shape(&disk), shape(&case.disk), "{}", case.name);
+        converges(&disk, &finished(&case), &case, "healed");
+    }
+}
