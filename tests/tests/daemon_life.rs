@@ -568,7 +568,6 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
 
     // And one that is started for that user runs as the user, and everything is the user's.
     let mut request = home.request(vec![Candidate::new(&program, Origin::Beside)]);
-    request.endpoint = home.endpoint().owned_by(nobody);
     request.run_as = Some((nobody, nobody));
     let spawned = spawn(&request).unwrap();
     for name in ["daemon.log", "daemon.sock", ".secrets/identity.json"] {

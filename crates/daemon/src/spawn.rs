@@ -577,6 +577,14 @@ impl Reaped for Child {
 /// Somebody listens there already, the home or its identity is not as it has to be, or no program came up. Nothing that
 /// was started is left running then.
 pub fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
+    let request = &SpawnRequest {
+        // Whom we start may answer, of course.
+        endpoint: match request.run_as {
+            Some((uid, _)) => request.endpoint.clone().owned_by(uid),
+            None => request.endpoint.clone(),
+        },
+        ..request.clone()
+    };
     let home = check(request)?;
     let mut tried: Vec<Tried> = Vec::new();
     if !request.candidates.iter().any(Candidate::is_usable) {

@@ -147,13 +147,16 @@ impl Shared {
             let mut daemon = lock(&self.daemon);
             (daemon.answer(line), std::mem::take(&mut daemon.events))
         };
-        let subscribes = answer["data"]["subscribed"] == true;
-        self.send(to, &format!("{answer}\n"))?;
+        if answer["data"]["subscribed"] == true {
+            // Nothing is pushed between the answer and the list: who has the answer gets every event from then on.
+            let mut subscribers = lock(&self.subscribers);
+            self.send(to, &format!("{answer}\n"))?;
+            subscribers.push(to.try_clone()?);
+        } else {
+            self.send(to, &format!("{answer}\n"))?;
+        }
         if self.modes.has("unasked") {
             to.write_all(format!("{answer}\n").as_bytes())?;
-        }
-        if subscribes {
-            lock(&self.subscribers).push(to.try_clone()?);
         }
         self.push(&events);
         let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
