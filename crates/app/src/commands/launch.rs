@@ -167,7 +167,13 @@ fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) 
         matches!(step, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { restored: true, .. })
     });
     if repaired {
-        text.push_str(&report_lines(world, &outcome.config, &outcome.config_steps, Tense::Done));
+        text.push_str(&report_lines(
+            world,
+            &outcome.config,
+            &outcome.config_steps,
+            &outcome.document,
+            Tense::Done,
+        ));
     }
     let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
     match daemon {

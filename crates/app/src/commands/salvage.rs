@@ -1,6 +1,6 @@
 //! `salvage`: the repair of the config alone.
 
-use myownllm_config_model::{Document, secrets};
+use myownllm_config_model::{Document, catalogue, secrets};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use serde_json::{Value, json};
 use similar::TextDiff;
@@ -34,7 +34,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
     let mut text = String::from("The config is the app's again.\n");
-    text.push_str(&report_lines(world, &applied.report, &applied.steps, Tense::Done));
+    text.push_str(&report_lines(world, &applied.report, &applied.steps, &applied.document, Tense::Done));
     let data = report_data(&applied.report, &applied.steps);
     let exit = exit_of(&notices);
     Ok(Answer { notices, ..Answer::done(text, data) }.exit(exit))
@@ -44,7 +44,13 @@ fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, notices: Vec<Notice>)
     let mut text = String::new();
     let repairs = loaded.pending.repairs();
     if repairs {
-        text.push_str(&report_lines(world, &loaded.report, &loaded.pending.steps, Tense::Would));
+        text.push_str(&report_lines(
+            world,
+            &loaded.report,
+            &loaded.pending.steps,
+            &loaded.document,
+            Tense::Would,
+        ));
         if args.dry_run {
             text.push_str(&diff(world, &loaded.document));
         }
@@ -76,7 +82,13 @@ pub(crate) enum Tense {
 }
 
 /// A repair in a few lines: what came from where, and what could not be had back.
-pub(crate) fn report_lines(world: &World, report: &Report, steps: &[Step], tense: Tense) -> String {
+pub(crate) fn report_lines(
+    world: &World,
+    report: &Report,
+    steps: &[Step],
+    document: &Document,
+    tense: Tense,
+) -> String {
     let path = |path| short(path, &world.layout.user_home);
     let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
     let mut text =
@@ -117,7 +129,7 @@ pub(crate) fn report_lines(world: &World, report: &Report, steps: &[Step], tense
         }
         None => {}
     }
-    if !report.recovered_networks.is_empty() {
+    if !report.recovered_networks.is_empty() && catalogue::active(document).is_none() {
         line("next", format!("choose the active network: {} network use NAME", world.program));
     }
     text
