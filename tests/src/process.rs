@@ -90,9 +90,11 @@ impl Builder {
         if let Some(trace) = &self.trace {
             command.env("STAND_IN_TRACE", trace);
         }
+        // Another one may listen there already, whose socket the new one takes away.
+        let before = made(&self.socket);
         let mut standin = StandIn { child: command.spawn()?, home: self.home, socket: self.socket };
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !standin.listens() {
+        while made(&standin.socket) == before || !standin.listens() {
             if let Some(status) = standin.child.try_wait()? {
                 return Err(io::Error::other(format!("the stand-in ended: {status}")));
             }
@@ -103,6 +105,18 @@ impl Builder {
         }
         Ok(standin)
     }
+}
+
+/// Which socket lies there: its number may be used again at once, its time is not.
+#[cfg(unix)]
+fn made(socket: &Path) -> Option<(u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(socket).ok().map(|meta| (meta.ino(), meta.ctime(), meta.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn made(_socket: &Path) -> Option<()> {
+    None
 }
 
 /// A running stand-in; killed and reaped when it goes out of scope.
