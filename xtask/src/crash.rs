@@ -304,7 +304,9 @@ fn sweep(
         });
         try_all("SIGKILL, no renameat2, before", points, 12);
     }
-    guard::discard(folder);
+    if !board.args.keep {
+        guard::discard(folder);
+    }
     Ok(())
 }
 

@@ -132,7 +132,7 @@ impl Goal {
     }
 
     /// In words, what keeps `home` from being this.
-    fn missed_by(&self, home: &Path, copies_too: bool) -> Fallible<Option<String>> {
+    fn missed_by(&self, home: &Path, in_full: bool) -> Fallible<Option<String>> {
         let seen = Self::of(home)?;
         let mut wrong: Vec<String> = Vec::new();
         for (path, kind) in &self.names {
@@ -144,9 +144,12 @@ impl Goal {
                 Some(_) => {}
             }
         }
+        // A temporary file that could not be removed is the next run's to remove.
+        let temporary = |path: &Path| path.to_string_lossy().contains("/.durable-fs.");
         let extra = seen.names.keys().filter(|path| !self.names.contains_key(*path));
+        let extra = extra.filter(|path| in_full || !temporary(path));
         wrong.extend(extra.map(|path| format!("{} is left over", path.display())));
-        if copies_too && seen.copies != self.copies {
+        if in_full && seen.copies != self.copies {
             let count = |copies: &[u64]| copies.len();
             wrong.push(format!(
                 "config-backups holds {} files where an undisturbed run leaves {}, or others",
@@ -349,13 +352,13 @@ impl Prepared {
         }
     }
 
-    /// Whether `home` is what an undisturbed run leaves. A routine copy of a healthy config may come with the next run
-    /// when the disk failed in that moment (`copies_too` false); the copy of a replaced one may not, and [`Self::holds`] looks
-    /// for that.
-    fn done(&self, home: &Path, copies_too: bool) -> Fallible<()> {
+    /// Whether `home` is what an undisturbed run leaves. Where the disk failed in that moment (`in_full` false), a
+    /// routine copy of a healthy config may come with the next run, and a temporary file may go with it; the copy of a
+    /// replaced config may not wait, and [`Self::holds`] looks for that.
+    fn done(&self, home: &Path, in_full: bool) -> Fallible<()> {
         self.holds(home)?;
         let goal = self.goal.as_ref().ok_or("no undisturbed run to compare with")?;
-        goal.missed_by(home, copies_too)?.map_or(Ok(()), Err)
+        goal.missed_by(home, in_full)?.map_or(Ok(()), Err)
     }
 
     /// What must hold after a run that was disturbed; then it is run undisturbed, which must end it, and once more, which must
