@@ -120,7 +120,7 @@ impl Goal {
         let backups = Path::new(APP).join("config-backups");
         let mut copies = Vec::new();
         names.retain(|path, kind| match kind {
-            Kind::File(hash) if path.starts_with(&backups) => {
+            Kind::File(hash) if path.starts_with(&backups) && !is_temporary(path) => {
                 copies.push(*hash);
                 false
             }
@@ -132,7 +132,7 @@ impl Goal {
     }
 
     /// In words, what keeps `home` from being this.
-    fn missed_by(&self, home: &Path, in_full: bool) -> Fallible<Option<String>> {
+    fn missed_by(&self, home: &Path, in_full: bool, copies_too: bool) -> Fallible<Option<String>> {
         let seen = Self::of(home)?;
         let mut wrong: Vec<String> = Vec::new();
         for (path, kind) in &self.names {
@@ -145,16 +145,18 @@ impl Goal {
             }
         }
         // A temporary file that could not be removed is the next run's to remove.
-        let temporary = |path: &Path| path.to_string_lossy().contains("/.durable-fs.");
         let extra = seen.names.keys().filter(|path| !self.names.contains_key(*path));
-        let extra = extra.filter(|path| in_full || !temporary(path));
+        let extra = extra.filter(|path| in_full || !is_temporary(path));
         wrong.extend(extra.map(|path| format!("{} is left over", path.display())));
-        if in_full && seen.copies != self.copies {
-            let count = |copies: &[u64]| copies.len();
+        let missing = self.copies.iter().filter(|copy| !seen.copies.contains(copy)).count();
+        if copies_too && missing > 0 {
+            wrong.push(format!("config-backups lacks {missing} of {} copies", self.copies.len()));
+        }
+        let twice = seen.copies.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let odd = seen.copies.iter().filter(|copy| !self.copies.contains(copy)).count();
+        if twice + odd > 0 {
             wrong.push(format!(
-                "config-backups holds {} files where an undisturbed run leaves {}, or others",
-                count(&seen.copies),
-                count(&self.copies)
+                "config-backups holds {twice} copies twice, and {odd} that no undisturbed run leaves"
             ));
         }
         // A few say what is wrong; all of them would hide it.
@@ -165,6 +167,11 @@ impl Goal {
         }
         Ok((!wrong.is_empty()).then(|| wrong.join("; ")))
     }
+}
+
+/// Whether this is a file that exists only while another one is written.
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".durable-fs."))
 }
 
 impl Prepared {
@@ -358,7 +365,9 @@ impl Prepared {
     fn done(&self, home: &Path, in_full: bool) -> Fallible<()> {
         self.holds(home)?;
         let goal = self.goal.as_ref().ok_or("no undisturbed run to compare with")?;
-        goal.missed_by(home, in_full)?.map_or(Ok(()), Err)
+        // A repair whose routine copy was not made any more is complete; the next launch makes that copy.
+        let copies_too = in_full && self.subject.op != Op::Salvage;
+        goal.missed_by(home, in_full, copies_too)?.map_or(Ok(()), Err)
     }
 
     /// What must hold after a run that was disturbed; then it is run undisturbed, which must end it, and once more, which must
