@@ -4,9 +4,9 @@
 //! own words, and goes back out in [`to_daemon`]: a silent, unannounced or LAN-only network is never pushed as an open,
 //! announcing one.
 
-use crate::app_config::{Topology, default_stun};
+use crate::app_config::default_stun;
 use crate::change::child;
-use crate::daemon_config::{NETWORK_KEYS, SIGNALING, default_topology};
+use crate::daemon_config::{NETWORK_KEYS, SIGNALING};
 use crate::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
 /// Members of a network that the app's schema has, or had, beyond those that both have.
@@ -200,14 +200,13 @@ fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
         && ["username", "credential"].iter().all(|key| same(entry.get(key), group.get(key)))
 }
 
-/// The daemon's network as the app saves it. `version` is that of the daemon's file (what it means by a member that it
-/// leaves out), `path` is where the network stands, for diagnostics. Not completed: see
+/// The daemon's network as the app saves it. `path` is where the network stands, for diagnostics. Not completed: see
 /// [`complete`](crate::app_config::complete).
 ///
 /// Members that the daemon has and the app does not are in `daemon_settings`, where they differ from the daemon's own
 /// defaults: `signaling` (never `servers`), the `turn_servers` groups of more than one url, `pinned_peers`,
 /// `roster_path`, and whatever neither schema knows.
-pub fn from_daemon(network: ValueRef<'_>, version: Option<u64>, path: &str) -> (Fragment, Vec<Diagnostic>) {
+pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let mut odd = |key: &str, why: &str| {
         diagnostics.push(Diagnostic {
@@ -228,13 +227,8 @@ pub fn from_daemon(network: ValueRef<'_>, version: Option<u64>, path: &str) -> (
     if let Some(kind) = of_kind("kind", Kind::String).filter(|k| !k.is_falsy()) {
         out.push(("kind", kind.into()));
     }
-    match network.get("topology") {
-        Some(topology) => out.push(("topology", topology.into())),
-        // For a newer daemon nothing means a full mesh; the app's "nothing" would be pushed as a ring.
-        None if default_topology(version) == Topology::FullMesh => {
-            out.push(("topology", Fragment::object([("kind", "full_mesh")])));
-        }
-        None => {}
+    if let Some(topology) = network.get("topology") {
+        out.push(("topology", topology.into()));
     }
     let servers = network.get("signaling").and_then(|s| s.get("servers")).filter(|s| s.kind() == Kind::Array);
     let texts = servers.into_iter().flat_map(|s| s.items()).filter(|s| s.kind() == Kind::String);

@@ -146,7 +146,6 @@ struct Recovered {
 }
 
 fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Diagnostic>) -> Vec<Recovered> {
-    let version = daemon_config::version_of(doc);
     let mut recovered = Vec::new();
     let networks = doc.get(&["networks"]).into_iter().flat_map(|n| n.items());
     for (n, network) in networks.enumerate() {
@@ -165,7 +164,7 @@ fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Dia
             });
             continue;
         }
-        let (entry, found) = bridge::from_daemon(network, version, &path);
+        let (entry, found) = bridge::from_daemon(network, &path);
         diagnostics.extend(found);
         let network_id =
             network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default().into_owned();

@@ -332,7 +332,7 @@ proptest! {
         }
         let alone = Document::of(json!({ "n": network }));
         let _ = bridge::to_daemon(alone.get(&["n"]).unwrap());
-        let _ = bridge::from_daemon(alone.get(&["n"]).unwrap(), Some(2), "");
+        let _ = bridge::from_daemon(alone.get(&["n"]).unwrap(), "");
         let _ = myownllm_config_model::envelope::Envelope::parse(network.to_string().as_bytes());
     }
 
