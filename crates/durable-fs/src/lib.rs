@@ -11,8 +11,8 @@ pub mod sim;
 pub use disk::{DirEntry, Disk, FileId, FileKind, Flushed, HomeLock, Meta, Method, Owner, Stamp};
 pub use error::{DiskError, LockError, Result, quote};
 pub use publish::{
-    Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, leftover_kind, leftovers, make_dirs,
-    publish_new, rename_noreplace, replace, temp_name, with_temp,
+    Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, leftover_kind, leftovers,
+    make_dirs, publish_new, rename_noreplace, replace, temp_name, with_temp,
 };
 pub use real::RealDisk;
 

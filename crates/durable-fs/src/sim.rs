@@ -99,7 +99,14 @@ impl OpRecord {
     pub fn is_change(&self) -> bool {
         !matches!(
             self.op,
-            "stat" | "stat_follow" | "visit" | "read" | "same_content" | "read_link" | "canonicalize" | "lock"
+            "stat"
+                | "stat_follow"
+                | "visit"
+                | "read"
+                | "same_content"
+                | "read_link"
+                | "canonicalize"
+                | "lock"
         )
     }
 }
@@ -831,12 +838,8 @@ impl SimDisk {
         action: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> Result<T> {
         let mut state = self.state();
-        let record = OpRecord {
-            number: state.ops.len(),
-            op,
-            path: path.to_owned(),
-            other: other.map(Path::to_owned),
-        };
+        let record =
+            OpRecord { number: state.ops.len(), op, path: path.to_owned(), other: other.map(Path::to_owned) };
         let failed = |source: io::Error| match other {
             Some(other) => DiskError::two(op, path, other, source),
             None => DiskError::new(op, path, source),
@@ -946,9 +949,7 @@ impl Disk for SimDisk {
     }
 
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        self.op("make_dir", dir, None, |state| {
-            state.add(dir, Node::Dir(BTreeMap::new()), mode).map(|_| ())
-        })
+        self.op("make_dir", dir, None, |state| state.add(dir, Node::Dir(BTreeMap::new()), mode).map(|_| ()))
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
@@ -972,9 +973,7 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        self.op("create", file, None, |state| {
-            state.add(file, Node::File(bytes.into()), mode).map(|_| ())
-        })
+        self.op("create", file, None, |state| state.add(file, Node::File(bytes.into()), mode).map(|_| ()))
     }
 
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {

@@ -83,8 +83,7 @@ impl Decider<'_> {
     /// Both sides hold something, and it differs.
     fn collision(&mut self, source: &Path, destination: &Path, pair: &Pair, step: Step) -> Vec<Step> {
         let Pair::Differs { aside_source, aside_destination } = pair else { return Vec::new() };
-        let set_aside =
-            |from: &Path, to: &Path| Step::SetAside { from: from.to_owned(), to: to.to_owned() };
+        let set_aside = |from: &Path, to: &Path| Step::SetAside { from: from.to_owned(), to: to.to_owned() };
         match self.keep {
             None => {
                 self.stays(source);
@@ -175,8 +174,7 @@ impl Decider<'_> {
     }
 
     fn move_key(&mut self, key: &Key) -> Step {
-        let (from, to) =
-            (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
+        let (from, to) = (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
         match (&key.link, &self.inventory.key_target) {
             (Some(old), Some(target)) => {
                 Step::MoveLink { from, to, old_target: old.clone(), target: target.clone() }
@@ -193,9 +191,7 @@ impl Decider<'_> {
         let (source, destination) = (&inventory.source_key, &inventory.destination_key);
         for key in [source, destination].into_iter().flatten() {
             if let Identity::Newer { version } = key.identity {
-                self.plan
-                    .refusals
-                    .push(MigrationError::IdentityNewer { path: key.path.clone(), version });
+                self.plan.refusals.push(MigrationError::IdentityNewer { path: key.path.clone(), version });
             }
         }
         self.plan.identity = match (source, destination) {
@@ -318,7 +314,8 @@ impl Decider<'_> {
             if whole.contains(&path) {
                 continue;
             }
-            let stays = *foreign > 0 || self.stays.contains(path) || kept.iter().any(|below| below.starts_with(path));
+            let stays =
+                *foreign > 0 || self.stays.contains(path) || kept.iter().any(|below| below.starts_with(path));
             if stays {
                 kept.push(path);
             } else {
@@ -329,7 +326,10 @@ impl Decider<'_> {
         let mut prepare: Vec<Step> =
             inventory.leftovers.iter().map(|path| Step::RemoveLeftover { path: path.clone() }).collect();
         prepare.extend(
-            inventory.claims.iter().map(|(from, to)| Step::RestoreClaim { from: from.clone(), to: to.clone() }),
+            inventory
+                .claims
+                .iter()
+                .map(|(from, to)| Step::RestoreClaim { from: from.clone(), to: to.clone() }),
         );
         prepare.extend(inventory.claim_dirs.iter().map(|path| Step::RemoveFolder { path: path.clone() }));
         if moves {
@@ -347,14 +347,14 @@ impl Decider<'_> {
                 })
                 .collect();
             for path in &inventory.missing_folders {
-                let replaced = plan.state.iter().any(|step| matches!(step, Step::MoveFolder { to, .. } if to == path));
+                let replaced =
+                    plan.state.iter().any(|step| matches!(step, Step::MoveFolder { to, .. } if to == path));
                 if !replaced && goals.iter().any(|goal| goal.starts_with(path)) {
                     prepare.push(Step::MakeFolder { path: path.clone() });
                 }
             }
-            prepare.extend(
-                inventory.owners.iter().map(|(path, owner)| Step::set_owner(path.clone(), *owner)),
-            );
+            prepare
+                .extend(inventory.owners.iter().map(|(path, owner)| Step::set_owner(path.clone(), *owner)));
             let mut modes: Vec<_> = inventory.modes.iter().chain(&self.modes).cloned().collect();
             modes.sort();
             modes.dedup();

@@ -322,7 +322,9 @@ impl MigrationError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { path, .. } => Some(format!("ls -ld {}", quote(path))),
-            Self::Failed { source, path } => source.hint().or_else(|| Some(format!("ls -ld {}", quote(path)))),
+            Self::Failed { source, path } => {
+                source.hint().or_else(|| Some(format!("ls -ld {}", quote(path))))
+            }
             Self::FlushFailed { path, .. } => Some(format!("df -h {}", quote(path))),
             Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
             Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),

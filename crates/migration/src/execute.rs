@@ -42,7 +42,10 @@ struct Job {
 #[derive(Clone)]
 enum What {
     File,
-    Link { old_target: PathBuf, target: PathBuf },
+    Link {
+        old_target: PathBuf,
+        target: PathBuf,
+    },
     /// It is there already.
     Identical,
 }
@@ -66,10 +69,11 @@ pub(crate) fn execute(disk: &dyn Disk, lock: &HomeLock, plan: Plan, daemons: &dy
     report.collisions.clone_from(&plan.collisions);
     report.errors.clone_from(&plan.errors);
     report.refusals.clone_from(&plan.refusals);
-    if report.refusals.is_empty() && !plan.is_empty() {
-        if let Err(refusals) = permitted(disk, lock, &plan, daemons, &mut report) {
-            report.refusals = refusals;
-        }
+    if report.refusals.is_empty()
+        && !plan.is_empty()
+        && let Err(refusals) = permitted(disk, lock, &plan, daemons, &mut report)
+    {
+        report.refusals = refusals;
     }
     if !report.refusals.is_empty() {
         report.outcome = Outcome::Refused;
@@ -79,7 +83,8 @@ pub(crate) fn execute(disk: &dyn Disk, lock: &HomeLock, plan: Plan, daemons: &dy
         report.outcome = if report.errors.is_empty() { Outcome::NothingToDo } else { Outcome::Partial };
         return report;
     }
-    let mut mover = Mover { disk, plan: &plan, report, support: BTreeMap::new(), touched: false, emptied: Vec::new() };
+    let mut mover =
+        Mover { disk, plan: &plan, report, support: BTreeMap::new(), touched: false, emptied: Vec::new() };
     let stopped = mover.all().is_err();
     let mut report = mover.report;
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
@@ -370,7 +375,11 @@ impl Mover<'_> {
         let result = match self.rename_new(from, to) {
             Err(error) if error.is_taken() => {
                 // A new one has come under that name. The same bytes need not be kept twice; others are kept beside it.
-                let links = self.disk.read_link(from).ok().filter(|says| self.disk.read_link(to).is_ok_and(|s| s == *says));
+                let links = self
+                    .disk
+                    .read_link(from)
+                    .ok()
+                    .filter(|says| self.disk.read_link(to).is_ok_and(|s| s == *says));
                 match self.disk.same_content(from, to) {
                     Ok(true) => self.disk.unlink(from),
                     Err(_) if links.is_some() => self.disk.unlink(from),
@@ -413,13 +422,11 @@ impl Mover<'_> {
         if self.support.get(&folder) != Some(&Exclusive::Link) {
             match self.disk.rename_exclusive(from, to) {
                 Ok(()) => return Ok(false),
-                Err(error) if error.may_be_unsupported() => {
-                    match self.support(&folder)? {
-                        Exclusive::Rename => return self.disk.rename_exclusive(from, to).map(|()| false),
-                        Exclusive::Neither => return Err(error),
-                        Exclusive::Link => {}
-                    }
-                }
+                Err(error) if error.may_be_unsupported() => match self.support(&folder)? {
+                    Exclusive::Rename => return self.disk.rename_exclusive(from, to).map(|()| false),
+                    Exclusive::Neither => return Err(error),
+                    Exclusive::Link => {}
+                },
                 Err(error) => return Err(error),
             }
         }
@@ -447,7 +454,9 @@ impl Mover<'_> {
                     jobs.extend(self.move_folder(from, to, &mut folders)?);
                 }
                 Step::MoveFiles { from, to, names } => {
-                    jobs.extend(names.iter().map(|name| self.job(from.join(name), to.join(name), What::File)));
+                    jobs.extend(
+                        names.iter().map(|name| self.job(from.join(name), to.join(name), What::File)),
+                    );
                 }
                 Step::MoveFile { from, to } => jobs.push(self.job(from.clone(), to.clone(), What::File)),
                 Step::MoveLink { from, to, old_target, target } => {
@@ -481,7 +490,12 @@ impl Mover<'_> {
     }
 
     /// Renames a whole folder. Where that cannot be, its files are moved one by one.
-    fn move_folder(&mut self, from: &Path, to: &Path, folders: &mut BTreeSet<PathBuf>) -> Result<Vec<Job>, Stop> {
+    fn move_folder(
+        &mut self,
+        from: &Path,
+        to: &Path,
+        folders: &mut BTreeSet<PathBuf>,
+    ) -> Result<Vec<Job>, Stop> {
         let mut result = self.disk.rename_exclusive(from, to);
         if let Err(error) = &result
             && error.may_be_unsupported()
@@ -568,10 +582,10 @@ impl Mover<'_> {
 
     /// The name is taken. By the same bytes: then the source may go. By others: then both stay.
     fn taken(&mut self, job: &Job, retire: &mut Vec<Retire>) {
-        let same = self.disk.stat(&job.to).map_err(|error| MigrationError::Unreadable {
-            path: job.to.clone(),
-            source: error,
-        });
+        let same = self
+            .disk
+            .stat(&job.to)
+            .map_err(|error| MigrationError::Unreadable { path: job.to.clone(), source: error });
         let same = same.and_then(|there| match &job.what {
             What::Link { target, .. } => {
                 Ok(there.is_symlink() && self.disk.read_link(&job.to).is_ok_and(|says| says == *target))
@@ -676,7 +690,13 @@ impl Mover<'_> {
     }
 
     /// A rename failed. What is the case now?
-    fn recheck(&mut self, job: Job, error: DiskError, retire: &mut Vec<Retire>, folders: &mut BTreeSet<PathBuf>) {
+    fn recheck(
+        &mut self,
+        job: Job,
+        error: DiskError,
+        retire: &mut Vec<Retire>,
+        folders: &mut BTreeSet<PathBuf>,
+    ) {
         if error.is_taken() {
             return self.taken(&job, retire);
         }
@@ -705,7 +725,10 @@ impl Mover<'_> {
                 let _ = self.disk.set_owner(&temp, owner);
             }
             let goal = self.disk.stat_follow(&job.from)?;
-            let same = self.disk.stat_follow(&temp).is_ok_and(|found| found.is_same_file(&goal) || found.id.is_none());
+            let same = self
+                .disk
+                .stat_follow(&temp)
+                .is_ok_and(|found| found.is_same_file(&goal) || found.id.is_none());
             if same {
                 return Ok(Some(temp));
             }
@@ -749,14 +772,12 @@ impl Mover<'_> {
             let mode = job.private.then_some(0o600);
             match with_temp(&parent(&job.to), |temp| self.disk.copy_new(&job.from, temp, mode)) {
                 Ok(temp) => copied.push((job, temp)),
-                Err(error) if error.is_not_found() => {
-                    match self.disk.stat(&job.from) {
-                        Err(gone) if gone.is_not_found() => {
-                            self.report.errors.push(MigrationError::Vanished { path: job.from });
-                        }
-                        _ => self.fail(&job.from, error),
+                Err(error) if error.is_not_found() => match self.disk.stat(&job.from) {
+                    Err(gone) if gone.is_not_found() => {
+                        self.report.errors.push(MigrationError::Vanished { path: job.from });
                     }
-                }
+                    _ => self.fail(&job.from, error),
+                },
                 Err(error) => self.fail(&job.from, error),
             }
         }
@@ -771,7 +792,8 @@ impl Mover<'_> {
             }
         }
         let goals: BTreeSet<PathBuf> = copied.iter().map(|(job, _)| parent(&job.to)).collect();
-        let flushed = flushed.and_then(|()| self.flush(&goals, |_| copied.iter().map(|(_, temp)| temp.clone()).collect()));
+        let flushed = flushed
+            .and_then(|()| self.flush(&goals, |_| copied.iter().map(|(_, temp)| temp.clone()).collect()));
         if flushed.is_err() {
             // Final: what could not be flushed once may be gone from memory too, and a second flush would call it well.
             for (_, temp) in copied {
@@ -930,10 +952,9 @@ impl Mover<'_> {
                     restored = true;
                     self.restore_claim(&claimed, &item.from);
                     match other {
-                        Ok(_) => self
-                            .report
-                            .collisions
-                            .push(Collision { source: item.from, destination: item.to }),
+                        Ok(_) => {
+                            self.report.collisions.push(Collision { source: item.from, destination: item.to })
+                        }
                         Err(error) => self.fail(&item.from, error),
                     }
                 }

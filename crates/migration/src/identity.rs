@@ -118,7 +118,8 @@ pub fn inspect(bytes: &[u8]) -> Identity {
     let Some(public) = decode32(&public_text) else {
         return damaged("`public_key` is not 32 bytes in base32");
     };
-    let Some(secret) = raw.secret_key.and_then(|raw| serde_json::from_str::<std::borrow::Cow<'_, str>>(raw.get()).ok())
+    let Some(secret) =
+        raw.secret_key.and_then(|raw| serde_json::from_str::<std::borrow::Cow<'_, str>>(raw.get()).ok())
     else {
         return damaged("`secret_key` is not a text");
     };

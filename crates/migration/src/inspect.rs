@@ -155,7 +155,9 @@ pub(crate) fn relative_folders(homes: &Homes) -> Vec<PathBuf> {
     let names = &homes.names;
     let files = [&names.legacy_roster, &names.custody, &names.identity];
     let mut all = BTreeSet::new();
-    for folder in names.folders.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent())) {
+    for folder in
+        names.folders.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent()))
+    {
         all.extend(folder.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
     }
     // A parent sorts before what is in it.
@@ -387,7 +389,9 @@ fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
     let path = homes.app.join(&homes.names.legacy_roster);
     let bytes = match disk.read(&path, LEGACY_ROSTER_LIMIT) {
         Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => return Ok(false),
+        Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => {
+            return Ok(false);
+        }
         Err(error) => return Err(unreadable(&path, error)),
     };
     let Ok(id) = legacy_network(&bytes) else { return Ok(false) };
@@ -505,7 +509,8 @@ impl Inspector<'_> {
     fn homes(&mut self) {
         for home in [&self.homes.app, &self.homes.daemon] {
             if !home.is_absolute() {
-                let odd = DiskError::new("use", home, io::Error::new(io::ErrorKind::InvalidInput, "not absolute"));
+                let odd =
+                    DiskError::new("use", home, io::Error::new(io::ErrorKind::InvalidInput, "not absolute"));
                 self.out.refusals.push(MigrationError::Failed { path: home.clone(), source: odd });
             }
         }
@@ -526,7 +531,10 @@ impl Inspector<'_> {
         if owner.uid != home.uid && owner.uid != 0 {
             self.out.refusals.push(MigrationError::UnsafePermissions {
                 path: path.to_owned(),
-                why: format!("belongs to user {}, not to the owner of the home (user {})", owner.uid, home.uid),
+                why: format!(
+                    "belongs to user {}, not to the owner of the home (user {})",
+                    owner.uid, home.uid
+                ),
                 command: format!("sudo chown {}:{} {quoted}", home.uid, home.gid),
             });
         } else if meta.mode & 0o1002 == 0o002 {
@@ -550,7 +558,8 @@ impl Inspector<'_> {
     }
 
     fn holds_secrets(&self, relative: &Path) -> bool {
-        self.homes.names.identity.parent() == Some(relative) || self.homes.names.custody.parent() == Some(relative)
+        self.homes.names.identity.parent() == Some(relative)
+            || self.homes.names.custody.parent() == Some(relative)
     }
 
     fn source_folders(&mut self) {
@@ -606,7 +615,8 @@ impl Inspector<'_> {
         let relatives = &self.relative;
         self.disk.visit(path, &mut |entry| {
             let at = relative.join(&entry.name);
-            let single = at == names.identity || at == names.custody || (forward && at == names.legacy_roster);
+            let single =
+                at == names.identity || at == names.custody || (forward && at == names.legacy_roster);
             if single || relatives.contains(&at) {
                 // Looked at by themselves.
                 return ControlFlow::Continue(());
@@ -642,10 +652,14 @@ impl Inspector<'_> {
 
     fn destination_folders(&mut self) {
         let destination = self.out.destination.clone();
-        let all: Vec<PathBuf> = std::iter::once(PathBuf::new()).chain(self.relative.iter().cloned()).collect();
+        let all: Vec<PathBuf> =
+            std::iter::once(PathBuf::new()).chain(self.relative.iter().cloned()).collect();
         for relative in all {
-            let path =
-                if relative.as_os_str().is_empty() { destination.clone() } else { destination.join(&relative) };
+            let path = if relative.as_os_str().is_empty() {
+                destination.clone()
+            } else {
+                destination.join(&relative)
+            };
             match look(self.disk, &path) {
                 Look::Absent => {
                     self.out.missing_folders.push(path);
@@ -696,7 +710,8 @@ impl Inspector<'_> {
                 ControlFlow::Continue(())
             });
             let claimed = path.join(CLAIM_DIR);
-            let listed = visited.and_then(|()| if claims { self.disk.list(&claimed) } else { Ok(Vec::new()) });
+            let listed =
+                visited.and_then(|()| if claims { self.disk.list(&claimed) } else { Ok(Vec::new()) });
             match listed {
                 Ok(entries) => {
                     self.out.claims.extend(
@@ -751,7 +766,8 @@ impl Inspector<'_> {
 
     fn contents(&mut self) {
         for relative in self.homes.names.folders.clone() {
-            let (source, destination) = (self.out.source.join(&relative), self.out.destination.join(&relative));
+            let (source, destination) =
+                (self.out.source.join(&relative), self.out.destination.join(&relative));
             let mut folder = Folder { source, destination, items: None, whole: false, mode: 0 };
             if let Some((meta, seen)) = self.readable.get(&relative) {
                 let (ours, claims, foreign) = (seen.ours.clone(), seen.claims, seen.foreign);
@@ -924,8 +940,12 @@ impl Inspector<'_> {
         let there = self.whereabouts(destination.clone());
         match pair(self.disk, &at, &destination, &there) {
             Ok(pair) => {
-                self.out.custody =
-                    Some(Single { source: self.out.source.join(&relative), destination, pair, mode: meta.mode });
+                self.out.custody = Some(Single {
+                    source: self.out.source.join(&relative),
+                    destination,
+                    pair,
+                    mode: meta.mode,
+                });
             }
             Err(error) => {
                 self.stays(relative.parent());
@@ -938,7 +958,9 @@ impl Inspector<'_> {
     fn key(&mut self, at: &Path) -> Option<Key> {
         let meta = match self.disk.stat(at) {
             Ok(meta) => meta,
-            Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory => return None,
+            Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory => {
+                return None;
+            }
             Err(error) => {
                 self.out.key_trouble = true;
                 self.unreadable(at, error);
@@ -1088,7 +1110,9 @@ impl Inspector<'_> {
         let count = |dir: &Path| {
             let mut count = 0;
             let _ = disk.visit(dir, &mut |entry| {
-                if entry.kind == FileKind::File && entry.name.to_str().is_some_and(|name| name.ends_with(".json")) {
+                if entry.kind == FileKind::File
+                    && entry.name.to_str().is_some_and(|name| name.ends_with(".json"))
+                {
                     count += 1;
                 }
                 ControlFlow::Continue(())

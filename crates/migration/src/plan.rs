@@ -195,7 +195,13 @@ impl fmt::Display for Step {
             }
             Self::MoveFile { from, to } => write!(f, "move {} to {}", from.display(), to.display()),
             Self::MoveLink { from, to, target, .. } => {
-                write!(f, "move the link {} to {} (leading to {})", from.display(), to.display(), target.display())
+                write!(
+                    f,
+                    "move the link {} to {} (leading to {})",
+                    from.display(),
+                    to.display(),
+                    target.display()
+                )
             }
             Self::RemoveIdentical { source, destination } => {
                 write!(f, "remove {}, the same as {}", source.display(), destination.display())
@@ -261,7 +267,9 @@ impl IdentityState {
             Identity::Valid(key) if at_destination => Self::AtDestination(key.clone()),
             Identity::Valid(key) => Self::AtSource(key.clone()),
             Identity::Damaged { why } => Self::Blocked { why: format!("damaged: {why}") },
-            Identity::Newer { version } => Self::Blocked { why: format!("of version {version}, which is newer") },
+            Identity::Newer { version } => {
+                Self::Blocked { why: format!("of version {version}, which is newer") }
+            }
         }
     }
 }
@@ -330,7 +338,13 @@ impl Plan {
 
     /// Adds a refusal of the caller's own: something that must be settled before anything moves, such as a socket path that would
     /// be too long at the destination.
-    pub fn refuse(&mut self, code: &'static str, message: impl Into<String>, path: &Path, hint: Option<String>) {
+    pub fn refuse(
+        &mut self,
+        code: &'static str,
+        message: impl Into<String>,
+        path: &Path,
+        hint: Option<String>,
+    ) {
         self.refusals.push(MigrationError::Caller {
             code,
             message: message.into(),

@@ -24,7 +24,7 @@ use myownllm_migration::{
 
 /// How many crash states are tried for one crash; all of them where there are fewer. `CRASH_STATES=500` for a long night.
 fn states() -> usize {
-    std::env::var("CRASH_STATES").ok().and_then(|number| number.parse().ok()).unwrap_or(8)
+    std::env::var("CRASH_STATES").ok().and_then(|number| number.parse().ok()).unwrap_or(4)
 }
 
 fn run(disk: &SimDisk, options: &Options) -> Option<Report> {
@@ -173,7 +173,12 @@ fn hard(case: &Case) -> Vec<Case> {
     let disk = case.disk.clone();
     disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
     vec![
-        Case { name: case.name, disk: case.disk.clone(), options: case.options.clone(), flushed: case.flushed },
+        Case {
+            name: case.name,
+            disk: case.disk.clone(),
+            options: case.options.clone(),
+            flushed: case.flushed,
+        },
         Case { name: case.name, disk, options: case.options.clone(), flushed: case.flushed },
     ]
 }
@@ -241,7 +246,8 @@ fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
     let emptied = if case.options.direction == Direction::Forward { APP } else { DAEMON };
     for folder in ["/mesh/rosters", "/mesh/states", "/mesh", "/.secrets"] {
         let path = format!("{emptied}{folder}");
-        let (is, was) = (disk.tree().contains_key(Path::new(&path)), wanted.tree().contains_key(Path::new(&path)));
+        let (is, was) =
+            (disk.tree().contains_key(Path::new(&path)), wanted.tree().contains_key(Path::new(&path)));
         assert_eq!(is, was, "{}: {at}: {path} is left\n{report:#?}", case.name);
     }
     for (path, entry) in disk.tree() {
@@ -317,21 +323,21 @@ fn a_crash_while_recovering_from_a_crash_recovers() {
     for case in cases().iter().flat_map(hard).filter(|case| case.flushed) {
         let wanted = finished(&case);
         let before = contents(&case.disk);
-        for number in (0..).step_by(3) {
+        for number in (0..).step_by(9) {
             let disk = case.disk.clone();
             disk.crash_at(number);
             run(&disk, &case.options);
             if !disk.has_crashed() {
                 break;
             }
-            for second in (0..).step_by(7) {
+            for second in (0..).step_by(17) {
                 let again = disk.after_kill();
                 again.crash_at(second);
                 run(&again, &case.options);
                 if !again.has_crashed() {
                     break;
                 }
-                for after in again.crash_states(4, second as u64) {
+                for after in again.crash_states(2, second as u64) {
                     let at = format!("crash {number}, then {second}");
                     intact(&before, &after, &case, &at);
                     converges(&after, &wanted, &case, &at);
@@ -442,9 +448,13 @@ fn the_key_moves_last_and_after_a_flush() {
         let key = format!("{destination}/.secrets/identity.json");
         let ops = disk.ops();
         let moved = |op: &myownllm_durable_fs::sim::OpRecord| {
-            op.op == "rename_exclusive" && op.other.as_ref().is_some_and(|to| to.ends_with(".json") || to.ends_with("states") || to.ends_with("rosters"))
+            op.op == "rename_exclusive"
+                && op.other.as_ref().is_some_and(|to| {
+                    to.ends_with(".json") || to.ends_with("states") || to.ends_with("rosters")
+                })
         };
-        let Some(at) = ops.iter().position(|op| moved(op) && op.other.as_deref() == Some(Path::new(&key))) else {
+        let Some(at) = ops.iter().position(|op| moved(op) && op.other.as_deref() == Some(Path::new(&key)))
+        else {
             continue;
         };
         let later: Vec<_> = ops[at + 1..].iter().filter(|op| moved(op)).collect();
@@ -482,9 +492,12 @@ fn a_destination_that_appears_is_never_replaced() {
             for bytes in &before {
                 assert!(after.contains(bytes), "{}: lost {:?}", case.name, String::from_utf8_lossy(bytes));
             }
-            let foreign = disk.ops().iter().filter(|op| ["rename_exclusive", "hard_link"].contains(&op.op)).any(
-                |op| op.other.as_ref().is_some_and(|to| disk.content(to).is_some_and(|b| b.starts_with(b"foreign"))),
-            );
+            let foreign =
+                disk.ops().iter().filter(|op| ["rename_exclusive", "hard_link"].contains(&op.op)).any(|op| {
+                    op.other
+                        .as_ref()
+                        .is_some_and(|to| disk.content(to).is_some_and(|b| b.starts_with(b"foreign")))
+                });
             assert!(foreign, "{}: what the other program wrote is still there", case.name);
             assert!(!report.collisions.is_empty(), "{}: {report:#?}", case.name);
             assert!(!report.may_spawn(), "{}: a foreign key is in the way: {report:#?}", case.name);
@@ -509,7 +522,10 @@ fn a_source_that_changes_after_its_copy_is_not_removed() {
         run(&disk, &case.options);
         let there = contents(&disk).contains(&b"written meanwhile"[..]);
         let op = disk.op_number(number);
-        assert!(there || !could.load(Ordering::Relaxed), "before operation {number} ({op:?}): {path} is gone");
+        assert!(
+            there || !could.load(Ordering::Relaxed),
+            "before operation {number} ({op:?}): {path} is gone"
+        );
         if op.is_none() {
             break;
         }
@@ -524,7 +540,8 @@ fn where_nothing_is_exclusive_nothing_moves() {
         disk.fail(Fault::always("hard_link", ErrorKind::PermissionDenied));
         let report = run(&disk, &case.options).expect("the lock is free");
         assert!(report.moved.is_empty(), "{}: {report:#?}", case.name);
-        let named = report.errors.iter().chain(&report.refusals).any(|e| e.code() == "migration.no-exclusive-rename");
+        let named =
+            report.errors.iter().chain(&report.refusals).any(|e| e.code() == "migration.no-exclusive-rename");
         assert!(named, "{}: {report:#?}", case.name);
         assert_eq!(shape(&disk), shape(&case.disk), "{}", case.name);
         converges(&disk, &finished(&case), &case, "healed");

@@ -103,7 +103,9 @@ fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
     // Apple's fsync leaves the data in the drive's own cache; this one does not. File systems that lack it (network ones)
     // answer ENOTSUP and the like, and there fsync is all there is.
     match retry_on_intr(|| rustix::fs::fcntl_fullfsync(&fd)) {
-        Err(Errno::NOTSUP | Errno::INVAL | Errno::NOTTY | Errno::NODEV) => retry_on_intr(|| rustix::fs::fsync(&fd)),
+        Err(Errno::NOTSUP | Errno::INVAL | Errno::NOTTY | Errno::NODEV) => {
+            retry_on_intr(|| rustix::fs::fsync(&fd))
+        }
         other => other,
     }
 }
@@ -181,7 +183,8 @@ impl Disk for RealDisk {
 
     fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
         let failed = |e: io::Error| DiskError::new("list", dir, e);
-        let fd = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(failed)?;
+        let fd = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+            .map_err(failed)?;
         let entries = Dir::new(fd).map_err(|e| failed(e.into()))?;
         for entry in entries {
             let entry = entry.map_err(|e| failed(e.into()))?;
@@ -308,11 +311,7 @@ impl Disk for RealDisk {
         Self::begin(to, "write", 0o600, |file| {
             io::copy(&mut source, file)?;
             if rustix::process::geteuid().is_root() {
-                rustix::fs::fchown(
-                    &*file,
-                    Some(Uid::from_raw(meta.uid())),
-                    Some(Gid::from_raw(meta.gid())),
-                )?;
+                rustix::fs::fchown(&*file, Some(Uid::from_raw(meta.uid())), Some(Gid::from_raw(meta.gid())))?;
             }
             let mode = mode.unwrap_or(meta.mode() & 0o777);
             rustix::fs::fchmod(&*file, Mode::from_raw_mode(mode as rustix::fs::RawMode))?;
@@ -347,11 +346,13 @@ impl Disk for RealDisk {
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
-        rustix::fs::symlinkat(target, CWD, at).map_err(|e| DiskError::two("make the link", at, target, e.into()))
+        rustix::fs::symlinkat(target, CWD, at)
+            .map_err(|e| DiskError::two("make the link", at, target, e.into()))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        rustix::fs::unlinkat(CWD, path, AtFlags::empty()).map_err(|e| DiskError::new("remove", path, e.into()))
+        rustix::fs::unlinkat(CWD, path, AtFlags::empty())
+            .map_err(|e| DiskError::new("remove", path, e.into()))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {

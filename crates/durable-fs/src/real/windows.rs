@@ -71,7 +71,11 @@ fn meta_of(meta: &std::fs::Metadata) -> Meta {
 
 fn regular(file: &File) -> io::Result<std::fs::Metadata> {
     let meta = file.metadata()?;
-    if meta.is_file() { Ok(meta) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")) }
+    if meta.is_file() {
+        Ok(meta)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
 }
 
 fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {

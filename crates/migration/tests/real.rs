@@ -1,0 +1,530 @@
+//! The move on a real file system.
+#![cfg(unix)]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use common::key_file;
+use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_migration::{
+    Class, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons, Options, Outcome,
+    Report, StateMigrator, is_pending,
+};
+
+struct Home {
+    _folder: tempfile::TempDir,
+    app: PathBuf,
+}
+
+impl Home {
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let app = folder.path().join(".myownllm");
+        fs::create_dir(&app).expect("made");
+        Self { _folder: folder, app }
+    }
+
+    fn full() -> Self {
+        let home = Self::empty();
+        home.put("mesh/states/one.json", b"state");
+        home.put("mesh/rosters/one.json", b"roster");
+        home.put(".secrets/custody.json", b"custody");
+        home.put(".secrets/identity.json", &key_file(1, "x"));
+        home
+    }
+
+    fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.app.join(name)
+    }
+
+    fn new_home(&self, name: &str) -> PathBuf {
+        self.app.join(".myownmesh").join(name)
+    }
+
+    fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) {
+        let path = self.at(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        fs::write(path, bytes).expect("written");
+    }
+
+    fn homes(&self) -> Homes {
+        Homes::new(&self.app, self.app.join(".myownmesh"))
+    }
+
+    fn run(&self, options: &Options) -> Report {
+        let lock = RealDisk.lock(&self.app, Duration::from_secs(5)).expect("free");
+        Migrator::new(&RealDisk, self.homes()).run(&lock, options, &NoDaemons)
+    }
+
+    fn tree(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+        fn visit(root: &Path, dir: &Path, tree: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
+            for entry in fs::read_dir(dir).expect("readable") {
+                let path = entry.expect("an entry").path();
+                let meta = fs::symlink_metadata(&path).expect("there");
+                let content = if meta.is_file() {
+                    fs::read(&path).expect("readable")
+                } else if meta.is_symlink() {
+                    fs::read_link(&path).expect("a link").as_os_str().as_bytes().to_vec()
+                } else {
+                    Vec::new()
+                };
+                tree.insert(path.strip_prefix(root).expect("below").to_owned(), (meta.mode() & 0o777, content));
+                if meta.is_dir() {
+                    visit(root, &path, tree);
+                }
+            }
+        }
+        let mut tree = BTreeMap::new();
+        visit(&self.app, &self.app, &mut tree);
+        tree
+    }
+
+    fn pending(&self) -> bool {
+        is_pending(&RealDisk, &self.homes()).expect("readable")
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).expect("there").mode() & 0o777
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+}
+
+#[test]
+fn everything_moves_and_the_old_places_are_gone() {
+    let home = Home::full();
+    let before = fs::metadata(home.at("mesh/rosters/one.json")).expect("there");
+    for folder in ["mesh", "mesh/states", "mesh/rosters", ".secrets"] {
+        chmod(&home.at(folder), 0o755);
+    }
+    chmod(&home.at(".secrets/identity.json"), 0o644);
+    chmod(&home.at("mesh/rosters/one.json"), 0o640);
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.class(), None);
+    assert!(report.may_spawn());
+    let names: Vec<_> = home.tree().into_keys().map(|path| path.to_string_lossy().into_owned()).collect();
+    assert_eq!(
+        names,
+        [
+            ".myownmesh",
+            ".myownmesh/.secrets",
+            ".myownmesh/.secrets/custody.json",
+            ".myownmesh/.secrets/identity.json",
+            ".myownmesh/mesh",
+            ".myownmesh/mesh/rosters",
+            ".myownmesh/mesh/rosters/one.json",
+            ".myownmesh/mesh/states",
+            ".myownmesh/mesh/states/one.json",
+        ]
+    );
+    for folder in ["", ".secrets", "mesh", "mesh/rosters", "mesh/states"] {
+        assert_eq!(mode(&home.new_home(folder)), 0o700, "{folder}");
+    }
+    assert_eq!(mode(&home.new_home(".secrets/identity.json")), 0o600);
+    assert_eq!(mode(&home.new_home(".secrets/custody.json")), 0o600);
+    let after = fs::metadata(home.new_home("mesh/rosters/one.json")).expect("there");
+    assert_eq!(after.mode() & 0o777, 0o640, "a roster keeps its mode");
+    assert_eq!(after.ino(), before.ino(), "it is the very file");
+    let folders = report.moved.iter().filter(|moved| moved.method == MoveMethod::RenameFolder);
+    assert_eq!(folders.count(), 2, "each folder is one rename");
+    assert!(!home.pending());
+    let changed = |path: &str| fs::metadata(home.at(path)).expect("there").ctime_nsec();
+    let stamp = (changed(""), changed(".myownmesh"));
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+    assert_eq!(stamp, (changed(""), changed(".myownmesh")), "nothing is touched");
+}
+
+#[test]
+fn the_report_has_the_promised_fields() {
+    let home = Home::full();
+    home.put("mesh/rosters/notes.txt", b"x");
+    let report = serde_json::to_value(home.run(&Options::forward())).expect("JSON");
+    for field in ["moved", "identical_removed", "collisions", "left", "errors", "refusals"] {
+        assert!(report[field].is_array(), "{field}: {report:#}");
+    }
+    for field in ["from", "to", "method"] {
+        assert!(report["moved"][0][field].is_string(), "{report:#}");
+    }
+    assert!(report["left"][0]["reason"].is_string());
+}
+
+#[test]
+fn undo_and_back_again_is_where_it_began() {
+    let home = Home::full();
+    home.run(&Options::forward());
+    let moved = home.tree();
+    fs::write(home.new_home("config.json"), b"the daemon's").expect("written");
+    let report = home.run(&Options::undo());
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert!(!report.may_spawn(), "the daemon's home has no key now");
+    assert!(home.at(".secrets/identity.json").is_file());
+    assert!(!home.new_home(".secrets").exists());
+    assert!(home.new_home("config.json").is_file(), "the daemon's own config stays");
+    assert!(home.pending(), "the next launch of the new app moves all again");
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    fs::remove_file(home.new_home("config.json")).expect("there");
+    assert_eq!(home.tree(), moved);
+}
+
+#[test]
+fn odd_names_and_kinds_are_left_and_reported() {
+    let home = Home::full();
+    home.put(Path::new("mesh/rosters").join(OsStr::from_bytes(b"\xff\xfe.json")), b"odd");
+    home.put("mesh/rosters/notes.txt", b"notes");
+    home.put("mesh/rosters/-rf \n'.json", b"an odd name, but ours");
+    home.put("mesh/rosters/one.json.corrupt", b"corrupt");
+    fs::create_dir(home.at("mesh/states/folder.json")).expect("made");
+    symlink("/etc/hostname", home.at("mesh/states/link.json")).expect("made");
+    rustix::fs::mkfifoat(rustix::fs::CWD, home.at("mesh/states/pipe.json"), 0o600.into()).expect("made");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.left.len(), 5, "{:#?}", report.left);
+    assert!(home.new_home("mesh/rosters/-rf \n'.json").is_file());
+    assert!(home.new_home("mesh/rosters/one.json.corrupt").is_file());
+    assert!(home.at("mesh/states/pipe.json").symlink_metadata().is_ok());
+    assert!(serde_json::to_value(&report).is_ok(), "odd names can be shown");
+    assert!(!home.pending(), "what is not ours is not pending");
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+}
+
+#[test]
+fn names_of_folders_that_are_files_are_left() {
+    let home = Home::empty();
+    home.put("mesh/rosters", b"a file");
+    home.put(".secrets/identity.json/x", b"a folder");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::NothingToDo, "{report:#?}");
+    assert_eq!(report.left.len(), 2, "{report:#?}");
+    assert!(!home.pending());
+}
+
+#[test]
+fn a_pipe_as_a_key_hangs_nobody() {
+    let home = Home::empty();
+    fs::create_dir(home.at(".secrets")).expect("made");
+    rustix::fs::mkfifoat(rustix::fs::CWD, home.at(".secrets/identity.json"), 0o600.into()).expect("made");
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+    assert!(!home.pending());
+}
+
+#[test]
+fn a_linked_key_leads_to_the_same_file_afterwards() {
+    for target in ["keys/real.json", "../elsewhere/real.json"] {
+        let home = Home::full();
+        fs::remove_file(home.at(".secrets/identity.json")).expect("there");
+        let real = Path::new(".secrets").join(target);
+        home.put(&real, &key_file(1, "x"));
+        symlink(target, home.at(".secrets/identity.json")).expect("made");
+        let goal = fs::canonicalize(home.at(".secrets/identity.json")).expect("there");
+        let report = home.run(&Options::forward());
+        assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+        let link = home.new_home(".secrets/identity.json");
+        assert!(fs::read_link(&link).expect("a link").is_relative());
+        assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), goal);
+        assert_eq!(home.run(&Options::undo()).outcome, Outcome::Done);
+        assert_eq!(fs::read_link(home.at(".secrets/identity.json")).expect("a link"), Path::new(target));
+    }
+}
+
+#[test]
+fn a_linked_key_that_leads_nowhere_is_no_missing_key() {
+    let home = Home::full();
+    fs::remove_file(home.at(".secrets/identity.json")).expect("there");
+    symlink("/mnt/stick/identity.json", home.at(".secrets/identity.json")).expect("made");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.errors[0].code(), "migration.identity-unreachable", "{report:#?}");
+    assert!(!report.may_spawn());
+    assert!(home.pending());
+}
+
+#[test]
+fn collisions_stay_until_somebody_decides() {
+    for keep in [None, Some(Keep::Source), Some(Keep::Destination)] {
+        let home = Home::full();
+        home.put(".myownmesh/mesh/rosters/one.json", b"another roster");
+        let report = home.run(&Options::forward().keeping(keep));
+        let there = fs::read(home.new_home("mesh/rosters/one.json")).expect("there");
+        let aside = home.new_home("mesh/rosters/one.json.set-aside-1");
+        match keep {
+            None => {
+                assert_eq!(report.collisions.len(), 1);
+                assert_eq!(report.class(), Some(Class::Refused));
+                assert!(report.may_spawn(), "the key has moved: {report:#?}");
+                assert_eq!(there, b"another roster");
+                assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("there"), b"roster");
+                assert!(home.pending(), "it is still to be decided");
+            }
+            Some(Keep::Source) => {
+                assert_eq!((there, fs::read(&aside).expect("there")), (b"roster".into(), b"another roster".into()));
+            }
+            Some(Keep::Destination) => {
+                assert_eq!((there, fs::read(&aside).expect("there")), (b"another roster".into(), b"roster".into()));
+            }
+        }
+        if keep.is_some() {
+            assert_eq!(report.class(), None, "{report:#?}");
+            assert_eq!(mode(&aside), 0o600);
+            assert!(!home.pending());
+        }
+    }
+}
+
+#[test]
+fn two_keys_stop_everything_until_somebody_decides() {
+    let home = Home::full();
+    home.put(".myownmesh/.secrets/identity.json", &key_file(2, "minted"));
+    let before = home.tree();
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::Refused);
+    assert_eq!(report.refusals[0].code(), "migration.two-identities");
+    assert_eq!(report.refusals[0].hint().as_deref(), Some("myownllm-mesh migrate --keep source"));
+    assert!(!report.may_spawn());
+    assert_eq!(home.tree(), before, "nothing is touched");
+    let shown = serde_json::to_value(&report.refusals[0]).expect("JSON");
+    assert_eq!(shown["sides"][0]["rosters"], 1, "{shown:#}");
+    assert_eq!(shown["sides"][1]["states"], 0, "{shown:#}");
+
+    let report = home.run(&Options::forward().keeping(Some(Keep::Source)));
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), key_file(1, "x"));
+    let aside = home.new_home(".secrets/identity.json.set-aside-1");
+    assert_eq!(fs::read(&aside).expect("there"), key_file(2, "minted"));
+    assert_eq!(mode(&aside), 0o600);
+}
+
+#[test]
+fn damaged_and_newer_keys_are_kept_and_named() {
+    let damaged: &[u8] = b"";
+    let newer: &[u8] = b"{\"version\":2}";
+    let sound = key_file(1, "x");
+    let cases: [(&[u8], Option<&[u8]>, &str, bool); 6] = [
+        (damaged, None, "migration.identity-damaged", false),
+        (damaged, Some(&sound), "migration.identity-damaged", true),
+        (&sound, Some(damaged), "migration.identity-damaged", false),
+        (newer, None, "migration.identity-newer", false),
+        (&sound, Some(newer), "migration.identity-newer", false),
+        (newer, Some(&sound), "migration.identity-newer", false),
+    ];
+    for (source, destination, code, may_spawn) in cases {
+        let home = Home::full();
+        home.put(".secrets/identity.json", source);
+        if let Some(destination) = destination {
+            home.put(".myownmesh/.secrets/identity.json", destination);
+        }
+        let report = home.run(&Options::forward());
+        let codes: Vec<_> = report.errors.iter().chain(&report.refusals).map(|error| error.code()).collect();
+        assert!(codes.contains(&code), "{codes:?}");
+        assert_eq!(report.may_spawn(), may_spawn, "{codes:?} {:?}", report.identity);
+        assert_eq!(fs::read(home.at(".secrets/identity.json")).expect("there"), source);
+        if let Some(destination) = destination {
+            assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), destination);
+        }
+    }
+}
+
+#[test]
+fn a_folder_link_out_of_the_home_is_refused() {
+    let home = Home::full();
+    let outside = tempfile::tempdir().expect("a folder");
+    fs::create_dir(home.at(".myownmesh")).expect("made");
+    symlink(outside.path(), home.new_home(".secrets")).expect("made");
+    let before = home.tree();
+    let report = home.run(&Options::forward());
+    assert_eq!(report.refusals[0].code(), "migration.destination-outside", "{report:#?}");
+    assert_eq!(home.tree(), before);
+    assert_eq!(fs::read_dir(outside.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn a_folder_link_back_to_the_source_loses_nothing() {
+    let home = Home::full();
+    fs::create_dir(home.at(".myownmesh")).expect("made");
+    symlink("../.secrets", home.new_home(".secrets")).expect("made");
+    symlink("../mesh", home.new_home("mesh")).expect("made");
+    let before = home.tree();
+    let report = home.run(&Options::forward());
+    assert!(report.refusals.iter().any(|error| error.code() == "migration.same-folder"), "{report:#?}");
+    assert_eq!(home.tree(), before);
+}
+
+#[test]
+fn a_key_behind_a_folder_link_is_not_taken_away() {
+    let home = Home::full();
+    let stick = tempfile::tempdir().expect("a folder");
+    fs::rename(home.at(".secrets"), stick.path().join("secrets")).expect("moved");
+    symlink(stick.path().join("secrets"), home.at(".secrets")).expect("made");
+    assert!(home.pending());
+    let report = home.run(&Options::forward());
+    assert_eq!(report.refusals[0].code(), "migration.source-link", "{report:#?}");
+    assert!(!report.may_spawn());
+}
+
+#[test]
+fn world_writable_folders_are_refused_with_the_command_that_mends_it() {
+    let home = Home::full();
+    chmod(&home.at(".secrets"), 0o777);
+    let report = home.run(&Options::forward());
+    assert_eq!(report.refusals[0].code(), "migration.unsafe-permissions", "{report:#?}");
+    assert!(report.refusals[0].hint().expect("a command").starts_with("chmod 700 "));
+    chmod(&home.at(".secrets"), 0o775);
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::Done, "what the group may write is tightened: {report:#?}");
+}
+
+#[test]
+fn the_legacy_roster_gets_its_network_as_its_name() {
+    let good = br#"{"version":1,"network_id":" Home_Mesh ","authorized_devices":[]}"#;
+    let home = Home::full();
+    home.put("mesh/roster.json", good);
+    assert!(home.pending());
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(fs::read(home.new_home("mesh/rosters/home_mesh.json")).expect("there"), good);
+    assert!(!home.at("mesh").exists());
+
+    let odd: [&[u8]; 6] = [
+        b"",
+        b"[]",
+        br#"{"version":2,"network_id":"home","authorized_devices":[]}"#,
+        br#"{"version":1,"network_id":"","authorized_devices":[]}"#,
+        br#"{"version":1,"network_id":"../../etc","authorized_devices":[]}"#,
+        br#"{"version":1,"network_id":"one","authorized_devices":[]}"#,
+    ];
+    for bytes in odd {
+        let home = Home::full();
+        home.put("mesh/roster.json", bytes);
+        let report = home.run(&Options::forward());
+        assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+        assert_eq!(report.left.len(), 1);
+        assert_eq!(fs::read(home.at("mesh/roster.json")).expect("never deleted for being odd"), bytes);
+        assert!(!home.pending());
+    }
+}
+
+#[test]
+fn two_names_of_one_file_are_recognised() {
+    let home = Home::full();
+    fs::create_dir_all(home.new_home("mesh/rosters")).expect("made");
+    fs::hard_link(home.at("mesh/rosters/one.json"), home.new_home("mesh/rosters/one.json")).expect("linked");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.identical_removed, [home.at("mesh/rosters/one.json")]);
+    assert_eq!(fs::metadata(home.new_home("mesh/rosters/one.json")).expect("there").nlink(), 1);
+}
+
+struct Alive(std::cell::Cell<u32>);
+
+// Not shared between threads here, and the trait does not ask for it.
+impl LiveDaemons for Alive {
+    fn live(&self) -> Vec<LiveDaemon> {
+        if self.0.get() == 0 { Vec::new() } else { vec![LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8")] }
+    }
+
+    fn stop(&self, _daemon: &LiveDaemon) -> Result<(), String> {
+        self.0.set(self.0.get() - 1);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_live_daemon_stops_the_move_or_is_stopped() {
+    for (options, lives, outcome) in [
+        (Options::forward(), 1, Outcome::Refused),
+        (Options::forward().stopping_legacy_daemon(true), 1, Outcome::Done),
+        (Options::forward().stopping_legacy_daemon(true), 2, Outcome::Refused),
+    ] {
+        let home = Home::full();
+        let before = home.tree();
+        let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+        let alive = Alive(std::cell::Cell::new(lives));
+        let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &options, &alive);
+        assert_eq!(report.outcome, outcome, "{report:#?}");
+        if outcome == Outcome::Refused {
+            assert_eq!(report.refusals[0].code(), "daemon.legacy-running");
+            assert_eq!(report.refusals[0].hint().as_deref(), Some("kill 77"));
+            assert!(report.refusals[0].to_string().contains("77"));
+            assert_eq!(home.tree(), before);
+        }
+    }
+}
+
+#[test]
+fn of_many_at_once_one_moves() {
+    let home = Home::full();
+    let reports: Vec<Outcome> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| home.run(&Options::forward()).outcome)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert_eq!(reports.iter().filter(|outcome| **outcome == Outcome::Done).count(), 1);
+    assert!(reports.iter().all(|outcome| matches!(outcome, Outcome::Done | Outcome::NothingToDo)));
+}
+
+#[test]
+fn a_stale_plan_does_no_harm() {
+    let home = Home::full();
+    let migrator_homes = home.homes();
+    let migrator = Migrator::new(&RealDisk, migrator_homes);
+    let options = Options::forward();
+    let stale = migrator.plan(&migrator.inspect(options.direction), &options);
+    home.run(&options);
+    let after = home.tree();
+    let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+    let _ = migrator.execute(&lock, stale, &NoDaemons);
+    assert_eq!(home.tree(), after);
+}
+
+#[test]
+fn a_refusal_of_the_callers_own_stops_everything() {
+    let home = Home::full();
+    let migrator = Migrator::new(&RealDisk, home.homes());
+    let options = Options::forward();
+    let mut plan = migrator.plan(&migrator.inspect(options.direction), &options);
+    plan.refuse("paths.socket-too-long", "the socket's path is too long", &home.app, None);
+    let before = home.tree();
+    let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+    let report = migrator.execute(&lock, plan, &NoDaemons);
+    assert_eq!((report.outcome, report.refusals[0].code()), (Outcome::Refused, "paths.socket-too-long"));
+    assert_eq!(home.tree(), before);
+    assert!(matches!(report.identity, IdentityState::AtSource(_)));
+}
+
+#[test]
+fn across_real_file_systems() {
+    // Another file system, where there is one that may be written to.
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
+    let home = Home::full();
+    let (here, there) = (fs::metadata(&home.app).expect("there").dev(), fs::metadata(other.path()).expect("there").dev());
+    if here == there {
+        return;
+    }
+    chmod(&home.at("mesh/rosters/one.json"), 0o640);
+    let before = fs::metadata(home.at("mesh/rosters/one.json")).expect("there");
+    // A home elsewhere: what a mount at the daemon's home amounts to.
+    let daemon = other.path().join("mesh-home");
+    let homes = Homes::new(&home.app, &daemon);
+    let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+    let migrator = Migrator::new(&RealDisk, homes);
+    let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert!(report.moved.iter().all(|moved| moved.method == MoveMethod::Copy), "{report:#?}");
+    let after = fs::metadata(daemon.join("mesh/rosters/one.json")).expect("there");
+    assert_eq!((after.mode(), after.mtime(), after.mtime_nsec()), (before.mode(), before.mtime(), before.mtime_nsec()));
+    assert!(!home.at("mesh").exists() && !home.at(".secrets").exists());
+    let report = migrator.run(&lock, &Options::undo(), &NoDaemons);
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert!(home.at(".secrets/identity.json").is_file());
+}
