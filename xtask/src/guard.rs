@@ -15,6 +15,11 @@ fn folders() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lets pass who is about to start a process; nobody, once we are ending.
+pub(crate) fn gate() {
+    drop(folders());
+}
+
 /// The value of [`MARK`] in everything that this very process starts.
 pub(crate) fn mark() -> String {
     std::env::var(MARK).unwrap_or_else(|_| std::process::id().to_string())
@@ -78,9 +83,12 @@ pub(crate) fn install() {
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                end_marked_processes();
-                for folder in folders().iter() {
-                    discard(folder);
+                // With the list held, nobody starts another process; who is in the middle of something gets a moment.
+                let folders = folders();
+                for _ in 0..3 {
+                    end_marked_processes();
+                    folders.iter().for_each(|folder| discard(folder));
+                    std::thread::sleep(std::time::Duration::from_millis(20));
                 }
                 std::process::exit(128 + signal);
             }

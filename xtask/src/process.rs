@@ -41,6 +41,7 @@ impl Running {
         command.stdin(Stdio::null());
         command.stdout(stdout.try_clone().map_err(say)?).stderr(stderr.try_clone().map_err(say)?);
         command.env(crate::guard::MARK, crate::guard::mark());
+        crate::guard::gate();
         let started = Instant::now();
         let child = command.spawn().map_err(say)?;
         Ok(Self { child, stdout, stderr, started, name })
