@@ -290,13 +290,16 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> R
                 disk.rename(&swap, path)
             };
             over().inspect_err(|_| {
-                let _ = disk.unlink(&swap);
-                let _ = disk.unlink(&old);
+                drop_ours(disk, &swap, bytes);
+                // A rename that is reported as failed may have happened: then this is the only copy.
+                if disk.same_content(path, &old).unwrap_or(false) {
+                    let _ = disk.unlink(&old);
+                }
             })?;
             (ReplaceMethod::CheckedRename, old)
         }
         Err(error) => {
-            let _ = disk.unlink(&swap);
+            drop_ours(disk, &swap, bytes);
             return Err(error);
         }
     };
@@ -307,6 +310,14 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> R
     } else {
         Replaced::Foreign { method, displaced }
     })
+}
+
+/// Removes what was to be the new file, when it still is what lies there: an exchange that is reported as failed may have happened, and
+/// then the old file is under that name.
+fn drop_ours(disk: &dyn Disk, swap: &Path, bytes: &[u8]) {
+    if disk.read(swap, bytes.len() as u64).is_ok_and(|there| there == bytes) {
+        let _ = disk.unlink(swap);
+    }
 }
 
 /// A file that a killed run left behind.

@@ -1,0 +1,173 @@
+//! Whole files on the simulated disk: crashed, failed and raced.
+
+use std::{collections::BTreeSet, io::ErrorKind, path::Path};
+
+use myownllm_durable_fs::{
+    Disk, Method, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_noreplace, replace,
+    sim::{Entry, Fault, SimDisk},
+};
+
+const CONFIG: &str = "/home/config.json";
+
+fn home() -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_mode(CONFIG, b"old", 0o640);
+    disk.flush_all();
+    disk
+}
+
+fn files(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
+    disk.tree()
+        .into_values()
+        .filter_map(|entry| match entry {
+            Entry::File(bytes, _) => Some(bytes),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What some file systems refuse to do.
+fn refusals() -> Vec<Vec<&'static str>> {
+    vec![vec![], vec!["exchange"], vec!["exchange", "hard_link"], vec!["rename_exclusive"]]
+}
+
+#[test]
+fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
+    for refused in refusals() {
+        for number in 0.. {
+            let disk = home();
+            for op in &refused {
+                disk.fail(Fault::always(op, ErrorKind::Unsupported));
+            }
+            disk.crash_at(number);
+            let result = replace(&disk, Path::new(CONFIG), b"new", b"old");
+            for after in disk.crash_states(500, 1) {
+                let content = after.content(CONFIG);
+                let fine = matches!(content.as_deref(), Some(b"old" | b"new"));
+                assert!(fine, "{refused:?}, crash at {number}: {content:?}\n{after:#?}");
+                assert!(files(&after).contains(&b"old"[..]), "{refused:?}, crash at {number}: the old one is gone");
+                if result.is_ok() {
+                    assert_eq!(content.as_deref(), Some(&b"new"[..]), "{refused:?}: done means durable");
+                }
+                // What a killed run leaves is known by its name, and what may be precious is told apart.
+                for leftover in leftovers(&after, Path::new("/home")).expect("readable") {
+                    if after.content(&leftover.path).as_deref() == Some(b"old") {
+                        assert!(leftover.precious, "{leftover:?}");
+                    }
+                }
+            }
+            if let Ok(replaced) = result {
+                let Replaced::Expected { method, displaced } = replaced else { panic!("nobody else wrote") };
+                assert_eq!(method == ReplaceMethod::Exchange, !refused.contains(&"exchange"));
+                assert_eq!(displaced.bytes, b"old");
+                disk.heal();
+                displaced.discard(&disk).expect("removed");
+                assert_eq!(disk.tree()[Path::new(CONFIG)], Entry::File(b"new".to_vec(), 0o640), "it keeps its mode");
+                assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failure_leaves_the_old_file_or_the_new_one() {
+    for number in 0..40 {
+        for performed in [false, true] {
+            let disk = home();
+            disk.fail(Fault { performed, ..Fault::once(number, ErrorKind::Other) });
+            let result = replace(&disk, Path::new(CONFIG), b"new", b"old");
+            let content = disk.content(CONFIG);
+            assert!(matches!(content.as_deref(), Some(b"old" | b"new")), "{number}: {content:?}");
+            assert!(files(&disk).contains(&b"old"[..]), "{number}: the old one is gone");
+            if result.is_ok() {
+                assert_eq!(content.as_deref(), Some(&b"new"[..]));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_foreign_write_comes_out_and_is_told() {
+    let mut told = 0;
+    for number in 0..20 {
+        let disk = home();
+        disk.set_hook(move |record, foreign| {
+            if record.number == number {
+                foreign.put(CONFIG, b"theirs");
+            }
+        });
+        let result = replace(&disk, Path::new(CONFIG), b"new", b"old").expect("it works");
+        if number >= disk.op_count() {
+            break;
+        }
+        assert!(files(&disk).contains(&b"theirs"[..]), "before operation {number}: their write is nowhere");
+        if let Replaced::Foreign { displaced, .. } = result {
+            told += 1;
+            assert_eq!(displaced.bytes, b"theirs");
+            assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"new"[..]));
+        } else {
+            assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]), "it came after, and is in place");
+        }
+    }
+    assert!(told > 0);
+}
+
+#[test]
+fn a_published_file_is_whole_or_not_there() {
+    for refused in [&[][..], &["rename_exclusive"]] {
+        for number in 0.. {
+            let disk = SimDisk::new();
+            disk.put_dir("/home", 0o700);
+            disk.flush_all();
+            for op in refused {
+                disk.fail(Fault::always(op, ErrorKind::InvalidInput));
+            }
+            disk.crash_at(number);
+            let result = publish_new(&disk, Path::new("/home/key"), b"secret", 0o600, None);
+            for after in disk.crash_states(500, 1) {
+                match after.content("/home/key") {
+                    None => assert!(result.is_err(), "done means durable"),
+                    Some(bytes) => assert_eq!(bytes, b"secret", "crash at {number}"),
+                }
+            }
+            if let Ok(method) = result {
+                assert_eq!(method == Method::Rename, refused.is_empty());
+                assert_eq!(files(&disk).len(), 1);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_replaces_what_is_there() {
+    for refused in [None, Some("rename_exclusive")] {
+        let disk = SimDisk::new();
+        disk.put("/home/a", b"a");
+        disk.put("/home/b", b"b");
+        if let Some(op) = refused {
+            disk.fail(Fault::always(op, ErrorKind::InvalidInput));
+        }
+        let error = rename_noreplace(&disk, Path::new("/home/a"), Path::new("/home/b")).expect_err("taken");
+        assert!(error.is_taken(), "{error:?}");
+        let error = publish_new(&disk, Path::new("/home/b"), b"c", 0o600, None).expect_err("taken");
+        assert!(error.is_taken(), "{error:?}");
+        assert_eq!(disk.content("/home/b").as_deref(), Some(&b"b"[..]));
+        assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+    }
+}
+
+#[test]
+fn what_root_makes_belongs_to_the_owner_of_the_home() {
+    let disk = SimDisk::new();
+    let ann = Owner { uid: 1000, gid: 1000 };
+    disk.put_dir("/home/ann", 0o700);
+    disk.set_user(Owner { uid: 0, gid: 0 });
+    let made = make_dirs(&disk, Path::new("/home/ann"), Path::new("/home/ann/a/b"), 0o700, Some(ann)).expect("made");
+    publish_new(&disk, Path::new("/home/ann/a/b/c"), b"c", 0o600, Some(ann)).expect("published");
+    assert_eq!(made.len(), 2);
+    for path in ["/home/ann/a", "/home/ann/a/b", "/home/ann/a/b/c"] {
+        assert_eq!(disk.stat(Path::new(path)).expect("there").owner, Some(ann), "{path}");
+    }
+}

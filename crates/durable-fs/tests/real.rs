@@ -1,0 +1,131 @@
+//! The disk of this machine.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use myownllm_durable_fs::{Disk, RealDisk, Replaced, leftovers, replace};
+
+#[test]
+fn the_lock_is_exclusive_bounded_and_writes_nothing() {
+    let home = tempfile::tempdir().expect("a folder");
+    let lock = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
+    let error = RealDisk.lock(home.path(), Duration::from_millis(50)).expect_err("held");
+    assert_eq!(error.code(), "durable-fs.lock-held");
+    if cfg!(unix) {
+        assert_eq!(fs::read_dir(home.path()).expect("readable").count(), 0);
+    }
+    drop(lock);
+    RealDisk.lock(home.path(), Duration::ZERO).map(drop).expect("free again");
+    let absent = RealDisk.lock(&home.path().join("absent"), Duration::ZERO).expect_err("no such home");
+    assert_eq!(absent.code(), "durable-fs.lock-failed");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_child_does_not_inherit_the_lock() {
+    let home = tempfile::tempdir().expect("a folder");
+    let lock = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
+    let mut child = std::process::Command::new("sleep").arg("5").spawn().expect("started");
+    // Not by dropping, which lets go for all: a handle of the child's would show among its own.
+    let inherited = fs::read_dir(format!("/proc/{}/fd", child.id())).ok().map(|handles| {
+        handles
+            .filter_map(|handle| fs::read_link(handle.ok()?.path()).ok())
+            .any(|target| target == home.path())
+    });
+    assert_ne!(inherited, Some(true));
+    drop(lock);
+    RealDisk.lock(home.path(), Duration::ZERO).map(drop).expect("the child does not hold it");
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_or_a_folder_is_an_error_at_once() {
+    let home = tempfile::tempdir().expect("a folder");
+    let pipe = home.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).expect("made");
+    for odd in [pipe.as_path(), home.path()] {
+        assert!(RealDisk.read(odd, 10).is_err());
+        assert!(RealDisk.same_content(odd, odd).is_err());
+        assert!(RealDisk.copy_new(odd, &home.path().join("copy"), None).is_err());
+    }
+    assert!(replace(&RealDisk, &pipe, b"x", b"").is_err());
+    assert_eq!(fs::read_dir(home.path()).expect("readable").count(), 1, "nothing is left behind");
+}
+
+#[cfg(unix)]
+#[test]
+fn modes_times_and_links_are_kept() {
+    use std::os::unix::fs::symlink;
+    let home = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| home.path().join(name);
+    RealDisk.create(&at("a"), &vec![7; 200_000], 0o640).expect("made");
+    RealDisk.copy_new(&at("a"), &at("b"), None).expect("copied");
+    assert!(RealDisk.same_content(&at("a"), &at("b")).expect("readable"));
+    let (a, b) = (RealDisk.stat(&at("a")).expect("there"), RealDisk.stat(&at("b")).expect("there"));
+    assert_eq!((a.mode, a.modified, a.len), (b.mode, b.modified, b.len));
+    let large = RealDisk.read(&at("a"), 199_999).expect_err("too large");
+    assert_eq!(large.kind(), std::io::ErrorKind::FileTooLarge);
+    symlink("a", at("link")).expect("made");
+    assert!(RealDisk.same_content(&at("link"), &at("a")).is_err(), "links are not followed");
+    assert!(RealDisk.set_mode(&at("link"), 0o600).is_err());
+    RealDisk.set_mode(&at("a"), 0).expect("set");
+    RealDisk.set_mode(&at("a"), 0o600).expect("what its owner may not read can still be set");
+    assert!(RealDisk.rename_exclusive(&at("b"), &at("a")).expect_err("taken").is_taken());
+    let old = RealDisk.read(&at("a"), 1 << 20).expect("readable");
+    let replaced = replace(&RealDisk, &at("link"), b"new", &old).expect("replaced");
+    let Replaced::Expected { displaced, .. } = replaced else { panic!("nobody else wrote") };
+    displaced.discard(&RealDisk).expect("removed");
+    assert!(RealDisk.stat(&at("link")).expect("there").is_symlink(), "it is written through");
+    assert_eq!(fs::read(at("a")).expect("there"), b"new");
+    assert_eq!(RealDisk.stat(&at("a")).expect("there").mode, 0o600);
+}
+
+/// Another program replaces the file all the time. What is read, and what comes out, is always somebody's whole file; and
+/// what came out was expected exactly when nobody wrote in between.
+#[test]
+fn a_writer_that_never_stops_is_always_seen() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = home.path().join("config.json");
+    fs::write(&path, "theirs 0").expect("written");
+    let stop = AtomicBool::new(false);
+    let whole = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        let number = text.strip_prefix("theirs ").or_else(|| text.strip_prefix("ours "));
+        assert!(number.is_some_and(|number| number.parse::<u32>().is_ok()), "torn: {text:?}");
+    };
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut last = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                last += 1;
+                let temp = home.path().join("theirs.tmp");
+                fs::write(&temp, format!("theirs {last}")).expect("written");
+                fs::rename(&temp, &path).expect("renamed");
+            }
+        });
+        for round in 0..300 {
+            let read = fs::read(&path).expect("never absent");
+            whole(&read);
+            match replace(&RealDisk, &path, format!("ours {round}").as_bytes(), &read).expect("replaced") {
+                Replaced::Expected { displaced, .. } => {
+                    assert_eq!(displaced.bytes, read);
+                    displaced.discard(&RealDisk).expect("removed");
+                }
+                Replaced::Foreign { displaced, .. } => {
+                    whole(&displaced.bytes);
+                    assert_ne!(displaced.bytes, read);
+                    displaced.discard(&RealDisk).expect("removed");
+                }
+                _ => panic!("there are two outcomes"),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().expect("no panic");
+    });
+    assert!(leftovers(&RealDisk, home.path()).expect("readable").is_empty());
+}
