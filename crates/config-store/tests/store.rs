@@ -865,6 +865,23 @@ fn a_writer_that_never_stops_is_a_conflict_and_its_file_stays() {
 }
 
 #[test]
+fn what_is_written_into_the_displaced_file_is_seen_when_it_comes_before_the_last_look() {
+    // A program that had the old file open when we exchanged it writes on where it lies now.
+    let disk = seen_healthy(&healthy("before"));
+    let looks = Arc::new(AtomicUsize::new(0));
+    disk.set_hook(move |op, foreign| {
+        let displaced = op.path.to_string_lossy().ends_with(".swap");
+        if op.op == "read" && displaced && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+            foreign.put(&op.path, &healthy("late"));
+        }
+    });
+    let updated = set_edit(&disk).unwrap();
+    assert_eq!(updated.conflicts, 1);
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("late"));
+    assert_eq!(text(&live(&disk), "ours").as_deref(), Some("here"));
+}
+
+#[test]
 fn where_the_disk_cannot_exchange_the_outcome_says_so() {
     let disk = seen_healthy(&healthy("before"));
     disk.fail(Fault::always("exchange", ErrorKind::InvalidInput));
