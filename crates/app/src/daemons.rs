@@ -7,8 +7,8 @@ use std::time::Duration;
 use myownllm_config_model::{DaemonConfig, Document};
 use myownllm_daemon::{
     Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe,
-    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Target, candidates, detect, probe,
-    spawn, stop_daemon,
+    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Target, candidates, detect,
+    probe, spawn, stop_daemon, stop_stray, strays_of,
 };
 use myownllm_durable_fs::Disk;
 use myownllm_paths::{Layout, Mode, Socket};
@@ -22,24 +22,81 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// A daemon's config is a few kilobytes; what is larger is none.
 const CONFIG_LIMIT: u64 = 64 << 20;
 
-/// A daemon that listens where state is about to move.
+/// A daemon that serves one of the homes, and would go on writing there.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// Where.
-    pub endpoint: Endpoint,
-    /// What was found.
-    pub probe: Probe,
-    /// It is in the old place, and not in the daemon's own home.
+    /// How it was found.
+    pub found: Found,
+    /// It serves the app's home, and not the daemon's own.
     pub legacy: bool,
+}
+
+/// How a daemon was found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// It listens, whether it answers or not.
+    Listening {
+        /// Where.
+        endpoint: Endpoint,
+        /// What it said.
+        probe: Probe,
+    },
+    /// A process that serves the home although no socket leads to it: the socket's file was removed under it.
+    Unseen {
+        /// Which.
+        process: Stray,
+        /// The home.
+        home: PathBuf,
+    },
+}
+
+impl Live {
+    /// Its process, where the system tells.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match &self.found {
+            Found::Listening { probe, .. } => probe.pid(),
+            Found::Unseen { process, .. } => Some(process.pid),
+        }
+    }
+
+    /// Its socket; for one that has none, its home.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        match &self.found {
+            Found::Listening { endpoint, .. } => {
+                endpoint.path().map_or_else(|| endpoint.to_string().into(), Path::to_path_buf)
+            }
+            Found::Unseen { home, .. } => home.clone(),
+        }
+    }
+
+    /// What is known of it, in a few words.
+    #[must_use]
+    pub fn note(&self) -> String {
+        match &self.found {
+            Found::Listening { probe: Probe::Answered { status, .. }, .. } => {
+                format!("version {}", status.version)
+            }
+            Found::Listening { probe: Probe::Busy { .. }, .. } => {
+                "it accepts connections and does not answer".to_owned()
+            }
+            Found::Listening { probe, .. } => probe.code().to_owned(),
+            Found::Unseen { .. } => "its socket was removed under it".to_owned(),
+        }
+    }
 }
 
 /// All that a launch wants of daemons. A trait so that `launch()` runs without any process in tests, and so that a
 /// sibling app can bring its own way of running one.
 pub trait Daemons {
-    /// Who listens at the old socket, at `leaked` (a control socket that a leaked config names), or at the own one.
+    /// Who serves either home: at the old socket, at `leaked` (a control socket that a leaked config names), at the own
+    /// one, or unseen.
     fn live(&self, leaked: Option<&Path>) -> Vec<Live>;
     /// Whether anybody listens at the old socket: cheap, for every start.
     fn live_legacy(&self) -> Option<Live>;
+    /// Processes that serve either home although no socket leads to them.
+    fn unseen(&self) -> Vec<Live>;
     /// Which running daemon is to be used, if any. `device` is the key in the daemon's home.
     fn detect(&self, device: Option<&str>) -> Detection;
     /// Starts a daemon in the daemon's home.
@@ -52,11 +109,11 @@ pub trait Daemons {
     /// # Errors
     /// Nobody answers.
     fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError>;
-    /// Asks whoever listens to end, and waits until it has.
+    /// Asks a daemon to end, and waits until it has.
     ///
     /// # Errors
     /// It cannot be asked, or stays.
-    fn stop(&self, endpoint: &Endpoint) -> Result<StoppedDaemon, StopError>;
+    fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError>;
 }
 
 /// What the environment says about where the daemon's program is.
@@ -122,11 +179,23 @@ impl<'a> LocalDaemons<'a> {
         paths.into_iter().map(|path| endpoint_of(&Socket::Path(path))).collect()
     }
 
+    /// Every process that serves one of the homes, as far as the system tells.
+    fn serving_processes(&self) -> Vec<Live> {
+        let variable = &self.layout.app.home_variable;
+        let of = |home: &PathBuf, legacy| {
+            let processes = strays_of(home, variable).into_iter();
+            let home = home.clone();
+            processes
+                .map(move |process| Live { found: Found::Unseen { process, home: home.clone() }, legacy })
+        };
+        of(&self.layout.app_home, true).chain(of(&self.layout.daemon_home, false)).collect()
+    }
+
     fn look_at(&self, endpoint: Endpoint, legacy: bool) -> Option<Live> {
         let found = self.probe(&endpoint);
         // A path that no daemon can bind has no daemon.
         let nobody = found.is_absent() || matches!(found, Probe::PathTooLong { .. });
-        (!nobody).then_some(Live { endpoint, probe: found, legacy })
+        (!nobody).then_some(Live { found: Found::Listening { endpoint, probe: found }, legacy })
     }
 }
 
@@ -135,12 +204,18 @@ impl Daemons for LocalDaemons<'_> {
         let legacy = self.legacy_endpoints(leaked);
         let own = self.endpoint(Mode::OwnLlm);
         let beside = (!legacy.contains(&own)).then_some((own, false));
-        legacy
+        let mut live: Vec<Live> = legacy
             .into_iter()
             .map(|endpoint| (endpoint, true))
             .chain(beside)
             .filter_map(|(endpoint, legacy)| self.look_at(endpoint, legacy))
-            .collect()
+            .collect();
+        let unseen = self
+            .serving_processes()
+            .into_iter()
+            .filter(|one| live.iter().all(|seen| seen.pid() != one.pid()));
+        live.extend(unseen.collect::<Vec<_>>());
+        live
     }
 
     fn live_legacy(&self) -> Option<Live> {
@@ -176,8 +251,23 @@ impl Daemons for LocalDaemons<'_> {
         Ok(Box::new(Client::connect(endpoint, OPERATION)?))
     }
 
-    fn stop(&self, endpoint: &Endpoint) -> Result<StoppedDaemon, StopError> {
-        stop_daemon(endpoint, GRACE)
+    fn unseen(&self) -> Vec<Live> {
+        let mut serving = self.serving_processes();
+        if !serving.is_empty() {
+            let own = self.look_at(self.endpoint(Mode::OwnLlm), false);
+            let listening: Vec<Live> = own.into_iter().chain(self.live_legacy()).collect();
+            serving.retain(|one| listening.iter().all(|seen| seen.pid() != one.pid()));
+        }
+        serving
+    }
+
+    fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError> {
+        match &daemon.found {
+            Found::Listening { endpoint, .. } => stop_daemon(endpoint, GRACE),
+            Found::Unseen { process, home } => {
+                stop_stray(process, home, &self.layout.app.home_variable, GRACE)
+            }
+        }
     }
 }
 

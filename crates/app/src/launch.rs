@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, bridge, catalogue};
-use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, StoreError};
+use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
-use myownllm_daemon::{Decision, Detection, Endpoint, Probe, Role, Rule, Spawned, Status};
+use myownllm_daemon::{Decision, Detection, Endpoint, Role, Rule, Spawned, Status};
 use myownllm_durable_fs::{Disk, HomeLock, make_dirs};
 use myownllm_migration::{
     Direction, IdentityState, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
@@ -235,6 +235,7 @@ fn settle(
     match parts.store.apply(&lock, ids) {
         Ok(Applied { document, steps, report, diagnostics, .. }) => {
             outcome.document = document;
+            outcome.notices.extend(relapse(parts, options, &report, &steps));
             // Where another launch repaired the file meanwhile, what we first saw is what there is to tell.
             if !steps.is_empty() {
                 outcome.config = report;
@@ -252,6 +253,22 @@ fn settle(
         }
     }
     Ok(Settled { lock: Some(lock), routine })
+}
+
+/// The config was healthy before, and a daemon wrote its own over it again: something still uses the shared folder.
+fn relapse(parts: &Parts<'_>, options: &Options<'_>, report: &Report, steps: &[Step]) -> Option<Notice> {
+    let repaired = steps.iter().any(|step| matches!(step, Step::ReplaceConfig { repair: true, .. }));
+    let leaked = matches!(report.shape, FileShape::Daemon | FileShape::Mixed);
+    let copy = report.restored_from.as_ref().filter(|_| repaired && leaked)?;
+    let message = format!(
+        "the config was healthy before (as {copy} has it), and a daemon wrote over it again: \
+         something still starts a daemon in the app's folder, such as an older version of the app"
+    );
+    Some(
+        Notice::warning("launch.relapse", message)
+            .at(&parts.layout.app_config)
+            .hint(format!("{} doctor", options.program)),
+    )
 }
 
 /// The move, under the lock. What went wrong is noted; `false` when a daemon turned up that forbids the repair as well.
@@ -314,7 +331,7 @@ pub(crate) fn settle_live(
 ) -> Result<(), Notice> {
     for found in live {
         let stop_failed = if options.stop_legacy_daemon {
-            match daemons.stop(&found.endpoint) {
+            match daemons.stop(&found) {
                 Ok(_) => continue,
                 Err(error) => Some(error.to_string()),
             }
@@ -331,13 +348,7 @@ pub(crate) fn settle_live(
 }
 
 fn live_daemon(live: &Live) -> LiveDaemon {
-    let note = match &live.probe {
-        Probe::Answered { status, .. } => format!("version {}", status.version),
-        Probe::Busy { .. } => "it accepts connections and does not answer".to_owned(),
-        other => other.code().to_owned(),
-    };
-    let socket = live.endpoint.path().map_or_else(|| live.endpoint.to_string().into(), Path::to_path_buf);
-    LiveDaemon::new(socket, live.probe.pid(), note)
+    LiveDaemon::new(live.place(), live.pid(), live.note())
 }
 
 /// The eyes of the move: it looks again, right before it begins.
@@ -353,10 +364,10 @@ impl LiveDaemons for Watch<'_> {
 
     fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
         let found = self.daemons.live(self.leaked);
-        let Some(live) = found.iter().find(|live| live_daemon(live).socket == daemon.socket) else {
+        let Some(live) = found.iter().find(|live| live_daemon(live) == *daemon) else {
             return Ok(());
         };
-        self.daemons.stop(&live.endpoint).map(|_| ()).map_err(|error| error.to_string())
+        self.daemons.stop(live).map(|_| ()).map_err(|error| error.to_string())
     }
 }
 
@@ -397,6 +408,8 @@ fn use_daemon(
         }
         Decision::Spawn => {
             check_socket(parts, None).map_err(one)?;
+            // One whose socket was removed under it would write the same home, unseen by its peers and by us.
+            settle_live(parts.daemons, parts.daemons.unseen(), options).map_err(one)?;
             let home = &parts.layout.daemon_home;
             make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
                 .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;

@@ -63,6 +63,9 @@ impl Daemons for Nobody {
     fn live_legacy(&self) -> Option<Live> {
         None
     }
+    fn unseen(&self) -> Vec<Live> {
+        Vec::new()
+    }
     fn detect(&self, _: Option<&str>) -> Detection {
         unreachable!("a launch without a daemon looks for none")
     }
@@ -72,7 +75,7 @@ impl Daemons for Nobody {
     fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
         unreachable!("a launch without a daemon talks to none")
     }
-    fn stop(&self, _: &Endpoint) -> Result<StoppedDaemon, StopError> {
+    fn stop(&self, _: &Live) -> Result<StoppedDaemon, StopError> {
         unreachable!("nobody runs")
     }
 }

@@ -107,6 +107,14 @@ fn homes(world: &World, checks: &mut Checks) {
         }
         Err(notice) => checks.notice("socket.length", &notice),
     }
+    match wired.daemons.unseen().into_iter().next() {
+        None => checks.ok("daemon.unseen", "no process serves either home without a socket"),
+        Some(live) => {
+            if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options()) {
+                checks.notice("daemon.unseen", &notice);
+            }
+        }
+    }
     match wired.daemons.live_legacy() {
         None => checks.ok("daemon.legacy", "no daemon runs in the old place"),
         Some(live) => {

@@ -65,7 +65,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     line("shared", format!("{}{}", home(&world.layout.shared_home), owner(world, &world.layout.shared_home)));
     line("  daemon", daemon_words(&shared.1));
     if let Some(live) = &legacy {
-        line("old place", format!("{}: {}", live.endpoint, daemon_words(&live.probe)));
+        line("old place", format!("{}: {}{}", live.place().display(), live.note(), process(live.pid())));
     }
     let steps = launch_steps(&plan, loaded.as_ref(), &own.1, &shared.1, &notices);
     text.push_str("\nA launch would:\n");
@@ -94,7 +94,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         "daemons": {
             "own": { "socket": own.0, "probe": own.1 },
             "shared": { "socket": shared.0, "probe": shared.1 },
-            "legacy": legacy.as_ref().map(|live| json!({ "socket": live.endpoint.to_string(), "probe": live.probe })),
+            "legacy": legacy.as_ref().map(|live| json!({ "socket": long(&live.place()), "pid": live.pid(), "note": live.note() })),
         },
         "launch_would": steps,
         "pending": pending,
