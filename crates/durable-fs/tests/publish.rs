@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 use myownllm_durable_fs::{
-    Disk, Method, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_noreplace, replace,
+    Disk, Method, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_noreplace,
+    replace,
     sim::{Entry, Fault, SimDisk},
 };
 
@@ -45,7 +46,10 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 let content = after.content(CONFIG);
                 let fine = matches!(content.as_deref(), Some(b"old" | b"new"));
                 assert!(fine, "{refused:?}, crash at {number}: {content:?}\n{after:#?}");
-                assert!(files(&after).contains(&b"old"[..]), "{refused:?}, crash at {number}: the old one is gone");
+                assert!(
+                    files(&after).contains(&b"old"[..]),
+                    "{refused:?}, crash at {number}: the old one is gone"
+                );
                 if result.is_ok() {
                     assert_eq!(content.as_deref(), Some(&b"new"[..]), "{refused:?}: done means durable");
                 }
@@ -62,7 +66,11 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 assert_eq!(displaced.bytes, b"old");
                 disk.heal();
                 displaced.discard(&disk).expect("removed");
-                assert_eq!(disk.tree()[Path::new(CONFIG)], Entry::File(b"new".to_vec(), 0o640), "it keeps its mode");
+                assert_eq!(
+                    disk.tree()[Path::new(CONFIG)],
+                    Entry::File(b"new".to_vec(), 0o640),
+                    "it keeps its mode"
+                );
                 assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
                 break;
             }
@@ -107,7 +115,11 @@ fn a_foreign_write_comes_out_and_is_told() {
             assert_eq!(displaced.bytes, b"theirs");
             assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"new"[..]));
         } else {
-            assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]), "it came after, and is in place");
+            assert_eq!(
+                disk.content(CONFIG).as_deref(),
+                Some(&b"theirs"[..]),
+                "it came after, and is in place"
+            );
         }
     }
     assert!(told > 0);
@@ -164,7 +176,8 @@ fn what_root_makes_belongs_to_the_owner_of_the_home() {
     let ann = Owner { uid: 1000, gid: 1000 };
     disk.put_dir("/home/ann", 0o700);
     disk.set_user(Owner { uid: 0, gid: 0 });
-    let made = make_dirs(&disk, Path::new("/home/ann"), Path::new("/home/ann/a/b"), 0o700, Some(ann)).expect("made");
+    let made =
+        make_dirs(&disk, Path::new("/home/ann"), Path::new("/home/ann/a/b"), 0o700, Some(ann)).expect("made");
     publish_new(&disk, Path::new("/home/ann/a/b/c"), b"c", 0o600, Some(ann)).expect("published");
     assert_eq!(made.len(), 2);
     for path in ["/home/ann/a", "/home/ann/a/b", "/home/ann/a/b/c"] {

@@ -1,5 +1,7 @@
 //! The disk of this machine.
 
+#![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
+
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},

@@ -1,5 +1,7 @@
 //! Key files: those of real daemons, and every way to be none.
 
+#![allow(clippy::disallowed_methods, reason = "tests may read as they like")]
+
 mod common;
 
 use common::key_file;
@@ -7,12 +9,14 @@ use myownllm_migration::identity::{Identity, inspect};
 
 fn fixture(version: &str) -> Vec<u8> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-");
-    std::fs::read(format!("{root}{version}/home/.myownllm/.secrets/identity.json")).expect("the fixture is there")
+    std::fs::read(format!("{root}{version}/home/.myownllm/.secrets/identity.json"))
+        .expect("the fixture is there")
 }
 
 fn transcript(version: &str) -> String {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-");
-    std::fs::read_to_string(format!("{root}{version}/control-transcript.jsonl")).expect("the fixture is there")
+    std::fs::read_to_string(format!("{root}{version}/control-transcript.jsonl"))
+        .expect("the fixture is there")
 }
 
 #[test]
@@ -35,7 +39,8 @@ fn whatever_is_no_sound_key_is_damaged() {
         let text = |value: &serde_json::Value, key: &str| value[key].as_str().expect("a text").to_owned();
         (text(&other, "public_key"), text(&own, "secret_key"))
     };
-    let own_public = serde_json::from_str::<serde_json::Value>(&good).expect("JSON")["public_key"].to_string();
+    let own_public =
+        serde_json::from_str::<serde_json::Value>(&good).expect("JSON")["public_key"].to_string();
     let mut odd = vec![
         Vec::new(),
         vec![0; 217],
@@ -54,14 +59,19 @@ fn whatever_is_no_sound_key_is_damaged() {
     odd.extend((0..good.trim_end().len()).map(|end| good.as_bytes()[..end].to_vec()));
     for bytes in odd {
         let found = inspect(&bytes);
-        assert!(matches!(found, Identity::Damaged { .. }), "{:?}: {found:?}", String::from_utf8_lossy(&bytes));
+        assert!(
+            matches!(found, Identity::Damaged { .. }),
+            "{:?}: {found:?}",
+            String::from_utf8_lossy(&bytes)
+        );
         assert!(!format!("{found:?}").contains(&secret), "the secret is not told");
     }
 }
 
 #[test]
 fn a_newer_version_is_not_damaged() {
-    let newer = String::from_utf8(key_file(1, "x")).expect("text").replace("\"version\": 1", "\"version\": 2");
+    let newer =
+        String::from_utf8(key_file(1, "x")).expect("text").replace("\"version\": 1", "\"version\": 2");
     assert_eq!(inspect(newer.as_bytes()), Identity::Newer { version: 2 });
     assert_eq!(inspect(b"{\"version\": 7, \"sealed\": true}"), Identity::Newer { version: 7 });
 }

@@ -1,5 +1,6 @@
 //! The move on a real file system.
 #![cfg(unix)]
+#![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
 
 mod common;
 
@@ -18,8 +19,8 @@ use std::{
 use common::key_file;
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::{
-    Class, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons, Options, Outcome,
-    Report, StateMigrator, is_pending,
+    Class, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons, Options,
+    Outcome, Report, StateMigrator, is_pending,
 };
 
 struct Home {
@@ -79,7 +80,10 @@ impl Home {
                 } else {
                     Vec::new()
                 };
-                tree.insert(path.strip_prefix(root).expect("below").to_owned(), (meta.mode() & 0o777, content));
+                tree.insert(
+                    path.strip_prefix(root).expect("below").to_owned(),
+                    (meta.mode() & 0o777, content),
+                );
                 if meta.is_dir() {
                     visit(root, &path, tree);
                 }
@@ -269,10 +273,16 @@ fn collisions_stay_until_somebody_decides() {
                 assert!(home.pending(), "it is still to be decided");
             }
             Some(Keep::Source) => {
-                assert_eq!((there, fs::read(&aside).expect("there")), (b"roster".into(), b"another roster".into()));
+                assert_eq!(
+                    (there, fs::read(&aside).expect("there")),
+                    (b"roster".into(), b"another roster".into())
+                );
             }
             Some(Keep::Destination) => {
-                assert_eq!((there, fs::read(&aside).expect("there")), (b"another roster".into(), b"roster".into()));
+                assert_eq!(
+                    (there, fs::read(&aside).expect("there")),
+                    (b"another roster".into(), b"roster".into())
+                );
             }
         }
         if keep.is_some() {
@@ -311,7 +321,8 @@ fn damaged_and_newer_keys_are_kept_and_named() {
     let damaged: &[u8] = b"";
     let newer: &[u8] = b"{\"version\":2}";
     let sound = key_file(1, "x");
-    let cases: [(&[u8], Option<&[u8]>, &str, bool); 6] = [
+    type Case<'a> = (&'a [u8], Option<&'a [u8]>, &'a str, bool);
+    let cases: [Case<'_>; 6] = [
         (damaged, None, "migration.identity-damaged", false),
         (damaged, Some(&sound), "migration.identity-damaged", true),
         (&sound, Some(damaged), "migration.identity-damaged", false),
@@ -430,7 +441,11 @@ struct Alive(std::cell::Cell<u32>);
 // Not shared between threads here, and the trait does not ask for it.
 impl LiveDaemons for Alive {
     fn live(&self) -> Vec<LiveDaemon> {
-        if self.0.get() == 0 { Vec::new() } else { vec![LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8")] }
+        if self.0.get() == 0 {
+            Vec::new()
+        } else {
+            vec![LiveDaemon::new("/x/daemon.sock", Some(77), "0.3.8")]
+        }
     }
 
     fn stop(&self, _daemon: &LiveDaemon) -> Result<(), String> {
@@ -507,7 +522,8 @@ fn across_real_file_systems() {
     // Another file system, where there is one that may be written to.
     let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
     let home = Home::full();
-    let (here, there) = (fs::metadata(&home.app).expect("there").dev(), fs::metadata(other.path()).expect("there").dev());
+    let (here, there) =
+        (fs::metadata(&home.app).expect("there").dev(), fs::metadata(other.path()).expect("there").dev());
     if here == there {
         return;
     }
@@ -522,7 +538,10 @@ fn across_real_file_systems() {
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
     assert!(report.moved.iter().all(|moved| moved.method == MoveMethod::Copy), "{report:#?}");
     let after = fs::metadata(daemon.join("mesh/rosters/one.json")).expect("there");
-    assert_eq!((after.mode(), after.mtime(), after.mtime_nsec()), (before.mode(), before.mtime(), before.mtime_nsec()));
+    assert_eq!(
+        (after.mode(), after.mtime(), after.mtime_nsec()),
+        (before.mode(), before.mtime(), before.mtime_nsec())
+    );
     assert!(!home.at("mesh").exists() && !home.at(".secrets").exists());
     let report = migrator.run(&lock, &Options::undo(), &NoDaemons);
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");

@@ -99,13 +99,12 @@ fn move_file(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
             .map(str::to_owned)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidFilename, "the name is not valid Unicode"))
     };
-    let (from, to) = (text(from)?, text(to)?);
-    let mut flags = MOVEFILE::WRITE_THROUGH;
     if replace {
-        flags |= MOVEFILE::REPLACE_EXISTING;
+        return patiently(|| std::fs::rename(from, to));
     }
+    let (from, to) = (text(from)?, text(to)?);
     patiently(|| {
-        winsafe::MoveFileEx(&from, Some(&to), flags).map_err(|error| match error.raw() {
+        winsafe::MoveFileEx(&from, Some(&to), MOVEFILE::WRITE_THROUGH).map_err(|error| match error.raw() {
             // ERROR_NOT_SAME_DEVICE, ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS
             17 => io::ErrorKind::CrossesDevices.into(),
             80 | 183 => io::ErrorKind::AlreadyExists.into(),
