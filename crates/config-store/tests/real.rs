@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use common::{APP, LEAKED_V1, LEAKED_V3, healthy, ids, places};
 use myownllm_config_model::Document;
-use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Places, Store, StoreError, SystemClock};
+use myownllm_config_store::{
+    Applied, ConfigStore, FileShape, Loaded, Places, Store, StoreError, SystemClock,
+};
 use myownllm_durable_fs::{Disk, RealDisk};
 
 struct Home {
@@ -188,7 +190,7 @@ fn a_program_that_replaces_the_file_meanwhile_loses_nothing() {
                 fs::write(&temp, healthy(&n.to_string())).unwrap();
                 fs::rename(&temp, &h.config).unwrap();
                 // Sometimes at once, sometimes after a while that one of our saves takes.
-                if n % 3 != 0 {
+                if !n.is_multiple_of(3) {
                     let now = round.load(Ordering::SeqCst);
                     for _ in 0..(n % 7) * 200 {
                         if round.load(Ordering::SeqCst) != now {
@@ -239,8 +241,9 @@ fn one_write_at_any_moment_of_an_update_survives() {
                 fs::rename(&temp, &h.config).unwrap();
             });
             let lock = RealDisk.lock(&h.app, Duration::from_secs(5)).unwrap();
-            let updated =
-                store.update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!(i)))).unwrap();
+            let updated = store
+                .update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!(i))))
+                .unwrap();
             met += updated.conflicts;
         });
         let now = Document::parse(&fs::read(&h.config).unwrap()).unwrap().document;

@@ -494,6 +494,8 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
         let disk = base.clone();
         disk.put(CONFIG, bad);
         disk.fail(Fault::always("visit", ErrorKind::PermissionDenied));
+        // Already the look says so: what it cannot know it does not make up.
+        assert_eq!(look(&disk).unwrap_err().code(), "store.disk");
         assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
         assert_eq!(live(&disk), bad);
         disk.heal();

@@ -1,5 +1,6 @@
 //! Homes, a clock that does not sleep, and the questions that every test asks of a disk.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(unreachable_pub, reason = "a module of several test programs")]
 #![allow(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
 
 use std::collections::BTreeSet;
