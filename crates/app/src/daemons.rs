@@ -10,7 +10,7 @@ use myownllm_daemon::{
     Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Target, candidates, detect,
     probe, spawn, stop_daemon, stop_stray, strays_of,
 };
-use myownllm_durable_fs::Disk;
+use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket};
 
 /// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
@@ -285,8 +285,22 @@ fn expected(device: Option<&str>) -> Expected {
 /// `daemon.control_socket` of a daemon's config. A config that is not there or cannot be read names none: the daemon
 /// itself goes on with its default then.
 pub fn control_socket(disk: &dyn Disk, config: &Path) -> Option<PathBuf> {
-    let bytes = disk.read(config, CONFIG_LIMIT).ok()?;
-    control_socket_of(&Document::parse(&bytes).ok()?.document)
+    read_control_socket(disk, config).ok().flatten()
+}
+
+/// The same, where it matters that a config is there and cannot be read.
+///
+/// # Errors
+/// It is there and cannot be read; one that is no regular file, or no JSON, names no socket.
+pub fn read_control_socket(disk: &dyn Disk, config: &Path) -> Result<Option<PathBuf>, DiskError> {
+    let bytes = match disk.read(config, CONFIG_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() || error.kind() == std::io::ErrorKind::InvalidInput => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Document::parse(&bytes).ok().and_then(|parsed| control_socket_of(&parsed.document)))
 }
 
 /// `daemon.control_socket` of a document in the daemon's shape.

@@ -4,27 +4,30 @@
 //! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It never fails: the app
 //! must come up whatever the disk says, so the outcome always holds a config to run on, beside what went wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use myownllm_config_model::{Diagnostic, Document, Ids, bridge, catalogue};
+use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalogue};
 use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{Decision, Detection, Endpoint, Role, Rule, Spawned, Status};
-use myownllm_durable_fs::{Disk, HomeLock, make_dirs};
+use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs};
 use myownllm_migration::{
     Direction, IdentityState, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
 };
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
 use serde::Serialize;
 
-use crate::daemons::{Daemons, Live, control_socket};
+use crate::daemons::{Daemons, Live, control_socket, read_control_socket};
 use crate::exit::ExitCode;
 use crate::notice::{Notice, exit_of};
 
-/// How long a launch waits for another one that holds the lock: that one may be starting a daemon, which takes up to 8 s
-/// for each program that it tries.
-pub const LOCK_WAIT: Duration = Duration::from_secs(20);
+/// How long a launch waits for another process that moves or repairs: a move takes a fraction of a second.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long it waits for one that starts the daemon: a program that stays silent is given 8 s, then the next is tried.
+const SPAWN_WAIT: Duration = Duration::from_secs(20);
+/// After so long a wait it looks whether there is still something to wait for.
+const LOCK_STEP: Duration = Duration::from_millis(200);
 
 /// The parts that a launch is made of.
 #[allow(missing_debug_implementations, reason = "traits")]
@@ -69,6 +72,8 @@ impl Default for Options<'_> {
 pub struct Outcome {
     /// The config to run on: the file's when it could be read, repaired and complete; else a stand-in.
     pub document: Document,
+    /// The file could not be read, and the document is a stand-in that is never to be written.
+    pub stand_in: bool,
     /// What the config file was.
     pub shape: FileShape,
     /// What was found in the config, and, if it was written, what was done.
@@ -136,7 +141,7 @@ pub struct Reconciled {
 /// A start at which nothing is pending takes no lock, writes nothing, and looks at a handful of names.
 pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
     let (mut outcome, pending) = load(parts, ids);
-    match settle(parts, options, ids, &mut outcome, pending.as_ref()) {
+    match settle(parts, options, ids, &mut outcome, pending) {
         Ok(Settled { lock, routine }) => {
             // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
             // moved would make a second key.
@@ -176,9 +181,11 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
     };
     let Loaded { document, shape, pending, report, diagnostics, .. } = loaded;
     let pending = failed.is_none().then_some(pending);
+    let stand_in = matches!(&failed, Some(error) if !matches!(error, StoreError::Newer { .. }));
     let notices = failed.iter().map(Notice::from).collect();
     let outcome = Outcome {
         document,
+        stand_in,
         shape,
         config: report,
         config_steps: Vec::new(),
@@ -198,27 +205,36 @@ fn settle(
     options: &Options<'_>,
     ids: &mut dyn Ids,
     outcome: &mut Outcome,
-    pending: Option<&Pending>,
+    pending: Option<Pending>,
 ) -> Result<Settled, Notice> {
     parts.checked.map_err(Notice::from)?;
-    // What cannot be looked at counts as pending: the move itself then says what is wrong with it.
-    let moves = || parts.migrator.is_pending().unwrap_or(true);
-    // A daemon that still runs in the old place would make the same mess again, whether something is pending or not.
-    let legacy = parts.daemons.live_legacy();
-    if !moves() && pending.is_none_or(Pending::is_empty) {
-        if let Some(live) = legacy {
-            settle_live(parts.daemons, vec![live], options)?;
+    let mut pending = pending;
+    let mut waited = Duration::ZERO;
+    let lock = loop {
+        if !moves(parts) && pending.as_ref().is_none_or(Pending::is_empty) {
+            // A daemon that still runs in the old place would make the same mess again, and one beside it a second
+            // writer.
+            settle_live(parts.daemons, parts.daemons.live_legacy().into_iter().collect(), options)?;
+            return Ok(Settled::default());
         }
-        return Ok(Settled::default());
-    }
-    parts.store.ensure_home().map_err(|error| Notice::from(&error))?;
-    let lock =
-        parts.disk.lock(&parts.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
-    // Only from here does what we see stay as it is: another launch may have done it all while we waited for the lock.
-    let moves = moves();
-    let pending = pending.and_then(|_| parts.store.look(ids).ok()).map(|loaded| loaded.pending);
+        parts.store.ensure_home().map_err(|error| Notice::from(&error))?;
+        let step = LOCK_STEP.min(options.lock_wait.saturating_sub(waited));
+        match parts.disk.lock(&parts.layout.app_home, step) {
+            Ok(lock) => break lock,
+            Err(LockError::Held { .. }) if waited + step < options.lock_wait => waited += step,
+            Err(LockError::Held { home, .. }) => {
+                return Err(Notice::from(&LockError::Held { home, waited: waited + step }));
+            }
+            Err(error) => return Err(Notice::from(&error)),
+        }
+        // Whoever holds the lock may be doing just what we wanted to do: then there is nothing to wait for.
+        pending = look_again(parts, ids, outcome, pending.is_some())?;
+    };
+    // Only from here does what we see stay as it is.
+    let pending = look_again(parts, ids, outcome, pending.is_some())?;
+    let moves = moves(parts);
     let repairs = pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
-    let leaked = control_socket(parts.disk, &parts.layout.app_config);
+    let leaked = leaked_socket(parts)?;
     let live = if moves || repairs {
         parts.daemons.live(leaked.as_deref())
     } else {
@@ -253,6 +269,37 @@ fn settle(
         }
     }
     Ok(Settled { lock: Some(lock), routine })
+}
+
+/// Whether something of the daemon's is still to be moved. What cannot be looked at counts: the move itself then says what
+/// is wrong with it.
+fn moves(parts: &Parts<'_>) -> bool {
+    parts.migrator.is_pending().unwrap_or(true)
+}
+
+/// The config once more, after time has passed. `wanted` is false when the file must not be touched at all.
+///
+/// A file that could be read before and cannot be now is a failure, and never "nothing to do".
+fn look_again(
+    parts: &Parts<'_>,
+    ids: &mut dyn Ids,
+    outcome: &mut Outcome,
+    wanted: bool,
+) -> Result<Option<Pending>, Notice> {
+    if !wanted {
+        return Ok(None);
+    }
+    let loaded = parts.store.look(ids).map_err(|error| Notice::from(&error))?;
+    outcome.document = loaded.document;
+    Ok(loaded.newer.is_none().then_some(loaded.pending))
+}
+
+/// The control socket that the app's config names since a daemon wrote over it: its daemon may listen there.
+pub(crate) fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice> {
+    let config = &parts.layout.app_config;
+    read_control_socket(parts.disk, config).map_err(|error| {
+        Notice::from_error(&error, "daemon.leaked-socket-unreadable", error.hint()).at(config)
+    })
 }
 
 /// The config was healthy before, and a daemon wrote its own over it again: something still uses the shared folder.
@@ -395,7 +442,7 @@ fn use_daemon(
     let mut lock = lock;
     let mut detection = parts.daemons.detect(device.as_deref());
     if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
-        let held = parts.disk.lock(&parts.layout.app_home, options.lock_wait);
+        let held = parts.disk.lock(&parts.layout.app_home, options.lock_wait.max(SPAWN_WAIT));
         lock = Some(held.map_err(|error| one(Notice::from(&error)))?);
         // Whoever held the lock may have started the daemon that we want.
         detection = parts.daemons.detect(device.as_deref());
@@ -425,7 +472,7 @@ fn use_daemon(
         Daemon::Spawned(spawned) => (Role::Own, spawned.endpoint().clone()),
         Daemon::None => return Ok(()),
     };
-    let reconciled = reconcile(parts.daemons, role, &endpoint, &outcome.document).map_err(one)?;
+    let reconciled = reconcile(parts.daemons, role, &endpoint, &outcome.document, None).map_err(one)?;
     let notices = reconcile_notices(&reconciled);
     outcome.reconciled = Some(reconciled);
     if notices.is_empty() { Ok(()) } else { Err(notices) }
@@ -447,7 +494,8 @@ pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec
     }
 }
 
-/// Brings the networks of a running daemon in line with the catalogue of the config.
+/// Brings the networks of a running daemon in line with the catalogue of the config. `removed` is a network that was just
+/// taken out of the catalogue: it was ours, so a shared daemon is to leave it too.
 ///
 /// # Errors
 /// The active network cannot be put in the daemon's words, or the daemon does not answer.
@@ -456,6 +504,7 @@ pub fn reconcile(
     role: Role,
     endpoint: &Endpoint,
     document: &Document,
+    removed: Option<&Saved>,
 ) -> Result<Reconciled, Notice> {
     let active = match catalogue::active(document) {
         Some(network) => Some(
@@ -464,17 +513,18 @@ pub fn reconcile(
         ),
         None => None,
     };
-    let text = |network: &myownllm_config_model::ValueRef<'_>, key: &str| {
+    let text = |network: &ValueRef<'_>, key: &str| {
         network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
     };
-    let saved = catalogue::list(document)
-        .iter()
-        .map(|network| Saved { id: text(network, "id"), network_id: text(network, "network_id") })
-        .collect();
+    let pair =
+        |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
+    let mut saved: Vec<Saved> = catalogue::list(document).iter().map(pair).collect();
+    saved.extend(removed.cloned());
     let mut client = daemons.connect(endpoint).map_err(|error| Notice::from(&error))?;
     let (plan, outcome) =
         reconcile::reconcile(&mut *client, role, active, saved).map_err(|error| Notice::from(&error))?;
-    Ok(Reconciled { plan, outcome })
+    // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
+    Ok(Reconciled { plan: plan.masked(), outcome: outcome.masked() })
 }
 
 /// What failed of a reconciliation. A network that could not be left is left for the next pass.

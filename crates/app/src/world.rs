@@ -155,10 +155,9 @@ fn absolute(home: &Path) -> Result<std::path::PathBuf, Notice> {
 /// what the owner may not touch is not touched with root's hands.
 #[cfg(unix)]
 fn act_as_owner_of(user_home: &Path) -> Result<(), Notice> {
-    use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
     use std::os::unix::fs::MetadataExt;
 
-    if !Uid::effective().is_root() {
+    if !nix::unistd::Uid::effective().is_root() {
         return Ok(());
     }
     // A home that is not there, or cannot be looked at, is the next step's to report.
@@ -166,29 +165,24 @@ fn act_as_owner_of(user_home: &Path) -> Result<(), Notice> {
     if meta.uid() == 0 {
         return Ok(());
     }
-    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
-    drop_to(gid, uid).map_err(|error| {
-        Notice::from_error(
-            &std::io::Error::from(error),
-            "paths.foreign-home",
-            Some(format!("run it as user {uid}")),
-        )
-        .at(user_home)
-    })?;
-    fn drop_to(gid: Gid, uid: Uid) -> nix::Result<()> {
-        #[cfg(not(target_vendor = "apple"))]
-        {
-            setgroups(&[gid])?;
-            setresgid(gid, gid, gid)?;
-            setresuid(uid, uid, uid)
-        }
-        #[cfg(target_vendor = "apple")]
-        {
-            nix::unistd::setgid(gid)?;
-            nix::unistd::setuid(uid)
-        }
-    }
-    Ok(())
+    become_user(meta.uid().into(), meta.gid().into()).map_err(|error| {
+        let hint = format!("run it as that user: sudo -u '#{}' myownllm-mesh …", meta.uid());
+        Notice::from_error(&std::io::Error::from(error), "paths.foreign-home", Some(hint)).at(user_home)
+    })
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn become_user(uid: nix::unistd::Uid, gid: nix::unistd::Gid) -> nix::Result<()> {
+    nix::unistd::setgroups(&[gid])?;
+    nix::unistd::setresgid(gid, gid, gid)?;
+    nix::unistd::setresuid(uid, uid, uid)
+}
+
+/// macOS keeps a process's groups by a service of its own; user and group are what decides about files.
+#[cfg(target_vendor = "apple")]
+fn become_user(uid: nix::unistd::Uid, gid: nix::unistd::Gid) -> nix::Result<()> {
+    nix::unistd::setgid(gid)?;
+    nix::unistd::setuid(uid)
 }
 
 #[cfg(not(unix))]

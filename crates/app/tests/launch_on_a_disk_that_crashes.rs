@@ -219,7 +219,7 @@ fn cut_off_before_any_operation_in_any_state_that_a_power_cut_may_leave() {
             let killed = disk.after_kill();
             nothing_lost(&killed, version, &format!("{version}, killed at {number}"));
             complete(&killed, version, &format!("{version}, killed at {number}"));
-            for (state, after) in disk.crash_states(24, number as u64).into_iter().enumerate() {
+            for (state, after) in disk.crash_states(8, number as u64).into_iter().enumerate() {
                 let when = format!("{version}, power cut at {number}, state {state}");
                 nothing_lost(&after, version, &when);
                 complete(&after, version, &when);

@@ -181,7 +181,7 @@ fn config(world: &World, checks: &mut Checks) {
                     format!("{path} is of the daemon's version {version}, newer than this program"),
                 );
             } else if loaded.pending.repairs() {
-                let hint = format!("{} salvage --dry-run", world.program);
+                let hint = format!("{} salvage   (to see it first: salvage --dry-run)", world.program);
                 checks.mend("config.shape", Mark::Problem, evidence, hint);
             } else {
                 checks.ok("config.shape", evidence);

@@ -214,6 +214,9 @@ fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) 
 fn config_line(world: &World, outcome: &Outcome) -> String {
     let path = short(&world.layout.app_config, &world.layout.user_home);
     let networks = AppConfig::view(&outcome.document).cloud_mesh.networks.len();
+    if outcome.stand_in {
+        return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
+    }
     let what = match (outcome.shape, outcome.config_steps.is_empty()) {
         (FileShape::App, true) => "healthy",
         (FileShape::App, false) => "brought up to date",

@@ -28,7 +28,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
             KeepSide::Destination => Keep::Destination,
         }))
         .stopping_legacy_daemon(args.stop_legacy_daemon);
-    let leaked = crate::daemons::control_socket(&world.disk, &world.layout.app_config);
+    let leaked = crate::launch::leaked_socket(&parts)?;
     let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
     let socket = (direction == Direction::Forward && !plan.is_empty())
         .then(|| check_socket(&parts, leaked.as_deref()).err())

@@ -6,6 +6,7 @@ use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, secrets};
 use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
 use myownllm_daemon::Decision;
+use myownllm_daemon::reconcile::Saved;
 use myownllm_durable_fs::Disk;
 use serde_json::{Value, json};
 
@@ -226,7 +227,12 @@ fn change(
     drop(lock);
     let change = made.ok_or_else(|| Notice::error("store.edit", "the edit was not made"))?;
     let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
-    let followed = if follows { follow(&parts, &updated.document, &mut notices) } else { Followed::NotAsked };
+    let removed = removed_pair(&change, &updated.document);
+    let followed = if follows {
+        follow(&parts, &updated.document, removed.as_ref(), &mut notices)
+    } else {
+        Followed::NotAsked
+    };
     let config = short(&world.layout.app_config, &world.layout.user_home);
     Ok(Edit { change, updated, followed, config, notices })
 }
@@ -236,7 +242,19 @@ pub(crate) fn no_legacy(world: &World, parts: &Parts<'_>) -> Result<(), Notice> 
     settle_live(parts.daemons, parts.daemons.live_legacy().into_iter().collect(), &world.options())
 }
 
-fn follow(parts: &Parts<'_>, document: &Document, notices: &mut Vec<Notice>) -> Followed {
+/// The network that a change took out of the catalogue, if it did.
+fn removed_pair(change: &catalogue::Change, document: &Document) -> Option<Saved> {
+    let (id, network_id) = (change.id.clone()?, change.network_id.clone()?);
+    let there = catalogue::list(document).iter().any(|network| text_of(network, "id") == id);
+    (change.changed && !there).then_some(Saved { id, network_id })
+}
+
+fn follow(
+    parts: &Parts<'_>,
+    document: &Document,
+    removed: Option<&Saved>,
+    notices: &mut Vec<Notice>,
+) -> Followed {
     let device = match crate::launch::identity_in_force(parts) {
         Ok(device) => device,
         // What is wrong with the key is a launch's to report; here it only means that no daemon of ours is to be asked.
@@ -247,7 +265,7 @@ fn follow(parts: &Parts<'_>, document: &Document, notices: &mut Vec<Notice>) -> 
     };
     match parts.daemons.detect(device.as_deref()).decision {
         Decision::Attach { role, endpoint, .. } => {
-            match reconcile(parts.daemons, role, &endpoint, document) {
+            match reconcile(parts.daemons, role, &endpoint, document, removed) {
                 Ok(reconciled) => {
                     notices.extend(reconcile_notices(&reconciled));
                     Followed::Daemon(reconciled)

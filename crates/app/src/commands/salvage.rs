@@ -30,7 +30,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
     let lock =
         parts.disk.lock(&world.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
-    let leaked = crate::daemons::control_socket(&world.disk, &world.layout.app_config);
+    let leaked = crate::launch::leaked_socket(&parts)?;
     settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
     let mut text = String::from("The config is the app's again.\n");
