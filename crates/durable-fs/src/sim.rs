@@ -544,6 +544,11 @@ impl Foreign<'_> {
         self.0.add(path, Node::File(bytes.into()), 0o644).is_ok()
     }
 
+    /// Makes everything durable that is written by now.
+    pub fn flush(&mut self) {
+        self.0.flush(|_| true);
+    }
+
     /// Makes a folder. Returns whether it could.
     pub fn make_dir(&mut self, path: impl AsRef<Path>) -> bool {
         self.0.add(path.as_ref(), Node::Dir(BTreeMap::new()), 0o755).is_ok()

@@ -273,6 +273,8 @@ fn durable(disk: &SimDisk, case: &Case, before: &BTreeSet<Vec<u8>>, at: &str) {
     for after in disk.crash_states(states(), 7) {
         if case.flushed {
             assert_eq!(shape(&after), shape(disk), "{}: {at}: not durable", case.name);
+            let folders = |disk: &SimDisk| disk.tree().into_keys().collect::<Vec<_>>();
+            assert_eq!(folders(&after), folders(disk), "{}: {at}: folders are not durable", case.name);
         }
         intact(before, &after, case, at);
     }
@@ -365,6 +367,7 @@ fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool) {
                 let Some(op) = disk.op_number(number) else { break };
                 let at = format!("operation {number} ({op:?}) fails with {kind}, {persistent}, {performed}");
                 intact(&before, &disk, &case, &at);
+                key_is_last(&case, &disk, &at);
                 if let Some(report) = report
                     && matches!(report.outcome, Outcome::Done | Outcome::NothingToDo)
                     // NotFound, of a look, is no failure but a fact; here it is a lie.
@@ -386,6 +389,20 @@ fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool) {
             }
         }
     }
+}
+
+/// A key at the destination means "done": nothing of ours may be at the source still.
+fn key_is_last(case: &Case, disk: &SimDisk, at: &str) {
+    let key = format!("{DAEMON}/.secrets/identity.json");
+    let came = |disk: &SimDisk| disk.tree().contains_key(Path::new(&key));
+    if case.options != Options::forward() || came(&case.disk) || !came(disk) {
+        return;
+    }
+    for name in ["states/one", "states/two", "rosters/one", "rosters/two"] {
+        let source = format!("{APP}/mesh/{name}.json");
+        assert!(disk.content(&source).is_none(), "{}: {at}: the key has moved, not so {source}", case.name);
+    }
+    assert!(disk.content(format!("{APP}/.secrets/custody.json")).is_none(), "{}: {at}", case.name);
 }
 
 /// `ErrorKind::Other` stands for `EIO`.
@@ -530,6 +547,57 @@ fn a_source_that_changes_after_its_copy_is_not_removed() {
             break;
         }
     }
+}
+
+/// The same, and then the power is cut: what the other program wrote and flushed is still somewhere.
+#[test]
+fn a_source_that_changes_survives_a_crash_too() {
+    let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
+    let probe = case.disk.clone();
+    run(&probe, &case.options);
+    let claimed = |op: &myownllm_durable_fs::sim::OpRecord| {
+        op.op == "rename" && op.path.ends_with("mesh/rosters/one.json")
+    };
+    let claim = probe.ops().into_iter().find(claimed).expect("it is taken aside").number;
+    for number in claim - 3..=claim {
+        for crash in number + 1..number + 40 {
+            let disk = case.disk.clone();
+            disk.set_hook(move |record, foreign| {
+                if record.number == number {
+                    foreign.put(format!("{APP}/mesh/rosters/one.json"), b"written meanwhile");
+                    foreign.flush();
+                }
+            });
+            disk.crash_at(crash);
+            run(&disk, &case.options);
+            for after in disk.crash_states(40, crash as u64) {
+                let there = contents(&after).contains(&b"written meanwhile"[..]);
+                assert!(there, "written before operation {number}, cut before {crash}\n{after:#?}");
+            }
+        }
+    }
+}
+
+/// A copy that is not what was copied is never published.
+#[test]
+fn a_bad_copy_is_thrown_away() {
+    let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
+    let disk = case.disk.clone();
+    let mut copy = None;
+    disk.set_hook(move |record, foreign| {
+        if let Some(temp) = copy.take() {
+            foreign.put(temp, b"something else");
+        }
+        if record.op == "copy_new" {
+            copy = Some(record.path.clone());
+        }
+    });
+    let report = run(&disk, &case.options).expect("the lock is free");
+    assert_eq!(report.outcome, Outcome::Partial);
+    assert!(report.moved.is_empty(), "{report:#?}");
+    assert!(!contents(&disk).contains(&b"something else"[..]), "{disk:#?}");
+    assert!(report.errors.iter().any(|error| error.code() == "migration.changed"));
+    assert_eq!(shape(&disk), shape(&case.disk));
 }
 
 #[test]
