@@ -285,8 +285,13 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
         settings.push(("turn_servers".to_owned(), Fragment::array(whole)));
     }
     for key in ["pinned_peers", "roster_path"] {
-        let is_nothing =
-            |v: &ValueRef<'_>| v.is_falsy() || (v.kind() == Kind::Array && v.items().next().is_none());
+        let is_nothing = |v: &ValueRef<'_>| match v.kind() {
+            Kind::Null => true,
+            Kind::String => v.is_falsy(),
+            Kind::Array => v.items().next().is_none(),
+            Kind::Object => v.members().next().is_none(),
+            Kind::Bool | Kind::Number => false,
+        };
         if let Some(value) = network.get(key).filter(|v| !is_nothing(v)) {
             settings.push((key.to_owned(), value.into()));
         }

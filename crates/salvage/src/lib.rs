@@ -201,15 +201,17 @@ fn append(
         app.remove(&NETWORKS);
     }
     // A network in the form of earlier days would be hidden by a list beside it: it goes into the list first.
-    let is_empty = app.get(&NETWORKS).is_none_or(|l| l.items().next().is_none());
-    let flat = app.get(&["cloud_mesh"]).filter(|_| is_empty).and_then(|m| app_config::flat_network(m, ids));
-    app.set(&NETWORKS, app.get(&NETWORKS).map_or_else(|| Fragment::array::<Fragment>([]), Fragment::from));
+    let flat = app.get(&["cloud_mesh"]).and_then(|m| app_config::flat_network(m, ids));
     if let Some(flat) = flat {
-        app.set(&[NETWORKS[0], NETWORKS[1], "0"], flat.entry);
+        let odd = app.get(&NETWORKS).into_iter().flat_map(|l| l.items()).map(Fragment::from);
+        let list = Fragment::array(std::iter::once(flat.entry).chain(odd));
+        app.set(&NETWORKS, list);
         app.set(&["cloud_mesh", "active_network_id"], flat.id);
         for key in flat.keys {
             app.remove(&["cloud_mesh", key]);
         }
+    } else if app.get(&NETWORKS).is_none() {
+        app.set(&NETWORKS, Fragment::array::<Fragment>([]));
     }
     let known: HashSet<String> = app
         .get(&NETWORKS)

@@ -683,6 +683,24 @@ fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
                 "turn_servers": [{"urls": ["turn:2", "turn:3"], "username": null, "credential": "c"}],
                 "pinned_peers": ["p"], "roster_path": "/r", "future": [1e2]}})
     );
+    // Left out is what is empty or null, not what is of another type.
+    for (value, stays) in [
+        (json!(null), false),
+        (json!(""), false),
+        (json!([]), false),
+        (json!({}), false),
+        (json!(false), true),
+        (json!(0), true),
+    ] {
+        for key in ["roster_path", "pinned_peers"] {
+            let mut network = json!({"id": "a", "network_id": "home"});
+            network[key] = value.clone();
+            let kept = load(json!({"networks": [network]}))["cloud_mesh"]["networks"][0]
+                .get("daemon_settings")
+                .map(|settings| settings[key].clone());
+            assert_eq!(kept, stays.then(|| value.clone()), "{key} {value}");
+        }
+    }
     // From a mixed document only the daemon's own keys, and those that both have.
     let mixed = doc(
         r#"{"providers":[],"version":1,"daemon":{},"auto_update":{},"secret_of_the_app":1,"networks":[{"id":"a","network_id":"home"}]}"#,
@@ -809,6 +827,18 @@ fn c16_a_flat_network_beside_the_daemons_or_an_empty_list_is_a_network_too() {
     let all = load(json!({"cloud_mesh": {"network_id": "home", "locked": true, "networks": []}}));
     assert_eq!(all["cloud_mesh"]["networks"][0]["network_id"], "home");
     assert_eq!(all["cloud_mesh"]["active_network_id"], all["cloud_mesh"]["networks"][0]["id"]);
+    // What will not stay in the list hides nothing either, and a second load finds nothing to do.
+    for beside in [json!({}), json!({"networks": [{"id": "d", "network_id": "n"}]})] {
+        let mut given = json!({"cloud_mesh": {"network_id": "flat", "locked": true, "networks": [5, null]}});
+        given.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        let all = load(given.clone());
+        let networks = all["cloud_mesh"]["networks"].as_array().unwrap();
+        assert_eq!(networks[0]["network_id"], "flat");
+        assert_eq!(networks.len(), if beside == json!({}) { 1 } else { 2 });
+        assert!(all["cloud_mesh"].get("network_id").is_none());
+        assert_eq!(load(all.clone()), all);
+        assert_eq!(found(given).iter().filter(|(code, _)| *code == "config.dropped").count(), 2);
+    }
     // The same network in both: the app's counts.
     let all = load(
         json!({"networks": [{"id": "d", "network_id": "Flat"}], "cloud_mesh": {"network_id": "flat", "locked": true}}),

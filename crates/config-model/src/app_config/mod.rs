@@ -260,11 +260,13 @@ fn cloud_mesh_change(
     }
 
     let list = section.get("networks").filter(|n| n.kind() == Kind::Array);
-    let is_empty = list.is_none_or(|l| l.items().next().is_none());
-    let flat = if is_empty { network::flat_members(section, pass, &at) } else { None };
+    let flat = if names_none(list) { network::flat_members(section, pass, &at) } else { None };
     let active = section.get("active_network_id");
     if let Some(members) = flat {
         pass.migrated(&at, "the single network of earlier days is now the first of the list");
+        for (n, odd) in list.into_iter().flat_map(|l| l.items()).enumerate() {
+            pass.dropped(&at.key("networks").item(n), format!("{}, not a network", odd.kind().name()));
+        }
         let id = members[0].1.clone();
         let mut entry = Document::of(Fragment::object(members));
         let inherited =
@@ -365,9 +367,18 @@ fn networks_change(
     active_is_there
 }
 
+/// Whether a list of networks holds none: what is not an object will not stay in it.
+fn names_none(list: Option<ValueRef<'_>>) -> bool {
+    list.into_iter().flat_map(|l| l.items()).all(|entry| entry.kind() != Kind::Object)
+}
+
 /// The network that a `cloud_mesh` of the single-network form holds, as an entry of the list, and the keys that it
-/// used up; `None` when the section is not of that form or names no network. For whoever puts a list beside it.
+/// used up; `None` when the section is not of that form, names no network, or has a list with a network in it. For
+/// whoever puts a list beside it.
 pub fn flat_network(cloud_mesh: ValueRef<'_>, ids: &mut dyn Ids) -> Option<FlatNetwork> {
+    if !names_none(cloud_mesh.get("networks").filter(|n| n.kind() == Kind::Array)) {
+        return None;
+    }
     let members = network::flat_members(cloud_mesh, &mut Pass::new(ids), &Path::Root)?;
     let keys = network::FLAT_KEYS.into_iter().filter(|key| cloud_mesh.get(key).is_some()).collect();
     Some(FlatNetwork { id: members[0].1.clone(), entry: Fragment::object(members), keys })
