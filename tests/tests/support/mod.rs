@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: the real program, homes of the kinds that users have, and a look at every name in them.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
 use std::collections::BTreeMap;

@@ -1,0 +1,293 @@
+//! The docs say what is true today: every code is listed, every transcript is what the program prints, every link leads
+//! somewhere.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{APP, program, root, run, set_mode};
+
+/// Literals that have a dot as codes have, and are something else.
+const NO_CODES: [&str; 2] = ["myownllm.network-settings", "myownmesh.network-settings"];
+/// Endings of file names. A daemon's log shares its spelling with the code `daemon.log`, which is listed.
+const FILE_ENDINGS: [&str; 6] = ["json", "sock", "lock", "exe", "md", "toml"];
+
+#[test]
+fn every_code_of_the_sources_is_listed_and_no_other() {
+    let mut in_sources = BTreeSet::from(["usage".to_owned()]);
+    for file in files(&root().join("crates"), "rs") {
+        if !file.components().any(|part| part.as_os_str() == "src") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        in_sources.extend(literals(code_alone(&text)).filter(|literal| is_code(literal)));
+    }
+    let listed: Vec<String> = std::fs::read_to_string(root().join("docs/errors.md"))
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned))
+        .collect();
+    let once: BTreeSet<String> = listed.iter().cloned().collect();
+    assert_eq!(listed.len(), once.len(), "docs/errors.md lists a code twice: {listed:?}");
+    let missing: Vec<_> = in_sources.difference(&once).collect();
+    let gone: Vec<_> = once.difference(&in_sources).collect();
+    assert!(missing.is_empty(), "docs/errors.md lacks {missing:?}");
+    assert!(gone.is_empty(), "docs/errors.md lists what no source has any more: {gone:?}");
+    assert!(once.len() > 100, "the sources were not found: {once:?}");
+}
+
+/// A file's text without its tests, which name codes that nobody meets, and without its comments.
+fn code_alone(text: &str) -> impl Iterator<Item = &str> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    code.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+fn literals<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = String> {
+    // Codes hold neither quotes nor escapes, so every other piece between quotes is one if it looks like one, and what
+    // is between two literals never does.
+    lines.flat_map(|line| line.split('"')).map(str::to_owned)
+}
+
+fn is_code(literal: &str) -> bool {
+    let Some((family, name)) = literal.split_once('.') else { return false };
+    let word = |word: &str| {
+        word.starts_with(|first: char| first.is_ascii_lowercase())
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    word(family) && word(name) && !FILE_ENDINGS.contains(&name) && !NO_CODES.contains(&literal)
+}
+
+/// Every file below `folder` with this ending; what was built is left out.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !["target", ".git", "dist", "fixtures"].contains(&name.as_str()) {
+            found.extend(files(&path, ending));
+        } else if path.extension().is_some_and(|found| found == ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_link_between_the_docs_leads_somewhere() {
+    let mut broken = Vec::new();
+    for file in files(root(), "md") {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap();
+            // Links of rustdoc are checked by rustdoc.
+            let is_path = target.contains('/') || target.ends_with(".md") || target == "LICENSE";
+            if is_path && !target.contains("://") && !file.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_transcripts_of_recovery_are_what_the_program_prints() {
+    play("docs/recovery.md");
+}
+
+#[test]
+fn the_transcripts_of_downgrade_are_what_the_program_prints() {
+    play("docs/downgrade.md");
+}
+
+/// How the docs name the reader's home. A throw-away home has a path of the same length, so that columns come out alike.
+const SHOWN_HOME: &str = "/home/you";
+/// Set this variable to have the docs rewritten where the program prints something else; what holds `...` stays.
+const UPDATE: &str = "MYOWNLLM_DOCS_UPDATE";
+
+/// Runs every `$ myownllm-mesh …` of a document's `console` blocks and compares what is printed with what stands below it.
+///
+/// `<!-- home: NAME -->` begins a new home. A line `...` stands for any number of lines. `# exit N` behind a command is
+/// its exit code, `> FILE` has it print into a file. Hashes, times and long numbers are compared by their shape alone.
+fn play(document: &str) {
+    let path = root().join(document);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let update = std::env::var_os(UPDATE).is_some();
+    let mut out: Vec<String> = Vec::new();
+    let mut home: Option<tempfile::TempDir> = None;
+    let mut runs = 0;
+    let mut lines = text.lines().peekable();
+    let mut inside = false;
+    while let Some(line) = lines.next() {
+        out.push(line.to_owned());
+        if let Some(name) = line.strip_prefix("<!-- home: ").and_then(|rest| rest.strip_suffix(" -->")) {
+            home = Some(fixture(name));
+        }
+        if line.starts_with("```") {
+            inside = line == "```console";
+        }
+        let Some(command) = line.strip_prefix("$ ").filter(|_| inside) else { continue };
+        let mut wanted = Vec::new();
+        while let Some(next) = lines.next_if(|next| !next.starts_with("$ ") && !next.starts_with("```")) {
+            wanted.push(next.to_owned());
+        }
+        let home = home.as_ref().unwrap_or_else(|| panic!("{document}: no home before `{command}`"));
+        let said = said(home.path(), command, document);
+        runs += 1;
+        if alike(&wanted, &said) {
+            out.extend(wanted);
+        } else if update && !wanted.iter().any(|line| line == "...") {
+            let blank = wanted.iter().rev().take_while(|line| line.is_empty()).count();
+            out.extend(said.iter().map(|line| shown(line)));
+            out.extend(std::iter::repeat_n(String::new(), blank));
+        } else {
+            panic!(
+                "{document}: `{command}` does not print what stands there, but:\n\n{}\n\n({UPDATE}=1 rewrites it)",
+                said.join("\n")
+            );
+        }
+    }
+    assert!(runs > 0, "{document} has no transcript");
+    let out = out.join("\n") + "\n";
+    if update && out != text {
+        std::fs::write(path, out).unwrap();
+    }
+}
+
+/// What a command of the docs prints in this home, all of it, with the reader's home for the throw-away one.
+fn said(home: &Path, command: &str, document: &str) -> Vec<String> {
+    let (command, exit) = match command.split_once("# exit ") {
+        Some((command, exit)) => (command.trim_end(), exit.trim().parse().unwrap()),
+        None => (command, 0),
+    };
+    let (command, into) = match command.split_once(" > ") {
+        Some((command, file)) => (command, Some(home.join(file))),
+        None => (command, None),
+    };
+    let mut words = command.split_whitespace();
+    let mut ran = match words.next() {
+        Some("myownllm-mesh") => {
+            let mut run_it = Command::new(program());
+            run_it.args(words).current_dir(home).env("HOME", home).env("PATH", home);
+            for name in ["MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN", "COLUMNS", "TERM"] {
+                run_it.env_remove(name);
+            }
+            run(&mut run_it)
+        }
+        // The reader's own part of the work, such as a copy of a folder.
+        Some(tool @ ("cp" | "mv" | "rm")) => {
+            let words = words.map(|word| word.replace('~', &home.display().to_string()));
+            run(Command::new(tool).args(words).current_dir(home))
+        }
+        other => panic!("{document}: {other:?} is not run by this test"),
+    };
+    assert_eq!(ran.code, Some(exit), "{document}: `{command}`: {}", ran.all());
+    if let Some(file) = into {
+        std::fs::write(file, std::mem::take(&mut ran.stdout)).unwrap();
+    }
+    let all = format!("{}{}", ran.stdout, ran.stderr).replace(&home.display().to_string(), SHOWN_HOME);
+    all.lines().map(str::to_owned).collect()
+}
+
+fn alike(wanted: &[String], said: &[String]) -> bool {
+    // Blank lines at the end part one command from the next.
+    let end = wanted.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
+    matches(&wanted[..end], said)
+}
+
+fn matches(wanted: &[String], said: &[String]) -> bool {
+    match (wanted, said) {
+        ([], []) => true,
+        ([any, rest @ ..], said) if any == "..." => {
+            (0..=said.len()).any(|skipped| matches(rest, &said[skipped..]))
+        }
+        ([line, wanted @ ..], [found, said @ ..]) => normal(line) == normal(found) && matches(wanted, said),
+        _ => false,
+    }
+}
+
+/// A line as it goes into the docs.
+fn shown(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("(owner ") else { return line.to_owned() };
+    let Some((_, after)) = rest.split_once(',') else { return line.to_owned() };
+    format!("{before}(owner you,{after}")
+}
+
+/// A line without what differs from run to run: the widths of columns, the owner, hashes, times, numbers of several digits.
+fn normal(line: &str) -> String {
+    let line = shown(line);
+    // An internal id that was made in this run: `net-`, the time, and chance.
+    let line = match line.split_once("(net-") {
+        Some((before, id)) if id.contains('-') => format!("{before}(net-#)"),
+        _ => line,
+    };
+    let mut out = String::new();
+    let mut word = String::new();
+    for char in line.trim_end().chars().chain(['\0']) {
+        if char.is_ascii_alphanumeric() {
+            word.push(char);
+            continue;
+        }
+        if word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_digit()) {
+            out.push('0');
+        } else if word.len() >= 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            out.push('#');
+        } else {
+            out.push_str(&word);
+        }
+        word.clear();
+        if char != '\0' && !(char == ' ' && out.ends_with(' ')) {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// The homes that the docs tell of.
+fn fixture(name: &str) -> tempfile::TempDir {
+    let parent = if cfg!(unix) { PathBuf::from("/tmp") } else { std::env::temp_dir() };
+    let home = tempfile::Builder::new().prefix("").rand_bytes(4).tempdir_in(parent).unwrap();
+    let healthy = std::fs::read(root().join("tests/fixtures/app-config-before.json")).unwrap();
+    let left = |file: &str| {
+        std::fs::read(root().join("tests/fixtures/daemon-0.3.8/home").join(APP).join(file)).unwrap()
+    };
+    let put = |file: &str, bytes: &[u8]| {
+        let path = home.path().join(APP).join(file);
+        let parent = path.parent().unwrap();
+        std::fs::create_dir_all(parent).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        set_mode(&path, 0o600);
+        set_mode(parent, 0o700);
+    };
+    let settle = || {
+        let mut launch = Command::new(program());
+        launch.arg("--home").arg(home.path()).args(["launch", "--no-daemon"]);
+        run(&mut launch).ends_with(0);
+    };
+    set_mode(home.path(), 0o755);
+    put("config.json", &healthy);
+    std::fs::create_dir(home.path().join("backup")).unwrap();
+    std::fs::write(home.path().join("backup/config.json"), &healthy).unwrap();
+    if name == "overwritten, with a copy" {
+        settle();
+    }
+    for file in [
+        ".secrets/identity.json",
+        "mesh/rosters/home-mesh.json",
+        "mesh/rosters/office-mesh.json",
+        "mesh/states/home-mesh.json",
+    ] {
+        put(file, &left(file));
+    }
+    match name {
+        "overwritten" => put("config.json", &left("config.json")),
+        "overwritten, with a copy" => put("config.json", &left("config.json")),
+        "settled" => settle(),
+        other => panic!("no home is called {other:?}"),
+    }
+    home
+}
