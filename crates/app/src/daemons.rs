@@ -179,6 +179,10 @@ impl<'a> LocalDaemons<'a> {
         paths.into_iter().map(|path| endpoint_of(&Socket::Path(path))).collect()
     }
 
+    fn own_place(&self) -> PathBuf {
+        self.endpoint(Mode::OwnLlm).path().map(Path::to_path_buf).unwrap_or_default()
+    }
+
     /// Every process that serves one of the homes, as far as the system tells.
     fn serving_processes(&self) -> Vec<Live> {
         let variable = &self.layout.app.home_variable;
@@ -201,9 +205,10 @@ impl<'a> LocalDaemons<'a> {
 
 impl Daemons for LocalDaemons<'_> {
     fn live(&self, leaked: Option<&Path>) -> Vec<Live> {
-        let legacy = self.legacy_endpoints(leaked);
+        let mut legacy = self.legacy_endpoints(leaked);
         let own = self.endpoint(Mode::OwnLlm);
-        let beside = (!legacy.contains(&own)).then_some((own, false));
+        legacy.retain(|endpoint| *endpoint != own);
+        let beside = [(own, false)];
         let mut live: Vec<Live> = legacy
             .into_iter()
             .map(|endpoint| (endpoint, true))
@@ -219,7 +224,10 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn live_legacy(&self) -> Option<Live> {
-        self.legacy_endpoints(None).into_iter().find_map(|endpoint| self.look_at(endpoint, true))
+        let found =
+            self.legacy_endpoints(None).into_iter().find_map(|endpoint| self.look_at(endpoint, true))?;
+        // A daemon whose own config names the old socket listens there by right.
+        (found.place() != self.own_place()).then_some(found)
     }
 
     fn detect(&self, device: Option<&str>) -> Detection {
