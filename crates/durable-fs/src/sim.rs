@@ -28,6 +28,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, ErrorKind},
     ops::ControlFlow,
     path::{Component, Path, PathBuf},
@@ -708,6 +709,35 @@ impl SimDisk {
         let mut tree = BTreeMap::new();
         visit(&self.state(), ROOT, Path::new("/"), &mut tree);
         tree
+    }
+
+    /// A number that is the same for two disks that hold the same: names, content, modes, owners, and which names are of one
+    /// file. (Times do not count.) So that a test need not try one state twice.
+    pub fn fingerprint(&self) -> u64 {
+        fn visit(state: &State, ino: u64, seen: &mut BTreeMap<u64, usize>, hasher: &mut impl Hasher) {
+            let number = seen.len();
+            if let Some(known) = seen.get(&ino) {
+                return known.hash(hasher);
+            }
+            seen.insert(ino, number);
+            let Some(inode) = state.live.get(&ino) else { return };
+            (number, inode.dev, inode.mode, inode.owner).hash(hasher);
+            match &inode.node {
+                Node::File(bytes) => bytes.hash(hasher),
+                Node::Link(target) => (1, target).hash(hasher),
+                Node::Pipe => 2.hash(hasher),
+                Node::Dir(entries) => {
+                    entries.len().hash(hasher);
+                    for (name, &below) in entries {
+                        name.hash(hasher);
+                        visit(state, below, seen, hasher);
+                    }
+                }
+            }
+        }
+        let mut hasher = DefaultHasher::new();
+        visit(&self.state(), ROOT, &mut BTreeMap::new(), &mut hasher);
+        hasher.finish()
     }
 
     /// The operations so far.

@@ -184,3 +184,28 @@ fn what_root_makes_belongs_to_the_owner_of_the_home() {
         assert_eq!(disk.stat(Path::new(path)).expect("there").owner, Some(ann), "{path}");
     }
 }
+
+#[test]
+fn a_link_and_its_removal_never_lose_both_names() {
+    for number in 0.. {
+        let disk = SimDisk::new();
+        disk.put("/home/a/file", b"all there is");
+        disk.put_dir("/home/b", 0o700);
+        disk.flush_all();
+        disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
+        disk.crash_at(number);
+        let (from, to) = (Path::new("/home/a/file"), Path::new("/home/b/file"));
+        let result = rename_noreplace(&disk, from, to);
+        for after in disk.crash_states(500, 1) {
+            assert!(files(&after).contains(&b"all there is"[..]), "crash at {number}: {after:#?}");
+            let (a, b) = (after.stat(from), after.stat(to));
+            if let (Ok(a), Ok(b)) = (a, b) {
+                assert!(a.is_same_file(&b), "two names of one file, to be told by the next run");
+            }
+        }
+        if let Ok(method) = result {
+            assert_eq!(method, Method::LinkUnlink);
+            break;
+        }
+    }
+}
