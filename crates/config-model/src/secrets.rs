@@ -1,8 +1,6 @@
 //! Masking what must not be shown.
 
-use crate::change::Edits;
-use crate::document::Change;
-use crate::{Document, Kind, ValueRef};
+use crate::{Document, Kind};
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "********";
@@ -34,42 +32,17 @@ impl std::fmt::Debug for Secret {
 }
 
 /// A copy for showing: the API's bearer token, TURN credentials, passwords and what else goes by such a name masked,
-/// at any depth. Everything else stays byte for byte, so that a diff of two masked documents shows true lines.
+/// at any depth, and in duplicates of a key that do not count. Everything else stays byte for byte, so that a diff of
+/// two masked documents shows true lines.
 pub fn mask(doc: &Document) -> Document {
-    let mut copy = doc.clone();
-    let change = mask_change(doc.root(), false).unwrap_or_else(|| Edits::default().into_change());
-    copy.apply(change);
-    copy
+    let within = |is_inside: bool, key: &str| is_secret(key) || (is_inside && !SHOWN.contains(&key));
+    doc.with_scalars(false, within, |is_inside, value| {
+        let is_masked = is_inside && matches!(value.kind(), Kind::String | Kind::Number) && !value.is_falsy();
+        is_masked.then(|| MASK.into())
+    })
 }
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SECRET_NAMES.iter().any(|name| key.contains(name))
-}
-
-fn mask_change(value: ValueRef<'_>, is_inside_secret: bool) -> Option<Change> {
-    match value.kind() {
-        Kind::Object => {
-            let mut edits = Edits::default();
-            for (key, member) in value.members() {
-                let is_secret = is_secret(&key) || (is_inside_secret && !SHOWN.contains(&&*key));
-                if let Some(change) = mask_change(member, is_secret) {
-                    edits.within(key.into_owned(), change);
-                }
-            }
-            Some(edits.into_change()).filter(|c| !c.is_empty())
-        }
-        Kind::Array => {
-            let items: Vec<_> = value
-                .items()
-                .enumerate()
-                .filter_map(|(n, item)| Some((n, Some(mask_change(item, is_inside_secret)?))))
-                .collect();
-            Some(Change::Items(items, Vec::new())).filter(|c| !c.is_empty())
-        }
-        Kind::String | Kind::Number if is_inside_secret && !value.is_falsy() => {
-            Some(Change::Replace(MASK.into()))
-        }
-        _ => None,
-    }
 }

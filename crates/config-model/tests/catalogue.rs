@@ -309,6 +309,18 @@ fn secrets_are_masked_wherever_they_stand_and_nothing_else_changes() {
     assert_eq!(masked, wanted.replace("\"API_Token\": 5", &format!("\"API_Token\": \"{}\"", secrets::MASK)));
     assert!(!doc.is_modified());
     assert!(!secrets::mask(&Document::empty()).is_modified());
+    // One that does not count is in the text all the same.
+    let doubled =
+        Document::parse(br#"{"token": "s3cret-1", "token": {"a": "s3cret-2"}, "token": "s3cret-3"}"#);
+    let mask = secrets::MASK;
+    assert_eq!(
+        secrets::mask(&doubled.unwrap().document).to_text(),
+        format!(r#"{{"token": "{mask}", "token": {{"a": "{mask}"}}, "token": "{mask}"}}"#)
+    );
+    // What was put in since is masked like what was read.
+    let mut edited = doc.clone();
+    edited.set(&["api", "bearer_token"], "s3cret-7");
+    assert_eq!(secrets::mask(&edited).to_text(), masked);
     let view = AppConfig::view(&doc);
     assert!(!format!("{view:?}").contains("s3cret"));
     assert_eq!(view.api.bearer_token.unwrap().expose(), "s3cret-1");

@@ -1,7 +1,7 @@
 //! The lossless document: grammar, limits, places of errors, and what an edit leaves alone.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use myownllm_config_model::{Document, Fragment, Kind, MAX_DEPTH, ParseErrorKind};
+use myownllm_config_model::{Document, Fragment, Kind, MAX_DEPTH, ParseErrorKind, secrets};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -159,6 +159,29 @@ fn nesting_is_bounded_and_never_overflows_the_stack() {
         assert_eq!(error(nested(depth).as_bytes()).kind, ParseErrorKind::TooDeep);
     }
     assert_eq!(error("{\"a\":".repeat(100_000).as_bytes()).code(), "config.too-deep");
+}
+
+#[test]
+fn the_deepest_document_fits_the_smallest_of_main_threads() {
+    // What a program gets on Windows.
+    let thread = std::thread::Builder::new().stack_size(1 << 20);
+    let of = |open: &str, close: &str| {
+        format!("{{\"a\":{}1{}}}", open.repeat(MAX_DEPTH - 1), close.repeat(MAX_DEPTH - 1))
+    };
+    let texts = [of("[", "]"), of("{\"token\":", "}")];
+    let work = move || {
+        for text in texts {
+            let mut doc = doc(&text);
+            assert!(doc.root().same_json(&doc.clone().root()));
+            let value = doc.root().to_value();
+            let laid_out = Document::of(Fragment::from(value));
+            assert!(laid_out.root().same_json(&doc.root()));
+            assert_eq!(secrets::mask(&doc).is_modified(), text.contains("token"));
+            doc.set(&["b"], true);
+            assert!(doc.to_text().starts_with(&text[..text.len() - 1]));
+        }
+    };
+    thread.spawn(work).unwrap().join().unwrap();
 }
 
 #[test]

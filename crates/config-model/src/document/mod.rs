@@ -386,6 +386,60 @@ impl Document {
         out
     }
 
+    /// A copy with other scalars. `within` gives for each key the state of its value, from that of the object; a list
+    /// hands its own on. `replacement` says, by state, what comes in place of a scalar. Works on the text, so that
+    /// nothing which it shows is missed: duplicates that are overruled are in it, too.
+    pub(crate) fn with_scalars<S: Copy>(
+        &self,
+        state: S,
+        within: impl Fn(S, &str) -> S,
+        replacement: impl Fn(S, ValueRef<'_>) -> Option<Fragment>,
+    ) -> Document {
+        let of = |text: String, modified: bool| Document {
+            sources: vec![Arc::new(Source::of(Fragment::trusted(text)))],
+            root: Node::Raw { source: 0, at: 0 },
+            modified,
+            original: None,
+            bom: self.bom,
+        };
+        let whole = of(self.to_text(), self.modified);
+        let source = &*whole.sources[0];
+        let (mut out, mut copied) = (String::new(), 0);
+        // Nesting costs heap, not call stack.
+        let mut open: Vec<(Box<dyn Iterator<Item = u32> + '_>, bool, S)> = Vec::new();
+        let mut next = Some((0, state));
+        loop {
+            if let Some((at, state)) = next.take() {
+                match source.first_byte(at) {
+                    b'{' => open.push((Box::new(source.keys(at)), true, state)),
+                    b'[' => open.push((Box::new(source.items(at)), false, state)),
+                    _ => {
+                        let value = ValueRef { document: &whole, at: At::Raw(source, at) };
+                        if let Some(instead) = replacement(state, value) {
+                            let entry = source.entry(at);
+                            out.push_str(&source.text[copied..entry.start()]);
+                            out.push_str(&instead.text);
+                            copied = entry.end();
+                        }
+                    }
+                }
+            }
+            let Some((entries, is_object, state)) = open.last_mut() else { break };
+            match entries.next() {
+                Some(key) if *is_object => {
+                    next = Some((key + 1, within(*state, &text::lossy(source.decoded(key)))));
+                }
+                Some(item) => next = Some((item, *state)),
+                None => drop(open.pop()),
+            }
+        }
+        if copied == 0 {
+            return self.clone();
+        }
+        out.push_str(&source.text[copied..]);
+        of(out, true)
+    }
+
     /// Whether anything differs from what was read.
     pub fn is_modified(&self) -> bool {
         self.modified
@@ -508,6 +562,9 @@ pub struct ValueRef<'a> {
     document: &'a Document,
     at: At<'a>,
 }
+
+/// What is still to come of a list or an object; the items of a list come with an empty key.
+type Children<'a> = Box<dyn Iterator<Item = (String, ValueRef<'a>)> + 'a>;
 
 #[derive(Clone, Copy)]
 enum At<'a> {
@@ -657,8 +714,45 @@ impl<'a> ValueRef<'a> {
     /// for that as `null`; lone surrogates as U+FFFD.
     pub fn to_value(&self) -> serde_json::Value {
         use serde_json::Value;
+        // Nesting costs heap, not call stack: the containers that are open, each with what is still to come of it.
+        let mut open: Vec<(Children<'a>, String, Value)> = Vec::new();
+        let mut next = Some(*self);
+        loop {
+            let mut done = match next.take().map(|value| (value, value.kind())) {
+                None => None,
+                Some((list, Kind::Array)) => {
+                    let items = list.items().map(|item| (String::new(), item));
+                    open.push((Box::new(items), String::new(), Value::Array(Vec::new())));
+                    None
+                }
+                Some((object, Kind::Object)) => {
+                    let members = object.members().map(|(key, value)| (key.into_owned(), value));
+                    open.push((Box::new(members), String::new(), Value::Object(serde_json::Map::new())));
+                    None
+                }
+                Some((scalar, _)) => Some(scalar.scalar_to_value()),
+            };
+            while next.is_none() {
+                let Some((rest, key, container)) = open.last_mut() else { return done.unwrap_or_default() };
+                match (done.take(), container) {
+                    (Some(value), Value::Array(list)) => list.push(value),
+                    (Some(value), Value::Object(map)) => {
+                        map.insert(std::mem::take(key), value);
+                    }
+                    _ => {}
+                }
+                match rest.next() {
+                    Some((its_key, value)) => (*key, next) = (its_key, Some(value)),
+                    None => done = open.pop().map(|(_, _, container)| container),
+                }
+            }
+        }
+    }
+
+    /// [`ValueRef::to_value`] of what is no list and no object.
+    fn scalar_to_value(&self) -> serde_json::Value {
+        use serde_json::Value;
         match self.kind() {
-            Kind::Null => Value::Null,
             Kind::Bool => Value::Bool(self.as_bool() == Some(true)),
             Kind::Number => {
                 let raw = self.raw();
@@ -671,21 +765,49 @@ impl<'a> ValueRef<'a> {
                 }
             }
             Kind::String => Value::String(self.as_str().unwrap_or_default().into_owned()),
-            Kind::Array => self.items().map(|i| i.to_value()).collect(),
-            Kind::Object => {
-                Value::Object(self.members().map(|(k, v)| (k.into_owned(), v.to_value())).collect())
-            }
+            Kind::Null | Kind::Array | Kind::Object => Value::Null,
         }
     }
 
     /// Whether two values mean the same JSON: key order and spelling of strings and numbers set aside, numbers compared
     /// exactly where both are whole, else as `f64`.
     pub fn same_json(&self, other: &ValueRef<'_>) -> bool {
-        if self.kind() != other.kind() {
-            return false;
+        // Nesting costs heap, not call stack.
+        let mut pairs = vec![(*self, *other)];
+        while let Some((a, b)) = pairs.pop() {
+            if a.kind() != b.kind() {
+                return false;
+            }
+            match a.kind() {
+                Kind::Array => {
+                    let (mut left, mut right) = (a.items(), b.items());
+                    loop {
+                        match (left.next(), right.next()) {
+                            (None, None) => break,
+                            (Some(a), Some(b)) => pairs.push((a, b)),
+                            _ => return false,
+                        }
+                    }
+                }
+                Kind::Object => {
+                    if a.members_decoded().count() != b.members_decoded().count() {
+                        return false;
+                    }
+                    for (key, value) in a.members_decoded() {
+                        let Some(other) = b.get_decoded(&key) else { return false };
+                        pairs.push((value, other));
+                    }
+                }
+                _ if !a.same_scalar(&b) => return false,
+                _ => {}
+            }
         }
+        true
+    }
+
+    /// [`ValueRef::same_json`] of two of one kind that is neither list nor object.
+    fn same_scalar(&self, other: &ValueRef<'_>) -> bool {
         match self.kind() {
-            Kind::Null => true,
             Kind::Bool => self.as_bool() == other.as_bool(),
             Kind::Number => {
                 let (a, b) = (self.raw(), other.raw());
@@ -699,22 +821,7 @@ impl<'a> ValueRef<'a> {
                 }
             }
             Kind::String => self.decoded() == other.decoded(),
-            Kind::Array => {
-                let (mut a, mut b) = (self.items(), other.items());
-                loop {
-                    match (a.next(), b.next()) {
-                        (None, None) => return true,
-                        (Some(a), Some(b)) if a.same_json(&b) => {}
-                        _ => return false,
-                    }
-                }
-            }
-            Kind::Object => {
-                self.members_decoded().count() == other.members_decoded().count()
-                    && self
-                        .members_decoded()
-                        .all(|(key, value)| other.get_decoded(&key).is_some_and(|o| value.same_json(&o)))
-            }
+            Kind::Null | Kind::Array | Kind::Object => true,
         }
     }
 

@@ -214,42 +214,53 @@ fn split_gap(gap: &str) -> (&str, &str) {
 /// Writes a value of another text in the style of the place it comes to: the white space is new, every key, string and
 /// number is spelled as it was.
 fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut String) {
-    let (open, close) = match source.first_byte(at) {
-        b'{' => ('{', '}'),
-        b'[' => ('[', ']'),
-        _ => return out.push_str(source.raw(at)),
-    };
-    out.push(open);
-    let inner = format!("{indent}{}", style.step);
-    let mut any = false;
-    let mut begin = |out: &mut String| {
-        if std::mem::replace(&mut any, true) {
-            out.push(',');
-            if !style.lines {
-                out.push_str(style.gap);
+    struct Open<'s> {
+        entries: Box<dyn Iterator<Item = u32> + 's>,
+        is_object: bool,
+        any: bool,
+    }
+    // Nesting costs heap, not call stack.
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut indent = indent.to_owned();
+    let mut next = Some(at);
+    loop {
+        if let Some(value) = next.take() {
+            let is_object = source.first_byte(value) == b'{';
+            if is_object || source.first_byte(value) == b'[' {
+                out.push(if is_object { '{' } else { '[' });
+                indent.push_str(style.step);
+                let entries: Box<dyn Iterator<Item = u32>> =
+                    if is_object { Box::new(source.keys(value)) } else { Box::new(source.items(value)) };
+                open.push(Open { entries, is_object, any: false });
+            } else {
+                out.push_str(source.raw(value));
             }
         }
-        if style.lines {
-            out.push_str(style.newline);
-            out.push_str(&inner);
-        }
-    };
-    if open == '{' {
-        for key in source.keys(at) {
-            begin(out);
-            out.push_str(source.raw(key));
-            out.push_str(if style.lines { ": " } else { style.colon });
-            lay_out(source, key + 1, style, &inner, out);
-        }
-    } else {
-        for item in source.items(at) {
-            begin(out);
-            lay_out(source, item, style, &inner, out);
+        let Some(container) = open.last_mut() else { return };
+        if let Some(entry) = container.entries.next() {
+            if std::mem::replace(&mut container.any, true) {
+                out.push(',');
+                if !style.lines {
+                    out.push_str(style.gap);
+                }
+            }
+            if style.lines {
+                out.push_str(style.newline);
+                out.push_str(&indent);
+            }
+            if container.is_object {
+                out.push_str(source.raw(entry));
+                out.push_str(if style.lines { ": " } else { style.colon });
+            }
+            next = Some(entry + u32::from(container.is_object));
+        } else {
+            indent.truncate(indent.len() - style.step.len());
+            if container.any && style.lines {
+                out.push_str(style.newline);
+                out.push_str(&indent);
+            }
+            out.push(if container.is_object { '}' } else { ']' });
+            open.pop();
         }
     }
-    if any && style.lines {
-        out.push_str(style.newline);
-        out.push_str(indent);
-    }
-    out.push(close);
 }
