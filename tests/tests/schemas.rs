@@ -1,0 +1,272 @@
+//! What `--json` prints is what `schemas/` says: every document of every command fits the envelope, and `data` of those
+//! that have a schema fits that, with no field that it does not describe.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use support::{APP, Home, MESH, root, run};
+
+/// A checker for the part of JSON Schema that our schemas use. It refuses keywords that it does not know, so that none
+/// is passed over; a full validator would bring more crates than the program itself has.
+struct Schemas(BTreeMap<String, Value>);
+
+/// Keywords that say nothing about what fits.
+const REMARKS: [&str; 6] = ["$schema", "$id", "$defs", "title", "description", "examples"];
+
+impl Schemas {
+    fn load() -> Self {
+        let folder = root().join("schemas");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let schemas = files.filter(|path| path.extension().is_some_and(|end| end == "json")).map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let schema: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            assert_eq!(schema["$id"], *name, "the id of {name}");
+            (name, schema)
+        });
+        Self(schemas.collect())
+    }
+
+    /// What does not fit, each with its place.
+    fn misfits(&self, file: &str, value: &Value) -> Vec<String> {
+        let mut misfits = Vec::new();
+        let schema = self.0.get(file).unwrap_or_else(|| panic!("there is no schemas/{file}"));
+        self.check(file, schema, value, "", false, &mut misfits);
+        misfits
+    }
+
+    /// `closed`: a member that no schema describes is a misfit.
+    fn check(
+        &self,
+        file: &str,
+        schema: &Value,
+        value: &Value,
+        at: &str,
+        closed: bool,
+        misfits: &mut Vec<String>,
+    ) {
+        let mut say =
+            |what: String| misfits.push(format!("{}: {what}", if at.is_empty() { "/" } else { at }));
+        for (keyword, wanted) in schema.as_object().unwrap_or_else(|| panic!("{file}: {schema} is no schema"))
+        {
+            match keyword.as_str() {
+                "type" if !types(wanted).any(|name| is(value, name)) => {
+                    say(format!("{value} is not {wanted}"));
+                }
+                "const" if value != wanted => say(format!("{value} is not {wanted}")),
+                "enum" if !wanted.as_array().unwrap().contains(value) => {
+                    say(format!("{value} is none of {wanted}"));
+                }
+                "required" => {
+                    let there = value.as_object();
+                    for name in wanted.as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
+                        if there.is_some_and(|there| !there.contains_key(name)) {
+                            say(format!("{name} is missing"));
+                        }
+                    }
+                }
+                "maxProperties" => {
+                    let count = value.as_object().map_or(0, Map::len) as u64;
+                    if count > wanted.as_u64().unwrap() {
+                        say(format!("it has {count} members"));
+                    }
+                }
+                "type"
+                | "const"
+                | "enum"
+                | "properties"
+                | "items"
+                | "anyOf"
+                | "allOf"
+                | "$ref"
+                | "additionalProperties" => {}
+                remark if REMARKS.contains(&remark) => {}
+                other => panic!("{file}: the checker does not know {other:?}"),
+            }
+        }
+        if let (Some(members), Some(described)) = (value.as_object(), schema["properties"].as_object()) {
+            for (name, member) in members {
+                let at = format!("{at}/{name}");
+                match described.get(name) {
+                    // Beside the envelope's own members a command's schema describes `data`, and all of that.
+                    Some(schema) => {
+                        self.check(file, schema, member, &at, closed || at == "/data", misfits);
+                    }
+                    None if closed && schema.get("additionalProperties").is_none() => {
+                        misfits.push(format!("{at}: no schema describes it"));
+                    }
+                    None => {}
+                }
+            }
+        }
+        if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
+            for (index, item) in items.iter().enumerate() {
+                self.check(file, schema, item, &format!("{at}/{index}"), closed, misfits);
+            }
+        }
+        for part in schema["allOf"].as_array().into_iter().flatten() {
+            self.check(file, part, value, at, false, misfits);
+        }
+        if let Some(choices) = schema["anyOf"].as_array() {
+            let tries = choices.iter().map(|choice| {
+                let mut misfits = Vec::new();
+                self.check(file, choice, value, at, closed, &mut misfits);
+                misfits
+            });
+            // The choice that comes closest is the one that was meant.
+            let closest =
+                tries.min_by_key(|misfits| (!misfits.is_empty(), misfits.len() == 1, misfits.len()));
+            misfits.extend(closest.unwrap());
+        }
+        if let Some(reference) = schema["$ref"].as_str() {
+            let (other, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+            let file = if other.is_empty() { file } else { other };
+            let target = self.0.get(file).and_then(|schema| schema.pointer(pointer));
+            let target = target.unwrap_or_else(|| panic!("{reference} leads nowhere"));
+            // A whole document's schema describes other members than the command's own.
+            self.check(file, target, value, at, closed, misfits);
+        }
+    }
+
+    #[track_caller]
+    fn fit(&self, file: &str, document: &Value, context: &str) {
+        let misfits = self.misfits(file, document);
+        assert!(misfits.is_empty(), "{context} does not fit {file}:\n{}\n{document:#}", misfits.join("\n"));
+    }
+}
+
+fn types(wanted: &Value) -> impl Iterator<Item = &str> {
+    let many = wanted.as_array().into_iter().flatten();
+    wanted.as_str().into_iter().chain(many.filter_map(Value::as_str))
+}
+
+fn is(value: &Value, name: &str) -> bool {
+    match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        other => panic!("the checker does not know the type {other:?}"),
+    }
+}
+
+/// Every command that ends by itself and needs no input.
+const COMMANDS: [&[&str]; 22] = [
+    &["status"],
+    &["status", "--check"],
+    &["doctor"],
+    &["migrate", "--dry-run"],
+    &["migrate", "--undo", "--dry-run"],
+    &["salvage", "--dry-run"],
+    &["config", "show"],
+    &["config", "check"],
+    &["config", "history"],
+    &["network", "list"],
+    &["network", "show", "home-mesh"],
+    &["paths"],
+    &["identity"],
+    &["nonsense"],
+    &["migrate"],
+    &["salvage"],
+    &["launch", "--no-daemon"],
+    &["launch", "--once"],
+    &["network", "use", "--none"],
+    &["config", "restore", "1"],
+    &["migrate", "--undo"],
+    &["config", "history"],
+];
+
+/// Homes of every kind, those included on which commands fail and refuse.
+fn homes() -> Vec<(&'static str, Home)> {
+    let identity = format!("{APP}/.secrets/identity.json");
+    let two_keys = Home::after_the_bug();
+    two_keys.put(&format!("{MESH}/.secrets/identity.json"), &other_key(), 0o600);
+    let collision = Home::legacy();
+    collision.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{\"another\": 1}", 0o600);
+    collision.put(&format!("{APP}/mesh/rosters/notes.txt"), b"mine", 0o600);
+    let damaged = Home::legacy();
+    damaged.put(&identity, b"{}", 0o600);
+    let corrupt = Home::legacy();
+    corrupt.put(&format!("{APP}/config.json"), b"{\"active_family\": ", 0o600);
+    let newer = Home::legacy();
+    newer.put(&format!("{APP}/config.json"), b"{\"version\": 99, \"daemon\": {}, \"networks\": []}", 0o600);
+    let overlap = Home::empty();
+    overlap.put(&format!("{APP}/conversations/a.json"), b"{}", 0o600);
+    overlap.put(MESH, b"a file where a folder belongs", 0o600);
+    vec![
+        ("empty", Home::empty()),
+        ("legacy", Home::legacy()),
+        ("after the bug", Home::after_the_bug()),
+        ("settled", Home::settled()),
+        ("two keys", two_keys),
+        ("collision", collision),
+        ("a damaged key", damaged),
+        ("a corrupt config", corrupt),
+        ("a newer config", newer),
+        ("a file for a home", overlap),
+    ]
+}
+
+/// A sound key that is not the fixtures' one: the other daemon's.
+fn other_key() -> Vec<u8> {
+    let home = root().join("tests/fixtures/daemon-0.3.8/home").join(APP);
+    std::fs::read(home.join(".secrets/identity.json")).unwrap()
+}
+
+#[test]
+fn what_commands_print_fits_the_schemas() {
+    let schemas = Schemas::load();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, home) in homes() {
+        for args in COMMANDS {
+            let ran = run(&mut home.with_daemon(&[args, &["--json"]].concat()));
+            let (document, context) = (ran.json(), format!("{name}: {args:?}"));
+            schemas.fit("envelope.schema.json", &document, &context);
+            assert_eq!(document["ok"], ran.code == Some(0), "{context}: {ran:?}");
+            let command = document["schema"].as_str().unwrap();
+            let command = command.strip_prefix("myownllm-mesh.").and_then(|rest| rest.strip_suffix("/1"));
+            let file = format!("{}.schema.json", command.unwrap());
+            if schemas.0.contains_key(&file) {
+                schemas.fit(&file, &document, &context);
+                *seen.entry(file).or_default() += usize::from(document["data"] != serde_json::json!({}));
+            }
+        }
+    }
+    for file in
+        schemas.0.keys().filter(|file| !["common.schema.json", "envelope.schema.json"].contains(&&***file))
+    {
+        assert!(seen.get(file).is_some_and(|times| *times > 2), "{file} was hardly tried: {seen:?}");
+    }
+}
+
+#[test]
+fn the_checker_finds_what_does_not_fit() {
+    let schemas = Schemas::load();
+    let home = Home::after_the_bug();
+    let good = home.run(&["migrate", "--dry-run", "--json"]).json();
+    assert_eq!(schemas.misfits("migrate.schema.json", &good), Vec::<String>::new());
+    let spoil = |pointer: &str, value: Value| {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        schemas.misfits("migrate.schema.json", &bad)
+    };
+    for (pointer, value) in [
+        ("/ok", "yes".into()),
+        ("/schema", "myownllm-mesh.migrate/2".into()),
+        ("/diagnostics", serde_json::json!([{ "code": "a.b" }])),
+        ("/data/identity/state", "somewhere".into()),
+        ("/data/pending/0/step", 7.into()),
+        ("/data/left", serde_json::json!([{ "path": "/x", "reason": "r", "surprise": 1 }])),
+    ] {
+        assert!(!spoil(pointer, value).is_empty(), "{pointer} may be anything");
+    }
+    let mut bad = good.clone();
+    bad["data"].as_object_mut().unwrap().remove("collisions");
+    assert!(!schemas.misfits("migrate.schema.json", &bad).is_empty(), "a member may be missing");
+}
