@@ -7,6 +7,7 @@
 mod ci;
 mod control;
 mod crash;
+mod dist;
 mod fixture;
 mod guard;
 mod process;
@@ -38,6 +39,8 @@ enum Verb {
     Ci(ci::Args),
     /// Kill, fail and unplug real runs at every file-system call, and see whether anything is lost
     Crash(crash::Args),
+    /// The release program, its manual pages and completions, laid out under dist/ as a packager wants them
+    Dist(dist::Args),
 }
 
 /// What a verb's inner workings answer: a value, or a sentence that says why not.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Ci(args) => ci::run(&args),
         Verb::Crash(args) => crash::run(&args),
+        Verb::Dist(args) => dist::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -86,8 +86,11 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Write the manual page to stdout.
-    Man,
+    /// Write the manual page, or that of one command, to stdout.
+    Man {
+        /// The command, such as `config restore`; the whole program when none is named.
+        command: Vec<String>,
+    },
 }
 
 /// Options of `launch`.

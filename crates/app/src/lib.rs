@@ -85,7 +85,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::Paths(_) => "paths",
         Command::Identity => "identity",
         Command::Completions { .. } => "completions",
-        Command::Man => "man",
+        Command::Man { .. } => "man",
     }
 }
 

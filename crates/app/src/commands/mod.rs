@@ -5,6 +5,7 @@ mod doctor;
 mod filters;
 mod identity;
 mod launch;
+mod man;
 mod migrate;
 mod network;
 mod paths;
@@ -24,7 +25,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
     match &cli.command {
         // These need no home at all.
         Command::Completions { shell } => return Ok(completions(*shell)),
-        Command::Man => return man(),
+        Command::Man { command } => return man::run(command),
         Command::Salvage(args) if args.stdin => return filters::salvage(),
         Command::Config(ConfigCommand::Schema { which }) => return Ok(config::schema(*which)),
         Command::Network(NetworkCommand::ToDaemon) => return filters::to_daemon(),
@@ -46,7 +47,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
         Command::Network(command) => network::run(&world, command),
         Command::Paths(args) => Ok(paths::run(&world, *args)),
         Command::Identity => Ok(identity::run(&world)),
-        Command::Completions { .. } | Command::Man => Ok(Answer::done("", json!({}))),
+        Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     }
 }
 
@@ -56,13 +57,4 @@ fn completions(shell: clap_complete::Shell) -> Answer {
     let script = String::from_utf8_lossy(&script).into_owned();
     let data = json!({ "shell": shell.to_string(), "script": script });
     Answer::done(script, data)
-}
-
-fn man() -> Result<Answer, Notice> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(crate::command_line())
-        .render(&mut page)
-        .map_err(|error| Notice::from_error(&error, "man.failed", None))?;
-    let page = String::from_utf8_lossy(&page).into_owned();
-    Ok(Answer::done(page.clone(), json!({ "page": page })))
 }

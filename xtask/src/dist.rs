@@ -1,0 +1,134 @@
+//! `cargo xtask dist`: the release program and what belongs beside it, laid out as a packager copies it under a prefix.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Fallible;
+use crate::workspace::{cargo, root};
+
+const PROGRAM: &str = "myownllm-mesh";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to; what an earlier run wrote there is replaced, and nothing else is touched
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    out: PathBuf,
+    /// The unoptimised program: to look at the layout in seconds
+    #[arg(long)]
+    debug: bool,
+}
+
+/// Completion scripts: the shell, and where packages put its script.
+const COMPLETIONS: [(&str, &str); 5] = [
+    ("bash", "share/bash-completion/completions/myownllm-mesh"),
+    ("zsh", "share/zsh/site-functions/_myownllm-mesh"),
+    ("fish", "share/fish/vendor_completions.d/myownllm-mesh.fish"),
+    ("elvish", "share/elvish/lib/myownllm-mesh.elv"),
+    ("powershell", "share/powershell/_myownllm-mesh.ps1"),
+];
+
+/// Files of the workspace that go along: from, to.
+const FILES: [(&str, &str); 6] = [
+    ("LICENSE", "LICENSE"),
+    ("README.md", "README.md"),
+    ("CHANGELOG.md", "share/doc/myownllm-mesh/CHANGELOG.md"),
+    ("docs/errors.md", "share/doc/myownllm-mesh/docs/errors.md"),
+    ("docs/recovery.md", "share/doc/myownllm-mesh/docs/recovery.md"),
+    ("docs/downgrade.md", "share/doc/myownllm-mesh/docs/downgrade.md"),
+];
+
+pub(crate) fn run(args: &Args) -> Fallible<bool> {
+    let program = build(args.debug)?;
+    let out = root().join(&args.out);
+    let mut written = Vec::new();
+    let mut put = |name: String, bytes: &[u8]| -> Fallible<()> {
+        write(&out.join(&name), bytes)?;
+        written.push((name, bytes.len()));
+        Ok(())
+    };
+    let name = format!("bin/{PROGRAM}{}", std::env::consts::EXE_SUFFIX);
+    let bytes = fs::read(&program).map_err(|e| format!("cannot read {}: {e}", program.display()))?;
+    put(name.clone(), &bytes)?;
+    make_executable(&out.join(name))?;
+
+    // The program knows its commands; it is asked, and not linked, as everywhere in xtask.
+    let manual: serde_json::Value =
+        serde_json::from_str(&said(&program, &["man", "--json"])?).map_err(|e| format!("man --json: {e}"))?;
+    let commands = manual["data"]["commands"].as_array().ok_or("man --json names no commands")?;
+    let commands = commands.iter().filter_map(serde_json::Value::as_str);
+    for command in std::iter::once("").chain(commands) {
+        let words: Vec<&str> = std::iter::once("man").chain(command.split_whitespace()).collect();
+        let page = [&[PROGRAM], &words[1..]].concat().join("-");
+        put(format!("share/man/man1/{page}.1"), said(&program, &words)?.as_bytes())?;
+    }
+    for (shell, name) in COMPLETIONS {
+        put(name.to_owned(), said(&program, &["completions", shell])?.as_bytes())?;
+    }
+    let schemas = fs::read_dir(root().join("schemas")).map_err(|e| format!("cannot read schemas: {e}"))?;
+    let mut schemas: Vec<_> = schemas.flatten().map(|entry| entry.file_name()).collect();
+    schemas.sort();
+    let schemas = schemas.iter().map(|name| {
+        let name = name.to_string_lossy();
+        (format!("schemas/{name}"), format!("share/doc/myownllm-mesh/schemas/{name}"))
+    });
+    let files = FILES.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned()));
+    for (from, to) in files.chain(schemas) {
+        put(to, &fs::read(root().join(&from)).map_err(|e| format!("cannot read {from}: {e}"))?)?;
+    }
+    for (name, bytes) in &written {
+        crate::say!("{bytes:>9}  {name}");
+    }
+    let (count, out) = (written.len(), out.display());
+    crate::say!("\n{count} files in {out}; a package copies bin/ and share/ to its prefix");
+    Ok(true)
+}
+
+/// Builds the program and says where it is.
+fn build(debug: bool) -> Fallible<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--package", PROGRAM, "--bin", PROGRAM, "--message-format=json-render-diagnostics"]);
+    if !debug {
+        cargo.arg("--release");
+    }
+    let output = cargo.stderr(Stdio::inherit()).output().map_err(|e| format!("cannot run cargo: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo build ended with {}", output.status));
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == PROGRAM)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .ok_or_else(|| format!("cargo built no program of the name {PROGRAM}"))
+}
+
+fn said(program: &Path, args: &[&str]) -> Fallible<String> {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.map_err(|e| format!("cannot run {}: {e}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!("{PROGRAM} {} ended with {}", args.join(" "), output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|e| format!("{PROGRAM} {}: {e}", args.join(" ")))
+}
+
+#[allow(clippy::disallowed_methods, reason = "build products: whatever is lost is built again")]
+fn write(path: &Path, bytes: &[u8]) -> Fallible<()> {
+    let say = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(say)?;
+    }
+    fs::write(path, bytes).map_err(say)
+}
+
+#[cfg(unix)]
+fn make_executable(path: &Path) -> Fallible<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .map_err(|e| format!("cannot make {} executable: {e}", path.display()))
+}
+
+#[cfg(not(unix))]
+fn make_executable(_: &Path) -> Fallible<()> {
+    Ok(())
+}
