@@ -21,8 +21,8 @@ pub(crate) use text::{push_pointer, quote, trim_raw};
 
 use crate::{Diagnostic, Severity};
 
-/// The deepest nesting of lists and objects that [`Document::parse`] accepts; four times what `serde_json` does.
-pub const MAX_DEPTH: usize = 512;
+/// The deepest nesting of lists and objects that [`Document::parse`] accepts; eight times what `serde_json` does.
+pub const MAX_DEPTH: usize = 1024;
 /// The longest input that [`Document::parse`] accepts, in bytes (256 MiB).
 pub const MAX_BYTES: usize = 256 << 20;
 
