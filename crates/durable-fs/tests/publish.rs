@@ -209,3 +209,17 @@ fn a_link_and_its_removal_never_lose_both_names() {
         }
     }
 }
+
+/// A folder that was made is there after a power cut: what is put into it next would be lost with it.
+#[test]
+fn made_folders_are_there_after_a_power_cut() {
+    let disk = SimDisk::new();
+    disk.put_dir("/home", 0o700);
+    disk.flush_all();
+    make_dirs(&disk, Path::new("/home"), Path::new("/home/a/b"), 0o700, None).expect("made");
+    for after in disk.crash_states(500, 1) {
+        for folder in ["/home/a", "/home/a/b"] {
+            assert!(after.stat(Path::new(folder)).is_ok_and(|meta| meta.is_dir()), "{folder}\n{after:#?}");
+        }
+    }
+}

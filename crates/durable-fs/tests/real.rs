@@ -78,6 +78,10 @@ fn modes_times_and_links_are_kept() {
     RealDisk.set_mode(&at("a"), 0).expect("set");
     RealDisk.set_mode(&at("a"), 0o600).expect("what its owner may not read can still be set");
     assert!(RealDisk.rename_exclusive(&at("b"), &at("a")).expect_err("taken").is_taken());
+    assert!(RealDisk.create(&at("b"), b"x", 0o600).expect_err("taken").is_taken());
+    assert!(RealDisk.copy_new(&at("a"), &at("b"), None).expect_err("taken").is_taken());
+    assert!(RealDisk.hard_link(&at("a"), &at("b")).expect_err("taken").is_taken());
+    assert_eq!(fs::metadata(at("b")).expect("there").len(), 200_000, "and nothing was done to it");
     let old = RealDisk.read(&at("a"), 1 << 20).expect("readable");
     let replaced = replace(&RealDisk, &at("link"), b"new", &old).expect("replaced");
     let Replaced::Expected { displaced, .. } = replaced else { panic!("nobody else wrote") };
@@ -130,4 +134,50 @@ fn a_writer_that_never_stops_is_always_seen() {
         writer.join().expect("no panic");
     });
     assert!(leftovers(&RealDisk, home.path()).expect("readable").is_empty());
+}
+
+/// A name that is taken is an error, whatever has it: nothing is written through a link, or into a file that is there.
+#[cfg(unix)]
+#[test]
+fn a_new_file_is_new() {
+    let home = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| home.path().join(name);
+    fs::write(at("theirs"), "theirs").expect("written");
+    std::os::unix::fs::symlink("theirs", at("link")).expect("made");
+    std::os::unix::fs::symlink("nothing", at("dangling")).expect("made");
+    for name in ["theirs", "link", "dangling"] {
+        assert!(RealDisk.create(&at(name), b"ours", 0o600).expect_err("taken").is_taken(), "{name}");
+        assert!(RealDisk.copy_new(&at("theirs"), &at(name), None).expect_err("taken").is_taken(), "{name}");
+    }
+    assert_eq!(fs::read(at("theirs")).expect("there"), b"theirs");
+    assert!(!at("nothing").try_exists().expect("readable"));
+}
+
+/// The home is replaced while somebody waits for its lock: they get the lock of the folder that is the home then.
+#[cfg(unix)]
+#[test]
+fn a_lock_is_that_of_the_home_of_now() {
+    let user = tempfile::tempdir().expect("a folder");
+    let home = user.path().join("home");
+    fs::create_dir(&home).expect("made");
+    let first = RealDisk.lock(&home, Duration::ZERO).expect("free");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| RealDisk.lock(&home, Duration::from_secs(20)).expect("free in the end"));
+        // Until the other one waits: it has the folder open then.
+        let waiting = || {
+            let handles = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+            handles.filter(|handle| fs::read_link(handle.path()).is_ok_and(|to| to == home)).count() > 1
+        };
+        let begun = std::time::Instant::now();
+        while !waiting() && begun.elapsed() < Duration::from_secs(1) {
+            std::thread::yield_now();
+        }
+        fs::rename(&home, user.path().join("former")).expect("renamed");
+        fs::create_dir(&home).expect("made");
+        drop(first);
+        let second = waits.join().expect("no panic");
+        let error = RealDisk.lock(&home, Duration::ZERO).expect_err("it is held");
+        assert_eq!(error.code(), "durable-fs.lock-held");
+        drop(second);
+    });
 }
