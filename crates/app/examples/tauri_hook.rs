@@ -90,8 +90,8 @@ fn start(home: Option<&Path>) -> Result<Started, Notice> {
 }
 
 impl Started {
-    /// For the app's end: stops the daemon that we started. One that is dropped without this ends as well, but gets no
-    /// time to say goodbye to its peers.
+    /// For the app's end: stops the daemon that we started. One that is merely dropped goes on running, and the next start
+    /// attaches to it: right for an app that updates itself, wrong for one that the user has closed.
     fn stop(&self) {
         let daemon = self.daemon.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(daemon) = daemon {

@@ -22,7 +22,9 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     if let Some(version) = loaded.newer {
         notices.push(Notice::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
     }
-    if args.dry_run || args.check || !loaded.pending.repairs() {
+    // A repair that was killed may have left files of its own beside a config that is whole by now.
+    let unfinished = loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
+    if args.dry_run || args.check || !(loaded.pending.repairs() || unfinished) {
         return Ok(dry(world, &loaded, args, notices));
     }
     let options = world.options();
@@ -33,7 +35,11 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let leaked = crate::launch::leaked_socket(&parts)?;
     settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
-    let mut text = String::from("The config is the app's again.\n");
+    let mut text = String::from(if loaded.pending.repairs() {
+        "The config is the app's again.\n"
+    } else {
+        "The config is the app's. What a killed run had left was cleared away.\n"
+    });
     text.push_str(&report_lines(world, &applied.report, &applied.steps, &applied.document, Tense::Done));
     let data = report_data(&applied.report, &applied.steps);
     let exit = exit_of(&notices);
