@@ -448,6 +448,21 @@ fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
     }
 }
 
+/// It appears right when ours is to get its name: theirs stays, ours becomes a copy, and that is what is told.
+#[test]
+fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
+    let disk = with_config(LEAKED_V3);
+    disk.set_hook(|op, foreign| {
+        if op.op == "rename_exclusive" && op.other.as_deref() == Some(std::path::Path::new(DAEMON_CONFIG)) {
+            foreign.put(DAEMON_CONFIG, b"{\"theirs\":1}");
+        }
+    });
+    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    assert_eq!(applied.unwrap().report.daemon_half, Some(DaemonHalf::Kept));
+    assert_eq!(of_kind(&disk, "daemon").len(), 1);
+    assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), b"{\"theirs\":1}");
+}
+
 #[test]
 fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
     let disk = with_config(LEAKED_V3);

@@ -633,3 +633,54 @@ fn where_nothing_is_exclusive_nothing_moves() {
         converges(&disk, &finished(&case), &case, "healed");
     }
 }
+
+/// Something new appears in the old place behind the mover's back: the run does not say that all has moved.
+#[test]
+fn what_appears_in_the_old_place_is_not_called_moved() {
+    let disk = SimDisk::new();
+    disk.put(format!("{APP}/mesh/rosters/one.json"), b"roster one");
+    disk.put(format!("{APP}/.secrets/identity.json"), &key_file(1, "laptop"));
+    disk.flush_all();
+    let late = format!("{APP}/.secrets/custody.json");
+    let (put, done) = (late.clone(), Arc::new(AtomicBool::new(false)));
+    let wrote = done.clone();
+    disk.set_hook(move |record, foreign| {
+        let key_moves = record.op == "rename_exclusive" && record.path.ends_with("identity.json");
+        if key_moves && !wrote.load(Ordering::Relaxed) {
+            wrote.store(foreign.put(&put, b"late"), Ordering::Relaxed);
+        }
+    });
+    let report = run(&disk, &Options::forward()).expect("the lock is free");
+    assert!(done.load(Ordering::Relaxed), "the other program could write");
+    assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
+    assert!(disk.content(&late).is_some());
+    let report = run(&disk, &Options::forward()).expect("the lock is free");
+    assert_eq!(report.outcome, Outcome::Done, "{report:?}");
+}
+
+/// Another user's folder, and a lock that is another home's, are no ground to move keys on.
+#[test]
+fn foreign_folders_and_foreign_locks_stop_everything() {
+    let disk = SimDisk::new();
+    full(&disk);
+    disk.put_dir("/home/eve", 0o700);
+    disk.flush_all();
+    let before = contents(&disk);
+    let lock = disk.lock(Path::new("/home/eve"), Duration::ZERO).expect("free");
+    let report = Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
+    assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+    assert_eq!(report.refusals[0].code(), "migration.wrong-lock");
+    drop(lock);
+    let secrets = format!("{APP}/.secrets");
+    let secrets = Path::new(&secrets);
+    let mine = disk.stat(secrets).expect("there").owner.expect("known");
+    disk.set_user(myownllm_durable_fs::Owner { uid: 0, gid: 0 });
+    let eve = myownllm_durable_fs::Owner { uid: mine.uid + 1, gid: mine.gid };
+    disk.set_owner(secrets, eve).expect("root may");
+    let report = run(&disk, &Options::forward()).expect("the lock is free");
+    assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+    assert_eq!(report.refusals[0].code(), "migration.unsafe-permissions");
+    assert_eq!(contents(&disk), before);
+    disk.set_owner(secrets, mine).expect("root may");
+    assert_eq!(run(&disk, &Options::forward()).expect("the lock is free").outcome, Outcome::Done);
+}
