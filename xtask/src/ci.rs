@@ -10,12 +10,17 @@ pub(crate) struct Args {}
 
 type Step = (&'static str, fn() -> Fallible<bool>);
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     ("format", || step(cargo().args(["fmt", "--all", "--check"]))),
     ("lints", || {
         let clippy =
             ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"];
         step(cargo().args(clippy))
+    }),
+    // Outside the workspace, so no other step sees it; it shares the target folder, and takes seconds.
+    ("sibling app", || {
+        let manifest = "examples/sibling-app/Cargo.toml";
+        step(cargo().args(["check", "--locked", "--quiet", "--target-dir", "target", "--manifest-path", manifest]))
     }),
     ("tests", || test::run(&test::Args::default())),
     ("scenarios", || scenario::run(&scenario::Args::default())),
