@@ -10,6 +10,7 @@ mod crash;
 mod dist;
 mod fixture;
 mod guard;
+mod mutants;
 mod process;
 mod scenario;
 mod style;
@@ -41,6 +42,8 @@ enum Verb {
     Crash(crash::Args),
     /// The release program, its manual pages and completions, laid out under dist/ as a packager wants them
     Dist(dist::Args),
+    /// Take away each line that carries a guarantee, one at a time, and see whether a test goes red
+    Mutants(mutants::Args),
 }
 
 /// What a verb's inner workings answer: a value, or a sentence that says why not.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Ci(args) => ci::run(&args),
         Verb::Crash(args) => crash::run(&args),
         Verb::Dist(args) => dist::run(&args),
+        Verb::Mutants(args) => mutants::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

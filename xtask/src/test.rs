@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
 }
 
 /// Installs cargo-nextest when it is not there.
-fn provide_nextest() -> Fallible<()> {
+pub(crate) fn provide_nextest() -> Fallible<()> {
     let there = |command: &mut Command| {
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     };

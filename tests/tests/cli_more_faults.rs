@@ -1,0 +1,711 @@
+//! The program where the world around it is at fault: permissions, limits, file systems, other users, odd things under our names.
+//!
+//! Faults that need root (mounts, other owners) or a tool of Linux are tried where that is there, and said to be skipped elsewhere.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+#![allow(clippy::print_stderr, reason = "what is skipped is said")]
+
+mod support;
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::{APP, Home, MESH, Ran, run, set_mode};
+
+const KEY: &str = ".myownllm/.secrets/identity.json";
+const NEW_KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
+const CONFIG: &str = ".myownllm/config.json";
+
+/// Whether the tool can do what it is asked for on this machine.
+fn can(tool: &str, args: &[&str]) -> bool {
+    let works = Command::new(tool).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let works = works.is_ok_and(|status| status.success());
+    if !works {
+        eprintln!("skipped: `{tool} {}` does not work here", args.join(" "));
+    }
+    works
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}
+
+/// Root passes every permission check; so as root, the program runs as another user, to whom the home then belongs.
+struct Unprivileged {
+    program: PathBuf,
+    drop: bool,
+}
+
+const NOBODY: &str = "65534";
+
+impl Unprivileged {
+    fn new(home: &Home) -> Option<Self> {
+        if !is_root() {
+            return Some(Self { program: support::program().to_owned(), drop: false });
+        }
+        if !can("setpriv", &["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "true"]) {
+            return None;
+        }
+        let root = home.path("..").canonicalize().unwrap();
+        // The work tree may lie where that user cannot go.
+        let program = root.join("program");
+        std::fs::copy(support::program(), &program).unwrap();
+        let owner = format!("{NOBODY}:{NOBODY}");
+        assert!(Command::new("chown").args(["-R", &owner]).arg(&root).status().unwrap().success());
+        Some(Self { program, drop: true })
+    }
+
+    fn run(&self, home: &Home, args: &[&str]) -> Ran {
+        let mut command = if self.drop {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(&self.program);
+            command
+        } else {
+            Command::new(&self.program)
+        };
+        command.arg("--home").arg(home.path("")).args(args).current_dir("/").env("HOME", "/nonexistent");
+        command.env_remove("MYOWNMESH_HOME").env_remove("MYOWNLLM_MESH_BIN");
+        run(command.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")))
+    }
+}
+
+/// The program in a shell that does `before` first; `$1` is the home.
+fn within(home: &Home, before: &str, args: &[&str]) -> Ran {
+    let script = format!("{before}\nhome=$1; shift; exec \"$@\"");
+    let inner = home.command(args);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, "sh"]).arg(home.path("")).arg(inner.get_program()).args(inner.get_args());
+    shell.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent").current_dir("/");
+    run(&mut shell)
+}
+
+/// The same with mounts of its own, which go away with it.
+fn with_mounts(home: &Home, mounts: &str, args: &[&str]) -> Ran {
+    let script = format!("set -e\n{mounts}\nset +e; home=$1; shift; exec \"$@\"");
+    let inner = home.command(args);
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(home.path(""));
+    unshare.arg(inner.get_program()).args(inner.get_args());
+    unshare.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent").current_dir("/");
+    run(&mut unshare)
+}
+
+fn can_mount() -> bool {
+    is_root() && can("unshare", &["-m", "sh", "-c", "mount -t tmpfs none /mnt"])
+}
+
+/// The bytes of every file of the daemon's.
+fn state(home: &Home) -> Vec<Vec<u8>> {
+    let files = home.snapshot().into_iter().filter(|(path, (_, bytes))| {
+        !bytes.is_empty()
+            && !path.starts_with(home.path(&format!("{APP}/config-backups")))
+            && !path.ends_with("config.json")
+    });
+    let mut all: Vec<_> = files.map(|(_, (_, bytes))| bytes).collect();
+    all.sort();
+    all
+}
+
+/// Nothing panicked, the exit code is one of the contract's.
+#[track_caller]
+fn sound(ran: &Ran) {
+    assert!(
+        ran.code.is_some_and(|code| (0..=8).contains(&code)) && !ran.all().contains("panicked"),
+        "{ran:?}"
+    );
+}
+
+/// The next run, left alone, ends what was begun, and the one after that changes nothing.
+#[track_caller]
+fn converges(home: &Home, before: &[Vec<u8>]) {
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert_eq!(state(home), before, "something of the daemon's is lost or doubled");
+    assert!(home.has(NEW_KEY) && !home.has(KEY));
+    let settled = home.snapshot();
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(home.snapshot() == settled, "the run after that wrote");
+}
+
+/// What the program calls a flush is one: before a new file gets its name, before the sources move, and behind every rename.
+#[test]
+fn what_is_flushed_is_flushed_by_the_kernel() {
+    if !cfg!(target_os = "linux") || !can("strace", &["-o", "/dev/null", "true"]) {
+        return;
+    }
+    let home = Home::after_the_bug();
+    let log = home.path("../strace.log");
+    let launch = home.command(&["launch", "--no-daemon"]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-s", "4096", "-e", "trace=fsync,fdatasync,syncfs,/^rename", "-o"]).arg(&log);
+    strace.arg(launch.get_program()).args(launch.get_args()).env_remove("MYOWNMESH_HOME").current_dir("/");
+    run(&mut strace).ends_with(0);
+    let log = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.ends_with("= 0")).collect();
+    let at = |what: &dyn Fn(&str) -> bool| lines.iter().position(|line| what(line));
+    let flushed = |path: &Path, range: &[&str]| {
+        let held = format!("<{}>)", path.display());
+        range.iter().any(|line| line.contains("sync(") && line.contains(&held))
+    };
+    let mut published = 0;
+    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(".part\"")) {
+        let temp = line.split('"').find(|word| word.ends_with(".part")).unwrap();
+        published += usize::from(line.contains("rename"));
+        assert!(flushed(Path::new(temp), &lines[..index]), "{temp} gets its name unflushed:\n{log}");
+    }
+    assert!(published >= 3, "copies, the daemon's half, the config:\n{log}");
+    let moved = at(&|line| line.contains("rename") && line.contains("/mesh/states\"")).unwrap();
+    assert!(
+        lines[..moved].iter().any(|line| line.contains("syncfs(")),
+        "the sources are not flushed:\n{log}"
+    );
+    let key = at(&|line| line.contains("rename") && line.contains(NEW_KEY)).unwrap();
+    for folder in [format!("{MESH}/.secrets"), format!("{APP}/.secrets")] {
+        assert!(
+            flushed(&home.path(&folder), &lines[key..]),
+            "{folder} is not flushed behind the key:\n{log}"
+        );
+    }
+    let config = lines.iter().rposition(|line| line.contains("EXCHANGE")).unwrap();
+    assert!(flushed(&home.path(APP), &lines[config..]), "the config's folder is not flushed:\n{log}");
+}
+
+/// Twelve starts at once, and a program that takes its time: one daemon comes of it, with one key, and all use it.
+#[test]
+fn of_many_launches_at_once_one_starts_the_daemon() {
+    let home = Home::settled();
+    let launches: Vec<_> = (0..12)
+        .map(|_| {
+            let mut command = home.with_daemon(&["launch", "--detach", "--json"]);
+            command.env("STAND_IN_MODE", "slow-start:400");
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let ended: Vec<_> = launches.into_iter().map(|launch| launch.wait_with_output().unwrap()).collect();
+    let mut started = Vec::new();
+    let mut attached = 0;
+    for output in &ended {
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let daemon = &answer["data"]["daemon"];
+        match daemon["state"].as_str() {
+            Some("spawned") => started.push(daemon["pid"].to_string()),
+            Some("attached") => attached += 1,
+            _ => {}
+        }
+    }
+    for pid in &started {
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    }
+    assert!(ended.iter().all(|output| output.status.success()), "{ended:?}");
+    assert_eq!((started.len(), attached), (1, 11), "{ended:?}");
+}
+
+#[test]
+fn what_may_not_be_read_is_not_absent() {
+    let home = Home::legacy();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let before = state(&home);
+    set_mode(&home.path(KEY), 0);
+    for args in [&["migrate"][..], &["launch", "--once"]] {
+        let ran = user.run(&home, args).ends_with(1);
+        assert!(
+            ran.stderr.contains("migration.unreadable") && ran.stderr.contains(".secrets/identity.json"),
+            "{ran:?}"
+        );
+        assert!(home.has(KEY) && !home.has(NEW_KEY), "the key stays, and no other is made");
+        assert!(home.has(&format!("{MESH}/mesh/rosters/home-mesh.json")), "the rest goes on");
+    }
+    set_mode(&home.path(KEY), 0o600);
+    user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
+    assert_eq!(state(&home), before);
+
+    // A folder that cannot be looked into: the key waits for what belongs with it.
+    let home = Home::legacy();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    set_mode(&home.path(&format!("{APP}/mesh")), 0);
+    let ran = user.run(&home, &["migrate"]).ends_with(1);
+    assert!(ran.stderr.contains("migration.identity-held-back"), "{ran:?}");
+    assert!(home.has(KEY) && !home.has(NEW_KEY));
+    // A roster that may not be read may be renamed all the same.
+    set_mode(&home.path(&format!("{APP}/mesh")), 0o700);
+    set_mode(&home.path(&format!("{APP}/mesh/rosters/home-mesh.json")), 0);
+    user.run(&home, &["migrate"]).ends_with(0);
+
+    let home = Home::after_the_bug();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let config = home.bytes(CONFIG);
+    set_mode(&home.path(CONFIG), 0);
+    for args in [&["launch", "--no-daemon"][..], &["salvage"], &["network", "add", "garden"]] {
+        let ran = user.run(&home, args).ends_with(1);
+        assert!(ran.stderr.contains("Permission denied"), "{args:?}: {ran:?}");
+    }
+    set_mode(&home.path(CONFIG), 0o600);
+    assert_eq!(home.bytes(CONFIG), config, "what cannot be read is not replaced");
+}
+
+#[test]
+fn a_home_that_may_not_be_written_is_left_and_said() {
+    let home = Home::legacy();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let before = state(&home);
+    for folder in [APP, ".myownllm/.secrets"] {
+        set_mode(&home.path(folder), 0o500);
+        for args in [&["migrate"][..], &["launch", "--once"]] {
+            let ran = user.run(&home, args).ends_with(1);
+            assert!(ran.stderr.contains("Permission denied"), "{folder}: {args:?}: {ran:?}");
+            assert!(home.has(KEY) && !home.has(NEW_KEY), "{folder}: the key stays, and no other is made");
+        }
+        set_mode(&home.path(folder), 0o700);
+    }
+    user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
+    assert_eq!(state(&home), before);
+}
+
+#[test]
+fn a_key_that_is_no_file_hangs_nobody_and_stays() {
+    type Make<'a> = &'a dyn Fn(&Path);
+    let make: [(&str, Make<'_>); 6] = [
+        ("a link to itself", &|key| symlink("identity.json", key).unwrap()),
+        ("a link to nothing", &|key| symlink("/nowhere/at/all", key).unwrap()),
+        ("a link to a device", &|key| symlink("/dev/zero", key).unwrap()),
+        ("a pipe", &|key| assert!(Command::new("mkfifo").arg(key).status().unwrap().success())),
+        ("a socket", &|key| drop(std::os::unix::net::UnixListener::bind(key).unwrap())),
+        ("a folder", &|key| std::fs::create_dir(key).unwrap()),
+    ];
+    for (name, make) in make {
+        let home = Home::legacy();
+        std::fs::remove_file(home.path(KEY)).unwrap();
+        make(&home.path(KEY));
+        let kind = home.path(KEY).symlink_metadata().unwrap().file_type();
+        for args in [&["status"][..], &["doctor"], &["identity"], &["migrate"], &["launch", "--no-daemon"]] {
+            sound(&home.run(args));
+        }
+        assert_eq!(home.path(KEY).symlink_metadata().unwrap().file_type(), kind, "{name} stays");
+        assert!(!home.has(NEW_KEY), "{name}: no key comes into being");
+        assert!(home.has(&format!("{MESH}/mesh/rosters/home-mesh.json")), "{name}: the rest has moved");
+    }
+}
+
+#[test]
+fn a_umask_opens_nothing_and_locks_nobody_out() {
+    for umask in ["000", "077", "777"] {
+        let home = Home::after_the_bug();
+        let before = state(&home);
+        within(&home, &format!("umask {umask}"), &["launch", "--no-daemon"]).ends_with(0);
+        for (path, (stamp, _)) in home.snapshot() {
+            let ours = path.starts_with(home.path(MESH))
+                || path.starts_with(home.path(&format!("{APP}/config-backups")));
+            if ours {
+                let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+                assert_eq!(stamp[0] & 0o777, wanted, "umask {umask}: {}", path.display());
+            }
+        }
+        // The daemon's half is a new file of the daemon's.
+        assert!(before.iter().all(|file| state(&home).contains(file)));
+    }
+}
+
+#[test]
+fn nobody_listening_to_what_is_said_is_no_reason_to_stop() {
+    for (name, redirect) in [
+        ("no stdout", "exec >&-"),
+        ("no stderr", "exec 2>&-"),
+        ("neither", "exec >&- 2>&-"),
+        ("a full device", "exec >/dev/full 2>/dev/full"),
+        ("a pipe without a reader", "exec >/dev/null; mkfifo $1/../p; exec 3<>$1/../p 2>$1/../p 3<&-"),
+    ] {
+        if name == "a full device" && !Path::new("/dev/full").exists() {
+            continue;
+        }
+        let home = Home::after_the_bug();
+        let before = state(&home);
+        // A remark and an error are said too.
+        home.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
+        for args in [&["status"][..], &["doctor"], &["migrate"], &["launch", "--no-daemon"]] {
+            let ran = within(&home, redirect, args);
+            assert!(ran.code.is_some_and(|code| (0..=8).contains(&code)), "{name}: {args:?}: {ran:?}");
+        }
+        let after = state(&home);
+        assert!(before.iter().all(|file| after.contains(file)), "{name}");
+    }
+}
+
+/// Limits that a shell or a service manager sets.
+#[test]
+fn limits_of_the_process_lose_nothing() {
+    for limit in ["ulimit -n 4", "ulimit -n 5", "ulimit -n 6", "ulimit -f 0", "ulimit -v 60000"] {
+        let home = Home::legacy();
+        let before = state(&home);
+        for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
+            // The kernel may end it outright, for a file that grows past the limit, or before it has begun.
+            let ran = within(&home, limit, args);
+            assert!(!ran.all().contains("panicked"), "{limit}: {ran:?}");
+            let after = state(&home);
+            assert!(before.iter().all(|file| after.contains(file)), "{limit}: {ran:?}");
+        }
+        converges(&home, &before);
+    }
+}
+
+#[test]
+fn a_home_is_taken_from_home_alone_and_an_odd_one_is_named() {
+    let home = Home::legacy();
+    let run_in = |value: Option<&std::ffi::OsStr>, args: &[&str]| {
+        let mut command = Command::new(support::program());
+        command.args(args).current_dir(home.path("")).env_remove("MYOWNMESH_HOME").env_remove("HOME");
+        if let Some(value) = value {
+            command.env("HOME", value);
+        }
+        run(&mut command)
+    };
+    let before = home.snapshot();
+    for odd in [None, Some(""), Some("relative"), Some(".")] {
+        for args in [&["status"][..], &["migrate"], &["launch", "--no-daemon"]] {
+            let ran = run_in(odd.map(std::ffi::OsStr::new), args).ends_with(1);
+            assert!(ran.stderr.contains("paths."), "{odd:?}: {ran:?}");
+        }
+    }
+    let absent = home.path("no/such/home");
+    for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
+        sound(&run_in(Some(absent.as_os_str()), args));
+    }
+    assert!(!absent.exists(), "a home that was mistyped is not made");
+    sound(&run_in(Some(std::ffi::OsStr::from_bytes(b"/tmp/no-such-\xff")), &["status"]));
+    assert!(home.snapshot() == before);
+    let mut trailing = home.path("").into_os_string();
+    trailing.push("//");
+    run_in(Some(&trailing), &["migrate"]).ends_with(0);
+    assert!(home.has(NEW_KEY));
+}
+
+#[test]
+fn large_and_odd_state_moves_and_a_huge_config_is_left() {
+    let home = Home::legacy();
+    let rosters = home.path(&format!("{APP}/mesh/rosters"));
+    std::fs::File::create(rosters.join("sparse.json")).unwrap().set_len(1 << 30).unwrap();
+    let odd = [
+        "-rf.json",
+        "two\nlines.json",
+        "con.json",
+        "dot. .json",
+        "caf\u{e9}.json",
+        "cafe\u{301}.json",
+        "x.JSON",
+    ];
+    for name in odd {
+        std::fs::write(rosters.join(name), name).unwrap();
+    }
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1 << 30);
+    std::fs::File::options().append(true).open(home.path(KEY)).unwrap().set_modified(later).unwrap();
+    home.run(&["migrate"]).ends_with(0);
+    let moved = home.path(&format!("{MESH}/mesh/rosters"));
+    for name in odd {
+        // Only `.json`, in this very spelling, is the daemon's.
+        let at = if name.ends_with(".json") { &moved } else { &rosters };
+        assert_eq!(std::fs::read(at.join(name)).unwrap(), name.as_bytes());
+    }
+    let sparse = moved.join("sparse.json").metadata().unwrap();
+    assert_eq!(sparse.len(), 1 << 30);
+    assert!(sparse.blocks() < 1000, "it stays sparse");
+    assert!(home.has(NEW_KEY));
+
+    let home = Home::settled();
+    let huge = [&b"{\"x\":\""[..], &vec![b'a'; 17 << 20], b"\"}"].concat();
+    home.put(CONFIG, &huge, 0o600);
+    for args in [&["launch", "--no-daemon"][..], &["salvage"], &["network", "list"]] {
+        let ran = home.run(args);
+        assert!(ran.code == Some(1) || args[0] == "network", "{args:?}: {ran:?}");
+        sound(&ran);
+    }
+    assert!(home.bytes(CONFIG) == huge);
+}
+
+/// What a killed daemon leaves: a socket that nobody listens on, the number of a process that is long gone, a lock file.
+#[test]
+fn stale_sockets_numbers_and_locks_are_in_nobodys_way() {
+    let home = Home::legacy();
+    let before = state(&home);
+    drop(std::os::unix::net::UnixListener::bind(home.path(&format!("{APP}/daemon.sock"))).unwrap());
+    for name in ["daemon.pid", ".lock", "daemon.lock"] {
+        home.put(&format!("{APP}/{name}"), b"1\n", 0o600);
+    }
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(home.has(NEW_KEY) && !home.has(KEY));
+    let after = state(&home);
+    assert!(before.iter().all(|file| after.contains(file)));
+}
+
+#[test]
+fn down_and_up_ten_times_is_where_it_was() {
+    let home = Home::after_the_bug();
+    let (leaked, before) = (home.bytes(CONFIG), state(&home));
+    let mut copies = None;
+    for round in 0..10 {
+        home.run(&["launch", "--no-daemon"]).ends_with(0);
+        home.run(&["migrate", "--undo"]).ends_with(0);
+        assert!(home.has(KEY) && !home.has(NEW_KEY), "round {round}");
+        // The old app runs, and its daemon does it again.
+        home.put(CONFIG, &leaked, 0o644);
+        let now = std::fs::read_dir(home.path(&format!("{APP}/config-backups"))).unwrap().count();
+        assert_eq!(*copies.get_or_insert(now), now, "round {round}: copies pile up");
+    }
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    let after = state(&home);
+    assert!(before.iter().all(|file| after.contains(file)));
+}
+
+#[test]
+fn what_root_does_in_a_users_home_is_the_users() {
+    if !is_root() {
+        eprintln!("skipped: not root");
+        return;
+    }
+    let home = Home::after_the_bug();
+    let owner = format!("{NOBODY}:{NOBODY}");
+    let root = home.path("..").canonicalize().unwrap();
+    assert!(Command::new("chown").args(["-R", &owner]).arg(&root).status().unwrap().success());
+    let ran = home.run(&["launch", "--no-daemon"]);
+    sound(&ran);
+    for path in home.snapshot().into_keys() {
+        let uid = path.symlink_metadata().unwrap().uid();
+        assert_eq!(uid.to_string(), NOBODY, "{}: {ran:?}", path.display());
+    }
+}
+
+#[test]
+fn folders_of_other_users_are_refused() {
+    if !is_root() {
+        eprintln!("skipped: not root");
+        return;
+    }
+    let home = Home::legacy();
+    std::os::unix::fs::chown(home.path(&format!("{APP}/.secrets")), Some(1234), Some(1234)).unwrap();
+    let before = home.snapshot();
+    for args in [&["migrate"][..], &["launch", "--once"]] {
+        let ran = run(&mut home.with_daemon(args)).ends_with(7);
+        assert!(ran.stderr.contains("chown"), "{ran:?}");
+        assert!(home.has(KEY) && !home.has(NEW_KEY));
+    }
+    assert_eq!(home.snapshot()[&home.path(KEY)], before[&home.path(KEY)]);
+}
+
+#[test]
+fn full_read_only_and_separate_file_systems_lose_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let mesh = format!("\"$1/{MESH}\"");
+    for (name, mounts, args, codes) in [
+        (
+            "full",
+            format!("mkdir -m700 {mesh}; mount -t tmpfs -o size=8k,mode=700 none {mesh}"),
+            ["migrate", ""],
+            &[1][..],
+        ),
+        (
+            "out of inodes",
+            format!("mkdir -m700 {mesh}; mount -t tmpfs -o nr_inodes=4,mode=700 none {mesh}"),
+            ["migrate", ""],
+            &[1],
+        ),
+        (
+            "read-only destination",
+            format!("mkdir -m700 {mesh}; mount -t tmpfs -o ro,mode=700 none {mesh}"),
+            ["migrate", ""],
+            &[1],
+        ),
+        (
+            "read-only home",
+            "mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"".into(),
+            ["migrate", ""],
+            &[1],
+        ),
+        (
+            "read-only home, launched",
+            "mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"".into(),
+            ["launch", "--no-daemon"],
+            &[1],
+        ),
+        (
+            "read-only home, looked at",
+            "mount --bind \"$1\" \"$1\"; mount -o remount,bind,ro \"$1\"".into(),
+            ["status", ""],
+            &[0],
+        ),
+        (
+            "the same folder twice",
+            format!("mkdir -m700 {mesh} {mesh}/mesh; mount --bind \"$1/{APP}/mesh\" {mesh}/mesh"),
+            ["migrate", ""],
+            &[7],
+        ),
+        (
+            "a home in itself",
+            format!("mkdir -m700 {mesh}; mount --bind \"$1/{APP}\" {mesh}"),
+            ["migrate", ""],
+            &[7],
+        ),
+    ] {
+        let home = Home::legacy();
+        for n in 0..20 {
+            home.put(&format!("{APP}/mesh/rosters/n{n}.json"), &[b'x'; 3000], 0o600);
+        }
+        let key = home.bytes(KEY);
+        let args: Vec<&str> = args.into_iter().filter(|arg| !arg.is_empty()).collect();
+        let ran = with_mounts(&home, &mounts, &args);
+        sound(&ran);
+        assert!(codes.contains(&ran.code.unwrap()), "{name}: {ran:?}");
+        // The mounts are gone, and what went into them with them: what is here is what was not moved.
+        assert_eq!(home.bytes(KEY), key, "{name}: the key stays where it is");
+    }
+    // A mount of the same file system: renames between the two are refused, and it is copied.
+    let home = Home::legacy();
+    let key = home.bytes(KEY);
+    std::fs::create_dir(home.path("other")).unwrap();
+    set_mode(&home.path("other"), 0o700);
+    with_mounts(&home, &format!("mkdir -m700 {mesh}; mount --bind \"$1/other\" {mesh}"), &["migrate"])
+        .ends_with(0);
+    assert_eq!(home.bytes("other/.secrets/identity.json"), key);
+    assert!(home.has("other/mesh/rosters/home-mesh.json") && !home.has(KEY));
+}
+
+/// Folders of an overlay's lower layer can be renamed only file by file.
+#[test]
+fn an_overlays_lower_layer_moves_file_by_file() {
+    if !can_mount() || !can("grep", &["-qw", "overlay", "/proc/filesystems"]) {
+        return;
+    }
+    let home = Home::legacy();
+    let layers = "d=$(dirname \"$1\")/layers; mkdir $d; mount -t tmpfs none $d; mkdir $d/l $d/u $d/w
+        cp -a \"$1\"/. $d/l/; mount -t overlay overlay -o lowerdir=$d/l,upperdir=$d/u,workdir=$d/w \"$1\"";
+    let ran = with_mounts(&home, layers, &["migrate", "--json"]).ends_with(0);
+    let moved = ran.json()["data"]["moved"].as_array().unwrap().len();
+    assert_eq!(moved, 4, "{}", ran.stdout);
+}
+
+/// Takes the attributes away whatever happens, so that the home can be removed.
+struct Unlocked<'a>(&'a Home);
+
+impl Drop for Unlocked<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("chattr")
+            .args(["-R", "-i", "-a"])
+            .arg(self.0.path(""))
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+#[test]
+fn files_that_the_system_keeps_in_place_stay_and_are_named() {
+    let probe = Home::empty();
+    if !is_root() || !can("chattr", &["+i", probe.path("").to_str().unwrap()]) {
+        return;
+    }
+    drop(Unlocked(&probe));
+    for (attribute, what) in [
+        ("+i", KEY),
+        ("+i", ".myownllm/.secrets"),
+        ("+a", ".myownllm/mesh/rosters"),
+        ("+i", CONFIG),
+        ("+a", CONFIG),
+    ] {
+        let home = Home::after_the_bug();
+        let unlocked = Unlocked(&home);
+        let (before, config) = (state(&home), home.bytes(CONFIG));
+        assert!(Command::new("chattr").arg(attribute).arg(home.path(what)).status().unwrap().success());
+        let ran = run(&mut home.with_daemon(&["launch", "--once"]));
+        assert_ne!(ran.code, Some(0), "{what}: {ran:?}");
+        sound(&ran);
+        home.still_has(&config, what);
+        let now = state(&home);
+        assert!(before.iter().all(|file| now.contains(file)), "{what}: {ran:?}");
+        assert!(home.has(KEY) || home.has(NEW_KEY), "{what}");
+        drop(unlocked);
+        home.run(&["launch", "--no-daemon"]).ends_with(0);
+        home.run(&["status", "--check"]).ends_with(0);
+    }
+}
+
+/// Names that we would like to use are taken already, by links that lead elsewhere.
+#[test]
+fn names_that_somebody_guessed_are_not_written_through() {
+    let home = Home::after_the_bug();
+    home.put("victim", b"untouched", 0o600);
+    // The names hold the process's number and count up; whole ranges are taken.
+    let folder = home.path(APP);
+    let mut launch = Command::new("sh");
+    let script = "for f in \"$1/.myownllm\" \"$1/.myownllm/config-backups\" \"$1/.myownllm/.myownmesh\"; do mkdir -p -m700 $f
+        for n in 0 1 2 3 4 5; do for e in part swap; do ln -s \"$1/victim\" $f/.durable-fs.$$-$n.$e; done; done; done
+        shift; exec \"$@\"";
+    let inner = home.command(&["launch", "--no-daemon"]);
+    launch.args(["-c", script, "sh"]).arg(home.path("")).arg(inner.get_program()).args(inner.get_args());
+    let ran = run(launch.env_remove("MYOWNMESH_HOME").current_dir("/"));
+    sound(&ran);
+    assert_eq!(home.bytes("victim"), b"untouched");
+    assert!(folder.join("config.json").symlink_metadata().unwrap().is_file(), "{ran:?}");
+}
+
+/// Calls that fail for good, beyond those that `cargo xtask crash` fails one by one.
+#[test]
+fn calls_that_fail_for_good_lose_nothing() {
+    if !cfg!(target_os = "linux") || !can("strace", &["-o", "/dev/null", "true"]) {
+        return;
+    }
+    for fault in [
+        "flock:error=ENOLCK",
+        "flock:error=EOPNOTSUPP",
+        "close:error=EIO",
+        "getrandom:error=ENOSYS",
+        "copy_file_range:error=EINVAL",
+        "copy_file_range:error=EXDEV",
+        "fchmod:error=EPERM",
+        "fchmodat:error=EPERM",
+        "chmod:error=EPERM",
+        "renameat2:error=EBUSY",
+        "renameat2:error=EROFS",
+        "renameat2:error=EEXIST",
+        "mkdirat:error=EMLINK",
+        "mkdirat:error=EROFS",
+        "getdents64:error=EIO",
+        "statx:error=EIO",
+        "statx:error=ESTALE",
+        "openat:error=ENFILE:when=30+",
+        "openat:error=ENAMETOOLONG:when=30+",
+        "write:error=EFBIG:when=2+",
+        "write:error=EDQUOT",
+        "unlinkat:error=EBUSY",
+        "unlink:error=EBUSY",
+        "fsync:error=EDQUOT",
+        "renameat2:signal=SIGHUP:when=2",
+        "renameat2:signal=SIGINT:when=2",
+    ] {
+        let home = Home::after_the_bug();
+        let (before, config) = (state(&home), home.bytes(CONFIG));
+        let launch = home.command(&["launch", "--no-daemon"]);
+        let mut strace = Command::new("strace");
+        let when = if fault.contains("when=") { "" } else { ":when=1+" };
+        strace.args(["-f", "-o", "/dev/null", "-e"]).arg(format!("inject={fault}{when}"));
+        strace
+            .arg(launch.get_program())
+            .args(launch.get_args())
+            .env_remove("MYOWNMESH_HOME")
+            .current_dir("/");
+        let ran = run(&mut strace);
+        assert!(!ran.all().contains("panicked"), "{fault}: {ran:?}");
+        let signalled = fault.contains("signal=");
+        assert!(
+            signalled || ran.code.is_some_and(|code| (0..=8).contains(&code)) || ran.code == Some(127),
+            "{fault}: {ran:?}"
+        );
+        let after = state(&home);
+        assert!(before.iter().all(|file| after.contains(file)), "{fault}: something is lost: {ran:?}");
+        home.still_has(&config, fault);
+        home.run(&["launch", "--no-daemon"]).ends_with(0);
+        assert!(home.has(NEW_KEY) && !home.has(KEY), "{fault}");
+        let settled = home.snapshot();
+        home.run(&["launch", "--no-daemon"]).ends_with(0);
+        assert!(home.snapshot() == settled, "{fault}: the run after that wrote");
+    }
+}

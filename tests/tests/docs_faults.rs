@@ -1,0 +1,31 @@
+//! The table of faults names its tests: each of them is there.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "reads the sources")]
+
+use std::path::Path;
+
+#[test]
+fn every_test_that_the_table_of_faults_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/faults.md")).unwrap();
+    let named: Vec<(&str, &str)> = page.split('`').filter_map(|word| word.split_once(".rs::")).collect();
+    assert!(named.len() > 100, "the table holds only {} names", named.len());
+    for (file, test) in named {
+        let path = root.join(format!("{file}.rs"));
+        let source = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let function = format!("\nfn {test}(");
+        let (before, _) =
+            source.split_once(&function).unwrap_or_else(|| panic!("{file}.rs holds no test {test}"));
+        // Attributes stand right above it; an empty line ends them.
+        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+        assert!(
+            ["#[test]", "#[rstest]"].iter().any(|mark| attributes.contains(mark)),
+            "{test} in {file}.rs is no test"
+        );
+    }
+    // Sweeps are named by what their labels begin with.
+    let sweeps = std::fs::read_to_string(root.join("xtask/src/crash.rs")).unwrap();
+    for label in ["kill", "kill-links", "term", "EINTR", "EIO", "EACCES", "lacking", "racer", "cut"] {
+        assert!(page.contains(&format!("`{label}`")) && sweeps.contains(label), "{label}");
+    }
+}

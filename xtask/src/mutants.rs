@@ -1,0 +1,314 @@
+//! `cargo xtask mutants`: takes away each line that carries a guarantee, one at a time, and shows that a test goes red.
+//!
+//! A test suite that is green says little as long as nobody knows what would turn it red. The list of lines is in
+//! `mutants/list.rs`. They are changed in a copy of the work tree, never in the tree itself; the copy and what is built of it stay in
+//! `target/mutants`, so that the next run builds only what has changed.
+
+mod list;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::process::{Finished, run as run_program};
+use crate::style::{self, paint, took};
+use crate::{Fallible, test, workspace};
+use list::{MUTANTS, Mutant};
+
+/// No build with its tests takes nearly as long.
+const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// A test that takes so long hangs, which is as red as any failure.
+const TEST_LIMIT: &str = "\
+[profile.default]
+fail-fast = true
+slow-timeout = { period = \"30s\", terminate-after = 3 }
+";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only mutants whose name holds one of these words
+    names: Vec<String>,
+    /// Only those of this crate (`durable-fs`, say)
+    #[arg(long = "crate", value_name = "CRATE")]
+    of: Option<String>,
+    /// Says what there is, and runs nothing
+    #[arg(long)]
+    list: bool,
+}
+
+/// What became of a mutant.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// A test went red.
+    Killed(String),
+    /// A test did not come to an end.
+    Hung(String),
+    /// Nothing noticed.
+    Survived,
+    /// No program came of it, so nothing was tried.
+    NotBuilt(String),
+    /// The entry does not fit the code, or the tests that it names are not there.
+    Misfit(String),
+}
+
+impl Fate {
+    fn is_good(&self) -> bool {
+        matches!(self, Self::Killed(_) | Self::Hung(_))
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Fallible<bool> {
+    let wanted = |mutant: &&Mutant| {
+        args.of.as_ref().is_none_or(|of| mutant.folder() == of.trim_start_matches("myownllm-"))
+            && (args.names.is_empty() || args.names.iter().any(|name| mutant.name.contains(name.as_str())))
+    };
+    let mutants: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
+    if mutants.is_empty() {
+        return Err("no mutant of that name; `cargo xtask mutants --list` names all".to_owned());
+    }
+    if args.list {
+        for mutant in &mutants {
+            crate::say!("{}  {}", paint(style::TITLE, mutant.name), paint(style::DIM, mutant.file));
+            crate::say!("    {}", mutant.guarantee);
+        }
+        return Ok(true);
+    }
+    test::provide_nextest()?;
+    let started = Instant::now();
+    let tree = Tree::new()?;
+    let mut good = 0;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    tree.all_green(&mutants)?;
+    for mutant in &mutants {
+        let began = Instant::now();
+        let fate = tree.try_one(mutant)?;
+        let (word, more) = match &fate {
+            Fate::Killed(test) => ("killed", format!("by {test}")),
+            Fate::Hung(test) => ("killed", format!("by {test}, which hangs")),
+            Fate::Survived => ("SURVIVED", mutant.guarantee.to_owned()),
+            Fate::NotBuilt(why) => ("did not build", why.clone()),
+            Fate::Misfit(why) => ("does not apply", why.clone()),
+        };
+        *counts.entry(word).or_default() += 1;
+        good += usize::from(fate.is_good());
+        let signs = style::signs();
+        let (sign, colour) = if fate.is_good() { (signs.yes, style::GOOD) } else { (signs.no, style::BAD) };
+        let time = paint(style::DIM, format!("({})", took(began.elapsed())));
+        crate::say!("{} {}: {word} {more} {time}", paint(colour, sign), mutant.name);
+    }
+    let counted: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    crate::say!("{} mutants: {} ({})", mutants.len(), counted.join(", "), took(started.elapsed()));
+    Ok(good == mutants.len())
+}
+
+/// The copy of the work tree.
+struct Tree {
+    root: PathBuf,
+    target: PathBuf,
+    limits: PathBuf,
+    /// Keeps a second run away from the copy.
+    _lock: File,
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a throw-away copy of the work tree below our own target folder"
+)]
+impl Tree {
+    /// Makes the copy, or brings the one of the last run up to date: a file that has not changed is not touched, so that
+    /// cargo need not build what is of it.
+    fn new() -> Fallible<Self> {
+        let base = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| workspace::root().join("target"), |target| workspace::root().join(target))
+            .join("mutants");
+        let (root, target, limits) = (base.join("tree"), base.join("target"), base.join("nextest.toml"));
+        std::fs::create_dir_all(&root).map_err(|e| format!("cannot make {}: {e}", root.display()))?;
+        let lock = File::create(base.join("lock")).map_err(|e| format!("cannot lock the copy: {e}"))?;
+        lock.try_lock().map_err(|_| format!("another run is at work in {}", base.display()))?;
+        put(&limits, TEST_LIMIT.as_bytes())?;
+        let tree = Self { root, target, limits, _lock: lock };
+        tree.refresh()?;
+        Ok(tree)
+    }
+
+    fn refresh(&self) -> Fallible<()> {
+        let mut git = Command::new("git");
+        git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        let output =
+            git.current_dir(workspace::root()).output().map_err(|e| format!("cannot run git: {e}"))?;
+        if !output.status.success() {
+            return Err(format!("git ls-files ended with {}", output.status));
+        }
+        let names = String::from_utf8(output.stdout).map_err(|_| "a file's name is not UTF-8".to_owned())?;
+        let mut wanted = BTreeSet::new();
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            // One that git knows and that is not there is being deleted.
+            let Ok(bytes) = std::fs::read(workspace::root().join(name)) else { continue };
+            let at = self.root.join(name);
+            if std::fs::read(&at).ok().as_ref() != Some(&bytes) {
+                put(&at, &bytes)?;
+            }
+            wanted.insert(at);
+        }
+        discard_others(&self.root, &wanted)
+    }
+
+    /// Cargo in the copy, with what it builds kept apart from the work tree's.
+    fn nextest(&self, package: &str, filter: &str) -> Fallible<Finished> {
+        let mut cargo = workspace::cargo();
+        cargo.current_dir(&self.root);
+        cargo.args(["nextest", "run", "--package", package, "-E", filter]);
+        cargo.args(["--color", "never", "--status-level", "fail", "--final-status-level", "none"]);
+        cargo.args(["--failure-output", "never", "--no-input-handler"]);
+        cargo.arg("--config-file").arg(&self.limits);
+        // Some tests try thousands of crashes; a little optimisation is soon paid for.
+        cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
+        cargo.env("CARGO_TARGET_DIR", &self.target);
+        cargo.env("CARGO_TERM_COLOR", "never");
+        // These would lead the copy's build back to the work tree.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(&*name);
+            }
+        }
+        run_program(&mut cargo, PATIENCE)
+    }
+
+    /// A test that is red anyway proves nothing about a mutant.
+    fn all_green(&self, mutants: &[&Mutant]) -> Fallible<()> {
+        let mut filters: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for mutant in mutants {
+            filters.entry(mutant.package).or_default().insert(mutant.tests);
+        }
+        for (package, filters) in filters {
+            let any: Vec<String> = filters.into_iter().map(|filter| format!("({filter})")).collect();
+            let ran = self.nextest(package, &any.join(" | "))?;
+            match judge(&ran) {
+                Fate::Survived => crate::say!("{package}: green as it is ({})", took(ran.took)),
+                fate => return Err(format!("{package} is not green as it is: {fate:?}\n{}", ran.stderr)),
+            }
+        }
+        Ok(())
+    }
+
+    fn try_one(&self, mutant: &Mutant) -> Fallible<Fate> {
+        let path = self.root.join(mutant.file);
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            return Ok(Fate::Misfit(format!("there is no {}", mutant.file)));
+        };
+        let changed = match mutant.apply(&text) {
+            Ok(changed) => changed,
+            Err(why) => return Ok(Fate::Misfit(why)),
+        };
+        put(&path, changed.as_bytes())?;
+        let ran = self.nextest(mutant.package, mutant.tests);
+        // Whatever came of it; and should we not come so far, the next run's copy puts it right.
+        put(&path, text.as_bytes())?;
+        ran.map(|ran| judge(&ran))
+    }
+}
+
+/// Writes a file of the copy.
+#[allow(clippy::disallowed_methods, reason = "a throw-away copy of the work tree")]
+fn put(path: &Path, bytes: &[u8]) -> Fallible<()> {
+    let failed = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
+    std::fs::write(path, bytes).map_err(failed)
+}
+
+/// Removes what the work tree does not have any more; a test file that stayed would be built.
+#[allow(clippy::disallowed_methods, reason = "a throw-away copy of the work tree")]
+fn discard_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Fallible<()> {
+    let failed = |e: std::io::Error| format!("cannot tidy {}: {e}", folder.display());
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        if entry.file_type().map_err(failed)?.is_dir() {
+            discard_others(&path, wanted)?;
+        } else if !wanted.contains(&path) {
+            std::fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+impl Mutant {
+    /// The folder of its crate.
+    fn folder(&self) -> &'static str {
+        self.file.split('/').nth(1).unwrap_or_default()
+    }
+
+    /// The file's text without the line.
+    fn apply(&self, text: &str) -> Result<String, String> {
+        match text.matches(self.find).count() {
+            1 => Ok(text.replacen(self.find, self.replace, 1)),
+            0 => Err(format!("the code moved: {} does not hold the line any more", self.file)),
+            more => Err(format!("the code moved: {} holds the line {more} times", self.file)),
+        }
+    }
+}
+
+/// What a run of nextest says. Its exit codes are part of its interface: 4, no such test; 100, a test failed; 101, no build.
+fn judge(ran: &Finished) -> Fate {
+    match ran.code() {
+        Some(0) => Fate::Survived,
+        Some(4) => Fate::Misfit("the tests that it names are not there".to_owned()),
+        Some(100) => {
+            let line = |word: &str| ran.stderr.lines().find(|line| line.trim_start().starts_with(word));
+            match (line("TIMEOUT"), ran.stderr.lines().find(|line| is_red(line))) {
+                (_, Some(red)) => Fate::Killed(test_of(red)),
+                (Some(hung), None) => Fate::Hung(test_of(hung)),
+                (None, None) => Fate::Killed("a test that nextest does not name".to_owned()),
+            }
+        }
+        Some(101) => {
+            let error = ran.stderr.lines().find(|line| line.starts_with("error"));
+            Fate::NotBuilt(error.unwrap_or("cargo does not say why").to_owned())
+        }
+        code => Fate::Misfit(format!("nextest ended with {code:?}: {}", ran.stderr.trim_end())),
+    }
+}
+
+/// Whether a line of nextest's names a test that failed, or that a signal ended.
+fn is_red(line: &str) -> bool {
+    let line = line.trim_start();
+    (line.starts_with("FAIL") || line.starts_with("SIG") || line.starts_with("LEAK-FAIL"))
+        && line.contains('[')
+}
+
+/// The test in `FAIL [   0.012s] (1/9) myownllm-durable-fs::publish nothing_replaces_what_is_there`.
+fn test_of(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words[words.len().saturating_sub(2)..].join(" ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "reads the sources")]
+    fn every_mutant_fits_the_code_once_and_has_a_name_of_its_own() {
+        let mut names = BTreeSet::new();
+        for mutant in MUTANTS {
+            let text = std::fs::read_to_string(workspace::root().join(mutant.file)).unwrap();
+            let changed = mutant.apply(&text).unwrap_or_else(|why| panic!("{}: {why}", mutant.name));
+            assert_ne!(changed, text, "{} changes nothing", mutant.name);
+            assert!(names.insert(mutant.name), "{} is there twice", mutant.name);
+            assert!(mutant.guarantee.ends_with('.'), "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn what_nextest_says_is_understood() {
+        let red = "        FAIL [   0.012s] (1/9) myownllm-durable-fs::publish nothing_replaces";
+        assert!(is_red(red) && !is_red("     Summary [   1.0s] 2 tests run: 1 passed, 1 failed"));
+        assert_eq!(test_of(red), "myownllm-durable-fs::publish nothing_replaces");
+        assert!(is_red("     SIGABRT [   0.100s] (2/9) a::b c"));
+    }
+}
