@@ -20,7 +20,15 @@ const STEPS: [Step; 6] = [
     // Outside the workspace, so no other step sees it; it shares the target folder, and takes seconds.
     ("sibling app", || {
         let manifest = "examples/sibling-app/Cargo.toml";
-        step(cargo().args(["check", "--locked", "--quiet", "--target-dir", "target", "--manifest-path", manifest]))
+        step(cargo().args([
+            "check",
+            "--locked",
+            "--quiet",
+            "--target-dir",
+            "target",
+            "--manifest-path",
+            manifest,
+        ]))
     }),
     ("tests", || test::run(&test::Args::default())),
     ("scenarios", || scenario::run(&scenario::Args::default())),
