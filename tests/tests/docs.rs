@@ -287,6 +287,10 @@ fn fixture(name: &str) -> tempfile::TempDir {
         "overwritten" => put("config.json", &left("config.json")),
         "overwritten, with a copy" => put("config.json", &left("config.json")),
         "settled" => settle(),
+        "two rosters" => {
+            settle();
+            put("mesh/rosters/home-mesh.json", &left("mesh/rosters/office-mesh.json"));
+        }
         other => panic!("no home is called {other:?}"),
     }
     home
