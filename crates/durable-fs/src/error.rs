@@ -114,11 +114,28 @@ impl DiskError {
         }
     }
 
+    fn is_about_the_folder(&self) -> bool {
+        matches!(
+            self.doing,
+            "make the folder"
+                | "make the link"
+                | "write"
+                | "rename"
+                | "rename without replacing"
+                | "remove"
+                | "remove the folder"
+                | "replace"
+        )
+    }
+
     /// A command that shows or mends what is wrong, where there is one.
     pub fn hint(&self) -> Option<String> {
-        let quoted = quote(&self.path);
         match self.kind() {
-            io::ErrorKind::PermissionDenied => Some(format!("ls -ld {quoted}")),
+            // What could not be made, renamed or removed is a matter of the folder that it is in.
+            io::ErrorKind::PermissionDenied if self.is_about_the_folder() => {
+                Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))
+            }
+            io::ErrorKind::PermissionDenied => Some(format!("ls -ld {}", quote(&self.path))),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some(format!("df -h {}", quote(self.path.parent().unwrap_or(&self.path))))
             }

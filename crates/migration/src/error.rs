@@ -73,7 +73,7 @@ pub enum MigrationError {
         source: DiskError,
     },
     /// A step failed.
-    #[error("{} could not be moved", .path.display())]
+    #[error("the move failed at {}", .path.display())]
     Failed {
         /// What should have been moved, made or removed.
         path: PathBuf,
