@@ -15,7 +15,7 @@ use super::launch::networks_line;
 use crate::cli::NetworkCommand;
 use crate::launch::{Parts, reconcile, reconcile_notices, settle_live};
 use crate::notice::{Notice, exit_of};
-use crate::output::{Answer, short};
+use crate::output::{Answer, long};
 use crate::world::{World, fresh_ids};
 
 /// An envelope is a page of text.
@@ -233,7 +233,7 @@ fn change(
     } else {
         Followed::NotAsked
     };
-    let config = short(&world.layout.app_config, &world.layout.user_home);
+    let config = long(&world.layout.app_config);
     Ok(Edit { change, updated, followed, config, notices })
 }
 
