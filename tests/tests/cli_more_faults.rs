@@ -709,3 +709,59 @@ fn calls_that_fail_for_good_lose_nothing() {
         assert!(home.snapshot() == settled, "{fault}: the run after that wrote");
     }
 }
+
+/// A name of full length has to be cut to be set aside; one key written down in two ways is no second identity.
+#[test]
+fn collisions_of_long_names_and_of_one_key_written_twice_are_settled() {
+    let home = Home::legacy();
+    let long = format!("{}.json", "n".repeat(250));
+    home.put(&format!("{APP}/mesh/rosters/{long}"), b"old", 0o600);
+    home.put(&format!("{MESH}/mesh/rosters/{long}"), b"new", 0o600);
+    let other = home.json(KEY).to_string();
+    home.put(NEW_KEY, other.as_bytes(), 0o600);
+    let former = home.bytes(KEY);
+    let ran = home.run(&["migrate"]).ends_with(7);
+    assert!(!ran.stderr.contains("two-identities"), "{ran:?}");
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(home.has(KEY) && home.has(NEW_KEY), "both stay until somebody decides");
+    home.run(&["migrate", "--keep", "source"]).ends_with(0);
+    assert_eq!(home.bytes(NEW_KEY), former);
+    assert_eq!(home.bytes(&format!("{MESH}/mesh/rosters/{long}")), b"old");
+    home.still_has(b"new", "the roster that was set aside");
+    home.still_has(other.as_bytes(), "the key that was set aside");
+    home.run(&["status", "--check"]).ends_with(0);
+}
+
+#[test]
+fn an_odd_version_of_a_leaked_config_is_an_old_one() {
+    for version in [serde_json::json!(-1), serde_json::json!("three"), serde_json::json!(0.5)] {
+        let home = Home::after_the_bug();
+        let mut config = home.json(CONFIG);
+        config["version"] = version.clone();
+        let former = config.to_string();
+        home.put(CONFIG, former.as_bytes(), 0o600);
+        home.run(&["launch", "--no-daemon"]).ends_with(0);
+        home.still_has(former.as_bytes(), "the former config");
+        assert!(
+            home.json(CONFIG)["cloud_mesh"]["networks"].as_array().is_some_and(|all| !all.is_empty()),
+            "{version}"
+        );
+    }
+}
+
+/// Where a mode cannot be set, the key stays.
+#[test]
+fn a_key_that_cannot_be_made_private_stays() {
+    if !cfg!(target_os = "linux") || !can("strace", &["-o", "/dev/null", "true"]) {
+        return;
+    }
+    let home = Home::legacy();
+    set_mode(&home.path(KEY), 0o644);
+    let migrate = home.command(&["migrate"]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", "inject=fchmod,fchmodat,chmod:error=EPERM:when=1+"]);
+    strace.arg(migrate.get_program()).args(migrate.get_args()).env_remove("MYOWNMESH_HOME").current_dir("/");
+    let ran = run(&mut strace).ends_with(1);
+    assert!(ran.stderr.contains("identity.json"), "{ran:?}");
+    assert!(home.has(KEY) && !home.has(NEW_KEY));
+}

@@ -13,15 +13,14 @@ fn every_test_that_the_table_of_faults_names_is_there() {
     for (file, test) in named {
         let path = root.join(format!("{file}.rs"));
         let source = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let function = format!("\nfn {test}(");
-        let (before, _) =
-            source.split_once(&function).unwrap_or_else(|| panic!("{file}.rs holds no test {test}"));
+        let lines: Vec<&str> = source.lines().collect();
+        // Within `proptest!` they are indented.
+        let function = format!("fn {test}(");
+        let at = lines.iter().position(|line| line.trim_start().starts_with(&function));
+        let at = at.unwrap_or_else(|| panic!("{file}.rs holds no test {test}"));
         // Attributes stand right above it; an empty line ends them.
-        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
-        assert!(
-            ["#[test]", "#[rstest]"].iter().any(|mark| attributes.contains(mark)),
-            "{test} in {file}.rs is no test"
-        );
+        let mut above = lines[..at].iter().rev().map(|line| line.trim()).take_while(|line| !line.is_empty());
+        assert!(above.any(|line| ["#[test]", "#[rstest]"].contains(&line)), "{test} in {file}.rs is no test");
     }
     // Sweeps are named by what their labels begin with.
     let sweeps = std::fs::read_to_string(root.join("xtask/src/crash.rs")).unwrap();

@@ -164,9 +164,7 @@ impl Tree {
         cargo.args(["--color", "never", "--status-level", "fail", "--final-status-level", "none"]);
         cargo.args(["--failure-output", "never", "--no-input-handler"]);
         cargo.arg("--config-file").arg(&self.limits);
-        // Some tests try thousands of crashes; a little optimisation is soon paid for.
-        cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
-        cargo.env("CARGO_TARGET_DIR", &self.target);
+        cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_TERM_COLOR", "never");
         // These would lead the copy's build back to the work tree.
         for (name, _) in std::env::vars_os() {
