@@ -363,10 +363,14 @@ pub fn move_notices<'a>(
 }
 
 pub(crate) fn collision_notice(source: &Path, destination: &Path, program: &str) -> Notice {
-    let message = format!("{} and {} differ; both stay", source.display(), destination.display());
+    let message = format!(
+        "{} and {} differ; both stay until you choose: --keep source, or --keep destination",
+        source.display(),
+        destination.display()
+    );
     Notice::error(COLLISION, message)
         .at(source)
-        .hint(format!("{program} migrate --keep destination   (or: --keep source)"))
+        .hint(format!("{program} migrate --keep destination"))
         .exits(ExitCode::Refused)
 }
 

@@ -10,8 +10,10 @@ mod output;
 pub mod world;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::{CommandFactory, Parser};
+use myownllm_durable_fs::quote;
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
@@ -29,11 +31,27 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let printer = Printer::new(&cli.global, no_color);
     let name = command_name(&cli.command);
-    let answer = commands::run(&cli, &printer).unwrap_or_else(Answer::failed);
+    let mut answer = commands::run(&cli, &printer).unwrap_or_else(Answer::failed);
+    if let Some(home) = &cli.global.home {
+        for notice in &mut answer.notices {
+            notice.hint = notice.hint.take().map(|hint| for_home(hint, home));
+        }
+    }
     if !answer.is_said() {
         printer.print(name, &answer);
     }
     answer.exit
+}
+
+/// A hint that can be copied leads to the home that was asked about: the libraries do not know how it was named.
+pub(crate) fn for_home(hint: String, home: &Path) -> String {
+    match hint.strip_prefix("myownllm-mesh ") {
+        Some(rest) if !rest.starts_with("--") => {
+            let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
+            format!("myownllm-mesh --home {} {rest}", quote(&home))
+        }
+        _ => hint,
+    }
 }
 
 /// Help and version are answers; anything else that the parser says is wrong usage.

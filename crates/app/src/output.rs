@@ -191,24 +191,25 @@ fn envelope(command: &str, answer: &Answer) -> String {
     serde_json::to_string_pretty(&envelope).unwrap_or_default()
 }
 
-/// Colours the marks that the texts use at the start of a line.
+/// Colours the word that a line begins with: marks of checks, the lines of a diff, headings.
 fn paint_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     for line in text.split_inclusive('\n') {
         let body = line.trim_end_matches('\n');
-        let style = match body.trim_start().split(' ').next().unwrap_or_default() {
-            "ok" | "done:" => "\x1b[32m",
-            "warning" => "\x1b[33m",
-            "problem" => "\x1b[31m",
-            _ if body.starts_with("+") && !body.starts_with("+++") => "\x1b[32m",
-            _ if body.starts_with("-") && !body.starts_with("---") => "\x1b[31m",
-            _ if !body.is_empty() && !body.starts_with(' ') && body.ends_with(':') => "\x1b[1m",
-            _ => "",
+        let word = body.split(' ').next().unwrap_or_default();
+        let (style, painted) = match word {
+            "ok" => ("\x1b[32m", word),
+            "warning" => ("\x1b[33m", word),
+            "problem" => ("\x1b[31m", word),
+            _ if body.starts_with('+') && !body.starts_with("+++") => ("\x1b[32m", body),
+            _ if body.starts_with('-') && !body.starts_with("---") => ("\x1b[31m", body),
+            _ if !body.starts_with(' ') && body.ends_with(':') => ("\x1b[1m", body),
+            _ => ("", ""),
         };
-        if style.is_empty() {
+        if painted.is_empty() {
             out.push_str(line);
         } else {
-            let _ = write!(out, "{style}{body}\x1b[0m{}", &line[body.len()..]);
+            let _ = write!(out, "{style}{painted}\x1b[0m{}", &line[painted.len()..]);
         }
     }
     out

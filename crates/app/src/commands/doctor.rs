@@ -1,9 +1,11 @@
 //! `doctor`: every check, with the evidence and the command that mends what it found.
 
-use myownllm_config_model::catalogue;
+use std::path::Path;
+
+use myownllm_config_model::{Document, catalogue};
 use myownllm_config_store::ConfigStore;
 use myownllm_daemon::{Probe, Verdict};
-use myownllm_durable_fs::Disk;
+use myownllm_durable_fs::{Disk, quote};
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::Mode;
 use serde::Serialize;
@@ -181,7 +183,7 @@ fn config(world: &World, checks: &mut Checks) {
                     format!("{path} is of the daemon's version {version}, newer than this program"),
                 );
             } else if loaded.pending.repairs() {
-                let hint = format!("{} salvage   (to see it first: salvage --dry-run)", world.program);
+                let hint = format!("{} salvage", world.program);
                 checks.mend("config.shape", Mark::Problem, evidence, hint);
             } else {
                 checks.ok("config.shape", evidence);
@@ -205,7 +207,7 @@ fn config(world: &World, checks: &mut Checks) {
                     "networks.active",
                     Mark::Warning,
                     format!("{} saved and none active", count(saved, "network")),
-                    format!("{} network use NAME", world.program),
+                    format!("{} network use {}", world.program, first_network(&loaded.document)),
                 ),
             }
         }
@@ -230,7 +232,9 @@ fn config(world: &World, checks: &mut Checks) {
         Ok(copies) => {
             let damaged: Vec<String> =
                 copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.to_string()).collect();
-            if damaged.is_empty() {
+            if copies.is_empty() {
+                checks.ok("config.copies", "none kept yet");
+            } else if damaged.is_empty() {
                 checks.ok(
                     "config.copies",
                     format!("{} kept, all intact", count(copies.len(), "copy").replace("copys", "copies")),
@@ -240,6 +244,14 @@ fn config(world: &World, checks: &mut Checks) {
             }
         }
     }
+}
+
+/// The network to name in a hint: any of the saved ones will do, and the first is as good as another.
+fn first_network(document: &Document) -> String {
+    let first = catalogue::list(document)
+        .first()
+        .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
+    first.map_or_else(|| "NAME".to_owned(), |id| quote(Path::new(&id)))
 }
 
 fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {

@@ -158,7 +158,7 @@ fn done(world: &World, report: &Report) -> Answer {
     if report.direction == Direction::Undo && exit_of(&notices).is_ok() {
         text.push_str(
             "The daemon's own config.json stays in its home.\n\
-             The next launch of the present app moves all of this again.\n",
+             The next launch of a version that knows the daemon's own home moves all of this again.\n",
         );
     }
     let exit = exit_of(&notices);

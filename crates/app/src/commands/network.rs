@@ -167,8 +167,14 @@ enum Followed {
 
 impl Edit {
     fn told(self, what: &str) -> Answer {
-        let name = self.change.network_id.as_deref().or(self.change.id.as_deref()).unwrap_or("");
-        let saved = if self.updated.changed { "" } else { "  (no change)" };
+        self.told_of(what, None)
+    }
+
+    /// `name` stands in for that of a network that is not there.
+    fn told_of(self, what: &str, name: Option<String>) -> Answer {
+        let saved = if self.updated.changed || name.is_some() { "" } else { "  (no change)" };
+        let known = self.change.network_id.clone().or_else(|| self.change.id.clone());
+        let name = name.or(known).unwrap_or_default();
         let mut text = format!("{what} {name}{saved}\n").replace(" \n", "\n");
         match &self.followed {
             Followed::Daemon(reconciled) => {
