@@ -765,3 +765,16 @@ fn a_key_that_cannot_be_made_private_stays() {
     assert!(ran.stderr.contains("identity.json"), "{ran:?}");
     assert!(home.has(KEY) && !home.has(NEW_KEY));
 }
+
+/// A launch tells what it asked of the daemon: which networks, and none of their credentials.
+#[test]
+fn a_launch_tells_of_networks_without_their_credentials() {
+    let home = Home::with_secrets();
+    home.run(&["network", "use", "home-mesh"]);
+    let ran = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0);
+    let plan = ran.json()["data"]["reconcile"]["plan"].to_string();
+    assert!(plan.contains("turn:t.example:3478"), "the network is told of: {plan}");
+    for secret in support::SECRETS {
+        assert!(!ran.all().contains(secret), "{secret} is told");
+    }
+}
