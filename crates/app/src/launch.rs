@@ -11,7 +11,7 @@ use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalog
 use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{Decision, Detection, Endpoint, Role, Rule, Spawned, Status};
-use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs};
+use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
     Direction, IdentityState, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
 };
@@ -486,8 +486,31 @@ fn use_daemon(
 pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
     let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     let doubts: Vec<Notice> = plan.refusals.iter().chain(&plan.errors).map(Notice::from).collect();
+    // Something that has the key's name and is no file of ours to move: a daemon would not see it, and make a second key.
+    let is_key = |path: &Path| {
+        let same = |key: &Path| {
+            let lower = |path: &Path| path.to_string_lossy().to_lowercase();
+            lower(path) == lower(key)
+        };
+        same(&parts.layout.legacy_identity) || same(&parts.layout.daemon_identity)
+    };
+    let odd = plan.left.iter().find(|left| is_key(&left.path));
     match &plan.identity {
         _ if !doubts.is_empty() => Err(doubts),
+        IdentityState::Absent if odd.is_some() => Err(odd
+            .map(|left| {
+                let message = format!(
+                    "{} has the key's name and cannot be used as one ({}); a daemon started now would make a new key",
+                    left.path.display(),
+                    left.reason
+                );
+                Notice::error("migration.identity-damaged", message)
+                    .at(&left.path)
+                    .hint(format!("ls -la {}", quote(left.path.parent().unwrap_or(&left.path))))
+                    .exits(ExitCode::Refused)
+            })
+            .into_iter()
+            .collect()),
         IdentityState::Absent => Ok(None),
         IdentityState::AtDestination(key) => Ok(Some(key.public_key.clone())),
         _ => Err(vec![

@@ -145,15 +145,15 @@ impl Printer {
         };
         let label = if self.color_err { format!("{style}{label}\x1b[0m") } else { label.to_owned() };
         let mut out = String::new();
-        let _ = writeln!(out, "{label}: {}", notice.message);
+        let _ = writeln!(out, "{label}: {}", tame(&notice.message));
         if let Some(path) = notice.path.as_ref().filter(|path| !notice.message.contains(path.as_str())) {
-            let _ = writeln!(out, "  at: {path}");
+            let _ = writeln!(out, "  at: {}", tame(path));
         }
         for cause in &notice.causes {
-            let _ = writeln!(out, "  caused by: {cause}");
+            let _ = writeln!(out, "  caused by: {}", tame(cause));
         }
         if let Some(hint) = &notice.hint {
-            let _ = writeln!(out, "  hint: {hint}");
+            let _ = writeln!(out, "  hint: {}", tame(hint));
         }
         if notice.severity == Severity::Error || self.verbose {
             let _ = writeln!(out, "  code: {}", notice.code);
@@ -218,11 +218,21 @@ fn paint_text(text: &str) -> String {
 /// A path for a person: below the user's home it begins with `~`.
 #[must_use]
 pub(crate) fn short(path: &Path, user_home: &Path) -> String {
-    match path.strip_prefix(user_home) {
+    tame(&match path.strip_prefix(user_home) {
         Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
         Ok(rest) => format!("~/{}", rest.display()),
         Err(_) => path.display().to_string(),
+    })
+}
+
+/// A text that a file name, or a daemon, had a say in: what would steer the terminal is spelled out.
+fn tame(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
     }
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 /// A path for a program.
@@ -255,4 +265,17 @@ pub(crate) fn listed(label: &str, items: &[String], after: &str) -> String {
     }
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::short;
+
+    #[test]
+    fn a_file_name_cannot_steer_the_terminal() {
+        let shown = short(Path::new("/home/u/\x1b[31mred\n.json"), Path::new("/home/u"));
+        assert_eq!(shown, "~/\\u{1b}[31mred\\n.json");
+    }
 }
