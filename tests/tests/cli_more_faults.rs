@@ -282,10 +282,21 @@ fn a_key_that_is_no_file_hangs_nobody_and_stays() {
         for args in [&["status"][..], &["doctor"], &["identity"], &["migrate"], &["launch", "--no-daemon"]] {
             sound(&home.run(args));
         }
+        // A daemon would not see it, and make a second key.
+        let started = run(&mut home.with_daemon(&["launch", "--once"]));
+        assert!([Some(1), Some(7)].contains(&started.code), "{name}: {started:?}");
         assert_eq!(home.path(KEY).symlink_metadata().unwrap().file_type(), kind, "{name} stays");
         assert!(!home.has(NEW_KEY), "{name}: no key comes into being");
         assert!(home.has(&format!("{MESH}/mesh/rosters/home-mesh.json")), "{name}: the rest has moved");
     }
+}
+
+#[test]
+fn no_daemon_is_started_beside_a_key_in_another_letter_case() {
+    let home = Home::legacy();
+    std::fs::rename(home.path(KEY), home.path(".myownllm/.secrets/Identity.json")).unwrap();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(7);
+    assert!(!home.has(NEW_KEY), "no key comes into being");
 }
 
 #[test]
