@@ -13,7 +13,8 @@ use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{Decision, Detection, Endpoint, Role, Rule, Spawned, Status};
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
-    Direction, IdentityState, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
+    Direction, IdentityState, Left, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions,
+    StateMigrator,
 };
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
 use serde::Serialize;
@@ -486,32 +487,14 @@ fn use_daemon(
 pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
     let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     let doubts: Vec<Notice> = plan.refusals.iter().chain(&plan.errors).map(Notice::from).collect();
-    // Something that has the key's name and is no file of ours to move: a daemon would not see it, and make a second key.
-    let is_key = |path: &Path| {
-        let same = |key: &Path| {
-            let lower = |path: &Path| path.to_string_lossy().to_lowercase();
-            lower(path) == lower(key)
-        };
-        same(&parts.layout.legacy_identity) || same(&parts.layout.daemon_identity)
-    };
-    let odd = plan.left.iter().find(|left| is_key(&left.path));
+    if !doubts.is_empty() {
+        return Err(doubts);
+    }
     match &plan.identity {
-        _ if !doubts.is_empty() => Err(doubts),
-        IdentityState::Absent if odd.is_some() => Err(odd
-            .map(|left| {
-                let message = format!(
-                    "{} has the key's name and cannot be used as one ({}); a daemon started now would make a new key",
-                    left.path.display(),
-                    left.reason
-                );
-                Notice::error("migration.identity-damaged", message)
-                    .at(&left.path)
-                    .hint(format!("ls -la {}", quote(left.path.parent().unwrap_or(&left.path))))
-                    .exits(ExitCode::Refused)
-            })
-            .into_iter()
-            .collect()),
-        IdentityState::Absent => Ok(None),
+        IdentityState::Absent => match odd_key(parts.layout, &plan.left) {
+            Some(odd) => Err(vec![odd]),
+            None => Ok(None),
+        },
         IdentityState::AtDestination(key) => Ok(Some(key.public_key.clone())),
         _ => Err(vec![
             Notice::error("migration.identity-pending", "the key is not in the daemon's home")
@@ -519,6 +502,25 @@ pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec
                 .exits(ExitCode::Refused),
         ]),
     }
+}
+
+/// Something that has the key's name, in whatever letter case, and is no file of ours to move: a daemon would not see it,
+/// and make a second key.
+fn odd_key(layout: &Layout, left: &[Left]) -> Option<Notice> {
+    let lower = |path: &Path| path.to_string_lossy().to_lowercase();
+    let keys = [lower(&layout.legacy_identity), lower(&layout.daemon_identity)];
+    let odd = left.iter().find(|left| keys.contains(&lower(&left.path)))?;
+    let message = format!(
+        "{} has the key's name and cannot be used as one ({}); a daemon started now would make a new key",
+        odd.path.display(),
+        odd.reason
+    );
+    Some(
+        Notice::error("migration.identity-damaged", message)
+            .at(&odd.path)
+            .hint(format!("ls -la {}", quote(odd.path.parent().unwrap_or(&odd.path))))
+            .exits(ExitCode::Refused),
+    )
 }
 
 /// Brings the networks of a running daemon in line with the catalogue of the config. `removed` is a network that was just

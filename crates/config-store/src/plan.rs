@@ -66,9 +66,9 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut plan = match file {
-            File::Missing => self.decide_missing(listing, ids)?,
+            File::Missing => self.decide_anew(FileShape::Missing, listing, ids)?,
             File::There { bytes, parsed: Err(error) } => {
-                let mut plan = self.decide_corrupt(listing, ids)?;
+                let mut plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
                 plan.loaded.diagnostics.insert(
                     0,
                     self.note(
@@ -155,24 +155,16 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    fn decide_corrupt(
+    /// There is nothing to keep in the file, or no file: the config comes from a copy, or holds the defaults.
+    fn decide_anew(
         &self,
+        shape: FileShape,
         listing: &Result<Listing, DiskError>,
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut notes = Vec::new();
         let source = self.source(listing, &mut notes)?;
-        Ok(self.complete_source(source, FileShape::Corrupt, notes, ids))
-    }
-
-    fn decide_missing(
-        &self,
-        listing: &Result<Listing, DiskError>,
-        ids: &mut dyn Ids,
-    ) -> Result<Plan, StoreError> {
-        let mut notes = Vec::new();
-        let source = self.source(listing, &mut notes)?;
-        Ok(self.complete_source(source, FileShape::Missing, notes, ids))
+        Ok(self.complete_source(source, shape, notes, ids))
     }
 
     /// The config as the source has it, completed; or the defaults.
