@@ -20,7 +20,7 @@ use crate::{
     homes::Options,
     inspect::{CLAIM_DIR, Whose, inspect, rebase, whose},
     plan::{Collision, Plan, Step},
-    report::{MoveMethod, Moved, Outcome, Report},
+    report::{MoveMethod, Moved, Outcome, Progress, Report},
 };
 
 /// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
@@ -63,7 +63,13 @@ struct Retire {
     temp: Option<PathBuf>,
 }
 
-pub(crate) fn execute(disk: &dyn Disk, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
+pub(crate) fn execute(
+    disk: &dyn Disk,
+    lock: &HomeLock,
+    plan: Plan,
+    daemons: &dyn LiveDaemons,
+    tell: &dyn Fn(Progress),
+) -> Report {
     let mut report = Report::new(plan.direction, plan.identity.clone());
     report.left.clone_from(&plan.left);
     report.collisions.clone_from(&plan.collisions);
@@ -83,8 +89,16 @@ pub(crate) fn execute(disk: &dyn Disk, lock: &HomeLock, plan: Plan, daemons: &dy
         report.outcome = if report.errors.is_empty() { Outcome::NothingToDo } else { Outcome::Partial };
         return report;
     }
-    let mut mover =
-        Mover { disk, plan: &plan, report, support: BTreeMap::new(), touched: false, emptied: Vec::new() };
+    let mut mover = Mover {
+        disk,
+        plan: &plan,
+        report,
+        support: BTreeMap::new(),
+        touched: false,
+        emptied: Vec::new(),
+        tell,
+        progress: Progress { done: 0, total: plan.files() },
+    };
     let stopped = mover.all().is_err();
     let mut report = mover.report;
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
@@ -181,6 +195,9 @@ struct Mover<'a> {
     touched: bool,
     /// Folders that could not be renamed as a whole: emptied file by file, they are still there at the end.
     emptied: Vec<PathBuf>,
+    /// Who wants to know how far it is.
+    tell: &'a dyn Fn(Progress),
+    progress: Progress,
 }
 
 /// The files that are to move, as far as they can be flushed one by one: a source that cannot be read can still be renamed.
@@ -220,6 +237,12 @@ fn parent(path: &Path) -> PathBuf {
 }
 
 impl Mover<'_> {
+    /// So many more files were dealt with.
+    fn went_on(&mut self, files: usize) {
+        self.progress.done = self.progress.total.min(self.progress.done + files);
+        (self.tell)(self.progress);
+    }
+
     fn fail(&mut self, path: &Path, source: DiskError) {
         self.report.errors.push(MigrationError::Failed { path: path.to_owned(), source });
     }
@@ -450,8 +473,8 @@ impl Mover<'_> {
         let mut folders = BTreeSet::new();
         for step in steps {
             match step {
-                Step::MoveFolder { from, to, .. } => {
-                    jobs.extend(self.move_folder(from, to, &mut folders)?);
+                Step::MoveFolder { from, to, files } => {
+                    jobs.extend(self.move_folder(from, to, *files, &mut folders)?);
                 }
                 Step::MoveFiles { from, to, names } => {
                     jobs.extend(
@@ -494,6 +517,7 @@ impl Mover<'_> {
         &mut self,
         from: &Path,
         to: &Path,
+        files: usize,
         folders: &mut BTreeSet<PathBuf>,
     ) -> Result<Vec<Job>, Stop> {
         let mut result = self.disk.rename_exclusive(from, to);
@@ -527,7 +551,8 @@ impl Mover<'_> {
             self.touched = true;
             folders.extend([parent(from), parent(to), to.to_owned()]);
             let (from, to) = (from.to_owned(), to.to_owned());
-            self.report.moved.push(Moved { from, to, method: MoveMethod::RenameFolder });
+            self.report.moved.push(Moved { from, to, method: MoveMethod::RenameFolder, files });
+            self.went_on(files);
             return Ok(Vec::new());
         }
         let Err(error) = result else { return Ok(Vec::new()) };
@@ -572,7 +597,7 @@ impl Mover<'_> {
     }
 
     fn moved(&mut self, from: PathBuf, to: PathBuf, method: MoveMethod, aside: bool) {
-        let moved = Moved { from, to, method };
+        let moved = Moved { from, to, method, files: 1 };
         if aside {
             self.report.set_aside.push(moved);
         } else {
@@ -617,6 +642,10 @@ impl Mover<'_> {
         let mut copies = Vec::new();
         let mut across = BTreeSet::new();
         for job in jobs {
+            let route = (parent(&job.from), parent(&job.to));
+            if !across.contains(&route) {
+                self.went_on(1);
+            }
             folders.insert(parent(&job.to));
             if let What::Identical = job.what {
                 let item = self.retire_of(&job, None, None);
@@ -632,7 +661,6 @@ impl Mover<'_> {
                 self.relink(&job, &mut retire);
                 continue;
             }
-            let route = (parent(&job.from), parent(&job.to));
             if across.contains(&route) {
                 copies.push(job);
                 continue;
@@ -671,6 +699,8 @@ impl Mover<'_> {
                     self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
                 }
                 Err(error) if error.is_cross_device() => {
+                    // It is yet to be copied.
+                    self.progress.done = self.progress.done.saturating_sub(1);
                     across.insert(route);
                     copies.push(job);
                 }
@@ -765,6 +795,7 @@ impl Mover<'_> {
         }
         let mut copied = Vec::new();
         for job in jobs {
+            self.went_on(1);
             if let What::Link { .. } = job.what {
                 self.relink(&job, retire);
                 continue;

@@ -17,7 +17,7 @@ pub use error::{Class, LiveDaemon, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options, StateNames};
 pub use inspect::{Inventory, inspect, is_pending};
 pub use plan::{Collision, IdentityState, Left, Plan, Step};
-pub use report::{MoveMethod, Moved, Outcome, Report};
+pub use report::{MoveMethod, Moved, Outcome, Progress, Report};
 
 /// Looks for daemons that still write one of the homes, and stops them when the user wants that.
 ///
@@ -78,12 +78,20 @@ pub trait StateMigrator {
 pub struct Migrator<'a> {
     disk: &'a dyn Disk,
     homes: Homes,
+    tell: &'a dyn Fn(Progress),
 }
 
 impl<'a> Migrator<'a> {
     /// A mover between these homes on this disk.
     pub fn new(disk: &'a dyn Disk, homes: Homes) -> Self {
-        Self { disk, homes }
+        Self { disk, homes, tell: &|_| {} }
+    }
+
+    /// Tells `tell` how far it is, after each file: for moves that take long, such as one to another disk.
+    #[must_use]
+    pub fn telling(mut self, tell: &'a dyn Fn(Progress)) -> Self {
+        self.tell = tell;
+        self
     }
 
     /// The homes.
@@ -106,6 +114,6 @@ impl StateMigrator for Migrator<'_> {
     }
 
     fn execute(&self, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
-        execute::execute(self.disk, lock, plan, daemons)
+        execute::execute(self.disk, lock, plan, daemons, self.tell)
     }
 }

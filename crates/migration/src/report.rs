@@ -43,6 +43,18 @@ pub struct Moved {
     pub to: PathBuf,
     /// How.
     pub method: MoveMethod,
+    /// How many files: more than one only for a whole folder.
+    pub files: usize,
+}
+
+/// How far a move is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Files that were dealt with: renamed, copied, or found to be there already.
+    pub done: usize,
+    /// Files that the plan names.
+    pub total: usize,
 }
 
 /// How a run ended.
@@ -121,6 +133,11 @@ impl Report {
         let collision = (!self.collisions.is_empty()).then_some(Class::Refused);
         // A failure that the next run may mend hides nothing: the decision is asked for all the same.
         worst.max(collision)
+    }
+
+    /// How many files have moved.
+    pub fn files_moved(&self) -> usize {
+        self.moved.iter().map(|moved| moved.files).sum()
     }
 
     /// Whether a daemon may be started on the daemon's home: its key is there, or there is none anywhere, and nothing about the

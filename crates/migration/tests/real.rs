@@ -5,6 +5,7 @@
 mod common;
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     ffi::OsStr,
     fs,
@@ -19,8 +20,8 @@ use std::{
 use common::key_file;
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::{
-    Class, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons, Options,
-    Outcome, Report, StateMigrator, is_pending,
+    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons,
+    Options, Outcome, Progress, Report, StateMigrator, is_pending,
 };
 
 struct Home {
@@ -150,6 +151,21 @@ fn everything_moves_and_the_old_places_are_gone() {
     let stamp = (changed(""), changed(".myownmesh"));
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
     assert_eq!(stamp, (changed(""), changed(".myownmesh")), "nothing is touched");
+}
+
+#[test]
+fn who_wants_to_is_told_how_far_it_is() {
+    let home = Home::full();
+    let told = RefCell::new(Vec::new());
+    let tell = |progress: Progress| told.borrow_mut().push((progress.done, progress.total));
+    let migrator = Migrator::new(&RealDisk, home.homes()).telling(&tell);
+    let planned = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward()).files();
+    let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+    let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
+    assert_eq!(report.files_moved(), planned, "a plan and its report count alike");
+    let told = told.into_inner();
+    assert!(told.is_sorted() && told.iter().all(|(_, total)| *total == planned), "{told:?}");
+    assert_eq!(told.last(), Some(&(planned, planned)), "{told:?}");
 }
 
 #[test]
@@ -533,10 +549,13 @@ fn across_real_file_systems() {
     let daemon = other.path().join("mesh-home");
     let homes = Homes::new(&home.app, &daemon);
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
-    let migrator = Migrator::new(&RealDisk, homes);
+    let told = RefCell::new(Vec::new());
+    let tell = |progress: Progress| told.borrow_mut().push(progress.done);
+    let migrator = Migrator::new(&RealDisk, homes).telling(&tell);
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
     assert!(report.moved.iter().all(|moved| moved.method == MoveMethod::Copy), "{report:#?}");
+    assert_eq!(told.borrow().last(), Some(&report.files_moved()), "{told:?}");
     let after = fs::metadata(daemon.join("mesh/rosters/one.json")).expect("there");
     assert_eq!(
         (after.mode(), after.mtime(), after.mtime_nsec()),
