@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     ControlError, Endpoint,
+    lines::Line,
     transport::{self, NoConnection, deadline_in},
-    wire::{Line, NoLine, Wire},
+    wire::{NoLine, Wire},
 };
 
 /// How long and how much we listen.

@@ -102,6 +102,14 @@ pub struct Detection {
     pub decision: Decision,
 }
 
+impl Detection {
+    /// A detection of one's own: for an app that finds its daemon in another way, and for tests.
+    #[must_use]
+    pub fn new(attempts: Vec<Attempt>, decision: Decision) -> Self {
+        Self { attempts, decision }
+    }
+}
+
 /// One endpoint that was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -114,6 +122,15 @@ pub struct Attempt {
     pub probe: Probe,
     /// How long that took, in microseconds.
     pub took_us: u64,
+}
+
+impl Attempt {
+    /// A look of one's own, as [`Detection::new`].
+    #[must_use]
+    pub fn new(role: Role, endpoint: Endpoint, probe: Probe, took: Duration) -> Self {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        Self { role, endpoint, probe, took_us }
+    }
 }
 
 /// What follows from a detection.
@@ -301,8 +318,7 @@ fn detect_with(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> De
             None => {
                 let began = Instant::now();
                 let probe = look(target);
-                let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                Attempt { role: target.role, endpoint: target.endpoint.clone(), probe, took_us }
+                Attempt::new(target.role, target.endpoint.clone(), probe, began.elapsed())
             }
         };
         attempts.push(attempt.clone());

@@ -5,6 +5,7 @@ mod client;
 mod detect;
 mod endpoint;
 mod error;
+pub mod lines;
 mod log;
 mod probe;
 mod process;

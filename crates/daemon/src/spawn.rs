@@ -353,6 +353,29 @@ pub struct Spawned {
 }
 
 impl Spawned {
+    /// A daemon that the caller started in a way of its own and that answered `status`. Its output is at `log`.
+    ///
+    /// The child counts as the daemon itself: what it started is not ended with it.
+    pub fn of(
+        child: Child,
+        endpoint: Endpoint,
+        status: Status,
+        took: Duration,
+        log: impl Into<PathBuf>,
+    ) -> Self {
+        let running = Running { wrapped: false, ..Running::new(child) };
+        Self {
+            pid: running.child.id(),
+            child: Some(running),
+            endpoint,
+            status,
+            took,
+            tried: Vec::new(),
+            log: log.into(),
+            log_from: 0,
+        }
+    }
+
     /// The process id of the program that we started.
     pub fn pid(&self) -> u32 {
         self.pid

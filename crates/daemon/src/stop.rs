@@ -133,6 +133,14 @@ pub struct Stray {
     pub program: Option<PathBuf>,
 }
 
+impl Stray {
+    /// A process that was found in another way than by [`strays_of`].
+    #[must_use]
+    pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
+        Self { pid, program }
+    }
+}
+
 /// Sends SIGTERM to whoever listens at `endpoint`, and waits, at most `within`, until it has ended and its socket is
 /// silent.
 ///

@@ -341,3 +341,25 @@ fn we_do_not_end_ourselves() {
         myownllm_daemon::StoppedDaemon::WasAbsent
     );
 }
+
+/// What another crate needs for a fake of all this.
+#[test]
+fn what_was_found_and_started_elsewhere_can_be_said_in_these_types() {
+    use myownllm_daemon::{Attempt, Decision, Detection, Role, Spawned, Status, Stray};
+    let endpoint = Endpoint::unix("/nowhere/daemon.sock");
+    let absent = Probe::Absent { why: Absence::NoSocket };
+    let looked = Attempt::new(Role::Own, endpoint.clone(), absent, Duration::from_millis(2));
+    let found = Detection::new(vec![looked], Decision::Spawn);
+    assert_eq!(found.attempts[0].took_us, 2000);
+    assert_eq!(Stray::new(7, None).pid, 7);
+
+    let answer: serde_json::Value = serde_json::from_str(STATUS).unwrap();
+    let status = Status::from_data(answer["data"].clone()).unwrap();
+    let child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = child.id();
+    let spawned = Spawned::of(child, endpoint, status, Duration::ZERO, "/nowhere/daemon.log");
+    assert_eq!((spawned.pid(), spawned.status().version.as_str()), (pid, "0.3.8"));
+    assert!(spawned.log_tail(3).is_empty());
+    let ending = spawned.stop(SLACK).unwrap();
+    assert!(!ending.killed && !ending.status.success(), "{ending:?}");
+}

@@ -704,13 +704,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "bytes-do-not-extend-the-deadline",
         guarantee: "Nor does one that sends a byte now and then.",
         file: "crates/daemon/src/wire.rs",
-        find: r#"                Ok(_) if Instant::now() > deadline && !self.buffer[self.scanned..].contains(&b'\n') => {
-                    return Err(NoLine::TimedOut);
-                }
-"#,
+        find: r"            if received && Instant::now() > deadline {
+                return Err(NoLine::TimedOut);
+            }
+",
         replace: "",
         package: "myownllm-daemon",
         tests: "binary(peers) | test(wire::)",
+    },
+    Mutant {
+        name: "what-began-before-the-question-is-no-answer",
+        guarantee: "Half an answer that lay there when the question was sent is not taken for its answer.",
+        file: "crates/daemon/src/wire.rs",
+        find: "        self.stale = self.lines.begun() > 0;
+",
+        replace: "",
+        package: "myownllm-daemon",
+        tests: "test(wire::)",
+    },
+    Mutant {
+        name: "lines-are-bounded",
+        guarantee: "A line without an end is given up at a limit.",
+        file: "crates/daemon/src/lines.rs",
+        find: "if self.skipping || self.bytes.len() > self.limit {",
+        replace: "if self.skipping {",
+        package: "myownllm-daemon",
+        tests: "binary(peers) | test(lines::) | test(wire::)",
     },
     Mutant {
         name: "join-before-leaving",
