@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -158,7 +157,8 @@ pub(crate) fn publish(
     owner: Option<Owner>,
 ) -> Result<(), DiskError> {
     match publish_new(disk, path, bytes, 0o600, owner) {
-        Err(error) if owner.is_some() && error.kind() == ErrorKind::PermissionDenied => {
+        // Nothing else that is refused is done again: the file may be there by then.
+        Err(error) if error.is_about_the_owner() => {
             publish_new(disk, path, bytes, 0o600, None).map(drop)
         }
         done => done.map(drop),
@@ -174,7 +174,7 @@ pub(crate) fn private_folder(
     owner: Option<Owner>,
 ) -> Result<(), DiskError> {
     match make_dirs(disk, root, folder, 0o700, owner) {
-        Err(error) if owner.is_some() && error.kind() == ErrorKind::PermissionDenied => {
+        Err(error) if error.is_about_the_owner() => {
             make_dirs(disk, root, folder, 0o700, None)?;
         }
         done => {

@@ -262,6 +262,18 @@ fn what_root_makes_belongs_to_the_homes_owner() {
     }
 }
 
+#[test]
+fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() {
+    let disk = home();
+    disk.put(CONFIG, LEAKED_V3);
+    disk.set_user(Owner { uid: 4711, gid: 4711 });
+    disk.fail(Fault::always("set_owner", ErrorKind::PermissionDenied));
+    launch(&disk, &sim_places()).unwrap();
+    assert!(is_kept(&disk, LEAKED_V3));
+    assert!(look(&disk).unwrap().pending.is_empty());
+    assert_eq!(of_kind(&disk, "kept").len(), 1);
+}
+
 fn refused(disk: &SimDisk, code: &str) -> StoreError {
     let before = disk.tree();
     let error = look(disk).unwrap_err();
