@@ -119,6 +119,14 @@ impl Goal {
             Tree::of(home)?.0.into_iter().map(|(path, entry)| (path, entry.kind)).collect();
         let backups = Path::new(APP).join("config-backups");
         let mut copies = Vec::new();
+        // A config that is made anew names folders of the home that it was made for.
+        for (path, kind) in &mut names {
+            if let Kind::File(hash) = kind
+                && (path.starts_with(&backups) || *path == Path::new(APP).join("config.json"))
+            {
+                *hash = hash_wherever(home, path)?;
+            }
+        }
         names.retain(|path, kind| match kind {
             Kind::File(hash) if path.starts_with(&backups) && !is_temporary(path) => {
                 copies.push(*hash);
@@ -166,6 +174,16 @@ impl Goal {
             wrong.push(format!("and {more} more"));
         }
         Ok((!wrong.is_empty()).then(|| wrong.join("; ")))
+    }
+}
+
+/// The hash of a file's content, the same wherever the home lies.
+fn hash_wherever(home: &Path, file: &Path) -> Fallible<u64> {
+    let bytes = std::fs::read(home.join(file)).map_err(|e| format!("{}: {e}", file.display()))?;
+    match (String::from_utf8(bytes), home.to_str()) {
+        (Ok(text), Some(home)) => Ok(hash(text.replace(home, "HOME").as_bytes())),
+        (Ok(text), None) => Ok(hash(text.as_bytes())),
+        (Err(odd), _) => Ok(hash(odd.as_bytes())),
     }
 }
 
