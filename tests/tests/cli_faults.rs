@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use support::{APP, Home, MESH, run, run_with};
@@ -224,28 +225,128 @@ fn odd_names_and_kinds_in_the_state_are_left_and_reported() {
 }
 
 /// A key that is none is kept, named, and never hidden behind a new one.
-#[test]
-fn a_damaged_key_is_kept_and_no_daemon_is_started() {
-    let good = String::from_utf8(Home::legacy().bytes(&format!("{APP}/.secrets/identity.json"))).unwrap();
-    let damaged: [(&str, Vec<u8>); 5] = [
+/// Ways in which a key file is none, made of one that is.
+fn damaged_keys(good: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let seed = good.split('"').find(|text| text.starts_with("khsec")).unwrap();
+    let seed_as = |other: &str| good.replace(seed, other).into_bytes();
+    vec![
         ("empty", vec![]),
         ("NUL", vec![0; good.len()]),
         ("cut", good.as_bytes()[..good.len() / 2].to_vec()),
+        ("all but the last byte", good.trim_end().as_bytes()[..good.trim_end().len() - 1].to_vec()),
+        ("a byte order mark", format!("\u{feff}{good}").into_bytes()),
+        ("no object", format!("[{good}]").into_bytes()),
         ("another's public key", good.replace("\"pt55", "\"qt55").into_bytes()),
-        ("a short seed", good.replace("khsec", "").into_bytes()),
+        ("a seed of 31 bytes", seed_as(&seed[..50])),
+        ("a seed of 33 bytes", seed_as(&format!("{seed}a"))),
+        ("no seed", seed_as("")),
+        ("a seed in base64", seed_as("UeRBPYxT5UhI+S4kvFX4L+0kXGaqkWP++M6nqQJULwA=")),
+        ("a seed in base64url", seed_as("UeRBPYxT5UhI-S4kvFX4L-0kXGaqkWP--M6nqQJULwA")),
+        ("a padded seed", seed_as(&format!("{seed}===="))),
+        ("a seed with a line end", seed_as(&format!("{seed}\\r\\n"))),
+        ("a seed with a space", seed_as(&format!(" {seed}"))),
+        ("a seed that is a number", good.replace(&format!("\"{seed}\""), "5").into_bytes()),
+        ("twice the public key", good.replacen('{', "{\"public_key\":\"x\",", 1).into_bytes()),
+        ("a raw line end in a text", seed_as(&format!("{seed}\r\n"))),
+    ]
+}
+
+const KEYS: [&str; 2] = [".myownllm/.secrets/identity.json", ".myownllm/.myownmesh/.secrets/identity.json"];
+
+/// All key files of a home, those under the names of temporary files and those set aside included.
+fn keys_of(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
+    let is_key = |path: &Path| path.file_name().unwrap().to_string_lossy().starts_with("identity.json");
+    let files = home.snapshot().into_iter().filter(|(path, _)| path.is_file() && is_key(path));
+    files.map(|(path, (_, bytes))| (path, bytes)).collect()
+}
+
+/// A home whose key, in the old place or in the new, is this.
+fn with_key(place: &str, bytes: &[u8]) -> Home {
+    let home = Home::legacy();
+    if place == KEYS[1] {
+        home.run(&["migrate"]).ends_with(0);
+    }
+    home.put(place, bytes, 0o600);
+    home
+}
+
+#[test]
+fn a_damaged_key_is_kept_and_no_daemon_is_started() {
+    let good = String::from_utf8(Home::legacy().bytes(KEYS[0])).unwrap();
+    for place in KEYS {
+        // How a key is judged does not depend on where it lies.
+        let all = damaged_keys(&good);
+        let some = if place == KEYS[0] { all.len() } else { 3 };
+        for (name, bytes) in all.into_iter().take(some) {
+            let home = with_key(place, &bytes);
+            let ran = run(&mut home.with_daemon(&["launch", "--once"])).ends_with(7);
+            assert!(ran.stderr.contains("identity.json is damaged"), "{place}, {name}: {ran:?}");
+            assert_eq!(keys_of(&home), [(home.path(place), bytes)], "{place}, {name}");
+        }
+    }
+}
+
+/// The same key in other words is the same key: white space, line ends, the order of the fields, fields of newer daemons.
+#[test]
+fn a_key_in_other_words_is_the_same_key() {
+    let good = String::from_utf8(Home::legacy().bytes(KEYS[0])).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&good).unwrap();
+    let others = [
+        good.replace('\n', "\r\n"),
+        value.to_string(),
+        format!("\n\t {good}\n\n"),
+        good.replacen('{', "{\"sealed_by\": [1, {}],", 1),
     ];
-    for (name, bytes) in damaged {
-        let home = Home::legacy();
-        home.put(&format!("{APP}/.secrets/identity.json"), &bytes, 0o600);
-        let ran = run(&mut home.with_daemon(&["launch", "--once"]));
-        assert_ne!(ran.code, Some(0), "{name}: {ran:?}");
-        assert!(ran.stderr.contains("identity.json"), "{name}: {ran:?}");
-        home.still_has(&bytes, name);
-        let keys = home
-            .snapshot()
-            .into_iter()
-            .filter(|(path, (_, found))| path.ends_with("identity.json") && *found != bytes);
-        assert_eq!(keys.count(), 0, "{name}: a new key came into being");
+    for place in KEYS {
+        for other in &others {
+            let home = with_key(place, other.as_bytes());
+            run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+            assert_eq!(
+                keys_of(&home),
+                [(home.path(KEYS[1]), other.clone().into_bytes())],
+                "{place}: {other}"
+            );
+        }
+    }
+}
+
+/// A daemon had written its key in full, under the name of a temporary file, when the power went. Each command that looks or moves
+/// says how to bring it back; that works, throws nothing away, and what comes next is what comes with any sound key.
+#[test]
+fn a_complete_temporary_key_beside_a_damaged_one_is_offered_and_comes_back() {
+    let good = Home::legacy().bytes(KEYS[0]);
+    for place in KEYS {
+        for (name, damaged) in [("empty", Some(vec![])), ("NUL", Some(vec![0; 217])), ("none", None)] {
+            let home = with_key(place, &damaged.clone().unwrap_or_default());
+            let temporary = format!("{place}.tmp");
+            home.put(&temporary, &good, 0o600);
+            // The name that the command would like is taken, by somebody's only copy.
+            home.put(&format!("{place}.set-aside-1"), b"precious", 0o600);
+            if damaged.is_none() {
+                std::fs::remove_file(home.path(place)).unwrap();
+            }
+            let before = keys_of(&home);
+            let launch = run(&mut home.with_daemon(&["launch", "--once"])).ends_with(7);
+            assert_eq!(keys_of(&home), before, "{place}, {name}: a launch touches no key");
+            let command = launch
+                .stderr
+                .lines()
+                .find_map(|line| line.trim().strip_prefix("hint: "))
+                .unwrap_or_else(|| panic!("{place}, {name}: no command in {launch:?}"));
+            for args in [&["doctor"][..], &["status"], &["migrate"]] {
+                let said = home.run(args);
+                // Where there is no key at all, a move has none to speak of.
+                if damaged.is_some() || args != ["migrate"] {
+                    assert!(said.all().contains(command), "{place}, {name}, {args:?}: {said:?}");
+                }
+            }
+            assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+            let after: Vec<Vec<u8>> = keys_of(&home).into_iter().map(|(_, bytes)| bytes).collect();
+            assert!(before.iter().all(|(_, bytes)| after.contains(bytes)), "{command} threw something away");
+            run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+            assert_eq!(home.bytes(KEYS[1]), good, "{place}, {name}: it is in force");
+            assert!(keys_of(&home).iter().all(|(_, bytes)| before.iter().any(|(_, was)| was == bytes)));
+        }
     }
 }
 

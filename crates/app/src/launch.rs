@@ -11,10 +11,9 @@ use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalog
 use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{Decision, Detection, Endpoint, Role, Rule, Spawned, Status};
-use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
+use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs};
 use myownllm_migration::{
-    Direction, IdentityState, Left, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions,
-    StateMigrator,
+    Direction, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
 };
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
 use serde::Serialize;
@@ -336,14 +335,6 @@ fn migrate(
         move_notices(&report, options.program)
             .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
     );
-    if !report.may_spawn() && outcome.exit().is_ok() {
-        outcome.notices.push(
-            Notice::error("migration.identity-pending", "the key has not arrived in the daemon's home")
-                .at(&parts.layout.daemon_home)
-                .hint(format!("{} migrate --dry-run", options.program))
-                .exits(ExitCode::Refused),
-        );
-    }
     let quiet = !report.refusals.iter().any(|error| matches!(error, MigrationError::LegacyDaemon { .. }));
     outcome.migration = Some(report);
     Ok(quiet)
@@ -486,41 +477,10 @@ fn use_daemon(
 /// The public key of the daemon's home; `None` when there is no key anywhere, so that a daemon may make one.
 pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
     let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    let doubts: Vec<Notice> = plan.refusals.iter().chain(&plan.errors).map(Notice::from).collect();
-    if !doubts.is_empty() {
-        return Err(doubts);
+    match plan.key_in_force() {
+        Ok(key) => Ok(key.map(|key| key.public_key.clone())),
+        Err(doubts) => Err(doubts.iter().map(Notice::from).collect()),
     }
-    match &plan.identity {
-        IdentityState::Absent => match odd_key(parts.layout, &plan.left) {
-            Some(odd) => Err(vec![odd]),
-            None => Ok(None),
-        },
-        IdentityState::AtDestination(key) => Ok(Some(key.public_key.clone())),
-        _ => Err(vec![
-            Notice::error("migration.identity-pending", "the key is not in the daemon's home")
-                .at(&parts.layout.daemon_identity)
-                .exits(ExitCode::Refused),
-        ]),
-    }
-}
-
-/// Something that has the key's name, in whatever letter case, and is no file of ours to move: a daemon would not see it,
-/// and make a second key.
-fn odd_key(layout: &Layout, left: &[Left]) -> Option<Notice> {
-    let lower = |path: &Path| path.to_string_lossy().to_lowercase();
-    let keys = [lower(&layout.legacy_identity), lower(&layout.daemon_identity)];
-    let odd = left.iter().find(|left| keys.contains(&lower(&left.path)))?;
-    let message = format!(
-        "{} has the key's name and cannot be used as one ({}); a daemon started now would make a new key",
-        odd.path.display(),
-        odd.reason
-    );
-    Some(
-        Notice::error("migration.identity-damaged", message)
-            .at(&odd.path)
-            .hint(format!("ls -la {}", quote(odd.path.parent().unwrap_or(&odd.path))))
-            .exits(ExitCode::Refused),
-    )
 }
 
 /// Brings the networks of a running daemon in line with the catalogue of the config. `removed` is a network that was just

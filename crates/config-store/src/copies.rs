@@ -158,9 +158,7 @@ pub(crate) fn publish(
 ) -> Result<(), DiskError> {
     match publish_new(disk, path, bytes, 0o600, owner) {
         // Nothing else that is refused is done again: the file may be there by then.
-        Err(error) if error.is_about_the_owner() => {
-            publish_new(disk, path, bytes, 0o600, None).map(drop)
-        }
+        Err(error) if error.is_about_the_owner() => publish_new(disk, path, bytes, 0o600, None).map(drop),
         done => done.map(drop),
     }
 }

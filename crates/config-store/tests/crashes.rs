@@ -328,8 +328,12 @@ fn failed_at_every_operation() {
                         }
                     }
                     check_end(&scene, &disk, before.as_deref(), &at);
-                    let contents: BTreeSet<_> =
-                        copies(&disk).into_iter().map(|(path, bytes)| (kind_of(path.file_name().unwrap().to_str().unwrap()).to_owned(), bytes)).collect();
+                    let contents: BTreeSet<_> = copies(&disk)
+                        .into_iter()
+                        .map(|(path, bytes)| {
+                            (kind_of(path.file_name().unwrap().to_str().unwrap()).to_owned(), bytes)
+                        })
+                        .collect();
                     assert_eq!(contents.len(), copies(&disk).len(), "{}: {at}: a copy twice", scene.name);
                 }
             }

@@ -102,7 +102,8 @@ impl DiskError {
     /// A file could not be given to somebody else: only root may. All else about it may have gone well.
     pub fn is_about_the_owner(&self) -> bool {
         // The words of the real disk, and those of the simulated one.
-        matches!(self.doing, "set the owner of" | "set_owner") && self.kind() == io::ErrorKind::PermissionDenied
+        matches!(self.doing, "set the owner of" | "set_owner")
+            && self.kind() == io::ErrorKind::PermissionDenied
     }
 
     /// A stable code.

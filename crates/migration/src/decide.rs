@@ -8,7 +8,7 @@ use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
     identity::{Identity, KeyInfo},
-    inspect::{Folder, Inventory, Key, Pair, Single},
+    inspect::{Folder, Inventory, Key, Pair, Sibling, Single},
     plan::{Collision, IdentityState, Plan, Step},
 };
 
@@ -159,10 +159,9 @@ impl Decider<'_> {
     fn damaged(&self, key: &Key, why: &str, keep: Option<&str>) -> MigrationError {
         let remedy = match (&key.sibling, keep) {
             (_, Some(keep)) => Some((key.path.clone(), format!("{} --keep {keep}", self.command))),
-            (Some(sibling), None) => {
-                let (path, sibling_text) = (quote(&key.path), quote(sibling));
-                let command = format!("mv -n {path} {path}.damaged && cp -p {sibling_text} {path}");
-                Some((sibling.clone(), command))
+            (Some(Sibling { path: sibling, aside }), None) => {
+                let [path, aside, from] = [&key.path, aside, sibling].map(|path| quote(path));
+                Some((sibling.clone(), format!("mv -n {path} {aside} && cp -pn {from} {path}")))
             }
             (None, None) => None,
         };
@@ -198,7 +197,7 @@ impl Decider<'_> {
             _ if inventory.key_trouble => {
                 IdentityState::Blocked { why: "it cannot be read, see the errors".to_owned() }
             }
-            (None, None) => IdentityState::Absent,
+            (None, None) => inventory.odd_key.clone().unwrap_or(IdentityState::Absent),
             (_, Some(there)) => IdentityState::of(&there.identity, true),
             (Some(here), None) => IdentityState::of(&here.identity, false),
         };

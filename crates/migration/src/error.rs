@@ -132,6 +132,24 @@ pub enum MigrationError {
         /// A sound key elsewhere, and the command that puts it in place.
         remedy: Option<(PathBuf, String)>,
     },
+    /// Something is in the key's place, or beside it, that no daemon would see: it would make a new key.
+    #[error("{}: {why}; a daemon started now would make a new key", .path.display())]
+    IdentityOdd {
+        /// What.
+        path: PathBuf,
+        /// Why it cannot be used.
+        why: String,
+        /// A command that mends it, or shows what is there.
+        command: String,
+    },
+    /// The key has not arrived where a daemon looks for it.
+    #[error("the key is not in the daemon's home, at {}", .path.display())]
+    IdentityPending {
+        /// Where it belongs.
+        path: PathBuf,
+        /// How the program is called.
+        program: String,
+    },
     /// A key file of a newer version.
     #[error("the key {} is of version {version}, newer than this program knows", .path.display())]
     IdentityNewer {
@@ -253,7 +271,8 @@ impl MigrationError {
             Self::Vanished { .. } => "migration.vanished",
             Self::IdentityHeldBack { .. } => "migration.identity-held-back",
             Self::TwoIdentities { .. } => "migration.two-identities",
-            Self::IdentityDamaged { .. } => "migration.identity-damaged",
+            Self::IdentityDamaged { .. } | Self::IdentityOdd { .. } => "migration.identity-damaged",
+            Self::IdentityPending { .. } => "migration.identity-pending",
             Self::IdentityNewer { .. } => "migration.identity-newer",
             Self::IdentityUnreachable { .. } => "migration.identity-unreachable",
             Self::DestinationOutside { .. } => "migration.destination-outside",
@@ -280,6 +299,8 @@ impl MigrationError {
             | Self::IdentityUnreachable { .. }
             | Self::WrongLock { .. } => Class::Failed,
             Self::IdentityDamaged { .. }
+            | Self::IdentityOdd { .. }
+            | Self::IdentityPending { .. }
             | Self::TwoIdentities { .. }
             | Self::DestinationOutside { .. }
             | Self::DestinationNotFolder { .. }
@@ -303,6 +324,8 @@ impl MigrationError {
             | Self::Vanished { path }
             | Self::IdentityHeldBack { path }
             | Self::IdentityDamaged { path, .. }
+            | Self::IdentityOdd { path, .. }
+            | Self::IdentityPending { path, .. }
             | Self::IdentityNewer { path, .. }
             | Self::IdentityUnreachable { path, .. }
             | Self::DestinationOutside { path, .. }
@@ -334,6 +357,8 @@ impl MigrationError {
                 Some((_, command)) => command.clone(),
                 None => format!("ls -la {}", quote(path.parent().unwrap_or(path))),
             }),
+            Self::IdentityOdd { command, .. } => Some(command.clone()),
+            Self::IdentityPending { program, .. } => Some(format!("{program} migrate --dry-run")),
             Self::IdentityNewer { .. } => Some("myownllm-mesh --version".to_owned()),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
             Self::DestinationOutside { path, .. } => Some(format!("rm {0} && mkdir -m 700 {0}", quote(path))),

@@ -92,7 +92,7 @@ pub fn inspect(bytes: &[u8]) -> Identity {
         #[serde(default)]
         label: Option<serde_json::Value>,
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    // No allowance is made that the daemon does not make: a byte order mark, say. It would not read the key, and end.
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
         return Identity::Damaged {
             why: format!("the file is not JSON (line {}, column {})", error.line(), error.column()),

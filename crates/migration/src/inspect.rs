@@ -8,13 +8,13 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, leftover_kind};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, leftover_kind, quote};
 
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes},
     identity::{self, Identity},
-    plan::Left,
+    plan::{IdentityState, Left},
 };
 
 /// The folder, beside the sources, into which a source is renamed before it is removed. It keeps the file's own name, so that
@@ -76,8 +76,14 @@ pub(crate) struct Key {
     pub(crate) meta: Meta,
     /// What the link says, when it is one.
     pub(crate) link: Option<PathBuf>,
-    /// A sound key in a temporary file beside a damaged one.
-    pub(crate) sibling: Option<PathBuf>,
+    pub(crate) sibling: Option<Sibling>,
+}
+
+/// A sound key in a temporary file beside a damaged one, and a free name for that.
+#[derive(Clone, Debug)]
+pub(crate) struct Sibling {
+    pub(crate) path: PathBuf,
+    pub(crate) aside: PathBuf,
 }
 
 /// What lies in the two homes, as far as it matters to the move. Made by [`inspect`], read by [`crate::plan()`].
@@ -100,6 +106,8 @@ pub struct Inventory {
     pub(crate) key_target: Option<PathBuf>,
     /// Something is wrong with the key's file itself.
     pub(crate) key_trouble: bool,
+    /// There is no key, and yet something that is not to be hidden behind a new one: [`IdentityState::Odd`].
+    pub(crate) odd_key: Option<IdentityState>,
     pub(crate) leftovers: Vec<PathBuf>,
     pub(crate) claims: Vec<(PathBuf, PathBuf)>,
     pub(crate) claim_dirs: Vec<PathBuf>,
@@ -208,6 +216,12 @@ fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
     }
     let id = value.get("network_id").and_then(serde_json::Value::as_str).and_then(network_id);
     id.ok_or("its network_id is not one")
+}
+
+/// Whether two paths are of one folder and differ in letter case at most.
+fn is_spelled_alike(one: &Path, other: &Path) -> bool {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    one.parent() == other.parent() && name(one) == name(other)
 }
 
 fn unreadable(path: &Path, source: DiskError) -> MigrationError {
@@ -450,6 +464,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
             key_destination: homes.destination(direction).join(&homes.names.identity),
             key_target: None,
             key_trouble: false,
+            odd_key: None,
             leftovers: Vec::new(),
             claims: Vec::new(),
             claim_dirs: Vec::new(),
@@ -527,7 +542,7 @@ impl Inspector<'_> {
     /// The owner of the home or root must own every part, and nobody else may be able to put something else in its place.
     fn trust(&mut self, path: &Path, meta: &Meta, mend: &str) {
         let (Some(owner), Some(home)) = (meta.owner, self.out.owner) else { return };
-        let quoted = myownllm_durable_fs::quote(path);
+        let quoted = quote(path);
         if owner.uid != home.uid && owner.uid != 0 {
             self.out.refusals.push(MigrationError::UnsafePermissions {
                 path: path.to_owned(),
@@ -701,7 +716,13 @@ impl Inspector<'_> {
             }
             // Temporary files of a killed run, and sources that a killed run the other way had claimed.
             let mut claims = false;
+            let key = &self.homes.names.identity;
             let visited = self.disk.visit(&path, &mut |entry| {
+                let at = relative.join(&entry.name);
+                if at != *key && is_spelled_alike(&at, key) {
+                    let reason = "the daemon's spelling of that name is another".to_owned();
+                    self.out.left.push(Left { path: path.join(&entry.name), reason });
+                }
                 match whose(&entry.name, entry.kind) {
                     Whose::Leftover => self.out.leftovers.push(path.join(entry.name)),
                     Whose::Claims => claims = true,
@@ -1021,13 +1042,16 @@ impl Inspector<'_> {
             }
         };
         let sibling = match identity {
-            Identity::Damaged { .. } => self.sound_sibling(at),
+            Identity::Damaged { .. } => self.sound_sibling(at).and_then(|path| {
+                let aside = aside_name(self.disk, at, at).ok()?;
+                Some(Sibling { path, aside })
+            }),
             _ => None,
         };
         Some(Key { path: at.to_owned(), bytes, identity, meta, link, sibling })
     }
 
-    /// A complete temporary file beside a damaged key: what a daemon had written when the power went.
+    /// A complete temporary file beside a key: what a daemon had written when the power went.
     fn sound_sibling(&self, at: &Path) -> Option<PathBuf> {
         let mut name = at.file_name()?.to_owned();
         name.push(".tmp");
@@ -1065,6 +1089,7 @@ impl Inspector<'_> {
                 });
             }
         }
+        self.out.odd_key = self.odd_key([&self.out.source.join(&relative), &destination]);
         if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.link.clone()) {
             let (from, to) = (self.out.source.join(&folder), self.out.destination.join(&folder));
             self.out.key_target = Some(rebase(&target, &from, &to));
@@ -1079,6 +1104,26 @@ impl Inspector<'_> {
         };
         self.counts();
         self.finish();
+    }
+
+    /// Something that has one of these names, in whatever letter case, and is no key; or a key that has never got its name.
+    fn odd_key(&self, names: [&Path; 2]) -> Option<IdentityState> {
+        let is_odd = |left: &&Left| names.iter().any(|name| is_spelled_alike(&left.path, name));
+        if let Some(odd) = self.out.left.iter().find(is_odd) {
+            return Some(IdentityState::Odd {
+                path: odd.path.clone(),
+                why: format!("it has the key's name and cannot be used as one, as {}", odd.reason),
+                command: format!("ls -la {}", quote(odd.path.parent().unwrap_or(&odd.path))),
+            });
+        }
+        let (name, path) = names.iter().find_map(|name| Some((name, self.sound_sibling(name)?)))?;
+        Some(IdentityState::Odd {
+            why:
+                "it is a sound key under the name of a temporary file, and there is none under the key's own"
+                    .to_owned(),
+            command: format!("cp -pn {} {}", quote(&path), quote(name)),
+            path,
+        })
     }
 
     fn key_pair(&self) -> Result<Pair, MigrationError> {

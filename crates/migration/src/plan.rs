@@ -246,6 +246,17 @@ pub enum IdentityState {
     AtDestination(KeyInfo),
     /// At the source, still to be moved.
     AtSource(KeyInfo),
+    /// There is no key on either side, but something that has the key's name, in whatever letter case, and is none; or a sound
+    /// key under the name of a temporary file. It stays. A daemon would not see it, and make a new key.
+    Odd {
+        /// What.
+        #[serde(serialize_with = "lossy")]
+        path: PathBuf,
+        /// Why it cannot be used.
+        why: String,
+        /// A command that mends it, or shows what is there.
+        command: String,
+    },
     /// There is something, but no sound key in force; see the errors.
     Blocked {
         /// In a few words.
@@ -334,6 +345,34 @@ impl Plan {
     /// How many files would move.
     pub fn files(&self) -> usize {
         self.steps().map(Step::files).sum()
+    }
+
+    /// The key that a daemon may be started with; `None` when there is none anywhere, so that a daemon may make one.
+    ///
+    /// # Errors
+    ///
+    /// Why none may be started: a daemon that finds no key in its home makes one, and hides the device's own.
+    pub fn key_in_force(&self) -> Result<Option<&KeyInfo>, Vec<MigrationError>> {
+        let doubts: Vec<MigrationError> = self.refusals.iter().chain(&self.errors).cloned().collect();
+        if !doubts.is_empty() {
+            return Err(doubts);
+        }
+        match &self.identity {
+            IdentityState::Absent => Ok(None),
+            IdentityState::AtDestination(key) => Ok(Some(key)),
+            IdentityState::Odd { .. } => Err(self.odd_key().into_iter().collect()),
+            IdentityState::AtSource(_) | IdentityState::Blocked { .. } => {
+                let path = self.destination.join(&self.homes.names.identity);
+                Err(vec![MigrationError::IdentityPending { path, program: self.homes.program.clone() }])
+            }
+        }
+    }
+
+    /// What is to be told of [`IdentityState::Odd`]: no trouble of the move, which leaves such a thing, but of whoever wants a
+    /// daemon.
+    pub fn odd_key(&self) -> Option<MigrationError> {
+        let IdentityState::Odd { path, why, command } = &self.identity else { return None };
+        Some(MigrationError::IdentityOdd { path: path.clone(), why: why.clone(), command: command.clone() })
     }
 
     /// Adds a refusal of the caller's own: something that must be settled before anything moves, such as a socket path that would

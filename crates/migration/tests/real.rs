@@ -241,6 +241,43 @@ fn a_pipe_as_a_key_hangs_nobody() {
     assert!(!home.pending());
 }
 
+/// Whatever has the key's name and is none stays, is no error of the move, and lets no daemon be started.
+#[test]
+fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
+    let pipe = |path: &Path| {
+        rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).expect("made");
+    };
+    let folder = |path: &Path| fs::create_dir(path).expect("made");
+    let device = |path: &Path| symlink("/dev/null", path).expect("made");
+    let key = |path: &Path| fs::write(path, key_file(1, "x")).expect("written");
+    type Make<'a> = &'a dyn Fn(&Path);
+    let odd: [(&str, Make<'_>); 5] = [
+        ("identity.json", &pipe),
+        ("identity.json", &folder),
+        ("identity.json", &device),
+        ("Identity.JSON", &key),
+        ("identity.json.tmp", &key),
+    ];
+    for side in [".secrets", ".myownmesh/.secrets"] {
+        for (name, make) in odd {
+            let home = Home::empty();
+            home.put("mesh/rosters/one.json", b"roster");
+            let path = home.at(side).join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            make(&path);
+            let report = home.run(&Options::forward());
+            assert!(home.new_home("mesh/rosters/one.json").exists(), "{side}/{name}: {report:#?}");
+            assert!(path.symlink_metadata().is_ok(), "{side}/{name} stays");
+            assert!(!report.may_spawn(), "{side}/{name}: {:?}", report.identity);
+            let migrator = Migrator::new(&RealDisk, home.homes());
+            let plan = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward());
+            let doubts = plan.key_in_force().expect_err("a doubt");
+            assert_eq!(doubts[0].code(), "migration.identity-damaged", "{side}/{name}");
+            assert!(doubts[0].path().starts_with(home.at(side)), "{side}/{name}: {doubts:?}");
+        }
+    }
+}
+
 #[test]
 fn a_linked_key_leads_to_the_same_file_afterwards() {
     for target in ["keys/real.json", "../elsewhere/real.json"] {

@@ -147,10 +147,12 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         );
     }
     match &plan.identity {
-        IdentityState::Blocked { why } => checks.add("identity.sound", Mark::Problem, why.clone()),
+        IdentityState::Odd { why, .. } | IdentityState::Blocked { why } => {
+            checks.add("identity.sound", Mark::Problem, why.clone())
+        }
         found => checks.ok("identity.sound", identity(found)),
     }
-    for error in plan.refusals.iter().chain(&plan.errors) {
+    for error in plan.refusals.iter().chain(&plan.errors).chain(&plan.odd_key()) {
         checks.notice("state.sound", &Notice::from(error));
     }
     for both in &plan.collisions {

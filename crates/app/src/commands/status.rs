@@ -33,6 +33,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             .into_iter()
             .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
     );
+    notices.extend(plan.odd_key().as_ref().map(Notice::from));
     let loaded = match wired.store.look(&mut fresh_ids()) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
@@ -195,7 +196,7 @@ pub(crate) fn identity(state: &IdentityState) -> String {
         IdentityState::Absent => "none yet; the daemon makes one at its first start".to_owned(),
         IdentityState::AtDestination(key) => format!("{}  (in the daemon's home)", key.device_id),
         IdentityState::AtSource(key) => format!("{}  (still in the old place)", key.device_id),
-        IdentityState::Blocked { why } => format!("cannot be used: {why}"),
+        IdentityState::Odd { why, .. } | IdentityState::Blocked { why } => format!("cannot be used: {why}"),
         _ => "unknown".to_owned(),
     }
 }
