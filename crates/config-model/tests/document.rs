@@ -351,12 +351,20 @@ fn json_text(depth: u32) -> BoxedStrategy<String> {
         Just("true".to_owned()),
         "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,3})?",
         "\"([ -!#-\\[\\]-~é漢😀]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}){0,12}\"",
+        // Longer than any step of a scan.
+        "\"[a-zé ]{0,90}(\\\\n)?[a-z]{0,40}\"",
     ];
-    let space = "[ \\n\\t\\r]{0,3}";
+    let space = "([ \\n\\t\\r]{0,3}|\\n {0,20})";
     scalar
         .prop_recursive(depth, 64, 6, move |inner| {
             let item = (space, inner.clone(), space).prop_map(|(a, v, b)| format!("{a}{v}{b}"));
-            let key = prop_oneof!["\"[ab]{0,2}\"", "\"\\\\u006[0-9]\""];
+            // Some of the same name, some nearly so.
+            let key = prop_oneof![
+                "\"[ab]{0,2}\"",
+                "\"\\\\u006[0-9]\"",
+                "\"the_same_beginning[ab]{0,2}\"",
+                "\"the_same_\\\\u0062eginning[ab]\"",
+            ];
             let member = (space, key, space, item.clone()).prop_map(|(a, k, b, v)| format!("{a}{k}{b}:{v}"));
             prop_oneof![
                 prop::collection::vec(item, 0..6).prop_map(|v| format!("[{}]", v.join(","))),

@@ -48,6 +48,9 @@ pub struct CopyId {
     pub(crate) hash: String,
 }
 
+/// Up to so many bytes a hash costs no more than opening a file does.
+const CHEAP_TO_HASH: usize = 32 << 10;
+
 /// Digits of a hash in a name: 128 of SHA-256's bits, which nobody meets twice by chance.
 const HASH_DIGITS: usize = 32;
 /// The most digits of a sequence number. More is no name of ours: a planted huge one must not use up the numbers.
@@ -258,6 +261,16 @@ impl Copies<'_> {
         let bytes = self.disk.read(&self.path(id), u64::MAX)?;
         let intact = hash(&bytes) == id.hash;
         Ok((bytes, intact))
+    }
+
+    /// Whether a copy is one of these bytes.
+    pub(crate) fn is_of(&self, id: &CopyId, bytes: &[u8]) -> bool {
+        // Reading many bytes costs a fraction of hashing them.
+        let is_there = || {
+            let there = self.disk.read(&self.path(id), bytes.len() as u64);
+            there.is_ok_and(|there| there == bytes)
+        };
+        (bytes.len() > CHEAP_TO_HASH && is_there()) || id.hash == hash(bytes)
     }
 
     /// A copy of these bytes that is there already and whole; flushed, as a killed run may have made it.

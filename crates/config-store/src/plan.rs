@@ -6,7 +6,7 @@ use myownllm_config_model::{Diagnostic, Document, Ids, Severity, app_config};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Rebased, Shape, rebase_paths};
 
-use crate::copies::{CopyKind, Listing, hash};
+use crate::copies::{CopyKind, Listing};
 use crate::read::{File, shown};
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
@@ -99,7 +99,7 @@ impl Store<'_> {
     fn decide_ours(&self, read: &Document, bytes: &[u8], shape: Shape, ids: &mut dyn Ids) -> Plan {
         let mut document = read.clone();
         let diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
-        let config = Some(document.to_bytes()).filter(|new| document.is_modified() && new != bytes);
+        let config = document.is_modified().then(|| document.to_bytes()).filter(|new| new != bytes);
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
         Plan { config, ..Plan::of(document, shape, Report::new(shape), diagnostics) }
     }
@@ -387,8 +387,9 @@ impl Store<'_> {
                 let content = plan.config.as_ref().or(plan.former.as_ref());
                 // Without any app key it is not known to be the app's, so it is no state to go back to.
                 let ours = plan.config.is_some() || shape == FileShape::App;
-                let newest = listing.newest_good().map(|id| id.hash.as_str());
-                if ours && content.is_some_and(|bytes| newest != Some(hash(bytes).as_str())) {
+                let copies = self.copies();
+                let is_kept = |bytes| listing.newest_good().is_some_and(|id| copies.is_of(id, bytes));
+                if ours && content.is_some_and(|bytes| !is_kept(bytes)) {
                     steps.push(Step::KeepLastGood { to: places.backups.clone() });
                 }
             }

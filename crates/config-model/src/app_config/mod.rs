@@ -327,7 +327,7 @@ fn networks_change(
     let at = at.key("networks");
     let mut inherited = None;
     let mut changes = Vec::new();
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::with_capacity(list.items().count());
     let mut active_is_there = false;
     for (n, entry) in list.items().enumerate() {
         let path = at.item(n);

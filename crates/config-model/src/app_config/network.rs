@@ -42,8 +42,41 @@ pub(super) fn change(
     pass: &mut Pass<'_>,
 ) -> Edits {
     let mut edits = Edits::default();
+    let [
+        id,
+        network_id,
+        label,
+        kind,
+        topology,
+        auto_approve,
+        signaling,
+        stun,
+        turn,
+        accepting,
+        auto_gossip,
+        own_permissions,
+        prompts,
+        locked,
+        public_turn,
+    ] = entry.pick([
+        "id",
+        "network_id",
+        "label",
+        "kind",
+        "topology",
+        "auto_approve",
+        "signaling_servers",
+        "stun_servers",
+        "turn_servers",
+        "accepting",
+        "auto_gossip",
+        "agent_permissions",
+        "prompts",
+        RETIRED[0],
+        RETIRED[1],
+    ]);
 
-    match entry.get("id") {
+    match id {
         Some(id) if !id.is_falsy() => {
             if id.kind() != Kind::String {
                 pass.wrong_type(&path.key("id"), id.kind(), "a text");
@@ -51,12 +84,12 @@ pub(super) fn change(
         }
         _ => edits.set("id", pass.ids.network_id()),
     }
-    match entry.get("network_id") {
+    match network_id {
         Some(id) if id.kind() == Kind::String => {}
         Some(id) if !id.is_falsy() => pass.wrong_type(&path.key("network_id"), id.kind(), "a text"),
         _ => edits.set("network_id", ""),
     }
-    match entry.get("signaling_servers") {
+    match signaling {
         Some(list) if list.kind() == Kind::Array => {
             let dead: Vec<_> =
                 list.items().enumerate().filter(|(_, s)| is_dead(*s)).map(|(n, _)| (n, None)).collect();
@@ -75,15 +108,16 @@ pub(super) fn change(
             edits.set("signaling_servers", Fragment::trusted("[]"));
         }
     }
-    for (key, default) in
-        [("stun_servers", default_stun as fn() -> Fragment), ("turn_servers", || Fragment::trusted("[]"))]
-    {
-        match entry.get(key).filter(|v| !v.is_null()) {
+    for (key, list, default) in [
+        ("stun_servers", stun, default_stun as fn() -> Fragment),
+        ("turn_servers", turn, || Fragment::trusted("[]")),
+    ] {
+        match list.filter(|v| !v.is_null()) {
             Some(list) => pass.check(path, key, list, Kind::Array),
             None => edits.set(key, default()),
         }
     }
-    match entry.get("accepting") {
+    match accepting {
         Some(a) if ["available", "limited", "busy"].iter().any(|known| a.is_str(known)) => {}
         other => {
             if let Some(other) = other {
@@ -92,7 +126,7 @@ pub(super) fn change(
             edits.set("accepting", "available");
         }
     }
-    match entry.get("auto_gossip") {
+    match auto_gossip {
         Some(b) if b.kind() == Kind::Bool => {}
         other => {
             if let Some(other) = other {
@@ -101,7 +135,7 @@ pub(super) fn change(
             edits.set("auto_gossip", true);
         }
     }
-    if let Some(label) = entry.get("label") {
+    if let Some(label) = label {
         match label_change(label) {
             None if label.kind() != Kind::String => {
                 pass.dropped(&path.key("label"), format!("{}, not a text", label.kind().name()));
@@ -112,23 +146,23 @@ pub(super) fn change(
             Some(trimmed) => edits.set("label", trimmed),
         }
     }
-    if let Some(kind) = entry.get("kind")
+    if let Some(kind) = kind
         && (kind.kind() != Kind::String || kind.is_falsy())
     {
         pass.dropped(&path.key("kind"), "not the name of a kind");
         edits.remove("kind");
     }
-    if let Some(topology) = entry.get("topology") {
+    if let Some(topology) = topology {
         match topology_change(topology, &path.key("topology"), pass) {
             Some(change) => edits.within("topology", change),
             None => edits.remove("topology"),
         }
     }
-    if let Some(auto) = entry.get("auto_approve").filter(|a| a.kind() != Kind::Bool) {
+    if let Some(auto) = auto_approve.filter(|a| a.kind() != Kind::Bool) {
         pass.dropped(&path.key("auto_approve"), format!("{}, not a boolean", auto.kind().name()));
         edits.remove("auto_approve");
     }
-    match entry.get("agent_permissions") {
+    match own_permissions {
         Some(own) if !own.is_falsy() => {
             edits.within("agent_permissions", permissions::change(own, &path.key("agent_permissions"), pass));
         }
@@ -138,7 +172,7 @@ pub(super) fn change(
             None => {}
         },
     }
-    match entry.get("prompts") {
+    match prompts {
         Some(list) if list.kind() == Kind::Array => {
             edits.within("prompts", prompts_change(list, &path.key("prompts"), pass));
         }
@@ -150,8 +184,8 @@ pub(super) fn change(
         }
         None => {}
     }
-    for key in RETIRED {
-        if entry.get(key).is_some() {
+    for (key, retired) in RETIRED.into_iter().zip([locked, public_turn]) {
+        if retired.is_some() {
             edits.remove(key);
         }
     }
@@ -178,13 +212,14 @@ pub(crate) fn topology_change(
     if topology.is_null() {
         return None;
     }
-    let Some(kind) = topology.get("kind").filter(|k| k.kind() == Kind::String) else {
+    let [kind, n_preferred, hub] = topology.pick(["kind", "n_preferred", "hub"]);
+    let Some(kind) = kind.filter(|k| k.kind() == Kind::String) else {
         pass.dropped(path, "a topology without a kind");
         return None;
     };
     let mut edits = Edits::default();
     if kind.is_str("ring") {
-        if let Some(n) = topology.get("n_preferred") {
+        if let Some(n) = n_preferred {
             match n.as_f64().filter(|x| x.is_finite() && *x >= 1.0) {
                 Some(x) if x.floor() == x => {}
                 Some(x) => edits.set("n_preferred", Fragment::trusted(format!("{:.0}", x.floor()))),
@@ -196,9 +231,7 @@ pub(crate) fn topology_change(
                 }
             }
         }
-    } else if kind.is_str("star")
-        && !topology.get("hub").is_some_and(|h| h.kind() == Kind::String && !h.is_falsy())
-    {
+    } else if kind.is_str("star") && !hub.is_some_and(|h| h.kind() == Kind::String && !h.is_falsy()) {
         pass.dropped(path, "a star without a hub");
         return None;
     }
@@ -224,13 +257,14 @@ fn prompts_change(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> C
 
 fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     let mut edits = Edits::default();
-    let id = prompt.get("id");
+    let [id, name, system_prompt, user_prompt, tools, updated_at] =
+        prompt.pick(["id", "name", "system_prompt", "user_prompt", "tools", "updated_at"]);
     if !id.is_some_and(|id| id.kind() == Kind::String && !id.is_falsy()) {
         let new = pass.ids.prompt_id();
         pass.migrated(&path.key("id"), format!("a prompt without an id is now {new}"));
         edits.set("id", new);
     }
-    let text = |key: &'static str, edits: &mut Edits, pass: &mut Pass<'_>| match prompt.get(key) {
+    let text = |key, found: Option<ValueRef<'_>>, edits: &mut Edits, pass: &mut Pass<'_>| match found {
         Some(text) if text.kind() == Kind::String => {}
         other => {
             if let Some(other) = other.filter(|o| !o.is_null()) {
@@ -239,9 +273,9 @@ fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> 
             edits.set(key, "");
         }
     };
-    text("name", &mut edits, pass);
-    text("system_prompt", &mut edits, pass);
-    match prompt.get("tools") {
+    text("name", name, &mut edits, pass);
+    text("system_prompt", system_prompt, &mut edits, pass);
+    match tools {
         // Names that we do not know are a newer app's, and stay.
         Some(tools) if tools.kind() == Kind::Array => {
             edits.within("tools", permissions::strings_only(tools, &path.key("tools"), pass));
@@ -253,8 +287,8 @@ fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> 
             edits.set("tools", Fragment::array(ALL_TOOLS));
         }
     }
-    text("user_prompt", &mut edits, pass);
-    permissions::stamp_change(prompt, path, pass, &mut edits);
+    text("user_prompt", user_prompt, &mut edits, pass);
+    permissions::stamp_change(updated_at, path, pass, &mut edits);
     edits.into_change()
 }
 

@@ -81,7 +81,7 @@ fn tool_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Ch
             edits.set("always_accept", Fragment::trusted("[]"));
         }
     }
-    stamp_change(record, path, pass, &mut edits);
+    stamp_change(record.get("updated_at"), path, pass, &mut edits);
     edits.into_change()
 }
 
@@ -98,8 +98,13 @@ pub(super) fn strings_only(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<
 }
 
 /// `updated_at`: a whole number of milliseconds, 0 at least.
-pub(super) fn stamp_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>, edits: &mut Edits) {
-    let Some(stamp) = record.get("updated_at") else { return edits.set("updated_at", 0u64) };
+pub(super) fn stamp_change(
+    stamp: Option<ValueRef<'_>>,
+    path: &Path<'_>,
+    pass: &mut Pass<'_>,
+    edits: &mut Edits,
+) {
+    let Some(stamp) = stamp else { return edits.set("updated_at", 0u64) };
     match stamp.as_f64().filter(|t| t.is_finite()) {
         Some(t) if t.floor().max(0.0) == t => {}
         Some(t) => edits.set("updated_at", Fragment::trusted(format!("{:.0}", t.floor().max(0.0)))),

@@ -160,10 +160,6 @@ impl Arr {
             sources[source as usize].items(at).map(|at| Some(Node::Raw { source, at })).collect();
         Self { origin: (source, at), from_origin: items.len(), items }
     }
-
-    pub(super) fn live(&self) -> impl Iterator<Item = &Node> {
-        self.items.iter().flatten()
-    }
 }
 
 impl Node {

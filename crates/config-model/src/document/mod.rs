@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(crate) use edit::Change;
 use edit::{Arr, Node, Obj};
-use scan::Source;
+use scan::{Entries, Source};
 pub(crate) use text::{push_pointer, quote, trim_raw};
 
 use crate::{Diagnostic, Severity};
@@ -280,9 +280,10 @@ impl Document {
         }
         let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let bom = body.len() < bytes.len();
-        let text = String::from_utf8_lossy(body);
-        let is_lossy = matches!(text, Cow::Owned(_));
-        let text = text.into_owned();
+        let (text, is_lossy) = match std::str::from_utf8(body) {
+            Ok(text) => (text.to_owned(), false),
+            Err(_) => (String::from_utf8_lossy(body).into_owned(), true),
+        };
         let placed = |kind: ParseErrorKind, at: usize, path: String, text: &str| {
             let before = text.get(..at).unwrap_or(text);
             let line_start = before.rfind('\n').map_or(0, |n| n + 1);
@@ -573,6 +574,30 @@ enum At<'a> {
     Array(&'a Arr),
 }
 
+/// See [`ValueRef::items`].
+enum Items<'a> {
+    None,
+    Raw { document: &'a Document, source: &'a Source, entries: Entries<'a> },
+    Edited { document: &'a Document, nodes: std::slice::Iter<'a, Option<Node>> },
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = ValueRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<ValueRef<'a>> {
+        match self {
+            Items::None => None,
+            Items::Raw { document, source, entries } => {
+                Some(ValueRef { document, at: At::Raw(source, entries.next()?) })
+            }
+            Items::Edited { document, nodes } => {
+                nodes.by_ref().flatten().next().map(|node| document.value(node))
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for ValueRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the text: it may hold a secret.
@@ -624,7 +649,10 @@ impl<'a> ValueRef<'a> {
 
     /// Whether it is a string of exactly this text.
     pub fn is_str(&self, text: &str) -> bool {
-        self.decoded().is_some_and(|d| *d == *text.as_bytes())
+        match self.at {
+            At::Raw(source, at) => source.first_byte(at) == b'"' && source.text_is(at, text.as_bytes()),
+            At::Object(_) | At::Array(_) => false,
+        }
     }
 
     /// The value of a boolean.
@@ -664,6 +692,14 @@ impl<'a> ValueRef<'a> {
         }
     }
 
+    /// What [`ValueRef::get`] gives for each of these keys, found in one walk over the members.
+    pub(crate) fn pick<const N: usize>(&self, keys: [&str; N]) -> [Option<ValueRef<'a>>; N] {
+        match self.at {
+            At::Raw(source, at) => source.pick(at, keys).map(|k| k.map(|k| self.within(source, k + 1))),
+            At::Object(_) | At::Array(_) => keys.map(|key| self.get(key)),
+        }
+    }
+
     /// The members of an object in file order, without overruled duplicates; nothing for other kinds.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)> + use<'a> {
         self.members_decoded().map(|(key, value)| (text::lossy(key), value))
@@ -692,18 +728,13 @@ impl<'a> ValueRef<'a> {
 
     /// The items of a list; nothing for other kinds.
     pub fn items(&self) -> impl Iterator<Item = ValueRef<'a>> + use<'a> {
-        let (this, document) = (*self, self.document);
-        let raw = match self.at {
+        match self.at {
             At::Raw(source, at) if source.first_byte(at) == b'[' => {
-                Some(source.items(at).map(move |i| this.within(source, i)))
+                Items::Raw { document: self.document, source, entries: source.items(at) }
             }
-            _ => None,
-        };
-        let edited = match self.at {
-            At::Array(array) => Some(array.live().map(move |node| document.value(node))),
-            _ => None,
-        };
-        raw.into_iter().flatten().chain(edited.into_iter().flatten())
+            At::Array(array) => Items::Edited { document: self.document, nodes: array.items.iter() },
+            At::Raw(..) | At::Object(_) => Items::None,
+        }
     }
 
     fn within(&self, source: &'a Source, at: u32) -> ValueRef<'a> {
@@ -845,17 +876,16 @@ impl<'a> ValueRef<'a> {
             }
     }
 
-    /// Bytes that are equal for values that [`ValueRef::strictly_equals`] calls equal; `None` for lists and objects.
-    pub(crate) fn identity_key(&self) -> Option<Vec<u8>> {
-        match self.kind() {
-            Kind::Array | Kind::Object => None,
-            Kind::String => {
-                let mut key = vec![b'"'];
-                key.extend_from_slice(&self.decoded()?);
-                Some(key)
-            }
-            Kind::Number => Some(format!("{:?}", self.as_f64()? + 0.0).into_bytes()),
-            Kind::Null | Kind::Bool => Some(self.raw().into_owned().into_bytes()),
-        }
+    /// The kind, and bytes that are equal for values of it that [`ValueRef::strictly_equals`] calls equal; `None` for
+    /// lists and objects.
+    pub(crate) fn identity_key(&self) -> Option<(Kind, Cow<'a, [u8]>)> {
+        let key = match self.kind() {
+            Kind::Array | Kind::Object => return None,
+            Kind::String => self.decoded()?,
+            Kind::Number => Cow::Owned(format!("{:?}", self.as_f64()? + 0.0).into_bytes()),
+            Kind::Null => Cow::Borrowed(&b"null"[..]),
+            Kind::Bool => Cow::Borrowed(if self.as_bool()? { &b"true"[..] } else { b"false" }),
+        };
+        Some((self.kind(), key))
     }
 }

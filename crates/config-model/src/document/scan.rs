@@ -97,28 +97,12 @@ impl Source {
         &self.overruled
     }
     /// The key entries of an object, in file order, overruled ones included.
-    pub(super) fn keys(&self, object: u32) -> impl Iterator<Item = u32> + use<'_> {
-        let end = self.entry(object).next;
-        let mut at = object + 1;
-        std::iter::from_fn(move || {
-            (at < end).then(|| {
-                let key = at;
-                at = self.entry(key + 1).next;
-                key
-            })
-        })
+    pub(super) fn keys(&self, object: u32) -> Entries<'_> {
+        Entries { source: self, at: object + 1, end: self.entry(object).next, to_value: 1 }
     }
     /// The item entries of a list.
-    pub(super) fn items(&self, list: u32) -> impl Iterator<Item = u32> + use<'_> {
-        let end = self.entry(list).next;
-        let mut at = list + 1;
-        std::iter::from_fn(move || {
-            (at < end).then(|| {
-                let item = at;
-                at = self.entry(item).next;
-                item
-            })
-        })
+    pub(super) fn items(&self, list: u32) -> Entries<'_> {
+        Entries { source: self, at: list + 1, end: self.entry(list).next, to_value: 0 }
     }
     /// The key entry that counts for `key`.
     pub(super) fn find(&self, object: u32, key: &[u8]) -> Option<u32> {
@@ -127,14 +111,38 @@ impl Source {
             let last = *sorted.get(after.checked_sub(1)?)?;
             return (&*self.decoded(last) == key).then_some(last);
         }
-        self.keys(object).filter(|&k| self.key_is(k, key)).last()
+        let mut named = self.keys(object).filter(|&k| self.text_is(k, key));
+        // Of the duplicates the last counts; mostly there are none.
+        if self.overruled.is_empty() { named.next() } else { named.last() }
     }
-    fn key_is(&self, at: u32, key: &[u8]) -> bool {
+    /// What [`Source::find`] gives for each of these keys; nothing where there is no object.
+    pub(super) fn pick<const N: usize>(&self, object: u32, keys: [&str; N]) -> [Option<u32>; N] {
+        let mut found = [None; N];
+        if self.first_byte(object) != b'{' {
+            return found;
+        }
+        if self.indexes.contains_key(&object) {
+            return keys.map(|key| self.find(object, key.as_bytes()));
+        }
+        // Who writes the file and who asks mostly have the same order: then the next to be found is the first to be tried.
+        let mut next = 0;
+        for at in self.keys(object) {
+            let is = |n: &usize| self.text_is(at, keys[*n].as_bytes());
+            if let Some(n) = (next..N).find(is).or_else(|| (0..next).find(is)) {
+                found[n] = Some(at);
+                next = n + 1;
+            }
+        }
+        found
+    }
+    #[inline]
+    /// Whether a string is of this text.
+    pub(super) fn text_is(&self, at: u32, text: &[u8]) -> bool {
         let e = self.entry(at);
         if e.is_escaped() {
-            &*self.decoded(at) == key
+            &*self.decoded(at) == text
         } else {
-            e.end() - e.start() - 2 == key.len() && self.inner(at).as_bytes() == key
+            e.end() - e.start() - 2 == text.len() && self.inner(at).as_bytes() == text
         }
     }
     /// JSON Pointer of an entry (a value, or a key: then that of its member).
@@ -185,6 +193,30 @@ impl Source {
     }
 }
 
+/// The keys of an object, or the items of a list.
+#[derive(Clone)]
+pub(super) struct Entries<'s> {
+    source: &'s Source,
+    at: u32,
+    end: u32,
+    /// From the entry that is handed out to the one that says where the next is: from a key to its value.
+    to_value: u32,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        if self.at >= self.end {
+            return None;
+        }
+        let entry = self.at;
+        self.at = self.source.entry(entry + self.to_value).next;
+        Some(entry)
+    }
+}
+
 /// Scans `text`, which must hold exactly one value (of any type) and white space.
 pub(super) fn scan(text: String) -> Result<Source, Stop> {
     let (tape, overruled, indexes) = {
@@ -214,208 +246,221 @@ pub(super) fn scan(text: String) -> Result<Source, Stop> {
 
 struct Scanner<'t> {
     bytes: &'t [u8],
+    /// Where the scan stopped.
     at: usize,
     tape: Vec<Entry>,
     stack: Vec<Frame>,
-    /// Key entries of the objects that are open, innermost last.
-    keys: Vec<u32>,
+    /// The keys of the objects that are open, innermost last.
+    keys: Vec<Key>,
     overruled: Vec<u32>,
     indexes: HashMap<u32, Box<[u32]>>,
 }
 
+/// A key of an object that is open.
+#[derive(Clone, Copy)]
+struct Key {
+    entry: u32,
+    /// The same for keys of the same name: so different ones are told apart without a look at the text.
+    print: u64,
+}
+
+/// How far a step of the scan got.
+type Reached = Result<usize, ParseErrorKind>;
+
 impl Scanner<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    fn stop<T>(&mut self, at: usize, kind: ParseErrorKind) -> Result<T, ParseErrorKind> {
+        self.at = at;
+        Err(kind)
     }
 
-    fn skip_white_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
-        }
-    }
-
-    fn expected(&self, what: &'static str) -> ParseErrorKind {
-        if self.at >= self.bytes.len() { ParseErrorKind::UnexpectedEnd } else { ParseErrorKind::Syntax(what) }
+    #[cold]
+    fn expected(&mut self, at: usize, what: &'static str) -> Reached {
+        let is_end = at >= self.bytes.len();
+        self.stop(at, if is_end { ParseErrorKind::UnexpectedEnd } else { ParseErrorKind::Syntax(what) })
     }
 
     fn document(&mut self) -> Result<(), ParseErrorKind> {
-        self.skip_white_space();
-        if self.peek().is_none() {
-            return Err(ParseErrorKind::Empty);
+        let bytes = self.bytes;
+        let mut at = after_white_space(bytes, 0);
+        if at >= bytes.len() {
+            return self.stop(at, ParseErrorKind::Empty);
         }
         // `value` opens containers; this loop closes them and moves on, so nesting costs heap, never call stack.
-        self.value()?;
+        at = self.value(at)?;
         while let Some(frame) = self.stack.last_mut() {
             let is_object = frame.is_object;
             let fresh = frame.items == 0;
             frame.items += 1;
-            let entry = frame.entry;
-            self.skip_white_space();
-            match (self.peek(), is_object) {
+            at = after_white_space(bytes, at);
+            match (bytes.get(at), is_object) {
                 (Some(b'}'), true) | (Some(b']'), false) => {
-                    self.at += 1;
-                    self.close(entry);
+                    at += 1;
+                    self.close(at);
                     continue;
                 }
-                (Some(b','), _) if !fresh => {
-                    self.at += 1;
-                    self.skip_white_space();
-                }
+                (Some(b','), _) if !fresh => at = after_white_space(bytes, at + 1),
                 _ if fresh => {}
-                (_, true) => return Err(self.expected("`,` or `}`")),
-                (_, false) => return Err(self.expected("`,` or `]`")),
+                (_, true) => return self.expected(at, "`,` or `}`").map(drop),
+                (_, false) => return self.expected(at, "`,` or `]`").map(drop),
             }
             if is_object {
-                if self.peek() != Some(b'"') {
-                    return Err(self.expected(if fresh {
-                        "a key in quotes, or `}`"
-                    } else {
-                        "a key in quotes"
-                    }));
+                if bytes.get(at) != Some(&b'"') {
+                    let what = if fresh { "a key in quotes, or `}`" } else { "a key in quotes" };
+                    return self.expected(at, what).map(drop);
                 }
-                let key = self.tape.len() as u32;
-                self.string()?;
-                self.keys.push(key);
-                self.skip_white_space();
-                if self.peek() != Some(b':') {
-                    return Err(self.expected("`:` after a key"));
+                at = self.key(at)?;
+                at = after_white_space(bytes, at);
+                if bytes.get(at) != Some(&b':') {
+                    return self.expected(at, "`:` after a key").map(drop);
                 }
-                self.at += 1;
-                self.skip_white_space();
+                at = after_white_space(bytes, at + 1);
             }
-            self.value()?;
+            at = self.value(at)?;
         }
-        self.skip_white_space();
-        if self.at < self.bytes.len() {
-            return Err(ParseErrorKind::Syntax("nothing more after the end of the document"));
+        at = after_white_space(bytes, at);
+        if at < bytes.len() {
+            return self.stop(at, ParseErrorKind::Syntax("nothing more after the end of the document"));
         }
         Ok(())
     }
 
     /// One scalar, or the opening of a container.
-    fn value(&mut self) -> Result<(), ParseErrorKind> {
-        match self.peek() {
+    #[inline]
+    fn value(&mut self, at: usize) -> Reached {
+        match self.bytes.get(at) {
+            Some(b'"') => self.string(at),
             Some(open @ (b'{' | b'[')) => {
                 if self.stack.len() == MAX_DEPTH {
-                    return Err(ParseErrorKind::TooDeep);
+                    return self.stop(at, ParseErrorKind::TooDeep);
                 }
                 let entry = self.tape.len() as u32;
-                self.push(self.at, self.at + 1, false);
-                self.at += 1;
+                self.push(at, at + 1, false);
                 let keys_from = self.keys.len();
-                self.stack.push(Frame { entry, is_object: open == b'{', keys_from, items: 0 });
-                Ok(())
+                self.stack.push(Frame { entry, is_object: *open == b'{', keys_from, items: 0 });
+                Ok(at + 1)
             }
-            Some(b'"') => self.string(),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word(b"true"),
-            Some(b'f') => self.word(b"false"),
-            Some(b'n') => self.word(b"null"),
-            _ => Err(self.expected("a value")),
+            Some(b'-' | b'0'..=b'9') => self.number(at),
+            Some(b't') => self.word(at, b"true"),
+            Some(b'f') => self.word(at, b"false"),
+            Some(b'n') => self.word(at, b"null"),
+            _ => self.expected(at, "a value"),
         }
     }
 
+    #[inline]
     fn push(&mut self, start: usize, end: usize, escaped: bool) {
         let next = self.tape.len() as u32 + 1;
         let flag = if escaped { ESCAPED } else { 0 };
         self.tape.push(Entry { start: start as u32, end_and_flag: end as u32 | flag, next });
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), ParseErrorKind> {
-        let start = self.at;
-        for &b in word {
-            if self.peek() != Some(b) {
-                return Err(self.expected("`true`, `false` or `null`"));
-            }
-            self.at += 1;
+    fn word(&mut self, start: usize, word: &[u8]) -> Reached {
+        let same = self.bytes[start..].iter().zip(word).take_while(|(a, b)| a == b).count();
+        let at = start + same;
+        if same < word.len() {
+            return self.expected(at, "`true`, `false` or `null`");
         }
-        self.push(start, self.at, false);
-        Ok(())
+        self.push(start, at, false);
+        Ok(at)
     }
 
-    fn digits(&mut self) -> Result<(), ParseErrorKind> {
-        if !matches!(self.peek(), Some(b'0'..=b'9')) {
-            return Err(self.expected("a digit"));
-        }
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        Ok(())
+    fn digits(&mut self, at: usize) -> Reached {
+        let count = self.bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        if count == 0 { self.expected(at, "a digit") } else { Ok(at + count) }
     }
 
-    fn number(&mut self) -> Result<(), ParseErrorKind> {
-        let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
+    fn number(&mut self, start: usize) -> Reached {
+        let bytes = self.bytes;
+        let mut at = start;
+        if bytes.get(at) == Some(&b'-') {
+            at += 1;
         }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'0'..=b'9')) {
-                return Err(self.expected("a number without a leading zero"));
+        if bytes.get(at) == Some(&b'0') {
+            at += 1;
+            if matches!(bytes.get(at), Some(b'0'..=b'9')) {
+                return self.expected(at, "a number without a leading zero");
             }
         } else {
-            self.digits()?;
+            at = self.digits(at)?;
         }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
+        if bytes.get(at) == Some(&b'.') {
+            at = self.digits(at + 1)?;
         }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
+        if let Some(b'e' | b'E') = bytes.get(at) {
+            at += 1;
+            if let Some(b'+' | b'-') = bytes.get(at) {
+                at += 1;
             }
-            self.digits()?;
+            at = self.digits(at)?;
         }
-        self.push(start, self.at, false);
-        Ok(())
+        self.push(start, at, false);
+        Ok(at)
     }
 
-    fn string(&mut self) -> Result<(), ParseErrorKind> {
-        let start = self.at;
-        self.at += 1;
-        let mut escaped = false;
+    #[inline]
+    fn key(&mut self, start: usize) -> Reached {
+        let entry = self.tape.len() as u32;
+        let at = self.string(start)?;
+        let print = match self.tape[entry as usize].is_escaped() {
+            false => print_of(self.bytes, start + 1, at - 1),
+            true => {
+                let decoded = self.decoded_key(entry);
+                print_of(&decoded, 0, decoded.len())
+            }
+        };
+        self.keys.push(Key { entry, print });
+        Ok(at)
+    }
+
+    #[inline]
+    fn string(&mut self, start: usize) -> Reached {
+        let at = plain_end(self.bytes, start + 1);
+        if self.bytes.get(at) == Some(&b'"') {
+            self.push(start, at + 1, false);
+            return Ok(at + 1);
+        }
+        self.odd_string(start, at)
+    }
+
+    /// A string that is plain up to `at` only.
+    #[inline(never)]
+    fn odd_string(&mut self, start: usize, mut at: usize) -> Reached {
+        let bytes = self.bytes;
         loop {
-            self.at += plain_run(&self.bytes[self.at..]);
-            match self.peek() {
+            match bytes.get(at) {
                 Some(b'"') => {
-                    self.at += 1;
-                    self.push(start, self.at, escaped);
-                    return Ok(());
+                    self.push(start, at + 1, true);
+                    return Ok(at + 1);
                 }
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 1;
-                    match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-                        Some(b'u') => {
-                            self.at += 1;
-                            for _ in 0..4 {
-                                if !self.peek().is_some_and(|b| b.is_ascii_hexdigit()) {
-                                    return Err(self.expected("four hex digits after `\\u`"));
-                                }
-                                self.at += 1;
-                            }
+                Some(b'\\') => match bytes.get(at + 1) {
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => at += 2,
+                    Some(b'u') => {
+                        let hex =
+                            bytes[at + 2..].iter().take(4).take_while(|b| b.is_ascii_hexdigit()).count();
+                        at += 2 + hex;
+                        if hex < 4 {
+                            return self.expected(at, "four hex digits after `\\u`");
                         }
-                        _ => return Err(self.expected("an escape that JSON has")),
                     }
-                }
-                Some(_) => return Err(self.expected("no control character inside a string")),
-                None => return Err(ParseErrorKind::UnexpectedEnd),
+                    _ => return self.expected(at + 1, "an escape that JSON has"),
+                },
+                Some(_) => return self.expected(at, "no control character inside a string"),
+                None => return self.stop(at, ParseErrorKind::UnexpectedEnd),
             }
+            at = plain_end(bytes, at);
         }
     }
 
-    fn close(&mut self, entry: u32) {
-        let next = self.tape.len() as u32;
-        let e = &mut self.tape[entry as usize];
-        e.end_and_flag = self.at as u32;
-        e.next = next;
+    /// Closes the innermost container; `end` is the place after its bracket.
+    fn close(&mut self, end: usize) {
         let Some(frame) = self.stack.pop() else { return };
+        let next = self.tape.len() as u32;
+        let e = &mut self.tape[frame.entry as usize];
+        e.end_and_flag = end as u32;
+        e.next = next;
         if frame.is_object {
-            let count = self.keys.len() - frame.keys_from;
-            if count > INDEX_FROM {
-                self.index(entry, frame.keys_from);
+            if self.keys.len() - frame.keys_from > INDEX_FROM {
+                self.index(frame.entry, frame.keys_from);
             } else {
                 self.find_duplicates(frame.keys_from);
             }
@@ -423,31 +468,30 @@ impl Scanner<'_> {
         }
     }
 
-    fn key_bytes(&self, key: u32) -> (&[u8], bool) {
-        let e = self.tape[key as usize];
-        (&self.bytes[e.start() + 1..e.end() - 1], e.is_escaped())
-    }
-
     fn decoded_key(&self, key: u32) -> Cow<'_, [u8]> {
-        match self.key_bytes(key) {
-            (inner, false) => Cow::Borrowed(inner),
-            (inner, true) => Cow::Owned(super::text::decode(&String::from_utf8_lossy(inner))),
+        let e = self.tape[key as usize];
+        let inner = &self.bytes[e.start() + 1..e.end() - 1];
+        if e.is_escaped() {
+            Cow::Owned(super::text::decode(&String::from_utf8_lossy(inner)))
+        } else {
+            Cow::Borrowed(inner)
         }
     }
 
-    /// Few members: every pair. Raw texts decide unless one of the two holds an escape.
+    /// Few members: every pair.
     fn find_duplicates(&mut self, from: usize) {
         for later in from + 1..self.keys.len() {
+            let b = self.keys[later];
+            if self.keys[from..later].iter().all(|a| a.print != b.print) {
+                continue;
+            }
             for earlier in from..later {
-                let (a, b) = (self.keys[earlier], self.keys[later]);
-                let ((x, x_escaped), (y, y_escaped)) = (self.key_bytes(a), self.key_bytes(b));
-                let same = if x_escaped || y_escaped {
-                    self.decoded_key(a) == self.decoded_key(b)
-                } else {
-                    x.len() == y.len() && x == y
-                };
-                if same && !self.overruled.contains(&a) {
-                    self.overruled.push(a);
+                let a = self.keys[earlier];
+                if a.print == b.print
+                    && self.decoded_key(a.entry) == self.decoded_key(b.entry)
+                    && !self.overruled.contains(&a.entry)
+                {
+                    self.overruled.push(a.entry);
                 }
             }
         }
@@ -456,7 +500,7 @@ impl Scanner<'_> {
     /// Many members: sorted by key, duplicates side by side in file order.
     fn index(&mut self, object: u32, from: usize) {
         let mut sorted: Vec<(Cow<'_, [u8]>, u32)> =
-            self.keys[from..].iter().map(|&k| (self.decoded_key(k), k)).collect();
+            self.keys[from..].iter().map(|k| (self.decoded_key(k.entry), k.entry)).collect();
         sorted.sort_unstable();
         let overruled: Vec<u32> = sorted.windows(2).filter(|w| w[0].0 == w[1].0).map(|w| w[0].1).collect();
         let index = sorted.into_iter().map(|(_, k)| k).collect();
@@ -472,7 +516,7 @@ impl Scanner<'_> {
                 let keys_to = self.stack.get(n + 1).map_or(self.keys.len(), |inner| inner.keys_from);
                 // A frame without a key yet stopped before or inside its first one.
                 if keys_to > frame.keys_from {
-                    let key = self.decoded_key(self.keys[keys_to - 1]);
+                    let key = self.decoded_key(self.keys[keys_to - 1].entry);
                     super::text::push_pointer(&mut pointer, &String::from_utf8_lossy(&key));
                 }
             } else if frame.items > 0 {
@@ -483,28 +527,75 @@ impl Scanner<'_> {
     }
 }
 
-/// How many bytes at the front are neither a quote, a backslash nor a control character; eight at a time.
-fn plain_run(bytes: &[u8]) -> usize {
+/// Eight bytes from `at` on, the first of them lowest.
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The first place from `at` on that holds no white space.
+#[inline]
+fn after_white_space(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+        at += 1;
+        // Indentation: as many of the next eight bytes as are spaces.
+        if let Some(word) = word_at(bytes, at) {
+            at += ((word ^ u64::from_le_bytes([b' '; 8])).trailing_zeros() / 8) as usize;
+        }
+    }
+    at
+}
+
+/// The first place from `at` on that holds a quote, a backslash or a control character; the end where there is none.
+#[inline]
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    let is_plain = |b: u8| (b >= 0x20) & (b != b'"') & (b != b'\\');
+    // Keys and names end within the first words; prompts are worth the wider step, which compilers make vectors of.
+    for _ in 0..2 {
+        match word_at(bytes, at).map(odd_in) {
+            Some(8) => at += 8,
+            Some(odd) => return at + odd,
+            None => break,
+        }
+    }
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>)
+        && block.iter().fold(true, |plain, &b| plain & is_plain(b))
+    {
+        at += 32;
+    }
+    while let Some(word) = word_at(bytes, at) {
+        let odd = odd_in(word);
+        at += odd;
+        if odd < 8 {
+            return at;
+        }
+    }
+    at + bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|&&b| is_plain(b)).count())
+}
+
+/// Which of the eight bytes is the first that is a quote, a backslash or a control character; 8: none.
+#[inline]
+fn odd_in(word: u64) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let mut run = 0;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let mut eight = [0u8; 8];
-        eight.copy_from_slice(chunk);
-        let x = u64::from_le_bytes(eight);
-        // The classic "has a zero byte" trick on x ^ pattern; a byte below 0x20 borrows when 0x20 is taken from it.
-        let quote = x ^ (ONES * u64::from(b'"'));
-        let back = x ^ (ONES * u64::from(b'\\'));
-        let hit = (x.wrapping_sub(ONES * 0x20) & !x)
-            | (quote.wrapping_sub(ONES) & !quote)
-            | (back.wrapping_sub(ONES) & !back);
-        let hit = hit & HIGHS;
-        if hit != 0 {
-            // Borrows only spread upwards, so the lowest hit is a true one.
-            return run + (hit.trailing_zeros() / 8) as usize;
-        }
-        run += 8;
-    }
-    run + chunks.remainder().iter().take_while(|&&b| b >= 0x20 && b != b'"' && b != b'\\').count()
+    // The classic "has a zero byte" trick on word ^ pattern; a byte below 0x20 borrows when 0x20 is taken from it.
+    let quote = word ^ (ONES * u64::from(b'"'));
+    let back = word ^ (ONES * u64::from(b'\\'));
+    let odd = (word.wrapping_sub(ONES * 0x20) & !word)
+        | (quote.wrapping_sub(ONES) & !quote)
+        | (back.wrapping_sub(ONES) & !back);
+    // Borrows only spread upwards, so the lowest hit is a true one.
+    ((odd & HIGHS).trailing_zeros() / 8) as usize
+}
+
+/// The first bytes of a text and its length.
+#[inline]
+fn print_of(bytes: &[u8], from: usize, to: usize) -> u64 {
+    let length = to - from;
+    let first = match word_at(bytes, from) {
+        Some(word) if length >= 8 => word,
+        Some(word) => word & ((1 << (8 * length)) - 1),
+        None => bytes[from..to].iter().rev().fold(0, |print, &b| print << 8 | u64::from(b)),
+    };
+    first ^ (length as u64) << 56
 }

@@ -124,6 +124,11 @@ fn is_trimmed(code: u32) -> bool {
 /// `None` when there is nothing to trim.
 pub(crate) fn trim_raw(raw: &str) -> Option<String> {
     let inner = raw.get(1..raw.len().checked_sub(1)?)?;
+    let is_plain_end = |b: Option<&u8>| b.is_some_and(|b| (0x21..0x7f).contains(b));
+    let bytes = inner.as_bytes();
+    if is_plain_end(bytes.first()) && is_plain_end(bytes.last()) && !bytes.contains(&b'\\') {
+        return None;
+    }
     let (mut from, mut to, mut at) = (inner.len(), 0, 0);
     while let Some(c) = inner[at..].chars().next() {
         let (code, len) = if c == '\\' { unit(&inner[at..]) } else { (u32::from(c), c.len_utf8()) };
