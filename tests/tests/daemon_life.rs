@@ -14,8 +14,8 @@ use std::{
 use integration_tests::{Builder, standin::Version};
 use myownllm_daemon::{
     Candidate, Client, DaemonControl, Decision, Endpoint, Expected, Failure, Origin, Probe, Role, SpawnError,
-    SpawnRequest, Spawned, StopError, StoppedDaemon, Target, detect, probe, spawn, stop_daemon, stop_stray,
-    strays_of,
+    SpawnRequest, Spawned, StopError, StoppedDaemon, Target, attach, detect, probe, spawn, spawn_unless,
+    stop_daemon, stop_stray, strays_of,
 };
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
@@ -575,4 +575,77 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), nobody, "{name}");
     }
     end(spawned);
+}
+
+/// One that goes into the background has left the group of what we started, and its parent has ended well.
+#[test]
+fn a_daemon_that_goes_into_the_background_is_not_left_there() {
+    for before in ["", "sleep 0.1; "] {
+        let home = Home::new();
+        let forks =
+            home.script("forks", &format!("setsid sh -c '{before}exec \"{STAND_IN}\" serve' & exit 0"));
+        let error = spawn(&home.request(vec![forks])).map(end).unwrap_err();
+        assert!(
+            matches!(
+                error.tried().first().and_then(|tried| tried.failure.as_ref()),
+                Some(Failure::Ended { .. })
+            ),
+            "{error:?}"
+        );
+        assert!(processes_of(&home.path()).is_empty(), "{before}");
+        // The next candidate has the home for itself.
+        let mut spawned = spawn(&home.request(vec![standin()])).unwrap();
+        assert!(spawned.take_client(SLACK).unwrap().status().is_ok() && spawned.take_client(SLACK).is_none());
+        end(spawned);
+    }
+    // One whose parent goes later on is ended all the same.
+    let home = Home::new();
+    let leaves = home.script("leaves", &format!("setsid \"{STAND_IN}\" serve & sleep 0.5"));
+    let mut spawned = spawn(&home.request(vec![leaves])).unwrap();
+    assert!(spawned.wait_within(SLACK).unwrap().unwrap().success());
+    assert_eq!(processes_of(&home.path()).len(), 1, "the daemon itself goes on");
+    spawned.stop(GRACE).unwrap();
+    assert!(processes_of(&home.path()).is_empty());
+    // One whose parent stays is the daemon all the same, and is ended with it.
+    let home = Home::new();
+    let wrapper = home.script("wrapper", &format!("setsid \"{STAND_IN}\" serve & sleep 600 & wait"));
+    let spawned = spawn(&home.request(vec![wrapper])).unwrap();
+    assert_eq!(processes_of(&home.path()).len(), 3);
+    spawned.stop(GRACE).unwrap();
+    assert!(processes_of(&home.path()).is_empty());
+}
+
+#[test]
+fn a_start_that_is_broken_off_leaves_nothing_behind() {
+    for mode in ["slow-start:60000", "silent", "silent,ignore-term"] {
+        let home = Home::new();
+        let looks = std::cell::Cell::new(0);
+        let cancelled = || {
+            looks.set(looks.get() + 1);
+            looks.get() > 30
+        };
+        let error = bounded(Duration::from_secs(1), || spawn_unless(&home.misbehaving(mode), &cancelled))
+            .unwrap_err();
+        assert!(matches!(error, SpawnError::Cancelled), "{mode}: {error:?}");
+        assert!(processes_of(&home.path()).is_empty(), "{mode}");
+        assert_eq!(zombies(), 0, "{mode}");
+    }
+}
+
+/// Whoever found the daemon talks on over the same connection.
+#[test]
+fn the_connection_that_found_it_is_the_conversation() {
+    let (shared, own) = (Home::new(), Home::new());
+    let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), Expected::Any)];
+    let (found, client) = attach(&targets(), SLACK);
+    assert!(found.decision == Decision::Spawn && client.is_none());
+    let trace = own.dir.path().join("trace");
+    let running = own.standin().trace(&trace).start().unwrap();
+    let (found, client) = attach(&targets(), SLACK);
+    assert!(matches!(found.decision, Decision::Attach { role: Role::Own, .. }), "{found:?}");
+    let mut client = client.unwrap();
+    assert_eq!(client.pid(), Some(running.pid()));
+    client.config_show().unwrap();
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!((lines(&trace), lines(&own.dir.path().join("trace.connections"))), (2, 1));
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use myownllm_config_model::{DaemonConfig, Document};
 use myownllm_daemon::{
     Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe,
-    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Target, candidates, detect,
-    probe, spawn, stop_daemon, stop_stray, strays_of,
+    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Target, attach, candidates,
+    probe, spawn_unless, stop_daemon, stop_stray, strays_of,
 };
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket};
@@ -16,7 +16,7 @@ use myownllm_paths::{Layout, Mode, Socket};
 /// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
 const ANSWER: Duration = Duration::from_millis(800);
 /// How long an op may take: joining a network talks to relays.
-const OPERATION: Duration = Duration::from_secs(10);
+pub(crate) const OPERATION: Duration = Duration::from_secs(10);
 /// How long a daemon may take to end after SIGTERM; a real one takes some 10 ms.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// A daemon's config is a few kilobytes; what is larger is none.
@@ -97,13 +97,14 @@ pub trait Daemons {
     fn live_legacy(&self) -> Option<Live>;
     /// Processes that serve either home although no socket leads to them.
     fn unseen(&self) -> Vec<Live>;
-    /// Which running daemon is to be used, if any. `device` is the key in the daemon's home.
-    fn detect(&self, device: Option<&str>) -> Detection;
-    /// Starts a daemon in the daemon's home.
+    /// Which running daemon is to be used, if any, and the connection over which it answered. `device` is the key in the
+    /// daemon's home.
+    fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>);
+    /// Starts a daemon in the daemon's home; breaks it off, with nothing left running, once `cancelled` says so.
     ///
     /// # Errors
     /// No program came up.
-    fn spawn(&self, device: Option<&str>) -> Result<Spawned, SpawnError>;
+    fn spawn(&self, device: Option<&str>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError>;
     /// Connects for a few ops.
     ///
     /// # Errors
@@ -230,7 +231,7 @@ impl Daemons for LocalDaemons<'_> {
         (found.place() != self.own_place()).then_some(found)
     }
 
-    fn detect(&self, device: Option<&str>) -> Detection {
+    fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {
         let own = Target {
             role: Role::Own,
             endpoint: self.endpoint(Mode::OwnLlm),
@@ -243,16 +244,17 @@ impl Daemons for LocalDaemons<'_> {
             expected: Expected::Any,
             within: ANSWER,
         };
-        detect(&[shared, own])
+        let (found, client) = attach(&[shared, own], OPERATION);
+        (found, client.map(|client| Box::new(client) as Box<dyn DaemonControl>))
     }
 
-    fn spawn(&self, device: Option<&str>) -> Result<Spawned, SpawnError> {
+    fn spawn(&self, device: Option<&str>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
         let mut request =
             SpawnRequest::new(&self.layout.daemon_home, self.endpoint(Mode::OwnLlm), self.candidates());
         request.expected = expected(device);
         request.identity = self.layout.daemon_identity.clone();
         request.home_variable = OsString::from(self.layout.app.home_variable.as_ref());
-        spawn(&request)
+        spawn_unless(&request, cancelled)
     }
 
     fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
@@ -301,14 +303,16 @@ pub fn control_socket(disk: &dyn Disk, config: &Path) -> Option<PathBuf> {
 /// # Errors
 /// It is there and cannot be read; one that is no regular file, or no JSON, names no socket.
 pub fn read_control_socket(disk: &dyn Disk, config: &Path) -> Result<Option<PathBuf>, DiskError> {
-    let bytes = match disk.read(config, CONFIG_LIMIT) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() || error.kind() == std::io::ErrorKind::InvalidInput => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(Document::parse(&bytes).ok().and_then(|parsed| control_socket_of(&parsed.document)))
+    Ok(read_document(disk, config)?.as_ref().and_then(control_socket_of))
+}
+
+/// A config, when it is there, and a regular file, and JSON.
+pub(crate) fn read_document(disk: &dyn Disk, config: &Path) -> Result<Option<Document>, DiskError> {
+    match disk.read(config, CONFIG_LIMIT) {
+        Ok(bytes) => Ok(Document::parse(&bytes).ok().map(|parsed| parsed.document)),
+        Err(error) if error.is_not_found() || error.kind() == std::io::ErrorKind::InvalidInput => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// `daemon.control_socket` of a document in the daemon's shape.

@@ -5,12 +5,16 @@
 //! must come up whatever the disk says, so the outcome always holds a config to run on, beside what went wrong.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalogue};
 use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
-use myownllm_daemon::{Decision, Detection, Endpoint, Role, Rule, Spawned, Status};
+use myownllm_daemon::{
+    DaemonControl, Decision, Detection, Endpoint, Failure, Role, Rule, SpawnError, Spawned, Status, Tried,
+};
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs};
 use myownllm_migration::{
     Direction, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
@@ -18,7 +22,7 @@ use myownllm_migration::{
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
 use serde::Serialize;
 
-use crate::daemons::{Daemons, Live, control_socket, read_control_socket};
+use crate::daemons::{Daemons, Live, OPERATION, control_socket, read_control_socket, read_document};
 use crate::exit::ExitCode;
 use crate::notice::{Notice, exit_of};
 
@@ -56,13 +60,27 @@ pub struct Options<'a> {
     pub stop_legacy_daemon: bool,
     /// How long to wait for another process that holds the lock.
     pub lock_wait: Duration,
+    /// Set, by a signal handler say, when the user has had enough: a daemon that is starting is ended, and none is started.
+    pub cancelled: Option<&'a AtomicBool>,
     /// How the program is called in hints, with what leads to this home.
     pub program: &'a str,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { daemon: true, stop_legacy_daemon: false, lock_wait: LOCK_WAIT, program: "myownllm-mesh" }
+        Self {
+            daemon: true,
+            stop_legacy_daemon: false,
+            lock_wait: LOCK_WAIT,
+            cancelled: None,
+            program: "myownllm-mesh",
+        }
+    }
+}
+
+impl Options<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 }
 
@@ -436,18 +454,19 @@ fn use_daemon(
     let one = |notice: Notice| vec![notice];
     let device = identity_in_force(parts)?;
     let mut lock = lock;
-    let mut detection = parts.daemons.detect(device.as_deref());
+    let (mut detection, mut client) = parts.daemons.detect(device.as_deref());
     if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
-        let held = parts.disk.lock(&parts.layout.app_home, options.lock_wait.max(SPAWN_WAIT));
-        lock = Some(held.map_err(|error| one(Notice::from(&error)))?);
+        lock = Some(lock_to_spawn(parts, options).map_err(one)?);
         // Whoever held the lock may have started the daemon that we want.
-        detection = parts.daemons.detect(device.as_deref());
+        (detection, client) = parts.daemons.detect(device.as_deref());
     }
     let decision = detection.decision.clone();
     outcome.detection = Some(detection);
-    outcome.daemon = match decision {
+    let (role, status) = match decision {
         Decision::Attach { role, endpoint, status, pid, rule } => {
-            Daemon::Attached { role, endpoint, status, pid, rule }
+            let known = status.clone();
+            outcome.daemon = Daemon::Attached { role, endpoint, status, pid, rule };
+            (role, known)
         }
         Decision::Spawn => {
             check_socket(parts, None).map_err(one)?;
@@ -456,22 +475,81 @@ fn use_daemon(
             let home = &parts.layout.daemon_home;
             make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
                 .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
-            let spawned = parts.daemons.spawn(device.as_deref());
-            Daemon::Spawned(spawned.map_err(|error| one(Notice::from(&error)))?)
+            let cancelled = || options.is_cancelled();
+            let mut spawned = parts
+                .daemons
+                .spawn(device.as_deref(), &cancelled)
+                .map_err(|error| spawn_notices(parts, &error))?;
+            client = spawned.take_client(OPERATION).map(|client| Box::new(client) as Box<dyn DaemonControl>);
+            let status = spawned.status().clone();
+            outcome.daemon = Daemon::Spawned(spawned);
+            (Role::Own, status)
         }
         Decision::Refuse(refusal) => return Err(one(Notice::from(&refusal))),
         other => return Err(one(Notice::error("daemon.undecided", format!("unknown decision {other:?}")))),
     };
     drop(lock);
-    let (role, endpoint) = match &outcome.daemon {
-        Daemon::Attached { role, endpoint, .. } => (*role, endpoint.clone()),
-        Daemon::Spawned(spawned) => (Role::Own, spawned.endpoint().clone()),
-        Daemon::None => return Ok(()),
+    let mut client = match (client, &outcome.daemon) {
+        (Some(client), _) => client,
+        (None, Daemon::Attached { endpoint, .. }) => connect(parts, endpoint).map_err(one)?,
+        (None, Daemon::Spawned(spawned)) => connect(parts, spawned.endpoint()).map_err(one)?,
+        (None, Daemon::None) => return Ok(()),
     };
-    let reconciled = reconcile(parts.daemons, role, &endpoint, &outcome.document, None).map_err(one)?;
+    let reconciled = reconcile(&mut *client, status, role, &outcome.document, None).map_err(one)?;
     let notices = reconcile_notices(&reconciled);
     outcome.reconciled = Some(reconciled);
     if notices.is_empty() { Ok(()) } else { Err(notices) }
+}
+
+/// Why no daemon came up; the likeliest reason first.
+fn spawn_notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
+    let newer = newer_config(parts, error);
+    newer.into_iter().chain([Notice::from(error)]).collect()
+}
+
+/// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not
+/// say it in words that we know, a config that is newer than all daemons that we know says enough.
+fn newer_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
+    let ended = |tried: &Tried| match &tried.failure {
+        Some(Failure::Ended { log, .. }) => Some(log.iter().any(|line| line.contains("newer"))),
+        _ => None,
+    };
+    let said: Vec<bool> = error.tried().iter().filter_map(ended).collect();
+    let path = &parts.layout.daemon_config;
+    let document = read_document(parts.disk, path).ok().flatten()?;
+    let version = DaemonConfig::view(&document).version?;
+    let told = version > 1 && said.contains(&true);
+    if !told && (said.is_empty() || version <= NEWEST_VERSION) {
+        return None;
+    }
+    let message = format!(
+        "the daemon's config {} is of version {version}, which is newer than the daemon: it does not start on it",
+        path.display()
+    );
+    let notice = Notice::error("daemon.config-newer", message).at(path);
+    Some(notice.hint("update the myownmesh daemon").exits(ExitCode::Daemon))
+}
+
+fn connect(parts: &Parts<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, Notice> {
+    parts.daemons.connect(endpoint).map_err(|error| Notice::from(&error))
+}
+
+/// The lock, for as long as a daemon is started; whoever holds it may be doing just that.
+fn lock_to_spawn(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, Notice> {
+    let patience = options.lock_wait.max(SPAWN_WAIT);
+    let mut waited = Duration::ZERO;
+    loop {
+        match parts.disk.lock(&parts.layout.app_home, LOCK_STEP) {
+            Err(LockError::Held { .. }) if options.is_cancelled() => {
+                return Err(Notice::from(&SpawnError::Cancelled));
+            }
+            Err(LockError::Held { .. }) if waited + LOCK_STEP < patience => waited += LOCK_STEP,
+            Err(LockError::Held { home, .. }) => {
+                return Err(Notice::from(&LockError::Held { home, waited: patience }));
+            }
+            other => return other.map_err(|error| Notice::from(&error)),
+        }
+    }
 }
 
 /// The public key of the daemon's home; `None` when there is no key anywhere, so that a daemon may make one.
@@ -483,15 +561,15 @@ pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec
     }
 }
 
-/// Brings the networks of a running daemon in line with the catalogue of the config. `removed` is a network that was just
-/// taken out of the catalogue: it was ours, so a shared daemon is to leave it too.
+/// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. `removed` is a
+/// network that was just taken out of the catalogue: it was ours, so a shared daemon is to leave it too.
 ///
 /// # Errors
 /// The active network cannot be put in the daemon's words, or the daemon does not answer.
 pub fn reconcile(
-    daemons: &dyn Daemons,
+    daemon: &mut dyn DaemonControl,
+    status: Status,
     role: Role,
-    endpoint: &Endpoint,
     document: &Document,
     removed: Option<&Saved>,
 ) -> Result<Reconciled, Notice> {
@@ -509,9 +587,8 @@ pub fn reconcile(
         |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
     let mut saved: Vec<Saved> = catalogue::list(document).iter().map(pair).collect();
     saved.extend(removed.cloned());
-    let mut client = daemons.connect(endpoint).map_err(|error| Notice::from(&error))?;
-    let (plan, outcome) =
-        reconcile::reconcile(&mut *client, role, active, saved).map_err(|error| Notice::from(&error))?;
+    let (plan, outcome) = reconcile::reconcile_from(daemon, status, role, active, saved)
+        .map_err(|error| Notice::from(&error))?;
     // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
     Ok(Reconciled { plan: plan.masked(), outcome: outcome.masked() })
 }

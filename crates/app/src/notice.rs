@@ -220,6 +220,10 @@ impl From<&Refusal> for Notice {
 
 impl From<&SpawnError> for Notice {
     fn from(error: &SpawnError) -> Self {
+        if let SpawnError::Cancelled = error {
+            // Who asked for it knows it, and got what was asked for.
+            return Self::info(error.code(), error.to_string());
+        }
         let exit = match error {
             SpawnError::HomeNotText { .. } | SpawnError::DanglingIdentity { .. } => ExitCode::Refused,
             SpawnError::IdentityUnreadable { .. } | SpawnError::Log { .. } => ExitCode::Failed,

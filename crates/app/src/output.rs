@@ -226,7 +226,7 @@ pub(crate) fn short(path: &Path, user_home: &Path) -> String {
 }
 
 /// A text that a file name, or a daemon, had a say in: what would steer the terminal is spelled out.
-fn tame(text: &str) -> String {
+pub(crate) fn tame(text: &str) -> String {
     if !text.contains(char::is_control) {
         return text.to_owned();
     }

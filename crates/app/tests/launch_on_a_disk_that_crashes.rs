@@ -66,10 +66,10 @@ impl Daemons for Nobody {
     fn unseen(&self) -> Vec<Live> {
         Vec::new()
     }
-    fn detect(&self, _: Option<&str>) -> Detection {
+    fn detect(&self, _: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {
         unreachable!("a launch without a daemon looks for none")
     }
-    fn spawn(&self, _: Option<&str>) -> Result<Spawned, SpawnError> {
+    fn spawn(&self, _: Option<&str>, _: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
         unreachable!("a launch without a daemon starts none")
     }
     fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {

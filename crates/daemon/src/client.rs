@@ -359,7 +359,12 @@ impl Client {
     /// As [`Client::connect`].
     pub fn connect_with(endpoint: &Endpoint, limits: Limits) -> Result<Self, ControlError> {
         let wire = open(endpoint, limits, deadline_in(limits.answer))?;
-        Ok(Self { endpoint: endpoint.clone(), limits, pid: wire.peer().pid, wire: Some(wire) })
+        Ok(Self::over(wire, endpoint, limits))
+    }
+
+    /// Goes on over a connection that is there.
+    pub(crate) fn over(wire: Wire, endpoint: &Endpoint, limits: Limits) -> Self {
+        Self { endpoint: endpoint.clone(), limits, pid: wire.peer().pid, wire: Some(wire) }
     }
 
     /// The process behind the socket, where the system tells.

@@ -7,7 +7,11 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Endpoint, Probe, Status, error::look_at, probe};
+use crate::{
+    Client, Endpoint, Limits, Probe, Status,
+    error::look_at,
+    probe::{probe, probe_keeping},
+};
 
 /// How long the shared daemon may take to answer: it answers within milliseconds or is not well.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -303,12 +307,26 @@ impl fmt::Display for Refusal {
 /// any of them: who listens and is silent may come back, and then there would be two. A refusal names the app's own
 /// endpoint before the shared one.
 pub fn detect(targets: &[Target]) -> Detection {
-    detect_with(targets, &mut |target| probe(&target.endpoint, target.within))
+    detect_with(targets, &mut |target| (probe(&target.endpoint, target.within), None::<()>)).0
 }
 
-/// [`detect`] with somebody else's eyes.
-fn detect_with(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> Detection {
+/// [`detect`], and the connection over which the daemon that is to be used has answered: whoever goes on to talk to it needs
+/// no second one, and no second `status`. Each whole answer has to come within `answer_within`.
+pub fn attach(targets: &[Target], answer_within: Duration) -> (Detection, Option<Client>) {
+    let limits = Limits { answer: answer_within, ..Limits::default() };
+    detect_with(targets, &mut |target| {
+        let (probe, wire) = probe_keeping(&target.endpoint, target.within);
+        (probe, wire.map(|wire| Client::over(wire, &target.endpoint, limits)))
+    })
+}
+
+/// [`detect`] with somebody else's eyes; what they bring beside a probe comes back when that daemon is the one.
+fn detect_with<C>(
+    targets: &[Target],
+    look: &mut dyn FnMut(&Target) -> (Probe, Option<C>),
+) -> (Detection, Option<C>) {
     let mut attempts: Vec<Attempt> = Vec::new();
+    let mut brought: Vec<(Endpoint, C)> = Vec::new();
     let mut refusals: Vec<(Role, Refusal)> = Vec::new();
     for target in targets {
         let seen = attempts.iter().find(|attempt| attempt.endpoint.is_same_place(&target.endpoint));
@@ -317,7 +335,8 @@ fn detect_with(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> De
             Some(attempt) => Attempt { role: target.role, ..attempt.clone() },
             None => {
                 let began = Instant::now();
-                let probe = look(target);
+                let (probe, with) = look(target);
+                brought.extend(with.map(|with| (target.endpoint.clone(), with)));
                 Attempt::new(target.role, target.endpoint.clone(), probe, began.elapsed())
             }
         };
@@ -325,10 +344,9 @@ fn detect_with(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> De
         match judge(target, targets, attempt.probe) {
             Judged::Use { role, status, pid, rule } => {
                 let endpoint = target.endpoint.clone();
-                return Detection {
-                    attempts,
-                    decision: Decision::Attach { role, endpoint, status, pid, rule },
-                };
+                let with = brought.into_iter().find(|(place, _)| place.is_same_place(&endpoint));
+                let decision = Decision::Attach { role, endpoint, status, pid, rule };
+                return (Detection { attempts, decision }, with.map(|(_, with)| with));
             }
             Judged::Nobody => {}
             Judged::InTheWay(refusal) => refusals.push((target.role, refusal)),
@@ -339,7 +357,7 @@ fn detect_with(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> De
         Some((_, refusal)) => Decision::Refuse(refusal),
         None => Decision::Spawn,
     };
-    Detection { attempts, decision }
+    (Detection { attempts, decision }, None)
 }
 
 enum Judged {
@@ -424,8 +442,21 @@ mod tests {
         ]
     }
 
+    fn seen_by(targets: &[Target], look: &mut dyn FnMut(&Target) -> Probe) -> Detection {
+        let (found, with) = detect_with(targets, &mut |target| {
+            let with = target.endpoint.clone();
+            (look(target), Some(with))
+        });
+        let used = match &found.decision {
+            Decision::Attach { endpoint, .. } => Some(endpoint.clone()),
+            _ => None,
+        };
+        assert_eq!(with, used, "what comes back is that of the daemon which is used");
+        found
+    }
+
     fn decide(shared: Probe, own: Probe) -> Detection {
-        detect_with(&two(), &mut |target| match target.role {
+        seen_by(&two(), &mut |target| match target.role {
             Role::Shared => shared.clone(),
             Role::Own => own.clone(),
         })
@@ -496,15 +527,15 @@ mod tests {
         let targets =
             [Target::shared(pipe()), Target::own(pipe(), Expected::Device(format!("{OWN_KEY}-2EA55")))];
         let mut asked = 0;
-        let own = detect_with(&targets, &mut |_| {
+        let own = seen_by(&targets, &mut |_| {
             asked += 1;
             answered(OWN_KEY)
         });
         assert!(matches!(own.decision, Decision::Attach { role: Role::Own, rule: Rule::ToldByKey, .. }));
-        let shared = detect_with(&targets, &mut |_| answered("zzz-00000"));
+        let shared = seen_by(&targets, &mut |_| answered("zzz-00000"));
         assert!(matches!(shared.decision, Decision::Attach { role: Role::Shared, .. }));
         let mut looks = 0;
-        let nobody = detect_with(&targets, &mut |_| {
+        let nobody = seen_by(&targets, &mut |_| {
             looks += 1;
             absent()
         });
@@ -523,7 +554,7 @@ mod tests {
     #[test]
     fn the_evidence_can_be_serialised() {
         let odd = std::ffi::OsString::from("/h/x");
-        let found = detect_with(&[Target::shared(Endpoint::unix(odd))], &mut |_| busy());
+        let found = seen_by(&[Target::shared(Endpoint::unix(odd))], &mut |_| busy());
         let json = serde_json::to_value(&found).unwrap();
         assert_eq!(json["decision"]["refusal"], "busy");
         assert_eq!(json["attempts"][0]["probe"]["found"], "busy");

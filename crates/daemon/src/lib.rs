@@ -20,9 +20,9 @@ pub use client::{
     AddedNetwork, Client, ConfigShown, DaemonControl, Event, EventStream, Identity, JoinedNetwork, Limits,
     Status,
 };
-pub use detect::{Attempt, Decision, Detection, Expected, Refusal, Role, Rule, Target, detect};
+pub use detect::{Attempt, Decision, Detection, Expected, Refusal, Role, Rule, Target, attach, detect};
 pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use probe::{Absence, Probe, probe};
-pub use spawn::{Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, spawn};
+pub use spawn::{Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, spawn, spawn_unless};
 pub use stop::{StopError, StoppedDaemon, Stray, stop_daemon, stop_stray, strays_of};

@@ -124,19 +124,25 @@ impl Probe {
 /// A daemon that is just ending closes the connection, and is gone a moment later: so a close is asked about again
 /// until the time is up.
 pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
+    probe_keeping(endpoint, within).0
+}
+
+/// [`probe`], with the connection over which a daemon answered.
+pub(crate) fn probe_keeping(endpoint: &Endpoint, within: Duration) -> (Probe, Option<Wire>) {
     let deadline = deadline_in(within);
     let mut pause = Duration::from_millis(1);
     let mut closed = None;
     loop {
         match (ask_once(endpoint, within, deadline), closed) {
             // Cut off by the deadline: what it did before says more.
-            (Once::Found(Probe::Busy { .. }), Some(closed)) => return closed,
-            (Once::Found(probe), _) => return probe,
+            (Once::Found(Probe::Busy { .. }), Some(closed)) => return (closed, None),
+            (Once::Found(probe), _) => return (probe, None),
+            (Once::Answered(probe, wire), _) => return (probe, Some(wire)),
             (Once::Closed(probe), _) => closed = Some(probe),
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if let (true, Some(closed)) = (left.is_zero(), &closed) {
-            return closed.clone();
+            return (closed.clone(), None);
         }
         std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -144,6 +150,7 @@ pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
 }
 
 enum Once {
+    Answered(Probe, Wire),
     Found(Probe),
     Closed(Probe),
 }
@@ -156,7 +163,7 @@ fn ask_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> Once {
     let mut wire = Wire::new(transport, Limits::default().line);
     let pid = wire.peer().pid;
     match status_over(&mut wire, deadline) {
-        Ok(Ok(status)) => Once::Found(Probe::Answered { status, pid }),
+        Ok(Ok(status)) => Once::Answered(Probe::Answered { status, pid }, wire),
         Ok(Err(problem)) => Once::Found(Probe::Unusable { pid, problem }),
         Err(NoLine::TimedOut) => Once::Found(Probe::Busy { pid, waited_ms: millis(within) }),
         Err(why @ NoLine::Closed { partial: 0 }) => Once::Closed(unusable(endpoint, within, pid, why)),

@@ -20,8 +20,15 @@ impl Pause {
 
     /// Sleeps, but not beyond the deadline.
     pub(crate) fn wait(&mut self, deadline: Instant) {
-        std::thread::sleep(self.next.min(deadline.saturating_duration_since(Instant::now())));
+        let end = self.next_end(deadline);
+        std::thread::sleep(end.saturating_duration_since(Instant::now()));
+    }
+
+    /// When the next pause is over, for who waits for something else meanwhile.
+    pub(crate) fn next_end(&mut self, deadline: Instant) -> Instant {
+        let end = deadline.min(Instant::now() + self.next);
         self.next = (self.next * 3 / 2).min(self.longest);
+        end
     }
 }
 
@@ -85,20 +92,37 @@ pub(crate) fn has_ended(child: u32) -> io::Result<bool> {
     }
 }
 
+/// Every process that there is.
+#[cfg(target_os = "linux")]
+pub(crate) fn all() -> impl Iterator<Item = u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok())
+}
+
+/// Whether an entry of a process's environment is as wanted. Only of one's own processes it can be read (of all, for
+/// root), and of none that has ended.
+#[cfg(target_os = "linux")]
+pub(crate) fn has_in_environment(pid: u32, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(is_wanted)
+}
+
+/// A process's state and its group, as `/proc` has them. (`getpgid` would do for the group, but for a process whose group is
+/// in another pid namespace it answers 0, which rustix does not expect.)
+#[cfg(target_os = "linux")]
+fn state_and_group(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // pid (name) state ppid pgrp …; the name may hold anything, so the fields are counted from its end.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(1)?.parse().ok()?))
+}
+
 /// Whether a process group still has a living member besides its leader, who has ended and is not reaped.
 #[cfg(target_os = "linux")]
 pub(crate) fn group_lives_on(leader: u32) -> bool {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
-    processes.flatten().any(|process| {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            return false;
-        };
-        let Ok(stat) = std::fs::read_to_string(process.path().join("stat")) else { return false };
-        // pid (name) state ppid pgrp …; the name may hold anything, so the fields are counted from its end.
-        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let state = fields.next();
-        let group = fields.nth(1).and_then(|group| group.parse::<u32>().ok());
-        pid != leader && group == Some(leader) && !matches!(state, Some("Z" | "X"))
+    all().filter(|pid| *pid != leader).any(|pid| {
+        state_and_group(pid).is_some_and(|(state, group)| group == leader && !matches!(state, 'Z' | 'X'))
     })
 }
 
@@ -125,7 +149,13 @@ pub(crate) fn signal_one(pid: u32, signal: Signal) -> Result<(), rustix::io::Err
 }
 
 /// The process group of a process.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
+pub(crate) fn group_of(pid: u32) -> Option<u32> {
+    state_and_group(pid).map(|(_, group)| group)
+}
+
+/// The process group of a process.
+#[cfg(all(unix, not(target_os = "linux")))]
 pub(crate) fn group_of(pid: u32) -> Option<u32> {
     let group = rustix::process::getpgid(Some(pid_of(pid)?)).ok()?;
     u32::try_from(group.as_raw_pid()).ok()

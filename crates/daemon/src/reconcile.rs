@@ -16,7 +16,7 @@ use myownllm_config_model::network_id::{self, same};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{ControlError, DaemonControl, Role};
+use crate::{ControlError, DaemonControl, Role, Status};
 
 /// The daemon joined the network, and goes on reporting it otherwise than it was told.
 const NOT_APPLIED: &str = "daemon.not-applied";
@@ -588,6 +588,8 @@ fn update(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> St
         // An older daemon; or a newer one that wants to be told in another form.
         Err(ControlError::UnknownOp { .. }) => {}
         Err(ControlError::Refused { message, .. }) if message.starts_with("parse:") => {}
+        // Or it wants it named in another way.
+        Err(e) if is_unknown_network(&e) => {}
         Err(e) => return failed(&e, true),
     }
     replace(daemon, config, current)
@@ -641,27 +643,60 @@ pub fn reconcile(
     active: Option<Value>,
     saved: Vec<Saved>,
 ) -> Result<(Plan, Outcome), ControlError> {
-    let view = look(daemon, role, active, saved)?;
+    let status = daemon.status()?;
+    reconcile_from(daemon, status, role, active, saved)
+}
+
+/// [`reconcile`] with a daemon that has told its status just now, as it does when it is found or started.
+///
+/// # Errors
+/// The conversation breaks before anything was done.
+pub fn reconcile_from(
+    daemon: &mut dyn DaemonControl,
+    status: Status,
+    role: Role,
+    active: Option<Value>,
+    saved: Vec<Saved>,
+) -> Result<(Plan, Outcome), ControlError> {
+    let view = look(daemon, status, role, active, saved)?;
     let plan = plan(&view);
     let outcome = execute(daemon, &plan);
     Ok((plan, outcome))
 }
 
-/// What the daemon has now, beside what the app wants.
+/// What the daemon has now, beside what the app wants. It is asked for its config only where a plan depends on it.
 ///
 /// # Errors
-/// The daemon does not tell its status. One that does not show its config is no error: the plan does without.
+/// The conversation breaks. A daemon that does not show its config is no error: the plan does without.
 pub fn look(
     daemon: &mut dyn DaemonControl,
+    status: Status,
     role: Role,
     active: Option<Value>,
     saved: Vec<Saved>,
 ) -> Result<View, ControlError> {
-    let joined = daemon.status()?.joined_networks;
-    let networks = match daemon.config_show() {
-        Ok(shown) => Some(shown.networks().to_vec()),
-        Err(e) if e.is_lost() => return Err(e),
-        Err(_) => None,
-    };
-    Ok(View { role, active, saved, joined, networks })
+    let joined = status.joined_networks;
+    let mut view = View { role, active, saved, joined, networks: None };
+    if view.depends_on_config() {
+        view.networks = match daemon.config_show() {
+            Ok(shown) => Some(shown.networks().to_vec()),
+            Err(e) if e.is_lost() => return Err(e),
+            Err(_) => None,
+        };
+    }
+    Ok(view)
+}
+
+impl View {
+    /// Whether there is anything to join, to bring up to date, or to leave.
+    fn depends_on_config(&self) -> bool {
+        let active = self.active.as_ref().map(|active| text(active, "network_id"));
+        let is_active = |joined: &String| active.is_some_and(|active| same(active, joined));
+        match (active, self.role) {
+            (None, _) => !self.joined.is_empty(),
+            // Its settings there are the other program's business.
+            (Some(_), Role::Shared) => self.joined.is_empty() || !self.joined.iter().all(is_active),
+            (Some(_), Role::Own) => true,
+        }
+    }
 }

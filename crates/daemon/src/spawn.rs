@@ -15,7 +15,7 @@ use myownllm_durable_fs::{Disk, Owner, RealDisk};
 use serde::Serialize;
 
 use crate::{
-    Candidate, Endpoint, Expected, Probe, Status, Verdict,
+    Candidate, Client, Endpoint, Expected, Probe, Status, Verdict,
     client::Limits,
     log,
     probe::{ask_for_status, millis, probe, read_status},
@@ -28,6 +28,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(800);
 /// How long one wait for an answer lasts before the child itself is looked at again.
 const SLICE: Duration = Duration::from_millis(20);
+/// The longest pause between two looks whether it listens: so much later at most it is noticed.
+const READY_PAUSE: Duration = Duration::from_millis(2);
 /// How long a candidate that failed may take to end politely: it may hold files open.
 const FAILED_GRACE: Duration = Duration::from_millis(500);
 /// How many lines of the log go into an error.
@@ -252,6 +254,9 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// The caller changed its mind while one was starting.
+    #[error("the start of a daemon was broken off")]
+    Cancelled,
     /// There is no program to start.
     #[error("no daemon program was found")]
     NoCandidate {
@@ -285,6 +290,7 @@ impl SpawnError {
             Self::IdentityMissing { .. } => "daemon.identity-missing",
             Self::IdentityUnreadable { .. } => "daemon.identity-unreadable",
             Self::Log { .. } => "daemon.log",
+            Self::Cancelled => "daemon.cancelled",
             Self::NoCandidate { .. } => "daemon.not-found",
             Self::AllFailed { .. } => "daemon.not-started",
         }
@@ -308,6 +314,7 @@ impl SpawnError {
             Self::IdentityUnreadable { path, .. } | Self::Log { path, .. } => {
                 Some(format!("ls -l {}", myownllm_durable_fs::quote(path)))
             }
+            Self::Cancelled => None,
             Self::NoCandidate { .. } => {
                 Some("install myownmesh, or name it: MYOWNLLM_MESH_BIN=/path/to/myownmesh".to_owned())
             }
@@ -350,6 +357,8 @@ pub struct Spawned {
     tried: Vec<Tried>,
     log: PathBuf,
     log_from: u64,
+    /// Boxed: a small value to hand on is worth more than one call to the allocator.
+    wire: Option<Box<Wire>>,
 }
 
 impl Spawned {
@@ -363,7 +372,7 @@ impl Spawned {
         took: Duration,
         log: impl Into<PathBuf>,
     ) -> Self {
-        let running = Running { wrapped: false, ..Running::new(child) };
+        let running = Running { wrapped: false, ..Running::new(child, None) };
         Self {
             pid: running.child.id(),
             child: Some(running),
@@ -373,6 +382,7 @@ impl Spawned {
             tried: Vec::new(),
             log: log.into(),
             log_from: 0,
+            wire: None,
         }
     }
 
@@ -394,6 +404,13 @@ impl Spawned {
     /// How long it took until it answered.
     pub fn took(&self) -> Duration {
         self.took
+    }
+
+    /// The connection over which it answered that it is ready, for the first requests; once. Each whole answer has to come
+    /// within `answer_within`.
+    pub fn take_client(&mut self, answer_within: Duration) -> Option<Client> {
+        let limits = Limits { answer: answer_within, ..Limits::default() };
+        Some(Client::over(*self.wire.take()?, &self.endpoint, limits))
     }
 
     /// Every candidate, with the reason why it was taken or not.
@@ -489,19 +506,32 @@ fn release(mut child: Child) {
     orphans().extend(left);
 }
 
+/// What marks, in their environment, a child of ours and whatever it starts: one that goes into the background leaves its
+/// process group, and is found by this alone.
+const MARK: &str = "MYOWNMESH_STARTED_BY";
+
+/// A mark that no other start has, of whatever program: a process id comes again.
+fn new_mark() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
 /// A child that has not been let go of.
 #[derive(Debug)]
 struct Running {
     child: Child,
     /// Whether another process than our child answers for it: a script that started the real program and waits for it.
     wrapped: bool,
+    /// The value of [`MARK`]; none in a child that was not started here.
+    mark: Option<String>,
     #[cfg(target_os = "linux")]
     held: Option<crate::process::Held>,
 }
 
 impl Running {
-    fn new(child: Child) -> Self {
+    fn new(child: Child, mark: Option<String>) -> Self {
         Self {
+            mark,
             #[cfg(target_os = "linux")]
             held: crate::process::Held::new(child.id()).ok(),
             child,
@@ -524,6 +554,52 @@ impl Running {
         }
     }
 
+    /// Waits a moment, or until the child's end.
+    fn pause(&self, pause: &mut Pause, deadline: Instant) {
+        #[cfg(target_os = "linux")]
+        if let Some(held) = &self.held {
+            let _ = held.wait(pause.next_end(deadline));
+            return;
+        }
+        pause.wait(deadline);
+    }
+
+    /// Whether our child started that process, or one that did.
+    #[cfg(target_os = "linux")]
+    fn started(&self, pid: u32) -> bool {
+        let Some(mark) = &self.mark else { return false };
+        let entry = format!("{MARK}={mark}");
+        crate::process::has_in_environment(pid, |there| there == entry.as_bytes())
+    }
+
+    /// What the child started, in its process group and out of it. Nobody tells elsewhere.
+    #[cfg(unix)]
+    fn others(&self) -> Vec<u32> {
+        #[cfg(target_os = "linux")]
+        {
+            let child = self.child.id();
+            crate::process::all().filter(|pid| *pid != child && self.started(*pid)).collect()
+        }
+        #[cfg(not(target_os = "linux"))]
+        Vec::new()
+    }
+
+    #[cfg(unix)]
+    fn signal_others(&self, signal: rustix::process::Signal) {
+        #[cfg(target_os = "linux")]
+        for pid in self.others() {
+            // Held first and looked at again: the number may be somebody else's by now.
+            if let Ok(held) = crate::process::Held::new(pid)
+                && self.started(pid)
+            {
+                // One that has ended in between is what we want.
+                let _ = held.signal(signal);
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = signal;
+    }
+
     /// Ends the child, and with a wrapped one what it started; politely until the grace is over.
     #[cfg(unix)]
     fn end(mut self, grace: Duration) -> io::Result<Ending> {
@@ -532,24 +608,27 @@ impl Running {
         use crate::process::{group_lives_on, has_ended, signal_group, signal_one};
 
         let pid = self.child.id();
-        // The child may have been reaped by an earlier look; then its number is no longer ours to signal.
-        if let Some(status) = self.child.try_wait_unreaped()? {
-            return Ok(Ending { status, killed: false });
-        }
+        // The child may have been reaped by an earlier look; then its number is no longer ours to signal, and what it left
+        // behind is told by its mark alone.
+        let reaped = self.child.try_wait_unreaped()?;
         let deadline = deadline_in(grace);
-        let send = |signal| match self.wrapped {
-            true => signal_group(pid, signal),
-            // It has not been reaped, so it is there, at least as a zombie; a zombie takes no harm.
-            false => drop(signal_one(pid, signal)),
+        let send = |signal| {
+            match (reaped, self.wrapped) {
+                (Some(_), _) => {}
+                (None, true) => signal_group(pid, signal),
+                // It has not been reaped, so it is there, at least as a zombie; a zombie takes no harm.
+                (None, false) => drop(signal_one(pid, signal)),
+            }
+            if self.wrapped {
+                self.signal_others(signal);
+            }
         };
+        let others_live =
+            || self.wrapped && (reaped.is_none() && group_lives_on(pid) || !self.others().is_empty());
         send(Signal::TERM);
         let mut pause = Pause::new(Duration::from_millis(5));
         let mut killed = false;
-        loop {
-            let ended = has_ended(pid)?;
-            if ended && !(self.wrapped && group_lives_on(pid)) {
-                break;
-            }
+        while !(reaped.is_some() || has_ended(pid)?) || others_live() {
             if Instant::now() >= deadline {
                 killed = true;
                 send(Signal::KILL);
@@ -557,8 +636,12 @@ impl Running {
             }
             pause.wait(deadline);
         }
-        // After the kill this is short: nothing can refuse that signal.
-        Ok(Ending { status: self.child.wait()?, killed })
+        let status = match reaped {
+            Some(status) => status,
+            // After the kill this is short: nothing can refuse that signal.
+            None => self.child.wait()?,
+        };
+        Ok(Ending { status, killed })
     }
 
     #[cfg(not(unix))]
@@ -600,6 +683,20 @@ impl Reaped for Child {
 /// Somebody listens there already, the home or its identity is not as it has to be, or no program came up. Nothing that
 /// was started is left running then.
 pub fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
+    start(request, None)
+}
+
+/// [`spawn`], which the caller can break off: `cancelled` is asked every few milliseconds, from a signal's flag for example.
+///
+/// # Errors
+/// As [`spawn`]; and [`SpawnError::Cancelled`], with nothing left running.
+pub fn spawn_unless(request: &SpawnRequest, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
+    start(request, Some(cancelled))
+}
+
+type Cancelled<'a> = Option<&'a dyn Fn() -> bool>;
+
+fn start(request: &SpawnRequest, cancelled: Cancelled<'_>) -> Result<Spawned, SpawnError> {
     let request = &SpawnRequest {
         // Whom we start may answer, of course.
         endpoint: match request.run_as {
@@ -623,10 +720,10 @@ pub fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
         }
         ensure_free(request)?;
         let log_from = log_file.metadata().map(|meta| meta.len()).unwrap_or_default();
-        let attempt = Attempt { request, home, candidate, log_file: &log_file, log_from };
+        let attempt = Attempt { request, home, candidate, log_file: &log_file, log_from, cancelled };
         let began = Instant::now();
         match attempt.run() {
-            Ok((running, status)) => {
+            Ok(Up { running, status, wire }) => {
                 tried.push(Tried { candidate: candidate.clone(), failure: None });
                 tried.extend(request.candidates[number + 1..].iter().map(not_needed));
                 return Ok(Spawned {
@@ -638,11 +735,13 @@ pub fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
                     tried,
                     log: request.log.clone(),
                     log_from,
+                    wire: Some(Box::new(wire)),
                 });
             }
             Err(NotUp::Failed(failure)) => {
                 tried.push(Tried { candidate: candidate.clone(), failure: Some(failure) });
             }
+            Err(NotUp::Cancelled) => return Err(SpawnError::Cancelled),
             Err(NotUp::Occupied(found)) => {
                 return Err(SpawnError::Occupied {
                     endpoint: request.endpoint.clone(),
@@ -763,18 +862,28 @@ struct Attempt<'a> {
     candidate: &'a Candidate,
     log_file: &'a File,
     log_from: u64,
+    cancelled: Cancelled<'a>,
+}
+
+/// A candidate that came up, with the connection over which it said so.
+struct Up {
+    running: Running,
+    status: Status,
+    wire: Wire,
 }
 
 /// Why a candidate did not come up.
 enum NotUp {
     Failed(Failure),
+    Cancelled,
     /// Somebody else listens there meanwhile: trying further would be of no use.
     Occupied(Probe),
 }
 
 /// What the wait for the first answer ended with.
 enum Waited {
-    Ready(Status),
+    Ready(Status, Wire),
+    Cancelled,
     Ended,
     Silent,
     Unusable(String),
@@ -782,13 +891,20 @@ enum Waited {
 }
 
 impl Attempt<'_> {
-    fn run(&self) -> Result<(Running, Status), NotUp> {
+    fn run(&self) -> Result<Up, NotUp> {
+        let mark = new_mark();
         let child =
-            self.start().map_err(|e| NotUp::Failed(Failure::NotStarted { problem: e.to_string() }))?;
-        let mut running = Running::new(child);
+            self.start(&mark).map_err(|e| NotUp::Failed(Failure::NotStarted { problem: e.to_string() }))?;
+        let mut running = Running::new(child, Some(mark));
         match self.wait(&mut running) {
-            Waited::Ready(status) if self.request.expected.admits(&status.device_id) => Ok((running, status)),
-            Waited::Ready(status) => {
+            Waited::Ready(status, wire) if self.request.expected.admits(&status.device_id) => {
+                Ok(Up { running, status, wire })
+            }
+            Waited::Cancelled => {
+                let _ = self.give_up(running);
+                Err(NotUp::Cancelled)
+            }
+            Waited::Ready(status, _) => {
                 let expected = match &self.request.expected {
                     Expected::Device(expected) => expected.clone(),
                     Expected::Any => String::new(),
@@ -817,12 +933,12 @@ impl Attempt<'_> {
         }
     }
 
-    fn start(&self) -> io::Result<Child> {
+    fn start(&self, mark: &str) -> io::Result<Child> {
         log::announce(self.log_file, &self.candidate.path)?;
         let deadline = deadline_in(Duration::from_millis(200));
         let mut pause = Pause::new(Duration::from_millis(20));
         loop {
-            match self.command()?.spawn() {
+            match self.command(mark)?.spawn() {
                 // It is being written this very moment, by an updater say, or was a moment ago.
                 Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
                     pause.wait(deadline);
@@ -832,13 +948,14 @@ impl Attempt<'_> {
         }
     }
 
-    fn command(&self) -> io::Result<Command> {
+    fn command(&self, mark: &str) -> io::Result<Command> {
         let request = self.request;
         let mut command = Command::new(&self.candidate.path);
         command
             .arg("serve")
             .envs(request.env.iter().map(|(name, value)| (name, value)))
             .env(&request.home_variable, self.home)
+            .env(MARK, mark)
             .current_dir(&request.home)
             .stdin(Stdio::null())
             .stdout(self.log_file.try_clone()?)
@@ -868,8 +985,11 @@ impl Attempt<'_> {
         let deadline = deadline_in(self.request.ready_within);
         let mut wire: Option<Wire> = None;
         let mut closed = false;
-        let mut pause = Pause::new(Duration::from_millis(5));
+        let mut pause = Pause::new(READY_PAUSE);
         loop {
+            if self.cancelled.is_some_and(|cancelled| cancelled()) {
+                return Waited::Cancelled;
+            }
             if has_ended(&mut running.child) {
                 return Waited::Ended;
             }
@@ -903,18 +1023,20 @@ impl Attempt<'_> {
                         let problem = format!("its socket cannot be reached: {source}");
                         return Waited::Unusable(problem);
                     }
-                    Err(_) => pause.wait(deadline),
+                    Err(_) => running.pause(&mut pause, deadline),
                 }
                 continue;
             };
             match read_status(open, until) {
-                Ok(Ok(status)) => return Waited::Ready(status),
+                Ok(Ok(status)) => {
+                    return wire.take().map_or(Waited::Silent, |wire| Waited::Ready(status, wire));
+                }
                 Ok(Err(problem)) => return Waited::Unusable(problem),
                 Err(NoLine::TimedOut) => {}
                 Err(NoLine::Closed { .. } | NoLine::Failed(_)) => {
                     closed = true;
                     wire = None;
-                    pause.wait(deadline);
+                    running.pause(&mut pause, deadline);
                 }
                 Err(NoLine::Bad(bad)) => return Waited::Unusable(bad.to_string()),
             }
@@ -927,7 +1049,7 @@ impl Attempt<'_> {
         #[cfg(unix)]
         return match pid {
             Some(pid) if pid == child => Whose::Child,
-            Some(pid) if crate::process::group_of(pid) != Some(child) => Whose::Somebody(pid),
+            Some(pid) if !self.is_ours(running, pid) => Whose::Somebody(pid),
             // Not told, or a process that our child started.
             _ => Whose::Descendant,
         };
@@ -937,6 +1059,12 @@ impl Attempt<'_> {
             // A program that starts another one cannot be told from a stranger here: the key decides.
             _ => Whose::Descendant,
         };
+    }
+
+    /// Whether our child started that process.
+    #[cfg(unix)]
+    fn is_ours(&self, running: &Running, pid: u32) -> bool {
+        crate::process::group_of(pid) == Some(running.child.id()) || running.others().contains(&pid)
     }
 
     /// Ends and reaps a candidate that failed, with whatever it started.

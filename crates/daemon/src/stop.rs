@@ -349,10 +349,7 @@ mod platform {
     #[cfg(target_os = "linux")]
     pub(super) fn strays_of(home: &Path, home_variable: &str) -> Vec<Stray> {
         let ourselves = std::process::id();
-        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-        let mut found: Vec<Stray> = processes
-            .flatten()
-            .filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok())
+        let mut found: Vec<Stray> = crate::process::all()
             .filter(|pid| *pid != ourselves && serves(*pid, home, home_variable))
             .map(|pid| Stray { pid, program: std::fs::read_link(format!("/proc/{pid}/exe")).ok() })
             .collect();
@@ -366,13 +363,13 @@ mod platform {
     fn serves(pid: u32, home: &Path, home_variable: &str) -> bool {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
-        let read = |what: &str| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
         let names_home = |entry: &[u8]| {
             let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
             value.is_some_and(|value| is_same_folder(Path::new(OsStr::from_bytes(value)), home))
         };
-        read("cmdline").split(|byte| *byte == 0).skip(1).any(|argument| argument == b"serve")
-            && read("environ").split(|byte| *byte == 0).any(names_home)
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.split(|byte| *byte == 0).skip(1).any(|argument| argument == b"serve")
+            && crate::process::has_in_environment(pid, names_home)
     }
 
     #[cfg(target_os = "linux")]

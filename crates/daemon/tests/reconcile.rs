@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use myownllm_daemon::{
     ControlError, DaemonControl, Endpoint, Role,
-    reconcile::{Action, Plan, Saved, StepResult, differing, execute, look, plan, reconcile},
+    reconcile::{Action, Plan, Saved, StepResult, View, differing, execute, look, plan, reconcile},
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -171,8 +171,13 @@ fn asked(model: &Model) -> Vec<&str> {
     model.asked.iter().map(String::as_str).filter(|op| op.starts_with("network_")).collect()
 }
 
+fn view_of(model: &mut Model, role: Role, active: Option<Value>, saved: Vec<Saved>) -> View {
+    let status = model.status().unwrap();
+    look(model, status, role, active, saved).unwrap()
+}
+
 fn plan_of(model: &Model, role: Role, active: Option<Value>, saved: Vec<Saved>) -> Plan {
-    plan(&look(&mut model.clone(), role, active, saved).unwrap())
+    plan(&view_of(&mut model.clone(), role, active, saved))
 }
 
 fn labelled(id: &str, network_id: &str) -> Value {
@@ -247,12 +252,12 @@ fn an_add_whose_answer_was_lost_is_looked_up() {
 fn already_joined_is_success_and_a_clash_of_ids_is_not() {
     let mut raced = model(&[]);
     // Somebody else joined it after we looked.
-    let view = look(&mut raced, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
+    let view = view_of(&mut raced, Role::Own, Some(pushed("n1", "home")), vec![]);
     raced.networks.push((Model::filled(&pushed("x", "home")), true));
     assert_eq!(execute(&mut raced, &plan(&view)).steps[0].result, StepResult::Already);
 
     let mut clash = model(&[]);
-    let view = look(&mut clash, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
+    let view = view_of(&mut clash, Role::Own, Some(pushed("n1", "home")), vec![]);
     clash.networks.push((Model::filled(&pushed("n1", "other")), true));
     let outcome = execute(&mut clash, &plan(&view));
     assert!(outcome.failed_join().is_some(), "{outcome:?}");
@@ -313,6 +318,7 @@ fn and_by_leaving_and_joining_where_it_does_not_or_does_not_mean_it() {
         (false, false, None),
         (true, true, None),
         (true, false, Some("parse: missing field `patch`".to_owned())),
+        (true, false, Some("unknown network: n1".to_owned())),
     ] {
         let mut daemon = model(&[("n1", "home")]);
         (daemon.knows_update, daemon.update_lies) = (knows_update, update_lies);
@@ -366,6 +372,25 @@ fn a_failed_remove_is_left_for_the_next_pass() {
     assert_eq!(daemon.joined(), ["one", "three"]);
     reconcile(&mut daemon, Role::Own, Some(pushed("n3", "three")), vec![]).unwrap();
     assert_eq!(daemon.joined(), ["three"]);
+}
+
+#[test]
+fn a_daemon_is_asked_no_more_than_the_plan_needs() {
+    let active = || Some(pushed("n1", "home"));
+    let ops = |before: &[(&str, &str)], role, active: Option<Value>| {
+        let mut daemon = model(before);
+        reconcile(&mut daemon, role, active, vec![]).unwrap();
+        daemon.asked.join(", ")
+    };
+    assert_eq!(ops(&[], Role::Own, None), "status");
+    assert_eq!(ops(&[], Role::Shared, None), "status");
+    assert_eq!(ops(&[("n1", "home")], Role::Shared, active()), "status");
+    assert_eq!(ops(&[("n1", "home")], Role::Own, active()), "status, config_show");
+    assert_eq!(
+        ops(&[("n2", "old")], Role::Own, active()),
+        "status, config_show, network_add home, network_remove old"
+    );
+    assert_eq!(ops(&[("n2", "old")], Role::Own, None), "status, config_show, network_remove old");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 /// | `dies-early[:CODE]` | says why on stderr and exits (3) before it binds |
 /// | `dies-in:MS` | exits (3) so long after it bound |
 /// | `dies-after:N` | exits (3) when it has answered so many requests |
+/// | `dies-unanswered:N` | does what the N-th request says, and exits (3) without a word about it |
+/// | `kills-peer:N` | does what the N-th request says, and kills whoever asked, as a crash of the app would |
 /// | `ignore-term` | does not end on SIGTERM and SIGINT |
 /// | `silent` | takes connections and answers nothing |
 /// | `close` | takes connections and closes them |
@@ -22,6 +24,7 @@ use std::time::Duration;
 /// | `flood-events` | answers with events without end |
 /// | `unasked` | answers everything twice |
 /// | `wrong-version[:V]` | says it is that version (0.0.1) |
+/// | `says-more` | has keys in every answer that nobody knows yet, and pushes what is no event |
 /// | `other-key` | has another key than its home's |
 /// | `refuse-add[:TEXT]`, `refuse-remove[:TEXT]`, `refuse-update[:TEXT]` | says no to that |
 /// | `no-update` | does not know `network_update`, as an old one |
@@ -34,6 +37,8 @@ const NAMES: &[&str] = &[
     "dies-early",
     "dies-in",
     "dies-after",
+    "dies-unanswered",
+    "kills-peer",
     "ignore-term",
     "silent",
     "close",
@@ -46,6 +51,7 @@ const NAMES: &[&str] = &[
     "flood-events",
     "unasked",
     "wrong-version",
+    "says-more",
     "other-key",
     "refuse-add",
     "refuse-remove",

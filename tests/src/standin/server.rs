@@ -28,6 +28,7 @@ struct Shared {
     daemon: Mutex<Daemon>,
     subscribers: Mutex<Vec<UnixStream>>,
     answered: AtomicU64,
+    asked: AtomicU64,
     modes: Modes,
     trace: Option<PathBuf>,
 }
@@ -75,6 +76,7 @@ pub(super) fn serve(settings: Settings) -> u8 {
         daemon: Mutex::new(daemon),
         subscribers: Mutex::new(Vec::new()),
         answered: AtomicU64::new(0),
+        asked: AtomicU64::new(0),
         modes,
         trace: settings.trace,
     });
@@ -115,6 +117,27 @@ fn end_on_signal(mut signals: Signals, ignore: bool, socket: Arc<Mutex<Option<Pa
     });
 }
 
+/// Ends the process at the other end of a connection, without a warning, and waits until it is gone with all that it held.
+#[cfg(target_os = "linux")]
+fn kill_peer(stream: &UnixStream) {
+    let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else { return };
+    eprintln!("stand-in-daemon: told to kill process {}", peer.pid.as_raw_nonzero());
+    let _ = rustix::process::kill_process(peer.pid, rustix::process::Signal::KILL);
+    let stat = format!("/proc/{}/stat", peer.pid.as_raw_nonzero());
+    let is_there = || {
+        let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    };
+    while is_there() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kill_peer(_: &UnixStream) {
+    die("cannot tell here who asked")
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -130,8 +153,11 @@ impl Shared {
             return;
         }
         let Ok(writer) = stream.try_clone() else { return };
-        for line in BufReader::new(stream).split(b'\n') {
+        for (number, line) in BufReader::new(stream).split(b'\n').enumerate() {
             let Ok(line) = line else { return };
+            if number == 0 && self.note_connection().is_err() {
+                return;
+            }
             if self.exchange(&writer, &String::from_utf8_lossy(&line)).is_err() {
                 return;
             }
@@ -143,10 +169,25 @@ impl Shared {
         if let Some(wait) = self.modes.millis("slow-answer") {
             thread::sleep(wait);
         }
-        let (answer, events) = {
+        let (mut answer, events) = {
             let mut daemon = lock(&self.daemon);
             (daemon.answer(line), std::mem::take(&mut daemon.events))
         };
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.modes.number("dies-unanswered") == Some(asked) {
+            die("told to die without an answer");
+        }
+        if self.modes.number("kills-peer") == Some(asked) {
+            kill_peer(to);
+        }
+        if self.modes.has("says-more") {
+            answer["trace_id"] = "0af7651916cd43dd".into();
+            if let Some(data) = answer["data"].as_object_mut() {
+                data.insert("from_a_later_year".to_owned(), json!({"lanes": [1, 2]}));
+            }
+            let pushed = json!({"kind": "trace", "span": {"op": "something"}});
+            to.write_all(format!("{pushed}\n").as_bytes())?;
+        }
         if answer["data"]["subscribed"] == true {
             // Nothing is pushed between the answer and the list: who has the answer gets every event from then on.
             let mut subscribers = lock(&self.subscribers);
@@ -202,6 +243,15 @@ impl Shared {
             let line = format!("{event}\n");
             lock(&self.subscribers).retain_mut(|subscriber| subscriber.write_all(line.as_bytes()).is_ok());
         }
+    }
+
+    /// One line for each connection over which something is asked, beside the trace.
+    fn note_connection(&self) -> io::Result<()> {
+        let Some(trace) = &self.trace else { return Ok(()) };
+        let mut path = trace.as_os_str().to_owned();
+        path.push(".connections");
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        file.write_all(b"one\n")
     }
 
     fn note(&self, line: &str) -> io::Result<()> {

@@ -1,5 +1,9 @@
 //! `launch`: the start-up sequence as a command, and the foreground life of a daemon that it started.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use myownllm_config_model::{AppConfig, Document};
 use myownllm_config_store::FileShape;
 use myownllm_daemon::reconcile::{Action, StepResult};
@@ -13,28 +17,43 @@ use crate::daemons::GRACE;
 use crate::exit::ExitCode;
 use crate::launch::{Daemon, Options, Outcome, Reconciled, launch};
 use crate::notice::Notice;
-use crate::output::{Answer, Printer, long, short};
+use crate::output::{Answer, Printer, long, short, tame};
 use crate::world::{World, fresh_ids};
 
 /// Lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 10;
 
+/// How long a daemon that broke off a conversation may take to be gone: its socket closes before it has ended.
+const LAST_BREATH: Duration = Duration::from_millis(500);
+
 pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Notice> {
     // Before anything runs, so that a signal that comes early ends the daemon too.
-    let stays = !args.no_daemon && !args.detach;
-    let mut signals = if stays { Some(Signals::listen().map_err(signal_failed)?) } else { None };
+    let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
     let wired = world.wire();
-    let options =
-        Options { daemon: !args.no_daemon, stop_legacy_daemon: args.stop_legacy_daemon, ..world.options() };
+    let options = Options {
+        daemon: !args.no_daemon,
+        stop_legacy_daemon: args.stop_legacy_daemon,
+        cancelled: signals.as_ref().map(|signals| &*signals.asked),
+        ..world.options()
+    };
     let mut outcome = launch(&wired.parts(), &options, &mut fresh_ids());
-    let daemon = std::mem::take(&mut outcome.daemon);
+    let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
+    let mut daemon = std::mem::take(&mut outcome.daemon);
+    let lost = outcome.notices.iter().any(|notice| notice.is_error() && notice.exit == ExitCode::Daemon);
+    if let Daemon::Spawned(spawned) = &mut daemon
+        && lost
+        && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
+    {
+        // It came up and died on the first requests: that is the reason for whatever else went wrong.
+        outcome.notices.push(died(spawned, &status.to_string()));
+    }
     let answer = answer(world, args, &outcome, &daemon);
     let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
-    if args.detach {
+    if args.detach && !asked_to_end {
         spawned.detach();
         return Ok(answer);
     }
-    if args.once || !answer.exit.is_ok() {
+    if args.once || args.detach || !answer.exit.is_ok() {
         // A daemon that nobody will look after is not left behind, however the launch went.
         return Ok(stopped(spawned, answer));
     }
@@ -84,15 +103,24 @@ fn died(spawned: &Spawned, status: &str) -> Notice {
     notice
 }
 
-/// The signals that matter to a foreground launch, waited for without a thread and without polling.
+/// The signals that matter to a launch, waited for without a thread and without polling.
 #[cfg(not(windows))]
-struct Signals(signal_hook::iterator::Signals);
+struct Signals {
+    /// Whether one came that asks us to end: for the time when nobody waits.
+    asked: Arc<AtomicBool>,
+    all: signal_hook::iterator::Signals,
+}
 
 #[cfg(not(windows))]
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).map(Self)
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&asked))?;
+        }
+        let all = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD])?;
+        Ok(Self { asked, all })
     }
 
     fn wait(&mut self, mut spawned: Spawned) -> Ended {
@@ -100,9 +128,12 @@ impl Signals {
         loop {
             // A child that ended before we listened sends no second SIGCHLD: look first, then wait.
             if let Ok(Some(status)) = spawned.try_wait() {
-                return Ended::Died(died(&spawned, &status.to_string()));
+                let notice = died(&spawned, &status.to_string());
+                // Where a script had started it, what the script left behind goes too.
+                let _ = spawned.stop(GRACE);
+                return Ended::Died(notice);
             }
-            if self.0.wait().any(|signal| signal != SIGCHLD) {
+            if self.all.wait().any(|signal| signal != SIGCHLD) {
                 return match spawned.stop(GRACE) {
                     Ok(_) => Ended::Asked,
                     Err(error) => Ended::Died(
@@ -117,17 +148,20 @@ impl Signals {
 /// Windows ends a console program on Ctrl-C by itself, and the daemon in its console with it; here the daemon's end is
 /// waited for.
 #[cfg(windows)]
-struct Signals;
+struct Signals {
+    /// Never set: there is nothing to hear.
+    asked: Arc<AtomicBool>,
+}
 
 #[cfg(windows)]
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self)
+        Ok(Self { asked: Arc::new(AtomicBool::new(false)) })
     }
 
     fn wait(&mut self, mut spawned: Spawned) -> Ended {
         loop {
-            match spawned.wait_within(std::time::Duration::from_secs(3600)) {
+            match spawned.wait_within(Duration::from_secs(3600)) {
                 Ok(Some(status)) => return Ended::Died(died(&spawned, &status.to_string())),
                 Ok(None) => {}
                 Err(error) => {
@@ -178,7 +212,7 @@ fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) 
     let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
     match daemon {
         Daemon::None if args.no_daemon => {}
-        Daemon::None => line("daemon", "none was started"),
+        Daemon::None => line("daemon", &not_started(outcome)),
         Daemon::Attached { role, endpoint, status, pid, .. } => {
             let whose = if *role == Role::Shared {
                 "the shared daemon"
@@ -209,6 +243,17 @@ fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) 
     }
     let data = data(world, outcome, daemon);
     Answer { exit, text, data, notices: outcome.notices.clone() }
+}
+
+/// That there is no daemon, and why: the gravest reason, in the words in which it is told below.
+fn not_started(outcome: &Outcome) -> String {
+    let mut reasons: Vec<&Notice> = outcome.notices.iter().filter(|notice| notice.is_error()).collect();
+    reasons.sort_by_key(|notice| std::cmp::Reverse(notice.exit));
+    let broken_off = || outcome.notices.iter().find(|notice| notice.code == "daemon.cancelled");
+    match reasons.first().copied().or_else(broken_off) {
+        Some(reason) => format!("none was started: {}", tame(&reason.message)),
+        None => "none was started".to_owned(),
+    }
 }
 
 fn config_line(world: &World, outcome: &Outcome) -> String {

@@ -269,9 +269,16 @@ fn follow(
             return Followed::Failed;
         }
     };
-    match parts.daemons.detect(device.as_deref()).decision {
-        Decision::Attach { role, endpoint, .. } => {
-            match reconcile(parts.daemons, role, &endpoint, document, removed) {
+    let (found, client) = parts.daemons.detect(device.as_deref());
+    match found.decision {
+        Decision::Attach { role, endpoint, status, .. } => {
+            let client = match client {
+                Some(client) => Ok(client),
+                None => parts.daemons.connect(&endpoint).map_err(|error| Notice::from(&error)),
+            };
+            let reconciled =
+                client.and_then(|mut client| reconcile(&mut *client, status, role, document, removed));
+            match reconciled {
                 Ok(reconciled) => {
                     notices.extend(reconcile_notices(&reconciled));
                     Followed::Daemon(reconciled)

@@ -1,0 +1,460 @@
+//! `launch` and the daemon, end to end: the real program, and the stand-in as a process in all its parts.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use integration_tests::{Builder, StandIn, standin::Version};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use support::{APP, Home, MESH, Ran, run};
+
+const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
+/// Longer than anything here takes, and far shorter than what it must not wait for.
+const SLACK: Duration = Duration::from_secs(10);
+
+fn config() -> String {
+    format!("{APP}/config.json")
+}
+
+fn daemon_on(home: &Home, folder: &str) -> Builder {
+    std::fs::create_dir_all(home.path(folder)).unwrap();
+    Builder::new(STAND_IN, home.path(folder))
+}
+
+/// A daemon that the test started must not be a child of the test when somebody else is to end it: it would stay a zombie,
+/// and a zombie's number is taken.
+fn reaped_elsewhere(standin: StandIn) -> u32 {
+    let pid = standin.pid();
+    std::thread::spawn(move || {
+        let mut standin = standin;
+        standin.wait(Duration::from_secs(60));
+    });
+    pid
+}
+
+/// The program with the stand-in, which behaves as `mode` says and notes what it is asked.
+fn launch(home: &Home, mode: &str, args: &[&str]) -> Command {
+    let mut command = home.with_daemon(&[&["launch"], args].concat());
+    command.env("STAND_IN_MODE", mode).env("STAND_IN_TRACE", home.path("trace"));
+    command
+}
+
+/// What the daemons of this home were asked since the last look, and over how many connections.
+fn asked(home: &Home) -> (Vec<String>, usize) {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(home.path(path)).unwrap_or_default();
+        let _ = std::fs::remove_file(home.path(path));
+        text
+    };
+    let ops = read("trace");
+    let op = |line: &str| serde_json::from_str::<Value>(line).unwrap()["op"].as_str().unwrap().to_owned();
+    (ops.lines().map(op).collect(), read("trace.connections").lines().count())
+}
+
+/// All processes that serve a home under this user's home.
+fn serving(home: &Home) -> Vec<u32> {
+    let wanted = format!("MYOWNMESH_HOME={}", home.path("").display());
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environ.split(|byte| *byte == 0).any(|entry| entry.starts_with(wanted.as_bytes()))
+        })
+        .collect()
+}
+
+fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SLACK;
+    while !check() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn send(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+fn ask(socket: &Path, line: &str) -> Option<Value> {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(SLACK)).ok()?;
+    stream.write_all(format!("{line}\n").as_bytes()).ok()?;
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let mut answers = lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    answers.find(|answer| answer["ok"] == true).map(|mut answer| answer["data"].take())
+}
+
+fn own_socket(home: &Home) -> PathBuf {
+    home.path(&format!("{MESH}/daemon.sock"))
+}
+
+fn joined(home: &Home) -> Value {
+    ask(&own_socket(home), r#"{"op":"status"}"#).unwrap()["joined_networks"].take()
+}
+
+/// A launch that stays: ended and reaped when it goes out of scope. What it says goes to files, which can be read meanwhile.
+struct Staying {
+    child: Child,
+    said: [PathBuf; 2],
+}
+
+impl Staying {
+    fn start(home: &Home, mut command: Command) -> Self {
+        let said = ["out", "err"].map(|name| home.path("..").join(name));
+        let [out, err] = said.each_ref().map(|path| std::fs::File::create(path).unwrap());
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
+        Self { child, said }
+    }
+
+    /// Waits until it says that its daemon runs.
+    fn up(home: &Home, mode: &str) -> Self {
+        let staying = Self::start(home, launch(home, mode, &[]));
+        eventually("its daemon runs", || staying.said()[1].contains("Ctrl-C stops it"));
+        asked(home);
+        staying
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn said(&self) -> [String; 2] {
+        self.said.each_ref().map(|path| std::fs::read_to_string(path).unwrap())
+    }
+
+    /// Its end, which has to come soon.
+    fn ended(mut self) -> Ran {
+        eventually("it ends", || self.child.try_wait().unwrap().is_some());
+        let [stdout, stderr] = self.said();
+        Ran { code: self.child.wait().unwrap().code(), stdout, stderr }
+    }
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A settled home with two saved networks, the first of which is active, and no daemon.
+fn with_networks() -> Home {
+    let home = Home::settled();
+    home.run(&["network", "add", "first-net", "--activate"]).ends_with(0);
+    home.run(&["network", "add", "second-net"]).ends_with(0);
+    home
+}
+
+#[test]
+fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
+    let home = Home::settled();
+    run(&mut home.command(&["network", "use", "--none"])).ends_with(0);
+    let daemon = Staying::up(&home, "");
+    // Attaching to a daemon that needs nothing: one round trip.
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    assert_eq!(asked(&home), (vec!["status".to_owned()], 1));
+    // Joining, switching, leaving: its config, and what has to be done.
+    let steps: [(&[&str], &[&str]); 4] = [
+        (&["network", "add", "first-net", "--activate"], &["status", "config_show", "network_add"]),
+        (
+            &["network", "add", "second-net", "--activate"],
+            &["status", "config_show", "network_add", "network_remove"],
+        ),
+        (&["network", "use", "first-net"], &["status", "config_show", "network_add", "network_remove"]),
+        (&["network", "use", "--none"], &["status", "config_show", "network_remove"]),
+    ];
+    for (args, ops) in steps {
+        run(&mut home.command(args)).ends_with(0);
+        assert_eq!(asked(&home), (ops.iter().map(|op| (*op).to_owned()).collect(), 1), "{args:?}");
+    }
+    drop(daemon);
+    eventually("nobody answers", || {
+        serving(&home).into_iter().for_each(|pid| send(pid, Signal::KILL));
+        serving(&home).is_empty()
+    });
+    // And a start: the request that finds it ready is the first of the conversation.
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    assert_eq!(asked(&home), (vec!["status".to_owned()], 1));
+}
+
+#[test]
+fn a_silent_daemon_is_busy_and_nothing_is_started_beside_it() {
+    for folder in [MESH, ".myownmesh"] {
+        let home = Home::settled();
+        let silent = daemon_on(&home, folder).mode("silent").start().unwrap();
+        let ran = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(5);
+        let said = ran.json();
+        assert_eq!(said["diagnostics"][0]["code"], "daemon.busy", "{said}");
+        assert!(said["diagnostics"][0]["message"].to_string().contains(&silent.pid().to_string()), "{said}");
+        assert_eq!(said["data"]["daemon"]["state"], "none");
+        assert!(said["data"]["config"]["networks"].is_array(), "the config is there all the same");
+        assert_eq!(serving(&home), [silent.pid()]);
+        // Why there is none stands where it says that there is none.
+        let ran = run(&mut launch(&home, "", &["--once"])).ends_with(5);
+        let line = ran.stdout.lines().find(|line| line.starts_with("daemon ")).unwrap();
+        assert!(line.contains("none was started: ") && line.contains(&silent.pid().to_string()), "{line}");
+    }
+}
+
+#[test]
+fn a_daemon_with_another_key_is_refused_and_both_keys_are_named() {
+    let home = Home::settled();
+    let mut foreign = daemon_on(&home, MESH).mode("other-key").start().unwrap();
+    let ran = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7);
+    let said = ran.json();
+    assert_eq!(said["diagnostics"][0]["code"], "daemon.foreign-identity", "{said}");
+    let message = said["diagnostics"][0]["message"].as_str().unwrap();
+    let other = ask(foreign.socket(), r#"{"op":"status"}"#).unwrap()["device_id"].take();
+    for part in [
+        &*foreign.pid().to_string(),
+        other.as_str().unwrap(),
+        "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(foreign.is_running());
+    assert_eq!(serving(&home), [foreign.pid()]);
+}
+
+#[test]
+fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
+    let home = Home::settled();
+    let ran = Staying::start(&home, launch(&home, "dies-in:300", &[])).ended().ends_with(5);
+    assert!(ran.stdout.contains("started: version"), "{ran:?}");
+    for part in ["daemon.died", "exit status: 3", "told to die now"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    assert!(serving(&home).is_empty());
+
+    // Also when it dies over the first request.
+    let home = with_networks();
+    for mode in ["dies-unanswered:2", "dies-after:1", "dies-unanswered:3"] {
+        let ran = Staying::start(&home, launch(&home, mode, &[])).ended().ends_with(5);
+        for part in ["daemon.died", "exit status: 3", "told to die"] {
+            assert!(ran.stderr.contains(part), "{mode}: {part}: {}", ran.stderr);
+        }
+        assert!(serving(&home).is_empty());
+    }
+}
+
+#[test]
+fn a_signal_ends_a_foreground_launch_well_and_takes_the_daemon_along() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let home = Home::settled();
+        let app = Staying::up(&home, "");
+        let daemon = serving(&home);
+        assert_eq!(daemon.len(), 1);
+        send(app.pid(), signal);
+        let ran = app.ended().ends_with(0);
+        assert!(ran.stderr.contains("Ctrl-C"), "{ran:?}");
+        assert!(std::fs::symlink_metadata(format!("/proc/{}", daemon[0])).is_err(), "ended and reaped");
+        assert!(!home.has(&format!("{MESH}/daemon.sock")), "politely: it took its socket along");
+    }
+    // One that does not listen to it is killed.
+    let home = Home::settled();
+    let app = Staying::up(&home, "ignore-term");
+    send(app.pid(), Signal::TERM);
+    app.ended().ends_with(0);
+    assert!(serving(&home).is_empty());
+}
+
+#[test]
+fn a_signal_while_a_daemon_starts_leaves_none_behind() {
+    for args in [&[][..], &["--once"], &["--detach"]] {
+        for mode in ["slow-start:60000", "silent", "slow-start:60000,ignore-term"] {
+            let home = Home::settled();
+            let app = Staying::start(&home, launch(&home, mode, args));
+            eventually("it is being started", || !serving(&home).is_empty());
+            send(app.pid(), Signal::TERM);
+            let ran = app.ended().ends_with(0);
+            assert!(ran.stdout.contains("none was started: the start of a daemon was broken off"), "{ran:?}");
+            assert!(serving(&home).is_empty(), "{args:?} {mode}");
+        }
+    }
+    // Waiting for somebody else's start it ends as well.
+    let home = Home::settled();
+    let lock = std::fs::File::open(home.path(APP)).unwrap();
+    lock.lock().unwrap();
+    let app = Staying::start(&home, launch(&home, "", &["--once"]));
+    // It has looked for a daemon by then; what it waits for is the lock.
+    eventually("it waits", || {
+        let state = std::fs::read_to_string(format!("/proc/{}/wchan", app.pid())).unwrap_or_default();
+        state.contains("nanosleep")
+    });
+    send(app.pid(), Signal::TERM);
+    app.ended().ends_with(0);
+    assert!(serving(&home).is_empty());
+}
+
+#[test]
+fn what_a_killed_app_left_behind_is_adopted() {
+    let home = Home::settled();
+    let app = Staying::up(&home, "");
+    let daemon = serving(&home);
+    send(app.pid(), Signal::KILL);
+    app.ended();
+    let said = run(&mut launch(&home, "", &["--json"])).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["state"], "attached", "{said}");
+    assert_eq!(said["data"]["daemon"]["pid"], daemon[0]);
+    assert_eq!(serving(&home), daemon, "nothing was started beside it, and it is not ours to end");
+    send(daemon[0], Signal::TERM);
+    eventually("it ends", || serving(&home).is_empty());
+}
+
+#[test]
+fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
+    let home = Home::settled();
+    let running = daemon_on(&home, MESH).start().unwrap();
+    std::fs::remove_file(running.socket()).unwrap();
+    let pid = reaped_elsewhere(running);
+    let ran = run(&mut launch(&home, "", &["--once"])).ends_with(7);
+    assert!(ran.stderr.contains(&pid.to_string()) && ran.stderr.contains("--stop-legacy-daemon"), "{ran:?}");
+    assert_eq!(serving(&home), [pid]);
+    run(&mut launch(&home, "", &["--once", "--stop-legacy-daemon"])).ends_with(0);
+    assert!(serving(&home).is_empty());
+}
+
+#[test]
+fn a_detached_daemon_holds_no_lock_and_nothing_else_of_ours() {
+    let home = Home::settled();
+    run(&mut launch(&home, "", &["--detach"])).ends_with(0);
+    let [pid] = serving(&home)[..] else { panic!() };
+    std::fs::File::open(home.path(APP)).unwrap().try_lock().unwrap();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
+        let held = std::fs::read_link(entry.path()).unwrap_or_default();
+        let log = home.path(&format!("{MESH}/daemon.log"));
+        assert!(!held.starts_with(home.path("")) || held == log, "{}", held.display());
+    }
+    send(pid, Signal::TERM);
+    eventually("it ends", || serving(&home).is_empty());
+}
+
+/// What every version says more than the other, and what none says yet, is no trouble.
+#[test]
+fn a_daemon_of_a_later_year_is_no_trouble() {
+    let home = with_networks();
+    let _daemon = daemon_on(&home, MESH).mode("says-more,wrong-version:9.9.9").start().unwrap();
+    let said = run(&mut launch(&home, "", &["--json"])).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["version"], "9.9.9", "{said}");
+    assert_eq!(joined(&home), json!(["first-net"]));
+    run(&mut home.command(&["network", "use", "second-net"])).ends_with(0);
+    assert_eq!(joined(&home), json!(["second-net"]));
+}
+
+/// One that lacks an op gets what is wanted in another way; one that fails at it is a failure, in its own words.
+#[test]
+fn a_daemon_that_lacks_an_op_is_told_from_one_that_fails_at_it() {
+    for (mode, code, ops) in [
+        ("no-update", 0, &["network_update", "network_remove", "network_add"][..]),
+        ("refuse-update:the disk is full", 1, &["network_update"]),
+    ] {
+        let home = with_networks();
+        run(&mut launch(&home, "", &["--once"])).ends_with(0);
+        // The active network gets another label than the daemon knows.
+        let mut changed = home.json(&config());
+        let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
+        let network = networks.iter_mut().find(|network| network["network_id"] == "first-net").unwrap();
+        network["label"] = "Another".into();
+        home.put(&config(), changed.to_string().as_bytes(), 0o600);
+        asked(&home);
+        let ran = run(&mut launch(&home, mode, &["--once"])).ends_with(code);
+        let changes: Vec<String> =
+            asked(&home).0.into_iter().filter(|op| op.starts_with("network_")).collect();
+        assert_eq!(changes, ops, "{mode}: {ran:?}");
+        assert_eq!(ran.stderr.contains("the disk is full"), code == 1, "{ran:?}");
+    }
+}
+
+#[test]
+fn a_daemon_config_that_is_newer_than_its_daemon_has_its_own_words() {
+    for (version, found, newest) in [(Version::V012, 3, "1"), (Version::V038, 4, "3")] {
+        let home = Home::settled();
+        let path = format!("{MESH}/config.json");
+        let bytes = json!({"version": found, "networks": []}).to_string();
+        home.put(&path, bytes.as_bytes(), 0o600);
+        let mut command = launch(&home, "", &["--once", "--json"]);
+        let said = run(command.env("STAND_IN_VERSION", version.name())).ends_with(5).json();
+        let first = &said["diagnostics"][0];
+        assert_eq!(first["code"], "daemon.config-newer", "{said}");
+        assert!(first["path"].as_str().unwrap().ends_with(&path), "{first}");
+        assert!(first["message"].as_str().unwrap().contains(&format!("version {found}")), "{first}");
+        // Its own words are there too.
+        assert!(said["diagnostics"].to_string().contains(&format!("is newer than this daemon's {newest}")));
+        assert_eq!(home.bytes(&path), bytes.as_bytes(), "and nobody touched it");
+        assert!(serving(&home).is_empty());
+    }
+    // Any other early end is not blamed on it.
+    let home = Home::settled();
+    home.put(&format!("{MESH}/config.json"), br#"{"version": 3, "networks": []}"#, 0o600);
+    let said = run(&mut launch(&home, "dies-early", &["--once", "--json"])).ends_with(5).json();
+    assert!(!said["diagnostics"].to_string().contains("config-newer"), "{said}");
+}
+
+#[test]
+fn a_leaked_config_that_is_newer_than_we_are_is_read_and_left() {
+    let home = Home::settled();
+    let bytes = br#"{"version": 99, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "office-mesh"}]}"#;
+    home.put(&config(), bytes, 0o600);
+    let before = home.snapshot();
+    let ran = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(8);
+    let said = ran.json();
+    assert_eq!(said["diagnostics"][0]["code"], "store.newer", "{said}");
+    assert!(said["diagnostics"][0]["message"].as_str().unwrap().contains("99"), "{said}");
+    assert!(said["data"]["config"]["networks"].to_string().contains("home-mesh"), "{said}");
+    assert!(home.snapshot() == before, "nothing was written");
+    assert!(serving(&home).is_empty());
+}
+
+/// Killed over any request, on either side, before it was answered or after it: the next launch brings both stores in line.
+#[test]
+fn whatever_is_killed_in_between_both_stores_agree_afterwards() {
+    let changes: [(&str, &[&str]); 3] = [
+        ("second-net", &["network", "use", "second-net"]),
+        ("third-net", &["network", "add", "third-net", "--activate"]),
+        ("", &["network", "use", "--none"]),
+    ];
+    for version in [Version::V012, Version::V038] {
+        for (wanted, change) in changes {
+            for fault in ["kills-peer", "dies-unanswered", "dies-after"] {
+                for number in 1..5 {
+                    let mode = format!("{fault}:{number}");
+                    let home = with_networks();
+                    let mut first = launch(&home, "", &["--once"]);
+                    run(first.env("STAND_IN_VERSION", version.name())).ends_with(0);
+                    let daemon = daemon_on(&home, MESH).version(version).mode(&mode).start().unwrap();
+                    let ran = run(&mut home.command(change));
+                    drop(daemon);
+                    assert!(serving(&home).is_empty());
+                    let label = format!("{} {change:?} {mode}: {ran:?}", version.name());
+                    // The catalogue was changed before the daemon was asked anything.
+                    let mut next = launch(&home, "", &[]);
+                    next.env("STAND_IN_VERSION", version.name());
+                    let app = Staying::start(&home, next);
+                    let expected = if wanted.is_empty() { json!([]) } else { json!([wanted]) };
+                    let answers = || ask(&own_socket(&home), r#"{"op":"status"}"#);
+                    eventually(&label, || {
+                        answers().is_some_and(|status| status["joined_networks"] == expected)
+                    });
+                    send(app.pid(), Signal::TERM);
+                    app.ended().ends_with(0);
+                    let store = home.json(&format!("{MESH}/config.json"));
+                    let kept: Vec<&Value> =
+                        store["networks"].as_array().unwrap().iter().map(|n| &n["network_id"]).collect();
+                    assert_eq!(json!(kept), expected, "{label}");
+                    // And now there is nothing left to do.
+                    asked(&home);
+                    let mut again = launch(&home, "", &["--once"]);
+                    run(again.env("STAND_IN_VERSION", version.name())).ends_with(0);
+                    let ops = asked(&home).0;
+                    assert!(ops.iter().all(|op| !op.starts_with("network_")), "{label}: {ops:?}");
+                }
+            }
+        }
+    }
+}
