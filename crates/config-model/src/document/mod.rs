@@ -700,7 +700,8 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The members of an object in file order, without overruled duplicates; nothing for other kinds.
+    /// The members of an object in file order, without overruled duplicates; nothing for other kinds. A lone surrogate in a key
+    /// comes out as U+FFFD; the member cannot be asked for by that.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)> + use<'a> {
         self.members_decoded().map(|(key, value)| (text::lossy(key), value))
     }

@@ -1,0 +1,127 @@
+//! What may come out of a daemon's socket: cut into lines, understood, and handed to whoever asked.
+
+use std::collections::VecDeque;
+
+use myownllm_daemon::lines::{BadLine, Line, Lines};
+use myownllm_daemon::{ControlError, DaemonControl, Role, reconcile};
+use serde_json::{Map, Value, json};
+
+/// All that must hold for these bytes, whatever they are; panics where it does not. The first two say how long a line may be, and in
+/// what portions the others come.
+pub fn control(data: &[u8]) {
+    let [limit, portion, sent @ ..] = data else { return };
+    let (limit, portion) = (usize::from(*limit) * 8, usize::from(*portion).max(1));
+    let found = read(sent, limit, portion);
+    assert_eq!(found, expected(sent, limit));
+    for bad in found.iter().filter_map(|line| line.as_ref().err()) {
+        assert!(bad.to_string().len() < 100, "an error quotes nothing: {bad}");
+    }
+    let answers: VecDeque<Line> = found.into_iter().flatten().collect();
+    everything_can_be_asked(&answers);
+    a_network_is_brought_in_line(answers);
+}
+
+fn read(sent: &[u8], limit: usize, portion: usize) -> Vec<Result<Line, BadLine>> {
+    let mut lines = Lines::new(limit);
+    let mut found = Vec::new();
+    for portion in sent.chunks(portion) {
+        lines.push(portion);
+        found.extend(lines.by_ref());
+        assert!(lines.begun() <= limit, "no more is kept than a line may have");
+    }
+    found
+}
+
+/// The same, said in the simplest way, of the whole at once.
+fn expected(sent: &[u8], limit: usize) -> Vec<Result<Line, BadLine>> {
+    let mut lines: Vec<&[u8]> = sent.split(|byte| *byte == b'\n').collect();
+    let rest = lines.pop().unwrap_or_default();
+    let mut all: Vec<_> = lines.into_iter().filter_map(|line| meaning(line, limit)).collect();
+    if rest.len() > limit {
+        all.push(Err(BadLine::TooLong { limit }));
+    }
+    all
+}
+
+fn meaning(line: &[u8], limit: usize) -> Option<Result<Line, BadLine>> {
+    if line.len() > limit {
+        return Some(Err(BadLine::TooLong { limit }));
+    }
+    if line.trim_ascii().is_empty() {
+        return None;
+    }
+    Some(match std::str::from_utf8(line) {
+        Err(error) => Err(BadLine::NotUtf8 { at: error.valid_up_to() }),
+        Ok(text) => match serde_json::from_str::<Value>(text) {
+            Err(error) => Err(BadLine::NotJson {
+                column: error.column(),
+                what: if error.is_eof() { "cut off" } else { "malformed" },
+            }),
+            Ok(Value::Object(said)) => match (said.get("ok"), said.get("kind")) {
+                (Some(Value::Bool(true)), _) => Ok(Line::Yes(said.get("data").cloned().unwrap_or_default())),
+                (Some(Value::Bool(false)), _) => Ok(Line::No(match said.get("error") {
+                    None => "no reason given".to_owned(),
+                    Some(Value::String(text)) => text.clone(),
+                    Some(other) => other.to_string(),
+                })),
+                (None, Some(Value::String(_))) => Ok(Line::Push(Value::Object(said))),
+                _ => Err(BadLine::NotAnAnswer),
+            },
+            Ok(_) => Err(BadLine::NotAnObject),
+        },
+    })
+}
+
+/// A daemon that says what was sent, one after the other, whatever it is asked; and then nothing but no.
+struct Parrot(VecDeque<Line>);
+
+impl DaemonControl for Parrot {
+    fn request(&mut self, op: &str, _: Map<String, Value>) -> Result<Value, ControlError> {
+        match self.0.pop_front() {
+            Some(Line::Yes(data)) => Ok(data),
+            Some(Line::No(message)) => Err(ControlError::Refused { op: op.to_owned(), message }),
+            Some(Line::Push(event)) => Err(ControlError::Protocol {
+                op: op.to_owned(),
+                problem: format!("{} members", event.as_object().map_or(0, Map::len)),
+            }),
+            None => Err(ControlError::UnknownOp { op: op.to_owned(), message: "no more".to_owned() }),
+        }
+    }
+}
+
+/// Each answer is tried as the answer to each question.
+fn everything_can_be_asked(answers: &VecDeque<Line>) {
+    let config = json!({ "id": "a", "network_id": "home" });
+    let ask: [&dyn Fn(&mut Parrot); 11] = [
+        &|daemon| drop(daemon.status()),
+        &|daemon| drop(daemon.identity_show()),
+        &|daemon| drop(daemon.networks_list()),
+        &|daemon| drop(daemon.config_show().map(|shown| shown.networks().len())),
+        &|daemon| drop(daemon.network_add(&config)),
+        &|daemon| drop(daemon.network_update("a", &config)),
+        &|daemon| drop(daemon.network_remove("a")),
+        &|daemon| drop(daemon.network_id_generate()),
+        &|daemon| drop(daemon.roster_list("a")),
+        &|daemon| drop(daemon.roster_remove("a", "b")),
+        &|daemon| drop(daemon.governance_state("a")),
+    ];
+    for answer in answers {
+        for ask in ask {
+            ask(&mut Parrot(VecDeque::from([answer.clone()])));
+        }
+    }
+}
+
+fn a_network_is_brought_in_line(answers: VecDeque<Line>) {
+    let active = json!({ "id": "a", "network_id": "home", "label": "", "turn_servers": [{ "urls": ["turn:a"], "credential": "c" }] });
+    let saved = reconcile::Saved { id: "a".to_owned(), network_id: "home".to_owned() };
+    for role in [Role::Own, Role::Shared] {
+        let daemon = &mut Parrot(answers.clone());
+        if let Ok((plan, outcome)) =
+            reconcile::reconcile(daemon, role, Some(active.clone()), vec![saved.clone()])
+        {
+            assert!(outcome.steps.len() <= plan.steps.len(), "no step is taken that was not planned");
+            assert!(!format!("{:?}", plan.masked()).contains("\"credential\": String(\"c\")"));
+        }
+    }
+}
