@@ -106,8 +106,16 @@ impl DiskError {
             && self.kind() == io::ErrorKind::PermissionDenied
     }
 
+    /// What on the way was not gone through, as it is not the home's.
+    pub fn untrusted(&self) -> Option<&Untrusted> {
+        self.source.get_ref()?.downcast_ref()
+    }
+
     /// A stable code.
     pub fn code(&self) -> &'static str {
+        if self.untrusted().is_some() {
+            return "durable-fs.untrusted";
+        }
         match self.kind() {
             io::ErrorKind::NotFound => "durable-fs.not-found",
             io::ErrorKind::PermissionDenied => "durable-fs.permission-denied",
@@ -137,6 +145,9 @@ impl DiskError {
 
     /// A command that shows or mends what is wrong, where there is one.
     pub fn hint(&self) -> Option<String> {
+        if let Some(Untrusted::Foreign { path, .. } | Untrusted::LeadsOut { path }) = self.untrusted() {
+            return Some(format!("ls -ld {}", quote(path)));
+        }
         match self.kind() {
             // What could not be made, renamed or removed is a matter of the folder that it is in.
             io::ErrorKind::PermissionDenied if self.is_about_the_folder() => {
@@ -151,6 +162,35 @@ impl DiskError {
             }
             _ => None,
         }
+    }
+}
+
+/// Something on the way to a path below a locked home is not the home's, and was not gone through. It is the cause of a
+/// [`DiskError`]; see [`DiskError::untrusted`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Untrusted {
+    /// A folder or link belongs to another user, who can put anything behind it.
+    #[error("{} belongs to user {user}, not to the owner of the home (user {owner})", .path.display())]
+    Foreign {
+        /// The folder or link.
+        path: PathBuf,
+        /// Whose it is.
+        user: u32,
+        /// Who owns the home.
+        owner: u32,
+    },
+    /// A link leads out of the home, and something was to be changed behind it.
+    #[error("{} is a link that leads out of the home", .path.display())]
+    LeadsOut {
+        /// The link.
+        path: PathBuf,
+    },
+}
+
+impl From<Untrusted> for io::Error {
+    fn from(untrusted: Untrusted) -> Self {
+        Self::other(untrusted)
     }
 }
 

@@ -9,7 +9,7 @@ mod real;
 pub mod sim;
 
 pub use disk::{DirEntry, Disk, FileId, FileKind, Flushed, HomeLock, Meta, Method, Owner, Stamp};
-pub use error::{DiskError, LockError, Result, quote};
+pub use error::{DiskError, LockError, Result, Untrusted, quote};
 pub use publish::{
     Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, leftover_kind, leftovers,
     make_dirs, publish_new, rename_noreplace, replace, temp_name, with_temp,

@@ -10,92 +10,86 @@ use std::{
     ops::ControlFlow,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt, fs::MetadataExt},
+        unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Dir, FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid},
+    fs::{
+        AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid,
+        fstat, statat,
+    },
     io::{Errno, retry_on_intr},
 };
 
-use super::RealDisk;
-use crate::{
-    DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp,
+use super::{
+    RealDisk,
+    home::{At, Home, id_of, kind_of},
+    same_bytes,
 };
+use crate::{DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp};
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
 const POLL: Duration = Duration::from_millis(10);
-
-/// Files are compared in pieces of this size.
-const PIECE: usize = 64 * 1024;
 
 /// No handle of ours reaches a child (a daemon that inherits the lock would hold it for good), and no open of ours waits for
 /// the other end of a pipe or makes a terminal ours.
 const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-fn open(path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-    Ok(retry_on_intr(|| rustix::fs::open(path, flags | COMMON, mode))?)
+fn open(at: &At, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    Ok(retry_on_intr(|| rustix::fs::openat(at.dir(), at.name(), flags | COMMON, mode))?)
 }
 
-fn open_file(path: &Path, follow: bool) -> io::Result<File> {
-    let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-    Ok(open(path, OFlags::RDONLY | nofollow, Mode::empty())?.into())
+/// Opens this very name to read, and no link.
+fn open_name(path: &Path) -> io::Result<OwnedFd> {
+    open(&At::look(path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
 }
 
-fn kind_of(file_type: std::fs::FileType) -> FileKind {
-    if file_type.is_file() {
-        FileKind::File
-    } else if file_type.is_dir() {
-        FileKind::Dir
-    } else if file_type.is_symlink() {
-        FileKind::Symlink
-    } else {
-        FileKind::Other
+/// Opens what this name leads to.
+fn open_followed(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let at = At::followed(path)?;
+    let nofollow = if at.follow() { OFlags::empty() } else { OFlags::NOFOLLOW };
+    open(&at, OFlags::RDONLY | flags | nofollow, Mode::empty())
+}
+
+fn file_kind(file_type: FileType) -> FileKind {
+    match file_type {
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Dir,
+        FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Other,
     }
 }
 
-fn stamp(seconds: i64, nanoseconds: i64) -> Stamp {
-    Stamp { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) }
+fn stamp(seconds: impl TryInto<i64>, nanoseconds: impl TryInto<u32>) -> Stamp {
+    let (seconds, nanoseconds) = (seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
+    Stamp { seconds, nanoseconds }
 }
 
-fn meta_of(meta: &std::fs::Metadata) -> Meta {
+fn meta_of(stat: &Stat) -> Meta {
     Meta {
-        kind: kind_of(meta.file_type()),
-        len: meta.len(),
-        mode: meta.mode() & 0o7777,
-        id: Some(FileId { dev: meta.dev(), ino: meta.ino() }),
-        links: meta.nlink(),
-        owner: Some(Owner { uid: meta.uid(), gid: meta.gid() }),
-        modified: stamp(meta.mtime(), meta.mtime_nsec()),
-        changed: stamp(meta.ctime(), meta.ctime_nsec()),
+        kind: file_kind(kind_of(stat)),
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        mode: stat.st_mode as u32 & 0o7777,
+        id: Some(id_of(stat)),
+        links: stat.st_nlink as u64,
+        owner: Some(Owner { uid: stat.st_uid, gid: stat.st_gid }),
+        modified: stamp(stat.st_mtime, stat.st_mtime_nsec),
+        changed: stamp(stat.st_ctime, stat.st_ctime_nsec),
     }
 }
 
-/// The metadata of an open file, which must be a regular one.
-fn regular(file: &File) -> io::Result<std::fs::Metadata> {
-    let meta = file.metadata()?;
-    match kind_of(meta.file_type()) {
-        FileKind::File => Ok(meta),
-        FileKind::Dir => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+/// What is known of an open file, which must be a regular one.
+fn regular(file: impl AsFd) -> io::Result<Stat> {
+    let stat = fstat(file)?;
+    match kind_of(&stat) {
+        FileType::RegularFile => Ok(stat),
+        FileType::Directory => Err(io::Error::from(io::ErrorKind::IsADirectory)),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
     }
-}
-
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(any(target_os = "macos", target_os = "ios"))]
@@ -130,81 +124,95 @@ fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<Flushed> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn rename_with(from: &Path, to: &Path, exchange: bool) -> rustix::io::Result<()> {
+fn rename_with(from: &At, to: &At, exchange: bool) -> rustix::io::Result<()> {
     use rustix::fs::RenameFlags;
     let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-    retry_on_intr(|| rustix::fs::renameat_with(CWD, from, CWD, to, flags))
+    retry_on_intr(|| rustix::fs::renameat_with(from.dir(), from.name(), to.dir(), to.name(), flags))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn rename_with(_from: &Path, _to: &Path, _exchange: bool) -> rustix::io::Result<()> {
+fn rename_with(_from: &At, _to: &At, _exchange: bool) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)
 }
 
+/// Where to rename from and to.
+fn both(from: &Path, to: &Path) -> io::Result<(At, At)> {
+    let (from, to) = (At::change(from)?, At::change(to)?);
+    from.trust_folder()?;
+    Ok((from, to))
+}
+
 /// Lets go of the lock by itself: closing alone would not, as long as a child between `fork` and `exec` has the handle too.
-struct Held(OwnedFd);
+struct Held(Arc<Home>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+        let _ = rustix::fs::flock(self.0.handle(), FlockOperation::Unlock);
     }
 }
 
-impl RealDisk {
-    /// Writes a new file by `write`; what was begun is removed when that fails.
-    fn begin(
-        path: &Path,
-        doing: &'static str,
-        mode: u32,
-        write: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        // Not a bit wider than 0600 while it grows.
-        let fd = open(path, flags, Mode::from_raw_mode(0o600 & mode as rustix::fs::RawMode | 0o200))
-            .map_err(|source| DiskError::new(doing, path, source))?;
-        let mut file = File::from(fd);
-        write(&mut file).map_err(|source| {
-            let _ = std::fs::remove_file(path);
-            DiskError::new(doing, path, source)
-        })
-    }
+/// Writes a new file by `write`; what was begun is removed when that fails.
+fn begin(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    let failed = |source| DiskError::new("write", path, source);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let at = At::change(path).map_err(failed)?;
+    // Not a bit wider than 0600 while it grows.
+    let fd = open(&at, flags, bits(0o600 & mode | 0o200)).map_err(failed)?;
+    let mut file = File::from(fd);
+    write(&mut file).map_err(|source| {
+        let _ = rustix::fs::unlinkat(at.dir(), at.name(), AtFlags::empty());
+        failed(source)
+    })
+}
+
+fn bits(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode as rustix::fs::RawMode)
 }
 
 impl Disk for RealDisk {
     fn stat(&self, path: &Path) -> Result<Meta> {
-        let meta = std::fs::symlink_metadata(path).map_err(|e| DiskError::new("look at", path, e))?;
-        Ok(meta_of(&meta))
+        let inner = || -> io::Result<Stat> {
+            let at = At::look(path)?;
+            Ok(statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?)
+        };
+        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new("look at", path, e))
     }
 
     fn stat_follow(&self, path: &Path) -> Result<Meta> {
-        let meta = std::fs::metadata(path).map_err(|e| DiskError::new("look at", path, e))?;
-        Ok(meta_of(&meta))
+        let inner = || -> io::Result<Stat> {
+            let at = At::followed(path)?;
+            let flags = if at.follow() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+            Ok(statat(at.dir(), at.name(), flags)?)
+        };
+        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new("look at", path, e))
     }
 
     fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
         let failed = |e: io::Error| DiskError::new("list", dir, e);
-        let fd = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
-            .map_err(failed)?;
-        let entries = Dir::new(fd).map_err(|e| failed(e.into()))?;
-        for entry in entries {
+        let at = At::look(dir).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let fd = open(&at, flags, Mode::empty()).map_err(failed)?;
+        at.trust_open(&fd).map_err(failed)?;
+        let mut entries = Dir::new(fd).map_err(|e| failed(e.into()))?;
+        while let Some(entry) = entries.read() {
             let entry = entry.map_err(|e| failed(e.into()))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
                 continue;
             }
             let kind = match entry.file_type() {
-                rustix::fs::FileType::RegularFile => FileKind::File,
-                rustix::fs::FileType::Directory => FileKind::Dir,
-                rustix::fs::FileType::Symlink => FileKind::Symlink,
                 // Some file systems do not keep the kind in the folder.
-                rustix::fs::FileType::Unknown => match self.stat(&dir.join(name)) {
-                    Ok(meta) => meta.kind,
-                    Err(error) if error.is_not_found() => continue,
-                    Err(error) => return Err(error),
-                },
-                _ => FileKind::Other,
+                FileType::Unknown => {
+                    let fd = entries.fd().map_err(|e| failed(e.into()))?;
+                    match statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(stat) => kind_of(&stat),
+                        Err(Errno::NOENT) => continue,
+                        Err(error) => return Err(DiskError::new("look at", &dir.join(name), error.into())),
+                    }
+                }
+                known => known,
             };
-            if each(DirEntry { name: name.to_owned(), kind }).is_break() {
+            if each(DirEntry { name: name.to_owned(), kind: file_kind(kind) }).is_break() {
                 break;
             }
         }
@@ -213,12 +221,12 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
         let inner = || -> io::Result<Vec<u8>> {
-            let file = open_file(path, true)?;
-            let meta = regular(&file)?;
-            if meta.len() > limit {
+            let file = File::from(open_followed(path, OFlags::empty())?);
+            let len = meta_of(&regular(&file)?).len;
+            if len > limit {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
-            let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0).saturating_add(1));
+            let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0).saturating_add(1));
             // It may grow while it is read.
             file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
             if bytes.len() as u64 > limit {
@@ -230,56 +238,61 @@ impl Disk for RealDisk {
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
-        let open_both = |path: &Path| -> Result<(File, u64)> {
-            let file = open_file(path, false).map_err(|e| DiskError::new("read", path, e))?;
-            let meta = regular(&file).map_err(|e| DiskError::new("read", path, e))?;
-            Ok((file, meta.len()))
+        let open_one = |path: &Path| -> io::Result<(File, u64)> {
+            let file = File::from(open_name(path)?);
+            let len = meta_of(&regular(&file)?).len;
+            Ok((file, len))
         };
-        let ((mut file_a, len_a), (mut file_b, len_b)) = (open_both(a)?, open_both(b)?);
-        if len_a != len_b {
-            return Ok(false);
-        }
-        let piece = usize::try_from(len_a).unwrap_or(PIECE).saturating_add(1).min(PIECE);
-        let (mut buffer_a, mut buffer_b) = (vec![0; piece], vec![0; piece]);
-        loop {
-            let got_a = fill(&mut file_a, &mut buffer_a).map_err(|e| DiskError::new("read", a, e))?;
-            let got_b = fill(&mut file_b, &mut buffer_b).map_err(|e| DiskError::new("read", b, e))?;
-            if buffer_a[..got_a] != buffer_b[..got_b] {
-                return Ok(false);
-            }
-            if got_a < piece {
-                return Ok(true);
-            }
-        }
+        let failed = |path: &Path, e: io::Error| DiskError::new("read", path, e);
+        let (file_a, len_a) = open_one(a).map_err(|e| failed(a, e))?;
+        let (file_b, len_b) = open_one(b).map_err(|e| failed(b, e))?;
+        Ok(len_a == len_b && same_bytes((a, file_a), (b, file_b), len_a)?)
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
-        std::fs::read_link(link).map_err(|e| DiskError::new("read the link", link, e))
+        let inner = || -> io::Result<PathBuf> {
+            let at = At::look(link)?;
+            let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
+            Ok(OsStr::from_bytes(says.to_bytes()).into())
+        };
+        inner().map_err(|e| DiskError::new("read the link", link, e))
     }
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
-        std::fs::canonicalize(path).map_err(|e| DiskError::new("resolve", path, e))
+        let inner = || -> io::Result<PathBuf> {
+            let at = At::followed(path)?;
+            match at.real() {
+                // It has to be there, as everywhere.
+                Some(real) => {
+                    statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW).map(|_| real).map_err(Into::into)
+                }
+                None => std::fs::canonicalize(at.name()),
+            }
+        };
+        inner().map_err(|e| DiskError::new("resolve", path, e))
     }
 
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        let failed = |e: io::Error| DiskError::new("make the folder", dir, e);
-        rustix::fs::mkdirat(CWD, dir, Mode::from_raw_mode(mode as rustix::fs::RawMode))
-            .map_err(|e| failed(e.into()))?;
+        let inner = || -> io::Result<Meta> {
+            let at = At::change(dir)?;
+            rustix::fs::mkdirat(at.dir(), at.name(), bits(mode))?;
+            Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
+        };
+        let made = inner().map_err(|e| DiskError::new("make the folder", dir, e))?;
         // A umask may have taken bits away that we need ourselves.
-        let made = std::fs::symlink_metadata(dir).map_err(failed)?;
-        if made.mode() & 0o777 != mode & 0o777 { self.set_mode(dir, mode) } else { Ok(()) }
+        if made.mode & 0o777 != mode & 0o777 { self.set_mode(dir, mode) } else { Ok(()) }
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        let bits = Mode::from_raw_mode(mode as rustix::fs::RawMode);
         let inner = || -> io::Result<()> {
-            match open(path, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
-                Ok(fd) => Ok(rustix::fs::fchmod(fd, bits)?),
+            let at = At::change(path)?;
+            match open(&at, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(fd) => Ok(rustix::fs::fchmod(fd, bits(mode))?),
                 // What its owner may not read can still be chmodded, though not through a handle.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    match kind_of(std::fs::symlink_metadata(path)?.file_type()) {
-                        FileKind::File | FileKind::Dir => {
-                            Ok(rustix::fs::chmodat(CWD, path, bits, AtFlags::empty())?)
+                    match kind_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?) {
+                        FileType::RegularFile | FileType::Directory => {
+                            Ok(rustix::fs::chmodat(at.dir(), at.name(), bits(mode), AtFlags::empty())?)
                         }
                         _ => Err(error),
                     }
@@ -292,77 +305,91 @@ impl Disk for RealDisk {
 
     fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|e| DiskError::new("set the owner of", path, e.into()))
+        let inner = || -> io::Result<()> {
+            let at = At::change(path)?;
+            Ok(rustix::fs::chownat(at.dir(), at.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+        };
+        inner().map_err(|e| DiskError::new("set the owner of", path, e))
     }
 
     fn create(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        Self::begin(path, "write", mode, |file| {
+        begin(path, mode, |file| {
             file.write_all(bytes)?;
             // Exactly this mode, whatever the umask.
-            Ok(rustix::fs::fchmod(&*file, Mode::from_raw_mode(mode as rustix::fs::RawMode))?)
+            Ok(rustix::fs::fchmod(&*file, bits(mode))?)
         })
     }
 
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         let failed = |e: io::Error| DiskError::two("copy", from, to, e);
-        let mut source = open_file(from, false).map_err(failed)?;
-        let meta = regular(&source).map_err(failed)?;
-        Self::begin(to, "write", 0o600, |file| {
+        let mut source = File::from(open_name(from).map_err(failed)?);
+        let stat = regular(&source).map_err(failed)?;
+        begin(to, 0o600, |file| {
             io::copy(&mut source, file)?;
             if rustix::process::geteuid().is_root() {
-                rustix::fs::fchown(&*file, Some(Uid::from_raw(meta.uid())), Some(Gid::from_raw(meta.gid())))?;
+                let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+                rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
             }
-            let mode = mode.unwrap_or(meta.mode() & 0o777);
-            rustix::fs::fchmod(&*file, Mode::from_raw_mode(mode as rustix::fs::RawMode))?;
-            let time = |seconds, nanoseconds: i64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ };
-            rustix::fs::futimens(
-                &*file,
-                &Timestamps {
-                    last_access: time(meta.atime(), meta.atime_nsec()),
-                    last_modification: time(meta.mtime(), meta.mtime_nsec()),
-                },
-            )?;
-            Ok(())
+            rustix::fs::fchmod(&*file, bits(mode.unwrap_or(stat.st_mode as u32 & 0o777)))?;
+            let times = Timestamps {
+                last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
+                last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+            };
+            Ok(rustix::fs::futimens(&*file, &times)?)
         })
     }
 
     fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
-        rename_with(from, to, false).map_err(|e| DiskError::two("rename", from, to, e.into()))
+        let inner = || -> io::Result<()> {
+            let (from, to) = both(from, to)?;
+            Ok(rename_with(&from, &to, false)?)
+        };
+        inner().map_err(|e| DiskError::two("rename", from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        retry_on_intr(|| rustix::fs::renameat(CWD, from, CWD, to))
-            .map_err(|e| DiskError::two("rename", from, to, e.into()))
+        let inner = || -> io::Result<()> {
+            let (from, to) = both(from, to)?;
+            Ok(retry_on_intr(|| rustix::fs::renameat(from.dir(), from.name(), to.dir(), to.name()))?)
+        };
+        inner().map_err(|e| DiskError::two("rename", from, to, e))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        rename_with(a, b, true).map_err(|e| DiskError::two("exchange", a, b, e.into()))
+        let inner = || -> io::Result<()> {
+            let (a, b) = both(a, b)?;
+            Ok(rename_with(&a, &b, true)?)
+        };
+        inner().map_err(|e| DiskError::two("exchange", a, b, e))
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
-        rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())
-            .map_err(|e| DiskError::two("link", from, to, e.into()))
+        let inner = || -> io::Result<()> {
+            let (from, to) = (At::change(from)?, At::change(to)?);
+            Ok(rustix::fs::linkat(from.dir(), from.name(), to.dir(), to.name(), AtFlags::empty())?)
+        };
+        inner().map_err(|e| DiskError::two("link", from, to, e))
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
-        rustix::fs::symlinkat(target, CWD, at)
-            .map_err(|e| DiskError::two("make the link", at, target, e.into()))
+        let inner = || -> io::Result<()> {
+            let at = At::change(at)?;
+            Ok(rustix::fs::symlinkat(target, at.dir(), at.name())?)
+        };
+        inner().map_err(|e| DiskError::two("make the link", at, target, e))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        rustix::fs::unlinkat(CWD, path, AtFlags::empty())
-            .map_err(|e| DiskError::new("remove", path, e.into()))
+        remove(path, AtFlags::empty()).map_err(|e| DiskError::new("remove", path, e))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        rustix::fs::unlinkat(CWD, dir, AtFlags::REMOVEDIR)
-            .map_err(|e| DiskError::new("remove the folder", dir, e.into()))
+        remove(dir, AtFlags::REMOVEDIR).map_err(|e| DiskError::new("remove the folder", dir, e))
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let file = open_file(path, false)?;
+            let file = open_name(path)?;
             regular(&file)?;
             Ok(flush(&file)?)
         };
@@ -371,7 +398,7 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let fd = open(dir, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+            let fd = open_followed(dir, OFlags::DIRECTORY)?;
             match flush(&fd) {
                 // A file system that cannot flush one folder may be able to flush itself.
                 Err(Errno::INVAL) => match flush_fs(&fd)? {
@@ -385,7 +412,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_fs(&self, path: &Path) -> Result<Flushed> {
-        let inner = || -> io::Result<Flushed> { Ok(flush_fs(open_file(path, true)?)?) };
+        let inner = || -> io::Result<Flushed> { Ok(flush_fs(open_followed(path, OFlags::empty())?)?) };
         inner().map_err(|e| DiskError::new("flush the file system of", path, e))
     }
 
@@ -393,7 +420,10 @@ impl Disk for RealDisk {
         let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
         let start = Instant::now();
         loop {
-            let fd = open(home, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map_err(failed)?;
+            // By its path: what is locked already under that name may have been moved away since.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | COMMON;
+            let fd = retry_on_intr(|| rustix::fs::open(home, flags, Mode::empty()))
+                .map_err(|e| failed(e.into()))?;
             loop {
                 match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                     Ok(()) => break,
@@ -408,13 +438,17 @@ impl Disk for RealDisk {
                     Err(error) => return Err(failed(error.into())),
                 }
             }
-            let held = Held(fd);
             // The folder may have been replaced by another while we waited; a lock on the old one guards nothing.
-            let locked = rustix::fs::fstat(&held.0).map_err(|e| failed(e.into()))?;
-            let now = std::fs::metadata(home).map_err(failed)?;
-            if (locked.st_dev as u64, locked.st_ino as u64) == (now.dev(), now.ino()) {
-                return Ok(HomeLock::new(home, held));
+            let locked = id_of(&fstat(&fd).map_err(|e| failed(e.into()))?);
+            let now = statat(CWD, home, AtFlags::empty()).map_err(|e| failed(e.into()))?;
+            if locked == id_of(&now) {
+                return Ok(HomeLock::new(home, Held(Home::enter(home, fd).map_err(failed)?)));
             }
         }
     }
+}
+
+fn remove(path: &Path, flags: AtFlags) -> io::Result<()> {
+    let at = At::change(path)?;
+    Ok(rustix::fs::unlinkat(at.dir(), at.name(), flags)?)
 }

@@ -13,11 +13,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::RealDisk;
+use super::{RealDisk, same_bytes};
 use crate::{DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp};
 
 const POLL: Duration = Duration::from_millis(10);
-const PIECE: usize = 64 * 1024;
 
 /// A scanner or indexer that has a file open makes a rename or removal fail for a moment: these pauses are the usual ladder.
 const PAUSES: [u64; 4] = [50, 100, 250, 500];
@@ -76,19 +75,6 @@ fn regular(file: &File) -> io::Result<std::fs::Metadata> {
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
     }
-}
-
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(windows)]
@@ -158,25 +144,16 @@ impl Disk for RealDisk {
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
-        let open_one = |path: &Path| -> Result<File> {
+        let open_one = |path: &Path| -> Result<(File, u64)> {
             let failed = |e: io::Error| DiskError::new("read", path, e);
-            if !self.stat(path)?.is_file() {
+            let meta = self.stat(path)?;
+            if !meta.is_file() {
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
             }
-            File::open(path).map_err(failed)
+            Ok((File::open(path).map_err(failed)?, meta.len))
         };
-        let (mut file_a, mut file_b) = (open_one(a)?, open_one(b)?);
-        let (mut buffer_a, mut buffer_b) = (vec![0; PIECE], vec![0; PIECE]);
-        loop {
-            let got_a = fill(&mut file_a, &mut buffer_a).map_err(|e| DiskError::new("read", a, e))?;
-            let got_b = fill(&mut file_b, &mut buffer_b).map_err(|e| DiskError::new("read", b, e))?;
-            if buffer_a[..got_a] != buffer_b[..got_b] {
-                return Ok(false);
-            }
-            if got_a < PIECE {
-                return Ok(true);
-            }
-        }
+        let ((file_a, len_a), (file_b, len_b)) = (open_one(a)?, open_one(b)?);
+        Ok(len_a == len_b && same_bytes((a, file_a), (b, file_b), len_a)?)
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
