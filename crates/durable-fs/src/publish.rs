@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{Disk, DiskError, FileKind, Method, Owner, PART_SUFFIX, Result, SWAP_SUFFIX, TEMP_PREFIX};
+use crate::{Disk, DiskError, FileKind, Meta, Method, Owner, PART_SUFFIX, Result, SWAP_SUFFIX, TEMP_PREFIX};
 
 /// How many names are tried for a temporary file before somebody must be making them on purpose.
 const NAME_TRIES: usize = 1000;
@@ -264,42 +264,49 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> R
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, there.mode & 0o777))?;
     // From here on the name says that it may hold the only copy of something.
     let swap = temp_name(dir, SWAP_SUFFIX);
-    let prepare = || -> Result<()> {
+    let prepare = || -> Result<Meta> {
         match give(disk, &temp, there.owner) {
             // Only root can give a file away; for anybody else it becomes their own.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
             _ => {}
         }
+        let ours = disk.stat(&temp)?;
         disk.sync_file(&temp)?;
-        disk.rename(&temp, &swap)
+        disk.rename(&temp, &swap).map(|()| ours)
     };
-    prepare().inspect_err(|_| {
+    let ours = prepare().inspect_err(|_| {
         let _ = disk.unlink(&temp);
     })?;
+    let ours = Ours { disk, meta: ours, bytes };
     let (method, out) = match disk.exchange(&swap, path) {
         Ok(()) => (ReplaceMethod::Exchange, swap),
+        // It happened, whatever was said (a network file system that did not hear the answer): then what lies aside is what was
+        // in the place, and may be anybody's.
+        Err(_) if ours.took(path, &swap) => (ReplaceMethod::Exchange, swap),
         Err(error) if error.may_be_unsupported() => {
             // A second name for what is there; then the new file takes over the first.
             let old = temp_name(dir, SWAP_SUFFIX);
-            let over = || -> Result<()> {
+            let keep = || -> Result<()> {
                 if disk.hard_link(path, &old).is_err() {
                     disk.copy_new(path, &old, None)?;
                     disk.sync_file(&old)?;
                 }
-                disk.sync_dir(dir)?;
-                disk.rename(&swap, path)
+                disk.sync_dir(dir)
             };
-            over().inspect_err(|_| {
-                drop_ours(disk, &swap, bytes);
-                // A rename that is reported as failed may have happened: then this is the only copy.
-                if disk.same_content(path, &old).unwrap_or(false) {
-                    let _ = disk.unlink(&old);
+            match keep().and_then(|()| disk.rename(&swap, path)) {
+                Err(error) if !ours.took(path, &swap) => {
+                    // Nothing has left its place: a second name, or a copy, of what is there is not needed.
+                    if disk.same_content(path, &old).unwrap_or(false) {
+                        let _ = disk.unlink(&old);
+                    }
+                    ours.discard(&swap);
+                    return Err(error);
                 }
-            })?;
-            (ReplaceMethod::CheckedRename, old)
+                _ => (ReplaceMethod::CheckedRename, old),
+            }
         }
         Err(error) => {
-            drop_ours(disk, &swap, bytes);
+            ours.discard(&swap);
             return Err(error);
         }
     };
@@ -312,11 +319,35 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> R
     })
 }
 
-/// Removes what was to be the new file, when it still is what lies there: an exchange that is reported as failed may have happened, and
-/// then the old file is under that name.
-fn drop_ours(disk: &dyn Disk, swap: &Path, bytes: &[u8]) {
-    if disk.read(swap, bytes.len() as u64).is_ok_and(|there| there == bytes) {
-        let _ = disk.unlink(swap);
+/// The file that is to take the place. A name tells nothing of what has it after a call that failed; this does.
+struct Ours<'a> {
+    disk: &'a dyn Disk,
+    meta: Meta,
+    bytes: &'a [u8],
+}
+
+impl Ours<'_> {
+    /// Whether it has this name. Where files have no numbers, it is known by its content.
+    fn is_at(&self, path: &Path) -> bool {
+        match self.disk.stat(path) {
+            Ok(there) if there.id.is_some() => there.is_same_file(&self.meta),
+            Ok(there) if there.is_file() => {
+                self.disk.read(path, self.bytes.len() as u64).is_ok_and(|there| there == self.bytes)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it has left its own name for that one.
+    fn took(&self, place: &Path, own: &Path) -> bool {
+        self.is_at(place) && !self.is_at(own)
+    }
+
+    /// Removes it, when it has this name; what else may have it is not ours to remove.
+    fn discard(&self, path: &Path) {
+        if self.is_at(path) {
+            let _ = self.disk.unlink(path);
+        }
     }
 }
 

@@ -80,17 +80,44 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
 
 #[test]
 fn a_failure_leaves_the_old_file_or_the_new_one() {
-    for number in 0..40 {
-        for performed in [false, true] {
-            let disk = home();
-            disk.fail(Fault { performed, ..Fault::once(number, ErrorKind::Other) });
-            let result = replace(&disk, Path::new(CONFIG), b"new", b"old");
-            let content = disk.content(CONFIG);
-            assert!(matches!(content.as_deref(), Some(b"old" | b"new")), "{number}: {content:?}");
-            assert!(files(&disk).contains(&b"old"[..]), "{number}: the old one is gone");
-            if result.is_ok() {
-                assert_eq!(content.as_deref(), Some(&b"new"[..]));
+    for refused in refusals() {
+        for number in 0..40 {
+            for performed in [false, true] {
+                let disk = home();
+                for op in &refused {
+                    disk.fail(Fault::always(op, ErrorKind::Unsupported));
+                }
+                disk.fail(Fault { performed, ..Fault::once(number, ErrorKind::Other) });
+                let result = replace(&disk, Path::new(CONFIG), b"new", b"old");
+                let content = disk.content(CONFIG);
+                assert!(matches!(content.as_deref(), Some(b"old" | b"new")), "{number}: {content:?}");
+                assert!(files(&disk).contains(&b"old"[..]), "{number}: the old one is gone");
+                if result.is_ok() {
+                    assert_eq!(content.as_deref(), Some(&b"new"[..]));
+                }
             }
+        }
+    }
+}
+
+/// An exchange that is said to have failed, or to be unheard of, and has happened: a network file system whose answer was lost.
+/// Somebody else's file came out, with the very bytes that were to be written; it is theirs all the same.
+#[test]
+fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
+    for kind in [ErrorKind::Other, ErrorKind::InvalidInput, ErrorKind::PermissionDenied] {
+        for theirs in [&b"theirs"[..], b"new"] {
+            let disk = home();
+            disk.set_hook(move |record, foreign| {
+                if record.op == "exchange" {
+                    foreign.put(CONFIG, theirs);
+                }
+            });
+            disk.fail(Fault { performed: true, ..Fault::always("exchange", kind) });
+            let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old").expect("it has happened");
+            let Replaced::Foreign { displaced, .. } = replaced else { panic!("{kind}: {replaced:?}") };
+            assert_eq!(displaced.bytes, theirs, "{kind}");
+            assert_eq!(disk.content(&displaced.path).as_deref(), Some(theirs), "{kind}");
+            assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"new"[..]), "{kind}");
         }
     }
 }

@@ -361,7 +361,7 @@ impl Decider<'_> {
         }
         plan.prepare = prepare;
         plan.errors.splice(0..0, inventory.errors.iter().cloned());
-        if !plan.is_empty() || !plan.collisions.is_empty() {
+        if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
             plan.refusals.splice(0..0, inventory.refusals.iter().cloned());
         } else if let Some(error) = inventory.refusals.iter().find(|error| error.is_about_source()) {
             // Nothing to do, but only because the key could not be got at.

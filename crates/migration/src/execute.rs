@@ -19,7 +19,7 @@ use crate::{
     error::MigrationError,
     homes::Options,
     inspect::{CLAIM_DIR, Whose, inspect, rebase, whose},
-    plan::{Collision, Plan, Step},
+    plan::{Collision, IdentityState, Plan, Step},
     report::{MoveMethod, Moved, Outcome, Progress, Report},
 };
 
@@ -160,6 +160,12 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     let after = inspect(disk, &plan.homes, plan.direction);
     let rest = crate::decide::plan(&plan.homes, &after, &Options::default());
     report.identity = rest.identity;
+    if plan.identity.key().is_some() && matches!(report.identity, IdentityState::Absent) {
+        // A daemon that is started now would make a second one.
+        let path = plan.source.join(&plan.homes.names.identity);
+        report.identity = IdentityState::Blocked { why: "the key went away while the move ran".to_owned() };
+        report.errors.push(MigrationError::Vanished { path });
+    }
     let new = |known: &[MigrationError], error: &MigrationError| {
         !known.iter().any(|known| known.code() == error.code() && known.path() == error.path())
     };
@@ -755,15 +761,16 @@ impl Mover<'_> {
                 let _ = self.disk.set_owner(&temp, owner);
             }
             let goal = self.disk.stat_follow(&job.from)?;
-            let same = self
-                .disk
-                .stat_follow(&temp)
-                .is_ok_and(|found| found.is_same_file(&goal) || found.id.is_none());
-            if same {
+            let same = match self.disk.stat_follow(&temp) {
+                Ok(found) => Ok(found.is_same_file(&goal) || found.id.is_none()),
+                Err(error) if error.is_not_found() => Ok(false),
+                Err(error) => Err(error),
+            };
+            if let Ok(true) = same {
                 return Ok(Some(temp));
             }
             self.disk.unlink(&temp)?;
-            Ok(None)
+            same.map(|_| None)
         };
         // A folder on the way may be a link itself; then only the full path is sure.
         let made = make(target).and_then(|made| match made {

@@ -108,6 +108,8 @@ pub struct Inventory {
     pub(crate) key_trouble: bool,
     /// There is no key, and yet something that is not to be hidden behind a new one: [`IdentityState::Odd`].
     pub(crate) odd_key: Option<IdentityState>,
+    /// Something that may be ours to move, or the key in force, belongs to somebody else.
+    pub(crate) foreign: bool,
     pub(crate) leftovers: Vec<PathBuf>,
     pub(crate) claims: Vec<(PathBuf, PathBuf)>,
     pub(crate) claim_dirs: Vec<PathBuf>,
@@ -465,6 +467,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
             key_target: None,
             key_trouble: false,
             odd_key: None,
+            foreign: false,
             leftovers: Vec::new(),
             claims: Vec::new(),
             claim_dirs: Vec::new(),
@@ -530,35 +533,72 @@ impl Inspector<'_> {
             }
         }
         match self.disk.stat_follow(&self.homes.app) {
-            Ok(meta) => {
-                self.out.owner = meta.owner;
-                self.trust(&self.homes.app, &meta, "chmod o-w");
-            }
+            Ok(meta) => self.home(&meta),
             Err(error) if error.is_not_found() => {}
             Err(error) => self.out.refusals.push(unreadable(&self.homes.app, error)),
         }
     }
 
-    /// The owner of the home or root must own every part, and nobody else may be able to put something else in its place.
-    fn trust(&mut self, path: &Path, meta: &Meta, mend: &str) {
-        let (Some(owner), Some(home)) = (meta.owner, self.out.owner) else { return };
-        let quoted = quote(path);
-        if owner.uid != home.uid && owner.uid != 0 {
-            self.out.refusals.push(MigrationError::UnsafePermissions {
-                path: path.to_owned(),
-                why: format!(
-                    "belongs to user {}, not to the owner of the home (user {})",
-                    owner.uid, home.uid
-                ),
-                command: format!("sudo chown {}:{} {quoted}", home.uid, home.gid),
-            });
-        } else if meta.mode & 0o1002 == 0o002 {
-            self.out.refusals.push(MigrationError::UnsafePermissions {
-                path: path.to_owned(),
-                why: format!("can be written to by everybody (mode {:04o})", meta.mode),
-                command: format!("{mend} {quoted}"),
-            });
+    /// The app's home itself, and the folder that it is in: whoever may put another one in its place decides about all of it.
+    fn home(&mut self, home: &Meta) {
+        let path = &self.homes.app;
+        self.out.owner = home.owner;
+        if self.trust(path, home, "chmod o-w") && home.owner.is_some() && home.mode & 0o1020 == 0o020 {
+            self.out.modes.push((path.clone(), 0o700));
         }
+        let Some(parent) = path.parent() else { return };
+        let Ok(above) = self.disk.stat_follow(parent) else { return };
+        match (home.owner, above.owner) {
+            // Root's home is nobody's prey, and root's folder anybody's place.
+            (Some(home), Some(above)) if home.uid != above.uid && home.uid != 0 && above.uid != 0 => {
+                let whose = format!("the owner of the folder that it is in (user {})", above.uid);
+                let command = format!("sudo chown -R {}:{} {}", above.uid, above.gid, quote(path));
+                self.foreign(path, home, &whose, command);
+            }
+            (Some(_), Some(_)) if above.mode & 0o1002 == 0o002 => {
+                self.writable_by_all(parent, &above, "chmod o-w");
+            }
+            _ => {}
+        }
+    }
+
+    /// The owner of the home or root must own every part, and nobody else may be able to put something else in its place; what
+    /// is not so is among the refusals. False for somebody else's folder, which is not looked into.
+    fn trust(&mut self, path: &Path, meta: &Meta, mend: &str) -> bool {
+        if !self.trust_owner(path, meta) {
+            return false;
+        }
+        if meta.owner.is_some() && meta.mode & 0o1002 == 0o002 {
+            self.writable_by_all(path, meta, mend);
+        }
+        true
+    }
+
+    fn trust_owner(&mut self, path: &Path, meta: &Meta) -> bool {
+        let (Some(owner), Some(home)) = (meta.owner, self.out.owner) else { return true };
+        let trusted = owner.uid == home.uid || owner.uid == 0;
+        if !trusted {
+            let whose = format!("the owner of the home (user {})", home.uid);
+            let command = format!("sudo chown -h {}:{} {}", home.uid, home.gid, quote(path));
+            self.foreign(path, owner, &whose, command);
+        }
+        trusted
+    }
+
+    fn foreign(&mut self, path: &Path, owner: Owner, whose: &str, command: String) {
+        self.out.refusals.push(MigrationError::UnsafePermissions {
+            path: path.to_owned(),
+            why: format!("belongs to user {}, not to {whose}", owner.uid),
+            command,
+        });
+    }
+
+    fn writable_by_all(&mut self, path: &Path, meta: &Meta, mend: &str) {
+        self.out.refusals.push(MigrationError::UnsafePermissions {
+            path: path.to_owned(),
+            why: format!("can be written to by everybody (mode {:04o})", meta.mode),
+            command: format!("{mend} {}", quote(path)),
+        });
     }
 
     /// Tightens what the group may write to (a umask of 002 is common) or what a umask took from its owner.
@@ -595,11 +635,13 @@ impl Inspector<'_> {
             }
             match look(self.disk, &path) {
                 Look::Absent => {}
+                // What somebody else put there is not looked into.
+                Look::Folder(meta) if !self.trust(&path, &meta, "chmod 700") => {
+                    self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
+                    self.out.foreign = true;
+                }
                 Look::Folder(meta) => match self.see(&relative, &path) {
-                    Ok(seen) => {
-                        self.trust(&path, &meta, "chmod 700");
-                        self.readable.insert(relative, (meta, seen));
-                    }
+                    Ok(seen) => drop(self.readable.insert(relative, (meta, seen))),
                     Err(error) => self.unreadable(&path, error),
                 },
                 Look::Link(target) => {
@@ -669,7 +711,12 @@ impl Inspector<'_> {
         let destination = self.out.destination.clone();
         let all: Vec<PathBuf> =
             std::iter::once(PathBuf::new()).chain(self.relative.iter().cloned()).collect();
+        let mut foreign: Vec<PathBuf> = Vec::new();
         for relative in all {
+            // What somebody else put there is not looked into.
+            if foreign.iter().any(|above| relative.starts_with(above)) {
+                continue;
+            }
             let path = if relative.as_os_str().is_empty() {
                 destination.clone()
             } else {
@@ -679,6 +726,9 @@ impl Inspector<'_> {
                 Look::Absent => {
                     self.out.missing_folders.push(path);
                     continue;
+                }
+                Look::Folder(meta) if path != self.homes.app && !self.trust(&path, &meta, "chmod 700") => {
+                    foreign.push(relative);
                 }
                 Look::Folder(meta) => self.destination_folder(&relative, path, meta),
                 // The app's home itself may be a link: it is the home all the same.
@@ -692,7 +742,11 @@ impl Inspector<'_> {
                     });
                     match (inside, self.disk.stat_follow(&path)) {
                         (Some(true), Ok(meta)) if meta.is_dir() => {
-                            self.destination_folder(&relative, path, meta);
+                            if self.trust(&path, &meta, "chmod 700") {
+                                self.destination_folder(&relative, path, meta);
+                            } else {
+                                foreign.push(relative);
+                            }
                         }
                         _ => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
                     }
@@ -705,7 +759,6 @@ impl Inspector<'_> {
 
     fn destination_folder(&mut self, relative: &Path, path: PathBuf, meta: Meta) {
         if path != self.homes.app {
-            self.trust(&path, &meta, "chmod 700");
             let private = self.holds_secrets(relative);
             self.tighten(&path, &meta, private);
             if let (Some(owner), Some(home)) = (meta.owner, self.out.owner) {
@@ -957,6 +1010,10 @@ impl Inspector<'_> {
     fn custody(&mut self) {
         let relative = self.homes.names.custody.clone();
         let Some((at, meta)) = self.single(&relative) else { return };
+        if !self.trust_owner(&at, &meta) {
+            self.out.foreign = true;
+            return self.stays(relative.parent());
+        }
         let destination = self.out.destination.join(&relative);
         let there = self.whereabouts(destination.clone());
         match pair(self.disk, &at, &destination, &there) {
@@ -988,6 +1045,11 @@ impl Inspector<'_> {
                 return None;
             }
         };
+        if !self.trust_owner(at, &meta) {
+            self.out.key_trouble = true;
+            self.out.foreign = true;
+            return None;
+        }
         let link = if meta.is_symlink() {
             match self.disk.read_link(at) {
                 Ok(target) => Some(target),

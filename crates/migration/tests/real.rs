@@ -1,6 +1,7 @@
 //! The move on a real file system.
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
+#![allow(clippy::print_stderr, reason = "what is skipped is said")]
 
 mod common;
 
@@ -447,6 +448,115 @@ fn world_writable_folders_are_refused_with_the_command_that_mends_it() {
     chmod(&home.at(".secrets"), 0o775);
     let report = home.run(&Options::forward());
     assert_eq!(report.outcome, Outcome::Done, "what the group may write is tightened: {report:#?}");
+}
+
+/// The home itself is closed before what is in it moves, and left alone when there is nothing to do.
+#[test]
+fn a_home_that_the_group_may_write_is_tightened_when_something_moves() {
+    for direction in [Options::forward(), Options::undo()] {
+        let home = Home::full();
+        if direction == Options::undo() {
+            assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+        }
+        chmod(&home.app, 0o775);
+        let report = home.run(&direction);
+        assert_eq!((report.outcome, mode(&home.app)), (Outcome::Done, 0o700), "{report:#?}");
+        chmod(&home.app, 0o775);
+        let report = home.run(&direction);
+        assert_eq!((report.outcome, mode(&home.app)), (Outcome::NothingToDo, 0o775), "{report:#?}");
+    }
+    let home = Home::full();
+    chmod(&home.app, 0o755);
+    home.run(&Options::forward());
+    assert_eq!(mode(&home.app), 0o755, "nobody else may write there: how it is read is the user's business");
+}
+
+/// An access list that grants writing shows as a mode that does, because the group's bits are the list's mask; and what takes the
+/// bits away takes the grant away.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_access_list_that_grants_writing_is_tightened() {
+    // Version 2; owner rwx, user 4321 rwx, group ---, mask rwx, others ---: tag, permissions, number.
+    let entries =
+        [(1_u16, 7_u16, u32::MAX), (2, 7, 4321), (4, 0, u32::MAX), (0x10, 7, u32::MAX), (0x20, 0, u32::MAX)];
+    let list: Vec<u8> = entries
+        .iter()
+        .flat_map(|(tag, allowed, id)| {
+            [tag.to_le_bytes().as_slice(), &allowed.to_le_bytes(), &id.to_le_bytes()].concat()
+        })
+        .collect();
+    let list = [2_u32.to_le_bytes().as_slice(), &list].concat();
+    let grant = |path: &Path| {
+        rustix::fs::setxattr(path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty())
+    };
+    let home = Home::full();
+    let folders = [home.app.clone(), home.at(".secrets"), home.at("mesh"), home.at("mesh/rosters")];
+    for folder in &folders {
+        chmod(folder, 0o700);
+        if let Err(error) = grant(folder) {
+            eprintln!("skipped: this file system has no access lists ({error})");
+            return;
+        }
+        assert_eq!(mode(folder), 0o770, "{}", folder.display());
+    }
+    // What stays there keeps the folder.
+    home.put(".secrets/other", b"x");
+    home.put("mesh/other", b"x");
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    for folder in [home.app.clone(), home.at(".secrets"), home.at("mesh"), home.new_home("mesh/rosters")] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        let mut now = [0; 64];
+        let length =
+            rustix::fs::getxattr(&folder, "system.posix_acl_access", &mut now).expect("it is still there");
+        let mask = now[4..length].chunks(8).find(|entry| entry[0] == 0x10).expect("a mask");
+        assert_eq!(mask[2], 0, "nothing that is granted by name counts: {}", folder.display());
+    }
+}
+
+/// Whoever may replace the home decides about all that is in it.
+#[test]
+fn what_the_home_lies_in_has_to_be_safe_too() {
+    let home = Home::full();
+    let above = home.app.parent().expect("a folder").to_owned();
+    chmod(&above, 0o777);
+    let report = home.run(&Options::forward());
+    assert_eq!(report.refusals.len(), 1, "{report:#?}");
+    assert_eq!(report.refusals[0].hint().as_deref(), Some(&*format!("chmod o-w {}", above.display())));
+    chmod(&above, 0o1777);
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done, "nobody else can rename what is there");
+}
+
+/// Another user's home in ours, another user's key in our home.
+#[test]
+fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
+    use std::os::unix::fs::{chown, lchown};
+    if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
+        eprintln!("skipped: only root can play another user");
+        return;
+    }
+    let home = Home::full();
+    let above = home.app.parent().expect("a folder").to_owned();
+    chown(&above, Some(1234), Some(1234)).expect("root may");
+    chown(&home.app, Some(4321), Some(4321)).expect("root may");
+    let refused = |report: &Report, command: &str| {
+        assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+        assert!(report.refusals.iter().any(|r| r.hint().as_deref() == Some(command)), "{report:#?}");
+    };
+    refused(&home.run(&Options::forward()), &format!("sudo chown -R 1234:1234 {}", home.app.display()));
+    let key = home.at(".secrets/identity.json");
+    chown(&home.app, Some(1234), Some(1234)).expect("root may");
+    lchown(&key, Some(4321), Some(4321)).expect("root may");
+    refused(&home.run(&Options::forward()), &format!("sudo chown -h 1234:1234 {}", key.display()));
+    assert!(key.exists());
+    // A folder that is not ours is not looked into, so it is refused even if nothing else is pending.
+    lchown(&key, Some(1234), Some(1234)).expect("root may");
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    fs::create_dir(home.at("mesh")).expect("made");
+    chown(home.at("mesh"), Some(4321), Some(4321)).expect("root may");
+    refused(
+        &home.run(&Options::forward()),
+        &format!("sudo chown -h 1234:1234 {}", home.at("mesh").display()),
+    );
 }
 
 #[test]

@@ -87,19 +87,24 @@ fn folder_flags() -> OFlags {
 }
 
 impl Home {
-    /// From now on, and until it is dropped, work below this folder goes through its handle.
-    pub(super) fn enter(named: &Path, handle: OwnedFd) -> io::Result<Arc<Self>> {
+    /// From now on, and until it is dropped, work below this folder goes through its handle. `None` when the name leads to
+    /// another folder by now.
+    pub(super) fn enter(named: &Path, handle: OwnedFd) -> io::Result<Option<Arc<Self>>> {
         let stat = rustix::fs::fstat(&handle)?;
+        let real = std::fs::canonicalize(named)?;
+        if id_of(&rustix::fs::lstat(&real)?) != id_of(&stat) {
+            return Ok(None);
+        }
         let home = Arc::new(Self {
             named: named.to_owned(),
-            top: Arc::new(Folder { handle, id: id_of(&stat), real: std::fs::canonicalize(named)? }),
+            top: Arc::new(Folder { handle, id: id_of(&stat), real }),
             owner: stat.st_uid,
             open: Mutex::default(),
         });
         let mut locked = LOCKED.write().unwrap_or_else(PoisonError::into_inner);
         locked.retain(|home| home.strong_count() > 0);
         locked.push(Arc::downgrade(&home));
-        Ok(home)
+        Ok(Some(home))
     }
 
     /// The folder itself, which is what is locked.

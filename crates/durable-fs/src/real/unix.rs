@@ -19,8 +19,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid,
-        fstat, statat,
+        AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, fstat,
+        statat,
     },
     io::{Errno, retry_on_intr},
 };
@@ -439,10 +439,8 @@ impl Disk for RealDisk {
                 }
             }
             // The folder may have been replaced by another while we waited; a lock on the old one guards nothing.
-            let locked = id_of(&fstat(&fd).map_err(|e| failed(e.into()))?);
-            let now = statat(CWD, home, AtFlags::empty()).map_err(|e| failed(e.into()))?;
-            if locked == id_of(&now) {
-                return Ok(HomeLock::new(home, Held(Home::enter(home, fd).map_err(failed)?)));
+            if let Some(locked) = Home::enter(home, fd).map_err(failed)? {
+                return Ok(HomeLock::new(home, Held(locked)));
             }
         }
     }

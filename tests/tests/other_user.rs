@@ -1,0 +1,152 @@
+//! A second user at work in a home that its group may write.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+#![allow(clippy::print_stderr, reason = "what is skipped is said")]
+
+mod support;
+
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::{APP, Home, MESH, run, set_mode};
+
+/// The owner of the home, the other user, and the group that both are in.
+const OWNER: u32 = 64_201;
+const OTHER: u32 = 64_202;
+const GROUP: u32 = 64_200;
+
+/// How often at least.
+const ROUNDS: u32 = 24;
+
+/// Everything below a folder.
+fn walk(folder: &Path, all: &mut Vec<(PathBuf, std::fs::Metadata)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = path.symlink_metadata().unwrap();
+        if meta.is_dir() {
+            walk(&path, all);
+        }
+        all.push((path, meta));
+    }
+}
+
+fn give(path: &Path, uid: u32) {
+    chown(path, Some(uid), Some(GROUP)).unwrap();
+}
+
+/// A home of old, open to its group; in two rounds of three with a destination that is there already, parts of which are closed.
+fn home(round: u32) -> Home {
+    let home = Home::legacy();
+    for folder in [".secrets", "mesh/rosters", "mesh/states"] {
+        let folder = home.path(&format!("{MESH}/{folder}"));
+        if !round.is_multiple_of(3) {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+    }
+    let mut all = Vec::new();
+    walk(&home.path(""), &mut all);
+    for (path, meta) in all {
+        give(&path, OWNER);
+        let closed = path.ends_with("rosters") || path.ends_with(".secrets");
+        let open = if closed && round.is_multiple_of(2) { 0o700 } else { 0o775 };
+        set_mode(&path, if meta.is_dir() { open } else { 0o600 });
+    }
+    for (folder, mode) in [(home.path(""), 0o775), (home.path("..").canonicalize().unwrap(), 0o755)] {
+        give(&folder, OWNER);
+        set_mode(&folder, mode);
+    }
+    home
+}
+
+/// While moves run, the other user puts links and folders of their own in the place of the home, its parts and those of the
+/// destination, as fast as they can. `MYOWNLLM_SWAP_SECONDS` says for how long at least (60 for the long form).
+#[test]
+fn a_second_user_who_swaps_folders_gains_nothing() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("skipped: only root can be two users");
+        return;
+    }
+    let seconds = std::env::var("MYOWNLLM_SWAP_SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
+    let decoy = support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
+    let decoy_bytes = std::fs::read(&decoy).unwrap();
+    // The work tree may lie where others cannot go.
+    let tools = tempfile::Builder::new().prefix("tools-").tempdir_in("/tmp").unwrap();
+    set_mode(tools.path(), 0o755);
+    let tool = |from: &Path| {
+        let to = tools.path().join(from.file_name().unwrap());
+        std::fs::copy(from, &to).unwrap();
+        set_mode(&to, 0o755);
+        to
+    };
+    let program = tool(support::program());
+    let second_process = tool(env!("CARGO_BIN_EXE_second-process").as_ref());
+    let decoy = tool(&decoy);
+    let started = Instant::now();
+    let mut round = 0;
+    while round < ROUNDS || started.elapsed() < Duration::from_secs(seconds) {
+        let home = home(round);
+        let ours: Vec<Vec<u8>> = home.contents().into_iter().filter(|bytes| !bytes.is_empty()).collect();
+        // Whatever has its name later.
+        let app = std::fs::File::open(home.path(APP)).unwrap();
+        let targets = [
+            APP.to_owned(),
+            format!("{APP}/.secrets"),
+            format!("{APP}/mesh"),
+            format!("{APP}/mesh/states"),
+            MESH.to_owned(),
+            format!("{MESH}/.secrets"),
+            format!("{MESH}/mesh"),
+            format!("{MESH}/mesh/rosters"),
+        ];
+        let mut other = Command::new(&second_process);
+        other.arg("swap").arg(&decoy).args(targets.iter().map(|target| home.path(target)));
+        let mut other = other.uid(OTHER).gid(GROUP).current_dir("/").spawn().unwrap();
+        // In every other round they are at it before we begin, else both begin at once.
+        let set = home.path(&format!("{APP}/.swapped.link..secrets"));
+        while round.is_multiple_of(2)
+            && set.symlink_metadata().is_err()
+            && other.try_wait().unwrap().is_none()
+        {
+            std::thread::yield_now();
+        }
+        let mut ran = Vec::new();
+        for _ in 0..3 {
+            let mut migrate = Command::new(&program);
+            migrate.arg("--home").arg(home.path("")).arg("migrate").uid(OWNER).gid(GROUP).current_dir("/");
+            migrate.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent");
+            ran.push(run(&mut migrate));
+        }
+        other.kill().unwrap();
+        other.wait().unwrap();
+
+        let mut all = Vec::new();
+        walk(&home.path(""), &mut all);
+        let bytes_of = |path: &Path| std::fs::read(path).unwrap();
+        let parent = |path: &Path| path.parent().unwrap().metadata().unwrap();
+        for (path, meta) in &all {
+            let at = || format!("round {round}: {}: {ran:#?}", path.display());
+            if parent(path).uid() == OTHER {
+                assert_eq!(meta.uid(), OTHER, "something of ours landed in their folder, {}", at());
+            }
+            if meta.is_file() && parent(path).uid() == OWNER {
+                assert_ne!(bytes_of(path), decoy_bytes, "something of theirs was taken for ours, {}", at());
+            }
+        }
+        let files: Vec<Vec<u8>> =
+            all.iter().filter(|(_, meta)| meta.is_file()).map(|(path, _)| bytes_of(path)).collect();
+        for file in &ours {
+            assert!(files.contains(file), "round {round}: something of ours is lost: {ran:#?}");
+        }
+        if ran.iter().any(|ran| ran.code == Some(0)) && !ran.iter().any(|ran| ran.code == Some(7)) {
+            let here = PathBuf::from(format!("/proc/self/fd/{}", app.as_raw_fd()));
+            let key = here.join(".myownmesh/.secrets/identity.json");
+            assert!(key.metadata().is_ok_and(|meta| meta.uid() == OWNER), "round {round}: {ran:#?}");
+        }
+        round += 1;
+    }
+}
