@@ -74,6 +74,7 @@ enum Found {
     Outside(PathBuf),
 }
 
+#[allow(clippy::unnecessary_cast, reason = "how wide these numbers are is a matter of the system")]
 pub(super) fn id_of(stat: &Stat) -> FileId {
     FileId { dev: stat.st_dev as u64, ino: stat.st_ino as u64 }
 }

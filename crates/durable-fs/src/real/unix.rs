@@ -69,6 +69,7 @@ fn stamp(seconds: impl TryInto<i64>, nanoseconds: impl TryInto<u32>) -> Stamp {
     Stamp { seconds, nanoseconds }
 }
 
+#[allow(clippy::unnecessary_cast, reason = "how wide these numbers are is a matter of the system")]
 fn meta_of(stat: &Stat) -> Meta {
     Meta {
         kind: file_kind(kind_of(stat)),
@@ -330,7 +331,7 @@ impl Disk for RealDisk {
                 let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
                 rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
             }
-            rustix::fs::fchmod(&*file, bits(mode.unwrap_or(stat.st_mode as u32 & 0o777)))?;
+            rustix::fs::fchmod(&*file, bits(mode.unwrap_or(meta_of(&stat).mode & 0o777)))?;
             let times = Timestamps {
                 last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
                 last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
