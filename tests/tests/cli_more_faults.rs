@@ -362,13 +362,30 @@ fn nobody_listening_to_what_is_said_is_no_reason_to_stop() {
 /// Limits that a shell or a service manager sets.
 #[test]
 fn limits_of_the_process_lose_nothing() {
-    for limit in ["ulimit -n 4", "ulimit -n 5", "ulimit -n 6", "ulimit -f 0", "ulimit -v 60000"] {
-        let home = Home::legacy();
+    let limits = [
+        "ulimit -n 4",
+        "ulimit -n 5",
+        "ulimit -n 6",
+        "ulimit -n 8",
+        "ulimit -f 0",
+        "ulimit -f 1",
+        "ulimit -v 60000",
+    ];
+    for limit in limits {
+        let home = Home::after_the_bug();
         let before = state(&home);
-        for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
-            // The kernel may end it outright, for a file that grows past the limit, or before it has begun.
+        for args in [&["migrate"][..], &["launch", "--no-daemon"], &["salvage"]] {
             let ran = within(&home, limit, args);
+            // The loader may end for want of memory before the program has begun; once it has, it ends by itself.
+            assert!(ran.code.is_some() || limit.contains("-v"), "{limit}: ended by a signal: {ran:?}");
             assert!(!ran.all().contains("panicked"), "{limit}: {ran:?}");
+            if limit == "ulimit -f 0" && args == ["salvage"] {
+                assert_eq!(ran.code, Some(1), "{ran:?}");
+                assert!(
+                    ran.stderr.contains("config-backups") && ran.stderr.contains("File too large"),
+                    "{ran:?}"
+                );
+            }
             let after = state(&home);
             assert!(before.iter().all(|file| after.contains(file)), "{limit}: {ran:?}");
         }
