@@ -169,18 +169,24 @@ fn sweep_all(args: &Args, bench: &Path, program: &Path) -> Fallible<bool> {
     let signs = style::signs();
     let means =
         Means { strace: strace::there(), mounts: bench::can_mount(bench), cuts: power::can_cut(bench) };
-    let mut board = Board { args, signs, points: 0, failed: 0 };
+    let swept = if args.ext4 { Vec::new() } else { subjects(args.short, means.mounts) };
+    let cut = if means.cuts && means.strace { cut_subjects(args.short) } else { Vec::new() };
+    let rounds = Rounds { started, done: 0, all: swept.len() + cut.len() };
+    let mut board = Board { args, signs, points: 0, failed: 0, rounds };
     crate::say!("{}", paint(style::TITLE, "Killed, failed and unplugged at every call on the disk"));
     if args.ext4 && !(means.cuts && means.strace) {
         return Err("--ext4 needs root, loop devices, mkfs.ext4 and strace".to_owned());
     }
-    if !args.ext4 {
-        for (at, subject) in subjects(args.short, means.mounts).into_iter().enumerate() {
-            sweep(subject, means, &mut board, &bench.join(format!("s{at}")), program)?;
-        }
+    for (at, subject) in swept.into_iter().enumerate() {
+        sweep(subject, means, &mut board, &bench.join(format!("s{at}")), program)?;
+        board.round_is_over();
     }
-    if means.cuts && means.strace {
-        cut_power(&mut board, bench, program)?;
+    for (at, subject) in cut.into_iter().enumerate() {
+        cut_power(subject, &mut board, &bench.join(format!("p{at}")), program)?;
+        board.round_is_over();
+    }
+    if board.points == 0 {
+        return Err("nothing was tried".to_owned());
     }
     say_what_was_left_out(args, means, signs);
     let verdict = if board.failed == 0 {
@@ -189,9 +195,6 @@ fn sweep_all(args: &Args, bench: &Path, program: &Path) -> Fallible<bool> {
         paint(style::BAD, format!("{} do not hold", board.failed))
     };
     crate::say!("{} points, {verdict} ({})", board.points, took(started.elapsed()));
-    if board.points == 0 {
-        return Err("nothing was tried".to_owned());
-    }
     Ok(board.failed == 0)
 }
 
@@ -356,50 +359,57 @@ fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bo
     outcome
 }
 
-fn cut_power(board: &mut Board<'_>, bench: &Path, program: &Path) -> Fallible<()> {
+/// What the power is cut under.
+fn cut_subjects(short: bool) -> Vec<Subject> {
     use {Op::*, Place::*};
-    let mut subjects = vec![(Migrate, "0.3.8", Same), (Launch, "0.3.8", Other)];
-    if !board.args.short {
+    let of = |op, version, place| Subject { op, version, place };
+    let mut subjects = vec![of(Migrate, "0.3.8", Same), of(Launch, "0.3.8", Other)];
+    if !short {
         subjects.extend([
-            (Migrate, "0.1.2", Same),
-            (Migrate, "0.3.8", Other),
-            (Launch, "0.3.8", Same),
-            (Undo, "0.3.8", Same),
-            (Undo, "0.1.2", Other),
+            of(Migrate, "0.1.2", Same),
+            of(Migrate, "0.3.8", Other),
+            of(Launch, "0.3.8", Same),
+            of(Undo, "0.3.8", Same),
+            of(Undo, "0.1.2", Other),
         ]);
     }
-    for (at, (op, version, place)) in subjects.into_iter().enumerate() {
-        let subject = Subject { op, version, place };
-        if !board.wants(&format!("cut {}", subject.label())) {
-            continue;
-        }
-        let folder = bench.join(format!("p{at}"));
-        let prepared = Prepared::new(subject, program, &folder.join("template"));
-        let ready = prepared.and_then(|mut prepared| {
-            let rig = Rig::new(&prepared, &folder)?;
-            let calls = rig.learn(&mut prepared)?;
-            Ok((prepared, rig, calls))
-        });
-        let (prepared, rig, calls) = match ready {
-            Ok(ready) => ready,
-            Err(why) => {
-                board.broken(&subject, &why)?;
-                continue;
-            }
-        };
-        let mutating: Vec<_> = calls.into_iter().filter(|call| call.mutating).collect();
-        let stride = if board.args.short { mutating.len().div_ceil(8).max(1) } else { 1 };
-        let label = |call: &Call| format!("cut {} {}#{}", subject.label(), call.name, call.n);
-        let end = Point { label: format!("cut {} end", subject.label()), fault: Fault::Cut(None) };
-        let cut = |call: &Call| Point { label: label(call), fault: Fault::Cut(Some(call.clone())) };
-        let points = mutating.iter().step_by(stride).map(cut).chain([end]).collect();
-        board.sweep("power cut behind", &subject, points, |point, n| match &point.fault {
-            Fault::Cut(call) => rig.cut(&prepared, call.as_ref(), &format!("w{n}")),
-            _ => Err("not a power cut".to_owned()),
-        });
-        guard::discard(&folder);
+    subjects
+}
+
+fn cut_power(subject: Subject, board: &mut Board<'_>, folder: &Path, program: &Path) -> Fallible<()> {
+    if !board.wants(&format!("cut {}", subject.label())) {
+        return Ok(());
     }
+    let prepared = Prepared::new(subject, program, &folder.join("template"));
+    let ready = prepared.and_then(|mut prepared| {
+        let rig = Rig::new(&prepared, folder)?;
+        let calls = rig.learn(&mut prepared)?;
+        Ok((prepared, rig, calls))
+    });
+    let (prepared, rig, calls) = match ready {
+        Ok(ready) => ready,
+        Err(why) => return board.broken(&subject, &why),
+    };
+    let mutating: Vec<_> = calls.into_iter().filter(|call| call.mutating).collect();
+    let stride = if board.args.short { mutating.len().div_ceil(8).max(1) } else { 1 };
+    let label = |call: &Call| format!("cut {} {}#{}", subject.label(), call.name, call.n);
+    let end = Point { label: format!("cut {} end", subject.label()), fault: Fault::Cut(None) };
+    let cut = |call: &Call| Point { label: label(call), fault: Fault::Cut(Some(call.clone())) };
+    let points = mutating.iter().step_by(stride).map(cut).chain([end]).collect();
+    board.sweep("power cut behind", &subject, points, |point, n| match &point.fault {
+        Fault::Cut(call) => rig.cut(&prepared, call.as_ref(), &format!("w{n}")),
+        _ => Err("not a power cut".to_owned()),
+    });
+    guard::discard(folder);
     Ok(())
+}
+
+/// How far a run is, in operations on kinds of homes: each takes its minute or three.
+#[derive(Debug)]
+struct Rounds {
+    started: Instant,
+    done: u32,
+    all: usize,
 }
 
 /// Runs points, and shows what came of them.
@@ -408,9 +418,25 @@ struct Board<'a> {
     signs: Signs,
     points: usize,
     failed: usize,
+    rounds: Rounds,
 }
 
 impl Board<'_> {
+    /// Says how far a long run is, and about how long the rest will take.
+    fn round_is_over(&mut self) {
+        let rounds = &mut self.rounds;
+        rounds.done += 1;
+        let left = rounds.all.saturating_sub(rounds.done as usize);
+        if self.args.short || self.args.only.is_some() || left == 0 {
+            return;
+        }
+        let each = rounds.started.elapsed() / rounds.done;
+        let rest = took(each * u32::try_from(left).unwrap_or(u32::MAX));
+        let far =
+            format!("  {} of {} operations swept; the rest takes about {rest}", rounds.done, rounds.all);
+        crate::say!("{}", paint(style::DIM, far));
+    }
+
     /// Whether anything of a subject is asked for: `--only` may name a point within it, or a part of its label.
     fn wants(&self, label: &str) -> bool {
         let Some(only) = &self.args.only else { return true };
