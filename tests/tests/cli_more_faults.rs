@@ -535,6 +535,35 @@ fn folders_of_other_users_are_refused() {
     assert_eq!(home.snapshot()[&home.path(KEY)], before[&home.path(KEY)]);
 }
 
+/// A folder of the old home on a file system of its own (an encrypted one for the secrets, say) is emptied and stays: it cannot be
+/// removed, and that is no trouble, now or at the next start.
+#[test]
+fn a_source_folder_that_is_a_mount_point_is_emptied_and_stays() {
+    if !can_mount() {
+        return;
+    }
+    let program = support::program().display();
+    for folder in [".secrets", "mesh", "mesh/rosters"] {
+        for mount in
+            ["rm -r $m/*; mount -t tmpfs -o mode=700 none $m; cp -a $1/copy/. $m", "mount --bind $m $m"]
+        {
+            let home = Home::legacy();
+            let before = state(&home);
+            let mounts = format!(
+                "m=$1/{APP}/{folder}; cp -a $m $1/copy; {mount}; rm -r $1/copy
+                 {program} --home $1 migrate; {program} --home $1 migrate | grep 'Nothing to move'"
+            );
+            // What is bound to the same file system is no other one to see; it is tried, and passed over.
+            let tries = mount.contains("bind");
+            let mounts = if tries { mounts.replace(" | grep 'Nothing to move'", "") } else { mounts };
+            let ran = with_mounts(&home, &mounts, &["launch", "--no-daemon"]).ends_with(0);
+            assert!(!ran.all().contains("error"), "{folder}, {mount}: {ran:?}");
+            assert!(home.has(NEW_KEY), "{folder}, {mount}: {ran:?}");
+            assert!(state(&home) == before, "{folder}, {mount}: something is lost or doubled");
+        }
+    }
+}
+
 #[test]
 fn full_read_only_and_separate_file_systems_lose_nothing() {
     if !can_mount() {

@@ -156,14 +156,29 @@ impl Tree {
         discard_others(&self.root, &wanted)
     }
 
-    /// Cargo in the copy, with what it builds kept apart from the work tree's.
+    /// Runs the tests. Those from end to end run the program: it is built first, so that building it takes none of their time, and
+    /// one that does not build is not taken for a test that went red.
     fn nextest(&self, package: &str, filter: &str) -> Fallible<Finished> {
-        let mut cargo = workspace::cargo();
-        cargo.current_dir(&self.root);
+        if package == "integration-tests" {
+            let mut build = self.cargo();
+            build.args(["build", "--quiet", "--package=myownllm-mesh", "--bin=myownllm-mesh"]);
+            let built = run_program(&mut build, PATIENCE)?;
+            if built.code() != Some(0) {
+                return Ok(built);
+            }
+        }
+        let mut cargo = self.cargo();
         cargo.args(["nextest", "run", "--package", package, "-E", filter]);
         cargo.args(["--color", "never", "--status-level", "fail", "--final-status-level", "none"]);
         cargo.args(["--failure-output", "never", "--no-input-handler"]);
         cargo.arg("--config-file").arg(&self.limits);
+        run_program(&mut cargo, PATIENCE)
+    }
+
+    /// Cargo in the copy, with what it builds kept apart from the work tree's.
+    fn cargo(&self) -> Command {
+        let mut cargo = workspace::cargo();
+        cargo.current_dir(&self.root);
         cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_TERM_COLOR", "never");
         // These would lead the copy's build back to the work tree.
@@ -173,7 +188,7 @@ impl Tree {
                 cargo.env_remove(&*name);
             }
         }
-        run_program(&mut cargo, PATIENCE)
+        cargo
     }
 
     /// A test that is red anyway proves nothing about a mutant.
@@ -263,6 +278,7 @@ fn judge(ran: &Finished) -> Fate {
                 (None, None) => Fate::Killed("a test that nextest does not name".to_owned()),
             }
         }
+        // Both of nextest and of cargo itself.
         Some(101) => {
             let error = ran.stderr.lines().find(|line| line.starts_with("error"));
             Fate::NotBuilt(error.unwrap_or("cargo does not say why").to_owned())

@@ -19,7 +19,7 @@ use crate::{
     error::MigrationError,
     homes::Options,
     inspect::{CLAIM_DIR, Whose, inspect, rebase, whose},
-    plan::{Collision, IdentityState, Plan, Step},
+    plan::{Collision, IdentityState, Left, Plan, Step},
     report::{MoveMethod, Moved, Outcome, Progress, Report},
 };
 
@@ -184,7 +184,11 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
             report.left.push(left);
         }
     }
-    let unfinished = [rest.prepare, rest.state, rest.identity_steps, rest.tidy].concat().into_iter().next();
+    // An empty folder that could not be removed has been said, and those above it stay with it.
+    let is_said = |step: &&Step| report.left.iter().any(|left| left.path.starts_with(step.path()));
+    let empty = rest.tidy.iter().filter(|step| !is_said(step));
+    let unfinished =
+        rest.prepare.iter().chain(&rest.state).chain(&rest.identity_steps).chain(empty).next().cloned();
     if let Some(step) = unfinished.filter(|_| report.errors.is_empty()) {
         report.errors.push(MigrationError::Changed { path: step.path().to_owned() });
     }
@@ -1039,6 +1043,11 @@ impl Mover<'_> {
                     self.report.folders_removed.push(path.clone());
                 }
                 Err(error) if error.is_not_found() || error.is_taken() => {}
+                // Something is mounted there, from the same file system, or somebody works in it: an empty folder harms nobody.
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    let reason = "it is empty, and busy".to_owned();
+                    self.report.left.push(Left { path: path.clone(), reason });
+                }
                 Err(error) => self.fail(path, error),
             }
         }

@@ -397,7 +397,16 @@ fn folder_pending(
         kept = true;
     }
     // An emptied folder that a killed run did not get to remove.
-    Ok(!kept)
+    Ok(!kept && !is_mount_point(disk, &path))
+}
+
+/// Whether another file system begins at this folder: emptied, it stays, as it cannot be removed.
+fn is_mount_point(disk: &dyn Disk, folder: &Path) -> bool {
+    let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
+    match (device(folder), folder.parent().and_then(device)) {
+        (Some(here), Some(above)) => here != above,
+        _ => false,
+    }
 }
 
 /// Whether the legacy roster is one that would move (or that has moved, all but its removal).
@@ -641,7 +650,11 @@ impl Inspector<'_> {
                     self.out.foreign = true;
                 }
                 Look::Folder(meta) => match self.see(&relative, &path) {
-                    Ok(seen) => drop(self.readable.insert(relative, (meta, seen))),
+                    Ok(mut seen) => {
+                        // It moves file by file, and stays.
+                        seen.foreign += usize::from(is_mount_point(self.disk, &path));
+                        self.readable.insert(relative, (meta, seen));
+                    }
                     Err(error) => self.unreadable(&path, error),
                 },
                 Look::Link(target) => {

@@ -889,15 +889,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(cli_contract) | binary(cli_more_faults)",
     },
     Mutant {
-        name: "given-back-names-are-durable",
-        guarantee: "The name that a claimed source is given back is durable before the folder that held it goes.",
-        file: "crates/migration/src/execute.rs",
-        find: "                    if restored.contains(&folder) {",
-        replace: "                    if restored.len() == usize::MAX {",
-        package: "myownllm-migration",
-        tests: "binary(crash)",
-    },
-    Mutant {
         name: "second-name-is-durable-here-too",
         guarantee: "Where a move is made of link and unlink, the second name is durable before the first goes.",
         file: "crates/migration/src/execute.rs",
