@@ -209,8 +209,9 @@ pub trait Disk: Send + Sync {
     fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()>;
 
     /// Copies a regular file (a link is an error) to a new name, which is 0600 while it grows; then gives it the modification
-    /// time and, when `mode` is `None`, the mode of the original; and its owner, when that is another's and we are root. A
-    /// name that is taken is an error. What was begun is removed when the copy fails.
+    /// time and, when `mode` is `None`, the mode of the original; its owner, when that is another's and we are root; and the
+    /// user's own attributes (`user.…`), as far as the file system takes them. Access lists and labels do not go along. A name that
+    /// is taken is an error. What was begun is removed when the copy fails.
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
 
     /// Renames a file, link or folder; a destination that exists is an error, even one that appears in the very moment. Where the

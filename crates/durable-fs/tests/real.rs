@@ -1,6 +1,7 @@
 //! The disk of this machine.
 
 #![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
+#![allow(clippy::print_stderr, reason = "what is skipped is said")]
 
 use std::{
     fs,
@@ -89,6 +90,28 @@ fn modes_times_and_links_are_kept() {
     assert!(RealDisk.stat(&at("link")).expect("there").is_symlink(), "it is written through");
     assert_eq!(fs::read(at("a")).expect("there"), b"new");
     assert_eq!(RealDisk.stat(&at("a")).expect("there").mode, 0o600);
+}
+
+/// A copy across file systems keeps what the user has noted on the file; an empty note, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_copy_keeps_the_users_attributes() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    let home = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| home.path().join(name);
+    fs::write(at("a"), "content").expect("written");
+    for (name, value) in [("user.origin", &b"phone"[..]), ("user.empty", b"")] {
+        if let Err(error) = setxattr(at("a"), name, value, XattrFlags::empty()) {
+            eprintln!("skipped: this file system has no attributes ({error})");
+            return;
+        }
+    }
+    RealDisk.copy_new(&at("a"), &at("b"), Some(0o400)).expect("copied");
+    for (name, value) in [("user.origin", &b"phone"[..]), ("user.empty", b"")] {
+        let mut there = [0; 16];
+        let length = getxattr(at("b"), name, &mut there).expect("it is there");
+        assert_eq!(&there[..length], value, "{name}");
+    }
 }
 
 /// Another program replaces the file all the time. What is read, and what comes out, is always somebody's whole file; and

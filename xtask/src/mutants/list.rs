@@ -234,6 +234,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(real)",
     },
     Mutant {
+        name: "copy-keeps-attributes",
+        guarantee: "A copy keeps the attributes that the user has given the file.",
+        file: "crates/durable-fs/src/real/unix.rs",
+        find: "            copy_attributes(&source, file);",
+        replace: "",
+        package: "myownllm-durable-fs",
+        tests: "binary(real)",
+    },
+    Mutant {
         name: "displaced-is-precious",
         guarantee: "What a killed replacement took out of the place is kept before it is removed.",
         file: "crates/durable-fs/src/publish.rs",

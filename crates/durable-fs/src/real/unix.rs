@@ -136,6 +136,33 @@ fn rename_with(_from: &At, _to: &At, _exchange: bool) -> rustix::io::Result<()> 
     Err(Errno::NOTSUP)
 }
 
+/// The user's own attributes go along as far as the other file system takes them. Labels and access lists do not: those are for
+/// the new place to give.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn copy_attributes(from: &File, to: &File) {
+    use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
+    // What does not fit into the larger one is more than Linux allows.
+    let read = |get: &dyn Fn(&mut [u8]) -> rustix::io::Result<usize>| {
+        [256, 64 * 1024].into_iter().find_map(|size| {
+            let mut bytes = vec![0; size];
+            let length = get(&mut bytes).ok()?;
+            bytes.truncate(length);
+            Some(bytes)
+        })
+    };
+    let users =
+        |name: &&[u8]| !name.is_empty() && (cfg!(target_vendor = "apple") || name.starts_with(b"user."));
+    let names = read(&|bytes| flistxattr(from, bytes)).unwrap_or_default();
+    for name in names.split(|&byte| byte == 0).filter(users) {
+        if let Some(value) = read(&|bytes| fgetxattr(from, name, bytes)) {
+            let _ = fsetxattr(to, name, &value, XattrFlags::empty());
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn copy_attributes(_from: &File, _to: &File) {}
+
 /// Where to rename from and to.
 fn both(from: &Path, to: &Path) -> io::Result<(At, At)> {
     let (from, to) = (At::change(from)?, At::change(to)?);
@@ -327,6 +354,7 @@ impl Disk for RealDisk {
         let stat = regular(&source).map_err(failed)?;
         begin(to, 0o600, |file| {
             io::copy(&mut source, file)?;
+            copy_attributes(&source, file);
             if rustix::process::geteuid().is_root() {
                 let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
                 rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
