@@ -173,8 +173,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/durable-fs/src/real/home.rs",
         find: "            let below = path.strip_prefix(&home.named).or_else(|_| path.strip_prefix(&home.top.real)).ok()?;",
         replace: r#"            let below = path.strip_prefix("/nowhere").ok()?;"#,
-        package: "integration-tests",
-        tests: "binary(other_user)",
+        package: "myownllm-durable-fs",
+        tests: "binary(held)",
     },
     Mutant {
         name: "foreign-folders-are-not-handed-on",
