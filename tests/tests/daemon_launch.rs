@@ -256,6 +256,20 @@ fn a_signal_ends_a_foreground_launch_well_and_takes_the_daemon_along() {
         assert!(std::fs::symlink_metadata(format!("/proc/{}", daemon[0])).is_err(), "ended and reaped");
         assert!(!home.has(&format!("{MESH}/daemon.sock")), "politely: it took its socket along");
     }
+    // A hang-up that whoever started us ignores is none of ours.
+    let home = Home::settled();
+    let mut nohup = Command::new("sh");
+    let inner = launch(&home, "", &[]);
+    nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+    nohup.env("MYOWNMESH_BIN", STAND_IN).env("HOME", "/nonexistent");
+    let app = Staying::start(&home, nohup);
+    eventually("its daemon runs", || app.said()[1].contains("Ctrl-C stops it"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
+    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 1, 1, "still ignored");
+    send(app.pid(), Signal::TERM);
+    let ran = app.ended().ends_with(0);
+    assert!(ran.stderr.contains("Ctrl-C"), "{ran:?}");
     // One that does not listen to it is killed.
     let home = Home::settled();
     let app = Staying::up(&home, "ignore-term");
@@ -384,6 +398,8 @@ fn a_daemon_config_that_is_newer_than_its_daemon_has_its_own_words() {
         assert_eq!(first["code"], "daemon.config-newer", "{said}");
         assert!(first["path"].as_str().unwrap().ends_with(&path), "{first}");
         assert!(first["message"].as_str().unwrap().contains(&format!("version {found}")), "{first}");
+        let tried = &said["data"]["daemon"]["candidates"][0]["failure"]["failure"];
+        assert_eq!(tried, "ended", "{said}");
         // Its own words are there too.
         assert!(said["diagnostics"].to_string().contains(&format!("is newer than this daemon's {newest}")));
         assert_eq!(home.bytes(&path), bytes.as_bytes(), "and nobody touched it");
@@ -457,4 +473,144 @@ fn whatever_is_killed_in_between_both_stores_agree_afterwards() {
             }
         }
     }
+}
+
+/// What a daemon that shares the app's folder writes over the app's config.
+const LEAKED: &[u8] =
+    br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;
+
+fn relapse_of(ran: &Ran) -> Value {
+    let said = ran.json();
+    let told = said["diagnostics"].as_array().unwrap().iter().any(|one| one["code"] == "launch.relapse");
+    assert_eq!(told, !said["data"]["relapse"].is_null(), "{said}");
+    said["data"]["relapse"].clone()
+}
+
+/// A process that goes on until it is dropped.
+struct Bystander(Child);
+
+impl Bystander {
+    fn new(command: &mut Command) -> Self {
+        Self(command.arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_relapse_is_told_from_the_first_time() {
+    let quiet = &["launch", "--no-daemon", "--json"];
+    // The first time: nothing was ever seen healthy by us, not even where a daemon moved the app's config aside.
+    let home = Home::after_the_bug();
+    assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    let home = Home::legacy();
+    let healthy = home.bytes(&config());
+    home.put(&format!("{}.corrupt", config()), &healthy, 0o600);
+    home.put(&config(), LEAKED, 0o600);
+    assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    // From then on it was healthy, by our own hands.
+    assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    home.put(&config(), LEAKED, 0o600);
+    let relapse = relapse_of(&home.run(quiet).ends_with(0));
+    assert!(relapse["healthy_copy"].as_str().unwrap().starts_with("good-"), "{relapse}");
+    assert_eq!(relapse["suspects"], json!([]), "nobody is named who leaves no trace");
+    // Half of it is enough.
+    let mut mixed = home.json(&config());
+    mixed["version"] = json!(3);
+    mixed["daemon"] = json!({"enabled": true});
+    mixed["networks"] = json!([{"id": "n", "network_id": "ev-mesh"}]);
+    home.put(&config(), mixed.to_string().as_bytes(), 0o600);
+    assert!(!relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    // A config that is corrupt, or gone, is no daemon's doing.
+    for broken in [&b"{"[..], b"{}"] {
+        home.put(&config(), broken, 0o600);
+        assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
+    }
+    // For a person, too.
+    home.put(&config(), LEAKED, 0o600);
+    let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(ran.stderr.contains("was healthy before") && ran.stderr.contains("does not run now"), "{ran:?}");
+}
+
+#[test]
+fn who_still_writes_there_is_named_and_nobody_else() {
+    let home = Home::settled();
+    let app_home = home.path(APP);
+    let named = |args: &[&str], code| {
+        home.put(&config(), LEAKED, 0o600);
+        let ran = home.run(&[&["launch", "--no-daemon", "--json"], args].concat()).ends_with(code);
+        relapse_of(&ran)["suspects"].clone()
+    };
+    // Those who have nothing to do with it: a daemon elsewhere, another home's app, somebody with the daemon's variable.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let app = elsewhere.path().join("myownllm");
+    std::fs::copy("/bin/sleep", &app).unwrap();
+    let _others = [
+        Bystander::new(Command::new("sleep").env("MYOWNMESH_HOME", home.path(MESH))),
+        Bystander::new(Command::new("sleep").env("MYOWNLLM_HOME", &app_home)),
+        Bystander::new(Command::new(&app).env("HOME", elsewhere.path())),
+        Bystander::new(Command::new("sleep").env("HOME", home.path(""))),
+    ];
+    let _daemon_elsewhere = daemon_on(&home, ".myownmesh").start().unwrap();
+    assert_eq!(named(&[], 0), json!([]));
+
+    // An app of that name, in this user's session.
+    let older = Bystander::new(Command::new(&app).env("HOME", home.path("")));
+    let same_name = json!([{"pid": older.0.id(), "program": app, "evidence": {"evidence": "same_name"}}]);
+    assert_eq!(named(&[], 0), same_name);
+    drop(older);
+    // But not the one that runs us: the app of today starts this program.
+    home.put(&config(), LEAKED, 0o600);
+    let today = elsewhere.path().join("today/myownllm");
+    std::fs::create_dir(today.parent().unwrap()).unwrap();
+    std::fs::copy("/bin/sh", &today).unwrap();
+    let mut above = Command::new(&today);
+    above.args(["-c", "\"$@\"; exit $?", "sh"]).arg(support::program()).arg("--home").arg(home.path(""));
+    above.args(["launch", "--no-daemon", "--json"]).env("HOME", home.path(""));
+    assert_eq!(relapse_of(&run(&mut above).ends_with(0))["suspects"], json!([]));
+    // One that would start a daemon there.
+    let shell = Bystander::new(Command::new("sleep").env("MYOWNMESH_HOME", &app_home));
+    let found = named(&[], 0);
+    assert_eq!(
+        (&found[0]["pid"], &found[0]["evidence"]["evidence"]),
+        (&json!(shell.0.id()), &json!("points_there"))
+    );
+    drop(shell);
+    // One that has the file open (it is exchanged for another while it is repaired, so it is looked at before).
+    home.put(&config(), LEAKED, 0o600);
+    let editor =
+        Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(&config())).unwrap()));
+    let found = named(&[], 0);
+    assert_eq!(
+        (&found[0]["pid"], &found[0]["evidence"]["evidence"]),
+        (&json!(editor.0.id()), &json!("holds_open"))
+    );
+    drop(editor);
+
+    // A daemon there, with the key that the device always had, and whoever started it. Nothing is repaired under it, and it
+    // is named all the same.
+    let key = home.bytes(&format!("{MESH}/.secrets/identity.json"));
+    home.put(&format!("{APP}/.secrets/identity.json"), &key, 0o600);
+    let legacy = daemon_on(&home, APP).start().unwrap();
+    let us = json!(std::process::id());
+    let found = named(&[], 7);
+    assert_eq!(
+        (&found[0]["pid"], &found[0]["evidence"]["evidence"]),
+        (&json!(legacy.pid()), &json!("serves"))
+    );
+    assert_eq!((&found[1]["pid"], &found[1]["evidence"]["evidence"]), (&us, &json!("parent_of")), "{found}");
+    assert_eq!(home.bytes(&config()), LEAKED);
+    // Ended on request, it is still told that it was the one.
+    let pid = reaped_elsewhere(legacy);
+    let ran = home.run(&["launch", "--no-daemon", "--stop-legacy-daemon"]).ends_with(0);
+    assert!(
+        ran.stderr.contains(&format!("process {pid} ({STAND_IN}) is a daemon on this folder")),
+        "{ran:?}"
+    );
+    assert!(!home.run(&["launch", "--no-daemon"]).ends_with(0).stderr.contains("healthy before"));
 }

@@ -67,6 +67,17 @@ pub(crate) fn folder(path: &Path) -> Fallible<()> {
     std::fs::create_dir_all(path).map_err(|e| format!("cannot make {}: {e}", path.display()))
 }
 
+/// A link to a program, under another name.
+#[cfg(unix)]
+pub(crate) fn link(program: &Path, at: &Path) -> Fallible<()> {
+    std::os::unix::fs::symlink(program, at).map_err(|e| format!("cannot link {}: {e}", at.display()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn link(_: &Path, at: &Path) -> Fallible<()> {
+    Err(format!("no links here: {}", at.display()))
+}
+
 #[cfg(unix)]
 fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -102,6 +102,12 @@ pub(crate) fn discard(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder);
 }
 
+/// Removes a file that a story wants gone.
+#[allow(clippy::disallowed_methods, reason = "throw-away homes below our own temporary folders")]
+pub(crate) fn discard_file(file: &Path) {
+    let _ = std::fs::remove_file(file);
+}
+
 /// SIGKILL for the process of this id.
 pub(crate) fn kill(pid: &str) {
     #[cfg(unix)]

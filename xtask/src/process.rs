@@ -107,7 +107,7 @@ pub(crate) fn run(command: &mut Command, patience: Duration) -> Fallible<Finishe
 
 #[cfg(unix)]
 fn ask_to_end(child: &mut Child) {
-    terminate(child.id());
+    signal(child.id(), TERMINATE);
 }
 
 #[cfg(not(unix))]
@@ -115,13 +115,47 @@ fn ask_to_end(child: &mut Child) {
     let _ = child.kill();
 }
 
-/// SIGTERM for one process.
 #[cfg(unix)]
-pub(crate) fn terminate(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+mod signals {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    pub(crate) const STOP: Signal = Signal::STOP;
+    pub(crate) const CONTINUE: Signal = Signal::CONT;
+    pub(crate) const INTERRUPT: Signal = Signal::INT;
+    pub(crate) const TERMINATE: Signal = Signal::TERM;
+    pub(crate) const HANG_UP: Signal = Signal::HUP;
+    pub(crate) const KILL: Signal = Signal::KILL;
+
+    /// A signal for one process; one that is gone needs none.
+    pub(crate) fn signal(pid: u32, signal: Signal) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    pub(crate) fn is_root() -> bool {
+        rustix::process::geteuid().is_root()
     }
 }
+
+/// There are none: the stories that want one are not played.
+#[cfg(not(unix))]
+mod signals {
+    pub(crate) const STOP: () = ();
+    pub(crate) const CONTINUE: () = ();
+    pub(crate) const INTERRUPT: () = ();
+    pub(crate) const TERMINATE: () = ();
+    pub(crate) const HANG_UP: () = ();
+    pub(crate) const KILL: () = ();
+
+    pub(crate) fn signal(_: u32, (): ()) {}
+
+    pub(crate) fn is_root() -> bool {
+        false
+    }
+}
+
+pub(crate) use signals::*;
 
 /// All that `file` holds. The child shares the position in the file with us, so on Unix it is left alone.
 fn text(file: &mut File) -> Fallible<String> {

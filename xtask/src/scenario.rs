@@ -1,6 +1,7 @@
 //! `cargo xtask scenario`: the main job as stories that a person can watch. Each builds a home in a temporary folder, lets
 //! the real program and a real daemon process loose on it, and shows what became of it.
 
+mod daemon_stories;
 mod show;
 mod stage;
 mod stories;
@@ -119,6 +120,11 @@ pub(crate) enum Ending {
     Skipped(String),
 }
 
+/// Every scenario, in the order in which they are played.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    stories::ALL.iter().chain(&daemon_stories::ALL)
+}
+
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
     if args.list {
         return Ok(list(args.json));
@@ -161,12 +167,11 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
 
 fn list(json: bool) -> bool {
     if json {
-        let all: Vec<Value> =
-            stories::ALL.iter().map(|s| json!({ "name": s.name, "story": s.story })).collect();
+        let all: Vec<Value> = all().map(|s| json!({ "name": s.name, "story": s.story })).collect();
         crate::say!("{}", json!({ "schema": "xtask.scenario-list/1", "scenarios": all }));
         return true;
     }
-    for scenario in &stories::ALL {
+    for scenario in all() {
         crate::say!("{}", style::paint(style::TITLE, scenario.name));
         for line in style::wrap(scenario.story, style::width().min(100) - 4) {
             crate::say!("    {line}");
@@ -177,11 +182,11 @@ fn list(json: bool) -> bool {
 
 fn choose(names: &[String]) -> Fallible<Vec<&'static Scenario>> {
     if names.is_empty() {
-        return Ok(stories::ALL.iter().collect());
+        return Ok(all().collect());
     }
     let find = |name: &String| {
-        let known = || stories::ALL.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
-        let found = stories::ALL.iter().find(|scenario| scenario.name == name);
+        let known = || all().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+        let found = all().find(|scenario| scenario.name == name);
         found.ok_or_else(|| format!("there is no scenario {name:?}; there are {}", known()))
     };
     names.iter().map(find).collect()
@@ -220,7 +225,7 @@ mod tests {
 
     #[test]
     fn names_are_found_and_typos_are_answered_with_the_list() {
-        assert_eq!(choose(&[]).map(|all| all.len()), Ok(stories::ALL.len()));
+        assert_eq!(choose(&[]).map(|all| all.len()), Ok(all().count()));
         let why = choose(&["upgrad".to_owned()]).map(|_| ()).unwrap_err();
         assert!(why.contains("upgrade-after-the-bug"), "{why}");
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use myownllm_config_model::{DaemonConfig, Document};
 use myownllm_daemon::{
     Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe,
-    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Target, attach, candidates,
-    probe, spawn_unless, stop_daemon, stop_stray, strays_of,
+    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Suspect, Target, Traces,
+    attach, candidates, probe, spawn_unless, stop_daemon, stop_stray, strays_of, suspects,
 };
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket};
@@ -97,6 +97,10 @@ pub trait Daemons {
     fn live_legacy(&self) -> Option<Live>;
     /// Processes that serve either home although no socket leads to them.
     fn unseen(&self) -> Vec<Live>;
+    /// Who may have written in the app's home as only a daemon does: whoever leaves traces there now.
+    fn suspects(&self) -> Vec<Suspect> {
+        Vec::new()
+    }
     /// Which running daemon is to be used, if any, and the connection over which it answered. `device` is the key in the
     /// daemon's home.
     fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>);
@@ -269,6 +273,19 @@ impl Daemons for LocalDaemons<'_> {
             serving.retain(|one| listening.iter().all(|seen| seen.pid() != one.pid()));
         }
         serving
+    }
+
+    fn suspects(&self) -> Vec<Suspect> {
+        let config = &self.layout.app_config;
+        let mut draft = config.clone().into_os_string();
+        draft.push(".tmp");
+        suspects(&Traces {
+            folder: &self.layout.app_home,
+            home_variable: &self.layout.app.home_variable,
+            files: &[config.clone(), draft.into()],
+            program: &self.layout.app.name.to_lowercase(),
+            user_home: &self.layout.user_home,
+        })
     }
 
     fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError> {

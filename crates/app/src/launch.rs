@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalogue};
-use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
+use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Failure, Role, Rule, SpawnError, Spawned, Status, Tried,
@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::daemons::{Daemons, Live, OPERATION, control_socket, read_control_socket, read_document};
 use crate::exit::ExitCode;
 use crate::notice::{Notice, exit_of};
+use crate::relapse::Relapse;
 
 /// How long a launch waits for another process that moves or repairs: a move takes a fraction of a second.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -98,10 +99,14 @@ pub struct Outcome {
     pub config: myownllm_config_store::Report,
     /// What was written of the config, in order; empty when nothing was.
     pub config_steps: Vec<myownllm_config_store::Step>,
+    /// Whether the config was healthy before, and who may have changed that.
+    pub relapse: Option<Relapse>,
     /// What the move did; `None` when nothing was pending.
     pub migration: Option<myownllm_migration::Report>,
     /// The daemon in use, if any.
     pub daemon: Daemon,
+    /// The programs that were tried when none came up, each with its reason.
+    pub tried: Vec<Tried>,
     /// Which daemons were looked for and what answered.
     pub detection: Option<Detection>,
     /// What was done to the daemon's networks.
@@ -207,8 +212,10 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
         shape,
         config: report,
         config_steps: Vec::new(),
+        relapse: None,
         migration: None,
         daemon: Daemon::None,
+        tried: Vec::new(),
         detection: None,
         reconciled: None,
         findings: diagnostics,
@@ -258,6 +265,13 @@ fn settle(
     } else {
         parts.daemons.live_legacy().into_iter().collect()
     };
+    // Looked for before a daemon that may be the reason is ended, and told even when nothing may be repaired.
+    if pending.as_ref().is_some_and(Pending::repairs)
+        && let Some(relapse) = Relapse::of(parts, outcome.shape, &live)
+    {
+        outcome.notices.push(relapse.notice(parts, options));
+        outcome.relapse = Some(relapse);
+    }
     settle_live(parts.daemons, live, options)?;
     if moves && !migrate(parts, options, &lock, leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
@@ -269,7 +283,6 @@ fn settle(
     match parts.store.apply(&lock, ids) {
         Ok(Applied { document, steps, report, diagnostics, .. }) => {
             outcome.document = document;
-            outcome.notices.extend(relapse(parts, options, &report, &steps));
             // Where another launch repaired the file meanwhile, what we first saw is what there is to tell.
             if !steps.is_empty() {
                 outcome.config = report;
@@ -309,6 +322,9 @@ fn look_again(
     }
     let loaded = parts.store.look(ids).map_err(|error| Notice::from(&error))?;
     outcome.document = loaded.document;
+    if loaded.pending.repairs() {
+        outcome.shape = loaded.shape;
+    }
     Ok(loaded.newer.is_none().then_some(loaded.pending))
 }
 
@@ -318,22 +334,6 @@ pub(crate) fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice
     read_control_socket(parts.disk, config).map_err(|error| {
         Notice::from_error(&error, "daemon.leaked-socket-unreadable", error.hint()).at(config)
     })
-}
-
-/// The config was healthy before, and a daemon wrote its own over it again: something still uses the shared folder.
-fn relapse(parts: &Parts<'_>, options: &Options<'_>, report: &Report, steps: &[Step]) -> Option<Notice> {
-    let repaired = steps.iter().any(|step| matches!(step, Step::ReplaceConfig { repair: true, .. }));
-    let leaked = matches!(report.shape, FileShape::Daemon | FileShape::Mixed);
-    let copy = report.restored_from.as_ref().filter(|_| repaired && leaked)?;
-    let message = format!(
-        "the config was healthy before (as {copy} has it), and a daemon wrote over it again: \
-         something still starts a daemon in the app's folder, such as an older version of the app"
-    );
-    Some(
-        Notice::warning("launch.relapse", message)
-            .at(&parts.layout.app_config)
-            .hint(format!("{} doctor", options.program)),
-    )
 }
 
 /// The move, under the lock. What went wrong is noted; `false` when a daemon turned up that forbids the repair as well.
@@ -476,10 +476,10 @@ fn use_daemon(
             make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
                 .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
             let cancelled = || options.is_cancelled();
-            let mut spawned = parts
-                .daemons
-                .spawn(device.as_deref(), &cancelled)
-                .map_err(|error| spawn_notices(parts, &error))?;
+            let mut spawned = parts.daemons.spawn(device.as_deref(), &cancelled).map_err(|error| {
+                outcome.tried = error.tried().to_vec();
+                spawn_notices(parts, &error)
+            })?;
             client = spawned.take_client(OPERATION).map(|client| Box::new(client) as Box<dyn DaemonControl>);
             let status = spawned.status().clone();
             outcome.daemon = Daemon::Spawned(spawned);

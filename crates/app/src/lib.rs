@@ -7,6 +7,7 @@ pub mod exit;
 pub mod launch;
 pub mod notice;
 mod output;
+pub mod relapse;
 pub mod world;
 
 use std::ffi::OsString;

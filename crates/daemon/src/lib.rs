@@ -12,6 +12,7 @@ mod process;
 pub mod reconcile;
 mod spawn;
 mod stop;
+mod suspects;
 mod transport;
 mod wire;
 
@@ -26,3 +27,4 @@ pub use error::ControlError;
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, spawn, spawn_unless};
 pub use stop::{StopError, StoppedDaemon, Stray, stop_daemon, stop_stray, strays_of};
+pub use suspects::{Evidence, Suspect, Traces, suspects};

@@ -107,23 +107,29 @@ pub(crate) fn has_in_environment(pid: u32, is_wanted: impl Fn(&[u8]) -> bool) ->
     environment.split(|byte| *byte == 0).any(is_wanted)
 }
 
-/// A process's state and its group, as `/proc` has them. (`getpgid` would do for the group, but for a process whose group is
-/// in another pid namespace it answers 0, which rustix does not expect.)
+/// What `/proc` says of a process in `stat`, from its state on: state, parent, group. (`getpgid` would do for the group, but
+/// for a process whose group is in another pid namespace it answers 0, which rustix does not expect.)
 #[cfg(target_os = "linux")]
-fn state_and_group(pid: u32) -> Option<(char, u32)> {
+fn stat(pid: u32) -> Option<(char, u32, u32)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // pid (name) state ppid pgrp …; the name may hold anything, so the fields are counted from its end.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(1)?.parse().ok()?))
+    Some((state, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// The parent of a process; none for the first one, and for one whose parent is in another pid namespace.
+#[cfg(target_os = "linux")]
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+    stat(pid).map(|(_, parent, _)| parent).filter(|parent| *parent != 0)
 }
 
 /// Whether a process group still has a living member besides its leader, who has ended and is not reaped.
 #[cfg(target_os = "linux")]
 pub(crate) fn group_lives_on(leader: u32) -> bool {
-    all().filter(|pid| *pid != leader).any(|pid| {
-        state_and_group(pid).is_some_and(|(state, group)| group == leader && !matches!(state, 'Z' | 'X'))
-    })
+    all()
+        .filter(|pid| *pid != leader)
+        .any(|pid| stat(pid).is_some_and(|(state, _, group)| group == leader && !matches!(state, 'Z' | 'X')))
 }
 
 /// Elsewhere the leader itself, ended and not reaped, counts as a member: so there is nothing to learn.
@@ -151,7 +157,7 @@ pub(crate) fn signal_one(pid: u32, signal: Signal) -> Result<(), rustix::io::Err
 /// The process group of a process.
 #[cfg(target_os = "linux")]
 pub(crate) fn group_of(pid: u32) -> Option<u32> {
-    state_and_group(pid).map(|(_, group)| group)
+    stat(pid).map(|(_, _, group)| group)
 }
 
 /// The process group of a process.

@@ -173,6 +173,9 @@ pub fn stop_stray(
     platform::stop_stray(stray, home, home_variable, within)
 }
 
+#[cfg(target_os = "linux")]
+pub(crate) use platform::{is_same_folder, names_home};
+
 #[cfg(windows)]
 mod platform {
     use super::*;
@@ -361,19 +364,22 @@ mod platform {
     /// but hardly its argument.
     #[cfg(target_os = "linux")]
     fn serves(pid: u32, home: &Path, home_variable: &str) -> bool {
-        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-
-        let names_home = |entry: &[u8]| {
-            let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-            value.is_some_and(|value| is_same_folder(Path::new(OsStr::from_bytes(value)), home))
-        };
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         command.split(|byte| *byte == 0).skip(1).any(|argument| argument == b"serve")
-            && crate::process::has_in_environment(pid, names_home)
+            && crate::process::has_in_environment(pid, |entry| names_home(entry, home, home_variable))
+    }
+
+    /// Whether an entry of an environment tells a daemon that this is its home.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn names_home(entry: &[u8], home: &Path, home_variable: &str) -> bool {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+        let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        value.is_some_and(|value| is_same_folder(Path::new(OsStr::from_bytes(value)), home))
     }
 
     #[cfg(target_os = "linux")]
-    fn is_same_folder(a: &Path, b: &Path) -> bool {
+    pub(crate) fn is_same_folder(a: &Path, b: &Path) -> bool {
         a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
     }
 

@@ -526,6 +526,32 @@ fn any_saved() -> impl Strategy<Value = Vec<Saved>> {
     prop::collection::vec(pair.prop_map(|(id, network_id)| saved(id, network_id)), 0..4)
 }
 
+/// A conversation that breaks off over its `left`-th request, which the daemon carries out or does not.
+struct Cut<'a> {
+    daemon: &'a mut Model,
+    left: usize,
+    carried_out: bool,
+}
+
+impl DaemonControl for Cut<'_> {
+    fn request(&mut self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
+        let lost = || ControlError::Closed { endpoint: Endpoint::unix("/nowhere"), op: op.to_owned() };
+        match self.left {
+            0 => return Err(lost()),
+            1 if !self.carried_out => {}
+            _ => {
+                let answer = self.daemon.request(op, fields);
+                if self.left > 1 {
+                    self.left -= 1;
+                    return answer;
+                }
+            }
+        }
+        self.left = 0;
+        Err(lost())
+    }
+}
+
 fn same_id(a: &str, b: &str) -> bool {
     a.trim().to_lowercase() == b.trim().to_lowercase()
 }
@@ -606,5 +632,40 @@ proptest! {
         prop_assert!(daemon.joined().iter().any(is_active));
         let (last, _) = reconcile(&mut daemon, role, Some(active), ours).unwrap();
         prop_assert!(last.is_empty(), "{last:?}");
+    }
+
+    /// As when the app is killed, or the daemon, or both: what the next pass finds is whatever was done until then.
+    #[test]
+    fn cut_off_anywhere_the_next_pass_brings_both_in_line(
+        before in any_model(),
+        role in any_role(),
+        active in prop::option::of(any_network(TYPED)),
+        mut ours in any_saved(),
+        left in 0_usize..9,
+        carried_out in any::<bool>(),
+    ) {
+        if let Some(active) = &active {
+            ours.push(saved(text(active, "id"), text(active, "network_id")));
+        }
+        let mut daemon = before.clone();
+        let _ = reconcile(&mut Cut { daemon: &mut daemon, left, carried_out }, role, active.clone(), ours.clone());
+        let (_, outcome) = reconcile(&mut daemon, role, active.clone(), ours.clone()).unwrap();
+        prop_assert!(outcome.is_complete(), "{outcome:?}");
+        let joined = daemon.joined();
+        let is_active = |id: &str| active.as_ref().is_some_and(|active| same_id(id, text(active, "network_id")));
+        prop_assert_eq!(active.is_some(), joined.iter().any(|id| is_active(id)));
+        if role == Role::Own {
+            prop_assert!(joined.iter().all(|id| is_active(id)), "{joined:?}");
+        }
+        for (network, _) in before.networks.iter().filter(|(_, joined)| *joined && role == Role::Shared) {
+            let (id, network_id) = (text(network, "id"), text(network, "network_id"));
+            let is_ours = ours.iter().any(|s| same_id(&s.network_id, network_id)
+                && (s.id == id || format!("{}-{}", s.id, s.network_id) == id));
+            prop_assert!(is_ours || joined.iter().any(|joined| joined == network_id), "{network}");
+        }
+        let changes = asked(&daemon).len();
+        let (second, _) = reconcile(&mut daemon, role, active, ours).unwrap();
+        prop_assert!(second.is_empty(), "{second:?}");
+        prop_assert_eq!(asked(&daemon).len(), changes);
     }
 }

@@ -230,22 +230,107 @@ impl<'t> Stage<'t> {
         Ok(())
     }
 
+    /// As [`Stage::app`], and waits until it has done all that it does at its start.
+    pub(crate) fn app_that_is_up(&mut self, args: &[&str]) -> Fallible<App> {
+        let mut app = self.app(args)?;
+        let started = Instant::now();
+        while !app.running.errors_so_far().contains("Ctrl-C stops it") {
+            if started.elapsed() > PATIENCE || !app.running.is_running() {
+                return Err(format!("the app does not come up: {}", app.running.errors_so_far()));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(app)
+    }
+
+    /// Waits for the end of an app that somebody else brings about.
+    pub(crate) fn await_end(&mut self, app: App) -> Fallible<Finished> {
+        let finished = app.running.wait(PATIENCE)?;
+        self.ran(&format!("({})", app.shown), &finished);
+        Ok(finished)
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&mut self, shown: &str, command: &mut Command) -> Fallible<Finished> {
+        let finished = run(command, PATIENCE)?;
+        self.ran(shown, &finished);
+        Ok(finished)
+    }
+
+    /// Runs our program several times at once, and returns what each `--json` says.
+    pub(crate) fn at_once(&mut self, args: &[&str], times: usize) -> Fallible<Vec<Value>> {
+        let running: Vec<Running> =
+            (0..times).map(|_| Running::start(&mut self.mesh_command(args))).collect::<Fallible<_>>()?;
+        running
+            .into_iter()
+            .map(|one| {
+                let finished = one.wait(PATIENCE)?;
+                self.ran(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished);
+                serde_json::from_str(&finished.stdout).map_err(|e| format!("--json printed no JSON: {e}"))
+            })
+            .collect()
+    }
+
+    /// The processes that were started with this home of a daemon. Linux alone tells.
+    pub(crate) fn serving(&self, home: &str) -> Vec<u32> {
+        let wanted = [b"MYOWNMESH_HOME=", self.path(home).as_os_str().as_encoded_bytes()].concat();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+        let serves = |pid: &u32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry == wanted)
+        };
+        pids.filter(serves).collect()
+    }
+
     /// Starts a daemon itself, on a home of the story's choosing. Returns when it answers.
     pub(crate) fn daemon(&mut self, home: &str) -> Fallible<Daemon> {
-        let started = Instant::now();
+        self.daemon_at(home, &self.path(home).join("daemon.sock"))
+    }
+
+    /// The same, where its config says where it listens.
+    pub(crate) fn daemon_at(&mut self, home: &str, socket: &Path) -> Fallible<Daemon> {
         fixture::folder(&self.path(home))?;
         let mut command = self.command(&self.tools.daemon);
         command.arg("serve").env("MYOWNMESH_HOME", self.path(home)).env_remove("MYOWNMESH_BIN");
-        let mut running = Running::start(&mut command)?;
-        let socket = self.path(home).join("daemon.sock");
-        control::wait_for(&socket, Duration::from_secs(10), || running.is_running()).map_err(|e| {
+        self.start_daemon(home, socket, &mut command)
+    }
+
+    /// The same, for a user who is not we; the home is that user's then. Needs root.
+    pub(crate) fn daemon_of_nobody(&mut self, home: &str) -> Fallible<Daemon> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::{fs::chown, process::CommandExt as _};
+            const NOBODY: u32 = 65534;
+            // Where that user can come to.
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(self.folder.path(), open).map_err(|e| e.to_string())?;
+            let folder = self.path(home);
+            fixture::folder(&folder)?;
+            let program = self.folder.path().join("myownmesh");
+            let bytes = std::fs::read(&self.tools.daemon).map_err(|e| e.to_string())?;
+            fixture::plant(&program, &bytes, 0o755)?;
+            chown(&folder, Some(NOBODY), Some(NOBODY)).map_err(|e| e.to_string())?;
+            let mut command = self.command(&program);
+            command.arg("serve").env("MYOWNMESH_HOME", &folder).env_remove("MYOWNMESH_BIN");
+            command.uid(NOBODY).gid(NOBODY);
+            self.start_daemon(home, &folder.join("daemon.sock"), &mut command)
+        }
+        #[cfg(not(unix))]
+        Err(format!("no other users here: {home}"))
+    }
+
+    fn start_daemon(&mut self, home: &str, socket: &Path, command: &mut Command) -> Fallible<Daemon> {
+        let started = Instant::now();
+        let mut running = Running::start(command)?;
+        control::wait_for(socket, Duration::from_secs(10), || running.is_running()).map_err(|e| {
             format!("the daemon on ~/{home} does not answer: {e}\n{}", running.errors_so_far())
         })?;
         let name = self.tools.daemon.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let command = format!("MYOWNMESH_HOME=~/{home} {name} serve");
         let outcome = "runs, answers".to_owned();
         self.record.events.push(Event::Ran { command, outcome, took: started.elapsed(), said: vec![] });
-        Ok(Daemon { running, socket })
+        Ok(Daemon { running, socket: socket.to_owned() })
     }
 
     /// Notes a program that has ended, with its errors when it did not end well.
@@ -460,6 +545,12 @@ pub(crate) struct App {
     running: Running,
     socket: PathBuf,
     shown: String,
+}
+
+impl App {
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.id()
+    }
 }
 
 /// A daemon that the story started.

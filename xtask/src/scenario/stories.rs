@@ -72,7 +72,7 @@ pub(crate) const ALL: [Scenario; 10] = [
     },
 ];
 
-type Played = Result<(), Stop>;
+pub(super) type Played = Result<(), Stop>;
 
 /// The daemon leavings for stories that need one set: the newest that the daemon at hand can read.
 fn leavings(stage: &Stage<'_>) -> Result<&'static str, Stop> {

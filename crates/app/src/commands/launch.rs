@@ -116,11 +116,15 @@ impl Signals {
     fn listen() -> std::io::Result<Self> {
         use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&asked))?;
+        let ignored = ignored_signals();
+        let mut heard = vec![SIGTERM];
+        // Whoever started us and ignores these (`nohup`, a script's `&`) wants us to outlive them.
+        heard.extend([SIGINT, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0));
+        for signal in &heard {
+            signal_hook::flag::register(*signal, Arc::clone(&asked))?;
         }
-        let all = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD])?;
-        Ok(Self { asked, all })
+        heard.push(SIGCHLD);
+        Ok(Self { asked, all: signal_hook::iterator::Signals::new(heard)? })
     }
 
     fn wait(&mut self, mut spawned: Spawned) -> Ended {
@@ -143,6 +147,14 @@ impl Signals {
             }
         }
     }
+}
+
+/// The signals that are ignored as we start, a bit for each; none where the system does not tell.
+#[cfg(not(windows))]
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Windows ends a console program on Ctrl-C by itself, and the daemon in its console with it; here the daemon's end is
@@ -306,7 +318,8 @@ pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
 
 fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
     let daemon = match daemon {
-        Daemon::None => json!({ "state": "none" }),
+        Daemon::None if outcome.tried.is_empty() => json!({ "state": "none" }),
+        Daemon::None => json!({ "state": "none", "candidates": outcome.tried }),
         Daemon::Attached { role, endpoint, status, pid, rule } => json!({
             "state": "attached", "role": role, "socket": endpoint.to_string(), "pid": pid, "rule": rule,
             "version": status.version, "device_id": status.device_id,
@@ -326,6 +339,7 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
             "networks": saved(&outcome.document),
             "active_network_id": AppConfig::view(&outcome.document).cloud_mesh.active_network_id,
         },
+        "relapse": outcome.relapse,
         "migration": outcome.migration,
         "daemon": daemon,
         "detection": outcome.detection,

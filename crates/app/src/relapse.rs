@@ -1,0 +1,63 @@
+//! The config was healthy, and is a daemon's again: something still uses the shared folder.
+
+use myownllm_config_store::{CopyKind, FileShape};
+use myownllm_daemon::{Evidence, Suspect};
+use serde::Serialize;
+
+use crate::daemons::Live;
+use crate::launch::{Options, Parts};
+use crate::notice::Notice;
+
+/// A config that was healthy before and is not any more.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Relapse {
+    /// The newest copy of it as it was healthy.
+    pub healthy_copy: String,
+    /// Who may have written over it, as far as they still run.
+    pub suspects: Vec<Suspect>,
+}
+
+impl Relapse {
+    /// Looks for the signs: a config in the daemon's shape, and a copy that we made when it was healthy. (What a daemon
+    /// itself moved aside is no such sign: that happens the first time, too.) `live` are the daemons that were found
+    /// on the app's home; who asks has not ended them yet.
+    pub(crate) fn of(parts: &Parts<'_>, shape: FileShape, live: &[Live]) -> Option<Self> {
+        if !matches!(shape, FileShape::Daemon | FileShape::Mixed) {
+            return None;
+        }
+        let copies = parts.store.history().ok()?;
+        let is_healthy = |kind, intact, shape| kind == CopyKind::Good && intact && shape == FileShape::App;
+        let healthy = copies.iter().find(|copy| is_healthy(copy.kind, copy.intact, copy.shape))?;
+        let mut suspects = parts.daemons.suspects();
+        // One whose environment cannot be read is known by its socket alone.
+        for pid in live.iter().filter(|live| live.legacy).filter_map(Live::pid) {
+            if suspects.iter().all(|known| known.pid != pid) {
+                suspects.insert(0, Suspect::new(pid, None, Evidence::Serves));
+            }
+        }
+        Some(Self { healthy_copy: healthy.id.to_string(), suspects })
+    }
+
+    /// The same for a person.
+    pub(crate) fn notice(&self, parts: &Parts<'_>, options: &Options<'_>) -> Notice {
+        let copy = &self.healthy_copy;
+        let who = match self.suspects.is_empty() {
+            true => {
+                "something still starts a daemon in the app's folder, such as an older version of the app; it does not run now"
+            }
+            false => "something still starts a daemon in the app's folder",
+        };
+        let message = format!(
+            "the config was healthy before (as {copy} has it), and a daemon wrote over it again: {who}"
+        );
+        let pids: Vec<String> = self.suspects.iter().map(|suspect| suspect.pid.to_string()).collect();
+        let hint = match pids.is_empty() || cfg!(windows) {
+            true => format!("{} doctor", options.program),
+            false => format!("ps -fp {}", pids.join(",")),
+        };
+        let mut notice = Notice::warning("launch.relapse", message).at(&parts.layout.app_config).hint(hint);
+        notice.causes = self.suspects.iter().map(Suspect::to_string).collect();
+        notice
+    }
+}
