@@ -226,7 +226,7 @@ fn read_link(folder: &Folder, name: &Path) -> io::Result<Option<(Stat, PathBuf)>
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn read_that_link(folder: &Folder, name: &Path, _: Stat) -> rustix::io::Result<(Stat, CString)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let link = rustix::fs::openat(&folder.handle, name, flags, Mode::empty())?;
+    let link = retry_on_intr(|| rustix::fs::openat(&folder.handle, name, flags, Mode::empty()))?;
     Ok((rustix::fs::fstat(&link)?, rustix::fs::readlinkat(&link, "", Vec::new())?))
 }
 
