@@ -571,6 +571,13 @@ fn a_source_that_changes_after_its_copy_is_not_removed() {
 #[test]
 fn a_source_that_changes_survives_a_crash_too() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
+    survives_a_change_and_a_crash(&case);
+    // Where the rename that cannot replace is missing, the name that is given back is made by a link.
+    case.disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
+    survives_a_change_and_a_crash(&case);
+}
+
+fn survives_a_change_and_a_crash(case: &Case) {
     let probe = case.disk.clone();
     run(&probe, &case.options);
     let claimed = |op: &myownllm_durable_fs::sim::OpRecord| {
@@ -588,12 +595,35 @@ fn a_source_that_changes_survives_a_crash_too() {
             });
             disk.crash_at(crash);
             run(&disk, &case.options);
-            for after in disk.crash_states(40, crash as u64) {
+            for after in disk.crash_states(64, crash as u64) {
                 let there = contents(&after).contains(&b"written meanwhile"[..]);
                 assert!(there, "written before operation {number}, cut before {crash}\n{after:#?}");
             }
         }
     }
+}
+
+/// A killed run had a source in its hands, a new one came under that name, and neither can be given a name of its own: the new one's
+/// removal must not replace the other, which is nowhere else.
+#[test]
+fn what_a_killed_run_had_in_its_hands_is_not_replaced() {
+    let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
+    let disk = case.disk.clone();
+    disk.put(format!("{APP}/mesh/rosters/.durable-fs.claimed/one.json"), b"in a killed run's hands");
+    disk.flush_all();
+    let probe = disk.clone();
+    run(&probe, &case.options);
+    let set_aside = |op: &myownllm_durable_fs::sim::OpRecord| {
+        op.op == "rename_exclusive"
+            && op.other.as_ref().is_some_and(|to| to.ends_with("one.json.set-aside-1"))
+    };
+    let number = probe.ops().into_iter().find(set_aside).expect("it is kept beside the new one").number;
+    disk.fail(Fault::once(number, ErrorKind::Other));
+    run(&disk, &case.options);
+    assert!(contents(&disk).contains(&b"in a killed run's hands"[..]), "{disk:#?}");
+    disk.heal();
+    run(&disk, &case.options);
+    assert!(contents(&disk).contains(&b"in a killed run's hands"[..]), "{disk:#?}");
 }
 
 /// A copy that is not what was copied is never published.

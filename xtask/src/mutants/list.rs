@@ -1014,17 +1014,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(crash) | binary(real)",
     },
     Mutant {
-        name: "folder-does-not-replace",
-        guarantee: "Without a rename that cannot replace, a folder is not renamed onto one that is there.",
-        file: "crates/migration/src/execute.rs",
-        find: r"                    Ok(_) => {
-                        let taken",
-        replace: r"                    Ok(meta) if meta.mode == u32::MAX => {
-                        let taken",
-        package: "myownllm-migration",
-        tests: "binary(crash) | binary(real)",
-    },
-    Mutant {
         name: "same-means-same-bytes",
         guarantee: "Only the very same bytes at the destination let a source go.",
         file: "crates/migration/src/inspect.rs",
