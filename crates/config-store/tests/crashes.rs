@@ -8,8 +8,9 @@ use std::io::ErrorKind;
 
 use common::*;
 use myownllm_config_model::Document;
-use myownllm_durable_fs::Disk;
+use myownllm_config_store::{ConfigStore, Store, StoreError};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_durable_fs::{Disk, HomeLock};
 use myownllm_salvage::{Shape, shape};
 
 /// A home, and what is to be true of it in the end.
@@ -132,11 +133,22 @@ fn scenes() -> Vec<Scene> {
         false,
     );
 
-    let disk = home();
-    disk.put_dir("/home/u/dotfiles", 0o755);
-    disk.put("/home/u/dotfiles/app.json", LEAKED_V3);
-    disk.put_link(CONFIG, "../dotfiles/app.json");
-    scene("a link to a leaked one", disk, recovered, true);
+    // The config, its copies and the daemon's half on one file system, and on three, each of which keeps what it likes.
+    for apart in [false, true] {
+        let disk = home();
+        if apart {
+            disk.mount(DAEMON_HOME);
+            disk.mount("/home/u/dotfiles");
+        }
+        disk.put("/home/u/dotfiles/app.json", LEAKED_V3);
+        disk.put_link(CONFIG, "../dotfiles/app.json");
+        scene(
+            if apart { "a link to a leaked one, three disks" } else { "a link to a leaked one" },
+            disk,
+            recovered,
+            true,
+        );
+    }
     all
 }
 
@@ -365,6 +377,114 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
                 scene.name,
                 names_of_copies(&disk)
             );
+        }
+    }
+}
+
+/// A change that a user asks for, and what the config says then.
+struct Change {
+    name: &'static str,
+    disk: SimDisk,
+    act: fn(&Store<'_>, &HomeLock) -> Result<(), StoreError>,
+    marks: [&'static str; 2],
+}
+
+fn changes_by_hand() -> Vec<Change> {
+    fn edit(store: &Store<'_>, lock: &HomeLock) -> Result<(), StoreError> {
+        let edit = &mut |doc: &mut Document| Ok(doc.set(&["mark"], "new"));
+        store.update(lock, &mut ids(), edit).map(drop)
+    }
+    fn go_back(store: &Store<'_>, lock: &HomeLock) -> Result<(), StoreError> {
+        for entry in store.history()? {
+            if store.read_copy(&entry.id)? == healthy("new") {
+                return store.restore(lock, &mut ids(), &entry.id).map(drop);
+            }
+        }
+        panic!("the copy is gone")
+    }
+    let seen = |marks: &[&str]| {
+        let disk = home();
+        for mark in marks {
+            disk.put(CONFIG, &healthy(mark));
+            launch(&disk, &sim_places()).unwrap();
+        }
+        disk
+    };
+    let unseen = home();
+    unseen.put(CONFIG, &healthy("old"));
+    let apart = seen(&["older"]);
+    apart.mount("/home/u/dotfiles");
+    apart.put("/home/u/dotfiles/app.json", &healthy("old"));
+    apart.unlink(CONFIG.as_ref()).unwrap();
+    apart.put_link(CONFIG, "../dotfiles/app.json");
+    let of = |name, disk: SimDisk, act, marks| {
+        disk.flush_all();
+        Change { name, disk, act, marks }
+    };
+    vec![
+        of("an edit", seen(&["older", "old"]), edit, ["old", "new"]),
+        of("an edit of what was never seen", unseen, edit, ["old", "new"]),
+        of("an edit on another disk", apart, edit, ["old", "new"]),
+        of("a restore", seen(&["new", "old"]), go_back, ["old", "new"]),
+    ]
+}
+
+fn change(change: &Change, disk: &SimDisk) -> Result<(), StoreError> {
+    let clock = FakeClock::default();
+    let store = Store::new(disk, &clock, sim_places());
+    let lock = disk
+        .lock("/home/u/.myownllm".as_ref(), std::time::Duration::ZERO)
+        .map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    (change.act)(&store, &lock)
+}
+
+/// Whole, the former or the new; and the former is not lost, whichever it is.
+fn check_change(change: &Change, disk: &SimDisk, at: &str) -> String {
+    let former = config(&change.disk).unwrap();
+    let live = config(disk).unwrap_or_else(|| panic!("{}: {at}: the config is absent", change.name));
+    let doc = Document::parse(&live).unwrap_or_else(|e| panic!("{}: {at}: torn: {e}", change.name)).document;
+    let mark = text(&doc, &["mark"]).unwrap();
+    assert!(change.marks.contains(&&*mark), "{}: {at}: {mark}", change.name);
+    assert!(
+        live == former || copies(disk).iter().any(|(_, b)| *b == former),
+        "{}: {at}: it is lost",
+        change.name
+    );
+    mark
+}
+
+#[test]
+fn an_edit_and_a_restore_cut_off_anywhere_leave_the_one_or_the_other() {
+    for by_hand in changes_by_hand() {
+        for number in 0.. {
+            let disk = by_hand.disk.clone();
+            disk.reset_ops();
+            disk.crash_at(number);
+            let outcome = change(&by_hand, &disk);
+            let all = !disk.has_crashed();
+            let killed = if all { Vec::new() } else { vec![disk.after_kill()] };
+            for (i, state) in killed.into_iter().chain(disk.crash_states(64, number as u64)).enumerate() {
+                let at = format!("operation {number}, state {i}");
+                let mark = check_change(&by_hand, &state, &at);
+                if all {
+                    outcome.as_ref().unwrap();
+                    assert_eq!(mark, by_hand.marks[1], "{}: {at}: a reported success is none", by_hand.name);
+                    continue;
+                }
+                // A launch puts in order what was left, and changes nothing of what the config says.
+                launch(&state, &sim_places()).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
+                assert_eq!(check_change(&by_hand, &state, &at), mark, "{}: {at}", by_hand.name);
+                state.reset_ops();
+                let (loaded, applied) = launch(&state, &sim_places()).unwrap();
+                assert!(applied.is_none(), "{}: {at}: not idle: {:?}", by_hand.name, loaded.pending);
+                assert_eq!(changes(&state), Vec::<String>::new(), "{}: {at}", by_hand.name);
+                // And the user asks once more.
+                change(&by_hand, &state).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
+                assert_eq!(check_change(&by_hand, &state, &at), by_hand.marks[1], "{}: {at}", by_hand.name);
+            }
+            if all {
+                break;
+            }
         }
     }
 }
