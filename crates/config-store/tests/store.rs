@@ -515,6 +515,18 @@ fn a_damaged_copy_is_passed_over_for_an_older_one() {
 }
 
 #[test]
+fn a_damaged_copy_does_not_count_as_one_that_is_there() {
+    let disk = seen_healthy(&healthy("good"));
+    disk.put(CONFIG, b"{\"torn");
+    launch(&disk, &sim_places()).unwrap();
+    let (name, _) = of_kind(&disk, "kept").remove(0);
+    disk.put(format!("{BACKUPS}/{name}"), b"{\"to");
+    disk.put(CONFIG, b"{\"torn");
+    launch(&disk, &sim_places()).unwrap();
+    assert!(is_kept(&disk, b"{\"torn"));
+}
+
+#[test]
 fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
     let base = seen_healthy(&healthy("good"));
     for bad in [&b"{\"torn"[..], LEAKED_V1] {

@@ -1123,24 +1123,4 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "integration-tests",
         tests: "test(=limits_of_the_process_lose_nothing)",
     },
-    Mutant {
-        name: "looked-at-again-under-the-lock",
-        guarantee: "What is repaired is what is there once the lock is held.",
-        file: "crates/app/src/launch.rs",
-        find: r"    let pending = look_again(parts, ids, outcome, pending.is_some())?;
-    let moves = moves(parts);",
-        replace: "    let moves = moves(parts);",
-        package: "integration-tests",
-        tests: "binary(cli_faults)",
-    },
-    Mutant {
-        name: "refused-flush-makes-no-second-copy",
-        guarantee: "A copy whose flush is refused is not made a second time under another number.",
-        file: "crates/config-store/src/copies.rs",
-        find: r"        // Nothing else that is refused is done again: the file may be there by then.
-        Err(error) if error.is_about_the_owner() => publish_new",
-        replace: "        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => publish_new",
-        package: "myownllm-config-store",
-        tests: "binary(crashes)",
-    },
 ];
