@@ -1123,4 +1123,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "integration-tests",
         tests: "test(=limits_of_the_process_lose_nothing)",
     },
+    Mutant {
+        name: "refused-flush-makes-no-second-copy",
+        guarantee: "A copy whose flush is refused is not made a second time under another number.",
+        file: "crates/config-store/src/copies.rs",
+        find: r"        // Nothing else that is refused is done again: the file may be there by then.
+        Err(error) if error.is_about_the_owner() => publish_new",
+        replace: "        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => publish_new",
+        package: "myownllm-config-store",
+        tests: "binary(crashes)",
+    },
 ];
