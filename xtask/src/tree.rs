@@ -1,4 +1,4 @@
-//! What a folder holds, at one moment; what became of it at another; and how both are drawn.
+//! What a folder holds, at one moment; and what became of it at another. Drawn it is by the program's own drawer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::builder::styling::Style;
 
 use crate::Fallible;
-use crate::style::{self, Signs};
+use crate::draw::{self, Node, Tone};
+use crate::style;
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -168,106 +169,24 @@ pub(crate) fn compare(before: &Tree, after: &Tree) -> Fates {
     fates
 }
 
-/// One drawn line: the text, how many columns it takes, and the text with its colours.
-#[derive(Debug, Clone)]
-pub(crate) struct Line {
-    width: usize,
-    painted: String,
-}
-
-impl Line {
-    fn new(parts: &[(Style, &str)]) -> Self {
-        let width = parts.iter().map(|(_, text)| text.chars().count()).sum();
-        let shown = parts.iter().filter(|(_, text)| !text.is_empty());
-        let painted = shown.map(|(style, text)| style::paint(*style, text)).collect();
-        Self { width, painted }
-    }
-}
-
-/// In a folder with more entries than `CROWD`, the first `SHOWN` stand for all.
-const CROWD: usize = 8;
-const SHOWN: usize = 3;
-
-/// Draws a tree; `gone` tells a before (alone = gone) from an after (alone = new).
-fn draw(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool, signs: Signs) -> Vec<Line> {
-    let mut children: BTreeMap<&Path, Vec<&PathBuf>> = BTreeMap::new();
-    for path in tree.0.keys() {
-        children.entry(path.parent().unwrap_or(Path::new(""))).or_default().push(path);
-    }
-    let mut lines = Vec::new();
-    draw_below(
-        Path::new(""),
-        "",
-        &children,
-        &mut lines,
-        &|path| {
-            let folder = tree.0.get(path).is_some_and(|entry| entry.kind == Kind::Folder);
-            let slash = if folder { "/" } else { "" };
-            let name = format!("{}{slash}", path.file_name().unwrap_or_default().to_string_lossy());
-            let (style, mark) = match fates.get(path) {
-                Some(Fate::Moved(to)) if gone => {
-                    (style::MOVED, format!("{} {}", signs.to, shorten(path, to)))
-                }
-                Some(Fate::Moved(from)) => (style::MOVED, format!("{} {}", signs.from, shorten(path, from))),
-                Some(Fate::Changed) => (style::CHANGED, "~ changed".to_owned()),
-                // An emptied folder says nothing that its files do not say.
-                Some(Fate::Alone) if folder => (style::DIM, String::new()),
-                Some(Fate::Alone) if gone => (style::BAD, "- gone".to_owned()),
-                Some(Fate::Alone) => (style::GOOD, "+ new".to_owned()),
-                Some(Fate::Same) if !folder => (style::DIM, "=".to_owned()),
-                _ => (style::DIM, String::new()),
-            };
-            (name, style, mark)
-        },
-        signs,
-    );
-    if lines.is_empty() {
-        lines.push(Line::new(&[(style::DIM, "(nothing)")]));
-    }
-    lines
-}
-
-fn draw_below(
-    folder: &Path,
-    indent: &str,
-    children: &BTreeMap<&Path, Vec<&PathBuf>>,
-    lines: &mut Vec<Line>,
-    describe: &dyn Fn(&Path) -> (String, Style, String),
-    signs: Signs,
-) {
-    let Some(entries) = children.get(folder) else { return };
-    let shown = if entries.len() > CROWD { SHOWN } else { entries.len() };
-    for (at, path) in entries.iter().take(shown).enumerate() {
-        let last = at + 1 == entries.len();
-        let (branch, trunk) = if folder.as_os_str().is_empty() {
-            ("", "")
-        } else if last {
-            (signs.last, "   ")
-        } else {
-            (signs.branch, signs.trunk)
+/// What is drawn of a tree; `gone` tells a before (alone = gone) from an after (alone = new).
+fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> BTreeMap<PathBuf, Node> {
+    let node = |(path, entry): (&PathBuf, &Entry)| {
+        let folder = entry.kind == Kind::Folder;
+        let (tone, mark) = match fates.get(path) {
+            Some(Fate::Moved(to)) if gone => (Tone::Moved, format!("→ {}", shorten(path, to))),
+            Some(Fate::Moved(from)) => (Tone::Moved, format!("← {}", shorten(path, from))),
+            Some(Fate::Changed) => (Tone::Changed, "~ changed".to_owned()),
+            // An emptied folder says nothing that its files do not say.
+            Some(Fate::Alone) if folder => (Tone::Dim, String::new()),
+            Some(Fate::Alone) if gone => (Tone::Bad, "- gone".to_owned()),
+            Some(Fate::Alone) => (Tone::Good, "+ new".to_owned()),
+            Some(Fate::Same) if !folder => (Tone::Dim, "=".to_owned()),
+            _ => (Tone::Dim, String::new()),
         };
-        let (name, style, mark) = describe(path);
-        let stem = format!("{indent}{branch}");
-        lines.push(Line::new(&[
-            (style::DIM, &stem),
-            (Style::new(), &name),
-            (Style::new(), if mark.is_empty() { "" } else { " " }),
-            (style, &mark),
-        ]));
-        draw_below(path, &format!("{indent}{trunk}"), children, lines, describe, signs);
-    }
-    if shown < entries.len() {
-        let mut marks: BTreeMap<String, usize> = BTreeMap::new();
-        for path in &entries[shown..] {
-            let mark = describe(path).2;
-            let mark = mark.split(' ').next().unwrap_or_default().to_owned();
-            *marks.entry(mark).or_default() += 1;
-        }
-        let marks: Vec<_> = marks.iter().map(|(mark, count)| format!("{count} {mark}")).collect();
-        let more = format!("{} and {} more ({})", signs.more, entries.len() - shown, marks.join(", "));
-        let stem = format!("{indent}{}", signs.last);
-        lines.push(Line::new(&[(style::DIM, &stem), (style::DIM, &more)]));
-    }
+        (path.clone(), Node { folder, tone, mark })
+    };
+    tree.0.iter().map(node).collect()
 }
 
 /// The other place of a moved file, for a mark: the folder that matters, or the name when the folder is the same.
@@ -286,32 +205,24 @@ pub(crate) fn picture(
     after: &Tree,
     titles: [&str; 2],
     width: usize,
-    signs: Signs,
+    unicode: bool,
 ) -> Vec<String> {
     let fates = compare(before, after);
-    let left = draw(before, &fates.before, true, signs);
-    let right = draw(after, &fates.after, false, signs);
-    let heading = |title: &str| Line::new(&[(style::TITLE, title)]);
-    let left: Vec<_> = std::iter::once(heading(titles[0])).chain(left).collect();
-    let right: Vec<_> = std::iter::once(heading(titles[1])).chain(right).collect();
-    let widest = |lines: &[Line]| lines.iter().map(|line| line.width).max().unwrap_or(0);
-    let column = widest(&left) + 3;
-    if column + widest(&right) > width {
-        let gap = std::iter::once(String::new());
-        return left
-            .into_iter()
-            .map(|line| line.painted)
-            .chain(gap)
-            .chain(right.into_iter().map(|line| line.painted))
-            .collect();
+    let left = draw::tree(titles[0], &nodes(before, &fates.before, true));
+    let right = draw::tree(titles[1], &nodes(after, &fates.after, false));
+    draw::beside(&left, &right, width, unicode, &|tone, text| style::paint(style_of(tone), text))
+}
+
+fn style_of(tone: Tone) -> Style {
+    match tone {
+        Tone::Title => style::TITLE,
+        Tone::Plain => Style::new(),
+        Tone::Dim => style::DIM,
+        Tone::Moved => style::MOVED,
+        Tone::Changed => style::CHANGED,
+        Tone::Good => style::GOOD,
+        Tone::Bad => style::BAD,
     }
-    (0..left.len().max(right.len()))
-        .map(|at| {
-            let (text, used) = left.get(at).map_or(("", 0), |line| (line.painted.as_str(), line.width));
-            let beside = right.get(at).map_or("", |line| line.painted.as_str());
-            format!("{text}{:pad$}{beside}", "", pad = column - used).trim_end().to_owned()
-        })
-        .collect()
 }
 
 /// Both trees for machines: each name with what became of it.
@@ -375,7 +286,7 @@ mod tests {
     fn a_crowded_folder_is_summed_up() {
         let files: Vec<_> = (0..20).map(|n| format!("d/{n:02}")).collect();
         let files: Vec<_> = files.iter().map(|name| (name.as_str(), "x")).collect();
-        let lines = picture(&tree(&files), &tree(&files), ["before", "after"], 100, style::signs());
+        let lines = picture(&tree(&files), &tree(&files), ["before", "after"], 100, true);
         assert!(lines.iter().any(|line| line.contains("and 17 more (17 =)")), "{lines:#?}");
     }
 }

@@ -66,6 +66,8 @@ pub enum Command {
     /// One screen: where everything is, and what a launch would do. Changes nothing.
     Status(StatusArgs),
     /// Check everything, with the evidence and the command that mends each problem. Changes nothing.
+    ///
+    /// With -q it prints nothing: the exit code says whether there are problems.
     Doctor,
     /// Move the daemon's key, rosters and states to the daemon's own home, and nothing else.
     Migrate(MigrateArgs),

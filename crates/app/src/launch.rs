@@ -174,6 +174,8 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
             }
             outcome.notices.extend(routine);
         }
+        // A config that cannot be read was told of, and that it cannot be asked for a socket says nothing more.
+        Err(notice) if outcome.stand_in && notice.code == LEAKED => {}
         Err(notice) => outcome.notices.push(notice),
     }
     let findings = outcome.findings.iter().map(Notice::from);
@@ -328,12 +330,14 @@ fn look_again(
     Ok(loaded.newer.is_none().then_some(loaded.pending))
 }
 
+/// The stable code of a config that cannot be asked where its daemon listens.
+const LEAKED: &str = "daemon.leaked-socket-unreadable";
+
 /// The control socket that the app's config names since a daemon wrote over it: its daemon may listen there.
 pub(crate) fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice> {
     let config = &parts.layout.app_config;
-    read_control_socket(parts.disk, config).map_err(|error| {
-        Notice::from_error(&error, "daemon.leaked-socket-unreadable", error.hint()).at(config)
-    })
+    read_control_socket(parts.disk, config)
+        .map_err(|error| Notice::from_error(&error, LEAKED, error.hint()).at(config))
 }
 
 /// The move, under the lock. What went wrong is noted; `false` when a daemon turned up that forbids the repair as well.

@@ -3,11 +3,13 @@
 pub mod cli;
 mod commands;
 pub mod daemons;
+mod draw;
 pub mod exit;
 pub mod launch;
 pub mod notice;
 mod output;
 pub mod relapse;
+mod screen;
 pub mod world;
 
 use std::ffi::OsString;
@@ -24,13 +26,11 @@ use crate::output::{Answer, Printer};
 /// The program: reads the command line, does it, prints the answer, and returns how it ended.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &args),
     };
-    let printer = Printer::new(&cli.global, no_color);
+    let printer = Printer::new(&cli.global);
     let name = command_name(&cli.command);
     let mut answer = commands::run(&cli, &printer).unwrap_or_else(Answer::failed);
     if let Some(home) = &cli.global.home {
@@ -41,7 +41,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if !answer.is_said() {
         printer.print(name, &answer);
     }
-    answer.exit
+    printer.outcome(answer.exit)
 }
 
 /// A hint that can be copied leads to the home that was asked about: the libraries do not know how it was named.
@@ -58,8 +58,13 @@ pub(crate) fn for_home(hint: String, home: &Path) -> String {
 /// Help and version are answers; anything else that the parser says is wrong usage.
 fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::Done;
+        return match error.print() {
+            Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
+                Printer::for_json().print_notice(&output::write_failed(&failed));
+                ExitCode::Failed
+            }
+            _ => ExitCode::Done,
+        };
     }
     if args.iter().any(|arg| arg == "--json") {
         let printer = Printer::for_json();

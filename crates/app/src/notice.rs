@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use myownllm_config_model::Diagnostic;
+use myownllm_config_model::{Diagnostic, ParseError, Place};
 use myownllm_config_store::StoreError;
 use myownllm_daemon::{ControlError, Failure, Refusal, SpawnError, StopError, Tried};
 use myownllm_durable_fs::LockError;
@@ -42,6 +42,9 @@ pub struct Notice {
     /// What caused it, outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
+    /// The place in a text that is no JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Box<Place>>,
     /// How the program ends on it; counts for errors alone.
     #[serde(skip)]
     pub exit: ExitCode,
@@ -57,6 +60,7 @@ impl Notice {
             path: None,
             hint: None,
             causes: Vec::new(),
+            place: None,
             exit: ExitCode::Failed,
         }
     }
@@ -77,14 +81,17 @@ impl Notice {
     }
 
     /// An error from a library's error and what it knows of itself.
-    pub fn from_error(error: &dyn Error, code: &str, hint: Option<String>) -> Self {
+    pub fn from_error(error: &(dyn Error + 'static), code: &str, hint: Option<String>) -> Self {
         let mut causes = Vec::new();
+        let place_of = |error: &ParseError| Box::new(Place::from(error));
+        let mut place = error.downcast_ref().map(place_of);
         let mut next = error.source();
         while let Some(cause) = next {
             causes.push(cause.to_string());
+            place = place.or_else(|| cause.downcast_ref().map(place_of));
             next = cause.source();
         }
-        Self { causes, hint, ..Self::error(code, error.to_string()) }
+        Self { causes, place, hint, ..Self::error(code, error.to_string()) }
     }
 
     /// Adds the path that it is about.
@@ -145,6 +152,7 @@ impl From<&Diagnostic> for Notice {
         Self {
             path: Some(found.path.clone()).filter(|path| !path.is_empty()),
             hint: found.hint.clone(),
+            place: found.place.clone().map(Box::new),
             ..Self::new(severity, found.code, found.message.clone())
         }
     }

@@ -1,15 +1,23 @@
 //! What the program says: one answer a command, rendered for a person or as one JSON document.
 
+use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use myownllm_durable_fs::quote;
+use myownllm_migration::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{ColorWhen, Global};
+use crate::draw::Tone;
 use crate::exit::ExitCode;
 use crate::notice::{Notice, Severity};
+use crate::screen::{Page, Screen, wrap};
 
 /// Everything that a command has to say.
 #[derive(Debug)]
@@ -18,7 +26,7 @@ pub(crate) struct Answer {
     /// How it ends.
     pub(crate) exit: ExitCode,
     /// For a person, on stdout.
-    pub(crate) text: String,
+    pub(crate) page: Page,
     /// For a program: `data` of the envelope.
     pub(crate) data: Value,
     /// Notices, in the order in which they came up.
@@ -27,18 +35,18 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// A success.
-    pub(crate) fn done(text: impl Into<String>, data: Value) -> Self {
-        Self { exit: ExitCode::Done, text: text.into(), data, notices: Vec::new() }
+    pub(crate) fn done(page: impl Into<Page>, data: Value) -> Self {
+        Self { exit: ExitCode::Done, page: page.into(), data, notices: Vec::new() }
     }
 
     /// A failure that one error explains.
     pub(crate) fn failed(notice: Notice) -> Self {
-        Self { exit: notice.exit, text: String::new(), data: json!({}), notices: vec![notice] }
+        Self { exit: notice.exit, page: Page::default(), data: json!({}), notices: vec![notice] }
     }
 
     /// The end of a command that has printed its answer before.
     pub(crate) fn said_already(exit: ExitCode) -> Self {
-        Self { exit, text: String::new(), data: Value::Null, notices: Vec::new() }
+        Self { exit, page: Page::default(), data: Value::Null, notices: Vec::new() }
     }
 
     /// Whether all was printed before.
@@ -74,41 +82,71 @@ pub(crate) struct Printer {
     quiet: bool,
     color_out: bool,
     color_err: bool,
+    screen: Screen,
+    /// Where lines end on stderr; nowhere in a log, where each message is one line.
+    width_err: Option<usize>,
+    progress: Rc<ProgressLine>,
+    /// The first write of an answer that failed.
+    failed: RefCell<Option<io::Error>>,
 }
 
 impl Printer {
-    /// A printer for these options. `no_color` and `dumb` are what the environment says.
+    /// A printer for these options, on the streams and in the environment of this process.
     #[must_use]
-    pub(crate) fn new(global: &Global, no_color: bool) -> Self {
+    pub(crate) fn new(global: &Global) -> Self {
+        let var = |name: &str| std::env::var_os(name);
+        let dumb = var("TERM").is_some_and(|term| term == "dumb");
+        let no_color = dumb || var("NO_COLOR").is_some_and(|value| !value.is_empty());
         let wants = |terminal: bool| match global.color {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
             ColorWhen::Auto => terminal && !no_color,
         };
+        let err = io::stderr().is_terminal();
         Self {
             json: global.json,
             verbose: global.verbose > 0,
             quiet: global.quiet,
             color_out: wants(io::stdout().is_terminal()),
-            color_err: wants(io::stderr().is_terminal()),
+            color_err: wants(err),
+            screen: Screen::of_stdout(var),
+            width_err: width_of_stderr(var),
+            progress: Rc::new(ProgressLine::new(err && !dumb && !global.quiet)),
+            failed: RefCell::new(None),
         }
     }
 
     /// A printer of documents, for when the command line itself could not be read.
     #[must_use]
     pub(crate) fn for_json() -> Self {
-        Self { json: true, verbose: false, quiet: false, color_out: false, color_err: false }
+        Self {
+            json: true,
+            verbose: false,
+            quiet: false,
+            color_out: false,
+            color_err: false,
+            screen: Screen::of_stdout(|_| None),
+            width_err: None,
+            progress: Rc::new(ProgressLine::new(false)),
+            failed: RefCell::new(None),
+        }
+    }
+
+    /// Shows how far a move is, on a terminal.
+    #[must_use]
+    pub(crate) fn progress(&self) -> Box<dyn Fn(Progress)> {
+        let line = Rc::clone(&self.progress);
+        Box::new(move |progress| line.show(progress))
     }
 
     /// Prints an answer: the text or the document to stdout, what went wrong to stderr.
     pub(crate) fn print(&self, command: &str, answer: &Answer) {
+        self.progress.clear();
         if self.json {
             self.to_stdout(&format!("{}\n", envelope(command, answer)));
-        } else if !self.quiet && !answer.text.is_empty() {
-            let mut text = answer.text.clone();
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
+        } else if !self.quiet && !answer.page.is_empty() {
+            let paint = |tone, text: &str| if self.color_out { painted(tone, text) } else { text.to_owned() };
+            let text = answer.page.laid_out(self.screen, &paint);
             self.to_stdout(&if self.color_out { paint_text(&text) } else { text });
         }
         let mut said = String::new();
@@ -127,6 +165,7 @@ impl Printer {
 
     /// A notice by itself, to stderr.
     pub(crate) fn print_notice(&self, notice: &Notice) {
+        self.progress.clear();
         self.to_stderr(&self.render(notice));
     }
 
@@ -137,38 +176,117 @@ impl Printer {
         }
     }
 
+    /// What became of the writes to stdout, once all is printed: an answer that did not arrive was not given.
+    pub(crate) fn outcome(&self, exit: ExitCode) -> ExitCode {
+        let Some(error) = self.failed.take() else { return exit };
+        self.print_notice(&write_failed(&error));
+        if exit.is_ok() { ExitCode::Failed } else { exit }
+    }
+
     fn render(&self, notice: &Notice) -> String {
         let (label, style) = match notice.severity {
             Severity::Info => ("note", "\x1b[1;36m"),
             Severity::Warning => ("warning", "\x1b[1;33m"),
             Severity::Error => ("error", "\x1b[1;31m"),
         };
-        let label = if self.color_err { format!("{style}{label}\x1b[0m") } else { label.to_owned() };
         let mut out = String::new();
-        let _ = writeln!(out, "{label}: {}", tame(&notice.message));
+        let mut say = |lead: &str, text: &str, hang: usize| {
+            for line in wrap(lead, hang, &tame(text), self.width_err.unwrap_or(usize::MAX)) {
+                out.push_str(&line);
+                out.push('\n');
+            }
+        };
+        say(&format!("{label}: "), &notice.message, 2);
         if let Some(path) = notice.path.as_ref().filter(|path| !notice.message.contains(path.as_str())) {
-            let _ = writeln!(out, "  at: {}", tame(path));
+            say(&format!("  at: {}", tame(path)), "", 0);
         }
         for cause in &notice.causes {
-            let _ = writeln!(out, "  caused by: {}", tame(cause));
+            say("  caused by: ", cause, 4);
         }
+        if let Some(place) = notice.place.as_ref().filter(|place| !place.snippet.text.is_empty()) {
+            let number = place.line.to_string();
+            let gutter = " ".repeat(number.len());
+            say(&format!("  {number} | {}", place.snippet.text), "", 0);
+            say(&format!("  {gutter} | {}^", " ".repeat(place.snippet.caret)), "", 0);
+        }
+        // To be copied, so never broken.
         if let Some(hint) = &notice.hint {
-            let _ = writeln!(out, "  hint: {}", tame(hint));
+            say(&format!("  hint: {}", tame(hint)), "", 0);
         }
         if notice.severity == Severity::Error || self.verbose {
-            let _ = writeln!(out, "  code: {}", notice.code);
+            say("  code: ", &notice.code, 4);
+        }
+        if self.color_err {
+            let plain = format!("{label}:");
+            out = out.replacen(&plain, &format!("{style}{label}\x1b[0m:"), 1);
         }
         out
     }
 
-    // A reader that went away (`| head`) is no reason to fail, and there is nobody left to tell.
     fn to_stdout(&self, text: &str) {
         let mut out = io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            // A reader that went away (`| head`) is no reason to fail, and there is nobody left to tell.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failed.borrow_mut().get_or_insert(error);
+            }
+        }
     }
 
     fn to_stderr(&self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// An answer that could not be written.
+pub(crate) fn write_failed(error: &io::Error) -> Notice {
+    let mut notice = Notice::error("output.failed", "the answer could not be written to standard output");
+    notice.causes.push(error.to_string());
+    notice
+}
+
+fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {
+    let terminal = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
+    terminal
+        .filter(|width| *width > 0)
+        .or_else(|| var("COLUMNS")?.to_str()?.parse().ok())
+        .map(|width| width.max(40))
+}
+
+/// One line that says how far a long move is, written over again and again, and gone at the end.
+#[derive(Debug)]
+struct ProgressLine {
+    wanted: bool,
+    begun: Instant,
+    /// When it was last written; none while it is not there.
+    shown: Cell<Option<Instant>>,
+}
+
+impl ProgressLine {
+    /// What is over sooner needs no line.
+    const PATIENCE: Duration = Duration::from_millis(400);
+    const PACE: Duration = Duration::from_millis(100);
+
+    fn new(wanted: bool) -> Self {
+        Self { wanted, begun: Instant::now(), shown: Cell::new(None) }
+    }
+
+    fn show(&self, progress: Progress) {
+        let due = match self.shown.get() {
+            None => self.begun.elapsed() >= Self::PATIENCE,
+            Some(last) => last.elapsed() >= Self::PACE,
+        };
+        if self.wanted && due {
+            self.shown.set(Some(Instant::now()));
+            let line = format!("\r\x1b[Kmoving: {} of {} files", progress.done, progress.total);
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown.take().is_some() {
+            let _ = io::stderr().lock().write_all(b"\r\x1b[K");
+        }
     }
 }
 
@@ -189,6 +307,19 @@ fn envelope(command: &str, answer: &Answer) -> String {
         diagnostics: &answer.notices,
     };
     serde_json::to_string_pretty(&envelope).unwrap_or_default()
+}
+
+fn painted(tone: Tone, text: &str) -> String {
+    let style = match tone {
+        Tone::Plain => return text.to_owned(),
+        Tone::Title => "1",
+        Tone::Dim => "2",
+        Tone::Moved => "36",
+        Tone::Changed => "33",
+        Tone::Good => "32",
+        Tone::Bad => "31",
+    };
+    format!("\x1b[{style}m{text}\x1b[0m")
 }
 
 /// Colours the word that a line begins with: marks of checks, the lines of a diff, headings.
@@ -215,14 +346,19 @@ fn paint_text(text: &str) -> String {
     out
 }
 
-/// A path for a person: below the user's home it begins with `~`.
+/// A path for a person: below the user's home it begins with `~`. One with blanks is quoted as a shell wants it.
 #[must_use]
 pub(crate) fn short(path: &Path, user_home: &Path) -> String {
-    tame(&match path.strip_prefix(user_home) {
+    let shown = |path: &Path| match path.to_string_lossy() {
+        text if text.contains(char::is_control) => tame(&text),
+        text if text.contains(' ') => quote(path),
+        text => text.into_owned(),
+    };
+    match path.strip_prefix(user_home) {
         Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
-        Ok(rest) => format!("~/{}", rest.display()),
-        Err(_) => path.display().to_string(),
-    })
+        Ok(rest) => format!("~/{}", shown(rest)),
+        Err(_) => shown(path),
+    }
 }
 
 /// A text that a file name, or a daemon, had a say in: what would steer the terminal is spelled out.
@@ -241,32 +377,6 @@ pub(crate) fn long(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A label and a list, wrapped to a readable width with the continuation below the list.
-pub(crate) fn listed(label: &str, items: &[String], after: &str) -> String {
-    const WIDTH: usize = 96;
-    let indent = " ".repeat(16);
-    let mut text = format!("  {label:<14}");
-    let mut column = 16;
-    let words = items
-        .iter()
-        .enumerate()
-        .map(|(at, item)| if at + 1 < items.len() { format!("{item},") } else { item.clone() });
-    for (at, word) in words.chain((!after.is_empty()).then(|| after.to_owned())).enumerate() {
-        let length = word.chars().count();
-        if at > 0 && column + 1 + length > WIDTH {
-            text.push_str(&format!("\n{indent}"));
-            column = 16;
-        } else if at > 0 {
-            text.push(' ');
-            column += 1;
-        }
-        text.push_str(&word);
-        column += length;
-    }
-    text.push('\n');
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -277,5 +387,6 @@ mod tests {
     fn a_file_name_cannot_steer_the_terminal() {
         let shown = short(Path::new("/home/u/\x1b[31mred\n.json"), Path::new("/home/u"));
         assert_eq!(shown, "~/\\u{1b}[31mred\\n.json");
+        assert_eq!(short(Path::new("/home/u/a b/c.json"), Path::new("/home/u")), "~/'a b/c.json'");
     }
 }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{Places, Store, SystemClock};
 use myownllm_durable_fs::{RealDisk, quote};
-use myownllm_migration::{Homes, Migrator};
+use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
 };
@@ -33,6 +33,7 @@ pub struct World {
     pub search: ProgramSearch,
     /// How to call this program for this home, for hints.
     pub program: String,
+    tell: Box<dyn Fn(Progress)>,
 }
 
 /// The parts of a launch, wired to one home.
@@ -88,7 +89,15 @@ impl World {
             clock: SystemClock::default(),
             search: ProgramSearch::default(),
             program,
+            tell: Box::new(|_| {}),
         })
+    }
+
+    /// Tells how far a move is while it runs.
+    #[must_use]
+    pub fn telling(mut self, tell: Box<dyn Fn(Progress)>) -> Self {
+        self.tell = tell;
+        self
     }
 
     /// Adds what the environment says about the daemon's program: only who starts one needs it.
@@ -121,7 +130,7 @@ impl World {
         let homes = Homes::new(&self.layout.app_home, &self.layout.daemon_home).with_program(&self.program);
         Wired {
             world: self,
-            migrator: Migrator::new(&self.disk, homes),
+            migrator: Migrator::new(&self.disk, homes).telling(&*self.tell),
             store: Store::new(&self.disk, &self.clock, places),
             daemons: self.daemons(),
         }

@@ -215,6 +215,7 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
             message: format!("not taken over: {why}"),
             path: child(path, key),
             hint: None,
+            place: None,
         });
     };
     let mut out: Vec<(&str, Fragment)> = Vec::new();

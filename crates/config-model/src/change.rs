@@ -63,7 +63,14 @@ impl<'i> Pass<'i> {
     }
 
     pub(crate) fn note(&mut self, code: &'static str, severity: Severity, path: &Path<'_>, message: String) {
-        self.diagnostics.push(Diagnostic { code, severity, message, path: path.pointer(), hint: None });
+        self.diagnostics.push(Diagnostic {
+            code,
+            severity,
+            message,
+            path: path.pointer(),
+            hint: None,
+            place: None,
+        });
     }
 
     /// A value of the wrong type stays where it is.

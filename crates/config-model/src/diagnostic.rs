@@ -1,5 +1,7 @@
 use serde::Serialize;
 
+use crate::Place;
+
 /// How much a [`Diagnostic`] matters to the person who owns the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,4 +28,7 @@ pub struct Diagnostic {
     pub path: String,
     /// What a person can do about it, when there is something.
     pub hint: Option<String>,
+    /// The place in the text, when the text is no JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }

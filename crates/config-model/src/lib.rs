@@ -13,6 +13,7 @@ pub mod network_id;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod secrets;
+mod snippet;
 
 pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;
@@ -21,3 +22,4 @@ pub use document::{
     Document, Fragment, Kind, MAX_BYTES, MAX_DEPTH, ParseError, ParseErrorKind, Parsed, ValueRef,
 };
 pub use ids::{Ids, SeededIds};
+pub use snippet::{Place, Snippet};

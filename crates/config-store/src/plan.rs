@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Document, Ids, Severity, app_config};
+use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Place, Severity, app_config};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Rebased, Shape, rebase_paths};
 
@@ -69,14 +69,7 @@ impl Store<'_> {
             File::Missing => self.decide_anew(FileShape::Missing, listing, ids)?,
             File::There { bytes, parsed: Err(error) } => {
                 let mut plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
-                plan.loaded.diagnostics.insert(
-                    0,
-                    self.note(
-                        "store.corrupt",
-                        Severity::Problem,
-                        format!("the config is not a JSON object: {error}"),
-                    ),
-                );
+                plan.loaded.diagnostics.insert(0, self.not_json(&error));
                 plan.former = Some(bytes);
                 plan
             }
@@ -399,20 +392,33 @@ impl Store<'_> {
                 message: format!("no copy of the config is kept: {error}: {}", error.io()),
                 path: shown(&places.backups),
                 hint: error.hint(),
+                place: None,
             }),
         }
         if let Some(from) = &plan.loaded.report.restored_from {
             let note = format!("the app's settings come from {from}");
             plan.loaded.diagnostics.push(self.note("store.restored", Severity::Info, note));
         } else if plan.loaded.shape == FileShape::Corrupt {
-            let note = "there is no good copy of the config: it is at its defaults".to_owned();
+            let note =
+                "no good copy of the config is there, so its settings begin at their defaults".to_owned();
             plan.loaded.diagnostics.push(self.note("store.defaults", Severity::Warning, note));
         }
         plan.loaded.pending = Pending { steps };
     }
 
+    fn not_json(&self, error: &ParseError) -> Diagnostic {
+        let place = if error.path.is_empty() { String::new() } else { format!(", in {}", error.path) };
+        let (kind, line, column) = (&error.kind, error.line, error.column);
+        let message =
+            format!("the config is not a JSON object: {kind}, at line {line}, column {column}{place}");
+        Diagnostic {
+            place: Some(Place::from(error)),
+            ..self.note("store.corrupt", Severity::Problem, message)
+        }
+    }
+
     pub(crate) fn note(&self, code: &'static str, severity: Severity, message: String) -> Diagnostic {
-        Diagnostic { code, severity, message, path: shown(&self.places.config), hint: None }
+        Diagnostic { code, severity, message, path: shown(&self.places.config), hint: None, place: None }
     }
 }
 

@@ -161,6 +161,7 @@ impl Store<'_> {
                         message: format!("what a killed run left stays where it is: {error}"),
                         path: crate::read::shown(&leftover.path),
                         hint: error.hint(),
+                        place: None,
                     });
                     continue;
                 }
@@ -221,5 +222,6 @@ fn leftover_note(path: &std::path::Path, error: &myownllm_durable_fs::DiskError)
         message: format!("what a killed run left could not be removed: {error}: {}", error.io()),
         path: crate::read::shown(path),
         hint: error.hint(),
+        place: None,
     }
 }

@@ -475,6 +475,7 @@ impl Store<'_> {
                 ),
                 path: shown(&self.places.backups),
                 hint: error.hint(),
+                place: None,
             });
             false
         })

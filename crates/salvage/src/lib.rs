@@ -161,6 +161,7 @@ fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Dia
                 ),
                 path,
                 hint: Some("it is in the copy of the former file".to_owned()),
+                place: None,
             });
             continue;
         }
@@ -238,6 +239,7 @@ fn gave_way(path: &str, found: Kind) -> Diagnostic {
         message: format!("was {}; the daemon's networks are there now", found.name()),
         path: path.to_owned(),
         hint: Some("it is in the copy of the former file".to_owned()),
+        place: None,
     }
 }
 

@@ -59,7 +59,7 @@ fn event(event: &Event, width: usize, signs: Signs) {
     match event {
         Event::Part(title) => crate::say!("   {}", paint(style::TITLE, title)),
         Event::Drawn { before, after } => {
-            let drawn = tree::picture(before, after, ["~ before", "~ after"], width - 3, signs);
+            let drawn = tree::picture(before, after, ["~ before", "~ after"], width - 3, signs.unicode);
             crate::say!("");
             drawn.iter().for_each(|line| crate::say!("{}", format!("   {line}").trim_end()));
             crate::say!("");

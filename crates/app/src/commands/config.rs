@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_model::{Document, schema, secrets};
-use myownllm_config_store::{ConfigStore, CopyKind, FileShape, StoreError};
+use myownllm_config_store::{ConfigStore, CopyKind, FileShape, HistoryEntry, StoreError};
 use serde_json::json;
 
 use super::salvage::shape_words;
@@ -11,7 +11,11 @@ use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
 use crate::notice::Notice;
 use crate::output::{Answer, long, short};
+use crate::screen::Page;
 use crate::world::{World, fresh_ids};
+
+/// The code of a config that is no JSON object.
+pub(crate) const CORRUPT: &str = "store.corrupt";
 
 pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Notice> {
     match command {
@@ -65,23 +69,29 @@ fn check(world: &World) -> Result<Answer, Notice> {
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
     let path = short(&world.layout.app_config, &world.layout.user_home);
     let mut notices: Vec<Notice> = loaded.diagnostics.iter().map(Notice::from).collect();
+    // What is wrong with the text is told as the cause of the one error, and not beside it.
+    let cause = notices.iter().position(|notice| notice.code == CORRUPT).map(|at| notices.remove(at));
     let mut exit = ExitCode::Done;
-    let mut text = format!("{path}: {}\n", shape_words(loaded.shape));
+    let mut page = Page::default();
+    page.line(format!("{path}: {}", shape_words(loaded.shape)));
     if let Some(version) = loaded.newer {
         notices.push(Notice::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
         exit = ExitCode::Newer;
     } else if loaded.pending.repairs() {
-        notices.push(
-            Notice::error("config.needs-repair", format!("{path} needs a repair"))
-                .at(&world.layout.app_config)
-                .hint(format!("{} salvage --dry-run", world.program)),
-        );
+        let mut notice = Notice::error("config.needs-repair", "the config needs a repair")
+            .at(&world.layout.app_config)
+            .hint(format!("{} salvage --dry-run", world.program));
+        if let Some(cause) = cause {
+            notice.causes.push(cause.message);
+            notice.place = cause.place;
+        }
+        notices.push(notice);
         exit = ExitCode::Failed;
     } else if notices.is_empty() {
-        text.push_str("Nothing is wrong with it.\n");
+        page.line("Nothing is wrong with it.");
     }
     let data = json!({ "path": long(&world.layout.app_config), "shape": loaded.shape, "pending": loaded.pending, "findings": loaded.diagnostics });
-    Ok(Answer { notices, ..Answer::done(text, data) }.exit(exit))
+    Ok(Answer { notices, ..Answer::done(page, data) }.exit(exit))
 }
 
 fn history(world: &World) -> Result<Answer, Notice> {
@@ -90,8 +100,13 @@ fn history(world: &World) -> Result<Answer, Notice> {
     if entries.is_empty() {
         return Ok(Answer::done("No copies were kept yet.\n", json!({ "copies": [] })));
     }
-    let mut text =
-        format!("{:>6}  {:<18}{:>9}  {:<10}{}\n", "ID", "made (UTC)", "bytes", "shape", "why it was kept");
+    const COLUMN: usize = 49;
+    let mut page = Page::default();
+    page.row(
+        format!("{:>6}  {:<18}{:>9}  {:<10}", "ID", "made (UTC)", "bytes", "shape"),
+        COLUMN,
+        "why it was kept",
+    );
     for entry in &entries {
         let why = match entry.kind {
             CopyKind::Good => "a healthy config",
@@ -99,21 +114,38 @@ fn history(world: &World) -> Result<Answer, Notice> {
             CopyKind::Daemon => "the daemon's half",
             _ => "",
         };
-        let id = entry.id.sequence();
-        let shape = serde_json::to_value(entry.shape)
-            .ok()
-            .and_then(|v| v.as_str().map(str::to_owned))
-            .unwrap_or_default();
-        let current = if entry.current { "  <- the config now" } else { "" };
-        let damaged = if entry.intact { "" } else { "  DAMAGED" };
-        text.push_str(&format!(
-            "{id:>6}  {:<18}{:>9}  {shape:<10}{why}{current}{damaged}\n",
+        let shape = json!(entry.shape);
+        let head = format!(
+            "{:>6}  {:<18}{:>9}  {:<10}",
+            entry.id.sequence(),
             utc_minutes(entry.made_ms),
-            entry.bytes
-        ));
+            entry.bytes,
+            shape.as_str().unwrap_or_default()
+        );
+        let mark = match (entry.current, entry.intact, restorable(entry)) {
+            (true, ..) => "  <- now",
+            (_, false, _) => "  DAMAGED",
+            (.., false) => "  (cannot be restored)",
+            _ => "",
+        };
+        page.row(head, COLUMN, format!("{why}{mark}"));
     }
-    text.push_str(&format!("\nTo bring one back: {} config restore ID\n", world.program));
-    Ok(Answer::done(text, json!({ "copies": entries })))
+    page.gap();
+    match entries.iter().find(|entry| restorable(entry) && !entry.current) {
+        Some(entry) => {
+            page.line("To bring one back, by its ID:");
+            page.copied(2, "", format!("{} config restore {}", world.program, entry.id.sequence()));
+        }
+        None => page.line("There is none to bring back that is not the config already."),
+    }
+    Ok(Answer::done(page, json!({ "copies": entries })))
+}
+
+/// Whether the config can become this copy: it is whole, and of the app's shape.
+fn restorable(entry: &HistoryEntry) -> bool {
+    entry.intact
+        && entry.kind != CopyKind::Daemon
+        && matches!(entry.shape, FileShape::App | FileShape::Unknown)
 }
 
 fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
@@ -125,19 +157,29 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
         .disk
         .lock(&world.layout.app_home, world.options().lock_wait)
         .map_err(|error| Notice::from(&error))?;
-    let restored = wired.store.restore(&lock, &mut fresh_ids(), &id).map_err(|error| Notice::from(&error))?;
+    let restored = wired.store.restore(&lock, &mut fresh_ids(), &id).map_err(|error| {
+        let notice = Notice::from(&error);
+        // What else there is to choose from.
+        if matches!(error, StoreError::BadCopy { .. }) {
+            notice.hint(format!("{} config history", world.program))
+        } else {
+            notice
+        }
+    })?;
     let path = short(&world.layout.app_config, &world.layout.user_home);
-    let mut text = if restored.changed {
-        format!("Restored {} to {path}.\n", restored.from)
+    let mut page = Page::default();
+    if restored.changed {
+        page.line(format!("Restored {} to {path}.", restored.from));
     } else {
-        format!("{path} holds {} already.\n", restored.from)
-    };
+        page.line(format!("{path} holds {} already.", restored.from));
+    }
     if let Some(backup) = &restored.backup {
-        text.push_str(&format!("To undo this: {} config restore {backup}\n", world.program));
+        page.line("To undo this:");
+        page.copied(2, "", format!("{} config restore {}", world.program, backup.sequence()));
     }
     let notices = restored.diagnostics.iter().map(Notice::from).collect();
     let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
-    Ok(Answer { notices, ..Answer::done(text, data) })
+    Ok(Answer { notices, ..Answer::done(page, data) })
 }
 
 /// A time for people, to the minute.

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, catalogue};
-use myownllm_config_store::ConfigStore;
-use myownllm_daemon::{Probe, Verdict};
+use myownllm_config_model::{Document, Place, catalogue};
+use myownllm_config_store::{ConfigStore, Loaded, StoreError};
+use myownllm_daemon::{Endpoint, Probe, Verdict};
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::Mode;
 use serde::Serialize;
 use serde_json::json;
 
+use super::config::CORRUPT;
 use super::launch::count;
-use super::migrate::moves_of;
 use super::salvage::shape_words;
 use super::status::{daemon_words, identity};
 use crate::daemons::Daemons;
@@ -20,6 +20,7 @@ use crate::exit::ExitCode;
 use crate::launch::{check_socket, collision_notice, settle_live};
 use crate::notice::{Notice, Severity};
 use crate::output::{Answer, short};
+use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
 /// How a check came out.
@@ -44,37 +45,41 @@ struct Check {
     hint: Option<String>,
     /// The stable code of the trouble, when there is one.
     code: Option<String>,
+    /// The place in a text that is no JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<Box<Place>>,
 }
 
 /// The list of checks as it grows.
 struct Checks(Vec<Check>);
 
 impl Checks {
-    fn add(&mut self, id: &'static str, result: Mark, evidence: impl Into<String>) {
-        self.0.push(Check { id, result, evidence: evidence.into(), hint: None, code: None });
+    fn add(&mut self, id: &'static str, result: Mark, evidence: impl Into<String>) -> &mut Check {
+        self.0.push(Check { id, result, evidence: evidence.into(), hint: None, code: None, place: None });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
     }
 
     fn ok(&mut self, id: &'static str, evidence: impl Into<String>) {
         self.add(id, Mark::Ok, evidence);
     }
 
+    fn skipped(&mut self, id: &'static str, evidence: impl Into<String>) {
+        self.add(id, Mark::Skipped, evidence);
+    }
+
     fn mend(&mut self, id: &'static str, result: Mark, evidence: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Check { id, result, evidence: evidence.into(), hint: Some(hint.into()), code: None });
+        self.add(id, result, evidence).hint = Some(hint.into());
     }
 
     fn notice(&mut self, id: &'static str, notice: &Notice) {
         let result = if notice.severity == Severity::Error { Mark::Problem } else { Mark::Warning };
-        let mut evidence = notice.message.clone();
-        for cause in &notice.causes {
-            evidence.push_str(&format!(": {cause}"));
-        }
-        self.0.push(Check {
-            id,
-            result,
-            evidence,
-            hint: notice.hint.clone(),
-            code: Some(notice.code.clone()),
-        });
+        let evidence = std::iter::once(&notice.message).chain(&notice.causes);
+        let evidence = evidence.map(String::as_str).collect::<Vec<_>>().join(": ");
+        let check = self.add(id, result, evidence);
+        check.hint.clone_from(&notice.hint);
+        check.code = Some(notice.code.clone());
+        check.place.clone_from(&notice.place);
     }
 }
 
@@ -105,16 +110,17 @@ fn homes(world: &World, checks: &mut Checks) {
         Ok(()) => {
             let endpoint = wired.daemons.endpoint(Mode::OwnLlm);
             let length = endpoint.path().map_or(0, |path| path.as_os_str().len());
-            checks.ok("socket.length", format!("{endpoint} has {length} bytes"));
+            checks.ok("socket.length", format!("{} has {length} bytes", shown(world, &endpoint)));
         }
         Err(notice) => checks.notice("socket.length", &notice),
     }
-    match wired.daemons.unseen().into_iter().next() {
-        None => checks.ok("daemon.unseen", "no process serves either home without a socket"),
-        Some(live) => {
-            if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options()) {
-                checks.notice("daemon.unseen", &notice);
-            }
+    let unseen = wired.daemons.unseen();
+    if unseen.is_empty() {
+        checks.ok("daemon.unseen", "no process serves either home without a socket");
+    }
+    for live in unseen {
+        if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options()) {
+            checks.notice("daemon.unseen", &notice);
         }
     }
     match wired.daemons.live_legacy() {
@@ -128,38 +134,49 @@ fn homes(world: &World, checks: &mut Checks) {
 }
 
 fn state(world: &World, plan: &Plan, checks: &mut Checks) {
-    let files: usize = moves_of(plan).iter().map(|(_, _, files)| files).sum();
+    let files = plan.files();
+    let migrate = format!("{} migrate", world.program);
     if plan.is_empty() {
         checks.ok("state.moved", "nothing of the daemon's is in the old place");
+    } else if !plan.refusals.is_empty() {
+        checks.skipped(
+            "state.moved",
+            format!("{} to move, once the problems below are settled", count(files, "file")),
+        );
     } else if files == 0 {
-        checks.mend(
-            "state.moved",
-            Mark::Warning,
-            format!("{} of an unfinished move", count(plan.steps().count(), "step")),
-            format!("{} migrate", world.program),
-        );
+        let evidence = format!("{} of an unfinished move", count(plan.steps().count(), "step"));
+        checks.mend("state.moved", Mark::Warning, evidence, migrate);
     } else {
-        checks.mend(
-            "state.moved",
-            Mark::Warning,
-            format!("{} of the daemon's are still in the app's home", count(files, "file")),
-            format!("{} migrate", world.program),
-        );
+        let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));
+        checks.mend("state.moved", Mark::Warning, evidence, migrate);
     }
+    // What is wrong with the key is told once: by its own check.
+    let odd = plan.odd_key();
+    let (of_key, others): (Vec<_>, Vec<_>) = plan
+        .refusals
+        .iter()
+        .chain(&plan.errors)
+        .chain(&odd)
+        .partition(|error| error.code().contains("identit"));
     match &plan.identity {
-        IdentityState::Odd { why, .. } | IdentityState::Blocked { why } => {
-            checks.add("identity.sound", Mark::Problem, why.clone())
+        IdentityState::Blocked { why } if of_key.is_empty() => {
+            let folder = world.layout.legacy_identity.parent().unwrap_or(&world.layout.app_home);
+            checks.mend("identity.sound", Mark::Problem, why.clone(), format!("ls -la {}", quote(folder)));
         }
+        IdentityState::Blocked { .. } | IdentityState::Odd { .. } => {}
         found => checks.ok("identity.sound", identity(found)),
     }
-    for error in plan.refusals.iter().chain(&plan.errors).chain(&plan.odd_key()) {
+    for error in of_key {
+        checks.notice("identity.sound", &Notice::from(error));
+    }
+    for error in others {
         checks.notice("state.sound", &Notice::from(error));
     }
     for both in &plan.collisions {
         checks.notice("state.collisions", &collision_notice(&both.source, &both.destination, &world.program));
     }
     for left in &plan.left {
-        checks.add(
+        checks.mend(
             "state.left",
             Mark::Warning,
             format!(
@@ -167,68 +184,96 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
                 short(&left.path, &world.layout.user_home),
                 left.reason
             ),
+            format!("ls -ld {}", quote(&left.path)),
         );
     }
 }
 
 fn config(world: &World, checks: &mut Checks) {
     let wired = world.wire();
-    let path = short(&world.layout.app_config, &world.layout.user_home);
-    match wired.store.look(&mut fresh_ids()) {
-        Err(error) => checks.notice("config.readable", &Notice::from(&error)),
-        Ok(loaded) => {
-            let evidence = format!("{path}: {}", shape_words(loaded.shape));
-            if let Some(version) = loaded.newer {
-                checks.add(
-                    "config.shape",
-                    Mark::Problem,
-                    format!("{path} is of the daemon's version {version}, newer than this program"),
-                );
-            } else if loaded.pending.repairs() {
-                let hint = format!("{} salvage", world.program);
-                checks.mend("config.shape", Mark::Problem, evidence, hint);
-            } else {
-                checks.ok("config.shape", evidence);
-            }
-            for found in &loaded.diagnostics {
-                if found.severity != myownllm_config_model::Severity::Info {
-                    checks.notice("config.findings", &Notice::from(found));
-                }
-            }
-            let saved = catalogue::list(&loaded.document).len();
-            match catalogue::active(&loaded.document) {
-                Some(network) => {
-                    let name = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
-                    checks.ok(
-                        "networks.active",
-                        format!("{} saved, {} is active", saved, name.unwrap_or_default()),
-                    );
-                }
-                None if saved == 0 => checks.ok("networks.active", "no network is saved"),
-                None => checks.mend(
-                    "networks.active",
-                    Mark::Warning,
-                    format!("{} saved and none active", count(saved, "network")),
-                    format!("{} network use {}", world.program, first_network(&loaded.document)),
-                ),
-            }
+    let loaded = match wired.store.look(&mut fresh_ids()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            checks.notice("config.readable", &Notice::from(&error));
+            return copies(world, checks);
+        }
+    };
+    shape(world, &loaded, checks);
+    // Told by `config.shape` already.
+    let told = [CORRUPT, "store.defaults"];
+    for found in &loaded.diagnostics {
+        if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
+            checks.notice("config.findings", &Notice::from(found));
         }
     }
+    let saved = catalogue::list(&loaded.document).len();
+    match catalogue::active(&loaded.document) {
+        _ if loaded.pending.repairs() => {
+            let evidence = format!("{} will be saved after the repair", count(saved, "network"));
+            checks.skipped("networks.active", evidence);
+        }
+        Some(network) => {
+            let name = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
+            checks.ok("networks.active", format!("{saved} saved, {} is active", name.unwrap_or_default()));
+        }
+        None if saved == 0 => checks.ok("networks.active", "no network is saved"),
+        None => checks.mend(
+            "networks.active",
+            Mark::Warning,
+            format!("{} saved and none active", count(saved, "network")),
+            format!("{} network use {}", world.program, first_network(&loaded.document)),
+        ),
+    }
+    leftovers(world, &loaded, checks);
+    copies(world, checks);
+}
+
+fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
+    let path = &world.layout.app_config;
+    let salvage = format!("{} salvage", world.program);
+    let evidence = format!("{}: {}", short(path, &world.layout.user_home), shape_words(loaded.shape));
+    if let Some(version) = loaded.newer {
+        checks.notice("config.shape", &Notice::from(&StoreError::Newer { path: path.clone(), version }));
+    } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
+        let notice =
+            Notice { place: found.place.clone().map(Box::new), ..Notice::error(CORRUPT, &found.message) };
+        checks.notice("config.shape", &notice.hint(salvage));
+        let lacks_copy = loaded.report.restored_from.is_none();
+        if let Some(check) = checks.0.last_mut().filter(|_| lacks_copy) {
+            check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
+        }
+    } else if loaded.pending.repairs() {
+        checks.mend("config.shape", Mark::Problem, evidence, salvage);
+    } else {
+        checks.ok("config.shape", evidence);
+    }
+}
+
+/// What a daemon left beside the config: a repair looks into it; beside a healthy config nobody needs it.
+fn leftovers(world: &World, loaded: &Loaded, checks: &mut Checks) {
     for name in ["corrupt", "tmp"] {
         let mut sibling = world.layout.app_config.clone().into_os_string();
         sibling.push(format!(".{name}"));
         let sibling = std::path::PathBuf::from(sibling);
-        if world.disk.stat(&sibling).is_ok() {
-            checks.add(
-                "config.daemons-leftover",
-                Mark::Warning,
-                format!(
-                    "a daemon left {}; it may hold the app's config",
-                    short(&sibling, &world.layout.user_home)
-                ),
-            );
+        if world.disk.stat(&sibling).is_err() {
+            continue;
         }
+        let left = format!("a daemon left {}", short(&sibling, &world.layout.user_home));
+        let (evidence, hint) = if loaded.pending.repairs() {
+            let looked = format!("{left}; a repair takes from it what is the app's");
+            (looked, format!("{} salvage --dry-run", world.program))
+        } else {
+            (
+                format!("{left}; the config is well without it"),
+                format!("mv -n {0} {0}.aside", quote(&sibling)),
+            )
+        };
+        checks.mend("config.daemons-leftover", Mark::Warning, evidence, hint);
     }
+}
+
+fn copies(world: &World, checks: &mut Checks) {
+    let wired = world.wire();
     match wired.store.history() {
         Err(error) => checks.notice("config.copies", &Notice::from(&error)),
         Ok(copies) => {
@@ -242,7 +287,12 @@ fn config(world: &World, checks: &mut Checks) {
                     format!("{} kept, all intact", count(copies.len(), "copy").replace("copys", "copies")),
                 );
             } else {
-                checks.add("config.copies", Mark::Warning, format!("damaged: {}", damaged.join(", ")));
+                checks.mend(
+                    "config.copies",
+                    Mark::Warning,
+                    format!("damaged, and not used: {}", damaged.join(", ")),
+                    format!("{} config history", world.program),
+                );
             }
         }
     }
@@ -262,38 +312,33 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
     for (id, mode) in [("daemon.shared", Mode::Shared), ("daemon.own", Mode::OwnLlm)] {
         let endpoint = wired.daemons.endpoint(mode);
         let probe = wired.daemons.probe(&endpoint);
-        let evidence = format!("{endpoint}: {}", daemon_words(&probe));
+        let evidence = format!("{}: {}", shown(world, &endpoint), daemon_words(&probe));
         match &probe {
             Probe::Absent { .. } => checks.ok(id, evidence),
             Probe::Answered { status, .. } => {
                 running = true;
                 let key = plan.identity.key();
                 match key {
-                    Some(key) if mode == Mode::OwnLlm && key.device_id != status.device_id => checks.add(
+                    Some(key) if mode == Mode::OwnLlm && key.device_id != status.device_id => checks.mend(
                         id,
                         Mark::Problem,
                         format!(
                             "{evidence}, but with the key {} and not the home's {}",
                             status.device_id, key.device_id
                         ),
+                        end(world, &probe),
                     ),
                     _ => checks.ok(id, evidence),
                 }
             }
-            _ => {
-                let hint = match probe.pid() {
-                    Some(pid) => format!("kill {pid}"),
-                    None => format!("{} paths", world.program),
-                };
-                checks.mend(id, Mark::Problem, evidence, hint);
-            }
+            _ => checks.mend(id, Mark::Problem, evidence, end(world, &probe)),
         }
     }
     let candidates = wired.daemons.candidates();
     match candidates.iter().find(|candidate| candidate.verdict == Verdict::Usable) {
-        Some(candidate) => checks.ok("daemon.program", candidate.path.display().to_string()),
+        Some(candidate) => checks.ok("daemon.program", short(&candidate.path, &world.layout.user_home)),
         None if running => {
-            checks.add("daemon.program", Mark::Skipped, "none was found, and none is needed: a daemon runs")
+            checks.skipped("daemon.program", "none was found, and none is needed: a daemon runs")
         }
         None => checks.mend(
             "daemon.program",
@@ -304,12 +349,22 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
     }
 }
 
+/// The command that ends who listens there, as far as the system tells who it is.
+fn end(world: &World, probe: &Probe) -> String {
+    probe.pid().map_or_else(|| format!("{} paths", world.program), |pid| format!("kill {pid}"))
+}
+
+/// Where a daemon listens, for a person.
+fn shown(world: &World, endpoint: &Endpoint) -> String {
+    endpoint.path().map_or_else(|| endpoint.to_string(), |path| short(path, &world.layout.user_home))
+}
+
 fn answer(checks: Checks) -> Answer {
     let checks = checks.0;
     let of = |result| checks.iter().filter(|check| check.result == result).count();
     let (problems, warnings) = (of(Mark::Problem), of(Mark::Warning));
-    let width = checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
-    let mut text = String::new();
+    let column = 11 + checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
+    let mut page = Page::default();
     for check in &checks {
         let word = match check.result {
             Mark::Ok => "ok",
@@ -317,17 +372,19 @@ fn answer(checks: Checks) -> Answer {
             Mark::Problem => "problem",
             Mark::Skipped => "skipped",
         };
-        text.push_str(&format!("{word:<9}{:<width$}  {}\n", check.id, check.evidence));
+        page.row(format!("{word:<9}{}", check.id), column, &check.evidence);
+        if let Some(place) = &check.place {
+            page.copied(column, "", format!("{} | {}", place.line, place.snippet.text));
+            let indent = place.line.to_string().len();
+            page.copied(column, "", format!("{:indent$} | {:2$}^", "", "", place.snippet.caret));
+        }
         if let Some(hint) = &check.hint {
-            text.push_str(&format!("{:<9}{:<width$}  -> {hint}\n", "", ""));
+            page.copied(column, "-> ", hint);
         }
     }
-    text.push_str(&format!(
-        "\n{}, {}, {}\n",
-        count(problems, "problem"),
-        count(warnings, "warning"),
-        count(checks.len(), "check")
-    ));
+    let counted = [count(problems, "problem"), count(warnings, "warning"), count(checks.len(), "check")];
+    page.gap();
+    page.line(counted.join(", "));
     let exit = if problems > 0 { ExitCode::Problems } else { ExitCode::Done };
-    Answer::done(text, json!({ "checks": checks, "problems": problems, "warnings": warnings })).exit(exit)
+    Answer::done(page, json!({ "checks": checks, "problems": problems, "warnings": warnings })).exit(exit)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::exit::ExitCode;
 use crate::notice::Notice;
 use crate::output::{Answer, long, short};
+use crate::screen::Page;
 use crate::world::World;
 
 /// A key file is some two hundred bytes.
@@ -45,7 +46,8 @@ fn look(world: &World, path: &Path) -> Result<Option<Identity>, Notice> {
 
 pub(crate) fn run(world: &World) -> Answer {
     let files = key_files(world);
-    let mut text = String::new();
+    const COLUMN: usize = 11;
+    let mut page = Page::default();
     let mut list = Vec::new();
     let mut notices = Vec::new();
     let mut exit = ExitCode::Done;
@@ -57,11 +59,9 @@ pub(crate) fn run(world: &World) -> Answer {
             Ok(None) => {}
             Ok(Some(Identity::Valid(key))) => {
                 let entry = json!({ "state": "valid", "path": long(file.path), "place": place, "device_id": key.device_id, "label": key.label, "created_at": key.created_at });
-                text.push_str(&format!(
-                    "Device ID  {}\nlabel      {}\nkey file   {shown}  ({place})\n",
-                    key.device_id,
-                    if key.label.is_empty() { "(none)" } else { &key.label },
-                ));
+                page.row("Device ID", COLUMN, &key.device_id);
+                page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
+                page.row("key file", COLUMN, format!("{shown}  ({place})"));
                 active.get_or_insert_with(|| entry.clone());
                 list.push(entry);
             }
@@ -77,7 +77,7 @@ pub(crate) fn run(world: &World) -> Answer {
                     }
                     _ => ("unknown", "is not understood".to_owned(), "migration.identity-damaged"),
                 };
-                text.push_str(&format!("key file   {shown}  ({place}) {what}\n"));
+                page.row("key file", COLUMN, format!("{shown}  ({place}) {what}"));
                 list.push(json!({ "state": state, "path": long(file.path), "place": place }));
                 exit = exit.max(if state == "newer" { ExitCode::Newer } else { ExitCode::Refused });
                 notices.push(
@@ -106,7 +106,7 @@ pub(crate) fn run(world: &World) -> Answer {
         );
     }
     if list.is_empty() && notices.is_empty() {
-        text.push_str("There is no identity yet: the daemon makes one at its first start.\n");
+        page.line("There is no identity yet: the daemon makes one at its first start.");
     }
     let mut data = json!({ "files": list, "device_id": null, "label": null, "path": null });
     if let Some(active) = active {
@@ -114,5 +114,5 @@ pub(crate) fn run(world: &World) -> Answer {
             data[key] = active[key].clone();
         }
     }
-    Answer { notices, ..Answer::done(text, data) }.exit(exit)
+    Answer { notices, ..Answer::done(page, data) }.exit(exit)
 }

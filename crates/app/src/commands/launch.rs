@@ -18,6 +18,7 @@ use crate::exit::ExitCode;
 use crate::launch::{Daemon, Options, Outcome, Reconciled, launch};
 use crate::notice::Notice;
 use crate::output::{Answer, Printer, long, short, tame};
+use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
 /// Lines of the daemon's log that an error shows.
@@ -188,40 +189,25 @@ impl Signals {
 
 fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) -> Answer {
     let exit = outcome.exit();
-    let mut text = String::new();
-    let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
-    match &outcome.migration {
-        Some(report) if !report.moved.is_empty() => {
-            line(
-                "moved",
-                &format!(
-                    "{} to {}",
-                    count(report.moved.len(), "item"),
-                    short(&world.layout.daemon_home, &world.layout.user_home)
-                ),
-            );
-        }
-        _ => {}
-    }
+    const COLUMN: usize = 12;
+    let mut page = Page::default();
     if let Some(report) = &outcome.migration {
-        text.push_str(&choice(world, report.refusals.iter().chain(&report.errors)));
+        if !report.moved.is_empty() {
+            let home = short(&world.layout.daemon_home, &world.layout.user_home);
+            page.row("moved", COLUMN, format!("{} to {home}", count(report.files_moved(), "file")));
+        }
+        page.page(choice(world, report.refusals.iter().chain(&report.errors)));
     }
-    let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
-    line("config", &config_line(world, outcome));
+    page.row("config", COLUMN, config_line(world, outcome));
     let repaired = outcome.config_steps.iter().any(|step| {
         use myownllm_config_store::Step;
         matches!(step, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { restored: true, .. })
     });
     if repaired {
-        text.push_str(&report_lines(
-            world,
-            &outcome.config,
-            &outcome.config_steps,
-            &outcome.document,
-            Tense::Done,
-        ));
+        let steps = &outcome.config_steps;
+        page.page(report_lines(world, &outcome.config, steps, &outcome.document, Tense::Done));
     }
-    let mut line = |label: &str, what: &str| text.push_str(&format!("{label:<12}{what}\n"));
+    let mut line = |label: &str, what: &str| page.row(label, COLUMN, what);
     match daemon {
         Daemon::None if args.no_daemon => {}
         Daemon::None => line("daemon", &not_started(outcome)),
@@ -254,7 +240,7 @@ fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) 
         line("networks", &networks_line(reconciled));
     }
     let data = data(world, outcome, daemon);
-    Answer { exit, text, data, notices: outcome.notices.clone() }
+    Answer { exit, page, data, notices: outcome.notices.clone() }
 }
 
 /// That there is no daemon, and why: the gravest reason, in the words in which it is told below.

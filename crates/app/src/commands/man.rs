@@ -66,6 +66,8 @@ fn page(command: &Command, is_program: bool) -> std::io::Result<String> {
 mod tests {
     use super::*;
 
+    const WIDE: crate::screen::Screen = crate::screen::Screen { width: 200, unicode: true };
+
     #[test]
     fn every_command_has_a_page_with_its_options_and_all_exit_codes() {
         let mut program = crate::command_line().disable_help_subcommand(true);
@@ -76,7 +78,9 @@ mod tests {
         }
         for name in names {
             let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
-            let page = run(&words).map(|answer| answer.text).unwrap_or_default();
+            let page = run(&words)
+                .map(|answer| answer.page.laid_out(WIDE, &|_, text| text.to_owned()))
+                .unwrap_or_default();
             assert!(page.contains(&format!(".TH myownllm-mesh-{} 1", name.replace(' ', "-"))), "{page}");
             assert!(page.contains("\\-\\-json") && page.contains("SEE ALSO"), "{page}");
             for code in ExitCode::ALL {

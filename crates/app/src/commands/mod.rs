@@ -9,6 +9,7 @@ mod man;
 mod migrate;
 mod network;
 mod paths;
+mod picture;
 mod salvage;
 mod status;
 
@@ -35,7 +36,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
         Command::Network(NetworkCommand::FromEnvelope) => return filters::from_envelope(),
         _ => {}
     }
-    let world = World::new(cli.global.home.as_deref())?;
+    let world = World::new(cli.global.home.as_deref())?.telling(printer.progress());
     match &cli.command {
         Command::Launch(args) => launch::run(&world.with_program_search(), args, printer),
         Command::Status(args) => Ok(status::run(&world, *args)),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, secrets};
+use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, network_id, secrets};
 use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
 use myownllm_daemon::Decision;
 use myownllm_daemon::reconcile::Saved;
@@ -16,6 +16,7 @@ use crate::cli::NetworkCommand;
 use crate::launch::{Parts, reconcile, reconcile_notices, settle_live};
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, long};
+use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
 /// An envelope is a page of text.
@@ -28,6 +29,13 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
         NetworkCommand::Export { name, with_secrets } => export(world, name, *with_secrets),
         NetworkCommand::Add { name, activate } => change(world, *activate, &mut |document| {
             catalogue::add(document, name, *activate, &mut fresh_ids())
+        })
+        .map_err(|notice| match network_id::normalize(name) {
+            // A name that will not do will not do after a repair either.
+            Err(error) if notice.code == "store.repair-pending" => {
+                catalogue_notice(world, &catalogue::CatalogueError::Invalid(error))
+            }
+            _ => notice,
         })
         .map(|edit| {
             let what = if edit.change.created { "Saved" } else { "Saved before:" };
@@ -74,28 +82,28 @@ fn list(world: &World) -> Result<Answer, Notice> {
     let (document, notices) = look(world)?;
     let mesh = AppConfig::view(&document).cloud_mesh;
     let active = catalogue::active(&document).map(|network| text_of(&network, "id"));
-    let mut text = String::new();
+    let mut page = Page::default();
     let mut rows = Vec::new();
     let width = mesh.networks.iter().map(|network| network.network_id.chars().count()).max().unwrap_or(0);
     for network in &mesh.networks {
         let is_active = active.as_ref() == Some(&network.id);
-        text.push_str(&format!(
-            "{} {:width$}  {:<8}{}  ({})\n",
-            if is_active { "*" } else { " " },
-            network.network_id,
-            network.kind.as_deref().unwrap_or("open"),
-            network.label.as_deref().unwrap_or(""),
-            network.id,
-        ));
+        let mark = if is_active { "*" } else { " " };
+        let (kind, label) = (network.kind.as_deref().unwrap_or("open"), network.label.as_deref());
+        let label =
+            label.filter(|label| !label.is_empty()).map_or_else(String::new, |label| format!("{label}  "));
+        let text = format!("{kind:<8}{label}({})", network.id);
+        page.row(format!("{mark} {}", network.network_id), width + 4, text);
         rows.push(json!({ "id": network.id, "network_id": network.network_id, "label": network.label, "kind": network.kind, "active": is_active }));
     }
     if rows.is_empty() {
-        text = format!("No networks are saved. To save one: {} network add NAME\n", world.program);
+        page.line("No networks are saved. To save one:");
+        page.copied(2, "", format!("{} network add NAME", world.program));
     } else if active.is_none() {
-        text.push_str(&format!("None is active. To choose one: {} network use NAME\n", world.program));
+        page.line("None is active. To choose one:");
+        page.copied(2, "", format!("{} network use NAME", world.program));
     }
     let data = json!({ "networks": rows, "active": active, "enabled": mesh.enabled });
-    Ok(Answer { notices, ..Answer::done(text, data) })
+    Ok(Answer { notices, ..Answer::done(page, data) })
 }
 
 fn text_of(network: &ValueRef<'_>, key: &str) -> String {
@@ -175,12 +183,11 @@ impl Edit {
         let saved = if self.updated.changed || name.is_some() { "" } else { "  (no change)" };
         let known = self.change.network_id.clone().or_else(|| self.change.id.clone());
         let name = name.or(known).unwrap_or_default();
-        let mut text = format!("{what} {name}{saved}\n").replace(" \n", "\n");
+        let mut page = Page::default();
+        page.line(format!("{what} {name}{saved}").trim_end());
         match &self.followed {
-            Followed::Daemon(reconciled) => {
-                text.push_str(&format!("The daemon: {}\n", networks_line(reconciled)))
-            }
-            Followed::NoDaemon => text.push_str("No daemon runs; the next launch follows.\n"),
+            Followed::Daemon(reconciled) => page.line(format!("The daemon: {}", networks_line(reconciled))),
+            Followed::NoDaemon => page.line("No daemon runs; the next launch follows."),
             Followed::NotAsked | Followed::Failed => {}
         }
         let reconciled = match &self.followed {
@@ -196,7 +203,7 @@ impl Edit {
             "reconcile": reconciled,
         });
         let exit = exit_of(&self.notices);
-        Answer { notices: self.notices, ..Answer::done(text, data) }.exit(exit)
+        Answer { notices: self.notices, ..Answer::done(page, data) }.exit(exit)
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::{ModeArg, PathsArgs};
 use crate::notice::Notice;
 use crate::output::{Answer, long};
+use crate::screen::Page;
 use crate::world::World;
 
 pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
@@ -48,8 +49,15 @@ pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
             ..Notice::from_error(error, error.code(), error.hint())
         });
     }
-    let name = rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
-    let path = rows.iter().map(|row| row.1.len()).max().unwrap_or(0);
-    let text: String = rows.iter().map(|(n, p, rule)| format!("{n:name$}  {p:path$}  {rule}\n")).collect();
-    Answer { notices, ..Answer::done(text, data) }
+    let column = 4 + rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
+    let mut page = Page::default();
+    let mut said = "";
+    for (name, path, rule) in &rows {
+        if rule != said {
+            page.line(format!("{rule}:"));
+            said = rule;
+        }
+        page.row(format!("  {name}"), column, path);
+    }
+    Answer { notices, ..Answer::done(page, data) }
 }

@@ -9,7 +9,8 @@ use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
 use crate::launch::settle_live;
 use crate::notice::{Notice, exit_of};
-use crate::output::{Answer, listed, short};
+use crate::output::{Answer, short};
+use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
 pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
@@ -35,48 +36,48 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let leaked = crate::launch::leaked_socket(&parts)?;
     settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
-    let mut text = String::from(if loaded.pending.repairs() {
-        "The config is the app's again.\n"
+    let mut page = Page::default();
+    page.line(if loaded.pending.repairs() {
+        "The config is the app's again."
     } else {
-        "The config is the app's. What a killed run had left was cleared away.\n"
+        "The config is the app's. What a killed run had left was cleared away."
     });
-    text.push_str(&report_lines(world, &applied.report, &applied.steps, &applied.document, Tense::Done));
+    page.page(report_lines(world, &applied.report, &applied.steps, &applied.document, Tense::Done));
     let data = report_data(&applied.report, &applied.steps);
     let exit = exit_of(&notices);
-    Ok(Answer { notices, ..Answer::done(text, data) }.exit(exit))
+    Ok(Answer { notices, ..Answer::done(page, data) }.exit(exit))
 }
 
 fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, notices: Vec<Notice>) -> Answer {
-    let mut text = String::new();
+    let mut page = Page::default();
     let repairs = loaded.pending.repairs();
     if repairs {
-        text.push_str(&report_lines(
-            world,
-            &loaded.report,
-            &loaded.pending.steps,
-            &loaded.document,
-            Tense::Would,
-        ));
+        let steps = &loaded.pending.steps;
+        page.page(report_lines(world, &loaded.report, steps, &loaded.document, Tense::Would));
         if args.dry_run {
-            text.push_str(&diff(world, &loaded.document));
+            page.gap();
+            page.raw(diff(world, &loaded.document));
         }
     } else if loaded.newer.is_none() {
-        text.push_str(match loaded.shape {
-            FileShape::App => "The config is the app's. Nothing to repair.\n",
-            FileShape::Missing => "There is no config yet. Nothing to repair.\n",
-            _ => "Nothing to repair.\n",
+        page.line(match loaded.shape {
+            FileShape::App => "The config is the app's. Nothing to repair.",
+            FileShape::Missing => "There is no config yet. Nothing to repair.",
+            _ => "Nothing to repair.",
         });
     }
     let mut data = report_data(&loaded.report, &[]);
     data["pending"] = json!(pending_repair(&loaded.pending));
     let trouble = exit_of(&notices);
     let exit = if args.check && repairs && trouble.is_ok() { ExitCode::Pending } else { trouble };
-    Answer { notices, ..Answer::done(text, data) }.exit(exit)
+    Answer { notices, ..Answer::done(page, data) }.exit(exit)
 }
 
 fn pending_repair(pending: &Pending) -> &[Step] {
     if pending.repairs() { &pending.steps } else { &[] }
 }
+
+/// Where the texts begin.
+const COLUMN: usize = 17;
 
 /// Whether something is told that was done, or that would be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,41 +95,41 @@ pub(crate) fn report_lines(
     steps: &[Step],
     document: &Document,
     tense: Tense,
-) -> String {
+) -> Page {
     let path = |path| short(path, &world.layout.user_home);
     let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
-    let mut text =
-        listed("config", &[path(&world.layout.app_config)], &format!("({})", shape_words(report.shape)));
+    let mut page = Page::default();
+    let mut row = |label: &str, text: String| page.row(format!("  {label}"), COLUMN, text);
+    row("config", format!("{}  ({})", path(&world.layout.app_config), shape_words(report.shape)));
+    let all = |keys: &[String]| keys.join(", ");
     if !report.recovered_networks.is_empty() {
-        text += &listed(verb("recovered", "recovers"), &report.recovered_networks, "");
+        row(verb("recovered", "recovers"), all(&report.recovered_networks));
     }
     if let Some(copy) = &report.restored_from {
-        text += &listed("restored", &report.restored_keys, &format!("(from {copy})"));
+        row(verb("restored", "restores"), format!("{}  (from {copy})", all(&report.restored_keys)));
     }
     if !report.reset_keys.is_empty() {
-        text += &listed("at defaults", &report.reset_keys, "(no good copy to take them from)");
+        row("at defaults", format!("{}  (no good copy to take them from)", all(&report.reset_keys)));
     }
     if !report.stripped_keys.is_empty() {
-        text += &listed("taken out", &report.stripped_keys, "(the daemon's)");
+        row(verb("taken out", "takes out"), format!("{}  (the daemon's)", all(&report.stripped_keys)));
     }
-    let mut line = |label: &str, what: String| text += &format!("  {label:<14}{what}\n");
     if let Some(half) = report.daemon_half {
         use myownllm_config_store::DaemonHalf;
-        line(
+        let there = path(&world.layout.daemon_config);
+        row(
             "daemon's half",
             match half {
-                DaemonHalf::Written => {
-                    format!("{} {}", verb("is now", "becomes"), path(&world.layout.daemon_config))
-                }
-                DaemonHalf::Exists => format!("is in {} already", path(&world.layout.daemon_config)),
+                DaemonHalf::Written => format!("{} {there}", verb("is now", "becomes")),
+                DaemonHalf::Exists => format!("is in {there} already"),
                 _ => format!("{} with the copies, as the daemon has a config", verb("was kept", "is kept")),
             },
         );
     }
     match &report.backup {
-        Some(copy) => line("former file", format!("kept as {copy} in {}", path(&world.layout.backups))),
+        Some(copy) => row("former file", format!("kept as {copy} in {}", path(&world.layout.backups))),
         None if steps.iter().any(|step| matches!(step, Step::KeepFormer { .. })) => {
-            line(
+            row(
                 "former file",
                 format!("{} in {}", verb("kept", "would be kept"), path(&world.layout.backups)),
             );
@@ -136,9 +137,10 @@ pub(crate) fn report_lines(
         None => {}
     }
     if !report.recovered_networks.is_empty() && catalogue::active(document).is_none() {
-        line("next", format!("choose the active network: {} network use NAME", world.program));
+        row("next", "choose the active network:".to_owned());
+        page.copied(COLUMN, "", format!("{} network use NAME", world.program));
     }
-    text
+    page
 }
 
 /// A shape, for a person.

@@ -11,7 +11,8 @@ use myownllm_paths::Mode;
 use serde_json::{Value, json};
 
 use super::launch::{count, process};
-use super::migrate::{moves_of, plan_notices};
+use super::migrate::plan_notices;
+use super::picture::Picture;
 use super::salvage::shape_words;
 use crate::cli::StatusArgs;
 use crate::daemons::LocalDaemons;
@@ -19,7 +20,11 @@ use crate::exit::ExitCode;
 use crate::launch::COLLISION;
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, long, short};
+use crate::screen::Page;
 use crate::world::{World, fresh_ids};
+
+/// Where the texts begin.
+const COLUMN: usize = 14;
 
 pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let wired = world.wire();
@@ -52,8 +57,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         notices.extend(refused.err());
     }
 
-    let mut text = String::new();
-    let mut line = |label: &str, what: String| text.push_str(&format!("{label:<14}{what}\n"));
+    let mut page = Page::default();
+    let mut line = |label: &str, what: String| page.row(label, COLUMN, what);
     line("home", format!("{}  ({})", long(&world.layout.user_home), world.layout.user_home_rule));
     line("app", format!("{}{}", home(&world.layout.app_home), owner(world, &world.layout.app_home)));
     if let Some(loaded) = &loaded {
@@ -69,9 +74,16 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         line("old place", format!("{}: {}{}", live.place().display(), live.note(), process(live.pid())));
     }
     let steps = launch_steps(&plan, loaded.as_ref(), &own.1, &shared.1, &notices);
-    text.push_str("\nA launch would:\n");
+    page.gap();
+    page.line("A launch would:");
     for step in &steps {
-        text.push_str(&format!("  {step}\n"));
+        page.indented(2, step);
+    }
+    let picture = Picture::from(&plan);
+    let repair = loaded.as_ref().map(|loaded| &loaded.pending).filter(|pending| pending.repairs());
+    if plan.refusals.is_empty() && (picture.changes() || repair.is_some()) {
+        page.gap();
+        page.page(picture.trees(world, repair));
     }
 
     let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
@@ -109,7 +121,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     if !args.check {
         notices = notices.into_iter().map(|n| if n.is_error() { n.as_warning() } else { n }).collect();
     }
-    Answer { notices, ..Answer::done(text, data) }.exit(exit)
+    Answer { notices, ..Answer::done(page, data) }.exit(exit)
 }
 
 fn probe(daemons: &LocalDaemons<'_>, mode: Mode) -> (String, Probe) {
@@ -213,9 +225,8 @@ fn launch_steps(
         steps.push("load the config, refuse to change anything, and start no daemon (see below)".to_owned());
         return steps;
     }
-    let files: usize = moves_of(plan).iter().map(|(_, _, files)| files).sum();
-    if files > 0 {
-        steps.push(format!("move {} to the daemon's home", count(files, "file")));
+    if plan.files() > 0 {
+        steps.push(format!("move {} to the daemon's home", count(plan.files(), "file")));
     }
     if let Some(loaded) = loaded {
         if loaded.pending.repairs() {

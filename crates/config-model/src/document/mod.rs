@@ -19,7 +19,7 @@ use edit::{Arr, Node, Obj};
 use scan::{Entries, Source};
 pub(crate) use text::{push_pointer, quote, trim_raw};
 
-use crate::{Diagnostic, Severity};
+use crate::{Diagnostic, Severity, Snippet};
 
 /// The deepest nesting of lists and objects that [`Document::parse`] accepts; eight times what `serde_json` does.
 pub const MAX_DEPTH: usize = 1024;
@@ -70,6 +70,8 @@ pub struct ParseError {
     pub offset: usize,
     /// JSON Pointer to the value in which it happened; empty for the root.
     pub path: String,
+    /// The line, with what may be a secret masked.
+    pub snippet: Snippet,
 }
 
 impl ParseError {
@@ -276,7 +278,8 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
         if bytes.len() > MAX_BYTES {
             let (kind, path) = (ParseErrorKind::TooLarge, String::new());
-            return Err(ParseError { kind, line: 1, column: 1, offset: 0, path });
+            let snippet = Snippet::default();
+            return Err(ParseError { kind, line: 1, column: 1, offset: 0, path, snippet });
         }
         let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let bom = body.len() < bytes.len();
@@ -287,7 +290,9 @@ impl Document {
         let placed = |kind: ParseErrorKind, at: usize, path: String, text: &str| {
             let before = text.get(..at).unwrap_or(text);
             let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+            let line = text[line_start..].split('\n').next().unwrap_or_default();
             ParseError {
+                snippet: Snippet::of(line, before.len() - line_start),
                 kind,
                 line: before.bytes().filter(|&b| b == b'\n').count() + 1,
                 column: before[line_start..].chars().count() + 1,
@@ -317,6 +322,7 @@ impl Document {
                 message: "the file begins with a byte order mark".to_owned(),
                 path: String::new(),
                 hint: None,
+                place: None,
             });
         }
         if is_lossy {
@@ -534,6 +540,7 @@ fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
         ),
         path: source.pointer_to(source.entry_at(in_text)),
         hint: Some("save the file as UTF-8".to_owned()),
+        place: None,
     }
 }
 
@@ -545,6 +552,7 @@ fn duplicates(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
         message: "this key is there more than once; the last one counts".to_owned(),
         path: source.pointer_to(key),
         hint: Some("keep one of them".to_owned()),
+        place: None,
     }));
     if let Some(more) = overruled.len().checked_sub(MAX_NAMED).filter(|&n| n > 0) {
         diagnostics.push(Diagnostic {
@@ -553,6 +561,7 @@ fn duplicates(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
             message: format!("{more} more keys are there more than once; of each the last one counts"),
             path: String::new(),
             hint: None,
+            place: None,
         });
     }
 }

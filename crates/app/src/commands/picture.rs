@@ -1,0 +1,226 @@
+//! A move as a person sees it: the same lines and the same trees, whether it is a plan or a report.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use myownllm_config_store::Pending;
+use myownllm_durable_fs::Disk;
+use myownllm_migration::{Collision, Left, MoveMethod, Plan, Report, Step};
+
+use super::launch::count;
+use super::migrate::COLUMN;
+use crate::draw::{self, Node, Tone};
+use crate::output::short;
+use crate::screen::Page;
+use crate::world::World;
+
+/// More lines than this are not read by anybody.
+const SHOWN: usize = 12;
+
+/// What a plan would do, or what a report did.
+pub(crate) struct Picture<'a> {
+    /// Whether it was done.
+    done: bool,
+    moved: Vec<Moving>,
+    /// Gone, because the same is elsewhere.
+    removed: Vec<&'a Path>,
+    /// From, to.
+    aside: Vec<(&'a Path, &'a Path)>,
+    collisions: &'a [Collision],
+    left: &'a [Left],
+}
+
+/// Something that goes from here to there.
+struct Moving {
+    from: PathBuf,
+    to: PathBuf,
+    /// How many files, when it is a whole folder.
+    folder: Option<usize>,
+}
+
+impl Moving {
+    fn file(from: &Path, to: &Path) -> Self {
+        Self { from: from.to_owned(), to: to.to_owned(), folder: None }
+    }
+}
+
+impl<'a> From<&'a Plan> for Picture<'a> {
+    fn from(plan: &'a Plan) -> Self {
+        let (mut moved, mut removed, mut aside) = (Vec::new(), Vec::new(), Vec::new());
+        for step in plan.steps() {
+            match step {
+                Step::MoveFolder { from, to, files } => {
+                    moved.push(Moving { folder: Some(*files), ..Moving::file(from, to) });
+                }
+                Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => {
+                    moved.push(Moving::file(from, to))
+                }
+                Step::MoveFiles { from, to, names } => {
+                    moved.extend(names.iter().map(|name| Moving::file(&from.join(name), &to.join(name))));
+                }
+                Step::RemoveIdentical { source, .. } => removed.push(source.as_path()),
+                Step::SetAside { from, to } => aside.push((from.as_path(), to.as_path())),
+                _ => {}
+            }
+        }
+        Self { done: false, moved, removed, aside, collisions: &plan.collisions, left: &plan.left }
+    }
+}
+
+impl<'a> From<&'a Report> for Picture<'a> {
+    fn from(report: &'a Report) -> Self {
+        let moved = report.moved.iter().map(|moved| {
+            let folder = (moved.method == MoveMethod::RenameFolder).then_some(moved.files);
+            Moving { folder, ..Moving::file(&moved.from, &moved.to) }
+        });
+        let aside = report.set_aside.iter().map(|moved| (moved.from.as_path(), moved.to.as_path()));
+        Self {
+            done: true,
+            moved: moved.collect(),
+            removed: report.identical_removed.iter().map(PathBuf::as_path).collect(),
+            aside: aside.collect(),
+            collisions: &report.collisions,
+            left: &report.left,
+        }
+    }
+}
+
+impl Picture<'_> {
+    /// Whether something changes place.
+    pub(crate) fn changes(&self) -> bool {
+        !(self.moved.is_empty() && self.removed.is_empty() && self.aside.is_empty())
+    }
+
+    /// Line by line: what goes where, and what stays.
+    pub(crate) fn lines(&self, world: &World) -> Page {
+        let path = |path: &Path| short(path, &world.layout.user_home);
+        let verb = |done: &'static str, would: &'static str| if self.done { done } else { would };
+        let mut page = Page::default();
+        let mut row = |verb: &str, text: String| page.row(verb, COLUMN, text);
+        for one in self.moved.iter().take(SHOWN) {
+            let folder = one.folder.map_or_else(String::new, |files| format!("  ({})", count(files, "file")));
+            row(verb("moved", "would move"), format!("{}  ->  {}{folder}", path(&one.from), path(&one.to)));
+        }
+        if self.moved.len() > SHOWN {
+            row("", format!("and {} more", self.moved.len() - SHOWN));
+        }
+        for gone in &self.removed {
+            row(verb("removed", "would remove"), format!("{}  (the same is in the new place)", path(gone)));
+        }
+        for (from, to) in &self.aside {
+            row(verb("set aside", "would set aside"), format!("{}  as  {}", path(from), path(to)));
+            if let Some(kept) = kept(from, to) {
+                row(verb("kept", "would keep"), path(&kept));
+            }
+        }
+        for both in self.collisions {
+            row(
+                "both stay",
+                format!("{}  and  {}  (they differ)", path(&both.source), path(&both.destination)),
+            );
+        }
+        for left in self.left {
+            row("left", format!("{}  ({})", path(&left.path), left.reason));
+        }
+        page
+    }
+
+    /// Two trees of the app's home: how it is and how it would be, or how it was and how it is. `repair` is what would
+    /// be done to the config besides.
+    pub(crate) fn trees(&self, world: &World, repair: Option<&Pending>) -> Page {
+        let home = &world.layout.app_home;
+        let mut sides = Sides { home, before: BTreeMap::new(), after: BTreeMap::new() };
+        for Moving { from, to, folder } in &self.moved {
+            let many = folder.map_or_else(String::new, |files| format!("({}) ", count(files, "file")));
+            let mark = |sign: &str, here: &Path, there: &Path| {
+                format!("{many}{sign} {}", other_place(home, here, there))
+            };
+            sides.before(from, folder.is_some(), Tone::Moved, mark("→", from, to));
+            sides.after(to, folder.is_some(), Tone::Moved, mark("←", to, from));
+        }
+        for gone in &self.removed {
+            sides.before(gone, false, Tone::Dim, "= is in the new place too".to_owned());
+        }
+        for (from, to) in &self.aside {
+            sides.before(from, false, Tone::Changed, format!("→ {}", file_name(to).to_string_lossy()));
+            sides.after(to, false, Tone::Changed, "+ set aside".to_owned());
+            if let Some(kept) = kept(from, to) {
+                sides.before(&kept, false, Tone::Dim, "= stays".to_owned());
+                sides.after(&kept, false, Tone::Dim, "= stays".to_owned());
+            }
+        }
+        for both in self.collisions {
+            for path in [&both.source, &both.destination] {
+                sides.before(path, false, Tone::Bad, "! differs".to_owned());
+                sides.after(path, false, Tone::Bad, "! differs".to_owned());
+            }
+        }
+        for left in self.left {
+            sides.before(&left.path, false, Tone::Dim, "= stays".to_owned());
+            sides.after(&left.path, false, Tone::Dim, "= stays".to_owned());
+        }
+        let config = &world.layout.app_config;
+        if world.disk.stat(config).is_ok() {
+            sides.before(config, false, Tone::Dim, String::new());
+            sides.after(config, false, Tone::Dim, String::new());
+        }
+        for step in repair.map_or(&[][..], |pending| &pending.steps) {
+            use myownllm_config_store::Step;
+            match step {
+                Step::KeepFormer { to, .. } => {
+                    sides.after(to, true, Tone::Good, "+ the former config".to_owned())
+                }
+                Step::PublishDaemonHalf { to, .. } => {
+                    sides.after(to, false, Tone::Good, "+ the daemon's half".to_owned());
+                }
+                Step::ReplaceConfig { path, .. } | Step::WriteConfig { path, .. } => {
+                    sides.before(path, false, Tone::Bad, "! needs a repair".to_owned());
+                    sides.after(path, false, Tone::Changed, "~ repaired".to_owned());
+                }
+                _ => {}
+            }
+        }
+        let [before, after] = if self.done { ["was", "is"] } else { ["is", "would be"] };
+        let title = |word: &str| format!("{}, as it {word}", short(home, &world.layout.user_home));
+        let mut page = Page::default();
+        page.pair(draw::tree(&title(before), &sides.before), draw::tree(&title(after), &sides.after));
+        page
+    }
+}
+
+/// What stays where it is when `from` is set aside as `to`. When the destination's side loses, nothing does: it makes room
+/// for what moves.
+fn kept(from: &Path, to: &Path) -> Option<PathBuf> {
+    (from.parent() != to.parent()).then(|| to.with_file_name(file_name(from)))
+}
+
+fn file_name(path: &Path) -> &std::ffi::OsStr {
+    path.file_name().unwrap_or_default()
+}
+
+/// The other place of something that moves, for its mark: the folder, or the name where the folder is the same.
+fn other_place(home: &Path, here: &Path, there: &Path) -> String {
+    if here.parent() == there.parent() {
+        return file_name(there).to_string_lossy().into_owned();
+    }
+    let folder = there.parent().unwrap_or(there);
+    format!("{}/", folder.strip_prefix(home).unwrap_or(folder).display())
+}
+
+struct Sides<'a> {
+    home: &'a Path,
+    before: BTreeMap<PathBuf, Node>,
+    after: BTreeMap<PathBuf, Node>,
+}
+
+impl Sides<'_> {
+    fn before(&mut self, path: &Path, folder: bool, tone: Tone, mark: String) {
+        let name = path.strip_prefix(self.home).unwrap_or(path).to_owned();
+        self.before.insert(name, Node { folder, tone, mark });
+    }
+
+    fn after(&mut self, path: &Path, folder: bool, tone: Tone, mark: String) {
+        let name = path.strip_prefix(self.home).unwrap_or(path).to_owned();
+        self.after.insert(name, Node { folder, tone, mark });
+    }
+}

@@ -1,0 +1,337 @@
+//! What a screen can show, and text laid out for it.
+//!
+//! A command says what is a heading, a line or a row; here it is decided where lines end. Nothing that is copied is ever
+//! broken: no path, no id, no command.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use crate::draw::{self, Line, in_ascii};
+use crate::output::tame;
+
+/// Prose in longer lines is hard to read, however wide the window.
+const PROSE: usize = 120;
+/// Where nobody says how wide the screen is: a pipe, a file.
+const UNKNOWN: usize = 100;
+/// Narrower than this, nothing can be laid out.
+const LEAST: usize = 40;
+/// With less room beside its label, a text begins below it.
+const BESIDE: usize = 30;
+/// A remark in brackets is kept together up to this length.
+const REMARK: usize = 28;
+/// How far such a text is moved in.
+const BELOW: usize = 4;
+
+/// What a screen can show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Screen {
+    /// In columns.
+    pub(crate) width: usize,
+    /// More than ASCII.
+    pub(crate) unicode: bool,
+}
+
+impl Screen {
+    /// The screen behind standard output: as wide as the terminal says, else as `COLUMNS` says.
+    #[must_use]
+    pub(crate) fn of_stdout(var: impl Fn(&str) -> Option<OsString>) -> Self {
+        let terminal = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+        Self::new(terminal, is_terminal, var)
+    }
+
+    fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
+        let columns = || var("COLUMNS")?.to_str()?.parse().ok();
+        let width = terminal.filter(|width| *width > 0).or_else(columns).unwrap_or(UNKNOWN);
+        Self { width: width.max(LEAST), unicode: !plain(is_terminal, var) }
+    }
+
+    fn prose(self) -> usize {
+        self.width.min(PROSE)
+    }
+}
+
+/// Whether only ASCII is safe: a dumb terminal, one without a name, or a locale that says so.
+fn plain(is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> bool {
+    let term = var("TERM").unwrap_or_default();
+    let locale =
+        ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(|name| var(name)).find(|value| !value.is_empty());
+    term == "dumb"
+        || (is_terminal && term.is_empty() && !cfg!(windows))
+        || (is_terminal && locale.is_some_and(|locale| locale == "C" || locale == "POSIX"))
+}
+
+/// What a command prints for a person, not laid out yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page(Vec<Block>);
+
+#[derive(Clone, Debug)]
+enum Block {
+    /// As it is: a document, a script, a diff.
+    Raw(String),
+    /// A text, moved in; its further lines two columns more.
+    Line { indent: usize, text: String },
+    /// A label, and a text from this column on.
+    Row { label: String, column: usize, text: String },
+    /// What is to be copied, at this column where it fits.
+    Copied { column: usize, lead: &'static str, text: String },
+    /// Two pictures beside each other, or one below the other.
+    Pair(Vec<Line>, Vec<Line>),
+}
+
+impl Page {
+    /// An empty line.
+    pub(crate) fn gap(&mut self) {
+        self.raw("\n");
+    }
+
+    /// A text that is printed as it is.
+    pub(crate) fn raw(&mut self, text: impl Into<String>) {
+        self.push(Block::Raw(text.into()));
+    }
+
+    /// A line.
+    pub(crate) fn line(&mut self, text: impl Into<String>) {
+        self.indented(0, text);
+    }
+
+    /// A line, moved in.
+    pub(crate) fn indented(&mut self, indent: usize, text: impl Into<String>) {
+        self.push(Block::Line { indent, text: text.into() });
+    }
+
+    /// A label, and what there is to say of it from this column on.
+    pub(crate) fn row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
+        self.push(Block::Row { label: label.into(), column, text: text.into() });
+    }
+
+    /// A command to be copied, after `lead`.
+    pub(crate) fn copied(&mut self, column: usize, lead: &'static str, text: impl Into<String>) {
+        self.push(Block::Copied { column, lead, text: text.into() });
+    }
+
+    /// Two pictures.
+    pub(crate) fn pair(&mut self, left: Vec<Line>, right: Vec<Line>) {
+        self.push(Block::Pair(left, right));
+    }
+
+    /// What another page holds.
+    pub(crate) fn page(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    fn push(&mut self, block: Block) {
+        self.0.push(block);
+    }
+
+    /// Whether there is nothing to print.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
+    }
+
+    /// The text, laid out for a screen; `paint` gives a piece of a picture its colour.
+    #[must_use]
+    pub(crate) fn laid_out(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
+        let mut out = String::new();
+        for block in &self.0 {
+            match block {
+                Block::Raw(text) => out.push_str(text),
+                Block::Line { indent, text } => {
+                    let text = &tame(text);
+                    let lead = " ".repeat(*indent);
+                    fill(&mut out, &lead, indent + 2, text, screen);
+                }
+                Block::Row { label, column, text } => {
+                    let (label, text) = (&tame(label), &tame(text));
+                    let column = (*column).max(label.chars().count() + 2);
+                    let widest = words(text).map(|(_, word)| word.chars().count()).max().unwrap_or(0);
+                    if screen.prose() < column + widest.max(BESIDE)
+                        && screen.width < column + text.chars().count()
+                    {
+                        let _ = writeln!(out, "{}", label.trim_end());
+                        fill(&mut out, &" ".repeat(BELOW), BELOW, text, screen);
+                    } else {
+                        fill(&mut out, &format!("{label:<column$}"), column, text, screen);
+                    }
+                }
+                Block::Copied { column, lead, text } => {
+                    let fits = column + lead.len() + text.chars().count() <= screen.width;
+                    let column = if fits { *column } else { BELOW.min(*column) };
+                    let _ = writeln!(out, "{:column$}{lead}{}", "", tame(text));
+                }
+                Block::Pair(left, right) => {
+                    for line in draw::beside(left, right, screen.width, screen.unicode, paint) {
+                        let _ = writeln!(out, "{line}");
+                    }
+                }
+            }
+        }
+        if !out.is_empty() && !out.ends_with('\n') {
+            out.push('\n');
+        }
+        if screen.unicode { out } else { in_ascii(&out) }
+    }
+}
+
+impl From<String> for Page {
+    fn from(text: String) -> Self {
+        Self(vec![Block::Raw(text)])
+    }
+}
+
+impl From<&str> for Page {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+/// Writes `lead` and then `text` in lines that fit; the further ones begin at column `hang`.
+fn fill(out: &mut String, lead: &str, hang: usize, text: &str, screen: Screen) {
+    for line in wrap(lead, hang, text, screen.prose()) {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
+/// `text` after `lead`, in lines of at most `width`; a word that is longer than a line is never broken, and stands by
+/// itself. What follows the first line begins at column `hang`.
+#[must_use]
+pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = lead.to_owned();
+    let mut column = lead.chars().count();
+    let mut fresh = true;
+    for (gap, word) in words(text) {
+        let length = word.chars().count();
+        let gap = if fresh { 0 } else { gap };
+        // A word that fits nowhere stays where it is, unless something else stands there.
+        if column + gap + length > width && (!fresh || hang + length <= width) {
+            lines.push(std::mem::take(&mut line).trim_end().to_owned());
+            column = hang;
+            line = " ".repeat(column);
+        } else {
+            line.push_str(&" ".repeat(gap));
+            column += gap;
+        }
+        line.push_str(word);
+        column += length;
+        fresh = false;
+    }
+    lines.push(line.trim_end().to_owned());
+    lines
+}
+
+/// The words of a text with the blanks before each. One word, blanks and all, are: what is quoted for a shell, a short
+/// remark in brackets at the end, and an arrow with what it points at.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let word = rest.trim_start_matches(' ');
+        let gap = rest.len() - word.len();
+        let (word, after) = word.split_at(whole(word));
+        rest = after;
+        (!word.is_empty()).then_some((gap, word))
+    })
+}
+
+/// How many bytes of this text are one word.
+fn whole(text: &str) -> usize {
+    if text.starts_with('(') && text.len() <= REMARK {
+        return text.len();
+    }
+    if let Some(after) = text.strip_prefix("-> ") {
+        let goal = after.trim_start_matches(' ');
+        return text.len() - goal.len() + whole(goal);
+    }
+    let mut before = ' ';
+    let mut from = 0;
+    for (at, c) in text.char_indices() {
+        if at < from {
+            continue;
+        }
+        if c == ' ' {
+            return at;
+        }
+        if c == '\'' && !before.is_alphanumeric() {
+            from = text[at + 1..].find('\'').map_or(0, |close| at + close + 2);
+        }
+        before = c;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(width: usize, page: &Page) -> Vec<String> {
+        let screen = Screen { width, unicode: true };
+        page.laid_out(screen, &|_, text| text.to_owned()).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn words_are_kept_whole_and_lines_within_the_width() {
+        let mut page = Page::default();
+        page.row("ok  check", 12, "one two three four five six seven eight nine ten eleven");
+        assert_eq!(
+            at(45, &page),
+            ["ok  check   one two three four five six seven", "            eight nine ten eleven"]
+        );
+        for width in 60..=200 {
+            assert!(at(width, &page).iter().all(|line| line.chars().count() <= width), "{width}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_never_broken_and_has_the_whole_width_where_it_needs_it() {
+        let mut page = Page::default();
+        let path = format!("/{}", "x".repeat(45));
+        page.row("label", 14, format!("it is {path} (here)"));
+        assert_eq!(at(50, &page), ["label", "    it is", &format!("    {path}"), "    (here)"]);
+    }
+
+    #[test]
+    fn an_arrow_goes_with_what_it_points_at_and_a_remark_is_one() {
+        let found: Vec<_> = words("~/a  ->  ~/b  (2 files)").collect();
+        assert_eq!(found, [(0, "~/a"), (2, "->  ~/b"), (2, "(2 files)")]);
+    }
+
+    #[test]
+    fn without_room_beside_it_a_text_stands_below_its_label() {
+        let mut page = Page::default();
+        page.row("warning  state.moved", 34, "four files of the daemon's are there");
+        page.copied(34, "-> ", "myownllm-mesh --home /home/anna migrate");
+        assert_eq!(
+            at(60, &page),
+            [
+                "warning  state.moved",
+                "    four files of the daemon's are there",
+                "    -> myownllm-mesh --home /home/anna migrate"
+            ]
+        );
+        assert_eq!(at(90, &page).len(), 2);
+    }
+
+    #[test]
+    fn what_is_quoted_is_one_word() {
+        let found: Vec<_> = words("the app's home  '/a b/c d' is").collect();
+        assert_eq!(found, [(0, "the"), (1, "app's"), (1, "home"), (2, "'/a b/c d'"), (1, "is")]);
+    }
+
+    #[test]
+    fn the_terminal_counts_then_columns_and_a_dumb_one_gets_ascii() {
+        let var = |name: &'static str, value: &'static str| {
+            move |asked: &str| (asked == name).then(|| OsString::from(value))
+        };
+        assert_eq!(Screen::new(Some(132), true, var("COLUMNS", "70")).width, 132);
+        assert_eq!(Screen::new(None, false, var("COLUMNS", "70")).width, 70);
+        assert_eq!(Screen::new(Some(0), true, var("COLUMNS", "nonsense")).width, UNKNOWN);
+        assert_eq!(Screen::new(Some(3), true, |_: &str| None).width, LEAST);
+        assert!(!Screen::new(None, false, var("TERM", "dumb")).unicode);
+        assert!(Screen::new(None, true, var("TERM", "xterm")).unicode);
+        assert!(Screen::new(None, false, |_: &str| None).unicode);
+        let mut page = Page::default();
+        page.line("wait…");
+        assert_eq!(page.laid_out(Screen { width: 80, unicode: false }, &|_, t| t.to_owned()), "wait...\n");
+    }
+}
