@@ -15,7 +15,7 @@ pub mod world;
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
@@ -26,7 +26,8 @@ use crate::output::{Answer, Printer};
 /// The program: reads the command line, does it, prints the answer, and returns how it ended.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let parsed = Cli::command().color(color_of(&args)).try_get_matches_from(&args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &args),
     };
@@ -52,6 +53,19 @@ pub(crate) fn for_home(hint: String, home: &Path) -> String {
             format!("myownllm-mesh --home {} {rest}", quote(&home))
         }
         _ => hint,
+    }
+}
+
+/// The colours of help and of usage errors: the parser prints those itself, before anybody could look at `--color`.
+fn color_of(args: &[OsString]) -> clap::ColorChoice {
+    let said = args.windows(2).find_map(|pair| match pair[1].to_str()?.strip_prefix("--color=") {
+        None if pair[0] == "--color" => pair[1].to_str(),
+        said => said,
+    });
+    match said {
+        Some("always") => clap::ColorChoice::Always,
+        Some("never") => clap::ColorChoice::Never,
+        _ => clap::ColorChoice::Auto,
     }
 }
 

@@ -272,15 +272,19 @@ impl ProgressLine {
     }
 
     fn show(&self, progress: Progress) {
-        let due = match self.shown.get() {
-            None => self.begun.elapsed() >= Self::PATIENCE,
-            Some(last) => last.elapsed() >= Self::PACE,
-        };
-        if self.wanted && due {
-            self.shown.set(Some(Instant::now()));
-            let line = format!("\r\x1b[Kmoving: {} of {} files", progress.done, progress.total);
+        if let Some(line) = self.line(progress.done, progress.total, Instant::now()) {
             let _ = io::stderr().lock().write_all(line.as_bytes());
         }
+    }
+
+    /// What is to be written now: nothing before it is worth it, and not too often.
+    fn line(&self, done: usize, total: usize, now: Instant) -> Option<String> {
+        let (since, least) = self.shown.get().map_or((self.begun, Self::PATIENCE), |last| (last, Self::PACE));
+        if !self.wanted || now.duration_since(since) < least {
+            return None;
+        }
+        self.shown.set(Some(now));
+        Some(format!("\r\x1b[Kmoving: {done} of {total} files"))
     }
 
     fn clear(&self) {
@@ -381,7 +385,19 @@ pub(crate) fn long(path: &Path) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::short;
+    use super::{ProgressLine, short};
+
+    #[test]
+    fn only_a_long_move_has_a_line_of_progress_and_only_where_it_is_wanted() {
+        let line = ProgressLine::new(true);
+        let at = |ms| line.begun + std::time::Duration::from_millis(ms);
+        assert_eq!(line.line(1, 900, at(399)), None);
+        assert_eq!(line.line(5, 900, at(400)).as_deref(), Some("\r\x1b[Kmoving: 5 of 900 files"));
+        assert_eq!(line.line(6, 900, at(499)), None);
+        assert!(line.line(7, 900, at(500)).is_some());
+        let quiet = ProgressLine::new(false);
+        assert_eq!(quiet.line(5, 900, quiet.begun + std::time::Duration::from_secs(9)), None);
+    }
 
     #[test]
     fn a_file_name_cannot_steer_the_terminal() {

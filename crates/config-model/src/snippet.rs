@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(drawn("{\n  \"api\": {,\n}"), "  \"api\": {,\n          ^");
         assert_eq!(drawn("{\"a\": 1"), "{\"a\": 1\n       ^");
         assert_eq!(drawn("{\"port\": 14x73}"), "{\"port\": ********}\n         ^");
-        assert_eq!(drawn("{\"a\": tru}"), "{\"a\": ********}\n      ^");
+        assert_eq!(drawn("{\"a\": tru}"), "{\"a\": ********}\n              ^");
         assert_eq!(drawn(""), "\n^");
     }
 

@@ -1,0 +1,211 @@
+//! What a person sees: on terminals of many widths, on dumb ones, in pipes; and what a broken config looks like to them.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use support::{APP, Home, MESH, SECRETS, run};
+
+/// What a person reads, as opposed to documents.
+const READ: [&[&str]; 11] = [
+    &["status"],
+    &["doctor"],
+    &["migrate", "--dry-run"],
+    &["migrate", "--undo", "--dry-run"],
+    &["salvage", "--check"],
+    &["config", "check"],
+    &["config", "history"],
+    &["network", "list"],
+    &["paths"],
+    &["identity"],
+    &["--help"],
+];
+
+/// Runs a command on a terminal of so many columns; what it shows, line by line.
+fn on_terminal(command: &mut Command, columns: u16, term: &str) -> Vec<String> {
+    let (mut terminal, screen) = terminal(columns);
+    command.env("TERM", term).env_remove("COLUMNS").env_remove("NO_COLOR");
+    for name in ["LC_ALL", "LC_CTYPE", "LANG"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(screen.try_clone().unwrap()).stderr(screen);
+    let mut child = command.spawn().unwrap();
+    // Ours must be closed for the terminal to end with the program.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut shown = Vec::new();
+    let mut piece = [0; 4096];
+    // Linux ends a terminal that nobody has open any more with an error.
+    while let Ok(length @ 1..) = terminal.read(&mut piece) {
+        shown.extend_from_slice(&piece[..length]);
+    }
+    child.wait().unwrap();
+    String::from_utf8(shown).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn terminal(columns: u16) -> (File, OwnedFd) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+    let screen = rustix::fs::open(&*name, flags, rustix::fs::Mode::empty()).unwrap();
+    let size = Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&screen, size).unwrap();
+    (terminal.into(), screen)
+}
+
+fn homes() -> [Home; 5] {
+    let collision = Home::legacy();
+    collision.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
+    let corrupt = Home::after_the_bug();
+    corrupt.put(&format!("{APP}/config.json"), b"{\"api\": {\"enabled\": true,,}}", 0o600);
+    [Home::empty(), Home::after_the_bug(), Home::settled(), collision, corrupt]
+}
+
+/// Whether a line may be longer than the screen: it is one thing to be copied, and nothing else.
+fn is_one_thing(line: &str) -> bool {
+    let line = line.trim();
+    let lead = ["-> ", "hint: ", "at: "].iter().any(|lead| line.starts_with(lead));
+    lead || line.starts_with("myownllm-mesh ") || !line.contains(' ')
+}
+
+#[test]
+fn no_line_is_longer_than_the_screen_and_nothing_that_is_copied_is_broken() {
+    for home in homes() {
+        for columns in [60, 80, 120, 200] {
+            for args in READ {
+                let lines = on_terminal(home.command(args).arg("--color=never"), columns, "xterm");
+                for line in &lines {
+                    let fits = line.chars().count() <= columns.into() || is_one_thing(line);
+                    assert!(fits, "{args:?} at {columns}: {line:?} in {lines:#?}");
+                }
+            }
+            let config = home.path(&format!("{MESH}/.secrets/identity.json"));
+            let paths = on_terminal(&mut home.command(&["paths"]), columns, "xterm").join("\n");
+            assert!(paths.contains(config.to_str().unwrap()), "{paths}");
+        }
+    }
+}
+
+#[test]
+fn trees_stand_beside_each_other_where_there_is_room() {
+    let home = Home::after_the_bug();
+    for command in [&["status"][..], &["migrate", "--dry-run"]] {
+        for (columns, beside) in [(60, false), (120, true)] {
+            let lines = on_terminal(home.command(command).arg("--color=never"), columns, "xterm");
+            let both = |line: &&String| line.contains("as it is") && line.contains("as it would be");
+            assert_eq!(lines.iter().any(|line| both(&line)), beside, "{lines:#?}");
+            assert!(
+                lines.iter().any(|line| line.contains("└─ identity.json → .myownmesh/.secrets/")),
+                "{lines:#?}"
+            );
+            assert!(lines.iter().any(|line| line.contains("identity.json ← .secrets/")), "{lines:#?}");
+        }
+    }
+    let moved = home.run(&["migrate"]).ends_with(0).stdout;
+    assert!(moved.contains("as it was") && moved.contains("identity.json ← .secrets/"), "{moved}");
+    // With nothing to move there is nothing to draw.
+    let settled = Home::settled().run(&["status"]).stdout;
+    assert!(!settled.contains("└─"), "{settled}");
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them_and_a_dumb_one_gets_ascii() {
+    let home = Home::after_the_bug();
+    for args in READ {
+        let shown = on_terminal(&mut home.command(args), 80, "dumb").join("\n");
+        assert!(shown.is_ascii() && !shown.contains('\x1b'), "{args:?}: {shown}");
+    }
+    let status = |home: &Home| home.command(&["status"]);
+    assert!(
+        on_terminal(&mut status(&home), 80, "xterm").join("").contains("\x1b["),
+        "no colour on a terminal"
+    );
+    let always = run(status(&home).arg("--color=always").env("NO_COLOR", "1"));
+    assert!(always.stdout.contains("\x1b["), "asked for, and none: {always:?}");
+    assert!(!run(&mut status(&home)).all().contains('\x1b'), "colour in a pipe");
+    // On a terminal, with NO_COLOR: through a shell, as the helper above takes it away.
+    let mut shell = Command::new("/bin/sh");
+    let program = support::program().display();
+    let home = home.path("");
+    shell.args(["-c", &format!("NO_COLOR=1 {program} --home {} status", home.display())]);
+    let plain = on_terminal(&mut shell, 80, "xterm").join("\n");
+    assert!(plain.contains("A launch would") && !plain.contains('\x1b'), "{plain}");
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_not() {
+    let home = Home::settled();
+    if let Ok(full) = File::options().write(true).open("/dev/full") {
+        for args in [&["status"][..], &["status", "--json"], &["--help"]] {
+            let mut command = home.command(args);
+            command.stdin(Stdio::null()).stdout(full.try_clone().unwrap()).stderr(Stdio::piped());
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+            assert!(said.contains("code: output.failed"), "{args:?}: {said}");
+        }
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = home.command(&["status"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn an_error_in_a_config_points_into_the_text() {
+    let home = Home::legacy();
+    home.put(&format!("{APP}/config.json"), b"{\n  \"api\": {\n    \"port\": 1473,,\n  }\n}\n", 0o600);
+    let drawn = "  3 |     \"port\": 1473,,\n    |                  ^\n";
+    let check = home.run(&["config", "check"]).ends_with(1);
+    assert!(check.stderr.contains(drawn), "{}", check.stderr);
+    assert!(check.stderr.contains("at line 3, column 18, in /api/port"), "{}", check.stderr);
+    let doctor = home.run(&["doctor"]).ends_with(4).stdout;
+    assert!(doctor.contains("3 |     \"port\": 1473,,\n"), "{doctor}");
+    assert_eq!(doctor.matches("not a JSON object").count(), 1, "one cause is named once: {doctor}");
+    let place = home.run(&["config", "check", "--json"]).json()["diagnostics"][1]["place"].clone();
+    assert_eq!((&place["line"], &place["column"]), (&3.into(), &18.into()), "{place}");
+    assert_eq!(place["json_path"], "/api/port");
+    assert_eq!(place["snippet"]["text"], "    \"port\": 1473,,");
+}
+
+#[test]
+fn wherever_a_config_breaks_no_secret_of_it_is_shown() {
+    let home = Home::with_secrets();
+    let config = format!("{APP}/config.json");
+    let whole = home.bytes(&config);
+    let text = String::from_utf8(whole.clone()).unwrap();
+    // Cut off in it; its first quote gone; its last one gone.
+    let mut broken = Vec::new();
+    for secret in &SECRETS[1..3] {
+        let at = text.find(secret).unwrap();
+        broken.push(whole[..at + 9].to_vec());
+        for quote in [at - 1, at + secret.len()] {
+            broken.push([&whole[..quote], &whole[quote + 1..]].concat());
+        }
+    }
+    for bytes in broken {
+        home.put(&config, &bytes, 0o600);
+        for args in [&["config", "check"][..], &["doctor"]] {
+            for json in [&[][..], &["--json"]] {
+                let ran = home.run(&[args, json].concat());
+                for secret in SECRETS {
+                    // Not a part of it either.
+                    let parts = secret.as_bytes().windows(8).map(|part| std::str::from_utf8(part).unwrap());
+                    for part in parts.filter(|part| !"credential-password-".contains(part)) {
+                        assert!(!ran.all().contains(part), "{part} of {secret}: {}", ran.all());
+                    }
+                }
+            }
+        }
+    }
+}
