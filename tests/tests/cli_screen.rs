@@ -74,7 +74,8 @@ fn homes() -> [Home; 5] {
 fn is_one_thing(line: &str) -> bool {
     let line = line.trim();
     let lead = ["-> ", "hint: ", "at: "].iter().any(|lead| line.starts_with(lead));
-    lead || line.starts_with("myownllm-mesh ") || !line.contains(' ')
+    let labelled = ["error: ", "warning: "].iter().find_map(|label| line.strip_prefix(label));
+    lead || line.starts_with("myownllm-mesh ") || !labelled.unwrap_or(line).contains(' ')
 }
 
 #[test]

@@ -1,61 +1,140 @@
 //! `cargo xtask ci`: what has to be green before a change goes in.
 
+use std::process::Command;
 use std::time::Instant;
 
-use crate::workspace::{cargo, step};
-use crate::{Fallible, crash, scenario, style, test};
+use crate::workspace::{cargo, root, step};
+use crate::{Fallible, crash, scenario, style, test, tools};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
-type Step = (&'static str, fn() -> Fallible<bool>);
+/// How a step ended.
+enum Ended {
+    Good,
+    Bad,
+    /// It could not be run here, for this reason. That is no failure, and is never passed over in silence.
+    NotRun(String),
+}
 
-const STEPS: [Step; 6] = [
-    ("format", || step(cargo().args(["fmt", "--all", "--check"]))),
+impl From<bool> for Ended {
+    fn from(good: bool) -> Self {
+        if good { Self::Good } else { Self::Bad }
+    }
+}
+
+type Step = (&'static str, fn() -> Fallible<Ended>);
+
+const STEPS: [Step; 11] = [
+    ("format", || Ok(step(cargo().args(["fmt", "--all", "--check"]))?.into())),
+    // Among the lints is one for what the oldest supported Rust does not have yet (`incompatible_msrv`).
     ("lints", || {
         let clippy =
             ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"];
-        step(cargo().args(clippy))
+        Ok(step(cargo().args(clippy))?.into())
     }),
+    ("licences, bans, sources", || {
+        with_tool("deny", "judges the dependencies", || deny("licenses bans sources"))
+    }),
+    ("advisories", advisories),
+    ("unused dependencies", || {
+        with_tool("machete", "finds unused dependencies", || step(cargo().arg("machete")))
+    }),
+    ("each feature by itself", || {
+        with_tool("hack", "builds each feature by itself", || {
+            step(cargo().args(["hack", "check", "--each-feature", "--workspace", "--quiet"]))
+        })
+    }),
+    ("oldest supported Rust", oldest_rust),
     // Outside the workspace, so no other step sees it; it shares the target folder, and takes seconds.
     ("sibling app", || {
         let manifest = "examples/sibling-app/Cargo.toml";
-        step(cargo().args([
-            "check",
-            "--locked",
-            "--quiet",
-            "--target-dir",
-            "target",
-            "--manifest-path",
-            manifest,
-        ]))
+        let check = ["check", "--locked", "--quiet", "--target-dir", "target", "--manifest-path", manifest];
+        Ok(step(cargo().args(check))?.into())
     }),
-    ("tests", || test::run(&test::Args::default())),
-    ("scenarios", || scenario::run(&scenario::Args::default())),
-    ("crash sweep, short", || crash::run(&crash::Args::short())),
+    ("tests", || Ok(test::run(&test::Args::default())?.into())),
+    ("scenarios", || Ok(scenario::run(&scenario::Args::default())?.into())),
+    ("crash sweep, short", || Ok(crash::run(&crash::Args::short())?.into())),
 ];
+
+/// Runs `what` when the tool is there or can be installed.
+fn with_tool(name: &str, purpose: &str, what: fn() -> Fallible<bool>) -> Fallible<Ended> {
+    match tools::provide(name, purpose) {
+        Ok(()) => Ok(what()?.into()),
+        Err(why) => Ok(Ended::NotRun(why)),
+    }
+}
+
+fn deny(checks: &str) -> Fallible<bool> {
+    // The policy shows what it does not deny; here only what it denies.
+    step(
+        cargo()
+            .args(["deny", "--log-level", "error", "check", "--hide-inclusion-graph"])
+            .args(checks.split(' ')),
+    )
+}
+
+/// Known vulnerabilities: their list is a repository of its own, which not every machine can reach.
+fn advisories() -> Fallible<Ended> {
+    if let Err(why) = tools::provide("deny", "judges the dependencies") {
+        return Ok(Ended::NotRun(why));
+    }
+    if !tools::answers(cargo().args(["deny", "fetch", "db"])) {
+        let why = "the list of advisories (github.com/RustSec/advisory-db) cannot be fetched from here";
+        return Ok(Ended::NotRun(why.to_owned()));
+    }
+    Ok(deny("advisories")?.into())
+}
+
+/// Builds with the oldest Rust that the manifests promise, where that toolchain is installed.
+fn oldest_rust() -> Fallible<Ended> {
+    let manifest =
+        std::fs::read_to_string(root().join("Cargo.toml")).map_err(|e| format!("Cargo.toml: {e}"))?;
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap_or_default();
+    let version = version.trim_matches('"');
+    if !tools::answers(Command::new("rustup").args(["run", version, "cargo", "--version"])) {
+        return Ok(Ended::NotRun(format!(
+            "no toolchain {version} here (`rustup toolchain install {version}` brings it); the lints looked for newer features"
+        )));
+    }
+    let mut check = Command::new("rustup");
+    check.current_dir(root()).args(["run", version, "cargo", "check", "--workspace", "--quiet"]);
+    check.args(["--target-dir", "target/oldest"]).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    Ok(step(&mut check)?.into())
+}
 
 pub(crate) fn run(_: &Args) -> Fallible<bool> {
     let signs = style::signs();
     let mut failed = Vec::new();
+    let mut not_run = Vec::new();
     for (name, step) in STEPS {
         crate::say!("\n{}", style::paint(style::TITLE, format!("{0}{0} {name} ", signs.rule)));
         let started = Instant::now();
         // All steps run: whoever reads the log wants every finding, not the first.
-        let good = step().unwrap_or_else(|why| {
+        let ended = step().unwrap_or_else(|why| {
             crate::say!("{why}");
-            false
+            Ended::Bad
         });
-        let (style, sign) = if good { (style::GOOD, signs.yes) } else { (style::BAD, signs.no) };
+        let (style, sign) = match &ended {
+            Ended::Good => (style::GOOD, signs.yes),
+            Ended::Bad => (style::BAD, signs.no),
+            Ended::NotRun(_) => (style::CHANGED, signs.skip),
+        };
         crate::say!("{} {name} ({})", style::paint(style, sign), style::took(started.elapsed()));
-        if !good {
-            failed.push(name);
+        match ended {
+            Ended::Good => {}
+            Ended::Bad => failed.push(name),
+            Ended::NotRun(why) => not_run.push((name, why)),
         }
     }
-    if failed.is_empty() {
-        crate::say!("\n{}", style::paint(style::GOOD, "all green"));
-    } else {
-        crate::say!("\n{}", style::paint(style::BAD, format!("not green: {}", failed.join(", "))));
+    crate::say!("");
+    for (name, why) in &not_run {
+        crate::say!("{}", style::paint(style::CHANGED, format!("not run: {name}: {why}")));
+    }
+    match (failed.is_empty(), not_run.is_empty()) {
+        (true, true) => crate::say!("{}", style::paint(style::GOOD, "all green")),
+        (true, false) => crate::say!("{}", style::paint(style::GOOD, "green, but for what was not run")),
+        _ => crate::say!("{}", style::paint(style::BAD, format!("not green: {}", failed.join(", ")))),
     }
     Ok(failed.is_empty())
 }

@@ -18,6 +18,7 @@ mod process;
 mod scenario;
 mod style;
 mod test;
+mod tools;
 mod tree;
 mod workspace;
 
@@ -39,7 +40,7 @@ enum Verb {
     Scenario(scenario::Args),
     /// All tests: nextest for everything, then the examples in the docs
     Test(test::Args),
-    /// What has to be green before a change goes in: format, lints, tests, scenarios, a short crash sweep
+    /// What has to be green before a change goes in: format, lints, dependencies, features, tests, scenarios, a short crash sweep
     Ci(ci::Args),
     /// Kill, fail and unplug real runs at every file-system call, and see whether anything is lost
     Crash(crash::Args),

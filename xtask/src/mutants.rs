@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::{Finished, run as run_program};
 use crate::style::{self, paint, took};
-use crate::{Fallible, test, workspace};
+use crate::{Fallible, tools, workspace};
 use list::{MUTANTS, Mutant};
 
 /// No build with its tests takes nearly as long.
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         }
         return Ok(true);
     }
-    test::provide_nextest()?;
+    tools::provide("nextest", "runs the tests")?;
     let started = Instant::now();
     let tree = Tree::new()?;
     let mut good = 0;
