@@ -682,12 +682,13 @@ impl Inspector<'_> {
         let mut foreign = Vec::new();
         let mut leftovers = Vec::new();
         let forward = self.out.direction == Direction::Forward;
-        let relatives = &self.relative;
+        let legacy_roster = Some(&names.legacy_roster).filter(|_| forward);
+        let apart = [&names.identity, &names.custody].into_iter().chain(legacy_roster).chain(&self.relative);
+        // By their names alone: a folder may hold very many.
+        let apart: Vec<&OsStr> =
+            apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
         self.disk.visit(path, &mut |entry| {
-            let at = relative.join(&entry.name);
-            let single =
-                at == names.identity || at == names.custody || (forward && at == names.legacy_roster);
-            if single || relatives.contains(&at) {
+            if apart.contains(&entry.name.as_os_str()) {
                 // Looked at by themselves.
                 return ControlFlow::Continue(());
             }
@@ -856,8 +857,8 @@ impl Inspector<'_> {
             let (source, destination) =
                 (self.out.source.join(&relative), self.out.destination.join(&relative));
             let mut folder = Folder { source, destination, items: None, whole: false, mode: 0 };
-            if let Some((meta, seen)) = self.readable.get(&relative) {
-                let (ours, claims, foreign) = (seen.ours.clone(), seen.claims, seen.foreign);
+            if let Some((meta, seen)) = self.readable.get_mut(&relative) {
+                let (ours, claims, foreign) = (std::mem::take(&mut seen.ours), seen.claims, seen.foreign);
                 folder.mode = meta.mode;
                 let free = !self.there.contains_key(&relative);
                 folder.whole = free && !claims && foreign == 0 && !ours.is_empty();
