@@ -584,17 +584,22 @@ pub fn reconcile(
         ),
         None => None,
     };
-    let text = |network: &ValueRef<'_>, key: &str| {
-        network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
-    };
-    let pair =
-        |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
-    let mut saved: Vec<Saved> = catalogue::list(document).iter().map(pair).collect();
+    let mut saved = saved(document);
     saved.extend(removed.cloned());
     let (plan, outcome) = reconcile::reconcile_from(daemon, status, role, active, saved)
         .map_err(|error| Notice::from(&error))?;
     // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
     Ok(Reconciled { plan: plan.masked(), outcome: outcome.masked() })
+}
+
+/// The saved networks by their ids.
+pub(crate) fn saved(document: &Document) -> Vec<Saved> {
+    let text = |network: &ValueRef<'_>, key: &str| {
+        network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
+    };
+    let pair =
+        |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
+    catalogue::list(document).iter().map(pair).collect()
 }
 
 /// What failed of a reconciliation. A network that could not be left is left for the next pass.

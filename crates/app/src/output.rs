@@ -139,6 +139,12 @@ impl Printer {
         Box::new(move |progress| line.show(progress))
     }
 
+    /// Whether it prints documents: who would only make one to have it thrown away need not.
+    #[must_use]
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints an answer: the text or the document to stdout, what went wrong to stderr.
     pub(crate) fn print(&self, command: &str, answer: &Answer) {
         self.progress.clear();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use myownllm_config_model::{AppConfig, Document};
+use myownllm_config_model::catalogue;
 use myownllm_config_store::FileShape;
 use myownllm_daemon::reconcile::{Action, StepResult};
 use myownllm_daemon::{Role, Spawned};
@@ -15,7 +15,7 @@ use super::salvage::{Tense, report_lines};
 use crate::cli::LaunchArgs;
 use crate::daemons::GRACE;
 use crate::exit::ExitCode;
-use crate::launch::{Daemon, Options, Outcome, Reconciled, launch};
+use crate::launch::{Daemon, Options, Outcome, Reconciled, launch, saved};
 use crate::notice::Notice;
 use crate::output::{Answer, Printer, long, short, tame};
 use crate::screen::Page;
@@ -48,7 +48,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         // It came up and died on the first requests: that is the reason for whatever else went wrong.
         outcome.notices.push(died(spawned, &status.to_string()));
     }
-    let answer = answer(world, args, &outcome, &daemon);
+    let answer = answer(world, args, printer, &outcome, &daemon);
     let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
     if args.detach && !asked_to_end {
         spawned.detach();
@@ -187,7 +187,7 @@ impl Signals {
     }
 }
 
-fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) -> Answer {
+fn answer(world: &World, args: &LaunchArgs, printer: &Printer, outcome: &Outcome, daemon: &Daemon) -> Answer {
     let exit = outcome.exit();
     const COLUMN: usize = 12;
     let mut page = Page::default();
@@ -239,7 +239,7 @@ fn answer(world: &World, args: &LaunchArgs, outcome: &Outcome, daemon: &Daemon) 
     if let Some(reconciled) = &outcome.reconciled {
         line("networks", &networks_line(reconciled));
     }
-    let data = data(world, outcome, daemon);
+    let data = if printer.is_json() { data(world, outcome, daemon) } else { json!({}) };
     Answer { exit, page, data, notices: outcome.notices.clone() }
 }
 
@@ -256,7 +256,7 @@ fn not_started(outcome: &Outcome) -> String {
 
 fn config_line(world: &World, outcome: &Outcome) -> String {
     let path = short(&world.layout.app_config, &world.layout.user_home);
-    let networks = AppConfig::view(&outcome.document).cloud_mesh.networks.len();
+    let networks = catalogue::list(&outcome.document).len();
     if outcome.stand_in {
         return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
     }
@@ -316,14 +316,18 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
             "ready_ms": spawned.took().as_millis(), "log": long(spawned.log()), "candidates": spawned.tried(),
         }),
     };
+    let active = outcome.document.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
     json!({
         "config": {
             "path": long(&world.layout.app_config),
             "shape": outcome.shape,
             "report": outcome.config,
             "steps": outcome.config_steps,
-            "networks": saved(&outcome.document),
-            "active_network_id": AppConfig::view(&outcome.document).cloud_mesh.active_network_id,
+            "networks": saved(&outcome.document)
+                .iter()
+                .map(|network| json!({ "id": network.id, "network_id": network.network_id }))
+                .collect::<Vec<Value>>(),
+            "active_network_id": active.filter(|id| !id.is_empty()),
         },
         "relapse": outcome.relapse,
         "migration": outcome.migration,
@@ -331,14 +335,4 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
         "detection": outcome.detection,
         "reconcile": outcome.reconciled,
     })
-}
-
-/// The saved networks by their ids.
-fn saved(document: &Document) -> Vec<Value> {
-    AppConfig::view(document)
-        .cloud_mesh
-        .networks
-        .iter()
-        .map(|network| json!({ "id": network.id, "network_id": network.network_id }))
-        .collect()
 }
