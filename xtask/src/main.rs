@@ -4,6 +4,7 @@
 //! processes, breaks things on purpose and shows what came of it) and links none of the crates that it tries, so that
 //! it compiles in seconds and can only see what a user could see.
 
+mod bench;
 mod ci;
 mod control;
 mod crash;
@@ -46,6 +47,8 @@ enum Verb {
     Crash(crash::Args),
     /// The release program, its manual pages and completions, laid out under dist/ as a packager wants them
     Dist(dist::Args),
+    /// How fast it is, beside the straightforward way to do the same: a table of ratios, each with its aim
+    Bench(bench::Args),
     /// Take away each line that carries a guarantee, one at a time, and see whether a test goes red
     Mutants(mutants::Args),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Ci(args) => ci::run(&args),
         Verb::Crash(args) => crash::run(&args),
         Verb::Dist(args) => dist::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
     };
     match outcome {

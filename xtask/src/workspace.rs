@@ -28,27 +28,34 @@ pub(crate) struct Binaries {
 
 /// Builds both programs and says where they are.
 pub(crate) fn build() -> Fallible<Binaries> {
-    const PROGRAMS: [&str; 2] = ["myownllm-mesh", "stand-in-daemon"];
+    let packages = ["--package=myownllm-mesh", "--package=integration-tests"];
+    let [mesh, stand_in] = build_programs(&packages, ["myownllm-mesh", "stand-in-daemon"])?;
+    Ok(Binaries { mesh, stand_in })
+}
+
+/// Builds programs and says where they are.
+pub(crate) fn build_programs<const N: usize>(how: &[&str], names: [&str; N]) -> Fallible<[PathBuf; N]> {
     let mut cargo = cargo();
-    cargo.args(["build", "--message-format=json-render-diagnostics"]);
-    cargo.args(["--package=myownllm-mesh", "--package=integration-tests"]);
-    cargo.args(["--bin", PROGRAMS[0], "--bin", PROGRAMS[1]]);
+    cargo.args(["build", "--message-format=json-render-diagnostics"]).args(how);
+    for name in names {
+        cargo.args(["--bin", name]);
+    }
     // Cargo speaks JSON on stdout, one message a line; what people should see goes to stderr.
     let output = cargo.stderr(Stdio::inherit()).output().map_err(|e| format!("cannot run cargo: {e}"))?;
     if !output.status.success() {
         return Err(format!("cargo build ended with {}", output.status));
     }
     let built = String::from_utf8_lossy(&output.stdout);
-    let find = |name: &str| -> Fallible<PathBuf> {
-        built
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["name"] == name)
-            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .next_back()
-            .ok_or_else(|| format!("cargo built no program of the name {name}"))
+    let messages: Vec<serde_json::Value> =
+        built.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let find = |name: &str| {
+        let named = messages.iter().filter(|message| message["target"]["name"] == name);
+        named.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
     };
-    Ok(Binaries { mesh: find(PROGRAMS[0])?, stand_in: find(PROGRAMS[1])? })
+    if let Some(missing) = names.iter().find(|name| find(name).is_none()) {
+        return Err(format!("cargo built no program of the name {missing}"));
+    }
+    Ok(names.map(|name| find(name).unwrap_or_default()))
 }
 
 /// Runs one step of a longer job, showing what is run; true when it succeeded.

@@ -1,0 +1,58 @@
+//! The move, against renaming file by file, `mv`, and `cp -a` + flush + `rm`.
+
+#![allow(missing_docs, reason = "a bench")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bench::movers::{Kind, State};
+use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+
+/// A name, and the way to move everything.
+type Way = (&'static str, fn(&State));
+
+const OURS: Way = ("ours", State::ours);
+const STRAIGHTFORWARD: Way = ("straightforward", State::straightforward);
+
+fn moves(criterion: &mut Criterion) {
+    let all: [(&str, Kind, &[usize], &[Way]); 3] = [
+        (
+            "move-whole",
+            Kind::Whole,
+            &[1, 100, 1_000, 10_000, 100_000],
+            &[OURS, STRAIGHTFORWARD, ("mv", State::mv)],
+        ),
+        ("move-foreign", Kind::Foreign, &[1, 100, 1_000, 10_000], &[OURS, STRAIGHTFORWARD]),
+        ("move-across", Kind::Across, &[1, 100, 1_000], &[OURS, ("copy", State::copy)]),
+    ];
+    // The disk is the one that the build is on.
+    let disk = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let memory = Path::new("/dev/shm");
+    let memory = if memory.read_dir().is_ok() { memory.to_owned() } else { std::env::temp_dir() };
+    for (name, kind, sizes, ways) in all {
+        let mut group = criterion.benchmark_group(name);
+        group.sampling_mode(SamplingMode::Flat).sample_size(10);
+        for files in bench::sizes(sizes) {
+            let state = State::new(kind, files, disk, &memory);
+            for (way, go) in ways {
+                group.bench_function(BenchmarkId::new(*way, files), |b| {
+                    b.iter_custom(|times| {
+                        let mut took = Duration::ZERO;
+                        for _ in 0..times {
+                            state.flush();
+                            let start = Instant::now();
+                            go(&state);
+                            took += start.elapsed();
+                            state.put_back(files);
+                        }
+                        took
+                    });
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, moves);
+criterion_main!(benches);

@@ -1,0 +1,96 @@
+//! Homes in throw-away folders, wired as the program wires them.
+
+use std::path::{Path, PathBuf};
+
+use myownllm_config_store::{ConfigStore as _, Loaded};
+use myownllm_mesh::launch::{Options, Outcome, launch};
+use myownllm_mesh::world::{World, fresh_ids};
+
+/// The program's view of a home.
+#[must_use]
+pub fn world(home: &Path) -> World {
+    World::new(Some(home)).unwrap_or_else(|notice| panic!("{}: {}", home.display(), notice.message))
+}
+
+/// All that a launch does before it looks for a daemon.
+#[must_use]
+pub fn start(world: &World) -> Outcome {
+    let wired = world.wire();
+    launch(&wired.parts(), &Options { daemon: false, ..world.options() }, &mut fresh_ids())
+}
+
+/// Reads the config, classifies and completes it, and decides what is to be written.
+#[must_use]
+pub fn load(world: &World) -> Loaded {
+    world.wire().store.look(&mut fresh_ids()).expect("a config that can be read")
+}
+
+/// A user's home.
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    /// Removed when this is dropped.
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Home {
+    /// A home in this folder, with the config that `config` makes, given where conversations lie.
+    #[must_use]
+    pub fn at(path: PathBuf, config: impl FnOnce(&str) -> Vec<u8>) -> Self {
+        let home = Self { path, _folder: None };
+        let conversations = home.path().join(".myownllm/conversations");
+        std::fs::create_dir_all(home.rosters()).expect("the homes");
+        std::fs::write(home.config(), config(&conversations.to_string_lossy())).expect("the config");
+        home
+    }
+
+    /// The same in a folder that is removed when this is dropped.
+    #[must_use]
+    pub fn with(config: impl FnOnce(&str) -> Vec<u8>) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Self::at(folder.path().to_owned(), config);
+        Self { _folder: Some(folder), ..home }
+    }
+
+    /// The same after its first start: the next one finds nothing to do.
+    #[must_use]
+    pub fn settle(self) -> Self {
+        let world = world(self.path());
+        assert!(start(&world).exit().is_ok());
+        assert!(load(&world).pending.is_empty());
+        self
+    }
+
+    /// A settled home.
+    #[must_use]
+    pub fn settled(config: impl FnOnce(&str) -> Vec<u8>) -> Self {
+        Self::with(config).settle()
+    }
+
+    /// The user's home.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The app's config.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.path().join(".myownllm/config.json")
+    }
+
+    /// The rosters where they belong.
+    #[must_use]
+    pub fn rosters(&self) -> PathBuf {
+        self.path().join(".myownllm/.myownmesh/mesh/rosters")
+    }
+}
+
+/// Makes so many small `.json` files.
+pub fn fill(folder: &Path, files: usize) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    for n in 0..files {
+        let text = format!(r#"{{"version":1,"network_id":"network-{n}","authorized_devices":[]}}"#);
+        std::fs::write(folder.join(format!("network-{n}.json")), text).expect("a file");
+    }
+}

@@ -1,0 +1,130 @@
+//! Ways to bring the daemon's state from the app's folder to its own: ours, and those it is measured against.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use myownllm_durable_fs::{Disk as _, RealDisk};
+use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome, StateMigrator as _};
+
+/// The folders that hold most of the state.
+const FOLDERS: [&str; 2] = ["mesh/rosters", "mesh/states"];
+const NOTE: &str = "notes.txt";
+
+/// The two homes, with so many files in each of two folders; removed when this is dropped.
+#[derive(Debug)]
+pub struct State {
+    /// The app's home.
+    pub app: PathBuf,
+    /// The daemon's.
+    pub daemon: PathBuf,
+    foreign: bool,
+    _folders: Vec<tempfile::TempDir>,
+}
+
+/// Which file systems, and what lies among our files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All ours, on one file system.
+    Whole,
+    /// One file of somebody else's in each folder.
+    Foreign,
+    /// The daemon's home is on another file system.
+    Across,
+}
+
+impl State {
+    /// Makes it, on the disk under `disk`; for [`Kind::Across`] the app's home is in memory, under `memory`.
+    #[must_use]
+    pub fn new(kind: Kind, files: usize, disk: &Path, memory: &Path) -> Self {
+        let on_disk = tempfile::tempdir_in(disk).expect("a folder");
+        let in_memory = tempfile::tempdir_in(memory).expect("a folder");
+        let app = if kind == Kind::Across { in_memory.path() } else { on_disk.path() }.join("app");
+        let daemon =
+            if kind == Kind::Across { on_disk.path().join("daemon") } else { app.join(".myownmesh") };
+        let state = Self { app, daemon, foreign: kind == Kind::Foreign, _folders: vec![on_disk, in_memory] };
+        state.fill(files);
+        state
+    }
+
+    fn fill(&self, files: usize) {
+        for folder in FOLDERS {
+            let folder = self.app.join(folder);
+            crate::homes::fill(&folder, files);
+            if self.foreign {
+                std::fs::write(folder.join(NOTE), "mine").expect("a note");
+            }
+        }
+    }
+
+    /// Flushes what was done so far, so that it is not part of what is measured next.
+    pub fn flush(&self) {
+        let up = |path: &Path| path.parent().unwrap_or(path).to_owned();
+        for folder in [up(&self.app), up(&self.daemon)] {
+            RealDisk.sync_fs(&folder).expect("a flush");
+        }
+    }
+
+    /// Puts everything back (within one file system: by renaming folders).
+    pub fn put_back(&self, files: usize) {
+        if !self.daemon.starts_with(&self.app) {
+            std::fs::remove_dir_all(&self.daemon).expect("what was moved");
+            self.fill(files);
+            return;
+        }
+        for folder in FOLDERS {
+            let (here, there) = (self.app.join(folder), self.daemon.join(folder));
+            if self.foreign {
+                std::fs::rename(here.join(NOTE), there.join(NOTE)).expect("the note");
+                std::fs::remove_dir(&here).expect("an emptied folder");
+            }
+            std::fs::create_dir_all(here.parent().unwrap_or(&here)).expect("the folder above");
+            std::fs::rename(there, here).expect("what was moved");
+        }
+        std::fs::remove_dir_all(&self.daemon).expect("the daemon's home");
+    }
+
+    /// Ours, with the lock, as a launch does it.
+    pub fn ours(&self) {
+        let homes = Homes::new(&self.app, &self.daemon);
+        let lock = RealDisk.lock(&self.app, Duration::ZERO).expect("the lock");
+        let report = Migrator::new(&RealDisk, homes).run(&lock, &Options::forward(), &NoDaemons);
+        assert_eq!(report.outcome, Outcome::Done, "{:?}", report.errors);
+    }
+
+    /// The straightforward mover: each file by a rename that replaces whatever is there, and no flush.
+    pub fn straightforward(&self) {
+        for folder in FOLDERS {
+            let (from, to) = (self.app.join(folder), self.daemon.join(folder));
+            std::fs::create_dir_all(&to).expect("a folder");
+            for entry in std::fs::read_dir(&from).expect("a listing") {
+                let entry = entry.expect("an entry");
+                if entry.path().extension().is_some_and(|end| end == "json") {
+                    std::fs::rename(entry.path(), to.join(entry.file_name())).expect("a rename");
+                }
+            }
+            // Stays when something else is in it.
+            let _ = std::fs::remove_dir(&from);
+        }
+        let _ = std::fs::remove_dir(self.app.join("mesh"));
+    }
+
+    /// What a careless person types: `mv` of the folder.
+    pub fn mv(&self) {
+        std::fs::create_dir_all(&self.daemon).expect("a folder");
+        run(Command::new("mv").arg(self.app.join("mesh")).arg(&self.daemon));
+    }
+
+    /// What a careful person types: `cp -a`, flush, `rm`.
+    pub fn copy(&self) {
+        std::fs::create_dir_all(&self.daemon).expect("a folder");
+        let mesh = self.app.join("mesh");
+        run(Command::new("cp").arg("-a").arg(&mesh).arg(&self.daemon));
+        run(Command::new("sync").arg("-f").arg(&self.daemon));
+        run(Command::new("rm").arg("-r").arg(&mesh));
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().expect("a command").success(), "{command:?} failed");
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask bench`: how fast it is, beside the straightforward way to do the same, measured in one run.
+//!
+//! Times are the least of many: what disturbs a measurement only ever adds to it. Where a machine is too busy for times,
+//! the instructions that callgrind counts tell more.
+
+mod counts;
+mod table;
+mod times;
+
+use std::process::Command;
+
+use crate::Fallible;
+use crate::workspace::{build_programs, root};
+
+use table::{Line, Table};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only lines whose name holds one of these words
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Small sizes and few repetitions: a look, not a measurement
+    #[arg(long)]
+    quick: bool,
+    /// Print the table as a JSON document
+    #[arg(long)]
+    json: bool,
+    /// Put the table into docs/performance.md
+    #[arg(long, conflicts_with_all = ["quick", "names"])]
+    write: bool,
+}
+
+impl Args {
+    fn wants(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|word| name.contains(word.as_str()))
+    }
+}
+
+/// The programs that are measured, or measure.
+struct Programs {
+    /// Ours, as it is shipped.
+    mesh: std::path::PathBuf,
+    /// Reads the config, and nothing else.
+    reader: std::path::PathBuf,
+    probe: std::path::PathBuf,
+    heap: std::path::PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Fallible<bool> {
+    let [mesh] = build_programs(&["--release", "--package=myownllm-mesh"], ["myownllm-mesh"])?;
+    let [reader, probe, heap] = build_programs(
+        &["--profile=bench", "--package=bench"],
+        ["bench-reader", "bench-probe", "bench-heap"],
+    )?;
+    let programs = Programs { mesh, reader, probe, heap };
+    let mut lines: Vec<Line> = times::measure(args, &programs)?;
+    let (counted, missing) = counts::measure(args, &programs)?;
+    lines.extend(counted);
+    let size =
+        std::fs::metadata(&programs.mesh).map_err(|e| format!("cannot look at the program: {e}"))?.len();
+    let table = Table { lines, missing, machine: machine(), program_bytes: size };
+    if args.json {
+        crate::say!("{}", table.json());
+    } else {
+        crate::say!("{}", table.text());
+    }
+    if args.write {
+        table.write_into(&root().join("docs/performance.md"))?;
+    }
+    Ok(true)
+}
+
+/// What it was measured on, in a sentence.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = cpu.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let model = field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let said = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    let target = root().join("target");
+    let parts = [
+        Some(format!("{model}, {cores} cores")),
+        said("uname", &["-sr"]),
+        said("stat", &["-f", "-c", "%T", &target.to_string_lossy()])
+            .map(|fs| format!("{fs} under the build")),
+        said("rustc", &["--version"]),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
