@@ -95,6 +95,11 @@ fn every_link_between_the_docs_leads_somewhere() {
 }
 
 #[test]
+fn the_transcripts_of_the_front_page_are_what_the_program_prints() {
+    play("README.md");
+}
+
+#[test]
 fn the_transcripts_of_recovery_are_what_the_program_prints() {
     play("docs/recovery.md");
 }
