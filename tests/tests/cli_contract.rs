@@ -268,6 +268,67 @@ fn two_identities_are_refused_with_both_ids_and_the_way_out() {
 }
 
 #[test]
+fn what_status_says_a_launch_would_do_is_what_it_does() {
+    let identity = format!("{APP}/.secrets/identity.json");
+    let config = format!("{APP}/config.json");
+    let damaged = Home::after_the_bug();
+    damaged.put(&identity, b"{}", 0o600);
+    let two_keys = Home::after_the_bug();
+    two_keys.put(&format!("{MESH}/.secrets/identity.json"), &another_identity(), 0o600);
+    let collision = Home::after_the_bug();
+    collision.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
+    let newer = Home::legacy();
+    newer.put(&config, br#"{"version": 99, "daemon": {}, "networks": []}"#, 0o600);
+    let large = Home::legacy();
+    large.put(&config, &vec![b' '; 17 << 20], 0o600);
+    let no_file = Home::legacy();
+    std::fs::remove_file(no_file.path(&config)).unwrap();
+    no_file.put(&format!("{config}/sub"), b"a folder where a file belongs", 0o600);
+    let homes = [
+        ("empty", Home::empty()),
+        ("legacy", Home::legacy()),
+        ("after the bug", Home::after_the_bug()),
+        ("settled", Home::settled()),
+        ("a damaged key", damaged),
+        ("two keys", two_keys),
+        ("a collision", collision),
+        ("a newer config", newer),
+        ("a large config", large),
+        ("a folder for a config", no_file),
+    ];
+    for (name, home) in homes {
+        let status = home.run(&["status", "--json"]).json();
+        let would: Vec<&str> = status["data"]["launch_would"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| step.as_str().unwrap())
+            .collect();
+        let says = |what: &str| would.iter().any(|step| step.contains(what));
+        let ran = home.run(&["launch", "--no-daemon", "--json"]);
+        let did = &ran.json()["data"];
+        let files = did["migration"]["moved"].as_array().into_iter().flatten();
+        let files: u64 = files.map(|moved| moved["files"].as_u64().unwrap_or(1)).sum();
+        assert_eq!(says("move "), files > 0, "{name}: {would:?}, {did:#}");
+        assert!(files == 0 || says(&format!("move {files} file")), "{name}: {would:?}, {files}");
+        let repaired = !did["config"]["report"]["backup"].is_null();
+        assert_eq!(says("repair the config"), repaired, "{name}: {would:?}, {did:#}");
+        assert_eq!(says("start the app's daemon"), ran.code == Some(0), "{name}: {would:?}, {ran:?}");
+    }
+}
+
+#[test]
+fn a_wrong_usage_is_told_whole_in_json() {
+    let home = Home::empty();
+    let said = home.run(&["network", "export", "--json"]).ends_with(2).json();
+    assert!(said["diagnostics"][0]["message"].as_str().unwrap().contains("<NAME>"), "{said}");
+    // What is not there is named.
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    let ran = home.run(&["network", "remove", "nope"]).ends_with(0);
+    assert!(ran.stdout.contains("not removed: nope"), "{ran:?}");
+}
+
+#[test]
 fn colliding_rosters_are_7_for_migrate_and_a_warning_for_launch() {
     let home = Home::legacy();
     let theirs = br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#;

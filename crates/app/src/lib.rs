@@ -82,8 +82,10 @@ fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
     }
     if args.iter().any(|arg| arg == "--json") {
         let printer = Printer::for_json();
-        let message =
-            error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        // All of it up to the tips and the usage, in one line: which argument is meant may stand below the first.
+        let text = error.to_string();
+        let said: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = said.join(" ").trim_start_matches("error: ").to_owned();
         let notice = Notice::error("usage", message).hint("myownllm-mesh --help");
         printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
     } else {

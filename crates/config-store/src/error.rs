@@ -25,7 +25,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// The config is larger than any that we read.
-    #[error("reading the config {}: it has more than {limit} bytes", path.display())]
+    #[error("reading the config {}: it has more than {} MiB", path.display(), limit >> 20)]
     TooLarge {
         /// The config.
         path: PathBuf,

@@ -143,12 +143,25 @@ impl DiskError {
         )
     }
 
+    /// `EPERM`, which Linux tells from the `EACCES` of missing permissions.
+    #[cfg(target_os = "linux")]
+    fn is_not_permitted(&self) -> bool {
+        self.source.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
+    }
+
     /// A command that shows or mends what is wrong, where there is one.
     pub fn hint(&self) -> Option<String> {
         if let Some(Untrusted::Foreign { path, .. } | Untrusted::LeadsOut { path }) = self.untrusted() {
             return Some(format!("ls -ld {}", quote(path)));
         }
         match self.kind() {
+            // Where the permissions would allow it: that a file is immutable, or append-only, shows in no `ls`.
+            #[cfg(target_os = "linux")]
+            io::ErrorKind::PermissionDenied if self.is_about_the_folder() && self.is_not_permitted() => {
+                let folder = self.path.parent().unwrap_or(&self.path);
+                let file = self.other.as_deref().unwrap_or(&self.path);
+                Some(format!("lsattr -d {} {}", quote(folder), quote(file)))
+            }
             // What could not be made, renamed or removed is a matter of the folder that it is in.
             io::ErrorKind::PermissionDenied if self.is_about_the_folder() => {
                 Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))
@@ -250,5 +263,21 @@ pub fn quote(path: &Path) -> String {
         text.into_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_ls_shows_is_hinted_at_by_what_shows_it() {
+        let (from, to) = (Path::new("/home/you/.swap"), Path::new("/home/you/config.json"));
+        let hint = |doing, errno: rustix::io::Errno| DiskError::two(doing, from, to, errno.into()).hint();
+        let (immutable, denied) = (rustix::io::Errno::PERM, rustix::io::Errno::ACCESS);
+        assert_eq!(hint("rename", immutable).as_deref(), Some("lsattr -d /home/you /home/you/config.json"));
+        assert_eq!(hint("rename", denied).as_deref(), Some("ls -ld /home/you"));
+        // Refused to who is not the owner.
+        assert_eq!(hint("set the mode of", immutable).as_deref(), Some("ls -ld /home/you/.swap"));
     }
 }

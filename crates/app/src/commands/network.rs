@@ -42,8 +42,14 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
             edit.told(what)
         }),
         NetworkCommand::Remove { name } => {
-            change(world, true, &mut |document| catalogue::remove(document, name))
-                .map(|edit| edit.told("Removed"))
+            change(world, true, &mut |document| catalogue::remove(document, name)).map(|edit| {
+                let gone = edit.change.network_id.is_none() && edit.change.id.is_none();
+                if gone {
+                    edit.told_of("Not saved, so not removed:", Some(name.clone()))
+                } else {
+                    edit.told("Removed")
+                }
+            })
         }
         NetworkCommand::Use { name, none } => {
             let name = if *none { None } else { name.as_deref() };

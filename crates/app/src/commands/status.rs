@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::{AppConfig, catalogue};
-use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step};
+use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
 use myownllm_daemon::Probe;
 use myownllm_durable_fs::Disk;
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
@@ -46,6 +46,10 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             None
         }
     };
+    if let Some(version) = loaded.as_ref().and_then(|loaded| loaded.newer) {
+        let path = world.layout.app_config.clone();
+        notices.push(Notice::from(&StoreError::Newer { path, version }));
+    }
     let own = probe(&wired.daemons, Mode::OwnLlm);
     let shared = probe(&wired.daemons, Mode::Shared);
     let legacy = {
@@ -56,6 +60,9 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let refused = crate::launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
         notices.extend(refused.err());
     }
+    let barred = world.checked.is_err() || legacy.is_some();
+    // A config that cannot be asked where its daemon listens forbids the move.
+    let moves = plan.refusals.is_empty() && crate::launch::leaked_socket(&wired.parts()).is_ok();
 
     let mut page = Page::default();
     let mut line = |label: &str, what: String| page.row(label, COLUMN, what);
@@ -73,7 +80,11 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     if let Some(live) = &legacy {
         line("old place", format!("{}: {}{}", live.place().display(), live.note(), process(live.pid())));
     }
-    let steps = launch_steps(&plan, loaded.as_ref(), &own.1, &shared.1, &notices);
+    let steps = if barred {
+        vec!["load the config, refuse to change anything, and start no daemon (see below)".to_owned()]
+    } else {
+        launch_steps(moves.then_some(&plan), loaded.as_ref(), &own.1, &shared.1, &notices)
+    };
     page.gap();
     page.line("A launch would:");
     for step in &steps {
@@ -81,7 +92,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     }
     let picture = Picture::from(&plan);
     let repair = loaded.as_ref().map(|loaded| &loaded.pending).filter(|pending| pending.repairs());
-    if plan.refusals.is_empty() && (picture.changes() || repair.is_some()) {
+    if !barred && moves && (picture.changes() || repair.is_some()) {
         page.gap();
         page.page(picture.trees(world, repair));
     }
@@ -213,35 +224,45 @@ pub(crate) fn identity(state: &IdentityState) -> String {
     }
 }
 
+/// What a launch would do, in its order; no plan where nothing may be moved.
 fn launch_steps(
-    plan: &Plan,
+    plan: Option<&Plan>,
     loaded: Option<&Loaded>,
     own: &Probe,
     shared: &Probe,
     notices: &[Notice],
 ) -> Vec<String> {
     let mut steps = Vec::new();
-    if notices.iter().any(|notice| notice.exit == ExitCode::Refused && notice.is_error()) {
-        steps.push("load the config, refuse to change anything, and start no daemon (see below)".to_owned());
-        return steps;
+    // A refused move moves nothing; a key that cannot be used stays behind alone. Neither keeps the config from its repair.
+    if let Some(files) = plan.map(Plan::files).filter(|files| *files > 0) {
+        steps.push(format!("move {} to the daemon's home", count(files, "file")));
     }
-    if plan.files() > 0 {
-        steps.push(format!("move {} to the daemon's home", count(plan.files(), "file")));
-    }
-    if let Some(loaded) = loaded {
-        if loaded.pending.repairs() {
-            steps.push("repair the config, keeping a copy of the former one".to_owned());
-        } else if loaded.pending.steps.iter().any(|step| matches!(step, Step::ReplaceConfig { .. })) {
-            steps.push("complete the config with what it lacks".to_owned());
-        } else if loaded.shape == FileShape::Missing && loaded.pending.writes_config() {
-            steps.push("write a config with the defaults".to_owned());
-        }
-    }
-    steps.push(match (shared, own) {
-        (Probe::Answered { .. }, _) => "attach to the shared daemon".to_owned(),
-        (_, Probe::Answered { .. }) => "attach to the app's daemon, which runs".to_owned(),
-        (shared, own) if shared.is_absent() && own.is_absent() => "start the app's daemon".to_owned(),
-        _ => "start no daemon, as one is there that cannot be used".to_owned(),
-    });
+    steps.extend(config_step(loaded).map(str::to_owned));
+    let daemon = match (shared, own) {
+        _ if notices.iter().any(Notice::is_error) => "start no daemon (see below)",
+        (Probe::Answered { .. }, _) => "attach to the shared daemon",
+        (_, Probe::Answered { .. }) => "attach to the app's daemon, which runs",
+        (shared, own) if shared.is_absent() && own.is_absent() => "start the app's daemon",
+        _ => "start no daemon, as one is there that cannot be used",
+    };
+    steps.push(daemon.to_owned());
     steps
+}
+
+fn config_step(loaded: Option<&Loaded>) -> Option<&'static str> {
+    let Some(loaded) = loaded else {
+        return Some("run on a stand-in for the config, and leave the file as it is (see below)");
+    };
+    let pending = &loaded.pending;
+    if loaded.newer.is_some() {
+        Some("leave the config as it is: a newer version wrote it")
+    } else if pending.repairs() {
+        Some("repair the config, keeping a copy of the former one")
+    } else if pending.steps.iter().any(|step| matches!(step, Step::ReplaceConfig { .. })) {
+        Some("complete the config with what it lacks")
+    } else if loaded.shape == FileShape::Missing && pending.writes_config() {
+        Some("write a config with the defaults")
+    } else {
+        None
+    }
 }
