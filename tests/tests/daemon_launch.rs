@@ -291,23 +291,24 @@ fn a_signal_while_a_daemon_starts_leaves_none_behind() {
             assert!(serving(&home).is_empty(), "{args:?} {mode}");
         }
     }
-    // Waiting for somebody else's start it ends as well.
-    let home = Home::settled();
-    let lock = std::fs::File::open(home.path(APP)).unwrap();
-    lock.lock().unwrap();
-    let app = Staying::start(&home, launch(&home, "", &["--once"]));
-    // It has looked for a daemon by then. Who waits for the lock holds the folder open; a look at the folder is over
-    // before the next one of ours.
-    let mut looks = 0;
-    eventually("it waits", || {
-        let open = std::fs::read_dir(format!("/proc/{}/fd", app.pid())).unwrap().flatten();
-        let waits = open.flat_map(|fd| std::fs::read_link(fd.path())).any(|file| file == home.path(APP));
-        looks = if waits { looks + 1 } else { 0 };
-        looks == 5
-    });
-    send(app.pid(), Signal::TERM);
-    app.ended().ends_with(0);
-    assert!(serving(&home).is_empty());
+    // Waiting for somebody else's start, or move, it ends as well.
+    for home in [Home::settled(), Home::legacy()] {
+        let lock = std::fs::File::open(home.path(APP)).unwrap();
+        lock.lock().unwrap();
+        let app = Staying::start(&home, launch(&home, "", &["--once"]));
+        // It has looked for a daemon by then. Who waits for the lock holds the folder open; a look at the folder is over
+        // before the next one of ours.
+        let mut looks = 0;
+        eventually("it waits", || {
+            let open = std::fs::read_dir(format!("/proc/{}/fd", app.pid())).unwrap().flatten();
+            let waits = open.flat_map(|fd| std::fs::read_link(fd.path())).any(|file| file == home.path(APP));
+            looks = if waits { looks + 1 } else { 0 };
+            looks == 5
+        });
+        send(app.pid(), Signal::TERM);
+        app.ended().ends_with(0);
+        assert!(serving(&home).is_empty());
+    }
 }
 
 #[test]
@@ -594,6 +595,17 @@ fn who_still_writes_there_is_named_and_nobody_else() {
         (&found[0]["pid"], &found[0]["evidence"]["evidence"]),
         (&json!(editor.0.id()), &json!("holds_open"))
     );
+    // However the home is spelled: the kernel names an open file without links.
+    let alias = elsewhere.path().join("alias");
+    std::os::unix::fs::symlink(home.path(""), &alias).unwrap();
+    home.put(&config(), LEAKED, 0o600);
+    drop(editor);
+    let editor =
+        Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(&config())).unwrap()));
+    let mut spelled = Command::new(support::program());
+    spelled.arg("--home").arg(&alias).args(["launch", "--no-daemon", "--json"]);
+    let found = relapse_of(&run(&mut spelled).ends_with(0))["suspects"].clone();
+    assert_eq!(found[0]["pid"], editor.0.id(), "{found}");
     drop(editor);
 
     // A daemon there, with the key that the device always had, and whoever started it. Nothing is repaired under it, and it

@@ -248,6 +248,9 @@ fn settle(
         let step = LOCK_STEP.min(options.lock_wait.saturating_sub(waited));
         match parts.disk.lock(&parts.layout.app_home, step) {
             Ok(lock) => break lock,
+            Err(LockError::Held { .. }) if options.is_cancelled() => {
+                return Err(Notice::from(&SpawnError::Cancelled));
+            }
             Err(LockError::Held { .. }) if waited + step < options.lock_wait => waited += step,
             Err(LockError::Held { home, .. }) => {
                 return Err(Notice::from(&LockError::Held { home, waited: waited + step }));

@@ -230,6 +230,17 @@ fn duplicates_in_large_objects_are_found_without_comparing_all_pairs() {
 }
 
 #[test]
+fn duplicates_in_many_objects_are_found_without_looking_through_all_of_them() {
+    let count = 500_000;
+    let text = format!("{{\"all\":[{}{{}}]}}", r#"{"a":1,"a":2,"a":3},"#.repeat(count));
+    let parsed = Document::parse(text.as_bytes()).unwrap();
+    assert_eq!(parsed.diagnostics.len(), 21);
+    assert!(parsed.diagnostics[20].message.starts_with(&format!("{} more", 2 * count - 20)));
+    let last = parsed.document.get(&["all"]).unwrap().items().nth(count - 1).unwrap();
+    assert_eq!(last.to_value(), json!({"a": 3}));
+}
+
+#[test]
 fn an_edit_follows_the_layout_around_it() {
     let mut d = doc("{\r\n\t\"a\": {\r\n\t\t\"b\": 1\r\n\t}\r\n}\r\n");
     d.set(&["a", "c"], json!({"x": [1, {}], "y": []}));

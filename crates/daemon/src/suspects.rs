@@ -115,6 +115,7 @@ mod platform {
         let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
         let ourselves = std::process::id();
         let above_us: Vec<u32> = std::iter::successors(Some(ourselves), |pid| parent_of(*pid)).collect();
+        let files: Vec<PathBuf> = traces.files.iter().map(|file| real(file)).collect();
         let others = process::all().filter(|pid| *pid != ourselves && !daemons.contains(pid));
         for pid in others {
             let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
@@ -127,7 +128,7 @@ mod platform {
                         .is_some_and(|home| is_same_folder(as_path(home), traces.user_home))
                 })
             };
-            let evidence = if let Some(file) = open_of(pid, traces.files) {
+            let evidence = if let Some(file) = open_of(pid, &files) {
                 Evidence::HoldsOpen { file }
             } else if let Some(daemon) = daemon.filter(|_| pid != 1) {
                 Evidence::ParentOf { daemon }
@@ -146,6 +147,12 @@ mod platform {
 
     fn as_path(bytes: &[u8]) -> &Path {
         Path::new(std::os::unix::ffi::OsStrExt::from_bytes(bytes) as &std::ffi::OsStr)
+    }
+
+    /// The path without links: the kernel names open files so.
+    fn real(file: &Path) -> PathBuf {
+        let in_folder = || Some(std::fs::canonicalize(file.parent()?).ok()?.join(file.file_name()?));
+        std::fs::canonicalize(file).ok().or_else(in_folder).unwrap_or_else(|| file.to_owned())
     }
 
     /// Which of the files a process has open.

@@ -242,6 +242,12 @@ pub trait Disk: Send + Sync {
     /// ([`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty)).
     fn remove_dir(&self, dir: &Path) -> Result<()>;
 
+    /// Whether something is mounted at this folder: it can be emptied, and neither renamed nor removed. Where the platform does not
+    /// tell, only another file system counts, and not another part of the same one. What cannot be looked at is none.
+    fn is_mount_point(&self, folder: &Path) -> bool {
+        is_on_another_device(self, folder)
+    }
+
     // ---- flushing: a failure is final, the system may have dropped what it could not write
 
     /// Flushes content, length and mode of a regular file (not its name).
@@ -257,4 +263,13 @@ pub trait Disk: Send + Sync {
 
     /// Takes the lock of a home; waits for it, but no longer than `wait`.
     fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError>;
+}
+
+/// Whether a folder is on another device than the one that it is in.
+pub(crate) fn is_on_another_device(disk: &(impl Disk + ?Sized), folder: &Path) -> bool {
+    let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
+    match (device(folder), folder.parent().and_then(device)) {
+        (Some(here), Some(above)) => here != above,
+        _ => false,
+    }
 }

@@ -397,16 +397,8 @@ fn folder_pending(
         kept = true;
     }
     // An emptied folder that a killed run did not get to remove.
-    Ok(!kept && !is_mount_point(disk, &path))
-}
-
-/// Whether another file system begins at this folder: emptied, it stays, as it cannot be removed.
-fn is_mount_point(disk: &dyn Disk, folder: &Path) -> bool {
-    let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
-    match (device(folder), folder.parent().and_then(device)) {
-        (Some(here), Some(above)) => here != above,
-        _ => false,
-    }
+    // One that something is mounted at stays.
+    Ok(!kept && !disk.is_mount_point(&path))
 }
 
 /// Whether the legacy roster is one that would move (or that has moved, all but its removal).
@@ -652,7 +644,7 @@ impl Inspector<'_> {
                 Look::Folder(meta) => match self.see(&relative, &path) {
                     Ok(mut seen) => {
                         // It moves file by file, and stays.
-                        seen.foreign += usize::from(is_mount_point(self.disk, &path));
+                        seen.foreign += usize::from(self.disk.is_mount_point(&path));
                         self.readable.insert(relative, (meta, seen));
                     }
                     Err(error) => self.unreadable(&path, error),

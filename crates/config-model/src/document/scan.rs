@@ -480,6 +480,8 @@ impl Scanner<'_> {
 
     /// Few members: every pair.
     fn find_duplicates(&mut self, from: usize) {
+        // What was found in other objects is not looked through: there may be very many of them.
+        let known = self.overruled.len();
         for later in from + 1..self.keys.len() {
             let b = self.keys[later];
             if self.keys[from..later].iter().all(|a| a.print != b.print) {
@@ -489,7 +491,7 @@ impl Scanner<'_> {
                 let a = self.keys[earlier];
                 if a.print == b.print
                     && self.decoded_key(a.entry) == self.decoded_key(b.entry)
-                    && !self.overruled.contains(&a.entry)
+                    && !self.overruled[known..].contains(&a.entry)
                 {
                     self.overruled.push(a.entry);
                 }

@@ -30,7 +30,10 @@ use super::{
     home::{At, Home, id_of, kind_of},
     same_bytes,
 };
-use crate::{DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp};
+use crate::{
+    DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp,
+    disk::is_on_another_device,
+};
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
 const POLL: Duration = Duration::from_millis(10);
@@ -168,6 +171,21 @@ fn both(from: &Path, to: &Path) -> io::Result<(At, At)> {
     let (from, to) = (At::change(from)?, At::change(to)?);
     from.trust_folder()?;
     Ok((from, to))
+}
+
+/// Whether a mount begins at a folder; `None` where the system does not tell (Linux does, since 5.8).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_mount_root(folder: &Path) -> Option<bool> {
+    use rustix::fs::{StatxAttributes, StatxFlags, statx};
+    let at = At::look(folder).ok()?;
+    let stat = statx(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
+    let is_told = stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+    is_told.then(|| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_mount_root(_folder: &Path) -> Option<bool> {
+    None
 }
 
 /// Lets go of the lock by itself: closing alone would not, as long as a child between `fork` and `exec` has the handle too.
@@ -414,6 +432,10 @@ impl Disk for RealDisk {
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
         remove(dir, AtFlags::REMOVEDIR).map_err(|e| DiskError::new("remove the folder", dir, e))
+    }
+
+    fn is_mount_point(&self, folder: &Path) -> bool {
+        is_mount_root(folder).unwrap_or_else(|| is_on_another_device(self, folder))
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
