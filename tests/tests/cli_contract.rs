@@ -318,6 +318,18 @@ fn what_status_says_a_launch_would_do_is_what_it_does() {
 }
 
 #[test]
+fn a_home_that_is_not_there_is_no_healthy_one() {
+    let home = Home::empty();
+    std::fs::remove_dir_all(home.path("")).unwrap();
+    let ran = home.run(&["doctor", "--json"]).ends_with(4);
+    let checks = ran.json()["data"]["checks"].clone();
+    assert_eq!(checks[0]["id"], "homes.there", "{checks}");
+    let status = home.run(&["status"]).ends_with(0);
+    assert!(status.stdout.contains("start no daemon"), "{status:?}");
+    home.run(&["launch", "--no-daemon"]).ends_with(1);
+}
+
+#[test]
 fn a_wrong_usage_is_told_whole_in_json() {
     let home = Home::empty();
     let said = home.run(&["network", "export", "--json"]).ends_with(2).json();

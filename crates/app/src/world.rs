@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::{Places, Store, SystemClock};
-use myownllm_durable_fs::{RealDisk, quote};
+use myownllm_config_store::{Places, Store, StoreError, SystemClock};
+use myownllm_durable_fs::{Disk as _, RealDisk, quote};
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
@@ -64,6 +64,13 @@ impl Wired<'_> {
 }
 
 impl World {
+    /// The user's home is not there (a mistyped `--home`, a disk that is not mounted): nothing can be done in it.
+    pub(crate) fn no_home(&self) -> Option<StoreError> {
+        let path = &self.layout.user_home;
+        let missing = self.disk.stat_follow(path).is_err_and(|error| error.is_not_found());
+        missing.then(|| StoreError::NoHome { path: path.clone() })
+    }
+
     /// Looks at the home that the caller named, or at the user's own.
     ///
     /// # Errors

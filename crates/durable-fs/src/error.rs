@@ -170,6 +170,9 @@ impl DiskError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some(format!("df -h {}", quote(self.path.parent().unwrap_or(&self.path))))
             }
+            io::ErrorKind::FileTooLarge if self.doing == "read" => {
+                Some(format!("ls -lh {}", quote(&self.path)))
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 Some(format!("findmnt --target {}", quote(self.path.parent().unwrap_or(&self.path))))
             }
@@ -271,12 +274,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_ls_shows_is_hinted_at_by_what_shows_it() {
+    fn a_hint_shows_what_is_wrong() {
         let (from, to) = (Path::new("/home/you/.swap"), Path::new("/home/you/config.json"));
         let hint = |doing, errno: rustix::io::Errno| DiskError::two(doing, from, to, errno.into()).hint();
         let (immutable, denied) = (rustix::io::Errno::PERM, rustix::io::Errno::ACCESS);
         assert_eq!(hint("rename", immutable).as_deref(), Some("lsattr -d /home/you /home/you/config.json"));
         assert_eq!(hint("rename", denied).as_deref(), Some("ls -ld /home/you"));
+        let large = DiskError::new("read", to, io::ErrorKind::FileTooLarge.into());
+        assert_eq!(large.hint().as_deref(), Some("ls -lh /home/you/config.json"));
         // Refused to who is not the owner.
         assert_eq!(hint("set the mode of", immutable).as_deref(), Some("ls -ld /home/you/.swap"));
     }

@@ -95,6 +95,9 @@ pub(crate) fn run(world: &World) -> Answer {
 }
 
 fn homes(world: &World, checks: &mut Checks) {
+    if let Some(error) = world.no_home() {
+        checks.notice("homes.there", &Notice::from(&error));
+    }
     match &world.checked {
         Ok(layout) => checks.ok(
             "homes.apart",

@@ -60,7 +60,9 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let refused = crate::launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
         notices.extend(refused.err());
     }
-    let barred = world.checked.is_err() || legacy.is_some();
+    let nowhere = world.no_home();
+    notices.extend(nowhere.iter().map(Notice::from));
+    let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some();
     // A config that cannot be asked where its daemon listens forbids the move.
     let moves = plan.refusals.is_empty() && crate::launch::leaked_socket(&wired.parts()).is_ok();
 
