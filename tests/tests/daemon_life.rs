@@ -492,6 +492,24 @@ fn a_foreign_daemon_is_ended_politely_and_waited_for() {
     assert!(error.hint().unwrap().contains(&stubborn.pid().to_string()));
 }
 
+/// With the variable exported in a shell, whatever is started there has it; and many a program is told to `serve`.
+#[test]
+fn another_program_that_serves_is_no_daemon() {
+    let home = Home::new();
+    let started = |name: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "read line", name, "serve"]).env("MYOWNMESH_HOME", home.path());
+        command.stdin(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let mut processes = ["ollama", "/opt/app/myownmesh-x86_64-unknown-linux-gnu"].map(started);
+    let strays = strays_of(&home.path(), "MYOWNMESH_HOME");
+    assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [processes[1].id()]);
+    for process in &mut processes {
+        drop(process.stdin.take());
+        process.wait().unwrap();
+    }
+}
+
 #[test]
 fn a_daemon_without_a_socket_is_found_by_its_environment() {
     let home = Home::new();

@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 
 /// The program's name.
-const NAME: &str = "myownmesh";
+pub(crate) const NAME: &str = "myownmesh";
 /// What the platform appends to the name of a program.
 const SUFFIX: &str = std::env::consts::EXE_SUFFIX;
 

@@ -107,6 +107,33 @@ pub(crate) fn has_in_environment(pid: u32, is_wanted: impl Fn(&[u8]) -> bool) ->
     environment.split(|byte| *byte == 0).any(is_wanted)
 }
 
+/// Whether a process listens on a Unix socket that was given a name in a folder; that the name may be gone since makes no
+/// difference. Only of one's own processes it can be told (of all, for root).
+#[cfg(target_os = "linux")]
+pub(crate) fn listens_on_a_named_socket(pid: u32) -> bool {
+    let sockets = std::fs::read(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    let listening: Vec<String> =
+        sockets.split(|byte| *byte == b'\n').filter_map(listener_in_folder).collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets
+        .any(|target| target.to_str().is_some_and(|target| listening.iter().any(|socket| socket == target)))
+}
+
+/// The listening socket that a line of `/proc/net/unix` tells of, as `/proc/PID/fd` names it. The line: number, references,
+/// protocol, flags, type, state, inode, path.
+#[cfg(target_os = "linux")]
+fn listener_in_folder(line: &[u8]) -> Option<String> {
+    /// `__SO_ACCEPTCON` of the kernel: `listen` was called.
+    const LISTENS: u32 = 1 << 16;
+
+    let line = String::from_utf8_lossy(line);
+    let mut fields = line.split_ascii_whitespace().skip(3);
+    let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let inode: u64 = fields.nth(2)?.parse().ok()?;
+    (flags & LISTENS != 0 && fields.next()?.starts_with('/')).then(|| format!("socket:[{inode}]"))
+}
+
 /// What `/proc` says of a process in `stat`, from its state on: state, parent, group. (`getpgid` would do for the group, but
 /// for a process whose group is in another pid namespace it answers 0, which rustix does not expect.)
 #[cfg(target_os = "linux")]

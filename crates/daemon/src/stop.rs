@@ -361,12 +361,25 @@ mod platform {
     }
 
     /// Whether a process runs `serve` for this home. A process that the daemon started has the daemon's environment too,
-    /// but hardly its argument.
+    /// but hardly its argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon
+    /// also has the daemon's name, or a socket that it listens on.
     #[cfg(target_os = "linux")]
     fn serves(pid: u32, home: &Path, home_variable: &str) -> bool {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.split(|byte| *byte == 0).skip(1).any(|argument| argument == b"serve")
-            && crate::process::has_in_environment(pid, |entry| names_home(entry, home, home_variable))
+        let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+        let Some(last) = words.iter().skip(1).position(|word| *word == b"serve") else { return false };
+        crate::process::has_in_environment(pid, |entry| names_home(entry, home, home_variable))
+            // A script's name stands behind that of what runs it.
+            && (words[..=last].iter().any(|word| is_named_like_a_daemon(word))
+                || crate::process::listens_on_a_named_socket(pid))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_named_like_a_daemon(program: &[u8]) -> bool {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+        let name = Path::new(OsStr::from_bytes(program)).file_name();
+        name.is_some_and(|name| name.as_bytes().starts_with(crate::candidates::NAME.as_bytes()))
     }
 
     /// Whether an entry of an environment tells a daemon that this is its home.
