@@ -15,13 +15,9 @@ pub(crate) fn provide(name: &str, purpose: &str) -> Fallible<()> {
     );
     let package = format!("cargo-{name}");
     let mut install = cargo();
-    // Without optimisation it is there in a fraction of the time, and just as good. A release it has to be all the same:
-    // cargo-machete takes its arguments another way in a debug build. What the tools have in common is built once.
-    install.args(["install", &package, "--locked"]).envs([
-        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"),
-        ("CARGO_PROFILE_RELEASE_LTO", "off"),
-        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "256"),
-    ]);
+    // Without optimisation it is there in a fraction of the time, and just as good. What the tools have in common is built
+    // once.
+    install.args(["install", &package, "--locked", "--debug"]).env("CARGO_PROFILE_DEV_DEBUG", "0");
     install.arg("--target-dir").arg(root().join("target/tools"));
     if step(&mut install)? {
         Ok(())
