@@ -31,6 +31,9 @@ struct Counter<'a> {
     megabytes: usize,
 }
 
+/// Cargo names folders of libraries to what it runs; looking there is nothing that a user's start does.
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
+
 impl Counter<'_> {
     fn line(&mut self, what: String, against: &'static str, ours: f64, theirs: f64, unit: Unit, aim: Aim) {
         self.lines.push(Line { what, against, ours, theirs, unit, aim });
@@ -40,6 +43,7 @@ impl Counter<'_> {
         let count = |program: &Path, args: &[&str]| -> Fallible<Option<f64>> {
             let mut valgrind = Command::new("valgrind");
             valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program).args(args);
+            valgrind.env_remove(LIBRARIES);
             let Ok(output) = valgrind.output() else { return Ok(None) };
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             let counted =
@@ -78,7 +82,9 @@ impl Counter<'_> {
     fn calls(&mut self) -> Fallible<()> {
         let (home, config) = self.home("networks", 500, 1)?;
         let count = |program: &Path, args: &[&str]| {
-            let output = Command::new("strace").args(["-f", "-c"]).arg(program).args(args).output().ok()?;
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-c"]).arg(program).args(args).env_remove(LIBRARIES);
+            let output = strace.output().ok()?;
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             let total = text.lines().rfind(|line| line.ends_with("total"))?;
             total.split_whitespace().nth(3)?.parse().ok()

@@ -104,6 +104,8 @@ pub(crate) struct Call {
 fn tracing(command: &Command, log: &Path, trace: &str, inject: &[String]) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-qq", "-o"]).arg(log).args(["-e", &format!("trace={trace}")]);
+    // Cargo names folders of libraries to what it runs; looking there is no point of interest.
+    strace.env_remove("LD_LIBRARY_PATH");
     if !inject.iter().any(|fault| fault.contains("signal=")) {
         // Only the calls asked for stop the program; it runs at nearly its own speed otherwise. Signals cannot be sent from
         // such a stop: the kernel forgets them.
