@@ -32,7 +32,8 @@ const READ: [&[&str]; 11] = [
 /// Runs a command on a terminal of so many columns; what it shows, line by line.
 fn on_terminal(command: &mut Command, columns: u16, term: &str) -> Vec<String> {
     let (mut terminal, screen) = terminal(columns);
-    command.env("TERM", term).env_remove("COLUMNS").env_remove("NO_COLOR");
+    // `CI` is not to make colours of nothing either.
+    command.env("TERM", term).env("CI", "true").env_remove("COLUMNS").env_remove("NO_COLOR");
     for name in ["LC_ALL", "LC_CTYPE", "LANG"] {
         command.env_remove(name);
     }

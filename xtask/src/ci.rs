@@ -38,10 +38,7 @@ const STEPS: [Step; 11] = [
     }),
     ("advisories", advisories),
     ("unused dependencies", || {
-        with_tool("machete", "finds unused dependencies", || {
-            // With this variable, which `cargo run` sets, it takes itself for started without cargo, and its own name for a folder.
-            step(cargo().arg("machete").env_remove("CARGO_PKG_NAME"))
-        })
+        with_tool("machete", "finds unused dependencies", || step(cargo().arg("machete")))
     }),
     ("each feature by itself", || {
         with_tool("hack", "builds each feature by itself", || {

@@ -15,7 +15,9 @@ pub(crate) fn root() -> &'static Path {
 /// Cargo itself, in the workspace's root: the very one that runs us, when one does.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    cargo.current_dir(root());
+    // With this variable, which `cargo run` sets, cargo-machete takes itself for started without cargo, and its own name for
+    // a folder.
+    cargo.current_dir(root()).env_remove("CARGO_PKG_NAME");
     cargo
 }
 

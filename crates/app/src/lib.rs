@@ -65,6 +65,8 @@ fn color_of(args: &[OsString]) -> clap::ColorChoice {
     match said {
         Some("always") => clap::ColorChoice::Always,
         Some("never") => clap::ColorChoice::Never,
+        // Where `CI` is set, the parser takes a dumb terminal for a log that can be coloured.
+        _ if output::no_color(|name| std::env::var_os(name)) => clap::ColorChoice::Never,
         _ => clap::ColorChoice::Auto,
     }
 }

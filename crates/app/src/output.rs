@@ -90,13 +90,23 @@ pub(crate) struct Printer {
     failed: RefCell<Option<io::Error>>,
 }
 
+/// Whether the terminal says of itself that it can do nothing but print.
+fn is_dumb(var: impl Fn(&str) -> Option<OsString>) -> bool {
+    var("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Whether the environment asks for no colour.
+pub(crate) fn no_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
+    is_dumb(&var) || var("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 impl Printer {
     /// A printer for these options, on the streams and in the environment of this process.
     #[must_use]
     pub(crate) fn new(global: &Global) -> Self {
         let var = |name: &str| std::env::var_os(name);
-        let dumb = var("TERM").is_some_and(|term| term == "dumb");
-        let no_color = dumb || var("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = is_dumb(var);
+        let no_color = no_color(var);
         let wants = |terminal: bool| match global.color {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
