@@ -266,11 +266,11 @@ impl Copies<'_> {
     /// Whether a copy is one of these bytes.
     pub(crate) fn is_of(&self, id: &CopyId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
-        let is_there = || {
-            let there = self.disk.read(&self.path(id), bytes.len() as u64);
-            there.is_ok_and(|there| there == bytes)
-        };
-        (bytes.len() > CHEAP_TO_HASH && is_there()) || id.hash == hash(bytes)
+        (bytes.len() > CHEAP_TO_HASH && self.holds(id, bytes)) || id.hash == hash(bytes)
+    }
+
+    fn holds(&self, id: &CopyId, bytes: &[u8]) -> bool {
+        self.disk.holds(&self.path(id), bytes).unwrap_or(false)
     }
 
     /// A copy of these bytes that is there already and whole; flushed, as a killed run may have made it.
@@ -284,11 +284,10 @@ impl Copies<'_> {
     ) -> Result<Option<CopyId>, StoreError> {
         let wanted = hash(bytes);
         for id in listing.copies.iter().rev().filter(|c| c.hash == wanted && kinds.contains(&c.kind)) {
-            let path = self.path(id);
-            if !matches!(self.disk.read(&path, bytes.len() as u64), Ok(there) if there == bytes) {
+            if !self.holds(id, bytes) {
                 continue;
             }
-            self.disk.sync_file(&path).map_err(|e| self.failed(e))?;
+            self.disk.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
             self.flush_folders()?;
             return Ok(Some(id.clone()));
         }

@@ -16,8 +16,8 @@ const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
 /// A look, and the bytes that its steps are about.
 pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
-    /// What was read; `None` when the config is missing.
-    pub(crate) former: Option<Vec<u8>>,
+    /// What was read.
+    pub(crate) former: File,
     /// What is to be written.
     pub(crate) config: Option<Vec<u8>>,
     /// The daemon's half.
@@ -65,34 +65,34 @@ impl Store<'_> {
         beside: &[PathBuf],
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
-        let mut plan = match file {
+        let mut plan = match &file {
             File::Missing => self.decide_anew(FileShape::Missing, listing, ids)?,
-            File::There { bytes, parsed: Err(error) } => {
+            File::Corrupt { error, .. } => {
                 let mut plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
-                plan.loaded.diagnostics.insert(0, self.not_json(&error));
-                plan.former = Some(bytes);
+                plan.loaded.diagnostics.insert(0, self.not_json(error));
                 plan
             }
-            File::There { bytes, parsed: Ok(parsed) } => {
-                let mut plan = match self.salvager.shape(&parsed.document) {
+            File::Json { document, diagnostics } => {
+                let mut plan = match self.salvager.shape(document) {
                     shape @ (Shape::Daemon | Shape::Mixed) => {
-                        self.decide_leaked(&parsed.document, shape, listing, ids)?
+                        self.decide_leaked(document, shape, listing, ids)?
                     }
-                    shape => self.decide_ours(&parsed.document, &bytes, shape, ids),
+                    shape => self.decide_ours(document, shape, ids),
                 };
-                plan.loaded.diagnostics.splice(0..0, parsed.diagnostics);
-                plan.former = Some(bytes);
+                plan.loaded.diagnostics.splice(0..0, diagnostics.iter().cloned());
                 plan
             }
         };
+        plan.former = file;
         self.finish(&mut plan, listing, beside);
         Ok(plan)
     }
 
-    fn decide_ours(&self, read: &Document, bytes: &[u8], shape: Shape, ids: &mut dyn Ids) -> Plan {
+    fn decide_ours(&self, read: &Document, shape: Shape, ids: &mut dyn Ids) -> Plan {
         let mut document = read.clone();
         let diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
-        let config = document.is_modified().then(|| document.to_bytes()).filter(|new| new != bytes);
+        let config =
+            document.is_modified().then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
         Plan { config, ..Plan::of(document, shape, Report::new(shape), diagnostics) }
     }
@@ -301,7 +301,7 @@ impl Store<'_> {
         let path = &self.places.daemon_config;
         match self.disk.stat(path) {
             Ok(meta) if meta.is_file() && meta.len == half.len() as u64 => {
-                let same = matches!(self.disk.read(path, meta.len), Ok(there) if there == half);
+                let same = self.disk.holds(path, half).unwrap_or(false);
                 Ok(if same { DaemonHalf::Exists } else { DaemonHalf::Kept })
             }
             Ok(_) => Ok(DaemonHalf::Kept),
@@ -345,7 +345,7 @@ impl Store<'_> {
             steps.push(Step::ClearLeftover { path: path.clone() });
         }
         if plan.config.is_some()
-            && let Some(former) = &plan.former
+            && let Some(former) = plan.former.bytes()
         {
             steps.push(Step::KeepFormer {
                 from: places.config.clone(),
@@ -364,7 +364,7 @@ impl Store<'_> {
             Some(DaemonHalf::Exists) | None => {}
         }
         let shape = plan.loaded.shape;
-        match (&plan.config, &plan.former) {
+        match (&plan.config, plan.former.bytes()) {
             (Some(_), Some(_)) => steps.push(Step::ReplaceConfig {
                 path: places.config.clone(),
                 repair: !matches!(shape, FileShape::App | FileShape::Unknown),
@@ -377,7 +377,7 @@ impl Store<'_> {
         }
         match listing {
             Ok(listing) => {
-                let content = plan.config.as_ref().or(plan.former.as_ref());
+                let content = plan.config.as_deref().or(plan.former.bytes());
                 // Without any app key it is not known to be the app's, so it is no state to go back to.
                 let ours = plan.config.is_some() || shape == FileShape::App;
                 let copies = self.copies();
@@ -426,7 +426,7 @@ impl Plan {
     fn of(document: Document, shape: FileShape, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
         let loaded =
             Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
-        Self { loaded, former: None, config: None, daemon: None }
+        Self { loaded, former: File::Missing, config: None, daemon: None }
     }
 }
 

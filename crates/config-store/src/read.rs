@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use myownllm_config_model::{Document, ParseError, Parsed};
+use myownllm_config_model::{Diagnostic, Document, ParseError, Parsed};
 use myownllm_durable_fs::{DirEntry, FileId, FileKind, Meta, PART_SUFFIX, SWAP_SUFFIX, Stamp, TEMP_PREFIX};
 
 use crate::{Store, StoreError};
@@ -21,7 +21,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is in the config's place.
 pub(crate) enum File {
     Missing,
-    There { bytes: Vec<u8>, parsed: Result<Parsed, ParseError> },
+    /// No JSON object.
+    Corrupt {
+        bytes: Vec<u8>,
+        error: ParseError,
+    },
+    /// With what was odd about its bytes.
+    Json {
+        document: Document,
+        diagnostics: Vec<Diagnostic>,
+    },
+}
+
+impl File {
+    /// Its bytes; `None` where nothing is.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            File::Missing => None,
+            File::Corrupt { bytes, .. } => Some(bytes),
+            File::Json { document, .. } => Some(document.bytes_read()),
+        }
+    }
 }
 
 #[derive(PartialEq)]
@@ -40,9 +60,10 @@ impl Store<'_> {
         let path = &self.places.config;
         loop {
             let Some(bytes) = self.read_once()? else { return Ok(File::Missing) };
-            let parsed = Document::parse(&bytes);
-            if parsed.is_ok() || self.stays(&bytes)? {
-                return Ok(File::There { bytes, parsed });
+            match Document::parse_vec(bytes) {
+                Ok(Parsed { document, diagnostics, .. }) => return Ok(File::Json { document, diagnostics }),
+                Err((error, bytes)) if self.stays(&bytes)? => return Ok(File::Corrupt { bytes, error }),
+                Err(_) => {}
             }
             if self.clock.elapsed().saturating_sub(begin) > PATIENCE {
                 return Err(StoreError::Unstable { path: path.clone() });

@@ -184,8 +184,7 @@ impl Store<'_> {
         debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these are precious");
         let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
         let bytes = self.disk.read(path, u64::MAX).map_err(failed)?;
-        let live = self.disk.read(&self.places.config, bytes.len() as u64);
-        if bytes == ours || live.is_ok_and(|live| live == bytes) {
+        if bytes == ours || self.disk.holds(&self.places.config, &bytes).unwrap_or(false) {
             return Ok(());
         }
         if let Some(id) = self.keep(&bytes, &[CopyKind::Good, CopyKind::Kept], CopyKind::Kept)? {

@@ -215,10 +215,11 @@ impl ConfigStore for Store<'_> {
             {
                 self.clear_leftovers(&bytes, &mut diagnostics);
             }
-            if let Some(former) = &plan.former {
+            let former = plan.former.bytes();
+            if let Some(former) = former {
                 self.keep_routinely(former, plan.config.is_none())?;
             }
-            match self.save(plan.former.as_deref(), &bytes)? {
+            match self.save(former, &bytes)? {
                 Saved::Done { unseen_possible } => {
                     self.note_unseen(unseen_possible, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
@@ -321,37 +322,28 @@ impl ConfigStore for Store<'_> {
         let mut diagnostics = Vec::new();
         let mut backup = None;
         for _ in 0..TRIES {
-            let former = match self.read_file()? {
-                File::Missing => None,
-                File::There { bytes: former, parsed } => {
-                    if former == bytes {
-                        return Ok(Restored {
-                            document,
-                            from: id.clone(),
-                            backup,
-                            changed: false,
-                            diagnostics,
-                        });
-                    }
-                    let shape = parsed.as_ref().ok().map(|p| self.salvager.shape(&p.document));
-                    if matches!(shape, Some(Shape::Daemon | Shape::Mixed)) {
-                        // The daemon's half is still in there, and must get to the daemon first.
-                        return Err(match self.plan(ids)?.loaded.newer {
-                            Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
-                            None => StoreError::RepairPending {
-                                path: self.places.config.clone(),
-                                program: self.places.program.clone(),
-                            },
-                        });
-                    }
-                    Some(former)
-                }
-            };
+            let file = self.read_file()?;
+            let former = file.bytes();
+            if former == Some(&*bytes) {
+                return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
+            }
+            if let File::Json { document: read, .. } = &file
+                && matches!(self.salvager.shape(read), Shape::Daemon | Shape::Mixed)
+            {
+                // The daemon's half is still in there, and must get to the daemon first.
+                return Err(match self.plan(ids)?.loaded.newer {
+                    Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
+                    None => StoreError::RepairPending {
+                        path: self.places.config.clone(),
+                        program: self.places.program.clone(),
+                    },
+                });
+            }
             self.clear_leftovers(&bytes, &mut diagnostics);
-            if let Some(former) = &former {
+            if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
             }
-            if let Saved::Done { unseen_possible } = self.save(former.as_deref(), &bytes)? {
+            if let Saved::Done { unseen_possible } = self.save(former, &bytes)? {
                 self.note_unseen(unseen_possible, &mut diagnostics);
                 self.keep_saved(ids, &mut diagnostics);
                 return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
@@ -373,7 +365,7 @@ impl Store<'_> {
                 Step::ClearLeftover { .. } => continue,
                 Step::KeepFormer { .. } => {
                     let id =
-                        self.copies_to_write().put(CopyKind::Kept, former.as_deref().unwrap_or_default())?;
+                        self.copies_to_write().put(CopyKind::Kept, former.bytes().unwrap_or_default())?;
                     report.backup = Some(id.to_string());
                 }
                 Step::PublishDaemonHalf { .. } => {
@@ -405,7 +397,7 @@ impl Store<'_> {
                         })?;
                     }
                     let bytes = config.as_deref().unwrap_or_default();
-                    match self.save(former.as_deref(), bytes)? {
+                    match self.save(former.bytes(), bytes)? {
                         Saved::Done { unseen_possible } => {
                             self.note_unseen(unseen_possible, &mut diagnostics)
                         }

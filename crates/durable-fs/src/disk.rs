@@ -185,6 +185,15 @@ pub trait Disk: Send + Sync {
     /// ([`InvalidInput`](std::io::ErrorKind::InvalidInput)): a pipe never makes this hang.
     fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>>;
 
+    /// Whether a regular file, links followed, holds exactly these bytes. Reads it in pieces, where the disk can.
+    fn holds(&self, file: &Path, bytes: &[u8]) -> Result<bool> {
+        match self.read(file, bytes.len() as u64) {
+            Ok(there) => Ok(there == bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether two regular files (links are *not* followed) hold the same bytes; reads them in pieces.
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool>;
 

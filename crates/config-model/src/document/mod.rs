@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(crate) use edit::Change;
 use edit::{Arr, Node, Obj};
-use scan::{Entries, Source};
+use scan::{Entries, Source, Stop};
 pub(crate) use text::{push_pointer, quote, trim_raw};
 
 use crate::{Diagnostic, Severity, Snippet};
@@ -25,6 +25,9 @@ use crate::{Diagnostic, Severity, Snippet};
 pub const MAX_DEPTH: usize = 1024;
 /// The longest input that [`Document::parse`] accepts, in bytes (256 MiB).
 pub const MAX_BYTES: usize = 256 << 20;
+
+/// The byte order mark in UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// So many diagnostics of one kind are spelled out; the rest is counted.
 const MAX_NAMED: usize = 20;
@@ -39,7 +42,7 @@ pub struct Document {
     root: Node,
     modified: bool,
     /// The very bytes, where they are not those of the text (byte order mark, bytes that are not UTF-8).
-    original: Option<Arc<[u8]>>,
+    original: Option<Arc<Vec<u8>>>,
     /// The text began with a byte order mark.
     bom: bool,
 }
@@ -276,44 +279,34 @@ impl Document {
     /// # Errors
     /// Anything but one JSON object within the limits; the error names the place.
     pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
+        Self::parse_vec(bytes.to_vec()).map_err(|(error, _)| error)
+    }
+
+    /// [`Document::parse`] without a copy: the document keeps the bytes, and lends them as [`Document::bytes_read`].
+    ///
+    /// # Errors
+    /// The same, with the bytes.
+    pub fn parse_vec(bytes: Vec<u8>) -> Result<Parsed, (ParseError, Vec<u8>)> {
         if bytes.len() > MAX_BYTES {
             let (kind, path) = (ParseErrorKind::TooLarge, String::new());
             let snippet = Snippet::default();
-            return Err(ParseError { kind, line: 1, column: 1, offset: 0, path, snippet });
+            return Err((ParseError { kind, line: 1, column: 1, offset: 0, path, snippet }, bytes));
         }
-        let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let bom = body.len() < bytes.len();
-        let (text, is_lossy) = match std::str::from_utf8(body) {
-            Ok(text) => (text.to_owned(), false),
-            Err(_) => (String::from_utf8_lossy(body).into_owned(), true),
-        };
-        let placed = |kind: ParseErrorKind, at: usize, path: String, text: &str| {
-            let before = text.get(..at).unwrap_or(text);
-            let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-            let line = text[line_start..].split('\n').next().unwrap_or_default();
-            ParseError {
-                snippet: Snippet::of(line, before.len() - line_start),
-                kind,
-                line: before.bytes().filter(|&b| b == b'\n').count() + 1,
-                column: before[line_start..].chars().count() + 1,
-                offset: bytes.len() - body.len() + if is_lossy { offset_before_lossy(body, at) } else { at },
-                path,
-            }
-        };
-        let source = match scan::scan(text) {
+        let bom = bytes.starts_with(BOM);
+        let (text, original) = text_of(bytes);
+        let body = original.as_deref().map(|bytes| bytes.strip_prefix(BOM).unwrap_or(bytes));
+        let not_all_utf8 = body.filter(|body| std::str::from_utf8(body).is_err());
+        let source = match scan::scan(text).and_then(Source::rooted_in_an_object) {
             Ok(source) => source,
             Err(mut stop) => {
+                let bytes = original.as_deref().unwrap_or(stop.text.as_bytes());
                 if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]) {
                     stop.kind = ParseErrorKind::Syntax("text in UTF-8, not UTF-16");
                 }
-                let text = String::from_utf8_lossy(body);
-                return Err(placed(stop.kind, stop.at, stop.pointer, &text));
+                let (error, text) = located(stop, bom, not_all_utf8);
+                return Err((error, original.unwrap_or_else(|| text.into_bytes())));
             }
         };
-        if source.first_byte(0) != b'{' {
-            let at = source.entry(0).start();
-            return Err(placed(ParseErrorKind::NotAnObject, at, String::new(), &source.text));
-        }
         let mut diagnostics = Vec::new();
         if bom {
             diagnostics.push(Diagnostic {
@@ -325,19 +318,23 @@ impl Document {
                 place: None,
             });
         }
-        if is_lossy {
+        if let Some(body) = not_all_utf8 {
             diagnostics.push(not_utf8(body, &source));
         }
         duplicates(&source, &mut diagnostics);
-        let original = (bom || is_lossy).then(|| Arc::from(bytes));
         let document = Document {
             sources: vec![Arc::new(source)],
             root: Node::Raw { source: 0, at: 0 },
             modified: false,
-            original,
+            original: original.map(Arc::new),
             bom,
         };
         Ok(Parsed { document, diagnostics })
+    }
+
+    /// The very bytes that were read, whatever has changed since.
+    pub fn bytes_read(&self) -> &[u8] {
+        self.original.as_deref().map_or(self.sources[0].text.as_bytes(), Vec::as_slice)
     }
 
     /// `{}`, not modified. What is put into it is written with two-space indentation.
@@ -367,7 +364,7 @@ impl Document {
     /// are not UTF-8 stay only as long as nothing has changed.
     pub fn to_bytes(&self) -> Vec<u8> {
         match &self.original {
-            Some(original) if !self.modified => original.to_vec(),
+            Some(original) if !self.modified => Vec::clone(original),
             _ => {
                 let mut out = String::with_capacity(self.sources[0].text.len() + 256);
                 if self.bom {
@@ -500,6 +497,37 @@ impl Document {
         };
         ValueRef { document: self, at }
     }
+}
+
+/// The bytes as text, without a byte order mark; and the bytes themselves, where they are not those of the text.
+fn text_of(bytes: Vec<u8>) -> (String, Option<Vec<u8>>) {
+    let lossy = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
+    match bytes.strip_prefix(BOM).map(lossy) {
+        Some(text) => (text, Some(bytes)),
+        None => match String::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            Err(odd) => (lossy(odd.as_bytes()), Some(odd.into_bytes())),
+        },
+    }
+}
+
+/// The error for a scan that stopped, and the text. `not_all_utf8`: what was read, without a byte order mark, where the
+/// text has something else in the place of some of it.
+fn located(stop: Stop, bom: bool, not_all_utf8: Option<&[u8]>) -> (ParseError, String) {
+    let Stop { kind, at, pointer: path, text } = stop;
+    let before = text.get(..at).unwrap_or(&text);
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    let line = text[line_start..].split('\n').next().unwrap_or_default();
+    let in_body = not_all_utf8.map_or(at, |body| offset_before_lossy(body, at));
+    let error = ParseError {
+        snippet: Snippet::of(line, before.len() - line_start),
+        kind,
+        line: before.bytes().filter(|&b| b == b'\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        offset: in_body + if bom { BOM.len() } else { 0 },
+        path,
+    };
+    (error, text)
 }
 
 /// The offset in bytes that are not all UTF-8 for an offset in their lossy text.

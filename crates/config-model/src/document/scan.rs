@@ -55,6 +55,8 @@ pub(super) struct Stop {
     pub(super) kind: ParseErrorKind,
     pub(super) at: usize,
     pub(super) pointer: String,
+    /// What was scanned.
+    pub(super) text: String,
 }
 
 struct Frame {
@@ -66,6 +68,13 @@ struct Frame {
 }
 
 impl Source {
+    pub(super) fn rooted_in_an_object(self) -> Result<Self, Stop> {
+        if self.first_byte(0) == b'{' {
+            return Ok(self);
+        }
+        let (kind, at) = (ParseErrorKind::NotAnObject, self.entry(0).start());
+        Err(Stop { kind, at, pointer: String::new(), text: self.text })
+    }
     pub(super) fn entry(&self, at: u32) -> Entry {
         self.tape[at as usize]
     }
@@ -237,7 +246,7 @@ pub(super) fn scan(text: String) -> Result<Source, Stop> {
             }
             Err(kind) => {
                 let (at, pointer) = (s.at, s.pointer());
-                return Err(Stop { kind, at, pointer });
+                return Err(Stop { kind, at, pointer, text });
             }
         }
     };

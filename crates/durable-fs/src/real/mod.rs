@@ -53,6 +53,22 @@ fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<
     }
 }
 
+/// Whether these bytes are all that is to be read.
+#[cfg(unix)]
+fn reads(mut file: impl Read, bytes: &[u8]) -> io::Result<bool> {
+    // One byte more than is expected, so that the end is seen at once.
+    let mut buffer = vec![0; bytes.len().saturating_add(1).min(PIECE as usize)];
+    let mut expected = bytes;
+    loop {
+        let got = fill(&mut file, &mut buffer)?;
+        match expected.strip_prefix(&buffer[..got]) {
+            None => return Ok(false),
+            Some(rest) if got < buffer.len() => return Ok(rest.is_empty()),
+            Some(rest) => expected = rest,
+        }
+    }
+}
+
 /// Reads until the buffer is full or the file ends.
 fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;

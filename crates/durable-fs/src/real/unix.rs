@@ -28,7 +28,7 @@ use rustix::{
 use super::{
     RealDisk,
     home::{At, Home, id_of, kind_of},
-    same_bytes,
+    reads, same_bytes,
 };
 use crate::{
     DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp,
@@ -279,6 +279,15 @@ impl Disk for RealDisk {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
             Ok(bytes)
+        };
+        inner().map_err(|e| DiskError::new("read", path, e))
+    }
+
+    fn holds(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
+        let inner = || -> io::Result<bool> {
+            let file = File::from(open_followed(path, OFlags::empty())?);
+            let len = meta_of(&regular(&file)?).len;
+            Ok(len == bytes.len() as u64 && reads(file, bytes)?)
         };
         inner().map_err(|e| DiskError::new("read", path, e))
     }
