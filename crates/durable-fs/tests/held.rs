@@ -222,6 +222,7 @@ fn what_belongs_to_another_user_is_not_gone_through() {
             ("read", RealDisk.read(&at("file"), 10).map(drop)),
             ("read_link", RealDisk.read_link(&at("file")).map(drop)),
             ("canonicalize", RealDisk.canonicalize(&at("file")).map(drop)),
+            ("holds", RealDisk.holds(&at("file"), b"theirs").map(drop)),
             ("same_content", RealDisk.same_content(&home.at("mine"), &at("file")).map(drop)),
             ("sync_file", RealDisk.sync_file(&at("file"))),
             ("sync_dir", RealDisk.sync_dir(&at("sub"))),

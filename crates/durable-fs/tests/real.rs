@@ -45,6 +45,24 @@ fn a_child_does_not_inherit_the_lock() {
     child.wait().expect("reaped");
 }
 
+#[test]
+fn what_a_file_holds_is_compared_to_the_last_byte() {
+    let home = tempfile::tempdir().expect("a folder");
+    let file = home.path().join("file");
+    assert!(RealDisk.holds(&file, b"").is_err_and(|e| e.is_not_found()));
+    for len in [0, 1, 65_535, 65_536, 65_537, 131_072] {
+        let bytes = vec![b'x'; len];
+        fs::write(&file, &bytes).expect("written");
+        assert!(RealDisk.holds(&file, &bytes).expect("readable"), "{len} bytes");
+        let longer = [bytes.as_slice(), b"x"].concat();
+        assert!(!RealDisk.holds(&file, &longer).expect("readable"), "{len} bytes are one too few");
+        let Some((last, shorter)) = bytes.split_last() else { continue };
+        assert!(!RealDisk.holds(&file, shorter).expect("readable"), "{len} bytes are one too many");
+        let other = [shorter, &[last ^ 1]].concat();
+        assert!(!RealDisk.holds(&file, &other).expect("readable"), "the last of {len} bytes differs");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_pipe_or_a_folder_is_an_error_at_once() {
@@ -54,6 +72,7 @@ fn a_pipe_or_a_folder_is_an_error_at_once() {
     for odd in [pipe.as_path(), home.path()] {
         assert!(RealDisk.read(odd, 10).is_err());
         assert!(RealDisk.same_content(odd, odd).is_err());
+        assert!(RealDisk.holds(odd, b"").is_err());
         assert!(RealDisk.copy_new(odd, &home.path().join("copy"), None).is_err());
     }
     assert!(replace(&RealDisk, &pipe, b"x", b"").is_err());
