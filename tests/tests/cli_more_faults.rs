@@ -273,10 +273,28 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
             assert!(ran.stderr.contains("Permission denied"), "{folder}: {args:?}: {ran:?}");
             assert!(home.has(KEY) && !home.has(NEW_KEY), "{folder}: the key stays, and no other is made");
         }
+        if folder == APP {
+            // Who asks beforehand is told, and a home that may only be looked at can be looked at.
+            let status = user.run(&home, &["status", "--check", "--json"]).ends_with(3).json();
+            assert!(status["data"]["launch_would"].to_string().contains("fail to change"), "{status:#}");
+            assert_eq!(status["diagnostics"][0]["code"], "paths.unwritable", "{status:#}");
+            let doctor = user.run(&home, &["doctor", "--json"]).json();
+            let checks = doctor["data"]["checks"].as_array().unwrap().clone();
+            let check = checks.iter().find(|check| check["id"] == "homes.writable").unwrap();
+            assert_eq!(check["result"], "warning", "{check:#}");
+            let ls = format!("ls -ld {}", home.path(APP).display());
+            assert_eq!(check["hint"], ls, "{check:#}");
+        }
         set_mode(&home.path(folder), 0o700);
     }
     user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(state(&home), before);
+    // What is there to be done can be done; the log of a daemon cannot.
+    set_mode(&home.path(MESH), 0o500);
+    let status = user.run(&home, &["status"]).ends_with(0);
+    assert!(status.stdout.contains("start no daemon"), "{status:?}");
+    set_mode(&home.path(MESH), 0o700);
+    assert!(user.run(&home, &["status"]).stdout.contains("start the app's daemon"));
 }
 
 #[test]

@@ -71,6 +71,36 @@ impl World {
         missing.then(|| StoreError::NoHome { path: path.clone() })
     }
 
+    /// A folder that is there, and in which we can change nothing: on a disk that is mounted read-only, say.
+    #[cfg(unix)]
+    pub(crate) fn unwritable(&self, folder: &Path) -> Option<Notice> {
+        use nix::errno::Errno;
+        use nix::unistd::{AccessFlags, access};
+
+        let refused = match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
+            Err(refused) => refused,
+        };
+        let shows = match refused {
+            Errno::EROFS => "findmnt --target",
+            // What the modes would allow: the folder is immutable, which no `ls` shows.
+            Errno::EPERM => "lsattr -d",
+            _ => "ls -ld",
+        };
+        let notice =
+            Notice::warning("paths.unwritable", format!("nothing can be changed in {}", folder.display()));
+        Some(Notice {
+            causes: vec![std::io::Error::from(refused).to_string()],
+            ..notice.hint(format!("{shows} {}", quote(folder))).at(folder)
+        })
+    }
+
+    /// What may be changed in a folder cannot be asked here without changing something.
+    #[cfg(not(unix))]
+    pub(crate) fn unwritable(&self, _: &Path) -> Option<Notice> {
+        None
+    }
+
     /// Looks at the home that the caller named, or at the user's own.
     ///
     /// # Errors

@@ -108,6 +108,14 @@ fn homes(world: &World, checks: &mut Checks) {
         ),
         Err(error) => checks.notice("homes.apart", &Notice::from(error)),
     }
+    let homes = [&world.layout.app_home, &world.layout.daemon_home];
+    let fixed: Vec<Notice> = homes.into_iter().filter_map(|home| world.unwritable(home)).collect();
+    if fixed.is_empty() {
+        checks.ok("homes.writable", "what is in them can be changed");
+    }
+    for notice in fixed {
+        checks.notice("homes.writable", &notice);
+    }
     let wired = world.wire();
     match check_socket(&wired.parts(), None) {
         Ok(()) => {

@@ -63,6 +63,15 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let nowhere = world.no_home();
     notices.extend(nowhere.iter().map(Notice::from));
     let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some();
+    let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
+    let writes = pending || loaded.as_ref().is_some_and(|loaded| loaded.pending.writes_config());
+    // A launch writes to the app's home when something is to be done there, and to the daemon's a log when it starts one.
+    let stuck = world.unwritable(&world.layout.app_home).filter(|_| writes);
+    let fails = stuck.is_some();
+    let starts = own.1.is_absent() && shared.1.is_absent();
+    let stuck = stuck.or_else(|| world.unwritable(&world.layout.daemon_home).filter(|_| starts));
+    let no_daemon = stuck.is_some() || notices.iter().any(Notice::is_error);
+    notices.extend(stuck);
     // A config that cannot be asked where its daemon listens forbids the move.
     let moves = plan.refusals.is_empty() && crate::launch::leaked_socket(&wired.parts()).is_ok();
 
@@ -84,8 +93,13 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     }
     let steps = if barred {
         vec!["load the config, refuse to change anything, and start no daemon (see below)".to_owned()]
+    } else if fails {
+        vec![
+            "load the config, fail to change what is to be changed, and start no daemon (see below)"
+                .to_owned(),
+        ]
     } else {
-        launch_steps(moves.then_some(&plan), loaded.as_ref(), &own.1, &shared.1, &notices)
+        launch_steps(moves.then_some(&plan), loaded.as_ref(), &own.1, &shared.1, no_daemon)
     };
     page.gap();
     page.line("A launch would:");
@@ -94,12 +108,11 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     }
     let picture = Picture::from(&plan);
     let repair = loaded.as_ref().map(|loaded| &loaded.pending).filter(|pending| pending.repairs());
-    if !barred && moves && (picture.changes() || repair.is_some()) {
+    if !barred && !fails && moves && (picture.changes() || repair.is_some()) {
         page.gap();
         page.page(picture.trees(world, repair));
     }
 
-    let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
     let data = json!({
         "homes": {
             "user": long(&world.layout.user_home),
@@ -232,7 +245,7 @@ fn launch_steps(
     loaded: Option<&Loaded>,
     own: &Probe,
     shared: &Probe,
-    notices: &[Notice],
+    no_daemon: bool,
 ) -> Vec<String> {
     let mut steps = Vec::new();
     // A refused move moves nothing; a key that cannot be used stays behind alone. Neither keeps the config from its repair.
@@ -241,7 +254,7 @@ fn launch_steps(
     }
     steps.extend(config_step(loaded).map(str::to_owned));
     let daemon = match (shared, own) {
-        _ if notices.iter().any(Notice::is_error) => "start no daemon (see below)",
+        _ if no_daemon => "start no daemon (see below)",
         (Probe::Answered { .. }, _) => "attach to the shared daemon",
         (_, Probe::Answered { .. }) => "attach to the app's daemon, which runs",
         (shared, own) if shared.is_absent() && own.is_absent() => "start the app's daemon",
