@@ -359,6 +359,8 @@ fn colliding_rosters_are_7_for_migrate_and_a_warning_for_launch() {
     assert_eq!(home.bytes(&format!("{MESH}/mesh/rosters/home-mesh.json")), theirs);
     home.still_has(&mine, "the side that was set aside");
     home.run(&["migrate", "--check"]).ends_with(0);
+    let left = home.run(&["migrate", "--undo", "--dry-run", "--json"]).json()["data"]["left"].clone();
+    assert_eq!(left[0]["reason"], "it was set aside", "{left}");
 }
 
 #[test]

@@ -298,6 +298,38 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
 }
 
 #[test]
+fn a_folder_of_copies_that_is_none_stops_the_repair_and_not_the_app() {
+    type Make<'a> = &'a dyn Fn(&Path);
+    let make: [(&str, Make<'_>); 3] = [
+        ("a file", &|copies| std::fs::write(copies, b"not ours").unwrap()),
+        ("a link out of the home", &|copies| symlink("/tmp", copies).unwrap()),
+        ("a link to nothing", &|copies| symlink("/nowhere/at/all", copies).unwrap()),
+    ];
+    for (name, make) in make {
+        let home = Home::after_the_bug();
+        let former = home.bytes(CONFIG);
+        let copies = home.path(&format!("{APP}/config-backups"));
+        make(&copies);
+        let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(7);
+        let said = ran.json();
+        let codes: Vec<&str> =
+            said["diagnostics"].as_array().unwrap().iter().filter_map(|d| d["code"].as_str()).collect();
+        assert!(codes.contains(&"store.copies-unsafe"), "{name}: {codes:?}");
+        assert_eq!(home.bytes(CONFIG), former, "{name}: what cannot be kept is not replaced");
+        // The app runs on what is there all the same, and not on defaults.
+        let networks = &said["data"]["config"]["networks"];
+        assert_eq!(networks.as_array().map(Vec::len), Some(2), "{name}: {networks:#}");
+        // The hint is the way out.
+        let hint =
+            said["diagnostics"].as_array().unwrap().iter().find(|d| d["code"] == "store.copies-unsafe");
+        let hint = hint.unwrap()["hint"].as_str().unwrap();
+        assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{name}: {hint}");
+        home.run(&["launch", "--no-daemon"]).ends_with(0);
+        home.still_has(&former, "the overwritten config");
+    }
+}
+
+#[test]
 fn a_key_that_is_no_file_hangs_nobody_and_stays() {
     type Make<'a> = &'a dyn Fn(&Path);
     let make: [(&str, Make<'_>); 6] = [

@@ -5,10 +5,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use integration_tests::Builder;
 use serde_json::{Map, Value};
 use support::{APP, Home, MESH, root, run_with};
+
+const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 
 /// A checker for the part of JSON Schema that our schemas use. It refuses keywords that it does not know, so that none
 /// is passed over; a full validator would bring more crates than the program itself has.
@@ -271,22 +274,32 @@ fn every_command_has_a_schema() {
 fn what_commands_print_fits_the_schemas() {
     let schemas = Schemas::load();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut fits = |name: &str, home: &Home, args: &[&str]| {
+        let mut command = home.with_daemon(&[args, &["--json"]].concat());
+        let ran = run_with(&mut command, &input(args));
+        let (document, context) = (ran.json(), format!("{name}: {args:?}"));
+        schemas.fit("envelope.schema.json", &document, &context);
+        assert_eq!(document["ok"], ran.code == Some(0), "{context}: {ran:?}");
+        let command = document["schema"].as_str().unwrap();
+        let command = command.strip_prefix("myownllm-mesh.").and_then(|rest| rest.strip_suffix("/1"));
+        let file = format!("{}.schema.json", command.unwrap());
+        if args != ["nonsense"] {
+            schemas.fit(&file, &document, &context);
+            *seen.entry(file).or_default() += usize::from(document["data"] != serde_json::json!({}));
+        }
+        document["data"]["reconcile"].is_object()
+    };
     for (name, home) in homes() {
         for args in COMMANDS {
-            let mut command = home.with_daemon(&[args, &["--json"]].concat());
-            let ran = run_with(&mut command, &input(args));
-            let (document, context) = (ran.json(), format!("{name}: {args:?}"));
-            schemas.fit("envelope.schema.json", &document, &context);
-            assert_eq!(document["ok"], ran.code == Some(0), "{context}: {ran:?}");
-            let command = document["schema"].as_str().unwrap();
-            let command = command.strip_prefix("myownllm-mesh.").and_then(|rest| rest.strip_suffix("/1"));
-            let file = format!("{}.schema.json", command.unwrap());
-            if args != ["nonsense"] {
-                schemas.fit(&file, &document, &context);
-                *seen.entry(file).or_default() += usize::from(document["data"] != serde_json::json!({}));
-            }
+            fits(name, &home, args);
         }
     }
+    // Beside a daemon that runs, what changes the networks tells what became of the daemon's.
+    let home = Home::settled();
+    let _daemon = Builder::new(STAND_IN, home.path(MESH)).start().unwrap();
+    let reconciled =
+        COMMANDS.into_iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);
+    assert_eq!(reconciled.collect::<BTreeSet<_>>(), BTreeSet::from(["--once", "add", "remove", "use"]));
     for file in
         schemas.0.keys().filter(|file| !["common.schema.json", "envelope.schema.json"].contains(&&***file))
     {

@@ -194,7 +194,7 @@ impl From<&StoreError> for Notice {
     fn from(error: &StoreError) -> Self {
         let exit = match error {
             StoreError::Newer { .. } => ExitCode::Newer,
-            StoreError::BackupsFull { .. } => ExitCode::Refused,
+            StoreError::BackupsFull { .. } | StoreError::CopiesUnsafe { .. } => ExitCode::Refused,
             _ => ExitCode::Failed,
         };
         Self::from_error(error, error.code(), error.hint()).exits(exit)

@@ -385,7 +385,7 @@ impl Copies<'_> {
     }
 
     pub(crate) fn failed(&self, source: DiskError) -> StoreError {
-        StoreError::Disk { doing: "keeping a copy in", path: self.folder.into(), source }
+        StoreError::at_copies("keeping a copy in", self.folder, source)
     }
 }
 

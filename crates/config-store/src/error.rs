@@ -70,6 +70,17 @@ pub enum StoreError {
         /// How large they are together.
         bytes: u64,
     },
+    /// What has the name of the folder of copies is none, or is another user's: a copy there is in nobody's safe keeping.
+    #[error("{doing} {}: it is no folder of the home's owner", path.display())]
+    CopiesUnsafe {
+        /// What was being done.
+        doing: &'static str,
+        /// The folder of copies.
+        path: PathBuf,
+        /// What was met.
+        #[source]
+        source: DiskError,
+    },
     /// No copy, or more than one, has that id.
     #[error("finding the copy {id} in {}: {}", path.display(), if *.several { "several match" } else { "there is none" })]
     NoSuchCopy {
@@ -127,6 +138,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What an error at the folder of copies means.
+    pub(crate) fn at_copies(doing: &'static str, folder: &Path, source: DiskError) -> Self {
+        let path = folder.to_owned();
+        if source.untrusted().is_some() || source.kind() == std::io::ErrorKind::NotADirectory {
+            Self::CopiesUnsafe { doing, path, source }
+        } else {
+            Self::Disk { doing, path, source }
+        }
+    }
+
     /// A code that stays, for programs: `store.unreadable`, `store.newer`, …
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -139,6 +160,7 @@ impl StoreError {
             Self::RepairPending { .. } => "store.repair-pending",
             Self::Conflict { .. } => "store.conflict",
             Self::BackupsFull { .. } => "store.backups-full",
+            Self::CopiesUnsafe { .. } => "store.copies-unsafe",
             Self::NoSuchCopy { .. } => "store.no-such-copy",
             Self::BadCopy { .. } => "store.bad-copy",
             Self::Edit { .. } => "store.edit",
@@ -160,6 +182,7 @@ impl StoreError {
             | Self::RepairPending { path, .. }
             | Self::Conflict { path }
             | Self::BackupsFull { path, .. }
+            | Self::CopiesUnsafe { path, .. }
             | Self::NoSuchCopy { path, .. }
             | Self::BadCopy { path, .. }
             | Self::Edit { path, .. }
@@ -174,7 +197,9 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unreadable { path, source } => source.hint().unwrap_or_else(|| list(path)),
-            Self::NotRegular { path, .. } => format!("mv {0} {0}.aside", quote(path)),
+            Self::NotRegular { path, .. } | Self::CopiesUnsafe { path, .. } => {
+                format!("mv {0} {0}.aside", quote(path))
+            }
             Self::TooLarge { path, .. } => format!("ls -lh {}", quote(path)),
             Self::Unstable { path } | Self::Conflict { path } => {
                 format!(

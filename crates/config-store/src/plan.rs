@@ -58,6 +58,13 @@ impl Store<'_> {
         self.decide(file, &listing, &beside, ids)
     }
 
+    /// What can be had of the file without the copies, to run on; nothing where it cannot be read either.
+    pub(crate) fn plan_without_copies(&self, ids: &mut dyn Ids) -> Option<Plan> {
+        let bytes = self.disk.read(&self.places.config, self.limits.config_bytes).ok()?;
+        let parsed = Ok(Document::parse(&bytes).ok()?);
+        self.decide(File::There { bytes, parsed }, &Ok(Listing::default()), &[], ids).ok()
+    }
+
     fn decide(
         &self,
         file: File,
@@ -238,11 +245,10 @@ impl Store<'_> {
             (None, None) => None,
         };
         match (found, failed) {
-            (None, Some(source)) => Err(StoreError::Disk {
-                doing: "looking for the last good copy in",
-                path: self.places.backups.clone(),
-                source,
-            }),
+            (None, Some(source)) => {
+                let doing = "looking for the last good copy in";
+                Err(StoreError::at_copies(doing, &self.places.backups, source))
+            }
             (found, _) => Ok(found),
         }
     }

@@ -26,8 +26,9 @@ pub trait ConfigStore {
     /// while a repair depends on it. [`stand_in`](Self::stand_in) gives something to run on then.
     fn look(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError>;
 
-    /// A config to run on when [`look`](Self::look) failed: the last known good copy, else the defaults. Nothing is
-    /// pending: it is never to be written.
+    /// A config to run on when [`look`](Self::look) failed: the file's own as far as it can be read (a repair that lacks its
+    /// copies is made in memory), else the last known good copy, else the defaults. Nothing is pending: it is never to be
+    /// written.
     fn stand_in(&self, ids: &mut dyn Ids) -> Loaded;
 
     /// Makes the app's home when it is missing, so that it can be locked.
@@ -502,11 +503,12 @@ impl Store<'_> {
     }
 
     fn stand_in_plan(&self, ids: &mut dyn Ids) -> Loaded {
-        let mut notes = Vec::new();
-        let source = self.source(&self.copies().list(), &mut notes).unwrap_or(None);
-        let mut loaded = self.complete_source(source, FileShape::Unknown, notes, ids).loaded;
-        loaded.pending = Pending::default();
-        loaded
+        let plan = self.plan_without_copies(ids).unwrap_or_else(|| {
+            let mut notes = Vec::new();
+            let source = self.source(&self.copies().list(), &mut notes).unwrap_or(None);
+            self.complete_source(source, FileShape::Unknown, notes, ids)
+        });
+        Loaded { pending: Pending::default(), ..plan.loaded }
     }
 
     fn shape_of(&self, bytes: &[u8]) -> FileShape {
@@ -520,7 +522,7 @@ impl Store<'_> {
     }
 
     fn listing_failed(&self, source: myownllm_durable_fs::DiskError) -> StoreError {
-        StoreError::Disk { doing: "reading the copies in", path: self.places.backups.clone(), source }
+        StoreError::at_copies("reading the copies in", &self.places.backups, source)
     }
 }
 

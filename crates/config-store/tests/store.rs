@@ -317,11 +317,24 @@ fn a_config_that_cannot_be_read_is_not_missing() {
 #[test]
 fn a_stand_in_is_the_last_good_copy() {
     let disk = seen_healthy(&healthy("before"));
-    disk.tree();
+    disk.put(CONFIG, b"{");
     let clock = FakeClock::default();
     let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
     assert_eq!(loaded.document.get(&["mark"]).unwrap().as_str().as_deref(), Some("before"));
     assert_eq!(loaded.report.restored_from.as_deref().map(kind_of), Some("good"));
+}
+
+#[test]
+fn a_stand_in_is_what_can_be_read_when_the_copies_cannot() {
+    let disk = with_config(LEAKED_V3);
+    disk.put_dir(BACKUPS, 0o700);
+    disk.fail(Fault::always("visit", ErrorKind::PermissionDenied));
+    look(&disk).unwrap_err();
+    let clock = FakeClock::default();
+    let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
+    assert!(loaded.pending.is_empty(), "a repair that might have had more is not to be written");
+    assert!(!loaded.report.recovered_networks.is_empty());
+    assert_eq!(loaded.shape, FileShape::Daemon);
 }
 
 #[test]

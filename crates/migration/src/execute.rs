@@ -18,7 +18,7 @@ use crate::{
     LiveDaemons,
     error::MigrationError,
     homes::Options,
-    inspect::{CLAIM_DIR, Whose, inspect, rebase, whose},
+    inspect::{CLAIM_DIR, SET_ASIDE, Whose, inspect, rebase, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
     report::{MoveMethod, Moved, Outcome, Progress, Report},
 };
@@ -420,7 +420,7 @@ impl Mover<'_> {
                         let mut number = 1;
                         loop {
                             let mut name = to.file_name().unwrap_or_default().to_owned();
-                            name.push(format!(".set-aside-{number}"));
+                            name.push(format!("{SET_ASIDE}{number}"));
                             match self.rename_new(from, &to.with_file_name(name)) {
                                 Err(error) if error.is_taken() && number < 1000 => number += 1,
                                 other => break other.map(|_| ()),

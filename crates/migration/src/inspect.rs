@@ -135,6 +135,9 @@ pub(crate) enum Whose {
     Foreign(&'static str),
 }
 
+/// What a number follows in the name of a file that was set aside.
+pub(crate) const SET_ASIDE: &str = ".set-aside-";
+
 /// Whose is this name in a folder of `.json` files?
 pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
     let Some(text) = name.to_str() else { return Whose::Foreign("its name is not UTF-8") };
@@ -146,6 +149,9 @@ pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
             (Some(false), FileKind::File | FileKind::Symlink) => Whose::Leftover,
             _ => Whose::Foreign("it is not a .json file"),
         };
+    }
+    if text.rsplit_once(SET_ASIDE).is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit())) {
+        return Whose::Foreign("it was set aside");
     }
     // A roster or state that a daemon could not parse, or was writing when it died, belongs to its neighbour.
     let stem = text.strip_suffix(".corrupt").or_else(|| text.strip_suffix(".tmp"));
@@ -237,7 +243,7 @@ fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, Mig
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut number = 1_u64;
     loop {
-        let suffix = format!(".set-aside-{number}");
+        let suffix = format!("{SET_ASIDE}{number}");
         // 255 bytes is the limit of a name nearly everywhere.
         let mut keep = name.len().min(255 - suffix.len());
         while !name.is_char_boundary(keep) {

@@ -257,7 +257,7 @@ fn not_started(outcome: &Outcome) -> String {
 fn config_line(world: &World, outcome: &Outcome) -> String {
     let path = short(&world.layout.app_config, &world.layout.user_home);
     let networks = catalogue::list(&outcome.document).len();
-    if outcome.stand_in {
+    if outcome.stand_in && outcome.shape == FileShape::Unknown {
         return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
     }
     let what = match (outcome.shape, outcome.config_steps.is_empty()) {
