@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Place, Severity, app_config};
+use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, app_config};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Rebased, Shape, rebase_paths};
 
@@ -61,8 +61,8 @@ impl Store<'_> {
     /// What can be had of the file without the copies, to run on; nothing where it cannot be read either.
     pub(crate) fn plan_without_copies(&self, ids: &mut dyn Ids) -> Option<Plan> {
         let bytes = self.disk.read(&self.places.config, self.limits.config_bytes).ok()?;
-        let parsed = Ok(Document::parse(&bytes).ok()?);
-        self.decide(File::There { bytes, parsed }, &Ok(Listing::default()), &[], ids).ok()
+        let Parsed { document, diagnostics, .. } = Document::parse_vec(bytes).ok()?;
+        self.decide(File::Json { document, diagnostics }, &Ok(Listing::default()), &[], ids).ok()
     }
 
     fn decide(
