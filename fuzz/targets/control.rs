@@ -55,15 +55,24 @@ fn meaning(line: &[u8], limit: usize) -> Option<Result<Line, BadLine>> {
         Ok(text) => match serde_json::from_str::<Value>(text) {
             Err(error) => Err(BadLine::NotJson {
                 column: error.column(),
-                what: if error.is_eof() { "cut off" } else { "malformed" },
+                what: match error.is_eof() {
+                    true => "cut off",
+                    false if error.to_string().contains("out of range") => "a number out of range",
+                    false => "malformed",
+                },
             }),
             Ok(Value::Object(said)) => match (said.get("ok"), said.get("kind")) {
                 (Some(Value::Bool(true)), _) => Ok(Line::Yes(said.get("data").cloned().unwrap_or_default())),
-                (Some(Value::Bool(false)), _) => Ok(Line::No(match said.get("error") {
-                    None => "no reason given".to_owned(),
-                    Some(Value::String(text)) => text.clone(),
-                    Some(other) => other.to_string(),
-                })),
+                (Some(Value::Bool(false)), _) => {
+                    let error = said.get("error").unwrap_or(&Value::Null);
+                    let words = error.get("message").and_then(Value::as_str).or(error.as_str());
+                    Ok(Line::No(match (error, words) {
+                        (Value::Null, _) => "no reason given".to_owned(),
+                        (_, Some(text)) if text.trim().is_empty() => "no reason given".to_owned(),
+                        (_, Some(text)) => text.to_owned(),
+                        (other, None) => other.to_string(),
+                    }))
+                }
                 (None, Some(Value::String(_))) => Ok(Line::Push(Value::Object(said))),
                 _ => Err(BadLine::NotAnAnswer),
             },

@@ -480,6 +480,80 @@ fn whatever_is_killed_in_between_both_stores_agree_afterwards() {
     }
 }
 
+/// Cut off in its own write: an old one in place, so that a part of its config is all there is, a new one beside it.
+#[test]
+fn a_daemon_that_is_killed_over_its_own_config_is_brought_in_line() {
+    for version in [Version::V012, Version::V038] {
+        for bytes in [0, 1, 40, 300] {
+            let label = format!("{} {bytes}", version.name());
+            let home = with_networks();
+            let launch = |args: &[&str]| {
+                let mut command = launch(&home, "", args);
+                run(command.env("STAND_IN_VERSION", version.name()))
+            };
+            launch(&["--once"]).ends_with(0);
+            let mode = format!("dies-writing:{bytes}");
+            let dying = daemon_on(&home, MESH).version(version).mode(&mode).start().unwrap();
+            home.run(&["network", "use", "second-net"]).ends_with(5);
+            drop(dying);
+            let path = format!("{MESH}/config.json");
+            if version == Version::V012 {
+                let torn = home.bytes(&path);
+                assert!(serde_json::from_slice::<Value>(&torn).is_err(), "{label}");
+                let said = launch(&["--once", "--json"]).ends_with(5).json();
+                let first = &said["diagnostics"][0];
+                assert_eq!(first["code"], "daemon.config-damaged", "{label}: {said}");
+                assert_eq!(home.bytes(&path), torn, "it is not ours to move");
+                let hint = first["hint"].as_str().unwrap();
+                assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{hint}");
+                home.still_has(&torn, &label);
+            }
+            launch(&["--once"]).ends_with(0);
+            let kept = home.json(&path)["networks"].clone();
+            assert_eq!(
+                (&kept[0]["network_id"], kept.as_array().unwrap().len()),
+                (&json!("second-net"), 1),
+                "{label}"
+            );
+            asked(&home);
+            launch(&["--once"]).ends_with(0);
+            assert!(asked(&home).0.iter().all(|op| !op.starts_with("network_")), "{label}");
+        }
+    }
+}
+
+/// Whoever is told to end takes its socket away first: a start in that moment waits for the rest, and takes it for no daemon
+/// that lost its socket.
+#[test]
+fn a_daemon_that_is_just_ending_is_waited_for() {
+    let home = Home::settled();
+    let dying = daemon_on(&home, MESH).mode("lingers:200").start().unwrap();
+    let socket = dying.socket().to_owned();
+    send(reaped_elsewhere(dying), Signal::TERM);
+    eventually("its socket is gone", || std::fs::symlink_metadata(&socket).is_err());
+    let ran = run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    assert!(ran.stdout.contains("started: version"), "{ran:?}");
+}
+
+/// Who has had enough does not wait for an answer that may never come.
+#[test]
+fn a_signal_ends_a_launch_that_waits_for_an_answer() {
+    for (signal, args) in [(Signal::INT, &[][..]), (Signal::TERM, &["--once"])] {
+        let home = with_networks();
+        let app = Staying::start(&home, launch(&home, "silent-after:1", args));
+        eventually("it was asked", || {
+            std::fs::read_to_string(home.path("trace")).is_ok_and(|trace| trace.contains("config_show"))
+        });
+        let asked = Instant::now();
+        send(app.pid(), signal);
+        // Twice, as people do.
+        send(app.pid(), signal);
+        app.ended().ends_with(0);
+        assert!(asked.elapsed() < Duration::from_secs(5), "half of what one answer may take");
+        assert!(serving(&home).is_empty());
+    }
+}
+
 /// What a daemon that shares the app's folder writes over the app's config.
 const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;

@@ -118,6 +118,12 @@ pub(crate) fn kill(pid: &str) {
     let _ = pid;
 }
 
+/// Ends every process whose environment holds this variable with this value: a program, and all that it started.
+pub(crate) fn end_processes_with(name: &str, value: &str) {
+    let entry = format!("{name}={value}");
+    end_processes(|environment| environment.contains(&entry.as_bytes()));
+}
+
 /// Ends every process that carries our mark.
 #[cfg(unix)]
 fn end_marked_processes() {

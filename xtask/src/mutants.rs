@@ -10,15 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::process::{Finished, run as run_program};
+use crate::process::{Finished, Running, run as run_program};
 use crate::style::{self, paint, took};
 use crate::{Fallible, tools, workspace};
 use list::{MUTANTS, Mutant};
 
-/// No build with its tests takes nearly as long.
+/// No build with its tests takes nearly as long; what does is ended with all that it started, and counts as a mutant that was
+/// killed by time.
 const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// Marks what one run of the tests started, in its environment: nextest gives each test a process group of its own.
+const RUN: &str = "MYOWNLLM_MESH_MUTANT";
 
 /// A test that takes so long hangs, which is as red as any failure.
 const TEST_LIMIT: &str = "\
@@ -46,6 +51,8 @@ enum Fate {
     Killed(String),
     /// A test did not come to an end.
     Hung(String),
+    /// The tests as a whole did not.
+    Late,
     /// Nothing noticed.
     Survived,
     /// No program came of it, so nothing was tried.
@@ -56,7 +63,7 @@ enum Fate {
 
 impl Fate {
     fn is_good(&self) -> bool {
-        matches!(self, Self::Killed(_) | Self::Hung(_))
+        matches!(self, Self::Killed(_) | Self::Hung(_) | Self::Late)
     }
 }
 
@@ -88,6 +95,7 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         let (word, more) = match &fate {
             Fate::Killed(test) => ("killed", format!("by {test}")),
             Fate::Hung(test) => ("killed", format!("by {test}, which hangs")),
+            Fate::Late => ("killed", format!("by time: the tests took more than {} s", PATIENCE.as_secs())),
             Fate::Survived => ("SURVIVED", mutant.guarantee.to_owned()),
             Fate::NotBuilt(why) => ("did not build", why.clone()),
             Fate::Misfit(why) => ("does not apply", why.clone()),
@@ -109,6 +117,8 @@ struct Tree {
     root: PathBuf,
     target: PathBuf,
     limits: PathBuf,
+    /// How many runs there were.
+    runs: AtomicU32,
     /// Keeps a second run away from the copy.
     _lock: File,
 }
@@ -129,7 +139,7 @@ impl Tree {
         let lock = File::create(base.join("lock")).map_err(|e| format!("cannot lock the copy: {e}"))?;
         lock.try_lock().map_err(|_| format!("another run is at work in {}", base.display()))?;
         put(&limits, TEST_LIMIT.as_bytes())?;
-        let tree = Self { root, target, limits, _lock: lock };
+        let tree = Self { root, target, limits, runs: AtomicU32::new(0), _lock: lock };
         tree.refresh()?;
         Ok(tree)
     }
@@ -158,13 +168,13 @@ impl Tree {
 
     /// Runs the tests. Those from end to end run the program: it is built first, so that building it takes none of their time, and
     /// one that does not build is not taken for a test that went red.
-    fn nextest(&self, package: &str, filter: &str) -> Fallible<Finished> {
+    fn nextest(&self, package: &str, filter: &str) -> Fallible<Option<Finished>> {
         if package == "integration-tests" {
             let mut build = self.cargo();
             build.args(["build", "--quiet", "--package=myownllm-mesh", "--bin=myownllm-mesh"]);
             let built = run_program(&mut build, PATIENCE)?;
             if built.code() != Some(0) {
-                return Ok(built);
+                return Ok(Some(built));
             }
         }
         let mut cargo = self.cargo();
@@ -172,7 +182,12 @@ impl Tree {
         cargo.args(["--color", "never", "--status-level", "fail", "--final-status-level", "none"]);
         cargo.args(["--failure-output", "never", "--no-input-handler"]);
         cargo.arg("--config-file").arg(&self.limits);
-        run_program(&mut cargo, PATIENCE)
+        let run = format!("{}-{}", std::process::id(), self.runs.fetch_add(1, Ordering::Relaxed));
+        let ran = Running::start(cargo.env(RUN, &run))?.wait_unless_late(PATIENCE)?;
+        if ran.is_none() {
+            crate::guard::end_processes_with(RUN, &run);
+        }
+        Ok(ran)
     }
 
     /// Cargo in the copy, with what it builds kept apart from the work tree's.
@@ -200,9 +215,14 @@ impl Tree {
         for (package, filters) in filters {
             let any: Vec<String> = filters.into_iter().map(|filter| format!("({filter})")).collect();
             let ran = self.nextest(package, &any.join(" | "))?;
-            match judge(&ran) {
-                Fate::Survived => crate::say!("{package}: green as it is ({})", took(ran.took)),
-                fate => return Err(format!("{package} is not green as it is: {fate:?}\n{}", ran.stderr)),
+            match ran.as_ref().map(|ran| (judge(ran), ran)) {
+                Some((Fate::Survived, ran)) => {
+                    crate::say!("{package}: green as it is ({})", took(ran.took));
+                }
+                Some((fate, ran)) => {
+                    return Err(format!("{package} is not green as it is: {fate:?}\n{}", ran.stderr));
+                }
+                None => return Err(format!("{package}: the tests as they are do not come to an end")),
             }
         }
         Ok(())
@@ -221,7 +241,7 @@ impl Tree {
         let ran = self.nextest(mutant.package, mutant.tests);
         // Whatever came of it; and should we not come so far, the next run's copy puts it right.
         put(&path, text.as_bytes())?;
-        ran.map(|ran| judge(&ran))
+        ran.map(|ran| ran.as_ref().map_or(Fate::Late, judge))
     }
 }
 

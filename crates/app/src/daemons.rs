@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use myownllm_config_model::{DaemonConfig, Document};
 use myownllm_daemon::{
     Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe,
-    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Suspect, Target, Traces,
-    attach, candidates, probe, spawn_unless, stop_daemon, stop_stray, strays_of, suspects,
+    Refusal, Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Suspect, Target,
+    Traces, attach, candidates, probe, spawn_unless, stop_daemon, stop_stray, strays_of, suspects,
 };
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket};
@@ -19,8 +19,10 @@ const ANSWER: Duration = Duration::from_millis(800);
 pub(crate) const OPERATION: Duration = Duration::from_secs(10);
 /// How long a daemon may take to end after SIGTERM; a real one takes some 10 ms.
 pub const GRACE: Duration = Duration::from_secs(5);
+/// How long a daemon may take to be gone once its socket is: a real one takes some 10 ms.
+pub(crate) const LAST_BREATH: Duration = Duration::from_millis(500);
 /// A daemon's config is a few kilobytes; what is larger is none.
-const CONFIG_LIMIT: u64 = 64 << 20;
+pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
 
 /// A daemon that serves one of the homes, and would go on writing there.
 #[derive(Clone, Debug)]
@@ -68,6 +70,16 @@ impl Live {
                 endpoint.path().map_or_else(|| endpoint.to_string().into(), Path::to_path_buf)
             }
             Found::Unseen { home, .. } => home.clone(),
+        }
+    }
+
+    /// Why it is not known whether there is one at all: we ourselves could not look.
+    pub(crate) fn no_means(&self) -> Option<Refusal> {
+        match &self.found {
+            Found::Listening { endpoint, probe: Probe::NoMeans { problem } } => {
+                Some(Refusal::NoMeans { endpoint: endpoint.clone(), problem: problem.clone() })
+            }
+            _ => None,
         }
     }
 
@@ -162,6 +174,14 @@ impl<'a> LocalDaemons<'a> {
         probe(endpoint, ANSWER)
     }
 
+    /// The daemons that a launch would use, in its order. `device` is the key in the daemon's home.
+    #[must_use]
+    pub fn targets(&self, device: Option<&str>) -> [Target; 2] {
+        let target =
+            |role, mode, expected| Target { role, endpoint: self.endpoint(mode), expected, within: ANSWER };
+        [target(Role::Shared, Mode::Shared, Expected::Any), target(Role::Own, Mode::OwnLlm, expected(device))]
+    }
+
     /// Every program that may be the daemon, with the reason why it would be tried or not.
     #[must_use]
     pub fn candidates(&self) -> Vec<Candidate> {
@@ -186,6 +206,20 @@ impl<'a> LocalDaemons<'a> {
 
     fn own_place(&self) -> PathBuf {
         self.endpoint(Mode::OwnLlm).path().map(Path::to_path_buf).unwrap_or_default()
+    }
+
+    /// Every process that goes on serving one of the homes, as far as the system tells, though it is none of `seen`. One
+    /// that ends takes its socket away first, and is gone a moment later.
+    fn unseen_beside(&self, seen: &[Live]) -> Vec<Live> {
+        let deadline = Instant::now() + LAST_BREATH;
+        loop {
+            let mut serving = self.serving_processes();
+            serving.retain(|one| seen.iter().all(|seen| seen.pid() != one.pid()));
+            if serving.is_empty() || Instant::now() >= deadline {
+                return serving;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Every process that serves one of the homes, as far as the system tells.
@@ -220,11 +254,8 @@ impl Daemons for LocalDaemons<'_> {
             .chain(beside)
             .filter_map(|(endpoint, legacy)| self.look_at(endpoint, legacy))
             .collect();
-        let unseen = self
-            .serving_processes()
-            .into_iter()
-            .filter(|one| live.iter().all(|seen| seen.pid() != one.pid()));
-        live.extend(unseen.collect::<Vec<_>>());
+        let unseen = self.unseen_beside(&live);
+        live.extend(unseen);
         live
     }
 
@@ -236,19 +267,7 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {
-        let own = Target {
-            role: Role::Own,
-            endpoint: self.endpoint(Mode::OwnLlm),
-            expected: expected(device),
-            within: ANSWER,
-        };
-        let shared = Target {
-            role: Role::Shared,
-            endpoint: self.endpoint(Mode::Shared),
-            expected: Expected::Any,
-            within: ANSWER,
-        };
-        let (found, client) = attach(&[shared, own], OPERATION);
+        let (found, client) = attach(&self.targets(device), OPERATION);
         (found, client.map(|client| Box::new(client) as Box<dyn DaemonControl>))
     }
 
@@ -266,13 +285,12 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn unseen(&self) -> Vec<Live> {
-        let mut serving = self.serving_processes();
-        if !serving.is_empty() {
-            let own = self.look_at(self.endpoint(Mode::OwnLlm), false);
-            let listening: Vec<Live> = own.into_iter().chain(self.live_legacy()).collect();
-            serving.retain(|one| listening.iter().all(|seen| seen.pid() != one.pid()));
+        if self.serving_processes().is_empty() {
+            return Vec::new();
         }
-        serving
+        let own = self.look_at(self.endpoint(Mode::OwnLlm), false);
+        let listening: Vec<Live> = own.into_iter().chain(self.live_legacy()).collect();
+        self.unseen_beside(&listening)
     }
 
     fn suspects(&self) -> Vec<Suspect> {

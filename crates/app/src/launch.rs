@@ -5,6 +5,7 @@
 //! must come up whatever the disk says, so the outcome always holds a config to run on, beside what went wrong.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,16 +16,18 @@ use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Failure, Role, Rule, SpawnError, Spawned, Status, Tried,
 };
-use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs};
+use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
     Direction, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
 };
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
 use serde::Serialize;
 
-use crate::daemons::{Daemons, Live, OPERATION, control_socket, read_control_socket, read_document};
+use crate::daemons::{
+    CONFIG_LIMIT, Daemons, Live, OPERATION, control_socket, read_control_socket, read_document,
+};
 use crate::exit::ExitCode;
-use crate::notice::{Notice, exit_of};
+use crate::notice::{Notice, Severity, exit_of};
 use crate::relapse::Relapse;
 
 /// How long a launch waits for another process that moves or repairs: a move takes a fraction of a second.
@@ -61,8 +64,9 @@ pub struct Options<'a> {
     pub stop_legacy_daemon: bool,
     /// How long to wait for another process that holds the lock.
     pub lock_wait: Duration,
-    /// Set, by a signal handler say, when the user has had enough: a daemon that is starting is ended, and none is started.
-    pub cancelled: Option<&'a AtomicBool>,
+    /// Set, by a signal handler say, when the user has had enough: a daemon that is starting is ended, none is started, and
+    /// none is asked for anything more.
+    pub cancelled: Option<&'a Arc<AtomicBool>>,
     /// How the program is called in hints, with what leads to this home.
     pub program: &'a str,
 }
@@ -398,6 +402,9 @@ pub(crate) fn settle_live(
     options: &Options<'_>,
 ) -> Result<(), Notice> {
     for found in live {
+        if let Some(refusal) = found.no_means() {
+            return Err(Notice::from(&refusal));
+        }
         let stop_failed = if options.stop_legacy_daemon {
             match daemons.stop(&found) {
                 Ok(_) => continue,
@@ -502,6 +509,9 @@ fn use_daemon(
         (None, Daemon::Spawned(spawned)) => connect(parts, spawned.endpoint()).map_err(one)?,
         (None, Daemon::None) => return Ok(()),
     };
+    if let Some(cancelled) = options.cancelled {
+        client.cancelled_by(Arc::clone(cancelled));
+    }
     let reconciled = reconcile(&mut *client, status, role, &outcome.document, None).map_err(one)?;
     let notices = reconcile_notices(&reconciled);
     outcome.reconciled = Some(reconciled);
@@ -510,8 +520,26 @@ fn use_daemon(
 
 /// Why no daemon came up; the likeliest reason first.
 fn spawn_notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
-    let newer = newer_config(parts, error);
-    newer.into_iter().chain([Notice::from(error)]).collect()
+    let config = newer_config(parts, error).or_else(|| damaged_config(parts, error));
+    config.into_iter().chain([Notice::from(error)]).collect()
+}
+
+/// A daemon that writes its config in place and is killed meanwhile leaves a part of it, and the older ones do not start on that.
+/// It is the daemon's file, so we move nothing: what may still be in it is for its owner to see.
+fn damaged_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
+    let path = &parts.layout.daemon_config;
+    let has_ended = |tried: &Tried| matches!(tried.failure, Some(Failure::Ended { .. }));
+    if !error.tried().iter().any(has_ended) {
+        return None;
+    }
+    let damage = Document::parse(&parts.disk.read(path, CONFIG_LIMIT).ok()?).err()?;
+    let message =
+        format!("the daemon's config {} is damaged, and the daemon does not start on it", path.display());
+    let mut aside = path.clone().into_os_string();
+    aside.push(".damaged");
+    let hint = format!("mv -n {} {}", quote(path), quote(Path::new(&aside)));
+    let notice = Notice::from_error(&damage, "daemon.config-damaged", Some(hint)).at(path);
+    Some(Notice { causes: vec![damage.to_string()], message, ..notice }.exits(ExitCode::Daemon))
 }
 
 /// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not
@@ -615,6 +643,11 @@ pub(crate) fn reconcile_notices(reconciled: &Reconciled) -> Vec<Notice> {
             _ => ExitCode::Failed,
         };
         let notice = Notice::error(code, format!("{}: {message}", done.step.reason)).exits(exit);
+        if code == "daemon.cancelled" {
+            // Who asked for it knows it, and got what was asked for.
+            notices.push(Notice { severity: Severity::Info, ..notice });
+            continue;
+        }
         let removal = matches!(done.step.action, reconcile::Action::Remove { .. });
         notices.push(if removal { notice.as_warning() } else { notice });
     }

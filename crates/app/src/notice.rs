@@ -203,8 +203,12 @@ impl From<&StoreError> for Notice {
 
 impl From<&ControlError> for Notice {
     fn from(error: &ControlError) -> Self {
+        if let ControlError::Cancelled { .. } = error {
+            return Self::info(error.code(), error.to_string());
+        }
         let exit = match error {
             ControlError::Refused { .. }
+            | ControlError::NoMeans { .. }
             | ControlError::UnknownOp { .. }
             | ControlError::BadRequest { .. } => ExitCode::Failed,
             ControlError::ForeignOwner { .. } | ControlError::PathTooLong { .. } => ExitCode::Refused,
@@ -220,6 +224,7 @@ impl From<&Refusal> for Notice {
             Refusal::ForeignOwner { .. } | Refusal::ForeignIdentity { .. } | Refusal::PathTooLong { .. } => {
                 ExitCode::Refused
             }
+            Refusal::NoMeans { .. } => ExitCode::Failed,
             _ => ExitCode::Daemon,
         };
         Self { hint: refusal.hint(), ..Self::error(refusal.code(), refusal.to_string()) }.exits(exit)
@@ -234,7 +239,9 @@ impl From<&SpawnError> for Notice {
         }
         let exit = match error {
             SpawnError::HomeNotText { .. } | SpawnError::DanglingIdentity { .. } => ExitCode::Refused,
-            SpawnError::IdentityUnreadable { .. } | SpawnError::Log { .. } => ExitCode::Failed,
+            SpawnError::IdentityUnreadable { .. } | SpawnError::Log { .. } | SpawnError::NoMeans { .. } => {
+                ExitCode::Failed
+            }
             _ => ExitCode::Daemon,
         };
         let mut notice = Self::from_error(error, error.code(), error.hint()).exits(exit);

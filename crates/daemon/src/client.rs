@@ -1,6 +1,12 @@
 //! The conversation: one JSON object a line, both ways.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -44,7 +50,7 @@ pub struct Status {
 
 impl Status {
     /// Reads the `data` of a `status` answer. An absent or null list of networks is an empty one; keys that we do not
-    /// know are kept in [`Status::more`].
+    /// know are kept in [`Status::more`]. A Device ID has to be there: it says whose daemon it is.
     ///
     /// # Errors
     /// What is missing or of the wrong type, in words.
@@ -61,12 +67,12 @@ impl Status {
                 .collect::<Result<_, _>>()?,
             Some(_) => return Err("`joined_networks` is no list".to_owned()),
         };
-        Ok(Self {
-            version: take_text(&mut object, "version")?,
-            device_id: take_text(&mut object, "device_id")?,
-            joined_networks,
-            more: object,
-        })
+        let version = take_text(&mut object, "version")?;
+        let device_id = take_text(&mut object, "device_id")?;
+        if device_id.trim().is_empty() {
+            return Err("`device_id` is empty".to_owned());
+        }
+        Ok(Self { version, device_id, joined_networks, more: object })
     }
 }
 
@@ -153,6 +159,12 @@ pub trait DaemonControl {
     /// Called when an answer was none to what was asked: answers may be out of step from here on, so an implementation
     /// that keeps a connection should begin a new one. Does nothing by default.
     fn distrust(&mut self) {}
+
+    /// Requests end early, with [`ControlError::Cancelled`], once this is set: by a signal handler, say. An implementation
+    /// that never waits long need not care, and by default none does.
+    fn cancelled_by(&mut self, cancelled: Arc<AtomicBool>) {
+        let _ = cancelled;
+    }
 
     /// Version, Device ID, joined networks.
     ///
@@ -341,6 +353,7 @@ pub struct Client {
     limits: Limits,
     pid: Option<u32>,
     wire: Option<Wire>,
+    cancelled: Option<Arc<AtomicBool>>,
 }
 
 impl Client {
@@ -364,7 +377,7 @@ impl Client {
 
     /// Goes on over a connection that is there.
     pub(crate) fn over(wire: Wire, endpoint: &Endpoint, limits: Limits) -> Self {
-        Self { endpoint: endpoint.clone(), limits, pid: wire.peer().pid, wire: Some(wire) }
+        Self { endpoint: endpoint.clone(), limits, pid: wire.peer().pid, wire: Some(wire), cancelled: None }
     }
 
     /// The process behind the socket, where the system tells.
@@ -390,25 +403,57 @@ impl Client {
         }
     }
 
-    /// One request and its answer; the wire comes back only when it can be trusted further.
+    /// One request and its answer; the wire is kept only when it can be trusted further.
     fn exchange(
         &mut self,
         mut wire: Wire,
+        line: &[u8],
+        deadline: Instant,
+    ) -> Result<Result<Value, String>, NoLine> {
+        let answer = wire
+            .clear(deadline)
+            .and_then(|()| wire.send(line, deadline))
+            .and_then(|()| wire.answer(deadline))?;
+        self.wire = Some(wire);
+        Ok(answer)
+    }
+
+    /// A new connection to the same process.
+    fn open(&self, deadline: Instant) -> Result<Wire, ControlError> {
+        let wire = open(&self.endpoint, self.limits, deadline)?;
+        match (self.pid, wire.peer().pid) {
+            (Some(before), Some(now)) if before != now => {
+                Err(ControlError::Replaced { endpoint: self.endpoint.clone(), before, now })
+            }
+            _ => Ok(wire.cancelled_by(self.cancelled.clone())),
+        }
+    }
+
+    /// Says it over the connection that is there. A daemon may close that after an answer: what it did not take is said once
+    /// more over a new one.
+    fn converse(
+        &mut self,
         op: &str,
         line: &[u8],
         deadline: Instant,
     ) -> Result<Result<Value, String>, ControlError> {
-        let result = wire
-            .clear(deadline)
-            .and_then(|()| wire.send(line, deadline))
-            .and_then(|()| wire.answer(deadline));
-        match result {
-            Ok(answer) => {
-                self.wire = Some(wire);
-                Ok(answer)
+        let lost = |client: &Self, why| lost(&client.endpoint, op, client.limits.answer, client.pid, why);
+        if let Some(wire) = self.wire.take() {
+            match self.exchange(wire, line, deadline) {
+                Ok(answer) => return Ok(answer),
+                Err(NoLine::NotTaken) => {}
+                Err(why) => return Err(lost(self, why)),
             }
-            Err(why) => Err(lost(&self.endpoint, op, self.limits.answer, wire.peer().pid, why)),
+            let wire = match self.open(deadline) {
+                Ok(wire) => wire,
+                // It did not only close: it is gone.
+                Err(ControlError::Unreachable { .. }) => return Err(lost(self, NoLine::NotTaken)),
+                Err(error) => return Err(error),
+            };
+            return self.exchange(wire, line, deadline).map_err(|why| lost(self, why));
         }
+        let wire = self.open(deadline)?;
+        self.exchange(wire, line, deadline).map_err(|why| lost(self, why))
     }
 }
 
@@ -418,29 +463,25 @@ impl DaemonControl for Client {
         if fields.contains_key("op") {
             return Err(bad("its fields hold an `op` of their own"));
         }
+        if self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+            return Err(ControlError::Cancelled { op: op.to_owned() });
+        }
         let deadline = deadline_in(self.limits.answer);
-        let wire = match self.wire.take() {
-            Some(wire) => wire,
-            None => {
-                let wire = open(&self.endpoint, self.limits, deadline)?;
-                match (self.pid, wire.peer().pid) {
-                    (Some(before), Some(now)) if before != now => {
-                        return Err(ControlError::Replaced { endpoint: self.endpoint.clone(), before, now });
-                    }
-                    _ => wire,
-                }
-            }
-        };
         let secrets = secrets_in(&fields);
         let mut request = fields;
         request.insert("op".to_owned(), op.into());
         let mut line = serde_json::to_vec(&request).map_err(|e| bad(&e.to_string()))?;
         line.push(b'\n');
-        self.exchange(wire, op, &line, deadline)?.map_err(|message| refusal(op, mask(message, &secrets)))
+        self.converse(op, &line, deadline)?.map_err(|message| refusal(op, mask(message, &secrets)))
     }
 
     fn distrust(&mut self) {
         self.wire = None;
+    }
+
+    fn cancelled_by(&mut self, cancelled: Arc<AtomicBool>) {
+        self.cancelled = Some(cancelled);
+        self.wire = self.wire.take().map(|wire| wire.cancelled_by(self.cancelled.clone()));
     }
 }
 
@@ -476,15 +517,31 @@ fn secrets_in(fields: &Map<String, Value>) -> Vec<String> {
     found
 }
 
+/// How a secret may stand in somebody's words, and what to write for it: as it is, or as Rust or JSON writes it between
+/// quotation marks, or as JSON writes what one of these wrote. A short one is looked for with its quotation marks alone,
+/// because it may be part of any word.
+fn forms(secret: &str) -> Vec<(String, String)> {
+    let inner = |quoted: String| quoted[1..quoted.len() - 1].to_owned();
+    let json = |text: &str| inner(Value::from(text).to_string());
+    let marked = |text: &str| if secret.len() < 4 { format!("\"{text}\"") } else { text.to_owned() };
+    let mut forms = Vec::new();
+    for form in [secret.to_owned(), inner(format!("{secret:?}")), json(secret)] {
+        let (from, to) = (marked(&form), marked("***"));
+        forms.push((json(&from), json(&to)));
+        forms.push((from, to));
+    }
+    // The longest first: one may be part of another.
+    forms.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
+    forms
+}
+
 /// The daemon's words without the secrets, and not longer than a person reads.
 fn mask(mut message: String, secrets: &[String]) -> String {
     const LONGEST: usize = 4096;
     for secret in secrets {
-        // A parser quotes a text with its quotation marks; a short secret is looked for with them alone, because it may
-        // be part of any word.
-        let (from, to) =
-            if secret.len() < 4 { (format!("\"{secret}\""), "\"***\"") } else { (secret.clone(), "***") };
-        message = message.replace(&from, to);
+        for (from, to) in forms(secret) {
+            message = message.replace(&from, &to);
+        }
     }
     if message.len() > LONGEST {
         let end = (0..=LONGEST).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
@@ -502,6 +559,7 @@ pub(crate) fn open(endpoint: &Endpoint, limits: Limits, deadline: Instant) -> Re
         Err(NoConnection::Absent { source, .. } | NoConnection::Failed { source }) => {
             Err(ControlError::Unreachable { endpoint: endpoint(), source })
         }
+        Err(NoConnection::NoMeans { source }) => Err(ControlError::NoMeans { endpoint: endpoint(), source }),
         Err(NoConnection::Full { pid }) => {
             let op = "connect".to_owned();
             Err(ControlError::Busy { endpoint: endpoint(), op, waited: limits.answer, pid })
@@ -526,12 +584,13 @@ pub(crate) fn lost(
     let (endpoint, op) = (endpoint.clone(), op.to_owned());
     match why {
         NoLine::TimedOut => ControlError::Busy { endpoint, op, waited, pid },
-        NoLine::Closed { partial: 0 } => ControlError::Closed { endpoint, op },
+        NoLine::NotTaken | NoLine::Closed { partial: 0 } => ControlError::Closed { endpoint, op },
         NoLine::Closed { partial } => {
             let problem = format!("the connection was closed in the middle of a line, after {partial} bytes");
             ControlError::Protocol { op, problem }
         }
         NoLine::Bad(bad) => ControlError::Protocol { op, problem: bad.to_string() },
+        NoLine::Cancelled => ControlError::Cancelled { op },
         NoLine::Failed(source) => ControlError::Unreachable { endpoint, source },
     }
 }
@@ -571,7 +630,7 @@ impl EventStream {
                     let problem = "an answer among the events".to_owned();
                     return Err(ControlError::Protocol { op: OP.to_owned(), problem });
                 }
-                Err(NoLine::TimedOut) => return Ok(None),
+                Err(NoLine::TimedOut | NoLine::Cancelled) => return Ok(None),
                 Err(why) => return Err(lost(&self.endpoint, OP, wait, self.wire.peer().pid, why)),
             }
         }
@@ -602,6 +661,16 @@ mod tests {
         let masked = mask(message, &secrets);
         assert_eq!(masked, "parse: invalid type: string \"***\", expected c, not \"***\"");
         assert!(mask("x".repeat(100_000), &[]).len() < 5000);
+        // However it is quoted.
+        for secret in ["ab\"c\\d", "a\tb\u{1}'c", "é\u{200b}xyz", "q\""] {
+            let parser = format!("parse: invalid type: string {secret:?}, expected a map");
+            for message in
+                [parser.clone(), Value::from(parser.as_str()).to_string(), json!({"was": secret}).to_string()]
+            {
+                let masked = mask(message.clone(), &[secret.to_owned()]);
+                assert!(masked.contains("***") && !masked.contains(&secret[..2]), "{message}: {masked}");
+            }
+        }
     }
 
     #[test]
@@ -621,6 +690,8 @@ mod tests {
             json!({"device_id": "d"}),
             json!({"version": "1"}),
             json!({"version": 1, "device_id": "d"}),
+            json!({"version": "1", "device_id": " "}),
+            json!({"version": "1", "device_id": null}),
             json!({"version": "1", "device_id": "d", "joined_networks": "a"}),
             json!({"version": "1", "device_id": "d", "joined_networks": [1]}),
         ] {

@@ -227,6 +227,13 @@ pub enum Refusal {
         /// The platform's limit in bytes.
         limit: usize,
     },
+    /// We ourselves have not what it takes to look: no file handle, no memory.
+    NoMeans {
+        /// Where.
+        endpoint: Endpoint,
+        /// The system's words.
+        problem: String,
+    },
     /// What listens there does not speak our protocol, or the system does not let us look.
     Unusable {
         /// Where.
@@ -246,6 +253,7 @@ impl Refusal {
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
             Self::ForeignIdentity { .. } => "daemon.foreign-identity",
             Self::PathTooLong { .. } => "daemon.socket-too-long",
+            Self::NoMeans { .. } => "daemon.no-means",
             Self::Unusable { .. } => "daemon.protocol",
         }
     }
@@ -260,6 +268,7 @@ impl Refusal {
             Self::PathTooLong { .. } => {
                 Some("set a short daemon.control_socket in the daemon's config.json".to_owned())
             }
+            Self::NoMeans { .. } => None,
         }
     }
 
@@ -270,6 +279,7 @@ impl Refusal {
             | Self::ForeignOwner { endpoint, .. }
             | Self::ForeignIdentity { endpoint, .. }
             | Self::PathTooLong { endpoint, .. }
+            | Self::NoMeans { endpoint, .. }
             | Self::Unusable { endpoint, .. } => endpoint,
         }
     }
@@ -294,6 +304,10 @@ impl fmt::Display for Refusal {
             Self::PathTooLong { endpoint, length, limit } => {
                 write!(f, "the socket path {endpoint} is {length} bytes long, and {limit} are possible")
             }
+            Self::NoMeans { endpoint, problem } => write!(
+                f,
+                "whether a daemon is at {endpoint} cannot be told: this program lacks the means to look: {problem}"
+            ),
             Self::Unusable { endpoint, pid, problem } => {
                 write!(f, "what listens at {endpoint}{} is of no use: {problem}", process(pid))
             }
@@ -318,6 +332,18 @@ pub fn attach(targets: &[Target], answer_within: Duration) -> (Detection, Option
         let (probe, wire) = probe_keeping(&target.endpoint, target.within);
         (probe, wire.map(|wire| Client::over(wire, &target.endpoint, limits)))
     })
+}
+
+/// What follows from looks that were taken already, one for each target, by the rules of [`detect`].
+#[must_use]
+pub fn decide(looked: &[(Target, Probe)]) -> Decision {
+    let targets: Vec<Target> = looked.iter().map(|(target, _)| target.clone()).collect();
+    let mut look = |target: &Target| {
+        let found = looked.iter().find(|(other, _)| other.endpoint.is_same_place(&target.endpoint));
+        let unseen = || Probe::Unknown { problem: "not looked at".to_owned() };
+        (found.map_or_else(unseen, |(_, probe)| probe.clone()), None::<()>)
+    };
+    detect_with(&targets, &mut look).0.decision
 }
 
 /// [`detect`] with somebody else's eyes; what they bring beside a probe comes back when that daemon is the one.
@@ -402,6 +428,7 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judged {
         }
         Probe::Unusable { pid, problem } => Judged::InTheWay(Refusal::Unusable { endpoint, pid, problem }),
         Probe::Unknown { problem } => Judged::InTheWay(Refusal::Unusable { endpoint, pid: None, problem }),
+        Probe::NoMeans { problem } => Judged::InTheWay(Refusal::NoMeans { endpoint, problem }),
     }
 }
 

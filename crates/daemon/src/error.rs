@@ -20,6 +20,15 @@ pub enum ControlError {
         #[source]
         source: io::Error,
     },
+    /// We ourselves have not what it takes to connect: no file handle, no memory.
+    #[error("whether a daemon is at {endpoint} cannot be told: this program lacks the means to look")]
+    NoMeans {
+        /// Who was to be called.
+        endpoint: Endpoint,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Somebody listens there but did not answer in time.
     #[error("the daemon at {endpoint} did not answer `{op}` within {} ms", waited.as_millis())]
     Busy {
@@ -94,6 +103,12 @@ pub enum ControlError {
         /// The daemon's words.
         message: String,
     },
+    /// The caller changed its mind while the answer was waited for. Whether the daemon did what was asked is not known.
+    #[error("the request `{op}` was broken off")]
+    Cancelled {
+        /// The op without an answer.
+        op: String,
+    },
     /// The request cannot be sent as it is.
     #[error("the request `{op}` cannot be sent: {problem}")]
     BadRequest {
@@ -109,6 +124,7 @@ impl ControlError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "daemon.unreachable",
+            Self::NoMeans { .. } => "daemon.no-means",
             Self::Busy { .. } => "daemon.busy",
             Self::Closed { .. } => "daemon.closed",
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
@@ -117,6 +133,7 @@ impl ControlError {
             Self::Protocol { .. } => "daemon.protocol",
             Self::Refused { .. } => "daemon.refused-op",
             Self::UnknownOp { .. } => "daemon.unknown-op",
+            Self::Cancelled { .. } => "daemon.cancelled",
             Self::BadRequest { .. } => "daemon.bad-request",
         }
     }
@@ -132,7 +149,11 @@ impl ControlError {
                 Some("set a short daemon.control_socket in the daemon's config.json".to_owned())
             }
             Self::UnknownOp { .. } => Some("update the myownmesh daemon".to_owned()),
-            Self::Protocol { .. } | Self::Refused { .. } | Self::BadRequest { .. } => None,
+            Self::NoMeans { .. }
+            | Self::Cancelled { .. }
+            | Self::Protocol { .. }
+            | Self::Refused { .. }
+            | Self::BadRequest { .. } => None,
         }
     }
 

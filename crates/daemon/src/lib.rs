@@ -21,7 +21,9 @@ pub use client::{
     AddedNetwork, Client, ConfigShown, DaemonControl, Event, EventStream, Identity, JoinedNetwork, Limits,
     Status,
 };
-pub use detect::{Attempt, Decision, Detection, Expected, Refusal, Role, Rule, Target, attach, detect};
+pub use detect::{
+    Attempt, Decision, Detection, Expected, Refusal, Role, Rule, Target, attach, decide, detect,
+};
 pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use probe::{Absence, Probe, probe};

@@ -166,19 +166,33 @@ fn parse(line: &[u8]) -> Result<Line, BadLine> {
     let text = std::str::from_utf8(line).map_err(|e| BadLine::NotUtf8 { at: e.valid_up_to() })?;
     let value: Value = serde_json::from_str(text).map_err(|e| BadLine::NotJson {
         column: e.column(),
-        what: if e.is_eof() { "cut off" } else { "malformed" },
+        what: match e.is_eof() {
+            true => "cut off",
+            // Which no reader holds that makes numbers of the machine's own of it.
+            false if e.to_string().starts_with("number out of range") => "a number out of range",
+            false => "malformed",
+        },
     })?;
     let Value::Object(mut object) = value else { return Err(BadLine::NotAnObject) };
     match object.get("ok") {
         Some(Value::Bool(true)) => Ok(Line::Yes(object.remove("data").unwrap_or(Value::Null))),
-        Some(Value::Bool(false)) => Ok(Line::No(match object.remove("error") {
-            Some(Value::String(error)) => error,
-            Some(other) => other.to_string(),
-            None => "no reason given".to_owned(),
-        })),
+        Some(Value::Bool(false)) => Ok(Line::No(reason(object.remove("error").unwrap_or_default()))),
         None if matches!(object.get("kind"), Some(Value::String(_))) => Ok(Line::Push(Value::Object(object))),
         _ => Err(BadLine::NotAnAnswer),
     }
+}
+
+/// Why a daemon says no: a text, or an object that holds one, as other protocols have it.
+fn reason(error: Value) -> String {
+    let text = match error {
+        Value::Null => String::new(),
+        Value::String(text) => text,
+        Value::Object(mut members) if members.get("message").is_some_and(Value::is_string) => {
+            return reason(members["message"].take());
+        }
+        other => other.to_string(),
+    };
+    if text.trim().is_empty() { "no reason given".to_owned() } else { text }
 }
 
 #[cfg(test)]
@@ -223,6 +237,7 @@ mod tests {
             (b"garbage\n".as_slice(), BadLine::NotJson { column: 1, what: "malformed" }),
             (b"{\"ok\":\n", BadLine::NotJson { column: 6, what: "cut off" }),
             (b"{\"ok\":true,\"data\":\"\xff\"}\n", BadLine::NotUtf8 { at: 19 }),
+            (b"[1e999]\n", BadLine::NotJson { column: 6, what: "a number out of range" }),
             (b"[1]\n", BadLine::NotAnObject),
             (b"{\"data\":1}\n", BadLine::NotAnAnswer),
             (b"{\"ok\":\"true\"}\n", BadLine::NotAnAnswer),
@@ -234,7 +249,19 @@ mod tests {
 
     #[test]
     fn a_refusal_without_a_text_is_still_one() {
-        assert!(matches!(all(100, &[b"{\"ok\":false}\n"])[0], Ok(Line::No(_))));
+        for (error, reason) in [
+            ("", "no reason given"),
+            (r#","error":null"#, "no reason given"),
+            (r#","error":" ""#, "no reason given"),
+            (r#","error":{}"#, "{}"),
+            (r#","error":{"code":7,"message":"the disk is full"}"#, "the disk is full"),
+            (r#","error":{"message":7}"#, r#"{"message":7}"#),
+            (r#","error":["a"]"#, r#"["a"]"#),
+            (r#","error":false"#, "false"),
+        ] {
+            let line = format!("{{\"ok\":false{error}}}\n");
+            assert_eq!(all(100, &[line.as_bytes()]), [Ok(Line::No(reason.to_owned()))], "{error}");
+        }
         assert_eq!(all(100, &[b"{\"ok\":true}\n"]), [Ok(Line::Yes(Value::Null))]);
     }
 

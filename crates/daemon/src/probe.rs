@@ -67,6 +67,11 @@ pub enum Probe {
         /// The system's words.
         problem: String,
     },
+    /// We ourselves have not what it takes to look: no file handle, no memory. It says nothing about a daemon.
+    NoMeans {
+        /// The system's words.
+        problem: String,
+    },
 }
 
 /// How we know that nobody listens.
@@ -93,7 +98,9 @@ impl Probe {
             | Self::Busy { pid, .. }
             | Self::ForeignOwner { pid, .. }
             | Self::Unusable { pid, .. } => *pid,
-            Self::Absent { .. } | Self::PathTooLong { .. } | Self::Unknown { .. } => None,
+            Self::Absent { .. } | Self::PathTooLong { .. } | Self::Unknown { .. } | Self::NoMeans { .. } => {
+                None
+            }
         }
     }
 
@@ -115,6 +122,7 @@ impl Probe {
             Self::PathTooLong { .. } => "daemon.socket-too-long",
             Self::Unusable { .. } => "daemon.protocol",
             Self::Unknown { .. } => "daemon.unreachable",
+            Self::NoMeans { .. } => "daemon.no-means",
         }
     }
 }
@@ -166,7 +174,9 @@ fn ask_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> Once {
         Ok(Ok(status)) => Once::Answered(Probe::Answered { status, pid }, wire),
         Ok(Err(problem)) => Once::Found(Probe::Unusable { pid, problem }),
         Err(NoLine::TimedOut) => Once::Found(Probe::Busy { pid, waited_ms: millis(within) }),
-        Err(why @ NoLine::Closed { partial: 0 }) => Once::Closed(unusable(endpoint, within, pid, why)),
+        Err(why @ (NoLine::NotTaken | NoLine::Closed { partial: 0 })) => {
+            Once::Closed(unusable(endpoint, within, pid, why))
+        }
         Err(why) => Once::Found(unusable(endpoint, within, pid, why)),
     }
 }
@@ -208,6 +218,7 @@ fn no_connection(why: NoConnection, within: Duration) -> Probe {
         NoConnection::ForeignOwner { uid, pid } => Probe::ForeignOwner { uid, pid },
         NoConnection::PathTooLong { length, limit } => Probe::PathTooLong { length, limit },
         NoConnection::Failed { source } => Probe::Unknown { problem: source.to_string() },
+        NoConnection::NoMeans { source } => Probe::NoMeans { problem: source.to_string() },
     }
 }
 

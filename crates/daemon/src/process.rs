@@ -37,42 +37,91 @@ pub(crate) fn pid_of(raw: u32) -> Option<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw)
 }
 
-/// A process that cannot be mistaken for a later one with the same number, on a kernel that offers such a thing.
+/// A process that cannot be mistaken for a later one with the same number.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub(crate) struct Held(std::os::fd::OwnedFd);
+pub(crate) enum Held {
+    /// By the kernel.
+    Kernel(std::os::fd::OwnedFd),
+    /// By its number and the time of its start, where the kernel is too old to hold a process, or forbids it: looked at
+    /// right before whatever is done, so that a moment remains.
+    Start { pid: u32, start: u64 },
+}
 
 #[cfg(target_os = "linux")]
 impl Held {
-    /// Takes hold of a process. An older kernel, or one that forbids it, answers with an error; so does a process that
-    /// is gone (`ESRCH`).
+    /// Takes hold of a process; one that is gone is an error (`ESRCH`).
     pub(crate) fn new(pid: u32) -> Result<Self, rustix::io::Errno> {
-        use rustix::process::{PidfdFlags, pidfd_open};
-        let pid = pid_of(pid).ok_or(rustix::io::Errno::SRCH)?;
-        pidfd_open(pid, PidfdFlags::empty()).map(Self)
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), rustix::io::Errno> {
-        rustix::process::pidfd_send_signal(&self.0, signal)
-    }
-
-    /// Waits for its end; `false` when the deadline came first, or when a signal handler of ours ran: the caller may
-    /// want to know what the signal was.
-    pub(crate) fn wait(&self, deadline: Instant) -> io::Result<bool> {
         use rustix::{
-            event::{PollFd, PollFlags, Timespec, poll},
             io::Errno,
+            process::{PidfdFlags, pidfd_open},
         };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(Errno::INTR) => Ok(false),
-            Err(e) => Err(e.into()),
+        let held = pid_of(pid).ok_or(Errno::SRCH)?;
+        match pidfd_open(held, PidfdFlags::empty()) {
+            Ok(held) => Ok(Self::Kernel(held)),
+            Err(Errno::SRCH) => Err(Errno::SRCH),
+            Err(_) => Self::by_start(pid),
         }
+    }
+
+    fn by_start(pid: u32) -> Result<Self, rustix::io::Errno> {
+        let stat = stat(pid).ok_or(rustix::io::Errno::SRCH)?;
+        Ok(Self::Start { pid, start: stat.start })
+    }
+
+    /// Sends it a signal; to one that has ended, `ESRCH`.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), rustix::io::Errno> {
+        match self {
+            Self::Kernel(held) => rustix::process::pidfd_send_signal(held, signal),
+            Self::Start { pid, .. } if !self.has_gone() => signal_one(*pid, signal),
+            Self::Start { .. } => Err(rustix::io::Errno::SRCH),
+        }
+    }
+
+    /// Waits for its end; `false` when the deadline came first, or, where the kernel holds it, when a signal handler of ours
+    /// ran: the caller may want to know what the signal was.
+    pub(crate) fn wait(&self, deadline: Instant) -> io::Result<bool> {
+        match self {
+            Self::Kernel(held) => wait_for_end(held, deadline),
+            Self::Start { .. } => {
+                let mut pause = Pause::new(Duration::from_millis(20));
+                while !self.has_gone() {
+                    if Instant::now() >= deadline {
+                        return Ok(false);
+                    }
+                    pause.wait(deadline);
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Whether it has ended, reaped or not, by what `/proc` says.
+    fn has_gone(&self) -> bool {
+        match self {
+            Self::Kernel(_) => false,
+            Self::Start { pid, start } => {
+                stat(*pid).is_none_or(|stat| stat.start != *start || stat.has_ended())
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn wait_for_end(held: &std::os::fd::OwnedFd, deadline: Instant) -> io::Result<bool> {
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        io::Errno,
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    match poll(&mut [PollFd::new(held, PollFlags::IN)], Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -134,21 +183,43 @@ fn listener_in_folder(line: &[u8]) -> Option<String> {
     (flags & LISTENS != 0 && fields.next()?.starts_with('/')).then(|| format!("socket:[{inode}]"))
 }
 
-/// What `/proc` says of a process in `stat`, from its state on: state, parent, group. (`getpgid` would do for the group, but
-/// for a process whose group is in another pid namespace it answers 0, which rustix does not expect.)
+/// What `/proc` says of a process in `stat`. (`getpgid` would do for the group, but for a process whose group is in another
+/// pid namespace it answers 0, which rustix does not expect.)
 #[cfg(target_os = "linux")]
-fn stat(pid: u32) -> Option<(char, u32, u32)> {
+struct Stat {
+    state: char,
+    parent: u32,
+    group: u32,
+    /// In ticks since the system's start.
+    start: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl Stat {
+    /// Whether only its number is left, until it is reaped.
+    fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn stat(pid: u32) -> Option<Stat> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // pid (name) state ppid pgrp …; the name may hold anything, so the fields are counted from its end.
+    // pid (name) state ppid pgrp …, and the start as the 22nd; the name may hold anything, so the fields are counted from its
+    // end.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+        start: fields.nth(16)?.parse().ok()?,
+    })
 }
 
 /// The parent of a process; none for the first one, and for one whose parent is in another pid namespace.
 #[cfg(target_os = "linux")]
 pub(crate) fn parent_of(pid: u32) -> Option<u32> {
-    stat(pid).map(|(_, parent, _)| parent).filter(|parent| *parent != 0)
+    stat(pid).map(|stat| stat.parent).filter(|parent| *parent != 0)
 }
 
 /// Whether a process group still has a living member besides its leader, who has ended and is not reaped.
@@ -156,7 +227,7 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
 pub(crate) fn group_lives_on(leader: u32) -> bool {
     all()
         .filter(|pid| *pid != leader)
-        .any(|pid| stat(pid).is_some_and(|(state, _, group)| group == leader && !matches!(state, 'Z' | 'X')))
+        .any(|pid| stat(pid).is_some_and(|stat| stat.group == leader && !stat.has_ended()))
 }
 
 /// Elsewhere the leader itself, ended and not reaped, counts as a member: so there is nothing to learn.
@@ -184,7 +255,7 @@ pub(crate) fn signal_one(pid: u32, signal: Signal) -> Result<(), rustix::io::Err
 /// The process group of a process.
 #[cfg(target_os = "linux")]
 pub(crate) fn group_of(pid: u32) -> Option<u32> {
-    stat(pid).map(|(_, _, group)| group)
+    stat(pid).map(|stat| stat.group)
 }
 
 /// The process group of a process.
@@ -192,4 +263,47 @@ pub(crate) fn group_of(pid: u32) -> Option<u32> {
 pub(crate) fn group_of(pid: u32) -> Option<u32> {
     let group = rustix::process::getpgid(Some(pid_of(pid)?)).ok()?;
     u32::try_from(group.as_raw_pid()).ok()
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> std::process::Child {
+        std::process::Command::new("sleep").arg("600").spawn().unwrap()
+    }
+
+    fn long_ago() -> Instant {
+        Instant::now()
+    }
+
+    /// A kernel that cannot hold a process is told by its errors alone; so this asks for the other way.
+    #[test]
+    fn a_process_is_held_by_its_start_where_the_kernel_does_not_hold_it() {
+        let mut child = sleeper();
+        for held in [Held::new(child.id()).unwrap(), Held::by_start(child.id()).unwrap()] {
+            assert!(!held.wait(long_ago()).unwrap());
+        }
+        let held = Held::by_start(child.id()).unwrap();
+        held.signal(Signal::TERM).unwrap();
+        // A zombie has ended; so has one that was reaped.
+        assert!(held.wait(Instant::now() + Duration::from_secs(10)).unwrap());
+        child.wait().unwrap();
+        assert!(held.wait(long_ago()).unwrap());
+        assert_eq!(held.signal(Signal::TERM), Err(rustix::io::Errno::SRCH));
+    }
+
+    #[test]
+    fn another_process_with_the_same_number_is_not_signalled() {
+        let mut child = sleeper();
+        let Held::Start { pid, start } = Held::by_start(child.id()).unwrap() else { unreachable!() };
+        let former = Held::Start { pid, start: start - 1 };
+        assert_eq!(former.signal(Signal::KILL), Err(rustix::io::Errno::SRCH));
+        assert!(former.wait(long_ago()).unwrap(), "that one has ended");
+        assert!(!has_ended(child.id()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

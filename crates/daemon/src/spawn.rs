@@ -187,6 +187,16 @@ pub enum SpawnError {
         /// What was found.
         found: Box<Probe>,
     },
+    /// We ourselves have not what it takes to look who listens there: no file handle, no memory.
+    #[error(
+        "whether a daemon is at {endpoint} cannot be told: this program lacks the means to look: {problem}"
+    )]
+    NoMeans {
+        /// Where.
+        endpoint: Endpoint,
+        /// The system's words.
+        problem: String,
+    },
     /// The socket's path is too long for this platform.
     #[error("the socket path {endpoint} is {length} bytes long, and {limit} are possible")]
     SocketTooLong {
@@ -281,6 +291,7 @@ impl SpawnError {
                 Probe::Answered { .. } => "daemon.already-running",
                 ref other => other.code(),
             },
+            Self::NoMeans { .. } => "daemon.no-means",
             Self::SocketTooLong { .. } => "daemon.socket-too-long",
             Self::NotASocket { .. } => "daemon.not-a-socket",
             Self::HomeNotText { .. } => "daemon.home-not-utf8",
@@ -314,7 +325,7 @@ impl SpawnError {
             Self::IdentityUnreadable { path, .. } | Self::Log { path, .. } => {
                 Some(format!("ls -l {}", myownllm_durable_fs::quote(path)))
             }
-            Self::Cancelled => None,
+            Self::Cancelled | Self::NoMeans { .. } => None,
             Self::NoCandidate { .. } => {
                 Some("install myownmesh, or name it: MYOWNLLM_MESH_BIN=/path/to/myownmesh".to_owned())
             }
@@ -742,12 +753,7 @@ fn start(request: &SpawnRequest, cancelled: Cancelled<'_>) -> Result<Spawned, Sp
                 tried.push(Tried { candidate: candidate.clone(), failure: Some(failure) });
             }
             Err(NotUp::Cancelled) => return Err(SpawnError::Cancelled),
-            Err(NotUp::Occupied(found)) => {
-                return Err(SpawnError::Occupied {
-                    endpoint: request.endpoint.clone(),
-                    found: Box::new(found),
-                });
-            }
+            Err(NotUp::Occupied(found)) => return Err(occupied(request, found)),
         }
     }
     Err(SpawnError::AllFailed { home: request.home.clone(), tried })
@@ -819,7 +825,16 @@ fn ensure_free(request: &SpawnRequest) -> Result<(), SpawnError> {
     match probe(&endpoint, LOOK) {
         Probe::Absent { .. } => Ok(()),
         Probe::PathTooLong { length, limit } => Err(SpawnError::SocketTooLong { endpoint, length, limit }),
-        found => Err(SpawnError::Occupied { endpoint, found: Box::new(found) }),
+        found => Err(occupied(request, found)),
+    }
+}
+
+/// Nothing can be started beside what was found.
+fn occupied(request: &SpawnRequest, found: Probe) -> SpawnError {
+    let endpoint = request.endpoint.clone();
+    match found {
+        Probe::NoMeans { problem } => SpawnError::NoMeans { endpoint, problem },
+        found => SpawnError::Occupied { endpoint, found: Box::new(found) },
     }
 }
 
@@ -1019,6 +1034,9 @@ impl Attempt<'_> {
                     Err(NoConnection::ForeignOwner { uid, pid }) => {
                         return Waited::Occupied(Probe::ForeignOwner { uid, pid });
                     }
+                    Err(NoConnection::NoMeans { source }) => {
+                        return Waited::Occupied(Probe::NoMeans { problem: source.to_string() });
+                    }
                     Err(NoConnection::Failed { source }) => {
                         let problem = format!("its socket cannot be reached: {source}");
                         return Waited::Unusable(problem);
@@ -1032,8 +1050,8 @@ impl Attempt<'_> {
                     return wire.take().map_or(Waited::Silent, |wire| Waited::Ready(status, wire));
                 }
                 Ok(Err(problem)) => return Waited::Unusable(problem),
-                Err(NoLine::TimedOut) => {}
-                Err(NoLine::Closed { .. } | NoLine::Failed(_)) => {
+                Err(NoLine::TimedOut | NoLine::Cancelled) => {}
+                Err(NoLine::NotTaken | NoLine::Closed { .. } | NoLine::Failed(_)) => {
                     closed = true;
                     wire = None;
                     running.pause(&mut pause, deadline);

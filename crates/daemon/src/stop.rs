@@ -209,9 +209,11 @@ mod platform {
     use rustix::{io::Errno, process::Signal};
 
     use super::*;
+    #[cfg(not(target_os = "linux"))]
+    use crate::process::signal_one;
     use crate::{
         probe::millis,
-        process::{Pause, signal_one},
+        process::Pause,
         transport::{self, NoConnection, deadline_in},
     };
 
@@ -234,7 +236,7 @@ mod platform {
             Err(NoConnection::ForeignOwner { uid, pid }) => {
                 return Err(StopError::ForeignOwner { endpoint: here(), uid, pid });
             }
-            Err(NoConnection::Failed { source }) => {
+            Err(NoConnection::Failed { source } | NoConnection::NoMeans { source }) => {
                 return Err(StopError::Unreachable { endpoint: here(), source });
             }
         };
@@ -304,12 +306,11 @@ mod platform {
 
         fn signal(&self, pid: u32) -> Result<(), Errno> {
             #[cfg(target_os = "linux")]
-            match &self.held {
-                Ok(held) => return held.signal(Signal::TERM),
-                Err(Errno::SRCH) => return Err(Errno::SRCH),
-                // The kernel is older than that, or a filter forbids it.
-                Err(_) => {}
+            {
+                let _ = pid;
+                self.held.as_ref().map_err(|errno| *errno)?.signal(Signal::TERM)
             }
+            #[cfg(not(target_os = "linux"))]
             signal_one(pid, Signal::TERM)
         }
 
@@ -322,11 +323,11 @@ mod platform {
 
         fn look(&self, pid: u32) -> bool {
             #[cfg(target_os = "linux")]
-            match &self.held {
-                Ok(held) => return held.wait(Instant::now()).unwrap_or(false),
-                Err(Errno::SRCH) => return true,
-                Err(_) => {}
+            {
+                let _ = pid;
+                self.held.as_ref().map_or(true, |held| held.wait(Instant::now()).unwrap_or(false))
             }
+            #[cfg(not(target_os = "linux"))]
             match crate::process::pid_of(pid) {
                 Some(pid) => rustix::process::test_kill_process(pid) == Err(Errno::SRCH),
                 None => true,

@@ -1,6 +1,13 @@
 //! Lines on a connection: what was asked, what belongs to it, and when time is up.
 
-use std::{io, time::Instant};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -16,15 +23,24 @@ pub(crate) struct Wire {
     lines: Lines,
     /// The next line began to come before the last request was sent.
     stale: bool,
+    /// Set when nobody wants the answer any more.
+    cancelled: Option<Arc<AtomicBool>>,
 }
+
+/// How long a wait lasts before it is asked whether the answer is still wanted.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Why there is no line.
 #[derive(Debug)]
 pub(crate) enum NoLine {
     /// The deadline came first. What has come so far is kept.
     TimedOut,
+    /// The peer had closed the connection before it took what we had to say: it is as if nothing had been said.
+    NotTaken,
     /// The peer closed the connection, perhaps in the middle of a line.
     Closed { partial: usize },
+    /// Nobody wants the answer any more.
+    Cancelled,
     /// The line is longer than the limit, or is not what a daemon sends.
     Bad(BadLine),
     /// The system failed us.
@@ -33,7 +49,13 @@ pub(crate) enum NoLine {
 
 impl Wire {
     pub(crate) fn new(transport: Box<dyn Transport>, limit: usize) -> Self {
-        Self { transport, lines: Lines::new(limit), stale: false }
+        Self { transport, lines: Lines::new(limit), stale: false, cancelled: None }
+    }
+
+    /// Gives up waiting once this is set.
+    pub(crate) fn cancelled_by(mut self, cancelled: Option<Arc<AtomicBool>>) -> Self {
+        self.cancelled = cancelled;
+        self
     }
 
     pub(crate) fn peer(&self) -> Peer {
@@ -44,7 +66,7 @@ impl Wire {
         self.stale = self.lines.begun() > 0;
         self.transport.send(line, deadline).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => NoLine::TimedOut,
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => NoLine::Closed { partial: 0 },
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => NoLine::NotTaken,
             _ => NoLine::Failed(e),
         })
     }
@@ -64,10 +86,26 @@ impl Wire {
             if received && Instant::now() > deadline {
                 return Err(NoLine::TimedOut);
             }
-            match self.transport.receive(self.lines.room(), deadline) {
+            let until = match &self.cancelled {
+                Some(_) => deadline.min(Instant::now() + SLICE),
+                None => deadline,
+            };
+            match self.transport.receive(self.lines.room(), until) {
                 Ok(0) => return Err(NoLine::Closed { partial: self.lines.begun() }),
                 Ok(_) => received = true,
-                Err(e) if e.kind() == io::ErrorKind::TimedOut => return Err(NoLine::TimedOut),
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                    if self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+                        return Err(NoLine::Cancelled);
+                    }
+                    if until >= deadline {
+                        return Err(NoLine::TimedOut);
+                    }
+                }
+                // What the system says of a connection that was closed with something of ours in it that nobody read: and
+                // a request is not read before its end is.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset && self.lines.begun() == 0 => {
+                    return Err(NoLine::NotTaken);
+                }
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {
                     return Err(NoLine::Closed { partial: self.lines.begun() });
                 }
@@ -85,7 +123,8 @@ impl Wire {
                 Ok(Line::Push(_)) if Instant::now() > deadline => return Err(NoLine::TimedOut),
                 Ok(Line::Push(_)) => {}
                 Ok(Line::Yes(_) | Line::No(_)) => return Err(NoLine::Bad(BadLine::Unasked)),
-                Err(NoLine::TimedOut) => return Ok(()),
+                Err(NoLine::TimedOut | NoLine::Cancelled) => return Ok(()),
+                Err(NoLine::Closed { partial: 0 }) => return Err(NoLine::NotTaken),
                 Err(other) => return Err(other),
             }
         }
@@ -110,13 +149,20 @@ mod tests {
 
     use super::*;
 
-    /// Hands out its chunks one by one, then waits for ever.
+    /// Hands out its chunks one by one, then closes, or is silent.
     #[derive(Debug)]
     struct Chunks {
         chunks: VecDeque<Vec<u8>>,
-        endless: Option<Vec<u8>>,
         closes: bool,
-        asked: usize,
+    }
+
+    impl Chunks {
+        /// A peer that goes on sending the same: not for ever, because a reader that does not look at the clock is to be
+        /// found out and not to hang, but longer than any reader that does would listen.
+        fn repeating(chunk: &[u8], limit: usize) -> Wire {
+            let chunks = std::iter::repeat_n(chunk.to_vec(), 2000).collect();
+            Wire::new(Box::new(Self { chunks, closes: true }), limit)
+        }
     }
 
     impl Transport for Chunks {
@@ -127,8 +173,7 @@ mod tests {
             Ok(())
         }
         fn receive(&mut self, into: &mut Vec<u8>, _: Instant) -> io::Result<usize> {
-            self.asked += 1;
-            match self.chunks.pop_front().or_else(|| self.endless.clone()) {
+            match self.chunks.pop_front() {
                 Some(chunk) => {
                     into.extend_from_slice(&chunk);
                     Ok(chunk.len())
@@ -145,7 +190,7 @@ mod tests {
 
     fn wire(chunks: &[&[u8]], limit: usize) -> Wire {
         let chunks = chunks.iter().map(|chunk| chunk.to_vec()).collect();
-        Wire::new(Box::new(Chunks { chunks, endless: None, closes: false, asked: 0 }), limit)
+        Wire::new(Box::new(Chunks { chunks, closes: false }), limit)
     }
 
     fn soon() -> Instant {
@@ -161,30 +206,30 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_bounded() {
-        let endless = Some(vec![b'x'; 1000]);
-        let chunks = Chunks { chunks: VecDeque::new(), endless, closes: false, asked: 0 };
-        let mut wire = Wire::new(Box::new(chunks), 10_000);
+        let mut wire = Chunks::repeating(&[b'x'; 1000], 10_000);
         let result = wire.next(soon());
         assert!(matches!(result, Err(NoLine::Bad(BadLine::TooLong { limit: 10_000 }))), "{result:?}");
     }
 
+    /// The deadline is now: what comes after is too late, however much of it there is.
     #[test]
     fn a_peer_that_goes_on_sending_does_not_extend_the_deadline() {
-        let endless = Some(b"{\"kind\":\"event\",\"event\":{}}\n".to_vec());
-        let chunks = Chunks { chunks: VecDeque::new(), endless, closes: false, asked: 0 };
-        let mut wire = Wire::new(Box::new(chunks), 10_000);
-        let result = wire.answer(Instant::now() + Duration::from_millis(20));
+        let events = || Chunks::repeating(b"{\"kind\":\"event\",\"event\":{}}\n", 10_000);
+        let result = events().answer(Instant::now());
         assert!(matches!(result, Err(NoLine::TimedOut)), "{result:?}");
-        let result = wire.clear(Instant::now() + Duration::from_millis(20));
+        let result = events().clear(Instant::now());
         assert!(matches!(result, Err(NoLine::TimedOut)), "{result:?}");
     }
 
     #[test]
-    fn blank_lines_without_end_do_not_extend_the_deadline() {
-        let endless = Some(b"\n \r\n".to_vec());
-        let chunks = Chunks { chunks: VecDeque::new(), endless, closes: false, asked: 0 };
-        let mut wire = Wire::new(Box::new(chunks), 10_000);
-        let result = wire.answer(Instant::now() + Duration::from_millis(20));
+    fn blank_lines_do_not_extend_the_deadline() {
+        let result = Chunks::repeating(b"\n \r\n", 10_000).answer(Instant::now());
+        assert!(matches!(result, Err(NoLine::TimedOut)), "{result:?}");
+    }
+
+    #[test]
+    fn bytes_without_a_line_break_do_not_extend_the_deadline() {
+        let result = Chunks::repeating(b"x", usize::MAX).next(Instant::now());
         assert!(matches!(result, Err(NoLine::TimedOut)), "{result:?}");
     }
 
@@ -204,15 +249,6 @@ mod tests {
     }
 
     #[test]
-    fn bytes_without_a_line_break_do_not_extend_the_deadline() {
-        let endless = Some(b"x".to_vec());
-        let chunks = Chunks { chunks: VecDeque::new(), endless, closes: false, asked: 0 };
-        let mut wire = Wire::new(Box::new(chunks), usize::MAX);
-        let result = wire.next(Instant::now() + Duration::from_millis(20));
-        assert!(matches!(result, Err(NoLine::TimedOut)), "{result:?}");
-    }
-
-    #[test]
     fn an_answer_that_nobody_asked_for_is_noticed_before_the_next_request() {
         let mut both = wire(&[b"{\"ok\":true,\"data\":1}\n{\"ok\":true,\"data\":2}\n"], 100);
         assert!(matches!(both.answer(soon()), Ok(Ok(data)) if data == 1));
@@ -224,8 +260,7 @@ mod tests {
 
     #[test]
     fn an_end_in_the_middle_of_a_line_is_an_end() {
-        let chunks =
-            Chunks { chunks: VecDeque::from([b"{\"ok\"".to_vec()]), endless: None, closes: true, asked: 0 };
+        let chunks = Chunks { chunks: VecDeque::from([b"{\"ok\"".to_vec()]), closes: true };
         let mut wire = Wire::new(Box::new(chunks), 100);
         assert!(matches!(wire.next(soon()), Err(NoLine::Closed { partial: 5 })));
     }

@@ -356,6 +356,10 @@ impl Daemon {
         let mut config = load_config(&self.store, self.version)?;
         change(&mut config);
         let text = serde_json::to_string_pretty(&config).map_err(|e| e.to_string())?;
+        if let Some(bytes) = self.modes.number("dies-writing") {
+            self.store.write_torn_config(&text, bytes);
+            std::process::exit(3);
+        }
         self.store.write_config(&text).map_err(|e| format!("config: {e}"))?;
         self.config = config;
         Ok(())

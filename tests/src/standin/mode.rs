@@ -11,9 +11,12 @@ use std::time::Duration;
 /// | `dies-in:MS` | exits (3) so long after it bound |
 /// | `dies-after:N` | exits (3) when it has answered so many requests |
 /// | `dies-unanswered:N` | does what the N-th request says, and exits (3) without a word about it |
+/// | `dies-writing:N` | exits (3) in the middle of the first write of its config, after so many bytes |
 /// | `kills-peer:N` | does what the N-th request says, and kills whoever asked, as a crash of the app would |
+/// | `lingers:MS` | on SIGTERM and SIGINT it takes its socket away, and ends so long after |
 /// | `ignore-term` | does not end on SIGTERM and SIGINT |
 /// | `silent` | takes connections and answers nothing |
+/// | `silent-after:N` | answers so many requests, and no more |
 /// | `close` | takes connections and closes them |
 /// | `garbage` | answers what is no JSON |
 /// | `not-utf8` | answers what is no UTF-8 |
@@ -38,9 +41,12 @@ const NAMES: &[&str] = &[
     "dies-in",
     "dies-after",
     "dies-unanswered",
+    "dies-writing",
     "kills-peer",
+    "lingers",
     "ignore-term",
     "silent",
+    "silent-after",
     "close",
     "garbage",
     "not-utf8",

@@ -41,7 +41,7 @@ pub(super) fn serve(settings: Settings) -> u8 {
         Err(e) => return fail(&format!("signals: {e}")),
     };
     let socket = Arc::new(Mutex::new(None::<PathBuf>));
-    end_on_signal(signals, modes.has("ignore-term"), Arc::clone(&socket));
+    end_on_signal(signals, &modes, Arc::clone(&socket));
     if modes.has("dies-early") {
         eprintln!("stand-in-daemon: starting");
         eprintln!("stand-in-daemon: told to die early");
@@ -102,7 +102,8 @@ fn die(why: &str) -> ! {
     std::process::exit(DEAD.into())
 }
 
-fn end_on_signal(mut signals: Signals, ignore: bool, socket: Arc<Mutex<Option<PathBuf>>>) {
+fn end_on_signal(mut signals: Signals, modes: &Modes, socket: Arc<Mutex<Option<PathBuf>>>) {
+    let (ignore, lingers) = (modes.has("ignore-term"), modes.millis("lingers"));
     thread::spawn(move || {
         for _ in signals.forever() {
             if ignore {
@@ -112,6 +113,7 @@ fn end_on_signal(mut signals: Signals, ignore: bool, socket: Arc<Mutex<Option<Pa
             if let Some(path) = lock(&socket).take() {
                 store::unlink(&path);
             }
+            thread::sleep(lingers.unwrap_or_default());
             std::process::exit(0);
         }
     });
@@ -176,6 +178,9 @@ impl Shared {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         if self.modes.number("dies-unanswered") == Some(asked) {
             die("told to die without an answer");
+        }
+        if self.modes.number("silent-after").is_some_and(|most| asked > most) {
+            return Ok(());
         }
         if self.modes.number("kills-peer") == Some(asked) {
             kill_peer(to);

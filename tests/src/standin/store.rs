@@ -70,6 +70,16 @@ impl Store {
         }
     }
 
+    /// What is left of [`Store::write_config`] when it is cut off after so many bytes.
+    pub(crate) fn write_torn_config(&self, text: &str, bytes: u64) {
+        let end = usize::try_from(bytes).unwrap_or(usize::MAX).min(text.len());
+        let (path, mode) = match self.version {
+            Version::V012 => (self.config(), 0o644),
+            Version::V038 => (temporary(&self.config()), 0o600),
+        };
+        let _ = write(&path, &text[..end], mode);
+    }
+
     /// Writes a file under `.secrets` or `mesh`.
     pub(crate) fn write_private(&self, path: &Path, text: &str) -> io::Result<()> {
         if let Some(folder) = path.parent() {
@@ -83,12 +93,16 @@ impl Store {
     }
 
     fn write_through_tmp(&self, path: &Path, text: &str) -> io::Result<()> {
-        let mut tmp = path.as_os_str().to_owned();
-        tmp.push(".tmp");
-        let tmp = PathBuf::from(tmp);
+        let tmp = temporary(path);
         write(&tmp, text, 0o600)?;
         fs::rename(&tmp, path)
     }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut tmp = path.as_os_str().to_owned();
+    tmp.push(".tmp");
+    PathBuf::from(tmp)
 }
 
 /// Removes a socket's name, whoever listens behind it.

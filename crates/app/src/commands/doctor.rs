@@ -4,7 +4,7 @@ use std::path::Path;
 
 use myownllm_config_model::{Document, Place, catalogue};
 use myownllm_config_store::{ConfigStore, Loaded, StoreError};
-use myownllm_daemon::{Endpoint, Probe, Verdict};
+use myownllm_daemon::{Endpoint, Expected, Probe, Verdict};
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::Mode;
@@ -326,19 +326,26 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
         let evidence = format!("{}: {}", shown(world, &endpoint), daemon_words(&probe));
         match &probe {
             Probe::Absent { .. } => checks.ok(id, evidence),
+            // None can be there, and a launch goes without.
+            Probe::PathTooLong { .. } if mode == Mode::Shared => checks.ok(id, evidence),
             Probe::Answered { status, .. } => {
                 running = true;
                 let key = plan.identity.key();
                 match key {
-                    Some(key) if mode == Mode::OwnLlm && key.device_id != status.device_id => checks.mend(
-                        id,
-                        Mark::Problem,
-                        format!(
-                            "{evidence}, but with the key {} and not the home's {}",
-                            status.device_id, key.device_id
-                        ),
-                        end(world, &probe),
-                    ),
+                    Some(key)
+                        if mode == Mode::OwnLlm
+                            && !Expected::Device(key.public_key.clone()).admits(&status.device_id) =>
+                    {
+                        checks.mend(
+                            id,
+                            Mark::Problem,
+                            format!(
+                                "{evidence}, but with the key {} and not the home's {}",
+                                status.device_id, key.device_id
+                            ),
+                            end(world, &probe),
+                        )
+                    }
                     _ => checks.ok(id, evidence),
                 }
             }

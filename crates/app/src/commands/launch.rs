@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use myownllm_config_model::catalogue;
 use myownllm_config_store::FileShape;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use super::migrate::choice;
 use super::salvage::{Tense, report_lines};
 use crate::cli::LaunchArgs;
-use crate::daemons::GRACE;
+use crate::daemons::{GRACE, LAST_BREATH};
 use crate::exit::ExitCode;
 use crate::launch::{Daemon, Options, Outcome, Reconciled, launch, saved};
 use crate::notice::Notice;
@@ -24,9 +23,6 @@ use crate::world::{World, fresh_ids};
 /// Lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 10;
 
-/// How long a daemon that broke off a conversation may take to be gone: its socket closes before it has ended.
-const LAST_BREATH: Duration = Duration::from_millis(500);
-
 pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Notice> {
     // Before anything runs, so that a signal that comes early ends the daemon too.
     let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
@@ -34,7 +30,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     let options = Options {
         daemon: !args.no_daemon,
         stop_legacy_daemon: args.stop_legacy_daemon,
-        cancelled: signals.as_ref().map(|signals| &*signals.asked),
+        cancelled: signals.as_ref().map(|signals| &signals.asked),
         ..world.options()
     };
     let mut outcome = launch(&wired.parts(), &options, &mut fresh_ids());
@@ -174,7 +170,7 @@ impl Signals {
 
     fn wait(&mut self, mut spawned: Spawned) -> Ended {
         loop {
-            match spawned.wait_within(Duration::from_secs(3600)) {
+            match spawned.wait_within(std::time::Duration::from_secs(3600)) {
                 Ok(Some(status)) => return Ended::Died(died(&spawned, &status.to_string())),
                 Ok(None) => {}
                 Err(error) => {

@@ -52,6 +52,10 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
         .disk
         .lock(&world.layout.app_home, world.options().lock_wait)
         .map_err(|error| Notice::from(&error))?;
+    // The move itself asks whether one is live, and no more.
+    if let Some(refusal) = parts.daemons.live_legacy().and_then(|live| live.no_means()) {
+        return Err(Notice::from(&refusal));
+    }
     let watch = Watch { daemons: parts.daemons, leaked: leaked.as_deref() };
     let report = wired.migrator.run(&lock, &wanted, &watch);
     Ok(done(world, &report))

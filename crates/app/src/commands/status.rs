@@ -4,10 +4,9 @@ use std::path::Path;
 
 use myownllm_config_model::{AppConfig, catalogue};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
-use myownllm_daemon::Probe;
+use myownllm_daemon::{Decision, Probe, Role, decide};
 use myownllm_durable_fs::Disk;
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
-use myownllm_paths::Mode;
 use serde_json::{Value, json};
 
 use super::launch::{count, process};
@@ -15,7 +14,7 @@ use super::migrate::plan_notices;
 use super::picture::Picture;
 use super::salvage::shape_words;
 use crate::cli::StatusArgs;
-use crate::daemons::LocalDaemons;
+use crate::daemons::{Daemons, Live};
 use crate::exit::ExitCode;
 use crate::launch::COLLISION;
 use crate::notice::{Notice, exit_of};
@@ -50,12 +49,18 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let path = world.layout.app_config.clone();
         notices.push(Notice::from(&StoreError::Newer { path, version }));
     }
-    let own = probe(&wired.daemons, Mode::OwnLlm);
-    let shared = probe(&wired.daemons, Mode::Shared);
-    let legacy = {
-        use crate::daemons::Daemons;
-        wired.daemons.live_legacy()
+    let device = plan.key_in_force().ok().flatten().map(|key| key.public_key.clone());
+    let looked = wired.daemons.targets(device.as_deref()).map(|target| {
+        let probe = wired.daemons.probe(&target.endpoint);
+        (target, probe)
+    });
+    let [shared, own] = &looked;
+    let decision = decide(&looked);
+    let unseen = match decision {
+        Decision::Spawn => wired.daemons.unseen(),
+        _ => Vec::new(),
     };
+    let legacy = wired.daemons.live_legacy();
     if let Some(live) = &legacy {
         let refused = crate::launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
         notices.extend(refused.err());
@@ -99,7 +104,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
                 .to_owned(),
         ]
     } else {
-        launch_steps(moves.then_some(&plan), loaded.as_ref(), &own.1, &shared.1, no_daemon)
+        launch_steps(moves.then_some(&plan), loaded.as_ref(), &decision, &unseen, no_daemon)
     };
     page.gap();
     page.line("A launch would:");
@@ -131,8 +136,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         "identity": plan.identity,
         "migration": { "pending": plan.steps().collect::<Vec<_>>(), "collisions": plan.collisions, "left": plan.left },
         "daemons": {
-            "own": { "socket": own.0, "probe": own.1 },
-            "shared": { "socket": shared.0, "probe": shared.1 },
+            "own": { "socket": own.0.endpoint.to_string(), "probe": own.1 },
+            "shared": { "socket": shared.0.endpoint.to_string(), "probe": shared.1 },
             "legacy": legacy.as_ref().map(|live| json!({ "socket": long(&live.place()), "pid": live.pid(), "note": live.note() })),
         },
         "launch_would": steps,
@@ -148,12 +153,6 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         notices = notices.into_iter().map(|n| if n.is_error() { n.as_warning() } else { n }).collect();
     }
     Answer { notices, ..Answer::done(page, data) }.exit(exit)
-}
-
-fn probe(daemons: &LocalDaemons<'_>, mode: Mode) -> (String, Probe) {
-    let endpoint = daemons.endpoint(mode);
-    let probe = daemons.probe(&endpoint);
-    (endpoint.to_string(), probe)
 }
 
 /// A home's state: who owns it, or that it is not there.
@@ -211,7 +210,9 @@ pub(crate) fn daemon_words(probe: &Probe) -> String {
         Probe::Unusable { problem, pid } => {
             format!("something else listens there{}: {problem}", process(*pid))
         }
-        Probe::Unknown { problem } => format!("cannot be looked for: {problem}"),
+        Probe::Unknown { problem } | Probe::NoMeans { problem } => {
+            format!("cannot be looked for: {problem}")
+        }
         _ => "unknown".to_owned(),
     }
 }
@@ -243,8 +244,8 @@ pub(crate) fn identity(state: &IdentityState) -> String {
 fn launch_steps(
     plan: Option<&Plan>,
     loaded: Option<&Loaded>,
-    own: &Probe,
-    shared: &Probe,
+    decision: &Decision,
+    unseen: &[Live],
     no_daemon: bool,
 ) -> Vec<String> {
     let mut steps = Vec::new();
@@ -253,14 +254,17 @@ fn launch_steps(
         steps.push(format!("move {} to the daemon's home", count(files, "file")));
     }
     steps.extend(config_step(loaded).map(str::to_owned));
-    let daemon = match (shared, own) {
-        _ if no_daemon => "start no daemon (see below)",
-        (Probe::Answered { .. }, _) => "attach to the shared daemon",
-        (_, Probe::Answered { .. }) => "attach to the app's daemon, which runs",
-        (shared, own) if shared.is_absent() && own.is_absent() => "start the app's daemon",
-        _ => "start no daemon, as one is there that cannot be used",
-    };
-    steps.push(daemon.to_owned());
+    steps.push(match (decision, unseen) {
+        _ if no_daemon => "start no daemon (see below)".to_owned(),
+        (Decision::Attach { role: Role::Shared, .. }, _) => "attach to the shared daemon".to_owned(),
+        (Decision::Attach { .. }, _) => "attach to the app's daemon, which runs".to_owned(),
+        (Decision::Spawn, []) => "start the app's daemon".to_owned(),
+        (Decision::Spawn, [one, ..]) => {
+            format!("start no daemon, as one serves the home without a socket{}", process(one.pid()))
+        }
+        (Decision::Refuse(refusal), _) => format!("start no daemon: {refusal}"),
+        _ => "start no daemon".to_owned(),
+    });
     steps
 }
 

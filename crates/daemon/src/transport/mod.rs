@@ -59,6 +59,9 @@ pub(crate) enum NoConnection {
     PathTooLong { length: usize, limit: usize },
     /// The system does not let us.
     Failed { source: io::Error },
+    /// We have not what it takes: no file handle, no memory.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "told as a failure there"))]
+    NoMeans { source: io::Error },
 }
 
 /// Connects before `deadline`, and looks at whose process it is before a byte is sent.

@@ -47,7 +47,6 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     if length > PATH_LIMIT {
         return Err(NoConnection::PathTooLong { length, limit: PATH_LIMIT });
     }
-    let failed = |source: io::Error| NoConnection::Failed { source };
     let address = SocketAddrUnix::new(path.as_path()).map_err(|e| failed(e.into()))?;
     let mut pause = Duration::from_millis(1);
     let socket = loop {
@@ -80,6 +79,15 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             Err(NoConnection::ForeignOwner { uid, pid: peer.pid })
         }
         _ => Ok(Box::new(UnixTransport { stream, peer })),
+    }
+}
+
+/// Why the system refused: for what we are, or for what we lack.
+fn failed(source: io::Error) -> NoConnection {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    match Errno::from_io_error(&source) {
+        Some(errno) if lacks.contains(&errno) => NoConnection::NoMeans { source },
+        _ => NoConnection::Failed { source },
     }
 }
 
@@ -222,4 +230,19 @@ pub(crate) fn listener_pid(path: &Path) -> Option<u32> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn listener_pid(_path: &Path) -> Option<u32> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_lack_ourselves_says_nothing_about_a_daemon() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(matches!(failed(errno.into()), NoConnection::NoMeans { .. }), "{errno}");
+        }
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::PROTOTYPE] {
+            assert!(matches!(failed(errno.into()), NoConnection::Failed { .. }), "{errno}");
+        }
+    }
 }

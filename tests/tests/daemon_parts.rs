@@ -1,0 +1,371 @@
+//! What the program makes of a daemon that talks in ways of its own: a peer in this very process plays each part, and each run
+//! ends in time, with the code of the contract and with words that name what is wrong.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use support::{Home, MESH, Ran, run};
+
+const KEY: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da";
+
+/// A daemon on the app's own socket. `talk` gets each connection, and what was asked on all of them so far.
+struct Peer {
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Peer {
+    fn new(home: &Home, talk: impl Fn(&mut Talk<'_>) + Send + Sync + 'static) -> Self {
+        let listener = UnixListener::bind(home.path(&format!("{MESH}/daemon.sock"))).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (talk, noted) = (Arc::new(talk), Arc::clone(&asked));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (talk, noted) = (Arc::clone(&talk), Arc::clone(&noted));
+                std::thread::spawn(move || {
+                    let lines = BufReader::new(stream.try_clone().unwrap());
+                    talk(&mut Talk { lines, to: stream, asked: &noted });
+                });
+            }
+        });
+        Self { asked }
+    }
+
+    /// One that answers each request with the bytes that `answer` makes of the op and of the true answer.
+    fn answering(home: &Home, answer: impl Fn(&str, &Value) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::new(home, move |talk| {
+            while let Some(op) = talk.next() {
+                if talk.to.write_all(&answer(&op, &truth(&op))).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+struct Talk<'a> {
+    lines: BufReader<UnixStream>,
+    to: UnixStream,
+    asked: &'a Mutex<Vec<String>>,
+}
+
+impl Talk<'_> {
+    /// The next op that is asked for.
+    fn next(&mut self) -> Option<String> {
+        let mut line = String::new();
+        if self.lines.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let op = serde_json::from_str::<Value>(&line).unwrap()["op"].as_str().unwrap().to_owned();
+        self.asked.lock().unwrap().push(op.clone());
+        Some(op)
+    }
+}
+
+/// What a daemon on the settled home, which has joined its active network, would say.
+fn truth(op: &str) -> Value {
+    let data = match op {
+        "status" => {
+            json!({"version": "0.3.8", "device_id": format!("{KEY}-00000"), "joined_networks": ["home-mesh"]})
+        }
+        "config_show" => json!({"config": {"version": 3, "networks": []}}),
+        "network_add" => json!({"added": {"config_id": "n", "network_id": "home-mesh"}}),
+        "network_remove" => json!({"removed": "n"}),
+        _ => json!({}),
+    };
+    json!({"ok": true, "data": data})
+}
+
+fn line(value: &Value) -> Vec<u8> {
+    format!("{value}\n").into_bytes()
+}
+
+/// The answer with another member of `data`.
+fn with(answer: &Value, key: &str, value: Value) -> Vec<u8> {
+    let mut answer = answer.clone();
+    answer["data"][key] = value;
+    line(&answer)
+}
+
+type Answer = Box<dyn Fn(&str, &Value) -> Vec<u8> + Send + Sync>;
+
+/// The true answer to all but this op.
+fn only(op: &'static str, answer: impl Fn(&Value) -> Vec<u8> + Send + Sync + 'static) -> Answer {
+    Box::new(move |asked, truth| if asked == op { answer(truth) } else { line(truth) })
+}
+
+/// A home whose active network the peer has joined.
+fn home() -> Home {
+    let home = Home::settled();
+    home.run(&["network", "use", "home-mesh"]).ends_with(0);
+    home
+}
+
+/// Fails the test when a run says what no terminal should get, or breaks down.
+#[track_caller]
+fn is_sane(ran: &Ran, label: &str) {
+    let said = ran.all();
+    assert!(!said.contains("panicked") && ran.code.is_some(), "{label}: {said}");
+    assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{label}: {said:?}");
+}
+
+/// Runs what asks a daemon, and checks that all of it agrees on what is there. With `words` the launch has to fail on them.
+fn plays(name: &str, answer: Answer, code: i32, words: &str) -> Vec<String> {
+    let home = home();
+    let peer = Peer::answering(&home, answer);
+    let ran = run(&mut home.command(&["launch", "--once"])).ends_with(code);
+    is_sane(&ran, name);
+    assert!(ran.stderr.contains(words), "{name}: {words}: {ran:?}");
+    assert_eq!(ran.stderr.is_empty(), code == 0, "{name}: {ran:?}");
+    let asked = peer.asked();
+    let status = home.run(&["status"]).ends_with(0);
+    is_sane(&status, name);
+    // What was asked after the status is beyond what a look can tell.
+    let attaches = code == 0 || asked.len() > 1;
+    assert_eq!(status.stdout.contains("attach to the app's daemon"), attaches, "{name}: {status:?}");
+    let doctor = home.run(&["doctor", "--json"]).ends_with(if attaches { 0 } else { 4 });
+    let said = doctor.json()["data"]["checks"].clone();
+    let own = said.as_array().unwrap().iter().find(|check| check["id"] == "daemon.own").unwrap();
+    assert_eq!(own["result"], if attaches { "ok" } else { "problem" }, "{name}: {own}");
+    asked
+}
+
+#[test]
+fn a_status_of_another_kind_is_taken_where_it_says_enough() {
+    let status =
+        |key: &'static str, value: Value| only("status", move |truth| with(truth, key, value.clone()));
+    let raw = |text: &'static str| only("status", move |_| format!("{text}\n").into_bytes());
+    for (key, value, code, words) in [
+        ("version", json!("not a version \u{1b}[31m\n"), 0, ""),
+        ("version", Value::Null, 5, "`version` is no text"),
+        ("version", json!(3), 5, "`version` is no text"),
+        ("device_id", Value::Null, 5, "`device_id` is no text"),
+        ("device_id", json!(" "), 5, "`device_id` is empty"),
+        // In another letter case, and without the check digits, it is the same key.
+        ("device_id", json!(KEY.to_uppercase()), 0, ""),
+        ("device_id", json!("abc\u{7}-1"), 7, r"has the Device ID abc\u{7}-1"),
+        ("joined_networks", Value::Null, 0, ""),
+        ("joined_networks", json!("home-mesh"), 5, "`joined_networks` is no list"),
+        ("joined_networks", json!([{"network_id": "home-mesh"}]), 5, "holds something that is no text"),
+        ("uptime", json!(u64::MAX), 0, ""),
+        ("load", json!({"deep": [[[null, -1.5e300]]]}), 0, ""),
+    ] {
+        plays(&format!("{key} {value}"), status(key, value), code, words);
+    }
+    for (text, words) in [
+        (r#"{"ok":true}"#, "`data` is no object"),
+        (r#"{"ok":true,"data":null}"#, "`data` is no object"),
+        (r#"{"ok":true,"data":[]}"#, "`data` is no object"),
+        (r#"{"ok":true,"data":{"version":"1","device_id":"d","up":1e999}}"#, "a number out of range"),
+        (r#"{"ok":"true","data":{}}"#, "neither an answer"),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "neither an answer"),
+        (r#"{"ok":false}"#, "refuses to tell its status: no reason given"),
+        (r#"{"ok":false,"error":{"code":-3,"message":"go\taway"}}"#, r"its status: go\taway"),
+        (r#"{"ok":false,"error":["go",1]}"#, r#"its status: [\"go\",1]"#),
+        ("220 mail.example.org ESMTP", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "neither an answer"),
+    ] {
+        plays(text, raw(text), 5, words);
+    }
+    plays(
+        "not UTF-8",
+        only("status", |_| b"{\"ok\":true,\"data\":\"\xff\"}\n".to_vec()),
+        5,
+        "not UTF-8 (byte 19)",
+    );
+    plays("nothing but line ends", only("status", |_| b"\n\r\n".to_vec()), 5, "did not answer within 800 ms");
+    plays(
+        "half a line",
+        only("status", |truth| line(truth)[..20].to_vec()),
+        5,
+        "did not answer within 800 ms",
+    );
+    plays("a line without an end", only("status", |_| vec![b'x'; 17 << 20]), 5, "a line without an end");
+}
+
+#[test]
+fn networks_of_another_kind_are_brought_in_line_all_the_same() {
+    let joined = |value: Value| only("status", move |truth| with(truth, "joined_networks", value.clone()));
+    let changes =
+        |asked: Vec<String>| asked.into_iter().filter(|op| op.starts_with("network_")).collect::<Vec<_>>();
+    let twice = plays("twice", joined(json!(["home-mesh", "home-mesh", "x", "x"])), 0, "");
+    assert_eq!(changes(twice), ["network_remove"], "what is there twice is left once");
+    let odd = plays("odd", joined(json!(["home-mesh", "../../etc", "a b\u{1b}[2J", "é"])), 0, "");
+    assert_eq!(changes(odd).len(), 3);
+    let unsaid = only("status", |truth| {
+        let mut truth = truth.clone();
+        truth["data"].as_object_mut().unwrap().remove("joined_networks");
+        line(&truth)
+    });
+    assert_eq!(changes(plays("unsaid", unsaid, 0, "")), ["network_add"]);
+    // What the daemon shows of its config is of use where it can be read; where it cannot, that is said.
+    for (config, code, words) in [
+        (json!({"networks": null}), 0, ""),
+        (json!({"networks": [null, 3, "x", {"id": 7, "network_id": null}, {}]}), 0, ""),
+        (json!({}), 0, ""),
+        (Value::Null, 5, "`config_show` cannot be used: `config` is no object"),
+    ] {
+        let shown = only("config_show", move |_| line(&json!({"ok": true, "data": {"config": config}})));
+        assert!(changes(plays("config", shown, code, words)).is_empty());
+    }
+    let old = "parse: unknown variant `config_show`, expected one of `status`";
+    for error in [old, "I would rather not"] {
+        plays(error, only("config_show", move |_| line(&json!({"ok": false, "error": error}))), 0, "");
+    }
+    plays(
+        "config",
+        only("config_show", |_| b"\xff\n".to_vec()),
+        5,
+        "`config_show` cannot be used: not UTF-8",
+    );
+    // A refusal in whatever form is told in its words.
+    for (error, words) in [
+        (json!("join: the disk is full\n"), r"the daemon refused `network_add`: join: the disk is full\n"),
+        (json!({"message": "the disk is full"}), "the daemon refused `network_add`: the disk is full"),
+        (json!(null), "the daemon refused `network_add`: no reason given"),
+        (json!(17), "the daemon refused `network_add`: 17"),
+    ] {
+        let home = home();
+        let _peer = Peer::answering(&home, move |op, truth| match op {
+            "status" => with(truth, "joined_networks", json!([])),
+            "network_add" => line(&json!({"ok": false, "error": error})),
+            _ => line(truth),
+        });
+        let ran = run(&mut home.command(&["launch", "--once"])).ends_with(1);
+        is_sane(&ran, words);
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+}
+
+/// The bytes come as they come: in pieces, over one connection or many, with other things in between.
+#[test]
+fn how_the_answers_come_makes_no_difference() {
+    let plain: fn(&mut Talk<'_>, &[u8]) = |talk, answer| talk.to.write_all(answer).unwrap();
+    let in_pieces: fn(&mut Talk<'_>, &[u8]) = |talk, answer| {
+        answer.iter().for_each(|byte| talk.to.write_all(&[*byte]).unwrap());
+    };
+    let with_events: fn(&mut Talk<'_>, &[u8]) = |talk, answer| {
+        let event = b"{\"kind\":\"event\",\"event\":{\"event_kind\":\"diag\"}}\r\n\n";
+        talk.to.write_all(&[event, event, answer, event].concat()).unwrap();
+    };
+    let slowly: fn(&mut Talk<'_>, &[u8]) = |talk, answer| {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        talk.to.write_all(answer).unwrap();
+    };
+    for (name, say) in
+        [("plain", plain), ("in pieces", in_pieces), ("with events", with_events), ("slowly", slowly)]
+    {
+        for closes in [false, true] {
+            let label = format!("{name}, closes: {closes}");
+            let home = home();
+            let peer = Peer::new(&home, move |talk| {
+                while let Some(op) = talk.next() {
+                    let answer = match op.as_str() {
+                        "status" => with(&truth(&op), "joined_networks", json!(["other", "another"])),
+                        _ => line(&truth(&op)),
+                    };
+                    say(talk, &answer);
+                    if closes {
+                        return;
+                    }
+                }
+            });
+            let ran = run(&mut home.command(&["launch", "--once"])).ends_with(0);
+            assert!(ran.stdout.contains("joined home-mesh, left other, left another"), "{label}: {ran:?}");
+            // Nothing was said twice.
+            let ops = ["status", "config_show", "network_add", "network_remove", "network_remove"];
+            assert_eq!(peer.asked(), ops, "{label}");
+        }
+    }
+}
+
+/// Whether it was done is not known: it is looked at, and not asked for again.
+#[test]
+fn what_a_daemon_took_and_did_not_answer_is_not_said_twice() {
+    let home = home();
+    let peer = Peer::new(&home, |talk| {
+        while let Some(op) = talk.next() {
+            let answer = match op.as_str() {
+                "network_add" => return,
+                "status" => with(&truth(&op), "joined_networks", json!([])),
+                _ => line(&truth(&op)),
+            };
+            talk.to.write_all(&answer).unwrap();
+        }
+    });
+    let ran = run(&mut home.command(&["launch", "--once"])).ends_with(5);
+    assert!(ran.stderr.contains("closed the connection during `network_add`"), "{ran:?}");
+    assert_eq!(peer.asked(), ["status", "config_show", "network_add", "status"]);
+}
+
+/// What we lack ourselves is our own failure, and no daemon's.
+#[test]
+fn no_file_handle_left_is_no_daemon() {
+    let strace = |args: &[&str]| {
+        let mut strace = std::process::Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", "inject=socket:error=EMFILE"]).args(args);
+        strace
+    };
+    if !strace(&["true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: strace is not here, or may not trace");
+        return;
+    }
+    let home = Home::after_the_bug();
+    let before = home.contents();
+    for args in [&["launch", "--once"][..], &["migrate"], &["migrate", "--check"], &["salvage"]] {
+        let program = home.command(args);
+        let ran = run(strace(&[]).arg(program.get_program()).args(program.get_args())).ends_with(1);
+        assert!(ran.stderr.contains("lacks the means to look: Too many open files"), "{args:?}: {ran:?}");
+        assert!(!ran.all().contains("--stop-legacy-daemon"), "{args:?}: nobody is to be ended: {ran:?}");
+    }
+    assert!(home.contents() == before, "nothing was moved or repaired");
+}
+
+/// An answer too many may be the next one's: it is told, and nothing is done on the strength of it.
+#[test]
+fn answers_that_nobody_asked_for_are_none() {
+    let home = home();
+    let peer = Peer::answering(&home, |_, truth| [line(truth), line(truth)].concat());
+    let ran = run(&mut home.command(&["launch", "--once"])).ends_with(5);
+    assert!(ran.stderr.contains("daemon.protocol"), "{ran:?}");
+    assert!(peer.asked().iter().all(|op| !op.starts_with("network_")));
+}
+
+/// A daemon that quotes what it was told, in whatever way.
+#[test]
+fn what_a_daemon_quotes_of_our_secrets_is_not_shown() {
+    for secret in ["turn-credential-77ab", "a\"quoted\\credential'", "crédential\u{200b}-x", "q\""] {
+        let home = home();
+        let mut config = home.json(".myownllm/config.json");
+        config["cloud_mesh"]["networks"][0]["turn_servers"] =
+            json!([{"url": "turn:t.example:3478", "username": "u", "credential": secret}]);
+        home.put(".myownllm/config.json", config.to_string().as_bytes(), 0o600);
+        let rust = format!("parse: invalid type: string {secret:?}, expected a map");
+        for error in [json!(rust.clone()), json!({"was": secret}), json!({"of": {"message": rust}})] {
+            let folder = home.path(&format!("{MESH}/daemon.sock"));
+            let _ = std::fs::remove_file(folder);
+            let _peer = Peer::answering(&home, move |op, truth| match op {
+                "status" => with(truth, "joined_networks", json!([])),
+                "network_add" => line(&json!({"ok": false, "error": error})),
+                _ => line(truth),
+            });
+            for json in [&["launch", "--once"][..], &["launch", "--once", "--json"]] {
+                let ran = run(&mut home.command(json)).ends_with(1);
+                // As it stands in any of the forms.
+                let part: String = secret.chars().skip(1).take(8).collect();
+                let part = if secret.len() < 4 { "q\\\"".to_owned() } else { part };
+                assert!(ran.all().contains("***") && !ran.all().contains(&part), "{secret}: {ran:?}");
+            }
+        }
+    }
+}
