@@ -181,6 +181,22 @@ fn an_error_in_a_config_points_into_the_text() {
 }
 
 #[test]
+fn a_value_of_the_wrong_type_is_pointed_at() {
+    let home = Home::empty();
+    home.put(
+        &format!("{APP}/config.json"),
+        b"{\n  \"providers\": [],\n  \"api\": { \"port\": \"sk-secret\" }\n}\n",
+        0o600,
+    );
+    let check = home.run(&["config", "check"]).ends_with(0);
+    let pointed = "warning: /api/port is a text, not a number; it stays in the file, and counts as its default\n  \
+                   3 |   \"api\": { \"port\": \"********\" }\n    |                    ^\n";
+    assert!(check.stderr.contains(pointed), "{}", check.stderr);
+    let doctor = home.run(&["doctor"]).stdout;
+    assert!(doctor.contains("/api/port is a text") && doctor.contains("3 |   \"api\""), "{doctor}");
+}
+
+#[test]
 fn wherever_a_config_breaks_no_secret_of_it_is_shown() {
     let home = Home::with_secrets();
     let config = format!("{APP}/config.json");

@@ -75,19 +75,22 @@ impl<'i> Pass<'i> {
 
     /// A value of the wrong type stays where it is.
     pub(crate) fn wrong_type(&mut self, path: &Path<'_>, found: Kind, wanted: &str) {
+        let (at, found) = (path.pointer(), found.name());
         let message =
-            format!("is {}, not {wanted}; it stays in the file, and counts as its default", found.name());
+            format!("{at} is {found}, not {wanted}; it stays in the file, and counts as its default");
         self.note("config.wrong-type", Severity::Warning, path, message);
     }
 
     /// A value that could not be used gave way to its default.
     pub(crate) fn replaced(&mut self, path: &Path<'_>, found: Kind, wanted: &str) {
-        let message = format!("was {}, not {wanted}; replaced by the default", found.name());
+        let message =
+            format!("{} was {}, not {wanted}; replaced by the default", path.pointer(), found.name());
         self.note("config.replaced", Severity::Warning, path, message);
     }
 
     pub(crate) fn dropped(&mut self, path: &Path<'_>, why: impl Into<String>) {
-        self.note("config.dropped", Severity::Warning, path, format!("left out: {}", why.into()));
+        let message = format!("{} was left out: {}", path.pointer(), why.into());
+        self.note("config.dropped", Severity::Warning, path, message);
     }
 
     pub(crate) fn migrated(&mut self, path: &Path<'_>, what: impl Into<String>) {

@@ -28,7 +28,7 @@ pub struct Diagnostic {
     pub path: String,
     /// What a person can do about it, when there is something.
     pub hint: Option<String>,
-    /// The place in the text, when the text is no JSON.
+    /// The place in the text, for what is told of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }

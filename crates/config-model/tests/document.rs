@@ -505,3 +505,28 @@ fn remove(at: &mut serde_json::Value, path: &[&str]) {
         _ => {}
     }
 }
+
+#[test]
+fn the_place_of_a_value_is_where_it_stands_in_the_bytes_that_were_read() {
+    let plain = b"{\n \"a~b\": [1, {\"c/d\": \"secret\"}],\n \"\": null, \"t\": true}";
+    let bom = [&b"\xef\xbb\xbf"[..], plain].concat();
+    let odd = [&b"{\"\xff\xfe\": \"\xff\","[..], &plain[1..]].concat();
+    for bytes in [&plain[..], &bom, &odd] {
+        let mut document = Document::parse(bytes).unwrap().document;
+        let all: [(&str, &[u8]); 5] =
+            [("", b"{"), ("/a~0b", b"["), ("/a~0b/1/c~1d", b"\"secret\""), ("/", b"null"), ("/t", b"true")];
+        for (pointer, raw) in all {
+            let place = document.place(pointer).unwrap();
+            assert!(bytes[place.offset..].starts_with(raw), "{pointer}: {place:?}");
+            assert_eq!(place.json_path, pointer);
+            assert!(!place.snippet.text.contains("secret"), "{place:?}");
+        }
+        assert_eq!(document.place("/t").unwrap().line, 3);
+        for pointer in ["/nothing", "/a~0b/7", "/a~0b/x", "/t/u"] {
+            assert!(document.place(pointer).is_none(), "{pointer}");
+        }
+        // What was put in since has no place in what was read.
+        document.set(&["t"], serde_json::json!([false]));
+        assert!(document.place("/t").is_none() && document.place("/t/0").is_none());
+    }
+}

@@ -13,6 +13,9 @@ use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreEr
 /// The newest version of a daemon's config that we know how to take apart.
 const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
 
+/// The most findings of one look that have their place in the text: each costs a walk over it, and nobody reads more.
+const PLACES_SHOWN: usize = 20;
+
 /// A look, and the bytes that its steps are about.
 pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
@@ -97,7 +100,11 @@ impl Store<'_> {
 
     fn decide_ours(&self, read: &Document, shape: Shape, ids: &mut dyn Ids) -> Plan {
         let mut document = read.clone();
-        let diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
+        let mut diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
+        let odd = diagnostics.iter_mut().filter(|found| found.severity != Severity::Info);
+        for found in odd.take(PLACES_SHOWN) {
+            found.place = read.place(&found.path);
+        }
         let config =
             document.is_modified().then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };

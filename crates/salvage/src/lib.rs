@@ -156,7 +156,7 @@ fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Dia
                 code: "salvage.odd-network",
                 severity: Severity::Warning,
                 message: format!(
-                    "{} that names no network (a text id and network_id)",
+                    "{path} is {} that names no network (a text id and network_id)",
                     network.kind().name()
                 ),
                 path,
@@ -236,7 +236,7 @@ fn gave_way(path: &str, found: Kind) -> Diagnostic {
     Diagnostic {
         code: "config.replaced",
         severity: Severity::Warning,
-        message: format!("was {}; the daemon's networks are there now", found.name()),
+        message: format!("{path} was {}; the daemon's networks are there now", found.name()),
         path: path.to_owned(),
         hint: Some("it is in the copy of the former file".to_owned()),
         place: None,

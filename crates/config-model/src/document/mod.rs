@@ -19,7 +19,7 @@ use edit::{Arr, Node, Obj};
 use scan::{Entries, Source, Stop};
 pub(crate) use text::{push_pointer, quote, trim_raw};
 
-use crate::{Diagnostic, Severity, Snippet};
+use crate::{Diagnostic, Place, Severity, Snippet};
 
 /// The deepest nesting of lists and objects that [`Document::parse`] accepts; eight times what `serde_json` does.
 pub const MAX_DEPTH: usize = 1024;
@@ -337,6 +337,26 @@ impl Document {
         self.original.as_deref().map_or(self.sources[0].text.as_bytes(), Vec::as_slice)
     }
 
+    /// Where the value at a JSON Pointer stands in the text that was read; nothing where there is none, or it was put in
+    /// since. Each call walks over the text before it.
+    pub fn place(&self, pointer: &str) -> Option<Place> {
+        let mut value = self.root();
+        for step in pointer.split('/').skip(1) {
+            let key = step.replace("~1", "/").replace("~0", "~");
+            value = match value.kind() {
+                Kind::Array => value.items().nth(key.parse().ok()?)?,
+                _ => value.get(&key)?,
+            };
+        }
+        let At::Raw(source, at) = value.at else { return None };
+        if !std::ptr::eq(source, &*self.sources[0]) {
+            return None;
+        }
+        let body = self.original.as_ref().map(|bytes| bytes.strip_prefix(BOM).unwrap_or(bytes));
+        let start = source.tape[at as usize].start();
+        Some(place_in(&source.text, start, self.bom, body, pointer.to_owned()))
+    }
+
     /// `{}`, not modified. What is put into it is written with two-space indentation.
     pub fn empty() -> Self {
         Self::of_trusted(Fragment::trusted("{}"))
@@ -514,20 +534,24 @@ fn text_of(bytes: Vec<u8>) -> (String, Option<Vec<u8>>) {
 /// The error for a scan that stopped, and the text. `not_all_utf8`: what was read, without a byte order mark, where the
 /// text has something else in the place of some of it.
 fn located(stop: Stop, bom: bool, not_all_utf8: Option<&[u8]>) -> (ParseError, String) {
-    let Stop { kind, at, pointer: path, text } = stop;
-    let before = text.get(..at).unwrap_or(&text);
+    let Stop { kind, at, pointer, text } = stop;
+    let Place { line, column, offset, json_path: path, snippet } =
+        place_in(&text, at, bom, not_all_utf8, pointer);
+    (ParseError { kind, line, column, offset, path, snippet }, text)
+}
+
+fn place_in(text: &str, at: usize, bom: bool, not_all_utf8: Option<&[u8]>, json_path: String) -> Place {
+    let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |n| n + 1);
     let line = text[line_start..].split('\n').next().unwrap_or_default();
     let in_body = not_all_utf8.map_or(at, |body| offset_before_lossy(body, at));
-    let error = ParseError {
-        snippet: Snippet::of(line, before.len() - line_start),
-        kind,
+    Place {
         line: before.bytes().filter(|&b| b == b'\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
         offset: in_body + if bom { BOM.len() } else { 0 },
-        path,
-    };
-    (error, text)
+        json_path,
+        snippet: Snippet::of(line, before.len() - line_start),
+    }
 }
 
 /// The offset in bytes that are not all UTF-8 for an offset in their lossy text.
