@@ -29,6 +29,8 @@ fn moves(criterion: &mut Criterion) {
     let disk = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let memory = Path::new("/dev/shm");
     let memory = if memory.read_dir().is_ok() { memory.to_owned() } else { std::env::temp_dir() };
+    // Removed when all is measured, see `State::put_back`.
+    let mut states = Vec::new();
     for (name, kind, sizes, ways) in all {
         let mut group = criterion.benchmark_group(name);
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
@@ -49,6 +51,7 @@ fn moves(criterion: &mut Criterion) {
                     });
                 });
             }
+            states.push(state);
         }
         group.finish();
     }

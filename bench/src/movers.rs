@@ -19,7 +19,8 @@ pub struct State {
     /// The daemon's.
     pub daemon: PathBuf,
     foreign: bool,
-    _folders: Vec<tempfile::TempDir>,
+    disk: tempfile::TempDir,
+    _memory: tempfile::TempDir,
 }
 
 /// Which file systems, and what lies among our files.
@@ -42,7 +43,8 @@ impl State {
         let app = if kind == Kind::Across { in_memory.path() } else { on_disk.path() }.join("app");
         let daemon =
             if kind == Kind::Across { on_disk.path().join("daemon") } else { app.join(".myownmesh") };
-        let state = Self { app, daemon, foreign: kind == Kind::Foreign, _folders: vec![on_disk, in_memory] };
+        let foreign = kind == Kind::Foreign;
+        let state = Self { app, daemon, foreign, disk: on_disk, _memory: in_memory };
         state.fill(files);
         state
     }
@@ -66,9 +68,13 @@ impl State {
     }
 
     /// Puts everything back (within one file system: by renaming folders).
+    ///
+    /// What was copied is removed at the very end, with all the rest: ext4 does not use the number of a removed file again for
+    /// some minutes, and each new file costs a search through all those numbers, which is more than the copy itself.
     pub fn put_back(&self, files: usize) {
         if !self.daemon.starts_with(&self.app) {
-            std::fs::remove_dir_all(&self.daemon).expect("what was moved");
+            let aside = tempfile::tempdir_in(self.disk.path()).expect("a folder").keep();
+            std::fs::rename(&self.daemon, aside.join("daemon")).expect("what was moved");
             self.fill(files);
             return;
         }

@@ -704,6 +704,38 @@ fn an_overlays_lower_layer_moves_file_by_file() {
     assert_eq!(moved, 4, "{}", ran.stdout);
 }
 
+/// What a copy could not take along is named, and what it said is not. Here the copy was made by a run that was killed.
+#[cfg(target_os = "linux")]
+#[test]
+fn attributes_that_are_lost_are_named() {
+    for args in [&["migrate", "--json"][..], &["launch", "--no-daemon", "--json"]] {
+        let home = Home::legacy();
+        let (here, there) =
+            (format!("{APP}/mesh/rosters/home-mesh.json"), format!("{MESH}/mesh/rosters/home-mesh.json"));
+        home.put(&there, &home.bytes(&here), 0o600);
+        let noted = rustix::fs::setxattr(
+            home.path(&here),
+            "user.origin",
+            b"never said",
+            rustix::fs::XattrFlags::empty(),
+        );
+        if let Err(error) = noted {
+            eprintln!("skipped: this file system has no attributes ({error})");
+            return;
+        }
+        let ran = home.run(args).ends_with(0);
+        let answer = ran.json();
+        let notices = answer["diagnostics"].as_array().unwrap();
+        let lost: Vec<_> =
+            notices.iter().filter(|notice| notice["code"] == "migration.attributes-lost").collect();
+        assert_eq!(lost.len(), 1, "{notices:#?}");
+        assert_eq!(lost[0]["severity"], "warning");
+        assert_eq!(lost[0]["path"], home.path(&there).to_str().unwrap());
+        assert!(lost[0]["message"].as_str().unwrap().contains("user.origin"), "{lost:?}");
+        assert!(!ran.stdout.contains("never said") && !ran.stderr.contains("never said"), "{ran:?}");
+    }
+}
+
 /// Takes the attributes away whatever happens, so that the home can be removed.
 struct Unlocked<'a>(&'a Home);
 

@@ -380,7 +380,15 @@ pub fn move_notices<'a>(
     let troubles = report.refusals.iter().chain(&report.errors).map(Notice::from);
     let collisions =
         report.collisions.iter().map(move |both| collision_notice(&both.source, &both.destination, program));
-    troubles.chain(collisions)
+    let lost = report.attributes_lost.iter().map(|lost| {
+        let message = format!(
+            "{} was copied without its attributes {}: the file system there does not take them",
+            lost.path.display(),
+            lost.names.join(", ")
+        );
+        Notice::warning("migration.attributes-lost", message).at(&lost.path)
+    });
+    troubles.chain(collisions).chain(lost)
 }
 
 pub(crate) fn collision_notice(source: &Path, destination: &Path, program: &str) -> Notice {

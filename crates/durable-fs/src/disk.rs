@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     ffi::OsString,
+    marker::PhantomData,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
@@ -114,6 +115,18 @@ pub enum Method {
     LinkUnlink,
 }
 
+/// What a copy has of its original.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Likeness {
+    /// Other bytes.
+    Differs,
+    /// The same bytes.
+    Same {
+        /// The names of those of the user's own attributes (`user.…`) that the copy lacks, or has with another value.
+        lacks: Vec<String>,
+    },
+}
+
 /// How much [`Disk::sync_fs`] has flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flushed {
@@ -148,6 +161,25 @@ impl HomeLock {
 impl std::fmt::Debug for HomeLock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HomeLock").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+/// Folders that are kept open for a run of calls: what [`Disk::hold`] gives. Held no longer than the lock is.
+#[must_use = "the folders are let go of when this value is dropped"]
+pub struct Hold<'lock> {
+    _lock: PhantomData<&'lock HomeLock>,
+    _held: Option<Box<dyn Any>>,
+}
+
+impl<'lock> Hold<'lock> {
+    /// For implementors of [`Disk`]: wraps whatever lets go of the folders when it is dropped.
+    pub fn new(_: &'lock HomeLock, held: impl Any) -> Self {
+        Self { _lock: PhantomData, _held: Some(Box::new(held)) }
+    }
+
+    /// For a disk that finds a folder as fast by its path.
+    pub fn nothing(_: &'lock HomeLock) -> Self {
+        Self { _lock: PhantomData, _held: None }
     }
 }
 
@@ -197,6 +229,15 @@ pub trait Disk: Send + Sync {
     /// Whether two regular files (links are *not* followed) hold the same bytes; reads them in pieces.
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool>;
 
+    /// Whether a copy has all that its original has: like [`same_content`](Self::same_content), and for the same bytes also which
+    /// attributes the copy lacks. Where the platform has none, it lacks none.
+    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<Likeness> {
+        Ok(match self.same_content(original, copy)? {
+            true => Likeness::Same { lacks: Vec::new() },
+            false => Likeness::Differs,
+        })
+    }
+
     /// What a link says.
     fn read_link(&self, link: &Path) -> Result<PathBuf>;
 
@@ -219,8 +260,8 @@ pub trait Disk: Send + Sync {
 
     /// Copies a regular file (a link is an error) to a new name, which is 0600 while it grows; then gives it the modification
     /// time and, when `mode` is `None`, the mode of the original; its owner, when that is another's and we are root; and the
-    /// user's own attributes (`user.…`), as far as the file system takes them. Access lists and labels do not go along. A name that
-    /// is taken is an error. What was begun is removed when the copy fails.
+    /// user's own attributes (`user.…`), as far as the file system takes them: [`compare_copy`](Self::compare_copy) tells. Access lists
+    /// and labels do not go along. A name that is taken is an error. What was begun is removed when the copy fails.
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
 
     /// Renames a file, link or folder; a destination that exists is an error, even one that appears in the very moment. Where the
@@ -272,6 +313,17 @@ pub trait Disk: Send + Sync {
 
     /// Takes the lock of a home; waits for it, but no longer than `wait`.
     fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError>;
+
+    /// Keeps these folders open, for many calls on names in them: as long as the answer lives, the folders on the way to them are
+    /// not gone through again for each call. A folder that cannot be held (it is not there, or not to be trusted) is not, and each
+    /// call on a name in it fails as ever.
+    ///
+    /// What is held is the folder, not its name: should another program rename it meanwhile, the calls are made where it is then.
+    /// So hold none that is itself renamed or removed before the answer is dropped.
+    fn hold<'lock>(&self, lock: &'lock HomeLock, folders: &[&Path]) -> Hold<'lock> {
+        let _ = folders;
+        Hold::nothing(lock)
+    }
 }
 
 /// Whether a folder is on another device than the one that it is in.

@@ -8,7 +8,9 @@ mod real;
 #[cfg(feature = "sim")]
 pub mod sim;
 
-pub use disk::{DirEntry, Disk, FileId, FileKind, Flushed, HomeLock, Meta, Method, Owner, Stamp};
+pub use disk::{
+    DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, Owner, Stamp,
+};
 pub use error::{DiskError, LockError, Result, Untrusted, quote};
 pub use publish::{
     Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, leftover_kind, leftovers,

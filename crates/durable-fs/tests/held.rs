@@ -86,11 +86,14 @@ fn nothing_is_changed_behind_a_link_that_leads_out_of_the_home() {
         symlink(&target, home.at("link")).expect("made");
         let before = (seen(&home.path), seen(&home.elsewhere("")));
         let lock = home.lock();
-        for (call, result) in changes(&home.at("link")) {
-            let error = result.expect_err(call);
-            let out = Untrusted::LeadsOut { path: fs::canonicalize(&home.path).expect("there").join("link") };
-            assert_eq!(error.untrusted(), Some(&out), "{call}: {error:?}");
-            assert_eq!(error.code(), "durable-fs.untrusted");
+        for folders in [&[][..], &[&*home.at("link")]] {
+            let _held = RealDisk.hold(&lock, folders);
+            for (call, result) in changes(&home.at("link")) {
+                let error = result.expect_err(call);
+                let path = fs::canonicalize(&home.path).expect("there").join("link");
+                assert_eq!(error.untrusted(), Some(&Untrusted::LeadsOut { path }), "{call}: {error:?}");
+                assert_eq!(error.code(), "durable-fs.untrusted");
+            }
         }
         assert_eq!((seen(&home.path), seen(&home.elsewhere(""))), before);
         assert_eq!(RealDisk.read(&home.at("link/file"), 10).expect("to look is allowed"), b"theirs");
@@ -174,6 +177,50 @@ fn a_handle_does_not_outlive_the_name_of_its_folder() {
     drop(lock);
 }
 
+/// What is held is the folder, whatever has its name meanwhile; afterwards the name counts again.
+#[test]
+fn a_held_folder_is_the_one_that_was_opened() {
+    let home = Home::new();
+    let lock = home.lock();
+    let folder = home.at("keys/deep");
+    let held = RealDisk.hold(&lock, &[&folder, &home.at("none")]);
+    fs::rename(home.at("keys"), home.at("former")).expect("renamed");
+    symlink(home.elsewhere(""), home.at("keys")).expect("made");
+    fs::create_dir(home.elsewhere("deep")).expect("made");
+    RealDisk.create(&folder.join("one"), b"", 0o600).expect("made");
+    assert!(home.at("former/deep/one").exists() && seen(&home.elsewhere("deep")).is_empty());
+    drop(held);
+    let error = RealDisk.create(&folder.join("two"), b"", 0o600).expect_err("it leads out of the home");
+    assert!(matches!(error.untrusted(), Some(Untrusted::LeadsOut { .. })), "{error:?}");
+    fs::remove_file(home.at("keys")).expect("there");
+    fs::create_dir_all(&folder).expect("made");
+    RealDisk.create(&folder.join("three"), b"", 0o600).expect("made");
+    assert_eq!(seen(&folder).len(), 1);
+    drop(lock);
+}
+
+/// A folder outside of the home can be held too, and is what its path leads to.
+#[test]
+fn a_held_folder_outside_of_the_home_is_worked_in_as_ever() {
+    let home = Home::new();
+    symlink(home.elsewhere(""), home.root.path().join("link")).expect("made");
+    let (folder, at) = (home.root.path().join("link"), |name: &str| home.root.path().join("link").join(name));
+    let lock = home.lock();
+    fs::write(home.at("mine"), "mine").expect("written");
+    let held = RealDisk.hold(&lock, &[&folder]);
+    RealDisk.copy_new(&home.at("mine"), &at("one"), None).expect("copied");
+    RealDisk.symlink(Path::new("one"), &at("two")).expect("made");
+    assert_eq!(RealDisk.read(&at("two"), 10).expect("a link is followed"), b"mine");
+    assert!(RealDisk.stat_follow(&at("two")).expect("there").is_file());
+    let real = fs::canonicalize(home.elsewhere("one")).expect("there");
+    assert_eq!(RealDisk.canonicalize(&at("two")).expect("there"), real);
+    assert!(RealDisk.rename_exclusive(&at("one"), &at("two")).is_err_and(|error| error.is_taken()));
+    RealDisk.rename_exclusive(&at("one"), &at("three")).expect("renamed");
+    drop(held);
+    drop(lock);
+    assert_eq!(seen(&home.elsewhere("")).len(), 2);
+}
+
 /// The home that was locked stays the home, whatever gets its name.
 #[test]
 fn work_goes_on_in_the_folder_that_is_locked() {
@@ -212,7 +259,8 @@ fn what_belongs_to_another_user_is_not_gone_through() {
     symlink("mine", home.at("linked file")).expect("made");
     lchown(home.at("linked file"), Some(4321), Some(4321)).expect("root may");
     let lock = home.lock();
-    for folder in ["theirs", "link"] {
+    for (folder, is_held) in [("theirs", false), ("theirs", true), ("link", false), ("link", true)] {
+        let _held = is_held.then(|| RealDisk.hold(&lock, &[&home.at(folder)]));
         let before = (seen(&home.path), seen(&theirs), seen(&home.at("keys")));
         let at = |name: &str| home.at(folder).join(name);
         let looks = [

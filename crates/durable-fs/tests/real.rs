@@ -133,6 +133,35 @@ fn a_copy_keeps_the_users_attributes() {
     }
 }
 
+/// What a copy has not got of its original can be asked for: names, and nothing of what they say.
+#[cfg(target_os = "linux")]
+#[test]
+fn attributes_that_a_copy_lacks_are_named() {
+    use myownllm_durable_fs::Likeness;
+    use rustix::fs::{XattrFlags, removexattr, setxattr};
+    let home = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| home.path().join(name);
+    let note = |file: &str, name: &str, value: &[u8]| setxattr(at(file), name, value, XattrFlags::empty());
+    let compare = || RealDisk.compare_copy(&at("a"), &at("b")).expect("compared");
+    let same =
+        |lacks: &[&str]| Likeness::Same { lacks: lacks.iter().map(|name| (*name).to_owned()).collect() };
+    fs::write(at("a"), "content").expect("written");
+    if let Err(error) = note("a", "user.origin", b"phone") {
+        eprintln!("skipped: this file system has no attributes ({error})");
+        return;
+    }
+    note("a", "user.long", &[b'x'; 1000]).expect("noted");
+    RealDisk.copy_new(&at("a"), &at("b"), None).expect("copied");
+    assert_eq!(compare(), same(&[]));
+    note("b", "user.of-its-own", b"that is no loss").expect("noted");
+    note("b", "user.origin", b"other").expect("noted");
+    assert_eq!(compare(), same(&["user.origin"]));
+    removexattr(at("b"), "user.origin").expect("removed");
+    assert_eq!(compare(), same(&["user.origin"]));
+    fs::write(at("b"), "Content").expect("written");
+    assert_eq!(compare(), Likeness::Differs);
+}
+
 /// Another program replaces the file all the time. What is read, and what comes out, is always somebody's whole file; and
 /// what came out was expected exactly when nobody wrote in between.
 #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, DiskError, Exclusive, Flushed, HomeLock, Meta, exclusive_support, with_temp,
+    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Likeness, Meta, exclusive_support, with_temp,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     homes::Options,
     inspect::{CLAIM_DIR, SET_ASIDE, Whose, inspect, rebase, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
-    report::{MoveMethod, Moved, Outcome, Progress, Report},
+    report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report},
 };
 
 /// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
@@ -91,6 +91,7 @@ pub(crate) fn execute(
     }
     let mut mover = Mover {
         disk,
+        lock,
         plan: &plan,
         report,
         support: BTreeMap::new(),
@@ -197,6 +198,7 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
 
 struct Mover<'a> {
     disk: &'a dyn Disk,
+    lock: &'a HomeLock,
     plan: &'a Plan,
     report: Report,
     /// What the file system of a folder offers, as far as it had to be found out.
@@ -246,7 +248,29 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-impl Mover<'_> {
+/// The folders of these paths, each once.
+fn folders_of<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<&'p Path> {
+    let mut folders: Vec<&Path> = paths.filter_map(Path::parent).collect();
+    folders.dedup();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+/// Adds the folder of a path. A phase has very many paths in very few folders.
+fn note(folders: &mut BTreeSet<PathBuf>, path: &Path) {
+    let folder = path.parent().unwrap_or(path);
+    if !folders.contains(folder) {
+        folders.insert(folder.to_owned());
+    }
+}
+
+impl<'a> Mover<'a> {
+    /// Keeps folders open for as long as the answer lives: none of those that are renamed or removed meanwhile.
+    fn hold(&self, folders: &[&Path]) -> Hold<'a> {
+        self.disk.hold(self.lock, folders)
+    }
+
     /// So many more files were dealt with.
     fn went_on(&mut self, files: usize) {
         self.progress.done = self.progress.total.min(self.progress.done + files);
@@ -438,6 +462,11 @@ impl Mover<'_> {
         }
     }
 
+    /// What the file system of the folder of this path offers, as far as it had to be found out.
+    fn known_support(&self, path: &Path) -> Option<Exclusive> {
+        self.support.get(path.parent()?).copied()
+    }
+
     /// What the file system of a folder offers.
     fn support(&mut self, folder: &Path) -> Result<Exclusive, DiskError> {
         if let Some(&known) = self.support.get(folder) {
@@ -481,10 +510,11 @@ impl Mover<'_> {
     fn batch(&mut self, steps: &[Step]) -> Go {
         let mut jobs = Vec::new();
         let mut folders = BTreeSet::new();
+        let mut made = BTreeSet::new();
         for step in steps {
             match step {
                 Step::MoveFolder { from, to, files } => {
-                    jobs.extend(self.move_folder(from, to, *files, &mut folders)?);
+                    jobs.extend(self.move_folder(from, to, *files, &mut folders, &mut made)?);
                 }
                 Step::MoveFiles { from, to, names } => {
                     jobs.extend(
@@ -519,16 +549,21 @@ impl Mover<'_> {
                 _ => {}
             }
         }
+        if !made.is_empty() {
+            self.flush(&made, |_| Vec::new())?;
+        }
         self.publish(jobs, folders)
     }
 
-    /// Renames a whole folder. Where that cannot be, its files are moved one by one.
+    /// Renames a whole folder. Where that cannot be, its files are moved one by one, into a folder that is made for them and has
+    /// to be durable first.
     fn move_folder(
         &mut self,
         from: &Path,
         to: &Path,
         files: usize,
         folders: &mut BTreeSet<PathBuf>,
+        made: &mut BTreeSet<PathBuf>,
     ) -> Result<Vec<Job>, Stop> {
         let mut result = self.disk.rename_exclusive(from, to);
         if let Err(error) = &result
@@ -576,7 +611,7 @@ impl Mover<'_> {
         let prepared = self.make_folder(to).and_then(|()| ours_in(self.disk, from));
         match prepared {
             Ok(files) => {
-                self.flush([to, &parent(to)].map(Path::to_owned).iter(), |_| Vec::new())?;
+                made.extend([to.to_owned(), parent(to)]);
                 Ok(files
                     .into_iter()
                     .filter_map(|file| {
@@ -650,13 +685,16 @@ impl Mover<'_> {
     fn publish(&mut self, jobs: Vec<Job>, mut folders: BTreeSet<PathBuf>) -> Go {
         let mut retire = Vec::new();
         let mut copies = Vec::new();
-        let mut across = BTreeSet::new();
+        let mut across: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let held = self.hold(&folders_of(jobs.iter().flat_map(|job| [job.from.as_path(), &job.to])));
         for job in jobs {
-            let route = (parent(&job.from), parent(&job.to));
-            if !across.contains(&route) {
+            let is_across = across.iter().any(|(from, to)| {
+                (job.from.parent(), job.to.parent()) == (Some(from.as_path()), Some(to.as_path()))
+            });
+            if !is_across {
                 self.went_on(1);
             }
-            folders.insert(parent(&job.to));
+            note(&mut folders, &job.to);
             if let What::Identical = job.what {
                 let item = self.retire_of(&job, None, None);
                 retire.push(item);
@@ -671,16 +709,16 @@ impl Mover<'_> {
                 self.relink(&job, &mut retire);
                 continue;
             }
-            if across.contains(&route) {
+            if is_across {
                 copies.push(job);
                 continue;
             }
-            let mut linked = self.support.get(&route.1) == Some(&Exclusive::Link);
+            let mut linked = self.known_support(&job.to) == Some(Exclusive::Link);
             let mut result = if linked { Ok(()) } else { self.disk.rename_exclusive(&job.from, &job.to) };
             if let Err(error) = &result
                 && error.may_be_unsupported()
             {
-                match self.support(&route.1) {
+                match self.support(&parent(&job.to)) {
                     Ok(Exclusive::Rename) => result = self.disk.rename_exclusive(&job.from, &job.to),
                     Ok(Exclusive::Link) => {
                         linked = true;
@@ -705,19 +743,20 @@ impl Mover<'_> {
             match result {
                 Ok(()) => {
                     self.touched = true;
-                    folders.insert(parent(&job.from));
+                    note(&mut folders, &job.from);
                     self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
                 }
                 Err(error) if error.is_cross_device() => {
                     // It is yet to be copied.
                     self.progress.done = self.progress.done.saturating_sub(1);
-                    across.insert(route);
+                    across.push((parent(&job.from), parent(&job.to)));
                     copies.push(job);
                 }
                 Err(error) => self.recheck(job, error, &mut retire, &mut folders),
             }
         }
         self.copy(copies, &mut retire, &mut folders)?;
+        drop(held);
         self.finish(folders, retire)
     }
 
@@ -856,14 +895,13 @@ impl Mover<'_> {
                     continue;
                 }
             }
-            let folder = parent(&job.to);
             let mut result = Ok(None);
-            if self.support.get(&folder) != Some(&Exclusive::Link) {
+            if self.known_support(&job.to) != Some(Exclusive::Link) {
                 result = self.disk.rename_exclusive(&temp, &job.to).map(|()| None);
                 if let Err(error) = &result
                     && error.may_be_unsupported()
                 {
-                    result = match self.support(&folder) {
+                    result = match self.support(&parent(&job.to)) {
                         Ok(Exclusive::Rename) => self.disk.rename_exclusive(&temp, &job.to).map(|()| None),
                         Ok(Exclusive::Link) => Ok(None),
                         Ok(Exclusive::Neither) => {
@@ -876,12 +914,12 @@ impl Mover<'_> {
                     };
                 }
             }
-            if self.support.get(&folder) == Some(&Exclusive::Link) && result.is_ok() {
+            if self.known_support(&job.to) == Some(Exclusive::Link) && result.is_ok() {
                 result = self.disk.hard_link(&temp, &job.to).map(|()| Some(temp.clone()));
             }
             match result {
                 Ok(second) => {
-                    folders.insert(folder);
+                    note(folders, &job.to);
                     let item = self.retire_of(&job, Some(MoveMethod::Copy), second);
                     retire.push(item);
                 }
@@ -937,6 +975,13 @@ impl Mover<'_> {
             return Ok(());
         }
         let sources: Vec<PathBuf> = by_folder.keys().cloned().collect();
+        for folder in &sources {
+            if let Err(error) = self.make_folder(&folder.join(CLAIM_DIR)) {
+                self.fail(folder, error);
+                by_folder.remove(folder);
+            }
+        }
+        self.flush(by_folder.keys(), |_| Vec::new())?;
         for (folder, items) in by_folder {
             self.remove_sources(&folder, items)?;
         }
@@ -947,26 +992,23 @@ impl Mover<'_> {
     /// look and removal. One that is no longer what was published gets its name back.
     fn remove_sources(&mut self, folder: &Path, items: Vec<Retire>) -> Go {
         let claims = folder.join(CLAIM_DIR);
-        if let Err(error) = self.make_folder(&claims) {
-            self.fail(folder, error);
-            return Ok(());
-        }
-        self.flush([&folder.to_owned()], |_| Vec::new())?;
+        // Should something be there (a killed run's, that could not be given back), it must not be replaced.
+        let there = match self.disk.list(&claims) {
+            Ok(entries) => entries.into_iter().map(|entry| entry.name).collect::<BTreeSet<_>>(),
+            Err(error) => {
+                self.fail(folder, error);
+                return Ok(());
+            }
+        };
         let mut restored = false;
+        let goals = items.iter().map(|item| item.to.as_path());
+        let held = self.hold(&[&[folder, &claims], &*folders_of(goals)].concat());
         for item in items {
             let Some(name) = item.from.file_name() else { continue };
             let claimed = claims.join(name);
-            // Should one of that name be there (a killed run's, that could not be given back), it must not be replaced.
-            match self.disk.stat(&claimed) {
-                Err(error) if error.is_not_found() => {}
-                Err(error) => {
-                    self.fail(&item.from, error);
-                    continue;
-                }
-                Ok(_) => {
-                    self.report.errors.push(MigrationError::Changed { path: item.from });
-                    continue;
-                }
+            if there.contains(name) {
+                self.report.errors.push(MigrationError::Changed { path: item.from });
+                continue;
             }
             if let Err(error) = self.disk.rename(&item.from, &claimed)
                 && self.disk.stat(&claimed).is_err()
@@ -979,9 +1021,13 @@ impl Mover<'_> {
                 continue;
             }
             match self.may_go(&item, &claimed) {
-                Ok(true) => match self.disk.unlink(&claimed) {
+                Ok(Some(lost)) => match self.disk.unlink(&claimed) {
                     Ok(()) => {
                         self.touched = true;
+                        if !lost.is_empty() {
+                            let path = item.to.clone();
+                            self.report.attributes_lost.push(AttributesLost { path, names: lost });
+                        }
                         match item.method {
                             Some(method) => self.moved(item.from, item.to, method, item.aside),
                             None => self.report.identical_removed.push(item.from),
@@ -1002,6 +1048,7 @@ impl Mover<'_> {
                 }
             }
         }
+        drop(held);
         if restored {
             self.flush([&folder.to_owned()], |_| Vec::new())?;
         }
@@ -1015,19 +1062,34 @@ impl Mover<'_> {
         Ok(())
     }
 
-    /// Whether the claimed source is still what is at the destination.
-    fn may_go(&self, item: &Retire, claimed: &Path) -> Result<bool, DiskError> {
+    /// Whether the claimed source is still what is at the destination; and then which of its attributes go with it.
+    fn may_go(&self, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {
+        let nothing_lost = |may_go: bool| Ok(may_go.then(Vec::new));
         if let Some(target) = &item.link {
-            return Ok(self.disk.stat(&item.to).is_ok() && self.disk.read_link(claimed)? == *target);
+            return nothing_lost(
+                self.disk.stat(&item.to).is_ok() && self.disk.read_link(claimed)? == *target,
+            );
+        }
+        let compare = || {
+            Ok(match self.disk.compare_copy(claimed, &item.to)? {
+                Likeness::Differs => None,
+                Likeness::Same { lacks } => Some(lacks),
+            })
+        };
+        if item.method == Some(MoveMethod::Copy)
+            && let Ok(likeness) = compare()
+        {
+            // Two files, so there is nothing more to ask. Where they cannot be compared, the rest tells why.
+            return Ok(likeness);
         }
         let (here, there) = (self.disk.stat(claimed)?, self.disk.stat(&item.to)?);
         if !here.is_file() || !there.is_file() {
-            return Ok(false);
+            return nothing_lost(false);
         }
         if here.is_same_file(&there) {
-            return Ok(there.links > 1);
+            return nothing_lost(there.links > 1);
         }
-        self.disk.same_content(claimed, &item.to)
+        compare()
     }
 
     /// Removes what is empty now.

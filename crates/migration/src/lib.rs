@@ -17,7 +17,7 @@ pub use error::{Class, LiveDaemon, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options, StateNames};
 pub use inspect::{Inventory, inspect, is_pending};
 pub use plan::{Collision, IdentityState, Left, Plan, Step};
-pub use report::{MoveMethod, Moved, Outcome, Progress, Report};
+pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report};
 
 /// Looks for daemons that still write one of the homes, and stops them when the user wants that.
 ///

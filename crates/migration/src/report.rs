@@ -47,6 +47,17 @@ pub struct Moved {
     pub files: usize,
 }
 
+/// Attributes that the user had noted on a file, and that its copy does not have: the other file system does not take them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AttributesLost {
+    /// The file at its new place.
+    #[serde(serialize_with = "lossy")]
+    pub path: PathBuf,
+    /// Their names.
+    pub names: Vec<String>,
+}
+
 /// How far a move is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -85,6 +96,8 @@ pub struct Report {
     /// Sources that were removed because the same bytes were at the destination.
     #[serde(serialize_with = "lossy_paths")]
     pub identical_removed: Vec<PathBuf>,
+    /// What files lost on their way to another file system.
+    pub attributes_lost: Vec<AttributesLost>,
     /// What was set aside by the user's decision.
     pub set_aside: Vec<Moved>,
     /// Files that differ: both stay.
@@ -114,6 +127,7 @@ impl Report {
             outcome: Outcome::NothingToDo,
             moved: Vec::new(),
             identical_removed: Vec::new(),
+            attributes_lost: Vec::new(),
             set_aside: Vec::new(),
             collisions: Vec::new(),
             left: Vec::new(),

@@ -713,3 +713,74 @@ fn across_real_file_systems() {
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
     assert!(home.at(".secrets/identity.json").is_file());
 }
+
+/// Gives a file an attribute. False where the file system has none.
+#[cfg(target_os = "linux")]
+fn note(path: &Path, name: &str, value: &[u8]) -> bool {
+    let noted = rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty());
+    noted.inspect_err(|error| eprintln!("skipped: {name} on {}: {error}", path.display())).is_ok()
+}
+
+/// What the other file system does not take goes with the original, and that is said.
+#[cfg(target_os = "linux")]
+#[test]
+fn attributes_that_the_other_file_system_refuses_are_reported() {
+    // The one in memory takes more than ext4 does.
+    let (Ok(memory), Ok(disk)) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()) else { return };
+    let (app, daemon) = (memory.path().join("app"), disk.path().join("mesh-home"));
+    let roster = app.join("mesh/rosters/one.json");
+    fs::create_dir_all(app.join("mesh/rosters")).expect("made");
+    for folder in [&app, &app.join("mesh"), &app.join("mesh/rosters")] {
+        chmod(folder, 0o700);
+    }
+    fs::write(&roster, "roster").expect("written");
+    let secret = "never to be said ".repeat(400);
+    if !note(&roster, "user.short", b"phone") || !note(&roster, "user.long", secret.as_bytes()) {
+        return;
+    }
+    fs::write(disk.path().join("probe"), "").expect("written");
+    if !note(&disk.path().join("probe"), "user.short", b"phone")
+        || rustix::fs::setxattr(
+            disk.path().join("probe"),
+            "user.long",
+            secret.as_bytes(),
+            rustix::fs::XattrFlags::empty(),
+        )
+        .is_ok()
+    {
+        eprintln!("skipped: the file system of {} takes all of it, or nothing", disk.path().display());
+        return;
+    }
+    let lock = RealDisk.lock(&app, Duration::ZERO).expect("free");
+    let migrator = Migrator::new(&RealDisk, Homes::new(&app, &daemon));
+    let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    let lost = &report.attributes_lost;
+    let moved = daemon.join("mesh/rosters/one.json");
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!((&lost[0].path, &lost[0].names), (&moved, &vec!["user.long".to_owned()]));
+    assert!(!format!("{report:?}").contains("never to be said"));
+    let mut value = [0; 16];
+    let length = rustix::fs::getxattr(&moved, "user.short", &mut value).expect("it came along");
+    assert_eq!(&value[..length], b"phone");
+}
+
+/// Also when it was another run that made the copy, and was killed before it could say so.
+#[cfg(target_os = "linux")]
+#[test]
+fn attributes_of_an_original_that_is_there_already_are_reported() {
+    let home = Home::full();
+    fs::create_dir_all(home.new_home("mesh/rosters")).expect("made");
+    for folder in [".myownmesh", ".myownmesh/mesh", ".myownmesh/mesh/rosters"] {
+        chmod(&home.at(folder), 0o700);
+    }
+    fs::write(home.new_home("mesh/rosters/one.json"), "roster").expect("written");
+    if !note(&home.at("mesh/rosters/one.json"), "user.origin", b"phone") {
+        return;
+    }
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(report.identical_removed, [home.at("mesh/rosters/one.json")]);
+    let lost: Vec<_> = report.attributes_lost.iter().map(|lost| (&lost.path, &lost.names)).collect();
+    assert_eq!(lost, [(&home.new_home("mesh/rosters/one.json"), &vec!["user.origin".to_owned()])]);
+}

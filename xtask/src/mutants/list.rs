@@ -237,9 +237,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "copy-keeps-attributes",
         guarantee: "A copy keeps the attributes that the user has given the file.",
         file: "crates/durable-fs/src/real/unix.rs",
-        find: "            copy_attributes(&source, file);",
+        find: "            attributes::copy(&source, file);",
         replace: "",
         package: "myownllm-durable-fs",
+        tests: "binary(real)",
+    },
+    Mutant {
+        name: "lost-attributes-are-told",
+        guarantee: "Attributes that the other file system does not take are not lost without a word.",
+        file: "crates/migration/src/execute.rs",
+        find: "                        if !lost.is_empty() {",
+        replace: "                        if false {",
+        package: "myownllm-migration",
         tests: "binary(real)",
     },
     Mutant {
@@ -430,9 +439,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "claim-folder-is-durable",
         guarantee: "The folder to which sources are renamed before they go is durable first.",
         file: "crates/migration/src/execute.rs",
-        find: r"        self.flush([&folder.to_owned()], |_| Vec::new())?;
-        let mut restored = false;",
-        replace: "        let mut restored = false;",
+        find: "        self.flush(by_folder.keys(), |_| Vec::new())?;",
+        replace: "",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -441,7 +449,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         guarantee: "A source that was written to since it was copied is given its name back, not removed.",
         file: "crates/migration/src/execute.rs",
         find: "            match self.may_go(&item, &claimed) {",
-        replace: "            match self.may_go(&item, &claimed).map(|_| true) {",
+        replace: "            match self.may_go(&item, &claimed).map(|_| Some(Vec::new())) {",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -977,8 +985,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "new-folder-is-durable-first",
         guarantee: "A folder that takes over where none could be renamed is durable before files come into it.",
         file: "crates/migration/src/execute.rs",
-        find: "                self.flush([to, &parent(to)].map(Path::to_owned).iter(), |_| Vec::new())?;",
-        replace: "",
+        find: r"        if !made.is_empty() {
+            self.flush(&made, |_| Vec::new())?;
+        }",
+        replace: "        drop(made);",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -1005,11 +1015,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "claims-do-not-overwrite",
         guarantee: "What a killed run had claimed is not replaced by what is claimed now.",
         file: "crates/migration/src/execute.rs",
-        find: r"                Ok(_) => {
-                    self.report.errors.push(MigrationError::Changed { path: item.from });
-                    continue;
-                }",
-        replace: "                Ok(_) => {}",
+        find: "            if there.contains(name) {",
+        replace: "            if false {",
         package: "myownllm-migration",
         tests: "binary(crash) | binary(real)",
     },

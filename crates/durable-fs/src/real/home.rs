@@ -30,6 +30,9 @@ use crate::{FileId, Untrusted};
 /// be used to get around the handles that another one holds.
 static LOCKED: RwLock<Vec<Weak<Home>>> = RwLock::new(Vec::new());
 
+/// The folders that are held open for a run of calls, see [`Disk::hold`](crate::Disk::hold).
+static HELD: RwLock<Vec<Weak<HeldFolder>>> = RwLock::new(Vec::new());
+
 /// How many folders are kept open: those that a move goes back and forth between.
 const KEPT_OPEN: usize = 6;
 
@@ -58,6 +61,19 @@ pub(super) struct Home {
     owner: u32,
     /// Folders below it that were used last.
     open: Mutex<VecDeque<(PathBuf, Arc<Folder>)>>,
+}
+
+/// A folder under the name that a caller has for it.
+pub(super) struct HeldFolder {
+    named: PathBuf,
+    place: Place,
+}
+
+/// A folder, and the locked home that it was found in.
+#[derive(Clone)]
+struct Place {
+    folder: Arc<Folder>,
+    home: Option<Arc<Home>>,
 }
 
 /// How far a path may lead.
@@ -235,9 +251,47 @@ fn read_that_link(folder: &Folder, name: &Path, stat: Stat) -> rustix::io::Resul
     Ok((stat, rustix::fs::readlinkat(&folder.handle, name, Vec::new())?))
 }
 
-/// What a system call is told in place of a path: a folder's handle, and a name in it. Outside of locked homes it is the path.
+/// Opens a folder for a run of calls. `None` when it cannot be opened, or is not to be gone through: each call says so itself.
+pub(super) fn hold(named: &Path) -> Option<Arc<HeldFolder>> {
+    let place = match Home::of(named) {
+        Some((home, below)) if is_plain(below) => match home.walk(below, Reach::Home).ok()? {
+            Found::Inside(folder) => Place { folder, home: Some(home) },
+            Found::Outside(_) => return None,
+        },
+        Some(_) => return None,
+        None => {
+            let flags = PASS | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let handle = retry_on_intr(|| rustix::fs::open(named, flags, Mode::empty())).ok()?;
+            let id = id_of(&rustix::fs::fstat(&handle).ok()?);
+            Place { folder: Arc::new(Folder { handle, id, real: named.to_owned() }), home: None }
+        }
+    };
+    let held = Arc::new(HeldFolder { named: named.to_owned(), place });
+    let mut all = HELD.write().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|held| held.strong_count() > 0);
+    all.push(Arc::downgrade(&held));
+    Some(held)
+}
+
+/// The held folder that a path names something in, and that name.
+fn held(path: &Path) -> Option<(Place, &OsStr)> {
+    let all = HELD.read().unwrap_or_else(PoisonError::into_inner);
+    if all.is_empty() {
+        return None;
+    }
+    let (folder, name) = (path.parent()?.as_os_str(), path.file_name()?);
+    let held = all.iter().rev().filter_map(Weak::upgrade).find(|held| held.named.as_os_str() == folder)?;
+    Some((held.place.clone(), name))
+}
+
+fn is_plain(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// What a system call is told in place of a path: a folder's handle, and a name in it. Outside of locked homes it is the path,
+/// unless the folder is held.
 pub(super) struct At {
-    held: Option<(Arc<Home>, Arc<Folder>)>,
+    place: Option<Place>,
     name: PathBuf,
 }
 
@@ -255,7 +309,7 @@ impl At {
     /// To look at what this name leads to.
     pub(super) fn followed(path: &Path) -> io::Result<Self> {
         let at = Self::look(path)?;
-        let Some((home, folder)) = &at.held else { return Ok(at) };
+        let Some((home, folder)) = at.inside() else { return Ok(at) };
         match home.goal_of(folder, &at.name)? {
             None => Ok(at),
             Some(goal) if goal.starts_with(&home.top.real) => Self::look(&goal),
@@ -264,27 +318,38 @@ impl At {
     }
 
     fn by_path(path: PathBuf) -> Self {
-        Self { held: None, name: path }
+        Self { place: None, name: path }
     }
 
     fn find(path: &Path, reach: Reach) -> io::Result<Self> {
+        if let Some((place, name)) = held(path) {
+            return Ok(Self { place: Some(place), name: name.into() });
+        }
         let Some((home, below)) = Home::of(path) else { return Ok(Self::by_path(path.to_owned())) };
-        if below.components().any(|part| !matches!(part, Component::Normal(_))) {
+        if !is_plain(below) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path goes upwards"));
         }
         let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else {
-            let top = home.top.clone();
-            return Ok(Self { held: Some((home, top)), name: ".".into() });
+            let folder = home.top.clone();
+            return Ok(Self { place: Some(Place { folder, home: Some(home) }), name: ".".into() });
         };
         Ok(match home.folder(parent, reach)? {
-            Found::Inside(folder) => Self { held: Some((home, folder)), name: name.into() },
+            Found::Inside(folder) => {
+                Self { place: Some(Place { folder, home: Some(home) }), name: name.into() }
+            }
             Found::Outside(folder) => Self::by_path(folder.join(name)),
         })
     }
 
+    /// The locked home and the folder in it.
+    fn inside(&self) -> Option<(&Home, &Folder)> {
+        let place = self.place.as_ref()?;
+        Some((place.home.as_ref()?, &place.folder))
+    }
+
     /// The folder, for the call.
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
-        self.held.as_ref().map_or(CWD, |(_, folder)| folder.handle.as_fd())
+        self.place.as_ref().map_or(CWD, |place| place.folder.handle.as_fd())
     }
 
     /// The name in it.
@@ -294,18 +359,23 @@ impl At {
 
     /// Where a link of that name has been followed already, the call must not follow another one.
     pub(super) fn follow(&self) -> bool {
-        self.held.is_none()
+        self.inside().is_none()
+    }
+
+    /// The path, as far as it is known.
+    pub(super) fn path(&self) -> PathBuf {
+        self.place.as_ref().map_or_else(|| self.name.clone(), |place| place.folder.real.join(&self.name))
     }
 
     /// The path without links, when it is known.
     pub(super) fn real(&self) -> Option<PathBuf> {
-        let (_, folder) = self.held.as_ref()?;
+        let (_, folder) = self.inside()?;
         Some(if self.name == Path::new(".") { folder.real.clone() } else { folder.real.join(&self.name) })
     }
 
     /// A folder that is handed on with all that it holds has to be the home's as well.
     pub(super) fn trust_folder(&self) -> io::Result<()> {
-        let Some((home, folder)) = &self.held else { return Ok(()) };
+        let Some((home, folder)) = self.inside() else { return Ok(()) };
         let stat = rustix::fs::statat(&folder.handle, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
         match kind_of(&stat) {
             FileType::Directory => home.trust(&stat, &folder.real.join(&self.name)),
@@ -315,7 +385,7 @@ impl At {
 
     /// The same for one that is open.
     pub(super) fn trust_open(&self, folder: impl AsFd) -> io::Result<()> {
-        let Some((home, parent)) = &self.held else { return Ok(()) };
+        let Some((home, parent)) = self.inside() else { return Ok(()) };
         home.trust(&rustix::fs::fstat(folder)?, &parent.real.join(&self.name))
     }
 }

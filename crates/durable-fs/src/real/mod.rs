@@ -8,7 +8,7 @@ mod unix;
 mod windows;
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
 };
 
@@ -35,32 +35,30 @@ pub struct RealDisk;
 /// Files are compared in pieces of this size, or in one if they are smaller.
 const PIECE: u64 = 64 * 1024;
 
-/// Whether both hold the same bytes to the end, which is expected after about `len`.
+/// Whether both hold the same bytes to the end, which is expected after `len`.
 fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<bool> {
     let ((path_a, mut a), (path_b, mut b)) = (a, b);
-    // One byte more than is expected, so that the end is seen at once.
-    let piece = usize::try_from(len.saturating_add(1).min(PIECE)).unwrap_or(1);
-    let (mut buffer_a, mut buffer_b) = (vec![0; piece], vec![0; piece]);
+    let (mut buffer_a, mut buffer_b) = (buffer_for(len), buffer_for(len));
     loop {
-        let got_a = fill(&mut a, &mut buffer_a).map_err(|e| DiskError::new("read", path_a, e))?;
-        let got_b = fill(&mut b, &mut buffer_b).map_err(|e| DiskError::new("read", path_b, e))?;
+        let got_a = fill(&mut a, &mut buffer_a, len).map_err(|e| DiskError::new("read", path_a, e))?;
+        let got_b = fill(&mut b, &mut buffer_b, len).map_err(|e| DiskError::new("read", path_b, e))?;
         if buffer_a[..got_a] != buffer_b[..got_b] {
             return Ok(false);
         }
-        if got_a < piece {
+        if got_a < buffer_a.len() {
             return Ok(true);
         }
     }
 }
 
-/// Whether these bytes are all that is to be read.
+/// Whether these bytes, as many as the file is known to have, are all that is to be read.
 #[cfg(unix)]
 fn reads(mut file: impl Read, bytes: &[u8]) -> io::Result<bool> {
-    // One byte more than is expected, so that the end is seen at once.
-    let mut buffer = vec![0; bytes.len().saturating_add(1).min(PIECE as usize)];
+    let len = bytes.len() as u64;
+    let mut buffer = buffer_for(len);
     let mut expected = bytes;
     loop {
-        let got = fill(&mut file, &mut buffer)?;
+        let got = fill(&mut file, &mut buffer, len)?;
         match expected.strip_prefix(&buffer[..got]) {
             None => return Ok(false),
             Some(rest) if got < buffer.len() => return Ok(rest.is_empty()),
@@ -69,13 +67,36 @@ fn reads(mut file: impl Read, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Copies to the end of the file, which is expected after `len`.
+fn copy_bytes(from: &mut impl Read, to: &mut impl Write, len: u64) -> io::Result<()> {
+    let mut buffer = buffer_for(len);
+    loop {
+        let got = fill(from, &mut buffer, len)?;
+        to.write_all(&buffer[..got])?;
+        if got < buffer.len() {
+            return Ok(());
+        }
+    }
+}
+
+/// Room for a file of that length, or for a piece of it: one byte more than is expected, so that the end is seen at once.
+fn buffer_for(len: u64) -> Vec<u8> {
+    vec![0; usize::try_from(len.saturating_add(1).min(PIECE)).unwrap_or(1)]
+}
+
+/// Reads until the buffer is full or the file ends. A file that has given the `len` bytes which it is known to have, and no more
+/// although there was room, has ended.
+fn fill(file: &mut impl Read, buffer: &mut [u8], len: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {
             Ok(0) => break,
-            Ok(more) => filled += more,
+            Ok(more) => {
+                filled += more;
+                if filled as u64 == len {
+                    break;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

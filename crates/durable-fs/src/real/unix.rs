@@ -26,13 +26,13 @@ use rustix::{
 };
 
 use super::{
-    RealDisk,
-    home::{At, Home, id_of, kind_of},
+    RealDisk, copy_bytes,
+    home::{At, Home, hold, id_of, kind_of},
     reads, same_bytes,
 };
 use crate::{
-    DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp,
-    disk::is_on_another_device,
+    DirEntry, Disk, DiskError, FileKind, Flushed, Hold, HomeLock, Likeness, LockError, Meta, Owner, Result,
+    Stamp, disk::is_on_another_device,
 };
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
@@ -139,32 +139,88 @@ fn rename_with(_from: &At, _to: &At, _exchange: bool) -> rustix::io::Result<()> 
     Err(Errno::NOTSUP)
 }
 
-/// The user's own attributes go along as far as the other file system takes them. Labels and access lists do not: those are for
-/// the new place to give.
+/// What the user has noted on a file. Labels and access lists do not count: those are for the place to give.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn copy_attributes(from: &File, to: &File) {
-    use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
-    // What does not fit into the larger one is more than Linux allows.
-    let read = |get: &dyn Fn(&mut [u8]) -> rustix::io::Result<usize>| {
-        [256, 64 * 1024].into_iter().find_map(|size| {
-            let mut bytes = vec![0; size];
-            let length = get(&mut bytes).ok()?;
-            bytes.truncate(length);
-            Some(bytes)
-        })
+mod attributes {
+    use std::{ffi::CString, fs::File};
+
+    use rustix::{
+        fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr},
+        io::{Errno, Result},
     };
-    let users =
-        |name: &&[u8]| !name.is_empty() && (cfg!(target_vendor = "apple") || name.starts_with(b"user."));
-    let names = read(&|bytes| flistxattr(from, bytes)).unwrap_or_default();
-    for name in names.split(|&byte| byte == 0).filter(users) {
-        if let Some(value) = read(&|bytes| fgetxattr(from, name, bytes)) {
-            let _ = fsetxattr(to, name, &value, XattrFlags::empty());
+
+    /// What does not fit into the larger one is more than Linux allows.
+    fn read(get: impl Fn(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
+        let sized = |size| {
+            let mut bytes = vec![0; size];
+            let length = get(&mut bytes)?;
+            bytes.truncate(length);
+            Ok(bytes)
+        };
+        match sized(256) {
+            Err(Errno::RANGE) => sized(64 * 1024),
+            other => other,
         }
+    }
+
+    fn names(file: &File) -> Result<Vec<CString>> {
+        let all = match read(|bytes| flistxattr(file, bytes)) {
+            Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let users =
+            |name: &&[u8]| !name.is_empty() && (cfg!(target_vendor = "apple") || name.starts_with(b"user."));
+        Ok(all.split(|&byte| byte == 0).filter(users).filter_map(|name| CString::new(name).ok()).collect())
+    }
+
+    fn value(file: &File, name: &CString) -> Result<Vec<u8>> {
+        read(|bytes| fgetxattr(file, name, bytes))
+    }
+
+    /// They go along as far as the other file system takes them.
+    pub(super) fn copy(from: &File, to: &File) {
+        for name in names(from).unwrap_or_default() {
+            if let Ok(value) = value(from, &name) {
+                let _ = fsetxattr(to, &name, &value, XattrFlags::empty());
+            }
+        }
+    }
+
+    /// Those that the copy does not have.
+    pub(super) fn lacking(original: &File, copy: &File) -> Result<Vec<String>> {
+        let mut names = names(original)?;
+        names.retain(|name| match value(original, name) {
+            Ok(kept) => value(copy, name) != Ok(kept),
+            Err(_) => true,
+        });
+        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn copy_attributes(_from: &File, _to: &File) {}
+mod attributes {
+    use std::fs::File;
+
+    pub(super) fn copy(_from: &File, _to: &File) {}
+
+    pub(super) fn lacking(_original: &File, _copy: &File) -> rustix::io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Two regular files, opened, when they hold the same bytes.
+fn open_if_same(a: &Path, b: &Path) -> Result<Option<(File, File)>> {
+    let open_one = |path: &Path| -> io::Result<(File, u64)> {
+        let file = File::from(open_name(path)?);
+        let len = meta_of(&regular(&file)?).len;
+        Ok((file, len))
+    };
+    let failed = |path: &Path, e: io::Error| DiskError::new("read", path, e);
+    let (file_a, len_a) = open_one(a).map_err(|e| failed(a, e))?;
+    let (file_b, len_b) = open_one(b).map_err(|e| failed(b, e))?;
+    let same = len_a == len_b && same_bytes((a, &file_a), (b, &file_b), len_a)?;
+    Ok(same.then_some((file_a, file_b)))
+}
 
 /// Where to rename from and to.
 fn both(from: &Path, to: &Path) -> io::Result<(At, At)> {
@@ -293,15 +349,16 @@ impl Disk for RealDisk {
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
-        let open_one = |path: &Path| -> io::Result<(File, u64)> {
-            let file = File::from(open_name(path)?);
-            let len = meta_of(&regular(&file)?).len;
-            Ok((file, len))
+        Ok(open_if_same(a, b)?.is_some())
+    }
+
+    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<Likeness> {
+        let Some((original_file, copy_file)) = open_if_same(original, copy)? else {
+            return Ok(Likeness::Differs);
         };
-        let failed = |path: &Path, e: io::Error| DiskError::new("read", path, e);
-        let (file_a, len_a) = open_one(a).map_err(|e| failed(a, e))?;
-        let (file_b, len_b) = open_one(b).map_err(|e| failed(b, e))?;
-        Ok(len_a == len_b && same_bytes((a, file_a), (b, file_b), len_a)?)
+        let lacks = attributes::lacking(&original_file, &copy_file)
+            .map_err(|e| DiskError::new("list the attributes of", original, e.into()))?;
+        Ok(Likeness::Same { lacks })
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
@@ -321,7 +378,7 @@ impl Disk for RealDisk {
                 Some(real) => {
                     statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW).map(|_| real).map_err(Into::into)
                 }
-                None => std::fs::canonicalize(at.name()),
+                None => std::fs::canonicalize(at.path()),
             }
         };
         inner().map_err(|e| DiskError::new("resolve", path, e))
@@ -380,11 +437,14 @@ impl Disk for RealDisk {
         let mut source = File::from(open_name(from).map_err(failed)?);
         let stat = regular(&source).map_err(failed)?;
         begin(to, 0o600, |file| {
-            io::copy(&mut source, file)?;
-            copy_attributes(&source, file);
+            copy_bytes(&mut source, file, meta_of(&stat).len)?;
+            attributes::copy(&source, file);
             if rustix::process::geteuid().is_root() {
-                let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-                rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
+                let made = fstat(&*file)?;
+                if (made.st_uid, made.st_gid) != (stat.st_uid, stat.st_gid) {
+                    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+                    rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
+                }
             }
             rustix::fs::fchmod(&*file, bits(mode.unwrap_or(meta_of(&stat).mode & 0o777)))?;
             let times = Timestamps {
@@ -503,6 +563,10 @@ impl Disk for RealDisk {
                 return Ok(HomeLock::new(home, Held(locked)));
             }
         }
+    }
+
+    fn hold<'lock>(&self, lock: &'lock HomeLock, folders: &[&Path]) -> Hold<'lock> {
+        Hold::new(lock, folders.iter().filter_map(|folder| hold(folder)).collect::<Vec<_>>())
     }
 }
 

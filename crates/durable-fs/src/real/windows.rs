@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{RealDisk, same_bytes};
+use super::{RealDisk, copy_bytes, same_bytes};
 use crate::{DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp};
 
 const POLL: Duration = Duration::from_millis(10);
@@ -191,13 +191,15 @@ impl Disk for RealDisk {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }
         let mut source = File::open(from).map_err(failed)?;
-        let modified = regular(&source).and_then(|meta| meta.modified()).map_err(failed)?;
+        let meta = regular(&source).map_err(failed)?;
+        let modified = meta.modified().map_err(failed)?;
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(to)
             .map_err(|e| DiskError::new("write", to, e))?;
-        io::copy(&mut source, &mut file).and_then(|_| file.set_modified(modified)).map_err(|source| {
+        let copied = copy_bytes(&mut source, &mut file, meta.len());
+        copied.and_then(|()| file.set_modified(modified)).map_err(|source| {
             let _ = std::fs::remove_file(to);
             failed(source)
         })
