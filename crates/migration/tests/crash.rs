@@ -583,8 +583,14 @@ fn survives_a_change_and_a_crash(case: &Case) {
     let claimed = |op: &myownllm_durable_fs::sim::OpRecord| {
         op.op == "rename" && op.path.ends_with("mesh/rosters/one.json")
     };
-    let claim = probe.ops().into_iter().find(claimed).expect("it is taken aside").number;
-    for number in claim - 3..=claim {
+    let made = |op: &myownllm_durable_fs::sim::OpRecord| {
+        op.op == "make_dir" && op.path.ends_with("mesh/rosters/.durable-fs.claimed")
+    };
+    let number_of = |wanted: &dyn Fn(&myownllm_durable_fs::sim::OpRecord) -> bool| {
+        probe.ops().into_iter().find(|op| wanted(op)).expect("it is taken aside").number
+    };
+    // From before there is a folder to take it to.
+    for number in number_of(&made)..=number_of(&claimed) {
         for crash in number + 1..number + 40 {
             let disk = case.disk.clone();
             disk.set_hook(move |record, foreign| {
