@@ -634,6 +634,13 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     assert_eq!(processes_of(&home.path()).len(), 3);
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
+    // Even if nothing of our environment is left to it.
+    let home = Home::new();
+    let clears = format!("setsid env -i MYOWNMESH_HOME=\"$MYOWNMESH_HOME\" \"{STAND_IN}\" serve & wait");
+    let spawned = spawn(&home.request(vec![home.script("clears", &clears)])).unwrap();
+    assert_eq!(processes_of(&home.path()).len(), 2);
+    spawned.stop(GRACE).unwrap();
+    assert!(processes_of(&home.path()).is_empty());
 }
 
 #[test]

@@ -222,6 +222,14 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     stat(pid).map(|stat| stat.parent).filter(|parent| *parent != 0)
 }
 
+/// The parent of a process, that one's parent, and so on.
+#[cfg(target_os = "linux")]
+pub(crate) fn above(pid: u32) -> impl Iterator<Item = u32> {
+    /// Parents that end while we look could lead round in a circle of numbers.
+    const DEEPEST: usize = 1000;
+    std::iter::successors(parent_of(pid), |pid| parent_of(*pid)).take(DEEPEST)
+}
+
 /// Whether a process group still has a living member besides its leader, who has ended and is not reaped.
 #[cfg(target_os = "linux")]
 pub(crate) fn group_lives_on(leader: u32) -> bool {

@@ -575,12 +575,17 @@ impl Running {
         pause.wait(deadline);
     }
 
-    /// Whether our child started that process, or one that did.
+    /// Whether our child started that process, or one that did: it bears our mark; or, where its environment was cleared, one
+    /// of those above it is our child.
     #[cfg(target_os = "linux")]
     fn started(&self, pid: u32) -> bool {
         let Some(mark) = &self.mark else { return false };
         let entry = format!("{MARK}={mark}");
+        let child = self.child.id();
         crate::process::has_in_environment(pid, |there| there == entry.as_bytes())
+            || crate::process::above(pid).any(|above| above == child)
+                // Once it is reaped, its number may be anybody's.
+                && crate::process::has_ended(child).is_ok()
     }
 
     /// What the child started, in its process group and out of it. Nobody tells elsewhere.
@@ -595,20 +600,18 @@ impl Running {
         Vec::new()
     }
 
+    /// Takes hold of what the child started, before a signal takes away what they are known by: an end makes orphans.
     #[cfg(unix)]
-    fn signal_others(&self, signal: rustix::process::Signal) {
-        #[cfg(target_os = "linux")]
-        for pid in self.others() {
-            // Held first and looked at again: the number may be somebody else's by now.
-            if let Ok(held) = crate::process::Held::new(pid)
-                && self.started(pid)
-            {
-                // One that has ended in between is what we want.
-                let _ = held.signal(signal);
-            }
+    fn hold_others(&self) -> Others {
+        Others {
+            #[cfg(target_os = "linux")]
+            held: self
+                .others()
+                .into_iter()
+                // Held first and looked at again: the number may be somebody else's by now.
+                .filter_map(|pid| crate::process::Held::new(pid).ok().filter(|_| self.started(pid)))
+                .collect(),
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = signal;
     }
 
     /// Ends the child, and with a wrapped one what it started; politely until the grace is over.
@@ -623,19 +626,25 @@ impl Running {
         // behind is told by its mark alone.
         let reaped = self.child.try_wait_unreaped()?;
         let deadline = deadline_in(grace);
+        let known = self.wrapped.then(|| self.hold_others());
         let send = |signal| {
+            // Whatever came since is held now; more cannot be done for what comes still later.
+            let since = self.wrapped.then(|| self.hold_others());
             match (reaped, self.wrapped) {
                 (Some(_), _) => {}
                 (None, true) => signal_group(pid, signal),
                 // It has not been reaped, so it is there, at least as a zombie; a zombie takes no harm.
                 (None, false) => drop(signal_one(pid, signal)),
             }
-            if self.wrapped {
-                self.signal_others(signal);
-            }
+            known.iter().chain(&since).for_each(|others| others.signal(signal));
         };
-        let others_live =
-            || self.wrapped && (reaped.is_none() && group_lives_on(pid) || !self.others().is_empty());
+        let others_live = || {
+            let is_left = |others: &Others| others.are_left();
+            self.wrapped
+                && (reaped.is_none() && group_lives_on(pid)
+                    || known.as_ref().is_some_and(is_left)
+                    || !self.others().is_empty())
+        };
         send(Signal::TERM);
         let mut pause = Pause::new(Duration::from_millis(5));
         let mut killed = false;
@@ -662,6 +671,33 @@ impl Running {
         }
         self.child.kill()?;
         Ok(Ending { status: self.child.wait()?, killed: true })
+    }
+}
+
+/// Processes that a child of ours started, held for their end. Nobody tells which they are elsewhere.
+#[cfg(unix)]
+struct Others {
+    #[cfg(target_os = "linux")]
+    held: Vec<crate::process::Held>,
+}
+
+#[cfg(unix)]
+impl Others {
+    fn signal(&self, signal: rustix::process::Signal) {
+        #[cfg(target_os = "linux")]
+        for held in &self.held {
+            // One that has ended in between is what we want.
+            let _ = held.signal(signal);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = signal;
+    }
+
+    fn are_left(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.held.iter().any(|held| !held.wait(Instant::now()).unwrap_or(true));
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 }
 

@@ -114,7 +114,7 @@ mod platform {
             .collect();
         let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
         let ourselves = std::process::id();
-        let above_us: Vec<u32> = std::iter::successors(Some(ourselves), |pid| parent_of(*pid)).collect();
+        let above_us: Vec<u32> = std::iter::once(ourselves).chain(process::above(ourselves)).collect();
         let files: Vec<PathBuf> = traces.files.iter().map(|file| real(file)).collect();
         let others = process::all().filter(|pid| *pid != ourselves && !daemons.contains(pid));
         for pid in others {

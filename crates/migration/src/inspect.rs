@@ -653,6 +653,8 @@ impl Inspector<'_> {
                         seen.foreign += usize::from(self.disk.is_mount_point(&path));
                         self.readable.insert(relative, (meta, seen));
                     }
+                    // Whoever holds the lock has moved the last of it since we looked.
+                    Err(error) if error.is_not_found() && matches!(look(self.disk, &path), Look::Absent) => {}
                     Err(error) => self.unreadable(&path, error),
                 },
                 Look::Link(target) => {

@@ -1205,6 +1205,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=one_that_does_not_end_politely_is_killed)",
     },
     Mutant {
+        name: "a-cleared-environment-hides-no-daemon",
+        guarantee: "A daemon that left its group, and has nothing of our environment, is known by who started it.",
+        file: "crates/daemon/src/spawn.rs",
+        find: "crate::process::above(pid).any(|above| above == child)",
+        replace: "crate::process::above(pid).any(|above| above == 0)",
+        package: "integration-tests",
+        tests: "test(=a_daemon_that_goes_into_the_background_is_not_left_there)",
+    },
+    Mutant {
         name: "logs-are-bounded",
         guarantee: "Of the daemon's former logs only some are kept.",
         file: "crates/daemon/src/log.rs",
