@@ -30,6 +30,12 @@ fn loads(criterion: &mut Criterion, name: &str, homes: impl Iterator<Item = (usi
         group.bench_function(BenchmarkId::new("ignored", size), |b| {
             b.iter(|| black_box(serde_json::from_slice::<IgnoredAny>(&text).unwrap()));
         });
+        group.bench_function(BenchmarkId::new("read-ignored", size), |b| {
+            b.iter(|| {
+                let text = std::fs::read(home.config()).unwrap();
+                black_box(serde_json::from_slice::<IgnoredAny>(&text).unwrap())
+            });
+        });
     }
     group.finish();
 }

@@ -5,6 +5,8 @@
 #![allow(clippy::disallowed_methods, reason = "throw-away folders; a bench that cannot go on stops")]
 
 pub mod configs;
+#[cfg(unix)]
+pub mod daemons;
 pub mod homes;
 pub mod movers;
 

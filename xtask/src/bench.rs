@@ -4,6 +4,7 @@
 //! the instructions that callgrind counts tell more.
 
 mod counts;
+mod daemon;
 mod table;
 mod times;
 
@@ -44,17 +45,21 @@ struct Programs {
     reader: std::path::PathBuf,
     probe: std::path::PathBuf,
     heap: std::path::PathBuf,
+    /// Asks daemons, and starts them.
+    daemon: std::path::PathBuf,
+    stand_in: std::path::PathBuf,
 }
 
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
     let [mesh] = build_programs(&["--release", "--package=myownllm-mesh"], ["myownllm-mesh"])?;
-    let [reader, probe, heap] = build_programs(
-        &["--profile=bench", "--package=bench"],
-        ["bench-reader", "bench-probe", "bench-heap"],
+    let [reader, probe, heap, daemon, stand_in] = build_programs(
+        &["--profile=bench", "--package=bench", "--package=integration-tests"],
+        ["bench-reader", "bench-probe", "bench-heap", "bench-daemon", "stand-in-daemon"],
     )?;
-    let programs = Programs { mesh, reader, probe, heap };
+    let programs = Programs { mesh, reader, probe, heap, daemon, stand_in };
     let mut lines: Vec<Line> = times::measure(args, &programs)?;
     let (counted, missing) = counts::measure(args, &programs)?;
+    lines.extend(daemon::measure(args, &programs)?);
     lines.extend(counted);
     let size =
         std::fs::metadata(&programs.mesh).map_err(|e| format!("cannot look at the program: {e}"))?.len();
@@ -68,6 +73,16 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         table.write_into(&root().join("docs/performance.md"))?;
     }
     Ok(true)
+}
+
+/// What a program of ours says on stdout.
+fn said(command: &mut Command) -> Fallible<String> {
+    let output = command.output().map_err(|e| format!("cannot run {command:?}: {e}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
 }
 
 /// What it was measured on, in a sentence.

@@ -4,13 +4,13 @@
 use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::{Value, json};
@@ -64,6 +64,7 @@ pub(super) fn serve(settings: Settings) -> u8 {
         Ok(listener) => listener,
         Err(e) => return fail(&format!("bind {}: {e}", path.display())),
     };
+    note_ready(settings.trace.as_deref());
     *lock(&socket) = Some(path.clone());
     eprintln!("stand-in-daemon {}: listening on {}", settings.version.name(), path.display());
     if let Some(wait) = modes.millis("dies-in") {
@@ -90,6 +91,20 @@ pub(super) fn serve(settings: Settings) -> u8 {
         }
     }
     0
+}
+
+/// When it began to listen, beside the trace.
+#[expect(clippy::disallowed_methods, reason = "a note, which nobody needs whole after a crash")]
+fn note_ready(trace: Option<&Path>) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let Some(path) = trace.map(|trace| beside(trace, ".ready")) else { return };
+    let _ = std::fs::write(path, now.as_nanos().to_string());
+}
+
+fn beside(trace: &Path, end: &str) -> PathBuf {
+    let mut path = trace.as_os_str().to_owned();
+    path.push(end);
+    path.into()
 }
 
 fn fail(problem: &str) -> u8 {
@@ -253,8 +268,7 @@ impl Shared {
     /// One line for each connection over which something is asked, beside the trace.
     fn note_connection(&self) -> io::Result<()> {
         let Some(trace) = &self.trace else { return Ok(()) };
-        let mut path = trace.as_os_str().to_owned();
-        path.push(".connections");
+        let path = beside(trace, ".connections");
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
         file.write_all(b"one\n")
     }

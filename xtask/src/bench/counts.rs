@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::table::{Aim, Line, Unit};
-use super::{Args, Programs};
+use super::{Args, Programs, said};
 use crate::Fallible;
 
 /// What is counted, and what could not be, with the reason.
@@ -138,15 +138,5 @@ impl Counter<'_> {
         said(&mut make)?;
         let config = home.path().join(".myownllm/config.json");
         Ok((home, config))
-    }
-}
-
-/// What a program of ours says on stdout.
-fn said(command: &mut Command) -> Fallible<String> {
-    let output = command.output().map_err(|e| format!("cannot run {command:?}: {e}"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    } else {
-        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
 }

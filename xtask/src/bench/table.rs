@@ -26,6 +26,8 @@ pub(super) enum Unit {
     Calls,
     Bytes,
     Blocks,
+    Requests,
+    Connections,
 }
 
 /// What was aimed at.
@@ -60,6 +62,8 @@ impl Unit {
             Unit::Calls => "calls",
             Unit::Bytes => "bytes",
             Unit::Blocks => "blocks",
+            Unit::Requests => "requests",
+            Unit::Connections => "connections",
         }
     }
 
@@ -79,7 +83,9 @@ impl Unit {
             Unit::Nanoseconds => scaled(&[(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")]),
             Unit::Instructions => scaled(&[(1e3, "k instr."), (1e6, "M instr.")]),
             Unit::Bytes => scaled(&[(1e3, "kB"), (1e6, "MB")]),
-            Unit::Calls | Unit::Blocks => format!("{number:.0} {}", self.name()),
+            Unit::Calls | Unit::Blocks | Unit::Requests | Unit::Connections => {
+                format!("{number:.0} {}", self.name())
+            }
         }
     }
 }
@@ -113,7 +119,7 @@ impl Line {
             self.unit.show(self.ours),
             self.against.to_owned(),
             self.unit.show(self.theirs),
-            format!("{:.2}", self.ratio()),
+            if self.theirs > 0.0 { format!("{:.2}", self.ratio()) } else { String::new() },
             self.aim(),
             met.to_owned(),
         ]

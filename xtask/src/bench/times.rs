@@ -24,20 +24,24 @@ struct Comparison {
 const READ: (&str, &str) = ("read", "reading the config");
 const VALUE: (&str, &str) = ("value", "serde_json::Value");
 const IGNORED: (&str, &str) = ("ignored", "serde_json, validating");
+const READ_IGNORED: (&str, &str) = ("read-ignored", "reading, and serde_json, validating");
 const STRAIGHTFORWARD: (&str, &str) = ("straightforward", "a rename a file, no flush");
 const MB: (&[usize], &str) = (&[1, 10], "MB");
 
 #[rustfmt::skip]
-const COMPARISONS: [Comparison; 15] = [
+const COMPARISONS: [Comparison; 18] = [
     Comparison { bench: "launch", group: "launch", what: "launch(), nothing to do", sizes: (&[1, 100, 10_000], "rosters"), theirs: READ, aim: Aim::Beyond(Duration::from_micros(50)) },
     Comparison { bench: "launch", group: "process", what: "launch --no-daemon, the process", sizes: (&[], ""), theirs: ("reader", "an empty program that reads the config"), aim: Aim::AtMost(2.0) },
     Comparison { bench: "config", group: "load-prompts", what: "load, long prompts", sizes: MB, theirs: VALUE, aim: Aim::AtMost(1.0) },
     Comparison { bench: "config", group: "load-prompts", what: "load, long prompts", sizes: MB, theirs: IGNORED, aim: Aim::AtMost(2.0) },
+    Comparison { bench: "config", group: "load-prompts", what: "load, long prompts", sizes: MB, theirs: READ_IGNORED, aim: Aim::None },
     Comparison { bench: "config", group: "load-networks", what: "load, many networks", sizes: MB, theirs: VALUE, aim: Aim::AtMost(1.0) },
     Comparison { bench: "config", group: "load-networks", what: "load, many networks", sizes: MB, theirs: IGNORED, aim: Aim::AtMost(2.0) },
+    Comparison { bench: "config", group: "load-networks", what: "load, many networks", sizes: MB, theirs: READ_IGNORED, aim: Aim::None },
     Comparison { bench: "config", group: "load-grown", what: "load, growing", sizes: (&[1, 100, 1_000, 10_000], "networks"), theirs: VALUE, aim: Aim::None },
     Comparison { bench: "config", group: "load-leaked", what: "load and repair in memory, a daemon's config", sizes: (&[1, 100, 1_000], "networks"), theirs: VALUE, aim: Aim::None },
     Comparison { bench: "config", group: "edit", what: "edit of one network, bytes to bytes", sizes: MB, theirs: VALUE, aim: Aim::AtMost(1.0) },
+    Comparison { bench: "daemon", group: "attach", what: "attach to a daemon", sizes: (&[], ""), theirs: ("ask", "a connection, a line there, a line back"), aim: Aim::AtMost(2.0) },
     Comparison { bench: "migration", group: "move-whole", what: "move, all ours", sizes: (&[1, 100, 1_000], "x 2 files"), theirs: STRAIGHTFORWARD, aim: Aim::None },
     Comparison { bench: "migration", group: "move-whole", what: "move, all ours", sizes: (&[10_000, 100_000], "x 2 files"), theirs: STRAIGHTFORWARD, aim: Aim::AtMost(0.1) },
     Comparison { bench: "migration", group: "move-whole", what: "move, all ours", sizes: (&[10_000, 100_000], "x 2 files"), theirs: ("mv", "mv, no flush"), aim: Aim::None },
@@ -51,7 +55,7 @@ pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
     let wanted: Vec<&Comparison> =
         COMPARISONS.iter().filter(|c| args.wants(c.group) || args.wants(c.what)).collect();
     let results = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
-    for bench in ["launch", "config", "migration"] {
+    for bench in ["launch", "config", "daemon", "migration"] {
         let mut groups: Vec<&str> = wanted.iter().filter(|c| c.bench == bench).map(|c| c.group).collect();
         groups.dedup();
         if groups.is_empty() {
@@ -67,6 +71,7 @@ pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
             cargo.args(["--sample-size=50", "--warm-up-time=0.5", "--measurement-time=3"]);
         }
         cargo.env("CRITERION_HOME", results.path()).env("BENCH_MESH", &programs.mesh);
+        cargo.env("BENCH_STAND_IN", &programs.stand_in);
         // What criterion says while it works is for people who watch; the answer is the table.
         cargo.stdout(std::io::stderr());
         let status = cargo.status().map_err(|e| format!("cannot run cargo: {e}"))?;

@@ -1,0 +1,127 @@
+//! Daemons that stand in for the real one, and what is asked of them.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use integration_tests::{Builder, StandIn};
+use myownllm_daemon::reconcile::{Saved, reconcile_from};
+use myownllm_daemon::{
+    Candidate, Client, Decision, Endpoint, Expected, Origin, Role, SpawnRequest, Status, Target, attach,
+    spawn,
+};
+use serde_json::{Value, json};
+
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// A home for a daemon that notes what it is asked; removed when this is dropped.
+#[derive(Debug)]
+pub struct Home {
+    folder: tempfile::TempDir,
+}
+
+/// What a daemon was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// How many requests.
+    pub requests: usize,
+    /// Over how many connections.
+    pub connections: usize,
+}
+
+impl Home {
+    /// In a temporary folder: the path of a socket has to be short.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("mesh")
+    }
+
+    fn trace(&self, end: &str) -> PathBuf {
+        self.folder.path().join(format!("trace{end}"))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::unix(self.path().join("daemon.sock"))
+    }
+
+    /// Starts a daemon on it; it ends when what is given back is dropped.
+    #[must_use]
+    pub fn start(&self, program: &Path) -> StandIn {
+        Builder::new(program, self.path()).trace(self.trace("")).start().expect("a daemon")
+    }
+
+    /// What its daemon was asked since the last look.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        let lines = |end: &str| {
+            let text = std::fs::read_to_string(self.trace(end)).unwrap_or_default();
+            let _ = std::fs::remove_file(self.trace(end));
+            text.lines().count()
+        };
+        Asked { requests: lines(""), connections: lines(".connections") }
+    }
+
+    /// Finds the daemon as a launch does: a shared one would come first, and there is none.
+    #[must_use]
+    pub fn attach(&self) -> (Status, Client) {
+        let shared = Target::shared(Endpoint::unix(self.folder.path().join("shared.sock")));
+        let (found, client) = attach(&[shared, Target::own(self.endpoint(), Expected::Any)], WITHIN);
+        match (found.decision, client) {
+            (Decision::Attach { status, .. }, Some(client)) => (status, client),
+            (decision, _) => panic!("no daemon was found: {decision:?}"),
+        }
+    }
+
+    /// The least that one can ask: a connection, one line there, one line back.
+    #[must_use]
+    pub fn ask(&self) -> String {
+        let mut stream = UnixStream::connect(self.path().join("daemon.sock")).expect("a connection");
+        stream.write_all(b"{\"op\":\"status\"}\n").expect("asked");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("an answer");
+        line
+    }
+
+    /// Makes this network the one that the daemon has joined. The home's own daemon: what else is joined is left.
+    pub fn switch(&self, network: &str) {
+        let (status, mut client) = self.attach();
+        let saved = Saved { id: network.to_owned(), network_id: network.to_owned() };
+        let (_, outcome) = reconcile_from(&mut client, status, Role::Own, Some(pushed(network)), vec![saved])
+            .expect("a daemon");
+        assert!(outcome.is_complete(), "{outcome:?}");
+    }
+
+    /// Starts a daemon as a launch does, and ends it. How much later than it began to listen we knew that it is ready.
+    #[must_use]
+    pub fn noticed(&self, program: &Path) -> Duration {
+        let candidate = Candidate::new(program, Origin::Override { variable: "BENCH_STAND_IN".to_owned() });
+        let mut request = SpawnRequest::new(self.path(), self.endpoint(), vec![candidate]);
+        request.env = vec![("STAND_IN_TRACE".into(), self.trace("").into())];
+        let daemon = spawn(&request).expect("a daemon");
+        let now = SystemTime::now();
+        let ready = std::fs::read_to_string(self.trace(".ready")).expect("when it was ready");
+        let ready = SystemTime::UNIX_EPOCH + Duration::from_nanos(ready.parse().expect("a time"));
+        daemon.stop(WITHIN).expect("its end");
+        now.duration_since(ready).unwrap_or_default()
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A network as the app hands it to the daemon.
+fn pushed(network: &str) -> Value {
+    json!({
+        "id": network, "network_id": network, "label": "", "kind": "open",
+        "topology": { "kind": "ring", "n_preferred": null }, "signaling": { "strategy": "nostr", "servers": [] },
+        "stun_servers": [], "turn_servers": [], "auto_approve": false,
+    })
+}
