@@ -218,7 +218,7 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
             place: None,
         });
     };
-    let mut out: Vec<(&str, Fragment)> = Vec::new();
+    let mut out: Vec<(&str, Fragment)> = Vec::with_capacity(12);
     let of_kind = |key: &str, kind: Kind| network.get(key).filter(|v| v.kind() == kind);
     for key in ["id", "network_id", "label"] {
         if let Some(text) = of_kind(key, Kind::String) {
@@ -310,9 +310,11 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
 
 fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
     SIGNALING.iter().any(|(name, default)| {
-        *name == key
-            && Document::of(Fragment::object([("d", Fragment::trusted(*default))]))
-                .get(&["d"])
-                .is_some_and(|d| value.same_json(&d))
+        // Mostly spelled as we spell it.
+        let same = || {
+            let default = Document::of(Fragment::object([("d", Fragment::trusted(*default))]));
+            default.get(&["d"]).is_some_and(|d| value.same_json(&d))
+        };
+        *name == key && (value.raw() == *default || same())
     })
 }

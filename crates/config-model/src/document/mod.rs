@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub(crate) use edit::Change;
 use edit::{Arr, Node, Obj};
 use scan::{Entries, Source, Stop};
+use text::push_quoted;
 pub(crate) use text::{push_pointer, quote, trim_raw};
 
 use crate::{Diagnostic, Place, Severity, Snippet};
@@ -205,7 +206,7 @@ impl Fragment {
             if text.len() > 1 {
                 text.push(',');
             }
-            text.push_str(&quote(key.as_ref()));
+            push_quoted(&mut text, key.as_ref());
             text.push(':');
             text.push_str(&value.into().text);
         }

@@ -1,8 +1,8 @@
 //! Putting the text together again.
 
 use super::edit::{Arr, Key, Node, Obj, State};
-use super::scan::Source;
-use super::{At, Document, ValueRef, quote};
+use super::scan::{Entries, Source};
+use super::{At, Document, ValueRef, push_quoted};
 
 /// How lines look where a value is put in.
 #[derive(Clone)]
@@ -110,7 +110,7 @@ impl Document {
                     }
                     match &member.key {
                         Key::Origin(key) => out.push_str(source.raw(*key)),
-                        Key::New(key) => out.push_str(&quote(key)),
+                        Key::New(key) => push_quoted(out, key),
                     }
                     out.push_str(if style.lines { ": " } else { style.colon });
                 }
@@ -215,7 +215,7 @@ fn split_gap(gap: &str) -> (&str, &str) {
 /// number is spelled as it was.
 fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut String) {
     struct Open<'s> {
-        entries: Box<dyn Iterator<Item = u32> + 's>,
+        entries: Entries<'s>,
         is_object: bool,
         any: bool,
     }
@@ -229,8 +229,7 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
             if is_object || source.first_byte(value) == b'[' {
                 out.push(if is_object { '{' } else { '[' });
                 indent.push_str(style.step);
-                let entries: Box<dyn Iterator<Item = u32>> =
-                    if is_object { Box::new(source.keys(value)) } else { Box::new(source.items(value)) };
+                let entries = if is_object { source.keys(value) } else { source.items(value) };
                 open.push(Open { entries, is_object, any: false });
             } else {
                 out.push_str(source.raw(value));
