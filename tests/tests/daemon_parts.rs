@@ -259,7 +259,7 @@ fn how_the_answers_come_makes_no_difference() {
         talk.to.write_all(&[event, event, answer, event].concat()).unwrap();
     };
     let slowly: fn(&mut Talk<'_>, &[u8]) = |talk, answer| {
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(std::time::Duration::from_millis(100));
         talk.to.write_all(answer).unwrap();
     };
     for (name, say) in
