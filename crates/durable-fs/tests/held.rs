@@ -177,6 +177,27 @@ fn a_handle_does_not_outlive_the_name_of_its_folder() {
     drop(lock);
 }
 
+/// Of a home in a home the inner one counts, whichever was locked first: what it holds is done through its own handle.
+#[test]
+fn of_a_home_in_a_home_the_inner_one_counts() {
+    let home = Home::new();
+    let inner = home.at("keys");
+    for inner_first in [true, false] {
+        let [first, second] = if inner_first { [&inner, &home.path] } else { [&home.path, &inner] };
+        let locks = [first, second].map(|home| RealDisk.lock(home, Duration::ZERO).expect("free"));
+        // Out of the inner home, though not out of the outer one.
+        symlink(home.at(""), home.at("keys/out")).expect("made");
+        let error = RealDisk
+            .create(&home.at("keys/out/new"), b"", 0o600)
+            .expect_err("it leads out of the inner home");
+        assert!(matches!(error.untrusted(), Some(Untrusted::LeadsOut { .. })), "{error:?}");
+        RealDisk.create(&home.at("new"), b"", 0o600).expect("the outer home is locked too");
+        drop(locks);
+        fs::remove_file(home.at("new")).expect("there");
+        fs::remove_file(home.at("keys/out")).expect("there");
+    }
+}
+
 /// What is held is the folder, whatever has its name meanwhile; afterwards the name counts again.
 #[test]
 fn a_held_folder_is_the_one_that_was_opened() {

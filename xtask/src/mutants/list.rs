@@ -177,6 +177,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(held)",
     },
     Mutant {
+        name: "the-inner-home-counts",
+        guarantee: "Below a locked home in a locked home, the inner one's bounds hold.",
+        file: "crates/durable-fs/src/real/home.rs",
+        find: "        homes.min_by_key(|(_, below)| below.components().count())",
+        replace: "        homes.last()",
+        package: "myownllm-durable-fs",
+        tests: "binary(held)",
+    },
+    Mutant {
         name: "foreign-folders-are-not-handed-on",
         guarantee: "A folder of another user is not moved to where ours belongs.",
         file: "crates/durable-fs/src/real/unix.rs",

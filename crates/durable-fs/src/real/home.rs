@@ -129,13 +129,14 @@ impl Home {
         self.top.handle.as_fd()
     }
 
-    /// The home that this path is in, and the rest of the path.
+    /// The home that this path is in, and the rest of the path. Of one in another it is the inner one, whichever was locked first.
     fn of(path: &Path) -> Option<(Arc<Self>, &Path)> {
         let locked = LOCKED.read().unwrap_or_else(PoisonError::into_inner);
-        locked.iter().rev().filter_map(Weak::upgrade).find_map(|home| {
+        let homes = locked.iter().filter_map(Weak::upgrade).filter_map(|home| {
             let below = path.strip_prefix(&home.named).or_else(|_| path.strip_prefix(&home.top.real)).ok()?;
             Some((home, below))
-        })
+        });
+        homes.min_by_key(|(_, below)| below.components().count())
     }
 
     /// Whether somebody who owns something on the way may decide where it leads.
