@@ -875,7 +875,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "        cancelled: signals.as_ref().map(|signals| &signals.asked),",
         replace: "        cancelled: None,",
         package: "integration-tests",
-        tests: "binary(daemon_launch)",
+        tests: "test(=a_signal_while_a_daemon_starts_leaves_none_behind)",
     },
     Mutant {
         name: "who-runs-us-is-no-suspect",
@@ -1201,7 +1201,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "        send(Signal::TERM);",
         replace: "        send(Signal::KILL);",
         package: "integration-tests",
-        tests: "binary(daemon_life)",
+        tests: "test(=started_talked_to_and_ended)",
     },
     Mutant {
         name: "by-force-after-the-grace",
