@@ -50,7 +50,7 @@ fn config(criterion: &mut Criterion) {
     let grown = bench::sizes(&[1, 100, 1_000, 10_000]);
     let homes = grown.iter().map(|&n| (n, Home::settled(|dir| of_networks(Heavy::Networks, n, dir))));
     loads(criterion, "load-grown", homes);
-    let homes = bench::sizes(&[1, 100, 1_000]).into_iter().map(|n| (n, Home::with(|_| leaked(n))));
+    let homes = bench::sizes(&[1, 100, 1_000, 10_000]).into_iter().map(|n| (n, Home::with(|_| leaked(n))));
     loads(criterion, "load-leaked", homes);
 
     let mut group = criterion.benchmark_group("edit");

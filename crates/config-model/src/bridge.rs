@@ -7,6 +7,7 @@
 use crate::app_config::default_stun;
 use crate::change::child;
 use crate::daemon_config::{NETWORK_KEYS, SIGNALING};
+use crate::document::ObjectText;
 use crate::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
 
 /// Members of a network that the app's schema has, or had, beyond those that both have.
@@ -207,85 +208,90 @@ fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
 /// defaults: `signaling` (never `servers`), the `turn_servers` groups of more than one url, `pinned_peers`,
 /// `roster_path`, and whatever neither schema knows.
 pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
+    let [
+        id,
+        network_id,
+        label,
+        kind,
+        topology,
+        signaling,
+        stun,
+        turn,
+        roster_path,
+        pinned_peers,
+        auto_approve,
+    ] = network.pick(NETWORK_KEYS);
     let mut diagnostics = Vec::new();
-    let mut odd = |key: &str, why: &str| {
-        diagnostics.push(Diagnostic {
-            code: "salvage.odd-member",
-            severity: Severity::Warning,
-            message: format!("not taken over: {why}"),
-            path: child(path, key),
-            hint: None,
-            place: None,
-        });
-    };
-    let mut out: Vec<(&str, Fragment)> = Vec::with_capacity(12);
-    let of_kind = |key: &str, kind: Kind| network.get(key).filter(|v| v.kind() == kind);
-    for key in ["id", "network_id", "label"] {
-        if let Some(text) = of_kind(key, Kind::String) {
-            out.push((key, text.into()));
+    for (key, value, wanted) in [
+        ("signaling", signaling, Kind::Object),
+        ("stun_servers", stun, Kind::Array),
+        ("turn_servers", turn, Kind::Array),
+        ("auto_approve", auto_approve, Kind::Bool),
+        ("label", label, Kind::String),
+        ("kind", kind, Kind::String),
+    ] {
+        if value.is_some_and(|v| v.kind() != wanted && !v.is_null()) {
+            diagnostics.push(Diagnostic {
+                code: "salvage.odd-member",
+                severity: Severity::Warning,
+                message: format!("not taken over: not {}", wanted.name()),
+                path: child(path, key),
+                hint: None,
+                place: None,
+            });
         }
     }
-    if let Some(kind) = of_kind("kind", Kind::String).filter(|k| !k.is_falsy()) {
-        out.push(("kind", kind.into()));
+    let mut out = ObjectText::with_capacity(network.raw().len());
+    for (key, value) in [("id", id), ("network_id", network_id), ("label", label)] {
+        if let Some(text) = of_kind(value, Kind::String) {
+            out.put(key, &text.raw());
+        }
     }
-    if let Some(topology) = network.get("topology") {
-        out.push(("topology", topology.into()));
+    if let Some(kind) = of_kind(kind, Kind::String).filter(|k| !k.is_falsy()) {
+        out.put("kind", &kind.raw());
     }
-    let servers = network.get("signaling").and_then(|s| s.get("servers")).filter(|s| s.kind() == Kind::Array);
-    let texts = servers.into_iter().flat_map(|s| s.items()).filter(|s| s.kind() == Kind::String);
-    out.push(("signaling_servers", Fragment::array(texts)));
-    match network.get("stun_servers") {
+    if let Some(topology) = topology {
+        out.put("topology", &topology.raw());
+    }
+    let servers = signaling.and_then(|s| s.get("servers"));
+    out.put_list("signaling_servers", items(servers).filter(|s| s.kind() == Kind::String));
+    match stun {
         // Not named means the daemon's default, and so the app's; an empty list means none.
-        None => out.push(("stun_servers", default_stun())),
+        None => out.put("stun_servers", default_stun().text()),
         Some(groups) => {
-            let groups = Some(groups).filter(|g| g.kind() == Kind::Array).into_iter().flat_map(|g| g.items());
-            let urls = groups.filter_map(|g| g.get("urls")).filter(|u| u.kind() == Kind::Array);
-            let urls = urls.flat_map(|u| u.items()).filter(|u| u.kind() == Kind::String);
-            out.push(("stun_servers", Fragment::array(urls)));
+            let urls = items(Some(groups)).flat_map(|group| items(group.get("urls")));
+            out.put_list("stun_servers", urls.filter(|u| u.kind() == Kind::String));
         }
     }
-    let groups = of_kind("turn_servers", Kind::Array).into_iter().flat_map(|g| g.items());
-    let groups: Vec<_> = groups.filter(|g| g.kind() == Kind::Object).collect();
+    let groups: Vec<_> = items(turn).filter(|g| g.kind() == Kind::Object).collect();
     let entries = groups.iter().filter_map(|group| {
         let mut entry = vec![("url", Fragment::from(urls(*group).next()?))];
         for key in ["username", "credential"] {
-            if let Some(text) = group.get(key).filter(|t| t.kind() == Kind::String) {
+            if let Some(text) = of_kind(group.get(key), Kind::String) {
                 entry.push((key, text.into()));
             }
         }
         Some(Fragment::object(entry))
     });
-    out.push(("turn_servers", Fragment::array(entries)));
-    if let Some(auto) = of_kind("auto_approve", Kind::Bool) {
-        out.push(("auto_approve", auto.into()));
-    }
-    for (key, kind) in [
-        ("signaling", Kind::Object),
-        ("stun_servers", Kind::Array),
-        ("turn_servers", Kind::Array),
-        ("auto_approve", Kind::Bool),
-        ("label", Kind::String),
-        ("kind", Kind::String),
-    ] {
-        if network.get(key).is_some_and(|v| v.kind() != kind && !v.is_null()) {
-            odd(key, &format!("not {}", kind.name()));
-        }
+    out.put("turn_servers", Fragment::array(entries).text());
+    if let Some(auto) = of_kind(auto_approve, Kind::Bool) {
+        out.put("auto_approve", &auto.raw());
     }
 
-    let mut settings: Vec<(String, Fragment)> = Vec::new();
-    let signaling: Vec<_> = of_kind("signaling", Kind::Object)
-        .into_iter()
-        .flat_map(|s| s.members())
-        .filter(|(key, value)| key != "servers" && !is_default_signaling(key, *value))
-        .collect();
-    if !signaling.is_empty() {
-        settings.push(("signaling".to_owned(), Fragment::object(signaling)));
+    let mut settings = ObjectText::with_capacity(0);
+    let mut kept = ObjectText::with_capacity(0);
+    for (key, value) in signaling.into_iter().flat_map(|s| s.members()) {
+        if key != "servers" && !is_default_signaling(&key, value) {
+            kept.put(&key, &value.raw());
+        }
     }
-    let whole: Vec<_> = groups.iter().copied().filter(|g| urls(*g).nth(1).is_some()).collect();
-    if !whole.is_empty() {
-        settings.push(("turn_servers".to_owned(), Fragment::array(whole)));
+    if !kept.is_empty() {
+        settings.put("signaling", kept.into_fragment().text());
     }
-    for key in ["pinned_peers", "roster_path"] {
+    if groups.iter().any(|g| urls(*g).nth(1).is_some()) {
+        settings.put_list("turn_servers", groups.into_iter().filter(|g| urls(*g).nth(1).is_some()));
+    }
+    for (key, value) in [("pinned_peers", pinned_peers), ("roster_path", roster_path)] {
         let is_nothing = |v: &ValueRef<'_>| match v.kind() {
             Kind::Null => true,
             Kind::String => v.is_falsy(),
@@ -293,19 +299,28 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
             Kind::Object => v.members().next().is_none(),
             Kind::Bool | Kind::Number => false,
         };
-        if let Some(value) = network.get(key).filter(|v| !is_nothing(v)) {
-            settings.push((key.to_owned(), value.into()));
+        if let Some(value) = value.filter(|v| !is_nothing(v)) {
+            settings.put(key, &value.raw());
         }
     }
     for (key, value) in network.members() {
         if !NETWORK_KEYS.contains(&&*key) && !APP_KEYS.contains(&&*key) {
-            settings.push((key.into_owned(), value.into()));
+            settings.put(&key, &value.raw());
         }
     }
     if !settings.is_empty() {
-        out.push(("daemon_settings", Fragment::object(settings)));
+        out.put("daemon_settings", settings.into_fragment().text());
     }
-    (Fragment::object(out), diagnostics)
+    (out.into_fragment(), diagnostics)
+}
+
+fn of_kind(value: Option<ValueRef<'_>>, kind: Kind) -> Option<ValueRef<'_>> {
+    value.filter(|v| v.kind() == kind)
+}
+
+/// The items of what may be a list.
+fn items(list: Option<ValueRef<'_>>) -> impl Iterator<Item = ValueRef<'_>> {
+    list.into_iter().flat_map(|list| list.items())
 }
 
 fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {

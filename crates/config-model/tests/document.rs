@@ -324,6 +324,63 @@ fn an_edit_of_one_item_leaves_the_bytes_of_the_others() {
 }
 
 #[test]
+fn what_is_put_into_a_copy_of_a_document_is_in_no_other() {
+    let mut one = doc(r#"{"a":1}"#);
+    assert!(one.set(&["b"], "of both"));
+    let mut two = one.clone();
+    assert!(one.set(&["c"], "of one"));
+    assert!(two.set(&["c"], "of two"));
+    assert!(two.set(&["d"], "also of two"));
+    assert_eq!(one.to_text(), r#"{"a":1,"b":"of both","c":"of one"}"#);
+    assert_eq!(two.to_text(), r#"{"a":1,"b":"of both","c":"of two","d":"also of two"}"#);
+}
+
+#[test]
+fn each_value_that_is_put_in_keeps_to_itself() {
+    // With duplicates, with so many members that they are looked up, and one too deep to be kept.
+    let twice = doc(r#"{"v":{"k":1,"k":2}}"#);
+    let members: Vec<String> = (0..100).map(|n| format!("\"k{n}\":{n}")).collect();
+    let many = doc(&format!("{{\"v\":{{{}}}}}", members.join(",")));
+    let deep = (0..2000).fold(json!([]), |inner, _| json!([inner]));
+    let mut d = doc("{}");
+    for (key, value) in [("a", &twice), ("b", &many), ("c", &twice), ("d", &many)] {
+        assert!(d.set(&[key], value.get(&["v"]).unwrap()));
+    }
+    assert!(d.set(&["deep"], deep));
+    assert!(d.set(&["e"], twice.get(&["v"]).unwrap()));
+    for key in ["a", "c", "e"] {
+        assert_eq!(d.get(&[key, "k"]).unwrap().raw(), "2", "{key}");
+        assert!(d.set(&[key, "k"], 3u64));
+        assert_eq!(d.get(&[key]).unwrap().to_value(), json!({"k": 3}), "{key}");
+    }
+    for key in ["b", "d"] {
+        assert_eq!(d.get(&[key, "k99"]).unwrap().raw(), "99", "{key}");
+    }
+    assert!(d.get(&["deep"]).unwrap().is_null());
+    let again = doc(&d.to_text());
+    assert_eq!(again.root().to_value(), d.root().to_value());
+}
+
+#[test]
+fn items_are_changed_in_one_go_and_the_others_keep_their_bytes() {
+    let text = r#"{"n": [{"p": {"x": 1, "y": 0.10}}, 5, {"p": {}}, {"p": {"x": 2}}, {"p": {"x" : 3}}]}"#;
+    let mut d = doc(text);
+    let mut seen = Vec::new();
+    assert!(d.set_in_items(&["n"], &["p", "x"], |n, x| {
+        seen.push((n, x.raw().into_owned()));
+        (n != 3).then(|| Fragment::from("new"))
+    }));
+    assert_eq!(seen, [(0, "1".to_owned()), (3, "2".to_owned()), (4, "3".to_owned())]);
+    let new = text.replace(r#""x": 1"#, r#""x": "new""#).replace(r#""x" : 3"#, r#""x" : "new""#);
+    assert_eq!(d.to_text(), new);
+    // Nothing new, no list, nothing there.
+    assert!(!d.set_in_items(&["n"], &["p", "x"], |n, _| (n == 0).then(|| Fragment::from("new"))));
+    assert!(!d.set_in_items(&["m"], &["p"], |_, _| Some(Fragment::from("new"))));
+    assert!(!d.set_in_items(&["n"], &["q"], |_, _| Some(Fragment::from("new"))));
+    assert_eq!(d.to_text(), new);
+}
+
+#[test]
 fn values_are_read_as_json_has_them() {
     let d = doc(
         r#"{"n":9007199254740993,"i":-5,"f":1e400,"s":"\ud800x","t":"\ud83d\ude00\n","b":false,"z":null}"#,

@@ -1,4 +1,4 @@
-use myownllm_config_model::Document;
+use myownllm_config_model::{Document, ValueRef};
 use serde::Serialize;
 
 /// One path that pointed into the old home.
@@ -32,38 +32,47 @@ pub fn rebase_paths(
 ) -> Vec<Rebased> {
     let mut found = Vec::new();
     if let Some(daemon) = daemon {
-        for path in [&["identity_path"][..], &["daemon", "control_socket"]] {
-            rebase(daemon, "daemon", path, (from, to), is_at_new_place, &mut found);
+        for keys in [&["identity_path"][..], &["daemon", "control_socket"]] {
+            let Some(old) = daemon.get(keys) else { continue };
+            let pointer = || format!("/{}", keys.join("/"));
+            let Some(path) = Rebased::of(old, "daemon", (from, to), is_at_new_place, pointer) else {
+                continue;
+            };
+            if path.rebased {
+                daemon.set(keys, path.to.as_str());
+            }
+            found.push(path);
         }
     }
-    let count = app.get(&["cloud_mesh", "networks"]).map_or(0, |n| n.items().count());
-    for n in 0..count {
-        let path = ["cloud_mesh", "networks", &n.to_string(), "daemon_settings", "roster_path"];
-        rebase(app, "app", &path, (from, to), is_at_new_place, &mut found);
-    }
+    app.set_in_items(&["cloud_mesh", "networks"], &["daemon_settings", "roster_path"], |n, old| {
+        let path = Rebased::of(old, "app", (from, to), is_at_new_place, || {
+            format!("/cloud_mesh/networks/{n}/daemon_settings/roster_path")
+        })?;
+        let new = path.rebased.then(|| path.to.as_str().into());
+        found.push(path);
+        new
+    });
     found
 }
 
-fn rebase(
-    doc: &mut Document,
-    half: &'static str,
-    path: &[&str],
-    (from, to): (&str, &str),
-    is_at_new_place: &dyn Fn(&str) -> bool,
-    found: &mut Vec<Rebased>,
-) {
-    let Some(old) = doc.get(path).and_then(|p| p.as_str()).map(|p| p.into_owned()) else { return };
-    // The new home is often inside the old one.
-    if below(&old, to).is_some() {
-        return;
+impl Rebased {
+    /// What becomes of a path; nothing for one that does not lead into the old home.
+    fn of(
+        old: ValueRef<'_>,
+        half: &'static str,
+        (from, to): (&str, &str),
+        is_at_new_place: &dyn Fn(&str) -> bool,
+        pointer: impl FnOnce() -> String,
+    ) -> Option<Self> {
+        let old = old.as_str()?;
+        // The new home is often inside the old one.
+        if below(&old, to).is_some() {
+            return None;
+        }
+        let new = format!("{}{}", to.trim_end_matches(is_slash), below(&old, from)?);
+        let rebased = is_at_new_place(&new);
+        Some(Self { pointer: pointer(), half, from: old.into_owned(), to: new, rebased })
     }
-    let Some(rest) = below(&old, from) else { return };
-    let new = format!("{}{rest}", to.trim_end_matches(is_slash));
-    let rebased = is_at_new_place(&new);
-    if rebased {
-        doc.set(path, new.as_str());
-    }
-    found.push(Rebased { pointer: format!("/{}", path.join("/")), half, from: old, to: new, rebased });
 }
 
 fn is_slash(c: char) -> bool {

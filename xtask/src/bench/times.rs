@@ -39,7 +39,7 @@ const COMPARISONS: [Comparison; 18] = [
     Comparison { bench: "config", group: "load-networks", what: "load, many networks", sizes: MB, theirs: IGNORED, aim: Aim::AtMost(2.0) },
     Comparison { bench: "config", group: "load-networks", what: "load, many networks", sizes: MB, theirs: READ_IGNORED, aim: Aim::None },
     Comparison { bench: "config", group: "load-grown", what: "load, growing", sizes: (&[1, 100, 1_000, 10_000], "networks"), theirs: VALUE, aim: Aim::None },
-    Comparison { bench: "config", group: "load-leaked", what: "load and repair in memory, a daemon's config", sizes: (&[1, 100, 1_000], "networks"), theirs: VALUE, aim: Aim::None },
+    Comparison { bench: "config", group: "load-leaked", what: "load and repair in memory, a daemon's config", sizes: (&[1, 100, 1_000, 10_000], "networks"), theirs: VALUE, aim: Aim::None },
     Comparison { bench: "config", group: "edit", what: "edit of one network, bytes to bytes", sizes: MB, theirs: VALUE, aim: Aim::AtMost(1.0) },
     Comparison { bench: "daemon", group: "attach", what: "attach to a daemon", sizes: (&[], ""), theirs: ("ask", "a connection, a line there, a line back"), aim: Aim::AtMost(2.0) },
     Comparison { bench: "migration", group: "move-whole", what: "move, all ours", sizes: (&[1, 100, 1_000], "x 2 files"), theirs: STRAIGHTFORWARD, aim: Aim::None },

@@ -202,9 +202,26 @@ impl Node {
     }
 }
 
+/// A text of values that were put in is not made longer than this.
+const POOL_BYTES: usize = 1 << 24;
+
+/// Values that are put in stand one behind the other in one text: most are a word or two, and a text of its own costs more
+/// than such a value.
 fn insert(sources: &mut Vec<Arc<Source>>, fragment: Fragment) -> Node {
-    sources.push(Arc::new(Source::of(fragment)));
-    Node::Raw { source: (sources.len() - 1) as u32, at: 0 }
+    let last = sources.len() - 1;
+    // The first is what was read; what a copy of the document shares is not touched.
+    let pool = sources.last_mut().filter(|_| last > 0).and_then(Arc::get_mut);
+    if let Some(pool) = pool.filter(|pool| pool.text.len() + fragment.text.len() <= POOL_BYTES)
+        && let Some(at) = pool.push(&fragment.text)
+    {
+        return Node::Raw { source: last as u32, at };
+    }
+    let mut pool = Source::empty();
+    let at = pool.push(&fragment.text);
+    // Deeper than a document may be: only a `serde_json::Value` built by hand can be. Nothing sensible to keep.
+    let at = at.or_else(|| pool.push("null")).unwrap_or_default();
+    sources.push(Arc::new(pool));
+    Node::Raw { source: (last + 1) as u32, at }
 }
 
 pub(super) fn set(document: &mut Document, path: &[&str], value: Fragment) -> bool {
@@ -242,20 +259,42 @@ fn set_change(at: ValueRef<'_>, path: &[&str], value: Fragment) -> Option<Change
 }
 
 pub(super) fn append(document: &mut Document, path: &[&str], items: Vec<Fragment>) -> bool {
-    let mut change = Change::Items(Vec::new(), items);
+    let Some(change) = below(document, path, Change::Items(Vec::new(), items)) else { return false };
+    document.apply(change);
+    true
+}
+
+pub(super) fn set_in_items(
+    document: &mut Document,
+    list: &[&str],
+    path: &[&str],
+    mut value: impl FnMut(usize, ValueRef<'_>) -> Option<Fragment>,
+) -> bool {
+    let items = document.get(list).into_iter().flat_map(|list| list.items()).enumerate();
+    let changed = items.filter_map(|(n, item)| {
+        let there = path.iter().try_fold(item, |value, step| value.get(step))?;
+        Some((n, Some(set_change(item, path, value(n, there)?)?)))
+    });
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() {
+        return false;
+    }
+    let Some(change) = below(document, list, Change::Items(changed, Vec::new())) else { return false };
+    document.apply(change);
+    true
+}
+
+/// A change of what is at a path, as one of the root.
+fn below(document: &Document, path: &[&str], mut change: Change) -> Option<Change> {
     // Which of the steps go into lists is known from the front only.
     let kinds: Vec<Kind> = (0..path.len()).filter_map(|n| Some(document.get(&path[..n])?.kind())).collect();
     for (step, kind) in path.iter().zip(kinds).rev() {
         change = match kind {
-            Kind::Array => match step.parse() {
-                Ok(n) => Change::Items(vec![(n, Some(change))], Vec::new()),
-                Err(_) => return false,
-            },
+            Kind::Array => Change::Items(vec![(step.parse().ok()?, Some(change))], Vec::new()),
             _ => Change::Members(vec![(Cow::Owned((*step).to_owned()), Some(change))]),
         };
     }
-    document.apply(change);
-    true
+    Some(change)
 }
 
 /// The value inside objects that are not there yet.

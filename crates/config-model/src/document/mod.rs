@@ -229,6 +229,50 @@ impl Fragment {
     pub(crate) fn trusted(text: impl Into<String>) -> Self {
         Self { text: text.into() }
     }
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// An object that is written member by member: [`Fragment::object`] without a text for each value.
+pub(crate) struct ObjectText {
+    text: String,
+}
+
+impl ObjectText {
+    /// Room for so many bytes; none is taken before something is put in.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes) }
+    }
+    fn key(&mut self, key: &str) {
+        self.text.push(if self.text.is_empty() { '{' } else { ',' });
+        push_quoted(&mut self.text, key);
+        self.text.push(':');
+    }
+    pub(crate) fn put(&mut self, key: &str, value: &str) {
+        // With the quotes, the comma or brace, the colon, and the brace at the end.
+        self.text.reserve(key.len() + value.len() + 5);
+        self.key(key);
+        self.text.push_str(value);
+    }
+    pub(crate) fn put_list<'a>(&mut self, key: &str, items: impl Iterator<Item = ValueRef<'a>>) {
+        self.key(key);
+        self.text.push('[');
+        for (n, item) in items.enumerate() {
+            if n > 0 {
+                self.text.push(',');
+            }
+            self.text.push_str(&item.raw());
+        }
+        self.text.push(']');
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+    pub(crate) fn into_fragment(mut self) -> Fragment {
+        self.text.push_str(if self.text.is_empty() { "{}" } else { "}" });
+        Fragment { text: self.text }
+    }
 }
 
 impl From<serde_json::Value> for Fragment {
@@ -508,6 +552,25 @@ impl Document {
             return false;
         }
         edit::append(self, path, items)
+    }
+
+    /// Puts values into the items of the list at `list`, all in one go: `value` is given the place of an item and what stands at
+    /// `path` in it, and says what comes there, if anything. Items without anything there are passed over. Returns whether the
+    /// document changed.
+    ///
+    /// ```
+    /// use myownllm_config_model::Document;
+    /// let mut doc = Document::parse(br#"{"n": [{"on": 0}, {}, {"on": 1}]}"#).unwrap().document;
+    /// assert!(doc.set_in_items(&["n"], &["on"], |n, on| on.is_falsy().then(|| (n == 0).into())));
+    /// assert_eq!(doc.to_text(), r#"{"n": [{"on": true}, {}, {"on": 1}]}"#);
+    /// ```
+    pub fn set_in_items(
+        &mut self,
+        list: &[&str],
+        path: &[&str],
+        value: impl FnMut(usize, ValueRef<'_>) -> Option<Fragment>,
+    ) -> bool {
+        edit::set_in_items(self, list, path, value)
     }
 
     fn value<'a>(&'a self, node: &'a Node) -> ValueRef<'a> {

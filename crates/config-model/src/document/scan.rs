@@ -33,7 +33,7 @@ impl Entry {
     }
 }
 
-/// A text and its tape. Entry 0 is the root value.
+/// A text and its tape. Entry 0 is the root value of what was read; what was put in since stands in texts of many values.
 pub(super) struct Source {
     pub(super) text: String,
     pub(super) tape: Vec<Entry>,
@@ -74,6 +74,35 @@ impl Source {
         }
         let (kind, at) = (ParseErrorKind::NotAnObject, self.entry(0).start());
         Err(Stop { kind, at, pointer: String::new(), text: self.text })
+    }
+    /// A text of many values, without any as yet.
+    pub(super) fn empty() -> Self {
+        Self { text: String::new(), tape: Vec::new(), overruled: Vec::new(), indexes: HashMap::new() }
+    }
+    /// Puts one more value behind those that are there, and says where it is; nothing for a text that is no value.
+    pub(super) fn push(&mut self, value: &str) -> Option<u32> {
+        let (from, at) = (self.text.len(), self.tape.len() as u32);
+        self.text.push_str(value);
+        // What was scanned of a text that is no value stays on the tape, where nothing leads to it.
+        self.scan_from(from).ok().map(|()| at)
+    }
+    /// Scans the text from there on, which must be one value and white space.
+    fn scan_from(&mut self, from: usize) -> Result<(), (ParseErrorKind, usize, String)> {
+        let known = self.overruled.len();
+        let mut s = Scanner {
+            bytes: self.text.as_bytes(),
+            at: from,
+            tape: std::mem::take(&mut self.tape),
+            stack: Vec::new(),
+            keys: Vec::new(),
+            overruled: std::mem::take(&mut self.overruled),
+            indexes: std::mem::take(&mut self.indexes),
+        };
+        let scanned = s.document().map_err(|kind| (kind, s.at, s.pointer()));
+        (self.tape, self.overruled, self.indexes) = (s.tape, s.overruled, s.indexes);
+        // Those of earlier values come before all of this one.
+        self.overruled[known..].sort_unstable();
+        scanned
     }
     pub(super) fn entry(&self, at: u32) -> Entry {
         self.tape[at as usize]
@@ -228,34 +257,18 @@ impl Iterator for Entries<'_> {
 
 /// Scans `text`, which must hold exactly one value (of any type) and white space.
 pub(super) fn scan(text: String) -> Result<Source, Stop> {
-    let (tape, overruled, indexes) = {
-        let mut s = Scanner {
-            bytes: text.as_bytes(),
-            at: 0,
-            // A config has an entry for every dozen bytes or so; a wrong guess costs a copy, not correctness.
-            tape: Vec::with_capacity(text.len() / 16 + 4),
-            stack: Vec::new(),
-            keys: Vec::new(),
-            overruled: Vec::new(),
-            indexes: HashMap::new(),
-        };
-        match s.document() {
-            Ok(()) => {
-                s.overruled.sort_unstable();
-                (s.tape, s.overruled, s.indexes)
-            }
-            Err(kind) => {
-                let (at, pointer) = (s.at, s.pointer());
-                return Err(Stop { kind, at, pointer, text });
-            }
-        }
-    };
-    Ok(Source { text, tape, overruled, indexes })
+    // A config has an entry for every dozen bytes or so; a wrong guess costs a copy, not correctness.
+    let tape = Vec::with_capacity(text.len() / 16 + 4);
+    let mut source = Source { text, tape, overruled: Vec::new(), indexes: HashMap::new() };
+    match source.scan_from(0) {
+        Ok(()) => Ok(source),
+        Err((kind, at, pointer)) => Err(Stop { kind, at, pointer, text: source.text }),
+    }
 }
 
 struct Scanner<'t> {
     bytes: &'t [u8],
-    /// Where the scan stopped.
+    /// Where the scan begins, and where it stopped.
     at: usize,
     tape: Vec<Entry>,
     stack: Vec<Frame>,
@@ -290,7 +303,7 @@ impl Scanner<'_> {
 
     fn document(&mut self) -> Result<(), ParseErrorKind> {
         let bytes = self.bytes;
-        let mut at = after_white_space(bytes, 0);
+        let mut at = after_white_space(bytes, self.at);
         if at >= bytes.len() {
             return self.stop(at, ParseErrorKind::Empty);
         }

@@ -221,14 +221,20 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
     }
     // Nesting costs heap, not call stack.
     let mut open: Vec<Open<'_>> = Vec::new();
-    let mut indent = indent.to_owned();
+    if !matches!(source.first_byte(at), b'{' | b'[') {
+        return out.push_str(source.raw(at));
+    }
+    // What every line begins with.
+    let mut line = String::with_capacity(64);
+    line.push_str(style.newline);
+    line.push_str(indent);
     let mut next = Some(at);
     loop {
         if let Some(value) = next.take() {
             let is_object = source.first_byte(value) == b'{';
             if is_object || source.first_byte(value) == b'[' {
                 out.push(if is_object { '{' } else { '[' });
-                indent.push_str(style.step);
+                line.push_str(style.step);
                 let entries = if is_object { source.keys(value) } else { source.items(value) };
                 open.push(Open { entries, is_object, any: false });
             } else {
@@ -244,8 +250,7 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
                 }
             }
             if style.lines {
-                out.push_str(style.newline);
-                out.push_str(&indent);
+                out.push_str(&line);
             }
             if container.is_object {
                 out.push_str(source.raw(entry));
@@ -253,10 +258,9 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
             }
             next = Some(entry + u32::from(container.is_object));
         } else {
-            indent.truncate(indent.len() - style.step.len());
+            line.truncate(line.len() - style.step.len());
             if container.any && style.lines {
-                out.push_str(style.newline);
-                out.push_str(&indent);
+                out.push_str(&line);
             }
             out.push(if container.is_object { '}' } else { ']' });
             open.pop();
