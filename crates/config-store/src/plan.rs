@@ -13,9 +13,6 @@ use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreEr
 /// The newest version of a daemon's config that we know how to take apart.
 const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
 
-/// The most findings of one look that have their place in the text: each costs a walk over it, and nobody reads more.
-const PLACES_SHOWN: usize = 20;
-
 /// A look, and the bytes that its steps are about.
 pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
@@ -100,11 +97,7 @@ impl Store<'_> {
 
     fn decide_ours(&self, read: &Document, shape: Shape, ids: &mut dyn Ids) -> Plan {
         let mut document = read.clone();
-        let mut diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
-        let odd = diagnostics.iter_mut().filter(|found| found.severity != Severity::Info);
-        for found in odd.take(PLACES_SHOWN) {
-            found.place = read.place(&found.path);
-        }
+        let diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
         let config =
             document.is_modified().then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
@@ -123,7 +116,9 @@ impl Store<'_> {
         let salvaged = self.salvager.salvage(read, source.as_ref().map(|s| &s.document), ids);
         let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
         notes.extend(salvaged.diagnostics);
-        notes.extend(app_config::complete(&mut app, &self.places.conversation_dir, ids));
+        let found = app_config::complete(&mut app, &self.places.conversation_dir, ids);
+        // What is completed here may be a copy's, and is not where the file has it.
+        notes.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
         let rebased = self.rebase(&mut app, daemon.as_mut());
         for path in rebased.iter().filter(|r| !r.rebased) {
             notes.push(self.note(

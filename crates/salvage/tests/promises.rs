@@ -925,3 +925,15 @@ fn paths_into_the_old_home_follow_the_files() {
     );
     assert_eq!(found[0].to, r"D:\new\id.json");
 }
+
+/// Whoever cleans a config up by a filter is shown where, as whoever has a file is.
+#[test]
+fn what_is_odd_is_pointed_at_in_the_text_that_was_given() {
+    let text = "{\n  \"providers\": [],\n  \"api\": {\"port\": \"x\"},\n  \"mic\": 5\n}";
+    let found = normalize(text.as_bytes(), DIR, &mut ids()).unwrap().diagnostics;
+    let places: Vec<_> = found
+        .iter()
+        .map(|found| found.place.as_ref().map(|place| (found.path.as_str(), place.line, place.column)))
+        .collect();
+    assert_eq!(places, [Some(("/api/port", 3, 19)), Some(("/mic", 4, 10))]);
+}

@@ -20,6 +20,9 @@ use crate::{Diagnostic, Document, Fragment, Ids, Kind, Severity, ValueRef};
 pub(crate) const DEFAULT_PROVIDER: (&str, &str) =
     ("MyOwnLLM Default", "https://raw.githubusercontent.com/mrjeeves/MyOwnLLM/main/manifests/default.json");
 
+/// So many findings have their place in the text: finding it takes a walk over the text before it.
+const PLACES_SHOWN: usize = 20;
+
 /// The five objects whose defaults fill in what they lack: name, members and their defaults.
 pub(crate) const SECTIONS: [(&str, &[(&str, &str)]); 5] = [
     (
@@ -98,11 +101,16 @@ pub fn defaults(conversation_dir: &str) -> Document {
 ///
 /// Whatever was odd is in the answer: values of a wrong type (they stay where the app keeps them, see
 /// `config.wrong-type`), values that gave way to a default (`config.replaced`), entries that were left out
-/// (`config.dropped`), doubled internal ids (`network.duplicate-id`), and what a migration did (`config.migrated`).
+/// (`config.dropped`), doubled internal ids (`network.duplicate-id`), and what a migration did (`config.migrated`). The
+/// first of the odd ones have their place in the text that the document was read from.
 pub fn complete(doc: &mut Document, conversation_dir: &str, ids: &mut dyn Ids) -> Vec<Diagnostic> {
     let mut pass = Pass::new(ids);
     let change = root_change(doc.root(), conversation_dir, &mut pass);
-    let diagnostics = std::mem::take(&mut pass.diagnostics);
+    let mut diagnostics = std::mem::take(&mut pass.diagnostics);
+    let odd = diagnostics.iter_mut().filter(|found| found.severity != Severity::Info);
+    for found in odd.take(PLACES_SHOWN) {
+        found.place = doc.place(&found.path);
+    }
     doc.apply(change);
     diagnostics
 }
