@@ -265,6 +265,13 @@ fn what_may_not_be_read_is_not_absent() {
 fn a_home_that_may_not_be_written_is_left_and_said() {
     let home = Home::legacy();
     let Some(user) = Unprivileged::new(&home) else { return };
+    let named_by_doctor = |home: &Home, folder: &str| {
+        let doctor = user.run(home, &["doctor", "--json"]).json();
+        let checks = doctor["data"]["checks"].as_array().unwrap().clone();
+        let check = checks.iter().find(|check| check["id"] == "homes.writable").unwrap();
+        assert_eq!(check["result"], "warning", "{check:#}");
+        assert_eq!(check["hint"], format!("ls -ld {}", home.path(folder).display()), "{check:#}");
+    };
     let before = state(&home);
     for folder in [APP, ".myownllm/.secrets"] {
         set_mode(&home.path(folder), 0o500);
@@ -278,12 +285,7 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
             let status = user.run(&home, &["status", "--check", "--json"]).ends_with(3).json();
             assert!(status["data"]["launch_would"].to_string().contains("fail to change"), "{status:#}");
             assert_eq!(status["diagnostics"][0]["code"], "paths.unwritable", "{status:#}");
-            let doctor = user.run(&home, &["doctor", "--json"]).json();
-            let checks = doctor["data"]["checks"].as_array().unwrap().clone();
-            let check = checks.iter().find(|check| check["id"] == "homes.writable").unwrap();
-            assert_eq!(check["result"], "warning", "{check:#}");
-            let ls = format!("ls -ld {}", home.path(APP).display());
-            assert_eq!(check["hint"], ls, "{check:#}");
+            named_by_doctor(&home, APP);
         }
         set_mode(&home.path(folder), 0o700);
     }
@@ -295,6 +297,11 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
     assert!(status.stdout.contains("start no daemon"), "{status:?}");
     set_mode(&home.path(MESH), 0o700);
     assert!(user.run(&home, &["status"]).stdout.contains("start the app's daemon"));
+    // Nor can a copy be kept of what the next repair replaces.
+    let copies = home.path(APP).join("config-backups");
+    set_mode(&copies, 0o500);
+    named_by_doctor(&home, ".myownllm/config-backups");
+    set_mode(&copies, 0o700);
 }
 
 #[test]

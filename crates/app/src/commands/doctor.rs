@@ -108,8 +108,8 @@ fn homes(world: &World, checks: &mut Checks) {
         ),
         Err(error) => checks.notice("homes.apart", &Notice::from(error)),
     }
-    let homes = [&world.layout.app_home, &world.layout.daemon_home];
-    let fixed: Vec<Notice> = homes.into_iter().filter_map(|home| world.unwritable(home)).collect();
+    let folders = [&world.layout.app_home, &world.layout.daemon_home, &world.layout.backups];
+    let fixed: Vec<Notice> = folders.into_iter().filter_map(|folder| world.unwritable(folder)).collect();
     if fixed.is_empty() {
         checks.ok("homes.writable", "what is in them can be changed");
     }
