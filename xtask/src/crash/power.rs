@@ -19,6 +19,9 @@ use crate::{Fallible, guard};
 /// Big enough for a journal, small enough to be copied in milliseconds.
 const IMAGE: u64 = 24 << 20;
 
+/// So often a disk is copied before it counts as one that never rests.
+const COPIES: usize = 50;
+
 /// A disk or two, with a home on them.
 #[derive(Debug)]
 pub(crate) struct Rig {
@@ -71,8 +74,14 @@ impl Rig {
     fn copies(&self, disks: &[PathBuf], name: &str) -> Fallible<Vec<PathBuf>> {
         let copy = |(n, from): (usize, &PathBuf)| {
             let to = self.folder.join(format!("{name}-disk{n}"));
-            std::fs::copy(from, &to).map_err(|e| format!("cannot copy {}: {e}", from.display()))?;
-            Ok(to)
+            // The system writes to a mounted disk when it likes. A copy of half of that is no state that the disk ever had.
+            for _ in 0..COPIES {
+                std::fs::copy(from, &to).map_err(|e| format!("cannot copy {}: {e}", from.display()))?;
+                if is_same(from, &to).map_err(|e| format!("cannot compare {}: {e}", from.display()))? {
+                    return Ok(to);
+                }
+            }
+            Err(format!("{} changed during each of {COPIES} copies", from.display()))
         };
         disks.iter().enumerate().map(copy).collect()
     }
@@ -122,6 +131,11 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "copies of disk images")]
+fn is_same(one: &Path, other: &Path) -> std::io::Result<bool> {
+    Ok(std::fs::read(one)? == std::fs::read(other)?)
 }
 
 /// Makes the file system commit its journal, as it does by itself every few seconds: by flushing a file of no interest.

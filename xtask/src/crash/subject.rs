@@ -324,9 +324,14 @@ impl Prepared {
 
     /// What has to hold at every moment, whatever happened: nothing lost, nothing torn.
     pub(crate) fn holds(&self, home: &Path) -> Fallible<()> {
-        let read = |path: &Path| std::fs::read(home.join(path)).ok();
+        let read = |path: &Path| match std::fs::read(home.join(path)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("UNREADABLE: {}: {e}", path.display()))
+            }
+            read => Ok(read.ok()),
+        };
         for file in &self.tracked {
-            let (source, destination) = (read(&file.source), read(&file.destination));
+            let (source, destination) = (read(&file.source)?, read(&file.destination)?);
             for (path, found) in [(&file.source, &source), (&file.destination, &destination)] {
                 if found.as_ref().is_some_and(|found| *found != file.bytes) {
                     return Err(format!("TORN: {} holds something else than it should", path.display()));
@@ -341,7 +346,7 @@ impl Prepared {
             }
         }
         for (path, bytes) in &self.foreign {
-            if read(path).as_ref() != Some(bytes) {
+            if read(path)?.as_ref() != Some(bytes) {
                 return Err(format!("FOREIGN: {} is not what it was", path.display()));
             }
         }
