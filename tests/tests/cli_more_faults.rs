@@ -940,3 +940,20 @@ fn a_launch_tells_of_networks_without_their_credentials() {
         assert!(!ran.all().contains(secret), "{secret} is told");
     }
 }
+
+/// What is wrong in the daemon's home is no reason for the app to be without its config.
+#[test]
+fn a_file_in_place_of_the_daemons_home_costs_the_app_nothing() {
+    let home = Home::after_the_bug();
+    home.put(MESH, b"not a folder", 0o600);
+    let former = home.bytes(CONFIG);
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(7).json();
+    assert!(!ran["data"]["config"]["networks"].as_array().unwrap().is_empty(), "{ran:#}");
+    assert_eq!(ran["data"]["config"]["shape"], "daemon");
+    assert_eq!(home.bytes(CONFIG), former);
+    assert!(home.run(&["status"]).stdout.contains("2 saved"));
+    // Out of the way, and all is as it should be.
+    std::fs::rename(home.path(MESH), home.path(APP).join("aside")).unwrap();
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(home.has(NEW_KEY));
+}

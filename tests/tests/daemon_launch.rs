@@ -222,6 +222,61 @@ fn a_daemon_with_another_key_is_refused_and_both_keys_are_named() {
     assert_eq!(serving(&home), [foreign.pid()]);
 }
 
+/// The daemon makes a key where its config says that one is, when it finds none there.
+#[test]
+fn no_daemon_is_started_where_it_would_make_a_second_key() {
+    let keys = |home: &Home| {
+        let found = Command::new("find").arg(home.path("")).args(["-name", "identity*"]).output().unwrap();
+        String::from_utf8(found.stdout).unwrap().lines().count()
+    };
+    let naming = |home: &Home, file: &str, key: &str| {
+        let mut config: Value = serde_json::from_slice(&home.bytes(file)).unwrap();
+        config["identity_path"] = json!(key);
+        std::fs::write(home.path(file), config.to_string()).unwrap();
+    };
+    let own_config = format!("{MESH}/config.json");
+    let new_key = format!("{MESH}/.secrets/identity.json");
+
+    // Repaired first and moved then: the repair could not know where the key would be.
+    let home = Home::after_the_bug();
+    naming(&home, &config(), home.path(APP).join(".secrets/identity.json").to_str().unwrap());
+    home.run(&["salvage"]).ends_with(0);
+    home.run(&["migrate"]).ends_with(0);
+    let former = home.bytes(&own_config);
+    let device = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].clone();
+    let started = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+    assert_eq!(started["data"]["daemon"]["device_id"], device);
+    assert_eq!(started["diagnostics"][0]["code"], "daemon.path-rebased", "{started:#}");
+    assert_eq!(keys(&home), 1);
+    home.still_has(&former, "the former config of the daemon");
+    let again = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+    assert_eq!(again["diagnostics"], json!([]));
+
+    // Where nothing is; a path that leads somewhere else from wherever the daemon is started; what is no key.
+    for named in
+        [home.path("gone/identity.json").to_str().unwrap(), "identity.json", "~/.myownllm/identity.json"]
+    {
+        naming(&home, &own_config, named);
+        let refused = run(&mut launch(&home, "", &["--once"])).ends_with(7);
+        assert!(
+            refused.stderr.contains("identity.named-elsewhere") && refused.stderr.contains(named),
+            "{refused:?}"
+        );
+        assert_eq!(keys(&home), 1, "{named}");
+        assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  identity.named"));
+    }
+    std::fs::write(home.path("damaged"), "{}").unwrap();
+    naming(&home, &own_config, home.path("damaged").to_str().unwrap());
+    run(&mut launch(&home, "", &["--once"])).ends_with(7);
+
+    // A sound key in another place is the daemon's.
+    std::fs::rename(home.path(&new_key), home.path("key")).unwrap();
+    naming(&home, &own_config, home.path("key").to_str().unwrap());
+    let started = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+    assert_eq!(started["data"]["daemon"]["device_id"], device);
+    assert_eq!(keys(&home), 0);
+}
+
 #[test]
 fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
     let home = Home::settled();

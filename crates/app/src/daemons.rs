@@ -275,7 +275,9 @@ impl Daemons for LocalDaemons<'_> {
         let mut request =
             SpawnRequest::new(&self.layout.daemon_home, self.endpoint(Mode::OwnLlm), self.candidates());
         request.expected = expected(device);
-        request.identity = self.layout.daemon_identity.clone();
+        let config = read_document(self.disk, &self.layout.daemon_config).ok().flatten();
+        let named = config.and_then(|config| DaemonConfig::view(&config).identity_path);
+        request.identity = named.map_or_else(|| self.layout.daemon_identity.clone(), PathBuf::from);
         request.home_variable = OsString::from(self.layout.app.home_variable.as_ref());
         spawn_unless(&request, cancelled)
     }

@@ -27,6 +27,7 @@ use crate::daemons::{
     CONFIG_LIMIT, Daemons, Live, OPERATION, control_socket, read_control_socket, read_document,
 };
 use crate::exit::ExitCode;
+use crate::named_key::{NamedKey, named_key};
 use crate::notice::{Notice, Severity, exit_of};
 use crate::relapse::Relapse;
 
@@ -497,6 +498,9 @@ fn use_daemon(
             let home = &parts.layout.daemon_home;
             make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
                 .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
+            if let Some(lock) = &lock {
+                tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
+            }
             let cancelled = || options.is_cancelled();
             let mut spawned = parts.daemons.spawn(device.as_deref(), &cancelled).map_err(|error| {
                 outcome.tried = error.tried().to_vec();
@@ -595,13 +599,31 @@ fn lock_to_spawn(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, N
     }
 }
 
-/// The public key of the daemon's home; `None` when there is no key anywhere, so that a daemon may make one.
+/// The public key that a daemon of this home has; `None` when there is no key anywhere, so that it may make one.
 pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
     let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    match plan.key_in_force() {
-        Ok(key) => Ok(key.map(|key| key.public_key.clone())),
-        Err(doubts) => Err(doubts.iter().map(Notice::from).collect()),
+    let in_its_home = match plan.key_in_force() {
+        Ok(key) => key.map(|key| key.public_key.clone()),
+        Err(doubts) => return Err(doubts.iter().map(Notice::from).collect()),
+    };
+    match named_key(parts) {
+        Ok(NamedKey::InItsHome | NamedKey::Moved) => Ok(in_its_home),
+        Ok(NamedKey::Elsewhere(public_key)) => Ok(Some(public_key)),
+        Err(doubt) => Err(vec![doubt]),
     }
+}
+
+/// Has the daemon's config say where its key is now. A repair that was made before the move left the old place in it.
+fn tell_where_the_key_is(parts: &Parts<'_>, lock: &HomeLock, outcome: &mut Outcome) -> Result<(), Notice> {
+    if named_key(parts)? != NamedKey::Moved {
+        return Ok(());
+    }
+    for path in parts.store.mend_stale_paths(lock).map_err(|error| Notice::from(&error))? {
+        let message =
+            format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);
+        outcome.notices.push(Notice::info("daemon.path-rebased", message).at(&parts.layout.daemon_config));
+    }
+    Ok(())
 }
 
 /// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. `removed` is a

@@ -6,6 +6,7 @@ pub mod daemons;
 mod draw;
 pub mod exit;
 pub mod launch;
+mod named_key;
 pub mod notice;
 mod output;
 pub mod relapse;

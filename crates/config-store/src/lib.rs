@@ -2,6 +2,7 @@
 
 mod clock;
 mod copies;
+mod daemons_half;
 mod error;
 mod places;
 mod plan;

@@ -139,10 +139,7 @@ impl Store<'_> {
         report.restored_keys = found.restored_keys;
         report.kept_keys = found.kept_keys;
         report.rebased = rebased;
-        report.daemon_half = match &daemon {
-            Some(bytes) => Some(self.fate_of(bytes)?),
-            None => None,
-        };
+        report.daemon_half = daemon.as_deref().map(|half| self.fate_of(half));
         let newer = read.get(&["version"]).and_then(|v| v.as_f64()).filter(|v| *v > NEWEST);
         if let Some(version) = newer {
             notes.push(self.note(
@@ -305,23 +302,23 @@ impl Store<'_> {
 
     /// What can become of the daemon's half. "There is one already" needs a look at the name itself: what a broken link or an
     /// unreadable file says is not ours to replace.
-    fn fate_of(&self, half: &[u8]) -> Result<DaemonHalf, StoreError> {
+    ///
+    /// Where it cannot be looked at, writing it fails as well, and with it the repair: before the app's config is touched. That is no
+    /// reason for the app to be without what can be read of its own.
+    fn fate_of(&self, half: &[u8]) -> DaemonHalf {
         let path = &self.places.daemon_config;
         match self.disk.stat(path) {
             Ok(meta) if meta.is_file() && meta.len == half.len() as u64 => {
                 let same = self.disk.holds(path, half).unwrap_or(false);
-                Ok(if same { DaemonHalf::Exists } else { DaemonHalf::Kept })
+                if same { DaemonHalf::Exists } else { DaemonHalf::Kept }
             }
-            Ok(_) => Ok(DaemonHalf::Kept),
-            Err(error) if error.is_not_found() => Ok(DaemonHalf::Written),
-            Err(source) => {
-                Err(StoreError::Disk { doing: "looking at the daemon's config", path: path.clone(), source })
-            }
+            Ok(_) => DaemonHalf::Kept,
+            Err(_) => DaemonHalf::Written,
         }
     }
 
     /// Points what leads into the app's home to the daemon's home, by each spelling of the app's home that we know.
-    fn rebase(&self, app: &mut Document, mut daemon: Option<&mut Document>) -> Vec<Rebased> {
+    pub(crate) fn rebase(&self, app: &mut Document, mut daemon: Option<&mut Document>) -> Vec<Rebased> {
         let places = &self.places;
         // The daemon reads paths as text; one that is none cannot stand in a config.
         let Some(to) = places.daemon_home.to_str() else { return Vec::new() };

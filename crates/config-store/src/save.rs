@@ -148,10 +148,6 @@ impl Store<'_> {
                 continue;
             }
             for leftover in found {
-                // We never take a file out of its place in the daemon's home; one that lies there is another's concern.
-                if leftover.precious && folder == places.daemon_home {
-                    continue;
-                }
                 if leftover.precious
                     && let Err(error) = self.keep_leftover(&leftover.path, ours, diagnostics)
                 {
@@ -198,7 +194,12 @@ impl Store<'_> {
     }
 
     /// Puts bytes among the copies as `kind`, unless one of `kinds` holds them. `None` when one did.
-    fn keep(&self, bytes: &[u8], kinds: &[CopyKind], kind: CopyKind) -> Result<Option<CopyId>, StoreError> {
+    pub(crate) fn keep(
+        &self,
+        bytes: &[u8],
+        kinds: &[CopyKind],
+        kind: CopyKind,
+    ) -> Result<Option<CopyId>, StoreError> {
         let copies = self.copies_to_write();
         let listing = copies.list().map_err(|e| copies.failed(e))?;
         if copies.find(&listing, bytes, kinds)?.is_some() {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::{Disk, HomeLock};
-use myownllm_salvage::{ConfigSalvager, Salvager, Shape};
+use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
 
 use crate::copies::{hash, private_folder, publish};
 use crate::plan::Plan;
@@ -57,6 +57,17 @@ pub trait ConfigStore {
         ids: &mut dyn Ids,
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError>;
+
+    /// Paths in the daemon's own config that lead to where its files were before they moved, and where they are now: a repair that
+    /// came before the move could not know. Looks, and writes nothing.
+    fn stale_paths(&self) -> Vec<Rebased>;
+
+    /// Points them to where the files are. For a time at which no daemon runs: one keeps its config in memory. The former config is
+    /// among the copies first.
+    ///
+    /// # Errors
+    /// Those of writing; [`StoreError::Conflict`] when somebody else wrote it meanwhile.
+    fn mend_stale_paths(&self, lock: &HomeLock) -> Result<Vec<Rebased>, StoreError>;
 
     /// All copies, the newest first.
     ///
@@ -231,6 +242,14 @@ impl ConfigStore for Store<'_> {
             }
         }
         Err(StoreError::Conflict { path: path.clone() })
+    }
+
+    fn stale_paths(&self) -> Vec<Rebased> {
+        self.find_stale_paths()
+    }
+
+    fn mend_stale_paths(&self, lock: &HomeLock) -> Result<Vec<Rebased>, StoreError> {
+        self.mend_paths(lock)
     }
 
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {

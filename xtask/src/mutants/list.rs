@@ -1351,4 +1351,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "integration-tests",
         tests: "binary(daemon_parts)",
     },
+    Mutant {
+        name: "a-key-named-elsewhere-is-looked-at",
+        guarantee: "No daemon is started whose config names a key that is not there: it would make one.",
+        file: "crates/app/src/launch.rs",
+        find: "        Err(doubt) => Err(vec![doubt]),",
+        replace: "        Err(_) => Ok(in_its_home),",
+        package: "integration-tests",
+        tests: "test(=no_daemon_is_started_where_it_would_make_a_second_key)",
+    },
+    Mutant {
+        name: "a-key-that-moved-is-told-to-the-daemon",
+        guarantee: "Nor one whose config still names the place from which its key has moved.",
+        file: "crates/app/src/launch.rs",
+        find: "                tell_where_the_key_is(parts, lock, outcome).map_err(one)?;",
+        replace: "                let _ = (lock, tell_where_the_key_is);",
+        package: "integration-tests",
+        tests: "test(=no_daemon_is_started_where_it_would_make_a_second_key)",
+    },
 ];

@@ -18,6 +18,7 @@ use super::status::{daemon_words, identity};
 use crate::daemons::Daemons;
 use crate::exit::ExitCode;
 use crate::launch::{check_socket, collision_notice, settle_live};
+use crate::named_key::{NamedKey, named_key};
 use crate::notice::{Notice, Severity};
 use crate::output::{Answer, short};
 use crate::screen::Page;
@@ -179,6 +180,19 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
     }
     for error in of_key {
         checks.notice("identity.sound", &Notice::from(error));
+    }
+    match named_key(&world.wire().parts()) {
+        Ok(NamedKey::InItsHome) => checks.ok("identity.named", "the daemon looks for its key in its home"),
+        Ok(NamedKey::Elsewhere(_)) => {
+            checks.ok("identity.named", "the daemon's config names a sound key elsewhere");
+        }
+        Ok(NamedKey::Moved) => checks.mend(
+            "identity.named",
+            Mark::Warning,
+            "the daemon's config names the old place of its key; a launch points it to the new one",
+            format!("{} launch", world.program),
+        ),
+        Err(notice) => checks.notice("identity.named", &notice),
     }
     for error in others {
         checks.notice("state.sound", &Notice::from(error));

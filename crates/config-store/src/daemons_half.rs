@@ -1,0 +1,48 @@
+//! The daemon's own config, once it is in its home: paths in it that still lead to where its files were.
+
+use myownllm_config_model::Document;
+use myownllm_durable_fs::{HomeLock, Replaced, replace};
+use myownllm_salvage::Rebased;
+
+use crate::copies::CopyKind;
+use crate::error::StoreError;
+use crate::store::Store;
+
+impl Store<'_> {
+    /// The daemon's config as it is, and as it should be, with what differs; `None` when there is none, or none that we can read.
+    fn stale(&self) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
+        let former = self.disk.read(&self.places.daemon_config, self.limits.config_bytes).ok()?;
+        let mut document = Document::parse(&former).ok()?.document;
+        let found = self.rebase(&mut Document::empty(), Some(&mut document));
+        Some((former, document, found.into_iter().filter(|path| path.rebased).collect()))
+    }
+
+    pub(crate) fn find_stale_paths(&self) -> Vec<Rebased> {
+        self.stale().map(|(_, _, found)| found).unwrap_or_default()
+    }
+
+    pub(crate) fn mend_paths(&self, lock: &HomeLock) -> Result<Vec<Rebased>, StoreError> {
+        self.check_lock(lock)?;
+        let path = &self.places.daemon_config;
+        let Some((former, document, found)) = self.stale().filter(|(_, _, found)| !found.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        self.keep(&former, &[CopyKind::Kept], CopyKind::Kept)?;
+        let doing = "pointing the daemon's config to the daemon's home";
+        let failed = |source| StoreError::Disk { doing, path: path.clone(), source };
+        match replace(self.disk, path, &document.to_bytes(), &former).map_err(failed)? {
+            Replaced::Expected { displaced, .. } => {
+                // Its content is among the copies.
+                let _ = displaced.discard(self.disk);
+                Ok(found)
+            }
+            Replaced::Foreign { displaced, .. } => {
+                self.copies_to_write().put(CopyKind::Kept, &displaced.bytes)?;
+                self.disk.exchange(&displaced.path, path).map_err(failed)?;
+                let _ = self.disk.unlink(&displaced.path);
+                Err(StoreError::Conflict { path: path.clone() })
+            }
+            _ => Err(StoreError::Conflict { path: path.clone() }),
+        }
+    }
+}
