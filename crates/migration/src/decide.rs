@@ -80,11 +80,19 @@ impl Decider<'_> {
         self.stays.extend(source.parent().map(Path::to_owned));
     }
 
+    /// Which side wins. Of a link and what it leads to it is the latter: the other choice would leave the link and nothing behind it.
+    fn winner(&self, pair: &Pair) -> Option<Keep> {
+        match pair {
+            Pair::Differs { file: Some(file), .. } => self.keep.map(|_| *file),
+            _ => self.keep,
+        }
+    }
+
     /// Both sides hold something, and it differs.
     fn collision(&mut self, source: &Path, destination: &Path, pair: &Pair, step: Step) -> Vec<Step> {
-        let Pair::Differs { aside_source, aside_destination } = pair else { return Vec::new() };
+        let Pair::Differs { aside_source, aside_destination, .. } = pair else { return Vec::new() };
         let set_aside = |from: &Path, to: &Path| Step::SetAside { from: from.to_owned(), to: to.to_owned() };
-        match self.keep {
+        match self.winner(pair) {
             None => {
                 self.stays(source);
                 self.plan
@@ -248,18 +256,19 @@ impl Decider<'_> {
             Pair::Free => return self.stays(&from),
             Pair::Differs { .. } => {}
         }
-        match (&here.identity, &there.identity, self.keep) {
+        let winner = self.winner(pair);
+        match (&here.identity, &there.identity, winner) {
             (Identity::Newer { .. }, ..) | (_, Identity::Newer { .. }, _) => {}
             (Identity::Valid(_), Identity::Valid(_), Some(_))
             | (Identity::Valid(_), Identity::Damaged { .. }, Some(Keep::Source))
             | (Identity::Damaged { .. }, Identity::Valid(_), Some(Keep::Destination)) => {
-                let step = match self.keep {
+                let step = match winner {
                     Some(Keep::Source) => self.move_key(here),
                     _ => Step::MoveFile { from: from.clone(), to: to.clone() },
                 };
-                let loser = if self.keep == Some(Keep::Source) { there } else { here };
+                let loser = if winner == Some(Keep::Source) { there } else { here };
                 if loser.link.is_none() {
-                    let path = if self.keep == Some(Keep::Source) { to.clone() } else { from.clone() };
+                    let path = if winner == Some(Keep::Source) { to.clone() } else { from.clone() };
                     self.private(&path, loser.meta.mode);
                 }
                 let steps = self.collision(&from, &to, pair, step);

@@ -532,11 +532,11 @@ impl<'a> Mover<'a> {
                 Step::SetAside { from, to } => {
                     let at_destination = from.parent() == to.parent();
                     let what = match self.disk.read_link(from) {
-                        Ok(old_target) if !at_destination => {
+                        Ok(old_target) => {
                             let target = rebase(&old_target, &parent(from), &parent(to));
                             What::Link { old_target, target }
                         }
-                        _ => What::File,
+                        Err(_) => What::File,
                     };
                     let job = Job { aside: true, private: true, ..self.job(from.clone(), to.clone(), what) };
                     if at_destination {

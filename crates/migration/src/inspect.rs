@@ -12,7 +12,7 @@ use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, l
 
 use crate::{
     error::MigrationError,
-    homes::{Direction, Homes},
+    homes::{Direction, Homes, Keep},
     identity::{self, Identity},
     plan::{IdentityState, Left},
 };
@@ -34,9 +34,15 @@ pub(crate) enum Pair {
     Free,
     /// The same bytes, in a regular file of its own or under a second name of the same file.
     Same,
-    /// Something else. Two names beside the destination that no program reads: one for the source, should that lose, one
-    /// for what is at the destination.
-    Differs { aside_source: PathBuf, aside_destination: PathBuf },
+    /// Something else.
+    Differs {
+        /// A name beside the destination that no program reads, for the source, should that lose.
+        aside_source: PathBuf,
+        /// And one for what is at the destination.
+        aside_destination: PathBuf,
+        /// One of them is a link that leads to the other: to keep either is to keep this one.
+        file: Option<Keep>,
+    },
 }
 
 /// One of our files in a source folder.
@@ -197,7 +203,7 @@ fn normalise(path: &Path) -> PathBuf {
 
 /// What a link in `new_folder` has to say to lead where `target` leads from `old_folder`.
 pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> PathBuf {
-    if target.is_absolute() {
+    if target.is_absolute() || old_folder == new_folder {
         return target.to_owned();
     }
     let goal = normalise(&old_folder.join(target));
@@ -236,8 +242,51 @@ fn unreadable(path: &Path, source: DiskError) -> MigrationError {
     MigrationError::Unreadable { path: path.to_owned(), source }
 }
 
+/// Where `target` leads from a folder that is named without links; it may be a link there.
+fn next_on_the_way(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<PathBuf, DiskError> {
+    let mut at = folder.to_owned();
+    for part in target.parent().unwrap_or(target).components() {
+        match part {
+            Component::ParentDir => {
+                at.pop();
+            }
+            Component::Normal(name) => at = disk.canonicalize(&at.join(name))?,
+            part => at.push(part),
+        }
+    }
+    Ok(at.join(target.file_name().unwrap_or_default()))
+}
+
+/// Whether a link, by way of others or not, leads to what has this very name.
+fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, MigrationError> {
+    let leads = || {
+        let name = next_on_the_way(disk, Path::new(""), name)?;
+        let mut at = next_on_the_way(disk, Path::new(""), link)?;
+        // As many as the system follows.
+        for _ in 0..40 {
+            if !disk.stat(&at)?.is_symlink() {
+                break;
+            }
+            at = next_on_the_way(disk, at.parent().unwrap_or(&at), &disk.read_link(&at)?)?;
+            if at == name {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    match leads() {
+        Err(error) if is_absent(&error) => Ok(false),
+        other => other.map_err(|error| unreadable(link, error)),
+    }
+}
+
+/// Nothing has that name: also where what should be a folder on the way is none.
+fn is_absent(error: &DiskError) -> bool {
+    error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory
+}
+
 /// A name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. It is free, or a killed run has begun to
-/// set that very file aside under it.
+/// set that very file or link aside under it.
 fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
     let folder = path.parent().unwrap_or(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -254,8 +303,17 @@ fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, Mig
             Err(error) if error.is_not_found() => return Ok(aside),
             Err(error) => return Err(unreadable(&aside, error)),
             Ok(there) => {
-                let file = disk.stat(loser).map_err(|error| unreadable(loser, error))?.is_file();
-                if file && is_same(disk, loser, &aside, &there)? {
+                let at_loser = |error| unreadable(loser, error);
+                let begun = match disk.stat(loser).map_err(at_loser)? {
+                    meta if meta.is_file() => is_same(disk, loser, &aside, &there)?,
+                    meta if meta.is_symlink() && there.is_symlink() => {
+                        let says = disk.read_link(loser).map_err(at_loser)?;
+                        let says = rebase(&says, loser.parent().unwrap_or(loser), folder);
+                        disk.read_link(&aside).is_ok_and(|begun| begun == says)
+                    }
+                    _ => false,
+                };
+                if begun {
                     return Ok(aside);
                 }
                 number += 1;
@@ -264,11 +322,16 @@ fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, Mig
     }
 }
 
-/// Both names for what is to be set aside.
+/// Both names for what is to be set aside, and whether there is a choice.
 fn differs(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> Result<Pair, MigrationError> {
     Ok(Pair::Differs {
         aside_source: aside_name(disk, destination, source)?,
         aside_destination: aside_name(disk, destination, there)?,
+        file: if leads_to(disk, there, source)? {
+            Some(Keep::Source)
+        } else {
+            leads_to(disk, source, there)?.then_some(Keep::Destination)
+        },
     })
 }
 
@@ -1050,9 +1113,7 @@ impl Inspector<'_> {
     fn key(&mut self, at: &Path) -> Option<Key> {
         let meta = match self.disk.stat(at) {
             Ok(meta) => meta,
-            Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory => {
-                return None;
-            }
+            Err(error) if is_absent(&error) => return None,
             Err(error) => {
                 self.out.key_trouble = true;
                 self.unreadable(at, error);

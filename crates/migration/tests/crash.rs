@@ -152,6 +152,14 @@ fn cases() -> Vec<Case> {
             disk.put(format!("{DAEMON}/.secrets/identity.json"), &key_file(2, "minted"));
         });
     }
+    add("a decision on links", forward.clone().keeping(Some(Keep::Destination)), true, &|disk| {
+        full(disk);
+        started(disk);
+        for name in ["mesh/rosters/two.json", ".secrets/identity.json"] {
+            disk.put_link(format!("{DAEMON}/{name}"), format!("{APP}/{name}"));
+        }
+        disk.reset_ops();
+    });
     let moved = |disk: &SimDisk| {
         full(disk);
         disk.flush_all();

@@ -347,6 +347,65 @@ fn collisions_stay_until_somebody_decides() {
     }
 }
 
+/// One of the two is a link that leads to the other, by way of a third or not: whatever is kept, the file is, and has its name.
+#[test]
+fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
+    let contents = |name: &str| if name.contains("identity") { key_file(1, "x") } else { b"roster".to_vec() };
+    for name in [".secrets/identity.json", ".secrets/custody.json", "mesh/rosters/one.json"] {
+        for keep in [Keep::Source, Keep::Destination] {
+            for (options, by_way) in
+                [(Options::forward(), false), (Options::forward(), true), (Options::undo(), false)]
+            {
+                let home = Home::full();
+                home.put(name, &contents(name));
+                if options == Options::undo() {
+                    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+                }
+                let homes = home.homes();
+                let source = homes.source(options.direction).join(name);
+                let destination = homes.destination(options.direction).join(name);
+                let folder = destination.parent().expect("a folder");
+                fs::create_dir_all(folder).expect("made");
+                if by_way {
+                    symlink(&source, folder.join("way")).expect("made");
+                    symlink("way", &destination).expect("made");
+                } else {
+                    let up =
+                        "../".repeat(folder.strip_prefix(&home.app).expect("below").components().count());
+                    let target = Path::new(&up).join(source.strip_prefix(&home.app).expect("below"));
+                    symlink(target, &destination).expect("made");
+                }
+                let report = home.run(&options.clone().keeping(Some(keep)));
+                assert_eq!(report.outcome, Outcome::Done, "{name} {keep:?}: {report:#?}");
+                assert!(fs::symlink_metadata(&destination).expect("there").is_file(), "{name} {keep:?}");
+                assert_eq!(fs::read(&destination).expect("there"), contents(name));
+                assert_eq!(report.set_aside.len(), 1, "{report:#?}");
+                assert_eq!(home.run(&options).outcome, Outcome::NothingToDo);
+            }
+        }
+    }
+}
+
+/// Both are links, and one leads to the other.
+#[test]
+fn of_two_links_the_one_that_leads_to_the_key_is_kept() {
+    for keep in [Keep::Source, Keep::Destination] {
+        for first in [Keep::Source, Keep::Destination] {
+            let home = Home::full();
+            let (here, there) = (home.at(".secrets/identity.json"), home.new_home(".secrets/identity.json"));
+            fs::rename(&here, home.at("real.json")).expect("moved");
+            fs::create_dir_all(home.new_home(".secrets")).expect("made");
+            let (first, second) = if first == Keep::Source { (here, &there) } else { (there.clone(), &here) };
+            symlink(home.at("real.json"), &first).expect("made");
+            symlink(&first, second).expect("made");
+            let report = home.run(&Options::forward().keeping(Some(keep)));
+            assert_eq!(report.outcome, Outcome::Done, "{keep:?}: {report:#?}");
+            assert_eq!(fs::read(&there).expect("it leads to the key"), key_file(1, "x"));
+            assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+        }
+    }
+}
+
 #[test]
 fn two_keys_stop_everything_until_somebody_decides() {
     let home = Home::full();

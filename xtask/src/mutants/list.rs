@@ -554,6 +554,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(real)",
     },
     Mutant {
+        name: "of-a-link-and-its-file-the-file-is-kept",
+        guarantee: "Where one side is a link to the other, no decision leaves the link and nothing behind it.",
+        file: "crates/migration/src/decide.rs",
+        find: "            Pair::Differs { file: Some(file), .. } => self.keep.map(|_| *file),",
+        replace: "            Pair::Differs { file: Some(_), .. } => self.keep,",
+        package: "myownllm-migration",
+        tests: "binary(real)",
+    },
+    Mutant {
+        name: "links-are-set-aside-as-links",
+        guarantee: "A link is set aside also where a rename may replace, and a killed run does not leave it aside twice.",
+        file: "crates/migration/src/execute.rs",
+        find: r"                        Err(_) => What::File,
+                    };
+                    let job = Job { aside: true,",
+        replace: r"                        Err(_) => What::File,
+                    };
+                    let what = if at_destination { What::File } else { what };
+                    let job = Job { aside: true,",
+        package: "myownllm-migration",
+        tests: "binary(crash)",
+    },
+    Mutant {
         name: "two-keys-stop-everything",
         guarantee: "Two different keys are never settled without their owner.",
         file: "crates/migration/src/decide.rs",
