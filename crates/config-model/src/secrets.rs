@@ -1,14 +1,96 @@
-//! Masking what must not be shown.
+//! Masking what must not be shown: the one rule for what a secret is, by the name of a member and inside of a URL.
+//!
+//! # Names
+//! The value of a member is a secret, with all texts and numbers inside of it, when its name
+//!
+//! 1. holds `credential`, `password`, `passphrase`, `secret`, `token` or `private_key`, whatever else is in it; or
+//! 2. is not *about* a secret (`key_path`, `auth_type`, `cookie_name`: the last word says so), and has a word like `pass`,
+//!    `psk`, `jwt`, `bearer`, `auth`, `cookie`, holds a compound like `api_key`, or ends in the word `key`.
+//!
+//! Words end at anything that is no letter and at humps (`privKey`, `APIKey`), case does not count, nor do separators inside a
+//! compound (`apikey`, `X-Api-Key`). A `key` that is public by its name (`public_key`) stays readable, and so do `keys` that
+//! are no compound, and every word that merely begins alike: `keyboard`, `passive`, `author`. In doubt one too many is masked.
+//!
+//! # URLs
+//! In every other text the user's part of a URL (`turn:USER:PASSWORD@host`) is masked, and the values of query and fragment
+//! parameters that have a secret's name (`?api_key=…`); the rest stays readable.
+
+use std::ops::Range;
+
+use serde_json::{Map, Value};
 
 use crate::{Document, Kind};
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "********";
 
-/// Parts of key names whose values are secrets, wherever they stand.
-const SECRET_NAMES: [&str; 6] = ["credential", "password", "passphrase", "secret", "token", "private_key"];
+/// Parts of key names whose values are secrets, whatever the rest of the name says; without separators.
+const ALWAYS: [&str; 6] = ["credential", "password", "passphrase", "secret", "token", "privatekey"];
+/// Compounds that name a secret; without separators.
+const COMPOUNDS: [&str; 10] = [
+    "apikey",
+    "authkey",
+    "joinkey",
+    "accesskey",
+    "privkey",
+    "sharedkey",
+    "signingkey",
+    "encryptionkey",
+    "sessionkey",
+    "masterkey",
+];
+/// Words that name a secret.
+const WORDS: [&str; 23] = [
+    "pass",
+    "passwd",
+    "passcode",
+    "passkey",
+    "pw",
+    "pwd",
+    "psk",
+    "pin",
+    "jwt",
+    "bearer",
+    "auth",
+    "oauth",
+    "authorization",
+    "authentication",
+    "cookie",
+    "cookies",
+    "cred",
+    "creds",
+    "otp",
+    "totp",
+    "mnemonic",
+    "sig",
+    "signature",
+];
+/// Words before `key` that make it one which anybody may see.
+const PUBLIC: [&str; 14] = [
+    "public",
+    "pub",
+    "verify",
+    "verifying",
+    "authorized",
+    "trusted",
+    "host",
+    "peer",
+    "hot",
+    "short",
+    "shortcut",
+    "sort",
+    "primary",
+    "foreign",
+];
+/// Last words that say something about a secret without being one.
+const ABOUT: [&str; 20] = [
+    "id", "ids", "type", "kind", "method", "mode", "name", "label", "url", "urls", "uri", "host", "port",
+    "path", "file", "dir", "env", "enabled", "required", "limit",
+];
 /// Members that are shown even inside something secret: who, and where, but not the password.
 const SHOWN: [&str; 3] = ["username", "url", "urls"];
+/// Schemes whose `name@place` is an address and no login.
+const ADDRESSES: [&str; 5] = ["mailto", "sip", "sips", "xmpp", "acct"];
 
 /// A text that is shown as [`MASK`], so that it does not get into a log by way of a `{:?}`.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -31,18 +113,189 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A copy for showing: the API's bearer token, TURN credentials, passwords and what else goes by such a name masked,
-/// at any depth, and in duplicates of a key that do not count. Everything else stays byte for byte, so that a diff of
-/// two masked documents shows true lines.
+/// A copy for showing: what goes by a secret's name masked, and the logins in URLs, at any depth, and in duplicates of a key
+/// that do not count. Everything else stays byte for byte, so that a diff of two masked documents shows true lines.
 pub fn mask(doc: &Document) -> Document {
-    let within = |is_inside: bool, key: &str| is_secret(key) || (is_inside && !SHOWN.contains(&key));
-    doc.with_scalars(false, within, |is_inside, value| {
-        let is_masked = is_inside && matches!(value.kind(), Kind::String | Kind::Number) && !value.is_falsy();
-        is_masked.then(|| MASK.into())
+    doc.with_scalars(false, within, |is_inside, value| match value.kind() {
+        Kind::String | Kind::Number if is_inside => (!value.is_falsy()).then(|| MASK.into()),
+        Kind::String => mask_urls(&value.as_str()?).map(Into::into),
+        _ => None,
     })
 }
 
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    SECRET_NAMES.iter().any(|name| key.contains(name))
+/// [`mask`] for a value, in place.
+pub fn mask_value(value: &mut Value) {
+    each_scalar("", value, false, &mut |scalar, is_inside| match scalar {
+        Value::String(text) if is_inside && !text.is_empty() => *text = MASK.to_owned(),
+        Value::String(text) if !is_inside => *text = mask_urls(text).unwrap_or_else(|| std::mem::take(text)),
+        Value::Number(number) if is_inside && number.as_f64() != Some(0.0) => *scalar = MASK.into(),
+        _ => {}
+    });
+}
+
+/// The texts that [`mask`] would not show: whoever may quote these members is not to be quoted with one of them.
+pub fn found_in(members: &Map<String, Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut members = Value::Object(members.clone());
+    each_scalar("", &mut members, false, &mut |scalar, is_inside| match scalar {
+        Value::String(text) if is_inside && !text.is_empty() => found.push(std::mem::take(text)),
+        Value::String(text) if !is_inside => {
+            for range in in_urls(text) {
+                let secret = &text[range];
+                // The name before a password is quoted without it, or the other way round.
+                found.extend(secret.split_once(':').map(|(_, password)| password.to_owned()));
+                found.push(secret.to_owned());
+            }
+        }
+        _ => {}
+    });
+    found.retain(|secret| !secret.is_empty());
+    found
+}
+
+fn each_scalar(key: &str, value: &mut Value, is_inside: bool, visit: &mut dyn FnMut(&mut Value, bool)) {
+    let is_inside = within(is_inside, key);
+    match value {
+        Value::Object(members) => {
+            members.iter_mut().for_each(|(key, value)| each_scalar(key, value, is_inside, visit));
+        }
+        // A list hands on what it is itself: its items have no name.
+        Value::Array(items) => items.iter_mut().for_each(|item| each_scalar(key, item, is_inside, visit)),
+        scalar => visit(scalar, is_inside),
+    }
+}
+
+fn within(is_inside: bool, key: &str) -> bool {
+    is_secret_name(key) || (is_inside && !SHOWN.contains(&key))
+}
+
+/// Whether the value of a member, or of a parameter of a URL, is a secret by its name.
+pub fn is_secret_name(name: &str) -> bool {
+    let words = words(name);
+    let (compact, words): (String, Vec<&str>) = (words.concat(), words.iter().map(String::as_str).collect());
+    let holds = |parts: &[&str]| parts.iter().any(|part| compact.contains(part));
+    holds(&ALWAYS)
+        || match *words.as_slice() {
+            [] => false,
+            [.., last] if ABOUT.contains(&last) => false,
+            [.., before, "key"] if PUBLIC.contains(&before) => false,
+            [.., "key"] => true,
+            _ => holds(&COMPOUNDS) || words.iter().any(|word| WORDS.contains(word)),
+        }
+}
+
+/// The words of a name in small letters: `X-Api-Key`, `apiKey2` and `APIKey` have two or three.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut chars = name.chars().peekable();
+    let mut before = ' ';
+    while let Some(c) = chars.next() {
+        let ends_capitals = before.is_ascii_uppercase() && chars.peek().is_some_and(char::is_ascii_lowercase);
+        let is_hump = c.is_ascii_uppercase() && (!before.is_ascii_uppercase() || ends_capitals);
+        if is_hump || !c.is_ascii_alphabetic() {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (c.is_ascii_alphabetic(), words.last_mut()) {
+            word.push(c.to_ascii_lowercase());
+        }
+        before = c;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The text with the secrets in its URLs masked; nothing where there are none.
+fn mask_urls(text: &str) -> Option<String> {
+    let mut masked = String::new();
+    let mut copied = 0;
+    for range in in_urls(text) {
+        masked.push_str(&text[copied..range.start]);
+        masked.push_str(MASK);
+        copied = range.end;
+    }
+    (copied > 0).then(|| masked + &text[copied..])
+}
+
+/// Where the secrets in the URLs of a text are, in order and apart from each other.
+fn in_urls(text: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut start = 0;
+    for piece in text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>')) {
+        let mut here = logins(piece);
+        here.extend(parameters(piece));
+        here.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+        for range in here {
+            let range = start + range.start..start + range.end;
+            match found.last_mut() {
+                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+                _ => found.push(range),
+            }
+        }
+        start += piece.len();
+        start += text[start..].chars().next().map_or(0, char::len_utf8);
+    }
+    found
+}
+
+/// The users' parts of the URLs in a piece of text, without the `@`.
+fn logins(piece: &str) -> Vec<Range<usize>> {
+    const MARK: &str = "://";
+    let starts: Vec<usize> = piece.match_indices(MARK).map(|(at, _)| at + MARK.len()).collect();
+    if starts.is_empty() {
+        // `turn:u:pw@host`, and a login without a scheme.
+        let Some((scheme, place)) = piece.split_once(':') else { return Vec::new() };
+        let is_address = ADDRESSES.contains(&scheme.to_ascii_lowercase().as_str());
+        if is_address || place.starts_with(['/', '\\']) {
+            return Vec::new();
+        }
+        return login(place, scheme.len() + 1).into_iter().collect();
+    }
+    let ends = starts.iter().skip(1).copied().chain([piece.len()]);
+    starts.iter().zip(ends).filter_map(|(start, end)| login(&piece[*start..end], *start)).collect()
+}
+
+/// The user's part at the beginning of a place, which is `offset` bytes into its text.
+fn login(place: &str, offset: usize) -> Option<Range<usize>> {
+    let authority = place.split(['/', '?', '#']).next().unwrap_or_default();
+    let end = authority.rfind('@').or_else(|| {
+        // What is before a slash may be half a password; a port is none.
+        let (_, port) = authority.split_once(':')?;
+        (!port.bytes().all(|digit| digit.is_ascii_digit())).then(|| place.rfind('@'))?
+    })?;
+    (end > 0).then(|| offset..offset + end)
+}
+
+/// The values of the parameters with a secret's name.
+fn parameters(url: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let query = url.find(['?', '#']).unwrap_or(url.len());
+    for (mark, _) in url[query..].match_indices(['?', '#', '&', ';']) {
+        let name = query + mark + 1;
+        if found.last().is_some_and(|range| name < range.end) {
+            continue;
+        }
+        let Some(length) = url[name..].find(['=', '?', '#', '&', ';']) else { continue };
+        let value = name + length + 1;
+        if url.as_bytes()[name + length] != b'=' || !is_secret_name(&decoded(&url[name..name + length])) {
+            continue;
+        }
+        let end = url[value..].find(['&', '#']).map_or(url.len(), |length| value + length);
+        if end > value {
+            found.push(value..end);
+        }
+    }
+    found
+}
+
+/// A parameter's name without its percent signs.
+fn decoded(name: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.filter(|_| *byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -327,6 +327,161 @@ fn secrets_are_masked_wherever_they_stand_and_nothing_else_changes() {
 }
 
 #[test]
+fn a_secret_is_told_by_the_words_of_its_name() {
+    for name in [
+        "api_key",
+        "apiKey",
+        "APIKey",
+        "apikey",
+        "X-Api-Key",
+        "Authorization",
+        "Proxy-Authorization",
+        "Cookie",
+        "Set-Cookie",
+        "cookies",
+        "pass",
+        "db_pass2",
+        "passwd",
+        "pwd",
+        "psk",
+        "wifiPsk",
+        "privKey",
+        "priv_key",
+        "auth_key",
+        "join_key",
+        "joinKey",
+        "jwt",
+        "bearer",
+        "auth",
+        "oauth2",
+        "X-Auth",
+        "key",
+        "network_key",
+        "pin",
+        "creds",
+        "otp",
+        "pass_phrase",
+        "PASSPHRASE",
+        "turnCredential",
+        "api_keys",
+        "private_key_path",
+        "refreshToken",
+        "token_limit",
+        "a.psk",
+        "client-secret",
+        "sharedKey",
+        "basic_auth",
+        "X-Amz-Signature",
+        "key1",
+    ] {
+        let doc = Document::of(json!({ name: "s3cret", "in": [{ name: ["s3cret", {"deep": 17}] }] }));
+        let text = secrets::mask(&doc).to_text();
+        assert!(!text.contains("s3cret") && !text.contains("17"), "{name}: {text}");
+        let mut value = doc.root().to_value();
+        secrets::mask_value(&mut value);
+        assert_eq!(value, secrets::mask(&doc).root().to_value(), "{name}");
+    }
+    for name in [
+        "public_key",
+        "publicKey",
+        "pubKey",
+        "keys",
+        "kept_keys",
+        "keyboard",
+        "keymap",
+        "passive",
+        "bypass",
+        "compass",
+        "author",
+        "authority",
+        "authorized_keys",
+        "pinned_peers",
+        "id",
+        "network_id",
+        "device_id",
+        "label",
+        "username",
+        "url",
+        "key_id",
+        "auth_type",
+        "api_key_env",
+        "cookie_name",
+        "hotkey",
+        "monkey",
+        "spinner",
+        "signaling",
+        "signal",
+        "host_key",
+    ] {
+        let doc = Document::of(json!({ name: "readable", "n": { name: 17 } }));
+        assert!(!secrets::mask(&doc).is_modified(), "{name}");
+    }
+}
+
+#[test]
+fn the_names_that_both_schemas_have_are_readable_but_for_their_secrets() {
+    let text = include_str!("../../../tests/fixtures/app-config-before.json");
+    let daemon = include_str!("../../../tests/fixtures/daemon-0.3.8/home/.myownllm/config.json");
+    for text in [text, daemon] {
+        // One member on a line.
+        let doc = Document::of(Document::parse(text.as_bytes()).unwrap().document.root().to_value());
+        let (before, after) = (doc.to_text(), secrets::mask(&doc).to_text());
+        for (before, after) in before.lines().zip(after.lines()).filter(|(before, after)| before != after) {
+            let name = before.trim().split('"').nth(1).unwrap();
+            assert!(["bearer_token", "credential", "password"].contains(&name), "{before} -> {after}");
+        }
+    }
+}
+
+#[test]
+fn the_secrets_in_a_url_are_masked_and_the_rest_of_it_is_not() {
+    let mask = secrets::MASK;
+    for (text, shown) in [
+        ("https://u:s3cret@h/p", format!("https://{mask}@h/p")),
+        ("https://h:1/p?a=1&api_key=s3cret&b=2#top", format!("https://h:1/p?a=1&api_key={mask}&b=2#top")),
+        ("wss://u:s3cret@r/?token=s3cret", format!("wss://{mask}@r/?token={mask}")),
+        ("turn:u:s3cret@h:3478?transport=udp", format!("turn:{mask}@h:3478?transport=udp")),
+        ("turn:t?credential=s3cret", format!("turn:t?credential={mask}")),
+        ("https://h/?access%5Ftoken=s3cret", format!("https://h/?access%5Ftoken={mask}")),
+        ("https://h/#id_token=s3cret", format!("https://h/#id_token={mask}")),
+        ("https://u:s3/cr@et@h/p", format!("https://{mask}@h/p")),
+        ("https://u:s3?cr@h/p", format!("https://{mask}@h/p")),
+        ("ask https://a/ or <wss://u:s3cret@b/>, é", format!("ask https://a/ or <wss://{mask}@b/>, é")),
+        ("https://a/,https://u:s3cret@b/", format!("https://a/,https://{mask}@b/")),
+        ("https://a/?token=https://u:s3cret@b/", format!("https://a/?token={mask}")),
+        ("https://s3cret@h", format!("https://{mask}@h")),
+        ("u:s3cret@h:3478", format!("u:{mask}@h:3478")),
+        ("/ws?key=s3cret", format!("/ws?key={mask}")),
+    ] {
+        for doc in [json!({"url": text}), json!({"a": [{"urls": [text]}]}), json!({"secrets": {"url": text}})]
+        {
+            let doc = Document::of(doc);
+            let masked = secrets::mask(&doc);
+            let wanted = doc.root().to_value().to_string().replace(text, &shown);
+            assert_eq!(masked.root().to_value().to_string(), wanted);
+            let mut value = doc.root().to_value();
+            secrets::mask_value(&mut value);
+            assert_eq!(value, masked.root().to_value());
+        }
+    }
+    for text in [
+        "https://h:8080/@user?q=1#x",
+        "stun:h:3478",
+        "turn:[::1]:3478",
+        "mailto:me@h",
+        "qwen3:8b",
+        "C:\\Users\\me@home",
+        "a@b",
+        "https://h/?max=5&token=",
+        "Write: to me@home?",
+        "/home/u/a?b",
+        "http://[::1]:80/",
+    ] {
+        assert!(!secrets::mask(&Document::of(json!({ "url": text }))).is_modified(), "{text}");
+    }
+}
+
+#[test]
 fn views_read_defaults_where_there_is_nothing_to_read() {
     let fresh = AppConfig::view(&app_config::defaults("/c"));
     let mut nothing = AppConfig::view(&Document::empty());

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use myownllm_config_model::secrets;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -496,22 +497,9 @@ fn refusal(op: &str, message: String) -> ControlError {
     }
 }
 
-/// The credentials in a request: a parser that does not like one quotes it.
+/// The secrets in a request: a parser that does not like one quotes it.
 fn secrets_in(fields: &Map<String, Value>) -> Vec<String> {
-    fn walk(key: &str, value: &Value, found: &mut Vec<String>) {
-        match value {
-            Value::String(text)
-                if matches!(key, "credential" | "password" | "secret") && !text.is_empty() =>
-            {
-                found.push(text.clone());
-            }
-            Value::Array(items) => items.iter().for_each(|item| walk(key, item, found)),
-            Value::Object(members) => members.iter().for_each(|(key, value)| walk(key, value, found)),
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    fields.iter().for_each(|(key, value)| walk(key, value, &mut found));
+    let mut found = secrets::found_in(fields);
     // The longest first: one may be part of another.
     found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     found
@@ -659,6 +647,12 @@ mod tests {
         let secrets = secrets_in(&fields);
         let message = "parse: invalid type: string \"hunter2\", expected c, not \"c\"".to_owned();
         let masked = mask(message, &secrets);
+        // The same names as everywhere, and URLs.
+        let others =
+            json!({"config": {"apiKey": "hunter3", "urls": ["turn:u:hunter4@h", "wss://r/?jwt=hunter5"]}});
+        let others = secrets_in(others.as_object().unwrap());
+        let told = mask("no hunter3, turn:u:hunter4@h, hunter4, hunter5, turn:".to_owned(), &others);
+        assert_eq!(told, "no ***, turn:***@h, ***, ***, turn:");
         assert_eq!(masked, "parse: invalid type: string \"***\", expected c, not \"***\"");
         assert!(mask("x".repeat(100_000), &[]).len() < 5000);
         // However it is quoted.

@@ -13,6 +13,7 @@
 //!   own daemon; in a shared one ours gets an id of its own.
 
 use myownllm_config_model::network_id::{self, same};
+use myownllm_config_model::secrets::mask_value;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Without the secrets that a step may hold, for showing it: credentials become `***`.
+    /// Without the secrets that a step may hold, for showing it.
     #[must_use]
     pub fn masked(&self) -> Self {
         let mut plan = self.clone();
@@ -83,10 +84,10 @@ pub struct Step {
 impl Step {
     fn mask(&mut self) {
         match &mut self.action {
-            Action::Add { config } => mask(config),
+            Action::Add { config } => mask_value(config),
             Action::Update { config, current, .. } | Action::Replace { config, current } => {
-                mask(config);
-                mask(current);
+                mask_value(config);
+                mask_value(current);
             }
             Action::Remove { .. } => {}
         }
@@ -163,7 +164,7 @@ impl Outcome {
             .find(|done| !matches!(done.step.action, Action::Remove { .. }) && !done.result.is_success())
     }
 
-    /// Without the secrets that a step may hold, for showing it: credentials become `***`.
+    /// Without the secrets that a step may hold, for showing it.
     #[must_use]
     pub fn masked(&self) -> Self {
         let mut outcome = self.clone();
@@ -463,24 +464,6 @@ fn same_turn(pushed: &Value, reported: &Value) -> bool {
             };
             url == their_url && login.iter().zip(their_login).all(|(mine, theirs)| fits(mine, theirs))
         })
-}
-
-/// Credentials become `***`.
-fn mask(network: &mut Value) {
-    match network {
-        Value::Object(members) => {
-            for (key, value) in members.iter_mut() {
-                match value {
-                    Value::String(_) if matches!(key.as_str(), "credential" | "password") => {
-                        *value = "***".into()
-                    }
-                    _ => mask(value),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(mask),
-        _ => {}
-    }
 }
 
 /// Does it, one step at a time.

@@ -469,7 +469,8 @@ fn only_what_is_pushed_and_reported_counts_as_different() {
 fn what_is_shown_holds_no_credential() {
     let daemon = model(&[("n1", "home")]);
     let mut changed = pushed("n1", "home");
-    changed["turn_servers"] = json!([{"urls": ["t"], "credential": "hunter2"}]);
+    changed["turn_servers"] =
+        json!([{"urls": ["turn:u:hunter2@t"], "credential": "hunter2", "apiKey": "hunter2"}]);
     let plan = plan_of(&daemon, Role::Own, Some(changed), vec![]).masked();
     let shown = serde_json::to_string(&plan).unwrap();
     assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
