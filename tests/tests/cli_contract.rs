@@ -142,6 +142,9 @@ fn no_secret_is_ever_said() {
     let planted = text.replace("\"credential\": \"c\"", &format!("\"credential\": \"{}\"", SECRETS[2]));
     assert_ne!(text, planted);
     let planted = planted.replacen('{', &format!("{{\n  \"services\": {{\"turn\": {{\"credentials\": [{{\"username\": \"g\", \"password\": \"{}\"}}]}}}},", SECRETS[3]), 1);
+    // By other names, and in a URL.
+    let named = SECRETS[3];
+    let planted = planted.replacen('{', &format!("{{ \"x\": {{\"apiKey\": \"{named}\", \"psk\": \"{named}\", \"u\": \"https://u:{named}@h/?key={named}\"}},"), 1);
     leaked.put(&format!("{APP}/config.json"), planted.as_bytes(), 0o600);
     // Broken ones too: an error that quotes what it could not read would quote a secret.
     let broken = Home::with_secrets();

@@ -227,3 +227,42 @@ fn wherever_a_config_breaks_no_secret_of_it_is_shown() {
         }
     }
 }
+
+#[test]
+fn a_config_that_only_lacks_settings_is_told_what_a_launch_would_add_and_is_not_called_repaired() {
+    let lacks_all = Home::empty();
+    lacks_all.put(".myownllm/config.json", b"{\"foo\": 1}", 0o600);
+    let lacks_two = Home::settled();
+    let mut config = lacks_two.json(".myownllm/config.json");
+    config["api"].as_object_mut().unwrap().remove("port");
+    config.as_object_mut().unwrap().remove("mic");
+    lacks_two.put(".myownllm/config.json", config.to_string().as_bytes(), 0o600);
+    for (home, lacked) in [(lacks_all, "17 settings"), (lacks_two, "2 settings")] {
+        let would = format!("A launch would complete it, {lacked} at their defaults: ");
+        for looks in [&["config", "check"][..], &["salvage"], &["salvage", "--dry-run"]] {
+            let ran = home.run(looks).ends_with(0);
+            assert!(
+                ran.stdout.contains(&would) && !ran.stdout.contains("Nothing is wrong"),
+                "{looks:?}: {ran:?}"
+            );
+        }
+        let checked = home.run(&["config", "check", "--json"]).ends_with(0).json();
+        assert!(format!("{}", checked["data"]["completed_keys"]).contains("mic"), "{checked:#}");
+        let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
+        assert!(ran.stdout.contains(&format!("completed, {lacked} at their defaults")), "{ran:?}");
+        assert!(!ran.stdout.contains("repaired"), "{ran:?}");
+        let ran = home.run(&["config", "check"]).ends_with(0);
+        assert!(ran.stdout.contains("Nothing is wrong with it."), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_repair_names_the_members_that_are_at_their_defaults_and_what_the_daemon_left() {
+    let ran = Home::after_the_bug().run(&["salvage"]).ends_with(0);
+    for said in
+        ["auto_cleanup.models", "auto_cleanup.conversations", "auto_update", "(as the daemon has them)"]
+    {
+        assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains("auto_cleanup.updates"), "{}", ran.stdout);
+}

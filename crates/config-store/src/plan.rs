@@ -39,6 +39,7 @@ impl Report {
             restored_from: None,
             stripped_keys: Vec::new(),
             reset_keys: Vec::new(),
+            completed_keys: Vec::new(),
             restored_keys: Vec::new(),
             kept_keys: Vec::new(),
             backup: None,
@@ -101,7 +102,9 @@ impl Store<'_> {
         let config =
             document.is_modified().then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
-        Plan { config, ..Plan::of(document, shape, Report::new(shape), diagnostics) }
+        let mut report = Report::new(shape);
+        report.completed_keys = app_config::lacking(read);
+        Plan { config, ..Plan::of(document, shape, report, diagnostics) }
     }
 
     fn decide_leaked(

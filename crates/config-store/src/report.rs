@@ -178,8 +178,10 @@ pub struct Report {
     pub restored_from: Option<String>,
     /// The daemon's keys that were taken out.
     pub stripped_keys: Vec<String>,
-    /// The app's keys that are at their defaults for want of a copy.
+    /// The app's keys that are at their defaults for want of a copy; `section.member` where the section itself is there.
     pub reset_keys: Vec<String>,
+    /// The app's keys that a config of its own lacks and is given with their defaults, in the same form: no repair.
+    pub completed_keys: Vec<String>,
     /// The app's keys that came from the copy.
     pub restored_keys: Vec<String>,
     /// The app's keys that stood in the file itself.

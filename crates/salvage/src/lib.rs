@@ -121,8 +121,7 @@ pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) 
     }
     let recovered = recover(doc, &mut report, &mut diagnostics);
     append(&mut app, doc, recovered, ids, &mut report, &mut diagnostics);
-    report.reset_keys =
-        app_config::KEYS.into_iter().filter(|key| app.get(&[key]).is_none()).map(str::to_owned).collect();
+    report.reset_keys = app_config::lacking(&app);
     if let (Some(first), false) = (report.recovered_networks.first(), has_active(&app)) {
         report.activate = Some(format!("myownllm-mesh network use {first}"));
     }

@@ -63,7 +63,8 @@ pub struct SalvageReport {
     pub restored_keys: Vec<String>,
     /// The top-level keys of the app's half that stood in the document itself.
     pub kept_keys: Vec<String>,
-    /// The app's top-level keys that are at their defaults for want of a copy.
+    /// The app's keys that are at their defaults for want of a copy: top-level ones, and members of the app's that a section
+    /// lacks which is there, as `auto_cleanup.models` where the daemon has kept its own `auto_cleanup.updates` alone.
     pub reset_keys: Vec<String>,
     /// The top-level keys of the daemon's half.
     pub daemon_keys: Vec<String>,

@@ -656,7 +656,18 @@ fn c10_what_is_stripped_and_what_stays() {
     );
     assert_eq!(salvaged.report.stripped_keys, ["version", "identity_path", "daemon", "services", "networks"]);
     assert!(salvaged.report.reset_keys.contains(&"providers".to_owned()));
-    assert!(!salvaged.report.reset_keys.contains(&"auto_update".to_owned()));
+    let (cleanup, update) = ("auto_cleanup.", "auto_update");
+    let of = |name: &str| -> Vec<&str> {
+        salvaged.report.reset_keys.iter().map(String::as_str).filter(|key| key.starts_with(name)).collect()
+    };
+    // What the daemon has not kept of the sections that both have is at its default too: deletions are on again.
+    let lost = ["models", "transcribe_buffer", "legacy", "conversations"];
+    assert_eq!(of(cleanup), lost.map(|member| format!("{cleanup}{member}")));
+    assert_eq!(
+        of(update),
+        ["channel", "auto_apply", "check_interval_hours"].map(|m| format!("{update}.{m}"))
+    );
+    assert_eq!(of("mic"), ["mic"]);
 }
 
 #[test]

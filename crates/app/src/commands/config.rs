@@ -6,7 +6,7 @@ use myownllm_config_model::{Document, schema, secrets};
 use myownllm_config_store::{ConfigStore, CopyKind, FileShape, HistoryEntry, StoreError};
 use serde_json::json;
 
-use super::salvage::shape_words;
+use super::salvage::{completion, shape_words};
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
 use crate::notice::Notice;
@@ -87,10 +87,18 @@ fn check(world: &World) -> Result<Answer, Notice> {
         }
         notices.push(notice);
         exit = ExitCode::Failed;
+    } else if let Some(line) = completion(&loaded) {
+        page.line(line);
     } else if notices.is_empty() {
         page.line("Nothing is wrong with it.");
     }
-    let data = json!({ "path": long(&world.layout.app_config), "shape": loaded.shape, "pending": loaded.pending, "findings": loaded.diagnostics });
+    let data = json!({
+        "path": long(&world.layout.app_config),
+        "shape": loaded.shape,
+        "pending": loaded.pending,
+        "completed_keys": loaded.report.completed_keys,
+        "findings": loaded.diagnostics,
+    });
     Ok(Answer { notices, ..Answer::done(page, data) }.exit(exit))
 }
 

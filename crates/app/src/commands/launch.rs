@@ -10,7 +10,7 @@ use myownllm_daemon::{Role, Spawned};
 use serde_json::{Value, json};
 
 use super::migrate::choice;
-use super::salvage::{Tense, report_lines};
+use super::salvage::{Tense, at_defaults, report_lines};
 use crate::cli::LaunchArgs;
 use crate::daemons::{GRACE, LAST_BREATH};
 use crate::exit::ExitCode;
@@ -256,9 +256,14 @@ fn config_line(world: &World, outcome: &Outcome) -> String {
     if outcome.stand_in && outcome.shape == FileShape::Unknown {
         return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
     }
+    let lacked = &outcome.config.completed_keys;
     let what = match (outcome.shape, outcome.config_steps.is_empty()) {
+        (FileShape::App | FileShape::Unknown, false) if !lacked.is_empty() => {
+            &format!("completed, {}", at_defaults(lacked))
+        }
         (FileShape::App, true) => "healthy",
-        (FileShape::App, false) => "brought up to date",
+        (FileShape::App | FileShape::Unknown, false) => "brought up to date",
+        (FileShape::Unknown, true) => "completed in memory alone",
         (FileShape::Missing, false) => "written new",
         (FileShape::Missing, true) => "missing; running on defaults",
         (_, false) => "repaired",

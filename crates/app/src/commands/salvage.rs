@@ -5,6 +5,7 @@ use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Ste
 use serde_json::{Value, json};
 use similar::TextDiff;
 
+use super::launch::count;
 use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
 use crate::launch::settle_live;
@@ -64,12 +65,31 @@ fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, notices: Vec<Notice>)
             FileShape::Missing => "There is no config yet. Nothing to repair.",
             _ => "Nothing to repair.",
         });
+        completion(loaded).into_iter().for_each(|line| page.line(line));
     }
     let mut data = report_data(&loaded.report, &[]);
     data["pending"] = json!(pending_repair(&loaded.pending));
     let trouble = exit_of(&notices);
     let exit = if args.check && repairs && trouble.is_ok() { ExitCode::Pending } else { trouble };
     Answer { notices, ..Answer::done(page, data) }.exit(exit)
+}
+
+/// What a launch would do to a config that needs no repair, and yet is not as a launch leaves it.
+pub(crate) fn completion(loaded: &Loaded) -> Option<String> {
+    let pending = &loaded.pending;
+    if loaded.shape == FileShape::Missing || pending.repairs() || !pending.writes_config() {
+        return None;
+    }
+    Some(match loaded.report.completed_keys.as_slice() {
+        [] => "A launch would bring it up to date.".to_owned(),
+        keys => format!("A launch would complete it, {}: {}.", at_defaults(keys), keys.join(", ")),
+    })
+}
+
+/// How many settings are at their defaults.
+pub(crate) fn at_defaults(keys: &[String]) -> String {
+    let whose = if keys.len() == 1 { "its default" } else { "their defaults" };
+    format!("{} at {whose}", count(keys.len(), "setting"))
 }
 
 fn pending_repair(pending: &Pending) -> &[Step] {
@@ -110,6 +130,9 @@ pub(crate) fn report_lines(
     }
     if !report.reset_keys.is_empty() {
         row("at defaults", format!("{}  (no good copy to take them from)", all(&report.reset_keys)));
+    }
+    if report.shape == FileShape::Daemon && report.restored_from.is_none() && !report.kept_keys.is_empty() {
+        row(verb("kept", "keeps"), format!("{}  (as the daemon has them)", all(&report.kept_keys)));
     }
     if !report.stripped_keys.is_empty() {
         row(verb("taken out", "takes out"), format!("{}  (the daemon's)", all(&report.stripped_keys)));

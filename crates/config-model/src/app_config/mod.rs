@@ -88,6 +88,28 @@ pub const KEYS: [&str; 17] = [
     "providers",
 ];
 
+/// What [`complete`] gives a document its defaults for because it is not there: top-level keys, and members of the objects
+/// whose defaults fill in what they lack, as `auto_cleanup.models`. In the order of [`KEYS`].
+pub fn lacking(doc: &Document) -> Vec<String> {
+    let mut lacking = Vec::new();
+    for key in KEYS {
+        let members = SECTIONS.iter().find(|(section, _)| *section == key).map(|(_, members)| members);
+        match (doc.get(&[key]), members) {
+            (None, _) => lacking.push(key.to_owned()),
+            (Some(section), Some(members)) if section.kind() == Kind::Object => lacking.extend(
+                members
+                    .iter()
+                    .filter(|(member, _)| section.get(member).is_none())
+                    .map(|(member, _)| format!("{key}.{member}")),
+            ),
+            // Something else gives way to the defaults.
+            (Some(_), Some(_)) => lacking.push(key.to_owned()),
+            (Some(_), None) => {}
+        }
+    }
+    lacking
+}
+
 /// The app's config as a fresh install has it. `conversation_dir` is the default of that name.
 pub fn defaults(conversation_dir: &str) -> Document {
     let mut doc = Document::empty();
