@@ -957,3 +957,32 @@ fn a_file_in_place_of_the_daemons_home_costs_the_app_nothing() {
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert!(home.has(NEW_KEY));
 }
+
+/// What a launch refuses, a status does not promise.
+#[cfg(unix)]
+#[test]
+fn a_status_says_that_nothing_moves_to_where_no_daemon_can_listen() {
+    let home = Home::after_the_bug();
+    let long = home.path(&"long".repeat(25));
+    std::fs::create_dir(&long).unwrap();
+    std::fs::rename(home.path(APP), long.join(APP)).unwrap();
+    let here = |args: &[&str]| run(home.command(&[]).args(args).arg("--home").arg(&long));
+    let status = here(&["status", "--check", "--json"]).ends_with(7).json();
+    assert!(status["data"]["launch_would"].to_string().contains("refuse to change anything"), "{status:#}");
+    let launched = here(&["launch", "--no-daemon", "--json"]).ends_with(7).json();
+    let codes = |ran: &serde_json::Value| ran["diagnostics"].to_string().contains("paths.socket-too-long");
+    assert!(codes(&status) && codes(&launched));
+    assert!(long.join(KEY).exists());
+}
+
+/// Something else under the config's name keeps no key where it is.
+#[test]
+fn a_folder_for_a_config_does_not_keep_the_key_from_its_place() {
+    let home = Home::legacy();
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+    std::fs::create_dir(home.path(CONFIG)).unwrap();
+    home.run(&["migrate"]).ends_with(0);
+    assert!(home.has(NEW_KEY) && !home.has(KEY));
+    let ran = home.run(&["launch", "--no-daemon"]).ends_with(1);
+    assert!(ran.stderr.contains("store.not-regular"), "{ran:?}");
+}

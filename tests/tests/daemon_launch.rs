@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use integration_tests::{Builder, StandIn, standin::Version};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{APP, Home, MESH, Ran, run};
+use support::{APP, Home, MESH, Ran, run, set_mode};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 /// Longer than anything here takes, and far shorter than what it must not wait for.
@@ -275,6 +276,47 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
     let started = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
     assert_eq!(started["data"]["daemon"]["device_id"], device);
     assert_eq!(keys(&home), 0);
+}
+
+#[test]
+fn no_daemon_is_started_in_a_home_that_others_can_write_to() {
+    let home = Home::settled();
+    for folder in [APP, MESH, ".myownllm/.myownmesh/.secrets"] {
+        let mode = home.path(folder).metadata().unwrap().permissions().mode();
+        set_mode(&home.path(folder), 0o777);
+        let refused = run(&mut launch(&home, "", &["--once"])).ends_with(7);
+        let mend = format!("hint: chmod go-w {}", home.path(folder).display());
+        assert!(refused.stderr.contains(&mend), "{folder}: {refused:?}");
+        assert!(home.run(&["status"]).stdout.contains("start no daemon"), "{folder}");
+        assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  homes.private"), "{folder}");
+        // The sticky bit keeps others from what is not theirs.
+        set_mode(&home.path(folder), 0o1777);
+        run(&mut launch(&home, "", &["--once"])).ends_with(0);
+        set_mode(&home.path(folder), mode);
+    }
+}
+
+/// What keeps a daemon from starting is found before one is started.
+#[test]
+fn a_daemons_config_on_which_none_starts_is_named_by_doctor() {
+    let home = Home::settled();
+    let check = || {
+        let doctor = home.run(&["doctor", "--json"]).json();
+        let checks = doctor["data"]["checks"].as_array().unwrap().clone();
+        let check = checks.into_iter().find(|check| check["id"] == "daemon.config").unwrap();
+        (check["result"].as_str().unwrap().to_owned(), check["hint"].as_str().unwrap_or_default().to_owned())
+    };
+    let own = home.path(MESH).join("config.json");
+    assert_eq!(check().0, "ok");
+    std::fs::write(&own, "{\"version\": 9}").unwrap();
+    assert!(matches!(check(), (mark, hint) if mark == "warning" && hint.contains("MYOWNMESH_BIN=")));
+    std::fs::write(&own, "{\"version\": 3, ").unwrap();
+    let (mark, hint) = check();
+    assert_eq!(mark, "problem");
+    assert!(Command::new("sh").args(["-c", &hint]).status().unwrap().success(), "{hint}");
+    assert_eq!(check().0, "ok");
+    std::os::unix::fs::symlink("../config.json", &own).unwrap();
+    assert_eq!(check().0, "problem", "the app's config is not the daemon's");
 }
 
 #[test]

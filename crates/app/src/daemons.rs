@@ -1,6 +1,7 @@
 //! Where this home's daemons listen, and the way to them.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -347,7 +348,9 @@ pub fn read_control_socket(disk: &dyn Disk, config: &Path) -> Result<Option<Path
 pub(crate) fn read_document(disk: &dyn Disk, config: &Path) -> Result<Option<Document>, DiskError> {
     match disk.read(config, CONFIG_LIMIT) {
         Ok(bytes) => Ok(Document::parse(&bytes).ok().map(|parsed| parsed.document)),
-        Err(error) if error.is_not_found() || error.kind() == std::io::ErrorKind::InvalidInput => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
+        // A folder says that it is one, anything else that it is no file.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) => Ok(None),
         Err(error) => Err(error),
     }
 }

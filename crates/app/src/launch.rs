@@ -27,7 +27,7 @@ use crate::daemons::{
     CONFIG_LIMIT, Daemons, Live, OPERATION, control_socket, read_control_socket, read_document,
 };
 use crate::exit::ExitCode;
-use crate::named_key::{NamedKey, named_key};
+use crate::named_key::{NamedKey, named_key, trusted_home};
 use crate::notice::{Notice, Severity, exit_of};
 use crate::relapse::Relapse;
 
@@ -498,6 +498,7 @@ fn use_daemon(
             let home = &parts.layout.daemon_home;
             make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
                 .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
+            trusted_home(parts).map_err(one)?;
             if let Some(lock) = &lock {
                 tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
             }

@@ -1,13 +1,14 @@
-//! The key that the daemon's own config names. A daemon that finds no key where its config says makes one: so before one is
+//! What a daemon will find: the key that its own config names, and folders that nobody else can write to. A daemon that finds no key where its config says makes one: so before one is
 //! started, there has to be a sound key in that very place.
 
 use std::path::Path;
 
+use crate::daemons::read_document;
 use myownllm_config_model::daemon_config::DaemonConfig;
 use myownllm_durable_fs::quote;
 use myownllm_migration::identity::{self, Identity};
+use myownllm_paths::Layout;
 
-use crate::daemons::read_document;
 use crate::exit::ExitCode;
 use crate::launch::Parts;
 use crate::notice::Notice;
@@ -69,4 +70,38 @@ pub(crate) fn named_key(parts: &Parts<'_>) -> Result<NamedKey, Notice> {
         .at(config)
         .hint(format!("ls -ld {}", quote(path)))
         .exits(ExitCode::Refused))
+}
+
+/// That nobody but its owner, or root, can put anything in the place of what a daemon is to work with.
+///
+/// # Errors
+/// The first folder of which that is not so.
+pub(crate) fn trusted_home(parts: &Parts<'_>) -> Result<(), Notice> {
+    let Layout { user_home, app_home, daemon_home, daemon_identity, .. } = parts.layout;
+    let Some(home) = parts.disk.stat_follow(user_home).ok().and_then(|meta| meta.owner) else {
+        return Ok(());
+    };
+    let folders = [app_home.as_path(), daemon_home].into_iter().chain(daemon_identity.parent());
+    for folder in folders {
+        let Ok(meta) = parts.disk.stat_follow(folder) else { continue };
+        let Some(owner) = meta.owner else { continue };
+        let (why, mend) = if owner.uid != home.uid && owner.uid != 0 {
+            (
+                format!("belongs to user {}, not to the owner of the home (user {})", owner.uid, home.uid),
+                format!("sudo chown -h {}:{} {}", home.uid, home.gid, quote(folder)),
+            )
+        } else if meta.is_dir() && meta.mode & 0o1002 == 0o002 {
+            (
+                format!("can be written to by everybody (mode {:04o})", meta.mode & 0o7777),
+                format!("chmod go-w {}", quote(folder)),
+            )
+        } else {
+            continue;
+        };
+        return Err(Notice::error("homes.unsafe-permissions", format!("{} {why}", folder.display()))
+            .at(folder)
+            .hint(mend)
+            .exits(ExitCode::Refused));
+    }
+    Ok(())
 }

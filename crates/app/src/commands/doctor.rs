@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, Place, catalogue};
+use myownllm_config_model::{Document, Place, catalogue, daemon_config};
 use myownllm_config_store::{ConfigStore, Loaded, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict};
 use myownllm_durable_fs::{Disk, quote};
@@ -15,10 +15,10 @@ use super::config::CORRUPT;
 use super::launch::count;
 use super::salvage::shape_words;
 use super::status::{daemon_words, identity};
-use crate::daemons::Daemons;
+use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::exit::ExitCode;
 use crate::launch::{check_socket, collision_notice, settle_live};
-use crate::named_key::{NamedKey, named_key};
+use crate::named_key::{NamedKey, named_key, trusted_home};
 use crate::notice::{Notice, Severity};
 use crate::output::{Answer, short};
 use crate::screen::Page;
@@ -145,6 +145,37 @@ fn homes(world: &World, checks: &mut Checks) {
     }
 }
 
+/// Whether a daemon can start on its own config. It is the daemon's file, and nothing that we mend.
+fn daemon_config(world: &World, checks: &mut Checks) {
+    const ID: &str = "daemon.config";
+    let path = &world.layout.daemon_config;
+    let aside = || format!("mv -n {0} {0}.aside", quote(path));
+    let real = |path: &Path| world.disk.canonicalize(path).ok();
+    if real(path).is_some_and(|it| real(&world.layout.app_config) == Some(it)) {
+        let evidence = format!("{} and the app's config are one file", short(path, &world.layout.user_home));
+        return checks.mend(ID, Mark::Problem, evidence, format!("ls -l {}", quote(path)));
+    }
+    let bytes = match world.disk.read(path, CONFIG_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() => return checks.ok(ID, "none yet; the daemon writes one"),
+        Err(error) => {
+            return checks.mend(ID, Mark::Problem, error.to_string(), format!("ls -ld {}", quote(path)));
+        }
+    };
+    match Document::parse(&bytes) {
+        Err(error) => checks.mend(ID, Mark::Problem, error.to_string(), aside()),
+        Ok(parsed) => match daemon_config::version_of(&parsed.document) {
+            Some(version) if version > daemon_config::NEWEST_VERSION => checks.mend(
+                ID,
+                Mark::Warning,
+                format!("of version {version}, newer than the daemons that this program knows"),
+                format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", world.program),
+            ),
+            _ => checks.ok(ID, "a daemon can start on it"),
+        },
+    }
+}
+
 fn state(world: &World, plan: &Plan, checks: &mut Checks) {
     let files = plan.files();
     let migrate = format!("{} migrate", world.program);
@@ -194,6 +225,11 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         ),
         Err(notice) => checks.notice("identity.named", &notice),
     }
+    match trusted_home(&world.wire().parts()) {
+        Ok(()) => checks.ok("homes.private", "nobody else can put anything into the homes"),
+        Err(notice) => checks.notice("homes.private", &notice),
+    }
+    daemon_config(world, checks);
     for error in others {
         checks.notice("state.sound", &Notice::from(error));
     }

@@ -16,7 +16,8 @@ use super::salvage::shape_words;
 use crate::cli::StatusArgs;
 use crate::daemons::{Daemons, Live};
 use crate::exit::ExitCode;
-use crate::launch::COLLISION;
+use crate::launch::{COLLISION, check_socket};
+use crate::named_key::{NamedKey, named_key, trusted_home};
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, long, short};
 use crate::screen::Page;
@@ -49,7 +50,12 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let path = world.layout.app_config.clone();
         notices.push(Notice::from(&StoreError::Newer { path, version }));
     }
-    let device = plan.key_in_force().ok().flatten().map(|key| key.public_key.clone());
+    let named = named_key(&wired.parts());
+    let device = match &named {
+        Ok(NamedKey::Elsewhere(public_key)) => Some(public_key.clone()),
+        _ => plan.key_in_force().ok().flatten().map(|key| key.public_key.clone()),
+    };
+    notices.extend(named.err());
     let looked = wired.daemons.targets(device.as_deref()).map(|target| {
         let probe = wired.daemons.probe(&target.endpoint);
         (target, probe)
@@ -67,18 +73,28 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     }
     let nowhere = world.no_home();
     notices.extend(nowhere.iter().map(Notice::from));
-    let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some();
+    let leaked = crate::launch::leaked_socket(&wired.parts());
+    let socket = check_socket(&wired.parts(), leaked.as_ref().ok().and_then(Option::as_deref)).err();
+    // Nothing is moved to where no daemon could listen.
+    let no_socket = socket.is_some() && !plan.is_empty();
+    let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some() || no_socket;
     let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
     let writes = pending || loaded.as_ref().is_some_and(|loaded| loaded.pending.writes_config());
     // A launch writes to the app's home when something is to be done there, and to the daemon's a log when it starts one.
     let stuck = world.unwritable(&world.layout.app_home).filter(|_| writes);
     let fails = stuck.is_some();
     let starts = own.1.is_absent() && shared.1.is_absent();
+    if world.checked.is_ok() && (starts || no_socket) {
+        notices.extend(socket);
+    }
+    if starts {
+        notices.extend(trusted_home(&wired.parts()).err());
+    }
     let stuck = stuck.or_else(|| world.unwritable(&world.layout.daemon_home).filter(|_| starts));
     let no_daemon = stuck.is_some() || notices.iter().any(Notice::is_error);
     notices.extend(stuck);
     // A config that cannot be asked where its daemon listens forbids the move.
-    let moves = plan.refusals.is_empty() && crate::launch::leaked_socket(&wired.parts()).is_ok();
+    let moves = plan.refusals.is_empty() && leaked.is_ok();
 
     let mut page = Page::default();
     let mut line = |label: &str, what: String| page.row(label, COLUMN, what);
