@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -256,9 +257,13 @@ impl Copies<'_> {
         self.folder.join(OsStr::new(&id.file_name()))
     }
 
-    /// The bytes of a copy, and whether they are those that its name says.
+    /// The bytes of a copy, and whether they are those that its name says. Those of a file that is larger than any config are
+    /// not, whatever it holds: it is not read.
     pub(crate) fn read(&self, id: &CopyId) -> Result<(Vec<u8>, bool), DiskError> {
-        let bytes = self.disk.read(&self.path(id), u64::MAX)?;
+        let bytes = match self.disk.read(&self.path(id), self.limits.config_bytes) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok((Vec::new(), false)),
+            read => read?,
+        };
         let intact = hash(&bytes) == id.hash;
         Ok((bytes, intact))
     }

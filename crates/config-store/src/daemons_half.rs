@@ -30,16 +30,15 @@ impl Store<'_> {
         self.keep(&former, &[CopyKind::Kept], CopyKind::Kept)?;
         let doing = "pointing the daemon's config to the daemon's home";
         let failed = |source| StoreError::Disk { doing, path: path.clone(), source };
-        match replace(self.disk, path, &document.to_bytes(), &former).map_err(failed)? {
+        let bytes = document.to_bytes();
+        match replace(self.disk, path, &bytes, &former, self.limits.config_bytes).map_err(failed)? {
             Replaced::Expected { displaced, .. } => {
                 // Its content is among the copies.
                 let _ = displaced.discard(self.disk);
                 Ok(found)
             }
             Replaced::Foreign { displaced, .. } => {
-                self.copies_to_write().put(CopyKind::Kept, &displaced.bytes)?;
-                self.disk.exchange(&displaced.path, path).map_err(failed)?;
-                let _ = self.disk.unlink(&displaced.path);
+                self.put_back(&bytes, displaced)?;
                 Err(StoreError::Conflict { path: path.clone() })
             }
             _ => Err(StoreError::Conflict { path: path.clone() }),

@@ -1,5 +1,6 @@
 //! What is to be done with a config, decided from what was read. Nothing here writes.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, app_config};
@@ -232,7 +233,8 @@ impl Store<'_> {
                         break;
                     }
                 }
-                Err(error) if error.is_not_found() => {}
+                // What is larger than any config is none.
+                Err(error) if error.is_not_found() || error.kind() == ErrorKind::FileTooLarge => {}
                 Err(error) => failed = Some(error),
             }
         }

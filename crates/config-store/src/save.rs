@@ -1,17 +1,20 @@
 //! Putting bytes in the config's place without losing what somebody else puts there meanwhile.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Severity};
-use myownllm_durable_fs::{Displaced, HomeLock, ReplaceMethod, Replaced, SWAP_SUFFIX, leftovers, replace};
+use myownllm_durable_fs::{
+    DiskError, Displaced, HomeLock, ReplaceMethod, Replaced, SWAP_SUFFIX, is_ours, leftovers, replace,
+};
 
 use crate::copies::{Copies, CopyKind, publish};
 use crate::{CopyId, Step, Store, StoreError};
 
 /// How often a whole operation starts again because somebody else wrote meanwhile.
-pub(crate) const TRIES: u32 = 16;
-/// How often what came out of the place is exchanged back, when each time something newer comes out.
-const RETURNS: u32 = 64;
+pub(crate) const TRIES: u32 = 32;
+/// How often what came out of the place is exchanged back, when each time something newer comes out: some microseconds each, so
+/// whoever is faster than this for that long does not stop. It is also how many copies one save can make of what it met.
+const RETURNS: u32 = 8;
 
 /// What came of one attempt to save.
 pub(crate) enum Saved {
@@ -70,15 +73,20 @@ impl Store<'_> {
                 Err(error) => Err(failed(error)),
             };
         };
-        match replace(self.disk, path, bytes, former) {
+        let limit = self.limits.config_bytes;
+        match replace(self.disk, path, bytes, former, limit) {
             Ok(Replaced::Expected { method, displaced }) => {
                 // A writer that had the old file open may have gone on writing it where it lies now.
-                if matches!(self.disk.read(&displaced.path, u64::MAX), Ok(now) if now != former) {
-                    self.put_back(bytes, displaced)?;
-                    return Ok(Saved::Foreign);
+                match self.disk.read(&displaced.path, limit) {
+                    Ok(now) if now != former => {
+                        self.put_back(bytes, Displaced { bytes: now, ..displaced })?;
+                        return Ok(Saved::Foreign);
+                    }
+                    // Its content is among the copies. When it cannot be removed, the next run does it.
+                    Ok(_) => drop(displaced.discard(self.disk)),
+                    // So does it when that cannot be told.
+                    Err(_) => {}
                 }
-                // Its content is among the copies. When it cannot be removed, the next run does it.
-                let _ = displaced.discard(self.disk);
                 Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename })
             }
             Ok(Replaced::Foreign { displaced, .. }) => {
@@ -94,45 +102,79 @@ impl Store<'_> {
 
     /// Puts somebody else's file back in the place from which we took it: the very file, with its mode and owner. `ours` is
     /// what is in the place now. When something newer comes out in exchange, that goes back instead.
-    fn put_back(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
-        let path = &self.places.config;
-        let failed = |source| StoreError::Disk { doing: "saving the config", path: path.clone(), source };
-        let real: PathBuf = self.disk.canonicalize(path).map_err(failed)?;
-        let aside = displaced.path.clone();
+    ///
+    /// Whatever came out is among the copies in the end, also what is back: until it was, others read what we had put there
+    /// instead, and what they make of that is written over it.
+    pub(crate) fn put_back(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
+        let Displaced { path: aside, place, bytes } = displaced;
+        let failed = |source| StoreError::Disk { doing: "saving the config", path: place.clone(), source };
+        let mut taken_out = vec![bytes];
+        let settled = self.exchange_until_settled(&aside, &place, ours, &mut taken_out);
+        let flushed = self.disk.sync_dir(place.parent().unwrap_or(&place));
+        // Each of them, whatever becomes of the others.
+        let keep = |bytes: &Vec<u8>| if bytes == ours { Ok(()) } else { self.keep_taken_out(bytes) };
+        let kept = taken_out.iter().map(keep).fold(Ok(()), Result::and);
+        let settled = settled.map_err(failed)?;
+        flushed.map_err(failed)?;
+        kept?;
+        let _ = self.disk.unlink(&aside);
+        // To try again after all that would be to pile up copies.
+        if settled { Ok(()) } else { Err(StoreError::Conflict { path: place }) }
+    }
+
+    /// Exchanges until what comes out is what we had put there; `false` when that does not come about. Nothing that takes long may
+    /// be done here.
+    fn exchange_until_settled(
+        &self,
+        aside: &Path,
+        place: &Path,
+        ours: &[u8],
+        taken_out: &mut Vec<Vec<u8>>,
+    ) -> Result<bool, DiskError> {
         let mut expected = ours.to_vec();
-        let mut theirs = displaced.bytes;
         for _ in 0..RETURNS {
-            match self.disk.exchange(&aside, &real) {
+            match self.disk.exchange(aside, place) {
                 Ok(()) => {}
                 // Nothing to exchange with (whoever removed the file has seen ours, not theirs), or no such operation.
-                Err(error) if error.is_not_found() || error.may_be_unsupported() => break,
-                Err(error) => return Err(failed(error)),
+                Err(error) if error.is_not_found() || error.may_be_unsupported() => return Ok(false),
+                Err(error) => return Err(error),
             }
-            let out = self.disk.read(&aside, u64::MAX).map_err(failed)?;
-            self.disk.sync_dir(real.parent().unwrap_or(&real)).map_err(failed)?;
+            let out = self.disk.read(aside, self.limits.config_bytes)?;
             if out == expected {
-                let _ = self.disk.unlink(&aside);
-                return Ok(());
+                return Ok(true);
             }
-            expected = std::mem::replace(&mut theirs, out);
+            if let Some(returned) = taken_out.last() {
+                expected.clone_from(returned);
+            }
+            taken_out.push(out);
         }
-        // Theirs cannot go back, so it goes where nothing is removed. To try again now would be to pile up copies.
-        self.copies_to_write().put(CopyKind::Kept, &theirs)?;
-        let _ = self.disk.unlink(&aside);
-        Err(StoreError::Conflict { path: path.clone() })
+        Ok(false)
+    }
+
+    /// Puts what came out of the place among the copies that are never removed, as long as those have room to spare: a program
+    /// that writes all the time must not use up what a repair needs. After that it becomes a routine copy, if it can be one.
+    fn keep_taken_out(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut copies = self.copies_to_write();
+        copies.limits.kept_count /= 2;
+        copies.limits.kept_bytes /= 2;
+        let kept = match copies.put(CopyKind::Kept, bytes) {
+            Err(StoreError::BackupsFull { .. }) if self.usable(bytes).is_some() => {
+                copies.put(CopyKind::Good, bytes)
+            }
+            Err(StoreError::BackupsFull { .. }) => self.copies_to_write().put(CopyKind::Kept, bytes),
+            other => other,
+        };
+        kept.map(drop)
     }
 
     /// Removes what killed runs left beside the config, among the copies and in the daemon's home. What may hold the only
     /// copy of something is put among the copies first.
-    ///
-    /// `ours` is what is about to be written: a run that was killed just before the exchange left these very bytes, which
-    /// were never anybody's config.
-    pub(crate) fn clear_leftovers(&self, ours: &[u8], diagnostics: &mut Vec<Diagnostic>) -> Vec<Step> {
+    pub(crate) fn clear_leftovers(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<Step> {
         let places = &self.places;
         let mut folders = vec![places.app_home.clone(), places.backups.clone(), places.daemon_home.clone()];
-        folders.extend(places.config.parent().map(PathBuf::from));
+        folders.extend(places.config.parent().map(Path::to_owned));
         folders.extend(
-            self.disk.canonicalize(&places.config).ok().and_then(|real| real.parent().map(PathBuf::from)),
+            self.disk.canonicalize(&places.config).ok().and_then(|real| real.parent().map(Path::to_owned)),
         );
         folders.sort();
         folders.dedup();
@@ -149,7 +191,7 @@ impl Store<'_> {
             }
             for leftover in found {
                 if leftover.precious
-                    && let Err(error) = self.keep_leftover(&leftover.path, ours, diagnostics)
+                    && let Err(error) = self.keep_leftover(&leftover.path, diagnostics)
                 {
                     diagnostics.push(Diagnostic {
                         code: error.code(),
@@ -170,17 +212,13 @@ impl Store<'_> {
         steps
     }
 
-    /// Makes sure that the content of a displaced file is somewhere else too.
-    fn keep_leftover(
-        &self,
-        path: &std::path::Path,
-        ours: &[u8],
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<(), StoreError> {
+    /// Makes sure that the content of a displaced file is somewhere else too. What a run was about to put in place when it was
+    /// killed was never anybody's config: a loop of such runs, each of which makes up other ids, must not pile it up.
+    fn keep_leftover(&self, path: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<(), StoreError> {
         debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these are precious");
         let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
-        let bytes = self.disk.read(path, u64::MAX).map_err(failed)?;
-        if bytes == ours || self.disk.holds(&self.places.config, &bytes).unwrap_or(false) {
+        let bytes = self.disk.read(path, self.limits.config_bytes).map_err(failed)?;
+        if is_ours(path, &bytes) || self.disk.holds(&self.places.config, &bytes).unwrap_or(false) {
             return Ok(());
         }
         if let Some(id) = self.keep(&bytes, &[CopyKind::Good, CopyKind::Kept], CopyKind::Kept)? {
@@ -215,7 +253,7 @@ impl Store<'_> {
     }
 }
 
-fn leftover_note(path: &std::path::Path, error: &myownllm_durable_fs::DiskError) -> Diagnostic {
+fn leftover_note(path: &Path, error: &DiskError) -> Diagnostic {
     Diagnostic {
         code: "store.leftover",
         severity: Severity::Warning,

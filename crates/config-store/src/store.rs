@@ -182,8 +182,7 @@ impl ConfigStore for Store<'_> {
             }
             // Only when there is something to do: an apply without need writes nothing either.
             if cleared.is_none() && !plan.loaded.pending.is_empty() {
-                let ours = plan.config.as_deref().unwrap_or_default();
-                cleared = Some(self.clear_leftovers(ours, &mut diagnostics));
+                cleared = Some(self.clear_leftovers(&mut diagnostics));
             }
             if let Some(mut applied) = self.carry_out(plan, ids)? {
                 applied.steps.splice(0..0, cleared.unwrap_or_default());
@@ -225,7 +224,7 @@ impl ConfigStore for Store<'_> {
             }
             if conflicts == 0 && loaded.pending.steps.iter().any(|s| matches!(s, Step::ClearLeftover { .. }))
             {
-                self.clear_leftovers(&bytes, &mut diagnostics);
+                self.clear_leftovers(&mut diagnostics);
             }
             let former = plan.former.bytes();
             if let Some(former) = former {
@@ -359,7 +358,7 @@ impl ConfigStore for Store<'_> {
                     },
                 });
             }
-            self.clear_leftovers(&bytes, &mut diagnostics);
+            self.clear_leftovers(&mut diagnostics);
             if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
             }

@@ -191,15 +191,10 @@ fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) 
     for (path, bytes) in copies(disk) {
         let name = path.file_name().unwrap().to_str().unwrap();
         if let Ok(id) = name.trim_end_matches(".json").parse::<myownllm_config_store::CopyId>() {
-            let again = launch_hash(&bytes);
+            let again = hash_of(&bytes);
             assert_eq!(id.hash(), again, "{}: {at}: {name} is torn", scene.name);
         }
     }
-}
-
-fn launch_hash(bytes: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
 /// An undisturbed launch, and all that is to be true after it.

@@ -277,3 +277,43 @@ fn a_read_only_home_is_looked_at_and_left_alone() {
     store.stand_in(&mut ids());
     assert_eq!(fingerprint(&h.user), before);
 }
+
+/// A file can say any length without taking any room. Nothing under one of our names makes a start, or a look at the history, fail for it.
+#[test]
+fn files_that_claim_to_be_huge_are_passed_over() {
+    let h = home();
+    fs::write(&h.config, healthy("one")).unwrap();
+    launch(&h.places).unwrap();
+    let hash = "ed".repeat(16);
+    let backups = &h.places.backups;
+    let planted = [
+        h.app.join(".durable-fs.1-0.swap"),
+        backups.join(".durable-fs.1-1.swap"),
+        backups.join(format!("good-00000007-{hash}.json")),
+        h.app.join("config.json.corrupt"),
+    ];
+    for path in &planted {
+        let made = fs::File::create(path).and_then(|file| file.set_len(10 << 40));
+        if let Err(error) = made {
+            eprintln!("skipped: this file system has no room for what takes none ({error})");
+            return;
+        }
+    }
+    let clock = SystemClock::default();
+    let store = Store::new(&RealDisk, &clock, h.places.clone());
+    assert!(store.history().unwrap().iter().any(|copy| !copy.intact && copy.bytes == 10 << 40));
+    let notes = launch(&h.places).unwrap().1.unwrap().diagnostics;
+    assert_eq!(
+        notes.iter().filter(|note| note.message.contains("stays where it is")).count(),
+        2,
+        "{notes:?}"
+    );
+    // Nor does a repair, for which they might be sources.
+    fs::write(&h.config, b"{\"torn").unwrap();
+    launch(&h.places).unwrap();
+    assert_eq!(fs::read(&h.config).unwrap(), healthy("one"));
+    // What is no routine copy of ours is not removed.
+    for path in [&planted[0], &planted[1], &planted[3]] {
+        assert_eq!(fs::metadata(path).unwrap().len(), 10 << 40, "{}", path.display());
+    }
+}

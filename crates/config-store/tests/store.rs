@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::*;
-use myownllm_config_model::Document;
+use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{
     ConfigStore, CopyKind, DaemonHalf, FileShape, Limits, Loaded, Step, Store, StoreError, Updated,
 };
@@ -903,7 +903,7 @@ fn a_repair_does_not_lose_what_another_program_writes_meanwhile() {
 }
 
 #[test]
-fn a_writer_that_never_stops_is_a_conflict_and_its_file_stays() {
+fn a_writer_that_never_stops_is_a_conflict_and_nothing_of_it_is_lost() {
     let disk = seen_healthy(&healthy("before"));
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
@@ -915,10 +915,148 @@ fn a_writer_that_never_stops_is_a_conflict_and_its_file_stays() {
     });
     let error = set_edit(&disk).unwrap_err();
     assert_eq!(error.code(), "store.conflict");
-    let last = count.load(Ordering::SeqCst) - 1;
-    assert!(is_kept(&disk, &healthy(&format!("theirs {last}"))));
+    let written = count.load(Ordering::SeqCst);
+    for n in 0..written {
+        assert!(is_kept(&disk, &healthy(&format!("theirs {n}"))), "{n} of {written}");
+    }
     assert!(text(&live(&disk), "ours").is_none(), "what is in place is theirs");
-    assert!(of_kind(&disk, "kept").len() <= 1);
+    assert!(of_kind(&disk, "kept").len() <= 9, "and it is given up before they are many");
+}
+
+/// Two other programs. The first writes in the last moment before our exchange, so ours takes its place until it is put back; the
+/// second reads the config just then, and what it makes of ours takes the place of what the first one wrote.
+#[test]
+fn what_our_bytes_hid_for_a_moment_is_never_lost() {
+    for at_once in [true, false] {
+        let disk = seen_healthy(&healthy("before"));
+        let exchanges = Arc::new(AtomicUsize::new(0));
+        let (first, second) = (healthy("first"), healthy("second, which has not seen the first"));
+        let hook = (first.clone(), second.clone());
+        disk.set_hook(move |op, foreign| {
+            let done = exchanges.load(Ordering::SeqCst);
+            if op.op == "exchange" {
+                exchanges.fetch_add(1, Ordering::SeqCst);
+            }
+            match (op.op, done) {
+                ("exchange", 0) => drop(foreign.put(CONFIG, &hook.0)),
+                ("exchange", 1) if at_once => drop(foreign.put(CONFIG, &hook.1)),
+                // Once the first one's is back.
+                ("sync_dir", 2) if !at_once => drop(foreign.put(CONFIG, &hook.1)),
+                _ => {}
+            }
+        });
+        set_edit(&disk).unwrap();
+        disk.set_hook(|_, _| {});
+        assert_eq!(text(&live(&disk), "mark"), text(&second, "mark"), "the second came last");
+        // However much is saved after that.
+        for i in 0..30 {
+            set_mark(&disk, &i.to_string()).unwrap();
+        }
+        assert!(is_kept(&disk, &first), "at once: {at_once}");
+    }
+}
+
+/// Others read ours in the place of theirs until it is back: nothing that waits for the disk comes before that.
+#[test]
+fn what_came_out_goes_back_before_anything_is_flushed() {
+    let disk = seen_healthy(&healthy("before"));
+    let wrote = Arc::new(AtomicUsize::new(0));
+    disk.set_hook(move |op, foreign| {
+        if op.op == "exchange" && wrote.fetch_add(1, Ordering::SeqCst) == 0 {
+            foreign.put(CONFIG, &healthy("theirs"));
+        }
+    });
+    set_edit(&disk).unwrap();
+    let ops: Vec<_> = disk.ops().iter().map(|op| op.op).collect();
+    let exchanges: Vec<_> = (0..ops.len()).filter(|&i| ops[i] == "exchange").collect();
+    assert_eq!(ops[exchanges[0]..=exchanges[1]], ["exchange", "read", "exchange"]);
+    // Then it is flushed, before what is ours goes.
+    assert_eq!(ops[exchanges[1]..][..3], ["exchange", "read", "sync_dir"]);
+}
+
+#[test]
+fn a_storm_of_writes_leaves_room_for_a_repair() {
+    let disk = seen_healthy(&healthy("before"));
+    let clock = FakeClock::default();
+    let limits = Limits { kept_count: 6, ..Limits::default() };
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let count = AtomicUsize::new(0);
+    disk.set_hook(move |op, foreign| {
+        if op.op == "exchange" {
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            if n.is_multiple_of(2) {
+                foreign.put(CONFIG, &healthy(&format!("theirs {n}")));
+            }
+        }
+    });
+    let error =
+        store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!(1))));
+    assert_eq!(error.unwrap_err().code(), "store.conflict");
+    disk.set_hook(|_, _| {});
+    assert_eq!(of_kind(&disk, "kept").len(), 3);
+    assert_eq!(of_kind(&disk, "good").len(), 20, "the rest are routine copies");
+    disk.put(CONFIG, b"{\"torn");
+    launch_with(&store, &disk).unwrap();
+    assert!(is_kept(&disk, b"{\"torn"));
+}
+
+/// A run that was killed before its exchange leaves what was never anybody's config, and makes up other ids each time.
+#[test]
+fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
+    let mut base = Document::parse(&healthy("before")).unwrap().document;
+    base.set(&["cloud_mesh", "networks"], serde_json::json!([{"id": "", "network_id": "home"}]));
+    let base = with_config(&base.to_bytes());
+    let run = |disk: &SimDisk, seed| {
+        let clock = FakeClock::default();
+        let store = Store::new(disk, &clock, sim_places());
+        let _ = store.apply(&lock(disk), &mut SeededIds::new(1_700_000_000_000, seed));
+    };
+    let counted = base.clone();
+    run(&counted, 0);
+    let exchanged = counted.ops().iter().position(|op| op.op == "exchange").unwrap();
+    assert!(look(&counted).unwrap().pending.is_empty());
+    // The first one is the lock.
+    for n in 1..counted.ops().len() {
+        let mut disk = base.clone();
+        for seed in 1..9 {
+            disk.reset_ops();
+            disk.crash_at(n);
+            run(&disk, seed);
+            disk = disk.after_kill();
+        }
+        assert!(of_kind(&disk, "kept").len() <= 1, "killed at {n}, the exchange is {exchanged}: {disk:?}");
+        launch(&disk, &sim_places()).unwrap();
+        assert!(of_kind(&disk, "kept").len() <= 1, "killed at {n}");
+    }
+}
+
+/// Neither a copy nor what a daemon moved aside can be a source when it is larger than any config.
+#[test]
+fn what_is_larger_than_any_config_is_no_source() {
+    let long = healthy(&"long".repeat(1000));
+    for path in [SIBLING.to_owned(), format!("{BACKUPS}/good-00000009-{}.json", hash_of(&long))] {
+        let disk = with_config(b"{\"torn");
+        disk.put(&path, &long);
+        let clock = FakeClock::default();
+        let limits = Limits { config_bytes: long.len() as u64 - 1, ..Limits::default() };
+        let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+        launch_with(&store, &disk).unwrap();
+        assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("gemma4"), "{path}");
+        assert!(is_kept(&disk, b"{\"torn"));
+    }
+}
+
+/// What lies under such a name, and does not hold what the name says, is somebody's.
+#[test]
+fn what_came_out_is_not_taken_for_what_was_to_go_in() {
+    let disk = seen_healthy(&healthy("one"));
+    let hash = hash_of(&healthy("two"));
+    disk.put(format!("/home/u/.myownllm/.durable-fs.1-0.{hash}.swap"), &healthy("theirs"));
+    disk.put(format!("/home/u/.myownllm/.durable-fs.1-1.{hash}.swap"), &healthy("two"));
+    launch(&disk, &sim_places()).unwrap();
+    assert!(is_kept(&disk, &healthy("theirs")));
+    assert!(!is_kept(&disk, &healthy("two")), "it never was a config");
+    assert!(look(&disk).unwrap().pending.is_empty());
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::{Disk, DiskError, FileKind, Meta, Method, Owner, PART_SUFFIX, Result, SWAP_SUFFIX, TEMP_PREFIX};
 
 /// How many names are tried for a temporary file before somebody must be making them on purpose.
@@ -205,6 +207,8 @@ pub enum ReplaceMethod {
 pub struct Displaced {
     /// Where it lies now: beside the place, under a name that ends in [`crate::SWAP_SUFFIX`].
     pub path: PathBuf,
+    /// The place that it was taken out of, links followed.
+    pub place: PathBuf,
     /// Its content.
     pub bytes: Vec<u8>,
 }
@@ -216,38 +220,43 @@ impl Displaced {
     }
 }
 
-/// What [`replace`] did. In each case the new content is in place, flushed, and the folder is flushed.
+/// What [`replace`] did.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Replaced {
-    /// What came out is what was expected.
+    /// What came out is what was expected. The new content is in place, flushed, and the folder is flushed.
     Expected {
         /// How.
         method: ReplaceMethod,
         /// What came out.
         displaced: Displaced,
     },
-    /// Somebody else wrote between the caller's read and this call: what came out is theirs. Keep it, make the same
-    /// edit to it, and replace again (expecting the bytes of this call).
+    /// Somebody else wrote between the last look and the exchange: what came out is theirs, and the new content is in their
+    /// file's place, where others read it. To be undone at once, so the folder is **not** flushed: exchange the two again,
+    /// flush the folder, keep what came out (whoever read the new content meanwhile knows nothing of theirs, and may write
+    /// over it), and begin anew.
     Foreign {
         /// How.
         method: ReplaceMethod,
         /// What came out.
         displaced: Displaced,
     },
+    /// Somebody else wrote between the caller's read and the last look. What they wrote is in place and nothing has changed.
+    Stale,
 }
 
 /// Replaces the content of `path`, which the caller has read as `expected`: compare-and-swap.
 ///
-/// A temporary file in the same folder gets `bytes`, and mode and (as root) owner of the file that is there; it is flushed, the
-/// names are exchanged, the folder is flushed, and what came out is read. The place is never empty, never torn. A link is
-/// followed: the file that it leads to is replaced.
+/// A temporary file in the same folder gets `bytes`, and mode and (as root) owner of the file that is there; it is flushed. If
+/// what is in the place is still what was expected, the names are exchanged, and what came out, which may have up to `limit`
+/// bytes, is read. The place is never empty, never torn. A link is followed: the file that it leads to is replaced.
 ///
 /// # Errors
 ///
-/// [`DiskError`] of the step that failed. Up to the exchange nothing has changed, and the temporary file is removed; when a
-/// later step fails, old and new content are both still on the disk, one of them under a name of [`leftovers`].
-pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> Result<Replaced> {
+/// [`DiskError`] of the step that failed. Up to the exchange nothing has changed, and the temporary file is removed; what came out
+/// and cannot be read goes back; when a later step fails, old and new content are both still on the disk, one of them under a
+/// name of [`leftovers`].
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limit: u64) -> Result<Replaced> {
     let followed;
     let path = if disk.stat(path)?.is_symlink() {
         followed = disk.canonicalize(path)?;
@@ -262,8 +271,8 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> R
     }
     let dir = folder_of(path)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, there.mode & 0o777))?;
-    // From here on the name says that it may hold the only copy of something.
-    let swap = temp_name(dir, SWAP_SUFFIX);
+    // From here on the name says that it may hold the only copy of something, and which content is not that.
+    let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));
     let prepare = || -> Result<Meta> {
         match give(disk, &temp, there.owner) {
             // Only root can give a file away; for anybody else it becomes their own.
@@ -278,6 +287,14 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> R
         let _ = disk.unlink(&temp);
     })?;
     let ours = Ours { disk, meta: ours, bytes };
+    // The last look: all that takes long is done. What has changed by now need not be taken out of its place at all.
+    match disk.holds(path, expected) {
+        Ok(true) => {}
+        other => {
+            ours.discard(&swap);
+            return other.map(|_| Replaced::Stale);
+        }
+    }
     let (method, out) = match disk.exchange(&swap, path) {
         Ok(()) => (ReplaceMethod::Exchange, swap),
         // It happened, whatever was said (a network file system that did not hear the answer): then what lies aside is what was
@@ -310,13 +327,18 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8]) -> R
             return Err(error);
         }
     };
+    // Nothing that takes long comes before this: until what is somebody else's is back, others read ours.
+    let read = disk.read(&out, limit).inspect_err(|_| {
+        if method == ReplaceMethod::Exchange && disk.exchange(&out, path).is_ok() {
+            ours.discard(&out);
+        }
+    });
+    let displaced = Displaced { bytes: read?, path: out, place: path.to_owned() };
+    if displaced.bytes != expected {
+        return Ok(Replaced::Foreign { method, displaced });
+    }
     disk.sync_dir(dir)?;
-    let displaced = Displaced { bytes: disk.read(&out, u64::MAX)?, path: out };
-    Ok(if displaced.bytes == expected {
-        Replaced::Expected { method, displaced }
-    } else {
-        Replaced::Foreign { method, displaced }
-    })
+    Ok(Replaced::Expected { method, displaced })
 }
 
 /// The file that is to take the place. A name tells nothing of what has it after a call that failed; this does.
@@ -358,6 +380,19 @@ pub struct Leftover {
     /// Whether it can hold something that is nowhere else: the file that a killed [`replace`] took out. Such a one is to be
     /// kept somewhere before it is removed; any other may go at once.
     pub precious: bool,
+}
+
+/// What tells one content from another in the name of a file that waits for its exchange.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Whether a file of [`leftovers`] that holds `bytes` still holds what a [`replace`] was about to put in place: then it never
+/// was in any place, or is back from it, and nothing is lost with it.
+pub fn is_ours(leftover: &Path, bytes: &[u8]) -> bool {
+    let name = leftover.file_name().and_then(OsStr::to_str);
+    let told = name.and_then(|name| name.strip_suffix(SWAP_SUFFIX)?.rsplit_once('.')).map(|(_, told)| told);
+    told == Some(&*digest(bytes))
 }
 
 /// The files that killed runs left in this folder, known by their names. Call it under the lock of the home.

@@ -153,7 +153,7 @@ fn a_linked_file_is_followed() {
             RealDisk.canonicalize(&home.at("config")).expect("there"),
             fs::canonicalize(&real).expect("there")
         );
-        let replaced = replace(&RealDisk, &home.at("config"), b"new", b"old").expect("replaced");
+        let replaced = replace(&RealDisk, &home.at("config"), b"new", b"old", 1 << 20).expect("replaced");
         drop((replaced, lock));
         assert_eq!(fs::read(&real).expect("there"), b"new");
         assert!(fs::symlink_metadata(home.at("config")).expect("there").is_symlink());

@@ -41,7 +41,7 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 disk.fail(Fault::always(op, ErrorKind::Unsupported));
             }
             disk.crash_at(number);
-            let result = replace(&disk, Path::new(CONFIG), b"new", b"old");
+            let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20);
             for after in disk.crash_states(500, 1) {
                 let content = after.content(CONFIG);
                 let fine = matches!(content.as_deref(), Some(b"old" | b"new"));
@@ -88,7 +88,7 @@ fn a_failure_leaves_the_old_file_or_the_new_one() {
                     disk.fail(Fault::always(op, ErrorKind::Unsupported));
                 }
                 disk.fail(Fault { performed, ..Fault::once(number, ErrorKind::Other) });
-                let result = replace(&disk, Path::new(CONFIG), b"new", b"old");
+                let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20);
                 let content = disk.content(CONFIG);
                 assert!(matches!(content.as_deref(), Some(b"old" | b"new")), "{number}: {content:?}");
                 assert!(files(&disk).contains(&b"old"[..]), "{number}: the old one is gone");
@@ -113,7 +113,8 @@ fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
                 }
             });
             disk.fail(Fault { performed: true, ..Fault::always("exchange", kind) });
-            let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old").expect("it has happened");
+            let replaced =
+                replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it has happened");
             let Replaced::Foreign { displaced, .. } = replaced else { panic!("{kind}: {replaced:?}") };
             assert_eq!(displaced.bytes, theirs, "{kind}");
             assert_eq!(disk.content(&displaced.path).as_deref(), Some(theirs), "{kind}");
@@ -132,7 +133,7 @@ fn a_foreign_write_comes_out_and_is_told() {
                 foreign.put(CONFIG, b"theirs");
             }
         });
-        let result = replace(&disk, Path::new(CONFIG), b"new", b"old").expect("it works");
+        let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
         if number >= disk.op_count() {
             break;
         }
@@ -249,4 +250,34 @@ fn made_folders_are_there_after_a_power_cut() {
             assert!(after.stat(Path::new(folder)).is_ok_and(|meta| meta.is_dir()), "{folder}\n{after:#?}");
         }
     }
+}
+
+/// What is not what was expected stays where it is: only what comes in the very last moment is taken out of its place.
+#[test]
+fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
+    let disk = home();
+    disk.set_hook(|record, foreign| {
+        if record.op == "sync_file" {
+            foreign.put(CONFIG, b"theirs");
+        }
+    });
+    let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+    assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
+    assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
+    assert!(disk.ops().iter().all(|record| record.op != "exchange"));
+    assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+}
+
+/// What came out and cannot be read cannot be kept either.
+#[test]
+fn what_came_out_and_is_too_large_goes_back() {
+    let disk = home();
+    disk.set_hook(|record, foreign| {
+        if record.op == "exchange" {
+            foreign.put(CONFIG, b"theirs, which is long");
+        }
+    });
+    let error = replace(&disk, Path::new(CONFIG), b"new", b"old", 8).expect_err("too large");
+    assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+    assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs, which is long"[..]));
 }

@@ -75,7 +75,7 @@ fn a_pipe_or_a_folder_is_an_error_at_once() {
         assert!(RealDisk.holds(odd, b"").is_err());
         assert!(RealDisk.copy_new(odd, &home.path().join("copy"), None).is_err());
     }
-    assert!(replace(&RealDisk, &pipe, b"x", b"").is_err());
+    assert!(replace(&RealDisk, &pipe, b"x", b"", 1 << 20).is_err());
     assert_eq!(fs::read_dir(home.path()).expect("readable").count(), 1, "nothing is left behind");
 }
 
@@ -103,7 +103,7 @@ fn modes_times_and_links_are_kept() {
     assert!(RealDisk.hard_link(&at("a"), &at("b")).expect_err("taken").is_taken());
     assert_eq!(fs::metadata(at("b")).expect("there").len(), 200_000, "and nothing was done to it");
     let old = RealDisk.read(&at("a"), 1 << 20).expect("readable");
-    let replaced = replace(&RealDisk, &at("link"), b"new", &old).expect("replaced");
+    let replaced = replace(&RealDisk, &at("link"), b"new", &old, 1 << 20).expect("replaced");
     let Replaced::Expected { displaced, .. } = replaced else { panic!("nobody else wrote") };
     displaced.discard(&RealDisk).expect("removed");
     assert!(RealDisk.stat(&at("link")).expect("there").is_symlink(), "it is written through");
@@ -188,7 +188,8 @@ fn a_writer_that_never_stops_is_always_seen() {
         for round in 0..300 {
             let read = fs::read(&path).expect("never absent");
             whole(&read);
-            match replace(&RealDisk, &path, format!("ours {round}").as_bytes(), &read).expect("replaced") {
+            let ours = format!("ours {round}");
+            match replace(&RealDisk, &path, ours.as_bytes(), &read, 1 << 20).expect("replaced") {
                 Replaced::Expected { displaced, .. } => {
                     assert_eq!(displaced.bytes, read);
                     displaced.discard(&RealDisk).expect("removed");
@@ -198,7 +199,8 @@ fn a_writer_that_never_stops_is_always_seen() {
                     assert_ne!(displaced.bytes, read);
                     displaced.discard(&RealDisk).expect("removed");
                 }
-                _ => panic!("there are two outcomes"),
+                // Seen before anything was taken out: theirs is in place.
+                _ => {}
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -251,4 +253,19 @@ fn a_lock_is_that_of_the_home_of_now() {
         assert_eq!(error.code(), "durable-fs.lock-held");
         drop(second);
     });
+}
+
+/// Whoever sets no limit gets an error, too.
+#[test]
+fn a_file_that_claims_to_be_huge_is_an_error() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = home.path().join("sparse");
+    if let Err(error) = fs::File::create(&path).and_then(|file| file.set_len(10 << 40)) {
+        eprintln!("skipped: this file system has no room for what takes none ({error})");
+        return;
+    }
+    let error = RealDisk.read(&path, 1 << 20).expect_err("too large");
+    assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    let error = RealDisk.read(&path, u64::MAX).expect_err("more than any memory");
+    assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
 }

@@ -136,3 +136,9 @@ pub fn changes(disk: &SimDisk) -> Vec<String> {
 pub fn kind_of(name: &str) -> &str {
     name.split('-').next().unwrap()
 }
+
+/// The hash of a content, as it stands in names.
+pub fn hash_of(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().take(16).map(|b| format!("{b:02x}")).collect()
+}

@@ -328,7 +328,9 @@ impl Disk for RealDisk {
             if len > limit {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
-            let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0).saturating_add(1));
+            let mut bytes = Vec::new();
+            // A file without content can claim any length; to believe it must not end the program.
+            bytes.try_reserve(usize::try_from(len).unwrap_or(usize::MAX).saturating_add(1))?;
             // It may grow while it is read.
             file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
             if bytes.len() as u64 > limit {
