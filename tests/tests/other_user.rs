@@ -63,6 +63,48 @@ fn home(round: u32) -> Home {
     home
 }
 
+/// A folder that everybody may go to, and what copies a file into it: the work tree may lie where others cannot go.
+fn tools() -> (tempfile::TempDir, impl Fn(&Path) -> PathBuf) {
+    let tools = tempfile::Builder::new().prefix("tools-").tempdir_in("/tmp").unwrap();
+    set_mode(tools.path(), 0o755);
+    let folder = tools.path().to_owned();
+    let tool = move |from: &Path| {
+        let to = folder.join(from.file_name().unwrap());
+        std::fs::copy(from, &to).unwrap();
+        set_mode(&to, 0o755);
+        to
+    };
+    (tools, tool)
+}
+
+/// The move, as the owner of the home.
+fn migrate_as_owner(program: &Path, home: &Home) -> Command {
+    let mut migrate = Command::new(program);
+    migrate.arg("--home").arg(home.path("")).arg("migrate").uid(OWNER).gid(GROUP).current_dir("/");
+    migrate.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent");
+    migrate
+}
+
+/// What may not be looked into is named, and not each thing that lies or may lie in it.
+#[test]
+fn a_closed_folder_is_named_once() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("skipped: only root can be another user");
+        return;
+    }
+    let (_tools, tool) = tools();
+    let program = tool(support::program());
+    for mode in [0o000, 0o600] {
+        let home = home(1);
+        set_mode(&home.path(MESH), mode);
+        let ran = run(&mut migrate_as_owner(&program, &home));
+        let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        let closed = format!("error: {} is there but cannot be read", home.path(MESH).display());
+        assert_eq!(errors, [closed], "{mode:o}: {}", ran.stderr);
+        set_mode(&home.path(MESH), 0o700);
+    }
+}
+
 /// While moves run, the other user puts links and folders of their own in the place of the home, its parts and those of the
 /// destination, as fast as they can. `MYOWNLLM_SWAP_SECONDS` says for how long at least (60 for the long form).
 #[test]
@@ -74,15 +116,7 @@ fn a_second_user_who_swaps_folders_gains_nothing() {
     let seconds = std::env::var("MYOWNLLM_SWAP_SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
     let decoy = support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
     let decoy_bytes = std::fs::read(&decoy).unwrap();
-    // The work tree may lie where others cannot go.
-    let tools = tempfile::Builder::new().prefix("tools-").tempdir_in("/tmp").unwrap();
-    set_mode(tools.path(), 0o755);
-    let tool = |from: &Path| {
-        let to = tools.path().join(from.file_name().unwrap());
-        std::fs::copy(from, &to).unwrap();
-        set_mode(&to, 0o755);
-        to
-    };
+    let (_tools, tool) = tools();
     let program = tool(support::program());
     let second_process = tool(env!("CARGO_BIN_EXE_second-process").as_ref());
     let decoy = tool(&decoy);
@@ -116,10 +150,7 @@ fn a_second_user_who_swaps_folders_gains_nothing() {
         }
         let mut ran = Vec::new();
         for _ in 0..3 {
-            let mut migrate = Command::new(&program);
-            migrate.arg("--home").arg(home.path("")).arg("migrate").uid(OWNER).gid(GROUP).current_dir("/");
-            migrate.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent");
-            ran.push(run(&mut migrate));
+            ran.push(run(&mut migrate_as_owner(&program, &home)));
         }
         other.kill().unwrap();
         other.wait().unwrap();

@@ -37,6 +37,13 @@ pub struct Side {
     pub states: usize,
 }
 
+impl Side {
+    /// Nothing lies there but the key.
+    fn is_bare(&self) -> bool {
+        self.rosters == 0 && self.states == 0
+    }
+}
+
 /// A daemon that still writes one of the homes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -352,7 +359,15 @@ impl MigrationError {
             Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
             Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
             Self::IdentityHeldBack { .. } | Self::WrongLock { .. } => None,
-            Self::TwoIdentities { command, .. } => Some(format!("{command} --keep source")),
+            Self::TwoIdentities { source_side, destination_side, command } => {
+                // A key that lies with nothing was just made. Where that does not tell, both are shown, and none is chosen.
+                let option = match (source_side.is_bare(), destination_side.is_bare()) {
+                    (false, true) => "--keep source",
+                    (true, false) => "--keep destination",
+                    _ => "--dry-run",
+                };
+                Some(format!("{command} {option}"))
+            }
             Self::IdentityDamaged { path, remedy, .. } => Some(match remedy {
                 Some((_, command)) => command.clone(),
                 None => format!("ls -la {}", quote(path.parent().unwrap_or(path))),
@@ -364,7 +379,7 @@ impl MigrationError {
             Self::DestinationOutside { path, .. } => Some(format!("rm {0} && mkdir -m 700 {0}", quote(path))),
             Self::DestinationNotFolder { path } => Some(format!("mv -n {0} {0}.aside", quote(path))),
             Self::SourceLink { path, .. } => {
-                Some(format!("cp -aL {0} {0}.copy && rm {0} && mv -nT {0}.copy {0}", quote(path)))
+                Some(format!("cp -RLp {0} {0}.copy && rm {0} && mv -n {0}.copy {0}", quote(path)))
             }
             Self::SameFolder { source_folder, destination_folder } => {
                 Some(format!("ls -lid {} {}", quote(source_folder), quote(destination_folder)))

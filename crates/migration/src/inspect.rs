@@ -12,7 +12,7 @@ use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, l
 
 use crate::{
     error::MigrationError,
-    homes::{Direction, Homes, Keep},
+    homes::{Direction, Homes, Keep, Options},
     identity::{self, Identity},
     plan::{IdentityState, Left},
 };
@@ -140,6 +140,9 @@ pub(crate) enum Whose {
     Claims,
     Foreign(&'static str),
 }
+
+/// Why the file that a key leads to is left.
+const IS_KEY_GOAL: &str = "the key is a link to it";
 
 /// What a number follows in the name of a file that was set aside.
 pub(crate) const SET_ASIDE: &str = ".set-aside-";
@@ -338,7 +341,7 @@ fn differs(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> 
 /// How a regular file stands to what may be at its destination, which is (or, put aside by a killed run, was) at `there`.
 fn pair(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> Result<Pair, MigrationError> {
     let meta = match disk.stat(there) {
-        Err(error) if error.is_not_found() => return Ok(Pair::Free),
+        Err(error) if is_absent(&error) => return Ok(Pair::Free),
         Err(error) => return Err(unreadable(there, error)),
         Ok(meta) => meta,
     };
@@ -381,10 +384,17 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
     let top: Vec<&PathBuf> = folders.iter().filter(|folder| folder.components().count() == 1).collect();
     for folder in top {
         if folder_pending(disk, homes, &folders, folder)? {
-            return Ok(true);
+            // What looks like ours may be what a key leads to, and that only a closer look tells.
+            return Ok(key_goals(disk, homes)?.is_empty() || is_planned(disk, homes));
         }
     }
     Ok(false)
+}
+
+/// Whether a run would do anything, or has anything to say.
+fn is_planned(disk: &dyn Disk, homes: &Homes) -> bool {
+    let plan = crate::decide::plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
+    !(plan.is_empty() && plan.collisions.is_empty() && plan.errors.is_empty() && plan.refusals.is_empty())
 }
 
 fn folder_pending(
@@ -510,9 +520,31 @@ fn look(disk: &dyn Disk, path: &Path) -> Look {
             Err(error) => Look::Unreadable(error),
         },
         Ok(_) => Look::Odd,
-        Err(error) if error.is_not_found() => Look::Absent,
+        Err(error) if is_absent(&error) => Look::Absent,
         Err(error) => Look::Unreadable(error),
     }
+}
+
+/// The files that the keys of both homes lead to, where they are links: whatever name such a file has, it is a key and no roster or
+/// state, and stays where the link leads.
+fn key_goals(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
+    let mut goals = Vec::new();
+    for home in [&homes.app, &homes.daemon] {
+        let key = home.join(&homes.names.identity);
+        match disk.stat(&key) {
+            Ok(meta) if meta.is_symlink() => {
+                let says = disk.read_link(&key).map_err(|error| unreadable(&key, error))?;
+                // One that cannot be followed just now is taken by its word.
+                let by_word = || normalise(&key.parent().unwrap_or(home).join(says));
+                goals.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
+            }
+            Err(error) if !is_absent(&error) && error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(unreadable(&key, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(goals)
 }
 
 /// Looks at both homes. Takes no lock, writes nothing.
@@ -523,6 +555,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
         relative: relative_folders(homes),
         readable: BTreeMap::new(),
         there: BTreeMap::new(),
+        key_goals: Vec::new(),
         out: Inventory {
             direction,
             source: homes.source(direction).to_owned(),
@@ -554,6 +587,10 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
         },
     };
     inspector.homes();
+    match key_goals(disk, homes) {
+        Ok(goals) => inspector.key_goals = goals,
+        Err(error) => inspector.out.refusals.push(error),
+    }
     inspector.source_folders();
     inspector.destination_folders();
     inspector.same_folders();
@@ -582,6 +619,8 @@ struct Inspector<'a> {
     readable: BTreeMap<PathBuf, (Meta, Seen)>,
     /// Destination folders that are there.
     there: BTreeMap<PathBuf, Meta>,
+    /// What the keys lead to, where they are links.
+    key_goals: Vec<PathBuf>,
     out: Inventory,
 }
 
@@ -592,6 +631,19 @@ impl Inspector<'_> {
 
     fn unreadable(&mut self, path: &Path, error: DiskError) {
         self.out.errors.push(unreadable(path, error));
+    }
+
+    /// A folder of the destination that cannot be looked at or into. Where that is not allowed, it is the folder which does not allow it
+    /// that is told, and once, however much lies in it.
+    fn closed(&mut self, path: &Path, error: DiskError) {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return self.out.refusals.push(unreadable(path, error));
+        }
+        let closed = path.ancestors().find(|above| self.disk.stat(above).is_ok()).unwrap_or(path);
+        let is_told = |told: &MigrationError| matches!(told, MigrationError::Unreadable { path, .. } if *path == closed);
+        if !self.out.refusals.iter().any(is_told) {
+            self.out.refusals.push(unreadable(closed, error));
+        }
     }
 
     fn homes(&mut self) {
@@ -750,12 +802,14 @@ impl Inspector<'_> {
         // By their names alone: a folder may hold very many.
         let apart: Vec<&OsStr> =
             apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
+        let goals = self.key_goals_in(path)?;
         self.disk.visit(path, &mut |entry| {
             if apart.contains(&entry.name.as_os_str()) {
                 // Looked at by themselves.
                 return ControlFlow::Continue(());
             }
             match whose(&entry.name, entry.kind) {
+                Whose::Ours if goals.contains(&entry.name) => foreign.push((entry.name, IS_KEY_GOAL)),
                 Whose::Ours if is_leaf => seen.ours.push(entry.name),
                 Whose::Ours => foreign.push((entry.name, "it is not what moves")),
                 Whose::Leftover => leftovers.push(entry.name),
@@ -782,6 +836,16 @@ impl Inspector<'_> {
         }
         self.out.leftovers.extend(leftovers.into_iter().map(|name| path.join(name)));
         Ok(seen)
+    }
+
+    /// The names in a folder that a key leads to.
+    fn key_goals_in(&self, folder: &Path) -> Result<Vec<OsString>, DiskError> {
+        if self.key_goals.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folder = self.disk.canonicalize(folder)?;
+        let names = self.key_goals.iter().filter_map(|goal| goal.strip_prefix(&folder).ok());
+        Ok(names.map(|name| name.as_os_str().to_owned()).collect())
     }
 
     fn destination_folders(&mut self) {
@@ -829,7 +893,7 @@ impl Inspector<'_> {
                     }
                 }
                 Look::Odd => self.out.refusals.push(MigrationError::DestinationNotFolder { path }),
-                Look::Unreadable(error) => self.out.refusals.push(unreadable(&path, error)),
+                Look::Unreadable(error) => self.closed(&path, error),
             }
         }
     }
@@ -874,7 +938,7 @@ impl Inspector<'_> {
                 }
                 // A link inside the home is not listed (and holds nothing of ours that is not elsewhere too).
                 Err(_) if self.disk.stat(&path).is_ok_and(|meta| meta.is_symlink()) => {}
-                Err(error) => self.out.refusals.push(unreadable(&path, error)),
+                Err(error) => self.closed(&path, error),
             }
         }
         self.out.destination_folders.push(path);
@@ -992,7 +1056,19 @@ impl Inspector<'_> {
                 self.stays(Some(folder));
                 None
             }
-            Ok(meta) if meta.is_file() => Some((at, meta)),
+            Ok(meta) if meta.is_file() => match self.key_goals_in(&self.out.source.join(folder)) {
+                Ok(goals) if goals.iter().any(|goal| Some(goal.as_os_str()) == relative.file_name()) => {
+                    self.stays(Some(folder));
+                    self.left(at, IS_KEY_GOAL);
+                    None
+                }
+                Ok(_) => Some((at, meta)),
+                Err(error) => {
+                    self.unreadable(&at, error);
+                    self.stays(Some(folder));
+                    None
+                }
+            },
             Ok(meta) => {
                 self.stays(Some(folder));
                 let why = match meta.kind {
@@ -1050,15 +1126,10 @@ impl Inspector<'_> {
                     self.out.errors.push(error);
                 }
             },
-            Err(error) if error.is_not_found() => {
+            Err(error) if is_absent(&error) => {
                 let beside = self.out.source.join(&name);
                 match self.disk.stat(&beside) {
-                    Err(error) if error.is_not_found() => {
-                        self.out.legacy_roster = Some(single(Pair::Free));
-                    }
-                    Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory) => {
-                        self.out.legacy_roster = Some(single(Pair::Free));
-                    }
+                    Err(error) if is_absent(&error) => self.out.legacy_roster = Some(single(Pair::Free)),
                     Err(error) => {
                         self.stays(folder);
                         self.unreadable(&beside, error);

@@ -129,6 +129,13 @@ fn cases() -> Vec<Case> {
         disk.put_link(format!("{APP}/.secrets/identity.json"), "../keys/real.json");
         disk.reset_ops();
     });
+    add("a key that is a link to a state", forward.clone(), true, &|disk| {
+        full(disk);
+        Disk::unlink(disk, Path::new(&format!("{APP}/.secrets/identity.json"))).expect("it is there");
+        disk.put(format!("{APP}/mesh/states/key.json"), &key_file(1, "laptop"));
+        disk.put_link(format!("{APP}/.secrets/identity.json"), "../mesh/states/key.json");
+        disk.reset_ops();
+    });
     add("a key that is a link, two file systems", forward.clone(), true, &|disk| {
         full(disk);
         Disk::unlink(disk, Path::new(&format!("{APP}/.secrets/identity.json"))).expect("it is there");

@@ -298,6 +298,35 @@ fn a_linked_key_leads_to_the_same_file_afterwards() {
     }
 }
 
+/// What it leads to has the name of a state, of a roster or of the second-factor lock: it is the key all the same, and stays.
+#[test]
+fn a_key_among_the_states_stays_where_its_link_leads() {
+    for name in ["mesh/states/key.json", "mesh/rosters/key.json", ".secrets/custody.json"] {
+        for side in ["", ".myownmesh"] {
+            let home = Home::full();
+            let real = home.at(name);
+            fs::rename(home.at(".secrets/identity.json"), &real).expect("moved");
+            let link = home.at(side).join(".secrets/identity.json");
+            fs::create_dir_all(link.parent().expect("a folder")).expect("made");
+            let up = if side.is_empty() { "../" } else { "../../" };
+            symlink(Path::new(up).join(name), &link).expect("made");
+            let report = home.run(&Options::forward());
+            assert_eq!(report.outcome, Outcome::Done, "{name}: {report:#?}");
+            assert!(report.may_spawn(), "{name}: {report:#?}");
+            let link = home.new_home(".secrets/identity.json");
+            assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
+            assert!(report.left.iter().any(|left| left.path == real), "{name}: {report:#?}");
+            assert!(!home.pending(), "{name}");
+            assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo);
+            home.put("mesh/states/new.json", b"a state that comes later");
+            assert!(home.pending(), "{name}");
+            assert_eq!(home.run(&Options::undo()).outcome, Outcome::Done);
+            let link = home.at(".secrets/identity.json");
+            assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
+        }
+    }
+}
+
 #[test]
 fn a_linked_key_that_leads_nowhere_is_no_missing_key() {
     let home = Home::full();
@@ -429,6 +458,29 @@ fn two_keys_stop_everything_until_somebody_decides() {
     assert_eq!(mode(&aside), 0o600);
 }
 
+/// A key that lies with rosters or states is the one that peers know; where both do, or neither, nothing is chosen.
+#[test]
+fn of_two_keys_the_hint_keeps_the_one_that_lies_with_something() {
+    let state = |side: &str| format!("{side}mesh/states/of-one.json");
+    let cases: [(&[&str], &str); 4] = [
+        (&[""], "--keep source"),
+        (&[".myownmesh/"], "--keep destination"),
+        (&["", ".myownmesh/"], "--dry-run"),
+        (&[], "--dry-run"),
+    ];
+    for (sides, option) in cases {
+        let home = Home::empty();
+        home.put(".secrets/identity.json", &key_file(1, "x"));
+        home.put(".myownmesh/.secrets/identity.json", &key_file(2, "y"));
+        for side in sides {
+            home.put(state(side), b"state");
+        }
+        let report = home.run(&Options::forward());
+        let hint = report.refusals[0].hint().expect("a command");
+        assert_eq!(hint, format!("myownllm-mesh migrate {option}"), "{report:#?}");
+    }
+}
+
 #[test]
 fn damaged_and_newer_keys_are_kept_and_named() {
     let damaged: &[u8] = b"";
@@ -471,6 +523,17 @@ fn a_folder_link_out_of_the_home_is_refused() {
     assert_eq!(report.refusals[0].code(), "migration.destination-outside", "{report:#?}");
     assert_eq!(home.tree(), before);
     assert_eq!(fs::read_dir(outside.path()).expect("readable").count(), 0);
+}
+
+/// What is in the way is named, and not each thing that would lie below it.
+#[test]
+fn a_file_in_the_place_of_the_new_home_is_named_once() {
+    let home = Home::full();
+    home.put(".myownmesh", b"a file");
+    let report = home.run(&Options::forward());
+    let named: Vec<_> = report.refusals.iter().map(|error| (error.code(), error.path())).collect();
+    assert_eq!(named, [("migration.destination-not-folder", home.new_home("").as_path())], "{report:#?}");
+    assert!(report.errors.is_empty(), "{report:#?}");
 }
 
 #[test]
