@@ -986,3 +986,27 @@ fn a_folder_for_a_config_does_not_keep_the_key_from_its_place() {
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(1);
     assert!(ran.stderr.contains("store.not-regular"), "{ran:?}");
 }
+
+/// Absent and not to be seen are two things: nothing is called missing, and nobody called running, behind a closed door.
+#[cfg(unix)]
+#[test]
+fn what_lies_behind_a_closed_door_is_not_said_to_be_missing() {
+    let home = Home::after_the_bug();
+    let Some(user) = Unprivileged::new(&home) else { return };
+    for door in [home.path(APP), home.path("")] {
+        set_mode(&door, 0);
+        let status = user.run(&home, &["status"]).ends_with(0);
+        assert!(
+            !status.stdout.contains("none yet") && !status.stderr.contains("is still running"),
+            "{status:?}"
+        );
+        assert!(status.stderr.contains("whether a daemon runs at"), "{status:?}");
+        let doctor = user.run(&home, &["doctor", "--json"]).json();
+        for id in ["identity.sound", "state.moved"] {
+            let checks = doctor["data"]["checks"].as_array().unwrap();
+            let check = checks.iter().find(|check| check["id"] == id).unwrap();
+            assert_ne!(check["result"], "ok", "{check:#}");
+        }
+        set_mode(&door, 0o700);
+    }
+}

@@ -794,6 +794,10 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     assert_eq!(home.bytes(&config()), LEAKED);
     // Ended on request, it is still told that it was the one.
     let pid = reaped_elsewhere(legacy);
+    // A dry run does not promise what would be refused.
+    for args in [&["salvage", "--dry-run"][..], &["salvage"]] {
+        assert!(home.run(args).ends_with(7).stderr.contains("daemon.legacy-running"), "{args:?}");
+    }
     let ran = home.run(&["launch", "--no-daemon", "--stop-legacy-daemon"]).ends_with(0);
     assert!(
         ran.stderr.contains(&format!("process {pid} ({STAND_IN}) is a daemon on this folder")),

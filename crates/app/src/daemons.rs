@@ -84,10 +84,21 @@ impl Live {
         }
     }
 
+    /// Why it cannot be told whether there is one: the system does not let us look.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        match &self.found {
+            Found::Listening { probe: Probe::Unknown { problem }, .. } => Some(problem),
+            _ => None,
+        }
+    }
+
     /// What is known of it, in a few words.
     #[must_use]
     pub fn note(&self) -> String {
         match &self.found {
+            Found::Listening { probe: Probe::Unknown { problem }, .. } => {
+                format!("whether a daemon runs there cannot be told: {problem}")
+            }
             Found::Listening { probe: Probe::Answered { status, .. }, .. } => {
                 format!("version {}", status.version)
             }

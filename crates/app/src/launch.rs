@@ -414,6 +414,12 @@ pub(crate) fn settle_live(
         if let Some(refusal) = found.no_means() {
             return Err(Notice::from(&refusal));
         }
+        if let Some(problem) = found.unknown() {
+            let place = found.place();
+            let message = format!("whether a daemon runs at {} cannot be told: {problem}", place.display());
+            let notice = Notice::error("daemon.unreachable", message).at(&place);
+            return Err(notice.hint(format!("ls -ld {}", quote(&place))).exits(ExitCode::Refused));
+        }
         let stop_failed = if options.stop_legacy_daemon {
             match daemons.stop(&found) {
                 Ok(_) => continue,

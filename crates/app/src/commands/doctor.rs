@@ -14,7 +14,7 @@ use serde_json::json;
 use super::config::CORRUPT;
 use super::launch::count;
 use super::salvage::shape_words;
-use super::status::{daemon_words, identity};
+use super::status::{UNSEEN, daemon_words, identity};
 use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::exit::ExitCode;
 use crate::launch::{check_socket, collision_notice, settle_live};
@@ -179,7 +179,9 @@ fn daemon_config(world: &World, checks: &mut Checks) {
 fn state(world: &World, plan: &Plan, checks: &mut Checks) {
     let files = plan.files();
     let migrate = format!("{} migrate", world.program);
-    if plan.is_empty() {
+    if plan.is_empty() && !plan.errors.is_empty() {
+        checks.skipped("state.moved", UNSEEN);
+    } else if plan.is_empty() {
         checks.ok("state.moved", "nothing of the daemon's is in the old place");
     } else if !plan.refusals.is_empty() {
         checks.skipped(
@@ -207,7 +209,8 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
             checks.mend("identity.sound", Mark::Problem, why.clone(), format!("ls -la {}", quote(folder)));
         }
         IdentityState::Blocked { .. } | IdentityState::Odd { .. } => {}
-        found => checks.ok("identity.sound", identity(found)),
+        IdentityState::Absent if !plan.errors.is_empty() => checks.skipped("identity.sound", UNSEEN),
+        _ => checks.ok("identity.sound", identity(plan)),
     }
     for error in of_key {
         checks.notice("identity.sound", &Notice::from(error));

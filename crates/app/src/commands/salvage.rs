@@ -27,6 +27,12 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     // A repair that was killed may have left files of its own beside a config that is whole by now.
     let unfinished = loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
     if args.dry_run || args.check || !(loaded.pending.repairs() || unfinished) {
+        // What would keep a repair from being made is part of what would be.
+        if loaded.pending.repairs() {
+            let leaked = crate::launch::leaked_socket(&parts)?;
+            let live = parts.daemons.live(leaked.as_deref());
+            notices.extend(settle_live(parts.daemons, live, &world.options()).err());
+        }
         return Ok(dry(world, &loaded, args, notices));
     }
     let options = world.options();

@@ -105,7 +105,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         line("  networks", networks(loaded));
     }
     line("daemon", format!("{}{}", home(&world.layout.daemon_home), owner(world, &world.layout.daemon_home)));
-    line("  identity", identity(&plan.identity));
+    line("  identity", identity(&plan));
     line("  daemon", daemon_words(&own.1));
     line("shared", format!("{}{}", home(&world.layout.shared_home), owner(world, &world.layout.shared_home)));
     line("  daemon", daemon_words(&shared.1));
@@ -245,9 +245,13 @@ fn networks(loaded: &Loaded) -> String {
     }
 }
 
+/// What may be there, for all that we could see.
+pub(crate) const UNSEEN: &str = "cannot be looked for (see below)";
+
 /// The key, for a person.
-pub(crate) fn identity(state: &IdentityState) -> String {
-    match state {
+pub(crate) fn identity(plan: &Plan) -> String {
+    match &plan.identity {
+        IdentityState::Absent if !plan.errors.is_empty() => UNSEEN.to_owned(),
         IdentityState::Absent => "none yet; the daemon makes one at its first start".to_owned(),
         IdentityState::AtDestination(key) => format!("{}  (in the daemon's home)", key.device_id),
         IdentityState::AtSource(key) => format!("{}  (still in the old place)", key.device_id),
