@@ -231,6 +231,18 @@ fn a_daemon_that_does_not_work_is_5_and_the_key_stays_one() {
 
 #[cfg(unix)]
 #[test]
+fn a_daemon_that_is_nowhere_is_5_with_a_command_that_names_one() {
+    let home = Home::settled();
+    let ran = run(home.command(&["launch", "--once"]).env("PATH", "/nonexistent")).ends_with(5);
+    // To be copied as it is: for the home that was asked about.
+    let path = home.path("");
+    let named = format!("--home {}", path.to_str().unwrap().trim_end_matches('/'));
+    let hint = format!("hint: MYOWNMESH_BIN=/path/to/myownmesh myownllm-mesh {named} launch");
+    assert!(ran.stderr.lines().any(|line| line.trim() == hint), "{hint}: {ran:?}");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_held_lock_is_6_after_a_bounded_wait() {
     let home = Home::legacy();
     let folder = std::fs::File::open(home.path(APP)).unwrap();
@@ -333,10 +345,35 @@ fn a_home_that_is_not_there_is_no_healthy_one() {
 }
 
 #[test]
-fn a_wrong_usage_is_told_whole_in_json() {
+fn a_wrong_usage_is_told_whole_and_in_one_form() {
     let home = Home::empty();
     let said = home.run(&["network", "export", "--json"]).ends_with(2).json();
     assert!(said["diagnostics"][0]["message"].as_str().unwrap().contains("<NAME>"), "{said}");
+    // In the one form of all errors, whether the parser found it or a command.
+    for (args, message, help) in [
+        (&["network", "export"][..], "<NAME>", "myownllm-mesh network export --help"),
+        (
+            &["launch", "--no-demon"],
+            "unexpected argument '--no-demon' found; a similar argument exists: '--no-daemon'",
+            "myownllm-mesh launch --help",
+        ),
+        (&["nope"], "unrecognized subcommand 'nope'", "myownllm-mesh --help"),
+        (&["completions", "x"], "[possible values: bash", "myownllm-mesh --help"),
+        (&["config"], "a command is missing", "myownllm-mesh config --help"),
+        (&[], "a command is missing", "myownllm-mesh --help"),
+        (&["man", "nope"], "there is no command", "myownllm-mesh --help"),
+    ] {
+        let ran = home.run(args).ends_with(2);
+        assert!(ran.stdout.is_empty(), "{ran:?}");
+        let lines: Vec<&str> = ran.stderr.lines().collect();
+        let [.., error, hint, code] = lines.as_slice() else { panic!("{ran:?}") };
+        assert!(error.starts_with("error: ") && error.contains(message), "{args:?}: {ran:?}");
+        assert_eq!((hint.trim(), code.trim()), (format!("hint: {help}").as_str(), "code: usage"), "{ran:?}");
+        let said = home.run(&[args, &["--json"]].concat()).ends_with(2).json();
+        let told = &said["diagnostics"][0];
+        assert_eq!((&told["code"], &told["hint"]), (&json!("usage"), &json!(help)), "{said}");
+        assert!(told["message"].as_str().unwrap().contains(message), "{said}");
+    }
     // What is not there is named.
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     let ran = home.run(&["network", "remove", "nope"]).ends_with(0);

@@ -16,6 +16,7 @@ pub mod world;
 use std::ffi::OsString;
 use std::path::Path;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
 
@@ -48,10 +49,14 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// A hint that can be copied leads to the home that was asked about: the libraries do not know how it was named.
 pub(crate) fn for_home(hint: String, home: &Path) -> String {
-    match hint.strip_prefix("myownllm-mesh ") {
-        Some(rest) if !rest.starts_with("--") => {
+    const PROGRAM: &str = "myownllm-mesh ";
+    match hint.split_once(PROGRAM) {
+        // Before it there may be a variable.
+        Some((before, rest))
+            if !rest.starts_with("--") && (before.is_empty() || before.starts_with("MYOWNMESH_BIN=")) =>
+        {
             let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
-            format!("myownllm-mesh --home {} {rest}", quote(&home))
+            format!("{before}{PROGRAM}--home {} {rest}", quote(&home))
         }
         _ => hint,
     }
@@ -83,18 +88,42 @@ fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
             _ => ExitCode::Done,
         };
     }
-    if args.iter().any(|arg| arg == "--json") {
-        let printer = Printer::for_json();
-        // All of it up to the tips and the usage, in one line: which argument is meant may stand below the first.
-        let text = error.to_string();
-        let said: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-        let message = said.join(" ").trim_start_matches("error: ").to_owned();
-        let notice = Notice::error("usage", message).hint("myownllm-mesh --help");
-        printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
-    } else {
-        let _ = error.print();
-    }
+    let is_json = args.iter().any(|arg| arg == "--json");
+    let text = error.to_string();
+    let message = match error.kind() {
+        ErrorKind::MissingSubcommand => "a command is missing".to_owned(),
+        // The parser has the help for it.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            if !is_json {
+                let _ = error.print();
+            }
+            "a command is missing".to_owned()
+        }
+        _ => usage_message(&text),
+    };
+    let notice = Notice::error("usage", message).hint(usage_hint(&text));
+    let printer = if is_json { Printer::for_json() } else { Printer::for_usage(color_of(args)) };
+    printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
     ExitCode::Usage
+}
+
+/// All that the parser says up to the usage, in one line: which argument is meant may stand below the first.
+fn usage_message(text: &str) -> String {
+    let told = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage: ") && !line.starts_with("For more information"));
+    let told: Vec<&str> = told.filter(|line| !line.is_empty()).collect();
+    told.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
+}
+
+/// The help of the command whose usage the parser shows, else that of the program.
+fn usage_hint(text: &str) -> String {
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or("myownllm-mesh");
+    let is_command =
+        |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-');
+    let words: Vec<&str> = usage.split(' ').take_while(is_command).collect();
+    format!("{} --help", words.join(" "))
 }
 
 /// The command as the envelope's `schema` names it.

@@ -142,6 +142,19 @@ impl Printer {
         }
     }
 
+    /// A printer for a person whose command line could not be read.
+    #[must_use]
+    pub(crate) fn for_usage(color: clap::ColorChoice) -> Self {
+        let err = io::stderr().is_terminal();
+        let color_err = color == clap::ColorChoice::Always || (color == clap::ColorChoice::Auto && err);
+        Self {
+            json: false,
+            color_err,
+            width_err: width_of_stderr(|name| std::env::var_os(name)),
+            ..Self::for_json()
+        }
+    }
+
     /// Shows how far a move is, on a terminal.
     #[must_use]
     pub(crate) fn progress(&self) -> Box<dyn Fn(Progress)> {

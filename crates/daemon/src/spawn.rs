@@ -327,7 +327,7 @@ impl SpawnError {
             }
             Self::Cancelled | Self::NoMeans { .. } => None,
             Self::NoCandidate { .. } => {
-                Some("install myownmesh, or name it: MYOWNLLM_MESH_BIN=/path/to/myownmesh".to_owned())
+                Some("MYOWNMESH_BIN=/path/to/myownmesh myownllm-mesh launch".to_owned())
             }
             Self::AllFailed { .. } => Some("myownllm-mesh doctor".to_owned()),
         }

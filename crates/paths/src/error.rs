@@ -31,7 +31,9 @@ pub enum PathsError {
     },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(
-        "checking the daemon's home {}: it {relation} the app's home {}", daemon_home.display(), app_home.display()
+        "checking the daemon's home {}: it {relation} the app's home {}{}; the daemon rewrites the config.json of the folder \
+         it lives in, so it needs one of its own",
+        daemon_home.display(), app_home.display(), leads_to(really.as_deref())
     )]
     Overlap {
         /// The app's home.
@@ -55,7 +57,8 @@ pub enum PathsError {
     },
     /// The socket's path does not fit into the kernel's address.
     #[error(
-        "checking the socket path {}: it has {length} bytes, and the system allows {limit}", socket.display()
+        "checking the socket path {}: it has {length} bytes, and the system allows {limit}; \
+         `daemon.control_socket` in the daemon's config can name a shorter one", socket.display()
     )]
     SocketTooLong {
         /// The socket.
@@ -116,33 +119,35 @@ impl PathsError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoHome { variable } => {
-                Some(format!("name the home folder: --home /path/to/home (or set {variable})"))
+            Self::NoHome { .. } => Some("myownllm-mesh --home /path/to/home status".to_owned()),
+            Self::RelativeHome { home, .. } => {
+                Some(format!("myownllm-mesh --home \"$PWD\"/{} status", quoted(home)))
             }
-            Self::RelativeHome { .. } => Some("give the home folder as an absolute path".to_owned()),
             Self::HostApp { .. } => None,
-            Self::Overlap { daemon_home, really, .. } => Some(match really {
-                Some(really) => format!(
-                    "the daemon rewrites the config.json of the folder it lives in, so it needs one of its own: \
-                     {} leads to {}; rename the link, then start again",
-                    daemon_home.display(),
-                    really.display(),
-                ),
-                None => "the daemon rewrites the config.json of the folder it lives in, so it needs one of its own: \
-                         give it a folder inside the app's home"
-                    .to_owned(),
-            }),
-            Self::NotAFolder { at, .. } => {
-                Some(format!("move it out of the way: mv {0} {0}.aside", quoted(at)))
+            // A link is taken away; the app's home itself, or what it lies in, is not.
+            Self::Overlap { app_home, daemon_home, .. } if app_home.starts_with(daemon_home) => {
+                Some(format!("ls -lid {} {}", quoted(app_home), quoted(daemon_home)))
             }
-            Self::SocketTooLong { limit, daemon_config, .. } => Some(format!(
-                "choose a socket path of at most {limit} bytes in the daemon's config {}: \
-                 {{\"daemon\": {{\"control_socket\": \"/run/user/1000/myownmesh.sock\"}}}}",
-                daemon_config.display(),
-            )),
-            Self::Lookup { path, .. } => Some(format!("see who owns it: ls -ld {}", quoted(path))),
+            Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
+            Self::NotAFolder { at, .. } => Some(aside(at)),
+            Self::SocketTooLong { daemon_config, .. } => {
+                Some(format!("${{EDITOR:-vi}} {}", quoted(daemon_config)))
+            }
+            Self::Lookup { path, .. } => Some(format!("ls -ld {}", quoted(path))),
         }
     }
+}
+
+/// Where a link leads, in brackets.
+fn leads_to(really: Option<&std::path::Path>) -> String {
+    really.map_or_else(String::new, |really| format!(" (it leads to {})", really.display()))
+}
+
+/// The command that moves something out of the way.
+fn aside(path: &std::path::Path) -> String {
+    let mut to = path.as_os_str().to_owned();
+    to.push(".aside");
+    format!("mv -n {} {}", quoted(path), quoted(to.as_ref()))
 }
 
 /// A path as a shell takes it. What is not UTF-8 is shown lossily, as everywhere.

@@ -113,7 +113,8 @@ fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
         symlink(&out, h.app.join(".myownmesh")).unwrap();
         let error = refused(layout(&h.user));
         assert!(error.to_string().contains("leads out of"), "{error}");
-        assert!(error.hint().unwrap().contains(out.to_str().unwrap()), "{error:?}");
+        assert!(error.to_string().contains(out.to_str().unwrap()), "{error:?}");
+        assert!(error.hint().unwrap().starts_with("mv -n "), "{error:?}");
     }
 }
 
@@ -151,7 +152,7 @@ fn something_else_under_the_daemons_name_is_refused() {
     let error = guard(layout(&h.user), &RealLookup).unwrap_err();
     assert_eq!(error.code(), "paths.not-a-folder");
     assert!(error.is_refusal());
-    assert!(error.hint().unwrap().starts_with("move it out of the way: mv "));
+    assert!(error.hint().unwrap().starts_with("mv -n "));
 }
 
 #[test]

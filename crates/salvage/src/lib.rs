@@ -155,11 +155,11 @@ fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Dia
                 code: "salvage.odd-network",
                 severity: Severity::Warning,
                 message: format!(
-                    "{path} is {} that names no network (a text id and network_id)",
+                    "{path} is {} that names no network (a text id and network_id); it is in the copy of the former file alone",
                     network.kind().name()
                 ),
                 path,
-                hint: Some("it is in the copy of the former file".to_owned()),
+                hint: Some("myownllm-mesh config history".to_owned()),
                 place: None,
             });
             continue;
@@ -235,9 +235,12 @@ fn gave_way(path: &str, found: Kind) -> Diagnostic {
     Diagnostic {
         code: "config.replaced",
         severity: Severity::Warning,
-        message: format!("{path} was {}; the daemon's networks are there now", found.name()),
+        message: format!(
+            "{path} was {}; the daemon's networks are there now, and it is in the copy of the former file alone",
+            found.name()
+        ),
         path: path.to_owned(),
-        hint: Some("it is in the copy of the former file".to_owned()),
+        hint: Some("myownllm-mesh config history".to_owned()),
         place: None,
     }
 }
