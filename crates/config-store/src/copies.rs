@@ -56,6 +56,8 @@ const CHEAP_TO_HASH: usize = 32 << 10;
 const HASH_DIGITS: usize = 32;
 /// The most digits of a sequence number. More is no name of ours: a planted huge one must not use up the numbers.
 const SEQUENCE_DIGITS: usize = 12;
+/// From here on a number counts only with the bytes that its name says: nobody gets here by saving.
+const LAST_NUMBERS: u64 = END_OF_SEQUENCE - 1_000_000_000;
 /// The first number that no name can have.
 const END_OF_SEQUENCE: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);
 
@@ -250,7 +252,19 @@ impl Copies<'_> {
             }
         }
         listing.copies.sort_by(|a: &CopyId, b| (a.sequence, &a.hash).cmp(&(b.sequence, &b.hash)));
+        while listing.copies.pop_if(|last| last.sequence >= LAST_NUMBERS && !self.is_whole(last)).is_some() {}
         Ok(listing)
+    }
+
+    /// Whether its bytes are those that its name says. One that cannot be read may be.
+    fn is_whole(&self, id: &CopyId) -> bool {
+        self.read(id).map_or(true, |(_, intact)| intact)
+    }
+
+    /// Whether it is a file of its own. With a second name (a tool that saves room gave it one, say), whoever writes into the
+    /// file by that name changes the copy.
+    fn stands_alone(&self, id: &CopyId) -> bool {
+        self.disk.stat(&self.path(id)).is_ok_and(|meta| meta.links <= 1)
     }
 
     pub(crate) fn path(&self, id: &CopyId) -> PathBuf {
@@ -271,7 +285,8 @@ impl Copies<'_> {
     /// Whether a copy is one of these bytes.
     pub(crate) fn is_of(&self, id: &CopyId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
-        (bytes.len() > CHEAP_TO_HASH && self.holds(id, bytes)) || id.hash == hash(bytes)
+        let same = (bytes.len() > CHEAP_TO_HASH && self.holds(id, bytes)) || id.hash == hash(bytes);
+        same && self.stands_alone(id)
     }
 
     fn holds(&self, id: &CopyId, bytes: &[u8]) -> bool {
@@ -289,7 +304,7 @@ impl Copies<'_> {
     ) -> Result<Option<CopyId>, StoreError> {
         let wanted = hash(bytes);
         for id in listing.copies.iter().rev().filter(|c| c.hash == wanted && kinds.contains(&c.kind)) {
-            if !self.holds(id, bytes) {
+            if !self.holds(id, bytes) || !self.stands_alone(id) {
                 continue;
             }
             self.disk.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;

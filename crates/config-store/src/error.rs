@@ -61,7 +61,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// There is no room for another copy that is never to be removed.
-    #[error("keeping a copy of the config in {}: it holds {count} copies of {bytes} bytes already", path.display())]
+    #[error("keeping a copy of the config in {}: it holds {} already", path.display(), amount(*count, *bytes))]
     BackupsFull {
         /// The folder of copies.
         path: PathBuf,
@@ -219,6 +219,11 @@ impl StoreError {
             Self::Edit { .. } | Self::WrongLock { .. } => return None,
         })
     }
+}
+
+fn amount(count: usize, bytes: u64) -> String {
+    let copies = if count == 1 { "copy" } else { "copies" };
+    format!("{count} {copies} of {bytes} bytes")
 }
 
 fn list(path: &Path) -> String {

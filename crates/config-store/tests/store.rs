@@ -123,7 +123,7 @@ fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
     let (_, applied) = launch(&disk, &sim_places()).unwrap();
     assert!(applied.is_none());
     let ops = disk.ops();
-    assert!(ops.len() <= 3, "{ops:?}");
+    assert!(ops.len() <= 4, "{ops:?}");
     assert!(ops.iter().all(|op| !op.is_change() && op.op != "lock"));
 }
 
@@ -747,14 +747,47 @@ fn a_planted_name_does_not_use_up_the_numbers() {
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("two"));
     assert_eq!(disk.content(format!("{BACKUPS}/notes.txt")).unwrap(), b"mine");
 
-    // The very last number: no copy can come after it, and none is made, however often one starts.
+    // The very last number does not count without the bytes that its name says.
     let disk = seen_healthy(&healthy("one"));
-    disk.put(format!("{BACKUPS}/good-999999999999-{hash}.json"), b"{}");
+    let planted = format!("{BACKUPS}/good-999999999999-{hash}.json");
+    disk.put(&planted, b"{}");
+    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    disk.put(CONFIG, b"{\"torn");
+    launch(&disk, &sim_places()).unwrap();
+    assert!(is_kept(&disk, b"{\"torn"));
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("one"));
+    assert_eq!(disk.content(&planted).as_deref(), Some(&b"{}"[..]), "what is not ours is not removed");
+
+    // With them it does: no copy can come after it, and none is made, however often one starts.
+    let disk = seen_healthy(&healthy("one"));
+    disk.put(format!("{BACKUPS}/good-999999999999-{}.json", hash_of(b"{}")), b"{}");
     let before = names_of_copies(&disk);
     for _ in 0..3 {
         launch(&disk, &sim_places()).unwrap();
     }
     assert_eq!(names_of_copies(&disk), before);
+}
+
+/// A tool that saves room makes config and copy two names of one file; then an editor writes into it.
+#[test]
+fn a_copy_that_is_a_second_name_of_the_config_is_none() {
+    let disk = seen_healthy(&healthy("one"));
+    let copy = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
+    disk.unlink(copy.as_ref()).unwrap();
+    disk.hard_link(CONFIG.as_ref(), copy.as_ref()).unwrap();
+    launch(&disk, &sim_places()).unwrap();
+    let alone = |name: &str| disk.stat(format!("{BACKUPS}/{name}").as_ref()).unwrap().links == 1;
+    assert!(of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(name)));
+    assert!(launch(&disk, &sim_places()).unwrap().1.is_none(), "and that is enough");
+
+    // The same for what is about to be replaced.
+    let disk = with_config(LEAKED_V3);
+    disk.put_dir(BACKUPS, 0o700);
+    let copy = format!("{BACKUPS}/kept-00000001-{}.json", hash_of(LEAKED_V3));
+    disk.hard_link(CONFIG.as_ref(), copy.as_ref()).unwrap();
+    disk.hard_link(CONFIG.as_ref(), "/home/u/elsewhere".as_ref()).unwrap();
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(of_kind(&disk, "kept").len(), 2);
 }
 
 #[test]

@@ -259,10 +259,17 @@ pub trait Disk: Send + Sync {
     fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()>;
 
     /// Copies a regular file (a link is an error) to a new name, which is 0600 while it grows; then gives it the modification
-    /// time and, when `mode` is `None`, the mode of the original; its owner, when that is another's and we are root; and the
-    /// user's own attributes (`user.…`), as far as the file system takes them: [`compare_copy`](Self::compare_copy) tells. Access lists
-    /// and labels do not go along. A name that is taken is an error. What was begun is removed when the copy fails.
+    /// time and, when `mode` is `None`, mode and access list of the original (see [`copy_rights`](Self::copy_rights)); its owner, when
+    /// that is another's and we are root; and the user's own attributes (`user.…`), as far as the file system takes them:
+    /// [`compare_copy`](Self::compare_copy) tells. Labels do not go along. A name that is taken is an error. What was begun is removed when the copy fails.
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
+
+    /// Gives a file, which is 0600 so far, what another has whose place it is to take: permission bits, access list, and the
+    /// user's own attributes (`user.…`) as far as the file system takes them. Where it does not take the list, the file is its owner's
+    /// alone: with a list, the group's bits say something else, and without it they would let others in.
+    fn copy_rights(&self, from: &Path, to: &Path) -> Result<()> {
+        self.set_mode(to, self.stat(from)?.mode & 0o777)
+    }
 
     /// Renames a file, link or folder; a destination that exists is an error, even one that appears in the very moment. Where the
     /// file system or the platform has no such rename, it says so by an error for which

@@ -247,7 +247,8 @@ pub enum Replaced {
 
 /// Replaces the content of `path`, which the caller has read as `expected`: compare-and-swap.
 ///
-/// A temporary file in the same folder gets `bytes`, and mode and (as root) owner of the file that is there; it is flushed. If
+/// A temporary file in the same folder gets `bytes`, and mode, access list and (as root) owner of the file that is there, and no
+/// right for anybody who has none on that; it is flushed. If
 /// what is in the place is still what was expected, the names are exchanged, and what came out, which may have up to `limit`
 /// bytes, is read. The place is never empty, never torn. A link is followed: the file that it leads to is replaced.
 ///
@@ -270,7 +271,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
         return Err(DiskError::new("replace", path, odd));
     }
     let dir = folder_of(path)?;
-    let temp = with_temp(dir, |temp| disk.create(temp, bytes, there.mode & 0o777))?;
+    let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
     // From here on the name says that it may hold the only copy of something, and which content is not that.
     let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));
     let prepare = || -> Result<Meta> {
@@ -280,6 +281,12 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
             _ => {}
         }
         let ours = disk.stat(&temp)?;
+        if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
+            disk.copy_rights(path, &temp)?;
+        } else {
+            // What its group may is not for ours, and the others are more by those who were in its group.
+            disk.set_mode(&temp, there.mode & (0o700 | (there.mode >> 3 & 0o007)))?;
+        }
         disk.sync_file(&temp)?;
         disk.rename(&temp, &swap).map(|()| ours)
     };
@@ -305,7 +312,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
             let old = temp_name(dir, SWAP_SUFFIX);
             let keep = || -> Result<()> {
                 if disk.hard_link(path, &old).is_err() {
-                    disk.copy_new(path, &old, None)?;
+                    disk.copy_new(path, &old, Some(0o600))?;
                     disk.sync_file(&old)?;
                 }
                 disk.sync_dir(dir)

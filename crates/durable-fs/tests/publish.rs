@@ -281,3 +281,17 @@ fn what_came_out_and_is_too_large_goes_back() {
     assert_eq!(error.kind(), ErrorKind::FileTooLarge);
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs, which is long"[..]));
 }
+
+/// Who may not give a file away makes it their own, with their own group: that may not do what another one might.
+#[test]
+fn what_a_group_might_is_not_for_another_group() {
+    for (mode, expected) in [(0o640, 0o600), (0o664, 0o604), (0o604, 0o600), (0o600, 0o600)] {
+        let disk = SimDisk::new();
+        disk.set_user(Owner { uid: 1000, gid: 77 });
+        disk.put_mode(CONFIG, b"old", mode);
+        disk.set_user(Owner { uid: 1000, gid: 1000 });
+        let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+        assert!(matches!(replaced, Replaced::Expected { .. }));
+        assert_eq!(disk.tree()[Path::new(CONFIG)], Entry::File(b"new".to_vec(), expected), "{mode:o}");
+    }
+}

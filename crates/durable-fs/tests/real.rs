@@ -269,3 +269,50 @@ fn a_file_that_claims_to_be_huge_is_an_error() {
     let error = RealDisk.read(&path, u64::MAX).expect_err("more than any memory");
     assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
 }
+
+/// With an access list, the group's bits of the mode are the most that anybody in the list may: without the list they let the group in.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_access_list_and_attributes_stay_with_the_place() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    const LIST: &str = "system.posix_acl_access";
+    // Version 2; then tag, rights, whose: the owner rw, user 65534 r, the group nothing, at most r, others nothing.
+    let entry = |(tag, rights, whose): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &whose.to_le_bytes()].concat()
+    };
+    let all = [(1, 6, u32::MAX), (2, 4, 65534), (4, 0, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+    let list = [2_u32.to_le_bytes().to_vec(), all.map(entry).concat()].concat();
+    let home = tempfile::tempdir().expect("a folder");
+    let path = home.path().join("config.json");
+    fs::write(&path, "old").expect("written");
+    let noted = setxattr(&path, LIST, &list, XattrFlags::empty())
+        .and_then(|()| setxattr(&path, "user.origin", b"phone", XattrFlags::empty()));
+    if let Err(error) = noted {
+        eprintln!("skipped: this file system has no access lists ({error})");
+        return;
+    }
+    assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
+    let swap = |new: &str, old: &str| {
+        let replaced = replace(&RealDisk, &path, new.as_bytes(), old.as_bytes(), 1 << 20).expect("replaced");
+        let Replaced::Expected { displaced, .. } = replaced else { panic!("nobody else wrote") };
+        displaced.discard(&RealDisk).expect("removed");
+    };
+    let value = |name: &str| {
+        let mut there = [0; 64];
+        getxattr(&path, name, &mut there).map(|length| there[..length].to_vec())
+    };
+    swap("new", "old");
+    assert_eq!(value(LIST).as_deref(), Ok(&list[..]));
+    assert_eq!(value("user.origin").as_deref(), Ok(&b"phone"[..]));
+    assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
+    RealDisk.copy_new(&path, &home.path().join("copy"), None).expect("copied");
+    assert!(getxattr(home.path().join("copy"), LIST, &mut [0; 64]).is_ok());
+
+    // One without a list gets none from the folder.
+    fs::remove_file(&path).expect("removed");
+    RealDisk.create(&path, b"plain", 0o640).expect("written");
+    setxattr(home.path(), "system.posix_acl_default", &list, XattrFlags::empty()).expect("set");
+    swap("new", "plain");
+    assert!(value(LIST).is_err());
+    assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
+}

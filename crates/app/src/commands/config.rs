@@ -1,5 +1,6 @@
 //! `config`: look at the app's config, check it, bring back a copy.
 
+use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_model::{Document, schema, secrets};
@@ -193,7 +194,11 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
 /// A time for people, to the minute.
 pub(crate) fn utc_minutes(ms: u64) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
-    let text = humantime::format_rfc3339_seconds(time).to_string();
+    let mut text = String::new();
+    // A file can have any time; what is past the year 9999 has no such form.
+    if write!(text, "{}", humantime::format_rfc3339_seconds(time)).is_err() {
+        return "unknown".to_owned();
+    }
     text.get(..16).map_or(text.clone(), |minutes| minutes.replace('T', " "))
 }
 
@@ -204,5 +209,7 @@ mod tests {
     #[test]
     fn times_are_shown_to_the_minute() {
         assert_eq!(utc_minutes(1_795_401_077_000), "2026-11-23 02:31");
+        assert_eq!(utc_minutes(999_999_999_999_000), "unknown");
+        assert_eq!(utc_minutes(u64::MAX), "unknown");
     }
 }

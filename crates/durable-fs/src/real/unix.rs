@@ -142,7 +142,12 @@ fn rename_with(_from: &At, _to: &At, _exchange: bool) -> rustix::io::Result<()> 
 /// What the user has noted on a file. Labels and access lists do not count: those are for the place to give.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 mod attributes {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    use std::ffi::CStr;
     use std::{ffi::CString, fs::File};
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    use rustix::fs::fremovexattr;
 
     use rustix::{
         fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr},
@@ -186,6 +191,29 @@ mod attributes {
         }
     }
 
+    /// Gives a file the access list of another that has this mode, and returns which mode it is to have then. With a list, the
+    /// group's bits are the most that the list gives to anybody in it.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn copy_access(from: &File, to: &File, mode: u32) -> u32 {
+        const LIST: &CStr = c"system.posix_acl_access";
+        let gone = match read(|bytes| fgetxattr(from, LIST, bytes)) {
+            Ok(list) => fsetxattr(to, LIST, &list, XattrFlags::empty()),
+            // The folder may have given the new one a list.
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => match fremovexattr(to, LIST) {
+                Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+                other => other,
+            },
+            Err(error) => Err(error),
+        };
+        // Who was let in, and who kept out, by the list alone cannot be told by three bits.
+        if gone.is_ok() { mode } else { mode & 0o700 }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(super) fn copy_access(_from: &File, _to: &File, mode: u32) -> u32 {
+        mode
+    }
+
     /// Those that the copy does not have.
     pub(super) fn lacking(original: &File, copy: &File) -> Result<Vec<String>> {
         let mut names = names(original)?;
@@ -202,6 +230,10 @@ mod attributes {
     use std::fs::File;
 
     pub(super) fn copy(_from: &File, _to: &File) {}
+
+    pub(super) fn copy_access(_from: &File, _to: &File, mode: u32) -> u32 {
+        mode
+    }
 
     pub(super) fn lacking(_original: &File, _copy: &File) -> rustix::io::Result<Vec<String>> {
         Ok(Vec::new())
@@ -448,13 +480,25 @@ impl Disk for RealDisk {
                     rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
                 }
             }
-            rustix::fs::fchmod(&*file, bits(mode.unwrap_or(meta_of(&stat).mode & 0o777)))?;
+            let same = || attributes::copy_access(&source, file, meta_of(&stat).mode & 0o777);
+            rustix::fs::fchmod(&*file, bits(mode.unwrap_or_else(same)))?;
             let times = Timestamps {
                 last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
                 last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
             };
             Ok(rustix::fs::futimens(&*file, &times)?)
         })
+    }
+
+    fn copy_rights(&self, from: &Path, to: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let from = File::from(open_name(from)?);
+            let to = File::from(open(&At::change(to)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())?);
+            let mode = meta_of(&regular(&from)?).mode & 0o777;
+            attributes::copy(&from, &to);
+            Ok(rustix::fs::fchmod(&to, bits(attributes::copy_access(&from, &to, mode)))?)
+        };
+        inner().map_err(|e| DiskError::two("copy the rights of", from, to, e))
     }
 
     fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
