@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::launch::count;
+use super::status::listed;
 use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
 use crate::launch::settle_live;
@@ -129,7 +130,7 @@ pub(crate) fn report_lines(
     row("config", format!("{}  ({})", path(&world.layout.app_config), shape_words(report.shape)));
     let all = |keys: &[String]| keys.join(", ");
     if !report.recovered_networks.is_empty() {
-        row(verb("recovered", "recovers"), all(&report.recovered_networks));
+        row(verb("recovered", "recovers"), listed(&report.recovered_networks));
     }
     if let Some(copy) = &report.restored_from {
         row(verb("restored", "restores"), format!("{}  (from {copy})", all(&report.restored_keys)));

@@ -212,7 +212,7 @@ pub(crate) fn daemon_words(probe: &Probe) -> String {
         Probe::Answered { status, pid } => {
             let joined = match status.joined_networks.as_slice() {
                 [] => "no network joined".to_owned(),
-                networks => format!("joined {}", networks.join(", ")),
+                networks => format!("joined {}", listed(networks)),
             };
             format!("runs: version {}{}, {joined}", status.version, process(*pid))
         }
@@ -240,9 +240,20 @@ fn networks(loaded: &Loaded) -> String {
     let names: Vec<&str> = saved.iter().map(|network| network.network_id.as_str()).collect();
     match (names.is_empty(), active) {
         (true, _) => "none saved".to_owned(),
-        (false, None) => format!("{} saved ({}), none active", names.len(), names.join(", ")),
-        (false, Some(active)) => format!("{} saved ({}), {active} active", names.len(), names.join(", ")),
+        (false, None) => format!("{} saved ({}), none active", names.len(), listed(&names)),
+        (false, Some(active)) => format!("{} saved ({}), {active} active", names.len(), listed(&names)),
     }
+}
+
+/// So many names are told; more would be no screen that anybody looks through.
+const NAMED: usize = 12;
+
+/// Names in a line; of many, the first.
+pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    let mut line: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let more = names.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+    line.extend(more.as_deref());
+    line.join(", ")
 }
 
 /// What may be there, for all that we could see.
@@ -303,5 +314,18 @@ fn config_step(loaded: Option<&Loaded>) -> Option<&'static str> {
         Some("write a config with the defaults")
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_names_the_first_are_told_and_the_others_counted() {
+        let names: Vec<String> = (0..15).map(|n| format!("n{n}")).collect();
+        assert_eq!(listed(&names[..2]), "n0, n1");
+        assert!(listed(&names[..12]).ends_with(", n11"));
+        assert!(listed(&names).ends_with(", n11, and 3 more"));
     }
 }
