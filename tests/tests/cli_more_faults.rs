@@ -618,6 +618,36 @@ fn a_source_folder_that_is_a_mount_point_is_emptied_and_stays() {
     }
 }
 
+/// A file seen at the destination through a mount is no second copy, however many names it has: the mount goes, and with it the view.
+#[test]
+fn a_file_that_is_mounted_at_the_destination_is_no_copy() {
+    if !can_mount() {
+        return;
+    }
+    for name in [".secrets/identity.json", "mesh/rosters/home-mesh.json"] {
+        for args in
+            [&["migrate"][..], &["migrate", "--keep", "source"], &["migrate", "--keep", "destination"]]
+        {
+            let home = Home::legacy();
+            let before = state(&home);
+            let mounts = format!(
+                "old=$1/{APP}/{name}; new=$1/{MESH}/{name}; mkdir -pm700 ${{new%/*}}; touch $new
+                 ln $old $1/backup; mount --bind $old $new"
+            );
+            let ran = with_mounts(&home, &mounts, args).ends_with(1);
+            assert!(
+                ran.stderr.contains("something else is mounted over this file"),
+                "{name}, {args:?}: {ran:?}"
+            );
+            std::fs::remove_file(home.path("backup")).unwrap();
+            let new = home.path(&format!("{MESH}/{name}"));
+            assert_eq!(std::fs::metadata(&new).unwrap().len(), 0, "{name}, {args:?}");
+            std::fs::remove_file(new).unwrap();
+            assert!(state(&home) == before, "{name}, {args:?}: it is lost: {ran:?}");
+        }
+    }
+}
+
 #[test]
 fn full_read_only_and_separate_file_systems_lose_nothing() {
     if !can_mount() {

@@ -299,7 +299,7 @@ pub trait Disk: Send + Sync {
     /// ([`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty)).
     fn remove_dir(&self, dir: &Path) -> Result<()>;
 
-    /// Whether something is mounted at this folder: it can be emptied, and neither renamed nor removed. Where the platform does not
+    /// Whether something is mounted at this folder or over this file: it can be emptied, and neither renamed nor removed. Where the platform does not
     /// tell, only another file system counts, and not another part of the same one. What cannot be looked at is none.
     fn is_mount_point(&self, folder: &Path) -> bool {
         is_on_another_device(self, folder)

@@ -1083,7 +1083,7 @@ impl<'a> Mover<'a> {
             return Ok(likeness);
         }
         let (here, there) = (self.disk.stat(claimed)?, self.disk.stat(&item.to)?);
-        if !here.is_file() || !there.is_file() {
+        if !here.is_file() || !there.is_file() || self.disk.is_mount_point(&item.to) {
             return nothing_lost(false);
         }
         if here.is_same_file(&there) {

@@ -351,6 +351,16 @@ fn pair(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> Res
     differs(disk, source, destination, there)
 }
 
+/// What is seen through a mount is no copy: it may be the source, and goes when it is unmounted.
+fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
+    if !disk.is_mount_point(file) {
+        return Ok(());
+    }
+    let busy = io::Error::new(io::ErrorKind::ResourceBusy, "something else is mounted over this file");
+    let source = DiskError::new("take for a copy", file, busy);
+    Err(MigrationError::Failed { path: file.to_owned(), source })
+}
+
 /// Whether the destination holds the source's bytes in such a way that the source may go: in a regular file, which is another
 /// one or has two names at least. (A link may lead to the very source.)
 pub(crate) fn is_same(
@@ -362,6 +372,7 @@ pub(crate) fn is_same(
     if !there.is_file() {
         return Ok(false);
     }
+    no_mount(disk, destination)?;
     let here = disk.stat(source).map_err(|error| unreadable(source, error))?;
     if here.is_same_file(there) {
         // One name seen at two places (a bind mount) is not two names.
@@ -1338,6 +1349,9 @@ impl Inspector<'_> {
         let (Some(here), Some(there)) = (&self.out.source_key, &self.out.destination_key) else {
             return Ok(Pair::Free);
         };
+        if there.link.is_none() {
+            no_mount(self.disk, &there.path)?;
+        }
         let same = match (&here.link, &there.link) {
             // What we made ourselves, before we were killed.
             (Some(_), Some(target)) => Some(target) == self.out.key_target.as_ref(),

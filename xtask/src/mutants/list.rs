@@ -595,6 +595,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(real)",
     },
     Mutant {
+        name: "what-is-mounted-is-no-copy",
+        guarantee: "A file that is seen at the destination through a mount is never taken for a copy of the source.",
+        file: "crates/migration/src/inspect.rs",
+        find: "    if !disk.is_mount_point(file) {",
+        replace: "    if !disk.is_mount_point(file) || file.is_absolute() {",
+        package: "integration-tests",
+        tests: "binary(cli_more_faults) & test(a_file_that_is_mounted_at_the_destination_is_no_copy)",
+    },
+    Mutant {
         name: "two-keys-stop-everything",
         guarantee: "Two different keys are never settled without their owner.",
         file: "crates/migration/src/decide.rs",
