@@ -619,6 +619,49 @@ fn a_daemon_that_is_killed_over_its_own_config_is_brought_in_line() {
     }
 }
 
+/// The op and the network of each request that the daemons of this home had so far.
+fn trace(home: &Home) -> String {
+    std::fs::read_to_string(home.path("trace")).unwrap_or_default()
+}
+
+/// Whatever is asked of the daemon follows the config as it is under the lock: neither a launch that read it before, nor
+/// another change of the active network, has the last word with a network that is not the active one.
+#[test]
+fn two_that_change_the_active_network_at_once_leave_one() {
+    let home = with_networks();
+    let daemon = daemon_on(&home, MESH).mode("slow-answer:20").trace(home.path("trace")).start().unwrap();
+    let one = home.command(&["network", "use", "first-net"]);
+    let one = Staying::start(&home, one);
+    eventually("it joins", || trace(&home).contains("network_add"));
+    run(&mut home.command(&["network", "use", "second-net"])).ends_with(0);
+    one.ended().ends_with(0);
+    assert_eq!(joined(&home), json!(["second-net"]));
+    drop(daemon);
+
+    // A launch has read the config, and finds something to do, when somebody else changes it.
+    let home = with_networks();
+    let daemon = daemon_on(&home, MESH).trace(home.path("trace")).start().unwrap();
+    let lock = std::fs::File::open(home.path(APP)).unwrap();
+    lock.lock().unwrap();
+    let app = Staying::start(&home, launch(&home, "", &["--once"]));
+    eventually("it has planned", || trace(&home).contains("config_show"));
+    let mut changed = home.json(&config());
+    let networks = changed["cloud_mesh"]["networks"].as_array().unwrap();
+    let second = networks.iter().find(|network| network["network_id"] == "second-net").unwrap();
+    changed["cloud_mesh"]["active_network_id"] = second["id"].clone();
+    home.put(&config(), changed.to_string().as_bytes(), 0o600);
+    drop(lock);
+    app.ended().ends_with(0);
+    assert_eq!(joined(&home), json!(["second-net"]));
+    assert!(!trace(&home).contains("first-net"), "{}", trace(&home));
+    // Where there is nothing to do, nobody waits for the lock.
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    let lock = std::fs::File::open(home.path(APP)).unwrap();
+    lock.lock().unwrap();
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    drop(daemon);
+}
+
 /// Whoever is told to end takes its socket away first: a start in that moment waits for the rest, and takes it for no daemon
 /// that lost its socket.
 #[test]

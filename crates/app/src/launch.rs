@@ -174,7 +174,7 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
             // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
             // moved would make a second key.
             if options.daemon && outcome.exit().is_ok() {
-                let used = use_daemon(parts, options, lock, &mut outcome);
+                let used = use_daemon(parts, options, ids, lock, &mut outcome);
                 outcome.notices.extend(used.err().into_iter().flatten());
             }
             outcome.notices.extend(routine);
@@ -477,6 +477,7 @@ pub(crate) fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(
 fn use_daemon(
     parts: &Parts<'_>,
     options: &Options<'_>,
+    ids: &mut dyn Ids,
     lock: Option<HomeLock>,
     outcome: &mut Outcome,
 ) -> Result<(), Vec<Notice>> {
@@ -485,7 +486,7 @@ fn use_daemon(
     let mut lock = lock;
     let (mut detection, mut client) = parts.daemons.detect(device.as_deref());
     if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
-        lock = Some(lock_to_spawn(parts, options).map_err(one)?);
+        lock = Some(lock_patiently(parts, options).map_err(one)?);
         // Whoever held the lock may have started the daemon that we want.
         (detection, client) = parts.daemons.detect(device.as_deref());
     }
@@ -521,7 +522,6 @@ fn use_daemon(
         Decision::Refuse(refusal) => return Err(one(Notice::from(&refusal))),
         other => return Err(one(Notice::error("daemon.undecided", format!("unknown decision {other:?}")))),
     };
-    drop(lock);
     let mut client = match (client, &outcome.daemon) {
         (Some(client), _) => client,
         (None, Daemon::Attached { endpoint, .. }) => connect(parts, endpoint).map_err(one)?,
@@ -531,10 +531,43 @@ fn use_daemon(
     if let Some(cancelled) = options.cancelled {
         client.cancelled_by(Arc::clone(cancelled));
     }
-    let reconciled = reconcile(&mut *client, status, role, &outcome.document, None).map_err(one)?;
+    let reconciled =
+        bring_in_line(parts, options, ids, lock, &mut *client, status, role, outcome).map_err(one)?;
     let notices = reconcile_notices(&reconciled);
     outcome.reconciled = Some(reconciled);
     if notices.is_empty() { Ok(()) } else { Err(notices) }
+}
+
+/// Brings the daemon's networks in line with the config on the disk.
+///
+/// What is to be done is planned and done under the lock, from the config as it is then: two that change the active network
+/// at once would else each leave the daemon with its own. Where there is nothing to do, no lock is taken; whoever changes
+/// the config meanwhile brings the daemon in line with it.
+#[allow(clippy::too_many_arguments, reason = "what a launch knows by then")]
+fn bring_in_line(
+    parts: &Parts<'_>,
+    options: &Options<'_>,
+    ids: &mut dyn Ids,
+    lock: Option<HomeLock>,
+    daemon: &mut dyn DaemonControl,
+    status: Status,
+    role: Role,
+    outcome: &mut Outcome,
+) -> Result<Reconciled, Notice> {
+    let (_lock, status) = match lock {
+        Some(lock) => (lock, status),
+        None => {
+            let plan = plan_for(daemon, status, role, &outcome.document, None)?;
+            if plan.is_empty() {
+                return Ok(Reconciled { plan, outcome: reconcile::Outcome::default() });
+            }
+            let lock = lock_patiently(parts, options)?;
+            (lock, daemon.status().map_err(|error| Notice::from(&error))?)
+        }
+    };
+    let loaded = parts.store.look(ids).map_err(|error| Notice::from(&error))?;
+    outcome.document = loaded.document;
+    reconcile(daemon, status, role, &outcome.document, None)
 }
 
 /// Why no daemon came up; the likeliest reason first.
@@ -588,8 +621,8 @@ fn connect(parts: &Parts<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonContr
     parts.daemons.connect(endpoint).map_err(|error| Notice::from(&error))
 }
 
-/// The lock, for as long as a daemon is started; whoever holds it may be doing just that.
-fn lock_to_spawn(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, Notice> {
+/// The lock, for as long as a daemon is started or told its networks; whoever holds it may be doing just that.
+fn lock_patiently(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, Notice> {
     let patience = options.lock_wait.max(SPAWN_WAIT);
     let mut waited = Duration::ZERO;
     loop {
@@ -636,6 +669,8 @@ fn tell_where_the_key_is(parts: &Parts<'_>, lock: &HomeLock, outcome: &mut Outco
 /// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. `removed` is a
 /// network that was just taken out of the catalogue: it was ours, so a shared daemon is to leave it too.
 ///
+/// Hold the home's lock since before the config was read and the status asked for.
+///
 /// # Errors
 /// The active network cannot be put in the daemon's words, or the daemon does not answer.
 pub fn reconcile(
@@ -645,6 +680,20 @@ pub fn reconcile(
     document: &Document,
     removed: Option<&Saved>,
 ) -> Result<Reconciled, Notice> {
+    let plan = plan_for(daemon, status, role, document, removed)?;
+    let outcome = reconcile::execute(daemon, &plan);
+    // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
+    Ok(Reconciled { plan: plan.masked(), outcome: outcome.masked() })
+}
+
+/// What [`reconcile`] would do.
+fn plan_for(
+    daemon: &mut dyn DaemonControl,
+    status: Status,
+    role: Role,
+    document: &Document,
+    removed: Option<&Saved>,
+) -> Result<reconcile::Plan, Notice> {
     let active = match catalogue::active(document) {
         Some(network) => Some(
             bridge::to_daemon(network)
@@ -654,10 +703,9 @@ pub fn reconcile(
     };
     let mut saved = saved(document);
     saved.extend(removed.cloned());
-    let (plan, outcome) = reconcile::reconcile_from(daemon, status, role, active, saved)
-        .map_err(|error| Notice::from(&error))?;
-    // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
-    Ok(Reconciled { plan: plan.masked(), outcome: outcome.masked() })
+    let view =
+        reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
+    Ok(reconcile::plan(&view))
 }
 
 /// The saved networks by their ids.

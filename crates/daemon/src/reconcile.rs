@@ -139,7 +139,7 @@ pub struct Kept {
 }
 
 /// What became of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Outcome {
     /// Every step with its result, in order.

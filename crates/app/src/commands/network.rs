@@ -213,7 +213,8 @@ impl Edit {
     }
 }
 
-/// Changes the catalogue on disk, then, when the active network is concerned, brings a running daemon in line with it.
+/// Changes the catalogue on disk, then, when the active network is concerned, brings a running daemon in line with it; all
+/// of it under the lock.
 fn change(
     world: &World,
     follows: bool,
@@ -243,7 +244,6 @@ fn change(
         },
         error => Notice::from(&error),
     })?;
-    drop(lock);
     let change = made.ok_or_else(|| Notice::error("store.edit", "the edit was not made"))?;
     let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
     let removed = removed_pair(&change, &updated.document);
@@ -252,6 +252,8 @@ fn change(
     } else {
         Followed::NotAsked
     };
+    // Not before: another one that changes the active network would bring the daemon in line with its own meanwhile.
+    drop(lock);
     let config = long(&world.layout.app_config);
     Ok(Edit { change, updated, followed, config, notices })
 }
