@@ -431,9 +431,77 @@ fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
     let pid = reaped_elsewhere(running);
     let ran = run(&mut launch(&home, "", &["--once"])).ends_with(7);
     assert!(ran.stderr.contains(&pid.to_string()) && ran.stderr.contains("--stop-legacy-daemon"), "{ran:?}");
+    assert!(ran.stderr.contains("its socket was removed under it"), "{ran:?}");
     assert_eq!(serving(&home), [pid]);
+    // Who changes the active network is not told that none runs.
+    for change in [&["network", "add", "a-net", "--activate"][..], &["network", "use", "--none"]] {
+        let ran = home.run(change).ends_with(7);
+        assert!(
+            ran.stderr.contains("daemon.without-socket") && ran.stderr.contains(&pid.to_string()),
+            "{ran:?}"
+        );
+        assert!(!ran.stdout.contains("No daemon runs"), "{ran:?}");
+    }
     run(&mut launch(&home, "", &["--once", "--stop-legacy-daemon"])).ends_with(0);
     assert!(serving(&home).is_empty());
+}
+
+#[test]
+fn a_second_daemon_beside_the_one_that_answers_is_named_and_ended_on_request() {
+    let home = Home::settled();
+    let first = daemon_on(&home, MESH).start().unwrap();
+    std::fs::remove_file(first.socket()).unwrap();
+    let second = daemon_on(&home, MESH).start().unwrap();
+    let [unseen, seen] = [first, second].map(reaped_elsewhere);
+    for args in [&["launch"][..], &["status"]] {
+        let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
+        let found = said["diagnostics"].as_array().unwrap();
+        let named: Vec<&Value> = found.iter().filter(|one| one["code"] == "daemon.without-socket").collect();
+        assert_eq!(named.len(), 1, "{said}");
+        assert!(named[0]["message"].as_str().unwrap().contains(&format!("process {unseen})")), "{said}");
+        assert!(named[0]["hint"].as_str().unwrap().ends_with("launch --stop-legacy-daemon"), "{said}");
+    }
+    run(&mut launch(&home, "", &["--detach", "--stop-legacy-daemon"])).ends_with(0);
+    let left = serving(&home);
+    assert!(left.len() == 1 && left[0] != unseen, "{left:?}, {seen}");
+    let said = run(&mut launch(&home, "", &["--json"])).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["pid"], left[0], "{said}");
+    assert!(!said["diagnostics"].to_string().contains("daemon.without-socket"), "{said}");
+    send(left[0], Signal::TERM);
+    eventually("it ends", || serving(&home).is_empty());
+}
+
+/// A script that waits for the daemon that it started has what a daemon has, but it is none.
+#[test]
+fn a_script_around_the_daemon_is_no_second_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::settled();
+    let script = home.path("myownmesh");
+    std::fs::write(&script, format!("#!/bin/sh\n'{STAND_IN}' \"$@\" &\nwait\n")).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    run(launch(&home, "", &["--detach"]).env("MYOWNMESH_BIN", &script)).ends_with(0);
+    assert_eq!(serving(&home).len(), 2);
+    let said = run(&mut launch(&home, "", &["--json"])).ends_with(0).json();
+    assert!(!said["diagnostics"].to_string().contains("daemon.without-socket"), "{said}");
+    serving(&home).into_iter().for_each(|pid| send(pid, Signal::TERM));
+    eventually("they end", || serving(&home).is_empty());
+}
+
+/// Whatever its program is called: it is known by the mark of those that we start.
+#[test]
+fn a_daemon_that_a_killed_launch_left_on_its_way_is_waited_for_and_adopted() {
+    let home = Home::settled();
+    let app = Staying::start(&home, launch(&home, "slow-start:1500", &[]));
+    eventually("it is on its way", || !serving(&home).is_empty());
+    let daemon = serving(&home);
+    send(app.pid(), Signal::KILL);
+    app.ended();
+    let said = run(&mut launch(&home, "", &["--detach", "--json"])).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["state"], "attached", "{said}");
+    assert_eq!(serving(&home), daemon);
+    assert_eq!(said["data"]["daemon"]["pid"], daemon[0], "{said}");
+    send(daemon[0], Signal::TERM);
+    eventually("it ends", || serving(&home).is_empty());
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) const OPERATION: Duration = Duration::from_secs(10);
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How long a daemon may take to be gone once its socket is: a real one takes some 10 ms.
 pub(crate) const LAST_BREATH: Duration = Duration::from_millis(500);
+/// How long a daemon may take until it listens, as [`SpawnRequest::ready_within`] has it.
+const STARTING: Duration = Duration::from_secs(8);
 /// A daemon's config is a few kilobytes; what is larger is none.
 pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
 
@@ -106,6 +108,9 @@ impl Live {
                 "it accepts connections and does not answer".to_owned()
             }
             Found::Listening { probe, .. } => probe.code().to_owned(),
+            Found::Unseen { process, .. } if process.starting => {
+                "it was started before, and does not listen yet".to_owned()
+            }
             Found::Unseen { .. } => "its socket was removed under it".to_owned(),
         }
     }
@@ -119,8 +124,13 @@ pub trait Daemons {
     fn live(&self, leaked: Option<&Path>) -> Vec<Live>;
     /// Whether anybody listens at the old socket: cheap, for every start.
     fn live_legacy(&self) -> Option<Live>;
-    /// Processes that serve either home although no socket leads to them.
-    fn unseen(&self) -> Vec<Live>;
+    /// Processes that serve either home although no socket leads to them; `known` is one to which one does.
+    fn unseen(&self, known: Option<u32>) -> Vec<Live>;
+    /// Waits, within the time that a start may take, for a daemon that a start which was killed left on its way. Whether
+    /// there was one, so that it is worth looking again. Hold the lock: who starts one now would be taken for killed.
+    fn await_starting(&self, _cancelled: &dyn Fn() -> bool) -> bool {
+        false
+    }
     /// Who may have written in the app's home as only a daemon does: whoever leaves traces there now.
     fn suspects(&self) -> Vec<Suspect> {
         Vec::new()
@@ -226,7 +236,12 @@ impl<'a> LocalDaemons<'a> {
         let deadline = Instant::now() + LAST_BREATH;
         loop {
             let mut serving = self.serving_processes();
-            serving.retain(|one| seen.iter().all(|seen| seen.pid() != one.pid()));
+            let is_seen = |pid: u32| {
+                let known = seen.iter().filter_map(Live::pid);
+                known.clone().any(|seen| seen == pid)
+                    || known.clone().any(|seen| Stray::new(pid, None).stands_above(seen))
+            };
+            serving.retain(|one| !one.pid().is_some_and(is_seen));
             if serving.is_empty() || Instant::now() >= deadline {
                 return serving;
             }
@@ -298,13 +313,27 @@ impl Daemons for LocalDaemons<'_> {
         Ok(Box::new(Client::connect(endpoint, OPERATION)?))
     }
 
-    fn unseen(&self) -> Vec<Live> {
-        if self.serving_processes().is_empty() {
+    fn unseen(&self, known: Option<u32>) -> Vec<Live> {
+        if self.serving_processes().iter().all(|one| one.pid() == known) {
             return Vec::new();
         }
         let own = self.look_at(self.endpoint(Mode::OwnLlm), false);
         let listening: Vec<Live> = own.into_iter().chain(self.live_legacy()).collect();
         self.unseen_beside(&listening)
+    }
+
+    fn await_starting(&self, cancelled: &dyn Fn() -> bool) -> bool {
+        let is_one_starting = || {
+            let strays = strays_of(&self.layout.daemon_home, &self.layout.app.home_variable);
+            !strays.is_empty() && strays.iter().all(|stray| stray.starting)
+        };
+        let deadline = Instant::now() + STARTING;
+        let mut was_one = false;
+        while is_one_starting() && Instant::now() < deadline && !cancelled() {
+            was_one = true;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        was_one
     }
 
     fn suspects(&self) -> Vec<Suspect> {

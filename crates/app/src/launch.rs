@@ -24,7 +24,7 @@ use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
 use serde::Serialize;
 
 use crate::daemons::{
-    CONFIG_LIMIT, Daemons, Live, OPERATION, control_socket, read_control_socket, read_document,
+    CONFIG_LIMIT, Daemons, Found, Live, OPERATION, control_socket, read_control_socket, read_document,
 };
 use crate::exit::ExitCode;
 use crate::named_key::{NamedKey, named_key, trusted_home};
@@ -428,6 +428,9 @@ pub(crate) fn settle_live(
         } else {
             None
         };
+        if stop_failed.is_none() && !found.legacy && matches!(found.found, Found::Unseen { .. }) {
+            return Err(unseen_notice(&found, options));
+        }
         return Err(Notice::from(&MigrationError::LegacyDaemon {
             daemon: live_daemon(&found),
             command: format!("{} launch --stop-legacy-daemon", options.program),
@@ -435,6 +438,35 @@ pub(crate) fn settle_live(
         }));
     }
     Ok(())
+}
+
+/// A process serves a home, and no socket leads to it.
+pub(crate) fn unseen_notice(live: &Live, options: &Options<'_>) -> Notice {
+    let home = live.place();
+    let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
+    let message =
+        format!("a daemon{process} serves {} and cannot be reached: {}", home.display(), live.note());
+    Notice::error("daemon.without-socket", message)
+        .at(&home)
+        .hint(format!("{} launch --stop-legacy-daemon", options.program))
+        .exits(ExitCode::Refused)
+}
+
+/// One whose socket was removed under it writes the same home as the one that answers as process `known`: it is named, and
+/// ended on request. Whether one was ended.
+fn settle_beside(
+    parts: &Parts<'_>,
+    options: &Options<'_>,
+    known: Option<u32>,
+    outcome: &mut Outcome,
+) -> Result<bool, Notice> {
+    let unseen = parts.daemons.unseen(known);
+    if options.stop_legacy_daemon {
+        let any = !unseen.is_empty();
+        return settle_live(parts.daemons, unseen, options).map(|()| any);
+    }
+    outcome.notices.extend(unseen.iter().map(|live| unseen_notice(live, options).as_warning()));
+    Ok(false)
 }
 
 fn live_daemon(live: &Live) -> LiveDaemon {
@@ -485,9 +517,23 @@ fn use_daemon(
     let device = identity_in_force(parts)?;
     let mut lock = lock;
     let (mut detection, mut client) = parts.daemons.detect(device.as_deref());
+    if let Decision::Attach { pid, .. } = detection.decision
+        && settle_beside(parts, options, pid, outcome).map_err(one)?
+    {
+        // One that ends takes the socket's name away, whosever it is by then.
+        (detection, client) = parts.daemons.detect(device.as_deref());
+    }
     if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
         lock = Some(lock_patiently(parts, options).map_err(one)?);
         // Whoever held the lock may have started the daemon that we want.
+        (detection, client) = parts.daemons.detect(device.as_deref());
+    }
+    let cancelled = || options.is_cancelled();
+    // Nobody starts one now, so that what is on its way was left behind by a start that was killed.
+    if matches!(detection.decision, Decision::Spawn) && parts.daemons.await_starting(&cancelled) {
+        if cancelled() {
+            return Err(one(Notice::from(&SpawnError::Cancelled)));
+        }
         (detection, client) = parts.daemons.detect(device.as_deref());
     }
     let decision = detection.decision.clone();
@@ -501,7 +547,7 @@ fn use_daemon(
         Decision::Spawn => {
             check_socket(parts, None).map_err(one)?;
             // One whose socket was removed under it would write the same home, unseen by its peers and by us.
-            settle_live(parts.daemons, parts.daemons.unseen(), options).map_err(one)?;
+            settle_live(parts.daemons, parts.daemons.unseen(None), options).map_err(one)?;
             let home = &parts.layout.daemon_home;
             make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
                 .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
@@ -509,7 +555,6 @@ fn use_daemon(
             if let Some(lock) = &lock {
                 tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
             }
-            let cancelled = || options.is_cancelled();
             let mut spawned = parts.daemons.spawn(device.as_deref(), &cancelled).map_err(|error| {
                 outcome.tried = error.tried().to_vec();
                 spawn_notices(parts, &error)
@@ -703,8 +748,7 @@ fn plan_for(
     };
     let mut saved = saved(document);
     saved.extend(removed.cloned());
-    let view =
-        reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
+    let view = reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
     Ok(reconcile::plan(&view))
 }
 

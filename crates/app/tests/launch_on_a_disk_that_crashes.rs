@@ -63,7 +63,7 @@ impl Daemons for Nobody {
     fn live_legacy(&self) -> Option<Live> {
         None
     }
-    fn unseen(&self) -> Vec<Live> {
+    fn unseen(&self, _: Option<u32>) -> Vec<Live> {
         Vec::new()
     }
     fn detect(&self, _: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {

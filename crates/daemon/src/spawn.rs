@@ -519,7 +519,7 @@ fn release(mut child: Child) {
 
 /// What marks, in their environment, a child of ours and whatever it starts: one that goes into the background leaves its
 /// process group, and is found by this alone.
-const MARK: &str = "MYOWNMESH_STARTED_BY";
+pub(crate) const MARK: &str = "MYOWNMESH_STARTED_BY";
 
 /// A mark that no other start has, of whatever program: a process id comes again.
 fn new_mark() -> String {

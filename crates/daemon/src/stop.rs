@@ -131,13 +131,28 @@ pub struct Stray {
     pub pid: u32,
     /// Its program, where it can be read.
     pub program: Option<PathBuf>,
+    /// [`spawn`](crate::spawn) started it, here or in another program, and it does not listen yet.
+    pub starting: bool,
 }
 
 impl Stray {
     /// A process that was found in another way than by [`strays_of`].
     #[must_use]
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
-        Self { pid, program }
+        Self { pid, program, starting: false }
+    }
+
+    /// Whether it started that process, or one that did: a script that waits for the daemon is no second daemon. Linux alone
+    /// tells.
+    #[must_use]
+    pub fn stands_above(&self, pid: u32) -> bool {
+        #[cfg(target_os = "linux")]
+        return crate::process::above(pid).any(|above| above == self.pid);
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = pid;
+            false
+        }
     }
 }
 
@@ -355,7 +370,11 @@ mod platform {
         let ourselves = std::process::id();
         let mut found: Vec<Stray> = crate::process::all()
             .filter(|pid| *pid != ourselves && serves(*pid, home, home_variable))
-            .map(|pid| Stray { pid, program: std::fs::read_link(format!("/proc/{pid}/exe")).ok() })
+            .map(|pid| Stray {
+                pid,
+                program: std::fs::read_link(format!("/proc/{pid}/exe")).ok(),
+                starting: was_spawned(pid) && !crate::process::listens_on_a_named_socket(pid),
+            })
             .collect();
         found.sort_by_key(|stray| stray.pid);
         found
@@ -363,7 +382,7 @@ mod platform {
 
     /// Whether a process runs `serve` for this home. A process that the daemon started has the daemon's environment too,
     /// but hardly its argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon
-    /// also has the daemon's name, or a socket that it listens on.
+    /// also has the daemon's name, or a socket that it listens on, or the mark of those that we start.
     #[cfg(target_os = "linux")]
     fn serves(pid: u32, home: &Path, home_variable: &str) -> bool {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -372,7 +391,16 @@ mod platform {
         crate::process::has_in_environment(pid, |entry| names_home(entry, home, home_variable))
             // A script's name stands behind that of what runs it.
             && (words[..=last].iter().any(|word| is_named_like_a_daemon(word))
+                || was_spawned(pid)
                 || crate::process::listens_on_a_named_socket(pid))
+    }
+
+    /// Whether it bears the mark of a program that we started as a daemon: it may not listen yet.
+    #[cfg(target_os = "linux")]
+    fn was_spawned(pid: u32) -> bool {
+        crate::process::has_in_environment(pid, |entry| {
+            entry.strip_prefix(crate::spawn::MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        })
     }
 
     #[cfg(target_os = "linux")]

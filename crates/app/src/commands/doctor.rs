@@ -126,7 +126,7 @@ fn homes(world: &World, checks: &mut Checks) {
         }
         Err(notice) => checks.notice("socket.length", &notice),
     }
-    let unseen = wired.daemons.unseen();
+    let unseen = wired.daemons.unseen(None);
     if unseen.is_empty() {
         checks.ok("daemon.unseen", "no process serves either home without a socket");
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::filters::{envelope_answer, read_stdin};
 use super::launch::networks_line;
 use crate::cli::NetworkCommand;
-use crate::launch::{Parts, reconcile, reconcile_notices, settle_live};
+use crate::launch::{Options, Parts, reconcile, reconcile_notices, settle_live, unseen_notice};
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, long};
 use crate::screen::Page;
@@ -248,7 +248,7 @@ fn change(
     let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
     let removed = removed_pair(&change, &updated.document);
     let followed = if follows {
-        follow(&parts, &updated.document, removed.as_ref(), &mut notices)
+        follow(&parts, &world.options(), &updated.document, removed.as_ref(), &mut notices)
     } else {
         Followed::NotAsked
     };
@@ -272,6 +272,7 @@ fn removed_pair(change: &catalogue::Change, document: &Document) -> Option<Saved
 
 fn follow(
     parts: &Parts<'_>,
+    options: &Options<'_>,
     document: &Document,
     removed: Option<&Saved>,
     notices: &mut Vec<Notice>,
@@ -308,6 +309,12 @@ fn follow(
             notices.push(Notice::from(&refusal));
             Followed::Failed
         }
-        _ => Followed::NoDaemon,
+        _ => match parts.daemons.unseen(None).first() {
+            Some(live) => {
+                notices.push(unseen_notice(live, options));
+                Followed::Failed
+            }
+            None => Followed::NoDaemon,
+        },
     }
 }

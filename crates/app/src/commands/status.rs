@@ -62,10 +62,13 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     });
     let [shared, own] = &looked;
     let decision = decide(&looked);
-    let unseen = match decision {
-        Decision::Spawn => wired.daemons.unseen(),
-        _ => Vec::new(),
+    let known = match decision {
+        Decision::Attach { pid, .. } => pid,
+        _ => None,
     };
+    let unseen = wired.daemons.unseen(known);
+    let options = world.options();
+    notices.extend(unseen.iter().map(|live| crate::launch::unseen_notice(live, &options).as_warning()));
     let legacy = wired.daemons.live_legacy();
     if let Some(live) = &legacy {
         let refused = crate::launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
