@@ -340,6 +340,18 @@ fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
     }
 }
 
+/// It is healthy: it said no to one network.
+#[test]
+fn a_daemon_that_refuses_a_network_is_stayed_with() {
+    let home = with_networks();
+    let app = Staying::up(&home, "refuse-add:the disk is full");
+    let [daemon] = serving(&home)[..] else { panic!() };
+    assert!(app.said()[1].contains("the disk is full"), "{:?}", app.said());
+    send(app.pid(), Signal::TERM);
+    app.ended().ends_with(1);
+    assert!(!serving(&home).contains(&daemon));
+}
+
 #[test]
 fn a_signal_ends_a_foreground_launch_well_and_takes_the_daemon_along() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use support::{Home, MESH, Ran, run};
+use support::{APP, Home, MESH, Ran, run};
 
 const KEY: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da";
 
@@ -287,6 +287,27 @@ fn how_the_answers_come_makes_no_difference() {
             assert_eq!(peer.asked(), [&LOOKED_TWICE[..], &ops].concat(), "{label}");
         }
     }
+}
+
+/// What it agreed to, and reports in words of its own whatever it is told, is no failure.
+#[test]
+fn a_daemon_with_words_of_its_own_is_no_failure() {
+    let home = home();
+    let mut config = home.json(&format!("{APP}/config.json"));
+    for network in config["cloud_mesh"]["networks"].as_array_mut().unwrap() {
+        network["label"] = "Home".into();
+    }
+    home.put(&format!("{APP}/config.json"), config.to_string().as_bytes(), 0o600);
+    let id = config["cloud_mesh"]["active_network_id"].clone();
+    let shown = json!({"id": id, "network_id": "home-mesh", "label": "HOME"});
+    let _peer = Peer::answering(
+        &home,
+        only("config_show", move |truth| with(truth, "config", json!({"version": 3, "networks": [shown]}))),
+    );
+    let said = run(&mut home.command(&["launch", "--once", "--json"])).ends_with(0).json();
+    let found =
+        said["diagnostics"].as_array().unwrap().iter().find(|one| one["code"] == "daemon.not-applied");
+    assert_eq!(found.unwrap()["severity"], "warning", "{said}");
 }
 
 /// A launch that finds something to do looks again once it has the lock.

@@ -762,7 +762,8 @@ pub(crate) fn saved(document: &Document) -> Vec<Saved> {
     catalogue::list(document).iter().map(pair).collect()
 }
 
-/// What failed of a reconciliation. A network that could not be left is left for the next pass.
+/// What failed of a reconciliation. A network that could not be left is left for the next pass; one that is joined, and that
+/// the daemon reports in words of its own, is no failure.
 pub(crate) fn reconcile_notices(reconciled: &Reconciled) -> Vec<Notice> {
     let mut notices = Vec::new();
     for done in &reconciled.outcome.steps {
@@ -777,8 +778,9 @@ pub(crate) fn reconcile_notices(reconciled: &Reconciled) -> Vec<Notice> {
             notices.push(Notice { severity: Severity::Info, ..notice });
             continue;
         }
-        let removal = matches!(done.step.action, reconcile::Action::Remove { .. });
-        notices.push(if removal { notice.as_warning() } else { notice });
+        let is_minor =
+            matches!(done.step.action, reconcile::Action::Remove { .. }) || code == reconcile::NOT_APPLIED;
+        notices.push(if is_minor { notice.as_warning() } else { notice });
     }
     notices
 }

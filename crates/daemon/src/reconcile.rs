@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::{ControlError, DaemonControl, Role, Status};
 
 /// The daemon joined the network, and goes on reporting it otherwise than it was told.
-const NOT_APPLIED: &str = "daemon.not-applied";
+pub const NOT_APPLIED: &str = "daemon.not-applied";
 
 /// A network that the app has, or once had, saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,8 +104,8 @@ pub enum Action {
         /// The network, daemon-shaped.
         config: Value,
     },
-    /// Bring the joined active network up to date: by `network_update`, and where the daemon does not know it, or does not
-    /// do what it says, by leaving and joining.
+    /// Bring the joined active network up to date: by `network_update`, and where the daemon does not know it, or does
+    /// nothing, by leaving and joining.
     Update {
         /// The network, daemon-shaped, under the daemon's config id.
         config: Value,
@@ -565,9 +565,11 @@ fn is_unknown_network(error: &ControlError) -> bool {
 
 fn update(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> StepResult {
     match daemon.network_update(text(config, "id"), config) {
-        // It says so; whether it did is what its config says.
-        Ok(_) if still_differs(daemon, config).is_empty() => return StepResult::done("updated"),
-        Ok(_) => {}
+        // It says so; whether it did is what its config says. What it took in words of its own it would take so again.
+        Ok(_) => match applied(daemon, config, "updated") {
+            differs if !differs.is_success() && shown(daemon, config).as_ref() == Some(current) => {}
+            applied => return applied,
+        },
         // An older daemon; or a newer one that wants to be told in another form.
         Err(ControlError::UnknownOp { .. }) => {}
         Err(ControlError::Refused { message, .. }) if message.starts_with("parse:") => {}
@@ -580,9 +582,23 @@ fn update(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> St
 
 /// Which keys of the daemon's entry still differ from what was pushed; none when it does not show it.
 fn still_differs(daemon: &mut dyn DaemonControl, config: &Value) -> Vec<String> {
-    let Ok(shown) = daemon.config_show() else { return Vec::new() };
-    let entry = shown.networks().iter().find(|network| text(network, "id") == text(config, "id"));
-    entry.map(|entry| differing(config, entry)).unwrap_or_default()
+    shown(daemon, config).map(|entry| differing(config, &entry)).unwrap_or_default()
+}
+
+/// The daemon's entry of a network.
+fn shown(daemon: &mut dyn DaemonControl, config: &Value) -> Option<Value> {
+    let shown = daemon.config_show().ok()?;
+    shown.networks().iter().find(|network| text(network, "id") == text(config, "id")).cloned()
+}
+
+/// What a step that the daemon agreed to came to.
+fn applied(daemon: &mut dyn DaemonControl, config: &Value, how: &str) -> StepResult {
+    let differs = still_differs(daemon, config);
+    if differs.is_empty() {
+        return StepResult::done(how);
+    }
+    let message = format!("the daemon goes on reporting {} differently", differs.join(", "));
+    StepResult::Failed { code: NOT_APPLIED.to_owned(), message, intact: true }
 }
 
 /// Leaves what is there, joins what should be, and adds back what was there when that fails.
@@ -597,13 +613,7 @@ fn replace(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> S
         Err(e) => return failed(&e, true),
     }
     match add(daemon, config) {
-        Ok(_) => match still_differs(daemon, config) {
-            differs if differs.is_empty() => StepResult::done("left and joined anew"),
-            differs => {
-                let message = format!("the daemon goes on reporting {} differently", differs.join(", "));
-                StepResult::Failed { code: NOT_APPLIED.to_owned(), message, intact: true }
-            }
-        },
+        Ok(_) => applied(daemon, config, "left and joined anew"),
         Err(e) => {
             let back = add(daemon, current);
             let mut result = failed(&e, back.is_ok());

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use myownllm_daemon::{
     ControlError, DaemonControl, Endpoint, Role,
-    reconcile::{Action, Plan, Saved, StepResult, View, differing, execute, look, plan, reconcile},
+    reconcile::{
+        Action, NOT_APPLIED, Plan, Saved, StepResult, View, differing, execute, look, plan, reconcile,
+    },
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -330,6 +332,32 @@ fn and_by_leaving_and_joining_where_it_does_not_or_does_not_mean_it() {
         assert_eq!(asked(&daemon), ["network_update n1", "network_remove n1", "network_add home"]);
         assert!(plan_of(&daemon, Role::Own, Some(changed), vec![]).is_empty());
     }
+}
+
+/// It took it, in words of its own, and would take it so again.
+#[test]
+fn a_network_is_not_left_because_the_daemon_has_words_of_its_own() {
+    struct Loud(Model);
+    impl DaemonControl for Loud {
+        fn request(&mut self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
+            let mut answer = self.0.request(op, fields)?;
+            for network in answer["config"]["networks"].as_array_mut().into_iter().flatten() {
+                if let Some(label) = network["label"].as_str() {
+                    network["label"] = label.to_uppercase().into();
+                }
+            }
+            Ok(answer)
+        }
+    }
+    let mut daemon = Loud(model(&[("n1", "home"), ("n2", "other")]));
+    daemon.0.knows_update = true;
+    let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(labelled("n1", "home")), vec![]).unwrap();
+    let StepResult::Failed { code, intact: true, .. } = &outcome.steps[0].result else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(code, NOT_APPLIED);
+    assert_eq!(asked(&daemon.0), ["network_update n1", "network_remove other"]);
+    assert_eq!(daemon.0.joined(), ["home"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use myownllm_config_model::catalogue;
 use myownllm_config_store::FileShape;
-use myownllm_daemon::reconcile::{Action, StepResult};
+use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{Role, Spawned};
 use serde_json::{Value, json};
 
@@ -50,8 +50,8 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         spawned.detach();
         return Ok(answer);
     }
-    if args.once || args.detach || !answer.exit.is_ok() {
-        // A daemon that nobody will look after is not left behind, however the launch went.
+    if args.once || args.detach || lost {
+        // A daemon that nobody will look after, or that does not answer, is not left behind. One that said no is healthy.
         return Ok(stopped(spawned, answer));
     }
     printer.print("launch", &answer);
@@ -62,7 +62,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     };
     // The document went out already; what happened since goes to stderr and into the exit code.
     Ok(match ended {
-        Ended::Asked => Answer::said_already(ExitCode::Done),
+        Ended::Asked => Answer::said_already(answer.exit),
         Ended::Died(notice) => {
             printer.print_notice(&notice);
             Answer::said_already(notice.exit)
@@ -295,6 +295,7 @@ pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
             _ => continue,
         };
         parts.push(match &done.result {
+            StepResult::Failed { code, .. } if code == NOT_APPLIED => format!("{what} in part"),
             StepResult::Failed { .. } => format!("{what} FAILED"),
             StepResult::Skipped { .. } => format!("{what} skipped"),
             _ => what,
