@@ -139,8 +139,15 @@ fn errors_name_line_column_byte_and_path_but_not_what_stands_there() {
         e.to_string(),
         "read a JSON document: not JSON: expected a value, at line 2, column 21 (byte 23), in /mesh/\u{e9}/1"
     );
-    let e = error(b"{\"a\":\"\xfc\",}");
-    assert_eq!(e.offset, 9);
+    let e = error(b"{\"a\":\"\xfc\"?}");
+    assert_eq!(e.offset, 8);
+    // The usual slip of a hand: the way out is at the comma, not behind it.
+    for slip in ["{\"a\":1, }", "{\"a\":[1,]}"] {
+        let e = error(slip.as_bytes());
+        assert_eq!(slip.as_bytes()[e.offset], b',');
+        assert_eq!(e.code(), "config.syntax");
+        assert_eq!(e.hint(), Some(format!("take out the comma at line 1, column {}", e.column)));
+    }
     assert!(error(b"\xff\xfe{\x00}\x00").to_string().contains("UTF-16"));
 }
 

@@ -83,9 +83,10 @@ impl ParseError {
     /// `config.too-large`.
     pub fn code(&self) -> &'static str {
         match self.kind {
-            ParseErrorKind::Empty | ParseErrorKind::UnexpectedEnd | ParseErrorKind::Syntax(_) => {
-                "config.syntax"
-            }
+            ParseErrorKind::Empty
+            | ParseErrorKind::UnexpectedEnd
+            | ParseErrorKind::TrailingComma
+            | ParseErrorKind::Syntax(_) => "config.syntax",
             ParseErrorKind::NotAnObject => "config.not-an-object",
             ParseErrorKind::TooDeep => "config.too-deep",
             ParseErrorKind::TooLarge => "config.too-large",
@@ -94,8 +95,11 @@ impl ParseError {
     /// What a person can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self.kind {
-            ParseErrorKind::Syntax(what) => {
-                format!("put {what} at line {}, column {}", self.line, self.column)
+            ParseErrorKind::Syntax(_) => {
+                format!("mend the text at line {}, column {}", self.line, self.column)
+            }
+            ParseErrorKind::TrailingComma => {
+                format!("take out the comma at line {}, column {}", self.line, self.column)
             }
             ParseErrorKind::Empty | ParseErrorKind::UnexpectedEnd => {
                 "the file was cut off, or is still being written: restore a copy of it".to_owned()
@@ -125,6 +129,9 @@ pub enum ParseErrorKind {
     /// Not what the grammar of JSON has at this place; says what it would have.
     #[error("not JSON: expected {0}")]
     Syntax(&'static str),
+    /// A comma after the last member or item, which other languages allow.
+    #[error("not JSON: nothing comes after this comma")]
+    TrailingComma,
     /// JSON, but its root is not an object.
     #[error("the root is not an object")]
     NotAnObject,

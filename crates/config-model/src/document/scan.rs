@@ -320,7 +320,13 @@ impl Scanner<'_> {
                     self.close(at);
                     continue;
                 }
-                (Some(b','), _) if !fresh => at = after_white_space(bytes, at + 1),
+                (Some(b','), _) if !fresh => {
+                    let comma = at;
+                    at = after_white_space(bytes, at + 1);
+                    if let Some(b'}' | b']') = bytes.get(at) {
+                        return self.stop(comma, ParseErrorKind::TrailingComma);
+                    }
+                }
                 _ if fresh => {}
                 (_, true) => return self.expected(at, "`,` or `}`").map(drop),
                 (_, false) => return self.expected(at, "`,` or `]`").map(drop),
