@@ -742,6 +742,26 @@ fn two_that_change_the_active_network_at_once_leave_one() {
     drop(daemon);
 }
 
+/// A shared daemon keeps what it joined; what the app once joined there is the app's to leave.
+#[test]
+fn a_shared_daemon_leaves_what_was_removed_while_it_was_down() {
+    let home = with_networks();
+    let shared = || daemon_on(&home, ".myownmesh").start().unwrap();
+    let socket = home.path(".myownmesh/daemon.sock");
+    let joined = || ask(&socket, r#"{"op":"status"}"#).unwrap()["joined_networks"].take();
+    let mut daemon = shared();
+    ask(&socket, r#"{"op":"network_add","config":{"id":"gui-1","network_id":"theirs"}}"#).unwrap();
+    home.run(&["network", "use", "first-net"]).ends_with(0);
+    assert_eq!(joined(), json!(["theirs", "first-net"]));
+    daemon.terminate().unwrap();
+    home.run(&["network", "remove", "first-net"]).ends_with(0);
+    let daemon = shared();
+    assert_eq!(joined(), json!(["theirs", "first-net"]));
+    run(&mut launch(&home, "", &[])).ends_with(0);
+    assert_eq!(joined(), json!(["theirs"]));
+    drop(daemon);
+}
+
 /// Whoever is told to end takes its socket away first: a start in that moment waits for the rest, and takes it for no daemon
 /// that lost its socket.
 #[test]

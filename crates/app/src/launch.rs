@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
-use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalogue};
-use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, StoreError};
+use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalogue, network_id};
+use myownllm_config_store::{Applied, ConfigStore, CopyKind, FileShape, Loaded, Pending, StoreError};
 use myownllm_daemon::reconcile::{self, Saved, StepResult};
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Failure, Role, Rule, SpawnError, Spawned, Status, Tried,
@@ -602,7 +602,7 @@ fn bring_in_line(
     let (_lock, status) = match lock {
         Some(lock) => (lock, status),
         None => {
-            let plan = plan_for(daemon, status, role, &outcome.document, None)?;
+            let plan = plan_for(parts.store, daemon, status, role, &outcome.document)?;
             if plan.is_empty() {
                 return Ok(Reconciled { plan, outcome: reconcile::Outcome::default() });
             }
@@ -612,7 +612,7 @@ fn bring_in_line(
     };
     let loaded = parts.store.look(ids).map_err(|error| Notice::from(&error))?;
     outcome.document = loaded.document;
-    reconcile(daemon, status, role, &outcome.document, None)
+    reconcile(parts.store, daemon, status, role, &outcome.document)
 }
 
 /// Why no daemon came up; the likeliest reason first.
@@ -711,21 +711,21 @@ fn tell_where_the_key_is(parts: &Parts<'_>, lock: &HomeLock, outcome: &mut Outco
     Ok(())
 }
 
-/// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. `removed` is a
-/// network that was just taken out of the catalogue: it was ours, so a shared daemon is to leave it too.
+/// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. A
+/// shared daemon leaves those too that the app once had saved, by its copies of the config in `store`.
 ///
 /// Hold the home's lock since before the config was read and the status asked for.
 ///
 /// # Errors
 /// The active network cannot be put in the daemon's words, or the daemon does not answer.
 pub fn reconcile(
+    store: &dyn ConfigStore,
     daemon: &mut dyn DaemonControl,
     status: Status,
     role: Role,
     document: &Document,
-    removed: Option<&Saved>,
 ) -> Result<Reconciled, Notice> {
-    let plan = plan_for(daemon, status, role, document, removed)?;
+    let plan = plan_for(store, daemon, status, role, document)?;
     let outcome = reconcile::execute(daemon, &plan);
     // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
     Ok(Reconciled { plan: plan.masked(), outcome: outcome.masked() })
@@ -733,11 +733,11 @@ pub fn reconcile(
 
 /// What [`reconcile`] would do.
 fn plan_for(
+    store: &dyn ConfigStore,
     daemon: &mut dyn DaemonControl,
     status: Status,
     role: Role,
     document: &Document,
-    removed: Option<&Saved>,
 ) -> Result<reconcile::Plan, Notice> {
     let active = match catalogue::active(document) {
         Some(network) => Some(
@@ -747,9 +747,24 @@ fn plan_for(
         None => None,
     };
     let mut saved = saved(document);
-    saved.extend(removed.cloned());
+    let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
+    if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
+        saved.extend(formerly_saved(store));
+    }
     let view = reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
     Ok(reconcile::plan(&view))
+}
+
+/// The networks that the routine copies of the config have: one that was removed while no daemon ran, or in a run that was
+/// killed, is still ours to leave. That another program joined a network of that name since makes no difference: ours is known
+/// by its internal id as well. What is in no copy any more is left alone.
+fn formerly_saved(store: &dyn ConfigStore) -> Vec<Saved> {
+    let copies = store.history().unwrap_or_default().into_iter();
+    copies
+        .filter(|copy| copy.kind == CopyKind::Good)
+        .filter_map(|copy| Document::parse(&store.read_copy(&copy.id).ok()?).ok())
+        .flat_map(|copy| saved(&copy.document))
+        .collect()
 }
 
 /// The saved networks by their ids.

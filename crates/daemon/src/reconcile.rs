@@ -38,7 +38,7 @@ pub struct View {
     pub role: Role,
     /// The active network in the daemon's shape; `None` when the user has none active.
     pub active: Option<Value>,
-    /// The networks that the app saved, and those that it just removed: a shared daemon leaves only such.
+    /// The networks that the app saved, or once had saved: a shared daemon leaves only such.
     pub saved: Vec<Saved>,
     /// `joined_networks` of the daemon's status.
     pub joined: Vec<String>,

@@ -1173,6 +1173,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=a_daemon_that_refuses_a_network_is_stayed_with)",
     },
     Mutant {
+        name: "what-was-once-saved-is-ours-to-leave",
+        guarantee: "A shared daemon leaves a network of the app's that was removed while it was down.",
+        file: "crates/app/src/launch.rs",
+        find: "        saved.extend(formerly_saved(store));",
+        replace: "        let _ = formerly_saved;",
+        package: "integration-tests",
+        tests: "test(=a_shared_daemon_leaves_what_was_removed_while_it_was_down)",
+    },
+    Mutant {
         name: "a-doubtful-home-gets-no-daemon",
         guarantee: "Where the key is in doubt, no daemon is started.",
         file: "crates/app/src/launch.rs",

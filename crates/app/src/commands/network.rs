@@ -6,7 +6,6 @@ use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, network_id, secrets};
 use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
 use myownllm_daemon::Decision;
-use myownllm_daemon::reconcile::Saved;
 use myownllm_durable_fs::Disk;
 use serde_json::{Value, json};
 
@@ -246,9 +245,8 @@ fn change(
     })?;
     let change = made.ok_or_else(|| Notice::error("store.edit", "the edit was not made"))?;
     let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
-    let removed = removed_pair(&change, &updated.document);
     let followed = if follows {
-        follow(&parts, &world.options(), &updated.document, removed.as_ref(), &mut notices)
+        follow(&parts, &world.options(), &updated.document, &mut notices)
     } else {
         Followed::NotAsked
     };
@@ -263,18 +261,10 @@ pub(crate) fn no_legacy(world: &World, parts: &Parts<'_>) -> Result<(), Notice> 
     settle_live(parts.daemons, parts.daemons.live_legacy().into_iter().collect(), &world.options())
 }
 
-/// The network that a change took out of the catalogue, if it did.
-fn removed_pair(change: &catalogue::Change, document: &Document) -> Option<Saved> {
-    let (id, network_id) = (change.id.clone()?, change.network_id.clone()?);
-    let there = catalogue::list(document).iter().any(|network| text_of(network, "id") == id);
-    (change.changed && !there).then_some(Saved { id, network_id })
-}
-
 fn follow(
     parts: &Parts<'_>,
     options: &Options<'_>,
     document: &Document,
-    removed: Option<&Saved>,
     notices: &mut Vec<Notice>,
 ) -> Followed {
     let device = match crate::launch::identity_in_force(parts) {
@@ -293,7 +283,7 @@ fn follow(
                 None => parts.daemons.connect(&endpoint).map_err(|error| Notice::from(&error)),
             };
             let reconciled =
-                client.and_then(|mut client| reconcile(&mut *client, status, role, document, removed));
+                client.and_then(|mut client| reconcile(parts.store, &mut *client, status, role, document));
             match reconciled {
                 Ok(reconciled) => {
                     notices.extend(reconcile_notices(&reconciled));
