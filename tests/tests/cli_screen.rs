@@ -266,3 +266,26 @@ fn a_repair_names_the_members_that_are_at_their_defaults_and_what_the_daemon_lef
     }
     assert!(!ran.stdout.contains("auto_cleanup.updates"), "{}", ran.stdout);
 }
+
+/// What is in its new place already, and what stays in the old one, is in both pictures: else it looks lost.
+#[test]
+fn the_trees_of_a_half_done_move_show_what_is_done_and_what_stays() {
+    let home = Home::legacy();
+    for name in ["home-mesh.json", "office-mesh.json"] {
+        let roster = home.bytes(&format!("{APP}/mesh/rosters/{name}"));
+        home.put(&format!("{MESH}/mesh/rosters/{name}"), &roster, 0o600);
+    }
+    std::fs::remove_file(home.path(APP).join("mesh/rosters/home-mesh.json")).unwrap();
+    home.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
+    let count = |page: &str, name: &str| page.matches(name).count();
+    let dry = home.run(&["migrate", "--dry-run"]).ends_with(7).stdout;
+    let trees = &dry[dry.find("as it is").unwrap()..];
+    // Before and after; and the one that is in both places is drawn in each of them as long as it is there.
+    assert_eq!(count(trees, "home-mesh.json"), 2, "{trees}");
+    assert_eq!(count(trees, "office-mesh.json"), 3, "{trees}");
+    assert_eq!(count(trees, "identity.json"), 2, "{trees}");
+    let done = home.run(&["migrate"]).ends_with(7).stdout;
+    let trees = &done[done.find("as it was").unwrap()..];
+    assert_eq!(count(trees, "home-mesh.json"), 2, "{trees}");
+    assert_eq!(count(trees, "identity.json"), 2, "{trees}");
+}

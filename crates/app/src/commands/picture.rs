@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_store::Pending;
-use myownllm_durable_fs::Disk;
+use myownllm_durable_fs::{Disk, FileKind};
 use myownllm_migration::{Collision, Left, MoveMethod, Plan, Report, Step};
 
 use super::launch::count;
@@ -159,11 +159,7 @@ impl Picture<'_> {
             sides.before(&left.path, false, Tone::Dim, "= stays".to_owned());
             sides.after(&left.path, false, Tone::Dim, "= stays".to_owned());
         }
-        let config = &world.layout.app_config;
-        if world.disk.stat(config).is_ok() {
-            sides.before(config, false, Tone::Dim, String::new());
-            sides.after(config, false, Tone::Dim, String::new());
-        }
+        sides.stays(world);
         for step in repair.map_or(&[][..], |pending| &pending.steps) {
             use myownllm_config_store::Step;
             match step {
@@ -214,6 +210,38 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
+    /// What lies in the known places and is in neither picture yet: it was there before, and it is there afterwards.
+    fn stays(&mut self, world: &World) {
+        let l = &world.layout;
+        let alone = [
+            &l.app_config,
+            &l.legacy_identity,
+            &l.legacy_custody,
+            &l.daemon_identity,
+            &l.daemon_custody,
+            &l.daemon_config,
+        ];
+        let mut there: Vec<PathBuf> =
+            alone.into_iter().filter(|path| world.disk.stat(path).is_ok()).cloned().collect();
+        for folder in [&l.legacy_rosters, &l.legacy_states, &l.daemon_rosters, &l.daemon_states] {
+            let inside = world.disk.list(folder).unwrap_or_default();
+            there.extend(
+                inside
+                    .into_iter()
+                    .filter(|entry| entry.kind == FileKind::File)
+                    .map(|entry| folder.join(entry.name)),
+            );
+        }
+        for path in there {
+            let name = path.strip_prefix(self.home).unwrap_or(&path);
+            let drawn = |side: &BTreeMap<PathBuf, Node>| name.ancestors().any(|name| side.contains_key(name));
+            if !drawn(&self.before) && !drawn(&self.after) {
+                self.before(&path, false, Tone::Dim, String::new());
+                self.after(&path, false, Tone::Dim, String::new());
+            }
+        }
+    }
+
     fn before(&mut self, path: &Path, folder: bool, tone: Tone, mark: String) {
         let name = path.strip_prefix(self.home).unwrap_or(path).to_owned();
         self.before.insert(name, Node { folder, tone, mark });
