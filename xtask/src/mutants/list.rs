@@ -1593,9 +1593,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-key-named-elsewhere-is-looked-at",
         guarantee: "No daemon is started whose config names a key that is not there: it would make one.",
-        file: "crates/app/src/launch.rs",
-        find: "        Err(doubt) => Err(vec![doubt]),",
-        replace: "        Err(_) => Ok(in_its_home),",
+        file: "crates/app/src/named_key.rs",
+        find: "    Err(Notice::error(\"identity.named-elsewhere\", message)",
+        replace: r#"    if !message.is_empty() {
+        return Ok(NamedKey::InItsHome);
+    }
+    Err(Notice::error("identity.named-elsewhere", message)"#,
         package: "integration-tests",
         tests: "test(=no_daemon_is_started_where_it_would_make_a_second_key)",
     },
