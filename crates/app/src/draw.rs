@@ -114,11 +114,15 @@ fn below(folder: &Path, indent: &str, all: &Names<'_>, lines: &mut Vec<Line>) {
     }
 }
 
-/// A name that cannot steer a terminal.
-fn tamed(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+/// A text that cannot steer a terminal, nor turn what is around it about.
+pub(crate) fn tamed(text: &str) -> String {
+    text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// Control characters, and those of Unicode that end lines or set the direction of writing.
+pub(crate) fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Two pictures side by side where `width` allows, one after the other where not.

@@ -383,7 +383,7 @@ fn paint_text(text: &str) -> String {
 #[must_use]
 pub(crate) fn short(path: &Path, user_home: &Path) -> String {
     let shown = |path: &Path| match path.to_string_lossy() {
-        text if text.contains(char::is_control) => tame(&text),
+        text if text.contains(crate::draw::steers) => tame(&text),
         text if text.contains(' ') => quote(path),
         text => text.into_owned(),
     };
@@ -396,12 +396,7 @@ pub(crate) fn short(path: &Path, user_home: &Path) -> String {
 
 /// A text that a file name, or a daemon, had a say in: what would steer the terminal is spelled out.
 pub(crate) fn tame(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    crate::draw::tamed(text)
 }
 
 /// A path for a program.
@@ -432,6 +427,9 @@ mod tests {
     fn a_file_name_cannot_steer_the_terminal() {
         let shown = short(Path::new("/home/u/\x1b[31mred\n.json"), Path::new("/home/u"));
         assert_eq!(shown, "~/\\u{1b}[31mred\\n.json");
+        // Nor can a daemon's words be shown the wrong way round.
+        assert_eq!(super::tame("net \u{202e}gpj"), "net \\u{202e}gpj");
+        assert_eq!(super::tame("k\u{fc}che"), "k\u{fc}che");
         assert_eq!(short(Path::new("/home/u/a b/c.json"), Path::new("/home/u")), "~/'a b/c.json'");
     }
 }
