@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, app_config};
 use myownllm_durable_fs::DiskError;
-use myownllm_salvage::{Rebased, Shape, rebase_paths};
+use myownllm_salvage::{Rebased, Shape, rebase_paths, unrecognised_networks};
 
 use crate::copies::{CopyKind, Listing};
 use crate::read::{File, shown};
@@ -99,7 +99,8 @@ impl Store<'_> {
 
     fn decide_ours(&self, read: &Document, shape: Shape, ids: &mut dyn Ids) -> Plan {
         let mut document = read.clone();
-        let diagnostics = app_config::complete(&mut document, &self.places.conversation_dir, ids);
+        let mut diagnostics: Vec<Diagnostic> = unrecognised_networks(read).into_iter().collect();
+        diagnostics.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
         let config =
             document.is_modified().then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };

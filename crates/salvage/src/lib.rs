@@ -48,6 +48,30 @@ fn is_network(entry: ValueRef<'_>) -> bool {
     ["id", "network_id"].iter().all(|key| entry.get(key).is_some_and(|v| v.kind() == Kind::String))
 }
 
+/// Networks of the daemon's in a document that is not taken for one of its own, because another entry of the list names none: they
+/// stay where no app sees them. Told, as nothing may be stripped from such a document.
+pub fn unrecognised_networks(doc: &Document) -> Option<Diagnostic> {
+    let networks = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array && !is_recognised(doc))?;
+    let hidden = networks.items().filter(|entry| is_network(*entry)).count();
+    let odd = networks.items().position(|entry| !is_network(entry)).filter(|_| hidden > 0)?;
+    let path = format!("/networks/{odd}");
+    let those = match hidden {
+        1 => "a network of the daemon's stays".to_owned(),
+        many => format!("{many} networks of the daemon's stay"),
+    };
+    Some(Diagnostic {
+        code: "salvage.not-recognised",
+        severity: Severity::Warning,
+        message: format!(
+            "{those} at the top of the config, where the app does not look: as {path} names no network (a text id and \
+             network_id), this is not taken for the daemon's"
+        ),
+        place: doc.place(&path),
+        path,
+        hint: None,
+    })
+}
+
 fn has_app_mark(doc: &Document) -> bool {
     APP_MARKS.iter().any(|key| doc.get(&[key]).is_some())
 }

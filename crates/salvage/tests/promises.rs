@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::{Diagnostic, Document, SeededIds, app_config, bridge, catalogue};
-use myownllm_salvage::{Shape, normalize, salvage, salvage_stdin, shape};
+use myownllm_salvage::{Shape, normalize, salvage, salvage_stdin, shape, unrecognised_networks};
 use serde_json::{Value, json};
 
 const DIR: &str = "/home/u/.myownllm/conversations";
@@ -947,4 +947,22 @@ fn what_is_odd_is_pointed_at_in_the_text_that_was_given() {
         .map(|found| found.place.as_ref().map(|place| (found.path.as_str(), place.line, place.column)))
         .collect();
     assert_eq!(places, [Some(("/api/port", 3, 19)), Some(("/mic", 4, 10))]);
+}
+
+/// One odd entry keeps a document from being taken for the daemon's; the networks beside it are not passed over in silence.
+#[test]
+fn networks_that_nothing_recovers_are_named() {
+    let parse = |text: &str| Document::parse(text.as_bytes()).unwrap().document;
+    let of = |text: &str| unrecognised_networks(&parse(text));
+    let found = of(r#"{"active_family":"q","networks":[{"id":"a","network_id":"home"},{"id":1}]}"#).unwrap();
+    assert_eq!((found.code, found.path.as_str()), ("salvage.not-recognised", "/networks/1"));
+    assert!(found.place.is_some() && found.message.starts_with("a network of the daemon's stays"));
+    for nothing in [
+        r#"{"networks":[{"id":"a","network_id":"home"}]}"#,
+        r#"{"active_family":"q","networks":[{"id":1}]}"#,
+        r#"{"active_family":"q","networks":[]}"#,
+        r#"{"version":3,"daemon":{},"networks":[{"id":"a","network_id":"home"},{"id":1}]}"#,
+    ] {
+        assert!(of(nothing).is_none(), "{nothing}");
+    }
 }
