@@ -9,7 +9,8 @@ use myownllm_config_model::{DaemonConfig, Document};
 use myownllm_daemon::{
     Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe,
     Refusal, Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Suspect, Target,
-    Traces, attach, candidates, probe, spawn_unless, stop_daemon, stop_stray, strays_of, suspects,
+    Traces, attach, candidates, probe, spawn_unless, stop_daemon, stop_stray, strays_of, strays_of_each,
+    suspects,
 };
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket};
@@ -22,8 +23,6 @@ pub(crate) const OPERATION: Duration = Duration::from_secs(10);
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How long a daemon may take to be gone once its socket is: a real one takes some 10 ms.
 pub(crate) const LAST_BREATH: Duration = Duration::from_millis(500);
-/// How long a daemon may take until it listens, as [`SpawnRequest::ready_within`] has it.
-const STARTING: Duration = Duration::from_secs(8);
 /// A daemon's config is a few kilobytes; what is larger is none.
 pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
 
@@ -251,14 +250,14 @@ impl<'a> LocalDaemons<'a> {
 
     /// Every process that serves one of the homes, as far as the system tells.
     fn serving_processes(&self) -> Vec<Live> {
-        let variable = &self.layout.app.home_variable;
-        let of = |home: &PathBuf, legacy| {
-            let processes = strays_of(home, variable).into_iter();
-            let home = home.clone();
-            processes
-                .map(move |process| Live { found: Found::Unseen { process, home: home.clone() }, legacy })
+        let Layout { app_home, daemon_home, app, .. } = self.layout;
+        let [legacy, own] = strays_of_each([app_home, daemon_home], &app.home_variable);
+        let live = |home: &Path, legacy, processes: Vec<Stray>| {
+            let home = home.to_owned();
+            let found = move |process| Found::Unseen { process, home: home.clone() };
+            processes.into_iter().map(move |process| Live { found: found(process), legacy })
         };
-        of(&self.layout.app_home, true).chain(of(&self.layout.daemon_home, false)).collect()
+        live(app_home, true, legacy).chain(live(daemon_home, false, own)).collect()
     }
 
     fn look_at(&self, endpoint: Endpoint, legacy: bool) -> Option<Live> {
@@ -327,7 +326,7 @@ impl Daemons for LocalDaemons<'_> {
             let strays = strays_of(&self.layout.daemon_home, &self.layout.app.home_variable);
             !strays.is_empty() && strays.iter().all(|stray| stray.starting)
         };
-        let deadline = Instant::now() + STARTING;
+        let deadline = Instant::now() + SpawnRequest::READY_WITHIN;
         let mut was_one = false;
         while is_one_starting() && Instant::now() < deadline && !cancelled() {
             was_one = true;

@@ -687,15 +687,10 @@ fn lock_patiently(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, 
 /// The public key that a daemon of this home has; `None` when there is no key anywhere, so that it may make one.
 pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
     let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    let in_its_home = match plan.key_in_force() {
-        Ok(key) => key.map(|key| key.public_key.clone()),
-        Err(doubts) => return Err(doubts.iter().map(Notice::from).collect()),
-    };
-    match named_key(parts) {
-        Ok(NamedKey::InItsHome | NamedKey::Moved) => Ok(in_its_home),
-        Ok(NamedKey::Elsewhere(public_key)) => Ok(Some(public_key)),
-        Err(doubt) => Err(vec![doubt]),
-    }
+    let in_its_home =
+        plan.key_in_force().map_err(|doubts| doubts.iter().map(Notice::from).collect::<Vec<_>>())?;
+    let named = named_key(parts).map_err(|doubt| vec![doubt])?;
+    Ok(named.public_key(in_its_home))
 }
 
 /// Has the daemon's config say where its key is now. A repair that was made before the move left the old place in it.

@@ -1,14 +1,17 @@
-//! What a daemon will find: the key that its own config names, and folders that nobody else can write to. A daemon that finds no key where its config says makes one: so before one is
-//! started, there has to be a sound key in that very place.
+//! What a daemon will find: the key that its own config names, and folders that nobody else can write to.
+//!
+//! A daemon that finds no key where its config says makes one: so before one is started, there has to be a sound key in
+//! that very place.
 
 use std::path::Path;
 
-use crate::daemons::read_document;
 use myownllm_config_model::daemon_config::DaemonConfig;
 use myownllm_durable_fs::quote;
-use myownllm_migration::identity::{self, Identity};
+use myownllm_migration::identity::{self, Identity, KeyInfo};
+use myownllm_migration::{foreign_owner, open_to_all};
 use myownllm_paths::Layout;
 
+use crate::daemons::read_document;
 use crate::exit::ExitCode;
 use crate::launch::Parts;
 use crate::notice::Notice;
@@ -25,6 +28,16 @@ pub(crate) enum NamedKey {
     Moved,
     /// In a file elsewhere, which holds this public key.
     Elsewhere(String),
+}
+
+impl NamedKey {
+    /// The public key that the daemon has then; `in_its_home` is the key there.
+    pub(crate) fn public_key(self, in_its_home: Option<&KeyInfo>) -> Option<String> {
+        match self {
+            Self::InItsHome | Self::Moved => in_its_home.map(|key| key.public_key.clone()),
+            Self::Elsewhere(public_key) => Some(public_key),
+        }
+    }
 }
 
 /// What the daemon's config says of its key.
@@ -84,23 +97,11 @@ pub(crate) fn trusted_home(parts: &Parts<'_>) -> Result<(), Notice> {
     let folders = [app_home.as_path(), daemon_home].into_iter().chain(daemon_identity.parent());
     for folder in folders {
         let Ok(meta) = parts.disk.stat_follow(folder) else { continue };
-        let Some(owner) = meta.owner else { continue };
-        let (why, mend) = if owner.uid != home.uid && owner.uid != 0 {
-            (
-                format!("belongs to user {}, not to the owner of the home (user {})", owner.uid, home.uid),
-                format!("sudo chown -h {}:{} {}", home.uid, home.gid, quote(folder)),
-            )
-        } else if meta.is_dir() && meta.mode & 0o1002 == 0o002 {
-            (
-                format!("can be written to by everybody (mode {:04o})", meta.mode & 0o7777),
-                format!("chmod go-w {}", quote(folder)),
-            )
-        } else {
-            continue;
-        };
-        return Err(Notice::error("homes.unsafe-permissions", format!("{} {why}", folder.display()))
+        let open = || open_to_all(folder, &meta, "chmod go-w").filter(|_| meta.is_dir());
+        let Some(found) = foreign_owner(folder, &meta, home).or_else(open) else { continue };
+        return Err(Notice::error("homes.unsafe-permissions", format!("{} {}", folder.display(), found.why))
             .at(folder)
-            .hint(mend)
+            .hint(found.command)
             .exits(ExitCode::Refused));
     }
     Ok(())

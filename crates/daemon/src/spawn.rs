@@ -55,7 +55,7 @@ pub struct SpawnRequest {
     pub log: PathBuf,
     /// How many former logs are kept. 4 by default.
     pub keep_logs: usize,
-    /// How long one candidate may take until it answers. 8 s by default.
+    /// How long one candidate may take until it answers. [`SpawnRequest::READY_WITHIN`] by default.
     pub ready_within: Duration,
     /// The name of the variable; `MYOWNMESH_HOME` by default.
     pub home_variable: OsString,
@@ -66,6 +66,9 @@ pub struct SpawnRequest {
 }
 
 impl SpawnRequest {
+    /// How long a daemon may take until it answers, unless a request says otherwise.
+    pub const READY_WITHIN: Duration = Duration::from_secs(8);
+
     /// A request with the defaults that each field states.
     pub fn new(home: impl Into<PathBuf>, endpoint: Endpoint, candidates: Vec<Candidate>) -> Self {
         let home = home.into();
@@ -77,7 +80,7 @@ impl SpawnRequest {
             candidates,
             expected: Expected::Any,
             keep_logs: 4,
-            ready_within: Duration::from_secs(8),
+            ready_within: Self::READY_WITHIN,
             home_variable: OsString::from("MYOWNMESH_HOME"),
             env: Vec::new(),
             run_as: None,

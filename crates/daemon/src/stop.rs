@@ -172,7 +172,13 @@ pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemo
 /// Processes that serve `home`: their environment names it in `home_variable`, and they run `serve`. Linux alone tells;
 /// the list is empty elsewhere. Only processes whose environment we may read are seen: one's own, or all for root.
 pub fn strays_of(home: &Path, home_variable: &str) -> Vec<Stray> {
-    platform::strays_of(home, home_variable)
+    let [found] = strays_of_each([home], home_variable);
+    found
+}
+
+/// [`strays_of`] for each of these homes, with one look at all processes.
+pub fn strays_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<Stray>; N] {
+    platform::strays_of_each(homes, home_variable)
 }
 
 /// As [`stop_daemon`], for a process that [`strays_of`] found: it is looked at again once the kernel holds on to it.
@@ -203,8 +209,8 @@ mod platform {
         }
     }
 
-    pub(super) fn strays_of(_: &Path, _: &str) -> Vec<Stray> {
-        Vec::new()
+    pub(super) fn strays_of_each<const N: usize>(_: [&Path; N], _: &str) -> [Vec<Stray>; N] {
+        [const { Vec::new() }; N]
     }
 
     pub(super) fn stop_stray(
@@ -361,38 +367,60 @@ mod platform {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn strays_of(_: &Path, _: &str) -> Vec<Stray> {
-        Vec::new()
+    pub(super) fn strays_of_each<const N: usize>(_: [&Path; N], _: &str) -> [Vec<Stray>; N] {
+        [const { Vec::new() }; N]
     }
 
     #[cfg(target_os = "linux")]
-    pub(super) fn strays_of(home: &Path, home_variable: &str) -> Vec<Stray> {
+    pub(super) fn strays_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<Stray>; N] {
         let ourselves = std::process::id();
-        let mut found: Vec<Stray> = crate::process::all()
-            .filter(|pid| *pid != ourselves && serves(*pid, home, home_variable))
-            .map(|pid| Stray {
-                pid,
-                program: std::fs::read_link(format!("/proc/{pid}/exe")).ok(),
-                starting: was_spawned(pid) && !crate::process::listens_on_a_named_socket(pid),
-            })
-            .collect();
-        found.sort_by_key(|stray| stray.pid);
+        let mut all: Vec<u32> = crate::process::all().filter(|pid| *pid != ourselves).collect();
+        all.sort_unstable();
+        let mut found = [const { Vec::new() }; N];
+        for pid in all {
+            let Some(program) = told_to_serve(pid) else { continue };
+            for (home, found) in homes.iter().zip(&mut found) {
+                if program.serves(home, home_variable) {
+                    found.push(Stray {
+                        pid,
+                        program: std::fs::read_link(format!("/proc/{pid}/exe")).ok(),
+                        starting: was_spawned(pid) && !crate::process::listens_on_a_named_socket(pid),
+                    });
+                }
+            }
+        }
         found
     }
 
-    /// Whether a process runs `serve` for this home. A process that the daemon started has the daemon's environment too,
-    /// but hardly its argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon
-    /// also has the daemon's name, or a socket that it listens on, or the mark of those that we start.
+    /// A process that is told to `serve`.
     #[cfg(target_os = "linux")]
-    fn serves(pid: u32, home: &Path, home_variable: &str) -> bool {
+    struct ToldToServe {
+        pid: u32,
+        named_like_a_daemon: bool,
+    }
+
+    #[cfg(target_os = "linux")]
+    fn told_to_serve(pid: u32) -> Option<ToldToServe> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-        let Some(last) = words.iter().skip(1).position(|word| *word == b"serve") else { return false };
-        crate::process::has_in_environment(pid, |entry| names_home(entry, home, home_variable))
-            // A script's name stands behind that of what runs it.
-            && (words[..=last].iter().any(|word| is_named_like_a_daemon(word))
-                || was_spawned(pid)
-                || crate::process::listens_on_a_named_socket(pid))
+        let last = words.iter().skip(1).position(|word| *word == b"serve")?;
+        // A script's name stands behind that of what runs it.
+        let named_like_a_daemon = words[..=last].iter().any(|word| is_named_like_a_daemon(word));
+        Some(ToldToServe { pid, named_like_a_daemon })
+    }
+
+    #[cfg(target_os = "linux")]
+    impl ToldToServe {
+        /// Whether it serves this home. A process that the daemon started has the daemon's environment too, but hardly its
+        /// argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon also has
+        /// the daemon's name, or a socket that it listens on, or the mark of those that we start.
+        fn serves(&self, home: &Path, home_variable: &str) -> bool {
+            let pid = self.pid;
+            crate::process::has_in_environment(pid, |entry| names_home(entry, home, home_variable))
+                && (self.named_like_a_daemon
+                    || was_spawned(pid)
+                    || crate::process::listens_on_a_named_socket(pid))
+        }
     }
 
     /// Whether it bears the mark of a program that we started as a daemon: it may not listen yet.
@@ -447,7 +475,7 @@ mod platform {
         let pid = stray.pid;
         let here = || Endpoint::unix(home);
         let mut gone = Gone::of(pid);
-        if !serves(pid, home, home_variable) {
+        if !told_to_serve(pid).is_some_and(|program| program.serves(home, home_variable)) {
             return Ok(StoppedDaemon::WasAbsent);
         }
         match gone.signal(pid) {

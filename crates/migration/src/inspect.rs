@@ -10,6 +10,7 @@ use std::{
 
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, leftover_kind, quote};
 
+use crate::trust::{Distrust, foreign_owner, open_to_all};
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes, Keep, Options},
@@ -685,11 +686,16 @@ impl Inspector<'_> {
             // Root's home is nobody's prey, and root's folder anybody's place.
             (Some(home), Some(above)) if home.uid != above.uid && home.uid != 0 && above.uid != 0 => {
                 let whose = format!("the owner of the folder that it is in (user {})", above.uid);
+                let why = format!("belongs to user {}, not to {whose}", home.uid);
                 let command = format!("sudo chown -R {}:{} {}", above.uid, above.gid, quote(path));
-                self.foreign(path, home, &whose, command);
+                self.out.refusals.push(MigrationError::UnsafePermissions {
+                    path: path.clone(),
+                    why,
+                    command,
+                });
             }
-            (Some(_), Some(_)) if above.mode & 0o1002 == 0o002 => {
-                self.writable_by_all(parent, &above, "chmod o-w");
+            (Some(_), Some(_)) => {
+                self.distrusted(parent, open_to_all(parent, &above, "chmod o-w"));
             }
             _ => {}
         }
@@ -701,37 +707,24 @@ impl Inspector<'_> {
         if !self.trust_owner(path, meta) {
             return false;
         }
-        if meta.owner.is_some() && meta.mode & 0o1002 == 0o002 {
-            self.writable_by_all(path, meta, mend);
-        }
+        self.distrusted(path, open_to_all(path, meta, mend));
         true
     }
 
     fn trust_owner(&mut self, path: &Path, meta: &Meta) -> bool {
-        let (Some(owner), Some(home)) = (meta.owner, self.out.owner) else { return true };
-        let trusted = owner.uid == home.uid || owner.uid == 0;
-        if !trusted {
-            let whose = format!("the owner of the home (user {})", home.uid);
-            let command = format!("sudo chown -h {}:{} {}", home.uid, home.gid, quote(path));
-            self.foreign(path, owner, &whose, command);
-        }
-        trusted
+        let found = self.out.owner.and_then(|home| foreign_owner(path, meta, home));
+        !self.distrusted(path, found)
     }
 
-    fn foreign(&mut self, path: &Path, owner: Owner, whose: &str, command: String) {
-        self.out.refusals.push(MigrationError::UnsafePermissions {
+    /// Puts it among the refusals; whether there was anything.
+    fn distrusted(&mut self, path: &Path, found: Option<Distrust>) -> bool {
+        let any = found.is_some();
+        self.out.refusals.extend(found.map(|Distrust { why, command }| MigrationError::UnsafePermissions {
             path: path.to_owned(),
-            why: format!("belongs to user {}, not to {whose}", owner.uid),
+            why,
             command,
-        });
-    }
-
-    fn writable_by_all(&mut self, path: &Path, meta: &Meta, mend: &str) {
-        self.out.refusals.push(MigrationError::UnsafePermissions {
-            path: path.to_owned(),
-            why: format!("can be written to by everybody (mode {:04o})", meta.mode),
-            command: format!("{mend} {}", quote(path)),
-        });
+        }));
+        any
     }
 
     /// Tightens what the group may write to (a umask of 002 is common) or what a umask took from its owner.

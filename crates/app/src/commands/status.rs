@@ -50,12 +50,11 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let path = world.layout.app_config.clone();
         notices.push(Notice::from(&StoreError::Newer { path, version }));
     }
-    let named = named_key(&wired.parts());
-    let device = match &named {
-        Ok(NamedKey::Elsewhere(public_key)) => Some(public_key.clone()),
-        _ => plan.key_in_force().ok().flatten().map(|key| key.public_key.clone()),
-    };
-    notices.extend(named.err());
+    let named = named_key(&wired.parts()).unwrap_or_else(|doubt| {
+        notices.push(doubt);
+        NamedKey::InItsHome
+    });
+    let device = named.public_key(plan.key_in_force().ok().flatten());
     let looked = wired.daemons.targets(device.as_deref()).map(|target| {
         let probe = wired.daemons.probe(&target.endpoint);
         (target, probe)
