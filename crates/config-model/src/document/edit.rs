@@ -63,7 +63,7 @@ pub(super) struct Arr {
 impl Source {
     /// The source of a fragment, which is valid by construction.
     pub(super) fn of(fragment: Fragment) -> Source {
-        scan(fragment.text).unwrap_or_else(|_| {
+        scan(fragment.into_text()).unwrap_or_else(|_| {
             // Deeper than a document may be: only a `serde_json::Value` built by hand can be. Nothing sensible to keep.
             scan("null".to_owned()).unwrap_or_else(|_| unreachable!("`null` is JSON"))
         })
@@ -211,13 +211,13 @@ fn insert(sources: &mut Vec<Arc<Source>>, fragment: Fragment) -> Node {
     let last = sources.len() - 1;
     // The first is what was read; what a copy of the document shares is not touched.
     let pool = sources.last_mut().filter(|_| last > 0).and_then(Arc::get_mut);
-    if let Some(pool) = pool.filter(|pool| pool.text.len() + fragment.text.len() <= POOL_BYTES)
-        && let Some(at) = pool.push(&fragment.text)
+    if let Some(pool) = pool.filter(|pool| pool.text.len() + fragment.text().len() <= POOL_BYTES)
+        && let Some(at) = pool.push(fragment.text())
     {
         return Node::Raw { source: last as u32, at };
     }
     let mut pool = Source::empty();
-    let at = pool.push(&fragment.text);
+    let at = pool.push(fragment.text());
     // Deeper than a document may be: only a `serde_json::Value` built by hand can be. Nothing sensible to keep.
     let at = at.or_else(|| pool.push("null")).unwrap_or_default();
     sources.push(Arc::new(pool));

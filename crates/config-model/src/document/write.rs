@@ -2,7 +2,9 @@
 
 use super::edit::{Arr, Key, Node, Obj, State};
 use super::scan::{Entries, Source};
-use super::{At, Document, ValueRef, push_quoted};
+use super::text::push_quoted;
+use super::value::At;
+use super::{Document, ValueRef};
 
 /// How lines look where a value is put in.
 #[derive(Clone)]
