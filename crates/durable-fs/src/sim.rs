@@ -550,6 +550,12 @@ impl Foreign<'_> {
         self.0.flush(|_| true);
     }
 
+    /// Makes somebody the owner of a file or folder. Returns whether it could.
+    pub fn give(&mut self, path: impl AsRef<Path>, owner: Owner) -> bool {
+        let found = self.0.walk(path.as_ref(), false);
+        found.is_ok_and(|ino| self.0.attributes(ino, |inode| inode.owner = owner).is_ok())
+    }
+
     /// Makes a folder. Returns whether it could.
     pub fn make_dir(&mut self, path: impl AsRef<Path>) -> bool {
         self.0.add(path.as_ref(), Node::Dir(BTreeMap::new()), 0o755).is_ok()

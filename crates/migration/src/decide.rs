@@ -30,6 +30,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         identity: IdentityState::Absent,
         stop_legacy_daemon: options.stop_legacy_daemon,
         destination_folders: inventory.destination_folders.clone(),
+        loose: inventory.loose.clone(),
         secret_folders: [&homes.names.identity, &homes.names.custody]
             .into_iter()
             .filter_map(|name| folder_of(&inventory.destination.join(name)))

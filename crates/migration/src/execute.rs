@@ -21,6 +21,7 @@ use crate::{
     inspect::{CLAIM_DIR, SET_ASIDE, Whose, inspect, rebase, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
     report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report},
+    trust::foreign_file,
 };
 
 /// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
@@ -317,6 +318,7 @@ impl<'a> Mover<'a> {
 
     fn all(&mut self) -> Go {
         self.prepare()?;
+        self.trust_what_came()?;
         self.batch(&self.plan.state)?;
         let held_back = !self.report.errors.iter().all(|error| {
             // A damaged key that stays at the source keeps nothing else from moving.
@@ -402,6 +404,18 @@ impl<'a> Mover<'a> {
         }
         let plan = self.plan;
         self.flush(&folders, |disk| sources(disk, plan))
+    }
+
+    /// Until a folder was tightened, others could put files of theirs into it, also after we looked.
+    fn trust_what_came(&mut self) -> Go {
+        for folder in &self.plan.loose {
+            let files = ours_in(self.disk, folder).unwrap_or_default().into_iter();
+            if let Some((path, found)) = foreign_file(self.disk, folder, files, self.plan.owner) {
+                self.report.errors.push(found.of(&path));
+                return Err(Stop);
+            }
+        }
+        Ok(())
     }
 
     fn make_folder(&mut self, path: &Path) -> Result<(), DiskError> {

@@ -10,7 +10,7 @@ use std::{
 
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, leftover_kind, quote};
 
-use crate::trust::{Distrust, foreign_owner, open_to_all};
+use crate::trust::{Distrust, foreign_file, foreign_owner, is_loose, open_to_all};
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes, Keep, Options},
@@ -124,6 +124,8 @@ pub struct Inventory {
     pub(crate) source_folders: Vec<(PathBuf, usize)>,
     pub(crate) missing_folders: Vec<PathBuf>,
     pub(crate) destination_folders: Vec<PathBuf>,
+    /// Source folders that others can write to until they are tightened.
+    pub(crate) loose: Vec<PathBuf>,
     pub(crate) modes: Vec<(PathBuf, u32)>,
     pub(crate) owners: Vec<(PathBuf, Owner)>,
     pub(crate) owner: Option<Owner>,
@@ -340,16 +342,36 @@ fn differs(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> 
 }
 
 /// How a regular file stands to what may be at its destination, which is (or, put aside by a killed run, was) at `there`.
-fn pair(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> Result<Pair, MigrationError> {
+fn pair(
+    disk: &dyn Disk,
+    source: &Path,
+    destination: &Path,
+    there: &Path,
+    home: Option<Owner>,
+) -> Result<Pair, MigrationError> {
     let meta = match disk.stat(there) {
         Err(error) if is_absent(&error) => return Ok(Pair::Free),
         Err(error) => return Err(unreadable(there, error)),
         Ok(meta) => meta,
     };
-    if is_same(disk, source, there, &meta)? {
+    if is_copy(disk, source, there, &meta, home)? {
         return Ok(Pair::Same);
     }
     differs(disk, source, destination, there)
+}
+
+/// [`is_same`], of a destination that is the home's: what somebody else has there is no copy, as they may write to it.
+fn is_copy(
+    disk: &dyn Disk,
+    source: &Path,
+    destination: &Path,
+    there: &Meta,
+    home: Option<Owner>,
+) -> Result<bool, MigrationError> {
+    match home.and_then(|home| foreign_owner(destination, there, home)) {
+        Some(found) => Err(found.of(destination)),
+        None => is_same(disk, source, destination, there),
+    }
 }
 
 /// What is seen through a mount is no copy: it may be the source, and goes when it is unmounted.
@@ -589,6 +611,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
             source_folders: Vec::new(),
             missing_folders: Vec::new(),
             destination_folders: Vec::new(),
+            loose: Vec::new(),
             modes: Vec::new(),
             owners: Vec::new(),
             owner: None,
@@ -719,11 +742,7 @@ impl Inspector<'_> {
     /// Puts it among the refusals; whether there was anything.
     fn distrusted(&mut self, path: &Path, found: Option<Distrust>) -> bool {
         let any = found.is_some();
-        self.out.refusals.extend(found.map(|Distrust { why, command }| MigrationError::UnsafePermissions {
-            path: path.to_owned(),
-            why,
-            command,
-        }));
+        self.out.refusals.extend(found.map(|found| found.of(path)));
         any
     }
 
@@ -768,6 +787,10 @@ impl Inspector<'_> {
                 }
                 Look::Folder(meta) => match self.see(&relative, &path) {
                     Ok(mut seen) => {
+                        if is_loose(&meta) && self.homes.names.folders.contains(&relative) {
+                            self.trust_files(&path, &seen.ours);
+                            self.out.loose.push(path.clone());
+                        }
                         // It moves file by file, and stays.
                         seen.foreign += usize::from(self.disk.is_mount_point(&path));
                         self.readable.insert(relative, (meta, seen));
@@ -790,6 +813,16 @@ impl Inspector<'_> {
                 Look::Odd => self.left(path, "it is a file with the name of a folder"),
                 Look::Unreadable(error) => self.unreadable(&path, error),
             }
+        }
+    }
+
+    /// Where others can write, what has a name of ours may be theirs. Elsewhere nobody else can have put it there, and to look at each
+    /// would cost more than the move.
+    fn trust_files(&mut self, folder: &Path, names: &[OsString]) {
+        let paths = names.iter().map(|name| self.whereabouts(folder.join(name)));
+        if let Some((path, found)) = foreign_file(self.disk, folder, paths, self.out.owner) {
+            self.distrusted(&path, Some(found));
+            self.out.foreign = true;
         }
     }
 
@@ -1000,7 +1033,7 @@ impl Inspector<'_> {
                         let source = self.whereabouts(folder.source.join(&name));
                         let destination = folder.destination.join(&name);
                         let there = self.whereabouts(destination.clone());
-                        match pair(self.disk, &source, &destination, &there) {
+                        match pair(self.disk, &source, &destination, &there, self.out.owner) {
                             Ok(pair) => pair,
                             Err(error) => {
                                 self.out.errors.push(error);
@@ -1093,6 +1126,10 @@ impl Inspector<'_> {
         let relative = self.homes.names.legacy_roster.clone();
         let Some((at, meta)) = self.single(&relative) else { return };
         let folder = relative.parent();
+        if !self.trust_owner(&at, &meta) {
+            self.out.foreign = true;
+            return self.stays(folder);
+        }
         let bytes = match self.disk.read(&at, LEGACY_ROSTER_LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -1119,7 +1156,7 @@ impl Inspector<'_> {
             mode: meta.mode,
         };
         match self.disk.stat(&destination) {
-            Ok(there) => match is_same(self.disk, &at, &destination, &there) {
+            Ok(there) => match is_copy(self.disk, &at, &destination, &there, self.out.owner) {
                 Ok(true) => self.out.legacy_roster = Some(single(Pair::Same)),
                 Ok(false) => {
                     self.stays(folder);
@@ -1138,7 +1175,7 @@ impl Inspector<'_> {
                         self.stays(folder);
                         self.unreadable(&beside, error);
                     }
-                    Ok(there) => match is_same(self.disk, &at, &beside, &there) {
+                    Ok(there) => match is_copy(self.disk, &at, &beside, &there, self.out.owner) {
                         // The same bytes are on their way under their own name; once there, this one goes.
                         Ok(true) => self.out.legacy_roster = Some(single(Pair::Same)),
                         Ok(false) => {
@@ -1168,7 +1205,7 @@ impl Inspector<'_> {
         }
         let destination = self.out.destination.join(&relative);
         let there = self.whereabouts(destination.clone());
-        match pair(self.disk, &at, &destination, &there) {
+        match pair(self.disk, &at, &destination, &there, self.out.owner) {
             Ok(pair) => {
                 self.out.custody = Some(Single {
                     source: self.out.source.join(&relative),
@@ -1396,7 +1433,7 @@ impl Inspector<'_> {
             let path = self.out.source.join(relative);
             if let Some((meta, seen)) = self.readable.get(relative) {
                 // What the group could write to before it moves it could still hold open after.
-                if meta.owner.is_some() && meta.mode & 0o022 != 0 {
+                if is_loose(meta) {
                     self.out.modes.push((path.clone(), 0o700));
                 }
                 self.out.source_folders.push((path, seen.foreign));

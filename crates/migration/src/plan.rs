@@ -321,6 +321,9 @@ pub struct Plan {
     /// Folders that must be flushed whatever is done: those of the destination that are there already.
     #[serde(skip)]
     pub(crate) destination_folders: Vec<PathBuf>,
+    /// Folders of the source that others can write to until they are tightened.
+    #[serde(skip)]
+    pub(crate) loose: Vec<PathBuf>,
     #[serde(skip)]
     pub(crate) secret_folders: Vec<PathBuf>,
     #[serde(skip)]

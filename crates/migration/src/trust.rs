@@ -1,8 +1,10 @@
 //! Whose a file or folder is, and who else can write to it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{Meta, Owner, quote};
+use myownllm_durable_fs::{Disk, Meta, Owner, quote};
+
+use crate::MigrationError;
 
 /// Why a file or folder is not to be relied upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,44 @@ pub struct Distrust {
     pub why: String,
     /// The command that mends it.
     pub command: String,
+}
+
+impl Distrust {
+    /// The refusal to work with it.
+    pub(crate) fn of(self, path: &Path) -> MigrationError {
+        MigrationError::UnsafePermissions { path: path.to_owned(), why: self.why, command: self.command }
+    }
+}
+
+/// Others can write to this folder, or could put files of theirs into it.
+pub(crate) fn is_loose(meta: &Meta) -> bool {
+    meta.owner.is_some() && meta.mode & 0o022 != 0
+}
+
+/// The first of these files, all in one folder, that belongs to somebody else. One command mends all of them.
+pub(crate) fn foreign_file(
+    disk: &dyn Disk,
+    folder: &Path,
+    files: impl Iterator<Item = PathBuf>,
+    home: Option<Owner>,
+) -> Option<(PathBuf, Distrust)> {
+    let home = home?;
+    let mut foreign = files.filter_map(|file| {
+        let found = foreign_owner(&file, &disk.stat(&file).ok()?, home)?;
+        Some((file, found))
+    });
+    let (file, first) = foreign.next()?;
+    let more = foreign.count();
+    if more == 0 {
+        return Some((file, first));
+    }
+    let Owner { uid, gid } = home;
+    let all = format!("-maxdepth 1 -type f ! -user {uid} ! -user 0 -exec chown -h {uid}:{gid} {{}} +");
+    let found = Distrust {
+        why: format!("{}, and {more} more beside it are not the owner's either", first.why),
+        command: format!("sudo find {} {all}", quote(folder)),
+    };
+    Some((file, found))
 }
 
 /// It belongs neither to the owner of the home nor to root. Nothing where the system does not tell whose it is.

@@ -15,11 +15,11 @@ use std::{
 
 use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::{
-    Disk,
+    Disk, Owner,
     sim::{Entry, Fault, SimDisk},
 };
 use myownllm_migration::{
-    Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator, is_pending,
+    Class, Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator, is_pending,
 };
 
 /// How many crash states are tried for one crash; all of them where there are fewer. `CRASH_STATES=500` for a long night.
@@ -734,4 +734,23 @@ fn foreign_folders_and_foreign_locks_stop_everything() {
     assert_eq!(contents(&disk), before);
     disk.set_owner(secrets, mine).expect("root may");
     assert_eq!(run(&disk, &Options::forward()).expect("the lock is free").outcome, Outcome::Done);
+}
+
+#[test]
+fn what_is_planted_before_a_folder_is_tightened_does_not_move() {
+    let disk = SimDisk::new();
+    disk.put(format!("{APP}/mesh/rosters/one.json"), b"roster");
+    disk.put(format!("{APP}/.secrets/identity.json"), &key_file(1, "x"));
+    disk.set_mode(Path::new(&format!("{APP}/mesh/rosters")), 0o770).expect("set");
+    disk.flush_all();
+    disk.set_hook(|record, others| {
+        if record.op == "set_mode" && record.path.ends_with("mesh/rosters") {
+            others.put(format!("{APP}/mesh/rosters/planted.json"), b"mine");
+            others.give(format!("{APP}/mesh/rosters/planted.json"), Owner { uid: 4321, gid: 4321 });
+        }
+    });
+    let report = run(&disk, &Options::forward()).expect("the lock is free");
+    assert_eq!(report.class(), Some(Class::Refused), "{report:#?}");
+    assert!(report.moved.is_empty(), "{report:#?}");
+    assert_eq!(disk.content(format!("{APP}/mesh/rosters/planted.json")).as_deref(), Some(b"mine".as_slice()));
 }

@@ -682,6 +682,102 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
 }
 
 #[test]
+fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
+    use std::os::unix::fs::lchown;
+    if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
+        eprintln!("skipped: only root can play another user");
+        return;
+    }
+    let legacy = br#"{"version":1,"network_id":"home","authorized_devices":[]}"#;
+    let refused = |home: &Home, options: &Options, file: &Path, command: &str| {
+        let before = home.tree();
+        let report = home.run(options);
+        assert_eq!(report.outcome, Outcome::Refused, "{report:#?}");
+        assert_eq!(report.class(), Some(Class::Refused));
+        let named = report.refusals.iter().find(|refusal| refusal.path() == file).expect("it is named");
+        assert_eq!(named.code(), "migration.unsafe-permissions");
+        assert_eq!(named.hint().as_deref(), Some(command));
+        assert_eq!(home.tree(), before, "nothing has moved, nothing is changed");
+    };
+    for (mode_of_folder, names) in [(0o1777, 1), (0o775, 1), (0o1777, 3)] {
+        for folder in ["mesh/rosters", "mesh/states"] {
+            let home = Home::full();
+            let planted: Vec<PathBuf> =
+                (0..names).map(|number| home.at(folder).join(format!("planted{number}.json"))).collect();
+            for file in &planted {
+                fs::write(file, b"mine").expect("written");
+                lchown(file, Some(4321), Some(4321)).expect("root may");
+            }
+            chmod(&home.at(folder), mode_of_folder);
+            let command = match &*planted {
+                [one] => format!("sudo chown -h 0:0 {}", one.display()),
+                _ => format!(
+                    "sudo find {} -maxdepth 1 -type f ! -user 0 ! -user 0 -exec chown -h 0:0 {{}} +",
+                    home.at(folder).display()
+                ),
+            };
+            refused(&home, &Options::forward(), &planted[0], &command);
+            // What it says mends it.
+            for file in &planted {
+                lchown(file, Some(0), Some(0)).expect("root may");
+            }
+            assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+            assert_eq!(fs::read(home.new_home(folder).join("planted0.json")).expect("there"), b"mine");
+        }
+    }
+    // Those that move by themselves, whatever their folder.
+    for (name, bytes) in [("mesh/roster.json", legacy.as_slice()), (".secrets/custody.json", b"custody")] {
+        let home = Home::full();
+        home.put(name, bytes);
+        lchown(home.at(name), Some(4321), Some(4321)).expect("root may");
+        let command = format!("sudo chown -h 0:0 {}", home.at(name).display());
+        refused(&home, &Options::forward(), &home.at(name), &command);
+    }
+    // And on the way back.
+    let home = Home::full();
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    let planted = home.new_home("mesh/rosters/one.json");
+    lchown(&planted, Some(4321), Some(4321)).expect("root may");
+    chmod(&home.new_home("mesh/rosters"), 0o1777);
+    refused(&home, &Options::undo(), &planted, &format!("sudo chown -h 0:0 {}", planted.display()));
+    // Root's files are fine in anybody's home.
+    let home = Home::full();
+    let above = home.app.parent().expect("a folder").to_owned();
+    for path in [&above, &home.app, &home.at("mesh"), &home.at("mesh/rosters"), &home.at(".secrets")] {
+        lchown(path, Some(1234), Some(1234)).expect("root may");
+    }
+    chmod(&home.at("mesh/rosters"), 0o1777);
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+}
+
+#[test]
+fn what_another_user_has_at_the_destination_is_no_copy() {
+    use std::os::unix::fs::lchown;
+    if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
+        eprintln!("skipped: only root can play another user");
+        return;
+    }
+    for name in ["mesh/rosters/one.json", ".secrets/custody.json", "mesh/roster.json"] {
+        let home = Home::full();
+        home.put("mesh/roster.json", br#"{"version":1,"network_id":"home","authorized_devices":[]}"#);
+        let there = match name {
+            "mesh/roster.json" => home.new_home("mesh/rosters/home.json"),
+            _ => home.new_home(name),
+        };
+        fs::create_dir_all(there.parent().expect("a folder")).expect("made");
+        fs::copy(home.at(name), &there).expect("copied");
+        lchown(&there, Some(4321), Some(4321)).expect("root may");
+        let report = home.run(&Options::forward());
+        assert_eq!(report.class(), Some(Class::Refused), "{report:#?}");
+        assert!(home.at(name).exists(), "the one that is ours stays: {report:#?}");
+        assert!(report.errors.iter().any(|error| error.path() == there), "{report:#?}");
+        assert!(home.at(".secrets/identity.json").exists() && !report.may_spawn());
+        lchown(&there, Some(0), Some(0)).expect("root may");
+        assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    }
+}
+
+#[test]
 fn the_legacy_roster_gets_its_network_as_its_name() {
     let good = br#"{"version":1,"network_id":" Home_Mesh ","authorized_devices":[]}"#;
     let home = Home::full();

@@ -234,6 +234,46 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(real)",
     },
     Mutant {
+        name: "planted-files-are-refused",
+        guarantee: "A roster or state that another user has put into a folder of ours does not move.",
+        file: "crates/migration/src/inspect.rs",
+        find: "                            self.trust_files(&path, &seen.ours);",
+        replace: "",
+        package: "myownllm-migration",
+        tests: "binary(real)",
+    },
+    Mutant {
+        name: "late-planted-files-are-refused",
+        guarantee: "Nor does one that came between the look and the closing of the folder.",
+        file: "crates/migration/src/execute.rs",
+        find: "        self.trust_what_came()?;",
+        replace: "",
+        package: "myownllm-migration",
+        tests: "binary(crash)",
+    },
+    Mutant {
+        name: "foreign-copies-are-none",
+        guarantee: "A source is not removed for a copy that belongs to another user.",
+        file: "crates/migration/src/inspect.rs",
+        find: "        Some(found) => Err(found.of(destination)),",
+        replace: "        Some(_) => is_same(disk, source, destination, there),",
+        package: "myownllm-migration",
+        tests: "binary(real)",
+    },
+    Mutant {
+        name: "foreign-legacy-roster-is-refused",
+        guarantee: "A legacy roster that belongs to another user does not move.",
+        file: "crates/migration/src/inspect.rs",
+        find: r"        if !self.trust_owner(&at, &meta) {
+            self.out.foreign = true;
+            return self.stays(folder);",
+        replace: r"        if false {
+            self.out.foreign = true;
+            return self.stays(folder);",
+        package: "myownllm-migration",
+        tests: "binary(real)",
+    },
+    Mutant {
         name: "foreign-folders-are-pending",
         guarantee: "Somebody else's folder in the place of one of ours is refused, and never 'nothing to do'.",
         file: "crates/migration/src/decide.rs",
