@@ -588,6 +588,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
         homes,
         relative: relative_folders(homes),
         readable: BTreeMap::new(),
+        linked: BTreeMap::new(),
         there: BTreeMap::new(),
         key_goals: Vec::new(),
         out: Inventory {
@@ -652,6 +653,8 @@ struct Inspector<'a> {
     relative: Vec<PathBuf>,
     /// Source folders that can be looked into.
     readable: BTreeMap<PathBuf, (Meta, Seen)>,
+    /// Those that are links to another folder in the home, and what they lead to.
+    linked: BTreeMap<PathBuf, PathBuf>,
     /// Destination folders that are there.
     there: BTreeMap<PathBuf, Meta>,
     /// What the keys lead to, where they are links.
@@ -780,25 +783,11 @@ impl Inspector<'_> {
             }
             match look(self.disk, &path) {
                 Look::Absent => {}
-                // What somebody else put there is not looked into.
-                Look::Folder(meta) if !self.trust(&path, &meta, "chmod 700") => {
-                    self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
-                    self.out.foreign = true;
+                Look::Folder(meta) => self.source_folder(relative, path.clone(), path, &meta),
+                Look::Link(_) if let Some((real, meta)) = self.way_back(&path) => {
+                    self.linked.insert(relative.clone(), real.clone());
+                    self.source_folder(relative, path, real, &meta);
                 }
-                Look::Folder(meta) => match self.see(&relative, &path) {
-                    Ok(mut seen) => {
-                        if is_loose(&meta) && self.homes.names.folders.contains(&relative) {
-                            self.trust_files(&path, &seen.ours);
-                            self.out.loose.push(path.clone());
-                        }
-                        // It moves file by file, and stays.
-                        seen.foreign += usize::from(self.disk.is_mount_point(&path));
-                        self.readable.insert(relative, (meta, seen));
-                    }
-                    // Whoever holds the lock has moved the last of it since we looked.
-                    Err(error) if error.is_not_found() && matches!(look(self.disk, &path), Look::Absent) => {}
-                    Err(error) => self.unreadable(&path, error),
-                },
                 Look::Link(target) => {
                     let key = self.homes.names.identity.strip_prefix(&relative).map(|rest| path.join(rest));
                     match key.ok().map(|key| self.disk.stat(&key)) {
@@ -816,6 +805,53 @@ impl Inspector<'_> {
         }
     }
 
+    /// A folder of the source. `real` is its path without a link.
+    fn source_folder(&mut self, relative: PathBuf, path: PathBuf, real: PathBuf, meta: &Meta) {
+        // What somebody else put there is not looked into.
+        if !self.trust(&real, meta, "chmod 700") {
+            self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
+            self.out.foreign = true;
+            return;
+        }
+        match self.see(&relative, &path, &real) {
+            Ok(mut seen) => {
+                if is_loose(meta) && self.homes.names.folders.contains(&relative) {
+                    self.trust_files(&path, &seen.ours);
+                    self.out.loose.push(real.clone());
+                }
+                // It moves file by file, and stays.
+                seen.foreign += usize::from(path != real || self.disk.is_mount_point(&path));
+                self.readable.insert(relative, (meta.clone(), seen));
+            }
+            // Whoever holds the lock has moved the last of it since we looked.
+            Err(error) if error.is_not_found() && matches!(look(self.disk, &path), Look::Absent) => {}
+            Err(error) => self.unreadable(&path, error),
+        }
+    }
+
+    /// What a link in the daemon's home leads to, when that is a folder in the app's home: the move went in through it, and so the
+    /// way back goes out. Not one that lies where things go back to.
+    fn way_back(&self, link: &Path) -> Option<(PathBuf, Meta)> {
+        if self.out.direction == Direction::Forward {
+            return None;
+        }
+        let (real, meta) = self.inside(link)?;
+        let is_goal = |folder: &PathBuf| {
+            let folder = self.disk.stat_follow(&self.out.destination.join(folder));
+            folder.is_ok_and(|folder| folder.is_same_file(&meta))
+        };
+        (!self.relative.iter().any(is_goal)).then_some((real, meta))
+    }
+
+    /// Where a link leads, when that is a folder in the app's home.
+    fn inside(&self, link: &Path) -> Option<(PathBuf, Meta)> {
+        let home = self.disk.canonicalize(&self.homes.app).ok()?;
+        let real =
+            self.disk.canonicalize(link).ok().filter(|real| *real != home && real.starts_with(&home))?;
+        let meta = self.disk.stat(&real).ok().filter(Meta::is_dir)?;
+        Some((real, meta))
+    }
+
     /// Where others can write, what has a name of ours may be theirs. Elsewhere nobody else can have put it there, and to look at each
     /// would cost more than the move.
     fn trust_files(&mut self, folder: &Path, names: &[OsString]) {
@@ -827,7 +863,7 @@ impl Inspector<'_> {
     }
 
     /// Goes through one source folder.
-    fn see(&mut self, relative: &Path, path: &Path) -> Result<Seen, DiskError> {
+    fn see(&mut self, relative: &Path, path: &Path, real: &Path) -> Result<Seen, DiskError> {
         let names = &self.homes.names;
         let is_leaf = names.folders.iter().any(|folder| folder == relative);
         let mut seen = Seen::default();
@@ -840,7 +876,7 @@ impl Inspector<'_> {
         let apart: Vec<&OsStr> =
             apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
         let goals = self.key_goals_in(path)?;
-        self.disk.visit(path, &mut |entry| {
+        self.disk.visit(real, &mut |entry| {
             if apart.contains(&entry.name.as_os_str()) {
                 // Looked at by themselves.
                 return ControlFlow::Continue(());
@@ -908,47 +944,44 @@ impl Inspector<'_> {
                 Look::Folder(meta) if path != self.homes.app && !self.trust(&path, &meta, "chmod 700") => {
                     foreign.push(relative);
                 }
-                Look::Folder(meta) => self.destination_folder(&relative, path, meta),
+                Look::Folder(meta) => self.destination_folder(&relative, path.clone(), &path, meta),
                 // The app's home itself may be a link: it is the home all the same.
                 Look::Link(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
-                    Ok(meta) => self.destination_folder(&relative, path, meta),
+                    Ok(meta) => self.destination_folder(&relative, path.clone(), &path, meta),
                     Err(error) => self.out.refusals.push(unreadable(&path, error)),
                 },
-                Look::Link(target) => {
-                    let inside = self.disk.canonicalize(&self.homes.app).ok().and_then(|home| {
-                        self.disk.canonicalize(&path).ok().map(|to| to != home && to.starts_with(&home))
-                    });
-                    match (inside, self.disk.stat_follow(&path)) {
-                        (Some(true), Ok(meta)) if meta.is_dir() => {
-                            if self.trust(&path, &meta, "chmod 700") {
-                                self.destination_folder(&relative, path, meta);
-                            } else {
-                                foreign.push(relative);
-                            }
+                Look::Link(target) => match self.inside(&path) {
+                    Some((real, meta)) if self.trust(&real, &meta, "chmod 700") => {
+                        if self.out.direction == Direction::Undo {
+                            // In the app's home a link is somebody's own order, which the move leaves.
+                            self.left(path.clone(), "it is a link: what goes back behind it stays there");
                         }
-                        _ => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
+                        self.destination_folder(&relative, path, &real, meta);
                     }
-                }
+                    Some(_) => foreign.push(relative),
+                    None => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
+                },
                 Look::Odd => self.out.refusals.push(MigrationError::DestinationNotFolder { path }),
                 Look::Unreadable(error) => self.closed(&path, error),
             }
         }
     }
 
-    fn destination_folder(&mut self, relative: &Path, path: PathBuf, meta: Meta) {
+    /// A folder of the destination. `real` is its path without a link.
+    fn destination_folder(&mut self, relative: &Path, path: PathBuf, real: &Path, meta: Meta) {
         if path != self.homes.app {
             let private = self.holds_secrets(relative);
-            self.tighten(&path, &meta, private);
+            self.tighten(real, &meta, private);
             if let (Some(owner), Some(home)) = (meta.owner, self.out.owner) {
                 // Made by root, who was killed before giving it away.
                 if owner.uid == 0 && home.uid != 0 {
-                    self.out.owners.push((path.clone(), home));
+                    self.out.owners.push((real.to_owned(), home));
                 }
             }
             // Temporary files of a killed run, and sources that a killed run the other way had claimed.
             let mut claims = false;
             let key = &self.homes.names.identity;
-            let visited = self.disk.visit(&path, &mut |entry| {
+            let visited = self.disk.visit(real, &mut |entry| {
                 let at = relative.join(&entry.name);
                 if at != *key && is_spelled_alike(&at, key) {
                     let reason = "the daemon's spelling of that name is another".to_owned();
@@ -973,8 +1006,6 @@ impl Inspector<'_> {
                         self.out.claim_dirs.push(claimed);
                     }
                 }
-                // A link inside the home is not listed (and holds nothing of ours that is not elsewhere too).
-                Err(_) if self.disk.stat(&path).is_ok_and(|meta| meta.is_symlink()) => {}
                 Err(error) => self.closed(&path, error),
             }
         }
@@ -1434,11 +1465,16 @@ impl Inspector<'_> {
             if let Some((meta, seen)) = self.readable.get(relative) {
                 // What the group could write to before it moves it could still hold open after.
                 if is_loose(meta) {
-                    self.out.modes.push((path.clone(), 0o700));
+                    let real = self.linked.get(relative).unwrap_or(&path);
+                    self.out.modes.push((real.clone(), 0o700));
                 }
-                self.out.source_folders.push((path, seen.foreign));
-            } else if self.disk.stat(&path).is_ok() {
-                // Something that is no folder we can see into: its parent does not become empty.
+                if !self.linked.contains_key(relative) {
+                    self.out.source_folders.push((path, seen.foreign));
+                    continue;
+                }
+            }
+            if self.disk.stat(&path).is_ok() {
+                // A link, or something that is no folder we can see into: its parent does not become empty.
                 let parent = relative.parent().map(|parent| self.out.source.join(parent));
                 for (folder, stays) in &mut self.out.source_folders {
                     if Some(&*folder) == parent.as_ref() {

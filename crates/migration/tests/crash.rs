@@ -180,6 +180,13 @@ fn cases() -> Vec<Case> {
         disk.mount(DAEMON);
         moved(disk);
     });
+    add("undo, out of links in the home", Options::undo(), true, &|disk| {
+        for folder in ["mesh/rosters", ".secrets"] {
+            disk.put_dir(format!("{APP}/data/{folder}"), 0o700);
+            disk.put_link(format!("{DAEMON}/{folder}"), format!("{APP}/data/{folder}"));
+        }
+        moved(disk);
+    });
     cases
 }
 

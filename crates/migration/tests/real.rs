@@ -21,8 +21,8 @@ use std::{
 use common::key_file;
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::{
-    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons,
-    Options, Outcome, Progress, Report, StateMigrator, is_pending,
+    Class, Direction, Homes, IdentityState, Keep, Left, LiveDaemon, LiveDaemons, Migrator, MoveMethod,
+    NoDaemons, Options, Outcome, Progress, Report, StateMigrator, is_pending,
 };
 
 struct Home {
@@ -199,6 +199,72 @@ fn undo_and_back_again_is_where_it_began() {
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
     fs::remove_file(home.new_home("config.json")).expect("there");
     assert_eq!(home.tree(), moved);
+}
+
+#[test]
+fn what_went_in_through_a_link_comes_back() {
+    for (folder, mode_of_goal) in [
+        ("mesh/rosters", 0o700),
+        ("mesh/states", 0o755),
+        ("mesh", 0o700),
+        (".secrets", 0o755),
+        (".secrets", 0o775),
+        ("", 0o700),
+    ] {
+        let home = Home::full();
+        let before = home.tree();
+        let link = home.app.join(".myownmesh").join(folder);
+        let link = Path::new(link.to_str().expect("text").trim_end_matches('/'));
+        fs::create_dir_all(link.parent().expect("a folder")).expect("made");
+        fs::create_dir_all(home.at("data/there")).expect("made");
+        chmod(&home.at("data"), 0o700);
+        chmod(&home.at("data/there"), mode_of_goal);
+        symlink(home.at("data/there"), link).expect("linked");
+        for _ in 0..2 {
+            let report = home.run(&Options::forward());
+            assert_eq!(report.outcome, Outcome::Done, "{folder}: {report:#?}");
+            assert!(report.may_spawn() && !home.pending(), "{folder}");
+            assert_eq!(
+                fs::read(home.new_home("mesh/rosters/one.json")).expect("there"),
+                b"roster",
+                "{folder}"
+            );
+
+            let report = home.run(&Options::undo());
+            assert_eq!(report.outcome, Outcome::Done, "{folder}: {report:#?}");
+            for (path, (_, bytes)) in &before {
+                assert_eq!(fs::read(home.at(path)).unwrap_or_default(), *bytes, "{folder}: {path:?}");
+            }
+            let link_stays = fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink());
+            assert!(link_stays && home.at("data/there").is_dir(), "{folder}");
+            let back = home.run(&Options::undo());
+            assert_eq!(back.outcome, Outcome::NothingToDo, "{folder}: {back:#?}");
+        }
+    }
+    // In the app's home a link is the user's own order: what is behind it stays there, as at the first move, and that is said.
+    let home = Home::full();
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    fs::create_dir_all(home.at("data/there")).expect("made");
+    fs::create_dir_all(home.at("mesh")).expect("made");
+    symlink("../data/there", home.at("mesh/rosters")).expect("linked");
+    let lock = RealDisk.lock(&home.app, Duration::from_secs(5)).expect("locked");
+    let migrator = Migrator::new(&RealDisk, home.homes());
+    let plan = migrator.plan(&migrator.inspect(Direction::Undo), &Options::undo());
+    drop(lock);
+    let said = |left: &[Left]| left.iter().any(|left| left.path == home.at("mesh/rosters"));
+    assert!(said(&plan.left), "{plan:#?}");
+    let report = home.run(&Options::undo());
+    assert!(report.outcome == Outcome::Done && said(&report.left), "{report:#?}");
+    assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
+    assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
+    assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
+    // What lies where it would go back to stays there.
+    let home = Home::full();
+    fs::create_dir_all(home.new_home("mesh")).expect("made");
+    symlink("../../mesh/rosters", home.new_home("mesh/rosters")).expect("linked");
+    let before = home.tree();
+    assert_eq!(home.run(&Options::undo()).outcome, Outcome::NothingToDo);
+    assert_eq!(home.tree(), before);
 }
 
 #[test]
