@@ -4,7 +4,7 @@ use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Severity};
 use myownllm_durable_fs::{
-    DiskError, Displaced, HomeLock, ReplaceMethod, Replaced, SWAP_SUFFIX, is_ours, leftovers, replace,
+    DiskError, Displaced, HomeLock, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers, replace,
 };
 
 use crate::copies::{Copies, CopyKind, publish};
@@ -22,6 +22,8 @@ pub(crate) enum Saved {
     Done {
         /// Set when the platform cannot exchange: then a foreign write in the last moment would have gone unseen.
         unseen_possible: bool,
+        /// What it has of the rights of what was there.
+        rights: Rights,
     },
     /// Somebody else wrote; their bytes are in place. Read again.
     Foreign,
@@ -68,14 +70,14 @@ impl Store<'_> {
         let failed = |source| StoreError::Disk { doing: "saving the config", path: path.clone(), source };
         let Some(former) = former else {
             return match publish(self.disk, path, bytes, self.owner()) {
-                Ok(()) => Ok(Saved::Done { unseen_possible: false }),
+                Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Rights::Kept }),
                 Err(error) if error.is_taken() => Ok(Saved::Foreign),
                 Err(error) => Err(failed(error)),
             };
         };
         let limit = self.limits.config_bytes;
         match replace(self.disk, path, bytes, former, limit) {
-            Ok(Replaced::Expected { method, displaced }) => {
+            Ok(Replaced::Expected { method, displaced, rights }) => {
                 // A writer that had the old file open may have gone on writing it where it lies now.
                 match self.disk.read(&displaced.path, limit) {
                     Ok(now) if now != former => {
@@ -87,7 +89,7 @@ impl Store<'_> {
                     // So does it when that cannot be told.
                     Err(_) => {}
                 }
-                Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename })
+                Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename, rights })
             }
             Ok(Replaced::Foreign { displaced, .. }) => {
                 self.put_back(bytes, displaced)?;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{Disk, HomeLock};
+use myownllm_durable_fs::{Disk, HomeLock, Rights, quote};
 use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
 
 use crate::copies::{hash, private_folder, publish};
@@ -231,8 +231,8 @@ impl ConfigStore for Store<'_> {
                 self.keep_routinely(former, plan.config.is_none())?;
             }
             match self.save(former, &bytes)? {
-                Saved::Done { unseen_possible } => {
-                    self.note_unseen(unseen_possible, &mut diagnostics);
+                Saved::Done { unseen_possible, rights } => {
+                    self.note_saved(unseen_possible, rights, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
                     return Ok(Updated { document, changed: true, conflicts, diagnostics });
                 }
@@ -362,8 +362,8 @@ impl ConfigStore for Store<'_> {
             if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
             }
-            if let Saved::Done { unseen_possible } = self.save(former, &bytes)? {
-                self.note_unseen(unseen_possible, &mut diagnostics);
+            if let Saved::Done { unseen_possible, rights } = self.save(former, &bytes)? {
+                self.note_saved(unseen_possible, rights, &mut diagnostics);
                 self.keep_saved(ids, &mut diagnostics);
                 return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
             }
@@ -417,8 +417,8 @@ impl Store<'_> {
                     }
                     let bytes = config.as_deref().unwrap_or_default();
                     match self.save(former.bytes(), bytes)? {
-                        Saved::Done { unseen_possible } => {
-                            self.note_unseen(unseen_possible, &mut diagnostics)
+                        Saved::Done { unseen_possible, rights } => {
+                            self.note_saved(unseen_possible, rights, &mut diagnostics)
                         }
                         Saved::Foreign => return Ok(None),
                     }
@@ -508,7 +508,19 @@ impl Store<'_> {
         })
     }
 
-    fn note_unseen(&self, unseen_possible: bool, diagnostics: &mut Vec<Diagnostic>) {
+    /// What a save has to tell besides that it was made.
+    fn note_saved(&self, unseen_possible: bool, rights: Rights, diagnostics: &mut Vec<Diagnostic>) {
+        if rights == Rights::Narrowed {
+            let narrowed = self.note(
+                "store.rights-narrowed",
+                Severity::Warning,
+                "others could use the config by its group or its access list, which the new file could not be given: \
+                 they cannot any more"
+                    .to_owned(),
+            );
+            let hint = Some(format!("getfacl {}", quote(&self.places.config)));
+            diagnostics.push(Diagnostic { hint, ..narrowed });
+        }
         if unseen_possible {
             diagnostics.push(self.note(
                 "store.no-exchange",

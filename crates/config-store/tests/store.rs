@@ -274,6 +274,28 @@ fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() 
     assert_eq!(of_kind(&disk, "kept").len(), 1);
 }
 
+/// The config of a group that we are not in: the new file cannot be the group's, and so is not open to ours instead.
+#[test]
+fn rights_that_a_new_file_cannot_be_given_are_named() {
+    for (mode, narrowed) in [(0o600, None), (0o640, Some(0o600)), (0o666, Some(0o606))] {
+        let disk = home();
+        disk.put_mode(CONFIG, &healthy("before"), mode);
+        disk.set_user(Owner { uid: 0, gid: 0 });
+        for path in [HOME, "/home/u/.myownllm", CONFIG] {
+            disk.set_owner(path.as_ref(), Owner { uid: 4711, gid: 50 }).unwrap();
+        }
+        disk.set_user(Owner { uid: 4711, gid: 4711 });
+        let told = |updated: &Updated| {
+            updated.diagnostics.iter().filter(|d| d.code == "store.rights-narrowed").count()
+        };
+        let updated = set_mark(&disk, "after").unwrap();
+        assert_eq!(told(&updated), usize::from(narrowed.is_some()), "{mode:o}: {:?}", updated.diagnostics);
+        assert_eq!(disk.stat(CONFIG.as_ref()).unwrap().mode, narrowed.unwrap_or(mode), "{mode:o}");
+        // From now on it is ours.
+        assert_eq!(told(&set_mark(&disk, "again").unwrap()), 0, "{mode:o}");
+    }
+}
+
 fn refused(disk: &SimDisk, code: &str) -> StoreError {
     let before = disk.tree();
     let error = look(disk).unwrap_err();

@@ -122,9 +122,19 @@ pub enum Likeness {
     Differs,
     /// The same bytes.
     Same {
-        /// The names of those of the user's own attributes (`user.…`) that the copy lacks, or has with another value.
+        /// The names of those of the user's own attributes (`user.…`) that the copy lacks, or has with another value; of the
+        /// access list too, where that let somebody in.
         lacks: Vec<String>,
     },
+}
+
+/// What a file got of another's rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rights {
+    /// All of them.
+    Kept,
+    /// Fewer: its group or its access list could not be had, and so nobody is let in by them.
+    Narrowed,
 }
 
 /// How much [`Disk::sync_fs`] has flushed.
@@ -266,9 +276,9 @@ pub trait Disk: Send + Sync {
 
     /// Gives a file, which is 0600 so far, what another has whose place it is to take: permission bits, access list, and the
     /// user's own attributes (`user.…`) as far as the file system takes them. Where it does not take the list, the file is its owner's
-    /// alone: with a list, the group's bits say something else, and without it they would let others in.
-    fn copy_rights(&self, from: &Path, to: &Path) -> Result<()> {
-        self.set_mode(to, self.stat(from)?.mode & 0o777)
+    /// alone, and the answer says so: with a list, the group's bits say something else, and without it they would let others in.
+    fn copy_rights(&self, from: &Path, to: &Path) -> Result<Rights> {
+        self.set_mode(to, self.stat(from)?.mode & 0o777).map(|()| Rights::Kept)
     }
 
     /// Renames a file, link or folder; a destination that exists is an error, even one that appears in the very moment. Where the

@@ -9,7 +9,7 @@ mod real;
 pub mod sim;
 
 pub use disk::{
-    DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, Owner, Stamp,
+    DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, Owner, Rights, Stamp,
 };
 pub use error::{DiskError, LockError, Result, Untrusted, quote};
 pub use publish::{

@@ -9,7 +9,9 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{Disk, DiskError, FileKind, Meta, Method, Owner, PART_SUFFIX, Result, SWAP_SUFFIX, TEMP_PREFIX};
+use crate::{
+    Disk, DiskError, FileKind, Meta, Method, Owner, PART_SUFFIX, Result, Rights, SWAP_SUFFIX, TEMP_PREFIX,
+};
 
 /// How many names are tried for a temporary file before somebody must be making them on purpose.
 const NAME_TRIES: usize = 1000;
@@ -230,6 +232,8 @@ pub enum Replaced {
         method: ReplaceMethod,
         /// What came out.
         displaced: Displaced,
+        /// What the new file has of the rights of what came out.
+        rights: Rights,
     },
     /// Somebody else wrote between the last look and the exchange: what came out is theirs, and the new content is in their
     /// file's place, where others read it. To be undone at once, so the folder is **not** flushed: exchange the two again,
@@ -274,23 +278,25 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
     // From here on the name says that it may hold the only copy of something, and which content is not that.
     let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));
-    let prepare = || -> Result<Meta> {
+    let prepare = || -> Result<(Meta, Rights)> {
         match give(disk, &temp, there.owner) {
             // Only root can give a file away; for anybody else it becomes their own.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
             _ => {}
         }
         let ours = disk.stat(&temp)?;
-        if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
-            disk.copy_rights(path, &temp)?;
+        let rights = if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
+            disk.copy_rights(path, &temp)?
         } else {
             // What its group may is not for ours, and the others are more by those who were in its group.
-            disk.set_mode(&temp, there.mode & (0o700 | (there.mode >> 3 & 0o007)))?;
-        }
+            let mode = there.mode & (0o700 | (there.mode >> 3 & 0o007));
+            disk.set_mode(&temp, mode)?;
+            if mode == there.mode & 0o777 { Rights::Kept } else { Rights::Narrowed }
+        };
         disk.sync_file(&temp)?;
-        disk.rename(&temp, &swap).map(|()| ours)
+        disk.rename(&temp, &swap).map(|()| (ours, rights))
     };
-    let ours = prepare().inspect_err(|_| {
+    let (ours, rights) = prepare().inspect_err(|_| {
         let _ = disk.unlink(&temp);
     })?;
     let ours = Ours { disk, meta: ours, bytes };
@@ -345,7 +351,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
         return Ok(Replaced::Foreign { method, displaced });
     }
     disk.sync_dir(dir)?;
-    Ok(Replaced::Expected { method, displaced })
+    Ok(Replaced::Expected { method, displaced, rights })
 }
 
 /// The file that is to take the place. A name tells nothing of what has it after a call that failed; this does.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use myownllm_durable_fs::{Disk, RealDisk, Replaced, leftovers, replace};
+use myownllm_durable_fs::{Disk, Likeness, RealDisk, Replaced, leftovers, replace};
 
 #[test]
 fn the_lock_is_exclusive_bounded_and_writes_nothing() {
@@ -274,7 +274,7 @@ fn a_file_that_claims_to_be_huge_is_an_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn an_access_list_and_attributes_stay_with_the_place() {
-    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
     const LIST: &str = "system.posix_acl_access";
     // Version 2; then tag, rights, whose: the owner rw, user 65534 r, the group nothing, at most r, others nothing.
     let entry = |(tag, rights, whose): (u16, u16, u32)| {
@@ -307,6 +307,17 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
     RealDisk.copy_new(&path, &home.path().join("copy"), None).expect("copied");
     assert!(getxattr(home.path().join("copy"), LIST, &mut [0; 64]).is_ok());
+    // A copy without it lacks it, unless it gave nothing to anybody.
+    let copy = home.path().join("copy");
+    let lacks = || match RealDisk.compare_copy(&path, &copy).expect("compared") {
+        Likeness::Same { lacks } => lacks,
+        Likeness::Differs => panic!("the same bytes"),
+    };
+    assert_eq!(lacks(), [""; 0]);
+    removexattr(&copy, LIST).expect("removed");
+    assert_eq!(lacks(), [LIST]);
+    RealDisk.set_mode(&path, 0o600).expect("set");
+    assert_eq!(lacks(), [""; 0]);
 
     // One without a list gets none from the folder.
     fs::remove_file(&path).expect("removed");

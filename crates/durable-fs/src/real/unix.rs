@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     DirEntry, Disk, DiskError, FileKind, Flushed, Hold, HomeLock, Likeness, LockError, Meta, Owner, Result,
-    Stamp, disk::is_on_another_device,
+    Rights, Stamp, disk::is_on_another_device,
 };
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
@@ -154,6 +154,9 @@ mod attributes {
         io::{Errno, Result},
     };
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const LIST: &CStr = c"system.posix_acl_access";
+
     /// What does not fit into the larger one is more than Linux allows.
     fn read(get: impl Fn(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
         let sized = |size| {
@@ -195,7 +198,6 @@ mod attributes {
     /// group's bits are the most that the list gives to anybody in it.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn copy_access(from: &File, to: &File, mode: u32) -> u32 {
-        const LIST: &CStr = c"system.posix_acl_access";
         let gone = match read(|bytes| fgetxattr(from, LIST, bytes)) {
             Ok(list) => fsetxattr(to, LIST, &list, XattrFlags::empty()),
             // The folder may have given the new one a list.
@@ -214,9 +216,22 @@ mod attributes {
         mode
     }
 
+    /// The access list, when it lets anybody in: the group's bits are the most that it gives.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn list(file: &File) -> Result<Option<CString>> {
+        let lets_in = rustix::fs::fstat(file)?.st_mode & 0o070 != 0;
+        Ok((lets_in && read(|bytes| fgetxattr(file, LIST, bytes)).is_ok()).then(|| LIST.to_owned()))
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn list(_file: &File) -> Result<Option<CString>> {
+        Ok(None)
+    }
+
     /// Those that the copy does not have.
     pub(super) fn lacking(original: &File, copy: &File) -> Result<Vec<String>> {
         let mut names = names(original)?;
+        names.extend(list(original)?);
         names.retain(|name| match value(original, name) {
             Ok(kept) => value(copy, name) != Ok(kept),
             Err(_) => true,
@@ -490,13 +505,15 @@ impl Disk for RealDisk {
         })
     }
 
-    fn copy_rights(&self, from: &Path, to: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
+    fn copy_rights(&self, from: &Path, to: &Path) -> Result<Rights> {
+        let inner = || -> io::Result<Rights> {
             let from = File::from(open_name(from)?);
             let to = File::from(open(&At::change(to)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())?);
             let mode = meta_of(&regular(&from)?).mode & 0o777;
             attributes::copy(&from, &to);
-            Ok(rustix::fs::fchmod(&to, bits(attributes::copy_access(&from, &to, mode)))?)
+            let given = attributes::copy_access(&from, &to, mode);
+            rustix::fs::fchmod(&to, bits(given))?;
+            Ok(if given == mode { Rights::Kept } else { Rights::Narrowed })
         };
         inner().map_err(|e| DiskError::two("copy the rights of", from, to, e))
     }
