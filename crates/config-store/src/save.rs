@@ -1,10 +1,11 @@
 //! Putting bytes in the config's place without losing what somebody else puts there meanwhile.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Severity};
 use myownllm_durable_fs::{
-    DiskError, Displaced, HomeLock, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers, replace,
+    DiskError, Displaced, HomeLock, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
+    replace, temp_name,
 };
 
 use crate::copies::{Copies, CopyKind, publish};
@@ -27,6 +28,12 @@ pub(crate) enum Saved {
     },
     /// Somebody else wrote; their bytes are in place. Read again.
     Foreign,
+}
+
+/// What came out of the place, and where it was noted down before it went back.
+struct TakenOut {
+    bytes: Vec<u8>,
+    note: Option<PathBuf>,
 }
 
 impl Store<'_> {
@@ -110,11 +117,17 @@ impl Store<'_> {
     pub(crate) fn put_back(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
         let Displaced { path: aside, place, bytes } = displaced;
         let failed = |source| StoreError::Disk { doing: "saving the config", path: place.clone(), source };
-        let mut taken_out = vec![bytes];
+        let mut taken_out = vec![TakenOut { bytes, note: None }];
         let settled = self.exchange_until_settled(&aside, &place, ours, &mut taken_out);
         let flushed = self.disk.sync_dir(place.parent().unwrap_or(&place));
         // Each of them, whatever becomes of the others.
-        let keep = |bytes: &Vec<u8>| if bytes == ours { Ok(()) } else { self.keep_taken_out(bytes) };
+        let keep = |out: &TakenOut| {
+            if out.bytes != ours {
+                self.keep_taken_out(&out.bytes)?;
+            }
+            out.note.as_ref().map(|note| self.disk.unlink(note));
+            Ok(())
+        };
         let kept = taken_out.iter().map(keep).fold(Ok(()), Result::and);
         let settled = settled.map_err(failed)?;
         flushed.map_err(failed)?;
@@ -131,10 +144,13 @@ impl Store<'_> {
         aside: &Path,
         place: &Path,
         ours: &[u8],
-        taken_out: &mut Vec<Vec<u8>>,
+        taken_out: &mut Vec<TakenOut>,
     ) -> Result<bool, DiskError> {
         let mut expected = ours.to_vec();
         for _ in 0..RETURNS {
+            if let Some(out) = taken_out.last_mut() {
+                out.note = self.note_down(place, &out.bytes);
+            }
             match self.disk.exchange(aside, place) {
                 Ok(()) => {}
                 // Nothing to exchange with (whoever removed the file has seen ours, not theirs), or no such operation.
@@ -146,11 +162,19 @@ impl Store<'_> {
                 return Ok(true);
             }
             if let Some(returned) = taken_out.last() {
-                expected.clone_from(returned);
+                expected.clone_from(&returned.bytes);
             }
-            taken_out.push(out);
+            taken_out.push(TakenOut { bytes: out, note: None });
         }
         Ok(false)
+    }
+
+    /// Writes what is about to go back under a name by which the next run makes it a copy, should this one be killed before it does: by
+    /// then somebody who has seen ours may have written over it. Not flushed, as after a power cut nobody is left who has. Where it
+    /// cannot be, it goes back all the same.
+    fn note_down(&self, place: &Path, bytes: &[u8]) -> Option<PathBuf> {
+        let note = temp_name(place.parent()?, SWAP_SUFFIX);
+        self.disk.create(&note, bytes, 0o600).ok().map(|()| note)
     }
 
     /// Puts what came out of the place among the copies that are never removed, as long as those have room to spare: a program

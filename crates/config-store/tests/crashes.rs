@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use common::*;
 use myownllm_config_model::Document;
@@ -480,6 +481,58 @@ fn an_edit_and_a_restore_cut_off_anywhere_leave_the_one_or_the_other() {
             if all {
                 break;
             }
+        }
+    }
+}
+
+/// Somebody writes right before the exchange, another one reads ours before theirs is back and writes over it, and we are killed at any
+/// operation in between: theirs is in its place or among the copies.
+#[test]
+fn what_our_bytes_hid_is_kept_although_we_are_killed() {
+    let theirs = healthy("theirs");
+    for killed_at in 0.. {
+        let disk = home();
+        disk.put(CONFIG, &healthy("before"));
+        launch(&disk, &sim_places()).unwrap();
+        disk.reset_ops();
+        let mut wrote = false;
+        let hook = theirs.clone();
+        disk.set_hook(move |op, foreign| {
+            if op.op == "exchange" && !wrote {
+                wrote = foreign.put(CONFIG, &hook);
+            }
+        });
+        disk.crash_at(killed_at);
+        let clock = FakeClock::default();
+        let store = Store::new(&disk, &clock, sim_places());
+        if let Ok(lock) = disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO) {
+            let _ =
+                store.update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("ours"))));
+        }
+        let at = format!("killed before operation {killed_at}: {:?}", disk.op_number(killed_at));
+        let crashed = disk.has_crashed();
+        let was_exchanged = disk.ops().iter().any(|op| op.op == "exchange" && op.number < killed_at);
+        let after = disk.after_kill();
+        if was_exchanged {
+            after.put(CONFIG, &healthy("of one who had seen ours"));
+            launch(&after, &sim_places()).unwrap();
+            // A healthy config is no reason to clear up; the next change is.
+            let store = Store::new(&after, &clock, sim_places());
+            let lock = after.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).unwrap();
+            store
+                .update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("next"))))
+                .unwrap();
+            assert!(is_kept(&after, &theirs), "{at}\n{after:#?}");
+            let left: Vec<_> = after
+                .tree()
+                .into_keys()
+                .filter(|path| path.to_string_lossy().contains(".durable-fs."))
+                .collect();
+            assert_eq!(left, [std::path::PathBuf::new(); 0], "{at}");
+        }
+        if !crashed {
+            assert!(was_exchanged);
+            break;
         }
     }
 }

@@ -1024,7 +1024,7 @@ fn what_came_out_goes_back_before_anything_is_flushed() {
     set_edit(&disk).unwrap();
     let ops: Vec<_> = disk.ops().iter().map(|op| op.op).collect();
     let exchanges: Vec<_> = (0..ops.len()).filter(|&i| ops[i] == "exchange").collect();
-    assert_eq!(ops[exchanges[0]..=exchanges[1]], ["exchange", "read", "exchange"]);
+    assert_eq!(ops[exchanges[0]..=exchanges[1]], ["exchange", "read", "create", "exchange"]);
     // Then it is flushed, before what is ours goes.
     assert_eq!(ops[exchanges[1]..][..3], ["exchange", "read", "sync_dir"]);
 }

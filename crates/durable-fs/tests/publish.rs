@@ -61,7 +61,9 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 }
             }
             if let Ok(replaced) = result {
-                let Replaced::Expected { method, displaced, .. } = replaced else { panic!("nobody else wrote") };
+                let Replaced::Expected { method, displaced, .. } = replaced else {
+                    panic!("nobody else wrote")
+                };
                 assert_eq!(method == ReplaceMethod::Exchange, !refused.contains(&"exchange"));
                 assert_eq!(displaced.bytes, b"old");
                 disk.heal();

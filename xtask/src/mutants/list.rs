@@ -310,6 +310,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(real)",
     },
     Mutant {
+        name: "what-goes-back-is-noted-first",
+        guarantee: "What ours hid for a moment is not lost either when we are killed right after it went back.",
+        file: "crates/config-store/src/save.rs",
+        find: "                out.note = self.note_down(place, &out.bytes);",
+        replace: "                out.note = None;",
+        package: "myownllm-config-store",
+        tests: "binary(crashes)",
+    },
+    Mutant {
         name: "foreign-folders-are-pending",
         guarantee: "Somebody else's folder in the place of one of ours is refused, and never 'nothing to do'.",
         file: "crates/migration/src/decide.rs",
