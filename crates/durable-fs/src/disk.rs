@@ -315,6 +315,13 @@ pub trait Disk: Send + Sync {
         is_on_another_device(self, folder)
     }
 
+    /// An error where names in this folder can be made and never be taken away again (append-only), if the platform tells: a temporary
+    /// file that is made there stays for good, and every run would add one. What cannot be looked at lets go.
+    fn lets_go(&self, folder: &Path) -> Result<()> {
+        let _ = folder;
+        Ok(())
+    }
+
     // ---- flushing: a failure is final, the system may have dropped what it could not write
 
     /// Flushes content, length and mode of a regular file (not its name).

@@ -162,6 +162,9 @@ impl DiskError {
                 let file = self.other.as_deref().unwrap_or(&self.path);
                 Some(format!("lsattr -d {} {}", quote(folder), quote(file)))
             }
+            io::ErrorKind::PermissionDenied if self.doing == "make a temporary file in" => {
+                Some(format!("lsattr -d {}", quote(&self.path)))
+            }
             // What could not be made, renamed or removed is a matter of the folder that it is in.
             io::ErrorKind::PermissionDenied if self.is_about_the_folder() => {
                 Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))

@@ -31,7 +31,7 @@ pub fn temp_name(dir: &Path, suffix: &str) -> PathBuf {
     dir.join(format!("{TEMP_PREFIX}{}-{number}{suffix}", std::process::id()))
 }
 
-/// Makes a temporary file in `dir` by `make`, under the first name that is free.
+/// Makes a temporary file in `dir` by `make`, under the first name that is free. See [`Disk::lets_go`] first.
 pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut tries = 0;
     loop {
@@ -63,6 +63,7 @@ pub enum Exclusive {
 ///
 /// The trial could not be made: the folder cannot be written to, or the disk is full.
 pub fn exclusive_support(disk: &dyn Disk, dir: &Path) -> Result<Exclusive> {
+    disk.lets_go(dir)?;
     let one = with_temp(dir, |temp| disk.create(temp, b"", 0o600))?;
     let two = temp_name(dir, PART_SUFFIX);
     let found = match disk.rename_exclusive(&one, &two) {
@@ -132,6 +133,7 @@ pub fn publish_new(
     owner: Option<Owner>,
 ) -> Result<Method> {
     let dir = folder_of(path)?;
+    disk.lets_go(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, mode))?;
     let publish = || -> Result<Method> {
         give(disk, &temp, owner)?;
@@ -275,6 +277,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
         return Err(DiskError::new("replace", path, odd));
     }
     let dir = folder_of(path)?;
+    disk.lets_go(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
     // From here on the name says that it may hold the only copy of something, and which content is not that.
     let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));

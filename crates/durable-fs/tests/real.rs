@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use myownllm_durable_fs::{Disk, Likeness, RealDisk, Replaced, leftovers, replace};
+use myownllm_durable_fs::{
+    Disk, Likeness, RealDisk, Replaced, exclusive_support, leftovers, publish_new, replace,
+};
 
 #[test]
 fn the_lock_is_exclusive_bounded_and_writes_nothing() {
@@ -326,4 +328,37 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     swap("new", "plain");
     assert!(value(LIST).is_err());
     assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
+}
+
+/// What is made there cannot be taken away again, so nothing is.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_append_only_folder_does_not_fill_up() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = home.path().join("config.json");
+    fs::write(&path, "old").expect("written");
+    let chattr = |what: &str| {
+        let done = std::process::Command::new("chattr").arg(what).arg(home.path()).status();
+        done.is_ok_and(|status| status.success())
+    };
+    if !chattr("+a") {
+        eprintln!("skipped: no folder can be made append-only here");
+        return;
+    }
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let owner = RealDisk.stat(&path).expect("there").owner;
+        told.extend([
+            replace(&RealDisk, &path, b"new", b"old", 1 << 20).map(drop),
+            publish_new(&RealDisk, &home.path().join("other.json"), b"new", 0o600, owner).map(drop),
+            exclusive_support(&RealDisk, home.path()).map(drop),
+        ]);
+    }
+    let names = fs::read_dir(home.path()).expect("readable").count();
+    assert!(chattr("-a"), "it can be removed again");
+    assert_eq!(names, 1, "{told:?}");
+    for error in told.into_iter().map(|told| told.expect_err("refused")) {
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error:?}");
+        assert_eq!(error.hint(), Some(format!("lsattr -d {}", home.path().display())));
+    }
 }

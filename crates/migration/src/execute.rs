@@ -811,6 +811,7 @@ impl<'a> Mover<'a> {
         let What::Link { target, .. } = &job.what else { return };
         let folder = parent(&job.to);
         let make = |target: &Path| -> Result<Option<PathBuf>, DiskError> {
+            self.disk.lets_go(&folder)?;
             let temp = with_temp(&folder, |temp| self.disk.symlink(target, temp))?;
             let (old, new) = (self.disk.stat(&job.from)?, self.disk.stat(&temp)?);
             if let Some(owner) = old.owner.filter(|_| old.owner != new.owner) {
@@ -858,8 +859,15 @@ impl<'a> Mover<'a> {
             return Ok(());
         }
         let mut copied = Vec::new();
+        let mut keeps: BTreeMap<PathBuf, Option<DiskError>> = BTreeMap::new();
         for job in jobs {
             self.went_on(1);
+            let folder = parent(&job.to);
+            let keeps = keeps.entry(folder).or_insert_with_key(|folder| self.disk.lets_go(folder).err());
+            if let Some(error) = keeps.clone() {
+                self.fail(&job.from, error);
+                continue;
+            }
             if let What::Link { .. } = job.what {
                 self.relink(&job, retire);
                 continue;

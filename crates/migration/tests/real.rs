@@ -1068,3 +1068,44 @@ fn attributes_of_an_original_that_is_there_already_are_reported() {
     let lost: Vec<_> = report.attributes_lost.iter().map(|lost| (&lost.path, &lost.names)).collect();
     assert_eq!(lost, [(&home.new_home("mesh/rosters/one.json"), &vec!["user.origin".to_owned()])]);
 }
+
+/// In a folder from which nothing can be taken away again no copy is begun.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_append_only_destination_on_another_disk_does_not_fill_up() {
+    let (Ok(memory), Ok(disk)) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()) else { return };
+    let (app, daemon) = (memory.path().join("app"), disk.path().join("mesh-home"));
+    let rosters = daemon.join("mesh/rosters");
+    fs::create_dir_all(app.join("mesh/rosters")).expect("made");
+    fs::create_dir_all(&rosters).expect("made");
+    for folder in [&daemon, &daemon.join("mesh"), &rosters] {
+        chmod(folder, 0o700);
+    }
+    for name in ["one", "two"] {
+        fs::write(app.join(format!("mesh/rosters/{name}.json")), "roster").expect("written");
+    }
+    let chattr = |what: &str| {
+        let done = std::process::Command::new("chattr").arg(what).arg(&rosters).status();
+        done.is_ok_and(|status| status.success())
+    };
+    if !chattr("+a") {
+        eprintln!("skipped: no folder can be made append-only here");
+        return;
+    }
+    let run = || {
+        let lock = RealDisk.lock(&app, Duration::ZERO).expect("free");
+        let migrator = Migrator::new(&RealDisk, Homes::new(&app, &daemon));
+        migrator.run(&lock, &Options::forward(), &NoDaemons)
+    };
+    let reports = [run(), run(), run()];
+    let names = fs::read_dir(&rosters).expect("readable").count();
+    assert!(chattr("-a"), "it can be removed again");
+    assert_eq!(names, 0, "{reports:#?}");
+    for report in reports {
+        assert_eq!(report.errors.len(), 2, "{report:#?}");
+        let hint = Some(format!("lsattr -d {}", rosters.display()));
+        assert!(report.errors.iter().all(|error| error.hint() == hint), "{report:#?}");
+    }
+    assert_eq!(run().outcome, Outcome::Done);
+    assert!(rosters.join("two.json").exists());
+}

@@ -319,6 +319,30 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(crashes)",
     },
     Mutant {
+        name: "append-only-folders-do-not-fill-up",
+        guarantee: "No temporary file is made where it could not be taken away again.",
+        file: "crates/durable-fs/src/publish.rs",
+        find: r"    disk.lets_go(dir)?;
+    let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;",
+        replace: "    let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;",
+        package: "myownllm-durable-fs",
+        tests: "binary(real)",
+    },
+    Mutant {
+        name: "no-copy-into-append-only-folders",
+        guarantee: "Nor is a copy begun there.",
+        file: "crates/migration/src/execute.rs",
+        find: "                self.fail(&job.from, error);
+                continue;
+            }
+            if let What::Link { .. } = job.what",
+        replace: "                let _ = error;
+            }
+            if let What::Link { .. } = job.what",
+        package: "myownllm-migration",
+        tests: "binary(real)",
+    },
+    Mutant {
         name: "foreign-folders-are-pending",
         guarantee: "Somebody else's folder in the place of one of ours is refused, and never 'nothing to do'.",
         file: "crates/migration/src/decide.rs",

@@ -276,19 +276,36 @@ fn both(from: &Path, to: &Path) -> io::Result<(At, At)> {
     Ok((from, to))
 }
 
-/// Whether a mount begins at a folder; `None` where the system does not tell (Linux does, since 5.8).
+/// Whether a file or folder has this attribute; `None` where the system does not tell (Linux does, since 5.8).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has(path: &Path, attribute: rustix::fs::StatxAttributes) -> Option<bool> {
+    use rustix::fs::{StatxFlags, statx};
+    let at = At::look(path).ok()?;
+    let stat = statx(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
+    let is_told = stat.stx_attributes_mask.contains(attribute);
+    is_told.then(|| stat.stx_attributes.contains(attribute))
+}
+
+/// Whether a mount begins at a folder.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_mount_root(folder: &Path) -> Option<bool> {
-    use rustix::fs::{StatxAttributes, StatxFlags, statx};
-    let at = At::look(folder).ok()?;
-    let stat = statx(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
-    let is_told = stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
-    is_told.then(|| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    has(folder, rustix::fs::StatxAttributes::MOUNT_ROOT)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn is_mount_root(_folder: &Path) -> Option<bool> {
     None
+}
+
+/// Whether what is in a folder can neither be renamed nor removed, though more can be added.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_append_only(folder: &Path) -> bool {
+    has(folder, rustix::fs::StatxAttributes::APPEND) == Some(true)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_append_only(_folder: &Path) -> bool {
+    false
 }
 
 /// Lets go of the lock by itself: closing alone would not, as long as a child between `fork` and `exec` has the handle too.
@@ -568,6 +585,13 @@ impl Disk for RealDisk {
 
     fn is_mount_point(&self, folder: &Path) -> bool {
         is_mount_root(folder).unwrap_or_else(|| is_on_another_device(self, folder))
+    }
+
+    fn lets_go(&self, folder: &Path) -> Result<()> {
+        match is_append_only(folder) {
+            true => Err(DiskError::new("make a temporary file in", folder, Errno::PERM.into())),
+            false => Ok(()),
+        }
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
