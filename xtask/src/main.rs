@@ -11,6 +11,7 @@ mod crash;
 mod dist;
 // Names and marks alone: the one file that is shared with what is tried here, so that trees look alike.
 #[path = "../../crates/app/src/draw.rs"]
+#[allow(dead_code, reason = "the program asks more of it")]
 mod draw;
 mod fixture;
 mod guard;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::styling::Style;
 
 use crate::Fallible;
-use crate::draw::{self, Node, Tone};
+use crate::draw::{self, Names, Node, Tone};
 use crate::style;
 
 /// What a name stands for.
@@ -170,8 +170,9 @@ pub(crate) fn compare(before: &Tree, after: &Tree) -> Fates {
 }
 
 /// What is drawn of a tree; `gone` tells a before (alone = gone) from an after (alone = new).
-fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> BTreeMap<PathBuf, Node> {
-    let node = |(path, entry): (&PathBuf, &Entry)| {
+fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> Names {
+    let mut names = Names::default();
+    for (path, entry) in &tree.0 {
         let folder = entry.kind == Kind::Folder;
         let (tone, mark) = match fates.get(path) {
             Some(Fate::Moved(to)) if gone => (Tone::Moved, format!("→ {}", shorten(path, to))),
@@ -184,9 +185,9 @@ fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> BTreeMap<P
             Some(Fate::Same) if !folder => (Tone::Dim, "=".to_owned()),
             _ => (Tone::Dim, String::new()),
         };
-        (path.clone(), Node { folder, tone, mark })
-    };
-    tree.0.iter().map(node).collect()
+        names.put(path, Node { folder, tone, mark });
+    }
+    names
 }
 
 /// The other place of a moved file, for a mark: the folder that matters, or the name when the folder is the same.

@@ -1,7 +1,8 @@
 //! The one drawer of trees. It knows names and marks, and nothing of files: `cargo xtask` draws with this file as well.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 
 const BRANCH: &str = "├─ ";
 const LAST: &str = "└─ ";
@@ -50,62 +51,79 @@ pub(crate) struct Node {
 const CROWD: usize = 8;
 const SHOWN: usize = 3;
 
-/// Draws a tree below its title; folders that are not among the names are drawn where names are below them.
-pub(crate) fn tree(title: &str, names: &BTreeMap<PathBuf, Node>) -> Vec<Line> {
-    let mut children: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
-    for name in names.keys() {
-        for path in name.ancestors().filter(|path| !path.as_os_str().is_empty()) {
-            let beside = children.entry(path.parent().unwrap_or(Path::new(""))).or_default();
-            if let Err(place) = beside.binary_search(&path) {
-                beside.insert(place, path);
-            }
+/// The names of a picture, each below its folder.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// What is said of this one; of a folder that is only on the way to others, nothing.
+    node: Option<Node>,
+    below: BTreeMap<OsString, Names>,
+}
+
+impl Names {
+    /// Puts a name into the picture, in place of what was said of it.
+    pub(crate) fn put(&mut self, path: &Path, node: Node) {
+        let mut at = self;
+        for name in path {
+            at = at.below.entry(name.to_owned()).or_default();
         }
+        at.node = Some(node);
     }
+
+    /// Whether something is said of this name, or of a folder on the way to it.
+    pub(crate) fn covers(&self, path: &Path) -> bool {
+        let mut at = Some(self);
+        let mut names = path.iter();
+        while let Some(here) = at {
+            if here.node.is_some() {
+                return true;
+            }
+            at = names.next().and_then(|name| here.below.get(name));
+        }
+        false
+    }
+
+    fn mark(&self) -> (Tone, &str) {
+        self.node.as_ref().map_or((Tone::Dim, ""), |node| (node.tone, node.mark.as_str()))
+    }
+}
+
+/// Draws a tree below its title; folders of which nothing is said are drawn where names are below them.
+pub(crate) fn tree(title: &str, names: &Names) -> Vec<Line> {
     let mut lines = vec![vec![(Tone::Title, title.to_owned())]];
-    below(Path::new(""), "", &Names { names, children }, &mut lines);
+    below(names, "", true, &mut lines);
     if lines.len() == 1 {
         lines.push(vec![(Tone::Dim, "(nothing)".to_owned())]);
     }
     lines
 }
 
-struct Names<'a> {
-    names: &'a BTreeMap<PathBuf, Node>,
-    children: BTreeMap<&'a Path, Vec<&'a Path>>,
-}
-
-impl Names<'_> {
-    fn mark(&self, path: &Path) -> (Tone, &str) {
-        self.names.get(path).map_or((Tone::Dim, ""), |node| (node.tone, node.mark.as_str()))
-    }
-}
-
-fn below(folder: &Path, indent: &str, all: &Names<'_>, lines: &mut Vec<Line>) {
-    let Some(entries) = all.children.get(folder) else { return };
+fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
+    let entries = &folder.below;
     let shown = if entries.len() > CROWD { SHOWN } else { entries.len() };
-    for (at, path) in entries.iter().take(shown).enumerate() {
+    for (at, (name, entry)) in entries.iter().take(shown).enumerate() {
         let last = at + 1 == entries.len();
-        let (branch, trunk) = match (folder.as_os_str().is_empty(), last) {
+        let (branch, trunk) = match (is_top, last) {
             (true, _) => ("", ""),
             (_, true) => (LAST, "   "),
             (_, false) => (BRANCH, TRUNK),
         };
-        let is_folder = all.names.get(*path).is_none_or(|node| node.folder);
-        let slash = if is_folder { "/" } else { "" };
-        let name = tamed(&path.file_name().unwrap_or_default().to_string_lossy());
+        let name = tamed(&name.to_string_lossy());
+        let is_folder = entry.node.as_ref().is_none_or(|node| node.folder);
+        // The top of all folders is a slash by itself.
+        let slash = if is_folder && !name.ends_with('/') { "/" } else { "" };
         let mut line =
             vec![(Tone::Dim, format!("{indent}{branch}")), (Tone::Plain, format!("{name}{slash}"))];
-        let (tone, mark) = all.mark(path);
+        let (tone, mark) = entry.mark();
         if !mark.is_empty() {
             line.extend([(Tone::Plain, " ".to_owned()), (tone, mark.to_owned())]);
         }
         lines.push(line);
-        below(path, &format!("{indent}{trunk}"), all, lines);
+        below(entry, &format!("{indent}{trunk}"), false, lines);
     }
     if shown < entries.len() {
         let mut marks: BTreeMap<&str, usize> = BTreeMap::new();
-        for path in &entries[shown..] {
-            let word = all.mark(path).1.split(' ').next().unwrap_or_default();
+        for entry in entries.values().skip(shown) {
+            let word = entry.mark().1.split(' ').next().unwrap_or_default();
             *marks.entry(word).or_default() += 1;
         }
         let marks: Vec<_> = marks.iter().map(|(mark, count)| format!("{count} {mark}")).collect();

@@ -1,6 +1,5 @@
 //! A move as a person sees it: the same lines and the same trees, whether it is a plan or a report.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_store::Pending;
@@ -9,7 +8,7 @@ use myownllm_migration::{Collision, Left, MoveMethod, Plan, Report, Step};
 
 use super::launch::count;
 use super::migrate::COLUMN;
-use crate::draw::{self, Node, Tone};
+use crate::draw::{self, Names, Node, Tone};
 use crate::output::short;
 use crate::screen::Page;
 use crate::world::World;
@@ -129,7 +128,7 @@ impl Picture<'_> {
     /// be done to the config besides.
     pub(crate) fn trees(&self, world: &World, repair: Option<&Pending>) -> Page {
         let home = &world.layout.app_home;
-        let mut sides = Sides { home, before: BTreeMap::new(), after: BTreeMap::new() };
+        let mut sides = Sides { home, before: Names::default(), after: Names::default() };
         for Moving { from, to, folder } in &self.moved {
             let many = folder.map_or_else(String::new, |files| format!("({}) ", count(files, "file")));
             let mark = |sign: &str, here: &Path, there: &Path| {
@@ -205,8 +204,8 @@ fn other_place(home: &Path, here: &Path, there: &Path) -> String {
 
 struct Sides<'a> {
     home: &'a Path,
-    before: BTreeMap<PathBuf, Node>,
-    after: BTreeMap<PathBuf, Node>,
+    before: Names,
+    after: Names,
 }
 
 impl Sides<'_> {
@@ -234,8 +233,7 @@ impl Sides<'_> {
         }
         for path in there {
             let name = path.strip_prefix(self.home).unwrap_or(&path);
-            let drawn = |side: &BTreeMap<PathBuf, Node>| name.ancestors().any(|name| side.contains_key(name));
-            if !drawn(&self.before) && !drawn(&self.after) {
+            if !self.before.covers(name) && !self.after.covers(name) {
                 self.before(&path, false, Tone::Dim, String::new());
                 self.after(&path, false, Tone::Dim, String::new());
             }
@@ -243,12 +241,12 @@ impl Sides<'_> {
     }
 
     fn before(&mut self, path: &Path, folder: bool, tone: Tone, mark: String) {
-        let name = path.strip_prefix(self.home).unwrap_or(path).to_owned();
-        self.before.insert(name, Node { folder, tone, mark });
+        let name = path.strip_prefix(self.home).unwrap_or(path);
+        self.before.put(name, Node { folder, tone, mark });
     }
 
     fn after(&mut self, path: &Path, folder: bool, tone: Tone, mark: String) {
-        let name = path.strip_prefix(self.home).unwrap_or(path).to_owned();
-        self.after.insert(name, Node { folder, tone, mark });
+        let name = path.strip_prefix(self.home).unwrap_or(path);
+        self.after.put(name, Node { folder, tone, mark });
     }
 }
