@@ -773,6 +773,45 @@ fn attributes_that_are_lost_are_named() {
     }
 }
 
+/// Whoever may put another config in the place of ours is worth a word from each command that writes one; and not from one that does not.
+#[test]
+fn a_config_that_is_written_where_others_can_write_is_said() {
+    let told = |home: &Home, args: &[&str]| {
+        let ran = run(&mut home.with_daemon(&[args, &["--json"]].concat()));
+        let answer = ran.json();
+        let notices = answer["diagnostics"].as_array().unwrap().clone();
+        let told: Vec<_> =
+            notices.into_iter().filter(|notice| notice["code"] == "homes.unsafe-permissions").collect();
+        for notice in &told {
+            let mend = format!("chmod go-w {}", home.path(APP).display());
+            assert_eq!(notice["hint"], mend.as_str(), "{args:?}");
+        }
+        (
+            ran.code,
+            told.iter().map(|notice| notice["severity"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    let warned = || (Some(0), vec!["warning".to_owned()]);
+    let home = Home::settled();
+    let leaked = Home::after_the_bug().bytes(CONFIG);
+    set_mode(&home.path(APP), 0o777);
+    assert_eq!(told(&home, &["network", "add", "more"]), warned());
+    assert_eq!(told(&home, &["network", "add", "more"]), (Some(0), vec![]), "nothing was written");
+    let first = home.run(&["config", "history", "--json"]).json()["data"]["copies"][0]["id"].clone();
+    assert_eq!(told(&home, &["network", "add", "yet-more"]), warned());
+    assert_eq!(told(&home, &["config", "restore", first.as_str().unwrap()]), warned());
+    assert_eq!(told(&home, &["config", "restore", first.as_str().unwrap()]), (Some(0), vec![]));
+    for command in [&["salvage"][..], &["launch", "--no-daemon"]] {
+        home.put(CONFIG, &leaked, 0o644);
+        assert_eq!(told(&home, command), warned(), "{command:?}");
+    }
+    // Once, as what keeps the daemon from being started.
+    home.put(CONFIG, &leaked, 0o644);
+    assert_eq!(told(&home, &["launch", "--once"]), (Some(7), vec!["error".to_owned()]));
+    set_mode(&home.path(APP), 0o755);
+    assert_eq!(told(&home, &["network", "add", "in-peace"]).1, [""; 0]);
+}
+
 /// Takes the attributes away whatever happens, so that the home can be removed.
 struct Unlocked<'a>(&'a Home);
 

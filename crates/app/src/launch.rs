@@ -27,7 +27,7 @@ use crate::daemons::{
     CONFIG_LIMIT, Daemons, Found, Live, OPERATION, control_socket, read_control_socket, read_document,
 };
 use crate::exit::ExitCode;
-use crate::named_key::{NamedKey, named_key, trusted_home};
+use crate::named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
 use crate::notice::{Notice, Severity, exit_of};
 use crate::relapse::Relapse;
 
@@ -295,6 +295,7 @@ fn settle(
             outcome.document = document;
             // Where another launch repaired the file meanwhile, what we first saw is what there is to tell.
             if !steps.is_empty() {
+                outcome.notices.extend(wrote_where_others_can(parts));
                 outcome.config = report;
                 outcome.config_steps = steps;
                 outcome.findings = diagnostics;
@@ -551,7 +552,11 @@ fn use_daemon(
             let home = &parts.layout.daemon_home;
             make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
                 .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
-            trusted_home(parts).map_err(one)?;
+            trusted_home(parts).map_err(|unsafe_home| {
+                // It need not be said twice.
+                outcome.notices.retain(|notice| notice.code != unsafe_home.code);
+                one(unsafe_home)
+            })?;
             if let Some(lock) = &lock {
                 tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
             }

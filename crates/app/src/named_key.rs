@@ -106,3 +106,8 @@ pub(crate) fn trusted_home(parts: &Parts<'_>) -> Result<(), Notice> {
     }
     Ok(())
 }
+
+/// The same as a warning, of a run that wrote there: others may read what it wrote, or put something else in its place.
+pub(crate) fn wrote_where_others_can(parts: &Parts<'_>) -> Option<Notice> {
+    trusted_home(parts).err().map(Notice::as_warning)
+}

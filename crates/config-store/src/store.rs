@@ -75,7 +75,8 @@ pub trait ConfigStore {
     /// When the folder of copies is there and cannot be read.
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError>;
 
-    /// The copy that `name` stands for: its whole id, its sequence number, or the beginning of its hash (at least 4 digits).
+    /// The copy that `name` stands for: its whole id, its sequence number, or the beginning of its hash (at least 4 digits). Where
+    /// there is none of that id any more, one of the same content.
     ///
     /// # Errors
     /// [`StoreError::NoSuchCopy`].
@@ -294,10 +295,14 @@ impl ConfigStore for Store<'_> {
             program: self.places.program.clone(),
         };
         let by_number = || wanted.parse::<u64>().ok().filter(|_| wanted.len() <= 12);
-        let rules: [&dyn Fn(&CopyId) -> bool; 3] =
-            [&|id| id.to_string() == wanted, &|id| by_number() == Some(id.sequence), &|id| {
-                wanted.len() >= 4 && id.hash.starts_with(wanted)
-            }];
+        // A routine copy gets a new number when its content comes back: it is the content that was asked for.
+        let of_old = wanted.parse::<CopyId>().ok();
+        let rules: [&dyn Fn(&CopyId) -> bool; 4] = [
+            &|id| id.to_string() == wanted,
+            &|id| by_number() == Some(id.sequence),
+            &|id| wanted.len() >= 4 && id.hash.starts_with(wanted),
+            &|id| of_old.as_ref().is_some_and(|old| old.hash == id.hash),
+        ];
         for rule in rules {
             let mut found = listing.copies.iter().filter(|id| rule(id));
             if let Some(id) = found.next() {

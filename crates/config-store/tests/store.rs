@@ -1181,6 +1181,9 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
     }
     let restored = store.restore(&lock(&disk), &mut ids(), &one).unwrap();
     assert!(restored.changed);
+    // It is the newest by now, under another number; who asks for the former one gets its content.
+    let again = store.find_copy(&one.to_string()).unwrap();
+    assert_eq!((again.hash(), again == one), (one.hash(), false));
     assert_eq!(live(&disk), healthy("one"));
     let back = restored.backup.unwrap();
     assert_eq!(back.kind(), CopyKind::Kept);

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::salvage::{completion, shape_words};
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
+use crate::named_key::wrote_where_others_can;
 use crate::notice::Notice;
 use crate::output::{Answer, long, short};
 use crate::screen::Page;
@@ -186,7 +187,8 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
         page.line("To undo this:");
         page.copied(2, "", format!("{} config restore {}", world.program, backup.sequence()));
     }
-    let notices = restored.diagnostics.iter().map(Notice::from).collect();
+    let mut notices: Vec<Notice> = restored.diagnostics.iter().map(Notice::from).collect();
+    notices.extend(wrote_where_others_can(&parts).filter(|_| restored.changed));
     let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
     Ok(Answer { notices, ..Answer::done(page, data) })
 }

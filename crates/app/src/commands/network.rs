@@ -13,6 +13,7 @@ use super::filters::{envelope_answer, read_stdin};
 use super::launch::networks_line;
 use crate::cli::NetworkCommand;
 use crate::launch::{Options, Parts, reconcile, reconcile_notices, settle_live, unseen_notice};
+use crate::named_key::wrote_where_others_can;
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, long};
 use crate::screen::Page;
@@ -245,6 +246,7 @@ fn change(
     })?;
     let change = made.ok_or_else(|| Notice::error("store.edit", "the edit was not made"))?;
     let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
+    notices.extend(wrote_where_others_can(&parts).filter(|_| updated.changed));
     let followed = if follows {
         follow(&parts, &world.options(), &updated.document, &mut notices)
     } else {

@@ -10,6 +10,7 @@ use super::status::listed;
 use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
 use crate::launch::settle_live;
+use crate::named_key::wrote_where_others_can;
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, short};
 use crate::screen::Page;
@@ -44,6 +45,10 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let leaked = crate::launch::leaked_socket(&parts)?;
     settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
+    if !applied.steps.is_empty() {
+        notices = applied.diagnostics.iter().map(Notice::from).collect();
+        notices.extend(wrote_where_others_can(&parts));
+    }
     let mut page = Page::default();
     page.line(if loaded.pending.repairs() {
         "The config is the app's again."
