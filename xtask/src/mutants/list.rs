@@ -237,7 +237,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "planted-files-are-refused",
         guarantee: "A roster or state that another user has put into a folder of ours does not move.",
         file: "crates/migration/src/inspect.rs",
-        find: "                            self.trust_files(&path, &seen.ours);",
+        find: "                    self.trust_files(&path, &seen.ours);",
         replace: "",
         package: "myownllm-migration",
         tests: "binary(real)",
