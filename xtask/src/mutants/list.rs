@@ -343,6 +343,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(real)",
     },
     Mutant {
+        name: "another-view-is-no-copy",
+        guarantee: "What is seen at the destination through an overlay of the source is no reason to remove the source.",
+        file: "crates/migration/src/execute.rs",
+        find: "        let Some(before) = before else { return Ok(()) };",
+        replace: "        let Some(before) = before.filter(|_| false) else { return Ok(()) };",
+        package: "integration-tests",
+        tests: "test(the_old_home_seen_through_an_overlay)",
+    },
+    Mutant {
         name: "foreign-folders-are-pending",
         guarantee: "Somebody else's folder in the place of one of ours is refused, and never 'nothing to do'.",
         file: "crates/migration/src/decide.rs",
