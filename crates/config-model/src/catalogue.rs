@@ -38,10 +38,10 @@ impl CatalogueError {
             CatalogueError::Envelope(e) => e.code(),
         }
     }
-    /// What to do.
+    /// What to do, where there is more to say than that the name is none.
     pub fn hint(&self) -> Option<String> {
         match self {
-            CatalogueError::Unknown { .. } => Some("myownllm-mesh network list".to_owned()),
+            CatalogueError::Unknown { .. } => None,
             CatalogueError::Invalid(e) => e.hint(),
             CatalogueError::Envelope(e) => e.hint(),
         }

@@ -48,7 +48,7 @@ pub struct DaemonConfig {
     pub identity_path: Option<String>,
     /// `daemon.enabled`.
     pub enabled: bool,
-    /// `daemon.control_socket`, when set.
+    /// `daemon.control_socket`, when it is a text; an empty one, at which no daemon can be found, is one too.
     pub control_socket: Option<String>,
     /// `daemon.log_level`.
     pub log_level: String,
@@ -125,7 +125,7 @@ impl DaemonConfig {
             version,
             identity_path: text(doc.get(&["identity_path"])).filter(|p| !p.is_empty()),
             enabled: daemon("enabled").and_then(|e| e.as_bool()).unwrap_or(true),
-            control_socket: text(daemon("control_socket")).filter(|p| !p.is_empty()),
+            control_socket: text(daemon("control_socket")),
             log_level: text(daemon("log_level")).unwrap_or_else(|| "info".to_owned()),
             networks: networks
                 .filter(|n| n.kind() == Kind::Object)

@@ -61,11 +61,9 @@ impl EnvelopeError {
         Some(match self {
             EnvelopeError::Parse(e) => return e.hint(),
             EnvelopeError::NotAnEnvelope { .. } => {
-                format!(
-                    "an envelope has \"kind\": \"{KIND}\" and a text as network_id; `network export` makes one"
-                )
+                format!("give it \"kind\": \"{KIND}\", and a text as network_id")
             }
-            EnvelopeError::NotExportable { .. } => "run `config normalize` on the config first".to_owned(),
+            EnvelopeError::NotExportable { .. } => "normalise the config first".to_owned(),
         })
     }
 }

@@ -13,6 +13,7 @@ pub mod network_id;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod secrets;
+pub mod shorten;
 mod snippet;
 
 pub use app_config::AppConfig;

@@ -21,18 +21,21 @@ impl InvalidNetworkId {
     pub fn code(&self) -> &'static str {
         "network.invalid-id"
     }
-    /// What an id may look like, with one close to what was given where there is one.
-    pub fn hint(&self) -> Option<String> {
+    /// An id close to what was given, where there is one.
+    pub fn close(&self) -> Option<String> {
         let close: String = normal_form(&self.given)
             .chars()
             .map(|c| if is_allowed(c) { c } else { '-' })
             .take(MAX_LEN)
             .collect();
         let close = close.trim_matches('-');
-        Some(if close.len() >= MIN_LEN {
-            format!("try {close}")
-        } else {
-            format!("use {MIN_LEN} to {MAX_LEN} letters, digits, `-` and `_`, for example home-mesh")
+        (close.len() >= MIN_LEN).then(|| close.to_owned())
+    }
+    /// What an id may look like, with one close to what was given where there is one.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self.close() {
+            Some(close) => format!("try {close}"),
+            None => format!("use {MIN_LEN} to {MAX_LEN} letters, digits, `-` and `_`, for example home-mesh"),
         })
     }
 }
@@ -56,7 +59,10 @@ pub fn normalize(id: &str) -> Result<String, InvalidNetworkId> {
     }
     match normal.len() {
         0 => refuse("is empty".to_owned()),
-        n if n < MIN_LEN => refuse(format!("is too short: {n} characters, at least {MIN_LEN} are needed")),
+        n if n < MIN_LEN => {
+            let characters = if n == 1 { "character" } else { "characters" };
+            refuse(format!("is too short: {n} {characters}, at least {MIN_LEN} are needed"))
+        }
         n if n > MAX_LEN => refuse(format!("is too long: {n} characters, at most {MAX_LEN} are allowed")),
         _ => Ok(normal),
     }

@@ -11,15 +11,23 @@
 //! compound (`apikey`, `X-Api-Key`). A `key` that is public by its name (`public_key`) stays readable, and so do `keys` that
 //! are no compound, and every word that merely begins alike: `keyboard`, `passive`, `author`. In doubt one too many is masked.
 //!
-//! # URLs
-//! In every other text the user's part of a URL (`turn:USER:PASSWORD@host`) is masked, and the values of query and fragment
-//! parameters that have a secret's name (`?api_key=…`); the rest stays readable.
+//! An object that names something beside its `value` (`{"name": "Authorization", "value": …}`) is as a member of that name.
+//!
+//! # Texts
+//! In every other text, and in every key, these are masked, and the rest stays readable:
+//!
+//! 1. the user's part of a URL (`turn:USER:PASSWORD@host`), and the values of query and fragment parameters that have a secret's
+//!    name (`?api_key=…`);
+//! 2. what follows a secret's name at the beginning of a line (`Authorization: Bearer …`, `API_KEY=…`);
+//! 3. what follows the word `Bearer` or `Basic` where it ends a line or a quotation, and, after `Basic`, is no plain word.
 
 use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use crate::{Document, Kind};
+use crate::document::Rewrite;
+use crate::shorten::{shortened, shortened_pointer};
+use crate::{Document, Fragment, Kind, ValueRef};
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "********";
@@ -92,6 +100,15 @@ const SHOWN: [&str; 3] = ["username", "url", "urls"];
 /// Schemes whose `name@place` is an address and no login.
 const ADDRESSES: [&str; 5] = ["mailto", "sip", "sips", "xmpp", "acct"];
 
+/// Members that name what stands in a `value` beside them.
+const NAMING: [&str; 4] = ["name", "key", "header", "field"];
+/// Members that hold what another one names.
+const NAMED: [&str; 2] = ["value", "values"];
+/// Words before the credentials of an HTTP header.
+const SCHEMES: [&str; 2] = ["bearer", "basic"];
+/// A place in a document is shown with so many names, and characters; a person finds it by line and column.
+const POINTER: (usize, usize) = (32, 400);
+
 /// A text that is shown as [`MASK`], so that it does not get into a log by way of a `{:?}`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
@@ -116,31 +133,110 @@ impl std::fmt::Debug for Secret {
 /// A copy for showing: what goes by a secret's name masked, and the logins in URLs, at any depth, and in duplicates of a key
 /// that do not count. Everything else stays byte for byte, so that a diff of two masked documents shows true lines.
 pub fn mask(doc: &Document) -> Document {
-    doc.with_scalars(false, within, |is_inside, value| match value.kind() {
-        Kind::String | Kind::Number if is_inside => (!value.is_falsy()).then(|| MASK.into()),
-        Kind::String => mask_urls(&value.as_str()?).map(Into::into),
-        _ => None,
-    })
+    doc.rewritten(&Mask)
+}
+
+struct Mask;
+
+impl Rewrite for Mask {
+    type State = State;
+
+    fn object(&self, state: State, object: ValueRef<'_>) -> State {
+        let text = |key: &str| object.get(key).and_then(|value| value.as_str().map(|text| text.into_owned()));
+        State { names: names_a_secret(text), ..state }
+    }
+
+    fn member(&self, state: State, key: &str) -> State {
+        state.of_member(key)
+    }
+
+    fn key(&self, key: &str) -> Option<Fragment> {
+        mask_text(key).map(|masked| masked.as_str().into())
+    }
+
+    fn scalar(&self, state: State, value: ValueRef<'_>) -> Option<Fragment> {
+        match value.kind() {
+            Kind::String | Kind::Number if state.is_secret => (!value.is_falsy()).then(|| MASK.into()),
+            Kind::String => mask_text(&value.as_str()?).map(|masked| masked.as_str().into()),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of a value from where it stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// It is a secret, or inside of one.
+    is_secret: bool,
+    /// Of an object: it names a secret, which is its `value`.
+    names: bool,
+}
+
+impl State {
+    fn of_member(self, key: &str) -> Self {
+        let is_secret = is_secret_name(key)
+            || (self.is_secret && !SHOWN.contains(&key))
+            || (self.names && NAMED.contains(&key));
+        Self { is_secret, names: false }
+    }
+}
+
+/// Whether an object, of which `text` gives the texts, names a secret.
+fn names_a_secret(text: impl Fn(&str) -> Option<String>) -> bool {
+    NAMING.iter().any(|key| text(key).is_some_and(|name| is_secret_name(&name)))
 }
 
 /// [`mask`] for a value, in place.
 pub fn mask_value(value: &mut Value) {
-    each_scalar("", value, false, &mut |scalar, is_inside| match scalar {
-        Value::String(text) if is_inside && !text.is_empty() => *text = MASK.to_owned(),
-        Value::String(text) if !is_inside => *text = mask_urls(text).unwrap_or_else(|| std::mem::take(text)),
-        Value::Number(number) if is_inside && number.as_f64() != Some(0.0) => *scalar = MASK.into(),
+    each_scalar(value, State::default(), &mut |scalar, is_secret| match scalar {
+        Value::String(text) if is_secret && !text.is_empty() => *text = MASK.to_owned(),
+        Value::String(text) if !is_secret => *text = mask_text(text).unwrap_or_else(|| std::mem::take(text)),
+        Value::Number(number) if is_secret && number.as_f64() != Some(0.0) => *scalar = MASK.into(),
         _ => {}
     });
+    mask_keys(value);
+}
+
+/// Masks in the keys what [`mask`] masks there. Two that are the same then are told apart by a number.
+fn mask_keys(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.values_mut().for_each(mask_keys);
+            if members.keys().all(|key| mask_text(key).is_none()) {
+                return;
+            }
+            for (key, value) in std::mem::take(members) {
+                let masked = mask_text(&key).unwrap_or(key);
+                let free = |key: &String| !members.contains_key(key);
+                let numbered = (2..).map(|number| format!("{masked} ({number})"));
+                let key = std::iter::once(masked.clone()).chain(numbered).find(free);
+                members.extend(key.map(|key| (key, value)));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask_keys),
+        _ => {}
+    }
+}
+
+/// A JSON Pointer for showing: what is a secret in a key is masked, and of very many names those in the middle are left out.
+pub fn shown_pointer(pointer: &str) -> String {
+    let name = |name: &str| match mask_text(&name.replace("~1", "/").replace("~0", "~")) {
+        Some(masked) => masked.replace('~', "~0").replace('/', "~1"),
+        None => name.to_owned(),
+    };
+    let short = shortened_pointer(pointer, POINTER.0);
+    let names: Vec<String> = short.split('/').map(name).collect();
+    shortened(&names.join("/"), POINTER.1).into_owned()
 }
 
 /// The texts that [`mask`] would not show: whoever may quote these members is not to be quoted with one of them.
 pub fn found_in(members: &Map<String, Value>) -> Vec<String> {
     let mut found = Vec::new();
     let mut members = Value::Object(members.clone());
-    each_scalar("", &mut members, false, &mut |scalar, is_inside| match scalar {
-        Value::String(text) if is_inside && !text.is_empty() => found.push(std::mem::take(text)),
-        Value::String(text) if !is_inside => {
-            for range in in_urls(text) {
+    each_scalar(&mut members, State::default(), &mut |scalar, is_secret| match scalar {
+        Value::String(text) if is_secret && !text.is_empty() => found.push(std::mem::take(text)),
+        Value::String(text) if !is_secret => {
+            for range in in_text(text) {
                 let secret = &text[range];
                 // The name before a password is quoted without it, or the other way round.
                 found.extend(secret.split_once(':').map(|(_, password)| password.to_owned()));
@@ -153,20 +249,17 @@ pub fn found_in(members: &Map<String, Value>) -> Vec<String> {
     found
 }
 
-fn each_scalar(key: &str, value: &mut Value, is_inside: bool, visit: &mut dyn FnMut(&mut Value, bool)) {
-    let is_inside = within(is_inside, key);
+fn each_scalar(value: &mut Value, state: State, visit: &mut dyn FnMut(&mut Value, bool)) {
     match value {
         Value::Object(members) => {
-            members.iter_mut().for_each(|(key, value)| each_scalar(key, value, is_inside, visit));
+            let names = names_a_secret(|key| members.get(key)?.as_str().map(str::to_owned));
+            let state = State { names, ..state };
+            members.iter_mut().for_each(|(key, value)| each_scalar(value, state.of_member(key), visit));
         }
         // A list hands on what it is itself: its items have no name.
-        Value::Array(items) => items.iter_mut().for_each(|item| each_scalar(key, item, is_inside, visit)),
-        scalar => visit(scalar, is_inside),
+        Value::Array(items) => items.iter_mut().for_each(|item| each_scalar(item, state, visit)),
+        scalar => visit(scalar, state.is_secret),
     }
-}
-
-fn within(is_inside: bool, key: &str) -> bool {
-    is_secret_name(key) || (is_inside && !SHOWN.contains(&key))
 }
 
 /// Whether the value of a member, or of a parameter of a URL, is a secret by its name.
@@ -204,11 +297,11 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// The text with the secrets in its URLs masked; nothing where there are none.
-fn mask_urls(text: &str) -> Option<String> {
+/// The text with the secrets in it masked; nothing where there are none.
+fn mask_text(text: &str) -> Option<String> {
     let mut masked = String::new();
     let mut copied = 0;
-    for range in in_urls(text) {
+    for range in in_text(text) {
         masked.push_str(&text[copied..range.start]);
         masked.push_str(MASK);
         copied = range.end;
@@ -216,25 +309,83 @@ fn mask_urls(text: &str) -> Option<String> {
     (copied > 0).then(|| masked + &text[copied..])
 }
 
-/// Where the secrets in the URLs of a text are, in order and apart from each other.
-fn in_urls(text: &str) -> Vec<Range<usize>> {
-    let mut found: Vec<Range<usize>> = Vec::new();
-    let mut start = 0;
-    for piece in text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>')) {
-        let mut here = logins(piece);
-        here.extend(parameters(piece));
-        here.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
-        for range in here {
-            let range = start + range.start..start + range.end;
-            match found.last_mut() {
-                Some(last) if range.start < last.end => last.end = last.end.max(range.end),
-                _ => found.push(range),
-            }
+/// Where the secrets in a text are, in order and apart from each other.
+fn in_text(text: &str) -> Vec<Range<usize>> {
+    let mut found = in_pieces(
+        text,
+        |c| c.is_whitespace() || matches!(c, '"' | '<' | '>'),
+        |piece| {
+            let mut here = logins(piece);
+            here.extend(parameters(piece));
+            here
+        },
+    );
+    found.extend(in_pieces(
+        text,
+        |c| matches!(c, '\n' | '\r'),
+        |line| {
+            let mut here = credentials(line);
+            here.extend(named_at_its_beginning(line));
+            here
+        },
+    ));
+    found.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+    let mut apart: Vec<Range<usize>> = Vec::new();
+    for range in found {
+        match apart.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => apart.push(range),
         }
+    }
+    apart
+}
+
+/// What `look` finds in the pieces of a text between those characters.
+fn in_pieces(
+    text: &str,
+    is_between: impl Fn(char) -> bool,
+    look: impl Fn(&str) -> Vec<Range<usize>>,
+) -> Vec<Range<usize>> {
+    let (mut found, mut start) = (Vec::new(), 0);
+    for piece in text.split_inclusive(&is_between) {
+        let here = look(piece.strip_suffix(&is_between).unwrap_or(piece));
+        found.extend(here.into_iter().map(|range| start + range.start..start + range.end));
         start += piece.len();
-        start += text[start..].chars().next().map_or(0, char::len_utf8);
     }
     found
+}
+
+/// What stands in a line that begins with a secret's name: `Authorization: …`, `API_KEY=…`.
+fn named_at_its_beginning(line: &str) -> Option<Range<usize>> {
+    let at = line.find([':', '='])?;
+    let name = line[..at].trim_matches([' ', '\t', '"', '\'', '-']);
+    let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let rest = &line[at + 1..];
+    let value = rest.trim();
+    let start = at + 1 + (rest.len() - rest.trim_start().len());
+    (is_name && !value.is_empty() && is_secret_name(name)).then(|| start..start + value.len())
+}
+
+/// What follows a word that announces credentials.
+fn credentials(line: &str) -> Vec<Range<usize>> {
+    let small = line.to_ascii_lowercase();
+    let found = SCHEMES.iter().flat_map(|scheme| small.match_indices(scheme).map(|(at, _)| (at, *scheme)));
+    found.filter_map(|(at, scheme)| credential_after(line, at, scheme)).collect()
+}
+
+fn credential_after(line: &str, at: usize, scheme: &str) -> Option<Range<usize>> {
+    let rest = &line[at + scheme.len()..];
+    let word = rest.trim_start_matches([' ', '\t']);
+    let start = line.len() - word.len();
+    let length =
+        word.find(|c: char| !(c.is_ascii_alphanumeric() || "-._~+/=".contains(c))).unwrap_or(word.len());
+    let after = word[length..].trim_start_matches([' ', '\t']);
+    let is_word =
+        !line[..at].ends_with(|c: char| c.is_alphanumeric()) && word.len() < rest.len() && length > 0;
+    let is_last = after.is_empty() || after.starts_with(['"', '\'', '`', ',', ';', ')', ']', '}']);
+    // `Basic mesh` is a name; what is encoded looks otherwise.
+    let is_plain = word[1.min(length)..length].bytes().all(|b| b.is_ascii_lowercase());
+    (is_word && is_last && !(scheme == "basic" && is_plain)).then(|| start..start + length)
 }
 
 /// The users' parts of the URLs in a piece of text, without the `@`.

@@ -290,6 +290,8 @@ fn network_ids_are_those_that_the_daemon_takes() {
     for bad in ["", "  ", "ab", "a.b", "a/b", "é€x", "home mesh", "\u{212a}elvin"] {
         assert!(network_id::normalize(bad).is_err(), "{bad}");
     }
+    assert!(network_id::normalize("a").unwrap_err().to_string().contains("too short: 1 character, "));
+    assert!(network_id::normalize("ab").unwrap_err().to_string().contains("too short: 2 characters, "));
     assert!(network_id::same(" HOME", "home") && network_id::same("not valid!", "NOT valid!"));
     assert!(!network_id::same("home", "office"));
 }
@@ -479,6 +481,106 @@ fn the_secrets_in_a_url_are_masked_and_the_rest_of_it_is_not() {
     ] {
         assert!(!secrets::mask(&Document::of(json!({ "url": text }))).is_modified(), "{text}");
     }
+}
+
+#[test]
+fn credentials_are_masked_in_plain_texts_too() {
+    let mask = secrets::MASK;
+    for (text, shown) in [
+        ("Authorization: Bearer s3cret", format!("Authorization: {mask}")),
+        ("authorization:Basic s3cret", format!("authorization:{mask}")),
+        ("Proxy-Authorization: s3cret with blanks", format!("Proxy-Authorization: {mask}")),
+        ("X-Api-Key: s3cret", format!("X-Api-Key: {mask}")),
+        (
+            "Accept: text/html\r\nCookie: id=s3cret\nHost: h",
+            format!("Accept: text/html\r\nCookie: {mask}\nHost: h"),
+        ),
+        ("API_KEY=s3cret", format!("API_KEY={mask}")),
+        ("--api-key=s3cret", format!("--api-key={mask}")),
+        ("Bearer s3cret", format!("Bearer {mask}")),
+        ("bearer  s3cret.s3cret-_~+/=", format!("bearer  {mask}")),
+        ("Basic dTpzM2NyZXQ=", format!("Basic {mask}")),
+        (
+            "curl -H 'Authorization: Bearer s3cret' https://h/",
+            format!("curl -H 'Authorization: Bearer {mask}' https://h/"),
+        ),
+    ] {
+        for doc in [json!({"h": text}), json!({"headers": [text, "readable"]}), json!({text: null})] {
+            let doc = Document::of(doc);
+            let masked = secrets::mask(&doc).root().to_value();
+            let wanted = doc
+                .root()
+                .to_value()
+                .to_string()
+                .replace(&json!(text).to_string(), &json!(shown).to_string());
+            assert_eq!(masked.to_string(), wanted);
+            let mut value = doc.root().to_value();
+            secrets::mask_value(&mut value);
+            assert_eq!(value, masked);
+        }
+    }
+    for text in [
+        "Basic mesh",
+        "Basic Mesh",
+        "the bearer of this letter",
+        "forbearer x",
+        "Note: bearer",
+        "label: home",
+        "a:b",
+        "author=me",
+        "Token",
+    ] {
+        assert!(!secrets::mask(&Document::of(json!({ "text": text, text: null }))).is_modified(), "{text}");
+    }
+}
+
+#[test]
+fn what_an_object_names_beside_its_value_counts_as_the_values_name() {
+    for (doc, readable) in [
+        (json!({"name": "Authorization", "value": "s3cret"}), "Authorization"),
+        (json!({"value": ["s3cret", {"a": 53_637_265}], "header": "X-Api-Key"}), "X-Api-Key"),
+        (json!([{"name": "apiKey", "value": "s3cret"}, {"name": "port", "value": "17"}]), "17"),
+    ] {
+        let doc = Document::of(json!({ "env": doc }));
+        let masked = secrets::mask(&doc).root().to_value();
+        let mut value = doc.root().to_value();
+        secrets::mask_value(&mut value);
+        assert_eq!(value, masked);
+        let text = masked.to_string();
+        assert!(text.contains(readable) && !text.contains("s3cret") && !text.contains("53637265"), "{text}");
+    }
+    assert!(!secrets::mask(&Document::of(json!({"name": "home", "value": "readable"}))).is_modified());
+}
+
+#[test]
+fn the_secrets_in_keys_are_masked_and_no_member_is_lost() {
+    let mask = secrets::MASK;
+    let doc = Document::of(json!({"servers": {
+        "https://u:s3cret@h/": 1, "https://v:s3cret2@h/": 2, "wss://h/?token=s3cret": {"url": "u"}, "plain": 3,
+    }}));
+    let text = secrets::mask(&doc).to_text();
+    assert!(!text.contains("s3cret") && text.contains(&format!("\"https://{mask}@h/\": 2")), "{text}");
+    let mut value = doc.root().to_value();
+    secrets::mask_value(&mut value);
+    let members = value["servers"].as_object().unwrap();
+    assert!(!value.to_string().contains("s3cret"), "{value}");
+    assert_eq!(members.len(), 4, "{value}");
+    assert_eq!(members["plain"], 3);
+    // Nor does the place of an error tell them.
+    let error = Document::parse(br#"{"https://u:s3cret@h/a": {"x": tru}}"#).unwrap_err();
+    assert_eq!(error.path, format!("/https:~1~1{mask}@h~1a/x"));
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+}
+
+#[test]
+fn the_place_of_an_error_deep_down_is_told_in_a_line() {
+    let deep = format!("{}1", "{\"member\":[".repeat(600));
+    let error = Document::parse(deep.as_bytes()).unwrap_err();
+    assert!(error.to_string().len() < 600, "{error}");
+    assert!(error.path.starts_with("/member/0/member/0/") && error.path.contains("/…/"), "{}", error.path);
+    let long = format!("{{\"{}\": x}}", "n".repeat(100_000));
+    let error = Document::parse(long.as_bytes()).unwrap_err();
+    assert!(error.to_string().len() < 600, "{error}");
 }
 
 #[test]

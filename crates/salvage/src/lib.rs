@@ -147,7 +147,7 @@ pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) 
     append(&mut app, doc, recovered, ids, &mut report, &mut diagnostics);
     report.reset_keys = app_config::lacking(&app);
     if let (Some(first), false) = (report.recovered_networks.first(), has_active(&app)) {
-        report.activate = Some(format!("myownllm-mesh network use {first}"));
+        report.activate = Some(first.clone());
     }
     let daemon = daemon_half(doc, shape);
     report.daemon_keys = keys_of(&daemon);
@@ -183,7 +183,7 @@ fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Dia
                     network.kind().name()
                 ),
                 path,
-                hint: Some("myownllm-mesh config history".to_owned()),
+                hint: None,
                 place: None,
             });
             continue;
@@ -264,7 +264,7 @@ fn gave_way(path: &str, found: Kind) -> Diagnostic {
             found.name()
         ),
         path: path.to_owned(),
-        hint: Some("myownllm-mesh config history".to_owned()),
+        hint: None,
         place: None,
     }
 }

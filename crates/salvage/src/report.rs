@@ -68,7 +68,7 @@ pub struct SalvageReport {
     pub reset_keys: Vec<String>,
     /// The top-level keys of the daemon's half.
     pub daemon_keys: Vec<String>,
-    /// The command that activates the first of the recovered networks; `None` when there is none, or one is active.
+    /// The network to activate, by its id: the first of the recovered ones; `None` when there is none, or one is active.
     pub activate: Option<String>,
 }
 

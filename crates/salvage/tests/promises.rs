@@ -770,7 +770,7 @@ fn c14_recovery_alone_connects_to_nothing() {
     );
     let report =
         salvage_stdin(br#"{"networks":[{"id":"a","network_id":"home"}]}"#, &mut ids()).unwrap().report;
-    assert_eq!(report.activate.as_deref(), Some("myownllm-mesh network use home"));
+    assert_eq!(report.activate.as_deref(), Some("home"));
     // Unless the app's own half names it.
     let mixed = load(
         json!({"networks": [{"id": "a", "network_id": "home"}], "cloud_mesh": {"enabled": true, "active_network_id": "a"}}),

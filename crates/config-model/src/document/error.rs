@@ -1,7 +1,7 @@
 //! Why bytes are no document, and where in them.
 
 use super::{BOM, MAX_BYTES, MAX_DEPTH, scan::Stop};
-use crate::{Place, Snippet};
+use crate::{Place, Snippet, secrets};
 
 /// Why bytes are no document. Names the place; never quotes what stands there, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,11 +46,11 @@ impl ParseError {
                 format!("take out the comma at line {}, column {}", self.line, self.column)
             }
             ParseErrorKind::Empty | ParseErrorKind::UnexpectedEnd => {
-                "the file was cut off, or is still being written: restore a copy of it".to_owned()
+                "restore a copy of the file: it was cut off, or is still being written".to_owned()
             }
-            ParseErrorKind::NotAnObject => "a config starts with `{`".to_owned(),
+            ParseErrorKind::NotAnObject => "put what it is in `{` and `}`: a config is an object".to_owned(),
             ParseErrorKind::TooDeep | ParseErrorKind::TooLarge => {
-                "this is no config; restore a copy of it".to_owned()
+                "restore a copy of the file: this is no config".to_owned()
             }
         })
     }
@@ -111,7 +111,7 @@ pub(super) fn place_in(
         line: before.bytes().filter(|&b| b == b'\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
         offset: in_body + if bom { BOM.len() } else { 0 },
-        json_path,
+        json_path: secrets::shown_pointer(&json_path),
         snippet: Snippet::of(line, before.len() - line_start),
     }
 }

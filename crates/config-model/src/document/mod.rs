@@ -66,6 +66,20 @@ pub struct Parsed {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What [`Document::rewritten`] puts in the place of what is there.
+pub(crate) trait Rewrite {
+    /// What is known of a value from what it stands in.
+    type State: Copy + Default;
+    /// The state for the members of an object that has this one.
+    fn object(&self, state: Self::State, object: ValueRef<'_>) -> Self::State;
+    /// The state of a member's value, from that of the object.
+    fn member(&self, state: Self::State, key: &str) -> Self::State;
+    /// What comes in place of a key.
+    fn key(&self, key: &str) -> Option<Fragment>;
+    /// What comes in place of a scalar.
+    fn scalar(&self, state: Self::State, value: ValueRef<'_>) -> Option<Fragment>;
+}
+
 impl std::fmt::Debug for Document {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Document")
@@ -213,15 +227,9 @@ impl Document {
         out
     }
 
-    /// A copy with other scalars. `within` gives for each key the state of its value, from that of the object; a list
-    /// hands its own on. `replacement` says, by state, what comes in place of a scalar. Works on the text, so that
-    /// nothing which it shows is missed: duplicates that are overruled are in it, too.
-    pub(crate) fn with_scalars<S: Copy>(
-        &self,
-        state: S,
-        within: impl Fn(S, &str) -> S,
-        replacement: impl Fn(S, ValueRef<'_>) -> Option<Fragment>,
-    ) -> Document {
+    /// A copy with other scalars and keys. A list hands its state on to its items. Works on the text, so that nothing which it
+    /// shows is missed: duplicates that are overruled are in it, too.
+    pub(crate) fn rewritten<R: Rewrite>(&self, rewrite: &R) -> Document {
         let of = |text: String, modified: bool| Document {
             sources: vec![Arc::new(Source::of(Fragment::trusted(text)))],
             root: Node::Raw { source: 0, at: 0 },
@@ -233,28 +241,31 @@ impl Document {
         let source = &*whole.sources[0];
         let (mut out, mut copied) = (String::new(), 0);
         // Nesting costs heap, not call stack.
-        let mut open: Vec<(Box<dyn Iterator<Item = u32> + '_>, bool, S)> = Vec::new();
-        let mut next = Some((0, state));
+        let mut replace = |at: u32, instead: Option<Fragment>| {
+            let Some(instead) = instead else { return };
+            let entry = source.entry(at);
+            out.push_str(&source.text[copied..entry.start()]);
+            out.push_str(instead.text());
+            copied = entry.end();
+        };
+        type Below<'a> = Box<dyn Iterator<Item = u32> + 'a>;
+        let mut open: Vec<(Below<'_>, bool, R::State)> = Vec::new();
+        let mut next = Some((0, R::State::default()));
         loop {
             if let Some((at, state)) = next.take() {
+                let value = ValueRef { document: &whole, at: At::Raw(source, at) };
                 match source.first_byte(at) {
-                    b'{' => open.push((Box::new(source.keys(at)), true, state)),
+                    b'{' => open.push((Box::new(source.keys(at)), true, rewrite.object(state, value))),
                     b'[' => open.push((Box::new(source.items(at)), false, state)),
-                    _ => {
-                        let value = ValueRef { document: &whole, at: At::Raw(source, at) };
-                        if let Some(instead) = replacement(state, value) {
-                            let entry = source.entry(at);
-                            out.push_str(&source.text[copied..entry.start()]);
-                            out.push_str(instead.text());
-                            copied = entry.end();
-                        }
-                    }
+                    _ => replace(at, rewrite.scalar(state, value)),
                 }
             }
             let Some((entries, is_object, state)) = open.last_mut() else { break };
             match entries.next() {
                 Some(key) if *is_object => {
-                    next = Some((key + 1, within(*state, &text::lossy(source.decoded(key)))));
+                    let name = text::lossy(source.decoded(key));
+                    replace(key, rewrite.key(&name));
+                    next = Some((key + 1, rewrite.member(*state, &name)));
                 }
                 Some(item) => next = Some((item, *state)),
                 None => drop(open.pop()),
