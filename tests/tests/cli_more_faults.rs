@@ -727,6 +727,50 @@ fn full_read_only_and_separate_file_systems_lose_nothing() {
     assert!(home.has("other/mesh/rosters/home-mesh.json") && !home.has(KEY));
 }
 
+/// What keeps a daemon from starting is the disk, and not the program that is to be started.
+#[test]
+fn a_full_disk_is_not_blamed_on_the_daemons_program() {
+    let home = Home::settled();
+    let program = home.path("program");
+    let says = |words: &str| {
+        std::fs::write(&program, format!("#!/bin/sh\necho \"$0: {words}\" >&2\nexit 1\n")).unwrap();
+        set_mode(&program, 0o700);
+    };
+    let first = |ran: Ran, code: &str, command: &str| {
+        let found = ran.json()["diagnostics"][0].clone();
+        assert_eq!(found["code"], code, "{ran:?}");
+        assert!(found["hint"].as_str().unwrap().starts_with(command), "{ran:?}");
+        found["message"].to_string() + &found["causes"].to_string()
+    };
+    let args = &["launch", "--once", "--json"];
+    for (words, command) in [
+        ("Error: No space left on device (os error 28)", "df -h "),
+        ("cannot write: Disk quota exceeded", "df -h "),
+        ("Os { code: 30, message: Read-only file system }", "findmnt --target "),
+    ] {
+        says(words);
+        let ran = run(home.command(args).env("MYOWNMESH_BIN", &program)).ends_with(5);
+        assert!(first(ran, "daemon.no-room", command).contains(MESH), "{words}");
+    }
+    // Whatever else it says, it is the program.
+    says("no");
+    let ran = run(home.command(args).env("MYOWNMESH_BIN", &program)).ends_with(5);
+    assert!(first(ran, "daemon.not-started", "").contains("program: no"));
+    if !can_mount() {
+        return;
+    }
+    // The log cannot be written; nor, where one page is left for it, anything else.
+    let full = format!(
+        "m=\"$1/{MESH}\"; cp -a \"$m\" \"$1/copy\"; mount -t tmpfs -o size=1m,mode=700 none \"$m\"; cp -a \"$1/copy/.\" \"$m\"
+         rm -f \"$m\"/daemon.log*; cat /dev/zero > \"$m/fill\" 2>/dev/null || true; export MYOWNMESH_BIN=\"$1/program\""
+    );
+    let ran = with_mounts(&home, &full, args).ends_with(1);
+    assert!(first(ran, "daemon.log", "df -h ").contains("No space left on device"));
+    let left = format!("rm -r \"$1/copy\"; {full}; truncate -s -4096 \"$m/fill\"");
+    let ran = with_mounts(&home, &left, args).ends_with(5);
+    assert!(first(ran, "daemon.no-room", "df -h ").contains("No space left on device"));
+}
+
 /// Folders of an overlay's lower layer can be renamed only file by file.
 #[test]
 fn an_overlays_lower_layer_moves_file_by_file() {
@@ -739,30 +783,6 @@ fn an_overlays_lower_layer_moves_file_by_file() {
     let ran = with_mounts(&home, layers, &["migrate", "--json"]).ends_with(0);
     let moved = ran.json()["data"]["moved"].as_array().unwrap().len();
     assert_eq!(moved, 4, "{}", ran.stdout);
-}
-
-/// Through an overlay the old home is seen at the new place, with other device numbers. That is no copy of it.
-#[test]
-fn the_old_home_seen_through_an_overlay_is_no_copy() {
-    if !can_mount() || !can("grep", &["-qw", "overlay", "/proc/filesystems"]) {
-        return;
-    }
-    let layers = "d=$(dirname \"$1\")/layers; mkdir $d; mount -t tmpfs none $d; mkdir $d/u $d/w; mkdir -p -m700 $1/.myownllm/.myownmesh
-        mount -t overlay overlay -o lowerdir=$1/.myownllm,upperdir=$d/u,workdir=$d/w $1/.myownllm/.myownmesh";
-    for link in [false, true] {
-        let home = Home::legacy();
-        if link {
-            // A second name elsewhere is no second copy.
-            let roster = home.path(&format!("{APP}/mesh/rosters/home-mesh.json"));
-            std::fs::hard_link(roster, home.path("backup")).unwrap();
-        }
-        let before = state(&home);
-        let ran = with_mounts(&home, layers, &["migrate"]).ends_with(1);
-        assert!(ran.stderr.contains("it is the source itself, seen through a mount"), "{ran:?}");
-        assert!(ran.stderr.contains("hint: findmnt --target"), "{ran:?}");
-        assert!(state(&home) == before, "it is lost: {ran:?}");
-        home.run(&["migrate"]).ends_with(0);
-    }
 }
 
 /// What a copy could not take along is named, and what it said is not. Here the copy was made by a run that was killed.

@@ -276,6 +276,24 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
     let started = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
     assert_eq!(started["data"]["daemon"]["device_id"], device);
     assert_eq!(keys(&home), 0);
+    // And a daemon that has another key than that one is told of.
+    let own_check = |code: i32| {
+        let said = home.run(&["doctor", "--json"]).ends_with(code).json();
+        let checks = said["data"]["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["id"] == "daemon.own").unwrap()
+    };
+    let sound = daemon_on(&home, MESH).start().unwrap();
+    assert_eq!(own_check(0)["result"], "ok");
+    drop(sound);
+    let other = daemon_on(&home, MESH).mode("other-key").start().unwrap();
+    let check = own_check(4);
+    assert_eq!(check["result"], "problem", "{check}");
+    drop(other);
+    // A key in its home that nobody looks at counts for nothing.
+    let decoy = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
+    home.put(&new_key, decoy, 0o600);
+    let _sound = daemon_on(&home, MESH).start().unwrap();
+    assert_eq!(own_check(0)["result"], "ok");
 }
 
 #[test]
@@ -294,6 +312,96 @@ fn no_daemon_is_started_in_a_home_that_others_can_write_to() {
         run(&mut launch(&home, "", &["--once"])).ends_with(0);
         set_mode(&home.path(folder), mode);
     }
+}
+
+/// It would come up where nobody finds it, and be waited for in vain.
+#[test]
+fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started() {
+    let home = Home::settled();
+    let own = home.path(MESH).join("config.json");
+    let too_long = format!("/tmp/{}", "s".repeat(200));
+    let odd = ["mesh.sock", "", "./mesh.sock", "/tmp/mesh\0sock", "/tmp/", "/tmp/.."];
+    let odd = odd.map(|socket| (socket, "paths.control-socket"));
+    for (socket, code) in odd.into_iter().chain([(too_long.as_str(), "paths.socket-too-long")]) {
+        std::fs::write(&own, json!({ "version": 3, "daemon": { "control_socket": socket } }).to_string())
+            .unwrap();
+        let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7).json();
+        let found = &said["diagnostics"][0];
+        assert_eq!(found["code"], code, "{socket:?}: {said:#}");
+        let told = found["message"].to_string() + &found["hint"].to_string();
+        assert!(told.contains("control_socket") && told.contains(own.to_str().unwrap()), "{told}");
+        assert!(!home.path(MESH).join("daemon.log").exists(), "{socket:?}: a daemon was started");
+        assert_eq!(asked(&home).1, 0);
+        // And it is foreseen.
+        let status = run(&mut home.command(&["status", "--check", "--json"])).ends_with(7).json();
+        assert_eq!(status["diagnostics"][0]["code"], code, "{socket:?}: {status:#}");
+        assert!(home.run(&["status"]).ends_with(0).stdout.contains("start no daemon"), "{socket:?}");
+        let doctor = home.run(&["doctor"]).ends_with(4).stdout;
+        assert!(doctor.contains("problem  socket.length"), "{doctor}");
+        assert!(home.run(&["paths"]).ends_with(0).stderr.contains("control_socket"), "{socket:?}");
+    }
+}
+
+/// What the overwritten config names is no reason not to repair it; the daemon's config names it then.
+#[test]
+fn a_leaked_control_socket_that_is_no_address_keeps_nothing_from_being_moved_and_repaired() {
+    let home = Home::after_the_bug();
+    let mut config = home.json(&config());
+    config["daemon"]["control_socket"] = "mesh.sock".into();
+    std::fs::write(home.path(APP).join("config.json"), config.to_string()).unwrap();
+    let foreseen = home.run(&["status", "--json"]).ends_with(0).json();
+    let named = home.path(APP).join("config.json");
+    assert!(foreseen["diagnostics"].to_string().contains(named.to_str().unwrap()), "{foreseen:#}");
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7).json();
+    assert_eq!(said["data"]["config"]["shape"], "daemon");
+    assert!(home.has(&format!("{MESH}/.secrets/identity.json")), "moved");
+    let found =
+        said["diagnostics"].as_array().unwrap().iter().find(|one| one["severity"] == "error").unwrap();
+    assert_eq!(found["code"], "paths.control-socket", "{said:#}");
+    assert_eq!(found["path"], home.path(MESH).join("config.json").to_str().unwrap());
+    assert!(!home.run(&["salvage", "--check"]).ends_with(0).all().contains("pending"));
+}
+
+/// A step that fails names network and daemon, in the document too.
+#[test]
+fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
+    let home = with_networks();
+    let mut changed = home.json(&config());
+    for network in changed["cloud_mesh"]["networks"].as_array_mut().unwrap() {
+        if network["network_id"] == "second-net" {
+            network["label"] = "Second one".into();
+        }
+    }
+    home.put(&config(), changed.to_string().as_bytes(), 0o600);
+    let use_second = || run(&mut home.command(&["network", "use", "second-net", "--json"]));
+    let found = |said: &Value| said["diagnostics"][0].clone();
+    let refused = daemon_on(&home, MESH).mode("refuse-add:no").start().unwrap();
+    let said = use_second().ends_with(1).json();
+    let wanted =
+        format!("the app's daemon (process {}) did not join second-net (Second one): ", refused.pid());
+    assert!(found(&said)["message"].as_str().unwrap().starts_with(&wanted), "{said:#}");
+    assert_eq!(found(&said)["path"], own_socket(&home).to_str().unwrap());
+    assert!(found(&said)["hint"].as_str().unwrap().ends_with(" network show second-net"), "{said:#}");
+    let daemon = &said["data"]["reconcile"]["daemon"];
+    assert_eq!((&daemon["role"], &daemon["pid"]), (&json!("own"), &json!(refused.pid())), "{daemon}");
+    drop(refused);
+    // One that dies over it.
+    let dying = daemon_on(&home, MESH).mode("dies-unanswered:3").start().unwrap();
+    let said = use_second().ends_with(5).json();
+    assert!(
+        found(&said)["message"]
+            .to_string()
+            .contains(&format!("process {}) did not join second-net", dying.pid()))
+    );
+    assert!(found(&said)["hint"].as_str().unwrap().ends_with(" status"), "{said:#}");
+    drop(dying);
+    // What is not left is left for the next pass.
+    let _stays = daemon_on(&home, MESH).mode("refuse-remove:busy now").start().unwrap();
+    use_second().ends_with(0);
+    let said = run(&mut home.command(&["network", "use", "first-net", "--json"])).ends_with(0).json();
+    assert_eq!(found(&said)["severity"], "warning", "{said:#}");
+    assert!(found(&said)["message"].to_string().contains("did not leave second-net"), "{said:#}");
+    assert!(found(&said)["hint"].as_str().unwrap().ends_with(" launch --once"), "{said:#}");
 }
 
 /// What keeps a daemon from starting is found before one is started.
@@ -322,6 +430,11 @@ fn a_daemons_config_on_which_none_starts_is_named_by_doctor() {
 #[test]
 fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
     let home = Home::settled();
+    // One document, of the moment when it was up; the exit code and stderr tell of the end.
+    let ran = Staying::start(&home, launch(&home, "dies-in:300", &["--json"])).ended().ends_with(5);
+    assert_eq!(ran.json()["ok"], true, "{ran:?}");
+    assert_eq!(ran.json()["data"]["daemon"]["state"], "spawned");
+    assert!(ran.stderr.contains("daemon.died") && ran.stderr.contains("hint: tail -n 50 "), "{ran:?}");
     let ran = Staying::start(&home, launch(&home, "dies-in:300", &[])).ended().ends_with(5);
     assert!(ran.stdout.contains("started: version"), "{ran:?}");
     for part in ["daemon.died", "exit status: 3", "told to die now"] {
@@ -346,7 +459,17 @@ fn a_daemon_that_refuses_a_network_is_stayed_with() {
     let home = with_networks();
     let app = Staying::up(&home, "refuse-add:the disk is full");
     let [daemon] = serving(&home)[..] else { panic!() };
-    assert!(app.said()[1].contains("the disk is full"), "{:?}", app.said());
+    // Which network, with which daemon, why, and what to do.
+    let said = app.said()[1].clone();
+    let program = format!("myownllm-mesh --home {}", home.path("").display());
+    for part in [
+        format!("error: the app's daemon (process {daemon}) did not join first-net: "),
+        "the disk is full".to_owned(),
+        format!("  at: {}", own_socket(&home).display()),
+        format!("  hint: {} network show first-net", program.trim_end_matches('/')),
+    ] {
+        assert!(said.contains(&part), "{part}: {said}");
+    }
     send(app.pid(), Signal::TERM);
     app.ended().ends_with(1);
     assert!(!serving(&home).contains(&daemon));
@@ -697,6 +820,28 @@ fn a_daemon_that_is_killed_over_its_own_config_is_brought_in_line() {
             assert!(asked(&home).0.iter().all(|op| !op.starts_with("network_")), "{label}");
         }
     }
+}
+
+/// It means the same, so there is nothing to tell it, nor anybody else.
+#[test]
+fn a_daemon_that_writes_addresses_in_a_form_of_its_own_is_told_once() {
+    let home = Home::settled();
+    let mut changed = home.json(&config());
+    let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
+    networks[0]["signaling_servers"] = json!(["wss://relay.example"]);
+    networks[0]["turn_servers"] =
+        json!([{ "url": "turn:t.example", "username": "u", "credential": "Secret" }]);
+    changed["cloud_mesh"]["active_network_id"] = networks[0]["id"].clone();
+    home.put(&config(), changed.to_string().as_bytes(), 0o600);
+    let _daemon = daemon_on(&home, MESH).mode("rewords").trace(home.path("trace")).start().unwrap();
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+    assert_eq!(said["diagnostics"], json!([]), "{said:#}");
+    assert!(trace(&home).contains("wss://relay.example"), "it was told");
+    let kept = ask(&own_socket(&home), r#"{"op":"config_show"}"#).unwrap().to_string();
+    assert!(kept.contains("WSS://RELAY.EXAMPLE:443/"), "{kept}");
+    asked(&home);
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    assert_eq!(asked(&home).0, ["status", "config_show"]);
 }
 
 /// The op and the network of each request that the daemons of this home had so far.

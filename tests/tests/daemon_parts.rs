@@ -310,6 +310,41 @@ fn a_daemon_with_words_of_its_own_is_no_failure() {
     assert_eq!(found.unwrap()["severity"], "warning", "{said}");
 }
 
+/// It may say any amount; a person and a bug report get a part of it, and no character that steers.
+#[test]
+fn a_daemon_of_many_words_is_quoted_in_part() {
+    let long = |end: &str| format!("begins\u{202e}{}{end}", "x".repeat(1 << 20));
+    let home = home();
+    let id = home.json(&format!("{APP}/config.json"))["cloud_mesh"]["active_network_id"].clone();
+    let peer = Peer::answering(&home, move |op, truth| match op {
+        "status" => {
+            let mut truth = truth.clone();
+            truth["data"]["version"] = long("version").into();
+            truth["data"]["joined_networks"] = json!([long("joined")]);
+            truth["data"][long("key")] = 1.into();
+            truth["data"]["more"] = json!([long("more"), vec!["m"; 100_000]]);
+            line(&truth)
+        }
+        "config_show" => {
+            let network = json!({"id": id, "network_id": long("joined"), "label": long("label")});
+            with(truth, "config", json!({"version": 3, "networks": [network]}))
+        }
+        _ => line(&json!({"ok": false, "error": long("refused")})),
+    });
+    for args in [&["status"][..], &["doctor"], &["launch", "--once"], &["network", "use", "--none"]] {
+        for json in [&[][..], &["--json"]] {
+            let ran = run(&mut home.command(&[args, json].concat()));
+            let said = ran.all();
+            assert!(said.len() < 100_000, "{args:?} says {} bytes: {}", said.len(), &said[..2000]);
+            assert!(json.contains(&"--json") || !said.contains('\u{202e}'), "{args:?}");
+            assert!(ran.code.is_some_and(|code| code < 8), "{args:?}");
+        }
+    }
+    assert!(peer.asked().contains(&"network_remove".to_owned()));
+    let ran = run(&mut home.command(&["network", "use", "--none"]));
+    assert!(ran.stderr.contains("begins\\u{202e}xxx"), "{ran:?}");
+}
+
 /// A launch that finds something to do looks again once it has the lock.
 const LOOKED_TWICE: [&str; 4] = ["status", "config_show", "status", "config_show"];
 

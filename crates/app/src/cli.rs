@@ -62,6 +62,10 @@ pub enum ColorWhen {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The app's start-up: migrate, load and repair the config, attach to or start the daemon, bring its networks in line.
+    ///
+    /// A daemon that it started keeps it in the foreground until that daemon ends, or Ctrl-C or SIGTERM stops both. With --json
+    /// the one document is printed as soon as the daemon is up and its networks are in line: `ok` and `data` tell of that moment,
+    /// the exit code of the end, and stderr of what came in between.
     Launch(LaunchArgs),
     /// One screen: where everything is, and what a launch would do. Changes nothing.
     Status(StatusArgs),

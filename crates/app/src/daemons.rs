@@ -13,7 +13,7 @@ use myownllm_daemon::{
     suspects,
 };
 use myownllm_durable_fs::{Disk, DiskError};
-use myownllm_paths::{Layout, Mode, Socket};
+use myownllm_paths::{Layout, Mode, Socket, check_control_socket};
 
 /// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
 const ANSWER: Duration = Duration::from_millis(800);
@@ -221,7 +221,8 @@ impl<'a> LocalDaemons<'a> {
             return Vec::new();
         }
         let mut paths = vec![self.layout.legacy_socket.clone()];
-        paths.extend(leaked.filter(|path| path.is_absolute()).map(Path::to_path_buf));
+        let is_address = |path: &&Path| check_control_socket(path, self.layout.platform, path).is_ok();
+        paths.extend(leaked.filter(is_address).map(Path::to_path_buf));
         paths.into_iter().map(|path| endpoint_of(&Socket::Path(path))).collect()
     }
 

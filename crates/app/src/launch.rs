@@ -9,32 +9,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
-use myownllm_config_model::{Diagnostic, Document, Ids, ValueRef, bridge, catalogue, network_id};
-use myownllm_config_store::{Applied, ConfigStore, CopyKind, FileShape, Loaded, Pending, StoreError};
-use myownllm_daemon::reconcile::{self, Saved, StepResult};
+use myownllm_config_model::{Diagnostic, Document, Ids};
+use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, StoreError};
+use myownllm_daemon::reconcile;
 use myownllm_daemon::{
-    DaemonControl, Decision, Detection, Endpoint, Failure, Role, Rule, SpawnError, Spawned, Status, Tried,
+    DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
+    Status, Tried,
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
     Direction, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
 };
-use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError};
-use serde::Serialize;
+use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError, check_control_socket};
 
 use crate::daemons::{
-    CONFIG_LIMIT, Daemons, Found, Live, OPERATION, control_socket, read_control_socket, read_document,
+    Daemons, Found, Live, OPERATION, control_socket_of, read_control_socket, read_document,
 };
 use crate::exit::ExitCode;
 use crate::named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
-use crate::notice::{Notice, Severity, exit_of};
+pub use crate::networks::{Asked, Reconciled, reconcile};
+use crate::networks::{plan_for, reconcile_notices};
+use crate::no_daemon;
+use crate::notice::{Notice, exit_of};
 use crate::relapse::Relapse;
 
-/// How long a launch waits for another process that moves or repairs: a move takes a fraction of a second.
-pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// How long it waits for one that starts the daemon: a program that stays silent is given 8 s, then the next is tried.
-const SPAWN_WAIT: Duration = Duration::from_secs(20);
+/// How long every command waits for another process that holds the home's lock: longer than one that is well may take.
+///
+/// The longest that such a one does under the lock is to start a daemon, which may take [`SpawnRequest::READY_WITHIN`] (8 s,
+/// what the app of today gives it), and to have it join a network, one answer, which may take `OPERATION` (10 s: joining talks to
+/// relays). Everything else, a move or a repair too, takes a fraction of a second: 2 s more are for that.
+pub const LOCK_WAIT: Duration =
+    SpawnRequest::READY_WITHIN.saturating_add(OPERATION).saturating_add(Duration::from_secs(2));
 /// After so long a wait it looks whether there is still something to wait for.
 const LOCK_STEP: Duration = Duration::from_millis(200);
 
@@ -154,16 +159,6 @@ pub enum Daemon {
     Spawned(Spawned),
 }
 
-/// What was done to a daemon's networks, and why.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct Reconciled {
-    /// What was to be done.
-    pub plan: reconcile::Plan,
-    /// What became of it.
-    pub outcome: reconcile::Outcome,
-}
-
 /// Runs the sequence.
 ///
 /// A start at which nothing is pending takes no lock, writes nothing, and looks at a handful of names.
@@ -185,6 +180,7 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
     }
     let findings = outcome.findings.iter().map(Notice::from);
     outcome.notices.extend(findings);
+    outcome.notices.iter_mut().for_each(|notice| notice.complete_hint(options.program));
     outcome
 }
 
@@ -494,16 +490,39 @@ impl LiveDaemons for Watch<'_> {
     }
 }
 
+/// The socket that the daemon's config names, and the config that does; `leaked` is what it will name once the app's config
+/// has given back what is the daemon's.
+fn named_socket<'a>(parts: &Parts<'a>, leaked: Option<&Path>) -> (Option<PathBuf>, &'a Path) {
+    let Layout { daemon_config, app_config, .. } = parts.layout;
+    match (read_document(parts.disk, daemon_config).ok().flatten(), leaked) {
+        (None, Some(leaked)) => (Some(leaked.to_path_buf()), app_config),
+        (config, _) => (config.as_ref().and_then(control_socket_of), daemon_config),
+    }
+}
+
 /// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves.
-///
-/// The socket is the one that the daemon's config names; `leaked` is what the config will name once it is the daemon's.
 pub(crate) fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
-    let checked = parts.checked.map_err(Notice::from)?;
-    let named = control_socket(parts.disk, &parts.layout.daemon_config);
-    checked
-        .socket(Mode::OwnLlm, named.as_deref().or(leaked))
-        .map(|_| ())
-        .map_err(|error| Notice::from(&error))
+    let layout = parts.checked.map_err(Notice::from)?;
+    let (named, config) = named_socket(parts, leaked);
+    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, named.as_deref());
+    myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Notice::from(&error))
+}
+
+/// Whether a daemon that is started now could be found: waiting for one that comes up elsewhere would be in vain.
+pub(crate) fn check_start(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
+    if let (Some(named), config) = named_socket(parts, leaked) {
+        check_control_socket(&named, parts.layout.platform, config).map_err(|error| Notice::from(&error))?;
+    }
+    check_socket(parts, leaked)
+}
+
+/// Why no daemon is to be used. A socket that none could bind is named with the config that can name another one.
+pub(crate) fn refusal_notice(parts: &Parts<'_>, refusal: &Refusal) -> Notice {
+    let unbindable = match refusal {
+        Refusal::PathTooLong { .. } => check_start(parts, None).err(),
+        _ => None,
+    };
+    unbindable.unwrap_or_else(|| Notice::from(refusal))
 }
 
 /// Attaches to a daemon or starts one, and brings its networks in line.
@@ -539,14 +558,14 @@ fn use_daemon(
     }
     let decision = detection.decision.clone();
     outcome.detection = Some(detection);
-    let (role, status) = match decision {
+    let (asked, status) = match decision {
         Decision::Attach { role, endpoint, status, pid, rule } => {
-            let known = status.clone();
+            let known = (Asked::new(role, endpoint.clone(), pid), status.clone());
             outcome.daemon = Daemon::Attached { role, endpoint, status, pid, rule };
-            (role, known)
+            known
         }
         Decision::Spawn => {
-            check_socket(parts, None).map_err(one)?;
+            check_start(parts, None).map_err(one)?;
             // One whose socket was removed under it would write the same home, unseen by its peers and by us.
             settle_live(parts.daemons, parts.daemons.unseen(None), options).map_err(one)?;
             let home = &parts.layout.daemon_home;
@@ -562,28 +581,27 @@ fn use_daemon(
             }
             let mut spawned = parts.daemons.spawn(device.as_deref(), &cancelled).map_err(|error| {
                 outcome.tried = error.tried().to_vec();
-                spawn_notices(parts, &error)
+                no_daemon::notices(parts, &error)
             })?;
             client = spawned.take_client(OPERATION).map(|client| Box::new(client) as Box<dyn DaemonControl>);
-            let status = spawned.status().clone();
+            let asked = Asked::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
+            let known = (asked, spawned.status().clone());
             outcome.daemon = Daemon::Spawned(spawned);
-            (Role::Own, status)
+            known
         }
-        Decision::Refuse(refusal) => return Err(one(Notice::from(&refusal))),
+        Decision::Refuse(refusal) => return Err(one(refusal_notice(parts, &refusal))),
         other => return Err(one(Notice::error("daemon.undecided", format!("unknown decision {other:?}")))),
     };
-    let mut client = match (client, &outcome.daemon) {
-        (Some(client), _) => client,
-        (None, Daemon::Attached { endpoint, .. }) => connect(parts, endpoint).map_err(one)?,
-        (None, Daemon::Spawned(spawned)) => connect(parts, spawned.endpoint()).map_err(one)?,
-        (None, Daemon::None) => return Ok(()),
+    let mut client = match client {
+        Some(client) => client,
+        None => connect(parts, &asked.socket).map_err(one)?,
     };
     if let Some(cancelled) = options.cancelled {
         client.cancelled_by(Arc::clone(cancelled));
     }
     let reconciled =
-        bring_in_line(parts, options, ids, lock, &mut *client, status, role, outcome).map_err(one)?;
-    let notices = reconcile_notices(&reconciled);
+        bring_in_line(parts, options, ids, lock, &mut *client, asked, status, outcome).map_err(one)?;
+    let notices = reconcile_notices(&reconciled, options.program);
     outcome.reconciled = Some(reconciled);
     if notices.is_empty() { Ok(()) } else { Err(notices) }
 }
@@ -600,16 +618,16 @@ fn bring_in_line(
     ids: &mut dyn Ids,
     lock: Option<HomeLock>,
     daemon: &mut dyn DaemonControl,
+    asked: Asked,
     status: Status,
-    role: Role,
     outcome: &mut Outcome,
 ) -> Result<Reconciled, Notice> {
     let (_lock, status) = match lock {
         Some(lock) => (lock, status),
         None => {
-            let plan = plan_for(parts.store, daemon, status, role, &outcome.document)?;
+            let plan = plan_for(parts.store, daemon, status, asked.role, &outcome.document)?;
             if plan.is_empty() {
-                return Ok(Reconciled { plan, outcome: reconcile::Outcome::default() });
+                return Ok(Reconciled { daemon: asked, plan, outcome: reconcile::Outcome::default() });
             }
             let lock = lock_patiently(parts, options)?;
             (lock, daemon.status().map_err(|error| Notice::from(&error))?)
@@ -617,54 +635,7 @@ fn bring_in_line(
     };
     let loaded = parts.store.look(ids).map_err(|error| Notice::from(&error))?;
     outcome.document = loaded.document;
-    reconcile(parts.store, daemon, status, role, &outcome.document)
-}
-
-/// Why no daemon came up; the likeliest reason first.
-fn spawn_notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
-    let config = newer_config(parts, error).or_else(|| damaged_config(parts, error));
-    config.into_iter().chain([Notice::from(error)]).collect()
-}
-
-/// A daemon that writes its config in place and is killed meanwhile leaves a part of it, and the older ones do not start on that.
-/// It is the daemon's file, so we move nothing: what may still be in it is for its owner to see.
-fn damaged_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
-    let path = &parts.layout.daemon_config;
-    let has_ended = |tried: &Tried| matches!(tried.failure, Some(Failure::Ended { .. }));
-    if !error.tried().iter().any(has_ended) {
-        return None;
-    }
-    let damage = Document::parse(&parts.disk.read(path, CONFIG_LIMIT).ok()?).err()?;
-    let message =
-        format!("the daemon's config {} is damaged, and the daemon does not start on it", path.display());
-    let mut aside = path.clone().into_os_string();
-    aside.push(".damaged");
-    let hint = format!("mv -n {} {}", quote(path), quote(Path::new(&aside)));
-    let notice = Notice::from_error(&damage, "daemon.config-damaged", Some(hint)).at(path);
-    Some(Notice { causes: vec![damage.to_string()], message, ..notice }.exits(ExitCode::Daemon))
-}
-
-/// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not
-/// say it in words that we know, a config that is newer than all daemons that we know says enough.
-fn newer_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
-    let ended = |tried: &Tried| match &tried.failure {
-        Some(Failure::Ended { log, .. }) => Some(log.iter().any(|line| line.contains("newer"))),
-        _ => None,
-    };
-    let said: Vec<bool> = error.tried().iter().filter_map(ended).collect();
-    let path = &parts.layout.daemon_config;
-    let document = read_document(parts.disk, path).ok().flatten()?;
-    let version = DaemonConfig::view(&document).version?;
-    let told = version > 1 && said.contains(&true);
-    if !told && (said.is_empty() || version <= NEWEST_VERSION) {
-        return None;
-    }
-    let message = format!(
-        "the daemon's config {} is of version {version}, which is newer than the daemon: it does not start on it",
-        path.display()
-    );
-    let notice = Notice::error("daemon.config-newer", message).at(path);
-    Some(notice.hint("update the myownmesh daemon").exits(ExitCode::Daemon))
+    reconcile(parts.store, daemon, asked, status, &outcome.document)
 }
 
 fn connect(parts: &Parts<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, Notice> {
@@ -673,7 +644,7 @@ fn connect(parts: &Parts<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonContr
 
 /// The lock, for as long as a daemon is started or told its networks; whoever holds it may be doing just that.
 fn lock_patiently(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, Notice> {
-    let patience = options.lock_wait.max(SPAWN_WAIT);
+    let patience = options.lock_wait;
     let mut waited = Duration::ZERO;
     loop {
         match parts.disk.lock(&parts.layout.app_home, LOCK_STEP) {
@@ -711,91 +682,13 @@ fn tell_where_the_key_is(parts: &Parts<'_>, lock: &HomeLock, outcome: &mut Outco
     Ok(())
 }
 
-/// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. A
-/// shared daemon leaves those too that the app once had saved, by its copies of the config in `store`.
-///
-/// Hold the home's lock since before the config was read and the status asked for.
-///
-/// # Errors
-/// The active network cannot be put in the daemon's words, or the daemon does not answer.
-pub fn reconcile(
-    store: &dyn ConfigStore,
-    daemon: &mut dyn DaemonControl,
-    status: Status,
-    role: Role,
-    document: &Document,
-) -> Result<Reconciled, Notice> {
-    let plan = plan_for(store, daemon, status, role, document)?;
-    let outcome = reconcile::execute(daemon, &plan);
-    // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
-    Ok(Reconciled { plan: plan.masked(), outcome: outcome.masked() })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What [`reconcile`] would do.
-fn plan_for(
-    store: &dyn ConfigStore,
-    daemon: &mut dyn DaemonControl,
-    status: Status,
-    role: Role,
-    document: &Document,
-) -> Result<reconcile::Plan, Notice> {
-    let active = match catalogue::active(document) {
-        Some(network) => Some(
-            bridge::to_daemon(network)
-                .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?,
-        ),
-        None => None,
-    };
-    let mut saved = saved(document);
-    let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
-    if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
-        saved.extend(formerly_saved(store));
+    #[test]
+    fn whoever_waits_for_the_lock_waits_longer_than_one_that_is_well_holds_it() {
+        assert!(LOCK_WAIT > SpawnRequest::READY_WITHIN + OPERATION);
+        assert_eq!(Options::default().lock_wait, LOCK_WAIT);
     }
-    let view = reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
-    Ok(reconcile::plan(&view))
-}
-
-/// The networks that the routine copies of the config have: one that was removed while no daemon ran, or in a run that was
-/// killed, is still ours to leave. That another program joined a network of that name since makes no difference: ours is known
-/// by its internal id as well. What is in no copy any more is left alone.
-fn formerly_saved(store: &dyn ConfigStore) -> Vec<Saved> {
-    let copies = store.history().unwrap_or_default().into_iter();
-    copies
-        .filter(|copy| copy.kind == CopyKind::Good)
-        .filter_map(|copy| Document::parse(&store.read_copy(&copy.id).ok()?).ok())
-        .flat_map(|copy| saved(&copy.document))
-        .collect()
-}
-
-/// The saved networks by their ids.
-pub(crate) fn saved(document: &Document) -> Vec<Saved> {
-    let text = |network: &ValueRef<'_>, key: &str| {
-        network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
-    };
-    let pair =
-        |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
-    catalogue::list(document).iter().map(pair).collect()
-}
-
-/// What failed of a reconciliation. A network that could not be left is left for the next pass; one that is joined, and that
-/// the daemon reports in words of its own, is no failure.
-pub(crate) fn reconcile_notices(reconciled: &Reconciled) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    for done in &reconciled.outcome.steps {
-        let StepResult::Failed { code, message, .. } = &done.result else { continue };
-        let exit = match code.as_str() {
-            "daemon.unreachable" | "daemon.busy" | "daemon.closed" | "daemon.protocol" => ExitCode::Daemon,
-            _ => ExitCode::Failed,
-        };
-        let notice = Notice::error(code, format!("{}: {message}", done.step.reason)).exits(exit);
-        if code == "daemon.cancelled" {
-            // Who asked for it knows it, and got what was asked for.
-            notices.push(Notice { severity: Severity::Info, ..notice });
-            continue;
-        }
-        let is_minor =
-            matches!(done.step.action, reconcile::Action::Remove { .. }) || code == reconcile::NOT_APPLIED;
-        notices.push(if is_minor { notice.as_warning() } else { notice });
-    }
-    notices
 }

@@ -5,8 +5,11 @@ mod commands;
 pub mod daemons;
 mod draw;
 pub mod exit;
+mod hints;
 pub mod launch;
 mod named_key;
+mod networks;
+mod no_daemon;
 pub mod notice;
 mod output;
 pub mod relapse;
@@ -14,7 +17,6 @@ mod screen;
 pub mod world;
 
 use std::ffi::OsString;
-use std::path::Path;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
@@ -22,6 +24,7 @@ use myownllm_durable_fs::quote;
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
+use crate::hints::PROGRAM;
 use crate::notice::Notice;
 use crate::output::{Answer, Printer};
 
@@ -36,30 +39,18 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let printer = Printer::new(&cli.global);
     let name = command_name(&cli.command);
     let mut answer = commands::run(&cli, &printer).unwrap_or_else(Answer::failed);
-    if let Some(home) = &cli.global.home {
-        for notice in &mut answer.notices {
-            notice.hint = notice.hint.take().map(|hint| for_home(hint, home));
+    let program = match &cli.global.home {
+        Some(home) => {
+            let home = std::path::absolute(home).unwrap_or_else(|_| home.clone());
+            format!("{PROGRAM} --home {}", quote(&home))
         }
-    }
+        None => PROGRAM.to_owned(),
+    };
+    answer.notices.iter_mut().for_each(|notice| notice.complete_hint(&program));
     if !answer.is_said() {
         printer.print(name, &answer);
     }
     printer.outcome(answer.exit)
-}
-
-/// A hint that can be copied leads to the home that was asked about: the libraries do not know how it was named.
-pub(crate) fn for_home(hint: String, home: &Path) -> String {
-    const PROGRAM: &str = "myownllm-mesh ";
-    match hint.split_once(PROGRAM) {
-        // Before it there may be a variable.
-        Some((before, rest))
-            if !rest.starts_with("--") && (before.is_empty() || before.starts_with("MYOWNMESH_BIN=")) =>
-        {
-            let home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
-            format!("{before}{PROGRAM}--home {} {rest}", quote(&home))
-        }
-        _ => hint,
-    }
 }
 
 /// The colours of help and of usage errors: the parser prints those itself, before anybody could look at `--color`.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use myownllm_config_model::secrets::shown_pointer;
 use myownllm_config_model::{Diagnostic, ParseError, Place};
 use myownllm_config_store::StoreError;
 use myownllm_daemon::{ControlError, Failure, Refusal, SpawnError, StopError, Tried};
@@ -150,7 +151,7 @@ impl From<&Diagnostic> for Notice {
             _ => Severity::Warning,
         };
         Self {
-            path: Some(found.path.clone()).filter(|path| !path.is_empty()),
+            path: Some(shown_pointer(&found.path)).filter(|path| !path.is_empty()),
             hint: found.hint.clone(),
             place: found.place.clone().map(Box::new),
             ..Self::new(severity, found.code, found.message.clone())
@@ -197,7 +198,7 @@ impl From<&StoreError> for Notice {
             StoreError::BackupsFull { .. } | StoreError::CopiesUnsafe { .. } => ExitCode::Refused,
             _ => ExitCode::Failed,
         };
-        Self::from_error(error, error.code(), error.hint()).exits(exit)
+        Self::from_error(error, error.code(), error.hint()).exits(exit).at(error.path())
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use myownllm_config_model::shorten::shortened;
 use myownllm_durable_fs::quote;
 use myownllm_migration::Progress;
 use serde::Serialize;
@@ -397,6 +398,33 @@ pub(crate) fn short(path: &Path, user_home: &Path) -> String {
 /// A text that a file name, or a daemon, had a say in: what would steer the terminal is spelled out.
 pub(crate) fn tame(text: &str) -> String {
     crate::draw::tamed(text)
+}
+
+/// The longest text of somebody else's in a document, in characters, and the most of their items or members.
+const LONGEST_TEXT: usize = 500;
+const MOST_ITEMS: usize = 1000;
+
+/// What a daemon had a say in, for a document: it may say any amount.
+pub(crate) fn bounded(value: &impl Serialize) -> Value {
+    let mut value = json!(value);
+    bound(&mut value);
+    value
+}
+
+fn bound(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = shortened(text, LONGEST_TEXT).into_owned(),
+        Value::Array(items) => {
+            items.truncate(MOST_ITEMS);
+            items.iter_mut().for_each(bound);
+        }
+        Value::Object(members) => {
+            let few = std::mem::take(members).into_iter().filter(|(key, _)| key.len() <= LONGEST_TEXT);
+            *members = few.take(MOST_ITEMS).collect();
+            members.values_mut().for_each(bound);
+        }
+        _ => {}
+    }
 }
 
 /// A path for a program.

@@ -189,9 +189,8 @@ impl World {
 /// `--home` may be relative to where the command was typed.
 fn absolute(home: &Path) -> Result<std::path::PathBuf, Notice> {
     if home.as_os_str().is_empty() {
-        return Err(
-            Notice::error("paths.relative-home", "--home names no folder").hint("--home /path/to/home")
-        );
+        return Err(Notice::error("paths.relative-home", "--home names no folder")
+            .hint("myownllm-mesh --home /path/to/home status"));
     }
     std::path::absolute(home)
         .map_err(|error| Notice::from_error(&error, "paths.relative-home", None).at(home))
@@ -212,7 +211,7 @@ fn act_as_owner_of(user_home: &Path) -> Result<(), Notice> {
         return Ok(());
     }
     become_user(meta.uid().into(), meta.gid().into()).map_err(|error| {
-        let hint = format!("run it as that user: sudo -u '#{}' myownllm-mesh …", meta.uid());
+        let hint = format!("sudo -u '#{}' myownllm-mesh --home {} status", meta.uid(), quote(user_home));
         Notice::from_error(&std::io::Error::from(error), "paths.foreign-home", Some(hint)).at(user_home)
     })
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use myownllm_config_model::secrets;
+use myownllm_config_model::{secrets, shorten::shortened};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -36,6 +36,11 @@ impl Default for Limits {
     }
 }
 
+/// How many characters are kept of a version or a Device ID, which has 58.
+const LONGEST_WORD: usize = 200;
+/// How many characters are kept of the words in which a daemon refuses something.
+pub(crate) const LONGEST_ANSWER: usize = 500;
+
 /// What `status` says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
@@ -51,7 +56,7 @@ pub struct Status {
 
 impl Status {
     /// Reads the `data` of a `status` answer. An absent or null list of networks is an empty one; keys that we do not
-    /// know are kept in [`Status::more`]. A Device ID has to be there: it says whose daemon it is.
+    /// know are kept in [`Status::more`]. Of a version, or a Device ID, that is longer than any, a part is kept. A Device ID has to be there: it says whose daemon it is.
     ///
     /// # Errors
     /// What is missing or of the wrong type, in words.
@@ -73,7 +78,8 @@ impl Status {
         if device_id.trim().is_empty() {
             return Err("`device_id` is empty".to_owned());
         }
-        Ok(Self { version, device_id, joined_networks, more: object })
+        let short = |text: String| shortened(&text, LONGEST_WORD).into_owned();
+        Ok(Self { version: short(version), device_id: short(device_id), joined_networks, more: object })
     }
 }
 
@@ -473,7 +479,8 @@ impl DaemonControl for Client {
         request.insert("op".to_owned(), op.into());
         let mut line = serde_json::to_vec(&request).map_err(|e| bad(&e.to_string()))?;
         line.push(b'\n');
-        self.converse(op, &line, deadline)?.map_err(|message| refusal(op, mask(message, &secrets)))
+        self.converse(op, &line, deadline)?
+            .map_err(|message| refusal(op, shortened(&mask(message, &secrets), LONGEST_ANSWER).into_owned()))
     }
 
     fn distrust(&mut self) {

@@ -258,17 +258,14 @@ impl Refusal {
         }
     }
 
-    /// What a person can do about it.
+    /// The command that shows or mends it, where there is one that is no app's own.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { pid, .. }
             | Self::ForeignOwner { pid, .. }
             | Self::ForeignIdentity { pid, .. }
-            | Self::Unusable { pid, .. } => Some(look_at(*pid)),
-            Self::PathTooLong { .. } => {
-                Some("set a short daemon.control_socket in the daemon's config.json".to_owned())
-            }
-            Self::NoMeans { .. } => None,
+            | Self::Unusable { pid, .. } => look_at(*pid),
+            Self::PathTooLong { .. } | Self::NoMeans { .. } => None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What can go wrong in a conversation with a daemon.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
+
+use myownllm_durable_fs::quote;
 
 use crate::Endpoint;
 
@@ -138,18 +140,16 @@ impl ControlError {
         }
     }
 
-    /// What a person can do about it, where something can be done.
+    /// The command that shows or mends it, where there is one that is no app's own.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unreachable { .. } => Some("myownllm-mesh launch".to_owned()),
-            Self::Busy { pid, .. } => Some(look_at(*pid)),
-            Self::ForeignOwner { pid, .. } => Some(look_at(*pid)),
-            Self::Closed { .. } | Self::Replaced { .. } => Some("myownllm-mesh status".to_owned()),
-            Self::PathTooLong { .. } => {
-                Some("set a short daemon.control_socket in the daemon's config.json".to_owned())
-            }
-            Self::UnknownOp { .. } => Some("update the myownmesh daemon".to_owned()),
-            Self::NoMeans { .. }
+            Self::Busy { pid, .. } | Self::ForeignOwner { pid, .. } => look_at(*pid),
+            Self::Unreachable { .. }
+            | Self::Closed { .. }
+            | Self::Replaced { .. }
+            | Self::PathTooLong { .. }
+            | Self::UnknownOp { .. }
+            | Self::NoMeans { .. }
             | Self::Cancelled { .. }
             | Self::Protocol { .. }
             | Self::Refused { .. }
@@ -164,11 +164,21 @@ impl ControlError {
     }
 }
 
+/// The command that shows why nothing can be made or written at `path`: its disk is full, or may not be written to, or the folder
+/// may not.
+pub(crate) fn look_at_place(path: &Path, error: &io::Error) -> String {
+    let folder = path.parent().unwrap_or(path);
+    let command = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "df -h",
+        io::ErrorKind::ReadOnlyFilesystem => "findmnt --target",
+        io::ErrorKind::PermissionDenied => "ls -ld",
+        _ => return format!("ls -ld {}", quote(path)),
+    };
+    format!("{command} {}", quote(folder))
+}
+
 /// The command that shows who it is.
-pub(crate) fn look_at(pid: Option<u32>) -> String {
-    match pid {
-        _ if cfg!(windows) => "close the program that runs the daemon".to_owned(),
-        Some(pid) => format!("ps -fp {pid}"),
-        None => "myownllm-mesh doctor".to_owned(),
-    }
+pub(crate) fn look_at(pid: Option<u32>) -> Option<String> {
+    let pid = pid?;
+    Some(if cfg!(windows) { format!("tasklist /fi \"PID eq {pid}\"") } else { format!("ps -fp {pid}") })
 }

@@ -14,6 +14,7 @@ mod spawn;
 mod stop;
 mod suspects;
 mod transport;
+mod url;
 mod wire;
 
 pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};

@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use myownllm_config_model::shorten::shortened;
 use serde::Serialize;
 
 use crate::{
     ControlError, Endpoint, Status,
-    client::{Limits, lost},
+    client::{LONGEST_ANSWER, Limits, lost},
     transport::{self, NoConnection, deadline_in},
     wire::{NoLine, Wire},
 };
@@ -207,7 +208,10 @@ pub(crate) fn read_status(wire: &mut Wire, deadline: Instant) -> Result<Result<S
         Ok(data) => {
             Status::from_data(data).map_err(|problem| format!("its status cannot be used: {problem}"))
         }
-        Err(message) => Err(format!("it refuses to tell its status: {}", message.escape_debug())),
+        Err(message) => {
+            let message = shortened(&message, LONGEST_ANSWER);
+            Err(format!("it refuses to tell its status: {}", message.escape_debug()))
+        }
     })
 }
 

@@ -7,7 +7,9 @@
 //!   not make it ours.
 //! - The active network comes first, then the others go: an add that fails leaves what was joined before.
 //! - A joined active network of an own daemon is brought up to date where a key that we push and that the daemon reports
-//!   differs. What the daemon fills in, or does not report, never counts: a second pass does nothing.
+//!   differs. What the daemon fills in, or does not report, never counts: a second pass does nothing. Nor does it count that
+//!   a url is written in another form that means the same: other case of scheme and host, the scheme's own port written or
+//!   not, an empty path or `/`.
 //! - "Already joined" is success. "Config id already in use" is success only if it is this network that uses it: when
 //!   another one does, the active network would never be joined and nobody would say so. That other one gives way in an
 //!   own daemon; in a shared one ours gets an id of its own.
@@ -17,7 +19,7 @@ use myownllm_config_model::secrets::mask_value;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{ControlError, DaemonControl, Role, Status};
+use crate::{ControlError, DaemonControl, Role, Status, url::same_url};
 
 /// The daemon joined the network, and goes on reporting it otherwise than it was told.
 pub const NOT_APPLIED: &str = "daemon.not-applied";
@@ -126,6 +128,28 @@ pub enum Action {
         /// Its network id as the daemon spells it; or its config id, where that is another network's id too.
         network: String,
     },
+}
+
+impl Action {
+    /// Which network it is about: its network id, or by which name it is left.
+    pub fn network_id(&self) -> &str {
+        match self {
+            Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => {
+                text(config, "network_id")
+            }
+            Self::Remove { network } => network,
+        }
+    }
+
+    /// The label of the network that is joined or brought up to date, where it has one.
+    pub fn label(&self) -> Option<&str> {
+        match self {
+            Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => {
+                Some(text(config, "label")).filter(|label| !label.is_empty())
+            }
+            Self::Remove { .. } => None,
+        }
+    }
 }
 
 /// A joined network that stays.
@@ -379,26 +403,28 @@ pub fn differing(pushed: &Value, reported: &Value) -> Vec<String> {
         .filter(|(key, _)| !matches!(key.as_str(), "id" | "network_id"))
         .filter_map(|(key, mine)| Some((key, mine, reported.get(key)?)))
         .filter(|(key, mine, theirs)| match key.as_str() {
-            "stun_servers" => urls_in(mine) != urls_in(theirs),
+            "stun_servers" => !same_urls(&urls_in(mine), &urls_in(theirs)),
             "turn_servers" => !same_turn(mine, theirs),
             "topology" => !same_topology(mine, theirs),
-            _ => !agrees(mine, theirs),
+            "signaling" => !agrees(mine, theirs, same_url),
+            _ => !agrees(mine, theirs, str::eq),
         })
         .map(|(key, _, _)| key.clone())
         .collect()
 }
 
 /// Whether what is reported says what was pushed: members that were not pushed are the daemon's business, and those that
-/// it does not report cannot be compared.
-fn agrees(pushed: &Value, reported: &Value) -> bool {
+/// it does not report cannot be compared. `same` says when two texts are.
+fn agrees(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool) -> bool {
     match (pushed, reported) {
         (Value::Object(pushed), Value::Object(reported)) => {
-            pushed.iter().all(|(key, mine)| reported.get(key).is_none_or(|theirs| agrees(mine, theirs)))
+            pushed.iter().all(|(key, mine)| reported.get(key).is_none_or(|theirs| agrees(mine, theirs, same)))
         }
         (Value::Array(pushed), Value::Array(reported)) => {
             pushed.len() == reported.len()
-                && pushed.iter().zip(reported).all(|(mine, theirs)| agrees(mine, theirs))
+                && pushed.iter().zip(reported).all(|(mine, theirs)| agrees(mine, theirs, same))
         }
+        (Value::String(pushed), Value::String(reported)) => same(pushed, reported),
         // 5 and 5.0 are one number, and a daemon may print the other.
         (Value::Number(pushed), Value::Number(reported)) => {
             pushed == reported || pushed.as_f64() == reported.as_f64()
@@ -418,7 +444,13 @@ fn same_topology(pushed: &Value, reported: &Value) -> bool {
         }
         topology
     };
-    agrees(&filled(pushed), &filled(reported))
+    agrees(&filled(pushed), &filled(reported), str::eq)
+}
+
+/// Whether both lists hold the same urls, in the same order.
+fn same_urls(pushed: &[&Value], reported: &[&Value]) -> bool {
+    pushed.len() == reported.len()
+        && pushed.iter().zip(reported).all(|(mine, theirs)| agrees(mine, theirs, same_url))
 }
 
 /// All urls of all groups, in order: how STUN urls are grouped means nothing.
@@ -462,7 +494,8 @@ fn same_turn(pushed: &Value, reported: &Value) -> bool {
             let fits = |(_, mine): &(bool, Option<&str>), (said, theirs): &(bool, Option<&str>)| {
                 !*said || mine == theirs
             };
-            url == their_url && login.iter().zip(their_login).all(|(mine, theirs)| fits(mine, theirs))
+            agrees(url, their_url, same_url)
+                && login.iter().zip(their_login).all(|(mine, theirs)| fits(mine, theirs))
         })
 }
 

@@ -258,8 +258,8 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
-    /// The log file cannot be made.
-    #[error("the log {} cannot be made", path.display())]
+    /// The log file cannot be made, or nothing can be written to it: what is wrong is the home, or its disk.
+    #[error("the daemon's log {} cannot be written", path.display())]
     Log {
         /// Which.
         path: PathBuf,
@@ -310,29 +310,27 @@ impl SpawnError {
         }
     }
 
-    /// What a person can do about it.
+    /// The command that shows or mends it, where there is one that is no app's own.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Occupied { found, .. } => Some(crate::error::look_at(found.pid())),
-            Self::SocketTooLong { .. } => {
-                Some("set a short daemon.control_socket in the daemon's config.json".to_owned())
-            }
+            Self::Occupied { found, .. } => crate::error::look_at(found.pid()),
             Self::NotASocket { path } | Self::DanglingIdentity { path } => {
                 Some(format!("ls -l {}", myownllm_durable_fs::quote(path)))
             }
-            Self::HomeNotText { .. } | Self::HomeRelative { .. } => {
-                Some("use a home whose path is absolute and UTF-8".to_owned())
+            Self::Home { home: path, source } | Self::Log { path, source } => {
+                Some(crate::error::look_at_place(path, source))
             }
-            Self::Home { home, .. } => Some(format!("ls -ld {}", myownllm_durable_fs::quote(home))),
-            Self::IdentityMissing { .. } => Some("myownllm-mesh doctor".to_owned()),
-            Self::IdentityUnreadable { path, .. } | Self::Log { path, .. } => {
+            Self::IdentityUnreadable { path, .. } => {
                 Some(format!("ls -l {}", myownllm_durable_fs::quote(path)))
             }
-            Self::Cancelled | Self::NoMeans { .. } => None,
-            Self::NoCandidate { .. } => {
-                Some("MYOWNMESH_BIN=/path/to/myownmesh myownllm-mesh launch".to_owned())
-            }
-            Self::AllFailed { .. } => Some("myownllm-mesh doctor".to_owned()),
+            Self::SocketTooLong { .. }
+            | Self::HomeNotText { .. }
+            | Self::HomeRelative { .. }
+            | Self::IdentityMissing { .. }
+            | Self::Cancelled
+            | Self::NoMeans { .. }
+            | Self::NoCandidate { .. }
+            | Self::AllFailed { .. } => None,
         }
     }
 
@@ -770,6 +768,8 @@ fn start(request: &SpawnRequest, cancelled: Cancelled<'_>) -> Result<Spawned, Sp
         }
         ensure_free(request)?;
         let log_from = log_file.metadata().map(|meta| meta.len()).unwrap_or_default();
+        // What cannot be written there is no fault of the program's.
+        log::announce(&log_file, &candidate.path).map_err(log_error)?;
         let attempt = Attempt { request, home, candidate, log_file: &log_file, log_from, cancelled };
         let began = Instant::now();
         match attempt.run() {
@@ -988,7 +988,6 @@ impl Attempt<'_> {
     }
 
     fn start(&self, mark: &str) -> io::Result<Child> {
-        log::announce(self.log_file, &self.candidate.path)?;
         let deadline = deadline_in(Duration::from_millis(200));
         let mut pause = Pause::new(Duration::from_millis(20));
         loop {

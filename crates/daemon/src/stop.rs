@@ -93,14 +93,18 @@ impl StopError {
         }
     }
 
-    /// What a person can do about it.
+    /// The command that shows or mends it, where there is one that is no app's own.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownProcess { .. } => Some("pgrep -af 'myownmesh serve'".to_owned()),
-            Self::Unsupported { .. } => Some("close the app that runs the daemon".to_owned()),
-            Self::ForeignOwner { pid, .. } => Some(look_at(*pid)),
-            Self::Unreachable { .. } => None,
-            Self::Signal { pid, .. } => Some(look_at(Some(*pid))),
+            Self::Unsupported { pid, .. } => {
+                pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /pid" } else { "kill" }))
+            }
+            Self::ForeignOwner { pid, .. } => look_at(*pid),
+            Self::Unreachable { endpoint, .. } => {
+                endpoint.path().map(|path| format!("ls -ld {}", myownllm_durable_fs::quote(path)))
+            }
+            Self::Signal { pid, .. } => look_at(Some(*pid)),
             Self::StillThere { pid, .. } => Some(format!("kill -KILL {pid}")),
             Self::CameBack { now, .. } => Some(format!("ps -o ppid= -p {now}")),
         }

@@ -124,7 +124,6 @@ fn a_path_that_no_socket_can_have() {
     assert!(matches!(found, Probe::PathTooLong { length: 125, limit } if limit < 108), "{found:?}");
     let error = Client::connect(&Endpoint::unix(&long), WITHIN).unwrap_err();
     assert_eq!(error.code(), "daemon.socket-too-long");
-    assert!(error.hint().unwrap().contains("control_socket"));
     // And the longest that one can have is no trouble.
     assert!(probe(&Endpoint::unix(&long[..103]), WITHIN).is_absent());
 }

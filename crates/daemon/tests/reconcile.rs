@@ -23,6 +23,8 @@ struct Model {
     remove_says: Vec<Option<String>>,
     update_says: Vec<Option<String>>,
     update_lies: bool,
+    /// It writes urls in a form of its own.
+    rewords: bool,
     hides_config: bool,
     asked: Vec<String>,
 }
@@ -70,6 +72,17 @@ impl Model {
         network
     }
 
+    /// What this one keeps of what it is told.
+    fn kept(&self, config: &Value) -> Value {
+        let mut network = Self::filled(config);
+        if self.rewords {
+            for key in ["stun_servers", "turn_servers", "signaling"] {
+                reword(&mut network[key]);
+            }
+        }
+        network
+    }
+
     fn answer(&mut self, op: &str, fields: &Map<String, Value>) -> Result<Value, String> {
         match op {
             "status" => Ok(json!({"version": "1", "device_id": "d", "joined_networks": self.joined()})),
@@ -82,7 +95,7 @@ impl Model {
                 if let Some(no) = take(&mut self.add_says) {
                     return Err(no);
                 }
-                let network = Self::filled(&fields["config"]);
+                let network = self.kept(&fields["config"]);
                 if self.networks.iter().any(|(n, _)| n["id"] == network["id"]) {
                     return Err(format!("config id '{}' already in use", text(&network, "id")));
                 }
@@ -102,7 +115,7 @@ impl Model {
                 if let Some(no) = take(&mut self.update_says) {
                     return Err(no);
                 }
-                let network = Self::filled(&fields["config"]);
+                let network = self.kept(&fields["config"]);
                 let held = self.networks.iter_mut().find(|(n, _)| n["id"] == network["id"]);
                 let held = held.ok_or("unknown network")?;
                 if !self.update_lies {
@@ -145,6 +158,19 @@ impl DaemonControl for Model {
     }
 }
 
+/// Each url in a form that means the same.
+fn reword(value: &mut Value) {
+    match value {
+        Value::Object(members) => members.values_mut().for_each(reword),
+        Value::Array(items) => items.iter_mut().for_each(reword),
+        Value::String(url) => {
+            *url = url.replace("wss://relay.example", "WSS://Relay.Example:443/");
+            *url = url.replace("stun:", "STUN:").replace("turn:t", "turn:T:3478");
+        }
+        _ => {}
+    }
+}
+
 fn pushed(id: &str, network_id: &str) -> Value {
     json!({
         "id": id,
@@ -152,7 +178,7 @@ fn pushed(id: &str, network_id: &str) -> Value {
         "label": "",
         "kind": "open",
         "topology": {"kind": "ring", "n_preferred": null},
-        "signaling": {"strategy": "nostr", "servers": []},
+        "signaling": {"strategy": "nostr", "servers": ["wss://relay.example"]},
         "stun_servers": [{"urls": ["stun:a", "stun:b"]}],
         "turn_servers": [{"urls": ["turn:t"], "username": "u", "credential": "c"}],
         "auto_approve": false,
@@ -443,7 +469,7 @@ fn only_what_is_pushed_and_reported_counts_as_different() {
     };
     let grouped = json!([{"urls": ["stun:a"]}, {"urls": ["stun:b"]}, {"urls": []}]);
     type Change<'a> = &'a dyn Fn(&mut Value, &mut Value);
-    let alike: [Change<'_>; 10] = [
+    let alike: [Change<'_>; 11] = [
         // What the daemon fills in.
         &|_, _| {},
         &|mine, _| mine["topology"] = json!({"kind": "ring"}),
@@ -455,6 +481,8 @@ fn only_what_is_pushed_and_reported_counts_as_different() {
         // What we do not push.
         &|_, theirs| theirs["signaling"]["mdns"] = json!(false),
         &|_, theirs| theirs["roster_path"] = json!("/x"),
+        // Urls in another form.
+        &|_, theirs| reword(theirs),
         // How urls are grouped, and how "none" is written.
         &|_, theirs| theirs["stun_servers"] = grouped.clone(),
         &|mine, theirs| {
@@ -532,14 +560,14 @@ fn any_network(ids: &'static [&'static str]) -> impl Strategy<Value = Value> {
 
 fn any_model() -> impl Strategy<Value = Model> {
     let networks = prop::collection::vec((any_network(NETWORK_IDS), prop::bool::weighted(0.85)), 0..5);
-    (networks, any::<bool>(), any::<bool>()).prop_map(|(networks, knows_update, update_lies)| {
-        let mut model = Model { knows_update, update_lies, ..Model::default() };
+    (networks, any::<[bool; 3]>()).prop_map(|(networks, [knows_update, update_lies, rewords])| {
+        let mut model = Model { knows_update, update_lies, rewords, ..Model::default() };
         let mut taken: BTreeSet<String> = BTreeSet::new();
         for (network, joined) in networks {
             let keys = [format!("i {}", text(&network, "id")), format!("n {}", text(&network, "network_id"))];
             if keys.iter().all(|key| !taken.contains(key)) {
                 taken.extend(keys);
-                model.networks.push((Model::filled(&network), joined));
+                model.networks.push((model.kept(&network), joined));
             }
         }
         model

@@ -70,6 +70,18 @@ pub enum PathsError {
         /// The config in which the daemon looks for a shorter one.
         daemon_config: PathBuf,
     },
+    /// What the daemon's config names as its socket is no address at which it could be found.
+    #[error(
+        "{} names the control socket {named:?} at /daemon/control_socket, which {why}: put a short absolute path there, or take it out", config.display()
+    )]
+    ControlSocket {
+        /// What it names.
+        named: PathBuf,
+        /// What is wrong with it, as the end of a sentence.
+        why: &'static str,
+        /// The config.
+        config: PathBuf,
+    },
     /// A folder could not be looked at; that is not the same as "not there".
     #[error("looking at {}", path.display())]
     Lookup {
@@ -92,6 +104,7 @@ impl PathsError {
             Self::Overlap { .. } => "paths.overlap",
             Self::NotAFolder { .. } => "paths.not-a-folder",
             Self::SocketTooLong { .. } => "paths.socket-too-long",
+            Self::ControlSocket { .. } => "paths.control-socket",
             Self::Lookup { .. } => "paths.lookup",
         }
     }
@@ -99,7 +112,13 @@ impl PathsError {
     /// Whether this is a refusal that waits for a decision of the user's, and not a failure.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Overlap { .. } | Self::NotAFolder { .. } | Self::SocketTooLong { .. })
+        matches!(
+            self,
+            Self::Overlap { .. }
+                | Self::NotAFolder { .. }
+                | Self::SocketTooLong { .. }
+                | Self::ControlSocket { .. }
+        )
     }
 
     /// The path that the error is about.
@@ -110,6 +129,7 @@ impl PathsError {
             Self::Overlap { daemon_home, .. } => Some(daemon_home),
             Self::NotAFolder { at, .. } => Some(at),
             Self::SocketTooLong { socket, .. } => Some(socket),
+            Self::ControlSocket { config, .. } => Some(config),
             Self::Lookup { path, .. } => Some(path),
             Self::NoHome { .. } | Self::HostApp { .. } => None,
         }
@@ -130,8 +150,8 @@ impl PathsError {
             }
             Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
             Self::NotAFolder { at, .. } => Some(aside(at)),
-            Self::SocketTooLong { daemon_config, .. } => {
-                Some(format!("${{EDITOR:-vi}} {}", quoted(daemon_config)))
+            Self::SocketTooLong { daemon_config: config, .. } | Self::ControlSocket { config, .. } => {
+                Some(format!("${{EDITOR:-vi}} {}", quoted(config)))
             }
             Self::Lookup { path, .. } => Some(format!("ls -ld {}", quoted(path))),
         }

@@ -4,7 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::{Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_socket};
+use crate::{
+    Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_control_socket, check_socket,
+};
 
 /// A [`Layout`] whose homes were looked at and found apart. Only [`guard`] makes one, and nothing can change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +27,17 @@ impl Serialize for CheckedLayout {
 }
 
 impl CheckedLayout {
-    /// The socket of that mode, checked: it fits into the kernel's address.
+    /// The socket of that mode, checked: what the daemon's config names is an address, and it fits into the kernel's.
     ///
     /// # Errors
-    /// [`PathsError::SocketTooLong`].
+    /// [`PathsError::ControlSocket`], [`PathsError::SocketTooLong`].
     pub fn socket(&self, mode: Mode, control_socket: Option<&Path>) -> Result<(Socket, Rule), PathsError> {
+        let config = self.0.config_for_mode(mode);
+        if let Some(named) = control_socket {
+            check_control_socket(named, self.0.platform, config)?;
+        }
         let (socket, rule) = self.0.socket_for_mode(mode, control_socket);
-        check_socket(&socket, self.0.platform, self.0.config_for_mode(mode))?;
+        check_socket(&socket, self.0.platform, config)?;
         Ok((socket, rule))
     }
 

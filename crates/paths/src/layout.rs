@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::resolver::is_absolute;
+use crate::socket::no_address;
 use crate::{HostApp, Mode, Platform, Socket};
 
 /// Why a path is what it is.
@@ -144,14 +144,15 @@ pub struct Layout {
 impl Layout {
     /// Where the daemon of that mode listens, and the rule that says so.
     ///
-    /// `control_socket` is the `daemon.control_socket` of *that* daemon's own config. An absolute one wins; a relative
-    /// or empty one does not count, as the daemon would take it from its working directory, which nobody else knows.
+    /// `control_socket` is the `daemon.control_socket` of *that* daemon's own config. An absolute one wins; one that is no
+    /// address at all does not count: see [`check_control_socket`](crate::check_control_socket), which refuses it before a
+    /// daemon is started on it.
     #[must_use]
     pub fn socket_for_mode(&self, mode: Mode, control_socket: Option<&Path>) -> (Socket, Rule) {
         if self.platform == Platform::Windows {
             return (Socket::Pipe(self.app.pipe.clone().into_owned()), Rule::Pipe);
         }
-        if let Some(path) = control_socket.filter(|p| is_absolute(p)) {
+        if let Some(path) = control_socket.filter(|p| no_address(p).is_none()) {
             return (Socket::Path(path.to_path_buf()), Rule::ControlSocket);
         }
         match mode {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::PathsError;
+use crate::resolver::is_absolute;
 
 /// Which daemon the app talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -117,6 +118,39 @@ impl Platform {
     #[must_use]
     pub const fn usually_ignores_case(self) -> bool {
         matches!(self, Self::MacOs | Self::Windows)
+    }
+}
+
+/// Refuses a `daemon.control_socket` at which nobody could ever find the daemon: it is relative or empty, so that the
+/// daemon listens somewhere that depends on how it was started; it names a folder, or holds a NUL. Where the daemon does
+/// not listen on a socket file (Windows), it does not count.
+///
+/// `config` is the file that says so, for the message and the hint.
+///
+/// # Errors
+/// [`PathsError::ControlSocket`] with what is wrong and the way out.
+pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> Result<(), PathsError> {
+    match no_address(named) {
+        Some(why) if platform.socket_limit().is_some() => {
+            Err(PathsError::ControlSocket { named: named.to_path_buf(), why, config: config.to_path_buf() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why a text of a daemon's config is no address that others can find; its length is another matter.
+pub(crate) fn no_address(named: &Path) -> Option<&'static str> {
+    let bytes = named.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() {
+        Some("is empty")
+    } else if !is_absolute(named) {
+        Some("is no absolute path")
+    } else if bytes.contains(&0) {
+        Some("holds a NUL character")
+    } else if named.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
+        Some("names a folder")
+    } else {
+        None
     }
 }
 

@@ -233,6 +233,10 @@ fn the_socket_is_checked_for_its_length() {
     assert_eq!(checked.socket(Mode::OwnLlm, None).unwrap_err().code(), "paths.socket-too-long");
     let (_, rule) = checked.socket(Mode::OwnLlm, Some(Path::new("/run/s"))).unwrap();
     assert_eq!(rule, Rule::ControlSocket);
+    let error = checked.socket(Mode::OwnLlm, Some(Path::new("m.sock"))).unwrap_err();
+    assert!(error.is_refusal());
+    assert_eq!((error.code(), error.path()), ("paths.control-socket", Some(checked.daemon_config.as_path())));
+    assert!(error.to_string().contains("\"m.sock\" at /daemon/control_socket"), "{error}");
 }
 
 /// A disk of plain folders, with an identity each, that can fail and that counts.

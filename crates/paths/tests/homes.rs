@@ -160,7 +160,7 @@ fn a_control_socket_of_the_daemons_config_wins_when_it_is_absolute() {
     for mode in [Mode::OwnLlm, Mode::Shared] {
         let (socket, rule) = l.socket_for_mode(mode, Some(Path::new("/run/m.sock")));
         assert_eq!((socket, rule), (Socket::Path("/run/m.sock".into()), Rule::ControlSocket));
-        for ignored in ["m.sock", ""] {
+        for ignored in ["m.sock", "", "./m.sock", "/run/", "/run/..", "/run/.", "/", "/run/m\0.sock"] {
             let got = l.socket_for_mode(mode, Some(Path::new(ignored)));
             assert_eq!(got, l.socket_for_mode(mode, None), "{ignored:?}");
         }

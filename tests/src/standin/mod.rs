@@ -128,6 +128,22 @@ struct Daemon {
     clients: AtomicU64,
 }
 
+/// Writes addresses in another form that means the same.
+fn reword(value: &mut Value) {
+    const PORTS: [(&str, &str); 3] = [("wss://", ":443/"), ("stun:", ":3478"), ("turn:", ":3478")];
+    match value {
+        Value::Object(members) => members.values_mut().for_each(reword),
+        Value::Array(items) => items.iter_mut().for_each(reword),
+        Value::String(text) => {
+            if let Some((scheme, port)) = PORTS.iter().find(|(scheme, _)| text.starts_with(scheme)) {
+                let has_port = text[scheme.len()..].contains(':');
+                *text = text.to_uppercase() + if has_port { "" } else { port };
+            }
+        }
+        _ => {}
+    }
+}
+
 /// What became of a request: `data` or `error`.
 type Answer = Result<Value, String>;
 
@@ -341,7 +357,10 @@ impl Daemon {
     }
 
     fn network_in(&self, request: &Map<String, Value>) -> Result<Network, String> {
-        let config = request.get("config").cloned().ok_or("parse: missing field `config`")?;
+        let mut config = request.get("config").cloned().ok_or("parse: missing field `config`")?;
+        if self.modes.has("rewords") {
+            reword(&mut config);
+        }
         Network::parse(config, self.version).map_err(|e| format!("parse: {e}"))
     }
 

@@ -31,6 +31,7 @@ use std::time::Duration;
 /// | `other-key` | has another key than its home's |
 /// | `refuse-add[:TEXT]`, `refuse-remove[:TEXT]`, `refuse-update[:TEXT]` | says no to that |
 /// | `no-update` | does not know `network_update`, as an old one |
+/// | `rewords` | writes the addresses that it is told with the host and the scheme in capitals, and with the scheme's own port |
 /// | `lying-update` | says yes to `network_update` and does nothing |
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Modes(Vec<(String, Option<String>)>);
@@ -63,6 +64,7 @@ const NAMES: &[&str] = &[
     "refuse-remove",
     "refuse-update",
     "no-update",
+    "rewords",
     "lying-update",
 ];
 

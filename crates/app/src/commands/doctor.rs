@@ -17,7 +17,7 @@ use super::salvage::shape_words;
 use super::status::{UNSEEN, daemon_words, identity};
 use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::exit::ExitCode;
-use crate::launch::{check_socket, collision_notice, settle_live};
+use crate::launch::{check_start, collision_notice, settle_live};
 use crate::named_key::{NamedKey, named_key, trusted_home};
 use crate::notice::{Notice, Severity};
 use crate::output::{Answer, short};
@@ -52,13 +52,17 @@ struct Check {
 }
 
 /// The list of checks as it grows.
-struct Checks(Vec<Check>);
+struct Checks {
+    list: Vec<Check>,
+    /// How this program is called, for hints.
+    program: String,
+}
 
 impl Checks {
     fn add(&mut self, id: &'static str, result: Mark, evidence: impl Into<String>) -> &mut Check {
-        self.0.push(Check { id, result, evidence: evidence.into(), hint: None, code: None, place: None });
-        let last = self.0.len() - 1;
-        &mut self.0[last]
+        self.list.push(Check { id, result, evidence: evidence.into(), hint: None, code: None, place: None });
+        let last = self.list.len() - 1;
+        &mut self.list[last]
     }
 
     fn ok(&mut self, id: &'static str, evidence: impl Into<String>) {
@@ -74,6 +78,8 @@ impl Checks {
     }
 
     fn notice(&mut self, id: &'static str, notice: &Notice) {
+        let mut notice = notice.clone();
+        notice.complete_hint(&self.program);
         let result = if notice.severity == Severity::Error { Mark::Problem } else { Mark::Warning };
         let evidence = std::iter::once(&notice.message).chain(&notice.causes);
         let evidence = evidence.map(String::as_str).collect::<Vec<_>>().join(": ");
@@ -85,7 +91,7 @@ impl Checks {
 }
 
 pub(crate) fn run(world: &World) -> Answer {
-    let mut checks = Checks(Vec::new());
+    let mut checks = Checks { list: Vec::new(), program: world.program.clone() };
     let wired = world.wire();
     let plan = wired.migrator.plan(&wired.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     homes(world, &mut checks);
@@ -118,7 +124,7 @@ fn homes(world: &World, checks: &mut Checks) {
         checks.notice("homes.writable", &notice);
     }
     let wired = world.wire();
-    match check_socket(&wired.parts(), None) {
+    match check_start(&wired.parts(), None) {
         Ok(()) => {
             let endpoint = wired.daemons.endpoint(Mode::OwnLlm);
             let length = endpoint.path().map_or(0, |path| path.as_os_str().len());
@@ -303,7 +309,7 @@ fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
             Notice { place: found.place.clone().map(Box::new), ..Notice::error(CORRUPT, &found.message) };
         checks.notice("config.shape", &notice.hint(salvage));
         let lacks_copy = loaded.report.restored_from.is_none();
-        if let Some(check) = checks.0.last_mut().filter(|_| lacks_copy) {
+        if let Some(check) = checks.list.last_mut().filter(|_| lacks_copy) {
             check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
         }
     } else if loaded.pending.repairs() {
@@ -372,6 +378,9 @@ fn first_network(document: &Document) -> String {
 
 fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
     let wired = world.wire();
+    // What is wrong with the key is told by its own checks.
+    let named = named_key(&wired.parts()).unwrap_or(NamedKey::InItsHome);
+    let device = named.public_key(plan.identity.key());
     let mut running = false;
     for (id, mode) in [("daemon.shared", Mode::Shared), ("daemon.own", Mode::OwnLlm)] {
         let endpoint = wired.daemons.endpoint(mode);
@@ -383,21 +392,12 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
             Probe::PathTooLong { .. } if mode == Mode::Shared => checks.ok(id, evidence),
             Probe::Answered { status, .. } => {
                 running = true;
-                let key = plan.identity.key();
-                match key {
-                    Some(key)
-                        if mode == Mode::OwnLlm
-                            && !Expected::Device(key.public_key.clone()).admits(&status.device_id) =>
-                    {
-                        checks.mend(
-                            id,
-                            Mark::Problem,
-                            format!(
-                                "{evidence}, but with the key {} and not the home's {}",
-                                status.device_id, key.device_id
-                            ),
-                            end(world, &probe),
-                        )
+                match device.as_ref().filter(|_| mode == Mode::OwnLlm) {
+                    Some(key) if !Expected::Device(key.clone()).admits(&status.device_id) => {
+                        let found = &status.device_id;
+                        let evidence =
+                            format!("{evidence}, but with the key {found} and not the home's {key}");
+                        checks.mend(id, Mark::Problem, evidence, end(world, &probe));
                     }
                     _ => checks.ok(id, evidence),
                 }
@@ -431,7 +431,7 @@ fn shown(world: &World, endpoint: &Endpoint) -> String {
 }
 
 fn answer(checks: Checks) -> Answer {
-    let checks = checks.0;
+    let checks = checks.list;
     let of = |result| checks.iter().filter(|check| check.result == result).count();
     let (problems, warnings) = (of(Mark::Problem), of(Mark::Warning));
     let column = 11 + checks.iter().map(|check| check.id.len()).max().unwrap_or(0);

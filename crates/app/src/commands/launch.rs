@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use myownllm_config_model::catalogue;
+use myownllm_config_model::shorten::shortened;
 use myownllm_config_store::FileShape;
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{Role, Spawned};
+use myownllm_durable_fs::quote;
 use serde_json::{Value, json};
 
 use super::migrate::choice;
@@ -14,9 +16,10 @@ use super::salvage::{Tense, at_defaults, report_lines};
 use crate::cli::LaunchArgs;
 use crate::daemons::{GRACE, LAST_BREATH};
 use crate::exit::ExitCode;
-use crate::launch::{Daemon, Options, Outcome, Reconciled, launch, saved};
+use crate::launch::{Daemon, Options, Outcome, Reconciled, launch};
+use crate::networks::{LONGEST_NAME, saved};
 use crate::notice::Notice;
-use crate::output::{Answer, Printer, long, short, tame};
+use crate::output::{Answer, Printer, bounded, long, short, tame};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
@@ -60,7 +63,8 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         Some(signals) => signals.wait(spawned),
         None => return Ok(answer),
     };
-    // The document went out already; what happened since goes to stderr and into the exit code.
+    // The document went out already, for whoever waits for a daemon that is up. There is one document a run, so what happened
+    // since goes to stderr and into the exit code.
     Ok(match ended {
         Ended::Asked => Answer::said_already(answer.exit),
         Ended::Died(notice) => {
@@ -95,6 +99,7 @@ fn died(spawned: &Spawned, status: &str) -> Notice {
     let mut notice =
         Notice::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
             .at(spawned.log())
+            .hint(format!("tail -n 50 {}", quote(spawned.log())))
             .exits(ExitCode::Daemon);
     notice.causes = spawned.log_tail(LOG_LINES);
     notice
@@ -285,15 +290,13 @@ pub(crate) fn process(pid: Option<u32>) -> String {
 pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
     let mut parts: Vec<String> = Vec::new();
     for done in &reconciled.outcome.steps {
-        let name = |config: &Value| config["network_id"].as_str().unwrap_or("?").to_owned();
         let what = match &done.step.action {
-            Action::Add { config } => format!("joined {}", name(config)),
-            Action::Update { config, .. } | Action::Replace { config, .. } => {
-                format!("updated {}", name(config))
-            }
-            Action::Remove { network } => format!("left {network}"),
+            Action::Add { .. } => "joined",
+            Action::Update { .. } | Action::Replace { .. } => "updated",
+            Action::Remove { .. } => "left",
             _ => continue,
         };
+        let what = format!("{what} {}", shortened(done.step.action.network_id(), LONGEST_NAME));
         parts.push(match &done.result {
             StepResult::Failed { code, .. } if code == NOT_APPLIED => format!("{what} in part"),
             StepResult::Failed { .. } => format!("{what} FAILED"),
@@ -334,7 +337,7 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
         "relapse": outcome.relapse,
         "migration": outcome.migration,
         "daemon": daemon,
-        "detection": outcome.detection,
-        "reconcile": outcome.reconciled,
+        "detection": bounded(&outcome.detection),
+        "reconcile": bounded(&outcome.reconciled),
     })
 }

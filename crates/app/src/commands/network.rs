@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use super::filters::{envelope_answer, read_stdin};
 use super::launch::networks_line;
 use crate::cli::NetworkCommand;
-use crate::launch::{Options, Parts, reconcile, reconcile_notices, settle_live, unseen_notice};
+use crate::launch::{Asked, Options, Parts, reconcile, refusal_notice, settle_live, unseen_notice};
 use crate::named_key::wrote_where_others_can;
+use crate::networks::reconcile_notices;
 use crate::notice::{Notice, exit_of};
-use crate::output::{Answer, long};
+use crate::output::{Answer, bounded, long};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
@@ -35,6 +36,10 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
             Err(error) if notice.code == "store.repair-pending" => {
                 catalogue_notice(world, &catalogue::CatalogueError::Invalid(error))
             }
+            Err(error) if notice.code == error.code() => match error.close() {
+                Some(close) => notice.hint(format!("{} network add {close}", world.program)),
+                None => notice,
+            },
             _ => notice,
         })
         .map(|edit| {
@@ -197,7 +202,7 @@ impl Edit {
             Followed::NotAsked | Followed::Failed => {}
         }
         let reconciled = match &self.followed {
-            Followed::Daemon(reconciled) => json!(reconciled),
+            Followed::Daemon(reconciled) => bounded(reconciled),
             _ => Value::Null,
         };
         let data = json!({
@@ -279,16 +284,17 @@ fn follow(
     };
     let (found, client) = parts.daemons.detect(device.as_deref());
     match found.decision {
-        Decision::Attach { role, endpoint, status, .. } => {
+        Decision::Attach { role, endpoint, status, pid, .. } => {
             let client = match client {
                 Some(client) => Ok(client),
                 None => parts.daemons.connect(&endpoint).map_err(|error| Notice::from(&error)),
             };
+            let asked = Asked::new(role, endpoint, pid);
             let reconciled =
-                client.and_then(|mut client| reconcile(parts.store, &mut *client, status, role, document));
+                client.and_then(|mut client| reconcile(parts.store, &mut *client, asked, status, document));
             match reconciled {
                 Ok(reconciled) => {
-                    notices.extend(reconcile_notices(&reconciled));
+                    notices.extend(reconcile_notices(&reconciled, options.program));
                     Followed::Daemon(reconciled)
                 }
                 Err(notice) => {
@@ -298,7 +304,7 @@ fn follow(
             }
         }
         Decision::Refuse(refusal) => {
-            notices.push(Notice::from(&refusal));
+            notices.push(refusal_notice(parts, &refusal));
             Followed::Failed
         }
         _ => match parts.daemons.unseen(None).first() {

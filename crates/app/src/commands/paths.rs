@@ -1,6 +1,6 @@
 //! `paths`: every path and the rule that chose it.
 
-use myownllm_paths::Mode;
+use myownllm_paths::{Mode, check_control_socket, check_socket};
 use serde_json::{Value, json};
 
 use crate::cli::{ModeArg, PathsArgs};
@@ -33,9 +33,9 @@ pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
         rows.push((format!("socket ({mode})"), socket.to_string(), rule.to_string()));
         sockets[mode.as_str()] =
             json!({ "socket": socket, "home": long(home), "rule": rule, "why": rule.describe() });
-        if let Err(error) =
-            myownllm_paths::check_socket(&socket, layout.platform, layout.config_for_mode(mode))
-        {
+        let config = layout.config_for_mode(mode);
+        let address = named.map_or(Ok(()), |named| check_control_socket(&named, layout.platform, config));
+        if let Err(error) = address.and_then(|()| check_socket(&socket, layout.platform, config)) {
             notices.push(Notice {
                 severity: crate::notice::Severity::Warning,
                 ..Notice::from_error(&error, error.code(), error.hint())

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{AppConfig, catalogue};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
-use myownllm_daemon::{Decision, Probe, Role, decide};
+use myownllm_daemon::{Decision, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
@@ -16,10 +17,11 @@ use super::salvage::shape_words;
 use crate::cli::StatusArgs;
 use crate::daemons::{Daemons, Live};
 use crate::exit::ExitCode;
-use crate::launch::{COLLISION, check_socket};
+use crate::launch::{COLLISION, check_socket, check_start};
 use crate::named_key::{NamedKey, named_key, trusted_home};
+use crate::networks::LONGEST_NAME;
 use crate::notice::{Notice, exit_of};
-use crate::output::{Answer, long, short};
+use crate::output::{Answer, bounded, long, short};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
@@ -76,9 +78,10 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let nowhere = world.no_home();
     notices.extend(nowhere.iter().map(Notice::from));
     let leaked = crate::launch::leaked_socket(&wired.parts());
-    let socket = check_socket(&wired.parts(), leaked.as_ref().ok().and_then(Option::as_deref)).err();
+    let named = leaked.as_ref().ok().and_then(Option::as_deref);
+    let socket = check_start(&wired.parts(), named).err();
     // Nothing is moved to where no daemon could listen.
-    let no_socket = socket.is_some() && !plan.is_empty();
+    let no_socket = !plan.is_empty() && check_socket(&wired.parts(), named).is_err();
     let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some() || no_socket;
     let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
     let writes = pending || loaded.as_ref().is_some_and(|loaded| loaded.pending.writes_config());
@@ -86,7 +89,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let stuck = world.unwritable(&world.layout.app_home).filter(|_| writes);
     let fails = stuck.is_some();
     let starts = own.1.is_absent() && shared.1.is_absent();
-    if world.checked.is_ok() && (starts || no_socket) {
+    let unbindable = matches!(decision, Decision::Refuse(Refusal::PathTooLong { .. }));
+    if world.checked.is_ok() && (starts || unbindable || no_socket) {
         notices.extend(socket);
     }
     if starts {
@@ -154,8 +158,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         "identity": plan.identity,
         "migration": { "pending": plan.steps().collect::<Vec<_>>(), "collisions": plan.collisions, "left": plan.left },
         "daemons": {
-            "own": { "socket": own.0.endpoint.to_string(), "probe": own.1 },
-            "shared": { "socket": shared.0.endpoint.to_string(), "probe": shared.1 },
+            "own": { "socket": own.0.endpoint.to_string(), "probe": bounded(&own.1) },
+            "shared": { "socket": shared.0.endpoint.to_string(), "probe": bounded(&shared.1) },
             "legacy": legacy.as_ref().map(|live| json!({ "socket": long(&live.place()), "pid": live.pid(), "note": live.note() })),
         },
         "launch_would": steps,
@@ -252,9 +256,11 @@ const NAMED: usize = 12;
 
 /// Names in a line; of many, the first.
 pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
-    let mut line: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
-    let more = names.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("and {more} more"));
-    line.extend(more.as_deref());
+    let short = |name: &S| shortened(name.as_ref(), LONGEST_NAME).into_owned();
+    let mut line: Vec<String> = names.iter().take(NAMED).map(short).collect();
+    line.extend(
+        names.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("and {more} more")),
+    );
     line.join(", ")
 }
 

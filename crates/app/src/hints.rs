@@ -1,0 +1,239 @@
+//! The way out of what was found: one command to copy, where there is one.
+//!
+//! A library knows neither this program nor how it was called for the home in question. It says, at most, what shows or mends
+//! the matter itself; which command of ours does is said here, by the code.
+
+use std::path::Path;
+
+use myownllm_durable_fs::quote;
+
+use crate::notice::Notice;
+
+/// This program, as everybody can call it.
+pub(crate) const PROGRAM: &str = "myownllm-mesh";
+/// How another program for the daemon is named; the path is for the reader to fill in.
+const NAMED_DAEMON: &str = "MYOWNMESH_BIN=/path/to/myownmesh ";
+
+impl Notice {
+    /// Gives it the command for its code, for a program that is called like this.
+    pub(crate) fn complete_hint(&mut self, program: &str) {
+        let said = self.hint.take();
+        self.hint = match command(self) {
+            // Of these a library can say in words alone what is to be done.
+            Some(command) if said.is_none() || is_in_words(&self.code) => Some(command),
+            _ => said,
+        };
+        self.hint = self.hint.take().map(|hint| called(hint, program));
+    }
+}
+
+fn is_in_words(code: &str) -> bool {
+    ["config.", "store.", "envelope."].iter().any(|family| code.starts_with(family))
+}
+
+/// A command of ours for a code, as everybody can call it.
+fn command(notice: &Notice) -> Option<String> {
+    let file = notice.path.as_deref().map(Path::new).filter(|path| path.is_absolute()).map(quote);
+    let ours = |rest: &str| Some(format!("{PROGRAM} {rest}"));
+    match (notice.code.as_str(), file) {
+        ("daemon.unreachable" | "envelope.not-exportable", _) => {
+            ours(if notice.code == "daemon.unreachable" { "launch" } else { "launch --no-daemon" })
+        }
+        (
+            "daemon.busy"
+            | "daemon.foreign-owner"
+            | "daemon.foreign-identity"
+            | "daemon.already-running"
+            | "daemon.identity-missing"
+            | "daemon.not-started"
+            | "daemon.home-relative",
+            _,
+        ) => ours("doctor"),
+        ("daemon.closed" | "daemon.replaced" | "daemon.protocol" | "daemon.not-stopped", _) => ours("status"),
+        ("daemon.socket-too-long" | "daemon.unknown-process", _) => ours("paths"),
+        ("daemon.not-found" | "daemon.unknown-op" | "daemon.config-newer", _) => {
+            Some(format!("{NAMED_DAEMON}{PROGRAM} launch"))
+        }
+        ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
+        ("daemon.home-not-utf8" | "paths.no-home" | "paths.relative-home", _) => {
+            ours("--home /path/to/home status")
+        }
+        ("network.unknown", _) => ours("network list"),
+        ("envelope.not-an-envelope", _) => ours("network export NAME"),
+        ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
+        ("store.newer", _) => ours("--version"),
+        ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
+        ("store.backups-full", Some(folder)) => Some(format!("ls -l {folder}")),
+        ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(file)) => {
+            let line = notice.place.as_ref().map_or(1, |place| place.line);
+            Some(format!("${{EDITOR:-vi}} +{line} {file}"))
+        }
+        _ => None,
+    }
+}
+
+/// A hint that can be copied leads to the home that was asked about: not everybody who gives one knows how it was named.
+pub(crate) fn called(hint: String, program: &str) -> String {
+    match hint.split_once(PROGRAM) {
+        // Before it there may be a variable.
+        Some((before, rest))
+            if (before.is_empty() || before == NAMED_DAEMON)
+                && rest.starts_with(' ')
+                && !rest.starts_with(" --") =>
+        {
+            format!("{before}{program}{rest}")
+        }
+        _ => hint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use myownllm_daemon::{ControlError, Endpoint, Probe, Refusal, SpawnError, StopError};
+
+    use super::*;
+
+    /// What may stand at the beginning of a line that is to be copied.
+    const COMMANDS: [&str; 19] = [
+        PROGRAM,
+        "${EDITOR:-vi}",
+        "chmod",
+        "cp",
+        "df",
+        "findmnt",
+        "fuser",
+        "kill",
+        "ls",
+        "lsattr",
+        "mkdir",
+        "mv",
+        "pgrep",
+        "ps",
+        "readlink",
+        "rm",
+        "tail",
+        "ulimit",
+        "sudo",
+    ];
+
+    #[track_caller]
+    fn is_a_command(mut notice: Notice) {
+        notice.complete_hint(PROGRAM);
+        let hint = notice.hint.clone().unwrap_or_else(|| panic!("no way out: {notice:?}"));
+        let line = hint.strip_prefix(NAMED_DAEMON).unwrap_or(&hint);
+        let first = line.split(' ').next().unwrap_or_default();
+        assert!(COMMANDS.contains(&first) && !hint.contains('\n'), "{hint:?} is no command: {notice:?}");
+    }
+
+    fn failed() -> io::Error {
+        io::ErrorKind::StorageFull.into()
+    }
+
+    #[test]
+    fn the_way_out_of_what_goes_wrong_with_a_daemon_is_a_command() {
+        let endpoint = || Endpoint::unix("/h/daemon.sock");
+        let op = || "network_add".to_owned();
+        let path = || std::path::PathBuf::from("/h/a b");
+        for pid in [None, Some(7)] {
+            let errors = [
+                ControlError::Unreachable { endpoint: endpoint(), source: failed() },
+                ControlError::NoMeans { endpoint: endpoint(), source: failed() },
+                ControlError::Busy { endpoint: endpoint(), op: op(), waited: Duration::ZERO, pid },
+                ControlError::Closed { endpoint: endpoint(), op: op() },
+                ControlError::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
+                ControlError::Replaced { endpoint: endpoint(), before: 1, now: 2 },
+                ControlError::PathTooLong { endpoint: endpoint(), length: 2, limit: 1 },
+                ControlError::Protocol { op: op(), problem: "p".to_owned() },
+                ControlError::UnknownOp { op: op(), message: "m".to_owned() },
+            ];
+            errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+            let refusals = [
+                Refusal::Busy { endpoint: endpoint(), pid, waited_ms: 1 },
+                Refusal::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
+                Refusal::ForeignIdentity { endpoint: endpoint(), pid, expected: op(), found: op() },
+                Refusal::PathTooLong { endpoint: endpoint(), length: 2, limit: 1 },
+                Refusal::NoMeans { endpoint: endpoint(), problem: op() },
+                Refusal::Unusable { endpoint: endpoint(), pid, problem: op() },
+            ];
+            refusals.iter().for_each(|refusal| is_a_command(Notice::from(refusal)));
+            let found = || Box::new(Probe::Busy { pid, waited_ms: 1 });
+            let errors = [
+                SpawnError::Occupied { endpoint: endpoint(), found: found() },
+                SpawnError::NoMeans { endpoint: endpoint(), problem: op() },
+                SpawnError::SocketTooLong { endpoint: endpoint(), length: 2, limit: 1 },
+                SpawnError::NotASocket { path: path() },
+                SpawnError::HomeNotText { home: path() },
+                SpawnError::HomeRelative { home: path() },
+                SpawnError::Home { home: path(), source: failed() },
+                SpawnError::DanglingIdentity { path: path() },
+                SpawnError::IdentityMissing { path: path() },
+                SpawnError::IdentityUnreadable { path: path(), source: failed() },
+                SpawnError::Log { path: path(), source: failed() },
+                SpawnError::NoCandidate { tried: Vec::new() },
+                SpawnError::AllFailed { home: path(), tried: Vec::new() },
+            ];
+            errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+            let errors = [
+                StopError::UnknownProcess { endpoint: endpoint() },
+                StopError::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
+                StopError::Unreachable { endpoint: endpoint(), source: failed() },
+                StopError::Signal { endpoint: endpoint(), pid: 7, source: failed() },
+                StopError::StillThere { endpoint: endpoint(), pid: 7, waited: Duration::ZERO },
+                StopError::CameBack { endpoint: endpoint(), before: 7, now: 8 },
+            ];
+            errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+        }
+    }
+
+    #[test]
+    fn the_way_out_of_what_is_wrong_with_paths_and_configs_is_a_command() {
+        use myownllm_config_store::StoreError;
+        use myownllm_paths::PathsError;
+        let path = || std::path::PathBuf::from("/h/a b");
+        let errors = [
+            PathsError::ControlSocket { named: path(), why: "is empty", config: path() },
+            PathsError::SocketTooLong { socket: path(), length: 2, limit: 1, daemon_config: path() },
+            PathsError::Lookup { path: path(), source: failed() },
+            PathsError::NotAFolder { daemon_home: path(), at: path(), what: "a file" },
+        ];
+        errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+        let errors = [
+            StoreError::Unstable { path: path() },
+            StoreError::Conflict { path: path() },
+            StoreError::Newer { path: path(), version: 9 },
+            StoreError::BackupsFull { path: path(), count: 1, bytes: 1 },
+            StoreError::NoHome { path: path() },
+            StoreError::TooLarge { path: path(), limit: 1 },
+        ];
+        errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+        let broken = myownllm_config_model::Document::parse(b"{\n  \"a\": 1,\n}").unwrap_err();
+        let mut notice = Notice::from_error(&broken, broken.code(), broken.hint()).at(Path::new("/h/c.json"));
+        notice.complete_hint(PROGRAM);
+        assert_eq!(notice.hint.as_deref(), Some("${EDITOR:-vi} +2 /h/c.json"));
+        // Without a file, there is none to open.
+        let mut notice = Notice::from_error(&broken, broken.code(), broken.hint());
+        notice.complete_hint(PROGRAM);
+        assert_eq!(notice.hint, broken.hint());
+    }
+
+    #[test]
+    fn a_hint_calls_the_program_as_it_was_called() {
+        let with = |hint: &str| called(hint.to_owned(), "prog --home /h");
+        assert_eq!(with("myownllm-mesh launch"), "prog --home /h launch");
+        assert_eq!(
+            with(&format!("{NAMED_DAEMON}myownllm-mesh launch")),
+            format!("{NAMED_DAEMON}prog --home /h launch")
+        );
+        for same in [
+            "myownllm-mesh --help",
+            "ls /myownllm-mesh x",
+            "cp a myownllm-mesh launch",
+            "prog --home /h launch",
+        ] {
+            assert_eq!(with(same), same);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A daemon's networks, brought in line with the config, and what is to be told of it.
+
+use myownllm_config_model::shorten::shortened;
+use myownllm_config_model::{Document, ValueRef, bridge, catalogue, network_id};
+use myownllm_config_store::{ConfigStore, CopyKind};
+use myownllm_daemon::reconcile::{self, Action, Done, NOT_APPLIED, Saved, StepResult};
+use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
+use serde::{Serialize, Serializer};
+
+use crate::exit::ExitCode;
+use crate::notice::{Notice, Severity};
+
+/// A name longer than any that is one is cut.
+pub(crate) const LONGEST_NAME: usize = 80;
+
+/// The daemon that is asked.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Asked {
+    /// Whose it is.
+    pub role: Role,
+    /// Where it listens.
+    #[serde(serialize_with = "as_text")]
+    pub socket: Endpoint,
+    /// Its process, where the system tells.
+    pub pid: Option<u32>,
+}
+
+impl Asked {
+    /// The daemon that was found at this place.
+    #[must_use]
+    pub fn new(role: Role, socket: Endpoint, pid: Option<u32>) -> Self {
+        Self { role, socket, pid }
+    }
+
+    fn name(&self) -> String {
+        let whose = if self.role == Role::Shared { "the shared daemon" } else { "the app's daemon" };
+        self.pid.map_or_else(|| whose.to_owned(), |pid| format!("{whose} (process {pid})"))
+    }
+}
+
+fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(endpoint)
+}
+
+/// What was done to a daemon's networks, and why.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Reconciled {
+    /// Whose networks.
+    pub daemon: Asked,
+    /// What was to be done.
+    pub plan: reconcile::Plan,
+    /// What became of it.
+    pub outcome: reconcile::Outcome,
+}
+
+/// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. A
+/// shared daemon leaves those too that the app once had saved, by its copies of the config in `store`.
+///
+/// Hold the home's lock since before the config was read and the status asked for.
+///
+/// # Errors
+/// The active network cannot be put in the daemon's words, or the daemon does not answer.
+pub fn reconcile(
+    store: &dyn ConfigStore,
+    daemon: &mut dyn DaemonControl,
+    asked: Asked,
+    status: Status,
+    document: &Document,
+) -> Result<Reconciled, Notice> {
+    let plan = plan_for(store, daemon, status, asked.role, document)?;
+    let outcome = reconcile::execute(daemon, &plan);
+    // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
+    Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked() })
+}
+
+/// What [`fn@reconcile`] would do.
+pub(crate) fn plan_for(
+    store: &dyn ConfigStore,
+    daemon: &mut dyn DaemonControl,
+    status: Status,
+    role: Role,
+    document: &Document,
+) -> Result<reconcile::Plan, Notice> {
+    let active = match catalogue::active(document) {
+        Some(network) => Some(
+            bridge::to_daemon(network)
+                .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?,
+        ),
+        None => None,
+    };
+    let mut saved = saved(document);
+    let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
+    if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
+        saved.extend(formerly_saved(store));
+    }
+    let view = reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
+    Ok(reconcile::plan(&view))
+}
+
+/// The networks that the routine copies of the config have: one that was removed while no daemon ran, or in a run that was
+/// killed, is still ours to leave. That another program joined a network of that name since makes no difference: ours is known
+/// by its internal id as well. What is in no copy any more is left alone.
+fn formerly_saved(store: &dyn ConfigStore) -> Vec<Saved> {
+    let copies = store.history().unwrap_or_default().into_iter();
+    copies
+        .filter(|copy| copy.kind == CopyKind::Good)
+        .filter_map(|copy| Document::parse(&store.read_copy(&copy.id).ok()?).ok())
+        .flat_map(|copy| saved(&copy.document))
+        .collect()
+}
+
+/// The saved networks by their ids.
+pub(crate) fn saved(document: &Document) -> Vec<Saved> {
+    let text = |network: &ValueRef<'_>, key: &str| {
+        network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
+    };
+    let pair =
+        |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
+    catalogue::list(document).iter().map(pair).collect()
+}
+
+/// What failed of a reconciliation: which network, with which daemon, why, and one way out; `program` is how this program is
+/// called. A network that could not be left is left for the next pass; one that is joined, and that the daemon reports in words
+/// of its own, is no failure.
+pub(crate) fn reconcile_notices(reconciled: &Reconciled, program: &str) -> Vec<Notice> {
+    reconciled
+        .outcome
+        .steps
+        .iter()
+        .filter_map(|done| step_notice(done, &reconciled.daemon, program))
+        .collect()
+}
+
+fn step_notice(done: &Done, daemon: &Asked, program: &str) -> Option<Notice> {
+    let StepResult::Failed { code, message, .. } = &done.result else { return None };
+    let network = done.step.action.network_id();
+    let message = format!("{} {}: {message}", daemon.name(), what_failed(&done.step.action, code));
+    let mut notice = Notice::error(code, message).exits(exit_of_step(code));
+    notice.hint = step_hint(&done.step.action, code, network, daemon, program);
+    if let Some(socket) = daemon.socket.path() {
+        notice = notice.at(socket);
+    }
+    if code == "daemon.cancelled" {
+        // Who asked for it knows it, and got what was asked for.
+        return Some(Notice { severity: Severity::Info, ..notice });
+    }
+    let is_minor = matches!(done.step.action, Action::Remove { .. }) || code == NOT_APPLIED;
+    Some(if is_minor { notice.as_warning() } else { notice })
+}
+
+fn exit_of_step(code: &str) -> ExitCode {
+    match code {
+        "daemon.unreachable" | "daemon.busy" | "daemon.closed" | "daemon.replaced" | "daemon.protocol" => {
+            ExitCode::Daemon
+        }
+        "daemon.foreign-owner" => ExitCode::Refused,
+        _ => ExitCode::Failed,
+    }
+}
+
+/// What the daemon did not do, as the middle of a sentence.
+fn what_failed(action: &Action, code: &str) -> String {
+    let network = network_name(action);
+    match action {
+        _ if code == NOT_APPLIED => format!("took {network} in part"),
+        Action::Add { .. } => format!("did not join {network}"),
+        Action::Update { differs, .. } => {
+            format!("did not bring {network} up to date ({})", differs.join(", "))
+        }
+        Action::Replace { .. } => format!("did not join {network} anew"),
+        Action::Remove { .. } => format!("did not leave {network}"),
+        _ => format!("did not do what it was told about {network}"),
+    }
+}
+
+/// A network's id, and its label where it has one.
+fn network_name(action: &Action) -> String {
+    let id = shortened(action.network_id(), LONGEST_NAME);
+    match action.label() {
+        Some(label) => format!("{id} ({})", shortened(label, LONGEST_NAME)),
+        None => id.into_owned(),
+    }
+}
+
+/// The command that mends a step that failed, or shows what is the matter.
+fn step_hint(action: &Action, code: &str, network: &str, daemon: &Asked, program: &str) -> Option<String> {
+    match (code, daemon.pid) {
+        ("daemon.cancelled", _) => None,
+        ("daemon.busy" | "daemon.protocol" | "daemon.foreign-owner", Some(pid)) if !cfg!(windows) => {
+            Some(format!("ps -fp {pid}"))
+        }
+        ("daemon.refused-op" | "daemon.bad-request" | "daemon.unknown-op" | NOT_APPLIED, _) => {
+            match action {
+                // The next pass tries again.
+                Action::Remove { .. } => Some(format!("{program} launch --once")),
+                _ => Some(format!("{program} network show {}", quoted(network))),
+            }
+        }
+        _ => Some(format!("{program} status")),
+    }
+}
+
+fn quoted(network: &str) -> String {
+    myownllm_durable_fs::quote(std::path::Path::new(network))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_failure_has_one_way_out() {
+        let add = Action::Add { config: json!({"network_id": "home", "label": "Home"}) };
+        let remove = Action::Remove { network: "home".to_owned() };
+        let asked = |pid| Asked::new(Role::Shared, Endpoint::unix("/s"), pid);
+        let hint = |action, code, pid| step_hint(action, code, "home", &asked(pid), "prog");
+        let hint = |action, code, pid| hint(action, code, pid).unwrap_or_default();
+        assert_eq!(hint(&add, "daemon.refused-op", None), "prog network show home");
+        assert_eq!(hint(&remove, "daemon.refused-op", None), "prog launch --once");
+        assert_eq!(hint(&add, "daemon.busy", None), "prog status");
+        assert_eq!(hint(&add, "daemon.closed", Some(7)), "prog status");
+        if cfg!(unix) {
+            assert_eq!(hint(&add, "daemon.busy", Some(7)), "ps -fp 7");
+        }
+        assert_eq!(hint(&add, "daemon.cancelled", Some(7)), "");
+        assert_eq!(network_name(&add), "home (Home)");
+        assert_eq!(asked(Some(7)).name(), "the shared daemon (process 7)");
+    }
+}

@@ -1,0 +1,107 @@
+//! Why no daemon came up, where more is known than that its program failed.
+
+use std::path::Path;
+
+use myownllm_config_model::Document;
+use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
+use myownllm_daemon::{Failure, SpawnError, Tried};
+use myownllm_durable_fs::quote;
+
+use crate::daemons::{CONFIG_LIMIT, read_document};
+use crate::exit::ExitCode;
+use crate::launch::Parts;
+use crate::notice::Notice;
+
+/// Why no daemon came up; the likeliest reason first.
+pub(crate) fn notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
+    let likeliest =
+        no_room(parts, error).or_else(|| newer_config(parts, error)).or_else(|| damaged_config(parts, error));
+    likeliest.into_iter().chain([Notice::from(error)]).collect()
+}
+
+/// The logs of the programs that ended before they answered.
+fn last_words(error: &SpawnError) -> Vec<&[String]> {
+    let ended = |tried: &'_ Tried| matches!(tried.failure, Some(Failure::Ended { .. }));
+    error
+        .tried()
+        .iter()
+        .filter(|tried| ended(tried))
+        .filter_map(|tried| Some(tried.failure.as_ref()?.log()))
+        .collect()
+}
+
+/// A program that can write nothing in its home ends, and it is not the program's fault.
+fn no_room(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
+    /// What the system says, as the C library and as Rust's print it: no space, no quota, a read-only file system.
+    const SAID: [(&str, &str, &str); 3] = [
+        ("No space left on device", "(os error 28)", "df -h"),
+        ("Disk quota exceeded", "(os error 122)", "df -h"),
+        ("Read-only file system", "(os error 30)", "findmnt --target"),
+    ];
+    let home = &parts.layout.daemon_home;
+    let logs = last_words(error);
+    let says = |(words, number, _): &&(&str, &str, &str)| {
+        logs.iter().copied().flatten().any(|line| line.contains(words) || line.contains(number))
+    };
+    // A full disk takes no last words either.
+    let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
+    let (what, _, command) = SAID.iter().find(says).or_else(full)?;
+    let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
+    let notice = Notice::error("daemon.no-room", message).at(home);
+    Some(notice.hint(format!("{command} {}", quote(home))).exits(ExitCode::Daemon))
+}
+
+/// Whether the disk of a folder has no block, or no file, left for us.
+#[cfg(unix)]
+fn is_full(folder: &Path) -> bool {
+    nix::sys::statvfs::statvfs(folder).is_ok_and(|disk| {
+        let blocks = if nix::unistd::Uid::effective().is_root() {
+            disk.blocks_free()
+        } else {
+            disk.blocks_available()
+        };
+        blocks == 0 || (disk.files() > 0 && disk.files_free() == 0)
+    })
+}
+
+#[cfg(not(unix))]
+fn is_full(_: &Path) -> bool {
+    false
+}
+
+/// A daemon that writes its config in place and is killed meanwhile leaves a part of it, and the older ones do not start on that.
+/// It is the daemon's file, so we move nothing: what may still be in it is for its owner to see.
+fn damaged_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
+    let path = &parts.layout.daemon_config;
+    if last_words(error).is_empty() {
+        return None;
+    }
+    let damage = Document::parse(&parts.disk.read(path, CONFIG_LIMIT).ok()?).err()?;
+    let message =
+        format!("the daemon's config {} is damaged, and the daemon does not start on it", path.display());
+    let mut aside = path.clone().into_os_string();
+    aside.push(".damaged");
+    let hint = format!("mv -n {} {}", quote(path), quote(Path::new(&aside)));
+    let notice = Notice::from_error(&damage, "daemon.config-damaged", Some(hint)).at(path);
+    Some(Notice { causes: vec![damage.to_string()], message, ..notice }.exits(ExitCode::Daemon))
+}
+
+/// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not
+/// say it in words that we know, a config that is newer than all daemons that we know says enough.
+fn newer_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
+    let logs = last_words(error);
+    let said = logs.iter().copied().flatten().any(|line| line.contains("newer"));
+    let path = &parts.layout.daemon_config;
+    let document = read_document(parts.disk, path).ok().flatten()?;
+    let version = DaemonConfig::view(&document).version?;
+    let told = version > 1 && said;
+    if !told && (logs.is_empty() || version <= NEWEST_VERSION) {
+        return None;
+    }
+    let message = format!(
+        "the daemon's config {} is of version {version}, which is newer than the daemon: it does not start on it",
+        path.display()
+    );
+    let notice = Notice::error("daemon.config-newer", message).at(path);
+    Some(notice.exits(ExitCode::Daemon))
+}
