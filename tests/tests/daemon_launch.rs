@@ -342,6 +342,42 @@ fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started() {
     }
 }
 
+/// What lies where the daemon would listen is foreseen, and the way out mends it.
+#[test]
+fn what_is_no_socket_in_a_daemons_way_is_foreseen() {
+    let home = Home::settled();
+    std::fs::write(own_socket(&home), "precious").unwrap();
+    let status = run(&mut home.command(&["status", "--check", "--json"])).ends_with(5).json();
+    assert_eq!(status["diagnostics"][0]["code"], "daemon.not-a-socket", "{status:#}");
+    assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  socket.length"));
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(5).json();
+    assert_eq!(said["diagnostics"][0]["code"], "daemon.not-a-socket", "{said:#}");
+    let hint = said["diagnostics"][0]["hint"].as_str().unwrap();
+    assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{hint}");
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    home.still_has(b"precious", "what was in the way");
+}
+
+/// A daemon makes a new key where there is none; that peers know the former one is told before it does.
+#[test]
+fn a_key_that_is_gone_from_its_peers_is_told() {
+    let home = Home::settled();
+    let warns = |ran: Ran| {
+        let found = ran.ends_with(0).json()["diagnostics"].as_array().unwrap().clone();
+        found.iter().any(|one| one["code"] == "identity.gone" && one["severity"] == "warning")
+    };
+    let new_key = home.path(&format!("{MESH}/.secrets/identity.json"));
+    assert!(!warns(home.run(&["status", "--json"])));
+    std::fs::remove_file(&new_key).unwrap();
+    assert!(warns(home.run(&["status", "--json"])));
+    assert!(home.run(&["doctor"]).stdout.contains("warning  identity.sound"));
+    assert!(warns(run(&mut launch(&home, "", &["--once", "--json"]))));
+    assert!(new_key.exists() && !warns(run(&mut launch(&home, "", &["--once", "--json"]))), "told once");
+    // Without peers, there is nobody to whom the new one is a stranger.
+    let fresh = Home::empty();
+    assert!(!warns(run(&mut launch(&fresh, "", &["--once", "--json"]))));
+}
+
 /// What the overwritten config names is no reason not to repair it; the daemon's config names it then.
 #[test]
 fn a_leaked_control_socket_that_is_no_address_keeps_nothing_from_being_moved_and_repaired() {

@@ -359,7 +359,7 @@ impl Daemons for LocalDaemons<'_> {
     }
 }
 
-fn endpoint_of(socket: &Socket) -> Endpoint {
+pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {
     match socket {
         Socket::Path(path) => Endpoint::unix(path),
         Socket::Pipe(name) => Endpoint::pipe(name),

@@ -45,13 +45,12 @@ fn command(notice: &Notice) -> Option<String> {
             | "daemon.foreign-identity"
             | "daemon.already-running"
             | "daemon.identity-missing"
-            | "daemon.not-started"
             | "daemon.home-relative",
             _,
         ) => ours("doctor"),
         ("daemon.closed" | "daemon.replaced" | "daemon.protocol" | "daemon.not-stopped", _) => ours("status"),
         ("daemon.socket-too-long" | "daemon.unknown-process", _) => ours("paths"),
-        ("daemon.not-found" | "daemon.unknown-op" | "daemon.config-newer", _) => {
+        ("daemon.not-found" | "daemon.not-started" | "daemon.unknown-op" | "daemon.config-newer", _) => {
             Some(format!("{NAMED_DAEMON}{PROGRAM} launch"))
         }
         ("daemon.no-means", _) => Some("ulimit -n".to_owned()),
@@ -61,6 +60,8 @@ fn command(notice: &Notice) -> Option<String> {
         ("network.unknown", _) => ours("network list"),
         ("envelope.not-an-envelope", _) => ours("network export NAME"),
         ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
+        ("store.defaults", _) => ours("config history"),
+        ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),
         ("store.newer", _) => ours("--version"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
         ("store.backups-full", Some(folder)) => Some(format!("ls -l {folder}")),

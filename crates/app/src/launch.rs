@@ -14,7 +14,7 @@ use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, St
 use myownllm_daemon::reconcile;
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
-    Status, Tried,
+    Status, Tried, check_socket_file,
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
@@ -23,10 +23,10 @@ use myownllm_migration::{
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError, check_control_socket};
 
 use crate::daemons::{
-    Daemons, Found, Live, OPERATION, control_socket_of, read_control_socket, read_document,
+    Daemons, Found, Live, OPERATION, control_socket_of, endpoint_of, read_control_socket, read_document,
 };
 use crate::exit::ExitCode;
-use crate::named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
+use crate::named_key::{NamedKey, lost_key, named_key, trusted_home, wrote_where_others_can};
 pub use crate::networks::{Asked, Reconciled, reconcile};
 use crate::networks::{plan_for, reconcile_notices};
 use crate::no_daemon;
@@ -508,12 +508,16 @@ pub(crate) fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(
     myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Notice::from(&error))
 }
 
-/// Whether a daemon that is started now could be found: waiting for one that comes up elsewhere would be in vain.
+/// Whether a daemon that is started now could be found, and take its place: waiting for one that comes up elsewhere would be in
+/// vain.
 pub(crate) fn check_start(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
     if let (Some(named), config) = named_socket(parts, leaked) {
         check_control_socket(&named, parts.layout.platform, config).map_err(|error| Notice::from(&error))?;
     }
-    check_socket(parts, leaked)
+    check_socket(parts, leaked)?;
+    let (named, _) = named_socket(parts, leaked);
+    let endpoint = endpoint_of(&parts.layout.socket_for_mode(Mode::OwnLlm, named.as_deref()).0);
+    check_socket_file(&endpoint).map_err(|error| Notice::from(&error))
 }
 
 /// Why no daemon is to be used. A socket that none could bind is named with the config that can name another one.
@@ -576,6 +580,7 @@ fn use_daemon(
                 outcome.notices.retain(|notice| notice.code != unsafe_home.code);
                 one(unsafe_home)
             })?;
+            outcome.notices.extend(lost_key(parts, device.is_none()));
             if let Some(lock) = &lock {
                 tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
             }

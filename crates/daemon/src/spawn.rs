@@ -314,9 +314,10 @@ impl SpawnError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Occupied { found, .. } => crate::error::look_at(found.pid()),
-            Self::NotASocket { path } | Self::DanglingIdentity { path } => {
-                Some(format!("ls -l {}", myownllm_durable_fs::quote(path)))
+            Self::NotASocket { path } => {
+                Some(format!("mv -n {0} {0}.aside", myownllm_durable_fs::quote(path)))
             }
+            Self::DanglingIdentity { path } => Some(format!("ls -l {}", myownllm_durable_fs::quote(path))),
             Self::Home { home: path, source } | Self::Log { path, source } => {
                 Some(crate::error::look_at_place(path, source))
             }
@@ -877,8 +878,11 @@ fn occupied(request: &SpawnRequest, found: Probe) -> SpawnError {
     }
 }
 
-/// The daemon removes whatever lies at its socket's name before it binds.
-fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
+/// Refuses what lies at a daemon's address and is no socket: the daemon removes it before it binds. [`spawn`] does that itself.
+///
+/// # Errors
+/// [`SpawnError::NotASocket`].
+pub fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
     #[cfg(unix)]
     if let Some(path) = endpoint.path()
         && let Ok(meta) = std::fs::symlink_metadata(path)

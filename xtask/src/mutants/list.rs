@@ -1237,6 +1237,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=a_daemon_of_many_words_is_quoted_in_part)",
     },
     Mutant {
+        name: "a-key-that-is-gone-is-told",
+        guarantee: "No daemon makes a key that is new to the peers without a word.",
+        file: "crates/app/src/launch.rs",
+        find: "            outcome.notices.extend(lost_key(parts, device.is_none()));",
+        replace: "            outcome.notices.extend(lost_key(parts, false));",
+        package: "integration-tests",
+        tests: "test(=a_key_that_is_gone_from_its_peers_is_told)",
+    },
+    Mutant {
         name: "a-url-in-another-form-is-no-change",
         guarantee: "A daemon that writes urls in a normal form is told a network once.",
         file: "crates/daemon/src/url.rs",

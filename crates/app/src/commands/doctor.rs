@@ -18,7 +18,7 @@ use super::status::{UNSEEN, daemon_words, identity};
 use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::exit::ExitCode;
 use crate::launch::{check_start, collision_notice, settle_live};
-use crate::named_key::{NamedKey, named_key, trusted_home};
+use crate::named_key::{NamedKey, lost_key, named_key, trusted_home};
 use crate::notice::{Notice, Severity};
 use crate::output::{Answer, short};
 use crate::screen::Page;
@@ -169,7 +169,10 @@ fn daemon_config(world: &World, checks: &mut Checks) {
         }
     };
     match Document::parse(&bytes) {
-        Err(error) => checks.mend(ID, Mark::Problem, error.to_string(), aside()),
+        Err(error) => {
+            let evidence = format!("{}: {error}", short(path, &world.layout.user_home));
+            checks.mend(ID, Mark::Problem, evidence, aside())
+        }
         Ok(parsed) => match daemon_config::version_of(&parsed.document) {
             Some(version) if version > daemon_config::NEWEST_VERSION => checks.mend(
                 ID,
@@ -216,6 +219,10 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         }
         IdentityState::Blocked { .. } | IdentityState::Odd { .. } => {}
         IdentityState::Absent if !plan.errors.is_empty() => checks.skipped("identity.sound", UNSEEN),
+        IdentityState::Absent => match lost_key(&world.wire().parts(), true) {
+            Some(notice) => checks.notice("identity.sound", &notice),
+            None => checks.ok("identity.sound", identity(plan)),
+        },
         _ => checks.ok("identity.sound", identity(plan)),
     }
     for error in of_key {
@@ -270,7 +277,7 @@ fn config(world: &World, checks: &mut Checks) {
     };
     shape(world, &loaded, checks);
     // Told by `config.shape` already.
-    let told = [CORRUPT, "store.defaults"];
+    let told = [CORRUPT, "store.defaults", "store.newer"];
     for found in &loaded.diagnostics {
         if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
             checks.notice("config.findings", &Notice::from(found));
@@ -281,6 +288,9 @@ fn config(world: &World, checks: &mut Checks) {
         _ if loaded.pending.repairs() => {
             let evidence = format!("{} will be saved after the repair", count(saved, "network"));
             checks.skipped("networks.active", evidence);
+        }
+        _ if loaded.newer.is_some() => {
+            checks.skipped("networks.active", "the config is of a newer version, and left as it is");
         }
         Some(network) => {
             let name = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
