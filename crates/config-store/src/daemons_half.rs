@@ -27,6 +27,7 @@ impl Store<'_> {
         let Some((former, document, found)) = self.stale().filter(|(_, _, found)| !found.is_empty()) else {
             return Ok(Vec::new());
         };
+        self.check_apart()?;
         self.keep(&former, &[CopyKind::Kept], CopyKind::Kept)?;
         let doing = "pointing the daemon's config to the daemon's home";
         let failed = |source| StoreError::Disk { doing, path: path.clone(), source };

@@ -101,6 +101,14 @@ pub enum StoreError {
         /// Why it cannot be used.
         why: &'static str,
     },
+    /// The configs of the app and of the daemon are one file, by a link: what is written into the one is written into the other.
+    #[error("changing the config {}: by the link {} it is the daemon's as well", path.display(), link.display())]
+    Shared {
+        /// The config that was to be written.
+        path: PathBuf,
+        /// The link that makes them one.
+        link: PathBuf,
+    },
     /// The caller's edit failed. Nothing was written.
     #[error("editing the config {}", path.display())]
     Edit {
@@ -163,6 +171,7 @@ impl StoreError {
             Self::CopiesUnsafe { .. } => "store.copies-unsafe",
             Self::NoSuchCopy { .. } => "store.no-such-copy",
             Self::BadCopy { .. } => "store.bad-copy",
+            Self::Shared { .. } => "store.shared",
             Self::Edit { .. } => "store.edit",
             Self::WrongLock { .. } => "store.wrong-lock",
             Self::NoHome { .. } => "store.no-home",
@@ -185,6 +194,7 @@ impl StoreError {
             | Self::CopiesUnsafe { path, .. }
             | Self::NoSuchCopy { path, .. }
             | Self::BadCopy { path, .. }
+            | Self::Shared { path, .. }
             | Self::Edit { path, .. }
             | Self::WrongLock { path, .. }
             | Self::NoHome { path }
@@ -214,6 +224,8 @@ impl StoreError {
             }
             Self::NoSuchCopy { program, .. } => format!("{program} config history"),
             Self::BadCopy { path, .. } => list(path),
+            // A file of its own, with what it shows now.
+            Self::Shared { link, .. } => format!("cp -p {0} {0}.copy && mv {0}.copy {0}", quote(link)),
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
             Self::Edit { .. } | Self::WrongLock { .. } => return None,

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, app_config};
+use myownllm_config_model::{
+    Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, ValueRef, app_config,
+};
 use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Rebased, Shape, rebase_paths, unrecognised_networks};
 
@@ -101,11 +103,13 @@ impl Store<'_> {
         let mut document = read.clone();
         let mut diagnostics: Vec<Diagnostic> = unrecognised_networks(read).into_iter().collect();
         diagnostics.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
+        let rebased = self.follow_rosters(&mut document);
         let config =
             document.is_modified().then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
         let mut report = Report::new(shape);
         report.completed_keys = app_config::lacking(read);
+        report.rebased = rebased;
         Plan { config, ..Plan::of(document, shape, report, diagnostics) }
     }
 
@@ -323,8 +327,37 @@ impl Store<'_> {
         }
     }
 
+    /// Points the rosters that networks of the app's name by path to where they are, when they have moved since: a repair that came
+    /// before the move could not know.
+    fn follow_rosters(&self, app: &mut Document) -> Vec<Rebased> {
+        let names_one = |network: ValueRef<'_>| {
+            network.get("daemon_settings").is_some_and(|settings| settings.get("roster_path").is_some())
+        };
+        // Hardly any does, and this is on the way of every start.
+        if !app.get(&["cloud_mesh", "networks"]).is_some_and(|networks| networks.items().any(names_one)) {
+            return Vec::new();
+        }
+        let mut found = self.rebase_where(app, None, &|old, new| self.is_there(new) && !self.is_there(old));
+        found.retain(|path| path.rebased);
+        found
+    }
+
+    fn is_there(&self, path: &str) -> bool {
+        self.disk.stat(Path::new(path)).is_ok()
+    }
+
     /// Points what leads into the app's home to the daemon's home, by each spelling of the app's home that we know.
-    pub(crate) fn rebase(&self, app: &mut Document, mut daemon: Option<&mut Document>) -> Vec<Rebased> {
+    pub(crate) fn rebase(&self, app: &mut Document, daemon: Option<&mut Document>) -> Vec<Rebased> {
+        self.rebase_where(app, daemon, &|_, new| self.is_there(new))
+    }
+
+    /// The same for the paths of which `has_moved` says so: told the old one and the new.
+    fn rebase_where(
+        &self,
+        app: &mut Document,
+        mut daemon: Option<&mut Document>,
+        has_moved: &dyn Fn(&str, &str) -> bool,
+    ) -> Vec<Rebased> {
         let places = &self.places;
         // The daemon reads paths as text; one that is none cannot stand in a config.
         let Some(to) = places.daemon_home.to_str() else { return Vec::new() };
@@ -333,8 +366,11 @@ impl Store<'_> {
         for from in
             [Some(places.app_home.as_path()), real.as_deref()].into_iter().flatten().filter_map(Path::to_str)
         {
-            let there = |path: &str| self.disk.stat(Path::new(path)).is_ok();
-            let found = rebase_paths(app, daemon.as_deref_mut(), from, to, &there);
+            let moved = |new: &str| {
+                let rest = new.strip_prefix(to).unwrap_or_default();
+                has_moved(&format!("{from}{rest}"), new)
+            };
+            let found = rebase_paths(app, daemon.as_deref_mut(), from, to, &moved);
             let new =
                 found.into_iter().filter(|r| !all.iter().any(|a| a.half == r.half && a.pointer == r.pointer));
             all.extend(new.collect::<Vec<_>>());

@@ -9,7 +9,7 @@ use myownllm_durable_fs::{
 };
 
 use crate::copies::{Copies, CopyKind, publish};
-use crate::{CopyId, Step, Store, StoreError};
+use crate::{CopyId, Places, Step, Store, StoreError};
 
 /// How often a whole operation starts again because somebody else wrote meanwhile.
 pub(crate) const TRIES: u32 = 32;
@@ -69,6 +69,24 @@ impl Store<'_> {
             return Ok(());
         }
         Err(StoreError::WrongLock { path: self.places.config.clone(), locked: lock.home().to_owned() })
+    }
+
+    /// The app's config must not be the daemon's, nor lie in its home, by a link: each program would write over what is the other's.
+    pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
+        let Places { config, daemon_config, daemon_home, .. } = &self.places;
+        let is_link = |path: &Path| self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+        let real = |path: &Path| self.disk.canonicalize(path).ok();
+        let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
+        if is_link(config)
+            && let (Some(config_at), Some(home)) = (real(config), real(daemon_home))
+            && config_at.starts_with(&home)
+        {
+            return Err(shared(config));
+        }
+        if is_link(daemon_config) && real(daemon_config).is_some_and(|at| real(config) == Some(at)) {
+            return Err(shared(daemon_config));
+        }
+        Ok(())
     }
 
     /// One attempt at a compare-and-swap of the config from `former` (`None`: it is missing) to `bytes`.

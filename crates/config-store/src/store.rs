@@ -183,6 +183,7 @@ impl ConfigStore for Store<'_> {
             }
             // Only when there is something to do: an apply without need writes nothing either.
             if cleared.is_none() && !plan.loaded.pending.is_empty() {
+                self.check_apart()?;
                 cleared = Some(self.clear_leftovers(&mut diagnostics));
             }
             if let Some(mut applied) = self.carry_out(plan, ids)? {
@@ -223,6 +224,7 @@ impl ConfigStore for Store<'_> {
             if !said || bytes == before.to_bytes() {
                 return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
             }
+            self.check_apart()?;
             if conflicts == 0 && loaded.pending.steps.iter().any(|s| matches!(s, Step::ClearLeftover { .. }))
             {
                 self.clear_leftovers(&mut diagnostics);
@@ -363,6 +365,7 @@ impl ConfigStore for Store<'_> {
                     },
                 });
             }
+            self.check_apart()?;
             self.clear_leftovers(&mut diagnostics);
             if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);

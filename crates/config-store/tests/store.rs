@@ -662,6 +662,82 @@ fn paths_into_the_old_home_follow_what_moved() {
 }
 
 #[test]
+fn configs_that_are_one_by_a_link_are_not_written() {
+    for (link, target) in
+        [(CONFIG, DAEMON_CONFIG), (DAEMON_CONFIG, CONFIG), (CONFIG, "/home/u/.myownllm/.myownmesh/app.json")]
+    {
+        for content in [LEAKED_V3, &healthy("before")] {
+            let disk = home();
+            disk.put_dir(DAEMON_HOME, 0o700);
+            disk.put(target, content);
+            disk.put_link(link, target);
+            let before = disk.tree();
+            let mut errors = vec![set_mark(&disk, "after").map(drop)];
+            if look(&disk).unwrap().pending.repairs() {
+                // It has to be repaired before it can be edited.
+                errors = vec![launch(&disk, &sim_places()).map(drop)];
+            }
+            for error in errors.into_iter().map(Result::unwrap_err) {
+                assert_eq!(error.code(), "store.shared", "{link}: {error}");
+                assert_eq!(
+                    error.hint().unwrap(),
+                    format!("cp -p {link} {link}.copy && mv {link}.copy {link}")
+                );
+            }
+            assert_eq!(disk.tree(), before, "{link}");
+            // What the hint does.
+            disk.unlink(link.as_ref()).unwrap();
+            disk.put(link, content);
+            launch(&disk, &sim_places()).unwrap();
+            set_mark(&disk, "after").unwrap();
+            if target != CONFIG {
+                assert_eq!(disk.content(target).unwrap(), content, "{link}: the other one is as it was");
+            }
+        }
+    }
+    // Of two names of one file the first write makes two files.
+    let disk = home();
+    disk.put_dir(DAEMON_HOME, 0o700);
+    disk.put(CONFIG, LEAKED_V3);
+    disk.hard_link(CONFIG.as_ref(), DAEMON_CONFIG.as_ref()).unwrap();
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), LEAKED_V3);
+    assert!(look(&disk).unwrap().pending.is_empty());
+}
+
+/// A repair came before the move: the paths follow at the next start, once the file is at the new place and there alone.
+#[test]
+fn rosters_that_have_moved_since_the_repair_are_followed() {
+    let leaked = br#"{"version":3,"daemon":{"enabled":true},
+        "networks":[{"id":"a","network_id":"home","roster_path":"/home/u/.myownllm/mesh/rosters/home.json"}]}"#;
+    let (old, new) =
+        ("/home/u/.myownllm/mesh/rosters/home.json", "/home/u/.myownllm/.myownmesh/mesh/rosters/home.json");
+    let disk = with_config(leaked);
+    disk.put(old, b"{}");
+    launch(&disk, &sim_places()).unwrap();
+    let says = || {
+        let now = Document::parse(&live(&disk)).unwrap().document;
+        let path = now.get(&["cloud_mesh", "networks", "0", "daemon_settings", "roster_path"]).unwrap();
+        path.as_str().unwrap().into_owned()
+    };
+    let unchanged = |why: &str| {
+        let before = live(&disk);
+        launch(&disk, &sim_places()).unwrap();
+        assert_eq!(live(&disk), before, "{why}");
+    };
+    assert_eq!(says(), old);
+    unchanged("it has not moved");
+    disk.put(new, b"{}");
+    unchanged("it is in both places, and nobody has chosen");
+    disk.unlink(old.as_ref()).unwrap();
+    let before = live(&disk);
+    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    assert_eq!((loaded.report.rebased.len(), says().as_str()), (1, new));
+    assert!(applied.is_some() && copies(&disk).iter().any(|(_, bytes)| *bytes == before));
+    unchanged("it is done");
+}
+
+#[test]
 fn routine_copies_are_bounded_and_the_newest_stays() {
     let disk = home();
     let clock = FakeClock::default();
