@@ -785,6 +785,30 @@ fn an_overlays_lower_layer_moves_file_by_file() {
     assert_eq!(moved, 4, "{}", ran.stdout);
 }
 
+/// Through an overlay the old home is seen at the new place, with other device numbers. That is no copy of it.
+#[test]
+fn the_old_home_seen_through_an_overlay_is_no_copy() {
+    if !can_mount() || !can("grep", &["-qw", "overlay", "/proc/filesystems"]) {
+        return;
+    }
+    let layers = "d=$(dirname \"$1\")/layers; mkdir $d; mount -t tmpfs none $d; mkdir $d/u $d/w; mkdir -p -m700 $1/.myownllm/.myownmesh
+        mount -t overlay overlay -o lowerdir=$1/.myownllm,upperdir=$d/u,workdir=$d/w $1/.myownllm/.myownmesh";
+    for link in [false, true] {
+        let home = Home::legacy();
+        if link {
+            // A second name elsewhere is no second copy.
+            let roster = home.path(&format!("{APP}/mesh/rosters/home-mesh.json"));
+            std::fs::hard_link(roster, home.path("backup")).unwrap();
+        }
+        let before = state(&home);
+        let ran = with_mounts(&home, layers, &["migrate"]).ends_with(1);
+        assert!(ran.stderr.contains("it is the source itself, seen through a mount"), "{ran:?}");
+        assert!(ran.stderr.contains("hint: findmnt --target"), "{ran:?}");
+        assert!(state(&home) == before, "it is lost: {ran:?}");
+        home.run(&["migrate"]).ends_with(0);
+    }
+}
+
 /// What a copy could not take along is named, and what it said is not. Here the copy was made by a run that was killed.
 #[cfg(target_os = "linux")]
 #[test]

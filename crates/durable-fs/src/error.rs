@@ -170,6 +170,9 @@ impl DiskError {
                 Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))
             }
             io::ErrorKind::PermissionDenied => Some(format!("ls -ld {}", quote(&self.path))),
+            io::ErrorKind::ResourceBusy if self.doing == "take for a copy" => {
+                Some(format!("findmnt --target {}", quote(&self.path)))
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some(format!("df -h {}", quote(self.path.parent().unwrap_or(&self.path))))
             }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -1032,6 +1033,8 @@ impl<'a> Mover<'a> {
                 self.report.errors.push(MigrationError::Changed { path: item.from });
                 continue;
             }
+            // Of what we have not put there ourselves.
+            let before = item.method.is_none().then(|| self.disk.stat(&item.to).ok()).flatten();
             if let Err(error) = self.disk.rename(&item.from, &claimed)
                 && self.disk.stat(&claimed).is_err()
             {
@@ -1042,7 +1045,7 @@ impl<'a> Mover<'a> {
                 }
                 continue;
             }
-            match self.may_go(&item, &claimed) {
+            match self.stands_alone(&item, &claimed, before).and_then(|()| self.may_go(&item, &claimed)) {
                 Ok(Some(lost)) => match self.disk.unlink(&claimed) {
                     Ok(()) => {
                         self.touched = true;
@@ -1082,6 +1085,20 @@ impl<'a> Mover<'a> {
             Err(error) => self.fail(&claims, error),
         }
         Ok(())
+    }
+
+    /// That what we found at the destination is no other view of the source: through an overlay, say, that has the source's folder
+    /// below. Device and inode need not tell, but the rename that claimed the source shows on the file.
+    fn stands_alone(&self, item: &Retire, claimed: &Path, before: Option<Meta>) -> Result<(), DiskError> {
+        let Some(before) = before else { return Ok(()) };
+        let now = self.disk.stat(&item.to)?;
+        // A second name of it is one.
+        if now.changed == before.changed || now.is_same_file(&self.disk.stat(claimed)?) {
+            return Ok(());
+        }
+        let busy =
+            io::Error::new(io::ErrorKind::ResourceBusy, "it is the source itself, seen through a mount");
+        Err(DiskError::new("take for a copy", &item.to, busy))
     }
 
     /// Whether the claimed source is still what is at the destination; and then which of its attributes go with it.
