@@ -342,6 +342,24 @@ fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started() {
     }
 }
 
+/// The network that the daemon cannot be told is named, with the command that shows it.
+#[test]
+fn an_active_network_that_no_daemon_would_understand_is_named() {
+    let home = with_networks();
+    let mut changed = home.json(&config());
+    let active = changed["cloud_mesh"]["active_network_id"].clone();
+    let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
+    let network = networks.iter_mut().find(|network| network["id"] == active).unwrap();
+    network["turn_servers"] = json!({ "url": "turn:t" });
+    home.put(&config(), changed.to_string().as_bytes(), 0o600);
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(1).json();
+    let found =
+        said["diagnostics"].as_array().unwrap().iter().find(|one| one["severity"] == "error").unwrap();
+    assert_eq!(found["code"], "bridge.malformed", "{said:#}");
+    assert!(found["message"].as_str().unwrap().starts_with("the active network first-net: "), "{found}");
+    assert!(found["hint"].as_str().unwrap().ends_with(" network show first-net"), "{found}");
+}
+
 /// What lies where the daemon would listen is foreseen, and the way out mends it.
 #[test]
 fn what_is_no_socket_in_a_daemons_way_is_foreseen() {

@@ -6,8 +6,10 @@ use myownllm_config_store::{ConfigStore, CopyKind};
 use myownllm_daemon::reconcile::{self, Action, Done, NOT_APPLIED, Saved, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::exit::ExitCode;
+use crate::hints::PROGRAM;
 use crate::notice::{Notice, Severity};
 
 /// A name longer than any that is one is cut.
@@ -83,13 +85,7 @@ pub(crate) fn plan_for(
     role: Role,
     document: &Document,
 ) -> Result<reconcile::Plan, Notice> {
-    let active = match catalogue::active(document) {
-        Some(network) => Some(
-            bridge::to_daemon(network)
-                .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?,
-        ),
-        None => None,
-    };
+    let active = catalogue::active(document).map(in_the_daemons_words).transpose()?;
     let mut saved = saved(document);
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
     if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
@@ -97,6 +93,16 @@ pub(crate) fn plan_for(
     }
     let view = reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
     Ok(reconcile::plan(&view))
+}
+
+fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Notice> {
+    bridge::to_daemon(network).map_err(|error| {
+        let id = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
+        let id = id.unwrap_or_default();
+        let notice = Notice::from_error(&error, error.code(), None);
+        let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), notice.message);
+        Notice { message, ..notice }.hint(format!("{PROGRAM} network show {}", quoted(&id)))
+    })
 }
 
 /// The networks that the routine copies of the config have: one that was removed while no daemon ran, or in a run that was

@@ -1173,7 +1173,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what-goes-into-the-background-is-found",
         guarantee: "A daemon that left what started it is ended with it.",
-        file: "crates/daemon/src/spawn.rs",
+        file: "crates/daemon/src/spawn/attempt.rs",
         find: "            .env(MARK, mark)
 ",
         replace: "",
@@ -1653,7 +1653,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-daemon-with-another-key-does-not-stay",
         guarantee: "A daemon that comes up with another key than the home's is ended.",
-        file: "crates/daemon/src/spawn.rs",
+        file: "crates/daemon/src/spawn/attempt.rs",
         find: "            Waited::Ready(status, wire) if self.request.expected.admits(&status.device_id) => {",
         replace: "            Waited::Ready(status, wire) if !status.device_id.is_empty() => {",
         package: "integration-tests",
@@ -1662,7 +1662,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "politely-first",
         guarantee: "A daemon is asked to end before it is killed.",
-        file: "crates/daemon/src/spawn.rs",
+        file: "crates/daemon/src/spawn/running.rs",
         find: "        send(Signal::TERM);",
         replace: "        send(Signal::KILL);",
         package: "integration-tests",
@@ -1671,7 +1671,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "by-force-after-the-grace",
         guarantee: "A daemon that does not listen is killed when its grace is over.",
-        file: "crates/daemon/src/spawn.rs",
+        file: "crates/daemon/src/spawn/running.rs",
         find: r"                send(Signal::KILL);
                 break;",
         replace: "                return Err(io::ErrorKind::TimedOut.into());",
@@ -1681,7 +1681,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-cleared-environment-hides-no-daemon",
         guarantee: "A daemon that left its group, and has nothing of our environment, is known by who started it.",
-        file: "crates/daemon/src/spawn.rs",
+        file: "crates/daemon/src/spawn/running.rs",
         find: "crate::process::above(pid).any(|above| above == child)",
         replace: "crate::process::above(pid).any(|above| above == 0)",
         package: "integration-tests",

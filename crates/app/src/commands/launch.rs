@@ -290,18 +290,18 @@ pub(crate) fn process(pid: Option<u32>) -> String {
 pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
     let mut parts: Vec<String> = Vec::new();
     for done in &reconciled.outcome.steps {
-        let what = match &done.step.action {
-            Action::Add { .. } => "joined",
-            Action::Update { .. } | Action::Replace { .. } => "updated",
-            Action::Remove { .. } => "left",
+        let (did, to_do) = match &done.step.action {
+            Action::Add { .. } => ("joined", "join"),
+            Action::Update { .. } | Action::Replace { .. } => ("updated", "update"),
+            Action::Remove { .. } => ("left", "leave"),
             _ => continue,
         };
-        let what = format!("{what} {}", shortened(done.step.action.network_id(), LONGEST_NAME));
+        let network = shortened(done.step.action.network_id(), LONGEST_NAME);
         parts.push(match &done.result {
-            StepResult::Failed { code, .. } if code == NOT_APPLIED => format!("{what} in part"),
-            StepResult::Failed { .. } => format!("{what} FAILED"),
-            StepResult::Skipped { .. } => format!("{what} skipped"),
-            _ => what,
+            StepResult::Failed { code, .. } if code == NOT_APPLIED => format!("{did} {network} in part"),
+            StepResult::Failed { .. } => format!("could not {to_do} {network}"),
+            StepResult::Skipped { .. } => format!("did not try to {to_do} {network}"),
+            _ => format!("{did} {network}"),
         });
     }
     if parts.is_empty() { "in line already".to_owned() } else { parts.join(", ") }

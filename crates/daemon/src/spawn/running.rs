@@ -1,0 +1,254 @@
+//! A child of ours, with whatever it started: how they are known, and how they are ended.
+
+use std::{
+    io,
+    process::{Child, ExitStatus},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use super::Ending;
+use crate::process::Pause;
+#[cfg(unix)]
+use crate::transport::deadline_in;
+
+/// Children that nobody could be found to wait for.
+static ORPHANS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// Lets go of a child in such a way that its end leaves no zombie behind.
+pub(super) fn release(mut child: Child) {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
+    let orphans = || ORPHANS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    orphans().retain_mut(|orphan| matches!(orphan.try_wait(), Ok(None)));
+    // Handed over by a channel, and not in the closure, because a closure is lost when the thread cannot be made.
+    let (hand_over, take_over) = std::sync::mpsc::channel::<Child>();
+    let thread =
+        std::thread::Builder::new().name("daemon-reaper".to_owned()).stack_size(64 * 1024).spawn(move || {
+            if let Ok(mut child) = take_over.recv() {
+                let _ = child.wait();
+            }
+        });
+    let left = match thread {
+        Ok(_) => hand_over.send(child).err().map(|std::sync::mpsc::SendError(child)| child),
+        Err(_) => Some(child),
+    };
+    orphans().extend(left);
+}
+
+/// What marks, in their environment, a child of ours and whatever it starts: one that goes into the background leaves its
+/// process group, and is found by this alone.
+pub(crate) const MARK: &str = "MYOWNMESH_STARTED_BY";
+
+/// A mark that no other start has, of whatever program: a process id comes again.
+pub(super) fn new_mark() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
+}
+
+/// A child that has not been let go of.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) child: Child,
+    /// Whether another process than our child answers for it: a script that started the real program and waits for it.
+    pub(super) wrapped: bool,
+    /// The value of [`MARK`]; none in a child that was not started here.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(dead_code, reason = "looked for where environments can be read")
+    )]
+    mark: Option<String>,
+    #[cfg(target_os = "linux")]
+    held: Option<crate::process::Held>,
+}
+
+impl Running {
+    pub(super) fn new(child: Child, mark: Option<String>) -> Self {
+        Self {
+            mark,
+            #[cfg(target_os = "linux")]
+            held: crate::process::Held::new(child.id()).ok(),
+            child,
+            wrapped: cfg!(unix),
+        }
+    }
+
+    pub(super) fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+        #[cfg(target_os = "linux")]
+        if let Some(held) = &self.held {
+            return if held.wait(deadline)? { self.child.wait().map(Some) } else { self.child.try_wait() };
+        }
+        let mut pause = Pause::new(Duration::from_millis(20));
+        loop {
+            match self.child.try_wait()? {
+                Some(status) => return Ok(Some(status)),
+                None if Instant::now() >= deadline => return Ok(None),
+                None => pause.wait(deadline),
+            }
+        }
+    }
+
+    /// Waits a moment, or until the child's end.
+    pub(super) fn pause(&self, pause: &mut Pause, deadline: Instant) {
+        #[cfg(target_os = "linux")]
+        if let Some(held) = &self.held {
+            let _ = held.wait(pause.next_end(deadline));
+            return;
+        }
+        pause.wait(deadline);
+    }
+
+    /// Whether our child started that process, or one that did: it bears our mark; or, where its environment was cleared, one
+    /// of those above it is our child.
+    #[cfg(target_os = "linux")]
+    fn started(&self, pid: u32) -> bool {
+        let Some(mark) = &self.mark else { return false };
+        let entry = format!("{MARK}={mark}");
+        let child = self.child.id();
+        crate::process::has_in_environment(pid, |there| there == entry.as_bytes())
+            || crate::process::above(pid).any(|above| above == child)
+                // Once it is reaped, its number may be anybody's.
+                && crate::process::has_ended(child).is_ok()
+    }
+
+    /// What the child started, in its process group and out of it. Nobody tells elsewhere.
+    #[cfg(unix)]
+    pub(super) fn others(&self) -> Vec<u32> {
+        #[cfg(target_os = "linux")]
+        {
+            let child = self.child.id();
+            crate::process::all().filter(|pid| *pid != child && self.started(*pid)).collect()
+        }
+        #[cfg(not(target_os = "linux"))]
+        Vec::new()
+    }
+
+    /// Takes hold of what the child started, before a signal takes away what they are known by: an end makes orphans.
+    #[cfg(unix)]
+    fn hold_others(&self) -> Others {
+        Others {
+            #[cfg(target_os = "linux")]
+            held: self
+                .others()
+                .into_iter()
+                // Held first and looked at again: the number may be somebody else's by now.
+                .filter_map(|pid| crate::process::Held::new(pid).ok().filter(|_| self.started(pid)))
+                .collect(),
+        }
+    }
+
+    /// Ends the child, and with a wrapped one what it started; politely until the grace is over.
+    #[cfg(unix)]
+    pub(super) fn end(mut self, grace: Duration) -> io::Result<Ending> {
+        use rustix::process::Signal;
+
+        use crate::process::{group_lives_on, has_ended, signal_group, signal_one};
+
+        let pid = self.child.id();
+        // The child may have been reaped by an earlier look; then its number is no longer ours to signal, and what it left
+        // behind is told by its mark alone.
+        let reaped = self.child.try_wait_unreaped()?;
+        let deadline = deadline_in(grace);
+        let known = self.wrapped.then(|| self.hold_others());
+        let send = |signal| {
+            // Whatever came since is held now; more cannot be done for what comes still later.
+            let since = self.wrapped.then(|| self.hold_others());
+            match (reaped, self.wrapped) {
+                (Some(_), _) => {}
+                (None, true) => signal_group(pid, signal),
+                // It has not been reaped, so it is there, at least as a zombie; a zombie takes no harm.
+                (None, false) => drop(signal_one(pid, signal)),
+            }
+            known.iter().chain(&since).for_each(|others| others.signal(signal));
+        };
+        let others_live = || {
+            let is_left = |others: &Others| others.are_left();
+            self.wrapped
+                && (reaped.is_none() && group_lives_on(pid)
+                    || known.as_ref().is_some_and(is_left)
+                    || !self.others().is_empty())
+        };
+        send(Signal::TERM);
+        let mut pause = Pause::new(Duration::from_millis(5));
+        let mut killed = false;
+        while !(reaped.is_some() || has_ended(pid)?) || others_live() {
+            if Instant::now() >= deadline {
+                killed = true;
+                send(Signal::KILL);
+                break;
+            }
+            pause.wait(deadline);
+        }
+        let status = match reaped {
+            Some(status) => status,
+            // After the kill this is short: nothing can refuse that signal.
+            None => self.child.wait()?,
+        };
+        Ok(Ending { status, killed })
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn end(mut self, _grace: Duration) -> io::Result<Ending> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(Ending { status, killed: false });
+        }
+        self.child.kill()?;
+        Ok(Ending { status: self.child.wait()?, killed: true })
+    }
+}
+
+/// Processes that a child of ours started, held for their end. Nobody tells which they are elsewhere.
+#[cfg(unix)]
+struct Others {
+    #[cfg(target_os = "linux")]
+    held: Vec<crate::process::Held>,
+}
+
+#[cfg(unix)]
+impl Others {
+    fn signal(&self, signal: rustix::process::Signal) {
+        #[cfg(target_os = "linux")]
+        for held in &self.held {
+            // One that has ended in between is what we want.
+            let _ = held.signal(signal);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = signal;
+    }
+
+    fn are_left(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.held.iter().any(|held| !held.wait(Instant::now()).unwrap_or(true));
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+}
+
+/// Whether an earlier look has reaped a child already.
+#[cfg(unix)]
+trait Reaped {
+    fn try_wait_unreaped(&mut self) -> io::Result<Option<ExitStatus>>;
+}
+
+#[cfg(unix)]
+impl Reaped for Child {
+    fn try_wait_unreaped(&mut self) -> io::Result<Option<ExitStatus>> {
+        match crate::process::has_ended(self.id()) {
+            // There, alive or not: not reaped.
+            Ok(_) => Ok(None),
+            // No such child (any more): the standard library kept its status.
+            Err(_) => self.try_wait(),
+        }
+    }
+}
+
+#[cfg(unix)]
+pub(super) fn has_ended(child: &mut Child) -> bool {
+    crate::process::has_ended(child.id()).unwrap_or(true)
+}
+
+#[cfg(not(unix))]
+pub(super) fn has_ended(child: &mut Child) -> bool {
+    !matches!(child.try_wait(), Ok(None))
+}
