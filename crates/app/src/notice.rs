@@ -195,9 +195,10 @@ impl From<&StoreError> for Notice {
     fn from(error: &StoreError) -> Self {
         let exit = match error {
             StoreError::Newer { .. } => ExitCode::Newer,
-            StoreError::BackupsFull { .. } | StoreError::CopiesUnsafe { .. } | StoreError::Shared { .. } => {
-                ExitCode::Refused
-            }
+            StoreError::BackupsFull { .. }
+            | StoreError::CopiesUnsafe { .. }
+            | StoreError::ConfigIsACopy { .. }
+            | StoreError::Shared { .. } => ExitCode::Refused,
             _ => ExitCode::Failed,
         };
         Self::from_error(error, error.code(), error.hint()).exits(exit).at(error.path())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Owner, make_dirs, publish_new};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, make_dirs, publish_new};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -56,8 +56,8 @@ const CHEAP_TO_HASH: usize = 32 << 10;
 const HASH_DIGITS: usize = 32;
 /// The most digits of a sequence number. More is no name of ours: a planted huge one must not use up the numbers.
 const SEQUENCE_DIGITS: usize = 12;
-/// From here on a number counts only with the bytes that its name says: nobody gets here by saving.
-const LAST_NUMBERS: u64 = END_OF_SEQUENCE - 1_000_000_000;
+/// So far from the number before it nobody gets by saving: a name that is, and all behind it, was put there.
+const FAR: u64 = 1_000_000_000;
 /// The first number that no name can have.
 const END_OF_SEQUENCE: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);
 
@@ -206,8 +206,10 @@ pub(crate) fn hash(bytes: &[u8]) -> String {
 /// What lies in the folder of copies, by names alone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listing {
-    /// All copies, the oldest first.
+    /// All copies, the oldest first. Those whose number nobody got to count as the oldest, so that they use up no numbers.
     pub(crate) copies: Vec<CopyId>,
+    /// How many of those there are.
+    far: usize,
     /// Temporary files of runs that were killed.
     pub(crate) leftovers: Vec<PathBuf>,
 }
@@ -219,7 +221,7 @@ impl Listing {
     }
 
     fn next_sequence(&self) -> u64 {
-        self.copies.last().map_or(1, |c| c.sequence + 1)
+        self.copies.iter().skip(self.far).next_back().map_or(1, |c| c.sequence + 1)
     }
 }
 
@@ -228,6 +230,7 @@ pub(crate) struct Copies<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) folder: &'a Path,
     pub(crate) app_home: &'a Path,
+    pub(crate) config: &'a Path,
     pub(crate) owner: Option<Owner>,
     pub(crate) limits: Limits,
 }
@@ -252,19 +255,23 @@ impl Copies<'_> {
             }
         }
         listing.copies.sort_by(|a: &CopyId, b| (a.sequence, &a.hash).cmp(&(b.sequence, &b.hash)));
-        while listing.copies.pop_if(|last| last.sequence >= LAST_NUMBERS && !self.is_whole(last)).is_some() {}
+        let mut before = 0;
+        let far = |id: &CopyId| id.sequence - std::mem::replace(&mut before, id.sequence) > FAR;
+        if let Some(near) = listing.copies.iter().position(far) {
+            listing.far = listing.copies.len() - near;
+            listing.copies.rotate_left(near);
+        }
         Ok(listing)
     }
 
-    /// Whether its bytes are those that its name says. One that cannot be read may be.
-    fn is_whole(&self, id: &CopyId) -> bool {
-        self.read(id).map_or(true, |(_, intact)| intact)
+    /// Whether it is a file of its own. With a second name (a tool that saves room gave it one, say), or with a link from the
+    /// config to it, whoever writes into the file by that name changes the copy.
+    fn stands_alone(&self, id: &CopyId) -> bool {
+        self.disk.stat(&self.path(id)).is_ok_and(|meta| meta.links <= 1 && !self.is_the_config(&meta))
     }
 
-    /// Whether it is a file of its own. With a second name (a tool that saves room gave it one, say), whoever writes into the
-    /// file by that name changes the copy.
-    fn stands_alone(&self, id: &CopyId) -> bool {
-        self.disk.stat(&self.path(id)).is_ok_and(|meta| meta.links <= 1)
+    fn is_the_config(&self, copy: &Meta) -> bool {
+        self.disk.stat_follow(self.config).is_ok_and(|config| config.is_same_file(copy))
     }
 
     pub(crate) fn path(&self, id: &CopyId) -> PathBuf {
@@ -295,7 +302,8 @@ impl Copies<'_> {
 
     /// A copy of these bytes that is there already and whole; flushed, as a killed run may have made it.
     ///
-    /// `kinds` says which copies will do.
+    /// `kinds` says which copies will do. Of the routine ones it is the newest alone: any other may be the next to go, and "the same
+    /// as some copy of last month" is not "the same as before".
     pub(crate) fn find(
         &self,
         listing: &Listing,
@@ -303,7 +311,10 @@ impl Copies<'_> {
         kinds: &[CopyKind],
     ) -> Result<Option<CopyId>, StoreError> {
         let wanted = hash(bytes);
-        for id in listing.copies.iter().rev().filter(|c| c.hash == wanted && kinds.contains(&c.kind)) {
+        let newest = listing.newest_good();
+        let lasts = |id: &CopyId| id.kind != CopyKind::Good || newest == Some(id);
+        let of_it = |id: &&CopyId| id.hash == wanted && kinds.contains(&id.kind) && lasts(id);
+        for id in listing.copies.iter().rev().filter(of_it) {
             if !self.holds(id, bytes) || !self.stands_alone(id) {
                 continue;
             }
@@ -317,19 +328,10 @@ impl Copies<'_> {
     /// Puts bytes among the copies, unless a whole copy of that kind holds them already. On return they are on the disk.
     pub(crate) fn put(&self, kind: CopyKind, bytes: &[u8]) -> Result<CopyId, StoreError> {
         let mut listing = self.list().map_err(|e| self.failed(e))?;
-        if kind == CopyKind::Good {
-            // Only the newest counts: "the same as some copy of last month" is not "the same as before".
-            let newest = Listing {
-                copies: listing.newest_good().cloned().into_iter().collect(),
-                ..Listing::default()
-            };
-            if let Some(id) = self.find(&newest, bytes, &[kind])? {
-                return Ok(id);
-            }
-        } else {
-            if let Some(id) = self.find(&listing, bytes, &[kind])? {
-                return Ok(id);
-            }
+        if let Some(id) = self.find(&listing, bytes, &[kind])? {
+            return Ok(id);
+        }
+        if kind != CopyKind::Good {
             self.check_room(&listing, bytes.len() as u64)?;
         }
         let full =
@@ -373,7 +375,12 @@ impl Copies<'_> {
                 if !again {
                     count = self.limits.good_count;
                 }
-                let _ = self.disk.unlink(&self.path(id));
+                let path = self.path(id);
+                let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));
+                // Not what the config leads to.
+                if !in_use() {
+                    let _ = self.disk.unlink(&path);
+                }
             }
         }
     }

@@ -60,6 +60,14 @@ pub enum StoreError {
         /// The config.
         path: PathBuf,
     },
+    /// The config is a link to one of the copies: to write it would be to write over the copy.
+    #[error("changing the config {}: it is a link to the copy {}", path.display(), copy.display())]
+    ConfigIsACopy {
+        /// The config.
+        path: PathBuf,
+        /// What it leads to.
+        copy: PathBuf,
+    },
     /// There is no room for another copy that is never to be removed.
     #[error("keeping a copy of the config in {}: it holds {} already", path.display(), amount(*count, *bytes))]
     BackupsFull {
@@ -167,6 +175,7 @@ impl StoreError {
             Self::Newer { .. } => "store.newer",
             Self::RepairPending { .. } => "store.repair-pending",
             Self::Conflict { .. } => "store.conflict",
+            Self::ConfigIsACopy { .. } => "store.config-is-a-copy",
             Self::BackupsFull { .. } => "store.backups-full",
             Self::CopiesUnsafe { .. } => "store.copies-unsafe",
             Self::NoSuchCopy { .. } => "store.no-such-copy",
@@ -190,6 +199,7 @@ impl StoreError {
             | Self::Newer { path, .. }
             | Self::RepairPending { path, .. }
             | Self::Conflict { path }
+            | Self::ConfigIsACopy { path, .. }
             | Self::BackupsFull { path, .. }
             | Self::CopiesUnsafe { path, .. }
             | Self::NoSuchCopy { path, .. }
@@ -225,7 +235,9 @@ impl StoreError {
             Self::NoSuchCopy { program, .. } => format!("{program} config history"),
             Self::BadCopy { path, .. } => list(path),
             // A file of its own, with what it shows now.
-            Self::Shared { link, .. } => format!("cp -p {0} {0}.copy && mv {0}.copy {0}", quote(link)),
+            Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => {
+                format!("cp -p {0} {0}.copy && mv {0}.copy {0}", quote(link))
+            }
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
             Self::Edit { .. } | Self::WrongLock { .. } => return None,

@@ -43,6 +43,7 @@ impl Store<'_> {
             disk: self.disk,
             folder: &places.backups,
             app_home: &places.app_home,
+            config: &places.config,
             owner: None,
             limits: self.limits,
         }
@@ -85,6 +86,24 @@ impl Store<'_> {
         }
         if is_link(daemon_config) && real(daemon_config).is_some_and(|at| real(config) == Some(at)) {
             return Err(shared(daemon_config));
+        }
+        Ok(())
+    }
+
+    /// Whether the config may be replaced by `bytes`; asked before anything is done about it.
+    ///
+    /// # Errors
+    /// [`StoreError::ConfigIsACopy`].
+    pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let _ = bytes;
+        self.check_apart()?;
+        let Places { config, backups, .. } = &self.places;
+        let real = |path: &Path| self.disk.canonicalize(path).ok();
+        if self.disk.stat(config).is_ok_and(|meta| meta.is_symlink())
+            && let Some((copy, folder)) = real(config).zip(real(backups))
+            && copy.parent() == Some(&*folder)
+        {
+            return Err(StoreError::ConfigIsACopy { path: config.clone(), copy });
         }
         Ok(())
     }
@@ -275,7 +294,8 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// Puts bytes among the copies as `kind`, unless one of `kinds` holds them. `None` when one did.
+    /// Puts bytes among the copies as `kind`, unless one of `kinds` holds them that the next copies do not push out. `None` when
+    /// one did.
     pub(crate) fn keep(
         &self,
         bytes: &[u8],

@@ -224,7 +224,7 @@ impl ConfigStore for Store<'_> {
             if !said || bytes == before.to_bytes() {
                 return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
             }
-            self.check_apart()?;
+            self.check_replacing(&bytes)?;
             if conflicts == 0 && loaded.pending.steps.iter().any(|s| matches!(s, Step::ClearLeftover { .. }))
             {
                 self.clear_leftovers(&mut diagnostics);
@@ -365,7 +365,7 @@ impl ConfigStore for Store<'_> {
                     },
                 });
             }
-            self.check_apart()?;
+            self.check_replacing(&bytes)?;
             self.clear_leftovers(&mut diagnostics);
             if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
@@ -385,6 +385,9 @@ impl Store<'_> {
     fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
         let Plan { loaded, former, config, daemon } = plan;
         let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
+        if let Some(bytes) = &config {
+            self.check_replacing(bytes)?;
+        }
         let mut done = Vec::new();
         for step in pending.steps {
             match &step {

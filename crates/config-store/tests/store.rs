@@ -123,7 +123,7 @@ fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
     let (_, applied) = launch(&disk, &sim_places()).unwrap();
     assert!(applied.is_none());
     let ops = disk.ops();
-    assert!(ops.len() <= 4, "{ops:?}");
+    assert!(ops.len() <= 5, "{ops:?}");
     assert!(ops.iter().all(|op| !op.is_change() && op.op != "lock"));
 }
 
@@ -773,6 +773,33 @@ fn going_back_and_forth_does_not_use_up_the_routine_copies() {
     assert!(of_kind(&disk, "good").len() <= 20);
 }
 
+/// Somebody puts a config of long ago back by hand, and it is edited: its copy of then would be the next to go.
+#[test]
+fn what_is_replaced_is_among_the_copies_although_an_old_one_held_it() {
+    let old = healthy("of old");
+    let full = seen_healthy(&old);
+    for i in 0..19 {
+        set_mark(&full, &i.to_string()).unwrap();
+    }
+    let good = of_kind(&full, "good");
+    assert_eq!((good.len(), &good[0].1), (20, &old), "the scene is not what it says");
+
+    let disk = full.clone();
+    disk.put(CONFIG, &old);
+    set_mark(&disk, "edited").unwrap();
+    assert!(is_kept(&disk, &old));
+    for i in 0..18 {
+        set_mark(&disk, &format!("then {i}")).unwrap();
+    }
+    assert!(is_kept(&disk, &old), "it goes when its turn comes, and not before");
+
+    // The same for what a run that was killed had taken out.
+    let disk = full;
+    disk.put("/home/u/.myownllm/.durable-fs.1-1.swap", &old);
+    set_mark(&disk, "edited").unwrap();
+    assert!(is_kept(&disk, &old));
+}
+
 #[test]
 fn a_clock_that_goes_backwards_does_not_change_the_order() {
     // The simulated disk's files get later and later times; the order must come from the names alone. Two copies whose
@@ -856,14 +883,65 @@ fn a_planted_name_does_not_use_up_the_numbers() {
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("one"));
     assert_eq!(disk.content(&planted).as_deref(), Some(&b"{}"[..]), "what is not ours is not removed");
 
-    // With them it does: no copy can come after it, and none is made, however often one starts.
-    let disk = seen_healthy(&healthy("one"));
-    disk.put(format!("{BACKUPS}/good-999999999999-{}.json", hash_of(b"{}")), b"{}");
-    let before = names_of_copies(&disk);
-    for _ in 0..3 {
-        launch(&disk, &sim_places()).unwrap();
+    // With them it is a copy, and an old one: nobody got there by saving, and what is saved has numbers all the same.
+    for number in ["999999999999", "998999999999", "1500000000"] {
+        let far = healthy("far");
+        let planted = format!("good-{number}-{}.json", hash_of(&far));
+        for near in [true, false] {
+            let disk = if near { seen_healthy(&healthy("one")) } else { with_config(&healthy("one")) };
+            disk.put_dir(BACKUPS, 0o700);
+            disk.put(format!("{BACKUPS}/{planted}"), &far);
+            set_mark(&disk, "two").unwrap();
+            assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+            disk.put(CONFIG, b"{\"torn");
+            launch(&disk, &sim_places()).unwrap();
+            assert_eq!(text(&live(&disk), "mark").as_deref(), Some("two"));
+            let expected = ["good-00000001", "good-00000002", "kept-00000003"];
+            let names = names_of_copies(&disk);
+            for (name, begin) in names.iter().filter(|name| **name != planted).zip(expected) {
+                assert!(name.starts_with(begin), "{names:?}");
+            }
+            assert_eq!(names.len(), 4);
+        }
     }
-    assert_eq!(names_of_copies(&disk), before);
+}
+
+#[test]
+fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
+    for (bytes, kind) in [(healthy("one"), "good"), (healthy("one"), "kept"), (LEAKED_V3.to_vec(), "kept")] {
+        let disk = home();
+        disk.put_dir(BACKUPS, 0o700);
+        let copy = format!("{BACKUPS}/{kind}-00000001-{}.json", hash_of(&bytes));
+        disk.put(&copy, &bytes);
+        disk.put_link(CONFIG, copy.strip_prefix("/home/u/.myownllm/").unwrap());
+        let refused = [launch(&disk, &sim_places()).map(drop), set_mark(&disk, "x").map(drop)];
+        let leaked = bytes == LEAKED_V3;
+        assert_eq!(refused[0].is_err(), leaked, "a repair is refused, and a copy of its own is made");
+        assert!(refused[1].is_err());
+        for error in
+            refused.into_iter().filter_map(Result::err).filter(|e| e.code() != "store.repair-pending")
+        {
+            assert_eq!(error.code(), "store.config-is-a-copy");
+            assert_eq!(
+                error.hint().unwrap(),
+                format!("cp -p {CONFIG} {CONFIG}.copy && mv {CONFIG}.copy {CONFIG}")
+            );
+        }
+        assert_eq!(disk.content(&copy).unwrap(), bytes);
+        assert_eq!(disk.content(DAEMON_CONFIG), None, "nothing of a repair is made");
+        assert_eq!(look(&disk).unwrap().shape, if leaked { FileShape::Daemon } else { FileShape::App });
+        // Who writes through the link changes that copy, and none is lost with it.
+        disk.put(&copy, b"{}");
+        assert!(leaked || copies(&disk).iter().any(|(_, kept)| *kept == bytes));
+        // What the config leads to does not go to make room.
+        disk.put(&copy, &bytes);
+        for i in 0..30 {
+            let id = format!("{BACKUPS}/good-{:08}-{}.json", i + 10, hash_of(&healthy(&i.to_string())));
+            disk.put(id, &healthy(&i.to_string()));
+        }
+        let _ = launch(&disk, &sim_places());
+        assert_eq!(disk.content(&copy).unwrap(), bytes);
+    }
 }
 
 /// A tool that saves room makes config and copy two names of one file; then an editor writes into it.
