@@ -154,6 +154,9 @@ impl Decider<'_> {
         };
         if secret && !steps.is_empty() {
             self.private(source, single.mode);
+            if let Some(mode) = single.mode_there {
+                self.private(destination, mode);
+            }
         }
         self.plan.state.extend(steps);
     }
@@ -267,10 +270,10 @@ impl Decider<'_> {
                     Some(Keep::Source) => self.move_key(here),
                     _ => Step::MoveFile { from: from.clone(), to: to.clone() },
                 };
-                let loser = if winner == Some(Keep::Source) { there } else { here };
-                if loser.link.is_none() {
-                    let path = if winner == Some(Keep::Source) { to.clone() } else { from.clone() };
-                    self.private(&path, loser.meta.mode);
+                for (key, path) in [(here, &from), (there, &to)] {
+                    if key.link.is_none() {
+                        self.private(path, key.meta.mode);
+                    }
                 }
                 let steps = self.collision(&from, &to, pair, step);
                 self.plan.identity_steps.extend(steps);

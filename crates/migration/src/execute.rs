@@ -19,7 +19,7 @@ use crate::{
     LiveDaemons,
     error::MigrationError,
     homes::Options,
-    inspect::{CLAIM_DIR, SET_ASIDE, Whose, inspect, rebase, whose},
+    inspect::{CLAIM_DIR, Whose, inspect, rebase, set_aside_as, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
     report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report},
     trust::foreign_file,
@@ -458,9 +458,7 @@ impl<'a> Mover<'a> {
                     _ => {
                         let mut number = 1;
                         loop {
-                            let mut name = to.file_name().unwrap_or_default().to_owned();
-                            name.push(format!("{SET_ASIDE}{number}"));
-                            match self.rename_new(from, &to.with_file_name(name)) {
+                            match self.rename_new(from, &set_aside_as(to, number)) {
                                 Err(error) if error.is_taken() && number < 1000 => number += 1,
                                 other => break other.map(|_| ()),
                             }
@@ -1045,7 +1043,9 @@ impl<'a> Mover<'a> {
                 }
                 continue;
             }
-            match self.stands_alone(&item, &claimed, before).and_then(|()| self.may_go(&item, &claimed)) {
+            // The second after the first, which has opened the one at the destination: a network file system knows no sooner.
+            let may_go = self.may_go(&item, &claimed);
+            match may_go.and_then(|lost| self.stands_alone(&item, &claimed, before).map(|()| lost)) {
                 Ok(Some(lost)) => match self.disk.unlink(&claimed) {
                     Ok(()) => {
                         self.touched = true;

@@ -72,6 +72,8 @@ pub(crate) struct Single {
     pub(crate) destination: PathBuf,
     pub(crate) pair: Pair,
     pub(crate) mode: u32,
+    /// That of what is at the destination, when that is a file.
+    pub(crate) mode_there: Option<u32>,
 }
 
 /// One side's key.
@@ -148,7 +150,7 @@ pub(crate) enum Whose {
 const IS_KEY_GOAL: &str = "the key is a link to it";
 
 /// What a number follows in the name of a file that was set aside.
-pub(crate) const SET_ASIDE: &str = ".set-aside-";
+const SET_ASIDE: &str = ".set-aside-";
 
 /// Whose is this name in a folder of `.json` files?
 pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
@@ -291,20 +293,24 @@ fn is_absent(error: &DiskError) -> bool {
     error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory
 }
 
+/// The name under which what has, or is to have, this path is set aside. 255 bytes is the limit of a name nearly everywhere.
+pub(crate) fn set_aside_as(path: &Path, number: u64) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let suffix = format!("{SET_ASIDE}{number}");
+    let mut keep = name.len().min(255 - suffix.len());
+    while !name.is_char_boundary(keep) {
+        keep -= 1;
+    }
+    path.with_file_name(format!("{}{suffix}", &name[..keep]))
+}
+
 /// A name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. It is free, or a killed run has begun to
 /// set that very file or link aside under it.
 fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
     let folder = path.parent().unwrap_or(path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut number = 1_u64;
     loop {
-        let suffix = format!("{SET_ASIDE}{number}");
-        // 255 bytes is the limit of a name nearly everywhere.
-        let mut keep = name.len().min(255 - suffix.len());
-        while !name.is_char_boundary(keep) {
-            keep -= 1;
-        }
-        let aside = folder.join(format!("{}{suffix}", &name[..keep]));
+        let aside = set_aside_as(path, number);
         match disk.stat(&aside) {
             Err(error) if error.is_not_found() => return Ok(aside),
             Err(error) => return Err(unreadable(&aside, error)),
@@ -1185,6 +1191,7 @@ impl Inspector<'_> {
             destination: destination.clone(),
             pair,
             mode: meta.mode,
+            mode_there: None,
         };
         match self.disk.stat(&destination) {
             Ok(there) => match is_copy(self.disk, &at, &destination, &there, self.out.owner) {
@@ -1238,11 +1245,13 @@ impl Inspector<'_> {
         let there = self.whereabouts(destination.clone());
         match pair(self.disk, &at, &destination, &there, self.out.owner) {
             Ok(pair) => {
+                let there = self.disk.stat(&there).ok().filter(Meta::is_file);
                 self.out.custody = Some(Single {
                     source: self.out.source.join(&relative),
                     destination,
                     pair,
                     mode: meta.mode,
+                    mode_there: there.map(|there| there.mode),
                 });
             }
             Err(error) => {

@@ -1109,3 +1109,49 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
     assert_eq!(run().outcome, Outcome::Done);
     assert!(rosters.join("two.json").exists());
 }
+
+/// Whoever put it there: what a daemon takes for its key, or for its second-factor lock, is private in the end.
+#[test]
+fn secrets_that_were_at_the_destination_end_private() {
+    for name in [".secrets/custody.json", ".secrets/identity.json"] {
+        for (bytes, keep) in [
+            (None, None),
+            (Some(key_file(2, "y")), Some(Keep::Destination)),
+            (Some(key_file(2, "y")), Some(Keep::Source)),
+        ] {
+            let home = Home::full();
+            let there = home.new_home(name);
+            fs::create_dir_all(there.parent().expect("a folder")).expect("made");
+            fs::write(&there, bytes.clone().unwrap_or_else(|| fs::read(home.at(name)).expect("there")))
+                .expect("written");
+            chmod(&there, 0o664);
+            chmod(&home.at(name), 0o664);
+            let report = home.run(&Options::forward().keeping(keep));
+            assert_eq!(report.outcome, Outcome::Done, "{name}: {report:#?}");
+            for entry in fs::read_dir(there.parent().expect("a folder")).expect("readable") {
+                let path = entry.expect("an entry").path();
+                assert_eq!(mode(&path), 0o600, "{}, {keep:?}", path.display());
+            }
+        }
+    }
+}
+
+/// A killed run had a roster with the longest of names in its hands, and another one has come under that name.
+#[test]
+fn what_a_killed_run_held_is_set_aside_under_a_name_that_fits() {
+    let home = Home::full();
+    let name = format!("{}.json", "n".repeat(250));
+    home.put(format!("mesh/rosters/.durable-fs.claimed/{name}"), b"held");
+    home.put(format!("mesh/rosters/{name}"), b"new");
+    let report = home.run(&Options::forward());
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert!(!home.pending());
+    assert_eq!(fs::read(home.new_home("mesh/rosters").join(&name)).expect("moved"), b"new");
+    let aside = fs::read_dir(home.at("mesh/rosters"))
+        .expect("there")
+        .next()
+        .expect("set aside")
+        .expect("an entry")
+        .path();
+    assert_eq!(fs::read(aside).expect("kept"), b"held");
+}
