@@ -241,6 +241,27 @@ fn a_daemon_that_is_nowhere_is_5_with_a_command_that_names_one() {
     assert!(ran.stderr.lines().any(|line| line.trim() == hint), "{hint}: {ran:?}");
 }
 
+#[test]
+fn doctor_names_the_member_that_a_finding_is_about_and_opens_the_config_there() {
+    let home = Home::settled();
+    let mut text = String::from_utf8(home.bytes(&format!("{APP}/config.json"))).unwrap();
+    text = text
+        .replacen('{', "{\n  \"active_family\": \"first\",", 1)
+        .replace("\"port\":1473", "\"port\":\"x\"");
+    home.put(&format!("{APP}/config.json"), text.as_bytes(), 0o600);
+    let said = home.run(&["doctor", "--json"]).ends_with(0).json();
+    let findings = said["data"]["checks"].as_array().unwrap().iter();
+    let findings: Vec<_> = findings.filter(|check| check["id"] == "config.findings").collect();
+    let file = home.path(&format!("{APP}/config.json"));
+    for (code, member) in [("config.duplicate-key", "/active_family"), ("config.wrong-type", "/api/port")] {
+        let found = findings.iter().find(|check| check["code"] == code).unwrap();
+        assert!(found["evidence"].as_str().unwrap().contains(member), "{found}");
+        let hint = found["hint"].as_str().unwrap();
+        assert!(hint.starts_with("${EDITOR:-vi} ") && hint.ends_with(file.to_str().unwrap()), "{found}");
+        assert_eq!(hint.contains('+'), code == "config.wrong-type", "{found}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_held_lock_is_6_after_a_bounded_wait() {

@@ -621,8 +621,10 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     }
     // One whose parent goes later on is ended all the same.
     let home = Home::new();
-    let leaves = home.script("leaves", &format!("setsid \"{STAND_IN}\" serve & sleep 0.5"));
-    let mut spawned = spawn(&home.request(vec![leaves])).unwrap();
+    let leaves =
+        format!("setsid \"{STAND_IN}\" serve & until [ -e \"$MYOWNMESH_HOME/go\" ]; do sleep 0.01; done");
+    let mut spawned = spawn(&home.request(vec![home.script("leaves", &leaves)])).unwrap();
+    std::fs::DirBuilder::new().create(home.path().join("go")).unwrap();
     assert!(spawned.wait_within(SLACK).unwrap().unwrap().success());
     assert_eq!(processes_of(&home.path()).len(), 1, "the daemon itself goes on");
     spawned.stop(GRACE).unwrap();
@@ -631,7 +633,7 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     let home = Home::new();
     let wrapper = home.script("wrapper", &format!("setsid \"{STAND_IN}\" serve & sleep 600 & wait"));
     let spawned = spawn(&home.request(vec![wrapper])).unwrap();
-    assert_eq!(processes_of(&home.path()).len(), 3);
+    eventually("the script, its daemon and what it waits for", || processes_of(&home.path()).len() == 3);
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
     // Even if nothing of our environment is left to it.

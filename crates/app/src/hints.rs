@@ -65,12 +65,17 @@ fn command(notice: &Notice) -> Option<String> {
         ("store.newer", _) => ours("--version"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
         ("store.backups-full", Some(folder)) => Some(format!("ls -l {folder}")),
-        ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(file)) => {
-            let line = notice.place.as_ref().map_or(1, |place| place.line);
-            Some(format!("${{EDITOR:-vi}} +{line} {file}"))
+        ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => {
+            Some(edit(Path::new(notice.path.as_deref()?), notice.place.as_ref().map(|place| place.line)))
         }
         _ => None,
     }
+}
+
+/// The command that opens a file, at a line where one is known.
+pub(crate) fn edit(file: &Path, line: Option<usize>) -> String {
+    let line = line.map_or_else(String::new, |line| format!("+{line} "));
+    format!("${{EDITOR:-vi}} {line}{}", quote(file))
 }
 
 /// A hint that can be copied leads to the home that was asked about: not everybody who gives one knows how it was named.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Document, Place, catalogue, daemon_config};
+use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_config};
 use myownllm_config_store::{ConfigStore, Loaded, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict};
 use myownllm_durable_fs::{Disk, quote};
@@ -17,6 +17,7 @@ use super::salvage::shape_words;
 use super::status::{UNSEEN, daemon_words, identity};
 use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::exit::ExitCode;
+use crate::hints::edit;
 use crate::launch::{check_start, collision_notice, settle_live};
 use crate::named_key::{NamedKey, lost_key, named_key, trusted_home};
 use crate::notice::{Notice, Severity};
@@ -284,7 +285,7 @@ fn config(world: &World, checks: &mut Checks) {
     let told = [CORRUPT, "store.defaults", "store.newer"];
     for found in &loaded.diagnostics {
         if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
-            checks.notice("config.findings", &Notice::from(found));
+            checks.notice("config.findings", &finding(found, &world.layout.app_config));
         }
     }
     let saved = catalogue::list(&loaded.document).len();
@@ -310,6 +311,18 @@ fn config(world: &World, checks: &mut Checks) {
     }
     leftovers(world, &loaded, checks);
     copies(world, checks);
+}
+
+/// A finding with the member that it is about, and the command that opens the config there.
+fn finding(found: &Diagnostic, config: &Path) -> Notice {
+    let mut notice = Notice::from(found);
+    if let Some(place) = notice.path.as_ref().filter(|place| !notice.message.contains(place.as_str())) {
+        notice.message = format!("{place}: {}", notice.message);
+    }
+    if notice.code.starts_with("config.") {
+        notice.hint = Some(edit(config, notice.place.as_ref().map(|place| place.line)));
+    }
+    notice
 }
 
 fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
