@@ -90,6 +90,7 @@ fn signal_failed(error: std::io::Error) -> Notice {
 
 enum Ended {
     /// By Ctrl-C or SIGTERM; the daemon was stopped.
+    #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to hear"))]
     Asked,
     /// The daemon ended by itself.
     Died(Notice),
