@@ -1,19 +1,28 @@
 //! Looking: what lies in the two homes. Writes nothing, decides nothing.
 
+mod names;
+mod pair;
+mod pending;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     io,
     ops::ControlFlow,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, TEMP_PREFIX, leftover_kind, quote};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, quote};
+pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
+use names::{is_spelled_alike, legacy_network, normalise};
+pub(crate) use pair::is_same;
+use pair::{aside_name, differs, is_copy, no_mount, pair};
+pub use pending::is_pending;
 
 use crate::trust::{Distrust, foreign_file, foreign_owner, is_loose, open_to_all};
 use crate::{
     error::MigrationError,
-    homes::{Direction, Homes, Keep, Options},
+    homes::{Direction, Homes, Keep},
     identity::{self, Identity},
     plan::{IdentityState, Left},
 };
@@ -137,410 +146,16 @@ pub struct Inventory {
     pub(crate) refusals: Vec<MigrationError>,
 }
 
-/// Whose a name in a source folder is.
-pub(crate) enum Whose {
-    Ours,
-    /// Left by a killed run, and needed by nobody.
-    Leftover,
-    Claims,
-    Foreign(&'static str),
-}
-
 /// Why the file that a key leads to is left.
 const IS_KEY_GOAL: &str = "the key is a link to it";
-
-/// What a number follows in the name of a file that was set aside.
-const SET_ASIDE: &str = ".set-aside-";
-
-/// Whose is this name in a folder of `.json` files?
-pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
-    let Some(text) = name.to_str() else { return Whose::Foreign("its name is not UTF-8") };
-    if text == CLAIM_DIR && kind == FileKind::Dir {
-        return Whose::Claims;
-    }
-    if text.starts_with(TEMP_PREFIX) {
-        return match (leftover_kind(name), kind) {
-            (Some(false), FileKind::File | FileKind::Symlink) => Whose::Leftover,
-            _ => Whose::Foreign("it is not a .json file"),
-        };
-    }
-    if text.rsplit_once(SET_ASIDE).is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit())) {
-        return Whose::Foreign("it was set aside");
-    }
-    // A roster or state that a daemon could not parse, or was writing when it died, belongs to its neighbour.
-    let stem = text.strip_suffix(".corrupt").or_else(|| text.strip_suffix(".tmp"));
-    if !stem.unwrap_or(text).ends_with(".json") {
-        return Whose::Foreign("it is not a .json file");
-    }
-    match kind {
-        FileKind::File => Whose::Ours,
-        FileKind::Symlink => Whose::Foreign("it is a link"),
-        FileKind::Dir => Whose::Foreign("it is a folder with the name of a file"),
-        _ => Whose::Foreign("it is neither file nor folder"),
-    }
-}
-
-/// The folders, relative to a home, that hold what moves; parents first.
-pub(crate) fn relative_folders(homes: &Homes) -> Vec<PathBuf> {
-    let names = &homes.names;
-    let files = [&names.legacy_roster, &names.custody, &names.identity];
-    let mut all = BTreeSet::new();
-    for folder in
-        names.folders.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent()))
-    {
-        all.extend(folder.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
-    }
-    // A parent sorts before what is in it.
-    all.into_iter().collect()
-}
-
-/// Without `.` and `..`, as far as that can be told from the text.
-fn normalise(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
-}
-
-/// What a link in `new_folder` has to say to lead where `target` leads from `old_folder`.
-pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> PathBuf {
-    if target.is_absolute() || old_folder == new_folder {
-        return target.to_owned();
-    }
-    let goal = normalise(&old_folder.join(target));
-    let common = goal.components().zip(new_folder.components()).take_while(|(a, b)| a == b).count();
-    let up = new_folder.components().skip(common).map(|_| Component::ParentDir);
-    up.chain(goal.components().skip(common)).collect()
-}
-
-/// A daemon's normal form of a network's id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
-fn network_id(text: &str) -> Option<String> {
-    let id = text.trim().to_ascii_lowercase();
-    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-    ((3..=64).contains(&id.len()) && id.bytes().all(fine)).then_some(id)
-}
-
-/// The network that a legacy roster is of, or why it is none that we understand.
-fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return Err("it is not JSON") };
-    if value.get("version").and_then(serde_json::Value::as_u64) != Some(1) {
-        return Err("its version is not 1");
-    }
-    if !value.get("authorized_devices").is_some_and(serde_json::Value::is_array) {
-        return Err("it is not a roster");
-    }
-    let id = value.get("network_id").and_then(serde_json::Value::as_str).and_then(network_id);
-    id.ok_or("its network_id is not one")
-}
-
-/// Whether two paths are of one folder and differ in letter case at most.
-fn is_spelled_alike(one: &Path, other: &Path) -> bool {
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    one.parent() == other.parent() && name(one) == name(other)
-}
 
 fn unreadable(path: &Path, source: DiskError) -> MigrationError {
     MigrationError::Unreadable { path: path.to_owned(), source }
 }
 
-/// Where `target` leads from a folder that is named without links; it may be a link there.
-fn next_on_the_way(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<PathBuf, DiskError> {
-    let mut at = folder.to_owned();
-    for part in target.parent().unwrap_or(target).components() {
-        match part {
-            Component::ParentDir => {
-                at.pop();
-            }
-            Component::Normal(name) => at = disk.canonicalize(&at.join(name))?,
-            part => at.push(part),
-        }
-    }
-    Ok(at.join(target.file_name().unwrap_or_default()))
-}
-
-/// Whether a link, by way of others or not, leads to what has this very name.
-fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, MigrationError> {
-    let leads = || {
-        let name = next_on_the_way(disk, Path::new(""), name)?;
-        let mut at = next_on_the_way(disk, Path::new(""), link)?;
-        // As many as the system follows.
-        for _ in 0..40 {
-            if !disk.stat(&at)?.is_symlink() {
-                break;
-            }
-            at = next_on_the_way(disk, at.parent().unwrap_or(&at), &disk.read_link(&at)?)?;
-            if at == name {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
-    match leads() {
-        Err(error) if is_absent(&error) => Ok(false),
-        other => other.map_err(|error| unreadable(link, error)),
-    }
-}
-
 /// Nothing has that name: also where what should be a folder on the way is none.
 fn is_absent(error: &DiskError) -> bool {
     error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory
-}
-
-/// The name under which what has, or is to have, this path is set aside. 255 bytes is the limit of a name nearly everywhere.
-pub(crate) fn set_aside_as(path: &Path, number: u64) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let suffix = format!("{SET_ASIDE}{number}");
-    let mut keep = name.len().min(255 - suffix.len());
-    while !name.is_char_boundary(keep) {
-        keep -= 1;
-    }
-    path.with_file_name(format!("{}{suffix}", &name[..keep]))
-}
-
-/// A name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. It is free, or a killed run has begun to
-/// set that very file or link aside under it.
-fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
-    let folder = path.parent().unwrap_or(path);
-    let mut number = 1_u64;
-    loop {
-        let aside = set_aside_as(path, number);
-        match disk.stat(&aside) {
-            Err(error) if error.is_not_found() => return Ok(aside),
-            Err(error) => return Err(unreadable(&aside, error)),
-            Ok(there) => {
-                let at_loser = |error| unreadable(loser, error);
-                let begun = match disk.stat(loser).map_err(at_loser)? {
-                    meta if meta.is_file() => is_same(disk, loser, &aside, &there)?,
-                    meta if meta.is_symlink() && there.is_symlink() => {
-                        let says = disk.read_link(loser).map_err(at_loser)?;
-                        let says = rebase(&says, loser.parent().unwrap_or(loser), folder);
-                        disk.read_link(&aside).is_ok_and(|begun| begun == says)
-                    }
-                    _ => false,
-                };
-                if begun {
-                    return Ok(aside);
-                }
-                number += 1;
-            }
-        }
-    }
-}
-
-/// Both names for what is to be set aside, and whether there is a choice.
-fn differs(disk: &dyn Disk, source: &Path, destination: &Path, there: &Path) -> Result<Pair, MigrationError> {
-    Ok(Pair::Differs {
-        aside_source: aside_name(disk, destination, source)?,
-        aside_destination: aside_name(disk, destination, there)?,
-        file: if leads_to(disk, there, source)? {
-            Some(Keep::Source)
-        } else {
-            leads_to(disk, source, there)?.then_some(Keep::Destination)
-        },
-    })
-}
-
-/// How a regular file stands to what may be at its destination, which is (or, put aside by a killed run, was) at `there`.
-fn pair(
-    disk: &dyn Disk,
-    source: &Path,
-    destination: &Path,
-    there: &Path,
-    home: Option<Owner>,
-) -> Result<Pair, MigrationError> {
-    let meta = match disk.stat(there) {
-        Err(error) if is_absent(&error) => return Ok(Pair::Free),
-        Err(error) => return Err(unreadable(there, error)),
-        Ok(meta) => meta,
-    };
-    if is_copy(disk, source, there, &meta, home)? {
-        return Ok(Pair::Same);
-    }
-    differs(disk, source, destination, there)
-}
-
-/// [`is_same`], of a destination that is the home's: what somebody else has there is no copy, as they may write to it.
-fn is_copy(
-    disk: &dyn Disk,
-    source: &Path,
-    destination: &Path,
-    there: &Meta,
-    home: Option<Owner>,
-) -> Result<bool, MigrationError> {
-    match home.and_then(|home| foreign_owner(destination, there, home)) {
-        Some(found) => Err(found.of(destination)),
-        None => is_same(disk, source, destination, there),
-    }
-}
-
-/// What is seen through a mount is no copy: it may be the source, and goes when it is unmounted.
-fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
-    if !disk.is_mount_point(file) {
-        return Ok(());
-    }
-    let busy = io::Error::new(io::ErrorKind::ResourceBusy, "something else is mounted over this file");
-    let source = DiskError::new("take for a copy", file, busy);
-    Err(MigrationError::Failed { path: file.to_owned(), source })
-}
-
-/// Whether the destination holds the source's bytes in such a way that the source may go: in a regular file, which is another
-/// one or has two names at least. (A link may lead to the very source.)
-pub(crate) fn is_same(
-    disk: &dyn Disk,
-    source: &Path,
-    destination: &Path,
-    there: &Meta,
-) -> Result<bool, MigrationError> {
-    if !there.is_file() {
-        return Ok(false);
-    }
-    no_mount(disk, destination)?;
-    let here = disk.stat(source).map_err(|error| unreadable(source, error))?;
-    if here.is_same_file(there) {
-        // One name seen at two places (a bind mount) is not two names.
-        return Ok(there.links > 1);
-    }
-    disk.same_content(source, destination).map_err(|error| {
-        let about = if error.path() == source { source } else { destination };
-        unreadable(about, error)
-    })
-}
-
-/// Whether a run would have anything to do: two looks when there is nothing, a handful when something foreign lies there. No
-/// lock, no write; stops at the first thing of ours.
-///
-/// # Errors
-///
-/// [`MigrationError::Unreadable`]: something could not be looked at. Take that as pending: unreadable is not absent.
-pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
-    let folders = relative_folders(homes);
-    let top: Vec<&PathBuf> = folders.iter().filter(|folder| folder.components().count() == 1).collect();
-    for folder in top {
-        if folder_pending(disk, homes, &folders, folder)? {
-            // What looks like ours may be what a key leads to, and that only a closer look tells.
-            return Ok(key_goals(disk, homes)?.is_empty() || is_planned(disk, homes));
-        }
-    }
-    Ok(false)
-}
-
-/// Whether a run would do anything, or has anything to say.
-fn is_planned(disk: &dyn Disk, homes: &Homes) -> bool {
-    let plan = crate::decide::plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
-    !(plan.is_empty() && plan.collisions.is_empty() && plan.errors.is_empty() && plan.refusals.is_empty())
-}
-
-fn folder_pending(
-    disk: &dyn Disk,
-    homes: &Homes,
-    folders: &[PathBuf],
-    relative: &Path,
-) -> Result<bool, MigrationError> {
-    let names = &homes.names;
-    let path = homes.app.join(relative);
-    let is_leaf = names.folders.iter().any(|folder| folder == relative);
-    let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
-    let mut odd = Vec::new();
-    let visited = disk.visit(&path, &mut |entry| {
-        let at = relative.join(&entry.name);
-        if at == names.identity || at == names.custody {
-            match entry.kind {
-                FileKind::File => pending = true,
-                // A folder or a pipe by that name is not ours; whether a link is depends on what it leads to.
-                FileKind::Symlink if at == names.identity => odd.push(at),
-                _ => foreign = true,
-            }
-        } else if at == names.legacy_roster {
-            legacy = entry.kind == FileKind::File;
-            foreign |= !legacy;
-        } else if entry.kind == FileKind::Dir && folders.contains(&at) {
-            below.push(at);
-        } else {
-            match whose(&entry.name, entry.kind) {
-                Whose::Ours if is_leaf => pending = true,
-                Whose::Claims => pending = true,
-                Whose::Leftover => pending = true,
-                _ => foreign = true,
-            }
-        }
-        if pending { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    match visited {
-        Ok(()) => {}
-        Err(error) if error.is_not_found() => return Ok(false),
-        Err(error) => {
-            return match disk.stat(&path) {
-                Err(error) if error.is_not_found() => Ok(false),
-                // A link where the folder should be: what is behind it stays, but a key there is not "no key".
-                Ok(meta) if meta.is_symlink() => match names.identity.strip_prefix(relative) {
-                    Ok(rest) => match disk.stat(&path.join(rest)) {
-                        Ok(_) => Ok(true),
-                        Err(error) if error.is_not_found() => Ok(false),
-                        Err(error) => Err(unreadable(&path, error)),
-                    },
-                    Err(_) => Ok(false),
-                },
-                Ok(meta) if !meta.is_dir() => Ok(false),
-                Ok(_) | Err(_) => Err(unreadable(&path, error)),
-            };
-        }
-    }
-    if pending {
-        return Ok(true);
-    }
-    for link in odd {
-        match disk.stat_follow(&homes.app.join(&link)) {
-            Ok(meta) if !meta.is_file() => foreign = true,
-            // Leading to a file, or to nothing: a key that has to be seen to.
-            _ => return Ok(true),
-        }
-    }
-    if legacy {
-        if legacy_pending(disk, homes)? {
-            return Ok(true);
-        }
-        foreign = true;
-    }
-    let mut kept = foreign;
-    for folder in below {
-        if folder_pending(disk, homes, folders, &folder)? {
-            return Ok(true);
-        }
-        kept = true;
-    }
-    // An emptied folder that a killed run did not get to remove.
-    // One that something is mounted at stays.
-    Ok(!kept && !disk.is_mount_point(&path))
-}
-
-/// Whether the legacy roster is one that would move (or that has moved, all but its removal).
-fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
-    let path = homes.app.join(&homes.names.legacy_roster);
-    let bytes = match disk.read(&path, LEGACY_ROSTER_LIMIT) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => {
-            return Ok(false);
-        }
-        Err(error) => return Err(unreadable(&path, error)),
-    };
-    let Ok(id) = legacy_network(&bytes) else { return Ok(false) };
-    let name = homes.names.rosters.join(format!("{id}.json"));
-    for home in [&homes.daemon, &homes.app] {
-        let roster = home.join(&name);
-        match disk.stat(&roster) {
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(unreadable(&roster, error)),
-            Ok(there) => return is_same(disk, &path, &roster, &there),
-        }
-    }
-    Ok(true)
 }
 
 /// Where one folder stands.

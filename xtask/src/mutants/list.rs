@@ -254,7 +254,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "foreign-copies-are-none",
         guarantee: "A source is not removed for a copy that belongs to another user.",
-        file: "crates/migration/src/inspect.rs",
+        file: "crates/migration/src/inspect/pair.rs",
         find: "        Some(found) => Err(found.of(destination)),",
         replace: "        Some(_) => is_same(disk, source, destination, there),",
         package: "myownllm-migration",
@@ -610,7 +610,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "two-names-of-one-file",
         guarantee: "Two names of one file are the crash state of link and unlink, and are recognised by device and inode.",
-        file: "crates/migration/src/inspect.rs",
+        file: "crates/migration/src/inspect/pair.rs",
         find: r"        return Ok(there.links > 1);
     }
     disk.same_content(source",
@@ -742,7 +742,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what-is-mounted-is-no-copy",
         guarantee: "A file that is seen at the destination through a mount is never taken for a copy of the source.",
-        file: "crates/migration/src/inspect.rs",
+        file: "crates/migration/src/inspect/pair.rs",
         find: "    if !disk.is_mount_point(file) {",
         replace: "    if !disk.is_mount_point(file) || file.is_absolute() {",
         package: "integration-tests",
@@ -1542,7 +1542,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "same-means-same-bytes",
         guarantee: "Only the very same bytes at the destination let a source go.",
-        file: "crates/migration/src/inspect.rs",
+        file: "crates/migration/src/inspect/pair.rs",
         find: "    disk.same_content(source, destination).map_err(|error| {",
         replace: "    Ok(()).and(disk.same_content(source, destination).or(Ok(true))).map(|_| true).map_err(|error: DiskError| {",
         package: "myownllm-migration",

@@ -1,0 +1,129 @@
+//! Names: whose they are, and what becomes of them. Asks no disk.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    path::{Component, Path, PathBuf},
+};
+
+use myownllm_durable_fs::{FileKind, TEMP_PREFIX, leftover_kind};
+
+use super::CLAIM_DIR;
+use crate::homes::Homes;
+
+/// Whose a name in a source folder is.
+pub(crate) enum Whose {
+    Ours,
+    /// Left by a killed run, and needed by nobody.
+    Leftover,
+    Claims,
+    Foreign(&'static str),
+}
+
+/// What a number follows in the name of a file that was set aside.
+const SET_ASIDE: &str = ".set-aside-";
+
+/// Whose is this name in a folder of `.json` files?
+pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
+    let Some(text) = name.to_str() else { return Whose::Foreign("its name is not UTF-8") };
+    if text == CLAIM_DIR && kind == FileKind::Dir {
+        return Whose::Claims;
+    }
+    if text.starts_with(TEMP_PREFIX) {
+        return match (leftover_kind(name), kind) {
+            (Some(false), FileKind::File | FileKind::Symlink) => Whose::Leftover,
+            _ => Whose::Foreign("it is not a .json file"),
+        };
+    }
+    if text.rsplit_once(SET_ASIDE).is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit())) {
+        return Whose::Foreign("it was set aside");
+    }
+    // A roster or state that a daemon could not parse, or was writing when it died, belongs to its neighbour.
+    let stem = text.strip_suffix(".corrupt").or_else(|| text.strip_suffix(".tmp"));
+    if !stem.unwrap_or(text).ends_with(".json") {
+        return Whose::Foreign("it is not a .json file");
+    }
+    match kind {
+        FileKind::File => Whose::Ours,
+        FileKind::Symlink => Whose::Foreign("it is a link"),
+        FileKind::Dir => Whose::Foreign("it is a folder with the name of a file"),
+        _ => Whose::Foreign("it is neither file nor folder"),
+    }
+}
+
+/// The folders, relative to a home, that hold what moves; parents first.
+pub(crate) fn relative_folders(homes: &Homes) -> Vec<PathBuf> {
+    let names = &homes.names;
+    let files = [&names.legacy_roster, &names.custody, &names.identity];
+    let mut all = BTreeSet::new();
+    for folder in
+        names.folders.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent()))
+    {
+        all.extend(folder.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
+    }
+    // A parent sorts before what is in it.
+    all.into_iter().collect()
+}
+
+/// Without `.` and `..`, as far as that can be told from the text.
+pub(super) fn normalise(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+/// What a link in `new_folder` has to say to lead where `target` leads from `old_folder`.
+pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> PathBuf {
+    if target.is_absolute() || old_folder == new_folder {
+        return target.to_owned();
+    }
+    let goal = normalise(&old_folder.join(target));
+    let common = goal.components().zip(new_folder.components()).take_while(|(a, b)| a == b).count();
+    let up = new_folder.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(goal.components().skip(common)).collect()
+}
+
+/// A daemon's normal form of a network's id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
+fn network_id(text: &str) -> Option<String> {
+    let id = text.trim().to_ascii_lowercase();
+    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    ((3..=64).contains(&id.len()) && id.bytes().all(fine)).then_some(id)
+}
+
+/// The network that a legacy roster is of, or why it is none that we understand.
+pub(super) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return Err("it is not JSON") };
+    if value.get("version").and_then(serde_json::Value::as_u64) != Some(1) {
+        return Err("its version is not 1");
+    }
+    if !value.get("authorized_devices").is_some_and(serde_json::Value::is_array) {
+        return Err("it is not a roster");
+    }
+    let id = value.get("network_id").and_then(serde_json::Value::as_str).and_then(network_id);
+    id.ok_or("its network_id is not one")
+}
+
+/// Whether two paths are of one folder and differ in letter case at most.
+pub(super) fn is_spelled_alike(one: &Path, other: &Path) -> bool {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    one.parent() == other.parent() && name(one) == name(other)
+}
+
+/// The name under which what has, or is to have, this path is set aside. 255 bytes is the limit of a name nearly everywhere.
+pub(crate) fn set_aside_as(path: &Path, number: u64) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let suffix = format!("{SET_ASIDE}{number}");
+    let mut keep = name.len().min(255 - suffix.len());
+    while !name.is_char_boundary(keep) {
+        keep -= 1;
+    }
+    path.with_file_name(format!("{}{suffix}", &name[..keep]))
+}

@@ -1,0 +1,167 @@
+//! How a source stands to what is at its destination.
+
+use std::{
+    io,
+    path::{Component, Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, DiskError, Meta, Owner};
+
+use super::{
+    Pair, is_absent,
+    names::{rebase, set_aside_as},
+    unreadable,
+};
+use crate::{error::MigrationError, homes::Keep, trust::foreign_owner};
+
+/// Where `target` leads from a folder that is named without links; it may be a link there.
+fn next_on_the_way(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<PathBuf, DiskError> {
+    let mut at = folder.to_owned();
+    for part in target.parent().unwrap_or(target).components() {
+        match part {
+            Component::ParentDir => {
+                at.pop();
+            }
+            Component::Normal(name) => at = disk.canonicalize(&at.join(name))?,
+            part => at.push(part),
+        }
+    }
+    Ok(at.join(target.file_name().unwrap_or_default()))
+}
+
+/// Whether a link, by way of others or not, leads to what has this very name.
+fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, MigrationError> {
+    let leads = || {
+        let name = next_on_the_way(disk, Path::new(""), name)?;
+        let mut at = next_on_the_way(disk, Path::new(""), link)?;
+        // As many as the system follows.
+        for _ in 0..40 {
+            if !disk.stat(&at)?.is_symlink() {
+                break;
+            }
+            at = next_on_the_way(disk, at.parent().unwrap_or(&at), &disk.read_link(&at)?)?;
+            if at == name {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    match leads() {
+        Err(error) if is_absent(&error) => Ok(false),
+        other => other.map_err(|error| unreadable(link, error)),
+    }
+}
+
+/// A name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. It is free, or a killed run has begun to
+/// set that very file or link aside under it.
+pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
+    let folder = path.parent().unwrap_or(path);
+    let mut number = 1_u64;
+    loop {
+        let aside = set_aside_as(path, number);
+        match disk.stat(&aside) {
+            Err(error) if error.is_not_found() => return Ok(aside),
+            Err(error) => return Err(unreadable(&aside, error)),
+            Ok(there) => {
+                let at_loser = |error| unreadable(loser, error);
+                let begun = match disk.stat(loser).map_err(at_loser)? {
+                    meta if meta.is_file() => is_same(disk, loser, &aside, &there)?,
+                    meta if meta.is_symlink() && there.is_symlink() => {
+                        let says = disk.read_link(loser).map_err(at_loser)?;
+                        let says = rebase(&says, loser.parent().unwrap_or(loser), folder);
+                        disk.read_link(&aside).is_ok_and(|begun| begun == says)
+                    }
+                    _ => false,
+                };
+                if begun {
+                    return Ok(aside);
+                }
+                number += 1;
+            }
+        }
+    }
+}
+
+/// Both names for what is to be set aside, and whether there is a choice.
+pub(super) fn differs(
+    disk: &dyn Disk,
+    source: &Path,
+    destination: &Path,
+    there: &Path,
+) -> Result<Pair, MigrationError> {
+    Ok(Pair::Differs {
+        aside_source: aside_name(disk, destination, source)?,
+        aside_destination: aside_name(disk, destination, there)?,
+        file: if leads_to(disk, there, source)? {
+            Some(Keep::Source)
+        } else {
+            leads_to(disk, source, there)?.then_some(Keep::Destination)
+        },
+    })
+}
+
+/// How a regular file stands to what may be at its destination, which is (or, put aside by a killed run, was) at `there`.
+pub(super) fn pair(
+    disk: &dyn Disk,
+    source: &Path,
+    destination: &Path,
+    there: &Path,
+    home: Option<Owner>,
+) -> Result<Pair, MigrationError> {
+    let meta = match disk.stat(there) {
+        Err(error) if is_absent(&error) => return Ok(Pair::Free),
+        Err(error) => return Err(unreadable(there, error)),
+        Ok(meta) => meta,
+    };
+    if is_copy(disk, source, there, &meta, home)? {
+        return Ok(Pair::Same);
+    }
+    differs(disk, source, destination, there)
+}
+
+/// [`is_same`], of a destination that is the home's: what somebody else has there is no copy, as they may write to it.
+pub(super) fn is_copy(
+    disk: &dyn Disk,
+    source: &Path,
+    destination: &Path,
+    there: &Meta,
+    home: Option<Owner>,
+) -> Result<bool, MigrationError> {
+    match home.and_then(|home| foreign_owner(destination, there, home)) {
+        Some(found) => Err(found.of(destination)),
+        None => is_same(disk, source, destination, there),
+    }
+}
+
+/// What is seen through a mount is no copy: it may be the source, and goes when it is unmounted.
+pub(super) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
+    if !disk.is_mount_point(file) {
+        return Ok(());
+    }
+    let busy = io::Error::new(io::ErrorKind::ResourceBusy, "something else is mounted over this file");
+    let source = DiskError::new("take for a copy", file, busy);
+    Err(MigrationError::Failed { path: file.to_owned(), source })
+}
+
+/// Whether the destination holds the source's bytes in such a way that the source may go: in a regular file, which is another
+/// one or has two names at least. (A link may lead to the very source.)
+pub(crate) fn is_same(
+    disk: &dyn Disk,
+    source: &Path,
+    destination: &Path,
+    there: &Meta,
+) -> Result<bool, MigrationError> {
+    if !there.is_file() {
+        return Ok(false);
+    }
+    no_mount(disk, destination)?;
+    let here = disk.stat(source).map_err(|error| unreadable(source, error))?;
+    if here.is_same_file(there) {
+        // One name seen at two places (a bind mount) is not two names.
+        return Ok(there.links > 1);
+    }
+    disk.same_content(source, destination).map_err(|error| {
+        let about = if error.path() == source { source } else { destination };
+        unreadable(about, error)
+    })
+}

@@ -1,0 +1,150 @@
+//! Whether there is anything to do: asked at every start, so it looks at as little as it can.
+
+use std::{
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, FileKind};
+
+use super::{
+    LEGACY_ROSTER_LIMIT, inspect, key_goals,
+    names::{Whose, legacy_network, relative_folders, whose},
+    pair::is_same,
+    unreadable,
+};
+use crate::{
+    error::MigrationError,
+    homes::{Direction, Homes, Options},
+};
+
+/// Whether a run would have anything to do: two looks when there is nothing, a handful when something foreign lies there. No
+/// lock, no write; stops at the first thing of ours.
+///
+/// # Errors
+///
+/// [`MigrationError::Unreadable`]: something could not be looked at. Take that as pending: unreadable is not absent.
+pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
+    let folders = relative_folders(homes);
+    let top: Vec<&PathBuf> = folders.iter().filter(|folder| folder.components().count() == 1).collect();
+    for folder in top {
+        if folder_pending(disk, homes, &folders, folder)? {
+            // What looks like ours may be what a key leads to, and that only a closer look tells.
+            return Ok(key_goals(disk, homes)?.is_empty() || is_planned(disk, homes));
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a run would do anything, or has anything to say.
+fn is_planned(disk: &dyn Disk, homes: &Homes) -> bool {
+    let plan = crate::decide::plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
+    !(plan.is_empty() && plan.collisions.is_empty() && plan.errors.is_empty() && plan.refusals.is_empty())
+}
+
+fn folder_pending(
+    disk: &dyn Disk,
+    homes: &Homes,
+    folders: &[PathBuf],
+    relative: &Path,
+) -> Result<bool, MigrationError> {
+    let names = &homes.names;
+    let path = homes.app.join(relative);
+    let is_leaf = names.folders.iter().any(|folder| folder == relative);
+    let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
+    let mut odd = Vec::new();
+    let visited = disk.visit(&path, &mut |entry| {
+        let at = relative.join(&entry.name);
+        if at == names.identity || at == names.custody {
+            match entry.kind {
+                FileKind::File => pending = true,
+                // A folder or a pipe by that name is not ours; whether a link is depends on what it leads to.
+                FileKind::Symlink if at == names.identity => odd.push(at),
+                _ => foreign = true,
+            }
+        } else if at == names.legacy_roster {
+            legacy = entry.kind == FileKind::File;
+            foreign |= !legacy;
+        } else if entry.kind == FileKind::Dir && folders.contains(&at) {
+            below.push(at);
+        } else {
+            match whose(&entry.name, entry.kind) {
+                Whose::Ours if is_leaf => pending = true,
+                Whose::Claims => pending = true,
+                Whose::Leftover => pending = true,
+                _ => foreign = true,
+            }
+        }
+        if pending { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    match visited {
+        Ok(()) => {}
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => {
+            return match disk.stat(&path) {
+                Err(error) if error.is_not_found() => Ok(false),
+                // A link where the folder should be: what is behind it stays, but a key there is not "no key".
+                Ok(meta) if meta.is_symlink() => match names.identity.strip_prefix(relative) {
+                    Ok(rest) => match disk.stat(&path.join(rest)) {
+                        Ok(_) => Ok(true),
+                        Err(error) if error.is_not_found() => Ok(false),
+                        Err(error) => Err(unreadable(&path, error)),
+                    },
+                    Err(_) => Ok(false),
+                },
+                Ok(meta) if !meta.is_dir() => Ok(false),
+                Ok(_) | Err(_) => Err(unreadable(&path, error)),
+            };
+        }
+    }
+    if pending {
+        return Ok(true);
+    }
+    for link in odd {
+        match disk.stat_follow(&homes.app.join(&link)) {
+            Ok(meta) if !meta.is_file() => foreign = true,
+            // Leading to a file, or to nothing: a key that has to be seen to.
+            _ => return Ok(true),
+        }
+    }
+    if legacy {
+        if legacy_pending(disk, homes)? {
+            return Ok(true);
+        }
+        foreign = true;
+    }
+    let mut kept = foreign;
+    for folder in below {
+        if folder_pending(disk, homes, folders, &folder)? {
+            return Ok(true);
+        }
+        kept = true;
+    }
+    // An emptied folder that a killed run did not get to remove.
+    // One that something is mounted at stays.
+    Ok(!kept && !disk.is_mount_point(&path))
+}
+
+/// Whether the legacy roster is one that would move (or that has moved, all but its removal).
+fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
+    let path = homes.app.join(&homes.names.legacy_roster);
+    let bytes = match disk.read(&path, LEGACY_ROSTER_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::FileTooLarge => {
+            return Ok(false);
+        }
+        Err(error) => return Err(unreadable(&path, error)),
+    };
+    let Ok(id) = legacy_network(&bytes) else { return Ok(false) };
+    let name = homes.names.rosters.join(format!("{id}.json"));
+    for home in [&homes.daemon, &homes.app] {
+        let roster = home.join(&name);
+        match disk.stat(&roster) {
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(unreadable(&roster, error)),
+            Ok(there) => return is_same(disk, &path, &roster, &there),
+        }
+    }
+    Ok(true)
+}
