@@ -1147,3 +1147,32 @@ fn what_lies_behind_a_closed_door_is_not_said_to_be_missing() {
         set_mode(&door, 0o700);
     }
 }
+
+/// The config itself is well, so nothing is in anybody's way: all the more it has to be said.
+#[test]
+fn a_copy_that_cannot_be_made_is_told_at_every_start() {
+    let home = Home::settled();
+    home.run(&["network", "add", "garden"]).ends_with(0);
+    let Some(user) = Unprivileged::new(&home) else { return };
+    let copies = |home: &Home| {
+        let doctor = user.run(home, &["doctor", "--json"]).json();
+        let checks = doctor["data"]["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["id"] == "config.copies").unwrap()
+    };
+    assert_eq!(copies(&home)["result"], "ok");
+    let config = String::from_utf8(home.bytes(CONFIG)).unwrap().replace("garden", "yard");
+    home.put(CONFIG, config.as_bytes(), 0o600);
+    let folder = home.path(&format!("{APP}/config-backups"));
+    set_mode(&folder, 0o500);
+    for _ in 0..2 {
+        let told = user.run(&home, &["launch", "--no-daemon", "--json"]).ends_with(0).json();
+        let codes = told["diagnostics"].as_array().unwrap().iter().map(|told| &told["code"]);
+        assert_eq!(codes.filter(|code| *code == "store.copy-failed").count(), 1, "{told:#}");
+    }
+    let check = copies(&home);
+    assert_eq!(check["result"], "warning", "{check:#}");
+    assert!(check["hint"].as_str().unwrap().ends_with(" launch --no-daemon"), "{check:#}");
+    set_mode(&folder, 0o700);
+    user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
+    assert_eq!(copies(&home)["result"], "ok");
+}

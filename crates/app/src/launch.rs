@@ -289,12 +289,16 @@ fn settle(
     match parts.store.apply(&lock, ids) {
         Ok(Applied { document, steps, report, diagnostics, .. }) => {
             outcome.document = document;
-            // Where another launch repaired the file meanwhile, what we first saw is what there is to tell.
+            // Where another launch repaired the file meanwhile, what we first saw is what there is to tell; and what failed.
             if !steps.is_empty() {
                 outcome.notices.extend(wrote_where_others_can(parts));
                 outcome.config = report;
                 outcome.config_steps = steps;
                 outcome.findings = diagnostics;
+            } else {
+                let more = diagnostics.into_iter().filter(|found| !outcome.findings.contains(found));
+                let more: Vec<_> = more.collect();
+                outcome.findings.extend(more);
             }
         }
         Err(error) => {

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use crate::draw::{self, Line, in_ascii};
+use crate::draw::{self, Line, in_ascii, steers};
 use crate::output::tame;
 
 /// Prose in longer lines is hard to read, however wide the window.
@@ -21,6 +21,19 @@ const BESIDE: usize = 30;
 const REMARK: usize = 28;
 /// How far such a text is moved in.
 const BELOW: usize = 4;
+
+/// A JSON text without anything that steers a terminal. All of that stands in its strings, in which `\u009b` is the same.
+pub(crate) fn spelled(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if steers(c) && !matches!(c, '\n' | '\r' | '\t') {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
 
 /// What a screen can show.
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +280,15 @@ mod tests {
     fn at(width: usize, page: &Page) -> Vec<String> {
         let screen = Screen { width, unicode: true };
         page.laid_out(screen, &|_, text| text.to_owned()).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_document_steers_nothing_and_stays_what_it_is() {
+        let json = "{\n  \"a\u{9b}2J\u{7f}\": \"\u{202e}é\"\n}";
+        let text = spelled(json);
+        assert_eq!(text, "{\n  \"a\\u009b2J\\u007f\": \"\\u202eé\"\n}");
+        let value = |json| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        assert_eq!(value(&text), value(json));
     }
 
     #[test]

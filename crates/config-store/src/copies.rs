@@ -402,11 +402,11 @@ impl Copies<'_> {
     }
 
     /// The folder, 0700. It may be a killed run's: its own name is flushed again in any case.
-    fn make_folder(&self) -> Result<(), StoreError> {
+    pub(crate) fn make_folder(&self) -> Result<(), StoreError> {
         private_folder(self.disk, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
     }
 
-    fn flush_folders(&self) -> Result<(), StoreError> {
+    pub(crate) fn flush_folders(&self) -> Result<(), StoreError> {
         self.disk.sync_dir(self.folder).map_err(|e| self.failed(e))?;
         self.disk.sync_dir(self.app_home).map_err(|e| self.failed(e))
     }

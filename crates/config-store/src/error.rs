@@ -60,6 +60,24 @@ pub enum StoreError {
         /// The config.
         path: PathBuf,
     },
+    /// What would be written is more than is ever read: larger, or nested deeper. Nothing is written.
+    #[error("changing the config {}: what would be written could not be read again: {why}", path.display())]
+    TooMuch {
+        /// The config.
+        path: PathBuf,
+        /// What of it is too much.
+        why: String,
+    },
+    /// Something is mounted on the very file, so that no other can take its place. It is not written in place: who is cut off in the
+    /// middle of that leaves half a config.
+    #[error("saving the config {}: something is mounted on that very file, so that no other can take its place", path.display())]
+    Mounted {
+        /// The config.
+        path: PathBuf,
+        /// What the disk said.
+        #[source]
+        source: DiskError,
+    },
     /// The config is a link to one of the copies: to write it would be to write over the copy.
     #[error("changing the config {}: it is a link to the copy {}", path.display(), copy.display())]
     ConfigIsACopy {
@@ -100,6 +118,15 @@ pub enum StoreError {
         several: bool,
         /// The program that lists them.
         program: String,
+    },
+    /// The newest copy is there and cannot be read. A repair does not go on with an older one, of which it would make the newest.
+    #[error("repairing the config from the copy {}", path.display())]
+    CopyUnreadable {
+        /// The copy.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DiskError,
     },
     /// A copy does not hold the bytes that its name says, or no config of the app's.
     #[error("using the copy {}: {why}", path.display())]
@@ -175,10 +202,13 @@ impl StoreError {
             Self::Newer { .. } => "store.newer",
             Self::RepairPending { .. } => "store.repair-pending",
             Self::Conflict { .. } => "store.conflict",
+            Self::TooMuch { .. } => "store.too-much",
+            Self::Mounted { .. } => "store.mounted",
             Self::ConfigIsACopy { .. } => "store.config-is-a-copy",
             Self::BackupsFull { .. } => "store.backups-full",
             Self::CopiesUnsafe { .. } => "store.copies-unsafe",
             Self::NoSuchCopy { .. } => "store.no-such-copy",
+            Self::CopyUnreadable { .. } => "store.copy-unreadable",
             Self::BadCopy { .. } => "store.bad-copy",
             Self::Shared { .. } => "store.shared",
             Self::Edit { .. } => "store.edit",
@@ -199,10 +229,13 @@ impl StoreError {
             | Self::Newer { path, .. }
             | Self::RepairPending { path, .. }
             | Self::Conflict { path }
+            | Self::TooMuch { path, .. }
+            | Self::Mounted { path, .. }
             | Self::ConfigIsACopy { path, .. }
             | Self::BackupsFull { path, .. }
             | Self::CopiesUnsafe { path, .. }
             | Self::NoSuchCopy { path, .. }
+            | Self::CopyUnreadable { path, .. }
             | Self::BadCopy { path, .. }
             | Self::Shared { path, .. }
             | Self::Edit { path, .. }
@@ -220,7 +253,10 @@ impl StoreError {
             Self::NotRegular { path, .. } | Self::CopiesUnsafe { path, .. } => {
                 format!("mv {0} {0}.aside", quote(path))
             }
-            Self::TooLarge { path, .. } => format!("ls -lh {}", quote(path)),
+            Self::Mounted { path, .. } => {
+                format!("mount the folder that it is in, and not the file: findmnt {}", quote(path))
+            }
+            Self::TooLarge { path, .. } | Self::TooMuch { path, .. } => format!("ls -lh {}", quote(path)),
             Self::Unstable { path } | Self::Conflict { path } => {
                 format!(
                     "see which program has it open, end that one, and start again: fuser -v {}",
@@ -233,6 +269,9 @@ impl StoreError {
                 format!("look through it and move away what you do not need: ls -l {}", quote(path))
             }
             Self::NoSuchCopy { program, .. } => format!("{program} config history"),
+            Self::CopyUnreadable { path, .. } => {
+                format!("make it readable, or move it away to go on with an older one: ls -l {}", quote(path))
+            }
             Self::BadCopy { path, .. } => list(path),
             // A file of its own, with what it shows now.
             Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => {

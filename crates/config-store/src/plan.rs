@@ -209,12 +209,32 @@ impl Store<'_> {
     /// that changed later.
     ///
     /// # Errors
-    /// When there may be one but it cannot be read: to go on with defaults then would be to reset what is not lost.
-    pub(crate) fn source(
+    /// When there may be one, or a newer one, but it cannot be read: to go on with what is older, or with defaults, would be to
+    /// reset what is not lost.
+    fn source(
         &self,
         listing: &Result<Listing, DiskError>,
         notes: &mut Vec<Diagnostic>,
     ) -> Result<Option<Source>, StoreError> {
+        let (found, unread) = self.readable_source(listing, notes);
+        match unread {
+            Some(source) if source.path().parent() == Some(&self.places.backups) => {
+                Err(StoreError::CopyUnreadable { path: source.path().to_owned(), source })
+            }
+            Some(source) => {
+                let doing = "looking for the last good copy in";
+                Err(StoreError::at_copies(doing, &self.places.backups, source))
+            }
+            None => Ok(found),
+        }
+    }
+
+    /// What of all that can be read, and what stood in the way of something newer.
+    pub(crate) fn readable_source(
+        &self,
+        listing: &Result<Listing, DiskError>,
+        notes: &mut Vec<Diagnostic>,
+    ) -> (Option<Source>, Option<DiskError>) {
         let copies = self.copies();
         let mut failed = None;
         let copy = match listing {
@@ -228,7 +248,7 @@ impl Store<'_> {
                 }
             },
         };
-        let mut aside = None;
+        let (mut aside, mut unread) = (None, None);
         for path in self.siblings() {
             match self.disk.read(&path, self.limits.config_bytes) {
                 Ok(bytes) => {
@@ -240,7 +260,7 @@ impl Store<'_> {
                 }
                 // What is larger than any config is none.
                 Err(error) if error.is_not_found() || error.kind() == ErrorKind::FileTooLarge => {}
-                Err(error) => failed = Some(error),
+                Err(error) => unread = Some(error),
             }
         }
         let found = match (copy, aside) {
@@ -253,13 +273,9 @@ impl Store<'_> {
             (None, Some((path, document, _))) => Some(Source { name: file_name(&path), document }),
             (None, None) => None,
         };
-        match (found, failed) {
-            (None, Some(source)) => {
-                let doing = "looking for the last good copy in";
-                Err(StoreError::at_copies(doing, &self.places.backups, source))
-            }
-            (found, _) => Ok(found),
-        }
+        // What a daemon moved aside is mostly the very config that the newest copy is of.
+        let failed = failed.or(unread.filter(|_| found.is_none()));
+        (found, failed)
     }
 
     fn newest_usable(
@@ -289,7 +305,7 @@ impl Store<'_> {
                         Severity::Warning,
                         format!("the copy {id} could not be read: {}", error.io()),
                     ));
-                    *failed = Some(error);
+                    failed.get_or_insert(error);
                 }
             }
         }

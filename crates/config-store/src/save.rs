@@ -1,14 +1,15 @@
 //! Putting bytes in the config's place without losing what somebody else puts there meanwhile.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::{Diagnostic, Severity};
+use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::{
     DiskError, Displaced, HomeLock, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
-    replace, temp_name,
+    rename_noreplace, replace, temp_name,
 };
 
-use crate::copies::{Copies, CopyKind, publish};
+use crate::copies::{Copies, CopyKind, hash, publish};
 use crate::{CopyId, Places, Step, Store, StoreError};
 
 /// How often a whole operation starts again because somebody else wrote meanwhile.
@@ -93,10 +94,15 @@ impl Store<'_> {
     /// Whether the config may be replaced by `bytes`; asked before anything is done about it.
     ///
     /// # Errors
-    /// [`StoreError::ConfigIsACopy`].
+    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`]; [`StoreError::TooMuch`] where nobody could read `bytes` again.
     pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        let _ = bytes;
         self.check_apart()?;
+        let limit = self.limits.config_bytes;
+        let too_much = |why| StoreError::TooMuch { path: self.places.config.clone(), why };
+        if bytes.len() as u64 > limit {
+            return Err(too_much(format!("it would have more than {} MiB", limit >> 20)));
+        }
+        Document::parse(bytes).map_err(|error| too_much(error.kind.to_string()))?;
         let Places { config, backups, .. } = &self.places;
         let real = |path: &Path| self.disk.canonicalize(path).ok();
         if self.disk.stat(config).is_ok_and(|meta| meta.is_symlink())
@@ -111,7 +117,7 @@ impl Store<'_> {
     /// One attempt at a compare-and-swap of the config from `former` (`None`: it is missing) to `bytes`.
     pub(crate) fn save(&self, former: Option<&[u8]>, bytes: &[u8]) -> Result<Saved, StoreError> {
         let path = &self.places.config;
-        let failed = |source| StoreError::Disk { doing: "saving the config", path: path.clone(), source };
+        let failed = |source| self.saving_failed(source);
         let Some(former) = former else {
             return match publish(self.disk, path, bytes, self.owner()) {
                 Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Rights::Kept }),
@@ -143,6 +149,62 @@ impl Store<'_> {
             // Removed meanwhile.
             Err(error) if error.is_not_found() => Ok(Saved::Foreign),
             Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Puts `bytes` in the place of a config that is larger than any that is read. That one is set aside as the file that it is, and
+    /// is never read: it goes to the folder of copies, or stays beside the config where that is on another file system. Returns its
+    /// path; `None` when somebody else replaced it meanwhile.
+    pub(crate) fn replace_too_large(&self, bytes: &[u8]) -> Result<Option<PathBuf>, StoreError> {
+        let copies = self.copies_to_write();
+        copies.make_folder()?;
+        let replace = || {
+            let place = self.disk.canonicalize(&self.places.config)?;
+            let folder = place.parent().unwrap_or(&place);
+            self.disk.lets_go(folder)?;
+            // Of all names this is one that no run ever clears away without a copy, and so large a file gets none.
+            let swap = temp_name(folder, &format!(".{}{SWAP_SUFFIX}", hash(bytes)));
+            self.disk.create(&swap, bytes, 0o600)?;
+            let exchange = || {
+                if let Some(owner) = self.disk.stat(&place)?.owner {
+                    // Only root may give it away.
+                    let _ = self.disk.set_owner(&swap, owner);
+                }
+                self.disk.sync_file(&swap)?;
+                self.disk.exchange(&swap, &place)
+            };
+            exchange().inspect_err(|_| drop(self.disk.unlink(&swap)))?;
+            Ok((swap, place))
+        };
+        let (swap, place) = replace().map_err(|source| self.saving_failed(source))?;
+        match self.disk.read(&swap, self.limits.config_bytes) {
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {}
+            Err(error) => return Err(self.saving_failed(error)),
+            Ok(theirs) => {
+                self.put_back(bytes, Displaced { path: swap, place, bytes: theirs })?;
+                return Ok(None);
+            }
+        }
+        self.disk.sync_dir(place.parent().unwrap_or(&place)).map_err(|source| self.saving_failed(source))?;
+        for number in 1.. {
+            let aside = self.places.backups.join(format!("too-large-{number}.json"));
+            match rename_noreplace(self.disk, &swap, &aside) {
+                Ok(_) => {
+                    copies.flush_folders()?;
+                    return Ok(Some(aside));
+                }
+                Err(error) if error.is_taken() => {}
+                Err(_) => break,
+            }
+        }
+        Ok(Some(swap))
+    }
+
+    fn saving_failed(&self, source: DiskError) -> StoreError {
+        let path = self.places.config.clone();
+        match source.kind() {
+            ErrorKind::ResourceBusy => StoreError::Mounted { path, source },
+            _ => StoreError::Disk { doing: "saving the config", path, source },
         }
     }
 

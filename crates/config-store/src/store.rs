@@ -348,7 +348,18 @@ impl ConfigStore for Store<'_> {
         let mut diagnostics = Vec::new();
         let mut backup = None;
         for _ in 0..TRIES {
-            let file = self.read_file()?;
+            let file = match self.read_file() {
+                Err(StoreError::TooLarge { .. }) => {
+                    self.check_replacing(&bytes)?;
+                    let Some(aside) = self.replace_too_large(&bytes)? else { continue };
+                    let note =
+                        format!("the former config is too large to be read: it is {} now", aside.display());
+                    diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
+                    self.keep_saved(ids, &mut diagnostics);
+                    return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
+                }
+                read => read?,
+            };
             let former = file.bytes();
             if former == Some(&*bytes) {
                 return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
@@ -546,7 +557,7 @@ impl Store<'_> {
     fn stand_in_plan(&self, ids: &mut dyn Ids) -> Loaded {
         let plan = self.plan_without_copies(ids).unwrap_or_else(|| {
             let mut notes = Vec::new();
-            let source = self.source(&self.copies().list(), &mut notes).unwrap_or(None);
+            let (source, _) = self.readable_source(&self.copies().list(), &mut notes);
             self.complete_source(source, FileShape::Unknown, notes, ids)
         });
         Loaded { pending: Pending::default(), ..plan.loaded }

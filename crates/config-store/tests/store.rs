@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -1448,4 +1449,139 @@ fn a_plan_can_be_printed() {
     assert_eq!(report["shape"], "daemon");
     assert_eq!(report["daemon_half"], "written");
     assert!(report["restored_from"].is_null() && report["backup"].is_null());
+}
+
+/// What is unknown of a network sinks two levels when the network becomes the app's.
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let (lists, ends) = ("[".repeat(1020), "]".repeat(1020));
+    let deep =
+        format!(r#"{{"providers":[],"networks":[{{"id":"a","network_id":"home","x":{lists}{ends}}}]}}"#);
+    let disk = with_config(deep.as_bytes());
+    let loaded = look(&disk).unwrap();
+    assert_eq!(loaded.shape, FileShape::Mixed, "the scene is not what it says");
+    let refused = launch(&disk, &sim_places()).unwrap_err();
+    assert_eq!(refused.code(), "store.too-much");
+    assert!(refused.to_string().contains("nested"), "{refused}");
+    assert_eq!((live(&disk), copies(&disk)), (deep.into_bytes(), Vec::new()), "nothing has changed");
+    assert_eq!(disk.content(DAEMON_CONFIG), None);
+    assert_eq!(loaded.report.recovered_networks, ["home"], "and it can be run on all the same");
+
+    let disk = seen_healthy(&healthy("x"));
+    let clock = FakeClock::default();
+    let limits = Limits { config_bytes: live(&disk).len() as u64 + 3, ..Limits::default() };
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let edit = |mark: &str| {
+        store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark))))
+    };
+    edit("1234").unwrap();
+    let before = disk.tree();
+    assert_eq!(edit("12345").unwrap_err().code(), "store.too-much");
+    assert_eq!(disk.tree(), before, "nothing has changed");
+}
+
+#[test]
+fn a_restore_sets_aside_what_is_too_much_to_be_read() {
+    let healthy = healthy("x");
+    let mut large = healthy.clone();
+    large.extend(b" ".repeat(100));
+    let clock = FakeClock::default();
+    let limits = Limits { config_bytes: healthy.len() as u64 + 10, ..Limits::default() };
+    fn restore(lock: &HomeLock, store: &Store<'_>) -> Result<Vec<String>, StoreError> {
+        let id = store.find_copy("1")?;
+        let restored = store.restore(lock, &mut ids(), &id)?;
+        assert!(restored.changed);
+        Ok(restored.diagnostics.into_iter().map(|d| format!("{}: {}", d.code, d.message)).collect())
+    }
+    let aside = format!("{BACKUPS}/too-large-1.json");
+    let base = seen_healthy(&healthy);
+    base.put(CONFIG, &large);
+    base.flush_all();
+    base.reset_ops();
+    let disk = base.clone();
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let told = restore(&lock(&disk), &store).unwrap();
+    assert!(
+        told.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&aside)),
+        "{told:?}"
+    );
+    assert_eq!((live(&disk), disk.content(&aside)), (healthy.clone(), Some(large.clone())));
+    assert!(launch_with(&store, &disk).unwrap().1.is_none(), "and all is well");
+    // The next one finds a name of its own.
+    disk.put(CONFIG, &large);
+    restore(&lock(&disk), &store).unwrap();
+    assert_eq!(disk.content(format!("{BACKUPS}/too-large-2.json")), Some(large.clone()));
+
+    // Cut off anywhere: one of the two is in place, and the large one is whole somewhere.
+    let count = {
+        let disk = base.clone();
+        let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+        restore(&lock(&disk), &store).unwrap();
+        disk.op_count()
+    };
+    for n in 0..count {
+        let disk = base.clone();
+        let lock_before = lock(&disk);
+        disk.crash_at(n);
+        let _ = restore(&lock_before, &Store::new(&disk, &clock, sim_places()).with_limits(limits));
+        for state in disk.crash_states(64, 7).into_iter().chain([disk.after_kill()]) {
+            assert!(contents(&state).contains(&large), "at operation {n}");
+            assert!([&large, &healthy].contains(&&live(&state)), "at operation {n}");
+            // Nor does the next run lose it.
+            let store = Store::new(&state, &clock, sim_places()).with_limits(limits);
+            if live(&state) == large {
+                restore(&lock(&state), &store).unwrap();
+            }
+            launch_with(&store, &state).unwrap();
+            assert!(contents(&state).contains(&large), "at operation {n}, after the next run");
+        }
+    }
+
+    // Somebody puts a small one there meanwhile: it is treated as any.
+    let disk = base.clone();
+    disk.set_hook(|op, foreign| if op.op == "exchange" && foreign.put(CONFIG, b"{\"theirs") {});
+    let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+    let _ = restore(&lock(&disk), &store);
+    assert!(is_kept(&disk, b"{\"theirs"));
+
+    // What is nested too deep is set aside as what is no JSON.
+    let deep = [&b"["[..]; 2000].concat();
+    let disk = seen_healthy(&healthy);
+    disk.put(CONFIG, &deep);
+    let store = Store::new(&disk, &clock, sim_places());
+    restore(&lock(&disk), &store).unwrap();
+    assert_eq!(live(&disk), healthy);
+    assert!(is_kept(&disk, &deep));
+}
+
+#[test]
+fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
+    let base = seen_healthy(&healthy("old"));
+    base.put(CONFIG, &healthy("new"));
+    launch(&base, &sim_places()).unwrap();
+    let newest = format!("{BACKUPS}/{}", of_kind(&base, "good")[1].0);
+    for bad in [&b"{\"torn"[..], LEAKED_V1] {
+        let base = base.clone();
+        base.put(CONFIG, bad);
+        base.reset_ops();
+        look(&base).unwrap();
+        let read = base.ops().iter().position(|op| op.op == "read" && op.path == Path::new(&newest)).unwrap();
+        let disk = base.clone();
+        disk.reset_ops();
+        disk.fail(Fault::once(read, ErrorKind::PermissionDenied));
+        let error = look(&disk).unwrap_err();
+        assert_eq!((error.code(), error.path()), ("store.copy-unreadable", Path::new(&newest)));
+        assert!(error.hint().unwrap().contains(&newest));
+    }
+}
+
+/// As in a container that was given the file alone.
+#[test]
+fn a_config_that_is_a_mount_of_its_own_is_named_as_that() {
+    let disk = seen_healthy(&healthy("x"));
+    disk.fail(Fault::always("exchange", ErrorKind::ResourceBusy));
+    let error = set_mark(&disk, "y").unwrap_err();
+    assert_eq!((error.code(), error.path()), ("store.mounted", Path::new(CONFIG)));
+    assert!(error.hint().unwrap().ends_with(&format!("findmnt {CONFIG}")));
+    assert_eq!(live(&disk), healthy("x"));
 }

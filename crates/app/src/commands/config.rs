@@ -13,7 +13,7 @@ use crate::exit::ExitCode;
 use crate::named_key::wrote_where_others_can;
 use crate::notice::Notice;
 use crate::output::{Answer, long, short};
-use crate::screen::Page;
+use crate::screen::{Page, spelled};
 use crate::world::{World, fresh_ids};
 
 /// The code of a config that is no JSON object.
@@ -63,7 +63,7 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
 
 /// A document as text and as data.
 pub(crate) fn document_answer(document: &Document) -> Answer {
-    Answer::done(document.to_text(), json!({ "config": document.root().to_value() }))
+    Answer::done(spelled(&document.to_text()), json!({ "config": document.root().to_value() }))
 }
 
 fn check(world: &World) -> Result<Answer, Notice> {

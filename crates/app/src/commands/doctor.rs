@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_config};
-use myownllm_config_store::{ConfigStore, Loaded, StoreError};
+use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict};
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
@@ -277,7 +277,7 @@ fn config(world: &World, checks: &mut Checks) {
         Ok(loaded) => loaded,
         Err(error) => {
             checks.notice("config.readable", &Notice::from(&error));
-            return copies(world, checks);
+            return copies(world, None, checks);
         }
     };
     shape(world, &loaded, checks);
@@ -310,7 +310,7 @@ fn config(world: &World, checks: &mut Checks) {
         ),
     }
     leftovers(world, &loaded, checks);
-    copies(world, checks);
+    copies(world, Some(&loaded), checks);
 }
 
 /// A finding with the member that it is about, and the command that opens the config there.
@@ -369,14 +369,18 @@ fn leftovers(world: &World, loaded: &Loaded, checks: &mut Checks) {
     }
 }
 
-fn copies(world: &World, checks: &mut Checks) {
+fn copies(world: &World, loaded: Option<&Loaded>, checks: &mut Checks) {
     let wired = world.wire();
     match wired.store.history() {
         Err(error) => checks.notice("config.copies", &Notice::from(&error)),
         Ok(copies) => {
             let damaged: Vec<String> =
                 copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.to_string()).collect();
-            if copies.is_empty() {
+            if damaged.is_empty() && loaded.is_some_and(lacks_its_copy) {
+                let hint = format!("{} launch --no-daemon", world.program);
+                let evidence = "none holds the config as it is: a repair would lose what is newer in it";
+                checks.mend("config.copies", Mark::Warning, evidence, hint);
+            } else if copies.is_empty() {
                 checks.ok("config.copies", "none kept yet");
             } else if damaged.is_empty() {
                 checks.ok(
@@ -393,6 +397,12 @@ fn copies(world: &World, checks: &mut Checks) {
             }
         }
     }
+}
+
+/// Whether a copy of a healthy config is all that a launch would make.
+fn lacks_its_copy(loaded: &Loaded) -> bool {
+    let mut steps = loaded.pending.steps.iter();
+    steps.any(|step| matches!(step, Step::KeepLastGood { .. })) && !loaded.pending.writes_config()
 }
 
 /// The network to name in a hint: any of the saved ones will do, and the first is as good as another.

@@ -13,7 +13,7 @@ use crate::launch::settle_live;
 use crate::named_key::wrote_where_others_can;
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, short};
-use crate::screen::Page;
+use crate::screen::{Page, spelled};
 use crate::world::{World, fresh_ids};
 
 pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
@@ -45,7 +45,11 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let leaked = crate::launch::leaked_socket(&parts)?;
     settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
-    if !applied.steps.is_empty() {
+    if applied.steps.is_empty() {
+        // Where another run repaired it meanwhile, what was first seen is what there is to tell; and what failed.
+        let more = applied.diagnostics.iter().filter(|found| !loaded.diagnostics.contains(found));
+        notices.extend(more.map(Notice::from));
+    } else {
         notices = applied.diagnostics.iter().map(Notice::from).collect();
         notices.extend(wrote_where_others_can(&parts));
     }
@@ -69,7 +73,7 @@ fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, notices: Vec<Notice>)
         page.page(report_lines(world, &loaded.report, steps, &loaded.document, Tense::Would));
         if args.dry_run {
             page.gap();
-            page.raw(diff(world, &loaded.document));
+            page.raw(spelled(&diff(world, &loaded.document)));
         }
     } else if loaded.newer.is_none() {
         page.line(match loaded.shape {
