@@ -557,6 +557,40 @@ fn down_and_up_ten_times_is_where_it_was() {
     assert!(before.iter().all(|file| after.contains(file)));
 }
 
+/// On the way back the sides are the other way round, and a command for the way there would put the wrong key in force.
+#[test]
+fn what_the_way_back_asks_is_settled_by_the_command_that_it_prints() {
+    let home = Home::after_the_bug();
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    let key = home.bytes(NEW_KEY);
+    let other = support::root().join("tests/fixtures/daemon-0.3.8/home").join(KEY);
+    home.put(KEY, &std::fs::read(other).unwrap(), 0o600);
+    let roster = "mesh/rosters/office-mesh.json";
+    home.put(&format!("{APP}/{roster}"), b"{}", 0o600);
+    let asked = home.run(&["migrate", "--undo"]).ends_with(7);
+    assert!(asked.stdout.contains("migrate --undo --keep source"), "{asked:?}");
+    for line in asked.all().lines() {
+        assert!(!line.contains("migrate --keep"), "{line}");
+    }
+    let json = home.run(&["migrate", "--undo", "--json"]).ends_with(7).json();
+    for found in json["diagnostics"].as_array().unwrap() {
+        assert!(!found["hint"].to_string().contains("migrate --keep"), "{found}");
+    }
+    home.run(&["migrate", "--undo", "--keep", "source"]).ends_with(0);
+    assert_eq!(home.bytes(KEY), key);
+    assert_eq!(home.bytes(&format!("{APP}/{roster}.set-aside-1")), b"{}");
+}
+
+/// A link does not move. Whoever has the daemon's second factor or a roster behind one has to hear that the daemon will not find it.
+#[test]
+fn a_launch_tells_what_stays_in_the_old_place() {
+    let home = Home::after_the_bug();
+    home.put("custody.json", b"{}", 0o600);
+    symlink(home.path("custody.json"), home.path(&format!("{APP}/.secrets/custody.json"))).unwrap();
+    let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
+    assert!(ran.stdout.contains("left        ~/.myownllm/.secrets/custody.json  (it is a link)"), "{ran:?}");
+}
+
 #[test]
 fn what_root_does_in_a_users_home_is_the_users() {
     if !is_root() {

@@ -18,7 +18,7 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
-    Direction, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
+    Collision, Direction, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
 };
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError, check_control_socket};
 
@@ -381,7 +381,7 @@ pub fn move_notices<'a>(
 ) -> impl Iterator<Item = Notice> + 'a {
     let troubles = report.refusals.iter().chain(&report.errors).map(Notice::from);
     let collisions =
-        report.collisions.iter().map(move |both| collision_notice(&both.source, &both.destination, program));
+        report.collisions.iter().map(move |both| collision_notice(both, report.direction, program));
     let lost = report.attributes_lost.iter().map(|lost| {
         let message = format!(
             "{} was copied without its attributes {}: the file system there does not take them",
@@ -393,15 +393,17 @@ pub fn move_notices<'a>(
     troubles.chain(collisions).chain(lost)
 }
 
-pub(crate) fn collision_notice(source: &Path, destination: &Path, program: &str) -> Notice {
+/// Two files that differ. Which of them is the source is a matter of the direction, and so is the command.
+pub(crate) fn collision_notice(both: &Collision, direction: Direction, program: &str) -> Notice {
     let message = format!(
         "{} and {} differ; both stay until you choose: --keep source, or --keep destination",
-        source.display(),
-        destination.display()
+        both.source.display(),
+        both.destination.display()
     );
+    let undo = if direction == Direction::Undo { " --undo" } else { "" };
     Notice::error(COLLISION, message)
-        .at(source)
-        .hint(format!("{program} migrate --keep destination"))
+        .at(&both.source)
+        .hint(format!("{program} migrate{undo} --keep destination"))
         .exits(ExitCode::Refused)
 }
 

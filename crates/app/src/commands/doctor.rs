@@ -255,7 +255,7 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         checks.notice("state.sound", &Notice::from(error));
     }
     for both in &plan.collisions {
-        checks.notice("state.collisions", &collision_notice(&both.source, &both.destination, &world.program));
+        checks.notice("state.collisions", &collision_notice(both, plan.direction, &world.program));
     }
     for left in &plan.left {
         checks.mend(

@@ -12,6 +12,7 @@ use myownllm_durable_fs::quote;
 use serde_json::{Value, json};
 
 use super::migrate::choice;
+use super::picture::SHOWN;
 use super::salvage::{Tense, at_defaults, report_lines};
 use crate::cli::LaunchArgs;
 use crate::daemons::{GRACE, LAST_BREATH};
@@ -197,6 +198,14 @@ fn answer(world: &World, args: &LaunchArgs, printer: &Printer, outcome: &Outcome
         if !report.moved.is_empty() {
             let home = short(&world.layout.daemon_home, &world.layout.user_home);
             page.row("moved", COLUMN, format!("{} to {home}", count(report.files_moved(), "file")));
+        }
+        // What stays is what the daemon will miss, should it be the daemon's.
+        for left in report.left.iter().take(SHOWN) {
+            let path = short(&left.path, &world.layout.user_home);
+            page.row("left", COLUMN, format!("{path}  ({})", left.reason));
+        }
+        if report.left.len() > SHOWN {
+            page.row("", COLUMN, format!("and {} more", report.left.len() - SHOWN));
         }
         page.page(choice(world, report.refusals.iter().chain(&report.errors)));
     }

@@ -141,7 +141,9 @@ fn done(world: &World, report: &Report) -> Answer {
 pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
     let mut page = Page::default();
     for error in errors {
-        let MigrationError::TwoIdentities { source_side, destination_side, .. } = error else { continue };
+        let MigrationError::TwoIdentities { source_side, destination_side, command, .. } = error else {
+            continue;
+        };
         for (name, side) in [("source", source_side), ("destination", destination_side)] {
             page.row(name, COLUMN, &side.key.device_id);
             page.row("", COLUMN, short(&side.path, &world.layout.user_home));
@@ -150,7 +152,7 @@ pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a Migrati
         }
         page.line("Keep the one that your peers know; it is the one that lies with the rosters as a rule:");
         for side in ["source", "destination"] {
-            page.copied(2, "", format!("{} migrate --keep {side}", world.program));
+            page.copied(2, "", format!("{command} --keep {side}"));
         }
         page.line("The other is set aside beside it, and can be put back.");
         page.gap();
@@ -180,7 +182,7 @@ pub(crate) fn plan_notices(world: &World, plan: &Plan) -> Vec<Notice> {
     notices.extend(
         plan.collisions
             .iter()
-            .map(|both| crate::launch::collision_notice(&both.source, &both.destination, &world.program)),
+            .map(|both| crate::launch::collision_notice(both, plan.direction, &world.program)),
     );
     notices
 }

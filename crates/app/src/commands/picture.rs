@@ -14,7 +14,7 @@ use crate::screen::Page;
 use crate::world::World;
 
 /// More lines than this are not read by anybody.
-const SHOWN: usize = 12;
+pub(crate) const SHOWN: usize = 12;
 
 /// What a plan would do, or what a report did.
 pub(crate) struct Picture<'a> {
