@@ -20,6 +20,11 @@
 //!    name (`?api_key=…`);
 //! 2. what follows a secret's name at the beginning of a line (`Authorization: Bearer …`, `API_KEY=…`);
 //! 3. what follows the word `Bearer` or `Basic` where it ends a line or a quotation, and, after `Basic`, is no plain word.
+//!
+//! # Lines
+//! What a program says of its own accord ([`mask_line`]) is nobody's text to be kept readable. There, in addition, it is masked
+//! what follows a secret's name anywhere (`… credential=… …`, `{"secret_key": …`), and the value that a parser quotes because it
+//! is of the wrong type.
 
 use std::ops::Range;
 
@@ -297,11 +302,23 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
+/// A line that a program wrote, for showing.
+pub fn mask_line(line: &str) -> String {
+    let mut found = in_text(line);
+    found.extend(named_anywhere(line));
+    found.extend(quoted_by_a_parser(line));
+    masked(line, apart(found)).unwrap_or_else(|| line.to_owned())
+}
+
 /// The text with the secrets in it masked; nothing where there are none.
 fn mask_text(text: &str) -> Option<String> {
+    masked(text, in_text(text))
+}
+
+fn masked(text: &str, secrets: Vec<Range<usize>>) -> Option<String> {
     let mut masked = String::new();
     let mut copied = 0;
-    for range in in_text(text) {
+    for range in secrets {
         masked.push_str(&text[copied..range.start]);
         masked.push_str(MASK);
         copied = range.end;
@@ -329,6 +346,11 @@ fn in_text(text: &str) -> Vec<Range<usize>> {
             here
         },
     ));
+    apart(found)
+}
+
+/// In order, and those that overlap as one.
+fn apart(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
     let mut apart: Vec<Range<usize>> = Vec::new();
     for range in found {
@@ -364,6 +386,41 @@ fn named_at_its_beginning(line: &str) -> Option<Range<usize>> {
     let value = rest.trim();
     let start = at + 1 + (rest.len() - rest.trim_start().len());
     (is_name && !value.is_empty() && is_secret_name(name)).then(|| start..start + value.len())
+}
+
+/// What follows a secret's name, wherever in the line: to the end of the quotation or of the word, and all of a list or an object.
+fn named_anywhere(line: &str) -> Vec<Range<usize>> {
+    let named = |(at, _): (usize, &str)| {
+        let name = line[..at].trim_end_matches([' ', '\t', '"', '\'', '`', '\\']);
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let name = &name[name.trim_end_matches(is_part).len()..];
+        let value = line[at + 1..].trim_start_matches([' ', '\t', '\\']);
+        let mut start = line.len() - value.len();
+        let length = match value.chars().next()? {
+            '[' | '{' => value.len(),
+            quote @ ('"' | '\'' | '`') => {
+                start += 1;
+                value[1..].find(quote).unwrap_or(value.len() - 1)
+            }
+            _ => value.find(|c: char| c.is_whitespace() || ",;)]}\"'`&".contains(c)).unwrap_or(value.len()),
+        };
+        (length > 0 && is_secret_name(name)).then(|| start..start + length)
+    };
+    line.match_indices([':', '=']).filter_map(named).collect()
+}
+
+/// The value in ``invalid type: integer `1`, expected a string``.
+fn quoted_by_a_parser(line: &str) -> Vec<Range<usize>> {
+    let announced = ["invalid type: ", "invalid value: "];
+    let starts = announced.iter().flat_map(|words| line.match_indices(words).map(|(at, it)| at + it.len()));
+    let quoted = |start: usize| {
+        let said = &line[start..];
+        let said = &said[..said.find(", expected").unwrap_or(said.len())];
+        let open = said.find(['"', '`'])?;
+        let close = said.rfind(['"', '`']).filter(|close| *close > open).unwrap_or(said.len());
+        (close > open + 1).then(|| start + open + 1..start + close)
+    };
+    starts.filter_map(quoted).collect()
 }
 
 /// What follows a word that announces credentials.

@@ -624,3 +624,43 @@ fn seeded_ids_are_pure_and_in_the_apps_form() {
     }
     assert!(SeededIds::new(0, 0).network_id().starts_with("net-0-"));
 }
+
+#[test]
+fn a_line_of_a_program_shows_no_secret() {
+    let mask = secrets::MASK;
+    for (line, shown) in [
+        (
+            r#"loaded {"secret_key": "hunter2", "n": 1}"#,
+            format!(r#"loaded {{"secret_key": "{mask}", "n": 1}}"#),
+        ),
+        (r#"loaded {\"secret_key\":\"hunter2\"}"#, format!(r#"loaded {{\"secret_key\":\"{mask}"}}"#)),
+        (
+            "dialing turn:user:hunter2@host, credential=hunter3 now",
+            format!("dialing turn:{mask}@host, credential={mask} now"),
+        ),
+        (
+            "GET wss://h/?token=hunter2 Authorization: Bearer hunter3",
+            format!("GET wss://h/?token={mask} Authorization: {mask} {mask}"),
+        ),
+        ("tokens = [hunter2, hunter3]", format!("tokens = {mask}")),
+        (
+            "invalid type: integer `918273645`, expected a string at line 1",
+            format!("invalid type: integer `{mask}`, expected a string at line 1"),
+        ),
+        (
+            "x: invalid value: string \"hun\\\"ter2\", expected y",
+            format!("x: invalid value: string \"{mask}\", expected y"),
+        ),
+        ("password: hunter2", format!("password: {mask}")),
+        ("invalid type: string \"", "invalid type: string \"".to_owned()),
+        (
+            "listening at /tmp/a: ready, 3 peers, key_path=/x",
+            "listening at /tmp/a: ready, 3 peers, key_path=/x".to_owned(),
+        ),
+        ("token:", "token:".to_owned()),
+        ("", String::new()),
+    ] {
+        assert_eq!(secrets::mask_line(line), shown, "{line}");
+        assert!(!secrets::mask_line(line).contains("hunter"), "{line}");
+    }
+}

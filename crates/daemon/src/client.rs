@@ -479,8 +479,10 @@ impl DaemonControl for Client {
         request.insert("op".to_owned(), op.into());
         let mut line = serde_json::to_vec(&request).map_err(|e| bad(&e.to_string()))?;
         line.push(b'\n');
-        self.converse(op, &line, deadline)?
-            .map_err(|message| refusal(op, shortened(&mask(message, &secrets), LONGEST_ANSWER).into_owned()))
+        self.converse(op, &line, deadline)?.map_err(|message| {
+            let message = secrets::mask_line(&mask(message, &secrets));
+            refusal(op, shortened(&message, LONGEST_ANSWER).into_owned())
+        })
     }
 
     fn distrust(&mut self) {

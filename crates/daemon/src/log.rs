@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_config_model::secrets::mask_line;
 use myownllm_durable_fs::{Disk, DiskError, RealDisk, rename_noreplace};
 
 /// How much of a log's end is looked at for its last lines.
@@ -64,6 +65,9 @@ pub(crate) fn create(log: &Path, owner: Option<(u32, u32)>) -> io::Result<File> 
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(log)?;
+    // Whatever the umask: who may write what a daemon says may read it too.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     #[cfg(unix)]
     if let Some((uid, gid)) = owner {
         std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
@@ -78,7 +82,7 @@ pub(crate) fn announce(mut file: &File, program: &Path) -> io::Result<()> {
     writeln!(file, "[myownllm] {} serve", program.display())
 }
 
-/// The last lines of a log from the byte `from` on, at most `lines`; unreadable ones are as good as none.
+/// The last lines of a log from the byte `from` on, at most `lines`; unreadable ones are as good as none. Secrets in them are masked.
 pub(crate) fn tail(log: &Path, from: u64, lines: usize) -> Vec<String> {
     let Ok(bytes) = end_of(log, from) else { return Vec::new() };
     let text = String::from_utf8_lossy(&bytes);
@@ -89,9 +93,15 @@ pub(crate) fn tail(log: &Path, from: u64, lines: usize) -> Vec<String> {
 fn end_of(log: &Path, from: u64) -> io::Result<Vec<u8>> {
     let mut file = open_to_read(log)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL))))?;
+    let start = from.max(length.saturating_sub(TAIL));
+    file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
+    if start > from {
+        // Of a line that is not all there, the part that tells a secret as such may be missing.
+        let whole = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+        bytes.drain(..whole);
+    }
     Ok(bytes)
 }
 
@@ -107,8 +117,9 @@ fn open_to_read(log: &Path) -> io::Result<File> {
     options.open(log)
 }
 
-/// A line for a terminal: without its control characters, and not too long.
+/// A line for a terminal: without its secrets and control characters, and not too long.
 fn printable(line: &str) -> String {
+    let line = &mask_line(line);
     let mut shown: String = line
         .chars()
         .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
@@ -222,5 +233,17 @@ mod tests {
         assert!(tail[2].chars().count() < 510);
         assert!(super::tail(&log, file.metadata().unwrap().len(), 3).is_empty());
         assert!(super::tail(&dir.path().join("missing"), 0, 3).is_empty());
+    }
+
+    #[test]
+    fn the_tail_shows_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        written(&log, "before\nread {\"secret_key\": \"hunter2\", \"n\": 1}\n");
+        assert_eq!(tail(&log, 7, 3), ["read {\"secret_key\": \"********\", \"n\": 1}"]);
+        // What is looked at begins behind the name of a secret.
+        let long = format!("secret_key={}\nafter\n", "hunter2 ".repeat(3000));
+        written(&log, &long);
+        assert_eq!(tail(&log, 0, 3), ["after"]);
     }
 }
