@@ -376,24 +376,71 @@ fn what_is_no_socket_in_a_daemons_way_is_foreseen() {
     home.still_has(b"precious", "what was in the way");
 }
 
-/// A daemon makes a new key where there is none; that peers know the former one is told before it does.
+/// A daemon makes a new key where there is none. Where peers know a former one, none is started, and the hint is the way out.
 #[test]
-fn a_key_that_is_gone_from_its_peers_is_told() {
+fn no_second_key_comes_into_being_beside_the_peers_of_the_first() {
     let home = Home::settled();
-    let warns = |ran: Ran| {
-        let found = ran.ends_with(0).json()["diagnostics"].as_array().unwrap().clone();
-        found.iter().any(|one| one["code"] == "identity.gone" && one["severity"] == "warning")
-    };
     let new_key = home.path(&format!("{MESH}/.secrets/identity.json"));
-    assert!(!warns(home.run(&["status", "--json"])));
     std::fs::remove_file(&new_key).unwrap();
-    assert!(warns(home.run(&["status", "--json"])));
-    assert!(home.run(&["doctor"]).stdout.contains("warning  identity.sound"));
-    assert!(warns(run(&mut launch(&home, "", &["--once", "--json"]))));
-    assert!(new_key.exists() && !warns(run(&mut launch(&home, "", &["--once", "--json"]))), "told once");
+    let foreseen = home.run(&["status", "--json"]).json();
+    assert!(foreseen["diagnostics"].to_string().contains("identity.gone"), "{foreseen:#}");
+    assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  identity.sound"));
+    let refused = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7).json();
+    let found = refused["diagnostics"].as_array().unwrap().clone();
+    let found = found.into_iter().find(|one| one["code"] == "identity.gone").unwrap();
+    assert!(!new_key.exists());
+    let way_out = found["hint"].as_str().unwrap();
+    assert!(Command::new("sh").args(["-c", way_out]).status().unwrap().success(), "{way_out}");
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    assert!(new_key.exists() && home.run(&["doctor"]).stdout.contains("ok       identity.sound"));
     // Without peers, there is nobody to whom the new one is a stranger.
-    let fresh = Home::empty();
-    assert!(!warns(run(&mut launch(&fresh, "", &["--once", "--json"]))));
+    run(&mut launch(&Home::empty(), "", &["--once"])).ends_with(0);
+}
+
+/// A key outside of the homes is found by its name in a config alone: in what a daemon left in the app's, in one that was cut off, in the
+/// half that was put aside because the daemon had a config already.
+#[test]
+fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not_the_daemons() {
+    let with_key_elsewhere = || {
+        let home = Home::after_the_bug();
+        let key = home.path("keys/identity.json");
+        std::fs::create_dir(home.path("keys")).unwrap();
+        std::fs::rename(home.path(&format!("{APP}/.secrets/identity.json")), &key).unwrap();
+        for folder in ["rosters", "states"] {
+            std::fs::remove_dir_all(home.path(&format!("{APP}/mesh/{folder}"))).unwrap();
+        }
+        let mut leaked = home.json(&config());
+        leaked["identity_path"] = key.to_str().unwrap().into();
+        home.put(&config(), leaked.to_string().as_bytes(), 0o600);
+        (home, key)
+    };
+    let leftover = |home: &Home, key: &Path| {
+        let app = std::fs::read(support::root().join("tests/fixtures/app-config-before.json")).unwrap();
+        let mut app: Value = serde_json::from_slice(&app).unwrap();
+        app["identity_path"] = key.to_str().unwrap().into();
+        home.put(&config(), app.to_string().as_bytes(), 0o600);
+    };
+    let cut = |home: &Home, _: &Path| {
+        let whole = home.bytes(&config());
+        home.put(&config(), &whole[..whole.len() - 5], 0o600);
+    };
+    let beside =
+        |home: &Home, _: &Path| home.put(&format!("{MESH}/config.json"), br#"{"version": 3}"#, 0o600);
+    let cases: [&dyn Fn(&Home, &Path); 3] = [&leftover, &cut, &beside];
+    for (number, case) in cases.into_iter().enumerate() {
+        let (home, key) = with_key_elsewhere();
+        case(&home, &key);
+        let device = std::fs::read(&key).unwrap();
+        let refused = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7).json();
+        let found = refused["diagnostics"].as_array().unwrap().clone();
+        let found = found.into_iter().find(|one| one["code"] == "identity.gone");
+        let found = found.unwrap_or_else(|| panic!("{number}: {refused:#}"));
+        assert!(found["message"].as_str().unwrap().contains(key.to_str().unwrap()), "{found}");
+        let way_out = found["hint"].as_str().unwrap();
+        assert!(Command::new("sh").args(["-c", way_out]).status().unwrap().success(), "{way_out}");
+        run(&mut launch(&home, "", &["--once"])).ends_with(0);
+        assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), device, "{number}");
+    }
 }
 
 /// What the overwritten config names is no reason not to repair it; the daemon's config names it then.

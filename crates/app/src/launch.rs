@@ -26,7 +26,8 @@ use crate::daemons::{
     Daemons, Found, Live, OPERATION, control_socket_of, endpoint_of, read_control_socket, read_document,
 };
 use crate::exit::ExitCode;
-use crate::named_key::{NamedKey, lost_key, named_key, trusted_home, wrote_where_others_can};
+use crate::lost_key::lost_key;
+use crate::named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
 pub use crate::networks::{Asked, Reconciled, reconcile};
 use crate::networks::{plan_for, reconcile_notices};
 use crate::no_daemon;
@@ -586,7 +587,9 @@ fn use_daemon(
                 outcome.notices.retain(|notice| notice.code != unsafe_home.code);
                 one(unsafe_home)
             })?;
-            outcome.notices.extend(lost_key(parts, device.is_none()));
+            if let Some(lost) = device.is_none().then(|| lost_key(parts)).flatten() {
+                return Err(one(lost));
+            }
             if let Some(lock) = &lock {
                 tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
             }

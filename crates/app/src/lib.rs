@@ -7,6 +7,7 @@ mod draw;
 pub mod exit;
 mod hints;
 pub mod launch;
+mod lost_key;
 mod named_key;
 mod networks;
 mod no_daemon;

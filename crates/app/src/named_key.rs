@@ -3,7 +3,7 @@
 //! A daemon that finds no key where its config says makes one: so before one is started, there has to be a sound key in
 //! that very place.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use myownllm_config_model::daemon_config::DaemonConfig;
 use myownllm_durable_fs::quote;
@@ -17,7 +17,7 @@ use crate::launch::Parts;
 use crate::notice::Notice;
 
 /// A key file is a few hundred bytes.
-const KEY_LIMIT: u64 = 1 << 20;
+pub(crate) const KEY_LIMIT: u64 = 1 << 20;
 
 /// Where the daemon looks for its key.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,20 +83,6 @@ pub(crate) fn named_key(parts: &Parts<'_>) -> Result<NamedKey, Notice> {
         .at(config)
         .hint(format!("ls -ld {}", quote(path)))
         .exits(ExitCode::Refused))
-}
-
-/// There is no key, and there are peers that know this device by one: a daemon that makes a new key is a stranger to them.
-pub(crate) fn lost_key(parts: &Parts<'_>, is_absent: bool) -> Option<Notice> {
-    let Layout { app_home, daemon_rosters, daemon_states, daemon_identity, .. } = parts.layout;
-    let holds = |folder: &&PathBuf| parts.disk.list(folder).is_ok_and(|entries| !entries.is_empty());
-    let left = [daemon_rosters, daemon_states].into_iter().find(|folder| is_absent && holds(folder))?;
-    let message = format!(
-        "the key {} is gone, and the peers in {} know this device by it: a daemon makes a new one, and they have to approve it anew",
-        daemon_identity.display(),
-        left.display()
-    );
-    let search = format!("find {} -name 'identity*'", quote(app_home));
-    Some(Notice::warning("identity.gone", message).at(daemon_identity).hint(search))
 }
 
 /// That nobody but its owner, or root, can put anything in the place of what a daemon is to work with.

@@ -19,7 +19,8 @@ use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::exit::ExitCode;
 use crate::hints::edit;
 use crate::launch::{check_start, collision_notice, settle_live};
-use crate::named_key::{NamedKey, lost_key, named_key, trusted_home};
+use crate::lost_key::lost_key;
+use crate::named_key::{NamedKey, named_key, trusted_home};
 use crate::notice::{Notice, Severity};
 use crate::output::{Answer, short};
 use crate::screen::Page;
@@ -224,10 +225,14 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         }
         IdentityState::Blocked { .. } | IdentityState::Odd { .. } => {}
         IdentityState::Absent if !plan.errors.is_empty() => checks.skipped("identity.sound", UNSEEN),
-        IdentityState::Absent => match lost_key(&world.wire().parts(), true) {
-            Some(notice) => checks.notice("identity.sound", &notice),
-            None => checks.ok("identity.sound", identity(plan)),
-        },
+        IdentityState::Absent => {
+            let wired = world.wire();
+            let in_its_home = || matches!(named_key(&wired.parts()), Ok(NamedKey::InItsHome));
+            match in_its_home().then(|| lost_key(&wired.parts())).flatten() {
+                Some(notice) => checks.notice("identity.sound", &notice),
+                None => checks.ok("identity.sound", identity(plan)),
+            }
+        }
         _ => checks.ok("identity.sound", identity(plan)),
     }
     for error in of_key {

@@ -18,7 +18,8 @@ use crate::cli::StatusArgs;
 use crate::daemons::{Daemons, Live};
 use crate::exit::ExitCode;
 use crate::launch::{COLLISION, check_socket, check_start};
-use crate::named_key::{NamedKey, lost_key, named_key, trusted_home};
+use crate::lost_key::lost_key;
+use crate::named_key::{NamedKey, named_key, trusted_home};
 use crate::networks::LONGEST_NAME;
 use crate::notice::{Notice, exit_of};
 use crate::output::{Answer, bounded, long, short};
@@ -95,10 +96,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     }
     if starts {
         notices.extend(trusted_home(&wired.parts()).err());
-        notices.extend(lost_key(
-            &wired.parts(),
-            matches!(plan.identity, IdentityState::Absent) && device.is_none(),
-        ));
+        let is_absent = matches!(plan.identity, IdentityState::Absent) && device.is_none();
+        notices.extend(is_absent.then(|| lost_key(&wired.parts())).flatten());
     }
     let stuck = stuck.or_else(|| world.unwritable(&world.layout.daemon_home).filter(|_| starts));
     let no_daemon = stuck.is_some() || notices.iter().any(Notice::is_error);
