@@ -1041,6 +1041,31 @@ fn a_signal_ends_a_launch_that_waits_for_an_answer() {
     }
 }
 
+/// Leaving a network to join it anew is one thing: the daemon lives on when we are told to end in the middle of it.
+#[test]
+fn a_signal_between_leaving_and_joining_anew_costs_no_network() {
+    let home = with_networks();
+    let mode = "no-update,slow-answer:200";
+    let daemon = daemon_on(&home, MESH).trace(home.path("trace")).mode(mode).start().unwrap();
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    for (signal, label) in [(Signal::INT, "Another"), (Signal::TERM, "A third")] {
+        let mut changed = home.json(&config());
+        for network in changed["cloud_mesh"]["networks"].as_array_mut().unwrap() {
+            network["label"] = label.into();
+        }
+        home.put(&config(), changed.to_string().as_bytes(), 0o600);
+        asked(&home);
+        let app = Staying::start(&home, launch(&home, "", &["--once"]));
+        eventually("it leaves", || {
+            std::fs::read_to_string(home.path("trace")).is_ok_and(|trace| trace.contains("network_remove"))
+        });
+        send(app.pid(), signal);
+        app.ended().ends_with(0);
+        assert_eq!(joined(&home), json!(["first-net"]), "joined again");
+    }
+    drop(daemon);
+}
+
 /// What a daemon that shares the app's folder writes over the app's config.
 const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;

@@ -3,7 +3,7 @@
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, ValueRef, bridge, catalogue, network_id};
 use myownllm_config_store::{ConfigStore, CopyKind};
-use myownllm_daemon::reconcile::{self, Action, Done, NOT_APPLIED, Saved, StepResult};
+use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, Saved, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -135,24 +135,23 @@ pub(crate) fn reconcile_notices(reconciled: &Reconciled, program: &str) -> Vec<N
         .outcome
         .steps
         .iter()
-        .filter_map(|done| step_notice(done, &reconciled.daemon, program))
+        .filter_map(|done| step_notice(&done.step.action, &done.result, &reconciled.daemon, program))
         .collect()
 }
 
-fn step_notice(done: &Done, daemon: &Asked, program: &str) -> Option<Notice> {
-    let StepResult::Failed { code, message, .. } = &done.result else { return None };
-    let network = done.step.action.network_id();
-    let message = format!("{} {}: {message}", daemon.name(), what_failed(&done.step.action, code));
+fn step_notice(action: &Action, result: &StepResult, daemon: &Asked, program: &str) -> Option<Notice> {
+    let StepResult::Failed { code, message, intact } = result else { return None };
+    let message = format!("{} {}: {message}", daemon.name(), what_failed(action, code));
     let mut notice = Notice::error(code, message).exits(exit_of_step(code));
-    notice.hint = step_hint(&done.step.action, code, network, daemon, program);
     if let Some(socket) = daemon.socket.path() {
         notice = notice.at(socket);
     }
-    if code == "daemon.cancelled" {
-        // Who asked for it knows it, and got what was asked for.
+    if code == "daemon.cancelled" && *intact {
+        // Who asked for it knows it, and got what was asked for: nothing is lost.
         return Some(Notice { severity: Severity::Info, ..notice });
     }
-    let is_minor = matches!(done.step.action, Action::Remove { .. }) || code == NOT_APPLIED;
+    notice.hint = Some(step_hint(action, code, action.network_id(), daemon, program));
+    let is_minor = matches!(action, Action::Remove { .. }) || code == NOT_APPLIED;
     Some(if is_minor { notice.as_warning() } else { notice })
 }
 
@@ -191,20 +190,19 @@ fn network_name(action: &Action) -> String {
 }
 
 /// The command that mends a step that failed, or shows what is the matter.
-fn step_hint(action: &Action, code: &str, network: &str, daemon: &Asked, program: &str) -> Option<String> {
+fn step_hint(action: &Action, code: &str, network: &str, daemon: &Asked, program: &str) -> String {
     match (code, daemon.pid) {
-        ("daemon.cancelled", _) => None,
         ("daemon.busy" | "daemon.protocol" | "daemon.foreign-owner", Some(pid)) if !cfg!(windows) => {
-            Some(format!("ps -fp {pid}"))
+            format!("ps -fp {pid}")
         }
         ("daemon.refused-op" | "daemon.bad-request" | "daemon.unknown-op" | NOT_APPLIED, _) => {
             match action {
                 // The next pass tries again.
-                Action::Remove { .. } => Some(format!("{program} launch --once")),
-                _ => Some(format!("{program} network show {}", quoted(network))),
+                Action::Remove { .. } => format!("{program} launch --once"),
+                _ => format!("{program} network show {}", quoted(network)),
             }
         }
-        _ => Some(format!("{program} status")),
+        _ => format!("{program} status"),
     }
 }
 
@@ -224,7 +222,6 @@ mod tests {
         let remove = Action::Remove { network: "home".to_owned() };
         let asked = |pid| Asked::new(Role::Shared, Endpoint::unix("/s"), pid);
         let hint = |action, code, pid| step_hint(action, code, "home", &asked(pid), "prog");
-        let hint = |action, code, pid| hint(action, code, pid).unwrap_or_default();
         assert_eq!(hint(&add, "daemon.refused-op", None), "prog network show home");
         assert_eq!(hint(&remove, "daemon.refused-op", None), "prog launch --once");
         assert_eq!(hint(&add, "daemon.busy", None), "prog status");
@@ -232,8 +229,13 @@ mod tests {
         if cfg!(unix) {
             assert_eq!(hint(&add, "daemon.busy", Some(7)), "ps -fp 7");
         }
-        assert_eq!(hint(&add, "daemon.cancelled", Some(7)), "");
         assert_eq!(network_name(&add), "home (Home)");
+        let severity = |intact| {
+            let (code, message) = ("daemon.cancelled".to_owned(), String::new());
+            let result = StepResult::Failed { code, message, intact };
+            step_notice(&add, &result, &asked(None), "prog").unwrap().severity
+        };
+        assert_eq!((severity(true), severity(false)), (Severity::Info, Severity::Error));
         assert_eq!(asked(Some(7)).name(), "the shared daemon (process 7)");
     }
 }

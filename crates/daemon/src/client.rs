@@ -173,6 +173,20 @@ pub trait DaemonControl {
         let _ = cancelled;
     }
 
+    /// What is asked from here until [`DaemonControl::end_whole`] belongs together and is not broken off: half of it would be
+    /// worse than none. Each answer has its deadline all the same. `op` is the first that will be asked. Whoever brings no
+    /// [`DaemonControl::cancelled_by`] need not bring this.
+    ///
+    /// # Errors
+    /// [`ControlError::Cancelled`]: it is wanted no more, so nothing of it is to be begun.
+    fn begin_whole(&mut self, op: &str) -> Result<(), ControlError> {
+        let _ = op;
+        Ok(())
+    }
+
+    /// Ends what [`DaemonControl::begin_whole`] began: requests can be broken off again.
+    fn end_whole(&mut self) {}
+
     /// Version, Device ID, joined networks.
     ///
     /// # Errors
@@ -361,6 +375,8 @@ pub struct Client {
     pid: Option<u32>,
     wire: Option<Wire>,
     cancelled: Option<Arc<AtomicBool>>,
+    /// What is asked now belongs together.
+    whole: bool,
 }
 
 impl Client {
@@ -384,7 +400,14 @@ impl Client {
 
     /// Goes on over a connection that is there.
     pub(crate) fn over(wire: Wire, endpoint: &Endpoint, limits: Limits) -> Self {
-        Self { endpoint: endpoint.clone(), limits, pid: wire.peer().pid, wire: Some(wire), cancelled: None }
+        Self {
+            endpoint: endpoint.clone(),
+            limits,
+            pid: wire.peer().pid,
+            wire: Some(wire),
+            cancelled: None,
+            whole: false,
+        }
     }
 
     /// The process behind the socket, where the system tells.
@@ -432,7 +455,29 @@ impl Client {
             (Some(before), Some(now)) if before != now => {
                 Err(ControlError::Replaced { endpoint: self.endpoint.clone(), before, now })
             }
-            _ => Ok(wire.cancelled_by(self.cancelled.clone())),
+            _ => Ok(wire.cancelled_by(self.heeded())),
+        }
+    }
+
+    /// What breaks a request off, as things are.
+    fn heeded(&self) -> Option<Arc<AtomicBool>> {
+        self.cancelled.clone().filter(|_| !self.whole)
+    }
+
+    /// Has the connection that is there heed it too.
+    fn heed(&mut self) {
+        let heeded = self.heeded();
+        self.wire = self.wire.take().map(|wire| wire.cancelled_by(heeded));
+    }
+
+    /// # Errors
+    /// Somebody has had enough.
+    fn check_wanted(&self, op: &str) -> Result<(), ControlError> {
+        match self.heeded() {
+            Some(cancelled) if cancelled.load(Ordering::Relaxed) => {
+                Err(ControlError::Cancelled { op: op.to_owned() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -470,9 +515,7 @@ impl DaemonControl for Client {
         if fields.contains_key("op") {
             return Err(bad("its fields hold an `op` of their own"));
         }
-        if self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
-            return Err(ControlError::Cancelled { op: op.to_owned() });
-        }
+        self.check_wanted(op)?;
         let deadline = deadline_in(self.limits.answer);
         let secrets = secrets_in(&fields);
         let mut request = fields;
@@ -491,7 +534,19 @@ impl DaemonControl for Client {
 
     fn cancelled_by(&mut self, cancelled: Arc<AtomicBool>) {
         self.cancelled = Some(cancelled);
-        self.wire = self.wire.take().map(|wire| wire.cancelled_by(self.cancelled.clone()));
+        self.heed();
+    }
+
+    fn begin_whole(&mut self, op: &str) -> Result<(), ControlError> {
+        self.check_wanted(op)?;
+        self.whole = true;
+        self.heed();
+        Ok(())
+    }
+
+    fn end_whole(&mut self) {
+        self.whole = false;
+        self.heed();
     }
 }
 

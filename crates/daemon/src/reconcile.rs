@@ -634,8 +634,21 @@ fn applied(daemon: &mut dyn DaemonControl, config: &Value, how: &str) -> StepRes
     StepResult::Failed { code: NOT_APPLIED.to_owned(), message, intact: true }
 }
 
-/// Leaves what is there, joins what should be, and adds back what was there when that fails.
+/// Leaves what is there and joins what should be, as one: whoever has had enough meanwhile gets neither half of it.
 fn replace(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> StepResult {
+    if let Err(e) = daemon.begin_whole("network_remove") {
+        return failed(&e, true);
+    }
+    let rejoined = rejoin(daemon, config, current);
+    daemon.end_whole();
+    match rejoined {
+        Ok(()) => applied(daemon, config, "left and joined anew"),
+        Err(failure) => failure,
+    }
+}
+
+/// Leaves what is there, joins what should be, and adds back what was there when that fails. The error is the step's result.
+fn rejoin(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> Result<(), StepResult> {
     let name = Some(text(current, "id")).filter(|id| !id.is_empty()).unwrap_or(text(current, "network_id"));
     match daemon.network_remove(name) {
         Ok(_) => {}
@@ -643,20 +656,16 @@ fn replace(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> S
         Err(e) if is_unknown_network(&e) => {}
         // It may be gone and it may not; joining tells.
         Err(e) if e.is_lost() => {}
-        Err(e) => return failed(&e, true),
+        Err(e) => return Err(failed(&e, true)),
     }
-    match add(daemon, config) {
-        Ok(_) => applied(daemon, config, "left and joined anew"),
-        Err(e) => {
-            let back = add(daemon, current);
-            let mut result = failed(&e, back.is_ok());
-            if let (StepResult::Failed { message, .. }, Err(back)) = (&mut result, back) {
-                let what = text(current, "network_id");
-                message.push_str(&format!("; {what} could not be added back either: {}", with_cause(&back)));
-            }
-            result
-        }
+    let Err(e) = add(daemon, config) else { return Ok(()) };
+    let back = add(daemon, current);
+    let mut result = failed(&e, back.is_ok());
+    if let (StepResult::Failed { message, .. }, Err(back)) = (&mut result, back) {
+        let what = text(current, "network_id");
+        message.push_str(&format!("; {what} could not be added back either: {}", with_cause(&back)));
     }
+    Err(result)
 }
 
 /// Asks the daemon, plans, executes.
