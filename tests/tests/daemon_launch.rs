@@ -578,7 +578,7 @@ fn a_daemon_that_refuses_a_network_is_stayed_with() {
 
 #[test]
 fn a_signal_ends_a_foreground_launch_well_and_takes_the_daemon_along() {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
         let home = Home::settled();
         let app = Staying::up(&home, "");
         let daemon = serving(&home);
@@ -1064,6 +1064,76 @@ fn a_signal_between_leaving_and_joining_anew_costs_no_network() {
         assert_eq!(joined(&home), json!(["first-net"]), "joined again");
     }
     drop(daemon);
+}
+
+/// A supervisor, or a program with a window, may leave signals blocked for whom it starts, and that is handed on.
+#[test]
+fn signals_that_were_blocked_on_entry_are_heard_by_us_and_by_the_daemon() {
+    use nix::sys::signal::{SigSet, Signal as Name};
+    let blocked: SigSet = [Name::SIGCHLD, Name::SIGTERM, Name::SIGINT].into_iter().collect();
+    blocked.thread_block().unwrap();
+    let home = Home::settled();
+    let ran = Staying::start(&home, launch(&home, "dies-in:300", &[])).ended().ends_with(5);
+    assert!(ran.stderr.contains("daemon.died"), "{ran:?}");
+    let app = Staying::up(&home, "");
+    let [daemon] = serving(&home)[..] else { panic!() };
+    let status = std::fs::read_to_string(format!("/proc/{daemon}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
+    assert_eq!(u64::from_str_radix(mask, 16).unwrap(), 0, "the daemon can be told to end");
+    send(app.pid(), Signal::TERM);
+    app.ended().ends_with(0);
+    assert!(!home.has(&format!("{MESH}/daemon.sock")), "politely: it took its socket along");
+}
+
+/// Whoever came first has the home's key and answers: it is used as if it had been there before.
+#[test]
+fn a_daemon_that_comes_up_while_ours_is_starting_is_adopted() {
+    let home = Home::settled();
+    let app = Staying::start(&home, launch(&home, "slow-start:60000", &["--once", "--json"]));
+    eventually("ours is on its way", || !serving(&home).is_empty());
+    let other = daemon_on(&home, MESH).start().unwrap();
+    let said = app.ended().ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["state"], "attached", "{said:#}");
+    assert_eq!(said["data"]["daemon"]["pid"], other.pid(), "{said:#}");
+    assert_eq!(serving(&home), [other.pid()], "ours was ended");
+}
+
+/// Where the place of the shared daemon leads into the app's own home, it is the app's own that answers there.
+#[test]
+fn the_own_daemon_under_the_shared_ones_name_is_still_the_own_one() {
+    let home = with_networks();
+    let _daemon = daemon_on(&home, MESH).start().unwrap();
+    let role = || {
+        let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+        said["data"]["daemon"]["role"].as_str().unwrap().to_owned()
+    };
+    std::os::unix::fs::symlink(home.path(MESH), home.path(".myownmesh")).unwrap();
+    assert_eq!(role(), "own");
+    std::fs::remove_file(home.path(".myownmesh")).unwrap();
+    std::fs::create_dir(home.path(".myownmesh")).unwrap();
+    std::os::unix::fs::symlink(own_socket(&home), home.path(".myownmesh/daemon.sock")).unwrap();
+    assert_eq!(role(), "own");
+    assert_eq!(joined(&home), json!(["first-net"]));
+}
+
+/// It listens where its config said when it was started.
+#[test]
+fn a_daemon_whose_config_names_another_socket_since_is_found_where_it_was() {
+    let home = with_networks();
+    let daemon = daemon_on(&home, MESH).start().unwrap();
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    let own = format!("{MESH}/config.json");
+    let mut config = home.json(&own);
+    config["daemon"]["control_socket"] = json!(home.path("elsewhere.sock"));
+    home.put(&own, config.to_string().as_bytes(), 0o600);
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["pid"], daemon.pid(), "{said:#}");
+    let said = home.run(&["status", "--json"]).ends_with(0).json();
+    assert!(!said.to_string().contains("daemon.without-socket"), "{said:#}");
+    // The next one listens where it says now.
+    drop(daemon);
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+    assert!(said["data"]["daemon"]["socket"].as_str().unwrap().ends_with("elsewhere.sock"), "{said:#}");
 }
 
 /// What a daemon that shares the app's folder writes over the app's config.

@@ -105,6 +105,49 @@ fn a_closed_folder_is_named_once() {
     }
 }
 
+/// A socket lets nobody but its owner in, as a daemon makes it: its file tells whose it is.
+#[test]
+fn a_daemon_of_another_user_is_told_by_its_socket() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("skipped: only root can be another user");
+        return;
+    }
+    let (_tools, tool) = tools();
+    let program = tool(support::program());
+    for place in [format!("{MESH}/daemon.sock"), ".myownmesh/daemon.sock".to_owned()] {
+        let home = Home::settled();
+        std::fs::create_dir_all(home.path(&place).parent().unwrap()).unwrap();
+        let _theirs = std::os::unix::net::UnixListener::bind(home.path(&place)).unwrap();
+        let mut all = Vec::new();
+        walk(&home.path("..").canonicalize().unwrap(), &mut all);
+        all.iter().for_each(|(path, _)| give(path, OWNER));
+        for folder in [home.path(""), home.path("..").canonicalize().unwrap()] {
+            give(&folder, OWNER);
+            set_mode(&folder, 0o755);
+        }
+        give(&home.path(&place), OTHER);
+        set_mode(&home.path(&place), 0o755);
+        let as_owner = |args: &[&str]| {
+            let mut command = Command::new(&program);
+            command.arg("--home").arg(home.path("")).args(args).uid(OWNER).gid(GROUP).current_dir("/");
+            run(command.env_remove("MYOWNMESH_HOME").env("HOME", "/nonexistent"))
+        };
+        let said = as_owner(&["launch", "--once", "--json"]).ends_with(7).json();
+        let found = &said["diagnostics"][0];
+        assert_eq!(found["code"], "daemon.foreign-owner", "{said:#}");
+        assert!(found["message"].as_str().unwrap().contains(&format!("uid {OTHER}")), "{said:#}");
+        for args in [["status"], ["doctor"]] {
+            let ran = as_owner(&args);
+            assert!(ran.stdout.contains(&OTHER.to_string()), "{args:?}: {ran:?}");
+        }
+        // Our own that is closed to us is none of another user's.
+        give(&home.path(&place), OWNER);
+        set_mode(&home.path(&place), 0o000);
+        let said = as_owner(&["launch", "--once", "--json"]).ends_with(5);
+        assert!(!said.stdout.contains("daemon.foreign-owner"), "{said:?}");
+    }
+}
+
 /// While moves run, the other user puts links and folders of their own in the place of the home, its parts and those of the
 /// destination, as fast as they can. `MYOWNLLM_SWAP_SECONDS` says for how long at least (60 for the long form).
 #[test]

@@ -182,11 +182,20 @@ impl<'a> LocalDaemons<'a> {
         Self { disk, layout, search }
     }
 
-    /// Where the daemon of that mode listens: its own config may say so.
+    /// Where a daemon of that mode that is started now listens: its own config may say so.
     #[must_use]
     pub fn endpoint(&self, mode: Mode) -> Endpoint {
         let named = control_socket(self.disk, self.layout.config_for_mode(mode));
         endpoint_of(&self.layout.socket_for_mode(mode, named.as_deref()).0)
+    }
+
+    /// Where the daemon of that mode is to be looked for. One that was started before its config named another place goes on
+    /// listening where it was.
+    fn whereabouts(&self, mode: Mode) -> Endpoint {
+        let now = self.endpoint(mode);
+        let before = endpoint_of(&self.layout.socket_for_mode(mode, None).0);
+        let moved = now != before && !self.probe(&before).is_absent() && self.probe(&now).is_absent();
+        if moved { before } else { now }
     }
 
     /// Asks whoever listens there for its status.
@@ -198,8 +207,12 @@ impl<'a> LocalDaemons<'a> {
     /// The daemons that a launch would use, in its order. `device` is the key in the daemon's home.
     #[must_use]
     pub fn targets(&self, device: Option<&str>) -> [Target; 2] {
-        let target =
-            |role, mode, expected| Target { role, endpoint: self.endpoint(mode), expected, within: ANSWER };
+        let target = |role, mode, expected| Target {
+            role,
+            endpoint: self.whereabouts(mode),
+            expected,
+            within: ANSWER,
+        };
         [target(Role::Shared, Mode::Shared, Expected::Any), target(Role::Own, Mode::OwnLlm, expected(device))]
     }
 
@@ -227,7 +240,7 @@ impl<'a> LocalDaemons<'a> {
     }
 
     fn own_place(&self) -> PathBuf {
-        self.endpoint(Mode::OwnLlm).path().map(Path::to_path_buf).unwrap_or_default()
+        self.whereabouts(Mode::OwnLlm).path().map(Path::to_path_buf).unwrap_or_default()
     }
 
     /// Every process that goes on serving one of the homes, as far as the system tells, though it is none of `seen`. One
@@ -272,7 +285,7 @@ impl<'a> LocalDaemons<'a> {
 impl Daemons for LocalDaemons<'_> {
     fn live(&self, leaked: Option<&Path>) -> Vec<Live> {
         let mut legacy = self.legacy_endpoints(leaked);
-        let own = self.endpoint(Mode::OwnLlm);
+        let own = self.whereabouts(Mode::OwnLlm);
         legacy.retain(|endpoint| *endpoint != own);
         let beside = [(own, false)];
         let mut live: Vec<Live> = legacy
@@ -317,7 +330,7 @@ impl Daemons for LocalDaemons<'_> {
         if self.serving_processes().iter().all(|one| one.pid() == known) {
             return Vec::new();
         }
-        let own = self.look_at(self.endpoint(Mode::OwnLlm), false);
+        let own = self.look_at(self.whereabouts(Mode::OwnLlm), false);
         let listening: Vec<Live> = own.into_iter().chain(self.live_legacy()).collect();
         self.unseen_beside(&listening)
     }

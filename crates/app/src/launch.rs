@@ -567,44 +567,37 @@ fn use_daemon(
         }
         (detection, client) = parts.daemons.detect(device.as_deref());
     }
+    let mut spawned = None;
+    if matches!(detection.decision, Decision::Spawn) {
+        outcome.detection = Some(detection.clone());
+        match start_one(parts, options, device.as_deref(), lock.as_ref(), outcome)? {
+            Ok(started) => spawned = Some(started),
+            Err(error) => {
+                outcome.tried = error.tried().to_vec();
+                (detection, client) = come_up_meanwhile(parts, device.as_deref(), &error)
+                    .ok_or_else(|| no_daemon::notices(parts, &error))?;
+            }
+        }
+    }
     let decision = detection.decision.clone();
     outcome.detection = Some(detection);
-    let (asked, status) = match decision {
-        Decision::Attach { role, endpoint, status, pid, rule } => {
-            let known = (Asked::new(role, endpoint.clone(), pid), status.clone());
-            outcome.daemon = Daemon::Attached { role, endpoint, status, pid, rule };
-            known
-        }
-        Decision::Spawn => {
-            check_start(parts, None).map_err(one)?;
-            // One whose socket was removed under it would write the same home, unseen by its peers and by us.
-            settle_live(parts.daemons, parts.daemons.unseen(None), options).map_err(one)?;
-            let home = &parts.layout.daemon_home;
-            make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
-                .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
-            trusted_home(parts).map_err(|unsafe_home| {
-                // It need not be said twice.
-                outcome.notices.retain(|notice| notice.code != unsafe_home.code);
-                one(unsafe_home)
-            })?;
-            if let Some(lost) = device.is_none().then(|| lost_key(parts)).flatten() {
-                return Err(one(lost));
-            }
-            if let Some(lock) = &lock {
-                tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
-            }
-            let mut spawned = parts.daemons.spawn(device.as_deref(), &cancelled).map_err(|error| {
-                outcome.tried = error.tried().to_vec();
-                no_daemon::notices(parts, &error)
-            })?;
+    let (asked, status) = match (spawned, decision) {
+        (Some(mut spawned), _) => {
             client = spawned.take_client(OPERATION).map(|client| Box::new(client) as Box<dyn DaemonControl>);
             let asked = Asked::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
             let known = (asked, spawned.status().clone());
             outcome.daemon = Daemon::Spawned(spawned);
             known
         }
-        Decision::Refuse(refusal) => return Err(one(refusal_notice(parts, &refusal))),
-        other => return Err(one(Notice::error("daemon.undecided", format!("unknown decision {other:?}")))),
+        (None, Decision::Attach { role, endpoint, status, pid, rule }) => {
+            let known = (Asked::new(role, endpoint.clone(), pid), status.clone());
+            outcome.daemon = Daemon::Attached { role, endpoint, status, pid, rule };
+            known
+        }
+        (None, Decision::Refuse(refusal)) => return Err(one(refusal_notice(parts, &refusal))),
+        (None, other) => {
+            return Err(one(Notice::error("daemon.undecided", format!("unknown decision {other:?}"))));
+        }
     };
     let mut client = match client {
         Some(client) => client,
@@ -618,6 +611,46 @@ fn use_daemon(
     let notices = reconcile_notices(&reconciled, options.program);
     outcome.reconciled = Some(reconciled);
     if notices.is_empty() { Ok(()) } else { Err(notices) }
+}
+
+/// Starts a daemon in the daemon's home, where nothing speaks against it. The inner error is that none came up.
+fn start_one(
+    parts: &Parts<'_>,
+    options: &Options<'_>,
+    device: Option<&str>,
+    lock: Option<&HomeLock>,
+    outcome: &mut Outcome,
+) -> Result<Result<Spawned, SpawnError>, Vec<Notice>> {
+    let one = |notice: Notice| vec![notice];
+    check_start(parts, None).map_err(one)?;
+    // One whose socket was removed under it would write the same home, unseen by its peers and by us.
+    settle_live(parts.daemons, parts.daemons.unseen(None), options).map_err(one)?;
+    let home = &parts.layout.daemon_home;
+    make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
+        .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
+    trusted_home(parts).map_err(|unsafe_home| {
+        // It need not be said twice.
+        outcome.notices.retain(|notice| notice.code != unsafe_home.code);
+        one(unsafe_home)
+    })?;
+    if let Some(lost) = device.is_none().then(|| lost_key(parts)).flatten() {
+        return Err(one(lost));
+    }
+    if let Some(lock) = lock {
+        tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
+    }
+    Ok(parts.daemons.spawn(device, &|| options.is_cancelled()))
+}
+
+/// Who took the place of the daemon that was being started, which has been ended by now; looked for once.
+fn come_up_meanwhile(
+    parts: &Parts<'_>,
+    device: Option<&str>,
+    error: &SpawnError,
+) -> Option<(Detection, Option<Box<dyn DaemonControl>>)> {
+    let SpawnError::Occupied { .. } = error else { return None };
+    let found = parts.daemons.detect(device);
+    (!matches!(found.0.decision, Decision::Spawn)).then_some(found)
 }
 
 /// Brings the daemon's networks in line with the config on the disk.

@@ -6,7 +6,7 @@ use std::path::Path;
 use myownllm_config_model::secrets::shown_pointer;
 use myownllm_config_model::{Diagnostic, ParseError, Place};
 use myownllm_config_store::StoreError;
-use myownllm_daemon::{ControlError, Failure, Refusal, SpawnError, StopError, Tried};
+use myownllm_daemon::{ControlError, Failure, Probe, Refusal, SpawnError, StopError, Tried};
 use myownllm_durable_fs::LockError;
 use myownllm_migration::{Class, MigrationError};
 use myownllm_paths::PathsError;
@@ -243,6 +243,9 @@ impl From<&SpawnError> for Notice {
         }
         let exit = match error {
             SpawnError::HomeNotText { .. } | SpawnError::DanglingIdentity { .. } => ExitCode::Refused,
+            SpawnError::Occupied { found, .. } if matches!(**found, Probe::ForeignOwner { .. }) => {
+                ExitCode::Refused
+            }
             SpawnError::IdentityUnreadable { .. } | SpawnError::Log { .. } | SpawnError::NoMeans { .. } => {
                 ExitCode::Failed
             }

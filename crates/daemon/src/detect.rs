@@ -170,7 +170,8 @@ pub enum Rule {
     SharedAnswered,
     /// The app's own answered.
     OwnAnswered,
-    /// There is one address for all (Windows); the daemon's key is that of the app's own home.
+    /// There is one address for all (Windows, or a link from one home to the other); the daemon's key is that of the app's own
+    /// home.
     ToldByKey,
 }
 
@@ -261,10 +262,12 @@ impl Refusal {
     /// The command that shows or mends it, where there is one that is no app's own.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy { pid, .. }
-            | Self::ForeignOwner { pid, .. }
-            | Self::ForeignIdentity { pid, .. }
-            | Self::Unusable { pid, .. } => look_at(*pid),
+            Self::Busy { pid, .. } | Self::ForeignIdentity { pid, .. } | Self::Unusable { pid, .. } => {
+                look_at(*pid)
+            }
+            // Of another user's process the system may tell nothing; then its socket tells whose it is.
+            Self::ForeignOwner { endpoint, pid, .. } => look_at(*pid)
+                .or_else(|| Some(format!("ls -l {}", myownllm_durable_fs::quote(endpoint.path()?)))),
             Self::PathTooLong { .. } | Self::NoMeans { .. } => None,
         }
     }

@@ -65,9 +65,10 @@ impl Endpoint {
         &self.address
     }
 
-    /// Whether both lead to the same socket, whoever may answer there.
+    /// Whether both lead to the same socket, whoever may answer there; a link leads to where it points.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
         self.address == other.address
+            || matches!((self.path(), other.path()), (Some(one), Some(two)) if resolved(one) == resolved(two))
     }
 
     /// Whether a process of the user `uid` may answer here, when we run as `us`.
@@ -75,6 +76,13 @@ impl Endpoint {
     pub(crate) fn admits(&self, uid: u32, us: u32) -> bool {
         uid == us || Some(uid) == self.owner
     }
+}
+
+/// A path without links, as far as it is there: the file at its end may be still to come.
+fn resolved(path: &Path) -> PathBuf {
+    let whole = path.canonicalize();
+    let folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    whole.ok().or_else(folder).unwrap_or_else(|| path.to_owned())
 }
 
 impl fmt::Display for Endpoint {

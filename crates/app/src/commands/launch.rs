@@ -90,7 +90,7 @@ fn signal_failed(error: std::io::Error) -> Notice {
 }
 
 enum Ended {
-    /// By Ctrl-C or SIGTERM; the daemon was stopped.
+    /// By Ctrl-C, Ctrl-\ or SIGTERM; the daemon was stopped.
     #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to hear"))]
     Asked,
     /// The daemon ended by itself.
@@ -118,17 +118,21 @@ struct Signals {
 #[cfg(not(windows))]
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         let asked = Arc::new(AtomicBool::new(false));
         let ignored = ignored_signals();
         let mut heard = vec![SIGTERM];
         // Whoever started us and ignores these (`nohup`, a script's `&`) wants us to outlive them.
-        heard.extend([SIGINT, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0));
+        heard.extend([SIGINT, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0));
         for signal in &heard {
             signal_hook::flag::register(*signal, Arc::clone(&asked))?;
         }
         heard.push(SIGCHLD);
-        Ok(Self { asked, all: signal_hook::iterator::Signals::new(heard)? })
+        let all = signal_hook::iterator::Signals::new(heard)?;
+        // Whoever started us may have left them blocked: we would hear nothing, and the daemon, which inherits that, could
+        // never be asked to end.
+        nix::sys::signal::SigSet::empty().thread_set_mask()?;
+        Ok(Self { asked, all })
     }
 
     fn wait(&mut self, mut spawned: Spawned) -> Ended {

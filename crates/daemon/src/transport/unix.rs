@@ -69,17 +69,31 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             Err(e @ Errno::CONNREFUSED) => {
                 return Err(NoConnection::Absent { why: Absence::Refused, source: e.into() });
             }
+            Err(e @ Errno::ACCESS) => {
+                return Err(strangers(endpoint, path).unwrap_or_else(|| failed(e.into())));
+            }
             Err(e) => return Err(failed(e.into())),
         }
     };
     let stream = UnixStream::from(socket);
     let peer = peer_of(&stream, path).map_err(failed)?;
     match peer.uid {
-        Some(uid) if !endpoint.admits(uid, rustix::process::geteuid().as_raw()) => {
-            Err(NoConnection::ForeignOwner { uid, pid: peer.pid })
-        }
+        Some(uid) if !admits(endpoint, uid) => Err(NoConnection::ForeignOwner { uid, pid: peer.pid }),
         _ => Ok(Box::new(UnixTransport { stream, peer })),
     }
+}
+
+fn admits(endpoint: &Endpoint, uid: u32) -> bool {
+    endpoint.admits(uid, rustix::process::geteuid().as_raw())
+}
+
+/// A socket to which the system does not let us is another user's, where its file is: a daemon's own mode for it lets nobody
+/// else in.
+fn strangers(endpoint: &Endpoint, path: &Path) -> Option<NoConnection> {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    let file = std::fs::metadata(path).ok()?;
+    (file.file_type().is_socket() && !admits(endpoint, file.uid()))
+        .then(|| NoConnection::ForeignOwner { uid: file.uid(), pid: listener_pid(path) })
 }
 
 /// Why the system refused: for what we are, or for what we lack.
