@@ -18,7 +18,7 @@ use crate::cli::{ColorWhen, Global};
 use crate::draw::Tone;
 use crate::exit::ExitCode;
 use crate::notice::{Notice, Severity};
-use crate::screen::{Page, Screen, wrap};
+use crate::screen::{Page, Screen, spelled, wrap};
 
 /// Everything that a command has to say.
 #[derive(Debug)]
@@ -340,7 +340,7 @@ fn envelope(command: &str, answer: &Answer) -> String {
         data: &answer.data,
         diagnostics: &answer.notices,
     };
-    serde_json::to_string_pretty(&envelope).unwrap_or_default()
+    spelled(&serde_json::to_string_pretty(&envelope).unwrap_or_default())
 }
 
 fn painted(tone: Tone, text: &str) -> String {

@@ -987,6 +987,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=an_older_copy_is_not_taken_because_the_newest_cannot_be_read)",
     },
     Mutant {
+        name: "a-copy-that-fails-is-told",
+        guarantee: "A start that could not make its copy of the config says so.",
+        file: "crates/app/src/launch.rs",
+        find: "                outcome.findings.extend(more);",
+        replace: "                drop(more);",
+        package: "integration-tests",
+        tests: "test(=a_copy_that_cannot_be_made_is_told_at_every_start)",
+    },
+    Mutant {
         name: "what-the-config-leads-to-is-no-copy",
         guarantee: "A copy that the config is a link to is none: who writes the config changes it.",
         file: "crates/config-store/src/copies.rs",
