@@ -420,16 +420,19 @@ fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not
         app["identity_path"] = key.to_str().unwrap().into();
         home.put(&config(), app.to_string().as_bytes(), 0o600);
     };
-    let cut = |home: &Home, _: &Path| {
+    let cut = |home: &Home| {
         let whole = home.bytes(&config());
         home.put(&config(), &whole[..whole.len() - 5], 0o600);
     };
     let beside =
         |home: &Home, _: &Path| home.put(&format!("{MESH}/config.json"), br#"{"version": 3}"#, 0o600);
-    let cases: [&dyn Fn(&Home, &Path); 3] = [&leftover, &cut, &beside];
-    for (number, case) in cases.into_iter().enumerate() {
+    for number in 0..3 {
         let (home, key) = with_key_elsewhere();
-        case(&home, &key);
+        match number {
+            0 => leftover(&home, &key),
+            1 => cut(&home),
+            _ => beside(&home),
+        }
         let device = std::fs::read(&key).unwrap();
         let refused = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7).json();
         let found = refused["diagnostics"].as_array().unwrap().clone();
@@ -1140,6 +1143,22 @@ fn a_daemon_whose_config_names_another_socket_since_is_found_where_it_was() {
 const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;
 
+/// Asked to end and still there: that is told, with what ends it. The command that has just failed is no way out.
+#[test]
+fn a_daemon_that_does_not_end_when_asked_is_told_so() {
+    let home = Home::legacy();
+    // It takes no notice of the polite signal, and nobody asked for the other one.
+    let legacy = daemon_on(&home, APP).mode("ignore-term").start().unwrap();
+    let pid = legacy.pid();
+    let ran = home.run(&["migrate", "--stop-legacy-daemon", "--json"]).ends_with(7).json();
+    let found = ran["diagnostics"].as_array().unwrap().clone();
+    let found = found.into_iter().find(|one| one["code"] == "daemon.legacy-running").unwrap();
+    assert!(found["message"].as_str().unwrap().contains("was not ended"), "{found}");
+    let ran = run(&mut launch(&home, "", &["--once", "--stop-legacy-daemon"])).ends_with(7);
+    assert!(ran.stderr.contains("was not ended") && !ran.stderr.contains("hint: myownllm-mesh"), "{ran:?}");
+    assert!(ran.stderr.contains(&pid.to_string()), "{ran:?}");
+}
+
 fn relapse_of(ran: &Ran) -> Value {
     let said = ran.json();
     let told = said["diagnostics"].as_array().unwrap().iter().any(|one| one["code"] == "launch.relapse");
@@ -1195,7 +1214,10 @@ fn a_relapse_is_told_from_the_first_time() {
     // For a person, too.
     home.put(&config(), LEAKED, 0o600);
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
-    assert!(ran.stderr.contains("was healthy before") && ran.stderr.contains("does not run now"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("was healthy before") && ran.stderr.contains("none was seen running now"),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -1224,6 +1246,15 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     let older = Bystander::new(Command::new(&app).env("HOME", home.path("")));
     let same_name = json!([{"pid": older.0.id(), "program": app, "evidence": {"evidence": "same_name"}}]);
     assert_eq!(named(&[], 0), same_name);
+    // One that goes on while another is put in its place, as at an upgrade.
+    std::fs::remove_file(&app).unwrap();
+    std::fs::copy("/bin/sleep", &app).unwrap();
+    let replaced = named(&[], 0);
+    assert_eq!(
+        (&replaced[0]["pid"], &replaced[0]["evidence"]["evidence"]),
+        (&json!(older.0.id()), &json!("same_name")),
+        "{replaced}"
+    );
     drop(older);
     // But not the one that runs us: the app of today starts this program.
     home.put(&config(), LEAKED, 0o600);

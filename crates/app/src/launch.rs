@@ -14,7 +14,7 @@ use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, St
 use myownllm_daemon::reconcile;
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
-    Status, Tried, check_socket_file,
+    Status, StopError, Tried, check_socket_file,
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
@@ -427,7 +427,7 @@ pub(crate) fn settle_live(
         let stop_failed = if options.stop_legacy_daemon {
             match daemons.stop(&found) {
                 Ok(_) => continue,
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(error),
             }
         } else {
             None
@@ -437,8 +437,12 @@ pub(crate) fn settle_live(
         }
         return Err(Notice::from(&MigrationError::LegacyDaemon {
             daemon: live_daemon(&found),
-            command: format!("{} launch --stop-legacy-daemon", options.program),
-            stop_failed,
+            // What has just failed is no way out.
+            command: stop_failed
+                .as_ref()
+                .and_then(StopError::hint)
+                .unwrap_or_else(|| format!("{} launch --stop-legacy-daemon", options.program)),
+            stop_failed: stop_failed.map(|error| error.to_string()),
         }));
     }
     Ok(())

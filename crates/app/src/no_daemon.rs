@@ -90,7 +90,10 @@ fn damaged_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
 /// say it in words that we know, a config that is newer than all daemons that we know says enough.
 fn newer_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
     let logs = last_words(error);
-    let said = logs.iter().copied().flatten().any(|line| line.contains("newer"));
+    // Of a config, and not of a library or a kernel that it wants.
+    let of_config =
+        |line: &&String| line.contains("newer") && (line.contains("config") || line.contains("version"));
+    let said = logs.iter().copied().flatten().any(|line| of_config(&line));
     let path = &parts.layout.daemon_config;
     let document = read_document(parts.disk, path).ok().flatten()?;
     let version = DaemonConfig::view(&document).version?;

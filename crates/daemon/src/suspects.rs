@@ -120,7 +120,7 @@ mod platform {
         for pid in others {
             let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
             let daemon = daemons.iter().copied().find(|daemon| parent_of(*daemon) == Some(pid));
-            let is_named = || program.as_deref().and_then(Path::file_name) == Some(traces.program.as_ref());
+            let is_named = || program.as_deref().is_some_and(|path| is_program(path, traces.program));
             let is_users = || {
                 has_in_environment(pid, |entry| {
                     entry
@@ -143,6 +143,12 @@ mod platform {
             found.push(Suspect::new(pid, program, evidence));
         }
         found
+    }
+
+    /// Whether a process runs a program of that name. One that was replaced while it ran is marked by the system.
+    fn is_program(exe: &Path, name: &str) -> bool {
+        let file = exe.file_name().map(|file| file.to_string_lossy());
+        file.is_some_and(|file| file.strip_suffix(" (deleted)").unwrap_or(&file) == name)
     }
 
     fn as_path(bytes: &[u8]) -> &Path {

@@ -220,7 +220,7 @@ pub enum MigrationError {
         path: PathBuf,
     },
     /// A daemon still writes one of the homes.
-    #[error("a daemon is still running at {}{}", .daemon.socket.display(), Pid(.daemon.pid))]
+    #[error("a daemon is still running at {}{}{}", .daemon.socket.display(), Pid(.daemon.pid), StopFailed(.stop_failed.as_deref()))]
     LegacyDaemon {
         /// Which.
         daemon: LiveDaemon,
@@ -249,6 +249,15 @@ pub enum MigrationError {
         /// The command that mends it.
         hint: Option<String>,
     },
+}
+
+/// Why something is still running that was to end.
+struct StopFailed<'a>(Option<&'a str>);
+
+impl std::fmt::Display for StopFailed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |why| write!(f, ", and was not ended: {why}"))
+    }
 }
 
 struct Pid(Option<u32>);

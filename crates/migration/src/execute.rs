@@ -129,8 +129,10 @@ fn permitted(
             }]);
         }
     }
-    let refusal = |daemon: crate::LiveDaemon, stop_failed| {
+    let refusal = |daemon: crate::LiveDaemon, stop_failed: Option<String>| {
         let command = match daemon.pid {
+            // What has just failed is no way out.
+            Some(pid) if stop_failed.is_some() && !cfg!(windows) => format!("kill -KILL {pid}"),
             Some(pid) if !cfg!(windows) => format!("kill {pid}"),
             _ => format!("{} migrate --stop-legacy-daemon", plan.homes.program),
         };

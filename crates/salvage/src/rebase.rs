@@ -79,10 +79,28 @@ fn is_slash(c: char) -> bool {
     c == '/' || c == '\\'
 }
 
-/// What is left of a path below a home, with the slash in front; `None` for a path that is not below it.
+/// What is left of a path below a home, with one slash in front; `None` for a path that is not below it, or that goes upwards: where
+/// that leads is not in its text.
 fn below<'p>(path: &'p str, home: &str) -> Option<&'p str> {
-    let home = home.trim_end_matches(is_slash);
-    let rest = path.strip_prefix(home)?;
-    (!home.is_empty() && rest.starts_with(is_slash) && !rest.trim_start_matches(is_slash).is_empty())
-        .then_some(rest)
+    let rooted = |path: &str| path.starts_with(is_slash);
+    if rooted(path) != rooted(home) || names(path).any(|(name, _)| name == "..") {
+        return None;
+    }
+    let mut of_path = names(path);
+    let mut end = 0;
+    for (name, _) in names(home) {
+        end = of_path.next().filter(|(its, _)| *its == name)?.1;
+    }
+    let (first, after) = of_path.next()?;
+    (end > 0).then(|| &path[after - first.len() - 1..])
+}
+
+/// The names in a path, each with where it ends: without those that lead nowhere.
+fn names(path: &str) -> impl Iterator<Item = (&str, usize)> {
+    let mut end = 0;
+    path.split_inclusive(is_slash).filter_map(move |piece| {
+        end += piece.len();
+        let name = piece.trim_end_matches(is_slash);
+        (!name.is_empty() && name != ".").then_some((name, end - (piece.len() - name.len())))
+    })
 }

@@ -935,6 +935,24 @@ fn paths_into_the_old_home_follow_the_files() {
         &|_| true,
     );
     assert_eq!(found[0].to, r"D:\new\id.json");
+    // A path may be spelled in many ways. One that goes upwards leads who knows where.
+    for (spelled, to) in [
+        ("//home/u/./.myownllm//.secrets/id.json", Some("/n/.secrets/id.json")),
+        ("/home/u/.myownllm/.secrets//id.json", Some("/n/.secrets//id.json")),
+        ("/home/u/.myownllm/mesh/../.secrets/id.json", None),
+        ("/home/u/x/../.myownllm/id.json", None),
+        ("home/u/.myownllm/id.json", None),
+        ("/home/u/.myownllm/", None),
+        ("/home/u/.myownllm/.", None),
+        ("/home/u/.myownllmx/id.json", None),
+        ("/", None),
+        ("", None),
+    ] {
+        let mut daemon = Document::empty();
+        daemon.set(&["identity_path"], spelled);
+        let found = myownllm_salvage::rebase_paths(&mut app, Some(&mut daemon), from, "/n/", &|_| true);
+        assert_eq!(found.first().map(|path| path.to.as_str()), to, "{spelled}");
+    }
 }
 
 /// Whoever cleans a config up by a filter is shown where, as whoever has a file is.
