@@ -424,8 +424,7 @@ fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not
         let whole = home.bytes(&config());
         home.put(&config(), &whole[..whole.len() - 5], 0o600);
     };
-    let beside =
-        |home: &Home, _: &Path| home.put(&format!("{MESH}/config.json"), br#"{"version": 3}"#, 0o600);
+    let beside = |home: &Home| home.put(&format!("{MESH}/config.json"), br#"{"version": 3}"#, 0o600);
     for number in 0..3 {
         let (home, key) = with_key_elsewhere();
         match number {
