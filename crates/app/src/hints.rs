@@ -60,7 +60,7 @@ fn command(notice: &Notice) -> Option<String> {
         ("network.unknown", _) => ours("network list"),
         ("envelope.not-an-envelope", _) => ours("network export NAME"),
         ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
-        ("store.defaults", _) => ours("config history"),
+        ("store.defaults" | "store.too-large", _) => ours("config history"),
         ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),
         ("store.newer", _) => ours("--version"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
@@ -213,6 +213,8 @@ mod tests {
             StoreError::BackupsFull { path: path(), count: 1, bytes: 1 },
             StoreError::NoHome { path: path() },
             StoreError::TooLarge { path: path(), limit: 1 },
+            StoreError::TooMuch { path: path(), why: "it is nested".to_owned() },
+            StoreError::ConfigIsACopy { path: path(), copy: path() },
         ];
         errors.iter().for_each(|error| is_a_command(Notice::from(error)));
         let broken = myownllm_config_model::Document::parse(b"{\n  \"a\": 1,\n}").unwrap_err();

@@ -70,7 +70,7 @@ pub enum StoreError {
     },
     /// Something is mounted on the very file, so that no other can take its place. It is not written in place: who is cut off in the
     /// middle of that leaves half a config.
-    #[error("saving the config {}: something is mounted on that very file, so that no other can take its place", path.display())]
+    #[error("saving the config {}: something is mounted on that very file, so that no other can take its place: mount the folder that it is in instead", path.display())]
     Mounted {
         /// The config.
         path: PathBuf,
@@ -120,7 +120,7 @@ pub enum StoreError {
         program: String,
     },
     /// The newest copy is there and cannot be read. A repair does not go on with an older one, of which it would make the newest.
-    #[error("repairing the config from the copy {}", path.display())]
+    #[error("repairing the config: the newest copy {} cannot be read, and an older one does not stand in for it", path.display())]
     CopyUnreadable {
         /// The copy.
         path: PathBuf,
@@ -254,7 +254,7 @@ impl StoreError {
                 format!("mv {0} {0}.aside", quote(path))
             }
             Self::Mounted { path, .. } => {
-                format!("mount the folder that it is in, and not the file: findmnt {}", quote(path))
+                format!("findmnt {}", quote(path))
             }
             Self::TooLarge { path, .. } | Self::TooMuch { path, .. } => format!("ls -lh {}", quote(path)),
             Self::Unstable { path } | Self::Conflict { path } => {
@@ -269,8 +269,12 @@ impl StoreError {
                 format!("look through it and move away what you do not need: ls -l {}", quote(path))
             }
             Self::NoSuchCopy { program, .. } => format!("{program} config history"),
-            Self::CopyUnreadable { path, .. } => {
-                format!("make it readable, or move it away to go on with an older one: ls -l {}", quote(path))
+            Self::CopyUnreadable { path, source } => {
+                if source.kind() == std::io::ErrorKind::PermissionDenied {
+                    format!("chmod u+r {}", quote(path))
+                } else {
+                    format!("mv -n {0} {0}.aside", quote(path))
+                }
             }
             Self::BadCopy { path, .. } => list(path),
             // A file of its own, with what it shows now.
