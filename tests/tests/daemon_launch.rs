@@ -1138,6 +1138,58 @@ fn a_daemon_whose_config_names_another_socket_since_is_found_where_it_was() {
     assert!(said["data"]["daemon"]["socket"].as_str().unwrap().ends_with("elsewhere.sock"), "{said:#}");
 }
 
+/// A script that starts the daemon is not the daemon: it may outlive it, and it may end before it.
+#[test]
+fn the_daemon_in_a_script_is_watched_and_not_the_script() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scripted = |home: &Home, body: &str| {
+        let script = home.path("myownmesh");
+        std::fs::write(&script, format!("#!/bin/sh\n{}\n", body.replace("DAEMON", STAND_IN))).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        script
+    };
+    let home = Home::settled();
+    let mut command = launch(&home, "dies-in:300", &[]);
+    command.env("MYOWNMESH_BIN", scripted(&home, "'DAEMON' \"$@\"; sleep 600"));
+    let ran = Staying::start(&home, command).ended().ends_with(5);
+    assert!(ran.stderr.contains("daemon.died") && ran.stderr.contains("told to die now"), "{ran:?}");
+    assert!(serving(&home).is_empty(), "what the script left goes too");
+
+    let home = Home::settled();
+    let mut command = launch(&home, "", &[]);
+    command.env("MYOWNMESH_BIN", scripted(&home, "'DAEMON' \"$@\" & sleep 1"));
+    let app = Staying::start(&home, command);
+    eventually("its daemon runs", || app.said()[1].contains("Ctrl-C stops it"));
+    eventually("the script is gone", || serving(&home).len() == 1);
+    let daemon = serving(&home);
+    // Its end was told by a signal, and was none of ours.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!app.said()[1].contains("daemon.died"), "{:?}", app.said());
+    assert!(ask(&own_socket(&home), r#"{"op":"status"}"#).is_some());
+    send(app.pid(), Signal::TERM);
+    app.ended().ends_with(0);
+    assert!(!serving(&home).contains(&daemon[0]) && !own_socket(&home).exists(), "it ended with us");
+}
+
+/// Nobody is sent to look at a process that is no more.
+#[test]
+fn a_daemon_that_was_ended_again_is_told_as_that() {
+    let home = with_networks();
+    let ran = run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+    assert!(words.join(" ").contains(" ms, and ended again "), "{ran:?}");
+    let said = run(&mut launch(&home, "silent-after:1", &["--json"])).ends_with(5).json();
+    assert_eq!(said["data"]["daemon"]["ended"], true, "{said:#}");
+    for found in said["diagnostics"].as_array().unwrap() {
+        let hint = found["hint"].as_str().unwrap_or_default();
+        assert!(!hint.starts_with("ps "), "{said:#}");
+    }
+    let app = Staying::start(&home, launch(&home, "", &["--json"]));
+    eventually("it is up", || app.said()[1].contains("Ctrl-C stops it"));
+    send(app.pid(), Signal::TERM);
+    assert_eq!(app.ended().ends_with(0).json()["data"]["daemon"]["ended"], false);
+}
+
 /// What a daemon that shares the app's folder writes over the app's config.
 const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;

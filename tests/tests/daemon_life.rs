@@ -13,9 +13,9 @@ use std::{
 
 use integration_tests::{Builder, standin::Version};
 use myownllm_daemon::{
-    Candidate, Client, DaemonControl, Decision, Endpoint, Expected, Failure, Origin, Probe, Role, SpawnError,
-    SpawnRequest, Spawned, StopError, StoppedDaemon, Target, attach, detect, probe, spawn, spawn_unless,
-    stop_daemon, stop_stray, strays_of,
+    Candidate, Client, DaemonControl, Decision, End, Endpoint, Expected, Failure, Origin, Probe, Role,
+    SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Target, attach, detect, probe, spawn,
+    spawn_unless, stop_daemon, stop_stray, strays_of,
 };
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
@@ -286,6 +286,26 @@ fn a_script_that_starts_the_daemon_is_ended_with_it() {
     assert!(std::fs::symlink_metadata(home.path().join("daemon.sock")).is_err(), "it ended cleanly");
 }
 
+/// What matters is the process that answered, whether the script around it ends with it or goes on.
+#[test]
+fn the_end_of_a_daemon_in_a_script_is_the_daemons() {
+    for (then, told) in [("; exit $?", Some(3)), ("; sleep 600", None)] {
+        let home = Home::new();
+        let script =
+            home.script("wrapper", &format!("STAND_IN_MODE=dies-in:200 \"{STAND_IN}\" \"$@\"{then}"));
+        let mut spawned = spawn(&home.request(vec![script])).unwrap();
+        let wait = spawned.untold_end().unwrap();
+        assert_eq!(spawned.try_wait().unwrap(), None);
+        wait();
+        match spawned.wait_within(SLACK).unwrap().unwrap() {
+            End::Status(status) => assert_eq!(status.code(), told),
+            end => assert_eq!((end, told), (End::Untold, None)),
+        }
+        spawned.stop(GRACE).unwrap();
+        assert!(processes_of(&home.path()).is_empty());
+    }
+}
+
 #[test]
 fn one_that_does_not_end_politely_is_killed() {
     let home = Home::new();
@@ -302,7 +322,7 @@ fn an_end_is_seen_and_its_log_can_be_read() {
     let mut spawned = spawn(&home.misbehaving("dies-in:100")).unwrap();
     assert!(spawned.wait_within(Duration::ZERO).unwrap().is_none());
     let status = bounded(Duration::ZERO, || spawned.wait_within(SLACK)).unwrap().unwrap();
-    assert_eq!(status.code(), Some(3));
+    assert!(matches!(status, End::Status(status) if status.code() == Some(3)), "{status}");
     assert!(spawned.log_tail(3).last().unwrap().contains("told to die now"));
     assert_eq!(spawned.try_wait().unwrap(), Some(status), "asked again, it says the same");
     let ending = spawned.stop(GRACE).unwrap();
@@ -625,8 +645,8 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
         format!("setsid \"{STAND_IN}\" serve & until [ -e \"$MYOWNMESH_HOME/go\" ]; do sleep 0.01; done");
     let mut spawned = spawn(&home.request(vec![home.script("leaves", &leaves)])).unwrap();
     std::fs::DirBuilder::new().create(home.path().join("go")).unwrap();
-    assert!(spawned.wait_within(SLACK).unwrap().unwrap().success());
-    assert_eq!(processes_of(&home.path()).len(), 1, "the daemon itself goes on");
+    eventually("its parent goes", || processes_of(&home.path()).len() == 1);
+    assert!(spawned.try_wait().unwrap().is_none(), "the daemon itself goes on");
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
     // One whose parent stays is the daemon all the same, and is ended with it.

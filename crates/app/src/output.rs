@@ -56,12 +56,6 @@ impl Answer {
         self.data.is_null()
     }
 
-    /// Adds a notice.
-    pub(crate) fn note(mut self, notice: Notice) -> Self {
-        self.notices.push(notice);
-        self
-    }
-
     /// Ends with this code instead.
     pub(crate) fn exit(mut self, exit: ExitCode) -> Self {
         self.exit = exit;

@@ -29,7 +29,7 @@ pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{
-    Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, check_socket_file, spawn, spawn_unless,
+    End, Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, check_socket_file, spawn, spawn_unless,
 };
 pub use stop::{StopError, StoppedDaemon, Stray, stop_daemon, stop_stray, strays_of, strays_of_each};
 pub use suspects::{Evidence, Suspect, Traces, suspects};

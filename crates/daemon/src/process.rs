@@ -96,6 +96,22 @@ impl Held {
         }
     }
 
+    /// The same process once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Kernel(held) => Self::Kernel(held.try_clone()?),
+            Self::Start { pid, start } => Self::Start { pid: *pid, start: *start },
+        })
+    }
+
+    /// Waits for its end, however many signals come meanwhile.
+    pub(crate) fn wait_for_end(&self) -> io::Result<()> {
+        /// As good as for ever: a wait needs a deadline.
+        const LONG: Duration = Duration::from_secs(24 * 3600);
+        while !self.wait(Instant::now() + LONG)? {}
+        Ok(())
+    }
+
     /// Whether it has ended, reaped or not, by what `/proc` says.
     fn has_gone(&self) -> bool {
         match self {

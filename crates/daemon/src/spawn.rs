@@ -19,7 +19,7 @@ use self::attempt::{Attempt, NotUp};
 pub(crate) use self::running::MARK;
 pub use self::{
     error::{Failure, SpawnError, Tried},
-    spawned::{Ending, Spawned},
+    spawned::{End, Ending, Spawned},
 };
 use crate::{Candidate, Endpoint, Expected, Probe, Verdict, log, probe::probe};
 

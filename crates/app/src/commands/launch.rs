@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::migrate::choice;
 use super::picture::SHOWN;
 use super::salvage::{Tense, at_defaults, report_lines};
+use super::status::in_a_line;
 use crate::cli::LaunchArgs;
 use crate::daemons::{GRACE, LAST_BREATH};
 use crate::exit::ExitCode;
@@ -48,15 +49,27 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         // It came up and died on the first requests: that is the reason for whatever else went wrong.
         outcome.notices.push(died(spawned, &status.to_string()));
     }
-    let answer = answer(world, args, printer, &outcome, &daemon);
-    let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
-    if args.detach && !asked_to_end {
-        spawned.detach();
-        return Ok(answer);
-    }
-    if args.once || args.detach || lost {
+    let fate = match args {
+        LaunchArgs { detach: true, .. } if !asked_to_end => Fate::LeftRunning,
         // A daemon that nobody will look after, or that does not answer, is not left behind. One that said no is healthy.
-        return Ok(stopped(spawned, answer));
+        LaunchArgs { once, detach, .. } if *once || *detach || lost => Fate::Ended,
+        _ => Fate::LookedAfter,
+    };
+    if let (Daemon::Spawned(spawned), Fate::Ended) = (&mut daemon, fate) {
+        match spawned.end(GRACE) {
+            Ok(_) => outcome.notices.iter_mut().for_each(|notice| look_at_the_log(notice, spawned)),
+            Err(error) => outcome.notices.push(not_stopped(&error)),
+        }
+    }
+    let answer = answer(world, args, printer, &outcome, &daemon, fate);
+    let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
+    match fate {
+        Fate::LookedAfter => {}
+        Fate::LeftRunning => {
+            spawned.detach();
+            return Ok(answer);
+        }
+        Fate::Ended => return Ok(answer),
     }
     printer.print("launch", &answer);
     printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
@@ -75,14 +88,30 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     })
 }
 
-fn stopped(spawned: Spawned, answer: Answer) -> Answer {
-    match spawned.stop(GRACE) {
-        Ok(_) => answer,
-        Err(error) => {
-            let notice = Notice::from_error(&error, "daemon.not-stopped", None).exits(ExitCode::Daemon);
-            answer.note(notice).exit(ExitCode::Daemon)
-        }
+/// What becomes of a daemon that a launch started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The launch stays with it.
+    LookedAfter,
+    /// It outlives the launch.
+    LeftRunning,
+    /// It was ended before anything was told of it.
+    Ended,
+}
+
+/// Of a process that has ended nothing can be looked at any more but what it wrote.
+fn look_at_the_log(notice: &mut Notice, ended: &Spawned) {
+    if notice.hint == Some(format!("ps -fp {}", ended.pid())) {
+        notice.hint = Some(log_hint(ended));
     }
+}
+
+fn log_hint(spawned: &Spawned) -> String {
+    format!("tail -n 50 {}", quote(spawned.log()))
+}
+
+fn not_stopped(error: &std::io::Error) -> Notice {
+    Notice::from_error(error, "daemon.not-stopped", None).exits(ExitCode::Daemon)
 }
 
 fn signal_failed(error: std::io::Error) -> Notice {
@@ -101,13 +130,14 @@ fn died(spawned: &Spawned, status: &str) -> Notice {
     let mut notice =
         Notice::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
             .at(spawned.log())
-            .hint(format!("tail -n 50 {}", quote(spawned.log())))
+            .hint(log_hint(spawned))
             .exits(ExitCode::Daemon);
     notice.causes = spawned.log_tail(LOG_LINES);
     notice
 }
 
-/// The signals that matter to a launch, waited for without a thread and without polling.
+/// The signals that matter to a launch, waited for without polling; with a thread only for a daemon in a script, of whose end no
+/// signal tells.
 #[cfg(not(windows))]
 struct Signals {
     /// Whether one came that asks us to end: for the time when nobody waits.
@@ -137,10 +167,18 @@ impl Signals {
 
     fn wait(&mut self, mut spawned: Spawned) -> Ended {
         use signal_hook::consts::SIGCHLD;
+        if let Some(end) = spawned.untold_end() {
+            let waker = self.all.handle();
+            // One that cannot be made leaves the script's end to be noticed.
+            let _ = std::thread::Builder::new().name("daemon-watch".to_owned()).spawn(move || {
+                end();
+                waker.close();
+            });
+        }
         loop {
             // A child that ended before we listened sends no second SIGCHLD: look first, then wait.
-            if let Ok(Some(status)) = spawned.try_wait() {
-                let notice = died(&spawned, &status.to_string());
+            if let Ok(Some(end)) = spawned.try_wait() {
+                let notice = died(&spawned, &end.to_string());
                 // Where a script had started it, what the script left behind goes too.
                 let _ = spawned.stop(GRACE);
                 return Ended::Died(notice);
@@ -148,9 +186,7 @@ impl Signals {
             if self.all.wait().any(|signal| signal != SIGCHLD) {
                 return match spawned.stop(GRACE) {
                     Ok(_) => Ended::Asked,
-                    Err(error) => Ended::Died(
-                        Notice::from_error(&error, "daemon.not-stopped", None).exits(ExitCode::Daemon),
-                    ),
+                    Err(error) => Ended::Died(not_stopped(&error)),
                 };
             }
         }
@@ -184,17 +220,20 @@ impl Signals {
             match spawned.wait_within(std::time::Duration::from_secs(3600)) {
                 Ok(Some(status)) => return Ended::Died(died(&spawned, &status.to_string())),
                 Ok(None) => {}
-                Err(error) => {
-                    return Ended::Died(
-                        Notice::from_error(&error, "daemon.not-stopped", None).exits(ExitCode::Daemon),
-                    );
-                }
+                Err(error) => return Ended::Died(not_stopped(&error)),
             }
         }
     }
 }
 
-fn answer(world: &World, args: &LaunchArgs, printer: &Printer, outcome: &Outcome, daemon: &Daemon) -> Answer {
+fn answer(
+    world: &World,
+    args: &LaunchArgs,
+    printer: &Printer,
+    outcome: &Outcome,
+    daemon: &Daemon,
+    fate: Fate,
+) -> Answer {
     let exit = outcome.exit();
     const COLUMN: usize = 12;
     let mut page = Page::default();
@@ -237,11 +276,15 @@ fn answer(world: &World, args: &LaunchArgs, printer: &Printer, outcome: &Outcome
         }
         Daemon::Spawned(spawned) => {
             let status = spawned.status();
-            let left = if args.detach { ", left running" } else { "" };
+            let then = match fate {
+                Fate::LookedAfter => "",
+                Fate::LeftRunning => ", left running",
+                Fate::Ended => ", and ended again",
+            };
             line(
                 "daemon",
                 &format!(
-                    "started: version {}, process {}, at {}, ready after {} ms{left}",
+                    "started: version {}, process {}, at {}, ready after {} ms{then}",
                     status.version,
                     spawned.pid(),
                     spawned.endpoint(),
@@ -254,7 +297,7 @@ fn answer(world: &World, args: &LaunchArgs, printer: &Printer, outcome: &Outcome
     if let Some(reconciled) = &outcome.reconciled {
         line("networks", &networks_line(reconciled));
     }
-    let data = if printer.is_json() { data(world, outcome, daemon) } else { json!({}) };
+    let data = if printer.is_json() { data(world, outcome, daemon, fate) } else { json!({}) };
     Answer { exit, page, data, notices: outcome.notices.clone() }
 }
 
@@ -318,10 +361,10 @@ pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
             _ => format!("{did} {network}"),
         });
     }
-    if parts.is_empty() { "in line already".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "in line already".to_owned() } else { in_a_line(parts) }
 }
 
-fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
+fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
     let daemon = match daemon {
         Daemon::None if outcome.tried.is_empty() => json!({ "state": "none" }),
         Daemon::None => json!({ "state": "none", "candidates": outcome.tried }),
@@ -333,6 +376,7 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon) -> Value {
             "state": "spawned", "role": Role::Own, "socket": spawned.endpoint().to_string(), "pid": spawned.pid(),
             "version": spawned.status().version, "device_id": spawned.status().device_id,
             "ready_ms": spawned.took().as_millis(), "log": long(spawned.log()), "candidates": spawned.tried(),
+            "ended": fate == Fate::Ended,
         }),
     };
     let active = outcome.document.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());

@@ -259,12 +259,17 @@ const NAMED: usize = 12;
 
 /// Names in a line; of many, the first.
 pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
-    let short = |name: &S| shortened(name.as_ref(), LONGEST_NAME).into_owned();
-    let mut line: Vec<String> = names.iter().take(NAMED).map(short).collect();
-    line.extend(
-        names.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("and {more} more")),
-    );
-    line.join(", ")
+    in_a_line(names.iter().map(|name| shortened(name.as_ref(), LONGEST_NAME).into_owned()).collect())
+}
+
+/// Short parts in a line; of many, the first.
+pub(crate) fn in_a_line(mut parts: Vec<String>) -> String {
+    let more = parts.len().saturating_sub(NAMED);
+    parts.truncate(NAMED);
+    if more > 0 {
+        parts.push(format!("and {more} more"));
+    }
+    parts.join(", ")
 }
 
 /// What may be there, for all that we could see.

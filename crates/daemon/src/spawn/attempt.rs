@@ -178,9 +178,10 @@ impl Attempt<'_> {
                 match transport::connect(&self.request.endpoint, until) {
                     Ok(transport) => {
                         let mut fresh = Wire::new(transport, Limits::default().line);
-                        match self.whose(running, fresh.peer().pid) {
-                            Whose::Child => running.wrapped = false,
-                            Whose::Descendant => running.wrapped = true,
+                        let pid = fresh.peer().pid;
+                        match self.whose(running, pid) {
+                            Whose::Child => running.answers_itself(),
+                            Whose::Descendant => running.answers_by(pid),
                             Whose::Somebody(pid) => {
                                 let problem = "it came up while ours was starting".to_owned();
                                 return Waited::Occupied(Probe::Unusable { pid: Some(pid), problem });

@@ -7,10 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Ending;
+use super::{End, Ending};
 use crate::process::Pause;
 #[cfg(unix)]
 use crate::transport::deadline_in;
+
+/// How long a script around a daemon may take to end after it: it has the daemon's status.
+#[cfg(target_os = "linux")]
+const SCRIPT_ENDS_WITHIN: Duration = Duration::from_millis(200);
 
 /// Children that nobody could be found to wait for.
 static ORPHANS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
@@ -61,6 +65,9 @@ pub(super) struct Running {
     mark: Option<String>,
     #[cfg(target_os = "linux")]
     held: Option<crate::process::Held>,
+    /// The process that answered, where it is another one than our child.
+    #[cfg(target_os = "linux")]
+    daemon: Option<crate::process::Held>,
 }
 
 impl Running {
@@ -69,12 +76,58 @@ impl Running {
             mark,
             #[cfg(target_os = "linux")]
             held: crate::process::Held::new(child.id()).ok(),
+            #[cfg(target_os = "linux")]
+            daemon: None,
             child,
             wrapped: cfg!(unix),
         }
     }
 
-    pub(super) fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    /// Our child itself answers.
+    pub(super) fn answers_itself(&mut self) {
+        self.wrapped = false;
+        #[cfg(target_os = "linux")]
+        {
+            self.daemon = None;
+        }
+    }
+
+    /// A process that our child started answers; which, where the system tells.
+    pub(super) fn answers_by(&mut self, pid: Option<u32>) {
+        self.wrapped = true;
+        #[cfg(target_os = "linux")]
+        {
+            self.daemon = pid.and_then(|pid| crate::process::Held::new(pid).ok());
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = pid;
+    }
+
+    /// A wait for the end of the daemon where that is not our child, so that no SIGCHLD tells of it.
+    pub(super) fn untold_end(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        #[cfg(target_os = "linux")]
+        {
+            let daemon = self.daemon.as_ref()?.try_clone().ok()?;
+            Some(Box::new(move || drop(daemon.wait_for_end())))
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
+    /// Waits for the end of the daemon. A script around it may end before it, and may outlive it.
+    pub(super) fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<End>> {
+        #[cfg(target_os = "linux")]
+        if let Some(daemon) = &self.daemon {
+            if !daemon.wait(deadline)? {
+                return Ok(None);
+            }
+            let status = self.wait_for_child(deadline_in(SCRIPT_ENDS_WITHIN))?;
+            return Ok(Some(status.map_or(End::Untold, End::Status)));
+        }
+        Ok(self.wait_for_child(deadline)?.map(End::Status))
+    }
+
+    fn wait_for_child(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
         #[cfg(target_os = "linux")]
         if let Some(held) = &self.held {
             return if held.wait(deadline)? { self.child.wait().map(Some) } else { self.child.try_wait() };
@@ -150,7 +203,13 @@ impl Running {
         // behind is told by its mark alone.
         let reaped = self.child.try_wait_unreaped()?;
         let deadline = deadline_in(grace);
-        let known = self.wrapped.then(|| self.hold_others());
+        #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "the daemon is not known there"))]
+        let mut known = self.wrapped.then(|| self.hold_others());
+        #[cfg(target_os = "linux")]
+        if let Some(known) = &mut known {
+            // Nothing else may tell of it, once the script has gone.
+            known.held.extend(self.daemon.take());
+        }
         let send = |signal| {
             // Whatever came since is held now; more cannot be done for what comes still later.
             let since = self.wrapped.then(|| self.hold_others());

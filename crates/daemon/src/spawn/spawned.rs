@@ -1,10 +1,10 @@
 //! A daemon that was started and answers, until somebody lets go of it.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -22,6 +22,25 @@ pub struct Ending {
     pub status: ExitStatus,
     /// Whether it had to be killed.
     pub killed: bool,
+}
+
+/// How a daemon ended that nobody had told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// With this status: its own, or that of the script which had started it and ended with it.
+    Status(ExitStatus),
+    /// Its status went to the script that had started it, which goes on.
+    Untold,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(f),
+            Self::Untold => f.write_str("how, only the script knows that had started it, and that goes on"),
+        }
+    }
 }
 
 /// A daemon that we started and that answers.
@@ -134,28 +153,35 @@ impl Spawned {
         log::tail(&self.log, self.log_from, lines)
     }
 
-    /// Its exit status, when it has ended; it is reaped then.
+    /// Its end, when it has ended. Where a script started the program that answers, it is that program's end (on Linux; elsewhere
+    /// the script's), whether the script lives on or has gone before.
     ///
     /// # Errors
     /// The system does not tell.
-    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        match &mut self.child {
-            Some(running) => running.child.try_wait(),
-            None => Ok(None),
-        }
+    pub fn try_wait(&mut self) -> io::Result<Option<End>> {
+        self.wait_until(Instant::now())
     }
 
-    /// Waits at most `within` for its end. On Linux it is woken by the end itself, and comes back early, with `None`,
-    /// when a signal handler of the program has run: look at what the handler noted, and call again.
+    /// Waits at most `within` for its end, as [`Spawned::try_wait`]. On Linux it is woken by the end itself, and comes back
+    /// early, with `None`, when a signal handler of the program has run: look at what the handler noted, and call again.
     ///
     /// # Errors
     /// The system does not tell.
-    pub fn wait_within(&mut self, within: Duration) -> io::Result<Option<ExitStatus>> {
-        let deadline = deadline_in(within);
+    pub fn wait_within(&mut self, within: Duration) -> io::Result<Option<End>> {
+        self.wait_until(deadline_in(within))
+    }
+
+    fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<End>> {
         match &mut self.child {
             Some(running) => running.wait_until(deadline),
             None => Ok(None),
         }
+    }
+
+    /// What waits, in a thread say, for an end of which no SIGCHLD tells: that of a program that a script started. `None` where
+    /// the program that answers is our child itself, and where the system does not tell.
+    pub fn untold_end(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.child.as_ref()?.untold_end()
     }
 
     /// Ends it: politely, and after `grace` by force. It is reaped when this returns.
@@ -165,6 +191,14 @@ impl Spawned {
     /// # Errors
     /// The system does not let us, or does not tell.
     pub fn stop(mut self, grace: Duration) -> io::Result<Ending> {
+        self.end(grace)
+    }
+
+    /// [`Spawned::stop`], after which what was known of it can still be told.
+    ///
+    /// # Errors
+    /// As [`Spawned::stop`]; and it was ended before.
+    pub fn end(&mut self, grace: Duration) -> io::Result<Ending> {
         match self.child.take() {
             Some(running) => running.end(grace),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
