@@ -953,9 +953,21 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     disk.unlink(copy.as_ref()).unwrap();
     disk.hard_link(CONFIG.as_ref(), copy.as_ref()).unwrap();
     launch(&disk, &sim_places()).unwrap();
-    let alone = |name: &str| disk.stat(format!("{BACKUPS}/{name}").as_ref()).unwrap().links == 1;
-    assert!(of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(name)));
+    let alone =
+        |disk: &SimDisk, name: &str| disk.stat(format!("{BACKUPS}/{name}").as_ref()).unwrap().links == 1;
+    assert!(
+        of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(&disk, name))
+    );
     assert!(launch(&disk, &sim_places()).unwrap().1.is_none(), "and that is enough");
+
+    // Nor is one that is a second name of any other file.
+    let disk = seen_healthy(&healthy("one"));
+    let copy = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
+    disk.hard_link(copy.as_ref(), "/home/u/elsewhere".as_ref()).unwrap();
+    launch(&disk, &sim_places()).unwrap();
+    assert!(
+        of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(&disk, name))
+    );
 
     // The same for what is about to be replaced.
     let disk = with_config(LEAKED_V3);
