@@ -1190,6 +1190,26 @@ fn a_daemon_that_was_ended_again_is_told_as_that() {
     assert_eq!(app.ended().ends_with(0).json()["data"]["daemon"]["ended"], false);
 }
 
+#[test]
+fn of_many_networks_that_are_left_the_first_are_told_and_the_others_counted() {
+    let home = with_networks();
+    run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    run(&mut home.command(&["network", "use", "--none"])).ends_with(0);
+    let own = format!("{MESH}/config.json");
+    let mut config = home.json(&own);
+    let networks = config["networks"].as_array_mut().unwrap();
+    for number in 1..40 {
+        let mut network = networks[0].clone();
+        (network["id"], network["network_id"]) =
+            (json!(format!("n{number}")), json!(format!("net-{number}")));
+        networks.push(network);
+    }
+    home.put(&own, config.to_string().as_bytes(), 0o600);
+    let ran = run(&mut launch(&home, "", &["--once"])).ends_with(0);
+    let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+    assert!(words.join(" ").contains("left net-11, and 28 more"), "{ran:?}");
+}
+
 /// What a daemon that shares the app's folder writes over the app's config.
 const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;
