@@ -1132,6 +1132,10 @@ fn a_daemon_whose_config_names_another_socket_since_is_found_where_it_was() {
     assert_eq!(said["data"]["daemon"]["pid"], daemon.pid(), "{said:#}");
     let said = home.run(&["status", "--json"]).ends_with(0).json();
     assert!(!said.to_string().contains("daemon.without-socket"), "{said:#}");
+    let said = home.run(&["doctor", "--json"]).json();
+    let mut checks = said["data"]["checks"].as_array().unwrap().iter();
+    let own = checks.find(|check| check["id"] == "daemon.own").unwrap();
+    assert!(own.to_string().contains("runs: version"), "{own:#}");
     // The next one listens where it says now.
     drop(daemon);
     let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();

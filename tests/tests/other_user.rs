@@ -140,6 +140,8 @@ fn a_daemon_of_another_user_is_told_by_its_socket() {
             let ran = as_owner(&args);
             assert!(ran.stdout.contains(&OTHER.to_string()), "{args:?}: {ran:?}");
         }
+        let said = as_owner(&["doctor", "--json"]).json().to_string();
+        assert!(said.contains(&format!("ls -l {}", home.path(&place).display())), "{said}");
         // Our own that is closed to us is none of another user's.
         give(&home.path(&place), OWNER);
         set_mode(&home.path(&place), 0o000);

@@ -191,7 +191,7 @@ impl<'a> LocalDaemons<'a> {
 
     /// Where the daemon of that mode is to be looked for. One that was started before its config named another place goes on
     /// listening where it was.
-    fn whereabouts(&self, mode: Mode) -> Endpoint {
+    pub(crate) fn whereabouts(&self, mode: Mode) -> Endpoint {
         let now = self.endpoint(mode);
         let before = endpoint_of(&self.layout.socket_for_mode(mode, None).0);
         let moved = now != before && !self.probe(&before).is_absent() && self.probe(&now).is_absent();

@@ -425,7 +425,7 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
     let device = named.public_key(plan.identity.key());
     let mut running = false;
     for (id, mode) in [("daemon.shared", Mode::Shared), ("daemon.own", Mode::OwnLlm)] {
-        let endpoint = wired.daemons.endpoint(mode);
+        let endpoint = wired.daemons.whereabouts(mode);
         let probe = wired.daemons.probe(&endpoint);
         let evidence = format!("{}: {}", shown(world, &endpoint), daemon_words(&probe));
         match &probe {
@@ -439,12 +439,12 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
                         let found = &status.device_id;
                         let evidence =
                             format!("{evidence}, but with the key {found} and not the home's {key}");
-                        checks.mend(id, Mark::Problem, evidence, end(world, &probe));
+                        checks.mend(id, Mark::Problem, evidence, end(world, &endpoint, &probe));
                     }
                     _ => checks.ok(id, evidence),
                 }
             }
-            _ => checks.mend(id, Mark::Problem, evidence, end(world, &probe)),
+            _ => checks.mend(id, Mark::Problem, evidence, end(world, &endpoint, &probe)),
         }
     }
     let candidates = wired.daemons.candidates();
@@ -462,9 +462,13 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
     }
 }
 
-/// The command that ends who listens there, as far as the system tells who it is.
-fn end(world: &World, probe: &Probe) -> String {
-    probe.pid().map_or_else(|| format!("{} paths", world.program), |pid| format!("kill {pid}"))
+/// The command that ends who listens there, as far as the system tells who it is; or shows whose the socket is.
+fn end(world: &World, endpoint: &Endpoint, probe: &Probe) -> String {
+    match (probe.pid(), probe, endpoint.path()) {
+        (Some(pid), ..) => format!("kill {pid}"),
+        (None, Probe::ForeignOwner { .. }, Some(socket)) => format!("ls -l {}", quote(socket)),
+        _ => format!("{} paths", world.program),
+    }
 }
 
 /// Where a daemon listens, for a person.
