@@ -1112,6 +1112,28 @@ fn a_launch_tells_of_networks_without_their_credentials() {
     }
 }
 
+/// A login in a name, or what a shell would run: what a leaked config says is data.
+#[test]
+fn names_of_networks_are_shown_without_logins_and_copied_without_harm() {
+    let home = Home::settled();
+    let mut config = home.json(CONFIG);
+    let turn = serde_json::json!([{"urls": ["turn:t"], "username": "u", "credential": "c"}]);
+    config["cloud_mesh"]["networks"] = serde_json::json!([
+        {"id": "net-1", "network_id": "https://u:hunter2@h", "label": "wss://u:hunter2@h"},
+        {"id": "net-2", "network_id": "$(touch PWNED)", "turn_servers": turn},
+    ]);
+    config["cloud_mesh"]["active_network_id"] = "net-1".into();
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+    for args in [&["network", "list"][..], &["status"], &["doctor"], &["launch", "--no-daemon"]] {
+        for json in [&[][..], &["--json"]] {
+            let ran = home.run(&[args, json].concat());
+            assert!(!ran.all().contains("hunter2"), "{ran:?}");
+        }
+    }
+    let ran = home.run(&["network", "export", "$(touch PWNED)"]).ends_with(0);
+    assert!(ran.stderr.contains("network export '$(touch PWNED)' --with-secrets"), "{ran:?}");
+}
+
 /// What is wrong in the daemon's home is no reason for the app to be without its config.
 #[test]
 fn a_file_in_place_of_the_daemons_home_costs_the_app_nothing() {

@@ -1234,6 +1234,22 @@ fn a_daemon_that_does_not_end_when_asked_is_told_so() {
     assert!(ran.stderr.contains(&pid.to_string()), "{ran:?}");
 }
 
+/// A leaked config can name any socket, and whoever listens there may be another program.
+#[test]
+fn nobody_is_ended_as_a_daemon_who_does_not_speak_as_one() {
+    let home = Home::after_the_bug();
+    let other = daemon_on(&home, "other").mode("silent").start().unwrap();
+    let mut leaked = home.json(&config());
+    leaked["daemon"]["control_socket"] = home.path("other/daemon.sock").to_str().unwrap().into();
+    home.put(&config(), leaked.to_string().as_bytes(), 0o600);
+    let ran = home.run(&["salvage", "--stop-legacy-daemon"]).ends_with(7);
+    assert!(ran.stderr.contains("does not answer as a daemon does"), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("ps -fp {}", other.pid())), "{ran:?}");
+    assert!(Path::new(&format!("/proc/{}/stat", other.pid())).exists());
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", other.pid())).unwrap();
+    assert!(!stat.contains(") Z "), "{stat}");
+}
+
 fn relapse_of(ran: &Ran) -> Value {
     let said = ran.json();
     let told = said["diagnostics"].as_array().unwrap().iter().any(|one| one["code"] == "launch.relapse");

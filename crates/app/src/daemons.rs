@@ -198,6 +198,19 @@ impl<'a> LocalDaemons<'a> {
         if moved { before } else { now }
     }
 
+    /// Whether what listens there is a daemon, and may be ended as one. In the homes nobody else listens; a config can name any
+    /// socket, also that of another program.
+    fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
+        let Layout { app, app_home, daemon_home, .. } = self.layout;
+        let serves = || {
+            let strays = strays_of_each([app_home, daemon_home], &app.home_variable);
+            strays.iter().flatten().any(|stray| Some(stray.pid) == probe.pid())
+        };
+        matches!(probe, Probe::Answered { .. })
+            || endpoint.path().is_none_or(|path| path.starts_with(app_home) || path.starts_with(daemon_home))
+            || serves()
+    }
+
     /// Asks whoever listens there for its status.
     #[must_use]
     pub fn probe(&self, endpoint: &Endpoint) -> Probe {
@@ -364,7 +377,12 @@ impl Daemons for LocalDaemons<'_> {
 
     fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError> {
         match &daemon.found {
-            Found::Listening { endpoint, .. } => stop_daemon(endpoint, GRACE),
+            Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {
+                stop_daemon(endpoint, GRACE)
+            }
+            Found::Listening { endpoint, probe } => {
+                Err(StopError::NoDaemon { endpoint: endpoint.clone(), pid: probe.pid() })
+            }
             Found::Unseen { process, home } => {
                 stop_stray(process, home, &self.layout.app.home_variable, GRACE)
             }

@@ -19,6 +19,14 @@ pub enum StopError {
         /// Where.
         endpoint: Endpoint,
     },
+    /// Whoever listens there does not speak as a daemon, and nothing else says that it is one.
+    #[error("what listens at {endpoint} does not answer as a daemon does, so it is not ended")]
+    NoDaemon {
+        /// Where.
+        endpoint: Endpoint,
+        /// Who, where the system tells.
+        pid: Option<u32>,
+    },
     /// There is no polite way here.
     #[error("the daemon at {endpoint} cannot be asked to end on this platform")]
     Unsupported {
@@ -84,6 +92,7 @@ impl StopError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownProcess { .. } => "daemon.unknown-process",
+            Self::NoDaemon { .. } => "daemon.not-one",
             Self::Unsupported { .. } => "daemon.stop-unsupported",
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
             Self::Unreachable { .. } => "daemon.unreachable",
@@ -100,7 +109,7 @@ impl StopError {
             Self::Unsupported { pid, .. } => {
                 pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /pid" } else { "kill" }))
             }
-            Self::ForeignOwner { pid, .. } => look_at(*pid),
+            Self::ForeignOwner { pid, .. } | Self::NoDaemon { pid, .. } => look_at(*pid),
             Self::Unreachable { endpoint, .. } => {
                 endpoint.path().map(|path| format!("ls -ld {}", myownllm_durable_fs::quote(path)))
             }

@@ -2056,4 +2056,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "integration-tests",
         tests: "test(=no_daemon_is_started_where_it_would_make_a_second_key)",
     },
+    Mutant {
+        name: "nobody-is-ended-who-is-no-daemon",
+        guarantee: "Whoever listens where a leaked config says is ended only when it speaks, or serves, as a daemon.",
+        file: "crates/app/src/daemons.rs",
+        find: "            Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {",
+        replace: "            Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) || true => {",
+        package: "integration-tests",
+        tests: "test(=nobody_is_ended_as_a_daemon_who_does_not_speak_as_one)",
+    },
 ];

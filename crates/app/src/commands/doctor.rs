@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_config};
+use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_config, secrets};
 use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict};
 use myownllm_durable_fs::{Disk, quote};
@@ -293,8 +293,9 @@ fn config(world: &World, checks: &mut Checks) {
             checks.notice("config.findings", &finding(found, &world.layout.app_config));
         }
     }
-    let saved = catalogue::list(&loaded.document).len();
-    match catalogue::active(&loaded.document) {
+    let shown = secrets::mask(&loaded.document);
+    let saved = catalogue::list(&shown).len();
+    match catalogue::active(&shown) {
         _ if loaded.pending.repairs() => {
             let evidence = format!("{} will be saved after the repair", count(saved, "network"));
             checks.skipped("networks.active", evidence);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use myownllm_config_model::catalogue;
 use myownllm_config_model::shorten::shortened;
+use myownllm_config_model::{catalogue, secrets};
 use myownllm_config_store::FileShape;
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{Role, Spawned};
@@ -379,14 +379,15 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value 
             "ended": fate == Fate::Ended,
         }),
     };
-    let active = outcome.document.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
+    let shown = secrets::mask(&outcome.document);
+    let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
     json!({
         "config": {
             "path": long(&world.layout.app_config),
             "shape": outcome.shape,
             "report": outcome.config,
             "steps": outcome.config_steps,
-            "networks": saved(&outcome.document)
+            "networks": saved(&shown)
                 .iter()
                 .map(|network| json!({ "id": network.id, "network_id": network.network_id }))
                 .collect::<Vec<Value>>(),

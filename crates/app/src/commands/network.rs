@@ -6,7 +6,7 @@ use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, network_id, secrets};
 use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
 use myownllm_daemon::Decision;
-use myownllm_durable_fs::Disk;
+use myownllm_durable_fs::{Disk, quote};
 use serde_json::{Value, json};
 
 use super::filters::{envelope_answer, read_stdin};
@@ -91,6 +91,8 @@ fn unknown(world: &World, name: &str) -> Notice {
 
 fn list(world: &World) -> Result<Answer, Notice> {
     let (document, notices) = look(world)?;
+    // Labels and ids are free texts, and somebody may have put a login into one.
+    let document = secrets::mask(&document);
     let mesh = AppConfig::view(&document).cloud_mesh;
     let active = catalogue::active(&document).map(|network| text_of(&network, "id"));
     let mut page = Page::default();
@@ -137,8 +139,11 @@ fn export(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notic
     answer.notices = notices;
     if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
         answer.notices.push(
-            Notice::warning("network.secrets-left-out", "the TURN credentials were left out")
-                .hint(format!("{} network export {name} --with-secrets", world.program)),
+            Notice::warning("network.secrets-left-out", "the TURN credentials were left out").hint(format!(
+                "{} network export {} --with-secrets",
+                world.program,
+                quote(Path::new(name))
+            )),
         );
     }
     Ok(answer)

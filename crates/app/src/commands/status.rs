@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{AppConfig, catalogue};
+use myownllm_config_model::{AppConfig, Document, catalogue, secrets};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
 use myownllm_daemon::{Decision, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
@@ -111,7 +111,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     line("app", format!("{}{}", home(&world.layout.app_home), owner(world, &world.layout.app_home)));
     if let Some(loaded) = &loaded {
         line("  config", format!("{}: {}", home(&world.layout.app_config), shape_words(loaded.shape)));
-        line("  networks", networks(loaded));
+        line("  networks", networks(&secrets::mask(&loaded.document)));
     }
     line("daemon", format!("{}{}", home(&world.layout.daemon_home), owner(world, &world.layout.daemon_home)));
     line("  identity", identity(&plan));
@@ -154,9 +154,9 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             "path": long(&world.layout.app_config),
             "shape": loaded.shape,
             "pending": loaded.pending,
-            "networks": AppConfig::view(&loaded.document).cloud_mesh.networks.iter()
+            "networks": AppConfig::view(&secrets::mask(&loaded.document)).cloud_mesh.networks.iter()
                 .map(|n| json!({ "id": n.id, "network_id": n.network_id })).collect::<Vec<_>>(),
-            "active": catalogue::active(&loaded.document).and_then(|n| n.get("network_id").map(|v| v.to_value())),
+            "active": catalogue::active(&secrets::mask(&loaded.document)).and_then(|n| n.get("network_id").map(|v| v.to_value())),
         })),
         "identity": plan.identity,
         "migration": { "pending": plan.steps().collect::<Vec<_>>(), "collisions": plan.collisions, "left": plan.left },
@@ -242,9 +242,9 @@ pub(crate) fn daemon_words(probe: &Probe) -> String {
     }
 }
 
-fn networks(loaded: &Loaded) -> String {
-    let saved = AppConfig::view(&loaded.document).cloud_mesh.networks;
-    let active = catalogue::active(&loaded.document)
+fn networks(document: &Document) -> String {
+    let saved = AppConfig::view(document).cloud_mesh.networks;
+    let active = catalogue::active(document)
         .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
     let names: Vec<&str> = saved.iter().map(|network| network.network_id.as_str()).collect();
     match (names.is_empty(), active) {
