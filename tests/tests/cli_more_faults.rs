@@ -261,6 +261,34 @@ fn what_may_not_be_read_is_not_absent() {
     assert_eq!(home.bytes(CONFIG), config, "what cannot be read is not replaced");
 }
 
+/// After the app was once run as root: what root made is nobody's who could attack us, and is not ours to change either.
+#[test]
+fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {
+    let home = Home::legacy();
+    let Some(user) = Unprivileged::new(&home).filter(|user| user.drop) else { return };
+    let mesh = home.path(&format!("{APP}/mesh"));
+    for mode in [0o755, 0o700] {
+        assert!(Command::new("chown").args(["-R", "0:0"]).arg(&mesh).status().unwrap().success());
+        set_mode(&mesh, mode);
+        let ran = user.run(&home, &["migrate"]);
+        assert!(home.has(KEY) && !home.has(NEW_KEY), "{ran:?}");
+        if mode == 0o755 {
+            let give_back = format!("sudo chown -R {NOBODY}:{NOBODY} {}", mesh.display());
+            assert!(ran.ends_with(7).stderr.contains(&give_back), "{mode:o}");
+        }
+    }
+    assert!(
+        Command::new("chown")
+            .args(["-R", &format!("{NOBODY}:{NOBODY}")])
+            .arg(&mesh)
+            .status()
+            .unwrap()
+            .success()
+    );
+    user.run(&home, &["migrate"]).ends_with(0);
+    assert!(home.has(NEW_KEY));
+}
+
 #[test]
 fn a_home_that_may_not_be_written_is_left_and_said() {
     let home = Home::legacy();
@@ -1110,6 +1138,23 @@ fn a_launch_tells_of_networks_without_their_credentials() {
     for secret in support::SECRETS {
         assert!(!ran.all().contains(secret), "{secret} is told");
     }
+}
+
+/// Of a home that is not there nothing is wrong; a name that was mistyped must not pass for a sound one.
+#[test]
+fn a_home_that_is_not_there_is_told() {
+    let home = Home::empty();
+    let mistyped = home.path("").join("typo");
+    for args in
+        [&["status"][..], &["doctor"], &["migrate"], &["salvage"], &["config", "check"], &["network", "list"]]
+    {
+        let mut command = Command::new(support::program());
+        let ran = run(command.arg("--home").arg(&mistyped).args(args).args(["--json"]));
+        let told = ran.json()["diagnostics"].to_string();
+        assert!(told.contains("paths.home-missing"), "{args:?}: {told}");
+        assert!(!home.run(&[args, &["--json"]].concat()).json().to_string().contains("home-missing"));
+    }
+    assert!(!mistyped.exists());
 }
 
 /// A login in a name, or what a shell would run: what a leaked config says is data.

@@ -62,7 +62,8 @@ fn command(notice: &Notice) -> Option<String> {
         ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
         ("store.defaults" | "store.too-large", _) => ours("config history"),
         ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),
-        ("store.newer", _) => ours("--version"),
+        ("store.newer" | "migration.identity-newer", _) => ours("--version"),
+        ("migration.identity-held-back", _) => ours("doctor"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
         ("store.backups-full", Some(folder)) => Some(format!("ls -l {folder}")),
         ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => {

@@ -367,7 +367,7 @@ impl MigrationError {
             Self::FlushFailed { path, .. } => Some(format!("df -h {}", quote(path))),
             Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
             Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
-            Self::IdentityHeldBack { .. } | Self::WrongLock { .. } => None,
+            Self::IdentityHeldBack { .. } | Self::IdentityNewer { .. } | Self::WrongLock { .. } => None,
             Self::TwoIdentities { source_side, destination_side, command } => {
                 // A key that lies with nothing was just made. Where that does not tell, both are shown, and none is chosen.
                 let option = match (source_side.is_bare(), destination_side.is_bare()) {
@@ -383,7 +383,6 @@ impl MigrationError {
             }),
             Self::IdentityOdd { command, .. } => Some(command.clone()),
             Self::IdentityPending { program, .. } => Some(format!("{program} migrate --dry-run")),
-            Self::IdentityNewer { .. } => Some("myownllm-mesh --version".to_owned()),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
             Self::DestinationOutside { path, .. } => Some(format!("rm {0} && mkdir -m 700 {0}", quote(path))),
             Self::DestinationNotFolder { path } => Some(format!("mv -n {0} {0}.aside", quote(path))),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Likeness, Meta, exclusive_support, with_temp,
+    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Likeness, Meta, exclusive_support, quote, with_temp,
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     inspect::{CLAIM_DIR, Whose, inspect, rebase, set_aside_as, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
     report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report},
+    trust::Distrust,
     trust::foreign_file,
 };
 
@@ -282,7 +283,30 @@ impl<'a> Mover<'a> {
     }
 
     fn fail(&mut self, path: &Path, source: DiskError) {
-        self.report.errors.push(MigrationError::Failed { path: path.to_owned(), source });
+        let error =
+            match self.not_ours(path).filter(|_| source.kind() == std::io::ErrorKind::PermissionDenied) {
+                Some((theirs, found)) => found.of(&theirs),
+                None => MigrationError::Failed { path: path.to_owned(), source },
+            };
+        // All that is in one folder is told with that folder.
+        let is_told = matches!(error, MigrationError::UnsafePermissions { .. })
+            && self.report.errors.iter().any(|known| known.path() == error.path());
+        if !is_told {
+            self.report.errors.push(error);
+        }
+    }
+
+    /// The thing itself, or the folder that it is in, when it belongs to another than the owner of the home: to root, as a rule, after
+    /// the app was once run as that.
+    fn not_ours(&self, path: &Path) -> Option<(PathBuf, Distrust)> {
+        let home = self.plan.owner?;
+        let folder = path.parent()?;
+        [path, folder].into_iter().find_map(|path| {
+            let owner = self.disk.stat(path).ok()?.owner.filter(|owner| owner.uid != home.uid)?;
+            let why = format!("belongs to user {}, and the owner of the home may not change it", owner.uid);
+            let command = format!("sudo chown -R {}:{} {}", home.uid, home.gid, quote(path));
+            Some((path.to_owned(), Distrust { why, command }))
+        })
     }
 
     /// Flushes the file systems of these folders, or these files where the platform cannot; and these folders.

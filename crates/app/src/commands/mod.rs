@@ -14,6 +14,7 @@ mod salvage;
 mod status;
 
 use clap_complete::generate;
+use myownllm_durable_fs::{Disk as _, quote};
 use serde_json::json;
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
@@ -37,7 +38,8 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
         _ => {}
     }
     let world = World::new(cli.global.home.as_deref())?.telling(printer.progress());
-    match &cli.command {
+    let missing = cli.global.home.as_ref().and_then(|_| missing_home(&cli.command, &world));
+    let answer = match &cli.command {
         Command::Launch(args) => launch::run(&world.with_program_search(), args, printer),
         Command::Status(args) => Ok(status::run(&world, *args)),
         Command::Doctor => Ok(doctor::run(&world.with_program_search())),
@@ -49,7 +51,27 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
         Command::Paths(args) => Ok(paths::run(&world, *args)),
         Command::Identity => Ok(identity::run(&world)),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
-    }
+    };
+    answer.map(|mut answer| {
+        answer.notices.extend(missing);
+        answer
+    })
+}
+
+/// That the home which was named is not there: of nothing, nothing is wrong, and a name that was mistyped would pass for a sound home.
+fn missing_home(command: &Command, world: &World) -> Option<Notice> {
+    let is_asked = !matches!(
+        command,
+        Command::Launch(_) | Command::Paths(_) | Command::Config(ConfigCommand::Normalize)
+    );
+    let home = &world.layout.user_home;
+    let is_missing = is_asked && world.disk.stat_follow(home).is_err_and(|error| error.is_not_found());
+    is_missing.then(|| {
+        let above = home.ancestors().skip(1).find(|above| world.disk.stat_follow(above).is_ok());
+        Notice::warning("paths.home-missing", format!("there is no home {}", home.display()))
+            .at(home)
+            .hint(format!("ls -la {}", quote(above.unwrap_or(home))))
+    })
 }
 
 fn completions(shell: clap_complete::Shell) -> Answer {
