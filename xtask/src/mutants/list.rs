@@ -892,7 +892,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 Ok(Saved::Foreign)",
         replace: r"            Ok(Replaced::Foreign { displaced, .. }) => {
                 let _ = displaced.discard(self.disk);
-                Ok(Saved::Done { unseen_possible: false })",
+                Ok(Saved::Done { unseen_possible: false, rights: Rights::Kept })",
         package: "myownllm-config-store",
         tests: "binary(store)",
     },
