@@ -22,8 +22,7 @@ use crate::{
     inspect::{CLAIM_DIR, Whose, inspect, rebase, set_aside_as, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
     report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report},
-    trust::Distrust,
-    trust::foreign_file,
+    trust::{Distrust, foreign_file},
 };
 
 /// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
@@ -283,11 +282,11 @@ impl<'a> Mover<'a> {
     }
 
     fn fail(&mut self, path: &Path, source: DiskError) {
-        let error =
-            match self.not_ours(path).filter(|_| source.kind() == std::io::ErrorKind::PermissionDenied) {
-                Some((theirs, found)) => found.of(&theirs),
-                None => MigrationError::Failed { path: path.to_owned(), source },
-            };
+        let denied = source.kind() == io::ErrorKind::PermissionDenied;
+        let error = match denied.then(|| self.not_ours(path)).flatten() {
+            Some((theirs, found)) => found.of(&theirs),
+            None => MigrationError::Failed { path: path.to_owned(), source },
+        };
         // All that is in one folder is told with that folder.
         let is_told = matches!(error, MigrationError::UnsafePermissions { .. })
             && self.report.errors.iter().any(|known| known.path() == error.path());
