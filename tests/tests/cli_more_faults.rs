@@ -216,6 +216,11 @@ fn of_many_launches_at_once_one_starts_the_daemon() {
     }
     assert!(ended.iter().all(|output| output.status.success()), "{ended:?}");
     assert_eq!((started.len(), attached), (1, 11), "{ended:?}");
+    // And no other was begun, to give way again: each start has a line, and those before it a log of their own.
+    let logs = home.snapshot().into_iter().filter(|(path, _)| path.to_string_lossy().contains("daemon.log"));
+    let logs: Vec<_> = logs.map(|(_, (_, bytes))| String::from_utf8_lossy(&bytes).into_owned()).collect();
+    let starts: usize = logs.iter().map(|log| log.matches("[myownllm] ").count()).sum();
+    assert_eq!((logs.len(), starts), (1, 1), "{logs:?}");
 }
 
 #[test]
