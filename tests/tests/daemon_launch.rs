@@ -1218,6 +1218,25 @@ fn of_many_networks_that_are_left_the_first_are_told_and_the_others_counted() {
 const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;
 
+/// Whoever holds the lock may be starting the daemon that we want, so none is begun meanwhile.
+#[test]
+fn no_daemon_is_started_while_another_holds_the_lock() {
+    let home = Home::settled();
+    let folder = std::fs::File::open(home.path(APP)).unwrap();
+    folder.lock().unwrap();
+    let log = home.path(&format!("{MESH}/daemon.log"));
+    let mut waiting = launch(&home, "", &["--once"]).stdout(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until && !log.exists() {
+        assert!(waiting.try_wait().unwrap().is_none(), "it waits for the lock");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!log.exists(), "a start was begun");
+    drop(folder);
+    assert!(waiting.wait().unwrap().success());
+    assert!(log.exists());
+}
+
 /// Asked to end and still there: that is told, with what ends it. The command that has just failed is no way out.
 #[test]
 fn a_daemon_that_does_not_end_when_asked_is_told_so() {

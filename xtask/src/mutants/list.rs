@@ -1459,7 +1459,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "    if matches!(detection.decision, Decision::Spawn) && lock.is_none() {",
         replace: "    if matches!(detection.decision, Decision::Refuse(_)) && lock.is_none() {",
         package: "integration-tests",
-        tests: "test(=of_many_launches_at_once_one_starts_the_daemon)",
+        tests: "test(=no_daemon_is_started_while_another_holds_the_lock)",
     },
     Mutant {
         name: "networks-follow-the-config-under-the-lock",
