@@ -266,6 +266,34 @@ fn what_may_not_be_read_is_not_absent() {
     assert_eq!(home.bytes(CONFIG), config, "what cannot be read is not replaced");
 }
 
+/// A folder of another user's in root's home: a link there must not have root write, or keep a copy of, what only root may read.
+#[test]
+fn a_link_of_another_users_leads_root_nowhere() {
+    if !is_root() {
+        eprintln!("skipped: not root");
+        return;
+    }
+    let home = Home::empty();
+    let secret = b"root:$6$hunter2:1:0::";
+    home.put("shadow", secret, 0o600);
+    std::fs::create_dir_all(home.path(APP)).unwrap();
+    symlink(home.path("shadow"), home.path(CONFIG)).unwrap();
+    let owner = format!("{NOBODY}:{NOBODY}");
+    assert!(Command::new("chown").args(["-hR", &owner]).arg(home.path(APP)).status().unwrap().success());
+    for args in [&["launch", "--no-daemon"][..], &["salvage"]] {
+        let ran = home.run(args).ends_with(7);
+        assert!(ran.stderr.contains("store.foreign-link"), "{args:?}: {ran:?}");
+    }
+    assert_eq!(home.bytes("shadow"), secret);
+    let holds_it =
+        |(_, (_, bytes)): &(&PathBuf, &(Vec<i64>, Vec<u8>))| bytes.windows(secret.len()).any(|w| w == secret);
+    let places: Vec<_> = home.snapshot().iter().filter(holds_it).map(|(path, _)| path.clone()).collect();
+    assert!(
+        places.iter().all(|path| path.ends_with("shadow") || path.ends_with("config.json")),
+        "{places:?}"
+    );
+}
+
 /// After the app was once run as root: what root made is nobody's who could attack us, and is not ours to change either.
 #[test]
 fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {

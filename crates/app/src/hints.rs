@@ -216,6 +216,7 @@ mod tests {
             StoreError::TooLarge { path: path(), limit: 1 },
             StoreError::TooMuch { path: path(), why: "it is nested".to_owned() },
             StoreError::ConfigIsACopy { path: path(), copy: path() },
+            StoreError::ForeignLink { path: path(), by: 1, of: 0 },
         ];
         errors.iter().for_each(|error| is_a_command(Notice::from(error)));
         let broken = myownllm_config_model::Document::parse(b"{\n  \"a\": 1,\n}").unwrap_err();

@@ -198,7 +198,8 @@ impl From<&StoreError> for Notice {
             StoreError::BackupsFull { .. }
             | StoreError::CopiesUnsafe { .. }
             | StoreError::ConfigIsACopy { .. }
-            | StoreError::Shared { .. } => ExitCode::Refused,
+            | StoreError::Shared { .. }
+            | StoreError::ForeignLink { .. } => ExitCode::Refused,
             _ => ExitCode::Failed,
         };
         Self::from_error(error, error.code(), error.hint()).exits(exit).at(error.path())

@@ -144,6 +144,17 @@ pub enum StoreError {
         /// The link that makes them one.
         link: PathBuf,
     },
+    /// The config is a link that leads to a file of another user than the one who made the link: whoever may make links could have us
+    /// write, and show, what is not theirs.
+    #[error("changing the config {}: it is a link of user {by} to a file of user {of}", path.display())]
+    ForeignLink {
+        /// The config.
+        path: PathBuf,
+        /// Whose the link is.
+        by: u32,
+        /// Whose the file is.
+        of: u32,
+    },
     /// The caller's edit failed. Nothing was written.
     #[error("editing the config {}", path.display())]
     Edit {
@@ -211,6 +222,7 @@ impl StoreError {
             Self::CopyUnreadable { .. } => "store.copy-unreadable",
             Self::BadCopy { .. } => "store.bad-copy",
             Self::Shared { .. } => "store.shared",
+            Self::ForeignLink { .. } => "store.foreign-link",
             Self::Edit { .. } => "store.edit",
             Self::WrongLock { .. } => "store.wrong-lock",
             Self::NoHome { .. } => "store.no-home",
@@ -238,6 +250,7 @@ impl StoreError {
             | Self::CopyUnreadable { path, .. }
             | Self::BadCopy { path, .. }
             | Self::Shared { path, .. }
+            | Self::ForeignLink { path, .. }
             | Self::Edit { path, .. }
             | Self::WrongLock { path, .. }
             | Self::NoHome { path }
@@ -276,7 +289,7 @@ impl StoreError {
                     format!("mv -n {0} {0}.aside", quote(path))
                 }
             }
-            Self::BadCopy { path, .. } => list(path),
+            Self::BadCopy { path, .. } | Self::ForeignLink { path, .. } => list(path),
             // A file of its own, with what it shows now.
             Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => {
                 format!("cp -p {0} {0}.copy && mv {0}.copy {0}", quote(link))

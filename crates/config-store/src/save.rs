@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::{
-    DiskError, Displaced, HomeLock, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
+    DiskError, Displaced, HomeLock, Meta, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
     rename_noreplace, replace, temp_name,
 };
 
@@ -74,8 +74,15 @@ impl Store<'_> {
     }
 
     /// The app's config must not be the daemon's, nor lie in its home, by a link: each program would write over what is the other's.
+    /// Nor must a link be another user's than what it leads to: where root runs, that could be anything.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
         let Places { config, daemon_config, daemon_home, .. } = &self.places;
+        let uid = |meta: Meta| meta.owner.map(|owner| owner.uid);
+        let link = self.disk.stat(config).ok().filter(Meta::is_symlink).and_then(uid);
+        let file = self.disk.stat_follow(config).ok().and_then(uid);
+        if let Some((by, of)) = link.zip(file).filter(|(by, of)| by != of && *by != 0) {
+            return Err(StoreError::ForeignLink { path: config.clone(), by, of });
+        }
         let is_link = |path: &Path| self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
         let real = |path: &Path| self.disk.canonicalize(path).ok();
         let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
@@ -94,7 +101,7 @@ impl Store<'_> {
     /// Whether the config may be replaced by `bytes`; asked before anything is done about it.
     ///
     /// # Errors
-    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`]; [`StoreError::TooMuch`] where nobody could read `bytes` again.
+    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`], [`StoreError::ForeignLink`]; [`StoreError::TooMuch`] where nobody could read `bytes` again.
     pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_apart()?;
         let limit = self.limits.config_bytes;

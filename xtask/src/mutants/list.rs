@@ -2065,4 +2065,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "integration-tests",
         tests: "test(=nobody_is_ended_as_a_daemon_who_does_not_speak_as_one)",
     },
+    Mutant {
+        name: "a-foreign-link-is-not-written-through",
+        guarantee: "A link that one user made to a file of another is not written through.",
+        file: "crates/config-store/src/save.rs",
+        find: "        if let Some((by, of)) = link.zip(file).filter(|(by, of)| by != of && *by != 0) {",
+        replace: "        if let Some((by, of)) = link.zip(file).filter(|(by, of)| by != of && *by == u32::MAX) {",
+        package: "integration-tests",
+        tests: "test(=a_link_of_another_users_leads_root_nowhere)",
+    },
 ];
