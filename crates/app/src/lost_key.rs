@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use myownllm_config_store::CopyId;
 use myownllm_durable_fs::{FileKind, quote};
 use myownllm_migration::identity::{self, Identity};
 use myownllm_paths::Layout;
@@ -75,7 +76,7 @@ fn named_before(parts: &Parts<'_>) -> Option<(PathBuf, PathBuf)> {
         .map(|entry| backups.join(entry.name))
         .collect();
     // By their numbers, whatever kind of copy they are.
-    copies.sort_by_key(|copy| std::cmp::Reverse(number_in(copy)));
+    copies.sort_by_key(|copy| std::cmp::Reverse(sequence_of(copy)));
     let configs = std::iter::once(app_config.clone()).chain(copies.into_iter().take(COPIES));
     configs.into_iter().find_map(|config| {
         let bytes = parts.disk.read(&config, TEXT_LIMIT).ok()?;
@@ -92,10 +93,10 @@ fn named_before(parts: &Parts<'_>) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
-/// The number in the name of a copy: `kept-00000007-…`.
-fn number_in(copy: &Path) -> u64 {
-    let name = copy.file_name().unwrap_or_default().to_string_lossy();
-    name.split('-').nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+/// The place of a copy in the order in which they were made; what is none of ours counts as older than all.
+fn sequence_of(copy: &Path) -> Option<u64> {
+    let id = copy.file_name()?.to_str()?.parse::<CopyId>().ok()?;
+    Some(id.sequence())
 }
 
 /// What stands behind `"identity_path":` in a text, which may be cut off or otherwise no JSON.

@@ -83,25 +83,32 @@ impl Store<'_> {
         if let Some((by, of)) = link.zip(file).filter(|(by, of)| by != of && *by != 0) {
             return Err(StoreError::ForeignLink { path: config.clone(), by, of });
         }
-        let is_link = |path: &Path| self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
-        let real = |path: &Path| self.disk.canonicalize(path).ok();
         let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
-        if is_link(config)
-            && let (Some(config_at), Some(home)) = (real(config), real(daemon_home))
+        if let (Some(config_at), Some(home)) = (self.goal_of(config), self.real(daemon_home))
             && config_at.starts_with(&home)
         {
             return Err(shared(config));
         }
-        if is_link(daemon_config) && real(daemon_config).is_some_and(|at| real(config) == Some(at)) {
+        if self.goal_of(daemon_config).is_some_and(|at| self.real(config) == Some(at)) {
             return Err(shared(daemon_config));
         }
         Ok(())
     }
 
+    /// What a link leads to; nothing for what is no link, or leads nowhere.
+    fn goal_of(&self, path: &Path) -> Option<PathBuf> {
+        self.disk.stat(path).ok().filter(Meta::is_symlink).and_then(|_| self.real(path))
+    }
+
+    fn real(&self, path: &Path) -> Option<PathBuf> {
+        self.disk.canonicalize(path).ok()
+    }
+
     /// Whether the config may be replaced by `bytes`; asked before anything is done about it.
     ///
     /// # Errors
-    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`], [`StoreError::ForeignLink`]; [`StoreError::TooMuch`] where nobody could read `bytes` again.
+    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`], [`StoreError::ForeignLink`]; [`StoreError::TooMuch`] where nobody could
+    /// read `bytes` again.
     pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_apart()?;
         let limit = self.limits.config_bytes;
@@ -111,9 +118,7 @@ impl Store<'_> {
         }
         Document::parse(bytes).map_err(|error| too_much(error.kind.to_string()))?;
         let Places { config, backups, .. } = &self.places;
-        let real = |path: &Path| self.disk.canonicalize(path).ok();
-        if self.disk.stat(config).is_ok_and(|meta| meta.is_symlink())
-            && let Some((copy, folder)) = real(config).zip(real(backups))
+        if let (Some(copy), Some(folder)) = (self.goal_of(config), self.real(backups))
             && copy.parent() == Some(&*folder)
         {
             return Err(StoreError::ConfigIsACopy { path: config.clone(), copy });

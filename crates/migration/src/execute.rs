@@ -12,7 +12,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Likeness, Meta, exclusive_support, quote, with_temp,
+    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Likeness, Meta, exclusive_support, with_temp,
 };
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     inspect::{CLAIM_DIR, Whose, inspect, rebase, set_aside_as, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
     report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report},
-    trust::{Distrust, foreign_file},
+    trust::{Distrust, foreign_file, others},
 };
 
 /// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
@@ -301,10 +301,8 @@ impl<'a> Mover<'a> {
         let home = self.plan.owner?;
         let folder = path.parent()?;
         [path, folder].into_iter().find_map(|path| {
-            let owner = self.disk.stat(path).ok()?.owner.filter(|owner| owner.uid != home.uid)?;
-            let why = format!("belongs to user {}, and the owner of the home may not change it", owner.uid);
-            let command = format!("sudo chown -R {}:{} {}", home.uid, home.gid, quote(path));
-            Some((path.to_owned(), Distrust { why, command }))
+            let found = others(path, &self.disk.stat(path).ok()?, home)?;
+            Some((path.to_owned(), found))
         })
     }
 

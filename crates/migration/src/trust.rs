@@ -63,6 +63,15 @@ pub fn foreign_owner(path: &Path, meta: &Meta, home: Owner) -> Option<Distrust> 
     })
 }
 
+/// It belongs to another than the owner of the home, be it root: trusted or not, the owner may not change it.
+pub(crate) fn others(path: &Path, meta: &Meta, home: Owner) -> Option<Distrust> {
+    let owner = meta.owner.filter(|owner| owner.uid != home.uid)?;
+    Some(Distrust {
+        why: format!("belongs to user {}, and the owner of the home may not change it", owner.uid),
+        command: format!("sudo chown -R {}:{} {}", home.uid, home.gid, quote(path)),
+    })
+}
+
 /// Everybody can write to it, and no sticky bit keeps others from what is not theirs. `mend` is the command without the path.
 pub fn open_to_all(path: &Path, meta: &Meta, mend: &str) -> Option<Distrust> {
     (meta.owner.is_some() && meta.mode & 0o1002 == 0o002).then(|| Distrust {

@@ -53,6 +53,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let path = world.layout.app_config.clone();
         notices.push(Notice::from(&StoreError::Newer { path, version }));
     }
+    // Labels and ids are free texts, and somebody may have put a login into one.
+    let shown = loaded.as_ref().map(|loaded| secrets::mask(&loaded.document));
     let named = named_key(&wired.parts()).unwrap_or_else(|doubt| {
         notices.push(doubt);
         NamedKey::InItsHome
@@ -109,9 +111,9 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let mut line = |label: &str, what: String| page.row(label, COLUMN, what);
     line("home", format!("{}  ({})", long(&world.layout.user_home), world.layout.user_home_rule));
     line("app", format!("{}{}", home(&world.layout.app_home), owner(world, &world.layout.app_home)));
-    if let Some(loaded) = &loaded {
+    if let Some((loaded, shown)) = loaded.as_ref().zip(shown.as_ref()) {
         line("  config", format!("{}: {}", home(&world.layout.app_config), shape_words(loaded.shape)));
-        line("  networks", networks(&secrets::mask(&loaded.document)));
+        line("  networks", networks(shown));
     }
     line("daemon", format!("{}{}", home(&world.layout.daemon_home), owner(world, &world.layout.daemon_home)));
     line("  identity", identity(&plan));
@@ -150,13 +152,13 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             "daemon": owned(world, &world.layout.daemon_home),
             "shared": owned(world, &world.layout.shared_home),
         },
-        "config": loaded.as_ref().map(|loaded| json!({
+        "config": loaded.as_ref().zip(shown.as_ref()).map(|(loaded, shown)| json!({
             "path": long(&world.layout.app_config),
             "shape": loaded.shape,
             "pending": loaded.pending,
-            "networks": AppConfig::view(&secrets::mask(&loaded.document)).cloud_mesh.networks.iter()
+            "networks": AppConfig::view(shown).cloud_mesh.networks.iter()
                 .map(|n| json!({ "id": n.id, "network_id": n.network_id })).collect::<Vec<_>>(),
-            "active": catalogue::active(&secrets::mask(&loaded.document)).and_then(|n| n.get("network_id").map(|v| v.to_value())),
+            "active": catalogue::active(shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
         })),
         "identity": plan.identity,
         "migration": { "pending": plan.steps().collect::<Vec<_>>(), "collisions": plan.collisions, "left": plan.left },
