@@ -13,16 +13,12 @@ type Way = (&'static str, fn(&State));
 
 const OURS: Way = ("ours", State::ours);
 const STRAIGHTFORWARD: Way = ("straightforward", State::straightforward);
+const BARE: Way = ("bare", State::bare);
 
 fn moves(criterion: &mut Criterion) {
     let all: [(&str, Kind, &[usize], &[Way]); 3] = [
-        (
-            "move-whole",
-            Kind::Whole,
-            &[1, 100, 1_000, 10_000, 100_000],
-            &[OURS, STRAIGHTFORWARD, ("mv", State::mv)],
-        ),
-        ("move-foreign", Kind::Foreign, &[1, 100, 1_000, 10_000], &[OURS, STRAIGHTFORWARD]),
+        ("move-whole", Kind::Whole, &[1, 100, 1_000, 10_000, 100_000], &[OURS, BARE, ("mv", State::mv)]),
+        ("move-foreign", Kind::Foreign, &[1, 100, 1_000, 10_000], &[OURS, STRAIGHTFORWARD, BARE]),
         ("move-across", Kind::Across, &[1, 100, 1_000], &[OURS, ("copy", State::copy)]),
     ];
     // The disk is the one that the build is on.

@@ -98,8 +98,25 @@ impl State {
         assert_eq!(report.outcome, Outcome::Done, "{:?}", report.errors);
     }
 
-    /// The straightforward mover: each file by a rename that replaces whatever is there, and no flush.
+    /// The straightforward mover: for each file a look whether there is one at the destination, its parents, and a rename. No
+    /// flush, and nothing is said of what could not be moved.
     pub fn straightforward(&self) {
+        for folder in FOLDERS {
+            let (from, to) = (self.app.join(folder), self.daemon.join(folder));
+            for entry in std::fs::read_dir(&from).expect("a listing") {
+                let here = entry.expect("an entry").path();
+                let there = to.join(here.file_name().expect("a name"));
+                if here.extension().is_some_and(|end| end == "json") && !there.exists() {
+                    std::fs::create_dir_all(&to).expect("the parents");
+                    std::fs::rename(&here, &there).expect("a rename");
+                }
+            }
+        }
+        self.remove_emptied();
+    }
+
+    /// Nothing but the renames, each of which replaces what is there.
+    pub fn bare(&self) {
         for folder in FOLDERS {
             let (from, to) = (self.app.join(folder), self.daemon.join(folder));
             std::fs::create_dir_all(&to).expect("a folder");
@@ -109,10 +126,15 @@ impl State {
                     std::fs::rename(entry.path(), to.join(entry.file_name())).expect("a rename");
                 }
             }
-            // Stays when something else is in it.
-            let _ = std::fs::remove_dir(&from);
         }
-        let _ = std::fs::remove_dir(self.app.join("mesh"));
+        self.remove_emptied();
+    }
+
+    /// What something else is in stays.
+    fn remove_emptied(&self) {
+        for folder in FOLDERS.iter().chain(&["mesh"]) {
+            let _ = std::fs::remove_dir(self.app.join(folder));
+        }
     }
 
     /// What a careless person types: `mv` of the folder.

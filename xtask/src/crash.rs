@@ -19,7 +19,7 @@ use crate::{Fallible, workspace};
 use bench::Site;
 use power::Rig;
 use strace::Call;
-use subject::{Op, Place, Prepared, Subject};
+use subject::{MANY, Op, Place, Prepared, Subject};
 
 /// No run here takes nearly as long; one that does hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -141,7 +141,7 @@ fn in_own_namespace(args: &Args, bench: &Path, program: &Path) -> Fallible<Optio
 /// What is swept: operations, homes, places.
 fn subjects(short: bool, mounts: bool) -> Vec<Subject> {
     use {Op::*, Place::*};
-    let of = |op, version, place| Subject { op, version, place };
+    let of = Subject::new;
     let mut subjects = vec![
         of(Migrate, "0.1.2", Same),
         of(Migrate, "0.3.8", Other),
@@ -158,6 +158,7 @@ fn subjects(short: bool, mounts: bool) -> Vec<Subject> {
             of(Undo, "0.3.8", Other),
             of(Salvage, "0.3.8", Same),
             of(Salvage, "0.1.2", Other),
+            Subject { networks: MANY, ..of(Migrate, "0.3.8", Other) },
         ]);
     }
     subjects.retain(|subject| mounts || subject.place == Same);
@@ -251,7 +252,8 @@ fn sweep(
         Ok(calls) => calls,
         Err(why) => return board.broken(&subject, &why),
     };
-    let (short, label) = (board.args.short, subject.label());
+    // Which call is the how-manieth differs from run to run where threads share the work: samples tell as much as all of them.
+    let (short, label) = (board.args.short || subject.has_many(), subject.label());
     let mut try_all = |what: &str, mut points: Vec<Point>, most: usize| {
         if short && points.len() > most {
             // Evenly spread, and never the same few calls: one out of each stretch.
@@ -362,7 +364,7 @@ fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bo
 /// What the power is cut under.
 fn cut_subjects(short: bool) -> Vec<Subject> {
     use {Op::*, Place::*};
-    let of = |op, version, place| Subject { op, version, place };
+    let of = Subject::new;
     let mut subjects = vec![of(Migrate, "0.3.8", Same), of(Launch, "0.3.8", Other)];
     if !short {
         subjects.extend([

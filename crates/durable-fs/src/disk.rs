@@ -348,6 +348,14 @@ pub trait Disk: Send + Sync {
         let _ = folders;
         Hold::nothing(lock)
     }
+
+    // ---- several at a time
+
+    /// By how many threads work on many files is done soonest. Any number of threads may call at any time; one is the answer of a disk
+    /// whose calls had better come in the same order each time.
+    fn threads(&self) -> usize {
+        1
+    }
 }
 
 /// Whether a folder is on another device than the one that it is in.

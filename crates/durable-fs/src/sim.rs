@@ -161,6 +161,7 @@ struct State {
     crash_at: Option<usize>,
     crashed: bool,
     syncs_whole_fs: bool,
+    threads: usize,
 }
 
 /// The simulated disk. Cloning copies all of it (but the hook).
@@ -227,6 +228,7 @@ impl State {
             crash_at: None,
             crashed: false,
             syncs_whole_fs: true,
+            threads: 1,
         }
     }
 
@@ -800,6 +802,11 @@ impl SimDisk {
         self.state().syncs_whole_fs = false;
     }
 
+    /// What [`Disk::threads`] says from now on: one until then, and the operations come in the same order each time.
+    pub fn set_threads(&self, threads: usize) {
+        self.state().threads = threads;
+    }
+
     /// Who runs the program: what is made belongs to them.
     pub fn set_user(&self, user: Owner) {
         self.state().user = user;
@@ -1123,6 +1130,10 @@ impl Disk for SimDisk {
             state.flush(|pending| pending.dev == dev);
             Ok(Flushed::Everything)
         })
+    }
+
+    fn threads(&self) -> usize {
+        self.state().threads
     }
 
     fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {

@@ -4,6 +4,10 @@
 //! at the destination, in a file and under a name that were flushed. Whatever fails is recorded and the rest goes on, but a
 //! failed flush is final, and with any failure before it the key stays.
 
+mod across;
+mod each;
+mod retire;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -12,16 +16,16 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Likeness, Meta, exclusive_support, with_temp,
+    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Meta, exclusive_support, with_temp,
 };
 
 use crate::{
     LiveDaemons,
     error::MigrationError,
     homes::Options,
-    inspect::{CLAIM_DIR, Whose, inspect, rebase, set_aside_as, whose},
+    inspect::{Whose, inspect, rebase, set_aside_as, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
-    report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report},
+    report::{MoveMethod, Moved, Outcome, Progress, Report},
     trust::{Distrust, foreign_file, others},
 };
 
@@ -873,285 +877,6 @@ impl<'a> Mover<'a> {
             Err(error) if error.is_taken() => self.taken(job, retire),
             Err(error) => self.fail(&job.from, error),
         }
-    }
-
-    /// Across file systems: copy to temporary names, flush, compare, publish.
-    fn copy(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>, folders: &mut BTreeSet<PathBuf>) -> Go {
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        let mut copied = Vec::new();
-        let mut keeps: BTreeMap<PathBuf, Option<DiskError>> = BTreeMap::new();
-        for job in jobs {
-            self.went_on(1);
-            let folder = parent(&job.to);
-            let keeps = keeps.entry(folder).or_insert_with_key(|folder| self.disk.lets_go(folder).err());
-            if let Some(error) = keeps.clone() {
-                self.fail(&job.from, error);
-                continue;
-            }
-            if let What::Link { .. } = job.what {
-                self.relink(&job, retire);
-                continue;
-            }
-            let mode = job.private.then_some(0o600);
-            match with_temp(&parent(&job.to), |temp| self.disk.copy_new(&job.from, temp, mode)) {
-                Ok(temp) => copied.push((job, temp)),
-                Err(error) if error.is_not_found() => match self.disk.stat(&job.from) {
-                    Err(gone) if gone.is_not_found() => {
-                        self.report.errors.push(MigrationError::Vanished { path: job.from });
-                    }
-                    _ => self.fail(&job.from, error),
-                },
-                Err(error) => self.fail(&job.from, error),
-            }
-        }
-        // A key's copy is flushed by itself too, whatever the file system makes of being flushed as a whole.
-        let mut flushed = Ok(());
-        for (job, temp) in copied.iter().filter(|(job, _)| job.private) {
-            if flushed.is_ok()
-                && let Err(source) = self.disk.sync_file(temp)
-            {
-                self.report.errors.push(MigrationError::FlushFailed { path: job.to.clone(), source });
-                flushed = Err(Stop);
-            }
-        }
-        let goals: BTreeSet<PathBuf> = copied.iter().map(|(job, _)| parent(&job.to)).collect();
-        let flushed = flushed
-            .and_then(|()| self.flush(&goals, |_| copied.iter().map(|(_, temp)| temp.clone()).collect()));
-        if flushed.is_err() {
-            // Final: what could not be flushed once may be gone from memory too, and a second flush would call it well.
-            for (_, temp) in copied {
-                let _ = self.disk.unlink(&temp);
-            }
-            return Err(Stop);
-        }
-        let mut refused = false;
-        for (job, temp) in copied {
-            match self.disk.same_content(&job.from, &temp) {
-                Ok(true) => {}
-                other => {
-                    let _ = self.disk.unlink(&temp);
-                    match other {
-                        Ok(_) => self.report.errors.push(MigrationError::Changed { path: job.from }),
-                        Err(error) => self.fail(&job.from, error),
-                    }
-                    continue;
-                }
-            }
-            let mut result = Ok(None);
-            if self.known_support(&job.to) != Some(Exclusive::Link) {
-                result = self.disk.rename_exclusive(&temp, &job.to).map(|()| None);
-                if let Err(error) = &result
-                    && error.may_be_unsupported()
-                {
-                    result = match self.support(&parent(&job.to)) {
-                        Ok(Exclusive::Rename) => self.disk.rename_exclusive(&temp, &job.to).map(|()| None),
-                        Ok(Exclusive::Link) => Ok(None),
-                        Ok(Exclusive::Neither) => {
-                            let _ = self.disk.unlink(&temp);
-                            self.refuse_neither(&job.to);
-                            refused = true;
-                            continue;
-                        }
-                        Err(error) => Err(error),
-                    };
-                }
-            }
-            if self.known_support(&job.to) == Some(Exclusive::Link) && result.is_ok() {
-                result = self.disk.hard_link(&temp, &job.to).map(|()| Some(temp.clone()));
-            }
-            match result {
-                Ok(second) => {
-                    note(folders, &job.to);
-                    let item = self.retire_of(&job, Some(MoveMethod::Copy), second);
-                    retire.push(item);
-                }
-                Err(error) => {
-                    // Whether or not it happened, the temporary name is not needed.
-                    let published = matches!(self.disk.stat(&temp), Err(error) if error.is_not_found());
-                    if !published {
-                        let _ = self.disk.unlink(&temp);
-                    }
-                    if error.is_taken() || published {
-                        self.taken(&job, retire);
-                    } else {
-                        self.fail(&job.from, error);
-                    }
-                }
-            }
-        }
-        if refused {
-            let _ = self.finish(std::mem::take(folders), std::mem::take(retire));
-            return Err(Stop);
-        }
-        Ok(())
-    }
-
-    /// Makes durable what was published, then removes the sources that are still there, then makes that durable.
-    fn finish(&mut self, folders: BTreeSet<PathBuf>, retire: Vec<Retire>) -> Go {
-        if folders.is_empty() && retire.is_empty() {
-            return Ok(());
-        }
-        self.flush(&folders, |_| {
-            retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone()).collect()
-        })?;
-        let mut by_folder: BTreeMap<PathBuf, Vec<Retire>> = BTreeMap::new();
-        let mut second_names = BTreeSet::new();
-        for item in retire {
-            if let Some(temp) = &item.temp {
-                // While it is there, the next run has something to remove: so the source stays until it is gone.
-                match self.disk.unlink(temp) {
-                    Ok(()) => second_names.extend(temp.parent().map(Path::to_owned)),
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => {
-                        self.fail(temp, error);
-                        continue;
-                    }
-                }
-            }
-            by_folder.entry(parent(&item.from)).or_default().push(item);
-        }
-        if !second_names.is_empty() {
-            self.flush(&second_names, |_| Vec::new())?;
-        }
-        if by_folder.is_empty() {
-            return Ok(());
-        }
-        let sources: Vec<PathBuf> = by_folder.keys().cloned().collect();
-        for folder in &sources {
-            if let Err(error) = self.make_folder(&folder.join(CLAIM_DIR)) {
-                self.fail(folder, error);
-                by_folder.remove(folder);
-            }
-        }
-        self.flush(by_folder.keys(), |_| Vec::new())?;
-        for (folder, items) in by_folder {
-            self.remove_sources(&folder, items)?;
-        }
-        self.flush(&sources, |_| Vec::new())
-    }
-
-    /// Removes sources of one folder: each is renamed aside first, and looked at there, where nobody else's write can come between
-    /// look and removal. One that is no longer what was published gets its name back.
-    fn remove_sources(&mut self, folder: &Path, items: Vec<Retire>) -> Go {
-        let claims = folder.join(CLAIM_DIR);
-        // Should something be there (a killed run's, that could not be given back), it must not be replaced.
-        let there = match self.disk.list(&claims) {
-            Ok(entries) => entries.into_iter().map(|entry| entry.name).collect::<BTreeSet<_>>(),
-            Err(error) => {
-                self.fail(folder, error);
-                return Ok(());
-            }
-        };
-        let mut restored = false;
-        let goals = items.iter().map(|item| item.to.as_path());
-        let held = self.hold(&[&[folder, &claims], &*folders_of(goals)].concat());
-        for item in items {
-            let Some(name) = item.from.file_name() else { continue };
-            let claimed = claims.join(name);
-            if there.contains(name) {
-                self.report.errors.push(MigrationError::Changed { path: item.from });
-                continue;
-            }
-            // Of what we have not put there ourselves.
-            let before = item.method.is_none().then(|| self.disk.stat(&item.to).ok()).flatten();
-            if let Err(error) = self.disk.rename(&item.from, &claimed)
-                && self.disk.stat(&claimed).is_err()
-            {
-                // Gone already: then there is nothing to remove.
-                let gone = matches!(self.disk.stat(&item.from), Err(error) if error.is_not_found());
-                if !gone {
-                    self.fail(&item.from, error);
-                }
-                continue;
-            }
-            // The second after the first, which has opened the one at the destination: a network file system knows no sooner.
-            let may_go = self.may_go(&item, &claimed);
-            match may_go.and_then(|lost| self.stands_alone(&item, &claimed, before).map(|()| lost)) {
-                Ok(Some(lost)) => match self.disk.unlink(&claimed) {
-                    Ok(()) => {
-                        self.touched = true;
-                        if !lost.is_empty() {
-                            let path = item.to.clone();
-                            self.report.attributes_lost.push(AttributesLost { path, names: lost });
-                        }
-                        match item.method {
-                            Some(method) => self.moved(item.from, item.to, method, item.aside),
-                            None => self.report.identical_removed.push(item.from),
-                        }
-                    }
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => self.fail(&item.from, error),
-                },
-                other => {
-                    restored = true;
-                    self.restore_claim(&claimed, &item.from);
-                    match other {
-                        Ok(_) => {
-                            self.report.collisions.push(Collision { source: item.from, destination: item.to })
-                        }
-                        Err(error) => self.fail(&item.from, error),
-                    }
-                }
-            }
-        }
-        drop(held);
-        if restored {
-            self.flush([&folder.to_owned()], |_| Vec::new())?;
-        }
-        match self.disk.remove_dir(&claims) {
-            Ok(()) => {}
-            Err(error) if error.is_not_found() => {}
-            // What is in it has been reported.
-            Err(error) if error.is_taken() && !self.report.errors.is_empty() => {}
-            Err(error) => self.fail(&claims, error),
-        }
-        Ok(())
-    }
-
-    /// That what we found at the destination is no other view of the source: through an overlay, say, that has the source's folder
-    /// below. Device and inode need not tell, but the rename that claimed the source shows on the file.
-    fn stands_alone(&self, item: &Retire, claimed: &Path, before: Option<Meta>) -> Result<(), DiskError> {
-        let Some(before) = before else { return Ok(()) };
-        let now = self.disk.stat(&item.to)?;
-        // A second name of it is one.
-        if now.changed == before.changed || now.is_same_file(&self.disk.stat(claimed)?) {
-            return Ok(());
-        }
-        let busy =
-            io::Error::new(io::ErrorKind::ResourceBusy, "it is the source itself, seen through a mount");
-        Err(DiskError::new("take for a copy", &item.to, busy))
-    }
-
-    /// Whether the claimed source is still what is at the destination; and then which of its attributes go with it.
-    fn may_go(&self, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {
-        let nothing_lost = |may_go: bool| Ok(may_go.then(Vec::new));
-        if let Some(target) = &item.link {
-            return nothing_lost(
-                self.disk.stat(&item.to).is_ok() && self.disk.read_link(claimed)? == *target,
-            );
-        }
-        let compare = || {
-            Ok(match self.disk.compare_copy(claimed, &item.to)? {
-                Likeness::Differs => None,
-                Likeness::Same { lacks } => Some(lacks),
-            })
-        };
-        if item.method == Some(MoveMethod::Copy)
-            && let Ok(likeness) = compare()
-        {
-            // Two files, so there is nothing more to ask. Where they cannot be compared, the rest tells why.
-            return Ok(likeness);
-        }
-        let (here, there) = (self.disk.stat(claimed)?, self.disk.stat(&item.to)?);
-        if !here.is_file() || !there.is_file() || self.disk.is_mount_point(&item.to) {
-            return nothing_lost(false);
-        }
-        if here.is_same_file(&there) {
-            return nothing_lost(there.links > 1);
-        }
-        compare()
     }
 
     /// Removes what is empty now.

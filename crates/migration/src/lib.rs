@@ -89,7 +89,7 @@ impl<'a> Migrator<'a> {
         Self { disk, homes, tell: &|_| {} }
     }
 
-    /// Tells `tell` how far it is, after each file: for moves that take long, such as one to another disk.
+    /// Tells `tell` how far it is, as files are dealt with: for moves that take long, such as one to another disk.
     #[must_use]
     pub fn telling(mut self, tell: &'a dyn Fn(Progress)) -> Self {
         self.tell = tell;

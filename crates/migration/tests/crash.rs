@@ -7,9 +7,10 @@ use std::{
     io::ErrorKind,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -351,6 +352,48 @@ fn every_crash_recovers() {
     }
 }
 
+/// Many files to another file system, by several threads: the operations come in another order each time, and whichever it is, nothing
+/// is lost.
+#[test]
+fn every_crash_of_several_threads_recovers() {
+    let disk = SimDisk::new();
+    full(&disk);
+    for number in 0..40 {
+        disk.put(format!("{APP}/mesh/rosters/{number}.json"), format!("roster {number}").as_bytes());
+    }
+    disk.mount(DAEMON);
+    started(&disk);
+    // One that needs no copy: it is only removed.
+    disk.put(format!("{DAEMON}/mesh/rosters/7.json"), b"roster 7");
+    disk.flush_all();
+    disk.set_threads(3);
+    let case = Case { name: "several threads", disk, options: Options::forward(), flushed: true };
+    let wanted = finished(&case);
+    let before = contents(&case.disk);
+    let mut threads = 0;
+    for number in (0..).step_by(3) {
+        let disk = case.disk.clone();
+        disk.crash_at(number);
+        let ids = Arc::new(Mutex::new(BTreeSet::new()));
+        let seen = ids.clone();
+        disk.set_hook(move |_, _| {
+            seen.lock().expect("nobody panics").insert(format!("{:?}", thread::current().id()));
+        });
+        run(&disk, &case.options);
+        threads = threads.max(ids.lock().expect("nobody panics").len());
+        if !disk.has_crashed() {
+            durable(&disk, &case, &before, "done");
+            break;
+        }
+        let at = format!("crash before operation {number}: {:?}", disk.op_number(number));
+        for after in disk.crash_states(2, number as u64).into_iter().chain([disk.after_kill()]) {
+            intact(&before, &after, &case, &at);
+            converges(&after, &wanted, &case, &at);
+        }
+    }
+    assert!(threads > 1, "all was done by one thread");
+}
+
 #[test]
 fn a_crash_while_recovering_from_a_crash_recovers() {
     for case in cases().iter().flat_map(hard).filter(|case| case.flushed) {
@@ -587,6 +630,28 @@ fn a_source_that_changes_after_its_copy_is_not_removed() {
             break;
         }
     }
+}
+
+/// Whoever wrote it looks for it under its name: that is not missing for as long as all the others take.
+#[test]
+fn a_source_that_changed_is_back_before_the_next_is_touched() {
+    let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
+    let path = format!("{APP}/mesh/rosters/one.json");
+    case.disk.set_hook(move |record, foreign| {
+        if record.op == "rename" && record.path == Path::new(&path) {
+            foreign.put(&path, b"written meanwhile");
+        }
+    });
+    run(&case.disk, &case.options);
+    let number_of = |op: &str, end: &str| {
+        let ops = case.disk.ops();
+        ops.into_iter()
+            .find(|record| record.op == op && record.path.ends_with(end))
+            .expect("it is done")
+            .number
+    };
+    let back = number_of("rename_exclusive", "mesh/rosters/.durable-fs.claimed/one.json");
+    assert!(back < number_of("rename", "mesh/rosters/two.json"), "{:#?}", case.disk.ops());
 }
 
 /// The same, and then the power is cut: what the other program wrote and flushed is still somewhere.

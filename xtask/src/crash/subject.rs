@@ -76,11 +76,26 @@ pub(crate) struct Subject {
     pub(crate) op: Op,
     pub(crate) version: &'static str,
     pub(crate) place: Place,
+    /// How many networks there are beside those of the fixture.
+    pub(crate) networks: usize,
 }
 
+/// So many, that several threads copy their files.
+pub(crate) const MANY: usize = 40;
+
 impl Subject {
+    /// With a few networks.
+    pub(crate) fn new(op: Op, version: &'static str, place: Place) -> Self {
+        Self { op, version, place, networks: 3 }
+    }
+
+    pub(crate) fn has_many(&self) -> bool {
+        self.networks >= MANY
+    }
+
     pub(crate) fn label(&self) -> String {
-        format!("{} {} {}", self.op.name(), self.version, self.place.name())
+        let many = if self.has_many() { " many" } else { "" };
+        format!("{} {} {}{many}", self.op.name(), self.version, self.place.name())
     }
 }
 
@@ -202,7 +217,7 @@ impl Prepared {
             moving.push(PathBuf::from(file));
             plant(&template.join(APP).join(file), bytes, 0o600)
         };
-        for n in 0..3 {
+        for n in 0..subject.networks {
             let id = format!("net-{n}");
             let roster = json!({ "version": 1, "network_id": id, "authorized_devices": [{ "device_id": "c".repeat(52), "label": "" }] });
             add(&format!("mesh/rosters/{id}.json"), roster.to_string().as_bytes())?;

@@ -331,23 +331,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no-copy-into-append-only-folders",
         guarantee: "Nor is a copy begun there.",
-        file: "crates/migration/src/execute.rs",
-        find: "                self.fail(&job.from, error);
-                continue;
-            }
-            if let What::Link { .. } = job.what",
-        replace: "                let _ = error;
-            }
-            if let What::Link { .. } = job.what",
+        file: "crates/migration/src/execute/across.rs",
+        find: r"            match (keeps, &job.what) {",
+        replace: r"            match (keeps.as_ref().filter(|_| false), &job.what) {",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
     Mutant {
         name: "another-view-is-no-copy",
         guarantee: "What is seen at the destination through an overlay of the source is no reason to remove the source.",
-        file: "crates/migration/src/execute.rs",
-        find: "        let Some(before) = before else { return Ok(()) };",
-        replace: "        let Some(before) = before.filter(|_| false) else { return Ok(()) };",
+        file: "crates/migration/src/execute/retire.rs",
+        find: r"    let Some(before) = before else { return Ok(()) };",
+        replace: r"    let Some(before) = before.filter(|_| false) else { return Ok(()) };",
         package: "integration-tests",
         tests: "test(the_old_home_seen_through_an_overlay)",
     },
@@ -399,9 +394,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lost-attributes-are-told",
         guarantee: "Attributes that the other file system does not take are not lost without a word.",
-        file: "crates/migration/src/execute.rs",
-        find: "                        if !lost.is_empty() {",
-        replace: "                        if false {",
+        file: "crates/migration/src/execute/retire.rs",
+        find: r"                    if !lost.is_empty() {",
+        replace: r"                    if false {",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
@@ -533,9 +528,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "copies-are-flushed",
         guarantee: "Across file systems, a copy is flushed before it gets its name.",
-        file: "crates/migration/src/execute.rs",
-        find: "            .and_then(|()| self.flush(&goals, |_| copied.iter().map(|(_, temp)| temp.clone()).collect()));",
-        replace: "            .map(|()| drop(goals));",
+        file: "crates/migration/src/execute/across.rs",
+        find: r"        self.flush(&folders, |_| copied.iter().map(|(_, temp)| temp.clone()).collect())",
+        replace: r"        Ok(())",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -556,35 +551,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "copies-are-compared",
         guarantee: "A copy that is not like its source gets no name.",
-        file: "crates/migration/src/execute.rs",
-        find: r"            match self.disk.same_content(&job.from, &temp) {
-                Ok(true) => {}",
-        replace: r"            match Ok::<bool, DiskError>(true) {
-                Ok(true) => {}",
+        file: "crates/migration/src/execute/across.rs",
+        find: r"            let same = disk.same_content(&job.from, &temp);",
+        replace: r"            let same = Ok::<bool, DiskError>(true);",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
     Mutant {
         name: "published-is-durable",
         guarantee: "What was published is durable before its source goes.",
-        file: "crates/migration/src/execute.rs",
+        file: "crates/migration/src/execute/retire.rs",
         find: r"        self.flush(&folders, |_| {
             retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone()).collect()
         })?;",
-        replace: "        drop(folders);",
+        replace: r"        drop(folders);",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
     Mutant {
         name: "removal-is-durable",
         guarantee: "When the move is reported as done, a power cut brings no source back.",
-        file: "crates/migration/src/execute.rs",
-        find: r"            self.remove_sources(&folder, items)?;
-        }
-        self.flush(&sources, |_| Vec::new())",
-        replace: r"            self.remove_sources(&folder, items)?;
-        }
-        drop(sources);
+        file: "crates/migration/src/execute/retire.rs",
+        find: r"        self.flush(&sources, |_| Vec::new())",
+        replace: r"        drop(sources);
         Ok(())",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -592,18 +581,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "claim-folder-is-durable",
         guarantee: "The folder to which sources are renamed before they go is durable first.",
-        file: "crates/migration/src/execute.rs",
-        find: "        self.flush(by_folder.keys(), |_| Vec::new())?;",
-        replace: "",
+        file: "crates/migration/src/execute/retire.rs",
+        find: r"        self.flush(by_folder.keys(), |_| Vec::new())?;",
+        replace: r"",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
     Mutant {
         name: "source-is-looked-at-again",
         guarantee: "A source that was written to since it was copied is given its name back, not removed.",
-        file: "crates/migration/src/execute.rs",
-        find: "            let may_go = self.may_go(&item, &claimed);",
-        replace: "            let may_go = self.may_go(&item, &claimed).map(|_| Some(Vec::new()));",
+        file: "crates/migration/src/execute/retire.rs",
+        find: r"    let may_go = may_go(disk, item, claimed);",
+        replace: r"    let may_go = may_go(disk, item, claimed).map(|_| Some(Vec::new()));",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -632,11 +621,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "copy-never-overwrites",
         guarantee: "Nor by a copy from another file system.",
-        file: "crates/migration/src/execute.rs",
-        find: r"                result = self.disk.rename_exclusive(&temp, &job.to).map(|()| None);
-                if let Err(error) = &result",
-        replace: r"                result = self.disk.rename(&temp, &job.to).map(|()| None);
-                if let Err(error) = &result",
+        file: "crates/migration/src/execute/across.rs",
+        find: r"(renames && matches!(same, Ok(true))).then(|| disk.rename_exclusive(&temp, &job.to));",
+        replace: r"(renames && matches!(same, Ok(true))).then(|| disk.rename(&temp, &job.to));",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -1668,9 +1655,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "temporary-second-name-is-gone-first",
         guarantee: "Where a copy is published by a link, its temporary name is gone for good before its source goes.",
-        file: "crates/migration/src/execute.rs",
-        find: "        if !second_names.is_empty() {",
-        replace: "        if second_names.len() == usize::MAX {",
+        file: "crates/migration/src/execute/retire.rs",
+        find: r"        if !second_names.is_empty() {",
+        replace: r"        if second_names.len() == usize::MAX {",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -1707,11 +1694,38 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "claims-do-not-overwrite",
         guarantee: "What a killed run had claimed is not replaced by what is claimed now.",
-        file: "crates/migration/src/execute.rs",
-        find: "            if there.contains(name) {",
-        replace: "            if false {",
+        file: "crates/migration/src/execute/retire.rs",
+        find: r"map(|name| (there.contains(name), claimed.join(name)))",
+        replace: r"map(|name| (false, claimed.join(name)))",
         package: "myownllm-migration",
         tests: "binary(crash) | binary(real)",
+    },
+    Mutant {
+        name: "changed-sources-are-back-at-once",
+        guarantee: "A source that was written to has its name back before the next file is dealt with.",
+        file: "crates/migration/src/execute/retire.rs",
+        find: "back: disk.rename_exclusive(claimed, &item.from).is_ok() }",
+        replace: "back: false }",
+        package: "myownllm-migration",
+        tests: "binary(crash)",
+    },
+    Mutant {
+        name: "many-files-are-shared-by-threads",
+        guarantee: "Many files are copied and compared by several threads.",
+        file: "crates/migration/src/execute/each.rs",
+        find: "(1..threads).map_while(begin)",
+        replace: "(1..threads.min(1)).map_while(begin)",
+        package: "myownllm-migration",
+        tests: "test(the_work_is_shared) | binary(crash)",
+    },
+    Mutant {
+        name: "what-threads-did-is-told",
+        guarantee: "How far it is counts what all threads did.",
+        file: "crates/migration/src/execute/each.rs",
+        find: "        done.fetch_add(1, Ordering::Relaxed);",
+        replace: "",
+        package: "myownllm-migration",
+        tests: "kind(lib)",
     },
     Mutant {
         name: "same-means-same-bytes",

@@ -32,6 +32,14 @@ use crate::{DiskError, Result};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
+/// More than these mostly wait for each other: all names in a folder change one at a time.
+const MOST_THREADS: usize = 4;
+
+/// As many as the machine can run at a time, within bounds.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
+}
+
 /// Files are compared in pieces of this size, or in one if they are smaller.
 const PIECE: u64 = 64 * 1024;
 

@@ -28,7 +28,7 @@ use rustix::{
 use super::{
     RealDisk, copy_bytes,
     home::{At, Home, hold, id_of, kind_of},
-    reads, same_bytes,
+    reads, same_bytes, threads,
 };
 use crate::{
     DirEntry, Disk, DiskError, FileKind, Flushed, Hold, HomeLock, Likeness, LockError, Meta, Owner, Result,
@@ -621,6 +621,10 @@ impl Disk for RealDisk {
     fn sync_fs(&self, path: &Path) -> Result<Flushed> {
         let inner = || -> io::Result<Flushed> { Ok(flush_fs(open_followed(path, OFlags::empty())?)?) };
         inner().map_err(|e| DiskError::new("flush the file system of", path, e))
+    }
+
+    fn threads(&self) -> usize {
+        threads()
     }
 
     fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{RealDisk, copy_bytes, same_bytes};
+use super::{RealDisk, copy_bytes, same_bytes, threads};
 use crate::{DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp};
 
 const POLL: Duration = Duration::from_millis(10);
@@ -255,6 +255,10 @@ impl Disk for RealDisk {
 
     fn sync_fs(&self, _path: &Path) -> Result<Flushed> {
         Ok(Flushed::Nothing)
+    }
+
+    fn threads(&self) -> usize {
+        threads()
     }
 
     fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {

@@ -1,0 +1,171 @@
+//! To another file system: copy to temporary names, flush, compare, publish.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use myownllm_durable_fs::{DiskError, Exclusive, with_temp};
+
+use super::{Go, Job, Mover, Retire, Stop, What, each::each, note, parent};
+use crate::{error::MigrationError, report::MoveMethod};
+
+/// A copy that is complete, under a temporary name.
+type Copied = (Job, PathBuf);
+
+impl Mover<'_> {
+    /// Copies these files and gives the copies their names. What is to be flushed for that, and what can go then, is added to the rest.
+    pub(super) fn copy(
+        &mut self,
+        jobs: Vec<Job>,
+        retire: &mut Vec<Retire>,
+        folders: &mut BTreeSet<PathBuf>,
+    ) -> Go {
+        let files = self.remake_links(jobs, retire);
+        if files.is_empty() {
+            return Ok(());
+        }
+        let copied = self.copy_to_temporaries(files);
+        if self.flush_temporaries(&copied).is_err() {
+            // Final: what could not be flushed once may be gone from memory too, and a second flush would call it well.
+            for (_, temp) in copied {
+                let _ = self.disk.unlink(&temp);
+            }
+            return Err(Stop);
+        }
+        self.name_copies(copied, retire, folders)
+    }
+
+    /// Makes links anew, and returns the files, for which there is more to do; both only where a temporary name is not there for ever.
+    fn remake_links(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>) -> Vec<Job> {
+        let mut keeps: BTreeMap<PathBuf, Option<DiskError>> = BTreeMap::new();
+        let mut files = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let folder = parent(&job.to);
+            let keeps = keeps.entry(folder).or_insert_with_key(|folder| self.disk.lets_go(folder).err());
+            match (keeps, &job.what) {
+                (Some(error), _) => {
+                    let error = error.clone();
+                    self.went_on(1);
+                    self.fail(&job.from, error);
+                }
+                (None, What::Link { .. }) => {
+                    self.went_on(1);
+                    self.relink(&job, retire);
+                }
+                (None, _) => files.push(job),
+            }
+        }
+        files
+    }
+
+    fn copy_to_temporaries(&mut self, files: Vec<Job>) -> Vec<Copied> {
+        let disk = self.disk;
+        let copy_one = |job: Job| {
+            let mode = job.private.then_some(0o600);
+            let copy = with_temp(&parent(&job.to), |temp| disk.copy_new(&job.from, temp, mode));
+            (job, copy)
+        };
+        let tried = each(disk, files, copy_one, |more| self.went_on(more));
+        let mut copied = Vec::with_capacity(tried.len());
+        for (job, copy) in tried {
+            match copy {
+                Ok(temp) => copied.push((job, temp)),
+                Err(error) if error.is_not_found() => match disk.stat(&job.from) {
+                    Err(gone) if gone.is_not_found() => {
+                        self.report.errors.push(MigrationError::Vanished { path: job.from });
+                    }
+                    _ => self.fail(&job.from, error),
+                },
+                Err(error) => self.fail(&job.from, error),
+            }
+        }
+        copied
+    }
+
+    fn flush_temporaries(&mut self, copied: &[Copied]) -> Go {
+        // A key's copy is flushed by itself too, whatever the file system makes of being flushed as a whole.
+        for (job, temp) in copied.iter().filter(|(job, _)| job.private) {
+            if let Err(source) = self.disk.sync_file(temp) {
+                self.report.errors.push(MigrationError::FlushFailed { path: job.to.clone(), source });
+                return Err(Stop);
+            }
+        }
+        let mut folders = BTreeSet::new();
+        for (job, _) in copied {
+            note(&mut folders, &job.to);
+        }
+        self.flush(&folders, |_| copied.iter().map(|(_, temp)| temp.clone()).collect())
+    }
+
+    /// Compares each copy with its original, and gives it its name.
+    fn name_copies(
+        &mut self,
+        copied: Vec<Copied>,
+        retire: &mut Vec<Retire>,
+        folders: &mut BTreeSet<PathBuf>,
+    ) -> Go {
+        let (disk, support) = (self.disk, &self.support);
+        let name_one = |(job, temp): Copied| {
+            let same = disk.same_content(&job.from, &temp);
+            let renames = support.get(&parent(&job.to)) != Some(&Exclusive::Link);
+            let renamed =
+                (renames && matches!(same, Ok(true))).then(|| disk.rename_exclusive(&temp, &job.to));
+            (job, temp, same, renamed)
+        };
+        let mut refused = false;
+        for (job, temp, same, renamed) in each(disk, copied, name_one, |_| {}) {
+            match same {
+                Ok(true) => {}
+                other => {
+                    let _ = disk.unlink(&temp);
+                    match other {
+                        Ok(_) => self.report.errors.push(MigrationError::Changed { path: job.from }),
+                        Err(error) => self.fail(&job.from, error),
+                    }
+                    continue;
+                }
+            }
+            let link = || disk.hard_link(&temp, &job.to).map(|()| Some(temp.clone()));
+            let named = match renamed {
+                Some(Err(error)) if error.may_be_unsupported() => match self.support(&parent(&job.to)) {
+                    Ok(Exclusive::Rename) => disk.rename_exclusive(&temp, &job.to).map(|()| None),
+                    Ok(Exclusive::Link) => link(),
+                    Ok(Exclusive::Neither) => {
+                        let _ = disk.unlink(&temp);
+                        self.refuse_neither(&job.to);
+                        refused = true;
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+                Some(renamed) => renamed.map(|()| None),
+                None => link(),
+            };
+            match named {
+                Ok(second) => {
+                    note(folders, &job.to);
+                    let item = self.retire_of(&job, Some(MoveMethod::Copy), second);
+                    retire.push(item);
+                }
+                Err(error) => {
+                    // Whether or not it happened, the temporary name is not needed.
+                    let published = matches!(disk.stat(&temp), Err(error) if error.is_not_found());
+                    if !published {
+                        let _ = disk.unlink(&temp);
+                    }
+                    if error.is_taken() || published {
+                        self.taken(&job, retire);
+                    } else {
+                        self.fail(&job.from, error);
+                    }
+                }
+            }
+        }
+        if refused {
+            let _ = self.finish(std::mem::take(folders), std::mem::take(retire));
+            return Err(Stop);
+        }
+        Ok(())
+    }
+}

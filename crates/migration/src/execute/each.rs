@@ -1,0 +1,115 @@
+//! The same work for each of many files, by several threads where the disk gains by that.
+
+use std::{
+    collections::VecDeque,
+    panic::resume_unwind,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use myownllm_durable_fs::Disk;
+
+/// So many files are dealt with in the time that it takes to begin a thread.
+const FILES_A_THREAD: usize = 16;
+
+/// Does the work for each item, by as many threads as the disk gains by; the answers are in the order of the items. `told` hears, on the
+/// thread of the caller, how many more are done.
+///
+/// Items that follow each other lie in one folder, as a rule, and changes of one folder wait for each other. So the caller begins
+/// with the first of them, and all others with the last.
+pub(super) fn each<T: Send, A: Send>(
+    disk: &dyn Disk,
+    items: Vec<T>,
+    work: impl Fn(T) -> A + Sync,
+    told: impl FnMut(usize),
+) -> Vec<A> {
+    let most = items.len() / FILES_A_THREAD;
+    let threads = if most > 1 { disk.threads().min(most) } else { 1 };
+    share(threads, items, work, told)
+}
+
+fn share<T: Send, A: Send>(
+    threads: usize,
+    items: Vec<T>,
+    work: impl Fn(T) -> A + Sync,
+    mut told: impl FnMut(usize),
+) -> Vec<A> {
+    let todo = Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>());
+    // The item alone leaves these: nobody works on it with the lock in hand.
+    let first = || todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let last = || todo.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
+    let done = AtomicUsize::new(0);
+    let answer = |(place, item): (usize, T)| {
+        let answer = work(item);
+        done.fetch_add(1, Ordering::Relaxed);
+        (place, answer)
+    };
+    let mut answers = thread::scope(|scope| {
+        let help = || std::iter::from_fn(last).map(answer).collect::<Vec<_>>();
+        // One that cannot be begun is done without: nothing was put into its hands yet.
+        let begin = |_| thread::Builder::new().spawn_scoped(scope, help).ok();
+        let helpers: Vec<_> = (1..threads).map_while(begin).collect();
+        let mut answers = Vec::new();
+        while let Some(item) = first() {
+            answers.push(answer(item));
+            told(done.swap(0, Ordering::Relaxed));
+        }
+        for helper in helpers {
+            answers.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        told(done.swap(0, Ordering::Relaxed));
+        answers
+    });
+    answers.sort_unstable_by_key(|&(place, _)| place);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn each_item_is_done_once_and_answered_in_its_place() {
+        for threads in 1..5 {
+            let mut told = 0;
+            let answers = share(threads, (0..1000).collect(), |n: usize| 2 * n, |more| told += more);
+            assert_eq!(answers, (0..1000).map(|n| 2 * n).collect::<Vec<_>>());
+            assert_eq!(told, 1000);
+            assert!(share(threads, Vec::new(), |n: usize| n, |_| {}).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_work_is_shared() {
+        let by = share(
+            3,
+            (0..100).collect(),
+            |_: usize| {
+                thread::sleep(Duration::from_millis(1));
+                thread::current().id()
+            },
+            |_| {},
+        );
+        assert_eq!(by.iter().map(|id| format!("{id:?}")).collect::<BTreeSet<_>>().len(), 3);
+    }
+
+    #[test]
+    fn a_panic_of_a_thread_is_one_of_the_caller() {
+        let caller = thread::current().id();
+        let go = || {
+            let work = |_: usize| {
+                thread::sleep(Duration::from_millis(1));
+                assert_eq!(thread::current().id(), caller, "on another thread");
+            };
+            share(2, (0..100).collect(), work, |_| {})
+        };
+        let panic = std::panic::catch_unwind(AssertUnwindSafe(go)).expect_err("it panics");
+        let text = panic.downcast_ref::<String>().expect("a message");
+        assert!(text.contains("on another thread"), "{text}");
+    }
+}

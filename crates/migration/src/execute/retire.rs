@@ -1,0 +1,224 @@
+//! Removing the sources of what was published.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+use myownllm_durable_fs::{Disk, DiskError, Likeness, Meta};
+
+use super::{Go, Mover, Retire, each::each, folders_of, parent};
+use crate::{
+    error::MigrationError,
+    inspect::CLAIM_DIR,
+    plan::Collision,
+    report::{AttributesLost, MoveMethod},
+};
+
+/// What became of a source that was to go.
+enum Fate {
+    /// It is gone: which attributes went with it.
+    Removed { lost: Vec<String> },
+    /// Somebody else removed it.
+    WasGone,
+    /// It is where it was.
+    NotClaimed(DiskError),
+    /// It is aside.
+    NotRemoved(DiskError),
+    /// It is not what was published, or that could not be found out (`why`). Unless it has its name back, it is still aside.
+    Kept { why: Option<DiskError>, back: bool },
+}
+
+impl Mover<'_> {
+    /// Makes durable what was published, then removes the sources that are still there, then makes that durable.
+    pub(super) fn finish(&mut self, folders: BTreeSet<PathBuf>, retire: Vec<Retire>) -> Go {
+        if folders.is_empty() && retire.is_empty() {
+            return Ok(());
+        }
+        self.flush(&folders, |_| {
+            retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone()).collect()
+        })?;
+        let mut by_folder: BTreeMap<PathBuf, Vec<Retire>> = BTreeMap::new();
+        let mut second_names = BTreeSet::new();
+        for item in retire {
+            if let Some(temp) = &item.temp {
+                // While it is there, the next run has something to remove: so the source stays until it is gone.
+                match self.disk.unlink(temp) {
+                    Ok(()) => second_names.extend(temp.parent().map(Path::to_owned)),
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => {
+                        self.fail(temp, error);
+                        continue;
+                    }
+                }
+            }
+            by_folder.entry(parent(&item.from)).or_default().push(item);
+        }
+        if !second_names.is_empty() {
+            self.flush(&second_names, |_| Vec::new())?;
+        }
+        if by_folder.is_empty() {
+            return Ok(());
+        }
+        let sources: Vec<PathBuf> = by_folder.keys().cloned().collect();
+        for folder in &sources {
+            if let Err(error) = self.make_folder(&folder.join(CLAIM_DIR)) {
+                self.fail(folder, error);
+                by_folder.remove(folder);
+            }
+        }
+        self.flush(by_folder.keys(), |_| Vec::new())?;
+        self.remove_sources(by_folder)?;
+        self.flush(&sources, |_| Vec::new())
+    }
+
+    /// Removes sources: each is renamed aside first, and looked at there, where nobody else's write can come between look and
+    /// removal. One that is no longer what was published gets its name back.
+    fn remove_sources(&mut self, by_folder: BTreeMap<PathBuf, Vec<Retire>>) -> Go {
+        let mut claims = BTreeMap::new();
+        let mut sources = Vec::new();
+        for (folder, items) in by_folder {
+            let claimed = folder.join(CLAIM_DIR);
+            // Should something be there (a killed run's, that could not be given back), it must not be replaced.
+            match self.names_in(&claimed) {
+                Ok(there) => {
+                    for item in items {
+                        match item.from.file_name().map(|name| (there.contains(name), claimed.join(name))) {
+                            Some((false, claimed)) => sources.push((item, claimed)),
+                            _ => self.report.errors.push(MigrationError::Changed { path: item.from }),
+                        }
+                    }
+                    claims.insert(folder, claimed);
+                }
+                Err(error) => self.fail(&folder, error),
+            }
+        }
+        let goals = folders_of(sources.iter().map(|(item, _)| item.to.as_path()));
+        let aside = claims.iter().flat_map(|(folder, claimed)| [folder.as_path(), claimed]);
+        let held = self.hold(&aside.chain(goals).collect::<Vec<_>>());
+        let disk = self.disk;
+        let remove_one = |(item, claimed): (Retire, PathBuf)| {
+            let fate = remove(disk, &item, &claimed);
+            (item, claimed, fate)
+        };
+        let mut restored = BTreeSet::new();
+        for (item, claimed, fate) in each(disk, sources, remove_one, |_| {}) {
+            if let Fate::Kept { back, .. } = &fate {
+                if !back {
+                    self.restore_claim(&claimed, &item.from);
+                }
+                restored.insert(parent(&item.from));
+            }
+            match fate {
+                Fate::Removed { lost } => {
+                    self.touched = true;
+                    if !lost.is_empty() {
+                        self.report
+                            .attributes_lost
+                            .push(AttributesLost { path: item.to.clone(), names: lost });
+                    }
+                    match item.method {
+                        Some(method) => self.moved(item.from, item.to, method, item.aside),
+                        None => self.report.identical_removed.push(item.from),
+                    }
+                }
+                Fate::WasGone => {}
+                Fate::Kept { why: None, .. } => {
+                    self.report.collisions.push(Collision { source: item.from, destination: item.to });
+                }
+                Fate::NotClaimed(error) | Fate::NotRemoved(error) | Fate::Kept { why: Some(error), .. } => {
+                    self.fail(&item.from, error);
+                }
+            }
+        }
+        drop(held);
+        if !restored.is_empty() {
+            self.flush(&restored, |_| Vec::new())?;
+        }
+        for claims in claims.values() {
+            match self.disk.remove_dir(claims) {
+                Ok(()) => {}
+                Err(error) if error.is_not_found() => {}
+                // What is in it has been reported.
+                Err(error) if error.is_taken() && !self.report.errors.is_empty() => {}
+                Err(error) => self.fail(claims, error),
+            }
+        }
+        Ok(())
+    }
+
+    fn names_in(&self, folder: &Path) -> Result<BTreeSet<OsString>, DiskError> {
+        Ok(self.disk.list(folder)?.into_iter().map(|entry| entry.name).collect())
+    }
+}
+
+fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Fate {
+    // Of what we have not put there ourselves.
+    let before = item.method.is_none().then(|| disk.stat(&item.to).ok()).flatten();
+    if let Err(error) = disk.rename(&item.from, claimed)
+        && disk.stat(claimed).is_err()
+    {
+        // Gone already: then there is nothing to remove.
+        let gone = matches!(disk.stat(&item.from), Err(error) if error.is_not_found());
+        return if gone { Fate::WasGone } else { Fate::NotClaimed(error) };
+    }
+    // The second after the first, which has opened the one at the destination: a network file system knows no sooner.
+    let may_go = may_go(disk, item, claimed);
+    match may_go.and_then(|lost| stands_alone(disk, item, claimed, before).map(|()| lost)) {
+        Ok(Some(lost)) => match disk.unlink(claimed) {
+            Ok(()) => Fate::Removed { lost },
+            Err(error) if error.is_not_found() => Fate::WasGone,
+            Err(error) => Fate::NotRemoved(error),
+        },
+        // At once: others look for it under its name.
+        kept => Fate::Kept { why: kept.err(), back: disk.rename_exclusive(claimed, &item.from).is_ok() },
+    }
+}
+
+/// That what we found at the destination is no other view of the source: through an overlay, say, that has the source's folder
+/// below. Device and inode need not tell, but the rename that claimed the source shows on the file.
+fn stands_alone(
+    disk: &dyn Disk,
+    item: &Retire,
+    claimed: &Path,
+    before: Option<Meta>,
+) -> Result<(), DiskError> {
+    let Some(before) = before else { return Ok(()) };
+    let now = disk.stat(&item.to)?;
+    // A second name of it is one.
+    if now.changed == before.changed || now.is_same_file(&disk.stat(claimed)?) {
+        return Ok(());
+    }
+    let busy = io::Error::new(io::ErrorKind::ResourceBusy, "it is the source itself, seen through a mount");
+    Err(DiskError::new("take for a copy", &item.to, busy))
+}
+
+/// Whether the claimed source is still what is at the destination; and then which of its attributes go with it.
+fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {
+    let nothing_lost = |may_go: bool| Ok(may_go.then(Vec::new));
+    if let Some(target) = &item.link {
+        return nothing_lost(disk.stat(&item.to).is_ok() && disk.read_link(claimed)? == *target);
+    }
+    let compare = || {
+        Ok(match disk.compare_copy(claimed, &item.to)? {
+            Likeness::Differs => None,
+            Likeness::Same { lacks } => Some(lacks),
+        })
+    };
+    if item.method == Some(MoveMethod::Copy)
+        && let Ok(likeness) = compare()
+    {
+        // Two files, so there is nothing more to ask. Where they cannot be compared, the rest tells why.
+        return Ok(likeness);
+    }
+    let (here, there) = (disk.stat(claimed)?, disk.stat(&item.to)?);
+    if !here.is_file() || !there.is_file() || disk.is_mount_point(&item.to) {
+        return nothing_lost(false);
+    }
+    if here.is_same_file(&there) {
+        return nothing_lost(there.links > 1);
+    }
+    compare()
+}
