@@ -69,9 +69,28 @@ fn share<T: Send, A: Send>(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Duration};
+    use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Condvar, time::Duration};
 
     use super::*;
+
+    /// Threads that come by, each of which waits for the others.
+    #[derive(Default)]
+    struct Meeting {
+        come: Mutex<HashSet<thread::ThreadId>>,
+        changed: Condvar,
+    }
+
+    impl Meeting {
+        fn of(&self, wanted: usize) {
+            let mut come = self.come.lock().expect("nobody panics with it");
+            come.insert(thread::current().id());
+            self.changed.notify_all();
+            let long = Duration::from_secs(20);
+            let come = self.changed.wait_timeout_while(come, long, |come| come.len() < wanted);
+            let come = come.expect("nobody panics with it").0.len();
+            assert!(come >= wanted, "of {wanted} threads {come} came");
+        }
+    }
 
     #[test]
     fn each_item_is_done_once_and_answered_in_its_place() {
@@ -86,28 +105,18 @@ mod tests {
 
     #[test]
     fn the_work_is_shared() {
-        let by = share(
-            3,
-            (0..100).collect(),
-            |_: usize| {
-                thread::sleep(Duration::from_millis(1));
-                thread::current().id()
-            },
-            |_| {},
-        );
-        assert_eq!(by.iter().map(|id| format!("{id:?}")).collect::<BTreeSet<_>>().len(), 3);
+        let meeting = Meeting::default();
+        share(3, vec![(); 30], |()| meeting.of(3), |_| {});
     }
 
     #[test]
     fn a_panic_of_a_thread_is_one_of_the_caller() {
-        let caller = thread::current().id();
-        let go = || {
-            let work = |_: usize| {
-                thread::sleep(Duration::from_millis(1));
-                assert_eq!(thread::current().id(), caller, "on another thread");
-            };
-            share(2, (0..100).collect(), work, |_| {})
+        let (meeting, caller) = (Meeting::default(), thread::current().id());
+        let work = |()| {
+            meeting.of(2);
+            assert_eq!(thread::current().id(), caller, "on another thread");
         };
+        let go = || share(2, vec![(); 30], work, |_| {});
         let panic = std::panic::catch_unwind(AssertUnwindSafe(go)).expect_err("it panics");
         let text = panic.downcast_ref::<String>().expect("a message");
         assert!(text.contains("on another thread"), "{text}");
