@@ -302,6 +302,11 @@ fn sweep(
             fault: Fault::Injected(vec![always("fsync", errno)]),
         });
     }
+    if subject.has_many() {
+        // First, so that no sample leaves it out.
+        let fault = Fault::Injected(vec![always("clone3", "EAGAIN")]);
+        lacking.insert(0, Point { label: format!("lacking {label} clone3=EAGAIN"), fault });
+    }
     try_all("for good, refused:", lacking, 6);
     if subject.op != Op::Salvage {
         let moment = |n: u64| Point {
