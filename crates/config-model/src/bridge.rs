@@ -4,6 +4,8 @@
 //! own words, and goes back out in [`to_daemon`]: a silent, unannounced or LAN-only network is never pushed as an open,
 //! announcing one.
 
+use std::borrow::Cow;
+
 use crate::app_config::default_stun;
 use crate::change::child;
 use crate::daemon_config::{NETWORK_KEYS, SIGNALING};
@@ -92,7 +94,7 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, BridgeError
     let get = |key: &str| network.get(key);
     let given = |key: &str| network.get(key).filter(|v| !v.is_null());
     let settings = get("daemon_settings");
-    let or = |value: Option<ValueRef<'_>>, default: &str| match value {
+    let or = |value: Option<ValueRef<'_>>, default: &'static str| match value {
         Some(value) => Fragment::from(value),
         None => Fragment::trusted(default),
     };
@@ -208,6 +210,7 @@ fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
 /// defaults: `signaling` (never `servers`), the `turn_servers` groups of more than one url, `pinned_peers`,
 /// `roster_path`, and whatever neither schema knows.
 pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
+    let mut unknown = Vec::new();
     let [
         id,
         network_id,
@@ -220,7 +223,11 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
         roster_path,
         pinned_peers,
         auto_approve,
-    ] = network.pick(NETWORK_KEYS);
+    ] = network.pick_beside(NETWORK_KEYS, |key, value| {
+        if !APP_KEYS.contains(&&*key) {
+            unknown.push((key, value));
+        }
+    });
     let mut diagnostics = Vec::new();
     for (key, value, wanted) in [
         ("signaling", signaling, Kind::Object),
@@ -253,43 +260,47 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     if let Some(topology) = topology {
         out.put("topology", &topology.raw());
     }
-    let servers = signaling.and_then(|s| s.get("servers"));
-    out.put_list("signaling_servers", items(servers).filter(|s| s.kind() == Kind::String));
+    let mut servers = None;
+    let mut kept = ObjectText::with_capacity(0);
+    for (key, value) in signaling.into_iter().flat_map(|s| s.members()) {
+        if key == "servers" {
+            servers = Some(value);
+        } else if !is_default_signaling(&key, value) {
+            kept.put(&key, &value.raw());
+        }
+    }
+    out.put_list("signaling_servers", texts(items(servers)));
     match stun {
         // Not named means the daemon's default, and so the app's; an empty list means none.
         None => out.put("stun_servers", default_stun().text()),
         Some(groups) => {
             let urls = items(Some(groups)).flat_map(|group| items(group.get("urls")));
-            out.put_list("stun_servers", urls.filter(|u| u.kind() == Kind::String));
+            out.put_list("stun_servers", texts(urls));
         }
     }
     let groups: Vec<_> = items(turn).filter(|g| g.kind() == Kind::Object).collect();
     let entries = groups.iter().filter_map(|group| {
-        let mut entry = vec![("url", Fragment::from(urls(*group).next()?))];
+        let mut entry = ObjectText::with_capacity(0);
+        entry.put("url", &urls(*group).next()?.raw());
         for key in ["username", "credential"] {
             if let Some(text) = of_kind(group.get(key), Kind::String) {
-                entry.push((key, text.into()));
+                entry.put(key, &text.raw());
             }
         }
-        Some(Fragment::object(entry))
+        Some(entry.into_text().into())
     });
-    out.put("turn_servers", Fragment::array(entries).text());
+    out.put_list("turn_servers", entries);
     if let Some(auto) = of_kind(auto_approve, Kind::Bool) {
         out.put("auto_approve", &auto.raw());
     }
 
     let mut settings = ObjectText::with_capacity(0);
-    let mut kept = ObjectText::with_capacity(0);
-    for (key, value) in signaling.into_iter().flat_map(|s| s.members()) {
-        if key != "servers" && !is_default_signaling(&key, value) {
-            kept.put(&key, &value.raw());
-        }
-    }
     if !kept.is_empty() {
-        settings.put("signaling", kept.into_fragment().text());
+        settings.put("signaling", &kept.into_text());
     }
     if groups.iter().any(|g| urls(*g).nth(1).is_some()) {
-        settings.put_list("turn_servers", groups.into_iter().filter(|g| urls(*g).nth(1).is_some()));
+        let whole = groups.into_iter().filter(|g| urls(*g).nth(1).is_some());
+        settings.put_list("turn_servers", whole.map(|group| group.raw()));
     }
     for (key, value) in [("pinned_peers", pinned_peers), ("roster_path", roster_path)] {
         let is_nothing = |v: &ValueRef<'_>| match v.kind() {
@@ -303,15 +314,13 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
             settings.put(key, &value.raw());
         }
     }
-    for (key, value) in network.members() {
-        if !NETWORK_KEYS.contains(&&*key) && !APP_KEYS.contains(&&*key) {
-            settings.put(&key, &value.raw());
-        }
+    for (key, value) in unknown {
+        settings.put(&key, &value.raw());
     }
     if !settings.is_empty() {
-        out.put("daemon_settings", settings.into_fragment().text());
+        out.put("daemon_settings", &settings.into_text());
     }
-    (out.into_fragment(), diagnostics)
+    (Fragment::trusted(out.into_text()), diagnostics)
 }
 
 fn of_kind(value: Option<ValueRef<'_>>, kind: Kind) -> Option<ValueRef<'_>> {
@@ -321,6 +330,11 @@ fn of_kind(value: Option<ValueRef<'_>>, kind: Kind) -> Option<ValueRef<'_>> {
 /// The items of what may be a list.
 fn items(list: Option<ValueRef<'_>>) -> impl Iterator<Item = ValueRef<'_>> {
     list.into_iter().flat_map(|list| list.items())
+}
+
+/// Those that are strings, as they stand in the text.
+fn texts<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> impl Iterator<Item = Cow<'a, str>> {
+    values.filter(|value| value.kind() == Kind::String).map(|text| text.raw())
 }
 
 fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {

@@ -23,7 +23,7 @@ pub(crate) fn default_stun() -> Fragment {
 
 /// Items of a list that name a server which no longer answers.
 pub(crate) fn is_dead(server: ValueRef<'_>) -> bool {
-    DEAD_SIGNALING.iter().any(|dead| server.is_str(dead))
+    server.as_str().is_some_and(|server| DEAD_SIGNALING.contains(&&*server))
 }
 
 /// A network of these members, completed.
@@ -48,10 +48,10 @@ pub(super) fn change(
         label,
         kind,
         topology,
-        auto_approve,
         signaling,
         stun,
         turn,
+        auto_approve,
         accepting,
         auto_gossip,
         own_permissions,
@@ -64,10 +64,10 @@ pub(super) fn change(
         "label",
         "kind",
         "topology",
-        "auto_approve",
         "signaling_servers",
         "stun_servers",
         "turn_servers",
+        "auto_approve",
         "accepting",
         "auto_gossip",
         "agent_permissions",
@@ -123,7 +123,7 @@ pub(super) fn change(
             if let Some(other) = other {
                 pass.replaced(&path.key("accepting"), other.kind(), "`available`, `limited` or `busy`");
             }
-            edits.set("accepting", "available");
+            edits.set("accepting", Fragment::trusted(r#""available""#));
         }
     }
     match auto_gossip {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::scan::{INDEX_FROM, Source, scan};
+use super::value::Name;
 use super::{Document, Fragment, Kind, ValueRef};
 
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ pub(super) enum Key {
     /// The key entry in the origin's source.
     Origin(u32),
     /// Decoded.
-    New(Box<str>),
+    New(Cow<'static, str>),
 }
 
 /// A list of which an item was touched; removed items of the origin stay as `None`.
@@ -73,23 +74,23 @@ impl Source {
 impl Obj {
     fn of(sources: &[Arc<Source>], source: u32, at: u32) -> Self {
         let s = &sources[source as usize];
-        let members: Vec<Member> = s
-            .keys(at)
-            .map(|k| Member {
-                key: Key::Origin(k),
-                value: Node::Raw { source, at: k + 1 },
-                state: if s.is_overruled(k) { State::Overruled } else { State::Live },
-            })
-            .collect();
+        // Each is a key and a value at least; with room for what is put in.
+        let most = (s.entry(at).next - at) as usize / 2 + 2;
+        let mut members = Vec::with_capacity(most.min(16));
+        members.extend(s.keys(at).map(|k| Member {
+            key: Key::Origin(k),
+            value: Node::Raw { source, at: k + 1 },
+            state: if s.is_overruled(k) { State::Overruled } else { State::Live },
+        }));
         let mut this = Self { origin: (source, at), members, index: None };
         this.index_if_large(sources);
         this
     }
 
-    fn key<'a>(&'a self, sources: &'a [Arc<Source>], member: &'a Member) -> Cow<'a, [u8]> {
+    pub(super) fn name<'a>(&self, sources: &'a [Arc<Source>], member: &'a Member) -> Name<'a> {
         match &member.key {
-            Key::Origin(k) => sources[self.origin.0 as usize].decoded(*k),
-            Key::New(text) => Cow::Borrowed(text.as_bytes()),
+            Key::Origin(k) => Name::Read(&sources[self.origin.0 as usize], *k),
+            Key::New(text) => Name::Given(text),
         }
     }
 
@@ -98,7 +99,7 @@ impl Obj {
             let index = (0u32..)
                 .zip(&self.members)
                 .filter(|(_, m)| m.state == State::Live)
-                .map(|(n, m)| (self.key(sources, m).into_owned(), n))
+                .map(|(n, m)| (self.name(sources, m).bytes().into_owned(), n))
                 .collect();
             self.index = Some(index);
         }
@@ -108,24 +109,21 @@ impl Obj {
         if let Some(index) = &self.index {
             return index.get(key).map(|&n| n as usize);
         }
-        self.members.iter().position(|m| m.state == State::Live && *self.key(sources, m) == *key)
+        let origin = &sources[self.origin.0 as usize];
+        self.members.iter().position(|m| {
+            let is_named = match &m.key {
+                Key::Origin(k) => origin.text_is(*k, key),
+                Key::New(text) => text.as_bytes() == key,
+            };
+            is_named && m.state == State::Live
+        })
     }
 
     pub(super) fn get(&self, document: &Document, key: &[u8]) -> Option<&Node> {
         self.position(&document.sources, key).map(|n| &self.members[n].value)
     }
 
-    pub(super) fn live<'a>(
-        &'a self,
-        document: &'a Document,
-    ) -> impl Iterator<Item = (Cow<'a, [u8]>, &'a Node)> + use<'a> {
-        self.members
-            .iter()
-            .filter(|m| m.state == State::Live)
-            .map(|m| (self.key(&document.sources, m), &m.value))
-    }
-
-    fn set(&mut self, sources: &[Arc<Source>], key: &str, value: Node) {
+    fn set(&mut self, sources: &[Arc<Source>], key: Cow<'static, str>, value: Node) {
         if let Some(n) = self.position(sources, key.as_bytes()) {
             self.members[n].value = value;
             return;
@@ -133,7 +131,7 @@ impl Obj {
         if let Some(index) = &mut self.index {
             index.insert(key.as_bytes().to_vec(), self.members.len() as u32);
         }
-        self.members.push(Member { key: Key::New(key.into()), value, state: State::Live });
+        self.members.push(Member { key: Key::New(key), value, state: State::Live });
         self.index_if_large(sources);
     }
 
@@ -146,7 +144,7 @@ impl Obj {
         // The ones that it overruled must not come to life.
         for n in 0..self.members.len() {
             let m = &self.members[n];
-            if m.state == State::Overruled && *self.key(sources, m) == *key.as_bytes() {
+            if m.state == State::Overruled && *self.name(sources, m).bytes() == *key.as_bytes() {
                 self.members[n].state = State::Removed;
             }
         }
@@ -187,6 +185,21 @@ impl Node {
             Node::Object(object) => Some(object),
             _ => None,
         }
+    }
+
+    /// What is at a path below this, to be touched.
+    fn at(&mut self, sources: &[Arc<Source>], path: &[&str]) -> Option<&mut Node> {
+        path.iter().try_fold(self, |node, step| match node.kind(sources) {
+            Kind::Array => {
+                let items = &mut node.array(sources)?.items;
+                items.iter_mut().flatten().nth(step.parse().ok()?)
+            }
+            _ => {
+                let object = node.object(sources)?;
+                let place = object.position(sources, step.as_bytes())?;
+                Some(&mut object.members[place].value)
+            }
+        })
     }
 
     fn array(&mut self, sources: &[Arc<Source>]) -> Option<&mut Arr> {
@@ -258,9 +271,23 @@ fn set_change(at: ValueRef<'_>, path: &[&str], value: Fragment) -> Option<Change
     }
 }
 
-pub(super) fn append(document: &mut Document, path: &[&str], items: Vec<Fragment>) -> bool {
-    let Some(change) = below(document, path, Change::Items(Vec::new(), items)) else { return false };
-    document.apply(change);
+/// Each item is in its place before the next is made.
+pub(super) fn append(
+    document: &mut Document,
+    path: &[&str],
+    items: impl IntoIterator<Item = Fragment>,
+) -> bool {
+    if document.get(path).is_none_or(|list| list.kind() != Kind::Array) {
+        return false;
+    }
+    let mut items = items.into_iter().peekable();
+    if items.peek().is_none() {
+        return false;
+    }
+    document.modified = true;
+    let Document { sources, root, .. } = document;
+    let Some(array) = root.at(sources, path).and_then(|list| list.array(sources)) else { return false };
+    array.items.extend(items.map(|item| Some(insert(sources, item))));
     true
 }
 
@@ -380,7 +407,7 @@ fn apply(sources: &mut Vec<Arc<Source>>, node: &mut Node, change: Change) {
                     Some(Change::Replace(fragment)) => {
                         let value = insert(sources, fragment);
                         if let Some(object) = node.object(sources) {
-                            object.set(sources, &key, value);
+                            object.set(sources, key, value);
                         }
                     }
                     Some(change) => {

@@ -1,5 +1,7 @@
 //! Pieces of JSON text to be put into a document.
 
+use std::borrow::Cow;
+
 use super::text::{push_quoted, quote};
 use super::{Document, ValueRef};
 
@@ -15,7 +17,7 @@ use super::{Document, ValueRef};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fragment {
     /// Always one valid JSON value.
-    text: String,
+    text: Cow<'static, str>,
 }
 
 impl std::fmt::Debug for Fragment {
@@ -38,7 +40,7 @@ impl Fragment {
             text.push_str(&value.into().text);
         }
         text.push('}');
-        Self { text }
+        Self::trusted(text)
     }
     /// A list of these items.
     pub fn array<F: Into<Fragment>>(items: impl IntoIterator<Item = F>) -> Self {
@@ -50,17 +52,17 @@ impl Fragment {
             text.push_str(&item.into().text);
         }
         text.push(']');
-        Self { text }
+        Self::trusted(text)
     }
     /// A text that is known to be one JSON value.
-    pub(crate) fn trusted(text: impl Into<String>) -> Self {
+    pub(crate) fn trusted(text: impl Into<Cow<'static, str>>) -> Self {
         Self { text: text.into() }
     }
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
     pub(super) fn into_text(self) -> String {
-        self.text
+        self.text.into_owned()
     }
 }
 
@@ -85,59 +87,59 @@ impl ObjectText {
         self.key(key);
         self.text.push_str(value);
     }
-    pub(crate) fn put_list<'a>(&mut self, key: &str, items: impl Iterator<Item = ValueRef<'a>>) {
+    pub(crate) fn put_list<'a>(&mut self, key: &str, items: impl Iterator<Item = Cow<'a, str>>) {
         self.key(key);
         self.text.push('[');
         for (n, item) in items.enumerate() {
             if n > 0 {
                 self.text.push(',');
             }
-            self.text.push_str(&item.raw());
+            self.text.push_str(&item);
         }
         self.text.push(']');
     }
     pub(crate) fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
-    pub(crate) fn into_fragment(mut self) -> Fragment {
+    pub(crate) fn into_text(mut self) -> String {
         self.text.push_str(if self.text.is_empty() { "{}" } else { "}" });
-        Fragment { text: self.text }
+        self.text
     }
 }
 
 impl From<serde_json::Value> for Fragment {
     fn from(value: serde_json::Value) -> Self {
-        Self { text: value.to_string() }
+        Self::trusted(value.to_string())
     }
 }
 
 impl From<&str> for Fragment {
     fn from(text: &str) -> Self {
-        Self { text: quote(text) }
+        Self::trusted(quote(text))
     }
 }
 
 impl From<String> for Fragment {
     fn from(text: String) -> Self {
-        Self { text: quote(&text) }
+        Self::trusted(quote(&text))
     }
 }
 
 impl From<bool> for Fragment {
     fn from(value: bool) -> Self {
-        Self { text: value.to_string() }
+        Self::trusted(if value { "true" } else { "false" })
     }
 }
 
 impl From<u64> for Fragment {
     fn from(value: u64) -> Self {
-        Self { text: value.to_string() }
+        Self::trusted(value.to_string())
     }
 }
 
 impl From<ValueRef<'_>> for Fragment {
     fn from(value: ValueRef<'_>) -> Self {
-        Self { text: value.raw().into_owned() }
+        Self::trusted(value.raw().into_owned())
     }
 }
 

@@ -263,7 +263,7 @@ impl Document {
             let Some((entries, is_object, state)) = open.last_mut() else { break };
             match entries.next() {
                 Some(key) if *is_object => {
-                    let name = text::lossy(source.decoded(key));
+                    let name = source.decoded_text(key);
                     replace(key, rewrite.key(&name));
                     next = Some((key + 1, rewrite.member(*state, &name)));
                 }
@@ -316,10 +316,6 @@ impl Document {
 
     /// Appends items to the list at a path, all in one go. Returns whether there is a list, and anything to append.
     pub fn append(&mut self, path: &[&str], items: impl IntoIterator<Item = Fragment>) -> bool {
-        let items: Vec<Fragment> = items.into_iter().collect();
-        if items.is_empty() || self.get(path).is_none_or(|list| list.kind() != Kind::Array) {
-            return false;
-        }
         edit::append(self, path, items)
     }
 

@@ -41,6 +41,16 @@ pub(super) struct Source {
     overruled: Vec<u32>,
     /// Object entry -> its key entries, sorted by decoded key, then by place.
     indexes: HashMap<u32, Box<[u32]>>,
+    /// Room for the next scan: kept, as values that are put in come by the thousand, and most are a word.
+    room: Room,
+}
+
+/// What a scan holds of the containers that are open.
+#[derive(Default)]
+struct Room {
+    stack: Vec<Frame>,
+    /// The keys of the objects, innermost last.
+    keys: Vec<Key>,
 }
 
 impl std::fmt::Debug for Source {
@@ -77,7 +87,10 @@ impl Source {
     }
     /// A text of many values, without any as yet.
     pub(super) fn empty() -> Self {
-        Self { text: String::new(), tape: Vec::new(), overruled: Vec::new(), indexes: HashMap::new() }
+        Self::of_text(String::new(), Vec::new())
+    }
+    fn of_text(text: String, tape: Vec<Entry>) -> Self {
+        Self { text, tape, overruled: Vec::new(), indexes: HashMap::new(), room: Room::default() }
     }
     /// Puts one more value behind those that are there, and says where it is; nothing for a text that is no value.
     pub(super) fn push(&mut self, value: &str) -> Option<u32> {
@@ -89,16 +102,20 @@ impl Source {
     /// Scans the text from there on, which must be one value and white space.
     fn scan_from(&mut self, from: usize) -> Result<(), (ParseErrorKind, usize, String)> {
         let known = self.overruled.len();
+        let Room { stack, keys } = std::mem::take(&mut self.room);
         let mut s = Scanner {
             bytes: self.text.as_bytes(),
             at: from,
             tape: std::mem::take(&mut self.tape),
-            stack: Vec::new(),
-            keys: Vec::new(),
+            stack,
+            keys,
             overruled: std::mem::take(&mut self.overruled),
             indexes: std::mem::take(&mut self.indexes),
         };
         let scanned = s.document().map_err(|kind| (kind, s.at, s.pointer()));
+        s.stack.clear();
+        s.keys.clear();
+        self.room = Room { stack: s.stack, keys: s.keys };
         (self.tape, self.overruled, self.indexes) = (s.tape, s.overruled, s.indexes);
         // Those of earlier values come before all of this one.
         self.overruled[known..].sort_unstable();
@@ -106,6 +123,10 @@ impl Source {
     }
     pub(super) fn entry(&self, at: u32) -> Entry {
         self.tape[at as usize]
+    }
+    /// Whether nothing is in it.
+    pub(super) fn is_leaf(&self, at: u32) -> bool {
+        self.entry(at).next == at + 1
     }
     pub(super) fn raw(&self, at: u32) -> &str {
         let e = self.entry(at);
@@ -119,15 +140,22 @@ impl Source {
         let e = self.entry(at);
         &self.text[e.start() + 1..e.end() - 1]
     }
-    /// The decoded bytes of a string; lone surrogates in their three-byte form, so that different texts stay different.
-    pub(super) fn decoded(&self, at: u32) -> Cow<'_, [u8]> {
-        let inner = self.inner(at);
+    /// [`Source::decoded`] as text, lone surrogates as U+FFFD.
+    pub(super) fn decoded_text(&self, at: u32) -> Cow<'_, str> {
         if self.entry(at).is_escaped() {
-            Cow::Owned(super::text::decode(inner))
+            Cow::Owned(super::text::lossy(super::text::decode(self.inner(at))))
         } else {
-            Cow::Borrowed(inner.as_bytes())
+            Cow::Borrowed(self.inner(at))
         }
     }
+    /// The decoded bytes of a string; lone surrogates in their three-byte form, so that different texts stay different.
+    #[inline]
+    pub(super) fn decoded(&self, at: u32) -> Cow<'_, [u8]> {
+        let e = self.entry(at);
+        let inner = &self.text.as_bytes()[e.start() + 1..e.end() - 1];
+        if e.is_escaped() { Cow::Owned(super::text::decode(self.inner(at))) } else { Cow::Borrowed(inner) }
+    }
+    #[inline]
     pub(super) fn is_overruled(&self, key: u32) -> bool {
         !self.overruled.is_empty() && self.overruled.binary_search(&key).is_ok()
     }
@@ -153,34 +181,41 @@ impl Source {
         // Of the duplicates the last counts; mostly there are none.
         if self.overruled.is_empty() { named.next() } else { named.last() }
     }
-    /// What [`Source::find`] gives for each of these keys; nothing where there is no object.
-    pub(super) fn pick<const N: usize>(&self, object: u32, keys: [&str; N]) -> [Option<u32>; N] {
+    /// What [`Source::find`] gives for each of these keys; the other members are told to `other`. Nothing where there is no object.
+    #[inline]
+    pub(super) fn pick<const N: usize>(
+        &self,
+        object: u32,
+        keys: [&str; N],
+        mut other: impl FnMut(u32),
+    ) -> [Option<u32>; N] {
         let mut found = [None; N];
         if self.first_byte(object) != b'{' {
             return found;
         }
-        if self.indexes.contains_key(&object) {
-            return keys.map(|key| self.find(object, key.as_bytes()));
-        }
         // Who writes the file and who asks mostly have the same order: then the next to be found is the first to be tried.
         let mut next = 0;
-        for at in self.keys(object) {
-            let is = |n: &usize| self.text_is(at, keys[*n].as_bytes());
-            if let Some(n) = (next..N).find(is).or_else(|| (0..next).find(is)) {
-                found[n] = Some(at);
-                next = n + 1;
+        for at in self.keys(object).filter(|&k| !self.is_overruled(k)) {
+            let name = self.decoded(at);
+            let is = |n: &usize| *keys[*n].as_bytes() == *name;
+            match (next..N).find(is).or_else(|| (0..next).find(is)) {
+                Some(n) => {
+                    found[n] = Some(at);
+                    next = n + 1;
+                }
+                None => other(at),
             }
         }
         found
     }
-    #[inline]
     /// Whether a string is of this text.
+    #[inline]
     pub(super) fn text_is(&self, at: u32, text: &[u8]) -> bool {
         let e = self.entry(at);
         if e.is_escaped() {
             &*self.decoded(at) == text
         } else {
-            e.end() - e.start() - 2 == text.len() && self.inner(at).as_bytes() == text
+            self.text.as_bytes().get(e.start() + 1..e.end() - 1) == Some(text)
         }
     }
     /// JSON Pointer of an entry (a value, or a key: then that of its member).
@@ -259,9 +294,13 @@ impl Iterator for Entries<'_> {
 pub(super) fn scan(text: String) -> Result<Source, Stop> {
     // A config has an entry for every dozen bytes or so; a wrong guess costs a copy, not correctness.
     let tape = Vec::with_capacity(text.len() / 16 + 4);
-    let mut source = Source { text, tape, overruled: Vec::new(), indexes: HashMap::new() };
+    let mut source = Source::of_text(text, tape);
     match source.scan_from(0) {
-        Ok(()) => Ok(source),
+        Ok(()) => {
+            // Nothing is put behind what was read.
+            source.room = Room::default();
+            Ok(source)
+        }
         Err((kind, at, pointer)) => Err(Stop { kind, at, pointer, text: source.text }),
     }
 }
@@ -578,7 +617,7 @@ fn after_white_space(bytes: &[u8], mut at: usize) -> usize {
 
 /// The first place from `at` on that holds a quote, a backslash or a control character; the end where there is none.
 #[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     let is_plain = |b: u8| (b >= 0x20) & (b != b'"') & (b != b'\\');
     // Keys and names end within the first words; prompts are worth the wider step, which compilers make vectors of.
     for _ in 0..2 {
@@ -611,11 +650,10 @@ fn odd_in(word: u64) -> usize {
     // The classic "has a zero byte" trick on word ^ pattern; a byte below 0x20 borrows when 0x20 is taken from it.
     let quote = word ^ (ONES * u64::from(b'"'));
     let back = word ^ (ONES * u64::from(b'\\'));
-    let odd = (word.wrapping_sub(ONES * 0x20) & !word)
-        | (quote.wrapping_sub(ONES) & !quote)
-        | (back.wrapping_sub(ONES) & !back);
-    // Borrows only spread upwards, so the lowest hit is a true one.
-    ((odd & HIGHS).trailing_zeros() / 8) as usize
+    let odd = word.wrapping_sub(ONES * 0x20) | quote.wrapping_sub(ONES) | back.wrapping_sub(ONES);
+    // Neither pattern has the high bit, so what has it is none of the three. Borrows only spread upwards, so the lowest hit is a
+    // true one.
+    ((odd & !word & HIGHS).trailing_zeros() / 8) as usize
 }
 
 /// The first bytes of a text and its length.

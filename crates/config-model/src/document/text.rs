@@ -1,6 +1,6 @@
 //! The inside of JSON strings.
 
-use std::borrow::Cow;
+use super::scan::plain_end;
 
 /// Decodes the inside of a valid JSON string. A lone surrogate becomes its three-byte form (WTF-8), which no valid
 /// text contains: so two strings are equal exactly when their decoded bytes are.
@@ -62,24 +62,18 @@ fn push_code(out: &mut Vec<u8>, code: u32) {
 }
 
 /// Decoded bytes as text, lone surrogates as U+FFFD (one each).
-pub(crate) fn lossy(decoded: Cow<'_, [u8]>) -> Cow<'_, str> {
-    match decoded {
-        Cow::Borrowed(b) => String::from_utf8_lossy(b),
-        Cow::Owned(b) => match String::from_utf8(b) {
-            Ok(s) => Cow::Owned(s),
-            Err(e) => {
-                let mut out = String::new();
-                for chunk in e.as_bytes().utf8_chunks() {
-                    out.push_str(chunk.valid());
-                    // The three bytes of a lone surrogate are three "invalid" chunks; only the first counts.
-                    if chunk.invalid().first().is_some_and(|&b| b == 0xed) {
-                        out.push(char::REPLACEMENT_CHARACTER);
-                    }
-                }
-                Cow::Owned(out)
+pub(crate) fn lossy(decoded: Vec<u8>) -> String {
+    String::from_utf8(decoded).unwrap_or_else(|odd| {
+        let mut out = String::new();
+        for chunk in odd.as_bytes().utf8_chunks() {
+            out.push_str(chunk.valid());
+            // The three bytes of a lone surrogate are three "invalid" chunks; only the first counts.
+            if chunk.invalid().first().is_some_and(|&b| b == 0xed) {
+                out.push(char::REPLACEMENT_CHARACTER);
             }
-        },
-    }
+        }
+        out
+    })
 }
 
 /// A text as a JSON string.
@@ -93,9 +87,11 @@ pub(crate) fn quote(text: &str) -> String {
 pub(crate) fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|b| b < b' ' || b == b'"' || b == b'\\') {
+    loop {
+        let at = plain_end(rest.as_bytes(), 0);
         out.push_str(&rest[..at]);
-        match rest.as_bytes()[at] {
+        let Some(odd) = rest.as_bytes().get(at) else { break };
+        match odd {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),
             8 => out.push_str("\\b"),
@@ -107,7 +103,6 @@ pub(crate) fn push_quoted(out: &mut String, text: &str) {
         }
         rest = &rest[at + 1..];
     }
-    out.push_str(rest);
     out.push('"');
 }
 

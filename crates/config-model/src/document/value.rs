@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::edit::{Arr, Node, Obj};
+use super::Document;
+use super::edit::{Arr, Member, Node, Obj, State};
 use super::scan::{Entries, Source};
-use super::{Document, text};
 
 /// The type of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +78,58 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
+/// The name of a member.
+#[derive(Clone, Copy)]
+pub(super) enum Name<'a> {
+    /// As a key in a text.
+    Read(&'a Source, u32),
+    Given(&'a str),
+}
+
+impl<'a> Name<'a> {
+    /// Lone surrogates in their three-byte form.
+    #[inline]
+    pub(super) fn bytes(self) -> Cow<'a, [u8]> {
+        match self {
+            Name::Read(source, key) => source.decoded(key),
+            Name::Given(text) => Cow::Borrowed(text.as_bytes()),
+        }
+    }
+    /// Lone surrogates as U+FFFD.
+    fn text(self) -> Cow<'a, str> {
+        match self {
+            Name::Read(source, key) => source.decoded_text(key),
+            Name::Given(text) => Cow::Borrowed(text),
+        }
+    }
+}
+
+/// See [`ValueRef::members`].
+enum Members<'a> {
+    None,
+    Raw { document: &'a Document, source: &'a Source, keys: Entries<'a> },
+    Edited { document: &'a Document, object: &'a Obj, members: std::slice::Iter<'a, Member> },
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Name<'a>, ValueRef<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Members::None => None,
+            Members::Raw { document, source, keys } => {
+                let key = keys.find(|&key| !source.is_overruled(key))?;
+                Some((Name::Read(source, key), ValueRef { document, at: At::Raw(source, key + 1) }))
+            }
+            Members::Edited { document, object, members } => {
+                let member = members.find(|member| member.state == State::Live)?;
+                Some((object.name(&document.sources, member), document.value(&member.value)))
+            }
+        }
+    }
+}
+
 impl std::fmt::Debug for ValueRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the text: it may hold a secret.
@@ -124,7 +176,10 @@ impl<'a> ValueRef<'a> {
 
     /// The decoded text of a string; a lone surrogate comes out as U+FFFD.
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
-        self.decoded().map(text::lossy)
+        match self.at {
+            At::Raw(source, at) if source.first_byte(at) == b'"' => Some(source.decoded_text(at)),
+            _ => None,
+        }
     }
 
     /// Whether it is a string of exactly this text.
@@ -163,48 +218,51 @@ impl<'a> ValueRef<'a> {
 
     /// The member of an object; of duplicates the last.
     pub fn get(&self, key: &str) -> Option<ValueRef<'a>> {
-        match self.at {
-            At::Raw(source, at) if source.first_byte(at) == b'{' => {
-                source.find(at, key.as_bytes()).map(|k| self.within(source, k + 1))
-            }
-            At::Object(object) => object.get(self.document, key.as_bytes()).map(|n| self.document.value(n)),
-            _ => None,
-        }
+        self.get_decoded(key.as_bytes())
     }
 
     /// What [`ValueRef::get`] gives for each of these keys, found in one walk over the members.
     pub(crate) fn pick<const N: usize>(&self, keys: [&str; N]) -> [Option<ValueRef<'a>>; N] {
+        self.pick_beside(keys, |_, _| {})
+    }
+
+    /// [`ValueRef::pick`]; the other members, in file order, are told to `other`.
+    #[inline]
+    pub(crate) fn pick_beside<const N: usize>(
+        &self,
+        keys: [&str; N],
+        mut other: impl FnMut(Cow<'a, str>, ValueRef<'a>),
+    ) -> [Option<ValueRef<'a>>; N] {
         match self.at {
-            At::Raw(source, at) => source.pick(at, keys).map(|k| k.map(|k| self.within(source, k + 1))),
-            At::Object(_) | At::Array(_) => keys.map(|key| self.get(key)),
+            At::Raw(source, at) => {
+                let found =
+                    source.pick(at, keys, |k| other(source.decoded_text(k), self.within(source, k + 1)));
+                found.map(|k| k.map(|k| self.within(source, k + 1)))
+            }
+            At::Object(_) | At::Array(_) => {
+                let others = self.members().filter(|(key, _)| !keys.contains(&&**key));
+                others.for_each(|(key, value)| other(key, value));
+                keys.map(|key| self.get(key))
+            }
         }
     }
 
     /// The members of an object in file order, without overruled duplicates; nothing for other kinds. A lone surrogate in a key
     /// comes out as U+FFFD; the member cannot be asked for by that.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)> + use<'a> {
-        self.members_decoded().map(|(key, value)| (text::lossy(key), value))
+        self.named().map(|(name, value)| (name.text(), value))
     }
 
-    /// [`ValueRef::members`] with the keys' decoded bytes.
-    fn members_decoded(&self) -> impl Iterator<Item = (Cow<'a, [u8]>, ValueRef<'a>)> + use<'a> {
-        let (this, document) = (*self, self.document);
-        let raw = match self.at {
-            At::Raw(source, at) if source.first_byte(at) == b'{' => Some(
-                source
-                    .keys(at)
-                    .filter(|&k| !source.is_overruled(k))
-                    .map(move |k| (source.decoded(k), this.within(source, k + 1))),
-            ),
-            _ => None,
-        };
-        let edited = match self.at {
-            At::Object(object) => {
-                Some(object.live(document).map(move |(key, node)| (key, document.value(node))))
+    /// [`ValueRef::members`], their names not decoded yet.
+    fn named(&self) -> Members<'a> {
+        let document = self.document;
+        match self.at {
+            At::Raw(source, at) if source.first_byte(at) == b'{' => {
+                Members::Raw { document, source, keys: source.keys(at) }
             }
-            _ => None,
-        };
-        raw.into_iter().flatten().chain(edited.into_iter().flatten())
+            At::Object(object) => Members::Edited { document, object, members: object.members.iter() },
+            At::Raw(..) | At::Array(_) => Members::None,
+        }
     }
 
     /// The items of a list; nothing for other kinds.
@@ -302,11 +360,11 @@ impl<'a> ValueRef<'a> {
                     }
                 }
                 Kind::Object => {
-                    if a.members_decoded().count() != b.members_decoded().count() {
+                    if a.named().count() != b.named().count() {
                         return false;
                     }
-                    for (key, value) in a.members_decoded() {
-                        let Some(other) = b.get_decoded(&key) else { return false };
+                    for (name, value) in a.named() {
+                        let Some(other) = b.get_decoded(&name.bytes()) else { return false };
                         pairs.push((value, other));
                     }
                 }

@@ -19,10 +19,21 @@ struct Style<'s> {
     gap: &'s str,
 }
 
+impl Style<'_> {
+    /// What every line begins with.
+    fn line(&self, indent: &str) -> String {
+        let mut line = String::with_capacity(64);
+        line.push_str(self.newline);
+        line.push_str(indent);
+        line
+    }
+}
+
 /// The text of a whole value, in two-space indentation, one value a line.
 pub(super) fn pretty(source: &Source) -> String {
     let mut out = String::with_capacity(source.text.len() * 2);
-    lay_out(source, 0, &Style { lines: true, newline: "\n", step: "  ", colon: ":", gap: "" }, "", &mut out);
+    let style = Style { lines: true, newline: "\n", step: "  ", colon: ":", gap: "" };
+    lay_out(source, 0, &style, &mut style.line(""), &mut out);
     out
 }
 
@@ -62,7 +73,13 @@ impl Document {
     fn write_node(&self, node: &Node, style: &Style<'_>, indent: &str, out: &mut String) {
         match node {
             Node::Raw { source: 0, at } => out.push_str(self.sources[0].raw(*at)),
-            Node::Raw { source, at } => lay_out(&self.sources[*source as usize], *at, style, indent, out),
+            Node::Raw { source, at } => {
+                let source = &self.sources[*source as usize];
+                match source.first_byte(*at) {
+                    b'{' | b'[' => lay_out(source, *at, style, &mut style.line(indent), out),
+                    _ => out.push_str(source.raw(*at)),
+                }
+            }
             Node::Object(object) => self.write_object(object, style, indent, out),
             Node::Array(array) => self.write_array(array, style, indent, out),
         }
@@ -71,23 +88,25 @@ impl Document {
     fn write_object(&self, object: &Obj, style: &Style<'_>, indent: &str, out: &mut String) {
         let source = &self.sources[object.origin.0 as usize];
         let original = source.entry(object.origin.1);
-        let keys: Vec<u32> = source.keys(object.origin.1).collect();
         // An object that was put in and changed afterwards has no layout of its own to keep.
-        let keeps = object.origin.0 == 0 && !keys.is_empty();
-        let first_lead = keys.first().map_or("", |&k| lead_of(source, object.origin.1, k));
-        let closing =
-            keys.last().map_or("", |&k| &source.text[source.entry(k + 1).end()..original.end() - 1]);
-        let mut style = style.clone();
-        if keeps {
-            style.lines = first_lead.contains('\n');
-            style.colon = colon_of(source, keys[0]);
-            style.gap = keys.get(1).map_or(if style.colon.ends_with(' ') { " " } else { "" }, |&second| {
-                gap_before(source, keys[0], second).1
-            });
+        if object.origin.0 > 0 {
+            return self.write_put_in(object, style, indent, out);
         }
+        let keys: Vec<u32> = source.keys(object.origin.1).collect();
+        let (&[first, ..], &[.., last]) = (&*keys, &*keys) else {
+            return self.write_put_in(object, style, indent, out);
+        };
+        let first_lead = lead_of(source, object.origin.1, first);
+        let closing = &source.text[source.entry(last + 1).end()..original.end() - 1];
+        let mut style = style.clone();
+        style.lines = first_lead.contains('\n');
+        style.colon = colon_of(source, first);
+        style.gap = keys.get(1).map_or(if style.colon.ends_with(' ') { " " } else { "" }, |&second| {
+            gap_before(source, first, second).1
+        });
         let inner = match first_lead.rfind('\n') {
-            Some(n) if keeps => first_lead[n + 1..].to_owned(),
-            _ => format!("{indent}{}", style.step),
+            Some(n) => first_lead[n + 1..].to_owned(),
+            None => format!("{indent}{}", style.step),
         };
         out.push('{');
         let mut any = false;
@@ -95,30 +114,27 @@ impl Document {
             if any {
                 out.push(',');
             }
-            match member.key {
-                Key::Origin(key) if keeps => {
+            match &member.key {
+                &Key::Origin(key) => {
                     let lead = if n == 0 { first_lead } else { gap_before(source, keys[n - 1], key).1 };
                     // When the first member of a line is gone, the next one takes its place.
                     out.push_str(if !any && !style.lines { first_lead } else { lead });
                     out.push_str(source.raw(key));
                     out.push_str(colon_of(source, key));
                 }
-                _ => {
+                Key::New(key) => {
                     if style.lines {
                         out.push_str(style.newline);
                         out.push_str(&inner);
                     } else {
                         out.push_str(if any { style.gap } else { first_lead });
                     }
-                    match &member.key {
-                        Key::Origin(key) => out.push_str(source.raw(*key)),
-                        Key::New(key) => push_quoted(out, key),
-                    }
+                    push_quoted(out, key);
                     out.push_str(if style.lines { ": " } else { style.colon });
                 }
             }
             self.write_node(&member.value, &style, &inner, out);
-            if let (Key::Origin(key), Some(&next), true) = (&member.key, keys.get(n + 1), keeps) {
+            if let (Key::Origin(key), Some(&next)) = (&member.key, keys.get(n + 1)) {
                 // White space between a value and the comma after it; rare, but somebody's.
                 let trail = gap_before(source, *key, next).0;
                 if object.members[n + 1..].iter().any(|m| m.state != State::Removed) {
@@ -128,12 +144,43 @@ impl Document {
             any = true;
         }
         if any {
-            if keeps {
-                out.push_str(closing);
-            } else if style.lines {
-                out.push_str(style.newline);
-                out.push_str(indent);
+            out.push_str(closing);
+        }
+        out.push('}');
+    }
+
+    /// Writes an object in the style of the place it comes to.
+    fn write_put_in(&self, object: &Obj, style: &Style<'_>, indent: &str, out: &mut String) {
+        let (source, at) = (&*self.sources[object.origin.0 as usize], object.origin.1);
+        let mut line = style.line(indent);
+        line.push_str(style.step);
+        out.push('{');
+        let mut any = false;
+        for member in object.members.iter().filter(|m| m.state != State::Removed) {
+            if any {
+                out.push(',');
             }
+            if style.lines {
+                out.push_str(&line);
+            } else {
+                let lead = || source.keys(at).next().map_or("", |first| lead_of(source, at, first));
+                out.push_str(if any { style.gap } else { lead() });
+            }
+            match &member.key {
+                Key::Origin(key) => out.push_str(source.raw(*key)),
+                Key::New(key) => push_quoted(out, key),
+            }
+            out.push_str(if style.lines { ": " } else { style.colon });
+            match &member.value {
+                Node::Raw { source: n @ 1.., at } => {
+                    lay_out(&self.sources[*n as usize], *at, style, &mut line, out);
+                }
+                node => self.write_node(node, style, &line[style.newline.len()..], out),
+            }
+            any = true;
+        }
+        if any && style.lines {
+            out.push_str(&line[..line.len() - style.step.len()]);
         }
         out.push('}');
     }
@@ -214,8 +261,8 @@ fn split_gap(gap: &str) -> (&str, &str) {
 }
 
 /// Writes a value of another text in the style of the place it comes to: the white space is new, every key, string and
-/// number is spelled as it was.
-fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut String) {
+/// number is spelled as it was. `line` is what every line begins with, and is that again afterwards.
+fn lay_out(source: &Source, at: u32, style: &Style<'_>, line: &mut String, out: &mut String) {
     struct Open<'s> {
         entries: Entries<'s>,
         is_object: bool,
@@ -223,24 +270,21 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
     }
     // Nesting costs heap, not call stack.
     let mut open: Vec<Open<'_>> = Vec::new();
-    if !matches!(source.first_byte(at), b'{' | b'[') {
-        return out.push_str(source.raw(at));
-    }
-    // What every line begins with.
-    let mut line = String::with_capacity(64);
-    line.push_str(style.newline);
-    line.push_str(indent);
     let mut next = Some(at);
     loop {
         if let Some(value) = next.take() {
-            let is_object = source.first_byte(value) == b'{';
-            if is_object || source.first_byte(value) == b'[' {
-                out.push(if is_object { '{' } else { '[' });
-                line.push_str(style.step);
-                let entries = if is_object { source.keys(value) } else { source.items(value) };
-                open.push(Open { entries, is_object, any: false });
-            } else {
-                out.push_str(source.raw(value));
+            let first = source.first_byte(value);
+            match first {
+                b'{' if source.is_leaf(value) => out.push_str("{}"),
+                b'[' if source.is_leaf(value) => out.push_str("[]"),
+                b'{' | b'[' => {
+                    let is_object = first == b'{';
+                    out.push(char::from(first));
+                    line.push_str(style.step);
+                    let entries = if is_object { source.keys(value) } else { source.items(value) };
+                    open.push(Open { entries, is_object, any: false });
+                }
+                _ => out.push_str(source.raw(value)),
             }
         }
         let Some(container) = open.last_mut() else { return };
@@ -252,7 +296,7 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
                 }
             }
             if style.lines {
-                out.push_str(&line);
+                out.push_str(line);
             }
             if container.is_object {
                 out.push_str(source.raw(entry));
@@ -262,7 +306,7 @@ fn lay_out(source: &Source, at: u32, style: &Style<'_>, indent: &str, out: &mut 
         } else {
             line.truncate(line.len() - style.step.len());
             if container.any && style.lines {
-                out.push_str(&line);
+                out.push_str(line);
             }
             out.push(if container.is_object { '}' } else { ']' });
             open.pop();
