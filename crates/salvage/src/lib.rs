@@ -15,6 +15,8 @@ pub use report::{SalvageReport, Salvaged, Shape};
 
 /// The app's keys that a document of the daemon's never has; one of them is enough to tell an app's half.
 const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];
+/// Where the app has its networks.
+const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
 /// Top-level keys that both schemas have.
 const SHARED_KEYS: [&str; 2] = ["auto_update", "auto_cleanup"];
 
@@ -143,8 +145,7 @@ pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) 
     } else {
         report.kept_keys = keys_of(&app);
     }
-    let recovered = recover(doc, &mut report, &mut diagnostics);
-    append(&mut app, doc, recovered, ids, &mut report, &mut diagnostics);
+    recover(doc, &mut app, ids, &mut report, &mut diagnostics);
     report.reset_keys = app_config::lacking(&app);
     if let (Some(first), false) = (report.recovered_networks.first(), has_active(&app)) {
         report.activate = Some(first.clone());
@@ -162,16 +163,24 @@ fn has_active(app: &Document) -> bool {
     app.get(&["cloud_mesh", "active_network_id"]).is_some_and(|id| !id.is_falsy())
 }
 
-/// A network of the daemon's, in the app's words.
-struct Recovered {
-    network_id: String,
-    entry: Fragment,
-}
-
-fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Diagnostic>) -> Vec<Recovered> {
-    let mut recovered = Vec::new();
-    let networks = doc.get(&["networks"]).into_iter().flat_map(|n| n.items());
-    for (n, network) in networks.enumerate() {
+/// Puts into the app's half the networks that it lacks, in its words.
+fn recover(
+    doc: &Document,
+    app: &mut Document,
+    ids: &mut dyn Ids,
+    report: &mut SalvageReport,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let networks = doc.get(&["networks"]).filter(|n| n.items().next().is_some());
+    let Some(networks) = networks else { return };
+    let gave_way = make_list(app, ids);
+    let known: HashSet<String> = app
+        .get(&NETWORKS)
+        .into_iter()
+        .flat_map(|list| list.items())
+        .filter_map(|entry| Some(network_id::normal_form(&entry.get("network_id")?.as_str()?)))
+        .collect();
+    let lacking = networks.items().enumerate().filter_map(|(n, network)| {
         let path = format!("/networks/{n}");
         if !is_network(network) {
             report.odd_networks.push(n);
@@ -186,30 +195,23 @@ fn recover(doc: &Document, report: &mut SalvageReport, diagnostics: &mut Vec<Dia
                 hint: None,
                 place: None,
             });
-            continue;
+            return None;
         }
         let (entry, found) = bridge::from_daemon(network, &path);
         diagnostics.extend(found);
-        let network_id =
-            network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default().into_owned();
-        recovered.push(Recovered { network_id, entry });
-    }
-    recovered
+        let network_id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
+        let is_known = !known.is_empty() && known.contains(&network_id::normal_form(&network_id));
+        let names = if is_known { &mut report.known_networks } else { &mut report.recovered_networks };
+        names.push(network_id.into_owned());
+        (!is_known).then_some(entry)
+    });
+    app.append(&NETWORKS, lacking);
+    diagnostics.extend(gave_way);
 }
 
-/// Puts into the app's half the networks that it lacks.
-fn append(
-    app: &mut Document,
-    doc: &Document,
-    recovered: Vec<Recovered>,
-    ids: &mut dyn Ids,
-    report: &mut SalvageReport,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
-    if doc.get(&["networks"]).is_none_or(|n| n.items().next().is_none()) {
-        return;
-    }
+/// Makes a list of networks in the app's half, unless there is one; says what gave way to it.
+fn make_list(app: &mut Document, ids: &mut dyn Ids) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
     let mesh = app.get(&["cloud_mesh"]);
     if let Some(odd) = mesh.filter(|m| m.kind() != Kind::Object) {
         if !odd.is_falsy() {
@@ -237,22 +239,7 @@ fn append(
     } else if app.get(&NETWORKS).is_none() {
         app.set(&NETWORKS, Fragment::array::<Fragment>([]));
     }
-    let known: HashSet<String> = app
-        .get(&NETWORKS)
-        .into_iter()
-        .flat_map(|list| list.items())
-        .filter_map(|entry| Some(network_id::normal_form(&entry.get("network_id")?.as_str()?)))
-        .collect();
-    let mut entries = Vec::new();
-    for network in recovered {
-        if known.contains(&network_id::normal_form(&network.network_id)) {
-            report.known_networks.push(network.network_id);
-        } else {
-            entries.push(network.entry);
-            report.recovered_networks.push(network.network_id);
-        }
-    }
-    app.append(&NETWORKS, entries);
+    diagnostics
 }
 
 fn gave_way(path: &str, found: Kind) -> Diagnostic {
