@@ -237,6 +237,21 @@ fn duplicates_in_large_objects_are_found_without_comparing_all_pairs() {
 }
 
 #[test]
+fn names_of_every_length_differ_by_any_one_byte() {
+    for length in 0..=40 {
+        let name = "n".repeat(length);
+        let document = doc(&format!(r#"{{"{name}":1}}"#));
+        assert!(document.get(&[&name]).is_some(), "{length} bytes");
+        for at in 0..length {
+            let mut other = name.clone();
+            other.replace_range(at..=at, "o");
+            assert!(document.get(&[&other]).is_none(), "{length} bytes, another at {at}");
+        }
+        assert!(document.get(&[&format!("{name}n")]).is_none(), "{length} bytes and one more");
+    }
+}
+
+#[test]
 fn duplicates_in_many_objects_are_found_without_looking_through_all_of_them() {
     let count = 500_000;
     let text = format!("{{\"all\":[{}{{}}]}}", r#"{"a":1,"a":2,"a":3},"#.repeat(count));

@@ -197,7 +197,7 @@ impl Source {
         let mut next = 0;
         for at in self.keys(object).filter(|&k| !self.is_overruled(k)) {
             let name = self.decoded(at);
-            let is = |n: &usize| *keys[*n].as_bytes() == *name;
+            let is = |n: &usize| is_same(keys[*n].as_bytes(), &name);
             match (next..N).find(is).or_else(|| (0..next).find(is)) {
                 Some(n) => {
                     found[n] = Some(at);
@@ -215,7 +215,7 @@ impl Source {
         if e.is_escaped() {
             &*self.decoded(at) == text
         } else {
-            self.text.as_bytes().get(e.start() + 1..e.end() - 1) == Some(text)
+            is_same(&self.text.as_bytes()[e.start() + 1..e.end() - 1], text)
         }
     }
     /// JSON Pointer of an entry (a value, or a key: then that of its member).
@@ -549,9 +549,14 @@ impl Scanner<'_> {
     fn find_duplicates(&mut self, from: usize) {
         // What was found in other objects is not looked through: there may be very many of them.
         let known = self.overruled.len();
-        for later in from + 1..self.keys.len() {
+        // One bit for each print that came by. Where it is not set, the name is new; else it mostly is, too.
+        let mut seen = 0_u64;
+        for later in from..self.keys.len() {
             let b = self.keys[later];
-            if self.keys[from..later].iter().all(|a| a.print != b.print) {
+            let bit = 1 << (b.print.wrapping_mul(SPREAD) >> 58);
+            let is_new = seen & bit == 0 || self.keys[from..later].iter().all(|a| a.print != b.print);
+            seen |= bit;
+            if is_new {
                 continue;
             }
             for earlier in from..later {
@@ -654,6 +659,26 @@ fn odd_in(word: u64) -> usize {
     // Neither pattern has the high bit, so what has it is none of the three. Borrows only spread upwards, so the lowest hit is a
     // true one.
     ((odd & !word & HIGHS).trailing_zeros() / 8) as usize
+}
+
+/// Multiplied by this, every bit of a number has a part in the highest ones of the product: 2^64 over the golden ratio, as Fibonacci
+/// hashing has it.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Whether two names are the same. They are short, so that a call to compare them would cost more than the comparison.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        // The two overlap, or meet.
+        (Some(first), Some(last), Some(its_first), Some(its_last)) if a.len() <= 16 => {
+            first == its_first && last == its_last
+        }
+        (Some(_), ..) => a == b,
+        _ => a.iter().eq(b),
+    }
 }
 
 /// The first bytes of a text and its length.
