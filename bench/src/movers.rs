@@ -101,37 +101,32 @@ impl State {
     /// The straightforward mover: for each file a look whether there is one at the destination, its parents, and a rename. No
     /// flush, and nothing is said of what could not be moved.
     pub fn straightforward(&self) {
-        for folder in FOLDERS {
-            let (from, to) = (self.app.join(folder), self.daemon.join(folder));
-            for entry in std::fs::read_dir(&from).expect("a listing") {
-                let here = entry.expect("an entry").path();
-                let there = to.join(here.file_name().expect("a name"));
-                if here.extension().is_some_and(|end| end == "json") && !there.exists() {
-                    std::fs::create_dir_all(&to).expect("the parents");
-                    std::fs::rename(&here, &there).expect("a rename");
-                }
+        self.one_by_one(|here, there, folder| {
+            if !there.exists() {
+                std::fs::create_dir_all(folder).expect("the parents");
+                std::fs::rename(here, there).expect("a rename");
             }
-        }
-        self.remove_emptied();
+        });
     }
 
     /// Nothing but the renames, each of which replaces what is there.
     pub fn bare(&self) {
+        self.one_by_one(|here, there, _| std::fs::rename(here, there).expect("a rename"));
+    }
+
+    /// Moves by `go` each file of ours from one path to another, in the folder that is named last.
+    fn one_by_one(&self, go: impl Fn(&Path, &Path, &Path)) {
         for folder in FOLDERS {
             let (from, to) = (self.app.join(folder), self.daemon.join(folder));
             std::fs::create_dir_all(&to).expect("a folder");
             for entry in std::fs::read_dir(&from).expect("a listing") {
-                let entry = entry.expect("an entry");
-                if entry.path().extension().is_some_and(|end| end == "json") {
-                    std::fs::rename(entry.path(), to.join(entry.file_name())).expect("a rename");
+                let here = entry.expect("an entry").path();
+                if here.extension().is_some_and(|end| end == "json") {
+                    go(&here, &to.join(here.file_name().expect("a name")), &to);
                 }
             }
         }
-        self.remove_emptied();
-    }
-
-    /// What something else is in stays.
-    fn remove_emptied(&self) {
+        // What something else is in stays.
         for folder in FOLDERS.iter().chain(&["mesh"]) {
             let _ = std::fs::remove_dir(self.app.join(folder));
         }

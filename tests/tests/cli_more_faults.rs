@@ -41,6 +41,12 @@ struct Unprivileged {
 
 const NOBODY: &str = "65534";
 
+/// Makes all that is there this user's, and their group's: links themselves, not what they lead to.
+fn give(path: &Path, user: &str) {
+    let owner = format!("{user}:{user}");
+    assert!(Command::new("chown").args(["-hR", &owner]).arg(path).status().unwrap().success());
+}
+
 impl Unprivileged {
     fn new(home: &Home) -> Option<Self> {
         if !is_root() {
@@ -53,8 +59,7 @@ impl Unprivileged {
         // The work tree may lie where that user cannot go.
         let program = root.join("program");
         std::fs::copy(support::program(), &program).unwrap();
-        let owner = format!("{NOBODY}:{NOBODY}");
-        assert!(Command::new("chown").args(["-R", &owner]).arg(&root).status().unwrap().success());
+        give(&root, NOBODY);
         Some(Self { program, drop: true })
     }
 
@@ -278,8 +283,7 @@ fn a_link_of_another_users_leads_root_nowhere() {
     home.put("shadow", secret, 0o600);
     std::fs::create_dir_all(home.path(APP)).unwrap();
     symlink(home.path("shadow"), home.path(CONFIG)).unwrap();
-    let owner = format!("{NOBODY}:{NOBODY}");
-    assert!(Command::new("chown").args(["-hR", &owner]).arg(home.path(APP)).status().unwrap().success());
+    give(&home.path(APP), NOBODY);
     for args in [&["launch", "--no-daemon"][..], &["salvage"]] {
         let ran = home.run(args).ends_with(7);
         assert!(ran.stderr.contains("store.foreign-link"), "{args:?}: {ran:?}");
@@ -301,7 +305,7 @@ fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {
     let Some(user) = Unprivileged::new(&home).filter(|user| user.drop) else { return };
     let mesh = home.path(&format!("{APP}/mesh"));
     for mode in [0o755, 0o700] {
-        assert!(Command::new("chown").args(["-R", "0:0"]).arg(&mesh).status().unwrap().success());
+        give(&mesh, "0");
         set_mode(&mesh, mode);
         let ran = user.run(&home, &["migrate"]);
         assert!(home.has(KEY) && !home.has(NEW_KEY), "{ran:?}");
@@ -310,14 +314,7 @@ fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {
             assert!(ran.ends_with(7).stderr.contains(&give_back), "{mode:o}");
         }
     }
-    assert!(
-        Command::new("chown")
-            .args(["-R", &format!("{NOBODY}:{NOBODY}")])
-            .arg(&mesh)
-            .status()
-            .unwrap()
-            .success()
-    );
+    give(&mesh, NOBODY);
     user.run(&home, &["migrate"]).ends_with(0);
     assert!(home.has(NEW_KEY));
 }
@@ -659,9 +656,7 @@ fn what_root_does_in_a_users_home_is_the_users() {
         return;
     }
     let home = Home::after_the_bug();
-    let owner = format!("{NOBODY}:{NOBODY}");
-    let root = home.path("..").canonicalize().unwrap();
-    assert!(Command::new("chown").args(["-R", &owner]).arg(&root).status().unwrap().success());
+    give(&home.path("..").canonicalize().unwrap(), NOBODY);
     let ran = home.run(&["launch", "--no-daemon"]);
     sound(&ran);
     for path in home.snapshot().into_keys() {

@@ -215,6 +215,13 @@ impl Node {
     }
 }
 
+impl Arr {
+    /// Each item is in its place before the next is made.
+    fn append(&mut self, sources: &mut Vec<Arc<Source>>, items: impl IntoIterator<Item = Fragment>) {
+        self.items.extend(items.into_iter().map(|item| Some(insert(sources, item))));
+    }
+}
+
 /// A text of values that were put in is not made longer than this.
 const POOL_BYTES: usize = 1 << 24;
 
@@ -271,7 +278,6 @@ fn set_change(at: ValueRef<'_>, path: &[&str], value: Fragment) -> Option<Change
     }
 }
 
-/// Each item is in its place before the next is made.
 pub(super) fn append(
     document: &mut Document,
     path: &[&str],
@@ -287,7 +293,7 @@ pub(super) fn append(
     document.modified = true;
     let Document { sources, root, .. } = document;
     let Some(array) = root.at(sources, path).and_then(|list| list.array(sources)) else { return false };
-    array.items.extend(items.map(|item| Some(insert(sources, item))));
+    array.append(sources, items);
     true
 }
 
@@ -433,10 +439,7 @@ fn apply(sources: &mut Vec<Arc<Source>>, node: &mut Node, change: Change) {
                     _ => *item = None,
                 }
             }
-            for fragment in more {
-                let value = insert(sources, fragment);
-                array.items.push(Some(value));
-            }
+            array.append(sources, more);
         }
     }
 }

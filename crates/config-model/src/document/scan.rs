@@ -211,12 +211,7 @@ impl Source {
     /// Whether a string is of this text.
     #[inline]
     pub(super) fn text_is(&self, at: u32, text: &[u8]) -> bool {
-        let e = self.entry(at);
-        if e.is_escaped() {
-            &*self.decoded(at) == text
-        } else {
-            is_same(&self.text.as_bytes()[e.start() + 1..e.end() - 1], text)
-        }
+        is_same(&self.decoded(at), text)
     }
     /// JSON Pointer of an entry (a value, or a key: then that of its member).
     pub(super) fn pointer_to(&self, wanted: u32) -> String {

@@ -23,10 +23,8 @@ enum Fate {
     Removed { lost: Vec<String> },
     /// Somebody else removed it.
     WasGone,
-    /// It is where it was.
-    NotClaimed(DiskError),
-    /// It is aside.
-    NotRemoved(DiskError),
+    /// It could not be taken aside, or not be removed there.
+    Failed(DiskError),
     /// It is not what was published, or that could not be found out (`why`). Unless it has its name back, it is still aside.
     Kept { why: Option<DiskError>, back: bool },
 }
@@ -128,7 +126,7 @@ impl Mover<'_> {
                 Fate::Kept { why: None, .. } => {
                     self.report.collisions.push(Collision { source: item.from, destination: item.to });
                 }
-                Fate::NotClaimed(error) | Fate::NotRemoved(error) | Fate::Kept { why: Some(error), .. } => {
+                Fate::Failed(error) | Fate::Kept { why: Some(error), .. } => {
                     self.fail(&item.from, error);
                 }
             }
@@ -162,7 +160,7 @@ fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Fate {
     {
         // Gone already: then there is nothing to remove.
         let gone = matches!(disk.stat(&item.from), Err(error) if error.is_not_found());
-        return if gone { Fate::WasGone } else { Fate::NotClaimed(error) };
+        return if gone { Fate::WasGone } else { Fate::Failed(error) };
     }
     // The second after the first, which has opened the one at the destination: a network file system knows no sooner.
     let may_go = may_go(disk, item, claimed);
@@ -170,7 +168,7 @@ fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Fate {
         Ok(Some(lost)) => match disk.unlink(claimed) {
             Ok(()) => Fate::Removed { lost },
             Err(error) if error.is_not_found() => Fate::WasGone,
-            Err(error) => Fate::NotRemoved(error),
+            Err(error) => Fate::Failed(error),
         },
         // At once: others look for it under its name.
         kept => Fate::Kept { why: kept.err(), back: disk.rename_exclusive(claimed, &item.from).is_ok() },
