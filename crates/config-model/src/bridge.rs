@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use crate::app_config::default_stun;
 use crate::change::child;
 use crate::daemon_config::{NETWORK_KEYS, SIGNALING};
-use crate::document::ObjectText;
 use crate::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
+use myownllm_json_document::ObjectText;
 
 /// Members of a network that the app's schema has, or had, beyond those that both have.
 const APP_KEYS: [&str; 8] = [
@@ -96,7 +96,7 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, BridgeError
     let settings = get("daemon_settings");
     let or = |value: Option<ValueRef<'_>>, default: &'static str| match value {
         Some(value) => Fragment::from(value),
-        None => Fragment::trusted(default),
+        None => Fragment::from_valid_json(default),
     };
     let mut out: Vec<(String, Fragment)> = Vec::new();
     let mut put = |key: &str, value: Fragment| out.push((key.to_owned(), value));
@@ -132,7 +132,7 @@ fn signaling(servers: Option<ValueRef<'_>>, settings: Option<ValueRef<'_>>) -> F
     let kept = settings.and_then(|s| s.get("signaling"));
     let strategy = kept.and_then(|k| k.get("strategy"));
     let mut out = vec![("strategy".to_owned(), strategy.map_or_else(|| "nostr".into(), Fragment::from))];
-    out.push(("servers".to_owned(), servers.map_or_else(|| Fragment::trusted("[]"), Fragment::from)));
+    out.push(("servers".to_owned(), servers.map_or_else(|| Fragment::from_valid_json("[]"), Fragment::from)));
     let others = kept.into_iter().flat_map(|k| k.members());
     out.extend(
         others
@@ -146,7 +146,7 @@ fn turn_groups(
     entries: Option<ValueRef<'_>>,
     settings: Option<ValueRef<'_>>,
 ) -> Result<Fragment, BridgeError> {
-    let Some(entries) = entries else { return Ok(Fragment::trusted("[]")) };
+    let Some(entries) = entries else { return Ok(Fragment::from_valid_json("[]")) };
     if entries.kind() != Kind::Array {
         return Err(BridgeError::Malformed {
             path: "/turn_servers".to_owned(),
@@ -168,7 +168,7 @@ fn turn_groups(
             groups.push(Fragment::from(whole.remove(place)));
             continue;
         }
-        let url = entry.get("url").map_or_else(|| Fragment::trusted("null"), Fragment::from);
+        let url = entry.get("url").map_or_else(|| Fragment::from_valid_json("null"), Fragment::from);
         let mut group = vec![("urls", Fragment::array([url]))];
         for key in ["username", "credential"] {
             if let Some(value) = entry.get(key).filter(|v| !v.is_falsy()) {
@@ -223,7 +223,7 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
         roster_path,
         pinned_peers,
         auto_approve,
-    ] = network.pick_beside(NETWORK_KEYS, |key, value| {
+    ] = network.get_many_beside(NETWORK_KEYS, |key, value| {
         if !APP_KEYS.contains(&&*key) {
             unknown.push((key, value));
         }
@@ -320,7 +320,7 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     if !settings.is_empty() {
         out.put("daemon_settings", &settings.into_text());
     }
-    (Fragment::trusted(out.into_text()), diagnostics)
+    (Fragment::from_valid_json(out.into_text()), diagnostics)
 }
 
 fn of_kind(value: Option<ValueRef<'_>>, kind: Kind) -> Option<ValueRef<'_>> {
@@ -341,7 +341,7 @@ fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
     SIGNALING.iter().any(|(name, default)| {
         // Mostly spelled as we spell it.
         let same = || {
-            let default = Document::of(Fragment::object([("d", Fragment::trusted(*default))]));
+            let default = Document::of(Fragment::object([("d", Fragment::from_valid_json(*default))]));
             default.get(&["d"]).is_some_and(|d| value.same_json(&d))
         };
         *name == key && (value.raw() == *default || same())

@@ -153,7 +153,7 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
     }
     if doc.get(&NETWORKS).is_none_or(|n| n.kind() != Kind::Array) {
         doc.remove(&NETWORKS);
-        doc.set(&NETWORKS, Fragment::trusted("[]"));
+        doc.set(&NETWORKS, Fragment::from_valid_json("[]"));
     }
     let is_first = entries(doc).next().is_none();
     if let Some(waiting) = doc.get(&["agent_permissions"]).filter(|p| is_first && !p.is_falsy()) {
@@ -166,7 +166,7 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
 }
 
 fn point_at(doc: &mut Document, id: Option<&str>) -> bool {
-    doc.set(&ACTIVE, id.map_or_else(|| Fragment::trusted("null"), Fragment::from))
+    doc.set(&ACTIVE, id.map_or_else(|| Fragment::from_valid_json("null"), Fragment::from))
 }
 
 /// Takes one entry away, and clears the active pointer when it was that one. A name that nothing has is no error:

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::document::{Change, push_pointer};
 use crate::{Diagnostic, Fragment, Ids, Kind, Severity, ValueRef};
+use myownllm_json_document::{Change, push_pointer};
 
 /// Edits of the members of one object.
 #[derive(Default)]

@@ -1406,7 +1406,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "secrets-in-keys-are-masked",
         guarantee: "A login in a key is not shown.",
-        file: "crates/config-model/src/secrets.rs",
+        file: "crates/json-document/src/secrets.rs",
         find: "        mask_text(key).map(|masked| masked.as_str().into())",
         replace: "        let _ = key;\n        None",
         package: "myownllm-config-model",
@@ -1415,7 +1415,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "headers-are-masked",
         guarantee: "Credentials of an HTTP header are not shown, in whatever text they stand.",
-        file: "crates/config-model/src/secrets.rs",
+        file: "crates/json-document/src/secrets.rs",
         find: "            here.extend(named_at_its_beginning(line));",
         replace: "            let _ = named_at_its_beginning(line);",
         package: "myownllm-config-model",
@@ -1424,7 +1424,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "named-values-are-masked",
         guarantee: "A secret that is named by the member beside it is not shown.",
-        file: "crates/config-model/src/secrets.rs",
+        file: "crates/json-document/src/secrets.rs",
         find: "            || (self.names && NAMED.contains(&key));",
         replace: "            || (self.names && key.is_empty());",
         package: "myownllm-config-model",
@@ -1433,7 +1433,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "secrets-are-masked",
         guarantee: "Credentials are not shown.",
-        file: "crates/config-model/src/secrets.rs",
+        file: "crates/json-document/src/secrets.rs",
         find: r#"[&str; 6] = ["credential","#,
         replace: r#"[&str; 6] = ["nothing","#,
         package: "myownllm-config-model",

@@ -13,8 +13,8 @@ pub use self::view::{
 pub(crate) use network::{completed, default_stun, is_dead, label_change, topology_change};
 
 use crate::change::{Edits, Pass, Path};
-use crate::document::Change;
 use crate::{Diagnostic, Document, Fragment, Ids, Kind, Severity, ValueRef};
+use myownllm_json_document::Change;
 
 /// The default manifest of models.
 pub(crate) const DEFAULT_PROVIDER: (&str, &str) =
@@ -151,8 +151,8 @@ fn root_change(root: ValueRef<'_>, conversation_dir: &str, pass: &mut Pass<'_>) 
     let never = |_: ValueRef<'_>| false;
     let null = |v: ValueRef<'_>| v.is_null();
     let falsy = |v: ValueRef<'_>| v.is_falsy();
-    let nothing = || Fragment::trusted("[]");
-    let no_members = || Fragment::trusted("{}");
+    let nothing = || Fragment::from_valid_json("[]");
+    let no_members = || Fragment::from_valid_json("{}");
     plain("active_provider", Kind::String, never, &|| DEFAULT_PROVIDER.0.into());
     plain("active_family", Kind::String, falsy, &|| "gemma4".into());
     plain("active_mode", Kind::String, never, &|| "transcribe".into());
@@ -235,13 +235,13 @@ fn section_change(
         if let Some(other) = root.get(key).filter(|s| !s.is_null()) {
             pass.replaced(&Path::Root.key(key), other.kind(), "an object");
         }
-        let fresh = members.iter().map(|(key, default)| (key, Fragment::trusted(*default)));
+        let fresh = members.iter().map(|(key, default)| (key, Fragment::from_valid_json(*default)));
         return edits.set(key, Fragment::object(fresh));
     };
     let mut inner = Edits::default();
     for &(member, default) in members {
         match section.get(member) {
-            None => inner.set(member, Fragment::trusted(default)),
+            None => inner.set(member, Fragment::from_valid_json(default)),
             Some(value) => {
                 let wanted = match default.as_bytes()[0] {
                     b't' | b'f' => Kind::Bool,
@@ -281,7 +281,7 @@ fn cloud_mesh_change(
         if let Some(other) = section.filter(|s| !s.is_falsy()) {
             pass.replaced(&at, other.kind(), "an object");
         }
-        return root.set("cloud_mesh", Fragment::trusted(EMPTY));
+        return root.set("cloud_mesh", Fragment::from_valid_json(EMPTY));
     };
     let mut edits = Edits::default();
     match section.get("enabled").filter(|e| !e.is_null()) {
@@ -321,7 +321,7 @@ fn cloud_mesh_change(
                 if let Some(other) = section.get("networks").filter(|n| !n.is_null()) {
                     pass.replaced(&at.key("networks"), other.kind(), "a list");
                 }
-                edits.set("networks", Fragment::trusted("[]"));
+                edits.set("networks", Fragment::from_valid_json("[]"));
                 false
             }
         };
@@ -329,7 +329,7 @@ fn cloud_mesh_change(
             if active.is_some() {
                 pass.dropped(&at.key("active_network_id"), "it names no saved network");
             }
-            edits.set("active_network_id", Fragment::trusted("null"));
+            edits.set("active_network_id", Fragment::from_valid_json("null"));
         }
     }
     match section.get("diag_quiet") {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::permissions;
 use crate::change::{Edits, Pass, Path};
-use crate::document::{Change, trim_raw};
 use crate::{Document, Fragment, Kind, ValueRef};
+use myownllm_json_document::{Change, trim_raw};
 
 /// Signaling servers of the PeerJS days that no longer answer; saved lists still hold them.
 pub(crate) const DEAD_SIGNALING: [&str; 3] =
@@ -58,7 +58,7 @@ pub(super) fn change(
         prompts,
         locked,
         public_turn,
-    ] = entry.pick([
+    ] = entry.get_many([
         "id",
         "network_id",
         "label",
@@ -105,12 +105,12 @@ pub(super) fn change(
             if let Some(other) = other.filter(|o| !o.is_null()) {
                 pass.replaced(&path.key("signaling_servers"), other.kind(), "a list");
             }
-            edits.set("signaling_servers", Fragment::trusted("[]"));
+            edits.set("signaling_servers", Fragment::from_valid_json("[]"));
         }
     }
     for (key, list, default) in [
         ("stun_servers", stun, default_stun as fn() -> Fragment),
-        ("turn_servers", turn, || Fragment::trusted("[]")),
+        ("turn_servers", turn, || Fragment::from_valid_json("[]")),
     ] {
         match list.filter(|v| !v.is_null()) {
             Some(list) => pass.check(path, key, list, Kind::Array),
@@ -123,7 +123,7 @@ pub(super) fn change(
             if let Some(other) = other {
                 pass.replaced(&path.key("accepting"), other.kind(), "`available`, `limited` or `busy`");
             }
-            edits.set("accepting", Fragment::trusted(r#""available""#));
+            edits.set("accepting", Fragment::from_valid_json(r#""available""#));
         }
     }
     match auto_gossip {
@@ -142,7 +142,7 @@ pub(super) fn change(
                 edits.remove("label");
             }
             None => {}
-            Some(trimmed) if trimmed == Fragment::trusted("\"\"") => edits.remove("label"),
+            Some(trimmed) if trimmed == Fragment::from_valid_json("\"\"") => edits.remove("label"),
             Some(trimmed) => edits.set("label", trimmed),
         }
     }
@@ -198,9 +198,9 @@ pub(crate) fn label_change(label: ValueRef<'_>) -> Option<Fragment> {
         return None;
     }
     if label.is_falsy() {
-        return Some(Fragment::trusted("\"\""));
+        return Some(Fragment::from_valid_json("\"\""));
     }
-    trim_raw(&label.raw()).map(Fragment::trusted)
+    trim_raw(&label.raw()).map(Fragment::from_valid_json)
 }
 
 /// What brings a topology into form; `None`: it is unusable and goes.
@@ -212,7 +212,7 @@ pub(crate) fn topology_change(
     if topology.is_null() {
         return None;
     }
-    let [kind, n_preferred, hub] = topology.pick(["kind", "n_preferred", "hub"]);
+    let [kind, n_preferred, hub] = topology.get_many(["kind", "n_preferred", "hub"]);
     let Some(kind) = kind.filter(|k| k.kind() == Kind::String) else {
         pass.dropped(path, "a topology without a kind");
         return None;
@@ -222,7 +222,7 @@ pub(crate) fn topology_change(
         if let Some(n) = n_preferred {
             match n.as_f64().filter(|x| x.is_finite() && *x >= 1.0) {
                 Some(x) if x.floor() == x => {}
-                Some(x) => edits.set("n_preferred", Fragment::trusted(format!("{:.0}", x.floor()))),
+                Some(x) => edits.set("n_preferred", Fragment::from_valid_json(format!("{:.0}", x.floor()))),
                 None => {
                     if !n.is_null() {
                         pass.dropped(&path.key("n_preferred"), "not a number of neighbours");
@@ -258,7 +258,7 @@ fn prompts_change(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> C
 fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     let mut edits = Edits::default();
     let [id, name, system_prompt, user_prompt, tools, updated_at] =
-        prompt.pick(["id", "name", "system_prompt", "user_prompt", "tools", "updated_at"]);
+        prompt.get_many(["id", "name", "system_prompt", "user_prompt", "tools", "updated_at"]);
     if !id.is_some_and(|id| id.kind() == Kind::String && !id.is_falsy()) {
         let new = pass.ids.prompt_id();
         pass.migrated(&path.key("id"), format!("a prompt without an id is now {new}"));

@@ -1,8 +1,8 @@
 //! Tool permissions of a network.
 
 use crate::change::{Edits, Pass, Path};
-use crate::document::Change;
 use crate::{Document, Fragment, Kind, ValueRef};
+use myownllm_json_document::Change;
 
 /// The tools that every record has; records of further tools are kept as they are.
 const TOOLS: [&str; 2] = ["shell", "write_file"];
@@ -10,7 +10,7 @@ const FRESH: &str = r#"{"mode":"ask","always_accept":[],"updated_at":0}"#;
 
 /// Both tools at "ask".
 pub(super) fn fresh() -> Fragment {
-    Fragment::object(TOOLS.map(|tool| (tool, Fragment::trusted(FRESH))))
+    Fragment::object(TOOLS.map(|tool| (tool, Fragment::from_valid_json(FRESH))))
 }
 
 /// What brings a permissions value into form.
@@ -36,7 +36,7 @@ pub(super) fn change(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) 
             for tool in TOOLS {
                 match value.get(tool) {
                     Some(record) => edits.within(tool, tool_change(record, &path.key(tool), pass)),
-                    None => edits.set(tool, Fragment::trusted(FRESH)),
+                    None => edits.set(tool, Fragment::from_valid_json(FRESH)),
                 }
             }
         }
@@ -59,7 +59,7 @@ pub(super) fn normalized(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'
 fn tool_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     if record.kind() != Kind::Object {
         pass.replaced(path, record.kind(), "an object");
-        return Change::Replace(Fragment::trusted(FRESH));
+        return Change::Replace(Fragment::from_valid_json(FRESH));
     }
     let mut edits = Edits::default();
     match record.get("mode") {
@@ -78,7 +78,7 @@ fn tool_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Ch
             if let Some(other) = other {
                 pass.replaced(&path.key("always_accept"), other.kind(), "a list");
             }
-            edits.set("always_accept", Fragment::trusted("[]"));
+            edits.set("always_accept", Fragment::from_valid_json("[]"));
         }
     }
     stamp_change(record.get("updated_at"), path, pass, &mut edits);
@@ -107,7 +107,7 @@ pub(super) fn stamp_change(
     let Some(stamp) = stamp else { return edits.set("updated_at", 0u64) };
     match stamp.as_f64().filter(|t| t.is_finite()) {
         Some(t) if t.floor().max(0.0) == t => {}
-        Some(t) => edits.set("updated_at", Fragment::trusted(format!("{:.0}", t.floor().max(0.0)))),
+        Some(t) => edits.set("updated_at", Fragment::from_valid_json(format!("{:.0}", t.floor().max(0.0)))),
         None => {
             pass.replaced(&path.key("updated_at"), stamp.kind(), "a number");
             edits.set("updated_at", 0u64);
@@ -118,7 +118,7 @@ pub(super) fn stamp_change(
 /// Of the per-device records of one tool the one with the newest stamp. A record without a stamp that says anything is
 /// taken for just made: with the clock standing still, the first of those wins.
 fn newest(devices: ValueRef<'_>, tool: &str, pass: &mut Pass<'_>) -> Fragment {
-    let mut held = (0.0, Fragment::trusted(FRESH));
+    let mut held = (0.0, Fragment::from_valid_json(FRESH));
     for device in in_language_order(devices) {
         let Some(record) = device.get(tool).filter(|r| r.kind() == Kind::Object) else { continue };
         let mut copy = Document::of(record);

@@ -1,13 +1,13 @@
 //! What is odd about bytes that are a document all the same.
 
-use super::scan::Source;
+use crate::scan::Source;
 use crate::{Diagnostic, Severity};
 
 /// So many diagnostics of one kind are spelled out; the rest is counted.
 const MAX_NAMED: usize = 20;
 
 /// `config.not-utf8`.
-pub(super) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
+pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
     let (mut offset, mut in_text, mut count, mut first) = (0, 0, 0, None);
     for chunk in bytes.utf8_chunks() {
         offset += chunk.valid().len();
@@ -34,7 +34,7 @@ pub(super) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
 }
 
 /// `config.duplicate-key`.
-pub(super) fn duplicates(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn duplicates(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
     let overruled = source.overruled();
     diagnostics.extend(overruled.iter().take(MAX_NAMED).map(|&key| Diagnostic {
         code: "config.duplicate-key",

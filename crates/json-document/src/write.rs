@@ -1,10 +1,10 @@
 //! Putting the text together again.
 
-use super::edit::{Arr, Key, Node, Obj, State};
-use super::scan::{Entries, Source};
-use super::text::push_quoted;
-use super::value::At;
-use super::{Document, ValueRef};
+use crate::edit::{Arr, Key, Node, Obj, State};
+use crate::scan::{Entries, Source};
+use crate::text::push_quoted;
+use crate::value::At;
+use crate::{Document, ValueRef};
 
 /// How lines look where a value is put in.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl Style<'_> {
 }
 
 /// The text of a whole value, in two-space indentation, one value a line.
-pub(super) fn pretty(source: &Source) -> String {
+pub(crate) fn pretty(source: &Source) -> String {
     let mut out = String::with_capacity(source.text.len() * 2);
     let style = Style { lines: true, newline: "\n", step: "  ", colon: ":", gap: "" };
     lay_out(source, 0, &style, &mut style.line(""), &mut out);
@@ -38,7 +38,7 @@ pub(super) fn pretty(source: &Source) -> String {
 }
 
 impl Document {
-    pub(super) fn write_to(&self, out: &mut String) {
+    pub(crate) fn write_to(&self, out: &mut String) {
         let text = &self.sources[0].text;
         let root = self.sources[0].entry(0);
         out.push_str(&text[..root.start()]);
@@ -47,7 +47,7 @@ impl Document {
     }
 
     /// Writes one value as if it stood at the root.
-    pub(super) fn write_value(&self, value: &ValueRef<'_>, out: &mut String) {
+    pub(crate) fn write_value(&self, value: &ValueRef<'_>, out: &mut String) {
         let style = self.style();
         match value.at {
             At::Raw(source, at) => out.push_str(source.raw(at)),

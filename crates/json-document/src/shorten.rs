@@ -8,7 +8,7 @@ const CUT: &str = "…";
 /// The text, or a longer one without its middle, so that it has at most `most` characters.
 ///
 /// ```
-/// use myownllm_config_model::shorten::shortened;
+/// use myownllm_json_document::shorten::shortened;
 /// assert_eq!(shortened("short enough", 12), "short enough");
 /// assert_eq!(shortened("what somebody said without an end", 13), "what s…an end");
 /// ```
@@ -26,7 +26,7 @@ pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
 /// A JSON Pointer with at most `most` names: of a longer one, the first and the last of them, with `…` for those in between.
 ///
 /// ```
-/// use myownllm_config_model::shorten::shortened_pointer;
+/// use myownllm_json_document::shorten::shortened_pointer;
 /// assert_eq!(shortened_pointer("/a/b", 4), "/a/b");
 /// assert_eq!(shortened_pointer("/a/b/c/d/e/f", 4), "/a/b/…/e/f");
 /// ```

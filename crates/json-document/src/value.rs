@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::Document;
-use super::edit::{Arr, Member, Node, Obj, State};
-use super::scan::{Entries, Source};
+use crate::Document;
+use crate::edit::{Arr, Member, Node, Obj, State};
+use crate::scan::{Entries, Source};
 
 /// The type of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,15 +40,15 @@ impl Kind {
 /// A value in a [`Document`].
 #[derive(Clone, Copy)]
 pub struct ValueRef<'a> {
-    pub(super) document: &'a Document,
-    pub(super) at: At<'a>,
+    pub(crate) document: &'a Document,
+    pub(crate) at: At<'a>,
 }
 
 /// What is still to come of a list or an object; the items of a list come with an empty key.
 type Children<'a> = Box<dyn Iterator<Item = (String, ValueRef<'a>)> + 'a>;
 
 #[derive(Clone, Copy)]
-pub(super) enum At<'a> {
+pub(crate) enum At<'a> {
     Raw(&'a Source, u32),
     Object(&'a Obj),
     Array(&'a Arr),
@@ -80,7 +80,7 @@ impl<'a> Iterator for Items<'a> {
 
 /// The name of a member.
 #[derive(Clone, Copy)]
-pub(super) enum Name<'a> {
+pub(crate) enum Name<'a> {
     /// As a key in a text.
     Read(&'a Source, u32),
     Given(&'a str),
@@ -89,7 +89,7 @@ pub(super) enum Name<'a> {
 impl<'a> Name<'a> {
     /// Lone surrogates in their three-byte form.
     #[inline]
-    pub(super) fn bytes(self) -> Cow<'a, [u8]> {
+    pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
         match self {
             Name::Read(source, key) => source.decoded(key),
             Name::Given(text) => Cow::Borrowed(text.as_bytes()),
@@ -221,14 +221,14 @@ impl<'a> ValueRef<'a> {
         self.get_decoded(key.as_bytes())
     }
 
-    /// What [`ValueRef::get`] gives for each of these keys, found in one walk over the members.
-    pub(crate) fn pick<const N: usize>(&self, keys: [&str; N]) -> [Option<ValueRef<'a>>; N] {
-        self.pick_beside(keys, |_, _| {})
+    /// Returns what [`ValueRef::get`] returns for each of these keys, from one walk over the members.
+    pub fn get_many<const N: usize>(&self, keys: [&str; N]) -> [Option<ValueRef<'a>>; N] {
+        self.get_many_beside(keys, |_, _| {})
     }
 
-    /// [`ValueRef::pick`]; the other members, in file order, are told to `other`.
+    /// Like [`ValueRef::get_many`]; calls `other` for every other member, in file order.
     #[inline]
-    pub(crate) fn pick_beside<const N: usize>(
+    pub fn get_many_beside<const N: usize>(
         &self,
         keys: [&str; N],
         mut other: impl FnMut(Cow<'a, str>, ValueRef<'a>),
@@ -236,7 +236,7 @@ impl<'a> ValueRef<'a> {
         match self.at {
             At::Raw(source, at) => {
                 let found =
-                    source.pick(at, keys, |k| other(source.decoded_text(k), self.within(source, k + 1)));
+                    source.get_many(at, keys, |k| other(source.decoded_text(k), self.within(source, k + 1)));
                 found.map(|k| k.map(|k| self.within(source, k + 1)))
             }
             At::Object(_) | At::Array(_) => {
@@ -406,7 +406,7 @@ impl<'a> ValueRef<'a> {
     }
 
     /// Strict equality as the app's language has it: same type, same value; lists and objects never.
-    pub(crate) fn strictly_equals(&self, other: &ValueRef<'_>) -> bool {
+    pub fn strictly_equals(&self, other: &ValueRef<'_>) -> bool {
         !matches!(self.kind(), Kind::Array | Kind::Object)
             && self.kind() == other.kind()
             && match self.kind() {
@@ -417,7 +417,7 @@ impl<'a> ValueRef<'a> {
 
     /// The kind, and bytes that are equal for values of it that [`ValueRef::strictly_equals`] calls equal; `None` for
     /// lists and objects.
-    pub(crate) fn identity_key(&self) -> Option<(Kind, Cow<'a, [u8]>)> {
+    pub fn identity_key(&self) -> Option<(Kind, Cow<'a, [u8]>)> {
         let key = match self.kind() {
             Kind::Array | Kind::Object => return None,
             Kind::String => self.decoded()?,

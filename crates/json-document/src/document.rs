@@ -6,31 +6,14 @@
 //! members included. Values that are put in are laid out like their surroundings: on lines of their own where the
 //! members around them are, with the file's indentation (two spaces in a file that has none) and line ends.
 
-mod edit;
-mod error;
-mod fragment;
-mod odd;
-mod scan;
-mod text;
-mod value;
-mod write;
-
 use std::sync::Arc;
 
-pub(crate) use edit::Change;
-pub use error::{ParseError, ParseErrorKind};
-pub use fragment::Fragment;
-pub(crate) use fragment::ObjectText;
-pub(crate) use text::{push_pointer, trim_raw};
-pub use value::{Kind, ValueRef};
-
-use edit::Node;
-use error::{located, place_in};
-use odd::{duplicates, not_utf8};
-use scan::Source;
-use value::At;
-
-use crate::{Diagnostic, Place, Severity, Snippet};
+use crate::edit::Node;
+use crate::error::{located, place_in};
+use crate::scan::Source;
+use crate::value::At;
+use crate::warnings::{duplicates, not_utf8};
+use crate::{Diagnostic, Fragment, Kind, ParseError, ParseErrorKind, Place, Severity, Snippet, ValueRef};
 
 /// The deepest nesting of lists and objects that [`Document::parse`] accepts; eight times what `serde_json` does.
 pub const MAX_DEPTH: usize = 1024;
@@ -38,7 +21,7 @@ pub const MAX_DEPTH: usize = 1024;
 pub const MAX_BYTES: usize = 256 << 20;
 
 /// The byte order mark in UTF-8.
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// A JSON document whose root is an object, which writes back what nobody changed byte for byte.
 ///
@@ -46,13 +29,13 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 #[derive(Clone)]
 pub struct Document {
     /// The first is the text that was read; the others were put in since.
-    sources: Vec<Arc<Source>>,
-    root: Node,
-    modified: bool,
+    pub(crate) sources: Vec<Arc<Source>>,
+    pub(crate) root: Node,
+    pub(crate) modified: bool,
     /// The very bytes, where they are not those of the text (byte order mark, bytes that are not UTF-8).
-    original: Option<Arc<Vec<u8>>>,
+    pub(crate) original: Option<Arc<Vec<u8>>>,
     /// The text began with a byte order mark.
-    bom: bool,
+    pub(crate) bom: bool,
 }
 
 /// What [`Document::parse`] gives: the document, and what was odd about its bytes.
@@ -113,7 +96,7 @@ impl Document {
         let (text, original) = text_of(bytes);
         let body = original.as_deref().map(|bytes| bytes.strip_prefix(BOM).unwrap_or(bytes));
         let not_all_utf8 = body.filter(|body| std::str::from_utf8(body).is_err());
-        let source = match scan::scan(text).and_then(Source::rooted_in_an_object) {
+        let source = match crate::scan::scan(text).and_then(Source::rooted_in_an_object) {
             Ok(source) => source,
             Err(mut stop) => {
                 let bytes = original.as_deref().unwrap_or(stop.text.as_bytes());
@@ -176,7 +159,7 @@ impl Document {
 
     /// `{}`, not modified. What is put into it is written with two-space indentation.
     pub fn empty() -> Self {
-        Self::of_trusted(Fragment::trusted("{}"))
+        Self::of_trusted(Fragment::from_valid_json("{}"))
     }
 
     /// A new document of one object; other values give `{}`.
@@ -186,8 +169,8 @@ impl Document {
     }
 
     fn of_trusted(fragment: Fragment) -> Self {
-        let laid_out = write::pretty(&Source::of(fragment));
-        let source = Source::of(Fragment::trusted(laid_out));
+        let laid_out = crate::write::pretty(&Source::of(fragment));
+        let source = Source::of(Fragment::from_valid_json(laid_out));
         Document {
             sources: vec![Arc::new(source)],
             root: Node::Raw { source: 0, at: 0 },
@@ -231,7 +214,7 @@ impl Document {
     /// shows is missed: duplicates that are overruled are in it, too.
     pub(crate) fn rewritten<R: Rewrite>(&self, rewrite: &R) -> Document {
         let of = |text: String, modified: bool| Document {
-            sources: vec![Arc::new(Source::of(Fragment::trusted(text)))],
+            sources: vec![Arc::new(Source::of(Fragment::from_valid_json(text)))],
             root: Node::Raw { source: 0, at: 0 },
             modified,
             original: None,
@@ -306,17 +289,17 @@ impl Document {
         if path.is_empty() && !value.text().trim_start().starts_with('{') {
             return false;
         }
-        edit::set(self, path, value)
+        crate::edit::set(self, path, value)
     }
 
     /// Takes a member (of duplicates all) or a list item away. Returns whether there was one.
     pub fn remove(&mut self, path: &[&str]) -> bool {
-        edit::remove(self, path)
+        crate::edit::remove(self, path)
     }
 
     /// Appends items to the list at a path, all in one go. Returns whether there is a list, and anything to append.
     pub fn append(&mut self, path: &[&str], items: impl IntoIterator<Item = Fragment>) -> bool {
-        edit::append(self, path, items)
+        crate::edit::append(self, path, items)
     }
 
     /// Puts values into the items of the list at `list`, all in one go: `value` is given the place of an item and what stands at
@@ -324,7 +307,7 @@ impl Document {
     /// document changed.
     ///
     /// ```
-    /// use myownllm_config_model::Document;
+    /// use myownllm_json_document::Document;
     /// let mut doc = Document::parse(br#"{"n": [{"on": 0}, {}, {"on": 1}]}"#).unwrap().document;
     /// assert!(doc.set_in_items(&["n"], &["on"], |n, on| on.is_falsy().then(|| (n == 0).into())));
     /// assert_eq!(doc.to_text(), r#"{"n": [{"on": true}, {}, {"on": 1}]}"#);
@@ -335,10 +318,10 @@ impl Document {
         path: &[&str],
         value: impl FnMut(usize, ValueRef<'_>) -> Option<Fragment>,
     ) -> bool {
-        edit::set_in_items(self, list, path, value)
+        crate::edit::set_in_items(self, list, path, value)
     }
 
-    fn value<'a>(&'a self, node: &'a Node) -> ValueRef<'a> {
+    pub(crate) fn value<'a>(&'a self, node: &'a Node) -> ValueRef<'a> {
         let at = match node {
             Node::Raw { source, at } => At::Raw(&self.sources[*source as usize], *at),
             Node::Object(object) => At::Object(object),

@@ -3,29 +3,29 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::{MAX_DEPTH, ParseErrorKind};
+use crate::{MAX_DEPTH, ParseErrorKind};
 
 /// Objects with more members than this get a sorted index, so that neither the search for duplicates nor looking up each
 /// member in turn is quadratic.
-pub(super) const INDEX_FROM: usize = 24;
+pub(crate) const INDEX_FROM: usize = 24;
 
 /// Top bit of [`Entry::end`]: the string holds an escape. Texts are shorter than 2^31 bytes (`MAX_BYTES`).
 const ESCAPED: u32 = 1 << 31;
 
 /// A key or a value. The entries of an object follow it as key, value, key, value; those of a list as values.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     start: u32,
     end_and_flag: u32,
     /// The entry after this one and all that it contains.
-    pub(super) next: u32,
+    pub(crate) next: u32,
 }
 
 impl Entry {
-    pub(super) fn start(self) -> usize {
+    pub(crate) fn start(self) -> usize {
         self.start as usize
     }
-    pub(super) fn end(self) -> usize {
+    pub(crate) fn end(self) -> usize {
         (self.end_and_flag & !ESCAPED) as usize
     }
     fn is_escaped(self) -> bool {
@@ -34,9 +34,9 @@ impl Entry {
 }
 
 /// A text and its tape. Entry 0 is the root value of what was read; what was put in since stands in texts of many values.
-pub(super) struct Source {
-    pub(super) text: String,
-    pub(super) tape: Vec<Entry>,
+pub(crate) struct Source {
+    pub(crate) text: String,
+    pub(crate) tape: Vec<Entry>,
     /// Key entries that a later member of the same name overrules, ascending.
     overruled: Vec<u32>,
     /// Object entry -> its key entries, sorted by decoded key, then by place.
@@ -61,12 +61,12 @@ impl std::fmt::Debug for Source {
 }
 
 /// Where and why a scan stopped; `stack` is the way there.
-pub(super) struct Stop {
-    pub(super) kind: ParseErrorKind,
-    pub(super) at: usize,
-    pub(super) pointer: String,
+pub(crate) struct Stop {
+    pub(crate) kind: ParseErrorKind,
+    pub(crate) at: usize,
+    pub(crate) pointer: String,
     /// What was scanned.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 struct Frame {
@@ -78,7 +78,7 @@ struct Frame {
 }
 
 impl Source {
-    pub(super) fn rooted_in_an_object(self) -> Result<Self, Stop> {
+    pub(crate) fn rooted_in_an_object(self) -> Result<Self, Stop> {
         if self.first_byte(0) == b'{' {
             return Ok(self);
         }
@@ -86,14 +86,14 @@ impl Source {
         Err(Stop { kind, at, pointer: String::new(), text: self.text })
     }
     /// A text of many values, without any as yet.
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self::of_text(String::new(), Vec::new())
     }
     fn of_text(text: String, tape: Vec<Entry>) -> Self {
         Self { text, tape, overruled: Vec::new(), indexes: HashMap::new(), room: Room::default() }
     }
     /// Puts one more value behind those that are there, and says where it is; nothing for a text that is no value.
-    pub(super) fn push(&mut self, value: &str) -> Option<u32> {
+    pub(crate) fn push(&mut self, value: &str) -> Option<u32> {
         let (from, at) = (self.text.len(), self.tape.len() as u32);
         self.text.push_str(value);
         // What was scanned of a text that is no value stays on the tape, where nothing leads to it.
@@ -121,18 +121,18 @@ impl Source {
         self.overruled[known..].sort_unstable();
         scanned
     }
-    pub(super) fn entry(&self, at: u32) -> Entry {
+    pub(crate) fn entry(&self, at: u32) -> Entry {
         self.tape[at as usize]
     }
     /// Whether nothing is in it.
-    pub(super) fn is_leaf(&self, at: u32) -> bool {
+    pub(crate) fn is_leaf(&self, at: u32) -> bool {
         self.entry(at).next == at + 1
     }
-    pub(super) fn raw(&self, at: u32) -> &str {
+    pub(crate) fn raw(&self, at: u32) -> &str {
         let e = self.entry(at);
         &self.text[e.start()..e.end()]
     }
-    pub(super) fn first_byte(&self, at: u32) -> u8 {
+    pub(crate) fn first_byte(&self, at: u32) -> u8 {
         self.text.as_bytes()[self.entry(at).start()]
     }
     /// The text between the quotes, still escaped.
@@ -141,37 +141,37 @@ impl Source {
         &self.text[e.start() + 1..e.end() - 1]
     }
     /// [`Source::decoded`] as text, lone surrogates as U+FFFD.
-    pub(super) fn decoded_text(&self, at: u32) -> Cow<'_, str> {
+    pub(crate) fn decoded_text(&self, at: u32) -> Cow<'_, str> {
         if self.entry(at).is_escaped() {
-            Cow::Owned(super::text::lossy(super::text::decode(self.inner(at))))
+            Cow::Owned(crate::text::lossy(crate::text::decode(self.inner(at))))
         } else {
             Cow::Borrowed(self.inner(at))
         }
     }
     /// The decoded bytes of a string; lone surrogates in their three-byte form, so that different texts stay different.
     #[inline]
-    pub(super) fn decoded(&self, at: u32) -> Cow<'_, [u8]> {
+    pub(crate) fn decoded(&self, at: u32) -> Cow<'_, [u8]> {
         let e = self.entry(at);
         let inner = &self.text.as_bytes()[e.start() + 1..e.end() - 1];
-        if e.is_escaped() { Cow::Owned(super::text::decode(self.inner(at))) } else { Cow::Borrowed(inner) }
+        if e.is_escaped() { Cow::Owned(crate::text::decode(self.inner(at))) } else { Cow::Borrowed(inner) }
     }
     #[inline]
-    pub(super) fn is_overruled(&self, key: u32) -> bool {
+    pub(crate) fn is_overruled(&self, key: u32) -> bool {
         !self.overruled.is_empty() && self.overruled.binary_search(&key).is_ok()
     }
-    pub(super) fn overruled(&self) -> &[u32] {
+    pub(crate) fn overruled(&self) -> &[u32] {
         &self.overruled
     }
     /// The key entries of an object, in file order, overruled ones included.
-    pub(super) fn keys(&self, object: u32) -> Entries<'_> {
+    pub(crate) fn keys(&self, object: u32) -> Entries<'_> {
         Entries { source: self, at: object + 1, end: self.entry(object).next, to_value: 1 }
     }
     /// The item entries of a list.
-    pub(super) fn items(&self, list: u32) -> Entries<'_> {
+    pub(crate) fn items(&self, list: u32) -> Entries<'_> {
         Entries { source: self, at: list + 1, end: self.entry(list).next, to_value: 0 }
     }
     /// The key entry that counts for `key`.
-    pub(super) fn find(&self, object: u32, key: &[u8]) -> Option<u32> {
+    pub(crate) fn find(&self, object: u32, key: &[u8]) -> Option<u32> {
         if let Some(sorted) = self.indexes.get(&object) {
             let after = sorted.partition_point(|&k| &*self.decoded(k) <= key);
             let last = *sorted.get(after.checked_sub(1)?)?;
@@ -183,7 +183,7 @@ impl Source {
     }
     /// What [`Source::find`] gives for each of these keys; the other members are told to `other`. Nothing where there is no object.
     #[inline]
-    pub(super) fn pick<const N: usize>(
+    pub(crate) fn get_many<const N: usize>(
         &self,
         object: u32,
         keys: [&str; N],
@@ -210,18 +210,18 @@ impl Source {
     }
     /// Whether a string is of this text.
     #[inline]
-    pub(super) fn text_is(&self, at: u32, text: &[u8]) -> bool {
+    pub(crate) fn text_is(&self, at: u32, text: &[u8]) -> bool {
         is_same(&self.decoded(at), text)
     }
     /// JSON Pointer of an entry (a value, or a key: then that of its member).
-    pub(super) fn pointer_to(&self, wanted: u32) -> String {
+    pub(crate) fn pointer_to(&self, wanted: u32) -> String {
         let mut pointer = String::new();
         let mut at = 0;
         while at != wanted {
             match self.first_byte(at) {
                 b'{' => {
                     let Some(key) = self.keys(at).find(|&k| wanted < self.entry(k + 1).next) else { break };
-                    super::text::push_pointer(&mut pointer, &String::from_utf8_lossy(&self.decoded(key)));
+                    crate::text::push_pointer(&mut pointer, &String::from_utf8_lossy(&self.decoded(key)));
                     if key == wanted {
                         break;
                     }
@@ -233,7 +233,7 @@ impl Source {
                     else {
                         break;
                     };
-                    super::text::push_pointer(&mut pointer, &n.to_string());
+                    crate::text::push_pointer(&mut pointer, &n.to_string());
                     at = item;
                 }
                 _ => break,
@@ -242,7 +242,7 @@ impl Source {
         pointer
     }
     /// The innermost entry that holds a place in the text.
-    pub(super) fn entry_at(&self, offset: usize) -> u32 {
+    pub(crate) fn entry_at(&self, offset: usize) -> u32 {
         let mut best = 0;
         let mut at = 0;
         while (at as usize) < self.tape.len() {
@@ -263,7 +263,7 @@ impl Source {
 
 /// The keys of an object, or the items of a list.
 #[derive(Clone)]
-pub(super) struct Entries<'s> {
+pub(crate) struct Entries<'s> {
     source: &'s Source,
     at: u32,
     end: u32,
@@ -286,7 +286,7 @@ impl Iterator for Entries<'_> {
 }
 
 /// Scans `text`, which must hold exactly one value (of any type) and white space.
-pub(super) fn scan(text: String) -> Result<Source, Stop> {
+pub(crate) fn scan(text: String) -> Result<Source, Stop> {
     // A config has an entry for every dozen bytes or so; a wrong guess costs a copy, not correctness.
     let tape = Vec::with_capacity(text.len() / 16 + 4);
     let mut source = Source::of_text(text, tape);
@@ -534,7 +534,7 @@ impl Scanner<'_> {
         let e = self.tape[key as usize];
         let inner = &self.bytes[e.start() + 1..e.end() - 1];
         if e.is_escaped() {
-            Cow::Owned(super::text::decode(&String::from_utf8_lossy(inner)))
+            Cow::Owned(crate::text::decode(&String::from_utf8_lossy(inner)))
         } else {
             Cow::Borrowed(inner)
         }
@@ -586,10 +586,10 @@ impl Scanner<'_> {
                 // A frame without a key yet stopped before or inside its first one.
                 if keys_to > frame.keys_from {
                     let key = self.decoded_key(self.keys[keys_to - 1].entry);
-                    super::text::push_pointer(&mut pointer, &String::from_utf8_lossy(&key));
+                    crate::text::push_pointer(&mut pointer, &String::from_utf8_lossy(&key));
                 }
             } else if frame.items > 0 {
-                super::text::push_pointer(&mut pointer, &(frame.items - 1).to_string());
+                crate::text::push_pointer(&mut pointer, &(frame.items - 1).to_string());
             }
         }
         pointer
@@ -617,7 +617,7 @@ fn after_white_space(bytes: &[u8], mut at: usize) -> usize {
 
 /// The first place from `at` on that holds a quote, a backslash or a control character; the end where there is none.
 #[inline]
-pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     let is_plain = |b: u8| (b >= 0x20) & (b != b'"') & (b != b'\\');
     // Keys and names end within the first words; prompts are worth the wider step, which compilers make vectors of.
     for _ in 0..2 {

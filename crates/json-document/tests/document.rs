@@ -1,7 +1,7 @@
 //! The lossless document: grammar, limits, places of errors, and what an edit leaves alone.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use myownllm_config_model::{Document, Fragment, Kind, MAX_DEPTH, ParseErrorKind, secrets};
+use myownllm_json_document::{Document, Fragment, Kind, MAX_DEPTH, ParseErrorKind, secrets};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -9,7 +9,7 @@ fn doc(text: &str) -> Document {
     Document::parse(text.as_bytes()).unwrap().document
 }
 
-fn error(text: &[u8]) -> myownllm_config_model::ParseError {
+fn error(text: &[u8]) -> myownllm_json_document::ParseError {
     Document::parse(text).unwrap_err()
 }
 

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::scan::{INDEX_FROM, Source, scan};
-use super::value::Name;
-use super::{Document, Fragment, Kind, ValueRef};
+use crate::scan::{INDEX_FROM, Source, scan};
+use crate::value::Name;
+use crate::{Document, Fragment, Kind, ValueRef};
 
 #[derive(Debug, Clone)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// A value as it stands in one of the document's texts. In source 0 (what was read) at its own place.
     Raw {
         source: u32,
@@ -22,22 +22,22 @@ pub(super) enum Node {
 /// An object of which a member was touched. The first members are those of the origin, in its order, removed and
 /// overruled ones included, so that the white space around each can still be found in the text.
 #[derive(Debug, Clone)]
-pub(super) struct Obj {
-    pub(super) origin: (u32, u32),
-    pub(super) members: Vec<Member>,
+pub(crate) struct Obj {
+    pub(crate) origin: (u32, u32),
+    pub(crate) members: Vec<Member>,
     /// Decoded key -> live member; kept from [`INDEX_FROM`] members on.
     index: Option<HashMap<Vec<u8>, u32>>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Member {
-    pub(super) key: Key,
-    pub(super) value: Node,
-    pub(super) state: State,
+pub(crate) struct Member {
+    pub(crate) key: Key,
+    pub(crate) value: Node,
+    pub(crate) state: State,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Live,
     /// A later member of the same name counts; the text stays.
     Overruled,
@@ -45,7 +45,7 @@ pub(super) enum State {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Key {
+pub(crate) enum Key {
     /// The key entry in the origin's source.
     Origin(u32),
     /// Decoded.
@@ -54,16 +54,16 @@ pub(super) enum Key {
 
 /// A list of which an item was touched; removed items of the origin stay as `None`.
 #[derive(Debug, Clone)]
-pub(super) struct Arr {
-    pub(super) origin: (u32, u32),
-    pub(super) items: Vec<Option<Node>>,
+pub(crate) struct Arr {
+    pub(crate) origin: (u32, u32),
+    pub(crate) items: Vec<Option<Node>>,
     /// How many of the items are the origin's.
-    pub(super) from_origin: usize,
+    pub(crate) from_origin: usize,
 }
 
 impl Source {
     /// The source of a fragment, which is valid by construction.
-    pub(super) fn of(fragment: Fragment) -> Source {
+    pub(crate) fn of(fragment: Fragment) -> Source {
         scan(fragment.into_text()).unwrap_or_else(|_| {
             // Deeper than a document may be: only a `serde_json::Value` built by hand can be. Nothing sensible to keep.
             scan("null".to_owned()).unwrap_or_else(|_| unreachable!("`null` is JSON"))
@@ -87,7 +87,7 @@ impl Obj {
         this
     }
 
-    pub(super) fn name<'a>(&self, sources: &'a [Arc<Source>], member: &'a Member) -> Name<'a> {
+    pub(crate) fn name<'a>(&self, sources: &'a [Arc<Source>], member: &'a Member) -> Name<'a> {
         match &member.key {
             Key::Origin(k) => Name::Read(&sources[self.origin.0 as usize], *k),
             Key::New(text) => Name::Given(text),
@@ -119,7 +119,7 @@ impl Obj {
         })
     }
 
-    pub(super) fn get(&self, document: &Document, key: &[u8]) -> Option<&Node> {
+    pub(crate) fn get(&self, document: &Document, key: &[u8]) -> Option<&Node> {
         self.position(&document.sources, key).map(|n| &self.members[n].value)
     }
 
@@ -244,7 +244,7 @@ fn insert(sources: &mut Vec<Arc<Source>>, fragment: Fragment) -> Node {
     Node::Raw { source: (last + 1) as u32, at }
 }
 
-pub(super) fn set(document: &mut Document, path: &[&str], value: Fragment) -> bool {
+pub(crate) fn set(document: &mut Document, path: &[&str], value: Fragment) -> bool {
     let Some(change) = set_change(document.root(), path, value) else { return false };
     document.apply(change);
     true
@@ -278,7 +278,7 @@ fn set_change(at: ValueRef<'_>, path: &[&str], value: Fragment) -> Option<Change
     }
 }
 
-pub(super) fn append(
+pub(crate) fn append(
     document: &mut Document,
     path: &[&str],
     items: impl IntoIterator<Item = Fragment>,
@@ -297,7 +297,7 @@ pub(super) fn append(
     true
 }
 
-pub(super) fn set_in_items(
+pub(crate) fn set_in_items(
     document: &mut Document,
     list: &[&str],
     path: &[&str],
@@ -335,7 +335,7 @@ fn wrap(path: &[&str], value: Fragment) -> Fragment {
     path.iter().rev().fold(value, |inner, key| Fragment::object([(key, inner)]))
 }
 
-pub(super) fn remove(document: &mut Document, path: &[&str]) -> bool {
+pub(crate) fn remove(document: &mut Document, path: &[&str]) -> bool {
     let Some(change) = remove_change(document.root(), path) else { return false };
     document.apply(change);
     true
@@ -357,7 +357,7 @@ fn remove_change(at: ValueRef<'_>, path: &[&str]) -> Option<Change> {
 /// Edits of one value, decided by looking and then applied in one go: so a document that needs none is never touched,
 /// and one network's edits cost nothing for the others.
 #[derive(Debug, Clone)]
-pub(crate) enum Change {
+pub enum Change {
     /// Put this in its place.
     Replace(Fragment),
     /// Change members of an object, in this order; `None` removes.
@@ -367,7 +367,8 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether it edits nothing.
+    pub fn is_empty(&self) -> bool {
         match self {
             Change::Replace(_) => false,
             Change::Members(members) => members.is_empty(),
@@ -389,7 +390,7 @@ impl Document {
     }
 
     /// Applies edits to the root.
-    pub(crate) fn apply(&mut self, change: Change) {
+    pub fn apply(&mut self, change: Change) {
         if change.is_empty() {
             return;
         }

@@ -1,7 +1,8 @@
 //! Why bytes are no document, and where in them.
 
-use super::{BOM, MAX_BYTES, MAX_DEPTH, scan::Stop};
-use crate::{Place, Snippet, secrets};
+use crate::document::BOM;
+use crate::scan::Stop;
+use crate::{MAX_BYTES, MAX_DEPTH, Place, Snippet, secrets};
 
 /// Why bytes are no document. Names the place; never quotes what stands there, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,14 +90,14 @@ pub enum ParseErrorKind {
 
 /// The error for a scan that stopped, and the text. `not_all_utf8`: what was read, without a byte order mark, where the
 /// text has something else in the place of some of it.
-pub(super) fn located(stop: Stop, bom: bool, not_all_utf8: Option<&[u8]>) -> (ParseError, String) {
+pub(crate) fn located(stop: Stop, bom: bool, not_all_utf8: Option<&[u8]>) -> (ParseError, String) {
     let Stop { kind, at, pointer, text } = stop;
     let Place { line, column, offset, json_path: path, snippet } =
         place_in(&text, at, bom, not_all_utf8, pointer);
     (ParseError { kind, line, column, offset, path, snippet }, text)
 }
 
-pub(super) fn place_in(
+pub(crate) fn place_in(
     text: &str,
     at: usize,
     bom: bool,

@@ -1,6 +1,6 @@
 //! The inside of JSON strings.
 
-use super::scan::plain_end;
+use crate::scan::plain_end;
 
 /// Decodes the inside of a valid JSON string. A lone surrogate becomes its three-byte form (WTF-8), which no valid
 /// text contains: so two strings are equal exactly when their decoded bytes are.
@@ -107,7 +107,7 @@ pub(crate) fn push_quoted(out: &mut String, text: &str) {
 }
 
 /// Appends a step to a JSON Pointer (RFC 6901).
-pub(crate) fn push_pointer(pointer: &mut String, step: &str) {
+pub fn push_pointer(pointer: &mut String, step: &str) {
     pointer.push('/');
     for c in step.chars() {
         match c {
@@ -125,7 +125,7 @@ fn is_trimmed(code: u32) -> bool {
 
 /// The raw JSON string without white space at its ends; what stays is spelled as it was (escapes included).
 /// `None` when there is nothing to trim.
-pub(crate) fn trim_raw(raw: &str) -> Option<String> {
+pub fn trim_raw(raw: &str) -> Option<String> {
     let inner = raw.get(1..raw.len().checked_sub(1)?)?;
     let is_plain_end = |b: Option<&u8>| b.is_some_and(|b| (0x21..0x7f).contains(b));
     let bytes = inner.as_bytes();

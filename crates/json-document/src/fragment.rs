@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::text::{push_quoted, quote};
-use super::{Document, ValueRef};
+use crate::text::{push_quoted, quote};
+use crate::{Document, ValueRef};
 
 /// A piece of JSON text to be put into a document; numbers and escapes in it stay spelled as they are.
 ///
 /// ```
-/// use myownllm_config_model::{Document, Fragment};
+/// use myownllm_json_document::{Document, Fragment};
 /// let from = Document::parse(br#"{"n": 1e5}"#).unwrap().document;
 /// let mut to = Document::empty();
 /// to.set(&["copy"], Fragment::array([from.get(&["n"]).unwrap()]));
@@ -40,7 +40,7 @@ impl Fragment {
             text.push_str(&value.into().text);
         }
         text.push('}');
-        Self::trusted(text)
+        Self::from_valid_json(text)
     }
     /// A list of these items.
     pub fn array<F: Into<Fragment>>(items: impl IntoIterator<Item = F>) -> Self {
@@ -52,28 +52,30 @@ impl Fragment {
             text.push_str(&item.into().text);
         }
         text.push(']');
-        Self::trusted(text)
+        Self::from_valid_json(text)
     }
-    /// A text that is known to be one JSON value.
-    pub(crate) fn trusted(text: impl Into<Cow<'static, str>>) -> Self {
+    /// Wraps a text that the caller knows to be exactly one JSON value; it is not checked.
+    pub fn from_valid_json(text: impl Into<Cow<'static, str>>) -> Self {
         Self { text: text.into() }
     }
-    pub(crate) fn text(&self) -> &str {
+    /// The JSON text.
+    pub fn text(&self) -> &str {
         &self.text
     }
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.text.into_owned()
     }
 }
 
-/// An object that is written member by member: [`Fragment::object`] without a text for each value.
-pub(crate) struct ObjectText {
+/// Writes an object member by member: [`Fragment::object`] without a text for each value.
+#[derive(Debug)]
+pub struct ObjectText {
     text: String,
 }
 
 impl ObjectText {
-    /// Room for so many bytes; none is taken before something is put in.
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
+    /// Reserves room for `bytes` bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
         Self { text: String::with_capacity(bytes) }
     }
     fn key(&mut self, key: &str) {
@@ -81,13 +83,15 @@ impl ObjectText {
         push_quoted(&mut self.text, key);
         self.text.push(':');
     }
-    pub(crate) fn put(&mut self, key: &str, value: &str) {
+    /// Appends a member; `value` is one JSON value.
+    pub fn put(&mut self, key: &str, value: &str) {
         // With the quotes, the comma or brace, the colon, and the brace at the end.
         self.text.reserve(key.len() + value.len() + 5);
         self.key(key);
         self.text.push_str(value);
     }
-    pub(crate) fn put_list<'a>(&mut self, key: &str, items: impl Iterator<Item = Cow<'a, str>>) {
+    /// Appends a member that holds an array; each item is one JSON value.
+    pub fn put_list<'a>(&mut self, key: &str, items: impl Iterator<Item = Cow<'a, str>>) {
         self.key(key);
         self.text.push('[');
         for (n, item) in items.enumerate() {
@@ -98,10 +102,12 @@ impl ObjectText {
         }
         self.text.push(']');
     }
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether no member was appended.
+    pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
-    pub(crate) fn into_text(mut self) -> String {
+    /// Closes the object and returns its text.
+    pub fn into_text(mut self) -> String {
         self.text.push_str(if self.text.is_empty() { "{}" } else { "}" });
         self.text
     }
@@ -109,37 +115,37 @@ impl ObjectText {
 
 impl From<serde_json::Value> for Fragment {
     fn from(value: serde_json::Value) -> Self {
-        Self::trusted(value.to_string())
+        Self::from_valid_json(value.to_string())
     }
 }
 
 impl From<&str> for Fragment {
     fn from(text: &str) -> Self {
-        Self::trusted(quote(text))
+        Self::from_valid_json(quote(text))
     }
 }
 
 impl From<String> for Fragment {
     fn from(text: String) -> Self {
-        Self::trusted(quote(&text))
+        Self::from_valid_json(quote(&text))
     }
 }
 
 impl From<bool> for Fragment {
     fn from(value: bool) -> Self {
-        Self::trusted(if value { "true" } else { "false" })
+        Self::from_valid_json(if value { "true" } else { "false" })
     }
 }
 
 impl From<u64> for Fragment {
     fn from(value: u64) -> Self {
-        Self::trusted(value.to_string())
+        Self::from_valid_json(value.to_string())
     }
 }
 
 impl From<ValueRef<'_>> for Fragment {
     fn from(value: ValueRef<'_>) -> Self {
-        Self::trusted(value.raw().into_owned())
+        Self::from_valid_json(value.raw().into_owned())
     }
 }
 
