@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_store::{ConfigStore as _, Loaded};
-use myownllm_mesh::launch::{Options, Outcome, launch};
+use myownllm_launch::{Options, Outcome, launch};
 use myownllm_mesh::world::{World, fresh_ids};
 
 /// The program's view of a home.
@@ -56,7 +56,7 @@ impl Home {
     #[must_use]
     pub fn settle(self) -> Self {
         let world = world(self.path());
-        assert!(start(&world).exit().is_ok());
+        assert!(start(&world).class().is_none());
         assert!(load(&world).pending.is_empty());
         self
     }

@@ -27,9 +27,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use myownllm_config_model::{Document, secrets};
-use myownllm_mesh::daemons::GRACE;
-use myownllm_mesh::launch::{Daemon, Options, launch};
-use myownllm_mesh::notice::{Notice, Severity};
+use myownllm_launch::{Daemon, GRACE, Notice, Options, Severity, launch};
 use myownllm_mesh::world::{World, fresh_ids};
 use serde::Serialize;
 use serde_json::Value;
@@ -70,7 +68,7 @@ fn start(home: Option<&Path>) -> Result<Started, Notice> {
     // `MYOWNMESH_HOME` is set for the daemon's process alone. `std::env::set_var` would set it for the app, for every
     // other program that it starts, and, with threads running, it is a data race: that is why it is unsafe.
     let outcome = launch(&wired.parts(), &world.options(), &mut fresh_ids());
-    let ok = outcome.exit().is_ok();
+    let ok = outcome.class().is_none();
     let (daemon, device_id) = match outcome.daemon {
         Daemon::Spawned(spawned) => {
             let device = spawned.status().device_id.clone();
@@ -122,7 +120,7 @@ fn in_process(home: Option<&Path>) -> Result<Option<Command>, Vec<Notice>> {
     let wired = world.wire();
     let options = Options { daemon: false, ..world.options() };
     let outcome = launch(&wired.parts(), &options, &mut fresh_ids());
-    if !outcome.exit().is_ok() {
+    if outcome.class().is_some() {
         return Err(outcome.notices);
     }
     let (variable, wanted) = (&*world.layout.app.home_variable, &world.layout.daemon_home);

@@ -2,6 +2,8 @@
 
 use std::process;
 
+use myownllm_launch::{Class, Notice, class_of};
+
 /// How a run of `myownllm-mesh` ended, as the shell sees it.
 ///
 /// The numbers are a contract: scripts match on them, so a code never changes its meaning.
@@ -70,6 +72,24 @@ impl ExitCode {
     pub const fn is_ok(self) -> bool {
         matches!(self, Self::Done)
     }
+}
+
+impl From<Class> for ExitCode {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Usage => Self::Usage,
+            Class::Daemon => Self::Daemon,
+            Class::Locked => Self::Locked,
+            Class::Refused => Self::Refused,
+            Class::Newer => Self::Newer,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Returns the exit code for what a run has to say: that of the gravest error.
+pub fn exit_of(notices: &[Notice]) -> ExitCode {
+    class_of(notices).map_or(ExitCode::Done, ExitCode::from)
 }
 
 impl From<ExitCode> for process::ExitCode {

@@ -2,18 +2,9 @@
 
 pub mod cli;
 mod commands;
-pub mod daemons;
 mod draw;
 pub mod exit;
-mod hints;
-pub mod launch;
-mod lost_key;
-mod named_key;
-mod networks;
-mod no_daemon;
-pub mod notice;
 mod output;
-pub mod relapse;
 mod screen;
 pub mod world;
 
@@ -22,11 +13,10 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
+use myownllm_launch::{Notice, PROGRAM};
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
-use crate::hints::PROGRAM;
-use crate::notice::Notice;
 use crate::output::{Answer, Printer};
 
 /// The program: reads the command line, does it, prints the answer, and returns how it ended.

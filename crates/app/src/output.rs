@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_durable_fs::quote;
+use myownllm_launch::{Notice, Severity};
 use myownllm_migration::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 use crate::cli::{ColorWhen, Global};
 use crate::draw::Tone;
 use crate::exit::ExitCode;
-use crate::notice::{Notice, Severity};
 use crate::screen::{Page, Screen, spelled, wrap};
 
 /// Everything that a command has to say.
@@ -42,7 +42,7 @@ impl Answer {
 
     /// A failure that one error explains.
     pub(crate) fn failed(notice: Notice) -> Self {
-        Self { exit: notice.exit, page: Page::default(), data: json!({}), notices: vec![notice] }
+        Self { exit: notice.class.into(), page: Page::default(), data: json!({}), notices: vec![notice] }
     }
 
     /// The end of a command that has printed its answer before.

@@ -9,14 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{Places, Store, StoreError, SystemClock};
 use myownllm_durable_fs::{Disk as _, RealDisk, quote};
+use myownllm_launch::{LocalDaemons, Notice, Options, Parts, ProgramSearch};
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
 };
-
-use crate::daemons::{LocalDaemons, ProgramSearch};
-use crate::launch::{Options, Parts};
-use crate::notice::Notice;
 
 /// What the commands work on.
 #[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
@@ -89,10 +86,8 @@ impl World {
         };
         let notice =
             Notice::warning("paths.unwritable", format!("nothing can be changed in {}", folder.display()));
-        Some(Notice {
-            causes: vec![std::io::Error::from(refused).to_string()],
-            ..notice.hint(format!("{shows} {}", quote(folder))).at(folder)
-        })
+        let causes = vec![std::io::Error::from(refused).to_string()];
+        Some(notice.hint(format!("{shows} {}", quote(folder))).at(folder).causes(causes))
     }
 
     /// What may be changed in a folder cannot be asked here without changing something.
@@ -149,6 +144,7 @@ impl World {
             program: std::env::current_exe().ok(),
             path: std::env::var_os("PATH"),
             working_dir: std::env::current_dir().ok(),
+            triple: Some(env!("MYOWNLLM_TARGET").to_owned()),
         };
         self
     }

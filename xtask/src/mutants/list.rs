@@ -976,7 +976,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-copy-that-fails-is-told",
         guarantee: "A start that could not make its copy of the config says so.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "                outcome.findings.extend(more);",
         replace: "                drop(more);",
         package: "integration-tests",
@@ -1325,7 +1325,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-full-disk-is-named",
         guarantee: "A daemon that ends because its disk is full is not blamed on its program.",
-        file: "crates/app/src/no_daemon.rs",
+        file: "crates/launch/src/no_daemon.rs",
         find: "    let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));",
         replace: "    let full = || SAID.first().filter(|_| logs.len() > 1_000 && is_full(home));",
         package: "integration-tests",
@@ -1343,7 +1343,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no-second-key-beside-the-peers-of-the-first",
         guarantee: "No daemon makes a key where peers know a former one.",
-        file: "crates/app/src/lost_key.rs",
+        file: "crates/launch/src/lost_key.rs",
         find: "    let left = [daemon_rosters, daemon_states].into_iter().find(holds)?;",
         replace: "    let left = [daemon_rosters, daemon_states].into_iter().find(|folder| holds(folder) && false)?;",
         package: "integration-tests",
@@ -1352,7 +1352,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no-second-key-where-a-former-config-names-one",
         guarantee: "Nor where a config that is not the daemon's own any more names one elsewhere.",
-        file: "crates/app/src/lost_key.rs",
+        file: "crates/launch/src/lost_key.rs",
         find: "    let configs = std::iter::once(app_config.clone()).chain(copies.into_iter().take(COPIES));",
         replace: "    let configs = std::iter::once(app_config.clone()).chain(copies.into_iter().take(COPIES)).take(0);",
         package: "integration-tests",
@@ -1397,7 +1397,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-odd-control-socket-is-refused-first",
         guarantee: "No daemon is started where nobody could find it.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "    check_start(parts, None).map_err(one)?;",
         replace: "    check_socket(parts, None).map_err(one)?;",
         package: "integration-tests",
@@ -1442,7 +1442,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "launch-holds-the-lock-while-it-starts-a-daemon",
         guarantee: "Of many launches at once, one starts a daemon, and the others use it.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "    if matches!(detection.decision, Decision::Spawn) && lock.is_none() {",
         replace: "    if matches!(detection.decision, Decision::Refuse(_)) && lock.is_none() {",
         package: "integration-tests",
@@ -1451,7 +1451,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "networks-follow-the-config-under-the-lock",
         guarantee: "A launch brings the daemon in line with the config as it is under the lock.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "    outcome.document = loaded.document;\n    reconcile(",
         replace: "    drop(loaded);\n    reconcile(",
         package: "integration-tests",
@@ -1478,7 +1478,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-second-daemon-is-named",
         guarantee: "A launch that attaches names a second daemon on the home.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "    outcome.notices.extend(unseen.iter().map(|live| unseen_notice(live, options).as_warning()));",
         replace: "    let _ = outcome;",
         package: "integration-tests",
@@ -1505,10 +1505,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-lost-network-is-no-news-of-less-weight",
         guarantee: "That a network was lost is an error, even where it was lost because the user had had enough.",
-        file: "crates/app/src/networks.rs",
+        file: "crates/launch/src/networks.rs",
         find: r#"    if code == "daemon.cancelled" && *intact {"#,
         replace: r#"    if code == "daemon.cancelled" {"#,
-        package: "myownllm-mesh",
+        package: "myownllm-launch",
         tests: "test(each_failure_has_one_way_out)",
     },
     Mutant {
@@ -1533,7 +1533,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "who-came-up-meanwhile-is-adopted",
         guarantee: "A healthy daemon that comes up while ours is starting is used.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: r"    let SpawnError::Occupied { .. } = error else { return None };",
         replace: r"    let SpawnError::Cancelled = error else { return None };",
         package: "integration-tests",
@@ -1562,7 +1562,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-daemon-is-found-where-it-was-started",
         guarantee: "A daemon that was started before its config named another socket is found.",
-        file: "crates/app/src/daemons.rs",
+        file: "crates/launch/src/daemons.rs",
         find: r"if moved { before } else { now }",
         replace: r"if moved { now } else { now }",
         package: "integration-tests",
@@ -1600,14 +1600,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         guarantee: "A foreground launch stays with a daemon that refused one network.",
         file: "crates/app/src/commands/launch.rs",
         find: "if *once || *detach || lost => Fate::Ended,",
-        replace: "if *once || *detach || lost || !outcome.exit().is_ok() => Fate::Ended,",
+        replace: "if *once || *detach || lost || outcome.class().is_some() => Fate::Ended,",
         package: "integration-tests",
         tests: "test(=a_daemon_that_refuses_a_network_is_stayed_with)",
     },
     Mutant {
         name: "what-was-once-saved-is-ours-to-leave",
         guarantee: "A shared daemon leaves a network of the app's that was removed while it was down.",
-        file: "crates/app/src/networks.rs",
+        file: "crates/launch/src/networks.rs",
         find: "        saved.extend(formerly_saved(store));",
         replace: "        let _ = formerly_saved;",
         package: "integration-tests",
@@ -1616,8 +1616,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-doubtful-home-gets-no-daemon",
         guarantee: "Where the key is in doubt, no daemon is started.",
-        file: "crates/app/src/launch.rs",
-        find: r"            if options.daemon && outcome.exit().is_ok() {
+        file: "crates/launch/src/sequence.rs",
+        find: r"            if options.daemon && outcome.class().is_none() {
                 let used",
         replace: r"            if options.daemon {
                 let used",
@@ -1627,7 +1627,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what-is-told-of-networks-is-masked",
         guarantee: "What is told of a daemon's networks holds no credential.",
-        file: "crates/app/src/networks.rs",
+        file: "crates/launch/src/networks.rs",
         find: "plan: plan.masked(), outcome: outcome.masked() })",
         replace: "plan, outcome })",
         package: "integration-tests",
@@ -1977,18 +1977,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-busy-daemon-is-5",
         guarantee: "That a daemon is busy is told by the exit code of its own.",
-        file: "crates/app/src/notice.rs",
-        find: r"            Refusal::NoMeans { .. } => ExitCode::Failed,
-            _ => ExitCode::Daemon,",
-        replace: r"            Refusal::NoMeans { .. } => ExitCode::Failed,
-            _ => ExitCode::Refused,",
+        file: "crates/launch/src/notice.rs",
+        find: r"            Refusal::NoMeans { .. } => Class::Failed,
+            _ => Class::Daemon,",
+        replace: r"            Refusal::NoMeans { .. } => Class::Failed,
+            _ => Class::Refused,",
         package: "integration-tests",
         tests: "test(=a_silent_daemon_is_busy_and_nothing_is_started_beside_it)",
     },
     Mutant {
         name: "what-a-killed-app-left-is-adopted",
         guarantee: "A daemon that a killed app left behind is used.",
-        file: "crates/app/src/daemons.rs",
+        file: "crates/launch/src/daemons.rs",
         find: "attach(&self.targets(device), OPERATION)",
         replace: "attach(&self.targets(device)[..1], OPERATION)",
         package: "integration-tests",
@@ -1997,7 +1997,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "who-is-ending-is-waited-for",
         guarantee: "A daemon that is just ending is not taken for one that lost its socket.",
-        file: "crates/app/src/daemons.rs",
+        file: "crates/launch/src/daemons.rs",
         find: "            if serving.is_empty() || Instant::now() >= deadline {",
         replace: "            if serving.is_empty() || Instant::now() < deadline {",
         package: "integration-tests",
@@ -2006,7 +2006,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-relapse-is-told",
         guarantee: "That a healthy config was written over again is told.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "        outcome.notices.push(relapse.notice(parts, options));",
         replace: "        drop(relapse.notice(parts, options));",
         package: "integration-tests",
@@ -2015,7 +2015,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-request-can-be-broken-off",
         guarantee: "A signal ends a launch that waits for the daemon's answer.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "        client.cancelled_by(Arc::clone(cancelled));",
         replace: "        drop(Arc::clone(cancelled));",
         package: "integration-tests",
@@ -2024,7 +2024,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-damaged-daemons-config-is-named",
         guarantee: "A daemon that does not start on the rest of its own config is told with the command that helps.",
-        file: "crates/app/src/no_daemon.rs",
+        file: "crates/launch/src/no_daemon.rs",
         find: ".or_else(|| newer_config(parts, error)).or_else(|| damaged_config(parts, error));",
         replace: r".or_else(|| newer_config(parts, error));
     let _ = damaged_config;",
@@ -2052,7 +2052,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-key-named-elsewhere-is-looked-at",
         guarantee: "No daemon is started whose config names a key that is not there: it would make one.",
-        file: "crates/app/src/named_key.rs",
+        file: "crates/launch/src/named_key.rs",
         find: "    Err(Notice::error(\"identity.named-elsewhere\", message)",
         replace: r#"    if !message.is_empty() {
         return Ok(NamedKey::InItsHome);
@@ -2064,7 +2064,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-key-that-moved-is-told-to-the-daemon",
         guarantee: "Nor one whose config still names the place from which its key has moved.",
-        file: "crates/app/src/launch.rs",
+        file: "crates/launch/src/sequence.rs",
         find: "        tell_where_the_key_is(parts, lock, outcome).map_err(one)?;",
         replace: "        let _ = (lock, tell_where_the_key_is);",
         package: "integration-tests",
@@ -2073,7 +2073,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "nobody-is-ended-who-is-no-daemon",
         guarantee: "Whoever listens where a leaked config says is ended only when it speaks, or serves, as a daemon.",
-        file: "crates/app/src/daemons.rs",
+        file: "crates/launch/src/daemons.rs",
         find: "            Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {",
         replace: "            Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) || true => {",
         package: "integration-tests",

@@ -5,13 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_model::{Document, schema, secrets};
 use myownllm_config_store::{ConfigStore, CopyKind, FileShape, HistoryEntry, StoreError};
+use myownllm_launch::{Notice, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, shape_words};
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
-use crate::named_key::wrote_where_others_can;
-use crate::notice::Notice;
 use crate::output::{Answer, long, short};
 use crate::screen::{Page, spelled};
 use crate::world::{World, fresh_ids};

@@ -6,6 +6,10 @@ use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_confi
 use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict};
 use myownllm_durable_fs::{Disk, quote};
+use myownllm_launch::{
+    CONFIG_LIMIT, Daemons, NamedKey, Notice, Severity, check_start, collision_notice, edit, lost_key,
+    named_key, settle_live, trusted_home,
+};
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::Mode;
 use serde::Serialize;
@@ -15,13 +19,7 @@ use super::config::CORRUPT;
 use super::launch::count;
 use super::salvage::shape_words;
 use super::status::{UNSEEN, daemon_words, identity};
-use crate::daemons::{CONFIG_LIMIT, Daemons};
 use crate::exit::ExitCode;
-use crate::hints::edit;
-use crate::launch::{check_start, collision_notice, settle_live};
-use crate::lost_key::lost_key;
-use crate::named_key::{NamedKey, named_key, trusted_home};
-use crate::notice::{Notice, Severity};
 use crate::output::{Answer, short};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
@@ -338,8 +336,7 @@ fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
     if let Some(version) = loaded.newer {
         checks.notice("config.shape", &Notice::from(&StoreError::Newer { path: path.clone(), version }));
     } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
-        let notice =
-            Notice { place: found.place.clone().map(Box::new), ..Notice::error(CORRUPT, &found.message) };
+        let notice = Notice::error(CORRUPT, &found.message).place(found.place.clone());
         checks.notice("config.shape", &notice.hint(salvage));
         let lacks_copy = loaded.report.restored_from.is_none();
         if let Some(check) = checks.list.last_mut().filter(|_| lacks_copy) {

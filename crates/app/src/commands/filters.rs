@@ -4,9 +4,9 @@ use std::io::{self, Read};
 
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{Document, Kind, MAX_BYTES, bridge};
+use myownllm_launch::Notice;
 use serde_json::json;
 
-use crate::notice::Notice;
 use crate::output::Answer;
 use crate::world::fresh_ids;
 

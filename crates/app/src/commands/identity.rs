@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use myownllm_launch::Notice;
 use myownllm_migration::identity::{self, Identity};
 use serde_json::{Value, json};
 
 use crate::exit::ExitCode;
-use crate::notice::Notice;
 use crate::output::{Answer, long, short};
 use crate::screen::Page;
 use crate::world::World;

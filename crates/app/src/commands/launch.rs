@@ -9,6 +9,9 @@ use myownllm_config_store::FileShape;
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{Role, Spawned};
 use myownllm_durable_fs::quote;
+use myownllm_launch::{
+    Class, Daemon, GRACE, LAST_BREATH, LONGEST_NAME, Notice, Options, Outcome, Reconciled, launch, saved,
+};
 use serde_json::{Value, json};
 
 use super::migrate::choice;
@@ -16,11 +19,7 @@ use super::picture::SHOWN;
 use super::salvage::{Tense, at_defaults, report_lines};
 use super::status::in_a_line;
 use crate::cli::LaunchArgs;
-use crate::daemons::{GRACE, LAST_BREATH};
-use crate::exit::ExitCode;
-use crate::launch::{Daemon, Options, Outcome, Reconciled, launch};
-use crate::networks::{LONGEST_NAME, saved};
-use crate::notice::Notice;
+use crate::exit::exit_of;
 use crate::output::{Answer, Printer, bounded, long, short, tame};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
@@ -41,7 +40,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     let mut outcome = launch(&wired.parts(), &options, &mut fresh_ids());
     let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
     let mut daemon = std::mem::take(&mut outcome.daemon);
-    let lost = outcome.notices.iter().any(|notice| notice.is_error() && notice.exit == ExitCode::Daemon);
+    let lost = outcome.notices.iter().any(|notice| notice.is_error() && notice.class == Class::Daemon);
     if let Daemon::Spawned(spawned) = &mut daemon
         && lost
         && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
@@ -83,7 +82,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         Ended::Asked => Answer::said_already(answer.exit),
         Ended::Died(notice) => {
             printer.print_notice(&notice);
-            Answer::said_already(notice.exit)
+            Answer::said_already(notice.class.into())
         }
     })
 }
@@ -111,7 +110,7 @@ fn log_hint(spawned: &Spawned) -> String {
 }
 
 fn not_stopped(error: &std::io::Error) -> Notice {
-    Notice::from_error(error, "daemon.not-stopped", None).exits(ExitCode::Daemon)
+    Notice::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
 }
 
 fn signal_failed(error: std::io::Error) -> Notice {
@@ -131,7 +130,7 @@ fn died(spawned: &Spawned, status: &str) -> Notice {
         Notice::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
             .at(spawned.log())
             .hint(log_hint(spawned))
-            .exits(ExitCode::Daemon);
+            .class(Class::Daemon);
     notice.causes = spawned.log_tail(LOG_LINES);
     notice
 }
@@ -234,7 +233,7 @@ fn answer(
     daemon: &Daemon,
     fate: Fate,
 ) -> Answer {
-    let exit = outcome.exit();
+    let exit = exit_of(&outcome.notices);
     const COLUMN: usize = 12;
     let mut page = Page::default();
     if let Some(report) = &outcome.migration {
@@ -304,7 +303,7 @@ fn answer(
 /// That there is no daemon, and why: the gravest reason, in the words in which it is told below.
 fn not_started(outcome: &Outcome) -> String {
     let mut reasons: Vec<&Notice> = outcome.notices.iter().filter(|notice| notice.is_error()).collect();
-    reasons.sort_by_key(|notice| std::cmp::Reverse(notice.exit));
+    reasons.sort_by_key(|notice| std::cmp::Reverse(notice.class));
     let broken_off = || outcome.notices.iter().find(|notice| notice.code == "daemon.cancelled");
     match reasons.first().copied().or_else(broken_off) {
         Some(reason) => format!("none was started: {}", tame(&reason.message)),

@@ -1,10 +1,10 @@
 //! `man`: the manual page of the program, or of one of its commands.
 
 use clap::Command;
+use myownllm_launch::{Class, Notice};
 use serde_json::json;
 
 use crate::exit::ExitCode;
-use crate::notice::Notice;
 use crate::output::Answer;
 
 /// The page of the command that `words` name, such as `config restore`; of the program when there are none.
@@ -17,7 +17,7 @@ pub(crate) fn run(words: &[String]) -> Result<Answer, Notice> {
         command = command.find_subcommand(word).ok_or_else(|| {
             Notice::error("usage", format!("there is no command {:?}", words.join(" ")))
                 .hint("myownllm-mesh --help")
-                .exits(ExitCode::Usage)
+                .class(Class::Usage)
         })?;
     }
     let page =
@@ -88,6 +88,6 @@ mod tests {
             }
         }
         let unknown = run(&["config".to_owned(), "nonsense".to_owned()]);
-        assert!(unknown.is_err_and(|notice| notice.exit == ExitCode::Usage));
+        assert!(unknown.is_err_and(|notice| notice.class == Class::Usage));
     }
 }

@@ -1,5 +1,6 @@
 //! `migrate`: the move alone.
 
+use myownllm_launch::{Notice, Watch, check_socket, move_notices};
 use myownllm_migration::{
     Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator,
 };
@@ -10,8 +11,7 @@ use super::launch::count;
 use super::picture::Picture;
 use crate::cli::{KeepSide, MigrateArgs};
 use crate::exit::ExitCode;
-use crate::launch::{Watch, check_socket, move_notices};
-use crate::notice::{Notice, exit_of};
+use crate::exit::exit_of;
 use crate::output::{Answer, short};
 use crate::screen::Page;
 use crate::world::World;
@@ -31,14 +31,14 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
             KeepSide::Destination => Keep::Destination,
         }))
         .stopping_legacy_daemon(args.stop_legacy_daemon);
-    let leaked = crate::launch::leaked_socket(&parts)?;
+    let leaked = myownllm_launch::leaked_socket(&parts)?;
     let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
     let socket = (direction == Direction::Forward && !plan.is_empty())
         .then(|| check_socket(&parts, leaked.as_deref()).err())
         .flatten();
     if args.dry_run || args.check {
         let live = if plan.is_empty() { Vec::new() } else { parts.daemons.live(leaked.as_deref()) };
-        let live = crate::launch::settle_live(parts.daemons, live, &world.options()).err();
+        let live = myownllm_launch::settle_live(parts.daemons, live, &world.options()).err();
         return Ok(dry(world, &plan, args, socket.into_iter().chain(live).collect()));
     }
     if plan.is_empty() {
@@ -182,7 +182,7 @@ pub(crate) fn plan_notices(world: &World, plan: &Plan) -> Vec<Notice> {
     notices.extend(
         plan.collisions
             .iter()
-            .map(|both| crate::launch::collision_notice(both, plan.direction, &world.program)),
+            .map(|both| myownllm_launch::collision_notice(both, plan.direction, &world.program)),
     );
     notices
 }

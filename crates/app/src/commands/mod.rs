@@ -15,10 +15,10 @@ mod status;
 
 use clap_complete::generate;
 use myownllm_durable_fs::{Disk as _, quote};
+use myownllm_launch::Notice;
 use serde_json::json;
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
-use crate::notice::Notice;
 use crate::output::{Answer, Printer};
 use crate::world::World;
 

@@ -7,15 +7,16 @@ use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, network_id
 use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
+use myownllm_launch::{
+    Asked, Notice, Options, Parts, reconcile, reconcile_notices, refusal_notice, settle_live, unseen_notice,
+    wrote_where_others_can,
+};
 use serde_json::{Value, json};
 
 use super::filters::{envelope_answer, read_stdin};
 use super::launch::networks_line;
 use crate::cli::NetworkCommand;
-use crate::launch::{Asked, Options, Parts, reconcile, refusal_notice, settle_live, unseen_notice};
-use crate::named_key::wrote_where_others_can;
-use crate::networks::reconcile_notices;
-use crate::notice::{Notice, exit_of};
+use crate::exit::exit_of;
 use crate::output::{Answer, bounded, long};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
@@ -184,7 +185,7 @@ enum Followed {
     /// None runs; the next launch follows.
     NoDaemon,
     /// It followed.
-    Daemon(crate::launch::Reconciled),
+    Daemon(myownllm_launch::Reconciled),
     /// It could not be asked.
     Failed,
 }
@@ -279,7 +280,7 @@ fn follow(
     document: &Document,
     notices: &mut Vec<Notice>,
 ) -> Followed {
-    let device = match crate::launch::identity_in_force(parts) {
+    let device = match myownllm_launch::identity_in_force(parts) {
         Ok(device) => device,
         // What is wrong with the key is a launch's to report; here it only means that no daemon of ours is to be asked.
         Err(doubts) => {

@@ -1,10 +1,10 @@
 //! `paths`: every path and the rule that chose it.
 
+use myownllm_launch::Notice;
 use myownllm_paths::{Mode, check_control_socket, check_socket};
 use serde_json::{Value, json};
 
 use crate::cli::{ModeArg, PathsArgs};
-use crate::notice::Notice;
 use crate::output::{Answer, long};
 use crate::screen::Page;
 use crate::world::World;
@@ -27,7 +27,7 @@ pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
     let mut notices = Vec::new();
     let mut sockets = json!({});
     for mode in modes {
-        let named = crate::daemons::control_socket(&world.disk, layout.config_for_mode(mode));
+        let named = myownllm_launch::control_socket(&world.disk, layout.config_for_mode(mode));
         let (socket, rule) = layout.socket_for_mode(mode, named.as_deref());
         let home = layout.home_for_mode(mode);
         rows.push((format!("socket ({mode})"), socket.to_string(), rule.to_string()));
@@ -36,18 +36,12 @@ pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
         let config = layout.config_for_mode(mode);
         let address = named.map_or(Ok(()), |named| check_control_socket(&named, layout.platform, config));
         if let Err(error) = address.and_then(|()| check_socket(&socket, layout.platform, config)) {
-            notices.push(Notice {
-                severity: crate::notice::Severity::Warning,
-                ..Notice::from_error(&error, error.code(), error.hint())
-            });
+            notices.push(Notice::from_error(&error, error.code(), error.hint()).as_warning());
         }
     }
     data["sockets"] = sockets;
     if let Err(error) = &world.checked {
-        notices.push(Notice {
-            severity: crate::notice::Severity::Warning,
-            ..Notice::from_error(error, error.code(), error.hint())
-        });
+        notices.push(Notice::from_error(error, error.code(), error.hint()).as_warning());
     }
     let column = 4 + rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
     let mut page = Page::default();

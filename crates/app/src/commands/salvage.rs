@@ -2,6 +2,7 @@
 
 use myownllm_config_model::{Document, catalogue, secrets};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
+use myownllm_launch::{Notice, settle_live, wrote_where_others_can};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -9,9 +10,7 @@ use super::launch::count;
 use super::status::listed;
 use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
-use crate::launch::settle_live;
-use crate::named_key::wrote_where_others_can;
-use crate::notice::{Notice, exit_of};
+use crate::exit::exit_of;
 use crate::output::{Answer, short};
 use crate::screen::{Page, spelled};
 use crate::world::{World, fresh_ids};
@@ -31,18 +30,18 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     if args.dry_run || args.check || !(loaded.pending.repairs() || unfinished) {
         // What would keep a repair from being made is part of what would be.
         if loaded.pending.repairs() {
-            let leaked = crate::launch::leaked_socket(&parts)?;
+            let leaked = myownllm_launch::leaked_socket(&parts)?;
             let live = parts.daemons.live(leaked.as_deref());
             notices.extend(settle_live(parts.daemons, live, &world.options()).err());
         }
         return Ok(dry(world, &loaded, args, notices));
     }
     let options = world.options();
-    let options = crate::launch::Options { stop_legacy_daemon: args.stop_legacy_daemon, ..options };
+    let options = myownllm_launch::Options { stop_legacy_daemon: args.stop_legacy_daemon, ..options };
     wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
     let lock =
         parts.disk.lock(&world.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
-    let leaked = crate::launch::leaked_socket(&parts)?;
+    let leaked = myownllm_launch::leaked_socket(&parts)?;
     settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
     if applied.steps.is_empty() {

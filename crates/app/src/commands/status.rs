@@ -7,6 +7,10 @@ use myownllm_config_model::{AppConfig, Document, catalogue, secrets};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
 use myownllm_daemon::{Decision, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
+use myownllm_launch::{
+    COLLISION, Daemons, LONGEST_NAME, Live, NamedKey, Notice, check_socket, check_start, lost_key, named_key,
+    trusted_home,
+};
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
 
@@ -15,13 +19,8 @@ use super::migrate::plan_notices;
 use super::picture::Picture;
 use super::salvage::shape_words;
 use crate::cli::StatusArgs;
-use crate::daemons::{Daemons, Live};
 use crate::exit::ExitCode;
-use crate::launch::{COLLISION, check_socket, check_start};
-use crate::lost_key::lost_key;
-use crate::named_key::{NamedKey, named_key, trusted_home};
-use crate::networks::LONGEST_NAME;
-use crate::notice::{Notice, exit_of};
+use crate::exit::exit_of;
 use crate::output::{Answer, bounded, long, short};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
@@ -72,15 +71,15 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     };
     let unseen = wired.daemons.unseen(known);
     let options = world.options();
-    notices.extend(unseen.iter().map(|live| crate::launch::unseen_notice(live, &options).as_warning()));
+    notices.extend(unseen.iter().map(|live| myownllm_launch::unseen_notice(live, &options).as_warning()));
     let legacy = wired.daemons.live_legacy();
     if let Some(live) = &legacy {
-        let refused = crate::launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
+        let refused = myownllm_launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
         notices.extend(refused.err());
     }
     let nowhere = world.no_home();
     notices.extend(nowhere.iter().map(Notice::from));
-    let leaked = crate::launch::leaked_socket(&wired.parts());
+    let leaked = myownllm_launch::leaked_socket(&wired.parts());
     let named = leaked.as_ref().ok().and_then(Option::as_deref);
     let socket = check_start(&wired.parts(), named).err();
     // Nothing is moved to where no daemon could listen.

@@ -10,13 +10,13 @@ use myownllm_durable_fs::quote;
 use crate::notice::Notice;
 
 /// This program, as everybody can call it.
-pub(crate) const PROGRAM: &str = "myownllm-mesh";
+pub const PROGRAM: &str = "myownllm-mesh";
 /// How another program for the daemon is named; the path is for the reader to fill in.
 const NAMED_DAEMON: &str = "MYOWNMESH_BIN=/path/to/myownmesh ";
 
 impl Notice {
     /// Gives it the command for its code, for a program that is called like this.
-    pub(crate) fn complete_hint(&mut self, program: &str) {
+    pub fn complete_hint(&mut self, program: &str) {
         let said = self.hint.take();
         self.hint = match command(self) {
             // Of these a library can say in words alone what is to be done.
@@ -74,13 +74,13 @@ fn command(notice: &Notice) -> Option<String> {
 }
 
 /// The command that opens a file, at a line where one is known.
-pub(crate) fn edit(file: &Path, line: Option<usize>) -> String {
+pub fn edit(file: &Path, line: Option<usize>) -> String {
     let line = line.map_or_else(String::new, |line| format!("+{line} "));
     format!("${{EDITOR:-vi}} {line}{}", quote(file))
 }
 
 /// A hint that can be copied leads to the home that was asked about: not everybody who gives one knows how it was named.
-pub(crate) fn called(hint: String, program: &str) -> String {
+pub fn called(hint: String, program: &str) -> String {
     match hint.split_once(PROGRAM) {
         // Before it there may be a variable.
         Some((before, rest))

@@ -12,16 +12,15 @@ use myownllm_migration::{foreign_owner, open_to_all};
 use myownllm_paths::Layout;
 
 use crate::daemons::read_document;
-use crate::exit::ExitCode;
-use crate::launch::Parts;
-use crate::notice::Notice;
+use crate::notice::{Class, Notice};
+use crate::sequence::Parts;
 
 /// A key file is a few hundred bytes.
 pub(crate) const KEY_LIMIT: u64 = 1 << 20;
 
 /// Where the daemon looks for its key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NamedKey {
+pub enum NamedKey {
     /// In its home.
     InItsHome,
     /// In its home, once its config is told that the key has moved there.
@@ -32,7 +31,7 @@ pub(crate) enum NamedKey {
 
 impl NamedKey {
     /// The public key that the daemon has then; `in_its_home` is the key there.
-    pub(crate) fn public_key(self, in_its_home: Option<&KeyInfo>) -> Option<String> {
+    pub fn public_key(self, in_its_home: Option<&KeyInfo>) -> Option<String> {
         match self {
             Self::InItsHome | Self::Moved => in_its_home.map(|key| key.public_key.clone()),
             Self::Elsewhere(public_key) => Some(public_key),
@@ -44,7 +43,7 @@ impl NamedKey {
 ///
 /// # Errors
 /// There is no sound key where it says.
-pub(crate) fn named_key(parts: &Parts<'_>) -> Result<NamedKey, Notice> {
+pub fn named_key(parts: &Parts<'_>) -> Result<NamedKey, Notice> {
     let config = &parts.layout.daemon_config;
     // One that cannot be read is the daemon's to complain about: it does not start on it.
     let document = read_document(parts.disk, config).ok().flatten();
@@ -82,14 +81,14 @@ pub(crate) fn named_key(parts: &Parts<'_>) -> Result<NamedKey, Notice> {
     Err(Notice::error("identity.named-elsewhere", message)
         .at(config)
         .hint(format!("ls -ld {}", quote(path)))
-        .exits(ExitCode::Refused))
+        .class(Class::Refused))
 }
 
 /// That nobody but its owner, or root, can put anything in the place of what a daemon is to work with.
 ///
 /// # Errors
 /// The first folder of which that is not so.
-pub(crate) fn trusted_home(parts: &Parts<'_>) -> Result<(), Notice> {
+pub fn trusted_home(parts: &Parts<'_>) -> Result<(), Notice> {
     let Layout { user_home, app_home, daemon_home, daemon_identity, .. } = parts.layout;
     let Some(home) = parts.disk.stat_follow(user_home).ok().and_then(|meta| meta.owner) else {
         return Ok(());
@@ -102,12 +101,12 @@ pub(crate) fn trusted_home(parts: &Parts<'_>) -> Result<(), Notice> {
         return Err(Notice::error("homes.unsafe-permissions", format!("{} {}", folder.display(), found.why))
             .at(folder)
             .hint(found.command)
-            .exits(ExitCode::Refused));
+            .class(Class::Refused));
     }
     Ok(())
 }
 
 /// The same as a warning, of a run that wrote there: others may read what it wrote, or put something else in its place.
-pub(crate) fn wrote_where_others_can(parts: &Parts<'_>) -> Option<Notice> {
+pub fn wrote_where_others_can(parts: &Parts<'_>) -> Option<Notice> {
     trusted_home(parts).err().map(Notice::as_warning)
 }

@@ -14,9 +14,7 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, FileKind};
-use myownllm_mesh::ExitCode;
-use myownllm_mesh::daemons::{Daemons, Live};
-use myownllm_mesh::launch::{Options, Outcome, Parts, launch};
+use myownllm_launch::{Daemons, Live, Options, Outcome, Parts, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::{
     CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Node, PathResolver, Platform, Resolver, guard,
@@ -170,7 +168,7 @@ fn nothing_lost(disk: &SimDisk, version: &str, when: &str) {
 
 fn complete(disk: &SimDisk, version: &str, when: &str) {
     let outcome = run(disk);
-    assert_eq!(outcome.exit(), ExitCode::Done, "{when}: {:?}", outcome.notices);
+    assert_eq!(outcome.class(), None, "{when}: {:?}", outcome.notices);
     nothing_lost(disk, version, when);
     for file in STATE {
         assert!(
@@ -193,7 +191,7 @@ fn complete(disk: &SimDisk, version: &str, when: &str) {
     disk.flush_all();
     disk.reset_ops();
     let again = run(disk);
-    assert_eq!(again.exit(), ExitCode::Done, "{when}: {:?}", again.notices);
+    assert_eq!(again.class(), None, "{when}: {:?}", again.notices);
     let changes: Vec<_> = disk.ops().into_iter().filter(|op| op.is_change()).collect();
     assert!(changes.is_empty(), "{when}: a start with nothing to do did {changes:?}");
 }
@@ -242,7 +240,7 @@ fn failed_at_any_operation_it_loses_nothing_and_the_next_launch_ends_it() {
             let outcome = run(&disk);
             let when = format!("{kind:?} at operation {number}");
             nothing_lost(&disk, version, &when);
-            if outcome.exit().is_ok() {
+            if outcome.class().is_none() {
                 // What reports success has everything in place.
                 for file in STATE {
                     let at_destination = disk.content(format!("{HOME}/.myownllm/.myownmesh/{file}"));

@@ -18,13 +18,13 @@ use myownllm_paths::{Layout, Mode, Socket, check_control_socket};
 /// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
 const ANSWER: Duration = Duration::from_millis(800);
 /// How long an op may take: joining a network talks to relays.
-pub(crate) const OPERATION: Duration = Duration::from_secs(10);
+pub const OPERATION: Duration = Duration::from_secs(10);
 /// How long a daemon may take to end after SIGTERM; a real one takes some 10 ms.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How long a daemon may take to be gone once its socket is: a real one takes some 10 ms.
-pub(crate) const LAST_BREATH: Duration = Duration::from_millis(500);
+pub const LAST_BREATH: Duration = Duration::from_millis(500);
 /// A daemon's config is a few kilobytes; what is larger is none.
-pub(crate) const CONFIG_LIMIT: u64 = 64 << 20;
+pub const CONFIG_LIMIT: u64 = 64 << 20;
 
 /// A daemon that serves one of the homes, and would go on writing there.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Live {
     }
 
     /// Why it is not known whether there is one at all: we ourselves could not look.
-    pub(crate) fn no_means(&self) -> Option<Refusal> {
+    pub fn no_means(&self) -> Option<Refusal> {
         match &self.found {
             Found::Listening { endpoint, probe: Probe::NoMeans { problem } } => {
                 Some(Refusal::NoMeans { endpoint: endpoint.clone(), problem: problem.clone() })
@@ -86,7 +86,7 @@ impl Live {
     }
 
     /// Why it cannot be told whether there is one: the system does not let us look.
-    pub(crate) fn unknown(&self) -> Option<&str> {
+    pub fn unknown(&self) -> Option<&str> {
         match &self.found {
             Found::Listening { probe: Probe::Unknown { problem }, .. } => Some(problem),
             _ => None,
@@ -165,6 +165,8 @@ pub struct ProgramSearch {
     pub path: Option<OsString>,
     /// The working directory.
     pub working_dir: Option<PathBuf>,
+    /// The target triple of the running program: a bundled daemon carries it in its file name.
+    pub triple: Option<String>,
 }
 
 /// The daemons of one home on this machine.
@@ -191,7 +193,7 @@ impl<'a> LocalDaemons<'a> {
 
     /// Where the daemon of that mode is to be looked for. One that was started before its config named another place goes on
     /// listening where it was.
-    pub(crate) fn whereabouts(&self, mode: Mode) -> Endpoint {
+    pub fn whereabouts(&self, mode: Mode) -> Endpoint {
         let now = self.endpoint(mode);
         let before = endpoint_of(&self.layout.socket_for_mode(mode, None).0);
         let moved = now != before && !self.probe(&before).is_absent() && self.probe(&now).is_absent();
@@ -235,7 +237,7 @@ impl<'a> LocalDaemons<'a> {
         candidates(&CandidateSearch {
             overrides: self.search.overrides.clone(),
             program: self.search.program.clone(),
-            triple: Some(env!("MYOWNLLM_TARGET").to_owned()),
+            triple: self.search.triple.clone(),
             path: self.search.path.clone(),
             working_dir: self.search.working_dir.clone(),
         })

@@ -8,11 +8,28 @@ use myownllm_config_model::{Diagnostic, ParseError, Place};
 use myownllm_config_store::StoreError;
 use myownllm_daemon::{ControlError, Failure, Probe, Refusal, SpawnError, StopError, Tried};
 use myownllm_durable_fs::LockError;
-use myownllm_migration::{Class, MigrationError};
+use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
 use serde::Serialize;
 
-use crate::exit::ExitCode;
+/// What kind of failure a [`Notice`] is, in ascending order of gravity: a program maps it to its exit code.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Class {
+    /// An operation failed; the next run may succeed.
+    Failed,
+    /// The caller asked for something that makes no sense.
+    Usage,
+    /// The daemon is unreachable, busy, or dead.
+    Daemon,
+    /// Another process holds the lock.
+    Locked,
+    /// A decision of the user's is needed.
+    Refused,
+    /// The data is of a newer version.
+    Newer,
+}
 
 /// How much a notice matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -22,7 +39,7 @@ pub enum Severity {
     Info,
     /// Worth a look; the command went on.
     Warning,
-    /// The reason why the exit code is not 0.
+    /// The run failed because of it.
     Error,
 }
 
@@ -46,9 +63,9 @@ pub struct Notice {
     /// The place in a text that is no JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Box<Place>>,
-    /// How the program ends on it; counts for errors alone.
+    /// What kind of failure it is; counts for errors alone.
     #[serde(skip)]
-    pub exit: ExitCode,
+    pub class: Class,
 }
 
 impl Notice {
@@ -62,7 +79,7 @@ impl Notice {
             hint: None,
             causes: Vec::new(),
             place: None,
-            exit: ExitCode::Failed,
+            class: Class::Failed,
         }
     }
 
@@ -109,10 +126,24 @@ impl Notice {
         self
     }
 
-    /// Ends the program with this code.
+    /// Sets the class.
     #[must_use]
-    pub fn exits(mut self, exit: ExitCode) -> Self {
-        self.exit = exit;
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// Adds what caused it, outermost first.
+    #[must_use]
+    pub fn causes(mut self, causes: Vec<String>) -> Self {
+        self.causes = causes;
+        self
+    }
+
+    /// Adds the place in a text.
+    #[must_use]
+    pub fn place(mut self, place: Option<Place>) -> Self {
+        self.place = place.map(Box::new);
         self
     }
 
@@ -123,24 +154,19 @@ impl Notice {
         self
     }
 
-    /// Whether it is the reason for an exit code.
+    /// Whether the run failed because of it.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 }
 
-/// The exit code that these notices ask for: that of the gravest error.
+/// Returns the class of the gravest error, or `None` when there is no error.
 ///
 /// Where several errors meet, the one that waits for the user wins over the one that the next run may mend.
 #[must_use]
-pub fn exit_of(notices: &[Notice]) -> ExitCode {
-    notices
-        .iter()
-        .filter(|notice| notice.is_error())
-        .map(|notice| notice.exit)
-        .max()
-        .unwrap_or(ExitCode::Done)
+pub fn class_of(notices: &[Notice]) -> Option<Class> {
+    notices.iter().filter(|notice| notice.is_error()).map(|notice| notice.class).max()
 }
 
 impl From<&Diagnostic> for Notice {
@@ -161,8 +187,8 @@ impl From<&Diagnostic> for Notice {
 
 impl From<&PathsError> for Notice {
     fn from(error: &PathsError) -> Self {
-        let exit = if error.is_refusal() { ExitCode::Refused } else { ExitCode::Failed };
-        let notice = Self::from_error(error, error.code(), error.hint()).exits(exit);
+        let class = if error.is_refusal() { Class::Refused } else { Class::Failed };
+        let notice = Self::from_error(error, error.code(), error.hint()).class(class);
         match error.path() {
             Some(path) => notice.at(path),
             None => notice,
@@ -172,37 +198,37 @@ impl From<&PathsError> for Notice {
 
 impl From<&LockError> for Notice {
     fn from(error: &LockError) -> Self {
-        let exit = match error {
-            LockError::Held { .. } => ExitCode::Locked,
-            _ => ExitCode::Failed,
+        let class = match error {
+            LockError::Held { .. } => Class::Locked,
+            _ => Class::Failed,
         };
-        Self::from_error(error, error.code(), error.hint()).exits(exit).at(error.home())
+        Self::from_error(error, error.code(), error.hint()).class(class).at(error.home())
     }
 }
 
 impl From<&MigrationError> for Notice {
     fn from(error: &MigrationError) -> Self {
-        let exit = match error.class() {
-            Class::Failed => ExitCode::Failed,
-            Class::Refused => ExitCode::Refused,
-            Class::Newer => ExitCode::Newer,
+        let class = match error.class() {
+            myownllm_migration::Class::Failed => Class::Failed,
+            myownllm_migration::Class::Refused => Class::Refused,
+            myownllm_migration::Class::Newer => Class::Newer,
         };
-        Self::from_error(error, error.code(), error.hint()).exits(exit).at(error.path())
+        Self::from_error(error, error.code(), error.hint()).class(class).at(error.path())
     }
 }
 
 impl From<&StoreError> for Notice {
     fn from(error: &StoreError) -> Self {
-        let exit = match error {
-            StoreError::Newer { .. } => ExitCode::Newer,
+        let class = match error {
+            StoreError::Newer { .. } => Class::Newer,
             StoreError::BackupsFull { .. }
             | StoreError::CopiesUnsafe { .. }
             | StoreError::ConfigIsACopy { .. }
             | StoreError::Shared { .. }
-            | StoreError::ForeignLink { .. } => ExitCode::Refused,
-            _ => ExitCode::Failed,
+            | StoreError::ForeignLink { .. } => Class::Refused,
+            _ => Class::Failed,
         };
-        Self::from_error(error, error.code(), error.hint()).exits(exit).at(error.path())
+        Self::from_error(error, error.code(), error.hint()).class(class).at(error.path())
     }
 }
 
@@ -211,28 +237,28 @@ impl From<&ControlError> for Notice {
         if let ControlError::Cancelled { .. } = error {
             return Self::info(error.code(), error.to_string());
         }
-        let exit = match error {
+        let class = match error {
             ControlError::Refused { .. }
             | ControlError::NoMeans { .. }
             | ControlError::UnknownOp { .. }
-            | ControlError::BadRequest { .. } => ExitCode::Failed,
-            ControlError::ForeignOwner { .. } | ControlError::PathTooLong { .. } => ExitCode::Refused,
-            _ => ExitCode::Daemon,
+            | ControlError::BadRequest { .. } => Class::Failed,
+            ControlError::ForeignOwner { .. } | ControlError::PathTooLong { .. } => Class::Refused,
+            _ => Class::Daemon,
         };
-        Self::from_error(error, error.code(), error.hint()).exits(exit)
+        Self::from_error(error, error.code(), error.hint()).class(class)
     }
 }
 
 impl From<&Refusal> for Notice {
     fn from(refusal: &Refusal) -> Self {
-        let exit = match refusal {
+        let class = match refusal {
             Refusal::ForeignOwner { .. } | Refusal::ForeignIdentity { .. } | Refusal::PathTooLong { .. } => {
-                ExitCode::Refused
+                Class::Refused
             }
-            Refusal::NoMeans { .. } => ExitCode::Failed,
-            _ => ExitCode::Daemon,
+            Refusal::NoMeans { .. } => Class::Failed,
+            _ => Class::Daemon,
         };
-        Self { hint: refusal.hint(), ..Self::error(refusal.code(), refusal.to_string()) }.exits(exit)
+        Self { hint: refusal.hint(), ..Self::error(refusal.code(), refusal.to_string()) }.class(class)
     }
 }
 
@@ -242,17 +268,17 @@ impl From<&SpawnError> for Notice {
             // Who asked for it knows it, and got what was asked for.
             return Self::info(error.code(), error.to_string());
         }
-        let exit = match error {
-            SpawnError::HomeNotText { .. } | SpawnError::DanglingIdentity { .. } => ExitCode::Refused,
+        let class = match error {
+            SpawnError::HomeNotText { .. } | SpawnError::DanglingIdentity { .. } => Class::Refused,
             SpawnError::Occupied { found, .. } if matches!(**found, Probe::ForeignOwner { .. }) => {
-                ExitCode::Refused
+                Class::Refused
             }
             SpawnError::IdentityUnreadable { .. } | SpawnError::Log { .. } | SpawnError::NoMeans { .. } => {
-                ExitCode::Failed
+                Class::Failed
             }
-            _ => ExitCode::Daemon,
+            _ => Class::Daemon,
         };
-        let mut notice = Self::from_error(error, error.code(), error.hint()).exits(exit);
+        let mut notice = Self::from_error(error, error.code(), error.hint()).class(class);
         notice.causes.extend(error.tried().iter().flat_map(tried_lines));
         notice
     }
@@ -280,7 +306,7 @@ fn tried_lines(tried: &Tried) -> Vec<String> {
 
 impl From<&StopError> for Notice {
     fn from(error: &StopError) -> Self {
-        Self::from_error(error, error.code(), error.hint()).exits(ExitCode::Refused)
+        Self::from_error(error, error.code(), error.hint()).class(Class::Refused)
     }
 }
 
@@ -291,9 +317,9 @@ mod tests {
     #[test]
     fn a_decision_outweighs_a_failure_and_a_warning_weighs_nothing() {
         let failed = Notice::error("a", "a");
-        let refused = Notice::error("b", "b").exits(ExitCode::Refused);
-        let warned = Notice::warning("c", "c").exits(ExitCode::Newer);
-        assert_eq!(exit_of(std::slice::from_ref(&warned)), ExitCode::Done);
-        assert_eq!(exit_of(&[failed, refused, warned]), ExitCode::Refused);
+        let refused = Notice::error("b", "b").class(Class::Refused);
+        let warned = Notice::warning("c", "c").class(Class::Newer);
+        assert_eq!(class_of(std::slice::from_ref(&warned)), None);
+        assert_eq!(class_of(&[failed, refused, warned]), Some(Class::Refused));
     }
 }

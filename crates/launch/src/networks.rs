@@ -8,12 +8,11 @@ use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::exit::ExitCode;
 use crate::hints::PROGRAM;
-use crate::notice::{Notice, Severity};
+use crate::notice::{Class, Notice, Severity};
 
 /// A name longer than any that is one is cut.
-pub(crate) const LONGEST_NAME: usize = 80;
+pub const LONGEST_NAME: usize = 80;
 
 /// The daemon that is asked.
 #[derive(Clone, Debug, Serialize)]
@@ -118,7 +117,7 @@ fn formerly_saved(store: &dyn ConfigStore) -> Vec<Saved> {
 }
 
 /// The saved networks by their ids.
-pub(crate) fn saved(document: &Document) -> Vec<Saved> {
+pub fn saved(document: &Document) -> Vec<Saved> {
     let text = |network: &ValueRef<'_>, key: &str| {
         network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
     };
@@ -130,7 +129,7 @@ pub(crate) fn saved(document: &Document) -> Vec<Saved> {
 /// What failed of a reconciliation: which network, with which daemon, why, and one way out; `program` is how this program is
 /// called. A network that could not be left is left for the next pass; one that is joined, and that the daemon reports in words
 /// of its own, is no failure.
-pub(crate) fn reconcile_notices(reconciled: &Reconciled, program: &str) -> Vec<Notice> {
+pub fn reconcile_notices(reconciled: &Reconciled, program: &str) -> Vec<Notice> {
     reconciled
         .outcome
         .steps
@@ -142,7 +141,7 @@ pub(crate) fn reconcile_notices(reconciled: &Reconciled, program: &str) -> Vec<N
 fn step_notice(action: &Action, result: &StepResult, daemon: &Asked, program: &str) -> Option<Notice> {
     let StepResult::Failed { code, message, intact } = result else { return None };
     let message = format!("{} {}: {message}", daemon.name(), what_failed(action, code));
-    let mut notice = Notice::error(code, message).exits(exit_of_step(code));
+    let mut notice = Notice::error(code, message).class(class_of_step(code));
     if let Some(socket) = daemon.socket.path() {
         notice = notice.at(socket);
     }
@@ -155,13 +154,13 @@ fn step_notice(action: &Action, result: &StepResult, daemon: &Asked, program: &s
     Some(if is_minor { notice.as_warning() } else { notice })
 }
 
-fn exit_of_step(code: &str) -> ExitCode {
+fn class_of_step(code: &str) -> Class {
     match code {
         "daemon.unreachable" | "daemon.busy" | "daemon.closed" | "daemon.replaced" | "daemon.protocol" => {
-            ExitCode::Daemon
+            Class::Daemon
         }
-        "daemon.foreign-owner" => ExitCode::Refused,
-        _ => ExitCode::Failed,
+        "daemon.foreign-owner" => Class::Refused,
+        _ => Class::Failed,
     }
 }
 

@@ -25,13 +25,11 @@ use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError, check_control_sock
 use crate::daemons::{
     Daemons, Found, Live, OPERATION, control_socket_of, endpoint_of, read_control_socket, read_document,
 };
-use crate::exit::ExitCode;
 use crate::lost_key::lost_key;
 use crate::named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
-pub use crate::networks::{Asked, Reconciled, reconcile};
-use crate::networks::{plan_for, reconcile_notices};
+use crate::networks::{Asked, Reconciled, plan_for, reconcile, reconcile_notices};
 use crate::no_daemon;
-use crate::notice::{Notice, exit_of};
+use crate::notice::{Class, Notice, class_of};
 use crate::relapse::Relapse;
 
 /// How long every command waits for another process that holds the home's lock: longer than one that is well may take.
@@ -124,21 +122,20 @@ pub struct Outcome {
     pub reconciled: Option<Reconciled>,
     /// What was odd in the config.
     pub findings: Vec<Diagnostic>,
-    /// What went wrong or is worth knowing, the findings included; errors decide the exit code.
+    /// What went wrong or is worth knowing, the findings included; the gravest error decides the class.
     pub notices: Vec<Notice>,
 }
 
 impl Outcome {
-    /// How a program that did just this ends.
+    /// The class of the gravest error; `None` when the launch succeeded.
     #[must_use]
-    pub fn exit(&self) -> ExitCode {
-        exit_of(&self.notices)
+    pub fn class(&self) -> Option<Class> {
+        class_of(&self.notices)
     }
 }
 
 /// The daemon that a launch ended with.
 #[derive(Debug, Default)]
-#[non_exhaustive]
 pub enum Daemon {
     /// None was wanted, or none may be started; the notices say why.
     #[default]
@@ -169,7 +166,7 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
         Ok(Settled { lock, routine }) => {
             // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
             // moved would make a second key.
-            if options.daemon && outcome.exit().is_ok() {
+            if options.daemon && outcome.class().is_none() {
                 let used = use_daemon(parts, options, ids, lock, &mut outcome);
                 outcome.notices.extend(used.err().into_iter().flatten());
             }
@@ -344,7 +341,7 @@ fn look_again(
 const LEAKED: &str = "daemon.leaked-socket-unreadable";
 
 /// The control socket that the app's config names since a daemon wrote over it: its daemon may listen there.
-pub(crate) fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice> {
+pub fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice> {
     let config = &parts.layout.app_config;
     read_control_socket(parts.disk, config)
         .map_err(|error| Notice::from_error(&error, LEAKED, error.hint()).at(config))
@@ -395,7 +392,7 @@ pub fn move_notices<'a>(
 }
 
 /// Two files that differ. Which of them is the source is a matter of the direction, and so is the command.
-pub(crate) fn collision_notice(both: &Collision, direction: Direction, program: &str) -> Notice {
+pub fn collision_notice(both: &Collision, direction: Direction, program: &str) -> Notice {
     let message = format!(
         "{} and {} differ; both stay until you choose: --keep source, or --keep destination",
         both.source.display(),
@@ -405,15 +402,11 @@ pub(crate) fn collision_notice(both: &Collision, direction: Direction, program: 
     Notice::error(COLLISION, message)
         .at(&both.source)
         .hint(format!("{program} migrate{undo} --keep destination"))
-        .exits(ExitCode::Refused)
+        .class(Class::Refused)
 }
 
 /// Ends the daemons that are in the way, or refuses.
-pub(crate) fn settle_live(
-    daemons: &dyn Daemons,
-    live: Vec<Live>,
-    options: &Options<'_>,
-) -> Result<(), Notice> {
+pub fn settle_live(daemons: &dyn Daemons, live: Vec<Live>, options: &Options<'_>) -> Result<(), Notice> {
     for found in live {
         if let Some(refusal) = found.no_means() {
             return Err(Notice::from(&refusal));
@@ -422,7 +415,7 @@ pub(crate) fn settle_live(
             let place = found.place();
             let message = format!("whether a daemon runs at {} cannot be told: {problem}", place.display());
             let notice = Notice::error("daemon.unreachable", message).at(&place);
-            return Err(notice.hint(format!("ls -ld {}", quote(&place))).exits(ExitCode::Refused));
+            return Err(notice.hint(format!("ls -ld {}", quote(&place))).class(Class::Refused));
         }
         let stop_failed = if options.stop_legacy_daemon {
             match daemons.stop(&found) {
@@ -449,7 +442,7 @@ pub(crate) fn settle_live(
 }
 
 /// A process serves a home, and no socket leads to it.
-pub(crate) fn unseen_notice(live: &Live, options: &Options<'_>) -> Notice {
+pub fn unseen_notice(live: &Live, options: &Options<'_>) -> Notice {
     let home = live.place();
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
     let message =
@@ -457,7 +450,7 @@ pub(crate) fn unseen_notice(live: &Live, options: &Options<'_>) -> Notice {
     Notice::error("daemon.without-socket", message)
         .at(&home)
         .hint(format!("{} launch --stop-legacy-daemon", options.program))
-        .exits(ExitCode::Refused)
+        .class(Class::Refused)
 }
 
 /// One whose socket was removed under it writes the same home as the one that answers as process `known`: it is named, and
@@ -482,9 +475,11 @@ fn live_daemon(live: &Live) -> LiveDaemon {
 }
 
 /// The eyes of the move: it looks again, right before it begins.
-pub(crate) struct Watch<'a> {
-    pub(crate) daemons: &'a dyn Daemons,
-    pub(crate) leaked: Option<&'a Path>,
+pub struct Watch<'a> {
+    /// Finds the daemons.
+    pub daemons: &'a dyn Daemons,
+    /// The control socket that an overwritten config names.
+    pub leaked: Option<&'a Path>,
 }
 
 impl LiveDaemons for Watch<'_> {
@@ -512,7 +507,7 @@ fn named_socket<'a>(parts: &Parts<'a>, leaked: Option<&Path>) -> (Option<PathBuf
 }
 
 /// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves.
-pub(crate) fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
+pub fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
     let layout = parts.checked.map_err(Notice::from)?;
     let (named, config) = named_socket(parts, leaked);
     let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, named.as_deref());
@@ -521,7 +516,7 @@ pub(crate) fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(
 
 /// Whether a daemon that is started now could be found, and take its place: waiting for one that comes up elsewhere would be in
 /// vain.
-pub(crate) fn check_start(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
+pub fn check_start(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
     if let (Some(named), config) = named_socket(parts, leaked) {
         check_control_socket(&named, parts.layout.platform, config).map_err(|error| Notice::from(&error))?;
     }
@@ -532,7 +527,7 @@ pub(crate) fn check_start(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<()
 }
 
 /// Why no daemon is to be used. A socket that none could bind is named with the config that can name another one.
-pub(crate) fn refusal_notice(parts: &Parts<'_>, refusal: &Refusal) -> Notice {
+pub fn refusal_notice(parts: &Parts<'_>, refusal: &Refusal) -> Notice {
     let unbindable = match refusal {
         Refusal::PathTooLong { .. } => check_start(parts, None).err(),
         _ => None,
@@ -712,7 +707,7 @@ fn lock_patiently(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, 
 }
 
 /// The public key that a daemon of this home has; `None` when there is no key anywhere, so that it may make one.
-pub(crate) fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
+pub fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
     let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     let in_its_home =
         plan.key_in_force().map_err(|doubts| doubts.iter().map(Notice::from).collect::<Vec<_>>())?;

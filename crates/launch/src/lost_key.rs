@@ -12,10 +12,9 @@ use myownllm_durable_fs::{FileKind, quote};
 use myownllm_migration::identity::{self, Identity};
 use myownllm_paths::Layout;
 
-use crate::exit::ExitCode;
-use crate::launch::Parts;
 use crate::named_key::KEY_LIMIT;
-use crate::notice::Notice;
+use crate::notice::{Class, Notice};
+use crate::sequence::Parts;
 
 /// How much of a former config is read for the name of a key: as much as of a config.
 const TEXT_LIMIT: u64 = 16 << 20;
@@ -23,7 +22,7 @@ const TEXT_LIMIT: u64 = 16 << 20;
 const COPIES: usize = 64;
 
 /// Why no daemon is to be started in a home in which there is no key in force.
-pub(crate) fn lost_key(parts: &Parts<'_>) -> Option<Notice> {
+pub fn lost_key(parts: &Parts<'_>) -> Option<Notice> {
     let ours = &parts.layout.daemon_identity;
     if let Some((key, config)) = named_before(parts) {
         let message = format!(
@@ -50,7 +49,7 @@ pub(crate) fn lost_key(parts: &Parts<'_>) -> Option<Notice> {
 }
 
 fn refusal(message: String, key: &Path) -> Notice {
-    Notice::error("identity.gone", message).at(key).exits(ExitCode::Refused)
+    Notice::error("identity.gone", message).at(key).class(Class::Refused)
 }
 
 /// A name beside this one that nothing has: `mv` into a folder that is there would put it inside.

@@ -5,8 +5,8 @@ use myownllm_daemon::{Evidence, Suspect};
 use serde::Serialize;
 
 use crate::daemons::Live;
-use crate::launch::{Options, Parts};
 use crate::notice::Notice;
+use crate::sequence::{Options, Parts};
 
 /// A config that was healthy before and is not any more.
 #[derive(Clone, Debug, Serialize)]
@@ -22,7 +22,7 @@ impl Relapse {
     /// Looks for the signs: a config in the daemon's shape, and a copy that we made when it was healthy. (What a daemon
     /// itself moved aside is no such sign: that happens the first time, too.) `live` are the daemons that were found
     /// on the app's home; who asks has not ended them yet.
-    pub(crate) fn of(parts: &Parts<'_>, shape: FileShape, live: &[Live]) -> Option<Self> {
+    pub fn of(parts: &Parts<'_>, shape: FileShape, live: &[Live]) -> Option<Self> {
         if !matches!(shape, FileShape::Daemon | FileShape::Mixed) {
             return None;
         }
@@ -40,7 +40,7 @@ impl Relapse {
     }
 
     /// The same for a person.
-    pub(crate) fn notice(&self, parts: &Parts<'_>, options: &Options<'_>) -> Notice {
+    pub fn notice(&self, parts: &Parts<'_>, options: &Options<'_>) -> Notice {
         let copy = &self.healthy_copy;
         let who = match self.suspects.is_empty() {
             true => {

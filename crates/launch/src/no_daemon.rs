@@ -8,9 +8,8 @@ use myownllm_daemon::{Failure, SpawnError, Tried};
 use myownllm_durable_fs::quote;
 
 use crate::daemons::{CONFIG_LIMIT, read_document};
-use crate::exit::ExitCode;
-use crate::launch::Parts;
-use crate::notice::Notice;
+use crate::notice::{Class, Notice};
+use crate::sequence::Parts;
 
 /// Why no daemon came up; the likeliest reason first.
 pub(crate) fn notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
@@ -48,19 +47,15 @@ fn no_room(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
     let (what, _, command) = SAID.iter().find(says).or_else(full)?;
     let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
     let notice = Notice::error("daemon.no-room", message).at(home);
-    Some(notice.hint(format!("{command} {}", quote(home))).exits(ExitCode::Daemon))
+    Some(notice.hint(format!("{command} {}", quote(home))).class(Class::Daemon))
 }
 
 /// Whether the disk of a folder has no block, or no file, left for us.
 #[cfg(unix)]
 fn is_full(folder: &Path) -> bool {
-    nix::sys::statvfs::statvfs(folder).is_ok_and(|disk| {
-        let blocks = if nix::unistd::Uid::effective().is_root() {
-            disk.blocks_free()
-        } else {
-            disk.blocks_available()
-        };
-        blocks == 0 || (disk.files() > 0 && disk.files_free() == 0)
+    rustix::fs::statvfs(folder).is_ok_and(|disk| {
+        let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+        blocks == 0 || (disk.f_files > 0 && disk.f_ffree == 0)
     })
 }
 
@@ -83,7 +78,7 @@ fn damaged_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
     aside.push(".damaged");
     let hint = format!("mv -n {} {}", quote(path), quote(Path::new(&aside)));
     let notice = Notice::from_error(&damage, "daemon.config-damaged", Some(hint)).at(path);
-    Some(Notice { causes: vec![damage.to_string()], message, ..notice }.exits(ExitCode::Daemon))
+    Some(Notice { causes: vec![damage.to_string()], message, ..notice }.class(Class::Daemon))
 }
 
 /// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not
@@ -106,5 +101,5 @@ fn newer_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
         path.display()
     );
     let notice = Notice::error("daemon.config-newer", message).at(path);
-    Some(notice.exits(ExitCode::Daemon))
+    Some(notice.class(Class::Daemon))
 }

@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod daemons;
+mod hints;
+mod lost_key;
+mod named_key;
+mod networks;
+mod no_daemon;
+mod notice;
+mod relapse;
+mod sequence;
+
+pub use daemons::{
+    CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
+    control_socket, control_socket_of, read_control_socket,
+};
+pub use hints::{PROGRAM, called, edit};
+pub use lost_key::lost_key;
+pub use named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
+pub use networks::{Asked, LONGEST_NAME, Reconciled, reconcile, reconcile_notices, saved};
+pub use notice::{Class, Notice, Severity, class_of};
+pub use relapse::Relapse;
+pub use sequence::{
+    COLLISION, Daemon, LOCK_WAIT, Options, Outcome, Parts, Watch, check_socket, check_start,
+    collision_notice, identity_in_force, launch, leaked_socket, move_notices, refusal_notice, settle_live,
+    unseen_notice,
+};
