@@ -127,6 +127,17 @@ struct Tree {
     clippy::disallowed_methods,
     reason = "a throw-away copy of the work tree below our own target folder"
 )]
+/// Takes the lock without waiting. `File::try_lock` would do, and is newer than the oldest supported Rust.
+#[cfg(unix)]
+fn try_lock(file: &File) -> std::io::Result<()> {
+    Ok(rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?)
+}
+
+#[cfg(not(unix))]
+fn try_lock(_: &File) -> std::io::Result<()> {
+    Ok(())
+}
+
 impl Tree {
     /// Makes the copy, or brings the one of the last run up to date: a file that has not changed is not touched, so that
     /// cargo need not build what is of it.
@@ -137,7 +148,7 @@ impl Tree {
         let (root, target, limits) = (base.join("tree"), base.join("target"), base.join("nextest.toml"));
         std::fs::create_dir_all(&root).map_err(|e| format!("cannot make {}: {e}", root.display()))?;
         let lock = File::create(base.join("lock")).map_err(|e| format!("cannot lock the copy: {e}"))?;
-        lock.try_lock().map_err(|_| format!("another run is at work in {}", base.display()))?;
+        try_lock(&lock).map_err(|_| format!("another run is at work in {}", base.display()))?;
         put(&limits, TEST_LIMIT.as_bytes())?;
         let tree = Self { root, target, limits, runs: AtomicU32::new(0), _lock: lock };
         tree.refresh()?;
