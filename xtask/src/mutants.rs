@@ -123,10 +123,6 @@ struct Tree {
     _lock: File,
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a throw-away copy of the work tree below our own target folder"
-)]
 /// Takes the lock without waiting. `File::try_lock` would do, and is newer than the oldest supported Rust.
 #[cfg(unix)]
 fn try_lock(file: &File) -> std::io::Result<()> {
@@ -138,6 +134,10 @@ fn try_lock(_: &File) -> std::io::Result<()> {
     Ok(())
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a throw-away copy of the work tree below our own target folder"
+)]
 impl Tree {
     /// Makes the copy, or brings the one of the last run up to date: a file that has not changed is not touched, so that
     /// cargo need not build what is of it.
