@@ -1,0 +1,88 @@
+//! The workflows of the code host: each parses, and calls only verbs and scripts that exist.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code that reads the repository")]
+
+use std::path::{Path, PathBuf};
+
+use saphyr::{LoadableYamlNode as _, Yaml};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Each workflow's file name and text.
+fn workflows() -> Vec<(String, String)> {
+    let mut found: Vec<_> = std::fs::read_dir(root().join(".github/workflows"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    found.sort();
+    assert!(found.len() >= 2, "{found:?}");
+    found
+}
+
+/// Every job of a workflow with its steps.
+fn steps<'a>(workflow: &'a Yaml<'a>, name: &str) -> Vec<&'a Yaml<'a>> {
+    let jobs = workflow.as_mapping_get("jobs").and_then(Yaml::as_mapping);
+    let jobs = jobs.unwrap_or_else(|| panic!("{name} has no jobs"));
+    jobs.iter()
+        .flat_map(|(job, body)| {
+            let has = |key| body.as_mapping_get(key).is_some();
+            assert!(has("runs-on") && has("timeout-minutes"), "{name}: {job:?} lacks a runner or a limit");
+            body.as_mapping_get("steps")
+                .and_then(Yaml::as_sequence)
+                .unwrap_or_else(|| panic!("{name}: {job:?}"))
+        })
+        .collect()
+}
+
+/// The verbs of `cargo xtask`, in the spelling of the command line, as the list in its source has them.
+fn verbs() -> Vec<String> {
+    let source = std::fs::read_to_string(root().join("xtask/src/main.rs")).unwrap();
+    let list = source.split("enum Verb {").nth(1).unwrap().split("\n}").next().unwrap();
+    list.lines()
+        .filter_map(|line| Some(line.trim().split_once("::Args)")?.0.split_once('(')?.1.to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_workflow_parses_and_every_step_runs_or_uses_something() {
+    for (name, text) in workflows() {
+        let parsed = Yaml::load_from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for step in steps(&parsed[0], &name) {
+            let action = step.as_mapping_get("uses").and_then(Yaml::as_str);
+            let command = step.as_mapping_get("run").and_then(Yaml::as_str);
+            assert!(action.is_some() != command.is_some(), "{name}: {step:?}");
+            assert!(action.is_none_or(|action| action.contains("@v")), "{name}: {action:?} is not pinned");
+        }
+    }
+}
+
+#[test]
+fn every_verb_that_a_workflow_calls_exists() {
+    let verbs = verbs();
+    assert!(verbs.iter().any(|verb| verb == "scenario"), "{verbs:?}");
+    let mut called = 0;
+    for (name, text) in workflows() {
+        for (at, _) in text.match_indices("cargo xtask ") {
+            let line = text[at..].lines().next().unwrap();
+            let mut words = line.split_whitespace().skip(2);
+            let verb = words.next().unwrap();
+            assert!(verbs.iter().any(|known| known == verb), "{name} calls {line:?}; there are {verbs:?}");
+            let source = std::fs::read_to_string(root().join(format!("xtask/src/{verb}.rs"))).unwrap();
+            for option in words.filter_map(|word| word.strip_prefix("--")) {
+                assert!(source.contains(&format!("    {}: ", option.replace('-', "_"))), "{name}: {line:?}");
+            }
+            called += 1;
+        }
+        for script in text.match_indices("bash ").map(|(at, _)| text[at..].split_whitespace().nth(1).unwrap())
+        {
+            assert!(root().join(script).metadata().is_ok(), "{name} runs {script}, which does not exist");
+        }
+    }
+    assert!(called >= 3, "{called}");
+}
