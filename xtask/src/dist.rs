@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::Fallible;
 use crate::workspace::{cargo, root};
 
@@ -17,6 +19,9 @@ pub(crate) struct Args {
     /// The unoptimised program: to look at the layout in seconds
     #[arg(long)]
     debug: bool,
+    /// Also pack the directory into an archive beside it, with its checksum: what a release page offers
+    #[arg(long)]
+    archive: bool,
 }
 
 /// Completion scripts: the shell, and where packages put its script.
@@ -79,9 +84,39 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     for (name, bytes) in &written {
         crate::say!("{bytes:>9}  {name}");
     }
-    let (count, out) = (written.len(), out.display());
-    crate::say!("\n{count} files in {out}; a package copies bin/ and share/ to its prefix");
+    crate::say!(
+        "\n{} files in {}; a package copies bin/ and share/ to its prefix",
+        written.len(),
+        out.display()
+    );
+    if args.archive {
+        archive(&program, &out)?;
+    }
     Ok(true)
+}
+
+/// Packs `out` as `myownllm-mesh-VERSION-TARGET.tar.gz` (`.zip` on Windows), and writes its SHA-256 beside it in the form
+/// that `sha256sum --check` reads.
+fn archive(program: &Path, out: &Path) -> Fallible<()> {
+    let version: serde_json::Value = serde_json::from_str(&said(program, &["paths", "--json"])?)
+        .map_err(|e| format!("paths --json: {e}"))?;
+    let name = |key: &str| version["program"][key].as_str().unwrap_or("unknown").to_owned();
+    let suffix = if cfg!(windows) { "zip" } else { "tar.gz" };
+    let name = format!("{PROGRAM}-{}-{}.{suffix}", name("version"), name("target"));
+    let archive = out.with_file_name(&name);
+    // The tar of Windows is bsdtar, which picks the format by the suffix as GNU tar does.
+    let mut tar = Command::new("tar");
+    tar.arg("-caf").arg(&archive).arg("-C").arg(out).args(["bin", "share", "LICENSE", "README.md"]);
+    let ended = tar.status().map_err(|e| format!("cannot run tar: {e}"))?;
+    if !ended.success() {
+        return Err(format!("tar ended with {ended}"));
+    }
+    let bytes = fs::read(&archive).map_err(|e| format!("cannot read {}: {e}", archive.display()))?;
+    let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let line = format!("{sum}  {name}\n");
+    write(&out.with_file_name(format!("{name}.sha256")), line.as_bytes())?;
+    crate::say!("{line}");
+    Ok(())
 }
 
 /// Builds the program and says where it is.
