@@ -144,6 +144,18 @@ impl Fault {
     }
 }
 
+/// A guarantee of the disk that is taken away from one operation, which is reported as done all the same. A test that
+/// weakens every operation in turn shows which of them a guarantee stands on: a weakening that no crash and no race reveals
+/// means that the call is superfluous, or that a test is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Weakening {
+    /// No sync syncs anything from the first of these numbers to the second: a barrier may be several calls.
+    SkipSyncs(usize, usize),
+    /// The exclusive rename, or the hard link, with this number replaces what is at the new name.
+    PlainRename(usize),
+}
+
 type Hook = Box<dyn FnMut(&OpRecord, &mut Foreign<'_>) + Send>;
 
 #[derive(Clone)]
@@ -158,6 +170,7 @@ struct State {
     user: Owner,
     ops: Vec<OpRecord>,
     faults: Vec<Fault>,
+    weakening: Option<Weakening>,
     crash_at: Option<usize>,
     crashed: bool,
     syncs_whole_fs: bool,
@@ -225,6 +238,7 @@ impl State {
             user,
             ops: Vec::new(),
             faults: Vec::new(),
+            weakening: None,
             crash_at: None,
             crashed: false,
             syncs_whole_fs: true,
@@ -780,10 +794,16 @@ impl SimDisk {
         self.state().faults.push(fault);
     }
 
-    /// No more faults.
+    /// Takes a guarantee away from one operation.
+    pub fn weaken(&self, weakening: Weakening) {
+        self.state().weakening = Some(weakening);
+    }
+
+    /// No more faults, and every guarantee is kept again.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
+        state.weakening = None;
         state.crash_at = None;
     }
 
@@ -914,9 +934,21 @@ impl SimDisk {
 }
 
 impl State {
+    /// Whether the operation that runs now is a sync that is to do nothing.
+    fn skips_sync(&self) -> bool {
+        let number = self.ops.len().saturating_sub(1);
+        matches!(self.weakening, Some(Weakening::SkipSyncs(first, last)) if (first..=last).contains(&number))
+    }
+
+    /// Whether the operation that runs now is to replace what is at the new name.
+    fn replaces(&self) -> bool {
+        matches!(self.weakening, Some(Weakening::PlainRename(number)) if number + 1 == self.ops.len())
+    }
+
     fn reset(&mut self) {
         self.ops.clear();
         self.faults.clear();
+        self.weakening = None;
         self.crash_at = None;
         self.crashed = false;
     }
@@ -1041,7 +1073,10 @@ impl Disk for SimDisk {
     }
 
     fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op("rename_exclusive", from, Some(to), |state| state.rename(from, to, false))
+        self.op("rename_exclusive", from, Some(to), |state| {
+            let replace = state.replaces();
+            state.rename(from, to, replace)
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -1067,7 +1102,7 @@ impl Disk for SimDisk {
         self.op("hard_link", from, Some(to), |state| {
             let ino = state.walk(from, false)?;
             let (dir, name) = state.place(to)?;
-            if state.entries(dir)?.contains_key(&name) {
+            if state.entries(dir)?.contains_key(&name) && !state.replaces() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
             if state.inode(ino)?.dev != state.inode(dir)?.dev {
@@ -1100,6 +1135,9 @@ impl Disk for SimDisk {
     fn sync_file(&self, file: &Path) -> Result<()> {
         self.op("sync_file", file, None, |state| {
             let ino = state.walk(file, false)?;
+            if state.skips_sync() {
+                return Ok(());
+            }
             state.flush(|pending| match pending.change {
                 Change::Content { ino: of, .. } | Change::Attributes { ino: of, .. } => of == ino,
                 Change::Name { .. } => false,
@@ -1112,6 +1150,9 @@ impl Disk for SimDisk {
         self.op("sync_dir", dir, None, |state| {
             let ino = state.walk(dir, true)?;
             state.entries(ino)?;
+            if state.skips_sync() {
+                return Ok(());
+            }
             state.flush(|pending| match pending.change {
                 Change::Name { dir, .. } => dir == ino,
                 Change::Attributes { ino: of, .. } => of == ino,
@@ -1127,7 +1168,9 @@ impl Disk for SimDisk {
             if !state.syncs_whole_fs {
                 return Ok(Flushed::Nothing);
             }
-            state.flush(|pending| pending.dev == dev);
+            if !state.skips_sync() {
+                state.flush(|pending| pending.dev == dev);
+            }
             Ok(Flushed::Everything)
         })
     }

@@ -17,7 +17,7 @@ use std::{
 use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::{
     Disk, Owner,
-    sim::{Entry, Fault, SimDisk},
+    sim::{Entry, Fault, SimDisk, Weakening},
 };
 use myownllm_migration::{
     Class, Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator, is_pending,
@@ -476,16 +476,20 @@ fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool) {
 
 /// A key at the destination means "done": nothing of ours may be at the source still.
 fn key_is_last(case: &Case, disk: &SimDisk, at: &str) {
-    let key = format!("{DAEMON}/.secrets/identity.json");
+    let (source, destination) = match case.options.direction {
+        Direction::Forward => (APP, DAEMON),
+        _ => (DAEMON, APP),
+    };
+    let key = format!("{destination}/.secrets/identity.json");
     let came = |disk: &SimDisk| disk.tree().contains_key(Path::new(&key));
-    if case.options != Options::forward() || came(&case.disk) || !came(disk) {
+    if case.options.keep.is_some() || came(&case.disk) || !came(disk) {
         return;
     }
     for name in ["states/one", "states/two", "rosters/one", "rosters/two"] {
-        let source = format!("{APP}/mesh/{name}.json");
+        let source = format!("{source}/mesh/{name}.json");
         assert!(disk.content(&source).is_none(), "{}: {at}: the key has moved, not so {source}", case.name);
     }
-    assert!(disk.content(format!("{APP}/.secrets/custody.json")).is_none(), "{}: {at}", case.name);
+    assert!(disk.content(format!("{source}/.secrets/custody.json")).is_none(), "{}: {at}", case.name);
 }
 
 /// `ErrorKind::Other` stands for `EIO`.
@@ -825,4 +829,165 @@ fn what_is_planted_before_a_folder_is_tightened_does_not_move() {
     assert_eq!(report.class(), Some(Class::Refused), "{report:#?}");
     assert!(report.moved.is_empty(), "{report:#?}");
     assert_eq!(disk.content(format!("{APP}/mesh/rosters/planted.json")).as_deref(), Some(b"mine".as_slice()));
+}
+
+/// Whether a power cut during a run that syncs nothing from `first` to `last` shows it: something is lost, torn or taken
+/// back, or the key has moved before the rest. Where `written` is given, another program writes a roster, and flushes it, before
+/// the operation with that number.
+fn shows(case: &Case, (first, last): (usize, usize), written: Option<usize>) -> bool {
+    const FOREIGN: &[u8] = b"written meanwhile";
+    let before = contents(&case.disk);
+    let holds = |check: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_ok();
+    for crash in last.max(written.unwrap_or(0)) + 1.. {
+        let disk = case.disk.clone();
+        if let Some(written) = written {
+            disk.set_hook(move |record, foreign| {
+                if record.number == written {
+                    foreign.put(format!("{APP}/mesh/rosters/one.json"), FOREIGN);
+                    foreign.flush();
+                }
+            });
+        }
+        disk.weaken(Weakening::SkipSyncs(first, last));
+        disk.crash_at(crash);
+        run(&disk, &case.options);
+        let done = !disk.has_crashed();
+        if !done && disk.op_number(crash).is_some_and(|op| !op.is_change()) {
+            continue;
+        }
+        for after in disk.crash_states(48, crash as u64) {
+            let broken = match written {
+                Some(_) => !contents(&after).contains(FOREIGN),
+                None => {
+                    !holds(&|| intact(&before, &after, case, "weakened"))
+                        || !holds(&|| key_is_last(case, &after, "weakened"))
+                        || (done && case.flushed && after.tree() != disk.tree())
+                }
+            };
+            if broken {
+                return true;
+            }
+        }
+        if done || written.is_some_and(|written| crash > written + 40) {
+            return false;
+        }
+    }
+    false
+}
+
+/// The barriers of a run: the first and the last sync between two other changes.
+fn barriers(disk: &SimDisk) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    let mut open = false;
+    for op in disk.ops().iter().filter(|op| op.is_change()) {
+        let is_sync = op.op.starts_with("sync_");
+        match found.last_mut().filter(|_| open && is_sync) {
+            Some(barrier) => barrier.1 = op.number,
+            None if is_sync => found.push((op.number, op.number)),
+            None => {}
+        }
+        open = is_sync;
+    }
+    found
+}
+
+/// Barriers that no power cut reveals on a disk that keeps its word: a later barrier of the same run syncs the same
+/// directories before anything depends on them. They stay because a sync that fails there is told before the next step.
+fn is_repeated(ops: &[myownllm_durable_fs::sim::OpRecord], first: usize) -> bool {
+    let before = ops[..first].iter().rev().find(|op| op.is_change());
+    before.is_some_and(|op| op.op == "remove_dir" && op.path.ends_with(".durable-fs.claimed"))
+}
+
+/// Each barrier of a move carries a guarantee: without it, some power cut loses, tears or takes back something.
+#[test]
+fn every_barrier_of_a_move_is_needed() {
+    let subjects = [
+        "one file system, nothing there",
+        "written, not flushed, file by file",
+        "the same bytes are there, not flushed",
+        "two file systems",
+        "the folders are there",
+        "undo",
+    ];
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut superfluous = Vec::new();
+    let mut tried = 0;
+    for case in cases().into_iter().filter(|case| subjects.contains(&case.name)) {
+        let probe = case.disk.clone();
+        run(&probe, &case.options);
+        let ops = probe.ops();
+        for barrier in barriers(&probe) {
+            tried += 1;
+            let mut later = ops[barrier.1..].iter().filter(|op| op.is_change()).map(|op| op.number);
+            if !is_repeated(&ops, barrier.0)
+                && !shows(&case, barrier, None)
+                && !later.any(|number| shows(&case, barrier, Some(number)))
+            {
+                let calls: Vec<_> = ops[barrier.0..=barrier.1]
+                    .iter()
+                    .map(|op| format!("{} {}", op.op, op.path.display()))
+                    .collect();
+                superfluous.push(format!("{}: {barrier:?}: {}", case.name, calls.join(", ")));
+            }
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(tried > 20, "{tried}");
+    assert!(superfluous.is_empty(), "of {tried}, no crash shows the lack of:\n{}", superfluous.join("\n"));
+}
+
+/// Each rename that publishes must not replace: made plain, it destroys what another program put there in that moment.
+#[test]
+fn every_exclusive_rename_of_a_move_is_needed() {
+    let mut tried = 0;
+    for case in cases().into_iter().filter(|case| case.flushed).flat_map(|case| hard(&case)) {
+        let probe = case.disk.clone();
+        run(&probe, &case.options);
+        let exclusive = |op: &&myownllm_durable_fs::sim::OpRecord| {
+            ["rename_exclusive", "hard_link"].contains(&op.op)
+                && op.other.as_ref().is_some_and(|to| to.extension().is_some_and(|end| end == "json"))
+        };
+        for op in probe.ops().iter().filter(exclusive) {
+            let survives = |weakened: bool| {
+                let disk = case.disk.clone();
+                if weakened {
+                    disk.weaken(Weakening::PlainRename(op.number));
+                }
+                let (number, to) = (op.number, op.other.clone().expect("two paths"));
+                disk.set_hook(move |record, foreign| {
+                    if record.number == number {
+                        foreign.put(&to, b"of another program");
+                    }
+                });
+                run(&disk, &case.options);
+                let hit = disk.op_number(number).expect("the run comes that far");
+                assert_eq!((hit.op, &hit.other), (op.op, &op.other), "{}", case.name);
+                contents(&disk).contains(&b"of another program"[..])
+            };
+            if case.disk.content(op.other.as_ref().expect("two paths")).is_some() {
+                continue;
+            }
+            assert!(survives(false), "{}: {op:?} replaces", case.name);
+            // A rename that the disk refuses is not carried out, plain or not.
+            if is_refused(&case, op) {
+                continue;
+            }
+            assert!(!survives(true), "{}: {op:?} is not what keeps it", case.name);
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "{tried}");
+}
+
+/// Whether the disk of this case refuses that operation, whatever has the new name.
+fn is_refused(case: &Case, op: &myownllm_durable_fs::sim::OpRecord) -> bool {
+    let disk = case.disk.clone();
+    let device = |path: &Path| {
+        let dirs = path.ancestors().skip(1);
+        dirs.filter_map(|dir| disk.stat_follow(dir).ok()).find_map(|found| found.id).map(|id| id.dev)
+    };
+    let across = device(&op.path) != device(op.other.as_ref().expect("two paths"));
+    disk.put("/probe/from", b"");
+    let probe = disk.rename_exclusive(Path::new("/probe/from"), Path::new("/probe/to"));
+    across || (op.op == "rename_exclusive" && probe.is_err())
 }
