@@ -55,12 +55,63 @@ pub struct LiveDaemon {
     pub pid: Option<u32>,
     /// What it said of itself: its version, or that it is busy.
     pub note: String,
+    /// What it is to the homes.
+    pub kind: LiveKind,
+    /// The command to begin with, where the daemon cannot be asked to end as it is; the note says why.
+    #[serde(skip)]
+    pub hint: Option<String>,
+}
+
+/// What a daemon is to the homes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LiveKind {
+    /// It does not belong there: it serves the old location, or no socket leads to it. It may be stopped
+    /// ([`crate::Options::stop_legacy_daemon`]).
+    Legacy,
+    /// The daemon that belongs there: it serves the daemon home, at its socket.
+    Own,
+    /// It cannot be told whether there is one.
+    Unknown,
 }
 
 impl LiveDaemon {
-    /// A daemon at this socket.
+    /// A daemon at this socket that does not belong there.
     pub fn new(socket: impl Into<PathBuf>, pid: Option<u32>, note: impl Into<String>) -> Self {
-        Self { socket: socket.into(), pid, note: note.into() }
+        Self { socket: socket.into(), pid, note: note.into(), kind: LiveKind::Legacy, hint: None }
+    }
+
+    /// It is the daemon of the daemon home, at its socket.
+    #[must_use]
+    pub fn own(self) -> Self {
+        Self { kind: LiveKind::Own, ..self }
+    }
+
+    /// It cannot be told whether there is one; the note says why.
+    #[must_use]
+    pub fn unknown(self) -> Self {
+        Self { kind: LiveKind::Unknown, ..self }
+    }
+
+    /// With a command that has to come before any other.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Why nothing may be changed while it runs. `command` ends it where nothing has to come before; `stop_failed` is why
+    /// it could not be stopped, when that was asked for.
+    pub fn refusal(self, command: impl Into<String>, stop_failed: Option<String>) -> MigrationError {
+        let command = match (&self.hint, &stop_failed) {
+            (Some(hint), None) => hint.clone(),
+            _ => command.into(),
+        };
+        match self.kind {
+            LiveKind::Legacy => MigrationError::LegacyDaemon { daemon: self, command, stop_failed },
+            LiveKind::Own => MigrationError::OwnDaemon { daemon: self, command },
+            LiveKind::Unknown => MigrationError::UnknownDaemon { daemon: self, command },
+        }
     }
 }
 
@@ -220,7 +271,7 @@ pub enum MigrationError {
         path: PathBuf,
     },
     /// A daemon still writes one of the homes.
-    #[error("a daemon is still running at {}{}{}", .daemon.socket.display(), Pid(.daemon.pid), StopFailed(.stop_failed.as_deref()))]
+    #[error("a daemon is still running at {}{}{}{}", .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon), StopFailed(.stop_failed.as_deref()))]
     LegacyDaemon {
         /// Which.
         daemon: LiveDaemon,
@@ -228,6 +279,22 @@ pub enum MigrationError {
         command: String,
         /// Why it could not be stopped, when that was asked for.
         stop_failed: Option<String>,
+    },
+    /// The daemon that belongs to the daemon home runs, and would go on writing there.
+    #[error("the daemon of the daemon home runs at {}{}, and would go on writing{}", .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon))]
+    OwnDaemon {
+        /// Which.
+        daemon: LiveDaemon,
+        /// The command that ends it.
+        command: String,
+    },
+    /// It cannot be told whether a daemon still writes one of the homes.
+    #[error("whether a daemon runs at {} cannot be told: {}", .daemon.socket.display(), .daemon.note)]
+    UnknownDaemon {
+        /// Where it would be, and why it cannot be told.
+        daemon: LiveDaemon,
+        /// The command that shows more.
+        command: String,
     },
     /// The lock that was passed is not that of the app's home.
     #[error("the lock held is that of {}, not of {}", .held.display(), .needed.display())]
@@ -257,6 +324,15 @@ struct StopFailed<'a>(Option<&'a str>);
 impl std::fmt::Display for StopFailed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.map_or(Ok(()), |why| write!(f, ", and was not ended: {why}"))
+    }
+}
+
+/// What keeps a daemon from ending as it is.
+struct Obstacle<'a>(&'a LiveDaemon);
+
+impl std::fmt::Display for Obstacle<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.hint.as_ref().map_or(Ok(()), |_| write!(f, ": {}", self.0.note))
     }
 }
 
@@ -298,6 +374,8 @@ impl MigrationError {
             Self::UnsafePermissions { .. } => "migration.unsafe-permissions",
             Self::NoExclusiveRename { .. } => "migration.no-exclusive-rename",
             Self::LegacyDaemon { .. } => "daemon.legacy-running",
+            Self::OwnDaemon { .. } => "daemon.own-running",
+            Self::UnknownDaemon { .. } => "daemon.unreachable",
             Self::WrongLock { .. } => "migration.wrong-lock",
             Self::Caller { code, .. } => code,
         }
@@ -325,9 +403,16 @@ impl MigrationError {
             | Self::UnsafePermissions { .. }
             | Self::NoExclusiveRename { .. }
             | Self::LegacyDaemon { .. }
+            | Self::OwnDaemon { .. }
+            | Self::UnknownDaemon { .. }
             | Self::Caller { .. } => Class::Refused,
             Self::IdentityNewer { .. } => Class::Newer,
         }
+    }
+
+    /// Whether it refuses because a daemon writes one of the homes, or may.
+    pub fn is_about_a_daemon(&self) -> bool {
+        matches!(self, Self::LegacyDaemon { .. } | Self::OwnDaemon { .. } | Self::UnknownDaemon { .. })
     }
 
     /// What it is about.
@@ -352,7 +437,9 @@ impl MigrationError {
             | Self::Caller { path, .. } => path,
             Self::TwoIdentities { source_side, .. } => &source_side.path,
             Self::SameFolder { destination_folder, .. } => destination_folder,
-            Self::LegacyDaemon { daemon, .. } => &daemon.socket,
+            Self::LegacyDaemon { daemon, .. }
+            | Self::OwnDaemon { daemon, .. }
+            | Self::UnknownDaemon { daemon, .. } => &daemon.socket,
             Self::WrongLock { needed, .. } => needed,
         }
     }
@@ -394,7 +481,9 @@ impl MigrationError {
             }
             Self::UnsafePermissions { command, .. } => Some(command.clone()),
             Self::NoExclusiveRename { path } => Some(format!("findmnt --target {}", quote(path))),
-            Self::LegacyDaemon { command, .. } => Some(command.clone()),
+            Self::LegacyDaemon { command, .. }
+            | Self::OwnDaemon { command, .. }
+            | Self::UnknownDaemon { command, .. } => Some(command.clone()),
             Self::Caller { hint, .. } => hint.clone(),
         }
     }

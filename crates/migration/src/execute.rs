@@ -16,11 +16,11 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Meta, exclusive_support, with_temp,
+    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Meta, exclusive_support, quote, with_temp,
 };
 
 use crate::{
-    LiveDaemons,
+    LiveDaemons, LiveKind,
     error::MigrationError,
     homes::Options,
     inspect::{Whose, inspect, rebase, set_aside_as, whose},
@@ -134,13 +134,15 @@ fn permitted(
         }
     }
     let refusal = |daemon: crate::LiveDaemon, stop_failed: Option<String>| {
-        let command = match daemon.pid {
-            // What has just failed is no way out.
-            Some(pid) if stop_failed.is_some() && !cfg!(windows) => format!("kill -KILL {pid}"),
-            Some(pid) if !cfg!(windows) => format!("kill {pid}"),
+        // What has just failed is no way out.
+        let command = match (daemon.pid, &daemon.hint) {
+            (_, Some(hint)) if stop_failed.is_some() => hint.clone(),
+            (Some(pid), _) if stop_failed.is_some() && !cfg!(windows) => format!("kill -KILL {pid}"),
+            (Some(pid), _) if !cfg!(windows) => format!("kill {pid}"),
+            _ if stop_failed.is_some() => format!("ls -ld {}", quote(&daemon.socket)),
             _ => format!("{} migrate --stop-legacy-daemon", plan.homes.program),
         };
-        MigrationError::LegacyDaemon { daemon, command, stop_failed }
+        daemon.refusal(command, stop_failed)
     };
     let live = daemons.live();
     if live.is_empty() {
@@ -151,6 +153,11 @@ fn permitted(
     }
     let mut refusals = Vec::new();
     for daemon in live {
+        // The daemon home's own daemon is none of the old location, and stays.
+        if daemon.kind != LiveKind::Legacy {
+            refusals.push(refusal(daemon, None));
+            continue;
+        }
         match daemons.stop(&daemon) {
             Ok(()) => report.stopped.push(daemon),
             Err(why) => refusals.push(refusal(daemon, Some(why))),

@@ -118,7 +118,8 @@ pub struct Options {
     pub direction: Direction,
     /// Which side wins. `None`: where they differ both stay, and that is reported.
     pub keep: Option<Keep>,
-    /// Whether a daemon that still writes either home may be stopped (by [`crate::LiveDaemons::stop`]).
+    /// Whether a daemon that does not belong there ([`crate::LiveKind::Legacy`]) may be stopped, by
+    /// [`crate::LiveDaemons::stop`].
     pub stop_legacy_daemon: bool,
 }
 

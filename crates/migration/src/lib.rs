@@ -14,7 +14,7 @@ mod trust;
 use myownllm_durable_fs::{Disk, HomeLock};
 
 pub use decide::plan;
-pub use error::{Class, LiveDaemon, MigrationError, Side};
+pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options, StateNames};
 pub use inspect::{Inventory, inspect, is_pending};
 pub use plan::{Collision, IdentityState, Left, Plan, Step};
