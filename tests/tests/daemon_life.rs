@@ -11,15 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use integration_tests::{Builder, standin::Version};
+use integration_tests::{Builder, StandIn, standin::Version};
 use myownllm_daemon::{
-    Candidate, Client, DaemonControl, Decision, End, Endpoint, Expected, Failure, Origin, Probe, Role,
-    SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Target, attach, detect, probe, spawn,
+    Candidate, Client, DaemonControl, Decision, End, Endpoint, Expected, Failure, HomeDaemons, Origin, Probe,
+    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Target, attach, detect, probe, spawn,
     spawn_unless, stop_daemon, stop_stray, strays_of,
 };
+use rustix::process::{Pid, Signal, kill_process};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 const SLACK: Duration = Duration::from_secs(5);
+const WITHIN: Duration = Duration::from_millis(150);
 const GRACE: Duration = Duration::from_secs(5);
 
 struct Home {
@@ -510,6 +512,154 @@ fn a_foreign_daemon_is_ended_politely_and_waited_for() {
     let error = bounded(within, || stop_daemon(&home.endpoint(), within)).unwrap_err();
     assert!(matches!(error, StopError::StillThere { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains(&stubborn.pid().to_string()));
+}
+
+/// A process that called `listen` and handed its socket over, and the daemon that serves it now.
+struct HandedOver {
+    innocent: StandIn,
+    daemon: u32,
+}
+
+impl HandedOver {
+    fn start(home: &Home, mode: &str, then: &str) -> Self {
+        let innocent = home.standin().mode(mode).env("STAND_IN_THEN", then).start().unwrap();
+        eventually("the other one runs", || processes_of(&home.path()).len() == 2);
+        let daemon = processes_of(&home.path()).into_iter().find(|pid| *pid != innocent.pid()).unwrap();
+        Self { innocent, daemon }
+    }
+}
+
+impl Drop for HandedOver {
+    fn drop(&mut self) {
+        let daemon = Pid::from_raw(self.daemon.try_into().unwrap()).unwrap();
+        // It may have ended, and is reaped by the process that started it.
+        let _ = kill_process(daemon, Signal::KILL);
+    }
+}
+
+/// The credentials of a connection name the process that called `listen`: it may have forked since, or be the activator
+/// that started the daemon.
+#[test]
+fn a_process_that_handed_its_socket_over_is_never_signalled() {
+    // An activator keeps the socket that it handed over.
+    for mode in ["hands-over", "hands-over:keep"] {
+        for then in ["", "silent", "garbage", "half-line"] {
+            let home = Home::new();
+            let mut both = HandedOver::start(&home, mode, then);
+            let found = probe(&home.endpoint(), Duration::from_millis(200));
+            assert_eq!(found.pid(), Some(both.daemon), "{then}: {found:?}");
+            let stopped = bounded(Duration::ZERO, || stop_daemon(&home.endpoint(), GRACE)).unwrap();
+            assert!(
+                matches!(stopped, StoppedDaemon::Stopped { pid, .. } if pid == both.daemon),
+                "{mode} {then}: {stopped:?}"
+            );
+            assert!(both.innocent.is_running(), "{mode} {then}");
+        }
+    }
+    // As long as no connection is accepted, nothing tells the two apart.
+    let home = Home::new();
+    let mut both = HandedOver::start(&home, "hands-over:keep", "slow-start:60000");
+    let error = stop_daemon(&home.endpoint(), GRACE).unwrap_err();
+    assert_eq!(error.code(), "daemon.not-seen", "{error:?}");
+    assert!(error.hint().unwrap().starts_with("sudo fuser -v "), "{error:?}");
+    assert!(is_alive(both.daemon) && both.innocent.is_running());
+    // A daemon that is suspended cannot accept any. Its activator goes on listening after it has ended.
+    kill_process(Pid::from_raw(both.daemon.try_into().unwrap()).unwrap(), Signal::STOP).unwrap();
+    let within = Duration::from_millis(500);
+    let error = bounded(within, || stop_daemon(&home.endpoint(), within)).unwrap_err();
+    let (before, now) = (both.daemon, both.innocent.pid());
+    assert!(
+        matches!(error, StopError::CameBack { before: was, now: is, .. } if (was, is) == (before, now)),
+        "{error:?}"
+    );
+    assert!(both.innocent.is_running());
+}
+
+/// Neither does a suspended daemon answer, nor does it end before it is continued.
+#[test]
+fn a_suspended_daemon_is_named_as_that_and_ends_all_the_same() {
+    let home = Home::new();
+    let mut running = home.standin().start().unwrap();
+    let pid = Pid::from_raw(running.pid().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    eventually("it is suspended", || probe(&home.endpoint(), WITHIN).code() == "daemon.suspended");
+    let own = Target { within: WITHIN, ..Target::own(home.endpoint(), Expected::Any) };
+    let Decision::Refuse(refusal) = detect(&[own]).decision else { panic!() };
+    assert_eq!(refusal.hint(), Some(format!("kill -CONT {}", running.pid())));
+    let endpoint = home.endpoint();
+    let variable = "MYOWNMESH_HOME";
+    let mut homes = HomeDaemons::new(home.dir.path(), home.path(), endpoint);
+    homes.answer_within = WITHIN;
+    assert_eq!(homes.home_variable, variable);
+    let [found] = &homes.running()[..] else { panic!() };
+    assert!(found.note().contains("suspended") && found.hint() == refusal.hint(), "{found:?}");
+    let found = found.clone();
+    let stopped = std::thread::spawn(move || homes.stop(&found));
+    assert!(running.wait(SLACK).unwrap().success());
+    assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
+}
+
+/// A config can name any socket, also that of another home's daemon.
+#[test]
+fn the_daemon_of_another_home_is_not_ended_for_this_one() {
+    let (home, other) = (Home::new(), Home::new());
+    let mut running = other.standin().start().unwrap();
+    let mut homes = HomeDaemons::new(home.dir.path(), home.path(), home.endpoint());
+    homes.legacy = vec![other.endpoint()];
+    let [found] = &homes.running()[..] else { panic!() };
+    assert!(found.legacy && !found.seen, "{found:?}");
+    let error = homes.stop(found).unwrap_err();
+    assert_eq!(error.code(), "daemon.not-seen", "{error:?}");
+    assert!(running.is_running());
+    // Told of this home, wherever it listens, it is ended.
+    drop(running);
+    let socket = home.dir.path().join("elsewhere.sock");
+    std::fs::DirBuilder::new().create(home.path()).unwrap();
+    let config = serde_json::json!({"version": 3, "daemon": {"control_socket": socket}});
+    let mut file = std::fs::File::create_new(home.path().join("config.json")).unwrap();
+    file.write_all(config.to_string().as_bytes()).unwrap();
+    let mut running = home.standin().socket(&socket).start().unwrap();
+    homes.own = Endpoint::unix(&socket);
+    homes.legacy.clear();
+    let [found] = &homes.running()[..] else { panic!() };
+    assert!(found.is_own() && found.seen, "{found:?}");
+    let found = found.clone();
+    let stopped = std::thread::spawn(move || homes.stop(&found));
+    assert!(running.wait(SLACK).unwrap().success());
+    stopped.join().unwrap().unwrap();
+}
+
+/// The path is the daemon's to read: from where it works.
+#[test]
+fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
+    let home = Home::new();
+    let started = |home: &Home, value: &str| {
+        std::fs::DirBuilder::new().recursive(true).create(home.path()).unwrap();
+        let mut command = Command::new(STAND_IN);
+        command.arg("serve").env("MYOWNMESH_HOME", value).current_dir(home.dir.path());
+        command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    for value in ["mesh", "./mesh", " mesh\n"] {
+        let mut child = started(&home, value.trim());
+        let socket = home.path().join("daemon.sock");
+        eventually("it listens", || UnixStream::connect(&socket).is_ok());
+        let found = probe(&home.endpoint(), SLACK);
+        assert_eq!(found.pid(), Some(child.id()), "{found:?}");
+        rustix::fs::unlink(&socket).unwrap();
+        let strays = strays_of(&home.path(), "MYOWNMESH_HOME");
+        assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()], "{value}");
+        let (path, stray) = (home.path(), strays[0].clone());
+        let stopped = std::thread::spawn(move || stop_stray(&stray, &path, "MYOWNMESH_HOME", GRACE));
+        child.wait().unwrap();
+        assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
+    }
+    // The same words in another directory mean another home.
+    let other = Home::new();
+    let mut child = started(&other, "mesh");
+    eventually("it listens", || UnixStream::connect(other.path().join("daemon.sock")).is_ok());
+    assert!(strays_of(&home.path(), "MYOWNMESH_HOME").is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// With the variable exported in a shell, whatever is started there has it; and many a program is told to `serve`.

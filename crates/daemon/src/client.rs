@@ -608,9 +608,11 @@ pub(crate) fn open(endpoint: &Endpoint, limits: Limits, deadline: Instant) -> Re
     let endpoint = || endpoint.clone();
     match transport::connect(&endpoint(), deadline) {
         Ok(transport) => Ok(Wire::new(transport, limits.line)),
-        Err(NoConnection::Absent { source, .. } | NoConnection::Failed { source }) => {
-            Err(ControlError::Unreachable { endpoint: endpoint(), source })
-        }
+        Err(
+            NoConnection::Absent { source, .. }
+            | NoConnection::Closed { source, .. }
+            | NoConnection::Failed { source },
+        ) => Err(ControlError::Unreachable { endpoint: endpoint(), source }),
         Err(NoConnection::NoMeans { source }) => Err(ControlError::NoMeans { endpoint: endpoint(), source }),
         Err(NoConnection::Full { pid }) => {
             let op = "connect".to_owned();

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     Client, Endpoint, Limits, Probe, Status,
-    error::look_at,
+    error::{look_at, look_at_socket},
     probe::{probe, probe_keeping},
 };
 
@@ -199,6 +199,13 @@ pub enum Refusal {
         /// How long we waited, in milliseconds.
         waited_ms: u64,
     },
+    /// It listens and cannot answer: its process was suspended (SIGSTOP, Ctrl-Z).
+    Suspended {
+        /// Where.
+        endpoint: Endpoint,
+        /// Who.
+        pid: u32,
+    },
     /// It belongs to another user.
     ForeignOwner {
         /// Where.
@@ -235,7 +242,14 @@ pub enum Refusal {
         /// The system's words.
         problem: String,
     },
-    /// What listens there does not speak our protocol, or the system does not let us look.
+    /// The system does not let us look whether somebody listens.
+    Unknown {
+        /// Where.
+        endpoint: Endpoint,
+        /// The system's words.
+        problem: String,
+    },
+    /// What listens there does not speak our protocol, or lets us not connect.
     Unusable {
         /// Where.
         endpoint: Endpoint,
@@ -251,10 +265,12 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "daemon.busy",
+            Self::Suspended { .. } => "daemon.suspended",
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
             Self::ForeignIdentity { .. } => "daemon.foreign-identity",
             Self::PathTooLong { .. } => "daemon.socket-too-long",
             Self::NoMeans { .. } => "daemon.no-means",
+            Self::Unknown { .. } => "daemon.unreachable",
             Self::Unusable { .. } => "daemon.protocol",
         }
     }
@@ -265,9 +281,10 @@ impl Refusal {
             Self::Busy { pid, .. } | Self::ForeignIdentity { pid, .. } | Self::Unusable { pid, .. } => {
                 look_at(*pid)
             }
+            Self::Suspended { pid, .. } => Some(format!("kill -CONT {pid}")),
             // Of another user's process the system may tell nothing; then its socket tells whose it is.
-            Self::ForeignOwner { endpoint, pid, .. } => look_at(*pid)
-                .or_else(|| Some(format!("ls -l {}", myownllm_durable_fs::quote(endpoint.path()?)))),
+            Self::ForeignOwner { endpoint, pid, .. } => look_at(*pid).or_else(|| look_at_socket(endpoint)),
+            Self::Unknown { endpoint, .. } => look_at_socket(endpoint),
             Self::PathTooLong { .. } | Self::NoMeans { .. } => None,
         }
     }
@@ -276,10 +293,12 @@ impl Refusal {
     pub fn endpoint(&self) -> &Endpoint {
         match self {
             Self::Busy { endpoint, .. }
+            | Self::Suspended { endpoint, .. }
             | Self::ForeignOwner { endpoint, .. }
             | Self::ForeignIdentity { endpoint, .. }
             | Self::PathTooLong { endpoint, .. }
             | Self::NoMeans { endpoint, .. }
+            | Self::Unknown { endpoint, .. }
             | Self::Unusable { endpoint, .. } => endpoint,
         }
     }
@@ -293,6 +312,10 @@ impl fmt::Display for Refusal {
                 let pid = process(pid);
                 write!(f, "a daemon{pid} listens at {endpoint} but did not answer within {waited_ms} ms")
             }
+            Self::Suspended { endpoint, pid } => write!(
+                f,
+                "the daemon (process {pid}) at {endpoint} is suspended, so it answers only after it is continued"
+            ),
             Self::ForeignOwner { endpoint, uid, pid } => {
                 write!(f, "the daemon{} at {endpoint} runs as another user (uid {uid})", process(pid))
             }
@@ -308,6 +331,9 @@ impl fmt::Display for Refusal {
                 f,
                 "whether a daemon is at {endpoint} cannot be told: this program lacks the means to look: {problem}"
             ),
+            Self::Unknown { endpoint, problem } => {
+                write!(f, "cannot check for a daemon at {endpoint}: {problem}")
+            }
             Self::Unusable { endpoint, pid, problem } => {
                 write!(f, "what listens at {endpoint}{} is of no use: {problem}", process(pid))
             }
@@ -420,6 +446,7 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judged {
             Judged::Use { role: target.role, status, pid, rule }
         }
         Probe::Busy { pid, waited_ms } => Judged::InTheWay(Refusal::Busy { endpoint, pid, waited_ms }),
+        Probe::Suspended { pid } => Judged::InTheWay(Refusal::Suspended { endpoint, pid }),
         Probe::ForeignOwner { uid, pid } => Judged::InTheWay(Refusal::ForeignOwner { endpoint, uid, pid }),
         // No daemon can be there; a shared one that cannot be is no reason to go without our own.
         Probe::PathTooLong { .. } if target.role == Role::Shared => Judged::Nobody,
@@ -427,7 +454,7 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judged {
             Judged::InTheWay(Refusal::PathTooLong { endpoint, length, limit })
         }
         Probe::Unusable { pid, problem } => Judged::InTheWay(Refusal::Unusable { endpoint, pid, problem }),
-        Probe::Unknown { problem } => Judged::InTheWay(Refusal::Unusable { endpoint, pid: None, problem }),
+        Probe::Unknown { problem } => Judged::InTheWay(Refusal::Unknown { endpoint, problem }),
         Probe::NoMeans { problem } => Judged::InTheWay(Refusal::NoMeans { endpoint, problem }),
     }
 }

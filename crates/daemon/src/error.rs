@@ -182,3 +182,9 @@ pub(crate) fn look_at(pid: Option<u32>) -> Option<String> {
     let pid = pid?;
     Some(if cfg!(windows) { format!("tasklist /fi \"PID eq {pid}\"") } else { format!("ps -fp {pid}") })
 }
+
+/// The command that shows whose a socket is; or whose the directory is that does not let us look.
+pub(crate) fn look_at_socket(endpoint: &Endpoint) -> Option<String> {
+    let visible = endpoint.path()?.ancestors().find(|path| std::fs::symlink_metadata(path).is_ok())?;
+    Some(format!("ls -ld {}", quote(visible)))
+}

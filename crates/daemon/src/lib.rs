@@ -5,11 +5,14 @@ mod client;
 mod detect;
 mod endpoint;
 mod error;
+mod home;
 pub mod lines;
 mod log;
 mod probe;
 mod process;
 pub mod reconcile;
+#[cfg(target_os = "linux")]
+mod serving;
 mod spawn;
 mod stop;
 mod suspects;
@@ -27,9 +30,12 @@ pub use detect::{
 };
 pub use endpoint::Endpoint;
 pub use error::ControlError;
+pub use home::{Found, HomeDaemons, RunningDaemon};
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{
     End, Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, check_socket_file, spawn, spawn_unless,
 };
-pub use stop::{StopError, StoppedDaemon, Stray, stop_daemon, stop_stray, strays_of, strays_of_each};
+pub use stop::{
+    StopError, StoppedDaemon, Stray, is_seen_to_serve, stop_daemon, stop_stray, strays_of, strays_of_each,
+};
 pub use suspects::{Evidence, Suspect, Traces, suspects};

@@ -42,6 +42,11 @@ pub enum Probe {
         /// How long we waited, in milliseconds.
         waited_ms: u64,
     },
+    /// It listens and cannot answer: its process was suspended (SIGSTOP, Ctrl-Z).
+    Suspended {
+        /// Its process id.
+        pid: u32,
+    },
     /// Somebody else's process listens; it was not asked anything.
     ForeignOwner {
         /// The user it runs as.
@@ -84,6 +89,9 @@ pub enum Absence {
     NoSocket,
     /// The file is there and nobody listens: what a killed daemon leaves behind.
     Refused,
+    /// The file is there and lets us not connect; by the kernel's tables nobody listens on it. It is another user's, as a
+    /// rule.
+    Abandoned,
 }
 
 impl Probe {
@@ -99,6 +107,7 @@ impl Probe {
             | Self::Busy { pid, .. }
             | Self::ForeignOwner { pid, .. }
             | Self::Unusable { pid, .. } => *pid,
+            Self::Suspended { pid } => Some(*pid),
             Self::Absent { .. } | Self::PathTooLong { .. } | Self::Unknown { .. } | Self::NoMeans { .. } => {
                 None
             }
@@ -119,6 +128,7 @@ impl Probe {
             Self::Absent { .. } => "daemon.absent",
             Self::Answered { .. } => "daemon.answered",
             Self::Busy { .. } => "daemon.busy",
+            Self::Suspended { .. } => "daemon.suspended",
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
             Self::PathTooLong { .. } => "daemon.socket-too-long",
             Self::Unusable { .. } => "daemon.protocol",
@@ -144,7 +154,9 @@ pub(crate) fn probe_keeping(endpoint: &Endpoint, within: Duration) -> (Probe, Op
     loop {
         match (ask_once(endpoint, within, deadline), closed) {
             // Cut off by the deadline: what it did before says more.
-            (Once::Found(Probe::Busy { .. }), Some(closed)) => return (closed, None),
+            (Once::Found(Probe::Busy { .. } | Probe::Suspended { .. }), Some(closed)) => {
+                return (closed, None);
+            }
             (Once::Found(probe), _) => return (probe, None),
             (Once::Answered(probe, wire), _) => return (probe, Some(wire)),
             (Once::Closed(probe), _) => closed = Some(probe),
@@ -170,16 +182,38 @@ fn ask_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> Once {
         Err(why) => return Once::Found(no_connection(why, within)),
     };
     let mut wire = Wire::new(transport, Limits::default().line);
-    let pid = wire.peer().pid;
-    match status_over(&mut wire, deadline) {
+    let answer = status_over(&mut wire, deadline);
+    let pid = named_process(endpoint, wire.peer().pid);
+    match answer {
         Ok(Ok(status)) => Once::Answered(Probe::Answered { status, pid }, wire),
         Ok(Err(problem)) => Once::Found(Probe::Unusable { pid, problem }),
-        Err(NoLine::TimedOut) => Once::Found(Probe::Busy { pid, waited_ms: millis(within) }),
+        Err(NoLine::TimedOut) => Once::Found(silent(pid, within)),
         Err(why @ (NoLine::NotTaken | NoLine::Closed { partial: 0 })) => {
             Once::Closed(unusable(endpoint, within, pid, why))
         }
         Err(why) => Once::Found(unusable(endpoint, within, pid, why)),
     }
+}
+
+/// The process behind a connection, as far as the system shows: `listener`, which the connection names, may have handed
+/// its socket to another one.
+fn named_process(endpoint: &Endpoint, listener: Option<u32>) -> Option<u32> {
+    #[cfg(target_os = "linux")]
+    return endpoint.path().and_then(|socket| crate::serving::named_process(socket, listener));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = endpoint;
+        listener
+    }
+}
+
+/// Somebody listens and does not answer.
+fn silent(pid: Option<u32>, within: Duration) -> Probe {
+    #[cfg(target_os = "linux")]
+    if let Some(pid) = pid.filter(|pid| crate::process::is_suspended(*pid)) {
+        return Probe::Suspended { pid };
+    }
+    Probe::Busy { pid, waited_ms: millis(within) }
 }
 
 fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, why: NoLine) -> Probe {
@@ -218,7 +252,10 @@ pub(crate) fn read_status(wire: &mut Wire, deadline: Instant) -> Result<Result<S
 fn no_connection(why: NoConnection, within: Duration) -> Probe {
     match why {
         NoConnection::Absent { why, .. } => Probe::Absent { why },
-        NoConnection::Full { pid } => Probe::Busy { pid, waited_ms: millis(within) },
+        NoConnection::Full { pid } => silent(pid, within),
+        NoConnection::Closed { pid, source } => {
+            Probe::Unusable { pid, problem: format!("it lets us not connect: {source}") }
+        }
         NoConnection::ForeignOwner { uid, pid } => Probe::ForeignOwner { uid, pid },
         NoConnection::PathTooLong { length, limit } => Probe::PathTooLong { length, limit },
         NoConnection::Failed { source } => Probe::Unknown { problem: source.to_string() },

@@ -52,16 +52,17 @@ pub(crate) enum Held {
 impl Held {
     /// Takes hold of a process; one that is gone is an error (`ESRCH`).
     pub(crate) fn new(pid: u32) -> Result<Self, rustix::io::Errno> {
-        use rustix::{
-            io::Errno,
-            process::{PidfdFlags, pidfd_open},
-        };
-        let held = pid_of(pid).ok_or(Errno::SRCH)?;
-        match pidfd_open(held, PidfdFlags::empty()) {
-            Ok(held) => Ok(Self::Kernel(held)),
-            Err(Errno::SRCH) => Err(Errno::SRCH),
-            Err(_) => Self::by_start(pid),
+        match Self::by_kernel(pid) {
+            Err(e) if e != rustix::io::Errno::SRCH => Self::by_start(pid),
+            held => held,
         }
+    }
+
+    /// [`Held::new`] by the kernel alone: for a process that we did not start.
+    pub(crate) fn by_kernel(pid: u32) -> Result<Self, rustix::io::Errno> {
+        use rustix::process::{PidfdFlags, pidfd_open};
+        let pid = pid_of(pid).ok_or(rustix::io::Errno::SRCH)?;
+        pidfd_open(pid, PidfdFlags::empty()).map(Self::Kernel)
     }
 
     fn by_start(pid: u32) -> Result<Self, rustix::io::Errno> {
@@ -157,10 +158,18 @@ pub(crate) fn has_ended(child: u32) -> io::Result<bool> {
     }
 }
 
+/// Whether `/proc` shows our own pid namespace. If not, its numbers are those of other processes than ours are.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_proc_ours() -> bool {
+    let ourselves = std::fs::read_link("/proc/self");
+    ourselves.is_ok_and(|number| number.to_str() == Some(&std::process::id().to_string()))
+}
+
 /// Every process that there is.
 #[cfg(target_os = "linux")]
 pub(crate) fn all() -> impl Iterator<Item = u32> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes =
+        is_proc_ours().then(|| std::fs::read_dir("/proc")).into_iter().flatten().flatten().flatten();
     processes.filter_map(|process| process.file_name().to_str()?.parse().ok())
 }
 
@@ -170,33 +179,6 @@ pub(crate) fn all() -> impl Iterator<Item = u32> {
 pub(crate) fn has_in_environment(pid: u32, is_wanted: impl Fn(&[u8]) -> bool) -> bool {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(is_wanted)
-}
-
-/// Whether a process listens on a Unix socket that was given a name in a folder; that the name may be gone since makes no
-/// difference. Only of one's own processes it can be told (of all, for root).
-#[cfg(target_os = "linux")]
-pub(crate) fn listens_on_a_named_socket(pid: u32) -> bool {
-    let sockets = std::fs::read(format!("/proc/{pid}/net/unix")).unwrap_or_default();
-    let listening: Vec<String> =
-        sockets.split(|byte| *byte == b'\n').filter_map(listener_in_folder).collect();
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let mut targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    targets
-        .any(|target| target.to_str().is_some_and(|target| listening.iter().any(|socket| socket == target)))
-}
-
-/// The listening socket that a line of `/proc/net/unix` tells of, as `/proc/PID/fd` names it. The line: number, references,
-/// protocol, flags, type, state, inode, path.
-#[cfg(target_os = "linux")]
-fn listener_in_folder(line: &[u8]) -> Option<String> {
-    /// `__SO_ACCEPTCON` of the kernel: `listen` was called.
-    const LISTENS: u32 = 1 << 16;
-
-    let line = String::from_utf8_lossy(line);
-    let mut fields = line.split_ascii_whitespace().skip(3);
-    let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
-    let inode: u64 = fields.nth(2)?.parse().ok()?;
-    (flags & LISTENS != 0 && fields.next()?.starts_with('/')).then(|| format!("socket:[{inode}]"))
 }
 
 /// What `/proc` says of a process in `stat`. (`getpgid` would do for the group, but for a process whose group is in another
@@ -230,6 +212,23 @@ fn stat(pid: u32) -> Option<Stat> {
         group: fields.next()?.parse().ok()?,
         start: fields.nth(16)?.parse().ok()?,
     })
+}
+
+/// When a process started, in ticks since the system's start: with it a number means one process for ever.
+#[cfg(target_os = "linux")]
+pub(crate) fn start_of(pid: u32) -> Option<u64> {
+    stat(pid).map(|stat| stat.start)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn start_of(_pid: u32) -> Option<u64> {
+    None
+}
+
+/// Whether a process was stopped (SIGSTOP, Ctrl-Z) and not continued: it does nothing until then, not even end.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_suspended(pid: u32) -> bool {
+    is_proc_ours() && stat(pid).is_some_and(|stat| stat.state == 'T')
 }
 
 /// The parent of a process; none for the first one, and for one whose parent is in another pid namespace.

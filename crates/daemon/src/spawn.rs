@@ -21,7 +21,7 @@ pub use self::{
     error::{Failure, SpawnError, Tried},
     spawned::{End, Ending, Spawned},
 };
-use crate::{Candidate, Endpoint, Expected, Probe, Verdict, log, probe::probe};
+use crate::{Candidate, Endpoint, Expected, Probe, Verdict, home::HOME_VARIABLE, log, probe::probe};
 
 /// How long a look at the endpoint takes at most before something is started there.
 const LOOK: Duration = Duration::from_millis(800);
@@ -72,7 +72,7 @@ impl SpawnRequest {
             expected: Expected::Any,
             keep_logs: 4,
             ready_within: Self::READY_WITHIN,
-            home_variable: OsString::from("MYOWNMESH_HOME"),
+            home_variable: OsString::from(HOME_VARIABLE),
             env: Vec::new(),
             run_as: None,
         }

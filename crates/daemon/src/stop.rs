@@ -7,7 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Endpoint, error::look_at};
+use crate::{Endpoint, error::look_at, home::HOME_VARIABLE};
+
+/// How long a look may take that tells which process it is.
+const LOOK: Duration = Duration::from_millis(800);
 
 /// Why a daemon was not ended.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +21,28 @@ pub enum StopError {
     UnknownProcess {
         /// Where.
         endpoint: Endpoint,
+    },
+    /// No process is seen to serve the socket now. The connection's credentials are no proof: they name the process that
+    /// called `listen`.
+    #[error("no process is seen to serve {endpoint}, so none is signalled: {why}")]
+    NotSeen {
+        /// Where.
+        endpoint: Endpoint,
+        /// What is known instead, in words.
+        why: String,
+        /// The command that shows more.
+        command: String,
+    },
+    /// The kernel cannot hold on to the process, so that a signal might reach another one with its number.
+    #[error("the daemon at {endpoint} (process {pid}) is not signalled: the kernel gives no handle for it")]
+    NoHandle {
+        /// Where.
+        endpoint: Endpoint,
+        /// Who.
+        pid: u32,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
     },
     /// Whoever listens there does not speak as a daemon, and nothing else says that it is one.
     #[error("what listens at {endpoint} does not answer as a daemon does, so it is not ended")]
@@ -92,6 +117,8 @@ impl StopError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownProcess { .. } => "daemon.unknown-process",
+            Self::NotSeen { .. } => "daemon.not-seen",
+            Self::NoHandle { .. } => "daemon.signal",
             Self::NoDaemon { .. } => "daemon.not-one",
             Self::Unsupported { .. } => "daemon.stop-unsupported",
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
@@ -106,6 +133,8 @@ impl StopError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownProcess { .. } => Some("pgrep -af 'myownmesh serve'".to_owned()),
+            Self::NotSeen { command, .. } => Some(command.clone()),
+            Self::NoHandle { pid, .. } => Some(format!("kill {pid}")),
             Self::Unsupported { pid, .. } => {
                 pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /pid" } else { "kill" }))
             }
@@ -167,19 +196,63 @@ impl Stray {
             false
         }
     }
+
+    /// Whether it is no daemon beside the process `pid`: it is that process, stands above it, or holds the same listening
+    /// socket, as a process does that forked after `listen`. Linux alone tells.
+    pub(crate) fn is_part_of(&self, pid: u32) -> bool {
+        #[cfg(target_os = "linux")]
+        if crate::serving::share_a_listener(self.pid, pid) {
+            return true;
+        }
+        self.pid == pid || self.stands_above(pid)
+    }
 }
 
-/// Sends SIGTERM to whoever listens at `endpoint`, and waits, at most `within`, until it has ended and its socket is
-/// silent.
+/// Sends SIGTERM to the daemon that serves the socket `endpoint` in its home, and waits, at most `within`, until it has
+/// ended and its socket is silent. A suspended daemon is also continued, because it could not end.
 ///
-/// The process is the one that the kernel names for the socket. Where the kernel can hold on to a process (Linux, since
-/// 5.3) the signal cannot reach another one that got the number meanwhile; elsewhere the connection is looked at just
-/// before, and a moment remains.
+/// Linux alone: a process is signalled only if it is seen to serve the socket now, by its open descriptors, and through a
+/// handle of the kernel, so that the signal cannot reach another process that got its number meanwhile.
 ///
 /// # Errors
-/// It is not known who that is; it is somebody else's; it does not end; or there is no polite way (Windows).
+/// No process is seen to serve it; it belongs to another user; it does not end; or the platform does not tell.
 pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
-    platform::stop_daemon(endpoint, within)
+    let home = endpoint.path().and_then(Path::parent).unwrap_or(Path::new(""));
+    stop_daemon_of(endpoint, &[home], HOME_VARIABLE, within)
+}
+
+/// Whether a process is seen to serve the socket `endpoint` now, so that [`stop_daemon`] would signal it. Linux alone tells.
+#[must_use]
+pub fn is_seen_to_serve(endpoint: &Endpoint, pid: u32) -> bool {
+    let home = endpoint.path().and_then(Path::parent).unwrap_or(Path::new(""));
+    is_seen_to_serve_one(endpoint, &[home], HOME_VARIABLE, pid)
+}
+
+/// [`is_seen_to_serve`] for a socket that may lie outside of its daemon's home.
+pub(crate) fn is_seen_to_serve_one(
+    endpoint: &Endpoint,
+    homes: &[&Path],
+    home_variable: &str,
+    pid: u32,
+) -> bool {
+    #[cfg(target_os = "linux")]
+    return platform::seen(endpoint, homes, home_variable) == Some(pid);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (endpoint, homes, home_variable, pid);
+        false
+    }
+}
+
+/// [`stop_daemon`] for a socket that may lie outside of its daemon's home, because a config names it: the process has to
+/// be seen to serve one of the `homes`, too.
+pub(crate) fn stop_daemon_of(
+    endpoint: &Endpoint,
+    homes: &[&Path],
+    home_variable: &str,
+    within: Duration,
+) -> Result<StoppedDaemon, StopError> {
+    platform::stop_daemon(endpoint, homes, home_variable, within)
 }
 
 /// Processes that serve `home`: their environment names it in `home_variable`, and they run `serve`. Linux alone tells;
@@ -208,17 +281,29 @@ pub fn stop_stray(
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use platform::{is_same_folder, names_home};
+pub(crate) use platform::is_same_folder;
 
-#[cfg(windows)]
+#[cfg(not(target_os = "linux"))]
 mod platform {
     use super::*;
     use crate::{Probe, probe};
 
-    pub(super) fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
-        match probe(endpoint, within) {
-            Probe::Absent { .. } => Ok(StoppedDaemon::WasAbsent),
-            found => Err(StopError::Unsupported { endpoint: endpoint.clone(), pid: found.pid() }),
+    pub(super) fn stop_daemon(
+        endpoint: &Endpoint,
+        _: &[&Path],
+        _: &str,
+        within: Duration,
+    ) -> Result<StoppedDaemon, StopError> {
+        let endpoint = endpoint.clone();
+        match probe(&endpoint, within.min(LOOK)) {
+            Probe::Absent { .. } | Probe::PathTooLong { .. } => Ok(StoppedDaemon::WasAbsent),
+            Probe::ForeignOwner { uid, pid } => Err(StopError::ForeignOwner { endpoint, uid, pid }),
+            Probe::Unknown { problem } | Probe::NoMeans { problem } => {
+                Err(StopError::Unreachable { endpoint, source: std::io::Error::other(problem) })
+            }
+            // Nothing here shows which process serves a socket now.
+            found if found.pid().is_none() && cfg!(unix) => Err(StopError::UnknownProcess { endpoint }),
+            found => Err(StopError::Unsupported { endpoint, pid: found.pid() }),
         }
     }
 
@@ -236,67 +321,42 @@ mod platform {
     }
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod platform {
     use std::time::Instant;
 
     use rustix::{io::Errno, process::Signal};
 
     use super::*;
-    #[cfg(not(target_os = "linux"))]
-    use crate::process::signal_one;
     use crate::{
         probe::millis,
-        process::Pause,
-        transport::{self, NoConnection, deadline_in},
+        process::{self, Held, Pause},
+        serving::{self, Served, Unseen},
+        transport::{self, NoConnection, Transport, deadline_in},
     };
 
-    /// How long the connection may take that tells us who it is.
-    const LOOK: Duration = Duration::from_millis(800);
-
-    pub(super) fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
+    pub(super) fn stop_daemon(
+        endpoint: &Endpoint,
+        homes: &[&Path],
+        home_variable: &str,
+        within: Duration,
+    ) -> Result<StoppedDaemon, StopError> {
         let began = Instant::now();
         let deadline = deadline_in(within);
         let here = || endpoint.clone();
-        let (connection, pid) = match transport::connect(endpoint, deadline.min(deadline_in(LOOK))) {
-            Ok(connection) => {
-                let pid = connection.peer().pid;
-                (Some(connection), pid)
-            }
-            Err(NoConnection::Full { pid }) => (None, pid),
-            Err(NoConnection::Absent { .. } | NoConnection::PathTooLong { .. }) => {
-                return Ok(StoppedDaemon::WasAbsent);
-            }
-            Err(NoConnection::ForeignOwner { uid, pid }) => {
-                return Err(StopError::ForeignOwner { endpoint: here(), uid, pid });
-            }
-            Err(NoConnection::Failed { source } | NoConnection::NoMeans { source }) => {
-                return Err(StopError::Unreachable { endpoint: here(), source });
-            }
+        let Some((connection, listener)) = connected(endpoint, deadline)? else {
+            return Ok(StoppedDaemon::WasAbsent);
         };
-        let Some(pid) = pid else { return Err(StopError::UnknownProcess { endpoint: here() }) };
-        if pid == std::process::id() {
-            let source = std::io::Error::other("it is this very program");
-            return Err(StopError::Signal { endpoint: here(), pid, source });
-        }
-        let mut gone = Gone::of(pid);
-        // Only now, with the process held, does this say that the number is still the daemon's.
-        let is_still_it = match (&connection, endpoint.path()) {
-            (Some(connection), _) => !connection.is_hung_up(),
-            (None, Some(path)) => transport::listener_pid(path) == Some(pid),
-            (None, None) => false,
-        };
-        if is_still_it {
-            match gone.signal(pid) {
-                Ok(()) | Err(Errno::SRCH) => {}
-                Err(e) => return Err(StopError::Signal { endpoint: here(), pid, source: e.into() }),
-            }
-        }
+        let socket = endpoint.path().unwrap_or(Path::new(""));
+        let served = Served { socket, homes, home_variable };
+        let (held, pid) = hold(&served, endpoint, listener, deadline)?;
+        end(&held, pid, endpoint)?;
         // A connection of ours must not keep it from ending.
         drop(connection);
         let mut pause = Pause::new(Duration::from_millis(10));
+        let mut ended = false;
         loop {
-            let ended = gone.is_so(pid);
+            ended = ended || held.wait(Instant::now()).unwrap_or(false);
             let now = match transport::connect(endpoint, Instant::now()) {
                 Err(NoConnection::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
@@ -305,99 +365,158 @@ mod platform {
                 Err(NoConnection::ForeignOwner { pid, .. }) => pid,
                 Err(_) => None,
             };
-            if let Some(now) = now.filter(|now| ended && *now != pid) {
+            let is_late = Instant::now() >= deadline;
+            // The process that called `listen` was another one than the daemon all the time, if they differ.
+            if let Some(now) = now.filter(|now| ended && *now != pid && (is_late || Some(*now) != listener)) {
                 return Err(StopError::CameBack { endpoint: here(), before: pid, now });
             }
-            if Instant::now() >= deadline {
+            if is_late {
                 return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
             }
-            gone.wait(&mut pause, deadline);
-        }
-    }
-
-    /// Whether a process has gone.
-    #[derive(Debug)]
-    struct Gone {
-        #[cfg(target_os = "linux")]
-        held: Result<crate::process::Held, Errno>,
-        seen: bool,
-    }
-
-    impl Gone {
-        fn of(pid: u32) -> Self {
-            Self {
-                #[cfg(target_os = "linux")]
-                held: crate::process::Held::new(pid),
-                #[cfg(not(target_os = "linux"))]
-                seen: {
-                    let _ = pid;
-                    false
-                },
-                #[cfg(target_os = "linux")]
-                seen: false,
-            }
-        }
-
-        fn signal(&self, pid: u32) -> Result<(), Errno> {
-            #[cfg(target_os = "linux")]
-            {
-                let _ = pid;
-                self.held.as_ref().map_err(|errno| *errno)?.signal(Signal::TERM)
-            }
-            #[cfg(not(target_os = "linux"))]
-            signal_one(pid, Signal::TERM)
-        }
-
-        fn is_so(&mut self, pid: u32) -> bool {
-            if !self.seen {
-                self.seen = self.look(pid);
-            }
-            self.seen
-        }
-
-        fn look(&self, pid: u32) -> bool {
-            #[cfg(target_os = "linux")]
-            {
-                let _ = pid;
-                self.held.as_ref().map_or(true, |held| held.wait(Instant::now()).unwrap_or(false))
-            }
-            #[cfg(not(target_os = "linux"))]
-            match crate::process::pid_of(pid) {
-                Some(pid) => rustix::process::test_kill_process(pid) == Err(Errno::SRCH),
-                None => true,
-            }
-        }
-
-        fn wait(&mut self, pause: &mut Pause, deadline: Instant) {
-            #[cfg(target_os = "linux")]
-            if let (false, Ok(held)) = (self.seen, &self.held) {
+            if ended {
+                pause.wait(deadline);
+            } else {
                 // Woken by its end, and not by the clock.
-                self.seen = held.wait(deadline).unwrap_or(false);
-                return;
+                ended = held.wait(deadline).unwrap_or(false);
+            }
+        }
+    }
+
+    /// A connection to the socket, if one can be had, and the process that called `listen`; `None` if nobody listens.
+    #[expect(clippy::type_complexity, reason = "an optional pair")]
+    fn connected(
+        endpoint: &Endpoint,
+        deadline: Instant,
+    ) -> Result<Option<(Option<Box<dyn Transport>>, Option<u32>)>, StopError> {
+        let here = || endpoint.clone();
+        match transport::connect(endpoint, deadline.min(deadline_in(LOOK))) {
+            Ok(connection) => {
+                let listener = connection.peer().pid;
+                Ok(Some((Some(connection), listener)))
+            }
+            Err(NoConnection::Full { pid }) => Ok(Some((None, pid))),
+            Err(NoConnection::Absent { .. } | NoConnection::PathTooLong { .. }) => Ok(None),
+            Err(NoConnection::ForeignOwner { uid, pid }) => {
+                Err(StopError::ForeignOwner { endpoint: here(), uid, pid })
+            }
+            Err(
+                NoConnection::Failed { source }
+                | NoConnection::Closed { source, .. }
+                | NoConnection::NoMeans { source },
+            ) => Err(StopError::Unreachable { endpoint: here(), source }),
+        }
+    }
+
+    /// The process that is seen to serve the socket.
+    pub(super) fn seen(endpoint: &Endpoint, homes: &[&Path], home_variable: &str) -> Option<u32> {
+        let deadline = deadline_in(LOOK);
+        let (_connection, listener) = connected(endpoint, deadline).ok()??;
+        let served = Served { socket: endpoint.path()?, homes, home_variable };
+        let mut pause = Pause::new(Duration::from_millis(20));
+        loop {
+            match served.process(listener) {
+                Ok(pid) => return Some(pid),
+                Err(Unseen::OtherNamespace) => return None,
+                Err(_) if Instant::now() >= deadline => return None,
+                Err(_) => pause.wait(deadline),
+            }
+        }
+    }
+
+    /// Finds the process that serves the socket, and takes hold of it. A daemon needs a moment to accept the connection by
+    /// which it is seen.
+    fn hold(
+        served: &Served<'_>,
+        endpoint: &Endpoint,
+        listener: Option<u32>,
+        deadline: Instant,
+    ) -> Result<(Held, u32), StopError> {
+        let deadline = deadline.min(deadline_in(LOOK));
+        let mut pause = Pause::new(Duration::from_millis(20));
+        loop {
+            let unseen = match served.process(listener) {
+                Ok(pid) if pid == std::process::id() => {
+                    let source = std::io::Error::other("it is this very program");
+                    return Err(StopError::Signal { endpoint: endpoint.clone(), pid, source });
+                }
+                Ok(pid) => {
+                    let held = hold_process(pid, endpoint)?;
+                    // Only now, with the process held, does this say that the number is still the daemon's.
+                    if let Some(held) = held.filter(|_| served.evidence(pid).is_some()) {
+                        return Ok((held, pid));
+                    }
+                    Unseen::Nobody
+                }
+                Err(unseen) => unseen,
+            };
+            if unseen == Unseen::OtherNamespace || Instant::now() >= deadline {
+                return Err(not_seen(endpoint, &unseen));
             }
             pause.wait(deadline);
         }
     }
 
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn strays_of_each<const N: usize>(_: [&Path; N], _: &str) -> [Vec<Stray>; N] {
-        [const { Vec::new() }; N]
+    /// A handle on a process that cannot come to mean another one; `None` if it has ended.
+    fn hold_process(pid: u32, endpoint: &Endpoint) -> Result<Option<Held>, StopError> {
+        match Held::by_kernel(pid) {
+            Ok(held) => Ok(Some(held)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(e) => Err(StopError::NoHandle { endpoint: endpoint.clone(), pid, source: e.into() }),
+        }
     }
 
-    #[cfg(target_os = "linux")]
+    /// Asks a process to end. A suspended one would not hear it.
+    fn end(held: &Held, pid: u32, endpoint: &Endpoint) -> Result<(), StopError> {
+        let sent = held.signal(Signal::TERM).and_then(|()| match process::is_suspended(pid) {
+            true => held.signal(Signal::CONT),
+            false => Ok(()),
+        });
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(e) => Err(StopError::Signal { endpoint: endpoint.clone(), pid, source: e.into() }),
+        }
+    }
+
+    fn not_seen(endpoint: &Endpoint, unseen: &Unseen) -> StopError {
+        let place = endpoint.path().map(myownllm_durable_fs::quote).unwrap_or_default();
+        let (why, command) = match unseen {
+            Unseen::OtherNamespace => (
+                "it runs in another pid namespace, a container for example, and has to be ended there"
+                    .to_owned(),
+                "lsns -t pid".to_owned(),
+            ),
+            Unseen::Hidden(pid) => (
+                format!("the system does not show which files process {pid} has open"),
+                format!("sudo fuser -v {place}"),
+            ),
+            Unseen::Nobody => (
+                "the process that holds its socket is not seen to be the daemon of this home".to_owned(),
+                format!("sudo fuser -v {place}"),
+            ),
+            Unseen::Several(pids) => {
+                let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+                (
+                    format!("processes {} hold its socket, and nothing tells them apart", pids.join(" and ")),
+                    format!("ps -fp {}", pids.join(",")),
+                )
+            }
+        };
+        StopError::NotSeen { endpoint: endpoint.clone(), why, command }
+    }
+
     pub(super) fn strays_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<Stray>; N] {
         let ourselves = std::process::id();
-        let mut all: Vec<u32> = crate::process::all().filter(|pid| *pid != ourselves).collect();
+        let mut all: Vec<u32> = process::all().filter(|pid| *pid != ourselves).collect();
         all.sort_unstable();
         let mut found = [const { Vec::new() }; N];
         for pid in all {
             let Some(program) = told_to_serve(pid) else { continue };
             for (home, found) in homes.iter().zip(&mut found) {
-                if program.serves(home, home_variable) {
+                if program.may_serve(home, home_variable) {
                     found.push(Stray {
                         pid,
                         program: std::fs::read_link(format!("/proc/{pid}/exe")).ok(),
-                        starting: was_spawned(pid) && !crate::process::listens_on_a_named_socket(pid),
+                        starting: serving::was_spawned(pid) && !serving::listens_on_a_path(pid, None),
                     });
                 }
             }
@@ -406,77 +525,47 @@ mod platform {
     }
 
     /// A process that is told to `serve`.
-    #[cfg(target_os = "linux")]
     struct ToldToServe {
         pid: u32,
         named_like_a_daemon: bool,
     }
 
-    #[cfg(target_os = "linux")]
     fn told_to_serve(pid: u32) -> Option<ToldToServe> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
         let last = words.iter().skip(1).position(|word| *word == b"serve")?;
         // A script's name stands behind that of what runs it.
-        let named_like_a_daemon = words[..=last].iter().any(|word| is_named_like_a_daemon(word));
+        let named_like_a_daemon =
+            words[..=last].iter().any(|word| serving::is_named_like_a_daemon(serving::as_path(word)));
         Some(ToldToServe { pid, named_like_a_daemon })
     }
 
-    #[cfg(target_os = "linux")]
     impl ToldToServe {
-        /// Whether it serves this home. A process that the daemon started has the daemon's environment too, but hardly its
-        /// argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon also has
-        /// the daemon's name, or a socket that it listens on, or the mark of those that we start.
+        /// Whether it may serve this home. A process that the daemon started has the daemon's environment too, but hardly
+        /// its argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon also
+        /// has the daemon's name, or a socket that it listens on, or the mark of those that we start.
+        fn may_serve(&self, home: &Path, home_variable: &str) -> bool {
+            serving::names_home(self.pid, home, home_variable)
+                && (self.is_a_daemon() || serving::listens_on_a_path(self.pid, None))
+        }
+
+        /// Whether it is seen to serve this home: another program that listens elsewhere may have all the rest.
         fn serves(&self, home: &Path, home_variable: &str) -> bool {
-            let pid = self.pid;
-            crate::process::has_in_environment(pid, |entry| names_home(entry, home, home_variable))
-                && (self.named_like_a_daemon
-                    || was_spawned(pid)
-                    || crate::process::listens_on_a_named_socket(pid))
+            serving::names_home(self.pid, home, home_variable)
+                && (self.is_a_daemon()
+                    || serving::works_in(self.pid, home)
+                    || serving::listens_on_a_path(self.pid, Some(home)))
+        }
+
+        fn is_a_daemon(&self) -> bool {
+            self.named_like_a_daemon || serving::was_spawned(self.pid)
         }
     }
 
-    /// Whether it bears the mark of a program that we started as a daemon: it may not listen yet.
-    #[cfg(target_os = "linux")]
-    fn was_spawned(pid: u32) -> bool {
-        crate::process::has_in_environment(pid, |entry| {
-            entry.strip_prefix(crate::spawn::MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
-        })
-    }
-
-    #[cfg(target_os = "linux")]
-    fn is_named_like_a_daemon(program: &[u8]) -> bool {
-        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-
-        let name = Path::new(OsStr::from_bytes(program)).file_name();
-        name.is_some_and(|name| name.as_bytes().starts_with(crate::candidates::NAME.as_bytes()))
-    }
-
-    /// Whether an entry of an environment tells a daemon that this is its home.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn names_home(entry: &[u8], home: &Path, home_variable: &str) -> bool {
-        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-
-        let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-        value.is_some_and(|value| is_same_folder(Path::new(OsStr::from_bytes(value)), home))
-    }
-
-    #[cfg(target_os = "linux")]
     pub(crate) fn is_same_folder(a: &Path, b: &Path) -> bool {
         a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
     }
 
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn stop_stray(
-        stray: &Stray,
-        home: &Path,
-        _: &str,
-        _: Duration,
-    ) -> Result<StoppedDaemon, StopError> {
-        Err(StopError::Unsupported { endpoint: Endpoint::unix(home), pid: Some(stray.pid) })
-    }
-
-    #[cfg(target_os = "linux")]
     pub(super) fn stop_stray(
         stray: &Stray,
         home: &Path,
@@ -487,20 +576,20 @@ mod platform {
         let deadline = deadline_in(within);
         let pid = stray.pid;
         let here = || Endpoint::unix(home);
-        let mut gone = Gone::of(pid);
-        if !told_to_serve(pid).is_some_and(|program| program.serves(home, home_variable)) {
+        let Some(held) = hold_process(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
+        let Some(program) = told_to_serve(pid).filter(|program| program.may_serve(home, home_variable))
+        else {
             return Ok(StoppedDaemon::WasAbsent);
+        };
+        if !program.serves(home, home_variable) {
+            let why = format!("process {pid} is told of this home, and may be no daemon");
+            return Err(StopError::NotSeen { endpoint: here(), why, command: format!("ps -fp {pid}") });
         }
-        match gone.signal(pid) {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(e) => return Err(StopError::Signal { endpoint: here(), pid, source: e.into() }),
-        }
-        let mut pause = Pause::new(Duration::from_millis(10));
-        while !gone.is_so(pid) {
+        end(&held, pid, &here())?;
+        while !held.wait(deadline).unwrap_or(false) {
             if Instant::now() >= deadline {
                 return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
             }
-            gone.wait(&mut pause, deadline);
         }
         Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) })
     }

@@ -104,7 +104,8 @@ mod platform {
     use super::*;
     use crate::{
         process::{self, has_in_environment, parent_of},
-        stop::{is_same_folder, names_home, strays_of},
+        serving::names_home,
+        stop::{is_same_folder, strays_of},
     };
 
     pub(super) fn suspects(traces: &Traces<'_>) -> Vec<Suspect> {
@@ -132,8 +133,7 @@ mod platform {
                 Evidence::HoldsOpen { file }
             } else if let Some(daemon) = daemon.filter(|_| pid != 1) {
                 Evidence::ParentOf { daemon }
-            } else if has_in_environment(pid, |entry| names_home(entry, traces.folder, traces.home_variable))
-            {
+            } else if names_home(pid, traces.folder, traces.home_variable) {
                 Evidence::PointsThere
             } else if is_named() && !above_us.contains(&pid) && is_users() {
                 Evidence::SameName

@@ -182,10 +182,6 @@ mod tests {
                 None => Err(io::ErrorKind::TimedOut.into()),
             }
         }
-        #[cfg(unix)]
-        fn is_hung_up(&self) -> bool {
-            self.closes
-        }
     }
 
     fn wire(chunks: &[&[u8]], limit: usize) -> Wire {

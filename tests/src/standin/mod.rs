@@ -7,6 +7,7 @@
 //! `stand-in-daemon serve` reads, besides `MYOWNMESH_HOME`:
 //! - `STAND_IN_VERSION`: `0.3.8` (default) or `0.1.2`;
 //! - `STAND_IN_MODE`: how to misbehave (see `mode.rs`);
+//! - `STAND_IN_THEN`: how the other one misbehaves, to which it hands its socket over (mode `hands-over`);
 //! - `STAND_IN_TRACE`: a file to which each request line is appended. Beside it, `.connections` gets a line for each connection,
 //!   and `.ready` holds when it began to listen, in nanoseconds since 1970.
 

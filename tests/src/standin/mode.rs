@@ -7,6 +7,9 @@ use std::time::Duration;
 /// | name | what it does |
 /// | --- | --- |
 /// | `slow-start:MS` | waits before it binds its socket |
+/// | `hands-over[:keep]` | begins to listen, starts another stand-in that takes over the socket, and lives on: without the socket, or, as an \
+///   activator does, with it. The other one behaves as `STAND_IN_THEN` says; its socket is its standard input |
+/// | `takes-over` | listens on its standard input |
 /// | `dies-early[:CODE]` | says why on stderr and exits (3) before it binds |
 /// | `dies-in:MS` | exits (3) so long after it bound |
 /// | `dies-after:N` | exits (3) when it has answered so many requests |
@@ -38,6 +41,8 @@ pub(crate) struct Modes(Vec<(String, Option<String>)>);
 
 const NAMES: &[&str] = &[
     "slow-start",
+    "hands-over",
+    "takes-over",
     "dies-early",
     "dies-in",
     "dies-after",

@@ -3,7 +3,10 @@
 
 use std::{
     io::{self, BufRead, BufReader, Write},
-    os::unix::net::{UnixListener, UnixStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -35,6 +38,9 @@ struct Shared {
 
 pub(super) fn serve(settings: Settings) -> u8 {
     let modes = settings.modes.clone();
+    if modes.has("hands-over") {
+        return hand_over(&settings).unwrap_or_else(|e| fail(&format!("hand over: {e}")));
+    }
     // From the first moment on: a daemon that is told to end while it starts ends too.
     let signals = match Signals::new([SIGTERM, SIGINT]) {
         Ok(signals) => signals,
@@ -58,9 +64,7 @@ pub(super) fn serve(settings: Settings) -> u8 {
         Some(path) => PathBuf::from(path),
         None => daemon.store.socket(),
     };
-    // A live daemon's name goes too; that daemon then runs on unseen.
-    store::unlink(&path);
-    let listener = match UnixListener::bind(&path) {
+    let listener = match listen(&path, &modes) {
         Ok(listener) => listener,
         Err(e) => return fail(&format!("bind {}: {e}", path.display())),
     };
@@ -91,6 +95,33 @@ pub(super) fn serve(settings: Settings) -> u8 {
         }
     }
     0
+}
+
+fn listen(path: &Path, modes: &Modes) -> io::Result<UnixListener> {
+    if modes.has("takes-over") {
+        return Ok(UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?));
+    }
+    // A live daemon's name goes too; that daemon then runs on unseen.
+    store::unlink(path);
+    UnixListener::bind(path)
+}
+
+/// Begins to listen and lets another process serve; goes on as a process that has nothing to do with it any more. No
+/// signal is handled: whoever sends one ends it.
+fn hand_over(settings: &Settings) -> io::Result<u8> {
+    let path = settings.home.join("daemon.sock");
+    store::unlink(&path);
+    let listener = UnixListener::bind(&path)?;
+    let mut server = std::process::Command::new(std::env::current_exe()?)
+        .arg("serve")
+        .env("STAND_IN_MODE", format!("takes-over,{}", std::env::var("STAND_IN_THEN").unwrap_or_default()))
+        .stdin(OwnedFd::from(listener.try_clone()?))
+        .spawn()?;
+    let _kept = (settings.modes.argument("hands-over") == Some("keep")).then_some(listener);
+    server.wait()?;
+    loop {
+        thread::park();
+    }
 }
 
 /// When it began to listen, beside the trace.

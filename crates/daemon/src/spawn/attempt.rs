@@ -197,7 +197,7 @@ impl Attempt<'_> {
                     Err(NoConnection::NoMeans { source }) => {
                         return Waited::Occupied(Probe::NoMeans { problem: source.to_string() });
                     }
-                    Err(NoConnection::Failed { source }) => {
+                    Err(NoConnection::Failed { source } | NoConnection::Closed { source, .. }) => {
                         let problem = format!("its socket cannot be reached: {source}");
                         return Waited::Unusable(problem);
                     }

@@ -20,9 +20,6 @@ use unix as platform;
 #[cfg(windows)]
 use windows as platform;
 
-#[cfg(unix)]
-pub(crate) use unix::listener_pid;
-
 /// Who is at the other end, as far as the system tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
@@ -39,9 +36,6 @@ pub(crate) trait Transport: fmt::Debug + Send {
     /// Appends what has come to `into`, waiting for the first byte until the deadline (`TimedOut`); 0 is the end. What
     /// has come already is taken even when the deadline has passed.
     fn receive(&mut self, into: &mut Vec<u8>, deadline: Instant) -> io::Result<usize>;
-    /// Whether the other end has closed the connection.
-    #[cfg(unix)]
-    fn is_hung_up(&self) -> bool;
 }
 
 /// Why there is no connection.
@@ -54,6 +48,9 @@ pub(crate) enum NoConnection {
     /// Somebody else's process listens.
     #[cfg_attr(not(unix), allow(dead_code, reason = "a pipe does not say whose it is"))]
     ForeignOwner { uid: u32, pid: Option<u32> },
+    /// Somebody listens and lets us not connect, although it may be one of ours.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "told as a failure there"))]
+    Closed { pid: Option<u32>, source: io::Error },
     /// No socket can have such a path.
     #[cfg_attr(not(unix), allow(dead_code, reason = "the name of a pipe may be long"))]
     PathTooLong { length: usize, limit: usize },

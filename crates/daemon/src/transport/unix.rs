@@ -69,9 +69,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             Err(e @ Errno::CONNREFUSED) => {
                 return Err(NoConnection::Absent { why: Absence::Refused, source: e.into() });
             }
-            Err(e @ Errno::ACCESS) => {
-                return Err(strangers(endpoint, path).unwrap_or_else(|| failed(e.into())));
-            }
+            Err(e @ Errno::ACCESS) => return Err(closed(endpoint, path, e.into())),
             Err(e) => return Err(failed(e.into())),
         }
     };
@@ -87,13 +85,22 @@ fn admits(endpoint: &Endpoint, uid: u32) -> bool {
     endpoint.admits(uid, rustix::process::geteuid().as_raw())
 }
 
-/// A socket to which the system does not let us is another user's, where its file is: a daemon's own mode for it lets nobody
-/// else in.
-fn strangers(endpoint: &Endpoint, path: &Path) -> Option<NoConnection> {
+/// What is known of a socket to which the system does not let us connect. That it does not proves nothing: a daemon that
+/// was killed leaves its socket behind, with its owner and mode.
+fn closed(endpoint: &Endpoint, path: &Path, source: io::Error) -> NoConnection {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-    let file = std::fs::metadata(path).ok()?;
-    (file.file_type().is_socket() && !admits(endpoint, file.uid()))
-        .then(|| NoConnection::ForeignOwner { uid: file.uid(), pid: listener_pid(path) })
+    let file = match std::fs::metadata(path) {
+        Ok(file) if file.file_type().is_socket() => file,
+        _ => return NoConnection::Failed { source },
+    };
+    match is_listened_on(path) {
+        Some(false) => NoConnection::Absent { why: Absence::Abandoned, source },
+        Some(true) if !admits(endpoint, file.uid()) => {
+            NoConnection::ForeignOwner { uid: file.uid(), pid: listener_pid(path) }
+        }
+        Some(true) => NoConnection::Closed { pid: listener_pid(path), source },
+        None => NoConnection::Failed { source },
+    }
 }
 
 /// Why the system refused: for what we are, or for what we lack.
@@ -194,55 +201,28 @@ impl Transport for UnixTransport {
             }
         }
     }
-
-    fn is_hung_up(&self) -> bool {
-        let mut fds = [PollFd::new(&self.stream, PollFlags::IN)];
-        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-            Ok(_) => fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR),
-            Err(_) => false,
-        }
-    }
 }
 
-/// The process that listens at `path`, found through `/proc`: for a listener that takes no connection, which therefore
-/// shows no credentials. Only processes of our own user can be seen (all, for root).
+/// The process that listens at `path` and takes no connection, which therefore shows no credentials.
 #[cfg(target_os = "linux")]
-pub(crate) fn listener_pid(path: &Path) -> Option<u32> {
-    use std::os::unix::ffi::OsStrExt;
-
-    // `__SO_ACCEPTCON`: it listens.
-    const LISTENS: u32 = 0x1_0000;
-    let table = std::fs::read("/proc/net/unix").ok()?;
-    let inodes: Vec<Vec<u8>> = table
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
-            // Num RefCount Protocol Flags Type St Inode Path
-            let mut fields = line.splitn(8, |byte| *byte == b' ').filter(|field| !field.is_empty());
-            let flags = u32::from_str_radix(std::str::from_utf8(fields.nth(3)?).ok()?, 16).ok()?;
-            // The inode's column is padded with spaces, so the rest is taken apart from its end.
-            let at = line.len().checked_sub(path.as_os_str().len())?;
-            let (head, name) = line.split_at(at);
-            let inode = head.strip_suffix(b" ")?.rsplit(|byte| *byte == b' ').next()?;
-            (flags & LISTENS != 0 && name == path.as_os_str().as_bytes())
-                .then(|| [b"socket:[".as_slice(), inode, b"]"].concat())
-        })
-        .collect();
-    if inodes.is_empty() {
-        return None;
-    }
-    std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
-        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let open = std::fs::read_dir(process.path().join("fd")).ok()?;
-        open.flatten()
-            .filter_map(|file| std::fs::read_link(file.path()).ok())
-            .any(|target| inodes.iter().any(|inode| target.as_os_str().as_bytes() == inode.as_slice()))
-            .then_some(pid)
-    })
+fn listener_pid(path: &Path) -> Option<u32> {
+    crate::serving::only_listener(path)
 }
 
 /// Nobody tells elsewhere.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn listener_pid(_path: &Path) -> Option<u32> {
+fn listener_pid(_path: &Path) -> Option<u32> {
+    None
+}
+
+/// Whether somebody listens at `path`; `None` if the system does not tell.
+#[cfg(target_os = "linux")]
+fn is_listened_on(path: &Path) -> Option<bool> {
+    crate::serving::is_listened_on(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_listened_on(_path: &Path) -> Option<bool> {
     None
 }
 
