@@ -1253,6 +1253,179 @@ fn a_daemon_that_does_not_end_when_asked_is_told_so() {
     assert!(ran.stderr.contains(&pid.to_string()), "{ran:?}");
 }
 
+/// Runs a hint as a person would; it has to work.
+#[track_caller]
+fn follow(hint: &Value) {
+    let hint = hint.as_str().unwrap();
+    let path =
+        format!("{}:{}", support::program().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let status = Command::new("sh").args(["-c", hint]).env("PATH", path).status().unwrap();
+    assert!(status.success(), "{hint}");
+}
+
+/// Whether a process is there, as more than a zombie.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// `--stop-legacy-daemon` is what it says, and says what it did.
+#[test]
+fn the_daemon_of_the_daemon_home_is_not_ended_as_a_legacy_one() {
+    for command in [&["launch", "--no-daemon"][..], &["migrate"], &["salvage"]] {
+        let home = Home::after_the_bug();
+        let key = home.bytes(&format!("{APP}/.secrets/identity.json"));
+        home.put(&format!("{MESH}/.secrets/identity.json"), &key, 0o600);
+        let legacy = reaped_elsewhere(daemon_on(&home, APP).start().unwrap());
+        let mut own = daemon_on(&home, MESH).start().unwrap();
+        // Both are in the way, and neither is ended unasked.
+        let said = home.run(&[command, &["--json"]].concat()).ends_with(7).json();
+        assert_eq!(said["diagnostics"].to_string().matches("daemon.legacy-running").count(), 1, "{said:#}");
+        assert!(is_alive(legacy));
+        let said = home.run(&[command, &["--stop-legacy-daemon", "--json"]].concat()).ends_with(7).json();
+        assert!(own.is_running() && !is_alive(legacy), "{said:#}");
+        let stopped = &said["data"]["stopped"];
+        assert_eq!((&stopped[0]["pid"], &stopped[0]["kind"]), (&json!(legacy), &json!("legacy")), "{said:#}");
+        assert_eq!(stopped.as_array().unwrap().len(), 1, "{said:#}");
+        let refused = &said["diagnostics"][0];
+        assert_eq!(refused["code"], "daemon.own-running", "{said:#}");
+        assert!(refused["message"].as_str().unwrap().contains(&own.pid().to_string()), "{said:#}");
+        // The way out works.
+        let own = reaped_elsewhere(own);
+        follow(&refused["hint"]);
+        eventually("it ends", || !is_alive(own));
+        home.run(command).ends_with(0);
+
+        // For a person, too.
+        let home = Home::after_the_bug();
+        let legacy = reaped_elsewhere(daemon_on(&home, APP).start().unwrap());
+        let ran = home.run(&[command, &["--stop-legacy-daemon"]].concat()).ends_with(0);
+        let told = format!("the daemon, process {legacy} at ~/.myownllm/daemon.sock");
+        let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+        assert!(words.join(" ").contains(&format!("stopped {told}")), "{ran:?}");
+    }
+}
+
+#[test]
+fn an_undo_under_the_new_daemon_says_which_daemon_it_is() {
+    let home = Home::settled();
+    let own = reaped_elsewhere(daemon_on(&home, MESH).start().unwrap());
+    for flags in [&["--json"][..], &["--json", "--stop-legacy-daemon"], &["--json", "--dry-run"]] {
+        let said = home.run(&[&["migrate", "--undo"], flags].concat()).ends_with(7).json();
+        assert_eq!(said["diagnostics"][0]["code"], "daemon.own-running", "{said:#}");
+        assert!(is_alive(own));
+    }
+    let said = home.run(&["migrate", "--undo", "--json"]).ends_with(7).json();
+    follow(&said["diagnostics"][0]["hint"]);
+    eventually("it ends", || !is_alive(own));
+    home.run(&["migrate", "--undo"]).ends_with(0);
+}
+
+/// Continued first, and then asked to end: neither step is a loop.
+#[test]
+fn a_suspended_legacy_daemon_is_continued_before_it_is_ended() {
+    for command in [&["launch", "--no-daemon"][..], &["migrate"], &["salvage"]] {
+        let home = Home::after_the_bug();
+        let legacy = reaped_elsewhere(daemon_on(&home, APP).start().unwrap());
+        send(legacy, Signal::STOP);
+        let said = home.run(&[command, &["--json"]].concat()).ends_with(7).json();
+        let refused = &said["diagnostics"][0];
+        assert!(refused["message"].as_str().unwrap().contains("suspended"), "{said:#}");
+        assert_eq!(refused["hint"], format!("kill -CONT {legacy}"), "{said:#}");
+        follow(&refused["hint"]);
+        let said = home.run(&[command, &["--json"]].concat()).ends_with(7).json();
+        let refused = &said["diagnostics"][0];
+        assert!(!refused["message"].as_str().unwrap().contains("suspended"), "{said:#}");
+        send(legacy, Signal::STOP);
+        // Or in one step.
+        home.run(&[command, &["--stop-legacy-daemon"]].concat()).ends_with(0);
+        assert!(!is_alive(legacy));
+    }
+    // One that a launch would use is told of as well.
+    let home = Home::settled();
+    let own = daemon_on(&home, MESH).start().unwrap();
+    send(own.pid(), Signal::STOP);
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(5).json();
+    assert_eq!(said["diagnostics"][0]["code"], "daemon.suspended", "{said:#}");
+    assert!(home.run(&["doctor"]).stdout.contains(&format!("kill -CONT {}", own.pid())));
+    follow(&said["diagnostics"][0]["hint"]);
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+    assert_eq!(said["data"]["daemon"]["pid"], own.pid(), "{said:#}");
+}
+
+/// From inside a container a daemon outside has no number; what has one there is another process.
+#[test]
+fn a_daemon_in_another_pid_namespace_is_told_as_that_and_nobody_is_signalled() {
+    let can_unshare = || {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--mount-proc", "true"]).stderr(Stdio::null());
+        unshare.status().is_ok_and(|status| status.success())
+    };
+    if !can_unshare() {
+        eprintln!("skipped: no pid namespace can be made here");
+        return;
+    }
+    // With the `/proc` of the namespace, and with that of the one outside.
+    for flags in [&["--mount-proc"][..], &[]] {
+        let home = Home::legacy();
+        let mut legacy = daemon_on(&home, APP).start().unwrap();
+        let inside = |args: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(["--pid", "--fork", "--kill-child"]).args(flags).arg("--").arg(support::program());
+            run(command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent"))
+        };
+        for command in [&["launch", "--no-daemon"][..], &["migrate"]] {
+            let said = inside(&[command, &["--json"]].concat()).ends_with(7).json();
+            let refused = &said["diagnostics"][0];
+            assert!(refused["message"].as_str().unwrap().contains("container"), "{said:#}");
+            assert!(!refused["hint"].as_str().unwrap().contains("myownllm-mesh"), "{said:#}");
+            let said = inside(&[command, &["--stop-legacy-daemon", "--json"]].concat()).ends_with(7).json();
+            let refused = &said["diagnostics"][0];
+            assert!(refused["message"].as_str().unwrap().contains("namespace"), "{said:#}");
+            assert!(!refused["hint"].as_str().unwrap().contains("myownllm-mesh"), "{said:#}");
+        }
+        assert!(legacy.is_running());
+    }
+}
+
+/// Whoever was the daemon's parent, or its activator, has nothing to do with it any more.
+#[test]
+fn a_legacy_daemon_is_ended_and_the_process_that_handed_it_the_socket_is_not() {
+    for mode in ["hands-over", "hands-over:keep"] {
+        for command in [&["launch", "--no-daemon"][..], &["migrate"], &["salvage"]] {
+            let home = Home::after_the_bug();
+            let mut innocent = daemon_on(&home, APP).mode(mode).start().unwrap();
+            eventually("the other one runs", || serving(&home).len() == 2);
+            let daemon = serving(&home).into_iter().find(|pid| *pid != innocent.pid()).unwrap();
+            let said = home.run(&[command, &["--json"]].concat()).ends_with(7).json();
+            let message = said["diagnostics"][0]["message"].as_str().unwrap();
+            assert!(message.contains(&format!("(process {daemon})")), "{said:#}");
+            let said = home.run(&[command, &["--stop-legacy-daemon", "--json"]].concat()).ends_with(0).json();
+            assert_eq!(said["data"]["stopped"][0]["pid"], daemon, "{said:#}");
+            assert!(innocent.is_running() && !is_alive(daemon), "{mode} {command:?}");
+        }
+    }
+}
+
+#[test]
+fn a_legacy_daemon_with_a_relative_home_is_found_though_its_socket_is_gone() {
+    let home = Home::legacy();
+    let mut daemon = Command::new(STAND_IN);
+    daemon.arg("serve").env("MYOWNMESH_HOME", APP).current_dir(home.path(""));
+    let mut daemon = daemon.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let socket = home.path(APP).join("daemon.sock");
+    eventually("it listens", || ask(&socket, r#"{"op":"status"}"#).is_some());
+    std::fs::remove_file(socket).unwrap();
+    let said = home.run(&["migrate", "--json"]).ends_with(7).json();
+    let message = said["diagnostics"][0]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("process {})", daemon.id())), "{said:#}");
+    assert!(home.has(&format!("{APP}/.secrets/identity.json")), "nothing moved under its hands");
+    let pid = daemon.id();
+    std::thread::spawn(move || daemon.wait());
+    home.run(&["migrate", "--stop-legacy-daemon"]).ends_with(0);
+    assert!(!is_alive(pid));
+}
+
 /// A leaked config can name any socket, and whoever listens there may be another program.
 #[test]
 fn nobody_is_ended_as_a_daemon_who_does_not_speak_as_one() {

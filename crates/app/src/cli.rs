@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Start with `myownllm-mesh doctor`: it only looks, and names the command that mends each problem.
 #[derive(Debug, Parser)]
-#[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), after_help = crate::exit::exit_code_table(), propagate_version = true)]
+#[command(name = "myownllm-mesh", version, after_help = crate::exit::exit_code_table(), propagate_version = true)]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]
@@ -111,7 +111,7 @@ pub struct LaunchArgs {
     /// Leave the daemon running and end.
     #[arg(long)]
     pub detach: bool,
-    /// End a daemon that still runs in the old place, and go on.
+    /// End a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
     pub stop_legacy_daemon: bool,
 }
@@ -139,7 +139,7 @@ pub struct MigrateArgs {
     /// Settle collisions: this side stays, the other is set aside beside it.
     #[arg(long, value_name = "SIDE")]
     pub keep: Option<KeepSide>,
-    /// End a daemon that still runs in the old place, and go on.
+    /// End a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
     pub stop_legacy_daemon: bool,
 }
@@ -165,7 +165,7 @@ pub struct SalvageArgs {
     /// Read a config from stdin and write its recovery to stdout (no defaults filled in); touch no file.
     #[arg(long, conflicts_with_all = ["dry_run", "check"])]
     pub stdin: bool,
-    /// End a daemon that still runs in the old place, and go on.
+    /// End a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
     pub stop_legacy_daemon: bool,
 }

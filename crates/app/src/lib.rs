@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod build;
 pub mod cli;
 mod commands;
 mod draw;
@@ -16,21 +15,19 @@ use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Notice, PROGRAM};
 
-use crate::build::Started;
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
 use crate::output::{Answer, Printer};
 
 /// The program: reads the command line, does it, prints the answer, and returns how it ended.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let started = Started::now();
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = Cli::command().color(color_of(&args)).try_get_matches_from(&args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &args, started),
+        Err(error) => return usage(&error, &args),
     };
-    let printer = Printer::new(&cli.global, started);
+    let printer = Printer::new(&cli.global);
     let name = command_name(&cli.command);
     let mut answer = commands::run(&cli, &printer).unwrap_or_else(Answer::failed);
     let program = match &cli.global.home {
@@ -63,11 +60,11 @@ fn color_of(args: &[OsString]) -> clap::ColorChoice {
 }
 
 /// Help and version are answers; anything else that the parser says is wrong usage.
-fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
+fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
-                Printer::for_json(started).print_notice(&output::write_failed(&failed));
+                Printer::for_json().print_notice(&output::write_failed(&failed));
                 ExitCode::Failed
             }
             _ => ExitCode::Done,
@@ -87,8 +84,7 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         _ => usage_message(&text),
     };
     let notice = Notice::error("usage", message).hint(usage_hint(&text));
-    let printer =
-        if is_json { Printer::for_json(started) } else { Printer::for_usage(color_of(args), started) };
+    let printer = if is_json { Printer::for_json() } else { Printer::for_usage(color_of(args)) };
     printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
     ExitCode::Usage
 }

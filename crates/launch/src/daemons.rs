@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use myownllm_config_model::{DaemonConfig, Document};
 use myownllm_daemon::{
-    Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected, Probe,
-    Refusal, Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Stray, Suspect, Target,
-    Traces, attach, candidates, probe, spawn_unless, stop_daemon, stop_stray, strays_of, strays_of_each,
-    suspects,
+    Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected,
+    HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Suspect, Target,
+    Traces, attach, candidates, probe, spawn_unless, strays_of, suspects,
 };
+pub use myownllm_daemon::{Found, RunningDaemon as Live};
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket, check_control_socket};
 
@@ -25,95 +25,6 @@ pub const GRACE: Duration = Duration::from_secs(5);
 pub const LAST_BREATH: Duration = Duration::from_millis(500);
 /// A daemon's config is a few kilobytes; what is larger is none.
 pub const CONFIG_LIMIT: u64 = 64 << 20;
-
-/// A daemon that serves one of the homes, and would go on writing there.
-#[derive(Clone, Debug)]
-pub struct Live {
-    /// How it was found.
-    pub found: Found,
-    /// It serves the app's home, and not the daemon's own.
-    pub legacy: bool,
-}
-
-/// How a daemon was found.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// It listens, whether it answers or not.
-    Listening {
-        /// Where.
-        endpoint: Endpoint,
-        /// What it said.
-        probe: Probe,
-    },
-    /// A process that serves the home although no socket leads to it: the socket's file was removed under it.
-    Unseen {
-        /// Which.
-        process: Stray,
-        /// The home.
-        home: PathBuf,
-    },
-}
-
-impl Live {
-    /// Its process, where the system tells.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        match &self.found {
-            Found::Listening { probe, .. } => probe.pid(),
-            Found::Unseen { process, .. } => Some(process.pid),
-        }
-    }
-
-    /// Its socket; for one that has none, its home.
-    #[must_use]
-    pub fn place(&self) -> PathBuf {
-        match &self.found {
-            Found::Listening { endpoint, .. } => {
-                endpoint.path().map_or_else(|| endpoint.to_string().into(), Path::to_path_buf)
-            }
-            Found::Unseen { home, .. } => home.clone(),
-        }
-    }
-
-    /// Why it is not known whether there is one at all: we ourselves could not look.
-    pub fn no_means(&self) -> Option<Refusal> {
-        match &self.found {
-            Found::Listening { endpoint, probe: Probe::NoMeans { problem } } => {
-                Some(Refusal::NoMeans { endpoint: endpoint.clone(), problem: problem.clone() })
-            }
-            _ => None,
-        }
-    }
-
-    /// Why it cannot be told whether there is one: the system does not let us look.
-    pub fn unknown(&self) -> Option<&str> {
-        match &self.found {
-            Found::Listening { probe: Probe::Unknown { problem }, .. } => Some(problem),
-            _ => None,
-        }
-    }
-
-    /// What is known of it, in a few words.
-    #[must_use]
-    pub fn note(&self) -> String {
-        match &self.found {
-            Found::Listening { probe: Probe::Unknown { problem }, .. } => {
-                format!("whether a daemon runs there cannot be told: {problem}")
-            }
-            Found::Listening { probe: Probe::Answered { status, .. }, .. } => {
-                format!("version {}", status.version)
-            }
-            Found::Listening { probe: Probe::Busy { .. }, .. } => {
-                "it accepts connections and does not answer".to_owned()
-            }
-            Found::Listening { probe, .. } => probe.code().to_owned(),
-            Found::Unseen { process, .. } if process.starting => {
-                "it was started before, and does not listen yet".to_owned()
-            }
-            Found::Unseen { .. } => "its socket was removed under it".to_owned(),
-        }
-    }
-}
 
 /// All that a launch wants of daemons. A trait so that `launch()` runs without any process in tests, and so that a
 /// sibling app can bring its own way of running one.
@@ -175,13 +86,19 @@ pub struct LocalDaemons<'a> {
     disk: &'a dyn Disk,
     layout: &'a Layout,
     search: &'a ProgramSearch,
+    homes: HomeDaemons,
 }
 
 impl<'a> LocalDaemons<'a> {
     /// The daemons of this layout.
     #[must_use]
     pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
-        Self { disk, layout, search }
+        let own = endpoint_of(&layout.socket_for_mode(Mode::OwnLlm, None).0);
+        let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
+        homes.home_variable = layout.app.home_variable.clone().into_owned();
+        homes.answer_within = ANSWER;
+        homes.grace = GRACE;
+        Self { disk, layout, search, homes }
     }
 
     /// Where a daemon of that mode that is started now listens: its own config may say so.
@@ -200,17 +117,16 @@ impl<'a> LocalDaemons<'a> {
         if moved { before } else { now }
     }
 
-    /// Whether what listens there is a daemon, and may be ended as one. In the homes nobody else listens; a config can name any
-    /// socket, also that of another program.
-    fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
-        let Layout { app, app_home, daemon_home, .. } = self.layout;
-        let serves = || {
-            let strays = strays_of_each([app_home, daemon_home], &app.home_variable);
-            strays.iter().flatten().any(|stray| Some(stray.pid) == probe.pid())
-        };
-        matches!(probe, Probe::Answered { .. })
-            || endpoint.path().is_none_or(|path| path.starts_with(app_home) || path.starts_with(daemon_home))
-            || serves()
+    /// The daemons of both homes, of which the own one listens at `own`; `leaked` is a control socket that a leaked config
+    /// names. On Windows there is one pipe for all, which tells nothing about the home.
+    fn of_homes(&self, own: Endpoint, leaked: Option<&Path>) -> HomeDaemons {
+        let mut homes = self.homes.clone();
+        homes.own = own;
+        let is_address = |path: &&Path| check_control_socket(path, self.layout.platform, path).is_ok();
+        let sockets = [Some(self.layout.legacy_socket.as_path()), leaked.filter(is_address)];
+        let sockets = sockets.into_iter().flatten().filter(|_| !cfg!(windows));
+        homes.legacy = sockets.map(|path| endpoint_of(&Socket::Path(path.to_owned()))).collect();
+        homes
     }
 
     /// Asks whoever listens there for its status.
@@ -242,83 +158,19 @@ impl<'a> LocalDaemons<'a> {
             working_dir: self.search.working_dir.clone(),
         })
     }
-
-    /// The sockets of the old place. On Windows there is one pipe for all, which tells nothing about the place.
-    fn legacy_endpoints(&self, leaked: Option<&Path>) -> Vec<Endpoint> {
-        if cfg!(windows) {
-            return Vec::new();
-        }
-        let mut paths = vec![self.layout.legacy_socket.clone()];
-        let is_address = |path: &&Path| check_control_socket(path, self.layout.platform, path).is_ok();
-        paths.extend(leaked.filter(is_address).map(Path::to_path_buf));
-        paths.into_iter().map(|path| endpoint_of(&Socket::Path(path))).collect()
-    }
-
-    fn own_place(&self) -> PathBuf {
-        self.whereabouts(Mode::OwnLlm).path().map(Path::to_path_buf).unwrap_or_default()
-    }
-
-    /// Every process that goes on serving one of the homes, as far as the system tells, though it is none of `seen`. One
-    /// that ends takes its socket away first, and is gone a moment later.
-    fn unseen_beside(&self, seen: &[Live]) -> Vec<Live> {
-        let deadline = Instant::now() + LAST_BREATH;
-        loop {
-            let mut serving = self.serving_processes();
-            let is_seen = |pid: u32| {
-                let known = seen.iter().filter_map(Live::pid);
-                known.clone().any(|seen| seen == pid)
-                    || known.clone().any(|seen| Stray::new(pid, None).stands_above(seen))
-            };
-            serving.retain(|one| !one.pid().is_some_and(is_seen));
-            if serving.is_empty() || Instant::now() >= deadline {
-                return serving;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Every process that serves one of the homes, as far as the system tells.
-    fn serving_processes(&self) -> Vec<Live> {
-        let Layout { app_home, daemon_home, app, .. } = self.layout;
-        let [legacy, own] = strays_of_each([app_home, daemon_home], &app.home_variable);
-        let live = |home: &Path, legacy, processes: Vec<Stray>| {
-            let home = home.to_owned();
-            let found = move |process| Found::Unseen { process, home: home.clone() };
-            processes.into_iter().map(move |process| Live { found: found(process), legacy })
-        };
-        live(app_home, true, legacy).chain(live(daemon_home, false, own)).collect()
-    }
-
-    fn look_at(&self, endpoint: Endpoint, legacy: bool) -> Option<Live> {
-        let found = self.probe(&endpoint);
-        // A path that no daemon can bind has no daemon.
-        let nobody = found.is_absent() || matches!(found, Probe::PathTooLong { .. });
-        (!nobody).then_some(Live { found: Found::Listening { endpoint, probe: found }, legacy })
-    }
 }
 
 impl Daemons for LocalDaemons<'_> {
     fn live(&self, leaked: Option<&Path>) -> Vec<Live> {
-        let mut legacy = self.legacy_endpoints(leaked);
-        let own = self.whereabouts(Mode::OwnLlm);
-        legacy.retain(|endpoint| *endpoint != own);
-        let beside = [(own, false)];
-        let mut live: Vec<Live> = legacy
-            .into_iter()
-            .map(|endpoint| (endpoint, true))
-            .chain(beside)
-            .filter_map(|(endpoint, legacy)| self.look_at(endpoint, legacy))
-            .collect();
-        let unseen = self.unseen_beside(&live);
-        live.extend(unseen);
-        live
+        self.of_homes(self.whereabouts(Mode::OwnLlm), leaked).running()
     }
 
     fn live_legacy(&self) -> Option<Live> {
-        let found =
-            self.legacy_endpoints(None).into_iter().find_map(|endpoint| self.look_at(endpoint, true))?;
+        // Where the own daemon listens is a matter of its config, which is read only if it matters.
+        let found = self.of_homes(self.homes.own.clone(), None).legacy_listener()?;
+        let own = self.whereabouts(Mode::OwnLlm);
         // A daemon whose own config names the old socket listens there by right.
-        (found.place() != self.own_place()).then_some(found)
+        (own.path() != Some(&found.place())).then_some(found)
     }
 
     fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {
@@ -342,12 +194,7 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn unseen(&self, known: Option<u32>) -> Vec<Live> {
-        if self.serving_processes().iter().all(|one| one.pid() == known) {
-            return Vec::new();
-        }
-        let own = self.look_at(self.whereabouts(Mode::OwnLlm), false);
-        let listening: Vec<Live> = own.into_iter().chain(self.live_legacy()).collect();
-        self.unseen_beside(&listening)
+        self.of_homes(self.whereabouts(Mode::OwnLlm), None).orphans(known)
     }
 
     fn await_starting(&self, cancelled: &dyn Fn() -> bool) -> bool {
@@ -378,17 +225,7 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError> {
-        match &daemon.found {
-            Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {
-                stop_daemon(endpoint, GRACE)
-            }
-            Found::Listening { endpoint, probe } => {
-                Err(StopError::NoDaemon { endpoint: endpoint.clone(), pid: probe.pid() })
-            }
-            Found::Unseen { process, home } => {
-                stop_stray(process, home, &self.layout.app.home_variable, GRACE)
-            }
-        }
+        self.homes.stop(daemon)
     }
 }
 

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     /// What may stand at the beginning of a line that is to be copied.
-    const COMMANDS: [&str; 19] = [
+    const COMMANDS: [&str; 20] = [
         PROGRAM,
         "${EDITOR:-vi}",
         "chmod",
@@ -115,6 +115,7 @@ mod tests {
         "kill",
         "ls",
         "lsattr",
+        "lsns",
         "mkdir",
         "mv",
         "pgrep",
@@ -164,6 +165,8 @@ mod tests {
                 Refusal::PathTooLong { endpoint: endpoint(), length: 2, limit: 1 },
                 Refusal::NoMeans { endpoint: endpoint(), problem: op() },
                 Refusal::Unusable { endpoint: endpoint(), pid, problem: op() },
+                Refusal::Suspended { endpoint: endpoint(), pid: 7 },
+                Refusal::Unknown { endpoint: endpoint(), problem: op() },
             ];
             refusals.iter().for_each(|refusal| is_a_command(Notice::from(refusal)));
             let found = || Box::new(Probe::Busy { pid, waited_ms: 1 });
@@ -187,6 +190,8 @@ mod tests {
                 StopError::UnknownProcess { endpoint: endpoint() },
                 StopError::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
                 StopError::Unreachable { endpoint: endpoint(), source: failed() },
+                StopError::NotSeen { endpoint: endpoint(), why: op(), command: "ps -fp 7".to_owned() },
+                StopError::NoHandle { endpoint: endpoint(), pid: 7, source: failed() },
                 StopError::Signal { endpoint: endpoint(), pid: 7, source: failed() },
                 StopError::StillThere { endpoint: endpoint(), pid: 7, waited: Duration::ZERO },
                 StopError::CameBack { endpoint: endpoint(), before: 7, now: 8 },

@@ -9,7 +9,6 @@ mod no_daemon;
 mod notice;
 mod relapse;
 mod sequence;
-mod verdict;
 
 pub use daemons::{
     CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
@@ -26,4 +25,3 @@ pub use sequence::{
     collision_notice, identity_in_force, launch, leaked_socket, move_notices, refusal_notice, settle_live,
     unseen_notice,
 };
-pub use verdict::Verdict;

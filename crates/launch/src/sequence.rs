@@ -14,11 +14,12 @@ use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, St
 use myownllm_daemon::reconcile;
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
-    Status, StopError, Tried, check_socket_file,
+    Status, StoppedDaemon, Tried, check_socket_file,
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
-    Collision, Direction, LiveDaemon, LiveDaemons, MigrationError, Options as MoveOptions, StateMigrator,
+    Collision, Direction, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Options as MoveOptions,
+    StateMigrator,
 };
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError, check_control_socket};
 
@@ -110,6 +111,8 @@ pub struct Outcome {
     pub config_steps: Vec<myownllm_config_store::Step>,
     /// Whether the config was healthy before, and who may have changed that.
     pub relapse: Option<Relapse>,
+    /// The daemons of the old location that were ended, in order.
+    pub stopped: Vec<LiveDaemon>,
     /// What the move did; `None` when nothing was pending.
     pub migration: Option<myownllm_migration::Report>,
     /// The daemon in use, if any.
@@ -214,6 +217,7 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
         config: report,
         config_steps: Vec::new(),
         relapse: None,
+        stopped: Vec::new(),
         migration: None,
         daemon: Daemon::None,
         tried: Vec::new(),
@@ -240,7 +244,8 @@ fn settle(
         if !moves(parts) && pending.as_ref().is_none_or(Pending::is_empty) {
             // A daemon that still runs in the old place would make the same mess again, and one beside it a second
             // writer.
-            settle_live(parts.daemons, parts.daemons.live_legacy().into_iter().collect(), options)?;
+            let live = parts.daemons.live_legacy().into_iter().collect();
+            settle_live(parts.daemons, live, options, &mut outcome.stopped)?;
             return Ok(Settled::default());
         }
         parts.store.ensure_home().map_err(|error| Notice::from(&error))?;
@@ -276,7 +281,7 @@ fn settle(
         outcome.notices.push(relapse.notice(parts, options));
         outcome.relapse = Some(relapse);
     }
-    settle_live(parts.daemons, live, options)?;
+    settle_live(parts.daemons, live, options, &mut outcome.stopped)?;
     if moves && !migrate(parts, options, &lock, leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
     }
@@ -364,7 +369,8 @@ fn migrate(
         move_notices(&report, options.program)
             .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
     );
-    let quiet = !report.refusals.iter().any(|error| matches!(error, MigrationError::LegacyDaemon { .. }));
+    let quiet = !report.refusals.iter().any(MigrationError::is_about_a_daemon);
+    outcome.stopped.extend(report.stopped.iter().cloned());
     outcome.migration = Some(report);
     Ok(quiet)
 }
@@ -405,21 +411,28 @@ pub fn collision_notice(both: &Collision, direction: Direction, program: &str) -
         .class(Class::Refused)
 }
 
-/// Ends the daemons that are in the way, or refuses.
-pub fn settle_live(daemons: &dyn Daemons, live: Vec<Live>, options: &Options<'_>) -> Result<(), Notice> {
+/// Ends the daemons of the old location that are in the way, which `stopped` names then, or refuses.
+///
+/// # Errors
+/// A daemon is in the way that may not be ended, or was not.
+pub fn settle_live(
+    daemons: &dyn Daemons,
+    live: Vec<Live>,
+    options: &Options<'_>,
+    stopped: &mut Vec<LiveDaemon>,
+) -> Result<(), Notice> {
     for found in live {
         if let Some(refusal) = found.no_means() {
             return Err(Notice::from(&refusal));
         }
-        if let Some(problem) = found.unknown() {
-            let place = found.place();
-            let message = format!("whether a daemon runs at {} cannot be told: {problem}", place.display());
-            let notice = Notice::error("daemon.unreachable", message).at(&place);
-            return Err(notice.hint(format!("ls -ld {}", quote(&place))).class(Class::Refused));
-        }
-        let stop_failed = if options.stop_legacy_daemon {
+        let daemon = LiveDaemon::from(&found);
+        let stop_failed = if options.stop_legacy_daemon && daemon.kind == LiveKind::Legacy {
             match daemons.stop(&found) {
-                Ok(_) => continue,
+                Ok(StoppedDaemon::WasAbsent) => continue,
+                Ok(_) => {
+                    stopped.push(daemon);
+                    continue;
+                }
                 Err(error) => Some(error),
             }
         } else {
@@ -428,15 +441,17 @@ pub fn settle_live(daemons: &dyn Daemons, live: Vec<Live>, options: &Options<'_>
         if stop_failed.is_none() && !found.legacy && matches!(found.found, Found::Unseen { .. }) {
             return Err(unseen_notice(&found, options));
         }
-        return Err(Notice::from(&MigrationError::LegacyDaemon {
-            daemon: live_daemon(&found),
-            // What has just failed is no way out.
-            command: stop_failed
-                .as_ref()
-                .and_then(StopError::hint)
-                .unwrap_or_else(|| format!("{} launch --stop-legacy-daemon", options.program)),
-            stop_failed: stop_failed.map(|error| error.to_string()),
-        }));
+        // What has just failed is no way out.
+        let command = match (&stop_failed, daemon.kind, daemon.pid) {
+            (Some(failed), _, _) => failed.hint(),
+            (None, LiveKind::Own, Some(pid)) if !cfg!(windows) => Some(format!("kill {pid}")),
+            _ => None,
+        };
+        let command = command.unwrap_or_else(|| match stop_failed {
+            Some(_) => format!("ls -ld {}", quote(&daemon.socket)),
+            None => format!("{} launch --stop-legacy-daemon", options.program),
+        });
+        return Err(Notice::from(&daemon.refusal(command, stop_failed.map(|error| error.to_string()))));
     }
     Ok(())
 }
@@ -464,14 +479,10 @@ fn settle_beside(
     let unseen = parts.daemons.unseen(known);
     if options.stop_legacy_daemon {
         let any = !unseen.is_empty();
-        return settle_live(parts.daemons, unseen, options).map(|()| any);
+        return settle_live(parts.daemons, unseen, options, &mut outcome.stopped).map(|()| any);
     }
     outcome.notices.extend(unseen.iter().map(|live| unseen_notice(live, options).as_warning()));
     Ok(false)
-}
-
-fn live_daemon(live: &Live) -> LiveDaemon {
-    LiveDaemon::new(live.place(), live.pid(), live.note())
 }
 
 /// The eyes of the move: it looks again, right before it begins.
@@ -484,12 +495,12 @@ pub struct Watch<'a> {
 
 impl LiveDaemons for Watch<'_> {
     fn live(&self) -> Vec<LiveDaemon> {
-        self.daemons.live(self.leaked).iter().map(live_daemon).collect()
+        self.daemons.live(self.leaked).iter().map(LiveDaemon::from).collect()
     }
 
     fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
         let found = self.daemons.live(self.leaked);
-        let Some(live) = found.iter().find(|live| live_daemon(live) == *daemon) else {
+        let Some(live) = found.iter().find(|live| LiveDaemon::from(*live) == *daemon) else {
             return Ok(());
         };
         self.daemons.stop(live).map(|_| ()).map_err(|error| error.to_string())
@@ -623,7 +634,7 @@ fn start_one(
     let one = |notice: Notice| vec![notice];
     check_start(parts, None).map_err(one)?;
     // One whose socket was removed under it would write the same home, unseen by its peers and by us.
-    settle_live(parts.daemons, parts.daemons.unseen(None), options).map_err(one)?;
+    settle_live(parts.daemons, parts.daemons.unseen(None), options, &mut outcome.stopped).map_err(one)?;
     let home = &parts.layout.daemon_home;
     make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
         .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;

@@ -1,5 +1,6 @@
 //! `config`: look at the app's config, check it, bring back a copy.
 
+use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_model::{Document, schema, secrets};
@@ -8,7 +9,6 @@ use myownllm_launch::{Notice, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, shape_words};
-use crate::build::rfc3339;
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
 use crate::output::{Answer, long, short};
@@ -195,9 +195,12 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
 /// A time for people, to the minute.
 pub(crate) fn utc_minutes(ms: u64) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
-    // A file can have any time.
-    let text = rfc3339(time).and_then(|text| Some(text.get(..16)?.replace('T', " ")));
-    text.unwrap_or_else(|| "unknown".to_owned())
+    let mut text = String::new();
+    // A file can have any time; what is past the year 9999 has no such form.
+    if write!(text, "{}", humantime::format_rfc3339_seconds(time)).is_err() {
+        return "unknown".to_owned();
+    }
+    text.get(..16).map_or(text.clone(), |minutes| minutes.replace('T', " "))
 }
 
 #[cfg(test)]

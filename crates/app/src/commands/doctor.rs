@@ -4,7 +4,7 @@ use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_config, secrets};
 use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
-use myownllm_daemon::{Endpoint, Expected, Probe, Verdict};
+use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
     CONFIG_LIMIT, Daemons, NamedKey, Notice, Severity, check_start, collision_notice, edit, lost_key,
@@ -141,14 +141,14 @@ fn homes(world: &World, checks: &mut Checks) {
         checks.ok("daemon.unseen", "no process serves either home without a socket");
     }
     for live in unseen {
-        if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options()) {
+        if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new()) {
             checks.notice("daemon.unseen", &notice);
         }
     }
     match wired.daemons.live_legacy() {
         None => checks.ok("daemon.legacy", "no daemon runs in the old place"),
         Some(live) => {
-            if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options()) {
+            if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new()) {
                 checks.notice("daemon.legacy", &notice);
             }
         }
@@ -463,7 +463,9 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
 /// The command that ends who listens there, as far as the system tells who it is; or shows whose the socket is.
 fn end(world: &World, endpoint: &Endpoint, probe: &Probe) -> String {
     match (probe.pid(), probe, endpoint.path()) {
-        (Some(pid), ..) => format!("kill {pid}"),
+        (_, Probe::Suspended { pid }, _) => format!("kill -CONT {pid}"),
+        (Some(pid), ..) if is_seen_to_serve(endpoint, pid) => format!("kill {pid}"),
+        (Some(pid), ..) => format!("ps -fp {pid}"),
         (None, Probe::ForeignOwner { .. }, Some(socket)) => format!("ls -l {}", quote(socket)),
         _ => format!("{} paths", world.program),
     }

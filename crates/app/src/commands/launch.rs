@@ -12,6 +12,7 @@ use myownllm_durable_fs::quote;
 use myownllm_launch::{
     Class, Daemon, GRACE, LAST_BREATH, LONGEST_NAME, Notice, Options, Outcome, Reconciled, launch, saved,
 };
+use myownllm_migration::LiveDaemon;
 use serde_json::{Value, json};
 
 use super::migrate::choice;
@@ -235,7 +236,7 @@ fn answer(
 ) -> Answer {
     let exit = exit_of(&outcome.notices);
     const COLUMN: usize = 12;
-    let mut page = Page::default();
+    let mut page = stopped(world, &outcome.stopped, COLUMN);
     if let Some(report) = &outcome.migration {
         if !report.moved.is_empty() {
             let home = short(&world.layout.daemon_home, &world.layout.user_home);
@@ -252,7 +253,11 @@ fn answer(
         page.page(choice(world, report.refusals.iter().chain(&report.errors)));
     }
     page.row("config", COLUMN, config_line(world, outcome));
-    if outcome.has_repaired() {
+    let repaired = outcome.config_steps.iter().any(|step| {
+        use myownllm_config_store::Step;
+        matches!(step, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { restored: true, .. })
+    });
+    if repaired {
         let steps = &outcome.config_steps;
         page.page(report_lines(world, &outcome.config, steps, &outcome.document, Tense::Done));
     }
@@ -294,6 +299,20 @@ fn answer(
     }
     let data = if printer.is_json() { data(world, outcome, daemon, fate) } else { json!({}) };
     Answer { exit, page, data, notices: outcome.notices.clone() }
+}
+
+/// The daemons that were ended because they were in the way.
+pub(crate) fn stopped(world: &World, daemons: &[LiveDaemon], column: usize) -> Page {
+    let mut page = Page::default();
+    for daemon in daemons {
+        let place = short(&daemon.socket, &world.layout.user_home);
+        page.row(
+            "stopped",
+            column,
+            format!("the daemon{} at {place}  ({})", process(daemon.pid), daemon.note),
+        );
+    }
+    page
 }
 
 /// That there is no daemon, and why: the gravest reason, in the words in which it is told below.
@@ -377,7 +396,6 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value 
     let shown = secrets::mask(&outcome.document);
     let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
     json!({
-        "outcome": outcome.verdict(),
         "config": {
             "path": long(&world.layout.app_config),
             "shape": outcome.shape,
@@ -390,6 +408,7 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value 
             "active_network_id": active.filter(|id| !id.is_empty()),
         },
         "relapse": outcome.relapse,
+        "stopped": outcome.stopped,
         "migration": outcome.migration,
         "daemon": daemon,
         "detection": bounded(&outcome.detection),

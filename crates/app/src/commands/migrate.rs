@@ -7,7 +7,7 @@ use myownllm_migration::{
 use serde_json::{Value, json};
 
 use super::config::utc_minutes;
-use super::launch::count;
+use super::launch::{count, stopped};
 use super::picture::Picture;
 use crate::cli::{KeepSide, MigrateArgs};
 use crate::exit::ExitCode;
@@ -38,7 +38,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
         .flatten();
     if args.dry_run || args.check {
         let live = if plan.is_empty() { Vec::new() } else { parts.daemons.live(leaked.as_deref()) };
-        let live = myownllm_launch::settle_live(parts.daemons, live, &world.options()).err();
+        let live = myownllm_launch::settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err();
         return Ok(dry(world, &plan, args, socket.into_iter().chain(live).collect()));
     }
     if plan.is_empty() {
@@ -119,6 +119,7 @@ fn done(world: &World, report: &Report) -> Answer {
         Outcome::Refused => page.line("Nothing was moved."),
         _ => {}
     }
+    page.page(stopped(world, &report.stopped, COLUMN));
     page.page(choice(world, report.refusals.iter().chain(&report.errors)));
     page.page(picture.lines(world));
     if let Some(key) = report.identity.key() {

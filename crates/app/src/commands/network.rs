@@ -271,7 +271,8 @@ fn change(
 
 /// Nothing is changed under a daemon that still writes the app's home: it would be undone.
 pub(crate) fn no_legacy(world: &World, parts: &Parts<'_>) -> Result<(), Notice> {
-    settle_live(parts.daemons, parts.daemons.live_legacy().into_iter().collect(), &world.options())
+    let live = parts.daemons.live_legacy().into_iter().collect();
+    settle_live(parts.daemons, live, &world.options(), &mut Vec::new())
 }
 
 fn follow(

@@ -6,7 +6,7 @@ use myownllm_launch::{Notice, settle_live, wrote_where_others_can};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::launch::count;
+use super::launch::{count, stopped};
 use super::status::listed;
 use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
@@ -32,10 +32,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
         if loaded.pending.repairs() {
             let leaked = myownllm_launch::leaked_socket(&parts)?;
             let live = parts.daemons.live(leaked.as_deref());
-            notices.extend(settle_live(parts.daemons, live, &world.options()).err());
-        } else if !args.dry_run && !args.check {
-            // A repair that was killed may have put the config in place without syncing it.
-            wired.store.ensure_durable().map_err(|error| Notice::from(&error))?;
+            notices.extend(settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err());
         }
         return Ok(dry(world, &loaded, args, notices));
     }
@@ -45,7 +42,16 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let lock =
         parts.disk.lock(&world.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
     let leaked = myownllm_launch::leaked_socket(&parts)?;
-    settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options)?;
+    let mut ended = Vec::new();
+    if let Err(refused) =
+        settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options, &mut ended)
+    {
+        let mut data = report_data(&loaded.report, &[]);
+        data["stopped"] = json!(ended);
+        let exit = exit_of(std::slice::from_ref(&refused));
+        let page = stopped(world, &ended, COLUMN);
+        return Ok(Answer { notices: vec![refused], ..Answer::done(page, data) }.exit(exit));
+    }
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
     if applied.steps.is_empty() {
         // Where another run repaired it meanwhile, what was first seen is what there is to tell; and what failed.
@@ -61,8 +67,10 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     } else {
         "The config is the app's. What a killed run had left was cleared away."
     });
+    page.page(stopped(world, &ended, COLUMN));
     page.page(report_lines(world, &applied.report, &applied.steps, &applied.document, Tense::Done));
-    let data = report_data(&applied.report, &applied.steps);
+    let mut data = report_data(&applied.report, &applied.steps);
+    data["stopped"] = json!(ended);
     let exit = exit_of(&notices);
     Ok(Answer { notices, ..Answer::done(page, data) }.exit(exit))
 }
@@ -201,6 +209,7 @@ pub(crate) fn shape_words(shape: FileShape) -> &'static str {
 pub(crate) fn report_data(report: &Report, steps: &[Step]) -> Value {
     let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
     data["steps"] = json!(steps);
+    data["stopped"] = json!([]);
     data
 }
 

@@ -74,7 +74,12 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     notices.extend(unseen.iter().map(|live| myownllm_launch::unseen_notice(live, &options).as_warning()));
     let legacy = wired.daemons.live_legacy();
     if let Some(live) = &legacy {
-        let refused = myownllm_launch::settle_live(&wired.daemons, vec![live.clone()], &world.options());
+        let refused = myownllm_launch::settle_live(
+            &wired.daemons,
+            vec![live.clone()],
+            &world.options(),
+            &mut Vec::new(),
+        );
         notices.extend(refused.err());
     }
     let nowhere = world.no_home();
