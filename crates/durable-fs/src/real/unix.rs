@@ -113,11 +113,44 @@ fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
     retry_on_intr(|| rustix::fs::fsync(&fd))
 }
 
+/// The file systems whose `syncfs` is known to reach the disk, by the magic numbers of `statfs(2)`.
+///
+/// FUSE answers `syncfs` with success and never passes it on to the server that holds the data (`fuse_sync_fs` sends a
+/// request to virtiofs alone). A stacked file system (overlay, ecryptfs) passes it on to whatever lies below, which may be
+/// FUSE. A network file system answers for its own pages, not for the server's disk.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const PASSES_SYNCFS_ON: [u64; 14] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // btrfs
+    0xf2f5_2010, // F2FS
+    0xca45_1a4e, // bcachefs
+    0x2fc1_2fc1, // ZFS
+    0x3153_464a, // JFS
+    0x5265_4973, // ReiserFS
+    0x3434,      // NILFS2
+    0x4d44,      // FAT
+    0x2011_bab0, // exFAT
+    0x7366_746e, // NTFS3
+    0x0102_1994, // tmpfs
+    0x8584_58f6, // ramfs
+];
+
+/// Whether a successful `syncfs` means that everything on the file system of `fd` is on the disk. An unknown file system is
+/// not believed.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn passes_syncfs_on(fd: impl AsFd) -> bool {
+    // The type of `f_type` differs between platforms; the magic numbers have at most 32 bits.
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a bit pattern, not a quantity")]
+    let magic = |found: rustix::fs::StatFs| found.f_type as u64 & 0xffff_ffff;
+    retry_on_intr(|| rustix::fs::fstatfs(&fd)).is_ok_and(|found| PASSES_SYNCFS_ON.contains(&magic(found)))
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn flush_fs(fd: impl AsFd) -> rustix::io::Result<Flushed> {
     match retry_on_intr(|| rustix::fs::syncfs(&fd)) {
-        Ok(()) => Ok(Flushed::Everything),
-        Err(Errno::NOSYS) => Ok(Flushed::Nothing),
+        Ok(()) if passes_syncfs_on(&fd) => Ok(Flushed::Everything),
+        Ok(()) | Err(Errno::NOSYS) => Ok(Flushed::Nothing),
         Err(error) => Err(error),
     }
 }
@@ -125,6 +158,25 @@ fn flush_fs(fd: impl AsFd) -> rustix::io::Result<Flushed> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<Flushed> {
     Ok(Flushed::Nothing)
+}
+
+/// Syncs a directory.
+///
+/// A FUSE server may do nothing on `fsync` of a directory (the kernel then reports success): where the file system is not
+/// known to keep its word, `sync(2)` syncs the file systems below it too. It reports no errors, so it comes last, after the
+/// call that does.
+fn flush_dir(fd: impl AsFd) -> rustix::io::Result<()> {
+    let flushed = match flush(&fd) {
+        // A file system that cannot sync one directory may be able to sync itself.
+        Err(Errno::INVAL) => flush_fs(&fd).map(|flushed| flushed == Flushed::Everything),
+        other => other.map(|()| true),
+    }?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if !passes_syncfs_on(&fd) {
+        rustix::fs::sync();
+        return Ok(());
+    }
+    if flushed { Ok(()) } else { Err(Errno::INVAL) }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
@@ -606,14 +658,7 @@ impl Disk for RealDisk {
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
             let fd = open_followed(dir, OFlags::DIRECTORY)?;
-            match flush(&fd) {
-                // A file system that cannot flush one folder may be able to flush itself.
-                Err(Errno::INVAL) => match flush_fs(&fd)? {
-                    Flushed::Everything => Ok(()),
-                    Flushed::Nothing => Err(Errno::INVAL.into()),
-                },
-                other => Ok(other?),
-            }
+            Ok(flush_dir(&fd)?)
         };
         inner().map_err(|e| DiskError::new("flush the folder", dir, e))
     }

@@ -1,0 +1,182 @@
+//! A home on FUSE over ext4, and a power cut right after a move that reported success: nothing is lost, nothing is torn.
+//!
+//! The ext4 file system lies in an image file. A copy of that file holds what the disk would hold after a power cut: what
+//! was not synced is in the page cache only.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+#![allow(clippy::print_stderr, reason = "what is skipped is said")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use support::{APP, Home, MESH, run};
+
+/// A FUSE file system that shows a directory at another place.
+#[derive(Clone, Copy, Debug)]
+enum Fuse {
+    Bindfs,
+    Gocryptfs,
+    Overlay,
+}
+
+impl Fuse {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Bindfs => "bindfs",
+            Self::Gocryptfs => "gocryptfs",
+            Self::Overlay => "fuse-overlayfs",
+        }
+    }
+
+    /// Prepares the directory that holds the data.
+    fn init(self, lower: &Path) {
+        std::fs::create_dir_all(lower).unwrap();
+        match self {
+            Self::Bindfs => {}
+            Self::Gocryptfs => {
+                done(Command::new("gocryptfs").args(["-q", "-init", "-extpass", "echo x"]).arg(lower))
+            }
+            Self::Overlay => ["upper", "work", "base"]
+                .iter()
+                .for_each(|name| std::fs::create_dir(lower.join(name)).unwrap()),
+        }
+    }
+
+    fn mount(self, lower: &Path, at: &Path) -> Mounted {
+        std::fs::create_dir_all(at).unwrap();
+        let mut command = Command::new(self.program());
+        match self {
+            Self::Bindfs => command.arg(lower).arg(at),
+            Self::Gocryptfs => command.args(["-q", "-nosyslog", "-extpass", "echo x"]).arg(lower).arg(at),
+            Self::Overlay => {
+                let dir = |name: &str| lower.join(name).display().to_string();
+                let options =
+                    format!("lowerdir={},upperdir={},workdir={}", dir("base"), dir("upper"), dir("work"));
+                command.args(["-o", &options]).arg(at)
+            }
+        };
+        // The server goes on with the streams that it is given, and `run` would wait for their end.
+        let streams = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(streams.status().unwrap().success(), "{command:?}");
+        Mounted(at.to_owned())
+    }
+}
+
+/// Unmounts when it is dropped.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let started = Instant::now();
+        while !Command::new("umount").arg(&self.0).status().unwrap().success() {
+            assert!(started.elapsed() < Duration::from_secs(10), "{} stays mounted", self.0.display());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn done(command: &mut Command) {
+    let ran = run(command);
+    assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.all());
+}
+
+/// Mounts an image, with no commit of the journal but for a sync, and none of ext4's kindness to programs that forget one.
+fn mount_image(image: &Path, at: &Path) -> Mounted {
+    std::fs::create_dir_all(at).unwrap();
+    done(
+        Command::new("mount")
+            .args(["-t", "ext4", "-o", "loop,commit=300,noauto_da_alloc"])
+            .arg(image)
+            .arg(at),
+    );
+    Mounted(at.to_owned())
+}
+
+/// Why this cannot be run here.
+fn skip(fuse: Fuse) -> Option<String> {
+    let has = |program: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(program).metadata().is_ok())
+    };
+    if !Path::new("/dev/fuse").metadata().is_ok() {
+        return Some("there is no /dev/fuse".to_owned());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Some("only root can mount an image".to_owned());
+    }
+    let missing = ["mkfs.ext4", fuse.program()].into_iter().find(|program| !has(program));
+    missing.map(|program| format!("{program} is not installed"))
+}
+
+/// The content of every file below a directory.
+fn contents(dir: &Path) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.push(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+        }
+    }
+    found
+}
+
+#[rstest]
+#[case::a_home_on_bindfs(Fuse::Bindfs, false)]
+#[case::a_home_on_gocryptfs(Fuse::Gocryptfs, false)]
+#[case::a_home_on_fuse_overlayfs(Fuse::Overlay, false)]
+#[case::a_daemon_home_on_bindfs(Fuse::Bindfs, true)]
+#[case::a_daemon_home_on_gocryptfs(Fuse::Gocryptfs, true)]
+#[case::a_daemon_home_on_fuse_overlayfs(Fuse::Overlay, true)]
+fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daemon_home_alone: bool) {
+    if let Some(why) = skip(fuse) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let rig = tempfile::Builder::new().prefix("fuse-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| rig.path().join(name);
+    std::fs::File::create(path("disk")).unwrap().set_len(48 << 20).unwrap();
+    done(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(path("disk")));
+    let before: Vec<Vec<u8>>;
+    {
+        let _disk = mount_image(&path("disk"), &path("ext4"));
+        let lower = path("ext4").join("lower");
+        fuse.init(&lower);
+        let template = Home::legacy();
+        // Where the daemon's home alone is on FUSE, the rest is on the ext4 file system itself.
+        let home = if daemon_home_alone { path("ext4").join("user") } else { path("at").join("user") };
+        let at = if daemon_home_alone { home.join(MESH) } else { path("at") };
+        if daemon_home_alone {
+            std::fs::create_dir_all(home.join(APP)).unwrap();
+        }
+        let _fuse = fuse.mount(&lower, &at);
+        std::fs::create_dir_all(&home).unwrap();
+        done(Command::new("cp").arg("-a").arg(template.path(APP)).arg(&home));
+        before = contents(&home.join(APP));
+        rustix::fs::sync();
+        let mut migrate = Command::new(support::program());
+        migrate.arg("--home").arg(&home).arg("migrate").current_dir("/").env("HOME", "/nonexistent");
+        done(&mut migrate);
+        // The power goes here.
+        std::fs::copy(path("disk"), path("cut")).unwrap();
+    }
+    let _disk = mount_image(&path("cut"), &path("after"));
+    let lower = path("after").join("lower");
+    let _fuse = fuse.mount(&lower, &path("at"));
+    let mut after = contents(&path("at"));
+    if daemon_home_alone {
+        after.extend(contents(&path("after").join("user")));
+    }
+    let key =
+        path("at").join(if daemon_home_alone { ".secrets".into() } else { format!("user/{MESH}/.secrets") });
+    assert!(key.join("identity.json").metadata().is_ok(), "the identity file is not at its new place");
+    for bytes in before {
+        assert!(after.contains(&bytes), "lost: {}", String::from_utf8_lossy(&bytes));
+    }
+}
