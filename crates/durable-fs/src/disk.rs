@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{LockError, Result};
+use crate::{LockError, Result, trust::Runner};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -253,6 +253,19 @@ pub trait Disk: Send + Sync {
 
     /// The path without links, `.` and `..`.
     fn canonicalize(&self, path: &Path) -> Result<PathBuf>;
+
+    // ---- who asks
+
+    /// The user who runs this process; `None` where the platform has no owners of files.
+    fn runner(&self) -> Option<Runner> {
+        None
+    }
+
+    /// Whether the file system lets this process add names to a directory. What cannot be asked counts as no.
+    fn may_write(&self, dir: &Path) -> bool {
+        let _ = dir;
+        false
+    }
 
     // ---- changing
 

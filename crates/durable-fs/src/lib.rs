@@ -7,6 +7,7 @@ mod publish;
 mod real;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod trust;
 
 pub use disk::{
     DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, Owner, Rights, Stamp,

@@ -38,6 +38,7 @@ use std::{
 
 use crate::{
     DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp,
+    trust::Runner,
 };
 
 const ROOT: u64 = 1;
@@ -1022,6 +1023,17 @@ impl Disk for SimDisk {
             Node::Link(target) => Ok(target.clone()),
             _ => Err(ErrorKind::InvalidInput.into()),
         })
+    }
+
+    fn runner(&self) -> Option<Runner> {
+        Some(Runner::new(self.state().user.uid))
+    }
+
+    fn may_write(&self, dir: &Path) -> bool {
+        let user = self.state().user.uid;
+        let is_owners = |meta: Meta| meta.owner.is_some_and(|owner| owner.uid == user);
+        let state = self.state();
+        user == 0 || state.walk(dir, true).and_then(|ino| state.meta(ino)).is_ok_and(is_owners)
     }
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {

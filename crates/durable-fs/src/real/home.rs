@@ -24,7 +24,7 @@ use rustix::{
     io::{Errno, retry_on_intr},
 };
 
-use crate::{FileId, Untrusted};
+use crate::{FileId, Untrusted, trust::Runner};
 
 /// The homes whose lock this process holds. Like the lock itself they are the process's, so that no value of `RealDisk` can
 /// be used to get around the handles that another one holds.
@@ -142,7 +142,7 @@ impl Home {
     /// Whether somebody who owns something on the way may decide where it leads.
     fn trust(&self, stat: &Stat, path: &Path) -> io::Result<()> {
         let uid = stat.st_uid;
-        if uid == self.owner || uid == 0 || uid == rustix::process::geteuid().as_raw() {
+        if Runner::new(rustix::process::geteuid().as_raw()).trusts(uid, Some(self.owner)) {
             Ok(())
         } else {
             Err(Untrusted::Foreign { path: path.to_owned(), user: uid, owner: self.owner }.into())

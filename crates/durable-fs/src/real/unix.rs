@@ -13,14 +13,14 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, fstat,
-        statat,
+        AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid,
+        fstat, statat,
     },
     io::{Errno, retry_on_intr},
 };
@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     DirEntry, Disk, DiskError, FileKind, Flushed, Hold, HomeLock, Likeness, LockError, Meta, Owner, Result,
-    Rights, Stamp, disk::is_on_another_device,
+    Rights, Stamp, disk::is_on_another_device, trust::Runner,
 };
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
@@ -360,6 +360,28 @@ fn is_append_only(_folder: &Path) -> bool {
     false
 }
 
+/// The uid that stands for every owner whom the user namespace of this process does not map.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn unmapped_owner() -> Option<u32> {
+    static UNMAPPED: OnceLock<Option<u32>> = OnceLock::new();
+    *UNMAPPED.get_or_init(|| {
+        let read = |path| std::fs::read_to_string(path).ok();
+        let overflow = read("/proc/sys/kernel/overflowuid").and_then(|uid| uid.trim().parse().ok());
+        let overflow = overflow.unwrap_or(65_534);
+        let maps_all = match read("/proc/self/uid_map") {
+            Some(map) => map.split_ascii_whitespace().eq(["0", "0", "4294967295"]),
+            // Without /proc: the root directory belongs to root, unless root is not mapped.
+            None => !rustix::fs::lstat("/").is_ok_and(|top| top.st_uid == overflow),
+        };
+        (!maps_all).then_some(overflow)
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn unmapped_owner() -> Option<u32> {
+    None
+}
+
 /// Lets go of the lock by itself: closing alone would not, as long as a child between `fork` and `exec` has the handle too.
 struct Held(Arc<Home>);
 
@@ -661,6 +683,15 @@ impl Disk for RealDisk {
             Ok(flush_dir(&fd)?)
         };
         inner().map_err(|e| DiskError::new("flush the folder", dir, e))
+    }
+
+    fn runner(&self) -> Option<Runner> {
+        Some(Runner { uid: rustix::process::geteuid().as_raw(), unmapped: unmapped_owner() })
+    }
+
+    fn may_write(&self, dir: &Path) -> bool {
+        use rustix::fs::{Access, accessat};
+        accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
     }
 
     fn sync_fs(&self, path: &Path) -> Result<Flushed> {

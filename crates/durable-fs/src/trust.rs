@@ -1,0 +1,489 @@
+//! Decides who besides the owner can change what a path leads to.
+//!
+//! [`trace`] walks a path name by name, as the kernel resolves it, and records the metadata of every directory and symlink on
+//! the way. The rules themselves are pure functions over that record ([`Trace::home_trust`]), so a test states them as a table.
+//!
+//! The rules of the way to a home:
+//!
+//! - Every directory belongs to root, to the user who runs the program, or to the owner of the home. Nobody else can write to
+//!   it, unless its sticky bit keeps others from names that are not theirs. Its group may write to it: who is in the group is
+//!   the owner's choice.
+//! - A symlink belongs to root, to the runner, or to the owner of the home that it leads to. In a sticky directory that
+//!   everybody can write to, it belongs to root, to the runner, or to the directory's owner: the rule of the kernel's
+//!   `protected_symlinks`. In one without the sticky bit no symlink is followed, because anybody can swap it.
+//! - The home belongs to the runner or to root, unless root runs the program. A home that does not exist yet is made only in a
+//!   directory of which the same holds.
+//!
+//! Nobody untrusted can change a directory that was found trusted, so judging the names from the top down leaves no gap
+//! between the judgement and the use.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{Disk, DiskError, Meta, Owner, Result, quote};
+
+/// How many symlinks a path may lead through: as many as Linux follows.
+const SYMLINK_LIMIT: usize = 40;
+
+/// The superuser.
+const ROOT: u32 = 0;
+
+/// The user who runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Runner {
+    /// The effective user.
+    pub uid: u32,
+    /// The uid that the kernel shows for each owner that the user namespace of the process does not map; `None` where all are
+    /// mapped. Root of the host is such an owner in a container, and no other owner can be told from it.
+    pub unmapped: Option<u32>,
+}
+
+impl Runner {
+    /// A runner in a user namespace that maps every user.
+    #[must_use]
+    pub fn new(uid: u32) -> Self {
+        Self { uid, unmapped: None }
+    }
+
+    /// Returns whether the runner may change the owner of files, and act for every user.
+    #[must_use]
+    pub fn is_root(self) -> bool {
+        self.uid == ROOT
+    }
+
+    /// Returns whether a directory or symlink of the user `uid` can decide where a home of the user `owner` is.
+    #[must_use]
+    pub fn trusts(self, uid: u32, owner: Option<u32>) -> bool {
+        uid == ROOT || uid == self.uid || Some(uid) == owner || Some(uid) == self.unmapped
+    }
+
+    /// Returns whether what the runner makes in a directory of the user `owner` can be used by that user.
+    fn can_work_for(self, owner: u32) -> bool {
+        self.is_root() || owner == ROOT || owner == self.uid || Some(owner) == self.unmapped
+    }
+}
+
+/// One directory, symlink or file on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Its path, which leads through no symlink.
+    pub path: PathBuf,
+    /// Its own metadata.
+    pub meta: Meta,
+}
+
+/// The way to a path, as [`trace`] found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trace {
+    /// What the kernel passes on the way, in its order. The root directory comes first.
+    pub steps: Vec<Step>,
+    /// The first name on the way that does not exist, if one does not.
+    pub missing: Option<PathBuf>,
+}
+
+/// Walks a path as the kernel resolves it, and follows each symlink. Writes nothing.
+///
+/// # Errors
+///
+/// A name cannot be looked at, or the path leads through too many symlinks. A name that does not exist is no error.
+pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
+    let names = |path: &Path| path.components().rev().filter_map(name_of).collect::<Vec<OsString>>();
+    let mut at = PathBuf::from("/");
+    let mut steps = vec![Step { meta: disk.stat(&at)?, path: at.clone() }];
+    let mut todo = names(path);
+    let mut symlinks = 0;
+    while let Some(name) = todo.pop() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&name);
+        let meta = match disk.stat(&next) {
+            Ok(meta) => meta,
+            Err(error) if error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory => {
+                return Ok(Trace { steps, missing: Some(next) });
+            }
+            Err(error) => return Err(error),
+        };
+        if meta.is_symlink() {
+            symlinks += 1;
+            if symlinks > SYMLINK_LIMIT {
+                return Err(DiskError::new(
+                    "follow",
+                    path,
+                    io::Error::other("it leads through too many symlinks"),
+                ));
+            }
+            let target = disk.read_link(&next)?;
+            if target.has_root() {
+                at = PathBuf::from("/");
+            }
+            todo.extend(names(&target));
+        } else {
+            at.clone_from(&next);
+        }
+        steps.push(Step { path: next, meta });
+    }
+    Ok(Trace { steps, missing: None })
+}
+
+fn name_of(component: Component<'_>) -> Option<OsString> {
+    match component {
+        Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    }
+}
+
+/// Why a directory, symlink or file is not to be relied upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnershipProblem {
+    /// What it is about.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub kind: OwnershipProblemKind,
+}
+
+/// What is wrong with who owns something, or with who can write to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OwnershipProblemKind {
+    /// A directory on the way belongs to a user who can put another home in its place.
+    ForeignDirectory {
+        /// The user.
+        uid: u32,
+    },
+    /// A symlink on the way belongs to a user who can let it lead anywhere.
+    ForeignSymlink {
+        /// The user.
+        uid: u32,
+    },
+    /// A symlink on the way lies where everybody can swap it.
+    SwappableSymlink {
+        /// The directory that holds the symlink.
+        directory: PathBuf,
+        /// The command that mends it, without the directory.
+        mend: &'static str,
+    },
+    /// The home belongs neither to the owner of the directory that holds it, nor to root, nor to the runner.
+    ForeignHome {
+        /// The owner of the home.
+        uid: u32,
+        /// The owner of the directory that holds the home.
+        holder: Owner,
+    },
+    /// The home, or the directory that is to hold it, belongs to a user for whom the runner cannot work.
+    NotTheRunners {
+        /// The owner.
+        owner: Owner,
+        /// The runner.
+        runner: u32,
+    },
+    /// A part of the home belongs neither to the owner of the home nor to root.
+    ForeignPart {
+        /// The owner of the part.
+        uid: u32,
+        /// The owner of the home.
+        home: Owner,
+    },
+    /// Several files in one directory belong neither to the owner of the home nor to root.
+    ForeignFiles {
+        /// The owner of the first of them.
+        uid: u32,
+        /// How many more there are.
+        more: usize,
+        /// The directory.
+        directory: PathBuf,
+        /// The owner of the home.
+        home: Owner,
+    },
+    /// A part of the home belongs to another user, so that the owner of the home cannot change it.
+    Unchangeable {
+        /// The owner of the part.
+        uid: u32,
+        /// The owner of the home.
+        home: Owner,
+    },
+    /// Everybody can write to a directory, and no sticky bit keeps others from what is not theirs.
+    WorldWritable {
+        /// The mode of the directory.
+        mode: u32,
+        /// The command that mends it, without the path.
+        mend: &'static str,
+    },
+}
+
+impl OwnershipProblem {
+    fn new(path: &Path, kind: OwnershipProblemKind) -> Self {
+        Self { path: path.to_owned(), kind }
+    }
+
+    /// Returns whether nothing at all may be changed behind the path. Else only a key or a daemon is not to be trusted to it.
+    #[must_use]
+    pub fn forbids_every_change(&self) -> bool {
+        !matches!(self.kind, OwnershipProblemKind::WorldWritable { .. })
+    }
+
+    /// Returns the reason, in words that follow the path.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        use OwnershipProblemKind as Kind;
+        match &self.kind {
+            Kind::ForeignDirectory { uid } => {
+                format!("belongs to user {uid}, who can put another home in its place")
+            }
+            Kind::ForeignSymlink { uid } => {
+                format!("is a symlink of user {uid}, who can let it lead anywhere")
+            }
+            Kind::SwappableSymlink { .. } => {
+                "is a symlink in a directory that everybody can write to: anybody can swap it".to_owned()
+            }
+            Kind::ForeignHome { uid, holder } => format!(
+                "belongs to user {uid}, not to the owner of the directory that it is in (user {})",
+                holder.uid
+            ),
+            Kind::NotTheRunners { owner, runner } => format!(
+                "belongs to user {}, who could not use what user {runner}, who runs this program, makes there",
+                owner.uid
+            ),
+            Kind::ForeignPart { uid, home } => {
+                format!("belongs to user {uid}, not to the owner of the home (user {})", home.uid)
+            }
+            Kind::ForeignFiles { uid, more, home, .. } => format!(
+                "belongs to user {uid}, not to the owner of the home (user {}), and {more} more beside it are not the owner's either",
+                home.uid
+            ),
+            Kind::Unchangeable { uid, .. } => {
+                format!("belongs to user {uid}, and the owner of the home may not change it")
+            }
+            Kind::WorldWritable { mode, .. } => format!("can be written to by everybody (mode {mode:04o})"),
+        }
+    }
+
+    /// Returns the command that mends the problem, or that shows it where no command can mend it.
+    #[must_use]
+    pub fn command(&self) -> String {
+        use OwnershipProblemKind as Kind;
+        let path = quote(&self.path);
+        match &self.kind {
+            Kind::ForeignDirectory { .. } | Kind::ForeignSymlink { .. } | Kind::NotTheRunners { .. } => {
+                format!("ls -ld {path}")
+            }
+            Kind::SwappableSymlink { directory, mend } => format!("{mend} {}", quote(directory)),
+            Kind::ForeignHome { holder: owner, .. } | Kind::Unchangeable { home: owner, .. } => {
+                format!("sudo chown -R {}:{} {path}", owner.uid, owner.gid)
+            }
+            Kind::ForeignPart { home, .. } => format!("sudo chown -h {}:{} {path}", home.uid, home.gid),
+            Kind::ForeignFiles { directory, home: Owner { uid, gid }, .. } => format!(
+                "sudo find {} -maxdepth 1 -type f ! -user {uid} ! -user 0 -exec chown -h {uid}:{gid} {{}} +",
+                quote(directory)
+            ),
+            Kind::WorldWritable { mend, .. } => format!("{mend} {path}"),
+        }
+    }
+}
+
+/// What was found on the way to a home.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HomeTrust {
+    /// The owner of the home; of one that does not exist, the owner of the directory that is to hold it. `None` where the
+    /// platform has no owners.
+    pub owner: Option<Owner>,
+    /// Whether the home exists.
+    pub exists: bool,
+    /// Whether the modes on the way let the owner reach the home.
+    pub is_reachable: bool,
+    /// What is wrong, from the root directory downwards.
+    pub problems: Vec<OwnershipProblem>,
+}
+
+impl HomeTrust {
+    /// Looks at the way to a home.
+    ///
+    /// # Errors
+    ///
+    /// A name on the way cannot be looked at.
+    pub fn look(disk: &dyn Disk, home: &Path) -> Result<Self> {
+        let Some(runner) = disk.runner() else {
+            return Ok(Self {
+                exists: disk.stat_follow(home).is_ok(),
+                is_reachable: true,
+                ..Self::default()
+            });
+        };
+        let may_write = |path: &Path| disk.may_write(path);
+        Ok(trace(disk, home)?.home_trust(runner, &may_write))
+    }
+
+    /// The first problem that forbids every change. To make a home that does not exist, each problem forbids it.
+    #[must_use]
+    pub fn forbids_change(&self) -> Option<&OwnershipProblem> {
+        self.problems.iter().find(|problem| !self.exists || problem.forbids_every_change())
+    }
+}
+
+impl Trace {
+    /// Judges the way to a home. `may_write` tells whether the file system lets the runner write to a directory, whoever owns it
+    /// there: it is asked only where the owner that the file system shows is another user.
+    #[must_use]
+    pub fn home_trust(&self, runner: Runner, may_write: &dyn Fn(&Path) -> bool) -> HomeTrust {
+        let exists = self.missing.is_none();
+        let last = self.steps.last();
+        let owner = last.and_then(|step| step.meta.owner);
+        // What the runner is about to make is the runner's.
+        let home_owner = owner.filter(|_| exists || runner.is_root()).map(|owner| owner.uid);
+        let holder = last.filter(|_| exists).and_then(|home| self.holder(home));
+        let mut problems = Vec::new();
+        for step in &self.steps {
+            let Some(uid) = step.meta.owner.map(|owner| owner.uid) else { continue };
+            let is_last = last.is_some_and(|last| std::ptr::eq(last, step));
+            // With the home itself it is judged whether the home or the directory that holds it has the wrong owner.
+            let is_holder = holder.is_some_and(|holder| std::ptr::eq(holder, step));
+            if step.meta.is_symlink() {
+                problems.extend(self.symlink_problem(step, uid, runner, home_owner));
+            } else if is_last {
+                problems.extend(self.end_problem(step, holder, runner, may_write));
+            } else if !is_holder && !self.trusts(runner, uid, home_owner) {
+                let kind = OwnershipProblemKind::ForeignDirectory { uid };
+                problems.push(OwnershipProblem::new(&step.path, kind));
+            }
+            let is_home = is_last && exists;
+            let mend = close(is_home, may_change(runner, &step.meta));
+            problems.extend(world_writable(&step.path, &step.meta, mend));
+        }
+        let is_reachable =
+            owner.is_none_or(|owner| self.steps.iter().all(|step| lets_pass(&step.meta, owner)));
+        HomeTrust { owner, exists, is_reachable, problems }
+    }
+
+    /// The owner of the root directory decides about everything below it, whoever that is.
+    fn trusts(&self, runner: Runner, uid: u32, owner: Option<u32>) -> bool {
+        let top = self.steps.first().and_then(|step| step.meta.owner);
+        runner.trusts(uid, owner) || top.is_some_and(|top| top.uid == uid)
+    }
+
+    /// The directory that holds a step.
+    fn holder(&self, step: &Step) -> Option<&Step> {
+        let holder = step.path.parent()?;
+        self.steps.iter().find(|step| step.path == holder)
+    }
+
+    fn symlink_problem(
+        &self,
+        symlink: &Step,
+        uid: u32,
+        runner: Runner,
+        owner: Option<u32>,
+    ) -> Option<OwnershipProblem> {
+        let holder = self.holder(symlink)?;
+        let is_trusted = match holder.meta.mode & 0o1002 {
+            0o0002 => {
+                let mend = close(false, may_change(runner, &holder.meta));
+                let kind = OwnershipProblemKind::SwappableSymlink { directory: holder.path.clone(), mend };
+                return Some(OwnershipProblem::new(&symlink.path, kind));
+            }
+            0o1002 => self.trusts(runner, uid, holder.meta.owner.map(|owner| owner.uid)),
+            _ => self.trusts(runner, uid, owner),
+        };
+        let kind = OwnershipProblemKind::ForeignSymlink { uid };
+        (!is_trusted).then(|| OwnershipProblem::new(&symlink.path, kind))
+    }
+
+    /// Judges the end of the way: the home with the directory that holds it, or the directory that is to hold the home.
+    fn end_problem(
+        &self,
+        end: &Step,
+        holder: Option<&Step>,
+        runner: Runner,
+        may_write: &dyn Fn(&Path) -> bool,
+    ) -> Option<OwnershipProblem> {
+        let owner = end.meta.owner?;
+        let holder = holder.and_then(|holder| holder.meta.owner);
+        let problem = |kind| Some(OwnershipProblem::new(&end.path, kind));
+        let foreign = |holder| problem(OwnershipProblemKind::ForeignHome { uid: owner.uid, holder });
+        if let Some(holder) = holder.filter(|holder| !self.trusts(runner, holder.uid, Some(owner.uid))) {
+            return foreign(holder);
+        }
+        // A network or FUSE mount without a mapping of users shows another owner than the one whom it lets in.
+        let is_owner_in_effect = || end.meta.mode & 0o022 == 0 && may_write(&end.path);
+        if runner.can_work_for(owner.uid) || is_owner_in_effect() {
+            return None;
+        }
+        match holder {
+            Some(holder) if holder.uid == runner.uid => foreign(holder),
+            _ => problem(OwnershipProblemKind::NotTheRunners { owner, runner: runner.uid }),
+        }
+    }
+}
+
+/// The command that takes away the right to write which others have.
+fn close(is_home: bool, may_change: bool) -> &'static str {
+    match (is_home, may_change) {
+        (true, true) => "chmod go-w",
+        (true, false) => "sudo chmod go-w",
+        (false, true) => "chmod o-w",
+        (false, false) => "sudo chmod o-w",
+    }
+}
+
+/// Whether the runner may change a mode.
+fn may_change(runner: Runner, meta: &Meta) -> bool {
+    runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid)
+}
+
+/// Whether a user may go through a directory, by its mode alone.
+fn lets_pass(meta: &Meta, user: Owner) -> bool {
+    let search = match meta.owner {
+        Some(owner) if owner.uid == user.uid => 0o100,
+        Some(owner) if owner.gid == user.gid => 0o010,
+        _ => 0o001,
+    };
+    !meta.is_dir() || user.uid == ROOT || meta.mode & search != 0
+}
+
+/// Everybody can write to a directory, and no sticky bit keeps others from what is not theirs. `mend` is the command without the
+/// path.
+#[must_use]
+pub fn world_writable(path: &Path, meta: &Meta, mend: &'static str) -> Option<OwnershipProblem> {
+    let is_open = meta.owner.is_some() && !meta.is_symlink() && meta.mode & 0o1002 == 0o002;
+    is_open
+        .then(|| OwnershipProblem::new(path, OwnershipProblemKind::WorldWritable { mode: meta.mode, mend }))
+}
+
+/// A part of a home belongs neither to the owner of the home nor to root. Nothing where the platform has no owners.
+#[must_use]
+pub fn foreign_part(path: &Path, meta: &Meta, home: Owner) -> Option<OwnershipProblem> {
+    let owner = meta.owner.filter(|owner| owner.uid != home.uid && owner.uid != ROOT)?;
+    Some(OwnershipProblem::new(path, OwnershipProblemKind::ForeignPart { uid: owner.uid, home }))
+}
+
+/// The first of these files, all in one directory, that belongs to somebody else, with one command that mends all of them.
+pub fn foreign_file(
+    disk: &dyn Disk,
+    directory: &Path,
+    files: impl Iterator<Item = PathBuf>,
+    home: Option<Owner>,
+) -> Option<OwnershipProblem> {
+    let home = home?;
+    let mut foreign = files.filter_map(|file| foreign_part(&file, &disk.stat(&file).ok()?, home));
+    let first = foreign.next()?;
+    let OwnershipProblemKind::ForeignPart { uid, .. } = first.kind else { return Some(first) };
+    let kind = match foreign.count() {
+        0 => first.kind,
+        more => OwnershipProblemKind::ForeignFiles { uid, more, directory: directory.to_owned(), home },
+    };
+    Some(OwnershipProblem { kind, ..first })
+}
+
+/// A part of a home belongs to another than the owner of the home, be it root: trusted or not, the owner may not change it.
+#[must_use]
+pub fn unchangeable_part(path: &Path, meta: &Meta, home: Owner) -> Option<OwnershipProblem> {
+    let owner = meta.owner.filter(|owner| owner.uid != home.uid)?;
+    Some(OwnershipProblem::new(path, OwnershipProblemKind::Unchangeable { uid: owner.uid, home }))
+}

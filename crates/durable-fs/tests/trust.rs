@@ -1,0 +1,218 @@
+//! The rules of the way to a home, as a table.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use myownllm_durable_fs::sim::SimDisk;
+use myownllm_durable_fs::trust::{HomeTrust, Runner, trace};
+use myownllm_durable_fs::{Disk, Owner};
+use rstest::rstest;
+
+const ROOT: u32 = 0;
+const ANN: u32 = 1001;
+const BOB: u32 = 1002;
+const EVE: u32 = 1003;
+
+/// The home of every case.
+const HOME: &str = "/home/ann/.app";
+
+/// A name on the way: a directory with its owner and mode, or a symlink with its owner and target.
+enum Entry {
+    Dir(&'static str, u32, u32),
+    Link(&'static str, u32, &'static str),
+}
+use Entry::{Dir, Link};
+
+fn disk(runner: u32, entries: &[Entry]) -> SimDisk {
+    let disk = SimDisk::new();
+    let user = |uid| Owner { uid, gid: uid };
+    disk.set_user(user(ROOT));
+    for top in ["/", "/home"] {
+        disk.put_dir(top, 0o755);
+        disk.set_owner(Path::new(top), user(ROOT)).unwrap();
+    }
+    for entry in entries {
+        match entry {
+            Dir(path, owner, mode) => {
+                let path = Path::new(path);
+                disk.put_dir(path, *mode);
+                disk.set_mode(path, *mode).unwrap();
+                disk.set_owner(path, user(*owner)).unwrap();
+            }
+            Link(path, owner, target) => {
+                disk.put_link(path, target);
+                disk.set_owner(Path::new(path), user(*owner)).unwrap();
+            }
+        }
+    }
+    disk.set_user(user(runner));
+    disk
+}
+
+fn look(runner: u32, entries: &[Entry]) -> HomeTrust {
+    HomeTrust::look(&disk(runner, entries), Path::new(HOME)).unwrap()
+}
+
+/// Each problem as `path: reason`, with `!` in front of one that forbids every change.
+fn problems(trust: &HomeTrust) -> Vec<String> {
+    let said = trust.problems.iter().map(|problem| {
+        let grave = if problem.forbids_every_change() { "!" } else { "" };
+        format!("{grave}{}: {} -> {}", problem.path.display(), problem.reason(), problem.command())
+    });
+    said.collect()
+}
+
+#[rstest]
+#[case::own_home(ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o700)])]
+#[case::own_home_and_root(ROOT, &[Dir("/home/ann", ANN, 0o700), Dir(HOME, ANN, 0o700)])]
+#[case::user_home_of_root_with_sticky_bit(ANN, &[Dir("/home/ann", ROOT, 0o1777), Dir(HOME, ANN, 0o700)])]
+#[case::user_home_of_root_with_sticky_bit_without_a_home(ANN, &[Dir("/home/ann", ROOT, 0o1777)])]
+#[case::user_home_open_to_its_group(ANN, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, ANN, 0o770)])]
+#[case::home_of_root(ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ROOT, 0o755)])]
+#[case::no_user_home(ANN, &[])]
+#[case::no_home_and_root(ROOT, &[Dir("/home/ann", ANN, 0o755)])]
+#[case::own_symlink(ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")])]
+#[case::symlink_of_the_owner_and_root(ROOT, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")])]
+#[case::symlink_of_root_on_the_way(ANN, &[Dir("/data", ROOT, 0o755), Dir("/data/ann", ANN, 0o700), Dir("/data/ann/.app", ANN, 0o700), Link("/home/ann", ROOT, "../data/ann")])]
+#[case::own_symlink_in_a_sticky_directory(ANN, &[Dir("/home/ann", ANN, 0o1777), Dir("/srv", ANN, 0o755), Link(HOME, ANN, "/srv")])]
+fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] entries: &[Entry]) {
+    assert_eq!(problems(&look(runner, entries)), [""; 0]);
+}
+
+#[rstest]
+#[case::home_of_another_user_in_the_own_user_home(
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, BOB, 0o700)],
+    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+)]
+#[case::own_home_in_the_user_home_of_another(
+    BOB, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
+    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+)]
+#[case::the_same_and_root(
+    ROOT, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
+    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+)]
+#[case::home_of_root_in_a_user_home_and_root(
+    ROOT, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ROOT, 0o700)],
+    "!/home/ann/.app: belongs to user 0, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+)]
+#[case::home_of_another_user(
+    BOB, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, ANN, 0o770)],
+    "!/home/ann/.app: belongs to user 1001, who could not use what user 1002, who runs this program, makes there -> ls -ld /home/ann/.app"
+)]
+#[case::no_home_in_the_user_home_of_another(
+    BOB, &[Dir("/home/ann", ANN, 0o2770)],
+    "!/home/ann: belongs to user 1001, who could not use what user 1002, who runs this program, makes there -> ls -ld /home/ann"
+)]
+#[case::directory_of_another_user_above(
+    ANN, &[Dir("/home", EVE, 0o755), Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o700)],
+    "!/home: belongs to user 1003, who can put another home in its place -> ls -ld /home"
+)]
+#[case::user_home_that_everybody_can_write_to(
+    ANN, &[Dir("/home/ann", ANN, 0o777), Dir(HOME, ANN, 0o700)],
+    "/home/ann: can be written to by everybody (mode 0777) -> chmod o-w /home/ann"
+)]
+#[case::directory_of_root_that_everybody_can_write_to(
+    ANN, &[Dir("/home", ROOT, 0o777), Dir("/home/ann", ANN, 0o700), Dir(HOME, ANN, 0o700)],
+    "/home: can be written to by everybody (mode 0777) -> sudo chmod o-w /home"
+)]
+#[case::home_that_everybody_can_write_to(
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o777)],
+    "/home/ann/.app: can be written to by everybody (mode 0777) -> chmod go-w /home/ann/.app"
+)]
+#[case::symlink_of_another_user(
+    ANN, &[Dir("/home/ann", ANN, 0o2770), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, BOB, "/srv/app")],
+    "!/home/ann/.app: is a symlink of user 1002, who can let it lead anywhere -> ls -ld /home/ann/.app"
+)]
+#[case::symlink_of_another_user_on_the_way(
+    ROOT, &[Dir("/tmp", ROOT, 0o1777), Dir("/tmp/ann", ANN, 0o700), Dir("/tmp/ann/.app", ANN, 0o700), Link("/home/ann", EVE, "/tmp/ann")],
+    "!/home/ann: is a symlink of user 1003, who can let it lead anywhere -> ls -ld /home/ann"
+)]
+#[case::symlink_of_the_owner_in_a_sticky_directory(
+    ROOT, &[Dir("/home", ROOT, 0o1777), Dir("/srv", ROOT, 0o755), Dir("/srv/eve", EVE, 0o700), Dir("/srv/eve/.app", EVE, 0o700), Link("/home/ann", EVE, "/srv/eve")],
+    "!/home/ann: is a symlink of user 1003, who can let it lead anywhere -> ls -ld /home/ann"
+)]
+#[case::symlink_that_everybody_can_swap(
+    ROOT, &[Dir("/home", ROOT, 0o777), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ROOT, 0o700), Link("/home/ann", ROOT, "/srv")],
+    "!/home/ann: is a symlink in a directory that everybody can write to: anybody can swap it -> chmod o-w /home"
+)]
+#[case::symlink_into_a_directory_that_everybody_can_write_to(
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o777), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")],
+    "/srv: can be written to by everybody (mode 0777) -> sudo chmod o-w /srv"
+)]
+#[case::symlink_into_a_directory_of_another_user(
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/eve", EVE, 0o755), Dir("/srv/eve/x", ROOT, 0o755), Dir("/srv/eve/x/app", ANN, 0o700), Link(HOME, ANN, "/srv/eve/x/app")],
+    "!/srv/eve: belongs to user 1003, who can put another home in its place -> ls -ld /srv/eve"
+)]
+fn a_way_that_somebody_else_can_change_is_not(
+    #[case] runner: u32,
+    #[case] entries: &[Entry],
+    #[case] expected: &str,
+) {
+    let found = problems(&look(runner, entries));
+    assert!(found.iter().any(|problem| problem == expected), "{found:#?}");
+}
+
+/// A home that does not exist is not made where anybody could swap it, and one that exists may be written to with a warning.
+#[test]
+fn a_missing_home_is_not_made_where_everybody_can_write() {
+    let open = || Dir("/home/ann", ANN, 0o777);
+    let missing = look(ANN, &[open()]);
+    assert!(!missing.exists && missing.forbids_change().is_some(), "{missing:?}");
+    let there = look(ANN, &[open(), Dir(HOME, ANN, 0o700)]);
+    assert!(there.exists && there.forbids_change().is_none(), "{there:?}");
+}
+
+/// In a container, root of the host is shown as a user of another number; so it is where the root directory belongs to somebody.
+#[test]
+fn owners_that_a_container_does_not_map_stand_for_root() {
+    const UNMAPPED: u32 = 65_534;
+    let entries = [Dir("/home", UNMAPPED, 0o755), Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o700)];
+    let disk = disk(ANN, &entries);
+    let way = trace(&disk, Path::new(HOME)).unwrap();
+    let judged = |unmapped| way.home_trust(Runner { uid: ANN, unmapped }, &|_| false).problems.len();
+    assert_eq!((judged(Some(UNMAPPED)), judged(None)), (0, 1));
+    disk.set_user(Owner { uid: ROOT, gid: ROOT });
+    disk.set_owner(Path::new("/"), Owner { uid: UNMAPPED, gid: UNMAPPED }).unwrap();
+    let way = trace(&disk, Path::new(HOME)).unwrap();
+    assert_eq!(way.home_trust(Runner::new(ANN), &|_| false).problems, []);
+}
+
+/// A network file system without a mapping of users shows a stranger's number for files that are the runner's.
+#[test]
+fn who_may_write_to_a_home_that_is_closed_to_others_is_its_owner_in_effect() {
+    let remote = [Dir("/home/ann", BOB, 0o755), Dir(HOME, BOB, 0o700)];
+    let way = trace(&disk(ANN, &remote), Path::new(HOME)).unwrap();
+    let judged = |may_write: bool| way.home_trust(Runner::new(ANN), &|_| may_write).problems.len();
+    assert_eq!((judged(true), judged(false)), (0, 1));
+    let open = [Dir("/home/ann", BOB, 0o755), Dir(HOME, BOB, 0o770)];
+    let way = trace(&disk(ANN, &open), Path::new(HOME)).unwrap();
+    assert_eq!(way.home_trust(Runner::new(ANN), &|_| true).problems.len(), 1);
+}
+
+#[test]
+fn an_owner_who_cannot_reach_the_home_is_told_apart() {
+    let inside = |mode| look(ROOT, &[Dir("/home/ann", ROOT, mode), Dir(HOME, ANN, 0o700)]).is_reachable;
+    assert_eq!((inside(0o700), inside(0o711)), (false, true));
+}
+
+#[test]
+fn a_trace_follows_symlinks_and_ends_at_what_is_missing() {
+    let entries = [
+        Dir("/home/ann", ANN, 0o755),
+        Dir("/home/ann/real", ANN, 0o755),
+        Link("/home/ann/link", ANN, "../ann/./real"),
+        Link("/home/ann/nowhere", ANN, "/srv/missing/app"),
+        Link("/home/ann/circle", ANN, "circle"),
+    ];
+    let disk = disk(ANN, &entries);
+    let way = trace(&disk, Path::new("/home/ann/link/../link/new/app")).unwrap();
+    let last = way.steps.last().unwrap();
+    assert_eq!(last.path, Path::new("/home/ann/real"));
+    assert_eq!(way.missing.as_deref(), Some(Path::new("/home/ann/real/new")));
+    let way = trace(&disk, Path::new("/home/ann/nowhere")).unwrap();
+    assert_eq!(way.missing.as_deref(), Some(Path::new("/srv")));
+    assert!(trace(&disk, Path::new("/home/ann/circle")).is_err());
+}
