@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{DiskError, quote};
+use myownllm_durable_fs::{DiskError, quote, trust::OwnershipProblem};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{identity::KeyInfo, plan::lossy};
@@ -344,6 +344,13 @@ impl std::fmt::Display for Pid {
             Some(pid) => write!(f, " (process {pid})"),
             None => Ok(()),
         }
+    }
+}
+
+impl From<OwnershipProblem> for MigrationError {
+    fn from(problem: OwnershipProblem) -> Self {
+        let (why, command) = (problem.reason(), problem.command());
+        Self::UnsafePermissions { path: problem.path, why, command }
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
     Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Meta, exclusive_support, quote, with_temp,
 };
@@ -26,7 +27,6 @@ use crate::{
     inspect::{Whose, inspect, rebase, set_aside_as, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
     report::{MoveMethod, Moved, Outcome, Progress, Report},
-    trust::{Distrust, foreign_file, others},
 };
 
 /// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
@@ -295,7 +295,7 @@ impl<'a> Mover<'a> {
     fn fail(&mut self, path: &Path, source: DiskError) {
         let denied = source.kind() == io::ErrorKind::PermissionDenied;
         let error = match denied.then(|| self.not_ours(path)).flatten() {
-            Some((theirs, found)) => found.of(&theirs),
+            Some(found) => found.into(),
             None => MigrationError::Failed { path: path.to_owned(), source },
         };
         // All that is in one folder is told with that folder.
@@ -308,13 +308,11 @@ impl<'a> Mover<'a> {
 
     /// The thing itself, or the folder that it is in, when it belongs to another than the owner of the home: to root, as a rule, after
     /// the app was once run as that.
-    fn not_ours(&self, path: &Path) -> Option<(PathBuf, Distrust)> {
+    fn not_ours(&self, path: &Path) -> Option<OwnershipProblem> {
         let home = self.plan.owner?;
         let folder = path.parent()?;
-        [path, folder].into_iter().find_map(|path| {
-            let found = others(path, &self.disk.stat(path).ok()?, home)?;
-            Some((path.to_owned(), found))
-        })
+        let found = |path: &Path| unchangeable_part(path, &self.disk.stat(path).ok()?, home);
+        [path, folder].into_iter().find_map(found)
     }
 
     /// Flushes the file systems of these folders, or these files where the platform cannot; and these folders.
@@ -445,8 +443,8 @@ impl<'a> Mover<'a> {
     fn trust_what_came(&mut self) -> Go {
         for folder in &self.plan.loose {
             let files = ours_in(self.disk, folder).unwrap_or_default().into_iter();
-            if let Some((path, found)) = foreign_file(self.disk, folder, files, self.plan.owner) {
-                self.report.errors.push(found.of(&path));
+            if let Some(found) = foreign_file(self.disk, folder, files, self.plan.owner) {
+                self.report.errors.push(found.into());
                 return Err(Stop);
             }
         }

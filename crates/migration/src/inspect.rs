@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, quote};
 pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
 use names::{is_spelled_alike, legacy_network, normalise};
@@ -19,7 +20,6 @@ pub(crate) use pair::is_same;
 use pair::{aside_name, differs, is_copy, no_mount, pair};
 pub use pending::is_pending;
 
-use crate::trust::{Distrust, foreign_file, foreign_owner, is_loose, open_to_all};
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes, Keep},
@@ -156,6 +156,11 @@ fn unreadable(path: &Path, source: DiskError) -> MigrationError {
 /// Nothing has that name: also where what should be a folder on the way is none.
 fn is_absent(error: &DiskError) -> bool {
     error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory
+}
+
+/// Others can write to this folder, or could put files of theirs into it.
+fn is_loose(meta: &Meta) -> bool {
+    meta.owner.is_some() && meta.mode & 0o022 != 0
 }
 
 /// Where one folder stands.
@@ -320,53 +325,38 @@ impl Inspector<'_> {
         }
     }
 
-    /// The app's home itself, and the folder that it is in: whoever may put another one in its place decides about all of it.
+    /// The app's home itself, and the way to it: whoever may put another one in its place decides about all of it.
     fn home(&mut self, home: &Meta) {
         let path = &self.homes.app;
         self.out.owner = home.owner;
-        if self.trust(path, home, "chmod o-w") && home.owner.is_some() && home.mode & 0o1020 == 0o020 {
-            self.out.modes.push((path.clone(), 0o700));
+        match HomeTrust::look(self.disk, path) {
+            Ok(trust) => self.out.refusals.extend(trust.problems.into_iter().map(MigrationError::from)),
+            Err(error) => self.out.refusals.push(unreadable(path, error)),
         }
-        let Some(parent) = path.parent() else { return };
-        let Ok(above) = self.disk.stat_follow(parent) else { return };
-        match (home.owner, above.owner) {
-            // Root's home is nobody's prey, and root's folder anybody's place.
-            (Some(home), Some(above)) if home.uid != above.uid && home.uid != 0 && above.uid != 0 => {
-                let whose = format!("the owner of the folder that it is in (user {})", above.uid);
-                let why = format!("belongs to user {}, not to {whose}", home.uid);
-                let command = format!("sudo chown -R {}:{} {}", above.uid, above.gid, quote(path));
-                self.out.refusals.push(MigrationError::UnsafePermissions {
-                    path: path.clone(),
-                    why,
-                    command,
-                });
-            }
-            (Some(_), Some(_)) => {
-                self.distrusted(parent, open_to_all(parent, &above, "chmod o-w"));
-            }
-            _ => {}
+        if home.owner.is_some() && home.mode & 0o1022 == 0o020 {
+            self.out.modes.push((path.clone(), 0o700));
         }
     }
 
     /// The owner of the home or root must own every part, and nobody else may be able to put something else in its place; what
     /// is not so is among the refusals. False for somebody else's folder, which is not looked into.
-    fn trust(&mut self, path: &Path, meta: &Meta, mend: &str) -> bool {
+    fn trust(&mut self, path: &Path, meta: &Meta, mend: &'static str) -> bool {
         if !self.trust_owner(path, meta) {
             return false;
         }
-        self.distrusted(path, open_to_all(path, meta, mend));
+        self.distrusted(world_writable(path, meta, mend));
         true
     }
 
     fn trust_owner(&mut self, path: &Path, meta: &Meta) -> bool {
-        let found = self.out.owner.and_then(|home| foreign_owner(path, meta, home));
-        !self.distrusted(path, found)
+        let found = self.out.owner.and_then(|home| foreign_part(path, meta, home));
+        !self.distrusted(found)
     }
 
     /// Puts it among the refusals; whether there was anything.
-    fn distrusted(&mut self, path: &Path, found: Option<Distrust>) -> bool {
+    fn distrusted(&mut self, found: Option<OwnershipProblem>) -> bool {
         let any = found.is_some();
-        self.out.refusals.extend(found.map(|found| found.of(path)));
+        self.out.refusals.extend(found.map(MigrationError::from));
         any
     }
 
@@ -477,8 +467,8 @@ impl Inspector<'_> {
     /// would cost more than the move.
     fn trust_files(&mut self, folder: &Path, names: &[OsString]) {
         let paths = names.iter().map(|name| self.whereabouts(folder.join(name)));
-        if let Some((path, found)) = foreign_file(self.disk, folder, paths, self.out.owner) {
-            self.distrusted(&path, Some(found));
+        if let Some(found) = foreign_file(self.disk, folder, paths, self.out.owner) {
+            self.distrusted(Some(found));
             self.out.foreign = true;
         }
     }

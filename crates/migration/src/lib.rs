@@ -9,7 +9,6 @@ pub mod identity;
 mod inspect;
 mod plan;
 mod report;
-mod trust;
 
 use myownllm_durable_fs::{Disk, HomeLock};
 
@@ -19,7 +18,6 @@ pub use homes::{Direction, Homes, Keep, Options, StateNames};
 pub use inspect::{Inventory, inspect, is_pending};
 pub use plan::{Collision, IdentityState, Left, Plan, Step};
 pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report};
-pub use trust::{Distrust, foreign_owner, open_to_all};
 
 /// Looks for daemons that still write one of the homes, and stops them when the user wants that.
 ///

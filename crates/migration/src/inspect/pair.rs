@@ -5,14 +5,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, Meta, Owner};
+use myownllm_durable_fs::{Disk, DiskError, Meta, Owner, trust::foreign_part};
 
 use super::{
     Pair, is_absent,
     names::{rebase, set_aside_as},
     unreadable,
 };
-use crate::{error::MigrationError, homes::Keep, trust::foreign_owner};
+use crate::{error::MigrationError, homes::Keep};
 
 /// Where `target` leads from a folder that is named without links; it may be a link there.
 fn next_on_the_way(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<PathBuf, DiskError> {
@@ -127,8 +127,8 @@ pub(super) fn is_copy(
     there: &Meta,
     home: Option<Owner>,
 ) -> Result<bool, MigrationError> {
-    match home.and_then(|home| foreign_owner(destination, there, home)) {
-        Some(found) => Err(found.of(destination)),
+    match home.and_then(|home| foreign_part(destination, there, home)) {
+        Some(found) => Err(found.into()),
         None => is_same(disk, source, destination, there),
     }
 }
