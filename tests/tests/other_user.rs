@@ -226,3 +226,252 @@ fn a_second_user_who_swaps_folders_gains_nothing() {
         round += 1;
     }
 }
+
+fn is_root() -> bool {
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !is_root {
+        eprintln!("skipped: only root can be another user");
+    }
+    is_root
+}
+
+/// The program, and a daemon, where every user can run them.
+struct Tools {
+    _folder: tempfile::TempDir,
+    program: PathBuf,
+    daemon: PathBuf,
+}
+
+impl Tools {
+    fn new() -> Self {
+        let (folder, tool) = tools();
+        let (program, daemon) =
+            (tool(support::program()), tool(env!("CARGO_BIN_EXE_stand-in-daemon").as_ref()));
+        Self { _folder: folder, program, daemon }
+    }
+
+    /// The program on a home, as a user.
+    fn on(&self, home: &Path, uid: u32, args: &[&str]) -> support::Ran {
+        let mut command = self.command(uid);
+        command.arg("--home").arg(home).args(args);
+        run(&mut command)
+    }
+
+    fn command(&self, uid: u32) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/nonexistent");
+        command.env("MYOWNMESH_BIN", &self.daemon).current_dir("/");
+        if uid != 0 {
+            command.uid(uid).gid(GROUP);
+        }
+        command
+    }
+}
+
+/// All that is in a home belongs to this user, and so does the home; everybody may go to it.
+fn of(uid: u32, home: Home) -> Home {
+    let mut all = Vec::new();
+    walk(&home.path(""), &mut all);
+    all.iter().for_each(|(path, _)| std::os::unix::fs::lchown(path, Some(uid), Some(GROUP)).unwrap());
+    give(&home.path(""), uid);
+    set_mode(&home.path("..").canonicalize().unwrap(), 0o755);
+    home
+}
+
+/// Commands that would change something in a home of old.
+const WRITERS: [&[&str]; 5] = [
+    &["launch", "--no-daemon", "--json"],
+    &["launch", "--once", "--json"],
+    &["migrate", "--json"],
+    &["salvage", "--json"],
+    &["network", "add", "one-more", "--json"],
+];
+
+/// Every command that writes refuses with this code, for this path, and changes nothing; and it is foreseen.
+#[track_caller]
+fn refuses(tools: &Tools, at: &Path, uid: u32, home: &Home, code: &str, path: &Path) {
+    let before = home.snapshot();
+    let has = |ran: &support::Ran| {
+        let said = ran.json();
+        let list = [&said["diagnostics"], &said["data"]["checks"]];
+        let mut all = list.into_iter().filter_map(serde_json::Value::as_array).flatten();
+        all.any(|one| one["code"] == code && (one["path"].is_null() || one["path"] == path.to_str().unwrap()))
+    };
+    for args in WRITERS {
+        let ran = tools.on(at, uid, args).ends_with(7);
+        assert!(has(&ran), "{args:?}: {ran:?}");
+        assert!(home.snapshot() == before, "{args:?} changed something");
+    }
+    let ran = tools.on(at, uid, &["status", "--json"]).ends_with(0);
+    assert!(has(&ran) && ran.stdout.contains("start no daemon"), "{ran:?}");
+    let ran = tools.on(at, uid, &["doctor", "--json"]).ends_with(4);
+    assert!(has(&ran), "{ran:?}");
+    assert!(home.snapshot() == before, "a look changed something");
+}
+
+/// Who can make a symlink where everybody can, chooses the home in which root works.
+#[test]
+fn root_follows_no_symlink_of_another_user_to_a_home() {
+    if !is_root() {
+        return;
+    }
+    let tools = Tools::new();
+    let public = tempfile::Builder::new().prefix("public-").tempdir_in("/tmp").unwrap();
+    set_mode(public.path(), 0o1777);
+    for owner in [0, OWNER] {
+        let home = of(owner, Home::after_the_bug());
+        for (name, target, rest) in
+            [("to-home", home.path(""), ""), ("above", home.path("..").canonicalize().unwrap(), "home")]
+        {
+            let link = public.path().join(format!("{name}-{owner}"));
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            std::os::unix::fs::lchown(&link, Some(OTHER), Some(GROUP)).unwrap();
+            refuses(&tools, &link.join(rest), 0, &home, "homes.unsafe-permissions", &link);
+            // One of root's own is fine, and so is that of the home's owner where nobody else can make any.
+            std::os::unix::fs::lchown(&link, Some(0), Some(0)).unwrap();
+            tools.on(&link.join(rest), 0, &["migrate", "--dry-run"]).ends_with(0);
+        }
+        tools
+            .on(&public.path().join(format!("above-{owner}/home")), 0, &["launch", "--no-daemon"])
+            .ends_with(0);
+    }
+}
+
+/// The home may lie elsewhere: then the way there must be closed to others too.
+#[test]
+fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
+    if !is_root() {
+        return;
+    }
+    let tools = Tools::new();
+    let home = Home::after_the_bug();
+    let open = home.path("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::rename(home.path(APP), open.join("app")).unwrap();
+    std::os::unix::fs::symlink("open/app", home.path(APP)).unwrap();
+    let home = of(OWNER, home);
+    // A symlink of somebody else's, in a user home that is open to its group.
+    set_mode(&home.path(""), 0o2770);
+    std::os::unix::fs::lchown(home.path(APP), Some(OTHER), Some(GROUP)).unwrap();
+    refuses(&tools, &home.path(""), OWNER, &home, "homes.unsafe-permissions", &home.path(APP));
+    std::os::unix::fs::lchown(home.path(APP), Some(OWNER), Some(GROUP)).unwrap();
+    for mode in [0o777, 0o757] {
+        set_mode(&open, mode);
+        for args in [&["migrate"][..], &["launch", "--once"]] {
+            let refused = tools.on(&home.path(""), OWNER, args).ends_with(7);
+            let mend = format!("chmod o-w {}", open.display());
+            assert!(refused.stderr.contains(&mend), "{args:?}: {refused:?}");
+        }
+        assert!(!home.has(&format!("{MESH}/.secrets")), "{mode:o}: the key has moved");
+        assert!(!home.has(&format!("{MESH}/daemon.log")), "{mode:o}: a daemon was started");
+        let doctor = tools.on(&home.path(""), OWNER, &["doctor"]).ends_with(4);
+        assert!(doctor.stdout.contains("problem  homes.private"), "{mode:o}: {doctor:?}");
+    }
+    set_mode(&open, 0o755);
+    tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
+}
+
+/// A container runs its program under any number, in a user home of root's that everybody can make names in.
+#[test]
+fn a_user_home_of_root_with_the_sticky_bit_serves_any_user() {
+    if !is_root() {
+        return;
+    }
+    let tools = Tools::new();
+    for home in [Home::empty(), of(OTHER, Home::after_the_bug())] {
+        set_mode(&home.path("..").canonicalize().unwrap(), 0o755);
+        std::os::unix::fs::chown(home.path(""), Some(0), Some(0)).unwrap();
+        set_mode(&home.path(""), 0o1777);
+        tools.on(&home.path(""), OTHER, &["launch", "--once"]).ends_with(0);
+        tools.on(&home.path(""), OTHER, &["doctor"]).ends_with(0);
+        // Root there works as the user whose home it is.
+        tools.on(&home.path(""), 0, &["network", "add", "by-root"]).ends_with(0);
+        tools.on(&home.path(""), 0, &["launch", "--once"]).ends_with(0);
+        let mut all = Vec::new();
+        walk(&home.path(""), &mut all);
+        for (path, meta) in all {
+            assert_eq!(meta.uid(), OTHER, "{}", path.display());
+        }
+    }
+}
+
+/// What a member of the group makes in somebody's user home is closed to that somebody.
+#[test]
+fn a_member_of_the_group_does_not_lock_the_owner_out() {
+    if !is_root() {
+        return;
+    }
+    let tools = Tools::new();
+    for home in [Home::empty(), Home::after_the_bug()] {
+        let home = of(OWNER, home);
+        set_mode(&home.path(""), 0o2770);
+        let is_there = home.has(APP);
+        if is_there {
+            set_mode(&home.path(APP), 0o770);
+        }
+        let at = if is_there { home.path(APP) } else { home.path("") };
+        let before = home.snapshot();
+        for args in WRITERS {
+            // Without a config there is nothing to move or to repair.
+            if is_there || !matches!(args[0], "migrate" | "salvage") {
+                let ran = tools.on(&home.path(""), OTHER, args).ends_with(7);
+                assert_eq!(ran.json()["diagnostics"][0]["path"], at.to_str().unwrap(), "{ran:?}");
+                let hint = format!("sudo -u '#{OWNER}' myownllm-mesh --home {}", home.path("").display());
+                assert!(ran.json()["diagnostics"][0]["hint"].as_str().unwrap().starts_with(&hint), "{ran:?}");
+            }
+            assert!(home.snapshot() == before, "{args:?} changed something");
+        }
+        tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
+        // What the other has made under an older version is named, with the command that gives it to the owner.
+        give(&home.path(APP), OTHER);
+        let ran = tools.on(&home.path(""), OWNER, &["launch", "--no-daemon"]).ends_with(7);
+        let mend = format!("sudo chown -R {OWNER}:{GROUP} {}", home.path(APP).display());
+        assert!(ran.stderr.contains(&mend), "{ran:?}");
+    }
+}
+
+/// A container takes from root the right to become another user: looking needs none.
+#[test]
+fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
+    if !is_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
+        return;
+    }
+    let tools = Tools::new();
+    let home = of(OWNER, Home::after_the_bug());
+    let before = home.snapshot();
+    for lacks in ["-setuid", "-setgid", "-setuid,-setgid"] {
+        let on = |args: &[&str]| {
+            let mut command = Command::new("setpriv");
+            command
+                .arg(format!("--bounding-set={lacks}"))
+                .arg(&tools.program)
+                .arg("--home")
+                .arg(home.path(""));
+            run(command.args(args).env("HOME", "/nonexistent").current_dir("/"))
+        };
+        for args in [
+            &["status"][..],
+            &["identity"],
+            &["paths"],
+            &["config", "show"],
+            &["config", "history"],
+            &["network", "list"],
+            &["migrate", "--dry-run"],
+            &["salvage", "--dry-run"],
+        ] {
+            on(args).ends_with(0);
+        }
+        let doctor = on(&["doctor", "--json"]).ends_with(4).json();
+        let checks = doctor["data"]["checks"].as_array().unwrap();
+        assert!(checks.iter().any(|check| check["code"] == "paths.foreign-home"), "{doctor:#}");
+        for args in WRITERS {
+            let said = on(args).ends_with(7).json();
+            let found = &said["diagnostics"][0];
+            assert_eq!(found["code"], "paths.foreign-home", "{args:?}: {said:#}");
+            // The app comes up all the same.
+            assert_eq!(said["data"]["config"].is_object(), args[0] == "launch", "{args:?}: {said:#}");
+        }
+        assert!(home.snapshot() == before, "{lacks}: something was changed");
+    }
+    tools.on(&home.path(""), 0, &["launch", "--once"]).ends_with(0);
+}

@@ -5,6 +5,7 @@ mod commands;
 mod draw;
 pub mod exit;
 mod output;
+mod privileges;
 mod screen;
 pub mod world;
 
@@ -18,9 +19,11 @@ use myownllm_launch::{Notice, PROGRAM};
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
 use crate::output::{Answer, Printer};
+pub use crate::privileges::BecomeUser;
 
-/// The program: reads the command line, does it, prints the answer, and returns how it ended.
-pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// The program: reads the command line, does it, prints the answer, and returns how it ended. As root in the home of another
+/// user, `become_user` is called before anything is written.
+pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUser<'_>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = Cli::command().color(color_of(&args)).try_get_matches_from(&args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -29,7 +32,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let printer = Printer::new(&cli.global);
     let name = command_name(&cli.command);
-    let mut answer = commands::run(&cli, &printer).unwrap_or_else(Answer::failed);
+    let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(Answer::failed);
     let program = match &cli.global.home {
         Some(home) => {
             let home = std::path::absolute(home).unwrap_or_else(|_| home.clone());

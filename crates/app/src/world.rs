@@ -8,12 +8,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{Places, Store, StoreError, SystemClock};
-use myownllm_durable_fs::{Disk as _, RealDisk, quote};
+use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
 use myownllm_launch::{LocalDaemons, Notice, Options, Parts, ProgramSearch};
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
 };
+
+#[cfg(unix)]
+use crate::privileges::user_to_become;
 
 /// What the commands work on.
 #[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
@@ -30,6 +33,7 @@ pub struct World {
     pub search: ProgramSearch,
     /// How to call this program for this home, for hints.
     pub program: String,
+    refusal: Option<Notice>,
     tell: Box<dyn Fn(Progress)>,
 }
 
@@ -68,14 +72,18 @@ impl World {
         missing.then(|| StoreError::NoHome { path: path.clone() })
     }
 
-    /// A folder that is there, and in which we can change nothing: on a disk that is mounted read-only, say.
+    /// A folder that is there, and in which we can change nothing: on a disk that is mounted read-only, say. Root is asked for the
+    /// owner of the home, who is to write there.
     #[cfg(unix)]
     pub(crate) fn unwritable(&self, folder: &Path) -> Option<Notice> {
         use nix::errno::Errno;
         use nix::unistd::{AccessFlags, access};
 
+        let denied = || user_to_become(self).is_some_and(|owner| !may_write(&self.disk, folder, owner));
         let refused = match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
-            Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
+            Ok(()) if denied() => Errno::EACCES,
+            Ok(()) => return None,
             Err(refused) => refused,
         };
         let shows = match refused {
@@ -99,7 +107,7 @@ impl World {
     /// Looks at the home that the caller named, or at the user's own.
     ///
     /// # Errors
-    /// There is no home, or we run as root in somebody else's and cannot become that somebody.
+    /// There is no home.
     pub fn new(home: Option<&Path>) -> Result<Self, Notice> {
         let env = match home {
             Some(home) => Env::explicit(absolute(home)?),
@@ -108,7 +116,6 @@ impl World {
         let layout = Resolver::new(MYOWNLLM)
             .resolve(&env)
             .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
-        act_as_owner_of(&layout.user_home)?;
         let checked = guard(layout.clone(), &RealLookup);
         let program = match home {
             Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
@@ -121,8 +128,16 @@ impl World {
             clock: SystemClock::default(),
             search: ProgramSearch::default(),
             program,
+            refusal: None,
             tell: Box::new(|_| {}),
         })
+    }
+
+    /// Lets a launch change nothing, for this reason: see [`Options::refusal`].
+    #[must_use]
+    pub fn refusing(mut self, refusal: Notice) -> Self {
+        self.refusal = Some(refusal);
+        self
     }
 
     /// Tells how far a move is while it runs.
@@ -172,7 +187,7 @@ impl World {
     /// What a launch is to do, with this home's way to call the program.
     #[must_use]
     pub fn options(&self) -> Options<'_> {
-        Options { program: &self.program, ..Options::default() }
+        Options { program: &self.program, refusal: self.refusal.as_ref(), ..Options::default() }
     }
 
     /// The default of `conversation_dir`, as text for the config.
@@ -192,43 +207,17 @@ fn absolute(home: &Path) -> Result<std::path::PathBuf, Notice> {
         .map_err(|error| Notice::from_error(&error, "paths.relative-home", None).at(home))
 }
 
-/// Root in somebody else's home becomes that somebody, for good: so all that is made belongs to the home's owner, and
-/// what the owner may not touch is not touched with root's hands.
+/// Whether the mode of a folder lets a user change what is in it.
 #[cfg(unix)]
-fn act_as_owner_of(user_home: &Path) -> Result<(), Notice> {
-    use std::os::unix::fs::MetadataExt;
-
-    if !nix::unistd::Uid::effective().is_root() {
-        return Ok(());
-    }
-    // A home that is not there, or cannot be looked at, is the next step's to report.
-    let Ok(meta) = std::fs::metadata(user_home) else { return Ok(()) };
-    if meta.uid() == 0 {
-        return Ok(());
-    }
-    become_user(meta.uid().into(), meta.gid().into()).map_err(|error| {
-        let hint = format!("sudo -u '#{}' myownllm-mesh --home {} status", meta.uid(), quote(user_home));
-        Notice::from_error(&std::io::Error::from(error), "paths.foreign-home", Some(hint)).at(user_home)
+fn may_write(disk: &RealDisk, folder: &Path, user: Owner) -> bool {
+    disk.stat_follow(folder).is_ok_and(|meta| {
+        let needed = match meta.owner {
+            Some(owner) if owner.uid == user.uid => 0o300,
+            Some(owner) if owner.gid == user.gid => 0o030,
+            _ => 0o003,
+        };
+        meta.mode & needed == needed
     })
-}
-
-#[cfg(all(unix, not(target_vendor = "apple")))]
-fn become_user(uid: nix::unistd::Uid, gid: nix::unistd::Gid) -> nix::Result<()> {
-    nix::unistd::setgroups(&[gid])?;
-    nix::unistd::setresgid(gid, gid, gid)?;
-    nix::unistd::setresuid(uid, uid, uid)
-}
-
-/// macOS keeps a process's groups by a service of its own; user and group are what decides about files.
-#[cfg(target_vendor = "apple")]
-fn become_user(uid: nix::unistd::Uid, gid: nix::unistd::Gid) -> nix::Result<()> {
-    nix::unistd::setgid(gid)?;
-    nix::unistd::setuid(uid)
-}
-
-#[cfg(not(unix))]
-fn act_as_owner_of(_: &Path) -> Result<(), Notice> {
-    Ok(())
 }
 
 /// New ids, from the clock and the system's randomness.

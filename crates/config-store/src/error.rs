@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{DiskError, quote};
+use myownllm_durable_fs::{DiskError, quote, trust::OwnershipProblem};
 use thiserror::Error;
 
 /// Why a config could not be read, written or restored. Nothing was lost: what was there is there, or among the copies.
@@ -155,6 +155,12 @@ pub enum StoreError {
         /// Whose the file is.
         of: u32,
     },
+    /// Somebody else decides where the app's home is, or its owner could not use what this process makes there.
+    #[error("cannot change anything in the app's home: {} {}", .problem.path.display(), .problem.reason())]
+    Untrusted {
+        /// What is wrong, with which directory or symlink.
+        problem: OwnershipProblem,
+    },
     /// The caller's edit failed. Nothing was written.
     #[error("editing the config {}", path.display())]
     Edit {
@@ -223,6 +229,7 @@ impl StoreError {
             Self::BadCopy { .. } => "store.bad-copy",
             Self::Shared { .. } => "store.shared",
             Self::ForeignLink { .. } => "store.foreign-link",
+            Self::Untrusted { .. } => "homes.unsafe-permissions",
             Self::Edit { .. } => "store.edit",
             Self::WrongLock { .. } => "store.wrong-lock",
             Self::NoHome { .. } => "store.no-home",
@@ -255,6 +262,7 @@ impl StoreError {
             | Self::WrongLock { path, .. }
             | Self::NoHome { path }
             | Self::Disk { path, .. } => path,
+            Self::Untrusted { problem } => &problem.path,
         }
     }
 
@@ -296,6 +304,7 @@ impl StoreError {
             }
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
+            Self::Untrusted { problem } => problem.command(),
             Self::Edit { .. } | Self::WrongLock { .. } => return None,
         })
     }

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use myownllm_config_model::{Diagnostic, Document, Severity};
+use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
 use myownllm_durable_fs::{
     DiskError, Displaced, HomeLock, Meta, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
     rename_noreplace, replace, temp_name,
@@ -68,20 +69,33 @@ impl Store<'_> {
                 (Ok(a), Ok(b)) if a == b
             );
         if same {
-            return Ok(());
+            return self.check_trust().map(drop);
         }
         Err(StoreError::WrongLock { path: self.places.config.clone(), locked: lock.home().to_owned() })
     }
 
+    /// Nobody but the home's owner and root must decide where a change of the home goes.
+    pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
+        let home = &self.places.app_home;
+        let trust = HomeTrust::look(self.disk, home).map_err(|source| StoreError::Disk {
+            doing: "looking at the app's home",
+            path: home.clone(),
+            source,
+        })?;
+        match trust.forbids_change() {
+            Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),
+            None => Ok(trust),
+        }
+    }
+
     /// The app's config must not be the daemon's, nor lie in its home, by a link: each program would write over what is the other's.
-    /// Nor must a link be another user's than what it leads to: where root runs, that could be anything.
+    /// Nor must another user decide where a link leads: where root runs, that could be anywhere.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
         let Places { config, daemon_config, daemon_home, .. } = &self.places;
-        let uid = |meta: Meta| meta.owner.map(|owner| owner.uid);
-        let link = self.disk.stat(config).ok().filter(Meta::is_symlink).and_then(uid);
-        let file = self.disk.stat_follow(config).ok().and_then(uid);
-        if let Some((by, of)) = link.zip(file).filter(|(by, of)| by != of && *by != 0) {
-            return Err(StoreError::ForeignLink { path: config.clone(), by, of });
+        match look_behind(self.disk, config) {
+            Ok(None) => {}
+            Ok(Some(problem)) => return Err(self.foreign_link(problem)),
+            Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),
         }
         let shared = |link: &Path| StoreError::Shared { path: config.clone(), link: link.to_owned() };
         if let (Some(config_at), Some(home)) = (self.goal_of(config), self.real(daemon_home))
@@ -93,6 +107,17 @@ impl Store<'_> {
             return Err(shared(daemon_config));
         }
         Ok(())
+    }
+
+    fn foreign_link(&self, problem: OwnershipProblem) -> StoreError {
+        let path = self.places.config.clone();
+        let file = self.disk.stat_follow(&path).ok().and_then(|meta| meta.owner);
+        match (&problem.kind, file) {
+            (&OwnershipProblemKind::ForeignSymlink { uid: by }, Some(file)) => {
+                StoreError::ForeignLink { path, by, of: file.uid }
+            }
+            _ => StoreError::Untrusted { problem },
+        }
     }
 
     /// What a link leads to; nothing for what is no link, or leads nowhere.

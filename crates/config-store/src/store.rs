@@ -34,7 +34,7 @@ pub trait ConfigStore {
     /// Makes the app's home when it is missing, so that it can be locked.
     ///
     /// # Errors
-    /// [`StoreError::NoHome`], [`StoreError::Disk`].
+    /// [`StoreError::NoHome`], [`StoreError::Untrusted`], [`StoreError::Disk`].
     fn ensure_home(&self) -> Result<(), StoreError>;
 
     /// Looks again, under the lock, and does what is pending. The order is: the copy of the former file, the daemon's half,
@@ -143,16 +143,8 @@ impl ConfigStore for Store<'_> {
 
     fn ensure_home(&self) -> Result<(), StoreError> {
         let Places { user_home, app_home, .. } = &self.places;
-        match self.disk.stat_follow(app_home) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_not_found() => {}
-            Err(source) => {
-                return Err(StoreError::Disk {
-                    doing: "looking at the app's home",
-                    path: app_home.clone(),
-                    source,
-                });
-            }
+        if self.check_trust()?.exists {
+            return Ok(());
         }
         let owner = match self.disk.stat_follow(user_home) {
             Ok(meta) => meta.owner,

@@ -275,6 +275,31 @@ fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() 
     assert_eq!(of_kind(&disk, "kept").len(), 1);
 }
 
+/// Whoever composes the crates, and takes the lock without a look at the way to the home, is stopped here.
+#[test]
+fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
+    let disk = home();
+    disk.put(CONFIG, LEAKED_V3);
+    let loaded = look(&disk).unwrap();
+    assert!(loaded.pending.repairs());
+    disk.set_user(Owner { uid: 0, gid: 0 });
+    disk.set_owner(HOME.as_ref(), Owner { uid: 4711, gid: 4711 }).unwrap();
+    let before = disk.tree();
+    let clock = FakeClock::default();
+    let store = Store::new(&disk, &clock, sim_places());
+    let held = lock(&disk);
+    let errors = [
+        store.ensure_home().unwrap_err(),
+        store.apply(&held, &mut ids()).unwrap_err(),
+        store.update(&held, &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)))).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.code(), "homes.unsafe-permissions", "{error}");
+        assert_eq!(error.hint().as_deref(), Some("sudo chown -R 4711:4711 /home/u/.myownllm"));
+    }
+    assert_eq!(disk.tree(), before);
+}
+
 /// The config of a group that we are not in: the new file cannot be the group's, and so is not open to ours instead.
 #[test]
 fn rights_that_a_new_file_cannot_be_given_are_named() {

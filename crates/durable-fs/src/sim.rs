@@ -1029,11 +1029,9 @@ impl Disk for SimDisk {
         Some(Runner::new(self.state().user.uid))
     }
 
-    fn may_write(&self, dir: &Path) -> bool {
-        let user = self.state().user.uid;
-        let is_owners = |meta: Meta| meta.owner.is_some_and(|owner| owner.uid == user);
-        let state = self.state();
-        user == 0 || state.walk(dir, true).and_then(|ino| state.meta(ino)).is_ok_and(is_owners)
+    /// This disk asks nobody for a permission.
+    fn may_write(&self, _: &Path) -> bool {
+        true
     }
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {

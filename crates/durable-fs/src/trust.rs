@@ -235,7 +235,7 @@ impl OwnershipProblem {
         use OwnershipProblemKind as Kind;
         match &self.kind {
             Kind::ForeignDirectory { uid } => {
-                format!("belongs to user {uid}, who can put another home in its place")
+                format!("belongs to user {uid}, who can put something else in its place")
             }
             Kind::ForeignSymlink { uid } => {
                 format!("is a symlink of user {uid}, who can let it lead anywhere")
@@ -326,6 +326,59 @@ impl HomeTrust {
     pub fn forbids_change(&self) -> Option<&OwnershipProblem> {
         self.problems.iter().find(|problem| !self.exists || problem.forbids_every_change())
     }
+}
+
+/// Looks at the way from a home to a directory in it, be it through symlinks: every part belongs to the owner of the home or to
+/// root, and nobody else can write to it. Nothing where the home does not exist.
+///
+/// # Errors
+///
+/// A name on the way cannot be looked at.
+pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Option<OwnershipProblem>> {
+    let Some(runner) = disk.runner() else { return Ok(None) };
+    let above = trace(disk, home)?;
+    let owner = above.steps.last().and_then(|home| home.meta.owner).filter(|_| above.missing.is_none());
+    let Some(owner) = owner else { return Ok(None) };
+    let way = trace(disk, directory)?;
+    let is_new = |step: &&Step| !above.steps.iter().any(|known| known.path == step.path);
+    let found = way.steps.iter().filter(is_new).find_map(|step| {
+        if step.meta.is_symlink() {
+            return way.symlink_problem(step, step.meta.owner?.uid, runner, Some(owner.uid));
+        }
+        let mend = close(true, may_change(runner, &step.meta));
+        foreign_part(&step.path, &step.meta, owner).or_else(|| world_writable(&step.path, &step.meta, mend))
+    });
+    Ok(found)
+}
+
+/// Looks at the way on from a symlink to a file: each symlink belongs to root, to the runner, or to the owner of the file, and so
+/// does each directory. Nothing for what is no symlink, does not exist, or leads to nothing.
+///
+/// # Errors
+///
+/// A name on the way cannot be looked at.
+pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipProblem>> {
+    let Some(runner) = disk.runner() else { return Ok(None) };
+    match disk.stat(symlink) {
+        Ok(meta) if meta.is_symlink() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let way = trace(disk, symlink)?;
+    let above = trace(disk, symlink.parent().unwrap_or(symlink))?;
+    let owner = way.steps.last().and_then(|file| file.meta.owner).filter(|_| way.missing.is_none());
+    let Some(owner) = owner.map(|owner| owner.uid) else { return Ok(None) };
+    let is_new = |step: &&Step| !above.steps.iter().any(|known| known.path == step.path);
+    let found = way.steps.iter().filter(is_new).find_map(|step| {
+        let uid = step.meta.owner?.uid;
+        if step.meta.is_symlink() {
+            return way.symlink_problem(step, uid, runner, Some(owner));
+        }
+        let kind = OwnershipProblemKind::ForeignDirectory { uid };
+        (!way.trusts(runner, uid, Some(owner))).then(|| OwnershipProblem::new(&step.path, kind))
+    });
+    Ok(found)
 }
 
 impl Trace {

@@ -319,3 +319,21 @@ fn what_belongs_to_another_user_is_not_gone_through() {
     RealDisk.create(&theirs.join("new"), b"", 0o600).expect("root's folders are trusted");
     drop(lock);
 }
+
+/// Who asks for the way to a home that is locked sees the symlink that leads there, and not the home in its place.
+#[test]
+fn a_symlink_to_a_locked_home_is_seen_as_one() {
+    use myownllm_durable_fs::trust::trace;
+    let root = tempfile::tempdir().expect("a folder");
+    fs::create_dir_all(root.path().join("open/real/inside")).expect("made");
+    let app = root.path().join("app");
+    symlink("open/real", &app).expect("made");
+    let way = trace(&RealDisk, &app).expect("there");
+    let lock = RealDisk.lock(&app, Duration::ZERO).expect("free");
+    assert_eq!(trace(&RealDisk, &app).expect("there"), way);
+    assert_eq!(RealDisk.read_link(&app).expect("a link"), Path::new("open/real"));
+    assert!(RealDisk.stat(&app).expect("there").is_symlink());
+    assert!(RealDisk.stat_follow(&app).expect("there").is_dir());
+    assert!(RealDisk.stat(&app.join("inside")).expect("there").is_dir());
+    drop(lock);
+}

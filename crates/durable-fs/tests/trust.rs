@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use myownllm_durable_fs::sim::SimDisk;
-use myownllm_durable_fs::trust::{HomeTrust, Runner, trace};
+use myownllm_durable_fs::trust::{HomeTrust, Runner, look_behind, look_inside, trace};
 use myownllm_durable_fs::{Disk, Owner};
 use rstest::rstest;
 
@@ -26,6 +26,10 @@ enum Entry {
 use Entry::{Dir, Link};
 
 fn disk(runner: u32, entries: &[Entry]) -> SimDisk {
+    disk_of(runner, entries.iter())
+}
+
+fn disk_of<'a>(runner: u32, entries: impl Iterator<Item = &'a Entry>) -> SimDisk {
     let disk = SimDisk::new();
     let user = |uid| Owner { uid, gid: uid };
     disk.set_user(user(ROOT));
@@ -52,7 +56,7 @@ fn disk(runner: u32, entries: &[Entry]) -> SimDisk {
 }
 
 fn look(runner: u32, entries: &[Entry]) -> HomeTrust {
-    HomeTrust::look(&disk(runner, entries), Path::new(HOME)).unwrap()
+    trace(&disk(runner, entries), Path::new(HOME)).unwrap().home_trust(Runner::new(runner), &|_| false)
 }
 
 /// Each problem as `path: reason`, with `!` in front of one that forbids every change.
@@ -108,7 +112,7 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
 )]
 #[case::directory_of_another_user_above(
     ANN, &[Dir("/home", EVE, 0o755), Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o700)],
-    "!/home: belongs to user 1003, who can put another home in its place -> ls -ld /home"
+    "!/home: belongs to user 1003, who can put something else in its place -> ls -ld /home"
 )]
 #[case::user_home_that_everybody_can_write_to(
     ANN, &[Dir("/home/ann", ANN, 0o777), Dir(HOME, ANN, 0o700)],
@@ -144,7 +148,7 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
 )]
 #[case::symlink_into_a_directory_of_another_user(
     ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/eve", EVE, 0o755), Dir("/srv/eve/x", ROOT, 0o755), Dir("/srv/eve/x/app", ANN, 0o700), Link(HOME, ANN, "/srv/eve/x/app")],
-    "!/srv/eve: belongs to user 1003, who can put another home in its place -> ls -ld /srv/eve"
+    "!/srv/eve: belongs to user 1003, who can put something else in its place -> ls -ld /srv/eve"
 )]
 fn a_way_that_somebody_else_can_change_is_not(
     #[case] runner: u32,
@@ -196,6 +200,52 @@ fn who_may_write_to_a_home_that_is_closed_to_others_is_its_owner_in_effect() {
 fn an_owner_who_cannot_reach_the_home_is_told_apart() {
     let inside = |mode| look(ROOT, &[Dir("/home/ann", ROOT, mode), Dir(HOME, ANN, 0o700)]).is_reachable;
     assert_eq!((inside(0o700), inside(0o711)), (false, true));
+}
+
+/// What a symlink leads to is the file of whoever made it, of the runner, or of root; and so are the directories on the way.
+#[rstest]
+#[case::own(ANN, ANN, ANN, ROOT, None)]
+#[case::own_to_a_file_of_root(ANN, ANN, ROOT, ROOT, None)]
+#[case::of_the_files_owner(ROOT, ANN, ANN, ROOT, None)]
+#[case::of_another_user_than_the_file(ROOT, EVE, ROOT, ROOT, Some("/home/ann/link"))]
+#[case::of_another_user_to_the_runners_file(ANN, EVE, ANN, ROOT, Some("/home/ann/link"))]
+#[case::through_a_directory_of_another_user(ANN, ANN, ANN, EVE, Some("/srv"))]
+fn a_symlink_to_a_file_is_judged_by_where_it_leads(
+    #[case] runner: u32,
+    #[case] link: u32,
+    #[case] file: u32,
+    #[case] directory: u32,
+    #[case] expected: Option<&str>,
+) {
+    let entries = [
+        Dir("/home/ann", ANN, 0o755),
+        Dir("/srv", directory, 0o755),
+        Dir("/srv/file", file, 0o700),
+        Link("/home/ann/link", link, "/srv/file"),
+    ];
+    let found = look_behind(&disk(runner, &entries), Path::new("/home/ann/link")).unwrap();
+    assert_eq!(found.map(|problem| problem.path).as_deref(), expected.map(Path::new));
+}
+
+/// Below the home everything belongs to its owner or to root, also behind a symlink.
+#[rstest]
+#[case::all_the_owners(&[Dir("/home/ann/.app/mesh", ANN, 0o700)], None)]
+#[case::open(&[Dir("/home/ann/.app/mesh", ANN, 0o777)], Some("/home/ann/.app/mesh"))]
+#[case::sticky(&[Dir("/home/ann/.app/mesh", ANN, 0o1777)], None)]
+#[case::of_another_user(&[Dir("/home/ann/.app/mesh", EVE, 0o700)], Some("/home/ann/.app/mesh"))]
+#[case::symlink_into_an_open_directory(
+    &[Dir("/srv", ROOT, 0o777), Dir("/srv/mesh", ANN, 0o700), Link("/home/ann/.app/mesh", ANN, "/srv/mesh")],
+    Some("/srv")
+)]
+#[case::symlink_of_another_user(
+    &[Dir("/srv", ROOT, 0o755), Dir("/srv/mesh", ANN, 0o700), Link("/home/ann/.app/mesh", EVE, "/srv/mesh")],
+    Some("/home/ann/.app/mesh")
+)]
+fn the_inside_of_a_home_is_the_owners(#[case] inside: &[Entry], #[case] expected: Option<&str>) {
+    let above = [Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o700)];
+    let disk = disk_of(ANN, above.iter().chain(inside));
+    let found = look_inside(&disk, Path::new(HOME), Path::new("/home/ann/.app/mesh")).unwrap();
+    assert_eq!(found.map(|problem| problem.path).as_deref(), expected.map(Path::new));
 }
 
 #[test]

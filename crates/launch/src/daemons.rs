@@ -12,6 +12,7 @@ use myownllm_daemon::{
     Traces, attach, candidates, probe, spawn_unless, strays_of, suspects,
 };
 pub use myownllm_daemon::{Found, RunningDaemon as Live};
+use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket, check_control_socket};
 
@@ -87,32 +88,42 @@ pub struct LocalDaemons<'a> {
     layout: &'a Layout,
     search: &'a ProgramSearch,
     homes: HomeDaemons,
+    /// Whose daemons root looks for: those of the owner of the home.
+    owner: Option<u32>,
 }
 
 impl<'a> LocalDaemons<'a> {
     /// The daemons of this layout.
     #[must_use]
     pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
-        let own = endpoint_of(&layout.socket_for_mode(Mode::OwnLlm, None).0);
+        let is_root = disk.runner().is_some_and(Runner::is_root);
+        let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
+        let owner = homes.filter_map(|home| disk.stat_follow(home).ok()?.owner).next();
+        let owner = owner.map(|owner| owner.uid);
+        let own = endpoint_at(&layout.socket_for_mode(Mode::OwnLlm, None).0, owner);
         let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
         homes.home_variable = layout.app.home_variable.clone().into_owned();
         homes.answer_within = ANSWER;
         homes.grace = GRACE;
-        Self { disk, layout, search, homes }
+        Self { disk, layout, search, homes, owner }
     }
 
     /// Where a daemon of that mode that is started now listens: its own config may say so.
     #[must_use]
     pub fn endpoint(&self, mode: Mode) -> Endpoint {
         let named = control_socket(self.disk, self.layout.config_for_mode(mode));
-        endpoint_of(&self.layout.socket_for_mode(mode, named.as_deref()).0)
+        self.at(&self.layout.socket_for_mode(mode, named.as_deref()).0)
+    }
+
+    fn at(&self, socket: &Socket) -> Endpoint {
+        endpoint_at(socket, self.owner)
     }
 
     /// Where the daemon of that mode is to be looked for. One that was started before its config named another place goes on
     /// listening where it was.
     pub fn whereabouts(&self, mode: Mode) -> Endpoint {
         let now = self.endpoint(mode);
-        let before = endpoint_of(&self.layout.socket_for_mode(mode, None).0);
+        let before = self.at(&self.layout.socket_for_mode(mode, None).0);
         let moved = now != before && !self.probe(&before).is_absent() && self.probe(&now).is_absent();
         if moved { before } else { now }
     }
@@ -125,7 +136,7 @@ impl<'a> LocalDaemons<'a> {
         let is_address = |path: &&Path| check_control_socket(path, self.layout.platform, path).is_ok();
         let sockets = [Some(self.layout.legacy_socket.as_path()), leaked.filter(is_address)];
         let sockets = sockets.into_iter().flatten().filter(|_| !cfg!(windows));
-        homes.legacy = sockets.map(|path| endpoint_of(&Socket::Path(path.to_owned()))).collect();
+        homes.legacy = sockets.map(|path| self.at(&Socket::Path(path.to_owned()))).collect();
         homes
     }
 
@@ -234,6 +245,11 @@ pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {
         Socket::Path(path) => Endpoint::unix(path),
         Socket::Pipe(name) => Endpoint::pipe(name),
     }
+}
+
+/// An endpoint at which a daemon of that user may listen, too.
+fn endpoint_at(socket: &Socket, owner: Option<u32>) -> Endpoint {
+    owner.into_iter().fold(endpoint_of(socket), Endpoint::owned_by)
 }
 
 fn expected(device: Option<&str>) -> Expected {

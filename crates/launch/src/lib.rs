@@ -9,6 +9,7 @@ mod no_daemon;
 mod notice;
 mod relapse;
 mod sequence;
+mod trust;
 
 pub use daemons::{
     CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
@@ -16,7 +17,7 @@ pub use daemons::{
 };
 pub use hints::{PROGRAM, called, edit};
 pub use lost_key::lost_key;
-pub use named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
+pub use named_key::{NamedKey, named_key};
 pub use networks::{Asked, LONGEST_NAME, Reconciled, reconcile, reconcile_notices, saved};
 pub use notice::{Class, Notice, Severity, class_of};
 pub use relapse::Relapse;
@@ -25,3 +26,4 @@ pub use sequence::{
     collision_notice, identity_in_force, launch, leaked_socket, move_notices, refusal_notice, settle_live,
     unseen_notice,
 };
+pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};

@@ -1,4 +1,4 @@
-//! What a daemon will find: the key that its own config names, and folders that nobody else can write to.
+//! What a daemon will find: the key that its own config names.
 //!
 //! A daemon that finds no key where its config says makes one: so before one is started, there has to be a sound key in
 //! that very place.
@@ -8,8 +8,6 @@ use std::path::Path;
 use myownllm_config_model::daemon_config::DaemonConfig;
 use myownllm_durable_fs::quote;
 use myownllm_migration::identity::{self, Identity, KeyInfo};
-use myownllm_migration::{foreign_owner, open_to_all};
-use myownllm_paths::Layout;
 
 use crate::daemons::read_document;
 use crate::notice::{Class, Notice};
@@ -82,31 +80,4 @@ pub fn named_key(parts: &Parts<'_>) -> Result<NamedKey, Notice> {
         .at(config)
         .hint(format!("ls -ld {}", quote(path)))
         .class(Class::Refused))
-}
-
-/// That nobody but its owner, or root, can put anything in the place of what a daemon is to work with.
-///
-/// # Errors
-/// The first folder of which that is not so.
-pub fn trusted_home(parts: &Parts<'_>) -> Result<(), Notice> {
-    let Layout { user_home, app_home, daemon_home, daemon_identity, .. } = parts.layout;
-    let Some(home) = parts.disk.stat_follow(user_home).ok().and_then(|meta| meta.owner) else {
-        return Ok(());
-    };
-    let folders = [app_home.as_path(), daemon_home].into_iter().chain(daemon_identity.parent());
-    for folder in folders {
-        let Ok(meta) = parts.disk.stat_follow(folder) else { continue };
-        let open = || open_to_all(folder, &meta, "chmod go-w").filter(|_| meta.is_dir());
-        let Some(found) = foreign_owner(folder, &meta, home).or_else(open) else { continue };
-        return Err(Notice::error("homes.unsafe-permissions", format!("{} {}", folder.display(), found.why))
-            .at(folder)
-            .hint(found.command)
-            .class(Class::Refused));
-    }
-    Ok(())
-}
-
-/// The same as a warning, of a run that wrote there: others may read what it wrote, or put something else in its place.
-pub fn wrote_where_others_can(parts: &Parts<'_>) -> Option<Notice> {
-    trusted_home(parts).err().map(Notice::as_warning)
 }

@@ -225,7 +225,8 @@ impl From<&StoreError> for Notice {
             | StoreError::CopiesUnsafe { .. }
             | StoreError::ConfigIsACopy { .. }
             | StoreError::Shared { .. }
-            | StoreError::ForeignLink { .. } => Class::Refused,
+            | StoreError::ForeignLink { .. }
+            | StoreError::Untrusted { .. } => Class::Refused,
             _ => Class::Failed,
         };
         Self::from_error(error, error.code(), error.hint()).class(class).at(error.path())

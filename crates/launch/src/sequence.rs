@@ -27,11 +27,12 @@ use crate::daemons::{
     Daemons, Found, Live, OPERATION, control_socket_of, endpoint_of, read_control_socket, read_document,
 };
 use crate::lost_key::lost_key;
-use crate::named_key::{NamedKey, named_key, trusted_home, wrote_where_others_can};
+use crate::named_key::{NamedKey, named_key};
 use crate::networks::{Asked, Reconciled, plan_for, reconcile, reconcile_notices};
 use crate::no_daemon;
 use crate::notice::{Class, Notice, class_of};
 use crate::relapse::Relapse;
+use crate::trust::{ensure_changeable, ensure_own_daemon, trusted_home, wrote_where_others_can};
 
 /// How long every command waits for another process that holds the home's lock: longer than one that is well may take.
 ///
@@ -75,6 +76,8 @@ pub struct Options<'a> {
     pub cancelled: Option<&'a Arc<AtomicBool>>,
     /// How the program is called in hints, with what leads to this home.
     pub program: &'a str,
+    /// A reason of the caller's why nothing may be changed: the config is loaded, and no daemon is used.
+    pub refusal: Option<&'a Notice>,
 }
 
 impl Default for Options<'_> {
@@ -85,6 +88,7 @@ impl Default for Options<'_> {
             lock_wait: LOCK_WAIT,
             cancelled: None,
             program: "myownllm-mesh",
+            refusal: None,
         }
     }
 }
@@ -237,6 +241,10 @@ fn settle(
     outcome: &mut Outcome,
     pending: Option<Pending>,
 ) -> Result<Settled, Notice> {
+    if let Some(refusal) = options.refusal {
+        return Err(refusal.clone());
+    }
+    ensure_changeable(parts)?;
     parts.checked.map_err(Notice::from)?;
     let mut pending = pending;
     let mut waited = Duration::ZERO;
@@ -265,6 +273,7 @@ fn settle(
         pending = look_again(parts, ids, outcome, pending.is_some())?;
     };
     // Only from here does what we see stay as it is.
+    ensure_changeable(parts)?;
     let pending = look_again(parts, ids, outcome, pending.is_some())?;
     let moves = moves(parts);
     let repairs = pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
@@ -635,17 +644,18 @@ fn start_one(
     check_start(parts, None).map_err(one)?;
     // One whose socket was removed under it would write the same home, unseen by its peers and by us.
     settle_live(parts.daemons, parts.daemons.unseen(None), options, &mut outcome.stopped).map_err(one)?;
-    let home = &parts.layout.daemon_home;
-    make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
-        .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
     trusted_home(parts).map_err(|unsafe_home| {
         // It need not be said twice.
         outcome.notices.retain(|notice| notice.code != unsafe_home.code);
         one(unsafe_home)
     })?;
+    ensure_own_daemon(parts).map_err(one)?;
     if let Some(lost) = device.is_none().then(|| lost_key(parts)).flatten() {
         return Err(one(lost));
     }
+    let home = &parts.layout.daemon_home;
+    make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
+        .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
     if let Some(lock) = lock {
         tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
     }

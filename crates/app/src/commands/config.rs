@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_model::{Document, schema, secrets};
 use myownllm_config_store::{ConfigStore, CopyKind, FileShape, HistoryEntry, StoreError};
-use myownllm_launch::{Notice, wrote_where_others_can};
+use myownllm_launch::{Notice, ensure_changeable, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, shape_words};
@@ -161,6 +161,7 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
     let wired = world.wire();
     let parts = wired.parts();
     let id = wired.store.find_copy(name).map_err(|error| Notice::from(&error))?;
+    ensure_changeable(&parts)?;
     super::network::no_legacy(world, &parts)?;
     let lock = parts
         .disk

@@ -21,6 +21,7 @@ use super::salvage::shape_words;
 use super::status::{UNSEEN, daemon_words, identity};
 use crate::exit::ExitCode;
 use crate::output::{Answer, short};
+use crate::privileges::foreseen_refusal;
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
@@ -117,6 +118,7 @@ fn homes(world: &World, checks: &mut Checks) {
     }
     let folders = [&world.layout.app_home, &world.layout.daemon_home, &world.layout.backups];
     let fixed: Vec<Notice> = folders.into_iter().filter_map(|folder| world.unwritable(folder)).collect();
+    let fixed: Vec<Notice> = foreseen_refusal(world).into_iter().chain(fixed).collect();
     if fixed.is_empty() {
         checks.ok("homes.writable", "what is in them can be changed");
     }
@@ -249,13 +251,16 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         ),
         Err(notice) => checks.notice("identity.named", &notice),
     }
-    match trusted_home(&world.wire().parts()) {
-        Ok(()) => checks.ok("homes.private", "nobody else can put anything into the homes"),
-        Err(notice) => checks.notice("homes.private", &notice),
+    let untrusted = trusted_home(&world.wire().parts()).err();
+    match &untrusted {
+        None => checks.ok("homes.private", "nobody else can put anything into the homes"),
+        Some(notice) => checks.notice("homes.private", notice),
     }
     daemon_config(world, checks);
-    for error in others {
-        checks.notice("state.sound", &Notice::from(error));
+    // One cause is told once.
+    let told = untrusted.and_then(|notice| notice.path);
+    for notice in others.into_iter().map(Notice::from).filter(|notice| notice.path != told) {
+        checks.notice("state.sound", &notice);
     }
     for both in &plan.collisions {
         checks.notice("state.collisions", &collision_notice(both, plan.direction, &world.program));

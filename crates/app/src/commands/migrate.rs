@@ -1,6 +1,6 @@
 //! `migrate`: the move alone.
 
-use myownllm_launch::{Notice, Watch, check_socket, move_notices};
+use myownllm_launch::{Notice, Watch, check_socket, ensure_changeable, move_notices};
 use myownllm_migration::{
     Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator,
 };
@@ -45,6 +45,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
         // Nothing to move takes no lock; what waits for a decision is told all the same.
         return Ok(told(world, &plan));
     }
+    ensure_changeable(&parts)?;
     if let Some(refused) = socket {
         return Err(refused);
     }

@@ -20,10 +20,11 @@ use serde_json::json;
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 use crate::output::{Answer, Printer};
+use crate::privileges::{self, BecomeUser};
 use crate::world::World;
 
 /// Does what the command line says.
-pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
+pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Notice> {
     match &cli.command {
         // These need no home at all.
         Command::Completions { shell } => return Ok(completions(*shell)),
@@ -37,7 +38,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
         Command::Network(NetworkCommand::FromEnvelope) => return filters::from_envelope(),
         _ => {}
     }
-    let world = World::new(cli.global.home.as_deref())?.telling(printer.progress());
+    let world = world(cli, become_user)?.telling(printer.progress());
     let missing = cli.global.home.as_ref().and_then(|_| missing_home(&cli.command, &world));
     let answer = match &cli.command {
         Command::Launch(args) => launch::run(&world.with_program_search(), args, printer),
@@ -56,6 +57,27 @@ pub(crate) fn run(cli: &Cli, printer: &Printer) -> Result<Answer, Notice> {
         answer.notices.extend(missing);
         answer
     })
+}
+
+/// Looks at the home; for a command that writes there, as the owner of the home.
+fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
+    let home = cli.global.home.as_deref();
+    let world = World::new(home)?;
+    let Some(owner) = privileges::user_to_become(&world).filter(|_| privileges::writes(&cli.command)) else {
+        return Ok(world);
+    };
+    match become_user(owner.uid, owner.gid) {
+        // What root saw is not what the owner sees.
+        Ok(()) => World::new(home),
+        Err(error) => {
+            let refusal = privileges::refusal(&world, owner, &error);
+            match cli.command {
+                // The app comes up all the same.
+                Command::Launch(_) => Ok(world.refusing(refusal)),
+                _ => Err(refusal),
+            }
+        }
+    }
 }
 
 /// That the home which was named is not there: of nothing, nothing is wrong, and a name that was mistyped would pass for a sound home.

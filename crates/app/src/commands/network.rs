@@ -8,8 +8,8 @@ use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
-    Asked, Notice, Options, Parts, reconcile, reconcile_notices, refusal_notice, settle_live, unseen_notice,
-    wrote_where_others_can,
+    Asked, Notice, Options, Parts, ensure_changeable, reconcile, reconcile_notices, refusal_notice,
+    settle_live, unseen_notice, wrote_where_others_can,
 };
 use serde_json::{Value, json};
 
@@ -233,6 +233,7 @@ fn change(
 ) -> Result<Edit, Notice> {
     let wired = world.wire();
     let parts = wired.parts();
+    ensure_changeable(&parts)?;
     parts.checked.map_err(Notice::from)?;
     no_legacy(world, &parts)?;
     wired.store.ensure_home().map_err(|error| Notice::from(&error))?;

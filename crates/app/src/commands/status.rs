@@ -8,8 +8,8 @@ use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
 use myownllm_daemon::{Decision, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
 use myownllm_launch::{
-    COLLISION, Daemons, LONGEST_NAME, Live, NamedKey, Notice, check_socket, check_start, lost_key, named_key,
-    trusted_home,
+    COLLISION, Daemons, LONGEST_NAME, Live, NamedKey, Notice, check_socket, check_start, ensure_changeable,
+    lost_key, named_key, trusted_home,
 };
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use crate::cli::StatusArgs;
 use crate::exit::ExitCode;
 use crate::exit::exit_of;
 use crate::output::{Answer, bounded, long, short};
+use crate::privileges::foreseen_refusal;
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
@@ -89,7 +90,14 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let socket = check_start(&wired.parts(), named).err();
     // Nothing is moved to where no daemon could listen.
     let no_socket = !plan.is_empty() && check_socket(&wired.parts(), named).is_err();
-    let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some() || no_socket;
+    let untrusted = foreseen_refusal(world).or_else(|| ensure_changeable(&wired.parts()).err());
+    let is_trusted = untrusted.is_none();
+    if let Some(notice) = untrusted {
+        // One cause is told once.
+        notices.retain(|told| told.path != notice.path);
+        notices.push(notice);
+    }
+    let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some() || no_socket || !is_trusted;
     let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
     let writes = pending || loaded.as_ref().is_some_and(|loaded| loaded.pending.writes_config());
     // A launch writes to the app's home when something is to be done there, and to the daemon's a log when it starts one.
@@ -100,7 +108,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     if world.checked.is_ok() && (starts || unbindable || no_socket) {
         notices.extend(socket);
     }
-    if starts {
+    if starts && is_trusted {
         notices.extend(trusted_home(&wired.parts()).err());
         let is_absent = matches!(plan.identity, IdentityState::Absent) && device.is_none();
         notices.extend(is_absent.then(|| lost_key(&wired.parts())).flatten());

@@ -139,6 +139,14 @@ impl Home {
         homes.min_by_key(|(_, below)| below.components().count())
     }
 
+    /// Whether this is the name of a locked home, and a symlink to it.
+    fn is_symlink_to_one(path: &Path) -> bool {
+        let locked = LOCKED.read().unwrap_or_else(PoisonError::into_inner);
+        let mut named = locked.iter().filter_map(Weak::upgrade).filter(|home| home.named == path);
+        named.any(|home| home.named != home.top.real)
+            && rustix::fs::lstat(path).is_ok_and(|stat| kind_of(&stat) == FileType::Symlink)
+    }
+
     /// Whether somebody who owns something on the way may decide where it leads.
     fn trust(&self, stat: &Stat, path: &Path) -> io::Result<()> {
         let uid = stat.st_uid;
@@ -300,6 +308,11 @@ impl At {
     /// To look at this very name.
     pub(super) fn look(path: &Path) -> io::Result<Self> {
         Self::find(path, Reach::Anywhere)
+    }
+
+    /// To look at this very name, which may be that of a symlink: one that leads to a locked home is no part of that home.
+    pub(super) fn look_unfollowed(path: &Path) -> io::Result<Self> {
+        if Home::is_symlink_to_one(path) { Ok(Self::by_path(path.to_owned())) } else { Self::look(path) }
     }
 
     /// To change what has this name, or to give it to something.

@@ -412,7 +412,7 @@ fn bits(mode: u32) -> Mode {
 impl Disk for RealDisk {
     fn stat(&self, path: &Path) -> Result<Meta> {
         let inner = || -> io::Result<Stat> {
-            let at = At::look(path)?;
+            let at = At::look_unfollowed(path)?;
             Ok(statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?)
         };
         inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new("look at", path, e))
@@ -503,7 +503,7 @@ impl Disk for RealDisk {
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
         let inner = || -> io::Result<PathBuf> {
-            let at = At::look(link)?;
+            let at = At::look_unfollowed(link)?;
             let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
             Ok(OsStr::from_bytes(says.to_bytes()).into())
         };

@@ -1,0 +1,104 @@
+//! Root in the home of another user.
+//!
+//! Whatever is made there has to be the owner's, and what the owner may not touch is not touched with root's hands: so a
+//! command that writes runs as the owner of the home. To look, root stays root.
+
+use std::io;
+
+use myownllm_durable_fs::trust::{HomeTrust, look_behind};
+use myownllm_durable_fs::{Disk as _, Owner, quote};
+use myownllm_launch::{Class, Notice};
+use myownllm_paths::Layout;
+
+use crate::cli::{Command, ConfigCommand, NetworkCommand};
+use crate::world::World;
+
+/// Changes user and group of this process, for good. Only the program's `main` has a way to do it: a library that changes the
+/// user of its process takes rights away from every other thread.
+pub type BecomeUser<'a> = &'a dyn Fn(u32, u32) -> io::Result<()>;
+
+/// Whether a command writes in the home.
+pub(crate) fn writes(command: &Command) -> bool {
+    match command {
+        Command::Launch(_) => true,
+        Command::Migrate(args) => !args.dry_run && !args.check,
+        Command::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
+        Command::Config(command) => match command {
+            ConfigCommand::Restore { .. } => true,
+            ConfigCommand::Show { .. }
+            | ConfigCommand::Normalize
+            | ConfigCommand::Check
+            | ConfigCommand::Schema { .. }
+            | ConfigCommand::History => false,
+        },
+        Command::Network(command) => match command {
+            NetworkCommand::Add { .. }
+            | NetworkCommand::Remove { .. }
+            | NetworkCommand::Use { .. }
+            | NetworkCommand::Import { .. } => true,
+            NetworkCommand::List
+            | NetworkCommand::Show { .. }
+            | NetworkCommand::Export { .. }
+            | NetworkCommand::ToDaemon
+            | NetworkCommand::ToEnvelope { .. }
+            | NetworkCommand::FromEnvelope => false,
+        },
+        Command::Status(_)
+        | Command::Doctor
+        | Command::Paths(_)
+        | Command::Identity
+        | Command::Completions { .. }
+        | Command::Man { .. } => false,
+    }
+}
+
+/// The owner of the home, when root has to become that user to write there. Nobody where the home, or where its config leads, is
+/// not to be trusted: the command then refuses to write.
+pub(crate) fn user_to_become(world: &World) -> Option<Owner> {
+    let runner = world.disk.runner().filter(|runner| runner.is_root())?;
+    let Layout { app_home, app_config, .. } = &world.layout;
+    let is_another =
+        |owner: Option<Owner>| owner.filter(|it| it.uid != runner.uid && Some(it.uid) != runner.unmapped);
+    // The home of root needs no closer look.
+    if world.disk.stat_follow(app_home).is_ok_and(|meta| is_another(meta.owner).is_none()) {
+        return None;
+    }
+    let trust = HomeTrust::look(&world.disk, app_home).ok()?;
+    let is_trusted = trust.is_reachable
+        && trust.forbids_change().is_none()
+        && look_behind(&world.disk, app_config).is_ok_and(|problem| problem.is_none());
+    is_another(trust.owner).filter(|_| is_trusted)
+}
+
+/// Why root cannot write in the home of another user.
+pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Notice {
+    let home = &world.layout.user_home;
+    let message =
+        format!("cannot become user {}, who owns the app's home, to write in {}", owner.uid, home.display());
+    Notice::error("paths.foreign-home", message)
+        .at(home)
+        .causes(vec![error.to_string()])
+        .hint(format!("ls -ld {0} {1}", quote(home), quote(&world.layout.app_home)))
+        .class(Class::Refused)
+}
+
+/// What [`refusal`] would say, without a try: the process lacks the right to change its user and groups.
+pub(crate) fn foreseen_refusal(world: &World) -> Option<Notice> {
+    let owner = user_to_become(world)?;
+    (!may_change_user()).then(|| refusal(world, owner, &io::ErrorKind::PermissionDenied.into()))
+}
+
+/// `CAP_SETGID` and `CAP_SETUID` of the kernel are bits 6 and 7. Where the kernel does not tell, a try does.
+#[cfg(target_os = "linux")]
+fn may_change_user() -> bool {
+    const NEEDED: u64 = 1 << 6 | 1 << 7;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    effective.is_none_or(|effective| effective & NEEDED == NEEDED)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn may_change_user() -> bool {
+    true
+}
