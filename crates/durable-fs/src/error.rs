@@ -79,6 +79,14 @@ impl DiskError {
         self.kind() == io::ErrorKind::NotFound
     }
 
+    /// Symlinks lead in a circle.
+    pub fn is_symlink_loop(&self) -> bool {
+        #[cfg(unix)]
+        return self.source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+        #[cfg(not(unix))]
+        return false;
+    }
+
     /// The name is taken.
     pub fn is_taken(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)

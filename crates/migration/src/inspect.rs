@@ -395,24 +395,30 @@ impl Inspector<'_> {
             match look(self.disk, &path) {
                 Look::Absent => {}
                 Look::Folder(meta) => self.source_folder(relative, path.clone(), path, &meta),
-                Look::Link(_) if let Some((real, meta)) = self.way_back(&path) => {
-                    self.linked.insert(relative.clone(), real.clone());
-                    self.source_folder(relative, path, real, &meta);
-                }
-                Look::Link(target) => {
-                    let key = self.homes.names.identity.strip_prefix(&relative).map(|rest| path.join(rest));
-                    match key.ok().map(|key| self.disk.stat(&key)) {
-                        Some(Ok(_)) => {
-                            self.out.key_trouble = true;
-                            self.out.refusals.push(MigrationError::SourceLink { path, target });
-                        }
-                        Some(Err(error)) if !error.is_not_found() => self.unreadable(&path, error),
-                        _ => self.left(path, "it is a link"),
+                Look::Link(target) => match self.way_back(&path) {
+                    Ok(Some((real, meta))) => {
+                        self.linked.insert(relative.clone(), real.clone());
+                        self.source_folder(relative, path, real, &meta);
                     }
-                }
+                    Ok(None) => self.source_link(&relative, path, target),
+                    Err(error) => self.unreadable(&path, error),
+                },
                 Look::Odd => self.left(path, "it is a file with the name of a folder"),
                 Look::Unreadable(error) => self.unreadable(&path, error),
             }
+        }
+    }
+
+    /// A folder of the source that is a link, and stays.
+    fn source_link(&mut self, relative: &Path, path: PathBuf, target: PathBuf) {
+        let key = self.homes.names.identity.strip_prefix(relative).map(|rest| path.join(rest));
+        match key.ok().map(|key| self.disk.stat(&key)) {
+            Some(Ok(_)) => {
+                self.out.key_trouble = true;
+                self.out.refusals.push(MigrationError::SourceLink { path, target });
+            }
+            Some(Err(error)) if !error.is_not_found() => self.unreadable(&path, error),
+            _ => self.left(path, "it is a link"),
         }
     }
 
@@ -442,25 +448,33 @@ impl Inspector<'_> {
 
     /// What a link in the daemon's home leads to, when that is a folder in the app's home: the move went in through it, and so the
     /// way back goes out. Not one that lies where things go back to.
-    fn way_back(&self, link: &Path) -> Option<(PathBuf, Meta)> {
+    fn way_back(&self, link: &Path) -> Result<Option<(PathBuf, Meta)>, DiskError> {
         if self.out.direction == Direction::Forward {
-            return None;
+            return Ok(None);
         }
-        let (real, meta) = self.inside(link)?;
+        let Some((real, meta)) = self.inside(link)? else { return Ok(None) };
         let is_goal = |folder: &PathBuf| {
             let folder = self.disk.stat_follow(&self.out.destination.join(folder));
             folder.is_ok_and(|folder| folder.is_same_file(&meta))
         };
-        (!self.relative.iter().any(is_goal)).then_some((real, meta))
+        Ok((!self.relative.iter().any(is_goal)).then_some((real, meta)))
     }
 
-    /// Where a link leads, when that is a folder in the app's home.
-    fn inside(&self, link: &Path) -> Option<(PathBuf, Meta)> {
-        let home = self.disk.canonicalize(&self.homes.app).ok()?;
-        let real =
-            self.disk.canonicalize(link).ok().filter(|real| *real != home && real.starts_with(&home))?;
-        let meta = self.disk.stat(&real).ok().filter(Meta::is_dir)?;
-        Some((real, meta))
+    /// Where a link leads, when that is a folder in the app's home. What cannot be looked at may be one.
+    fn inside(&self, link: &Path) -> Result<Option<(PathBuf, Meta)>, DiskError> {
+        let look = || -> Result<_, DiskError> {
+            let home = self.disk.canonicalize(&self.homes.app)?;
+            let real = self.disk.canonicalize(link)?;
+            if real == home || !real.starts_with(&home) {
+                return Ok(None);
+            }
+            let meta = self.disk.stat(&real)?;
+            Ok(meta.is_dir().then_some((real, meta)))
+        };
+        match look() {
+            Err(error) if is_absent(&error) || error.is_symlink_loop() => Ok(None),
+            other => other,
+        }
     }
 
     /// Where others can write, what has a name of ours may be theirs. Elsewhere nobody else can have put it there, and to look at each
@@ -562,15 +576,16 @@ impl Inspector<'_> {
                     Err(error) => self.out.refusals.push(unreadable(&path, error)),
                 },
                 Look::Link(target) => match self.inside(&path) {
-                    Some((real, meta)) if self.trust(&real, &meta, "chmod 700") => {
+                    Ok(Some((real, meta))) if self.trust(&real, &meta, "chmod 700") => {
                         if self.out.direction == Direction::Undo {
                             // In the app's home a link is somebody's own order, which the move leaves.
                             self.left(path.clone(), "it is a link: what goes back behind it stays there");
                         }
                         self.destination_folder(&relative, path, &real, meta);
                     }
-                    Some(_) => foreign.push(relative),
-                    None => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
+                    Ok(Some(_)) => foreign.push(relative),
+                    Ok(None) => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
+                    Err(error) => self.closed(&path, error),
                 },
                 Look::Odd => self.out.refusals.push(MigrationError::DestinationNotFolder { path }),
                 Look::Unreadable(error) => self.closed(&path, error),
