@@ -280,6 +280,7 @@ fn what_commands_print_fits_the_schemas() {
         let (document, context) = (ran.json(), format!("{name}: {args:?}"));
         schemas.fit("envelope.schema.json", &document, &context);
         assert_eq!(document["ok"], ran.code == Some(0), "{context}: {ran:?}");
+        assert_eq!(document["exit"], ran.code.unwrap(), "{context}: {ran:?}");
         let command = document["schema"].as_str().unwrap();
         let command = command.strip_prefix("myownllm-mesh.").and_then(|rest| rest.strip_suffix("/1"));
         let file = format!("{}.schema.json", command.unwrap());

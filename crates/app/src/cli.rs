@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 ///
 /// Start with `myownllm-mesh doctor`: it only looks, and names the command that mends each problem.
 #[derive(Debug, Parser)]
-#[command(name = "myownllm-mesh", version, after_help = crate::exit::exit_code_table(), propagate_version = true)]
+#[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), after_help = crate::exit::exit_code_table(), propagate_version = true)]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]

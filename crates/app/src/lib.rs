@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod build;
 pub mod cli;
 mod commands;
 mod draw;
@@ -16,6 +17,7 @@ use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Notice, PROGRAM};
 
+use crate::build::Started;
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
 use crate::output::{Answer, Printer};
@@ -24,13 +26,14 @@ pub use crate::privileges::BecomeUser;
 /// The program: reads the command line, does it, prints the answer, and returns how it ended. As root in the home of another
 /// user, `become_user` is called before anything is written.
 pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUser<'_>) -> ExitCode {
+    let started = Started::now();
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = Cli::command().color(color_of(&args)).try_get_matches_from(&args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &args),
+        Err(error) => return usage(&error, &args, started),
     };
-    let printer = Printer::new(&cli.global);
+    let printer = Printer::new(&cli.global, started);
     let name = command_name(&cli.command);
     let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(Answer::failed);
     let program = match &cli.global.home {
@@ -63,11 +66,11 @@ fn color_of(args: &[OsString]) -> clap::ColorChoice {
 }
 
 /// Help and version are answers; anything else that the parser says is wrong usage.
-fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
+fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
-                Printer::for_json().print_notice(&output::write_failed(&failed));
+                Printer::for_json(started).print_notice(&output::write_failed(&failed));
                 ExitCode::Failed
             }
             _ => ExitCode::Done,
@@ -87,7 +90,8 @@ fn usage(error: &clap::Error, args: &[OsString]) -> ExitCode {
         _ => usage_message(&text),
     };
     let notice = Notice::error("usage", message).hint(usage_hint(&text));
-    let printer = if is_json { Printer::for_json() } else { Printer::for_usage(color_of(args)) };
+    let printer =
+        if is_json { Printer::for_json(started) } else { Printer::for_usage(color_of(args), started) };
     printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
     ExitCode::Usage
 }

@@ -15,6 +15,7 @@ use myownllm_migration::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::build::{BUILD, Build, Started};
 use crate::cli::{ColorWhen, Global};
 use crate::draw::Tone;
 use crate::exit::ExitCode;
@@ -72,6 +73,7 @@ impl From<Notice> for Answer {
 /// Writes answers.
 #[derive(Debug)]
 pub(crate) struct Printer {
+    started: Started,
     json: bool,
     verbose: bool,
     quiet: bool,
@@ -98,7 +100,7 @@ pub(crate) fn no_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
 impl Printer {
     /// A printer for these options, on the streams and in the environment of this process.
     #[must_use]
-    pub(crate) fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &Global, started: Started) -> Self {
         let var = |name: &str| std::env::var_os(name);
         let dumb = is_dumb(var);
         let no_color = no_color(var);
@@ -109,6 +111,7 @@ impl Printer {
         };
         let err = io::stderr().is_terminal();
         Self {
+            started,
             json: global.json,
             verbose: global.verbose > 0,
             quiet: global.quiet,
@@ -123,8 +126,9 @@ impl Printer {
 
     /// A printer of documents, for when the command line itself could not be read.
     #[must_use]
-    pub(crate) fn for_json() -> Self {
+    pub(crate) fn for_json(started: Started) -> Self {
         Self {
+            started,
             json: true,
             verbose: false,
             quiet: false,
@@ -139,14 +143,14 @@ impl Printer {
 
     /// A printer for a person whose command line could not be read.
     #[must_use]
-    pub(crate) fn for_usage(color: clap::ColorChoice) -> Self {
+    pub(crate) fn for_usage(color: clap::ColorChoice, started: Started) -> Self {
         let err = io::stderr().is_terminal();
         let color_err = color == clap::ColorChoice::Always || (color == clap::ColorChoice::Auto && err);
         Self {
             json: false,
             color_err,
             width_err: width_of_stderr(|name| std::env::var_os(name)),
-            ..Self::for_json()
+            ..Self::for_json(started)
         }
     }
 
@@ -167,7 +171,7 @@ impl Printer {
     pub(crate) fn print(&self, command: &str, answer: &Answer) {
         self.progress.clear();
         if self.json {
-            self.to_stdout(&format!("{}\n", envelope(command, answer)));
+            self.to_stdout(&format!("{}\n", envelope(command, answer, self.started)));
         } else if !self.quiet && !answer.page.is_empty() {
             let paint = |tone, text: &str| if self.color_out { painted(tone, text) } else { text.to_owned() };
             let text = answer.page.laid_out(self.screen, &paint);
@@ -323,14 +327,22 @@ impl ProgressLine {
 struct Envelope<'a> {
     schema: String,
     ok: bool,
+    exit: u8,
+    program: Build,
+    at: String,
+    took_ms: u64,
     data: &'a Value,
     diagnostics: &'a [Notice],
 }
 
-fn envelope(command: &str, answer: &Answer) -> String {
+fn envelope(command: &str, answer: &Answer, started: Started) -> String {
     let envelope = Envelope {
         schema: format!("myownllm-mesh.{command}/1"),
         ok: answer.exit.is_ok(),
+        exit: answer.exit.number(),
+        program: BUILD,
+        at: started.at(),
+        took_ms: started.took_ms(),
         data: &answer.data,
         diagnostics: &answer.notices,
     };

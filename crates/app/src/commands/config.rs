@@ -1,6 +1,5 @@
 //! `config`: look at the app's config, check it, bring back a copy.
 
-use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_model::{Document, schema, secrets};
@@ -9,6 +8,7 @@ use myownllm_launch::{Notice, ensure_changeable, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, shape_words};
+use crate::build::rfc3339;
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
 use crate::output::{Answer, long, short};
@@ -196,12 +196,9 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
 /// A time for people, to the minute.
 pub(crate) fn utc_minutes(ms: u64) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
-    let mut text = String::new();
-    // A file can have any time; what is past the year 9999 has no such form.
-    if write!(text, "{}", humantime::format_rfc3339_seconds(time)).is_err() {
-        return "unknown".to_owned();
-    }
-    text.get(..16).map_or(text.clone(), |minutes| minutes.replace('T', " "))
+    // A file can have any time.
+    let text = rfc3339(time).and_then(|text| Some(text.get(..16)?.replace('T', " ")));
+    text.unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]
