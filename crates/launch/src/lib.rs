@@ -10,6 +10,7 @@ mod notice;
 mod relapse;
 mod sequence;
 mod trust;
+mod verdict;
 
 pub use daemons::{
     CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
@@ -27,3 +28,4 @@ pub use sequence::{
     unseen_notice,
 };
 pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
+pub use verdict::Verdict;

@@ -253,11 +253,7 @@ fn answer(
         page.page(choice(world, report.refusals.iter().chain(&report.errors)));
     }
     page.row("config", COLUMN, config_line(world, outcome));
-    let repaired = outcome.config_steps.iter().any(|step| {
-        use myownllm_config_store::Step;
-        matches!(step, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { restored: true, .. })
-    });
-    if repaired {
+    if outcome.has_repaired() {
         let steps = &outcome.config_steps;
         page.page(report_lines(world, &outcome.config, steps, &outcome.document, Tense::Done));
     }
@@ -396,6 +392,7 @@ fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value 
     let shown = secrets::mask(&outcome.document);
     let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
     json!({
+        "outcome": outcome.verdict(),
         "config": {
             "path": long(&world.layout.app_config),
             "shape": outcome.shape,
