@@ -1300,7 +1300,7 @@ fn a_copy_that_cannot_be_made_is_told_at_every_start() {
     }
     let check = copies(&home);
     assert_eq!(check["result"], "warning", "{check:#}");
-    assert!(check["hint"].as_str().unwrap().ends_with(" launch --no-daemon"), "{check:#}");
+    assert!(check["hint"].as_str().unwrap().ends_with(" repair"), "{check:#}");
     set_mode(&folder, 0o700);
     user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(copies(&home)["result"], "ok");

@@ -71,3 +71,113 @@ fn launch_says_in_one_word_what_it_came_to() {
         .env("PATH", "/nonexistent"));
     assert_eq!(failed.json()["data"]["outcome"], Value::from("failed"), "{failed:?}");
 }
+
+#[test]
+fn verdict_is_0_on_a_healthy_home_3_on_a_pending_move_and_4_on_a_problem() {
+    let verdict = |home: &Home, code| {
+        let said = home.run(&["--json"]).ends_with(code).json()["data"].clone();
+        let commands = said["commands"].as_array().unwrap().iter();
+        let commands: Vec<String> = commands.map(|way| way["command"].as_str().unwrap().to_owned()).collect();
+        let page = home.run(&[]).ends_with(code).stdout;
+        assert!(commands.iter().all(|command| page.contains(command)), "{commands:?}: {page}");
+        assert!((2..=4).contains(&commands.len()) && page.lines().count() < 12, "{page}");
+        (said["verdict"].as_str().unwrap().to_owned(), commands[0].clone(), page)
+    };
+    let named = |home: &Home, command: &str| {
+        let path = home.path("");
+        format!("myownllm-mesh --home {} {command}", path.to_str().unwrap().trim_end_matches('/'))
+    };
+    let settled = Home::settled();
+    let (word, _, page) = verdict(&settled, 0);
+    assert_eq!(word, "healthy");
+    assert!(page.contains("is healthy") && page.contains("home-mesh active"), "{page}");
+    let legacy = Home::legacy();
+    let (word, first, page) = verdict(&legacy, 3);
+    assert_eq!((word.as_str(), first), ("pending", named(&legacy, "repair")), "{page}");
+    let bug = Home::after_the_bug();
+    let (word, first, page) = verdict(&bug, 4);
+    assert_eq!((word.as_str(), first), ("problem", named(&bug, "repair")), "{page}");
+    assert!(page.contains("wrote over your settings") && page.contains("office-mesh"), "{page}");
+    let damaged = Home::legacy();
+    damaged.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
+    let (word, first, page) = verdict(&damaged, 4);
+    assert_eq!(word, "problem");
+    assert!(!first.contains("repair") && page.contains("identity.json"), "{page}");
+    bug.run(&["repair"]).ends_with(0);
+    assert_eq!(verdict(&bug, 0).0, "healthy");
+}
+
+#[test]
+fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
+    let home = Home::after_the_bug();
+    let overwritten = home.bytes(&format!("{APP}/config.json"));
+    let said = home.run(&["fix"]).ends_with(0).stdout;
+    for told in [
+        "Moved: 4 files",
+        "Repaired your settings: recovered 2 networks (office-mesh, ev-mesh)",
+        "Kept: the file as it was, as backup 1 in ~/.myownllm/config-backups.",
+        "Lost, as no backup has them: ",
+        "The app deletes old conversations.",
+        "config set auto_cleanup.conversations=false",
+        "The mesh is switched off.",
+        "network use office-mesh",
+    ] {
+        assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains(told), "{told}: {said}");
+    }
+    home.still_has(&overwritten, "the overwritten config");
+    let before = home.snapshot();
+    let said = home.run(&["repair"]).ends_with(0).stdout;
+    assert_eq!(said, "Nothing to put right: ~/.myownllm is healthy.\n");
+    assert!(home.snapshot() == before);
+    // With a backup nothing is lost, and so nothing is warned of.
+    let home = Home::settled();
+    app_config(&home, &overwritten);
+    let said = home.run(&["repair"]).ends_with(0).stdout;
+    assert!(said.contains("17 settings from backup 1") && !said.contains("Lost"), "{said}");
+    // What waits for a decision is said, and the rest is done.
+    let home = Home::after_the_bug();
+    home.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
+    let ran = home.run(&["repair"]).ends_with(7);
+    assert!(ran.stdout.contains("Something is left to put right"), "{ran:?}");
+    assert!(ran.stderr.contains("code: migration.identity-damaged"), "{ran:?}");
+}
+
+#[test]
+fn doctor_tells_problems_first_and_ends_with_the_one_command() {
+    let home = Home::after_the_bug();
+    let said = home.run(&["doctor"]).ends_with(4).stdout;
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("problem  config.shape"), "{said}");
+    assert!(said.find("warning  state.moved") > said.find("problem  config.shape"), "{said}");
+    assert!(!said.contains("\nok ") && said.contains(" checks passed"), "{said}");
+    let last = format!("  myownllm-mesh --home {} repair", home.path("").display());
+    assert_eq!(lines.last().unwrap().trim_end_matches('/'), last.trim_end_matches('/'), "{said}");
+    let all = home.run(&["doctor", "-v"]).ends_with(4).stdout;
+    assert!(all.contains("\nok       homes.apart"), "{all}");
+    let document = home.run(&["doctor", "--json"]).ends_with(4).json();
+    let checks = document["data"]["checks"].as_array().unwrap();
+    for check in
+        checks.iter().filter(|check| ["problem", "warning"].contains(&check["result"].as_str().unwrap()))
+    {
+        let code = check["code"].as_str().unwrap_or_else(|| panic!("no code: {check}"));
+        let told = document["diagnostics"].as_array().unwrap().iter();
+        assert!(told.map(|found| found["code"].as_str()).any(|found| found == Some(code)), "{check}");
+    }
+    assert!(checks.iter().any(|check| check["code"] == "config.needs-repair"), "{document}");
+    home.run(&["repair"]).ends_with(0);
+    let said = home.run(&["doctor"]).ends_with(0).stdout;
+    assert!(!said.contains("problem") && !said.contains("repair"), "{said}");
+}
+
+#[test]
+fn status_tells_with_codes_what_a_launch_would_do() {
+    let steps = |home: &Home| home.run(&["status", "--json"]).json()["data"]["launch_steps"].clone();
+    assert_eq!(steps(&Home::after_the_bug()), json!(["move", "repair-config", "start-daemon"]));
+    assert_eq!(steps(&Home::settled()), json!(["start-daemon"]));
+    let gone = Home::settled();
+    std::fs::remove_file(gone.path(&format!("{APP}/config.json"))).unwrap();
+    assert_eq!(steps(&gone), json!(["restore-config", "start-daemon"]));
+    let said = gone.run(&["status"]).stdout;
+    assert!(said.contains("write the config anew from backup 1"), "{said}");
+    assert!(!said.contains("needs a repair"), "{said}");
+}

@@ -15,9 +15,11 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use support::{APP, Home, MESH, SECRETS, run};
 
 /// What a person reads, as opposed to documents.
-const READ: [&[&str]; 11] = [
+const READ: [&[&str]; 13] = [
     &["status"],
     &["doctor"],
+    &["doctor", "-v"],
+    &[],
     &["migrate", "--dry-run"],
     &["migrate", "--undo", "--dry-run"],
     &["salvage", "--check"],

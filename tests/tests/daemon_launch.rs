@@ -392,7 +392,7 @@ fn no_second_key_comes_into_being_beside_the_peers_of_the_first() {
     let way_out = found["hint"].as_str().unwrap();
     assert!(Command::new("sh").args(["-c", way_out]).status().unwrap().success(), "{way_out}");
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
-    assert!(new_key.exists() && home.run(&["doctor"]).stdout.contains("ok       identity.sound"));
+    assert!(new_key.exists() && home.run(&["doctor", "-v"]).stdout.contains("ok       identity.sound"));
     // Without peers, there is nobody to whom the new one is a stranger.
     run(&mut launch(&Home::empty(), "", &["--once"])).ends_with(0);
 }

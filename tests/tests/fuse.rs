@@ -103,7 +103,7 @@ fn skip(fuse: Fuse) -> Option<String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|dir| dir.join(program).metadata().is_ok())
     };
-    if !Path::new("/dev/fuse").metadata().is_ok() {
+    if Path::new("/dev/fuse").metadata().is_err() {
         return Some("there is no /dev/fuse".to_owned());
     }
     if !rustix::process::geteuid().is_root() {

@@ -160,7 +160,8 @@ fn is(value: &Value, name: &str) -> bool {
 }
 
 /// Commands that end by themselves, in an order in which some of them find what they need.
-const COMMANDS: [&[&str]; 40] = [
+const COMMANDS: [&[&str]; 43] = [
+    &[],
     &["status"],
     &["status", "--check"],
     &["doctor"],
@@ -184,8 +185,10 @@ const COMMANDS: [&[&str]; 40] = [
     &["network", "to-envelope"],
     &["network", "from-envelope"],
     &["nonsense"],
+    &["fix"],
     &["migrate"],
     &["salvage"],
+    &["repair"],
     &["launch", "--no-daemon"],
     &["launch", "--once"],
     &["network", "add", "book-club", "--activate"],

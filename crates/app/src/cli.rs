@@ -6,16 +6,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one folder broke.
 ///
-/// Start with `myownllm-mesh doctor`: it only looks, and names the command that mends each problem.
+/// Without a command it looks at your home, tells in a line or two how it is, and names the commands that matter now.
 #[derive(Debug, Parser)]
 #[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), after_help = crate::exit::exit_code_table(), propagate_version = true)]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]
     pub global: Global,
-    /// The command.
+    /// The command; without one, the verdict on the home.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// Options of every command.
@@ -67,11 +67,18 @@ pub enum Command {
     /// the one document is printed as soon as the daemon is up and its networks are in line: `ok` and `data` tell of that moment,
     /// the exit code of the end, and stderr of what came in between.
     Launch(LaunchArgs),
+    /// Put everything right: move the daemon's files to its own directory, and bring overwritten settings back.
+    ///
+    /// Starts no daemon. What it replaces it keeps first, and it says where. It can be run again at any time: with nothing to
+    /// put right it changes nothing.
+    #[command(visible_alias = "fix")]
+    Repair(RepairArgs),
     /// One screen: where everything is, and what a launch would do. Changes nothing.
     Status(StatusArgs),
     /// Check everything, with the evidence and the command that mends each problem. Changes nothing.
     ///
-    /// With -q it prints nothing: the exit code says whether there are problems.
+    /// Problems come first, then warnings, and last the one command that puts right what can be put right at once. With -v the
+    /// checks that passed are listed too; with -q it prints nothing, and the exit code says whether there are problems.
     Doctor,
     /// Move the daemon's key, rosters and states to the daemon's own home, and nothing else.
     Migrate(MigrateArgs),
@@ -112,6 +119,14 @@ pub struct LaunchArgs {
     #[arg(long)]
     pub detach: bool,
     /// End a daemon that serves the old location, or lost its socket, and go on.
+    #[arg(long)]
+    pub stop_legacy_daemon: bool,
+}
+
+/// Options of `repair`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct RepairArgs {
+    /// End a daemon that still runs in the old location, and go on.
     #[arg(long)]
     pub stop_legacy_daemon: bool,
 }

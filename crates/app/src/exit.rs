@@ -17,9 +17,9 @@ pub enum ExitCode {
     Failed = 1,
     /// The command line made no sense.
     Usage = 2,
-    /// Something is pending (only with `--check`).
+    /// Something is pending (only with `--check`, or without a command).
     Pending = 3,
-    /// `doctor` found problems.
+    /// `doctor`, or the verdict, found problems.
     Problems = 4,
     /// The daemon is unreachable, busy, or dead.
     Daemon = 5,
@@ -58,7 +58,7 @@ impl ExitCode {
             Self::Done => "done, or nothing to do",
             Self::Failed => "failed",
             Self::Usage => "wrong usage",
-            Self::Pending => "something is pending (only with --check)",
+            Self::Pending => "something is pending (with --check, or without a command)",
             Self::Problems => "doctor found problems",
             Self::Daemon => "daemon unreachable, busy, or dead",
             Self::Locked => "another process holds the lock",

@@ -8,6 +8,7 @@ pub mod exit;
 mod output;
 mod privileges;
 mod screen;
+mod times;
 pub mod world;
 
 use std::ffi::OsString;
@@ -17,11 +18,11 @@ use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Notice, PROGRAM};
 
-use crate::build::Started;
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
 use crate::output::{Answer, Printer};
 pub use crate::privileges::BecomeUser;
+use crate::times::Started;
 
 /// The program: reads the command line, does it, prints the answer, and returns how it ended. As root in the home of another
 /// user, `become_user` is called before anything is written.
@@ -34,7 +35,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         Err(error) => return usage(&error, &args, started),
     };
     let printer = Printer::new(&cli.global, started);
-    let name = command_name(&cli.command);
+    let name = cli.command.as_ref().map_or("verdict", command_name);
     let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(Answer::failed);
     let program = match &cli.global.home {
         Some(home) => {
@@ -119,6 +120,7 @@ fn usage_hint(text: &str) -> String {
 fn command_name(command: &Command) -> &'static str {
     match command {
         Command::Launch(_) => "launch",
+        Command::Repair(_) => "repair",
         Command::Status(_) => "status",
         Command::Doctor => "doctor",
         Command::Migrate(_) => "migrate",

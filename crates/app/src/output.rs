@@ -15,11 +15,12 @@ use myownllm_migration::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::build::{BUILD, Build, Started};
+use crate::build::{BUILD, Build};
 use crate::cli::{ColorWhen, Global};
 use crate::draw::Tone;
 use crate::exit::ExitCode;
 use crate::screen::{Page, Screen, spelled, wrap};
+use crate::times::Started;
 
 /// Everything that a command has to say.
 #[derive(Debug)]
@@ -33,22 +34,25 @@ pub(crate) struct Answer {
     pub(crate) data: Value,
     /// Notices, in the order in which they came up.
     pub(crate) notices: Vec<Notice>,
+    /// The page tells what the notices tell, so that only a document has them.
+    pub(crate) page_tells_notices: bool,
 }
 
 impl Answer {
     /// A success.
     pub(crate) fn done(page: impl Into<Page>, data: Value) -> Self {
-        Self { exit: ExitCode::Done, page: page.into(), data, notices: Vec::new() }
+        Self { exit: ExitCode::Done, page: page.into(), data, notices: Vec::new(), page_tells_notices: false }
     }
 
     /// A failure that one error explains.
     pub(crate) fn failed(notice: Notice) -> Self {
-        Self { exit: notice.class.into(), page: Page::default(), data: json!({}), notices: vec![notice] }
+        let exit = notice.class.into();
+        Self { notices: vec![notice], ..Self::done("", json!({})) }.exit(exit)
     }
 
     /// The end of a command that has printed its answer before.
     pub(crate) fn said_already(exit: ExitCode) -> Self {
-        Self { exit, page: Page::default(), data: Value::Null, notices: Vec::new() }
+        Self::done("", Value::Null).exit(exit)
     }
 
     /// Whether all was printed before.
@@ -161,6 +165,12 @@ impl Printer {
         Box::new(move |progress| line.show(progress))
     }
 
+    /// Whether the user asked for more.
+    #[must_use]
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Whether it prints documents: who would only make one to have it thrown away need not.
     #[must_use]
     pub(crate) fn is_json(&self) -> bool {
@@ -178,7 +188,8 @@ impl Printer {
             self.to_stdout(&if self.color_out { paint_text(&text) } else { text });
         }
         let mut said = String::new();
-        for notice in &answer.notices {
+        let told = answer.page_tells_notices && !self.json;
+        for notice in answer.notices.iter().filter(|_| !told) {
             let shown = match notice.severity {
                 Severity::Info => self.verbose,
                 Severity::Warning => !self.quiet,

@@ -20,7 +20,7 @@ pub type BecomeUser<'a> = &'a dyn Fn(u32, u32) -> io::Result<()>;
 /// Whether a command writes in the home.
 pub(crate) fn writes(command: &Command) -> bool {
     match command {
-        Command::Launch(_) => true,
+        Command::Launch(_) | Command::Repair(_) => true,
         Command::Migrate(args) => !args.dry_run && !args.check,
         Command::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
         Command::Config(command) => match command {

@@ -2,6 +2,7 @@
 
 mod daemons;
 mod hints;
+mod losses;
 mod lost_key;
 mod named_key;
 mod networks;
@@ -17,6 +18,7 @@ pub use daemons::{
     control_socket, control_socket_of, read_control_socket,
 };
 pub use hints::{PROGRAM, called, edit};
+pub use losses::{Loss, losses};
 pub use lost_key::lost_key;
 pub use named_key::{NamedKey, named_key};
 pub use networks::{Asked, LONGEST_NAME, Reconciled, reconcile, reconcile_notices, saved};

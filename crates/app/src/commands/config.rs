@@ -1,22 +1,22 @@
 //! `config`: look at the app's config, check it, bring back a copy.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use myownllm_config_model::{Document, schema, secrets};
 use myownllm_config_store::{ConfigStore, CopyKind, FileShape, HistoryEntry, StoreError};
 use myownllm_launch::{Notice, ensure_changeable, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, shape_words};
-use crate::build::rfc3339;
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
 use crate::output::{Answer, long, short};
 use crate::screen::{Page, spelled};
+use crate::times::utc_minutes;
 use crate::world::{World, fresh_ids};
 
 /// The code of a config that is no JSON object.
 pub(crate) const CORRUPT: &str = "store.corrupt";
+/// The code of a config that a launch would repair.
+pub(crate) const NEEDS_REPAIR: &str = "config.needs-repair";
 
 pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Notice> {
     match command {
@@ -79,7 +79,7 @@ fn check(world: &World) -> Result<Answer, Notice> {
         notices.push(Notice::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
         exit = ExitCode::Newer;
     } else if loaded.pending.repairs() {
-        let mut notice = Notice::error("config.needs-repair", "the config needs a repair")
+        let mut notice = Notice::error(NEEDS_REPAIR, "the config needs a repair")
             .at(&world.layout.app_config)
             .hint(format!("{} salvage --dry-run", world.program));
         if let Some(cause) = cause {
@@ -191,24 +191,4 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
     notices.extend(wrote_where_others_can(&parts).filter(|_| restored.changed));
     let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
     Ok(Answer { notices, ..Answer::done(page, data) })
-}
-
-/// A time for people, to the minute.
-pub(crate) fn utc_minutes(ms: u64) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
-    // A file can have any time.
-    let text = rfc3339(time).and_then(|text| Some(text.get(..16)?.replace('T', " ")));
-    text.unwrap_or_else(|| "unknown".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::utc_minutes;
-
-    #[test]
-    fn times_are_shown_to_the_minute() {
-        assert_eq!(utc_minutes(1_795_401_077_000), "2026-11-23 02:31");
-        assert_eq!(utc_minutes(999_999_999_999_000), "unknown");
-        assert_eq!(utc_minutes(u64::MAX), "unknown");
-    }
 }

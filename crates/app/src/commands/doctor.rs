@@ -15,7 +15,7 @@ use myownllm_paths::Mode;
 use serde::Serialize;
 use serde_json::json;
 
-use super::config::CORRUPT;
+use super::config::{CORRUPT, NEEDS_REPAIR};
 use super::launch::count;
 use super::salvage::shape_words;
 use super::status::{UNSEEN, daemon_words, identity};
@@ -25,43 +25,64 @@ use crate::privileges::foreseen_refusal;
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
-/// How a check came out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+/// How a check came out, in the order in which people read them.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Mark {
-    Ok,
-    Warning,
+pub(crate) enum Mark {
     Problem,
+    Warning,
     Skipped,
+    Ok,
+}
+
+impl Mark {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Problem => "problem",
+            Self::Warning => "warning",
+            Self::Skipped => "skipped",
+            Self::Ok => "ok",
+        }
+    }
 }
 
 /// One check.
 #[derive(Debug, Serialize)]
-struct Check {
+pub(crate) struct Check {
     /// Stable, for programs.
-    id: &'static str,
-    result: Mark,
+    pub(crate) id: &'static str,
+    pub(crate) result: Mark,
     /// What was seen.
-    evidence: String,
+    pub(crate) evidence: String,
     /// What mends it.
-    hint: Option<String>,
-    /// The stable code of the trouble, when there is one.
-    code: Option<String>,
+    pub(crate) hint: Option<String>,
+    /// The stable code of a problem or a warning.
+    pub(crate) code: Option<String>,
     /// The place in a text that is no JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<Box<Place>>,
+    /// The problem or the warning, as the document's `diagnostics` have it.
+    #[serde(skip)]
+    notice: Option<Notice>,
 }
 
-/// The list of checks as it grows.
-struct Checks {
-    list: Vec<Check>,
+/// All checks of a home, and what else the verdict on it needs.
+pub(crate) struct Checks {
+    pub(crate) list: Vec<Check>,
+    /// Whether a launch would move or repair something.
+    pub(crate) pending: bool,
+    /// The config as a launch would load it, where it can be read.
+    pub(crate) loaded: Option<Loaded>,
+    /// Whether the app's daemon, or the shared one, answers.
+    pub(crate) is_daemon_running: bool,
     /// How this program is called, for hints.
     program: String,
 }
 
 impl Checks {
     fn add(&mut self, id: &'static str, result: Mark, evidence: impl Into<String>) -> &mut Check {
-        self.list.push(Check { id, result, evidence: evidence.into(), hint: None, code: None, place: None });
+        let evidence = evidence.into();
+        self.list.push(Check { id, result, evidence, hint: None, code: None, place: None, notice: None });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -74,12 +95,7 @@ impl Checks {
         self.add(id, Mark::Skipped, evidence);
     }
 
-    fn mend(&mut self, id: &'static str, result: Mark, evidence: impl Into<String>, hint: impl Into<String>) {
-        self.add(id, result, evidence).hint = Some(hint.into());
-    }
-
-    fn notice(&mut self, id: &'static str, notice: &Notice) {
-        let mut notice = notice.clone();
+    fn notice(&mut self, id: &'static str, mut notice: Notice) {
         notice.complete_hint(&self.program);
         let result = if notice.severity == Severity::Error { Mark::Problem } else { Mark::Warning };
         let evidence = std::iter::once(&notice.message).chain(&notice.causes);
@@ -88,23 +104,47 @@ impl Checks {
         check.hint.clone_from(&notice.hint);
         check.code = Some(notice.code.clone());
         check.place.clone_from(&notice.place);
+        check.notice = Some(notice);
+    }
+
+    /// The command that mends all that a launch mends.
+    pub(crate) fn repair(&self) -> String {
+        format!("{} repair", self.program)
+    }
+
+    pub(crate) fn of(&self, result: Mark) -> impl Iterator<Item = &Check> {
+        self.list.iter().filter(move |check| check.result == result)
+    }
+
+    /// What was seen by the check of this name, when it came out well.
+    pub(crate) fn seen(&self, id: &str) -> Option<&str> {
+        self.of(Mark::Ok).find(|check| check.id == id).map(|check| check.evidence.as_str())
     }
 }
 
-pub(crate) fn run(world: &World) -> Answer {
-    let mut checks = Checks { list: Vec::new(), program: world.program.clone() };
+pub(crate) fn run(world: &World, verbose: bool) -> Answer {
+    answer(&check_all(world), verbose)
+}
+
+/// Checks everything, and changes nothing.
+pub(crate) fn check_all(world: &World) -> Checks {
+    let program = world.program.clone();
+    let mut checks =
+        Checks { list: Vec::new(), pending: false, loaded: None, is_daemon_running: false, program };
     let wired = world.wire();
     let plan = wired.migrator.plan(&wired.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     homes(world, &mut checks);
     state(world, &plan, &mut checks);
     config(world, &mut checks);
     daemons(world, &plan, &mut checks);
-    answer(checks)
+    let repairs = checks.loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
+    checks.pending = repairs || !plan.is_empty();
+    checks
 }
 
 fn homes(world: &World, checks: &mut Checks) {
     if let Some(error) = world.no_home() {
-        checks.notice("homes.there", &Notice::from(&error));
+        checks.notice("homes.there", Notice::from(&error));
     }
     match &world.checked {
         Ok(layout) => checks.ok(
@@ -114,7 +154,7 @@ fn homes(world: &World, checks: &mut Checks) {
                 short(&layout.daemon_home, &layout.user_home)
             ),
         ),
-        Err(error) => checks.notice("homes.apart", &Notice::from(error)),
+        Err(error) => checks.notice("homes.apart", Notice::from(error)),
     }
     let folders = [&world.layout.app_home, &world.layout.daemon_home, &world.layout.backups];
     let fixed: Vec<Notice> = folders.into_iter().filter_map(|folder| world.unwritable(folder)).collect();
@@ -123,7 +163,7 @@ fn homes(world: &World, checks: &mut Checks) {
         checks.ok("homes.writable", "what is in them can be changed");
     }
     for notice in fixed {
-        checks.notice("homes.writable", &notice);
+        checks.notice("homes.writable", notice);
     }
     let wired = world.wire();
     match check_start(&wired.parts(), None) {
@@ -136,7 +176,7 @@ fn homes(world: &World, checks: &mut Checks) {
             let length = endpoint.path().map_or(0, |path| path.as_os_str().len());
             checks.ok("socket.length", format!("{} has {length} bytes", shown(world, &endpoint)));
         }
-        Err(notice) => checks.notice("socket.length", &notice),
+        Err(notice) => checks.notice("socket.length", notice),
     }
     let unseen = wired.daemons.unseen(None);
     if unseen.is_empty() {
@@ -144,14 +184,14 @@ fn homes(world: &World, checks: &mut Checks) {
     }
     for live in unseen {
         if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new()) {
-            checks.notice("daemon.unseen", &notice);
+            checks.notice("daemon.unseen", notice);
         }
     }
     match wired.daemons.live_legacy() {
         None => checks.ok("daemon.legacy", "no daemon runs in the old place"),
         Some(live) => {
             if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new()) {
-                checks.notice("daemon.legacy", &notice);
+                checks.notice("daemon.legacy", notice);
             }
         }
     }
@@ -165,27 +205,29 @@ fn daemon_config(world: &World, checks: &mut Checks) {
     let real = |path: &Path| world.disk.canonicalize(path).ok();
     if real(path).is_some_and(|it| real(&world.layout.app_config) == Some(it)) {
         let evidence = format!("{} and the app's config are one file", short(path, &world.layout.user_home));
-        return checks.mend(ID, Mark::Problem, evidence, format!("ls -l {}", quote(path)));
+        let notice = Notice::error("daemon.config-is-the-apps", evidence);
+        return checks.notice(ID, notice.at(path).hint(format!("ls -l {}", quote(path))));
     }
     let bytes = match world.disk.read(path, CONFIG_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return checks.ok(ID, "none yet; the daemon writes one"),
         Err(error) => {
-            return checks.mend(ID, Mark::Problem, error.to_string(), format!("ls -ld {}", quote(path)));
+            let notice = Notice::error("daemon.config-unreadable", error.to_string()).at(path);
+            return checks.notice(ID, notice.hint(format!("ls -ld {}", quote(path))));
         }
     };
     match Document::parse(&bytes) {
         Err(error) => {
             let evidence = format!("{}: {error}", short(path, &world.layout.user_home));
-            checks.mend(ID, Mark::Problem, evidence, aside())
+            checks.notice(ID, Notice::error("daemon.config-damaged", evidence).at(path).hint(aside()))
         }
         Ok(parsed) => match daemon_config::version_of(&parsed.document) {
-            Some(version) if version > daemon_config::NEWEST_VERSION => checks.mend(
-                ID,
-                Mark::Warning,
-                format!("of version {version}, newer than the daemons that this program knows"),
-                format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", world.program),
-            ),
+            Some(version) if version > daemon_config::NEWEST_VERSION => {
+                let evidence =
+                    format!("of version {version}, newer than the daemons that this program knows");
+                let hint = format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", world.program);
+                checks.notice(ID, Notice::warning("daemon.config-newer", evidence).at(path).hint(hint));
+            }
             _ => checks.ok(ID, "a daemon can start on it"),
         },
     }
@@ -193,7 +235,8 @@ fn daemon_config(world: &World, checks: &mut Checks) {
 
 fn state(world: &World, plan: &Plan, checks: &mut Checks) {
     let files = plan.files();
-    let migrate = format!("{} migrate", world.program);
+    let pending =
+        |evidence| Notice::warning("migration.pending", evidence).hint(format!("{} repair", world.program));
     if plan.is_empty() && !plan.errors.is_empty() {
         checks.skipped("state.moved", UNSEEN);
     } else if plan.is_empty() {
@@ -205,10 +248,10 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         );
     } else if files == 0 {
         let evidence = format!("{} of an unfinished move", count(plan.steps().count(), "step"));
-        checks.mend("state.moved", Mark::Warning, evidence, migrate);
+        checks.notice("state.moved", pending(evidence));
     } else {
         let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));
-        checks.mend("state.moved", Mark::Warning, evidence, migrate);
+        checks.notice("state.moved", pending(evidence));
     }
     // What is wrong with the key is told once: by its own check.
     let odd = plan.odd_key();
@@ -221,7 +264,8 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
     match &plan.identity {
         IdentityState::Blocked { why } if of_key.is_empty() => {
             let folder = world.layout.legacy_identity.parent().unwrap_or(&world.layout.app_home);
-            checks.mend("identity.sound", Mark::Problem, why.clone(), format!("ls -la {}", quote(folder)));
+            let notice = Notice::error("identity.blocked", why.clone()).at(folder);
+            checks.notice("identity.sound", notice.hint(format!("ls -la {}", quote(folder))));
         }
         IdentityState::Blocked { .. } | IdentityState::Odd { .. } => {}
         IdentityState::Absent if !plan.errors.is_empty() => checks.skipped("identity.sound", UNSEEN),
@@ -229,53 +273,47 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
             let wired = world.wire();
             let in_its_home = || matches!(named_key(&wired.parts()), Ok(NamedKey::InItsHome));
             match in_its_home().then(|| lost_key(&wired.parts())).flatten() {
-                Some(notice) => checks.notice("identity.sound", &notice),
+                Some(notice) => checks.notice("identity.sound", notice),
                 None => checks.ok("identity.sound", identity(plan)),
             }
         }
         _ => checks.ok("identity.sound", identity(plan)),
     }
     for error in of_key {
-        checks.notice("identity.sound", &Notice::from(error));
+        checks.notice("identity.sound", Notice::from(error));
     }
     match named_key(&world.wire().parts()) {
         Ok(NamedKey::InItsHome) => checks.ok("identity.named", "the daemon looks for its key in its home"),
         Ok(NamedKey::Elsewhere(_)) => {
             checks.ok("identity.named", "the daemon's config names a sound key elsewhere");
         }
-        Ok(NamedKey::Moved) => checks.mend(
-            "identity.named",
-            Mark::Warning,
-            "the daemon's config names the old place of its key; a launch points it to the new one",
-            format!("{} launch", world.program),
-        ),
-        Err(notice) => checks.notice("identity.named", &notice),
+        Ok(NamedKey::Moved) => {
+            let evidence =
+                "the daemon's config names the old place of its key; a launch points it to the new one";
+            let notice = Notice::warning("identity.named-in-the-old-location", evidence);
+            checks.notice("identity.named", notice.hint(format!("{} launch", world.program)));
+        }
+        Err(notice) => checks.notice("identity.named", notice),
     }
     let untrusted = trusted_home(&world.wire().parts()).err();
     match &untrusted {
         None => checks.ok("homes.private", "nobody else can put anything into the homes"),
-        Some(notice) => checks.notice("homes.private", notice),
+        Some(notice) => checks.notice("homes.private", notice.clone()),
     }
     daemon_config(world, checks);
     // One cause is told once.
     let told = untrusted.and_then(|notice| notice.path);
     for notice in others.into_iter().map(Notice::from).filter(|notice| notice.path != told) {
-        checks.notice("state.sound", &notice);
+        checks.notice("state.sound", notice);
     }
     for both in &plan.collisions {
-        checks.notice("state.collisions", &collision_notice(both, plan.direction, &world.program));
+        checks.notice("state.collisions", collision_notice(both, plan.direction, &world.program));
     }
     for left in &plan.left {
-        checks.mend(
-            "state.left",
-            Mark::Warning,
-            format!(
-                "{} is not the daemon's and stays ({})",
-                short(&left.path, &world.layout.user_home),
-                left.reason
-            ),
-            format!("ls -ld {}", quote(&left.path)),
-        );
+        let path = short(&left.path, &world.layout.user_home);
+        let evidence = format!("{path} is not the daemon's and stays ({})", left.reason);
+        let notice = Notice::warning("migration.left", evidence).at(&left.path);
+        checks.notice("state.left", notice.hint(format!("ls -ld {}", quote(&left.path))));
     }
 }
 
@@ -284,7 +322,7 @@ fn config(world: &World, checks: &mut Checks) {
     let loaded = match wired.store.look(&mut fresh_ids()) {
         Ok(loaded) => loaded,
         Err(error) => {
-            checks.notice("config.readable", &Notice::from(&error));
+            checks.notice("config.readable", Notice::from(&error));
             return copies(world, None, checks);
         }
     };
@@ -293,7 +331,7 @@ fn config(world: &World, checks: &mut Checks) {
     let told = [CORRUPT, "store.defaults", "store.newer"];
     for found in &loaded.diagnostics {
         if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
-            checks.notice("config.findings", &finding(found, &world.layout.app_config));
+            checks.notice("config.findings", finding(found, &world.layout.app_config));
         }
     }
     let shown = secrets::mask(&loaded.document);
@@ -311,15 +349,15 @@ fn config(world: &World, checks: &mut Checks) {
             checks.ok("networks.active", format!("{saved} saved, {} is active", name.unwrap_or_default()));
         }
         None if saved == 0 => checks.ok("networks.active", "no network is saved"),
-        None => checks.mend(
-            "networks.active",
-            Mark::Warning,
-            format!("{} saved and none active", count(saved, "network")),
-            format!("{} network use {}", world.program, first_network(&loaded.document)),
-        ),
+        None => {
+            let evidence = format!("{} saved and none active", count(saved, "network"));
+            let hint = format!("{} network use {}", world.program, first_network(&loaded.document));
+            checks.notice("networks.active", Notice::warning("network.none-active", evidence).hint(hint));
+        }
     }
     leftovers(world, &loaded, checks);
     copies(world, Some(&loaded), checks);
+    checks.loaded = Some(loaded);
 }
 
 /// A finding with the member that it is about, and the command that opens the config there.
@@ -336,19 +374,19 @@ fn finding(found: &Diagnostic, config: &Path) -> Notice {
 
 fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
     let path = &world.layout.app_config;
-    let salvage = format!("{} salvage", world.program);
+    let repair = checks.repair();
     let evidence = format!("{}: {}", short(path, &world.layout.user_home), shape_words(loaded.shape));
     if let Some(version) = loaded.newer {
-        checks.notice("config.shape", &Notice::from(&StoreError::Newer { path: path.clone(), version }));
+        checks.notice("config.shape", Notice::from(&StoreError::Newer { path: path.clone(), version }));
     } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
         let notice = Notice::error(CORRUPT, &found.message).place(found.place.clone());
-        checks.notice("config.shape", &notice.hint(salvage));
+        checks.notice("config.shape", notice.at(path).hint(repair));
         let lacks_copy = loaded.report.restored_from.is_none();
         if let Some(check) = checks.list.last_mut().filter(|_| lacks_copy) {
             check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
         }
     } else if loaded.pending.repairs() {
-        checks.mend("config.shape", Mark::Problem, evidence, salvage);
+        checks.notice("config.shape", Notice::error(NEEDS_REPAIR, evidence).at(path).hint(repair));
     } else {
         checks.ok("config.shape", evidence);
     }
@@ -366,28 +404,29 @@ fn leftovers(world: &World, loaded: &Loaded, checks: &mut Checks) {
         let left = format!("a daemon left {}", short(&sibling, &world.layout.user_home));
         let (evidence, hint) = if loaded.pending.repairs() {
             let looked = format!("{left}; a repair takes from it what is the app's");
-            (looked, format!("{} salvage --dry-run", world.program))
+            (looked, checks.repair())
         } else {
             (
                 format!("{left}; the config is well without it"),
                 format!("mv -n {0} {0}.aside", quote(&sibling)),
             )
         };
-        checks.mend("config.daemons-leftover", Mark::Warning, evidence, hint);
+        let notice = Notice::warning("config.daemons-leftover", evidence).at(&sibling).hint(hint);
+        checks.notice("config.daemons-leftover", notice);
     }
 }
 
 fn copies(world: &World, loaded: Option<&Loaded>, checks: &mut Checks) {
     let wired = world.wire();
     match wired.store.history() {
-        Err(error) => checks.notice("config.copies", &Notice::from(&error)),
+        Err(error) => checks.notice("config.copies", Notice::from(&error)),
         Ok(copies) => {
             let damaged: Vec<String> =
                 copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.to_string()).collect();
             if damaged.is_empty() && loaded.is_some_and(lacks_its_copy) {
-                let hint = format!("{} launch --no-daemon", world.program);
                 let evidence = "none holds the config as it is: a repair would lose what is newer in it";
-                checks.mend("config.copies", Mark::Warning, evidence, hint);
+                let notice = Notice::warning("store.no-backup", evidence).hint(checks.repair());
+                checks.notice("config.copies", notice);
             } else if copies.is_empty() {
                 checks.ok("config.copies", "none kept yet");
             } else if damaged.is_empty() {
@@ -396,12 +435,9 @@ fn copies(world: &World, loaded: Option<&Loaded>, checks: &mut Checks) {
                     format!("{} kept, all intact", count(copies.len(), "copy").replace("copys", "copies")),
                 );
             } else {
-                checks.mend(
-                    "config.copies",
-                    Mark::Warning,
-                    format!("damaged, and not used: {}", damaged.join(", ")),
-                    format!("{} config history", world.program),
-                );
+                let evidence = format!("damaged, and not used: {}", damaged.join(", "));
+                let notice = Notice::warning("store.backup-damaged", evidence).at(&world.layout.backups);
+                checks.notice("config.copies", notice.hint(format!("{} config history", world.program)));
             }
         }
     }
@@ -426,7 +462,6 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
     // What is wrong with the key is told by its own checks.
     let named = named_key(&wired.parts()).unwrap_or(NamedKey::InItsHome);
     let device = named.public_key(plan.identity.key());
-    let mut running = false;
     for (id, mode) in [("daemon.shared", Mode::Shared), ("daemon.own", Mode::OwnLlm)] {
         let endpoint = wired.daemons.whereabouts(mode);
         let probe = wired.daemons.probe(&endpoint);
@@ -436,32 +471,35 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
             // None can be there, and a launch goes without.
             Probe::PathTooLong { .. } if mode == Mode::Shared => checks.ok(id, evidence),
             Probe::Answered { status, .. } => {
-                running = true;
+                checks.is_daemon_running = true;
                 match device.as_ref().filter(|_| mode == Mode::OwnLlm) {
                     Some(key) if !Expected::Device(key.clone()).admits(&status.device_id) => {
                         let found = &status.device_id;
                         let evidence =
                             format!("{evidence}, but with the key {found} and not the home's {key}");
-                        checks.mend(id, Mark::Problem, evidence, end(world, &endpoint, &probe));
+                        let notice = Notice::error("daemon.foreign-identity", evidence);
+                        checks.notice(id, notice.hint(end(world, &endpoint, &probe)));
                     }
                     _ => checks.ok(id, evidence),
                 }
             }
-            _ => checks.mend(id, Mark::Problem, evidence, end(world, &endpoint, &probe)),
+            _ => {
+                let notice = Notice::error(probe.code(), evidence);
+                checks.notice(id, notice.hint(end(world, &endpoint, &probe)));
+            }
         }
     }
     let candidates = wired.daemons.candidates();
     match candidates.iter().find(|candidate| candidate.verdict == Verdict::Usable) {
         Some(candidate) => checks.ok("daemon.program", short(&candidate.path, &world.layout.user_home)),
-        None if running => {
+        None if checks.is_daemon_running => {
             checks.skipped("daemon.program", "none was found, and none is needed: a daemon runs")
         }
-        None => checks.mend(
-            "daemon.program",
-            Mark::Warning,
-            "no daemon program was found beside this program, on PATH, or named by a variable",
-            format!("{}=/path/to/myownmesh {} launch", "MYOWNMESH_BIN", world.program),
-        ),
+        None => {
+            let evidence = "no daemon program was found beside this program, on PATH, or named by a variable";
+            let hint = format!("{}=/path/to/myownmesh {} launch", "MYOWNMESH_BIN", world.program);
+            checks.notice("daemon.program", Notice::warning("daemon.not-found", evidence).hint(hint));
+        }
     }
 }
 
@@ -481,32 +519,62 @@ fn shown(world: &World, endpoint: &Endpoint) -> String {
     endpoint.path().map_or_else(|| endpoint.to_string(), |path| short(path, &world.layout.user_home))
 }
 
-fn answer(checks: Checks) -> Answer {
-    let checks = checks.list;
-    let of = |result| checks.iter().filter(|check| check.result == result).count();
-    let (problems, warnings) = (of(Mark::Problem), of(Mark::Warning));
-    let column = 11 + checks.iter().map(|check| check.id.len()).max().unwrap_or(0);
+fn answer(checks: &Checks, verbose: bool) -> Answer {
+    let (problems, warnings) = (checks.of(Mark::Problem).count(), checks.of(Mark::Warning).count());
+    let exit = if problems > 0 { ExitCode::Problems } else { ExitCode::Done };
+    let data = json!({ "checks": checks.list, "problems": problems, "warnings": warnings });
+    let notices = checks.list.iter().filter_map(|check| check.notice.clone()).collect();
+    Answer { notices, page_tells_notices: true, ..Answer::done(page(checks, verbose), data) }.exit(exit)
+}
+
+/// Problems, then warnings, then how many checks passed, and the one command that mends what a launch mends.
+fn page(checks: &Checks, verbose: bool) -> Page {
+    let mut shown: Vec<&Check> =
+        checks.list.iter().filter(|check| verbose || check.result <= Mark::Warning).collect();
+    shown.sort_by_key(|check| check.result);
+    let column = 11 + shown.iter().map(|check| check.id.len()).max().unwrap_or(0);
+    let repair = checks.repair();
     let mut page = Page::default();
-    for check in &checks {
-        let word = match check.result {
-            Mark::Ok => "ok",
-            Mark::Warning => "warning",
-            Mark::Problem => "problem",
-            Mark::Skipped => "skipped",
-        };
-        page.row(format!("{word:<9}{}", check.id), column, &check.evidence);
+    for check in &shown {
+        page.row(format!("{:<9}{}", check.result.word(), check.id), column, &check.evidence);
         if let Some(place) = &check.place {
             page.copied(column, "", format!("{} | {}", place.line, place.snippet.text));
             let indent = place.line.to_string().len();
             page.copied(column, "", format!("{:indent$} | {:2$}^", "", "", place.snippet.caret));
         }
-        if let Some(hint) = &check.hint {
+        // The last lines have that one.
+        if let Some(hint) = check.hint.as_ref().filter(|hint| **hint != repair) {
             page.copied(column, "-> ", hint);
         }
     }
-    let counted = [count(problems, "problem"), count(warnings, "warning"), count(checks.len(), "check")];
-    page.gap();
-    page.line(counted.join(", "));
-    let exit = if problems > 0 { ExitCode::Problems } else { ExitCode::Done };
-    Answer::done(page, json!({ "checks": checks, "problems": problems, "warnings": warnings })).exit(exit)
+    if !shown.is_empty() {
+        page.gap();
+    }
+    page.line(counted(checks, verbose));
+    let troubles = checks.list.iter().filter(|check| check.result <= Mark::Warning).count();
+    match checks.list.iter().filter(|check| check.hint.as_ref() == Some(&repair)).count() {
+        0 => return page,
+        1 if troubles == 1 => page.line("To put it right:"),
+        all if all == troubles => page.line("To put all of this right:"),
+        some => page.line(format!("To put {some} of these {troubles} right:")),
+    }
+    page.copied(2, "", repair);
+    page
+}
+
+/// `1 problem, 2 warnings, 13 checks passed`.
+fn counted(checks: &Checks, verbose: bool) -> String {
+    let number = |result| checks.of(result).count();
+    let mut parts: Vec<String> = [(Mark::Problem, "problem"), (Mark::Warning, "warning")]
+        .into_iter()
+        .filter(|(result, _)| number(*result) > 0)
+        .map(|(result, word)| count(number(result), word))
+        .collect();
+    parts.push(format!("{} passed", count(number(Mark::Ok), "check")));
+    let skipped = number(Mark::Skipped);
+    if skipped > 0 {
+        parts.push(format!("{skipped} skipped"));
+    }
+    let more = if verbose { "" } else { " (-v lists them)" };
+    format!("{}{more}", parts.join(", "))
 }

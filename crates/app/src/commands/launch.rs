@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{catalogue, secrets};
-use myownllm_config_store::FileShape;
+use myownllm_config_store::{FileShape, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{Role, Spawned};
 use myownllm_durable_fs::quote;
@@ -90,7 +90,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
 
 /// What becomes of a daemon that a launch started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// The launch stays with it.
     LookedAfter,
     /// It outlives the launch.
@@ -294,7 +294,7 @@ fn answer(
         line("networks", &networks_line(reconciled));
     }
     let data = if printer.is_json() { data(world, outcome, daemon, fate) } else { json!({}) };
-    Answer { exit, page, data, notices: outcome.notices.clone() }
+    Answer { notices: outcome.notices.clone(), ..Answer::done(page, data) }.exit(exit)
 }
 
 /// The daemons that were ended because they were in the way.
@@ -322,14 +322,17 @@ fn not_started(outcome: &Outcome) -> String {
     }
 }
 
-fn config_line(world: &World, outcome: &Outcome) -> String {
+pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
     let path = short(&world.layout.app_config, &world.layout.user_home);
     let networks = catalogue::list(&outcome.document).len();
     if outcome.stand_in && outcome.shape == FileShape::Unknown {
         return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
     }
     let lacked = &outcome.config.completed_keys;
-    let what = match (outcome.shape, outcome.config_steps.is_empty()) {
+    // A backup changes nothing of the file.
+    let writes = |step: &Step| matches!(step, Step::ReplaceConfig { .. } | Step::WriteConfig { .. });
+    let is_current = !outcome.config_steps.iter().any(writes);
+    let what = match (outcome.shape, is_current) {
         (FileShape::App | FileShape::Unknown, false) if !lacked.is_empty() => {
             &format!("completed, {}", at_defaults(lacked))
         }
@@ -339,7 +342,8 @@ fn config_line(world: &World, outcome: &Outcome) -> String {
         (FileShape::Missing, false) => "written new",
         (FileShape::Missing, true) => "missing; running on defaults",
         (_, false) => "repaired",
-        (_, true) => "needs a repair; repaired in memory alone",
+        (_, true) if outcome.class().is_none() => "another process repaired it meanwhile",
+        (_, true) => "not repaired (see below), and left as it is",
     };
     format!("{path}: {what}, {} saved", count(networks, "network"))
 }
@@ -374,7 +378,7 @@ pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
     if parts.is_empty() { "in line already".to_owned() } else { in_a_line(parts) }
 }
 
-fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
+pub(crate) fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
     let daemon = match daemon {
         Daemon::None if outcome.tried.is_empty() => json!({ "state": "none" }),
         Daemon::None => json!({ "state": "none", "candidates": outcome.tried }),

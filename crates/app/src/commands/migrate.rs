@@ -6,7 +6,6 @@ use myownllm_migration::{
 };
 use serde_json::{Value, json};
 
-use super::config::utc_minutes;
 use super::launch::{count, stopped};
 use super::picture::Picture;
 use crate::cli::{KeepSide, MigrateArgs};
@@ -14,6 +13,7 @@ use crate::exit::ExitCode;
 use crate::exit::exit_of;
 use crate::output::{Answer, short};
 use crate::screen::Page;
+use crate::times::utc_minutes;
 use crate::world::World;
 
 const NOTHING: &str = "Nothing to move.";

@@ -10,8 +10,10 @@ mod migrate;
 mod network;
 mod paths;
 mod picture;
+mod repair;
 mod salvage;
 mod status;
+mod verdict;
 
 use clap_complete::generate;
 use myownllm_durable_fs::{Disk as _, quote};
@@ -25,7 +27,10 @@ use crate::world::World;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Notice> {
-    match &cli.command {
+    let Some(command) = &cli.command else {
+        return Ok(verdict::run(&world(cli, become_user)?.with_program_search()));
+    };
+    match command {
         // These need no home at all.
         Command::Completions { shell } => return Ok(completions(*shell)),
         Command::Man { command } => return man::run(command),
@@ -39,11 +44,12 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         _ => {}
     }
     let world = world(cli, become_user)?.telling(printer.progress());
-    let missing = cli.global.home.as_ref().and_then(|_| missing_home(&cli.command, &world));
-    let answer = match &cli.command {
+    let missing = cli.global.home.as_ref().and_then(|_| missing_home(command, &world));
+    let answer = match command {
         Command::Launch(args) => launch::run(&world.with_program_search(), args, printer),
+        Command::Repair(args) => Ok(repair::run(&world, args, printer)),
         Command::Status(args) => Ok(status::run(&world, *args)),
-        Command::Doctor => Ok(doctor::run(&world.with_program_search())),
+        Command::Doctor => Ok(doctor::run(&world.with_program_search(), printer.is_verbose())),
         Command::Migrate(args) => migrate::run(&world, args),
         Command::Salvage(args) => salvage::run(&world, args),
         Command::Config(ConfigCommand::Normalize) => filters::normalize(&world.conversation_dir()),
@@ -63,7 +69,8 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
 fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
     let home = cli.global.home.as_deref();
     let world = World::new(home)?;
-    let Some(owner) = privileges::user_to_become(&world).filter(|_| privileges::writes(&cli.command)) else {
+    let writes = cli.command.as_ref().is_some_and(privileges::writes);
+    let Some(owner) = privileges::user_to_become(&world).filter(|_| writes) else {
         return Ok(world);
     };
     match become_user(owner.uid, owner.gid) {
@@ -73,7 +80,7 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
             let refusal = privileges::refusal(&world, owner, &error);
             match cli.command {
                 // The app comes up all the same.
-                Command::Launch(_) => Ok(world.refusing(refusal)),
+                Some(Command::Launch(_) | Command::Repair(_)) => Ok(world.refusing(refusal)),
                 _ => Err(refusal),
             }
         }

@@ -168,7 +168,10 @@ impl Picture<'_> {
                 Step::PublishDaemonHalf { to, .. } => {
                     sides.after(to, false, Tone::Good, "+ the daemon's half".to_owned());
                 }
-                Step::ReplaceConfig { path, .. } | Step::WriteConfig { path, .. } => {
+                Step::WriteConfig { path, .. } => {
+                    sides.after(path, false, Tone::Good, "+ from a backup".to_owned());
+                }
+                Step::ReplaceConfig { path, .. } => {
                     sides.before(path, false, Tone::Bad, "! needs a repair".to_owned());
                     sides.after(path, false, Tone::Changed, "~ repaired".to_owned());
                 }

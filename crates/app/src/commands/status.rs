@@ -136,19 +136,20 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         line("old place", format!("{}: {}{}", live.place().display(), live.note(), process(live.pid())));
     }
     let steps = if barred {
-        vec!["load the config, refuse to change anything, and start no daemon (see below)".to_owned()]
+        vec![Would(
+            "refuse",
+            "load the config, refuse to change anything, and start no daemon (see below)".to_owned(),
+        )]
     } else if fails {
-        vec![
-            "load the config, fail to change what is to be changed, and start no daemon (see below)"
-                .to_owned(),
-        ]
+        let fails = "load the config, fail to change what is to be changed, and start no daemon (see below)";
+        vec![Would("fail", fails.to_owned())]
     } else {
         launch_steps(moves.then_some(&plan), loaded.as_ref(), &decision, &unseen, no_daemon)
     };
     page.gap();
     page.line("A launch would:");
-    for step in &steps {
-        page.indented(2, step);
+    for Would(_, what) in &steps {
+        page.indented(2, what);
     }
     let picture = Picture::from(&plan);
     let repair = loaded.as_ref().map(|loaded| &loaded.pending).filter(|pending| pending.repairs());
@@ -179,7 +180,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             "shared": { "socket": shared.0.endpoint.to_string(), "probe": bounded(&shared.1) },
             "legacy": legacy.as_ref().map(|live| json!({ "socket": long(&live.place()), "pid": live.pid(), "note": live.note() })),
         },
-        "launch_would": steps,
+        "launch_would": steps.iter().map(|Would(_, what)| what).collect::<Vec<_>>(),
+        "launch_steps": steps.iter().map(|Would(code, _)| code).collect::<Vec<_>>(),
         "pending": pending,
     });
     // A status that tells of trouble has done its work: only --check makes a code of it.
@@ -256,7 +258,7 @@ pub(crate) fn daemon_words(probe: &Probe) -> String {
     }
 }
 
-fn networks(document: &Document) -> String {
+pub(crate) fn networks(document: &Document) -> String {
     let saved = AppConfig::view(document).cloud_mesh.networks;
     let active = catalogue::active(document)
         .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
@@ -301,6 +303,9 @@ pub(crate) fn identity(plan: &Plan) -> String {
     }
 }
 
+/// One thing that a launch would do: its stable code, and words for a person.
+struct Would(&'static str, String);
+
 /// What a launch would do, in its order; no plan where nothing may be moved.
 fn launch_steps(
     plan: Option<&Plan>,
@@ -308,43 +313,61 @@ fn launch_steps(
     decision: &Decision,
     unseen: &[Live],
     no_daemon: bool,
-) -> Vec<String> {
+) -> Vec<Would> {
     let mut steps = Vec::new();
     // A refused move moves nothing; a key that cannot be used stays behind alone. Neither keeps the config from its repair.
     if let Some(files) = plan.map(Plan::files).filter(|files| *files > 0) {
-        steps.push(format!("move {} to the daemon's home", count(files, "file")));
+        steps.push(Would("move", format!("move {} to the daemon's home", count(files, "file"))));
     }
-    steps.extend(config_step(loaded).map(str::to_owned));
-    steps.push(match (decision, unseen) {
-        _ if no_daemon => "start no daemon (see below)".to_owned(),
-        (Decision::Attach { role: Role::Shared, .. }, _) => "attach to the shared daemon".to_owned(),
-        (Decision::Attach { .. }, _) => "attach to the app's daemon, which runs".to_owned(),
-        (Decision::Spawn, []) => "start the app's daemon".to_owned(),
-        (Decision::Spawn, [one, ..]) => {
-            format!("start no daemon, as one serves the home without a socket{}", process(one.pid()))
+    steps.extend(config_step(loaded).map(|(code, what)| Would(code, what)));
+    let (code, what) = match (decision, unseen) {
+        _ if no_daemon => ("start-no-daemon", "start no daemon (see below)".to_owned()),
+        (Decision::Attach { role: Role::Shared, .. }, _) => {
+            ("attach-to-shared-daemon", "attach to the shared daemon".to_owned())
         }
-        (Decision::Refuse(refusal), _) => format!("start no daemon: {refusal}"),
-        _ => "start no daemon".to_owned(),
-    });
+        (Decision::Attach { .. }, _) => {
+            ("attach-to-own-daemon", "attach to the app's daemon, which runs".to_owned())
+        }
+        (Decision::Spawn, []) => ("start-daemon", "start the app's daemon".to_owned()),
+        (Decision::Spawn, [one, ..]) => {
+            let who = process(one.pid());
+            ("start-no-daemon", format!("start no daemon, as one serves the home without a socket{who}"))
+        }
+        (Decision::Refuse(refusal), _) => ("start-no-daemon", format!("start no daemon: {refusal}")),
+        _ => ("start-no-daemon", "start no daemon".to_owned()),
+    };
+    steps.push(Would(code, what));
     steps
 }
 
-fn config_step(loaded: Option<&Loaded>) -> Option<&'static str> {
+fn config_step(loaded: Option<&Loaded>) -> Option<(&'static str, String)> {
     let Some(loaded) = loaded else {
-        return Some("run on a stand-in for the config, and leave the file as it is (see below)");
+        let what = "run on a stand-in for the config, and leave the file as it is (see below)";
+        return Some(("run-on-stand-in", what.to_owned()));
     };
     let pending = &loaded.pending;
-    if loaded.newer.is_some() {
-        Some("leave the config as it is: a newer version wrote it")
+    let is_missing = loaded.shape == FileShape::Missing;
+    let (code, what) = if loaded.newer.is_some() {
+        ("leave-newer-config", "leave the config as it is: a newer version wrote it".to_owned())
+    } else if pending.repairs() && is_missing {
+        let from = loaded.report.restored_from.as_deref().map_or_else(|| "a backup".to_owned(), backup);
+        ("restore-config", format!("write the config anew from {from}"))
     } else if pending.repairs() {
-        Some("repair the config, keeping a copy of the former one")
+        ("repair-config", "repair the config, keeping a copy of the former one".to_owned())
     } else if pending.steps.iter().any(|step| matches!(step, Step::ReplaceConfig { .. })) {
-        Some("complete the config with what it lacks")
-    } else if loaded.shape == FileShape::Missing && pending.writes_config() {
-        Some("write a config with the defaults")
+        ("complete-config", "complete the config with what it lacks".to_owned())
+    } else if is_missing && pending.writes_config() {
+        ("write-default-config", "write a config with the defaults".to_owned())
     } else {
-        None
-    }
+        return None;
+    };
+    Some((code, what))
+}
+
+/// A backup by its number; what is no backup of ours by its name.
+pub(crate) fn backup(name: &str) -> String {
+    let id = name.parse::<myownllm_config_store::CopyId>();
+    id.map_or_else(|_| name.to_owned(), |id| format!("backup {}", id.sequence()))
 }
 
 #[cfg(test)]

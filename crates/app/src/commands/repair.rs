@@ -1,0 +1,114 @@
+//! `repair`: `launch --no-daemon` in people's words.
+
+use myownllm_config_model::shorten::shortened;
+use myownllm_config_model::{Document, catalogue};
+use myownllm_config_store::{ConfigStore, Report};
+use myownllm_durable_fs::quote;
+use myownllm_launch::{Daemon, LONGEST_NAME, Options, Outcome, launch, losses};
+
+use super::launch::{Fate, config_line, count, data};
+use super::migrate::choice;
+use super::salvage::at_defaults;
+use super::status::{backup, listed};
+use crate::cli::RepairArgs;
+use crate::exit::{ExitCode, exit_of};
+use crate::output::{Answer, Printer, short};
+use crate::screen::Page;
+use crate::times::{ago, utc_minutes};
+use crate::world::{World, fresh_ids, now_ms};
+
+pub(crate) fn run(world: &World, args: &RepairArgs, printer: &Printer) -> Answer {
+    let wired = world.wire();
+    let options = Options { daemon: false, stop_legacy_daemon: args.stop_legacy_daemon, ..world.options() };
+    let outcome = launch(&wired.parts(), &options, &mut fresh_ids());
+    let exit = exit_of(&outcome.notices);
+    let page = page(world, &outcome, exit);
+    let data = if printer.is_json() {
+        data(world, &outcome, &Daemon::None, Fate::Ended)
+    } else {
+        serde_json::json!({})
+    };
+    Answer { notices: outcome.notices, ..Answer::done(page, data) }.exit(exit)
+}
+
+fn page(world: &World, outcome: &Outcome, exit: ExitCode) -> Page {
+    let home = |path| short(path, &world.layout.user_home);
+    let mut page = Page::default();
+    let moved = outcome.migration.as_ref().map_or(0, |report| report.files_moved());
+    if moved > 0 {
+        let place = home(&world.layout.daemon_home);
+        page.line(format!("Moved: {} of the daemon's, to its own directory {place}.", count(moved, "file")));
+    }
+    if let Some(report) = &outcome.migration {
+        page.page(choice(world, report.refusals.iter().chain(&report.errors)));
+    }
+    if outcome.has_repaired() {
+        of_config(world, outcome, &mut page);
+    } else if exit.is_ok() && !outcome.config_steps.is_empty() {
+        page.line(format!("The config {}.", config_line(world, outcome)));
+    }
+    match exit {
+        ExitCode::Done if page.is_empty() => {
+            page.line(format!("Nothing to put right: {} is healthy.", home(&world.layout.app_home)));
+        }
+        ExitCode::Done => {}
+        _ if page.is_empty() => {
+            page.line("Nothing was changed, and something is left to put right (see below).")
+        }
+        _ => page.line("Something is left to put right (see below)."),
+    }
+    page
+}
+
+/// What became of the settings: what came back, what was kept where, what is lost and what that means.
+fn of_config(world: &World, outcome: &Outcome, page: &mut Page) {
+    let report = &outcome.config;
+    let back =
+        recovered(world, report).unwrap_or_else(|| "nothing of them, as no backup is there".to_owned());
+    page.line(format!("Repaired your settings: recovered {back}."));
+    let backups = short(&world.layout.backups, &world.layout.user_home);
+    if let Some(kept) = &report.backup {
+        page.line(format!("Kept: the file as it was, as {} in {backups}.", backup(kept)));
+    }
+    if !report.reset_keys.is_empty() {
+        let lost = at_defaults(&report.reset_keys);
+        page.line(format!("Lost, as no backup has them: {lost}: {}.", report.reset_keys.join(", ")));
+        for loss in losses(&outcome.document, report) {
+            page.indented(2, format!("{} To change that:", loss.consequence));
+            page.copied(4, "", format!("{} config set {}", world.program, loss.setting));
+        }
+    }
+    if let Some(name) = first_inactive(&outcome.document) {
+        page.line("No network is active. To choose one:");
+        page.copied(2, "", format!("{} network use {}", world.program, quote(name.as_ref())));
+    }
+}
+
+/// What a repair recovers, or has recovered; `None` when that is nothing.
+pub(crate) fn recovered(world: &World, report: &Report) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(from) = report.restored_from.as_deref().filter(|_| !report.restored_keys.is_empty()) {
+        let entries = world.wire().store.history().unwrap_or_default();
+        let entry = entries.iter().find(|entry| entry.id.to_string() == from);
+        let age = |ms| format!(" (made {} UTC, {})", utc_minutes(ms), ago(ms, now_ms()));
+        let made = entry.map_or_else(String::new, |entry| age(entry.made_ms));
+        parts.push(format!("{} from {}{made}", count(report.restored_keys.len(), "setting"), backup(from)));
+    }
+    let networks = &report.recovered_networks;
+    if !networks.is_empty() {
+        parts.push(format!("{} ({})", count(networks.len(), "network"), listed(networks)));
+    }
+    if !report.kept_keys.is_empty() && report.restored_from.is_none() {
+        parts.push(format!("{} that the daemon kept", count(report.kept_keys.len(), "setting")));
+    }
+    let last = parts.pop()?;
+    Some(if parts.is_empty() { last } else { format!("{} and {last}", parts.join(", ")) })
+}
+
+/// A saved network to make active, where none is.
+fn first_inactive(document: &Document) -> Option<String> {
+    let none_active = catalogue::active(document).is_none();
+    let first = catalogue::list(document).into_iter().next().filter(|_| none_active)?;
+    let id = first.get("network_id")?.as_str()?.into_owned();
+    Some(shortened(&id, LONGEST_NAME).into_owned())
+}

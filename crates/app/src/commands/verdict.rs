@@ -1,0 +1,138 @@
+//! No command: how this home is, in a line or two, and the commands that matter now.
+
+use myownllm_config_model::secrets;
+use myownllm_config_store::FileShape;
+use myownllm_durable_fs::Disk as _;
+use serde_json::json;
+
+use super::doctor::{Check, Checks, Mark, check_all};
+use super::repair::recovered;
+use super::salvage::at_defaults;
+use super::status::networks;
+use crate::exit::ExitCode;
+use crate::output::{Answer, short};
+use crate::screen::Page;
+use crate::world::World;
+
+/// The check of the config's shape.
+const CONFIG: &str = "config.shape";
+
+/// A command to be copied, and what it does.
+type Way = (String, &'static str);
+
+pub(crate) fn run(world: &World) -> Answer {
+    let checks = check_all(world);
+    let (word, exit) = match (checks.of(Mark::Problem).count(), checks.pending) {
+        (0, false) => ("healthy", ExitCode::Done),
+        (0, true) => ("pending", ExitCode::Pending),
+        _ => ("problem", ExitCode::Problems),
+    };
+    let summary = summary(world, &checks, exit);
+    let ways = ways(world, &checks, exit);
+    let mut page = Page::default();
+    for line in &summary {
+        page.line(line);
+    }
+    page.gap();
+    let column = 4 + ways.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
+    for (command, what) in &ways {
+        page.row(format!("  {command}"), column, *what);
+    }
+    let commands = ways.iter().map(|(command, what)| json!({ "command": command, "what": what }));
+    let data = json!({
+        "verdict": word,
+        "summary": summary,
+        "commands": commands.collect::<Vec<_>>(),
+        "pending": checks.pending,
+        "problems": checks.of(Mark::Problem).count(),
+        "warnings": checks.of(Mark::Warning).count(),
+    });
+    Answer::done(page, data).exit(exit)
+}
+
+fn summary(world: &World, checks: &Checks, exit: ExitCode) -> Vec<String> {
+    let home = short(&world.layout.app_home, &world.layout.user_home);
+    let troubles = |result| checks.of(result).collect::<Vec<_>>();
+    let mut lines = match exit {
+        ExitCode::Done if world.disk.stat(&world.layout.app_home).is_err() => {
+            vec![format!("MyOwnLLM has not been used here yet: {home} is not there.")]
+        }
+        ExitCode::Done => {
+            let saved = checks.loaded.as_ref().map(|loaded| networks(&secrets::mask(&loaded.document)));
+            let daemon = if checks.is_daemon_running { "A daemon runs." } else { "No daemon runs." };
+            vec![format!("{home} is healthy. Networks: {}. {daemon}", saved.unwrap_or_default())]
+        }
+        ExitCode::Pending => {
+            let what = troubles(Mark::Warning).into_iter().find(|check| check.hint == Some(checks.repair()));
+            let what = what.map_or("a launch would finish what was begun", |check| &check.evidence);
+            vec![format!("{home} works, and something is pending: {what}.")]
+        }
+        _ => of_problems(world, &home, checks),
+    };
+    let others = troubles(Mark::Warning).into_iter().filter(|check| check.hint != Some(checks.repair()));
+    match others.collect::<Vec<_>>().as_slice() {
+        [] => {}
+        [one] => lines.push(format!("Warning: {}.", one.evidence)),
+        more => lines.push(format!("There are {} warnings.", more.len())),
+    }
+    lines
+}
+
+/// The overwritten config in words of its own, else the topmost problem, and how many there are besides.
+fn of_problems(world: &World, home: &str, checks: &Checks) -> Vec<String> {
+    let problems: Vec<&Check> = checks.of(Mark::Problem).collect();
+    let overwritten = problems.iter().any(|check| check.id == CONFIG);
+    let loaded = checks.loaded.as_ref().filter(|loaded| overwritten && loaded.pending.repairs());
+    let mut lines = match (loaded, problems.as_slice()) {
+        (Some(loaded), _) => {
+            let what = match loaded.shape {
+                FileShape::Daemon => "the mesh daemon wrote over your settings",
+                FileShape::Mixed => "the mesh daemon wrote into your settings",
+                FileShape::Missing => "your settings are gone",
+                _ => "your settings cannot be read",
+            };
+            let back = recovered(world, &loaded.report).unwrap_or_else(|| "none of them".to_owned());
+            let mut lines = vec![format!("{home} has a problem: {what}. A repair recovers {back}.")];
+            if !loaded.report.reset_keys.is_empty() {
+                lines.push(format!("No backup has the rest: {}.", at_defaults(&loaded.report.reset_keys)));
+            }
+            lines
+        }
+        (None, [first, ..]) => vec![format!("{home} has a problem: {}.", first.evidence)],
+        (None, []) => Vec::new(),
+    };
+    match problems.len() {
+        0 | 1 => {}
+        2 => lines.push("There is another problem.".to_owned()),
+        many => lines.push(format!("There are {} other problems.", many - 1)),
+    }
+    lines
+}
+
+fn ways(world: &World, checks: &Checks, exit: ExitCode) -> Vec<Way> {
+    let ours = |rest: &str| format!("{} {rest}", world.program);
+    let repair = (checks.repair(), "puts right what can be put right, and keeps what it replaces");
+    let mut ways = match exit {
+        ExitCode::Done => {
+            let has_warnings = checks.of(Mark::Warning).next().is_some();
+            let look =
+                [("status", "shows where everything is"), ("doctor", "shows every warning and its cure")];
+            let (command, what) = look[usize::from(has_warnings)];
+            // Without a daemon's program there is none to start.
+            let may_start = !checks.is_daemon_running && checks.seen("daemon.program").is_some();
+            let start = may_start.then(|| (ours("launch"), "starts the daemon"));
+            std::iter::once((ours(command), what)).chain(start).collect()
+        }
+        ExitCode::Pending => vec![repair, (ours("status"), "shows what it would do")],
+        _ => {
+            let of = |check: &&Check| check.hint.as_ref() == Some(&repair.0);
+            let told = checks.of(Mark::Problem).find(|check| check.id == CONFIG);
+            let told = told.or_else(|| checks.of(Mark::Problem).next()).filter(|check| !of(check));
+            let first = told.and_then(|check| check.hint.clone()).map(|hint| (hint, "for this problem"));
+            let repair = Some(repair.clone()).filter(|_| checks.of(Mark::Problem).any(|check| of(&check)));
+            first.into_iter().chain(repair).chain([(ours("doctor"), "shows all that is wrong")]).collect()
+        }
+    };
+    ways.push((format!("{} --help", world.program), "lists all commands"));
+    ways
+}
