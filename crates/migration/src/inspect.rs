@@ -912,7 +912,11 @@ impl Inspector<'_> {
         // A link that a killed run had claimed leads somewhere only from where it was.
         let goal = match (&link, at.parent()) {
             (Some(target), Some(folder)) if folder.ends_with(CLAIM_DIR) => {
-                folder.parent().unwrap_or(folder).join(target)
+                // Without `..`: below a locked home no path goes upwards.
+                let belonged = folder.parent().unwrap_or(folder);
+                normalise(
+                    &self.disk.canonicalize(belonged).unwrap_or_else(|_| belonged.to_owned()).join(target),
+                )
             }
             _ => at.to_owned(),
         };

@@ -364,6 +364,28 @@ fn a_linked_key_leads_to_the_same_file_afterwards() {
     }
 }
 
+/// A run that is killed while it removes the old symlink leaves it in the directory of what it had taken aside.
+#[test]
+fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_belonged() {
+    for moved in [false, true] {
+        let home = Home::full();
+        let key = home.at(".secrets/identity.json");
+        fs::create_dir(home.at("keys")).expect("made");
+        fs::rename(&key, home.at("keys/id.json")).expect("moved");
+        fs::create_dir(home.at(".secrets/.durable-fs.claimed")).expect("made");
+        symlink("../keys/id.json", home.at(".secrets/.durable-fs.claimed/identity.json")).expect("made");
+        if moved {
+            fs::create_dir_all(home.new_home(".secrets")).expect("made");
+            symlink("../../keys/id.json", home.new_home(".secrets/identity.json")).expect("made");
+        }
+        let report = home.run(&Options::forward());
+        assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+        let there = fs::canonicalize(home.new_home(".secrets/identity.json")).expect("it leads somewhere");
+        assert_eq!(there, fs::canonicalize(home.at("keys/id.json")).expect("there"));
+        assert!(!home.at(".secrets").exists());
+    }
+}
+
 /// What it leads to has the name of a state, of a roster or of the second-factor lock: it is the key all the same, and stays.
 #[test]
 fn a_key_among_the_states_stays_where_its_link_leads() {
