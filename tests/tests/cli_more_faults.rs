@@ -520,9 +520,9 @@ fn a_home_is_taken_from_home_alone_and_an_odd_one_is_named() {
         run(&mut command)
     };
     let before = home.snapshot();
-    for odd in [None, Some(""), Some("relative"), Some(".")] {
+    for odd in ["relative", "."] {
         for args in [&["status"][..], &["migrate"], &["launch", "--no-daemon"]] {
-            let ran = run_in(odd.map(std::ffi::OsStr::new), args).ends_with(1);
+            let ran = run_in(Some(odd.as_ref()), args).ends_with(1);
             assert!(ran.stderr.contains("paths."), "{odd:?}: {ran:?}");
         }
     }

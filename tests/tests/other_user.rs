@@ -475,3 +475,28 @@ fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
     }
     tools.on(&home.path(""), 0, &["launch", "--once"]).ends_with(0);
 }
+
+/// Where the app's home cannot even be made, nothing is well.
+#[test]
+fn doctor_foresees_that_the_apps_home_cannot_be_made() {
+    if !is_root() {
+        return;
+    }
+    let tools = Tools::new();
+    let home = of(OWNER, Home::empty());
+    set_mode(&home.path(""), 0o555);
+    let on = |args: &[&str]| tools.on(&home.path(""), OWNER, args);
+    let ran = on(&["launch", "--no-daemon"]).ends_with(1);
+    let hint = format!("ls -ld {}", home.path("").display());
+    assert!(ran.stderr.contains(&hint), "{ran:?}");
+    let ran = on(&["doctor"]).ends_with(4);
+    assert!(ran.stdout.contains("problem  homes.writable") && ran.stdout.contains(&hint), "{ran:?}");
+    let ran = on(&["status"]).ends_with(0);
+    assert!(ran.stdout.contains("fail to change") && ran.stdout.contains("start no daemon"), "{ran:?}");
+    // Root is told the same, as it would work as the owner.
+    tools.on(&home.path(""), 0, &["doctor"]).ends_with(4);
+    tools.on(&home.path(""), 0, &["launch", "--no-daemon"]).ends_with(1);
+    set_mode(&home.path(""), 0o755);
+    on(&["doctor"]).ends_with(0);
+    on(&["launch", "--once"]).ends_with(0);
+}

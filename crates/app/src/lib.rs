@@ -44,11 +44,34 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         }
         None => PROGRAM.to_owned(),
     };
-    answer.notices.iter_mut().for_each(|notice| notice.complete_hint(&program));
+    answer.notices.iter_mut().for_each(|notice| {
+        notice.complete_hint(&program);
+        notice.hint = notice.hint.take().map(|hint| with_this_command(hint, notice.code.as_str(), &args));
+    });
     if !answer.is_said() {
         printer.print(name, &answer);
     }
     printer.outcome(answer.exit)
+}
+
+/// Where another home was meant, the hint is the very command that was given, for that home.
+fn with_this_command(hint: String, code: &str, args: &[OsString]) -> String {
+    const WRONG_HOME: [&str; 4] =
+        ["paths.app-home", "paths.home-missing", "paths.sudo-home", "store.no-home"];
+    let Some(before) = hint.strip_suffix(" status").filter(|_| WRONG_HOME.contains(&code)) else {
+        return hint;
+    };
+    let mut words = args.iter().skip(1);
+    let mut command = before.to_owned();
+    while let Some(word) = words.next() {
+        if word == "--home" {
+            words.next();
+        } else if !word.to_string_lossy().starts_with("--home=") {
+            command.push(' ');
+            command.push_str(&quote(std::path::Path::new(word)));
+        }
+    }
+    command
 }
 
 /// The colours of help and of usage errors: the parser prints those itself, before anybody could look at `--color`.

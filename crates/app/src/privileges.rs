@@ -4,10 +4,11 @@
 //! command that writes runs as the owner of the home. To look, root stays root.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::trust::{HomeTrust, look_behind};
+use myownllm_durable_fs::trust::{HomeTrust, Runner, look_behind};
 use myownllm_durable_fs::{Disk as _, Owner, quote};
-use myownllm_launch::{Class, Notice};
+use myownllm_launch::{Class, Notice, PROGRAM};
 use myownllm_paths::Layout;
 
 use crate::cli::{Command, ConfigCommand, NetworkCommand};
@@ -86,6 +87,45 @@ pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Notice 
 pub(crate) fn foreseen_refusal(world: &World) -> Option<Notice> {
     let owner = user_to_become(world)?;
     (!may_change_user()).then(|| refusal(world, owner, &io::ErrorKind::PermissionDenied.into()))
+}
+
+/// Under `sudo` and its like, root's empty home is as a rule not the one that was meant: the user who called it has another.
+pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Notice> {
+    let is_root = world.disk.runner().is_some_and(Runner::is_root);
+    let app_home = &world.layout.app_home;
+    if !is_root || home.is_some() || !world.disk.stat(app_home).is_err_and(|error| error.is_not_found()) {
+        return None;
+    }
+    let (user, theirs) = calling_user()?;
+    let is_theirs = theirs != world.layout.user_home;
+    let holds_app = world.disk.stat(&theirs.join(world.layout.app.app_folder.as_ref())).is_ok();
+    let message = format!(
+        "there is no {} of root's; that of {user}, who called this program, is in {}",
+        app_home.display(),
+        theirs.display()
+    );
+    let hint = format!("{PROGRAM} --home {} status", quote(&theirs));
+    (is_theirs && holds_app)
+        .then(|| Notice::error("paths.sudo-home", message).at(app_home).hint(hint).class(Class::Refused))
+}
+
+/// The user who called this program through another one, and that user's home.
+#[cfg(unix)]
+fn calling_user() -> Option<(String, PathBuf)> {
+    use nix::unistd::{Uid, User};
+    let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let by_name = |name: String| User::from_name(&name).ok().flatten();
+    let by_uid = |uid: String| User::from_uid(Uid::from_raw(uid.parse().ok()?)).ok().flatten();
+    let user = variable("SUDO_USER")
+        .or_else(|| variable("DOAS_USER"))
+        .and_then(by_name)
+        .or_else(|| variable("SUDO_UID").or_else(|| variable("PKEXEC_UID")).and_then(by_uid))?;
+    (!user.uid.is_root()).then_some((user.name, user.dir))
+}
+
+#[cfg(not(unix))]
+fn calling_user() -> Option<(String, PathBuf)> {
+    None
 }
 
 /// `CAP_SETGID` and `CAP_SETUID` of the kernel are bits 6 and 7. Where the kernel does not tell, a try does.

@@ -81,6 +81,10 @@ impl World {
 
         let denied = || user_to_become(self).is_some_and(|owner| !may_write(&self.disk, folder, owner));
         let refused = match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
+            // The app's home is made in the user's.
+            Err(Errno::ENOENT) if *folder == self.layout.app_home => {
+                return self.unwritable(&self.layout.user_home);
+            }
             Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
             Ok(()) if denied() => Errno::EACCES,
             Ok(()) => return None,

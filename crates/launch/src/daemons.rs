@@ -16,6 +16,8 @@ use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{Layout, Mode, Socket, check_control_socket};
 
+use crate::notice::Notice;
+
 /// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
 const ANSWER: Duration = Duration::from_millis(800);
 /// How long an op may take: joining a network talks to relays.
@@ -238,6 +240,18 @@ impl Daemons for LocalDaemons<'_> {
     fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError> {
         self.homes.stop(daemon)
     }
+}
+
+/// That processes cannot be looked at: a daemon without a socket would go unseen, and one that is seen could not be told from
+/// another process. Where the system never tells, there is nothing to say.
+#[must_use]
+pub fn processes_unknown() -> Option<Notice> {
+    let is_known = !cfg!(target_os = "linux") || std::fs::metadata("/proc/self/stat").is_ok();
+    (!is_known).then(|| {
+        let message =
+            "cannot look for a daemon without a socket: /proc is not mounted, or is closed to this user";
+        Notice::warning("daemon.processes-unknown", message).hint("sudo mount -t proc proc /proc")
+    })
 }
 
 pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {

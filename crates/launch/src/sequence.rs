@@ -24,7 +24,8 @@ use myownllm_migration::{
 use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError, check_control_socket};
 
 use crate::daemons::{
-    Daemons, Found, Live, OPERATION, control_socket_of, endpoint_of, read_control_socket, read_document,
+    Daemons, Found, Live, OPERATION, control_socket_of, endpoint_of, processes_unknown, read_control_socket,
+    read_document,
 };
 use crate::lost_key::lost_key;
 use crate::named_key::{NamedKey, named_key};
@@ -138,6 +139,13 @@ impl Outcome {
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         class_of(&self.notices)
+    }
+
+    /// Says, once, that a daemon may have gone unseen.
+    fn note_unknown_processes(&mut self) {
+        let unknown = processes_unknown();
+        let is_told = |notice: &Notice| self.notices.iter().any(|told| told.code == notice.code);
+        self.notices.extend(unknown.filter(|notice| !is_told(notice)));
     }
 }
 
@@ -276,6 +284,7 @@ fn settle(
     ensure_changeable(parts)?;
     let pending = look_again(parts, ids, outcome, pending.is_some())?;
     let moves = moves(parts);
+    outcome.note_unknown_processes();
     let repairs = pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
     let leaked = leaked_socket(parts)?;
     let live = if moves || repairs {
@@ -642,6 +651,7 @@ fn start_one(
 ) -> Result<Result<Spawned, SpawnError>, Vec<Notice>> {
     let one = |notice: Notice| vec![notice];
     check_start(parts, None).map_err(one)?;
+    outcome.note_unknown_processes();
     // One whose socket was removed under it would write the same home, unseen by its peers and by us.
     settle_live(parts.daemons, parts.daemons.unseen(None), options, &mut outcome.stopped).map_err(one)?;
     trusted_home(parts).map_err(|unsafe_home| {

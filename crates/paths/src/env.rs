@@ -38,15 +38,11 @@ impl Env {
 
     /// Reads the process's environment for another host app: its home, and the one variable that the app's daemon knows.
     ///
-    /// On Unix only `HOME` counts. The password database is not asked: the daemon and the app's other parts go by the
-    /// variable, and two ideas of "home" in one start would split the state between them.
+    /// On Unix a `HOME` that is unset or empty leaves the question to the password database, as it does for the daemon and the
+    /// app: two ideas of "home" in one start would split the state between them.
     #[must_use]
     pub fn from_process_for(app: &HostApp) -> Self {
-        #[cfg(windows)]
-        let home = std::env::home_dir().map(PathBuf::into_os_string);
-        #[cfg(not(windows))]
-        let home = std::env::var_os(HOME_VARIABLE);
-        let mut env = Self::system(home);
+        let mut env = Self::system(std::env::home_dir().map(PathBuf::into_os_string));
         let name: &OsStr = OsStr::new(app.home_variable.as_ref());
         if let Some(value) = std::env::var_os(name) {
             env.variables.insert(name.to_owned(), value);
@@ -87,12 +83,14 @@ impl Env {
         &self.home
     }
 
-    /// A variable's value; `None` when it is unset or empty, and always beside an explicit home.
+    /// A variable's value without the white space around it, which the daemon trims too; `None` when it is unset or empty, and
+    /// always beside an explicit home.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         match self.home {
             Home::Explicit(_) => None,
             Home::System { .. } => {
-                self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|v| !v.is_empty())
+                let value = self.variables.get(OsStr::new(name))?.as_os_str();
+                Some(value.to_str().map_or(value, |text| OsStr::new(text.trim()))).filter(|v| !v.is_empty())
             }
         }
     }

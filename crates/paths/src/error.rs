@@ -3,12 +3,16 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::HostApp;
+
 /// Why there is no layout, or why one was refused.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PathsError {
-    /// Nothing says where the user's home is: the variable is unset or empty.
-    #[error("finding the user's home: {variable} is not set, or empty")]
+    /// Nothing says where the user's home is: the variable is unset or empty, and the system knows no home of the user.
+    #[error(
+        "finding the user's home: {variable} is not set, or empty, and the system knows no home of this user"
+    )]
     NoHome {
         /// The variable that should have said it.
         variable: &'static str,
@@ -20,6 +24,19 @@ pub enum PathsError {
         home: PathBuf,
         /// Who gave it: the variable, or `--home`.
         rule: &'static str,
+    },
+    /// What is named as the user's home is the app's home, or that of a daemon: everything would be looked for, and made, one level
+    /// too deep.
+    #[error("cannot take {} for a user's home: it {what}", home.display())]
+    AppHome {
+        /// The path as it was given.
+        home: PathBuf,
+        /// What it is, as the end of a sentence.
+        what: &'static str,
+        /// The user's home that holds it; of a copy under another name there is none.
+        user_home: Option<PathBuf>,
+        /// The names of the app.
+        app: Box<HostApp>,
     },
     /// A name in the [`HostApp`](crate::HostApp) is empty, absolute, or goes upwards.
     #[error("reading the description of the app: {field} is {value:?}, which is not a plain relative path")]
@@ -100,6 +117,7 @@ impl PathsError {
         match self {
             Self::NoHome { .. } => "paths.no-home",
             Self::RelativeHome { .. } => "paths.relative-home",
+            Self::AppHome { .. } => "paths.app-home",
             Self::HostApp { .. } => "paths.host-app",
             Self::Overlap { .. } => "paths.overlap",
             Self::NotAFolder { .. } => "paths.not-a-folder",
@@ -114,7 +132,8 @@ impl PathsError {
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Overlap { .. }
+            Self::AppHome { .. }
+                | Self::Overlap { .. }
                 | Self::NotAFolder { .. }
                 | Self::SocketTooLong { .. }
                 | Self::ControlSocket { .. }
@@ -125,7 +144,7 @@ impl PathsError {
     #[must_use]
     pub fn path(&self) -> Option<&std::path::Path> {
         match self {
-            Self::RelativeHome { home, .. } => Some(home),
+            Self::RelativeHome { home, .. } | Self::AppHome { home, .. } => Some(home),
             Self::Overlap { daemon_home, .. } => Some(daemon_home),
             Self::NotAFolder { at, .. } => Some(at),
             Self::SocketTooLong { socket, .. } => Some(socket),
@@ -144,11 +163,31 @@ impl PathsError {
                 Some(format!("myownllm-mesh --home \"$PWD\"/{} status", quoted(home)))
             }
             Self::HostApp { .. } => None,
+            Self::AppHome { user_home: Some(home), app, .. } => {
+                Some(format!("{} --home {} status", app.program, quoted(home)))
+            }
+            // A user's home for the copy, in which the copy has its proper name.
+            Self::AppHome { home, app, .. } => {
+                let user_home = beside(home, "home");
+                let link = quoted(&user_home.join(app.app_folder.as_ref()));
+                let user_home = quoted(&user_home);
+                Some(format!(
+                    "mkdir {user_home} && ln -s {} {link} && {} --home {user_home} status",
+                    quoted(home),
+                    app.program
+                ))
+            }
             // A link is taken away; the app's home itself, or what it lies in, is not.
             Self::Overlap { app_home, daemon_home, .. } if app_home.starts_with(daemon_home) => {
                 Some(format!("ls -lid {} {}", quoted(app_home), quoted(daemon_home)))
             }
             Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
+            // What the app's home leads to may lie on a disk that is not there now; and what lies above is not the app's.
+            Self::NotAFolder { at, daemon_home, what }
+                if at != daemon_home && (what.starts_with("a link") || daemon_home.parent() != Some(at)) =>
+            {
+                Some(format!("ls -ld {}", quoted(at)))
+            }
             Self::NotAFolder { at, .. } => Some(aside(at)),
             Self::SocketTooLong { daemon_config: config, .. } | Self::ControlSocket { config, .. } => {
                 Some(format!("${{EDITOR:-vi}} {}", quoted(config)))
@@ -161,6 +200,14 @@ impl PathsError {
 /// Where a link leads, in brackets.
 fn leads_to(really: Option<&std::path::Path>) -> String {
     really.map_or_else(String::new, |really| format!(" (it leads to {})", really.display()))
+}
+
+/// A path with an ending added to its name.
+fn beside(path: &std::path::Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
 }
 
 /// The command that moves something out of the way.

@@ -61,7 +61,10 @@ impl CheckedLayout {
 /// As [`check_overlap`].
 pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, PathsError> {
     let ignore_case = layout.platform.usually_ignores_case();
-    overlap(&layout.app_home, &layout.daemon_home, lookup, ignore_case)?;
+    refuse_home_by_name(&layout, &layout.user_home)?;
+    if !overlap(&layout.app_home, &layout.daemon_home, lookup, ignore_case)? {
+        refuse_home_by_content(&layout, lookup)?;
+    }
     // A shared home that cannot be looked at is no reason to refuse: own mode has nothing to do with it, and nobody can
     // talk to a daemon there either.
     if layout.shared_home_rule == Rule::MeshHomeVariable
@@ -93,10 +96,72 @@ pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, P
 /// # Errors
 /// [`PathsError::Overlap`], [`PathsError::NotAFolder`] (something else has the name), [`PathsError::Lookup`].
 pub fn check_overlap(app_home: &Path, daemon_home: &Path, lookup: &dyn Lookup) -> Result<(), PathsError> {
-    overlap(app_home, daemon_home, lookup, Platform::current().usually_ignores_case())
+    overlap(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
 }
 
-fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) -> Result<(), PathsError> {
+/// Refuses the app's home, or that of a daemon, in the place of the user's home, by its name.
+fn refuse_home_by_name(layout: &Layout, home: &Path) -> Result<(), PathsError> {
+    let app = &layout.app;
+    let daemon = Path::new(app.app_folder.as_ref()).join(app.daemon_folder.as_ref());
+    let homes = [
+        (daemon.as_path(), "is the daemon's home"),
+        (Path::new(app.app_folder.as_ref()), "is the app's home"),
+        (Path::new(app.shared_folder.as_ref()), "is the stand-alone daemon's home"),
+    ];
+    let ignore_case = layout.platform.usually_ignores_case();
+    let inside = |names: &Path| {
+        let above = home.ancestors().nth(names.components().count())?;
+        is_same(&above.join(names), home, ignore_case).then(|| above.to_path_buf())
+    };
+    match homes.into_iter().find_map(|(names, what)| Some((inside(names)?, what))) {
+        None => Ok(()),
+        Some((user_home, what)) => Err(PathsError::AppHome {
+            home: layout.user_home.clone(),
+            what,
+            user_home: Some(user_home),
+            app: Box::new(app.clone()),
+        }),
+    }
+}
+
+/// The same by where a link leads, and by what lies there: a copy of the app's home may have any name. For a user's home in which
+/// there is no daemon's home yet.
+fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), PathsError> {
+    let is_there = |name: &str| lookup.look(&layout.user_home.join(name)).is_ok();
+    let app = &layout.app;
+    match lookup.look(&layout.app_home).map(|node| node.kind) {
+        // A folder cannot be made through a link to nothing.
+        Ok(Kind::Link) => {
+            return match lookup.look_through(&layout.app_home) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    not_a_folder(&layout.daemon_home, &layout.app_home, "a link to nothing").map(drop)
+                }
+                _ => Ok(()),
+            };
+        }
+        Ok(_) => return Ok(()),
+        Err(_) => {}
+    }
+    if let Ok(real) = lookup.canonicalize(&layout.user_home) {
+        refuse_home_by_name(layout, &real)?;
+    }
+    let files = &app.daemon_files;
+    let marks = [&files.identity, &files.rosters, &files.states, &app.backups_folder];
+    // A stand-alone daemon may have been given the user's home as its own.
+    let is_shared = layout.shared_home == layout.user_home;
+    if is_shared || !is_there(&app.config_file) || !marks.into_iter().any(|name| is_there(name)) {
+        return Ok(());
+    }
+    Err(PathsError::AppHome {
+        home: layout.user_home.clone(),
+        what: "holds what an app's home holds, and no app's home",
+        user_home: None,
+        app: Box::new(app.clone()),
+    })
+}
+
+/// Returns whether the daemon's home exists.
+fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) -> Result<bool, PathsError> {
     let refuse = |relation, really| {
         Err(PathsError::Overlap { app_home: app.into(), daemon_home: daemon.into(), relation, really })
     };
@@ -116,7 +181,9 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
             Ok(_) => return not_a_folder(daemon, &at, "not a folder"),
             Err(error) if error.kind() == ErrorKind::NotFound => exists = false,
             Err(error) if error.kind() == ErrorKind::NotADirectory => {
-                return not_a_folder(daemon, at.parent().unwrap_or(&at), "not a folder");
+                let mut above = at.ancestors().skip(1);
+                let file = above.find(|above| lookup.look_through(above).is_ok()).unwrap_or(&at);
+                return not_a_folder(daemon, file, "not a folder");
             }
             Err(source) => return Err(PathsError::Lookup { path: at, source }),
         }
@@ -151,20 +218,20 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
         }
     }
     if !exists {
-        return Ok(());
+        return Ok(false);
     }
     // The same folder under two plain names: a mount, or letters that differ in case alone.
-    let Some(id) = id_of(daemon, lookup)? else { return Ok(()) };
+    let Some(id) = id_of(daemon, lookup)? else { return Ok(true) };
     for above in app.ancestors() {
         if id_of(above, lookup)? == Some(id) {
             let relation = if above == app { "is the same folder as" } else { "lies above" };
             return refuse(relation, (above != app).then(|| above.to_path_buf()));
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-fn not_a_folder(daemon: &Path, at: &Path, what: &'static str) -> Result<(), PathsError> {
+fn not_a_folder(daemon: &Path, at: &Path, what: &'static str) -> Result<bool, PathsError> {
     Err(PathsError::NotAFolder { daemon_home: daemon.into(), at: at.into(), what })
 }
 

@@ -13,6 +13,7 @@ use myownllm_paths::{
     Env, HostApp, Kind, Layout, Lookup, MYOWNLLM, Mode, Node, PathResolver, PathsError, Platform, RealLookup,
     Resolver, Rule, check_overlap, guard,
 };
+use rstest::rstest;
 
 fn layout(home: &Path) -> Layout {
     Resolver::default().for_platform(Platform::Linux).resolve(&Env::explicit(home)).unwrap()
@@ -329,4 +330,77 @@ fn a_shared_home_that_cannot_be_looked_at_does_not_keep_the_app_from_starting() 
     disk.fails.insert("/srv/x".into(), ErrorKind::PermissionDenied);
     let checked = guard(with_variable(Path::new("/home/u"), Path::new("/srv/x")), &disk).unwrap();
     assert_eq!(checked.shared_home, Path::new("/srv/x"));
+}
+
+/// One level too deep, everything would be looked for, and made, in the wrong place.
+#[rstest]
+#[case::app_home(".myownllm", Some(""))]
+#[case::daemon_home(".myownllm/.myownmesh", Some(""))]
+#[case::shared_home(".myownmesh", Some(""))]
+#[case::symlink_to_the_app_home("link", Some(""))]
+#[case::copy_of_the_app_home("copy", None)]
+fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&str>) {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().canonicalize().unwrap();
+    for home in [".myownllm", "copy"] {
+        fs::create_dir_all(root.join(home).join(".secrets")).unwrap();
+        for file in ["config.json", ".secrets/identity.json"] {
+            fs::write(root.join(home).join(file), "{}").unwrap();
+        }
+    }
+    symlink(".myownllm", root.join("link")).unwrap();
+    let layout = |home: PathBuf| Resolver::default().resolve(&Env::explicit(home)).unwrap();
+    let error = guard(layout(root.join(name)), &RealLookup).unwrap_err();
+    assert_eq!((error.code(), error.is_refusal()), ("paths.app-home", true), "{error}");
+    assert_eq!(error.path(), Some(root.join(name).as_path()));
+    let hint = error.hint().unwrap();
+    match user_home {
+        Some(_) => assert_eq!(hint, format!("myownllm-mesh --home {} status", root.display())),
+        None => {
+            // All but the last command, which is the program's: a home in which the copy has its proper name.
+            let (make, _) = hint.rsplit_once(" && ").unwrap();
+            for works in [true, false] {
+                let status = std::process::Command::new("sh").args(["-c", make]).status().unwrap();
+                assert_eq!(status.success(), works, "{make}");
+            }
+            guard(layout(root.join("copy.home")), &RealLookup).unwrap();
+        }
+    }
+    guard(layout(root.clone()), &RealLookup).unwrap();
+}
+
+/// A user's home may hold a config of whatever program, and be that of a stand-alone daemon.
+#[test]
+fn a_users_home_is_not_taken_for_an_apps() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("home");
+    fs::create_dir_all(home.join("mesh/rosters")).unwrap();
+    let plain = Resolver::default().resolve(&Env::explicit(&home)).unwrap();
+    guard(plain.clone(), &RealLookup).unwrap();
+    fs::write(home.join("config.json"), "{}").unwrap();
+    assert_eq!(guard(plain.clone(), &RealLookup).unwrap_err().code(), "paths.app-home");
+    let shared =
+        Env::system(Some(home.clone().into_os_string())).with_variable("MYOWNMESH_HOME", home.clone());
+    guard(Resolver::default().resolve(&shared).unwrap(), &RealLookup).unwrap();
+    fs::create_dir(home.join(".myownllm")).unwrap();
+    guard(plain, &RealLookup).unwrap();
+}
+
+/// What it leads to may lie on a disk that is not there now.
+#[test]
+fn an_app_home_that_is_a_link_to_nothing_is_refused_and_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().canonicalize().unwrap();
+    symlink("/mnt/not/there", home.join(".myownllm")).unwrap();
+    let layout = Resolver::default().resolve(&Env::explicit(&home)).unwrap();
+    let error = guard(layout, &RealLookup).unwrap_err();
+    assert_eq!(error.code(), "paths.not-a-folder");
+    assert_eq!(error.path(), Some(home.join(".myownllm").as_path()));
+    assert_eq!(error.hint().unwrap(), format!("ls -ld {}", home.join(".myownllm").display()));
+    // Nor is a file in the place of a home moved aside.
+    fs::write(home.join("file"), "").unwrap();
+    let layout = Resolver::default().resolve(&Env::explicit(home.join("file"))).unwrap();
+    let error = guard(layout, &RealLookup).unwrap_err();
+    assert_eq!(error.path(), Some(home.join("file").as_path()), "{error}");
+    assert_eq!(error.hint().unwrap(), format!("ls -ld {}", home.join("file").display()));
 }

@@ -8,7 +8,7 @@ use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
     CONFIG_LIMIT, Daemons, NamedKey, Notice, Severity, check_start, collision_notice, edit, lost_key,
-    named_key, settle_live, trusted_home,
+    named_key, processes_unknown, settle_live, trusted_home,
 };
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::Mode;
@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::config::{CORRUPT, NEEDS_REPAIR};
+use super::hint_for_missing;
 use super::launch::count;
 use super::salvage::shape_words;
 use super::status::{UNSEEN, daemon_words, identity};
@@ -144,7 +145,7 @@ pub(crate) fn check_all(world: &World) -> Checks {
 
 fn homes(world: &World, checks: &mut Checks) {
     if let Some(error) = world.no_home() {
-        checks.notice("homes.there", Notice::from(&error));
+        checks.notice("homes.there", Notice::from(&error).hint(hint_for_missing(&world.layout)));
     }
     match &world.checked {
         Ok(layout) => checks.ok(
@@ -162,7 +163,11 @@ fn homes(world: &World, checks: &mut Checks) {
     if fixed.is_empty() {
         checks.ok("homes.writable", "what is in them can be changed");
     }
-    for notice in fixed {
+    for mut notice in fixed {
+        // A home that is there may be looked at; one that is not has to be made.
+        if notice.path.as_deref() == world.layout.user_home.to_str() {
+            notice.severity = Severity::Error;
+        }
         checks.notice("homes.writable", notice);
     }
     let wired = world.wire();
@@ -179,7 +184,9 @@ fn homes(world: &World, checks: &mut Checks) {
         Err(notice) => checks.notice("socket.length", notice),
     }
     let unseen = wired.daemons.unseen(None);
-    if unseen.is_empty() {
+    if let Some(notice) = processes_unknown() {
+        checks.notice("daemon.unseen", notice);
+    } else if unseen.is_empty() {
         checks.ok("daemon.unseen", "no process serves either home without a socket");
     }
     for live in unseen {
@@ -251,7 +258,14 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         checks.notice("state.moved", pending(evidence));
     } else {
         let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));
-        checks.notice("state.moved", pending(evidence));
+        match world.unwritable(&world.layout.app_home) {
+            None => checks.notice("state.moved", pending(evidence)),
+            Some(mut stuck) => {
+                stuck.message = format!("{evidence}, and {}", stuck.message);
+                stuck.severity = Severity::Error;
+                checks.notice("state.moved", stuck);
+            }
+        }
     }
     // What is wrong with the key is told once: by its own check.
     let odd = plan.odd_key();

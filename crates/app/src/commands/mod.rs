@@ -15,20 +15,34 @@ mod salvage;
 mod status;
 mod verdict;
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
 use clap_complete::generate;
-use myownllm_durable_fs::{Disk as _, quote};
-use myownllm_launch::Notice;
+use myownllm_durable_fs::{Disk as _, RealDisk, quote};
+use myownllm_launch::{Notice, PROGRAM};
+use myownllm_paths::{Layout, PathsError};
 use serde_json::json;
+use similar::TextDiff;
 
 use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::world::World;
 
+/// The stable code of a user's home that is not there.
+pub(crate) const NO_HOME: &str = "store.no-home";
+
+/// How alike two names are, of which one may be the other mistyped: `ann` and `anm` are at 0.67.
+const ALIKE: f32 = 0.6;
+
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Notice> {
     let Some(command) = &cli.command else {
-        return Ok(verdict::run(&world(cli, become_user)?.with_program_search()));
+        let world = world(cli, become_user)?.with_program_search();
+        let mut answer = verdict::run(&world);
+        answer.notices.extend(wrong_home(cli, &world));
+        return Ok(answer);
     };
     match command {
         // These need no home at all.
@@ -44,7 +58,8 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         _ => {}
     }
     let world = world(cli, become_user)?.telling(printer.progress());
-    let missing = cli.global.home.as_ref().and_then(|_| missing_home(command, &world));
+    let layout = world.layout.clone();
+    let wrong_home = wrong_home(cli, &world);
     let answer = match command {
         Command::Launch(args) => launch::run(&world.with_program_search(), args, printer),
         Command::Repair(args) => Ok(repair::run(&world, args, printer)),
@@ -59,10 +74,13 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Identity => Ok(identity::run(&world)),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
-    answer.map(|mut answer| {
-        answer.notices.extend(missing);
-        answer
-    })
+    let mut answer = answer?;
+    answer.notices.extend(wrong_home);
+    if cli.global.home.is_some() {
+        let missing = answer.notices.iter_mut().filter(|notice| notice.code == NO_HOME);
+        missing.for_each(|notice| notice.hint = Some(hint_for_missing(&layout)));
+    }
+    Ok(answer)
 }
 
 /// Looks at the home; for a command that writes there, as the owner of the home.
@@ -70,6 +88,27 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
     let home = cli.global.home.as_deref();
     let world = World::new(home)?;
     let writes = cli.command.as_ref().is_some_and(privileges::writes);
+    // A look says so itself, and a filter wants no home.
+    let says_so = matches!(
+        cli.command,
+        None | Some(
+            Command::Status(_)
+                | Command::Doctor
+                | Command::Paths(_)
+                | Command::Config(ConfigCommand::Normalize)
+        )
+    );
+    // One level too deep nothing is found, and nothing is wrong.
+    let refusal = match &world.checked {
+        Err(error @ PathsError::AppHome { .. }) if !says_so => Some(Notice::from(error)),
+        _ => privileges::sudo_home(&world, home).filter(|_| writes),
+    };
+    match (refusal, &cli.command) {
+        (None, _) => {}
+        // The app comes up all the same.
+        (Some(refusal), Some(Command::Launch(_) | Command::Repair(_))) => return Ok(world.refusing(refusal)),
+        (Some(refusal), _) => return Err(refusal),
+    }
     let Some(owner) = privileges::user_to_become(&world).filter(|_| writes) else {
         return Ok(world);
     };
@@ -87,20 +126,49 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
     }
 }
 
-/// That the home which was named is not there: of nothing, nothing is wrong, and a name that was mistyped would pass for a sound home.
-fn missing_home(command: &Command, world: &World) -> Option<Notice> {
-    let is_asked = !matches!(
-        command,
-        Command::Launch(_) | Command::Paths(_) | Command::Config(ConfigCommand::Normalize)
-    );
+/// That the home which was named is not there, or not the one that was meant: of nothing, nothing is wrong, and a name that was
+/// mistyped would pass for a sound home.
+fn wrong_home(cli: &Cli, world: &World) -> Option<Notice> {
+    let named = cli.global.home.as_deref();
+    if matches!(cli.command, Some(Command::Launch(_) | Command::Config(ConfigCommand::Normalize))) {
+        return None;
+    }
+    if named.is_none() {
+        let writes = cli.command.as_ref().is_some_and(privileges::writes);
+        return privileges::sudo_home(world, named).filter(|_| !writes).map(Notice::as_warning);
+    }
     let home = &world.layout.user_home;
-    let is_missing = is_asked && world.disk.stat_follow(home).is_err_and(|error| error.is_not_found());
-    is_missing.then(|| {
-        let above = home.ancestors().skip(1).find(|above| world.disk.stat_follow(above).is_ok());
-        Notice::warning("paths.home-missing", format!("there is no home {}", home.display()))
-            .at(home)
-            .hint(format!("ls -la {}", quote(above.unwrap_or(home))))
-    })
+    let what = match world.disk.stat_follow(home) {
+        Ok(meta) if meta.is_dir() => return None,
+        Ok(_) => "is no directory",
+        Err(error) if error.is_not_found() => "does not exist",
+        Err(_) => return None,
+    };
+    let notice = Notice::warning("paths.home-missing", format!("the home {} {what}", home.display()));
+    Some(notice.at(home).hint(hint_for_missing(&world.layout)))
+}
+
+/// The command with the name that was meant, where a directory of a similar name holds a home of the app's; else what there is.
+pub(crate) fn hint_for_missing(layout: &Layout) -> String {
+    let (disk, home) = (RealDisk, &layout.user_home);
+    let is_there = |path: &Path| disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
+    let above = home.ancestors().skip(1).find(|above| is_there(above)).unwrap_or(home);
+    let rest = home.strip_prefix(above).unwrap_or(home);
+    let mut names = rest.components().map(|name| name.as_os_str().to_string_lossy());
+    let mistyped = names.next().unwrap_or_default();
+    let below: PathBuf = rest.components().skip(1).collect();
+    let meant = |name: &OsStr| {
+        let home: PathBuf = above.join(name).components().chain(below.components()).collect();
+        let ratio = TextDiff::from_chars(&*mistyped, &*name.to_string_lossy()).ratio();
+        let holds_app = is_there(&home.join(layout.app.app_folder.as_ref()));
+        (ratio >= ALIKE && holds_app).then_some((ratio, home))
+    };
+    let found = disk.list(above).unwrap_or_default();
+    let found = found.iter().filter_map(|entry| meant(&entry.name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match found {
+        Some((_, home)) => format!("{PROGRAM} --home {} status", quote(&home)),
+        None => format!("ls -la {}", quote(above)),
+    }
 }
 
 fn completions(shell: clap_complete::Shell) -> Answer {
