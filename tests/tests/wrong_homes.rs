@@ -46,6 +46,9 @@ fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
         assert!(status.stdout.contains("start no daemon"), "{status:?}");
         assert!(status.stderr.contains(&corrected("status")), "{status:?}");
         assert!(on(&["paths"]).ends_with(0).stderr.contains(&corrected("paths")));
+        // Without a command, and in people's words.
+        assert!(on(&[]).ends_with(4).stdout.contains(&corrected("status")));
+        assert!(on(&["repair"]).ends_with(7).stderr.contains(&corrected("repair")));
     }
     assert!(home.snapshot() == before);
 }
@@ -71,6 +74,8 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
                 "{ran:?}"
             );
         }
+        let ran = on(&mistyped, &[]).ends_with(4);
+        assert!(ran.stderr.contains(&format!("myownllm-mesh --home {right}")), "{ran:?}");
         let ran = on(&mistyped, &["launch", "--no-daemon"]).ends_with(1);
         assert!(ran.stderr.contains(&format!("myownllm-mesh --home {right} launch --no-daemon")), "{ran:?}");
         assert!(!mistyped.exists());
@@ -140,6 +145,7 @@ fn sudo_in_the_empty_home_of_root_names_the_users() {
             (&["launch", "--no-daemon"][..], 7),
             (&["migrate"], 7),
             (&["network", "list"], 0),
+            (&["repair"], 7),
             (&["status"], 0),
         ] {
             let Some(ran) = with_passwd(&passwd, &[caller], args) else { return };

@@ -11,7 +11,7 @@ use myownllm_launch::{
     named_key, processes_unknown, settle_live, trusted_home,
 };
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
-use myownllm_paths::Mode;
+use myownllm_paths::{Mode, PathsError};
 use serde::Serialize;
 use serde_json::json;
 
@@ -144,7 +144,9 @@ pub(crate) fn check_all(world: &World) -> Checks {
 }
 
 fn homes(world: &World, checks: &mut Checks) {
-    if let Some(error) = world.no_home() {
+    // Of a home that is named one level too deep it says nothing that it is not there.
+    let is_too_deep = matches!(world.checked, Err(PathsError::AppHome { .. }));
+    if let Some(error) = world.no_home().filter(|_| !is_too_deep) {
         checks.notice("homes.there", Notice::from(&error).hint(hint_for_missing(&world.layout)));
     }
     match &world.checked {

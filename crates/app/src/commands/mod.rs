@@ -139,6 +139,7 @@ fn wrong_home(cli: &Cli, world: &World) -> Option<Notice> {
     }
     let home = &world.layout.user_home;
     let what = match world.disk.stat_follow(home) {
+        _ if matches!(world.checked, Err(PathsError::AppHome { .. })) => return None,
         Ok(meta) if meta.is_dir() => return None,
         Ok(_) => "is no directory",
         Err(error) if error.is_not_found() => "does not exist",
