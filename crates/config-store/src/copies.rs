@@ -52,6 +52,12 @@ pub struct CopyId {
 /// Up to so many bytes a hash costs no more than opening a file does.
 const CHEAP_TO_HASH: usize = 32 << 10;
 
+/// The mode of a copy.
+const SYNCED: u32 = 0o600;
+/// The mode of a routine copy until its name is synced. A launch takes a routine copy that it finds for done and syncs nothing,
+/// so a run that is killed before it has synced the name must leave a trace. A mode is one that leaves no file behind.
+const UNSYNCED: u32 = 0o400;
+
 /// Digits of a hash in a name: 128 of SHA-256's bits, which nobody meets twice by chance.
 const HASH_DIGITS: usize = 32;
 /// The most digits of a sequence number. More is no name of ours: a planted huge one must not use up the numbers.
@@ -162,9 +168,19 @@ pub(crate) fn publish(
     bytes: &[u8],
     owner: Option<Owner>,
 ) -> Result<(), DiskError> {
-    match publish_new(disk, path, bytes, 0o600, owner) {
+    publish_with_mode(disk, path, bytes, SYNCED, owner)
+}
+
+fn publish_with_mode(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<Owner>,
+) -> Result<(), DiskError> {
+    match publish_new(disk, path, bytes, mode, owner) {
         // Nothing else that is refused is done again: the file may be there by then.
-        Err(error) if error.is_about_the_owner() => publish_new(disk, path, bytes, 0o600, None).map(drop),
+        Err(error) if error.is_about_the_owner() => publish_new(disk, path, bytes, mode, None).map(drop),
         done => done.map(drop),
     }
 }
@@ -264,10 +280,22 @@ impl Copies<'_> {
         Ok(listing)
     }
 
+    /// Gives a copy its final mode. Does not sync that: should a power cut undo it, the next launch syncs the copy again.
+    fn mark_synced(&self, id: &CopyId) {
+        let path = self.path(id);
+        if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED) {
+            let _ = self.disk.set_mode(&path, SYNCED);
+        }
+    }
+
     /// Whether it is a file of its own. With a second name (a tool that saves room gave it one, say), or with a link from the
     /// config to it, whoever writes into the file by that name changes the copy.
     fn stands_alone(&self, id: &CopyId) -> bool {
-        self.disk.stat(&self.path(id)).is_ok_and(|meta| meta.links <= 1 && !self.is_the_config(&meta))
+        self.disk.stat(&self.path(id)).is_ok_and(|meta| self.is_separate(&meta))
+    }
+
+    fn is_separate(&self, copy: &Meta) -> bool {
+        copy.links <= 1 && !self.is_the_config(copy)
     }
 
     fn is_the_config(&self, copy: &Meta) -> bool {
@@ -289,11 +317,12 @@ impl Copies<'_> {
         Ok((bytes, intact))
     }
 
-    /// Whether a copy is one of these bytes.
+    /// Whether a copy is one of these bytes, and known to be durable.
     pub(crate) fn is_of(&self, id: &CopyId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
         let same = (bytes.len() > CHEAP_TO_HASH && self.holds(id, bytes)) || id.hash == hash(bytes);
-        same && self.stands_alone(id)
+        let is_durable = |meta: Meta| meta.mode != UNSYNCED && self.is_separate(&meta);
+        same && self.disk.stat(&self.path(id)).is_ok_and(is_durable)
     }
 
     fn holds(&self, id: &CopyId, bytes: &[u8]) -> bool {
@@ -320,6 +349,7 @@ impl Copies<'_> {
             }
             self.disk.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
             self.flush_folders()?;
+            self.mark_synced(id);
             return Ok(Some(id.clone()));
         }
         Ok(None)
@@ -343,7 +373,8 @@ impl Copies<'_> {
                 return Err(full);
             }
             let id = CopyId { kind, sequence, hash: hash(bytes) };
-            match publish(self.disk, &self.path(&id), bytes, self.owner) {
+            let mode = if kind == CopyKind::Good { UNSYNCED } else { SYNCED };
+            match publish_with_mode(self.disk, &self.path(&id), bytes, mode, self.owner) {
                 Ok(_) => break id,
                 // Something that is no copy (a folder, say) has the name.
                 Err(error) if error.is_taken() && sequence < listing.next_sequence() + 16 => sequence += 1,
@@ -351,6 +382,7 @@ impl Copies<'_> {
             }
         };
         if kind == CopyKind::Good {
+            self.mark_synced(&id);
             listing.copies.push(id.clone());
             self.evict(&listing);
         }

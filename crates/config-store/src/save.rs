@@ -156,6 +156,12 @@ impl Store<'_> {
         let path = &self.places.config;
         let failed = |source| self.saving_failed(source);
         let Some(former) = former else {
+            // The app's home may have been made by a run that was killed right then.
+            self.disk.sync_dir(&self.places.user_home).map_err(|source| StoreError::Disk {
+                doing: "flushing the user's home",
+                path: self.places.user_home.clone(),
+                source,
+            })?;
             return match publish(self.disk, path, bytes, self.owner()) {
                 Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Rights::Kept }),
                 Err(error) if error.is_taken() => Ok(Saved::Foreign),
@@ -343,14 +349,16 @@ impl Store<'_> {
         let mut steps = Vec::new();
         for folder in folders {
             let found = leftovers(self.disk, &folder).unwrap_or_default();
-            // A run that was killed after the exchange may not have flushed it: what is in place must be there to stay
-            // before what came out goes.
-            if found.iter().any(|l| l.precious)
-                && let Err(error) = self.disk.sync_dir(&folder)
-            {
-                diagnostics.push(leftover_note(&folder, &error));
+            // A killed run may not have synced the names that it made. They must be durable before the trace of it goes, and
+            // that it is gone must be durable before anybody says that all is done.
+            let sync = |diagnostics: &mut Vec<Diagnostic>| {
+                let synced = self.disk.sync_dir(&folder);
+                synced.map_err(|error| diagnostics.push(leftover_note(&folder, &error))).is_ok()
+            };
+            if found.is_empty() || !sync(diagnostics) {
                 continue;
             }
+            let before = steps.len();
             for leftover in found {
                 if leftover.precious
                     && let Err(error) = self.keep_leftover(&leftover.path, diagnostics)
@@ -369,6 +377,9 @@ impl Store<'_> {
                     Ok(()) => steps.push(Step::ClearLeftover { path: leftover.path }),
                     Err(error) => diagnostics.push(leftover_note(&leftover.path, &error)),
                 }
+            }
+            if steps.len() > before {
+                sync(diagnostics);
             }
         }
         steps

@@ -46,7 +46,8 @@ pub trait ConfigStore {
     fn apply(&self, lock: &HomeLock, ids: &mut dyn Ids) -> Result<Applied, StoreError>;
 
     /// Reads the config, has `edit` change it, and saves it when it changed. `edit` says whether it changed anything, and may
-    /// be called again, on what somebody else wrote meanwhile.
+    /// be called again, on what somebody else wrote meanwhile. Where nothing changed, the config is synced: a run that was killed
+    /// may have made the very change without syncing it.
     ///
     /// # Errors
     /// [`StoreError::Edit`] with the caller's error; [`RepairPending`](StoreError::RepairPending) for a config that needs a
@@ -57,6 +58,13 @@ pub trait ConfigStore {
         ids: &mut dyn Ids,
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError>;
+
+    /// Syncs the config and its directory. For a command that finds its change made already: the killed run, or the other
+    /// program, that made it may not have synced it. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`]. A config that is missing is none.
+    fn ensure_durable(&self) -> Result<(), StoreError>;
 
     /// Paths in the daemon's own config that lead to where its files were before they moved, and where they are now: a repair that
     /// came before the move could not know. Looks, and writes nothing.
@@ -180,6 +188,12 @@ impl ConfigStore for Store<'_> {
             }
             if let Some(mut applied) = self.carry_out(plan, ids)? {
                 applied.steps.splice(0..0, cleared.unwrap_or_default());
+                let is_routine = |step: &Step| matches!(step, Step::KeepLastGood { .. });
+                if !applied.steps.iter().all(is_routine) {
+                    // A killed run may have put in place what this run only found there. And the displaced file, which is
+                    // removed by now, would be back after a power cut.
+                    self.flush_config()?;
+                }
                 applied.diagnostics.extend(diagnostics);
                 return Ok(applied);
             }
@@ -213,12 +227,17 @@ impl ConfigStore for Store<'_> {
             let said =
                 edit(&mut document).map_err(|source| StoreError::Edit { path: path.clone(), source })?;
             let bytes = document.to_bytes();
+            let unfinished =
+                loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
             if !said || bytes == before.to_bytes() {
+                if unfinished {
+                    self.clear_leftovers(&mut diagnostics);
+                }
+                self.flush_config()?;
                 return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
             }
             self.check_replacing(&bytes)?;
-            if conflicts == 0 && loaded.pending.steps.iter().any(|s| matches!(s, Step::ClearLeftover { .. }))
-            {
+            if conflicts == 0 && unfinished {
                 self.clear_leftovers(&mut diagnostics);
             }
             let former = plan.former.bytes();
@@ -236,6 +255,10 @@ impl ConfigStore for Store<'_> {
             }
         }
         Err(StoreError::Conflict { path: path.clone() })
+    }
+
+    fn ensure_durable(&self) -> Result<(), StoreError> {
+        self.flush_config()
     }
 
     fn stale_paths(&self) -> Vec<Rebased> {
@@ -354,6 +377,8 @@ impl ConfigStore for Store<'_> {
             };
             let former = file.bytes();
             if former == Some(&*bytes) {
+                self.clear_leftovers(&mut diagnostics);
+                self.flush_config()?;
                 return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
             }
             if let File::Json { document: read, .. } = &file
@@ -420,14 +445,6 @@ impl Store<'_> {
                     if report.daemon_half == Some(DaemonHalf::Exists) {
                         // A killed run may have put it there, and not have flushed it.
                         self.flush_daemon_half()?;
-                    }
-                    if matches!(step, Step::WriteConfig { .. }) {
-                        // The app's home may have been made by a run that was killed right then.
-                        self.disk.sync_dir(&self.places.user_home).map_err(|source| StoreError::Disk {
-                            doing: "flushing the user's home",
-                            path: self.places.user_home.clone(),
-                            source,
-                        })?;
                     }
                     let bytes = config.as_deref().unwrap_or_default();
                     match self.save(former.bytes(), bytes)? {
@@ -507,11 +524,14 @@ impl Store<'_> {
     }
 
     /// What is recorded as good, and what a run reports as in place, is to be there after a power cut: who wrote it — another
-    /// program, or a run of ours that was killed — may not have flushed it.
+    /// program, or a run of ours that was killed — may not have flushed it. A config that is missing is as it is.
     fn flush_config(&self) -> Result<(), StoreError> {
         let path = &self.places.config;
         let flush = || {
-            let real = self.disk.canonicalize(path)?;
+            let real = match self.disk.canonicalize(path) {
+                Err(error) if error.is_not_found() => return Ok(()),
+                real => real?,
+            };
             self.disk.sync_file(&real)?;
             self.disk.sync_dir(real.parent().unwrap_or(&real))
         };

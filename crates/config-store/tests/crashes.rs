@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::*;
@@ -201,7 +202,7 @@ fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) 
 /// An undisturbed launch, and all that is to be true after it.
 fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
     let launched = launch(disk, &sim_places());
-    let (_, applied) = launched.unwrap_or_else(|e| panic!("{}: {at}: {e}", scene.name));
+    launched.unwrap_or_else(|e| panic!("{}: {at}: {e}", scene.name));
     check_always(scene, disk, before, at);
     let live = config(disk).unwrap_or_else(|| panic!("{}: {at}: no config in the end", scene.name));
     (scene.ends)(&Document::parse(&live).unwrap().document);
@@ -210,11 +211,12 @@ fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
         assert_eq!(half.get(&["networks"]).unwrap().items().count(), 0);
         assert!(half.get(&["version"]).is_some());
     }
-    // A run that found nothing to do has nothing to flush: what it read may be a killed run's, which the page cache alone
-    // holds. Nothing is lost then either; the next run does it again.
-    for state in if applied.is_some() { disk.crash_states(4, 1) } else { Vec::new() } {
-        // What was reported is there after a power cut, too. (A temporary file may be back; the next run removes it.)
+    // A launch that found nothing to do syncs nothing, so whatever a killed run left unsynced has left a trace.
+    for state in disk.crash_states(4, 1) {
+        // What was reported is there after a power cut, too. A temporary file may be back; the next run removes it.
         check_always(scene, &state, before, at);
+        assert_eq!(precious_temporaries(&state), Vec::<PathBuf>::new(), "{}: {at}", scene.name);
+        assert_eq!(names_of_copies(&state), names_of_copies(disk), "{}: {at}", scene.name);
         let live =
             config(&state).unwrap_or_else(|| panic!("{}: {at}: no config after the power went", scene.name));
         let doc = Document::parse(&live)
@@ -226,6 +228,17 @@ fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
     let (loaded, applied) = launch(disk, &sim_places()).unwrap();
     assert!(applied.is_none(), "{}: {at}: the second run is not idle: {:?}", scene.name, loaded.pending);
     assert_eq!(changes(disk), Vec::<String>::new(), "{}: {at}", scene.name);
+}
+
+fn temporaries(disk: &SimDisk) -> Vec<PathBuf> {
+    disk.tree().into_keys().filter(|path| path.to_string_lossy().contains(".durable-fs.")).collect()
+}
+
+/// Those whose content is nowhere else.
+fn precious_temporaries(disk: &SimDisk) -> Vec<PathBuf> {
+    let mut found = temporaries(disk);
+    found.retain(|path| !is_kept(disk, &disk.content(path).unwrap()));
+    found
 }
 
 fn operations(scene: &Scene) -> usize {
@@ -485,6 +498,68 @@ fn an_edit_and_a_restore_cut_off_anywhere_leave_the_one_or_the_other() {
     }
 }
 
+#[test]
+fn change_repeated_after_a_kill_survives_a_power_cut() {
+    for by_hand in changes_by_hand() {
+        for number in 0.. {
+            let disk = by_hand.disk.clone();
+            disk.reset_ops();
+            disk.crash_at(number);
+            let outcome = change(&by_hand, &disk);
+            if !disk.has_crashed() {
+                outcome.unwrap();
+                break;
+            }
+            let killed = disk.after_kill();
+            change(&by_hand, &killed).unwrap_or_else(|e| panic!("{}: killed at {number}: {e}", by_hand.name));
+            for (i, state) in killed.crash_states(64, number as u64).into_iter().enumerate() {
+                let at = format!("killed at operation {number}, state {i}");
+                let mark = check_change(&by_hand, &state, &at);
+                assert_eq!(mark, by_hand.marks[1], "{}: {at}: a reported success is none", by_hand.name);
+                assert_eq!(precious_temporaries(&state), Vec::<PathBuf>::new(), "{}: {at}", by_hand.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn change_that_another_program_made_survives_a_power_cut() {
+    let by_hand = &changes_by_hand()[0];
+    let disk = by_hand.disk.clone();
+    disk.put(CONFIG, &healthy("new"));
+    change(by_hand, &disk).unwrap();
+    for state in disk.crash_states(64, 1) {
+        assert_eq!(check_change(by_hand, &state, "after the power cut"), "new");
+    }
+}
+
+#[test]
+fn launch_after_a_killed_change_survives_a_power_cut() {
+    for by_hand in changes_by_hand() {
+        for number in 0.. {
+            let disk = by_hand.disk.clone();
+            disk.reset_ops();
+            disk.crash_at(number);
+            let _ = change(&by_hand, &disk);
+            if !disk.has_crashed() {
+                break;
+            }
+            let killed = disk.after_kill();
+            launch(&killed, &sim_places()).unwrap();
+            let seen = check_change(&by_hand, &killed, "after the launch");
+            for (i, state) in killed.crash_states(64, number as u64).into_iter().enumerate() {
+                let at = format!("killed at operation {number}, state {i}");
+                assert_eq!(check_change(&by_hand, &state, &at), seen, "{}: {at}", by_hand.name);
+                assert_eq!(precious_temporaries(&state), Vec::<PathBuf>::new(), "{}: {at}", by_hand.name);
+                // What the launch takes for the last good copy is there to stay.
+                let newest = names_of_copies(&killed).into_iter().rfind(|name| kind_of(name) == "good");
+                let newest = newest.unwrap();
+                assert!(names_of_copies(&state).contains(&newest), "{}: {at}: {newest}", by_hand.name);
+            }
+        }
+    }
+}
+
 /// Somebody writes right before the exchange, another one reads ours before theirs is back and writes over it, and we are killed at any
 /// operation in between: theirs is in its place or among the copies.
 #[test]
@@ -523,12 +598,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
                 .update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("next"))))
                 .unwrap();
             assert!(is_kept(&after, &theirs), "{at}\n{after:#?}");
-            let left: Vec<_> = after
-                .tree()
-                .into_keys()
-                .filter(|path| path.to_string_lossy().contains(".durable-fs."))
-                .collect();
-            assert!(left.is_empty(), "{at}: {left:?}");
+            assert_eq!(temporaries(&after), Vec::<PathBuf>::new(), "{at}");
         }
         if !crashed {
             assert!(was_exchanged);

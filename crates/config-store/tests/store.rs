@@ -1015,7 +1015,23 @@ fn an_update_that_changes_nothing_writes_nothing() {
         let updated = store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(edit(doc))).unwrap();
         assert!(!updated.changed);
     }
-    assert_eq!(changes(&disk), Vec::<String>::new());
+    // What it found may be a killed run's, so it syncs that.
+    let synced = [format!("sync_file {CONFIG}"), "sync_dir /home/u/.myownllm".to_owned()];
+    assert_eq!(changes(&disk), [synced.clone(), synced.clone(), synced].concat());
+}
+
+#[test]
+fn an_update_that_changes_nothing_clears_what_a_killed_run_left() {
+    for folder in ["/home/u/.myownllm", BACKUPS] {
+        let disk = seen_healthy(&healthy("x"));
+        let left = format!("{folder}/.durable-fs.1-0.part");
+        disk.put(&left, &healthy("x"));
+        assert!(!set_mark(&disk, "x").unwrap().changed);
+        assert_eq!(disk.content(&left), None);
+        for state in disk.crash_states(8, 1) {
+            assert_eq!(state.content(&left), None, "it is back after a power cut");
+        }
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
             let leaked = myownllm_launch::leaked_socket(&parts)?;
             let live = parts.daemons.live(leaked.as_deref());
             notices.extend(settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err());
+        } else if !args.dry_run && !args.check {
+            // A repair that was killed may have put the config in place without syncing it.
+            wired.store.ensure_durable().map_err(|error| Notice::from(&error))?;
         }
         return Ok(dry(world, &loaded, args, notices));
     }

@@ -1,0 +1,150 @@
+//! The config in a world at fault: runs that are killed, file systems that lack something, files that are torn.
+//!
+//! Tests that need strace or root run where these are there, and say that they are skipped elsewhere.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::{APP, Home, Ran, run};
+
+const CONFIG: &str = ".myownllm/config.json";
+
+/// Whether strace can trace here.
+fn can_trace() -> bool {
+    let works = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !works {
+        eprintln!("skipped: strace is not here, or may not trace");
+    }
+    works
+}
+
+/// Runs the program under strace with these faults, and returns what it did and the log of its calls.
+fn traced(home: &Home, args: &[&str], faults: &[String]) -> (Ran, Vec<String>) {
+    let log = home.path("../strace.log");
+    let program = home.command(args);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-s", "4096", "-e", "trace=fsync,/^rename,unlinkat,linkat"]);
+    for fault in faults {
+        strace.arg("-e").arg(format!("inject={fault}"));
+    }
+    strace.arg("-o").arg(&log).arg(program.get_program()).args(program.get_args());
+    let ran = run(strace.env_remove("MYOWNMESH_HOME").current_dir("/"));
+    (ran, std::fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect())
+}
+
+/// Which `fsync` of a run is the first one after the exchange of names. A signal comes before the call that it is injected into.
+fn first_sync_after_the_exchange(home: &Home, args: &[&str]) -> usize {
+    let (ran, log) = traced(home, args, &[]);
+    ran.ends_with(0);
+    let exchange = log.iter().position(|line| line.contains("RENAME_EXCHANGE")).unwrap();
+    log[..exchange].iter().filter(|line| line.contains("fsync(")).count() + 1
+}
+
+fn synced(log: &[String], path: &Path) -> bool {
+    let path = format!("<{}>)", path.canonicalize().unwrap().display());
+    log.iter().any(|line| line.contains("fsync(") && line.contains(&path) && line.ends_with("= 0"))
+}
+
+fn temporaries(home: &Home) -> Vec<String> {
+    let names = home.snapshot().into_keys().map(|path| path.to_string_lossy().into_owned());
+    names.filter(|path| path.contains("/.durable-fs.")).collect()
+}
+
+/// The arguments with the paths and ids of this home filled in.
+fn args_in(home: &Home, args: &[&str]) -> Vec<String> {
+    let envelope = home.path("envelope.json").to_string_lossy().into_owned();
+    let backups = home.path(APP).join("config-backups");
+    let names = std::fs::read_dir(backups).into_iter().flatten();
+    let mut good: Vec<_> = names
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("good-"))
+        .collect();
+    good.sort();
+    let oldest = good.first().map(|name| name.trim_end_matches(".json").to_owned()).unwrap_or_default();
+    args.iter().map(|arg| arg.replace("ENVELOPE", &envelope).replace("OLDEST", &oldest)).collect()
+}
+
+/// Makes a home.
+type MakeHome = fn() -> Home;
+
+/// Homes, each with a change that can be asked for twice.
+fn repeatable_changes() -> Vec<(MakeHome, Vec<&'static str>)> {
+    let envelope = || {
+        let home = Home::settled();
+        let text = br#"{"kind":"myownllm.network-settings","version":1,"network_id":"imported-net"}"#;
+        home.put("envelope.json", text, 0o600);
+        home
+    };
+    let changed = || {
+        let home = Home::settled();
+        home.run(&["network", "add", "later-net"]).ends_with(0);
+        home
+    };
+    vec![
+        (Home::settled, vec!["network", "add", "other-net"]),
+        (Home::settled, vec!["network", "use", "--none"]),
+        (envelope, vec!["network", "import", "ENVELOPE"]),
+        (changed, vec!["config", "restore", "OLDEST"]),
+        (Home::after_the_bug, vec!["salvage"]),
+    ]
+}
+
+/// A run that finds its change made by a run that was killed right after the exchange syncs it before it reports success.
+#[test]
+fn change_that_a_killed_run_made_is_synced_before_success() {
+    if !can_trace() {
+        return;
+    }
+    for (home_of, args) in repeatable_changes() {
+        let (learned, home) = (home_of(), home_of());
+        let (args_learned, args) = (args_in(&learned, &args), args_in(&home, &args));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let args_learned: Vec<&str> = args_learned.iter().map(String::as_str).collect();
+        let number = first_sync_after_the_exchange(&learned, &args_learned);
+
+        let before = home.bytes(CONFIG);
+        let (killed, _) = traced(&home, &args, &[format!("fsync:signal=KILL:when={number}")]);
+        assert_eq!(killed.code, None, "{args:?}: {killed:?}");
+        assert!(home.bytes(CONFIG) != before, "{args:?}: it was killed before the exchange");
+        assert!(!temporaries(&home).is_empty(), "{args:?}");
+
+        let made = home.bytes(CONFIG);
+        let (ran, log) = traced(&home, &args, &[]);
+        ran.ends_with(0);
+        assert!(home.bytes(CONFIG) == made, "{args:?}: there was nothing left to do");
+        assert!(synced(&log, &home.path(CONFIG)), "{args:?}: {log:#?}");
+        assert!(synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
+        assert_eq!(temporaries(&home), Vec::<String>::new(), "{args:?}");
+        home.still_has(&before, "what the killed run replaced");
+    }
+}
+
+/// The same where the killed run had removed its traces already, or another program made the change.
+#[test]
+fn change_that_is_made_already_is_synced_before_success() {
+    if !can_trace() {
+        return;
+    }
+    for (home_of, args) in repeatable_changes() {
+        let home = home_of();
+        let args = args_in(&home, &args);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        home.run(&args).ends_with(0);
+        let before = home.snapshot();
+        let (ran, log) = traced(&home, &args, &[]);
+        ran.ends_with(0);
+        assert!(synced(&log, &home.path(CONFIG)) && synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
+        assert!(home.snapshot() == before, "{args:?}: it wrote");
+    }
+}
