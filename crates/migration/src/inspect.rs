@@ -1,5 +1,6 @@
 //! Looking: what lies in the two homes. Writes nothing, decides nothing.
 
+mod leftovers;
 mod names;
 mod pair;
 mod pending;
@@ -12,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use leftovers::Leftover;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, quote};
 pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
@@ -532,8 +534,36 @@ impl Inspector<'_> {
         for (name, why) in foreign {
             self.left(path.join(name), why);
         }
-        self.out.leftovers.extend(leftovers.into_iter().map(|name| path.join(name)));
+        for name in leftovers {
+            let left = self.out.left.len();
+            let ours = self.leftover(relative, path.join(name));
+            seen.foreign += self.out.left.len() - left;
+            match ours.filter(|_| is_leaf) {
+                Some(name) if !seen.ours.contains(&name) => seen.ours.push(name),
+                _ => {}
+            }
+        }
+        seen.ours.sort();
         Ok(seen)
+    }
+
+    /// Sorts a temporary file of a killed run: one whose content is elsewhere goes, one that holds the only copy of
+    /// something gets its name back, which is returned, and any other stays and is named.
+    fn leftover(&mut self, relative: &Path, path: PathBuf) -> Option<OsString> {
+        match leftovers::judge(self.disk, self.homes, relative, &path) {
+            Leftover::Superfluous => self.out.leftovers.push(path),
+            Leftover::OnlyCopyOf(name) => {
+                let name = name.file_name()?.to_owned();
+                let plain = path.with_file_name(&name);
+                if self.out.claims.iter().all(|(_, known)| *known != plain) {
+                    self.out.claims.push((path, plain));
+                    return Some(name);
+                }
+                self.left(path, leftovers::ONLY_COPY);
+            }
+            Leftover::MayBeOnlyCopy => self.left(path, leftovers::ONLY_COPY),
+        }
+        None
     }
 
     /// The names in a folder that a key leads to.
@@ -606,6 +636,7 @@ impl Inspector<'_> {
             }
             // Temporary files of a killed run, and sources that a killed run the other way had claimed.
             let mut claims = false;
+            let mut leftovers = Vec::new();
             let key = &self.homes.names.identity;
             let visited = self.disk.visit(real, &mut |entry| {
                 let at = relative.join(&entry.name);
@@ -614,12 +645,15 @@ impl Inspector<'_> {
                     self.out.left.push(Left { path: path.join(&entry.name), reason });
                 }
                 match whose(&entry.name, entry.kind) {
-                    Whose::Leftover => self.out.leftovers.push(path.join(entry.name)),
+                    Whose::Leftover => leftovers.push(path.join(entry.name)),
                     Whose::Claims => claims = true,
                     _ => {}
                 }
                 ControlFlow::Continue(())
             });
+            for leftover in leftovers {
+                self.leftover(relative, leftover);
+            }
             let claimed = path.join(CLAIM_DIR);
             let listed =
                 visited.and_then(|()| if claims { self.disk.list(&claimed) } else { Ok(Vec::new()) });

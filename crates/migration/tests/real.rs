@@ -364,6 +364,60 @@ fn a_linked_key_leads_to_the_same_file_afterwards() {
     }
 }
 
+const TEMPORARY: &str = ".durable-fs.123-10.part";
+
+/// What a power cut leaves where a directory's sync reaches nothing: the temporary file alone.
+#[test]
+fn a_temporary_that_holds_the_only_copy_gets_its_name_back() {
+    let roster = br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#;
+    let state = br#"{"version":2,"network_id":"home-mesh","roles":{}}"#;
+    for side in ["", ".myownmesh/"] {
+        let home = Home::empty();
+        home.put(format!("{side}.secrets/{TEMPORARY}"), &key_file(1, "x"));
+        home.put(format!("{side}mesh/rosters/{TEMPORARY}"), roster);
+        home.put(format!("{side}mesh/states/{TEMPORARY}"), state);
+        assert!(home.pending(), "{side}");
+        let report = home.run(&Options::forward());
+        assert_eq!(report.outcome, Outcome::Done, "{side}: {report:#?}");
+        let there = |name: &str| fs::read(home.new_home(name)).unwrap_or_default();
+        assert_eq!(there(".secrets/identity.json"), key_file(1, "x"), "{side}");
+        assert_eq!(there("mesh/rosters/home-mesh.json"), roster, "{side}");
+        assert_eq!(there("mesh/states/home-mesh.json"), state, "{side}");
+        assert!(!home.pending(), "{side}");
+        assert_eq!(home.run(&Options::forward()).outcome, Outcome::NothingToDo, "{side}");
+    }
+}
+
+#[test]
+fn a_temporary_whose_content_is_nowhere_else_stays_and_is_named() {
+    for content in [&b"half a ros"[..], br#"{"network_id":"../x"}"#, br#"{"network_id":"one","other":1}"#] {
+        for side in ["", ".myownmesh/"] {
+            let home = Home::full();
+            let temporary = format!("{side}mesh/rosters/{TEMPORARY}");
+            home.put(&temporary, content);
+            let report = home.run(&Options::forward());
+            let named = report.left.iter().any(|left| left.path == home.at(&temporary));
+            assert!(named, "{side}: {report:#?}");
+            assert_eq!(fs::read(home.at(&temporary)).expect("kept"), content, "{side}");
+            assert!(!home.pending(), "{side}");
+        }
+    }
+}
+
+#[test]
+fn a_temporary_whose_content_is_elsewhere_goes() {
+    for content in [&b""[..], b"roster", b"rost"] {
+        for side in ["", ".myownmesh/"] {
+            let home = Home::full();
+            let temporary = format!("{side}mesh/rosters/{TEMPORARY}");
+            home.put(&temporary, content);
+            let report = home.run(&Options::forward());
+            assert_eq!(report.outcome, Outcome::Done, "{side}: {report:#?}");
+            assert!(!home.at(&temporary).exists(), "{side}");
+        }
+    }
+}
+
 /// A run that is killed while it removes the old symlink leaves it in the directory of what it had taken aside.
 #[test]
 fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_belonged() {

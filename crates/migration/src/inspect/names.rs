@@ -92,7 +92,7 @@ pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> Pat
 }
 
 /// A daemon's normal form of a network's id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
-fn network_id(text: &str) -> Option<String> {
+pub(super) fn network_id(text: &str) -> Option<String> {
     let id = text.trim().to_ascii_lowercase();
     let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     ((3..=64).contains(&id.len()) && id.bytes().all(fine)).then_some(id)

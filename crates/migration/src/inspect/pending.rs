@@ -10,6 +10,7 @@ use myownllm_durable_fs::{Disk, FileKind};
 
 use super::{
     LEGACY_ROSTER_LIMIT, inspect, key_goals,
+    leftovers::{self, Leftover},
     names::{Whose, legacy_network, relative_folders, whose},
     pair::is_same,
     unreadable,
@@ -26,6 +27,9 @@ use crate::{
 ///
 /// [`MigrationError::Unreadable`]: something could not be looked at. Take that as pending: unreadable is not absent.
 pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
+    if key_in_temporary(disk, homes) {
+        return Ok(true);
+    }
     let folders = relative_folders(homes);
     let top: Vec<&PathBuf> = folders.iter().filter(|folder| folder.components().count() == 1).collect();
     for folder in top {
@@ -35,6 +39,20 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
         }
     }
     Ok(false)
+}
+
+/// Whether the daemon's home lacks its identity file and has it under the name of a temporary file of ours. One `stat` on a
+/// home that is well.
+fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
+    let key = homes.daemon.join(&homes.names.identity);
+    let relative = homes.names.identity.parent().unwrap_or(Path::new(""));
+    let is_temporary = |name: &std::ffi::OsStr, kind| matches!(whose(name, kind), Whose::Leftover);
+    disk.stat(&key).is_err_and(|error| error.is_not_found())
+        && disk.list(&homes.daemon.join(relative)).unwrap_or_default().into_iter().any(|entry| {
+            let path = homes.daemon.join(relative).join(&entry.name);
+            is_temporary(&entry.name, entry.kind)
+                && matches!(leftovers::judge(disk, homes, relative, &path), Leftover::OnlyCopyOf(_))
+        })
 }
 
 /// Whether a run would do anything, or has anything to say.
@@ -54,6 +72,7 @@ fn folder_pending(
     let is_leaf = names.folders.iter().any(|folder| folder == relative);
     let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
     let mut odd = Vec::new();
+    let mut temporaries = Vec::new();
     let visited = disk.visit(&path, &mut |entry| {
         let at = relative.join(&entry.name);
         if at == names.identity || at == names.custody {
@@ -72,7 +91,7 @@ fn folder_pending(
             match whose(&entry.name, entry.kind) {
                 Whose::Ours if is_leaf => pending = true,
                 Whose::Claims => pending = true,
-                Whose::Leftover => pending = true,
+                Whose::Leftover => temporaries.push(path.join(&entry.name)),
                 _ => foreign = true,
             }
         }
@@ -100,6 +119,12 @@ fn folder_pending(
     }
     if pending {
         return Ok(true);
+    }
+    for leftover in temporaries {
+        match leftovers::judge(disk, homes, relative, &leftover) {
+            Leftover::MayBeOnlyCopy => foreign = true,
+            Leftover::Superfluous | Leftover::OnlyCopyOf(_) => return Ok(true),
+        }
     }
     for link in odd {
         match disk.stat_follow(&homes.app.join(&link)) {

@@ -1,0 +1,85 @@
+//! Temporary files of a killed run: which of them hold nothing that is not elsewhere too.
+//!
+//! On a disk that keeps its word a temporary file is a copy of its source. Where a directory's sync reaches nothing (FUSE)
+//! a power cut can leave the temporary file alone, and then it holds the only copy.
+
+use std::path::{Path, PathBuf};
+
+use myownllm_durable_fs::{Disk, FileKind, TEMP_PREFIX};
+
+use super::CLAIM_DIR;
+use crate::{homes::Homes, identity};
+
+/// A temporary file of ours that is larger than this is kept unread: identity files, rosters and states are far smaller.
+const LIMIT: u64 = 64 << 20;
+
+/// Why a temporary file is left.
+pub(crate) const ONLY_COPY: &str =
+    "it is a temporary file of an interrupted run, and no other file is known to hold its content";
+
+/// What a temporary file of a killed run is to the user.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    /// Its content is elsewhere too, or it has none.
+    Superfluous,
+    /// It is a whole roster, state or identity file, nothing else holds it, and this name of its is free in both homes.
+    OnlyCopyOf(PathBuf),
+    /// Nothing else is known to hold its content.
+    MayBeOnlyCopy,
+}
+
+/// Judges a temporary file by its content. `relative` is the directory that it lies in, relative to its home.
+pub(crate) fn judge(disk: &dyn Disk, homes: &Homes, relative: &Path, leftover: &Path) -> Leftover {
+    match disk.stat(leftover) {
+        Err(error) if error.is_not_found() => return Leftover::Superfluous,
+        // A symlink holds no content; what it leads to stays.
+        Ok(meta) if meta.is_symlink() || meta.len == 0 => return Leftover::Superfluous,
+        Ok(meta) if meta.is_file() => {}
+        _ => return Leftover::MayBeOnlyCopy,
+    }
+    let Ok(bytes) = disk.read(leftover, LIMIT) else { return Leftover::MayBeOnlyCopy };
+    if is_elsewhere(disk, homes, relative, &bytes) {
+        return Leftover::Superfluous;
+    }
+    let name = name_of(homes, relative, &bytes);
+    let is_free = |name: &PathBuf| {
+        [&homes.app, &homes.daemon].into_iter().all(|home| {
+            let claimed = home.join(relative).join(CLAIM_DIR).join(name.file_name().unwrap_or_default());
+            [home.join(name), claimed].iter().all(|at| disk.stat(at).is_err_and(|error| error.is_not_found()))
+        })
+    };
+    name.filter(is_free).map_or(Leftover::MayBeOnlyCopy, Leftover::OnlyCopyOf)
+}
+
+/// Whether a file of the same directory in either home begins with these bytes: the same content, or more of it.
+fn is_elsewhere(disk: &dyn Disk, homes: &Homes, relative: &Path, bytes: &[u8]) -> bool {
+    let legacy = homes.names.legacy_roster.parent().unwrap_or(Path::new(""));
+    [&homes.app, &homes.daemon].into_iter().any(|home| {
+        let dirs = [home.join(relative), home.join(relative).join(CLAIM_DIR), homes.app.join(legacy)];
+        dirs.iter().any(|dir| {
+            let entries = disk.list(dir).unwrap_or_default();
+            let is_ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(TEMP_PREFIX);
+            entries.into_iter().filter(|entry| entry.kind == FileKind::File && !is_ours(&entry.name)).any(
+                |entry| {
+                    let path = dir.join(entry.name);
+                    let is_long_enough = disk.stat(&path).is_ok_and(|meta| meta.len >= bytes.len() as u64);
+                    is_long_enough && disk.read(&path, LIMIT).is_ok_and(|there| there.starts_with(bytes))
+                },
+            )
+        })
+    })
+}
+
+/// The name, relative to a home, that a whole file with this content has.
+fn name_of(homes: &Homes, relative: &Path, bytes: &[u8]) -> Option<PathBuf> {
+    let names = &homes.names;
+    if names.identity.parent() == Some(relative) {
+        return identity::inspect(bytes).key().map(|_| names.identity.clone());
+    }
+    if !names.folders.iter().any(|folder| folder == relative) {
+        return None;
+    }
+    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let id = value.get("network_id")?.as_str()?;
+    super::names::network_id(id).map(|id| relative.join(format!("{id}.json")))
+}
