@@ -146,6 +146,17 @@ pub enum Flushed {
     Nothing,
 }
 
+/// Whether a program has a file open for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OpenForWriting {
+    /// A program has it open: what it wrote so far need not be all that it is going to write.
+    Yes,
+    /// No program is seen to have it open.
+    No,
+    /// The platform does not tell, or the file is not there.
+    Unknown,
+}
+
 /// The right to change a home: exclusive among all processes until dropped.
 ///
 /// On Unix it is a `flock` on the home folder itself: nothing is written, nothing is left behind, a child does not inherit it,
@@ -253,6 +264,15 @@ pub trait Disk: Send + Sync {
 
     /// The path without links, `.` and `..`.
     fn canonicalize(&self, path: &Path) -> Result<PathBuf>;
+
+    /// Returns for each file, in order, whether a program has it open for writing. Looks once at all processes, so ask for many
+    /// files at a time. Processes of other users (except for root) and of other pid namespaces are not seen.
+    ///
+    /// A file that was renamed first, to a name that nobody else opens, and is then seen to be open in no program, does not
+    /// change any more.
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
+        vec![OpenForWriting::Unknown; files.len()]
+    }
 
     // ---- who asks
 

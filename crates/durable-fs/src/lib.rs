@@ -10,7 +10,8 @@ pub mod sim;
 pub mod trust;
 
 pub use disk::{
-    DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, Owner, Rights, Stamp,
+    DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, OpenForWriting, Owner,
+    Rights, Stamp,
 };
 pub use error::{DiskError, LockError, Result, Untrusted, quote};
 pub use publish::{

@@ -37,8 +37,8 @@ use std::{
 };
 
 use crate::{
-    DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp,
-    trust::Runner,
+    DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, OpenForWriting, Owner,
+    Result, Stamp, trust::Runner,
 };
 
 const ROOT: u64 = 1;
@@ -176,6 +176,8 @@ struct State {
     crashed: bool,
     syncs_whole_fs: bool,
     threads: usize,
+    /// The files that another program has open for writing.
+    writers: BTreeSet<u64>,
 }
 
 /// The simulated disk. Cloning copies all of it (but the hook).
@@ -244,6 +246,7 @@ impl State {
             crashed: false,
             syncs_whole_fs: true,
             threads: 1,
+            writers: BTreeSet::new(),
         }
     }
 
@@ -560,6 +563,18 @@ impl Foreign<'_> {
         let path = path.as_ref();
         let _ = self.0.remove(path, false);
         self.0.add(path, Node::File(bytes.into()), 0o644).is_ok()
+    }
+
+    /// Opens a file for writing, and keeps it open under whatever name it gets. Returns the open file.
+    pub fn open(&mut self, path: impl AsRef<Path>) -> Option<u64> {
+        let file = self.0.walk(path.as_ref(), false).ok()?;
+        self.0.writers.insert(file);
+        Some(file)
+    }
+
+    /// Closes a file that was opened.
+    pub fn close(&mut self, file: u64) {
+        self.0.writers.remove(&file);
     }
 
     /// Makes everything durable that is written by now.
@@ -952,6 +967,7 @@ impl State {
         self.weakening = None;
         self.crash_at = None;
         self.crashed = false;
+        self.writers.clear();
     }
 
     fn after_power_cut(&self, units: &[(u64, u64)], pick: &[u64]) -> Self {
@@ -1016,6 +1032,19 @@ impl Disk for SimDisk {
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
         self.op("same_content", a, Some(b), |state| Ok(state.file(a, false)? == state.file(b, false)?))
+    }
+
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
+        let Some(first) = files.first() else { return Vec::new() };
+        let answers = self.op("open_for_writing", first, None, |state| {
+            let answer = |path: &&Path| match state.walk(path, false) {
+                Ok(file) if state.writers.contains(&file) => OpenForWriting::Yes,
+                Ok(_) => OpenForWriting::No,
+                Err(_) => OpenForWriting::Unknown,
+            };
+            Ok(files.iter().map(answer).collect())
+        });
+        answers.unwrap_or_else(|_| vec![OpenForWriting::Unknown; files.len()])
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {

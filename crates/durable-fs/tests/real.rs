@@ -47,6 +47,62 @@ fn a_child_does_not_inherit_the_lock() {
     child.wait().expect("reaped");
 }
 
+/// Kills and reaps the process when it is dropped.
+#[cfg(target_os = "linux")]
+struct Running(std::process::Child);
+
+#[cfg(target_os = "linux")]
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A shell that redirects its third handle, says so, and waits to be killed.
+#[cfg(target_os = "linux")]
+fn shell_with(redirection: &str, dir: &std::path::Path) -> Running {
+    use std::io::BufRead;
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", &format!("exec 3{redirection}; echo open; read line")])
+        .current_dir(dir)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut said = String::new();
+    std::io::BufReader::new(child.stdout.take().expect("piped")).read_line(&mut said).expect("readable");
+    assert_eq!(said, "open\n");
+    Running(child)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_writer_of_another_process_is_seen_also_after_a_rename() {
+    use myownllm_durable_fs::OpenForWriting::{No, Unknown, Yes};
+    let home = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| home.path().join(name);
+    for name in ["read", "written", "appended", "odd (deleted)", "alone"] {
+        fs::write(at(name), b"x").expect("written");
+    }
+    fs::create_dir(at("aside")).expect("made");
+    let mut running = Vec::new();
+    for redirection in ["<read", "<>written", ">>appended", ">'odd (deleted)'"] {
+        running.push(shell_with(redirection, home.path()));
+    }
+    let ask = |names: &[&str]| {
+        let paths: Vec<_> = names.iter().map(|name| at(name)).collect();
+        RealDisk.open_for_writing(&paths.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    };
+    let names = ["read", "written", "appended", "odd (deleted)", "alone", "absent"];
+    assert_eq!(ask(&names), [No, Yes, Yes, Yes, No, Unknown]);
+    fs::rename(at("written"), at("aside/written")).expect("renamed");
+    fs::write(at("written"), b"another file").expect("written");
+    assert_eq!(ask(&["written", "aside/written"]), [No, Yes]);
+    drop(running);
+    assert_eq!(ask(&["read", "aside/written", "appended"]), [No, No, No]);
+}
+
 #[test]
 fn what_a_file_holds_is_compared_to_the_last_byte() {
     let home = tempfile::tempdir().expect("a folder");

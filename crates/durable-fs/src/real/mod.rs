@@ -6,6 +6,8 @@ mod home;
 mod unix;
 #[cfg(not(unix))]
 mod windows;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod writers;
 
 use std::{
     io::{self, Read, Write},

@@ -501,6 +501,12 @@ impl Disk for RealDisk {
         Ok(Likeness::Same { lacks })
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<crate::OpenForWriting> {
+        let id = |path: &Path| self.stat(path).ok()?.id;
+        super::writers::open_for_writing(&files.iter().map(|&path| (path, id(path))).collect::<Vec<_>>())
+    }
+
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
         let inner = || -> io::Result<PathBuf> {
             let at = At::look_unfollowed(link)?;

@@ -156,6 +156,21 @@ impl Disk for RealDisk {
         Ok(len_a == len_b && same_bytes((a, file_a), (b, file_b), len_a)?)
     }
 
+    #[cfg(windows)]
+    fn open_for_writing(&self, files: &[&Path]) -> Vec<crate::OpenForWriting> {
+        use crate::OpenForWriting::{No, Unknown, Yes};
+        use std::os::windows::fs::OpenOptionsExt;
+        // FILE_SHARE_READ | FILE_SHARE_DELETE: the system refuses to open a file so that a program has open for writing.
+        const READERS_ALONE: u32 = 1 | 4;
+        const SHARING_VIOLATION: i32 = 32;
+        let ask = |path: &&Path| match OpenOptions::new().read(true).share_mode(READERS_ALONE).open(path) {
+            Ok(_) => No,
+            Err(error) if error.raw_os_error() == Some(SHARING_VIOLATION) => Yes,
+            Err(_) => Unknown,
+        };
+        files.iter().map(ask).collect()
+    }
+
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
         std::fs::read_link(link).map_err(|e| DiskError::new("read the link", link, e))
     }

@@ -1,0 +1,75 @@
+//! Which files other programs have open for writing, as `/proc` shows.
+//!
+//! A read lease (`F_SETLEASE`) would ask the kernel about one file; no safe wrapper offers it. `/proc` also answers on FUSE
+//! and NFS, which have no leases. It does not show processes of other users (except to root), processes of another pid
+//! namespace, and memory maps whose file is closed.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+};
+
+use crate::{FileId, OpenForWriting};
+
+/// The directory of all processes.
+const PROC: &str = "/proc";
+
+/// What `/proc` adds to the path of an open file that has no name any more.
+const DELETED: &[u8] = b" (deleted)";
+
+/// Returns for each file whether a process has it open for writing. A file without an id is not there.
+pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenForWriting> {
+    let mut answers: Vec<_> = files
+        .iter()
+        .map(|(_, id)| if id.is_some() { OpenForWriting::No } else { OpenForWriting::Unknown })
+        .collect();
+    let mut by_name: BTreeMap<&OsStr, Vec<(FileId, usize)>> = BTreeMap::new();
+    for (place, (path, id)) in files.iter().enumerate() {
+        if let (Some(name), Some(id)) = (path.file_name(), *id) {
+            by_name.entry(name).or_default().push((id, place));
+        }
+    }
+    // Without /proc, or with one of another pid namespace, nothing is known.
+    let Ok(processes) = fs::read_dir(PROC) else { return vec![OpenForWriting::Unknown; files.len()] };
+    if fs::read_dir(Path::new(PROC).join("self/fd")).is_err() {
+        return vec![OpenForWriting::Unknown; files.len()];
+    }
+    for process in processes.flatten() {
+        let is_process = process.file_name().as_bytes().iter().all(u8::is_ascii_digit);
+        let handles = if is_process { fs::read_dir(process.path().join("fd")).ok() } else { None };
+        for handle in handles.into_iter().flatten().flatten() {
+            // The name is read first: a `stat` of every handle would hang on one of a dead network file system.
+            let Ok(target) = fs::read_link(handle.path()) else { continue };
+            let candidates = names_of(&target).into_iter().filter_map(|name| by_name.get(name.as_os_str()));
+            let candidates: Vec<_> = candidates.flatten().collect();
+            if candidates.is_empty() || !writes(&process.path(), &handle.file_name()) {
+                continue;
+            }
+            let Ok(open) = fs::metadata(handle.path()) else { continue };
+            let open = FileId { dev: open.dev(), ino: open.ino() };
+            for (_, place) in candidates.into_iter().filter(|(id, _)| *id == open) {
+                answers[*place] = OpenForWriting::Yes;
+            }
+        }
+    }
+    answers
+}
+
+/// The names that the file of this handle may have.
+fn names_of(target: &Path) -> Vec<OsString> {
+    let name = target.file_name().unwrap_or_default();
+    let without = name.as_bytes().strip_suffix(DELETED).map(|name| OsStr::from_bytes(name).to_owned());
+    [Some(name.to_owned()), without].into_iter().flatten().collect()
+}
+
+/// Whether a handle of a process can write.
+fn writes(process: &Path, handle: &OsStr) -> bool {
+    const ACCESS_MODE: u32 = 0o3;
+    let info = fs::read_to_string(process.join("fdinfo").join(handle)).unwrap_or_default();
+    let flags =
+        info.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & ACCESS_MODE != 0)
+}
