@@ -58,17 +58,14 @@ pub(crate) fn writes(command: &Command) -> bool {
 pub(crate) fn user_to_become(world: &World) -> Option<Owner> {
     let runner = world.disk.runner().filter(|runner| runner.is_root())?;
     let Layout { app_home, app_config, .. } = &world.layout;
-    let is_another =
-        |owner: Option<Owner>| owner.filter(|it| it.uid != runner.uid && Some(it.uid) != runner.unmapped);
+    let is_another = |owner: &Owner| owner.uid != runner.uid && Some(owner.uid) != runner.unmapped;
     // The home of root needs no closer look.
-    if world.disk.stat_follow(app_home).is_ok_and(|meta| is_another(meta.owner).is_none()) {
-        return None;
-    }
+    world.owner.filter(is_another)?;
     let trust = HomeTrust::look(&world.disk, app_home).ok()?;
     let is_trusted = trust.is_reachable
         && trust.forbids_change().is_none()
         && look_behind(&world.disk, app_config).is_ok_and(|problem| problem.is_none());
-    is_another(trust.owner).filter(|_| is_trusted)
+    trust.owner.filter(is_another).filter(|_| is_trusted)
 }
 
 /// Why root cannot write in the home of another user.

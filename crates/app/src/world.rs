@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{Places, Store, StoreError, SystemClock};
+use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
 use myownllm_launch::{LocalDaemons, Notice, Options, Parts, ProgramSearch};
 use myownllm_migration::{Homes, Migrator, Progress};
@@ -33,6 +34,8 @@ pub struct World {
     pub search: ProgramSearch,
     /// How to call this program for this home, for hints.
     pub program: String,
+    /// Whose the home is, when root looks at it.
+    pub(crate) owner: Option<Owner>,
     refusal: Option<Notice>,
     tell: Box<dyn Fn(Progress)>,
 }
@@ -125,6 +128,9 @@ impl World {
             Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
             None => layout.app.program.clone().into_owned(),
         };
+        let is_root = RealDisk.runner().is_some_and(Runner::is_root);
+        let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
+        let owner = homes.filter_map(|home| RealDisk.stat_follow(home).ok()?.owner).next();
         Ok(Self {
             layout,
             checked,
@@ -132,6 +138,7 @@ impl World {
             clock: SystemClock::default(),
             search: ProgramSearch::default(),
             program,
+            owner,
             refusal: None,
             tell: Box::new(|_| {}),
         })
@@ -171,7 +178,8 @@ impl World {
     /// The daemons of this home.
     #[must_use]
     pub fn daemons(&self) -> LocalDaemons<'_> {
-        LocalDaemons::new(&self.disk, &self.layout, &self.search)
+        let owner = self.owner.map(|owner| owner.uid);
+        LocalDaemons::new(&self.disk, &self.layout, &self.search).owned_by(owner)
     }
 
     /// Wires the crates to this home.

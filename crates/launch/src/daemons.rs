@@ -12,9 +12,8 @@ use myownllm_daemon::{
     Traces, attach, candidates, probe, spawn_unless, strays_of, suspects,
 };
 pub use myownllm_daemon::{Found, RunningDaemon as Live};
-use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk, DiskError};
-use myownllm_paths::{Layout, Mode, Socket, check_control_socket};
+use myownllm_paths::{ControlSocket, Layout, Mode, Socket, check_control_socket};
 
 use crate::notice::Notice;
 
@@ -98,23 +97,28 @@ impl<'a> LocalDaemons<'a> {
     /// The daemons of this layout.
     #[must_use]
     pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
-        let is_root = disk.runner().is_some_and(Runner::is_root);
-        let homes = is_root.then_some([&layout.app_home, &layout.user_home]).into_iter().flatten();
-        let owner = homes.filter_map(|home| disk.stat_follow(home).ok()?.owner).next();
-        let owner = owner.map(|owner| owner.uid);
-        let own = endpoint_at(&layout.socket_for_mode(Mode::OwnLlm, None).0, owner);
+        let own = endpoint_of(&layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
         let mut homes = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own);
         homes.home_variable = layout.app.home_variable.clone().into_owned();
         homes.answer_within = ANSWER;
         homes.grace = GRACE;
-        Self { disk, layout, search, homes, owner }
+        Self { disk, layout, search, homes, owner: None }
     }
 
-    /// Where a daemon of that mode that is started now listens: its own config may say so.
+    /// Also talks to daemons of that user: for root, who looks at the home of another user.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Option<u32>) -> Self {
+        self.owner = owner;
+        self.homes.own = self.at(&self.layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
+        self
+    }
+
+    /// Where a daemon of that mode that is started now listens: its own config may say so. No daemon starts on a config that
+    /// cannot be read, which [`check_start`](crate::check_start) says.
     #[must_use]
     pub fn endpoint(&self, mode: Mode) -> Endpoint {
-        let named = control_socket(self.disk, self.layout.config_for_mode(mode));
-        self.at(&self.layout.socket_for_mode(mode, named.as_deref()).0)
+        let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
+        self.at(&self.layout.socket_for_mode(mode, &said.unwrap_or(ControlSocket::InHome)).0)
     }
 
     fn at(&self, socket: &Socket) -> Endpoint {
@@ -125,8 +129,10 @@ impl<'a> LocalDaemons<'a> {
     /// listening where it was.
     pub fn whereabouts(&self, mode: Mode) -> Endpoint {
         let now = self.endpoint(mode);
-        let before = self.at(&self.layout.socket_for_mode(mode, None).0);
-        let moved = now != before && !self.probe(&before).is_absent() && self.probe(&now).is_absent();
+        let before = self.at(&self.layout.socket_for_mode(mode, &ControlSocket::InHome).0);
+        // Where none can be bound, none was.
+        let listens = |probe: Probe| !probe.is_absent() && !matches!(probe, Probe::PathTooLong { .. });
+        let moved = now != before && listens(self.probe(&before)) && self.probe(&now).is_absent();
         if moved { before } else { now }
     }
 
@@ -270,18 +276,12 @@ fn expected(device: Option<&str>) -> Expected {
     device.map_or(Expected::Any, |device| Expected::Device(device.to_owned()))
 }
 
-/// `daemon.control_socket` of a daemon's config. A config that is not there or cannot be read names none: the daemon
-/// itself goes on with its default then.
-pub fn control_socket(disk: &dyn Disk, config: &Path) -> Option<PathBuf> {
-    read_control_socket(disk, config).ok().flatten()
-}
-
-/// The same, where it matters that a config is there and cannot be read.
+/// What a config says of the daemon's control socket. One that does not exist, is no regular file, or no JSON, says nothing.
 ///
 /// # Errors
-/// It is there and cannot be read; one that is no regular file, or no JSON, names no socket.
-pub fn read_control_socket(disk: &dyn Disk, config: &Path) -> Result<Option<PathBuf>, DiskError> {
-    Ok(read_document(disk, config)?.as_ref().and_then(control_socket_of))
+/// The config exists and cannot be read.
+pub fn read_control_socket(disk: &dyn Disk, config: &Path) -> Result<ControlSocket, DiskError> {
+    Ok(read_document(disk, config)?.as_ref().map_or(ControlSocket::InHome, ControlSocket::of_document))
 }
 
 /// A config, when it is there, and a regular file, and JSON.
@@ -293,10 +293,4 @@ pub(crate) fn read_document(disk: &dyn Disk, config: &Path) -> Result<Option<Doc
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// `daemon.control_socket` of a document in the daemon's shape.
-#[must_use]
-pub fn control_socket_of(document: &Document) -> Option<PathBuf> {
-    DaemonConfig::view(document).control_socket.map(PathBuf::from)
 }

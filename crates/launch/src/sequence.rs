@@ -21,11 +21,10 @@ use myownllm_migration::{
     Collision, Direction, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Options as MoveOptions,
     StateMigrator,
 };
-use myownllm_paths::{CheckedLayout, Layout, Mode, PathsError, check_control_socket};
+use myownllm_paths::{CheckedLayout, ControlSocket, Layout, Mode, PathsError, check_control_socket};
 
 use crate::daemons::{
-    Daemons, Found, Live, OPERATION, control_socket_of, endpoint_of, processes_unknown, read_control_socket,
-    read_document,
+    Daemons, Found, Live, OPERATION, endpoint_of, processes_unknown, read_control_socket, read_document,
 };
 use crate::lost_key::lost_key;
 use crate::named_key::{NamedKey, named_key};
@@ -367,6 +366,7 @@ const LEAKED: &str = "daemon.leaked-socket-unreadable";
 pub fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice> {
     let config = &parts.layout.app_config;
     read_control_socket(parts.disk, config)
+        .map(|said| said.named().map(Path::to_path_buf))
         .map_err(|error| Notice::from_error(&error, LEAKED, error.hint()).at(config))
 }
 
@@ -378,7 +378,7 @@ fn migrate(
     leaked: Option<&Path>,
     outcome: &mut Outcome,
 ) -> Result<bool, Notice> {
-    check_socket(parts, leaked)?;
+    check_socket(parts)?;
     let watch = Watch { daemons: parts.daemons, leaked };
     let wanted = MoveOptions::forward().stopping_legacy_daemon(options.stop_legacy_daemon);
     let report = parts.migrator.run(lock, &wanted, &watch);
@@ -525,40 +525,53 @@ impl LiveDaemons for Watch<'_> {
     }
 }
 
-/// The socket that the daemon's config names, and the config that does; `leaked` is what it will name once the app's config
-/// has given back what is the daemon's.
-fn named_socket<'a>(parts: &Parts<'a>, leaked: Option<&Path>) -> (Option<PathBuf>, &'a Path) {
-    let Layout { daemon_config, app_config, .. } = parts.layout;
-    match (read_document(parts.disk, daemon_config).ok().flatten(), leaked) {
-        (None, Some(leaked)) => (Some(leaked.to_path_buf()), app_config),
-        (config, _) => (config.as_ref().and_then(control_socket_of), daemon_config),
+/// The stable code of a daemon's config that cannot be read.
+const UNREADABLE: &str = "paths.lookup";
+
+/// What the daemon's config says of its socket, and the config that says it: the app's own, which gives back what is the daemon's,
+/// where the daemon has none yet.
+fn named_socket<'a>(parts: &Parts<'a>) -> Result<(ControlSocket, &'a Path), Notice> {
+    let config = &parts.layout.daemon_config;
+    let document = read_document(parts.disk, config)
+        .map_err(|error| Notice::from_error(&error, UNREADABLE, error.hint()).at(config))?;
+    if let Some(document) = document {
+        return Ok((ControlSocket::of_document(&document), config));
     }
+    Ok(match leaked_socket(parts)? {
+        Some(leaked) => (ControlSocket::Named(leaked), &parts.layout.app_config),
+        None => (ControlSocket::InHome, config),
+    })
 }
 
-/// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves.
-pub fn check_socket(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
+/// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves. Only the
+/// socket is judged on which the daemon will listen.
+pub fn check_socket(parts: &Parts<'_>) -> Result<(), Notice> {
     let layout = parts.checked.map_err(Notice::from)?;
-    let (named, config) = named_socket(parts, leaked);
-    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, named.as_deref());
+    let (named, config) = match named_socket(parts) {
+        // What is closed there is told by the move, and by a start.
+        Err(notice) if notice.code == UNREADABLE => return Ok(()),
+        other => other?,
+    };
+    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, &named);
     myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Notice::from(&error))
 }
 
 /// Whether a daemon that is started now could be found, and take its place: waiting for one that comes up elsewhere would be in
 /// vain.
-pub fn check_start(parts: &Parts<'_>, leaked: Option<&Path>) -> Result<(), Notice> {
-    if let (Some(named), config) = named_socket(parts, leaked) {
-        check_control_socket(&named, parts.layout.platform, config).map_err(|error| Notice::from(&error))?;
+pub fn check_start(parts: &Parts<'_>) -> Result<(), Notice> {
+    let (said, config) = named_socket(parts)?;
+    if let Some(named) = said.named() {
+        check_control_socket(named, parts.layout.platform, config).map_err(|error| Notice::from(&error))?;
     }
-    check_socket(parts, leaked)?;
-    let (named, _) = named_socket(parts, leaked);
-    let endpoint = endpoint_of(&parts.layout.socket_for_mode(Mode::OwnLlm, named.as_deref()).0);
+    check_socket(parts)?;
+    let endpoint = endpoint_of(&parts.layout.socket_for_mode(Mode::OwnLlm, &said).0);
     check_socket_file(&endpoint).map_err(|error| Notice::from(&error))
 }
 
 /// Why no daemon is to be used. A socket that none could bind is named with the config that can name another one.
 pub fn refusal_notice(parts: &Parts<'_>, refusal: &Refusal) -> Notice {
     let unbindable = match refusal {
-        Refusal::PathTooLong { .. } => check_start(parts, None).err(),
+        Refusal::PathTooLong { .. } => check_start(parts).err(),
         _ => None,
     };
     unbindable.unwrap_or_else(|| Notice::from(refusal))
@@ -650,7 +663,7 @@ fn start_one(
     outcome: &mut Outcome,
 ) -> Result<Result<Spawned, SpawnError>, Vec<Notice>> {
     let one = |notice: Notice| vec![notice];
-    check_start(parts, None).map_err(one)?;
+    check_start(parts).map_err(one)?;
     outcome.note_unknown_processes();
     // One whose socket was removed under it would write the same home, unseen by its peers and by us.
     settle_live(parts.daemons, parts.daemons.unseen(None), options, &mut outcome.stopped).map_err(one)?;

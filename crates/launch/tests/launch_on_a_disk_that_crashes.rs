@@ -107,6 +107,9 @@ impl Lookup for On<'_> {
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         self.0.canonicalize(path).map_err(|error| io::Error::from(error.kind()))
     }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path, u64::MAX).map_err(|error| io::Error::from(error.kind()))
+    }
 }
 
 /// A clock on which waiting is free.

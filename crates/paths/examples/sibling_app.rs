@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for entry in layout.entries() {
         println!("{:16} {}   ({})", entry.name, entry.path.display(), entry.rule);
     }
-    match guard(layout, &RealLookup).and_then(|layout| layout.socket(Mode::OwnLlm, None)) {
+    match guard(layout, &RealLookup).and_then(|layout| layout.socket(Mode::OwnLlm, &RealLookup)) {
         Ok((socket, _)) => println!("the homes are apart; the daemon listens at {socket}"),
         Err(error) => println!("{}: {error}\n{}", error.code(), error.hint().unwrap_or_default()),
     }

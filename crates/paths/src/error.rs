@@ -74,8 +74,8 @@ pub enum PathsError {
     },
     /// The socket's path does not fit into the kernel's address.
     #[error(
-        "checking the socket path {}: it has {length} bytes, and the system allows {limit}; \
-         `daemon.control_socket` in the daemon's config can name a shorter one", socket.display()
+        "checking the socket path {}: it has {length} bytes, and the system allows {limit}; the daemon's config can name a shorter \
+         one: {{\"daemon\": {{\"control_socket\": \"/a/shorter/path.sock\"}}}}", socket.display()
     )]
     SocketTooLong {
         /// The socket.
@@ -189,9 +189,13 @@ impl PathsError {
                 Some(format!("ls -ld {}", quoted(at)))
             }
             Self::NotAFolder { at, .. } => Some(aside(at)),
-            Self::SocketTooLong { daemon_config: config, .. } | Self::ControlSocket { config, .. } => {
-                Some(format!("${{EDITOR:-vi}} {}", quoted(config)))
+            // Before the daemon has run there is no config, and no directory for one.
+            Self::SocketTooLong { daemon_config: config, .. } => {
+                let edit = format!("${{EDITOR:-vi}} {}", quoted(config));
+                let make = config.parent().map(|home| format!("mkdir -p -m 700 {} && ", quoted(home)));
+                Some(make.unwrap_or_default() + &edit)
             }
+            Self::ControlSocket { config, .. } => Some(format!("${{EDITOR:-vi}} {}", quoted(config))),
             Self::Lookup { path, .. } => Some(format!("ls -ld {}", quoted(path))),
         }
     }

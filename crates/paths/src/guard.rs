@@ -27,16 +27,18 @@ impl Serialize for CheckedLayout {
 }
 
 impl CheckedLayout {
-    /// The socket of that mode, checked: what the daemon's config names is an address, and it fits into the kernel's.
+    /// Where the daemon of that mode listens: reads its config, and checks that what it names is an address and that the socket
+    /// fits into the kernel's. Where the daemon would listen without its config does not count.
     ///
     /// # Errors
-    /// [`PathsError::ControlSocket`], [`PathsError::SocketTooLong`].
-    pub fn socket(&self, mode: Mode, control_socket: Option<&Path>) -> Result<(Socket, Rule), PathsError> {
+    /// [`PathsError::ControlSocket`], [`PathsError::SocketTooLong`]; [`PathsError::Lookup`] when the config cannot be read.
+    pub fn socket(&self, mode: Mode, lookup: &dyn Lookup) -> Result<(Socket, Rule), PathsError> {
         let config = self.0.config_for_mode(mode);
-        if let Some(named) = control_socket {
+        let control_socket = self.0.control_socket(mode, lookup)?;
+        if let Some(named) = control_socket.named() {
             check_control_socket(named, self.0.platform, config)?;
         }
-        let (socket, rule) = self.0.socket_for_mode(mode, control_socket);
+        let (socket, rule) = self.0.socket_for_mode(mode, &control_socket);
         check_socket(&socket, self.0.platform, config)?;
         Ok((socket, rule))
     }

@@ -1,11 +1,12 @@
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::socket::no_address;
-use crate::{HostApp, Mode, Platform, Socket};
+use crate::{ControlSocket, HostApp, Lookup, Mode, PathsError, Platform, Socket};
 
 /// Why a path is what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -142,17 +143,36 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Reads what the config of the daemon of that mode says of its control socket.
+    ///
+    /// # Errors
+    /// [`PathsError::Lookup`]: the config exists and cannot be read. One that is no regular file, or no JSON, says nothing: the daemon
+    /// listens in its home then.
+    pub fn control_socket(&self, mode: Mode, lookup: &dyn Lookup) -> Result<ControlSocket, PathsError> {
+        let path = self.config_for_mode(mode);
+        match lookup.read(path) {
+            Ok(bytes) => Ok(ControlSocket::of_config(&bytes)),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::InvalidInput
+                | ErrorKind::IsADirectory => Ok(ControlSocket::InHome),
+                _ => Err(PathsError::Lookup { path: path.to_path_buf(), source: error }),
+            },
+        }
+    }
+
     /// Where the daemon of that mode listens, and the rule that says so.
     ///
-    /// `control_socket` is the `daemon.control_socket` of *that* daemon's own config. An absolute one wins; one that is no
-    /// address at all does not count: see [`check_control_socket`](crate::check_control_socket), which refuses it before a
-    /// daemon is started on it.
+    /// `control_socket` is what *that* daemon's own config says. An absolute path wins; one that is no address at all does not
+    /// count: see [`check_control_socket`](crate::check_control_socket), which refuses it before a daemon is started on it. To read
+    /// the config and check the address in one call, see [`CheckedLayout::socket`](crate::CheckedLayout::socket).
     #[must_use]
-    pub fn socket_for_mode(&self, mode: Mode, control_socket: Option<&Path>) -> (Socket, Rule) {
+    pub fn socket_for_mode(&self, mode: Mode, control_socket: &ControlSocket) -> (Socket, Rule) {
         if self.platform == Platform::Windows {
             return (Socket::Pipe(self.app.pipe.clone().into_owned()), Rule::Pipe);
         }
-        if let Some(path) = control_socket.filter(|p| no_address(p).is_none()) {
+        if let Some(path) = control_socket.named().filter(|path| no_address(path).is_none()) {
             return (Socket::Path(path.to_path_buf()), Rule::ControlSocket);
         }
         match mode {

@@ -16,4 +16,4 @@ pub use crate::host::{DaemonFiles, HostApp, MYOWNLLM};
 pub use crate::layout::{Layout, Located, Rule};
 pub use crate::lookup::{Kind, Lookup, Node, RealLookup};
 pub use crate::resolver::{PathResolver, Resolver};
-pub use crate::socket::{Mode, Platform, Socket, check_control_socket, check_socket};
+pub use crate::socket::{ControlSocket, Mode, Platform, Socket, check_control_socket, check_socket};

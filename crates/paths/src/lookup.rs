@@ -24,7 +24,7 @@ pub struct Node {
     pub id: Option<(u64, u64)>,
 }
 
-/// The few questions that the guard asks the disk. It never writes.
+/// The few questions that this crate asks the disk. It never writes.
 ///
 /// A trait because there are two: the real disk ([`RealLookup`]), and the one of a test that plays a case-insensitive
 /// file system, a mount, or an error.
@@ -52,6 +52,13 @@ pub trait Lookup {
     /// # Errors
     /// As the system says; [`io::ErrorKind::NotFound`] when nothing is there.
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The content of a regular file, through links.
+    ///
+    /// # Errors
+    /// As the system says; [`io::ErrorKind::NotFound`] when nothing is there, [`io::ErrorKind::InvalidInput`] when it is no regular
+    /// file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 }
 
 /// The disk of this machine.
@@ -73,6 +80,14 @@ impl Lookup for RealLookup {
 
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         std::fs::canonicalize(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        // A pipe would be waited for.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        std::fs::read(path)
     }
 }
 

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use myownllm_json_document::Document;
 use serde::{Serialize, Serializer};
 
 use crate::PathsError;
@@ -30,6 +31,42 @@ impl Mode {
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What the config of a daemon says of its control socket. [`Layout::control_socket`](crate::Layout::control_socket) reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ControlSocket {
+    /// Nothing, or there is no config that the daemon could read: it listens in its home.
+    InHome,
+    /// A path, which may be no address at all: see [`check_control_socket`].
+    Named(PathBuf),
+}
+
+impl ControlSocket {
+    /// What the bytes of a daemon's config say.
+    #[must_use]
+    pub fn of_config(config: &[u8]) -> Self {
+        Document::parse(config).map_or(Self::InHome, |parsed| Self::of_document(&parsed.document))
+    }
+
+    /// The same of a config that was parsed.
+    #[must_use]
+    pub fn of_document(config: &Document) -> Self {
+        let value = config.get(&["daemon", "control_socket"]);
+        match value.as_ref().and_then(|value| value.as_str()) {
+            Some(path) => Self::Named(PathBuf::from(&*path)),
+            None => Self::InHome,
+        }
+    }
+
+    /// The path, when one is named.
+    #[must_use]
+    pub fn named(&self) -> Option<&Path> {
+        match self {
+            Self::InHome => None,
+            Self::Named(path) => Some(path),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_paths::{
     Env, HostApp, Kind, Layout, Lookup, MYOWNLLM, Mode, Node, PathResolver, PathsError, Platform, RealLookup,
-    Resolver, Rule, check_overlap, guard,
+    Resolver, Rule, Socket, check_overlap, guard,
 };
 use rstest::rstest;
 
@@ -231,10 +231,30 @@ fn the_socket_is_checked_for_its_length() {
     let long = h.user.join("n".repeat(100));
     fs::create_dir_all(&long).unwrap();
     let checked = guard(layout(&long), &RealLookup).unwrap();
-    assert_eq!(checked.socket(Mode::OwnLlm, None).unwrap_err().code(), "paths.socket-too-long");
-    let (_, rule) = checked.socket(Mode::OwnLlm, Some(Path::new("/run/s"))).unwrap();
-    assert_eq!(rule, Rule::ControlSocket);
-    let error = checked.socket(Mode::OwnLlm, Some(Path::new("m.sock"))).unwrap_err();
+    let socket = |config: &str| {
+        fs::create_dir_all(&checked.daemon_home).unwrap();
+        fs::write(&checked.daemon_config, config).unwrap();
+        checked.socket(Mode::OwnLlm, &RealLookup)
+    };
+    let too_long = checked.socket(Mode::OwnLlm, &RealLookup).unwrap_err();
+    assert_eq!(too_long.code(), "paths.socket-too-long");
+    // The way out works as it is printed, also before there is a directory for it.
+    let hint = too_long.hint().unwrap();
+    let editor = r#"sh -c 'echo "{\"daemon\":{\"control_socket\":\"/run/s\"}}" > "$0"'"#;
+    let script = h.user.join("editor");
+    fs::write(&script, format!("#!/bin/sh\n{editor} \"$1\"\n")).unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for _ in 0..2 {
+        let done =
+            std::process::Command::new("sh").args(["-c", &hint]).env("EDITOR", &script).status().unwrap();
+        assert!(done.success(), "{hint}");
+        let (socket, rule) = checked.socket(Mode::OwnLlm, &RealLookup).unwrap();
+        assert_eq!((socket, rule), (Socket::Path("/run/s".into()), Rule::ControlSocket));
+    }
+    for says_nothing in ["{}", "no JSON", "", r#"{"daemon":{"control_socket":null}}"#, r#"{"daemon":1}"#] {
+        assert_eq!(socket(says_nothing).unwrap_err().code(), "paths.socket-too-long", "{says_nothing}");
+    }
+    let error = socket(r#"{"daemon":{"control_socket":"m.sock"}}"#).unwrap_err();
     assert!(error.is_refusal());
     assert_eq!((error.code(), error.path()), ("paths.control-socket", Some(checked.daemon_config.as_path())));
     assert!(error.to_string().contains("\"m.sock\" at /daemon/control_socket"), "{error}");
@@ -269,6 +289,10 @@ impl Lookup for Fake {
     fn read_link(&self, _: &Path) -> io::Result<PathBuf> {
         Err(ErrorKind::InvalidInput.into())
     }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.look(path).map(|_| Vec::new())
+    }
+
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         self.look(path).map(|_| path.into())
     }

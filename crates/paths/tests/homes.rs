@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use myownllm_paths::{
-    Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform, Resolver, Rule, Socket,
-    check_socket,
+    ControlSocket, Env, HostApp, Layout, MYOWNLLM, Mode, PathResolver, PathsError, Platform, Resolver, Rule,
+    Socket, check_socket,
 };
 use rstest::rstest;
 
@@ -41,9 +41,9 @@ fn every_path_of_the_layout_is_where_the_contract_says() {
     assert_eq!(l.daemon_updates, daemon.join("updates"));
     assert_eq!(l.shared_home, Path::new("/home/u/.myownmesh"));
     let own = Socket::Path("/home/u/.myownllm/.myownmesh/daemon.sock".into());
-    assert_eq!(l.socket_for_mode(Mode::OwnLlm, None), (own, Rule::InDaemonHome));
+    assert_eq!(l.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome), (own, Rule::InDaemonHome));
     let shared = Socket::Path("/home/u/.myownmesh/daemon.sock".into());
-    assert_eq!(l.socket_for_mode(Mode::Shared, None), (shared, Rule::InSharedHome));
+    assert_eq!(l.socket_for_mode(Mode::Shared, &ControlSocket::InHome), (shared, Rule::InSharedHome));
 }
 
 #[rstest]
@@ -165,11 +165,11 @@ fn an_explicit_home_ignores_the_variable() {
 fn a_control_socket_of_the_daemons_config_wins_when_it_is_absolute() {
     let l = resolve(&home("/home/u")).unwrap();
     for mode in [Mode::OwnLlm, Mode::Shared] {
-        let (socket, rule) = l.socket_for_mode(mode, Some(Path::new("/run/m.sock")));
+        let (socket, rule) = l.socket_for_mode(mode, &ControlSocket::Named("/run/m.sock".into()));
         assert_eq!((socket, rule), (Socket::Path("/run/m.sock".into()), Rule::ControlSocket));
         for ignored in ["m.sock", "", "./m.sock", "/run/", "/run/..", "/run/.", "/", "/run/m\0.sock"] {
-            let got = l.socket_for_mode(mode, Some(Path::new(ignored)));
-            assert_eq!(got, l.socket_for_mode(mode, None), "{ignored:?}");
+            let got = l.socket_for_mode(mode, &ControlSocket::Named(ignored.into()));
+            assert_eq!(got, l.socket_for_mode(mode, &ControlSocket::InHome), "{ignored:?}");
         }
     }
 }
@@ -178,7 +178,7 @@ fn a_control_socket_of_the_daemons_config_wins_when_it_is_absolute() {
 fn windows_has_one_pipe_for_every_mode() {
     let l = Resolver::default().for_platform(Platform::Windows).resolve(&home("/home/u")).unwrap();
     for mode in [Mode::OwnLlm, Mode::Shared] {
-        let (socket, rule) = l.socket_for_mode(mode, Some(Path::new("/run/m.sock")));
+        let (socket, rule) = l.socket_for_mode(mode, &ControlSocket::Named("/run/m.sock".into()));
         assert_eq!((&socket, rule), (&Socket::Pipe("myownmesh.sock".into()), Rule::Pipe));
         assert_eq!(socket.to_string(), r"\\.\pipe\myownmesh.sock");
         check_socket(&socket, Platform::Windows, Path::new("c")).unwrap();

@@ -80,7 +80,7 @@ fn start() -> Result<(), Box<dyn Error>> {
         _ => Expected::Any,
     };
     let endpoint = |mode| -> Result<Endpoint, Box<dyn Error>> {
-        Ok(match layout.socket(mode, None)?.0 {
+        Ok(match layout.socket(mode, &RealLookup)?.0 {
             Socket::Path(path) => Endpoint::unix(path),
             other => return Err(format!("{other}: this example speaks to sockets alone").into()),
         })

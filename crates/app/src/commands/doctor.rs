@@ -173,7 +173,7 @@ fn homes(world: &World, checks: &mut Checks) {
         checks.notice("homes.writable", notice);
     }
     let wired = world.wire();
-    match check_start(&wired.parts(), None) {
+    match check_start(&wired.parts()) {
         // Told by `homes.apart` already.
         Err(_) if world.checked.is_err() => {
             checks.skipped("socket.length", "not looked at before the homes are apart")

@@ -33,9 +33,8 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
         .stopping_legacy_daemon(args.stop_legacy_daemon);
     let leaked = myownllm_launch::leaked_socket(&parts)?;
     let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
-    let socket = (direction == Direction::Forward && !plan.is_empty())
-        .then(|| check_socket(&parts, leaked.as_deref()).err())
-        .flatten();
+    let socket =
+        (direction == Direction::Forward && !plan.is_empty()).then(|| check_socket(&parts).err()).flatten();
     if args.dry_run || args.check {
         let live = if plan.is_empty() { Vec::new() } else { parts.daemons.live(leaked.as_deref()) };
         let live = myownllm_launch::settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err();

@@ -1,7 +1,7 @@
 //! `paths`: every path and the rule that chose it.
 
 use myownllm_launch::Notice;
-use myownllm_paths::{Mode, check_control_socket, check_socket};
+use myownllm_paths::{ControlSocket, Mode, RealLookup, check_control_socket, check_socket};
 use serde_json::{Value, json};
 
 use crate::cli::{ModeArg, PathsArgs};
@@ -27,17 +27,19 @@ pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
     let mut notices = Vec::new();
     let mut sockets = json!({});
     for mode in modes {
-        let named = myownllm_launch::control_socket(&world.disk, layout.config_for_mode(mode));
-        let (socket, rule) = layout.socket_for_mode(mode, named.as_deref());
+        let said = layout.control_socket(mode, &RealLookup);
+        let (socket, rule) = layout.socket_for_mode(mode, said.as_ref().unwrap_or(&ControlSocket::InHome));
         let home = layout.home_for_mode(mode);
         rows.push((format!("socket ({mode})"), socket.to_string(), rule.to_string()));
         sockets[mode.as_str()] =
             json!({ "socket": socket, "home": long(home), "rule": rule, "why": rule.describe() });
         let config = layout.config_for_mode(mode);
-        let address = named.map_or(Ok(()), |named| check_control_socket(&named, layout.platform, config));
-        if let Err(error) = address.and_then(|()| check_socket(&socket, layout.platform, config)) {
-            notices.push(Notice::from_error(&error, error.code(), error.hint()).as_warning());
-        }
+        let is_address = |said: ControlSocket| match said.named() {
+            Some(named) => check_control_socket(named, layout.platform, config),
+            None => Ok(()),
+        };
+        let checked = said.and_then(is_address).and_then(|()| check_socket(&socket, layout.platform, config));
+        notices.extend(checked.err().map(|error| Notice::from(&error).as_warning()));
     }
     data["sockets"] = sockets;
     if let Err(error) = &world.checked {

@@ -86,10 +86,9 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let nowhere = world.no_home();
     notices.extend(nowhere.iter().map(Notice::from));
     let leaked = myownllm_launch::leaked_socket(&wired.parts());
-    let named = leaked.as_ref().ok().and_then(Option::as_deref);
-    let socket = check_start(&wired.parts(), named).err();
+    let socket = check_start(&wired.parts()).err();
     // Nothing is moved to where no daemon could listen.
-    let no_socket = !plan.is_empty() && check_socket(&wired.parts(), named).is_err();
+    let no_socket = !plan.is_empty() && check_socket(&wired.parts()).is_err();
     let untrusted = foreseen_refusal(world).or_else(|| ensure_changeable(&wired.parts()).err());
     let is_trusted = untrusted.is_none();
     if let Some(notice) = untrusted {
