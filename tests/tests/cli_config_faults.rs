@@ -8,8 +8,10 @@
 
 mod support;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use support::{APP, Home, Ran, run};
 
@@ -147,4 +149,40 @@ fn change_that_is_made_already_is_synced_before_success() {
         assert!(synced(&log, &home.path(CONFIG)) && synced(&log, &home.path(APP)), "{args:?}: {log:#?}");
         assert!(home.snapshot() == before, "{args:?}: it wrote");
     }
+}
+
+/// Where names cannot be exchanged, a foreign rename while the second name is synced is seen: their config stays, and the edit is
+/// made on top of it.
+#[test]
+fn foreign_rename_before_a_plain_rename_is_not_lost() {
+    if !can_trace() {
+        return;
+    }
+    let home = Home::settled();
+    let config = home.path(CONFIG);
+    let mut theirs = home.json(CONFIG);
+    theirs["mark"] = "theirs".into();
+    home.put("theirs.json", theirs.to_string().as_bytes(), 0o600);
+    let ran = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The second name of the config tells that the last look is over, and the sync of the directory begins.
+            let started = Instant::now();
+            while config.metadata().is_ok_and(|meta| meta.nlink() < 2) {
+                assert!(started.elapsed() < Duration::from_secs(20), "no second name was made");
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            std::fs::rename(home.path("theirs.json"), &config).unwrap();
+        });
+        let faults = ["renameat2:error=EINVAL".to_owned(), "fsync:delay_enter=100000".to_owned()];
+        traced(&home, &["network", "add", "other-net", "--json"], &faults).0
+    })
+    .ends_with(0);
+    let saved = home.json(CONFIG);
+    assert_eq!(saved["mark"], "theirs", "what they wrote is gone");
+    assert!(saved["cloud_mesh"]["networks"].to_string().contains("other-net"));
+    let told = ran.json()["diagnostics"].to_string();
+    assert_eq!(told.matches("store.no-exchange").count(), 1, "{told}");
+    assert_eq!(temporaries(&home), Vec::<String>::new());
+    let said = traced(&home, &["network", "add", "third-net"], &["renameat2:error=EINVAL".to_owned()]).0;
+    assert!(said.ends_with(0).all().contains("cannot exchange"));
 }

@@ -7,7 +7,7 @@ use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
 use myownllm_durable_fs::{
     DiskError, Displaced, HomeLock, Meta, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
-    rename_noreplace, replace, temp_name,
+    put_in_place, rename_back, rename_noreplace, replace, temp_name,
 };
 
 use crate::copies::{Copies, CopyKind, hash, publish};
@@ -197,8 +197,11 @@ impl Store<'_> {
 
     /// Puts `bytes` in the place of a config that is larger than any that is read. That one is set aside as the file that it is, and
     /// is never read: it goes to the folder of copies, or stays beside the config where that is on another file system. Returns its
-    /// path; `None` when somebody else replaced it meanwhile.
-    pub(crate) fn replace_too_large(&self, bytes: &[u8]) -> Result<Option<PathBuf>, StoreError> {
+    /// path, and how it was replaced; `None` when somebody else replaced it meanwhile.
+    pub(crate) fn replace_too_large(
+        &self,
+        bytes: &[u8],
+    ) -> Result<Option<(PathBuf, ReplaceMethod)>, StoreError> {
         let copies = self.copies_to_write();
         copies.make_folder()?;
         let replace = || {
@@ -214,12 +217,17 @@ impl Store<'_> {
                     let _ = self.disk.set_owner(&swap, owner);
                 }
                 self.disk.sync_file(&swap)?;
-                self.disk.exchange(&swap, &place)
+                let is_too_large = |file: &Path| Ok(self.disk.stat(file)?.len > self.limits.config_bytes);
+                put_in_place(self.disk, &swap, bytes, &place, &is_too_large)
             };
-            exchange().inspect_err(|_| drop(self.disk.unlink(&swap)))?;
-            Ok((swap, place))
+            let placed = exchange().inspect_err(|_| drop(self.disk.unlink(&swap)))?;
+            if placed.is_none() {
+                self.disk.unlink(&swap)?;
+            }
+            Ok(placed.map(|(method, swap)| (method, swap, place)))
         };
-        let (swap, place) = replace().map_err(|source| self.saving_failed(source))?;
+        let placed = replace().map_err(|source| self.saving_failed(source))?;
+        let Some((method, swap, place)) = placed else { return Ok(None) };
         match self.disk.read(&swap, self.limits.config_bytes) {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {}
             Err(error) => return Err(self.saving_failed(error)),
@@ -234,13 +242,13 @@ impl Store<'_> {
             match rename_noreplace(self.disk, &swap, &aside) {
                 Ok(_) => {
                     copies.flush_folders()?;
-                    return Ok(Some(aside));
+                    return Ok(Some((aside, method)));
                 }
                 Err(error) if error.is_taken() => {}
                 Err(_) => break,
             }
         }
-        Ok(Some(swap))
+        Ok(Some((swap, method)))
     }
 
     fn saving_failed(&self, source: DiskError) -> StoreError {
@@ -295,8 +303,12 @@ impl Store<'_> {
             }
             match self.disk.exchange(aside, place) {
                 Ok(()) => {}
-                // Nothing to exchange with (whoever removed the file has seen ours, not theirs), or no such operation.
-                Err(error) if error.is_not_found() || error.may_be_unsupported() => return Ok(false),
+                Err(error) if error.may_be_unsupported() => {
+                    self.rename_over(aside, place, &expected, taken_out)?;
+                    return Ok(true);
+                }
+                // Nothing to exchange with: whoever removed the file has seen ours, not theirs.
+                Err(error) if error.is_not_found() => return Ok(false),
                 Err(error) => return Err(error),
             }
             let out = self.disk.read(aside, self.limits.config_bytes)?;
@@ -309,6 +321,24 @@ impl Store<'_> {
             taken_out.push(TakenOut { bytes: out, note: None });
         }
         Ok(false)
+    }
+
+    /// Puts the last file that was taken out back where names cannot be exchanged, unless something newer is in the place.
+    fn rename_over(
+        &self,
+        aside: &Path,
+        place: &Path,
+        expected: &[u8],
+        taken_out: &mut Vec<TakenOut>,
+    ) -> Result<(), DiskError> {
+        let bytes = taken_out.last().map(|out| out.bytes.clone()).unwrap_or_default();
+        let displaced = Displaced { path: aside.to_owned(), place: place.to_owned(), bytes };
+        if let Some(second) = rename_back(self.disk, &displaced, expected)? {
+            // Ours, and what another program may have written into it in place.
+            let bytes = self.disk.read(&second, self.limits.config_bytes)?;
+            taken_out.push(TakenOut { bytes, note: Some(second) });
+        }
+        Ok(())
     }
 
     /// Writes what is about to go back under a name by which the next run makes it a copy, should this one be killed before it does: by

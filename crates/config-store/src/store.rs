@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{Disk, HomeLock, Rights, quote};
+use myownllm_durable_fs::{Disk, HomeLock, ReplaceMethod, Rights, quote};
 use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
 
 use crate::copies::{hash, private_folder, publish};
@@ -366,10 +366,12 @@ impl ConfigStore for Store<'_> {
             let file = match self.read_file() {
                 Err(StoreError::TooLarge { .. }) => {
                     self.check_replacing(&bytes)?;
-                    let Some(aside) = self.replace_too_large(&bytes)? else { continue };
+                    let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
                     let note =
                         format!("the former config is too large to be read: it is {} now", aside.display());
                     diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
+                    let unseen_possible = method == ReplaceMethod::CheckedRename;
+                    self.note_saved(unseen_possible, Rights::Kept, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
                     return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
                 }
@@ -558,9 +560,9 @@ impl Store<'_> {
         if unseen_possible {
             diagnostics.push(self.note(
                 "store.no-exchange",
-                Severity::Info,
-                "this file system cannot exchange two files: a write of another program in the last moment before ours \
-                 would have gone unseen"
+                Severity::Warning,
+                "this file system cannot exchange two files, so a write of another program in the last microseconds before \
+                 ours would have gone unseen"
                     .to_owned(),
             ));
         }

@@ -25,6 +25,19 @@ struct Scene {
     ends: fn(&Document),
     /// Whether the daemon's half is to be in place in the end, and before the config changes.
     daemon_half: bool,
+    /// What the file system cannot do.
+    refused: &'static [&'static str],
+}
+
+/// Nothing is refused.
+const CAPABLE: &[&str] = &[];
+/// What some file systems refuse to do: an exchange of names, and links as well.
+const LIMITED: [&[&str]; 2] = [&["exchange"], &["exchange", "hard_link"]];
+
+/// A disk without faults, but for what its file system cannot do.
+fn restricted(disk: SimDisk, refused: &[&'static str]) -> SimDisk {
+    refused.iter().for_each(|op| disk.fail(Fault::always(op, ErrorKind::InvalidInput)));
+    disk
 }
 
 fn home() -> SimDisk {
@@ -42,7 +55,7 @@ fn scenes() -> Vec<Scene> {
     let mut scene = |name, disk: SimDisk, ends, daemon_half| {
         disk.flush_all();
         let precious = contents(&disk).into_iter().collect();
-        all.push(Scene { name, disk, precious, ends, daemon_half });
+        all.push(Scene { name, disk, precious, ends, daemon_half, refused: CAPABLE });
     };
     let recovered: fn(&Document) = |doc| {
         assert_eq!(shape(doc), Shape::App);
@@ -258,22 +271,35 @@ fn an_undisturbed_launch_ends_well() {
 
 #[test]
 fn killed_or_cut_off_at_every_operation() {
-    for scene in scenes() {
-        let before = config(&scene.disk);
-        let total = operations(&scene);
-        for n in 0..total {
-            let disk = scene.disk.clone();
-            disk.reset_ops();
-            disk.crash_at(n);
-            let _ = launch(&disk, &sim_places());
-            assert!(disk.has_crashed());
-            let mut states = vec![disk.after_kill()];
-            states.extend(disk.crash_states(64, n as u64));
-            for (i, state) in states.into_iter().enumerate() {
-                let at = format!("operation {n} of {total}, state {i}");
-                check_always(&scene, &state, before.as_deref(), &at);
-                check_end(&scene, &state, before.as_deref(), &at);
-            }
+    scenes().iter().for_each(cut_off_anywhere);
+}
+
+#[test]
+fn killed_or_cut_off_where_names_cannot_be_exchanged() {
+    for refused in LIMITED {
+        for scene in scenes() {
+            let disk = restricted(scene.disk.clone(), refused);
+            cut_off_anywhere(&Scene { disk, refused, ..scene });
+        }
+    }
+}
+
+fn cut_off_anywhere(scene: &Scene) {
+    let before = config(&scene.disk);
+    let total = operations(scene);
+    for n in 0..total {
+        let disk = scene.disk.clone();
+        disk.reset_ops();
+        disk.crash_at(n);
+        let _ = launch(&disk, &sim_places());
+        assert!(disk.has_crashed());
+        let mut states = vec![disk.after_kill()];
+        states.extend(disk.crash_states(64, n as u64));
+        for (i, state) in states.into_iter().enumerate() {
+            let state = restricted(state, scene.refused);
+            let at = format!("operation {n} of {total}, state {i}, without {:?}", scene.refused);
+            check_always(scene, &state, before.as_deref(), &at);
+            check_end(scene, &state, before.as_deref(), &at);
         }
     }
 }
@@ -464,36 +490,49 @@ fn check_change(change: &Change, disk: &SimDisk, at: &str) -> String {
 
 #[test]
 fn an_edit_and_a_restore_cut_off_anywhere_leave_the_one_or_the_other() {
-    for by_hand in changes_by_hand() {
-        for number in 0.. {
-            let disk = by_hand.disk.clone();
-            disk.reset_ops();
-            disk.crash_at(number);
-            let outcome = change(&by_hand, &disk);
-            let all = !disk.has_crashed();
-            let killed = if all { Vec::new() } else { vec![disk.after_kill()] };
-            for (i, state) in killed.into_iter().chain(disk.crash_states(64, number as u64)).enumerate() {
-                let at = format!("operation {number}, state {i}");
-                let mark = check_change(&by_hand, &state, &at);
-                if all {
-                    outcome.as_ref().unwrap();
-                    assert_eq!(mark, by_hand.marks[1], "{}: {at}: a reported success is none", by_hand.name);
-                    continue;
-                }
-                // A launch puts in order what was left, and changes nothing of what the config says.
-                launch(&state, &sim_places()).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
-                assert_eq!(check_change(&by_hand, &state, &at), mark, "{}: {at}", by_hand.name);
-                state.reset_ops();
-                let (loaded, applied) = launch(&state, &sim_places()).unwrap();
-                assert!(applied.is_none(), "{}: {at}: not idle: {:?}", by_hand.name, loaded.pending);
-                assert_eq!(changes(&state), Vec::<String>::new(), "{}: {at}", by_hand.name);
-                // And the user asks once more.
-                change(&by_hand, &state).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
-                assert_eq!(check_change(&by_hand, &state, &at), by_hand.marks[1], "{}: {at}", by_hand.name);
-            }
+    changes_by_hand().iter().for_each(|by_hand| one_or_the_other(by_hand, CAPABLE));
+}
+
+#[test]
+fn edit_and_restore_cut_off_where_names_cannot_be_exchanged_leave_one_or_the_other() {
+    for refused in LIMITED {
+        for by_hand in changes_by_hand() {
+            let disk = restricted(by_hand.disk.clone(), refused);
+            one_or_the_other(&Change { disk, ..by_hand }, refused);
+        }
+    }
+}
+
+fn one_or_the_other(by_hand: &Change, refused: &[&'static str]) {
+    for number in 0.. {
+        let disk = by_hand.disk.clone();
+        disk.reset_ops();
+        disk.crash_at(number);
+        let outcome = change(by_hand, &disk);
+        let all = !disk.has_crashed();
+        let killed = if all { Vec::new() } else { vec![disk.after_kill()] };
+        for (i, state) in killed.into_iter().chain(disk.crash_states(64, number as u64)).enumerate() {
+            let state = restricted(state, refused);
+            let at = format!("operation {number}, state {i}, without {refused:?}");
+            let mark = check_change(by_hand, &state, &at);
             if all {
-                break;
+                outcome.as_ref().unwrap();
+                assert_eq!(mark, by_hand.marks[1], "{}: {at}: a reported success is none", by_hand.name);
+                continue;
             }
+            // A launch puts in order what was left, and changes nothing of what the config says.
+            launch(&state, &sim_places()).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
+            assert_eq!(check_change(by_hand, &state, &at), mark, "{}: {at}", by_hand.name);
+            state.reset_ops();
+            let (loaded, applied) = launch(&state, &sim_places()).unwrap();
+            assert!(applied.is_none(), "{}: {at}: not idle: {:?}", by_hand.name, loaded.pending);
+            assert_eq!(changes(&state), Vec::<String>::new(), "{}: {at}", by_hand.name);
+            // And the user asks once more.
+            change(by_hand, &state).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
+            assert_eq!(check_change(by_hand, &state, &at), by_hand.marks[1], "{}: {at}", by_hand.name);
+        }
+        if all {
+            break;
         }
     }
 }

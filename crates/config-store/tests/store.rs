@@ -1350,6 +1350,69 @@ fn where_the_disk_cannot_exchange_the_outcome_says_so() {
     assert!(is_kept(&disk, &healthy("before")));
 }
 
+/// Where names cannot be exchanged, the one rename hides what another program renames into the place right before it. At any
+/// other moment a foreign write is kept, and the edit is made on top of it; and nobody hears of a conflict.
+#[rstest]
+#[case::by_rename_with_links(&["exchange"], true)]
+#[case::by_rename_without_links(&["exchange", "hard_link"], true)]
+#[case::in_place_with_links(&["exchange"], false)]
+fn without_exchange_an_edit_goes_on_top_of_a_foreign_write(
+    #[case] refused: &[&'static str],
+    #[case] by_rename: bool,
+) {
+    let base = seen_healthy(&healthy("before"));
+    for number in 0.. {
+        let disk = base.clone();
+        disk.reset_ops();
+        refused.iter().for_each(|op| disk.fail(Fault::always(op, ErrorKind::InvalidInput)));
+        let theirs = healthy("theirs");
+        disk.set_hook(move |op, foreign| {
+            if op.number == number {
+                if by_rename {
+                    foreign.put(CONFIG, &theirs)
+                } else {
+                    foreign.overwrite(CONFIG, &theirs)
+                };
+            }
+        });
+        let updated = set_edit(&disk).unwrap();
+        let Some(op) = disk.op_number(number) else { break };
+        let at = format!("before {} {}", op.op, op.path.display());
+        assert!(updated.diagnostics.iter().any(|d| d.code == "store.no-exchange"), "{at}");
+        let hides = op.op == "rename" && op.other.as_deref() == Some(Path::new(CONFIG)) && by_rename;
+        let there =
+            is_kept(&disk, &healthy("theirs")) || text(&live(&disk), "mark").as_deref() == Some("theirs");
+        assert!(there || hides, "{at}: what they wrote is gone");
+        if live(&disk) != healthy("theirs") {
+            assert_eq!(text(&live(&disk), "ours").as_deref(), Some("here"), "{at}");
+        }
+        let left = disk.tree().into_keys().filter(|path| path.to_string_lossy().contains(".durable-fs."));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<std::path::PathBuf>::new(), "{at}");
+    }
+}
+
+/// Who is faster than we are has their own config in place when we give up.
+#[test]
+fn without_exchange_a_conflict_leaves_their_config_in_place() {
+    let disk = seen_healthy(&healthy("before"));
+    disk.fail(Fault::always("exchange", ErrorKind::InvalidInput));
+    let round = AtomicUsize::new(0);
+    disk.set_hook(move |op, foreign| {
+        if op.op == "rename" && op.other.as_deref() == Some(Path::new(CONFIG)) && is_ours(&op.path) {
+            let round = round.fetch_add(1, Ordering::SeqCst);
+            foreign.overwrite(CONFIG, &healthy(&format!("theirs {round}")));
+        }
+    });
+    assert_eq!(set_edit(&disk).unwrap_err().code(), "store.conflict");
+    assert!(text(&live(&disk), "mark").unwrap().starts_with("theirs"));
+    assert_eq!(text(&live(&disk), "ours"), None);
+}
+
+/// Whether this is a file that waits for its exchange: it has the hash of its content in its name.
+fn is_ours(path: &Path) -> bool {
+    path.to_string_lossy().split('.').any(|part| part.len() == 32)
+}
+
 #[test]
 fn the_lock_of_another_home_is_no_lock() {
     let disk = seen_healthy(&healthy("x"));
@@ -1566,27 +1629,34 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     assert_eq!(disk.content(format!("{BACKUPS}/too-large-2.json")), Some(large.clone()));
 
     // Cut off anywhere: one of the two is in place, and the large one is whole somewhere.
-    let count = {
-        let disk = base.clone();
-        let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
-        restore(&lock(&disk), &store).unwrap();
-        disk.op_count()
-    };
-    for n in 0..count {
-        let disk = base.clone();
-        let lock_before = lock(&disk);
-        disk.crash_at(n);
-        let _ = restore(&lock_before, &Store::new(&disk, &clock, sim_places()).with_limits(limits));
-        for state in disk.crash_states(64, 7).into_iter().chain([disk.after_kill()]) {
-            assert!(contents(&state).contains(&large), "at operation {n}");
-            assert!([&large, &healthy].contains(&&live(&state)), "at operation {n}");
-            // Nor does the next run lose it.
-            let store = Store::new(&state, &clock, sim_places()).with_limits(limits);
-            if live(&state) == large {
-                restore(&lock(&state), &store).unwrap();
+    for exchanges in [true, false] {
+        let base = base.clone();
+        if !exchanges {
+            base.fail(Fault::always("exchange", ErrorKind::InvalidInput));
+        }
+        let count = {
+            let disk = base.clone();
+            let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+            let told = restore(&lock(&disk), &store).unwrap();
+            assert_eq!(told.iter().any(|note| note.starts_with("store.no-exchange")), !exchanges);
+            disk.op_count()
+        };
+        for n in 0..count {
+            let disk = base.clone();
+            let lock_before = lock(&disk);
+            disk.crash_at(n);
+            let _ = restore(&lock_before, &Store::new(&disk, &clock, sim_places()).with_limits(limits));
+            for state in disk.crash_states(64, 7).into_iter().chain([disk.after_kill()]) {
+                assert!(contents(&state).contains(&large), "at operation {n}");
+                assert!([&large, &healthy].contains(&&live(&state)), "at operation {n}");
+                // Nor does the next run lose it.
+                let store = Store::new(&state, &clock, sim_places()).with_limits(limits);
+                if live(&state) == large {
+                    restore(&lock(&state), &store).unwrap();
+                }
+                launch_with(&store, &state).unwrap();
+                assert!(contents(&state).contains(&large), "at operation {n}, after the next run");
             }
-            launch_with(&store, &state).unwrap();
-            assert!(contents(&state).contains(&large), "at operation {n}, after the next run");
         }
     }
 

@@ -16,7 +16,8 @@ pub use disk::{
 pub use error::{DiskError, LockError, Result, Untrusted, quote};
 pub use publish::{
     Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, is_ours, leftover_kind,
-    leftovers, make_dirs, publish_new, rename_noreplace, replace, temp_name, with_temp,
+    leftovers, make_dirs, publish_new, put_in_place, rename_back, rename_noreplace, replace, temp_name,
+    with_temp,
 };
 pub use real::RealDisk;
 

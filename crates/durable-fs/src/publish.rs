@@ -258,11 +258,14 @@ pub enum Replaced {
 /// what is in the place is still what was expected, the names are exchanged, and what came out, which may have up to `limit`
 /// bytes, is read. The place is never empty, never torn. A link is followed: the file that it leads to is replaced.
 ///
+/// Where names cannot be exchanged, the file that is there gets a second name, and the new file is renamed over the first
+/// right after one more look. Only a rename of another program between that look and ours goes unseen
+/// ([`ReplaceMethod::CheckedRename`]).
+///
 /// # Errors
 ///
-/// [`DiskError`] of the step that failed. Up to the exchange nothing has changed, and the temporary file is removed; what came out
-/// and cannot be read goes back; when a later step fails, old and new content are both still on the disk, one of them under a
-/// name of [`leftovers`].
+/// [`DiskError`] of the step that failed. Nothing has changed then: the temporary file is removed, and what came out is put
+/// back. Where that fails too, old and new content are both still on the disk, one of them under a name of [`leftovers`].
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limit: u64) -> Result<Replaced> {
     let followed;
     let path = if disk.stat(path)?.is_symlink() {
@@ -281,28 +284,12 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
     // From here on the name says that it may hold the only copy of something, and which content is not that.
     let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));
-    let prepare = || -> Result<(Meta, Rights)> {
-        match give(disk, &temp, there.owner) {
-            // Only root can give a file away; for anybody else it becomes their own.
-            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
-            _ => {}
-        }
-        let ours = disk.stat(&temp)?;
-        let rights = if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
-            disk.copy_rights(path, &temp)?
-        } else {
-            // What its group may is not for ours, and the others are more by those who were in its group.
-            let mode = there.mode & (0o700 | (there.mode >> 3 & 0o007));
-            disk.set_mode(&temp, mode)?;
-            if mode == there.mode & 0o777 { Rights::Kept } else { Rights::Narrowed }
-        };
-        disk.sync_file(&temp)?;
-        disk.rename(&temp, &swap).map(|()| (ours, rights))
-    };
-    let (ours, rights) = prepare().inspect_err(|_| {
-        let _ = disk.unlink(&temp);
-    })?;
-    let ours = Ours { disk, meta: ours, bytes };
+    let prepared = prepare(disk, &temp, path, &there);
+    let (meta, rights) = prepared
+        .and_then(|prepared| disk.rename(&temp, &swap).map(|()| prepared))
+        .inspect_err(|_| drop(disk.unlink(&temp)))?;
+    let ours = Ours { disk, meta, bytes };
+    let is_expected = |file: &Path| disk.holds(file, expected);
     // The last look: all that takes long is done. What has changed by now need not be taken out of its place at all.
     match disk.holds(path, expected) {
         Ok(true) => {}
@@ -311,50 +298,70 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
             return other.map(|_| Replaced::Stale);
         }
     }
-    let (method, out) = match disk.exchange(&swap, path) {
-        Ok(()) => (ReplaceMethod::Exchange, swap),
-        // It happened, whatever was said (a network file system that did not hear the answer): then what lies aside is what was
-        // in the place, and may be anybody's.
-        Err(_) if ours.took(path, &swap) => (ReplaceMethod::Exchange, swap),
-        Err(error) if error.may_be_unsupported() => {
-            // A second name for what is there; then the new file takes over the first.
-            let old = temp_name(dir, SWAP_SUFFIX);
-            let keep = || -> Result<()> {
-                if disk.hard_link(path, &old).is_err() {
-                    disk.copy_new(path, &old, Some(0o600))?;
-                    disk.sync_file(&old)?;
-                }
-                disk.sync_dir(dir)
-            };
-            match keep().and_then(|()| disk.rename(&swap, path)) {
-                Err(error) if !ours.took(path, &swap) => {
-                    // Nothing has left its place: a second name, or a copy, of what is there is not needed.
-                    if disk.same_content(path, &old).unwrap_or(false) {
-                        let _ = disk.unlink(&old);
-                    }
-                    ours.discard(&swap);
-                    return Err(error);
-                }
-                _ => (ReplaceMethod::CheckedRename, old),
-            }
-        }
-        Err(error) => {
-            ours.discard(&swap);
-            return Err(error);
-        }
+    let placed = ours.put_in_place(&swap, path, &is_expected).inspect_err(|_| ours.discard(&swap))?;
+    let Some((method, out)) = placed else {
+        ours.discard(&swap);
+        return Ok(Replaced::Stale);
     };
     // Nothing that takes long comes before this: until what is somebody else's is back, others read ours.
-    let read = disk.read(&out, limit).inspect_err(|_| {
-        if method == ReplaceMethod::Exchange && disk.exchange(&out, path).is_ok() {
-            ours.discard(&out);
-        }
-    });
+    let read = disk.read(&out, limit).inspect_err(|_| ours.undo(&out, path));
     let displaced = Displaced { bytes: read?, path: out, place: path.to_owned() };
     if displaced.bytes != expected {
         return Ok(Replaced::Foreign { method, displaced });
     }
-    disk.sync_dir(dir)?;
+    disk.sync_dir(dir).inspect_err(|_| ours.undo(&displaced.path, path))?;
     Ok(Replaced::Expected { method, displaced, rights })
+}
+
+/// Gives a new file the rights of the one whose place it is to take, and syncs it.
+fn prepare(disk: &dyn Disk, temp: &Path, path: &Path, there: &Meta) -> Result<(Meta, Rights)> {
+    match give(disk, temp, there.owner) {
+        // Only root can give a file away; for anybody else it becomes their own.
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+        _ => {}
+    }
+    let ours = disk.stat(temp)?;
+    let rights = if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
+        disk.copy_rights(path, temp)?
+    } else {
+        // What its group may is not for ours, and the others are more by those who were in its group.
+        let mode = there.mode & (0o700 | (there.mode >> 3 & 0o007));
+        disk.set_mode(temp, mode)?;
+        if mode == there.mode & 0o777 { Rights::Kept } else { Rights::Narrowed }
+    };
+    disk.sync_file(temp)?;
+    Ok((ours, rights))
+}
+
+/// Puts the file `new`, which holds `bytes`, in the place of a file in the same directory: exchanges the names, or, where that is
+/// not supported, renames `new` over it once `is_expected` has said yes to what is there. Returns how, and the name under which
+/// the displaced file lies now; `None` when `is_expected` said no, and nothing has changed. Syncs neither `new` nor the outcome.
+///
+/// # Errors
+///
+/// The step that failed. Nothing has changed then.
+pub fn put_in_place(
+    disk: &dyn Disk,
+    new: &Path,
+    bytes: &[u8],
+    place: &Path,
+    is_expected: &dyn Fn(&Path) -> Result<bool>,
+) -> Result<Option<(ReplaceMethod, PathBuf)>> {
+    let ours = Ours { disk, meta: disk.stat(new)?, bytes };
+    ours.put_in_place(new, place, is_expected)
+}
+
+/// Renames a file that [`replace`] displaced back over its place, where names cannot be exchanged and the place still holds
+/// `ours`. Returns the name under which that lies now; `None` when somebody else has written the place since: their file stays.
+///
+/// # Errors
+///
+/// The step that failed. Nothing has changed then.
+pub fn rename_back(disk: &dyn Disk, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
+    let Displaced { path, place, bytes } = displaced;
+    let theirs = Ours { disk, meta: disk.stat(path)?, bytes };
+    // Until theirs is back others read ours, so nothing is synced; and ours is no loss.
+    theirs.rename_over(path, place, &|file| disk.holds(file, ours), false)
 }
 
 /// The file that is to take the place. A name tells nothing of what has it after a call that failed; this does.
@@ -383,6 +390,93 @@ impl Ours<'_> {
     fn discard(&self, path: &Path) {
         if self.is_at(path) {
             let _ = self.disk.unlink(path);
+        }
+    }
+
+    fn put_in_place(
+        &self,
+        own: &Path,
+        place: &Path,
+        is_expected: &dyn Fn(&Path) -> Result<bool>,
+    ) -> Result<Option<(ReplaceMethod, PathBuf)>> {
+        match self.disk.exchange(own, place) {
+            Ok(()) => Ok(Some((ReplaceMethod::Exchange, own.to_owned()))),
+            // It happened, whatever was said (a network file system that did not hear the answer): then what lies aside is
+            // what was in the place, and may be anybody's.
+            Err(_) if self.took(place, own) => Ok(Some((ReplaceMethod::Exchange, own.to_owned()))),
+            Err(error) if error.may_be_unsupported() => {
+                let second = self.rename_over(own, place, is_expected, true)?;
+                Ok(second.map(|second| (ReplaceMethod::CheckedRename, second)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Renames it over the place. What is there gets a second name first, so that it is kept, and is looked at by `is_expected`
+    /// right before it loses the first. Returns the second name; `None` when `is_expected` said no, or the file there is
+    /// another one by then. `durable` syncs the second name, which takes long, before the look.
+    fn rename_over(
+        &self,
+        own: &Path,
+        place: &Path,
+        is_expected: &dyn Fn(&Path) -> Result<bool>,
+        durable: bool,
+    ) -> Result<Option<PathBuf>> {
+        let disk = self.disk;
+        let dir = folder_of(place)?;
+        let second = temp_name(dir, SWAP_SUFFIX);
+        let mut made = false;
+        let mut look = || -> Result<bool> {
+            let linked = disk.hard_link(place, &second).is_ok();
+            if !linked {
+                disk.copy_new(place, &second, Some(0o600))?;
+            }
+            made = true;
+            if !linked {
+                disk.sync_file(&second)?;
+            }
+            if durable {
+                disk.sync_dir(dir)?;
+            }
+            let named = disk.stat(&second)?;
+            // The last call before the rename: what another program renames into the place after it goes unseen.
+            let is_same = || -> Result<bool> {
+                Ok(!linked || named.id.is_none() || disk.stat(place)?.is_same_file(&named))
+            };
+            Ok(is_expected(place)? && is_same()?)
+        };
+        let renamed = match look() {
+            Ok(true) => disk.rename(own, place).map(|()| true),
+            other => other,
+        };
+        match renamed {
+            Ok(true) => Ok(Some(second)),
+            Err(_) if self.took(place, own) => Ok(Some(second)),
+            other => {
+                // The second name, or the copy, goes where its content is known or still in its place. Else it stays for
+                // the next run to keep.
+                let is_known = || {
+                    is_expected(&second).unwrap_or(false)
+                        || disk.same_content(place, &second).unwrap_or(false)
+                };
+                if made && is_known() {
+                    let _ = disk.unlink(&second);
+                }
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// Takes it out of the place again, and puts back what came out, unless somebody else has written the place since.
+    fn undo(&self, out: &Path, place: &Path) {
+        if !self.is_at(place) {
+            return;
+        }
+        let _ = self.disk.exchange(out, place);
+        if self.is_at(place) {
+            let _ = self.disk.rename(out, place);
+        } else {
+            self.discard(out);
         }
     }
 }

@@ -577,6 +577,19 @@ impl Foreign<'_> {
         self.0.writers.remove(&file);
     }
 
+    /// Writes into a file in place, as a program that holds it open does. Returns whether it could.
+    pub fn overwrite(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> bool {
+        let Ok(ino) = self.0.walk(path.as_ref(), true) else { return false };
+        let content: Arc<[u8]> = bytes.into();
+        let written = self.0.attributes(ino, |inode| {
+            inode.modified = inode.changed;
+            inode.node = Node::File(content.clone());
+        });
+        let unit = self.0.unit();
+        self.0.pend(unit, None, Change::Content { ino, bytes: content });
+        written.is_ok()
+    }
+
     /// Makes everything durable that is written by now.
     pub fn flush(&mut self) {
         self.0.flush(|_| true);

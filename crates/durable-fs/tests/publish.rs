@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 use myownllm_durable_fs::{
-    Disk, Method, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_noreplace,
-    replace,
+    Disk, Method, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_back,
+    rename_noreplace, replace,
     sim::{Entry, Fault, SimDisk},
 };
 
@@ -94,9 +94,8 @@ fn a_failure_leaves_the_old_file_or_the_new_one() {
                 let content = disk.content(CONFIG);
                 assert!(matches!(content.as_deref(), Some(b"old" | b"new")), "{number}: {content:?}");
                 assert!(files(&disk).contains(&b"old"[..]), "{number}: the old one is gone");
-                if result.is_ok() {
-                    assert_eq!(content.as_deref(), Some(&b"new"[..]));
-                }
+                let in_place = if result.is_ok() { &b"new"[..] } else { b"old" };
+                assert_eq!(content.as_deref(), Some(in_place), "{refused:?}, {number}: {result:?}");
             }
         }
     }
@@ -153,6 +152,102 @@ fn a_foreign_write_comes_out_and_is_told() {
         }
     }
     assert!(told > 0);
+}
+
+/// How another program writes.
+#[derive(Clone, Copy, Debug)]
+enum Writes {
+    ByRename,
+    InPlace,
+}
+
+/// Where names cannot be exchanged, one call is left in which a foreign rename goes unseen: our own rename.
+#[test]
+fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
+    for refused in [&["exchange"][..], &["exchange", "hard_link"]] {
+        for writes in [Writes::ByRename, Writes::InPlace] {
+            for number in 0.. {
+                let disk = home();
+                refused.iter().for_each(|op| disk.fail(Fault::always(op, ErrorKind::InvalidInput)));
+                disk.set_hook(move |record, foreign| {
+                    if record.number == number {
+                        match writes {
+                            Writes::ByRename => foreign.put(CONFIG, b"theirs"),
+                            Writes::InPlace => foreign.overwrite(CONFIG, b"theirs"),
+                        };
+                    }
+                });
+                let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+                let Some(op) = disk.op_number(number) else { break };
+                let at = format!("{refused:?}, {writes:?} before {} {}", op.op, op.path.display());
+                let is_the_rename = op.op == "rename" && op.other.as_deref() == Some(Path::new(CONFIG));
+                let content = disk.content(CONFIG);
+                match result {
+                    // A second name shows what is written in place, a copy does not.
+                    Replaced::Expected { .. } if is_the_rename && !refused.contains(&"hard_link") => {
+                        assert!(matches!(writes, Writes::ByRename), "{at}");
+                    }
+                    Replaced::Expected { .. } if is_the_rename => {}
+                    // In that case it came after the rename.
+                    Replaced::Expected { .. } => assert_eq!(content.as_deref(), Some(&b"theirs"[..]), "{at}"),
+                    Replaced::Foreign { displaced, .. } => {
+                        assert_eq!(displaced.bytes, b"theirs", "{at}");
+                        assert_eq!(content.as_deref(), Some(&b"new"[..]), "{at}");
+                    }
+                    Replaced::Stale => {
+                        assert_eq!(content.as_deref(), Some(&b"theirs"[..]), "{at}");
+                        let left = leftovers(&disk, Path::new("/home")).expect("readable");
+                        assert!(left.is_empty(), "{at}: {left:?}");
+                    }
+                    other => panic!("{at}: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// The second name that the file had between two writes of another program is no reason to keep it, as its content is known.
+#[test]
+fn stale_replacement_does_not_leave_what_the_caller_knows() {
+    let disk = home();
+    disk.fail(Fault::always("exchange", ErrorKind::Unsupported));
+    disk.set_hook(|record, foreign| {
+        if record.op == "sync_dir" {
+            foreign.put(CONFIG, b"theirs");
+        }
+    });
+    let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+    assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
+    assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
+    assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+}
+
+#[test]
+fn displaced_file_is_renamed_back_over_ours_alone() {
+    for newer in [false, true] {
+        let disk = home();
+        disk.fail(Fault::always("exchange", ErrorKind::Unsupported));
+        disk.set_hook(|record, foreign| {
+            if record.op == "rename" && record.other.as_deref() == Some(Path::new(CONFIG)) {
+                foreign.overwrite(CONFIG, b"theirs");
+            }
+        });
+        let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+        let Replaced::Foreign { displaced, .. } = replaced else { panic!("{replaced:?}") };
+        disk.set_hook(|_, _| {});
+        if newer {
+            disk.put(CONFIG, b"newer");
+        }
+        let ours = rename_back(&disk, &displaced, b"new").expect("it works");
+        let in_place = if newer { &b"newer"[..] } else { b"theirs" };
+        assert_eq!(disk.content(CONFIG).as_deref(), Some(in_place));
+        assert_eq!(ours.is_none(), newer);
+        if let Some(ours) = ours {
+            assert_eq!(disk.content(ours).as_deref(), Some(&b"new"[..]));
+        } else {
+            assert_eq!(disk.content(&displaced.path).as_deref(), Some(&b"theirs"[..]));
+        }
+    }
 }
 
 #[test]
