@@ -186,3 +186,88 @@ fn foreign_rename_before_a_plain_rename_is_not_lost() {
     let said = traced(&home, &["network", "add", "third-net"], &["renameat2:error=EINVAL".to_owned()]).0;
     assert!(said.ends_with(0).all().contains("cannot exchange"));
 }
+
+const NOBODY: &str = "65534";
+
+/// Runs the program as the user to whom the home belongs: root passes every check of permissions.
+fn as_nobody(home: &Home, args: &[&str]) -> Ran {
+    let program = home.path("../program");
+    if !program.exists() {
+        std::fs::copy(support::program(), &program).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(program);
+    command.arg("--home").arg(home.path("")).args(args).current_dir("/").env("HOME", "/nonexistent");
+    run(command.env_remove("MYOWNMESH_HOME").env_remove("MYOWNMESH_BIN"))
+}
+
+fn is_root() -> bool {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
+    if !root {
+        eprintln!("skipped: not root");
+    }
+    root
+}
+
+fn sh(script: &str, home: &Home) {
+    let status = Command::new("sh").args(["-ec", script, "sh"]).arg(home.path("")).status().unwrap();
+    assert!(status.success(), "{script}");
+}
+
+/// A config, or a directory of backups, in a store that nobody may write is no reason for a healthy home to fail: what cannot be
+/// written is a warning, until a change is asked for.
+#[test]
+fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0() {
+    if !is_root() {
+        return;
+    }
+    let partial = br#"{"active_family":"qwen3","providers":[{"name":"Mine","url":"https://x.example/"}]}"#;
+    let whole = Home::settled().bytes(CONFIG);
+    let link = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../store/; chmod 444 ../../store/*; chmod 555 ../../store; \
+                ln -s ../../store/config.json";
+    let no_backups = "rm -rf $1/.myownllm/config-backups";
+    let give = "chown -hR 65534:65534 $1/.. ; chown -R 0:0 $1/../store";
+    let backups = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; ln -s ../../store config-backups";
+    let read_only = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -R 65534:65534 $1/..; chmod 555 $1/.myownllm";
+    let cases: [(&str, &[u8], &[&str]); 6] = [
+        ("a link, and no copy yet", &whole, &[link, no_backups, give]),
+        ("a link, and a copy of another state", &whole, &[link, give]),
+        ("a link to a config that lacks defaults", partial, &[link, no_backups, give]),
+        ("backups that are a link", &whole, &[backups, give]),
+        ("a home that nobody may write", &whole, &[read_only]),
+        ("a home that nobody may write, and no defaults", partial, &[read_only]),
+    ];
+    for (what, config, scripts) in cases {
+        let home = Home::settled();
+        home.put(CONFIG, config, 0o600);
+        scripts.iter().for_each(|script| sh(script, &home));
+        for _ in 0..2 {
+            let launched = as_nobody(&home, &["launch", "--no-daemon", "--json"]);
+            assert_eq!(launched.code, Some(0), "{what}: {launched:?}");
+            assert_eq!(launched.json()["ok"], true, "{what}");
+        }
+        assert_eq!(home.bytes(CONFIG), config, "{what}");
+        let changed = as_nobody(&home, &["network", "add", "other-net"]);
+        assert!(matches!(changed.code, Some(1 | 7)), "{what}: a change has to be written: {changed:?}");
+        assert_eq!(home.bytes(CONFIG), config, "{what}");
+    }
+}
+
+/// Root does not copy what another user's symlink leads to, and that is no failure where nothing has to be written.
+#[test]
+fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
+    if !is_root() {
+        return;
+    }
+    let home = Home::settled();
+    sh(
+        "cd $1/.myownllm; rm -rf config-backups; mv config.json ../store.json; ln -s ../store.json config.json; \
+         chown -h 65534:65534 config.json; chown 65534:65534 .",
+        &home,
+    );
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    let warning = ran.json()["diagnostics"][0].clone();
+    assert_eq!((&warning["code"], &warning["severity"]), (&"store.foreign-link".into(), &"warning".into()));
+    assert!(!home.has(".myownllm/config-backups"), "nothing of it is copied");
+    assert_eq!(home.run(&["network", "add", "other-net"]).code, Some(7));
+}

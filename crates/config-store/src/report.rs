@@ -72,6 +72,21 @@ impl Pending {
         self.steps.iter().any(|s| matches!(s, Step::PublishDaemonHalf { .. } | Step::KeepDaemonHalf { .. }))
     }
 
+    /// Nothing has to be written: at most the config gains defaults, which are complete in memory, or a copy, or leftovers of
+    /// killed runs go.
+    #[must_use]
+    pub fn is_housekeeping(&self) -> bool {
+        self.steps.iter().all(|step| {
+            matches!(
+                step,
+                Step::ClearLeftover { .. }
+                    | Step::KeepFormer { .. }
+                    | Step::ReplaceConfig { repair: false, .. }
+                    | Step::KeepLastGood { .. }
+            )
+        })
+    }
+
     /// The config is in a shape that needs a repair (and not only defaults, a first file, or a routine copy).
     #[must_use]
     pub fn repairs(&self) -> bool {

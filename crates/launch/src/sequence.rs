@@ -302,9 +302,7 @@ fn settle(
     if moves && !migrate(parts, options, &lock, leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
     }
-    if pending.is_none() {
-        return Ok(Settled { lock: Some(lock), routine: None });
-    }
+    let Some(pending) = pending else { return Ok(Settled { lock: Some(lock), routine: None }) };
     let mut routine = None;
     match parts.store.apply(&lock, ids) {
         Ok(Applied { document, steps, report, diagnostics, .. }) => {
@@ -325,6 +323,9 @@ fn settle(
             let notice = Notice::from(&error);
             if repairs {
                 outcome.notices.push(notice);
+            } else if pending.is_housekeeping() {
+                // The config lies where nothing can be written, as a link into a read-only store does.
+                routine = Some(notice.as_warning());
             } else {
                 routine = Some(notice);
             }

@@ -1186,6 +1186,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=displaced_file_is_renamed_back_over_ours_alone)",
     },
     Mutant {
+        name: "housekeeping-does-not-decide-the-exit-code",
+        guarantee: "A healthy config that lies where nothing can be written starts with a warning.",
+        file: "crates/launch/src/sequence.rs",
+        find: "                routine = Some(notice.as_warning());",
+        replace: "                routine = Some(notice);",
+        package: "integration-tests",
+        tests: "test(=healthy_home_with_its_config_in_a_read_only_store_starts_with_0)",
+    },
+    Mutant {
         name: "newer-config-is-not-written",
         guarantee: "A config of a newer version is read and never written.",
         file: "crates/config-store/src/plan.rs",
