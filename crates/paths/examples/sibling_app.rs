@@ -2,25 +2,37 @@
 //!
 //! `cargo run -p myownllm-paths --example sibling_app -- /home/u`
 
+use std::fmt::Write;
+
 use myownllm_paths::{Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, guard};
 
-#[expect(clippy::print_stdout, reason = "an example shows something")]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let app = HostApp {
+/// The app, as this crate needs to know it.
+pub(crate) fn other_app() -> HostApp {
+    HostApp {
         name: "OtherApp".into(),
         program: "otherapp-mesh".into(),
         app_folder: ".otherapp".into(),
-        daemon_folder: "mesh".into(),
+        daemon_folder: "mesh-home".into(),
         ..MYOWNLLM
-    };
-    let env = std::env::args_os().nth(1).map_or_else(|| Env::from_process_for(&app), Env::explicit);
-    let layout = Resolver::new(app).resolve(&env)?;
+    }
+}
+
+/// Every path with the rule that chose it, and where the daemon listens.
+pub(crate) fn report(app: HostApp, env: &Env) -> Result<String, Box<dyn std::error::Error>> {
+    let layout = Resolver::new(app).resolve(env)?;
+    let mut report = String::new();
     for entry in layout.entries() {
-        println!("{:16} {}   ({})", entry.name, entry.path.display(), entry.rule);
+        writeln!(report, "{:16} {}   ({})", entry.name, entry.path.display(), entry.rule)?;
     }
-    match guard(layout, &RealLookup).and_then(|layout| layout.socket(Mode::OwnLlm, &RealLookup)) {
-        Ok((socket, _)) => println!("the homes are apart; the daemon listens at {socket}"),
-        Err(error) => println!("{}: {error}\n{}", error.code(), error.hint().unwrap_or_default()),
-    }
+    let (socket, _) = guard(layout, &RealLookup)?.socket(Mode::OwnLlm, &RealLookup)?;
+    writeln!(report, "the homes are apart; the daemon listens at {socket}")?;
+    Ok(report)
+}
+
+#[expect(clippy::print_stdout, reason = "an example shows something")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let app = other_app();
+    let env = std::env::args_os().nth(1).map_or_else(|| Env::from_process_for(&app), Env::explicit);
+    print!("{}", report(app, &env)?);
     Ok(())
 }

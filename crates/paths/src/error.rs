@@ -38,13 +38,16 @@ pub enum PathsError {
         /// The names of the app.
         app: Box<HostApp>,
     },
-    /// A name in the [`HostApp`](crate::HostApp) is empty, absolute, or goes upwards.
-    #[error("reading the description of the app: {field} is {value:?}, which is not a plain relative path")]
+    /// A name in the [`HostApp`](crate::HostApp) cannot be used: it is empty, absolute, or goes upwards, or two things have one
+    /// place.
+    #[error("cannot use the description of the app: {field} is {value:?}, {why}")]
     HostApp {
         /// The field.
         field: &'static str,
         /// Its value.
         value: String,
+        /// What is wrong with it, as the end of a sentence.
+        why: String,
     },
     /// The daemon's home is the app's home, is above it, or lies outside it.
     #[error(

@@ -5,19 +5,26 @@ use std::borrow::Cow;
 /// MyOwnLLM's are the constant [`MYOWNLLM`]. A sibling app writes its own:
 ///
 /// ```
-/// use myownllm_paths::{HostApp, MYOWNLLM};
+/// use myownllm_paths::{Env, HostApp, MYOWNLLM, PathResolver, Resolver};
 ///
 /// let other = HostApp {
 ///     name: "OtherApp".into(),
 ///     program: "otherapp-mesh".into(),
 ///     app_folder: ".otherapp".into(),
-///     daemon_folder: "mesh".into(),
+///     daemon_folder: "mesh-home".into(),
 ///     ..MYOWNLLM
 /// };
 /// assert_eq!(other.home_variable, "MYOWNMESH_HOME"); // it is the same daemon
+/// Resolver::new(other.clone()).resolve(&Env::explicit("/home/u"))?;
+///
+/// // A name that means something in the app's home already is refused: the daemon kept its rosters under `mesh` there.
+/// let taken = HostApp { daemon_folder: "mesh".into(), ..other };
+/// assert_eq!(Resolver::new(taken).resolve(&Env::explicit("/home/u")).unwrap_err().code(), "paths.host-app");
+/// # Ok::<(), myownllm_paths::PathsError>(())
 /// ```
 ///
-/// Every folder and file name is relative and has no `..`; it may have several parts (`state/mesh`).
+/// Every folder and file name is relative and has no `..`; it may have several parts (`state/mesh`). No two of them are one place, or
+/// lie in each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostApp {
     /// The name that people read, as in "MyOwnLLM".

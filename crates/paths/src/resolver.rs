@@ -60,7 +60,7 @@ impl Resolver {
     }
 
     fn shared_home(&self, env: &Env, user_home: &Path, app_home: &Path) -> (PathBuf, Rule) {
-        let default = |rule| (user_home.join(self.app.shared_folder.as_ref()), rule);
+        let default = |rule| (inside(user_home, &self.app.shared_folder), rule);
         let Some(value) = env.variable(&self.app.home_variable) else { return default(Rule::InUserHome) };
         if value.to_str().is_none() {
             return default(Rule::MeshHomeVariableNotText);
@@ -78,15 +78,15 @@ impl Resolver {
 
 impl PathResolver for Resolver {
     fn resolve(&self, env: &Env) -> Result<Layout, PathsError> {
-        check_names(&self.app)?;
+        check_names(&self.app, self.platform.usually_ignores_case())?;
         let app = &self.app;
         let files = &app.daemon_files;
         let (user_home, user_home_rule) = Self::user_home(env)?;
-        let app_home = user_home.join(app.app_folder.as_ref());
-        let daemon_home = app_home.join(app.daemon_folder.as_ref());
+        let app_home = inside(&user_home, &app.app_folder);
+        let daemon_home = inside(&app_home, &app.daemon_folder);
         let (shared_home, shared_home_rule) = self.shared_home(env, &user_home, &app_home);
-        let in_app = |name: &str| app_home.join(name);
-        let in_daemon = |name: &str| daemon_home.join(name);
+        let in_app = |name: &str| inside(&app_home, name);
+        let in_daemon = |name: &str| inside(&daemon_home, name);
         Ok(Layout {
             platform: self.platform,
             app_config: in_app(&app.config_file),
@@ -105,8 +105,8 @@ impl PathResolver for Resolver {
             daemon_states: in_daemon(&files.states),
             daemon_updates: in_daemon(&files.updates),
             daemon_socket: in_daemon(&files.socket),
-            shared_config: shared_home.join(files.config.as_ref()),
-            shared_socket: shared_home.join(files.socket.as_ref()),
+            shared_config: inside(&shared_home, &files.config),
+            shared_socket: inside(&shared_home, &files.socket),
             app: self.app.clone(),
             user_home,
             app_home,
@@ -118,33 +118,68 @@ impl PathResolver for Resolver {
     }
 }
 
-fn check_names(app: &HostApp) -> Result<(), PathsError> {
+/// The names of an app have to be plain ones, and none may be the place of two things: what the daemon kept in the app's home moves
+/// out of its way, and a directory that holds more than that would be taken for a part of it, or could not be left.
+fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     let files = &app.daemon_files;
-    let names = [
-        ("app_folder", &app.app_folder),
+    let apps = [
         ("daemon_folder", &app.daemon_folder),
-        ("shared_folder", &app.shared_folder),
         ("config_file", &app.config_file),
         ("backups_folder", &app.backups_folder),
         ("conversations_folder", &app.conversations_folder),
+    ];
+    let daemons = [
         ("daemon_files.config", &files.config),
-        ("daemon_files.secrets", &files.secrets),
         ("daemon_files.identity", &files.identity),
         ("daemon_files.custody", &files.custody),
-        ("daemon_files.mesh", &files.mesh),
         ("daemon_files.rosters", &files.rosters),
         ("daemon_files.states", &files.states),
         ("daemon_files.legacy_roster", &files.legacy_roster),
         ("daemon_files.updates", &files.updates),
         ("daemon_files.socket", &files.socket),
     ];
-    for (field, value) in names {
+    // What holds some of the daemon's files, and nothing of the app's.
+    let folders = [("daemon_files.secrets", &files.secrets), ("daemon_files.mesh", &files.mesh)];
+    let homes = [("app_folder", &app.app_folder), ("shared_folder", &app.shared_folder)];
+    for (field, value) in apps.into_iter().chain(daemons).chain(folders).chain(homes) {
         let mut parts = Path::new(value.as_ref()).components();
         if value.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
-            return Err(PathsError::HostApp { field, value: value.to_string() });
+            return Err(odd_name(field, value, "which is not a plain relative path"));
         }
     }
-    Ok(())
+    let variable = &app.home_variable;
+    if variable.is_empty() || variable.contains(['=', '\0']) {
+        return Err(odd_name("home_variable", variable, "which is no name of a variable"));
+    }
+    let nested = |a: &str, b: &str| {
+        let (a, b) = (Path::new(a), Path::new(b));
+        is_same_or_inside(a, b, ignore_case) || is_same_or_inside(b, a, ignore_case)
+    };
+    // App and daemon each call their config by one name, which is what all this is about.
+    let is_shared_name = |one: &str, other: &str| one == "config_file" && other == "daemon_files.config";
+    let pairs = |one: usize| {
+        let own = apps[one + 1..].iter().chain(&daemons).chain(&folders);
+        own.map(move |other| (apps[one], *other))
+    };
+    let among_daemons =
+        (0..daemons.len()).flat_map(|one| daemons[one + 1..].iter().map(move |other| (daemons[one], *other)));
+    let mut all = (0..apps.len()).flat_map(pairs).chain(among_daemons).chain([(homes[0], homes[1])]);
+    let clash = all.find(|((one, a), (other, b))| !is_shared_name(one, other) && nested(a, b));
+    match clash {
+        Some(((field, value), (other, taken))) => {
+            Err(odd_name(field, value, &format!("and {other} is {taken:?}: each needs a place of its own")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn odd_name(field: &'static str, value: &str, why: &str) -> PathsError {
+    PathsError::HostApp { field, value: value.to_owned(), why: why.to_owned() }
+}
+
+/// A path in a home; a name may have several parts, which the platform separates in its own way.
+fn inside(home: &Path, name: &str) -> PathBuf {
+    name.split('/').fold(home.to_path_buf(), |path, part| path.join(part))
 }
 
 /// Whether a path names the same thing from every working directory. `Path::is_absolute` says no to everything where the

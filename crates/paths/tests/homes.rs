@@ -233,6 +233,77 @@ fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
     assert!(error.to_string().contains("daemon_folder"), "{error}");
 }
 
+/// What the daemon kept in the app's home could not move out of its own way, and what the app keeps among it would move along.
+#[rstest]
+#[case::the_daemons_mesh(HostApp { daemon_folder: "mesh".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::in_the_daemons_mesh(HostApp { daemon_folder: "mesh/home".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::the_daemons_rosters(HostApp { daemon_folder: "mesh/rosters".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::the_daemons_secrets(HostApp { daemon_folder: ".secrets".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::the_daemons_updates(HostApp { daemon_folder: "updates".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::the_daemons_socket(HostApp { daemon_folder: "daemon.sock".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::the_config(HostApp { daemon_folder: "config.json".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::the_backups(HostApp { daemon_folder: "config-backups/mesh".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::the_conversations(HostApp { daemon_folder: "conversations".into(), ..MYOWNLLM }, "daemon_folder")]
+#[case::backups_among_the_rosters(HostApp { backups_folder: "mesh/rosters".into(), ..MYOWNLLM }, "backups_folder")]
+#[case::config_among_the_states(HostApp { config_file: "mesh/states/app.json".into(), ..MYOWNLLM }, "config_file")]
+#[case::conversations_above_the_mesh(HostApp { conversations_folder: "mesh".into(), ..MYOWNLLM }, "conversations_folder")]
+#[case::shared_home_as_the_apps(HostApp { app_folder: ".myownmesh".into(), ..MYOWNLLM }, "app_folder")]
+#[case::shared_home_in_the_apps(HostApp { shared_folder: ".myownllm/shared".into(), ..MYOWNLLM }, "app_folder")]
+#[case::no_variable(HostApp { home_variable: "A=B".into(), ..MYOWNLLM }, "home_variable")]
+fn a_name_with_another_meaning_is_refused(#[case] odd: HostApp, #[case] field: &str) {
+    for platform in [Platform::Linux, Platform::MacOs, Platform::Windows] {
+        let error = Resolver::new(odd.clone()).for_platform(platform).resolve(&home("/home/u")).unwrap_err();
+        assert_eq!(error.code(), "paths.host-app");
+        assert!(
+            error.to_string().starts_with(&format!("cannot use the description of the app: {field} is")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_differs_in_case_alone_is_another_where_the_system_says_so() {
+    let odd = HostApp { daemon_folder: "Mesh".into(), ..MYOWNLLM };
+    let on = |platform| Resolver::new(odd.clone()).for_platform(platform).resolve(&home("/home/u"));
+    assert!(on(Platform::Linux).is_ok());
+    assert!(on(Platform::MacOs).is_err() && on(Platform::Windows).is_err());
+}
+
+/// Whatever a document shows as the description of an app works.
+#[test]
+fn every_documented_app_resolves() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let files = [
+        "crates/paths/README.md",
+        "crates/paths/src/host.rs",
+        "crates/paths/examples/sibling_app.rs",
+        "examples/sibling-app/src/main.rs",
+    ];
+    let mut found = 0;
+    for file in files {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        // One example shows what is refused.
+        let folders = text.split("daemon_folder: \"").skip(1).filter(|rest| !rest.contains("..other }"));
+        for folder in folders.map(|rest| rest.split('"').next().unwrap().to_owned()) {
+            let app = HostApp { app_folder: ".otherapp".into(), daemon_folder: folder.into(), ..MYOWNLLM };
+            Resolver::new(app).resolve(&home("/home/u")).unwrap_or_else(|error| panic!("{file}: {error}"));
+            found += 1;
+        }
+    }
+    assert!(found >= files.len(), "{found}");
+}
+
+#[path = "../examples/sibling_app.rs"]
+#[allow(dead_code, reason = "its main")]
+mod sibling_app;
+
+#[test]
+fn the_example_of_a_sibling_app_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = sibling_app::report(sibling_app::other_app(), &Env::explicit(folder.path())).unwrap();
+    assert!(report.contains("the homes are apart; the daemon listens at"), "{report}");
+}
+
 #[test]
 fn each_path_is_reported_with_the_rule_that_chose_it() {
     let l = resolve(&home("/home/u")).unwrap();

@@ -2353,4 +2353,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "integration-tests",
         tests: "binary(sockets)",
     },
+    Mutant {
+        name: "each-name-of-an-app-has-its-own-place",
+        guarantee: "A sibling app's directories are none of those that the daemon kept in the app's home.",
+        file: "crates/paths/src/resolver.rs",
+        find: "    let clash = all.find(|((one, a), (other, b))| !is_shared_name(one, other) && nested(a, b));",
+        replace: "    let clash = all.find(|((one, a), (other, b))| false && !is_shared_name(one, other) && nested(a, b));",
+        package: "myownllm-paths",
+        tests: "binary(homes)",
+    },
 ];
