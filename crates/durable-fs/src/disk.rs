@@ -382,6 +382,13 @@ pub trait Disk: Send + Sync {
         Hold::nothing(lock)
     }
 
+    // ---- others at work
+
+    /// Lets some time pass, in which other programs go on. A simulated disk need not wait.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
     // ---- several at a time
 
     /// By how many threads work on many files is done soonest. Any number of threads may call at any time; one is the answer of a disk

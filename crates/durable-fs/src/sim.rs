@@ -109,6 +109,7 @@ impl OpRecord {
                 | "read_link"
                 | "canonicalize"
                 | "lock"
+                | "pause"
         )
     }
 }
@@ -588,6 +589,26 @@ impl Foreign<'_> {
         let unit = self.0.unit();
         self.0.pend(unit, None, Change::Content { ino, bytes: content });
         written.is_ok()
+    }
+
+    /// Opens a file for writing and truncates it. Returns the open file, which stays the same whatever becomes of its name.
+    pub fn truncate(&mut self, path: impl AsRef<Path>) -> Option<u64> {
+        let ino = self.0.walk(path.as_ref(), false).ok()?;
+        self.write(ino, b"").then_some(ino)
+    }
+
+    /// Writes an open file anew, also one that has no name any more. Returns whether it could.
+    pub fn write(&mut self, file: u64, bytes: &[u8]) -> bool {
+        self.0.clock += 1;
+        let clock = self.0.clock;
+        let Some(inode) = self.0.live.get_mut(&file) else { return false };
+        let Node::File(content) = &mut inode.node else { return false };
+        *content = bytes.into();
+        inode.modified = clock;
+        inode.changed = clock;
+        let unit = self.0.unit();
+        self.0.pend(unit, None, Change::Content { ino: file, bytes: bytes.into() });
+        true
     }
 
     /// Makes everything durable that is written by now.
@@ -1225,6 +1246,11 @@ impl Disk for SimDisk {
             }
             Ok(Flushed::Everything)
         })
+    }
+
+    fn pause(&self, _: Duration) {
+        // Counted, so that a hook can be the program that goes on meanwhile.
+        let _ = self.op("pause", Path::new("/"), None, |_| Ok(()));
     }
 
     fn threads(&self) -> usize {

@@ -6,6 +6,7 @@
 
 mod across;
 mod each;
+mod rest;
 mod retire;
 
 use std::{

@@ -991,3 +991,47 @@ fn is_refused(case: &Case, op: &myownllm_durable_fs::sim::OpRecord) -> bool {
     let probe = disk.rename_exclusive(Path::new("/probe/from"), Path::new("/probe/to"));
     across || (op.op == "rename_exclusive" && probe.is_err())
 }
+
+/// A writer truncates a roster and writes it anew a moment later, through the same handle. Whichever operation the truncation
+/// comes before, what is written is somewhere afterwards: a file that is empty is given that moment.
+#[test]
+fn a_writer_that_truncates_and_writes_later_loses_nothing() {
+    const WRITTEN: &[u8] = b"{\"written\":\"later\"}";
+    let subjects = ["two file systems", "the folders are there"];
+    for case in cases().into_iter().filter(|case| subjects.contains(&case.name)) {
+        let path = format!("{APP}/mesh/rosters/one.json");
+        let probe = case.disk.clone();
+        run(&probe, &case.options);
+        for truncated in 0..probe.op_count() {
+            let disk = case.disk.clone();
+            let (at, open) = (path.clone(), Arc::new(Mutex::new(None)));
+            let handle = open.clone();
+            disk.set_hook(move |record, foreign| {
+                let mut handle = handle.lock().expect("nobody panics");
+                if record.number == truncated {
+                    *handle = foreign.truncate(&at);
+                } else if record.op == "pause"
+                    && let Some(file) = handle.take()
+                {
+                    foreign.write(file, WRITTEN);
+                }
+            });
+            run(&disk, &case.options);
+            // Nobody gave it a moment: it comes after all.
+            let mut late = open.lock().expect("nobody panics").take();
+            let opened = late.is_some() || contents(&disk).contains(WRITTEN);
+            disk.set_hook(move |_, foreign| {
+                if let Some(file) = late.take() {
+                    foreign.write(file, WRITTEN);
+                }
+            });
+            let _ = disk.stat(Path::new("/"));
+            assert!(
+                !opened || contents(&disk).contains(WRITTEN),
+                "{}: truncated before operation {truncated}: {:?}",
+                case.name,
+                disk.op_number(truncated)
+            );
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::{
 
 use myownllm_durable_fs::{DiskError, Exclusive, with_temp};
 
-use super::{Go, Job, Mover, Retire, Stop, What, each::each, note, parent};
+use super::{Go, Job, Mover, Retire, Stop, What, each::each, note, parent, rest::comes_to_rest};
 use crate::{error::MigrationError, report::MoveMethod};
 
 /// A copy that is complete, under a temporary name.
@@ -63,14 +63,19 @@ impl Mover<'_> {
         let disk = self.disk;
         let copy_one = |job: Job| {
             let mode = job.private.then_some(0o600);
-            let copy = with_temp(&parent(&job.to), |temp| disk.copy_new(&job.from, temp, mode));
+            let copy = comes_to_rest(disk, &job.from).and_then(|rests| match rests {
+                true => with_temp(&parent(&job.to), |temp| disk.copy_new(&job.from, temp, mode)).map(Some),
+                false => Ok(None),
+            });
             (job, copy)
         };
         let tried = each(disk, files, copy_one, |more| self.went_on(more));
         let mut copied = Vec::with_capacity(tried.len());
         for (job, copy) in tried {
             match copy {
-                Ok(temp) => copied.push((job, temp)),
+                Ok(Some(temp)) => copied.push((job, temp)),
+                // It stays, and the next run tries again.
+                Ok(None) => self.report.errors.push(MigrationError::Changed { path: job.from }),
                 Err(error) if error.is_not_found() => match disk.stat(&job.from) {
                     Err(gone) if gone.is_not_found() => {
                         self.report.errors.push(MigrationError::Vanished { path: job.from });

@@ -9,7 +9,7 @@ use std::{
 
 use myownllm_durable_fs::{Disk, DiskError, Likeness, Meta};
 
-use super::{Go, Mover, Retire, each::each, folders_of, parent};
+use super::{Go, Mover, Retire, each::each, folders_of, parent, rest::comes_to_rest};
 use crate::{
     error::MigrationError,
     inspect::CLAIM_DIR,
@@ -205,6 +205,9 @@ fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<S
             Likeness::Same { lacks } => Some(lacks),
         })
     };
+    if !comes_to_rest(disk, claimed)? {
+        return nothing_lost(false);
+    }
     if item.method == Some(MoveMethod::Copy)
         && let Ok(likeness) = compare()
     {
