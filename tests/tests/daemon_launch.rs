@@ -1410,20 +1410,24 @@ fn a_legacy_daemon_is_ended_and_the_process_that_handed_it_the_socket_is_not() {
 #[test]
 fn a_legacy_daemon_with_a_relative_home_is_found_though_its_socket_is_gone() {
     let home = Home::legacy();
+    // From so far above that no other home has such a path.
+    let above = home.path("../..").canonicalize().unwrap();
+    let relative = home.path(APP).strip_prefix(&above).unwrap().to_owned();
     let mut daemon = Command::new(STAND_IN);
-    daemon.arg("serve").env("MYOWNMESH_HOME", APP).current_dir(home.path(""));
-    let mut daemon = daemon.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    daemon.arg("serve").env("MYOWNMESH_HOME", relative).current_dir(above);
+    daemon.stdin(Stdio::null()).stderr(Stdio::null());
+    let mut daemon = Bystander(daemon.spawn().unwrap());
     let socket = home.path(APP).join("daemon.sock");
     eventually("it listens", || ask(&socket, r#"{"op":"status"}"#).is_some());
     std::fs::remove_file(socket).unwrap();
     let said = home.run(&["migrate", "--json"]).ends_with(7).json();
     let message = said["diagnostics"][0]["message"].as_str().unwrap();
-    assert!(message.contains(&format!("process {})", daemon.id())), "{said:#}");
+    let pid = daemon.0.id();
+    assert!(message.contains(&format!("process {pid})")), "{said:#}");
     assert!(home.has(&format!("{APP}/.secrets/identity.json")), "nothing moved under its hands");
-    let pid = daemon.id();
-    std::thread::spawn(move || daemon.wait());
-    home.run(&["migrate", "--stop-legacy-daemon"]).ends_with(0);
-    assert!(!is_alive(pid));
+    let stopped = std::thread::spawn(move || home.run(&["migrate", "--stop-legacy-daemon"]));
+    daemon.0.wait().unwrap();
+    stopped.join().unwrap().ends_with(0);
 }
 
 /// A leaked config can name any socket, and whoever listens there may be another program.
@@ -1460,7 +1464,8 @@ impl Bystander {
 
 impl Drop for Bystander {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
+        // It may have ended.
+        let _ = self.0.kill();
         self.0.wait().unwrap();
     }
 }

@@ -150,6 +150,84 @@ fn a_daemon_of_another_user_is_told_by_its_socket() {
     }
 }
 
+/// That the system lets nobody connect proves nothing: the daemon may be gone, and its socket left behind.
+#[test]
+fn a_socket_that_another_user_left_behind_is_no_daemon() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("skipped: only root can be two users");
+        return;
+    }
+    let (_tools, tool) = tools();
+    let program = tool(support::program());
+    let stand_in = tool(env!("CARGO_BIN_EXE_stand-in-daemon").as_ref());
+    for place in
+        [format!("{APP}/daemon.sock"), format!("{MESH}/daemon.sock"), ".myownmesh/daemon.sock".to_owned()]
+    {
+        for (owner, mode, sticky) in
+            [(0, 0o755, false), (OTHER, 0o755, false), (OWNER, 0, false), (0, 0o755, true)]
+        {
+            let home = Home::settled();
+            let socket = home.path(&place);
+            std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+            drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+            let mut all = Vec::new();
+            walk(&home.path("..").canonicalize().unwrap(), &mut all);
+            all.iter().for_each(|(path, _)| give(path, OWNER));
+            for folder in [home.path(""), home.path("..").canonicalize().unwrap()] {
+                give(&folder, OWNER);
+                set_mode(&folder, 0o755);
+            }
+            give(&socket, owner);
+            set_mode(&socket, mode);
+            if sticky {
+                // Who may write there may not remove what is another user's.
+                give(socket.parent().unwrap(), 0);
+                set_mode(socket.parent().unwrap(), 0o1777);
+            }
+            // Apart from whatever else runs here: a daemon that was started with a relative path may listen anywhere.
+            let as_owner = |args: &[&str]| {
+                let mut command = Command::new("unshare");
+                command.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child", "setpriv"]);
+                command.args([
+                    format!("--reuid={OWNER}"),
+                    format!("--regid={GROUP}"),
+                    "--clear-groups".to_owned(),
+                ]);
+                command.arg(&program).arg("--home").arg(home.path("")).args(args).current_dir("/");
+                command.env("MYOWNMESH_BIN", &stand_in).env_remove("MYOWNMESH_HOME");
+                run(command.env("HOME", "/nonexistent"))
+            };
+            let rm = format!("{}rm -f {}", if sticky { "sudo " } else { "" }, socket.display());
+            // Nobody is called running. The homes themselves are another user's where they are sticky.
+            let doctor = as_owner(&["doctor", "--json"]).json();
+            let checks = doctor["data"]["checks"].as_array().unwrap();
+            let told = checks.iter().find(|check| check["id"] == "daemon.sockets");
+            let told = told.unwrap_or_else(|| panic!("{place} {owner}: {doctor:#}"));
+            assert_eq!(
+                (&told["result"], &told["hint"]),
+                (&"warning".into(), &rm.as_str().into()),
+                "{told:#}"
+            );
+            let said = as_owner(&["migrate", "--undo", "--dry-run", "--json"]).json();
+            assert!(!said["diagnostics"].to_string().contains("daemon."), "{place} {owner}: {said:#}");
+            if sticky {
+                continue;
+            }
+            as_owner(&["launch", "--no-daemon"]).ends_with(0);
+            // A daemon starts all the same, and removes what is in its way.
+            let said = as_owner(&["launch", "--once", "--json"]).ends_with(0).json();
+            assert_eq!(said["data"]["daemon"]["state"], "spawned", "{said:#}");
+            let found = said["diagnostics"].as_array().unwrap();
+            let is_left = !place.starts_with(MESH);
+            assert_eq!(found.iter().any(|found| found["hint"] == rm.as_str()), is_left, "{said:#}");
+            let status = Command::new("sh").args(["-c", &rm]).uid(OWNER).gid(GROUP).status().unwrap();
+            assert!(status.success(), "{rm}");
+            let said = as_owner(&["launch", "--once", "--json"]).ends_with(0).json();
+            assert_eq!(said["diagnostics"], serde_json::json!([]), "{said:#}");
+        }
+    }
+}
+
 /// While moves run, the other user puts links and folders of their own in the place of the home, its parts and those of the
 /// destination, as fast as they can. `MYOWNLLM_SWAP_SECONDS` says for how long at least (60 for the long form).
 #[test]

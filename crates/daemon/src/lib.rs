@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod abandoned;
 mod candidates;
 mod client;
 mod detect;
@@ -20,6 +21,7 @@ mod transport;
 mod url;
 mod wire;
 
+pub use abandoned::{AbandonedSocket, abandoned_socket};
 pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
 pub use client::{
     AddedNetwork, Client, ConfigShown, DaemonControl, Event, EventStream, Identity, JoinedNetwork, Limits,

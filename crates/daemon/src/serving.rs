@@ -170,6 +170,8 @@ pub(crate) fn is_listened_on(socket: &Path) -> Option<bool> {
             };
             match (meant.as_deref().and_then(Path::parent), socket.parent()) {
                 (Some(meant), Some(dir)) if is_same_file(meant, dir) => return Some(true),
+                // Read from wherever it stands, a relative path cannot lead here.
+                (None, _) if other.path.is_relative() && !socket.ends_with(&other.path) => {}
                 (Some(_), _) => {}
                 (None, _) => is_clear = false,
             }

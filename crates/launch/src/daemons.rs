@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use myownllm_config_model::{DaemonConfig, Document};
 use myownllm_daemon::{
-    Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint, Expected,
-    HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Suspect, Target,
-    Traces, attach, candidates, probe, spawn_unless, strays_of, suspects,
+    AbandonedSocket, Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint,
+    Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Suspect,
+    Target, Traces, abandoned_socket, attach, candidates, probe, spawn_unless, strays_of, suspects,
 };
 pub use myownllm_daemon::{Found, RunningDaemon as Live};
 use myownllm_durable_fs::{Disk, DiskError};
@@ -45,6 +45,10 @@ pub trait Daemons {
     }
     /// Who may have written in the app's home as only a daemon does: whoever leaves traces there now.
     fn suspects(&self) -> Vec<Suspect> {
+        Vec::new()
+    }
+    /// Sockets on which nobody listens and which only their owner can use, wherever a daemon is looked for.
+    fn abandoned_sockets(&self) -> Vec<AbandonedSocket> {
         Vec::new()
     }
     /// Which running daemon is to be used, if any, and the connection over which it answered. `device` is the key in the
@@ -192,6 +196,16 @@ impl Daemons for LocalDaemons<'_> {
         (own.path() != Some(&found.place())).then_some(found)
     }
 
+    fn abandoned_sockets(&self) -> Vec<AbandonedSocket> {
+        let mut all = vec![self.at(&Socket::Path(self.layout.legacy_socket.clone()))];
+        for endpoint in [Mode::OwnLlm, Mode::Shared].map(|mode| self.endpoint(mode)) {
+            if !all.contains(&endpoint) {
+                all.push(endpoint);
+            }
+        }
+        all.iter().filter_map(abandoned_socket).collect()
+    }
+
     fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {
         let (found, client) = attach(&self.targets(device), OPERATION);
         (found, client.map(|client| Box::new(client) as Box<dyn DaemonControl>))
@@ -258,6 +272,17 @@ pub fn processes_unknown() -> Option<Notice> {
             "cannot look for a daemon without a socket: /proc is not mounted, or is closed to this user";
         Notice::warning("daemon.processes-unknown", message).hint("sudo mount -t proc proc /proc")
     })
+}
+
+/// That a socket is left over which only its owner can use. It is in nobody's way, but where a daemon cannot remove it.
+#[must_use]
+pub fn abandoned_notice(socket: &AbandonedSocket) -> Notice {
+    let message = format!(
+        "nobody listens on the socket {} of user {}, which lets this user not connect",
+        socket.path.display(),
+        socket.owner
+    );
+    Notice::warning("daemon.socket-abandoned", message).at(&socket.path).hint(socket.command.clone())
 }
 
 pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {

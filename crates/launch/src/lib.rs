@@ -15,7 +15,7 @@ mod verdict;
 
 pub use daemons::{
     CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
-    processes_unknown, read_control_socket,
+    abandoned_notice, processes_unknown, read_control_socket,
 };
 pub use hints::{PROGRAM, called, edit};
 pub use losses::{Loss, losses};

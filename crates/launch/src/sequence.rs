@@ -24,7 +24,8 @@ use myownllm_migration::{
 use myownllm_paths::{CheckedLayout, ControlSocket, Layout, Mode, PathsError, check_control_socket};
 
 use crate::daemons::{
-    Daemons, Found, Live, OPERATION, endpoint_of, processes_unknown, read_control_socket, read_document,
+    Daemons, Found, Live, OPERATION, abandoned_notice, endpoint_of, processes_unknown, read_control_socket,
+    read_document,
 };
 use crate::lost_key::lost_key;
 use crate::named_key::{NamedKey, named_key};
@@ -189,6 +190,10 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
         // A config that cannot be read was told of, and that it cannot be asked for a socket says nothing more.
         Err(notice) if outcome.stand_in && notice.code == LEAKED => {}
         Err(notice) => outcome.notices.push(notice),
+    }
+    if options.daemon {
+        // After the start of a daemon, which removes one that is in its way.
+        outcome.notices.extend(parts.daemons.abandoned_sockets().iter().map(abandoned_notice));
     }
     let findings = outcome.findings.iter().map(Notice::from);
     outcome.notices.extend(findings);

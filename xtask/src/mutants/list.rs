@@ -2200,6 +2200,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=the_daemon_of_the_daemon_home_is_not_ended_as_a_legacy_one)",
     },
     Mutant {
+        name: "an-abandoned-socket-is-no-daemon",
+        guarantee: "A socket that lets nobody connect, and on which nobody listens, is taken for no daemon.",
+        file: "crates/daemon/src/transport/unix.rs",
+        find: "        Some(false) => NoConnection::Absent { why: Absence::Abandoned, source },",
+        replace: "        Some(false) => NoConnection::Failed { source },",
+        package: "integration-tests",
+        tests: "test(=a_socket_that_another_user_left_behind_is_no_daemon)",
+    },
+    Mutant {
         name: "nobody-is-ended-who-is-no-daemon",
         guarantee: "Whoever listens where a leaked config says is ended only when it speaks, or serves, as a daemon.",
         file: "crates/daemon/src/home.rs",

@@ -7,8 +7,8 @@ use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
-    CONFIG_LIMIT, Daemons, NamedKey, Notice, Severity, check_start, collision_notice, edit, lost_key,
-    named_key, processes_unknown, settle_live, trusted_home,
+    CONFIG_LIMIT, Daemons, NamedKey, Notice, Severity, abandoned_notice, check_start, collision_notice, edit,
+    lost_key, named_key, processes_unknown, settle_live, trusted_home,
 };
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::{Mode, PathsError};
@@ -203,6 +203,9 @@ fn homes(world: &World, checks: &mut Checks) {
                 checks.notice("daemon.legacy", notice);
             }
         }
+    }
+    for socket in wired.daemons.abandoned_sockets() {
+        checks.notice("daemon.sockets", abandoned_notice(&socket));
     }
 }
 
