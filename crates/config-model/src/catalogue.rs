@@ -6,6 +6,7 @@
 
 use crate::app_config::completed;
 use crate::change::{Pass, Path};
+use crate::close::closest;
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::network_id::{self, InvalidNetworkId};
 use crate::{Document, Fragment, Ids, Kind, ValueRef};
@@ -15,11 +16,22 @@ use crate::{Document, Fragment, Ids, Kind, ValueRef};
 #[non_exhaustive]
 pub enum CatalogueError {
     /// No saved network has that name.
-    #[error("find a saved network: unknown network id: {name}")]
+    #[error("cannot find a saved network: unknown network id: {name}{}", did_you_mean(close))]
     #[non_exhaustive]
     Unknown {
         /// As the user typed it.
         name: String,
+        /// The network id of a saved network that is close to it.
+        close: Option<String>,
+    },
+    /// Several saved networks have that network id.
+    #[error("cannot tell which network {name:?} is: several saved networks have that network id ({})", ids.join(", "))]
+    #[non_exhaustive]
+    Ambiguous {
+        /// As the user typed it.
+        name: String,
+        /// Their internal ids.
+        ids: Vec<String>,
     },
     /// The new network's id is not one that a daemon takes.
     #[error("save a network: {0}")]
@@ -30,10 +42,11 @@ pub enum CatalogueError {
 }
 
 impl CatalogueError {
-    /// `network.unknown`, `network.invalid-id`, or the code of an [`EnvelopeError`].
+    /// `network.unknown`, `network.ambiguous`, `network.invalid-id`, or the code of an [`EnvelopeError`].
     pub fn code(&self) -> &'static str {
         match self {
             CatalogueError::Unknown { .. } => "network.unknown",
+            CatalogueError::Ambiguous { .. } => "network.ambiguous",
             CatalogueError::Invalid(e) => e.code(),
             CatalogueError::Envelope(e) => e.code(),
         }
@@ -41,7 +54,7 @@ impl CatalogueError {
     /// What to do, where there is more to say than that the name is none.
     pub fn hint(&self) -> Option<String> {
         match self {
-            CatalogueError::Unknown { .. } => None,
+            CatalogueError::Unknown { .. } | CatalogueError::Ambiguous { .. } => None,
             CatalogueError::Invalid(e) => e.hint(),
             CatalogueError::Envelope(e) => e.hint(),
         }
@@ -105,8 +118,30 @@ fn change_of(entry: ValueRef<'_>) -> Change {
     Change { id: text("id"), network_id: text("network_id"), created: false, changed: false }
 }
 
-fn unknown(name: &str) -> CatalogueError {
-    CatalogueError::Unknown { name: name.to_owned() }
+fn unknown(doc: &Document, name: &str) -> CatalogueError {
+    let ids = entries(doc).filter_map(|(_, entry)| entry.get("network_id")?.as_str()).collect::<Vec<_>>();
+    let close = closest(name, ids.iter().map(AsRef::as_ref)).map(str::to_owned);
+    CatalogueError::Unknown { name: name.to_owned(), close }
+}
+
+fn did_you_mean(close: &Option<String>) -> String {
+    close.as_ref().map_or_else(String::new, |close| format!("; did you mean {close}?"))
+}
+
+/// The one network of that name: by internal id, or by a network id that no other one has.
+///
+/// # Errors
+/// A name that no saved network has, or a network id that several have.
+pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, CatalogueError> {
+    let text = |entry: &ValueRef<'_>, key: &str| Some(entry.get(key)?.as_str()?.into_owned());
+    let has = |entry: &ValueRef<'_>| text(entry, "network_id").is_some_and(|id| network_id::same(&id, name));
+    let found = find(doc, name).ok_or_else(|| unknown(doc, name))?;
+    let same: Vec<_> = entries(doc).map(|(_, entry)| entry).filter(has).collect();
+    if found.get("id").is_some_and(|id| id.is_str(name)) || same.len() < 2 {
+        return Ok(found);
+    }
+    let ids = same.iter().filter_map(|entry| text(entry, "id")).collect();
+    Err(CatalogueError::Ambiguous { name: name.to_owned(), ids })
 }
 
 /// Adds a network, whose id is checked and brought into normal form. One that is saved already is left as it is; it
@@ -196,9 +231,9 @@ pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, Catalo
     let Some(name) = name else {
         return Ok(Change { changed: point_at(doc, None), ..Change::default() });
     };
-    let (_, entry) = locate(doc, name).ok_or_else(|| unknown(name))?;
+    let (_, entry) = locate(doc, name).ok_or_else(|| unknown(doc, name))?;
     let mut change = change_of(entry);
-    let id = entry.get("id").map(Fragment::from).ok_or_else(|| unknown(name))?;
+    let id = entry.get("id").map(Fragment::from).ok_or_else(|| unknown(doc, name))?;
     change.changed = doc.set(&ACTIVE, id);
     Ok(change)
 }
@@ -212,7 +247,7 @@ pub fn update(
     name: &str,
     patch: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<Change, CatalogueError> {
-    let (place, entry) = locate(doc, name).ok_or_else(|| unknown(name))?;
+    let (place, entry) = locate(doc, name).ok_or_else(|| unknown(doc, name))?;
     let mut change = change_of(entry);
     let place = place.to_string();
     for (key, value) in patch {
@@ -296,6 +331,6 @@ fn with_known_secrets(given: Option<ValueRef<'_>>, known: Option<ValueRef<'_>>) 
 /// # Errors
 /// A name that no saved network has, or an entry without its lists.
 pub fn export(doc: &Document, name: &str) -> Result<Envelope, CatalogueError> {
-    let entry = find(doc, name).ok_or_else(|| unknown(name))?;
+    let entry = find(doc, name).ok_or_else(|| unknown(doc, name))?;
     Envelope::of_network(entry).map_err(CatalogueError::Envelope)
 }

@@ -4,12 +4,14 @@ pub mod app_config;
 pub mod bridge;
 pub mod catalogue;
 mod change;
+pub mod close;
 pub mod daemon_config;
 pub mod envelope;
 mod ids;
 pub mod network_id;
 #[cfg(feature = "schema")]
 pub mod schema;
+pub mod settings;
 
 pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;

@@ -1,0 +1,129 @@
+//! Single settings of the app's config, named as a person types them: `auto_cleanup.models`, or `/providers/0/name`.
+//!
+//! Works on a completed document (see [`complete`](crate::app_config::complete)).
+
+use serde_json::Value;
+
+use crate::app_config::defaults;
+use crate::close::closest;
+use crate::{Document, ValueRef};
+
+/// Why a setting cannot be read or changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingError {
+    /// No setting has that name.
+    #[error("cannot find a setting {key:?} in the config")]
+    #[non_exhaustive]
+    Unknown {
+        /// As it was typed.
+        key: String,
+        /// A setting whose name is close to it.
+        close: Option<String>,
+    },
+    /// The value is of another kind than the setting's.
+    #[error("cannot set {key} to {given:?}: the setting takes {wanted}")]
+    #[non_exhaustive]
+    WrongType {
+        /// The setting.
+        key: String,
+        /// The value as it was typed; masked where the setting is a secret.
+        given: String,
+        /// What the setting takes, such as `true or false`.
+        wanted: &'static str,
+    },
+}
+
+impl SettingError {
+    /// `config.unknown-setting` or `config.wrong-setting`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "config.unknown-setting",
+            Self::WrongType { .. } => "config.wrong-setting",
+        }
+    }
+}
+
+/// The names on the way to a setting.
+fn path(key: &str) -> Vec<String> {
+    match key.strip_prefix('/') {
+        Some(pointer) => pointer.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect(),
+        None => key.split('.').map(str::to_owned).collect(),
+    }
+}
+
+fn at<'a>(doc: &'a Document, key: &str) -> Option<ValueRef<'a>> {
+    let path = path(key);
+    doc.get(&path.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Returns a setting.
+///
+/// # Errors
+/// [`SettingError::Unknown`].
+pub fn get<'a>(doc: &'a Document, key: &str) -> Result<ValueRef<'a>, SettingError> {
+    at(doc, key).ok_or_else(|| unknown(doc, key))
+}
+
+/// Changes a setting to a value as a person types it: JSON of the setting's kind, or the text itself where the setting is a
+/// string. Returns whether the document changed.
+///
+/// ```
+/// use myownllm_config_model::{app_config, settings};
+/// let mut doc = app_config::defaults("/c");
+/// assert!(settings::set(&mut doc, "auto_cleanup.models", "false").unwrap());
+/// assert!(settings::set(&mut doc, "api.bearer_token", "12345").unwrap());
+/// assert!(settings::get(&doc, "api.bearer_token").unwrap().is_str("12345"));
+/// assert!(settings::set(&mut doc, "auto_cleanup.models", "no").is_err());
+/// ```
+///
+/// # Errors
+/// [`SettingError`].
+pub fn set(doc: &mut Document, key: &str, text: &str) -> Result<bool, SettingError> {
+    let now = get(doc, key)?.to_value();
+    let default = at(&defaults(""), key).map_or(Value::Null, |value| value.to_value());
+    let value = value_of(&[&now, &default], text).ok_or_else(|| {
+        let mut given = serde_json::json!({ key: text });
+        crate::secrets::mask_value(&mut given);
+        let given = given[key].as_str().unwrap_or_default().to_owned();
+        SettingError::WrongType { key: key.to_owned(), given, wanted: wanted(&now) }
+    })?;
+    let path = path(key);
+    Ok(doc.set(&path.iter().map(String::as_str).collect::<Vec<_>>(), value))
+}
+
+/// The text as a value of the kind that one of the examples has. What has no value yet takes a string.
+fn value_of(examples: &[&Value], text: &str) -> Option<Value> {
+    let is_like = |value: &Value| {
+        examples.iter().any(|example| std::mem::discriminant(*example) == std::mem::discriminant(value))
+    };
+    let takes_text =
+        examples.iter().any(|example| example.is_string()) || examples.iter().all(|it| it.is_null());
+    serde_json::from_str(text).ok().filter(is_like).or_else(|| takes_text.then(|| text.into()))
+}
+
+fn wanted(example: &Value) -> &'static str {
+    match example {
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::Array(_) => "a JSON array",
+        Value::Object(_) => "a JSON object",
+        Value::Null | Value::String(_) => "a string",
+    }
+}
+
+fn unknown(doc: &Document, key: &str) -> SettingError {
+    let names = names(doc);
+    let close = closest(key, names.iter().map(String::as_str)).map(str::to_owned);
+    SettingError::Unknown { key: key.to_owned(), close }
+}
+
+/// The names of the settings that a document has: its members, and those of its sections.
+pub fn names(doc: &Document) -> Vec<String> {
+    let mut names = Vec::new();
+    for (key, value) in doc.root().members() {
+        names.extend(value.members().map(|(member, _)| format!("{key}.{member}")));
+        names.push(key.into_owned());
+    }
+    names
+}
