@@ -135,13 +135,19 @@ impl Store<'_> {
     /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`], [`StoreError::ForeignLink`]; [`StoreError::TooMuch`] where nobody could
     /// read `bytes` again.
     pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.check_replaceable(bytes)?;
+        let too_much = |why| StoreError::TooMuch { path: self.places.config.clone(), why };
+        Document::parse(bytes).map(drop).map_err(|error| too_much(error.kind.to_string()))
+    }
+
+    /// The same without a look at what would be written, which may be no JSON.
+    pub(crate) fn check_replaceable(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_apart()?;
         let limit = self.limits.config_bytes;
         let too_much = |why| StoreError::TooMuch { path: self.places.config.clone(), why };
         if bytes.len() as u64 > limit {
             return Err(too_much(format!("it would have more than {} MiB", limit >> 20)));
         }
-        Document::parse(bytes).map_err(|error| too_much(error.kind.to_string()))?;
         let Places { config, backups, .. } = &self.places;
         if let (Some(copy), Some(folder)) = (self.goal_of(config), self.real(backups))
             && copy.parent() == Some(&*folder)

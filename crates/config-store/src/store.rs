@@ -101,6 +101,12 @@ pub trait ConfigStore {
     /// # Errors
     /// [`StoreError::BadCopy`] for one that is not intact or not of the app's shape.
     fn restore(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
+    /// [`restore`](Self::restore) of any copy of a config, whatever its shape: for undoing what was done to a config that was no
+    /// good. The next launch repairs it.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCopy`] for one that is not intact, or is the daemon's half.
+    fn restore_as_is(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
 }
 
 /// The store of this crate.
@@ -350,6 +356,23 @@ impl ConfigStore for Store<'_> {
     }
 
     fn restore(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
+        self.restore_copy(lock, ids, id, false)
+    }
+
+    fn restore_as_is(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
+        self.restore_copy(lock, ids, id, true)
+    }
+}
+
+impl Store<'_> {
+    /// Restores a copy; `as_is`: also one that is not of the app's shape.
+    fn restore_copy(
+        &self,
+        lock: &HomeLock,
+        ids: &mut dyn Ids,
+        id: &CopyId,
+        as_is: bool,
+    ) -> Result<Restored, StoreError> {
         self.check_lock(lock)?;
         let bytes = self.read_copy(id)?;
         let bad = |why| StoreError::BadCopy { path: self.copies().path(id), why };
@@ -357,15 +380,20 @@ impl ConfigStore for Store<'_> {
             FileShape::App | FileShape::Unknown if id.kind != CopyKind::Daemon => {
                 Document::parse(&bytes).map_err(|_| bad("it is not a JSON object"))?.document
             }
+            _ if as_is && id.kind != CopyKind::Daemon => {
+                Document::parse(&bytes).map_or_else(|_| Document::empty(), |parsed| parsed.document)
+            }
             FileShape::Corrupt => return Err(bad("it is not a JSON object")),
             _ => return Err(bad("it is not a config of the app's")),
         };
+        let check =
+            |bytes: &[u8]| if as_is { self.check_replaceable(bytes) } else { self.check_replacing(bytes) };
         let mut diagnostics = Vec::new();
         let mut backup = None;
         for _ in 0..TRIES {
             let file = match self.read_file() {
                 Err(StoreError::TooLarge { .. }) => {
-                    self.check_replacing(&bytes)?;
+                    check(&bytes)?;
                     let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
                     let note =
                         format!("the former config is too large to be read: it is {} now", aside.display());
@@ -395,7 +423,7 @@ impl ConfigStore for Store<'_> {
                     },
                 });
             }
-            self.check_replacing(&bytes)?;
+            check(&bytes)?;
             self.clear_leftovers(&mut diagnostics);
             if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
@@ -408,9 +436,7 @@ impl ConfigStore for Store<'_> {
         }
         Err(StoreError::Conflict { path: self.places.config.clone() })
     }
-}
 
-impl Store<'_> {
     /// Does what the plan says; `None` when somebody else wrote meanwhile and all is to be looked at again.
     fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
         let Plan { loaded, former, config, daemon } = plan;
