@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use support::{APP, Home, MESH, SECRETS, run, run_with};
 
 /// Every command that ends by itself and needs no input, and whether it only looks.
-const COMMANDS: [(&[&str], bool); 26] = [
+const COMMANDS: [(&[&str], bool); 30] = [
+    (&["logs"], true),
+    (&["logs", "--daemon"], true),
+    (&["config", "get", "api"], true),
+    (&["config", "diff", "1"], true),
     (&[], true),
     (&["status"], true),
     (&["status", "--check"], true),
@@ -398,8 +402,8 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
     }
     // What is not there is named.
     home.run(&["launch", "--no-daemon"]).ends_with(0);
-    let ran = home.run(&["network", "remove", "nope"]).ends_with(0);
-    assert!(ran.stdout.contains("not removed: nope"), "{ran:?}");
+    let ran = home.run(&["network", "remove", "nope"]).ends_with(1);
+    assert!(ran.stderr.contains("unknown network id: nope"), "{ran:?}");
 }
 
 #[test]

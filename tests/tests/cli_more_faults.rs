@@ -108,6 +108,7 @@ fn state(home: &Home) -> Vec<Vec<u8>> {
         !bytes.is_empty()
             && !path.starts_with(home.path(&format!("{APP}/config-backups")))
             && !path.ends_with("config.json")
+            && !path.ends_with("myownllm-mesh.log")
     });
     let mut all: Vec<_> = files.map(|(_, (_, bytes))| bytes).collect();
     all.sort();

@@ -181,3 +181,205 @@ fn status_tells_with_codes_what_a_launch_would_do() {
     assert!(said.contains("write the config anew from backup 1"), "{said}");
     assert!(!said.contains("needs a repair"), "{said}");
 }
+
+#[test]
+fn settings_are_read_and_changed_one_by_one() {
+    let home = Home::with_secrets();
+    home.run(&["repair"]).ends_with(0);
+    let get = |key: &str| home.run(&["config", "get", key]).ends_with(0).stdout;
+    assert_eq!(
+        (get("model_cleanup_days"), get("/auto_cleanup/conversations")),
+        ("7\n".into(), "false\n".into())
+    );
+    let before = home.bytes(&format!("{APP}/config.json"));
+    let said =
+        home.run(&["config", "set", "auto_cleanup.models=false", "active_family=gemma4"]).ends_with(0).stdout;
+    assert!(said.contains("auto_cleanup.models: true -> false"), "{said}");
+    assert_eq!((get("auto_cleanup.models"), get("active_family")), ("false\n".into(), "gemma4\n".into()));
+    let undo = said.lines().last().unwrap().trim().to_owned();
+    let words: Vec<&str> = undo.split(' ').skip(3).collect();
+    home.run(&words).ends_with(0);
+    assert_eq!(home.bytes(&format!("{APP}/config.json")), before, "{undo}");
+    // All or nothing, and each refusal says what would do.
+    let ran = home.run(&["config", "set", "api.port=1", "auto_cleanup.model=false"]).ends_with(1);
+    assert!(ran.stderr.contains("config get auto_cleanup.models"), "{ran:?}");
+    let ran = home.run(&["config", "set", "auto_cleanup.models=never"]).ends_with(2);
+    assert!(ran.stderr.contains("true or false"), "{ran:?}");
+    home.run(&["config", "set", "auto_cleanup.models"]).ends_with(2);
+    assert_eq!(home.bytes(&format!("{APP}/config.json")), before);
+    // A secret is set, and never shown.
+    let said = home.run(&["config", "set", "api.bearer_token=hunter2"]).ends_with(0).all();
+    assert!(!said.contains("hunter2") && !said.contains("bearer-9f31c2"), "{said}");
+    assert!(!get("api").contains("hunter2"));
+    assert_eq!(home.json(&format!("{APP}/config.json"))["api"]["bearer_token"], "hunter2");
+    let shown = home.run(&["config", "get", "api.bearer_token", "--with-secrets"]).ends_with(0).stdout;
+    assert_eq!(shown, "hunter2\n");
+    let diff = home.run(&["config", "diff", "1"]).ends_with(0).stdout;
+    assert!(diff.contains("differ only in secrets"), "{diff}");
+    home.run(&["config", "set", "active_family=gemma4"]).ends_with(0);
+    let diff = home.run(&["config", "diff", "1"]).ends_with(0).stdout;
+    assert!(diff.contains("-  \"active_family\": \"gemma4\"") && !diff.contains("hunter2"), "{diff}");
+}
+
+#[test]
+fn network_of_an_unknown_or_ambiguous_name_is_left_alone() {
+    let home = Home::settled();
+    home.run(&["network", "add", "garden-mesh"]).ends_with(0);
+    let before = home.snapshot();
+    for command in ["remove", "use", "show", "export"] {
+        let ran = home.run(&["network", command, "gadren-mesh"]).ends_with(1);
+        assert!(ran.stderr.contains("did you mean garden-mesh?"), "{ran:?}");
+    }
+    assert!(home.snapshot() == before, "a typo changed something");
+    let path = format!("{APP}/config.json");
+    let mut config = home.json(&path);
+    let mut twin = config["cloud_mesh"]["networks"][1].clone();
+    twin["id"] = "net-twin".into();
+    config["cloud_mesh"]["networks"].as_array_mut().unwrap().push(twin);
+    home.put(&path, config.to_string().as_bytes(), 0o600);
+    let ran = home.run(&["network", "remove", "Garden-Mesh"]).ends_with(1);
+    assert!(ran.stderr.contains("net-twin") && ran.stderr.contains("network.ambiguous"), "{ran:?}");
+    home.run(&["network", "remove", "net-twin"]).ends_with(0);
+    // The one in use leaves none, and it says so, and how to go back.
+    let before = home.json(&path);
+    let said = home.run(&["network", "remove", "home-mesh"]).ends_with(0).stdout;
+    assert!(said.contains("No network is active now.") && said.contains("To undo this:"), "{said}");
+    let undo = said.lines().last().unwrap().trim().to_owned();
+    home.run(&undo.split(' ').skip(3).collect::<Vec<_>>()).ends_with(0);
+    assert_eq!(home.json(&path), before, "{undo}");
+    let said = home.run(&["network", "use", "garden-mesh"]).ends_with(0).stdout;
+    assert!(said.trim_end().ends_with("network use home-mesh"), "{said}");
+}
+
+#[test]
+fn quiet_silences_reports_and_never_what_was_asked_for() {
+    let home = Home::settled();
+    for args in [
+        &["network", "export", "home-mesh"][..],
+        &["network", "list"],
+        &["network", "show", "home-mesh"],
+        &["config", "show"],
+        &["config", "get", "api.port"],
+        &["config", "history"],
+        &["config", "schema", "app"],
+        &["paths"],
+        &["identity"],
+        &["man"],
+        &["completions", "bash"],
+    ] {
+        let [said, quiet] =
+            [&[][..], &["-q"]].map(|more| home.run(&[args, more].concat()).ends_with(0).stdout);
+        assert!(!quiet.is_empty() && quiet == said, "{args:?}");
+    }
+    for args in
+        [&["status"][..], &["doctor"], &["repair"], &["migrate"], &["config", "set", "api.port=7"], &[]]
+    {
+        let ran = home.run(&[args, &["-q"]].concat()).ends_with(0);
+        assert!(ran.all().trim().is_empty(), "{args:?}: {ran:?}");
+    }
+}
+
+const LOG: &str = ".myownllm/myownllm-mesh.log";
+
+#[test]
+fn run_log_tells_what_was_changed_and_is_written_by_nothing_else() {
+    let home = Home::after_the_bug();
+    for args in [&["doctor"][..], &["status"], &[], &["migrate", "--dry-run"], &["config", "show"], &["logs"]]
+    {
+        home.run(args);
+        assert!(!home.has(LOG), "{args:?} wrote the run log");
+    }
+    home.run(&["repair"]).ends_with(0);
+    home.run(&["network", "use", "office-mesh"]).ends_with(0);
+    home.run(&["config", "set", "api.bearer_token=hunter2"]).ends_with(0);
+    let before = home.snapshot();
+    for args in [
+        &["repair"][..],
+        &["launch", "--no-daemon"],
+        &["migrate"],
+        &["network", "use", "office-mesh"],
+        &["network", "use", "nope"],
+        &["config", "set", "api.bearer_token=hunter2"],
+        &["logs"],
+    ] {
+        home.run(args);
+        assert!(home.snapshot() == before, "{args:?} changed nothing, and wrote");
+    }
+    let text = String::from_utf8(home.bytes(LOG)).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    let said = home.run(&["logs", "--json"]).ends_with(0).json();
+    let entries = said["data"]["entries"].as_array().unwrap();
+    let commands: Vec<&str> = entries.iter().map(|entry| entry["command"].as_str().unwrap()).collect();
+    assert_eq!(commands, ["repair", "network use office-mesh", "config set api.bearer_token"]);
+    let did = entries[0]["did"].to_string();
+    assert!(did.contains("moved 4 files") && did.contains("repaired the config"), "{did}");
+    assert!(entries[0]["before"].as_str().unwrap().starts_with("kept-00000001-"), "{said}");
+    let page = home.run(&["logs", "-n", "1"]).ends_with(0).stdout;
+    assert!(page.contains("config set api.bearer_token") && page.lines().count() < 3, "{page}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(home.path(LOG)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn run_log_of_a_daemon_tells_its_start_and_its_end() {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    let said = home.run(&["logs"]).ends_with(0).stdout;
+    assert!(said.contains("launch --once") && said.contains("started the daemon (process "), "{said}");
+    let said = home.run(&["logs", "--daemon"]).ends_with(0).stdout;
+    let first = said.lines().next().unwrap();
+    assert!(first.starts_with("[myownllm] 2") && first.ends_with(" serve"), "{said}");
+}
+
+#[test]
+fn run_log_that_cannot_be_written_changes_no_outcome() {
+    let home = Home::after_the_bug();
+    std::fs::create_dir(home.path(LOG)).unwrap();
+    home.run(&["repair"]).ends_with(0);
+    assert_eq!(home.run(&["logs", "--json"]).ends_with(0).json()["data"]["entries"], json!([]));
+}
+
+#[test]
+fn history_tells_why_a_backup_was_made_and_its_number_goes_on_to_work() {
+    let home = Home::settled();
+    let config = format!("{APP}/config.json");
+    let healthy = home.bytes(&config);
+    home.run(&["network", "add", "garden-mesh"]).ends_with(0);
+    home.run(&["config", "set", "api.port=7"]).ends_with(0);
+    let said = home.run(&["config", "history"]).ends_with(0).stdout;
+    let line = |number: usize| {
+        let start = format!("{number:>6}  ");
+        said.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{number}: {said}"))
+    };
+    assert!(line(1).contains("before: network add garden-mesh") && line(1).contains(" s ago"), "{said}");
+    assert!(line(2).contains("before: config set api.port"), "{said}");
+    assert!(line(3).contains("a healthy config  <- now"), "{said}");
+    // Restored, the same content has a new number; the old one still means it.
+    for _ in 0..2 {
+        home.run(&["config", "restore", "1"]).ends_with(0);
+        assert_eq!(home.bytes(&config), healthy);
+        home.run(&["config", "restore", "3"]).ends_with(0);
+    }
+    home.run(&["config", "restore", "77"]).ends_with(1);
+}
+
+#[test]
+fn what_is_no_sound_config_is_restored_only_as_is() {
+    let home = Home::settled();
+    let config = format!("{APP}/config.json");
+    let broken = b"{\"active_family\": ";
+    app_config(&home, broken);
+    let said = home.run(&["config", "restore", "1"]).ends_with(0).stdout;
+    let undo = said.lines().last().unwrap().trim();
+    assert!(undo.ends_with(" --as-is"), "{said}");
+    let undo: Vec<&str> = undo.split(' ').skip(3).collect();
+    home.run(&undo[..undo.len() - 1]).ends_with(1);
+    home.run(&undo).ends_with(0);
+    assert_eq!(home.bytes(&config), broken, "{undo:?}");
+    home.run(&["repair"]).ends_with(0);
+    home.run(&["doctor"]).ends_with(0);
+}

@@ -160,7 +160,7 @@ fn is(value: &Value, name: &str) -> bool {
 }
 
 /// Commands that end by themselves, in an order in which some of them find what they need.
-const COMMANDS: [&[&str]; 43] = [
+const COMMANDS: [&[&str]; 52] = [
     &[],
     &["status"],
     &["status", "--check"],
@@ -199,11 +199,20 @@ const COMMANDS: [&[&str]; 43] = [
     &["network", "use", "--none"],
     &["network", "remove", "book-club"],
     &["network", "remove", "book-club"],
+    &["config", "get", "api"],
+    &["config", "get", "api.prt"],
+    &["config", "set", "auto_cleanup.models=false", "api.port=1"],
+    &["config", "set", "cloud_mesh.enabled=true"],
+    &["config", "set", "api.port=x"],
+    &["config", "diff", "1"],
     &["config", "restore", "1"],
     &["config", "restore", "2"],
     &["config", "restore", "3"],
     &["migrate", "--undo"],
     &["config", "history"],
+    &["config", "restore", "2", "--as-is"],
+    &["logs"],
+    &["logs", "--daemon", "-n", "3"],
 ];
 
 /// Homes of every kind, those included on which commands fail and refuse.
@@ -303,7 +312,10 @@ fn what_commands_print_fits_the_schemas() {
     let _daemon = Builder::new(STAND_IN, home.path(MESH)).start().unwrap();
     let reconciled =
         COMMANDS.into_iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);
-    assert_eq!(reconciled.collect::<BTreeSet<_>>(), BTreeSet::from(["--once", "add", "remove", "use"]));
+    assert_eq!(
+        reconciled.collect::<BTreeSet<_>>(),
+        BTreeSet::from(["--once", "add", "remove", "set", "use"])
+    );
     for file in
         schemas.0.keys().filter(|file| !["common.schema.json", "envelope.schema.json"].contains(&&***file))
     {

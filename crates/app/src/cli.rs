@@ -32,7 +32,7 @@ pub struct Global {
     /// Say more: remarks, and the code of each warning.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
-    /// Say nothing but errors.
+    /// Say nothing but errors; what a command is asked to print, it prints.
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Use colour: auto (on a terminal, unless NO_COLOR is set), always, or never.
@@ -94,6 +94,8 @@ pub enum Command {
     Paths(PathsArgs),
     /// The Device ID, the label, and which file holds the key. Never prints the secret.
     Identity,
+    /// The run log: what this program changed here, and when. Changes nothing.
+    Logs(LogsArgs),
     /// Write a completion script for a shell to stdout.
     Completions {
         /// The shell.
@@ -137,6 +139,17 @@ pub struct StatusArgs {
     /// Exit 3 when a launch would move or repair something.
     #[arg(long)]
     pub check: bool,
+}
+
+/// Options of `logs`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LogsArgs {
+    /// Show the log of the daemon instead.
+    #[arg(long)]
+    pub daemon: bool,
+    /// Show so many lines, the last ones.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub lines: usize,
 }
 
 /// Options of `migrate`.
@@ -203,12 +216,36 @@ pub enum ConfigCommand {
         /// Whose config.
         which: SchemaOf,
     },
-    /// List the copies that were kept of the config.
+    /// Print one setting; a secret is masked.
+    Get {
+        /// Its name, such as `auto_cleanup.models`, or a JSON Pointer.
+        key: String,
+        /// Print a secret too.
+        #[arg(long)]
+        with_secrets: bool,
+    },
+    /// Change settings, all of them or none.
+    ///
+    /// A value is JSON of the setting's kind: `true`, `7`, `["a"]`. Where the setting is a string, the text itself.
+    Set {
+        /// The setting's name and its value, such as `auto_cleanup.models=false`.
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// List the backups of the config: when each was made, and why.
     History,
-    /// Bring back a copy; the present config is kept as a copy first.
-    Restore {
-        /// The copy's id, as `config history` lists it.
+    /// Show what changes when a backup is restored, with secrets masked.
+    Diff {
+        /// The backup's id, as `config history` lists it.
         id: String,
+    },
+    /// Bring back a backup; the present config becomes a backup first.
+    Restore {
+        /// The backup's id, as `config history` lists it.
+        id: String,
+        /// Bring back also one that is no sound config of the app's. The next launch repairs it.
+        #[arg(long)]
+        as_is: bool,
     },
 }
 

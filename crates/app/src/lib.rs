@@ -7,6 +7,7 @@ mod draw;
 pub mod exit;
 mod output;
 mod privileges;
+mod run_log;
 mod screen;
 mod times;
 pub mod world;
@@ -50,6 +51,9 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
     });
     if !answer.is_said() {
         printer.print(name, &answer);
+    }
+    if let Some(trace) = &answer.trace {
+        trace.write(started, answer.exit, &answer.notices);
     }
     printer.outcome(answer.exit)
 }
@@ -154,6 +158,9 @@ fn command_name(command: &Command) -> &'static str {
             ConfigCommand::Check => "config-check",
             ConfigCommand::Schema { .. } => "config-schema",
             ConfigCommand::History => "config-history",
+            ConfigCommand::Get { .. } => "config-get",
+            ConfigCommand::Set { .. } => "config-set",
+            ConfigCommand::Diff { .. } => "config-diff",
             ConfigCommand::Restore { .. } => "config-restore",
         },
         Command::Network(network) => match network {
@@ -170,6 +177,7 @@ fn command_name(command: &Command) -> &'static str {
         },
         Command::Paths(_) => "paths",
         Command::Identity => "identity",
+        Command::Logs(_) => "logs",
         Command::Completions { .. } => "completions",
         Command::Man { .. } => "man",
     }

@@ -19,6 +19,7 @@ use crate::build::{BUILD, Build};
 use crate::cli::{ColorWhen, Global};
 use crate::draw::Tone;
 use crate::exit::ExitCode;
+use crate::run_log::Trace;
 use crate::screen::{Page, Screen, spelled, wrap};
 use crate::times::Started;
 
@@ -36,12 +37,29 @@ pub(crate) struct Answer {
     pub(crate) notices: Vec<Notice>,
     /// The page tells what the notices tell, so that only a document has them.
     pub(crate) page_tells_notices: bool,
+    /// The page is what was asked for, and not a report, so that `--quiet` does not silence it.
+    pub(crate) is_data: bool,
+    /// What was changed, for the run log.
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Answer {
     /// A success.
     pub(crate) fn done(page: impl Into<Page>, data: Value) -> Self {
-        Self { exit: ExitCode::Done, page: page.into(), data, notices: Vec::new(), page_tells_notices: false }
+        Self {
+            exit: ExitCode::Done,
+            page: page.into(),
+            data,
+            notices: Vec::new(),
+            page_tells_notices: false,
+            is_data: false,
+            trace: None,
+        }
+    }
+
+    /// A success whose page is what was asked for.
+    pub(crate) fn data(page: impl Into<Page>, data: Value) -> Self {
+        Self { is_data: true, ..Self::done(page, data) }
     }
 
     /// A failure that one error explains.
@@ -165,6 +183,11 @@ impl Printer {
         Box::new(move |progress| line.show(progress))
     }
 
+    /// When the run began.
+    pub(crate) fn started(&self) -> Started {
+        self.started
+    }
+
     /// Whether the user asked for more.
     #[must_use]
     pub(crate) fn is_verbose(&self) -> bool {
@@ -182,7 +205,7 @@ impl Printer {
         self.progress.clear();
         if self.json {
             self.to_stdout(&format!("{}\n", envelope(command, answer, self.started)));
-        } else if !self.quiet && !answer.page.is_empty() {
+        } else if (!self.quiet || answer.is_data) && !answer.page.is_empty() {
             let paint = |tone, text: &str| if self.color_out { painted(tone, text) } else { text.to_owned() };
             let text = answer.page.laid_out(self.screen, &paint);
             self.to_stdout(&if self.color_out { paint_text(&text) } else { text });

@@ -25,8 +25,10 @@ pub(crate) fn writes(command: &Command) -> bool {
         Command::Migrate(args) => !args.dry_run && !args.check,
         Command::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
         Command::Config(command) => match command {
-            ConfigCommand::Restore { .. } => true,
+            ConfigCommand::Restore { .. } | ConfigCommand::Set { .. } => true,
             ConfigCommand::Show { .. }
+            | ConfigCommand::Get { .. }
+            | ConfigCommand::Diff { .. }
             | ConfigCommand::Normalize
             | ConfigCommand::Check
             | ConfigCommand::Schema { .. }
@@ -48,6 +50,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Doctor
         | Command::Paths(_)
         | Command::Identity
+        | Command::Logs(_)
         | Command::Completions { .. }
         | Command::Man { .. } => false,
     }

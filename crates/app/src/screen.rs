@@ -35,6 +35,53 @@ pub(crate) fn spelled(json: &str) -> String {
     text
 }
 
+/// A JSON text laid out with a member a line; nothing but the blanks between its tokens changes.
+pub(crate) fn indented(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    let mut tokens = json.chars().peekable();
+    while let Some(c) = tokens.next() {
+        if in_string {
+            out.push(c);
+            in_string = c != '"' || is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            continue;
+        }
+        if c.is_ascii_whitespace() {
+            continue;
+        }
+        let line = |depth: usize| format!("\n{:1$}", "", 2 * depth);
+        match c {
+            '{' | '[' => {
+                out.push(c);
+                while tokens.next_if(char::is_ascii_whitespace).is_some() {}
+                match tokens.next_if(|next| matches!(next, '}' | ']')) {
+                    Some(end) => out.push(end),
+                    None => {
+                        depth += 1;
+                        out.push_str(&line(depth));
+                    }
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                out.push_str(&line(depth));
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                out.push_str(&line(depth));
+            }
+            ':' => out.push_str(": "),
+            _ => {
+                in_string = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
 /// What a screen can show.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
@@ -289,6 +336,25 @@ mod tests {
         assert_eq!(text, "{\n  \"a\\u009b2J\\u007f\": \"\\u202eé\"\n}");
         let value = |json| serde_json::from_str::<serde_json::Value>(json).unwrap();
         assert_eq!(value(&text), value(json));
+    }
+
+    #[test]
+    fn a_laid_out_document_is_the_same_document() {
+        let text = r#"{"a":[1,-0.50,{"b\\":"},{\" :"}], "c" : [ ],"d":{}}"#;
+        let laid_out = indented(text);
+        let lines = [
+            "{",
+            "  \"a\": [",
+            "    1,",
+            "    -0.50,",
+            "    {",
+            r#"      "b\\": "},{\" :""#,
+            "    }",
+            "  ],",
+        ];
+        assert_eq!(laid_out.lines().take(8).collect::<Vec<_>>(), lines);
+        assert!(laid_out.ends_with("\n  \"c\": [],\n  \"d\": {}\n}"), "{laid_out}");
+        assert_eq!(indented(&laid_out), laid_out);
     }
 
     #[test]

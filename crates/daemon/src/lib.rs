@@ -33,6 +33,7 @@ pub use detect::{
 pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use home::{Found, HomeDaemons, RunningDaemon};
+pub use log::last_log_lines;
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{
     End, Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, check_socket_file, spawn, spawn_unless,

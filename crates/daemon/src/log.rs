@@ -79,7 +79,14 @@ pub(crate) fn create(log: &Path, owner: Option<(u32, u32)>) -> io::Result<File> 
 
 /// Writes a line of ours: which program speaks from here on.
 pub(crate) fn announce(mut file: &File, program: &Path) -> io::Result<()> {
-    writeln!(file, "[myownllm] {} serve", program.display())
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now().max(std::time::UNIX_EPOCH));
+    writeln!(file, "[myownllm] {now} {} serve", program.display())
+}
+
+/// The last lines of a daemon's log, at most `lines`, fit for a terminal: secrets in them are masked. None where the log cannot
+/// be read.
+pub fn last_log_lines(log: &Path, lines: usize) -> Vec<String> {
+    tail(log, 0, lines)
 }
 
 /// The last lines of a log from the byte `from` on, at most `lines`; unreadable ones are as good as none. Secrets in them are masked.

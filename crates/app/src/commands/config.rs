@@ -1,17 +1,19 @@
 //! `config`: look at the app's config, check it, bring back a copy.
 
 use myownllm_config_model::{Document, schema, secrets};
-use myownllm_config_store::{ConfigStore, CopyKind, FileShape, HistoryEntry, StoreError};
+use myownllm_config_store::{ConfigStore, CopyId, CopyKind, FileShape, HistoryEntry, StoreError};
 use myownllm_launch::{Notice, ensure_changeable, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, shape_words};
+use super::settings;
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
 use crate::output::{Answer, long, short};
-use crate::screen::{Page, spelled};
-use crate::times::utc_minutes;
-use crate::world::{World, fresh_ids};
+use crate::run_log::{self, Entry, Trace};
+use crate::screen::{Page, indented, spelled};
+use crate::times::{ago, utc_minutes};
+use crate::world::{World, fresh_ids, now_ms};
 
 /// The code of a config that is no JSON object.
 pub(crate) const CORRUPT: &str = "store.corrupt";
@@ -23,7 +25,10 @@ pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Noti
         ConfigCommand::Show { with_secrets } => show(world, *with_secrets),
         ConfigCommand::Check => check(world),
         ConfigCommand::History => history(world),
-        ConfigCommand::Restore { id } => restore(world, id),
+        ConfigCommand::Get { key, with_secrets } => settings::get(world, key, *with_secrets),
+        ConfigCommand::Set { settings } => settings::set(world, settings),
+        ConfigCommand::Diff { id } => settings::diff(world, id),
+        ConfigCommand::Restore { id, as_is } => restore(world, id, *as_is),
         ConfigCommand::Schema { which } => Ok(schema(*which)),
         ConfigCommand::Normalize => super::filters::normalize(&world.conversation_dir()),
     }
@@ -35,7 +40,7 @@ pub(crate) fn schema(which: SchemaOf) -> Answer {
         SchemaOf::App => schema::app_schema(),
         SchemaOf::Daemon => schema::daemon_schema(),
     };
-    Answer::done(format!("{schema:#}"), json!({ "schema": schema }))
+    Answer::data(format!("{schema:#}"), json!({ "schema": schema }))
 }
 
 fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
@@ -43,6 +48,10 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
     let shown = if with_secrets { loaded.document.clone() } else { secrets::mask(&loaded.document) };
     let mut answer = document_answer(&shown);
+    // What another program reads is as the file has it.
+    if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+        answer.page = spelled(&indented(&shown.to_text())).into();
+    }
     answer.data["shape"] = json!(loaded.shape);
     answer.data["path"] = json!(long(&world.layout.app_config));
     answer.notices = loaded.diagnostics.iter().map(Notice::from).collect();
@@ -62,7 +71,7 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
 
 /// A document as text and as data.
 pub(crate) fn document_answer(document: &Document) -> Answer {
-    Answer::done(spelled(&document.to_text()), json!({ "config": document.root().to_value() }))
+    Answer::data(spelled(&document.to_text()), json!({ "config": document.root().to_value() }))
 }
 
 fn check(world: &World) -> Result<Answer, Notice> {
@@ -107,37 +116,39 @@ fn history(world: &World) -> Result<Answer, Notice> {
     let wired = world.wire();
     let entries = wired.store.history().map_err(|error| Notice::from(&error))?;
     if entries.is_empty() {
-        return Ok(Answer::done("No copies were kept yet.\n", json!({ "copies": [] })));
+        return Ok(Answer::data("No copies were kept yet.\n", json!({ "copies": [] })));
     }
-    const COLUMN: usize = 49;
+    const COLUMN: usize = 60;
+    let runs = run_log::read(&run_log::path(&world.layout));
+    let now = now_ms();
     let mut page = Page::default();
     page.row(
-        format!("{:>6}  {:<18}{:>9}  {:<10}", "ID", "made (UTC)", "bytes", "shape"),
+        format!("{:>6}  {:<18}{:<14}{:>7}  {:<9}", "ID", "made (UTC)", "age", "bytes", "shape"),
         COLUMN,
         "why it was kept",
     );
+    let mut rows = Vec::new();
     for entry in &entries {
-        let why = match entry.kind {
-            CopyKind::Good => "a healthy config",
-            CopyKind::Kept => "set aside, never removed",
-            CopyKind::Daemon => "the daemon's half",
-            _ => "",
-        };
+        let reason = reason(entry, &runs);
         let shape = json!(entry.shape);
         let head = format!(
-            "{:>6}  {:<18}{:>9}  {:<10}",
+            "{:>6}  {:<18}{:<14}{:>7}  {:<9}",
             entry.id.sequence(),
             utc_minutes(entry.made_ms),
+            ago(entry.made_ms, now),
             entry.bytes,
             shape.as_str().unwrap_or_default()
         );
         let mark = match (entry.current, entry.intact, restorable(entry)) {
             (true, ..) => "  <- now",
             (_, false, _) => "  DAMAGED",
-            (.., false) => "  (cannot be restored)",
+            (.., false) => "  (only with --as-is)",
             _ => "",
         };
-        page.row(head, COLUMN, format!("{why}{mark}"));
+        page.row(head, COLUMN, format!("{reason}{mark}"));
+        let mut row = json!(entry);
+        row["reason"] = json!(reason);
+        rows.push(row);
     }
     page.gap();
     match entries.iter().find(|entry| restorable(entry) && !entry.current) {
@@ -147,7 +158,22 @@ fn history(world: &World) -> Result<Answer, Notice> {
         }
         None => page.line("There is none to bring back that is not the config already."),
     }
-    Ok(Answer::done(page, json!({ "copies": entries })))
+    Ok(Answer::data(page, json!({ "copies": rows })))
+}
+
+/// Why a backup was made: before which command, where the run log knows it.
+fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
+    let holds = |run: &&Entry| {
+        let before = run.before.as_deref().and_then(|id| id.parse::<CopyId>().ok());
+        before.is_some_and(|id| id.hash() == entry.id.hash())
+    };
+    match (runs.iter().rev().find(holds), entry.kind) {
+        (Some(run), _) => format!("before: {}", run.command),
+        (None, CopyKind::Good) => "a healthy config".to_owned(),
+        (None, CopyKind::Kept) => "set aside, never removed".to_owned(),
+        (None, CopyKind::Daemon) => "the daemon's half".to_owned(),
+        _ => String::new(),
+    }
 }
 
 /// Whether the config can become this copy: it is whole, and of the app's shape.
@@ -157,17 +183,37 @@ fn restorable(entry: &HistoryEntry) -> bool {
         && matches!(entry.shape, FileShape::App | FileShape::Unknown)
 }
 
-fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
+/// The backup of that id. Where the same content was put away again since, its newest backup has another number, and stands in
+/// for it: a number that was told once goes on to work.
+pub(crate) fn find_backup(world: &World, name: &str) -> Result<CopyId, Notice> {
+    let store = world.wire().store;
+    let error = match store.find_copy(name) {
+        Ok(id) => return Ok(id),
+        Err(error) => error,
+    };
+    let told = run_log::read(&run_log::path(&world.layout)).into_iter().rev();
+    let told = told.flat_map(|run| [run.before, run.restored]).flatten();
+    let mut told = told.filter_map(|id| id.parse::<CopyId>().ok());
+    let former = told.find(|id| id.sequence().to_string() == name || id.to_string() == name);
+    let entries = store.history().unwrap_or_default();
+    let same = former.and_then(|id| entries.into_iter().find(|entry| entry.id.hash() == id.hash()));
+    same.map(|entry| entry.id).ok_or_else(|| Notice::from(&error))
+}
+
+fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Notice> {
     let wired = world.wire();
     let parts = wired.parts();
-    let id = wired.store.find_copy(name).map_err(|error| Notice::from(&error))?;
+    let id = find_backup(world, name)?;
     ensure_changeable(&parts)?;
     super::network::no_legacy(world, &parts)?;
     let lock = parts
         .disk
         .lock(&world.layout.app_home, world.options().lock_wait)
         .map_err(|error| Notice::from(&error))?;
-    let restored = wired.store.restore(&lock, &mut fresh_ids(), &id).map_err(|error| {
+    let ids = &mut fresh_ids();
+    let restored =
+        if as_is { wired.store.restore_as_is(&lock, ids, &id) } else { wired.store.restore(&lock, ids, &id) };
+    let restored = restored.map_err(|error| {
         let notice = Notice::from(&error);
         // What else there is to choose from.
         if matches!(error, StoreError::BadCopy { .. }) {
@@ -183,12 +229,19 @@ fn restore(world: &World, name: &str) -> Result<Answer, Notice> {
     } else {
         page.line(format!("{path} holds {} already.", restored.from));
     }
-    if let Some(backup) = &restored.backup {
+    let entries = wired.store.history().unwrap_or_default();
+    if let Some(backup) = entries.iter().find(|entry| Some(&entry.id) == restored.backup.as_ref()) {
+        let as_is = if restorable(backup) { "" } else { " --as-is" };
         page.line("To undo this:");
-        page.copied(2, "", format!("{} config restore {}", world.program, backup.sequence()));
+        page.copied(2, "", format!("{} config restore {}{as_is}", world.program, backup.id.sequence()));
     }
     let mut notices: Vec<Notice> = restored.diagnostics.iter().map(Notice::from).collect();
     notices.extend(wrote_where_others_can(&parts).filter(|_| restored.changed));
     let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
-    Ok(Answer { notices, ..Answer::done(page, data) })
+    let did = restored.changed.then(|| format!("restored backup {}", restored.from.sequence()));
+    let trace = Trace::of(&world.layout, format!("config restore {name}"), did.into_iter().collect());
+    let trace = trace.map(|trace| {
+        trace.before(restored.backup.map(|id| id.to_string())).restored(restored.from.to_string())
+    });
+    Ok(Answer { notices, trace, ..Answer::done(page, data) })
 }

@@ -25,7 +25,7 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, Notice> {
 /// The answer of a filter: the document itself is what a person wants to see.
 fn filtered(document: &Document, notices: Vec<Notice>) -> Answer {
     let data = json!({ "document": document.root().to_value() });
-    Answer { notices, ..Answer::done(document.to_text(), data) }
+    Answer { notices, ..Answer::data(document.to_text(), data) }
 }
 
 fn parse(bytes: &[u8]) -> Result<(Document, Vec<Notice>), Notice> {
@@ -80,5 +80,5 @@ pub(crate) fn from_envelope() -> Result<Answer, Notice> {
 pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool) -> Answer {
     let document = envelope.to_document(with_secrets);
     let value = document.root().to_value();
-    Answer::done(document.to_text(), json!({ "envelope": value }))
+    Answer::data(document.to_text(), json!({ "envelope": value }))
 }

@@ -114,5 +114,5 @@ pub(crate) fn run(world: &World) -> Answer {
             data[key] = active[key].clone();
         }
     }
-    Answer { notices, ..Answer::done(page, data) }.exit(exit)
+    Answer { notices, ..Answer::data(page, data) }.exit(exit)
 }

@@ -7,7 +7,7 @@ use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{catalogue, secrets};
 use myownllm_config_store::{FileShape, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
-use myownllm_daemon::{Role, Spawned};
+use myownllm_daemon::{Failure, Role, Spawned, Tried};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{
     Class, Daemon, GRACE, LAST_BREATH, LONGEST_NAME, Notice, Options, Outcome, Reconciled, launch, saved,
@@ -22,6 +22,7 @@ use super::status::in_a_line;
 use crate::cli::LaunchArgs;
 use crate::exit::exit_of;
 use crate::output::{Answer, Printer, bounded, long, short, tame};
+use crate::run_log::{self, Trace};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
@@ -61,7 +62,8 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
             Err(error) => outcome.notices.push(not_stopped(&error)),
         }
     }
-    let answer = answer(world, args, printer, &outcome, &daemon, fate);
+    let mut answer = answer(world, args, printer, &outcome, &daemon, fate);
+    answer.trace = trace(world, &told(args), &outcome, &daemon);
     let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
     match fate {
         Fate::LookedAfter => {}
@@ -72,6 +74,9 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         Fate::Ended => return Ok(answer),
     }
     printer.print("launch", &answer);
+    if let Some(trace) = &answer.trace {
+        trace.write(printer.started(), answer.exit, &answer.notices);
+    }
     printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
     let ended = match &mut signals {
         Some(signals) => signals.wait(spawned),
@@ -79,13 +84,23 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     };
     // The document went out already, for whoever waits for a daemon that is up. There is one document a run, so what happened
     // since goes to stderr and into the exit code.
-    Ok(match ended {
-        Ended::Asked => Answer::said_already(answer.exit),
+    let (how, mut last) = match ended {
+        Ended::Asked => ("stopped the daemon".to_owned(), Answer::said_already(answer.exit)),
         Ended::Died(notice) => {
             printer.print_notice(&notice);
-            Answer::said_already(notice.class.into())
+            let said = Answer::said_already(notice.class.into());
+            (notice.message.clone(), Answer { notices: vec![notice], ..said })
         }
-    })
+    };
+    last.trace = Trace::of(&world.layout, told(args), vec![how]);
+    Ok(last)
+}
+
+/// The command as it was typed.
+fn told(args: &LaunchArgs) -> String {
+    let flags = [(args.no_daemon, " --no-daemon"), (args.once, " --once"), (args.detach, " --detach")];
+    let flags = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
+    std::iter::once("launch").chain(flags).collect()
 }
 
 /// What becomes of a daemon that a launch started.
@@ -359,6 +374,12 @@ pub(crate) fn process(pid: Option<u32>) -> String {
 
 /// A reconciliation in one line.
 pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
+    let parts = networks_did(reconciled);
+    if parts.is_empty() { "in line already".to_owned() } else { in_a_line(parts) }
+}
+
+/// A reconciliation, network by network.
+pub(crate) fn networks_did(reconciled: &Reconciled) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for done in &reconciled.outcome.steps {
         let (did, to_do) = match &done.step.action {
@@ -375,7 +396,27 @@ pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
             _ => format!("{did} {network}"),
         });
     }
-    if parts.is_empty() { "in line already".to_owned() } else { in_a_line(parts) }
+    parts
+}
+
+/// What a launch changed, for the run log.
+pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Daemon) -> Option<Trace> {
+    let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
+    did.extend(outcome.migration.iter().flat_map(run_log::of_move));
+    did.extend(run_log::of_config(&outcome.config_steps));
+    if outcome.notices.iter().any(|notice| notice.code == "daemon.path-rebased") {
+        did.push("pointed the daemon's config to its identity file".to_owned());
+    }
+    if let Daemon::Spawned(spawned) = daemon {
+        did.push(format!("started the daemon (process {})", spawned.pid()));
+    }
+    let is_skipped = |tried: &&Tried| !matches!(tried.failure, Some(Failure::Skipped { .. }));
+    match outcome.tried.iter().filter(is_skipped).count() {
+        0 => {}
+        tried => did.push(format!("started {} that did not become a daemon", count(tried, "program"))),
+    }
+    did.extend(outcome.reconciled.iter().flat_map(networks_did));
+    Some(Trace::of(&world.layout, command, did)?.before(outcome.config.backup.clone()))
 }
 
 pub(crate) fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {

@@ -23,7 +23,7 @@ pub(crate) fn run(words: &[String]) -> Result<Answer, Notice> {
     let page =
         page(command, words.is_empty()).map_err(|error| Notice::from_error(&error, "man.failed", None))?;
     let data = json!({ "page": page, "commands": names(&program, "") });
-    Ok(Answer::done(page, data))
+    Ok(Answer::data(page, data))
 }
 
 /// Every command below `command`, as it is typed, those with commands of their own included.

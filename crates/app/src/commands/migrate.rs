@@ -12,6 +12,7 @@ use crate::cli::{KeepSide, MigrateArgs};
 use crate::exit::ExitCode;
 use crate::exit::exit_of;
 use crate::output::{Answer, short};
+use crate::run_log::{self, Trace};
 use crate::screen::Page;
 use crate::times::utc_minutes;
 use crate::world::World;
@@ -135,7 +136,10 @@ fn done(world: &World, report: &Report) -> Answer {
         page.line("The next launch of a version that knows the daemon's own home moves all of this again.");
     }
     let exit = exit_of(&notices);
-    Answer { notices, ..Answer::done(page, report_data(report)) }.exit(exit)
+    let command = if report.direction == Direction::Undo { "migrate --undo" } else { "migrate" };
+    let did = run_log::of_stopped(&report.stopped).chain(run_log::of_move(report)).collect();
+    let trace = Trace::of(&world.layout, command, did);
+    Answer { notices, trace, ..Answer::done(page, report_data(report)) }.exit(exit)
 }
 
 /// Two keys, side by side: what a person needs to know to choose.

@@ -5,6 +5,7 @@ mod doctor;
 mod filters;
 mod identity;
 mod launch;
+mod logs;
 mod man;
 mod migrate;
 mod network;
@@ -12,6 +13,7 @@ mod paths;
 mod picture;
 mod repair;
 mod salvage;
+mod settings;
 mod status;
 mod verdict;
 
@@ -19,6 +21,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use clap_complete::generate;
+pub(crate) use launch::count;
 use myownllm_durable_fs::{Disk as _, RealDisk, quote};
 use myownllm_launch::{Notice, PROGRAM};
 use myownllm_paths::{Layout, PathsError};
@@ -72,6 +75,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Network(command) => network::run(&world, command),
         Command::Paths(args) => Ok(paths::run(&world, *args)),
         Command::Identity => Ok(identity::run(&world)),
+        Command::Logs(args) => Ok(logs::run(&world, args)),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
     let mut answer = answer?;
@@ -177,5 +181,5 @@ fn completions(shell: clap_complete::Shell) -> Answer {
     generate(shell, &mut crate::command_line(), "myownllm-mesh", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     let data = json!({ "shell": shell.to_string(), "script": script });
-    Answer::done(script, data)
+    Answer::data(script, data)
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use myownllm_config_model::catalogue::CatalogueError;
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, network_id, secrets};
-use myownllm_config_store::{ConfigStore, EditError, StoreError, Updated};
+use myownllm_config_store::{ConfigStore, EditError, HistoryEntry, StoreError, Updated};
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
@@ -14,10 +15,11 @@ use myownllm_launch::{
 use serde_json::{Value, json};
 
 use super::filters::{envelope_answer, read_stdin};
-use super::launch::networks_line;
+use super::launch::{networks_did, networks_line};
 use crate::cli::NetworkCommand;
 use crate::exit::exit_of;
 use crate::output::{Answer, bounded, long};
+use crate::run_log::Trace;
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
@@ -31,11 +33,12 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
         NetworkCommand::Export { name, with_secrets } => export(world, name, *with_secrets),
         NetworkCommand::Add { name, activate } => change(world, *activate, &mut |document| {
             catalogue::add(document, name, *activate, &mut fresh_ids())
+                .map_err(|error| catalogue_notice(world, &error))
         })
         .map_err(|notice| match network_id::normalize(name) {
             // A name that will not do will not do after a repair either.
             Err(error) if notice.code == "store.repair-pending" => {
-                catalogue_notice(world, &catalogue::CatalogueError::Invalid(error))
+                catalogue_notice(world, &CatalogueError::Invalid(error))
             }
             Err(error) if notice.code == error.code() => match error.close() {
                 Some(close) => notice.hint(format!("{} network add {close}", world.program)),
@@ -45,31 +48,39 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
         })
         .map(|edit| {
             let what = if edit.change.created { "Saved" } else { "Saved before:" };
-            edit.told(what)
+            edit.told(world, "network add", what)
         }),
-        NetworkCommand::Remove { name } => {
-            change(world, true, &mut |document| catalogue::remove(document, name)).map(|edit| {
-                let gone = edit.change.network_id.is_none() && edit.change.id.is_none();
-                if gone {
-                    edit.told_of("Not saved, so not removed:", Some(name.clone()))
-                } else {
-                    edit.told("Removed")
-                }
-            })
-        }
+        NetworkCommand::Remove { name } => change(world, true, &mut |document| {
+            let id = internal_id(world, document, name)?;
+            catalogue::remove(document, &id).map_err(|error| catalogue_notice(world, &error))
+        })
+        .map(|edit| edit.told(world, "network remove", "Removed")),
         NetworkCommand::Use { name, none } => {
             let name = if *none { None } else { name.as_deref() };
-            change(world, true, &mut |document| catalogue::activate(document, name))
-                .map(|edit| edit.told(if name.is_some() { "Active:" } else { "No network is active" }))
+            change(world, true, &mut |document| {
+                let id = name.map(|name| internal_id(world, document, name)).transpose()?;
+                catalogue::activate(document, id.as_deref()).map_err(|error| catalogue_notice(world, &error))
+            })
+            .map(|mut edit| {
+                let before =
+                    edit.before.as_deref().map_or_else(|| "--none".to_owned(), |name| quote(Path::new(name)));
+                edit.undo = edit.updated.changed.then(|| format!("{} network use {before}", world.program));
+                edit.told(
+                    world,
+                    "network use",
+                    if name.is_some() { "Active:" } else { "No network is active" },
+                )
+            })
         }
         NetworkCommand::Import { file, activate } => {
             let envelope = read_envelope(world, file)?;
             change(world, *activate, &mut |document| {
                 catalogue::import(document, &envelope, *activate, &mut fresh_ids())
+                    .map_err(|error| catalogue_notice(world, &error))
             })
             .map(|edit| {
                 let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
-                edit.told(what)
+                edit.told(world, "network import", what)
             })
         }
         NetworkCommand::ToDaemon => super::filters::to_daemon(),
@@ -85,9 +96,10 @@ fn look(world: &World) -> Result<(Document, Vec<Notice>), Notice> {
     Ok((loaded.document, loaded.diagnostics.iter().map(Notice::from).collect()))
 }
 
-fn unknown(world: &World, name: &str) -> Notice {
-    Notice::error("network.unknown", format!("no saved network is called {name:?}"))
-        .hint(format!("{} network list", world.program))
+/// The internal id of the one network of that name.
+fn internal_id(world: &World, document: &Document, name: &str) -> Result<String, Notice> {
+    let network = catalogue::only(document, name).map_err(|error| catalogue_notice(world, &error))?;
+    Ok(text_of(&network, "id"))
 }
 
 fn list(world: &World) -> Result<Answer, Notice> {
@@ -117,7 +129,7 @@ fn list(world: &World) -> Result<Answer, Notice> {
         page.copied(2, "", format!("{} network use NAME", world.program));
     }
     let data = json!({ "networks": rows, "active": active, "enabled": mesh.enabled });
-    Ok(Answer { notices, ..Answer::done(page, data) })
+    Ok(Answer { notices, ..Answer::data(page, data) })
 }
 
 fn text_of(network: &ValueRef<'_>, key: &str) -> String {
@@ -127,15 +139,16 @@ fn text_of(network: &ValueRef<'_>, key: &str) -> String {
 fn show(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
     let (document, notices) = look(world)?;
     let shown = if with_secrets { document } else { secrets::mask(&document) };
-    let network = catalogue::find(&shown, name).ok_or_else(|| unknown(world, name))?;
+    let network = catalogue::only(&shown, name).map_err(|error| catalogue_notice(world, &error))?;
     let mut alone = Document::empty();
     alone.set(&[], myownllm_config_model::Fragment::from(network));
-    Ok(Answer { notices, ..Answer::done(alone.to_text(), json!({ "network": network.to_value() })) })
+    Ok(Answer { notices, ..Answer::data(alone.to_text(), json!({ "network": network.to_value() })) })
 }
 
 fn export(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
     let (document, notices) = look(world)?;
-    let envelope = catalogue::export(&document, name).map_err(|error| catalogue_notice(world, &error))?;
+    let id = internal_id(world, &document, name)?;
+    let envelope = catalogue::export(&document, &id).map_err(|error| catalogue_notice(world, &error))?;
     let mut answer = envelope_answer(&envelope, with_secrets);
     answer.notices = notices;
     if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
@@ -164,18 +177,24 @@ fn read_envelope(world: &World, file: &Path) -> Result<Envelope, Notice> {
     Envelope::parse(&bytes).map_err(|error| Notice::from_error(&error, error.code(), error.hint()).at(file))
 }
 
-fn catalogue_notice(world: &World, error: &catalogue::CatalogueError) -> Notice {
+fn catalogue_notice(world: &World, error: &CatalogueError) -> Notice {
     let hint = error.hint().unwrap_or_else(|| format!("{} network list", world.program));
     Notice::from_error(error, error.code(), Some(hint))
 }
 
-/// A change that was made to the catalogue, and what followed from it.
-struct Edit {
-    change: catalogue::Change,
-    updated: Updated,
+/// A change that was made to the config, and what followed from it.
+pub(crate) struct Edit {
+    pub(crate) change: catalogue::Change,
+    pub(crate) updated: Updated,
     followed: Followed,
     config: String,
-    notices: Vec<Notice>,
+    pub(crate) notices: Vec<Notice>,
+    /// What names the network that was active before.
+    before: Option<String>,
+    /// The backup that holds the config as it was before the change.
+    backup: Option<HistoryEntry>,
+    /// The command that undoes the change.
+    pub(crate) undo: Option<String>,
 }
 
 /// What a running daemon made of the change.
@@ -191,45 +210,72 @@ enum Followed {
 }
 
 impl Edit {
-    fn told(self, what: &str) -> Answer {
-        self.told_of(what, None)
-    }
-
-    /// `name` stands in for that of a network that is not there.
-    fn told_of(self, what: &str, name: Option<String>) -> Answer {
-        let saved = if self.updated.changed || name.is_some() { "" } else { "  (no change)" };
-        let known = self.change.network_id.clone().or_else(|| self.change.id.clone());
-        let name = name.or(known).unwrap_or_default();
+    fn told(self, world: &World, command: &str, what: &str) -> Answer {
+        let saved = if self.updated.changed { "" } else { "  (no change)" };
+        let known = self.change.network_id.clone().or_else(|| self.change.id.clone()).unwrap_or_default();
         let mut page = Page::default();
-        page.line(format!("{what} {name}{saved}").trim_end());
-        match &self.followed {
-            Followed::Daemon(reconciled) => page.line(format!("The daemon: {}", networks_line(reconciled))),
-            Followed::NoDaemon => page.line("No daemon runs; the next launch follows."),
-            Followed::NotAsked | Followed::Failed => {}
+        page.line(format!("{what} {known}{saved}").trim_end());
+        let is_none_active = catalogue::active(&self.updated.document).is_none();
+        if what == "Removed" && is_none_active && !catalogue::list(&self.updated.document).is_empty() {
+            page.line("No network is active now. To choose one:");
+            page.copied(2, "", format!("{} network use NAME", world.program));
         }
-        let reconciled = match &self.followed {
-            Followed::Daemon(reconciled) => bounded(reconciled),
-            _ => Value::Null,
-        };
+        page.page(self.aftermath());
         let data = json!({
             "id": self.change.id,
             "network_id": self.change.network_id,
             "created": self.change.created,
             "changed": self.updated.changed,
             "config": self.config,
-            "reconcile": reconciled,
+            "reconcile": self.reconciled(),
+            "undo": self.undo,
         });
         let exit = exit_of(&self.notices);
-        Answer { notices: self.notices, ..Answer::done(page, data) }.exit(exit)
+        let trace = self.trace(world, &format!("{command} {known}"));
+        Answer { notices: self.notices, trace, ..Answer::done(page, data) }.exit(exit)
+    }
+
+    /// What was changed, for the run log.
+    pub(crate) fn trace(&self, world: &World, command: &str) -> Option<Trace> {
+        let mut did: Vec<String> =
+            self.updated.changed.then(|| "changed the config".to_owned()).into_iter().collect();
+        if let Followed::Daemon(reconciled) = &self.followed {
+            did.extend(networks_did(reconciled));
+        }
+        let backup = self.backup.as_ref().map(|backup| backup.id.to_string());
+        Some(Trace::of(&world.layout, command, did)?.before(backup))
+    }
+
+    /// What the daemon made of it, and the way back.
+    pub(crate) fn aftermath(&self) -> Page {
+        let mut page = Page::default();
+        match &self.followed {
+            Followed::Daemon(reconciled) => page.line(format!("The daemon: {}", networks_line(reconciled))),
+            Followed::NoDaemon => page.line("No daemon runs; the next launch follows."),
+            Followed::Failed => page.line("It is saved, and the daemon was not told (see below)."),
+            Followed::NotAsked => {}
+        }
+        if let Some(undo) = &self.undo {
+            page.line("To undo this:");
+            page.copied(2, "", undo);
+        }
+        page
+    }
+
+    pub(crate) fn reconciled(&self) -> Value {
+        match &self.followed {
+            Followed::Daemon(reconciled) => bounded(reconciled),
+            _ => Value::Null,
+        }
     }
 }
 
-/// Changes the catalogue on disk, then, when the active network is concerned, brings a running daemon in line with it; all
-/// of it under the lock.
-fn change(
+/// Changes the config on disk, then, when the active network is concerned, brings a running daemon in line with it; all of
+/// it under the lock.
+pub(crate) fn change(
     world: &World,
     follows: bool,
-    edit: &mut dyn FnMut(&mut Document) -> Result<catalogue::Change, catalogue::CatalogueError>,
+    edit: &mut dyn FnMut(&mut Document) -> Result<catalogue::Change, Notice>,
 ) -> Result<Edit, Notice> {
     let wired = world.wire();
     let parts = wired.parts();
@@ -241,22 +287,28 @@ fn change(
         .disk
         .lock(&world.layout.app_home, world.options().lock_wait)
         .map_err(|error| Notice::from(&error))?;
-    let mut made = None;
+    let mut made = Err(Notice::error("store.edit", "the edit was not made"));
+    let mut before = None;
     let ids = &mut fresh_ids();
     let mut apply = |document: &mut Document| -> Result<bool, EditError> {
-        let change = edit(document)?;
-        let changed = change.changed;
-        made = Some(change);
-        Ok(changed)
+        before = catalogue::active(document).map(|network| {
+            let name = text_of(&network, "network_id");
+            catalogue::only(document, &name).map_or_else(|_| text_of(&network, "id"), |_| name.clone())
+        });
+        made = edit(document);
+        made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
     };
-    let updated = wired.store.update(&lock, ids, &mut apply).map_err(|error| match error {
-        StoreError::Edit { source, .. } => match source.downcast::<catalogue::CatalogueError>() {
-            Ok(error) => catalogue_notice(world, &error),
-            Err(error) => Notice::from_error(&*error, "store.edit", None),
-        },
-        error => Notice::from(&error),
-    })?;
-    let change = made.ok_or_else(|| Notice::error("store.edit", "the edit was not made"))?;
+    let former = world.disk.read(&world.layout.app_config, ENVELOPE_LIMIT).ok();
+    let updated = match wired.store.update(&lock, ids, &mut apply) {
+        Ok(updated) => updated,
+        Err(StoreError::Edit { .. }) => {
+            // A killed run may have made the very change that is refused now.
+            wired.store.ensure_durable().map_err(|error| Notice::from(&error))?;
+            return Err(made.err().unwrap_or_else(|| Notice::error("store.edit", "the edit was refused")));
+        }
+        Err(error) => return Err(Notice::from(&error)),
+    };
+    let change = made?;
     let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
     notices.extend(wrote_where_others_can(&parts).filter(|_| updated.changed));
     let followed = if follows {
@@ -266,8 +318,19 @@ fn change(
     };
     // Not before: another one that changes the active network would bring the daemon in line with its own meanwhile.
     drop(lock);
+    let former = former.filter(|_| updated.changed);
+    let backup = former.and_then(|former| backup_of(world, &former));
+    let id = backup.as_ref().filter(|_| !change.created).map(|backup| backup.id.sequence());
+    let undo = id.map(|id| format!("{} config restore {id}", world.program));
     let config = long(&world.layout.app_config);
-    Ok(Edit { change, updated, followed, config, notices })
+    Ok(Edit { change, updated, followed, config, notices, before, backup, undo })
+}
+
+/// The backup that holds these bytes.
+fn backup_of(world: &World, former: &[u8]) -> Option<HistoryEntry> {
+    let backups = world.wire().store.history().ok()?;
+    let is_former = |path: &Path| world.disk.read(path, ENVELOPE_LIMIT).is_ok_and(|bytes| bytes == former);
+    backups.into_iter().find(|backup| backup.intact && is_former(&backup.path))
 }
 
 /// Nothing is changed under a daemon that still writes the app's home: it would be undone.

@@ -55,5 +55,5 @@ pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
         }
         page.row(format!("  {name}"), column, path);
     }
-    Answer { notices, ..Answer::done(page, data) }
+    Answer { notices, ..Answer::data(page, data) }
 }

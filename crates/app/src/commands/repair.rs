@@ -6,7 +6,7 @@ use myownllm_config_store::{ConfigStore, Report};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Daemon, LONGEST_NAME, Options, Outcome, launch, losses};
 
-use super::launch::{Fate, config_line, count, data};
+use super::launch::{Fate, config_line, count, data, trace};
 use super::migrate::choice;
 use super::salvage::at_defaults;
 use super::status::{backup, listed};
@@ -28,7 +28,8 @@ pub(crate) fn run(world: &World, args: &RepairArgs, printer: &Printer) -> Answer
     } else {
         serde_json::json!({})
     };
-    Answer { notices: outcome.notices, ..Answer::done(page, data) }.exit(exit)
+    let trace = trace(world, "repair", &outcome, &Daemon::None);
+    Answer { notices: outcome.notices, trace, ..Answer::done(page, data) }.exit(exit)
 }
 
 fn page(world: &World, outcome: &Outcome, exit: ExitCode) -> Page {

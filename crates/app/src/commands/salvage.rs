@@ -12,7 +12,8 @@ use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
 use crate::exit::exit_of;
 use crate::output::{Answer, short};
-use crate::screen::{Page, spelled};
+use crate::run_log::{self, Trace};
+use crate::screen::{Page, indented, spelled};
 use crate::world::{World, fresh_ids};
 
 pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
@@ -54,7 +55,8 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
         data["stopped"] = json!(ended);
         let exit = exit_of(std::slice::from_ref(&refused));
         let page = stopped(world, &ended, COLUMN);
-        return Ok(Answer { notices: vec![refused], ..Answer::done(page, data) }.exit(exit));
+        let trace = Trace::of(&world.layout, "salvage", run_log::of_stopped(&ended).collect());
+        return Ok(Answer { notices: vec![refused], trace, ..Answer::done(page, data) }.exit(exit));
     }
     let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
     if applied.steps.is_empty() {
@@ -76,7 +78,10 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let mut data = report_data(&applied.report, &applied.steps);
     data["stopped"] = json!(ended);
     let exit = exit_of(&notices);
-    Ok(Answer { notices, ..Answer::done(page, data) }.exit(exit))
+    let did = run_log::of_stopped(&ended).chain(run_log::of_config(&applied.steps)).collect();
+    let trace = Trace::of(&world.layout, "salvage", did);
+    let trace = trace.map(|trace| trace.before(applied.report.backup));
+    Ok(Answer { notices, trace, ..Answer::done(page, data) }.exit(exit))
 }
 
 fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, notices: Vec<Notice>) -> Answer {
@@ -234,11 +239,6 @@ fn diff(world: &World, after: &Document) -> String {
     diff.unified_diff().context_radius(3).header(&name, &name).to_string()
 }
 
-fn pretty(document: &Document) -> String {
-    let masked = secrets::mask(document);
-    let mut text = masked.to_text();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    text
+pub(crate) fn pretty(document: &Document) -> String {
+    format!("{}\n", indented(&secrets::mask(document).to_text()))
 }

@@ -1,0 +1,114 @@
+//! `config get`, `config set`, `config diff`: single settings, and what a backup differs in.
+
+use myownllm_config_model::settings::{self, SettingError};
+use myownllm_config_model::{Document, MAX_BYTES, catalogue, secrets};
+use myownllm_config_store::ConfigStore;
+use myownllm_durable_fs::Disk as _;
+use myownllm_launch::{Class, Notice};
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::config::find_backup;
+use super::network::change;
+use super::salvage::pretty;
+use crate::exit::exit_of;
+use crate::output::{Answer, long, short};
+use crate::screen::{Page, spelled};
+use crate::world::{World, fresh_ids};
+
+/// `config get`: one setting, as it is to be used by another program.
+pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Notice> {
+    let wired = world.wire();
+    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
+    let shown = if with_secrets { loaded.document } else { secrets::mask(&loaded.document) };
+    let value = settings::get(&shown, key).map_err(|error| refused(world, &error))?.to_value();
+    let text = value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned);
+    Ok(Answer::data(format!("{}\n", spelled(&text)), json!({ "key": key, "value": value })))
+}
+
+/// `config set`: all of the settings or none.
+pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Notice> {
+    let pairs = wanted.iter().map(|pair| {
+        pair.split_once('=').ok_or_else(|| {
+            let message = format!("cannot set {pair:?}: it is not of the form KEY=VALUE");
+            Notice::error("usage", message).class(Class::Usage).hint("myownllm-mesh config set --help")
+        })
+    });
+    let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+    let mut before = Document::empty();
+    // The daemon is told where the mesh is concerned.
+    let follows = pairs.iter().any(|(key, _)| key.trim_start_matches('/').starts_with("cloud_mesh"));
+    let edit = change(world, follows, &mut |document| {
+        before = document.clone();
+        let mut made = catalogue::Change::default();
+        for (key, text) in &pairs {
+            made.changed |= settings::set(document, key, text).map_err(|error| refused(world, &error))?;
+        }
+        Ok(made)
+    })?;
+    let (before, after) = (secrets::mask(&before), secrets::mask(&edit.updated.document));
+    let value = |document: &Document, key: &str| {
+        settings::get(document, key).map_or(Value::Null, |value| value.to_value())
+    };
+    let mut page = Page::default();
+    let mut rows = Vec::new();
+    for (key, _) in &pairs {
+        let (was, is) = (value(&before, key), value(&after, key));
+        page.line(match () {
+            () if !edit.updated.changed => format!("{key}: {is}  (no change)"),
+            () if was == is => format!("{key}: {is}"),
+            () => format!("{key}: {was} -> {is}"),
+        });
+        rows.push(json!({ "key": key, "before": was, "value": is }));
+    }
+    page.page(edit.aftermath());
+    let data = json!({
+        "settings": rows,
+        "changed": edit.updated.changed,
+        "config": long(&world.layout.app_config),
+        "reconcile": edit.reconciled(),
+        "undo": edit.undo,
+    });
+    let exit = exit_of(&edit.notices);
+    let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
+    let trace = edit.trace(world, &format!("config set {}", keys.join(" ")));
+    Ok(Answer { notices: edit.notices, trace, ..Answer::done(page, data) }.exit(exit))
+}
+
+fn refused(world: &World, error: &SettingError) -> Notice {
+    let (class, key) = match error {
+        SettingError::Unknown { close: Some(close), .. } => (Class::Failed, close.as_str()),
+        SettingError::WrongType { key, .. } => (Class::Usage, key.as_str()),
+        _ => return Notice::from_error(error, error.code(), Some(format!("{} config show", world.program))),
+    };
+    Notice::from_error(error, error.code(), Some(format!("{} config get {key}", world.program))).class(class)
+}
+
+/// `config diff`: what changes when a backup is restored, with secrets masked on both sides.
+pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Notice> {
+    let wired = world.wire();
+    let id = find_backup(world, name)?;
+    let entries = wired.store.history().map_err(|error| Notice::from(&error))?;
+    let path = entries.into_iter().find(|entry| entry.id == id).map(|entry| entry.path).unwrap_or_default();
+    let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Notice> {
+        let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
+        let bytes = world
+            .disk
+            .read(path, limit)
+            .map_err(|error| Notice::from_error(&error, "input.unreadable", error.hint()).at(path))?;
+        // What is no JSON cannot be masked, so it is not shown.
+        let parsed = Document::parse(&bytes)
+            .map_err(|error| Notice::from_error(&error, error.code(), error.hint()).at(path))?;
+        Ok((bytes, pretty(&parsed.document)))
+    };
+    let (now, then) = (read(&world.layout.app_config)?, read(&path)?);
+    let diff = TextDiff::from_lines(&now.1, &then.1);
+    let config = short(&world.layout.app_config, &world.layout.user_home);
+    let text = diff.unified_diff().context_radius(3).header(&config, &format!("backup {name}")).to_string();
+    let page = match () {
+        () if !text.is_empty() => spelled(&text),
+        () if now.0 == then.0 => format!("{config} and backup {name} are the same.\n"),
+        () => format!("{config} and backup {name} differ only in secrets, or in how they are laid out.\n"),
+    };
+    Ok(Answer::data(page, json!({ "backup": id, "path": long(&path), "diff": text })))
+}

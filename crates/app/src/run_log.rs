@@ -1,0 +1,300 @@
+//! The run log: what this program changed in a home, when, and how that run ended.
+//!
+//! One JSON object a line, in the app's home. A run that changes nothing writes nothing. The log guards nothing: a line that
+//! cannot be written is a line less.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use myownllm_config_store::Step;
+use myownllm_launch::Notice;
+use myownllm_migration::{LiveDaemon, Report};
+use myownllm_paths::Layout;
+use serde::{Deserialize, Serialize};
+
+use crate::build::BUILD;
+use crate::commands::count;
+use crate::exit::ExitCode;
+use crate::times::Started;
+
+/// A log that has grown beyond this makes room for a new one; one former log is kept.
+const MOST_BYTES: u64 = 256 << 10;
+
+/// What a run changed, for the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    /// The log's file.
+    file: PathBuf,
+    /// The command as it was typed, without values that may be secrets.
+    command: String,
+    /// What was done, in a few words each.
+    did: Vec<String>,
+    /// The backup that holds the config as it was before.
+    before: Option<String>,
+    /// The backup that was restored.
+    restored: Option<String>,
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Entry {
+    pub(crate) at: String,
+    pub(crate) version: String,
+    pub(crate) command: String,
+    pub(crate) did: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restored: Option<String>,
+    pub(crate) codes: Vec<String>,
+    pub(crate) exit: u8,
+    pub(crate) took_ms: u64,
+}
+
+/// The log of a home.
+pub(crate) fn path(layout: &Layout) -> PathBuf {
+    layout.app_home.join(format!("{}.log", layout.app.program))
+}
+
+impl Trace {
+    /// What a command did; nothing is logged of one that did nothing.
+    pub(crate) fn of(layout: &Layout, command: impl Into<String>, did: Vec<String>) -> Option<Self> {
+        let command = command.into();
+        (!did.is_empty()).then(|| Self { file: path(layout), command, did, before: None, restored: None })
+    }
+
+    /// Names the backup that holds the config as it was before.
+    pub(crate) fn before(mut self, backup: Option<String>) -> Self {
+        self.before = backup;
+        self
+    }
+
+    /// Names the backup that was restored.
+    pub(crate) fn restored(mut self, backup: String) -> Self {
+        self.restored = Some(backup);
+        self
+    }
+
+    /// Adds the line of this run to the log.
+    pub(crate) fn write(&self, started: Started, exit: ExitCode, notices: &[Notice]) {
+        let worth = notices.iter().filter(|notice| notice.severity != myownllm_launch::Severity::Info);
+        let entry = Entry {
+            at: started.at(),
+            version: BUILD.version.to_owned(),
+            command: self.command.clone(),
+            did: self.did.clone(),
+            before: self.before.clone(),
+            restored: self.restored.clone(),
+            codes: worth.map(|notice| notice.code.clone()).collect(),
+            exit: exit.number(),
+            took_ms: started.took_ms(),
+        };
+        let line = serde_json::to_string(&entry).map_err(io::Error::other);
+        if let Err(error) = line.and_then(|line| append(&self.file, &line)) {
+            tracing::debug!(path = %self.file.display(), %error, "no line was added to the run log");
+        }
+    }
+}
+
+/// What a move changed.
+pub(crate) fn of_move(report: &Report) -> Vec<String> {
+    let done = [
+        (report.files_moved(), "moved"),
+        (report.identical_removed.len(), "removed, as the new place has the same:"),
+        (report.set_aside.len(), "set aside"),
+        (report.leftovers_removed.len(), "cleared, of a killed run:"),
+    ];
+    let done = done.into_iter().filter(|(files, _)| *files > 0);
+    done.map(|(files, verb)| format!("{verb} {}", count(files, "file"))).collect()
+}
+
+/// What was written of the config.
+pub(crate) fn of_config(steps: &[Step]) -> Vec<String> {
+    let mut did: Vec<String> = Vec::new();
+    for step in steps {
+        let words = match step {
+            Step::ReplaceConfig { repair: true, .. } => "repaired the config",
+            Step::ReplaceConfig { .. } => "completed the config",
+            Step::WriteConfig { restored: true, .. } => "wrote the config from a backup",
+            Step::WriteConfig { .. } => "wrote a config with the defaults",
+            Step::PublishDaemonHalf { .. } => "wrote the daemon's config",
+            Step::KeepDaemonHalf { .. } | Step::KeepFormer { .. } | Step::KeepLastGood { .. } => {
+                "made a backup"
+            }
+            _ => "cleared what a killed run left",
+        };
+        if !did.iter().any(|told| told == words) {
+            did.push(words.to_owned());
+        }
+    }
+    did
+}
+
+/// Which daemons were stopped.
+pub(crate) fn of_stopped(daemons: &[LiveDaemon]) -> impl Iterator<Item = String> {
+    let who = |pid: u32| format!("stopped a daemon (process {pid})");
+    daemons.iter().map(move |daemon| daemon.pid.map_or_else(|| "stopped a daemon".to_owned(), who))
+}
+
+/// The directory of the log, opened: whatever becomes of its name, what is written is written in it.
+#[cfg(unix)]
+struct Dir(File);
+
+#[cfg(unix)]
+impl Dir {
+    /// Opens the directory; to write, it has to belong to who writes.
+    fn open(path: &Path, to_write: bool) -> io::Result<Self> {
+        let dir = File::open(path)?;
+        if to_write {
+            belongs_to_us(&dir.metadata()?)?;
+        }
+        Ok(Self(dir))
+    }
+
+    /// Opens a log, which has to be a file of its own, for its owner alone to read.
+    fn log(&self, name: &str, to_write: bool) -> io::Result<File> {
+        use nix::fcntl::OFlag;
+        let how = if to_write { OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT } else { OFlag::O_RDONLY };
+        let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        let file = File::from(nix::fcntl::openat(&self.0, name, flags, mode)?);
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if to_write {
+            belongs_to_us(&meta)?;
+        }
+        Ok(file)
+    }
+
+    /// Makes room: the log takes the place of the former one, and of nothing else.
+    fn rotate(&self, name: &str) -> io::Result<()> {
+        use nix::fcntl::AtFlags;
+        use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+        let former = former(name);
+        match unlinkat(&self.0, &*former, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(nix::errno::Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        linkat(&self.0, name, &self.0, &*former, AtFlags::empty())?;
+        Ok(unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+}
+
+#[cfg(unix)]
+fn belongs_to_us(meta: &std::fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let is_ours = meta.uid() == nix::unistd::geteuid().as_raw();
+    if is_ours { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+}
+
+/// The directory of the log; who else may write in it is the system's to say.
+#[cfg(not(unix))]
+struct Dir(PathBuf);
+
+#[cfg(not(unix))]
+impl Dir {
+    fn open(path: &Path, _to_write: bool) -> io::Result<Self> {
+        Ok(Self(path.to_owned()))
+    }
+
+    fn log(&self, name: &str, to_write: bool) -> io::Result<File> {
+        std::fs::OpenOptions::new().read(true).append(to_write).create(to_write).open(self.0.join(name))
+    }
+
+    fn rotate(&self, name: &str) -> io::Result<()> {
+        let (log, former) = (self.0.join(name), self.0.join(former(name)));
+        if RealDisk.stat(&former).is_ok() {
+            RealDisk.unlink(&former).map_err(io::Error::other)?;
+        }
+        rename_noreplace(&RealDisk, &log, &former).map(drop).map_err(io::Error::other)
+    }
+}
+
+fn former(name: &str) -> String {
+    format!("{name}.1")
+}
+
+/// The directory and the name of a log.
+fn split(path: &Path) -> (&Path, &str) {
+    let name = path.file_name().and_then(std::ffi::OsStr::to_str);
+    (path.parent().unwrap_or(path), name.unwrap_or_default())
+}
+
+/// Adds a line in one write, so that lines of runs at once do not mix. A line that a crash tore ends before it.
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let (dir, name) = split(path);
+    let dir = Dir::open(dir, true)?;
+    let mut file = dir.log(name, true)?;
+    if file.metadata()?.len() > MOST_BYTES {
+        dir.rotate(name)?;
+        file = dir.log(name, true)?;
+    }
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let torn = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{torn}{line}\n").as_bytes())
+}
+
+/// All entries, the oldest first. A line that is no entry, as a crash may leave one, is passed over.
+pub(crate) fn read(path: &Path) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let (dir, name) = split(path);
+    for name in [&*former(name), name] {
+        let mut bytes = Vec::new();
+        let read = Dir::open(dir, false).and_then(|dir| dir.log(name, false));
+        if let Err(error) = read.and_then(|file| file.take(2 * MOST_BYTES).read_to_end(&mut bytes)) {
+            tracing::debug!(name, %error, "the run log was not read");
+        }
+        let lines = bytes.split(|byte| *byte == b'\n');
+        entries.extend(lines.filter_map(|line| serde_json::from_slice(line).ok()));
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_is_bounded_and_a_torn_line_costs_one_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let entry = |n: u64| {
+            format!(
+                r#"{{"at":"t","version":"v","command":"c","did":["d"],"codes":[],"exit":0,"took_ms":{n}}}"#
+            )
+        };
+        append(&path, &entry(1)).unwrap();
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"at\":\"t").unwrap();
+        append(&path, &entry(2)).unwrap();
+        let read_ms = || read(&path).iter().map(|entry| entry.took_ms).collect::<Vec<_>>();
+        assert_eq!(read_ms(), [1, 2]);
+        for n in 3..12_000 {
+            append(&path, &entry(n)).unwrap();
+        }
+        let sizes = ["log", "log.1"].map(|name| std::fs::metadata(dir.path().join(name)).unwrap().len());
+        assert!(sizes.iter().all(|size| *size < MOST_BYTES + 1000), "{sizes:?}");
+        assert_eq!(read_ms().last(), Some(&11_999));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn log_is_for_its_owner_alone_and_never_written_through_a_symlink() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (path, precious) = (dir.path().join("log"), dir.path().join("precious"));
+        append(&path, "{}").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        append(&precious, "precious").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&precious, &link).unwrap();
+        append(&link, "{}").unwrap_err();
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious\n");
+    }
+}
