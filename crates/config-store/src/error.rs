@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{DiskError, quote, trust::OwnershipProblem};
+use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
 use thiserror::Error;
 
 /// Why a config could not be read, written or restored. Nothing was lost: what was there is there, or among the copies.
@@ -271,9 +271,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unreadable { path, source } => source.hint().unwrap_or_else(|| list(path)),
-            Self::NotRegular { path, .. } | Self::CopiesUnsafe { path, .. } => {
-                format!("mv {0} {0}.aside", quote(path))
-            }
+            Self::NotRegular { path, .. } | Self::CopiesUnsafe { path, .. } => move_aside(path, "aside"),
             Self::Mounted { path, .. } => {
                 format!("findmnt {}", quote(path))
             }
@@ -294,14 +292,12 @@ impl StoreError {
                 if source.kind() == std::io::ErrorKind::PermissionDenied {
                     format!("chmod u+r {}", quote(path))
                 } else {
-                    format!("mv -n {0} {0}.aside", quote(path))
+                    move_aside(path, "aside")
                 }
             }
             Self::BadCopy { path, .. } | Self::ForeignLink { path, .. } => list(path),
             // A file of its own, with what it shows now.
-            Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => {
-                format!("cp -p {0} {0}.copy && mv {0}.copy {0}", quote(link))
-            }
+            Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => replace_symlink(link),
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
             Self::Untrusted { problem } => problem.command(),

@@ -707,7 +707,9 @@ fn configs_that_are_one_by_a_link_are_not_written() {
                 assert_eq!(error.code(), "store.shared", "{link}: {error}");
                 assert_eq!(
                     error.hint().unwrap(),
-                    format!("cp -p {link} {link}.copy && mv {link}.copy {link}")
+                    format!(
+                        "test -L {link} && cp -RLpn {link} {link}.copy && rm {link} && mv -n {link}.copy {link}"
+                    )
                 );
             }
             assert_eq!(disk.tree(), before, "{link}");
@@ -950,7 +952,9 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
             assert_eq!(error.code(), "store.config-is-a-copy");
             assert_eq!(
                 error.hint().unwrap(),
-                format!("cp -p {CONFIG} {CONFIG}.copy && mv {CONFIG}.copy {CONFIG}")
+                format!(
+                    "test -L {CONFIG} && cp -RLpn {CONFIG} {CONFIG}.copy && rm {CONFIG} && mv -n {CONFIG}.copy {CONFIG}"
+                )
             );
         }
         assert_eq!(disk.content(&copy).unwrap(), bytes);

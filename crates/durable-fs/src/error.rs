@@ -283,6 +283,34 @@ pub fn quote(path: &Path) -> String {
     }
 }
 
+/// A name beside `path` that nothing has: with this ending, or with a number behind it. For commands that a person copies: whatever
+/// lies there stays, however often they are run.
+pub fn free_name(path: &Path, ending: &str) -> PathBuf {
+    let beside = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{ending}"));
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        PathBuf::from(name)
+    };
+    let is_free = |path: &PathBuf| {
+        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    (1..1000).map(beside).find(is_free).unwrap_or_else(|| beside(1))
+}
+
+/// The command that moves something out of the way, to a free name that ends like this. It replaces nothing.
+pub fn move_aside(path: &Path, ending: &str) -> String {
+    format!("mv -n {} {}", quote(path), quote(&free_name(path, ending)))
+}
+
+/// The command that puts a copy of what a symlink leads to in the symlink's place. Run again, it finds no symlink and does nothing.
+pub fn replace_symlink(symlink: &Path) -> String {
+    let (symlink, copy) = (quote(symlink), quote(&free_name(symlink, "copy")));
+    format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ pub use disk::{
     DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, OpenForWriting, Owner,
     Rights, Stamp,
 };
-pub use error::{DiskError, LockError, Result, Untrusted, quote};
+pub use error::{DiskError, LockError, Result, Untrusted, free_name, move_aside, quote, replace_symlink};
 pub use publish::{
     Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, is_ours, leftover_kind,
     leftovers, make_dirs, publish_new, put_in_place, rename_back, rename_noreplace, replace, temp_name,

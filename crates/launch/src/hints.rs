@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     /// What may stand at the beginning of a line that is to be copied.
-    const COMMANDS: [&str; 20] = [
+    const COMMANDS: [&str; 21] = [
         PROGRAM,
         "${EDITOR:-vi}",
         "chmod",
@@ -125,6 +125,7 @@ mod tests {
         "tail",
         "ulimit",
         "sudo",
+        "test",
     ];
 
     #[track_caller]

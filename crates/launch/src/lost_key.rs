@@ -32,7 +32,7 @@ pub fn lost_key(parts: &Parts<'_>) -> Option<Notice> {
             key.display()
         );
         let folder = ours.parent().unwrap_or(ours);
-        let copy = format!("mkdir -p -m 700 {} && cp -p {} {}", quote(folder), quote(&key), quote(ours));
+        let copy = format!("mkdir -p -m 700 {} && cp -pn {} {}", quote(folder), quote(&key), quote(ours));
         return Some(refusal(message, ours).hint(copy));
     }
     let Layout { daemon_rosters, daemon_states, .. } = parts.layout;
@@ -45,7 +45,7 @@ pub fn lost_key(parts: &Parts<'_>) -> Option<Notice> {
         left.display()
     );
     let state = left.parent().unwrap_or(left);
-    Some(refusal(message, ours).hint(format!("mv {} {}", quote(state), quote(&free_beside(parts, state)))))
+    Some(refusal(message, ours).hint(format!("mv -n {} {}", quote(state), quote(&free_beside(parts, state)))))
 }
 
 fn refusal(message: String, key: &Path) -> Notice {

@@ -5,7 +5,7 @@ use std::path::Path;
 use myownllm_config_model::Document;
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_daemon::{Failure, SpawnError, Tried};
-use myownllm_durable_fs::quote;
+use myownllm_durable_fs::{move_aside, quote};
 
 use crate::daemons::{CONFIG_LIMIT, read_document};
 use crate::notice::{Class, Notice};
@@ -74,9 +74,7 @@ fn damaged_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
     let damage = Document::parse(&parts.disk.read(path, CONFIG_LIMIT).ok()?).err()?;
     let message =
         format!("the daemon's config {} is damaged, and the daemon does not start on it", path.display());
-    let mut aside = path.clone().into_os_string();
-    aside.push(".damaged");
-    let hint = format!("mv -n {} {}", quote(path), quote(Path::new(&aside)));
+    let hint = move_aside(path, "damaged");
     let notice = Notice::from_error(&damage, "daemon.config-damaged", Some(hint)).at(path);
     Some(Notice { causes: vec![damage.to_string()], message, ..notice }.class(Class::Daemon))
 }

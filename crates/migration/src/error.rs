@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{DiskError, quote, trust::OwnershipProblem};
+use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{identity::KeyInfo, plan::lossy};
@@ -478,11 +478,11 @@ impl MigrationError {
             Self::IdentityOdd { command, .. } => Some(command.clone()),
             Self::IdentityPending { program, .. } => Some(format!("{program} migrate --dry-run")),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
-            Self::DestinationOutside { path, .. } => Some(format!("rm {0} && mkdir -m 700 {0}", quote(path))),
-            Self::DestinationNotFolder { path } => Some(format!("mv -n {0} {0}.aside", quote(path))),
-            Self::SourceLink { path, .. } => {
-                Some(format!("cp -RLp {0} {0}.copy && rm {0} && mv -n {0}.copy {0}", quote(path)))
+            Self::DestinationOutside { path, .. } => {
+                Some(format!("test -L {0} && rm {0} && mkdir -m 700 {0}", quote(path)))
             }
+            Self::DestinationNotFolder { path } => Some(move_aside(path, "aside")),
+            Self::SourceLink { path, .. } => Some(replace_symlink(path)),
             Self::SameFolder { source_folder, destination_folder } => {
                 Some(format!("ls -lid {} {}", quote(source_folder), quote(destination_folder)))
             }

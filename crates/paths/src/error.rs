@@ -180,18 +180,20 @@ impl PathsError {
                     app.program
                 ))
             }
-            // A link is taken away; the app's home itself, or what it lies in, is not.
-            Self::Overlap { app_home, daemon_home, .. } if app_home.starts_with(daemon_home) => {
+            // Only a link is taken away, and only where nothing is behind it but the app's home itself.
+            Self::Overlap { app_home, daemon_home, .. } if !daemon_home.is_symlink() => {
                 Some(format!("ls -lid {} {}", quoted(app_home), quoted(daemon_home)))
             }
+            // The key may lie there: it comes along. What is not there now may be on a disk that is not plugged in.
+            Self::Overlap { daemon_home, relation, .. } if *relation == LEADS_OUT => Some(
+                std::fs::metadata(daemon_home)
+                    .map_or_else(|_| look_at(daemon_home), |_| replace_symlink(daemon_home)),
+            ),
             Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
-            // What the app's home leads to may lie on a disk that is not there now; and what lies above is not the app's.
-            Self::NotAFolder { at, daemon_home, what }
-                if at != daemon_home && (what.starts_with("a link") || daemon_home.parent() != Some(at)) =>
-            {
-                Some(format!("ls -ld {}", quoted(at)))
+            Self::NotAFolder { at, daemon_home, what } => {
+                let is_ours = at == daemon_home || daemon_home.parent() == Some(at);
+                Some(if is_ours && !what.starts_with("a link") { aside(at) } else { look_at(at) })
             }
-            Self::NotAFolder { at, .. } => Some(aside(at)),
             // Before the daemon has run there is no config, and no directory for one.
             Self::SocketTooLong { daemon_config: config, .. } => {
                 let edit = format!("${{EDITOR:-vi}} {}", quoted(config));
@@ -199,9 +201,16 @@ impl PathsError {
                 Some(make.unwrap_or_default() + &edit)
             }
             Self::ControlSocket { config, .. } => Some(format!("${{EDITOR:-vi}} {}", quoted(config))),
-            Self::Lookup { path, .. } => Some(format!("ls -ld {}", quoted(path))),
+            Self::Lookup { path, .. } => Some(look_at(path)),
         }
     }
+}
+
+/// How a daemon's home lies that is a link to a place outside of the app's home.
+pub(crate) const LEADS_OUT: &str = "leads out of";
+
+fn look_at(path: &std::path::Path) -> String {
+    format!("ls -ld {}", quoted(path))
 }
 
 /// Where a link leads, in brackets.
@@ -217,11 +226,25 @@ fn beside(path: &std::path::Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// The command that moves something out of the way.
+/// A name beside a path that nothing has.
+fn free_name(path: &std::path::Path, ending: &str) -> PathBuf {
+    let names =
+        (1..1000).map(|number| if number > 1 { format!("{ending}-{number}") } else { ending.to_owned() });
+    let is_free = |path: &PathBuf| {
+        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    names.map(|ending| beside(path, &ending)).find(is_free).unwrap_or_else(|| beside(path, ending))
+}
+
+/// The command that moves something out of the way. It replaces nothing.
 fn aside(path: &std::path::Path) -> String {
-    let mut to = path.as_os_str().to_owned();
-    to.push(".aside");
-    format!("mv -n {} {}", quoted(path), quoted(to.as_ref()))
+    format!("mv -n {} {}", quoted(path), quoted(&free_name(path, "aside")))
+}
+
+/// The command that puts a copy of what a symlink leads to in its place. Run again, it finds no symlink and does nothing.
+fn replace_symlink(symlink: &std::path::Path) -> String {
+    let (symlink, copy) = (quoted(symlink), quoted(&free_name(symlink, "copy")));
+    format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
 }
 
 /// A path as a shell takes it. What is not UTF-8 is shown lossily, as everywhere.

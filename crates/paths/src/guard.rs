@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use crate::error::LEADS_OUT;
 use crate::{
     Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_control_socket, check_socket,
 };
@@ -204,7 +205,7 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
             return refuse("lies above", really);
         }
         if !is_same_or_inside(&real_daemon, &real_app, ignore_case) {
-            return refuse("leads out of", really);
+            return refuse(LEADS_OUT, really);
         }
         match lookup.look_through(daemon) {
             Ok(Node { kind: Kind::Folder, .. }) => exists = true,

@@ -115,8 +115,26 @@ fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
         let error = refused(layout(&h.user));
         assert!(error.to_string().contains("leads out of"), "{error}");
         assert!(error.to_string().contains(out.to_str().unwrap()), "{error:?}");
-        assert!(error.hint().unwrap().starts_with("mv -n "), "{error:?}");
+        // What is behind it comes along, with the key that may be there; what is not there now is not given up.
+        let link = h.app.join(".myownmesh");
+        let hint = error.hint().unwrap();
+        let way_out = if exists {
+            format!("test -L {0} && cp -RLpn {0} ", link.display())
+        } else {
+            format!("ls -ld {}", link.display())
+        };
+        assert!(hint.starts_with(&way_out), "{hint}");
     }
+}
+
+/// Where the app's home is the link, the folder behind it is not moved away from under it.
+#[test]
+fn a_stand_alone_home_that_the_apps_home_leads_to_is_shown() {
+    let h = home();
+    fs::rename(&h.app, h.user.join(".myownmesh")).unwrap();
+    symlink(".myownmesh", &h.app).unwrap();
+    let hint = refused(layout(&h.user)).hint().unwrap();
+    assert!(hint.starts_with("ls -lid "), "{hint}");
 }
 
 #[test]

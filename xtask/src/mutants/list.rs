@@ -2371,4 +2371,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         package: "myownllm-paths",
         tests: "binary(homes)",
     },
+    Mutant {
+        name: "hints-move-to-a-free-name",
+        guarantee: "A printed command moves nothing into or over what has the name already.",
+        file: "crates/durable-fs/src/error.rs",
+        find: "    (1..1000).map(beside).find(is_free).unwrap_or_else(|| beside(1))",
+        replace: "    let _ = is_free; beside(1)",
+        package: "integration-tests",
+        tests: "binary(hints)",
+    },
+    Mutant {
+        name: "hints-replace-a-symlink-alone",
+        guarantee: "A printed command that puts a copy in a symlink's place does nothing to a file.",
+        file: "crates/durable-fs/src/error.rs",
+        find: "test -L {symlink} && cp",
+        replace: "test -e {symlink} && cp",
+        package: "integration-tests",
+        tests: "binary(hints)",
+    },
 ];

@@ -5,7 +5,7 @@ use std::path::Path;
 use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_config, secrets};
 use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
-use myownllm_durable_fs::{Disk, quote};
+use myownllm_durable_fs::{Disk, move_aside, quote, replace_symlink};
 use myownllm_launch::{
     CONFIG_LIMIT, Daemons, NamedKey, Notice, Severity, abandoned_notice, check_start, collision_notice, edit,
     lost_key, named_key, processes_unknown, settle_live, trusted_home,
@@ -213,12 +213,15 @@ fn homes(world: &World, checks: &mut Checks) {
 fn daemon_config(world: &World, checks: &mut Checks) {
     const ID: &str = "daemon.config";
     let path = &world.layout.daemon_config;
-    let aside = || format!("mv -n {0} {0}.aside", quote(path));
+    let aside = || move_aside(path, "aside");
     let real = |path: &Path| world.disk.canonicalize(path).ok();
     if real(path).is_some_and(|it| real(&world.layout.app_config) == Some(it)) {
         let evidence = format!("{} and the app's config are one file", short(path, &world.layout.user_home));
         let notice = Notice::error("daemon.config-is-the-apps", evidence);
-        return checks.notice(ID, notice.at(path).hint(format!("ls -l {}", quote(path))));
+        let is_symlink = |path: &Path| world.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+        let symlink = [path, &world.layout.app_config].into_iter().find(|path| is_symlink(path));
+        let hint = symlink.map_or_else(|| format!("ls -l {}", quote(path)), |it| replace_symlink(it));
+        return checks.notice(ID, notice.at(path).hint(hint));
     }
     let bytes = match world.disk.read(path, CONFIG_LIMIT) {
         Ok(bytes) => bytes,
@@ -425,10 +428,7 @@ fn leftovers(world: &World, loaded: &Loaded, checks: &mut Checks) {
             let looked = format!("{left}; a repair takes from it what is the app's");
             (looked, checks.repair())
         } else {
-            (
-                format!("{left}; the config is well without it"),
-                format!("mv -n {0} {0}.aside", quote(&sibling)),
-            )
+            (format!("{left}; the config is well without it"), move_aside(&sibling, "aside"))
         };
         let notice = Notice::warning("config.daemons-leftover", evidence).at(&sibling).hint(hint);
         checks.notice("config.daemons-leftover", notice);

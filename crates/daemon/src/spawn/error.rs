@@ -232,9 +232,7 @@ impl SpawnError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Occupied { found, .. } => crate::error::look_at(found.pid()),
-            Self::NotASocket { path } => {
-                Some(format!("mv -n {0} {0}.aside", myownllm_durable_fs::quote(path)))
-            }
+            Self::NotASocket { path } => Some(myownllm_durable_fs::move_aside(path, "aside")),
             Self::DanglingIdentity { path } => Some(format!("ls -l {}", myownllm_durable_fs::quote(path))),
             Self::Home { home: path, source } | Self::Log { path, source } => {
                 Some(crate::error::look_at_place(path, source))

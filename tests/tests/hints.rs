@@ -1,0 +1,285 @@
+//! The commands that the program prints, walked: each works as it is printed, does no harm when it is run again, and mends what
+//! it is printed for.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{Home, MESH, run};
+
+/// A trouble of a home, with the program's command that names it.
+struct Trouble {
+    name: &'static str,
+    args: &'static [&'static str],
+    code: &'static str,
+    /// What has a name that the hint could take.
+    decoy: &'static str,
+    make: fn(&Home),
+}
+
+fn make_dir(home: &Home, path: &str) {
+    std::fs::create_dir_all(home.path(path)).unwrap();
+}
+
+/// Moves what is there to a place outside of the app's home, and leaves a symlink to it.
+fn link_elsewhere(home: &Home, path: &str) {
+    std::fs::rename(home.path(path), home.path("elsewhere")).unwrap();
+    symlink(home.path("elsewhere"), home.path(path)).unwrap();
+}
+
+const CONFIG: &str = ".myownllm/config.json";
+const BACKUPS: &str = ".myownllm/config-backups";
+const OWN_CONFIG: &str = ".myownllm/.myownmesh/config.json";
+const LAUNCH: &[&str] = &["launch", "--once", "--json"];
+const DOCTOR: &[&str] = &["doctor", "--json"];
+
+const TROUBLES: &[Trouble] = &[
+    Trouble {
+        name: "a directory in the config's place",
+        args: LAUNCH,
+        code: "store.not-regular",
+        decoy: ".myownllm/config.json.aside",
+        make: |home| {
+            std::fs::rename(home.path(CONFIG), home.path("former.json")).unwrap();
+            make_dir(home, CONFIG);
+        },
+    },
+    Trouble {
+        name: "a file in the backups' place",
+        args: &["salvage", "--json"],
+        code: "store.copies-unsafe",
+        decoy: ".myownllm/config-backups.aside",
+        make: |home| {
+            std::fs::remove_dir_all(home.path(BACKUPS)).unwrap();
+            home.put(BACKUPS, b"no directory", 0o600);
+            home.put(CONFIG, b"not JSON", 0o600);
+        },
+    },
+    Trouble {
+        name: "a config that is a link to a backup",
+        args: &["network", "add", "one-more", "--json"],
+        code: "store.config-is-a-copy",
+        decoy: ".myownllm/config.json.copy",
+        make: |home| {
+            let backup = std::fs::read_dir(home.path(BACKUPS)).unwrap().next().unwrap().unwrap().path();
+            std::fs::remove_file(home.path(CONFIG)).unwrap();
+            symlink(backup, home.path(CONFIG)).unwrap();
+        },
+    },
+    Trouble {
+        name: "a daemon's config that is a link to the app's",
+        args: &["network", "add", "one-more", "--json"],
+        code: "store.shared",
+        decoy: ".myownllm/.myownmesh/config.json.copy",
+        make: |home| symlink(home.path(CONFIG), home.path(OWN_CONFIG)).unwrap(),
+    },
+    Trouble {
+        name: "a daemon's config that is a link to the app's, as doctor tells it",
+        args: DOCTOR,
+        code: "daemon.config-is-the-apps",
+        decoy: ".myownllm/.myownmesh/config.json.copy",
+        make: |home| symlink(home.path(CONFIG), home.path(OWN_CONFIG)).unwrap(),
+    },
+    Trouble {
+        name: "no socket in the socket's place",
+        args: LAUNCH,
+        code: "daemon.not-a-socket",
+        decoy: ".myownllm/.myownmesh/daemon.sock.aside",
+        make: |home| home.put(&format!("{MESH}/daemon.sock"), b"no socket", 0o600),
+    },
+    Trouble {
+        name: "a damaged config of the daemon's",
+        args: DOCTOR,
+        code: "daemon.config-damaged",
+        decoy: ".myownllm/.myownmesh/config.json.aside",
+        make: |home| home.put(OWN_CONFIG, b"{\"version\": 3,", 0o600),
+    },
+    Trouble {
+        name: "what a daemon left beside a sound config",
+        args: DOCTOR,
+        code: "config.daemons-leftover",
+        decoy: ".myownllm/config.json.corrupt.aside",
+        make: |home| home.put(".myownllm/config.json.corrupt", b"{\"half\":", 0o600),
+    },
+    Trouble {
+        name: "a file in the place of the daemon home",
+        args: LAUNCH,
+        code: "paths.not-a-folder",
+        decoy: ".myownllm/.myownmesh.aside",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            std::fs::remove_dir_all(home.path(MESH)).unwrap();
+            home.put(MESH, b"no directory", 0o600);
+        },
+    },
+    Trouble {
+        name: "a daemon home that is a link out of the app's",
+        args: LAUNCH,
+        code: "paths.overlap",
+        decoy: ".myownllm/.myownmesh.copy",
+        make: |home| link_elsewhere(home, MESH),
+    },
+    Trouble {
+        name: "a daemon home that is a link to the app's",
+        args: DOCTOR,
+        code: "paths.overlap",
+        decoy: ".myownllm/.myownmesh.aside",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            std::fs::remove_dir_all(home.path(MESH)).unwrap();
+            symlink(".", home.path(MESH)).unwrap();
+        },
+    },
+    Trouble {
+        name: "a file in the place of a directory of the daemon's",
+        args: &["migrate", "--json"],
+        code: "migration.destination-not-folder",
+        decoy: ".myownllm/.myownmesh/mesh.aside",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            std::fs::remove_dir_all(home.path(MESH)).unwrap();
+            home.put(&format!("{MESH}/mesh"), b"no directory", 0o600);
+        },
+    },
+    Trouble {
+        name: "a directory of the daemon's that is a link out of the home",
+        args: &["migrate", "--json"],
+        code: "migration.destination-outside",
+        decoy: ".myownllm/.myownmesh/mesh.aside",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            make_dir(home, &format!("{MESH}/mesh"));
+            link_elsewhere(home, &format!("{MESH}/mesh"));
+        },
+    },
+    Trouble {
+        name: "a key behind a link",
+        args: &["migrate", "--json"],
+        code: "migration.source-link",
+        decoy: ".myownllm/.secrets.copy",
+        make: |home| {
+            home.run(&["migrate", "--undo"]).ends_with(0);
+            link_elsewhere(home, ".myownllm/.secrets");
+        },
+    },
+];
+
+/// The hint of a code, of a diagnostic or of a check.
+fn hint_of(said: &serde_json::Value, code: &str) -> Option<String> {
+    let lists = [&said["diagnostics"], &said["data"]["checks"]];
+    let mut all = lists.into_iter().filter_map(serde_json::Value::as_array).flatten();
+    let is_it = |one: &&serde_json::Value| {
+        one["code"] == code || (one["id"] == code && one["result"] != "ok" && one["result"] != "skipped")
+    };
+    let found = all.find(is_it)?;
+    Some(found["hint"].as_str().unwrap_or_else(|| panic!("{found:#}")).to_owned())
+}
+
+/// Each former content is still there; of files that have one content, as many as there were.
+#[track_caller]
+fn nothing_is_lost(before: &[Vec<u8>], home: &Home, what: &str) {
+    let now = home.contents();
+    for content in before {
+        let count = |all: &[Vec<u8>]| all.iter().filter(|one| *one == content).count();
+        assert!(count(&now) >= count(before), "{what}: lost: {:?}", String::from_utf8_lossy(content));
+    }
+}
+
+#[test]
+fn each_hint_mends_its_trouble_and_takes_nothing_when_it_is_run_again() {
+    for Trouble { name, args, code, decoy, make } in TROUBLES {
+        for kind in ["none", "file", "directory", "symlink"] {
+            let what = format!("{name}, decoy: {kind}");
+            let home = Home::settled();
+            let former = home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"].take();
+            make(&home);
+            let at = home.path(decoy);
+            match kind {
+                "file" => home.put(decoy, b"somebody's", 0o600),
+                "directory" => home.put(&format!("{decoy}/inside"), b"somebody's", 0o600),
+                "symlink" => symlink("nowhere", &at).unwrap(),
+                _ => {}
+            }
+            let on = || run(&mut home.with_daemon(args)).json();
+            let said = on();
+            let hint = hint_of(&said, code).unwrap_or_else(|| panic!("{what}: {said:#}"));
+            let before: Vec<Vec<u8>> =
+                home.contents().into_iter().filter(|bytes| !bytes.is_empty()).collect();
+            let follow = || run(Command::new("sh").args(["-c", &hint]).current_dir("/"));
+            let first = follow();
+            assert_eq!(first.code, Some(0), "{what}: {hint}: {first:?}");
+            nothing_is_lost(&before, &home, &format!("{what}: {hint}"));
+            let mended = names(&home);
+            follow();
+            assert_eq!(names(&home), mended, "{what}: run again, it did something: {hint}");
+            if kind == "symlink" {
+                assert_eq!(at.read_link().unwrap(), Path::new("nowhere"), "{what}");
+            }
+            let said = on();
+            assert_eq!(hint_of(&said, code), None, "{what}: {hint}: {said:#}");
+            // Nothing is mended at the price of the key.
+            let device = &home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"];
+            assert_eq!(device, &former, "{what}: {hint}");
+        }
+    }
+}
+
+/// What is there, under which name.
+fn names(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
+    home.snapshot().into_iter().map(|(path, (_, bytes))| (path, bytes)).collect()
+}
+
+/// A `mv` or `cp` that is printed replaces nothing.
+#[test]
+fn no_source_holds_a_hint_that_could_replace_something() {
+    let mut sources = Vec::new();
+    collect(&support::root().join("crates"), &mut sources);
+    assert!(sources.len() > 100, "{}", sources.len());
+    let mut found = 0;
+    for source in sources {
+        let text = std::fs::read_to_string(&source).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in
+            code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
+            for command in commands(line) {
+                found += 1;
+                let options = command.split(' ').nth(1).unwrap_or_default();
+                let keeps = options.starts_with('-') && options.contains('n');
+                assert!(keeps, "{}:{}: {command}", source.display(), number + 1);
+            }
+        }
+    }
+    assert!(found >= 5, "{found}");
+}
+
+/// Each `mv` and `cp` in the string literals of a line, with what follows.
+fn commands(line: &str) -> Vec<&str> {
+    let inside = line.split('"').skip(1).step_by(2);
+    let starts = inside.flat_map(|literal| {
+        ["mv ", "cp "]
+            .into_iter()
+            .flat_map(move |command| literal.match_indices(command))
+            .map(move |(at, _)| (literal, at))
+    });
+    starts
+        .filter(|(literal, at)| literal[..*at].is_empty() || literal[..*at].ends_with(' '))
+        .map(|(literal, at)| &literal[at..])
+        .collect()
+}
+
+fn collect(folder: &Path, sources: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("tests") && !path.ends_with("target") {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(path);
+        }
+    }
+}
