@@ -27,7 +27,7 @@ use crate::{
     homes::Options,
     inspect::{Whose, inspect, rebase, set_aside_as, whose},
     plan::{Collision, IdentityState, Left, Plan, Step},
-    report::{MoveMethod, Moved, Outcome, Progress, Report},
+    report::{MoveMethod, Moved, Outcome, Phase, Progress, Report},
 };
 
 /// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
@@ -105,7 +105,7 @@ pub(crate) fn execute(
         touched: false,
         emptied: Vec::new(),
         tell,
-        progress: Progress { done: 0, total: plan.files() },
+        progress: Progress::new(Phase::Moving, 0, plan.files()),
     };
     let stopped = mover.all().is_err();
     let mut report = mover.report;
@@ -289,8 +289,19 @@ impl<'a> Mover<'a> {
 
     /// So many more files were dealt with.
     fn went_on(&mut self, files: usize) {
-        self.progress.done = self.progress.total.min(self.progress.done + files);
+        let Progress { done, total, .. } = self.progress;
+        self.progress = Progress::new(Phase::Moving, total.min(done + files), total);
         (self.tell)(self.progress);
+    }
+
+    /// Tells of a phase that goes over files that were dealt with before: how many more it has done.
+    fn phase(&self, phase: Phase, phase_total: usize) -> impl FnMut(usize) + use<'a> {
+        let tell = self.tell;
+        let mut progress = Progress { phase, phase_done: 0, phase_total, ..self.progress };
+        move |more| {
+            progress.phase_done = phase_total.min(progress.phase_done + more);
+            tell(progress);
+        }
     }
 
     fn fail(&mut self, path: &Path, source: DiskError) {
@@ -322,6 +333,7 @@ impl<'a> Mover<'a> {
         folders: impl IntoIterator<Item = &'p PathBuf>,
         files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>,
     ) -> Go {
+        self.phase(Phase::Syncing, 0)(0);
         let folders: BTreeSet<&PathBuf> = folders.into_iter().collect();
         let inner = || -> Result<(), (PathBuf, DiskError)> {
             let mut seen = BTreeSet::new();

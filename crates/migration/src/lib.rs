@@ -17,7 +17,7 @@ pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options, StateNames};
 pub use inspect::{Inventory, inspect, is_pending};
 pub use plan::{Collision, IdentityState, Left, Plan, Step};
-pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Progress, Report};
+pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report};
 
 /// Looks for daemons that still write one of the homes, and stops them when the user wants that.
 ///
@@ -70,7 +70,18 @@ pub trait StateMigrator {
     fn run(&self, lock: &HomeLock, options: &Options, daemons: &dyn LiveDaemons) -> Report {
         let inventory = self.inspect(options.direction);
         let plan = self.plan(&inventory, options);
-        self.execute(lock, plan, daemons)
+        let _span = tracing::info_span!("move", direction = ?plan.direction).entered();
+        tracing::debug!(steps = plan.steps().count(), refusals = plan.refusals.len(), "the move is planned");
+        let report = self.execute(lock, plan, daemons);
+        for moved in &report.moved {
+            let (from, to) = (moved.from.display(), moved.to.display());
+            tracing::debug!(%from, %to, method = ?moved.method, files = moved.files, "moved");
+        }
+        for error in report.refusals.iter().chain(&report.errors) {
+            tracing::warn!(code = error.code(), path = %error.path().display(), "something was not moved");
+        }
+        tracing::info!(outcome = ?report.outcome, files = report.files_moved(), "the move has ended");
+        report
     }
 }
 

@@ -58,14 +58,43 @@ pub struct AttributesLost {
     pub names: Vec<String>,
 }
 
+/// What a move is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// Files are renamed, or copied to another file system.
+    Moving,
+    /// The disk confirms what it was given. How long that takes it does not say.
+    Syncing,
+    /// Copies are compared with their originals and get their names.
+    Comparing,
+    /// Originals of which a durable copy is in place are removed.
+    Removing,
+}
+
 /// How far a move is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
     /// Files that were dealt with: renamed, copied, or found to be there already.
     pub done: usize,
     /// Files that the plan names.
     pub total: usize,
+    /// What is being done.
+    pub phase: Phase,
+    /// Files that this phase has dealt with.
+    pub phase_done: usize,
+    /// Files that this phase has to deal with; 0 where that cannot be told.
+    pub phase_total: usize,
+}
+
+impl Progress {
+    /// How far a phase is: for a mover of one's own, and for tests.
+    #[must_use]
+    pub fn new(phase: Phase, phase_done: usize, phase_total: usize) -> Self {
+        Self { done: phase_done, total: phase_total, phase, phase_done, phase_total }
+    }
 }
 
 /// How a run ended.

@@ -8,7 +8,10 @@ use std::{
 use myownllm_durable_fs::{DiskError, Exclusive, with_temp};
 
 use super::{Go, Job, Mover, Retire, Stop, What, each::each, note, parent, rest::comes_to_rest};
-use crate::{error::MigrationError, report::MoveMethod};
+use crate::{
+    error::MigrationError,
+    report::{MoveMethod, Phase},
+};
 
 /// A copy that is complete, under a temporary name.
 type Copied = (Job, PathBuf);
@@ -119,7 +122,8 @@ impl Mover<'_> {
             (job, temp, same, renamed)
         };
         let mut refused = false;
-        for (job, temp, same, renamed) in each(disk, copied, name_one, |_| {}) {
+        let told = self.phase(Phase::Comparing, copied.len());
+        for (job, temp, same, renamed) in each(disk, copied, name_one, told) {
             match same {
                 Ok(true) => {}
                 other => {

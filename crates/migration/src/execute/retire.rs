@@ -14,7 +14,7 @@ use crate::{
     error::MigrationError,
     inspect::CLAIM_DIR,
     plan::Collision,
-    report::{AttributesLost, MoveMethod},
+    report::{AttributesLost, MoveMethod, Phase},
 };
 
 /// What became of a source that was to go.
@@ -102,7 +102,8 @@ impl Mover<'_> {
             (item, claimed, fate)
         };
         let mut restored = BTreeSet::new();
-        for (item, claimed, fate) in each(disk, sources, remove_one, |_| {}) {
+        let told = self.phase(Phase::Removing, sources.len());
+        for (item, claimed, fate) in each(disk, sources, remove_one, told) {
             if let Fate::Kept { back, .. } = &fate {
                 if !back {
                     self.restore_claim(&claimed, &item.from);
