@@ -410,8 +410,10 @@ impl Copies<'_> {
                 let path = self.path(id);
                 let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));
                 // Not what the config leads to.
-                if !in_use() {
-                    let _ = self.disk.unlink(&path);
+                if !in_use()
+                    && let Err(error) = self.disk.unlink(&path)
+                {
+                    tracing::debug!(path = %path.display(), %error, "an old backup was not removed");
                 }
             }
         }

@@ -148,7 +148,9 @@ impl<'a> Store<'a> {
 
 impl ConfigStore for Store<'_> {
     fn look(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError> {
-        self.plan(ids).map(|plan| plan.loaded)
+        let loaded = self.plan(ids).map(|plan| plan.loaded)?;
+        tracing::debug!(shape = ?loaded.shape, pending = loaded.pending.steps.len(), "looked at the config");
+        Ok(loaded)
     }
 
     fn stand_in(&self, ids: &mut dyn Ids) -> Loaded {
@@ -201,6 +203,9 @@ impl ConfigStore for Store<'_> {
                     self.flush_config()?;
                 }
                 applied.diagnostics.extend(diagnostics);
+                for step in &applied.steps {
+                    tracing::info!(?step, "took a step of the repair");
+                }
                 return Ok(applied);
             }
         }
@@ -254,6 +259,7 @@ impl ConfigStore for Store<'_> {
                 Saved::Done { unseen_possible, rights } => {
                     self.note_saved(unseen_possible, rights, &mut diagnostics);
                     self.keep_saved(ids, &mut diagnostics);
+                    tracing::info!(path = %path.display(), conflicts, "saved the config");
                     return Ok(Updated { document, changed: true, conflicts, diagnostics });
                 }
                 // A little longer each time: whoever writes may be in the middle of several writes.
@@ -431,6 +437,7 @@ impl Store<'_> {
             if let Saved::Done { unseen_possible, rights } = self.save(former, &bytes)? {
                 self.note_saved(unseen_possible, rights, &mut diagnostics);
                 self.keep_saved(ids, &mut diagnostics);
+                tracing::info!(backup = %id, as_is, "restored a backup");
                 return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
             }
         }

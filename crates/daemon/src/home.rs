@@ -141,7 +141,7 @@ impl HomeDaemons {
             });
             self.bystanders().extend(beside);
         }
-        match &daemon.found {
+        let stopped = match &daemon.found {
             Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {
                 stop_daemon_of(endpoint, &[home], &self.home_variable, self.grace)
             }
@@ -149,7 +149,10 @@ impl HomeDaemons {
                 Err(StopError::NoDaemon { endpoint: endpoint.clone(), pid: probe.pid() })
             }
             Found::Unseen { process, home } => stop_stray(process, home, &self.home_variable, self.grace),
-        }
+        };
+        let place = daemon.place();
+        tracing::info!(pid = daemon.pid(), place = %place.display(), ?stopped, "a daemon was asked to end");
+        stopped
     }
 
     fn legacy_endpoints(&self) -> impl Iterator<Item = &Endpoint> {

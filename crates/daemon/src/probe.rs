@@ -143,7 +143,11 @@ impl Probe {
 /// A daemon that is just ending closes the connection, and is gone a moment later: so a close is asked about again
 /// until the time is up.
 pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
-    probe_keeping(endpoint, within).0
+    let began = Instant::now();
+    let found = probe_keeping(endpoint, within).0;
+    let took_ms = began.elapsed().as_millis();
+    tracing::debug!(%endpoint, found = found.code(), pid = found.pid(), took_ms, "looked for a daemon");
+    found
 }
 
 /// [`probe`], with the connection over which a daemon answered.

@@ -133,11 +133,14 @@ fn start(request: &SpawnRequest, cancelled: Cancelled<'_>) -> Result<Spawned, Sp
         let began = Instant::now();
         match attempt.run() {
             Ok(up) => {
+                let program = candidate.path.display();
+                tracing::info!(%program, took_ms = began.elapsed().as_millis(), "started the daemon");
                 tried.push(Tried { candidate: candidate.clone(), failure: None });
                 tried.extend(request.candidates[number + 1..].iter().map(not_needed));
                 return Ok(Spawned::up(request, up, began.elapsed(), tried, log_from));
             }
             Err(NotUp::Failed(failure)) => {
+                tracing::warn!(program = %candidate.path.display(), %failure, "no daemon came up");
                 tried.push(Tried { candidate: candidate.clone(), failure: Some(failure) });
             }
             Err(NotUp::Cancelled) => return Err(SpawnError::Cancelled),
