@@ -12,6 +12,7 @@ mod relapse;
 mod sequence;
 mod trust;
 mod verdict;
+mod waiting;
 
 pub use daemons::{
     CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
@@ -31,3 +32,4 @@ pub use sequence::{
 };
 pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
 pub use verdict::Verdict;
+pub use waiting::{OnWait, lock_home};

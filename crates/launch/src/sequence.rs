@@ -34,6 +34,7 @@ use crate::no_daemon;
 use crate::notice::{Class, Notice, class_of};
 use crate::relapse::Relapse;
 use crate::trust::{ensure_changeable, ensure_own_daemon, trusted_home, wrote_where_others_can};
+use crate::waiting::{LOCK_STEP, OnWait, lock_home};
 
 /// How long every command waits for another process that holds the home's lock: longer than one that is well may take.
 ///
@@ -42,9 +43,6 @@ use crate::trust::{ensure_changeable, ensure_own_daemon, trusted_home, wrote_whe
 /// relays). Everything else, a move or a repair too, takes a fraction of a second: 2 s more are for that.
 pub const LOCK_WAIT: Duration =
     SpawnRequest::READY_WITHIN.saturating_add(OPERATION).saturating_add(Duration::from_secs(2));
-/// After so long a wait it looks whether there is still something to wait for.
-const LOCK_STEP: Duration = Duration::from_millis(200);
-
 /// The parts that a launch is made of.
 #[allow(missing_debug_implementations, reason = "traits")]
 #[derive(Clone, Copy)]
@@ -77,6 +75,8 @@ pub struct Options<'a> {
     pub cancelled: Option<&'a Arc<AtomicBool>>,
     /// How the program is called in hints, with what leads to this home.
     pub program: &'a str,
+    /// Whom to tell that the run waits for another one.
+    pub on_wait: Option<OnWait<'a>>,
     /// A reason of the caller's why nothing may be changed: the config is loaded, and no daemon is used.
     pub refusal: Option<&'a Notice>,
 }
@@ -89,13 +89,14 @@ impl Default for Options<'_> {
             lock_wait: LOCK_WAIT,
             cancelled: None,
             program: "myownllm-mesh",
+            on_wait: None,
             refusal: None,
         }
     }
 }
 
 impl Options<'_> {
-    fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 }
@@ -275,7 +276,10 @@ fn settle(
             Err(LockError::Held { .. }) if options.is_cancelled() => {
                 return Err(Notice::from(&SpawnError::Cancelled));
             }
-            Err(LockError::Held { .. }) if waited + step < options.lock_wait => waited += step,
+            Err(LockError::Held { .. }) if waited + step < options.lock_wait => {
+                options.tell_of_wait(&parts.layout.app_home, waited);
+                waited += step;
+            }
             Err(LockError::Held { home, .. }) => {
                 return Err(Notice::from(&LockError::Held { home, waited: waited + step }));
             }
@@ -602,7 +606,7 @@ fn use_daemon(
         (detection, client) = parts.daemons.detect(device.as_deref());
     }
     if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
-        lock = Some(lock_patiently(parts, options).map_err(one)?);
+        lock = Some(lock_home(parts, options).map_err(one)?);
         // Whoever held the lock may have started the daemon that we want.
         (detection, client) = parts.daemons.detect(device.as_deref());
     }
@@ -725,7 +729,7 @@ fn bring_in_line(
             if plan.is_empty() {
                 return Ok(Reconciled { daemon: asked, plan, outcome: reconcile::Outcome::default() });
             }
-            let lock = lock_patiently(parts, options)?;
+            let lock = lock_home(parts, options)?;
             (lock, daemon.status().map_err(|error| Notice::from(&error))?)
         }
     };
@@ -736,24 +740,6 @@ fn bring_in_line(
 
 fn connect(parts: &Parts<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, Notice> {
     parts.daemons.connect(endpoint).map_err(|error| Notice::from(&error))
-}
-
-/// The lock, for as long as a daemon is started or told its networks; whoever holds it may be doing just that.
-fn lock_patiently(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, Notice> {
-    let patience = options.lock_wait;
-    let mut waited = Duration::ZERO;
-    loop {
-        match parts.disk.lock(&parts.layout.app_home, LOCK_STEP) {
-            Err(LockError::Held { .. }) if options.is_cancelled() => {
-                return Err(Notice::from(&SpawnError::Cancelled));
-            }
-            Err(LockError::Held { .. }) if waited + LOCK_STEP < patience => waited += LOCK_STEP,
-            Err(LockError::Held { home, .. }) => {
-                return Err(Notice::from(&LockError::Held { home, waited: patience }));
-            }
-            other => return other.map_err(|error| Notice::from(&error)),
-        }
-    }
 }
 
 /// The public key that a daemon of this home has; `None` when there is no key anywhere, so that it may make one.

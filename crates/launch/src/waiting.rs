@@ -1,0 +1,81 @@
+//! The lock of the home, waited for with patience, and a word about who holds it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use myownllm_daemon::SpawnError;
+use myownllm_durable_fs::{HomeLock, LockError};
+
+use crate::notice::Notice;
+use crate::sequence::{Options, Parts};
+
+/// After so long a wait it looks whether there is still something to wait for, and tells that it waits.
+pub(crate) const LOCK_STEP: Duration = Duration::from_millis(200);
+
+/// Whom to tell, once, that a run waits for another process, whose id is given where the system tells.
+#[derive(Clone, Copy)]
+pub struct OnWait<'a>(pub &'a dyn Fn(Option<u32>));
+
+impl std::fmt::Debug for OnWait<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnWait")
+    }
+}
+
+/// Locks the home, and waits as long as the options say for another process that holds the lock.
+///
+/// # Errors
+/// The lock is held all that time, or cannot be taken; or the user has had enough.
+pub fn lock_home(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, Notice> {
+    let home = &parts.layout.app_home;
+    let mut waited = Duration::ZERO;
+    loop {
+        match parts.disk.lock(home, LOCK_STEP) {
+            Err(LockError::Held { .. }) if options.is_cancelled() => {
+                return Err(Notice::from(&SpawnError::Cancelled));
+            }
+            Err(LockError::Held { .. }) if waited + LOCK_STEP < options.lock_wait => {
+                options.tell_of_wait(home, waited);
+                waited += LOCK_STEP;
+            }
+            Err(LockError::Held { home, .. }) => {
+                return Err(Notice::from(&LockError::Held { home, waited: options.lock_wait }));
+            }
+            other => return other.map_err(|error| Notice::from(&error)),
+        }
+    }
+}
+
+impl Options<'_> {
+    /// Tells that the run waits, once: when it has not waited before.
+    pub(crate) fn tell_of_wait(&self, home: &Path, waited: Duration) {
+        if waited.is_zero() {
+            let holder = holder(home);
+            tracing::info!(home = %home.display(), holder, "another process holds the lock");
+            if let Some(OnWait(tell)) = self.on_wait {
+                tell(holder);
+            }
+        }
+    }
+}
+
+/// The process that holds the lock of a home, as the kernel's list of locks has it.
+#[cfg(target_os = "linux")]
+fn holder(home: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = std::fs::metadata(home).ok()?;
+    let dev = meta.dev();
+    let place = format!("{:02x}:{:02x}:{}", rustix::fs::major(dev), rustix::fs::minor(dev), meta.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; one that waits has `->` behind the number.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, at, ..] = words.as_slice() else { return None };
+        pid.parse().ok().filter(|pid| *pid > 0 && *at == place)
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn holder(_: &Path) -> Option<u32> {
+    None
+}
