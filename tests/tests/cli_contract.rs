@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use support::{APP, Home, MESH, SECRETS, run, run_with};
 
 /// Every command that ends by itself and needs no input, and whether it only looks.
-const COMMANDS: [(&[&str], bool); 30] = [
+const COMMANDS: [(&[&str], bool); 32] = [
+    (&["daemon", "status"], true),
+    (&["daemon", "stop"], false),
     (&["logs"], true),
     (&["logs", "--daemon"], true),
     (&["config", "get", "api"], true),

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{APP, Home, run};
+use support::{APP, Home, MESH, run};
 
 fn app_config(home: &Home, bytes: &[u8]) {
     home.put(&format!("{APP}/config.json"), bytes, 0o600);
@@ -381,5 +381,117 @@ fn what_is_no_sound_config_is_restored_only_as_is() {
     home.run(&undo).ends_with(0);
     assert_eq!(home.bytes(&config), broken, "{undo:?}");
     home.run(&["repair"]).ends_with(0);
+    home.run(&["doctor"]).ends_with(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn daemon_of_the_home_is_told_stopped_and_started_anew() {
+    let home = Home::settled();
+    let daemon = |command: &str| run(&mut home.with_daemon(&["daemon", command, "--json"]));
+    assert_eq!(daemon("status").ends_with(5).json()["diagnostics"][0]["code"], "daemon.not-running");
+    assert_eq!(daemon("stop").ends_with(0).json()["data"]["stopped"], json!([]));
+    run(&mut home.with_daemon(&["launch", "--detach"])).ends_with(0);
+    let pid = |said: &Value| said["data"]["probe"]["pid"].as_u64().unwrap();
+    let first = pid(&daemon("status").ends_with(0).json());
+    let said = daemon("restart").ends_with(0).json();
+    assert_eq!(said["data"]["stopped_before"][0]["pid"], first, "{said}");
+    let second = pid(&daemon("status").ends_with(0).json());
+    assert_ne!(first, second);
+    let said = daemon("stop").ends_with(0).json();
+    assert_eq!(said["data"]["stopped"][0]["pid"], second, "{said}");
+    daemon("status").ends_with(5);
+    let said = home.run(&["logs"]).ends_with(0).stdout;
+    assert!(said.contains("daemon restart") && said.contains("daemon stop"), "{said}");
+    // Somebody else's daemon is not ours to stop.
+    let shared = home.path(".myownmesh");
+    let _shared =
+        integration_tests::Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), shared).start().unwrap();
+    assert_eq!(daemon("stop").ends_with(0).json()["data"]["stopped"], json!([]));
+    assert!(home.has(".myownmesh/daemon.sock"));
+}
+
+#[test]
+fn what_is_done_on_the_way_is_told_on_stderr_when_asked_for() {
+    let said = |args: &[&str], variable: &str| {
+        let home = Home::after_the_bug();
+        run(home.command(&[&["repair"], args].concat()).env("MYOWNLLM_LOG", variable)).ends_with(0)
+    };
+    let quiet = said(&[], "");
+    assert!(!quiet.stderr.contains("INFO"), "{quiet:?}");
+    let told = said(&["-v"], "").stderr;
+    assert!(
+        told.contains("INFO") && told.contains("the move has ended") && !told.contains("DEBUG"),
+        "{told}"
+    );
+    assert!(said(&["-vv"], "").stderr.contains("DEBUG"));
+    let told = said(&["--json"], "myownllm_config_store=debug");
+    assert!(told.stderr.contains("looked at the config") && !told.stderr.contains("the move"), "{told:?}");
+    told.json();
+    let odd = said(&[], "myownllm_daemon=loud");
+    assert!(odd.stderr.contains("MYOWNLLM_LOG"), "{odd:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn run_that_waits_says_for_whom_and_goes_on() {
+    let home = Home::legacy();
+    let folder = std::fs::File::open(home.path(APP)).unwrap();
+    folder.lock().unwrap();
+    let mut child = home.command(&["migrate"]);
+    let mut child =
+        child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let started = std::time::Instant::now();
+    let said = lines.next().unwrap().unwrap();
+    let process =
+        if cfg!(target_os = "linux") { format!(" (process {})", std::process::id()) } else { String::new() };
+    assert_eq!(said, format!("Waiting for another myownllm-mesh{process}…"));
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    drop(folder);
+    assert!(child.wait().unwrap().success());
+    assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn interrupted_move_says_that_nothing_is_lost_and_goes_on() {
+    let home = Home::legacy();
+    for number in 0..20_000 {
+        let roster = format!(r#"{{"version":1,"network_id":"n-{number}","authorized_devices":[]}}"#);
+        std::fs::write(home.path(&format!("{APP}/mesh/rosters/n-{number}.json")), roster).unwrap();
+    }
+    // A file that is not the daemon's keeps the directory from moving as a whole.
+    home.put(&format!("{APP}/mesh/rosters/notes.txt"), b"mine", 0o600);
+    let mut child = home.command(&["migrate", "--json", "--progress"]);
+    child
+        .env("HOME", "/nonexistent")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = std::io::BufRead::lines(stderr).map(Result::unwrap);
+    let first = lines.next();
+    let Some(first) = first.filter(|line| line.starts_with('{')) else {
+        // A machine on which it is over before anything is worth telling.
+        assert!(child.wait().unwrap().success());
+        return;
+    };
+    let told: Value = serde_json::from_str(&first).unwrap();
+    assert!(
+        told["progress"]["phase"].is_string() && told["progress"]["total"].as_u64().unwrap() >= 20_000,
+        "{told}"
+    );
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    let status = child.wait().unwrap();
+    if status.code().is_none() {
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2), "{status}");
+        let said = "Nothing is lost; run it again to go on.";
+        assert!(rest.iter().any(|line| line == said), "{rest:?}");
+    }
+    home.run(&["migrate"]).ends_with(0);
+    assert!(home.has(&format!("{MESH}/mesh/rosters/n-19999.json")));
     home.run(&["doctor"]).ends_with(0);
 }

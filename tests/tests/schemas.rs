@@ -160,7 +160,7 @@ fn is(value: &Value, name: &str) -> bool {
 }
 
 /// Commands that end by themselves, in an order in which some of them find what they need.
-const COMMANDS: [&[&str]; 52] = [
+const COMMANDS: [&[&str]; 57] = [
     &[],
     &["status"],
     &["status", "--check"],
@@ -213,6 +213,11 @@ const COMMANDS: [&[&str]; 52] = [
     &["config", "restore", "2", "--as-is"],
     &["logs"],
     &["logs", "--daemon", "-n", "3"],
+    &["daemon", "status"],
+    &["daemon", "restart"],
+    &["daemon", "status"],
+    &["daemon", "logs"],
+    &["daemon", "stop"],
 ];
 
 /// Homes of every kind, those included on which commands fail and refuse.
@@ -314,7 +319,7 @@ fn what_commands_print_fits_the_schemas() {
         COMMANDS.into_iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);
     assert_eq!(
         reconciled.collect::<BTreeSet<_>>(),
-        BTreeSet::from(["--once", "add", "remove", "set", "use"])
+        BTreeSet::from(["--once", "add", "remove", "restart", "set", "use"])
     );
     for file in
         schemas.0.keys().filter(|file| !["common.schema.json", "envelope.schema.json"].contains(&&***file))

@@ -29,7 +29,10 @@ pub struct Global {
     /// Print one JSON document on stdout; everything else goes to stderr.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Say more: remarks, and the code of each warning.
+    /// With --json: tell on stderr how far a move is, as JSON lines.
+    #[arg(long, global = true, requires = "json")]
+    pub progress: bool,
+    /// Say more: remarks, the code of each warning, and what is done on the way; -vv says it step by step.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Say nothing but errors; what a command is asked to print, it prints.
@@ -94,6 +97,9 @@ pub enum Command {
     Paths(PathsArgs),
     /// The Device ID, the label, and which file holds the key. Never prints the secret.
     Identity,
+    /// The daemon of this home: how it is, stop it, start it anew, its log.
+    #[command(subcommand)]
+    Daemon(DaemonCommand),
     /// The run log: what this program changed here, and when. Changes nothing.
     Logs(LogsArgs),
     /// Write a completion script for a shell to stdout.
@@ -150,6 +156,25 @@ pub struct LogsArgs {
     /// Show so many lines, the last ones.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub lines: usize,
+}
+
+/// What `daemon` does.
+#[derive(Debug, Subcommand)]
+pub enum DaemonCommand {
+    /// Ask the daemon how it is; exit 5 when none answers. Changes nothing.
+    Status,
+    /// End the daemon of this home, whoever started it. One that does not run is no error.
+    ///
+    /// Only a process that is seen to serve this home is ended; the shared daemon never is.
+    Stop,
+    /// End the daemon, and start it anew as `launch --detach` does.
+    Restart,
+    /// Print the end of the daemon's log.
+    Logs {
+        /// Show so many lines, the last ones.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        lines: usize,
+    },
 }
 
 /// Options of `migrate`.

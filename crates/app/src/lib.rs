@@ -7,8 +7,10 @@ mod draw;
 pub mod exit;
 mod output;
 mod privileges;
+mod progress;
 mod run_log;
 mod screen;
+mod subscriber;
 mod times;
 pub mod world;
 
@@ -19,7 +21,7 @@ use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Notice, PROGRAM};
 
-use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
+use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
 use crate::output::{Answer, Printer};
 pub use crate::privileges::BecomeUser;
@@ -36,6 +38,9 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         Err(error) => return usage(&error, &args, started),
     };
     let printer = Printer::new(&cli.global, started);
+    if let Some(problem) = subscriber::subscribe(cli.global.verbose) {
+        printer.print_notice(&Notice::warning("usage", problem));
+    }
     let name = cli.command.as_ref().map_or("verdict", command_name);
     let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(Answer::failed);
     let program = match &cli.global.home {
@@ -177,6 +182,12 @@ fn command_name(command: &Command) -> &'static str {
         },
         Command::Paths(_) => "paths",
         Command::Identity => "identity",
+        Command::Daemon(daemon) => match daemon {
+            DaemonCommand::Status => "daemon-status",
+            DaemonCommand::Stop => "daemon-stop",
+            DaemonCommand::Restart => "daemon-restart",
+            DaemonCommand::Logs { .. } => "daemon-logs",
+        },
         Command::Logs(_) => "logs",
         Command::Completions { .. } => "completions",
         Command::Man { .. } => "man",

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_durable_fs::quote;
@@ -19,6 +18,7 @@ use crate::build::{BUILD, Build};
 use crate::cli::{ColorWhen, Global};
 use crate::draw::Tone;
 use crate::exit::ExitCode;
+use crate::progress::{Form, Teller, say_on_interrupt};
 use crate::run_log::Trace;
 use crate::screen::{Page, Screen, spelled, wrap};
 use crate::times::Started;
@@ -104,7 +104,7 @@ pub(crate) struct Printer {
     screen: Screen,
     /// Where lines end on stderr; nowhere in a log, where each message is one line.
     width_err: Option<usize>,
-    progress: Rc<ProgressLine>,
+    progress: Rc<Teller>,
     /// The first write of an answer that failed.
     failed: RefCell<Option<io::Error>>,
 }
@@ -132,6 +132,11 @@ impl Printer {
             ColorWhen::Auto => terminal && !no_color,
         };
         let err = io::stderr().is_terminal();
+        let form = match () {
+            () if global.progress => Form::Json,
+            () if err && !dumb && !global.quiet => Form::Line,
+            () => Form::None,
+        };
         Self {
             started,
             json: global.json,
@@ -141,7 +146,7 @@ impl Printer {
             color_err: wants(err),
             screen: Screen::of_stdout(var),
             width_err: width_of_stderr(var),
-            progress: Rc::new(ProgressLine::new(err && !dumb && !global.quiet)),
+            progress: Rc::new(Teller::new(form)),
             failed: RefCell::new(None),
         }
     }
@@ -158,7 +163,7 @@ impl Printer {
             color_err: false,
             screen: Screen::of_stdout(|_| None),
             width_err: None,
-            progress: Rc::new(ProgressLine::new(false)),
+            progress: Rc::new(Teller::new(Form::None)),
             failed: RefCell::new(None),
         }
     }
@@ -176,11 +181,30 @@ impl Printer {
         }
     }
 
-    /// Shows how far a move is, on a terminal.
+    /// Tells how far a move is. `ends_on_interrupt`: Ctrl-C ends the command, and says that nothing is lost.
     #[must_use]
-    pub(crate) fn progress(&self) -> Box<dyn Fn(Progress)> {
-        let line = Rc::clone(&self.progress);
-        Box::new(move |progress| line.show(progress))
+    pub(crate) fn progress(&self, ends_on_interrupt: bool) -> Box<dyn Fn(Progress)> {
+        let teller = Rc::clone(&self.progress);
+        let says = Cell::new(ends_on_interrupt && !self.quiet);
+        Box::new(move |progress| {
+            if says.take() {
+                say_on_interrupt();
+            }
+            teller.tell(progress);
+        })
+    }
+
+    /// Tells that another run is waited for.
+    #[must_use]
+    pub(crate) fn waits(&self) -> Box<dyn Fn(Option<u32>)> {
+        let quiet = self.quiet;
+        Box::new(move |process| {
+            let process = process.map_or_else(String::new, |process| format!(" (process {process})"));
+            if !quiet {
+                let line = format!("Waiting for another myownllm-mesh{process}…\n");
+                let _ = io::stderr().lock().write_all(line.as_bytes());
+            }
+        })
     }
 
     /// When the run began.
@@ -315,47 +339,6 @@ fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {
         .map(|width| width.max(40))
 }
 
-/// One line that says how far a long move is, written over again and again, and gone at the end.
-#[derive(Debug)]
-struct ProgressLine {
-    wanted: bool,
-    begun: Instant,
-    /// When it was last written; none while it is not there.
-    shown: Cell<Option<Instant>>,
-}
-
-impl ProgressLine {
-    /// What is over sooner needs no line.
-    const PATIENCE: Duration = Duration::from_millis(400);
-    const PACE: Duration = Duration::from_millis(100);
-
-    fn new(wanted: bool) -> Self {
-        Self { wanted, begun: Instant::now(), shown: Cell::new(None) }
-    }
-
-    fn show(&self, progress: Progress) {
-        if let Some(line) = self.line(progress.done, progress.total, Instant::now()) {
-            let _ = io::stderr().lock().write_all(line.as_bytes());
-        }
-    }
-
-    /// What is to be written now: nothing before it is worth it, and not too often.
-    fn line(&self, done: usize, total: usize, now: Instant) -> Option<String> {
-        let (since, least) = self.shown.get().map_or((self.begun, Self::PATIENCE), |last| (last, Self::PACE));
-        if !self.wanted || now.duration_since(since) < least {
-            return None;
-        }
-        self.shown.set(Some(now));
-        Some(format!("\r\x1b[Kmoving: {done} of {total} files"))
-    }
-
-    fn clear(&self) {
-        if self.shown.take().is_some() {
-            let _ = io::stderr().lock().write_all(b"\r\x1b[K");
-        }
-    }
-}
-
 /// The one shape of every `--json` answer, its members in the order in which they are read.
 #[derive(Serialize)]
 struct Envelope<'a> {
@@ -477,19 +460,7 @@ pub(crate) fn long(path: &Path) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::{ProgressLine, short};
-
-    #[test]
-    fn only_a_long_move_has_a_line_of_progress_and_only_where_it_is_wanted() {
-        let line = ProgressLine::new(true);
-        let at = |ms| line.begun + std::time::Duration::from_millis(ms);
-        assert_eq!(line.line(1, 900, at(399)), None);
-        assert_eq!(line.line(5, 900, at(400)).as_deref(), Some("\r\x1b[Kmoving: 5 of 900 files"));
-        assert_eq!(line.line(6, 900, at(499)), None);
-        assert!(line.line(7, 900, at(500)).is_some());
-        let quiet = ProgressLine::new(false);
-        assert_eq!(quiet.line(5, 900, quiet.begun + std::time::Duration::from_secs(9)), None);
-    }
+    use super::short;
 
     #[test]
     fn a_file_name_cannot_steer_the_terminal() {

@@ -11,7 +11,7 @@ use myownllm_durable_fs::{Disk as _, Owner, quote};
 use myownllm_launch::{Class, Notice, PROGRAM};
 use myownllm_paths::Layout;
 
-use crate::cli::{Command, ConfigCommand, NetworkCommand};
+use crate::cli::{Command, ConfigCommand, DaemonCommand, NetworkCommand};
 use crate::world::World;
 
 /// Changes user and group of this process, for good. Only the program's `main` has a way to do it: a library that changes the
@@ -22,6 +22,7 @@ pub type BecomeUser<'a> = &'a dyn Fn(u32, u32) -> io::Result<()>;
 pub(crate) fn writes(command: &Command) -> bool {
     match command {
         Command::Launch(_) | Command::Repair(_) => true,
+        Command::Daemon(command) => matches!(command, DaemonCommand::Stop | DaemonCommand::Restart),
         Command::Migrate(args) => !args.dry_run && !args.check,
         Command::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
         Command::Config(command) => match command {

@@ -76,6 +76,12 @@ impl Trace {
         self
     }
 
+    /// The same run went on with this.
+    pub(crate) fn and(mut self, more: Self) -> Self {
+        self.did.extend(more.did);
+        Self { before: self.before.or(more.before), ..self }
+    }
+
     /// Adds the line of this run to the log.
     pub(crate) fn write(&self, started: Started, exit: ExitCode, notices: &[Notice]) {
         let worth = notices.iter().filter(|notice| notice.severity != myownllm_launch::Severity::Info);

@@ -10,7 +10,7 @@ use myownllm_config_model::SeededIds;
 use myownllm_config_store::{Places, Store, StoreError, SystemClock};
 use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
-use myownllm_launch::{LocalDaemons, Notice, Options, Parts, ProgramSearch};
+use myownllm_launch::{LocalDaemons, Notice, OnWait, Options, Parts, ProgramSearch};
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
@@ -38,6 +38,7 @@ pub struct World {
     pub(crate) owner: Option<Owner>,
     refusal: Option<Notice>,
     tell: Box<dyn Fn(Progress)>,
+    wait: Box<dyn Fn(Option<u32>)>,
 }
 
 /// The parts of a launch, wired to one home.
@@ -141,6 +142,7 @@ impl World {
             owner,
             refusal: None,
             tell: Box::new(|_| {}),
+            wait: Box::new(|_| {}),
         })
     }
 
@@ -155,6 +157,13 @@ impl World {
     #[must_use]
     pub fn telling(mut self, tell: Box<dyn Fn(Progress)>) -> Self {
         self.tell = tell;
+        self
+    }
+
+    /// Tells that another process is waited for, and which.
+    #[must_use]
+    pub fn telling_of_waits(mut self, wait: Box<dyn Fn(Option<u32>)>) -> Self {
+        self.wait = wait;
         self
     }
 
@@ -199,7 +208,8 @@ impl World {
     /// What a launch is to do, with this home's way to call the program.
     #[must_use]
     pub fn options(&self) -> Options<'_> {
-        Options { program: &self.program, refusal: self.refusal.as_ref(), ..Options::default() }
+        let on_wait = Some(OnWait(&*self.wait));
+        Options { program: &self.program, refusal: self.refusal.as_ref(), on_wait, ..Options::default() }
     }
 
     /// The default of `conversation_dir`, as text for the config.

@@ -2,7 +2,7 @@
 
 use myownllm_config_model::{Document, schema, secrets};
 use myownllm_config_store::{ConfigStore, CopyId, CopyKind, FileShape, HistoryEntry, StoreError};
-use myownllm_launch::{Notice, ensure_changeable, wrote_where_others_can};
+use myownllm_launch::{Notice, ensure_changeable, lock_home, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, shape_words};
@@ -206,10 +206,7 @@ fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Notice> {
     let id = find_backup(world, name)?;
     ensure_changeable(&parts)?;
     super::network::no_legacy(world, &parts)?;
-    let lock = parts
-        .disk
-        .lock(&world.layout.app_home, world.options().lock_wait)
-        .map_err(|error| Notice::from(&error))?;
+    let lock = lock_home(&parts, &world.options())?;
     let ids = &mut fresh_ids();
     let restored =
         if as_is { wired.store.restore_as_is(&lock, ids, &id) } else { wired.store.restore(&lock, ids, &id) };

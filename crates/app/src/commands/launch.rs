@@ -210,7 +210,7 @@ impl Signals {
 
 /// The signals that are ignored as we start, a bit for each; none where the system does not tell.
 #[cfg(not(windows))]
-fn ignored_signals() -> u64 {
+pub(crate) fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()

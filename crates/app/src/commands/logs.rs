@@ -40,9 +40,14 @@ fn head(entry: &Entry) -> String {
     format!("{}  {}", entry.at.get(..19).unwrap_or(&entry.at).replace('T', " "), entry.command)
 }
 
+/// Where a daemon that this program starts writes.
+pub(crate) fn daemon_log(world: &World) -> std::path::PathBuf {
+    world.layout.daemon_home.join("daemon.log")
+}
+
 /// The last lines of the daemon's log, without secrets.
 pub(crate) fn of_daemon(world: &World, most: usize) -> Answer {
-    let path = world.layout.daemon_home.join("daemon.log");
+    let path = daemon_log(world);
     let lines = myownllm_daemon::last_log_lines(&path, most);
     let shown = short(&path, &world.layout.user_home);
     let mut page = Page::default();

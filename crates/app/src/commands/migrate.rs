@@ -1,6 +1,6 @@
 //! `migrate`: the move alone.
 
-use myownllm_launch::{Notice, Watch, check_socket, ensure_changeable, move_notices};
+use myownllm_launch::{Notice, Watch, check_socket, ensure_changeable, lock_home, move_notices};
 use myownllm_migration::{
     Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator,
 };
@@ -49,10 +49,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
     if let Some(refused) = socket {
         return Err(refused);
     }
-    let lock = parts
-        .disk
-        .lock(&world.layout.app_home, world.options().lock_wait)
-        .map_err(|error| Notice::from(&error))?;
+    let lock = lock_home(&parts, &world.options())?;
     // The move itself asks whether one is live, and no more.
     if let Some(refusal) = parts.daemons.live_legacy().and_then(|live| live.no_means()) {
         return Err(Notice::from(&refusal));

@@ -1,6 +1,7 @@
 //! One module a command: it asks the libraries, and words the answer.
 
 mod config;
+mod daemon;
 mod doctor;
 mod filters;
 mod identity;
@@ -22,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 use clap_complete::generate;
 pub(crate) use launch::count;
+#[cfg(not(windows))]
+pub(crate) use launch::ignored_signals;
 use myownllm_durable_fs::{Disk as _, RealDisk, quote};
 use myownllm_launch::{Notice, PROGRAM};
 use myownllm_paths::{Layout, PathsError};
@@ -60,7 +63,11 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Network(NetworkCommand::FromEnvelope) => return filters::from_envelope(),
         _ => {}
     }
-    let world = world(cli, become_user)?.telling(printer.progress());
+    // A launch hears the signal itself, and takes its daemon along.
+    let ends_on_interrupt = !matches!(command, Command::Launch(args) if !args.no_daemon);
+    let world = world(cli, become_user)?
+        .telling(printer.progress(ends_on_interrupt))
+        .telling_of_waits(printer.waits());
     let layout = world.layout.clone();
     let wrong_home = wrong_home(cli, &world);
     let answer = match command {
@@ -75,6 +82,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Network(command) => network::run(&world, command),
         Command::Paths(args) => Ok(paths::run(&world, *args)),
         Command::Identity => Ok(identity::run(&world)),
+        Command::Daemon(command) => daemon::run(&world.with_program_search(), command, printer),
         Command::Logs(args) => Ok(logs::run(&world, args)),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };

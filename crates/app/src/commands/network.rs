@@ -9,8 +9,8 @@ use myownllm_config_store::{ConfigStore, EditError, HistoryEntry, StoreError, Up
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
-    Asked, Notice, Options, Parts, ensure_changeable, reconcile, reconcile_notices, refusal_notice,
-    settle_live, unseen_notice, wrote_where_others_can,
+    Asked, Notice, Options, Parts, ensure_changeable, lock_home, reconcile, reconcile_notices,
+    refusal_notice, settle_live, unseen_notice, wrote_where_others_can,
 };
 use serde_json::{Value, json};
 
@@ -283,10 +283,7 @@ pub(crate) fn change(
     parts.checked.map_err(Notice::from)?;
     no_legacy(world, &parts)?;
     wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
-    let lock = parts
-        .disk
-        .lock(&world.layout.app_home, world.options().lock_wait)
-        .map_err(|error| Notice::from(&error))?;
+    let lock = lock_home(&parts, &world.options())?;
     let mut made = Err(Notice::error("store.edit", "the edit was not made"));
     let mut before = None;
     let ids = &mut fresh_ids();

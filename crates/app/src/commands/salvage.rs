@@ -2,7 +2,7 @@
 
 use myownllm_config_model::{Document, catalogue, secrets};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
-use myownllm_launch::{Notice, ensure_changeable, settle_live, wrote_where_others_can};
+use myownllm_launch::{Notice, ensure_changeable, lock_home, settle_live, wrote_where_others_can};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -44,8 +44,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let options = myownllm_launch::Options { stop_legacy_daemon: args.stop_legacy_daemon, ..options };
     ensure_changeable(&parts)?;
     wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
-    let lock =
-        parts.disk.lock(&world.layout.app_home, options.lock_wait).map_err(|error| Notice::from(&error))?;
+    let lock = lock_home(&parts, &options)?;
     let leaked = myownllm_launch::leaked_socket(&parts)?;
     let mut ended = Vec::new();
     if let Err(refused) =

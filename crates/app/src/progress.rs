@@ -1,0 +1,185 @@
+//! How far a long move is: one line that is written over again and again, or JSON lines; and what Ctrl-C means meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use myownllm_migration::{Phase, Progress};
+use serde_json::json;
+
+/// What is over sooner needs no line.
+const PATIENCE: Duration = Duration::from_millis(400);
+const PACE: Duration = Duration::from_millis(100);
+
+/// In what form it is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// Not at all.
+    None,
+    /// One line of a terminal.
+    Line,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Tells how far a move is.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    form: Form,
+    begun: Instant,
+    /// When it was last told; none while nothing is shown.
+    shown: Cell<Option<Instant>>,
+    /// The present phase, when it began, and how much of it was done by then.
+    phase: RefCell<Option<(Phase, Instant, usize)>>,
+}
+
+impl Teller {
+    pub(crate) fn new(form: Form) -> Self {
+        Self { form, begun: Instant::now(), shown: Cell::new(None), phase: RefCell::new(None) }
+    }
+
+    pub(crate) fn tell(&self, progress: Progress) {
+        if let Some(text) = self.text(progress, Instant::now()) {
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+
+    /// What is to be written now: nothing before it is worth it, and not too often.
+    fn text(&self, progress: Progress, now: Instant) -> Option<String> {
+        let mut phase = self.phase.borrow_mut();
+        if phase.is_none_or(|(last, ..)| last != progress.phase) {
+            *phase = Some((progress.phase, now, progress.phase_done));
+            // A new phase is told at once, where anything is.
+            if let Some(shown) = self.shown.get() {
+                self.shown.set(shown.checked_sub(PACE));
+            }
+        }
+        let (since, least) = self.shown.get().map_or((self.begun, PATIENCE), |last| (last, PACE));
+        if self.form == Form::None || now.duration_since(since) < least {
+            return None;
+        }
+        self.shown.set(Some(now));
+        let (_, began, before) = (*phase)?;
+        let rate = rate(progress, before, now.duration_since(began));
+        Some(match self.form {
+            Form::Json => format!("{}\n", as_json(progress, rate)),
+            _ => format!("\r\x1b[K{}", as_line(progress, rate)),
+        })
+    }
+
+    /// Takes the line away.
+    pub(crate) fn clear(&self) {
+        if self.shown.take().is_some() && self.form == Form::Line {
+            let _ = io::stderr().lock().write_all(b"\r\x1b[K");
+        }
+    }
+}
+
+/// Files a second, and the seconds that are left at that rate.
+fn rate(progress: Progress, before: usize, took: Duration) -> Option<(f64, f64)> {
+    let done = progress.phase_done.checked_sub(before).filter(|done| *done > 0)?;
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = done as f64 / took.as_secs_f64().max(0.001);
+    #[allow(clippy::cast_precision_loss, reason = "a rest for people")]
+    let rest = progress.phase_total.saturating_sub(progress.phase_done) as f64 / rate;
+    (progress.phase_total > 0).then_some((rate, rest))
+}
+
+fn percent(progress: Progress) -> Option<usize> {
+    (progress.phase_done * 100).checked_div(progress.phase_total)
+}
+
+fn as_line(progress: Progress, rate: Option<(f64, f64)>) -> String {
+    let phase = match progress.phase {
+        Phase::Moving => "moving",
+        Phase::Syncing => return "syncing to the disk…".to_owned(),
+        Phase::Comparing => "comparing",
+        Phase::Removing => "removing the originals",
+        _ => "working",
+    };
+    let percent = percent(progress).map_or_else(String::new, |percent| format!(" ({percent} %)"));
+    let rate = rate.map_or_else(String::new, |(rate, rest)| {
+        let rest = if rest < 1.0 { "under 1 s left".to_owned() } else { format!("about {rest:.0} s left") };
+        format!(", {rate:.0} files/s, {rest}")
+    });
+    format!("{phase}: {} of {} files{percent}{rate}", progress.phase_done, progress.phase_total)
+}
+
+fn as_json(progress: Progress, rate: Option<(f64, f64)>) -> String {
+    let mut told = json!(progress);
+    told["percent"] = json!(percent(progress));
+    told["files_per_s"] = json!(rate.map(|(rate, _)| rate.round()));
+    told["rest_s"] = json!(rate.map(|(_, rest)| rest.round()));
+    json!({ "progress": told }).to_string()
+}
+
+/// From here on Ctrl-C, or SIGTERM, says that nothing is lost before it ends the program.
+#[cfg(not(windows))]
+pub(crate) fn say_on_interrupt() {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    // Whoever started us and ignores Ctrl-C (`nohup`, a script's `&`) wants us to outlive it.
+    let is_ignored = crate::commands::ignored_signals() >> (SIGINT - 1) & 1 == 1;
+    let heard = if is_ignored { vec![SIGTERM] } else { vec![SIGINT, SIGTERM] };
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(heard) else { return };
+    let wait = move || {
+        if let Some(signal) = signals.forever().next() {
+            let _ = io::stderr().lock().write_all(b"\nNothing is lost; run it again to go on.\n");
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    // Without a thread the signal ends the program without a word.
+    let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
+}
+
+#[cfg(windows)]
+pub(crate) fn say_on_interrupt() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(phase: &str, done: usize, total: usize) -> Progress {
+        let phase = match phase {
+            "moving" => Phase::Moving,
+            "syncing" => Phase::Syncing,
+            _ => Phase::Removing,
+        };
+        Progress::new(phase, done, total)
+    }
+
+    #[test]
+    fn only_a_long_move_has_a_line_and_only_where_it_is_wanted() {
+        let line = Teller::new(Form::Line);
+        let at = |ms| line.begun + Duration::from_millis(ms);
+        assert_eq!(line.text(progress("moving", 1, 900), at(0)), None);
+        assert_eq!(line.text(progress("moving", 1, 900), at(399)), None);
+        let said = line.text(progress("moving", 201, 900), at(400));
+        assert_eq!(
+            said.as_deref(),
+            Some("\r\x1b[Kmoving: 201 of 900 files (22 %), 500 files/s, about 1 s left")
+        );
+        assert_eq!(line.text(progress("moving", 250, 900), at(499)), None);
+        // A phase that begins is told at once, and has a rate of its own.
+        let said = line.text(progress("syncing", 0, 0), at(499));
+        assert_eq!(said.as_deref(), Some("\r\x1b[Ksyncing to the disk…"));
+        let said = line.text(progress("removing", 0, 900), at(9_000));
+        assert_eq!(said.as_deref(), Some("\r\x1b[Kremoving the originals: 0 of 900 files (0 %)"));
+        let quiet = Teller::new(Form::None);
+        assert_eq!(quiet.text(progress("moving", 5, 900), quiet.begun + Duration::from_secs(9)), None);
+    }
+
+    #[test]
+    fn json_lines_have_phase_percent_rate_and_rest() {
+        let lines = Teller::new(Form::Json);
+        let at = |ms| lines.begun + Duration::from_millis(ms);
+        lines.text(progress("moving", 0, 1000), at(0));
+        let said = lines.text(progress("moving", 500, 1000), at(1000)).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let told = &said["progress"];
+        assert_eq!(told["phase"], "moving");
+        assert_eq!(
+            (&told["percent"], &told["files_per_s"], &told["rest_s"]),
+            (&json!(50), &json!(500.0), &json!(1.0))
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! What the libraries tell of their work, on standard error: with `-v`, `-vv`, or as `MYOWNLLM_LOG` says.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+/// The variable that says what to tell: `debug`, or `myownllm_daemon=trace,info`.
+const VARIABLE: &str = "MYOWNLLM_LOG";
+
+/// Begins to tell. Returns why not, where the variable makes no sense.
+pub(crate) fn subscribe(verbose: u8) -> Option<String> {
+    let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
+    let (targets, problem) = match wanted.map(|wanted| (wanted.parse::<Targets>(), wanted)) {
+        Some((Ok(targets), _)) => (targets, None),
+        Some((Err(error), wanted)) => {
+            (told(verbose), Some(format!("cannot use {VARIABLE}={wanted:?}: {error}")))
+        }
+        None => (told(verbose), None),
+    };
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    // A test may have begun before.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    problem
+}
+
+fn told(verbose: u8) -> Targets {
+    let level = match verbose {
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    Targets::new().with_default(level)
+}
