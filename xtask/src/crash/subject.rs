@@ -128,10 +128,37 @@ struct Goal {
     copies: Vec<u64>,
 }
 
+/// The program's run log, in the app's home.
+const RUN_LOG: &str = "myownllm-mesh.log";
+
+/// Whether a run log is its owner's alone, and holds whole entries. Only the last line may be torn, by a kill.
+fn check_run_log(path: &Path) -> Fallible<()> {
+    let say = |what: &str| format!("{}: {what}", path.display());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path).map_err(|e| say(&e.to_string()))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(say(&format!("its mode is {:04o}", mode & 0o7777)));
+        }
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| say(&e.to_string()))?;
+    let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+    for line in whole.lines() {
+        serde_json::from_str::<serde_json::Value>(line).map_err(|e| say(&format!("{e} in {line:?}")))?;
+    }
+    Ok(())
+}
+
 impl Goal {
     fn of(home: &Path) -> Fallible<Self> {
         let mut names: BTreeMap<_, _> =
             Tree::of(home)?.0.into_iter().map(|(path, entry)| (path, entry.kind)).collect();
+        // It holds times, so no two runs write the same; and a run that is killed before its end writes none.
+        let run_log = Path::new(APP).join(RUN_LOG);
+        if names.remove(&run_log).is_some() {
+            check_run_log(&home.join(&run_log))?;
+        }
         let backups = Path::new(APP).join("config-backups");
         let mut copies = Vec::new();
         // A config that is made anew names folders of the home that it was made for.

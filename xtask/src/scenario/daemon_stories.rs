@@ -110,7 +110,7 @@ fn busy_daemon(stage: &mut Stage<'_>) -> Played {
     let (code, message) = first_trouble(&report);
     stage.check(
         "it is named with its process",
-        code == "daemon.busy" && message.contains(&daemon.pid().to_string()),
+        code == "daemon.suspended" && message.contains(&daemon.pid().to_string()),
         message,
     );
     only(stage, "nothing was started beside it", &[daemon.pid()]);
