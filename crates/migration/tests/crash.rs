@@ -1035,3 +1035,52 @@ fn a_writer_that_truncates_and_writes_later_loses_nothing() {
         }
     }
 }
+
+/// A program has a complete roster open before any operation, and writes it through that handle: once nobody waits for it
+/// any more, or while it is waited for. What it writes is somewhere afterwards, and the run after it closes the file ends
+/// the move.
+#[test]
+fn a_writer_that_holds_a_complete_file_open_loses_nothing() {
+    const WRITTEN: &[u8] = b"{\"written\":\"through an old handle\"}";
+    let (mut kept, mut tried) = (0, 0);
+    for (case, patient) in cases().into_iter().flat_map(|case| {
+        let again = Case { disk: case.disk.clone(), options: case.options.clone(), ..case };
+        [(case, true), (again, false)]
+    }) {
+        let path = format!("{APP}/mesh/rosters/one.json");
+        let probe = case.disk.clone();
+        run(&probe, &case.options);
+        for opened in 0..probe.op_count() {
+            let disk = case.disk.clone();
+            let (at, open) = (path.clone(), Arc::new(Mutex::new(None)));
+            let handle = open.clone();
+            disk.set_hook(move |record, foreign| {
+                let mut handle = handle.lock().expect("nobody panics");
+                if record.number == opened {
+                    *handle = foreign.open(&at);
+                } else if record.op == "pause"
+                    && !patient
+                    && let Some(file) = handle.take()
+                {
+                    foreign.write(file, WRITTEN);
+                    foreign.close(file);
+                }
+            });
+            let report = run(&disk, &case.options).expect("the lock is free");
+            let mut late = open.lock().expect("nobody panics").take();
+            let was_open = late.is_some() || contents(&disk).contains(WRITTEN);
+            disk.set_hook(move |_, foreign| {
+                if let Some(file) = late.take() {
+                    foreign.write(file, WRITTEN);
+                    foreign.close(file);
+                }
+            });
+            let _ = disk.stat(Path::new("/"));
+            let label = || format!("{}: opened before operation {opened}: {report:#?}", case.name);
+            assert!(!was_open || contents(&disk).contains(WRITTEN), "{}", label());
+            kept += usize::from(report.errors.iter().any(|error| error.code() == "migration.changed"));
+            tried += 1;
+        }
+    }
+    assert!(kept > 50 && kept < tried, "{kept} of {tried}");
+}

@@ -1231,3 +1231,122 @@ fn what_a_killed_run_held_is_set_aside_under_a_name_that_fits() {
         .path();
     assert_eq!(fs::read(aside).expect("kept"), b"held");
 }
+
+/// A shell that opens a file, says so, and then does as it is told, line by line.
+#[cfg(target_os = "linux")]
+struct Writer(std::process::Child);
+
+#[cfg(target_os = "linux")]
+impl Writer {
+    fn open(redirection: &str, file: &Path) -> Self {
+        use std::io::Read;
+        let script = format!("exec 3{redirection}\"$1\"; echo; while read -r line; do eval \"$line\"; done");
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &script, "sh"])
+            .arg(file)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("started");
+        child.stdout.take().expect("piped").read_exact(&mut [0]).expect("it says that it is open");
+        Self(child)
+    }
+
+    /// Does this, and ends.
+    fn end(mut self, command: &str) {
+        use std::io::Write;
+        writeln!(self.0.stdin.take().expect("piped"), "{command}").expect("written");
+        assert!(self.0.wait().expect("reaped").success());
+    }
+}
+
+/// Homes whose daemon home is on another file system, or holds the same files already.
+#[cfg(target_os = "linux")]
+struct Removing {
+    name: &'static str,
+    home: Home,
+    homes: Homes,
+    _other: Option<tempfile::TempDir>,
+}
+
+#[cfg(target_os = "linux")]
+impl Removing {
+    fn all(roster: &[u8]) -> Vec<Self> {
+        let identical = Home::full();
+        identical.put(".myownmesh/mesh/rosters/one.json", roster);
+        let homes = identical.homes();
+        let mut all = vec![Self { name: "identical", home: identical, homes, _other: None }];
+        if let Ok(memory) = tempfile::tempdir_in("/dev/shm") {
+            let across = Home::full();
+            let homes = Homes::new(&across.app, memory.path());
+            all.push(Self { name: "across", home: across, homes, _other: Some(memory) });
+        }
+        all.iter().for_each(|this| this.home.put("mesh/rosters/one.json", roster));
+        all
+    }
+
+    fn run(&self) -> Report {
+        let lock = RealDisk.lock(&self.home.app, Duration::from_secs(5)).expect("free");
+        Migrator::new(&RealDisk, self.homes.clone()).run(&lock, &Options::forward(), &NoDaemons)
+    }
+
+    fn moved_to(&self) -> PathBuf {
+        self.homes.daemon.join("mesh/rosters/one.json")
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_a_program_has_open_for_writing_stays_until_it_is_closed() {
+    const MORE: &[u8] = b"rostermore";
+    for this in Removing::all(b"roster") {
+        let (name, home) = (this.name, &this.home);
+        let writer = Writer::open(">>", &home.at("mesh/rosters/one.json"));
+        let report = this.run();
+        assert_eq!(report.outcome, Outcome::Partial, "{name}: {report:#?}");
+        let changed = report.errors.iter().find(|error| error.code() == "migration.changed");
+        assert_eq!(changed.expect("it is reported").path(), home.at("mesh/rosters/one.json"), "{name}");
+        assert!(home.at(".secrets/identity.json").exists(), "{name}: the key does not go before its rosters");
+        assert!(!home.at("mesh/rosters/.durable-fs.claimed").exists(), "{name}");
+        writer.end("printf more >&3");
+        assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("it has its name"), MORE, "{name}");
+        let report = this.run();
+        if name == "across" {
+            assert_eq!(report.outcome, Outcome::Done, "{name}: {report:#?}");
+            assert_eq!(fs::read(this.moved_to()).expect("moved"), MORE, "{name}");
+        } else {
+            // Two files that differ both stay.
+            assert_eq!(report.collisions.len(), 1, "{name}: {report:#?}");
+            assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("kept"), MORE, "{name}");
+        }
+    }
+}
+
+/// A program truncates a roster and writes it a moment later, and the move begins at any moment in between or around.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_writer_that_truncates_loses_nothing_at_whatever_time_the_move_comes() {
+    const WHOLE: &[u8] = br#"{"version":1,"network_id":"one","authorized_devices":[]}"#;
+    for round in 0..20_u64 {
+        for this in Removing::all(b"{}") {
+            let (name, home) = (this.name, &this.home);
+            let path = home.at("mesh/rosters/one.json");
+            let wrote = std::thread::scope(|scope| {
+                let writer = scope.spawn(|| {
+                    use std::io::Write;
+                    std::thread::sleep(Duration::from_micros(round * 137 % 4000));
+                    let mut file = fs::OpenOptions::new().write(true).truncate(true).open(&path).ok()?;
+                    std::thread::sleep(Duration::from_micros(round * 7919 % 20_000));
+                    file.write_all(WHOLE).ok()
+                });
+                this.run();
+                writer.join().expect("it does not panic")
+            });
+            if wrote.is_some() {
+                let places = [path, this.moved_to()];
+                let there = places.iter().any(|place| fs::read(place).is_ok_and(|bytes| bytes == WHOLE));
+                assert!(there, "{name}, round {round}: {:?}", home.tree());
+            }
+        }
+    }
+}

@@ -7,7 +7,12 @@ use std::{
 
 use myownllm_durable_fs::{DiskError, Exclusive, with_temp};
 
-use super::{Go, Job, Mover, Retire, Stop, What, each::each, note, parent, rest::comes_to_rest};
+use super::{
+    Go, Job, Mover, Retire, Stop, What,
+    each::each,
+    note, parent,
+    rest::{is_complete, not_at_rest},
+};
 use crate::{
     error::MigrationError,
     report::{MoveMethod, Phase},
@@ -64,12 +69,18 @@ impl Mover<'_> {
 
     fn copy_to_temporaries(&mut self, files: Vec<Job>) -> Vec<Copied> {
         let disk = self.disk;
-        let copy_one = |job: Job| {
+        let look_at = |job: Job| {
+            let complete = is_complete(disk, &job.from);
+            (job, complete)
+        };
+        let files = each(disk, files, look_at, |_| {});
+        let restless = not_at_rest(disk, files.iter().map(|(job, complete)| (job.from.as_path(), *complete)));
+        let copy_one = |(job, _): (Job, bool)| {
             let mode = job.private.then_some(0o600);
-            let copy = comes_to_rest(disk, &job.from).and_then(|rests| match rests {
-                true => with_temp(&parent(&job.to), |temp| disk.copy_new(&job.from, temp, mode)).map(Some),
-                false => Ok(None),
-            });
+            let copy = match restless.contains(&job.from) {
+                true => Ok(None),
+                false => with_temp(&parent(&job.to), |temp| disk.copy_new(&job.from, temp, mode)).map(Some),
+            };
             (job, copy)
         };
         let tried = each(disk, files, copy_one, |more| self.went_on(more));

@@ -1,8 +1,12 @@
 //! Whether a file is complete: a writer that truncates it and writes it anew may be in the middle.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use myownllm_durable_fs::{Disk, DiskError};
+use myownllm_durable_fs::{Disk, FileId, OpenForWriting, Stamp};
 
 /// A file that has not changed for so long is at rest; the app's config waits as long.
 const STABLE_FOR: Duration = Duration::from_millis(250);
@@ -13,37 +17,62 @@ const MAX_LOOKS: u32 = 80;
 /// What is larger is no roster, state or identity file, and is not read.
 const LIMIT: u64 = 16 << 20;
 
-/// Waits until a file that is empty, or no whole JSON, does not change any more. Returns false if it goes on changing.
-///
-/// Copying such a file and removing it would take it from a writer that has truncated it and still holds it open.
-///
-/// # Errors
-///
-/// The file cannot be looked at.
-pub(super) fn comes_to_rest(disk: &dyn Disk, file: &Path) -> Result<bool, DiskError> {
-    let looks_for = STABLE_FOR.as_millis().div_ceil(POLL_INTERVAL.as_millis());
-    let (mut known, mut same) = (None, 0);
-    for _ in 0..MAX_LOOKS {
-        if is_complete(disk, file)? {
-            return Ok(true);
-        }
-        let meta = disk.stat(file)?;
-        let now = Some((meta.len, meta.modified, meta.id));
-        same = if known == now { same + 1 } else { 0 };
-        if same >= looks_for {
-            return Ok(true);
-        }
-        known = now;
-        disk.pause(POLL_INTERVAL);
-    }
-    Ok(false)
+/// What is known of a file that is waited for.
+struct Waiting<'f> {
+    file: &'f Path,
+    complete: bool,
+    /// What changes when somebody writes it, and how many looks in a row have shown the same.
+    known: Option<(u64, Stamp, Option<FileId>)>,
+    same: u128,
 }
 
-fn is_complete(disk: &dyn Disk, file: &Path) -> Result<bool, DiskError> {
-    match disk.read(file, LIMIT) {
-        Ok(bytes) => Ok(serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok()),
-        // Too large, or no regular file: the copy says what is wrong with it.
-        Err(error) if error.is_not_found() => Err(error),
-        Err(_) => Ok(true),
+/// Waits until no program is seen to have these files open for writing, and until those that are not `complete` do not change
+/// any more. Returns those for which 2 s are not enough. All are waited for together.
+///
+/// Copying such a file and removing it would take it from a writer that has truncated it and still holds it open.
+pub(super) fn not_at_rest<'f>(
+    disk: &dyn Disk,
+    files: impl Iterator<Item = (&'f Path, bool)>,
+) -> BTreeSet<PathBuf> {
+    let mut waiting: Vec<_> =
+        files.map(|(file, complete)| Waiting { file, complete, known: None, same: 0 }).collect();
+    for _ in 0..MAX_LOOKS {
+        if waiting.is_empty() {
+            break;
+        }
+        let files: Vec<&Path> = waiting.iter().map(|waiting| waiting.file).collect();
+        let mut answers = disk.open_for_writing(&files).into_iter();
+        waiting.retain_mut(|waiting| !waiting.rests(disk, answers.next() == Some(OpenForWriting::Yes)));
+        if !waiting.is_empty() {
+            disk.pause(POLL_INTERVAL);
+        }
     }
+    waiting.into_iter().map(|waiting| waiting.file.to_owned()).collect()
+}
+
+impl Waiting<'_> {
+    fn rests(&mut self, disk: &dyn Disk, is_open: bool) -> bool {
+        if is_open {
+            (self.complete, self.known) = (false, None);
+            return false;
+        }
+        if self.complete {
+            return true;
+        }
+        // The copy says what is wrong with a file that cannot be looked at.
+        let Ok(meta) = disk.stat(self.file) else { return true };
+        let now = Some((meta.len, meta.modified, meta.id));
+        if self.known == now {
+            self.same += 1;
+        } else {
+            (self.known, self.same, self.complete) = (now, 0, is_complete(disk, self.file));
+        }
+        self.complete || self.same >= STABLE_FOR.as_millis().div_ceil(POLL_INTERVAL.as_millis())
+    }
+}
+
+/// Whether a file is whole JSON, as far as it can be read.
+pub(super) fn is_complete(disk: &dyn Disk, file: &Path) -> bool {
+    let read = disk.read(file, LIMIT);
+    read.map_or(true, |bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok())
 }

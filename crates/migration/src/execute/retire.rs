@@ -7,9 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, Likeness, Meta};
+use myownllm_durable_fs::{Disk, DiskError, Likeness, Meta, OpenForWriting};
 
-use super::{Go, Mover, Retire, each::each, folders_of, parent, rest::comes_to_rest};
+use super::{
+    Go, Mover, Retire,
+    each::each,
+    folders_of, parent,
+    rest::{is_complete, not_at_rest},
+};
 use crate::{
     error::MigrationError,
     inspect::CLAIM_DIR,
@@ -27,7 +32,20 @@ enum Fate {
     Failed(DiskError),
     /// It is not what was published, or that could not be found out (`why`). Unless it has its name back, it is still aside.
     Kept { why: Option<DiskError>, back: bool },
+    /// A program has it open for writing. Unless it has its name back, it is still aside.
+    InUse { back: bool },
 }
+
+/// What a look at a source that was taken aside has shown.
+enum Checked {
+    /// It is what was published, as it was at `seen`; `lost` are the attributes that go with it.
+    Removable { lost: Vec<String>, seen: Box<Meta>, complete: bool },
+    /// It stays, or is gone.
+    Ended(Fate),
+}
+
+/// How close to the rename a write must be for a later one to have the same timestamp: the coarsest file systems count in 2 s.
+const TIMESTAMP_STEP: i64 = 2;
 
 impl Mover<'_> {
     /// Makes durable what was published, then removes the sources that are still there, then makes that durable.
@@ -97,14 +115,26 @@ impl Mover<'_> {
         let aside = claims.iter().flat_map(|(folder, claimed)| [folder.as_path(), claimed]);
         let held = self.hold(&aside.chain(goals).collect::<Vec<_>>());
         let disk = self.disk;
-        let remove_one = |(item, claimed): (Retire, PathBuf)| {
-            let fate = remove(disk, &item, &claimed);
+        let check_one = |(item, claimed): (Retire, PathBuf)| {
+            let checked = check(disk, &item, &claimed);
+            (item, claimed, checked)
+        };
+        let checked = each(disk, sources, check_one, |_| {});
+        let in_use = in_use(disk, &checked);
+        let remove_one = |(item, claimed, checked): (Retire, PathBuf, Checked)| {
+            let fate = match checked {
+                Checked::Ended(fate) => fate,
+                Checked::Removable { .. } if in_use.contains(&claimed) => {
+                    Fate::InUse { back: give_back(disk, &item, &claimed) }
+                }
+                Checked::Removable { lost, seen, .. } => remove(disk, &item, &claimed, lost, &seen),
+            };
             (item, claimed, fate)
         };
         let mut restored = BTreeSet::new();
-        let told = self.phase(Phase::Removing, sources.len());
-        for (item, claimed, fate) in each(disk, sources, remove_one, told) {
-            if let Fate::Kept { back, .. } = &fate {
+        let told = self.phase(Phase::Removing, checked.len());
+        for (item, claimed, fate) in each(disk, checked, remove_one, told) {
+            if let Fate::Kept { back, .. } | Fate::InUse { back } = &fate {
                 if !back {
                     self.restore_claim(&claimed, &item.from);
                 }
@@ -124,6 +154,7 @@ impl Mover<'_> {
                     }
                 }
                 Fate::WasGone => {}
+                Fate::InUse { .. } => self.report.errors.push(MigrationError::Changed { path: item.from }),
                 Fate::Kept { why: None, .. } => {
                     self.report.collisions.push(Collision { source: item.from, destination: item.to });
                 }
@@ -153,7 +184,8 @@ impl Mover<'_> {
     }
 }
 
-fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Fate {
+/// Takes a source aside and looks whether it can go. One that stays has its name back afterwards.
+fn check(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Checked {
     // Of what we have not put there ourselves.
     let before = item.method.is_none().then(|| disk.stat(&item.to).ok()).flatten();
     if let Err(error) = disk.rename(&item.from, claimed)
@@ -161,18 +193,75 @@ fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Fate {
     {
         // Gone already: then there is nothing to remove.
         let gone = matches!(disk.stat(&item.from), Err(error) if error.is_not_found());
-        return if gone { Fate::WasGone } else { Fate::Failed(error) };
+        return Checked::Ended(if gone { Fate::WasGone } else { Fate::Failed(error) });
     }
-    // The second after the first, which has opened the one at the destination: a network file system knows no sooner.
-    let may_go = may_go(disk, item, claimed);
-    match may_go.and_then(|lost| stands_alone(disk, item, claimed, before).map(|()| lost)) {
+    let looked = disk.stat(claimed).and_then(|seen| {
+        // The second after the first, which has opened the one at the destination: a network file system knows no sooner.
+        let lost = may_go(disk, item, claimed)?;
+        stands_alone(disk, item, claimed, before)?;
+        Ok(lost.map(|lost| (lost, seen)))
+    });
+    match looked {
+        Ok(Some((lost, seen))) => {
+            let complete = item.link.is_some() || is_complete(disk, claimed);
+            Checked::Removable { lost, seen: Box::new(seen), complete }
+        }
+        kept => Checked::Ended(Fate::Kept { why: kept.err(), back: give_back(disk, item, claimed) }),
+    }
+}
+
+/// Gives a source that is aside its name back, at once: others look for it under that name.
+fn give_back(disk: &dyn Disk, item: &Retire, claimed: &Path) -> bool {
+    disk.rename_exclusive(claimed, &item.from).is_ok()
+}
+
+/// Returns the sources, as they are named aside, that a program has open for writing, or that go on changing. Such a program
+/// may be in the middle, and what it writes after the removal would be lost. No program opens a file anew that is aside:
+/// what is in no use now has its last content.
+fn in_use(disk: &dyn Disk, checked: &[(Retire, PathBuf, Checked)]) -> BTreeSet<PathBuf> {
+    let asked = checked.iter().filter_map(|(item, claimed, checked)| {
+        let Checked::Removable { seen, complete, .. } = checked else { return None };
+        // A symlink has no content. What is written to a second name of the file at the destination is not lost.
+        let is_second_name =
+            || seen.links > 1 && disk.stat(&item.to).is_ok_and(|there| there.is_same_file(seen));
+        (item.link.is_none() && !is_second_name()).then_some((claimed.as_path(), *complete))
+    });
+    let (files, complete): (Vec<_>, Vec<_>) = asked.unzip();
+    if files.is_empty() {
+        return BTreeSet::new();
+    }
+    let open = disk.open_for_writing(&files).into_iter().map(|answer| answer == OpenForWriting::Yes);
+    let (mut in_use, mut torn) = (BTreeSet::new(), Vec::new());
+    for ((file, complete), is_open) in files.into_iter().zip(complete).zip(open) {
+        match (is_open, complete) {
+            (true, _) => drop(in_use.insert(file.to_owned())),
+            (false, false) => torn.push((file, false)),
+            (false, true) => {}
+        }
+    }
+    // Where a writer cannot be seen, a file that is not complete is given time.
+    in_use.extend(not_at_rest(disk, torn.into_iter()));
+    in_use
+}
+
+/// Removes a source that is in no use. It is compared once more if a program may have written it since it was `seen`, and
+/// closed it.
+fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path, lost: Vec<String>, seen: &Meta) -> Fate {
+    let is_as_seen = |now: &Meta| {
+        (now.len, now.modified) == (seen.len, seen.modified)
+            && seen.changed.seconds - seen.modified.seconds > TIMESTAMP_STEP
+    };
+    let may_go = disk.stat(claimed).and_then(|now| match item.link.is_some() || is_as_seen(&now) {
+        true => Ok(Some(lost)),
+        false => may_go(disk, item, claimed),
+    });
+    match may_go {
         Ok(Some(lost)) => match disk.unlink(claimed) {
             Ok(()) => Fate::Removed { lost },
             Err(error) if error.is_not_found() => Fate::WasGone,
             Err(error) => Fate::Failed(error),
         },
-        // At once: others look for it under its name.
-        kept => Fate::Kept { why: kept.err(), back: disk.rename_exclusive(claimed, &item.from).is_ok() },
+        kept => Fate::Kept { why: kept.err(), back: give_back(disk, item, claimed) },
     }
 }
 
@@ -206,9 +295,6 @@ fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<S
             Likeness::Same { lacks } => Some(lacks),
         })
     };
-    if !comes_to_rest(disk, claimed)? {
-        return nothing_lost(false);
-    }
     if item.method == Some(MoveMethod::Copy)
         && let Ok(likeness) = compare()
     {
