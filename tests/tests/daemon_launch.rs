@@ -757,6 +757,51 @@ fn a_detached_daemon_holds_no_lock_and_nothing_else_of_ours() {
     eventually("it ends", || serving(&home).is_empty());
 }
 
+/// Nothing of whoever starts the launch lives on in the daemon: no file that a shell opened, no signal that it ignores.
+#[test]
+fn a_detached_daemon_inherits_nothing_from_who_started_the_launch() {
+    let home = Home::settled();
+    let shell = |script: &str| {
+        let inner = launch(&home, "", &["--detach"]);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script, "bash"]).arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell.current_dir(home.path(""));
+        run(&mut shell)
+    };
+    let end = || {
+        let [pid] = serving(&home)[..] else { panic!("{:?}", serving(&home)) };
+        send(pid, Signal::TERM);
+        eventually("it ends", || serving(&home).is_empty());
+    };
+    for number in [3, 4, 9, 10, 77, 255, 700] {
+        // The lock is let go of when the shell ends.
+        shell(&format!("exec {number}>lock; flock {number}; \"$@\"")).ends_with(0);
+        std::fs::File::open(home.path("lock")).unwrap().try_lock().unwrap();
+        end();
+        // The substitution ends with the launch, and not with the daemon: `run` would time out.
+        let ran = shell(&format!("out=$(\"$@\" {number}>&1); echo \"got: $out\"")).ends_with(0);
+        assert!(ran.stdout.contains("got: ") && ran.stdout.contains("left running"), "{ran:?}");
+        end();
+    }
+    let all = "HUP INT QUIT ABRT TERM USR1 USR2 ALRM CHLD CONT TSTP TTIN TTOU WINCH";
+    shell(&format!("trap '' {all}; \"$@\"")).ends_with(0);
+    let [pid] = serving(&home)[..] else { panic!() };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for field in ["SigBlk:", "SigIgn:"] {
+        let mask = status.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim();
+        // A broken pipe is ignored by every Rust program itself; 32 and 33 belong to the C library.
+        let others = 1 << (Signal::PIPE.as_raw() - 1) | 0b11 << 31;
+        assert_eq!(u64::from_str_radix(mask, 16).unwrap() & !others, 0, "{field} {mask}");
+    }
+    end();
+}
+
 /// What every version says more than the other, and what none says yet, is no trouble.
 #[test]
 fn a_daemon_of_a_later_year_is_no_trouble() {

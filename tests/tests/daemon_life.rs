@@ -165,8 +165,15 @@ fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     // As the home's lock would be held.
     let lock = std::fs::File::open(home.path()).unwrap();
     lock.lock().unwrap();
+    // Not everybody opens files so that a child does not inherit them.
+    rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).unwrap();
+    let blocked: nix::sys::signal::SigSet =
+        [nix::sys::signal::SIGTERM, nix::sys::signal::SIGUSR1].into_iter().collect();
+    blocked.thread_block().unwrap();
     let spawned = spawn(&home.request(vec![standin()])).unwrap();
     let pid = spawned.pid();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("SigBlk:\t0000000000000000"), "{status}");
     let link = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
     assert_eq!(link("cwd"), home.path());
     assert_eq!(link("fd/0"), Path::new("/dev/null"));

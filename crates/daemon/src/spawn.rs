@@ -1,6 +1,7 @@
 //! Starting a daemon, and letting go of it.
 
 mod attempt;
+mod child;
 mod error;
 mod running;
 mod spawned;

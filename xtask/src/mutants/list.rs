@@ -1329,9 +1329,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "what-goes-into-the-background-is-found",
         guarantee: "A daemon that left what started it is ended with it.",
         file: "crates/daemon/src/spawn/attempt.rs",
-        find: "            .env(MARK, mark)
-",
-        replace: "",
+        find: ", variable(MARK, mark)]",
+        replace: "]",
         package: "integration-tests",
         tests: "binary(daemon_life)",
     },

@@ -3,12 +3,13 @@
 use std::{
     fs::File,
     io,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use super::{
     Cancelled, Failure, SpawnRequest,
+    child::{ChildProcess, Start, variable},
     running::{MARK, Running, has_ended, new_mark},
 };
 use crate::{
@@ -108,11 +109,21 @@ impl Attempt<'_> {
         }
     }
 
-    fn start(&self, mark: &str) -> io::Result<Child> {
+    fn start(&self, mark: &str) -> io::Result<ChildProcess> {
+        let request = self.request;
+        let mut environment = request.env.clone();
+        environment.extend([variable(&request.home_variable, self.home), variable(MARK, mark)]);
+        let start = Start {
+            program: &self.candidate.path,
+            directory: &request.home,
+            environment: &environment,
+            log: self.log_file,
+            run_as: request.run_as,
+        };
         let deadline = deadline_in(Duration::from_millis(200));
         let mut pause = Pause::new(Duration::from_millis(20));
         loop {
-            match self.command(mark)?.spawn() {
+            match start.run() {
                 // It is being written this very moment, by an updater say, or was a moment ago.
                 Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
                     pause.wait(deadline);
@@ -120,37 +131,6 @@ impl Attempt<'_> {
                 other => return other,
             }
         }
-    }
-
-    fn command(&self, mark: &str) -> io::Result<Command> {
-        let request = self.request;
-        let mut command = Command::new(&self.candidate.path);
-        command
-            .arg("serve")
-            .envs(request.env.iter().map(|(name, value)| (name, value)))
-            .env(&request.home_variable, self.home)
-            .env(MARK, mark)
-            .current_dir(&request.home)
-            .stdin(Stdio::null())
-            .stdout(self.log_file.try_clone()?)
-            .stderr(self.log_file.try_clone()?);
-        #[cfg(unix)]
-        {
-            use std::os::unix::process::CommandExt;
-            command.process_group(0);
-            if let Some((uid, gid)) = request.run_as {
-                command.gid(gid).uid(uid);
-            }
-        }
-        #[cfg(windows)]
-        {
-            use std::os::windows::process::CommandExt;
-            /// No console window, and no Ctrl-C of ours.
-            const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
-            const CREATE_NO_WINDOW: u32 = 0x0800_0000;
-            command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
-        }
-        Ok(command)
     }
 
     /// Waits until the child answers, ends, or the time is up. The child is looked at between any two waits, so that its

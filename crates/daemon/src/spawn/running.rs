@@ -2,12 +2,12 @@
 
 use std::{
     io,
-    process::{Child, ExitStatus},
+    process::ExitStatus,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-use super::{End, Ending};
+use super::{End, Ending, child::ChildProcess};
 use crate::process::Pause;
 #[cfg(unix)]
 use crate::transport::deadline_in;
@@ -17,17 +17,17 @@ use crate::transport::deadline_in;
 const SCRIPT_ENDS_WITHIN: Duration = Duration::from_millis(200);
 
 /// Children that nobody could be found to wait for.
-static ORPHANS: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+static ORPHANS: Mutex<Vec<ChildProcess>> = Mutex::new(Vec::new());
 
 /// Lets go of a child in such a way that its end leaves no zombie behind.
-pub(super) fn release(mut child: Child) {
+pub(super) fn release(mut child: ChildProcess) {
     if matches!(child.try_wait(), Ok(Some(_))) {
         return;
     }
     let orphans = || ORPHANS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     orphans().retain_mut(|orphan| matches!(orphan.try_wait(), Ok(None)));
     // Handed over by a channel, and not in the closure, because a closure is lost when the thread cannot be made.
-    let (hand_over, take_over) = std::sync::mpsc::channel::<Child>();
+    let (hand_over, take_over) = std::sync::mpsc::channel::<ChildProcess>();
     let thread =
         std::thread::Builder::new().name("daemon-reaper".to_owned()).stack_size(64 * 1024).spawn(move || {
             if let Ok(mut child) = take_over.recv() {
@@ -54,7 +54,7 @@ pub(super) fn new_mark() -> String {
 /// A child that has not been let go of.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) child: Child,
+    pub(super) child: ChildProcess,
     /// Whether another process than our child answers for it: a script that started the real program and waits for it.
     pub(super) wrapped: bool,
     /// The value of [`MARK`]; none in a child that was not started here.
@@ -71,7 +71,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(child: Child, mark: Option<String>) -> Self {
+    pub(super) fn new(child: ChildProcess, mark: Option<String>) -> Self {
         Self {
             mark,
             #[cfg(target_os = "linux")]
@@ -291,7 +291,7 @@ trait Reaped {
 }
 
 #[cfg(unix)]
-impl Reaped for Child {
+impl Reaped for ChildProcess {
     fn try_wait_unreaped(&mut self) -> io::Result<Option<ExitStatus>> {
         match crate::process::has_ended(self.id()) {
             // There, alive or not: not reaped.
@@ -303,11 +303,11 @@ impl Reaped for Child {
 }
 
 #[cfg(unix)]
-pub(super) fn has_ended(child: &mut Child) -> bool {
+pub(super) fn has_ended(child: &mut ChildProcess) -> bool {
     crate::process::has_ended(child.id()).unwrap_or(true)
 }
 
 #[cfg(not(unix))]
-pub(super) fn has_ended(child: &mut Child) -> bool {
+pub(super) fn has_ended(child: &mut ChildProcess) -> bool {
     !matches!(child.try_wait(), Ok(None))
 }

@@ -10,6 +10,7 @@ use std::{
 use super::{
     SpawnRequest, Tried,
     attempt::Up,
+    child::ChildProcess,
     running::{Running, release},
 };
 use crate::{Client, Endpoint, Status, client::Limits, log, transport::deadline_in, wire::Wire};
@@ -74,7 +75,7 @@ impl Spawned {
         took: Duration,
         log: impl Into<PathBuf>,
     ) -> Self {
-        let mut running = Running::new(child, None);
+        let mut running = Running::new(ChildProcess::Std(child), None);
         running.wrapped = false;
         Self {
             pid: running.child.id(),
