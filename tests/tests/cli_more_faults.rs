@@ -627,7 +627,7 @@ fn what_the_way_back_asks_is_settled_by_the_command_that_it_prints() {
     let roster = "mesh/rosters/office-mesh.json";
     home.put(&format!("{APP}/{roster}"), b"{}", 0o600);
     let asked = home.run(&["migrate", "--undo"]).ends_with(7);
-    assert!(asked.stdout.contains("migrate --undo --keep source"), "{asked:?}");
+    assert!(asked.stdout.contains("migrate --undo --keep-identity daemon-home"), "{asked:?}");
     for line in asked.all().lines() {
         assert!(!line.contains("migrate --keep"), "{line}");
     }
@@ -635,7 +635,9 @@ fn what_the_way_back_asks_is_settled_by_the_command_that_it_prints() {
     for found in json["diagnostics"].as_array().unwrap() {
         assert!(!found["hint"].to_string().contains("migrate --keep"), "{found}");
     }
-    home.run(&["migrate", "--undo", "--keep", "source"]).ends_with(0);
+    // The place has one name, whatever the direction; and a choice between rosters is none between keys.
+    home.run(&["migrate", "--undo", "--keep", "daemon-home"]).ends_with(7);
+    home.run(&["migrate", "--undo", "--keep", "daemon-home", "--keep-identity", "daemon-home"]).ends_with(0);
     assert_eq!(home.bytes(KEY), key);
     assert_eq!(home.bytes(&format!("{APP}/{roster}.set-aside-1")), b"{}");
 }

@@ -495,3 +495,62 @@ fn interrupted_move_says_that_nothing_is_lost_and_goes_on() {
     assert!(home.has(&format!("{MESH}/mesh/rosters/n-19999.json")));
     home.run(&["doctor"]).ends_with(0);
 }
+
+#[cfg(unix)]
+#[test]
+fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
+    use std::os::unix::process::CommandExt as _;
+    const USER: u32 = 64_301;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can set this scene");
+        return;
+    }
+    let shell = |home: &Home, script: &str| {
+        let script = script.replace("$H", home.path("").to_str().unwrap().trim_end_matches('/'));
+        assert!(
+            std::process::Command::new("sh").args(["-c", &script]).status().unwrap().success(),
+            "{script}"
+        );
+    };
+    let program = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(program.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = program.path().join("myownllm-mesh");
+    std::fs::copy(support::program(), &copy).unwrap();
+    for (name, spoil) in [
+        ("mode 600 everywhere", "find $H/.myownllm -exec chmod 600 {} +"),
+        ("directories 000", "find $H/.myownllm -depth -type d -exec chmod 000 {} +"),
+        ("root owns the home", "chown -R 0:0 $H/.myownllm; find $H/.myownllm -type d -exec chmod 700 {} +"),
+        (
+            "root owns what is private",
+            "chown -R 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh",
+        ),
+    ] {
+        let home = Home::legacy();
+        shell(&home, &format!("chmod 755 $H/..; chown -R {USER}:{USER} $H; {spoil}"));
+        let user = |args: &[&str]| {
+            let mut command = std::process::Command::new(&copy);
+            command.arg("--home").arg(home.path("")).args(args).env("HOME", "/nonexistent").current_dir("/");
+            run(command.uid(USER).gid(USER))
+        };
+        let said = user(&["doctor", "--json"]).ends_with(4).json();
+        assert_eq!(said["data"]["problems"], 1, "{name}: {said:#}");
+        let problem = &said["data"]["checks"][0];
+        assert_eq!(
+            (&problem["id"], &problem["code"]),
+            (&json!("homes.access"), &json!("homes.no-access")),
+            "{name}"
+        );
+        let ran = user(&["repair"]);
+        assert!(ran.code != Some(0) && ran.stderr.matches("error: ").count() == 1, "{name}: {ran:?}");
+        // As its user types it, or root where it says so.
+        let hint = problem["hint"].as_str().unwrap();
+        let mut mend = std::process::Command::new("sh");
+        match hint.strip_prefix("sudo ") {
+            Some(hint) => mend.args(["-c", hint]),
+            None => mend.args(["-c", hint]).uid(USER).gid(USER),
+        };
+        assert!(mend.status().unwrap().success(), "{name}: {hint}");
+        user(&["repair"]).ends_with(0);
+        user(&["doctor"]).ends_with(0);
+    }
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use myownllm_migration::{Direction, Keep};
 
 /// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one folder broke.
 ///
@@ -189,21 +190,43 @@ pub struct MigrateArgs {
     /// Move everything back to the old place, for an older version of the app.
     #[arg(long)]
     pub undo: bool,
-    /// Settle collisions: this side stays, the other is set aside beside it.
-    #[arg(long, value_name = "SIDE")]
+    /// Settle files that differ: those of this place stay, the others are set aside beside them.
+    #[arg(long, value_name = "PLACE")]
     pub keep: Option<KeepSide>,
+    /// Settle two different identity files: that of this place is the device's, the other is set aside beside it.
+    #[arg(long, value_name = "PLACE")]
+    pub keep_identity: Option<KeepSide>,
     /// End a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
     pub stop_legacy_daemon: bool,
 }
 
-/// The side that wins a collision.
+/// The place whose files win, whatever the direction of the move.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum KeepSide {
-    /// What lies in the old place.
+    /// The old location, in the app's home.
+    OldLocation,
+    /// The daemon home.
+    DaemonHome,
+    /// The old word for the old location.
+    #[value(hide = true)]
     Source,
-    /// What lies in the daemon's home.
+    /// The old word for the daemon home.
+    #[value(hide = true)]
     Destination,
+}
+
+impl KeepSide {
+    /// The side of a move that this place is.
+    pub(crate) fn keep(self, direction: Direction) -> Keep {
+        let is_old_location = matches!(self, Self::OldLocation | Self::Source);
+        if is_old_location == (direction == Direction::Forward) { Keep::Source } else { Keep::Destination }
+    }
+
+    /// Whether it is a word of the time in which one decision settled files and keys.
+    pub(crate) fn is_old_word(self) -> bool {
+        matches!(self, Self::Source | Self::Destination)
+    }
 }
 
 /// Options of `salvage`.

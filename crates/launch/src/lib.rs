@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod closed;
 mod daemons;
 mod hints;
 mod losses;
@@ -14,6 +15,7 @@ mod trust;
 mod verdict;
 mod waiting;
 
+pub use closed::Closed;
 pub use daemons::{
     CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
     abandoned_notice, processes_unknown, read_control_socket,

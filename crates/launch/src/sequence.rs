@@ -18,11 +18,12 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
 use myownllm_migration::{
-    Collision, Direction, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Options as MoveOptions,
+    Collision, Direction, Keep, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Options as MoveOptions,
     StateMigrator,
 };
 use myownllm_paths::{CheckedLayout, ControlSocket, Layout, Mode, PathsError, check_control_socket};
 
+use crate::closed::Closed;
 use crate::daemons::{
     Daemons, Found, Live, OPERATION, abandoned_notice, endpoint_of, processes_unknown, read_control_socket,
     read_document,
@@ -195,6 +196,11 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
     if options.daemon {
         // After the start of a daemon, which removes one that is in its way.
         outcome.notices.extend(parts.daemons.abandoned_sockets().iter().map(abandoned_notice));
+    }
+    let errors = outcome.notices.iter().filter(|notice| notice.is_error());
+    if let Some(closed) = Closed::of_errors(parts.disk, parts.layout, errors) {
+        outcome.notices.retain(|notice| !(notice.is_error() && closed.covers(notice)));
+        outcome.notices.insert(0, closed.notice);
     }
     let findings = outcome.findings.iter().map(Notice::from);
     outcome.notices.extend(findings);
@@ -425,17 +431,17 @@ pub fn move_notices<'a>(
     troubles.chain(collisions).chain(lost)
 }
 
-/// Two files that differ. Which of them is the source is a matter of the direction, and so is the command.
+/// Two files that differ.
 pub fn collision_notice(both: &Collision, direction: Direction, program: &str) -> Notice {
     let message = format!(
-        "{} and {} differ; both stay until you choose: --keep source, or --keep destination",
+        "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
         both.source.display(),
         both.destination.display()
     );
     let undo = if direction == Direction::Undo { " --undo" } else { "" };
     Notice::error(COLLISION, message)
         .at(&both.source)
-        .hint(format!("{program} migrate{undo} --keep destination"))
+        .hint(format!("{program} migrate{undo} --keep {}", Keep::Destination.place(direction)))
         .class(Class::Refused)
 }
 

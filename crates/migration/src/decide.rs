@@ -42,6 +42,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     let mut decider = Decider {
         inventory,
         keep: options.keep,
+        keep_identity: options.keep_identity,
         command: format!(
             "{} migrate{}",
             homes.program,
@@ -68,6 +69,7 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
 struct Decider<'a> {
     inventory: &'a Inventory,
     keep: Option<Keep>,
+    keep_identity: Option<Keep>,
     command: String,
     plan: &'a mut Plan,
     /// Modes of files, set before they move.
@@ -81,19 +83,36 @@ impl Decider<'_> {
         self.stays.extend(source.parent().map(Path::to_owned));
     }
 
+    /// The decision on the pair of keys. Two different ones are settled by the decision on keys alone: whoever chooses between
+    /// rosters has not said which device this is.
+    fn key_decision(&self, here: &Key, there: &Key) -> Option<Keep> {
+        match (&here.identity, &there.identity) {
+            (Identity::Valid(mine), Identity::Valid(theirs)) if mine.public_key != theirs.public_key => {
+                self.keep_identity
+            }
+            _ => self.keep_identity.or(self.keep),
+        }
+    }
+
     /// Which side wins. Of a link and what it leads to it is the latter: the other choice would leave the link and nothing behind it.
-    fn winner(&self, pair: &Pair) -> Option<Keep> {
+    fn winner(pair: &Pair, keep: Option<Keep>) -> Option<Keep> {
         match pair {
-            Pair::Differs { file: Some(file), .. } => self.keep.map(|_| *file),
-            _ => self.keep,
+            Pair::Differs { file: Some(file), .. } => keep.map(|_| *file),
+            _ => keep,
         }
     }
 
     /// Both sides hold something, and it differs.
-    fn collision(&mut self, source: &Path, destination: &Path, pair: &Pair, step: Step) -> Vec<Step> {
+    fn collision(
+        &mut self,
+        winner: Option<Keep>,
+        [source, destination]: [&Path; 2],
+        pair: &Pair,
+        step: Step,
+    ) -> Vec<Step> {
         let Pair::Differs { aside_source, aside_destination, .. } = pair else { return Vec::new() };
         let set_aside = |from: &Path, to: &Path| Step::SetAside { from: from.to_owned(), to: to.to_owned() };
-        match self.winner(pair) {
+        match winner {
             None => {
                 self.stays(source);
                 self.plan
@@ -128,7 +147,8 @@ impl Decider<'_> {
                 Pair::Same => others.push(Step::RemoveIdentical { source, destination }),
                 pair => {
                     let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
-                    others.extend(self.collision(&source, &destination, pair, step));
+                    let winner = Self::winner(pair, self.keep);
+                    others.extend(self.collision(winner, [&source, &destination], pair, step));
                 }
             }
         }
@@ -150,7 +170,11 @@ impl Decider<'_> {
             Pair::Same => {
                 vec![Step::RemoveIdentical { source: source.clone(), destination: destination.clone() }]
             }
-            pair => self.collision(source, destination, pair, step),
+            pair => {
+                // The lock on the key goes with the key.
+                let keep = if secret { self.keep_identity.or(self.keep) } else { self.keep };
+                self.collision(Self::winner(pair, keep), [source, destination], pair, step)
+            }
         };
         if secret && !steps.is_empty() {
             self.private(source, single.mode);
@@ -168,9 +192,12 @@ impl Decider<'_> {
         }
     }
 
-    fn damaged(&self, key: &Key, why: &str, keep: Option<&str>) -> MigrationError {
+    fn damaged(&self, key: &Key, why: &str, keep: Option<Keep>) -> MigrationError {
         let remedy = match (&key.sibling, keep) {
-            (_, Some(keep)) => Some((key.path.clone(), format!("{} --keep {keep}", self.command))),
+            (_, Some(keep)) => {
+                let place = keep.place(self.inventory.direction);
+                Some((key.path.clone(), format!("{} --keep-identity {place}", self.command)))
+            }
             (Some(Sibling { path: sibling, aside }), None) => {
                 let [path, aside, from] = [&key.path, aside, sibling].map(|path| quote(path));
                 Some((sibling.clone(), format!("mv -n {path} {aside} && cp -pn {from} {path}")))
@@ -260,7 +287,7 @@ impl Decider<'_> {
             Pair::Free => return self.stays(&from),
             Pair::Differs { .. } => {}
         }
-        let winner = self.winner(pair);
+        let winner = Self::winner(pair, self.key_decision(here, there));
         match (&here.identity, &there.identity, winner) {
             (Identity::Newer { .. }, ..) | (_, Identity::Newer { .. }, _) => {}
             (Identity::Valid(_), Identity::Valid(_), Some(_))
@@ -275,13 +302,14 @@ impl Decider<'_> {
                         self.private(path, key.meta.mode);
                     }
                 }
-                let steps = self.collision(&from, &to, pair, step);
+                let steps = self.collision(winner, [&from, &to], pair, step);
                 self.plan.identity_steps.extend(steps);
             }
             (Identity::Valid(mine), Identity::Valid(theirs), None) => {
                 if mine.public_key == theirs.public_key {
                     // The same key, written down differently: nobody's identity is at stake.
-                    let _ = self.collision(&from, &to, pair, Step::RemoveFolder { path: from.clone() });
+                    let _ =
+                        self.collision(None, [&from, &to], pair, Step::RemoveFolder { path: from.clone() });
                     return;
                 }
                 let why = "two different identities".to_owned();
@@ -290,21 +318,23 @@ impl Decider<'_> {
                     source_side: self.side(here, mine, self.inventory.counts[0]),
                     destination_side: self.side(there, theirs, self.inventory.counts[1]),
                     command: self.command.clone(),
+                    direction: self.inventory.direction,
                 };
                 self.plan.refusals.push(error);
             }
             (Identity::Valid(_), Identity::Damaged { why }, _) => {
                 // A damaged destination does not hide a valid source.
-                let error = self.damaged(there, why, Some("source"));
+                let error = self.damaged(there, why, Some(Keep::Source));
                 self.plan.refusals.push(error);
             }
             (Identity::Damaged { why }, Identity::Valid(_), keep) => {
-                let error = self.damaged(here, why, Some("destination"));
+                let error = self.damaged(here, why, Some(Keep::Destination));
                 if keep.is_some() {
                     self.plan.refusals.push(error);
                 } else {
                     self.plan.errors.push(error);
-                    let _ = self.collision(&from, &to, pair, Step::RemoveFolder { path: from.clone() });
+                    let _ =
+                        self.collision(None, [&from, &to], pair, Step::RemoveFolder { path: from.clone() });
                 }
             }
             (Identity::Damaged { why: mine }, Identity::Damaged { why: theirs }, _) => {

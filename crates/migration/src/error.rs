@@ -1,5 +1,6 @@
 //! Why something was not moved.
 
+use crate::{Direction, Keep};
 use std::{
     error::Error as _,
     path::{Path, PathBuf},
@@ -179,6 +180,8 @@ pub enum MigrationError {
         destination_side: Box<Side>,
         /// The command that settles it, with `source` or `destination` to be added.
         command: String,
+        /// Which way it was to move.
+        direction: Direction,
     },
     /// A key file that is no sound key. It is kept, and never replaced by a new one.
     #[error("the key {} is damaged: {why}", .path.display())]
@@ -462,14 +465,14 @@ impl MigrationError {
             Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
             Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
             Self::IdentityHeldBack { .. } | Self::IdentityNewer { .. } | Self::WrongLock { .. } => None,
-            Self::TwoIdentities { source_side, destination_side, command } => {
+            Self::TwoIdentities { source_side, destination_side, command, direction } => {
                 // A key that lies with nothing was just made. Where that does not tell, both are shown, and none is chosen.
-                let option = match (source_side.is_bare(), destination_side.is_bare()) {
-                    (false, true) => "--keep source",
-                    (true, false) => "--keep destination",
-                    _ => "--dry-run",
+                let keep = match (source_side.is_bare(), destination_side.is_bare()) {
+                    (false, true) => Keep::Source,
+                    (true, false) => Keep::Destination,
+                    _ => return Some(format!("{command} --dry-run")),
                 };
-                Some(format!("{command} {option}"))
+                Some(format!("{command} --keep-identity {}", keep.place(*direction)))
             }
             Self::IdentityDamaged { path, remedy, .. } => Some(match remedy {
                 Some((_, command)) => command.clone(),

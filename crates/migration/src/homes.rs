@@ -110,14 +110,27 @@ pub enum Keep {
     Destination,
 }
 
+impl Keep {
+    /// The place of that side, as people name it whatever the direction: `old-location` or `daemon-home`.
+    #[must_use]
+    pub fn place(self, direction: Direction) -> &'static str {
+        match (self, direction) {
+            (Self::Source, Direction::Forward) | (Self::Destination, Direction::Undo) => "old-location",
+            (Self::Destination, Direction::Forward) | (Self::Source, Direction::Undo) => "daemon-home",
+        }
+    }
+}
+
 /// What the user has decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
     /// Which way.
     pub direction: Direction,
-    /// Which side wins. `None`: where they differ both stay, and that is reported.
+    /// Which side's files win. `None`: where they differ both stay, and that is reported.
     pub keep: Option<Keep>,
+    /// Which of two different keys wins. `None`: nothing moves before that is decided.
+    pub keep_identity: Option<Keep>,
     /// Whether a daemon that does not belong there ([`crate::LiveKind::Legacy`]) may be stopped, by
     /// [`crate::LiveDaemons::stop`].
     pub stop_legacy_daemon: bool,
@@ -134,10 +147,23 @@ impl Options {
         Self { direction: Direction::Undo, ..Self::default() }
     }
 
-    /// With a decision on what differs.
+    /// With one decision on all that differs, the keys included.
     #[must_use]
-    pub fn keeping(mut self, keep: Option<Keep>) -> Self {
+    pub fn keeping(self, keep: Option<Keep>) -> Self {
+        self.keeping_files(keep).keeping_identity(keep)
+    }
+
+    /// With a decision on files that differ, and none on which of two keys is the device's.
+    #[must_use]
+    pub fn keeping_files(mut self, keep: Option<Keep>) -> Self {
         self.keep = keep;
+        self
+    }
+
+    /// With a decision on which of two keys is the device's.
+    #[must_use]
+    pub fn keeping_identity(mut self, keep: Option<Keep>) -> Self {
+        self.keep_identity = keep;
         self
     }
 

@@ -585,7 +585,10 @@ fn two_keys_stop_everything_until_somebody_decides() {
     let report = home.run(&Options::forward());
     assert_eq!(report.outcome, Outcome::Refused);
     assert_eq!(report.refusals[0].code(), "migration.two-identities");
-    assert_eq!(report.refusals[0].hint().as_deref(), Some("myownllm-mesh migrate --keep source"));
+    assert_eq!(
+        report.refusals[0].hint().as_deref(),
+        Some("myownllm-mesh migrate --keep-identity old-location")
+    );
     assert!(!report.may_spawn());
     assert_eq!(home.tree(), before, "nothing is touched");
     let shown = serde_json::to_value(&report.refusals[0]).expect("JSON");
@@ -600,13 +603,32 @@ fn two_keys_stop_everything_until_somebody_decides() {
     assert_eq!(mode(&aside), 0o600);
 }
 
+#[test]
+fn a_decision_on_rosters_is_none_on_keys() {
+    let home = Home::full();
+    home.put(".myownmesh/.secrets/identity.json", &key_file(2, "minted"));
+    home.put(".myownmesh/mesh/rosters/one.json", b"another roster");
+    let before = home.tree();
+    let report = home.run(&Options::forward().keeping_files(Some(Keep::Source)));
+    assert_eq!(report.refusals[0].code(), "migration.two-identities", "{report:#?}");
+    assert_eq!(home.tree(), before, "nothing is touched");
+    // And the other way round: the keys are settled, the rosters stay as they are.
+    let report = home.run(&Options::forward().keeping_identity(Some(Keep::Source)));
+    assert_eq!(report.collisions.len(), 1, "{report:#?}");
+    assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), key_file(1, "x"));
+    assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"another roster");
+    let report = home.run(&Options::forward().keeping_files(Some(Keep::Source)));
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"roster");
+}
+
 /// A key that lies with rosters or states is the one that peers know; where both do, or neither, nothing is chosen.
 #[test]
 fn of_two_keys_the_hint_keeps_the_one_that_lies_with_something() {
     let state = |side: &str| format!("{side}mesh/states/of-one.json");
     let cases: [(&[&str], &str); 4] = [
-        (&[""], "--keep source"),
-        (&[".myownmesh/"], "--keep destination"),
+        (&[""], "--keep-identity old-location"),
+        (&[".myownmesh/"], "--keep-identity daemon-home"),
         (&["", ".myownmesh/"], "--dry-run"),
         (&[], "--dry-run"),
     ];

@@ -7,8 +7,8 @@ use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
 use myownllm_durable_fs::{Disk, move_aside, quote, replace_symlink};
 use myownllm_launch::{
-    CONFIG_LIMIT, Daemons, NamedKey, Notice, Severity, abandoned_notice, check_start, collision_notice, edit,
-    lost_key, named_key, processes_unknown, settle_live, trusted_home,
+    CONFIG_LIMIT, Closed, Daemons, NamedKey, Notice, Severity, abandoned_notice, check_start,
+    collision_notice, edit, lost_key, named_key, processes_unknown, settle_live, trusted_home,
 };
 use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::{Mode, PathsError};
@@ -67,6 +67,12 @@ pub(crate) struct Check {
     notice: Option<Notice>,
 }
 
+impl Check {
+    fn new(id: &'static str, result: Mark) -> Self {
+        Self { id, result, evidence: String::new(), hint: None, code: None, place: None, notice: None }
+    }
+}
+
 /// All checks of a home, and what else the verdict on it needs.
 pub(crate) struct Checks {
     pub(crate) list: Vec<Check>,
@@ -82,8 +88,7 @@ pub(crate) struct Checks {
 
 impl Checks {
     fn add(&mut self, id: &'static str, result: Mark, evidence: impl Into<String>) -> &mut Check {
-        let evidence = evidence.into();
-        self.list.push(Check { id, result, evidence, hint: None, code: None, place: None, notice: None });
+        self.list.push(Check { evidence: evidence.into(), ..Check::new(id, result) });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -106,6 +111,20 @@ impl Checks {
         check.code = Some(notice.code.clone());
         check.place.clone_from(&notice.place);
         check.notice = Some(notice);
+    }
+
+    /// What several checks met because a directory may not be used is one problem, and the rest is skipped.
+    fn name_one_cause(&mut self, world: &World) {
+        let troubles = self.list.iter().filter_map(|check| check.notice.as_ref());
+        let Some(closed) = Closed::of_errors(&world.disk, &world.layout, troubles) else { return };
+        for check in &mut self.list {
+            if check.notice.as_ref().is_some_and(|notice| closed.covers(notice)) {
+                let evidence = "not looked at before what is named above can be used".to_owned();
+                *check = Check { evidence, ..Check::new(check.id, Mark::Skipped) };
+            }
+        }
+        self.notice("homes.access", closed.notice);
+        self.list.rotate_right(1);
     }
 
     /// The command that mends all that a launch mends.
@@ -140,6 +159,7 @@ pub(crate) fn check_all(world: &World) -> Checks {
     daemons(world, &plan, &mut checks);
     let repairs = checks.loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
     checks.pending = repairs || !plan.is_empty();
+    checks.name_one_cause(world);
     checks
 }
 
@@ -503,8 +523,14 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
                 }
             }
             _ => {
-                let notice = Notice::error(probe.code(), evidence);
-                checks.notice(id, notice.hint(end(world, &endpoint, &probe)));
+                let notice = Notice::error(probe.code(), evidence).hint(end(world, &endpoint, &probe));
+                checks.notice(
+                    id,
+                    match endpoint.path() {
+                        Some(path) => notice.at(path),
+                        None => notice,
+                    },
+                );
             }
         }
     }

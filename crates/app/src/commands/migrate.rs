@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::launch::{count, stopped};
 use super::picture::Picture;
-use crate::cli::{KeepSide, MigrateArgs};
+use crate::cli::MigrateArgs;
 use crate::exit::ExitCode;
 use crate::exit::exit_of;
 use crate::output::{Answer, short};
@@ -26,11 +26,11 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
     let parts = wired.parts();
     parts.checked.map_err(Notice::from)?;
     let direction = if args.undo { Direction::Undo } else { Direction::Forward };
+    // The old words settled the keys as well.
+    let identity = args.keep_identity.or(args.keep.filter(|side| side.is_old_word()));
     let wanted = if args.undo { MoveOptions::undo() } else { MoveOptions::forward() }
-        .keeping(args.keep.map(|side| match side {
-            KeepSide::Source => Keep::Source,
-            KeepSide::Destination => Keep::Destination,
-        }))
+        .keeping_files(args.keep.map(|side| side.keep(direction)))
+        .keeping_identity(identity.map(|side| side.keep(direction)))
         .stopping_legacy_daemon(args.stop_legacy_daemon);
     let leaked = myownllm_launch::leaked_socket(&parts)?;
     let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
@@ -143,18 +143,20 @@ fn done(world: &World, report: &Report) -> Answer {
 pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
     let mut page = Page::default();
     for error in errors {
-        let MigrationError::TwoIdentities { source_side, destination_side, command, .. } = error else {
+        let MigrationError::TwoIdentities { source_side, destination_side, command, direction, .. } = error
+        else {
             continue;
         };
-        for (name, side) in [("source", source_side), ("destination", destination_side)] {
+        let places = [Keep::Source, Keep::Destination].map(|keep| keep.place(*direction));
+        for (name, side) in places.into_iter().zip([source_side, destination_side]) {
             page.row(name, COLUMN, &side.key.device_id);
             page.row("", COLUMN, short(&side.path, &world.layout.user_home));
             let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
             page.row("", COLUMN, format!("made {}, with {with}", made(side.key.created_at.as_deref())));
         }
         page.line("Keep the one that your peers know; it is the one that lies with the rosters as a rule:");
-        for side in ["source", "destination"] {
-            page.copied(2, "", format!("{command} --keep {side}"));
+        for place in places {
+            page.copied(2, "", format!("{command} --keep-identity {place}"));
         }
         page.line("The other is set aside beside it, and can be put back.");
         page.gap();
