@@ -1,11 +1,13 @@
 //! The app's config: completing it (legacy migrations, defaults), and a typed view of it.
 
 mod network;
+mod own;
 mod permissions;
 mod view;
 
 use std::collections::HashSet;
 
+pub use self::own::{Loss, OwnSettings};
 pub use self::view::{
     Api, AppConfig, AutoCleanup, AutoUpdate, CloudMesh, Mic, Network, Prompt, Provider, RemoteUi, Topology,
     TurnServer,

@@ -1,0 +1,188 @@
+//! How much of a config is its user's own: where it differs from the defaults.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{KEYS, SECTIONS, complete, defaults};
+use crate::{Document, Kind, SeededIds, ValueRef, network_id};
+
+/// Members of `cloud_mesh` that are counted as networks, or name one.
+const CATALOGUE: [&str; 2] = ["networks", "active_network_id"];
+
+/// The settings of a config that differ from the defaults. A document that lacks defaults, or is in a legacy form, counts as it
+/// is once it is completed.
+///
+/// ```
+/// use myownllm_config_model::Document;
+/// use myownllm_config_model::app_config::{Loss, OwnSettings};
+/// let own = |text: &str| OwnSettings::of(&Document::parse(text.as_bytes()).unwrap().document, "/c");
+/// let before = own(r#"{"active_family":"qwen3","api":{"port":1},"kept_models":["a"],"cloud_mesh":{"networks":[{"network_id":"home"}]}}"#);
+/// assert_eq!((before.options.len(), before.networks.len(), before.count()), (3, 1, 4));
+/// assert_eq!(own("{}").loss_since(&before), Some(Loss::Settings));
+/// assert_eq!(before.loss_since(&own("{}")), None);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OwnSettings {
+    /// Paths of settings that are no networks: a top-level key, or a section and its member.
+    pub options: Vec<Vec<String>>,
+    /// Network ids of the saved networks, in normal form.
+    pub networks: Vec<String>,
+    /// Single values in `options` and in `networks`.
+    values: [usize; 2],
+    /// How many keys of the app's schema the document itself has.
+    keys_there: usize,
+    /// The document has no list of networks, or names an active network that the list lacks: an app that removes its last
+    /// network leaves an empty list and no pointer.
+    catalogue_torn: bool,
+}
+
+/// What a config has lost, beside a backup of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Loss {
+    /// Nearly all settings; networks may still be there.
+    Settings,
+    /// All networks; settings are still there.
+    Networks,
+}
+
+impl OwnSettings {
+    /// Measures a document. `conversation_dir` is the default of that name.
+    #[must_use]
+    pub fn of(doc: &Document, conversation_dir: &str) -> Self {
+        let mut completed = doc.clone();
+        complete(&mut completed, conversation_dir, &mut SeededIds::new(0, 0));
+        let defaults = defaults(conversation_dir);
+        let mut own = Self {
+            keys_there: KEYS.iter().filter(|key| doc.get(&[key]).is_some()).count(),
+            catalogue_torn: is_catalogue_torn(doc),
+            ..Self::default()
+        };
+        for (key, value) in completed.root().members() {
+            let sectioned = key == "cloud_mesh" || SECTIONS.iter().any(|(section, _)| *section == key);
+            if !sectioned {
+                let default = defaults.get(&[&key]).filter(|_| key != "tracked_modes");
+                let derived = key == "tracked_modes" && is_the_active_mode(&completed, value);
+                if !derived && is_own(value, default) {
+                    own.add(vec![key.into_owned()], value);
+                }
+                continue;
+            }
+            for (member, value) in value.members() {
+                let is_catalogue = key == "cloud_mesh" && CATALOGUE.contains(&&*member);
+                if !is_catalogue && is_own(value, defaults.get(&[&key, &member])) {
+                    own.add(vec![key.clone().into_owned(), member.into_owned()], value);
+                }
+            }
+        }
+        for network in completed.get(&["cloud_mesh", "networks"]).into_iter().flat_map(|list| list.items()) {
+            let id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
+            if !id.is_empty() {
+                own.networks.push(network_id::normal_form(&id));
+                own.values[1] += count_values(network);
+            }
+        }
+        own
+    }
+
+    fn add(&mut self, path: Vec<String>, value: ValueRef<'_>) {
+        self.options.push(path);
+        self.values[0] += count_values(value);
+    }
+
+    /// How many settings there are: each top-level key with something of the user's in it, and each network.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.sections() + self.networks.len()
+    }
+
+    fn sections(&self) -> usize {
+        self.options.iter().map(|path| &path[0]).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Orders documents by how many settings of the user's they hold.
+    #[must_use]
+    pub fn settings_rank(&self) -> impl Ord + use<> {
+        (self.sections(), self.values[0])
+    }
+
+    /// Orders documents by how many networks they hold.
+    #[must_use]
+    pub fn networks_rank(&self) -> impl Ord + use<> {
+        (self.networks.len(), self.values[1])
+    }
+
+    /// Whether the document lacks most keys of the schema. The app writes all of them.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.keys_there * 4 <= KEYS.len()
+    }
+
+    /// What this document has lost of what `before` holds, with nothing in its place.
+    ///
+    /// Something is left as long as the document holds more than a quarter of the settings, its own new ones included; more than
+    /// half, where it lacks most keys of the schema, which no app writes. So resetting a section, or removing one of
+    /// two networks, is no loss; neither is removing the only network in the app.
+    #[must_use]
+    pub fn loss_since(&self, before: &Self) -> Option<Loss> {
+        // (fewest settings before that are worth a verdict, by how much fewer they have to be now)
+        let gone = |before: usize, now: usize, fewest: usize| {
+            let (fewest, factor) = if self.is_bare() { (1, 2) } else { (fewest, 4) };
+            before >= fewest && now * factor <= before
+        };
+        if gone(before.count(), self.count(), 2) || gone(before.sections(), self.sections(), 4) {
+            Some(Loss::Settings)
+        } else if self.networks.is_empty()
+            && !before.networks.is_empty()
+            && (before.networks.len() > 1 || self.catalogue_torn)
+        {
+            Some(Loss::Networks)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a value is neither the default nor empty. One of another kind than the default is read as the default.
+fn is_own(value: ValueRef<'_>, default: Option<ValueRef<'_>>) -> bool {
+    let differs = match default.filter(|default| !default.is_null()) {
+        Some(default) => value.kind() == default.kind() && !value.same_json(&default),
+        None => !value.is_falsy(),
+    };
+    differs && count_values(value) > 0
+}
+
+/// The modes that are tracked when nobody chose any.
+fn is_the_active_mode(doc: &Document, tracked: ValueRef<'_>) -> bool {
+    let mode = doc.get(&["active_mode"]);
+    let mut modes = tracked.items();
+    matches!((modes.next(), modes.next(), mode), (Some(only), None, Some(mode)) if only.same_json(&mode))
+}
+
+fn is_catalogue_torn(doc: &Document) -> bool {
+    let active = doc.get(&["cloud_mesh", "active_network_id"]).filter(|id| !id.is_falsy());
+    match doc.get(&["cloud_mesh", "networks"]).filter(|list| list.kind() == Kind::Array) {
+        Some(list) => active.is_some_and(|active| {
+            !list.items().any(|network| network.get("id").is_some_and(|id| id.strictly_equals(&active)))
+        }),
+        None => true,
+    }
+}
+
+/// How many texts, numbers and booleans a value holds.
+fn count_values(value: ValueRef<'_>) -> usize {
+    let mut open = vec![value];
+    let mut count = 0;
+    while let Some(value) = open.pop() {
+        match value.kind() {
+            Kind::Object => open.extend(value.members().map(|(_, member)| member)),
+            Kind::Array => open.extend(value.items()),
+            Kind::Null => {}
+            _ => count += 1,
+        }
+    }
+    count
+}
