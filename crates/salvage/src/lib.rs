@@ -2,6 +2,7 @@
 
 mod rebase;
 mod report;
+mod wiped;
 
 use std::collections::HashSet;
 
@@ -12,6 +13,7 @@ use myownllm_config_model::{
 
 pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
+pub use wiped::{Restored, app_half, restore_wiped, with_app_half};
 
 /// The app's keys that a document of the daemon's never has; one of them is enough to tell an app's half.
 const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::{Diagnostic, Document, SeededIds, app_config, bridge, catalogue};
-use myownllm_salvage::{Shape, normalize, salvage, salvage_stdin, shape, unrecognised_networks};
+use myownllm_salvage::{
+    Shape, app_half, normalize, restore_wiped, salvage, salvage_stdin, shape, unrecognised_networks,
+    with_app_half,
+};
 use serde_json::{Value, json};
 
 const DIR: &str = "/home/u/.myownllm/conversations";
@@ -890,6 +893,96 @@ fn c21_artifacts_of_the_apps_language_are_not_reproduced() {
     for path in ["/api", "/mic", "/cloud_mesh"] {
         assert!(found.contains(&("config.replaced", path.to_owned())), "{path}");
     }
+}
+
+#[test]
+fn c23_a_wiped_config_comes_back_from_the_backup_with_what_was_left_in_it() {
+    let backup = doc(
+        r#"{"active_family":"qwen3","api":{"port":1,"bearer_token":"t"},"x":1e5,"cloud_mesh":{"enabled":true,
+        "active_network_id":"a","networks":[{"id":"a","network_id":"home"},{"id":"b","network_id":"office"}]}}"#,
+    );
+    let restored = |wiped: &str| restore_wiped(&doc(wiped), &backup, DIR, &mut ids());
+    // Of nothing nothing is left: what is restored is the backup, completed.
+    let mut whole = backup.clone();
+    app_config::complete(&mut whole, DIR, &mut ids());
+    for nothing in
+        ["{}", "{ \n}", r#"{"cloud_mesh":{"networks":[]}}"#, r#"{"active_family":5,"providers":[]}"#]
+    {
+        let restored = restored(nothing);
+        assert_eq!(restored.app.to_bytes(), whole.to_bytes(), "{nothing}");
+        assert_eq!(restored.kept, Vec::<String>::new(), "{nothing}");
+    }
+    // What the user has set since stands, and a network of the same internal id is not mistaken for another.
+    let left = restored(
+        r#"{"active_family":"llama","api":{"host":"::1"},"y":0.10,"cloud_mesh":{"active_network_id":"a",
+        "networks":[{"id":"a","network_id":"new"},{"id":"z","network_id":"OFFICE"}]}}"#,
+    );
+    assert_eq!(left.kept, ["active_family", "api.host", "y", "new"]);
+    assert!(left.app.to_text().contains("1e5") && left.app.to_text().contains("0.10"));
+    let app = left.app.root().to_value();
+    assert_eq!(
+        (&app["active_family"], &app["api"]["port"], &app["api"]["host"]),
+        (&json!("llama"), &json!(1), &json!("::1"))
+    );
+    assert_eq!(catalogue::list(&left.app).len(), 3);
+    assert_eq!(catalogue::active(&left.app).unwrap().get("network_id").unwrap().as_str().unwrap(), "new");
+    assert_eq!(catalogue::find(&left.app, "home").unwrap().get("id").unwrap().as_str().unwrap(), "a");
+    let mut again = left.app.clone();
+    app_config::complete(&mut again, DIR, &mut ids());
+    assert_eq!(again.to_bytes(), left.app.to_bytes(), "it is complete");
+}
+
+#[test]
+fn c23_the_daemons_keys_of_a_mixed_document_outlast_the_restoring_of_the_apps_half() {
+    let mixed = doc(
+        r#"{"version":3,"daemon":{},"auto_update":{"auto_apply":"all"},"active_family":"gemma4","networks":[{"id":"d","network_id":"theirs"}]}"#,
+    );
+    assert_eq!(app_half(&mixed).to_text(), r#"{"active_family":"gemma4"}"#);
+    let whole =
+        with_app_half(&mixed, &doc(r#"{"active_family":"qwen3","auto_update":{"auto_apply":"patch"}}"#));
+    let salvaged = salvage(&whole, None, &mut ids());
+    assert_eq!(salvaged.report.recovered_networks, ["theirs"]);
+    let app = salvaged.app.root().to_value();
+    assert_eq!(
+        (&app["active_family"], &app["auto_update"]["auto_apply"]),
+        (&json!("qwen3"), &json!("patch"))
+    );
+    assert_eq!(salvaged.report.stripped_keys, ["version", "daemon", "networks"]);
+}
+
+#[test]
+fn c25_a_flat_network_stands_first_among_the_recovered_ones_and_stays_active() {
+    let flat = r#""cloud_mesh":{"network_id":"flat","locked":true}"#;
+    let networks = r#""networks":[{"id":"d","network_id":"n"},{"id":"e","network_id":"Flat"}]"#;
+    let ids_of = |app: &Document| -> Vec<String> {
+        catalogue::list(app)
+            .iter()
+            .map(|n| n.get("network_id").unwrap().as_str().unwrap().into_owned())
+            .collect()
+    };
+    let active = |app: &Document| {
+        catalogue::active(app).unwrap().get("network_id").unwrap().as_str().unwrap().into_owned()
+    };
+    // In the document itself, in a backup that is in the form of earlier days, and in a document that was wiped.
+    let mixed = doc(format!("{{{flat},{networks}}}"));
+    let leaked = doc(format!(r#"{{"version":3,"daemon":{{}},{networks}}}"#));
+    let legacy = doc(format!(r#"{{"active_family":"qwen3",{flat}}}"#));
+    for (given, backup) in [(&mixed, None), (&mixed, Some(&legacy)), (&leaked, Some(&legacy))] {
+        let salvaged = salvage(given, backup, &mut ids());
+        assert_eq!(
+            (ids_of(&salvaged.app), active(&salvaged.app)),
+            (vec!["flat".into(), "n".into()], "flat".into())
+        );
+        assert_eq!(salvaged.report.activate, None);
+    }
+    let backup =
+        doc(r#"{"cloud_mesh":{"active_network_id":"h","networks":[{"id":"h","network_id":"home"}]}}"#);
+    let half = restore_wiped(&app_half(&mixed), &backup, DIR, &mut ids()).app;
+    let salvaged = salvage(&with_app_half(&mixed, &half), None, &mut ids());
+    assert_eq!(
+        (ids_of(&salvaged.app), active(&salvaged.app)),
+        (vec!["home".into(), "flat".into(), "n".into()], "flat".into())
+    );
 }
 
 #[test]

@@ -1,0 +1,83 @@
+use std::collections::HashSet;
+
+use myownllm_config_model::app_config::{self, OwnSettings};
+use myownllm_config_model::{Diagnostic, Document, Fragment, Ids, ValueRef, daemon_config, network_id};
+
+use crate::{NETWORKS, SHARED_KEYS, keys_of};
+
+/// A config that had lost its user's settings, with those of a backup.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Restored {
+    /// The backup, and what of the user's the wiped config still held: complete.
+    pub app: Document,
+    /// What the wiped config still held: settings, as `api.port`, and network ids.
+    pub kept: Vec<String>,
+    /// What was odd in either.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Restores a config that has lost what its user had set from a backup. What the user has set in it since wins over the
+/// backup's; networks that the backup lacks are appended. A network that it has active stays active.
+pub fn restore_wiped(
+    wiped: &Document,
+    backup: &Document,
+    conversation_dir: &str,
+    ids: &mut dyn Ids,
+) -> Restored {
+    let mut now = wiped.clone();
+    let mut diagnostics = app_config::complete(&mut now, conversation_dir, ids);
+    let mut app = backup.clone();
+    diagnostics.extend(app_config::complete(&mut app, conversation_dir, ids));
+    let mut kept = Vec::new();
+    for path in OwnSettings::of(&now, conversation_dir).options {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let Some(value) = now.get(&path) {
+            app.set(&path, value);
+            kept.push(path.join("."));
+        }
+    }
+    let known: HashSet<String> = networks(&app).filter_map(normal_id).collect();
+    let lacking = networks(&now).filter(|network| normal_id(*network).is_some_and(|id| !known.contains(&id)));
+    let lacking: Vec<ValueRef<'_>> = lacking.collect();
+    kept.extend(lacking.iter().copied().filter_map(normal_id));
+    app.append(&NETWORKS, lacking.into_iter().map(Fragment::from));
+    // An internal id may be another network's in the backup.
+    diagnostics.extend(app_config::complete(&mut app, conversation_dir, ids));
+    if let Some(active) = myownllm_config_model::catalogue::active(&now).and_then(normal_id) {
+        let id = networks(&app).find(|network| normal_id(*network).as_ref() == Some(&active));
+        if let Some(id) = id.and_then(|network| network.get("id")).map(Fragment::from) {
+            app.set(&["cloud_mesh", "active_network_id"], id);
+        }
+    }
+    Restored { app, kept, diagnostics }
+}
+
+/// The app's half of a mixed document, without the sections that both programs write: whose those are cannot be told.
+pub fn app_half(mixed: &Document) -> Document {
+    let mut half = mixed.clone();
+    for key in daemon_config::OWN_KEYS.into_iter().chain(SHARED_KEYS) {
+        half.remove(&[key]);
+    }
+    half
+}
+
+/// A mixed document with another app's half: the daemon's own keys stay as they are.
+pub fn with_app_half(mixed: &Document, app: &Document) -> Document {
+    let mut whole = app.clone();
+    for key in keys_of(mixed).iter().filter(|key| daemon_config::OWN_KEYS.contains(&key.as_str())) {
+        if let Some(value) = mixed.get(&[key]) {
+            whole.set(&[key], value);
+        }
+    }
+    whole
+}
+
+fn networks(doc: &Document) -> impl Iterator<Item = ValueRef<'_>> {
+    doc.get(&NETWORKS).into_iter().flat_map(|list| list.items())
+}
+
+fn normal_id(network: ValueRef<'_>) -> Option<String> {
+    let id = network.get("network_id")?.as_str()?;
+    (!id.is_empty()).then(|| network_id::normal_form(&id))
+}
