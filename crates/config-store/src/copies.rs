@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
+use myownllm_config_model::Document;
+use myownllm_config_model::app_config::OwnSettings;
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, make_dirs, publish_new};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -249,6 +251,8 @@ pub(crate) struct Copies<'a> {
     pub(crate) config: &'a Path,
     pub(crate) owner: Option<Owner>,
     pub(crate) limits: Limits,
+    /// The default of that name: it is no setting of the user's.
+    pub(crate) conversation_dir: &'a str,
 }
 
 impl Copies<'_> {
@@ -389,13 +393,14 @@ impl Copies<'_> {
         Ok(id)
     }
 
-    /// Removes routine copies over the bounds, the oldest first; never the newest, which was just made. What cannot be
-    /// removed stays, and is tried again next time.
+    /// Removes routine copies over the bounds, the oldest first; never the newest, which was just made, nor what
+    /// [`pinned`](Self::pinned) names. What cannot be removed stays, and is tried again next time.
     fn evict(&self, listing: &Listing) {
         let good: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind == CopyKind::Good).collect();
         let Some((newest, older)) = good.split_last() else { return };
         let size = |id: &CopyId| self.disk.stat(&self.path(id)).map_or(0, |m| m.len);
         let (mut count, mut bytes) = (1, size(newest));
+        let mut over = Vec::new();
         for id in older.iter().rev() {
             let len = size(id);
             let again = id.hash == newest.hash;
@@ -407,16 +412,51 @@ impl Copies<'_> {
                 if !again {
                     count = self.limits.good_count;
                 }
-                let path = self.path(id);
-                let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));
-                // Not what the config leads to.
-                if !in_use()
-                    && let Err(error) = self.disk.unlink(&path)
-                {
-                    tracing::debug!(path = %path.display(), %error, "an old backup was not removed");
-                }
+                over.push(*id);
             }
         }
+        if over.is_empty() {
+            return;
+        }
+        let single: Vec<&CopyId> =
+            good.iter().copied().filter(|id| id == newest || id.hash != newest.hash).collect();
+        let pinned = self.pinned(&single);
+        for id in over.into_iter().filter(|id| !pinned.contains(id)) {
+            let path = self.path(id);
+            let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));
+            // Not what the config leads to.
+            if !in_use()
+                && let Err(error) = self.disk.unlink(&path)
+            {
+                tracing::debug!(path = %path.display(), %error, "an old backup was not removed");
+            }
+        }
+    }
+
+    /// The routine copies that no later one may push out: the one with the most settings of the user's, the one with the most
+    /// networks, the last one before a config that had lost (nearly) all of either, and those that cannot be read. `good`
+    /// begins with the oldest.
+    fn pinned<'l>(&self, good: &[&'l CopyId]) -> Vec<&'l CopyId> {
+        let (mut pinned, mut measured) = (Vec::new(), Vec::new());
+        for id in good {
+            match self.read(id) {
+                Ok((bytes, true)) => measured.extend(
+                    Document::parse(&bytes)
+                        .map(|parsed| (*id, OwnSettings::of(&parsed.document, self.conversation_dir))),
+                ),
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(_) => pinned.push(*id),
+            }
+        }
+        let richest = [
+            measured.iter().max_by_key(|(_, own)| own.settings_rank()),
+            measured.iter().max_by_key(|(_, own)| own.networks_rank()),
+        ];
+        let before_loss = measured.windows(2).rev().find(|pair| pair[1].1.loss_since(&pair[0].1).is_some());
+        let kept = richest.into_iter().flatten().chain(before_loss.map(|pair| &pair[0]));
+        pinned.extend(kept.map(|(id, _)| *id));
+        pinned
     }
 
     fn check_room(&self, listing: &Listing, more: u64) -> Result<(), StoreError> {

@@ -10,12 +10,14 @@ mod read;
 mod report;
 mod save;
 mod store;
+mod wipe;
 
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::copies::{CopyId, CopyKind, InvalidCopyId, Limits};
 pub use crate::error::StoreError;
 pub use crate::places::Places;
 pub use crate::report::{
-    Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Pending, Report, Restored, Step, Updated,
+    Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Pending, Report, Restored, Step, Updated,
+    Wipe,
 };
 pub use crate::store::{ConfigStore, EditError, Store};

@@ -7,10 +7,11 @@ use myownllm_config_model::{
     Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, ValueRef, app_config,
 };
 use myownllm_durable_fs::DiskError;
-use myownllm_salvage::{Rebased, Shape, rebase_paths, unrecognised_networks};
+use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths, unrecognised_networks};
 
 use crate::copies::{CopyKind, Listing};
 use crate::read::{File, shown};
+use crate::wipe::Lost;
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
 /// The newest version of a daemon's config that we know how to take apart.
@@ -25,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) config: Option<Vec<u8>>,
     /// The daemon's half.
     pub(crate) daemon: Option<Vec<u8>>,
+    /// The newest backup holds what was read.
+    backed_up: bool,
 }
 
 /// The app's config from somewhere else than the file.
@@ -49,6 +52,7 @@ impl Report {
             daemon_half: None,
             daemon_half_backup: None,
             rebased: Vec::new(),
+            wiped: None,
         }
     }
 }
@@ -88,7 +92,7 @@ impl Store<'_> {
                     shape @ (Shape::Daemon | Shape::Mixed) => {
                         self.decide_leaked(document, shape, listing, ids)?
                     }
-                    shape => self.decide_ours(document, shape, ids),
+                    shape => self.decide_ours(document, shape, listing, ids)?,
                 };
                 plan.loaded.diagnostics.splice(0..0, diagnostics.iter().cloned());
                 plan
@@ -99,18 +103,55 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    fn decide_ours(&self, read: &Document, shape: Shape, ids: &mut dyn Ids) -> Plan {
-        let mut document = read.clone();
+    fn decide_ours(
+        &self,
+        read: &Document,
+        shape: Shape,
+        listing: &Result<Listing, DiskError>,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let backed_up = self.is_newest_good(listing, read.bytes_read());
+        let mut lost = if backed_up { None } else { self.find_loss(read, listing)? };
         let mut diagnostics: Vec<Diagnostic> = unrecognised_networks(read).into_iter().collect();
+        diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.notes.drain(..)));
+        if let Some(lost) = lost.as_ref().filter(|lost| lost.is_restored()) {
+            return Ok(self.decide_wiped(read, shape, lost, diagnostics, ids));
+        }
+        let mut document = read.clone();
         diagnostics.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
         let rebased = self.follow_rosters(&mut document);
-        let config =
-            document.is_modified().then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
+        // To complete what has lost its networks would write over the traces of the loss.
+        let completes = document.is_modified() && lost.is_none();
+        let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
         let mut report = Report::new(shape);
         report.completed_keys = app_config::lacking(read);
         report.rebased = rebased;
-        Plan { config, ..Plan::of(document, shape, report, diagnostics) }
+        report.wiped = lost.map(|lost| lost.wipe);
+        Ok(Plan { config, backed_up, ..Plan::of(document, shape, report, diagnostics) })
+    }
+
+    /// The config was wiped: the backup takes its place, with what is left of the user's in it.
+    fn decide_wiped(
+        &self,
+        read: &Document,
+        shape: Shape,
+        lost: &Lost,
+        mut notes: Vec<Diagnostic>,
+        ids: &mut dyn Ids,
+    ) -> Plan {
+        let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
+        let mut report = Report::new(shape);
+        let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
+        notes.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
+        report.rebased = self.follow_rosters(&mut document);
+        let config = Some(document.to_bytes());
+        Plan { config, ..Plan::of(document, shape, report, notes) }
+    }
+
+    fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
+        let newest = listing.as_ref().ok().and_then(Listing::newest_good);
+        newest.is_some_and(|id| self.copies().is_of(id, bytes))
     }
 
     fn decide_leaked(
@@ -121,8 +162,28 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut notes = Vec::new();
-        let source = self.source(listing, &mut notes)?;
-        let salvaged = self.salvager.salvage(read, source.as_ref().map(|s| &s.document), ids);
+        let file_shape = if shape == Shape::Mixed { FileShape::Mixed } else { FileShape::Daemon };
+        let mut report = Report::new(file_shape);
+        let lost = match shape {
+            Shape::Mixed => self.find_loss(&app_half(read), listing)?.filter(Lost::is_restored),
+            _ => None,
+        };
+        let salvaged = match &lost {
+            Some(lost) => {
+                notes.extend(lost.notes.iter().cloned());
+                self.salvage_wiped_half(read, lost, &mut report, ids)
+            }
+            None => {
+                let source = self.source(listing, &mut notes)?;
+                let backup = source.as_ref().map(|source| &source.document);
+                let salvaged = self.salvager.salvage(read, backup, ids);
+                let used = shape == Shape::Daemon || !salvaged.report.restored_keys.is_empty();
+                report.restored_from = source.filter(|_| used).map(|source| source.name);
+                report.restored_keys.clone_from(&salvaged.report.restored_keys);
+                report.kept_keys.clone_from(&salvaged.report.kept_keys);
+                salvaged
+            }
+        };
         let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
         notes.extend(salvaged.diagnostics);
         let found = app_config::complete(&mut app, &self.places.conversation_dir, ids);
@@ -136,17 +197,11 @@ impl Store<'_> {
                 format!("{} still says {}: {} is not there", path.pointer, path.from, path.to),
             ));
         }
-        let file_shape = if shape == Shape::Mixed { FileShape::Mixed } else { FileShape::Daemon };
         let found = salvaged.report;
-        let used = shape == Shape::Daemon || !found.restored_keys.is_empty();
         let daemon = daemon.map(|d| d.to_bytes());
-        let mut report = Report::new(file_shape);
         report.recovered_networks = found.recovered_networks;
-        report.restored_from = source.filter(|_| used).map(|s| s.name);
         report.stripped_keys = found.stripped_keys;
         report.reset_keys = found.reset_keys;
-        report.restored_keys = found.restored_keys;
-        report.kept_keys = found.kept_keys;
         report.rebased = rebased;
         report.daemon_half = daemon.as_deref().map(|half| self.fate_of(half));
         let newer = read.get(&["version"]).and_then(|v| v.as_f64()).filter(|v| *v > NEWEST);
@@ -430,7 +485,8 @@ impl Store<'_> {
         match (&plan.config, plan.former.bytes()) {
             (Some(_), Some(_)) => steps.push(Step::ReplaceConfig {
                 path: places.config.clone(),
-                repair: !matches!(shape, FileShape::App | FileShape::Unknown),
+                repair: !matches!(shape, FileShape::App | FileShape::Unknown)
+                    || plan.loaded.report.restored_from.is_some(),
             }),
             (Some(_), None) => steps.push(Step::WriteConfig {
                 path: places.config.clone(),
@@ -443,9 +499,14 @@ impl Store<'_> {
                 let content = plan.config.as_deref().or(plan.former.bytes());
                 // Without any app key it is not known to be the app's, so it is no state to go back to.
                 let ours = plan.config.is_some() || shape == FileShape::App;
+                // What has lost something must not become the newest good state before the user has accepted it.
+                let wiped = plan.loaded.report.wiped.is_some() && plan.loaded.report.restored_from.is_none();
                 let copies = self.copies();
-                let is_kept = |bytes| listing.newest_good().is_some_and(|id| copies.is_of(id, bytes));
-                if ours && content.is_some_and(|bytes| !is_kept(bytes)) {
+                let is_kept = |bytes: &[u8]| {
+                    (plan.backed_up && plan.config.is_none())
+                        || listing.newest_good().is_some_and(|id| copies.is_of(id, bytes))
+                };
+                if ours && !wiped && content.is_some_and(|bytes| !is_kept(bytes)) {
                     steps.push(Step::KeepLastGood { to: places.backups.clone() });
                 }
             }
@@ -457,6 +518,9 @@ impl Store<'_> {
                 hint: error.hint(),
                 place: None,
             }),
+        }
+        if let Some(wipe) = &plan.loaded.report.wiped {
+            plan.loaded.diagnostics.push(self.wiped_note(wipe, shape, None));
         }
         if let Some(from) = &plan.loaded.report.restored_from {
             let note = format!("the app's settings come from {from}");
@@ -489,7 +553,7 @@ impl Plan {
     fn of(document: Document, shape: FileShape, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
         let loaded =
             Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
-        Self { loaded, former: File::Missing, config: None, daemon: None }
+        Self { loaded, former: File::Missing, config: None, daemon: None, backed_up: false }
     }
 }
 

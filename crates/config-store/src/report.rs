@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::{Diagnostic, Document};
 use myownllm_salvage::Rebased;
 use serde::{Serialize, Serializer};
@@ -209,6 +210,32 @@ pub struct Report {
     pub daemon_half_backup: Option<String>,
     /// Paths into the old home that the two halves hold.
     pub rebased: Vec<Rebased>,
+    /// What the config has lost although it parses: it is restored from the backup, or, of networks alone, only reported.
+    pub wiped: Option<Wipe>,
+}
+
+/// A config that has suddenly lost what its user had set, beside the newest backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Wipe {
+    /// What is lost.
+    pub loss: Loss,
+    /// The backup (or the name of the daemon's leftover beside the config) that still holds it.
+    pub backup: String,
+    /// How many settings and networks of the user's the backup holds; of lost networks, how many networks.
+    pub before: usize,
+    /// How many of these the config holds.
+    pub left: usize,
+}
+
+/// What [`ConfigStore::accept`](crate::ConfigStore::accept) did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The backup of the config as it is.
+    pub backup: CopyId,
+    /// Whether the backup was made; else it was the newest already.
+    pub changed: bool,
 }
 
 /// What [`ConfigStore::apply`](crate::ConfigStore::apply) did.
@@ -258,6 +285,11 @@ pub struct HistoryEntry {
     pub intact: bool,
     /// Whether it is what the config holds now.
     pub current: bool,
+    /// How many settings and networks of the user's it holds; `None` for what is not of the app's shape.
+    pub settings: Option<usize>,
+    /// Whether it is the one to restore: the newest that is not the config already and has lost nothing of what the richest one
+    /// holds, as a wiped one has.
+    pub recommended: bool,
     /// Where it is.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,

@@ -48,6 +48,7 @@ impl Store<'_> {
             config: &places.config,
             owner: None,
             limits: self.limits,
+            conversation_dir: &places.conversation_dir,
         }
     }
 

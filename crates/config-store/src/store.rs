@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
 use myownllm_durable_fs::{Disk, HomeLock, ReplaceMethod, Rights, quote};
 use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
@@ -8,9 +9,10 @@ use crate::copies::{hash, private_folder, publish};
 use crate::plan::Plan;
 use crate::read::{File, shown};
 use crate::save::{Saved, TRIES};
+use crate::wipe::recommend;
 use crate::{
-    Applied, Clock, CopyId, CopyKind, DaemonHalf, FileShape, HistoryEntry, Limits, Loaded, Pending, Places,
-    Restored, Step, StoreError, Updated,
+    Accepted, Applied, Clock, CopyId, CopyKind, DaemonHalf, FileShape, HistoryEntry, Limits, Loaded, Pending,
+    Places, Restored, Step, StoreError, Updated,
 };
 
 /// A caller's error in an edit; comes back as the source of [`StoreError::Edit`].
@@ -76,6 +78,13 @@ pub trait ConfigStore {
     /// # Errors
     /// Those of writing; [`StoreError::Conflict`] when somebody else wrote it meanwhile.
     fn mend_stale_paths(&self, lock: &HomeLock) -> Result<Vec<Rebased>, StoreError>;
+
+    /// Records the config as it is as the newest good backup: a user who means a loss that [`look`](Self::look) reports
+    /// ([`Report::wiped`](crate::Report)) says so once. Saving an edit, and restoring a backup, say the same.
+    ///
+    /// # Errors
+    /// [`StoreError::RepairPending`] for a config that is not the app's; those of reading and of writing a backup.
+    fn accept(&self, lock: &HomeLock) -> Result<Accepted, StoreError>;
 
     /// All copies, the newest first.
     ///
@@ -253,7 +262,7 @@ impl ConfigStore for Store<'_> {
             }
             let former = plan.former.bytes();
             if let Some(former) = former {
-                self.keep_routinely(former, plan.config.is_none())?;
+                self.keep_routinely(former, plan.config.is_none() && loaded.report.wiped.is_none())?;
             }
             match self.save(former, &bytes)? {
                 Saved::Done { unseen_possible, rights } => {
@@ -281,11 +290,15 @@ impl ConfigStore for Store<'_> {
         self.mend_paths(lock)
     }
 
+    fn accept(&self, lock: &HomeLock) -> Result<Accepted, StoreError> {
+        self.accept_config(lock)
+    }
+
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
         let copies = self.copies();
         let listing = copies.list().map_err(|e| self.listing_failed(e))?;
         let live = self.disk.read(&self.places.config, self.limits.config_bytes).ok().map(|b| hash(&b));
-        let mut entries = Vec::new();
+        let (mut entries, mut measured) = (Vec::new(), Vec::new());
         for id in listing.copies.iter().rev() {
             let path = copies.path(id);
             let meta = match self.disk.stat(&path) {
@@ -293,9 +306,9 @@ impl ConfigStore for Store<'_> {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(self.listing_failed(error)),
             };
-            let (shape, intact) = match copies.read(id) {
-                Ok((bytes, true)) => (self.shape_of(&bytes), true),
-                _ => (FileShape::Corrupt, false),
+            let (shape, intact, own) = match copies.read(id) {
+                Ok((bytes, true)) => (self.shape_of(&bytes), true, self.own_settings_of(id, &bytes)),
+                _ => (FileShape::Corrupt, false, None),
             };
             let stamp = meta.modified;
             let made_ms = u64::try_from(stamp.seconds).unwrap_or(0).saturating_mul(1000)
@@ -308,9 +321,13 @@ impl ConfigStore for Store<'_> {
                 made_ms,
                 shape,
                 intact,
+                settings: own.as_ref().map(OwnSettings::count),
+                recommended: false,
                 path,
             });
+            measured.push(own);
         }
+        recommend(&mut entries, &measured);
         Ok(entries)
     }
 
@@ -406,7 +423,7 @@ impl Store<'_> {
                     diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
                     let unseen_possible = method == ReplaceMethod::CheckedRename;
                     self.note_saved(unseen_possible, Rights::Kept, &mut diagnostics);
-                    self.keep_saved(ids, &mut diagnostics);
+                    self.keep_restored(&bytes, &mut diagnostics);
                     return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
                 }
                 read => read?,
@@ -415,6 +432,9 @@ impl Store<'_> {
             if former == Some(&*bytes) {
                 self.clear_leftovers(&mut diagnostics);
                 self.flush_config()?;
+                if self.find_loss(&document, &self.copies().list())?.is_some() {
+                    self.keep_restored(&bytes, &mut diagnostics);
+                }
                 return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
             }
             if let File::Json { document: read, .. } = &file
@@ -436,7 +456,7 @@ impl Store<'_> {
             }
             if let Saved::Done { unseen_possible, rights } = self.save(former, &bytes)? {
                 self.note_saved(unseen_possible, rights, &mut diagnostics);
-                self.keep_saved(ids, &mut diagnostics);
+                self.keep_restored(&bytes, &mut diagnostics);
                 tracing::info!(backup = %id, as_is, "restored a backup");
                 return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
             }
@@ -446,7 +466,7 @@ impl Store<'_> {
 
     /// Does what the plan says; `None` when somebody else wrote meanwhile and all is to be looked at again.
     fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
-        let Plan { loaded, former, config, daemon } = plan;
+        let Plan { loaded, former, config, daemon, .. } = plan;
         let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
         if let Some(bytes) = &config {
             self.check_replacing(bytes)?;
@@ -497,6 +517,13 @@ impl Store<'_> {
             }
             done.push(step);
         }
+        if let (Some(wipe), Some(former)) = (&report.wiped, &report.backup) {
+            let note = self.wiped_note(wipe, report.shape, Some(former));
+            diagnostics
+                .iter_mut()
+                .filter(|found| found.code == note.code)
+                .for_each(|found| *found = note.clone());
+        }
         Ok(Some(Applied { document, steps: done, report, diagnostics }))
     }
 
@@ -533,9 +560,23 @@ impl Store<'_> {
     /// Keeps what is in place now as the last known good copy, when it is healthy. Whether it did; that it failed is worth a
     /// warning, but the config itself is in place.
     fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
+        self.keep_current(&mut |bytes| self.healthy(bytes, ids), diagnostics)
+    }
+
+    /// Keeps a restored backup as the last known good copy, whatever it lacks: its user has asked for it.
+    fn keep_restored(&self, restored: &[u8], diagnostics: &mut Vec<Diagnostic>) {
+        let is_the_apps = matches!(self.shape_of(restored), FileShape::App | FileShape::Unknown);
+        self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
+    }
+
+    fn keep_current(
+        &self,
+        is_good: &mut dyn FnMut(&[u8]) -> bool,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> bool {
         let read = self.disk.read(&self.places.config, self.limits.config_bytes);
         let kept = match read {
-            Ok(bytes) if self.healthy(&bytes, ids) => self
+            Ok(bytes) if is_good(&bytes) => self
                 .flush_config()
                 .and_then(|()| self.copies_to_write().put(CopyKind::Good, &bytes))
                 .map(|_| true),
@@ -560,7 +601,7 @@ impl Store<'_> {
 
     /// What is recorded as good, and what a run reports as in place, is to be there after a power cut: who wrote it — another
     /// program, or a run of ours that was killed — may not have flushed it. A config that is missing is as it is.
-    fn flush_config(&self) -> Result<(), StoreError> {
+    pub(crate) fn flush_config(&self) -> Result<(), StoreError> {
         let path = &self.places.config;
         let flush = || {
             let real = match self.disk.canonicalize(path) {
@@ -610,7 +651,7 @@ impl Store<'_> {
         Loaded { pending: Pending::default(), ..plan.loaded }
     }
 
-    fn shape_of(&self, bytes: &[u8]) -> FileShape {
+    pub(crate) fn shape_of(&self, bytes: &[u8]) -> FileShape {
         match Document::parse(bytes).map(|p| self.salvager.shape(&p.document)) {
             Ok(Shape::App) => FileShape::App,
             Ok(Shape::Daemon) => FileShape::Daemon,

@@ -1,0 +1,188 @@
+//! A config that parses and has suddenly lost what its user had set.
+
+use myownllm_config_model::app_config::{Loss, OwnSettings};
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
+use myownllm_durable_fs::{DiskError, HomeLock};
+use myownllm_salvage::{Salvaged, Shape, app_half, restore_wiped, with_app_half};
+
+use crate::copies::{CopyKind, Listing};
+use crate::plan::Source;
+use crate::read::File;
+use crate::report::{Accepted, Wipe};
+use crate::{CopyId, FileShape, HistoryEntry, Report, Store, StoreError};
+
+/// What of the user's a config has lost, and the backup that still holds it.
+pub(crate) struct Lost {
+    pub(crate) source: Source,
+    pub(crate) wipe: Wipe,
+    pub(crate) notes: Vec<Diagnostic>,
+}
+
+impl Lost {
+    /// Whether a repair restores the backup. Networks alone are not brought back unasked: a user may have removed them,
+    /// and to join one again is a decision of theirs.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.wipe.loss == Loss::Settings
+    }
+}
+
+impl Store<'_> {
+    pub(crate) fn measure(&self, document: &Document) -> OwnSettings {
+        OwnSettings::of(document, &self.places.conversation_dir)
+    }
+
+    /// Measures a backup that could be restored.
+    pub(crate) fn own_settings_of(&self, id: &CopyId, bytes: &[u8]) -> Option<OwnSettings> {
+        let document = Document::parse(bytes).ok()?.document;
+        let is_the_apps = matches!(self.salvager.shape(&document), Shape::App | Shape::Unknown);
+        (is_the_apps && id.kind() != CopyKind::Daemon).then(|| self.measure(&document))
+    }
+
+    /// Compares a config with the newest backup.
+    ///
+    /// # Errors
+    /// [`StoreError::CopyUnreadable`] when a repair would have to restore an older backup than the newest.
+    pub(crate) fn find_loss(
+        &self,
+        document: &Document,
+        listing: &Result<Listing, DiskError>,
+    ) -> Result<Option<Lost>, StoreError> {
+        let Ok(present) = listing else { return Ok(None) };
+        if present.newest_good().is_some_and(|id| self.is_accepted_as_bare(id)) {
+            return Ok(None);
+        }
+        let mut notes = Vec::new();
+        let (source, unread) = self.readable_source(listing, &mut notes);
+        let Some(source) = source else { return Ok(None) };
+        let (before, now) = (self.measure(&source.document), self.measure(document));
+        let Some(loss) = now.loss_since(&before) else { return Ok(None) };
+        let (before, left) = match loss {
+            Loss::Networks => (before.networks.len(), now.networks.len()),
+            _ => (before.count(), now.count()),
+        };
+        let is_backup = source.name.parse::<CopyId>().is_ok();
+        let lost = Lost { wipe: Wipe { loss, backup: source.name.clone(), before, left }, source, notes };
+        match unread {
+            Some(source) if lost.is_restored() => {
+                Err(StoreError::CopyUnreadable { path: source.path().to_owned(), source })
+            }
+            _ => Ok(Some(lost).filter(|lost| lost.is_restored() || is_backup)),
+        }
+    }
+
+    /// Whether the user has accepted, or restored, a config without any key of the app's: then there is nothing to lose.
+    fn is_accepted_as_bare(&self, newest: &CopyId) -> bool {
+        matches!(self.copies().read(newest), Ok((bytes, true)) if self.shape_of(&bytes) == FileShape::Unknown)
+    }
+
+    /// The app's config as the backup has it, with what the wiped config still holds of the user's.
+    pub(crate) fn restore_lost(
+        &self,
+        wiped: &Document,
+        lost: &Lost,
+        report: &mut Report,
+        ids: &mut dyn Ids,
+    ) -> (Document, Vec<Diagnostic>) {
+        let restored = restore_wiped(wiped, &lost.source.document, &self.places.conversation_dir, ids);
+        report.restored_from = Some(lost.source.name.clone());
+        report.restored_keys =
+            lost.source.document.root().members().map(|(key, _)| key.into_owned()).collect();
+        report.kept_keys = restored.kept;
+        report.wiped = Some(lost.wipe.clone());
+        (restored.app, restored.diagnostics)
+    }
+
+    /// Salvages a mixed document whose app half was wiped: the app's half comes from the backup.
+    pub(crate) fn salvage_wiped_half(
+        &self,
+        mixed: &Document,
+        lost: &Lost,
+        report: &mut Report,
+        ids: &mut dyn Ids,
+    ) -> Salvaged {
+        let (app, found) = self.restore_lost(&app_half(mixed), lost, report, ids);
+        let mut salvaged = self.salvager.salvage(&with_app_half(mixed, &app), None, ids);
+        // The daemon's half is the file's own: the sections that both programs have are the backup's by now.
+        salvaged.daemon = self.salvager.salvage(mixed, None, ids).daemon;
+        salvaged.diagnostics.splice(0..0, found);
+        salvaged
+    }
+
+    /// Says what was lost, where it is restored from, and how a user says that the loss is intended. `former` is the copy
+    /// of the wiped file, once the config is restored.
+    pub(crate) fn wiped_note(&self, wipe: &Wipe, shape: FileShape, former: Option<&str>) -> Diagnostic {
+        let Wipe { loss, backup, before, left } = wipe;
+        let program = &self.places.program;
+        let number =
+            |id: &str| id.parse::<CopyId>().map_or_else(|_| id.to_owned(), |id| id.sequence.to_string());
+        let accept = match (shape, former) {
+            // A mixed document cannot be the app's config, so there is nothing to accept.
+            (FileShape::Mixed, _) => String::new(),
+            (_, None) => format!("; if the loss is intended, say so once: {program} config accept"),
+            (_, Some(kept)) => format!(
+                "; the former file is {kept}: if the loss was intended, restore it once: {program} config restore {}",
+                number(kept)
+            ),
+        };
+        let (message, hint) = match (loss, former) {
+            (Loss::Networks, _) => (
+                format!(
+                    "the config has lost all of its networks: {left} of the {before} in {backup} are left{accept}"
+                ),
+                format!("{program} config restore {}", number(backup)),
+            ),
+            (_, None) => (
+                format!(
+                    "the config has lost nearly all of its settings: {left} of the {before} settings and networks in {backup} \
+                     are left; a repair restores that backup{accept}"
+                ),
+                format!("{program} salvage"),
+            ),
+            (_, Some(_)) => (
+                format!(
+                    "the config had lost nearly all of its settings: {left} of the {before} settings and networks in {backup} \
+                     were left; that backup is restored{accept}"
+                ),
+                format!("{program} config history"),
+            ),
+        };
+        Diagnostic { hint: Some(hint), ..self.note("config.wiped", Severity::Warning, message) }
+    }
+
+    /// Records the config as it is as a good one: its user means it.
+    pub(crate) fn accept_config(&self, lock: &HomeLock) -> Result<Accepted, StoreError> {
+        self.check_lock(lock)?;
+        let repair = || StoreError::RepairPending {
+            path: self.places.config.clone(),
+            program: self.places.program.clone(),
+        };
+        let bytes = match self.read_file()? {
+            File::Json { document, .. }
+                if matches!(self.salvager.shape(&document), Shape::App | Shape::Unknown) =>
+            {
+                document.bytes_read().to_vec()
+            }
+            _ => return Err(repair()),
+        };
+        self.flush_config()?;
+        let copies = self.copies_to_write();
+        let known = copies.list().map_err(|error| copies.failed(error))?;
+        let id = copies.put(CopyKind::Good, &bytes)?;
+        Ok(Accepted { changed: known.newest_good() != Some(&id), backup: id })
+    }
+}
+
+/// Marks the backup to restore: the newest that is not the config already and has not lost (nearly) all that the richest holds.
+/// `measured` has what each entry holds; the newest comes first.
+pub(crate) fn recommend(entries: &mut [HistoryEntry], measured: &[Option<OwnSettings>]) {
+    let rank = |own: &&OwnSettings| (own.settings_rank(), own.networks_rank());
+    let Some(richest) = measured.iter().flatten().max_by_key(rank) else { return };
+    let is_wiped = |own: &OwnSettings| own.loss_since(richest).is_some();
+    let best = entries
+        .iter_mut()
+        .zip(measured)
+        .find(|(entry, own)| !entry.current && own.as_ref().is_some_and(|own| !is_wiped(own)));
+    if let Some((entry, _)) = best {
+        entry.recommended = true;
+    }
+}

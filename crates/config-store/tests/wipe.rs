@@ -1,0 +1,383 @@
+//! A config that parses and has suddenly lost what its user had set — on the simulated disk.
+#![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use common::*;
+use myownllm_config_model::app_config::{self, Loss};
+use myownllm_config_model::{Diagnostic, Document, Severity, catalogue};
+use myownllm_config_store::{
+    ConfigStore, CopyId, FileShape, HistoryEntry, Loaded, Restored, Step, Store, StoreError,
+};
+use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_durable_fs::{Disk, HomeLock};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+/// A home whose config, rich in settings, was seen healthy.
+fn rich_home() -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir("/home/u/.myownllm", 0o755);
+    disk.put(CONFIG, &healthy("rich"));
+    launch(&disk, &sim_places()).unwrap();
+    disk.reset_ops();
+    disk
+}
+
+fn store_on<'d>(disk: &'d SimDisk, clock: &'d FakeClock) -> Store<'d> {
+    Store::new(disk, clock, sim_places())
+}
+
+fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {
+    store_on(disk, &FakeClock::default()).look(&mut ids())
+}
+
+fn lock(disk: &SimDisk) -> HomeLock {
+    disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).unwrap()
+}
+
+fn history(disk: &SimDisk) -> Vec<HistoryEntry> {
+    store_on(disk, &FakeClock::default()).history().unwrap()
+}
+
+fn recommended(disk: &SimDisk) -> Option<CopyId> {
+    let mut entries = history(disk).into_iter().filter(|entry| entry.recommended);
+    let first = entries.next();
+    assert!(entries.next().is_none(), "only one is recommended");
+    first.map(|entry| entry.id)
+}
+
+fn restore(disk: &SimDisk, id: &CopyId) -> Restored {
+    store_on(disk, &FakeClock::default()).restore(&lock(disk), &mut ids(), id).unwrap()
+}
+
+fn add_network(disk: &SimDisk, name: &str) -> Result<(), StoreError> {
+    let mut edit = |doc: &mut Document| Ok(catalogue::add(doc, name, false, &mut ids())?.changed);
+    store_on(disk, &FakeClock::default()).update(&lock(disk), &mut ids(), &mut edit).map(drop)
+}
+
+fn live(disk: &SimDisk) -> Value {
+    Document::parse(&disk.content(CONFIG).unwrap()).unwrap().document.root().to_value()
+}
+
+/// The config as it was, edited.
+fn edited(edit: impl Fn(&mut Value)) -> Vec<u8> {
+    let mut value = Document::parse(&healthy("rich")).unwrap().document.root().to_value();
+    edit(&mut value);
+    value.to_string().into_bytes()
+}
+
+/// Only what the app writes when its user has set nothing, with some members changed.
+fn fresh_with(extra: Value) -> Vec<u8> {
+    let mut value = app_config::defaults("/home/u/.myownllm/conversations").root().to_value();
+    value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    value.to_string().into_bytes()
+}
+
+fn wiped_note(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
+    diagnostics.iter().find(|found| found.code == "config.wiped")
+}
+
+fn good(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    let of = |(path, bytes): (std::path::PathBuf, Vec<u8>)| {
+        (path.file_stem().unwrap().to_str().unwrap().to_owned(), bytes)
+    };
+    copies(disk).into_iter().map(of).filter(|(name, _)| kind_of(name) == "good").collect()
+}
+
+#[rstest]
+#[case::an_empty_object(b"{}".to_vec())]
+#[case::with_a_blank(b"{ }".to_vec())]
+#[case::over_lines(b"\n{\n\t\r\n}\n\n".to_vec())]
+#[case::with_a_byte_order_mark(b"\xef\xbb\xbf{}".to_vec())]
+#[case::one_key(br#"{"active_family":"qwen3"}"#.to_vec())]
+#[case::one_empty_key(br#"{"providers":[]}"#.to_vec())]
+#[case::an_empty_catalogue(br#"{"cloud_mesh":{"networks":[]}}"#.to_vec())]
+#[case::only_the_defaults(fresh_with(json!({})))]
+#[case::one_setting_among_the_defaults(fresh_with(json!({"active_family": "qwen3"})))]
+#[case::settings_gone_and_networks_there(fresh_with(json!({"cloud_mesh": json!({"enabled": true,
+    "networks": [{"id": "net-m1", "network_id": "home-mesh"}], "active_network_id": "net-m1"})})))]
+fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
+    let disk = rich_home();
+    let before = live(&disk);
+    let backup = good(&disk)[0].0.clone();
+    disk.put(CONFIG, &wiped);
+    disk.reset_ops();
+    // A look has the config to run on, says what happened, and writes nothing.
+    let loaded = look(&disk).unwrap();
+    assert_eq!(changes(&disk), Vec::<String>::new());
+    assert_eq!(loaded.document.get(&["model_cleanup_days"]).unwrap().as_f64(), Some(7.0));
+    assert!(loaded.pending.repairs() && !loaded.pending.daemon_half());
+    assert_eq!(loaded.report.restored_from.as_ref(), Some(&backup));
+    let wipe = loaded.report.wiped.as_ref().unwrap();
+    assert_eq!((wipe.loss, &wipe.backup), (Loss::Settings, &backup));
+    assert!(wipe.left * 4 <= wipe.before, "{wipe:?}");
+    let note = wiped_note(&loaded.diagnostics).unwrap();
+    assert_eq!((note.severity, note.hint.as_deref()), (Severity::Warning, Some("myownllm-mesh salvage")));
+    assert!(
+        note.message.contains(&backup) && note.message.contains("myownllm-mesh config accept"),
+        "{}",
+        note.message
+    );
+    assert_eq!(recommended(&disk).unwrap().to_string(), backup);
+    // Nothing is edited on top of it.
+    assert_eq!(add_network(&disk, "on-top").unwrap_err().code(), "store.repair-pending");
+    // The repair restores it, and keeps the wiped bytes.
+    let (_, applied) = launch(&disk, &sim_places()).unwrap();
+    let applied = applied.unwrap();
+    assert_eq!(live(&disk), before);
+    assert!(is_kept(&disk, &wiped));
+    let note = wiped_note(&applied.diagnostics).unwrap();
+    let kept: CopyId = applied.report.backup.unwrap().parse().unwrap();
+    assert!(
+        note.message.contains(&format!("myownllm-mesh config restore {}", kept.sequence())),
+        "{}",
+        note.message
+    );
+    assert_eq!(good(&disk), [(backup, healthy("rich"))], "the wiped state is no good one");
+    // And that is the end of it.
+    let again = look(&disk).unwrap();
+    assert!(again.pending.is_empty() && wiped_note(&again.diagnostics).is_none());
+    assert_eq!(recommended(&disk), None, "the wiped one is not recommended");
+}
+
+#[rstest]
+#[case::one_of_two_networks_removed(edited(|v| {
+    v["cloud_mesh"]["networks"].as_array_mut().unwrap().push(json!({"id": "x", "network_id": "second"}));
+}), edited(|_| {}))]
+#[case::a_section_reset(healthy("rich"), edited(|v| v["auto_cleanup"] = json!({"models": true, "transcribe_buffer": true,
+    "legacy": true, "updates": true, "conversations": true})))]
+#[case::a_section_missing(healthy("rich"), edited(|v| drop(v.as_object_mut().unwrap().remove("api"))))]
+#[case::half_of_the_settings_reset(healthy("rich"), edited(|v| {
+    for key in ["active_family", "active_mode", "kept_models", "model_cleanup_days", "providers"] {
+        v.as_object_mut().unwrap().remove(key);
+    }
+}))]
+#[case::the_only_network_of_a_new_user(
+    fresh_with(json!({"cloud_mesh": {"enabled": false, "diag_quiet": false, "networks": [{"id": "a", "network_id": "home"}],
+        "active_network_id": "a"}})), fresh_with(json!({})))]
+fn an_edit_is_no_wipe(#[case] before: Vec<u8>, #[case] after: Vec<u8>) {
+    let disk = rich_home();
+    for (path, _) in copies(&disk) {
+        disk.unlink(&path).unwrap();
+    }
+    disk.put(CONFIG, &before);
+    launch(&disk, &sim_places()).unwrap();
+    disk.put(CONFIG, &after);
+    let loaded = look(&disk).unwrap();
+    assert_eq!((loaded.report.wiped, loaded.report.restored_from), (None, None));
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(good(&disk).last().unwrap().1, disk.content(CONFIG).unwrap(), "it is the newest good state");
+}
+
+/// Networks alone may have been removed by the user, and to join one again is the user's decision: they are only named.
+#[rstest]
+#[case::an_empty_list_and_a_pointer_into_it(edited(|v| v["cloud_mesh"]["networks"] = json!([])))]
+#[case::no_list(edited(|v| drop(v["cloud_mesh"].as_object_mut().unwrap().remove("networks"))))]
+#[case::no_catalogue(edited(|v| drop(v.as_object_mut().unwrap().remove("cloud_mesh"))))]
+fn lost_networks_are_named_and_not_joined_again(#[case] without: Vec<u8>) {
+    let disk = rich_home();
+    let (backup, bytes) = good(&disk).remove(0);
+    disk.put(CONFIG, &without);
+    for run in ["first", "second"] {
+        let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+        assert!(!loaded.pending.repairs());
+        assert_eq!(loaded.report.wiped.as_ref().unwrap().loss, Loss::Networks, "{run}");
+        let note = wiped_note(&loaded.diagnostics).unwrap();
+        let id: CopyId = backup.parse().unwrap();
+        assert_eq!(note.hint, Some(format!("myownllm-mesh config restore {}", id.sequence())));
+        assert_eq!(good(&disk), [(backup.clone(), bytes.clone())], "what has lost them is no good state");
+        assert_eq!(recommended(&disk).unwrap().to_string(), backup);
+    }
+    // Whoever goes on with it means it.
+    add_network(&disk, "another").unwrap();
+    assert!(look(&disk).unwrap().report.wiped.is_none());
+    assert!(good(&disk).contains(&(backup, bytes)));
+}
+
+#[rstest]
+#[case::empty(b"{}".to_vec())]
+#[case::only_the_defaults(fresh_with(json!({})))]
+#[case::one_key(br#"{"active_family":"qwen3"}"#.to_vec())]
+#[case::lost_networks(edited(|v| v["cloud_mesh"]["networks"] = json!([])))]
+fn a_user_who_means_it_says_so_once(#[case] meant: Vec<u8>, #[values(false, true)] after_the_repair: bool) {
+    let disk = rich_home();
+    let rich = good(&disk).remove(0);
+    disk.put(CONFIG, &meant);
+    let is_repaired = look(&disk).unwrap().pending.repairs();
+    if after_the_repair && is_repaired {
+        let (_, applied) = launch(&disk, &sim_places()).unwrap();
+        restore(&disk, &applied.unwrap().report.backup.unwrap().parse().unwrap());
+        assert_eq!(disk.content(CONFIG).unwrap(), meant);
+    } else {
+        let clock = FakeClock::default();
+        let accepted = store_on(&disk, &clock).accept(&lock(&disk)).unwrap();
+        assert!(accepted.changed);
+        assert_eq!(disk.content(CONFIG).unwrap(), meant, "it is not touched");
+        assert!(!store_on(&disk, &clock).accept(&lock(&disk)).unwrap().changed, "once is enough");
+    }
+    for _ in 0..2 {
+        let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+        assert!(loaded.report.wiped.is_none() && !loaded.pending.repairs());
+    }
+    assert!(look(&disk).unwrap().pending.is_empty());
+    // What the app then writes is compared with what was accepted.
+    if is_repaired {
+        disk.put(CONFIG, &fresh_with(json!({"active_mode": "text"})));
+        assert!(look(&disk).unwrap().report.wiped.is_none());
+    }
+    // Whatever comes after it, the backup from before stays, and is the one to restore.
+    for n in 0..45 {
+        add_network(&disk, &format!("network-{n}")).unwrap();
+    }
+    assert!(good(&disk).contains(&rich), "{:?}", names_of_copies(&disk));
+    assert!(good(&disk).len() <= 22);
+}
+
+#[test]
+fn the_last_backup_before_a_loss_stays_beside_the_richest() {
+    let disk = rich_home();
+    let richest = good(&disk).remove(0);
+    let last = edited(|v| {
+        v["mark"] = json!("last before the loss");
+        v.as_object_mut().unwrap().remove("providers");
+    });
+    disk.put(CONFIG, &last);
+    launch(&disk, &sim_places()).unwrap();
+    let last = good(&disk).pop().unwrap();
+    disk.put(CONFIG, &fresh_with(json!({})));
+    store_on(&disk, &FakeClock::default()).accept(&lock(&disk)).unwrap();
+    for n in 0..45 {
+        disk.put(CONFIG, &fresh_with(json!({"active_mode": format!("mode-{n}")})));
+        launch(&disk, &sim_places()).unwrap();
+    }
+    assert!(good(&disk).contains(&richest) && good(&disk).contains(&last));
+    let one: Vec<_> = history(&disk).into_iter().filter(|entry| entry.recommended).collect();
+    assert_eq!(one[0].id.to_string(), last.0);
+    assert!(one[0].settings > Some(5));
+}
+
+#[test]
+fn a_wiped_app_half_of_a_mixed_config_is_restored_and_the_daemons_half_goes_its_way() {
+    let disk = rich_home();
+    let wiped = fresh_with(
+        json!({"version": 3, "daemon": {"log_level": "warn"}, "auto_update": {"auto_apply": "all"},
+        "networks": [{"id": "d", "network_id": "theirs"}]}),
+    );
+    disk.put(CONFIG, &wiped);
+    let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+    assert_eq!(loaded.shape, FileShape::Mixed);
+    assert!(loaded.pending.repairs() && loaded.pending.daemon_half());
+    let report = applied.unwrap().report;
+    assert_eq!(report.recovered_networks, ["theirs"]);
+    assert_eq!(report.wiped.unwrap().loss, Loss::Settings);
+    let now = live(&disk);
+    assert_eq!((&now["model_cleanup_days"], &now["auto_update"]["channel"]), (&json!(7), &json!("beta")));
+    assert_eq!(now["cloud_mesh"]["networks"].as_array().unwrap().len(), 2);
+    assert_eq!(now["cloud_mesh"]["active_network_id"], "net-m1");
+    let half = Document::parse(&disk.content(DAEMON_CONFIG).unwrap()).unwrap().document.root().to_value();
+    assert_eq!(
+        half,
+        json!({"version": 3, "daemon": {"log_level": "warn"}, "auto_update": {"auto_apply": "all"},
+        "auto_cleanup": live_defaults()["auto_cleanup"], "networks": []})
+    );
+    assert!(is_kept(&disk, &wiped));
+    // An app half that is the user's stands as it is.
+    let disk = rich_home();
+    disk.put(
+        CONFIG,
+        &edited(|v| {
+            v["active_family"] = json!("changed since");
+            v["networks"] = json!([{"id": "d", "network_id": "theirs"}]);
+        }),
+    );
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(live(&disk)["active_family"], "changed since");
+}
+
+fn live_defaults() -> Value {
+    app_config::defaults("/c").root().to_value()
+}
+
+#[test]
+fn what_a_daemon_moved_aside_restores_a_wiped_config_too() {
+    let disk = SimDisk::new();
+    disk.put_dir("/home/u/.myownllm", 0o755);
+    disk.put(CONFIG, &fresh_with(json!({})));
+    disk.put(format!("{CONFIG}.corrupt"), APP);
+    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some("config.json.corrupt"));
+    assert_eq!(live(&disk)["active_family"], "qwen3");
+}
+
+#[test]
+fn a_wiped_config_is_not_restored_from_an_older_backup_than_the_newest() {
+    let disk = rich_home();
+    disk.put(CONFIG, &healthy("newer"));
+    launch(&disk, &sim_places()).unwrap();
+    disk.put(CONFIG, b"{}");
+    let newest = format!("{BACKUPS}/{}.json", good(&disk).pop().unwrap().0);
+    let failing = failing_read(&disk, &newest, &|disk| drop(look(disk).unwrap()));
+    assert_eq!(look(&failing).unwrap_err().code(), "store.copy-unreadable");
+    assert_eq!(failing.content(CONFIG).unwrap(), b"{}");
+    launch(&disk, &sim_places()).unwrap();
+    assert_eq!(live(&disk)["mark"], "newer");
+}
+
+/// The disk on which the last read that `run` makes of a file fails.
+fn failing_read(base: &SimDisk, path: &str, run: &dyn Fn(&SimDisk)) -> SimDisk {
+    let counted = base.clone();
+    counted.reset_ops();
+    run(&counted);
+    let read = counted.ops().iter().rposition(|op| op.op == "read" && op.path == Path::new(path)).unwrap();
+    let disk = base.clone();
+    disk.reset_ops();
+    disk.fail(Fault::once(read, ErrorKind::PermissionDenied));
+    disk
+}
+
+#[test]
+fn a_backup_that_cannot_be_read_is_not_evicted() {
+    let disk = rich_home();
+    let oldest = format!("{BACKUPS}/{}.json", good(&disk)[0].0);
+    for n in 0..19 {
+        disk.put(CONFIG, &healthy(&n.to_string()));
+        launch(&disk, &sim_places()).unwrap();
+    }
+    disk.put(CONFIG, &healthy("one more"));
+    let run = |disk: &SimDisk| drop(launch(disk, &sim_places()).unwrap());
+    let failing = failing_read(&disk, &oldest, &run);
+    run(&failing);
+    assert!(failing.content(&oldest).is_some());
+    run(&disk);
+    assert!(disk.content(&oldest).is_none(), "another one holds as much");
+}
+
+#[test]
+fn a_config_that_is_not_the_apps_cannot_be_accepted() {
+    for bytes in [LEAKED_V3, b"{", b"[]"] {
+        let disk = rich_home();
+        disk.put(CONFIG, bytes);
+        let error = store_on(&disk, &FakeClock::default()).accept(&lock(&disk)).unwrap_err();
+        assert_eq!(error.code(), "store.repair-pending");
+    }
+}
+
+#[test]
+fn a_repair_of_a_wiped_config_ends_with_a_copy_of_the_former_file_and_an_exchange() {
+    let disk = rich_home();
+    disk.put(CONFIG, b"{}");
+    let (loaded, _) = launch(&disk, &sim_places()).unwrap();
+    assert!(
+        matches!(
+            loaded.pending.steps[..],
+            [Step::KeepFormer { .. }, Step::ReplaceConfig { repair: true, .. }]
+        ),
+        "{:?}",
+        loaded.pending.steps
+    );
+}
