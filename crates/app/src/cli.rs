@@ -295,6 +295,8 @@ pub enum ConfigCommand {
         #[arg(long)]
         as_is: bool,
     },
+    /// Say that the config is meant to be as it is, after a loss of settings or networks was reported.
+    Accept,
 }
 
 /// Whose schema to print.

@@ -167,6 +167,7 @@ fn command_name(command: &Command) -> &'static str {
             ConfigCommand::Set { .. } => "config-set",
             ConfigCommand::Diff { .. } => "config-diff",
             ConfigCommand::Restore { .. } => "config-restore",
+            ConfigCommand::Accept => "config-accept",
         },
         Command::Network(network) => match network {
             NetworkCommand::List => "network-list",

@@ -26,7 +26,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         Command::Migrate(args) => !args.dry_run && !args.check,
         Command::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
         Command::Config(command) => match command {
-            ConfigCommand::Restore { .. } | ConfigCommand::Set { .. } => true,
+            ConfigCommand::Restore { .. } | ConfigCommand::Set { .. } | ConfigCommand::Accept => true,
             ConfigCommand::Show { .. }
             | ConfigCommand::Get { .. }
             | ConfigCommand::Diff { .. }

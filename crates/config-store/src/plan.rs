@@ -127,6 +127,9 @@ impl Store<'_> {
         let mut report = Report::new(shape);
         report.completed_keys = app_config::lacking(read);
         report.rebased = rebased;
+        if !backed_up && lost.is_none() && !self.has_source(listing) {
+            report.reset_keys.clone_from(&report.completed_keys);
+        }
         report.wiped = lost.map(|lost| lost.wipe);
         Ok(Plan { config, backed_up, ..Plan::of(document, shape, report, diagnostics) })
     }
@@ -147,6 +150,12 @@ impl Store<'_> {
         report.rebased = self.follow_rosters(&mut document);
         let config = Some(document.to_bytes());
         Plan { config, ..Plan::of(document, shape, report, notes) }
+    }
+
+    /// Whether there is anything to restore settings from; a folder of copies that cannot be read may hold it.
+    fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
+        let newest = listing.as_ref().map(|listing| listing.newest_good().is_some());
+        newest.unwrap_or(true) || self.readable_source(listing, &mut Vec::new()).0.is_some()
     }
 
     fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
@@ -528,7 +537,7 @@ impl Store<'_> {
         } else if plan.loaded.shape == FileShape::Corrupt {
             let note =
                 "no good copy of the config is there, so its settings begin at their defaults".to_owned();
-            plan.loaded.diagnostics.push(self.note("store.defaults", Severity::Warning, note));
+            plan.loaded.diagnostics.push(self.note("store.defaults", Severity::Info, note));
         }
         plan.loaded.pending = Pending { steps };
     }

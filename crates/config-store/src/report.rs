@@ -194,7 +194,8 @@ pub struct Report {
     pub restored_from: Option<String>,
     /// The daemon's keys that were taken out.
     pub stripped_keys: Vec<String>,
-    /// The app's keys that are at their defaults for want of a copy; `section.member` where the section itself is there.
+    /// The app's keys that are at their defaults for want of a copy; `section.member` where the section itself is there. Of a
+    /// config of its own, those that it lacks while there is no copy at all.
     pub reset_keys: Vec<String>,
     /// The app's keys that a config of its own lacks and is given with their defaults, in the same form: no repair.
     pub completed_keys: Vec<String>,

@@ -136,7 +136,7 @@ impl Store<'_> {
                     "the config has lost nearly all of its settings: {left} of the {before} settings and networks in {backup} \
                      are left; a repair restores that backup{accept}"
                 ),
-                format!("{program} salvage"),
+                format!("{program} repair"),
             ),
             (_, Some(_)) => (
                 format!(

@@ -117,7 +117,7 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
     assert_eq!((wipe.loss, &wipe.backup), (Loss::Settings, &backup));
     assert!(wipe.left * 4 <= wipe.before, "{wipe:?}");
     let note = wiped_note(&loaded.diagnostics).unwrap();
-    assert_eq!((note.severity, note.hint.as_deref()), (Severity::Warning, Some("myownllm-mesh salvage")));
+    assert_eq!((note.severity, note.hint.as_deref()), (Severity::Warning, Some("myownllm-mesh repair")));
     assert!(
         note.message.contains(&backup) && note.message.contains("myownllm-mesh config accept"),
         "{}",

@@ -1,7 +1,12 @@
 //! What settings that were lost mean for the user.
 
+use std::path::Path;
+
 use myownllm_config_model::{AppConfig, Document};
-use myownllm_config_store::Report;
+use myownllm_config_store::{FileShape, Report};
+
+use crate::hints::{PROGRAM, edit};
+use crate::notice::Notice;
 
 /// A setting at a default that acts on its own: it deletes, opens, or switches something off.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,8 +46,40 @@ pub fn losses(document: &Document, report: &Report) -> Vec<Loss> {
         losses.push(loss(consequence, "api.enabled=false"));
     }
     // A repair switches no network on, and the daemon's half does not say whether the app had.
-    if !config.cloud_mesh.enabled && report.restored_from.is_none() {
+    let is_mesh_reset = match report.shape {
+        FileShape::App | FileShape::Unknown => is_reset("cloud_mesh", "enabled"),
+        _ => report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh"),
+    };
+    if !config.cloud_mesh.enabled && is_mesh_reset {
         losses.push(loss("The mesh is switched off.".to_owned(), "cloud_mesh.enabled=true"));
     }
     losses
+}
+
+/// Tells that settings are at their defaults as no backup has them, those that do harm unseen first; `None` when none is.
+/// `is_written` says whether the config at `path` holds them by now.
+#[must_use]
+pub fn lost_settings(document: &Document, report: &Report, path: &Path, is_written: bool) -> Option<Notice> {
+    let keys = &report.reset_keys;
+    let losses = losses(document, report);
+    // An older app's config lacks a key or two of today's.
+    let is_harmless = losses.is_empty() && matches!(report.shape, FileShape::App | FileShape::Unknown);
+    if keys.is_empty() || is_harmless {
+        return None;
+    }
+    let harm: String = losses.iter().map(|loss| format!(" {}", loss.consequence)).collect();
+    let (number, are) = (keys.len(), if is_written { "are" } else { "would be" });
+    let subject = if number == 1 { "1 setting".to_owned() } else { format!("{number} settings") };
+    let message = format!(
+        "{subject} {are} at the defaults, as no usable backup has them.{harm} They are: {}",
+        keys.join(", ")
+    );
+    let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();
+    let hint = match is_written {
+        // Before the file is written there is nothing in it to set.
+        false => format!("{PROGRAM} config show"),
+        true if undo.is_empty() => edit(path, None),
+        true => format!("{PROGRAM} config set {}", undo.join(" ")),
+    };
+    Some(Notice::warning("salvage.defaults", message).at(path).hint(hint))
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids};
-use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, StoreError};
+use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Step, StoreError};
 use myownllm_daemon::reconcile;
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
@@ -28,6 +28,7 @@ use crate::daemons::{
     Daemons, Found, Live, OPERATION, abandoned_notice, endpoint_of, processes_unknown, read_control_socket,
     read_document,
 };
+use crate::losses::lost_settings;
 use crate::lost_key::lost_key;
 use crate::named_key::{NamedKey, named_key};
 use crate::networks::{Asked, Reconciled, plan_for, reconcile, reconcile_notices};
@@ -137,6 +138,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    fn is_written(&self) -> bool {
+        let writes = |step: &Step| matches!(step, Step::ReplaceConfig { .. } | Step::WriteConfig { .. });
+        self.config_steps.iter().any(writes)
+    }
+
     /// The class of the gravest error; `None` when the launch succeeded.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
@@ -204,6 +210,10 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
     }
     let findings = outcome.findings.iter().map(Notice::from);
     outcome.notices.extend(findings);
+    // The last that a person reads.
+    let lost =
+        lost_settings(&outcome.document, &outcome.config, &parts.layout.app_config, outcome.is_written());
+    outcome.notices.extend(lost);
     outcome.notices.iter_mut().for_each(|notice| notice.complete_hint(options.program));
     outcome
 }
@@ -301,8 +311,10 @@ fn settle(
     outcome.note_unknown_processes();
     let repairs = pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
     let leaked = leaked_socket(parts)?;
-    let live = if moves || repairs {
+    let live = if moves {
         parts.daemons.live(leaked.as_deref())
+    } else if repairs {
+        live_beside_repair(parts, &outcome.config, leaked.as_deref())
     } else {
         parts.daemons.live_legacy().into_iter().collect()
     };
@@ -371,8 +383,23 @@ fn look_again(
     outcome.document = loaded.document;
     if loaded.pending.repairs() {
         outcome.shape = loaded.shape;
+        outcome.config = loaded.report;
     }
     Ok(loaded.newer.is_none().then_some(loaded.pending))
+}
+
+/// The daemons in whose presence a repair is not made. One that restores a wiped config concerns the app alone: only a daemon that
+/// would write over the config again forbids it.
+pub fn live_beside_repair(
+    parts: &Parts<'_>,
+    repair: &myownllm_config_store::Report,
+    leaked: Option<&Path>,
+) -> Vec<Live> {
+    if repair.wiped.is_some() && repair.daemon_half.is_none() {
+        parts.daemons.live_legacy().into_iter().collect()
+    } else {
+        parts.daemons.live(leaked)
+    }
 }
 
 /// The stable code of a config that cannot be asked where its daemon listens.

@@ -5,7 +5,7 @@ use myownllm_config_store::{ConfigStore, CopyId, CopyKind, FileShape, HistoryEnt
 use myownllm_launch::{Notice, ensure_changeable, lock_home, wrote_where_others_can};
 use serde_json::json;
 
-use super::salvage::{completion, shape_words};
+use super::salvage::{completion, state_words};
 use super::settings;
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
@@ -17,6 +17,8 @@ use crate::world::{World, fresh_ids, now_ms};
 
 /// The code of a config that is no JSON object.
 pub(crate) const CORRUPT: &str = "store.corrupt";
+/// The code of a config that has lost what its user had set.
+pub(crate) const WIPED: &str = "config.wiped";
 /// The code of a config that a launch would repair.
 pub(crate) const NEEDS_REPAIR: &str = "config.needs-repair";
 
@@ -29,6 +31,7 @@ pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Noti
         ConfigCommand::Set { settings } => settings::set(world, settings),
         ConfigCommand::Diff { id } => settings::diff(world, id),
         ConfigCommand::Restore { id, as_is } => restore(world, id, *as_is),
+        ConfigCommand::Accept => accept(world),
         ConfigCommand::Schema { which } => Ok(schema(*which)),
         ConfigCommand::Normalize => super::filters::normalize(&world.conversation_dir()),
     }
@@ -55,12 +58,12 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
     answer.data["shape"] = json!(loaded.shape);
     answer.data["path"] = json!(long(&world.layout.app_config));
     answer.notices = loaded.diagnostics.iter().map(Notice::from).collect();
-    if loaded.shape != FileShape::App {
+    if loaded.shape != FileShape::App || loaded.pending.repairs() {
         answer.notices.insert(
             0,
             Notice::warning(
                 "config.not-the-files",
-                format!("the file is {}; this is what a launch would make of it", shape_words(loaded.shape)),
+                format!("this is what a launch would make of the file: {}", state_words(&loaded.report)),
             )
             .at(&world.layout.app_config)
             .hint(format!("{} salvage --dry-run", world.program)),
@@ -83,7 +86,7 @@ fn check(world: &World) -> Result<Answer, Notice> {
     let cause = notices.iter().position(|notice| notice.code == CORRUPT).map(|at| notices.remove(at));
     let mut exit = ExitCode::Done;
     let mut page = Page::default();
-    page.line(format!("{path}: {}", shape_words(loaded.shape)));
+    page.line(format!("{path}: {}", state_words(&loaded.report)));
     if let Some(version) = loaded.newer {
         notices.push(Notice::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
         exit = ExitCode::Newer;
@@ -151,11 +154,13 @@ fn history(world: &World) -> Result<Answer, Notice> {
         rows.push(row);
     }
     page.gap();
-    match entries.iter().find(|entry| restorable(entry) && !entry.current) {
+    let others = entries.iter().any(|entry| restorable(entry) && !entry.current);
+    match entries.iter().find(|entry| entry.recommended) {
         Some(entry) => {
             page.line("To bring one back, by its ID:");
             page.copied(2, "", format!("{} config restore {}", world.program, entry.id.sequence()));
         }
+        None if others => page.line("No other backup holds as many of your settings as the config does."),
         None => page.line("There is none to bring back that is not the config already."),
     }
     Ok(Answer::data(page, json!({ "copies": rows })))
@@ -174,6 +179,22 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
         (None, CopyKind::Daemon) => "the daemon's half".to_owned(),
         _ => String::new(),
     }
+}
+
+/// `config accept`.
+fn accept(world: &World) -> Result<Answer, Notice> {
+    let wired = world.wire();
+    let parts = wired.parts();
+    ensure_changeable(&parts)?;
+    let lock = lock_home(&parts, &world.options())?;
+    let accepted = wired.store.accept(&lock).map_err(|error| Notice::from(&error))?;
+    let path = short(&world.layout.app_config, &world.layout.user_home);
+    let page = if accepted.changed {
+        format!("Accepted: {path} stays as it is. It is the backup {} now.", accepted.backup)
+    } else {
+        format!("Nothing to accept: {path} is the backup {} already.", accepted.backup)
+    };
+    Ok(Answer::done(page, json!(accepted)))
 }
 
 /// Whether the config can become this copy: it is whole, and of the app's shape.

@@ -15,10 +15,10 @@ use myownllm_paths::{Mode, PathsError};
 use serde::Serialize;
 use serde_json::json;
 
-use super::config::{CORRUPT, NEEDS_REPAIR};
+use super::config::{CORRUPT, NEEDS_REPAIR, WIPED};
 use super::hint_for_missing;
 use super::launch::count;
-use super::salvage::shape_words;
+use super::salvage::state_words;
 use super::status::{UNSEEN, daemon_words, identity};
 use crate::exit::ExitCode;
 use crate::output::{Answer, short};
@@ -370,7 +370,7 @@ fn config(world: &World, checks: &mut Checks) {
     };
     shape(world, &loaded, checks);
     // Told by `config.shape` already.
-    let told = [CORRUPT, "store.defaults", "store.newer"];
+    let told = [CORRUPT, WIPED, "store.defaults", "store.newer"];
     for found in &loaded.diagnostics {
         if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
             checks.notice("config.findings", finding(found, &world.layout.app_config));
@@ -417,7 +417,8 @@ fn finding(found: &Diagnostic, config: &Path) -> Notice {
 fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
     let path = &world.layout.app_config;
     let repair = checks.repair();
-    let evidence = format!("{}: {}", short(path, &world.layout.user_home), shape_words(loaded.shape));
+    let evidence = format!("{}: {}", short(path, &world.layout.user_home), state_words(&loaded.report));
+    let wiped = loaded.diagnostics.iter().find(|found| found.code == WIPED).map(Notice::from);
     if let Some(version) = loaded.newer {
         checks.notice("config.shape", Notice::from(&StoreError::Newer { path: path.clone(), version }));
     } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
@@ -427,6 +428,12 @@ fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
         if let Some(check) = checks.list.last_mut().filter(|_| lacks_copy) {
             check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
         }
+    } else if let Some(mut notice) = wiped {
+        if loaded.pending.repairs() {
+            notice.severity = Severity::Error;
+            notice.hint = Some(repair);
+        }
+        checks.notice("config.shape", notice);
     } else if loaded.pending.repairs() {
         checks.notice("config.shape", Notice::error(NEEDS_REPAIR, evidence).at(path).hint(repair));
     } else {

@@ -348,6 +348,10 @@ pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
     let writes = |step: &Step| matches!(step, Step::ReplaceConfig { .. } | Step::WriteConfig { .. });
     let is_current = !outcome.config_steps.iter().any(writes);
     let what = match (outcome.shape, is_current) {
+        (FileShape::App | FileShape::Unknown, true) if outcome.config.wiped.is_some() => {
+            "has lost settings or networks (see below), and is left as it is"
+        }
+        (FileShape::App | FileShape::Unknown, false) if outcome.config.wiped.is_some() => "repaired",
         (FileShape::App | FileShape::Unknown, false) if !lacked.is_empty() => {
             &format!("completed, {}", at_defaults(lacked))
         }

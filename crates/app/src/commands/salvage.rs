@@ -1,8 +1,12 @@
 //! `salvage`: the repair of the config alone.
 
+use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::{Document, catalogue, secrets};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
-use myownllm_launch::{Notice, ensure_changeable, lock_home, settle_live, wrote_where_others_can};
+use myownllm_launch::{
+    Notice, ensure_changeable, live_beside_repair, lock_home, lost_settings, settle_live,
+    wrote_where_others_can,
+};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -32,7 +36,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
         // What would keep a repair from being made is part of what would be.
         if loaded.pending.repairs() {
             let leaked = myownllm_launch::leaked_socket(&parts)?;
-            let live = parts.daemons.live(leaked.as_deref());
+            let live = live_beside_repair(&parts, &loaded.report, leaked.as_deref());
             notices.extend(settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err());
         } else if !args.dry_run && !args.check {
             // A repair that was killed may have put the config in place without syncing it.
@@ -47,9 +51,12 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     let lock = lock_home(&parts, &options)?;
     let leaked = myownllm_launch::leaked_socket(&parts)?;
     let mut ended = Vec::new();
-    if let Err(refused) =
-        settle_live(parts.daemons, parts.daemons.live(leaked.as_deref()), &options, &mut ended)
-    {
+    if let Err(refused) = settle_live(
+        parts.daemons,
+        live_beside_repair(&parts, &loaded.report, leaked.as_deref()),
+        &options,
+        &mut ended,
+    ) {
         let mut data = report_data(&loaded.report, &[]);
         data["stopped"] = json!(ended);
         let exit = exit_of(std::slice::from_ref(&refused));
@@ -66,8 +73,15 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
         notices = applied.diagnostics.iter().map(Notice::from).collect();
         notices.extend(wrote_where_others_can(&parts));
     }
+    let written = applied
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::ReplaceConfig { .. } | Step::WriteConfig { .. }));
+    notices.extend(lost_settings(&applied.document, &applied.report, &world.layout.app_config, written));
     let mut page = Page::default();
-    page.line(if loaded.pending.repairs() {
+    page.line(if loaded.report.wiped.is_some() && loaded.pending.repairs() {
+        "The config has its settings again."
+    } else if loaded.pending.repairs() {
         "The config is the app's again."
     } else {
         "The config is the app's. What a killed run had left was cleared away."
@@ -83,9 +97,10 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     Ok(Answer { notices, trace, ..Answer::done(page, data) }.exit(exit))
 }
 
-fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, notices: Vec<Notice>) -> Answer {
+fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, mut notices: Vec<Notice>) -> Answer {
     let mut page = Page::default();
     let repairs = loaded.pending.repairs();
+    notices.extend(lost_settings(&loaded.document, &loaded.report, &world.layout.app_config, false));
     if repairs {
         let steps = &loaded.pending.steps;
         page.page(report_lines(world, &loaded.report, steps, &loaded.document, Tense::Would));
@@ -154,7 +169,7 @@ pub(crate) fn report_lines(
     let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
     let mut page = Page::default();
     let mut row = |label: &str, text: String| page.row(format!("  {label}"), COLUMN, text);
-    row("config", format!("{}  ({})", path(&world.layout.app_config), shape_words(report.shape)));
+    row("config", format!("{}  ({})", path(&world.layout.app_config), state_words(report)));
     let all = |keys: &[String]| keys.join(", ");
     if !report.recovered_networks.is_empty() {
         row(verb("recovered", "recovers"), listed(&report.recovered_networks));
@@ -198,6 +213,15 @@ pub(crate) fn report_lines(
         page.copied(COLUMN, "", format!("{} network use NAME", world.program));
     }
     page
+}
+
+/// What a config is, for a person: its shape, or what it has lost.
+pub(crate) fn state_words(report: &Report) -> &'static str {
+    match report.wiped.as_ref().map(|wipe| wipe.loss) {
+        Some(Loss::Networks) => "the app's shape, without any of its networks",
+        Some(_) if report.shape != FileShape::Mixed => "nearly all of its settings are gone",
+        _ => shape_words(report.shape),
+    }
 }
 
 /// A shape, for a person.

@@ -14,10 +14,11 @@ use myownllm_launch::{
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
 
+use super::config::WIPED;
 use super::launch::{count, process};
 use super::migrate::plan_notices;
 use super::picture::Picture;
-use super::salvage::shape_words;
+use super::salvage::state_words;
 use crate::cli::StatusArgs;
 use crate::exit::ExitCode;
 use crate::exit::exit_of;
@@ -53,6 +54,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let path = world.layout.app_config.clone();
         notices.push(Notice::from(&StoreError::Newer { path, version }));
     }
+    let wiped = loaded.iter().flat_map(|loaded| &loaded.diagnostics).filter(|found| found.code == WIPED);
+    notices.extend(wiped.map(Notice::from));
     // Labels and ids are free texts, and somebody may have put a login into one.
     let shown = loaded.as_ref().map(|loaded| secrets::mask(&loaded.document));
     let named = named_key(&wired.parts()).unwrap_or_else(|doubt| {
@@ -123,7 +126,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     line("home", format!("{}  ({})", long(&world.layout.user_home), world.layout.user_home_rule));
     line("app", format!("{}{}", home(&world.layout.app_home), owner(world, &world.layout.app_home)));
     if let Some((loaded, shown)) = loaded.as_ref().zip(shown.as_ref()) {
-        line("  config", format!("{}: {}", home(&world.layout.app_config), shape_words(loaded.shape)));
+        line("  config", format!("{}: {}", home(&world.layout.app_config), state_words(&loaded.report)));
         line("  networks", networks(shown));
     }
     line("daemon", format!("{}{}", home(&world.layout.daemon_home), owner(world, &world.layout.daemon_home)));

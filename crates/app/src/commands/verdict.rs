@@ -89,6 +89,7 @@ fn of_problems(world: &World, home: &str, checks: &Checks) -> Vec<String> {
                 FileShape::Daemon => "the mesh daemon wrote over your settings",
                 FileShape::Mixed => "the mesh daemon wrote into your settings",
                 FileShape::Missing => "your settings are gone",
+                _ if loaded.report.wiped.is_some() => "nearly all of your settings are gone",
                 _ => "your settings cannot be read",
             };
             let back = recovered(world, &loaded.report).unwrap_or_else(|| "none of them".to_owned());
