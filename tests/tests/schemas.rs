@@ -160,7 +160,7 @@ fn is(value: &Value, name: &str) -> bool {
 }
 
 /// Commands that end by themselves, in an order in which some of them find what they need.
-const COMMANDS: [&[&str]; 57] = [
+const COMMANDS: [&[&str]; 58] = [
     &[],
     &["status"],
     &["status", "--check"],
@@ -208,6 +208,7 @@ const COMMANDS: [&[&str]; 57] = [
     &["config", "restore", "1"],
     &["config", "restore", "2"],
     &["config", "restore", "3"],
+    &["config", "accept"],
     &["migrate", "--undo"],
     &["config", "history"],
     &["config", "restore", "2", "--as-is"],

@@ -178,10 +178,16 @@ fn an_edit_is_no_wipe(#[case] before: Vec<u8>, #[case] after: Vec<u8>) {
 #[rstest]
 #[case::an_empty_list_and_a_pointer_into_it(edited(|v| v["cloud_mesh"]["networks"] = json!([])))]
 #[case::no_list(edited(|v| drop(v["cloud_mesh"].as_object_mut().unwrap().remove("networks"))))]
+#[case::both_removed_at_once(edited(|v| {
+    v["cloud_mesh"]["networks"] = json!([]);
+    v["cloud_mesh"]["active_network_id"] = json!(null);
+}))]
 #[case::no_catalogue(edited(|v| drop(v.as_object_mut().unwrap().remove("cloud_mesh"))))]
 fn lost_networks_are_named_and_not_joined_again(#[case] without: Vec<u8>) {
     let disk = rich_home();
-    let (backup, bytes) = good(&disk).remove(0);
+    add_network(&disk, "second").unwrap();
+    let (backup, bytes) = good(&disk).pop().unwrap();
+    let backups = good(&disk);
     disk.put(CONFIG, &without);
     for run in ["first", "second"] {
         let (loaded, _) = launch(&disk, &sim_places()).unwrap();
@@ -190,7 +196,7 @@ fn lost_networks_are_named_and_not_joined_again(#[case] without: Vec<u8>) {
         let note = wiped_note(&loaded.diagnostics).unwrap();
         let id: CopyId = backup.parse().unwrap();
         assert_eq!(note.hint, Some(format!("myownllm-mesh config restore {}", id.sequence())));
-        assert_eq!(good(&disk), [(backup.clone(), bytes.clone())], "what has lost them is no good state");
+        assert_eq!(good(&disk), backups, "what has lost them is no good state");
         assert_eq!(recommended(&disk).unwrap().to_string(), backup);
     }
     // Whoever goes on with it means it.
@@ -245,6 +251,7 @@ fn the_last_backup_before_a_loss_stays_beside_the_richest() {
     let last = edited(|v| {
         v["mark"] = json!("last before the loss");
         v.as_object_mut().unwrap().remove("providers");
+        v["cloud_mesh"]["networks"][0]["stun_servers"] = json!([]);
     });
     disk.put(CONFIG, &last);
     launch(&disk, &sim_places()).unwrap();

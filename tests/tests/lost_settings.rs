@@ -1,0 +1,199 @@
+//! Settings that are suddenly gone: a config that was wiped, and settings that no backup has.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::process::Command;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use support::{APP, Home, Ran, run};
+
+const CONFIG: &str = ".myownllm/config.json";
+const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
+
+/// The diagnostic with a code.
+fn found(said: &Value, code: &str) -> Option<Value> {
+    said["diagnostics"].as_array().unwrap().iter().find(|found| found["code"] == code).cloned()
+}
+
+#[track_caller]
+fn wiped(ran: &Ran) -> Value {
+    found(&ran.json(), "config.wiped").unwrap_or_else(|| panic!("no config.wiped: {ran:?}"))
+}
+
+/// Runs a hint as a person would: copied to a shell, with the program on the path.
+fn follow(home: &Home, hint: &str) -> bool {
+    let program = home.command(&[]).get_program().to_owned();
+    let dir = std::path::Path::new(&program).parent().unwrap().to_owned();
+    let path = std::env::join_paths([dir, "/usr/bin".into(), "/bin".into()]).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", hint]).env("PATH", path).env("EDITOR", "cat").env_remove("MYOWNMESH_HOME");
+    run(&mut shell).code == Some(0)
+}
+
+/// The last command that a message names.
+fn command_in(message: &str) -> String {
+    message.rsplit_once(": ").unwrap().1.to_owned()
+}
+
+#[rstest]
+#[case::empty("{}")]
+#[case::blank("{ }\n")]
+#[case::one_key(r#"{"active_family":"qwen3"}"#)]
+#[case::empty_catalogue(r#"{"cloud_mesh":{"networks":[]}}"#)]
+fn a_wiped_config_is_seen_by_every_command_and_restored_by_the_next_launch(#[case] bytes: &str) {
+    let home = Home::settled();
+    let before = home.bytes(CONFIG);
+    home.put(CONFIG, bytes.as_bytes(), 0o600);
+    let tree = home.snapshot();
+    for args in
+        [&["status", "--json"][..], &["salvage", "--dry-run", "--json"], &["config", "show", "--json"]]
+    {
+        let found = wiped(&home.run(args).ends_with(0));
+        let message = found["message"].as_str().unwrap();
+        assert!(
+            message.contains("good-00000001-") && command_in(message).ends_with(" config accept"),
+            "{message}"
+        );
+        assert!(found["hint"].as_str().unwrap().ends_with(" repair"), "{found}");
+    }
+    for (args, code) in [
+        (&["salvage", "--check", "--json"][..], 3),
+        (&["status", "--check", "--json"], 3),
+        (&["config", "check", "--json"], 1),
+    ] {
+        wiped(&home.run(args).ends_with(code));
+    }
+    let doctor = home.run(&["doctor", "--json"]).ends_with(4).json();
+    let check =
+        doctor["data"]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "config.shape");
+    assert_eq!(check.unwrap()["code"], "config.wiped");
+    let history = home.run(&["config", "history", "--json"]).json();
+    let recommended =
+        history["data"]["copies"].as_array().unwrap().iter().find(|copy| copy["recommended"] == true);
+    assert_eq!(recommended.unwrap()["kind"], "good");
+    home.run(&["network", "add", "on-top"]).ends_with(1);
+    assert_eq!(home.snapshot(), tree, "nothing is written by looking");
+
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    assert_eq!(ran.json()["data"]["outcome"], "repaired");
+    let message = wiped(&ran)["message"].as_str().unwrap().to_owned();
+    assert_eq!(home.bytes(CONFIG), before);
+    home.still_has(bytes.as_bytes(), "the wiped config");
+    // A user who meant it says so once, with the command that the message names.
+    assert!(follow(&home, &command_in(&message)), "{message}");
+    assert_eq!(home.bytes(CONFIG), bytes.as_bytes());
+    for _ in 0..2 {
+        let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+        assert_eq!(found(&ran.json(), "config.wiped"), None, "{ran:?}");
+    }
+}
+
+#[test]
+fn no_number_of_changes_after_an_accepted_wipe_evicts_the_backup_from_before() {
+    let home = Home::settled();
+    let before = home.bytes(CONFIG);
+    home.put(CONFIG, b"{}", 0o600);
+    let found = wiped(&home.run(&["status", "--json"]));
+    assert!(follow(&home, &command_in(found["message"].as_str().unwrap())));
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    for n in 0..25 {
+        home.run(&["network", "add", &format!("net-{n}")]).ends_with(0);
+    }
+    let backup = home.snapshot().into_iter().find(|(path, (_, bytes))| {
+        path.starts_with(home.path(&format!("{APP}/config-backups"))) && *bytes == before
+    });
+    assert!(backup.is_some(), "the backup from before the wipe is evicted");
+}
+
+#[cfg(unix)]
+#[test]
+fn lost_networks_are_named_with_the_command_that_brings_them_back() {
+    let home = Home::settled();
+    let mut config = home.json(CONFIG);
+    config["cloud_mesh"]["networks"] = json!([]);
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+    for _ in 0..2 {
+        let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+        assert!(wiped(&ran)["message"].as_str().unwrap().contains("all of its networks"));
+        assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"], json!([]), "a user may have removed them");
+    }
+    let doctor = home.run(&["doctor", "--json"]).ends_with(0).json();
+    let check =
+        doctor["data"]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "config.shape");
+    assert_eq!(check.unwrap()["result"], "warning");
+    assert!(follow(&home, check.unwrap()["hint"].as_str().unwrap()));
+    assert_eq!(home.json(CONFIG)["cloud_mesh"]["networks"][0]["network_id"], "home-mesh");
+    assert_eq!(found(&home.run(&["launch", "--no-daemon", "--json"]).json(), "config.wiped"), None);
+}
+
+/// The last diagnostic, which is the last that a person reads.
+fn last(ran: &Ran) -> Value {
+    ran.json()["diagnostics"].as_array().unwrap().last().cloned().unwrap_or_default()
+}
+
+#[rstest]
+#[case::launch(&["launch", "--no-daemon"], true)]
+#[case::repair(&["repair"], true)]
+#[case::salvage(&["salvage"], true)]
+#[case::salvage_dry_run(&["salvage", "--dry-run"], false)]
+fn settings_that_no_backup_has_are_the_last_warning_and_the_harmful_ones_its_first(
+    #[case] args: &[&str],
+    #[case] written: bool,
+    #[values(LEAKED_V3, b"{\"torn", b"{}")] bytes: &[u8],
+) {
+    let home = Home::after_the_bug();
+    home.put(CONFIG, bytes, 0o600);
+    let is_repaired = bytes != b"{}" || args[0] != "salvage";
+    let ran = home.run(&[args, &["--json"]].concat()).ends_with(0);
+    assert_eq!(ran.json()["ok"], true);
+    let found = last(&ran);
+    assert_eq!(
+        (&found["code"], &found["severity"]),
+        (&json!("salvage.defaults"), &json!("warning")),
+        "{ran:?}"
+    );
+    let message = found["message"].as_str().unwrap();
+    let at = |part: &str| message.find(part).unwrap_or_else(|| panic!("{part}: {message}"));
+    let harm = [
+        "deletes old conversations",
+        "deletes models that are not used for a day",
+        "answers without a token",
+        "mesh is switched off",
+    ];
+    assert!(harm.map(at).is_sorted() && at(harm[3]) < at("active_provider"), "{message}");
+    let hint = found["hint"].as_str().unwrap();
+    assert!(follow(&home, hint), "{hint}");
+    assert_eq!(
+        hint.contains(" config set auto_cleanup.conversations=false "),
+        written && is_repaired,
+        "{hint}"
+    );
+    if written && is_repaired {
+        let now = home.json(CONFIG);
+        let undone =
+            [&now["auto_cleanup"]["conversations"], &now["auto_cleanup"]["models"], &now["api"]["enabled"]];
+        assert_eq!(undone, [false, false, false]);
+        // Once they are set, or a backup has them, there is nothing to tell.
+        let again = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+        assert_ne!(last(&again)["code"], "salvage.defaults");
+    }
+}
+
+#[test]
+fn settings_that_a_backup_has_and_keys_of_a_newer_app_are_no_loss() {
+    let home = Home::settled();
+    home.put(CONFIG, LEAKED_V3, 0o600);
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+    // An older app's config, seen for the first time.
+    let home = Home::after_the_bug();
+    let mut config: Value =
+        serde_json::from_slice(include_bytes!("../fixtures/app-config-before.json")).unwrap();
+    config.as_object_mut().unwrap().remove("remote_ui");
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+}
