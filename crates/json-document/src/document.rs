@@ -332,7 +332,7 @@ impl Document {
 }
 
 /// The bytes as text, without a byte order mark; and the bytes themselves, where they are not those of the text.
-fn text_of(bytes: Vec<u8>) -> (String, Option<Vec<u8>>) {
+pub(crate) fn text_of(bytes: Vec<u8>) -> (String, Option<Vec<u8>>) {
     let lossy = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
     match bytes.strip_prefix(BOM).map(lossy) {
         Some(text) => (text, Some(bytes)),

@@ -1,0 +1,377 @@
+//! Recovers the complete part of a text that is not JSON: a document with trailing bytes, a text that lacks a comma or a quote, or
+//! the members before the place where the text breaks off.
+
+use crate::document::{BOM, text_of};
+use crate::scan::{Stop, scan};
+use crate::{Diagnostic, Document, MAX_BYTES, ParseErrorKind, Parsed};
+
+/// The most slips of a hand edit that are mended in one text. With more of them the result would be a guess.
+const MOST_MENDS: usize = 8;
+
+/// The part of a text that [`recover`] found. Nothing is invented: each member of the document stands in the text.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// The document.
+    pub document: Document,
+    /// The remarks about the document, as in [`Parsed::diagnostics`].
+    pub diagnostics: Vec<Diagnostic>,
+    /// How much of the text the document holds.
+    pub extent: Extent,
+    /// The top-level members that are complete in the text.
+    pub whole: Vec<String>,
+    /// The top-level member that the text breaks off in; the document has its complete parts.
+    pub partial: Option<String>,
+}
+
+/// How much of a text was recovered, and why the text is not JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Extent {
+    /// A complete document; trailing bytes follow it.
+    Leading {
+        /// The line on which the document ends, from 1.
+        line: usize,
+        /// The number of trailing bytes.
+        tail: usize,
+    },
+    /// The whole text, once these slips are mended.
+    Mended(Vec<Mend>),
+    /// The complete members before the text breaks off.
+    Torn {
+        /// The line on which the text breaks off, from 1.
+        line: usize,
+    },
+    /// The whole text, which is in UTF-16.
+    Utf16,
+}
+
+/// One slip of a hand edit, and the change that mends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mend {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The change: "insert `,`".
+    pub action: &'static str,
+}
+
+impl std::fmt::Display for Mend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at line {}, column {}", self.action, self.line, self.column)
+    }
+}
+
+/// Returns the complete part of bytes that [`Document::parse`] refuses. Returns `None` if no member is complete, or if the bytes
+/// are a document.
+///
+/// ```
+/// use myownllm_json_document::{Extent, recover};
+/// let torn = recover(br#"{"theme": "dark", "window": {"width": 8"#).unwrap();
+/// assert_eq!(torn.document.to_text(), r#"{"theme": "dark"}"#);
+/// assert_eq!(torn.extent, Extent::Torn { line: 1 });
+///
+/// let slip = recover(b"{\n  \"theme\": \"dark\"\n  \"zoom\": 2\n}").unwrap();
+/// assert_eq!(slip.whole, ["theme", "zoom"]);
+/// let Extent::Mended(mends) = slip.extent else { panic!() };
+/// assert_eq!(mends[0].to_string(), "insert `,` at line 2, column 18");
+/// ```
+pub fn recover(bytes: &[u8]) -> Option<Recovered> {
+    if bytes.len() > MAX_BYTES {
+        return None;
+    }
+    if let Some(text) = from_utf16(bytes) {
+        return recovered(Document::parse(text.as_bytes()).ok()?, Extent::Utf16, false);
+    }
+    let (text, _) = text_of(bytes.to_vec());
+    let stop = scan(text).err()?;
+    if let Some((mended, mends)) = mend(&stop) {
+        return recovered(Document::parse(mended.as_bytes()).ok()?, Extent::Mended(mends), false);
+    }
+    let text = &stop.text;
+    let cut = Cut::of(text, stop.at)?;
+    let extent = if cut.is_document {
+        Extent::Leading {
+            line: line_of(text, cut.text.len()),
+            tail: trailing_bytes(bytes, text, cut.text.len()),
+        }
+    } else {
+        Extent::Torn { line: line_of(text, stop.at) }
+    };
+    recovered(Document::parse(cut.text.as_bytes()).ok()?, extent, cut.is_partial)
+}
+
+/// `is_partial`: the text breaks off in the last member.
+fn recovered(parsed: Parsed, extent: Extent, is_partial: bool) -> Option<Recovered> {
+    let Parsed { document, diagnostics, .. } = parsed;
+    let mut whole: Vec<String> = document.root().members().map(|(key, _)| key.into_owned()).collect();
+    let partial = if is_partial { whole.pop() } else { None };
+    let found = !whole.is_empty() || partial.is_some();
+    found.then_some(Recovered { document, diagnostics, extent, whole, partial })
+}
+
+/// Counts the bytes behind a document that ends at `end` in their text.
+fn trailing_bytes(bytes: &[u8], text: &str, end: usize) -> usize {
+    let mark = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
+    // The strings of the document may hold bytes that are not UTF-8, and U+FFFD in the text is longer than such a byte.
+    let lossy = text[..end].matches('\u{fffd}').count();
+    if lossy == 0 { bytes.len().saturating_sub(mark + end) } else { text.len() - end }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1
+}
+
+/// Decodes UTF-16 with a byte order mark.
+fn from_utf16(bytes: &[u8]) -> Option<String> {
+    let (mark, rest) = bytes.split_first_chunk::<2>()?;
+    let unit: fn([u8; 2]) -> u16 = match mark {
+        [0xff, 0xfe] => u16::from_le_bytes,
+        [0xfe, 0xff] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let units: Vec<u16> = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+    (rest.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
+}
+
+/// An object or array that is open where a text breaks off.
+struct Open {
+    is_object: bool,
+    /// The end of its last complete member or item.
+    whole_to: Option<usize>,
+    /// The object waits for a key, not for a value.
+    waits_for_key: bool,
+}
+
+/// The complete part of a text, closed.
+struct Cut {
+    text: String,
+    /// The root object ends in the text.
+    is_document: bool,
+    /// The text breaks off inside the last member.
+    is_partial: bool,
+}
+
+impl Cut {
+    /// Cuts a text that is JSON up to `at`.
+    fn of(text: &str, at: usize) -> Option<Self> {
+        let mut open: Vec<Open> = Vec::new();
+        let mut next = 0;
+        while let Some(token) = Token::at(text, next, at) {
+            next = token.end;
+            match token.kind {
+                TokenKind::Opens(is_object) => {
+                    if open.is_empty() && !is_object {
+                        return None;
+                    }
+                    open.push(Open { is_object, whole_to: None, waits_for_key: is_object });
+                    continue;
+                }
+                TokenKind::Closes => drop(open.pop()),
+                TokenKind::Separates => {
+                    if let Some(inner) = open.last_mut() {
+                        inner.waits_for_key = inner.is_object;
+                    }
+                    continue;
+                }
+                TokenKind::Colon => continue,
+                TokenKind::Scalar => {
+                    if let Some(inner) = open.last_mut().filter(|inner| inner.waits_for_key) {
+                        inner.waits_for_key = false;
+                        continue;
+                    }
+                }
+            }
+            match open.last_mut() {
+                Some(inner) => inner.whole_to = Some(token.end),
+                None => {
+                    let text = text[..token.end].to_owned();
+                    return Some(Self { text, is_document: true, is_partial: false });
+                }
+            }
+        }
+        Self::closed(text, &open)
+    }
+
+    /// Ends the text behind the last complete member. Leaves out an incomplete item of an array, as half a network is none, and an
+    /// object or array without a complete part.
+    fn closed(text: &str, open: &[Open]) -> Option<Self> {
+        let torn_item = open.iter().zip(open.iter().skip(1)).position(|(outer, _)| !outer.is_object);
+        let innermost = torn_item.unwrap_or(open.len().checked_sub(1)?);
+        let (at, whole_to) =
+            (0..=innermost).rev().find_map(|at| open[at].whole_to.map(|whole_to| (at, whole_to)))?;
+        let mut closed = text[..whole_to].to_owned();
+        let has_lines = closed.contains('\n');
+        for (depth, frame) in open[..=at].iter().enumerate().rev() {
+            if has_lines {
+                closed.push('\n');
+                closed.push_str(&"  ".repeat(depth));
+            }
+            closed.push(if frame.is_object { '}' } else { ']' });
+        }
+        Some(Self { text: closed, is_document: false, is_partial: at > 0 })
+    }
+}
+
+struct Token {
+    kind: TokenKind,
+    end: usize,
+}
+
+enum TokenKind {
+    /// An object, else an array.
+    Opens(bool),
+    Closes,
+    Separates,
+    Colon,
+    Scalar,
+}
+
+impl Token {
+    /// Returns the first token from `from` on that is complete before `to`.
+    fn at(text: &str, from: usize, to: usize) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let blank = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
+        let start = from + bytes.get(from..to)?.iter().take_while(|b| blank(b)).count();
+        let first = *bytes.get(start..to)?.first()?;
+        let one = |kind| Some(Self { kind, end: start + 1 });
+        match first {
+            b'{' => return one(TokenKind::Opens(true)),
+            b'[' => return one(TokenKind::Opens(false)),
+            b'}' | b']' => return one(TokenKind::Closes),
+            b',' => return one(TokenKind::Separates),
+            b':' => return one(TokenKind::Colon),
+            _ => {}
+        }
+        let mut end = start + 1;
+        if first == b'"' {
+            while *bytes.get(end..to)?.first()? != b'"' {
+                end += if bytes[end] == b'\\' { 2 } else { 1 };
+            }
+            end += 1;
+        } else {
+            end += bytes[end..to].iter().take_while(|b| !blank(b) && !b",:]}".contains(b)).count();
+        }
+        // A number at the end of the text may lack digits; a string before a letter may have lost a quote.
+        let is_string = first == b'"';
+        let follows = match bytes.get(end) {
+            Some(b) => blank(b) || b",:]}".contains(b),
+            None => is_string || matches!(&text[start..end], "true" | "false" | "null"),
+        };
+        (end <= to && follows).then_some(Self { kind: TokenKind::Scalar, end })
+    }
+}
+
+/// A change of a text: `with` replaces a range.
+struct Edit {
+    from: usize,
+    to: usize,
+    with: &'static str,
+    action: &'static str,
+}
+
+impl Edit {
+    fn insert(at: usize, with: &'static str, action: &'static str) -> Self {
+        Self { from: at, to: at, with, action }
+    }
+
+    fn made(&self, text: &str) -> String {
+        let mut made = text[..self.from].to_owned();
+        made.push_str(self.with);
+        if self.with.is_empty() {
+            // Blanks keep the later places in the text where they were.
+            made.extend(text[self.from..self.to].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        }
+        made.push_str(&text[self.to..]);
+        made
+    }
+}
+
+/// Mends the slips of a hand edit, one after the other, until the text is JSON. Returns `None` if it does not become JSON.
+fn mend(stop: &Stop) -> Option<(String, Vec<Mend>)> {
+    let mut text = stop.text.clone();
+    let (mut kind, mut at) = (stop.kind, stop.at);
+    let mut mends = Vec::new();
+    // The places of inserted bytes: they shift the columns behind them.
+    let mut moved: Vec<usize> = Vec::new();
+    while mends.len() < MOST_MENDS {
+        // Picks the change after which the scan gets furthest.
+        let tried = slips(&text, kind, at).into_iter().filter_map(|edit| {
+            let made = edit.made(&text);
+            match scan(made) {
+                Ok(source) => Some((usize::MAX, edit, source.text, kind)),
+                Err(next) if next.at > at + edit.with.len() => Some((next.at, edit, next.text, next.kind)),
+                Err(_) => None,
+            }
+        });
+        let (reached, edit, made, next_kind) = tried.max_by_key(|(reached, ..)| *reached)?;
+        let line_start = text[..edit.from].rfind('\n').map_or(0, |newline| newline + 1);
+        let before = moved.iter().filter(|&&inserted| (line_start..edit.from).contains(&inserted)).count();
+        mends.push(Mend {
+            line: line_of(&text, edit.from),
+            column: text[line_start..edit.from].chars().count() + 1 - before,
+            action: edit.action,
+        });
+        moved.extend((0..edit.with.len()).map(|n| edit.from + n));
+        if reached == usize::MAX {
+            let is_object = made.trim_start().starts_with('{');
+            return is_object.then_some((made, mends));
+        }
+        (text, kind, at) = (made, next_kind, reached);
+    }
+    None
+}
+
+/// Returns the changes that may mend a text which is JSON up to `at`.
+fn slips(text: &str, kind: ParseErrorKind, at: usize) -> Vec<Edit> {
+    let rest = &text[at..];
+    let before = text[..at].trim_end();
+    let mut edits = Vec::new();
+    match kind {
+        ParseErrorKind::TrailingComma => {
+            edits.push(Edit { from: at, to: at + 1, with: "", action: "remove `,`" });
+            return edits;
+        }
+        ParseErrorKind::Syntax(_) => {}
+        _ => return edits,
+    }
+    if let Some(end) = comment(rest) {
+        edits.push(Edit { from: at, to: at + end, with: "", action: "remove the comment" });
+        return edits;
+    }
+    match rest.as_bytes().first() {
+        Some(b',') if before.ends_with([',', '{', '[']) => {
+            edits.push(Edit { from: at, to: at + 1, with: "", action: "remove `,`" });
+        }
+        Some(b'\n' | b'\r') => {
+            // An unclosed string: the line's last comma or bracket was meant to follow its quote.
+            let inside = before.trim_end_matches(',').trim_end_matches(['}', ']', ' ']);
+            for end in [before.trim_end_matches(',').len(), before.len(), inside.len()] {
+                edits.push(Edit::insert(end, "\"", "insert `\"`"));
+            }
+        }
+        Some(_) => {
+            edits.push(Edit::insert(before.len(), ",", "insert `,`"));
+            edits.push(Edit::insert(at, ":", "insert `:`"));
+            edits.push(Edit::insert(at, "\"", "insert `\"`"));
+            // An unclosed key reaches to the next quote, and contains its own colon.
+            let quote = before.strip_suffix('"').and_then(|key| key.rfind('"'));
+            if let Some(colon) = quote.and_then(|quote| before[quote..].find(':').map(|colon| quote + colon))
+            {
+                edits.push(Edit::insert(colon, "\"", "insert `\"`"));
+            }
+        }
+        None => {}
+    }
+    edits
+}
+
+/// Returns the length of the comment that a text begins with.
+fn comment(text: &str) -> Option<usize> {
+    if text.starts_with("//") || text.starts_with('#') {
+        return Some(text.find('\n').unwrap_or(text.len()));
+    }
+    text.starts_with("/*").then(|| text.find("*/").map(|end| end + 2)).flatten()
+}
