@@ -17,6 +17,6 @@ pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;
 pub use ids::{Ids, SeededIds};
 pub use myownllm_json_document::{
-    Diagnostic, Document, Fragment, Kind, MAX_BYTES, MAX_DEPTH, ParseError, ParseErrorKind, Parsed, Place,
-    Severity, Snippet, ValueRef, secrets, shorten,
+    Diagnostic, Document, Extent, Fragment, Kind, MAX_BYTES, MAX_DEPTH, Mend, ParseError, ParseErrorKind,
+    Parsed, Place, Recovered, Severity, Snippet, ValueRef, recover, secrets, shorten,
 };

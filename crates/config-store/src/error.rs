@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use myownllm_config_model::ParseError;
 use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
 use thiserror::Error;
 
@@ -136,6 +137,14 @@ pub enum StoreError {
         /// Why it cannot be used.
         why: &'static str,
     },
+    /// A copy is not JSON, and has no complete member.
+    #[error("using the copy {}: nothing in it can be restored: {}, at line {}, column {}", path.display(), error.kind, error.line, error.column)]
+    TornCopy {
+        /// The copy.
+        path: PathBuf,
+        /// Where it stops being JSON.
+        error: ParseError,
+    },
     /// The configs of the app and of the daemon are one file, by a link: what is written into the one is written into the other.
     #[error("changing the config {}: by the link {} it is the daemon's as well", path.display(), link.display())]
     Shared {
@@ -226,7 +235,7 @@ impl StoreError {
             Self::CopiesUnsafe { .. } => "store.copies-unsafe",
             Self::NoSuchCopy { .. } => "store.no-such-copy",
             Self::CopyUnreadable { .. } => "store.copy-unreadable",
-            Self::BadCopy { .. } => "store.bad-copy",
+            Self::BadCopy { .. } | Self::TornCopy { .. } => "store.bad-copy",
             Self::Shared { .. } => "store.shared",
             Self::ForeignLink { .. } => "store.foreign-link",
             Self::Untrusted { .. } => "homes.unsafe-permissions",
@@ -256,6 +265,7 @@ impl StoreError {
             | Self::NoSuchCopy { path, .. }
             | Self::CopyUnreadable { path, .. }
             | Self::BadCopy { path, .. }
+            | Self::TornCopy { path, .. }
             | Self::Shared { path, .. }
             | Self::ForeignLink { path, .. }
             | Self::Edit { path, .. }
@@ -296,6 +306,7 @@ impl StoreError {
                 }
             }
             Self::BadCopy { path, .. } | Self::ForeignLink { path, .. } => list(path),
+            Self::TornCopy { path, error } => format!("sed -n {}p {}", error.line, quote(path)),
             // A file of its own, with what it shows now.
             Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => replace_symlink(link),
             Self::NoHome { path } => format!("mkdir {}", quote(path)),

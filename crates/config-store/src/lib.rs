@@ -7,6 +7,7 @@ mod error;
 mod places;
 mod plan;
 mod read;
+mod recover;
 mod report;
 mod save;
 mod store;

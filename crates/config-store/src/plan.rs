@@ -38,7 +38,7 @@ pub(crate) struct Source {
 }
 
 impl Report {
-    fn new(shape: FileShape) -> Self {
+    pub(crate) fn new(shape: FileShape) -> Self {
         Self {
             shape,
             recovered_networks: Vec::new(),
@@ -82,8 +82,8 @@ impl Store<'_> {
     ) -> Result<Plan, StoreError> {
         let mut plan = match &file {
             File::Missing => self.decide_anew(FileShape::Missing, listing, ids)?,
-            File::Corrupt { error, .. } => {
-                let mut plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
+            File::Corrupt { bytes, error } => {
+                let mut plan = self.decide_corrupt(bytes, listing, ids)?;
                 plan.loaded.diagnostics.insert(0, self.not_json(error));
                 plan
             }
@@ -103,7 +103,7 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    fn decide_ours(
+    pub(crate) fn decide_ours(
         &self,
         read: &Document,
         shape: Shape,
@@ -163,7 +163,7 @@ impl Store<'_> {
         newest.is_some_and(|id| self.copies().is_of(id, bytes))
     }
 
-    fn decide_leaked(
+    pub(crate) fn decide_leaked(
         &self,
         read: &Document,
         shape: Shape,
@@ -228,7 +228,7 @@ impl Store<'_> {
     }
 
     /// There is nothing to keep in the file, or no file: the config comes from a copy, or holds the defaults.
-    fn decide_anew(
+    pub(crate) fn decide_anew(
         &self,
         shape: FileShape,
         listing: &Result<Listing, DiskError>,
@@ -534,7 +534,7 @@ impl Store<'_> {
         if let Some(from) = &plan.loaded.report.restored_from {
             let note = format!("the app's settings come from {from}");
             plan.loaded.diagnostics.push(self.note("store.restored", Severity::Info, note));
-        } else if plan.loaded.shape == FileShape::Corrupt {
+        } else if plan.loaded.shape == FileShape::Corrupt && plan.loaded.report.kept_keys.is_empty() {
             let note =
                 "no good copy of the config is there, so its settings begin at their defaults".to_owned();
             plan.loaded.diagnostics.push(self.note("store.defaults", Severity::Info, note));
@@ -559,7 +559,12 @@ impl Store<'_> {
 }
 
 impl Plan {
-    fn of(document: Document, shape: FileShape, report: Report, diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn of(
+        document: Document,
+        shape: FileShape,
+        report: Report,
+        diagnostics: Vec<Diagnostic>,
+    ) -> Self {
         let loaded =
             Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
         Self { loaded, former: File::Missing, config: None, daemon: None, backed_up: false }

@@ -284,6 +284,8 @@ pub struct HistoryEntry {
     pub shape: FileShape,
     /// Whether its bytes are those that its name says.
     pub intact: bool,
+    /// Whether it is not JSON, and a restore takes its complete members.
+    pub recoverable: bool,
     /// Whether it is what the config holds now.
     pub current: bool,
     /// How many settings and networks of the user's it holds; `None` for what is not of the app's shape.

@@ -105,10 +105,13 @@ pub trait ConfigStore {
     /// [`StoreError::NoSuchCopy`], or that of reading it.
     fn read_copy(&self, id: &CopyId) -> Result<Vec<u8>, StoreError>;
 
-    /// Puts a copy in the config's place. What is there is among the copies first, so this can be undone.
+    /// Puts a copy in the config's place. What is there is among the copies first, so this can be undone. From a copy that
+    /// is not JSON, restores the complete part: a document with trailing bytes, a text whose slips can be mended, or the members
+    /// before the place where the text breaks off, put into the current config.
     ///
     /// # Errors
-    /// [`StoreError::BadCopy`] for one that is not intact or not of the app's shape.
+    /// [`StoreError::BadCopy`] for one that is not intact or not of the app's shape; [`StoreError::TornCopy`] for one without a
+    /// complete member.
     fn restore(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
     /// [`restore`](Self::restore) of any copy of a config, whatever its shape: for undoing what was done to a config that was no
     /// good. The next launch repairs it.
@@ -306,9 +309,13 @@ impl ConfigStore for Store<'_> {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(self.listing_failed(error)),
             };
-            let (shape, intact, own) = match copies.read(id) {
-                Ok((bytes, true)) => (self.shape_of(&bytes), true, self.own_settings_of(id, &bytes)),
-                _ => (FileShape::Corrupt, false, None),
+            let (shape, intact, recoverable, own) = match copies.read(id) {
+                Ok((bytes, true)) => {
+                    let shape = self.shape_of(&bytes);
+                    let recoverable = shape == FileShape::Corrupt && self.is_recoverable(&bytes);
+                    (shape, true, recoverable, self.own_settings_of(id, &bytes))
+                }
+                _ => (FileShape::Corrupt, false, false, None),
             };
             let stamp = meta.modified;
             let made_ms = u64::try_from(stamp.seconds).unwrap_or(0).saturating_mul(1000)
@@ -323,6 +330,7 @@ impl ConfigStore for Store<'_> {
                 intact,
                 settings: own.as_ref().map(OwnSettings::count),
                 recommended: false,
+                recoverable,
                 path,
             });
             measured.push(own);
@@ -397,21 +405,9 @@ impl Store<'_> {
         as_is: bool,
     ) -> Result<Restored, StoreError> {
         self.check_lock(lock)?;
-        let bytes = self.read_copy(id)?;
-        let bad = |why| StoreError::BadCopy { path: self.copies().path(id), why };
-        let document = match self.shape_of(&bytes) {
-            FileShape::App | FileShape::Unknown if id.kind != CopyKind::Daemon => {
-                Document::parse(&bytes).map_err(|_| bad("it is not a JSON object"))?.document
-            }
-            _ if as_is && id.kind != CopyKind::Daemon => {
-                Document::parse(&bytes).map_or_else(|_| Document::empty(), |parsed| parsed.document)
-            }
-            FileShape::Corrupt => return Err(bad("it is not a JSON object")),
-            _ => return Err(bad("it is not a config of the app's")),
-        };
+        let (document, bytes, mut diagnostics) = self.restorable(id, ids, as_is)?;
         let check =
             |bytes: &[u8]| if as_is { self.check_replaceable(bytes) } else { self.check_replacing(bytes) };
-        let mut diagnostics = Vec::new();
         let mut backup = None;
         for _ in 0..TRIES {
             let file = match self.read_file() {
@@ -437,9 +433,7 @@ impl Store<'_> {
                 }
                 return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
             }
-            if let File::Json { document: read, .. } = &file
-                && matches!(self.salvager.shape(read), Shape::Daemon | Shape::Mixed)
-            {
+            if self.has_daemon_half(&file) {
                 // The daemon's half is still in there, and must get to the daemon first.
                 return Err(match self.plan(ids)?.loaded.newer {
                     Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
@@ -471,7 +465,7 @@ impl Store<'_> {
         if let Some(bytes) = &config {
             self.check_replacing(bytes)?;
         }
-        let mut done = Vec::new();
+        let (mut done, mut former_id) = (Vec::new(), None);
         for step in pending.steps {
             match &step {
                 // Cleared before the plan was carried out, and reported with that.
@@ -480,6 +474,7 @@ impl Store<'_> {
                     let id =
                         self.copies_to_write().put(CopyKind::Kept, former.bytes().unwrap_or_default())?;
                     report.backup = Some(id.to_string());
+                    former_id = Some(id);
                 }
                 Step::PublishDaemonHalf { .. } => {
                     if !self.publish_daemon_half(daemon.as_deref().unwrap_or_default())? {
@@ -517,6 +512,7 @@ impl Store<'_> {
             }
             done.push(step);
         }
+        self.complete_hints(&document, former_id.as_ref(), &mut diagnostics);
         if let (Some(wipe), Some(former)) = (&report.wiped, &report.backup) {
             let note = self.wiped_note(wipe, report.shape, Some(former));
             diagnostics
@@ -649,6 +645,43 @@ impl Store<'_> {
             self.complete_source(source, FileShape::Unknown, notes, ids)
         });
         Loaded { pending: Pending::default(), ..plan.loaded }
+    }
+
+    /// The config that a copy holds, and the bytes to write; `as_is`: the copy's own bytes, whatever their shape.
+    fn restorable(
+        &self,
+        id: &CopyId,
+        ids: &mut dyn Ids,
+        as_is: bool,
+    ) -> Result<(Document, Vec<u8>, Vec<Diagnostic>), StoreError> {
+        let bytes = self.read_copy(id)?;
+        let path = self.copies().path(id);
+        let is_daemons = matches!(self.shape_of(&bytes), FileShape::Daemon | FileShape::Mixed);
+        if id.kind == CopyKind::Daemon || (is_daemons && !as_is) {
+            return Err(StoreError::BadCopy { path, why: "it is not a config of the app's" });
+        }
+        match Document::parse(&bytes) {
+            Ok(parsed) => Ok((parsed.document, bytes, Vec::new())),
+            Err(_) if as_is => Ok((Document::empty(), bytes, Vec::new())),
+            Err(error) => {
+                let found = self.recover_copy(&bytes, ids);
+                let (document, note) = found.ok_or(StoreError::TornCopy { path, error })?;
+                let bytes = document.to_bytes();
+                Ok((document, bytes, vec![note]))
+            }
+        }
+    }
+
+    /// Whether a file, or the complete part of one that is not JSON, has the daemon's shape.
+    fn has_daemon_half(&self, file: &File) -> bool {
+        let is_daemons = |read: &Document| matches!(self.salvager.shape(read), Shape::Daemon | Shape::Mixed);
+        match file {
+            File::Missing => false,
+            File::Json { document, .. } => is_daemons(document),
+            File::Corrupt { bytes, .. } => {
+                self.recover_config(bytes).is_some_and(|found| is_daemons(&found.document))
+            }
+        }
     }
 
     pub(crate) fn shape_of(&self, bytes: &[u8]) -> FileShape {

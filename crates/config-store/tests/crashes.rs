@@ -99,6 +99,31 @@ fn scenes() -> Vec<Scene> {
     );
 
     let disk = home();
+    disk.put(CONFIG, b"{\"active_family\": \"mine\", \"kept_models\": [\"a\", \"b\"], \"api\": {\"po");
+    scene(
+        "torn, with members that are whole",
+        disk,
+        |doc| {
+            assert_eq!(text(doc, &["active_family"]).as_deref(), Some("mine"));
+            assert_eq!(doc.get(&["kept_models"]).unwrap().items().count(), 2);
+        },
+        false,
+    );
+
+    let disk = home();
+    disk.put(CONFIG, &[&healthy("with a tail")[..], b"}"].concat());
+    scene(
+        "whole, with a tail",
+        disk,
+        |doc| assert_eq!(text(doc, &["mark"]).as_deref(), Some("with a tail")),
+        false,
+    );
+
+    let disk = home();
+    disk.put(CONFIG, &[LEAKED_V3, b" old tail"].concat());
+    scene("leaked, with a tail", disk, recovered, true);
+
+    let disk = home();
     disk.put(CONFIG, APP);
     launch(&disk, &sim_places()).unwrap();
     disk.put(CONFIG, b"");

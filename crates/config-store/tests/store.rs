@@ -1497,15 +1497,18 @@ fn only_an_intact_copy_of_the_apps_can_be_restored() {
     }
 }
 
-#[test]
-fn a_restore_over_a_leaked_config_waits_for_the_repair() {
+#[rstest]
+#[case::complete(b"")]
+#[case::with_an_old_tail(b"\n \"providers\": []\n}")]
+fn a_restore_over_a_leaked_config_waits_for_the_repair(#[case] tail: &[u8]) {
     let disk = seen_healthy(&healthy("one"));
-    disk.put(CONFIG, LEAKED_V3);
+    let leaked = [LEAKED_V3, tail].concat();
+    disk.put(CONFIG, &leaked);
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
     let id = store.history().unwrap()[0].id.clone();
     assert_eq!(store.restore(&lock(&disk), &mut ids(), &id).unwrap_err().code(), "store.repair-pending");
-    assert_eq!(live(&disk), LEAKED_V3);
+    assert_eq!(live(&disk), leaked);
 }
 
 #[test]
@@ -1522,6 +1525,222 @@ fn a_restore_puts_a_copy_in_the_place_of_a_missing_or_corrupt_config() {
         let restored = store.restore(&lock(&disk), &mut ids(), &id).unwrap();
         assert_eq!(restored.backup.is_some(), bad.is_some());
         assert_eq!(live(&disk), healthy("one"));
+    }
+}
+
+fn told<'a>(loaded: &'a Loaded, code: &str) -> &'a myownllm_config_model::Diagnostic {
+    let found = loaded.diagnostics.iter().find(|d| d.code == code);
+    found.unwrap_or_else(|| panic!("no {code}: {:?}", loaded.diagnostics))
+}
+
+/// Launches on a file that is not JSON. Asserts that the file is kept byte for byte, and that the next launch changes nothing.
+fn launch_on_no_json(disk: &SimDisk, bytes: &[u8]) -> Loaded {
+    launch_and_tell(disk, bytes).0
+}
+
+/// Like [`launch_on_no_json`]; returns also the command that restores the file's own settings.
+fn launch_and_tell(disk: &SimDisk, bytes: &[u8]) -> (Loaded, Option<String>) {
+    disk.put(CONFIG, bytes);
+    let (loaded, applied) = launch(disk, &sim_places()).unwrap();
+    assert!(of_kind(disk, "kept").iter().any(|(_, kept)| kept == bytes), "the file is not kept");
+    assert!(loaded.pending.repairs());
+    assert_eq!(loaded.document.to_bytes(), live(disk));
+    let codes =
+        |found: &[myownllm_config_model::Diagnostic]| found.iter().map(|d| d.code).collect::<Vec<_>>();
+    let said = applied.unwrap().diagnostics;
+    assert_eq!(codes(&said), codes(&loaded.diagnostics));
+    assert!(told(&loaded, "store.corrupt").place.is_some());
+    assert!(launch(disk, &sim_places()).unwrap().1.is_none());
+    // Before the repair there is no backup that the command could name.
+    let of_offer = |found: &[myownllm_config_model::Diagnostic]| {
+        found.iter().find(|d| d.code == "store.recoverable").and_then(|offer| offer.hint.clone())
+    };
+    assert_eq!(of_offer(&loaded.diagnostics), None);
+    (loaded, of_offer(&said))
+}
+
+/// Restores the backup that a hint names, twice.
+fn run_hint(disk: &SimDisk, hint: &str) -> Result<Vec<u8>, StoreError> {
+    let name = hint.strip_prefix("myownllm-mesh config restore ").unwrap();
+    let clock = FakeClock::default();
+    let store = Store::new(disk, &clock, sim_places());
+    let id = store.find_copy(name)?;
+    store.restore(&lock(disk), &mut ids(), &id)?;
+    let restored = live(disk);
+    assert!(!store.restore(&lock(disk), &mut ids(), &id)?.changed);
+    assert_eq!(live(disk), restored);
+    Ok(restored)
+}
+
+#[rstest]
+#[case::a_tail(b"\n  \"stale\": true\n}\n", "bytes behind it")]
+#[case::a_brace(b"}", "1 byte behind it")]
+#[case::zeros(b"\0\0\0\0", "4 bytes behind it")]
+#[case::another_document(b"{\"active_family\": \"old\"}", "bytes behind it")]
+fn complete_config_with_a_foreign_tail_is_that_config(#[case] tail: &[u8], #[case] said: &str) {
+    for seen in [true, false] {
+        let disk = if seen { seen_healthy(&healthy("good")) } else { home() };
+        let newer = healthy("newer");
+        let loaded = launch_on_no_json(&disk, &[newer.trim_ascii_end(), tail].concat());
+        assert_eq!(live(&disk), newer.trim_ascii_end());
+        assert_eq!(loaded.report.restored_from, None);
+        assert!(loaded.report.kept_keys.iter().any(|key| key == "mark"));
+        assert!(told(&loaded, "store.recovered").message.contains(said), "{:?}", loaded.diagnostics);
+        assert!(loaded.diagnostics.iter().all(|d| d.code != "store.defaults"));
+    }
+}
+
+#[test]
+fn daemons_config_with_an_old_tail_is_repaired() {
+    let tail = b"   \"providers\": []\n}";
+    for leaked in [LEAKED_V1, LEAKED_V3] {
+        let disk = seen_healthy(&healthy("good"));
+        let loaded = launch_on_no_json(&disk, &[leaked, tail].concat());
+        assert_eq!(loaded.shape, FileShape::Daemon);
+        assert!(!loaded.report.recovered_networks.is_empty());
+        assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
+        assert!(disk.content(DAEMON_CONFIG).is_some());
+        told(&loaded, "store.recovered");
+    }
+}
+
+#[test]
+fn daemons_config_that_breaks_off_gives_its_complete_networks() {
+    let leaked = std::str::from_utf8(LEAKED_V1).unwrap();
+    let networks = Document::parse(LEAKED_V1).unwrap().document;
+    let ids: Vec<String> = networks
+        .get(&["networks"])
+        .unwrap()
+        .items()
+        .map(|n| n.get("network_id").unwrap().as_str().unwrap().into_owned())
+        .collect();
+    assert!(ids.len() > 1, "the scene is not what it says");
+    let last = leaked.rfind(&ids[ids.len() - 1]).unwrap();
+    let disk = seen_healthy(&healthy("good"));
+    let loaded = launch_on_no_json(&disk, &leaked.as_bytes()[..last + 4]);
+    assert_eq!(loaded.report.recovered_networks, ids[..ids.len() - 1]);
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("good"));
+    assert!(told(&loaded, "store.recovered").message.contains("breaks off"));
+}
+
+#[test]
+fn config_that_breaks_off_gives_its_complete_members_where_there_is_no_copy() {
+    let text_of = String::from_utf8(APP.to_vec()).unwrap();
+    let at = text_of.find("\"api\"").unwrap();
+    let disk = home();
+    let loaded = launch_on_no_json(&disk, &text_of.as_bytes()[..at + 20]);
+    assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("qwen3"));
+    assert!(loaded.report.kept_keys.iter().any(|key| key == "active_family"));
+    assert!(loaded.report.reset_keys.iter().any(|key| key == "providers"));
+    assert!(!loaded.report.reset_keys.iter().any(|key| key == "active_family"));
+    let recovered = told(&loaded, "store.recovered");
+    assert!(recovered.message.contains("active_family"), "{recovered:?}");
+    assert!(loaded.diagnostics.iter().all(|d| d.code != "store.defaults"));
+}
+
+#[test]
+fn config_that_breaks_off_is_restored_from_the_copy_and_its_members_are_offered() {
+    let disk = seen_healthy(&healthy("good"));
+    let newer = String::from_utf8(healthy("newer")).unwrap().replace("qwen3\"", "llama\"");
+    let at = newer.find("\"providers\"").unwrap();
+    let torn = &newer.as_bytes()[..at];
+    let (loaded, hint) = launch_and_tell(&disk, torn);
+    assert_eq!(live(&disk), healthy("good"));
+    let offer = told(&loaded, "store.recoverable");
+    assert!(offer.message.contains("breaks off") && offer.message.contains("active_family"), "{offer:?}");
+    let listed = Store::new(&disk, &FakeClock::default(), sim_places()).history().unwrap();
+    assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
+    let restored = run_hint(&disk, &hint.unwrap()).unwrap();
+    assert_eq!(text(&restored, "active_family").as_deref(), Some("llama"), "what is whole is the file's");
+    assert_eq!(text(&restored, "mark").as_deref(), Some("good"), "and the rest stays");
+    assert_eq!(look(&disk).unwrap().shape, FileShape::App);
+    assert!(is_kept(&disk, &healthy("good")) && is_kept(&disk, torn));
+}
+
+#[rstest]
+#[case::a_comma("\"qwen3\",", "\"qwen3\"", "insert `,` at line")]
+#[case::a_quote("\"qwen3\",", "\"qwen3,", "insert `\"` at line")]
+#[case::a_comma_too_many("\"qwen3\",", "\"qwen3\",,", "remove `,` at line")]
+fn slip_of_a_hand_edit_is_named_and_its_text_can_be_had(
+    #[case] right: &str,
+    #[case] wrong: &str,
+    #[case] mend: &str,
+) {
+    let pretty = |mark: &str| {
+        let value: serde_json::Value = serde_json::from_slice(&healthy(mark)).unwrap();
+        serde_json::to_string_pretty(&value).unwrap()
+    };
+    let edited = pretty("edited");
+    assert!(edited.contains(right), "the scene is not what it says");
+    let typo = edited.replacen(right, wrong, 1);
+    let line = 1 + edited[..edited.find(right).unwrap()].matches('\n').count();
+
+    let disk = seen_healthy(&healthy("good"));
+    let (loaded, hint) = launch_and_tell(&disk, typo.as_bytes());
+    assert_eq!(live(&disk), healthy("good"));
+    let offer = told(&loaded, "store.recoverable");
+    assert!(offer.message.contains(&format!("{mend} {line}, column")), "{offer:?}");
+    let listed = Store::new(&disk, &FakeClock::default(), sim_places()).history().unwrap();
+    assert!(listed.iter().any(|entry| entry.recoverable && entry.shape == FileShape::Corrupt));
+    let restored = run_hint(&disk, &hint.unwrap()).unwrap();
+    let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    assert_eq!(value(&restored), value(edited.as_bytes()));
+
+    // Without a copy, the text with its slip mended is all there is.
+    let disk = home();
+    let loaded = launch_on_no_json(&disk, typo.as_bytes());
+    assert_eq!(text(&live(&disk), "mark").as_deref(), Some("edited"));
+    assert!(told(&loaded, "store.recovered").message.contains(mend));
+    assert_eq!(loaded.report.reset_keys, Vec::<String>::new());
+}
+
+#[test]
+fn config_in_utf16_is_taken() {
+    let newer = healthy("newer");
+    let units = std::iter::once(0xfeff).chain(std::str::from_utf8(&newer).unwrap().encode_utf16());
+    let disk = seen_healthy(&healthy("good"));
+    launch_on_no_json(&disk, &units.flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+    assert_eq!(live(&disk), newer);
+}
+
+/// What the daemon keeps of a network's peers outlives the config that named it.
+#[test]
+fn networks_that_rosters_still_show_are_named() {
+    let disk = home();
+    disk.put(format!("{DAEMON_HOME}/mesh/rosters/home-mesh.json"), b"{}");
+    disk.put("/home/u/.myownllm/mesh/rosters/office-mesh.json", b"{}");
+    disk.put("/home/u/.myownllm/mesh/rosters/office-mesh.json.corrupt", b"{}");
+    disk.put("/home/u/.myownllm/mesh/rosters/$(reboot).json", b"{}");
+    let lost = |bytes: &[u8]| {
+        let disk = disk.clone();
+        disk.put(CONFIG, bytes);
+        let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
+        // Before the repair no network can be added.
+        assert!(loaded.diagnostics.iter().all(|d| d.code != "store.networks-lost" || d.hint.is_none()));
+        let said = applied.unwrap().diagnostics;
+        said.into_iter().find(|d| d.code == "store.networks-lost").map(|d| (d.message, d.hint.unwrap()))
+    };
+    let (message, hint) = lost(b"{\"providers\": [{\"na").unwrap();
+    assert!(message.ends_with("still there: home-mesh, office-mesh"), "{message}");
+    assert_eq!(hint, "myownllm-mesh network add home-mesh && myownllm-mesh network add office-mesh");
+    // Those that came back are not lost.
+    let saved = b"{\"cloud_mesh\": {\"networks\": [{\"id\": \"a\", \"network_id\": \"Home-Mesh\"}]}, \"x";
+    assert!(lost(saved).unwrap().0.ends_with("still there: office-mesh"));
+    assert_eq!(lost(&healthy("whole")), None);
+}
+
+#[test]
+fn copy_in_which_nothing_is_whole_is_shown_and_not_sent_round_in_circles() {
+    for torn in [&b"{\n\"providers\": [{\"na"[..], b"\0\0\0"] {
+        let disk = with_config(torn);
+        launch(&disk, &sim_places()).unwrap();
+        let listed = Store::new(&disk, &FakeClock::default(), sim_places()).history().unwrap();
+        assert!(listed.iter().all(|entry| !entry.recoverable));
+        let id = hash_of(torn);
+        let error = run_hint(&disk, &format!("myownllm-mesh config restore {id}")).unwrap_err();
+        assert_eq!(error.code(), "store.bad-copy");
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with("sed -n ") && hint.contains(&id), "{hint}");
     }
 }
 

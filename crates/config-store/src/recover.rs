@@ -1,0 +1,269 @@
+//! Recovers the complete part of a config that is not JSON: takes it if there is no good backup, else offers it.
+
+use myownllm_config_model::{
+    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, app_config, recover,
+};
+use myownllm_durable_fs::{DiskError, FileKind};
+use myownllm_salvage::Shape;
+
+use crate::copies::Listing;
+use crate::plan::Plan;
+use crate::{CopyId, FileShape, Report, Store, StoreError};
+
+/// The code of members that could be restored from a file that is not JSON.
+const OFFER: &str = "store.recoverable";
+/// The code of networks that a config has lost.
+const LOST_NETWORKS: &str = "store.networks-lost";
+/// The words of an offer before the file is a backup with a number.
+const PENDING: &str = "once the file is among the backups";
+/// The lengths of a network's name, as the daemon accepts them.
+const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 3..=64;
+
+impl Store<'_> {
+    /// Plans for a file that is not JSON. A complete document in the file is the config, and a daemon's document is repaired. For a
+    /// text that breaks off or that somebody has mistyped, a good backup goes first, and the complete members are offered.
+    pub(crate) fn decide_corrupt(
+        &self,
+        bytes: &[u8],
+        listing: &Result<Listing, DiskError>,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let Some(found) = self.recover_config(bytes) else {
+            let mut plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
+            self.name_lost_networks(&mut plan);
+            return Ok(plan);
+        };
+        let shape = self.salvager.shape(&found.document);
+        let is_complete = matches!(found.extent, Extent::Leading { .. } | Extent::Utf16);
+        let mut plan = match shape {
+            Shape::Daemon | Shape::Mixed => {
+                let mut plan = self.decide_leaked(&found.document, shape, listing, ids)?;
+                plan.loaded.diagnostics.insert(0, self.recovered_note(&found));
+                plan
+            }
+            Shape::App if is_complete => self.decide_complete(&found, listing, ids)?,
+            _ => {
+                let plan = self.decide_anew(FileShape::Corrupt, listing, ids)?;
+                if plan.loaded.report.restored_from.is_some() {
+                    return Ok(self.with_offer(plan, &found));
+                }
+                self.decide_members(&found, ids)
+            }
+        };
+        self.name_lost_networks(&mut plan);
+        Ok(plan)
+    }
+
+    /// Returns the complete part of bytes that are not JSON, if it has a member of a config.
+    pub(crate) fn recover_config(&self, bytes: &[u8]) -> Option<Recovered> {
+        let defaults = app_config::defaults(&self.places.conversation_dir);
+        let is_setting = |key: &String| defaults.get(&[key]).is_some();
+        let is_config = |found: &Recovered| {
+            self.salvager.shape(&found.document) != Shape::Unknown
+                || found.whole.iter().chain(&found.partial).any(is_setting)
+        };
+        recover(bytes).filter(is_config)
+    }
+
+    /// Plans for a complete config of the app's.
+    fn decide_complete(
+        &self,
+        found: &Recovered,
+        listing: &Result<Listing, DiskError>,
+        ids: &mut dyn Ids,
+    ) -> Result<Plan, StoreError> {
+        let mut plan = self.decide_ours(&found.document, Shape::App, listing, ids)?;
+        // Writes the document also if nothing in it changes: the trailing bytes must go.
+        plan.config.get_or_insert_with(|| found.document.to_bytes());
+        plan.loaded.shape = FileShape::Corrupt;
+        let report = &mut plan.loaded.report;
+        report.shape = FileShape::Corrupt;
+        if report.restored_from.is_none() {
+            report.kept_keys = keys_of(found);
+        }
+        plan.loaded.diagnostics.insert(0, self.recovered_note(found));
+        Ok(plan)
+    }
+
+    /// Plans a config of the complete members, and of defaults for the others.
+    fn decide_members(&self, found: &Recovered, ids: &mut dyn Ids) -> Plan {
+        let mut document = found.document.clone();
+        let mut notes = vec![self.recovered_note(found)];
+        notes.extend(found.diagnostics.iter().cloned());
+        notes.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
+        // The places of these notes are not places in the file.
+        notes.iter_mut().for_each(|note| note.place = None);
+        let mut report = Report::new(FileShape::Corrupt);
+        report.kept_keys = keys_of(found);
+        report.reset_keys = app_config::lacking(&found.document);
+        let config = Some(document.to_bytes());
+        let mut plan = Plan::of(document, FileShape::Corrupt, report, notes);
+        plan.config = config;
+        plan
+    }
+
+    fn with_offer(&self, mut plan: Plan, found: &Recovered) -> Plan {
+        if found.whole.is_empty() {
+            return plan;
+        }
+        let note = self.note(
+            OFFER,
+            Severity::Warning,
+            format!("{}; {} can be restored {PENDING}", extent_words(found), offer_words(found)),
+        );
+        plan.loaded.diagnostics.push(note);
+        plan
+    }
+
+    /// Adds the commands that work only after the repair. `former` is the backup of the file that was not JSON.
+    pub(crate) fn complete_hints(
+        &self,
+        config: &Document,
+        former: Option<&CopyId>,
+        diagnostics: &mut [Diagnostic],
+    ) {
+        let program = &self.places.program;
+        for found in diagnostics {
+            match (found.code, former) {
+                (OFFER, Some(former)) => {
+                    let number = former.sequence();
+                    found.message = found.message.replace(PENDING, &format!("from backup {number}"));
+                    found.hint = Some(format!("{program} config restore {number}"));
+                }
+                (LOST_NETWORKS, _) => {
+                    let names = self.lost_networks(config).into_iter();
+                    let add: Vec<String> =
+                        names.map(|name| format!("{program} network add {name}")).collect();
+                    found.hint = Some(add.join(" && "));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn recovered_note(&self, found: &Recovered) -> Diagnostic {
+        self.note(
+            "store.recovered",
+            Severity::Warning,
+            format!("{}; {} taken", extent_words(found), taken_words(found)),
+        )
+    }
+
+    /// Returns the config that a backup which is not JSON makes: its complete document, or its complete members put into the
+    /// current config.
+    pub(crate) fn recover_copy(&self, bytes: &[u8], ids: &mut dyn Ids) -> Option<(Document, Diagnostic)> {
+        let found = self.recover_config(bytes).filter(|found| self.is_restorable(found))?;
+        let note = self.recovered_note(&found);
+        if !matches!(found.extent, Extent::Torn { .. }) {
+            return Some((found.document, note));
+        }
+        let current = self.disk.read(&self.places.config, self.limits.config_bytes).ok();
+        let mut document = match current.and_then(|bytes| self.usable(&bytes)) {
+            Some(mut current) => {
+                for key in &found.whole {
+                    if let Some(value) = found.document.get(&[key]) {
+                        current.set(&[key], value);
+                    }
+                }
+                current
+            }
+            None => found.document,
+        };
+        app_config::complete(&mut document, &self.places.conversation_dir, ids);
+        Some((document, note))
+    }
+
+    /// Whether a backup that is not JSON has complete members of the app's.
+    pub(crate) fn is_recoverable(&self, bytes: &[u8]) -> bool {
+        self.recover_config(bytes).is_some_and(|found| self.is_restorable(&found))
+    }
+
+    fn is_restorable(&self, found: &Recovered) -> bool {
+        !found.whole.is_empty()
+            && !matches!(self.salvager.shape(&found.document), Shape::Daemon | Shape::Mixed)
+    }
+
+    /// Names the networks that have a roster and that the config lacks, if no backup restored it.
+    fn name_lost_networks(&self, plan: &mut Plan) {
+        let names = self.lost_networks(&plan.loaded.document);
+        if plan.loaded.report.restored_from.is_none() && !names.is_empty() {
+            plan.loaded.diagnostics.push(self.note(
+                LOST_NETWORKS,
+                Severity::Warning,
+                format!(
+                    "the config has lost networks of which rosters are still there: {}",
+                    names.join(", ")
+                ),
+            ));
+        }
+    }
+
+    fn lost_networks(&self, config: &Document) -> Vec<String> {
+        let mut names = self.networks_with_rosters();
+        if let Some(networks) = config.get(&["cloud_mesh", "networks"]) {
+            let saved = networks.items().filter_map(|network| network.get("network_id"));
+            let saved: Vec<String> =
+                saved.filter_map(|id| id.as_str().map(|id| id.trim().to_lowercase())).collect();
+            names.retain(|name| !saved.contains(name));
+        }
+        names
+    }
+
+    fn networks_with_rosters(&self) -> Vec<String> {
+        let is_name = |name: &str| {
+            NAME_LENGTHS.contains(&name.len())
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        };
+        let mut names = Vec::new();
+        for home in [&self.places.daemon_home, &self.places.app_home] {
+            let entries = self.disk.list(&home.join("mesh").join("rosters")).unwrap_or_default();
+            let files = entries.iter().filter(|entry| entry.kind == FileKind::File);
+            let stems = files.filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));
+            names.extend(stems.filter(|stem| is_name(stem)).map(str::to_owned));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+fn keys_of(found: &Recovered) -> Vec<String> {
+    found.whole.iter().chain(&found.partial).cloned().collect()
+}
+
+/// Says why the text is not JSON.
+fn extent_words(found: &Recovered) -> String {
+    match &found.extent {
+        Extent::Leading { line, tail } => {
+            let bytes = if *tail == 1 { "1 byte".to_owned() } else { format!("{tail} bytes") };
+            format!("a complete config ends at line {line}, and {bytes} behind it do not belong to it")
+        }
+        Extent::Mended(mends) => {
+            let mends: Vec<String> = mends.iter().map(Mend::to_string).collect();
+            format!("the text is JSON with these changes: {}", mends.join("; "))
+        }
+        Extent::Torn { line } => format!("the text breaks off at line {line}"),
+        _ => "the text is in UTF-16".to_owned(),
+    }
+}
+
+fn offer_words(found: &Recovered) -> String {
+    match &found.extent {
+        Extent::Torn { .. } => format!("its complete members ({})", found.whole.join(", ")),
+        _ => "all of it".to_owned(),
+    }
+}
+
+fn taken_words(found: &Recovered) -> String {
+    let partial = found.partial.as_ref();
+    match (&found.extent, found.whole.is_empty(), partial) {
+        (Extent::Torn { .. }, true, Some(partial)) => format!("the beginning of {partial} is"),
+        (Extent::Torn { .. }, _, Some(partial)) => {
+            format!("its complete members ({}) and the beginning of {partial} are", found.whole.join(", "))
+        }
+        (Extent::Torn { .. }, _, None) => format!("its complete members ({}) are", found.whole.join(", ")),
+        _ => "all of it is".to_owned(),
+    }
+}
