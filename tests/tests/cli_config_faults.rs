@@ -271,3 +271,104 @@ fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
     assert!(!home.has(".myownllm/config-backups"), "nothing of it is copied");
     assert_eq!(home.run(&["network", "add", "other-net"]).code, Some(7));
 }
+
+/// Runs a hint as a person would: in a shell, with the program on the path.
+fn run_hint(home: &Home, hint: &str) -> Ran {
+    let folder = support::program().parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", hint]).env("PATH", path).env_remove("MYOWNMESH_HOME").env("HOME", home.path(""));
+    run(shell.current_dir("/"))
+}
+
+fn found<'a>(said: &'a serde_json::Value, code: &str) -> &'a serde_json::Value {
+    let diagnostics = said["diagnostics"].as_array().unwrap();
+    diagnostics.iter().find(|found| found["code"] == code).unwrap_or_else(|| panic!("no {code}: {said:#}"))
+}
+
+/// The text of a healthy config with one member a line.
+fn pretty(config: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(config).unwrap()
+}
+
+/// A hand edit that lacks a comma is told with its line; the backup is in force, and the command that is printed brings the
+/// edit back, by the number that `config history` shows.
+#[test]
+fn hand_edit_with_a_typo_is_told_and_can_be_had_back() {
+    let home = Home::settled();
+    let before = home.bytes(CONFIG);
+    let mut edited = home.json(CONFIG);
+    edited["active_family"] = "llama".into();
+    let text = pretty(&edited);
+    let typo = text.replacen("\"llama\",", "\"llama\"", 1);
+    let line = 1 + text[..text.find("\"llama\"").unwrap()].matches('\n').count();
+    home.put(CONFIG, typo.as_bytes(), 0o600);
+
+    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
+    let offer = found(&said, "store.recoverable");
+    assert!(offer["message"].as_str().unwrap().contains(&format!("insert `,` at line {line}, ")), "{offer}");
+    assert!(home.bytes(CONFIG) == before, "the backup is in force");
+    home.still_has(typo.as_bytes(), "the edit");
+
+    let listed = home.run(&["config", "history", "--json"]).ends_with(0).json();
+    assert_eq!(listed["data"]["copies"][0]["recoverable"], true, "{listed:#}");
+    let hint = offer["hint"].as_str().unwrap();
+    for _ in 0..2 {
+        run_hint(&home, hint).ends_with(0);
+        assert_eq!(home.json(CONFIG), edited);
+    }
+    home.run(&["config", "check"]).ends_with(0);
+}
+
+/// What is whole in a half-written config is taken where there is no backup, and what is gone is named: settings, and networks
+/// whose peers are still known.
+#[test]
+fn half_written_config_without_a_backup_keeps_what_is_whole() {
+    let home = Home::settled();
+    let whole = home.json(CONFIG);
+    let text = pretty(&whole);
+    std::fs::remove_dir_all(home.path(".myownllm/config-backups")).unwrap();
+    let torn = &text[..text.find("\"providers\"").unwrap_or(text.len() / 2)];
+    home.put(CONFIG, torn.as_bytes(), 0o600);
+    let dry = home.run(&["salvage", "--dry-run", "--json"]).ends_with(0).json();
+    assert!(found(&dry, "store.recovered")["message"].as_str().unwrap().contains("active_family"));
+    assert_eq!(home.bytes(CONFIG), torn.as_bytes());
+
+    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
+    assert_eq!(home.json(CONFIG)["active_family"], whole["active_family"]);
+    home.still_has(torn.as_bytes(), "the torn file");
+    let lost = found(&said, "store.networks-lost");
+    assert!(lost["message"].as_str().unwrap().contains("office-mesh"), "{lost}");
+    for _ in 0..2 {
+        run_hint(&home, lost["hint"].as_str().unwrap()).ends_with(0);
+    }
+    let networks = home.json(CONFIG)["cloud_mesh"]["networks"].to_string();
+    assert!(networks.contains("office-mesh"), "{networks}");
+    home.run(&["salvage", "--check"]).ends_with(0);
+}
+
+#[test]
+fn daemons_config_with_an_old_tail_is_repaired_and_told() {
+    let home = Home::after_the_bug();
+    let leaked = [&home.bytes(CONFIG)[..], b"\n  \"providers\": []\n}\n"].concat();
+    home.put(CONFIG, &leaked, 0o600);
+    let said = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0).json();
+    assert!(found(&said, "store.recovered")["message"].as_str().unwrap().contains("bytes behind it"));
+    assert_ne!(said["data"]["config"]["networks"], serde_json::json!([]));
+    home.still_has(&leaked, "the file");
+    home.run(&["salvage", "--check"]).ends_with(0);
+}
+
+/// The filters judge a text and mend nothing.
+#[test]
+fn filters_refuse_what_is_no_json() {
+    let home = Home::empty();
+    for text in
+        ["{\"active_family\": \"x\"} tail", "{\"active_family\": \"x\", \"kept", "{\"a\": 1 \"b\": 2}"]
+    {
+        for args in [&["config", "normalize"][..], &["salvage", "--stdin"]] {
+            let ran = support::run_with(&mut home.command(args), text.as_bytes()).ends_with(1);
+            assert_eq!(ran.stdout, "", "{args:?}: {text}");
+        }
+    }
+}

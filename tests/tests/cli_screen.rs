@@ -176,7 +176,10 @@ fn an_error_in_a_config_points_into_the_text() {
     let doctor = home.run(&["doctor"]).ends_with(4).stdout;
     assert!(doctor.contains("3 |     \"port\": 1473,,\n"), "{doctor}");
     assert_eq!(doctor.matches("not a JSON object").count(), 1, "one cause is named once: {doctor}");
-    let place = home.run(&["config", "check", "--json"]).json()["diagnostics"][1]["place"].clone();
+    let said = home.run(&["config", "check", "--json"]).json();
+    let found =
+        said["diagnostics"].as_array().unwrap().iter().find(|one| one["code"] == "config.needs-repair");
+    let place = &found.unwrap()["place"];
     assert_eq!((&place["line"], &place["column"]), (&3.into(), &18.into()), "{place}");
     assert_eq!(place["json_path"], "/api/port");
     assert_eq!(place["snippet"]["text"], "    \"port\": 1473,,");

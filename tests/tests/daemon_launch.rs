@@ -397,39 +397,41 @@ fn no_second_key_comes_into_being_beside_the_peers_of_the_first() {
     run(&mut launch(&Home::empty(), "", &["--once"])).ends_with(0);
 }
 
-/// A key outside of the homes is found by its name in a config alone: in what a daemon left in the app's, in one that was cut off, in the
-/// half that was put aside because the daemon had a config already.
+/// A home after the bug, whose key is outside of both homes: only the overwritten config names it.
+fn home_with_key_elsewhere() -> (Home, PathBuf) {
+    let home = Home::after_the_bug();
+    let key = home.path("keys/identity.json");
+    std::fs::create_dir(home.path("keys")).unwrap();
+    std::fs::rename(home.path(&format!("{APP}/.secrets/identity.json")), &key).unwrap();
+    for folder in ["rosters", "states"] {
+        std::fs::remove_dir_all(home.path(&format!("{APP}/mesh/{folder}"))).unwrap();
+    }
+    let mut leaked = home.json(&config());
+    leaked["identity_path"] = key.to_str().unwrap().into();
+    home.put(&config(), leaked.to_string().as_bytes(), 0o600);
+    (home, key)
+}
+
+/// A key outside of the homes is found by its name in a config alone: in what a daemon left in the app's, in one whose beginning is
+/// lost, in the half that was put aside because the daemon had a config already.
 #[test]
 fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not_the_daemons() {
-    let with_key_elsewhere = || {
-        let home = Home::after_the_bug();
-        let key = home.path("keys/identity.json");
-        std::fs::create_dir(home.path("keys")).unwrap();
-        std::fs::rename(home.path(&format!("{APP}/.secrets/identity.json")), &key).unwrap();
-        for folder in ["rosters", "states"] {
-            std::fs::remove_dir_all(home.path(&format!("{APP}/mesh/{folder}"))).unwrap();
-        }
-        let mut leaked = home.json(&config());
-        leaked["identity_path"] = key.to_str().unwrap().into();
-        home.put(&config(), leaked.to_string().as_bytes(), 0o600);
-        (home, key)
-    };
     let leftover = |home: &Home, key: &Path| {
         let app = std::fs::read(support::root().join("tests/fixtures/app-config-before.json")).unwrap();
         let mut app: Value = serde_json::from_slice(&app).unwrap();
         app["identity_path"] = key.to_str().unwrap().into();
         home.put(&config(), app.to_string().as_bytes(), 0o600);
     };
-    let cut = |home: &Home| {
-        let whole = home.bytes(&config());
-        home.put(&config(), &whole[..whole.len() - 5], 0o600);
+    let without_beginning = |home: &Home| {
+        let torn = [b"\0\0\0\0\0", &home.bytes(&config())[5..]].concat();
+        home.put(&config(), &torn, 0o600);
     };
     let beside = |home: &Home| home.put(&format!("{MESH}/config.json"), br#"{"version": 3}"#, 0o600);
     for number in 0..3 {
-        let (home, key) = with_key_elsewhere();
+        let (home, key) = home_with_key_elsewhere();
         match number {
             0 => leftover(&home, &key),
-            1 => cut(&home),
+            1 => without_beginning(&home),
             _ => beside(&home),
         }
         let device = std::fs::read(&key).unwrap();
@@ -443,6 +445,24 @@ fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not
         run(&mut launch(&home, "", &["--once"])).ends_with(0);
         assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), device, "{number}");
     }
+}
+
+/// The text breaks off behind the key's name: the daemon's config names the key then, and the daemon uses it.
+#[test]
+fn cut_off_config_still_names_the_key_to_the_daemon() {
+    let (home, key) = home_with_key_elsewhere();
+    let device = std::fs::read(&key).unwrap();
+    let whole = home.bytes(&config());
+    let torn = &whole[..whole.len() - 5];
+    home.put(&config(), torn, 0o600);
+    for _ in 0..2 {
+        run(&mut launch(&home, "", &["--once"])).ends_with(0);
+        let named = home.json(&format!("{MESH}/config.json"))["identity_path"].clone();
+        assert_eq!(named, key.to_str().unwrap());
+        assert_eq!(std::fs::read(&key).unwrap(), device);
+        assert!(!home.has(&format!("{MESH}/.secrets/identity.json")), "a second key");
+    }
+    home.still_has(torn, "the torn config");
 }
 
 /// What the overwritten config names is no reason not to repair it; the daemon's config names it then.

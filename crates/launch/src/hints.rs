@@ -60,7 +60,7 @@ fn command(notice: &Notice) -> Option<String> {
         ("network.unknown", _) => ours("network list"),
         ("envelope.not-an-envelope", _) => ours("network export NAME"),
         ("salvage.odd-network" | "config.replaced", _) => ours("config history"),
-        ("store.defaults" | "store.too-large", _) => ours("config history"),
+        ("store.too-large", _) => ours("config history"),
         ("input.unreadable", Some(file)) => Some(format!("ls -ld {file}")),
         ("store.newer" | "migration.identity-newer", _) => ours("--version"),
         ("migration.identity-held-back", _) => ours("doctor"),

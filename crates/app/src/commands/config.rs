@@ -146,6 +146,7 @@ fn history(world: &World) -> Result<Answer, Notice> {
             (true, ..) => "  <- now",
             (_, false, _) => "  DAMAGED",
             (.., false) => "  (only with --as-is)",
+            _ if entry.recoverable => "  (its complete members can be restored)",
             _ => "",
         };
         page.row(head, COLUMN, format!("{reason}{mark}"));
@@ -197,11 +198,11 @@ fn accept(world: &World) -> Result<Answer, Notice> {
     Ok(Answer::done(page, json!(accepted)))
 }
 
-/// Whether the config can become this copy: it is whole, and of the app's shape.
+/// Whether the config can become this copy: the copy is intact, and of the app's shape or recoverable.
 fn restorable(entry: &HistoryEntry) -> bool {
     entry.intact
         && entry.kind != CopyKind::Daemon
-        && matches!(entry.shape, FileShape::App | FileShape::Unknown)
+        && (matches!(entry.shape, FileShape::App | FileShape::Unknown) || entry.recoverable)
 }
 
 /// The backup of that id. Where the same content was put away again since, its newest backup has another number, and stands in

@@ -424,7 +424,7 @@ fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
     } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
         let notice = Notice::error(CORRUPT, &found.message).place(found.place.clone());
         checks.notice("config.shape", notice.at(path).hint(repair));
-        let lacks_copy = loaded.report.restored_from.is_none();
+        let lacks_copy = loaded.report.restored_from.is_none() && loaded.report.kept_keys.is_empty();
         if let Some(check) = checks.list.last_mut().filter(|_| lacks_copy) {
             check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
         }

@@ -2,7 +2,7 @@
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, catalogue};
-use myownllm_config_store::{ConfigStore, Report};
+use myownllm_config_store::{ConfigStore, FileShape, Report};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Daemon, LONGEST_NAME, Options, Outcome, launch, losses};
 
@@ -100,7 +100,11 @@ pub(crate) fn recovered(world: &World, report: &Report) -> Option<String> {
         parts.push(format!("{} ({})", count(networks.len(), "network"), listed(networks)));
     }
     if !report.kept_keys.is_empty() && report.restored_from.is_none() {
-        parts.push(format!("{} that the daemon kept", count(report.kept_keys.len(), "setting")));
+        let settings = count(report.kept_keys.len(), "setting");
+        parts.push(match report.shape {
+            FileShape::Corrupt => format!("{settings} that the damaged file still had"),
+            _ => format!("{settings} that the daemon kept"),
+        });
     }
     let last = parts.pop()?;
     Some(if parts.is_empty() { last } else { format!("{} and {last}", parts.join(", ")) })

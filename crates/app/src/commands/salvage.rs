@@ -183,6 +183,9 @@ pub(crate) fn report_lines(
     if report.shape == FileShape::Daemon && report.restored_from.is_none() && !report.kept_keys.is_empty() {
         row(verb("kept", "keeps"), format!("{}  (as the daemon has them)", all(&report.kept_keys)));
     }
+    if report.shape == FileShape::Corrupt && !report.kept_keys.is_empty() {
+        row(verb("kept", "keeps"), format!("{}  (complete in the damaged file)", all(&report.kept_keys)));
+    }
     if !report.stripped_keys.is_empty() {
         row(verb("taken out", "takes out"), format!("{}  (the daemon's)", all(&report.stripped_keys)));
     }
