@@ -4,6 +4,8 @@
 
 mod support;
 
+#[cfg(unix)]
+use rstest::rstest;
 use serde_json::{Value, json};
 use support::{APP, Home, MESH, run};
 
@@ -451,6 +453,37 @@ fn run_that_waits_says_for_whom_and_goes_on() {
     drop(folder);
     assert!(child.wait().unwrap().success());
     assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+}
+
+/// Another process writes the config while this run waits for the lock: the run says so, and does not call its own work undone.
+#[cfg(unix)]
+#[rstest]
+#[case::missing(None, "another process wrote it meanwhile")]
+#[case::torn(Some(&b"{\"active_family\": \"mine\", \"kept"[..]), "another process repaired it meanwhile")]
+#[case::overwritten(Some(&b"{\"version\": 3, \"networks\": [], \"daemon\": {}}"[..]), "another process repaired it meanwhile")]
+fn run_that_waited_says_that_another_process_did_the_work(#[case] bad: Option<&[u8]>, #[case] said: &str) {
+    let home = Home::settled();
+    let config = format!("{APP}/config.json");
+    let healthy = home.bytes(&config);
+    std::fs::remove_dir_all(home.path(&format!("{APP}/config-backups"))).unwrap();
+    std::fs::remove_file(home.path(&config)).unwrap();
+    if let Some(bytes) = bad {
+        home.put(&config, bytes, 0o600);
+    }
+    let lock = std::fs::File::open(home.path(APP)).unwrap();
+    lock.lock().unwrap();
+    let mut child = home.command(&["launch", "--no-daemon"]);
+    let mut child =
+        child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().starts_with("Waiting for another"));
+    home.put(&format!("{config}.other"), &healthy, 0o600);
+    std::fs::rename(home.path(&format!("{config}.other")), home.path(&config)).unwrap();
+    drop(lock);
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains(said), "{stdout}");
+    assert_eq!(home.bytes(&config), healthy);
 }
 
 #[cfg(target_os = "linux")]

@@ -359,8 +359,9 @@ pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
         (FileShape::App | FileShape::Unknown, false) => "brought up to date",
         (FileShape::Unknown, true) => "completed in memory alone",
         (FileShape::Missing, false) => "written new",
-        (FileShape::Missing, true) => "missing; running on defaults",
         (_, false) => "repaired",
+        (FileShape::Missing, true) if outcome.class().is_none() => "another process wrote it meanwhile",
+        (FileShape::Missing, true) => "missing; running on defaults",
         (_, true) if outcome.class().is_none() => "another process repaired it meanwhile",
         (_, true) => "not repaired (see below), and left as it is",
     };
