@@ -1314,13 +1314,14 @@ fn a_copy_that_cannot_be_made_is_told_at_every_start() {
 fn a_config_that_is_shown_steers_nothing() {
     let home = Home::settled();
     let mark = "\u{9b}2J\u{7f}\u{202e}";
-    let config = String::from_utf8(home.bytes(CONFIG)).unwrap();
-    home.put(CONFIG, config.replacen('{', &format!("{{\"mark\": \"{mark}\","), 1).as_bytes(), 0o600);
+    let mut config = home.json(CONFIG);
+    config["active_provider"] = mark.into();
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
     let shown = home.run(&["config", "show"]).ends_with(0);
     let answered = home.run(&["config", "show", "--json"]).ends_with(0);
     for text in [&shown.stdout, &answered.stdout] {
         assert!(!text.contains(|c: char| mark.contains(c) && !c.is_ascii_alphanumeric()), "{text:?}");
     }
-    assert_eq!(shown.json()["mark"], mark);
-    assert_eq!(answered.json()["data"]["config"]["mark"], mark);
+    assert_eq!(shown.json()["active_provider"], mark);
+    assert_eq!(answered.json()["data"]["config"]["active_provider"], mark);
 }

@@ -169,12 +169,12 @@ fn an_answer_that_cannot_be_written_is_a_failure_and_a_closed_pipe_is_not() {
 fn an_error_in_a_config_points_into_the_text() {
     let home = Home::legacy();
     home.put(&format!("{APP}/config.json"), b"{\n  \"api\": {\n    \"port\": 1473,,\n  }\n}\n", 0o600);
-    let drawn = "  3 |     \"port\": 1473,,\n    |                  ^\n";
+    let drawn = "  3 |     \"port\": ********,,\n    |                      ^\n";
     let check = home.run(&["config", "check"]).ends_with(1);
     assert!(check.stderr.contains(drawn), "{}", check.stderr);
     assert!(check.stderr.contains("at line 3, column 18, in /api/port"), "{}", check.stderr);
     let doctor = home.run(&["doctor"]).ends_with(4).stdout;
-    assert!(doctor.contains("3 |     \"port\": 1473,,\n"), "{doctor}");
+    assert!(doctor.contains("3 |     \"port\": ********,,\n"), "{doctor}");
     assert_eq!(doctor.matches("not a JSON object").count(), 1, "one cause is named once: {doctor}");
     let said = home.run(&["config", "check", "--json"]).json();
     let found =
@@ -182,7 +182,7 @@ fn an_error_in_a_config_points_into_the_text() {
     let place = &found.unwrap()["place"];
     assert_eq!((&place["line"], &place["column"]), (&3.into(), &18.into()), "{place}");
     assert_eq!(place["json_path"], "/api/port");
-    assert_eq!(place["snippet"]["text"], "    \"port\": 1473,,");
+    assert_eq!(place["snippet"]["text"], "    \"port\": ********,,");
 }
 
 #[test]
@@ -194,11 +194,11 @@ fn a_value_of_the_wrong_type_is_pointed_at() {
         0o600,
     );
     let check = home.run(&["config", "check"]).ends_with(0);
-    let pointed = "warning: /api/port is a text, not a number; it stays in the file, and counts as its default\n  \
+    let pointed = "warning: /api/port is a string, not a number; it stays in the file, and counts as its default\n  \
                    3 |   \"api\": { \"port\": \"********\" }\n    |                    ^\n";
     assert!(check.stderr.contains(pointed), "{}", check.stderr);
     let doctor = home.run(&["doctor"]).stdout;
-    assert!(doctor.contains("/api/port is a text") && doctor.contains("3 |   \"api\""), "{doctor}");
+    assert!(doctor.contains("/api/port is a string") && doctor.contains("3 |   \"api\""), "{doctor}");
 }
 
 #[test]

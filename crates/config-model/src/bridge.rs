@@ -269,13 +269,13 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
             kept.put(&key, &value.raw());
         }
     }
-    out.put_list("signaling_servers", texts(items(servers)));
+    out.put_array("signaling_servers", texts(items(servers)));
     match stun {
         // Not named means the daemon's default, and so the app's; an empty list means none.
         None => out.put("stun_servers", default_stun().text()),
         Some(groups) => {
             let urls = items(Some(groups)).flat_map(|group| items(group.get("urls")));
-            out.put_list("stun_servers", texts(urls));
+            out.put_array("stun_servers", texts(urls));
         }
     }
     let groups: Vec<_> = items(turn).filter(|g| g.kind() == Kind::Object).collect();
@@ -289,7 +289,7 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
         }
         Some(entry.into_text().into())
     });
-    out.put_list("turn_servers", entries);
+    out.put_array("turn_servers", entries);
     if let Some(auto) = of_kind(auto_approve, Kind::Bool) {
         out.put("auto_approve", &auto.raw());
     }
@@ -300,7 +300,7 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     }
     if groups.iter().any(|g| urls(*g).nth(1).is_some()) {
         let whole = groups.into_iter().filter(|g| urls(*g).nth(1).is_some());
-        settings.put_list("turn_servers", whole.map(|group| group.raw()));
+        settings.put_array("turn_servers", whole.map(|group| group.raw()));
     }
     for (key, value) in [("pinned_peers", pinned_peers), ("roster_path", roster_path)] {
         let is_nothing = |v: &ValueRef<'_>| match v.kind() {

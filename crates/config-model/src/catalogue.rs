@@ -201,7 +201,7 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
 }
 
 fn point_at(doc: &mut Document, id: Option<&str>) -> bool {
-    doc.set(&ACTIVE, id.map_or_else(|| Fragment::from_valid_json("null"), Fragment::from))
+    doc.set(&ACTIVE, id.map_or_else(|| Fragment::from_valid_json("null"), Fragment::from)).is_changed()
 }
 
 /// Takes one entry away, and clears the active pointer when it was that one. A name that nothing has is no error:
@@ -234,7 +234,7 @@ pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, Catalo
     let (_, entry) = locate(doc, name).ok_or_else(|| unknown(doc, name))?;
     let mut change = change_of(entry);
     let id = entry.get("id").map(Fragment::from).ok_or_else(|| unknown(doc, name))?;
-    change.changed = doc.set(&ACTIVE, id);
+    change.changed = doc.set(&ACTIVE, id).is_changed();
     Ok(change)
 }
 
@@ -251,7 +251,7 @@ pub fn update(
     let mut change = change_of(entry);
     let place = place.to_string();
     for (key, value) in patch {
-        change.changed |= doc.set(&[NETWORKS[0], NETWORKS[1], &place, key], value.clone());
+        change.changed |= doc.set(&[NETWORKS[0], NETWORKS[1], &place, key], value.clone()).is_changed();
     }
     Ok(change)
 }
@@ -290,7 +290,7 @@ pub fn import(
             let turn = with_known_secrets(envelope.get("turn_servers"), entry.get("turn_servers"));
             let place = place.to_string();
             for (key, value) in plain.chain([("turn_servers", turn)]).chain(optional) {
-                change.changed |= doc.set(&[NETWORKS[0], NETWORKS[1], &place, key], value);
+                change.changed |= doc.set(&[NETWORKS[0], NETWORKS[1], &place, key], value).is_changed();
             }
             change
         }

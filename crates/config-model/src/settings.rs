@@ -1,14 +1,16 @@
-//! Single settings of the app's config, named as a person types them: `auto_cleanup.models`, or `/providers/0/name`.
+//! Single settings of the app's config, under the names that a person types: `auto_cleanup.models`, or
+//! `/providers/0/name`.
 //!
-//! Works on a completed document (see [`complete`](crate::app_config::complete)).
+//! The functions expect a completed document (see [`complete`](crate::app_config::complete)).
 
+use myownllm_json_document::{Document, ValueRef};
 use serde_json::Value;
 
 use crate::app_config::defaults;
 use crate::close::closest;
-use crate::{Document, ValueRef};
+use crate::masking::mask;
 
-/// Why a setting cannot be read or changed.
+/// A setting that cannot be read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingError {
@@ -16,9 +18,9 @@ pub enum SettingError {
     #[error("cannot find a setting {key:?} in the config")]
     #[non_exhaustive]
     Unknown {
-        /// As it was typed.
+        /// The name, as the user typed it.
         key: String,
-        /// A setting whose name is close to it.
+        /// A setting with a close name.
         close: Option<String>,
     },
     /// The value is of another kind than the setting's.
@@ -27,15 +29,15 @@ pub enum SettingError {
     WrongType {
         /// The setting.
         key: String,
-        /// The value as it was typed; masked where the setting is a secret.
+        /// The value, as the user typed it; masked unless the setting is known to be harmless.
         given: String,
-        /// What the setting takes, such as `true or false`.
+        /// The kind of the setting: `true or false`, `a number`, …
         wanted: &'static str,
     },
 }
 
 impl SettingError {
-    /// `config.unknown-setting` or `config.wrong-setting`.
+    /// Returns `config.unknown-setting` or `config.wrong-setting`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "config.unknown-setting",
@@ -44,7 +46,7 @@ impl SettingError {
     }
 }
 
-/// The names on the way to a setting.
+/// Splits the name of a setting into keys.
 fn path(key: &str) -> Vec<String> {
     match key.strip_prefix('/') {
         Some(pointer) => pointer.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect(),
@@ -60,13 +62,13 @@ fn at<'a>(doc: &'a Document, key: &str) -> Option<ValueRef<'a>> {
 /// Returns a setting.
 ///
 /// # Errors
-/// [`SettingError::Unknown`].
+/// Fails for an unknown name.
 pub fn get<'a>(doc: &'a Document, key: &str) -> Result<ValueRef<'a>, SettingError> {
     at(doc, key).ok_or_else(|| unknown(doc, key))
 }
 
-/// Changes a setting to a value as a person types it: JSON of the setting's kind, or the text itself where the setting is a
-/// string. Returns whether the document changed.
+/// Sets a setting to a value that a person typed: JSON of the setting's kind, or the text itself for a
+/// string. Returns true if the document changed.
 ///
 /// ```
 /// use myownllm_config_model::{app_config, settings};
@@ -78,21 +80,29 @@ pub fn get<'a>(doc: &'a Document, key: &str) -> Result<ValueRef<'a>, SettingErro
 /// ```
 ///
 /// # Errors
-/// [`SettingError`].
+/// Fails for an unknown name, and for a value of another kind.
 pub fn set(doc: &mut Document, key: &str, text: &str) -> Result<bool, SettingError> {
     let now = get(doc, key)?.to_value();
+    let names = path(key);
+    let path: Vec<&str> = names.iter().map(String::as_str).collect();
     let default = at(&defaults(""), key).map_or(Value::Null, |value| value.to_value());
     let value = value_of(&[&now, &default], text).ok_or_else(|| {
-        let mut given = serde_json::json!({ key: text });
-        crate::secrets::mask_value(&mut given);
-        let given = given[key].as_str().unwrap_or_default().to_owned();
+        let given = if now.is_boolean() { text.to_owned() } else { masked(doc, &path, text) };
         SettingError::WrongType { key: key.to_owned(), given, wanted: wanted(&now) }
     })?;
-    let path = path(key);
-    Ok(doc.set(&path.iter().map(String::as_str).collect::<Vec<_>>(), value))
+    Ok(doc.set(&path, value).is_changed())
 }
 
-/// The text as a value of the kind that one of the examples has. What has no value yet takes a string.
+/// Returns the text, masked unless the setting is known to be harmless.
+fn masked(doc: &Document, path: &[&str], text: &str) -> String {
+    let mut copy = doc.clone();
+    copy.set(path, text);
+    let shown = mask(&copy);
+    shown.get(path).and_then(|value| value.as_str()).unwrap_or_default().into_owned()
+}
+
+/// Reads the text as a value of the kind of one of the examples. A setting without a value takes a
+/// string.
 fn value_of(examples: &[&Value], text: &str) -> Option<Value> {
     let is_like = |value: &Value| {
         examples.iter().any(|example| std::mem::discriminant(*example) == std::mem::discriminant(value))
@@ -118,7 +128,7 @@ fn unknown(doc: &Document, key: &str) -> SettingError {
     SettingError::Unknown { key: key.to_owned(), close }
 }
 
-/// The names of the settings that a document has: its members, and those of its sections.
+/// Returns the names of the settings in a document: its members, and those of its sections.
 pub fn names(doc: &Document) -> Vec<String> {
     let mut names = Vec::new();
     for (key, value) in doc.root().members() {

@@ -451,7 +451,7 @@ struct Change {
 
 fn changes_by_hand() -> Vec<Change> {
     fn edit(store: &Store<'_>, lock: &HomeLock) -> Result<(), StoreError> {
-        let edit = &mut |doc: &mut Document| Ok(doc.set(&["mark"], "new"));
+        let edit = &mut |doc: &mut Document| Ok(doc.set(&["mark"], "new").is_changed());
         store.update(lock, &mut ids(), edit).map(drop)
     }
     fn go_back(store: &Store<'_>, lock: &HomeLock) -> Result<(), StoreError> {
@@ -645,8 +645,9 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         let clock = FakeClock::default();
         let store = Store::new(&disk, &clock, sim_places());
         if let Ok(lock) = disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO) {
-            let _ =
-                store.update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("ours"))));
+            let _ = store.update(&lock, &mut ids(), &mut |doc| {
+                Ok(doc.set(&["mark"], serde_json::json!("ours")).is_changed())
+            });
         }
         let at = format!("killed before operation {killed_at}: {:?}", disk.op_number(killed_at));
         let crashed = disk.has_crashed();
@@ -659,7 +660,9 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
             let store = Store::new(&after, &clock, sim_places());
             let lock = after.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).unwrap();
             store
-                .update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("next"))))
+                .update(&lock, &mut ids(), &mut |doc| {
+                    Ok(doc.set(&["mark"], serde_json::json!("next")).is_changed())
+                })
                 .unwrap();
             assert!(is_kept(&after, &theirs), "{at}\n{after:#?}");
             assert_eq!(temporaries(&after), Vec::<PathBuf>::new(), "{at}");

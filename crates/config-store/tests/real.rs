@@ -212,7 +212,9 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
             while !at_rest.load(Ordering::SeqCst) {
                 ours += 1;
                 let lock = RealDisk.lock(&h.app, Duration::from_secs(5)).unwrap();
-                let edit = &mut |doc: &mut Document| Ok(doc.set(&["ours"], serde_json::json!([round, ours])));
+                let edit = &mut |doc: &mut Document| {
+                    Ok(doc.set(&["ours"], serde_json::json!([round, ours])).is_changed())
+                };
                 match store.update(&lock, &mut ids(), edit) {
                     Ok(updated) => met += updated.conflicts,
                     Err(StoreError::Conflict { .. }) => behind = true,
@@ -255,7 +257,9 @@ fn one_write_at_any_moment_of_an_update_survives() {
             });
             let lock = RealDisk.lock(&h.app, Duration::from_secs(5)).unwrap();
             let updated = store
-                .update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!(i))))
+                .update(&lock, &mut ids(), &mut |doc| {
+                    Ok(doc.set(&["ours"], serde_json::json!(i)).is_changed())
+                })
                 .unwrap();
             met += updated.conflicts;
         });

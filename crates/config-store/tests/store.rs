@@ -54,7 +54,9 @@ fn lock(disk: &SimDisk) -> HomeLock {
 fn set_mark(disk: &SimDisk, mark: &str) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_places());
-    store.update(&lock(disk), &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark))))
+    store.update(&lock(disk), &mut ids(), &mut |doc| {
+        Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed())
+    })
 }
 
 fn text(bytes: &[u8], key: &str) -> Option<String> {
@@ -291,7 +293,9 @@ fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
     let errors = [
         store.ensure_home().unwrap_err(),
         store.apply(&held, &mut ids()).unwrap_err(),
-        store.update(&held, &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)))).unwrap_err(),
+        store
+            .update(&held, &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
+            .unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.code(), "homes.unsafe-permissions", "{error}");
@@ -330,7 +334,9 @@ fn refused(disk: &SimDisk, code: &str) -> StoreError {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_places());
     store.apply(&lock(disk), &mut ids()).unwrap_err();
-    store.update(&lock(disk), &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)))).unwrap_err();
+    store
+        .update(&lock(disk), &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
+        .unwrap_err();
     assert_eq!(disk.tree(), before, "nothing is written");
     // There is a config to run on all the same, and it is never to be written.
     let loaded = store.stand_in(&mut ids());
@@ -1014,7 +1020,7 @@ fn an_update_that_changes_nothing_writes_nothing() {
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
     let edits: [&mut dyn FnMut(&mut Document) -> bool; 3] =
-        [&mut |_| false, &mut |_| true, &mut |doc| doc.set(&["mark"], serde_json::json!("x"))];
+        [&mut |_| false, &mut |_| true, &mut |doc| doc.set(&["mark"], serde_json::json!("x")).is_changed()];
     for edit in edits {
         let updated = store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(edit(doc))).unwrap();
         assert!(!updated.changed);
@@ -1126,7 +1132,7 @@ fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
     let store = Store::new(disk, &clock, sim_places());
     let lock = disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO);
     let lock = lock.map_err(|e| StoreError::Unstable { path: e.home().into() })?;
-    store.update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here"))))
+    store.update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here")).is_changed()))
 }
 
 #[test]
@@ -1256,8 +1262,9 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
             }
         }
     });
-    let error =
-        store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!(1))));
+    let error = store.update(&lock(&disk), &mut ids(), &mut |doc| {
+        Ok(doc.set(&["ours"], serde_json::json!(1)).is_changed())
+    });
     assert_eq!(error.unwrap_err().code(), "store.conflict");
     disk.set_hook(|_, _| {});
     assert_eq!(of_kind(&disk, "kept").len(), 3);
@@ -1811,7 +1818,9 @@ fn what_could_not_be_read_again_is_not_written() {
     let limits = Limits { config_bytes: live(&disk).len() as u64 + 3, ..Limits::default() };
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
     let edit = |mark: &str| {
-        store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark))))
+        store.update(&lock(&disk), &mut ids(), &mut |doc| {
+            Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed())
+        })
     };
     edit("1234").unwrap();
     let before = disk.tree();

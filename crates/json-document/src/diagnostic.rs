@@ -1,34 +1,34 @@
 use serde::Serialize;
 
-use crate::Place;
+use crate::place::Place;
 
-/// How much a [`Diagnostic`] matters to the person who owns the file.
+/// The weight of a [`Diagnostic`] for the person who owns the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Severity {
     /// Worth knowing; nothing is wrong.
     Info,
-    /// Something was odd and has been dealt with.
+    /// A value was unusual, and the program has dealt with it.
     Warning,
-    /// Something could not be used at all.
+    /// A value cannot be used at all.
     Problem,
 }
 
-/// One thing that was found in a document, and what was done about it.
+/// A fact that was found in a document, and the program's response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// Stable, for programs: `config.duplicate-key`, `salvage.odd-network`, …
     pub code: &'static str,
-    /// How much it matters.
+    /// The weight of the fact.
     pub severity: Severity,
     /// For a person; holds no secret.
     pub message: String,
-    /// Where in the document, as a JSON Pointer (RFC 6901), for example `/cloud_mesh/networks/2/label`.
+    /// The place in the document, as a JSON Pointer (RFC 6901): `/cloud_mesh/networks/2/label`.
     pub path: String,
-    /// What a person can do about it, when there is something.
+    /// A remedy for a person.
     pub hint: Option<String>,
-    /// The place in the text, for what is told of a file.
+    /// The place in the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }

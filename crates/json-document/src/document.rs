@@ -1,310 +1,246 @@
 //! The lossless JSON document.
 //!
-//! [`Document::parse`] reads the text once and leaves the place of every value on a tape. Reading goes through
-//! [`ValueRef`], which borrows from that text. An edit copies the *members* of the objects on the way to it (not their
-//! values) into a list; writing puts the untouched pieces of text back exactly as they were read, white space between
-//! members included. Values that are put in are laid out like their surroundings: on lines of their own where the
-//! members around them are, with the file's indentation (two spaces in a file that has none) and line ends.
+//! [`Document::parse`] scans the text once and leaves the position of every value on a tape. Readers
+//! go through [`ValueRef`], which borrows from that text. An edit copies the *members* of the objects
+//! on the way to the edited value (not their values) into a tree; writing puts the untouched pieces
+//! of text back as they were read, the white space between members included. Inserted values follow
+//! the layout around them: lines of their own where the neighbours have lines of their own, the
+//! file's indentation (two spaces in a file without any) and the file's line ends.
 
-use std::sync::Arc;
+use crate::diagnostic::Diagnostic;
+use crate::edit::{self, Change, SetOutcome};
+use crate::error::{MAX_BYTES, ParseError, ParseErrorKind};
+use crate::fragment::Fragment;
+use crate::place::{BOM, Origin, Place};
+use crate::snippet::{Certain, Snippet};
+use crate::source::Source;
+use crate::text::unescape_pointer;
+use crate::tree::Tree;
+use crate::value::ValueRef;
+use crate::warnings::{byte_order_mark, duplicate_keys, not_utf8};
+use crate::write::{pretty, write_document};
 
-use crate::edit::Node;
-use crate::error::{located, place_in};
-use crate::scan::Source;
-use crate::value::At;
-use crate::warnings::{duplicates, not_utf8};
-use crate::{Diagnostic, Fragment, Kind, ParseError, ParseErrorKind, Place, Severity, Snippet, ValueRef};
-
-/// The deepest nesting of lists and objects that [`Document::parse`] accepts; eight times what `serde_json` does.
-pub const MAX_DEPTH: usize = 1024;
-/// The longest input that [`Document::parse`] accepts, in bytes (256 MiB).
-pub const MAX_BYTES: usize = 256 << 20;
-
-/// The byte order mark in UTF-8.
-pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
-
-/// A JSON document whose root is an object, which writes back what nobody changed byte for byte.
+/// A JSON document whose root is an object. Writes back unchanged parts byte for byte.
 ///
-/// Cloning is cheap: the text is shared.
+/// Cloning is cheap: clones share the text.
 #[derive(Clone)]
 pub struct Document {
-    /// The first is the text that was read; the others were put in since.
-    pub(crate) sources: Vec<Arc<Source>>,
-    pub(crate) root: Node,
-    pub(crate) modified: bool,
-    /// The very bytes, where they are not those of the text (byte order mark, bytes that are not UTF-8).
-    pub(crate) original: Option<Arc<Vec<u8>>>,
+    tree: Tree,
+    is_modified: bool,
+    /// The bytes that were read, where they differ from the text (a byte order mark, bytes that are
+    /// not UTF-8).
+    original: Option<std::sync::Arc<Vec<u8>>>,
     /// The text began with a byte order mark.
-    pub(crate) bom: bool,
+    has_bom: bool,
 }
 
-/// What [`Document::parse`] gives: the document, and what was odd about its bytes.
+/// The result of [`Document::parse`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Parsed {
     /// The document.
     pub document: Document,
-    /// Duplicate keys (`config.duplicate-key`), a byte order mark (`config.bom`), bytes that are not UTF-8
-    /// (`config.not-utf8`).
+    /// Duplicate keys (`config.duplicate-key`), a byte order mark (`config.bom`), bytes that are not
+    /// UTF-8 (`config.not-utf8`).
     pub diagnostics: Vec<Diagnostic>,
-}
-
-/// What [`Document::rewritten`] puts in the place of what is there.
-pub(crate) trait Rewrite {
-    /// What is known of a value from what it stands in.
-    type State: Copy + Default;
-    /// The state for the members of an object that has this one.
-    fn object(&self, state: Self::State, object: ValueRef<'_>) -> Self::State;
-    /// The state of a member's value, from that of the object.
-    fn member(&self, state: Self::State, key: &str) -> Self::State;
-    /// What comes in place of a key.
-    fn key(&self, key: &str) -> Option<Fragment>;
-    /// What comes in place of a scalar.
-    fn scalar(&self, state: Self::State, value: ValueRef<'_>) -> Option<Fragment>;
 }
 
 impl std::fmt::Debug for Document {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text may hold a secret.
         f.debug_struct("Document")
-            .field("bytes", &self.sources[0].text.len())
-            .field("modified", &self.modified)
+            .field("bytes", &self.tree.read().text.len())
+            .field("modified", &self.is_modified)
             .finish_non_exhaustive()
     }
 }
 
 impl Document {
-    /// Reads one JSON text: strict RFC 8259, at most [`MAX_DEPTH`] deep and [`MAX_BYTES`] long, one leading byte order
-    /// mark allowed, bytes that are not UTF-8 read as U+FFFD the way `String::from_utf8_lossy` does.
+    /// Parses one JSON text: strict RFC 8259, at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep and
+    /// [`MAX_BYTES`] long. Accepts one leading byte order mark, and reads bytes that are not UTF-8 as
+    /// U+FFFD, as `String::from_utf8_lossy` does.
     ///
     /// # Errors
-    /// Anything but one JSON object within the limits; the error names the place.
+    /// Fails for anything but one JSON object within the limits.
     pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
         Self::parse_vec(bytes.to_vec()).map_err(|(error, _)| error)
     }
 
-    /// [`Document::parse`] without a copy: the document keeps the bytes, and lends them as [`Document::bytes_read`].
+    /// Does the same as [`Document::parse`] without a copy: the document keeps the bytes, and lends
+    /// them as [`Document::bytes_read`].
     ///
     /// # Errors
-    /// The same, with the bytes.
+    /// Fails as [`Document::parse`] does, and returns the bytes.
     pub fn parse_vec(bytes: Vec<u8>) -> Result<Parsed, (ParseError, Vec<u8>)> {
         if bytes.len() > MAX_BYTES {
             let (kind, path) = (ParseErrorKind::TooLarge, String::new());
             let snippet = Snippet::default();
             return Err((ParseError { kind, line: 1, column: 1, offset: 0, path, snippet }, bytes));
         }
-        let bom = bytes.starts_with(BOM);
+        let has_bom = bytes.starts_with(BOM);
         let (text, original) = text_of(bytes);
         let body = original.as_deref().map(|bytes| bytes.strip_prefix(BOM).unwrap_or(bytes));
-        let not_all_utf8 = body.filter(|body| std::str::from_utf8(body).is_err());
-        let source = match crate::scan::scan(text).and_then(Source::rooted_in_an_object) {
+        let origin = Origin { has_bom, not_utf8: body.filter(|body| std::str::from_utf8(body).is_err()) };
+        let source = match Source::scan(text).and_then(Source::rooted_in_an_object) {
             Ok(source) => source,
-            Err(mut stop) => {
-                let bytes = original.as_deref().unwrap_or(stop.text.as_bytes());
-                if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]) {
-                    stop.kind = ParseErrorKind::Syntax("text in UTF-8, not UTF-16");
-                }
-                let (error, text) = located(stop, bom, not_all_utf8);
-                return Err((error, original.unwrap_or_else(|| text.into_bytes())));
+            Err(error) => {
+                let bytes = original.as_deref().unwrap_or(error.text.as_bytes());
+                let is_utf16 =
+                    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'{', 0, ..] | [0, b'{', ..]);
+                let kind =
+                    if is_utf16 { ParseErrorKind::Syntax("text in UTF-8, not UTF-16") } else { error.kind };
+                let parse_error = origin.parse_error(&error, kind);
+                return Err((parse_error, original.unwrap_or_else(|| error.text.into_bytes())));
             }
         };
         let mut diagnostics = Vec::new();
-        if bom {
-            diagnostics.push(Diagnostic {
-                code: "config.bom",
-                severity: Severity::Info,
-                message: "the file begins with a byte order mark".to_owned(),
-                path: String::new(),
-                hint: None,
-                place: None,
-            });
+        if has_bom {
+            diagnostics.push(byte_order_mark());
         }
-        if let Some(body) = not_all_utf8 {
+        if let Some(body) = origin.not_utf8 {
             diagnostics.push(not_utf8(body, &source));
         }
-        duplicates(&source, &mut diagnostics);
-        let document = Document {
-            sources: vec![Arc::new(source)],
-            root: Node::Raw { source: 0, at: 0 },
-            modified: false,
-            original: original.map(Arc::new),
-            bom,
-        };
+        duplicate_keys(&source, &mut diagnostics);
+        let original = original.map(std::sync::Arc::new);
+        let document = Document { tree: Tree::of(source), is_modified: false, original, has_bom };
         Ok(Parsed { document, diagnostics })
     }
 
-    /// The very bytes that were read, whatever has changed since.
+    /// Returns the bytes that were read, regardless of later edits.
     pub fn bytes_read(&self) -> &[u8] {
-        self.original.as_deref().map_or(self.sources[0].text.as_bytes(), Vec::as_slice)
+        self.original.as_deref().map_or(self.tree.read().text.as_bytes(), Vec::as_slice)
     }
 
-    /// Where the value at a JSON Pointer stands in the text that was read; nothing where there is none, or it was put in
-    /// since. Each call walks over the text before it.
+    /// Returns the place of the value at a JSON Pointer in the text that was read; `None` if there is
+    /// no such value, or if it was inserted or touched since. Each call walks over the text before
+    /// the value.
     pub fn place(&self, pointer: &str) -> Option<Place> {
-        let mut value = self.root();
-        for step in pointer.split('/').skip(1) {
-            let key = step.replace("~1", "/").replace("~0", "~");
-            value = match value.kind() {
-                Kind::Array => value.items().nth(key.parse().ok()?)?,
-                _ => value.get(&key)?,
-            };
-        }
-        let At::Raw(source, at) = value.at else { return None };
-        if !std::ptr::eq(source, &*self.sources[0]) {
-            return None;
-        }
-        let body = self.original.as_ref().map(|bytes| bytes.strip_prefix(BOM).unwrap_or(bytes));
-        let start = source.tape[at as usize].start();
-        Some(place_in(&source.text, start, self.bom, body, pointer.to_owned()))
+        let value = self.root().at_path(pointer.split('/').skip(1).map(unescape_pointer))?;
+        let not_utf8 = self.original.as_ref().map(|bytes| bytes.strip_prefix(BOM).unwrap_or(bytes));
+        let origin = Origin { has_bom: self.has_bom, not_utf8 };
+        Some(origin.place(&self.tree.read().text, value.start_as_read()?, pointer, Certain::All))
     }
 
-    /// `{}`, not modified. What is put into it is written with two-space indentation.
+    /// Returns an unmodified `{}`. Inserted members get two-space indentation.
     pub fn empty() -> Self {
-        Self::of_trusted(Fragment::from_valid_json("{}"))
+        Self::of_text("{}".to_owned())
     }
 
-    /// A new document of one object; other values give `{}`.
+    /// Returns a new document with one object; `{}` for any other value.
     pub fn of(fragment: impl Into<Fragment>) -> Self {
         let fragment = fragment.into();
-        if fragment.text().trim_start().starts_with('{') { Self::of_trusted(fragment) } else { Self::empty() }
-    }
-
-    fn of_trusted(fragment: Fragment) -> Self {
-        let laid_out = crate::write::pretty(&Source::of(fragment));
-        let source = Source::of(Fragment::from_valid_json(laid_out));
-        Document {
-            sources: vec![Arc::new(source)],
-            root: Node::Raw { source: 0, at: 0 },
-            modified: false,
-            original: None,
-            bom: false,
+        if !fragment.text().trim_start().starts_with('{') {
+            return Self::empty();
         }
+        Self::of_text(pretty(&Source::of(fragment)))
     }
 
-    /// The bytes to write: the very bytes that were read while nothing has changed. A byte order mark stays; bytes that
-    /// are not UTF-8 stay only as long as nothing has changed.
+    /// An unmodified document with a text that is valid JSON.
+    pub(crate) fn of_text(text: String) -> Self {
+        let tree = Tree::of(Source::of(Fragment::from_valid_json(text)));
+        Document { tree, is_modified: false, original: None, has_bom: false }
+    }
+
+    /// The same document with another text, which is valid JSON.
+    pub(crate) fn with_text(&self, text: String) -> Self {
+        Document { is_modified: true, has_bom: self.has_bom, ..Self::of_text(text) }
+    }
+
+    /// Returns the bytes to write. Without edits, these are the bytes that were read. A byte order
+    /// mark stays; bytes that are not UTF-8 stay until the first edit.
     pub fn to_bytes(&self) -> Vec<u8> {
         match &self.original {
-            Some(original) if !self.modified => Vec::clone(original),
+            Some(original) if !self.is_modified => Vec::clone(original),
             _ => {
-                let mut out = String::with_capacity(self.sources[0].text.len() + 256);
-                if self.bom {
+                let mut out = self.buffer();
+                if self.has_bom {
                     out.push('\u{feff}');
                 }
-                self.write_to(&mut out);
+                write_document(&self.tree, &mut out);
                 out.into_bytes()
             }
         }
     }
 
-    /// The same document in plain UTF-8: without the byte order mark, and without the bytes that were none. For handing
-    /// it to a reader that is less patient.
+    /// Returns the document in plain UTF-8, without a byte order mark, for readers that accept
+    /// nothing else.
     #[must_use]
     pub fn into_utf8(self) -> Self {
-        Self { original: None, bom: false, ..self }
+        Self { original: None, has_bom: false, ..self }
     }
 
-    /// The text, without a byte order mark.
+    /// Returns the text, without a byte order mark.
     pub fn to_text(&self) -> String {
-        let mut out = String::with_capacity(self.sources[0].text.len() + 256);
-        self.write_to(&mut out);
+        let mut out = self.buffer();
+        write_document(&self.tree, &mut out);
         out
     }
 
-    /// A copy with other scalars and keys. A list hands its state on to its items. Works on the text, so that nothing which it
-    /// shows is missed: duplicates that are overruled are in it, too.
-    pub(crate) fn rewritten<R: Rewrite>(&self, rewrite: &R) -> Document {
-        let of = |text: String, modified: bool| Document {
-            sources: vec![Arc::new(Source::of(Fragment::from_valid_json(text)))],
-            root: Node::Raw { source: 0, at: 0 },
-            modified,
-            original: None,
-            bom: self.bom,
-        };
-        let whole = of(self.to_text(), self.modified);
-        let source = &*whole.sources[0];
-        let (mut out, mut copied) = (String::new(), 0);
-        // Nesting costs heap, not call stack.
-        let mut replace = |at: u32, instead: Option<Fragment>| {
-            let Some(instead) = instead else { return };
-            let entry = source.entry(at);
-            out.push_str(&source.text[copied..entry.start()]);
-            out.push_str(instead.text());
-            copied = entry.end();
-        };
-        type Below<'a> = Box<dyn Iterator<Item = u32> + 'a>;
-        let mut open: Vec<(Below<'_>, bool, R::State)> = Vec::new();
-        let mut next = Some((0, R::State::default()));
-        loop {
-            if let Some((at, state)) = next.take() {
-                let value = ValueRef { document: &whole, at: At::Raw(source, at) };
-                match source.first_byte(at) {
-                    b'{' => open.push((Box::new(source.keys(at)), true, rewrite.object(state, value))),
-                    b'[' => open.push((Box::new(source.items(at)), false, state)),
-                    _ => replace(at, rewrite.scalar(state, value)),
-                }
-            }
-            let Some((entries, is_object, state)) = open.last_mut() else { break };
-            match entries.next() {
-                Some(key) if *is_object => {
-                    let name = source.decoded_text(key);
-                    replace(key, rewrite.key(&name));
-                    next = Some((key + 1, rewrite.member(*state, &name)));
-                }
-                Some(item) => next = Some((item, *state)),
-                None => drop(open.pop()),
-            }
-        }
-        if copied == 0 {
-            return self.clone();
-        }
-        out.push_str(&source.text[copied..]);
-        of(out, true)
+    fn buffer(&self) -> String {
+        String::with_capacity(self.tree.read().text.len() + 256)
     }
 
-    /// Whether anything differs from what was read.
+    /// Returns true if the document differs from the text that was read.
     pub fn is_modified(&self) -> bool {
-        self.modified
+        self.is_modified
     }
 
-    /// The root object.
+    /// Returns the root object.
     pub fn root(&self) -> ValueRef<'_> {
-        self.value(&self.root)
+        ValueRef::of(&self.tree, &self.tree.root)
     }
 
-    /// The value at a path of keys; a list is entered by an index in decimal.
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Returns the value at a path of keys. In an array, a step is a decimal index.
     pub fn get(&self, path: &[&str]) -> Option<ValueRef<'_>> {
-        path.iter().try_fold(self.root(), |value, step| match value.kind() {
-            Kind::Array => value.items().nth(step.parse().ok()?),
-            _ => value.get(step),
-        })
+        self.root().at_path(path)
     }
 
-    /// Puts a value at a path. Missing objects on the way are made; in a list, the index must be there, or be its
-    /// length (then the value is appended). Returns whether the document changed: it does not when an equal value was
-    /// there already (its bytes stay), or when something that is neither object nor list stands in the way. An empty
-    /// path replaces the root, by an object.
-    pub fn set(&mut self, path: &[&str], value: impl Into<Fragment>) -> bool {
+    /// Puts a value at a path, and makes missing objects on the way. In an array, a step is an
+    /// existing index, or the length to append. An empty path replaces the root, by an object.
+    ///
+    /// ```
+    /// use myownllm_json_document::{Document, SetOutcome};
+    /// let mut doc = Document::parse(br#"{"port": 80, "tags": []}"#).unwrap().document;
+    /// assert_eq!(doc.set(&["port"], 80u64), SetOutcome::Equal);
+    /// assert_eq!(doc.set(&["port", "number"], 80u64), SetOutcome::Blocked);
+    /// assert_eq!(doc.set(&["tags", "0"], "new"), SetOutcome::Changed);
+    /// ```
+    pub fn set(&mut self, path: &[&str], value: impl Into<Fragment>) -> SetOutcome {
         let value = value.into();
-        // The root is an object, always.
+        // The root is always an object.
         if path.is_empty() && !value.text().trim_start().starts_with('{') {
-            return false;
+            return SetOutcome::Blocked;
         }
-        crate::edit::set(self, path, value)
+        match edit::set(self.root(), path, value) {
+            Ok(change) => {
+                self.apply(change);
+                SetOutcome::Changed
+            }
+            Err(outcome) => outcome,
+        }
     }
 
-    /// Takes a member (of duplicates all) or a list item away. Returns whether there was one.
+    /// Removes a member (all duplicates of it) or an array item. Returns true if there was one.
     pub fn remove(&mut self, path: &[&str]) -> bool {
-        crate::edit::remove(self, path)
+        let change = edit::remove(self.root(), path);
+        change.map(|change| self.apply(change)).is_some()
     }
 
-    /// Appends items to the list at a path, all in one go. Returns whether there is a list, and anything to append.
+    /// Appends items to the array at a path in one go. Returns false if there is no array, or no
+    /// item.
     pub fn append(&mut self, path: &[&str], items: impl IntoIterator<Item = Fragment>) -> bool {
-        crate::edit::append(self, path, items)
+        let appended = self.tree.append(path, items);
+        self.is_modified |= appended;
+        appended
     }
 
-    /// Puts values into the items of the list at `list`, all in one go: `value` is given the place of an item and what stands at
-    /// `path` in it, and says what comes there, if anything. Items without anything there are passed over. Returns whether the
-    /// document changed.
+    /// Sets `path` in the items of the array at `array`, in one go. `value` gets the index of an item
+    /// and the value at `path` in it, and returns the new value, if any. Items without a value at
+    /// `path` are skipped. Returns true if the document changed.
     ///
     /// ```
     /// use myownllm_json_document::Document;
@@ -314,31 +250,38 @@ impl Document {
     /// ```
     pub fn set_in_items(
         &mut self,
-        list: &[&str],
+        array: &[&str],
         path: &[&str],
         value: impl FnMut(usize, ValueRef<'_>) -> Option<Fragment>,
     ) -> bool {
-        crate::edit::set_in_items(self, list, path, value)
+        let change = edit::set_in_items(self.root(), array, path, value);
+        change.map(|change| self.apply(change)).is_some()
     }
 
-    pub(crate) fn value<'a>(&'a self, node: &'a Node) -> ValueRef<'a> {
-        let at = match node {
-            Node::Raw { source, at } => At::Raw(&self.sources[*source as usize], *at),
-            Node::Object(object) => At::Object(object),
-            Node::Array(array) => At::Array(array),
-        };
-        ValueRef { document: self, at }
+    /// Applies edits to the root.
+    pub fn apply(&mut self, change: Change) {
+        if !change.is_empty() {
+            self.is_modified = true;
+            self.tree.apply(change);
+        }
     }
 }
 
-/// The bytes as text, without a byte order mark; and the bytes themselves, where they are not those of the text.
+impl From<&Document> for Fragment {
+    fn from(document: &Document) -> Self {
+        document.root().into()
+    }
+}
+
+/// Splits bytes into their text without a byte order mark, and the bytes themselves where they
+/// differ from the text.
 pub(crate) fn text_of(bytes: Vec<u8>) -> (String, Option<Vec<u8>>) {
     let lossy = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
     match bytes.strip_prefix(BOM).map(lossy) {
         Some(text) => (text, Some(bytes)),
         None => match String::from_utf8(bytes) {
             Ok(text) => (text, None),
-            Err(odd) => (lossy(odd.as_bytes()), Some(odd.into_bytes())),
+            Err(error) => (lossy(error.as_bytes()), Some(error.into_bytes())),
         },
     }
 }

@@ -1,11 +1,10 @@
-//! Pieces of JSON text to be put into a document.
-
 use std::borrow::Cow;
 
-use crate::text::{push_quoted, quote};
-use crate::{Document, ValueRef};
+use serde::Serialize;
 
-/// A piece of JSON text to be put into a document; numbers and escapes in it stay spelled as they are.
+use crate::text::{push_quoted, quote};
+
+/// A piece of JSON text to be inserted into a document. Numbers and escapes keep their spelling.
 ///
 /// ```
 /// use myownllm_json_document::{Document, Fragment};
@@ -22,27 +21,22 @@ pub struct Fragment {
 
 impl std::fmt::Debug for Fragment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not the text: it may hold a secret.
+        // The text may hold a secret.
         f.debug_struct("Fragment").field("bytes", &self.text.len()).finish_non_exhaustive()
     }
 }
 
 impl Fragment {
-    /// An object of these members, in this order.
+    /// Builds an object with these members, in this order.
     pub fn object<K: AsRef<str>, F: Into<Fragment>>(members: impl IntoIterator<Item = (K, F)>) -> Self {
-        let mut text = String::from("{");
+        let mut text = ObjectText::with_capacity(2);
         for (key, value) in members {
-            if text.len() > 1 {
-                text.push(',');
-            }
-            push_quoted(&mut text, key.as_ref());
-            text.push(':');
-            text.push_str(&value.into().text);
+            text.put(key.as_ref(), value.into().text());
         }
-        text.push('}');
-        Self::from_valid_json(text)
+        Self::from_valid_json(text.into_text())
     }
-    /// A list of these items.
+
+    /// Builds an array of these items.
     pub fn array<F: Into<Fragment>>(items: impl IntoIterator<Item = F>) -> Self {
         let mut text = String::from("[");
         for item in items {
@@ -54,44 +48,62 @@ impl Fragment {
         text.push(']');
         Self::from_valid_json(text)
     }
-    /// Wraps a text that the caller knows to be exactly one JSON value; it is not checked.
+
+    /// Serializes `value`, with members in the order of its fields. A value that has no JSON form
+    /// becomes `null`.
+    pub fn serialize(value: &impl Serialize) -> Self {
+        Self::from_valid_json(serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()))
+    }
+
+    /// Wraps a text that the caller knows to be exactly one JSON value; does not check it.
     pub fn from_valid_json(text: impl Into<Cow<'static, str>>) -> Self {
         Self { text: text.into() }
     }
-    /// The JSON text.
+
+    /// Returns the JSON text.
     pub fn text(&self) -> &str {
         &self.text
     }
+
     pub(crate) fn into_text(self) -> String {
         self.text.into_owned()
     }
 }
 
-/// Writes an object member by member: [`Fragment::object`] without a text for each value.
-#[derive(Debug)]
+/// Writes an object member by member, without a [`Fragment`] for each value.
 pub struct ObjectText {
     text: String,
 }
 
+impl std::fmt::Debug for ObjectText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text may hold a secret.
+        f.debug_struct("ObjectText").field("bytes", &self.text.len()).finish_non_exhaustive()
+    }
+}
+
 impl ObjectText {
-    /// Reserves room for `bytes` bytes.
+    /// Reserves space for `bytes` bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         Self { text: String::with_capacity(bytes) }
     }
+
     fn key(&mut self, key: &str) {
         self.text.push(if self.text.is_empty() { '{' } else { ',' });
         push_quoted(&mut self.text, key);
         self.text.push(':');
     }
+
     /// Appends a member; `value` is one JSON value.
     pub fn put(&mut self, key: &str, value: &str) {
-        // With the quotes, the comma or brace, the colon, and the brace at the end.
+        // The quotes, the brace or comma, the colon, and the closing brace.
         self.text.reserve(key.len() + value.len() + 5);
         self.key(key);
         self.text.push_str(value);
     }
-    /// Appends a member that holds an array; each item is one JSON value.
-    pub fn put_list<'a>(&mut self, key: &str, items: impl Iterator<Item = Cow<'a, str>>) {
+
+    /// Appends a member with an array; each item is one JSON value.
+    pub fn put_array<'a>(&mut self, key: &str, items: impl Iterator<Item = Cow<'a, str>>) {
         self.key(key);
         self.text.push('[');
         for (n, item) in items.enumerate() {
@@ -102,10 +114,12 @@ impl ObjectText {
         }
         self.text.push(']');
     }
-    /// Whether no member was appended.
+
+    /// Returns true if no member was appended.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
+
     /// Closes the object and returns its text.
     pub fn into_text(mut self) -> String {
         self.text.push_str(if self.text.is_empty() { "{}" } else { "}" });
@@ -140,17 +154,5 @@ impl From<bool> for Fragment {
 impl From<u64> for Fragment {
     fn from(value: u64) -> Self {
         Self::from_valid_json(value.to_string())
-    }
-}
-
-impl From<ValueRef<'_>> for Fragment {
-    fn from(value: ValueRef<'_>) -> Self {
-        Self::from_valid_json(value.raw().into_owned())
-    }
-}
-
-impl From<&Document> for Fragment {
-    fn from(doc: &Document) -> Self {
-        doc.root().into()
     }
 }

@@ -1,26 +1,37 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
+mod bytes;
 mod diagnostic;
 mod document;
 mod edit;
 mod error;
 mod fragment;
+mod kind;
+mod mask_text;
+pub mod masking;
+mod place;
 mod recover;
-mod scan;
-pub mod secrets;
+mod scanner;
+mod secret_names;
 pub mod shorten;
 mod snippet;
+mod source;
 mod text;
+mod tree;
 mod value;
 mod warnings;
 mod write;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use document::{Document, MAX_BYTES, MAX_DEPTH, Parsed};
-pub use edit::Change;
-pub use error::{ParseError, ParseErrorKind};
+pub use document::{Document, Parsed};
+pub use edit::{Change, SetOutcome};
+pub use error::{MAX_BYTES, MAX_DEPTH, ParseError, ParseErrorKind};
 pub use fragment::{Fragment, ObjectText};
+pub use kind::Kind;
+pub use place::Place;
 pub use recover::{Extent, Mend, Recovered, recover};
-pub use snippet::{Place, Snippet};
+pub use snippet::Snippet;
 pub use text::{push_pointer, trim_raw};
-pub use value::{Kind, ValueRef};
+pub use value::ValueRef;

@@ -1,9 +1,11 @@
 //! Recovers the complete part of a text that is not JSON: a document with trailing bytes, a text that lacks a comma or a quote, or
 //! the members before the place where the text breaks off.
 
-use crate::document::{BOM, text_of};
-use crate::scan::{Stop, scan};
-use crate::{Diagnostic, Document, MAX_BYTES, ParseErrorKind, Parsed};
+use crate::diagnostic::Diagnostic;
+use crate::document::{Document, Parsed, text_of};
+use crate::error::{MAX_BYTES, ParseErrorKind};
+use crate::place::BOM;
+use crate::source::{ScanError, Source};
 
 /// The most slips of a hand edit that are mended in one text. With more of them the result would be a guess.
 const MOST_MENDS: usize = 8;
@@ -86,7 +88,7 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
         return recovered(Document::parse(text.as_bytes()).ok()?, Extent::Utf16, false);
     }
     let (text, _) = text_of(bytes.to_vec());
-    let stop = scan(text).err()?;
+    let stop = Source::scan(text).err()?;
     if let Some((mended, mends)) = mend(&stop) {
         return recovered(Document::parse(mended.as_bytes()).ok()?, Extent::Mended(mends), false);
     }
@@ -290,7 +292,7 @@ impl Edit {
 }
 
 /// Mends the slips of a hand edit, one after the other, until the text is JSON. Returns `None` if it does not become JSON.
-fn mend(stop: &Stop) -> Option<(String, Vec<Mend>)> {
+fn mend(stop: &ScanError) -> Option<(String, Vec<Mend>)> {
     let mut text = stop.text.clone();
     let (mut kind, mut at) = (stop.kind, stop.at);
     let mut mends = Vec::new();
@@ -300,7 +302,7 @@ fn mend(stop: &Stop) -> Option<(String, Vec<Mend>)> {
         // Picks the change after which the scan gets furthest.
         let tried = slips(&text, kind, at).into_iter().filter_map(|edit| {
             let made = edit.made(&text);
-            match scan(made) {
+            match Source::scan(made) {
                 Ok(source) => Some((usize::MAX, edit, source.text, kind)),
                 Err(next) if next.at > at + edit.with.len() => Some((next.at, edit, next.text, next.kind)),
                 Err(_) => None,

@@ -1,59 +1,38 @@
-//! The line that a JSON error is about, fit to be shown to anybody.
+//! The line around a place, in a form that anybody may see.
 
 use serde::Serialize;
 
-use crate::ParseError;
-use crate::secrets::MASK;
+use crate::mask_text::{MASK, mask_text};
 
-/// How much of a long line is shown on either side of the place.
+/// The characters of a long line that are shown on either side of the place.
 const AROUND: usize = 32;
-/// What stands for the rest of a long line.
+/// Stands for the rest of a long line.
 const CUT: &str = "...";
 
-/// A line of a text that is no JSON, with everything masked that may be a secret: what is shown is the structure,
-/// `true`, `false`, `null`, plain small numbers, and names of members that look like names.
+/// A line of JSON with its values masked: shows the structure, `true`, `false`, `null`, single digits
+/// and the names of members.
 ///
-/// Where the quotes are in disorder nobody can tell a name from a value, so in doubt it is masked.
+/// After the place of a syntax error nobody can tell a name from a value. There, a string counts as a
+/// name only if it stands where a name may stand, and consists of small letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Snippet {
     /// The line, or the part of it around the place.
     pub text: String,
-    /// How many characters of `text` are before the place.
+    /// The number of characters of `text` before the place.
     pub caret: usize,
 }
 
-/// A place in a text, for whoever shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Place {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// Offset in bytes, from 0.
-    pub offset: usize,
-    /// JSON Pointer to the value in which it happened; empty for the root.
-    pub json_path: String,
-    /// The line itself.
-    pub snippet: Snippet,
-}
-
-impl From<&ParseError> for Place {
-    fn from(error: &ParseError) -> Self {
-        Self {
-            line: error.line,
-            column: error.column,
-            offset: error.offset,
-            json_path: error.path.clone(),
-            snippet: error.snippet.clone(),
-        }
-    }
+/// The part of a line that is known to be valid JSON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Certain {
+    BeforePlace,
+    All,
 }
 
 impl Snippet {
-    /// Of `line`, for a place `at` bytes into it. What is before `at` was read as JSON without trouble.
-    pub(crate) fn of(line: &str, at: usize) -> Self {
+    /// Returns the snippet of `line` for a place `at` bytes into it.
+    pub(crate) fn of(line: &str, at: usize, certain: Certain) -> Self {
         let mut shown: Vec<char> = Vec::new();
         let mut caret = None;
         let mut rest = line;
@@ -64,9 +43,10 @@ impl Snippet {
             }
             let piece = Piece::first(rest);
             let length = piece.length.max(1);
-            let text = piece.shown(&rest[..length], &shown);
+            let is_certain = certain == Certain::All || from + length <= at;
+            let text = piece.shown(&rest[..length], is_certain, &shown);
             if (from + 1..from + length).contains(&at) {
-                // Inside a masked word the place itself would say how long it is.
+                // Inside a masked word the place would tell the length of the word.
                 let inside = if piece.is_verbatim(&text, &rest[..length]) { at - from } else { 0 };
                 caret.get_or_insert(shown.len() + inside);
             }
@@ -82,17 +62,17 @@ impl Snippet {
     }
 }
 
-/// A piece of a line: a run of blanks, a mark, a text in quotes, or a word.
+/// A piece of a line: a run of blanks, a mark, a quoted string, or a word.
 struct Piece {
-    kind: Kind,
+    kind: PieceKind,
     /// In bytes.
     length: usize,
-    /// A colon follows it.
-    named: bool,
+    /// A colon follows.
+    is_named: bool,
 }
 
 #[derive(PartialEq)]
-enum Kind {
+enum PieceKind {
     Blank,
     Mark,
     Quoted,
@@ -101,30 +81,35 @@ enum Kind {
 
 impl Piece {
     fn first(rest: &str) -> Self {
-        let length_while = |held: fn(char) -> bool| rest.find(|c| !held(c)).unwrap_or(rest.len());
+        let length_while = |belongs: fn(char) -> bool| rest.find(|c| !belongs(c)).unwrap_or(rest.len());
         let (kind, length) = match rest.chars().next() {
-            Some('"') => (Kind::Quoted, quoted(rest)),
-            Some('{' | '}' | '[' | ']' | ':' | ',') => (Kind::Mark, 1),
-            Some(' ' | '\t' | '\r') => (Kind::Blank, length_while(is_blank)),
-            _ => (Kind::Word, length_while(is_word)),
+            Some('"') => (PieceKind::Quoted, quoted_length(rest)),
+            Some('{' | '}' | '[' | ']' | ':' | ',') => (PieceKind::Mark, 1),
+            Some(' ' | '\t' | '\r') => (PieceKind::Blank, length_while(is_blank)),
+            _ => (PieceKind::Word, length_while(is_word)),
         };
-        Self { kind, length, named: rest[length..].trim_start_matches(is_blank).starts_with(':') }
+        Self { kind, length, is_named: rest[length..].trim_start_matches(is_blank).starts_with(':') }
     }
 
-    fn shown(&self, text: &str, before: &[char]) -> String {
+    fn shown(&self, text: &str, is_certain: bool, before: &[char]) -> String {
         match self.kind {
-            // One column each, whatever a terminal makes of a tab.
-            Kind::Blank => " ".repeat(text.chars().count()),
-            Kind::Mark => text.to_owned(),
-            Kind::Quoted if self.named && opens(before) && is_name(text) => text.to_owned(),
-            Kind::Quoted => format!("\"{MASK}\""),
-            Kind::Word if is_plain(text) => text.to_owned(),
-            Kind::Word => MASK.to_owned(),
+            // One column each, however wide a terminal prints a tab.
+            PieceKind::Blank => " ".repeat(text.chars().count()),
+            PieceKind::Mark => text.to_owned(),
+            PieceKind::Quoted if self.is_named && is_certain && text.chars().all(is_printable) => {
+                mask_text(text).unwrap_or_else(|| text.to_owned())
+            }
+            PieceKind::Quoted if self.is_named && may_open_a_member(before) && is_plain_name(text) => {
+                text.to_owned()
+            }
+            PieceKind::Quoted => format!("\"{MASK}\""),
+            PieceKind::Word if is_plain_word(text) => text.to_owned(),
+            PieceKind::Word => MASK.to_owned(),
         }
     }
 
     fn is_verbatim(&self, shown: &str, text: &str) -> bool {
-        self.kind == Kind::Blank || shown == text
+        self.kind == PieceKind::Blank || shown == text
     }
 }
 
@@ -136,13 +121,19 @@ fn is_word(c: char) -> bool {
     !is_blank(c) && !"\"{}[]:,".contains(c)
 }
 
-/// The length of a text in quotes, to its end or to that of the line.
-fn quoted(text: &str) -> usize {
-    let mut escaped = false;
+/// Returns false for characters that move the cursor or turn the direction of writing.
+fn is_printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Returns the length of a quoted string, to its end or to the end of the line.
+fn quoted_length(text: &str) -> usize {
+    let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {
         match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
             '"' => return at + 1,
             _ => {}
         }
@@ -150,69 +141,89 @@ fn quoted(text: &str) -> usize {
     text.len()
 }
 
-/// Whether the name of a member may come now.
-fn opens(before: &[char]) -> bool {
+/// Returns true if the name of a member may follow.
+fn may_open_a_member(before: &[char]) -> bool {
     before.iter().rev().find(|c| **c != ' ').is_none_or(|c| matches!(c, '{' | ','))
 }
 
-/// Names of the configs are words of small letters; nobody's password stands in the place of one.
-fn is_name(quoted: &str) -> bool {
+/// Returns true for names as the configs have them; passwords look different.
+fn is_plain_name(quoted: &str) -> bool {
     let name = quoted.trim_matches('"');
     quoted.len() == name.len() + 2
         && (1..=40).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-fn is_plain(word: &str) -> bool {
-    matches!(word, "true" | "false" | "null") || (word.len() <= 5 && word.bytes().all(|b| b.is_ascii_digit()))
+fn is_plain_word(word: &str) -> bool {
+    matches!(word, "true" | "false" | "null") || (word.len() == 1 && word.as_bytes()[0].is_ascii_digit())
 }
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use crate::Document;
 
     fn drawn(text: &str) -> String {
-        let error = Document::parse(text.as_bytes()).expect_err("no JSON");
+        let error = Document::parse(text.as_bytes()).expect_err("not JSON");
         format!("{}\n{}^", error.snippet.text, " ".repeat(error.snippet.caret))
     }
 
-    #[test]
-    fn the_caret_is_below_the_place() {
-        assert_eq!(drawn("{\n  \"api\": {,\n}"), "  \"api\": {,\n          ^");
-        assert_eq!(drawn("{\"a\": 1"), "{\"a\": 1\n       ^");
-        assert_eq!(drawn("{\"port\": 14x73}"), "{\"port\": ********}\n         ^");
-        assert_eq!(drawn("{\"a\": tru}"), "{\"a\": ********}\n              ^");
-        assert_eq!(drawn(""), "\n^");
+    #[rstest]
+    #[case::in_the_second_line("{\n  \"api\": {,\n}", "  \"api\": {,\n          ^")]
+    #[case::at_the_end("{\"a\": 1", "{\"a\": 1\n       ^")]
+    #[case::inside_a_masked_word("{\"port\": 14x73}", "{\"port\": ********}\n         ^")]
+    #[case::behind_a_masked_word("{\"a\": tru}", "{\"a\": ********}\n              ^")]
+    #[case::in_nothing("", "\n^")]
+    fn caret_points_at_the_place(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(drawn(text), expected);
+    }
+
+    #[rstest]
+    #[case("{\"Key-2\": x}", "\"Key-2\": ********")]
+    #[case("{\"é\": {\"b c\": x}}", "\"é\": {\"b c\": ********")]
+    #[case("{\"a\": x, \"plain\": 1}", "\"plain\": 1")]
+    fn names_are_shown(#[case] text: &str, #[case] expected: &str) {
+        assert!(drawn(text).contains(expected), "{}", drawn(text));
+    }
+
+    #[rstest]
+    #[case("{\"bearer_token\": \"s3cret\" x}")]
+    #[case("{\"bearer_token\": s3cret}")]
+    #[case("{\"bearer_token\": \"s3cret")]
+    #[case("{\"bearer_token\": \"a\"s3cret\", \"b\": 1}")]
+    #[case("{\"bearer_token\": \"a\": \"s3cret\": 2}")]
+    #[case("{\"bearer_token\": 'a s3cret word'}")]
+    #[case("{\"bearer_token\": \"s3cret\\q\"}")]
+    #[case("{\"bearer_token\" \"s3cret\": 1}")]
+    #[case("{\"https://u:s3cret@h/\": x}")]
+    #[case("{\"a\": [\"s3cret\", x]}")]
+    #[case("{\"a\" x, \"s3cret\": 1}")]
+    fn values_are_masked(#[case] text: &str) {
+        assert!(!drawn(text).contains("s3cret"), "{}", drawn(text));
+    }
+
+    #[rstest]
+    #[case("{\"pin\": 1234567 8}", "1234567")]
+    #[case("{\"pin\": 4711 x}", "4711")]
+    fn numbers_are_masked(#[case] text: &str, #[case] number: &str) {
+        assert!(!drawn(text).contains(number), "{}", drawn(text));
     }
 
     #[test]
-    fn nothing_that_may_be_a_secret_is_shown() {
-        for text in [
-            "{\"bearer_token\": \"s3cret\" x}",
-            "{\"bearer_token\": s3cret}",
-            "{\"bearer_token\": \"s3cret",
-            "{\"bearer_token\": \"a\"s3cret\", \"b\": 1}",
-            "{\"bearer_token\": \"a\": \"s3cret\": 2}",
-            "{\"bearer_token\": 'a s3cret word'}",
-            "{\"bearer_token\": \"s3cret\\q\"}",
-            "{\"s3cret\": }",
-            "{\"bearer_token\" \"s3cret\": 1}",
-        ] {
-            let drawn = drawn(text);
-            assert!(!drawn.contains("s3cret"), "{drawn}");
-        }
-        let drawn = drawn("{\"bearer_token\": 1234567 8}");
-        assert!(!drawn.contains("1234567"), "{drawn}");
+    fn names_that_would_move_the_cursor_are_masked() {
+        assert!(!drawn("{\"\u{9b}2J\": x}").contains('\u{9b}'));
+        assert!(!drawn("{\"\u{202e}\": x}").contains('\u{202e}'));
     }
 
     #[test]
-    fn of_a_long_line_only_the_part_around_the_place_is_shown() {
+    fn long_lines_are_cut_around_the_place() {
         let text = format!(
             "{{\"a\": [{}], \"b\": x, \"c\": [{}]}}",
             "1, ".repeat(999) + "1",
             "2, ".repeat(999) + "2"
         );
-        let error = Document::parse(text.as_bytes()).expect_err("no JSON");
+        let error = Document::parse(text.as_bytes()).expect_err("not JSON");
         assert!(error.snippet.text.chars().count() <= 2 * (super::AROUND + super::CUT.len()));
         let after: String = error.snippet.text.chars().skip(error.snippet.caret).collect();
         assert!(after.starts_with("********, \"c\": ["), "{after}");

@@ -1,9 +1,11 @@
-//! The inside of JSON strings.
+//! The inside of JSON strings, and JSON Pointers.
 
-use crate::scan::plain_end;
+use crate::bytes::plain_end;
 
-/// Decodes the inside of a valid JSON string. A lone surrogate becomes its three-byte form (WTF-8), which no valid
-/// text contains: so two strings are equal exactly when their decoded bytes are.
+/// Decodes the inside of a valid JSON string.
+///
+/// A lone surrogate becomes its three-byte form (WTF-8), which no valid text contains: two strings
+/// are equal exactly if their decoded bytes are.
 pub(crate) fn decode(inner: &str) -> Vec<u8> {
     let bytes = inner.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -15,15 +17,16 @@ pub(crate) fn decode(inner: &str) -> Vec<u8> {
             at += 1;
             continue;
         }
-        let (unit, len) = unit(&inner[at..]);
-        at += len;
-        push_code(&mut out, unit);
+        let (code, length) = first_escape(&inner[at..]);
+        at += length;
+        push_code(&mut out, code);
     }
     out
 }
 
-/// The code at the front of an escaped text and how many bytes it takes; a surrogate pair is one code.
-fn unit(text: &str) -> (u32, usize) {
+/// Returns the code of the escape at the front of `text`, and its length in bytes. A surrogate pair
+/// is one code.
+fn first_escape(text: &str) -> (u32, usize) {
     let bytes = text.as_bytes();
     match bytes.get(1) {
         Some(b'b') => (8, 2),
@@ -61,13 +64,13 @@ fn push_code(out: &mut Vec<u8>, code: u32) {
     }
 }
 
-/// Decoded bytes as text, lone surrogates as U+FFFD (one each).
+/// Converts decoded bytes to text. Each lone surrogate becomes one U+FFFD.
 pub(crate) fn lossy(decoded: Vec<u8>) -> String {
-    String::from_utf8(decoded).unwrap_or_else(|odd| {
+    String::from_utf8(decoded).unwrap_or_else(|error| {
         let mut out = String::new();
-        for chunk in odd.as_bytes().utf8_chunks() {
+        for chunk in error.as_bytes().utf8_chunks() {
             out.push_str(chunk.valid());
-            // The three bytes of a lone surrogate are three "invalid" chunks; only the first counts.
+            // A lone surrogate's three bytes are three invalid chunks; only the first counts.
             if chunk.invalid().first().is_some_and(|&b| b == 0xed) {
                 out.push(char::REPLACEMENT_CHARACTER);
             }
@@ -76,22 +79,22 @@ pub(crate) fn lossy(decoded: Vec<u8>) -> String {
     })
 }
 
-/// A text as a JSON string.
+/// Returns `text` as a JSON string.
 pub(crate) fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     push_quoted(&mut out, text);
     out
 }
 
-/// Appends a text as a JSON string.
+/// Appends `text` as a JSON string.
 pub(crate) fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
     let mut rest = text;
     loop {
         let at = plain_end(rest.as_bytes(), 0);
         out.push_str(&rest[..at]);
-        let Some(odd) = rest.as_bytes().get(at) else { break };
-        match odd {
+        let Some(special) = rest.as_bytes().get(at) else { break };
+        match special {
             b'"' => out.push_str("\\\""),
             b'\\' => out.push_str("\\\\"),
             8 => out.push_str("\\b"),
@@ -118,13 +121,18 @@ pub fn push_pointer(pointer: &mut String, step: &str) {
     }
 }
 
-/// White space as ECMAScript's `trim` has it: U+FEFF counts; U+0085, U+180E and U+200B do not.
+/// Returns the step of a JSON Pointer without its escapes.
+pub(crate) fn unescape_pointer(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
+}
+
+/// Tells white space as ECMAScript's `trim` does: U+FEFF counts; U+0085, U+180E and U+200B do not.
 fn is_trimmed(code: u32) -> bool {
     matches!(code, 9..=13 | 0x20 | 0xa0 | 0x1680 | 0x2000..=0x200a | 0x2028 | 0x2029 | 0x202f | 0x205f | 0x3000 | 0xfeff)
 }
 
-/// The raw JSON string without white space at its ends; what stays is spelled as it was (escapes included).
-/// `None` when there is nothing to trim.
+/// Returns the raw JSON string without white space at its ends, and with the rest spelled as before,
+/// escapes included. Returns `None` if there is nothing to trim.
 pub fn trim_raw(raw: &str) -> Option<String> {
     let inner = raw.get(1..raw.len().checked_sub(1)?)?;
     let is_plain_end = |b: Option<&u8>| b.is_some_and(|b| (0x21..0x7f).contains(b));
@@ -134,12 +142,13 @@ pub fn trim_raw(raw: &str) -> Option<String> {
     }
     let (mut from, mut to, mut at) = (inner.len(), 0, 0);
     while let Some(c) = inner[at..].chars().next() {
-        let (code, len) = if c == '\\' { unit(&inner[at..]) } else { (u32::from(c), c.len_utf8()) };
+        let (code, length) =
+            if c == '\\' { first_escape(&inner[at..]) } else { (u32::from(c), c.len_utf8()) };
         if !is_trimmed(code) {
             from = from.min(at);
-            to = at + len;
+            to = at + length;
         }
-        at += len;
+        at += length;
     }
     if from == 0 && to == inner.len() {
         return None;

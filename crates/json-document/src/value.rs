@@ -1,64 +1,36 @@
-//! Reading a document: a value in it, whether it stands in the text or was put in since.
+//! Reading a document.
 
 use std::borrow::Cow;
 
-use crate::Document;
-use crate::edit::{Arr, Member, Node, Obj, State};
-use crate::scan::{Entries, Source};
+use crate::fragment::Fragment;
+use crate::kind::Kind;
+use crate::source::{Entries, Source};
+use crate::tree::{ArrayNode, Member, MemberKey, MemberState, Node, ObjectNode, Tree};
+use crate::write::{write_array, write_object};
 
-/// The type of a JSON value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `null`
-    Null,
-    /// `true` or `false`
-    Bool,
-    /// A number, of any size and precision.
-    Number,
-    /// A string.
-    String,
-    /// A list.
-    Array,
-    /// An object.
-    Object,
-}
-
-impl Kind {
-    /// The type's name for messages: "a list", "an object", …
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Null => "null",
-            Kind::Bool => "a boolean",
-            Kind::Number => "a number",
-            Kind::String => "a text",
-            Kind::Array => "a list",
-            Kind::Object => "an object",
-        }
-    }
-}
-
-/// A value in a [`Document`].
+/// A value in a document.
 #[derive(Clone, Copy)]
 pub struct ValueRef<'a> {
-    pub(crate) document: &'a Document,
-    pub(crate) at: At<'a>,
+    tree: &'a Tree,
+    at: At<'a>,
 }
-
-/// What is still to come of a list or an object; the items of a list come with an empty key.
-type Children<'a> = Box<dyn Iterator<Item = (String, ValueRef<'a>)> + 'a>;
 
 #[derive(Clone, Copy)]
-pub(crate) enum At<'a> {
+enum At<'a> {
+    /// A value as a text has it.
     Raw(&'a Source, u32),
-    Object(&'a Obj),
-    Array(&'a Arr),
+    Object(&'a ObjectNode),
+    Array(&'a ArrayNode),
 }
+
+/// The rest of an array or an object. The items of an array come with an empty key.
+type Children<'a> = Box<dyn Iterator<Item = (String, ValueRef<'a>)> + 'a>;
 
 /// See [`ValueRef::items`].
 enum Items<'a> {
     None,
-    Raw { document: &'a Document, source: &'a Source, entries: Entries<'a> },
-    Edited { document: &'a Document, nodes: std::slice::Iter<'a, Option<Node>> },
+    Raw { tree: &'a Tree, source: &'a Source, entries: Entries<'a> },
+    Edited { tree: &'a Tree, nodes: std::slice::Iter<'a, Option<Node>> },
 }
 
 impl<'a> Iterator for Items<'a> {
@@ -68,11 +40,11 @@ impl<'a> Iterator for Items<'a> {
     fn next(&mut self) -> Option<ValueRef<'a>> {
         match self {
             Items::None => None,
-            Items::Raw { document, source, entries } => {
-                Some(ValueRef { document, at: At::Raw(source, entries.next()?) })
+            Items::Raw { tree, source, entries } => {
+                Some(ValueRef { tree, at: At::Raw(source, entries.next()?) })
             }
-            Items::Edited { document, nodes } => {
-                nodes.by_ref().flatten().next().map(|node| document.value(node))
+            Items::Edited { tree, nodes } => {
+                nodes.by_ref().flatten().next().map(|node| ValueRef::of(tree, node))
             }
         }
     }
@@ -80,22 +52,24 @@ impl<'a> Iterator for Items<'a> {
 
 /// The name of a member.
 #[derive(Clone, Copy)]
-pub(crate) enum Name<'a> {
-    /// As a key in a text.
+enum Name<'a> {
+    /// A key in a text.
     Read(&'a Source, u32),
+    /// The name of an inserted member.
     Given(&'a str),
 }
 
 impl<'a> Name<'a> {
-    /// Lone surrogates in their three-byte form.
+    /// Returns the decoded bytes, with lone surrogates in their three-byte form.
     #[inline]
-    pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
+    fn bytes(self) -> Cow<'a, [u8]> {
         match self {
             Name::Read(source, key) => source.decoded(key),
             Name::Given(text) => Cow::Borrowed(text.as_bytes()),
         }
     }
-    /// Lone surrogates as U+FFFD.
+
+    /// Returns the text, with lone surrogates as U+FFFD.
     fn text(self) -> Cow<'a, str> {
         match self {
             Name::Read(source, key) => source.decoded_text(key),
@@ -107,8 +81,8 @@ impl<'a> Name<'a> {
 /// See [`ValueRef::members`].
 enum Members<'a> {
     None,
-    Raw { document: &'a Document, source: &'a Source, keys: Entries<'a> },
-    Edited { document: &'a Document, object: &'a Obj, members: std::slice::Iter<'a, Member> },
+    Raw { tree: &'a Tree, source: &'a Source, keys: Entries<'a> },
+    Edited { tree: &'a Tree, object: &'a ObjectNode, members: std::slice::Iter<'a, Member> },
 }
 
 impl<'a> Iterator for Members<'a> {
@@ -118,13 +92,17 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Members::None => None,
-            Members::Raw { document, source, keys } => {
-                let key = keys.find(|&key| !source.is_overruled(key))?;
-                Some((Name::Read(source, key), ValueRef { document, at: At::Raw(source, key + 1) }))
+            Members::Raw { tree, source, keys } => {
+                let key = keys.find(|&key| !source.is_shadowed(key))?;
+                Some((Name::Read(source, key), ValueRef { tree, at: At::Raw(source, key + 1) }))
             }
-            Members::Edited { document, object, members } => {
-                let member = members.find(|member| member.state == State::Live)?;
-                Some((object.name(&document.sources, member), document.value(&member.value)))
+            Members::Edited { tree, object, members } => {
+                let member = members.find(|member| member.state == MemberState::Live)?;
+                let name = match &member.key {
+                    MemberKey::Origin(key) => Name::Read(&tree.sources[object.origin.0 as usize], *key),
+                    MemberKey::New(text) => Name::Given(text),
+                };
+                Some((name, ValueRef::of(tree, &member.value)))
             }
         }
     }
@@ -132,13 +110,36 @@ impl<'a> Iterator for Members<'a> {
 
 impl std::fmt::Debug for ValueRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not the text: it may hold a secret.
+        // The text may hold a secret.
         f.debug_struct("ValueRef").field("kind", &self.kind()).finish_non_exhaustive()
     }
 }
 
 impl<'a> ValueRef<'a> {
-    /// Its type.
+    pub(crate) fn of(tree: &'a Tree, node: &'a Node) -> Self {
+        let at = match node {
+            Node::Raw { source, at } => At::Raw(&tree.sources[*source as usize], *at),
+            Node::Object(object) => At::Object(object),
+            Node::Array(array) => At::Array(array),
+        };
+        Self { tree, at }
+    }
+
+    /// A value in the text that was read.
+    pub(crate) fn read(tree: &'a Tree, at: u32) -> Self {
+        Self { tree, at: At::Raw(tree.read(), at) }
+    }
+
+    /// Returns the value's position in the text that was read; `None` if the value was inserted or
+    /// touched since.
+    pub(crate) fn start_as_read(&self) -> Option<usize> {
+        match self.at {
+            At::Raw(source, at) if std::ptr::eq(source, self.tree.read()) => Some(source.entry(at).start()),
+            _ => None,
+        }
+    }
+
+    /// Returns the type.
     pub fn kind(&self) -> Kind {
         match self.at {
             At::Object(_) => Kind::Object,
@@ -154,19 +155,19 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Its JSON text: the very text that was read or put in, unless something inside it has been changed since.
+    /// Returns the JSON text: as it was read or inserted, unless an edit has touched something inside
+    /// the value.
     pub fn raw(&self) -> Cow<'a, str> {
+        let mut out = String::new();
         match self.at {
-            At::Raw(source, at) => Cow::Borrowed(source.raw(at)),
-            At::Object(_) | At::Array(_) => {
-                let mut out = String::new();
-                self.document.write_value(self, &mut out);
-                Cow::Owned(out)
-            }
+            At::Raw(source, at) => return Cow::Borrowed(source.raw(at)),
+            At::Object(object) => write_object(self.tree, object, &mut out),
+            At::Array(array) => write_array(self.tree, array, &mut out),
         }
+        Cow::Owned(out)
     }
 
-    /// The decoded bytes of a string.
+    /// Returns the decoded bytes of a string.
     fn decoded(&self) -> Option<Cow<'a, [u8]>> {
         match self.at {
             At::Raw(source, at) if source.first_byte(at) == b'"' => Some(source.decoded(at)),
@@ -174,7 +175,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The decoded text of a string; a lone surrogate comes out as U+FFFD.
+    /// Returns the decoded text of a string. A lone surrogate reads as U+FFFD.
     pub fn as_str(&self) -> Option<Cow<'a, str>> {
         match self.at {
             At::Raw(source, at) if source.first_byte(at) == b'"' => Some(source.decoded_text(at)),
@@ -182,7 +183,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Whether it is a string of exactly this text.
+    /// Returns true for a string that decodes to `text`.
     pub fn is_str(&self, text: &str) -> bool {
         match self.at {
             At::Raw(source, at) => source.first_byte(at) == b'"' && source.text_is(at, text.as_bytes()),
@@ -190,22 +191,23 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The value of a boolean.
+    /// Returns the value of a boolean.
     pub fn as_bool(&self) -> Option<bool> {
         (self.kind() == Kind::Bool).then(|| *self.raw() == *"true")
     }
 
-    /// The value of a number; one too large for an `f64` is infinite.
+    /// Returns the value of a number; infinity for a number beyond `f64`.
     pub fn as_f64(&self) -> Option<f64> {
         if self.kind() == Kind::Number { self.raw().parse().ok() } else { None }
     }
 
-    /// Whether it is `null`.
+    /// Returns true for `null`.
     pub fn is_null(&self) -> bool {
         self.kind() == Kind::Null
     }
 
-    /// Whether the app's language takes it for false: `null`, `false`, a zero, the empty text.
+    /// Returns true for the values that JavaScript takes for false: `null`, `false`, zero, the empty
+    /// string.
     pub fn is_falsy(&self) -> bool {
         match self.kind() {
             Kind::Null => true,
@@ -216,12 +218,12 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The member of an object; of duplicates the last.
+    /// Returns the member of an object; of duplicates the last.
     pub fn get(&self, key: &str) -> Option<ValueRef<'a>> {
         self.get_decoded(key.as_bytes())
     }
 
-    /// Returns what [`ValueRef::get`] returns for each of these keys, from one walk over the members.
+    /// Returns for each of `keys` what [`ValueRef::get`] returns, from one walk over the members.
     pub fn get_many<const N: usize>(&self, keys: [&str; N]) -> [Option<ValueRef<'a>>; N] {
         self.get_many_beside(keys, |_, _| {})
     }
@@ -247,51 +249,60 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The members of an object in file order, without overruled duplicates; nothing for other kinds. A lone surrogate in a key
-    /// comes out as U+FFFD; the member cannot be asked for by that.
+    /// Returns the members of an object in file order, without shadowed duplicates; nothing for other
+    /// kinds. A lone surrogate in a key reads as U+FFFD; [`ValueRef::get`] does not find such a
+    /// member.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)> + use<'a> {
         self.named().map(|(name, value)| (name.text(), value))
     }
 
-    /// [`ValueRef::members`], their names not decoded yet.
+    /// Returns the members with names that are not decoded yet.
     fn named(&self) -> Members<'a> {
-        let document = self.document;
+        let tree = self.tree;
         match self.at {
             At::Raw(source, at) if source.first_byte(at) == b'{' => {
-                Members::Raw { document, source, keys: source.keys(at) }
+                Members::Raw { tree, source, keys: source.keys(at) }
             }
-            At::Object(object) => Members::Edited { document, object, members: object.members.iter() },
+            At::Object(object) => Members::Edited { tree, object, members: object.members.iter() },
             At::Raw(..) | At::Array(_) => Members::None,
         }
     }
 
-    /// The items of a list; nothing for other kinds.
+    /// Returns the items of an array; nothing for other kinds.
     pub fn items(&self) -> impl Iterator<Item = ValueRef<'a>> + use<'a> {
         match self.at {
             At::Raw(source, at) if source.first_byte(at) == b'[' => {
-                Items::Raw { document: self.document, source, entries: source.items(at) }
+                Items::Raw { tree: self.tree, source, entries: source.items(at) }
             }
-            At::Array(array) => Items::Edited { document: self.document, nodes: array.items.iter() },
+            At::Array(array) => Items::Edited { tree: self.tree, nodes: array.items.iter() },
             At::Raw(..) | At::Object(_) => Items::None,
         }
     }
 
-    fn within(&self, source: &'a Source, at: u32) -> ValueRef<'a> {
-        ValueRef { document: self.document, at: At::Raw(source, at) }
+    /// Returns the value at a path of keys below this one. In an array, a step is a decimal index.
+    pub fn at_path<S: AsRef<str>>(self, path: impl IntoIterator<Item = S>) -> Option<ValueRef<'a>> {
+        path.into_iter().try_fold(self, |value, step| match value.kind() {
+            Kind::Array => value.items().nth(step.as_ref().parse().ok()?),
+            _ => value.get(step.as_ref()),
+        })
     }
 
-    /// The value as serde_json has it: whole numbers as `u64` or `i64` where they fit, others as `f64`, one too large
-    /// for that as `null`; lone surrogates as U+FFFD.
+    fn within(&self, source: &'a Source, at: u32) -> ValueRef<'a> {
+        ValueRef { tree: self.tree, at: At::Raw(source, at) }
+    }
+
+    /// Converts to a `serde_json` value: whole numbers to `u64` or `i64` where they fit, others to
+    /// `f64`, numbers beyond `f64` to `null`, lone surrogates to U+FFFD.
     pub fn to_value(&self) -> serde_json::Value {
         use serde_json::Value;
-        // Nesting costs heap, not call stack: the containers that are open, each with what is still to come of it.
+        // Nesting costs heap, not call stack: the open containers, each with the rest of it.
         let mut open: Vec<(Children<'a>, String, Value)> = Vec::new();
         let mut next = Some(*self);
         loop {
             let mut done = match next.take().map(|value| (value, value.kind())) {
                 None => None,
-                Some((list, Kind::Array)) => {
-                    let items = list.items().map(|item| (String::new(), item));
+                Some((array, Kind::Array)) => {
+                    let items = array.items().map(|item| (String::new(), item));
                     open.push((Box::new(items), String::new(), Value::Array(Vec::new())));
                     None
                 }
@@ -305,21 +316,20 @@ impl<'a> ValueRef<'a> {
             while next.is_none() {
                 let Some((rest, key, container)) = open.last_mut() else { return done.unwrap_or_default() };
                 match (done.take(), container) {
-                    (Some(value), Value::Array(list)) => list.push(value),
+                    (Some(value), Value::Array(array)) => array.push(value),
                     (Some(value), Value::Object(map)) => {
                         map.insert(std::mem::take(key), value);
                     }
                     _ => {}
                 }
                 match rest.next() {
-                    Some((its_key, value)) => (*key, next) = (its_key, Some(value)),
+                    Some((name, value)) => (*key, next) = (name, Some(value)),
                     None => done = open.pop().map(|(_, _, container)| container),
                 }
             }
         }
     }
 
-    /// [`ValueRef::to_value`] of what is no list and no object.
     fn scalar_to_value(&self) -> serde_json::Value {
         use serde_json::Value;
         match self.kind() {
@@ -339,8 +349,8 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Whether two values mean the same JSON: key order and spelling of strings and numbers set aside, numbers compared
-    /// exactly where both are whole, else as `f64`.
+    /// Returns true if two values are the same JSON, regardless of key order and of the spelling of
+    /// strings and numbers. Compares whole numbers exactly, others as `f64`.
     pub fn same_json(&self, other: &ValueRef<'_>) -> bool {
         // Nesting costs heap, not call stack.
         let mut pairs = vec![(*self, *other)];
@@ -375,7 +385,7 @@ impl<'a> ValueRef<'a> {
         true
     }
 
-    /// [`ValueRef::same_json`] of two of one kind that is neither list nor object.
+    /// Compares two scalars of one kind.
     fn same_scalar(&self, other: &ValueRef<'_>) -> bool {
         match self.kind() {
             Kind::Bool => self.as_bool() == other.as_bool(),
@@ -400,12 +410,15 @@ impl<'a> ValueRef<'a> {
             At::Raw(source, at) if source.first_byte(at) == b'{' => {
                 source.find(at, key).map(|k| self.within(source, k + 1))
             }
-            At::Object(object) => object.get(self.document, key).map(|n| self.document.value(n)),
+            At::Object(object) => {
+                let member = &object.members[object.position(&self.tree.sources, key)?];
+                Some(Self::of(self.tree, &member.value))
+            }
             _ => None,
         }
     }
 
-    /// Strict equality as the app's language has it: same type, same value; lists and objects never.
+    /// Compares as JavaScript's `===` does: equal type and value; arrays and objects are never equal.
     pub fn strictly_equals(&self, other: &ValueRef<'_>) -> bool {
         !matches!(self.kind(), Kind::Array | Kind::Object)
             && self.kind() == other.kind()
@@ -415,8 +428,8 @@ impl<'a> ValueRef<'a> {
             }
     }
 
-    /// The kind, and bytes that are equal for values of it that [`ValueRef::strictly_equals`] calls equal; `None` for
-    /// lists and objects.
+    /// Returns the kind, and bytes that are equal for values that [`ValueRef::strictly_equals`] calls
+    /// equal; `None` for arrays and objects.
     pub fn identity_key(&self) -> Option<(Kind, Cow<'a, [u8]>)> {
         let key = match self.kind() {
             Kind::Array | Kind::Object => return None,
@@ -426,5 +439,11 @@ impl<'a> ValueRef<'a> {
             Kind::Bool => Cow::Borrowed(if self.as_bool()? { &b"true"[..] } else { b"false" }),
         };
         Some((self.kind(), key))
+    }
+}
+
+impl From<ValueRef<'_>> for Fragment {
+    fn from(value: ValueRef<'_>) -> Self {
+        Self::from_valid_json(value.raw().into_owned())
     }
 }

@@ -1,10 +1,22 @@
-//! What is odd about bytes that are a document all the same.
+//! Diagnostics about the bytes of a document that can be read.
 
-use crate::scan::Source;
-use crate::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::source::Source;
 
-/// So many diagnostics of one kind are spelled out; the rest is counted.
+/// The number of diagnostics of one kind that are spelled out. The rest is counted.
 const MAX_NAMED: usize = 20;
+
+/// `config.bom`.
+pub(crate) fn byte_order_mark() -> Diagnostic {
+    Diagnostic {
+        code: "config.bom",
+        severity: Severity::Info,
+        message: "the file begins with a byte order mark".to_owned(),
+        path: String::new(),
+        hint: None,
+        place: None,
+    }
+}
 
 /// `config.not-utf8`.
 pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
@@ -16,7 +28,7 @@ pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
             count += 1;
             first = first.or(Some((offset, in_text)));
             offset += chunk.invalid().len();
-            in_text += 3;
+            in_text += char::REPLACEMENT_CHARACTER.len_utf8();
         }
     }
     let (offset, in_text) = first.unwrap_or_default();
@@ -34,21 +46,21 @@ pub(crate) fn not_utf8(bytes: &[u8], source: &Source) -> Diagnostic {
 }
 
 /// `config.duplicate-key`.
-pub(crate) fn duplicates(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
-    let overruled = source.overruled();
-    diagnostics.extend(overruled.iter().take(MAX_NAMED).map(|&key| Diagnostic {
+pub(crate) fn duplicate_keys(source: &Source, diagnostics: &mut Vec<Diagnostic>) {
+    let shadowed = source.shadowed();
+    diagnostics.extend(shadowed.iter().take(MAX_NAMED).map(|&key| Diagnostic {
         code: "config.duplicate-key",
         severity: Severity::Warning,
-        message: "this key is there more than once; the last one counts".to_owned(),
+        message: "the object has this key more than once; the last one counts".to_owned(),
         path: source.pointer_to(key),
         hint: Some("keep one of them".to_owned()),
         place: None,
     }));
-    if let Some(more) = overruled.len().checked_sub(MAX_NAMED).filter(|&n| n > 0) {
+    if let Some(more) = shadowed.len().checked_sub(MAX_NAMED).filter(|&n| n > 0) {
         diagnostics.push(Diagnostic {
             code: "config.duplicate-key",
             severity: Severity::Warning,
-            message: format!("{more} more keys are there more than once; of each the last one counts"),
+            message: format!("{more} more keys stand in their object more than once; the last one counts"),
             path: String::new(),
             hint: None,
             place: None,

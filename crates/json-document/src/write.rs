@@ -1,26 +1,27 @@
-//! Putting the text together again.
+//! Turns a tree back into text.
 
-use crate::edit::{Arr, Key, Node, Obj, State};
-use crate::scan::{Entries, Source};
+use std::sync::Arc;
+
+use crate::source::{Entries, Source};
 use crate::text::push_quoted;
-use crate::value::At;
-use crate::{Document, ValueRef};
+use crate::tree::{ArrayNode, MemberKey, MemberState, Node, ObjectNode, Tree};
 
-/// How lines look where a value is put in.
+/// The layout around an inserted value.
 #[derive(Clone)]
 struct Style<'s> {
-    /// One value a line; else everything on one line.
+    /// One value a line; otherwise everything is on one line.
     lines: bool,
     newline: &'s str,
     /// One step of indentation.
     step: &'s str,
-    /// Between key and value, and after a comma, where everything is on one line.
+    /// Between key and value, where everything is on one line.
     colon: &'s str,
+    /// After a comma, where everything is on one line.
     gap: &'s str,
 }
 
 impl Style<'_> {
-    /// What every line begins with.
+    /// Returns the beginning of every line.
     fn line(&self, indent: &str) -> String {
         let mut line = String::with_capacity(64);
         line.push_str(self.newline);
@@ -29,7 +30,7 @@ impl Style<'_> {
     }
 }
 
-/// The text of a whole value, in two-space indentation, one value a line.
+/// Lays out a whole value with two-space indentation, one value a line.
 pub(crate) fn pretty(source: &Source) -> String {
     let mut out = String::with_capacity(source.text.len() * 2);
     let style = Style { lines: true, newline: "\n", step: "  ", colon: ":", gap: "" };
@@ -37,40 +38,44 @@ pub(crate) fn pretty(source: &Source) -> String {
     out
 }
 
-impl Document {
-    pub(crate) fn write_to(&self, out: &mut String) {
-        let text = &self.sources[0].text;
-        let root = self.sources[0].entry(0);
-        out.push_str(&text[..root.start()]);
-        self.write_node(&self.root, &self.style(), "", out);
-        out.push_str(&text[root.end()..]);
-    }
+/// Appends the text of a whole document.
+pub(crate) fn write_document(tree: &Tree, out: &mut String) {
+    let text = &tree.read().text;
+    let root = tree.read().entry(0);
+    out.push_str(&text[..root.start()]);
+    Writer { sources: &tree.sources }.node(&tree.root, &document_style(tree.read()), "", out);
+    out.push_str(&text[root.end()..]);
+}
 
-    /// Writes one value as if it stood at the root.
-    pub(crate) fn write_value(&self, value: &ValueRef<'_>, out: &mut String) {
-        let style = self.style();
-        match value.at {
-            At::Raw(source, at) => out.push_str(source.raw(at)),
-            At::Object(object) => self.write_object(object, &style, "", out),
-            At::Array(array) => self.write_array(array, &style, "", out),
-        }
-    }
+/// Appends the text of a touched object as if the object were the root.
+pub(crate) fn write_object(tree: &Tree, object: &ObjectNode, out: &mut String) {
+    Writer { sources: &tree.sources }.object(object, &document_style(tree.read()), "", out);
+}
 
-    /// Taken from what stands before the first key of the file.
-    fn style(&self) -> Style<'_> {
-        let source = &self.sources[0];
-        let lead = source.keys(0).next().map(|k| lead_of(source, 0, k));
-        let indent = lead.and_then(|lead| Some(&lead[lead.rfind('\n')? + 1..]));
-        Style {
-            lines: lead.is_none_or(|lead| lead.contains('\n')),
-            newline: if lead.is_some_and(|lead| lead.contains("\r\n")) { "\r\n" } else { "\n" },
-            step: indent.filter(|i| !i.is_empty()).unwrap_or("  "),
-            colon: ":",
-            gap: "",
-        }
-    }
+/// Appends the text of a touched array as if the array were the root.
+pub(crate) fn write_array(tree: &Tree, array: &ArrayNode, out: &mut String) {
+    Writer { sources: &tree.sources }.array(array, &document_style(tree.read()), "", out);
+}
 
-    fn write_node(&self, node: &Node, style: &Style<'_>, indent: &str, out: &mut String) {
+/// Derives the layout from the white space before the document's first key.
+fn document_style(source: &Source) -> Style<'_> {
+    let lead = source.keys(0).next().map(|k| lead_of(source, 0, k));
+    let indent = lead.and_then(|lead| Some(&lead[lead.rfind('\n')? + 1..]));
+    Style {
+        lines: lead.is_none_or(|lead| lead.contains('\n')),
+        newline: if lead.is_some_and(|lead| lead.contains("\r\n")) { "\r\n" } else { "\n" },
+        step: indent.filter(|i| !i.is_empty()).unwrap_or("  "),
+        colon: ":",
+        gap: "",
+    }
+}
+
+struct Writer<'t> {
+    sources: &'t [Arc<Source>],
+}
+
+impl Writer<'_> {
+    fn node(&self, node: &Node, style: &Style<'_>, indent: &str, out: &mut String) {
         match node {
             Node::Raw { source: 0, at } => out.push_str(self.sources[0].raw(*at)),
             Node::Raw { source, at } => {
@@ -80,21 +85,21 @@ impl Document {
                     _ => out.push_str(source.raw(*at)),
                 }
             }
-            Node::Object(object) => self.write_object(object, style, indent, out),
-            Node::Array(array) => self.write_array(array, style, indent, out),
+            Node::Object(object) => self.object(object, style, indent, out),
+            Node::Array(array) => self.array(array, style, indent, out),
         }
     }
 
-    fn write_object(&self, object: &Obj, style: &Style<'_>, indent: &str, out: &mut String) {
+    fn object(&self, object: &ObjectNode, style: &Style<'_>, indent: &str, out: &mut String) {
         let source = &self.sources[object.origin.0 as usize];
         let original = source.entry(object.origin.1);
-        // An object that was put in and changed afterwards has no layout of its own to keep.
+        // An object that was inserted and changed afterwards has no layout of its own to keep.
         if object.origin.0 > 0 {
-            return self.write_put_in(object, style, indent, out);
+            return self.inserted_object(object, style, indent, out);
         }
         let keys: Vec<u32> = source.keys(object.origin.1).collect();
         let (&[first, ..], &[.., last]) = (&*keys, &*keys) else {
-            return self.write_put_in(object, style, indent, out);
+            return self.inserted_object(object, style, indent, out);
         };
         let first_lead = lead_of(source, object.origin.1, first);
         let closing = &source.text[source.entry(last + 1).end()..original.end() - 1];
@@ -102,7 +107,7 @@ impl Document {
         style.lines = first_lead.contains('\n');
         style.colon = colon_of(source, first);
         style.gap = keys.get(1).map_or(if style.colon.ends_with(' ') { " " } else { "" }, |&second| {
-            gap_before(source, first, second).1
+            gap_between(source, first, second).1
         });
         let inner = match first_lead.rfind('\n') {
             Some(n) => first_lead[n + 1..].to_owned(),
@@ -110,19 +115,20 @@ impl Document {
         };
         out.push('{');
         let mut any = false;
-        for (n, member) in object.members.iter().enumerate().filter(|(_, m)| m.state != State::Removed) {
+        for (n, member) in object.members.iter().enumerate().filter(|(_, m)| m.state != MemberState::Removed)
+        {
             if any {
                 out.push(',');
             }
             match &member.key {
-                &Key::Origin(key) => {
-                    let lead = if n == 0 { first_lead } else { gap_before(source, keys[n - 1], key).1 };
-                    // When the first member of a line is gone, the next one takes its place.
+                &MemberKey::Origin(key) => {
+                    let lead = if n == 0 { first_lead } else { gap_between(source, keys[n - 1], key).1 };
+                    // After the first member of a line was removed, the next one takes its place.
                     out.push_str(if !any && !style.lines { first_lead } else { lead });
                     out.push_str(source.raw(key));
                     out.push_str(colon_of(source, key));
                 }
-                Key::New(key) => {
+                MemberKey::New(key) => {
                     if style.lines {
                         out.push_str(style.newline);
                         out.push_str(&inner);
@@ -133,11 +139,11 @@ impl Document {
                     out.push_str(if style.lines { ": " } else { style.colon });
                 }
             }
-            self.write_node(&member.value, &style, &inner, out);
-            if let (Key::Origin(key), Some(&next)) = (&member.key, keys.get(n + 1)) {
-                // White space between a value and the comma after it; rare, but somebody's.
-                let trail = gap_before(source, *key, next).0;
-                if object.members[n + 1..].iter().any(|m| m.state != State::Removed) {
+            self.node(&member.value, &style, &inner, out);
+            if let (MemberKey::Origin(key), Some(&next)) = (&member.key, keys.get(n + 1)) {
+                // White space between a value and the comma after it is rare.
+                let trail = gap_between(source, *key, next).0;
+                if object.members[n + 1..].iter().any(|m| m.state != MemberState::Removed) {
                     out.push_str(trail);
                 }
             }
@@ -149,14 +155,14 @@ impl Document {
         out.push('}');
     }
 
-    /// Writes an object in the style of the place it comes to.
-    fn write_put_in(&self, object: &Obj, style: &Style<'_>, indent: &str, out: &mut String) {
+    /// Writes an object in the layout of the place where it is inserted.
+    fn inserted_object(&self, object: &ObjectNode, style: &Style<'_>, indent: &str, out: &mut String) {
         let (source, at) = (&*self.sources[object.origin.0 as usize], object.origin.1);
         let mut line = style.line(indent);
         line.push_str(style.step);
         out.push('{');
         let mut any = false;
-        for member in object.members.iter().filter(|m| m.state != State::Removed) {
+        for member in object.members.iter().filter(|m| m.state != MemberState::Removed) {
             if any {
                 out.push(',');
             }
@@ -167,15 +173,15 @@ impl Document {
                 out.push_str(if any { style.gap } else { lead() });
             }
             match &member.key {
-                Key::Origin(key) => out.push_str(source.raw(*key)),
-                Key::New(key) => push_quoted(out, key),
+                MemberKey::Origin(key) => out.push_str(source.raw(*key)),
+                MemberKey::New(key) => push_quoted(out, key),
             }
             out.push_str(if style.lines { ": " } else { style.colon });
             match &member.value {
                 Node::Raw { source: n @ 1.., at } => {
                     lay_out(&self.sources[*n as usize], *at, style, &mut line, out);
                 }
-                node => self.write_node(node, style, &line[style.newline.len()..], out),
+                node => self.node(node, style, &line[style.newline.len()..], out),
             }
             any = true;
         }
@@ -185,27 +191,27 @@ impl Document {
         out.push('}');
     }
 
-    fn write_array(&self, array: &Arr, style: &Style<'_>, indent: &str, out: &mut String) {
+    fn array(&self, array: &ArrayNode, style: &Style<'_>, indent: &str, out: &mut String) {
         let source = &self.sources[array.origin.0 as usize];
         let original = source.entry(array.origin.1);
         let items: Vec<u32> = source.items(array.origin.1).collect();
-        let keeps = array.origin.0 == 0 && !items.is_empty();
+        let keeps_layout = array.origin.0 == 0 && !items.is_empty();
         let first_lead =
             items.first().map_or("", |&i| &source.text[original.start() + 1..source.entry(i).start()]);
         let closing = items.last().map_or("", |&i| &source.text[source.entry(i).end()..original.end() - 1]);
         let mut style = style.clone();
-        if keeps {
+        if keeps_layout {
             style.lines = first_lead.contains('\n');
         }
         let inner = match first_lead.rfind('\n') {
-            Some(n) if keeps => first_lead[n + 1..].to_owned(),
+            Some(n) if keeps_layout => first_lead[n + 1..].to_owned(),
             _ => format!("{indent}{}", style.step),
         };
-        let between = |n: usize| {
+        let gap_before = |n: usize| {
             split_gap(&source.text[source.entry(items[n - 1]).end()..source.entry(items[n]).start()])
         };
-        if keeps && items.len() > 1 {
-            style.gap = between(1).1;
+        if keeps_layout && items.len() > 1 {
+            style.gap = gap_before(1).1;
         }
         out.push('[');
         let mut any = false;
@@ -214,8 +220,8 @@ impl Document {
             if any {
                 out.push(',');
             }
-            if keeps && n < array.from_origin {
-                let lead = if n == 0 || (!any && !style.lines) { first_lead } else { between(n).1 };
+            if keeps_layout && n < array.from_origin {
+                let lead = if n == 0 || (!any && !style.lines) { first_lead } else { gap_before(n).1 };
                 out.push_str(lead);
             } else if style.lines {
                 out.push_str(style.newline);
@@ -223,14 +229,14 @@ impl Document {
             } else {
                 out.push_str(if any { style.gap } else { first_lead });
             }
-            self.write_node(node, &style, &inner, out);
-            if keeps && n + 1 < array.from_origin && array.items[n + 1..].iter().any(Option::is_some) {
-                out.push_str(between(n + 1).0);
+            self.node(node, &style, &inner, out);
+            if keeps_layout && n + 1 < array.from_origin && array.items[n + 1..].iter().any(Option::is_some) {
+                out.push_str(gap_before(n + 1).0);
             }
             any = true;
         }
         if any {
-            if keeps {
+            if keeps_layout {
                 out.push_str(closing);
             } else if style.lines {
                 out.push_str(style.newline);
@@ -241,18 +247,18 @@ impl Document {
     }
 }
 
-/// The white space between the brace of an object and its first key.
+/// Returns the white space between the brace of an object and its first key.
 fn lead_of(source: &Source, object: u32, first_key: u32) -> &str {
     &source.text[source.entry(object).start() + 1..source.entry(first_key).start()]
 }
 
-/// From a key to its value: the colon and the white space around it.
+/// Returns the text from a key to its value: the colon and the white space around it.
 fn colon_of(source: &Source, key: u32) -> &str {
     &source.text[source.entry(key).end()..source.entry(key + 1).start()]
 }
 
-/// The white space before and after the comma between two members.
-fn gap_before(source: &Source, key: u32, next: u32) -> (&str, &str) {
+/// Returns the white space before and after the comma between two members.
+fn gap_between(source: &Source, key: u32, next: u32) -> (&str, &str) {
     split_gap(&source.text[source.entry(key + 1).end()..source.entry(next).start()])
 }
 
@@ -260,8 +266,10 @@ fn split_gap(gap: &str) -> (&str, &str) {
     gap.split_once(',').unwrap_or((gap, ""))
 }
 
-/// Writes a value of another text in the style of the place it comes to: the white space is new, every key, string and
-/// number is spelled as it was. `line` is what every line begins with, and is that again afterwards.
+/// Writes a value of another text in the layout of the place where it is inserted.
+///
+/// The white space is new; keys, strings and numbers keep their spelling. `line` is the beginning of
+/// every line, and is restored before the function returns.
 fn lay_out(source: &Source, at: u32, style: &Style<'_>, line: &mut String, out: &mut String) {
     struct Open<'s> {
         entries: Entries<'s>,

@@ -1,0 +1,244 @@
+//! Masks the parts of a document that are not known to be harmless.
+//!
+//! Masking is an allow-list: a string or a number is shown if a [`Shown`] names its place. Everything
+//! else is masked; booleans, `null`, zero, the empty string and the names of members are shown. In
+//! shown strings and in names, [`mask_text`] masks the secrets inside: logins of URLs, headers.
+//!
+//! Lines of a log have no structure to go by. [`mask_line`] masks by names that announce a secret
+//! ([`is_secret_name`]).
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::document::Document;
+use crate::fragment::Fragment;
+use crate::kind::Kind;
+use crate::mask_text::in_text;
+pub use crate::mask_text::{MASK, mask_line, mask_pointer, mask_text, strip_secrets};
+pub use crate::secret_names::is_secret_name;
+use crate::source::Source;
+use crate::value::ValueRef;
+
+/// Members that name the secret in a `value` beside them.
+const NAMING: [&str; 4] = ["name", "key", "header", "field"];
+/// Members whose secret a member beside them names.
+const NAMED: [&str; 2] = ["value", "values"];
+/// Members of a secret object that are no secret themselves.
+const HARMLESS: [&str; 3] = ["username", "url", "urls"];
+
+/// The places in a document that are known to hold no secret.
+///
+/// ```
+/// use myownllm_json_document::Document;
+/// use myownllm_json_document::masking::{Shown, mask};
+/// const SERVER: Shown = Shown::Members(&[("host", Shown::Scalar), ("tags", Shown::Items(&Shown::Scalar))]);
+/// let doc = Document::parse(br#"{"host": "h", "tags": ["a"], "newer": "b", "on": true}"#).unwrap().document;
+/// assert_eq!(mask(&doc, &SERVER).to_text(), r#"{"host": "h", "tags": ["a"], "newer": "********", "on": true}"#);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub enum Shown {
+    /// A string or a number.
+    Scalar,
+    /// An array of such items.
+    Items(&'static Shown),
+    /// An object; members of other names are masked.
+    Members(&'static [(&'static str, Shown)]),
+    /// An object with members of any name, but for names that announce a secret.
+    Entries(&'static Shown),
+}
+
+impl Shown {
+    fn member(&self, key: &str) -> Option<&'static Shown> {
+        match self {
+            Shown::Members(members) => members.iter().find(|(name, _)| *name == key).map(|(_, shown)| shown),
+            Shown::Entries(shown) => Some(*shown).filter(|_| !is_secret_name(key)),
+            Shown::Scalar | Shown::Items(_) => None,
+        }
+    }
+
+    fn item(&self) -> Option<&'static Shown> {
+        if let Shown::Items(shown) = self { Some(shown) } else { None }
+    }
+
+    fn shows_scalars(&self) -> bool {
+        matches!(self, Shown::Scalar)
+    }
+}
+
+/// A text that is shown as [`MASK`], so that `{:?}` does not put it into a log.
+///
+/// Serializes as [`MASK`] as well. Edit the [`Document`] to write a secret.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+/// Returns a masked copy. Shown parts stay byte for byte, so that a diff of two masked documents has
+/// true lines; shadowed duplicates are masked as well.
+pub fn mask(document: &Document, shown: &Shown) -> Document {
+    let copy = Document::of_text(document.to_text());
+    let source = copy.tree().read();
+    let mut masked = Masked { source, text: String::new(), copied: 0 };
+    // Nesting costs heap, not call stack.
+    type Entries<'a> = Box<dyn Iterator<Item = u32> + 'a>;
+    let mut open: Vec<(Entries<'_>, bool, Option<&Shown>)> = Vec::new();
+    let mut next = Some((0, Some(shown)));
+    loop {
+        if let Some((at, shown)) = next.take() {
+            match source.first_byte(at) {
+                b'{' => open.push((Box::new(source.keys(at)), true, shown)),
+                b'[' => open.push((Box::new(source.items(at)), false, shown)),
+                _ => masked.replace(at, mask_scalar(ValueRef::read(copy.tree(), at), shown)),
+            }
+        }
+        let Some((entries, is_object, shown)) = open.last_mut() else { break };
+        match entries.next() {
+            Some(key) if *is_object => {
+                let name = source.decoded_text(key);
+                masked.replace(key, mask_text(&name).map(Fragment::from));
+                next = Some((key + 1, shown.and_then(|shown| shown.member(&name))));
+            }
+            Some(item) => next = Some((item, shown.and_then(Shown::item))),
+            None => drop(open.pop()),
+        }
+    }
+    if masked.copied == 0 {
+        return document.clone();
+    }
+    let text = masked.text + &source.text[masked.copied..];
+    document.with_text(text)
+}
+
+/// A text in which entries are replaced.
+struct Masked<'s> {
+    source: &'s Source,
+    text: String,
+    copied: usize,
+}
+
+impl Masked<'_> {
+    fn replace(&mut self, at: u32, replacement: Option<Fragment>) {
+        let Some(replacement) = replacement else { return };
+        let entry = self.source.entry(at);
+        self.text.push_str(&self.source.text[self.copied..entry.start()]);
+        self.text.push_str(replacement.text());
+        self.copied = entry.end();
+    }
+}
+
+fn mask_scalar(value: ValueRef<'_>, shown: Option<&Shown>) -> Option<Fragment> {
+    let is_shown = shown.is_some_and(Shown::shows_scalars);
+    match value.kind() {
+        Kind::String if is_shown => mask_text(&value.as_str()?).map(Fragment::from),
+        Kind::String | Kind::Number if !is_shown && !value.is_falsy() => Some(MASK.into()),
+        _ => None,
+    }
+}
+
+/// Masks a value in place. Two names that are equal after masking get a number.
+pub fn mask_value(value: &mut Value, shown: &Shown) {
+    mask_value_below(value, Some(shown));
+}
+
+fn mask_value_below(value: &mut Value, shown: Option<&Shown>) {
+    let is_shown = shown.is_some_and(Shown::shows_scalars);
+    match value {
+        Value::String(text) if is_shown => {
+            if let Some(masked) = mask_text(text) {
+                *text = masked;
+            }
+        }
+        Value::String(text) if !text.is_empty() => *text = MASK.to_owned(),
+        Value::Number(number) if !is_shown && number.as_f64() != Some(0.0) => *value = MASK.into(),
+        Value::Array(items) => {
+            let shown = shown.and_then(Shown::item);
+            items.iter_mut().for_each(|item| mask_value_below(item, shown));
+        }
+        Value::Object(members) => {
+            for (key, member) in members.iter_mut() {
+                mask_value_below(member, shown.and_then(|shown| shown.member(key)));
+            }
+            mask_names(members);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn mask_names(members: &mut Map<String, Value>) {
+    if members.keys().all(|key| mask_text(key).is_none()) {
+        return;
+    }
+    for (key, value) in std::mem::take(members) {
+        let masked = mask_text(&key).unwrap_or(key);
+        let is_free = |key: &String| !members.contains_key(key);
+        let numbered = (2..).map(|number| format!("{masked} ({number})"));
+        let key = std::iter::once(masked.clone()).chain(numbered).find(is_free);
+        members.extend(key.map(|key| (key, value)));
+    }
+}
+
+/// Returns the strings of a request that its receiver may not quote in an answer: those whose name
+/// announces a secret, and the secrets inside of the others.
+pub fn secrets_in(members: &Map<String, Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    push_members(members, false, &mut found);
+    found.retain(|secret| !secret.is_empty());
+    found
+}
+
+fn push_members(members: &Map<String, Value>, is_secret: bool, found: &mut Vec<String>) {
+    let names_a_secret =
+        NAMING.iter().any(|key| members.get(*key).is_some_and(|v| v.as_str().is_some_and(is_secret_name)));
+    for (key, value) in members {
+        let is_secret = is_secret_name(key)
+            || (is_secret && !HARMLESS.contains(&key.as_str()))
+            || (names_a_secret && NAMED.contains(&key.as_str()));
+        push_secrets(value, is_secret, found);
+    }
+}
+
+fn push_secrets(value: &Value, is_secret: bool, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => push_members(members, is_secret, found),
+        // The items of an array have no name of their own.
+        Value::Array(items) => items.iter().for_each(|item| push_secrets(item, is_secret, found)),
+        Value::String(text) if is_secret => found.push(text.clone()),
+        Value::String(text) => {
+            for range in in_text(text) {
+                let secret = &text[range];
+                // A receiver may quote the password without the name before it.
+                found.extend(secret.split_once(':').map(|(_, password)| password.to_owned()));
+                found.push(secret.to_owned());
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,238 @@
+//! A JSON text with the positions of its values.
+
+use std::borrow::Cow;
+
+use crate::error::ParseErrorKind;
+use crate::scanner::{Entry, ScanFailure, Scratch, Tape, scan};
+use crate::text::{decode, lossy, push_pointer};
+
+/// A text and its tape. Entry 0 is the root of a text that was read; a text of inserted values has
+/// many roots.
+pub(crate) struct Source {
+    pub(crate) text: String,
+    tape: Tape,
+    scratch: Scratch,
+}
+
+/// A text that cannot be scanned, and the place where the scan failed.
+pub(crate) struct ScanError {
+    pub(crate) kind: ParseErrorKind,
+    pub(crate) at: usize,
+    pub(crate) pointer: String,
+    pub(crate) text: String,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The text may hold a secret.
+        f.debug_struct("Source").field("bytes", &self.text.len()).finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// Scans `text`, which must hold exactly one value (of any type) and white space.
+    pub(crate) fn scan(text: String) -> Result<Self, ScanError> {
+        // A config has an entry for every dozen bytes or so. A wrong guess costs one copy.
+        let entries = Vec::with_capacity(text.len() / 16 + 4);
+        let mut tape = Tape { entries, ..Tape::default() };
+        match scan(&text, 0, &mut tape, &mut Scratch::default()) {
+            Ok(()) => Ok(Self { text, tape, scratch: Scratch::default() }),
+            Err(ScanFailure { kind, at, pointer }) => Err(ScanError { kind, at, pointer, text }),
+        }
+    }
+
+    pub(crate) fn rooted_in_an_object(self) -> Result<Self, ScanError> {
+        if self.first_byte(0) == b'{' {
+            return Ok(self);
+        }
+        let (kind, at) = (ParseErrorKind::NotAnObject, self.entry(0).start());
+        Err(ScanError { kind, at, pointer: String::new(), text: self.text })
+    }
+
+    /// A text for inserted values.
+    pub(crate) fn empty() -> Self {
+        Self { text: String::new(), tape: Tape::default(), scratch: Scratch::default() }
+    }
+
+    /// Appends a value and returns its entry; `None` if `value` is not a JSON value.
+    pub(crate) fn push(&mut self, value: &str) -> Option<u32> {
+        let (from, at) = (self.text.len(), self.tape.entries.len() as u32);
+        self.text.push_str(value);
+        scan(&self.text, from, &mut self.tape, &mut self.scratch).ok().map(|()| at)
+    }
+
+    pub(crate) fn entry(&self, at: u32) -> Entry {
+        self.tape.entries[at as usize]
+    }
+
+    /// Returns true for scalars and for empty containers.
+    pub(crate) fn is_leaf(&self, at: u32) -> bool {
+        self.entry(at).next == at + 1
+    }
+
+    pub(crate) fn raw(&self, at: u32) -> &str {
+        let e = self.entry(at);
+        &self.text[e.start()..e.end()]
+    }
+
+    pub(crate) fn first_byte(&self, at: u32) -> u8 {
+        self.text.as_bytes()[self.entry(at).start()]
+    }
+
+    /// Returns the text between the quotes, still escaped.
+    fn inner(&self, at: u32) -> &str {
+        let e = self.entry(at);
+        &self.text[e.start() + 1..e.end() - 1]
+    }
+
+    /// Returns the decoded text of a string, with each lone surrogate as U+FFFD.
+    pub(crate) fn decoded_text(&self, at: u32) -> Cow<'_, str> {
+        if self.entry(at).is_escaped() {
+            Cow::Owned(lossy(decode(self.inner(at))))
+        } else {
+            Cow::Borrowed(self.inner(at))
+        }
+    }
+
+    /// Returns the decoded bytes of a string. Lone surrogates keep their three-byte form, so that
+    /// different strings stay different.
+    #[inline]
+    pub(crate) fn decoded(&self, at: u32) -> Cow<'_, [u8]> {
+        let e = self.entry(at);
+        let inner = &self.text.as_bytes()[e.start() + 1..e.end() - 1];
+        if e.is_escaped() { Cow::Owned(decode(self.inner(at))) } else { Cow::Borrowed(inner) }
+    }
+
+    /// Returns true if the string decodes to `text`.
+    #[inline]
+    pub(crate) fn text_is(&self, at: u32, text: &[u8]) -> bool {
+        *self.decoded(at) == *text
+    }
+
+    #[inline]
+    pub(crate) fn is_shadowed(&self, key: u32) -> bool {
+        !self.tape.shadowed.is_empty() && self.tape.shadowed.binary_search(&key).is_ok()
+    }
+
+    /// Returns the key entries that a later member of the same name shadows, ascending.
+    pub(crate) fn shadowed(&self) -> &[u32] {
+        &self.tape.shadowed
+    }
+
+    /// Returns the key entries of an object, in file order, shadowed ones included.
+    pub(crate) fn keys(&self, object: u32) -> Entries<'_> {
+        Entries { source: self, at: object + 1, end: self.entry(object).next, to_value: 1 }
+    }
+
+    /// Returns the item entries of an array.
+    pub(crate) fn items(&self, array: u32) -> Entries<'_> {
+        Entries { source: self, at: array + 1, end: self.entry(array).next, to_value: 0 }
+    }
+
+    /// Returns the key entry that counts for `key`.
+    pub(crate) fn find(&self, object: u32, key: &[u8]) -> Option<u32> {
+        if let Some(sorted) = self.tape.indexes.get(&object) {
+            let after = sorted.partition_point(|&k| &*self.decoded(k) <= key);
+            let last = *sorted.get(after.checked_sub(1)?)?;
+            return (&*self.decoded(last) == key).then_some(last);
+        }
+        let mut named = self.keys(object).filter(|&k| self.text_is(k, key));
+        // The last duplicate counts; most documents have none.
+        if self.tape.shadowed.is_empty() { named.next() } else { named.last() }
+    }
+
+    /// Returns for each of `keys` what [`Source::find`] returns, from one walk over the members.
+    /// Calls `other` for every other member. Finds nothing in other kinds of values.
+    #[inline]
+    pub(crate) fn get_many<const N: usize>(
+        &self,
+        object: u32,
+        keys: [&str; N],
+        mut other: impl FnMut(u32),
+    ) -> [Option<u32>; N] {
+        let mut found = [None; N];
+        if self.first_byte(object) != b'{' {
+            return found;
+        }
+        for at in self.keys(object).filter(|&k| !self.is_shadowed(k)) {
+            let name = self.decoded(at);
+            match keys.iter().position(|key| *key.as_bytes() == *name) {
+                Some(n) => found[n] = Some(at),
+                None => other(at),
+            }
+        }
+        found
+    }
+
+    /// Returns the JSON Pointer of an entry: of a value, or of the member that a key belongs to.
+    pub(crate) fn pointer_to(&self, wanted: u32) -> String {
+        let mut pointer = String::new();
+        let mut at = 0;
+        while at != wanted {
+            match self.first_byte(at) {
+                b'{' => {
+                    let Some(key) = self.keys(at).find(|&k| wanted < self.entry(k + 1).next) else { break };
+                    push_pointer(&mut pointer, &String::from_utf8_lossy(&self.decoded(key)));
+                    if key == wanted {
+                        break;
+                    }
+                    at = key + 1;
+                }
+                b'[' => {
+                    let Some((n, item)) =
+                        self.items(at).enumerate().find(|&(_, i)| wanted < self.entry(i).next)
+                    else {
+                        break;
+                    };
+                    push_pointer(&mut pointer, &n.to_string());
+                    at = item;
+                }
+                _ => break,
+            }
+        }
+        pointer
+    }
+
+    /// Returns the innermost entry around a position in the text.
+    pub(crate) fn entry_at(&self, offset: usize) -> u32 {
+        let mut innermost = 0;
+        let mut at = 0;
+        while (at as usize) < self.tape.entries.len() {
+            let e = self.entry(at);
+            if e.start() > offset {
+                break;
+            }
+            if offset < e.end() {
+                innermost = at;
+                at += 1;
+            } else {
+                at = e.next;
+            }
+        }
+        innermost
+    }
+}
+
+/// The keys of an object, or the items of an array.
+#[derive(Clone)]
+pub(crate) struct Entries<'s> {
+    source: &'s Source,
+    at: u32,
+    end: u32,
+    /// Distance from a returned entry to the entry whose `next` leads on: 1 from a key to its value.
+    to_value: u32,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        if self.at >= self.end {
+            return None;
+        }
+        let entry = self.at;
+        self.at = self.source.entry(entry + self.to_value).next;
+        Some(entry)
+    }
+}
