@@ -258,6 +258,24 @@ impl Document {
         change.map(|change| self.apply(change)).is_some()
     }
 
+    /// Applies a JSON merge patch (RFC 7396): a `null` removes a member, an object patches a member,
+    /// any other value replaces one. Members that the patch leaves as they are keep their bytes.
+    /// Returns true if the document changed.
+    ///
+    /// ```
+    /// use myownllm_json_document::Document;
+    /// let mut doc = Document::parse(br#"{"api": {"port": 8e1, "host": "h"}}"#).unwrap().document;
+    /// let patch = Document::parse(br#"{"api": {"host": null, "on": true}}"#).unwrap().document;
+    /// assert!(doc.merge_patch(&patch));
+    /// assert_eq!(doc.to_text(), r#"{"api": {"port": 8e1, "on": true}}"#);
+    /// ```
+    pub fn merge_patch(&mut self, patch: &Document) -> bool {
+        let change = edit::merge_patch(self.root(), patch.root());
+        let is_changed = !change.is_empty();
+        self.apply(change);
+        is_changed
+    }
+
     /// Applies edits to the root.
     pub fn apply(&mut self, change: Change) {
         if !change.is_empty() {

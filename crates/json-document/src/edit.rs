@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::fragment::Fragment;
 use crate::kind::Kind;
 use crate::source::Source;
+use crate::text::push_quoted;
 use crate::tree::{Node, Tree, insert};
 use crate::value::ValueRef;
 
@@ -129,6 +130,55 @@ pub(crate) fn remove(at: ValueRef<'_>, path: &[&str]) -> Option<Change> {
         }
         _ => None,
     }
+}
+
+/// Returns the change that applies a merge patch (RFC 7396) to the object `target`: a `null` removes
+/// a member, an object patches a member, any other value replaces one. Equal values keep their
+/// bytes.
+pub(crate) fn merge_patch(target: ValueRef<'_>, patch: ValueRef<'_>) -> Change {
+    let mut edits = Vec::new();
+    for (key, value) in patch.members() {
+        let there = target.get(&key);
+        let edit = match (value.kind(), there) {
+            (Kind::Null, None) => continue,
+            (Kind::Null, Some(_)) => None,
+            (Kind::Object, Some(there)) if there.kind() == Kind::Object => {
+                let inner = merge_patch(there, value);
+                if inner.is_empty() {
+                    continue;
+                }
+                Some(inner)
+            }
+            (Kind::Object, _) => Some(Change::Replace(without_nulls(value))),
+            (_, Some(there)) if there.same_json(&value) => continue,
+            _ => Some(Change::Replace(value.into())),
+        };
+        edits.push((Cow::Owned(key.into_owned()), edit));
+    }
+    Change::Members(edits)
+}
+
+/// Returns the object that `patch` makes where there is none.
+fn without_nulls(patch: ValueRef<'_>) -> Fragment {
+    fn push(patch: ValueRef<'_>, out: &mut String) {
+        out.push('{');
+        let mut any = false;
+        for (key, value) in patch.members().filter(|(_, value)| !value.is_null()) {
+            if std::mem::replace(&mut any, true) {
+                out.push(',');
+            }
+            push_quoted(out, &key);
+            out.push(':');
+            match value.kind() {
+                Kind::Object => push(value, out),
+                _ => out.push_str(&value.raw()),
+            }
+        }
+        out.push('}');
+    }
+    let mut text = String::new();
+    push(patch, &mut text);
+    Fragment::from_valid_json(text)
 }
 
 impl Tree {

@@ -199,3 +199,48 @@ fn set_in_items_leaves_the_bytes_of_other_items() {
     assert!(!d.set_in_items(&["n"], &["q"], |_, _| Some(Fragment::from("new"))));
     assert_eq!(d.to_text(), new);
 }
+
+/// The examples of RFC 7396, appendix A, but for those whose target or patch is not an object.
+#[rstest]
+#[case::replaces(json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"}))]
+#[case::adds(json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"}))]
+#[case::removes(json!({"a": "b"}), json!({"a": null}), json!({}))]
+#[case::removes_one(json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"}))]
+#[case::replaces_an_array(json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"}))]
+#[case::replaces_by_an_array(json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]}))]
+#[case::patches_below(json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}}))]
+#[case::replaces_items_as_a_whole(json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]}))]
+#[case::keeps_null(json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1}))]
+#[case::keeps_nulls_in_arrays(json!({}), json!({"a": [null, {"b": null}]}), json!({"a": [null, {"b": null}]}))]
+#[case::strips_nulls_of_new_objects(json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}}))]
+#[case::replaces_a_scalar_by_an_object(json!({"a": 1}), json!({"a": {"b": null, "c": 2}}), json!({"a": {"c": 2}}))]
+fn merge_patch_does_as_rfc_7396_says(#[case] target: Value, #[case] patch: Value, #[case] result: Value) {
+    let mut d = Document::of(target.clone());
+    let patch = Document::of(patch);
+    assert_eq!(d.merge_patch(&patch), target != result);
+    assert_eq!(d.root().to_value(), result);
+    assert!(!d.merge_patch(&patch), "a patch that was applied changes nothing");
+    assert_eq!(doc(&d.to_text()).root().to_value(), result);
+}
+
+#[rstest]
+#[case::nothing(json!({}))]
+#[case::equal_values(json!({"a": 1, "o": {"x": 1.0}, "l": [1, 2]}))]
+#[case::nothing_to_remove(json!({"b": null, "o": {"z": null}}))]
+fn merge_patch_without_a_difference_changes_nothing(#[case] patch: Value) {
+    let mut d = doc(FULL);
+    assert!(!d.merge_patch(&Document::of(patch)));
+    assert!(!d.is_modified());
+    assert_eq!(d.to_text(), FULL);
+}
+
+#[test]
+fn merge_patch_leaves_the_bytes_of_other_members() {
+    let mut d = doc("{\n  \"n\": 1e5,\n  \"o\": {\"x\" : 0.10, \"y\": 2}\n}\n");
+    let patch = doc(r#"{"o": {"y": 3e0, "x": 0.1}, "new": {"k": 1E1, "gone": null}, "new": {"k": 2E1}}"#);
+    assert!(d.merge_patch(&patch));
+    assert_eq!(
+        d.to_text(),
+        "{\n  \"n\": 1e5,\n  \"o\": {\"x\" : 0.10, \"y\": 3e0},\n  \"new\": {\n    \"k\": 2E1\n  }\n}\n"
+    );
+}

@@ -220,9 +220,15 @@ fn deepest_document_fits_the_smallest_main_thread(#[case] open: &str, #[case] cl
         assert!(masking::mask(&doc, &masking::Shown::Scalar).is_modified());
         doc.set(&["b"], true);
         assert!(doc.to_text().starts_with(&text[..text.len() - 1]));
+        let mut patched = Document::empty();
+        assert!(patched.merge_patch(&doc));
+        assert!(patched.root().same_json(&doc.root()));
+        assert!(!patched.merge_patch(&doc));
         if is_object {
             let path: Vec<&str> = std::iter::once("a").chain(vec!["token"; MAX_DEPTH - 1]).collect();
             assert!(doc.set(&path, 2u64).is_changed());
+            assert!(patched.merge_patch(&doc));
+            assert!(patched.to_text().contains("2"));
         }
     };
     // A program's main thread on Windows has 1 MiB.

@@ -50,6 +50,18 @@ fn object_text() -> impl Strategy<Value = String> {
     )
 }
 
+/// Generates objects with few names, so that a patch meets its target.
+fn small_object() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!("s"))];
+    let value = leaf.prop_recursive(3, 16, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(serde_json::Value::from),
+            prop::collection::hash_map("[abc]", inner, 0..4).prop_map(|members| json!(members)),
+        ]
+    });
+    prop::collection::hash_map("[abc]", value, 0..4).prop_map(|members| json!(members))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -87,6 +99,15 @@ proptest! {
             let is_object = theirs.as_ref().is_ok_and(|t| t.get().starts_with('{'));
             prop_assert_eq!(ours.is_ok(), is_object, "{:?} / {:?}", ours.err(), theirs.err());
         }
+    }
+
+    #[test]
+    fn merge_patch_changes_a_document_as_rfc_7396_changes_a_value(target in small_object(), patch in small_object()) {
+        let (mut ours, mut theirs) = (Document::of(target.clone()), target);
+        merge(&mut theirs, &patch);
+        ours.merge_patch(&Document::of(patch));
+        prop_assert_eq!(&ours.root().to_value(), &theirs);
+        prop_assert_eq!(doc(&ours.to_text()).root().to_value(), theirs);
     }
 
     #[test]
@@ -157,5 +178,24 @@ fn remove(at: &mut serde_json::Value, path: &[&str]) {
             }
         }
         _ => {}
+    }
+}
+
+/// The algorithm in RFC 7396, section 2.
+fn merge(target: &mut serde_json::Value, patch: &serde_json::Value) {
+    let Some(patch) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let members = target.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            merge(members.entry(key.clone()).or_insert(serde_json::Value::Null), value);
+        }
     }
 }
