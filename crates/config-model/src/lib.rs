@@ -1,21 +1,23 @@
 #![doc = include_str!("../README.md")]
 
 pub mod app_config;
-pub mod bridge;
-pub mod catalogue;
 mod change;
 pub mod close;
+pub mod convert;
 pub mod daemon_config;
 pub mod envelope;
 mod ids;
 pub mod masking;
 pub mod network_id;
+pub mod networks;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod settings;
 
-// The former name of a module, until its callers have the new one.
+// The former names of three modules, until their callers have the new ones.
+pub use convert as bridge;
 pub use masking as secrets;
+pub use networks as catalogue;
 
 pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;

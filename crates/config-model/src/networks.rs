@@ -14,7 +14,7 @@ use crate::{Document, Fragment, Ids, Kind, ValueRef};
 /// What an operation on the catalogue can refuse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CatalogueError {
+pub enum NetworksError {
     /// No saved network has that name.
     #[error("cannot find a saved network: unknown network id: {name}{}", did_you_mean(close))]
     #[non_exhaustive]
@@ -41,22 +41,22 @@ pub enum CatalogueError {
     Envelope(#[source] EnvelopeError),
 }
 
-impl CatalogueError {
+impl NetworksError {
     /// `network.unknown`, `network.ambiguous`, `network.invalid-id`, or the code of an [`EnvelopeError`].
     pub fn code(&self) -> &'static str {
         match self {
-            CatalogueError::Unknown { .. } => "network.unknown",
-            CatalogueError::Ambiguous { .. } => "network.ambiguous",
-            CatalogueError::Invalid(e) => e.code(),
-            CatalogueError::Envelope(e) => e.code(),
+            NetworksError::Unknown { .. } => "network.unknown",
+            NetworksError::Ambiguous { .. } => "network.ambiguous",
+            NetworksError::Invalid(e) => e.code(),
+            NetworksError::Envelope(e) => e.code(),
         }
     }
     /// What to do, where there is more to say than that the name is none.
     pub fn hint(&self) -> Option<String> {
         match self {
-            CatalogueError::Unknown { .. } | CatalogueError::Ambiguous { .. } => None,
-            CatalogueError::Invalid(e) => e.hint(),
-            CatalogueError::Envelope(e) => e.hint(),
+            NetworksError::Unknown { .. } | NetworksError::Ambiguous { .. } => None,
+            NetworksError::Invalid(e) => e.hint(),
+            NetworksError::Envelope(e) => e.hint(),
         }
     }
 }
@@ -118,10 +118,10 @@ fn change_of(entry: ValueRef<'_>) -> Change {
     Change { id: text("id"), network_id: text("network_id"), created: false, changed: false }
 }
 
-fn unknown(doc: &Document, name: &str) -> CatalogueError {
+fn unknown(doc: &Document, name: &str) -> NetworksError {
     let ids = entries(doc).filter_map(|(_, entry)| entry.get("network_id")?.as_str()).collect::<Vec<_>>();
     let close = closest(name, ids.iter().map(AsRef::as_ref)).map(str::to_owned);
-    CatalogueError::Unknown { name: name.to_owned(), close }
+    NetworksError::Unknown { name: name.to_owned(), close }
 }
 
 fn did_you_mean(close: &Option<String>) -> String {
@@ -132,7 +132,7 @@ fn did_you_mean(close: &Option<String>) -> String {
 ///
 /// # Errors
 /// A name that no saved network has, or a network id that several have.
-pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, CatalogueError> {
+pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, NetworksError> {
     let text = |entry: &ValueRef<'_>, key: &str| Some(entry.get(key)?.as_str()?.into_owned());
     let has = |entry: &ValueRef<'_>| text(entry, "network_id").is_some_and(|id| network_id::same(&id, name));
     let found = find(doc, name).ok_or_else(|| unknown(doc, name))?;
@@ -141,19 +141,19 @@ pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, Catalogue
         return Ok(found);
     }
     let ids = same.iter().filter_map(|entry| text(entry, "id")).collect();
-    Err(CatalogueError::Ambiguous { name: name.to_owned(), ids })
+    Err(NetworksError::Ambiguous { name: name.to_owned(), ids })
 }
 
 /// Adds a network, whose id is checked and brought into normal form. One that is saved already is left as it is; it
 /// becomes the active one when that is asked for.
 ///
 /// ```
-/// use myownllm_config_model::{Document, SeededIds, app_config, catalogue};
+/// use myownllm_config_model::{Document, SeededIds, app_config, networks};
 /// let mut doc = app_config::defaults("/home/u/.myownllm/conversations");
 /// let mut ids = SeededIds::new(1_700_000_000_000, 1);
-/// assert!(catalogue::add(&mut doc, "Home-Mesh", true, &mut ids).unwrap().created);
-/// assert!(!catalogue::add(&mut doc, "home-mesh", true, &mut ids).unwrap().changed);
-/// assert!(catalogue::add(&mut doc, "no spaces", false, &mut ids).is_err());
+/// assert!(networks::add(&mut doc, "Home-Mesh", true, &mut ids).unwrap().created);
+/// assert!(!networks::add(&mut doc, "home-mesh", true, &mut ids).unwrap().changed);
+/// assert!(networks::add(&mut doc, "no spaces", false, &mut ids).is_err());
 /// ```
 ///
 /// # Errors
@@ -163,12 +163,12 @@ pub fn add(
     network_id: &str,
     activate: bool,
     ids: &mut dyn Ids,
-) -> Result<Change, CatalogueError> {
+) -> Result<Change, NetworksError> {
     let existing = locate_network_id(doc, network_id).map(|(_, entry)| change_of(entry));
     let mut change = match existing {
         Some(change) => change,
         None => {
-            let network_id = network_id::normalize(network_id).map_err(CatalogueError::Invalid)?;
+            let network_id = network_id::normalize(network_id).map_err(NetworksError::Invalid)?;
             let id = ids.network_id();
             let members = vec![("id", id.as_str().into()), ("network_id", network_id.as_str().into())];
             append(doc, members, ids);
@@ -209,7 +209,7 @@ fn point_at(doc: &mut Document, id: Option<&str>) -> bool {
 ///
 /// # Errors
 /// None today.
-pub fn remove(doc: &mut Document, name: &str) -> Result<Change, CatalogueError> {
+pub fn remove(doc: &mut Document, name: &str) -> Result<Change, NetworksError> {
     let Some((place, entry)) = locate(doc, name) else { return Ok(Change::default()) };
     let mut change = change_of(entry);
     let was_active = match (doc.get(&ACTIVE), entry.get("id")) {
@@ -227,7 +227,7 @@ pub fn remove(doc: &mut Document, name: &str) -> Result<Change, CatalogueError> 
 ///
 /// # Errors
 /// A name that no saved network has.
-pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, CatalogueError> {
+pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, NetworksError> {
     let Some(name) = name else {
         return Ok(Change { changed: point_at(doc, None), ..Change::default() });
     };
@@ -246,7 +246,7 @@ pub fn update(
     doc: &mut Document,
     name: &str,
     patch: &serde_json::Map<String, serde_json::Value>,
-) -> Result<Change, CatalogueError> {
+) -> Result<Change, NetworksError> {
     let (place, entry) = locate(doc, name).ok_or_else(|| unknown(doc, name))?;
     let mut change = change_of(entry);
     let place = place.to_string();
@@ -270,7 +270,7 @@ pub fn import(
     envelope: &Envelope,
     activate: bool,
     ids: &mut dyn Ids,
-) -> Result<Change, CatalogueError> {
+) -> Result<Change, NetworksError> {
     let network_id = envelope.network_id();
     let optional: Vec<(&str, Fragment)> = [
         ("label", "label"),
@@ -295,7 +295,7 @@ pub fn import(
             change
         }
         None => {
-            let network_id = network_id::normalize(&network_id).map_err(CatalogueError::Invalid)?;
+            let network_id = network_id::normalize(&network_id).map_err(NetworksError::Invalid)?;
             let id = ids.network_id();
             let mut members = vec![("id", id.as_str().into()), ("network_id", network_id.as_str().into())];
             members.extend(plain);
@@ -330,7 +330,9 @@ fn with_known_secrets(given: Option<ValueRef<'_>>, known: Option<ValueRef<'_>>) 
 ///
 /// # Errors
 /// A name that no saved network has, or an entry without its lists.
-pub fn export(doc: &Document, name: &str) -> Result<Envelope, CatalogueError> {
+pub fn export(doc: &Document, name: &str) -> Result<Envelope, NetworksError> {
     let entry = find(doc, name).ok_or_else(|| unknown(doc, name))?;
-    Envelope::of_network(entry).map_err(CatalogueError::Envelope)
+    Envelope::of_network(entry).map_err(NetworksError::Envelope)
 }
+
+pub use self::NetworksError as CatalogueError;

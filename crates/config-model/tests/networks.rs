@@ -4,7 +4,7 @@
 use myownllm_config_model::app_config::Topology;
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{
-    AppConfig, DaemonConfig, Document, Ids, SeededIds, app_config, bridge, catalogue, network_id,
+    AppConfig, DaemonConfig, Document, Ids, SeededIds, app_config, convert, network_id, networks,
 };
 use serde_json::{Value, json};
 
@@ -30,25 +30,25 @@ fn a_name_is_an_internal_id_first_and_then_a_network_id_in_any_spelling() {
         json!(null),
     );
     let found =
-        |name: &str| catalogue::find(&doc, name).map(|n| n.get("id").unwrap().as_str().unwrap().into_owned());
+        |name: &str| networks::find(&doc, name).map(|n| n.get("id").unwrap().as_str().unwrap().into_owned());
     assert_eq!(found("home").as_deref(), Some("home"));
     assert_eq!(found(" HOME ").as_deref(), Some("b"));
     assert_eq!(found("lab").as_deref(), Some("c"));
     assert_eq!(found("nope"), None);
-    assert_eq!(catalogue::list(&doc).len(), 3);
+    assert_eq!(networks::list(&doc).len(), 3);
 }
 
 #[test]
 fn adding_checks_the_id_and_finds_what_is_saved_in_any_spelling() {
     let mut doc = saved(json!([{"id": "a", "network_id": "Home"}]), json!(null));
     let bytes = doc.to_bytes();
-    let change = catalogue::add(&mut doc, " hOmE", false, &mut ids()).unwrap();
+    let change = networks::add(&mut doc, " hOmE", false, &mut ids()).unwrap();
     assert!(!change.created && !change.changed && change.id.as_deref() == Some("a"));
     assert_eq!(doc.to_bytes(), bytes);
-    assert!(catalogue::add(&mut doc, "home", true, &mut ids()).unwrap().changed);
-    assert!(!catalogue::add(&mut doc, "home", true, &mut ids()).unwrap().changed);
+    assert!(networks::add(&mut doc, "home", true, &mut ids()).unwrap().changed);
+    assert!(!networks::add(&mut doc, "home", true, &mut ids()).unwrap().changed);
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), "a");
-    let change = catalogue::add(&mut doc, " Lab_7 ", false, &mut ids()).unwrap();
+    let change = networks::add(&mut doc, " Lab_7 ", false, &mut ids()).unwrap();
     assert!(change.created && change.changed);
     assert_eq!(change.network_id.as_deref(), Some("lab_7"));
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), "a");
@@ -60,11 +60,11 @@ fn adding_checks_the_id_and_finds_what_is_saved_in_any_spelling() {
     // The others' bytes are the same.
     assert!(String::from_utf8(doc.to_bytes()).unwrap().contains("\"network_id\": \"Home\""));
     for bad in ["", "ab", "a b", "home!", "Zürich", &"x".repeat(65)] {
-        let error = catalogue::add(&mut doc, bad, true, &mut ids()).unwrap_err();
+        let error = networks::add(&mut doc, bad, true, &mut ids()).unwrap_err();
         assert_eq!(error.code(), "network.invalid-id");
         assert!(error.hint().is_some());
     }
-    let error = catalogue::add(&mut doc, "my mesh", true, &mut ids()).unwrap_err();
+    let error = networks::add(&mut doc, "my mesh", true, &mut ids()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "save a network: network id contains ' '; only letters, digits, '-', and '_' are allowed"
@@ -77,12 +77,12 @@ fn removing_takes_one_entry_and_clears_the_pointer() {
     // Not completed, so the internal ids are still doubled.
     let mut doc = Document::of(json!({"cloud_mesh": {"active_network_id": "d", "networks": [
         {"id": "d", "network_id": "one"}, {"id": "d", "network_id": "two"}, {"id": "e", "network_id": "three"}]}}));
-    assert!(catalogue::remove(&mut doc, "d").unwrap().changed);
-    assert_eq!(catalogue::list(&doc).len(), 2);
+    assert!(networks::remove(&mut doc, "d").unwrap().changed);
+    assert_eq!(networks::list(&doc).len(), 2);
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), json!(null));
     assert_eq!(value(&doc, &["cloud_mesh", "networks", "0", "network_id"]), "two");
-    assert_eq!(catalogue::remove(&mut doc, "THREE").unwrap().id.as_deref(), Some("e"));
-    let change = catalogue::remove(&mut doc, "nope").unwrap();
+    assert_eq!(networks::remove(&mut doc, "THREE").unwrap().id.as_deref(), Some("e"));
+    let change = networks::remove(&mut doc, "nope").unwrap();
     assert!(!change.changed && change.id.is_none());
 }
 
@@ -90,23 +90,23 @@ fn removing_takes_one_entry_and_clears_the_pointer() {
 fn activating_and_updating() {
     let mut doc =
         saved(json!([{"id": "a", "network_id": "home"}, {"id": 7, "network_id": "seven"}]), json!(null));
-    assert!(catalogue::activate(&mut doc, Some("HOME")).unwrap().changed);
-    assert!(!catalogue::activate(&mut doc, Some("a")).unwrap().changed);
-    assert_eq!(catalogue::active(&doc).unwrap().get("network_id").unwrap().as_str().unwrap(), "home");
-    catalogue::activate(&mut doc, Some("seven")).unwrap();
+    assert!(networks::activate(&mut doc, Some("HOME")).unwrap().changed);
+    assert!(!networks::activate(&mut doc, Some("a")).unwrap().changed);
+    assert_eq!(networks::active(&doc).unwrap().get("network_id").unwrap().as_str().unwrap(), "home");
+    networks::activate(&mut doc, Some("seven")).unwrap();
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), 7);
-    assert!(catalogue::activate(&mut doc, None).unwrap().changed);
-    assert!(catalogue::active(&doc).is_none());
-    let error = catalogue::activate(&mut doc, Some("nope")).unwrap_err();
+    assert!(networks::activate(&mut doc, None).unwrap().changed);
+    assert!(networks::active(&doc).is_none());
+    let error = networks::activate(&mut doc, Some("nope")).unwrap_err();
     assert!(error.to_string().ends_with("unknown network id: nope"));
     assert_eq!(error.code(), "network.unknown");
 
     let patch = json!({"label": "New", "stun_servers": [], "x": {"y": 1}});
-    let change = catalogue::update(&mut doc, "home", patch.as_object().unwrap()).unwrap();
+    let change = networks::update(&mut doc, "home", patch.as_object().unwrap()).unwrap();
     assert!(change.changed);
     assert_eq!(value(&doc, &["cloud_mesh", "networks", "0", "x"]), json!({"y": 1}));
-    assert!(!catalogue::update(&mut doc, "home", patch.as_object().unwrap()).unwrap().changed);
-    assert!(catalogue::update(&mut doc, "nope", patch.as_object().unwrap()).is_err());
+    assert!(!networks::update(&mut doc, "home", patch.as_object().unwrap()).unwrap().changed);
+    assert!(networks::update(&mut doc, "nope", patch.as_object().unwrap()).is_err());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn importing_over_an_entry_and_as_a_new_one() {
     );
     let envelope = Envelope::parse(br#"{"kind":"myownllm.network-settings","network_id":"HOME","label":" Theirs ","stun_servers":["stun:s"],
         "turn_servers":[{"url":"turn:t"},{"url":"turn:new","username":"x"}]}"#).unwrap();
-    let change = catalogue::import(&mut doc, &envelope, true, &mut ids()).unwrap();
+    let change = networks::import(&mut doc, &envelope, true, &mut ids()).unwrap();
     assert!(change.changed && !change.created);
     assert_eq!(
         value(&doc, &["cloud_mesh", "networks", "0"]),
@@ -128,10 +128,10 @@ fn importing_over_an_entry_and_as_a_new_one() {
             "turn_servers": [{"url": "turn:t", "username": "u", "credential": "c", "new": 1}, {"url": "turn:new", "username": "x"}]})
     );
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), "a");
-    assert!(!catalogue::import(&mut doc, &envelope, true, &mut ids()).unwrap().changed);
+    assert!(!networks::import(&mut doc, &envelope, true, &mut ids()).unwrap().changed);
 
     let new = Envelope::parse(br#"{"kind":"myownmesh.network-settings","network_id":"Lab","network_kind":"closed","auto_approve":true}"#).unwrap();
-    let change = catalogue::import(&mut doc, &new, false, &mut ids()).unwrap();
+    let change = networks::import(&mut doc, &new, false, &mut ids()).unwrap();
     assert!(change.created);
     let entry = value(&doc, &["cloud_mesh", "networks", "1"]);
     assert_eq!(
@@ -140,10 +140,7 @@ fn importing_over_an_entry_and_as_a_new_one() {
     );
     assert_eq!((&entry["stun_servers"], &entry["auto_gossip"]), (&json!([]), &json!(true)));
     let bad = Envelope::parse(br#"{"kind":"myownmesh.network-settings","network_id":""}"#).unwrap();
-    assert_eq!(
-        catalogue::import(&mut doc, &bad, false, &mut ids()).unwrap_err().code(),
-        "network.invalid-id"
-    );
+    assert_eq!(networks::import(&mut doc, &bad, false, &mut ids()).unwrap_err().code(), "network.invalid-id");
 }
 
 #[test]
@@ -154,7 +151,7 @@ fn an_export_leaves_credentials_out_unless_asked() {
             "turn_servers": [{"url": "turn:t", "username": "u", "credential": "s3cret", "new": 1}, {"url": "turn:v", "username": ""}]}]),
         json!(null),
     );
-    let envelope = catalogue::export(&doc, "home").unwrap();
+    let envelope = networks::export(&doc, "home").unwrap();
     let head = json!({"kind": "myownllm.network-settings", "version": 1, "network_id": "home", "label": "L", "network_kind": "silent",
         "topology": {"kind": "hubs"}, "auto_approve": false, "signaling_servers": [], "accepting": "available",
         "stun_servers": ["stun:stun.l.google.com:19302", "stun:stun1.l.google.com:19302"]});
@@ -169,7 +166,7 @@ fn an_export_leaves_credentials_out_unless_asked() {
         with(json!([{"url": "turn:t", "username": "u", "credential": "s3cret"}, {"url": "turn:v"}]))
     );
     assert!(!format!("{envelope:?}").contains("s3cret"));
-    assert!(catalogue::export(&doc, "nope").is_err());
+    assert!(networks::export(&doc, "nope").is_err());
     for bad in [
         json!({}),
         json!({"signaling_servers": [], "stun_servers": []}),
@@ -218,7 +215,7 @@ fn envelopes_are_recognised_and_normalised() {
 
 #[test]
 fn mapping_to_the_daemon() {
-    let map = |network: Value| bridge::to_daemon(Document::of(json!({ "n": network })).get(&["n"]).unwrap());
+    let map = |network: Value| convert::to_daemon(Document::of(json!({ "n": network })).get(&["n"]).unwrap());
     assert_eq!(
         map(json!({})).unwrap(),
         json!({"label": "", "kind": "open", "topology": {"kind": "ring", "n_preferred": null}, "signaling": {"strategy": "nostr", "servers": []},
@@ -269,14 +266,14 @@ fn mapping_to_the_daemon() {
     )
     .unwrap()
     .document;
-    let text = bridge::to_daemon_document(doc.root()).unwrap().to_text();
+    let text = convert::to_daemon_document(doc.root()).unwrap().to_text();
     assert!(text.contains("9007199254740993") && text.contains("1e5"));
 }
 
 #[test]
 fn a_topology_that_the_daemon_leaves_out_stays_out() {
     let doc = Document::of(json!({ "n": {"id": "a", "network_id": "home"} }));
-    let (entry, _) = bridge::from_daemon(doc.get(&["n"]).unwrap(), "");
+    let (entry, _) = convert::from_daemon(doc.get(&["n"]).unwrap(), "");
     assert!(Document::of(entry).get(&["topology"]).is_none());
 }
 

@@ -27,7 +27,7 @@ const APP_KEYS: [&str; 8] = [
 /// Why a network cannot be put in the daemon's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BridgeError {
+pub enum ConvertError {
     /// It is no object.
     #[error("map a network to the daemon's shape: it is {found}, not an object")]
     #[non_exhaustive]
@@ -46,19 +46,19 @@ pub enum BridgeError {
     },
 }
 
-impl BridgeError {
+impl ConvertError {
     /// `bridge.not-an-object`, `bridge.malformed`.
     pub fn code(&self) -> &'static str {
         match self {
-            BridgeError::NotAnObject { .. } => "bridge.not-an-object",
-            BridgeError::Malformed { .. } => "bridge.malformed",
+            ConvertError::NotAnObject { .. } => "bridge.not-an-object",
+            ConvertError::Malformed { .. } => "bridge.malformed",
         }
     }
     /// What to do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            BridgeError::NotAnObject { .. } => "give one network of the app's, as an object".to_owned(),
-            BridgeError::Malformed { path, .. } => {
+            ConvertError::NotAnObject { .. } => "give one network of the app's, as an object".to_owned(),
+            ConvertError::Malformed { path, .. } => {
                 format!("make {path} right in the app's config: a list of objects with a url")
             }
         })
@@ -68,28 +68,28 @@ impl BridgeError {
 /// The app's network as the daemon's `network_add` wants it; `daemon_settings` goes back out.
 ///
 /// ```
-/// use myownllm_config_model::{Document, bridge};
+/// use myownllm_config_model::{Document, convert};
 /// let entry = Document::parse(br#"{"id":"n1","network_id":"home","kind":"silent","signaling_servers":[],
 ///     "stun_servers":["stun:a"],"turn_servers":[],"daemon_settings":{"signaling":{"mdns":false}}}"#).unwrap().document;
-/// let daemon = bridge::to_daemon(entry.root()).unwrap();
+/// let daemon = convert::to_daemon(entry.root()).unwrap();
 /// assert_eq!(daemon["kind"], "silent");
 /// assert_eq!(daemon["signaling"]["mdns"], false);
 /// assert_eq!(daemon["stun_servers"][0]["urls"][0], "stun:a");
 /// ```
 ///
 /// # Errors
-/// See [`BridgeError`].
-pub fn to_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, BridgeError> {
+/// See [`ConvertError`].
+pub fn to_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, ConvertError> {
     to_daemon_document(network).map(|d| d.root().to_value())
 }
 
 /// [`to_daemon`], with the spelling of numbers and strings kept.
 ///
 /// # Errors
-/// See [`BridgeError`].
-pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, BridgeError> {
+/// See [`ConvertError`].
+pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertError> {
     if network.kind() != Kind::Object {
-        return Err(BridgeError::NotAnObject { found: network.kind().name() });
+        return Err(ConvertError::NotAnObject { found: network.kind().name() });
     }
     let get = |key: &str| network.get(key);
     let given = |key: &str| network.get(key).filter(|v| !v.is_null());
@@ -145,10 +145,10 @@ fn signaling(servers: Option<ValueRef<'_>>, settings: Option<ValueRef<'_>>) -> F
 fn turn_groups(
     entries: Option<ValueRef<'_>>,
     settings: Option<ValueRef<'_>>,
-) -> Result<Fragment, BridgeError> {
+) -> Result<Fragment, ConvertError> {
     let Some(entries) = entries else { return Ok(Fragment::from_valid_json("[]")) };
     if entries.kind() != Kind::Array {
-        return Err(BridgeError::Malformed {
+        return Err(ConvertError::Malformed {
             path: "/turn_servers".to_owned(),
             found: entries.kind().name(),
         });
@@ -158,7 +158,7 @@ fn turn_groups(
     let mut groups = Vec::new();
     for (n, entry) in entries.items().enumerate() {
         if entry.is_null() {
-            return Err(BridgeError::Malformed {
+            return Err(ConvertError::Malformed {
                 path: child("/turn_servers", &n.to_string()),
                 found: "null",
             });
