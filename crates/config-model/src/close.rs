@@ -1,6 +1,6 @@
-//! The name that was meant, where somebody mistyped one.
+//! Finds the name that a person meant by a mistyped one.
 
-/// Returns the candidate that is closest to a mistyped name: at most a third of its characters apart.
+/// Returns the candidate closest to a mistyped name, at most a third of its characters apart.
 ///
 /// ```
 /// use myownllm_config_model::close::closest;
@@ -14,7 +14,7 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     measured.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, it)| it)
 }
 
-/// How many characters are to be added, removed, or changed.
+/// Counts the characters to add, remove or change.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

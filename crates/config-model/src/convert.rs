@@ -1,18 +1,18 @@
-//! A network in the app's words, and in the daemon's.
+//! Converts a network between the app's shape and the daemon's.
 //!
-//! What the daemon knows beyond the app's fields rides along in the app's entry under `daemon_settings`, in the daemon's
-//! own words, and goes back out in [`to_daemon`]: a silent, unannounced or LAN-only network is never pushed as an open,
-//! announcing one.
+//! Settings that only the daemon knows stay in the app's entry under `daemon_settings`, in the
+//! daemon's own words. [`to_daemon`] puts them back: a silent, unannounced or LAN-only network never
+//! becomes an open, announced one.
 
 use std::borrow::Cow;
 
-use crate::app_config::default_stun;
-use crate::change::child;
-use crate::daemon_config::{NETWORK_KEYS, SIGNALING};
-use crate::{Diagnostic, Document, Fragment, Kind, Severity, ValueRef};
-use myownllm_json_document::ObjectText;
+use myownllm_json_document::{Diagnostic, Document, Fragment, Kind, ObjectText, Severity, ValueRef};
 
-/// Members of a network that the app's schema has, or had, beyond those that both have.
+use crate::app_config::default_of;
+use crate::daemon_config::{NETWORK_KEYS, is_default_signaling};
+use crate::path::child;
+
+/// Members of a network that only the app's schema has, or had.
 const APP_KEYS: [&str; 8] = [
     "signaling_servers",
     "accepting",
@@ -24,48 +24,60 @@ const APP_KEYS: [&str; 8] = [
     "use_public_turn_fallback",
 ];
 
-/// Why a network cannot be put in the daemon's words.
+/// A network that has no daemon's shape.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConvertError {
-    /// It is no object.
-    #[error("map a network to the daemon's shape: it is {found}, not an object")]
+    /// The value is not an object.
+    #[error("cannot convert network: {found} is not an object")]
     #[non_exhaustive]
     NotAnObject {
-        /// What it is.
+        /// The kind of the value.
         found: &'static str,
     },
-    /// `turn_servers` is no list, or holds a `null`.
-    #[error("map a network to the daemon's shape: {path} is {found}")]
+    /// The object has no network id: a string `network_id`.
+    #[error("cannot convert network: network_id is {found}, not a string")]
+    #[non_exhaustive]
+    NotANetwork {
+        /// The kind of `network_id`, or `missing`.
+        found: &'static str,
+    },
+    /// `turn_servers` is not an array, or has a `null` in it.
+    #[error("cannot convert network: {path} is {found}")]
     #[non_exhaustive]
     Malformed {
         /// JSON Pointer within the network.
         path: String,
-        /// What stands there.
+        /// The kind of the value there.
         found: &'static str,
     },
 }
 
 impl ConvertError {
-    /// `bridge.not-an-object`, `bridge.malformed`.
+    /// Returns `bridge.not-an-object`, `bridge.not-a-network` or `bridge.malformed`.
     pub fn code(&self) -> &'static str {
         match self {
             ConvertError::NotAnObject { .. } => "bridge.not-an-object",
+            ConvertError::NotANetwork { .. } => "bridge.not-a-network",
             ConvertError::Malformed { .. } => "bridge.malformed",
         }
     }
-    /// What to do.
+
+    /// Returns a remedy for a person.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            ConvertError::NotAnObject { .. } => "give one network of the app's, as an object".to_owned(),
+            ConvertError::NotAnObject { .. } => "give one network of the app, as an object".to_owned(),
+            ConvertError::NotANetwork { .. } => {
+                "give one saved network of the app, with its id and network_id".to_owned()
+            }
             ConvertError::Malformed { path, .. } => {
-                format!("make {path} right in the app's config: a list of objects with a url")
+                format!("make {path} an array of objects with a url, in the app's config")
             }
         })
     }
 }
 
-/// The app's network as the daemon's `network_add` wants it; `daemon_settings` goes back out.
+/// Returns a saved network of the app as the daemon's `network_add` wants it.
 ///
 /// ```
 /// use myownllm_config_model::{Document, convert};
@@ -78,30 +90,34 @@ impl ConvertError {
 /// ```
 ///
 /// # Errors
-/// See [`ConvertError`].
+/// Fails for a value that is not a network, and for malformed `turn_servers`.
 pub fn to_daemon(network: ValueRef<'_>) -> Result<serde_json::Value, ConvertError> {
     to_daemon_document(network).map(|d| d.root().to_value())
 }
 
-/// [`to_daemon`], with the spelling of numbers and strings kept.
+/// Does the same as [`to_daemon`], and keeps the spelling of numbers and strings.
 ///
 /// # Errors
-/// See [`ConvertError`].
+/// Fails as [`to_daemon`] does.
 pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertError> {
     if network.kind() != Kind::Object {
         return Err(ConvertError::NotAnObject { found: network.kind().name() });
     }
-    let get = |key: &str| network.get(key);
+    let network_id = network.get("network_id");
+    if !network_id.is_some_and(|id| id.kind() == Kind::String) {
+        let found = network_id.map_or("missing", |id| id.kind().name());
+        return Err(ConvertError::NotANetwork { found });
+    }
     let given = |key: &str| network.get(key).filter(|v| !v.is_null());
-    let settings = get("daemon_settings");
+    let settings = network.get("daemon_settings");
     let or = |value: Option<ValueRef<'_>>, default: &'static str| match value {
         Some(value) => Fragment::from(value),
         None => Fragment::from_valid_json(default),
     };
-    let mut out: Vec<(String, Fragment)> = Vec::new();
-    let mut put = |key: &str, value: Fragment| out.push((key.to_owned(), value));
+    let mut out: Vec<(Cow<'_, str>, Fragment)> = Vec::new();
+    let mut put = |key: &'static str, value: Fragment| out.push((Cow::Borrowed(key), value));
     for key in ["id", "network_id"] {
-        if let Some(value) = get(key) {
+        if let Some(value) = network.get(key) {
             put(key, value.into());
         }
     }
@@ -109,20 +125,14 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertErro
     put("kind", or(given("kind"), r#""open""#));
     put("topology", or(given("topology"), r#"{"kind":"ring","n_preferred":null}"#));
     put("signaling", signaling(given("signaling_servers"), settings));
-    // The app has one flat list of STUN servers; the daemon takes it as one group.
-    let stun = match given("stun_servers") {
-        Some(list) if list.kind() == Kind::Array && list.items().next().is_none() => None,
-        Some(list) if matches!(list.kind(), Kind::Array | Kind::String) && !list.is_falsy() => Some(list),
-        _ => None,
-    };
-    put("stun_servers", Fragment::array(stun.map(|urls| Fragment::object([("urls", urls)]))));
+    put("stun_servers", stun_groups(given("stun_servers")));
     put("turn_servers", turn_groups(given("turn_servers"), settings)?);
     put("auto_approve", or(given("auto_approve"), "false"));
     for (key, value) in settings.into_iter().flat_map(|s| s.members()) {
-        // Those were put above; `turn_servers` and `signaling` with what the settings say.
+        // The other members of the daemon's schema are in `out` already.
         let is_put = NETWORK_KEYS.contains(&&*key) && !["roster_path", "pinned_peers"].contains(&&*key);
         if !is_put {
-            put(&key, value.into());
+            out.push((key, value.into()));
         }
     }
     Ok(Document::of(Fragment::object(out)))
@@ -130,23 +140,29 @@ pub fn to_daemon_document(network: ValueRef<'_>) -> Result<Document, ConvertErro
 
 fn signaling(servers: Option<ValueRef<'_>>, settings: Option<ValueRef<'_>>) -> Fragment {
     let kept = settings.and_then(|s| s.get("signaling"));
-    let strategy = kept.and_then(|k| k.get("strategy"));
-    let mut out = vec![("strategy".to_owned(), strategy.map_or_else(|| "nostr".into(), Fragment::from))];
-    out.push(("servers".to_owned(), servers.map_or_else(|| Fragment::from_valid_json("[]"), Fragment::from)));
+    let strategy = kept.and_then(|k| k.get("strategy")).map_or_else(|| "nostr".into(), Fragment::from);
+    let servers = servers.map_or_else(|| Fragment::array::<Fragment>([]), Fragment::from);
+    let mut out = vec![(Cow::Borrowed("strategy"), strategy), (Cow::Borrowed("servers"), servers)];
     let others = kept.into_iter().flat_map(|k| k.members());
-    out.extend(
-        others
-            .filter(|(key, _)| key != "strategy" && key != "servers")
-            .map(|(k, v)| (k.into_owned(), v.into())),
-    );
+    out.extend(others.filter(|(key, _)| key != "strategy" && key != "servers").map(|(k, v)| (k, v.into())));
     Fragment::object(out)
+}
+
+/// Puts the app's STUN servers into one group.
+fn stun_groups(servers: Option<ValueRef<'_>>) -> Fragment {
+    let servers = servers.filter(|servers| match servers.kind() {
+        Kind::Array => servers.items().next().is_some(),
+        Kind::String => !servers.is_falsy(),
+        _ => false,
+    });
+    Fragment::array(servers.map(|urls| Fragment::object([("urls", urls)])))
 }
 
 fn turn_groups(
     entries: Option<ValueRef<'_>>,
     settings: Option<ValueRef<'_>>,
 ) -> Result<Fragment, ConvertError> {
-    let Some(entries) = entries else { return Ok(Fragment::from_valid_json("[]")) };
+    let Some(entries) = entries else { return Ok(Fragment::array::<Fragment>([])) };
     if entries.kind() != Kind::Array {
         return Err(ConvertError::Malformed {
             path: "/turn_servers".to_owned(),
@@ -158,12 +174,10 @@ fn turn_groups(
     let mut groups = Vec::new();
     for (n, entry) in entries.items().enumerate() {
         if entry.is_null() {
-            return Err(ConvertError::Malformed {
-                path: child("/turn_servers", &n.to_string()),
-                found: "null",
-            });
+            let path = child("/turn_servers", &n.to_string());
+            return Err(ConvertError::Malformed { path, found: "null" });
         }
-        // The whole group, as long as the user has not changed the entry that came from it.
+        // The whole group, unless the user has changed the entry that came from it.
         if let Some(place) = whole.iter().position(|group| is_from(entry, *group)) {
             groups.push(Fragment::from(whole.remove(place)));
             continue;
@@ -180,16 +194,12 @@ fn turn_groups(
     Ok(Fragment::array(groups))
 }
 
-/// The non-empty urls of a group of the daemon's.
+/// Returns the non-empty URLs of a daemon's group.
 fn urls(group: ValueRef<'_>) -> impl Iterator<Item = ValueRef<'_>> {
-    group
-        .get("urls")
-        .filter(|u| u.kind() == Kind::Array)
-        .into_iter()
-        .flat_map(|u| u.items())
-        .filter(|u| u.kind() == Kind::String && !u.is_falsy())
+    items(of_kind(group.get("urls"), Kind::Array)).filter(|u| u.kind() == Kind::String && !u.is_falsy())
 }
 
+/// Returns true if the app's entry has the first URL and the login of the daemon's group.
 fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
     let same = |a: Option<ValueRef<'_>>, b: Option<ValueRef<'_>>| match (
         a.filter(|v| !v.is_falsy()),
@@ -203,13 +213,14 @@ fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
         && ["username", "credential"].iter().all(|key| same(entry.get(key), group.get(key)))
 }
 
-/// The daemon's network as the app saves it. `path` is where the network stands, for diagnostics. Not completed: see
-/// [`complete`](crate::app_config::complete).
+/// Returns a daemon's network as the app saves it, without completing it (see
+/// [`complete`](crate::app_config::complete)). `path` is the place of the network, for diagnostics.
 ///
-/// Members that the daemon has and the app does not are in `daemon_settings`, where they differ from the daemon's own
-/// defaults: `signaling` (never `servers`), the `turn_servers` groups of more than one url, `pinned_peers`,
-/// `roster_path`, and whatever neither schema knows.
+/// `daemon_settings` gets the members that the daemon has and the app does not, where they differ from
+/// the daemon's own defaults: `signaling` (never `servers`), the `turn_servers` groups of more than one
+/// URL, `pinned_peers`, `roster_path`, and the members that neither schema knows.
 pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
+    let mut settings = ObjectText::with_capacity(0);
     let mut unknown = Vec::new();
     let [
         id,
@@ -228,26 +239,17 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
             unknown.push((key, value));
         }
     });
-    let mut diagnostics = Vec::new();
-    for (key, value, wanted) in [
-        ("signaling", signaling, Kind::Object),
-        ("stun_servers", stun, Kind::Array),
-        ("turn_servers", turn, Kind::Array),
-        ("auto_approve", auto_approve, Kind::Bool),
-        ("label", label, Kind::String),
-        ("kind", kind, Kind::String),
-    ] {
-        if value.is_some_and(|v| v.kind() != wanted && !v.is_null()) {
-            diagnostics.push(Diagnostic {
-                code: "salvage.odd-member",
-                severity: Severity::Warning,
-                message: format!("not taken over: not {}", wanted.name()),
-                path: child(path, key),
-                hint: None,
-                place: None,
-            });
-        }
-    }
+    let diagnostics = wrong_types(
+        path,
+        [
+            ("signaling", signaling, Kind::Object),
+            ("stun_servers", stun, Kind::Array),
+            ("turn_servers", turn, Kind::Array),
+            ("auto_approve", auto_approve, Kind::Bool),
+            ("label", label, Kind::String),
+            ("kind", kind, Kind::String),
+        ],
+    );
     let mut out = ObjectText::with_capacity(network.raw().len());
     for (key, value) in [("id", id), ("network_id", network_id), ("label", label)] {
         if let Some(text) = of_kind(value, Kind::String) {
@@ -260,57 +262,22 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     if let Some(topology) = topology {
         out.put("topology", &topology.raw());
     }
-    let mut servers = None;
-    let mut kept = ObjectText::with_capacity(0);
-    for (key, value) in signaling.into_iter().flat_map(|s| s.members()) {
-        if key == "servers" {
-            servers = Some(value);
-        } else if !is_default_signaling(&key, value) {
-            kept.put(&key, &value.raw());
-        }
-    }
-    out.put_array("signaling_servers", texts(items(servers)));
+    let servers = split_signaling(signaling, &mut settings);
+    out.put_array("signaling_servers", strings(items(servers)));
     match stun {
-        // Not named means the daemon's default, and so the app's; an empty list means none.
-        None => out.put("stun_servers", default_stun().text()),
+        // A missing member means the daemon's default, and so the app's; an empty array means none.
+        None => out.put("stun_servers", default_of("stun_servers").text()),
         Some(groups) => {
             let urls = items(Some(groups)).flat_map(|group| items(group.get("urls")));
-            out.put_array("stun_servers", texts(urls));
+            out.put_array("stun_servers", strings(urls));
         }
     }
-    let groups: Vec<_> = items(turn).filter(|g| g.kind() == Kind::Object).collect();
-    let entries = groups.iter().filter_map(|group| {
-        let mut entry = ObjectText::with_capacity(0);
-        entry.put("url", &urls(*group).next()?.raw());
-        for key in ["username", "credential"] {
-            if let Some(text) = of_kind(group.get(key), Kind::String) {
-                entry.put(key, &text.raw());
-            }
-        }
-        Some(entry.into_text().into())
-    });
-    out.put_array("turn_servers", entries);
+    split_turn_servers(turn, &mut out, &mut settings);
     if let Some(auto) = of_kind(auto_approve, Kind::Bool) {
         out.put("auto_approve", &auto.raw());
     }
-
-    let mut settings = ObjectText::with_capacity(0);
-    if !kept.is_empty() {
-        settings.put("signaling", &kept.into_text());
-    }
-    if groups.iter().any(|g| urls(*g).nth(1).is_some()) {
-        let whole = groups.into_iter().filter(|g| urls(*g).nth(1).is_some());
-        settings.put_array("turn_servers", whole.map(|group| group.raw()));
-    }
     for (key, value) in [("pinned_peers", pinned_peers), ("roster_path", roster_path)] {
-        let is_nothing = |v: &ValueRef<'_>| match v.kind() {
-            Kind::Null => true,
-            Kind::String => v.is_falsy(),
-            Kind::Array => v.items().next().is_none(),
-            Kind::Object => v.members().next().is_none(),
-            Kind::Bool | Kind::Number => false,
-        };
-        if let Some(value) = value.filter(|v| !is_nothing(v)) {
+        if let Some(value) = value.filter(|value| !is_nothing(*value)) {
             settings.put(key, &value.raw());
         }
     }
@@ -323,27 +290,85 @@ pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnost
     (Fragment::from_valid_json(out.into_text()), diagnostics)
 }
 
+/// Reports the members of a wrong type.
+fn wrong_types<const N: usize>(
+    path: &str,
+    members: [(&str, Option<ValueRef<'_>>, Kind); N],
+) -> Vec<Diagnostic> {
+    let wrong = |(_, value, expected): &(&str, Option<ValueRef<'_>>, Kind)| {
+        value.is_some_and(|value| value.kind() != *expected && !value.is_null())
+    };
+    let diagnostic = |(key, _, expected): (&str, _, Kind)| Diagnostic {
+        code: "salvage.odd-member",
+        severity: Severity::Warning,
+        message: format!("not taken over: not {}", expected.name()),
+        path: child(path, key),
+        hint: None,
+        place: None,
+    };
+    members.into_iter().filter(wrong).map(diagnostic).collect()
+}
+
+/// Returns the servers of a daemon's `signaling`, and puts the members that are no defaults into
+/// `settings`.
+fn split_signaling<'a>(signaling: Option<ValueRef<'a>>, settings: &mut ObjectText) -> Option<ValueRef<'a>> {
+    let mut servers = None;
+    let mut kept = ObjectText::with_capacity(0);
+    for (key, value) in signaling.into_iter().flat_map(|s| s.members()) {
+        if key == "servers" {
+            servers = Some(value);
+        } else if !is_default_signaling(&key, value) {
+            kept.put(&key, &value.raw());
+        }
+    }
+    if !kept.is_empty() {
+        settings.put("signaling", &kept.into_text());
+    }
+    servers
+}
+
+/// Puts the first URL of each TURN group into the app's entry, and the groups of several URLs into
+/// `settings`.
+fn split_turn_servers(turn: Option<ValueRef<'_>>, out: &mut ObjectText, settings: &mut ObjectText) {
+    let groups: Vec<_> = items(turn).filter(|g| g.kind() == Kind::Object).collect();
+    let entries = groups.iter().filter_map(|group| {
+        let mut entry = ObjectText::with_capacity(0);
+        entry.put("url", &urls(*group).next()?.raw());
+        for key in ["username", "credential"] {
+            if let Some(text) = of_kind(group.get(key), Kind::String) {
+                entry.put(key, &text.raw());
+            }
+        }
+        Some(entry.into_text().into())
+    });
+    out.put_array("turn_servers", entries);
+    if groups.iter().any(|g| urls(*g).nth(1).is_some()) {
+        let whole = groups.into_iter().filter(|g| urls(*g).nth(1).is_some());
+        settings.put_array("turn_servers", whole.map(|group| group.raw()));
+    }
+}
+
+/// Returns true for `null`, the empty string and empty containers.
+fn is_nothing(value: ValueRef<'_>) -> bool {
+    match value.kind() {
+        Kind::Null => true,
+        Kind::String => value.is_falsy(),
+        Kind::Array => value.items().next().is_none(),
+        Kind::Object => value.members().next().is_none(),
+        Kind::Bool | Kind::Number => false,
+    }
+}
+
 fn of_kind(value: Option<ValueRef<'_>>, kind: Kind) -> Option<ValueRef<'_>> {
     value.filter(|v| v.kind() == kind)
 }
 
-/// The items of what may be a list.
-fn items(list: Option<ValueRef<'_>>) -> impl Iterator<Item = ValueRef<'_>> {
-    list.into_iter().flat_map(|list| list.items())
+/// Returns the items of an array; nothing for other kinds.
+fn items(array: Option<ValueRef<'_>>) -> impl Iterator<Item = ValueRef<'_>> {
+    array.into_iter().flat_map(|array| array.items())
 }
 
-/// Those that are strings, as they stand in the text.
-fn texts<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> impl Iterator<Item = Cow<'a, str>> {
+/// Returns the raw texts of the strings among `values`.
+fn strings<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> impl Iterator<Item = Cow<'a, str>> {
     values.filter(|value| value.kind() == Kind::String).map(|text| text.raw())
-}
-
-fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
-    SIGNALING.iter().any(|(name, default)| {
-        // Mostly spelled as we spell it.
-        let same = || {
-            let default = Document::of(Fragment::object([("d", Fragment::from_valid_json(*default))]));
-            default.get(&["d"]).is_some_and(|d| value.same_json(&d))
-        };
-        *name == key && (value.raw() == *default || same())
-    })
 }

@@ -1,29 +1,22 @@
-//! The daemon's config, versions 1 to 3: its defaults, and a typed view.
+//! The daemon's config, versions 1 to 3: a typed view, and its defaults.
 
-use crate::app_config::Topology;
-use crate::{Document, Kind, ValueRef};
+use std::sync::LazyLock;
 
-/// The newest version of the daemon's config that this crate knows. A daemon refuses a file of a newer version than its
-/// own; so do we refuse to write one.
+use myownllm_json_document::masking::Secret;
+use myownllm_json_document::{Document, Kind, ValueRef};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::lenient::{self, document_of, non_empty, non_empty_secret};
+use crate::topology::{self, Topology};
+
+/// The newest version of the daemon's config that this crate knows. A daemon refuses a file of a newer
+/// version than its own, and this workspace refuses to write one.
 pub const NEWEST_VERSION: u64 = 3;
 
-/// The top-level keys that only the daemon has. `auto_update` and `auto_cleanup` are in both schemas.
+/// The top-level keys that only the daemon has. Both schemas have `auto_update` and `auto_cleanup`.
 pub const OWN_KEYS: [&str; 5] = ["version", "identity_path", "daemon", "services", "networks"];
 
-/// The relays that the daemon leaves out by itself.
-pub(crate) const DENYLIST: [&str; 2] = ["relay.damus.io", "chorus.pjv.me"];
-
-/// The members of `signaling` and the daemon's own defaults, without `servers`.
-pub(crate) const SIGNALING: [(&str, &str); 6] = [
-    ("strategy", "\"nostr\""),
-    ("mdns", "true"),
-    ("redundancy", "5"),
-    ("denylist", "[\"relay.damus.io\",\"chorus.pjv.me\"]"),
-    ("public_fallback", "true"),
-    ("listen_only", "false"),
-];
-
-/// The members of a network that the daemon's schema has.
+/// The members of a network in the daemon's schema.
 pub(crate) const NETWORK_KEYS: [&str; 11] = [
     "id",
     "network_id",
@@ -38,125 +31,327 @@ pub(crate) const NETWORK_KEYS: [&str; 11] = [
     "auto_approve",
 ];
 
-/// What callers read from the daemon's config: a member that is absent or of a wrong type reads as its default.
-#[derive(Debug, Clone, PartialEq)]
+/// The daemon's config, as callers read it: an absent member, or one of a wrong type, reads as its
+/// default.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(title = "MyOwnMesh daemon config", description = "Unknown members are kept.")
+)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct DaemonConfig {
-    /// Schema version, when it is a whole number.
+    /// The version of the schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64", range(min = 1, max = NEWEST_VERSION)))]
     pub version: Option<u64>,
-    /// Where the identity lies, when set.
+    /// The path of the identity file; without it, the file in the daemon home.
+    #[serde(deserialize_with = "non_empty")]
     pub identity_path: Option<String>,
-    /// `daemon.enabled`.
-    pub enabled: bool,
-    /// `daemon.control_socket`, when it is a text; an empty one, at which no daemon can be found, is one too.
-    pub control_socket: Option<String>,
-    /// `daemon.log_level`.
-    pub log_level: String,
+    /// Updates of the daemon.
+    pub auto_update: DaemonAutoUpdate,
+    /// Automatic deletions.
+    pub auto_cleanup: DaemonAutoCleanup,
+    /// The process.
+    pub daemon: DaemonProcess,
+    /// Services for other nodes.
+    pub services: Services,
     /// The networks.
     pub networks: Vec<DaemonNetwork>,
 }
 
-/// One network of the daemon's.
-#[derive(Debug, Clone, PartialEq)]
+/// Updates of the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct DaemonAutoUpdate {
+    /// True if the daemon checks for updates.
+    pub enabled: bool,
+    /// `stable`, `beta`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub channel: Option<String>,
+    /// `none`, `patch`, `minor`, `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub auto_apply: Option<String>,
+    /// The hours between two checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    pub check_interval_hours: Option<f64>,
+    /// The source of stable versions.
+    pub stable_url: Option<String>,
+    /// The source of beta versions.
+    pub beta_url: Option<String>,
+}
+
+/// Automatic deletions of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct DaemonAutoCleanup {
+    /// Downloaded updates.
+    pub updates: bool,
+}
+
+/// The daemon's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct DaemonProcess {
+    /// True if the daemon runs.
+    pub enabled: bool,
+    /// The path of the socket, an absolute one. The daemon takes an empty string for a path, too; no
+    /// client can connect there.
+    pub control_socket: Option<String>,
+    /// The level of the log.
+    pub log_level: String,
+}
+
+/// Services for other nodes. The typed view tells only which of them the file configures.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Services {
+    /// The node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
+    pub node: Option<Unread>,
+    /// The relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
+    pub relay: Option<Unread>,
+    /// The signaling server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
+    pub signaling: Option<Unread>,
+    /// The STUN server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
+    pub stun: Option<Unread>,
+    /// The TURN server. Its credentials are secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Unread"))]
+    pub turn: Option<Unread>,
+}
+
+/// An object whose members this crate does not read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[non_exhaustive]
+pub struct Unread {}
+
+/// A network of the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(
+        rename = "network",
+        extend("required" = ["id", "network_id"]),
+        transform = crate::schema_transforms::without_required_defaults
+    )
+)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct DaemonNetwork {
-    /// Config id.
+    /// The id in this config.
     pub id: String,
-    /// The id that all peers share.
+    /// The id that all peers share: 3 to 64 of a-z, 0-9, _ and -.
     pub network_id: String,
-    /// The name shown to the user.
+    /// The name that the user sees.
     pub label: String,
-    /// `open`, `closed`, `silent`, or a newer one.
+    /// `open`, `closed`, `silent`, or a kind of a newer daemon.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["open", "closed", "silent"])))]
     pub kind: String,
-    /// Who connects to whom. Absent in the file, it is a ring in version 1 and a full mesh from version 2 on.
+    /// The connections between the peers. Without it, a ring in version 1 and a full mesh from version
+    /// 2 on.
+    #[serde(deserialize_with = "or_default_topology")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "topology::Members", transform = crate::schema_transforms::without_default)
+    )]
     pub topology: Topology,
-    /// `signaling.strategy`.
-    pub strategy: String,
-    /// `signaling.servers`.
-    pub servers: Vec<String>,
-    /// `signaling.mdns`.
-    pub mdns: bool,
-    /// `signaling.redundancy`.
-    pub redundancy: u64,
-    /// `signaling.denylist`.
-    pub denylist: Vec<String>,
-    /// `signaling.public_fallback`.
-    pub public_fallback: bool,
-    /// `signaling.listen_only`.
-    pub listen_only: bool,
-    /// Where its roster lies, when set.
+    /// The search for peers.
+    pub signaling: Signaling,
+    /// STUN servers; without it, the daemon's defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<StunGroup>"))]
+    pub stun_servers: Option<Vec<StunGroup>>,
+    /// TURN servers; without it, the daemon's defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<TurnGroup>"))]
+    pub turn_servers: Option<Vec<TurnGroup>>,
+    /// The path of the roster.
+    #[serde(deserialize_with = "non_empty")]
     pub roster_path: Option<String>,
-    /// Peers that are dialled whatever the topology.
+    /// The Device IDs of peers that the daemon dials regardless of the topology.
     pub pinned_peers: Vec<String>,
-    /// Whether new peers are let in without asking.
+    /// True if new peers join without a question.
     pub auto_approve: bool,
 }
 
-fn text(value: Option<ValueRef<'_>>) -> Option<String> {
-    Some(value?.as_str()?.into_owned())
+/// The search for peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Signaling {
+    /// `nostr`, `none`, or a strategy of a newer daemon.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["nostr", "none"])))]
+    pub strategy: String,
+    /// True if the daemon searches the local network.
+    pub mdns: bool,
+    /// Relays; empty for the daemon's own choice.
+    pub servers: Vec<String>,
+    /// The number of relays in use.
+    pub redundancy: u64,
+    /// Relays that the daemon does not use.
+    pub denylist: Vec<String>,
+    /// True if the daemon uses public relays when `servers` fail.
+    pub public_fallback: bool,
+    /// True if this node stays unannounced.
+    pub listen_only: bool,
 }
 
-fn texts(value: Option<ValueRef<'_>>) -> Option<Vec<String>> {
-    let list = value.filter(|v| v.kind() == Kind::Array)?;
-    Some(list.items().filter_map(|i| text(Some(i))).collect())
+/// The addresses of a STUN server.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct StunGroup {
+    /// The addresses.
+    pub urls: Vec<String>,
 }
 
-/// The version that a document of the daemon's says it has, when that is a whole number.
+/// The addresses of a TURN server, and the login there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TurnGroup {
+    /// The addresses.
+    pub urls: Vec<String>,
+    /// The user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password. Secret.
+    #[serde(deserialize_with = "non_empty_secret", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub credential: Option<Secret>,
+}
+
+impl Default for DaemonAutoUpdate {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            channel: None,
+            auto_apply: None,
+            check_interval_hours: None,
+            stable_url: None,
+            beta_url: None,
+        }
+    }
+}
+
+impl Default for DaemonAutoCleanup {
+    fn default() -> Self {
+        Self { updates: true }
+    }
+}
+
+impl Default for DaemonProcess {
+    fn default() -> Self {
+        Self { enabled: true, control_socket: None, log_level: "info".to_owned() }
+    }
+}
+
+impl Default for DaemonNetwork {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            network_id: String::new(),
+            label: String::new(),
+            kind: "open".to_owned(),
+            topology: default_topology(None),
+            signaling: Signaling::default(),
+            stun_servers: None,
+            turn_servers: None,
+            roster_path: None,
+            pinned_peers: Vec::new(),
+            auto_approve: false,
+        }
+    }
+}
+
+impl Default for Signaling {
+    fn default() -> Self {
+        Self {
+            strategy: "nostr".to_owned(),
+            mdns: true,
+            servers: Vec::new(),
+            redundancy: 5,
+            denylist: ["relay.damus.io", "chorus.pjv.me"].map(str::to_owned).to_vec(),
+            public_fallback: true,
+            listen_only: false,
+        }
+    }
+}
+
+/// Returns the version of a daemon's document, if it is a whole number.
 pub fn version_of(doc: &Document) -> Option<u64> {
     let version = doc.get(&["version"])?.as_f64()?;
     (version.fract() == 0.0 && (0.0..1e15).contains(&version)).then_some(version as u64)
 }
 
-/// The topology of a network that names none.
-pub(crate) fn default_topology(version: Option<u64>) -> Topology {
+/// Returns the topology of a network that names none.
+fn default_topology(version: Option<u64>) -> Topology {
     match version {
         Some(2..) => Topology::FullMesh,
         _ => Topology::Ring { n_preferred: None },
     }
 }
 
+fn or_default_topology<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Topology, D::Error> {
+    Ok(topology::read(deserializer)?.unwrap_or_else(|| default_topology(None)))
+}
+
+/// Returns true if `value` is the daemon's own default for a member of `signaling`.
+pub(crate) fn is_default_signaling(key: &str, value: ValueRef<'_>) -> bool {
+    static DEFAULTS: LazyLock<Document> = LazyLock::new(|| document_of(&Signaling::default()));
+    // Most files spell the defaults as serde_json does.
+    DEFAULTS.get(&[key]).is_some_and(|default| value.raw() == default.raw() || value.same_json(&default))
+}
+
 impl DaemonConfig {
-    /// Reads the view; cannot fail.
+    /// Reads the config; cannot fail.
     pub fn view(doc: &Document) -> Self {
-        let version = version_of(doc);
-        let daemon = |key: &str| doc.get(&["daemon", key]);
-        let networks = doc.get(&["networks"]).into_iter().flat_map(|n| n.items());
-        Self {
-            version,
-            identity_path: text(doc.get(&["identity_path"])).filter(|p| !p.is_empty()),
-            enabled: daemon("enabled").and_then(|e| e.as_bool()).unwrap_or(true),
-            control_socket: text(daemon("control_socket")),
-            log_level: text(daemon("log_level")).unwrap_or_else(|| "info".to_owned()),
-            networks: networks
-                .filter(|n| n.kind() == Kind::Object)
-                .map(|n| DaemonNetwork::view(n, version))
-                .collect(),
+        let mut config: Self = lenient::read(doc.root());
+        let entries = doc.get(&["networks"]).into_iter().flat_map(|networks| networks.items());
+        let entries = entries.filter(|entry| entry.kind() == Kind::Object);
+        for (network, entry) in config.networks.iter_mut().zip(entries) {
+            network.set_default_topology(entry, config.version);
         }
+        config
     }
 }
 
 impl DaemonNetwork {
-    /// Reads one network; `version` is that of the file, for what it leaves to the default.
-    pub fn view(network: ValueRef<'_>, version: Option<u64>) -> Self {
-        let get = |key: &str| network.get(key);
-        let signaling = |key: &str| get("signaling").and_then(|s| s.get(key));
-        let flag = |value: Option<ValueRef<'_>>, default| value.and_then(|v| v.as_bool()).unwrap_or(default);
-        Self {
-            id: text(get("id")).unwrap_or_default(),
-            network_id: text(get("network_id")).unwrap_or_default(),
-            label: text(get("label")).unwrap_or_default(),
-            kind: text(get("kind")).unwrap_or_else(|| "open".to_owned()),
-            topology: get("topology").and_then(Topology::view).unwrap_or_else(|| default_topology(version)),
-            strategy: text(signaling("strategy")).unwrap_or_else(|| "nostr".to_owned()),
-            servers: texts(signaling("servers")).unwrap_or_default(),
-            mdns: flag(signaling("mdns"), true),
-            redundancy: signaling("redundancy").and_then(|r| r.as_f64()).map_or(5, |r| r as u64),
-            denylist: texts(signaling("denylist")).unwrap_or_else(|| DENYLIST.map(str::to_owned).to_vec()),
-            public_fallback: flag(signaling("public_fallback"), true),
-            listen_only: flag(signaling("listen_only"), false),
-            roster_path: text(get("roster_path")).filter(|p| !p.is_empty()),
-            pinned_peers: texts(get("pinned_peers")).unwrap_or_default(),
-            auto_approve: flag(get("auto_approve"), false),
+    /// Reads a network; cannot fail. The `version` of the file decides the default topology.
+    pub fn view(entry: ValueRef<'_>, version: Option<u64>) -> Self {
+        let mut network: Self = lenient::read(entry);
+        network.set_default_topology(entry, version);
+        network
+    }
+
+    fn set_default_topology(&mut self, entry: ValueRef<'_>, version: Option<u64>) {
+        if entry.get("topology").and_then(Topology::view).is_none() {
+            self.topology = default_topology(version);
         }
     }
 }

@@ -1,15 +1,24 @@
 //! The envelope in which one network's settings travel between people.
 
-use crate::app_config::{is_dead, label_change, topology_change};
-use crate::change::{Pass, Path};
-use crate::{Document, Fragment, Kind, ParseError, SeededIds, ValueRef};
+use myownllm_json_document::{Document, Fragment, Kind, ParseError, ValueRef};
 
-/// What our envelopes say they are.
+use crate::app_config::{is_retired_server, label_change, topology_change};
+use crate::ids::SeededIds;
+use crate::masking::{is_known_in_topology, strip_secrets};
+use crate::pass::Pass;
+use crate::path::Path;
+
+/// The `kind` of our envelopes.
 pub const KIND: &str = "myownllm.network-settings";
-/// What envelopes may say they are.
+/// The `kind`s that an envelope may have.
 pub const KINDS: [&str; 2] = [KIND, "myownmesh.network-settings"];
 
-/// A normalised envelope: of a text that was recognised ([`Envelope::parse`]), or of a saved network
+/// The members of a network that an envelope without secrets lacks.
+const LOGIN: [&str; 2] = ["username", "credential"];
+/// The arrays of servers of a network.
+const SERVERS: [&str; 3] = ["signaling_servers", "stun_servers", "turn_servers"];
+
+/// A normalised envelope: of a text ([`Envelope::parse`]), or of a saved network
 /// ([`Envelope::of_network`]).
 #[derive(Debug, Clone)]
 pub struct Envelope {
@@ -22,33 +31,33 @@ impl PartialEq for Envelope {
     }
 }
 
-/// Why something is no envelope, or cannot become one.
+/// A text that is no envelope, or a network that has none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// Not one JSON object.
-    #[error("read a network-settings envelope: the text is not one JSON object")]
+    /// The text is not one JSON object.
+    #[error("cannot read envelope: the text is not one JSON object")]
     Parse(#[source] ParseError),
-    /// JSON, but not an envelope.
-    #[error("read a network-settings envelope: {why}")]
+    /// The text is JSON, but not an envelope.
+    #[error("cannot read envelope: {why}")]
     #[non_exhaustive]
     NotAnEnvelope {
-        /// What is missing.
+        /// The reason.
         why: &'static str,
     },
-    /// A network that cannot be exported.
-    #[error("make a network-settings envelope: {key} is {found}")]
+    /// The network has no envelope.
+    #[error("cannot make envelope: {key} is {found}")]
     #[non_exhaustive]
     NotExportable {
-        /// The member of the network; empty for the network itself.
+        /// The member of the network, or `the network`.
         key: String,
-        /// What stands there.
+        /// The kind of the value there, or `missing`.
         found: &'static str,
     },
 }
 
 impl EnvelopeError {
-    /// `envelope.parse`, `envelope.not-an-envelope`, `envelope.not-exportable`.
+    /// Returns `envelope.parse`, `envelope.not-an-envelope` or `envelope.not-exportable`.
     pub fn code(&self) -> &'static str {
         match self {
             EnvelopeError::Parse(_) => "envelope.parse",
@@ -56,12 +65,13 @@ impl EnvelopeError {
             EnvelopeError::NotExportable { .. } => "envelope.not-exportable",
         }
     }
-    /// What to do.
+
+    /// Returns a remedy for a person.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             EnvelopeError::Parse(e) => return e.hint(),
             EnvelopeError::NotAnEnvelope { .. } => {
-                format!("give it \"kind\": \"{KIND}\", and a text as network_id")
+                format!("give it \"kind\": \"{KIND}\", and a string as network_id")
             }
             EnvelopeError::NotExportable { .. } => "normalise the config first".to_owned(),
         })
@@ -69,8 +79,8 @@ impl EnvelopeError {
 }
 
 impl Envelope {
-    /// Reads the text of an envelope. One leading byte order mark is accepted. What an envelope does not carry is left
-    /// out, wrong types too; its version is not looked at.
+    /// Parses the text of an envelope. Accepts one leading byte order mark. Leaves out members that an
+    /// envelope does not carry, and members of a wrong type; ignores the version.
     ///
     /// ```
     /// use myownllm_config_model::envelope::Envelope;
@@ -81,75 +91,60 @@ impl Envelope {
     /// ```
     ///
     /// # Errors
-    /// Text that is none.
+    /// Fails for a text that is not an envelope.
     pub fn parse(text: &[u8]) -> Result<Self, EnvelopeError> {
         let given = Document::parse(text).map_err(EnvelopeError::Parse)?.document;
-        let get = |key: &str| given.get(&[key]);
-        if !get("kind").is_some_and(|kind| KINDS.iter().any(|known| kind.is_str(known))) {
+        let of_kind = |key: &str, kind: Kind| given.get(&[key]).filter(|value| value.kind() == kind);
+        if !given.get(&["kind"]).is_some_and(|kind| KINDS.iter().any(|known| kind.is_str(known))) {
             return Err(EnvelopeError::NotAnEnvelope { why: "its kind is not that of network settings" });
         }
-        let Some(network_id) = get("network_id").filter(|id| id.kind() == Kind::String) else {
+        let Some(network_id) = of_kind("network_id", Kind::String) else {
             return Err(EnvelopeError::NotAnEnvelope { why: "it has no network_id" });
         };
-        let mut out = head(network_id);
-        if let Some(label) = get("label").filter(|l| l.kind() == Kind::String && !l.is_falsy()) {
+        let mut out =
+            vec![("kind", KIND.into()), ("version", 1u64.into()), ("network_id", Fragment::from(network_id))];
+        if let Some(label) = of_kind("label", Kind::String) {
             let label = label_change(label).unwrap_or_else(|| label.into());
-            if label != Fragment::from("") {
+            if label.text() != r#""""# {
                 out.push(("label", label));
             }
         }
-        // A newer daemon's kind is kept: a silent network must not become an open one on its way.
-        if let Some(kind) = get("network_kind").filter(|k| k.kind() == Kind::String && !k.is_falsy()) {
+        // The kind of a newer daemon stays: a silent network must not become an open one on its way.
+        if let Some(kind) = of_kind("network_kind", Kind::String).filter(|kind| !kind.is_falsy()) {
             out.push(("network_kind", kind.into()));
         }
-        if let Some(topology) = get("topology")
-            && let Some(change) =
-                topology_change(topology, &Path::Root, &mut Pass::new(&mut SeededIds::new(0, 0)))
-        {
-            let mut copy = Document::of(topology);
-            copy.apply(change);
-            out.push(("topology", Fragment::from(&copy)));
-        }
-        if let Some(auto) = get("auto_approve").filter(|a| a.kind() == Kind::Bool) {
+        out.extend(given.get(&["topology"]).and_then(normalized_topology).map(|t| ("topology", t)));
+        if let Some(auto) = of_kind("auto_approve", Kind::Bool) {
             out.push(("auto_approve", auto.into()));
         }
-        let items =
-            |key: &str| get(key).filter(|l| l.kind() == Kind::Array).into_iter().flat_map(|l| l.items());
-        let texts = |key: &str| items(key).filter(|i| i.kind() == Kind::String);
-        out.push(("signaling_servers", Fragment::array(texts("signaling_servers").filter(|s| !is_dead(*s)))));
-        out.push(("stun_servers", Fragment::array(texts("stun_servers"))));
-        let turn = items("turn_servers").filter_map(|entry| {
-            let mut turn = vec![("url", entry.get("url").filter(|u| u.kind() == Kind::String)?.into())];
-            for key in ["username", "credential"] {
-                if let Some(text) = entry.get(key).filter(|t| t.kind() == Kind::String && !t.is_falsy()) {
-                    turn.push((key, Fragment::from(text)));
-                }
-            }
-            Some(Fragment::object(turn))
-        });
-        out.push(("turn_servers", Fragment::array(turn)));
-        let accepting =
-            get("accepting").filter(|a| ["available", "limited", "busy"].iter().any(|k| a.is_str(k)));
+        let items = |key| of_kind(key, Kind::Array).into_iter().flat_map(|array| array.items());
+        let strings = |key| items(key).filter(|item| item.kind() == Kind::String);
+        let signaling = strings("signaling_servers").filter(|server| !is_retired_server(*server));
+        out.push(("signaling_servers", Fragment::array(signaling)));
+        out.push(("stun_servers", Fragment::array(strings("stun_servers"))));
+        out.push(("turn_servers", Fragment::array(items("turn_servers").filter_map(normalized_turn_server))));
+        let accepting = given
+            .get(&["accepting"])
+            .filter(|a| ["available", "limited", "busy"].iter().any(|known| a.is_str(known)));
         out.push(("accepting", accepting.map_or_else(|| "available".into(), Fragment::from)));
         Ok(Self { document: Document::of(Fragment::object(out)) })
     }
 
-    /// The envelope of a saved network. Internal id, permissions, prompts and what only the daemon knows stay at home.
+    /// Returns the envelope of a saved network. The internal id, permissions, prompts and the
+    /// daemon's settings stay out.
     ///
     /// # Errors
-    /// A network without its three lists of servers (a completed document has them).
+    /// Fails for a network without its three arrays of servers, which a completed document has.
     pub fn of_network(network: ValueRef<'_>) -> Result<Self, EnvelopeError> {
         if network.kind() != Kind::Object {
-            return Err(EnvelopeError::NotExportable {
-                key: "the network".to_owned(),
-                found: network.kind().name(),
-            });
+            let key = "the network".to_owned();
+            return Err(EnvelopeError::NotExportable { key, found: network.kind().name() });
         }
-        let list = |key: &str| match network.get(key) {
-            Some(list) if list.kind() == Kind::Array => Ok(list),
+        let array = |key: &str| match network.get(key) {
+            Some(array) if array.kind() == Kind::Array => Ok(array),
             other => Err(EnvelopeError::NotExportable {
                 key: key.to_owned(),
-                found: other.map_or("not there", |o| o.kind().name()),
+                found: other.map_or("missing", |o| o.kind().name()),
             }),
         };
         let mut out = vec![("kind", KIND.into()), ("version", 1u64.into())];
@@ -164,18 +159,18 @@ impl Envelope {
         if let Some(auto) = network.get("auto_approve").filter(|a| a.kind() == Kind::Bool) {
             out.push(("auto_approve", auto.into()));
         }
-        out.push(("signaling_servers", list("signaling_servers")?.into()));
-        out.push(("stun_servers", list("stun_servers")?.into()));
+        out.push(("signaling_servers", array("signaling_servers")?.into()));
+        out.push(("stun_servers", array("stun_servers")?.into()));
         let mut turn = Vec::new();
-        for (n, entry) in list("turn_servers")?.items().enumerate() {
+        for (n, entry) in array("turn_servers")?.items().enumerate() {
             if entry.is_null() {
                 return Err(EnvelopeError::NotExportable { key: format!("turn_servers/{n}"), found: "null" });
             }
             let url = entry.get("url").map(|u| ("url", Fragment::from(u)));
-            let secrets = ["username", "credential"]
+            let login = LOGIN
                 .into_iter()
                 .filter_map(|key| Some((key, Fragment::from(entry.get(key).filter(|v| !v.is_falsy())?))));
-            turn.push(Fragment::object(url.into_iter().chain(secrets)));
+            turn.push(Fragment::object(url.into_iter().chain(login)));
         }
         out.push(("turn_servers", Fragment::array(turn)));
         if let Some(accepting) = network.get("accepting") {
@@ -184,7 +179,7 @@ impl Envelope {
         Ok(Self { document: Document::of(Fragment::object(out)) })
     }
 
-    /// The network id it is about, as it was given: neither checked nor normalised.
+    /// Returns the network id as it was given, neither checked nor normalised.
     pub fn network_id(&self) -> String {
         self.get("network_id").and_then(|id| id.as_str()).unwrap_or_default().into_owned()
     }
@@ -193,26 +188,64 @@ impl Envelope {
         self.document.get(&[key])
     }
 
-    /// The envelope as JSON. Without secrets, TURN servers go by their url alone.
+    /// Returns the envelope as JSON. Without secrets, TURN servers have no login, URLs have none
+    /// either, and a topology has the known members alone.
     pub fn to_value(&self, with_secrets: bool) -> serde_json::Value {
         self.to_document(with_secrets).root().to_value()
     }
 
-    /// [`Envelope::to_value`] as a document in two-space indentation, with the spelling of strings kept.
+    /// Returns [`Envelope::to_value`] as a document in two-space indentation, and keeps the spelling
+    /// of strings.
     pub fn to_document(&self, with_secrets: bool) -> Document {
         let mut document = self.document.clone();
-        if !with_secrets {
-            let count = document.get(&["turn_servers"]).map_or(0, |t| t.items().count());
-            for n in 0..count {
-                for key in ["username", "credential"] {
-                    document.remove(&["turn_servers", &n.to_string(), key]);
+        if with_secrets {
+            return document;
+        }
+        for key in SERVERS {
+            let count = document.get(&[key]).map_or(0, |servers| servers.items().count());
+            for n in (0..count).map(|n| n.to_string()) {
+                for login in LOGIN {
+                    document.remove(&[key, &n, login]);
                 }
+                strip(&mut document, &[key, &n]);
+                strip(&mut document, &[key, &n, "url"]);
             }
+        }
+        strip(&mut document, &["label"]);
+        let members = document.get(&["topology"]).into_iter().flat_map(|topology| topology.members());
+        let unknown: Vec<String> =
+            members.map(|(key, _)| key.into_owned()).filter(|key| !is_known_in_topology(key)).collect();
+        for key in unknown {
+            document.remove(&["topology", &key]);
         }
         document
     }
 }
 
-fn head<'k>(network_id: ValueRef<'_>) -> Vec<(&'k str, Fragment)> {
-    vec![("kind", KIND.into()), ("version", 1u64.into()), ("network_id", network_id.into())]
+/// Removes the secrets from the string at a path.
+fn strip(document: &mut Document, path: &[&str]) {
+    let stripped = document.get(path).and_then(|text| strip_secrets(&text.as_str()?));
+    if let Some(stripped) = stripped {
+        document.set(path, stripped);
+    }
+}
+
+/// Returns a topology in form; `None` for an unusable one.
+fn normalized_topology(topology: ValueRef<'_>) -> Option<Fragment> {
+    // A topology needs no id.
+    let change = topology_change(topology, &Path::Root, &mut Pass::new(&mut SeededIds::new(0, 0)))?;
+    let mut copy = Document::of(topology);
+    copy.apply(change);
+    Some(Fragment::from(&copy))
+}
+
+/// Returns a TURN server with its URL and its login; `None` without a URL.
+fn normalized_turn_server(entry: ValueRef<'_>) -> Option<Fragment> {
+    let mut turn = vec![("url", entry.get("url").filter(|u| u.kind() == Kind::String)?.into())];
+    for key in LOGIN {
+        if let Some(text) = entry.get(key).filter(|t| t.kind() == Kind::String && !t.is_falsy()) {
+            turn.push((key, Fragment::from(text)));
+        }
+    }
+    Some(Fragment::object(turn))
 }

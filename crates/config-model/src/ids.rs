@@ -1,16 +1,17 @@
-/// Where new ids and the present time come from.
+/// The source of new ids, and of the present time.
 ///
-/// This crate reads no clock and draws no random number: whoever runs it passes both in, so a run can be repeated.
+/// This crate reads no clock and draws no random number: the caller passes both in, so that a run can
+/// be repeated.
 pub trait Ids {
-    /// A new internal id of a network, in the app's form `net-<base 36 ms>-<6 base 36>`.
+    /// Returns a new internal id of a network, in the app's form `net-<base 36 ms>-<6 base 36>`.
     fn network_id(&mut self) -> String;
-    /// A new id of a prompt, `prm-<base 36 ms>-<6 base 36>`.
+    /// Returns a new id of a prompt, `prm-<base 36 ms>-<6 base 36>`.
     fn prompt_id(&mut self) -> String;
-    /// Milliseconds since the Unix epoch; stands still during one load.
+    /// Returns the milliseconds since the Unix epoch; the same ones during one load.
     fn now_ms(&self) -> u64;
 }
 
-/// [`Ids`] from a time and a seed: the same two give the same ids, in the same order.
+/// [`Ids`] from a time and a seed: equal ones give the same ids in the same order.
 ///
 /// ```
 /// use myownllm_config_model::{Ids, SeededIds};
@@ -25,13 +26,14 @@ pub struct SeededIds {
 }
 
 impl SeededIds {
-    /// `now_ms` is the present in milliseconds since the Unix epoch; `seed` should differ from run to run.
+    /// Takes the present in milliseconds since the Unix epoch, and a seed that should differ from run to
+    /// run.
     pub fn new(now_ms: u64, seed: u64) -> Self {
         Self { now_ms, state: seed }
     }
 
     fn make(&mut self, prefix: &str) -> String {
-        // SplitMix64: every seed is a good one, and six base-36 digits need no more.
+        // SplitMix64: every seed is a good one, and six base-36 digits need no better generator.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

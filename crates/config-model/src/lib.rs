@@ -1,18 +1,25 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 pub mod app_config;
-mod change;
 pub mod close;
 pub mod convert;
 pub mod daemon_config;
 pub mod envelope;
 mod ids;
+mod lenient;
 pub mod masking;
 pub mod network_id;
 pub mod networks;
+mod pass;
+mod path;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[cfg(feature = "schema")]
+mod schema_transforms;
 pub mod settings;
+mod topology;
 
 // The former names of three modules, until their callers have the new ones.
 pub use convert as bridge;

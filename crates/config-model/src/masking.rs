@@ -120,13 +120,15 @@ const DAEMON_NETWORK: Shown = Members(&[
 
 const TURN_GROUP: Shown = Members(&[("urls", STRINGS), ("username", Scalar)]);
 
-const TOPOLOGY: Shown = Members(&[
+const TOPOLOGY_MEMBERS: [(&str, Shown); 5] = [
     ("kind", Scalar),
     ("n_preferred", Scalar),
     ("hub", Scalar),
     ("hubs", STRINGS),
     ("spoke_redundancy", Scalar),
-]);
+];
+
+const TOPOLOGY: Shown = Members(&TOPOLOGY_MEMBERS);
 
 const SIGNALING: Shown =
     Members(&[("strategy", Scalar), ("servers", STRINGS), ("redundancy", Scalar), ("denylist", STRINGS)]);
@@ -164,7 +166,66 @@ pub fn mask(config: &Document) -> Document {
     myownllm_json_document::masking::mask(config, &CONFIG)
 }
 
+/// Returns true for the members of a topology that hold no secret.
+pub(crate) fn is_known_in_topology(key: &str) -> bool {
+    TOPOLOGY_MEMBERS.iter().any(|(name, _)| *name == key)
+}
+
 /// Masks a network in the daemon's shape, in place.
 pub fn mask_daemon_network(network: &mut Value) {
     myownllm_json_document::masking::mask_value(network, &DAEMON_NETWORK);
+}
+
+#[cfg(all(test, feature = "schema"))]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::schema::{app_schema, daemon_schema};
+
+    /// Returns a value with every member of a schema, and an unmistakable one at each string and number.
+    fn sample(root: &Value, schema: &Value) -> Value {
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            return sample(root, root.pointer(&target[1..]).expect("a schema refers to its own parts"));
+        }
+        let kind = match &schema["type"] {
+            Value::Array(kinds) => &kinds[0],
+            kind => kind,
+        };
+        match kind.as_str().expect("every member has a type") {
+            "object" => {
+                let members = schema["properties"].as_object().into_iter().flatten();
+                let mut members: serde_json::Map<_, _> =
+                    members.map(|(key, schema)| (key.clone(), sample(root, schema))).collect();
+                if let Some(schema) = schema.get("additionalProperties") {
+                    members.insert("any".to_owned(), sample(root, schema));
+                }
+                Value::Object(members)
+            }
+            "array" => json!([sample(root, &schema["items"])]),
+            "string" => json!("a string"),
+            "number" | "integer" => json!(4711),
+            "boolean" => json!(true),
+            other => panic!("no member has the type {other}"),
+        }
+    }
+
+    #[test]
+    fn every_member_of_both_schemas_is_shown_or_known_to_be_secret() {
+        for schema in [app_schema(), daemon_schema()] {
+            let document = Document::of(sample(&schema, &schema));
+            let (text, masked) = (document.to_text(), mask(&document).to_text());
+            let masked_names: Vec<_> = text
+                .lines()
+                .zip(masked.lines())
+                .filter(|(before, after)| before != after)
+                .map(|(before, _)| before.trim().split('"').nth(1).unwrap_or_default())
+                .collect();
+            assert!(
+                masked_names.iter().all(|name| ["bearer_token", "credential"].contains(name)),
+                "{masked_names:?}"
+            );
+            assert!(!masked_names.is_empty());
+        }
+    }
 }

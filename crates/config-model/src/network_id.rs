@@ -1,27 +1,27 @@
-//! Network ids as the daemon takes them: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
+//! Network ids, as the daemon accepts them: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
 
-/// Fewest characters of a network id.
+/// The fewest characters of a network id.
 pub const MIN_LEN: usize = 3;
-/// Most characters of a network id.
+/// The most characters of a network id.
 pub const MAX_LEN: usize = 64;
 
-/// Why a text is no network id. The reason is worded as the daemon's own.
+/// A text that is no network id. The reason has the daemon's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("network id {why}")]
 #[non_exhaustive]
 pub struct InvalidNetworkId {
-    /// As it was given.
+    /// The text, as it was given.
     pub given: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
 impl InvalidNetworkId {
-    /// `network.invalid-id`.
+    /// Returns `network.invalid-id`.
     pub fn code(&self) -> &'static str {
         "network.invalid-id"
     }
-    /// An id close to what was given, where there is one.
+    /// Returns a valid id close to the given text, if there is one.
     pub fn close(&self) -> Option<String> {
         let close: String = normal_form(&self.given)
             .chars()
@@ -31,7 +31,7 @@ impl InvalidNetworkId {
         let close = close.trim_matches('-');
         (close.len() >= MIN_LEN).then(|| close.to_owned())
     }
-    /// What an id may look like, with one close to what was given where there is one.
+    /// Returns a remedy for a person: an id close to the given text, or the rule.
     pub fn hint(&self) -> Option<String> {
         Some(match self.close() {
             Some(close) => format!("try {close}"),
@@ -40,7 +40,7 @@ impl InvalidNetworkId {
     }
 }
 
-/// The normal form of a network id that somebody typed.
+/// Returns the normal form of a network id that a user typed.
 ///
 /// ```
 /// use myownllm_config_model::network_id;
@@ -50,12 +50,12 @@ impl InvalidNetworkId {
 /// ```
 ///
 /// # Errors
-/// An id that the daemon would refuse, with its reason.
+/// Fails for an id that the daemon refuses, with the daemon's reason.
 pub fn normalize(id: &str) -> Result<String, InvalidNetworkId> {
     let normal = normal_form(id);
     let refuse = |why: String| Err(InvalidNetworkId { given: id.to_owned(), why });
-    if let Some(odd) = normal.chars().find(|&c| !is_allowed(c)) {
-        return refuse(format!("contains {odd:?}; only letters, digits, '-', and '_' are allowed"));
+    if let Some(invalid) = normal.chars().find(|&c| !is_allowed(c)) {
+        return refuse(format!("contains {invalid:?}; only letters, digits, '-', and '_' are allowed"));
     }
     match normal.len() {
         0 => refuse("is empty".to_owned()),
@@ -68,12 +68,14 @@ pub fn normalize(id: &str) -> Result<String, InvalidNetworkId> {
     }
 }
 
-/// Whether two saved ids mean the same network: their normal forms are equal. Works for ids that are not valid, too.
+/// Returns true if two saved ids mean the same network: if their normal forms are equal. Accepts
+/// invalid ids as well.
 pub fn same(a: &str, b: &str) -> bool {
     normal_form(a) == normal_form(b)
 }
 
-/// Trimmed and in lower case; nothing is checked. For comparing and as a key; for what a user typed see [`normalize`].
+/// Returns the id trimmed and in lower case, without checking it: for comparing, and as a key. See
+/// [`normalize`] for ids that a user typed.
 pub fn normal_form(id: &str) -> String {
     id.trim().to_ascii_lowercase()
 }

@@ -1,48 +1,53 @@
-//! The saved networks: list, find, add, remove, activate, update, import, export.
+//! Operations on the saved networks.
 //!
-//! A network is named by its internal id, or else by its network id in any spelling that means the same. The functions
-//! work on a completed document (see [`complete`](crate::app_config::complete)); on another one they find what is
-//! there. None of them writes anywhere: they say whether the document [changed](Change::changed).
+//! A network is named by its internal id, or else by its network id in any spelling with the same
+//! normal form. The functions expect a completed document (see
+//! [`complete`](crate::app_config::complete)); in other documents they find what is there. They write
+//! no file: [`Change::changed`] says that the document wants to be saved.
+
+use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
 
 use crate::app_config::completed;
-use crate::change::{Pass, Path};
 use crate::close::closest;
 use crate::envelope::{Envelope, EnvelopeError};
+use crate::ids::Ids;
 use crate::network_id::{self, InvalidNetworkId};
-use crate::{Document, Fragment, Ids, Kind, ValueRef};
+use crate::pass::Pass;
+use crate::path::Path;
 
-/// What an operation on the catalogue can refuse.
+/// A refused operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworksError {
     /// No saved network has that name.
-    #[error("cannot find a saved network: unknown network id: {name}{}", did_you_mean(close))]
+    #[error("cannot find network: unknown network id: {name}{}", did_you_mean(close))]
     #[non_exhaustive]
     Unknown {
-        /// As the user typed it.
+        /// The name, as the user typed it.
         name: String,
-        /// The network id of a saved network that is close to it.
+        /// The network id of a saved network with a close name.
         close: Option<String>,
     },
     /// Several saved networks have that network id.
     #[error("cannot tell which network {name:?} is: several saved networks have that network id ({})", ids.join(", "))]
     #[non_exhaustive]
     Ambiguous {
-        /// As the user typed it.
+        /// The name, as the user typed it.
         name: String,
         /// Their internal ids.
         ids: Vec<String>,
     },
-    /// The new network's id is not one that a daemon takes.
-    #[error("save a network: {0}")]
+    /// The daemon does not accept the new network id.
+    #[error("cannot save network: {0}")]
     Invalid(InvalidNetworkId),
     /// The network has no envelope.
-    #[error("export a saved network")]
+    #[error("cannot export network")]
     Envelope(#[source] EnvelopeError),
 }
 
 impl NetworksError {
-    /// `network.unknown`, `network.ambiguous`, `network.invalid-id`, or the code of an [`EnvelopeError`].
+    /// Returns `network.unknown`, `network.ambiguous`, `network.invalid-id`, or the code of an
+    /// [`EnvelopeError`].
     pub fn code(&self) -> &'static str {
         match self {
             NetworksError::Unknown { .. } => "network.unknown",
@@ -51,7 +56,8 @@ impl NetworksError {
             NetworksError::Envelope(e) => e.code(),
         }
     }
-    /// What to do, where there is more to say than that the name is none.
+
+    /// Returns a remedy for a person.
     pub fn hint(&self) -> Option<String> {
         match self {
             NetworksError::Unknown { .. } | NetworksError::Ambiguous { .. } => None,
@@ -61,15 +67,17 @@ impl NetworksError {
     }
 }
 
-/// What an operation did.
+pub use self::NetworksError as CatalogueError;
+
+/// The effect of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Change {
-    /// The internal id of the network concerned.
+    /// The internal id of the network.
     pub id: Option<String>,
-    /// Its network id.
+    /// The network id.
     pub network_id: Option<String>,
-    /// A new entry was made.
+    /// The document has a new entry.
     pub created: bool,
     /// The document changed, and wants to be saved.
     pub changed: bool,
@@ -78,18 +86,18 @@ pub struct Change {
 const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
 const ACTIVE: [&str; 2] = ["cloud_mesh", "active_network_id"];
 
-/// All saved networks, in file order.
+/// Returns all saved networks, in file order.
 pub fn list(doc: &Document) -> Vec<ValueRef<'_>> {
     entries(doc).map(|(_, entry)| entry).collect()
 }
 
-/// The networks and their places in the list.
+/// Returns the networks and their indexes.
 fn entries(doc: &Document) -> impl Iterator<Item = (usize, ValueRef<'_>)> {
-    let items = doc.get(&NETWORKS).into_iter().flat_map(|list| list.items());
+    let items = doc.get(&NETWORKS).into_iter().flat_map(|array| array.items());
     items.enumerate().filter(|(_, entry)| entry.kind() == Kind::Object)
 }
 
-/// By internal id first, then by network id in normal form.
+/// Finds a network, by internal id first, then by network id in normal form.
 pub fn find<'a>(doc: &'a Document, name: &str) -> Option<ValueRef<'a>> {
     locate(doc, name).map(|(_, entry)| entry)
 }
@@ -106,7 +114,7 @@ fn locate_network_id<'a>(doc: &'a Document, network_id: &str) -> Option<(usize, 
     })
 }
 
-/// The active network, if one is set and saved.
+/// Returns the active network, if one is set and saved.
 pub fn active(doc: &Document) -> Option<ValueRef<'_>> {
     let pointer = doc.get(&ACTIVE).filter(|p| !p.is_falsy())?;
     let mut entries = entries(doc).map(|(_, entry)| entry);
@@ -119,7 +127,7 @@ fn change_of(entry: ValueRef<'_>) -> Change {
 }
 
 fn unknown(doc: &Document, name: &str) -> NetworksError {
-    let ids = entries(doc).filter_map(|(_, entry)| entry.get("network_id")?.as_str()).collect::<Vec<_>>();
+    let ids: Vec<_> = entries(doc).filter_map(|(_, entry)| entry.get("network_id")?.as_str()).collect();
     let close = closest(name, ids.iter().map(AsRef::as_ref)).map(str::to_owned);
     NetworksError::Unknown { name: name.to_owned(), close }
 }
@@ -128,10 +136,10 @@ fn did_you_mean(close: &Option<String>) -> String {
     close.as_ref().map_or_else(String::new, |close| format!("; did you mean {close}?"))
 }
 
-/// The one network of that name: by internal id, or by a network id that no other one has.
+/// Returns the network with that internal id, or the only network with that network id.
 ///
 /// # Errors
-/// A name that no saved network has, or a network id that several have.
+/// Fails for an unknown name, and for a network id that several networks have.
 pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, NetworksError> {
     let text = |entry: &ValueRef<'_>, key: &str| Some(entry.get(key)?.as_str()?.into_owned());
     let has = |entry: &ValueRef<'_>| text(entry, "network_id").is_some_and(|id| network_id::same(&id, name));
@@ -144,8 +152,8 @@ pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, NetworksE
     Err(NetworksError::Ambiguous { name: name.to_owned(), ids })
 }
 
-/// Adds a network, whose id is checked and brought into normal form. One that is saved already is left as it is; it
-/// becomes the active one when that is asked for.
+/// Adds a network with the normal form of `network_id`. Leaves a saved network as it is; with
+/// `activate`, it becomes the active one all the same.
 ///
 /// ```
 /// use myownllm_config_model::{Document, SeededIds, app_config, networks};
@@ -157,7 +165,7 @@ pub fn only<'a>(doc: &'a Document, name: &str) -> Result<ValueRef<'a>, NetworksE
 /// ```
 ///
 /// # Errors
-/// An id that the daemon would not take.
+/// Fails for a network id that the daemon does not accept.
 pub fn add(
     doc: &mut Document,
     network_id: &str,
@@ -181,7 +189,8 @@ pub fn add(
     Ok(change)
 }
 
-/// Appends an entry of these members, completed; permissions that waited at the top level for a network go on it.
+/// Appends a completed entry with these members. The first entry gets the permissions that waited for
+/// a network at the top level.
 fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn Ids) {
     if doc.get(&["cloud_mesh"]).is_some_and(|m| m.kind() != Kind::Object) {
         doc.remove(&["cloud_mesh"]);
@@ -201,14 +210,15 @@ fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn 
 }
 
 fn point_at(doc: &mut Document, id: Option<&str>) -> bool {
-    doc.set(&ACTIVE, id.map_or_else(|| Fragment::from_valid_json("null"), Fragment::from)).is_changed()
+    let id = id.map_or_else(|| Fragment::from_valid_json("null"), Fragment::from);
+    doc.set(&ACTIVE, id).is_changed()
 }
 
-/// Takes one entry away, and clears the active pointer when it was that one. A name that nothing has is no error:
-/// then nothing changes.
+/// Removes one entry, and clears the active pointer if it named that entry. Changes nothing for an
+/// unknown name.
 ///
 /// # Errors
-/// None today.
+/// Never fails today.
 pub fn remove(doc: &mut Document, name: &str) -> Result<Change, NetworksError> {
     let Some((place, entry)) = locate(doc, name) else { return Ok(Change::default()) };
     let mut change = change_of(entry);
@@ -223,10 +233,10 @@ pub fn remove(doc: &mut Document, name: &str) -> Result<Change, NetworksError> {
     Ok(change)
 }
 
-/// Sets the active network, or none.
+/// Sets the active network; `None` makes no network active.
 ///
 /// # Errors
-/// A name that no saved network has.
+/// Fails for an unknown name.
 pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, NetworksError> {
     let Some(name) = name else {
         return Ok(Change { changed: point_at(doc, None), ..Change::default() });
@@ -238,10 +248,10 @@ pub fn activate(doc: &mut Document, name: Option<&str>) -> Result<Change, Networ
     Ok(change)
 }
 
-/// Lays the members of `patch` over one entry; nothing is checked.
+/// Sets the members of `patch` in one entry, without checking them.
 ///
 /// # Errors
-/// A name that no saved network has.
+/// Fails for an unknown name.
 pub fn update(
     doc: &mut Document,
     name: &str,
@@ -256,15 +266,15 @@ pub fn update(
     Ok(change)
 }
 
-/// Applies a settings envelope: to the first entry of that network id, or as a new one.
+/// Applies a settings envelope to the first entry with its network id, or appends a new entry.
 ///
-/// An entry that is there gets the envelope's servers and `accepting`, and label, kind, topology and `auto_approve`
-/// where the envelope has them; its id, permissions, prompts and `auto_gossip` stay. An envelope that was exported
-/// without secrets does not take away the ones that are there: a TURN server of the same url keeps its username and
-/// credential.
+/// An existing entry gets the envelope's servers and `accepting`, and the label, kind, topology and
+/// `auto_approve` that the envelope has; its id, permissions, prompts and `auto_gossip` stay. An
+/// envelope without secrets leaves the existing ones alone: a TURN server with the same URL keeps its
+/// username and credential.
 ///
 /// # Errors
-/// A new network whose id the daemon would not take.
+/// Fails for a new network with an id that the daemon does not accept.
 pub fn import(
     doc: &mut Document,
     envelope: &Envelope,
@@ -311,10 +321,11 @@ pub fn import(
     Ok(change)
 }
 
-/// The TURN servers of an envelope; those without username and credential take them from a known one of the same url.
+/// Returns the TURN servers of an envelope. Servers without a login get the login of the known server
+/// with the same URL.
 fn with_known_secrets(given: Option<ValueRef<'_>>, known: Option<ValueRef<'_>>) -> Fragment {
-    let known: Vec<_> = known.into_iter().flat_map(|list| list.items()).collect();
-    Fragment::array(given.into_iter().flat_map(|list| list.items()).map(|entry| {
+    let known: Vec<_> = known.into_iter().flat_map(|array| array.items()).collect();
+    Fragment::array(given.into_iter().flat_map(|array| array.items()).map(|entry| {
         let is_bare = entry.get("username").is_none() && entry.get("credential").is_none();
         let same = known.iter().find(
             |k| matches!((k.get("url"), entry.get("url")), (Some(a), Some(b)) if a.strictly_equals(&b)),
@@ -326,13 +337,11 @@ fn with_known_secrets(given: Option<ValueRef<'_>>, known: Option<ValueRef<'_>>) 
     }))
 }
 
-/// The settings envelope of a saved network. Whether its secrets go along is decided when it is written out.
+/// Returns the settings envelope of a saved network, secrets included.
 ///
 /// # Errors
-/// A name that no saved network has, or an entry without its lists.
+/// Fails for an unknown name, and for an entry without its arrays of servers.
 pub fn export(doc: &Document, name: &str) -> Result<Envelope, NetworksError> {
     let entry = find(doc, name).ok_or_else(|| unknown(doc, name))?;
     Envelope::of_network(entry).map_err(NetworksError::Envelope)
 }
-
-pub use self::NetworksError as CatalogueError;

@@ -1643,6 +1643,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(numbers_are_masked)",
     },
     Mutant {
+        name: "to-daemon-wants-a-network",
+        guarantee: "An object without a network id does not become a network of the daemon.",
+        file: "crates/config-model/src/convert.rs",
+        find: "    if !network_id.is_some_and(|id| id.kind() == Kind::String) {",
+        replace: "    if network_id.is_some_and(|id| id.kind() == Kind::Array) {",
+        package: "myownllm-config-model",
+        tests: "test(to_daemon_refuses)",
+    },
+    Mutant {
         name: "launch-holds-the-lock-while-it-starts-a-daemon",
         guarantee: "Of many launches at once, one starts a daemon, and the others use it.",
         file: "crates/launch/src/sequence.rs",

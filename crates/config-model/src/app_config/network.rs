@@ -1,32 +1,35 @@
-//! One saved network, and its parts.
+//! Brings a saved network into the present form.
 
-use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use super::permissions;
-use crate::change::{Edits, Pass, Path};
-use crate::{Document, Fragment, Kind, ValueRef};
-use myownllm_json_document::{Change, trim_raw};
+use myownllm_json_document::{Change, Document, Fragment, Kind, ValueRef, trim_raw};
 
-/// Signaling servers of the PeerJS days that no longer answer; saved lists still hold them.
-pub(crate) const DEAD_SIGNALING: [&str; 3] =
+use super::saved_network::Network;
+use super::{permissions, prompts};
+use crate::lenient::document_of;
+use crate::pass::{Edits, ObjectEdits, Pass};
+use crate::path::Path;
+
+/// Signaling servers of the PeerJS era that do not answer any more; saved networks still name them.
+const RETIRED_SERVERS: [&str; 3] =
     ["wss://0.peerjs.com:443/", "wss://0.peerjs.com:443/peerjs", "wss://mesh.myownllm.net/signal"];
-/// The app's STUN servers where none are named.
-pub(crate) const DEFAULT_STUN: [&str; 2] = ["stun:stun.l.google.com:19302", "stun:stun1.l.google.com:19302"];
-/// The tools a prompt may use when it does not say.
-const ALL_TOOLS: [&str; 4] = ["networks", "read_file", "write_file", "shell"];
-/// Members of a network that nothing reads any more.
-const RETIRED: [&str; 2] = ["locked", "use_public_turn_fallback"];
+/// Members that nothing reads any more.
+const RETIRED_MEMBERS: [&str; 2] = ["locked", "use_public_turn_fallback"];
+const ACCEPTING: ([&str; 3], &str) = (["available", "limited", "busy"], "`available`, `limited` or `busy`");
 
-pub(crate) fn default_stun() -> Fragment {
-    Fragment::array(DEFAULT_STUN)
+static DEFAULTS: LazyLock<Document> = LazyLock::new(|| document_of(&Network::default()));
+
+/// Returns the default of a member that every saved network has.
+pub(crate) fn default_of(member: &str) -> Fragment {
+    DEFAULTS.get(&[member]).map_or_else(|| Fragment::from_valid_json("null"), Fragment::from)
 }
 
-/// Items of a list that name a server which no longer answers.
-pub(crate) fn is_dead(server: ValueRef<'_>) -> bool {
-    server.as_str().is_some_and(|server| DEAD_SIGNALING.contains(&&*server))
+/// Returns true for a signaling server that does not answer any more.
+pub(crate) fn is_retired_server(server: ValueRef<'_>) -> bool {
+    server.as_str().is_some_and(|server| RETIRED_SERVERS.contains(&&*server))
 }
 
-/// A network of these members, completed.
+/// Returns a network with these members, in form.
 pub(crate) fn completed(members: Vec<(&str, Fragment)>, path: &Path<'_>, pass: &mut Pass<'_>) -> Fragment {
     let mut entry = Document::of(Fragment::object(members));
     let change = change(entry.root(), path, None, pass).into_change();
@@ -34,14 +37,14 @@ pub(crate) fn completed(members: Vec<(&str, Fragment)>, path: &Path<'_>, pass: &
     Fragment::from(&entry)
 }
 
-/// What brings one entry (an object) into form. `inherited`: permissions for a network that has none of its own.
+/// Returns the edits that bring a saved network (an object) into form. A network without permissions
+/// of its own gets `inherited`.
 pub(super) fn change(
     entry: ValueRef<'_>,
     path: &Path<'_>,
     inherited: Option<&Fragment>,
     pass: &mut Pass<'_>,
 ) -> Edits {
-    let mut edits = Edits::default();
     let [
         id,
         network_id,
@@ -72,127 +75,127 @@ pub(super) fn change(
         "auto_gossip",
         "agent_permissions",
         "prompts",
-        RETIRED[0],
-        RETIRED[1],
+        RETIRED_MEMBERS[0],
+        RETIRED_MEMBERS[1],
     ]);
-
-    match id {
-        Some(id) if !id.is_falsy() => {
-            if id.kind() != Kind::String {
-                pass.wrong_type(&path.key("id"), id.kind(), "a text");
-            }
-        }
-        _ => edits.set("id", pass.ids.network_id()),
-    }
-    match network_id {
-        Some(id) if id.kind() == Kind::String => {}
-        Some(id) if !id.is_falsy() => pass.wrong_type(&path.key("network_id"), id.kind(), "a text"),
-        _ => edits.set("network_id", ""),
-    }
-    match signaling {
-        Some(list) if list.kind() == Kind::Array => {
-            let dead: Vec<_> =
-                list.items().enumerate().filter(|(_, s)| is_dead(*s)).map(|(n, _)| (n, None)).collect();
-            if !dead.is_empty() {
-                pass.migrated(
-                    &path.key("signaling_servers"),
-                    "servers that are gone for good were taken out",
-                );
-            }
-            edits.within("signaling_servers", Change::Items(dead, Vec::new()));
-        }
-        other => {
-            if let Some(other) = other.filter(|o| !o.is_null()) {
-                pass.replaced(&path.key("signaling_servers"), other.kind(), "a list");
-            }
-            edits.set("signaling_servers", Fragment::from_valid_json("[]"));
+    let mut object = ObjectEdits::new(path, pass);
+    ids_change(id, network_id, &mut object);
+    signaling_servers_change(signaling, &mut object);
+    for (key, servers) in [("stun_servers", stun), ("turn_servers", turn)] {
+        match servers.filter(|servers| !servers.is_null()) {
+            Some(servers) => object.pass.check(&path.key(key), servers, Kind::Array),
+            None => object.edits.set(key, default_of(key)),
         }
     }
-    for (key, list, default) in [
-        ("stun_servers", stun, default_stun as fn() -> Fragment),
-        ("turn_servers", turn, || Fragment::from_valid_json("[]")),
-    ] {
-        match list.filter(|v| !v.is_null()) {
-            Some(list) => pass.check(path, key, list, Kind::Array),
-            None => edits.set(key, default()),
-        }
-    }
-    match accepting {
-        Some(a) if ["available", "limited", "busy"].iter().any(|known| a.is_str(known)) => {}
-        other => {
-            if let Some(other) = other {
-                pass.replaced(&path.key("accepting"), other.kind(), "`available`, `limited` or `busy`");
-            }
-            edits.set("accepting", Fragment::from_valid_json(r#""available""#));
-        }
-    }
-    match auto_gossip {
-        Some(b) if b.kind() == Kind::Bool => {}
-        other => {
-            if let Some(other) = other {
-                pass.replaced(&path.key("auto_gossip"), other.kind(), "a boolean");
-            }
-            edits.set("auto_gossip", true);
-        }
-    }
+    // Building a default costs more than most checks.
+    let default = |key| move || default_of(key);
+    object.require_one_of("accepting", accepting, ACCEPTING, default("accepting"));
+    object.require_bool("auto_gossip", auto_gossip, default("auto_gossip"));
     if let Some(label) = label {
+        object.drop_unless("label", Some(label), Kind::String);
         match label_change(label) {
-            None if label.kind() != Kind::String => {
-                pass.dropped(&path.key("label"), format!("{}, not a text", label.kind().name()));
-                edits.remove("label");
-            }
+            Some(trimmed) if trimmed.text() == r#""""# => object.edits.remove("label"),
+            Some(trimmed) => object.edits.set("label", trimmed),
             None => {}
-            Some(trimmed) if trimmed == Fragment::from_valid_json("\"\"") => edits.remove("label"),
-            Some(trimmed) => edits.set("label", trimmed),
         }
     }
-    if let Some(kind) = kind
-        && (kind.kind() != Kind::String || kind.is_falsy())
-    {
-        pass.dropped(&path.key("kind"), "not the name of a kind");
-        edits.remove("kind");
+    if kind.is_some_and(|kind| kind.kind() != Kind::String || kind.is_falsy()) {
+        object.pass.dropped(&path.key("kind"), "not the name of a kind");
+        object.edits.remove("kind");
     }
     if let Some(topology) = topology {
-        match topology_change(topology, &path.key("topology"), pass) {
-            Some(change) => edits.within("topology", change),
-            None => edits.remove("topology"),
+        match topology_change(topology, &path.key("topology"), object.pass) {
+            Some(change) => object.edits.within("topology", change),
+            None => object.edits.remove("topology"),
         }
     }
-    if let Some(auto) = auto_approve.filter(|a| a.kind() != Kind::Bool) {
-        pass.dropped(&path.key("auto_approve"), format!("{}, not a boolean", auto.kind().name()));
-        edits.remove("auto_approve");
+    object.drop_unless("auto_approve", auto_approve, Kind::Bool);
+    permissions_change(own_permissions, inherited, &mut object);
+    prompts_change(prompts, &mut object);
+    for (key, retired) in RETIRED_MEMBERS.into_iter().zip([locked, public_turn]) {
+        if retired.is_some() {
+            object.edits.remove(key);
+        }
     }
-    match own_permissions {
+    object.edits
+}
+
+fn ids_change(id: Option<ValueRef<'_>>, network_id: Option<ValueRef<'_>>, object: &mut ObjectEdits<'_, '_>) {
+    match id.filter(|id| !id.is_falsy()) {
+        Some(id) => object.pass.check(&object.path.key("id"), id, Kind::String),
+        None => {
+            let new = object.pass.ids.network_id();
+            object.edits.set("id", new);
+        }
+    }
+    match network_id.filter(|id| id.kind() == Kind::String || !id.is_falsy()) {
+        Some(id) => object.pass.check(&object.path.key("network_id"), id, Kind::String),
+        None => object.edits.set("network_id", ""),
+    }
+}
+
+fn signaling_servers_change(servers: Option<ValueRef<'_>>, object: &mut ObjectEdits<'_, '_>) {
+    const KEY: &str = "signaling_servers";
+    match servers {
+        Some(servers) if servers.kind() == Kind::Array => {
+            let retired: Vec<_> = servers
+                .items()
+                .enumerate()
+                .filter(|(_, server)| is_retired_server(*server))
+                .map(|(n, _)| (n, None))
+                .collect();
+            if !retired.is_empty() {
+                object.pass.migrated(&object.path.key(KEY), "servers that are gone for good were removed");
+            }
+            object.edits.within(KEY, Change::Items(retired, Vec::new()));
+        }
+        other => {
+            if let Some(other) = other.filter(|other| !other.is_null()) {
+                object.pass.replaced(&object.path.key(KEY), other.kind(), "an array");
+            }
+            object.edits.set(KEY, default_of(KEY));
+        }
+    }
+}
+
+fn permissions_change(
+    own: Option<ValueRef<'_>>,
+    inherited: Option<&Fragment>,
+    object: &mut ObjectEdits<'_, '_>,
+) {
+    const KEY: &str = "agent_permissions";
+    match own {
         Some(own) if !own.is_falsy() => {
-            edits.within("agent_permissions", permissions::change(own, &path.key("agent_permissions"), pass));
+            let change = permissions::change(own, &object.path.key(KEY), object.pass);
+            object.edits.within(KEY, change);
         }
         other => match inherited {
-            Some(permissions) => edits.set("agent_permissions", permissions.clone()),
-            None if other.is_some() => edits.remove("agent_permissions"),
+            Some(permissions) => object.edits.set(KEY, permissions.clone()),
+            None if other.is_some() => object.edits.remove(KEY),
             None => {}
         },
     }
-    match prompts {
+}
+
+fn prompts_change(list: Option<ValueRef<'_>>, object: &mut ObjectEdits<'_, '_>) {
+    const KEY: &str = "prompts";
+    match list {
         Some(list) if list.kind() == Kind::Array => {
-            edits.within("prompts", prompts_change(list, &path.key("prompts"), pass));
+            let change = prompts::change(list, &object.path.key(KEY), object.pass);
+            object.edits.within(KEY, change);
         }
         Some(other) => {
             if !other.is_null() {
-                pass.dropped(&path.key("prompts"), format!("{}, not a list", other.kind().name()));
+                object.pass.dropped_kind(&object.path.key(KEY), other.kind(), "an array");
             }
-            edits.remove("prompts");
+            object.edits.remove(KEY);
         }
         None => {}
     }
-    for (key, retired) in RETIRED.into_iter().zip([locked, public_turn]) {
-        if retired.is_some() {
-            edits.remove(key);
-        }
-    }
-    edits
 }
 
-/// The trimmed label, if it changes; `""` when nothing is left; `None` also for what is no text.
+/// Returns the trimmed label if trimming changes it (`""` if nothing is left); `None` also for a value
+/// that is not a string.
 pub(crate) fn label_change(label: ValueRef<'_>) -> Option<Fragment> {
     if label.kind() != Kind::String {
         return None;
@@ -203,7 +206,7 @@ pub(crate) fn label_change(label: ValueRef<'_>) -> Option<Fragment> {
     trim_raw(&label.raw()).map(Fragment::from_valid_json)
 }
 
-/// What brings a topology into form; `None`: it is unusable and goes.
+/// Returns the change that brings a topology into form; `None` for an unusable one.
 pub(crate) fn topology_change(
     topology: ValueRef<'_>,
     path: &Path<'_>,
@@ -236,114 +239,4 @@ pub(crate) fn topology_change(
         return None;
     }
     Some(edits.into_change())
-}
-
-fn prompts_change(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
-    let mut changes = Vec::new();
-    for (n, prompt) in list.items().enumerate() {
-        let path = path.item(n);
-        if prompt.kind() != Kind::Object {
-            pass.dropped(&path, format!("{}, not a prompt", prompt.kind().name()));
-            changes.push((n, None));
-            continue;
-        }
-        let change = prompt_change(prompt, &path, pass);
-        if !change.is_empty() {
-            changes.push((n, Some(change)));
-        }
-    }
-    Change::Items(changes, Vec::new())
-}
-
-fn prompt_change(prompt: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
-    let mut edits = Edits::default();
-    let [id, name, system_prompt, user_prompt, tools, updated_at] =
-        prompt.get_many(["id", "name", "system_prompt", "user_prompt", "tools", "updated_at"]);
-    if !id.is_some_and(|id| id.kind() == Kind::String && !id.is_falsy()) {
-        let new = pass.ids.prompt_id();
-        pass.migrated(&path.key("id"), format!("a prompt without an id is now {new}"));
-        edits.set("id", new);
-    }
-    let text = |key, found: Option<ValueRef<'_>>, edits: &mut Edits, pass: &mut Pass<'_>| match found {
-        Some(text) if text.kind() == Kind::String => {}
-        other => {
-            if let Some(other) = other.filter(|o| !o.is_null()) {
-                pass.replaced(&path.key(key), other.kind(), "a text");
-            }
-            edits.set(key, "");
-        }
-    };
-    text("name", name, &mut edits, pass);
-    text("system_prompt", system_prompt, &mut edits, pass);
-    match tools {
-        // Names that we do not know are a newer app's, and stay.
-        Some(tools) if tools.kind() == Kind::Array => {
-            edits.within("tools", permissions::strings_only(tools, &path.key("tools"), pass));
-        }
-        other => {
-            if let Some(other) = other.filter(|o| !o.is_null()) {
-                pass.replaced(&path.key("tools"), other.kind(), "a list");
-            }
-            edits.set("tools", Fragment::array(ALL_TOOLS));
-        }
-    }
-    text("user_prompt", user_prompt, &mut edits, pass);
-    permissions::stamp_change(updated_at, path, pass, &mut edits);
-    edits.into_change()
-}
-
-/// The keys of `cloud_mesh` in the days of a single network.
-pub(super) const FLAT_KEYS: [&str; 7] = [
-    "network_id",
-    "locked",
-    "signaling_servers",
-    "stun_servers",
-    "turn_servers",
-    "accepting",
-    "use_public_turn_fallback",
-];
-
-/// The members of the network that a `cloud_mesh` of the single-network form holds; `None` when it is not of that
-/// form, or holds no network id.
-pub(super) fn flat_members<'k>(
-    cloud_mesh: ValueRef<'_>,
-    pass: &mut Pass<'_>,
-    path: &Path<'_>,
-) -> Option<Vec<(&'k str, Fragment)>> {
-    let is = |key: &str, kind: Kind| cloud_mesh.get(key).is_some_and(|v| v.kind() == kind);
-    let is_flat = is("network_id", Kind::String)
-        || is("locked", Kind::Bool)
-        || ["signaling_servers", "stun_servers", "turn_servers"].iter().any(|key| is(key, Kind::Array))
-        || is("accepting", Kind::String);
-    if !is_flat {
-        return None;
-    }
-    let network_id = cloud_mesh.get("network_id")?;
-    let network_id: Fragment = match network_id.kind() {
-        Kind::String if !network_id.is_falsy() => network_id.into(),
-        Kind::Number => Fragment::from(number_text(network_id)),
-        Kind::Bool => Fragment::from(network_id.raw().into_owned()),
-        Kind::String | Kind::Null => return None,
-        Kind::Array | Kind::Object => {
-            pass.wrong_type(&path.key("network_id"), network_id.kind(), "a text");
-            return None;
-        }
-    };
-    let mut members = vec![("id", Fragment::from(pass.ids.network_id())), ("network_id", network_id)];
-    for key in ["signaling_servers", "stun_servers", "turn_servers", "accepting"] {
-        if let Some(value) = cloud_mesh.get(key) {
-            members.push((key, value.into()));
-        }
-    }
-    Some(members)
-}
-
-/// A number as the app's language prints it, for the numbers that anybody has as a network id.
-fn number_text(number: ValueRef<'_>) -> String {
-    let raw: Cow<'_, str> = number.raw();
-    match number.as_f64() {
-        Some(0.0) => "0".to_owned(),
-        Some(x) if raw.parse::<i128>().is_err() && x.is_finite() => format!("{x}"),
-        _ => raw.into_owned(),
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{KEYS, SECTIONS, complete, defaults};
+use super::complete::{SECTIONS, complete, defaults, keys};
 use crate::{Document, Kind, SeededIds, ValueRef, network_id};
 
 /// Members of `cloud_mesh` that are counted as networks, or name one.
@@ -57,12 +57,12 @@ impl OwnSettings {
         complete(&mut completed, conversation_dir, &mut SeededIds::new(0, 0));
         let defaults = defaults(conversation_dir);
         let mut own = Self {
-            keys_there: KEYS.iter().filter(|key| doc.get(&[key]).is_some()).count(),
+            keys_there: keys().filter(|key| doc.get(&[key]).is_some()).count(),
             catalogue_torn: is_catalogue_torn(doc),
             ..Self::default()
         };
         for (key, value) in completed.root().members() {
-            let sectioned = key == "cloud_mesh" || SECTIONS.iter().any(|(section, _)| *section == key);
+            let sectioned = key == "cloud_mesh" || SECTIONS.contains(&&*key);
             if !sectioned {
                 let default = defaults.get(&[&key]).filter(|_| key != "tracked_modes");
                 let derived = key == "tracked_modes" && is_the_active_mode(&completed, value);
@@ -118,7 +118,7 @@ impl OwnSettings {
     /// Whether the document lacks most keys of the schema. The app writes all of them.
     #[must_use]
     pub fn is_bare(&self) -> bool {
-        self.keys_there * 4 <= KEYS.len()
+        self.keys_there * 4 <= keys().count()
     }
 
     /// What this document has lost of what `before` holds, with nothing in its place.

@@ -1,33 +1,34 @@
-//! Tool permissions of a network.
+//! Brings tool permissions into the present form.
 
-use crate::change::{Edits, Pass, Path};
-use crate::{Document, Fragment, Kind, ValueRef};
-use myownllm_json_document::Change;
+use std::sync::LazyLock;
 
-/// The tools that every record has; records of further tools are kept as they are.
+use myownllm_json_document::{Change, Document, Fragment, Kind, ValueRef};
+
+use super::saved_network::{AgentPermissions, ToolPermission};
+use crate::pass::{ObjectEdits, Pass, strings_only};
+use crate::path::Path;
+
+/// The tools with a record in every permissions value. Records of further tools stay as they are.
 const TOOLS: [&str; 2] = ["shell", "write_file"];
-const FRESH: &str = r#"{"mode":"ask","always_accept":[],"updated_at":0}"#;
+const MODES: ([&str; 3], &str) = (["ask", "accept_all", "denied"], "`ask`, `accept_all` or `denied`");
 
-/// Both tools at "ask".
-pub(super) fn fresh() -> Fragment {
-    Fragment::object(TOOLS.map(|tool| (tool, Fragment::from_valid_json(FRESH))))
-}
+static DEFAULT_RECORD: LazyLock<Fragment> = LazyLock::new(|| Fragment::serialize(&ToolPermission::default()));
 
-/// What brings a permissions value into form.
+/// Returns the change that brings a permissions value into form.
 pub(super) fn change(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     if value.kind() != Kind::Object {
         pass.replaced(path, value.kind(), "an object");
-        return Change::Replace(fresh());
+        return Change::Replace(Fragment::serialize(&AgentPermissions::default()));
     }
-    let mut edits = Edits::default();
+    let mut object = ObjectEdits::new(path, pass);
     match value.get("by_device") {
         Some(devices) if matches!(devices.kind(), Kind::Object | Kind::Array) => {
-            // The per-device form overrules what stands beside it.
+            // The per-device form overrules the records beside it.
             for tool in TOOLS {
-                edits.set(tool, newest(devices, tool, pass));
+                object.edits.set(tool, newest(devices, tool, object.pass));
             }
-            edits.remove("by_device");
-            pass.migrated(
+            object.edits.remove("by_device");
+            object.pass.migrated(
                 &path.key("by_device"),
                 "per-device permissions became one record a tool, the newest",
             );
@@ -35,16 +36,19 @@ pub(super) fn change(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) 
         _ => {
             for tool in TOOLS {
                 match value.get(tool) {
-                    Some(record) => edits.within(tool, tool_change(record, &path.key(tool), pass)),
-                    None => edits.set(tool, Fragment::from_valid_json(FRESH)),
+                    Some(record) => {
+                        let change = record_change(record, &path.key(tool), object.pass);
+                        object.edits.within(tool, change);
+                    }
+                    None => object.edits.set(tool, DEFAULT_RECORD.clone()),
                 }
             }
         }
     }
-    edits.into_change()
+    object.edits.into_change()
 }
 
-/// A permissions value in form, as a copy.
+/// Returns a copy of a permissions value, in form.
 pub(super) fn normalized(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Fragment {
     match change(value, path, pass) {
         Change::Replace(fragment) => fragment,
@@ -56,97 +60,64 @@ pub(super) fn normalized(value: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'
     }
 }
 
-fn tool_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
+fn record_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
     if record.kind() != Kind::Object {
         pass.replaced(path, record.kind(), "an object");
-        return Change::Replace(Fragment::from_valid_json(FRESH));
+        return Change::Replace(DEFAULT_RECORD.clone());
     }
-    let mut edits = Edits::default();
-    match record.get("mode") {
-        Some(mode) if ["ask", "accept_all", "denied"].iter().any(|m| mode.is_str(m)) => {}
-        Some(mode) => {
-            pass.replaced(&path.key("mode"), mode.kind(), "`ask`, `accept_all` or `denied`");
-            edits.set("mode", "ask");
-        }
-        None => edits.set("mode", "ask"),
-    }
+    let mut object = ObjectEdits::new(path, pass);
+    object.require_one_of("mode", record.get("mode"), MODES, || "ask".into());
     match record.get("always_accept") {
         Some(list) if list.kind() == Kind::Array => {
-            edits.within("always_accept", strings_only(list, &path.key("always_accept"), pass));
+            let change = strings_only(list, &path.key("always_accept"), object.pass);
+            object.edits.within("always_accept", change);
         }
         other => {
             if let Some(other) = other {
-                pass.replaced(&path.key("always_accept"), other.kind(), "a list");
+                object.pass.replaced(&path.key("always_accept"), other.kind(), "an array");
             }
-            edits.set("always_accept", Fragment::from_valid_json("[]"));
+            object.edits.set("always_accept", Fragment::array::<Fragment>([]));
         }
     }
-    stamp_change(record.get("updated_at"), path, pass, &mut edits);
-    edits.into_change()
+    object.require_timestamp(record.get("updated_at"));
+    object.edits.into_change()
 }
 
-/// Leaves out what is no text.
-pub(super) fn strings_only(list: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> Change {
-    let mut odd = Vec::new();
-    for (n, item) in list.items().enumerate() {
-        if item.kind() != Kind::String {
-            pass.dropped(&path.item(n), format!("{}, not a text", item.kind().name()));
-            odd.push((n, None));
-        }
-    }
-    Change::Items(odd, Vec::new())
-}
-
-/// `updated_at`: a whole number of milliseconds, 0 at least.
-pub(super) fn stamp_change(
-    stamp: Option<ValueRef<'_>>,
-    path: &Path<'_>,
-    pass: &mut Pass<'_>,
-    edits: &mut Edits,
-) {
-    let Some(stamp) = stamp else { return edits.set("updated_at", 0u64) };
-    match stamp.as_f64().filter(|t| t.is_finite()) {
-        Some(t) if t.floor().max(0.0) == t => {}
-        Some(t) => edits.set("updated_at", Fragment::from_valid_json(format!("{:.0}", t.floor().max(0.0)))),
-        None => {
-            pass.replaced(&path.key("updated_at"), stamp.kind(), "a number");
-            edits.set("updated_at", 0u64);
-        }
-    }
-}
-
-/// Of the per-device records of one tool the one with the newest stamp. A record without a stamp that says anything is
-/// taken for just made: with the clock standing still, the first of those wins.
+/// Returns the per-device record of a tool with the newest timestamp.
+///
+/// A record with contents and without a timestamp counts as made now: with a clock that stands still,
+/// the first of those wins.
 fn newest(devices: ValueRef<'_>, tool: &str, pass: &mut Pass<'_>) -> Fragment {
-    let mut held = (0.0, Fragment::from_valid_json(FRESH));
-    for device in in_language_order(devices) {
+    let mut newest = (0.0, DEFAULT_RECORD.clone());
+    for device in in_javascript_order(devices) {
         let Some(record) = device.get(tool).filter(|r| r.kind() == Kind::Object) else { continue };
         let mut copy = Document::of(record);
-        let change = tool_change(copy.root(), &Path::Root, &mut Pass::new(pass.ids));
+        let change = record_change(copy.root(), &Path::Root, &mut Pass::new(pass.ids));
         copy.apply(change);
-        let says_something = copy.get(&["mode"]).is_some_and(|m| !m.is_str("ask"))
+        let has_contents = copy.get(&["mode"]).is_some_and(|m| !m.is_str("ask"))
             || copy.get(&["always_accept"]).is_some_and(|l| l.items().next().is_some());
         let mut time = copy.get(&["updated_at"]).and_then(|t| t.as_f64()).unwrap_or_default();
-        if says_something && time == 0.0 {
+        if has_contents && time == 0.0 {
             let now = pass.ids.now_ms();
             copy.set(&["updated_at"], now);
             time = now as f64;
         }
-        if time > held.0 {
-            held = (time, Fragment::from(&copy));
+        if time > newest.0 {
+            newest = (time, Fragment::from(&copy));
         }
     }
-    held.1
+    newest.1
 }
 
-/// Object values the way the app's language walks them: keys that are list indexes first, ascending, then file order.
-fn in_language_order(devices: ValueRef<'_>) -> Vec<ValueRef<'_>> {
+/// Returns the values of an object in the order in which JavaScript walks them: keys that are array
+/// indexes first, ascending, then the others in file order.
+fn in_javascript_order(devices: ValueRef<'_>) -> Vec<ValueRef<'_>> {
     if devices.kind() == Kind::Array {
         return devices.items().collect();
     }
     let mut members: Vec<_> = devices.members().collect();
     let index = |key: &str| key.parse::<u32>().ok().filter(|n| *n < u32::MAX && n.to_string() == key);
-    // Stable: what is no index stays in file order, after all that are.
+    // The sort is stable: keys that are no index stay in file order.
     members.sort_by_key(|(key, _)| index(key).map_or((1, 0), |n| (0, n)));
     members.into_iter().map(|(_, value)| value).collect()
 }
