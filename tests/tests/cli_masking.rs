@@ -1,0 +1,181 @@
+//! No command prints a value that is not known to be harmless: planted secrets under unknown names, in URLs, in arrays, as
+//! numbers, and in values of the wrong type.
+
+#![allow(clippy::unwrap_used, reason = "test code on throw-away homes")]
+
+mod support;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use support::{APP, Home};
+
+/// The two forms of the planted secret.
+const STRING: &str = "planted-9c41d7";
+const NUMBER: u64 = 918_273_645;
+
+/// The commands that read the config. The last ones change the home.
+const COMMANDS: [&[&str]; 25] = [
+    &[],
+    &["status"],
+    &["doctor"],
+    &["salvage", "--dry-run"],
+    &["config", "show"],
+    &["config", "check"],
+    &["config", "history"],
+    &["config", "get", "x_string"],
+    &["config", "get", "x_object"],
+    &["config", "get", "api"],
+    &["config", "get", "api.bearer_token"],
+    &["network", "list"],
+    &["network", "show", "home-mesh"],
+    &["network", "export", "home-mesh"],
+    &["network", "add", "garden-mesh"],
+    &["network", "use", "home-mesh"],
+    &["network", "remove", "garden-mesh"],
+    &["migrate"],
+    &["salvage"],
+    &["launch", "--no-daemon"],
+    &["config", "set", "auto_cleanup.models=false"],
+    &["config", "diff", "1"],
+    &["repair"],
+    &["logs"],
+    &["config", "show"],
+];
+
+fn planted() -> Value {
+    json!({
+        "x_string": STRING,
+        "x_number": NUMBER,
+        "x_array": [STRING, NUMBER, [STRING, { "label": STRING, "port": NUMBER }]],
+        "x_object": { "network_id": STRING, "url": STRING, "bearer_token": STRING, "deep": { "er": NUMBER } },
+        "x_url": format!("https://user:{STRING}@host/"),
+    })
+}
+
+fn network() -> Value {
+    let mut network = planted();
+    let more = json!({
+        "id": "net-home", "network_id": "home-mesh", "kind": "closed",
+        "label": format!("ask https://u:{STRING}@h/"),
+        "topology": { "kind": "hubs", "hubs": ["a"], "x": STRING, "y": [NUMBER] },
+        "signaling_servers": [format!("wss://u:{STRING}@r/"), format!("wss://r/?session={STRING}"), format!("wss://r/?{STRING}")],
+        "stun_servers": [format!("stun:u:{STRING}@s:3478")],
+        "turn_servers": [{ "url": format!("turn:u:{STRING}@t:3478"), "username": "u", "credential": STRING, "x": NUMBER }],
+        "prompts": [{ "id": "p", "name": "n", "system_prompt": format!("API_KEY={STRING}"), "x": [STRING] }],
+        "agent_permissions": { "shell": { "always_accept": [format!("curl -H 'Authorization: Bearer {STRING}'")], "x": NUMBER } },
+        "daemon_settings": { "signaling": { "x": STRING }, "later": { "id": STRING }, "turn_servers": [{ "urls": [format!("turn:u:{STRING}@t"), "turn:v"], "credential": STRING }] },
+    });
+    network.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    network
+}
+
+fn app_config() -> Value {
+    let mut config = planted();
+    let more = json!({
+        "active_family": "qwen3",
+        "providers": [{ "name": "p", "url": format!("https://h/?key={STRING}"), "x": STRING }, STRING],
+        "api": { "bearer_token": STRING, "x": NUMBER },
+        "mic": { "x": [STRING] },
+        "mode_overrides": { "api_key": STRING },
+        "cloud_mesh": { "enabled": true, "networks": [network()], "active_network_id": "net-home", "x": STRING },
+    });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    config
+}
+
+fn daemon_config() -> Value {
+    let mut config = planted();
+    let mut network = planted();
+    let members = json!({
+        "id": "net-home", "network_id": "home-mesh", "kind": "closed",
+        "signaling": { "strategy": "nostr", "servers": [format!("wss://u:{STRING}@r/")], "x": STRING },
+        "turn_servers": [{ "urls": [format!("turn:u:{STRING}@t"), "turn:v"], "username": "u", "credential": STRING, "x": NUMBER }],
+    });
+    network.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let more = json!({
+        "version": 3, "daemon": { "enabled": true, "x": STRING }, "networks": [network],
+        "services": { "turn": { "credentials": [{ "username": "g", "password": STRING }] }, "vault": { "port": NUMBER } },
+    });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    config
+}
+
+/// A config with the planted secret in the place of every value that has another type.
+fn wrong_types() -> Value {
+    json!({
+        "active_family": "qwen3", "api": STRING, "auto_update": [NUMBER], "mic": NUMBER, "kept_models": { "x": STRING },
+        "mode_overrides": [STRING], "tracked_modes": { "x": NUMBER }, "providers": { "name": STRING },
+        "cloud_mesh": { "enabled": [STRING], "diag_quiet": STRING, "networks": [STRING, NUMBER, [STRING], {
+            "id": { "x": STRING }, "network_id": "home-mesh", "label": [STRING], "kind": [NUMBER], "topology": STRING,
+            "signaling_servers": STRING, "turn_servers": [STRING, [NUMBER]], "accepting": [STRING], "prompts": STRING,
+            "agent_permissions": { "shell": STRING, "later": STRING },
+        }] },
+    })
+}
+
+fn bytes(config: &Value) -> Vec<u8> {
+    serde_json::to_vec_pretty(config).unwrap()
+}
+
+/// The text, broken off inside of it, or with a word too many beside each planted secret.
+fn broken(config: &Value) -> Vec<Vec<u8>> {
+    let text = String::from_utf8(bytes(config)).unwrap();
+    let places = text.match_indices(STRING).map(|(at, _)| at).take(3).collect::<Vec<_>>();
+    places
+        .into_iter()
+        .flat_map(|at| {
+            let line = at - text[..at].rfind('\n').unwrap();
+            let end = at + text[at..].find('\n').unwrap();
+            [
+                text[..at + 6].to_owned(),
+                format!("{} x{}", &text[..end], &text[end..]),
+                format!("{}?{}", &text[..at - line + 1], &text[at - line + 1..]),
+            ]
+        })
+        .map(String::into_bytes)
+        .collect()
+}
+
+fn check(config: &[u8], commands: &[&[&str]]) {
+    let home = Home::legacy();
+    home.put(&format!("{APP}/config.json"), config, 0o600);
+    for args in commands {
+        for more in [&[][..], &["--json"], &["-v"]] {
+            let ran = home.run(&[args, more].concat());
+            for secret in [STRING, &NUMBER.to_string()] {
+                assert!(!ran.all().contains(secret), "{args:?} {more:?} prints {secret}:\n{}", ran.all());
+            }
+        }
+    }
+}
+
+#[rstest]
+#[case::app_config(app_config())]
+#[case::daemon_config(daemon_config())]
+#[case::wrong_types(wrong_types())]
+fn planted_secret_is_never_printed(#[case] config: Value) {
+    check(&bytes(&config), &COMMANDS);
+}
+
+#[test]
+fn planted_secret_is_never_printed_of_a_mixed_config() {
+    let mut config = app_config();
+    config.as_object_mut().unwrap().extend(daemon_config().as_object().unwrap().clone());
+    check(&bytes(&config), &COMMANDS);
+}
+
+#[test]
+fn planted_secret_is_never_printed_of_a_text_that_is_not_json() {
+    for config in broken(&app_config()) {
+        // A text that may be half written is watched for a while, each time.
+        check(&config, &[&["doctor"]]);
+    }
+}
+
+#[test]
+fn planted_secret_is_printed_when_asked_for() {
+    let home = Home::legacy();
+    home.put(&format!("{APP}/config.json"), &bytes(&app_config()), 0o600);
+    let shown = home.run(&["config", "show", "--with-secrets"]).ends_with(0).stdout;
+    assert!(shown.contains(STRING) && shown.contains(&NUMBER.to_string()), "{shown}");
+}
