@@ -211,6 +211,7 @@ impl Dir {
     }
 
     fn rotate(&self, name: &str) -> io::Result<()> {
+        use myownllm_durable_fs::{Disk as _, RealDisk, rename_noreplace};
         let (log, former) = (self.0.join(name), self.0.join(former(name)));
         if RealDisk.stat(&former).is_ok() {
             RealDisk.unlink(&former).map_err(io::Error::other)?;

@@ -18,6 +18,7 @@ pub(super) struct Start<'a> {
     pub(super) environment: &'a [(OsString, OsString)],
     /// Its output and its errors.
     pub(super) log: &'a File,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "a user is a number on Unix alone"))]
     pub(super) run_as: Option<(u32, u32)>,
 }
 

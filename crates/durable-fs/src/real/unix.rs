@@ -13,7 +13,7 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -363,7 +363,7 @@ fn is_append_only(_folder: &Path) -> bool {
 /// The uid that stands for every owner whom the user namespace of this process does not map.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn unmapped_owner() -> Option<u32> {
-    static UNMAPPED: OnceLock<Option<u32>> = OnceLock::new();
+    static UNMAPPED: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
     *UNMAPPED.get_or_init(|| {
         let read = |path| std::fs::read_to_string(path).ok();
         let overflow = read("/proc/sys/kernel/overflowuid").and_then(|uid| uid.trim().parse().ok());
