@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use support::{APP, Home, MESH, SECRETS, run, run_with};
 
 /// Every command that ends by itself and needs no input, and whether it only looks.
-const COMMANDS: [(&[&str], bool); 32] = [
+const COMMANDS: [(&[&str], bool); 34] = [
     (&["daemon", "status"], true),
     (&["daemon", "stop"], false),
+    (&["report"], true),
+    (&["report", "--html"], true),
     (&["logs"], true),
     (&["logs", "--daemon"], true),
     (&["config", "get", "api"], true),

@@ -212,6 +212,7 @@ const COMMANDS: [&[&str]; 58] = [
     &["migrate", "--undo"],
     &["config", "history"],
     &["config", "restore", "2", "--as-is"],
+    &["report"],
     &["logs"],
     &["logs", "--daemon", "-n", "3"],
     &["daemon", "status"],

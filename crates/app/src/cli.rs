@@ -103,6 +103,10 @@ pub enum Command {
     Daemon(DaemonCommand),
     /// The run log: what this program changed here, and when. Changes nothing.
     Logs(LogsArgs),
+    /// Bundle all that somebody who helps has to know, without secrets: program, system, checks, backups, logs, files.
+    ///
+    /// The user's home is shown as `~`. Changes nothing but the file that --output names.
+    Report(ReportArgs),
     /// Write a completion script for a shell to stdout.
     Completions {
         /// The shell.
@@ -157,6 +161,17 @@ pub struct LogsArgs {
     /// Show so many lines, the last ones.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     pub lines: usize,
+}
+
+/// Options of `report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Write it to this new file, which nobody else may read, instead of stdout.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write one page for a browser, with a picture of what a launch would change.
+    #[arg(long)]
+    pub html: bool,
 }
 
 /// What `daemon` does.

@@ -36,6 +36,21 @@ pub(crate) enum Tone {
     Bad,
 }
 
+impl Tone {
+    /// Its name, in a style sheet.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Title => "title",
+            Self::Plain => "plain",
+            Self::Dim => "dim",
+            Self::Moved => "moved",
+            Self::Changed => "changed",
+            Self::Good => "good",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 /// One drawn line, in pieces.
 pub(crate) type Line = Vec<(Tone, String)>;
 

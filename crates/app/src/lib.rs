@@ -190,6 +190,7 @@ fn command_name(command: &Command) -> &'static str {
             DaemonCommand::Logs { .. } => "daemon-logs",
         },
         Command::Logs(_) => "logs",
+        Command::Report(_) => "report",
         Command::Completions { .. } => "completions",
         Command::Man { .. } => "man",
     }

@@ -331,6 +331,11 @@ pub(crate) fn write_failed(error: &io::Error) -> Notice {
     notice
 }
 
+/// A notice as it is printed, without colour.
+pub(crate) fn plain(notice: &Notice) -> String {
+    Printer::for_json(Started::now()).render(notice)
+}
+
 fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {
     let terminal = terminal_size::terminal_size_of(io::stderr()).map(|(width, _)| usize::from(width.0));
     terminal

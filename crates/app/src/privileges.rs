@@ -52,6 +52,7 @@ pub(crate) fn writes(command: &Command) -> bool {
         | Command::Paths(_)
         | Command::Identity
         | Command::Logs(_)
+        | Command::Report(_)
         | Command::Completions { .. }
         | Command::Man { .. } => false,
     }

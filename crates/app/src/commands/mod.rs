@@ -13,6 +13,7 @@ mod network;
 mod paths;
 mod picture;
 mod repair;
+mod report;
 mod salvage;
 mod settings;
 mod status;
@@ -31,7 +32,7 @@ use myownllm_paths::{Layout, PathsError};
 use serde_json::json;
 use similar::TextDiff;
 
-use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
+use crate::cli::{Cli, Command, ConfigCommand, LogsArgs, NetworkCommand, StatusArgs};
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::world::World;
@@ -84,6 +85,10 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Identity => Ok(identity::run(&world)),
         Command::Daemon(command) => daemon::run(&world.with_program_search(), command, printer),
         Command::Logs(args) => Ok(logs::run(&world, args)),
+        Command::Report(args) => {
+            let world = world.with_program_search();
+            report::run(&world, args, printer.started(), sections(&world))
+        }
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
     let mut answer = answer?;
@@ -93,6 +98,21 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         missing.for_each(|notice| notice.hint = Some(hint_for_missing(&layout)));
     }
     Ok(answer)
+}
+
+/// What the commands that look at a home say of it, for a report.
+fn sections(world: &World) -> Vec<report::Section> {
+    const LINES: usize = 200;
+    let answers = [
+        ("verdict", verdict::run(world)),
+        ("doctor", doctor::run(world, true)),
+        ("status", status::run(world, StatusArgs { check: false })),
+        ("identity", identity::run(world)),
+        ("history", config::run(world, &ConfigCommand::History).unwrap_or_else(Answer::failed)),
+        ("runs", logs::run(world, &LogsArgs { daemon: false, lines: LINES })),
+        ("daemon log", logs::run(world, &LogsArgs { daemon: true, lines: LINES })),
+    ];
+    answers.into_iter().map(|(name, answer)| report::Section { name, answer }).collect()
 }
 
 /// Looks at the home; for a command that writes there, as the owner of the home.
@@ -106,6 +126,7 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
         None | Some(
             Command::Status(_)
                 | Command::Doctor
+                | Command::Report(_)
                 | Command::Paths(_)
                 | Command::Config(ConfigCommand::Normalize)
         )

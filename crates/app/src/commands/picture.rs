@@ -127,6 +127,14 @@ impl Picture<'_> {
     /// Two trees of the app's home: how it is and how it would be, or how it was and how it is. `repair` is what would
     /// be done to the config besides.
     pub(crate) fn trees(&self, world: &World, repair: Option<&Pending>) -> Page {
+        let [before, after] = self.two_trees(world, repair);
+        let mut page = Page::default();
+        page.pair(before, after);
+        page
+    }
+
+    /// The same, as drawings.
+    pub(crate) fn two_trees(&self, world: &World, repair: Option<&Pending>) -> [Vec<draw::Line>; 2] {
         let home = &world.layout.app_home;
         let mut sides = Sides { home, before: Names::default(), after: Names::default() };
         for Moving { from, to, folder } in &self.moved {
@@ -180,9 +188,7 @@ impl Picture<'_> {
         }
         let [before, after] = if self.done { ["was", "is"] } else { ["is", "would be"] };
         let title = |word: &str| format!("{}, as it {word}", short(home, &world.layout.user_home));
-        let mut page = Page::default();
-        page.pair(draw::tree(&title(before), &sides.before), draw::tree(&title(after), &sides.after));
-        page
+        [draw::tree(&title(before), &sides.before), draw::tree(&title(after), &sides.after)]
     }
 }
 

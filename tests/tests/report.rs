@@ -1,0 +1,115 @@
+//! `report`: one file that tells a helper what is wrong, and tells nobody who the user is.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::process::Command;
+
+use rstest::rstest;
+use support::{APP, Home, MESH, run};
+
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+#[rstest]
+#[case::empty(Home::empty())]
+#[case::overwritten(Home::after_the_bug())]
+#[case::settled(Home::settled())]
+#[case::with_secrets(Home::with_secrets())]
+fn a_report_never_names_the_users_home(#[case] home: Home) {
+    let path = home.path("").to_str().unwrap().trim_end_matches('/').to_owned();
+    for args in [&["report"][..], &["report", "--html"], &["report", "--json"]] {
+        let ran = home.run(args).ends_with(0);
+        assert!(ran.stdout.contains("~/.myownllm"), "{args:?}: {ran:?}");
+        assert!(!ran.all().contains(&path), "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_report_alone_tells_what_a_volunteer_asks_for() {
+    let home = Home::after_the_bug();
+    home.run(&["repair"]).ends_with(0);
+    home.put(&format!("{APP}/config.json"), b"{\"daemon\": {\"", 0o600);
+    let said = home.run(&["report"]).ends_with(0).stdout;
+    let version = run(&mut home.command(&["--version"])).stdout;
+    let version = version.split_whitespace().nth(1).unwrap().to_owned();
+    let device = home.run(&["identity", "--json"]).json()["data"]["device_id"].as_str().unwrap().to_owned();
+    for wanted in [
+        &*format!("program       myownllm-mesh {version} ("),
+        std::env::consts::ARCH,
+        // What fails, and the command that mends it.
+        "problem  config.shape",
+        " repair\n",
+        // What was done before.
+        "repair  moved",
+        &device,
+        "=== history ===",
+        "~/.myownllm/.myownmesh/mesh/rosters/home-mesh.json",
+    ] {
+        assert!(said.contains(wanted), "{wanted}:\n{said}");
+    }
+}
+
+#[test]
+fn a_report_replaces_no_file_and_names_a_free_one() {
+    let home = Home::settled();
+    let file = home.path("report.txt");
+    let args = ["report", "--output", file.to_str().unwrap()];
+    let ran = home.run(&args).ends_with(0);
+    assert!(ran.stdout.contains(file.to_str().unwrap()), "{ran:?}");
+    let first = std::fs::read(&file).unwrap();
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let said = home.run(&[&args[..], &["--json"]].concat()).ends_with(1).json();
+    assert_eq!(said["diagnostics"][0]["code"], "report.failed");
+    let hint = said["diagnostics"][0]["hint"].as_str().unwrap();
+    let words: Vec<&str> = hint.split(' ').skip_while(|word| *word != "report").collect();
+    home.run(&words).ends_with(0);
+    assert_eq!(std::fs::read(&file).unwrap(), first);
+    assert!(home.has("report-2.txt"));
+}
+
+/// Names come from elsewhere: a roster's file may have any.
+fn home_with_an_odd_name() -> Home {
+    let home = Home::after_the_bug();
+    home.put(&format!("{MESH}/<script>alert(1)</script>&\".json"), b"{}", 0o600);
+    home
+}
+
+#[test]
+fn a_page_holds_all_that_it_shows_and_runs_nothing() {
+    let page = home_with_an_odd_name().run(&["report", "--html"]).ends_with(0).stdout;
+    for part in ["<svg ", "Content-Security-Policy", "default-src 'none'", "&lt;script&gt;alert(1)"] {
+        assert!(page.contains(part), "{part}:\n{page}");
+    }
+    for foreign in ["<script", " src=", " href=", "url(", "@import", "{{"] {
+        assert!(!page.contains(foreign), "{foreign}:\n{page}");
+    }
+}
+
+/// In a real browser, where one is installed.
+#[test]
+fn a_browser_draws_both_trees() {
+    let Some(browser) =
+        ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| is_installed(name))
+    else {
+        eprintln!("skipped: no Chromium is installed");
+        return;
+    };
+    let home = home_with_an_odd_name();
+    let file = home.path("report.html");
+    home.run(&["report", "--html", "--output", file.to_str().unwrap()]).ends_with(0);
+    let mut command = Command::new(browser);
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]);
+    command.arg(format!("--user-data-dir={}", home.path("browser").display()));
+    let dom = run(command.arg(format!("file://{}", file.display()))).stdout;
+    assert_eq!(dom.matches("<svg ").count(), 2, "{dom}");
+    for shown in ["as it would be</tspan>", "config.json", "&lt;script&gt;alert(1)", "</html>"] {
+        assert!(dom.contains(shown), "{shown}:\n{dom}");
+    }
+}
