@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::{APP, Home, MESH, SECRETS, run, run_with};
 
 /// Every command that ends by itself and needs no input, and whether it only looks.
-const COMMANDS: [(&[&str], bool); 34] = [
+const COMMANDS: &[(&[&str], bool)] = &[
     (&["daemon", "status"], true),
     (&["daemon", "stop"], false),
     (&["report"], true),
@@ -59,7 +59,7 @@ fn homes() -> [(&'static str, Home); 4] {
 fn every_command_answers_json_with_one_document_in_the_envelope() {
     for (name, home) in homes() {
         for (args, _) in COMMANDS {
-            let ran = home.run(&[args, &["--json"]].concat());
+            let ran = home.run(&[*args, &["--json"]].concat());
             let context = format!("{name}: {args:?}: {ran:?}");
             let document: Value =
                 serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {context}"));

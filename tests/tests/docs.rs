@@ -109,6 +109,17 @@ fn the_transcripts_of_downgrade_are_what_the_program_prints() {
     play("docs/downgrade.md");
 }
 
+#[cfg(unix)]
+#[test]
+fn the_transcripts_of_the_fleet_page_are_what_the_program_prints() {
+    play("docs/fleet.md");
+}
+
+#[test]
+fn the_transcripts_of_the_support_page_are_what_the_program_prints() {
+    play("docs/support.md");
+}
+
 /// How the docs name the reader's home. A throw-away home has a path of the same length, so that columns come out alike.
 const SHOWN_HOME: &str = "/home/you";
 /// Set this variable to have the docs rewritten where the program prints something else; what holds `...` stays.
@@ -140,6 +151,12 @@ fn play(document: &str) {
         while let Some(next) = lines.next_if(|next| !next.starts_with("$ ") && !next.starts_with("```")) {
             wanted.push(next.to_owned());
         }
+        if command.contains("| jq ") && !is_installed("jq") {
+            eprintln!("skipped, as jq is not installed: {command}");
+            out.extend(wanted);
+            runs += 1;
+            continue;
+        }
         let home = home.as_ref().unwrap_or_else(|| panic!("{document}: no home before `{command}`"));
         let said = said(home.path(), command, document);
         runs += 1;
@@ -163,6 +180,10 @@ fn play(document: &str) {
     }
 }
 
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
 /// What a command of the docs prints in this home, all of it, with the reader's home for the throw-away one.
 fn said(home: &Path, command: &str, document: &str) -> Vec<String> {
     let (command, exit) = match command.split_once("# exit ") {
@@ -175,6 +196,12 @@ fn said(home: &Path, command: &str, document: &str) -> Vec<String> {
     };
     let mut words = command.split_whitespace();
     let mut ran = match words.next() {
+        Some("myownllm-mesh") if command.contains(" | ") => {
+            let programs = program().parent().unwrap();
+            let mut shell = Command::new("sh");
+            shell.args(["-c", command]).current_dir(home).env_clear().env("HOME", home);
+            run(shell.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display())))
+        }
         Some("myownllm-mesh") => {
             let mut run_it = Command::new(program());
             run_it.args(words).current_dir(home).env("HOME", home).env("PATH", home);

@@ -160,7 +160,7 @@ fn is(value: &Value, name: &str) -> bool {
 }
 
 /// Commands that end by themselves, in an order in which some of them find what they need.
-const COMMANDS: [&[&str]; 58] = [
+const COMMANDS: &[&[&str]] = &[
     &[],
     &["status"],
     &["status", "--check"],
