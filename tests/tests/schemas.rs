@@ -317,8 +317,7 @@ fn what_commands_print_fits_the_schemas() {
     // Beside a daemon that runs, what changes the networks tells what became of the daemon's.
     let home = Home::settled();
     let _daemon = Builder::new(STAND_IN, home.path(MESH)).start().unwrap();
-    let reconciled =
-        COMMANDS.into_iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);
+    let reconciled = COMMANDS.iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);
     assert_eq!(
         reconciled.collect::<BTreeSet<_>>(),
         BTreeSet::from(["--once", "add", "remove", "restart", "set", "use"])

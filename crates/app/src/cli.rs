@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::engine::ArgValueCandidates;
 use myownllm_migration::{Direction, Keep};
+
+use crate::completion;
 
 /// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one folder broke.
 ///
@@ -25,7 +28,7 @@ pub struct Global {
     /// Work on this user's home folder instead of your own.
     ///
     /// Neither HOME nor MYOWNMESH_HOME counts then.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub home: Option<PathBuf>,
     /// Print one JSON document on stdout; everything else goes to stderr.
     #[arg(long, global = true)]
@@ -108,6 +111,11 @@ pub enum Command {
     /// The user's home is shown as `~`. Changes nothing but the file that --output names.
     Report(ReportArgs),
     /// Write a completion script for a shell to stdout.
+    ///
+    /// bash: `myownllm-mesh completions bash > ~/.local/share/bash-completion/completions/myownllm-mesh`.
+    /// zsh: the same with `zsh`, as `_myownllm-mesh` in a directory of $fpath.
+    /// fish: the same with `fish`, as `~/.config/fish/completions/myownllm-mesh.fish`.
+    #[command(verbatim_doc_comment)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -282,6 +290,7 @@ pub enum ConfigCommand {
     /// Print one setting; a secret is masked.
     Get {
         /// Its name, such as `auto_cleanup.models`, or a JSON Pointer.
+        #[arg(add = ArgValueCandidates::new(completion::setting_names))]
         key: String,
         /// Print a secret too.
         #[arg(long)]
@@ -292,7 +301,7 @@ pub enum ConfigCommand {
     /// A value is JSON of the setting's kind: `true`, `7`, `["a"]`. Where the setting is a string, the text itself.
     Set {
         /// The setting's name and its value, such as `auto_cleanup.models=false`.
-        #[arg(required = true, value_name = "KEY=VALUE")]
+        #[arg(required = true, value_name = "KEY=VALUE", add = ArgValueCandidates::new(completion::setting_assignments))]
         settings: Vec<String>,
     },
     /// List the backups of the config: when each was made, and why.
@@ -300,11 +309,13 @@ pub enum ConfigCommand {
     /// Show what changes when a backup is restored, with secrets masked.
     Diff {
         /// The backup's id, as `config history` lists it.
+        #[arg(add = ArgValueCandidates::new(completion::backups))]
         id: String,
     },
     /// Bring back a backup; the present config becomes a backup first.
     Restore {
         /// The backup's id, as `config history` lists it.
+        #[arg(add = ArgValueCandidates::new(completion::backups))]
         id: String,
         /// Bring back also one that is no sound config of the app's. The next launch repairs it.
         #[arg(long)]
@@ -331,6 +342,7 @@ pub enum NetworkCommand {
     /// Print one saved network, secrets masked.
     Show {
         /// Network id or internal id.
+        #[arg(add = ArgValueCandidates::new(completion::networks))]
         name: String,
         /// Print secrets too.
         #[arg(long)]
@@ -347,12 +359,13 @@ pub enum NetworkCommand {
     /// Forget a saved network.
     Remove {
         /// Network id or internal id.
+        #[arg(add = ArgValueCandidates::new(completion::networks))]
         name: String,
     },
     /// Make a saved network the active one.
     Use {
         /// Network id or internal id.
-        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        #[arg(required_unless_present = "none", conflicts_with = "none", add = ArgValueCandidates::new(completion::networks))]
         name: Option<String>,
         /// Make none active.
         #[arg(long)]
@@ -361,6 +374,7 @@ pub enum NetworkCommand {
     /// Write a network's settings as an envelope for another device to stdout.
     Export {
         /// Network id or internal id.
+        #[arg(add = ArgValueCandidates::new(completion::networks))]
         name: String,
         /// Include the TURN credentials.
         #[arg(long)]

@@ -3,6 +3,7 @@
 mod build;
 pub mod cli;
 mod commands;
+mod completion;
 mod draw;
 pub mod exit;
 mod output;
@@ -32,6 +33,11 @@ use crate::times::Started;
 pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUser<'_>) -> ExitCode {
     let started = Started::now();
     let args: Vec<OsString> = args.into_iter().collect();
+    match completion::answer(&args) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::Done,
+        Err(error) => return usage(&error, &args, started),
+    }
     let parsed = Cli::command().color(color_of(&args)).try_get_matches_from(&args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,

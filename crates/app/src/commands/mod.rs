@@ -22,7 +22,6 @@ mod verdict;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use clap_complete::generate;
 pub(crate) use launch::count;
 #[cfg(not(windows))]
 pub(crate) use launch::ignored_signals;
@@ -33,6 +32,7 @@ use serde_json::json;
 use similar::TextDiff;
 
 use crate::cli::{Cli, Command, ConfigCommand, LogsArgs, NetworkCommand, StatusArgs};
+use crate::completion;
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::world::World;
@@ -206,9 +206,7 @@ pub(crate) fn hint_for_missing(layout: &Layout) -> String {
 }
 
 fn completions(shell: clap_complete::Shell) -> Answer {
-    let mut script = Vec::new();
-    generate(shell, &mut crate::command_line(), "myownllm-mesh", &mut script);
-    let script = String::from_utf8_lossy(&script).into_owned();
+    let script = completion::script(shell);
     let data = json!({ "shell": shell.to_string(), "script": script });
     Answer::data(script, data)
 }

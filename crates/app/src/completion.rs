@@ -1,0 +1,87 @@
+//! Completion in a shell: the script of [`script`] has the shell ask this program what may come next, so that names that
+//! only the home knows are completed too.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::{CompleteEnv, Shells};
+use myownllm_config_model::{networks as saved_networks, settings};
+use myownllm_config_store::{ConfigStore as _, Loaded};
+use myownllm_launch::PROGRAM;
+
+use crate::cli::Cli;
+use crate::world::{World, fresh_ids};
+
+/// The variable in which the script says that a shell asks, and which one.
+const VARIABLE: &str = "MYOWNLLM_MESH_COMPLETE";
+
+/// Prints what may come next, where a shell asks for that. Returns false where this is a run like any other.
+///
+/// # Errors
+/// The shell is unknown, or the answer could not be printed.
+pub(crate) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
+    let current_dir = std::env::current_dir().ok();
+    CompleteEnv::with_factory(Cli::command).var(VARIABLE).try_complete(args.to_vec(), current_dir.as_deref())
+}
+
+/// The script that makes a shell ask.
+pub(crate) fn script(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    if let Some(shell) = Shells::builtins().completer(&shell.to_string()) {
+        // A vector takes all that is written.
+        let _ = shell.write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script);
+    }
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The saved networks.
+pub(crate) fn networks() -> Vec<CompletionCandidate> {
+    let Some(loaded) = loaded() else { return Vec::new() };
+    let saved = saved_networks::list(&loaded.document).into_iter();
+    let names = saved.filter_map(|network| Some(network.get("network_id")?.as_str()?.into_owned()));
+    names.map(CompletionCandidate::new).collect()
+}
+
+/// The ids of the config's backups, and what each of them is.
+pub(crate) fn backups() -> Vec<CompletionCandidate> {
+    let entries = world().and_then(|world| world.wire().store.history().ok()).unwrap_or_default();
+    let backup = |entry: &myownllm_config_store::HistoryEntry| {
+        let bytes = format!("{} bytes", entry.bytes);
+        CompletionCandidate::new(entry.id.sequence().to_string()).help(Some(bytes.into()))
+    };
+    entries.iter().map(backup).collect()
+}
+
+/// The names of the settings.
+pub(crate) fn setting_names() -> Vec<CompletionCandidate> {
+    let Some(loaded) = loaded() else { return Vec::new() };
+    settings::names(&loaded.document).into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// The same, each with the `=` that its value comes after.
+pub(crate) fn setting_assignments() -> Vec<CompletionCandidate> {
+    let Some(loaded) = loaded() else { return Vec::new() };
+    let names = settings::names(&loaded.document).into_iter();
+    names.map(|name| CompletionCandidate::new(format!("{name}="))).collect()
+}
+
+fn loaded() -> Option<Loaded> {
+    world()?.wire().store.look(&mut fresh_ids()).ok()
+}
+
+/// The home that the command line names so far.
+fn world() -> Option<World> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let given = words.windows(2).find_map(|pair| match pair[1].to_str()?.strip_prefix("--home=") {
+        Some(home) => Some(PathBuf::from(home)),
+        None => (pair[0] == "--home").then(|| PathBuf::from(&pair[1])),
+    });
+    // The shell has not replaced it yet.
+    let home = given.map(|home| match home.strip_prefix("~") {
+        Ok(rest) => std::env::home_dir().unwrap_or_default().join(rest),
+        Err(_) => home,
+    });
+    World::new(home.as_deref()).ok()
+}
