@@ -34,13 +34,15 @@ const COMPLETIONS: [(&str, &str); 5] = [
 ];
 
 /// Files of the workspace that go along: from, to.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 8] = [
     ("LICENSE", "LICENSE"),
     ("README.md", "README.md"),
     ("CHANGELOG.md", "share/doc/myownllm-mesh/CHANGELOG.md"),
     ("docs/errors.md", "share/doc/myownllm-mesh/docs/errors.md"),
     ("docs/recovery.md", "share/doc/myownllm-mesh/docs/recovery.md"),
     ("docs/downgrade.md", "share/doc/myownllm-mesh/docs/downgrade.md"),
+    ("docs/fleet.md", "share/doc/myownllm-mesh/docs/fleet.md"),
+    ("docs/support.md", "share/doc/myownllm-mesh/docs/support.md"),
 ];
 
 pub(crate) fn run(args: &Args) -> Fallible<bool> {
