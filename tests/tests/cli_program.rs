@@ -113,7 +113,7 @@ fn verdict_is_0_on_a_healthy_home_3_on_a_pending_move_and_4_on_a_problem() {
 fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     let home = Home::after_the_bug();
     let overwritten = home.bytes(&format!("{APP}/config.json"));
-    let said = home.run(&["fix"]).ends_with(0).stdout;
+    let said = home.run(&["fix"]).ends_with(0).all();
     for told in [
         "Moved: 4 files",
         "Repaired your settings: recovered 2 networks (office-mesh, ev-mesh)",

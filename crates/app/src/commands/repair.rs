@@ -4,7 +4,7 @@ use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, catalogue};
 use myownllm_config_store::{ConfigStore, FileShape, Report};
 use myownllm_durable_fs::quote;
-use myownllm_launch::{Daemon, LONGEST_NAME, Options, Outcome, launch, losses};
+use myownllm_launch::{Daemon, LONGEST_NAME, Options, Outcome, launch};
 
 use super::launch::{Fate, config_line, count, data, trace};
 use super::migrate::choice;
@@ -72,12 +72,8 @@ fn of_config(world: &World, outcome: &Outcome, page: &mut Page) {
         page.line(format!("Kept: the file as it was, as {} in {backups}.", backup(kept)));
     }
     if !report.reset_keys.is_empty() {
-        let lost = at_defaults(&report.reset_keys);
-        page.line(format!("Lost, as no backup has them: {lost}: {}.", report.reset_keys.join(", ")));
-        for loss in losses(&outcome.document, report) {
-            page.indented(2, format!("{} To change that:", loss.consequence));
-            page.copied(4, "", format!("{} config set {}", world.program, loss.setting));
-        }
+        // What that means, and the command that sets them, is the last thing on the screen: `salvage.defaults`.
+        page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
     }
     if let Some(name) = first_inactive(&outcome.document) {
         page.line("No network is active. To choose one:");
