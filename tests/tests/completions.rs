@@ -1,7 +1,12 @@
 //! Completion, in the shells themselves: what the script makes of a line that is being typed.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "test code on throw-away homes, that says what it skips"
+)]
 
 mod support;
 

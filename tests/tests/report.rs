@@ -1,6 +1,11 @@
 //! `report`: one file that tells a helper what is wrong, and tells nobody who the user is.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "test code on throw-away homes, that says what it skips"
+)]
 
 mod support;
 
