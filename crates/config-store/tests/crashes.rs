@@ -12,7 +12,7 @@ use common::*;
 use myownllm_config_model::Document;
 use myownllm_config_store::{ConfigStore, Store, StoreError};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
-use myownllm_durable_fs::{Disk, HomeLock};
+use myownllm_durable_fs::{Disk, HomeLock, Op};
 use myownllm_salvage::{Shape, shape};
 
 /// A home, and what is to be true of it in the end.
@@ -26,17 +26,17 @@ struct Scene {
     /// Whether the daemon's half is to be in place in the end, and before the config changes.
     daemon_half: bool,
     /// What the file system cannot do.
-    refused: &'static [&'static str],
+    refused: &'static [Op],
 }
 
 /// Nothing is refused.
-const CAPABLE: &[&str] = &[];
+const CAPABLE: &[Op] = &[];
 /// What some file systems refuse to do: an exchange of names, and links as well.
-const LIMITED: [&[&str]; 2] = [&["exchange"], &["exchange", "hard_link"]];
+const LIMITED: [&[Op]; 2] = [&[Op::Exchange], &[Op::Exchange, Op::HardLink]];
 
 /// A disk without faults, but for what its file system cannot do.
-fn restricted(disk: SimDisk, refused: &[&'static str]) -> SimDisk {
-    refused.iter().for_each(|op| disk.fail(Fault::always(op, ErrorKind::InvalidInput)));
+fn restricted(disk: SimDisk, refused: &[Op]) -> SimDisk {
+    refused.iter().for_each(|op| disk.fail(Fault::always(*op, ErrorKind::InvalidInput)));
     disk
 }
 
@@ -528,7 +528,7 @@ fn edit_and_restore_cut_off_where_names_cannot_be_exchanged_leave_one_or_the_oth
     }
 }
 
-fn one_or_the_other(by_hand: &Change, refused: &[&'static str]) {
+fn one_or_the_other(by_hand: &Change, refused: &[Op]) {
     for number in 0.. {
         let disk = by_hand.disk.clone();
         disk.reset_ops();
@@ -637,7 +637,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         let mut wrote = false;
         let hook = theirs.clone();
         disk.set_hook(move |op, foreign| {
-            if op.op == "exchange" && !wrote {
+            if op.op == Op::Exchange && !wrote {
                 wrote = foreign.put(CONFIG, &hook);
             }
         });
@@ -651,7 +651,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         }
         let at = format!("killed before operation {killed_at}: {:?}", disk.op_number(killed_at));
         let crashed = disk.has_crashed();
-        let was_exchanged = disk.ops().iter().any(|op| op.op == "exchange" && op.number < killed_at);
+        let was_exchanged = disk.ops().iter().any(|op| op.op == Op::Exchange && op.number < killed_at);
         let after = disk.after_kill();
         if was_exchanged {
             after.put(CONFIG, &healthy("of one who had seen ours"));

@@ -15,7 +15,7 @@ use myownllm_config_store::{
     ConfigStore, CopyKind, DaemonHalf, FileShape, Limits, Loaded, Step, Store, StoreError, Updated,
 };
 use myownllm_durable_fs::sim::{Entry, Fault, SimDisk};
-use myownllm_durable_fs::{Disk, HomeLock, Owner};
+use myownllm_durable_fs::{Disk, HomeLock, Op, Owner};
 use rstest::rstest;
 
 const SIBLING: &str = "/home/u/.myownllm/config.json.corrupt";
@@ -127,7 +127,7 @@ fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
     assert!(applied.is_none());
     let ops = disk.ops();
     assert!(ops.len() <= 5, "{ops:?}");
-    assert!(ops.iter().all(|op| !op.is_change() && op.op != "lock"));
+    assert!(ops.iter().all(|op| !op.is_change() && op.op != Op::Lock));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() 
     let disk = home();
     disk.put(CONFIG, LEAKED_V3);
     disk.set_user(Owner { uid: 4711, gid: 4711 });
-    disk.fail(Fault::always("set_owner", ErrorKind::PermissionDenied));
+    disk.fail(Fault::always(Op::SetOwner, ErrorKind::PermissionDenied));
     launch(&disk, &sim_places()).unwrap();
     assert!(is_kept(&disk, LEAKED_V3));
     assert!(look(&disk).unwrap().pending.is_empty());
@@ -362,7 +362,7 @@ fn what_is_no_file_is_an_error_and_not_a_hang() {
 fn a_config_that_cannot_be_read_is_not_missing() {
     let disk = with_config(LEAKED_V3);
     for kind in [ErrorKind::PermissionDenied, ErrorKind::Other, ErrorKind::InvalidInput] {
-        disk.fail(Fault::always("read", kind));
+        disk.fail(Fault::always(Op::Read, kind));
         refused(&disk, "store.unreadable");
         disk.heal();
     }
@@ -382,7 +382,7 @@ fn a_stand_in_is_the_last_good_copy() {
 fn a_stand_in_is_what_can_be_read_when_the_copies_cannot() {
     let disk = with_config(LEAKED_V3);
     disk.put_dir(BACKUPS, 0o700);
-    disk.fail(Fault::always("visit", ErrorKind::PermissionDenied));
+    disk.fail(Fault::always(Op::Visit, ErrorKind::PermissionDenied));
     look(&disk).unwrap_err();
     let clock = FakeClock::default();
     let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
@@ -532,7 +532,7 @@ fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
 fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
     let disk = with_config(LEAKED_V3);
     disk.set_hook(|op, foreign| {
-        if op.op == "rename_exclusive" && op.other.as_deref() == Some(std::path::Path::new(DAEMON_CONFIG)) {
+        if op.op == Op::RenameExclusive && op.other.as_deref() == Some(std::path::Path::new(DAEMON_CONFIG)) {
             foreign.put(DAEMON_CONFIG, b"{\"theirs\":1}");
         }
     });
@@ -546,7 +546,7 @@ fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
 fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
     let disk = with_config(LEAKED_V3);
     disk.set_hook(|_, _| {});
-    disk.fail(Fault::always("stat", ErrorKind::PermissionDenied));
+    disk.fail(Fault::always(Op::Stat, ErrorKind::PermissionDenied));
     // The app has what its own file says; but nothing is repaired before the daemon's half is where it belongs.
     assert!(!look(&disk).unwrap().report.recovered_networks.is_empty());
     assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
@@ -602,7 +602,7 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
     for bad in [&b"{\"torn"[..], LEAKED_V1] {
         let disk = base.clone();
         disk.put(CONFIG, bad);
-        disk.fail(Fault::always("visit", ErrorKind::PermissionDenied));
+        disk.fail(Fault::always(Op::Visit, ErrorKind::PermissionDenied));
         // Already the look says so: what it cannot know it does not make up.
         assert_eq!(look(&disk).unwrap_err().code(), "store.disk");
         assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
@@ -615,7 +615,7 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
 #[test]
 fn a_healthy_config_does_not_need_the_copies() {
     let disk = seen_healthy(&healthy("good"));
-    disk.fail(Fault::always("visit", ErrorKind::PermissionDenied));
+    disk.fail(Fault::always(Op::Visit, ErrorKind::PermissionDenied));
     let loaded = look(&disk).unwrap();
     assert!(loaded.pending.is_empty());
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.backups-unreadable"));
@@ -1026,7 +1026,7 @@ fn an_update_that_changes_nothing_writes_nothing() {
         assert!(!updated.changed);
     }
     // What it found may be a killed run's, so it syncs that.
-    let synced = [format!("sync_file {CONFIG}"), "sync_dir /home/u/.myownllm".to_owned()];
+    let synced = [format!("SyncFile {CONFIG}"), "SyncDir /home/u/.myownllm".to_owned()];
     assert_eq!(changes(&disk), [synced.clone(), synced.clone(), synced].concat());
 }
 
@@ -1181,7 +1181,7 @@ fn a_writer_that_never_stops_is_a_conflict_and_nothing_of_it_is_lost() {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
     disk.set_hook(move |op, foreign| {
-        if op.op == "exchange" && !op.path.to_string_lossy().ends_with("config.json") {
+        if op.op == Op::Exchange && !op.path.to_string_lossy().ends_with("config.json") {
             let n = counter.fetch_add(1, Ordering::SeqCst);
             foreign.put(CONFIG, &healthy(&format!("theirs {n}")));
         }
@@ -1207,14 +1207,14 @@ fn what_our_bytes_hid_for_a_moment_is_never_lost() {
         let hook = (first.clone(), second.clone());
         disk.set_hook(move |op, foreign| {
             let done = exchanges.load(Ordering::SeqCst);
-            if op.op == "exchange" {
+            if op.op == Op::Exchange {
                 exchanges.fetch_add(1, Ordering::SeqCst);
             }
             match (op.op, done) {
-                ("exchange", 0) => drop(foreign.put(CONFIG, &hook.0)),
-                ("exchange", 1) if at_once => drop(foreign.put(CONFIG, &hook.1)),
+                (Op::Exchange, 0) => drop(foreign.put(CONFIG, &hook.0)),
+                (Op::Exchange, 1) if at_once => drop(foreign.put(CONFIG, &hook.1)),
                 // Once the first one's is back.
-                ("sync_dir", 2) if !at_once => drop(foreign.put(CONFIG, &hook.1)),
+                (Op::SyncDir, 2) if !at_once => drop(foreign.put(CONFIG, &hook.1)),
                 _ => {}
             }
         });
@@ -1235,16 +1235,16 @@ fn what_came_out_goes_back_before_anything_is_flushed() {
     let disk = seen_healthy(&healthy("before"));
     let wrote = Arc::new(AtomicUsize::new(0));
     disk.set_hook(move |op, foreign| {
-        if op.op == "exchange" && wrote.fetch_add(1, Ordering::SeqCst) == 0 {
+        if op.op == Op::Exchange && wrote.fetch_add(1, Ordering::SeqCst) == 0 {
             foreign.put(CONFIG, &healthy("theirs"));
         }
     });
     set_edit(&disk).unwrap();
     let ops: Vec<_> = disk.ops().iter().map(|op| op.op).collect();
-    let exchanges: Vec<_> = (0..ops.len()).filter(|&i| ops[i] == "exchange").collect();
-    assert_eq!(ops[exchanges[0]..=exchanges[1]], ["exchange", "read", "create", "exchange"]);
+    let exchanges: Vec<_> = (0..ops.len()).filter(|&i| ops[i] == Op::Exchange).collect();
+    assert_eq!(ops[exchanges[0]..=exchanges[1]], [Op::Exchange, Op::Read, Op::Create, Op::Exchange]);
     // Then it is flushed, before what is ours goes.
-    assert_eq!(ops[exchanges[1]..][..3], ["exchange", "read", "sync_dir"]);
+    assert_eq!(ops[exchanges[1]..][..3], [Op::Exchange, Op::Read, Op::SyncDir]);
 }
 
 #[test]
@@ -1255,7 +1255,7 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
     let count = AtomicUsize::new(0);
     disk.set_hook(move |op, foreign| {
-        if op.op == "exchange" {
+        if op.op == Op::Exchange {
             let n = count.fetch_add(1, Ordering::SeqCst);
             if n.is_multiple_of(2) {
                 foreign.put(CONFIG, &healthy(&format!("theirs {n}")));
@@ -1287,7 +1287,7 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
     };
     let counted = base.clone();
     run(&counted, 0);
-    let exchanged = counted.ops().iter().position(|op| op.op == "exchange").unwrap();
+    let exchanged = counted.ops().iter().position(|op| op.op == Op::Exchange).unwrap();
     assert!(look(&counted).unwrap().pending.is_empty());
     // The first one is the lock.
     for n in 1..counted.ops().len() {
@@ -1340,7 +1340,7 @@ fn what_is_written_into_the_displaced_file_is_seen_when_it_comes_before_the_last
     let looks = Arc::new(AtomicUsize::new(0));
     disk.set_hook(move |op, foreign| {
         let displaced = op.path.to_string_lossy().ends_with(".swap");
-        if op.op == "read" && displaced && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+        if op.op == Op::Read && displaced && looks.fetch_add(1, Ordering::SeqCst) == 1 {
             foreign.put(&op.path, &healthy("late"));
         }
     });
@@ -1353,7 +1353,7 @@ fn what_is_written_into_the_displaced_file_is_seen_when_it_comes_before_the_last
 #[test]
 fn where_the_disk_cannot_exchange_the_outcome_says_so() {
     let disk = seen_healthy(&healthy("before"));
-    disk.fail(Fault::always("exchange", ErrorKind::InvalidInput));
+    disk.fail(Fault::always(Op::Exchange, ErrorKind::InvalidInput));
     let updated = set_edit(&disk).unwrap();
     assert!(updated.changed);
     assert!(updated.diagnostics.iter().any(|d| d.code == "store.no-exchange"));
@@ -1364,18 +1364,15 @@ fn where_the_disk_cannot_exchange_the_outcome_says_so() {
 /// Where names cannot be exchanged, the one rename hides what another program renames into the place right before it. At any
 /// other moment a foreign write is kept, and the edit is made on top of it; and nobody hears of a conflict.
 #[rstest]
-#[case::by_rename_with_links(&["exchange"], true)]
-#[case::by_rename_without_links(&["exchange", "hard_link"], true)]
-#[case::in_place_with_links(&["exchange"], false)]
-fn without_exchange_an_edit_goes_on_top_of_a_foreign_write(
-    #[case] refused: &[&'static str],
-    #[case] by_rename: bool,
-) {
+#[case::by_rename_with_links(&[Op::Exchange], true)]
+#[case::by_rename_without_links(&[Op::Exchange, Op::HardLink], true)]
+#[case::in_place_with_links(&[Op::Exchange], false)]
+fn without_exchange_an_edit_goes_on_top_of_a_foreign_write(#[case] refused: &[Op], #[case] by_rename: bool) {
     let base = seen_healthy(&healthy("before"));
     for number in 0.. {
         let disk = base.clone();
         disk.reset_ops();
-        refused.iter().for_each(|op| disk.fail(Fault::always(op, ErrorKind::InvalidInput)));
+        refused.iter().for_each(|op| disk.fail(Fault::always(*op, ErrorKind::InvalidInput)));
         let theirs = healthy("theirs");
         disk.set_hook(move |op, foreign| {
             if op.number == number {
@@ -1390,7 +1387,7 @@ fn without_exchange_an_edit_goes_on_top_of_a_foreign_write(
         let Some(op) = disk.op_number(number) else { break };
         let at = format!("before {} {}", op.op, op.path.display());
         assert!(updated.diagnostics.iter().any(|d| d.code == "store.no-exchange"), "{at}");
-        let hides = op.op == "rename" && op.other.as_deref() == Some(Path::new(CONFIG)) && by_rename;
+        let hides = op.op == Op::Rename && op.other.as_deref() == Some(Path::new(CONFIG)) && by_rename;
         let there =
             is_kept(&disk, &healthy("theirs")) || text(&live(&disk), "mark").as_deref() == Some("theirs");
         assert!(there || hides, "{at}: what they wrote is gone");
@@ -1406,10 +1403,10 @@ fn without_exchange_an_edit_goes_on_top_of_a_foreign_write(
 #[test]
 fn without_exchange_a_conflict_leaves_their_config_in_place() {
     let disk = seen_healthy(&healthy("before"));
-    disk.fail(Fault::always("exchange", ErrorKind::InvalidInput));
+    disk.fail(Fault::always(Op::Exchange, ErrorKind::InvalidInput));
     let round = AtomicUsize::new(0);
     disk.set_hook(move |op, foreign| {
-        if op.op == "rename" && op.other.as_deref() == Some(Path::new(CONFIG)) && is_ours(&op.path) {
+        if op.op == Op::Rename && op.other.as_deref() == Some(Path::new(CONFIG)) && is_ours(&op.path) {
             let round = round.fetch_add(1, Ordering::SeqCst);
             foreign.overwrite(CONFIG, &healthy(&format!("theirs {round}")));
         }
@@ -1764,7 +1761,7 @@ fn what_a_killed_update_displaced_is_kept() {
         let writes = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&writes);
         disk.set_hook(move |op, foreign| {
-            if op.op == "exchange" && foreign.put(CONFIG, &healthy("theirs")) {
+            if op.op == Op::Exchange && foreign.put(CONFIG, &healthy("theirs")) {
                 count.fetch_add(1, Ordering::SeqCst);
             }
         });
@@ -1864,7 +1861,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     for exchanges in [true, false] {
         let base = base.clone();
         if !exchanges {
-            base.fail(Fault::always("exchange", ErrorKind::InvalidInput));
+            base.fail(Fault::always(Op::Exchange, ErrorKind::InvalidInput));
         }
         let count = {
             let disk = base.clone();
@@ -1894,7 +1891,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
 
     // Somebody puts a small one there meanwhile: it is treated as any.
     let disk = base.clone();
-    disk.set_hook(|op, foreign| if op.op == "exchange" && foreign.put(CONFIG, b"{\"theirs") {});
+    disk.set_hook(|op, foreign| if op.op == Op::Exchange && foreign.put(CONFIG, b"{\"theirs") {});
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
     let _ = restore(&lock(&disk), &store);
     assert!(is_kept(&disk, b"{\"theirs"));
@@ -1920,7 +1917,8 @@ fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
         base.put(CONFIG, bad);
         base.reset_ops();
         look(&base).unwrap();
-        let read = base.ops().iter().position(|op| op.op == "read" && op.path == Path::new(&newest)).unwrap();
+        let read =
+            base.ops().iter().position(|op| op.op == Op::Read && op.path == Path::new(&newest)).unwrap();
         let disk = base.clone();
         disk.reset_ops();
         disk.fail(Fault::once(read, ErrorKind::PermissionDenied));
@@ -1934,7 +1932,7 @@ fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
 #[test]
 fn a_config_that_is_a_mount_of_its_own_is_named_as_that() {
     let disk = seen_healthy(&healthy("x"));
-    disk.fail(Fault::always("exchange", ErrorKind::ResourceBusy));
+    disk.fail(Fault::always(Op::Exchange, ErrorKind::ResourceBusy));
     let error = set_mark(&disk, "y").unwrap_err();
     assert_eq!((error.code(), error.path()), ("store.mounted", Path::new(CONFIG)));
     assert_eq!(error.hint().unwrap(), format!("findmnt {CONFIG}"));

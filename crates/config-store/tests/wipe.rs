@@ -14,7 +14,7 @@ use myownllm_config_store::{
     ConfigStore, CopyId, FileShape, HistoryEntry, Loaded, Restored, Step, Store, StoreError,
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
-use myownllm_durable_fs::{Disk, HomeLock};
+use myownllm_durable_fs::{Disk, HomeLock, Op};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -340,7 +340,7 @@ fn failing_read(base: &SimDisk, path: &str, run: &dyn Fn(&SimDisk)) -> SimDisk {
     let counted = base.clone();
     counted.reset_ops();
     run(&counted);
-    let read = counted.ops().iter().rposition(|op| op.op == "read" && op.path == Path::new(path)).unwrap();
+    let read = counted.ops().iter().rposition(|op| op.op == Op::Read && op.path == Path::new(path)).unwrap();
     let disk = base.clone();
     disk.reset_ops();
     disk.fail(Fault::once(read, ErrorKind::PermissionDenied));

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::Op;
+
 /// The result of one disk operation.
 pub type Result<T, E = DiskError> = std::result::Result<T, E>;
 
@@ -15,7 +17,7 @@ pub type Result<T, E = DiskError> = std::result::Result<T, E>;
 /// `Display` names the operation and the path; the cause is the [`source`](std::error::Error::source).
 #[derive(Clone, Debug)]
 pub struct DiskError {
-    doing: &'static str,
+    op: Op,
     path: PathBuf,
     other: Option<PathBuf>,
     /// Shared, so that an error can be in a plan and in the report of its execution.
@@ -24,7 +26,7 @@ pub struct DiskError {
 
 impl std::fmt::Display for DiskError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "could not {} {}", self.doing, self.path.display())?;
+        write!(f, "could not {} {}", self.op, self.path.display())?;
         match &self.other {
             Some(other) => write!(f, " (with {})", other.display()),
             None => Ok(()),
@@ -39,22 +41,22 @@ impl std::error::Error for DiskError {
 }
 
 impl DiskError {
-    /// An error of an operation on one path. `doing` is a verb phrase that the path can follow ("read", "flush the folder").
-    pub fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { doing, path: path.to_owned(), other: None, source: Arc::new(source) }
+    /// An error of an operation on one path.
+    pub fn new(op: Op, path: &Path, source: io::Error) -> Self {
+        Self { op, path: path.to_owned(), other: None, source: Arc::new(source) }
     }
 
     /// An error of an operation on two paths, such as a rename.
-    pub fn two(doing: &'static str, path: &Path, other: &Path, source: io::Error) -> Self {
-        Self { doing, path: path.to_owned(), other: Some(other.to_owned()), source: Arc::new(source) }
+    pub fn two(op: Op, path: &Path, other: &Path, source: io::Error) -> Self {
+        Self { op, path: path.to_owned(), other: Some(other.to_owned()), source: Arc::new(source) }
     }
 
-    /// What was being done: a verb phrase.
-    pub fn doing(&self) -> &'static str {
-        self.doing
+    /// The operation that failed.
+    pub fn op(&self) -> Op {
+        self.op
     }
 
-    /// What it was done to.
+    /// The path that the operation was about.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -109,9 +111,7 @@ impl DiskError {
 
     /// A file could not be given to somebody else: only root may. All else about it may have gone well.
     pub fn is_about_the_owner(&self) -> bool {
-        // The words of the real disk, and those of the simulated one.
-        matches!(self.doing, "set the owner of" | "set_owner")
-            && self.kind() == io::ErrorKind::PermissionDenied
+        self.op == Op::SetOwner && self.kind() == io::ErrorKind::PermissionDenied
     }
 
     /// What on the way was not gone through, as it is not the home's.
@@ -139,15 +139,16 @@ impl DiskError {
 
     fn is_about_the_folder(&self) -> bool {
         matches!(
-            self.doing,
-            "make the folder"
-                | "make the link"
-                | "write"
-                | "rename"
-                | "rename without replacing"
-                | "remove"
-                | "remove the folder"
-                | "replace"
+            self.op,
+            Op::MakeDir
+                | Op::Symlink
+                | Op::Create
+                | Op::RenameExclusive
+                | Op::Rename
+                | Op::RenameNoReplace
+                | Op::Unlink
+                | Op::RemoveDir
+                | Op::Replace
         )
     }
 
@@ -170,7 +171,7 @@ impl DiskError {
                 let file = self.other.as_deref().unwrap_or(&self.path);
                 Some(format!("lsattr -d {} {}", quote(folder), quote(file)))
             }
-            io::ErrorKind::PermissionDenied if self.doing == "make a temporary file in" => {
+            io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => {
                 Some(format!("lsattr -d {}", quote(&self.path)))
             }
             // What could not be made, renamed or removed is a matter of the folder that it is in.
@@ -178,13 +179,13 @@ impl DiskError {
                 Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))
             }
             io::ErrorKind::PermissionDenied => Some(format!("ls -ld {}", quote(&self.path))),
-            io::ErrorKind::ResourceBusy if self.doing == "take for a copy" => {
+            io::ErrorKind::ResourceBusy if self.op == Op::CompareCopy => {
                 Some(format!("findmnt --target {}", quote(&self.path)))
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some(format!("df -h {}", quote(self.path.parent().unwrap_or(&self.path))))
             }
-            io::ErrorKind::FileTooLarge if self.doing == "read" => {
+            io::ErrorKind::FileTooLarge if self.op == Op::Read => {
                 Some(format!("ls -lh {}", quote(&self.path)))
             }
             io::ErrorKind::ReadOnlyFilesystem => {
@@ -318,13 +319,13 @@ mod tests {
     #[test]
     fn a_hint_shows_what_is_wrong() {
         let (from, to) = (Path::new("/home/you/.swap"), Path::new("/home/you/config.json"));
-        let hint = |doing, errno: rustix::io::Errno| DiskError::two(doing, from, to, errno.into()).hint();
+        let hint = |op, errno: rustix::io::Errno| DiskError::two(op, from, to, errno.into()).hint();
         let (immutable, denied) = (rustix::io::Errno::PERM, rustix::io::Errno::ACCESS);
-        assert_eq!(hint("rename", immutable).as_deref(), Some("lsattr -d /home/you /home/you/config.json"));
-        assert_eq!(hint("rename", denied).as_deref(), Some("ls -ld /home/you"));
-        let large = DiskError::new("read", to, io::ErrorKind::FileTooLarge.into());
+        assert_eq!(hint(Op::Rename, immutable).as_deref(), Some("lsattr -d /home/you /home/you/config.json"));
+        assert_eq!(hint(Op::Rename, denied).as_deref(), Some("ls -ld /home/you"));
+        let large = DiskError::new(Op::Read, to, io::ErrorKind::FileTooLarge.into());
         assert_eq!(large.hint().as_deref(), Some("ls -lh /home/you/config.json"));
         // Refused to who is not the owner.
-        assert_eq!(hint("set the mode of", immutable).as_deref(), Some("ls -ld /home/you/.swap"));
+        assert_eq!(hint(Op::SetMode, immutable).as_deref(), Some("ls -ld /home/you/.swap"));
     }
 }

@@ -3,6 +3,7 @@
 
 mod disk;
 mod error;
+mod op;
 mod publish;
 mod real;
 #[cfg(feature = "sim")]
@@ -14,6 +15,7 @@ pub use disk::{
     Rights, Stamp,
 };
 pub use error::{DiskError, LockError, Result, Untrusted, free_name, move_aside, quote, replace_symlink};
+pub use op::Op;
 pub use publish::{
     Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, is_ours, leftover_kind,
     leftovers, make_dirs, publish_new, put_in_place, rename_back, rename_noreplace, replace, temp_name,

@@ -10,7 +10,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Disk, DiskError, FileKind, Meta, Method, Owner, PART_SUFFIX, Result, Rights, SWAP_SUFFIX, TEMP_PREFIX,
+    Disk, DiskError, FileKind, Meta, Method, Op, Owner, PART_SUFFIX, Result, Rights, SWAP_SUFFIX, TEMP_PREFIX,
 };
 
 /// How many names are tried for a temporary file before somebody must be making them on purpose.
@@ -18,9 +18,8 @@ const NAME_TRIES: usize = 1000;
 
 /// The folder that a name is in.
 fn folder_of(path: &Path) -> Result<&Path> {
-    path.parent().ok_or_else(|| {
-        DiskError::new("find the folder of", path, io::Error::from(io::ErrorKind::InvalidInput))
-    })
+    path.parent()
+        .ok_or_else(|| DiskError::new(Op::FindDir, path, io::Error::from(io::ErrorKind::InvalidInput)))
 }
 
 /// A fresh name for a temporary file in `dir`. Nobody has it yet, as far as we know; the call that makes the file must be
@@ -114,7 +113,7 @@ pub fn rename_noreplace(disk: &dyn Disk, from: &Path, to: &Path) -> Result<Metho
             Ok(Method::LinkUnlink)
         }
         Exclusive::Neither => {
-            Err(DiskError::two("rename without replacing", from, to, io::ErrorKind::Unsupported.into()))
+            Err(DiskError::two(Op::RenameNoReplace, from, to, io::ErrorKind::Unsupported.into()))
         }
     }
 }
@@ -169,9 +168,9 @@ pub fn make_dirs(
     mode: u32,
     owner: Option<Owner>,
 ) -> Result<Vec<PathBuf>> {
-    let below = dir.strip_prefix(root).map_err(|_| {
-        DiskError::two("make the folder", dir, root, io::Error::from(io::ErrorKind::InvalidInput))
-    })?;
+    let below = dir
+        .strip_prefix(root)
+        .map_err(|_| DiskError::two(Op::MakeDir, dir, root, io::Error::from(io::ErrorKind::InvalidInput)))?;
     let mut made = Vec::new();
     let mut at = root.to_owned();
     for part in below.components() {
@@ -277,7 +276,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
     let there = disk.stat(path)?;
     if !there.is_file() {
         let odd = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-        return Err(DiskError::new("replace", path, odd));
+        return Err(DiskError::new(Op::Replace, path, odd));
     }
     let dir = folder_of(path)?;
     disk.lets_go(dir)?;

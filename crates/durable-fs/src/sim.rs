@@ -37,8 +37,8 @@ use std::{
 };
 
 use crate::{
-    DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, OpenForWriting, Owner,
-    Result, Stamp, trust::Runner,
+    DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, Op, OpenForWriting,
+    Owner, Result, Stamp, trust::Runner,
 };
 
 const ROOT: u64 = 1;
@@ -88,8 +88,8 @@ struct Pending {
 pub struct OpRecord {
     /// The how-manieth, from 0.
     pub number: usize,
-    /// The name of the method of [`Disk`].
-    pub op: &'static str,
+    /// The method of [`Disk`].
+    pub op: Op,
     /// Its path.
     pub path: PathBuf,
     /// Its second path.
@@ -101,15 +101,15 @@ impl OpRecord {
     pub fn is_change(&self) -> bool {
         !matches!(
             self.op,
-            "stat"
-                | "stat_follow"
-                | "visit"
-                | "read"
-                | "same_content"
-                | "read_link"
-                | "canonicalize"
-                | "lock"
-                | "pause"
+            Op::Stat
+                | Op::StatFollow
+                | Op::Visit
+                | Op::Read
+                | Op::SameContent
+                | Op::ReadLink
+                | Op::Canonicalize
+                | Op::Lock
+                | Op::Pause
         )
     }
 }
@@ -121,8 +121,8 @@ pub struct Fault {
     pub from: usize,
     /// Only that one, or all after it too.
     pub persistent: bool,
-    /// Only operations of this name.
-    pub op: Option<&'static str>,
+    /// Only this operation.
+    pub op: Option<Op>,
     /// The error. `ErrorKind::Other` stands for `EIO`.
     pub kind: ErrorKind,
     /// Whether it is carried out all the same, and only then reported as failed.
@@ -135,8 +135,8 @@ impl Fault {
         Self { from: number, persistent: false, op: None, kind, performed: false }
     }
 
-    /// All operations of this name fail, always.
-    pub fn always(op: &'static str, kind: ErrorKind) -> Self {
+    /// This operation fails, always.
+    pub fn always(op: Op, kind: ErrorKind) -> Self {
         Self { from: 0, persistent: true, op: Some(op), kind, performed: false }
     }
 
@@ -950,7 +950,7 @@ impl SimDisk {
     /// One counted operation: hook, fault, crash, then the thing itself.
     fn op<T>(
         &self,
-        op: &'static str,
+        op: Op,
         path: &Path,
         other: Option<&Path>,
         action: impl FnOnce(&mut State) -> io::Result<T>,
@@ -1033,15 +1033,15 @@ impl State {
 
 impl Disk for SimDisk {
     fn stat(&self, path: &Path) -> Result<Meta> {
-        self.op("stat", path, None, |state| state.meta(state.walk(path, false)?))
+        self.op(Op::Stat, path, None, |state| state.meta(state.walk(path, false)?))
     }
 
     fn stat_follow(&self, path: &Path) -> Result<Meta> {
-        self.op("stat_follow", path, None, |state| state.meta(state.walk(path, true)?))
+        self.op(Op::StatFollow, path, None, |state| state.meta(state.walk(path, true)?))
     }
 
     fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
-        let entries = self.op("visit", dir, None, |state| {
+        let entries = self.op(Op::Visit, dir, None, |state| {
             let mut all = Vec::new();
             for (name, &ino) in state.entries(state.walk(dir, false)?)? {
                 all.push(DirEntry { name: name.clone(), kind: state.meta(ino)?.kind });
@@ -1058,19 +1058,19 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>> {
-        self.op("read", file, None, |state| {
+        self.op(Op::Read, file, None, |state| {
             let bytes = state.file(file, true)?;
             if bytes.len() as u64 > limit { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes.to_vec()) }
         })
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
-        self.op("same_content", a, Some(b), |state| Ok(state.file(a, false)? == state.file(b, false)?))
+        self.op(Op::SameContent, a, Some(b), |state| Ok(state.file(a, false)? == state.file(b, false)?))
     }
 
     fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
         let Some(first) = files.first() else { return Vec::new() };
-        let answers = self.op("open_for_writing", first, None, |state| {
+        let answers = self.op(Op::OpenForWriting, first, None, |state| {
             let answer = |path: &&Path| match state.walk(path, false) {
                 Ok(file) if state.writers.contains(&file) => OpenForWriting::Yes,
                 Ok(_) => OpenForWriting::No,
@@ -1082,7 +1082,7 @@ impl Disk for SimDisk {
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
-        self.op("read_link", link, None, |state| match &state.inode(state.walk(link, false)?)?.node {
+        self.op(Op::ReadLink, link, None, |state| match &state.inode(state.walk(link, false)?)?.node {
             Node::Link(target) => Ok(target.clone()),
             _ => Err(ErrorKind::InvalidInput.into()),
         })
@@ -1098,15 +1098,15 @@ impl Disk for SimDisk {
     }
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
-        self.op("canonicalize", path, None, |state| state.walk_to(path, true).map(|(_, path)| path))
+        self.op(Op::Canonicalize, path, None, |state| state.walk_to(path, true).map(|(_, path)| path))
     }
 
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        self.op("make_dir", dir, None, |state| state.add(dir, Node::Dir(BTreeMap::new()), mode).map(|_| ()))
+        self.op(Op::MakeDir, dir, None, |state| state.add(dir, Node::Dir(BTreeMap::new()), mode).map(|_| ()))
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        self.op("set_mode", path, None, |state| {
+        self.op(Op::SetMode, path, None, |state| {
             let ino = state.walk(path, false)?;
             if matches!(state.inode(ino)?.node, Node::Link(_)) {
                 return Err(ErrorKind::InvalidInput.into());
@@ -1116,7 +1116,7 @@ impl Disk for SimDisk {
     }
 
     fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
-        self.op("set_owner", path, None, |state| {
+        self.op(Op::SetOwner, path, None, |state| {
             if state.user.uid != 0 {
                 return Err(ErrorKind::PermissionDenied.into());
             }
@@ -1126,11 +1126,11 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        self.op("create", file, None, |state| state.add(file, Node::File(bytes.into()), mode).map(|_| ()))
+        self.op(Op::Create, file, None, |state| state.add(file, Node::File(bytes.into()), mode).map(|_| ()))
     }
 
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
-        self.op("copy_new", to, Some(from), |state| {
+        self.op(Op::CopyNew, to, Some(from), |state| {
             let bytes = state.file(from, false)?;
             let original = state.inode(state.walk(from, false)?)?.clone();
             let ino = state.add(to, Node::File(bytes), 0o600)?;
@@ -1146,18 +1146,18 @@ impl Disk for SimDisk {
     }
 
     fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op("rename_exclusive", from, Some(to), |state| {
+        self.op(Op::RenameExclusive, from, Some(to), |state| {
             let replace = state.replaces();
             state.rename(from, to, replace)
         })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op("rename", from, Some(to), |state| state.rename(from, to, true))
+        self.op(Op::Rename, from, Some(to), |state| state.rename(from, to, true))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        self.op("exchange", a, Some(b), |state| {
+        self.op(Op::Exchange, a, Some(b), |state| {
             let ((dir_a, name_a), (dir_b, name_b)) = (state.place(a)?, state.place(b)?);
             let ino_a = *state.entries(dir_a)?.get(&name_a).ok_or(ErrorKind::NotFound)?;
             let ino_b = *state.entries(dir_b)?.get(&name_b).ok_or(ErrorKind::NotFound)?;
@@ -1172,7 +1172,7 @@ impl Disk for SimDisk {
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op("hard_link", from, Some(to), |state| {
+        self.op(Op::HardLink, from, Some(to), |state| {
             let ino = state.walk(from, false)?;
             let (dir, name) = state.place(to)?;
             if state.entries(dir)?.contains_key(&name) && !state.replaces() {
@@ -1192,21 +1192,21 @@ impl Disk for SimDisk {
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
-        self.op("symlink", at, Some(target), |state| {
+        self.op(Op::Symlink, at, Some(target), |state| {
             state.add(at, Node::Link(target.to_owned()), 0o777).map(|_| ())
         })
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        self.op("unlink", path, None, |state| state.remove(path, false))
+        self.op(Op::Unlink, path, None, |state| state.remove(path, false))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        self.op("remove_dir", dir, None, |state| state.remove(dir, true))
+        self.op(Op::RemoveDir, dir, None, |state| state.remove(dir, true))
     }
 
     fn sync_file(&self, file: &Path) -> Result<()> {
-        self.op("sync_file", file, None, |state| {
+        self.op(Op::SyncFile, file, None, |state| {
             let ino = state.walk(file, false)?;
             if state.skips_sync() {
                 return Ok(());
@@ -1220,7 +1220,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.op("sync_dir", dir, None, |state| {
+        self.op(Op::SyncDir, dir, None, |state| {
             let ino = state.walk(dir, true)?;
             state.entries(ino)?;
             if state.skips_sync() {
@@ -1236,7 +1236,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_fs(&self, path: &Path) -> Result<Flushed> {
-        self.op("sync_fs", path, None, |state| {
+        self.op(Op::SyncFs, path, None, |state| {
             let dev = state.inode(state.walk(path, true)?)?.dev;
             if !state.syncs_whole_fs {
                 return Ok(Flushed::Nothing);
@@ -1250,7 +1250,7 @@ impl Disk for SimDisk {
 
     fn pause(&self, _: Duration) {
         // Counted, so that a hook can be the program that goes on meanwhile.
-        let _ = self.op("pause", Path::new("/"), None, |_| Ok(()));
+        let _ = self.op(Op::Pause, Path::new("/"), None, |_| Ok(()));
     }
 
     fn threads(&self) -> usize {
@@ -1264,7 +1264,7 @@ impl Disk for SimDisk {
                 self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
             }
         }
-        let ino = self.op("lock", home, None, |state| state.walk(home, true)).map_err(|error| {
+        let ino = self.op(Op::Lock, home, None, |state| state.walk(home, true)).map_err(|error| {
             LockError::Failed { home: home.to_owned(), source: io::Error::new(error.kind(), error) }
         })?;
         let start = Instant::now();

@@ -23,7 +23,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{Disk, DiskError, Meta, Owner, Result, quote};
+use crate::{Disk, DiskError, Meta, Op, Owner, Result, quote};
 
 /// How many symlinks a path may lead through: as many as Linux follows.
 const SYMLINK_LIMIT: usize = 40;
@@ -114,7 +114,7 @@ pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
             symlinks += 1;
             if symlinks > SYMLINK_LIMIT {
                 return Err(DiskError::new(
-                    "follow",
+                    Op::Follow,
                     path,
                     io::Error::other("it leads through too many symlinks"),
                 ));

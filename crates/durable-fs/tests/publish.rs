@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 use myownllm_durable_fs::{
-    Disk, Method, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_back,
+    Disk, Method, Op, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_back,
     rename_noreplace, replace,
     sim::{Entry, Fault, SimDisk},
 };
@@ -28,8 +28,8 @@ fn files(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
 }
 
 /// What some file systems refuse to do.
-fn refusals() -> Vec<Vec<&'static str>> {
-    vec![vec![], vec!["exchange"], vec!["exchange", "hard_link"], vec!["rename_exclusive"]]
+fn refusals() -> Vec<Vec<Op>> {
+    vec![vec![], vec![Op::Exchange], vec![Op::Exchange, Op::HardLink], vec![Op::RenameExclusive]]
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
         for number in 0.. {
             let disk = home();
             for op in &refused {
-                disk.fail(Fault::always(op, ErrorKind::Unsupported));
+                disk.fail(Fault::always(*op, ErrorKind::Unsupported));
             }
             disk.crash_at(number);
             let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20);
@@ -64,7 +64,7 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 let Replaced::Expected { method, displaced, .. } = replaced else {
                     panic!("nobody else wrote")
                 };
-                assert_eq!(method == ReplaceMethod::Exchange, !refused.contains(&"exchange"));
+                assert_eq!(method == ReplaceMethod::Exchange, !refused.contains(&Op::Exchange));
                 assert_eq!(displaced.bytes, b"old");
                 disk.heal();
                 displaced.discard(&disk).expect("removed");
@@ -87,7 +87,7 @@ fn a_failure_leaves_the_old_file_or_the_new_one() {
             for performed in [false, true] {
                 let disk = home();
                 for op in &refused {
-                    disk.fail(Fault::always(op, ErrorKind::Unsupported));
+                    disk.fail(Fault::always(*op, ErrorKind::Unsupported));
                 }
                 disk.fail(Fault { performed, ..Fault::once(number, ErrorKind::Other) });
                 let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20);
@@ -109,11 +109,11 @@ fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
         for theirs in [&b"theirs"[..], b"new"] {
             let disk = home();
             disk.set_hook(move |record, foreign| {
-                if record.op == "exchange" {
+                if record.op == Op::Exchange {
                     foreign.put(CONFIG, theirs);
                 }
             });
-            disk.fail(Fault { performed: true, ..Fault::always("exchange", kind) });
+            disk.fail(Fault { performed: true, ..Fault::always(Op::Exchange, kind) });
             let replaced =
                 replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it has happened");
             let Replaced::Foreign { displaced, .. } = replaced else { panic!("{kind}: {replaced:?}") };
@@ -164,11 +164,11 @@ enum Writes {
 /// Where names cannot be exchanged, one call is left in which a foreign rename goes unseen: our own rename.
 #[test]
 fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
-    for refused in [&["exchange"][..], &["exchange", "hard_link"]] {
+    for refused in [&[Op::Exchange][..], &[Op::Exchange, Op::HardLink]] {
         for writes in [Writes::ByRename, Writes::InPlace] {
             for number in 0.. {
                 let disk = home();
-                refused.iter().for_each(|op| disk.fail(Fault::always(op, ErrorKind::InvalidInput)));
+                refused.iter().for_each(|op| disk.fail(Fault::always(*op, ErrorKind::InvalidInput)));
                 disk.set_hook(move |record, foreign| {
                     if record.number == number {
                         match writes {
@@ -180,11 +180,11 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
                 let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
                 let Some(op) = disk.op_number(number) else { break };
                 let at = format!("{refused:?}, {writes:?} before {} {}", op.op, op.path.display());
-                let is_the_rename = op.op == "rename" && op.other.as_deref() == Some(Path::new(CONFIG));
+                let is_the_rename = op.op == Op::Rename && op.other.as_deref() == Some(Path::new(CONFIG));
                 let content = disk.content(CONFIG);
                 match result {
                     // A second name shows what is written in place, a copy does not.
-                    Replaced::Expected { .. } if is_the_rename && !refused.contains(&"hard_link") => {
+                    Replaced::Expected { .. } if is_the_rename && !refused.contains(&Op::HardLink) => {
                         assert!(matches!(writes, Writes::ByRename), "{at}");
                     }
                     Replaced::Expected { .. } if is_the_rename => {}
@@ -210,9 +210,9 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
 #[test]
 fn stale_replacement_does_not_leave_what_the_caller_knows() {
     let disk = home();
-    disk.fail(Fault::always("exchange", ErrorKind::Unsupported));
+    disk.fail(Fault::always(Op::Exchange, ErrorKind::Unsupported));
     disk.set_hook(|record, foreign| {
-        if record.op == "sync_dir" {
+        if record.op == Op::SyncDir {
             foreign.put(CONFIG, b"theirs");
         }
     });
@@ -226,9 +226,9 @@ fn stale_replacement_does_not_leave_what_the_caller_knows() {
 fn displaced_file_is_renamed_back_over_ours_alone() {
     for newer in [false, true] {
         let disk = home();
-        disk.fail(Fault::always("exchange", ErrorKind::Unsupported));
+        disk.fail(Fault::always(Op::Exchange, ErrorKind::Unsupported));
         disk.set_hook(|record, foreign| {
-            if record.op == "rename" && record.other.as_deref() == Some(Path::new(CONFIG)) {
+            if record.op == Op::Rename && record.other.as_deref() == Some(Path::new(CONFIG)) {
                 foreign.overwrite(CONFIG, b"theirs");
             }
         });
@@ -252,13 +252,13 @@ fn displaced_file_is_renamed_back_over_ours_alone() {
 
 #[test]
 fn a_published_file_is_whole_or_not_there() {
-    for refused in [&[][..], &["rename_exclusive"]] {
+    for refused in [&[][..], &[Op::RenameExclusive]] {
         for number in 0.. {
             let disk = SimDisk::new();
             disk.put_dir("/home", 0o700);
             disk.flush_all();
             for op in refused {
-                disk.fail(Fault::always(op, ErrorKind::InvalidInput));
+                disk.fail(Fault::always(*op, ErrorKind::InvalidInput));
             }
             disk.crash_at(number);
             let result = publish_new(&disk, Path::new("/home/key"), b"secret", 0o600, None);
@@ -279,7 +279,7 @@ fn a_published_file_is_whole_or_not_there() {
 
 #[test]
 fn nothing_replaces_what_is_there() {
-    for refused in [None, Some("rename_exclusive")] {
+    for refused in [None, Some(Op::RenameExclusive)] {
         let disk = SimDisk::new();
         disk.put("/home/a", b"a");
         disk.put("/home/b", b"b");
@@ -317,7 +317,7 @@ fn a_link_and_its_removal_never_lose_both_names() {
         disk.put("/home/a/file", b"all there is");
         disk.put_dir("/home/b", 0o700);
         disk.flush_all();
-        disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
+        disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
         disk.crash_at(number);
         let (from, to) = (Path::new("/home/a/file"), Path::new("/home/b/file"));
         let result = rename_noreplace(&disk, from, to);
@@ -354,14 +354,14 @@ fn made_folders_are_there_after_a_power_cut() {
 fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
     let disk = home();
     disk.set_hook(|record, foreign| {
-        if record.op == "sync_file" {
+        if record.op == Op::SyncFile {
             foreign.put(CONFIG, b"theirs");
         }
     });
     let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
     assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
-    assert!(disk.ops().iter().all(|record| record.op != "exchange"));
+    assert!(disk.ops().iter().all(|record| record.op != Op::Exchange));
     assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
 }
 
@@ -370,7 +370,7 @@ fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
 fn what_came_out_and_is_too_large_goes_back() {
     let disk = home();
     disk.set_hook(|record, foreign| {
-        if record.op == "exchange" {
+        if record.op == Op::Exchange {
             foreign.put(CONFIG, b"theirs, which is long");
         }
     });

@@ -18,7 +18,7 @@ use std::{
 
 use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
-    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Meta, exclusive_support, quote, with_temp,
+    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Meta, Op, exclusive_support, quote, with_temp,
 };
 
 use crate::{
@@ -635,7 +635,7 @@ impl<'a> Mover<'a> {
                     Err(error) => Err(error),
                     Ok(_) => {
                         let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-                        Err(DiskError::two("rename", from, to, taken))
+                        Err(DiskError::two(Op::Rename, from, to, taken))
                     }
                 },
                 Ok(Exclusive::Neither) => return Err(self.refuse_neither(to)),
@@ -879,7 +879,7 @@ impl<'a> Mover<'a> {
             Some(temp) => Ok(temp),
             None => make(&self.disk.canonicalize(&job.from)?)?.ok_or_else(|| {
                 let lost = std::io::Error::new(std::io::ErrorKind::NotFound, "it would lead elsewhere");
-                DiskError::two("re-base the link", &job.from, target, lost)
+                DiskError::two(Op::RebaseLink, &job.from, target, lost)
             }),
         });
         let result = made.and_then(|temp| {

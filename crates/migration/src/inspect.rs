@@ -15,7 +15,7 @@ use std::{
 
 use leftovers::Leftover;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, quote};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Op, Owner, quote};
 pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
 use names::{is_spelled_alike, legacy_network, normalise};
 pub(crate) use pair::is_same;
@@ -315,8 +315,11 @@ impl Inspector<'_> {
     fn homes(&mut self) {
         for home in [&self.homes.app, &self.homes.daemon] {
             if !home.is_absolute() {
-                let odd =
-                    DiskError::new("use", home, io::Error::new(io::ErrorKind::InvalidInput, "not absolute"));
+                let odd = DiskError::new(
+                    Op::Use,
+                    home,
+                    io::Error::new(io::ErrorKind::InvalidInput, "not absolute"),
+                );
                 self.out.refusals.push(MigrationError::Failed { path: home.clone(), source: odd });
             }
         }

@@ -16,7 +16,7 @@ use std::{
 
 use common::{APP, DAEMON, homes, key_file};
 use myownllm_durable_fs::{
-    Disk, Owner,
+    Disk, Op, Owner,
     sim::{Entry, Fault, SimDisk, Weakening},
 };
 use myownllm_migration::{
@@ -194,7 +194,7 @@ fn cases() -> Vec<Case> {
 fn hard(case: &Case) -> Vec<Case> {
     // The same, on a disk that refuses the rename that cannot replace.
     let disk = case.disk.clone();
-    disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
+    disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
     vec![
         Case {
             name: case.name,
@@ -526,7 +526,7 @@ fn every_odd_failure_is_survived() {
 #[test]
 fn a_failed_flush_is_final() {
     for case in cases().into_iter().filter(|case| case.flushed) {
-        for op in ["sync_file", "sync_dir", "sync_fs"] {
+        for op in [Op::SyncFile, Op::SyncDir, Op::SyncFs] {
             let disk = case.disk.clone();
             disk.fail(Fault::always(op, ErrorKind::Other));
             let report = run(&disk, &case.options).expect("the lock is free");
@@ -552,7 +552,7 @@ fn the_key_moves_last_and_after_a_flush() {
         let key = format!("{destination}/.secrets/identity.json");
         let ops = disk.ops();
         let moved = |op: &myownllm_durable_fs::sim::OpRecord| {
-            op.op == "rename_exclusive"
+            op.op == Op::RenameExclusive
                 && op.other.as_ref().is_some_and(|to| {
                     to.ends_with(".json") || to.ends_with("states") || to.ends_with("rosters")
                 })
@@ -565,7 +565,7 @@ fn the_key_moves_last_and_after_a_flush() {
         assert!(later.is_empty(), "{}: after the key: {later:?}", case.name);
         let before = ops[..at].iter().rposition(moved);
         if let Some(before) = before {
-            let flushed = ops[before..at].iter().any(|op| op.op == "sync_fs" || op.op == "sync_dir");
+            let flushed = ops[before..at].iter().any(|op| op.op == Op::SyncFs || op.op == Op::SyncDir);
             assert!(flushed, "{}: what went before the key is flushed", case.name);
         }
     }
@@ -575,13 +575,13 @@ fn the_key_moves_last_and_after_a_flush() {
 #[test]
 fn a_destination_that_appears_is_never_replaced() {
     for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
-        for refused in [None, Some("rename_exclusive")] {
+        for refused in [None, Some(Op::RenameExclusive)] {
             let disk = case.disk.clone();
             if let Some(op) = refused {
                 disk.fail(Fault::always(op, ErrorKind::Unsupported));
             }
             disk.set_hook(move |record, foreign| {
-                let publishes = ["rename_exclusive", "hard_link"].contains(&record.op);
+                let publishes = [Op::RenameExclusive, Op::HardLink].contains(&record.op);
                 let Some(to) = record.other.as_ref().filter(|_| publishes) else { return };
                 let name = to.to_string_lossy();
                 if name.starts_with(DAEMON) && name.ends_with(".json") && !name.contains("/.durable-fs.") {
@@ -597,11 +597,13 @@ fn a_destination_that_appears_is_never_replaced() {
                 assert!(after.contains(bytes), "{}: lost {:?}", case.name, String::from_utf8_lossy(bytes));
             }
             let foreign =
-                disk.ops().iter().filter(|op| ["rename_exclusive", "hard_link"].contains(&op.op)).any(|op| {
-                    op.other
-                        .as_ref()
-                        .is_some_and(|to| disk.content(to).is_some_and(|b| b.starts_with(b"foreign")))
-                });
+                disk.ops().iter().filter(|op| [Op::RenameExclusive, Op::HardLink].contains(&op.op)).any(
+                    |op| {
+                        op.other
+                            .as_ref()
+                            .is_some_and(|to| disk.content(to).is_some_and(|b| b.starts_with(b"foreign")))
+                    },
+                );
             assert!(foreign, "{}: what the other program wrote is still there", case.name);
             assert!(!report.collisions.is_empty(), "{}: {report:#?}", case.name);
             assert!(!report.may_spawn(), "{}: a foreign key is in the way: {report:#?}", case.name);
@@ -642,20 +644,20 @@ fn a_source_that_changed_is_back_before_the_next_is_touched() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
     let path = format!("{APP}/mesh/rosters/one.json");
     case.disk.set_hook(move |record, foreign| {
-        if record.op == "rename" && record.path == Path::new(&path) {
+        if record.op == Op::Rename && record.path == Path::new(&path) {
             foreign.put(&path, b"written meanwhile");
         }
     });
     run(&case.disk, &case.options);
-    let number_of = |op: &str, end: &str| {
+    let number_of = |op: Op, end: &str| {
         let ops = case.disk.ops();
         ops.into_iter()
             .find(|record| record.op == op && record.path.ends_with(end))
             .expect("it is done")
             .number
     };
-    let back = number_of("rename_exclusive", "mesh/rosters/.durable-fs.claimed/one.json");
-    assert!(back < number_of("rename", "mesh/rosters/two.json"), "{:#?}", case.disk.ops());
+    let back = number_of(Op::RenameExclusive, "mesh/rosters/.durable-fs.claimed/one.json");
+    assert!(back < number_of(Op::Rename, "mesh/rosters/two.json"), "{:#?}", case.disk.ops());
 }
 
 /// The same, and then the power is cut: what the other program wrote and flushed is still somewhere.
@@ -664,7 +666,7 @@ fn a_source_that_changes_survives_a_crash_too() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
     survives_a_change_and_a_crash(&case);
     // Where the rename that cannot replace is missing, the name that is given back is made by a link.
-    case.disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
+    case.disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
     survives_a_change_and_a_crash(&case);
 }
 
@@ -672,10 +674,10 @@ fn survives_a_change_and_a_crash(case: &Case) {
     let probe = case.disk.clone();
     run(&probe, &case.options);
     let claimed = |op: &myownllm_durable_fs::sim::OpRecord| {
-        op.op == "rename" && op.path.ends_with("mesh/rosters/one.json")
+        op.op == Op::Rename && op.path.ends_with("mesh/rosters/one.json")
     };
     let made = |op: &myownllm_durable_fs::sim::OpRecord| {
-        op.op == "make_dir" && op.path.ends_with("mesh/rosters/.durable-fs.claimed")
+        op.op == Op::MakeDir && op.path.ends_with("mesh/rosters/.durable-fs.claimed")
     };
     let number_of = |wanted: &dyn Fn(&myownllm_durable_fs::sim::OpRecord) -> bool| {
         probe.ops().into_iter().find(|op| wanted(op)).expect("it is taken aside").number
@@ -711,7 +713,7 @@ fn what_a_killed_run_had_in_its_hands_is_not_replaced() {
     let probe = disk.clone();
     run(&probe, &case.options);
     let set_aside = |op: &myownllm_durable_fs::sim::OpRecord| {
-        op.op == "rename_exclusive"
+        op.op == Op::RenameExclusive
             && op.other.as_ref().is_some_and(|to| to.ends_with("one.json.set-aside-1"))
     };
     let number = probe.ops().into_iter().find(set_aside).expect("it is kept beside the new one").number;
@@ -733,7 +735,7 @@ fn a_bad_copy_is_thrown_away() {
         if let Some(temp) = copy.take() {
             foreign.put(temp, b"something else");
         }
-        if record.op == "copy_new" {
+        if record.op == Op::CopyNew {
             copy = Some(record.path.clone());
         }
     });
@@ -749,8 +751,8 @@ fn a_bad_copy_is_thrown_away() {
 fn where_nothing_is_exclusive_nothing_moves() {
     for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
         let disk = case.disk.clone();
-        disk.fail(Fault::always("rename_exclusive", ErrorKind::InvalidInput));
-        disk.fail(Fault::always("hard_link", ErrorKind::PermissionDenied));
+        disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
+        disk.fail(Fault::always(Op::HardLink, ErrorKind::PermissionDenied));
         let report = run(&disk, &case.options).expect("the lock is free");
         assert!(report.moved.is_empty(), "{}: {report:#?}", case.name);
         let named =
@@ -772,7 +774,7 @@ fn what_appears_in_the_old_place_is_not_called_moved() {
     let (put, done) = (late.clone(), Arc::new(AtomicBool::new(false)));
     let wrote = done.clone();
     disk.set_hook(move |record, foreign| {
-        let key_moves = record.op == "rename_exclusive" && record.path.ends_with("identity.json");
+        let key_moves = record.op == Op::RenameExclusive && record.path.ends_with("identity.json");
         if key_moves && !wrote.load(Ordering::Relaxed) {
             wrote.store(foreign.put(&put, b"late"), Ordering::Relaxed);
         }
@@ -820,7 +822,7 @@ fn what_is_planted_before_a_folder_is_tightened_does_not_move() {
     disk.set_mode(Path::new(&format!("{APP}/mesh/rosters")), 0o770).expect("set");
     disk.flush_all();
     disk.set_hook(|record, others| {
-        if record.op == "set_mode" && record.path.ends_with("mesh/rosters") {
+        if record.op == Op::SetMode && record.path.ends_with("mesh/rosters") {
             others.put(format!("{APP}/mesh/rosters/planted.json"), b"mine");
             others.give(format!("{APP}/mesh/rosters/planted.json"), Owner { uid: 4321, gid: 4321 });
         }
@@ -880,7 +882,7 @@ fn barriers(disk: &SimDisk) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     let mut open = false;
     for op in disk.ops().iter().filter(|op| op.is_change()) {
-        let is_sync = op.op.starts_with("sync_");
+        let is_sync = matches!(op.op, Op::SyncFile | Op::SyncDir | Op::SyncFs);
         match found.last_mut().filter(|_| open && is_sync) {
             Some(barrier) => barrier.1 = op.number,
             None if is_sync => found.push((op.number, op.number)),
@@ -895,7 +897,7 @@ fn barriers(disk: &SimDisk) -> Vec<(usize, usize)> {
 /// directories before anything depends on them. They stay because a sync that fails there is told before the next step.
 fn is_repeated(ops: &[myownllm_durable_fs::sim::OpRecord], first: usize) -> bool {
     let before = ops[..first].iter().rev().find(|op| op.is_change());
-    before.is_some_and(|op| op.op == "remove_dir" && op.path.ends_with(".durable-fs.claimed"))
+    before.is_some_and(|op| op.op == Op::RemoveDir && op.path.ends_with(".durable-fs.claimed"))
 }
 
 /// Each barrier of a move carries a guarantee: without it, some power cut loses, tears or takes back something.
@@ -944,7 +946,7 @@ fn every_exclusive_rename_of_a_move_is_needed() {
         let probe = case.disk.clone();
         run(&probe, &case.options);
         let exclusive = |op: &&myownllm_durable_fs::sim::OpRecord| {
-            ["rename_exclusive", "hard_link"].contains(&op.op)
+            [Op::RenameExclusive, Op::HardLink].contains(&op.op)
                 && op.other.as_ref().is_some_and(|to| to.extension().is_some_and(|end| end == "json"))
         };
         for op in probe.ops().iter().filter(exclusive) {
@@ -989,7 +991,7 @@ fn is_refused(case: &Case, op: &myownllm_durable_fs::sim::OpRecord) -> bool {
     let across = device(&op.path) != device(op.other.as_ref().expect("two paths"));
     disk.put("/probe/from", b"");
     let probe = disk.rename_exclusive(Path::new("/probe/from"), Path::new("/probe/to"));
-    across || (op.op == "rename_exclusive" && probe.is_err())
+    across || (op.op == Op::RenameExclusive && probe.is_err())
 }
 
 /// A writer truncates a roster and writes it anew a moment later, through the same handle. Whichever operation the truncation
@@ -1010,7 +1012,7 @@ fn a_writer_that_truncates_and_writes_later_loses_nothing() {
                 let mut handle = handle.lock().expect("nobody panics");
                 if record.number == truncated {
                     *handle = foreign.truncate(&at);
-                } else if record.op == "pause"
+                } else if record.op == Op::Pause
                     && let Some(file) = handle.take()
                 {
                     foreign.write(file, WRITTEN);
@@ -1058,7 +1060,7 @@ fn a_writer_that_holds_a_complete_file_open_loses_nothing() {
                 let mut handle = handle.lock().expect("nobody panics");
                 if record.number == opened {
                     *handle = foreign.open(&at);
-                } else if record.op == "pause"
+                } else if record.op == Op::Pause
                     && !patient
                     && let Some(file) = handle.take()
                 {

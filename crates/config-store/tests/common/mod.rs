@@ -129,7 +129,7 @@ pub fn changes(disk: &SimDisk) -> Vec<String> {
     disk.ops()
         .iter()
         .filter(|op| op.is_change())
-        .map(|op| format!("{} {}", op.op, op.path.display()))
+        .map(|op| format!("{:?} {}", op.op, op.path.display()))
         .collect()
 }
 

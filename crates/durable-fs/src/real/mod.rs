@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use crate::{DiskError, Result};
+use crate::{DiskError, Op, Result};
 
 /// The disk of this machine.
 ///
@@ -50,8 +50,8 @@ fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<
     let ((path_a, mut a), (path_b, mut b)) = (a, b);
     let (mut buffer_a, mut buffer_b) = (buffer_for(len), buffer_for(len));
     loop {
-        let got_a = fill(&mut a, &mut buffer_a, len).map_err(|e| DiskError::new("read", path_a, e))?;
-        let got_b = fill(&mut b, &mut buffer_b, len).map_err(|e| DiskError::new("read", path_b, e))?;
+        let got_a = fill(&mut a, &mut buffer_a, len).map_err(|e| DiskError::new(Op::Read, path_a, e))?;
+        let got_b = fill(&mut b, &mut buffer_b, len).map_err(|e| DiskError::new(Op::Read, path_b, e))?;
         if buffer_a[..got_a] != buffer_b[..got_b] {
             return Ok(false);
         }

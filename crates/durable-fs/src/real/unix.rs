@@ -31,8 +31,8 @@ use super::{
     reads, same_bytes, threads,
 };
 use crate::{
-    DirEntry, Disk, DiskError, FileKind, Flushed, Hold, HomeLock, Likeness, LockError, Meta, Owner, Result,
-    Rights, Stamp, disk::is_on_another_device, trust::Runner,
+    DirEntry, Disk, DiskError, FileKind, Flushed, Hold, HomeLock, Likeness, LockError, Meta, Op, Owner,
+    Result, Rights, Stamp, disk::is_on_another_device, trust::Runner,
 };
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
@@ -314,7 +314,7 @@ fn open_if_same(a: &Path, b: &Path) -> Result<Option<(File, File)>> {
         let len = meta_of(&regular(&file)?).len;
         Ok((file, len))
     };
-    let failed = |path: &Path, e: io::Error| DiskError::new("read", path, e);
+    let failed = |path: &Path, e: io::Error| DiskError::new(Op::Read, path, e);
     let (file_a, len_a) = open_one(a).map_err(|e| failed(a, e))?;
     let (file_b, len_b) = open_one(b).map_err(|e| failed(b, e))?;
     let same = len_a == len_b && same_bytes((a, &file_a), (b, &file_b), len_a)?;
@@ -393,7 +393,7 @@ impl Drop for Held {
 
 /// Writes a new file by `write`; what was begun is removed when that fails.
 fn begin(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    let failed = |source| DiskError::new("write", path, source);
+    let failed = |source| DiskError::new(Op::Create, path, source);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let at = At::change(path).map_err(failed)?;
     // Not a bit wider than 0600 while it grows.
@@ -415,7 +415,7 @@ impl Disk for RealDisk {
             let at = At::look_unfollowed(path)?;
             Ok(statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?)
         };
-        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new("look at", path, e))
+        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
     fn stat_follow(&self, path: &Path) -> Result<Meta> {
@@ -424,11 +424,11 @@ impl Disk for RealDisk {
             let flags = if at.follow() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
             Ok(statat(at.dir(), at.name(), flags)?)
         };
-        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new("look at", path, e))
+        inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
     fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::new("list", dir, e);
+        let failed = |e: io::Error| DiskError::new(Op::Visit, dir, e);
         let at = At::look(dir).map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = open(&at, flags, Mode::empty()).map_err(failed)?;
@@ -447,7 +447,7 @@ impl Disk for RealDisk {
                     match statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                         Ok(stat) => kind_of(&stat),
                         Err(Errno::NOENT) => continue,
-                        Err(error) => return Err(DiskError::new("look at", &dir.join(name), error.into())),
+                        Err(error) => return Err(DiskError::new(Op::Stat, &dir.join(name), error.into())),
                     }
                 }
                 known => known,
@@ -476,7 +476,7 @@ impl Disk for RealDisk {
             }
             Ok(bytes)
         };
-        inner().map_err(|e| DiskError::new("read", path, e))
+        inner().map_err(|e| DiskError::new(Op::Read, path, e))
     }
 
     fn holds(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
@@ -485,7 +485,7 @@ impl Disk for RealDisk {
             let len = meta_of(&regular(&file)?).len;
             Ok(len == bytes.len() as u64 && reads(file, bytes)?)
         };
-        inner().map_err(|e| DiskError::new("read", path, e))
+        inner().map_err(|e| DiskError::new(Op::Read, path, e))
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
@@ -497,7 +497,7 @@ impl Disk for RealDisk {
             return Ok(Likeness::Differs);
         };
         let lacks = attributes::lacking(&original_file, &copy_file)
-            .map_err(|e| DiskError::new("list the attributes of", original, e.into()))?;
+            .map_err(|e| DiskError::new(Op::ListAttributes, original, e.into()))?;
         Ok(Likeness::Same { lacks })
     }
 
@@ -513,7 +513,7 @@ impl Disk for RealDisk {
             let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
             Ok(OsStr::from_bytes(says.to_bytes()).into())
         };
-        inner().map_err(|e| DiskError::new("read the link", link, e))
+        inner().map_err(|e| DiskError::new(Op::ReadLink, link, e))
     }
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
@@ -527,7 +527,7 @@ impl Disk for RealDisk {
                 None => std::fs::canonicalize(at.path()),
             }
         };
-        inner().map_err(|e| DiskError::new("resolve", path, e))
+        inner().map_err(|e| DiskError::new(Op::Canonicalize, path, e))
     }
 
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
@@ -536,7 +536,7 @@ impl Disk for RealDisk {
             rustix::fs::mkdirat(at.dir(), at.name(), bits(mode))?;
             Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
         };
-        let made = inner().map_err(|e| DiskError::new("make the folder", dir, e))?;
+        let made = inner().map_err(|e| DiskError::new(Op::MakeDir, dir, e))?;
         // A umask may have taken bits away that we need ourselves.
         if made.mode & 0o777 != mode & 0o777 { self.set_mode(dir, mode) } else { Ok(()) }
     }
@@ -558,7 +558,7 @@ impl Disk for RealDisk {
                 Err(error) => Err(error),
             }
         };
-        inner().map_err(|e| DiskError::new("set the mode of", path, e))
+        inner().map_err(|e| DiskError::new(Op::SetMode, path, e))
     }
 
     fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
@@ -567,7 +567,7 @@ impl Disk for RealDisk {
             let at = At::change(path)?;
             Ok(rustix::fs::chownat(at.dir(), at.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
         };
-        inner().map_err(|e| DiskError::new("set the owner of", path, e))
+        inner().map_err(|e| DiskError::new(Op::SetOwner, path, e))
     }
 
     fn create(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
@@ -579,7 +579,7 @@ impl Disk for RealDisk {
     }
 
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::two("copy", from, to, e);
+        let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
         let mut source = File::from(open_name(from).map_err(failed)?);
         let stat = regular(&source).map_err(failed)?;
         begin(to, 0o600, |file| {
@@ -612,7 +612,7 @@ impl Disk for RealDisk {
             rustix::fs::fchmod(&to, bits(given))?;
             Ok(if given == mode { Rights::Kept } else { Rights::Narrowed })
         };
-        inner().map_err(|e| DiskError::two("copy the rights of", from, to, e))
+        inner().map_err(|e| DiskError::two(Op::CopyRights, from, to, e))
     }
 
     fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
@@ -620,7 +620,7 @@ impl Disk for RealDisk {
             let (from, to) = both(from, to)?;
             Ok(rename_with(&from, &to, false)?)
         };
-        inner().map_err(|e| DiskError::two("rename", from, to, e))
+        inner().map_err(|e| DiskError::two(Op::Rename, from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -628,7 +628,7 @@ impl Disk for RealDisk {
             let (from, to) = both(from, to)?;
             Ok(retry_on_intr(|| rustix::fs::renameat(from.dir(), from.name(), to.dir(), to.name()))?)
         };
-        inner().map_err(|e| DiskError::two("rename", from, to, e))
+        inner().map_err(|e| DiskError::two(Op::Rename, from, to, e))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
@@ -636,7 +636,7 @@ impl Disk for RealDisk {
             let (a, b) = both(a, b)?;
             Ok(rename_with(&a, &b, true)?)
         };
-        inner().map_err(|e| DiskError::two("exchange", a, b, e))
+        inner().map_err(|e| DiskError::two(Op::Exchange, a, b, e))
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
@@ -644,7 +644,7 @@ impl Disk for RealDisk {
             let (from, to) = (At::change(from)?, At::change(to)?);
             Ok(rustix::fs::linkat(from.dir(), from.name(), to.dir(), to.name(), AtFlags::empty())?)
         };
-        inner().map_err(|e| DiskError::two("link", from, to, e))
+        inner().map_err(|e| DiskError::two(Op::HardLink, from, to, e))
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
@@ -652,15 +652,15 @@ impl Disk for RealDisk {
             let at = At::change(at)?;
             Ok(rustix::fs::symlinkat(target, at.dir(), at.name())?)
         };
-        inner().map_err(|e| DiskError::two("make the link", at, target, e))
+        inner().map_err(|e| DiskError::two(Op::Symlink, at, target, e))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        remove(path, AtFlags::empty()).map_err(|e| DiskError::new("remove", path, e))
+        remove(path, AtFlags::empty()).map_err(|e| DiskError::new(Op::Unlink, path, e))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        remove(dir, AtFlags::REMOVEDIR).map_err(|e| DiskError::new("remove the folder", dir, e))
+        remove(dir, AtFlags::REMOVEDIR).map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
     }
 
     fn is_mount_point(&self, folder: &Path) -> bool {
@@ -669,7 +669,7 @@ impl Disk for RealDisk {
 
     fn lets_go(&self, folder: &Path) -> Result<()> {
         match is_append_only(folder) {
-            true => Err(DiskError::new("make a temporary file in", folder, Errno::PERM.into())),
+            true => Err(DiskError::new(Op::MakeTemp, folder, Errno::PERM.into())),
             false => Ok(()),
         }
     }
@@ -680,7 +680,7 @@ impl Disk for RealDisk {
             regular(&file)?;
             Ok(flush(&file)?)
         };
-        inner().map_err(|e| DiskError::new("flush", path, e))
+        inner().map_err(|e| DiskError::new(Op::SyncFile, path, e))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
@@ -688,7 +688,7 @@ impl Disk for RealDisk {
             let fd = open_followed(dir, OFlags::DIRECTORY)?;
             Ok(flush_dir(&fd)?)
         };
-        inner().map_err(|e| DiskError::new("flush the folder", dir, e))
+        inner().map_err(|e| DiskError::new(Op::SyncDir, dir, e))
     }
 
     fn runner(&self) -> Option<Runner> {
@@ -702,7 +702,7 @@ impl Disk for RealDisk {
 
     fn sync_fs(&self, path: &Path) -> Result<Flushed> {
         let inner = || -> io::Result<Flushed> { Ok(flush_fs(open_followed(path, OFlags::empty())?)?) };
-        inner().map_err(|e| DiskError::new("flush the file system of", path, e))
+        inner().map_err(|e| DiskError::new(Op::SyncFs, path, e))
     }
 
     fn threads(&self) -> usize {

@@ -14,7 +14,9 @@ use std::{
 };
 
 use super::{RealDisk, copy_bytes, same_bytes, threads};
-use crate::{DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Owner, Result, Stamp};
+use crate::{
+    DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Op, Owner, Result, Stamp,
+};
 
 const POLL: Duration = Duration::from_millis(10);
 
@@ -108,15 +110,15 @@ impl Disk for RealDisk {
     fn stat(&self, path: &Path) -> Result<Meta> {
         std::fs::symlink_metadata(path)
             .map(|meta| meta_of(&meta))
-            .map_err(|e| DiskError::new("look at", path, e))
+            .map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
     fn stat_follow(&self, path: &Path) -> Result<Meta> {
-        std::fs::metadata(path).map(|meta| meta_of(&meta)).map_err(|e| DiskError::new("look at", path, e))
+        std::fs::metadata(path).map(|meta| meta_of(&meta)).map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
     fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::new("list", dir, e);
+        let failed = |e: io::Error| DiskError::new(Op::Visit, dir, e);
         if std::fs::symlink_metadata(dir).map_err(failed)?.file_type().is_symlink() {
             return Err(failed(io::ErrorKind::NotADirectory.into()));
         }
@@ -140,12 +142,12 @@ impl Disk for RealDisk {
             file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
             if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
         };
-        inner().map_err(|e| DiskError::new("read", path, e))
+        inner().map_err(|e| DiskError::new(Op::Read, path, e))
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
         let open_one = |path: &Path| -> Result<(File, u64)> {
-            let failed = |e: io::Error| DiskError::new("read", path, e);
+            let failed = |e: io::Error| DiskError::new(Op::Read, path, e);
             let meta = self.stat(path)?;
             if !meta.is_file() {
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
@@ -172,15 +174,15 @@ impl Disk for RealDisk {
     }
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
-        std::fs::read_link(link).map_err(|e| DiskError::new("read the link", link, e))
+        std::fs::read_link(link).map_err(|e| DiskError::new(Op::ReadLink, link, e))
     }
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
-        std::fs::canonicalize(path).map_err(|e| DiskError::new("resolve", path, e))
+        std::fs::canonicalize(path).map_err(|e| DiskError::new(Op::Canonicalize, path, e))
     }
 
     fn make_dir(&self, dir: &Path, _mode: u32) -> Result<()> {
-        std::fs::create_dir(dir).map_err(|e| DiskError::new("make the folder", dir, e))
+        std::fs::create_dir(dir).map_err(|e| DiskError::new(Op::MakeDir, dir, e))
     }
 
     fn set_mode(&self, _path: &Path, _mode: u32) -> Result<()> {
@@ -192,7 +194,7 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path, bytes: &[u8], _mode: u32) -> Result<()> {
-        let failed = |e: io::Error| DiskError::new("write", path, e);
+        let failed = |e: io::Error| DiskError::new(Op::Create, path, e);
         let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
         file.write_all(bytes).map_err(|source| {
             let _ = std::fs::remove_file(path);
@@ -201,7 +203,7 @@ impl Disk for RealDisk {
     }
 
     fn copy_new(&self, from: &Path, to: &Path, _mode: Option<u32>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::two("copy", from, to, e);
+        let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
         if !self.stat(from)?.is_file() {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }
@@ -212,7 +214,7 @@ impl Disk for RealDisk {
             .write(true)
             .create_new(true)
             .open(to)
-            .map_err(|e| DiskError::new("write", to, e))?;
+            .map_err(|e| DiskError::new(Op::Create, to, e))?;
         let copied = copy_bytes(&mut source, &mut file, meta.len());
         copied.and_then(|()| file.set_modified(modified)).map_err(|source| {
             let _ = std::fs::remove_file(to);
@@ -221,21 +223,21 @@ impl Disk for RealDisk {
     }
 
     fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
-        move_file(from, to, false).map_err(|e| DiskError::two("rename", from, to, e))
+        move_file(from, to, false).map_err(|e| DiskError::two(Op::Rename, from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         // A folder never replaces anything here; the flag would make the call fail.
         let replace = !std::fs::symlink_metadata(from).is_ok_and(|meta| meta.is_dir());
-        move_file(from, to, replace).map_err(|e| DiskError::two("rename", from, to, e))
+        move_file(from, to, replace).map_err(|e| DiskError::two(Op::Rename, from, to, e))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        Err(DiskError::two("exchange", a, b, io::ErrorKind::Unsupported.into()))
+        Err(DiskError::two(Op::Exchange, a, b, io::ErrorKind::Unsupported.into()))
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
-        std::fs::hard_link(from, to).map_err(|e| DiskError::two("link", from, to, e))
+        std::fs::hard_link(from, to).map_err(|e| DiskError::two(Op::HardLink, from, to, e))
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
@@ -243,15 +245,15 @@ impl Disk for RealDisk {
         let made = std::os::windows::fs::symlink_file(target, at);
         #[cfg(not(windows))]
         let made = Err(io::ErrorKind::Unsupported.into());
-        made.map_err(|e| DiskError::two("make the link", at, target, e))
+        made.map_err(|e| DiskError::two(Op::Symlink, at, target, e))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        patiently(|| std::fs::remove_file(path)).map_err(|e| DiskError::new("remove", path, e))
+        patiently(|| std::fs::remove_file(path)).map_err(|e| DiskError::new(Op::Unlink, path, e))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        patiently(|| std::fs::remove_dir(dir)).map_err(|e| DiskError::new("remove the folder", dir, e))
+        patiently(|| std::fs::remove_dir(dir)).map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
@@ -260,7 +262,7 @@ impl Disk for RealDisk {
             .write(true)
             .open(path)
             .and_then(|file| file.sync_all())
-            .map_err(|e| DiskError::new("flush", path, e))
+            .map_err(|e| DiskError::new(Op::SyncFile, path, e))
     }
 
     fn sync_dir(&self, _dir: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, Likeness, Meta, OpenForWriting};
+use myownllm_durable_fs::{Disk, DiskError, Likeness, Meta, Op, OpenForWriting};
 
 use super::{
     Go, Mover, Retire,
@@ -280,7 +280,7 @@ fn stands_alone(
         return Ok(());
     }
     let busy = io::Error::new(io::ErrorKind::ResourceBusy, "it is the source itself, seen through a mount");
-    Err(DiskError::new("take for a copy", &item.to, busy))
+    Err(DiskError::new(Op::CompareCopy, &item.to, busy))
 }
 
 /// Whether the claimed source is still what is at the destination; and then which of its attributes go with it.

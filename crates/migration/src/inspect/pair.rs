@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, Meta, Owner, trust::foreign_part};
+use myownllm_durable_fs::{Disk, DiskError, Meta, Op, Owner, trust::foreign_part};
 
 use super::{
     Pair, is_absent,
@@ -139,7 +139,7 @@ pub(super) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationErro
         return Ok(());
     }
     let busy = io::Error::new(io::ErrorKind::ResourceBusy, "something else is mounted over this file");
-    let source = DiskError::new("take for a copy", file, busy);
+    let source = DiskError::new(Op::CompareCopy, file, busy);
     Err(MigrationError::Failed { path: file.to_owned(), source })
 }
 

@@ -1,0 +1,118 @@
+//! The operations on a disk, as errors and the simulated disk name them.
+
+/// An operation on a disk: a method of [`Disk`](crate::Disk), or one that is made of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Op {
+    /// [`Disk::stat`](crate::Disk::stat).
+    Stat,
+    /// [`Disk::stat_follow`](crate::Disk::stat_follow).
+    StatFollow,
+    /// [`Disk::visit`](crate::Disk::visit).
+    Visit,
+    /// [`Disk::read`](crate::Disk::read), and reading for a comparison.
+    Read,
+    /// [`Disk::same_content`](crate::Disk::same_content).
+    SameContent,
+    /// Listing extended attributes, for [`Disk::compare_copy`](crate::Disk::compare_copy).
+    ListAttributes,
+    /// [`Disk::read_link`](crate::Disk::read_link).
+    ReadLink,
+    /// [`Disk::canonicalize`](crate::Disk::canonicalize).
+    Canonicalize,
+    /// Following the symlinks of a path, for [`trust`](crate::trust).
+    Follow,
+    /// [`Disk::open_for_writing`](crate::Disk::open_for_writing).
+    OpenForWriting,
+    /// Finding the directory that a path is in.
+    FindDir,
+    /// Using a path that a caller gave.
+    Use,
+    /// Taking a file for a copy of another, which then goes.
+    CompareCopy,
+    /// [`Disk::make_dir`](crate::Disk::make_dir).
+    MakeDir,
+    /// [`Disk::set_mode`](crate::Disk::set_mode).
+    SetMode,
+    /// [`Disk::set_owner`](crate::Disk::set_owner).
+    SetOwner,
+    /// [`Disk::create`](crate::Disk::create).
+    Create,
+    /// Making a temporary file, which must be removable ([`Disk::lets_go`](crate::Disk::lets_go)).
+    MakeTemp,
+    /// [`Disk::copy_new`](crate::Disk::copy_new).
+    CopyNew,
+    /// [`Disk::copy_rights`](crate::Disk::copy_rights).
+    CopyRights,
+    /// [`Disk::rename_exclusive`](crate::Disk::rename_exclusive).
+    RenameExclusive,
+    /// [`rename_noreplace`](crate::rename_noreplace()), with all of its fallbacks.
+    RenameNoReplace,
+    /// [`Disk::rename`](crate::Disk::rename).
+    Rename,
+    /// [`Disk::exchange`](crate::Disk::exchange).
+    Exchange,
+    /// [`replace`](crate::replace()).
+    Replace,
+    /// [`Disk::hard_link`](crate::Disk::hard_link).
+    HardLink,
+    /// [`Disk::symlink`](crate::Disk::symlink).
+    Symlink,
+    /// Making a relative symlink lead to the same place from a new directory.
+    RebaseLink,
+    /// [`Disk::unlink`](crate::Disk::unlink).
+    Unlink,
+    /// [`Disk::remove_dir`](crate::Disk::remove_dir).
+    RemoveDir,
+    /// [`Disk::sync_file`](crate::Disk::sync_file).
+    SyncFile,
+    /// [`Disk::sync_dir`](crate::Disk::sync_dir).
+    SyncDir,
+    /// [`Disk::sync_fs`](crate::Disk::sync_fs).
+    SyncFs,
+    /// [`Disk::lock`](crate::Disk::lock).
+    Lock,
+    /// [`Disk::pause`](crate::Disk::pause).
+    Pause,
+}
+
+impl std::fmt::Display for Op {
+    /// Writes a verb phrase that a path can follow: "read", "make the folder".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stat | Self::StatFollow => "look at",
+            Self::Visit => "list",
+            Self::Read => "read",
+            Self::SameContent => "compare",
+            Self::ListAttributes => "list the attributes of",
+            Self::ReadLink => "read the link",
+            Self::Canonicalize => "resolve",
+            Self::Follow => "follow",
+            Self::OpenForWriting => "look for the writers of",
+            Self::FindDir => "find the folder of",
+            Self::Use => "use",
+            Self::CompareCopy => "take for a copy",
+            Self::MakeDir => "make the folder",
+            Self::SetMode => "set the mode of",
+            Self::SetOwner => "set the owner of",
+            Self::Create => "write",
+            Self::MakeTemp => "make a temporary file in",
+            Self::CopyNew => "copy",
+            Self::CopyRights => "copy the rights of",
+            Self::RenameExclusive | Self::Rename => "rename",
+            Self::RenameNoReplace => "rename without replacing",
+            Self::Exchange => "exchange",
+            Self::Replace => "replace",
+            Self::HardLink => "link",
+            Self::Symlink => "make the link",
+            Self::RebaseLink => "re-base the link",
+            Self::Unlink => "remove",
+            Self::RemoveDir => "remove the folder",
+            Self::SyncFile => "flush",
+            Self::SyncDir => "flush the folder",
+            Self::SyncFs => "flush the file system of",
+            Self::Lock => "lock",
+            Self::Pause => "wait beside",
+        })
+    }
+}
