@@ -137,21 +137,6 @@ impl DiskError {
         }
     }
 
-    fn is_about_the_folder(&self) -> bool {
-        matches!(
-            self.op,
-            Op::MakeDir
-                | Op::Symlink
-                | Op::Create
-                | Op::RenameExclusive
-                | Op::Rename
-                | Op::RenameNoReplace
-                | Op::Unlink
-                | Op::RemoveDir
-                | Op::Replace
-        )
-    }
-
     /// `EPERM`, which Linux tells from the `EACCES` of missing permissions.
     #[cfg(target_os = "linux")]
     fn is_not_permitted(&self) -> bool {
@@ -166,7 +151,7 @@ impl DiskError {
         match self.kind() {
             // Where the permissions would allow it: that a file is immutable, or append-only, shows in no `ls`.
             #[cfg(target_os = "linux")]
-            io::ErrorKind::PermissionDenied if self.is_about_the_folder() && self.is_not_permitted() => {
+            io::ErrorKind::PermissionDenied if self.op.changes_names() && self.is_not_permitted() => {
                 let folder = self.path.parent().unwrap_or(&self.path);
                 let file = self.other.as_deref().unwrap_or(&self.path);
                 Some(format!("lsattr -d {} {}", quote(folder), quote(file)))
@@ -175,7 +160,7 @@ impl DiskError {
                 Some(format!("lsattr -d {}", quote(&self.path)))
             }
             // What could not be made, renamed or removed is a matter of the folder that it is in.
-            io::ErrorKind::PermissionDenied if self.is_about_the_folder() => {
+            io::ErrorKind::PermissionDenied if self.op.changes_names() => {
                 Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))
             }
             io::ErrorKind::PermissionDenied => Some(format!("ls -ld {}", quote(&self.path))),
@@ -325,6 +310,9 @@ mod tests {
         assert_eq!(hint(Op::Rename, denied).as_deref(), Some("ls -ld /home/you"));
         let large = DiskError::new(Op::Read, to, io::ErrorKind::FileTooLarge.into());
         assert_eq!(large.hint().as_deref(), Some("ls -lh /home/you/config.json"));
+        // The directory decides about every change of a name.
+        assert_eq!(hint(Op::Exchange, denied).as_deref(), Some("ls -ld /home/you"));
+        assert_eq!(hint(Op::HardLink, denied).as_deref(), Some("ls -ld /home/you"));
         // Refused to who is not the owner.
         assert_eq!(hint(Op::SetMode, immutable).as_deref(), Some("ls -ld /home/you/.swap"));
     }

@@ -76,6 +76,49 @@ pub enum Op {
     Pause,
 }
 
+impl Op {
+    /// Whether the operation makes, moves or removes a name, so that the directory decides who may do it.
+    pub(crate) fn changes_names(self) -> bool {
+        match self {
+            Self::MakeDir
+            | Self::Create
+            | Self::RenameExclusive
+            | Self::RenameNoReplace
+            | Self::Rename
+            | Self::Exchange
+            | Self::Replace
+            | Self::HardLink
+            | Self::Symlink
+            | Self::Unlink
+            | Self::RemoveDir => true,
+            // A copy also reads its source, and the path of a temporary file is its directory.
+            Self::CopyNew | Self::MakeTemp => false,
+            Self::Stat
+            | Self::StatFollow
+            | Self::Visit
+            | Self::Read
+            | Self::SameContent
+            | Self::ListAttributes
+            | Self::ReadLink
+            | Self::Canonicalize
+            | Self::Follow
+            | Self::OpenForWriting
+            | Self::FindDir
+            | Self::Use
+            | Self::CompareCopy
+            | Self::SetMode
+            | Self::SetOwner
+            | Self::CopyRights
+            | Self::RebaseLink
+            | Self::SyncFile
+            | Self::SyncDir
+            | Self::SyncFs
+            | Self::Lock
+            | Self::Pause => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Op {
     /// Writes a verb phrase that a path can follow: "read", "make the folder".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
