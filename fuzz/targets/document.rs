@@ -7,7 +7,6 @@ use myownllm_config_model::{
     AppConfig, Document, ParseErrorKind, SeededIds, app_config, daemon_config, secrets,
 };
 use myownllm_config_store::{Clock, ConfigStore, Places, Store};
-use myownllm_durable_fs::Disk;
 use myownllm_durable_fs::sim::{Entry, SimDisk};
 use myownllm_paths::{Env, PathResolver, Resolver};
 use myownllm_salvage::{Shape, normalize, salvage_stdin, shape};
@@ -165,8 +164,8 @@ fn a_launch_keeps_every_byte(data: &[u8]) {
             break;
         }
         assert_eq!(round, 0, "the second launch has something to do: {:?}", loaded.pending);
-        let lock = disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).expect("nobody else is here");
-        store.apply(&lock, &mut ids()).expect("nothing fails on this disk");
+        let locked = store.lock(Duration::ZERO).expect("nobody else is here");
+        locked.apply(&mut ids()).expect("nothing fails on this disk");
     }
     let files: Vec<Vec<u8>> = disk
         .tree()

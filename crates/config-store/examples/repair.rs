@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{ConfigStore, Places, Store, SystemClock};
-use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_durable_fs::RealDisk;
 use myownllm_paths::{Env, PathResolver, RealLookup, Resolver, guard};
 
 #[expect(clippy::print_stdout, reason = "an example shows something")]
@@ -25,8 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("pending: {}", serde_json::to_string_pretty(&loaded.pending)?);
     if write && !loaded.pending.is_empty() {
         store.ensure_home()?;
-        let lock = disk.lock(&layout.app_home, Duration::from_secs(5))?;
-        let applied = store.apply(&lock, &mut ids)?;
+        let applied = store.lock(Duration::from_secs(5))?.apply(&mut ids)?;
         println!("done: {}", serde_json::to_string_pretty(&applied.steps)?);
     }
     for copy in store.history()? {

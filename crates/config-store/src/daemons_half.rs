@@ -1,11 +1,12 @@
 //! The daemon's own config, once it is in its home: paths in it that still lead to where its files were.
 
 use myownllm_config_model::Document;
-use myownllm_durable_fs::{HomeLock, Replaced, replace};
+use myownllm_durable_fs::{Replaced, replace};
 use myownllm_salvage::Rebased;
 
 use crate::copies::CopyKind;
 use crate::error::StoreError;
+use crate::locked::Locked;
 use crate::store::Store;
 
 impl Store<'_> {
@@ -20,9 +21,11 @@ impl Store<'_> {
     pub(crate) fn find_stale_paths(&self) -> Vec<Rebased> {
         self.stale().map(|(_, _, found)| found).unwrap_or_default()
     }
+}
 
-    pub(crate) fn mend_paths(&self, lock: &HomeLock) -> Result<Vec<Rebased>, StoreError> {
-        self.check_lock(lock)?;
+impl Locked<'_> {
+    pub(crate) fn mend_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+        self.check_trust()?;
         let path = &self.places.daemon_config;
         let Some((former, document, found)) = self.stale().filter(|(_, _, found)| !found.is_empty()) else {
             return Ok(Vec::new());

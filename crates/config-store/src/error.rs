@@ -179,14 +179,6 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The lock is that of another home.
-    #[error("changing the config {}: the lock is that of {}", path.display(), locked.display())]
-    WrongLock {
-        /// The config.
-        path: PathBuf,
-        /// The home that is locked.
-        locked: PathBuf,
-    },
     /// The user's home is not there; a mistyped one is not made.
     #[error("making the app's home: the user's home {} is not there", path.display())]
     NoHome {
@@ -240,7 +232,6 @@ impl StoreError {
             Self::ForeignLink { .. } => "store.foreign-link",
             Self::Untrusted { .. } => "homes.unsafe-permissions",
             Self::Edit { .. } => "store.edit",
-            Self::WrongLock { .. } => "store.wrong-lock",
             Self::NoHome { .. } => "store.no-home",
             Self::Disk { .. } => "store.disk",
         }
@@ -269,7 +260,6 @@ impl StoreError {
             | Self::Shared { path, .. }
             | Self::ForeignLink { path, .. }
             | Self::Edit { path, .. }
-            | Self::WrongLock { path, .. }
             | Self::NoHome { path }
             | Self::Disk { path, .. } => path,
             Self::Untrusted { problem } => &problem.path,
@@ -312,7 +302,7 @@ impl StoreError {
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),
             Self::Untrusted { problem } => problem.command(),
-            Self::Edit { .. } | Self::WrongLock { .. } => return None,
+            Self::Edit { .. } => return None,
         })
     }
 }

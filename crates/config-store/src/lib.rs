@@ -4,6 +4,7 @@ mod clock;
 mod copies;
 mod daemons_half;
 mod error;
+mod locked;
 mod places;
 mod plan;
 mod read;
@@ -16,6 +17,7 @@ mod wipe;
 pub use crate::clock::{Clock, SystemClock};
 pub use crate::copies::{CopyId, CopyKind, InvalidCopyId, Limits};
 pub use crate::error::StoreError;
+pub use crate::locked::LockedStore;
 pub use crate::places::Places;
 pub use crate::report::{
     Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Pending, Report, Restored, Step, Updated,

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
 use myownllm_durable_fs::{
-    DiskError, Displaced, HomeLock, Meta, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
+    DiskError, Displaced, Meta, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
     put_in_place, rename_back, rename_noreplace, replace, temp_name,
 };
 
 use crate::copies::{Copies, CopyKind, hash, publish};
+use crate::locked::Locked;
 use crate::{CopyId, Places, Step, Store, StoreError};
 
 /// How often a whole operation starts again because somebody else wrote meanwhile.
@@ -52,27 +53,8 @@ impl Store<'_> {
         }
     }
 
-    /// The same, to write with: what is made belongs to the owner of the home.
-    pub(crate) fn copies_to_write(&self) -> Copies<'_> {
-        Copies { owner: self.owner(), ..self.copies() }
-    }
-
     pub(crate) fn owner(&self) -> Option<myownllm_durable_fs::Owner> {
         self.disk.stat_follow(&self.places.app_home).ok().and_then(|meta| meta.owner)
-    }
-
-    /// The lock must be that of this store's home: another one would keep nobody away.
-    pub(crate) fn check_lock(&self, lock: &HomeLock) -> Result<(), StoreError> {
-        let home = &self.places.app_home;
-        let same = lock.home() == home
-            || matches!(
-                (self.disk.canonicalize(lock.home()), self.disk.canonicalize(home)),
-                (Ok(a), Ok(b)) if a == b
-            );
-        if same {
-            return self.check_trust().map(drop);
-        }
-        Err(StoreError::WrongLock { path: self.places.config.clone(), locked: lock.home().to_owned() })
     }
 
     /// Nobody but the home's owner and root must decide where a change of the home goes.
@@ -156,6 +138,13 @@ impl Store<'_> {
             return Err(StoreError::ConfigIsACopy { path: config.clone(), copy });
         }
         Ok(())
+    }
+}
+
+impl Locked<'_> {
+    /// The same, to write with: what is made belongs to the owner of the home.
+    pub(crate) fn copies_to_write(&self) -> Copies<'_> {
+        Copies { owner: self.owner(), ..self.copies() }
     }
 
     /// One attempt at a compare-and-swap of the config from `former` (`None`: it is missing) to `bytes`.

@@ -2,17 +2,16 @@ use std::time::Duration;
 
 use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{Disk, HomeLock, ReplaceMethod, Rights, quote};
+use myownllm_durable_fs::{Disk, LockError, Rights, quote};
 use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
 
-use crate::copies::{hash, private_folder, publish};
-use crate::plan::Plan;
-use crate::read::{File, shown};
-use crate::save::{Saved, TRIES};
+use crate::copies::{hash, private_folder};
+use crate::locked::Locked;
+use crate::read::File;
 use crate::wipe::recommend;
 use crate::{
-    Accepted, Applied, Clock, CopyId, CopyKind, DaemonHalf, FileShape, HistoryEntry, Limits, Loaded, Pending,
-    Places, Restored, Step, StoreError, Updated,
+    Clock, CopyId, CopyKind, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Pending, Places,
+    StoreError,
 };
 
 /// A caller's error in an edit; comes back as the source of [`StoreError::Edit`].
@@ -39,28 +38,6 @@ pub trait ConfigStore {
     /// [`StoreError::NoHome`], [`StoreError::Untrusted`], [`StoreError::Disk`].
     fn ensure_home(&self) -> Result<(), StoreError>;
 
-    /// Looks again, under the lock, and does what is pending. The order is: the copy of the former file, the daemon's half,
-    /// the config, the routine copy; each is on the disk before the next begins, and each is found done when a killed run is
-    /// run again.
-    ///
-    /// # Errors
-    /// Any; what is done so far stays, and the next run goes on from there.
-    fn apply(&self, lock: &HomeLock, ids: &mut dyn Ids) -> Result<Applied, StoreError>;
-
-    /// Reads the config, has `edit` change it, and saves it when it changed. `edit` says whether it changed anything, and may
-    /// be called again, on what somebody else wrote meanwhile. Where nothing changed, the config is synced: a run that was killed
-    /// may have made the very change without syncing it.
-    ///
-    /// # Errors
-    /// [`StoreError::Edit`] with the caller's error; [`RepairPending`](StoreError::RepairPending) for a config that needs a
-    /// repair; [`Newer`](StoreError::Newer); [`Conflict`](StoreError::Conflict); and those of reading and writing.
-    fn update(
-        &self,
-        lock: &HomeLock,
-        ids: &mut dyn Ids,
-        edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
-    ) -> Result<Updated, StoreError>;
-
     /// Syncs the config and its directory. For a command that finds its change made already: the killed run, or the other
     /// program, that made it may not have synced it. Writes nothing.
     ///
@@ -71,20 +48,6 @@ pub trait ConfigStore {
     /// Paths in the daemon's own config that lead to where its files were before they moved, and where they are now: a repair that
     /// came before the move could not know. Looks, and writes nothing.
     fn stale_paths(&self) -> Vec<Rebased>;
-
-    /// Points them to where the files are. For a time at which no daemon runs: one keeps its config in memory. The former config is
-    /// among the copies first.
-    ///
-    /// # Errors
-    /// Those of writing; [`StoreError::Conflict`] when somebody else wrote it meanwhile.
-    fn mend_stale_paths(&self, lock: &HomeLock) -> Result<Vec<Rebased>, StoreError>;
-
-    /// Records the config as it is as the newest good backup: a user who means a loss that [`look`](Self::look) reports
-    /// ([`Report::wiped`](crate::Report)) says so once. Saving an edit, and restoring a backup, say the same.
-    ///
-    /// # Errors
-    /// [`StoreError::RepairPending`] for a config that is not the app's; those of reading and of writing a backup.
-    fn accept(&self, lock: &HomeLock) -> Result<Accepted, StoreError>;
 
     /// All copies, the newest first.
     ///
@@ -105,20 +68,11 @@ pub trait ConfigStore {
     /// [`StoreError::NoSuchCopy`], or that of reading it.
     fn read_copy(&self, id: &CopyId) -> Result<Vec<u8>, StoreError>;
 
-    /// Puts a copy in the config's place. What is there is among the copies first, so this can be undone. From a copy that
-    /// is not JSON, restores the complete part: a document with trailing bytes, a text whose slips can be mended, or the members
-    /// before the place where the text breaks off, put into the current config.
+    /// Takes the lock of the app's home, and waits for it no longer than `wait`. Only the locked store can change something.
     ///
     /// # Errors
-    /// [`StoreError::BadCopy`] for one that is not intact or not of the app's shape; [`StoreError::TornCopy`] for one without a
-    /// complete member.
-    fn restore(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
-    /// [`restore`](Self::restore) of any copy of a config, whatever its shape: for undoing what was done to a config that was no
-    /// good. The next launch repairs it.
-    ///
-    /// # Errors
-    /// [`StoreError::BadCopy`] for one that is not intact, or is the daemon's half.
-    fn restore_as_is(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
+    /// Another process holds the lock for the whole wait, or it cannot be taken.
+    fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError>;
 }
 
 /// The store of this crate.
@@ -192,95 +146,6 @@ impl ConfigStore for Store<'_> {
         })
     }
 
-    fn apply(&self, lock: &HomeLock, ids: &mut dyn Ids) -> Result<Applied, StoreError> {
-        self.check_lock(lock)?;
-        let mut diagnostics = Vec::new();
-        let mut cleared: Option<Vec<Step>> = None;
-        for _ in 0..TRIES {
-            let plan = self.plan(ids)?;
-            if let Some(version) = plan.loaded.newer {
-                return Err(StoreError::Newer { path: self.places.config.clone(), version });
-            }
-            // Only when there is something to do: an apply without need writes nothing either.
-            if cleared.is_none() && !plan.loaded.pending.is_empty() {
-                self.check_apart()?;
-                cleared = Some(self.clear_leftovers(&mut diagnostics));
-            }
-            if let Some(mut applied) = self.carry_out(plan, ids)? {
-                applied.steps.splice(0..0, cleared.unwrap_or_default());
-                let is_routine = |step: &Step| matches!(step, Step::KeepLastGood { .. });
-                if !applied.steps.iter().all(is_routine) {
-                    // A killed run may have put in place what this run only found there. And the displaced file, which is
-                    // removed by now, would be back after a power cut.
-                    self.flush_config()?;
-                }
-                applied.diagnostics.extend(diagnostics);
-                for step in &applied.steps {
-                    tracing::info!(?step, "took a step of the repair");
-                }
-                return Ok(applied);
-            }
-        }
-        Err(StoreError::Conflict { path: self.places.config.clone() })
-    }
-
-    fn update(
-        &self,
-        lock: &HomeLock,
-        ids: &mut dyn Ids,
-        edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
-    ) -> Result<Updated, StoreError> {
-        self.check_lock(lock)?;
-        let path = &self.places.config;
-        for conflicts in 0..TRIES {
-            let plan = self.plan(ids)?;
-            let loaded = plan.loaded;
-            if let Some(version) = loaded.newer {
-                return Err(StoreError::Newer { path: path.clone(), version });
-            }
-            if loaded.pending.repairs() {
-                return Err(StoreError::RepairPending {
-                    path: path.clone(),
-                    program: self.places.program.clone(),
-                });
-            }
-            let mut diagnostics = loaded.diagnostics;
-            let before = loaded.document;
-            let mut document = before.clone();
-            let said =
-                edit(&mut document).map_err(|source| StoreError::Edit { path: path.clone(), source })?;
-            let bytes = document.to_bytes();
-            let unfinished =
-                loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
-            if !said || bytes == before.to_bytes() {
-                if unfinished {
-                    self.clear_leftovers(&mut diagnostics);
-                }
-                self.flush_config()?;
-                return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
-            }
-            self.check_replacing(&bytes)?;
-            if conflicts == 0 && unfinished {
-                self.clear_leftovers(&mut diagnostics);
-            }
-            let former = plan.former.bytes();
-            if let Some(former) = former {
-                self.keep_routinely(former, plan.config.is_none() && loaded.report.wiped.is_none())?;
-            }
-            match self.save(former, &bytes)? {
-                Saved::Done { unseen_possible, rights } => {
-                    self.note_saved(unseen_possible, rights, &mut diagnostics);
-                    self.keep_saved(ids, &mut diagnostics);
-                    tracing::info!(path = %path.display(), conflicts, "saved the config");
-                    return Ok(Updated { document, changed: true, conflicts, diagnostics });
-                }
-                // A little longer each time: whoever writes may be in the middle of several writes.
-                Saved::Foreign => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
-            }
-        }
-        Err(StoreError::Conflict { path: path.clone() })
-    }
-
     fn ensure_durable(&self) -> Result<(), StoreError> {
         self.flush_config()
     }
@@ -289,12 +154,9 @@ impl ConfigStore for Store<'_> {
         self.find_stale_paths()
     }
 
-    fn mend_stale_paths(&self, lock: &HomeLock) -> Result<Vec<Rebased>, StoreError> {
-        self.mend_paths(lock)
-    }
-
-    fn accept(&self, lock: &HomeLock) -> Result<Accepted, StoreError> {
-        self.accept_config(lock)
+    fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
+        let lock = self.disk.lock(&self.places.app_home, wait)?;
+        Ok(Box::new(Locked { store: self, lock }))
     }
 
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
@@ -385,216 +247,9 @@ impl ConfigStore for Store<'_> {
             Err(source) => Err(StoreError::Disk { doing: "reading the copy", path, source }),
         }
     }
-
-    fn restore(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
-        self.restore_copy(lock, ids, id, false)
-    }
-
-    fn restore_as_is(&self, lock: &HomeLock, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
-        self.restore_copy(lock, ids, id, true)
-    }
 }
 
 impl Store<'_> {
-    /// Restores a copy; `as_is`: also one that is not of the app's shape.
-    fn restore_copy(
-        &self,
-        lock: &HomeLock,
-        ids: &mut dyn Ids,
-        id: &CopyId,
-        as_is: bool,
-    ) -> Result<Restored, StoreError> {
-        self.check_lock(lock)?;
-        let (document, bytes, mut diagnostics) = self.restorable(id, ids, as_is)?;
-        let check =
-            |bytes: &[u8]| if as_is { self.check_replaceable(bytes) } else { self.check_replacing(bytes) };
-        let mut backup = None;
-        for _ in 0..TRIES {
-            let file = match self.read_file() {
-                Err(StoreError::TooLarge { .. }) => {
-                    check(&bytes)?;
-                    let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
-                    let note =
-                        format!("the former config is too large to be read: it is {} now", aside.display());
-                    diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
-                    let unseen_possible = method == ReplaceMethod::CheckedRename;
-                    self.note_saved(unseen_possible, Rights::Kept, &mut diagnostics);
-                    self.keep_restored(&bytes, &mut diagnostics);
-                    return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
-                }
-                read => read?,
-            };
-            let former = file.bytes();
-            if former == Some(&*bytes) {
-                self.clear_leftovers(&mut diagnostics);
-                self.flush_config()?;
-                if self.find_loss(&document, &self.copies().list())?.is_some() {
-                    self.keep_restored(&bytes, &mut diagnostics);
-                }
-                return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
-            }
-            if self.has_daemon_half(&file) {
-                // The daemon's half is still in there, and must get to the daemon first.
-                return Err(match self.plan(ids)?.loaded.newer {
-                    Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
-                    None => StoreError::RepairPending {
-                        path: self.places.config.clone(),
-                        program: self.places.program.clone(),
-                    },
-                });
-            }
-            check(&bytes)?;
-            self.clear_leftovers(&mut diagnostics);
-            if let Some(former) = former {
-                backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
-            }
-            if let Saved::Done { unseen_possible, rights } = self.save(former, &bytes)? {
-                self.note_saved(unseen_possible, rights, &mut diagnostics);
-                self.keep_restored(&bytes, &mut diagnostics);
-                tracing::info!(backup = %id, as_is, "restored a backup");
-                return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
-            }
-        }
-        Err(StoreError::Conflict { path: self.places.config.clone() })
-    }
-
-    /// Does what the plan says; `None` when somebody else wrote meanwhile and all is to be looked at again.
-    fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
-        let Plan { loaded, former, config, daemon, .. } = plan;
-        let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
-        if let Some(bytes) = &config {
-            self.check_replacing(bytes)?;
-        }
-        let (mut done, mut former_id) = (Vec::new(), None);
-        for step in pending.steps {
-            match &step {
-                // Cleared before the plan was carried out, and reported with that.
-                Step::ClearLeftover { .. } => continue,
-                Step::KeepFormer { .. } => {
-                    let id =
-                        self.copies_to_write().put(CopyKind::Kept, former.bytes().unwrap_or_default())?;
-                    report.backup = Some(id.to_string());
-                    former_id = Some(id);
-                }
-                Step::PublishDaemonHalf { .. } => {
-                    if !self.publish_daemon_half(daemon.as_deref().unwrap_or_default())? {
-                        return Ok(None);
-                    }
-                }
-                Step::KeepDaemonHalf { .. } => {
-                    let half = daemon.as_deref().unwrap_or_default();
-                    let id = self.copies_to_write().put(CopyKind::Daemon, half)?;
-                    report.daemon_half_backup = Some(id.to_string());
-                    diagnostics.push(self.note(
-                        "store.daemon-half-kept",
-                        Severity::Warning,
-                        format!("the daemon has a config already, which stays; its half of this one is the copy {id}"),
-                    ));
-                }
-                Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {
-                    if report.daemon_half == Some(DaemonHalf::Exists) {
-                        // A killed run may have put it there, and not have flushed it.
-                        self.flush_daemon_half()?;
-                    }
-                    let bytes = config.as_deref().unwrap_or_default();
-                    match self.save(former.bytes(), bytes)? {
-                        Saved::Done { unseen_possible, rights } => {
-                            self.note_saved(unseen_possible, rights, &mut diagnostics)
-                        }
-                        Saved::Foreign => return Ok(None),
-                    }
-                }
-                Step::KeepLastGood { .. } => {
-                    if !self.keep_saved(ids, &mut diagnostics) {
-                        continue;
-                    }
-                }
-            }
-            done.push(step);
-        }
-        self.complete_hints(&document, former_id.as_ref(), &mut diagnostics);
-        if let (Some(wipe), Some(former)) = (&report.wiped, &report.backup) {
-            let note = self.wiped_note(wipe, report.shape, Some(former));
-            diagnostics
-                .iter_mut()
-                .filter(|found| found.code == note.code)
-                .for_each(|found| *found = note.clone());
-        }
-        Ok(Some(Applied { document, steps: done, report, diagnostics }))
-    }
-
-    /// Whether it is in place now; not when a config of the daemon's has appeared meanwhile.
-    fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
-        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
-        let failed = |source| StoreError::Disk {
-            doing: "writing the daemon's config",
-            path: daemon_config.clone(),
-            source,
-        };
-        let owner = self.owner();
-        private_folder(self.disk, app_home, daemon_home, owner).map_err(failed)?;
-        match publish(self.disk, daemon_config, half, owner) {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_taken() => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    fn flush_daemon_half(&self) -> Result<(), StoreError> {
-        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
-        self.disk
-            .sync_file(daemon_config)
-            .and_then(|()| self.disk.sync_dir(daemon_home))
-            .and_then(|()| self.disk.sync_dir(app_home))
-            .map_err(|source| StoreError::Disk {
-                doing: "flushing the daemon's config",
-                path: daemon_config.clone(),
-                source,
-            })
-    }
-
-    /// Keeps what is in place now as the last known good copy, when it is healthy. Whether it did; that it failed is worth a
-    /// warning, but the config itself is in place.
-    fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
-        self.keep_current(&mut |bytes| self.healthy(bytes, ids), diagnostics)
-    }
-
-    /// Keeps a restored backup as the last known good copy, whatever it lacks: its user has asked for it.
-    fn keep_restored(&self, restored: &[u8], diagnostics: &mut Vec<Diagnostic>) {
-        let is_the_apps = matches!(self.shape_of(restored), FileShape::App | FileShape::Unknown);
-        self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
-    }
-
-    fn keep_current(
-        &self,
-        is_good: &mut dyn FnMut(&[u8]) -> bool,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> bool {
-        let read = self.disk.read(&self.places.config, self.limits.config_bytes);
-        let kept = match read {
-            Ok(bytes) if is_good(&bytes) => self
-                .flush_config()
-                .and_then(|()| self.copies_to_write().put(CopyKind::Good, &bytes))
-                .map(|_| true),
-            Ok(_) => Ok(false),
-            Err(source) => Err(StoreError::Unreadable { path: self.places.config.clone(), source }),
-        };
-        kept.unwrap_or_else(|error| {
-            diagnostics.push(Diagnostic {
-                code: "store.copy-failed",
-                severity: Severity::Warning,
-                message: format!(
-                    "the config is in place, but no routine copy of it could be made: {}",
-                    chain(&error)
-                ),
-                path: shown(&self.places.backups),
-                hint: error.hint(),
-                place: None,
-            });
-            false
-        })
-    }
-
     /// What is recorded as good, and what a run reports as in place, is to be there after a power cut: who wrote it — another
     /// program, or a run of ours that was killed — may not have flushed it. A config that is missing is as it is.
     pub(crate) fn flush_config(&self) -> Result<(), StoreError> {
@@ -615,7 +270,12 @@ impl Store<'_> {
     }
 
     /// What a save has to tell besides that it was made.
-    fn note_saved(&self, unseen_possible: bool, rights: Rights, diagnostics: &mut Vec<Diagnostic>) {
+    pub(crate) fn note_saved(
+        &self,
+        unseen_possible: bool,
+        rights: Rights,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) {
         if rights == Rights::Narrowed {
             let narrowed = self.note(
                 "store.rights-narrowed",
@@ -648,7 +308,7 @@ impl Store<'_> {
     }
 
     /// The config that a copy holds, and the bytes to write; `as_is`: the copy's own bytes, whatever their shape.
-    fn restorable(
+    pub(crate) fn restorable(
         &self,
         id: &CopyId,
         ids: &mut dyn Ids,
@@ -673,7 +333,7 @@ impl Store<'_> {
     }
 
     /// Whether a file, or the complete part of one that is not JSON, has the daemon's shape.
-    fn has_daemon_half(&self, file: &File) -> bool {
+    pub(crate) fn has_daemon_half(&self, file: &File) -> bool {
         let is_daemons = |read: &Document| matches!(self.salvager.shape(read), Shape::Daemon | Shape::Mixed);
         match file {
             File::Missing => false,
@@ -697,16 +357,4 @@ impl Store<'_> {
     fn listing_failed(&self, source: myownllm_durable_fs::DiskError) -> StoreError {
         StoreError::at_copies("reading the copies in", &self.places.backups, source)
     }
-}
-
-/// An error with its causes, for a message that is not itself an error.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -2,10 +2,11 @@
 
 use myownllm_config_model::app_config::{Loss, OwnSettings};
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{DiskError, HomeLock};
+use myownllm_durable_fs::DiskError;
 use myownllm_salvage::{Salvaged, Shape, app_half, restore_wiped, with_app_half};
 
 use crate::copies::{CopyKind, Listing};
+use crate::locked::Locked;
 use crate::plan::Source;
 use crate::read::File;
 use crate::report::{Accepted, Wipe};
@@ -148,10 +149,12 @@ impl Store<'_> {
         };
         Diagnostic { hint: Some(hint), ..self.note("config.wiped", Severity::Warning, message) }
     }
+}
 
+impl Locked<'_> {
     /// Records the config as it is as a good one: its user means it.
-    pub(crate) fn accept_config(&self, lock: &HomeLock) -> Result<Accepted, StoreError> {
-        self.check_lock(lock)?;
+    pub(crate) fn accept_config(&self) -> Result<Accepted, StoreError> {
+        self.check_trust()?;
         let repair = || StoreError::RepairPending {
             path: self.places.config.clone(),
             program: self.places.program.clone(),

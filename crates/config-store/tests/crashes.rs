@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use common::*;
 use myownllm_config_model::Document;
-use myownllm_config_store::{ConfigStore, Store, StoreError};
+use myownllm_config_store::{ConfigStore, LockedStore, Store, StoreError};
 use myownllm_durable_fs::sim::{Fault, SimDisk};
-use myownllm_durable_fs::{Disk, HomeLock, Op};
+use myownllm_durable_fs::{Disk, Op};
 use myownllm_salvage::{Shape, shape};
 
 /// A home, and what is to be true of it in the end.
@@ -445,19 +445,19 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
 struct Change {
     name: &'static str,
     disk: SimDisk,
-    act: fn(&Store<'_>, &HomeLock) -> Result<(), StoreError>,
+    act: fn(&Store<'_>, &dyn LockedStore) -> Result<(), StoreError>,
     marks: [&'static str; 2],
 }
 
 fn changes_by_hand() -> Vec<Change> {
-    fn edit(store: &Store<'_>, lock: &HomeLock) -> Result<(), StoreError> {
+    fn edit(_: &Store<'_>, locked: &dyn LockedStore) -> Result<(), StoreError> {
         let edit = &mut |doc: &mut Document| Ok(doc.set(&["mark"], "new").is_changed());
-        store.update(lock, &mut ids(), edit).map(drop)
+        locked.update(&mut ids(), edit).map(drop)
     }
-    fn go_back(store: &Store<'_>, lock: &HomeLock) -> Result<(), StoreError> {
+    fn go_back(store: &Store<'_>, locked: &dyn LockedStore) -> Result<(), StoreError> {
         for entry in store.history()? {
             if store.read_copy(&entry.id)? == healthy("new") {
-                return store.restore(lock, &mut ids(), &entry.id).map(drop);
+                return locked.restore(&mut ids(), &entry.id).map(drop);
             }
         }
         panic!("the copy is gone")
@@ -492,10 +492,9 @@ fn changes_by_hand() -> Vec<Change> {
 fn change(change: &Change, disk: &SimDisk) -> Result<(), StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_places());
-    let lock = disk
-        .lock("/home/u/.myownllm".as_ref(), std::time::Duration::ZERO)
-        .map_err(|e| StoreError::Unstable { path: e.home().into() })?;
-    (change.act)(&store, &lock)
+    let locked =
+        store.lock(std::time::Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    (change.act)(&store, &*locked)
 }
 
 /// Whole, the former or the new; and the former is not lost, whichever it is.
@@ -644,8 +643,8 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         disk.crash_at(killed_at);
         let clock = FakeClock::default();
         let store = Store::new(&disk, &clock, sim_places());
-        if let Ok(lock) = disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO) {
-            let _ = store.update(&lock, &mut ids(), &mut |doc| {
+        if let Ok(locked) = store.lock(Duration::ZERO) {
+            let _ = locked.update(&mut ids(), &mut |doc| {
                 Ok(doc.set(&["mark"], serde_json::json!("ours")).is_changed())
             });
         }
@@ -658,11 +657,9 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
             launch(&after, &sim_places()).unwrap();
             // A healthy config is no reason to clear up; the next change is.
             let store = Store::new(&after, &clock, sim_places());
-            let lock = after.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).unwrap();
-            store
-                .update(&lock, &mut ids(), &mut |doc| {
-                    Ok(doc.set(&["mark"], serde_json::json!("next")).is_changed())
-                })
+            let locked = store.lock(Duration::ZERO).unwrap();
+            locked
+                .update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!("next")).is_changed()))
                 .unwrap();
             assert!(is_kept(&after, &theirs), "{at}\n{after:#?}");
             assert_eq!(temporaries(&after), Vec::<PathBuf>::new(), "{at}");

@@ -20,7 +20,7 @@ use myownllm_config_model::Document;
 use myownllm_config_store::{
     Applied, ConfigStore, FileShape, Loaded, Places, Store, StoreError, SystemClock,
 };
-use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_durable_fs::RealDisk;
 
 struct Home {
     _dir: tempfile::TempDir,
@@ -50,8 +50,7 @@ fn launch(places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
         return Ok((loaded, None));
     }
     store.ensure_home()?;
-    let lock = RealDisk.lock(&places.app_home, Duration::from_secs(20)).unwrap();
-    let applied = store.apply(&lock, &mut ids())?;
+    let applied = store.lock(Duration::from_secs(20)).unwrap().apply(&mut ids())?;
     Ok((loaded, Some(applied)))
 }
 
@@ -211,11 +210,11 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
             let mut ours = 0;
             while !at_rest.load(Ordering::SeqCst) {
                 ours += 1;
-                let lock = RealDisk.lock(&h.app, Duration::from_secs(5)).unwrap();
+                let locked = store.lock(Duration::from_secs(5)).unwrap();
                 let edit = &mut |doc: &mut Document| {
                     Ok(doc.set(&["ours"], serde_json::json!([round, ours])).is_changed())
                 };
-                match store.update(&lock, &mut ids(), edit) {
+                match locked.update(&mut ids(), edit) {
                     Ok(updated) => met += updated.conflicts,
                     Err(StoreError::Conflict { .. }) => behind = true,
                     Err(error) => panic!("{error}"),
@@ -255,11 +254,9 @@ fn one_write_at_any_moment_of_an_update_survives() {
                 std::thread::sleep(Duration::from_micros((i * 37) % 4000));
                 fs::rename(&temp, &h.config).unwrap();
             });
-            let lock = RealDisk.lock(&h.app, Duration::from_secs(5)).unwrap();
-            let updated = store
-                .update(&lock, &mut ids(), &mut |doc| {
-                    Ok(doc.set(&["ours"], serde_json::json!(i)).is_changed())
-                })
+            let locked = store.lock(Duration::from_secs(5)).unwrap();
+            let updated = locked
+                .update(&mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!(i)).is_changed()))
                 .unwrap();
             met += updated.conflicts;
         });

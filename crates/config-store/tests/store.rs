@@ -12,10 +12,11 @@ use std::time::Duration;
 use common::*;
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{
-    ConfigStore, CopyKind, DaemonHalf, FileShape, Limits, Loaded, Step, Store, StoreError, Updated,
+    ConfigStore, CopyKind, DaemonHalf, FileShape, Limits, Loaded, LockedStore, Step, Store, StoreError,
+    Updated,
 };
 use myownllm_durable_fs::sim::{Entry, Fault, SimDisk};
-use myownllm_durable_fs::{Disk, HomeLock, Op, Owner};
+use myownllm_durable_fs::{Disk, Op, Owner};
 use rstest::rstest;
 
 const SIBLING: &str = "/home/u/.myownllm/config.json.corrupt";
@@ -47,16 +48,14 @@ fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {
     Store::new(disk, &clock, sim_places()).look(&mut ids())
 }
 
-fn lock(disk: &SimDisk) -> HomeLock {
-    disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).unwrap()
+fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
+    store.lock(Duration::ZERO).unwrap()
 }
 
 fn set_mark(disk: &SimDisk, mark: &str) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_places());
-    store.update(&lock(disk), &mut ids(), &mut |doc| {
-        Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed())
-    })
+    locked(&store).update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed()))
 }
 
 fn text(bytes: &[u8], key: &str) -> Option<String> {
@@ -134,7 +133,8 @@ fn a_start_with_nothing_to_do_asks_little_and_writes_nothing() {
 fn an_apply_with_nothing_to_do_writes_nothing() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
-    let applied = Store::new(&disk, &clock, sim_places()).apply(&lock(&disk), &mut ids()).unwrap();
+    let store = Store::new(&disk, &clock, sim_places());
+    let applied = locked(&store).apply(&mut ids()).unwrap();
     assert_eq!(applied.steps, []);
     assert_eq!(changes(&disk), Vec::<String>::new());
 }
@@ -289,12 +289,11 @@ fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
     let before = disk.tree();
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
-    let held = lock(&disk);
+    let held = locked(&store);
     let errors = [
         store.ensure_home().unwrap_err(),
-        store.apply(&held, &mut ids()).unwrap_err(),
-        store
-            .update(&held, &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
+        held.apply(&mut ids()).unwrap_err(),
+        held.update(&mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
             .unwrap_err(),
     ];
     for error in errors {
@@ -333,9 +332,9 @@ fn refused(disk: &SimDisk, code: &str) -> StoreError {
     assert!(error.hint().is_some() && error.to_string().contains("config.json"));
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_places());
-    store.apply(&lock(disk), &mut ids()).unwrap_err();
-    store
-        .update(&lock(disk), &mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
+    locked(&store).apply(&mut ids()).unwrap_err();
+    locked(&store)
+        .update(&mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
         .unwrap_err();
     assert_eq!(disk.tree(), before, "nothing is written");
     // There is a config to run on all the same, and it is never to be written.
@@ -453,7 +452,7 @@ fn a_newer_daemons_config_is_read_and_never_written() {
     assert_eq!(loaded.report.recovered_networks, ["home"]);
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
-    assert_eq!(store.apply(&lock(&disk), &mut ids()).unwrap_err().code(), "store.newer");
+    assert_eq!(locked(&store).apply(&mut ids()).unwrap_err().code(), "store.newer");
     assert_eq!(set_mark(&disk, "x").unwrap_err().code(), "store.newer");
     assert_eq!(live(&disk), newer);
     assert_eq!(changes(&disk), Vec::<String>::new());
@@ -779,7 +778,7 @@ fn routine_copies_are_bounded_and_the_newest_stays() {
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
     for i in 0..20 {
         disk.put(CONFIG, &healthy(&i.to_string()));
-        launch_with(&store, &disk).unwrap();
+        launch_with(&store).unwrap();
         let good = of_kind(&disk, "good");
         assert!(good.len() <= 3);
         assert_eq!(good.last().unwrap().1, healthy(&i.to_string()), "the newest is the last good one");
@@ -790,7 +789,7 @@ fn routine_copies_are_bounded_and_the_newest_stays() {
     let one = Limits { good_count: 0, good_bytes: 0, ..limits };
     let store = Store::new(&disk, &clock, sim_places()).with_limits(one);
     disk.put(CONFIG, &healthy("last"));
-    launch_with(&store, &disk).unwrap();
+    launch_with(&store).unwrap();
     let good = of_kind(&disk, "good");
     assert_eq!(good.len(), 1, "the last good one stays, whatever the bounds say");
     assert_eq!(text(&good[0].1, "mark").as_deref(), Some("last"));
@@ -857,10 +856,10 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
     let bad = |i: usize| format!("{{ torn {i}").into_bytes();
     for i in 0..3 {
         disk.put(CONFIG, &bad(i));
-        launch_with(&store, &disk).unwrap();
+        launch_with(&store).unwrap();
     }
     disk.put(CONFIG, &bad(3));
-    let error = launch_with(&store, &disk).unwrap_err();
+    let error = launch_with(&store).unwrap_err();
     assert_eq!(error.code(), "store.backups-full");
     assert!(error.hint().unwrap().contains("config-backups"));
     assert_eq!(live(&disk), bad(3), "it is not replaced without a copy");
@@ -869,14 +868,14 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
     }
     // One that is among the copies already needs no more room.
     disk.put(CONFIG, &bad(1));
-    launch_with(&store, &disk).unwrap();
+    launch_with(&store).unwrap();
     // And the app has a config to run on in any case.
     disk.put(CONFIG, &bad(4));
     assert!(store.look(&mut ids()).unwrap().document.get(&["providers"]).is_some());
 
     let by_size = Limits { kept_bytes: 30, ..Limits::default() };
     let store = Store::new(&disk, &clock, sim_places()).with_limits(by_size);
-    assert_eq!(launch_with(&store, &disk).unwrap_err().code(), "store.backups-full");
+    assert_eq!(launch_with(&store).unwrap_err().code(), "store.backups-full");
 }
 
 #[test]
@@ -1022,7 +1021,7 @@ fn an_update_that_changes_nothing_writes_nothing() {
     let edits: [&mut dyn FnMut(&mut Document) -> bool; 3] =
         [&mut |_| false, &mut |_| true, &mut |doc| doc.set(&["mark"], serde_json::json!("x")).is_changed()];
     for edit in edits {
-        let updated = store.update(&lock(&disk), &mut ids(), &mut |doc| Ok(edit(doc))).unwrap();
+        let updated = locked(&store).update(&mut ids(), &mut |doc| Ok(edit(doc))).unwrap();
         assert!(!updated.changed);
     }
     // What it found may be a killed run's, so it syncs that.
@@ -1073,8 +1072,8 @@ fn an_update_whose_edit_fails_leaves_everything() {
     let disk = seen_healthy(&healthy("x"));
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
-    let error = store
-        .update(&lock(&disk), &mut ids(), &mut |doc| {
+    let error = locked(&store)
+        .update(&mut ids(), &mut |doc| {
             doc.set(&["mark"], serde_json::json!("half done"));
             Err("no such network".into())
         })
@@ -1130,9 +1129,8 @@ fn an_update_goes_on_top_of_what_another_program_wrote_meanwhile() {
 fn set_edit(disk: &SimDisk) -> Result<Updated, StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_places());
-    let lock = disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO);
-    let lock = lock.map_err(|e| StoreError::Unstable { path: e.home().into() })?;
-    store.update(&lock, &mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here")).is_changed()))
+    let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    locked.update(&mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!("here")).is_changed()))
 }
 
 #[test]
@@ -1262,15 +1260,14 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
             }
         }
     });
-    let error = store.update(&lock(&disk), &mut ids(), &mut |doc| {
-        Ok(doc.set(&["ours"], serde_json::json!(1)).is_changed())
-    });
+    let error = locked(&store)
+        .update(&mut ids(), &mut |doc| Ok(doc.set(&["ours"], serde_json::json!(1)).is_changed()));
     assert_eq!(error.unwrap_err().code(), "store.conflict");
     disk.set_hook(|_, _| {});
     assert_eq!(of_kind(&disk, "kept").len(), 3);
     assert_eq!(of_kind(&disk, "good").len(), 20, "the rest are routine copies");
     disk.put(CONFIG, b"{\"torn");
-    launch_with(&store, &disk).unwrap();
+    launch_with(&store).unwrap();
     assert!(is_kept(&disk, b"{\"torn"));
 }
 
@@ -1283,7 +1280,7 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
     let run = |disk: &SimDisk, seed| {
         let clock = FakeClock::default();
         let store = Store::new(disk, &clock, sim_places());
-        let _ = store.apply(&lock(disk), &mut SeededIds::new(1_700_000_000_000, seed));
+        let _ = locked(&store).apply(&mut SeededIds::new(1_700_000_000_000, seed));
     };
     let counted = base.clone();
     run(&counted, 0);
@@ -1314,7 +1311,7 @@ fn what_is_larger_than_any_config_is_no_source() {
         let clock = FakeClock::default();
         let limits = Limits { config_bytes: long.len() as u64 - 1, ..Limits::default() };
         let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
-        launch_with(&store, &disk).unwrap();
+        launch_with(&store).unwrap();
         assert_eq!(text(&live(&disk), "active_family").as_deref(), Some("gemma4"), "{path}");
         assert!(is_kept(&disk, b"{\"torn"));
     }
@@ -1422,19 +1419,21 @@ fn is_ours(path: &Path) -> bool {
 }
 
 #[test]
-fn the_lock_of_another_home_is_no_lock() {
+fn locked_store_holds_the_lock_of_its_own_home() {
     let disk = seen_healthy(&healthy("x"));
     disk.put_dir("/home/v/.myownllm", 0o700);
-    let other = disk.lock("/home/v/.myownllm".as_ref(), Duration::ZERO).unwrap();
+    disk.put_link("/home/link", "u");
+    let is_free = |home: &str| disk.lock(home.as_ref(), Duration::ZERO).is_ok();
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
-    assert_eq!(store.apply(&other, &mut ids()).unwrap_err().code(), "store.wrong-lock");
-    let error = store.update(&other, &mut ids(), &mut |_| Ok(true)).unwrap_err();
-    assert_eq!(error.code(), "store.wrong-lock");
+    let held = locked(&store);
+    assert_eq!(held.home_lock().home(), Path::new("/home/u/.myownllm"));
+    assert!(!is_free("/home/u/.myownllm") && is_free("/home/v/.myownllm"));
     // The same home by another name is the same.
-    disk.put_link("/home/link", "u");
-    let same = disk.lock("/home/link/.myownllm".as_ref(), Duration::ZERO).unwrap();
-    store.apply(&same, &mut ids()).unwrap();
+    assert!(!is_free("/home/link/.myownllm"));
+    assert!(store.lock(Duration::ZERO).is_err());
+    drop(held);
+    assert!(is_free("/home/u/.myownllm"));
 }
 
 #[test]
@@ -1458,7 +1457,7 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
     {
         assert_eq!(store.find_copy(&name).unwrap(), one, "{name}");
     }
-    let restored = store.restore(&lock(&disk), &mut ids(), &one).unwrap();
+    let restored = locked(&store).restore(&mut ids(), &one).unwrap();
     assert!(restored.changed);
     // It is the newest by now, under another number; who asks for the former one gets its content.
     let again = store.find_copy(&one.to_string()).unwrap();
@@ -1467,9 +1466,9 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
     let back = restored.backup.unwrap();
     assert_eq!(back.kind(), CopyKind::Kept);
     assert_eq!(store.read_copy(&back).unwrap(), two);
-    store.restore(&lock(&disk), &mut ids(), &back).unwrap();
+    locked(&store).restore(&mut ids(), &back).unwrap();
     assert_eq!(live(&disk), two);
-    assert!(!store.restore(&lock(&disk), &mut ids(), &back).unwrap().changed);
+    assert!(!locked(&store).restore(&mut ids(), &back).unwrap().changed);
     disk.reset_ops();
     assert!(launch(&disk, &sim_places()).unwrap().1.is_none(), "what was restored is the last good one now");
 }
@@ -1487,11 +1486,11 @@ fn only_an_intact_copy_of_the_apps_can_be_restored() {
     let history = store.history().unwrap();
     for shape in [FileShape::Daemon, FileShape::Corrupt] {
         let id = &history.iter().find(|h| h.shape == shape).unwrap().id;
-        assert_eq!(store.restore(&lock(&disk), &mut ids(), id).unwrap_err().code(), "store.bad-copy");
+        assert_eq!(locked(&store).restore(&mut ids(), id).unwrap_err().code(), "store.bad-copy");
     }
     let good = &history.iter().find(|h| h.kind == CopyKind::Good).unwrap().id;
     disk.put(format!("{BACKUPS}/{good}.json"), b"{}");
-    assert_eq!(store.restore(&lock(&disk), &mut ids(), good).unwrap_err().code(), "store.bad-copy");
+    assert_eq!(locked(&store).restore(&mut ids(), good).unwrap_err().code(), "store.bad-copy");
     assert!(!store.history().unwrap().iter().find(|h| h.id == *good).unwrap().intact);
     assert_eq!(live(&disk), before);
     for name in ["nothing", "", "0000", "99"] {
@@ -1511,7 +1510,7 @@ fn a_restore_over_a_leaked_config_waits_for_the_repair(#[case] tail: &[u8]) {
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
     let id = store.history().unwrap()[0].id.clone();
-    assert_eq!(store.restore(&lock(&disk), &mut ids(), &id).unwrap_err().code(), "store.repair-pending");
+    assert_eq!(locked(&store).restore(&mut ids(), &id).unwrap_err().code(), "store.repair-pending");
     assert_eq!(live(&disk), leaked);
 }
 
@@ -1526,7 +1525,7 @@ fn a_restore_puts_a_copy_in_the_place_of_a_missing_or_corrupt_config() {
         let clock = FakeClock::default();
         let store = Store::new(&disk, &clock, sim_places());
         let id = store.history().unwrap()[0].id.clone();
-        let restored = store.restore(&lock(&disk), &mut ids(), &id).unwrap();
+        let restored = locked(&store).restore(&mut ids(), &id).unwrap();
         assert_eq!(restored.backup.is_some(), bad.is_some());
         assert_eq!(live(&disk), healthy("one"));
     }
@@ -1569,9 +1568,9 @@ fn run_hint(disk: &SimDisk, hint: &str) -> Result<Vec<u8>, StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, sim_places());
     let id = store.find_copy(name)?;
-    store.restore(&lock(disk), &mut ids(), &id)?;
+    locked(&store).restore(&mut ids(), &id)?;
     let restored = live(disk);
-    assert!(!store.restore(&lock(disk), &mut ids(), &id)?.changed);
+    assert!(!locked(&store).restore(&mut ids(), &id)?.changed);
     assert_eq!(live(disk), restored);
     Ok(restored)
 }
@@ -1815,9 +1814,8 @@ fn what_could_not_be_read_again_is_not_written() {
     let limits = Limits { config_bytes: live(&disk).len() as u64 + 3, ..Limits::default() };
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
     let edit = |mark: &str| {
-        store.update(&lock(&disk), &mut ids(), &mut |doc| {
-            Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed())
-        })
+        locked(&store)
+            .update(&mut ids(), &mut |doc| Ok(doc.set(&["mark"], serde_json::json!(mark)).is_changed()))
     };
     edit("1234").unwrap();
     let before = disk.tree();
@@ -1832,9 +1830,9 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     large.extend(b" ".repeat(100));
     let clock = FakeClock::default();
     let limits = Limits { config_bytes: healthy.len() as u64 + 10, ..Limits::default() };
-    fn restore(lock: &HomeLock, store: &Store<'_>) -> Result<Vec<String>, StoreError> {
+    fn restore(locked: &dyn LockedStore, store: &Store<'_>) -> Result<Vec<String>, StoreError> {
         let id = store.find_copy("1")?;
-        let restored = store.restore(lock, &mut ids(), &id)?;
+        let restored = locked.restore(&mut ids(), &id)?;
         assert!(restored.changed);
         Ok(restored.diagnostics.into_iter().map(|d| format!("{}: {}", d.code, d.message)).collect())
     }
@@ -1845,16 +1843,16 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     base.reset_ops();
     let disk = base.clone();
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
-    let told = restore(&lock(&disk), &store).unwrap();
+    let told = restore(&*locked(&store), &store).unwrap();
     assert!(
         told.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&aside)),
         "{told:?}"
     );
     assert_eq!((live(&disk), disk.content(&aside)), (healthy.clone(), Some(large.clone())));
-    assert!(launch_with(&store, &disk).unwrap().1.is_none(), "and all is well");
+    assert!(launch_with(&store).unwrap().1.is_none(), "and all is well");
     // The next one finds a name of its own.
     disk.put(CONFIG, &large);
-    restore(&lock(&disk), &store).unwrap();
+    restore(&*locked(&store), &store).unwrap();
     assert_eq!(disk.content(format!("{BACKUPS}/too-large-2.json")), Some(large.clone()));
 
     // Cut off anywhere: one of the two is in place, and the large one is whole somewhere.
@@ -1866,24 +1864,25 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
         let count = {
             let disk = base.clone();
             let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
-            let told = restore(&lock(&disk), &store).unwrap();
+            let told = restore(&*locked(&store), &store).unwrap();
             assert_eq!(told.iter().any(|note| note.starts_with("store.no-exchange")), !exchanges);
             disk.op_count()
         };
         for n in 0..count {
             let disk = base.clone();
-            let lock_before = lock(&disk);
+            let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
+            let locked_before = locked(&store);
             disk.crash_at(n);
-            let _ = restore(&lock_before, &Store::new(&disk, &clock, sim_places()).with_limits(limits));
+            let _ = restore(&*locked_before, &store);
             for state in disk.crash_states(64, 7).into_iter().chain([disk.after_kill()]) {
                 assert!(contents(&state).contains(&large), "at operation {n}");
                 assert!([&large, &healthy].contains(&&live(&state)), "at operation {n}");
                 // Nor does the next run lose it.
                 let store = Store::new(&state, &clock, sim_places()).with_limits(limits);
                 if live(&state) == large {
-                    restore(&lock(&state), &store).unwrap();
+                    restore(&*locked(&store), &store).unwrap();
                 }
-                launch_with(&store, &state).unwrap();
+                launch_with(&store).unwrap();
                 assert!(contents(&state).contains(&large), "at operation {n}, after the next run");
             }
         }
@@ -1893,7 +1892,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     let disk = base.clone();
     disk.set_hook(|op, foreign| if op.op == Op::Exchange && foreign.put(CONFIG, b"{\"theirs") {});
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
-    let _ = restore(&lock(&disk), &store);
+    let _ = restore(&*locked(&store), &store);
     assert!(is_kept(&disk, b"{\"theirs"));
 
     // What is nested too deep is set aside as what is no JSON.
@@ -1901,7 +1900,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     let disk = seen_healthy(&healthy);
     disk.put(CONFIG, &deep);
     let store = Store::new(&disk, &clock, sim_places());
-    restore(&lock(&disk), &store).unwrap();
+    restore(&*locked(&store), &store).unwrap();
     assert_eq!(live(&disk), healthy);
     assert!(is_kept(&disk, &deep));
 }

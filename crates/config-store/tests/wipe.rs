@@ -11,10 +11,10 @@ use common::*;
 use myownllm_config_model::app_config::{self, Loss};
 use myownllm_config_model::{Diagnostic, Document, Severity, catalogue};
 use myownllm_config_store::{
-    ConfigStore, CopyId, FileShape, HistoryEntry, Loaded, Restored, Step, Store, StoreError,
+    ConfigStore, CopyId, FileShape, HistoryEntry, Loaded, LockedStore, Restored, Step, Store, StoreError,
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
-use myownllm_durable_fs::{Disk, HomeLock, Op};
+use myownllm_durable_fs::{Disk, Op};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -36,8 +36,8 @@ fn look(disk: &SimDisk) -> Result<Loaded, StoreError> {
     store_on(disk, &FakeClock::default()).look(&mut ids())
 }
 
-fn lock(disk: &SimDisk) -> HomeLock {
-    disk.lock("/home/u/.myownllm".as_ref(), Duration::ZERO).unwrap()
+fn locked<'s>(store: &'s Store<'_>) -> Box<dyn LockedStore + 's> {
+    store.lock(Duration::ZERO).unwrap()
 }
 
 fn history(disk: &SimDisk) -> Vec<HistoryEntry> {
@@ -52,12 +52,12 @@ fn recommended(disk: &SimDisk) -> Option<CopyId> {
 }
 
 fn restore(disk: &SimDisk, id: &CopyId) -> Restored {
-    store_on(disk, &FakeClock::default()).restore(&lock(disk), &mut ids(), id).unwrap()
+    locked(&store_on(disk, &FakeClock::default())).restore(&mut ids(), id).unwrap()
 }
 
 fn add_network(disk: &SimDisk, name: &str) -> Result<(), StoreError> {
     let mut edit = |doc: &mut Document| Ok(catalogue::add(doc, name, false, &mut ids())?.changed);
-    store_on(disk, &FakeClock::default()).update(&lock(disk), &mut ids(), &mut edit).map(drop)
+    locked(&store_on(disk, &FakeClock::default())).update(&mut ids(), &mut edit).map(drop)
 }
 
 fn live(disk: &SimDisk) -> Value {
@@ -221,10 +221,10 @@ fn a_user_who_means_it_says_so_once(#[case] meant: Vec<u8>, #[values(false, true
         assert_eq!(disk.content(CONFIG).unwrap(), meant);
     } else {
         let clock = FakeClock::default();
-        let accepted = store_on(&disk, &clock).accept(&lock(&disk)).unwrap();
+        let accepted = locked(&store_on(&disk, &clock)).accept().unwrap();
         assert!(accepted.changed);
         assert_eq!(disk.content(CONFIG).unwrap(), meant, "it is not touched");
-        assert!(!store_on(&disk, &clock).accept(&lock(&disk)).unwrap().changed, "once is enough");
+        assert!(!locked(&store_on(&disk, &clock)).accept().unwrap().changed, "once is enough");
     }
     for _ in 0..2 {
         let (loaded, _) = launch(&disk, &sim_places()).unwrap();
@@ -257,7 +257,7 @@ fn the_last_backup_before_a_loss_stays_beside_the_richest() {
     launch(&disk, &sim_places()).unwrap();
     let last = good(&disk).pop().unwrap();
     disk.put(CONFIG, &fresh_with(json!({})));
-    store_on(&disk, &FakeClock::default()).accept(&lock(&disk)).unwrap();
+    locked(&store_on(&disk, &FakeClock::default())).accept().unwrap();
     for n in 0..45 {
         disk.put(CONFIG, &fresh_with(json!({"active_mode": format!("mode-{n}")})));
         launch(&disk, &sim_places()).unwrap();
@@ -369,7 +369,7 @@ fn a_config_that_is_not_the_apps_cannot_be_accepted() {
     for bytes in [LEAKED_V3, b"{", b"[]"] {
         let disk = rich_home();
         disk.put(CONFIG, bytes);
-        let error = store_on(&disk, &FakeClock::default()).accept(&lock(&disk)).unwrap_err();
+        let error = locked(&store_on(&disk, &FakeClock::default())).accept().unwrap_err();
         assert_eq!(error.code(), "store.repair-pending");
     }
 }

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids};
-use myownllm_config_store::{Applied, ConfigStore, FileShape, Loaded, Pending, Step, StoreError};
+use myownllm_config_store::{
+    Applied, ConfigStore, FileShape, Loaded, LockedStore, Pending, Step, StoreError,
+};
 use myownllm_daemon::reconcile;
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
@@ -220,9 +222,9 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
 
 /// A home in which nothing is pending any more, as far as could be done.
 #[derive(Default)]
-struct Settled {
+struct Settled<'a> {
     /// The lock, when it had to be taken.
-    lock: Option<HomeLock>,
+    lock: Option<Box<dyn LockedStore + 'a>>,
     /// A routine copy, or a default, could not be written: a failure to be told, and no reason to keep anybody from
     /// working.
     routine: Option<Notice>,
@@ -263,13 +265,13 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
 }
 
 /// Moves and repairs what is pending.
-fn settle(
-    parts: &Parts<'_>,
+fn settle<'a>(
+    parts: &Parts<'a>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
     outcome: &mut Outcome,
     pending: Option<Pending>,
-) -> Result<Settled, Notice> {
+) -> Result<Settled<'a>, Notice> {
     if let Some(refusal) = options.refusal {
         return Err(refusal.clone());
     }
@@ -287,7 +289,7 @@ fn settle(
         }
         parts.store.ensure_home().map_err(|error| Notice::from(&error))?;
         let step = LOCK_STEP.min(options.lock_wait.saturating_sub(waited));
-        match parts.disk.lock(&parts.layout.app_home, step) {
+        match parts.store.lock(step) {
             Ok(lock) => break lock,
             Err(LockError::Held { .. }) if options.is_cancelled() => {
                 return Err(Notice::from(&SpawnError::Cancelled));
@@ -326,12 +328,12 @@ fn settle(
         outcome.relapse = Some(relapse);
     }
     settle_live(parts.daemons, live, options, &mut outcome.stopped)?;
-    if moves && !migrate(parts, options, &lock, leaked.as_deref(), outcome)? {
+    if moves && !migrate(parts, options, lock.home_lock(), leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
     }
     let Some(pending) = pending else { return Ok(Settled { lock: Some(lock), routine: None }) };
     let mut routine = None;
-    match parts.store.apply(&lock, ids) {
+    match lock.apply(ids) {
         Ok(Applied { document, steps, report, diagnostics, .. }) => {
             outcome.document = document;
             // Where another launch repaired the file meanwhile, what we first saw is what there is to tell; and what failed.
@@ -621,11 +623,11 @@ pub fn refusal_notice(parts: &Parts<'_>, refusal: &Refusal) -> Notice {
 }
 
 /// Attaches to a daemon or starts one, and brings its networks in line.
-fn use_daemon(
-    parts: &Parts<'_>,
+fn use_daemon<'a>(
+    parts: &Parts<'a>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
-    lock: Option<HomeLock>,
+    lock: Option<Box<dyn LockedStore + 'a>>,
     outcome: &mut Outcome,
 ) -> Result<(), Vec<Notice>> {
     let one = |notice: Notice| vec![notice];
@@ -654,7 +656,7 @@ fn use_daemon(
     let mut spawned = None;
     if matches!(detection.decision, Decision::Spawn) {
         outcome.detection = Some(detection.clone());
-        match start_one(parts, options, device.as_deref(), lock.as_ref(), outcome)? {
+        match start_one(parts, options, device.as_deref(), lock.as_deref(), outcome)? {
             Ok(started) => spawned = Some(started),
             Err(error) => {
                 outcome.tried = error.tried().to_vec();
@@ -702,7 +704,7 @@ fn start_one(
     parts: &Parts<'_>,
     options: &Options<'_>,
     device: Option<&str>,
-    lock: Option<&HomeLock>,
+    lock: Option<&dyn LockedStore>,
     outcome: &mut Outcome,
 ) -> Result<Result<Spawned, SpawnError>, Vec<Notice>> {
     let one = |notice: Notice| vec![notice];
@@ -745,11 +747,11 @@ fn come_up_meanwhile(
 /// at once would else each leave the daemon with its own. Where there is nothing to do, no lock is taken; whoever changes
 /// the config meanwhile brings the daemon in line with it.
 #[allow(clippy::too_many_arguments, reason = "what a launch knows by then")]
-fn bring_in_line(
-    parts: &Parts<'_>,
+fn bring_in_line<'a>(
+    parts: &Parts<'a>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
-    lock: Option<HomeLock>,
+    lock: Option<Box<dyn LockedStore + 'a>>,
     daemon: &mut dyn DaemonControl,
     asked: Asked,
     status: Status,
@@ -785,11 +787,15 @@ pub fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice
 }
 
 /// Has the daemon's config say where its key is now. A repair that was made before the move left the old place in it.
-fn tell_where_the_key_is(parts: &Parts<'_>, lock: &HomeLock, outcome: &mut Outcome) -> Result<(), Notice> {
+fn tell_where_the_key_is(
+    parts: &Parts<'_>,
+    lock: &dyn LockedStore,
+    outcome: &mut Outcome,
+) -> Result<(), Notice> {
     if named_key(parts)? != NamedKey::Moved {
         return Ok(());
     }
-    for path in parts.store.mend_stale_paths(lock).map_err(|error| Notice::from(&error))? {
+    for path in lock.mend_stale_paths().map_err(|error| Notice::from(&error))? {
         let message =
             format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);
         outcome.notices.push(Notice::info("daemon.path-rebased", message).at(&parts.layout.daemon_config));

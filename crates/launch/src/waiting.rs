@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use myownllm_config_store::LockedStore;
 use myownllm_daemon::SpawnError;
-use myownllm_durable_fs::{HomeLock, LockError};
+use myownllm_durable_fs::LockError;
 
 use crate::notice::Notice;
 use crate::sequence::{Options, Parts};
@@ -26,11 +27,11 @@ impl std::fmt::Debug for OnWait<'_> {
 ///
 /// # Errors
 /// The lock is held all that time, or cannot be taken; or the user has had enough.
-pub fn lock_home(parts: &Parts<'_>, options: &Options<'_>) -> Result<HomeLock, Notice> {
+pub fn lock_home<'a>(parts: &Parts<'a>, options: &Options<'_>) -> Result<Box<dyn LockedStore + 'a>, Notice> {
     let home = &parts.layout.app_home;
     let mut waited = Duration::ZERO;
     loop {
-        match parts.disk.lock(home, LOCK_STEP) {
+        match parts.store.lock(LOCK_STEP) {
             Err(LockError::Held { .. }) if options.is_cancelled() => {
                 return Err(Notice::from(&SpawnError::Cancelled));
             }

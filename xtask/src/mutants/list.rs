@@ -805,7 +805,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "copy-then-daemons-half-then-config",
         guarantee: "A repair is done in the order in which any part of it is safe: copy, the daemon's half, config.",
-        file: "crates/config-store/src/store.rs",
+        file: "crates/config-store/src/locked.rs",
         find: r"        for step in pending.steps {
             match &step {",
         replace: r"        for step in pending.steps.into_iter().rev() {
@@ -907,7 +907,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "daemons-half-is-flushed",
         guarantee: "A daemon's half that is there already is flushed before the config loses it.",
-        file: "crates/config-store/src/store.rs",
+        file: "crates/config-store/src/locked.rs",
         find: "                        self.flush_daemon_half()?;",
         replace: "                        let _ = Self::flush_daemon_half;",
         package: "myownllm-config-store",
@@ -916,7 +916,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "daemons-config-is-never-replaced",
         guarantee: "A daemon's config that appears in the very moment stays, and the repair begins anew.",
-        file: "crates/config-store/src/store.rs",
+        file: "crates/config-store/src/locked.rs",
         find: "            Err(error) if error.is_taken() => Ok(false),",
         replace: "            Err(error) if error.is_taken() => Ok(true),",
         package: "myownllm-config-store",
@@ -1161,18 +1161,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(store)",
     },
     Mutant {
-        name: "the-stores-lock",
-        guarantee: "The lock of another home is no right to write this config.",
-        file: "crates/config-store/src/save.rs",
-        find: "        if same {",
-        replace: "        if same || home.is_absolute() {",
-        package: "myownllm-config-store",
-        tests: "binary(store)",
-    },
-    Mutant {
         name: "change-that-is-made-already-is-synced",
         guarantee: "A change that a killed run made is durable before the next run reports it as made.",
-        file: "crates/config-store/src/store.rs",
+        file: "crates/config-store/src/locked.rs",
         find: r"                self.flush_config()?;
                 return Ok(Updated",
         replace: "                return Ok(Updated",
@@ -2440,11 +2431,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=root_follows_no_symlink_of_another_user_to_a_home)",
     },
     Mutant {
+        name: "the-stores-lock",
+        guarantee: "A locked store holds the lock of its own home.",
+        file: "crates/config-store/src/store.rs",
+        find: "self.disk.lock(&self.places.app_home, wait)?",
+        replace: "self.disk.lock(&self.places.user_home, wait)?",
+        package: "myownllm-config-store",
+        tests: "test(=locked_store_holds_the_lock_of_its_own_home)",
+    },
+    Mutant {
         name: "the-store-asks-whom-it-can-trust",
         guarantee: "No change of the config is made in a home that somebody else decides about.",
         file: "crates/config-store/src/save.rs",
-        find: "            return self.check_trust().map(drop);",
-        replace: "            return Ok(());",
+        find: "            Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),",
+        replace: "            Some(_) => Ok(trust),",
         package: "myownllm-config-store",
         tests: "test(=nothing_is_written_in_a_home_that_somebody_else_decides_about)",
     },

@@ -188,7 +188,7 @@ fn accept(world: &World) -> Result<Answer, Notice> {
     let parts = wired.parts();
     ensure_changeable(&parts)?;
     let lock = lock_home(&parts, &world.options())?;
-    let accepted = wired.store.accept(&lock).map_err(|error| Notice::from(&error))?;
+    let accepted = lock.accept().map_err(|error| Notice::from(&error))?;
     let path = short(&world.layout.app_config, &world.layout.user_home);
     let page = if accepted.changed {
         format!("Accepted: {path} stays as it is. It is the backup {} now.", accepted.backup)
@@ -230,8 +230,7 @@ fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Notice> {
     super::network::no_legacy(world, &parts)?;
     let lock = lock_home(&parts, &world.options())?;
     let ids = &mut fresh_ids();
-    let restored =
-        if as_is { wired.store.restore_as_is(&lock, ids, &id) } else { wired.store.restore(&lock, ids, &id) };
+    let restored = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
     let restored = restored.map_err(|error| {
         let notice = Notice::from(&error);
         // What else there is to choose from.

@@ -55,7 +55,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
         return Err(Notice::from(&refusal));
     }
     let watch = Watch { daemons: parts.daemons, leaked: leaked.as_deref() };
-    let report = wired.migrator.run(&lock, &wanted, &watch);
+    let report = wired.migrator.run(lock.home_lock(), &wanted, &watch);
     Ok(done(world, &report))
 }
 

@@ -296,7 +296,7 @@ pub(crate) fn change(
         made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
     };
     let former = world.disk.read(&world.layout.app_config, ENVELOPE_LIMIT).ok();
-    let updated = match wired.store.update(&lock, ids, &mut apply) {
+    let updated = match lock.update(ids, &mut apply) {
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {
             // A killed run may have made the very change that is refused now.

@@ -64,7 +64,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
         let trace = Trace::of(&world.layout, "salvage", run_log::of_stopped(&ended).collect());
         return Ok(Answer { notices: vec![refused], trace, ..Answer::done(page, data) }.exit(exit));
     }
-    let applied = wired.store.apply(&lock, ids).map_err(|error| Notice::from(&error))?;
+    let applied = lock.apply(ids).map_err(|error| Notice::from(&error))?;
     if applied.steps.is_empty() {
         // Where another run repaired it meanwhile, what was first seen is what there is to tell; and what failed.
         let more = applied.diagnostics.iter().filter(|found| !loaded.diagnostics.contains(found));

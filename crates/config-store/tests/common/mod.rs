@@ -84,19 +84,17 @@ pub fn healthy(mark: &str) -> Vec<u8> {
 pub fn launch(disk: &dyn Disk, places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, places.clone());
-    launch_with(&store, disk)
+    launch_with(&store)
 }
 
-pub fn launch_with(store: &Store<'_>, disk: &dyn Disk) -> Result<(Loaded, Option<Applied>), StoreError> {
+pub fn launch_with(store: &Store<'_>) -> Result<(Loaded, Option<Applied>), StoreError> {
     let loaded = store.look(&mut ids())?;
     if loaded.pending.is_empty() {
         return Ok((loaded, None));
     }
     store.ensure_home()?;
-    let home = store.places().app_home.clone();
-    let lock =
-        disk.lock(&home, Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
-    let applied = store.apply(&lock, &mut ids())?;
+    let locked = store.lock(Duration::ZERO).map_err(|e| StoreError::Unstable { path: e.home().into() })?;
+    let applied = locked.apply(&mut ids())?;
     Ok((loaded, Some(applied)))
 }
 

@@ -1,0 +1,416 @@
+//! The store under the lock of the app's home: whatever changes something.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
+use myownllm_durable_fs::{HomeLock, ReplaceMethod, Rights};
+use myownllm_salvage::Rebased;
+
+use crate::copies::{private_folder, publish};
+use crate::plan::Plan;
+use crate::read::shown;
+use crate::save::{Saved, TRIES};
+use crate::{
+    Accepted, Applied, CopyId, CopyKind, DaemonHalf, EditError, FileShape, Loaded, Places, Restored, Step,
+    Store, StoreError, Updated,
+};
+
+/// A [`ConfigStore`](crate::ConfigStore) that holds the lock of the app's home, until it is dropped.
+///
+/// Without the lock nothing can be changed:
+///
+/// ```compile_fail
+/// use myownllm_config_model::SeededIds;
+/// use myownllm_config_store::{ConfigStore, LockedStore};
+///
+/// fn repair(store: &dyn ConfigStore) {
+///     let _ = store.apply(&mut SeededIds::new(0, 0)); // wanted: store.lock(wait)?.apply(…)
+/// }
+/// ```
+pub trait LockedStore {
+    /// The lock, for whatever else of the home is changed under it.
+    fn home_lock(&self) -> &HomeLock;
+
+    /// Looks again, under the lock, and does what is pending. The order is: the copy of the former file, the daemon's half,
+    /// the config, the routine copy; each is on the disk before the next begins, and each is found done when a killed run is
+    /// run again.
+    ///
+    /// # Errors
+    /// Any; what is done so far stays, and the next run goes on from there.
+    fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError>;
+
+    /// Reads the config, has `edit` change it, and saves it when it changed. `edit` says whether it changed anything, and may
+    /// be called again, on what somebody else wrote meanwhile. Where nothing changed, the config is synced: a run that was killed
+    /// may have made the very change without syncing it.
+    ///
+    /// # Errors
+    /// [`StoreError::Edit`] with the caller's error; [`RepairPending`](StoreError::RepairPending) for a config that needs a
+    /// repair; [`Newer`](StoreError::Newer); [`Conflict`](StoreError::Conflict); and those of reading and writing.
+    fn update(
+        &self,
+        ids: &mut dyn Ids,
+        edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
+    ) -> Result<Updated, StoreError>;
+
+    /// Points the [stale paths](crate::ConfigStore::stale_paths) in the daemon's config to where the files are. Call it while no daemon
+    /// runs, as a daemon keeps its config in memory. The former config becomes a backup first.
+    ///
+    /// # Errors
+    /// Those of writing; [`StoreError::Conflict`] when somebody else wrote it meanwhile.
+    fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError>;
+
+    /// Records the config as it is as the newest good backup: a user who means a loss that [`look`](crate::ConfigStore::look) reports
+    /// ([`Report::wiped`](crate::Report)) says so once. Saving an edit, and restoring a backup, say the same.
+    ///
+    /// # Errors
+    /// [`StoreError::RepairPending`] for a config that is not the app's; those of reading and of writing a backup.
+    fn accept(&self) -> Result<Accepted, StoreError>;
+
+    /// Puts a copy in the config's place. What is there is among the copies first, so this can be undone. From a copy that
+    /// is not JSON, restores the complete part: a document with trailing bytes, a text whose slips can be mended, or the members
+    /// before the place where the text breaks off, put into the current config.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCopy`] for one that is not intact or not of the app's shape; [`StoreError::TornCopy`] for one without a
+    /// complete member.
+    fn restore(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
+
+    /// [`restore`](Self::restore) of any copy of a config, whatever its shape: for undoing what was done to a config that was no
+    /// good. The next launch repairs it.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCopy`] for one that is not intact, or is the daemon's half.
+    fn restore_as_is(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
+}
+
+/// A [`Store`] whose home is locked.
+pub(crate) struct Locked<'s> {
+    pub(crate) store: &'s Store<'s>,
+    pub(crate) lock: HomeLock,
+}
+
+impl<'s> Deref for Locked<'s> {
+    type Target = Store<'s>;
+
+    fn deref(&self) -> &Store<'s> {
+        self.store
+    }
+}
+
+impl LockedStore for Locked<'_> {
+    fn home_lock(&self) -> &HomeLock {
+        &self.lock
+    }
+
+    fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError> {
+        self.check_trust()?;
+        let mut diagnostics = Vec::new();
+        let mut cleared: Option<Vec<Step>> = None;
+        for _ in 0..TRIES {
+            let plan = self.plan(ids)?;
+            if let Some(version) = plan.loaded.newer {
+                return Err(StoreError::Newer { path: self.places.config.clone(), version });
+            }
+            // Only when there is something to do: an apply without need writes nothing either.
+            if cleared.is_none() && !plan.loaded.pending.is_empty() {
+                self.check_apart()?;
+                cleared = Some(self.clear_leftovers(&mut diagnostics));
+            }
+            if let Some(mut applied) = self.carry_out(plan, ids)? {
+                applied.steps.splice(0..0, cleared.unwrap_or_default());
+                let is_routine = |step: &Step| matches!(step, Step::KeepLastGood { .. });
+                if !applied.steps.iter().all(is_routine) {
+                    // A killed run may have put in place what this run only found there. And the displaced file, which is
+                    // removed by now, would be back after a power cut.
+                    self.flush_config()?;
+                }
+                applied.diagnostics.extend(diagnostics);
+                for step in &applied.steps {
+                    tracing::info!(?step, "took a step of the repair");
+                }
+                return Ok(applied);
+            }
+        }
+        Err(StoreError::Conflict { path: self.places.config.clone() })
+    }
+
+    fn update(
+        &self,
+        ids: &mut dyn Ids,
+        edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
+    ) -> Result<Updated, StoreError> {
+        self.check_trust()?;
+        let path = &self.places.config;
+        for conflicts in 0..TRIES {
+            let plan = self.plan(ids)?;
+            let loaded = plan.loaded;
+            if let Some(version) = loaded.newer {
+                return Err(StoreError::Newer { path: path.clone(), version });
+            }
+            if loaded.pending.repairs() {
+                return Err(StoreError::RepairPending {
+                    path: path.clone(),
+                    program: self.places.program.clone(),
+                });
+            }
+            let mut diagnostics = loaded.diagnostics;
+            let before = loaded.document;
+            let mut document = before.clone();
+            let said =
+                edit(&mut document).map_err(|source| StoreError::Edit { path: path.clone(), source })?;
+            let bytes = document.to_bytes();
+            let unfinished =
+                loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
+            if !said || bytes == before.to_bytes() {
+                if unfinished {
+                    self.clear_leftovers(&mut diagnostics);
+                }
+                self.flush_config()?;
+                return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
+            }
+            self.check_replacing(&bytes)?;
+            if conflicts == 0 && unfinished {
+                self.clear_leftovers(&mut diagnostics);
+            }
+            let former = plan.former.bytes();
+            if let Some(former) = former {
+                self.keep_routinely(former, plan.config.is_none() && loaded.report.wiped.is_none())?;
+            }
+            match self.save(former, &bytes)? {
+                Saved::Done { unseen_possible, rights } => {
+                    self.note_saved(unseen_possible, rights, &mut diagnostics);
+                    self.keep_saved(ids, &mut diagnostics);
+                    tracing::info!(path = %path.display(), conflicts, "saved the config");
+                    return Ok(Updated { document, changed: true, conflicts, diagnostics });
+                }
+                // A little longer each time: whoever writes may be in the middle of several writes.
+                Saved::Foreign => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
+            }
+        }
+        Err(StoreError::Conflict { path: path.clone() })
+    }
+
+    fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError> {
+        self.mend_paths()
+    }
+
+    fn accept(&self) -> Result<Accepted, StoreError> {
+        self.accept_config()
+    }
+
+    fn restore(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
+        self.restore_copy(ids, id, false)
+    }
+
+    fn restore_as_is(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError> {
+        self.restore_copy(ids, id, true)
+    }
+}
+
+impl Locked<'_> {
+    /// Restores a copy; `as_is`: also one that is not of the app's shape.
+    fn restore_copy(&self, ids: &mut dyn Ids, id: &CopyId, as_is: bool) -> Result<Restored, StoreError> {
+        self.check_trust()?;
+        let (document, bytes, mut diagnostics) = self.restorable(id, ids, as_is)?;
+        let check =
+            |bytes: &[u8]| if as_is { self.check_replaceable(bytes) } else { self.check_replacing(bytes) };
+        let mut backup = None;
+        for _ in 0..TRIES {
+            let file = match self.read_file() {
+                Err(StoreError::TooLarge { .. }) => {
+                    check(&bytes)?;
+                    let Some((aside, method)) = self.replace_too_large(&bytes)? else { continue };
+                    let note =
+                        format!("the former config is too large to be read: it is {} now", aside.display());
+                    diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
+                    let unseen_possible = method == ReplaceMethod::CheckedRename;
+                    self.note_saved(unseen_possible, Rights::Kept, &mut diagnostics);
+                    self.keep_restored(&bytes, &mut diagnostics);
+                    return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
+                }
+                read => read?,
+            };
+            let former = file.bytes();
+            if former == Some(&*bytes) {
+                self.clear_leftovers(&mut diagnostics);
+                self.flush_config()?;
+                if self.find_loss(&document, &self.copies().list())?.is_some() {
+                    self.keep_restored(&bytes, &mut diagnostics);
+                }
+                return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
+            }
+            if self.has_daemon_half(&file) {
+                // The daemon's half is still in there, and must get to the daemon first.
+                return Err(match self.plan(ids)?.loaded.newer {
+                    Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
+                    None => StoreError::RepairPending {
+                        path: self.places.config.clone(),
+                        program: self.places.program.clone(),
+                    },
+                });
+            }
+            check(&bytes)?;
+            self.clear_leftovers(&mut diagnostics);
+            if let Some(former) = former {
+                backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
+            }
+            if let Saved::Done { unseen_possible, rights } = self.save(former, &bytes)? {
+                self.note_saved(unseen_possible, rights, &mut diagnostics);
+                self.keep_restored(&bytes, &mut diagnostics);
+                tracing::info!(backup = %id, as_is, "restored a backup");
+                return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
+            }
+        }
+        Err(StoreError::Conflict { path: self.places.config.clone() })
+    }
+
+    /// Does what the plan says; `None` when somebody else wrote meanwhile and all is to be looked at again.
+    fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
+        let Plan { loaded, former, config, daemon, .. } = plan;
+        let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
+        if let Some(bytes) = &config {
+            self.check_replacing(bytes)?;
+        }
+        let (mut done, mut former_id) = (Vec::new(), None);
+        for step in pending.steps {
+            match &step {
+                // Cleared before the plan was carried out, and reported with that.
+                Step::ClearLeftover { .. } => continue,
+                Step::KeepFormer { .. } => {
+                    let id =
+                        self.copies_to_write().put(CopyKind::Kept, former.bytes().unwrap_or_default())?;
+                    report.backup = Some(id.to_string());
+                    former_id = Some(id);
+                }
+                Step::PublishDaemonHalf { .. } => {
+                    if !self.publish_daemon_half(daemon.as_deref().unwrap_or_default())? {
+                        return Ok(None);
+                    }
+                }
+                Step::KeepDaemonHalf { .. } => {
+                    let half = daemon.as_deref().unwrap_or_default();
+                    let id = self.copies_to_write().put(CopyKind::Daemon, half)?;
+                    report.daemon_half_backup = Some(id.to_string());
+                    diagnostics.push(self.note(
+                        "store.daemon-half-kept",
+                        Severity::Warning,
+                        format!("the daemon has a config already, which stays; its half of this one is the copy {id}"),
+                    ));
+                }
+                Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {
+                    if report.daemon_half == Some(DaemonHalf::Exists) {
+                        // A killed run may have put it there, and not have flushed it.
+                        self.flush_daemon_half()?;
+                    }
+                    let bytes = config.as_deref().unwrap_or_default();
+                    match self.save(former.bytes(), bytes)? {
+                        Saved::Done { unseen_possible, rights } => {
+                            self.note_saved(unseen_possible, rights, &mut diagnostics)
+                        }
+                        Saved::Foreign => return Ok(None),
+                    }
+                }
+                Step::KeepLastGood { .. } => {
+                    if !self.keep_saved(ids, &mut diagnostics) {
+                        continue;
+                    }
+                }
+            }
+            done.push(step);
+        }
+        self.complete_hints(&document, former_id.as_ref(), &mut diagnostics);
+        if let (Some(wipe), Some(former)) = (&report.wiped, &report.backup) {
+            let note = self.wiped_note(wipe, report.shape, Some(former));
+            diagnostics
+                .iter_mut()
+                .filter(|found| found.code == note.code)
+                .for_each(|found| *found = note.clone());
+        }
+        Ok(Some(Applied { document, steps: done, report, diagnostics }))
+    }
+
+    /// Whether it is in place now; not when a config of the daemon's has appeared meanwhile.
+    fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
+        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
+        let failed = |source| StoreError::Disk {
+            doing: "writing the daemon's config",
+            path: daemon_config.clone(),
+            source,
+        };
+        let owner = self.owner();
+        private_folder(self.disk, app_home, daemon_home, owner).map_err(failed)?;
+        match publish(self.disk, daemon_config, half, owner) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_taken() => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn flush_daemon_half(&self) -> Result<(), StoreError> {
+        let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
+        self.disk
+            .sync_file(daemon_config)
+            .and_then(|()| self.disk.sync_dir(daemon_home))
+            .and_then(|()| self.disk.sync_dir(app_home))
+            .map_err(|source| StoreError::Disk {
+                doing: "flushing the daemon's config",
+                path: daemon_config.clone(),
+                source,
+            })
+    }
+
+    /// Keeps what is in place now as the last known good copy, when it is healthy. Whether it did; that it failed is worth a
+    /// warning, but the config itself is in place.
+    fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
+        self.keep_current(&mut |bytes| self.healthy(bytes, ids), diagnostics)
+    }
+
+    /// Keeps a restored backup as the last known good copy, whatever it lacks: its user has asked for it.
+    fn keep_restored(&self, restored: &[u8], diagnostics: &mut Vec<Diagnostic>) {
+        let is_the_apps = matches!(self.shape_of(restored), FileShape::App | FileShape::Unknown);
+        self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
+    }
+
+    fn keep_current(
+        &self,
+        is_good: &mut dyn FnMut(&[u8]) -> bool,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> bool {
+        let read = self.disk.read(&self.places.config, self.limits.config_bytes);
+        let kept = match read {
+            Ok(bytes) if is_good(&bytes) => self
+                .flush_config()
+                .and_then(|()| self.copies_to_write().put(CopyKind::Good, &bytes))
+                .map(|_| true),
+            Ok(_) => Ok(false),
+            Err(source) => Err(StoreError::Unreadable { path: self.places.config.clone(), source }),
+        };
+        kept.unwrap_or_else(|error| {
+            diagnostics.push(Diagnostic {
+                code: "store.copy-failed",
+                severity: Severity::Warning,
+                message: format!(
+                    "the config is in place, but no routine copy of it could be made: {}",
+                    chain(&error)
+                ),
+                path: shown(&self.places.backups),
+                hint: error.hint(),
+                place: None,
+            });
+            false
+        })
+    }
+}
+
+/// An error with its causes, for a message that is not itself an error.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
