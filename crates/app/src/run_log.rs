@@ -8,6 +8,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use myownllm_config_store::Step;
+#[cfg(not(unix))]
+use myownllm_durable_fs::{Disk as _, RealDisk, rename_noreplace};
 use myownllm_launch::Notice;
 use myownllm_migration::{LiveDaemon, Report};
 use myownllm_paths::Layout;
