@@ -4,12 +4,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use myownllm_config_model::{
-    AppConfig, Document, ParseErrorKind, SeededIds, app_config, daemon_config, secrets,
+    AppConfig, Document, ParseErrorKind, SeededIds, app_config, daemon_config, masking,
 };
 use myownllm_config_store::{Clock, ConfigStore, Places, Store};
 use myownllm_durable_fs::sim::{Entry, SimDisk};
 use myownllm_paths::{Env, PathResolver, Resolver};
-use myownllm_salvage::{Shape, normalize, salvage_stdin, shape};
+use myownllm_salvage::{Shape, normalize, salvage_bytes, shape};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ pub fn document(data: &[u8]) {
         let document = parsed.document;
         assert_eq!(document.to_bytes(), data, "what nobody changed is written as it was read");
         an_edit_changes_what_it_says_and_nothing_else(&document);
-        assert!(Document::parse(&secrets::mask(&document).to_bytes()).is_ok());
+        assert!(Document::parse(&masking::mask(&document).to_bytes()).is_ok());
         AppConfig::view(&document);
     }
     a_repair_is_final_and_keeps_what_it_does_not_know(data);
@@ -116,12 +116,12 @@ fn a_repair_is_final_and_keeps_what_it_does_not_know(data: &[u8]) {
     let again = again.expect("what a repair writes can be read").document;
     assert!(!again.is_modified(), "a second load finds nothing to do: {}", again.to_text());
 
-    let salvaged = salvage_stdin(data, &mut ids()).expect("it was read before");
+    let salvaged = salvage_bytes(data, &mut ids()).expect("it was read before");
     assert!(
         matches!(shape(&salvaged.app), Shape::App | Shape::Unknown),
         "a repair leaves nothing of the daemon's"
     );
-    let twice = salvage_stdin(&salvaged.app.to_bytes(), &mut ids()).expect("it was written by us");
+    let twice = salvage_bytes(&salvaged.app.to_bytes(), &mut ids()).expect("it was written by us");
     assert!(twice.daemon.is_none() && twice.app.to_bytes() == salvaged.app.to_bytes());
 
     let read = Document::parse(data).expect("it was read before").document;

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use myownllm_config_model::{Document, secrets};
+use myownllm_config_model::{Document, masking};
 use myownllm_launch::{Daemon, GRACE, Notice, Options, Severity, launch};
 use myownllm_mesh::world::{World, fresh_ids};
 use serde::Serialize;
@@ -81,7 +81,7 @@ fn start(home: Option<&Path>) -> Result<Started, Notice> {
         ok,
         settings_may_be_saved: !outcome.stand_in,
         notices: outcome.notices.into_iter().filter(|notice| notice.severity != Severity::Info).collect(),
-        config: secrets::mask(&outcome.document).root().to_value(),
+        config: masking::mask(&outcome.document).root().to_value(),
         device_id,
     };
     Ok(Started { config: outcome.document, daemon: Mutex::new(daemon), told })

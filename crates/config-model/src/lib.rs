@@ -21,11 +21,6 @@ mod schema_transforms;
 pub mod settings;
 mod topology;
 
-// The former names of three modules, until their callers have the new ones.
-pub use convert as bridge;
-pub use masking as secrets;
-pub use networks as catalogue;
-
 pub use app_config::AppConfig;
 pub use daemon_config::DaemonConfig;
 pub use ids::{Ids, SeededIds};

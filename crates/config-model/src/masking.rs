@@ -11,10 +11,6 @@ pub use myownllm_json_document::masking::{
     MASK, Secret, is_secret_name, mask_line, mask_pointer, mask_text, secrets_in, strip_secrets,
 };
 
-pub use self::mask_daemon_network as mask_value;
-pub use self::mask_pointer as shown_pointer;
-pub use self::secrets_in as found_in;
-
 const STRINGS: Shown = Items(&Scalar);
 
 /// Either config: the keys that both have mean the same.

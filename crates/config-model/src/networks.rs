@@ -67,8 +67,6 @@ impl NetworksError {
     }
 }
 
-pub use self::NetworksError as CatalogueError;
-
 /// The effect of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]

@@ -125,7 +125,7 @@ impl Store<'_> {
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
         let mut report = Report::new(shape);
-        report.completed_keys = app_config::lacking(read);
+        report.completed_keys = app_config::missing_keys(read);
         report.rebased = rebased;
         if !backed_up && lost.is_none() && !self.has_source(listing) {
             report.reset_keys.clone_from(&report.completed_keys);

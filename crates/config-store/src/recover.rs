@@ -95,7 +95,7 @@ impl Store<'_> {
         notes.iter_mut().for_each(|note| note.place = None);
         let mut report = Report::new(FileShape::Corrupt);
         report.kept_keys = keys_of(found);
-        report.reset_keys = app_config::lacking(&found.document);
+        report.reset_keys = app_config::missing_keys(&found.document);
         let config = Some(document.to_bytes());
         let mut plan = Plan::of(document, FileShape::Corrupt, report, notes);
         plan.config = config;

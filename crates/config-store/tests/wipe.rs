@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::*;
 use myownllm_config_model::app_config::{self, Loss};
-use myownllm_config_model::{Diagnostic, Document, Severity, catalogue};
+use myownllm_config_model::{Diagnostic, Document, Severity, networks};
 use myownllm_config_store::{
     ConfigStore, CopyId, FileShape, HistoryEntry, Loaded, LockedStore, Restored, Step, Store, StoreError,
 };
@@ -56,7 +56,7 @@ fn restore(disk: &SimDisk, id: &CopyId) -> Restored {
 }
 
 fn add_network(disk: &SimDisk, name: &str) -> Result<(), StoreError> {
-    let mut edit = |doc: &mut Document| Ok(catalogue::add(doc, name, false, &mut ids())?.changed);
+    let mut edit = |doc: &mut Document| Ok(networks::add(doc, name, false, &mut ids())?.changed);
     locked(&store_on(disk, &FakeClock::default())).update(&mut ids(), &mut edit).map(drop)
 }
 

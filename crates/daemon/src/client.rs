@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use myownllm_config_model::{secrets, shorten::shortened};
+use myownllm_config_model::{masking, shorten::shortened};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -523,7 +523,7 @@ impl DaemonControl for Client {
         let mut line = serde_json::to_vec(&request).map_err(|e| bad(&e.to_string()))?;
         line.push(b'\n');
         self.converse(op, &line, deadline)?.map_err(|message| {
-            let message = secrets::mask_line(&mask(message, &secrets));
+            let message = masking::mask_line(&mask(message, &secrets));
             refusal(op, shortened(&message, LONGEST_ANSWER).into_owned())
         })
     }
@@ -563,7 +563,7 @@ fn refusal(op: &str, message: String) -> ControlError {
 
 /// The secrets in a request: a parser that does not like one quotes it.
 fn secrets_in(fields: &Map<String, Value>) -> Vec<String> {
-    let mut found = secrets::found_in(fields);
+    let mut found = masking::secrets_in(fields);
     // The longest first: one may be part of another.
     found.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     found

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_config_model::secrets::mask_line;
+use myownllm_config_model::masking::mask_line;
 use myownllm_durable_fs::{Disk, DiskError, RealDisk, rename_noreplace};
 
 /// How much of a log's end is looked at for its last lines.

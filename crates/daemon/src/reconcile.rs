@@ -14,8 +14,8 @@
 //!   another one does, the active network would never be joined and nobody would say so. That other one gives way in an
 //!   own daemon; in a shared one ours gets an id of its own.
 
+use myownllm_config_model::masking::mask_daemon_network;
 use myownllm_config_model::network_id::{self, same};
-use myownllm_config_model::secrets::mask_value;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -86,10 +86,10 @@ pub struct Step {
 impl Step {
     fn mask(&mut self) {
         match &mut self.action {
-            Action::Add { config } => mask_value(config),
+            Action::Add { config } => mask_daemon_network(config),
             Action::Update { config, current, .. } | Action::Replace { config, current } => {
-                mask_value(config);
-                mask_value(current);
+                mask_daemon_network(config);
+                mask_daemon_network(current);
             }
             Action::Remove { .. } => {}
         }

@@ -1,7 +1,7 @@
 //! A daemon's networks, brought in line with the config, and what is to be told of it.
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, ValueRef, bridge, catalogue, network_id};
+use myownllm_config_model::{Document, ValueRef, convert, network_id, networks};
 use myownllm_config_store::{ConfigStore, CopyKind};
 use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, Saved, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
@@ -84,7 +84,7 @@ pub(crate) fn plan_for(
     role: Role,
     document: &Document,
 ) -> Result<reconcile::Plan, Notice> {
-    let active = catalogue::active(document).map(in_the_daemons_words).transpose()?;
+    let active = networks::active(document).map(in_the_daemons_words).transpose()?;
     let mut saved = saved(document);
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
     if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
@@ -95,7 +95,7 @@ pub(crate) fn plan_for(
 }
 
 fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Notice> {
-    bridge::to_daemon(network).map_err(|error| {
+    convert::to_daemon(network).map_err(|error| {
         let id = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
         let id = id.unwrap_or_default();
         let notice = Notice::from_error(&error, error.code(), None);
@@ -123,7 +123,7 @@ pub fn saved(document: &Document) -> Vec<Saved> {
     };
     let pair =
         |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
-    catalogue::list(document).iter().map(pair).collect()
+    networks::list(document).iter().map(pair).collect()
 }
 
 /// What failed of a reconciliation: which network, with which daemon, why, and one way out; `program` is how this program is

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use myownllm_config_model::secrets::shown_pointer;
+use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_model::{Diagnostic, ParseError, Place};
 use myownllm_config_store::StoreError;
 use myownllm_daemon::{ControlError, Failure, Probe, Refusal, SpawnError, StopError, Tried};
@@ -177,7 +177,7 @@ impl From<&Diagnostic> for Notice {
             _ => Severity::Warning,
         };
         Self {
-            path: Some(shown_pointer(&found.path)).filter(|path| !path.is_empty()),
+            path: Some(mask_pointer(&found.path)).filter(|path| !path.is_empty()),
             hint: found.hint.clone(),
             place: found.place.clone().map(Box::new),
             ..Self::new(severity, found.code, found.message.clone())

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Document, SeededIds, bridge};
+use myownllm_config_model::{Document, SeededIds, convert};
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,9 +51,9 @@ fn run(args: &[String], home: &str) -> Result<String, Box<dyn Error>> {
             let dir = format!("{home}/.myownllm/conversations");
             myownllm_salvage::normalize(&bytes, &dir, &mut ids)?.document.to_text()
         }
-        ["salvage", "--stdin"] => myownllm_salvage::salvage_stdin(&bytes, &mut ids)?.app.to_text(),
+        ["salvage", "--stdin"] => myownllm_salvage::salvage_bytes(&bytes, &mut ids)?.app.to_text(),
         ["network", "to-daemon"] => {
-            bridge::to_daemon_document(Document::parse(&bytes)?.document.root())?.to_text()
+            convert::to_daemon_document(Document::parse(&bytes)?.document.root())?.to_text()
         }
         ["network", "to-envelope"] | ["network", "to-envelope", "--with-secrets"] => {
             let network = Document::parse(&bytes)?.document;

@@ -7,7 +7,7 @@ mod wiped;
 use std::collections::HashSet;
 
 use myownllm_config_model::{
-    Diagnostic, Document, Fragment, Ids, Kind, ParseError, Severity, ValueRef, app_config, bridge,
+    Diagnostic, Document, Fragment, Ids, Kind, ParseError, Severity, ValueRef, app_config, convert,
     daemon_config, network_id,
 };
 
@@ -148,7 +148,7 @@ pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) 
         report.kept_keys = keys_of(&app);
     }
     recover(doc, &mut app, ids, &mut report, &mut diagnostics);
-    report.reset_keys = app_config::lacking(&app);
+    report.reset_keys = app_config::missing_keys(&app);
     if let (Some(first), false) = (report.recovered_networks.first(), has_active(&app)) {
         report.activate = Some(first.clone());
     }
@@ -199,7 +199,7 @@ fn recover(
             });
             return None;
         }
-        let (entry, found) = bridge::from_daemon(network, &path);
+        let (entry, found) = convert::from_daemon(network, &path);
         diagnostics.extend(found);
         let network_id = network.get("network_id").and_then(|id| id.as_str()).unwrap_or_default();
         let is_known = !known.is_empty() && known.contains(&network_id::normal_form(&network_id));
@@ -293,7 +293,7 @@ pub struct Normalized {
 /// # Errors
 /// Bytes that are not a JSON object.
 pub fn normalize(bytes: &[u8], conversation_dir: &str, ids: &mut dyn Ids) -> Result<Normalized, ParseError> {
-    let Salvaged { app: mut document, report, mut diagnostics, .. } = salvage_stdin(bytes, ids)?;
+    let Salvaged { app: mut document, report, mut diagnostics, .. } = salvage_bytes(bytes, ids)?;
     diagnostics.extend(app_config::complete(&mut document, conversation_dir, ids));
     Ok(Normalized { document, report, diagnostics })
 }
@@ -302,7 +302,7 @@ pub fn normalize(bytes: &[u8], conversation_dir: &str, ids: &mut dyn Ids) -> Res
 ///
 /// # Errors
 /// Bytes that are not a JSON object.
-pub fn salvage_stdin(bytes: &[u8], ids: &mut dyn Ids) -> Result<Salvaged, ParseError> {
+pub fn salvage_bytes(bytes: &[u8], ids: &mut dyn Ids) -> Result<Salvaged, ParseError> {
     let parsed = Document::parse(bytes)?;
     let mut salvaged = salvage(&parsed.document, None, ids);
     salvaged.diagnostics.splice(0..0, parsed.diagnostics);

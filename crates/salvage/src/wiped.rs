@@ -44,7 +44,7 @@ pub fn restore_wiped(
     app.append(&NETWORKS, lacking.into_iter().map(Fragment::from));
     // An internal id may be another network's in the backup.
     diagnostics.extend(app_config::complete(&mut app, conversation_dir, ids));
-    if let Some(active) = myownllm_config_model::catalogue::active(&now).and_then(normal_id) {
+    if let Some(active) = myownllm_config_model::networks::active(&now).and_then(normal_id) {
         let id = networks(&app).find(|network| normal_id(*network).as_ref() == Some(&active));
         if let Some(id) = id.and_then(|network| network.get("id")).map(Fragment::from) {
             app.set(&["cloud_mesh", "active_network_id"], id);

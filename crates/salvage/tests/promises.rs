@@ -2,9 +2,9 @@
 //! better than the app did.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use myownllm_config_model::{Diagnostic, Document, SeededIds, app_config, bridge, catalogue};
+use myownllm_config_model::{Diagnostic, Document, SeededIds, app_config, convert, networks};
 use myownllm_salvage::{
-    Shape, app_half, normalize, restore_wiped, salvage, salvage_stdin, shape, unrecognised_networks,
+    Shape, app_half, normalize, restore_wiped, salvage, salvage_bytes, shape, unrecognised_networks,
     with_app_half,
 };
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ fn load_network(network: Value) -> Value {
 
 fn refused(bytes: &[u8]) -> bool {
     let at_load = normalize(bytes, DIR, &mut ids()).is_err();
-    assert_eq!(at_load, salvage_stdin(bytes, &mut ids()).is_err());
+    assert_eq!(at_load, salvage_bytes(bytes, &mut ids()).is_err());
     at_load
 }
 
@@ -590,9 +590,9 @@ fn c6_newer_kinds_are_kept() {
 fn c8_permissions_wait_at_the_top_until_there_is_a_network() {
     let (mut doc, _) = load_text(r#"{"agent_permissions":{"shell":{"mode":"denied"}}}"#);
     assert_eq!(doc.get(&["agent_permissions"]).unwrap().raw(), r#"{"shell":{"mode":"denied"}}"#);
-    catalogue::add(&mut doc, "home", false, &mut ids()).unwrap();
+    networks::add(&mut doc, "home", false, &mut ids()).unwrap();
     assert!(doc.get(&["agent_permissions"]).is_none());
-    let network = catalogue::find(&doc, "home").unwrap();
+    let network = networks::find(&doc, "home").unwrap();
     assert_eq!(network.get("agent_permissions").unwrap().to_value()["shell"]["mode"], "denied");
     assert_eq!(network.get("agent_permissions").unwrap().to_value()["write_file"]["mode"], "ask");
     assert!(load(json!({"agent_permissions": null})).get("agent_permissions").is_none());
@@ -737,7 +737,7 @@ fn c12_a_turn_group_goes_back_whole_until_its_entry_is_changed() {
     let given = json!({"networks": [{"id": "a", "network_id": "home", "turn_servers": [group, group, {"urls": ["turn:3"]}]}]});
     let (mut loaded, _) = load_text(&given.to_string());
     let pushed = |doc: &Document| {
-        bridge::to_daemon(catalogue::find(doc, "home").unwrap()).unwrap()["turn_servers"].clone()
+        convert::to_daemon(networks::find(doc, "home").unwrap()).unwrap()["turn_servers"].clone()
     };
     assert_eq!(pushed(&loaded), json!([group, group, {"urls": ["turn:3"]}]));
     let turn = ["cloud_mesh", "networks", "0", "turn_servers"];
@@ -751,7 +751,7 @@ fn c12_a_turn_group_goes_back_whole_until_its_entry_is_changed() {
 fn c13_stun_absent_is_the_default_and_an_empty_list_is_none() {
     let stun = |network: Value| {
         let given = json!({"networks": [network]}).to_string();
-        salvage_stdin(given.as_bytes(), &mut ids())
+        salvage_bytes(given.as_bytes(), &mut ids())
             .unwrap()
             .app
             .get(&["cloud_mesh", "networks", "0", "stun_servers"])
@@ -772,7 +772,7 @@ fn c14_recovery_alone_connects_to_nothing() {
         (&json!(null), &json!(false))
     );
     let report =
-        salvage_stdin(br#"{"networks":[{"id":"a","network_id":"home"}]}"#, &mut ids()).unwrap().report;
+        salvage_bytes(br#"{"networks":[{"id":"a","network_id":"home"}]}"#, &mut ids()).unwrap().report;
     assert_eq!(report.activate.as_deref(), Some("home"));
     // Unless the app's own half names it.
     let mixed = load(
@@ -813,7 +813,7 @@ fn c15_a_repair_starts_from_the_last_good_copy() {
     // Completed, the doubled internal id is a new one, and the active one is still the user's.
     let mut done = salvaged.app;
     app_config::complete(&mut done, DIR, &mut ids());
-    assert_eq!(catalogue::active(&done).unwrap().get("network_id").unwrap().as_str().unwrap(), "home-mesh");
+    assert_eq!(networks::active(&done).unwrap().get("network_id").unwrap().as_str().unwrap(), "home-mesh");
     // A copy that is the daemon's itself is no copy.
     assert_eq!(salvage(&given, Some(&given), &mut ids()).report.restored_keys, Vec::<String>::new());
 
@@ -924,9 +924,9 @@ fn c23_a_wiped_config_comes_back_from_the_backup_with_what_was_left_in_it() {
         (&app["active_family"], &app["api"]["port"], &app["api"]["host"]),
         (&json!("llama"), &json!(1), &json!("::1"))
     );
-    assert_eq!(catalogue::list(&left.app).len(), 3);
-    assert_eq!(catalogue::active(&left.app).unwrap().get("network_id").unwrap().as_str().unwrap(), "new");
-    assert_eq!(catalogue::find(&left.app, "home").unwrap().get("id").unwrap().as_str().unwrap(), "a");
+    assert_eq!(networks::list(&left.app).len(), 3);
+    assert_eq!(networks::active(&left.app).unwrap().get("network_id").unwrap().as_str().unwrap(), "new");
+    assert_eq!(networks::find(&left.app, "home").unwrap().get("id").unwrap().as_str().unwrap(), "a");
     let mut again = left.app.clone();
     app_config::complete(&mut again, DIR, &mut ids());
     assert_eq!(again.to_bytes(), left.app.to_bytes(), "it is complete");
@@ -955,13 +955,13 @@ fn c25_a_flat_network_stands_first_among_the_recovered_ones_and_stays_active() {
     let flat = r#""cloud_mesh":{"network_id":"flat","locked":true}"#;
     let networks = r#""networks":[{"id":"d","network_id":"n"},{"id":"e","network_id":"Flat"}]"#;
     let ids_of = |app: &Document| -> Vec<String> {
-        catalogue::list(app)
+        networks::list(app)
             .iter()
             .map(|n| n.get("network_id").unwrap().as_str().unwrap().into_owned())
             .collect()
     };
     let active = |app: &Document| {
-        catalogue::active(app).unwrap().get("network_id").unwrap().as_str().unwrap().into_owned()
+        networks::active(app).unwrap().get("network_id").unwrap().as_str().unwrap().into_owned()
     };
     // In the document itself, in a backup that is in the form of earlier days, and in a document that was wiped.
     let mixed = doc(format!("{{{flat},{networks}}}"));

@@ -1,8 +1,8 @@
 //! Properties: a load is final and loses nothing, a daemon's network comes back as what it was, and no input panics.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use myownllm_config_model::{Document, Kind, SeededIds, ValueRef, bridge, secrets};
-use myownllm_salvage::{normalize, salvage_stdin};
+use myownllm_config_model::{Document, Kind, SeededIds, ValueRef, convert, masking};
+use myownllm_salvage::{normalize, salvage_bytes};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -263,7 +263,7 @@ proptest! {
         let file = json!({"version": version, "identity_path": null, "daemon": {"enabled": true}, "networks": [network]});
         let loaded = normalize(file.to_string().as_bytes(), DIR, &mut ids()).unwrap().document;
         let entry = loaded.get(&["cloud_mesh", "networks", "0"]).unwrap();
-        let pushed = bridge::to_daemon(entry).unwrap();
+        let pushed = convert::to_daemon(entry).unwrap();
         prop_assert_eq!(meaning(&pushed), meaning(&network), "by way of {}", entry.raw());
     }
 
@@ -283,7 +283,7 @@ proptest! {
         let bytes = config.to_string().into_bytes();
         let at_once = normalize(&bytes, DIR, &mut ids()).unwrap().document;
         let mut one = ids();
-        let half = salvage_stdin(&bytes, &mut one).unwrap().app.to_bytes();
+        let half = salvage_bytes(&bytes, &mut one).unwrap().app.to_bytes();
         let in_steps = normalize(&half, DIR, &mut one).unwrap().document;
         prop_assert_eq!(at_once.root().to_value(), in_steps.root().to_value());
     }
@@ -323,16 +323,16 @@ proptest! {
         if let Ok(loaded) = normalize(&bytes, DIR, &mut ids()) {
             myownllm_config_model::AppConfig::view(&loaded.document);
             myownllm_config_model::DaemonConfig::view(&loaded.document);
-            let masked = secrets::mask(&loaded.document);
+            let masked = masking::mask(&loaded.document);
             prop_assert!(Document::parse(&masked.to_bytes()).is_ok());
-            for entry in myownllm_config_model::catalogue::list(&loaded.document) {
-                let _ = bridge::to_daemon(entry);
+            for entry in myownllm_config_model::networks::list(&loaded.document) {
+                let _ = convert::to_daemon(entry);
                 let _ = myownllm_config_model::envelope::Envelope::of_network(entry);
             }
         }
         let alone = Document::of(json!({ "n": network }));
-        let _ = bridge::to_daemon(alone.get(&["n"]).unwrap());
-        let _ = bridge::from_daemon(alone.get(&["n"]).unwrap(), "");
+        let _ = convert::to_daemon(alone.get(&["n"]).unwrap());
+        let _ = convert::from_daemon(alone.get(&["n"]).unwrap(), "");
         let _ = myownllm_config_model::envelope::Envelope::parse(network.to_string().as_bytes());
     }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Document, SeededIds, app_config, bridge, catalogue};
+use myownllm_config_model::{Document, SeededIds, app_config, convert, networks};
 use serde_json::Value;
 
 const DIR: &str = "/home/u/.myownllm/conversations";
@@ -77,9 +77,9 @@ fn filtered(vector: &Value) -> Result<Document, String> {
             myownllm_salvage::normalize(&bytes, DIR, &mut ids).map(|n| n.document).map_err(|e| e.to_string())
         }
         "salvage" => {
-            myownllm_salvage::salvage_stdin(&bytes, &mut ids).map(|s| s.app).map_err(|e| e.to_string())
+            myownllm_salvage::salvage_bytes(&bytes, &mut ids).map(|s| s.app).map_err(|e| e.to_string())
         }
-        "to_daemon" => bridge::to_daemon_document(parse(&bytes)?.root()).map_err(|e| e.to_string()),
+        "to_daemon" => convert::to_daemon_document(parse(&bytes)?.root()).map_err(|e| e.to_string()),
         "export" => {
             let envelope = Envelope::of_network(parse(&bytes)?.root()).map_err(|e| e.to_string())?;
             Ok(envelope.to_document(true))
@@ -140,7 +140,7 @@ fn recovery_alone_and_then_the_rest_is_the_same_as_all_at_once() {
         let ids = || SeededIds::new(1_750_000_000_000, 3);
         let Ok(at_once) = myownllm_salvage::normalize(&bytes, DIR, &mut ids()) else { continue };
         let mut one = ids();
-        let half = myownllm_salvage::salvage_stdin(&bytes, &mut one).unwrap().app.to_bytes();
+        let half = myownllm_salvage::salvage_bytes(&bytes, &mut one).unwrap().app.to_bytes();
         let in_steps = myownllm_salvage::normalize(&half, DIR, &mut one).unwrap();
         assert_eq!(
             at_once.document.root().to_value(),
@@ -174,19 +174,19 @@ fn catalogue_operations_do_as_recorded() {
             let name = text("id").or(text("id_of")).or(text("network_id"));
             let activate = step["activate"] == true;
             let result = match text("op").unwrap() {
-                "add" => catalogue::add(&mut doc, name.unwrap(), activate, &mut ids),
-                "remove" => catalogue::remove(&mut doc, name.unwrap()),
-                "set_active" => catalogue::activate(&mut doc, name),
-                "update" => catalogue::update(&mut doc, name.unwrap(), step["patch"].as_object().unwrap()),
+                "add" => networks::add(&mut doc, name.unwrap(), activate, &mut ids),
+                "remove" => networks::remove(&mut doc, name.unwrap()),
+                "set_active" => networks::activate(&mut doc, name),
+                "update" => networks::update(&mut doc, name.unwrap(), step["patch"].as_object().unwrap()),
                 "import_text" => match Envelope::parse(text("text").unwrap().as_bytes()) {
-                    Ok(envelope) => catalogue::import(&mut doc, &envelope, activate, &mut ids),
+                    Ok(envelope) => networks::import(&mut doc, &envelope, activate, &mut ids),
                     Err(_) => {
                         assert!(expected["created"].is_null(), "{id}");
                         continue;
                     }
                 },
                 "export" => {
-                    let envelope = catalogue::export(&doc, name.unwrap()).unwrap();
+                    let envelope = networks::export(&doc, name.unwrap()).unwrap();
                     assert_eq!(difference(&expected["envelope"], &envelope.to_value(true), ""), None, "{id}");
                     continue;
                 }
@@ -204,7 +204,7 @@ fn catalogue_operations_do_as_recorded() {
         if let Some(difference) = difference(&vector["expected"]["file"], &doc.root().to_value(), "") {
             panic!("{id}: {difference}");
         }
-        let active = catalogue::active(&doc).and_then(|a| a.get("network_id")).map(|n| n.to_value());
+        let active = networks::active(&doc).and_then(|a| a.get("network_id")).map(|n| n.to_value());
         assert_eq!(active.unwrap_or_default(), vector["expected"]["active"], "{id}");
         run += 1;
     }
@@ -217,12 +217,12 @@ fn what_a_reconcile_pushes_is_the_active_network_in_the_daemons_words() {
     for vector in recorded().filter(|v| v["op"] == "reconcile") {
         let mut doc = Document::parse(&input_of(&vector)).unwrap().document;
         app_config::complete(&mut doc, DIR, &mut SeededIds::new(1_750_000_000_000, 7));
-        let active = catalogue::active(&doc);
+        let active = networks::active(&doc);
         let returned = active.map(|a| a.to_value()).unwrap_or_default();
         assert_eq!(difference(&vector["expected"]["returns"], &returned, ""), None, "{}", vector["id"]);
         for call in vector["expected"]["calls"].as_array().into_iter().flatten() {
             if call["cmd"] == "mesh_daemon_network_add" {
-                let ours = bridge::to_daemon(active.unwrap()).unwrap();
+                let ours = convert::to_daemon(active.unwrap()).unwrap();
                 assert_eq!(difference(&call["args"]["config"], &ours, ""), None, "{}", vector["id"]);
                 pushed += 1;
             }

@@ -1,6 +1,6 @@
 //! `config`: look at the app's config, check it, bring back a copy.
 
-use myownllm_config_model::{Document, schema, secrets};
+use myownllm_config_model::{Document, masking, schema};
 use myownllm_config_store::{ConfigStore, CopyId, CopyKind, FileShape, HistoryEntry, StoreError};
 use myownllm_launch::{Notice, ensure_changeable, lock_home, wrote_where_others_can};
 use serde_json::json;
@@ -49,7 +49,7 @@ pub(crate) fn schema(which: SchemaOf) -> Answer {
 fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
     let wired = world.wire();
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
-    let shown = if with_secrets { loaded.document.clone() } else { secrets::mask(&loaded.document) };
+    let shown = if with_secrets { loaded.document.clone() } else { masking::mask(&loaded.document) };
     let mut answer = document_answer(&shown);
     // What another program reads is as the file has it.
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Diagnostic, Document, Place, catalogue, daemon_config, secrets};
+use myownllm_config_model::{Diagnostic, Document, Place, daemon_config, masking, networks};
 use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
 use myownllm_durable_fs::{Disk, move_aside, quote, replace_symlink};
@@ -376,9 +376,9 @@ fn config(world: &World, checks: &mut Checks) {
             checks.notice("config.findings", finding(found, &world.layout.app_config));
         }
     }
-    let shown = secrets::mask(&loaded.document);
-    let saved = catalogue::list(&shown).len();
-    match catalogue::active(&shown) {
+    let shown = masking::mask(&loaded.document);
+    let saved = networks::list(&shown).len();
+    match networks::active(&shown) {
         _ if loaded.pending.repairs() => {
             let evidence = format!("{} will be saved after the repair", count(saved, "network"));
             checks.skipped("networks.active", evidence);
@@ -497,7 +497,7 @@ fn lacks_its_copy(loaded: &Loaded) -> bool {
 
 /// The network to name in a hint: any of the saved ones will do, and the first is as good as another.
 fn first_network(document: &Document) -> String {
-    let first = catalogue::list(document)
+    let first = networks::list(document)
         .first()
         .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
     first.map_or_else(|| "NAME".to_owned(), |id| quote(Path::new(&id)))

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Document, Kind, MAX_BYTES, bridge};
+use myownllm_config_model::{Document, Kind, MAX_BYTES, convert};
 use myownllm_launch::Notice;
 use serde_json::json;
 
@@ -46,7 +46,7 @@ pub(crate) fn normalize(conversation_dir: &str) -> Result<Answer, Notice> {
 /// `salvage --stdin`.
 pub(crate) fn salvage() -> Result<Answer, Notice> {
     let bytes = read_stdin()?;
-    let salvaged = myownllm_salvage::salvage_stdin(&bytes, &mut fresh_ids())
+    let salvaged = myownllm_salvage::salvage_bytes(&bytes, &mut fresh_ids())
         .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
     Ok(filtered(&salvaged.app, salvaged.diagnostics.iter().map(Notice::from).collect()))
 }
@@ -54,7 +54,7 @@ pub(crate) fn salvage() -> Result<Answer, Notice> {
 /// `network to-daemon`.
 pub(crate) fn to_daemon() -> Result<Answer, Notice> {
     let (network, notices) = parse(&read_stdin()?)?;
-    let mapped = bridge::to_daemon_document(network.root())
+    let mapped = convert::to_daemon_document(network.root())
         .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
     Ok(filtered(&mapped, notices))
 }

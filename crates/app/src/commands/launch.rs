@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{catalogue, secrets};
+use myownllm_config_model::{masking, networks};
 use myownllm_config_store::{FileShape, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{Failure, Role, Spawned, Tried};
@@ -339,7 +339,7 @@ fn not_started(outcome: &Outcome) -> String {
 
 pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
     let path = short(&world.layout.app_config, &world.layout.user_home);
-    let networks = catalogue::list(&outcome.document).len();
+    let networks = networks::list(&outcome.document).len();
     if outcome.stand_in && outcome.shape == FileShape::Unknown {
         return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
     }
@@ -439,7 +439,7 @@ pub(crate) fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate
             "ended": fate == Fate::Ended,
         }),
     };
-    let shown = secrets::mask(&outcome.document);
+    let shown = masking::mask(&outcome.document);
     let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
     json!({
         "outcome": outcome.verdict(),

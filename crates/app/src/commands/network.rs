@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use myownllm_config_model::catalogue::CatalogueError;
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{AppConfig, Document, ValueRef, catalogue, network_id, secrets};
+use myownllm_config_model::networks::NetworksError;
+use myownllm_config_model::{AppConfig, Document, ValueRef, masking, network_id, networks};
 use myownllm_config_store::{ConfigStore, EditError, HistoryEntry, StoreError, Updated};
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
@@ -32,13 +32,13 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
         NetworkCommand::Show { name, with_secrets } => show(world, name, *with_secrets),
         NetworkCommand::Export { name, with_secrets } => export(world, name, *with_secrets),
         NetworkCommand::Add { name, activate } => change(world, *activate, &mut |document| {
-            catalogue::add(document, name, *activate, &mut fresh_ids())
-                .map_err(|error| catalogue_notice(world, &error))
+            networks::add(document, name, *activate, &mut fresh_ids())
+                .map_err(|error| networks_notice(world, &error))
         })
         .map_err(|notice| match network_id::normalize(name) {
             // A name that will not do will not do after a repair either.
             Err(error) if notice.code == "store.repair-pending" => {
-                catalogue_notice(world, &CatalogueError::Invalid(error))
+                networks_notice(world, &NetworksError::Invalid(error))
             }
             Err(error) if notice.code == error.code() => match error.close() {
                 Some(close) => notice.hint(format!("{} network add {close}", world.program)),
@@ -52,14 +52,14 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
         }),
         NetworkCommand::Remove { name } => change(world, true, &mut |document| {
             let id = internal_id(world, document, name)?;
-            catalogue::remove(document, &id).map_err(|error| catalogue_notice(world, &error))
+            networks::remove(document, &id).map_err(|error| networks_notice(world, &error))
         })
         .map(|edit| edit.told(world, "network remove", "Removed")),
         NetworkCommand::Use { name, none } => {
             let name = if *none { None } else { name.as_deref() };
             change(world, true, &mut |document| {
                 let id = name.map(|name| internal_id(world, document, name)).transpose()?;
-                catalogue::activate(document, id.as_deref()).map_err(|error| catalogue_notice(world, &error))
+                networks::activate(document, id.as_deref()).map_err(|error| networks_notice(world, &error))
             })
             .map(|mut edit| {
                 let before =
@@ -75,8 +75,8 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
         NetworkCommand::Import { file, activate } => {
             let envelope = read_envelope(world, file)?;
             change(world, *activate, &mut |document| {
-                catalogue::import(document, &envelope, *activate, &mut fresh_ids())
-                    .map_err(|error| catalogue_notice(world, &error))
+                networks::import(document, &envelope, *activate, &mut fresh_ids())
+                    .map_err(|error| networks_notice(world, &error))
             })
             .map(|edit| {
                 let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
@@ -98,16 +98,16 @@ fn look(world: &World) -> Result<(Document, Vec<Notice>), Notice> {
 
 /// The internal id of the one network of that name.
 fn internal_id(world: &World, document: &Document, name: &str) -> Result<String, Notice> {
-    let network = catalogue::only(document, name).map_err(|error| catalogue_notice(world, &error))?;
+    let network = networks::only(document, name).map_err(|error| networks_notice(world, &error))?;
     Ok(text_of(&network, "id"))
 }
 
 fn list(world: &World) -> Result<Answer, Notice> {
     let (document, notices) = look(world)?;
     // Labels and ids are free texts, and somebody may have put a login into one.
-    let document = secrets::mask(&document);
+    let document = masking::mask(&document);
     let mesh = AppConfig::view(&document).cloud_mesh;
-    let active = catalogue::active(&document).map(|network| text_of(&network, "id"));
+    let active = networks::active(&document).map(|network| text_of(&network, "id"));
     let mut page = Page::default();
     let mut rows = Vec::new();
     let width = mesh.networks.iter().map(|network| network.network_id.chars().count()).max().unwrap_or(0);
@@ -138,8 +138,8 @@ fn text_of(network: &ValueRef<'_>, key: &str) -> String {
 
 fn show(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
     let (document, notices) = look(world)?;
-    let shown = if with_secrets { document } else { secrets::mask(&document) };
-    let network = catalogue::only(&shown, name).map_err(|error| catalogue_notice(world, &error))?;
+    let shown = if with_secrets { document } else { masking::mask(&document) };
+    let network = networks::only(&shown, name).map_err(|error| networks_notice(world, &error))?;
     let mut alone = Document::empty();
     alone.set(&[], myownllm_config_model::Fragment::from(network));
     Ok(Answer { notices, ..Answer::data(alone.to_text(), json!({ "network": network.to_value() })) })
@@ -148,7 +148,7 @@ fn show(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice>
 fn export(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
     let (document, notices) = look(world)?;
     let id = internal_id(world, &document, name)?;
-    let envelope = catalogue::export(&document, &id).map_err(|error| catalogue_notice(world, &error))?;
+    let envelope = networks::export(&document, &id).map_err(|error| networks_notice(world, &error))?;
     let mut answer = envelope_answer(&envelope, with_secrets);
     answer.notices = notices;
     if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
@@ -177,14 +177,14 @@ fn read_envelope(world: &World, file: &Path) -> Result<Envelope, Notice> {
     Envelope::parse(&bytes).map_err(|error| Notice::from_error(&error, error.code(), error.hint()).at(file))
 }
 
-fn catalogue_notice(world: &World, error: &CatalogueError) -> Notice {
+fn networks_notice(world: &World, error: &NetworksError) -> Notice {
     let hint = error.hint().unwrap_or_else(|| format!("{} network list", world.program));
     Notice::from_error(error, error.code(), Some(hint))
 }
 
 /// A change that was made to the config, and what followed from it.
 pub(crate) struct Edit {
-    pub(crate) change: catalogue::Change,
+    pub(crate) change: networks::Change,
     pub(crate) updated: Updated,
     followed: Followed,
     config: String,
@@ -215,8 +215,8 @@ impl Edit {
         let known = self.change.network_id.clone().or_else(|| self.change.id.clone()).unwrap_or_default();
         let mut page = Page::default();
         page.line(format!("{what} {known}{saved}").trim_end());
-        let is_none_active = catalogue::active(&self.updated.document).is_none();
-        if what == "Removed" && is_none_active && !catalogue::list(&self.updated.document).is_empty() {
+        let is_none_active = networks::active(&self.updated.document).is_none();
+        if what == "Removed" && is_none_active && !networks::list(&self.updated.document).is_empty() {
             page.line("No network is active now. To choose one:");
             page.copied(2, "", format!("{} network use NAME", world.program));
         }
@@ -275,7 +275,7 @@ impl Edit {
 pub(crate) fn change(
     world: &World,
     follows: bool,
-    edit: &mut dyn FnMut(&mut Document) -> Result<catalogue::Change, Notice>,
+    edit: &mut dyn FnMut(&mut Document) -> Result<networks::Change, Notice>,
 ) -> Result<Edit, Notice> {
     let wired = world.wire();
     let parts = wired.parts();
@@ -288,9 +288,9 @@ pub(crate) fn change(
     let mut before = None;
     let ids = &mut fresh_ids();
     let mut apply = |document: &mut Document| -> Result<bool, EditError> {
-        before = catalogue::active(document).map(|network| {
+        before = networks::active(document).map(|network| {
             let name = text_of(&network, "network_id");
-            catalogue::only(document, &name).map_or_else(|_| text_of(&network, "id"), |_| name.clone())
+            networks::only(document, &name).map_or_else(|_| text_of(&network, "id"), |_| name.clone())
         });
         made = edit(document);
         made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())

@@ -1,7 +1,7 @@
 //! `repair`: `launch --no-daemon` in people's words.
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{Document, catalogue};
+use myownllm_config_model::{Document, networks};
 use myownllm_config_store::{ConfigStore, FileShape, Report};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Daemon, LONGEST_NAME, Options, Outcome, launch};
@@ -108,8 +108,8 @@ pub(crate) fn recovered(world: &World, report: &Report) -> Option<String> {
 
 /// A saved network to make active, where none is.
 fn first_inactive(document: &Document) -> Option<String> {
-    let none_active = catalogue::active(document).is_none();
-    let first = catalogue::list(document).into_iter().next().filter(|_| none_active)?;
+    let none_active = networks::active(document).is_none();
+    let first = networks::list(document).into_iter().next().filter(|_| none_active)?;
     let id = first.get("network_id")?.as_str()?.into_owned();
     Some(shortened(&id, LONGEST_NAME).into_owned())
 }

@@ -1,7 +1,7 @@
 //! `salvage`: the repair of the config alone.
 
 use myownllm_config_model::app_config::Loss;
-use myownllm_config_model::{Document, catalogue, secrets};
+use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_launch::{
     Notice, ensure_changeable, live_beside_repair, lock_home, lost_settings, settle_live,
@@ -211,7 +211,7 @@ pub(crate) fn report_lines(
         }
         None => {}
     }
-    if !report.recovered_networks.is_empty() && catalogue::active(document).is_none() {
+    if !report.recovered_networks.is_empty() && networks::active(document).is_none() {
         row("next", "choose the active network:".to_owned());
         page.copied(COLUMN, "", format!("{} network use NAME", world.program));
     }
@@ -266,5 +266,5 @@ fn diff(world: &World, after: &Document) -> String {
 }
 
 pub(crate) fn pretty(document: &Document) -> String {
-    format!("{}\n", indented(&secrets::mask(document).to_text()))
+    format!("{}\n", indented(&masking::mask(document).to_text()))
 }

@@ -1,7 +1,7 @@
 //! `config get`, `config set`, `config diff`: single settings, and what a backup differs in.
 
 use myownllm_config_model::settings::{self, SettingError};
-use myownllm_config_model::{Document, MAX_BYTES, catalogue, secrets};
+use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore;
 use myownllm_durable_fs::Disk as _;
 use myownllm_launch::{Class, Notice};
@@ -20,7 +20,7 @@ use crate::world::{World, fresh_ids};
 pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Notice> {
     let wired = world.wire();
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
-    let shown = if with_secrets { loaded.document } else { secrets::mask(&loaded.document) };
+    let shown = if with_secrets { loaded.document } else { masking::mask(&loaded.document) };
     let value = settings::get(&shown, key).map_err(|error| refused(world, &error))?.to_value();
     let text = value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned);
     Ok(Answer::data(format!("{}\n", spelled(&text)), json!({ "key": key, "value": value })))
@@ -40,13 +40,13 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Notice> {
     let follows = pairs.iter().any(|(key, _)| key.trim_start_matches('/').starts_with("cloud_mesh"));
     let edit = change(world, follows, &mut |document| {
         before = document.clone();
-        let mut made = catalogue::Change::default();
+        let mut made = networks::Change::default();
         for (key, text) in &pairs {
             made.changed |= settings::set(document, key, text).map_err(|error| refused(world, &error))?;
         }
         Ok(made)
     })?;
-    let (before, after) = (secrets::mask(&before), secrets::mask(&edit.updated.document));
+    let (before, after) = (masking::mask(&before), masking::mask(&edit.updated.document));
     let value = |document: &Document, key: &str| {
         settings::get(document, key).map_or(Value::Null, |value| value.to_value())
     };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{AppConfig, Document, catalogue, secrets};
+use myownllm_config_model::{AppConfig, Document, masking, networks};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
 use myownllm_daemon::{Decision, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
@@ -57,7 +57,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let wiped = loaded.iter().flat_map(|loaded| &loaded.diagnostics).filter(|found| found.code == WIPED);
     notices.extend(wiped.map(Notice::from));
     // Labels and ids are free texts, and somebody may have put a login into one.
-    let shown = loaded.as_ref().map(|loaded| secrets::mask(&loaded.document));
+    let shown = loaded.as_ref().map(|loaded| masking::mask(&loaded.document));
     let named = named_key(&wired.parts()).unwrap_or_else(|doubt| {
         notices.push(doubt);
         NamedKey::InItsHome
@@ -173,7 +173,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             "pending": loaded.pending,
             "networks": AppConfig::view(shown).cloud_mesh.networks.iter()
                 .map(|n| json!({ "id": n.id, "network_id": n.network_id })).collect::<Vec<_>>(),
-            "active": catalogue::active(shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
+            "active": networks::active(shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
         })),
         "identity": plan.identity,
         "migration": { "pending": plan.steps().collect::<Vec<_>>(), "collisions": plan.collisions, "left": plan.left },
@@ -262,7 +262,7 @@ pub(crate) fn daemon_words(probe: &Probe) -> String {
 
 pub(crate) fn networks(document: &Document) -> String {
     let saved = AppConfig::view(document).cloud_mesh.networks;
-    let active = catalogue::active(document)
+    let active = networks::active(document)
         .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
     let names: Vec<&str> = saved.iter().map(|network| network.network_id.as_str()).collect();
     match (names.is_empty(), active) {

@@ -1,6 +1,6 @@
 //! No command: how this home is, in a line or two, and the commands that matter now.
 
-use myownllm_config_model::secrets;
+use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
 use myownllm_durable_fs::Disk as _;
 use serde_json::json;
@@ -58,7 +58,7 @@ fn summary(world: &World, checks: &Checks, exit: ExitCode) -> Vec<String> {
             vec![format!("MyOwnLLM has not been used here yet: {home} is not there.")]
         }
         ExitCode::Done => {
-            let saved = checks.loaded.as_ref().map(|loaded| networks(&secrets::mask(&loaded.document)));
+            let saved = checks.loaded.as_ref().map(|loaded| networks(&masking::mask(&loaded.document)));
             let daemon = if checks.is_daemon_running { "A daemon runs." } else { "No daemon runs." };
             vec![format!("{home} is healthy. Networks: {}. {daemon}", saved.unwrap_or_default())]
         }
