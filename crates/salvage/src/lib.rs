@@ -15,26 +15,28 @@ pub use rebase::{Rebased, rebase_paths};
 pub use report::{SalvageReport, Salvaged, Shape};
 pub use wiped::{Restored, app_half, restore_wiped, with_app_half};
 
-/// The app's keys that a document of the daemon's never has; one of them is enough to tell an app's half.
+/// Keys that only the app writes. One of them shows that a document has a part of the app.
 const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];
-/// Where the app has its networks.
+/// The path of the saved networks in the app's config.
 const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
 /// Top-level keys that both schemas have.
 const SHARED_KEYS: [&str; 2] = ["auto_update", "auto_cleanup"];
 
-/// The front door: whose shape is this, and how does one get the app's back.
+/// Detects the shape of a config, and repairs an overwritten one.
 ///
-/// A trait so that `launch` can take another implementation: a sibling app's, whose config has other keys.
+/// A trait, because a sibling app has a config with other keys: `launch` takes its implementation.
 pub trait ConfigSalvager: Sync {
-    /// Whose shape a document is in.
+    /// Returns the shape of a document.
     fn shape(&self, doc: &Document) -> Shape;
-    /// Repairs a document. `last_good` is the newest healthy copy of the app's config, when there is one.
+    /// Repairs a document. `last_good` is the newest good backup of the app's config, if there is
+    /// one.
     ///
-    /// A document that is neither daemon-shaped nor mixed comes back as it is, with no daemon's half.
+    /// Returns a document that is neither [`Shape::Daemon`] nor [`Shape::Mixed`] as it is, without
+    /// a daemon's half.
     fn salvage(&self, doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged;
 }
 
-/// The implementation for MyOwnLLM and its daemon, over the functions [`shape`] and [`salvage`].
+/// The implementation for MyOwnLLM and its daemon: calls [`shape`] and [`salvage`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Salvager;
 
@@ -47,28 +49,30 @@ impl ConfigSalvager for Salvager {
     }
 }
 
-/// An entry of the daemon's list that names a network.
+/// Returns true if an entry of the daemon's `networks` names a network.
 fn is_network(entry: ValueRef<'_>) -> bool {
     ["id", "network_id"].iter().all(|key| entry.get(key).is_some_and(|v| v.kind() == Kind::String))
 }
 
-/// Networks of the daemon's in a document that is not taken for one of its own, because another entry of the list names none: they
-/// stay where no app sees them. Told, as nothing may be stripped from such a document.
+/// Returns a warning if the document has networks of the daemon that [`salvage`] does not recover.
+///
+/// An entry that names no network keeps the document from being recognised as the daemon's. Its
+/// networks then stay at the top level, where the app does not read them.
 pub fn unrecognised_networks(doc: &Document) -> Option<Diagnostic> {
     let networks = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array && !is_recognised(doc))?;
     let hidden = networks.items().filter(|entry| is_network(*entry)).count();
     let odd = networks.items().position(|entry| !is_network(entry)).filter(|_| hidden > 0)?;
     let path = format!("/networks/{odd}");
-    let those = match hidden {
-        1 => "a network of the daemon's stays".to_owned(),
-        many => format!("{many} networks of the daemon's stay"),
+    let subject = match hidden {
+        1 => "a network of the daemon stays".to_owned(),
+        many => format!("{many} networks of the daemon stay"),
     };
     Some(Diagnostic {
         code: "salvage.not-recognised",
         severity: Severity::Warning,
         message: format!(
-            "{those} at the top of the config, where the app does not look: as {path} names no network (a text id and \
-             network_id), this is not taken for the daemon's"
+            "{subject} at the top of the config, where the app does not look: {path} names no network (a string id \
+             and network_id), so the config is not taken for the daemon's"
         ),
         place: doc.place(&path),
         path,
@@ -80,10 +84,10 @@ fn has_app_mark(doc: &Document) -> bool {
     APP_MARKS.iter().any(|key| doc.get(&[key]).is_some())
 }
 
-/// Whether a document is the daemon's, wholly or in part.
+/// Returns true if the daemon wrote a document, wholly or in part.
 ///
-/// Either every entry of a non-empty top-level `networks` list names a network; or it is the daemon's beyond doubt: a
-/// number `version`, an object `daemon`, a list `networks`, and none of the app's marks.
+/// That is so if every entry of a non-empty top-level array `networks` names a network; or if the
+/// document has a number `version`, an object `daemon`, an array `networks`, and no key of the app.
 fn is_recognised(doc: &Document) -> bool {
     let Some(networks) = doc.get(&["networks"]).filter(|n| n.kind() == Kind::Array) else { return false };
     let is = |key: &str, kind: Kind| doc.get(&[key]).is_some_and(|v| v.kind() == kind);
@@ -91,7 +95,7 @@ fn is_recognised(doc: &Document) -> bool {
     is_seeded || (is("version", Kind::Number) && is("daemon", Kind::Object) && !has_app_mark(doc))
 }
 
-/// Whose shape a document is in.
+/// Returns the shape of a document.
 ///
 /// ```
 /// use myownllm_config_model::Document;
@@ -113,11 +117,13 @@ pub fn shape(doc: &Document) -> Shape {
 
 /// Repairs a document; see [`ConfigSalvager::salvage`].
 ///
-/// - From a daemon-shaped document with a last good copy: the copy, plus the daemon's networks that it lacks.
-/// - Without a copy, and from a mixed document: the document without the daemon's keys, plus those networks.
+/// - Of a [`Shape::Daemon`] document with a backup, the app's half is the backup and the daemon's
+///   networks that it lacks.
+/// - Without a backup, and of a [`Shape::Mixed`] document, it is the document without the daemon's
+///   keys, and those networks.
 ///
-/// Networks are the same when their network ids are, in normal form. A copy that is not app-shaped itself does not
-/// count.
+/// Two networks are the same if their network ids have the same normal form. Ignores a backup that
+/// is not [`Shape::App`].
 pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) -> Salvaged {
     let shape = shape(doc);
     let mut report = SalvageReport::new(shape);
@@ -138,7 +144,7 @@ pub fn salvage(doc: &Document, last_good: Option<&Document>, ids: &mut dyn Ids) 
         let rest = std::mem::replace(&mut app, copy.clone());
         report.restored_keys = keys_of(copy);
         for (key, value) in rest.root().members() {
-            // What the daemon's document has beyond both is nobody's to throw away.
+            // Neither schema has this key: a newer app or daemon may.
             if copy.get(&[&key]).is_none() {
                 app.set(&[&key], value);
                 report.kept_keys.push(key.into_owned());
@@ -165,7 +171,7 @@ fn has_active(app: &Document) -> bool {
     app.get(&["cloud_mesh", "active_network_id"]).is_some_and(|id| !id.is_falsy())
 }
 
-/// Puts into the app's half the networks that it lacks, in its words.
+/// Appends the daemon's networks that the app's half lacks, converted to the app's shape.
 fn recover(
     doc: &Document,
     app: &mut Document,
@@ -175,14 +181,14 @@ fn recover(
 ) {
     let networks = doc.get(&["networks"]).filter(|n| n.items().next().is_some());
     let Some(networks) = networks else { return };
-    let gave_way = make_list(app, ids);
+    let replaced = ensure_networks_array(app, ids);
     let known: HashSet<String> = app
         .get(&NETWORKS)
         .into_iter()
         .flat_map(|list| list.items())
         .filter_map(|entry| Some(network_id::normal_form(&entry.get("network_id")?.as_str()?)))
         .collect();
-    let lacking = networks.items().enumerate().filter_map(|(n, network)| {
+    let missing = networks.items().enumerate().filter_map(|(n, network)| {
         let path = format!("/networks/{n}");
         if !is_network(network) {
             report.odd_networks.push(n);
@@ -190,7 +196,7 @@ fn recover(
                 code: "salvage.odd-network",
                 severity: Severity::Warning,
                 message: format!(
-                    "{path} is {} that names no network (a text id and network_id); it is in the copy of the former file alone",
+                    "{path} is {} that names no network (a string id and network_id); it is in the backup only",
                     network.kind().name()
                 ),
                 path,
@@ -207,28 +213,30 @@ fn recover(
         names.push(network_id.into_owned());
         (!is_known).then_some(entry)
     });
-    app.append(&NETWORKS, lacking);
-    diagnostics.extend(gave_way);
+    app.append(&NETWORKS, missing);
+    diagnostics.extend(replaced);
 }
 
-/// Makes a list of networks in the app's half, unless there is one; says what gave way to it.
-fn make_list(app: &mut Document, ids: &mut dyn Ids) -> Vec<Diagnostic> {
+/// Makes an array of networks in the app's half, unless there is one. Returns a warning for each
+/// value that the array replaces.
+fn ensure_networks_array(app: &mut Document, ids: &mut dyn Ids) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mesh = app.get(&["cloud_mesh"]);
     if let Some(odd) = mesh.filter(|m| m.kind() != Kind::Object) {
         if !odd.is_falsy() {
-            diagnostics.push(gave_way("/cloud_mesh", odd.kind()));
+            diagnostics.push(replaced_by_networks("/cloud_mesh", odd.kind()));
         }
         app.remove(&["cloud_mesh"]);
     }
     let list = app.get(&NETWORKS);
     if let Some(odd) = list.filter(|l| l.kind() != Kind::Array) {
         if !odd.is_null() {
-            diagnostics.push(gave_way("/cloud_mesh/networks", odd.kind()));
+            diagnostics.push(replaced_by_networks("/cloud_mesh/networks", odd.kind()));
         }
         app.remove(&NETWORKS);
     }
-    // A network in the form of earlier days would be hidden by a list beside it: it goes into the list first.
+    // An array hides a network in the single-network form beside it, so that network goes into the
+    // array first.
     let flat = app.get(&["cloud_mesh"]).and_then(|m| app_config::flat_network(m, ids));
     if let Some(flat) = flat {
         let odd = app.get(&NETWORKS).into_iter().flat_map(|l| l.items()).map(Fragment::from);
@@ -244,12 +252,12 @@ fn make_list(app: &mut Document, ids: &mut dyn Ids) -> Vec<Diagnostic> {
     diagnostics
 }
 
-fn gave_way(path: &str, found: Kind) -> Diagnostic {
+fn replaced_by_networks(path: &str, found: Kind) -> Diagnostic {
     Diagnostic {
         code: "config.replaced",
         severity: Severity::Warning,
         message: format!(
-            "{path} was {}; the daemon's networks are there now, and it is in the copy of the former file alone",
+            "{path} was {}; the daemon's networks are there now, and the value is in the backup only",
             found.name()
         ),
         path: path.to_owned(),
@@ -258,10 +266,10 @@ fn gave_way(path: &str, found: Kind) -> Diagnostic {
     }
 }
 
-/// What of a document is the daemon's own: its keys, with an empty list of networks.
+/// Returns the daemon's half of a document: its keys, with an empty array of networks.
 ///
-/// A document that only the daemon has written belongs to it in full, keys of a newer daemon's included; from a mixed
-/// one only the keys that its schema has are taken.
+/// A [`Shape::Daemon`] document belongs to the daemon as a whole, with the keys of a newer daemon.
+/// A [`Shape::Mixed`] one has only the keys of the daemon's schema in its daemon's half.
 fn daemon_half(doc: &Document, shape: Shape) -> Document {
     let mut half = doc.clone().into_utf8();
     if shape == Shape::Mixed {
@@ -275,33 +283,33 @@ fn daemon_half(doc: &Document, shape: Shape) -> Document {
     half
 }
 
-/// What [`normalize`] gives.
+/// The result of [`normalize`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Normalized {
-    /// What a load would save.
+    /// The document that a load would save.
     pub document: Document,
-    /// What the recovery did.
+    /// The effects of the repair.
     pub report: SalvageReport,
-    /// What was odd.
+    /// Remarks about the bytes, the repair and the completion.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Salvage, legacy migrations and defaults, from bytes to document: what a load would save. `conversation_dir` is the
-/// default of that name.
+/// Parses, salvages and completes a config, as a load does, and returns the document that the load
+/// would save. `conversation_dir` is the default of that name.
 ///
 /// # Errors
-/// Bytes that are not a JSON object.
+/// Fails for bytes that are not a JSON object.
 pub fn normalize(bytes: &[u8], conversation_dir: &str, ids: &mut dyn Ids) -> Result<Normalized, ParseError> {
     let Salvaged { app: mut document, report, mut diagnostics, .. } = salvage_bytes(bytes, ids)?;
     diagnostics.extend(app_config::complete(&mut document, conversation_dir, ids));
     Ok(Normalized { document, report, diagnostics })
 }
 
-/// The recovery step alone, from bytes to document: no defaults filled in, no copy to start from.
+/// Parses and salvages a config without a backup, and does not complete it.
 ///
 /// # Errors
-/// Bytes that are not a JSON object.
+/// Fails for bytes that are not a JSON object.
 pub fn salvage_bytes(bytes: &[u8], ids: &mut dyn Ids) -> Result<Salvaged, ParseError> {
     let parsed = Document::parse(bytes)?;
     let mut salvaged = salvage(&parsed.document, None, ids);

@@ -1,28 +1,30 @@
 use myownllm_config_model::{Document, ValueRef};
 use serde::Serialize;
 
-/// One path that pointed into the old home.
+/// A path of a config that leads into the old home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Rebased {
-    /// JSON Pointer to it.
+    /// JSON Pointer to the path.
     pub pointer: String,
-    /// In which document: `app` or `daemon`.
+    /// The document that has the path: `app` or `daemon`.
     pub half: &'static str,
-    /// The path as it was.
+    /// The path in the old home.
     pub from: String,
     /// The path in the new home.
     pub to: String,
-    /// The document says `to` now; else the file is not there, and the old path stays.
+    /// True if the document has `to` now; false if no file is there, and `from` stays.
     pub rebased: bool,
 }
 
-/// Points the paths that lead into the home `from` to the home `to`: `identity_path` and `daemon.control_socket` of the
-/// daemon's half, `daemon_settings.roster_path` of each network in the app's.
+/// Replaces the paths that lead into the home `from` by paths in the home `to`: `identity_path` and
+/// `daemon.control_socket` of the daemon's half, and `daemon_settings.roster_path` of each network
+/// of the app's half.
 ///
-/// A path is changed where `is_at_new_place` says of the new path that the file is there; else it is kept, and
-/// reported so. Paths that lead elsewhere, or into the new home already, are not touched. Paths are compared by
-/// their components, as text; both kinds of slashes separate.
+/// Replaces a path only if `is_at_new_place` returns true for the new one. Returns the other paths
+/// into the old home as well, with [`Rebased::rebased`] false. Paths that lead elsewhere, or into
+/// the new home already, stay. Compares paths as text, component by component; both kinds of
+/// slashes separate components.
 pub fn rebase_paths(
     app: &mut Document,
     daemon: Option<&mut Document>,
@@ -56,7 +58,7 @@ pub fn rebase_paths(
 }
 
 impl Rebased {
-    /// What becomes of a path; nothing for one that does not lead into the old home.
+    /// Returns the new path for `old`; `None` if `old` does not lead into the old home.
     fn of(
         old: ValueRef<'_>,
         half: &'static str,
@@ -79,8 +81,8 @@ fn is_slash(c: char) -> bool {
     c == '/' || c == '\\'
 }
 
-/// What is left of a path below a home, with one slash in front; `None` for a path that is not below it, or that goes upwards: where
-/// that leads is not in its text.
+/// Returns the part of a path below a home, with one slash in front. Returns `None` for a path that
+/// is not below the home, and for a path with `..`, whose target its text does not tell.
 fn below<'p>(path: &'p str, home: &str) -> Option<&'p str> {
     let rooted = |path: &str| path.starts_with(is_slash);
     if rooted(path) != rooted(home) || names(path).any(|(name, _)| name == "..") {
@@ -95,7 +97,7 @@ fn below<'p>(path: &'p str, home: &str) -> Option<&'p str> {
     (end > 0).then(|| &path[after - first.len() - 1..])
 }
 
-/// The names in a path, each with where it ends: without those that lead nowhere.
+/// Returns the names in a path with the position of their ends. Skips empty names and `.`.
 fn names(path: &str) -> impl Iterator<Item = (&str, usize)> {
     let mut end = 0;
     path.split_inclusive(is_slash).filter_map(move |piece| {

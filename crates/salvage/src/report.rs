@@ -1,24 +1,24 @@
 use myownllm_config_model::{Diagnostic, Document};
 use serde::Serialize;
 
-/// Whose shape a document is in. Whether there is one at all (`corrupt`, `missing`) is for whoever reads files to say.
+/// The programs that wrote a document. A file that is missing or corrupt has no shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Shape {
-    /// The app's: it has an app key (`providers`, `active_family`, `cloud_mesh`), and is not recognised as the
-    /// daemon's.
+    /// The app: the document has a key of the app (`providers`, `active_family`, `cloud_mesh`), and
+    /// is not recognised as the daemon's.
     App,
-    /// The daemon's, without an app key.
+    /// The daemon: the document is recognised as the daemon's, and has no key of the app.
     Daemon,
-    /// The daemon's, with an app key.
+    /// Both: the document is recognised as the daemon's, and has a key of the app.
     Mixed,
-    /// Neither. Nothing is stripped from such a document.
+    /// Neither. A repair strips nothing from such a document.
     Unknown,
 }
 
 impl Shape {
-    /// As it is printed: `app`, `daemon`, `mixed`, `unknown`.
+    /// Returns `app`, `daemon`, `mixed` or `unknown`.
     pub fn name(self) -> &'static str {
         match self {
             Shape::App => "app",
@@ -29,46 +29,49 @@ impl Shape {
     }
 }
 
-/// What a repair gives.
+/// The result of a repair.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Salvaged {
-    /// The app's half. To be completed before it is written. For the shapes `app` and `unknown` it is the document
-    /// itself; for `daemon` it may be the last good copy as it was, so compare it with the file, not with itself.
+    /// The app's half; complete it before writing it. For [`Shape::App`] and [`Shape::Unknown`] it
+    /// is the document itself. For [`Shape::Daemon`] it may be the backup unmodified, so compare it
+    /// with the file.
     pub app: Document,
-    /// The daemon's half, with an empty list of networks; for the shapes `daemon` and `mixed`. Plain UTF-8, whatever
-    /// the document was.
+    /// The daemon's half, with an empty array of networks, for [`Shape::Daemon`] and
+    /// [`Shape::Mixed`]. Always in UTF-8.
     pub daemon: Option<Document>,
-    /// What was done.
+    /// The effects of the repair.
     pub report: SalvageReport,
-    /// What was odd.
+    /// Remarks about the document.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// What a repair did, as data. Lists are empty when there was nothing to repair.
+/// The effects of a repair. All arrays are empty if there was nothing to repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SalvageReport {
-    /// What the document was.
+    /// The shape of the document.
     pub shape: Shape,
-    /// The network ids of the daemon's networks that the app's catalogue gained. They are inactive.
+    /// The network ids of the daemon's networks that the app's half gained. They are inactive.
     pub recovered_networks: Vec<String>,
-    /// The network ids of those that the catalogue had already.
+    /// The network ids of the daemon's networks that the app's half had already.
     pub known_networks: Vec<String>,
-    /// Places in the daemon's list that hold no network.
+    /// The indexes of the entries of the daemon's `networks` that name no network.
     pub odd_networks: Vec<usize>,
-    /// The daemon's keys that were taken out of the app's half.
+    /// The daemon's keys that the app's half lost.
     pub stripped_keys: Vec<String>,
-    /// The top-level keys of the app's half that come from the last good copy.
+    /// The top-level keys of the app's half that come from the backup.
     pub restored_keys: Vec<String>,
-    /// The top-level keys of the app's half that stood in the document itself.
+    /// The top-level keys of the app's half that come from the document.
     pub kept_keys: Vec<String>,
-    /// The app's keys that are at their defaults for want of a copy: top-level ones, and members of the app's that a section
-    /// lacks which is there, as `auto_cleanup.models` where the daemon has kept its own `auto_cleanup.updates` alone.
+    /// The keys that completion will set to their defaults: top-level keys, and members of sections
+    /// that the document has in part (`auto_cleanup.models`, if the daemon kept
+    /// `auto_cleanup.updates` alone).
     pub reset_keys: Vec<String>,
     /// The top-level keys of the daemon's half.
     pub daemon_keys: Vec<String>,
-    /// The network to activate, by its id: the first of the recovered ones; `None` when there is none, or one is active.
+    /// The network id of the first recovered network; `None` if there is none, or if a network is
+    /// active.
     pub activate: Option<String>,
 }
 

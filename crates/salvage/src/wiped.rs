@@ -5,20 +5,21 @@ use myownllm_config_model::{Diagnostic, Document, Fragment, Ids, ValueRef, daemo
 
 use crate::{NETWORKS, SHARED_KEYS, keys_of};
 
-/// A config that had lost its user's settings, with those of a backup.
+/// The result of [`restore_wiped`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Restored {
-    /// The backup, and what of the user's the wiped config still held: complete.
+    /// The completed app's half: the backup, with the user's settings of the wiped config.
     pub app: Document,
-    /// What the wiped config still held: settings, as `api.port`, and network ids.
+    /// The settings (`api.port`) and network ids that come from the wiped config.
     pub kept: Vec<String>,
-    /// What was odd in either.
+    /// Remarks about both documents.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Restores a config that has lost what its user had set from a backup. What the user has set in it since wins over the
-/// backup's; networks that the backup lacks are appended. A network that it has active stays active.
+/// Restores a config that lost its user's settings from a backup. A setting of the user in the
+/// wiped config wins over the backup. Appends the networks that the backup lacks. The active
+/// network of the wiped config stays active.
 pub fn restore_wiped(
     wiped: &Document,
     backup: &Document,
@@ -38,11 +39,11 @@ pub fn restore_wiped(
         }
     }
     let known: HashSet<String> = networks(&app).filter_map(normal_id).collect();
-    let lacking = networks(&now).filter(|network| normal_id(*network).is_some_and(|id| !known.contains(&id)));
-    let lacking: Vec<ValueRef<'_>> = lacking.collect();
-    kept.extend(lacking.iter().copied().filter_map(normal_id));
-    app.append(&NETWORKS, lacking.into_iter().map(Fragment::from));
-    // An internal id may be another network's in the backup.
+    let missing = networks(&now).filter(|network| normal_id(*network).is_some_and(|id| !known.contains(&id)));
+    let missing: Vec<ValueRef<'_>> = missing.collect();
+    kept.extend(missing.iter().copied().filter_map(normal_id));
+    app.append(&NETWORKS, missing.into_iter().map(Fragment::from));
+    // Two networks may have the same internal id now.
     diagnostics.extend(app_config::complete(&mut app, conversation_dir, ids));
     if let Some(active) = myownllm_config_model::networks::active(&now).and_then(normal_id) {
         let id = networks(&app).find(|network| normal_id(*network).as_ref() == Some(&active));
@@ -53,7 +54,8 @@ pub fn restore_wiped(
     Restored { app, kept, diagnostics }
 }
 
-/// The app's half of a mixed document, without the sections that both programs write: whose those are cannot be told.
+/// Returns the app's half of a mixed document, without the sections that both programs write:
+/// either program may have written them.
 pub fn app_half(mixed: &Document) -> Document {
     let mut half = mixed.clone();
     for key in daemon_config::OWN_KEYS.into_iter().chain(SHARED_KEYS) {
@@ -62,7 +64,7 @@ pub fn app_half(mixed: &Document) -> Document {
     half
 }
 
-/// A mixed document with another app's half: the daemon's own keys stay as they are.
+/// Returns a mixed document with another app's half. The daemon's keys stay as they are.
 pub fn with_app_half(mixed: &Document, app: &Document) -> Document {
     let mut whole = app.clone();
     for key in keys_of(mixed).iter().filter(|key| daemon_config::OWN_KEYS.contains(&key.as_str())) {

@@ -1,5 +1,4 @@
-//! What a load promises, sentence by sentence: the rules of the app's schema, and the places where this crate does
-//! better than the app did.
+//! The guarantees of a load: the rules of the app's schema, and the guarantees beyond them.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::{Diagnostic, Document, SeededIds, app_config, convert, networks};
@@ -220,7 +219,8 @@ fn a_flat_network_becomes_the_first_of_the_list_and_the_active_one() {
     assert!(entry.get("label").is_none());
     let keys: Vec<_> = flat.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["active_network_id", "diag_quiet", "enabled", "label", "networks", "prompts"]);
-    // Any one marker will do; a number or a boolean is turned into text, a list or an object is not.
+    // Any one marker will do; a number or a boolean is turned into text, a list or an object is
+    // not.
     for marker in [
         json!({"locked": false}),
         json!({"stun_servers": []}),
@@ -426,7 +426,8 @@ fn permissions() {
     );
     let got = doc.get(&["cloud_mesh", "networks", "0", "agent_permissions"]).unwrap().to_value();
     assert_eq!(got["shell"], json!({"mode": "ask", "always_accept": [], "updated_at": 7, "why": "newest"}));
-    // Without stamps the first in the language's order (9, 10, then file order) is stamped now, and stays.
+    // Without stamps the first in the language's order (9, 10, then file order) is stamped now, and
+    // stays.
     assert_eq!(
         got["write_file"],
         json!({"mode": "ask", "always_accept": ["x"], "updated_at": 1_750_000_000_000u64})
@@ -457,7 +458,7 @@ fn legacy_permissions_go_on_every_network_without_its_own() {
     assert!(flat.get("agent_permissions").is_none());
 }
 
-// Where this crate does better.
+// The guarantees beyond the app's own load.
 
 #[test]
 fn c1_nothing_unknown_is_dropped() {
@@ -663,7 +664,8 @@ fn c10_what_is_stripped_and_what_stays() {
     let of = |name: &str| -> Vec<&str> {
         salvaged.report.reset_keys.iter().map(String::as_str).filter(|key| key.starts_with(name)).collect()
     };
-    // What the daemon has not kept of the sections that both have is at its default too: deletions are on again.
+    // What the daemon has not kept of the sections that both have is at its default too: deletions
+    // are on again.
     let lost = ["models", "transcribe_buffer", "legacy", "conversations"];
     assert_eq!(of(cleanup), lost.map(|member| format!("{cleanup}{member}")));
     assert_eq!(
@@ -841,7 +843,7 @@ fn c16_a_flat_network_beside_the_daemons_or_an_empty_list_is_a_network_too() {
     let all = load(json!({"cloud_mesh": {"network_id": "home", "locked": true, "networks": []}}));
     assert_eq!(all["cloud_mesh"]["networks"][0]["network_id"], "home");
     assert_eq!(all["cloud_mesh"]["active_network_id"], all["cloud_mesh"]["networks"][0]["id"]);
-    // What will not stay in the list hides nothing either, and a second load finds nothing to do.
+    // An entry that does not stay in the array hides no network, and a second load changes nothing.
     for beside in [json!({}), json!({"networks": [{"id": "d", "network_id": "n"}]})] {
         let mut given = json!({"cloud_mesh": {"network_id": "flat", "locked": true, "networks": [5, null]}});
         given.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
@@ -912,7 +914,8 @@ fn c23_a_wiped_config_comes_back_from_the_backup_with_what_was_left_in_it() {
         assert_eq!(restored.app.to_bytes(), whole.to_bytes(), "{nothing}");
         assert_eq!(restored.kept, Vec::<String>::new(), "{nothing}");
     }
-    // What the user has set since stands, and a network of the same internal id is not mistaken for another.
+    // What the user has set since stands, and a network of the same internal id is not mistaken for
+    // another.
     let left = restored(
         r#"{"active_family":"llama","api":{"host":"::1"},"y":0.10,"cloud_mesh":{"active_network_id":"a",
         "networks":[{"id":"a","network_id":"new"},{"id":"z","network_id":"OFFICE"}]}}"#,
@@ -963,7 +966,8 @@ fn c25_a_flat_network_stands_first_among_the_recovered_ones_and_stays_active() {
     let active = |app: &Document| {
         networks::active(app).unwrap().get("network_id").unwrap().as_str().unwrap().into_owned()
     };
-    // In the document itself, in a backup that is in the form of earlier days, and in a document that was wiped.
+    // In the document itself, in a backup that is in the form of earlier days, and in a document
+    // that was wiped.
     let mixed = doc(format!("{{{flat},{networks}}}"));
     let leaked = doc(format!(r#"{{"version":3,"daemon":{{}},{networks}}}"#));
     let legacy = doc(format!(r#"{{"active_family":"qwen3",{flat}}}"#));
@@ -1060,14 +1064,15 @@ fn what_is_odd_is_pointed_at_in_the_text_that_was_given() {
     assert_eq!(places, [Some(("/api/port", 3, 19)), Some(("/mic", 4, 10))]);
 }
 
-/// One odd entry keeps a document from being taken for the daemon's; the networks beside it are not passed over in silence.
+/// One odd entry keeps a document from being taken for the daemon's; the networks beside it are not
+/// passed over in silence.
 #[test]
 fn networks_that_nothing_recovers_are_named() {
     let parse = |text: &str| Document::parse(text.as_bytes()).unwrap().document;
     let of = |text: &str| unrecognised_networks(&parse(text));
     let found = of(r#"{"active_family":"q","networks":[{"id":"a","network_id":"home"},{"id":1}]}"#).unwrap();
     assert_eq!((found.code, found.path.as_str()), ("salvage.not-recognised", "/networks/1"));
-    assert!(found.place.is_some() && found.message.starts_with("a network of the daemon's stays"));
+    assert!(found.place.is_some() && found.message.starts_with("a network of the daemon stays"));
     for nothing in [
         r#"{"networks":[{"id":"a","network_id":"home"}]}"#,
         r#"{"active_family":"q","networks":[{"id":1}]}"#,

@@ -1,4 +1,5 @@
-//! Properties: a load is final and loses nothing, a daemon's network comes back as what it was, and no input panics.
+//! Properties: a load is final and loses nothing, a daemon's network comes back as what it was, and
+//! no input panics.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::{Document, Kind, SeededIds, ValueRef, convert, masking};
@@ -211,8 +212,9 @@ fn daemon_network() -> impl Strategy<Value = Value> {
         })
 }
 
-/// A daemon's network with everything filled in that a daemon fills in, so that two that mean the same are equal: what
-/// is at its default may be left out, STUN servers are a flat list, null and absent are one.
+/// A daemon's network with everything filled in that a daemon fills in, so that two that mean the
+/// same are equal: what is at its default may be left out, STUN servers are a flat list, null and
+/// absent are one.
 fn meaning(network: &Value) -> Value {
     let mut all =
         json!({"label": "", "kind": "open", "roster_path": null, "pinned_peers": [], "auto_approve": false});
@@ -274,7 +276,7 @@ proptest! {
         let again = normalize(&bytes, "/elsewhere", &mut SeededIds::new(now, now)).unwrap().document;
         prop_assert!(!again.is_modified(), "{} -> {} -> {}", config, first.to_text(), again.to_text());
         prop_assert_eq!(again.to_bytes(), bytes);
-        // What is in memory is what was written.
+        // The document in memory equals the written one.
         prop_assert_eq!(again.root().to_value(), first.root().to_value());
     }
 

@@ -1,5 +1,5 @@
-//! Recorded inputs and what is to come of them: loads, recoveries, mappings, envelopes, catalogue operations, and the
-//! networks that a reconcile pushed.
+//! Recorded inputs and their results: loads, repairs, conversions, envelopes, operations on the saved
+//! networks, and the networks that a reconcile pushed.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_config_model::envelope::Envelope;
@@ -44,7 +44,8 @@ fn from_base64(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Where two values differ: numbers as f64, `@generated-id` any text, `@now` any number.
+/// Returns the first difference of two values. Compares numbers as f64; `@generated-id` stands for
+/// any string, `@now` for any number.
 fn difference(want: &Value, got: &Value, path: &str) -> Option<String> {
     let no = || Some(format!("at {path}: wanted {want}, got {got}"));
     match (want, got) {
@@ -99,7 +100,7 @@ fn the_filters_answer_as_recorded() {
             assert!(got.is_err(), "{id} should be refused");
         } else {
             let got = got.unwrap_or_else(|e| panic!("{id}: {e}"));
-            // What is printed, not what is in memory.
+            // Compares the printed text, not the document in memory.
             let printed: Value = serde_json::from_str(&got.to_text()).unwrap();
             if let Some(difference) = difference(&vector["contract"], &printed, "") {
                 panic!("{id} {}: {difference}", vector["category"]);
