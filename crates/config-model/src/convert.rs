@@ -1,8 +1,8 @@
 //! Converts a network between the app's shape and the daemon's.
 //!
 //! Settings that only the daemon knows stay in the app's entry under `daemon_settings`, in the
-//! daemon's own words. [`to_daemon`] puts them back: a silent, unannounced or LAN-only network never
-//! becomes an open, announced one.
+//! daemon's own words. [`to_daemon`] puts them back: a silent, unannounced or LAN-only network
+//! never becomes an open, announced one.
 
 use std::borrow::Cow;
 
@@ -216,9 +216,9 @@ fn is_from(entry: ValueRef<'_>, group: ValueRef<'_>) -> bool {
 /// Returns a daemon's network as the app saves it, without completing it (see
 /// [`complete`](crate::app_config::complete)). `path` is the place of the network, for diagnostics.
 ///
-/// `daemon_settings` gets the members that the daemon has and the app does not, where they differ from
-/// the daemon's own defaults: `signaling` (never `servers`), the `turn_servers` groups of more than one
-/// URL, `pinned_peers`, `roster_path`, and the members that neither schema knows.
+/// `daemon_settings` gets the members that the daemon has and the app does not, where they differ
+/// from the daemon's own defaults: `signaling` (never `servers`), the `turn_servers` groups of more
+/// than one URL, `pinned_peers`, `roster_path`, and the members that neither schema knows.
 pub fn from_daemon(network: ValueRef<'_>, path: &str) -> (Fragment, Vec<Diagnostic>) {
     let mut settings = ObjectText::with_capacity(0);
     let mut unknown = Vec::new();

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::lenient::{self, document_of, non_empty, non_empty_secret};
 use crate::topology::{self, Topology};
 
-/// The newest version of the daemon's config that this crate knows. A daemon refuses a file of a newer
-/// version than its own, and this workspace refuses to write one.
+/// The newest version of the daemon's config that this crate knows. A daemon refuses a file of a
+/// newer version than its own, and this workspace refuses to write one.
 pub const NEWEST_VERSION: u64 = 3;
 
 /// The top-level keys that only the daemon has. Both schemas have `auto_update` and `auto_cleanup`.
@@ -105,8 +105,8 @@ pub struct DaemonAutoCleanup {
 pub struct DaemonProcess {
     /// True if the daemon runs.
     pub enabled: bool,
-    /// The path of the socket, an absolute one. The daemon takes an empty string for a path, too; no
-    /// client can connect there.
+    /// The path of the socket, an absolute one. The daemon takes an empty string for a path, too;
+    /// no client can connect there.
     pub control_socket: Option<String>,
     /// The level of the log.
     pub log_level: String,
@@ -169,8 +169,8 @@ pub struct DaemonNetwork {
     /// `open`, `closed`, `silent`, or a kind of a newer daemon.
     #[cfg_attr(feature = "schema", schemars(extend("examples" = ["open", "closed", "silent"])))]
     pub kind: String,
-    /// The connections between the peers. Without it, a ring in version 1 and a full mesh from version
-    /// 2 on.
+    /// The connections between the peers. Without it, a ring in version 1 and a full mesh from
+    /// version 2 on.
     #[serde(deserialize_with = "or_default_topology")]
     #[cfg_attr(
         feature = "schema",

@@ -79,8 +79,8 @@ impl EnvelopeError {
 }
 
 impl Envelope {
-    /// Parses the text of an envelope. Accepts one leading byte order mark. Leaves out members that an
-    /// envelope does not carry, and members of a wrong type; ignores the version.
+    /// Parses the text of an envelope. Accepts one leading byte order mark. Leaves out members that
+    /// an envelope does not carry, and members of a wrong type; ignores the version.
     ///
     /// ```
     /// use myownllm_config_model::envelope::Envelope;
@@ -109,7 +109,8 @@ impl Envelope {
                 out.push(("label", label));
             }
         }
-        // The kind of a newer daemon stays: a silent network must not become an open one on its way.
+        // The kind of a newer daemon stays: a silent network must not become an open one on its
+        // way.
         if let Some(kind) = of_kind("network_kind", Kind::String).filter(|kind| !kind.is_falsy()) {
             out.push(("network_kind", kind.into()));
         }
@@ -194,8 +195,8 @@ impl Envelope {
         self.to_document(with_secrets).root().to_value()
     }
 
-    /// Returns [`Envelope::to_value`] as a document in two-space indentation, and keeps the spelling
-    /// of strings.
+    /// Returns [`Envelope::to_value`] as a document in two-space indentation, and keeps the
+    /// spelling of strings.
     pub fn to_document(&self, with_secrets: bool) -> Document {
         let mut document = self.document.clone();
         if with_secrets {

@@ -1,7 +1,7 @@
 /// The source of new ids, and of the present time.
 ///
-/// This crate reads no clock and draws no random number: the caller passes both in, so that a run can
-/// be repeated.
+/// This crate reads no clock and draws no random number: the caller passes both in, so that a run
+/// can be repeated.
 pub trait Ids {
     /// Returns a new internal id of a network, in the app's form `net-<base 36 ms>-<6 base 36>`.
     fn network_id(&mut self) -> String;
@@ -26,8 +26,8 @@ pub struct SeededIds {
 }
 
 impl SeededIds {
-    /// Takes the present in milliseconds since the Unix epoch, and a seed that should differ from run to
-    /// run.
+    /// Takes the present in milliseconds since the Unix epoch, and a seed that should differ from
+    /// run to run.
     pub fn new(now_ms: u64, seed: u64) -> Self {
         Self { now_ms, state: seed }
     }

@@ -1,7 +1,7 @@
 //! Masks the parts of both configs that are not known to be harmless.
 //!
-//! The allow-list names every string and number of both schemas that anybody may see. A new member of
-//! a schema stays masked until the list names it.
+//! The allow-list names every string and number of both schemas that anybody may see. A new member
+//! of a schema stays masked until the list names it.
 
 use myownllm_json_document::Document;
 use myownllm_json_document::masking::Shown::{self, Entries, Items, Members, Scalar};
@@ -179,7 +179,8 @@ mod tests {
     use super::*;
     use crate::schema::{app_schema, daemon_schema};
 
-    /// Returns a value with every member of a schema, and an unmistakable one at each string and number.
+    /// Returns a value with every member of a schema, and an unmistakable one at each string and
+    /// number.
     fn sample(root: &Value, schema: &Value) -> Value {
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             return sample(root, root.pointer(&target[1..]).expect("a schema refers to its own parts"));

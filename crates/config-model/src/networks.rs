@@ -2,8 +2,8 @@
 //!
 //! A network is named by its internal id, or else by its network id in any spelling with the same
 //! normal form. The functions expect a completed document (see
-//! [`complete`](crate::app_config::complete)); in other documents they find what is there. They write
-//! no file: [`Change::changed`] says that the document wants to be saved.
+//! [`complete`](crate::app_config::complete)); in other documents they find what is there. They
+//! write no file: [`Change::changed`] says that the document wants to be saved.
 
 use myownllm_json_document::{Document, Fragment, Kind, ValueRef};
 
@@ -187,8 +187,8 @@ pub fn add(
     Ok(change)
 }
 
-/// Appends a completed entry with these members. The first entry gets the permissions that waited for
-/// a network at the top level.
+/// Appends a completed entry with these members. The first entry gets the permissions that waited
+/// for a network at the top level.
 fn append(doc: &mut Document, mut members: Vec<(&str, Fragment)>, ids: &mut dyn Ids) {
     if doc.get(&["cloud_mesh"]).is_some_and(|m| m.kind() != Kind::Object) {
         doc.remove(&["cloud_mesh"]);
@@ -268,8 +268,8 @@ pub fn update(
 ///
 /// An existing entry gets the envelope's servers and `accepting`, and the label, kind, topology and
 /// `auto_approve` that the envelope has; its id, permissions, prompts and `auto_gossip` stay. An
-/// envelope without secrets leaves the existing ones alone: a TURN server with the same URL keeps its
-/// username and credential.
+/// envelope without secrets leaves the existing ones alone: a TURN server with the same URL keeps
+/// its username and credential.
 ///
 /// # Errors
 /// Fails for a new network with an id that the daemon does not accept.
@@ -319,8 +319,8 @@ pub fn import(
     Ok(change)
 }
 
-/// Returns the TURN servers of an envelope. Servers without a login get the login of the known server
-/// with the same URL.
+/// Returns the TURN servers of an envelope. Servers without a login get the login of the known
+/// server with the same URL.
 fn with_known_secrets(given: Option<ValueRef<'_>>, known: Option<ValueRef<'_>>) -> Fragment {
     let known: Vec<_> = known.into_iter().flat_map(|array| array.items()).collect();
     Fragment::array(given.into_iter().flat_map(|array| array.items()).map(|entry| {

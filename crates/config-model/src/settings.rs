@@ -1,5 +1,5 @@
-//! Single settings of the app's config, under the names that a person types: `auto_cleanup.models`, or
-//! `/providers/0/name`.
+//! Single settings of the app's config, under the names that a person types: `auto_cleanup.models`,
+//! or `/providers/0/name`.
 //!
 //! The functions expect a completed document (see [`complete`](crate::app_config::complete)).
 
@@ -67,8 +67,8 @@ pub fn get<'a>(doc: &'a Document, key: &str) -> Result<ValueRef<'a>, SettingErro
     at(doc, key).ok_or_else(|| unknown(doc, key))
 }
 
-/// Sets a setting to a value that a person typed: JSON of the setting's kind, or the text itself for a
-/// string. Returns true if the document changed.
+/// Sets a setting to a value that a person typed: JSON of the setting's kind, or the text itself
+/// for a string. Returns true if the document changed.
 ///
 /// ```
 /// use myownllm_config_model::{app_config, settings};

@@ -1,4 +1,4 @@
-//! How much of a config is its user's own, and what of it another document has lost.
+//! The user's own settings of a config, and the loss of them.
 #![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
 
 use myownllm_config_model::Document;

@@ -1,11 +1,12 @@
 //! The lossless JSON document.
 //!
-//! [`Document::parse`] scans the text once and leaves the position of every value on a tape. Readers
-//! go through [`ValueRef`], which borrows from that text. An edit copies the *members* of the objects
-//! on the way to the edited value (not their values) into a tree; writing puts the untouched pieces
-//! of text back as they were read, the white space between members included. Inserted values follow
-//! the layout around them: lines of their own where the neighbours have lines of their own, the
-//! file's indentation (two spaces in a file without any) and the file's line ends.
+//! [`Document::parse`] scans the text once and leaves the position of every value on a tape.
+//! Readers go through [`ValueRef`], which borrows from that text. An edit copies the *members* of
+//! the objects on the way to the edited value (not their values) into a tree; writing puts the
+//! untouched pieces of text back as they were read, the white space between members included.
+//! Inserted values follow the layout around them: lines of their own where the neighbours have
+//! lines of their own, the file's indentation (two spaces in a file without any) and the file's
+//! line ends.
 
 use crate::diagnostic::Diagnostic;
 use crate::edit::{self, Change, SetOutcome};
@@ -40,8 +41,8 @@ pub struct Document {
 pub struct Parsed {
     /// The document.
     pub document: Document,
-    /// Duplicate keys (`config.duplicate-key`), a byte order mark (`config.bom`), bytes that are not
-    /// UTF-8 (`config.not-utf8`).
+    /// Duplicate keys (`config.duplicate-key`), a byte order mark (`config.bom`), bytes that are
+    /// not UTF-8 (`config.not-utf8`).
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -57,8 +58,8 @@ impl std::fmt::Debug for Document {
 
 impl Document {
     /// Parses one JSON text: strict RFC 8259, at most [`MAX_DEPTH`](crate::MAX_DEPTH) deep and
-    /// [`MAX_BYTES`] long. Accepts one leading byte order mark, and reads bytes that are not UTF-8 as
-    /// U+FFFD, as `String::from_utf8_lossy` does.
+    /// [`MAX_BYTES`] long. Accepts one leading byte order mark, and reads bytes that are not UTF-8
+    /// as U+FFFD, as `String::from_utf8_lossy` does.
     ///
     /// # Errors
     /// Fails for anything but one JSON object within the limits.
@@ -111,9 +112,9 @@ impl Document {
         self.original.as_deref().map_or(self.tree.read().text.as_bytes(), Vec::as_slice)
     }
 
-    /// Returns the place of the value at a JSON Pointer in the text that was read; `None` if there is
-    /// no such value, or if it was inserted or touched since. Each call walks over the text before
-    /// the value.
+    /// Returns the place of the value at a JSON Pointer in the text that was read; `None` if there
+    /// is no such value, or if it was inserted or touched since. Each call walks over the text
+    /// before the value.
     pub fn place(&self, pointer: &str) -> Option<Place> {
         let value = self.root().at_path(pointer.split('/').skip(1).map(unescape_pointer))?;
         let not_utf8 = self.original.as_ref().map(|bytes| bytes.strip_prefix(BOM).unwrap_or(bytes));
@@ -238,9 +239,9 @@ impl Document {
         appended
     }
 
-    /// Sets `path` in the items of the array at `array`, in one go. `value` gets the index of an item
-    /// and the value at `path` in it, and returns the new value, if any. Items without a value at
-    /// `path` are skipped. Returns true if the document changed.
+    /// Sets `path` in the items of the array at `array`, in one go. `value` gets the index of an
+    /// item and the value at `path` in it, and returns the new value, if any. Items without a value
+    /// at `path` are skipped. Returns true if the document changed.
     ///
     /// ```
     /// use myownllm_json_document::Document;
@@ -258,9 +259,9 @@ impl Document {
         change.map(|change| self.apply(change)).is_some()
     }
 
-    /// Applies a JSON merge patch (RFC 7396): a `null` removes a member, an object patches a member,
-    /// any other value replaces one. Members that the patch leaves as they are keep their bytes.
-    /// Returns true if the document changed.
+    /// Applies a JSON merge patch (RFC 7396): a `null` removes a member, an object patches a
+    /// member, any other value replaces one. Members that the patch leaves as they are keep their
+    /// bytes. Returns true if the document changed.
     ///
     /// ```
     /// use myownllm_json_document::Document;

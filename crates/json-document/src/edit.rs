@@ -132,9 +132,9 @@ pub(crate) fn remove(at: ValueRef<'_>, path: &[&str]) -> Option<Change> {
     }
 }
 
-/// Returns the change that applies a merge patch (RFC 7396) to the object `target`: a `null` removes
-/// a member, an object patches a member, any other value replaces one. Equal values keep their
-/// bytes.
+/// Returns the change that applies a merge patch (RFC 7396) to the object `target`: a `null`
+/// removes a member, an object patches a member, any other value replaces one. Equal values keep
+/// their bytes.
 pub(crate) fn merge_patch(target: ValueRef<'_>, patch: ValueRef<'_>) -> Change {
     let mut edits = Vec::new();
     for (key, value) in patch.members() {

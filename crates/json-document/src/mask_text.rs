@@ -25,8 +25,8 @@ const POINTER_LENGTH: usize = 400;
 /// Masks the secrets in a line of a log.
 ///
 /// Masks what [`mask_text`] masks. In addition, masks the text after a name that announces a secret
-/// (`credential=…`, `{"secret_key": …`), and values that a parser quotes because they have the wrong
-/// type.
+/// (`credential=…`, `{"secret_key": …`), and values that a parser quotes because they have the
+/// wrong type.
 pub fn mask_line(line: &str) -> String {
     let mut found = in_text(line);
     found.extend(named_anywhere(line));
@@ -63,8 +63,8 @@ pub fn strip_secrets(text: &str) -> Option<String> {
     Some(stripped + &text[copied..])
 }
 
-/// Returns a JSON Pointer that can be shown: masks the secrets in its names, and leaves out the middle
-/// of a very long one.
+/// Returns a JSON Pointer that can be shown: masks the secrets in its names, and leaves out the
+/// middle of a very long one.
 pub fn mask_pointer(pointer: &str) -> String {
     let name = |name: &str| match mask_text(&unescape_pointer(name)) {
         Some(masked) => masked.replace('~', "~0").replace('/', "~1"),

@@ -1,8 +1,9 @@
 //! Masks the parts of a document that are not known to be harmless.
 //!
-//! Masking is an allow-list: a string or a number is shown if a [`Shown`] names its place. Everything
-//! else is masked; booleans, `null`, zero, the empty string and the names of members are shown. In
-//! shown strings and in names, [`mask_text`] masks the secrets inside: logins of URLs, headers.
+//! Masking is an allow-list: a string or a number is shown if a [`Shown`] names its place.
+//! Everything else is masked; booleans, `null`, zero, the empty string and the names of members are
+//! shown. In shown strings and in names, [`mask_text`] masks the secrets inside: logins of URLs,
+//! headers.
 //!
 //! Lines of a log have no structure to go by. [`mask_line`] masks by names that announce a secret
 //! ([`is_secret_name`]).
@@ -101,8 +102,8 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Returns a masked copy. Shown parts stay byte for byte, so that a diff of two masked documents has
-/// true lines; shadowed duplicates are masked as well.
+/// Returns a masked copy. Shown parts stay byte for byte, so that a diff of two masked documents
+/// has true lines; shadowed duplicates are masked as well.
 pub fn mask(document: &Document, shown: &Shown) -> Document {
     let copy = Document::of_text(document.to_text());
     let source = copy.tree().read();

@@ -1,5 +1,5 @@
-//! Recovers the complete part of a text that is not JSON: a document with trailing bytes, a text that lacks a comma or a quote, or
-//! the members before the place where the text breaks off.
+//! Recovers the complete part of a text that is not JSON: a document with trailing bytes, a text
+//! that lacks a comma or a quote, or the members before the place where the text breaks off.
 
 use crate::diagnostic::Diagnostic;
 use crate::document::{Document, Parsed, text_of};
@@ -7,10 +7,12 @@ use crate::error::{MAX_BYTES, ParseErrorKind};
 use crate::place::BOM;
 use crate::source::{ScanError, Source};
 
-/// The most slips of a hand edit that are mended in one text. With more of them the result would be a guess.
+/// The most slips of a hand edit that are mended in one text. With more of them the result would be
+/// a guess.
 const MOST_MENDS: usize = 8;
 
-/// The part of a text that [`recover`] found. Nothing is invented: each member of the document stands in the text.
+/// The part of a text that [`recover`] found. Nothing is invented: each member of the document
+/// stands in the text.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Recovered {
@@ -18,7 +20,7 @@ pub struct Recovered {
     pub document: Document,
     /// The remarks about the document, as in [`Parsed::diagnostics`].
     pub diagnostics: Vec<Diagnostic>,
-    /// How much of the text the document holds.
+    /// The part of the text that the document holds.
     pub extent: Extent,
     /// The top-level members that are complete in the text.
     pub whole: Vec<String>,
@@ -26,7 +28,7 @@ pub struct Recovered {
     pub partial: Option<String>,
 }
 
-/// How much of a text was recovered, and why the text is not JSON.
+/// The recovered part of a text, and the reason why the text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Extent {
@@ -66,8 +68,8 @@ impl std::fmt::Display for Mend {
     }
 }
 
-/// Returns the complete part of bytes that [`Document::parse`] refuses. Returns `None` if no member is complete, or if the bytes
-/// are a document.
+/// Returns the complete part of bytes that [`Document::parse`] refuses. Returns `None` if no member
+/// is complete, or if the bytes are a document.
 ///
 /// ```
 /// use myownllm_json_document::{Extent, recover};
@@ -117,7 +119,8 @@ fn recovered(parsed: Parsed, extent: Extent, is_partial: bool) -> Option<Recover
 /// Counts the bytes behind a document that ends at `end` in their text.
 fn trailing_bytes(bytes: &[u8], text: &str, end: usize) -> usize {
     let mark = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
-    // The strings of the document may hold bytes that are not UTF-8, and U+FFFD in the text is longer than such a byte.
+    // The strings of the document may hold bytes that are not UTF-8, and U+FFFD in the text is
+    // longer than such a byte.
     let lossy = text[..end].matches('\u{fffd}').count();
     if lossy == 0 { bytes.len().saturating_sub(mark + end) } else { text.len() - end }
 }
@@ -197,8 +200,8 @@ impl Cut {
         Self::closed(text, &open)
     }
 
-    /// Ends the text behind the last complete member. Leaves out an incomplete item of an array, as half a network is none, and an
-    /// object or array without a complete part.
+    /// Ends the text behind the last complete member. Leaves out an incomplete item of an array, as
+    /// half a network is none, and an object or array without a complete part.
     fn closed(text: &str, open: &[Open]) -> Option<Self> {
         let torn_item = open.iter().zip(open.iter().skip(1)).position(|(outer, _)| !outer.is_object);
         let innermost = torn_item.unwrap_or(open.len().checked_sub(1)?);
@@ -256,7 +259,8 @@ impl Token {
         } else {
             end += bytes[end..to].iter().take_while(|b| !blank(b) && !b",:]}".contains(b)).count();
         }
-        // A number at the end of the text may lack digits; a string before a letter may have lost a quote.
+        // A number at the end of the text may lack digits; a string before a letter may have lost a
+        // quote.
         let is_string = first == b'"';
         let follows = match bytes.get(end) {
             Some(b) => blank(b) || b",:]}".contains(b),
@@ -291,7 +295,8 @@ impl Edit {
     }
 }
 
-/// Mends the slips of a hand edit, one after the other, until the text is JSON. Returns `None` if it does not become JSON.
+/// Mends the slips of a hand edit, one after the other, until the text is JSON. Returns `None` if
+/// it does not become JSON.
 fn mend(stop: &ScanError) -> Option<(String, Vec<Mend>)> {
     let mut text = stop.text.clone();
     let (mut kind, mut at) = (stop.kind, stop.at);

@@ -11,12 +11,12 @@ use crate::text::{decode, push_pointer};
 /// member in turn would be quadratic.
 pub(crate) const INDEX_FROM: usize = 24;
 
-/// Top bit of [`Entry::end_and_flag`]: the string holds an escape. Texts are shorter than 2^31 bytes
-/// (`MAX_BYTES`).
+/// Top bit of [`Entry::end_and_flag`]: the string holds an escape. Texts are shorter than 2^31
+/// bytes (`MAX_BYTES`).
 const ESCAPED: u32 = 1 << 31;
 
-/// A key or a value. The entries of an object follow it as key, value, key, value; those of an array
-/// as values.
+/// A key or a value. The entries of an object follow it as key, value, key, value; those of an
+/// array as values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     start: u32,
@@ -49,8 +49,8 @@ pub(crate) struct Tape {
     pub(crate) indexes: HashMap<u32, Box<[u32]>>,
 }
 
-/// Buffers that a scan needs. Reused between scans, because most inserted values are a word long and
-/// a document may get thousands.
+/// Buffers that a scan needs. Reused between scans, because most inserted values are a word long
+/// and a document may get thousands.
 #[derive(Default)]
 pub(crate) struct Scratch {
     stack: Vec<Frame>,
@@ -81,8 +81,8 @@ pub(crate) struct ScanFailure {
     pub(crate) pointer: String,
 }
 
-/// Scans `text` from `from` on, which must hold one value (of any type) and white space, and appends
-/// its entries to `tape`.
+/// Scans `text` from `from` on, which must hold one value (of any type) and white space, and
+/// appends its entries to `tape`.
 ///
 /// On failure, the entries scanned so far stay on the tape, where nothing leads to them.
 pub(crate) fn scan(

@@ -74,8 +74,8 @@ const ABOUT: [&str; 20] = [
 ///    or ends in the word `key`.
 ///
 /// Words end at every non-letter and at humps (`privKey`, `APIKey`). Neither case nor separators
-/// inside a compound count (`apikey`, `X-Api-Key`). A `key` that is public by name (`public_key`) is
-/// no secret; neither are `keys` that are no compound, nor words with the same beginning
+/// inside a compound count (`apikey`, `X-Api-Key`). A `key` that is public by name (`public_key`)
+/// is no secret; neither are `keys` that are no compound, nor words with the same beginning
 /// (`keyboard`, `passive`, `author`).
 pub fn is_secret_name(name: &str) -> bool {
     let words = words(name);

@@ -23,8 +23,8 @@ pub fn shortened(text: &str, at_most: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{CUT}{}", &text[..head], &text[tail..]))
 }
 
-/// Returns a JSON Pointer with at most `at_most` names: of a longer one the first and the last names,
-/// with `…` between them.
+/// Returns a JSON Pointer with at most `at_most` names: of a longer one the first and the last
+/// names, with `…` between them.
 ///
 /// ```
 /// use myownllm_json_document::shorten::shortened_pointer;

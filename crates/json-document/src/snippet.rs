@@ -9,11 +9,11 @@ const AROUND: usize = 32;
 /// Stands for the rest of a long line.
 const CUT: &str = "...";
 
-/// A line of JSON with its values masked: shows the structure, `true`, `false`, `null`, single digits
-/// and the names of members.
+/// A line of JSON with its values masked: shows the structure, `true`, `false`, `null`, single
+/// digits and the names of members.
 ///
-/// After the place of a syntax error nobody can tell a name from a value. There, a string counts as a
-/// name only if it stands where a name may stand, and consists of small letters.
+/// After the place of a syntax error nobody can tell a name from a value. There, a string counts as
+/// a name only if it stands where a name may stand, and consists of small letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Snippet {

@@ -219,7 +219,8 @@ pub(crate) struct Entries<'s> {
     source: &'s Source,
     at: u32,
     end: u32,
-    /// Distance from a returned entry to the entry whose `next` leads on: 1 from a key to its value.
+    /// Distance from a returned entry to the entry whose `next` leads on: 1 from a key to its
+    /// value.
     to_value: u32,
 }
 

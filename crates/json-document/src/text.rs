@@ -131,8 +131,8 @@ fn is_trimmed(code: u32) -> bool {
     matches!(code, 9..=13 | 0x20 | 0xa0 | 0x1680 | 0x2000..=0x200a | 0x2028 | 0x2029 | 0x202f | 0x205f | 0x3000 | 0xfeff)
 }
 
-/// Returns the raw JSON string without white space at its ends, and with the rest spelled as before,
-/// escapes included. Returns `None` if there is nothing to trim.
+/// Returns the raw JSON string without white space at its ends, and with the rest spelled as
+/// before, escapes included. Returns `None` if there is nothing to trim.
 pub fn trim_raw(raw: &str) -> Option<String> {
     let inner = raw.get(1..raw.len().checked_sub(1)?)?;
     let is_plain_end = |b: Option<&u8>| b.is_some_and(|b| (0x21..0x7f).contains(b));

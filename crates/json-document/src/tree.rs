@@ -97,8 +97,8 @@ impl Tree {
     }
 }
 
-/// Stores an inserted value. Such values share a text: most are a word or two, and a text of its own
-/// would cost more than the value.
+/// Stores an inserted value. Such values share a text: most are a word or two, and a text of its
+/// own would cost more than the value.
 pub(crate) fn insert(sources: &mut Vec<Arc<Source>>, fragment: Fragment) -> Node {
     let last = sources.len() - 1;
     // Leaves alone the text that was read, and texts that a clone of the document shares.

@@ -155,8 +155,8 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Returns the JSON text: as it was read or inserted, unless an edit has touched something inside
-    /// the value.
+    /// Returns the JSON text: as it was read or inserted, unless an edit has touched something
+    /// inside the value.
     pub fn raw(&self) -> Cow<'a, str> {
         let mut out = String::new();
         match self.at {
@@ -206,8 +206,8 @@ impl<'a> ValueRef<'a> {
         self.kind() == Kind::Null
     }
 
-    /// Returns true for the values that JavaScript takes for false: `null`, `false`, zero, the empty
-    /// string.
+    /// Returns true for the values that JavaScript takes for false: `null`, `false`, zero, the
+    /// empty string.
     pub fn is_falsy(&self) -> bool {
         match self.kind() {
             Kind::Null => true,
@@ -249,9 +249,9 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Returns the members of an object in file order, without shadowed duplicates; nothing for other
-    /// kinds. A lone surrogate in a key reads as U+FFFD; [`ValueRef::get`] does not find such a
-    /// member.
+    /// Returns the members of an object in file order, without shadowed duplicates; nothing for
+    /// other kinds. A lone surrogate in a key reads as U+FFFD; [`ValueRef::get`] does not find such
+    /// a member.
     pub fn members(&self) -> impl Iterator<Item = (Cow<'a, str>, ValueRef<'a>)> + use<'a> {
         self.named().map(|(name, value)| (name.text(), value))
     }
@@ -418,7 +418,8 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Compares as JavaScript's `===` does: equal type and value; arrays and objects are never equal.
+    /// Compares as JavaScript's `===` does: equal type and value; arrays and objects are never
+    /// equal.
     pub fn strictly_equals(&self, other: &ValueRef<'_>) -> bool {
         !matches!(self.kind(), Kind::Array | Kind::Object)
             && self.kind() == other.kind()
@@ -428,8 +429,8 @@ impl<'a> ValueRef<'a> {
             }
     }
 
-    /// Returns the kind, and bytes that are equal for values that [`ValueRef::strictly_equals`] calls
-    /// equal; `None` for arrays and objects.
+    /// Returns the kind, and bytes that are equal for values that [`ValueRef::strictly_equals`]
+    /// calls equal; `None` for arrays and objects.
     pub fn identity_key(&self) -> Option<(Kind, Cow<'a, [u8]>)> {
         let key = match self.kind() {
             Kind::Array | Kind::Object => return None,

@@ -268,8 +268,8 @@ fn split_gap(gap: &str) -> (&str, &str) {
 
 /// Writes a value of another text in the layout of the place where it is inserted.
 ///
-/// The white space is new; keys, strings and numbers keep their spelling. `line` is the beginning of
-/// every line, and is restored before the function returns.
+/// The white space is new; keys, strings and numbers keep their spelling. `line` is the beginning
+/// of every line, and is restored before the function returns.
 fn lay_out(source: &Source, at: u32, style: &Style<'_>, line: &mut String, out: &mut String) {
     struct Open<'s> {
         entries: Entries<'s>,

@@ -9,8 +9,8 @@ fn doc(text: &str) -> Document {
     Document::parse(text.as_bytes()).unwrap().document
 }
 
-/// Generates JSON texts with unusual spellings: white space, escapes, numbers of every form, duplicate
-/// keys.
+/// Generates JSON texts with unusual spellings: white space, escapes, numbers of every form,
+/// duplicate keys.
 fn json_text(depth: u32) -> BoxedStrategy<String> {
     let scalar = prop_oneof![
         Just("null".to_owned()),
@@ -73,7 +73,8 @@ proptest! {
 
     #[test]
     fn reading_agrees_with_serde_json(text in object_text()) {
-        // serde_json refuses lone surrogates and numbers beyond f64; everything else must read alike.
+        // serde_json refuses lone surrogates and numbers beyond f64; everything else must read
+        // alike.
         if let Ok(theirs) = serde_json::from_str::<serde_json::Value>(&text) {
             prop_assert!(close(&doc(&text).root().to_value(), &theirs), "{text}");
         }

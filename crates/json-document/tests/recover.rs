@@ -1,4 +1,4 @@
-//! What is whole in a text that is no JSON.
+//! The complete part of a text that is not JSON.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use myownllm_json_document::{Document, Extent, recover};
@@ -42,7 +42,8 @@ fn complete_document_with_a_tail_is_that_document() {
     }
 }
 
-/// At every place where a text may break off, each member that is taken is one of the text's, and none that is complete is left.
+/// At every place where a text may break off, each member that is taken is one of the text's, and
+/// none that is complete is left.
 #[test]
 fn text_that_breaks_off_gives_its_complete_members() {
     let whole = value(CONFIG);
@@ -162,7 +163,7 @@ proptest! {
         let _ = recover(&bytes);
     }
 
-    /// What is recovered of a text with something cut out, or put in, is a document of the text's own members.
+    /// A part that is cut out or put in leaves a document of members of the text.
     #[test]
     fn damaged_text_is_survived(from in 0..300_usize, len in 0..30_usize, put in "[{}\\[\\]\",:a1 \n]{0,3}") {
         let from = from.min(CONFIG.len());

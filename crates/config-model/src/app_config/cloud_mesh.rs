@@ -33,9 +33,9 @@ pub struct FlatNetwork {
     pub keys: Vec<&'static str>,
 }
 
-/// Returns the network of a `cloud_mesh` in the single-network form, for callers that put an array of
-/// networks beside it. Returns `None` if the section is not of that form, names no network, or has an
-/// array with a network in it.
+/// Returns the network of a `cloud_mesh` in the single-network form, for callers that put an array
+/// of networks beside it. Returns `None` if the section is not of that form, names no network, or
+/// has an array with a network in it.
 pub fn flat_network(cloud_mesh: ValueRef<'_>, ids: &mut dyn Ids) -> Option<FlatNetwork> {
     if !holds_no_network(array_of(cloud_mesh)) {
         return None;

@@ -46,7 +46,8 @@ pub fn missing_keys(doc: &Document) -> Vec<String> {
     missing
 }
 
-/// Returns the app's config of a fresh install, with `conversation_dir` as the default of that name.
+/// Returns the app's config of a fresh install, with `conversation_dir` as the default of that
+/// name.
 pub fn defaults(conversation_dir: &str) -> Document {
     let mut doc = Document::empty();
     // An empty document needs no id.
@@ -55,13 +56,13 @@ pub fn defaults(conversation_dir: &str) -> Document {
 }
 
 /// Brings a document into the app's present form: legacy migrations, then defaults, with
-/// `conversation_dir` as the default of that name. Leaves alone the parts that are in form; a second
-/// call changes nothing.
+/// `conversation_dir` as the default of that name. Leaves alone the parts that are in form; a
+/// second call changes nothing.
 ///
 /// Returns values of a wrong type (`config.wrong-type`: the app keeps them), values that a default
-/// replaced (`config.replaced`), entries that the document lost (`config.dropped`), duplicate internal
-/// ids (`network.duplicate-id`), and the effects of migrations (`config.migrated`). The first warnings
-/// have their place in the text that the document was read from.
+/// replaced (`config.replaced`), entries that the document lost (`config.dropped`), duplicate
+/// internal ids (`network.duplicate-id`), and the effects of migrations (`config.migrated`). The
+/// first warnings have their place in the text that the document was read from.
 pub fn complete(doc: &mut Document, conversation_dir: &str, ids: &mut dyn Ids) -> Vec<Diagnostic> {
     let mut pass = Pass::new(ids);
     let change = root_change(doc.root(), conversation_dir, &mut pass);

@@ -37,8 +37,8 @@ pub(crate) fn completed(members: Vec<(&str, Fragment)>, path: &Path<'_>, pass: &
     Fragment::from(&entry)
 }
 
-/// Returns the edits that bring a saved network (an object) into form. A network without permissions
-/// of its own gets `inherited`.
+/// Returns the edits that bring a saved network (an object) into form. A network without
+/// permissions of its own gets `inherited`.
 pub(super) fn change(
     entry: ValueRef<'_>,
     path: &Path<'_>,
@@ -194,8 +194,8 @@ fn prompts_change(list: Option<ValueRef<'_>>, object: &mut ObjectEdits<'_, '_>) 
     }
 }
 
-/// Returns the trimmed label if trimming changes it (`""` if nothing is left); `None` also for a value
-/// that is not a string.
+/// Returns the trimmed label if trimming changes it (`""` if nothing is left); `None` also for a
+/// value that is not a string.
 pub(crate) fn label_change(label: ValueRef<'_>) -> Option<Fragment> {
     if label.kind() != Kind::String {
         return None;

@@ -1,4 +1,4 @@
-//! How much of a config is its user's own: where it differs from the defaults.
+//! Measures the user's own settings of a config: those that differ from the defaults.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::complete::{SECTIONS, complete, defaults, keys};
 use crate::{Document, Kind, SeededIds, ValueRef, network_id};
 
-/// Members of `cloud_mesh` that are counted as networks, or name one.
-const CATALOGUE: [&str; 2] = ["networks", "active_network_id"];
+/// Members of `cloud_mesh` that are networks or name one.
+const NETWORK_MEMBERS: [&str; 2] = ["networks", "active_network_id"];
 
-/// The settings of a config that differ from the defaults. A document that lacks defaults, or is in a legacy form, counts as it
-/// is once it is completed.
+/// The settings of a config that differ from the defaults. Measures a document in its completed
+/// form.
 ///
 /// ```
 /// use myownllm_config_model::Document;
@@ -25,20 +25,20 @@ const CATALOGUE: [&str; 2] = ["networks", "active_network_id"];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnSettings {
-    /// Paths of settings that are no networks: a top-level key, or a section and its member.
+    /// Paths of the settings that are not networks: a top-level key, or a section and its member.
     pub options: Vec<Vec<String>>,
     /// Network ids of the saved networks, in normal form.
     pub networks: Vec<String>,
     /// Single values in `options` and in `networks`.
     values: [usize; 2],
-    /// How many keys of the app's schema the document itself has.
+    /// The number of keys of the app's schema that the document has before it is completed.
     keys_there: usize,
-    /// The document has no list of networks, or names an active network that the list lacks: an app that removes its last
-    /// network leaves an empty list and no pointer.
-    catalogue_torn: bool,
+    /// The document has no array of networks, or names an active network that the array lacks. An
+    /// app that removes its last network leaves an empty array and no active network.
+    are_networks_torn: bool,
 }
 
-/// What a config has lost, beside a backup of it.
+/// The part that a config has lost since a backup of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -58,7 +58,7 @@ impl OwnSettings {
         let defaults = defaults(conversation_dir);
         let mut own = Self {
             keys_there: keys().filter(|key| doc.get(&[key]).is_some()).count(),
-            catalogue_torn: is_catalogue_torn(doc),
+            are_networks_torn: are_networks_torn(doc),
             ..Self::default()
         };
         for (key, value) in completed.root().members() {
@@ -72,8 +72,8 @@ impl OwnSettings {
                 continue;
             }
             for (member, value) in value.members() {
-                let is_catalogue = key == "cloud_mesh" && CATALOGUE.contains(&&*member);
-                if !is_catalogue && is_own(value, defaults.get(&[&key, &member])) {
+                let is_network_member = key == "cloud_mesh" && NETWORK_MEMBERS.contains(&&*member);
+                if !is_network_member && is_own(value, defaults.get(&[&key, &member])) {
                     own.add(vec![key.clone().into_owned(), member.into_owned()], value);
                 }
             }
@@ -93,7 +93,7 @@ impl OwnSettings {
         self.values[0] += count_values(value);
     }
 
-    /// How many settings there are: each top-level key with something of the user's in it, and each network.
+    /// Returns the number of top-level keys with a setting of the user, and of networks.
     #[must_use]
     pub fn count(&self) -> usize {
         self.sections() + self.networks.len()
@@ -103,32 +103,32 @@ impl OwnSettings {
         self.options.iter().map(|path| &path[0]).collect::<BTreeSet<_>>().len()
     }
 
-    /// Orders documents by how many settings of the user's they hold.
+    /// Returns a rank that is higher for a document with more settings of the user.
     #[must_use]
     pub fn settings_rank(&self) -> impl Ord + use<> {
         (self.sections(), self.values[0])
     }
 
-    /// Orders documents by how many networks they hold.
+    /// Returns a rank that is higher for a document with more networks.
     #[must_use]
     pub fn networks_rank(&self) -> impl Ord + use<> {
         (self.networks.len(), self.values[1])
     }
 
-    /// Whether the document lacks most keys of the schema. The app writes all of them.
+    /// Returns true if the document lacks most keys of the schema. The app writes all of them.
     #[must_use]
     pub fn is_bare(&self) -> bool {
         self.keys_there * 4 <= keys().count()
     }
 
-    /// What this document has lost of what `before` holds, with nothing in its place.
+    /// Returns the part of `before` that this document has lost without a replacement, if any.
     ///
-    /// Something is left as long as the document holds more than a quarter of the settings, its own new ones included; more than
-    /// half, where it lacks most keys of the schema, which no app writes. So resetting a section, or removing one of
-    /// two networks, is no loss; neither is removing the only network in the app.
+    /// A document has lost its settings if it holds at most a quarter of their number, or at most
+    /// half if [`is_bare`](Self::is_bare). Resetting a section is no loss, nor is removing one of
+    /// two networks, or removing the only network in the app.
     #[must_use]
     pub fn loss_since(&self, before: &Self) -> Option<Loss> {
-        // (fewest settings before that are worth a verdict, by how much fewer they have to be now)
+        // Of fewer settings than `fewest`, the user may have reset all.
         let gone = |before: usize, now: usize, fewest: usize| {
             let (fewest, factor) = if self.is_bare() { (1, 2) } else { (fewest, 4) };
             before >= fewest && now * factor <= before
@@ -137,7 +137,7 @@ impl OwnSettings {
             Some(Loss::Settings)
         } else if self.networks.is_empty()
             && !before.networks.is_empty()
-            && (before.networks.len() > 1 || self.catalogue_torn)
+            && (before.networks.len() > 1 || self.are_networks_torn)
         {
             Some(Loss::Networks)
         } else {
@@ -146,7 +146,8 @@ impl OwnSettings {
     }
 }
 
-/// Whether a value is neither the default nor empty. One of another kind than the default is read as the default.
+/// Returns true if a value is neither the default nor empty. A value of another kind than the
+/// default reads as the default.
 fn is_own(value: ValueRef<'_>, default: Option<ValueRef<'_>>) -> bool {
     let differs = match default.filter(|default| !default.is_null()) {
         Some(default) => value.kind() == default.kind() && !value.same_json(&default),
@@ -155,14 +156,14 @@ fn is_own(value: ValueRef<'_>, default: Option<ValueRef<'_>>) -> bool {
     differs && count_values(value) > 0
 }
 
-/// The modes that are tracked when nobody chose any.
+/// Returns true if `tracked` is the default: the active mode alone.
 fn is_the_active_mode(doc: &Document, tracked: ValueRef<'_>) -> bool {
     let mode = doc.get(&["active_mode"]);
     let mut modes = tracked.items();
     matches!((modes.next(), modes.next(), mode), (Some(only), None, Some(mode)) if only.same_json(&mode))
 }
 
-fn is_catalogue_torn(doc: &Document) -> bool {
+fn are_networks_torn(doc: &Document) -> bool {
     let active = doc.get(&["cloud_mesh", "active_network_id"]).filter(|id| !id.is_falsy());
     match doc.get(&["cloud_mesh", "networks"]).filter(|list| list.kind() == Kind::Array) {
         Some(list) => active.is_some_and(|active| {
@@ -172,7 +173,7 @@ fn is_catalogue_torn(doc: &Document) -> bool {
     }
 }
 
-/// How many texts, numbers and booleans a value holds.
+/// Counts the strings, numbers and booleans of a value.
 fn count_values(value: ValueRef<'_>) -> usize {
     let mut open = vec![value];
     let mut count = 0;

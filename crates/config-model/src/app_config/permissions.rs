@@ -85,8 +85,8 @@ fn record_change(record: ValueRef<'_>, path: &Path<'_>, pass: &mut Pass<'_>) -> 
 
 /// Returns the per-device record of a tool with the newest timestamp.
 ///
-/// A record with contents and without a timestamp counts as made now: with a clock that stands still,
-/// the first of those wins.
+/// A record with contents and without a timestamp counts as made now: with a clock that stands
+/// still, the first of those wins.
 fn newest(devices: ValueRef<'_>, tool: &str, pass: &mut Pass<'_>) -> Fragment {
     let mut newest = (0.0, DEFAULT_RECORD.clone());
     for device in in_javascript_order(devices) {
