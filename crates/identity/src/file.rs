@@ -1,0 +1,281 @@
+//! The identity file: is it one, whose is it, and is it sound?
+//!
+//! The secret is decoded, checked against the public key and dropped; nothing here keeps or prints it.
+
+use std::path::Path;
+
+use data_encoding::BASE32_NOPAD;
+use ed25519_dalek::SigningKey;
+use myownllm_durable_fs::quote;
+use serde::{Serialize, de::IgnoredAny};
+use sha2::{Digest, Sha256};
+
+/// The newest `version` of the file that this crate understands.
+pub const KNOWN_VERSION: u64 = 1;
+
+/// What an identity file turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Identity {
+    /// A sound key.
+    Valid(KeyInfo),
+    /// It does not parse, or its public key does not belong to its seed.
+    Damaged {
+        /// What is wrong with it, without a word of its content.
+        why: String,
+        /// How a sound key can be read out of the file, if it holds one that a daemon cannot read.
+        flaw: Option<Flaw>,
+    },
+    /// Of a version newer than [`KNOWN_VERSION`]: not ours to judge or to touch.
+    Newer {
+        /// That version.
+        version: u64,
+    },
+}
+
+/// What may be told of a sound key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeyInfo {
+    /// The Device ID as people see it: the public key, a dash and five digits to check it by.
+    pub device_id: String,
+    /// The public key, base32.
+    pub public_key: String,
+    /// The label that the user gave to this device.
+    pub label: String,
+    /// When it was made, as the file says: `@` and seconds since 1970.
+    pub created_at: Option<String>,
+}
+
+impl Identity {
+    /// The sound key's data, if it is one.
+    pub fn key(&self) -> Option<&KeyInfo> {
+        match self {
+            Self::Valid(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn damaged(why: impl Into<String>) -> Self {
+        Self::Damaged { why: why.into(), flaw: None }
+    }
+}
+
+/// Why a daemon cannot read a file that holds a sound key, where a command can mend that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Flaw {
+    /// UTF-8 behind a byte order mark.
+    ByteOrderMark,
+    /// UTF-16 behind a byte order mark.
+    Utf16,
+    /// UTF-16, little-endian, without a byte order mark.
+    Utf16Le,
+    /// UTF-16, big-endian, without a byte order mark.
+    Utf16Be,
+    /// UTF-32 behind a byte order mark.
+    Utf32,
+    /// UTF-32, little-endian, without a byte order mark.
+    Utf32Le,
+    /// UTF-32, big-endian, without a byte order mark.
+    Utf32Be,
+    /// Zero bytes before, in or behind the text.
+    ZeroBytes,
+    /// Something follows the whole key: the tail of a longer file that was written over.
+    Tail {
+        /// How many bytes the key has.
+        length: usize,
+    },
+    /// An encoding of one byte a character, such as ISO-8859-1.
+    EightBit,
+}
+
+impl Flaw {
+    /// In the order in which they are tried: what removes zero bytes would read UTF-16 too.
+    const ALL: [Self; 9] = [
+        Self::ByteOrderMark,
+        Self::Utf32,
+        Self::Utf16,
+        Self::Utf32Le,
+        Self::Utf32Be,
+        Self::Utf16Le,
+        Self::Utf16Be,
+        Self::ZeroBytes,
+        Self::EightBit,
+    ];
+
+    /// What is wrong, as it follows "the file".
+    fn why(self) -> String {
+        match self {
+            Self::ByteOrderMark => "begins with a byte order mark".to_owned(),
+            Self::Utf16 | Self::Utf16Le | Self::Utf16Be => "is UTF-16 text instead of UTF-8".to_owned(),
+            Self::Utf32 | Self::Utf32Le | Self::Utf32Be => "is UTF-32 text instead of UTF-8".to_owned(),
+            Self::ZeroBytes => "holds zero bytes beside the key".to_owned(),
+            Self::Tail { length } => format!("goes on behind the key, which ends after {length} bytes"),
+            Self::EightBit => "is text in an 8-bit encoding instead of UTF-8".to_owned(),
+        }
+    }
+
+    /// The command that reads the key out of `file` and writes it to its standard output.
+    pub(crate) fn filter(self, file: &Path) -> String {
+        let file = quote(file);
+        let iconv = |from: &str| format!("iconv -f {from} -t UTF-8 {file}");
+        match self {
+            Self::ByteOrderMark => format!("tail -c +4 {file}"),
+            Self::Utf16 => iconv("UTF-16"),
+            Self::Utf16Le => iconv("UTF-16LE"),
+            Self::Utf16Be => iconv("UTF-16BE"),
+            Self::Utf32 => iconv("UTF-32"),
+            Self::Utf32Le => iconv("UTF-32LE"),
+            Self::Utf32Be => iconv("UTF-32BE"),
+            Self::ZeroBytes => format!("tr -d '\\000' < {file}"),
+            Self::Tail { length } => format!("head -c {length} {file}"),
+            Self::EightBit => iconv("ISO-8859-1"),
+        }
+    }
+
+    /// What [`filter`](Self::filter) makes of these bytes.
+    fn read(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let text = |text: Option<String>| text.map(String::into_bytes);
+        match self {
+            Self::ByteOrderMark => bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec),
+            Self::Utf16 => match bytes {
+                [0xff, 0xfe, rest @ ..] => text(utf16(rest, u16::from_le_bytes)),
+                [0xfe, 0xff, rest @ ..] => text(utf16(rest, u16::from_be_bytes)),
+                _ => None,
+            },
+            Self::Utf16Le => text(utf16(bytes, u16::from_le_bytes)),
+            Self::Utf16Be => text(utf16(bytes, u16::from_be_bytes)),
+            Self::Utf32 => match bytes {
+                [0xff, 0xfe, 0, 0, rest @ ..] => text(utf32(rest, u32::from_le_bytes)),
+                [0, 0, 0xfe, 0xff, rest @ ..] => text(utf32(rest, u32::from_be_bytes)),
+                _ => None,
+            },
+            Self::Utf32Le => text(utf32(bytes, u32::from_le_bytes)),
+            Self::Utf32Be => text(utf32(bytes, u32::from_be_bytes)),
+            Self::ZeroBytes => Some(bytes.iter().copied().filter(|&byte| byte != 0).collect()),
+            Self::Tail { length } => bytes.get(..length).map(<[u8]>::to_vec),
+            Self::EightBit => text(Some(bytes.iter().map(|&byte| char::from(byte)).collect())),
+        }
+    }
+
+    /// The flaw that keeps a daemon from reading a sound key in these bytes.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+        let tail = values.next().and_then(Result::ok).map(|_| Self::Tail { length: values.byte_offset() });
+        let is_sound =
+            |flaw: &Self| flaw.read(bytes).is_some_and(|text| matches!(judge(&text), Identity::Valid(_)));
+        Self::ALL.into_iter().chain(tail).find(is_sound)
+    }
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
+    let units = bytes.chunks_exact(2);
+    if !units.remainder().is_empty() {
+        return None;
+    }
+    let units = units.map(|pair| unit([pair[0], pair[1]]));
+    char::decode_utf16(units).collect::<Result<String, _>>().ok()
+}
+
+fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Option<String> {
+    let units = bytes.chunks_exact(4);
+    if !units.remainder().is_empty() {
+        return None;
+    }
+    units.map(|four| char::from_u32(unit([four[0], four[1], four[2], four[3]]))).collect()
+}
+
+/// The alphabet is RFC 4648's; the daemon writes it in lower case.
+fn decode32(text: &str) -> Option<[u8; 32]> {
+    BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).ok()?.try_into().ok()
+}
+
+/// The Device ID of a public key, as people see it.
+pub fn device_id(public_key: &[u8; 32]) -> String {
+    display_id(&BASE32_NOPAD.encode(public_key).to_ascii_lowercase())
+}
+
+/// The Device ID of a public key that is base32 already: adds the dash and the first five hex digits of its SHA-256.
+fn display_id(public_key: &str) -> String {
+    let digest = Sha256::digest(public_key.as_bytes());
+    format!("{public_key}-{:02X}{:02X}{:X}", digest[0], digest[1], digest[2] >> 4)
+}
+
+/// Judges the bytes of an identity file.
+pub fn inspect(bytes: &[u8]) -> Identity {
+    match judge(bytes) {
+        Identity::Damaged { why, .. } => match Flaw::of(bytes) {
+            Some(flaw) => Identity::Damaged { why: format!("the file {}", flaw.why()), flaw: Some(flaw) },
+            None => Identity::damaged(why),
+        },
+        other => other,
+    }
+}
+
+/// Judges the bytes as a daemon would: no allowance is made that the daemon does not make, for a byte order mark, say. It would
+/// not read the key, and end.
+fn judge(bytes: &[u8]) -> Identity {
+    if bytes.is_empty() {
+        return Identity::damaged("the file is empty");
+    }
+    if bytes.iter().all(|&byte| byte == 0) {
+        return Identity::damaged("the file holds nothing but zero bytes");
+    }
+    // Fields of the wrong type must be told apart from a file that is no JSON, hence the two steps.
+    #[derive(serde::Deserialize)]
+    struct Raw<'a> {
+        #[serde(borrow, default)]
+        version: Option<&'a serde_json::value::RawValue>,
+        #[serde(default)]
+        created_at: Option<serde_json::Value>,
+        #[serde(borrow, default)]
+        secret_key: Option<&'a serde_json::value::RawValue>,
+        #[serde(default)]
+        public_key: Option<serde_json::Value>,
+        #[serde(default)]
+        label: Option<serde_json::Value>,
+    }
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        let (line, column) = (error.line(), error.column());
+        return Identity::damaged(format!("the file is not JSON (line {line}, column {column})"));
+    }
+    // serde_json's message could quote what it stumbled over, so it is not shown.
+    let Ok(raw) = serde_json::from_slice::<Raw<'_>>(bytes) else {
+        return Identity::damaged("the file is not a JSON object with each field once");
+    };
+    let Some(version) = raw.version.and_then(|version| version.get().parse::<u64>().ok()) else {
+        return Identity::damaged("`version` is not a whole number");
+    };
+    if version > KNOWN_VERSION {
+        return Identity::Newer { version };
+    }
+    if version != KNOWN_VERSION {
+        return Identity::damaged("`version` is not 1");
+    }
+    let text = |value: &Option<serde_json::Value>| value.as_ref().and_then(|v| v.as_str().map(str::to_owned));
+    let Some(public_text) = text(&raw.public_key) else {
+        return Identity::damaged("`public_key` is not a string");
+    };
+    let Some(public) = decode32(&public_text) else {
+        return Identity::damaged("`public_key` is not 32 bytes in base32");
+    };
+    let Some(secret) =
+        raw.secret_key.and_then(|raw| serde_json::from_str::<std::borrow::Cow<'_, str>>(raw.get()).ok())
+    else {
+        return Identity::damaged("`secret_key` is not a string");
+    };
+    let Some(seed) = decode32(&secret) else {
+        return Identity::damaged("`secret_key` is not 32 bytes in base32");
+    };
+    if SigningKey::from_bytes(&seed).verifying_key().to_bytes() != public {
+        return Identity::damaged("`public_key` does not belong to `secret_key`");
+    }
+    Identity::Valid(KeyInfo {
+        device_id: device_id(&public),
+        public_key: BASE32_NOPAD.encode(&public).to_ascii_lowercase(),
+        label: text(&raw.label).unwrap_or_default(),
+        created_at: text(&raw.created_at),
+    })
+}

@@ -1,0 +1,340 @@
+//! A table of homes against the answer; and each way out is walked.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests may write as they like")]
+#![cfg(unix)]
+
+mod common;
+
+use std::{os::unix::fs::symlink, process::Command};
+
+use common::{Home, key_file, public_key, short};
+use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_identity::{Answer, Problem, WayOut, look, start_permit};
+use rstest::rstest;
+
+/// The identity file of the daemon's home and of the old location.
+const NEW: &str = "mesh/.secrets/identity.json";
+const OLD: &str = ".secrets/identity.json";
+
+/// What one path of a home holds.
+#[derive(Clone, Copy, Debug)]
+enum Put {
+    Key(&'static str, u8),
+    Bytes(&'static str, &'static [u8]),
+    Cut(&'static str, u8),
+    Newer(&'static str),
+    Link(&'static str, &'static str),
+    Dir(&'static str),
+    Pipe(&'static str),
+    /// A config that names an identity file, which is in the user's home where the path is relative.
+    Names(&'static str, &'static str),
+    /// A key in the user's home.
+    Outside(&'static str, u8),
+    /// A roster in the daemon's home.
+    Known,
+    /// A roster at the old location.
+    KnownBefore,
+    State,
+    OneRoster(&'static str),
+}
+use Put::*;
+
+fn home_of(parts: &[Put]) -> Home {
+    let home = Home::new();
+    for part in parts {
+        match *part {
+            Key(path, seed) => home.put(path, &key_file(seed, "x")),
+            Bytes(path, bytes) => home.put(path, bytes),
+            Cut(path, seed) => home.put(path, &key_file(seed, "x")[..90]),
+            Newer(path) => home.put(path, b"{\"version\": 2}"),
+            Link(path, target) => {
+                std::fs::create_dir_all(home.at(path).parent().unwrap()).unwrap();
+                symlink(target, home.at(path)).unwrap();
+            }
+            Dir(path) => std::fs::create_dir_all(home.at(path)).unwrap(),
+            Pipe(path) => {
+                std::fs::create_dir_all(home.at(path).parent().unwrap()).unwrap();
+                assert!(Command::new("mkfifo").arg(home.at(path)).status().unwrap().success());
+            }
+            Names(config, named) => {
+                let named = if named.starts_with("./") { named.into() } else { home.user().join(named) };
+                let text = format!(
+                    "{{\n  \"version\": 3,\n  \"identity_path\": {:?},\n  \"daemon\": {{}}\n}}\n",
+                    named
+                );
+                home.put(config, text.as_bytes());
+            }
+            Outside(path, seed) => home.put(&format!("../{path}"), &key_file(seed, "x")),
+            Known => home.put("mesh/mesh/rosters/home.json", b"{}"),
+            KnownBefore => home.put("mesh/rosters/home.json", b"{}"),
+            State => home.put("mesh/mesh/states/home.json", b"{}"),
+            OneRoster(path) => home.put(path, b"{}"),
+        }
+    }
+    home
+}
+
+fn sound(seed: u8) -> String {
+    format!("sound {}", public_key(seed))
+}
+
+fn named(seed: u8) -> String {
+    format!("named {}", public_key(seed))
+}
+
+fn pending(seed: u8) -> String {
+    format!("pending Move {}", public_key(seed))
+}
+
+#[rstest]
+#[case::empty_home(&[], "none yet")]
+#[case::empty_directories(&[Dir(".secrets"), Dir("mesh/.secrets"), Dir("mesh/mesh/rosters"), Dir("mesh/states")], "none yet")]
+#[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"), Bytes("mesh/.secrets/custody.json", b"{}")], "none yet")]
+#[case::no_roster_in_the_rosters(&[Bytes("mesh/rosters/.DS_Store", b"x"), Bytes("mesh/mesh/rosters/notes.txt", b"x")], "none yet")]
+#[case::sound(&[Key(NEW, 1), Known], &sound(1))]
+#[case::sound_without_peers(&[Key(NEW, 1)], &sound(1))]
+#[case::sound_behind_a_symlink(&[Key("keys/id.json", 1), Link(NEW, "../../keys/id.json")], &sound(1))]
+#[case::sound_in_both_homes(&[Key(NEW, 1), Key(OLD, 1)], &sound(1))]
+#[case::sound_beside_other_names(&[Key(NEW, 1), Key("mesh/.secrets/identity (1).json", 2)], &sound(1))]
+#[case::sound_beside_a_damaged_one_of_before(&[Key(NEW, 1), Cut(OLD, 1)], &sound(1))]
+#[case::sound_beside_something_odd_of_before(&[Key(NEW, 1), Dir(OLD)], &sound(1))]
+#[case::at_the_old_location(&[Key(OLD, 1), KnownBefore], &pending(1))]
+#[case::quarantined_by_a_killed_move(&[Key(".secrets/.durable-fs.claimed/identity.json", 1), KnownBefore], &pending(1))]
+#[case::temporary_of_a_killed_move(&[Key("mesh/.secrets/.durable-fs.123-10.part", 1), Known], &pending(1))]
+#[case::temporary_of_a_killed_move_before(&[Key(".secrets/.durable-fs.123-10.part", 1)], &pending(1))]
+#[case::named_by_the_config(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1)], &named(1))]
+#[case::named_by_the_config_beside_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1), Key(NEW, 2)], &named(1))]
+#[case::named_at_the_old_location(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(OLD, 1)], &pending(1))]
+#[case::named_where_it_is(&[Names("mesh/config.json", "my app/mesh/.secrets/identity.json"), Key(NEW, 1)], &sound(1))]
+#[case::named_at_the_old_location_and_moved(
+    &[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(NEW, 1)],
+    &format!("pending Config {}", public_key(1))
+)]
+#[case::config_that_is_no_json(&[Bytes("mesh/config.json", b"{\"identity_path\": 5"), Key(NEW, 1)], &sound(1))]
+fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
+    let home = home_of(parts);
+    assert_eq!(short(&home.answer()), wanted);
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let permit = start_permit(&RealDisk, &lock, &home.places());
+    assert_eq!(permit.is_ok(), !wanted.starts_with("pending"), "{permit:?}");
+    if let Ok(permit) = permit {
+        let expected = wanted.split(' ').nth(1).filter(|key| *key != "yet");
+        assert_eq!(permit.expected().public_key(), expected);
+        assert_eq!(permit.daemon_home(), home.daemon());
+    }
+}
+
+/// A refusal with its code; the first way out leads to the key.
+#[rstest]
+#[case::numbered_copy(&[Key(".secrets/identity (1).json", 1)], "identity.gone", &pending(1))]
+#[case::dropbox_conflict(&[Key("mesh/.secrets/identity (Ann's conflicted copy 2026-01-02).json", 1)], "identity.gone", &sound(1))]
+#[case::syncthing_conflict(&[Key(".secrets/identity.sync-conflict-20260102-030405-ABCDEFG.json", 1), KnownBefore], "identity.gone", &pending(1))]
+#[case::editor_copy(&[Key("mesh/.secrets/identity.json~", 1), Known], "identity.gone", &sound(1))]
+#[case::emacs_autosave(&[Key("mesh/.secrets/#identity.json#", 1)], "identity.gone", &sound(1))]
+#[case::bak(&[Key(".secrets/identity.bak", 1)], "identity.gone", &pending(1))]
+#[case::orig(&[Key("mesh/.secrets/identity.json.orig", 1), State], "identity.gone", &sound(1))]
+#[case::name_that_tells_nothing(&[Key("mesh/.secrets/old", 1)], "identity.gone", &sound(1))]
+#[case::temporary_of_the_daemon(&[Key("mesh/.secrets/identity.json.tmp", 1)], "identity.gone", &sound(1))]
+#[case::temporary_of_ours_beside_a_copy(
+    &[Key("mesh/.secrets/.durable-fs.123-10.part", 1), Key("mesh/.secrets/identity.json.bak", 1), Known],
+    "identity.gone", &sound(1)
+)]
+#[case::set_aside(&[Key("mesh/.secrets/identity.json.set-aside-1", 1)], "identity.gone", &sound(1))]
+#[case::letter_case(&[Key(".secrets/Identity.JSON", 1), KnownBefore], "identity.gone", &pending(1))]
+#[case::letter_case_of_the_directory(&[Key("mesh/.Secrets/identity.json", 1), Known], "identity.gone", &sound(1))]
+#[case::copy_of_the_directory(&[Key(".secrets.bak/identity.json", 1), KnownBefore], "identity.gone", &pending(1))]
+#[case::in_the_home_itself(&[Key("mesh/identity.json", 1)], "identity.gone", &sound(1))]
+#[case::copy_in_the_home_itself(&[Key("identity-backup.json", 1)], "identity.gone", &pending(1))]
+#[case::any_name_in_the_home_itself(&[Key("key", 1)], "identity.gone", &pending(1))]
+#[case::swap_file_in_the_home_itself(&[Key("mesh/.identity.json.swp", 1)], "identity.gone", &sound(1))]
+#[case::among_the_backups_of_configs(&[Key("config-backups/identity.json", 1)], "identity.gone", &pending(1))]
+#[case::any_name_among_the_backups(&[Key("config-backups/key.json", 1)], "identity.gone", &pending(1))]
+#[case::beside_the_rosters(&[Key("mesh/mesh/Copy of identity.json", 1)], "identity.gone", &sound(1))]
+#[case::directory_of_the_users_own(&[Key("backup/2026/identity.json.part", 1)], "identity.gone", &pending(1))]
+#[case::copy_of_the_home(&[Key("old/home/.secrets/key", 1)], "identity.gone", &pending(1))]
+#[case::versions_directory(&[Key("mesh/.secrets/.stversions/identity~20260102.json", 1)], "identity.gone", &sound(1))]
+#[case::symlink_under_another_name(&[Key("k.json", 1), Link("mesh/.secrets/identity.link", "../../k.json")], "identity.gone", &sound(1))]
+#[case::named_by_the_apps_config(&[Names("config.json", "k/id.json"), Outside("k/id.json", 1), Known], "identity.gone", &sound(1))]
+#[case::named_by_a_backup(&[Names("config-backups/daemon-7-abc.json", "k/id.json"), Outside("k/id.json", 1)], "identity.gone", &sound(1))]
+#[case::named_by_a_corrupt_config(&[Names("mesh/config.json.corrupt", "k/id.json"), Outside("k/id.json", 1)], "identity.gone", &sound(1))]
+#[case::directory_with_the_files_name(&[Key("mesh/.secrets/identity.json/identity.json", 1), Known], "migration.identity-damaged", &sound(1))]
+#[case::directory_with_the_files_name_before(&[Key(".secrets/identity.json/key", 1)], "migration.identity-damaged", &pending(1))]
+#[case::directory_before_a_key_of_before(&[Dir(NEW), Key(OLD, 1)], "migration.identity-damaged", &pending(1))]
+#[case::file_for_the_directory(&[Bytes("mesh/.secrets", b"x"), Key(OLD, 1)], "migration.identity-damaged", &pending(1))]
+#[case::pipe_and_a_copy(&[Pipe(NEW), Key("mesh/.secrets/identity.json.bak", 1)], "migration.identity-damaged", &sound(1))]
+#[case::cut_with_a_temporary(&[Cut(NEW, 1), Key("mesh/.secrets/identity.json.tmp", 1), Known], "migration.identity-damaged", &sound(1))]
+#[case::empty_with_a_copy_of_before(&[Bytes(NEW, b""), Key(".secrets/identity.json.bak", 1)], "migration.identity-damaged", &sound(1))]
+#[case::empty_before_with_a_copy(&[Bytes(OLD, b""), Key(".secrets/identity.json.bak", 1), KnownBefore], "migration.identity-damaged", &pending(1))]
+#[case::named_and_gone_with_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Key(NEW, 1), Known], "identity.named-elsewhere", &sound(1))]
+#[case::named_in_a_renamed_home(&[Names("mesh/config.json", "old home/mesh/.secrets/identity.json"), Key(NEW, 1)], "identity.named-elsewhere", &sound(1))]
+#[case::named_relative_with_one_in_the_home(&[Names("mesh/config.json", "./identity.json"), Key(NEW, 1)], "identity.named-elsewhere", &sound(1))]
+#[case::named_damaged_with_one_in_the_home(&[Names("mesh/config.json", "bad.json"), Bytes("../bad.json", b"{}"), Key(NEW, 1)], "identity.named-elsewhere", &sound(1))]
+#[case::named_and_gone_with_a_copy(&[Names("mesh/config.json", "k/id.json"), Key("mesh/.secrets/identity.bak", 1)], "identity.named-elsewhere", &named(1))]
+#[case::named_at_the_old_location_with_a_copy(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(".secrets/identity.bak", 1)], "identity.named-elsewhere", &pending(1))]
+fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
+    #[case] parts: &[Put],
+    #[case] code: &str,
+    #[case] wanted: &str,
+) {
+    let home = home_of(parts);
+    let before = home.contents();
+    let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
+    assert_eq!(refusal.code(), code, "{refusal}");
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let refused = start_permit(&RealDisk, &lock, &home.places()).unwrap_err();
+    assert_eq!(refused.to_string(), refusal.to_string());
+    let command = refusal.hint().unwrap();
+    for round in 0..2 {
+        let status = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(status.success() || round > 0, "{command}");
+        assert_eq!(short(&home.answer()), wanted, "round {round}: {refusal}\n{command}");
+        let after = home.contents();
+        assert!(before.iter().all(|bytes| after.contains(bytes)), "{command} lost something");
+    }
+}
+
+/// Nothing was found: the first way out names where a backup has to go, and the last gives up the peers.
+#[rstest]
+#[case::rosters(&[Known], "identity.gone", NEW)]
+#[case::states(&[State], "identity.gone", NEW)]
+#[case::rosters_of_before(&[KnownBefore], "identity.gone", OLD)]
+#[case::rosters_in_both(&[Known, KnownBefore], "identity.gone", NEW)]
+#[case::one_roster_of_the_time_before_networks(&[OneRoster("mesh/roster.json")], "identity.gone", OLD)]
+#[case::one_roster_in_the_daemons_home(&[OneRoster("mesh/mesh/roster.json")], "identity.gone", NEW)]
+#[case::roster_that_no_daemon_could_read(&[OneRoster("mesh/rosters/home.json.corrupt")], "identity.gone", OLD)]
+#[case::damaged_copies_alone(&[Known, Cut("mesh/.secrets/identity.json.tmp", 1)], "identity.gone", NEW)]
+#[case::cut(&[Cut(NEW, 1), Known], "migration.identity-damaged", NEW)]
+#[case::empty(&[Bytes(NEW, b"")], "migration.identity-damaged", NEW)]
+#[case::empty_of_before(&[Bytes(OLD, b""), KnownBefore], "migration.identity-damaged", OLD)]
+#[case::pipe(&[Pipe(NEW), Known], "migration.identity-damaged", NEW)]
+#[case::named_and_gone(&[Names("mesh/config.json", "k/id.json"), Known], "identity.named-elsewhere", "../k/id.json")]
+fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
+    #[case] parts: &[Put],
+    #[case] code: &str,
+    #[case] place: &str,
+) {
+    let home = home_of(parts);
+    let before = home.contents();
+    let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
+    assert_eq!(refusal.code(), code, "{refusal}");
+    let Some(WayOut::Restore { command, .. }) = refusal.ways_out.first() else { panic!("{refusal:?}") };
+
+    // The user's backup is where the command says that it is.
+    let backup = home.user().join("my backup.json");
+    std::fs::write(&backup, key_file(1, "x")).unwrap();
+    let command =
+        command.replace("/path/to/backup/identity.json", &format!("{:?}", backup.display().to_string()));
+    assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
+    assert_eq!(std::fs::read(home.at(place)).unwrap(), key_file(1, "x"), "{command}");
+    assert_eq!(home.answer().key().unwrap().public_key, public_key(1), "{command}");
+    std::fs::remove_file(home.at(place)).unwrap();
+    std::fs::remove_file(&backup).unwrap();
+
+    if code != "identity.named-elsewhere" {
+        let home = home_of(parts);
+        let refusal = home.answer().refusal().unwrap().clone();
+        let last = refusal.ways_out.last().unwrap().command().unwrap().to_owned();
+        for _ in 0..2 {
+            let _ = Command::new("sh").args(["-c", &last]).status().unwrap();
+            assert_eq!(short(&home.answer()), "none yet", "{last}");
+            let after = home.contents();
+            assert!(before.iter().all(|bytes| after.contains(bytes)), "{last} lost something");
+        }
+    }
+}
+
+#[rstest]
+#[case::newer(&[Newer(NEW)], "migration.identity-newer")]
+#[case::newer_before(&[Newer(OLD), Key(NEW, 1)], "migration.identity-newer")]
+#[case::newer_under_another_name(&[Newer("mesh/.secrets/identity.json.bak")], "migration.identity-newer")]
+#[case::two(&[Key(NEW, 1), Key(OLD, 2), KnownBefore], "migration.two-identities")]
+#[case::symlink_to_nothing(&[Link(NEW, "/mnt/stick/identity.json")], "migration.identity-unreachable")]
+#[case::symlink_to_nothing_before(&[Link(OLD, "nowhere"), Key(NEW, 1)], "migration.identity-unreachable")]
+#[case::directory_to_nothing(&[Link("mesh/.secrets", "nowhere"), Known], "migration.identity-unreachable")]
+#[case::home_to_nothing(&[Link("mesh", "nowhere")], "migration.identity-unreachable")]
+#[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
+#[case::damaged_here_and_sound_before(&[Cut(NEW, 1), Key(OLD, 1)], "migration.identity-damaged")]
+#[case::damaged_in_both(&[Cut(NEW, 1), Cut(OLD, 2)], "migration.identity-damaged")]
+fn other_troubles_are_refused(#[case] parts: &[Put], #[case] code: &str) {
+    let home = home_of(parts);
+    let answer = home.answer();
+    assert_eq!(short(&answer), code);
+    let refusal = answer.refusal().unwrap();
+    assert!(!refusal.ways_out.is_empty(), "{refusal:?}");
+    let shown = format!("{refusal}{refusal:?}{}", serde_json::to_string(refusal).unwrap());
+    let secret = String::from_utf8(key_file(1, "x")).unwrap();
+    let secret = secret.split('"').nth(9).unwrap();
+    assert!(secret.len() == 52 && !shown.contains(secret), "{shown}");
+}
+
+#[test]
+fn of_two_identities_the_one_that_peers_know_is_to_be_kept() {
+    let side = |parts: &[Put]| {
+        let Answer::Refused(refusal) = home_of(parts).answer() else { panic!() };
+        let Problem::TwoIdentities { old_location, daemon_home } = refusal.problem else { panic!() };
+        assert_eq!(old_location.key.public_key, public_key(2));
+        assert_eq!(daemon_home.key.public_key, public_key(1));
+        serde_json::to_value(&refusal.ways_out[0]).unwrap()["side"].clone()
+    };
+    assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2), KnownBefore]), "old-location");
+    assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2), State]), "daemon-home");
+    assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2), Known, KnownBefore]), serde_json::Value::Null);
+    assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2)]), serde_json::Value::Null);
+}
+
+/// Of several sound files the newest comes first, and one that has lost a decision before comes last.
+#[test]
+fn several_sound_files_are_all_named() {
+    let home = home_of(&[
+        Key("mesh/.secrets/identity.json.set-aside-1", 1),
+        Key("mesh/.secrets/identity.bak", 2),
+        Known,
+    ]);
+    let refusal = home.answer().refusal().unwrap().clone();
+    let text = refusal.to_string();
+    assert!(text.contains(&public_key(1)) && text.contains(&public_key(2)), "{text}");
+    assert_eq!(refusal.ways_out.len(), 3, "{refusal:?}");
+    assert!(refusal.hint().unwrap().contains("identity.bak"), "{refusal:?}");
+    // What is given up is not found again, and not lost.
+    let before = home.contents();
+    let last = refusal.ways_out.last().unwrap().command().unwrap();
+    assert!(Command::new("sh").args(["-c", last]).status().unwrap().success(), "{last}");
+    assert_eq!(short(&home.answer()), "none yet", "{last}");
+    let after = home.contents();
+    assert!(before.iter().all(|bytes| after.contains(bytes)), "{last} lost something");
+}
+
+#[test]
+fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
+    let home = home_of(&[Key(NEW, 1)]);
+    let other = RealDisk.lock(home.user(), std::time::Duration::ZERO).unwrap();
+    assert_eq!(start_permit(&RealDisk, &other, &home.places()).unwrap_err().code(), "identity.wrong-lock");
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    let permit = start_permit(&RealDisk, &lock, &home.places()).unwrap();
+    permit.check(&RealDisk).unwrap();
+    home.put(NEW, &key_file(2, "y"));
+    assert_eq!(permit.check(&RealDisk).unwrap_err().code(), "identity.changed");
+    std::fs::remove_file(home.at(NEW)).unwrap();
+    assert_eq!(permit.check(&RealDisk).unwrap_err().code(), "identity.changed");
+    // A daemon that failed has made a key.
+    let permit = start_permit(&RealDisk, &lock, &home.places()).unwrap();
+    home.put(NEW, &key_file(3, "z"));
+    permit.check(&RealDisk).unwrap();
+    home.put(NEW, b"");
+    assert_eq!(permit.check(&RealDisk).unwrap_err().code(), "migration.identity-damaged");
+}
+
+/// A repair is about to give the daemon a config that names its identity file.
+#[test]
+fn a_config_that_a_repair_will_write_counts_as_the_daemons() {
+    let home = home_of(&[Names("config.json", "k/id.json"), Outside("k/id.json", 1), KnownBefore]);
+    assert_eq!(short(&home.answer()), "identity.gone");
+    let places = home.places().with_daemon_config(home.at("config.json"));
+    assert_eq!(short(&look(&RealDisk, &places).answer()), named(1));
+    // A repair takes the whole members out of a torn config.
+    let whole = std::fs::read(home.at("config.json")).unwrap();
+    home.put("config.json", &whole[..whole.len() - 4]);
+    assert_eq!(short(&look(&RealDisk, &places).answer()), named(1));
+    assert_eq!(short(&home.answer()), "identity.gone");
+}

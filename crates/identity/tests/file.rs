@@ -1,0 +1,139 @@
+//! Key files: those of real daemons, and every way to be none.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::disallowed_methods, reason = "tests may read as they like")]
+
+mod common;
+
+use common::key_file;
+use myownllm_identity::{Flaw, Identity, inspect};
+use rstest::rstest;
+
+fn fixture(version: &str) -> Vec<u8> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-");
+    std::fs::read(format!("{root}{version}/home/.myownllm/.secrets/identity.json"))
+        .expect("the fixture is there")
+}
+
+fn transcript(version: &str) -> String {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/daemon-");
+    std::fs::read_to_string(format!("{root}{version}/control-transcript.jsonl"))
+        .expect("the fixture is there")
+}
+
+#[test]
+fn the_device_id_is_what_the_real_daemon_says() {
+    for version in ["0.1.2", "0.3.8"] {
+        let found = inspect(&fixture(version));
+        let key = found.key().expect("a sound key");
+        assert_eq!(key.label, "my laptop");
+        let said = format!("\"device_id\": \"{}\"", key.device_id);
+        assert!(transcript(version).contains(&said), "{version}: {}", key.device_id);
+    }
+}
+
+#[test]
+fn whatever_is_no_sound_key_is_damaged() {
+    let good = String::from_utf8(key_file(1, "x")).expect("text");
+    let (other_public, secret) = {
+        let other = serde_json::from_slice::<serde_json::Value>(&key_file(2, "x")).expect("JSON");
+        let own = serde_json::from_str::<serde_json::Value>(&good).expect("JSON");
+        let text = |value: &serde_json::Value, key: &str| value[key].as_str().expect("a text").to_owned();
+        (text(&other, "public_key"), text(&own, "secret_key"))
+    };
+    let own_public =
+        serde_json::from_str::<serde_json::Value>(&good).expect("JSON")["public_key"].to_string();
+    let mut odd = vec![
+        Vec::new(),
+        vec![0; 217],
+        b"null".to_vec(),
+        b"[]".to_vec(),
+        b"{}".to_vec(),
+        good.replace(&own_public, &format!("{other_public:?}")).into_bytes(),
+        good.replace(&secret, &secret[..51]).into_bytes(),
+        good.replace(&secret, &format!("{secret}a")).into_bytes(),
+        good.replace(&secret, "").into_bytes(),
+        good.replace("\"version\": 1", "\"version\": \"1\"").into_bytes(),
+        good.replace("\"version\": 1", "\"version\": 0").into_bytes(),
+        good.replace("\"version\": 1,", "").into_bytes(),
+        [&good.as_bytes()[..good.len() - 3], b"\xff\n}\n"].concat(),
+    ];
+    odd.extend((0..good.trim_end().len()).map(|end| good.as_bytes()[..end].to_vec()));
+    for bytes in odd {
+        let found = inspect(&bytes);
+        assert!(
+            matches!(found, Identity::Damaged { .. }),
+            "{:?}: {found:?}",
+            String::from_utf8_lossy(&bytes)
+        );
+        assert!(!format!("{found:?}").contains(&secret), "the secret is not told");
+    }
+}
+
+#[test]
+fn a_newer_version_is_not_damaged() {
+    let newer =
+        String::from_utf8(key_file(1, "x")).expect("text").replace("\"version\": 1", "\"version\": 2");
+    assert_eq!(inspect(newer.as_bytes()), Identity::Newer { version: 2 });
+    assert_eq!(inspect(b"{\"version\": 7, \"sealed\": true}"), Identity::Newer { version: 7 });
+}
+
+fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(unit).collect()
+}
+
+fn utf32(text: &str, unit: fn(u32) -> [u8; 4]) -> Vec<u8> {
+    text.chars().map(u32::from).flat_map(unit).collect()
+}
+
+fn text() -> String {
+    String::from_utf8(key_file(1, "x")).expect("text")
+}
+
+fn marked() -> String {
+    format!("\u{feff}{}", text())
+}
+
+/// A sound key that no daemon can read is named with what is wrong, and the command reads it.
+#[cfg(unix)]
+#[rstest]
+#[case::byte_order_mark(marked().into_bytes(), Flaw::ByteOrderMark)]
+#[case::byte_order_mark_and_crlf(marked().replace('\n', "\r\n").into_bytes(), Flaw::ByteOrderMark)]
+#[case::utf16_of_a_windows_editor(utf16(&marked().replace('\n', "\r\n"), u16::to_le_bytes), Flaw::Utf16)]
+#[case::utf16_big_endian(utf16(&marked(), u16::to_be_bytes), Flaw::Utf16)]
+#[case::utf16_without_a_mark(utf16(&text(), u16::to_le_bytes), Flaw::Utf16Le)]
+#[case::utf16_big_endian_without_a_mark(utf16(&text(), u16::to_be_bytes), Flaw::Utf16Be)]
+#[case::utf32(utf32(&marked(), u32::to_le_bytes), Flaw::Utf32)]
+#[case::utf32_without_a_mark(utf32(&text(), u32::to_be_bytes), Flaw::Utf32Be)]
+#[case::zero_bytes_behind([text().as_bytes(), &[0; 99]].concat(), Flaw::ZeroBytes)]
+#[case::zero_bytes_before([&[0; 99], text().as_bytes()].concat(), Flaw::ZeroBytes)]
+#[case::tail_of_a_longer_file([text().as_bytes(), b"abel\": \"y\"\n}\n"].concat(), Flaw::Tail { length: text().trim_end().len() })]
+#[case::label_in_latin_1(text().replace("\"x\"", "\"B\u{fc}ro\"").chars().map(|c| c as u8).collect(), Flaw::EightBit)]
+fn a_sound_key_in_another_encoding_is_named_and_mended(#[case] bytes: Vec<u8>, #[case] wanted: Flaw) {
+    let home = common::Home::new();
+    home.put("mesh/.secrets/identity.json", &bytes);
+    let Identity::Damaged { why, flaw } = inspect(&bytes) else { panic!("{:?}", inspect(&bytes)) };
+    assert_eq!(flaw, Some(wanted), "{why}");
+    let refusal = home.answer().refusal().expect("a refusal").clone();
+    assert_eq!(refusal.code(), "migration.identity-damaged");
+    assert!(refusal.to_string().contains(&why), "{refusal}");
+    for _ in 0..2 {
+        sh(&refusal.hint().expect("a command"));
+        assert_eq!(common::short(&home.answer()), format!("sound {}", common::public_key(1)), "{refusal:?}");
+        assert!(home.contents().contains(&bytes), "the former bytes stay: {refusal:?}");
+    }
+}
+
+/// White space is JSON's own business.
+#[test]
+fn a_key_with_other_line_ends_is_sound() {
+    for other in [text().replace('\n', "\r\n"), text().replace('\n', "\r"), format!("\r\n\t{}", text())] {
+        assert!(inspect(other.as_bytes()).key().is_some(), "{other:?}");
+    }
+}
+
+#[cfg(unix)]
+fn sh(command: &str) {
+    let status = std::process::Command::new("sh").args(["-c", command]).status().expect("sh");
+    assert!(status.success(), "{command}");
+}

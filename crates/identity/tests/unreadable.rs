@@ -1,0 +1,111 @@
+//! What cannot be looked at is not absent: whichever call fails, no home that had a key, or peers, looks like one that has none.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::io::ErrorKind;
+
+use common::{key_file, public_key, short};
+use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_identity::{Answer, Places, look};
+use rstest::rstest;
+
+const APP: &str = "/home/ann/.app";
+
+fn places() -> Places {
+    Places::new(APP, format!("{APP}/mesh"))
+}
+
+fn disk(files: &[&str]) -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir(APP, 0o700);
+    for file in files {
+        let bytes = match *file {
+            name if name.ends_with("config.json") => b"{\"identity_path\": \"/keys/id.json\"}".to_vec(),
+            name if name.contains("mesh/rosters") => b"{}".to_vec(),
+            _ => key_file(1, "x"),
+        };
+        let path = if file.starts_with('/') { (*file).to_owned() } else { format!("{APP}/{file}") };
+        disk.put(path, &bytes);
+    }
+    disk
+}
+
+#[rstest]
+#[case::in_the_daemons_home(&["mesh/.secrets/identity.json"])]
+#[case::at_the_old_location(&[".secrets/identity.json"])]
+#[case::in_both(&["mesh/.secrets/identity.json", ".secrets/identity.json"])]
+#[case::quarantined(&[".secrets/.durable-fs.claimed/identity.json"])]
+#[case::named_by_the_config(&["mesh/config.json", "/keys/id.json"])]
+#[case::named_by_the_apps_config(&["config.json", "/keys/id.json"])]
+#[case::under_another_name(&["mesh/.secrets/identity.bak"])]
+#[case::under_another_name_of_before(&[".secrets/identity.bak"])]
+#[case::in_a_directory_below(&[".secrets/old/key"])]
+#[case::in_the_home(&["identity.json"])]
+#[case::among_the_backups_of_configs(&["config-backups/identity.json"])]
+#[case::peers(&["mesh/mesh/rosters/home.json"])]
+#[case::peers_of_before(&["mesh/rosters/home.json"])]
+fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {
+    let sound = disk(files);
+    let healthy = short(&look(&sound, &places()).answer());
+    assert_ne!(healthy, "none yet");
+    let calls = sound.op_count();
+    assert!(calls > 1);
+    for kind in [ErrorKind::PermissionDenied, ErrorKind::Other] {
+        for number in 0..calls {
+            for persistent in [false, true] {
+                let disk = disk(files);
+                disk.fail(Fault { persistent, ..Fault::once(number, kind) });
+                let answer = look(&disk, &places()).answer();
+                let call = disk.op_number(number);
+                assert!(!matches!(answer, Answer::NoneYet), "{call:?} failed ({kind:?})");
+                if let Answer::Sound { key, .. } = answer {
+                    assert_eq!(key.public_key, public_key(1), "{call:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A look takes no lock and writes nothing.
+#[test]
+fn a_look_changes_nothing() {
+    let disk = disk(&[".secrets/identity.bak", "config.json", "mesh/rosters/home.json"]);
+    let _ = look(&disk, &places());
+    assert!(
+        disk.ops().iter().all(|call| !call.is_change() && call.op != myownllm_durable_fs::Op::Lock),
+        "{:?}",
+        disk.ops()
+    );
+}
+
+/// A start with nothing to do asks little.
+#[test]
+fn a_sound_key_costs_a_handful_of_calls() {
+    let disk = disk(&["mesh/.secrets/identity.json", "mesh/mesh/rosters/home.json"]);
+    assert_eq!(short(&look(&disk, &places()).answer()), format!("sound {}", public_key(1)));
+    assert!(disk.op_count() <= 12, "{:#?}", disk.ops());
+}
+
+/// More than is looked at may hold the key.
+#[test]
+fn a_directory_with_very_many_files_is_not_taken_for_one_without_a_key() {
+    let sim = disk(&[]);
+    for number in 0..5000 {
+        sim.put(format!("{APP}/.secrets/{number}"), b"x");
+    }
+    assert_eq!(short(&look(&sim, &places()).answer()), "migration.unreadable");
+}
+
+/// A directory that is none of secrets does not block the first start, however much it holds; a key that is named as one is found in it.
+#[test]
+fn a_directory_of_models_with_very_many_files_blocks_nothing() {
+    let sim = disk(&[]);
+    for number in 0..5000 {
+        sim.put(format!("{APP}/models/{number:05}"), b"x");
+    }
+    assert_eq!(short(&look(&sim, &places()).answer()), "none yet");
+    sim.put(format!("{APP}/backup/identity.json"), &key_file(1, "x"));
+    assert_eq!(short(&look(&sim, &places()).answer()), "identity.gone");
+}
