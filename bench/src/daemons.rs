@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use integration_tests::{Builder, StandIn};
+use myownllm_daemon::identity::{Places, look, start_permit};
 use myownllm_daemon::reconcile::{Saved, reconcile_from};
 use myownllm_daemon::{
     Candidate, Client, Decision, Endpoint, Expected, Origin, Role, SpawnRequest, Status, Target, attach,
     spawn,
 };
+use myownllm_durable_fs::{Disk, RealDisk};
 use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(10);
@@ -45,6 +47,14 @@ impl Home {
         self.folder.path().join(format!("trace{end}"))
     }
 
+    fn places(&self) -> Places {
+        Places::new(self.folder.path(), self.path())
+    }
+
+    fn expected(&self) -> Expected {
+        look(&RealDisk, &self.places()).answer().expected().expect("a key, or none yet")
+    }
+
     fn endpoint(&self) -> Endpoint {
         Endpoint::unix(self.path().join("daemon.sock"))
     }
@@ -70,7 +80,7 @@ impl Home {
     #[must_use]
     pub fn attach(&self) -> (Status, Client) {
         let shared = Target::shared(Endpoint::unix(self.folder.path().join("shared.sock")));
-        let (found, client) = attach(&[shared, Target::own(self.endpoint(), Expected::Any)], WITHIN);
+        let (found, client) = attach(&[shared, Target::own(self.endpoint(), self.expected())], WITHIN);
         match (found.decision, client) {
             (Decision::Attach { status, .. }, Some(client)) => (status, client),
             (decision, _) => panic!("no daemon was found: {decision:?}"),
@@ -100,7 +110,9 @@ impl Home {
     #[must_use]
     pub fn noticed(&self, program: &Path) -> Duration {
         let candidate = Candidate::new(program, Origin::Override { variable: "BENCH_STAND_IN".to_owned() });
-        let mut request = SpawnRequest::new(self.path(), self.endpoint(), vec![candidate]);
+        let lock = RealDisk.lock(self.folder.path(), WITHIN).expect("the lock");
+        let permit = start_permit(&RealDisk, &lock, &self.places()).expect("a permit");
+        let mut request = SpawnRequest::new(permit, self.endpoint(), vec![candidate]);
         request.env = vec![("STAND_IN_TRACE".into(), self.trace("").into())];
         let daemon = spawn(&request).expect("a daemon");
         let now = SystemTime::now();

@@ -389,7 +389,13 @@ fn no_second_key_comes_into_being_beside_the_peers_of_the_first() {
     let found = refused["diagnostics"].as_array().unwrap().clone();
     let found = found.into_iter().find(|one| one["code"] == "identity.gone").unwrap();
     assert!(!new_key.exists());
-    let way_out = found["hint"].as_str().unwrap();
+    // The key comes first: the hint says where a backup of it has to go.
+    assert!(found["hint"].as_str().unwrap().contains("cp -pn /path/to/backup/identity.json"), "{found}");
+    let ways = home.run(&["identity", "--json"]).ends_with(7).json()["data"]["ways_out"].take();
+    let last = ways.as_array().unwrap().last().unwrap();
+    assert_eq!(last["action"], "give-up-peers", "{ways:#}");
+    let way_out = last["command"].as_str().unwrap();
+    assert!(found["message"].as_str().unwrap().contains(way_out), "{found}");
     assert!(Command::new("sh").args(["-c", way_out]).status().unwrap().success(), "{way_out}");
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
     assert!(new_key.exists() && home.run(&["doctor", "-v"]).stdout.contains("ok       identity.sound"));

@@ -8,15 +8,18 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use integration_tests::{Builder, StandIn, standin::Version};
+use myownllm_daemon::identity::{Places, Refusal, start_permit};
 use myownllm_daemon::{
     Candidate, Client, DaemonControl, Decision, End, Endpoint, Expected, Failure, HomeDaemons, Origin, Probe,
-    Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Target, attach, detect, probe, spawn,
-    spawn_unless, stop_daemon, stop_stray, strays_of,
+    Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError, StoppedDaemon, Target, attach, detect,
+    probe, spawn, spawn_unless, stop_daemon, stop_stray, strays_of,
 };
+use myownllm_durable_fs::{Disk, HomeLock, RealDisk};
 use rustix::process::{Pid, Signal, kill_process};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
@@ -26,11 +29,13 @@ const GRACE: Duration = Duration::from_secs(5);
 
 struct Home {
     dir: tempfile::TempDir,
+    lock: OnceLock<HomeLock>,
 }
 
 impl Home {
     fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("h").tempdir_in("/tmp").unwrap() }
+        let dir = tempfile::Builder::new().prefix("h").tempdir_in("/tmp").unwrap();
+        Self { dir, lock: OnceLock::new() }
     }
 
     fn path(&self) -> PathBuf {
@@ -41,11 +46,21 @@ impl Home {
         Endpoint::unix(self.path().join("daemon.sock"))
     }
 
-    fn request(&self, candidates: Vec<Candidate>) -> SpawnRequest {
-        SpawnRequest::new(self.path(), self.endpoint(), candidates)
+    fn permit_for(&self, home: impl Into<PathBuf>) -> Result<StartPermit<'_>, Refusal> {
+        let lock = self.lock.get_or_init(|| RealDisk.lock(self.dir.path(), SLACK).unwrap());
+        start_permit(&RealDisk, lock, &Places::new(self.dir.path(), home))
     }
 
-    fn misbehaving(&self, mode: &str) -> SpawnRequest {
+    fn request(&self, candidates: Vec<Candidate>) -> SpawnRequest<'_> {
+        SpawnRequest::new(self.permit_for(self.path()).unwrap(), self.endpoint(), candidates)
+    }
+
+    /// The key of the home.
+    fn expected(&self) -> Expected {
+        self.permit_for(self.path()).unwrap().expected().clone()
+    }
+
+    fn misbehaving(&self, mode: &str) -> SpawnRequest<'_> {
         let mut request = self.request(vec![standin()]);
         request.env.push(("STAND_IN_MODE".into(), mode.into()));
         request
@@ -370,35 +385,47 @@ fn nothing_is_started_beside_somebody_who_listens() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the test takes a home away")]
 fn a_home_or_identity_that_would_make_the_daemon_go_astray_is_refused() {
     use std::os::unix::fs::symlink;
     // Not UTF-8: the daemon would take ~/.myownmesh.
     let home = Home::new();
     let odd = home.dir.path().join(OsStr::from_bytes(b"\xff"));
-    let error = spawn(&SpawnRequest::new(&odd, home.endpoint(), vec![standin()])).unwrap_err();
+    let error = spawn(&SpawnRequest::new(home.permit_for(&odd).unwrap(), home.endpoint(), vec![standin()]))
+        .unwrap_err();
     assert_eq!(error.code(), "daemon.home-not-utf8");
     assert!(std::fs::symlink_metadata(&odd).is_err(), "nothing is made");
-    let error = spawn(&SpawnRequest::new("mesh", home.endpoint(), vec![standin()])).unwrap_err();
+    let error = spawn(&SpawnRequest::new(home.permit_for("mesh").unwrap(), home.endpoint(), vec![standin()]))
+        .unwrap_err();
     assert_eq!(error.code(), "daemon.home-relative");
 
     // A dangling link: the daemon would make a new key.
     std::fs::DirBuilder::new().recursive(true).create(home.path().join(".secrets")).unwrap();
     let identity = home.path().join(".secrets/identity.json");
+    let request = home.request(vec![standin()]);
     symlink("nowhere", &identity).unwrap();
-    assert_eq!(spawn(&home.request(vec![standin()])).unwrap_err().code(), "daemon.identity-dangling");
+    assert_eq!(spawn(&request).unwrap_err().code(), "migration.identity-unreachable");
     assert!(processes_of(&home.path()).is_empty());
+    assert_eq!(home.permit_for(home.path()).unwrap_err().code(), "migration.identity-unreachable");
 
     let other = Home::new();
     std::fs::DirBuilder::new().create(other.path()).unwrap();
+    let request = other.request(vec![standin()]);
     symlink("nowhere", other.path().join(".secrets")).unwrap();
-    assert_eq!(spawn(&other.request(vec![standin()])).unwrap_err().code(), "daemon.identity-dangling");
+    assert_eq!(spawn(&request).unwrap_err().code(), "migration.identity-unreachable");
 
-    // A certain key is expected and there is none.
+    // The key for which the permit was given is gone; or peers know one that is.
     let empty = Home::new();
-    let mut request = empty.request(vec![standin()]);
-    request.expected = Expected::Device("a".repeat(52));
-    assert_eq!(spawn(&request).unwrap_err().code(), "daemon.identity-missing");
+    end(spawn(&empty.request(vec![standin()])).unwrap());
+    let request = empty.request(vec![standin()]);
+    std::fs::remove_dir_all(empty.path()).unwrap();
+    assert_eq!(spawn(&request).unwrap_err().code(), "identity.changed");
     assert!(std::fs::symlink_metadata(empty.path()).is_err(), "nothing is made");
+    let request = empty.request(vec![standin()]);
+    std::fs::DirBuilder::new().recursive(true).create(empty.path().join("mesh/rosters")).unwrap();
+    std::fs::write(empty.path().join("mesh/rosters/one.json"), "{}").unwrap();
+    assert_eq!(spawn(&request).unwrap_err().code(), "identity.gone");
+    std::fs::remove_dir_all(empty.path()).unwrap();
 
     // Something that is no socket would be removed by the daemon.
     std::fs::DirBuilder::new().create(empty.path()).unwrap();
@@ -408,7 +435,8 @@ fn a_home_or_identity_that_would_make_the_daemon_go_astray_is_refused() {
     assert!(std::fs::symlink_metadata(&precious).is_ok());
 
     // And a path that no socket can have.
-    let mut request = Home::new().request(vec![standin()]);
+    let home = Home::new();
+    let mut request = home.request(vec![standin()]);
     request.endpoint = Endpoint::unix(format!("/tmp/{}", "x".repeat(120)));
     assert_eq!(spawn(&request).unwrap_err().code(), "daemon.socket-too-long");
 }
@@ -420,8 +448,7 @@ fn a_daemon_with_another_key_is_not_taken() {
     let key = spawned.status().device_id.clone();
     end(spawned);
 
-    let mut request = home.misbehaving("other-key");
-    request.expected = Expected::Device(key.clone());
+    let request = home.misbehaving("other-key");
     let error = spawn(&request).unwrap_err();
     let Some(Failure::ForeignIdentity { expected, found }) = &error.tried()[0].failure else {
         panic!("{error:?}")
@@ -429,13 +456,11 @@ fn a_daemon_with_another_key_is_not_taken() {
     assert!(*expected == key && *found != key);
     assert!(processes_of(&home.path()).is_empty());
 
-    let mut request = home.request(vec![standin()]);
-    request.expected = Expected::Device(key.clone());
-    end(spawn(&request).unwrap());
+    end(spawn(&home.request(vec![standin()])).unwrap());
 
     // The same when one runs already.
     let running = home.standin().mode("other-key").start().unwrap();
-    let own = Target::own(home.endpoint(), Expected::Device(key));
+    let own = Target::own(home.endpoint(), home.expected());
     let Decision::Refuse(refusal) = detect(&[own]).decision else { panic!() };
     assert_eq!(refusal.code(), "daemon.foreign-identity");
     assert!(refusal.to_string().contains(&running.pid().to_string()), "{refusal}");
@@ -455,7 +480,7 @@ fn logs_are_kept_up_to_a_number() {
 #[test]
 fn the_shared_one_first_then_the_own_one_then_none() {
     let (shared, own) = (Home::new(), Home::new());
-    let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), Expected::Any)];
+    let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), own.expected())];
     assert_eq!(detect(&targets()).decision, Decision::Spawn);
     let running_own = own.standin().start().unwrap();
     assert!(
@@ -590,7 +615,7 @@ fn a_suspended_daemon_is_named_as_that_and_ends_all_the_same() {
     let pid = Pid::from_raw(running.pid().try_into().unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     eventually("it is suspended", || probe(&home.endpoint(), WITHIN).code() == "daemon.suspended");
-    let own = Target { within: WITHIN, ..Target::own(home.endpoint(), Expected::Any) };
+    let own = Target { within: WITHIN, ..Target::own(home.endpoint(), home.expected()) };
     let Decision::Refuse(refusal) = detect(&[own]).decision else { panic!() };
     assert_eq!(refusal.hint(), Some(format!("kill -CONT {}", running.pid())));
     let endpoint = home.endpoint();
@@ -751,7 +776,7 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
         matches!(found, Probe::ForeignOwner { uid, pid } if uid == nobody && pid == Some(child.id())),
         "{found:?}"
     );
-    let Decision::Refuse(refusal) = detect(&[Target::own(home.endpoint(), Expected::Any)]).decision else {
+    let Decision::Refuse(refusal) = detect(&[Target::own(home.endpoint(), home.expected())]).decision else {
         panic!()
     };
     assert_eq!(refusal.code(), "daemon.foreign-owner");
@@ -843,7 +868,7 @@ fn a_start_that_is_broken_off_leaves_nothing_behind() {
 #[test]
 fn the_connection_that_found_it_is_the_conversation() {
     let (shared, own) = (Home::new(), Home::new());
-    let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), Expected::Any)];
+    let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), own.expected())];
     let (found, client) = attach(&targets(), SLACK);
     assert!(found.decision == Decision::Spawn && client.is_none());
     let trace = own.dir.path().join("trace");

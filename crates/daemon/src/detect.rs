@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use myownllm_identity::Expected;
 use serde::Serialize;
 
 use crate::{
@@ -35,42 +36,6 @@ impl fmt::Display for Role {
     }
 }
 
-/// Which key the daemon at an endpoint has to have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Expected {
-    /// Any: the home is not ours to know, or has no key yet.
-    Any,
-    /// This one, as a public key or a Device ID: the one in the home's identity file.
-    Device(String),
-}
-
-impl Expected {
-    /// Whether a daemon with this Device ID may serve the home. The five characters behind the dash are a checksum
-    /// for people's eyes; the key before it decides.
-    pub fn admits(&self, device_id: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Device(expected) => {
-                !key_of(expected).is_empty() && key_of(expected).eq_ignore_ascii_case(key_of(device_id))
-            }
-        }
-    }
-
-    fn device(&self) -> Option<&str> {
-        match self {
-            Self::Any => None,
-            Self::Device(expected) => Some(expected),
-        }
-    }
-}
-
-/// The key in a Device ID of either form.
-fn key_of(device_id: &str) -> &str {
-    device_id.split_once('-').map_or(device_id, |(key, _)| key).trim()
-}
-
 /// One endpoint to look at.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -78,8 +43,8 @@ pub struct Target {
     pub role: Role,
     /// Where.
     pub endpoint: Endpoint,
-    /// Which key it has to have.
-    pub expected: Expected,
+    /// Which key it has to have; `None`: any, as that of the shared daemon.
+    pub expected: Option<Expected>,
     /// How long it may take to answer.
     pub within: Duration,
 }
@@ -87,12 +52,12 @@ pub struct Target {
 impl Target {
     /// The shared daemon: any key, 800 ms.
     pub fn shared(endpoint: Endpoint) -> Self {
-        Self { role: Role::Shared, endpoint, expected: Expected::Any, within: PATIENCE }
+        Self { role: Role::Shared, endpoint, expected: None, within: PATIENCE }
     }
 
     /// The app's own daemon, which has to have the home's key: 800 ms.
     pub fn own(endpoint: Endpoint, expected: Expected) -> Self {
-        Self { role: Role::Own, endpoint, expected, within: PATIENCE }
+        Self { role: Role::Own, endpoint, expected: Some(expected), within: PATIENCE }
     }
 }
 
@@ -428,15 +393,15 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judged {
                 .iter()
                 .find(|other| other.role == Role::Own && other.endpoint.is_same_place(&target.endpoint));
             if let (Role::Shared, Some(own)) = (target.role, own)
-                && own.expected.device().is_some()
-                && own.expected.admits(&status.device_id)
+                && let Some(expected) = &own.expected
+                && expected.public_key().is_some()
+                && expected.admits(&status.device_id)
             {
                 return Judged::Use { role: Role::Own, status, pid, rule: Rule::ToldByKey };
             }
-            if let Expected::Device(expected) = &target.expected
-                && !target.expected.admits(&status.device_id)
-            {
-                let (expected, found) = (expected.clone(), status.device_id);
+            if let Some(expected) = target.expected.as_ref().filter(|key| !key.admits(&status.device_id)) {
+                let (expected, found) =
+                    (expected.device_id().unwrap_or_default().to_owned(), status.device_id);
                 return Judged::InTheWay(Refusal::ForeignIdentity { endpoint, pid, expected, found });
             }
             let rule = match target.role {
@@ -489,10 +454,7 @@ mod tests {
     fn two() -> [Target; 2] {
         [
             Target::shared(Endpoint::unix("/h/.myownmesh/daemon.sock")),
-            Target::own(
-                Endpoint::unix("/h/.myownllm/.myownmesh/daemon.sock"),
-                Expected::Device(OWN_KEY.to_owned()),
-            ),
+            Target::own(Endpoint::unix("/h/.myownllm/.myownmesh/daemon.sock"), Expected::key(OWN_KEY)),
         ]
     }
 
@@ -579,7 +541,7 @@ mod tests {
     fn with_one_address_for_all_the_key_tells_whose_it_is() {
         let pipe = || Endpoint::pipe("myownmesh.sock");
         let targets =
-            [Target::shared(pipe()), Target::own(pipe(), Expected::Device(format!("{OWN_KEY}-2EA55")))];
+            [Target::shared(pipe()), Target::own(pipe(), Expected::key(&format!("{OWN_KEY}-2EA55")))];
         let mut asked = 0;
         let own = seen_by(&targets, &mut |_| {
             asked += 1;
@@ -598,11 +560,10 @@ mod tests {
 
     #[test]
     fn keys_are_compared_by_what_comes_before_the_dash() {
-        let expected = Expected::Device(format!("{OWN_KEY}-2EA55"));
+        let expected = Expected::key(&format!("{OWN_KEY}-2EA55"));
         assert!(expected.admits(OWN_KEY) && expected.admits(&format!("{OWN_KEY}-XXXXX")));
         assert!(!expected.admits("") && !expected.admits("pt55"));
-        assert!(!Expected::Device(String::new()).admits(""));
-        assert!(Expected::Any.admits("anything"));
+        assert!(!Expected::key("").admits(""));
     }
 
     #[test]

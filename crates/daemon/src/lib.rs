@@ -27,13 +27,14 @@ pub use client::{
     AddedNetwork, Client, ConfigShown, DaemonControl, Event, EventStream, Identity, JoinedNetwork, Limits,
     Status,
 };
-pub use detect::{
-    Attempt, Decision, Detection, Expected, Refusal, Role, Rule, Target, attach, decide, detect,
-};
+pub use detect::{Attempt, Decision, Detection, Refusal, Role, Rule, Target, attach, decide, detect};
 pub use endpoint::Endpoint;
 pub use error::ControlError;
 pub use home::{Found, HomeDaemons, RunningDaemon};
 pub use log::last_log_lines;
+/// Whether a daemon may be started, and with which key.
+pub use myownllm_identity as identity;
+pub use myownllm_identity::{Expected, StartPermit};
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{
     End, Ending, Failure, SpawnError, SpawnRequest, Spawned, Tried, check_socket_file, spawn, spawn_unless,

@@ -9,11 +9,12 @@ mod spawned;
 use std::{
     ffi::OsString,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use myownllm_durable_fs::{Disk, Owner, RealDisk};
+use myownllm_identity::StartPermit;
 
 use self::attempt::{Attempt, NotUp};
 #[cfg(target_os = "linux")]
@@ -22,7 +23,7 @@ pub use self::{
     error::{Failure, SpawnError, Tried},
     spawned::{End, Ending, Spawned},
 };
-use crate::{Candidate, Endpoint, Expected, Probe, Verdict, home::HOME_VARIABLE, log, probe::probe};
+use crate::{Candidate, Endpoint, Probe, Verdict, home::HOME_VARIABLE, log, probe::probe};
 
 /// How long a look at the endpoint takes at most before something is started there.
 const LOOK: Duration = Duration::from_millis(800);
@@ -30,19 +31,15 @@ const LOOK: Duration = Duration::from_millis(800);
 /// What to start, and for which home.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct SpawnRequest {
-    /// The daemon's home, absolute; becomes `MYOWNMESH_HOME` of the child, and of nobody else. When the folder is not
-    /// there it is made, 0700; the one above it has to be there.
-    pub home: PathBuf,
+pub struct SpawnRequest<'lock> {
+    /// The permit to start a daemon. It names the daemon's home, which becomes `MYOWNMESH_HOME` of the child, and of nobody else, and the
+    /// key that the daemon has to have once it answers. Where the home is not there it is made, 0700; the directory above it has to be
+    /// there.
+    permit: StartPermit<'lock>,
     /// Where the daemon will listen: in its home, or where its config says.
     pub endpoint: Endpoint,
     /// The programs to try, in order.
     pub candidates: Vec<Candidate>,
-    /// The key that the daemon has to have once it answers. With one, a home without an identity file is refused: the
-    /// daemon would make a new key.
-    pub expected: Expected,
-    /// The identity file, which must not be a dangling link; `<home>/.secrets/identity.json` by default.
-    pub identity: PathBuf,
     /// The log file; `<home>/daemon.log` by default. Former ones get a number behind their name.
     pub log: PathBuf,
     /// How many former logs are kept. 4 by default.
@@ -57,20 +54,17 @@ pub struct SpawnRequest {
     pub run_as: Option<(u32, u32)>,
 }
 
-impl SpawnRequest {
+impl<'lock> SpawnRequest<'lock> {
     /// How long a daemon may take until it answers, unless a request says otherwise.
     pub const READY_WITHIN: Duration = Duration::from_secs(8);
 
-    /// A request with the defaults that each field states.
-    pub fn new(home: impl Into<PathBuf>, endpoint: Endpoint, candidates: Vec<Candidate>) -> Self {
-        let home = home.into();
+    /// A request with the defaults that each field states. The permit is looked at once more before each program is started.
+    pub fn new(permit: StartPermit<'lock>, endpoint: Endpoint, candidates: Vec<Candidate>) -> Self {
         Self {
-            identity: home.join(".secrets").join("identity.json"),
-            log: home.join("daemon.log"),
-            home,
+            log: permit.daemon_home().join("daemon.log"),
+            permit,
             endpoint,
             candidates,
-            expected: Expected::Any,
             keep_logs: 4,
             ready_within: Self::READY_WITHIN,
             home_variable: OsString::from(HOME_VARIABLE),
@@ -78,19 +72,24 @@ impl SpawnRequest {
             run_as: None,
         }
     }
+
+    /// The daemon's home.
+    pub fn home(&self) -> &Path {
+        self.permit.daemon_home()
+    }
 }
 
 /// Starts a daemon and waits until it answers.
 ///
 /// The programs are tried in order; one that ends, stays silent, answers nonsense or has the wrong key is ended and
-/// reaped before the next is started. Hold the home's lock meanwhile: two that do this at once for one home end with one
-/// daemon too many. The child gets no file of ours but its log, its own process group (so that a Ctrl-C in the terminal
+/// reaped before the next is started. The permit holds the lock of the app's home meanwhile: two that do this at once for one home
+/// would end with one daemon too many. The child gets no file of ours but its log, its own process group (so that a Ctrl-C in the terminal
 /// does not reach it) and the home as its working directory.
 ///
 /// # Errors
 /// Somebody listens there already, the home or its identity is not as it has to be, or no program came up. Nothing that
 /// was started is left running then.
-pub fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
+pub fn spawn(request: &SpawnRequest<'_>) -> Result<Spawned, SpawnError> {
     start(request, None)
 }
 
@@ -98,13 +97,13 @@ pub fn spawn(request: &SpawnRequest) -> Result<Spawned, SpawnError> {
 ///
 /// # Errors
 /// As [`spawn`]; and [`SpawnError::Cancelled`], with nothing left running.
-pub fn spawn_unless(request: &SpawnRequest, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
+pub fn spawn_unless(request: &SpawnRequest<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
     start(request, Some(cancelled))
 }
 
 type Cancelled<'a> = Option<&'a dyn Fn() -> bool>;
 
-fn start(request: &SpawnRequest, cancelled: Cancelled<'_>) -> Result<Spawned, SpawnError> {
+fn start(request: &SpawnRequest<'_>, cancelled: Cancelled<'_>) -> Result<Spawned, SpawnError> {
     let request = &SpawnRequest {
         // Whom we start may answer, of course.
         endpoint: match request.run_as {
@@ -126,6 +125,8 @@ fn start(request: &SpawnRequest, cancelled: Cancelled<'_>) -> Result<Spawned, Sp
             tried.push(skipped(candidate));
             continue;
         }
+        // The daemon asks whether its key "exists", and makes a new one when the answer is no, for whatever reason.
+        request.permit.check(&RealDisk).map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
         ensure_free(request)?;
         let log_from = log_file.metadata().map(|meta| meta.len()).unwrap_or_default();
         // What cannot be written there is no fault of the program's.
@@ -148,7 +149,7 @@ fn start(request: &SpawnRequest, cancelled: Cancelled<'_>) -> Result<Spawned, Sp
             Err(NotUp::Occupied(found)) => return Err(occupied(request, found)),
         }
     }
-    Err(SpawnError::AllFailed { home: request.home.clone(), tried })
+    Err(SpawnError::AllFailed { home: request.home().to_owned(), tried })
 }
 
 fn skipped(candidate: &Candidate) -> Tried {
@@ -170,49 +171,21 @@ fn not_needed(candidate: &Candidate) -> Tried {
 }
 
 /// All that can be known before anything is started. Returns the home as the daemon will read it.
-fn check(request: &SpawnRequest) -> Result<&str, SpawnError> {
-    let home = request.home.to_str().ok_or_else(|| SpawnError::HomeNotText { home: request.home.clone() })?;
-    if !request.home.is_absolute() {
-        return Err(SpawnError::HomeRelative { home: request.home.clone() });
+fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
+    let home = request.home();
+    let text = home.to_str().ok_or_else(|| SpawnError::HomeNotText { home: home.to_owned() })?;
+    if !home.is_absolute() {
+        return Err(SpawnError::HomeRelative { home: home.to_owned() });
     }
-    check_identity(request)?;
+    request.permit.check(&RealDisk).map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
     ensure_free(request)?;
     check_socket_file(&request.endpoint)?;
-    ensure_home(request).map_err(|source| SpawnError::Home { home: request.home.clone(), source })?;
-    Ok(home)
-}
-
-/// The daemon asks whether its key "exists", and makes a new one when the answer is no, for whatever reason.
-fn check_identity(request: &SpawnRequest) -> Result<(), SpawnError> {
-    let mut names = vec![request.identity.as_path()];
-    names.extend(request.identity.parent());
-    for path in names {
-        let unreadable = |source| SpawnError::IdentityUnreadable { path: path.to_owned(), source };
-        let meta = match std::fs::symlink_metadata(path) {
-            Ok(meta) => meta,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(unreadable(e)),
-        };
-        if meta.file_type().is_symlink() {
-            match std::fs::metadata(path) {
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    return Err(SpawnError::DanglingIdentity { path: path.to_owned() });
-                }
-                Err(e) => return Err(unreadable(e)),
-            }
-        }
-    }
-    match std::fs::metadata(&request.identity) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound && request.expected != Expected::Any => {
-            Err(SpawnError::IdentityMissing { path: request.identity.clone() })
-        }
-        _ => Ok(()),
-    }
+    ensure_home(request).map_err(|source| SpawnError::Home { home: home.to_owned(), source })?;
+    Ok(text)
 }
 
 /// Nothing is started beside somebody who listens there.
-fn ensure_free(request: &SpawnRequest) -> Result<(), SpawnError> {
+fn ensure_free(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     let endpoint = request.endpoint.clone();
     match probe(&endpoint, LOOK) {
         Probe::Absent { .. } => Ok(()),
@@ -222,7 +195,7 @@ fn ensure_free(request: &SpawnRequest) -> Result<(), SpawnError> {
 }
 
 /// Nothing can be started beside what was found.
-fn occupied(request: &SpawnRequest, found: Probe) -> SpawnError {
+fn occupied(request: &SpawnRequest<'_>, found: Probe) -> SpawnError {
     let endpoint = request.endpoint.clone();
     match found {
         Probe::NoMeans { problem } => SpawnError::NoMeans { endpoint, problem },
@@ -247,17 +220,17 @@ pub fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
     Ok(())
 }
 
-fn ensure_home(request: &SpawnRequest) -> io::Result<()> {
+fn ensure_home(request: &SpawnRequest<'_>) -> io::Result<()> {
     let disk = RealDisk;
-    match disk.stat_follow(&request.home) {
+    match disk.stat_follow(request.home()) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
         Err(e) if e.is_not_found() => {
-            disk.make_dir(&request.home, 0o700).map_err(|e| io::Error::new(e.kind(), e))?;
+            disk.make_dir(request.home(), 0o700).map_err(|e| io::Error::new(e.kind(), e))?;
             match request.run_as {
-                Some((uid, gid)) => {
-                    disk.set_owner(&request.home, Owner { uid, gid }).map_err(|e| io::Error::new(e.kind(), e))
-                }
+                Some((uid, gid)) => disk
+                    .set_owner(request.home(), Owner { uid, gid })
+                    .map_err(|e| io::Error::new(e.kind(), e)),
                 None => Ok(()),
             }
         }

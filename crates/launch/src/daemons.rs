@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use myownllm_config_model::{DaemonConfig, Document};
+use myownllm_config_model::Document;
 use myownllm_daemon::{
     AbandonedSocket, Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint,
-    Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StopError, StoppedDaemon, Suspect,
-    Target, Traces, abandoned_socket, attach, candidates, probe, spawn_unless, strays_of, suspects,
+    Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
+    StoppedDaemon, Suspect, Target, Traces, abandoned_socket, attach, candidates, probe, spawn_unless,
+    strays_of, suspects,
 };
 pub use myownllm_daemon::{Found, RunningDaemon as Live};
 use myownllm_durable_fs::{Disk, DiskError};
@@ -51,14 +52,14 @@ pub trait Daemons {
     fn abandoned_sockets(&self) -> Vec<AbandonedSocket> {
         Vec::new()
     }
-    /// Which running daemon is to be used, if any, and the connection over which it answered. `device` is the key in the
+    /// Which running daemon is to be used, if any, and the connection over which it answered. `expected` is the key in the
     /// daemon's home.
-    fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>);
-    /// Starts a daemon in the daemon's home; breaks it off, with nothing left running, once `cancelled` says so.
+    fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>);
+    /// Starts a daemon in the home that the permit names; breaks it off, with nothing left running, once `cancelled` says so.
     ///
     /// # Errors
     /// No program came up.
-    fn spawn(&self, device: Option<&str>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError>;
+    fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError>;
     /// Connects for a few ops.
     ///
     /// # Errors
@@ -158,16 +159,16 @@ impl<'a> LocalDaemons<'a> {
         probe(endpoint, ANSWER)
     }
 
-    /// The daemons that a launch would use, in its order. `device` is the key in the daemon's home.
+    /// The daemons that a launch would use, in its order. `expected` is the key of the app's own; without one, any will do.
     #[must_use]
-    pub fn targets(&self, device: Option<&str>) -> [Target; 2] {
+    pub fn targets(&self, expected: Option<&Expected>) -> [Target; 2] {
         let target = |role, mode, expected| Target {
             role,
             endpoint: self.whereabouts(mode),
             expected,
             within: ANSWER,
         };
-        [target(Role::Shared, Mode::Shared, Expected::Any), target(Role::Own, Mode::OwnLlm, expected(device))]
+        [target(Role::Shared, Mode::Shared, None), target(Role::Own, Mode::OwnLlm, expected.cloned())]
     }
 
     /// Every program that may be the daemon, with the reason why it would be tried or not.
@@ -206,18 +207,13 @@ impl Daemons for LocalDaemons<'_> {
         all.iter().filter_map(abandoned_socket).collect()
     }
 
-    fn detect(&self, device: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {
-        let (found, client) = attach(&self.targets(device), OPERATION);
+    fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
+        let (found, client) = attach(&self.targets(Some(expected)), OPERATION);
         (found, client.map(|client| Box::new(client) as Box<dyn DaemonControl>))
     }
 
-    fn spawn(&self, device: Option<&str>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
-        let mut request =
-            SpawnRequest::new(&self.layout.daemon_home, self.endpoint(Mode::OwnLlm), self.candidates());
-        request.expected = expected(device);
-        let config = read_document(self.disk, &self.layout.daemon_config).ok().flatten();
-        let named = config.and_then(|config| DaemonConfig::view(&config).identity_path);
-        request.identity = named.map_or_else(|| self.layout.daemon_identity.clone(), PathBuf::from);
+    fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
+        let mut request = SpawnRequest::new(permit, self.endpoint(Mode::OwnLlm), self.candidates());
         request.home_variable = OsString::from(self.layout.app.home_variable.as_ref());
         spawn_unless(&request, cancelled)
     }
@@ -295,10 +291,6 @@ pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {
 /// An endpoint at which a daemon of that user may listen, too.
 fn endpoint_at(socket: &Socket, owner: Option<u32>) -> Endpoint {
     owner.into_iter().fold(endpoint_of(socket), Endpoint::owned_by)
-}
-
-fn expected(device: Option<&str>) -> Expected {
-    device.map_or(Expected::Any, |device| Expected::Device(device.to_owned()))
 }
 
 /// What a config says of the daemon's control socket. One that does not exist, is no regular file, or no JSON, says nothing.

@@ -44,7 +44,6 @@ fn command(notice: &Notice) -> Option<String> {
             | "daemon.foreign-owner"
             | "daemon.foreign-identity"
             | "daemon.already-running"
-            | "daemon.identity-missing"
             | "daemon.home-relative",
             _,
         ) => ours("doctor"),
@@ -179,9 +178,6 @@ mod tests {
                 SpawnError::HomeNotText { home: path() },
                 SpawnError::HomeRelative { home: path() },
                 SpawnError::Home { home: path(), source: failed() },
-                SpawnError::DanglingIdentity { path: path() },
-                SpawnError::IdentityMissing { path: path() },
-                SpawnError::IdentityUnreadable { path: path(), source: failed() },
                 SpawnError::Log { path: path(), source: failed() },
                 SpawnError::NoCandidate { tried: Vec::new() },
                 SpawnError::AllFailed { home: path(), tried: Vec::new() },

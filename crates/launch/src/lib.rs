@@ -3,9 +3,8 @@
 mod closed;
 mod daemons;
 mod hints;
+mod identity;
 mod losses;
-mod lost_key;
-mod named_key;
 mod networks;
 mod no_daemon;
 mod notice;
@@ -21,16 +20,15 @@ pub use daemons::{
     abandoned_notice, processes_unknown, read_control_socket,
 };
 pub use hints::{PROGRAM, called, edit};
+pub use identity::{expected_key, identity_answer, identity_look};
 pub use losses::{Loss, losses, lost_settings};
-pub use lost_key::lost_key;
-pub use named_key::{NamedKey, named_key};
 pub use networks::{Asked, LONGEST_NAME, Reconciled, reconcile, reconcile_notices, saved};
 pub use notice::{Class, Notice, Severity, class_of};
 pub use relapse::Relapse;
 pub use sequence::{
     COLLISION, Daemon, LOCK_WAIT, Options, Outcome, Parts, Watch, check_socket, check_start,
-    collision_notice, identity_in_force, launch, leaked_socket, live_beside_repair, move_notices,
-    refusal_notice, settle_live, unseen_notice,
+    collision_notice, launch, leaked_socket, live_beside_repair, move_notices, refusal_notice, settle_live,
+    unseen_notice,
 };
 pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
 pub use verdict::Verdict;

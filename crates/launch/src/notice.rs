@@ -8,9 +8,12 @@ use myownllm_config_model::{Diagnostic, ParseError, Place};
 use myownllm_config_store::StoreError;
 use myownllm_daemon::{ControlError, Failure, Probe, Refusal, SpawnError, StopError, Tried};
 use myownllm_durable_fs::LockError;
+use myownllm_identity::{Refusal as IdentityRefusal, Side, WayOut};
 use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
 use serde::Serialize;
+
+use crate::hints::PROGRAM;
 
 /// What kind of failure a [`Notice`] is, in ascending order of gravity: a program maps it to its exit code.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -206,13 +209,32 @@ impl From<&LockError> for Notice {
     }
 }
 
+impl From<myownllm_identity::Class> for Class {
+    fn from(class: myownllm_identity::Class) -> Self {
+        match class {
+            myownllm_identity::Class::Failed => Self::Failed,
+            myownllm_identity::Class::Refused => Self::Refused,
+            myownllm_identity::Class::Newer => Self::Newer,
+        }
+    }
+}
+
+impl From<&IdentityRefusal> for Notice {
+    fn from(refusal: &IdentityRefusal) -> Self {
+        let ours = |command: &str| Some(format!("{PROGRAM} migrate {command}"));
+        let hint = match refusal.ways_out.first() {
+            Some(WayOut::Keep { side: Some(Side::OldLocation) }) => ours("--keep-identity old-location"),
+            Some(WayOut::Keep { side: Some(Side::DaemonHome) }) => ours("--keep-identity daemon-home"),
+            Some(WayOut::Keep { side: None } | WayOut::Migrate) => ours("--dry-run"),
+            _ => refusal.hint(),
+        };
+        Self::from_error(refusal, refusal.code(), hint).class(refusal.class().into()).at(refusal.path())
+    }
+}
+
 impl From<&MigrationError> for Notice {
     fn from(error: &MigrationError) -> Self {
-        let class = match error.class() {
-            myownllm_migration::Class::Failed => Class::Failed,
-            myownllm_migration::Class::Refused => Class::Refused,
-            myownllm_migration::Class::Newer => Class::Newer,
-        };
+        let class = error.class().into();
         Self::from_error(error, error.code(), error.hint()).class(class).at(error.path())
     }
 }
@@ -270,13 +292,12 @@ impl From<&SpawnError> for Notice {
             return Self::info(error.code(), error.to_string());
         }
         let class = match error {
-            SpawnError::HomeNotText { .. } | SpawnError::DanglingIdentity { .. } => Class::Refused,
+            SpawnError::Identity(refusal) => return Self::from(&**refusal),
+            SpawnError::HomeNotText { .. } => Class::Refused,
             SpawnError::Occupied { found, .. } if matches!(**found, Probe::ForeignOwner { .. }) => {
                 Class::Refused
             }
-            SpawnError::IdentityUnreadable { .. } | SpawnError::Log { .. } | SpawnError::NoMeans { .. } => {
-                Class::Failed
-            }
+            SpawnError::Log { .. } | SpawnError::NoMeans { .. } => Class::Failed,
             _ => Class::Daemon,
         };
         let mut notice = Self::from_error(error, error.code(), error.hint()).class(class);

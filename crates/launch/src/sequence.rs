@@ -19,6 +19,7 @@ use myownllm_daemon::{
     Status, StoppedDaemon, Tried, check_socket_file,
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
+use myownllm_identity::{Answer, Expected, Pending as PendingBy, Refusal as IdentityRefusal};
 use myownllm_migration::{
     Collision, Direction, Keep, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Options as MoveOptions,
     StateMigrator,
@@ -30,9 +31,8 @@ use crate::daemons::{
     Daemons, Found, Live, OPERATION, abandoned_notice, endpoint_of, processes_unknown, read_control_socket,
     read_document,
 };
+use crate::identity::{expected_key, identity_answer, start_permit};
 use crate::losses::lost_settings;
-use crate::lost_key::lost_key;
-use crate::named_key::{NamedKey, named_key};
 use crate::networks::{Asked, Reconciled, plan_for, reconcile, reconcile_notices};
 use crate::no_daemon;
 use crate::notice::{Class, Notice, class_of};
@@ -189,10 +189,13 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
     let (mut outcome, pending) = load(parts, ids);
     match settle(parts, options, ids, &mut outcome, pending) {
         Ok(Settled { lock, routine }) => {
+            let answer = identity_answer(parts, None);
+            tell_refusal(answer.refusal(), &mut outcome);
             // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
             // moved would make a second key.
             if options.daemon && outcome.class().is_none() {
-                let used = use_daemon(parts, options, ids, lock, &mut outcome);
+                let used = expected_of(parts, &answer)
+                    .and_then(|expected| use_daemon(parts, options, ids, (lock, expected), &mut outcome));
                 outcome.notices.extend(used.err().into_iter().flatten());
             }
             outcome.notices.extend(routine);
@@ -218,6 +221,15 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
     outcome.notices.extend(lost);
     outcome.notices.iter_mut().for_each(|notice| notice.complete_hint(options.program));
     outcome
+}
+
+/// Notes why no daemon may be started, unless the move has said it.
+fn tell_refusal(refusal: Option<&IdentityRefusal>, outcome: &mut Outcome) {
+    let is_told =
+        |refusal: &&IdentityRefusal| outcome.notices.iter().any(|notice| notice.code == refusal.code());
+    if let Some(refusal) = refusal.filter(|refusal| !is_told(refusal)) {
+        outcome.notices.push(Notice::from(refusal));
+    }
 }
 
 /// A home in which nothing is pending any more, as far as could be done.
@@ -328,7 +340,11 @@ fn settle<'a>(
         outcome.relapse = Some(relapse);
     }
     settle_live(parts.daemons, live, options, &mut outcome.stopped)?;
-    if moves && !migrate(parts, options, lock.home_lock(), leaked.as_deref(), outcome)? {
+    // Without the key nothing moves: it has to be brought back first.
+    let answer = identity_answer(parts, pending.as_ref());
+    let gone = answer.refusal().filter(|refusal| refusal.is_gone());
+    tell_refusal(gone, outcome);
+    if moves && gone.is_none() && !migrate(parts, options, lock.home_lock(), leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
     }
     let Some(pending) = pending else { return Ok(Settled { lock: Some(lock), routine: None }) };
@@ -627,23 +643,21 @@ fn use_daemon<'a>(
     parts: &Parts<'a>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
-    lock: Option<Box<dyn LockedStore + 'a>>,
+    (mut lock, expected): (Option<Box<dyn LockedStore + 'a>>, Expected),
     outcome: &mut Outcome,
 ) -> Result<(), Vec<Notice>> {
     let one = |notice: Notice| vec![notice];
-    let device = identity_in_force(parts)?;
-    let mut lock = lock;
-    let (mut detection, mut client) = parts.daemons.detect(device.as_deref());
+    let (mut detection, mut client) = parts.daemons.detect(&expected);
     if let Decision::Attach { pid, .. } = detection.decision
         && settle_beside(parts, options, pid, outcome).map_err(one)?
     {
         // One that ends takes the socket's name away, whosever it is by then.
-        (detection, client) = parts.daemons.detect(device.as_deref());
+        (detection, client) = parts.daemons.detect(&expected);
     }
     if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
         lock = Some(lock_home(parts, options).map_err(one)?);
         // Whoever held the lock may have started the daemon that we want.
-        (detection, client) = parts.daemons.detect(device.as_deref());
+        (detection, client) = parts.daemons.detect(&expected);
     }
     let cancelled = || options.is_cancelled();
     // Nobody starts one now, so that what is on its way was left behind by a start that was killed.
@@ -651,16 +665,18 @@ fn use_daemon<'a>(
         if cancelled() {
             return Err(one(Notice::from(&SpawnError::Cancelled)));
         }
-        (detection, client) = parts.daemons.detect(device.as_deref());
+        (detection, client) = parts.daemons.detect(&expected);
     }
     let mut spawned = None;
-    if matches!(detection.decision, Decision::Spawn) {
+    if matches!(detection.decision, Decision::Spawn)
+        && let Some(lock) = &lock
+    {
         outcome.detection = Some(detection.clone());
-        match start_one(parts, options, device.as_deref(), lock.as_deref(), outcome)? {
+        match start_one(parts, options, &**lock, outcome)? {
             Ok(started) => spawned = Some(started),
             Err(error) => {
                 outcome.tried = error.tried().to_vec();
-                (detection, client) = come_up_meanwhile(parts, device.as_deref(), &error)
+                (detection, client) = come_up_meanwhile(parts, &expected, &error)
                     .ok_or_else(|| no_daemon::notices(parts, &error))?;
             }
         }
@@ -703,8 +719,7 @@ fn use_daemon<'a>(
 fn start_one(
     parts: &Parts<'_>,
     options: &Options<'_>,
-    device: Option<&str>,
-    lock: Option<&dyn LockedStore>,
+    lock: &dyn LockedStore,
     outcome: &mut Outcome,
 ) -> Result<Result<Spawned, SpawnError>, Vec<Notice>> {
     let one = |notice: Notice| vec![notice];
@@ -718,26 +733,22 @@ fn start_one(
         one(unsafe_home)
     })?;
     ensure_own_daemon(parts).map_err(one)?;
-    if let Some(lost) = device.is_none().then(|| lost_key(parts)).flatten() {
-        return Err(one(lost));
-    }
     let home = &parts.layout.daemon_home;
     make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
         .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
-    if let Some(lock) = lock {
-        tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
-    }
-    Ok(parts.daemons.spawn(device, &|| options.is_cancelled()))
+    tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
+    let permit = start_permit(parts, lock.home_lock()).map_err(|refusal| one(Notice::from(&refusal)))?;
+    Ok(parts.daemons.spawn(permit, &|| options.is_cancelled()))
 }
 
 /// Who took the place of the daemon that was being started, which has been ended by now; looked for once.
 fn come_up_meanwhile(
     parts: &Parts<'_>,
-    device: Option<&str>,
+    expected: &Expected,
     error: &SpawnError,
 ) -> Option<(Detection, Option<Box<dyn DaemonControl>>)> {
     let SpawnError::Occupied { .. } = error else { return None };
-    let found = parts.daemons.detect(device);
+    let found = parts.daemons.detect(expected);
     (!matches!(found.0.decision, Decision::Spawn)).then_some(found)
 }
 
@@ -777,13 +788,15 @@ fn connect(parts: &Parts<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonContr
     parts.daemons.connect(endpoint).map_err(|error| Notice::from(&error))
 }
 
-/// The public key that a daemon of this home has; `None` when there is no key anywhere, so that it may make one.
-pub fn identity_in_force(parts: &Parts<'_>) -> Result<Option<String>, Vec<Notice>> {
+/// Which key a daemon has to have. Whatever keeps the move from being over is an error, whether anything is left to be moved or not: a
+/// daemon would work beside it.
+fn expected_of(parts: &Parts<'_>, answer: &Answer) -> Result<Expected, Vec<Notice>> {
     let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    let in_its_home =
-        plan.key_in_force().map_err(|doubts| doubts.iter().map(Notice::from).collect::<Vec<_>>())?;
-    let named = named_key(parts).map_err(|doubt| vec![doubt])?;
-    Ok(named.public_key(in_its_home))
+    let doubts: Vec<Notice> = plan.refusals.iter().chain(&plan.errors).map(Notice::from).collect();
+    if !doubts.is_empty() {
+        return Err(doubts);
+    }
+    expected_key(answer).map_err(|refusal| vec![Notice::from(&refusal)])
 }
 
 /// Has the daemon's config say where its key is now. A repair that was made before the move left the old place in it.
@@ -792,9 +805,7 @@ fn tell_where_the_key_is(
     lock: &dyn LockedStore,
     outcome: &mut Outcome,
 ) -> Result<(), Notice> {
-    if named_key(parts)? != NamedKey::Moved {
-        return Ok(());
-    }
+    let Answer::Pending { by: PendingBy::Config, .. } = identity_answer(parts, None) else { return Ok(()) };
     for path in lock.mend_stale_paths().map_err(|error| Notice::from(&error))? {
         let message =
             format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);

@@ -10,7 +10,8 @@ use std::time::Duration;
 use myownllm_config_model::{Document, SeededIds};
 use myownllm_config_store::{Clock, Places, Store};
 use myownllm_daemon::{
-    ControlError, DaemonControl, Detection, Endpoint, SpawnError, Spawned, StopError, StoppedDaemon,
+    ControlError, DaemonControl, Detection, Endpoint, Expected, SpawnError, Spawned, StartPermit, StopError,
+    StoppedDaemon,
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, FileKind};
@@ -64,10 +65,10 @@ impl Daemons for Nobody {
     fn unseen(&self, _: Option<u32>) -> Vec<Live> {
         Vec::new()
     }
-    fn detect(&self, _: Option<&str>) -> (Detection, Option<Box<dyn DaemonControl>>) {
+    fn detect(&self, _: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
         unreachable!("a launch without a daemon looks for none")
     }
-    fn spawn(&self, _: Option<&str>, _: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
+    fn spawn(&self, _: StartPermit<'_>, _: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
         unreachable!("a launch without a daemon starts none")
     }
     fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::quote;
+use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
 
 use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
-    identity::{Identity, KeyInfo},
-    inspect::{Folder, Inventory, Key, Pair, Sibling, Single},
+    inspect::{Folder, Inventory, Key, Pair, Single},
     plan::{Collision, IdentityState, Plan, Step},
 };
 
@@ -78,7 +77,7 @@ struct Decider<'a> {
     stays: Vec<PathBuf>,
 }
 
-impl Decider<'_> {
+impl<'a> Decider<'a> {
     fn stays(&mut self, source: &Path) {
         self.stays.extend(source.parent().map(Path::to_owned));
     }
@@ -193,18 +192,19 @@ impl Decider<'_> {
     }
 
     fn damaged(&self, key: &Key, why: &str, keep: Option<Keep>) -> MigrationError {
-        let remedy = match (&key.sibling, keep) {
-            (_, Some(keep)) => {
+        let remedy = match keep {
+            Some(keep) => {
                 let place = keep.place(self.inventory.direction);
-                Some((key.path.clone(), format!("{} --keep-identity {place}", self.command)))
+                Some(format!("{} --keep-identity {place}", self.command))
             }
-            (Some(Sibling { path: sibling, aside }), None) => {
-                let [path, aside, from] = [&key.path, aside, sibling].map(|path| quote(path));
-                Some((sibling.clone(), format!("mv -n {path} {aside} && cp -pn {from} {path}")))
-            }
-            (None, None) => None,
+            None => self.refusal().filter(|refusal| refusal.path() == key.path).and_then(Refusal::hint),
         };
         MigrationError::IdentityDamaged { path: key.path.clone(), why: why.to_owned(), remedy }
+    }
+
+    /// Why no daemon may be started.
+    fn refusal(&self) -> Option<&'a Refusal> {
+        self.inventory.answer.refusal()
     }
 
     fn side(&self, key: &Key, info: &KeyInfo, counts: (usize, usize)) -> Box<Side> {
@@ -236,20 +236,25 @@ impl Decider<'_> {
             _ if inventory.key_trouble => {
                 IdentityState::Blocked { why: "it cannot be read, see the errors".to_owned() }
             }
-            (None, None) => inventory.odd_key.clone().unwrap_or(IdentityState::Absent),
+            (None, None) => self.refusal().map_or(IdentityState::Absent, IdentityState::refused),
             (_, Some(there)) => IdentityState::of(&there.identity, true),
             (Some(here), None) => IdentityState::of(&here.identity, false),
         };
         match (source, destination) {
-            (None, None) => {}
+            (None, None) => {
+                let gone = self.refusal().filter(|refusal| is_missing(refusal));
+                self.plan
+                    .refusals
+                    .extend(gone.map(|refusal| MigrationError::Identity(Box::new(refusal.clone()))));
+            }
             (None, Some(there)) => {
-                if let Identity::Damaged { why } = &there.identity {
+                if let Identity::Damaged { why, .. } = &there.identity {
                     let error = self.damaged(there, why, None);
                     self.plan.errors.push(error);
                 }
             }
             (Some(here), None) => match &here.identity {
-                Identity::Damaged { why } => {
+                Identity::Damaged { why, .. } => {
                     let error = self.damaged(here, why, None);
                     self.plan.errors.push(error);
                     self.stays(&inventory.source_key_path(here));
@@ -272,7 +277,7 @@ impl Decider<'_> {
         let pair = &self.inventory.key_pair;
         match pair {
             Pair::Same => {
-                if let Identity::Damaged { why } = &there.identity {
+                if let Identity::Damaged { why, .. } = &there.identity {
                     let error = self.damaged(there, why, None);
                     self.plan.errors.push(error);
                     return self.stays(&from);
@@ -322,12 +327,12 @@ impl Decider<'_> {
                 };
                 self.plan.refusals.push(error);
             }
-            (Identity::Valid(_), Identity::Damaged { why }, _) => {
+            (Identity::Valid(_), Identity::Damaged { why, .. }, _) => {
                 // A damaged destination does not hide a valid source.
                 let error = self.damaged(there, why, Some(Keep::Source));
                 self.plan.refusals.push(error);
             }
-            (Identity::Damaged { why }, Identity::Valid(_), keep) => {
+            (Identity::Damaged { why, .. }, Identity::Valid(_), keep) => {
                 let error = self.damaged(here, why, Some(Keep::Destination));
                 if keep.is_some() {
                     self.plan.refusals.push(error);
@@ -337,7 +342,7 @@ impl Decider<'_> {
                         self.collision(None, [&from, &to], pair, Step::RemoveFolder { path: from.clone() });
                 }
             }
-            (Identity::Damaged { why: mine }, Identity::Damaged { why: theirs }, _) => {
+            (Identity::Damaged { why: mine, .. }, Identity::Damaged { why: theirs, .. }, _) => {
                 let errors = [self.damaged(here, mine, None), self.damaged(there, theirs, None)];
                 self.plan.errors.extend(errors);
                 self.stays(&from);
@@ -410,5 +415,14 @@ impl Decider<'_> {
             // Nothing to do, but only because the key could not be got at.
             plan.refusals.push(error.clone());
         }
+    }
+}
+
+/// The identity file is missing from both homes, and is no file elsewhere that a config names: that one need not come into the homes,
+/// so it keeps nothing from moving.
+fn is_missing(refusal: &Refusal) -> bool {
+    match &refusal.problem {
+        Problem::Gone { found, .. } => found.is_empty() || found.iter().any(|found| found.named_by.is_none()),
+        _ => false,
     }
 }

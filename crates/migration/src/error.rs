@@ -7,21 +7,11 @@ use std::{
 };
 
 use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
+pub use myownllm_identity::Class;
+use myownllm_identity::{KeyInfo, Refusal};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::{identity::KeyInfo, plan::lossy};
-
-/// What kind of trouble an error is: what a program's exit code tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// Something went wrong; the next run tries again.
-    Failed,
-    /// It needs a decision of the user's, or something put in order by hand.
-    Refused,
-    /// Data of a newer version: not ours to touch.
-    Newer,
-}
+use crate::plan::lossy;
 
 /// One side of a choice between two keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -190,27 +180,12 @@ pub enum MigrationError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
-        /// A sound key elsewhere, and the command that puts it in place.
-        remedy: Option<(PathBuf, String)>,
+        /// The command that puts a sound one in its place.
+        remedy: Option<String>,
     },
-    /// Something is in the key's place, or beside it, that no daemon would see: it would make a new key.
-    #[error("{}: {why}; a daemon started now would make a new key", .path.display())]
-    IdentityOdd {
-        /// What.
-        path: PathBuf,
-        /// Why it cannot be used.
-        why: String,
-        /// A command that mends it, or shows what is there.
-        command: String,
-    },
-    /// The key has not arrived where a daemon looks for it.
-    #[error("the key is not in the daemon's home, at {}", .path.display())]
-    IdentityPending {
-        /// Where it belongs.
-        path: PathBuf,
-        /// How the program is called.
-        program: String,
-    },
+    /// The identity file is missing, and a sound one lies elsewhere, or peers know the device by it. Nothing is moved before it is back.
+    #[error(transparent)]
+    Identity(Box<Refusal>),
     /// A key file of a newer version.
     #[error("the key {} is of version {version}, newer than this program knows", .path.display())]
     IdentityNewer {
@@ -373,8 +348,8 @@ impl MigrationError {
             Self::Vanished { .. } => "migration.vanished",
             Self::IdentityHeldBack { .. } => "migration.identity-held-back",
             Self::TwoIdentities { .. } => "migration.two-identities",
-            Self::IdentityDamaged { .. } | Self::IdentityOdd { .. } => "migration.identity-damaged",
-            Self::IdentityPending { .. } => "migration.identity-pending",
+            Self::IdentityDamaged { .. } => "migration.identity-damaged",
+            Self::Identity(refusal) => refusal.code(),
             Self::IdentityNewer { .. } => "migration.identity-newer",
             Self::IdentityUnreachable { .. } => "migration.identity-unreachable",
             Self::DestinationOutside { .. } => "migration.destination-outside",
@@ -402,9 +377,8 @@ impl MigrationError {
             | Self::IdentityHeldBack { .. }
             | Self::IdentityUnreachable { .. }
             | Self::WrongLock { .. } => Class::Failed,
+            Self::Identity(refusal) => refusal.class(),
             Self::IdentityDamaged { .. }
-            | Self::IdentityOdd { .. }
-            | Self::IdentityPending { .. }
             | Self::TwoIdentities { .. }
             | Self::DestinationOutside { .. }
             | Self::DestinationNotFolder { .. }
@@ -435,8 +409,6 @@ impl MigrationError {
             | Self::Vanished { path }
             | Self::IdentityHeldBack { path }
             | Self::IdentityDamaged { path, .. }
-            | Self::IdentityOdd { path, .. }
-            | Self::IdentityPending { path, .. }
             | Self::IdentityNewer { path, .. }
             | Self::IdentityUnreachable { path, .. }
             | Self::DestinationOutside { path, .. }
@@ -446,6 +418,7 @@ impl MigrationError {
             | Self::NoExclusiveRename { path }
             | Self::Caller { path, .. } => path,
             Self::TwoIdentities { source_side, .. } => &source_side.path,
+            Self::Identity(refusal) => refusal.path(),
             Self::SameFolder { destination_folder, .. } => destination_folder,
             Self::LegacyDaemon { daemon, .. }
             | Self::OwnDaemon { daemon, .. }
@@ -475,11 +448,10 @@ impl MigrationError {
                 Some(format!("{command} --keep-identity {}", keep.place(*direction)))
             }
             Self::IdentityDamaged { path, remedy, .. } => Some(match remedy {
-                Some((_, command)) => command.clone(),
+                Some(command) => command.clone(),
                 None => format!("ls -la {}", quote(path.parent().unwrap_or(path))),
             }),
-            Self::IdentityOdd { command, .. } => Some(command.clone()),
-            Self::IdentityPending { program, .. } => Some(format!("{program} migrate --dry-run")),
+            Self::Identity(refusal) => refusal.hint(),
             Self::IdentityUnreachable { path, .. } => Some(format!("readlink -f {}", quote(path))),
             Self::DestinationOutside { path, .. } => {
                 Some(format!("test -L {0} && rm {0} && mkdir -m 700 {0}", quote(path)))

@@ -177,7 +177,8 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     let after = inspect(disk, &plan.homes, plan.direction);
     let rest = crate::decide::plan(&plan.homes, &after, &Options::default());
     report.identity = rest.identity;
-    if plan.identity.key().is_some() && matches!(report.identity, IdentityState::Absent) {
+    let is_gone = matches!(report.identity, IdentityState::Absent | IdentityState::Odd { .. });
+    if plan.identity.key().is_some() && is_gone {
         // A daemon that is started now would make a second one.
         let path = plan.source.join(&plan.homes.names.identity);
         report.identity = IdentityState::Blocked { why: "the key went away while the move ran".to_owned() };

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use myownllm_identity::Places;
 use serde::Serialize;
 
 /// Names, relative to a home, of what moves. A sibling app whose daemon keeps other names writes its own.
@@ -70,6 +71,25 @@ impl Homes {
     pub fn with_program(mut self, program: impl Into<String>) -> Self {
         self.program = program.into();
         self
+    }
+
+    /// Where an identity file may be in these homes.
+    #[must_use]
+    pub fn identity_places(&self) -> Places {
+        let names = &self.names;
+        let mut places = Places::new(&self.app, &self.daemon);
+        for (home, path) in [(&mut places.app, &self.app), (&mut places.daemon, &self.daemon)] {
+            home.identity = path.join(&names.identity);
+            home.rosters = path.join(&names.rosters);
+            home.states = names
+                .folders
+                .iter()
+                .filter(|folder| **folder != names.rosters)
+                .map(|folder| path.join(folder))
+                .collect();
+            home.legacy_roster = path.join(&names.legacy_roster);
+        }
+        places
     }
 
     /// Where things move from.

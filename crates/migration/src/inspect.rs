@@ -15,18 +15,18 @@ use std::{
 
 use leftovers::Leftover;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Op, Owner, quote};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Op, Owner};
+use myownllm_identity::{Answer, Identity, Refusal};
 pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
 use names::{is_spelled_alike, legacy_network, normalise};
 pub(crate) use pair::is_same;
-use pair::{aside_name, differs, is_copy, no_mount, pair};
+use pair::{differs, is_copy, no_mount, pair};
 pub use pending::is_pending;
 
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes, Keep},
-    identity::{self, Identity},
-    plan::{IdentityState, Left},
+    plan::Left,
 };
 
 /// The folder, beside the sources, into which a source is renamed before it is removed. It keeps the file's own name, so that
@@ -96,14 +96,6 @@ pub(crate) struct Key {
     pub(crate) meta: Meta,
     /// What the link says, when it is one.
     pub(crate) link: Option<PathBuf>,
-    pub(crate) sibling: Option<Sibling>,
-}
-
-/// A sound key in a temporary file beside a damaged one, and a free name for that.
-#[derive(Clone, Debug)]
-pub(crate) struct Sibling {
-    pub(crate) path: PathBuf,
-    pub(crate) aside: PathBuf,
 }
 
 /// What lies in the two homes, as far as it matters to the move. Made by [`inspect`], read by [`crate::plan()`].
@@ -126,8 +118,8 @@ pub struct Inventory {
     pub(crate) key_target: Option<PathBuf>,
     /// Something is wrong with the key's file itself.
     pub(crate) key_trouble: bool,
-    /// There is no key, and yet something that is not to be hidden behind a new one: [`IdentityState::Odd`].
-    pub(crate) odd_key: Option<IdentityState>,
+    /// May a daemon be started, and with which key?
+    pub(crate) answer: Answer,
     /// Something that may be ours to move, or the key in force, belongs to somebody else.
     pub(crate) foreign: bool,
     pub(crate) leftovers: Vec<PathBuf>,
@@ -232,7 +224,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
             key_destination: homes.destination(direction).join(&homes.names.identity),
             key_target: None,
             key_trouble: false,
-            odd_key: None,
+            answer: myownllm_identity::look(disk, &homes.identity_places()).answer(),
             foreign: false,
             leftovers: Vec::new(),
             claims: Vec::new(),
@@ -979,11 +971,12 @@ impl Inspector<'_> {
         }
         let (bytes, identity) = match self.disk.read(&goal, IDENTITY_LIMIT) {
             Ok(bytes) => {
-                let identity = identity::inspect(&bytes);
+                let identity = myownllm_identity::inspect(&bytes);
                 (bytes, identity)
             }
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                (Vec::new(), Identity::Damaged { why: "the file is far too large for a key".to_owned() })
+                let why = "the file is far too large for a key".to_owned();
+                (Vec::new(), Identity::Damaged { why, flaw: None })
             }
             Err(error) => {
                 self.out.key_trouble = true;
@@ -991,23 +984,7 @@ impl Inspector<'_> {
                 return None;
             }
         };
-        let sibling = match identity {
-            Identity::Damaged { .. } => self.sound_sibling(at).and_then(|path| {
-                let aside = aside_name(self.disk, at, at).ok()?;
-                Some(Sibling { path, aside })
-            }),
-            _ => None,
-        };
-        Some(Key { path: at.to_owned(), bytes, identity, meta, link, sibling })
-    }
-
-    /// A complete temporary file beside a key: what a daemon had written when the power went.
-    fn sound_sibling(&self, at: &Path) -> Option<PathBuf> {
-        let mut name = at.file_name()?.to_owned();
-        name.push(".tmp");
-        let sibling = at.with_file_name(name);
-        let bytes = self.disk.read(&sibling, IDENTITY_LIMIT).ok()?;
-        identity::inspect(&bytes).key().map(|_| sibling)
+        Some(Key { path: at.to_owned(), bytes, identity, meta, link })
     }
 
     fn identity(&mut self) {
@@ -1032,14 +1009,12 @@ impl Inspector<'_> {
             if let Some(odd) = odd {
                 let left = self.out.left.remove(odd);
                 self.out.key_trouble = true;
-                self.out.errors.push(MigrationError::IdentityDamaged {
-                    path: destination.clone(),
-                    why: left.reason,
-                    remedy: None,
-                });
+                let refusal = self.out.answer.refusal().filter(|refusal| refusal.path() == destination);
+                let remedy = refusal.and_then(Refusal::hint);
+                let (path, why) = (destination.clone(), left.reason);
+                self.out.errors.push(MigrationError::IdentityDamaged { path, why, remedy });
             }
         }
-        self.out.odd_key = self.odd_key([&self.out.source.join(&relative), &destination]);
         if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.link.clone()) {
             let (from, to) = (self.out.source.join(&folder), self.out.destination.join(&folder));
             self.out.key_target = Some(rebase(&target, &from, &to));
@@ -1054,26 +1029,6 @@ impl Inspector<'_> {
         };
         self.counts();
         self.finish();
-    }
-
-    /// Something that has one of these names, in whatever letter case, and is no key; or a key that has never got its name.
-    fn odd_key(&self, names: [&Path; 2]) -> Option<IdentityState> {
-        let is_odd = |left: &&Left| names.iter().any(|name| is_spelled_alike(&left.path, name));
-        if let Some(odd) = self.out.left.iter().find(is_odd) {
-            return Some(IdentityState::Odd {
-                path: odd.path.clone(),
-                why: format!("it has the key's name and cannot be used as one, as {}", odd.reason),
-                command: format!("ls -la {}", quote(odd.path.parent().unwrap_or(&odd.path))),
-            });
-        }
-        let (name, path) = names.iter().find_map(|name| Some((name, self.sound_sibling(name)?)))?;
-        Some(IdentityState::Odd {
-            why:
-                "it is a sound key under the name of a temporary file, and there is none under the key's own"
-                    .to_owned(),
-            command: format!("cp -pn {} {}", quote(&path), quote(name)),
-            path,
-        })
     }
 
     fn key_pair(&self) -> Result<Pair, MigrationError> {

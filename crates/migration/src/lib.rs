@@ -5,12 +5,13 @@ mod decide;
 mod error;
 mod execute;
 mod homes;
-pub mod identity;
 mod inspect;
 mod plan;
 mod report;
 
 use myownllm_durable_fs::{Disk, HomeLock};
+/// The judge of identity files, which decides whether a daemon may be started.
+pub use myownllm_identity as identity;
 
 pub use decide::plan;
 pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};

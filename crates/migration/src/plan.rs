@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::Owner;
+use myownllm_durable_fs::{Owner, quote};
+use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
 use serde::{Serialize, Serializer};
 
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes},
-    identity::{Identity, KeyInfo},
 };
 
 pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
@@ -246,8 +246,8 @@ pub enum IdentityState {
     AtDestination(KeyInfo),
     /// At the source, still to be moved.
     AtSource(KeyInfo),
-    /// There is no key on either side, but something that has the key's name, in whatever letter case, and is none; or a sound
-    /// key under the name of a temporary file. It stays. A daemon would not see it, and make a new key.
+    /// There is no key on either side, but something in its place, a sound one under another name, or somebody who knows the device: a
+    /// daemon would make a new key.
     Odd {
         /// What.
         #[serde(serialize_with = "lossy")]
@@ -273,11 +273,27 @@ impl IdentityState {
         }
     }
 
+    /// No daemon may be started, so there is none in force.
+    #[must_use]
+    pub fn refused(refusal: &Refusal) -> Self {
+        let is_odd = matches!(
+            refusal.problem,
+            Problem::Gone { .. } | Problem::Odd { .. } | Problem::NamedElsewhere { .. }
+        );
+        if !is_odd {
+            return Self::Blocked { why: refusal.problem.to_string() };
+        }
+        let path = refusal.path().to_owned();
+        let look = || format!("ls -la {}", quote(path.parent().unwrap_or(&path)));
+        let command = refusal.hint().unwrap_or_else(look);
+        Self::Odd { why: refusal.problem.to_string(), command, path }
+    }
+
     pub(crate) fn of(identity: &Identity, at_destination: bool) -> Self {
         match identity {
             Identity::Valid(key) if at_destination => Self::AtDestination(key.clone()),
             Identity::Valid(key) => Self::AtSource(key.clone()),
-            Identity::Damaged { why } => Self::Blocked { why: format!("damaged: {why}") },
+            Identity::Damaged { why, .. } => Self::Blocked { why: format!("damaged: {why}") },
             Identity::Newer { version } => {
                 Self::Blocked { why: format!("of version {version}, which is newer") }
             }
@@ -348,34 +364,6 @@ impl Plan {
     /// How many files would move.
     pub fn files(&self) -> usize {
         self.steps().map(Step::files).sum()
-    }
-
-    /// The key that a daemon may be started with; `None` when there is none anywhere, so that a daemon may make one.
-    ///
-    /// # Errors
-    ///
-    /// Why none may be started: a daemon that finds no key in its home makes one, and hides the device's own.
-    pub fn key_in_force(&self) -> Result<Option<&KeyInfo>, Vec<MigrationError>> {
-        let doubts: Vec<MigrationError> = self.refusals.iter().chain(&self.errors).cloned().collect();
-        if !doubts.is_empty() {
-            return Err(doubts);
-        }
-        match &self.identity {
-            IdentityState::Absent => Ok(None),
-            IdentityState::AtDestination(key) => Ok(Some(key)),
-            IdentityState::Odd { .. } => Err(self.odd_key().into_iter().collect()),
-            IdentityState::AtSource(_) | IdentityState::Blocked { .. } => {
-                let path = self.destination.join(&self.homes.names.identity);
-                Err(vec![MigrationError::IdentityPending { path, program: self.homes.program.clone() }])
-            }
-        }
-    }
-
-    /// What is to be told of [`IdentityState::Odd`]: no trouble of the move, which leaves such a thing, but of whoever wants a
-    /// daemon.
-    pub fn odd_key(&self) -> Option<MigrationError> {
-        let IdentityState::Odd { path, why, command } = &self.identity else { return None };
-        Some(MigrationError::IdentityOdd { path: path.clone(), why: why.clone(), command: command.clone() })
     }
 
     /// Adds a refusal of the caller's own: something that must be settled before anything moves, such as a socket path that would

@@ -182,12 +182,4 @@ impl Report {
     pub fn files_moved(&self) -> usize {
         self.moved.iter().map(|moved| moved.files).sum()
     }
-
-    /// Whether a daemon may be started on the daemon's home: its key is there, or there is none anywhere, and nothing about the
-    /// key is in doubt. Otherwise a daemon would make a second key.
-    pub fn may_spawn(&self) -> bool {
-        self.direction == Direction::Forward
-            && self.refusals.is_empty()
-            && matches!(self.identity, IdentityState::Absent | IdentityState::AtDestination(_))
-    }
 }

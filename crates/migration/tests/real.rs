@@ -20,6 +20,7 @@ use std::{
 
 use common::key_file;
 use myownllm_durable_fs::{Disk, RealDisk};
+use myownllm_migration::identity::{Answer, look};
 use myownllm_migration::{
     Class, Direction, Homes, IdentityState, Keep, Left, LiveDaemon, LiveDaemons, Migrator, MoveMethod,
     NoDaemons, Options, Outcome, Progress, Report, StateMigrator, is_pending,
@@ -70,6 +71,15 @@ impl Home {
         Migrator::new(&RealDisk, self.homes()).run(&lock, options, &NoDaemons)
     }
 
+    /// Whether a daemon may be started, and why not.
+    fn answer(&self) -> Answer {
+        look(&RealDisk, &self.homes().identity_places()).answer()
+    }
+
+    fn may_start(&self) -> bool {
+        self.answer().expected().is_ok()
+    }
+
     fn tree(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         fn visit(root: &Path, dir: &Path, tree: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
             for entry in fs::read_dir(dir).expect("readable") {
@@ -101,6 +111,15 @@ impl Home {
     }
 }
 
+/// Puts an identity file into a home: without one, rosters do not move.
+fn put_key(home: &Path) {
+    fs::create_dir_all(home.join(".secrets")).expect("made");
+    chmod(home, 0o700);
+    chmod(&home.join(".secrets"), 0o700);
+    fs::write(home.join(".secrets/identity.json"), key_file(1, "x")).expect("written");
+    chmod(&home.join(".secrets/identity.json"), 0o600);
+}
+
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").mode() & 0o777
 }
@@ -121,7 +140,7 @@ fn everything_moves_and_the_old_places_are_gone() {
     let report = home.run(&Options::forward());
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
     assert_eq!(report.class(), None);
-    assert!(report.may_spawn());
+    assert!(home.may_start());
     let names: Vec<_> = home.tree().into_keys().map(|path| path.to_string_lossy().into_owned()).collect();
     assert_eq!(
         names,
@@ -191,7 +210,7 @@ fn undo_and_back_again_is_where_it_began() {
     fs::write(home.new_home("config.json"), b"the daemon's").expect("written");
     let report = home.run(&Options::undo());
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
-    assert!(!report.may_spawn(), "the daemon's home has no key now");
+    assert!(!home.may_start(), "the daemon's home has no key now");
     assert!(home.at(".secrets/identity.json").is_file());
     assert!(!home.new_home(".secrets").exists());
     assert!(home.new_home("config.json").is_file(), "the daemon's own config stays");
@@ -223,7 +242,7 @@ fn what_went_in_through_a_link_comes_back() {
         for _ in 0..2 {
             let report = home.run(&Options::forward());
             assert_eq!(report.outcome, Outcome::Done, "{folder}: {report:#?}");
-            assert!(report.may_spawn() && !home.pending(), "{folder}");
+            assert!(home.may_start() && !home.pending(), "{folder}");
             assert_eq!(
                 fs::read(home.new_home("mesh/rosters/one.json")).expect("there"),
                 b"roster",
@@ -333,14 +352,21 @@ fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             make(&path);
             let report = home.run(&Options::forward());
-            assert!(home.new_home("mesh/rosters/one.json").exists(), "{side}/{name}: {report:#?}");
+            // A sound one under another name is brought back first; then all of it moves.
+            let is_key = name != "identity.json";
+            assert_eq!(
+                home.new_home("mesh/rosters/one.json").exists(),
+                !is_key,
+                "{side}/{name}: {report:#?}"
+            );
+            assert_eq!(report.refusals.is_empty(), !is_key, "{side}/{name}: {report:#?}");
             assert!(path.symlink_metadata().is_ok(), "{side}/{name} stays");
-            assert!(!report.may_spawn(), "{side}/{name}: {:?}", report.identity);
-            let migrator = Migrator::new(&RealDisk, home.homes());
-            let plan = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward());
-            let doubts = plan.key_in_force().expect_err("a doubt");
-            assert_eq!(doubts[0].code(), "migration.identity-damaged", "{side}/{name}");
-            assert!(doubts[0].path().starts_with(home.at(side)), "{side}/{name}: {doubts:?}");
+            assert!(!home.may_start(), "{side}/{name}: {:?}", report.identity);
+            let code = if is_key { "identity.gone" } else { "migration.identity-damaged" };
+            let refusal = home.answer().refusal().expect("a refusal").clone();
+            assert_eq!(refusal.code(), code, "{side}/{name}");
+            assert!(refusal.path().starts_with(home.at(side)), "{side}/{name}: {refusal:?}");
+            assert!(!matches!(report.identity, IdentityState::Absent), "{side}/{name}: {report:#?}");
         }
     }
 }
@@ -454,7 +480,7 @@ fn a_key_among_the_states_stays_where_its_link_leads() {
             symlink(Path::new(up).join(name), &link).expect("made");
             let report = home.run(&Options::forward());
             assert_eq!(report.outcome, Outcome::Done, "{name}: {report:#?}");
-            assert!(report.may_spawn(), "{name}: {report:#?}");
+            assert!(home.may_start(), "{name}: {report:#?}");
             let link = home.new_home(".secrets/identity.json");
             assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real, "{name}");
             assert!(report.left.iter().any(|left| left.path == real), "{name}: {report:#?}");
@@ -476,7 +502,7 @@ fn a_linked_key_that_leads_nowhere_is_no_missing_key() {
     symlink("/mnt/stick/identity.json", home.at(".secrets/identity.json")).expect("made");
     let report = home.run(&Options::forward());
     assert_eq!(report.errors[0].code(), "migration.identity-unreachable", "{report:#?}");
-    assert!(!report.may_spawn());
+    assert!(!home.may_start());
     assert!(home.pending());
 }
 
@@ -492,7 +518,7 @@ fn collisions_stay_until_somebody_decides() {
             None => {
                 assert_eq!(report.collisions.len(), 1);
                 assert_eq!(report.class(), Some(Class::Refused));
-                assert!(report.may_spawn(), "the key has moved: {report:#?}");
+                assert!(home.may_start(), "the key has moved: {report:#?}");
                 assert_eq!(there, b"another roster");
                 assert_eq!(fs::read(home.at("mesh/rosters/one.json")).expect("there"), b"roster");
                 assert!(home.pending(), "it is still to be decided");
@@ -589,7 +615,7 @@ fn two_keys_stop_everything_until_somebody_decides() {
         report.refusals[0].hint().as_deref(),
         Some("myownllm-mesh migrate --keep-identity old-location")
     );
-    assert!(!report.may_spawn());
+    assert!(!home.may_start());
     assert_eq!(home.tree(), before, "nothing is touched");
     let shown = serde_json::to_value(&report.refusals[0]).expect("JSON");
     assert_eq!(shown["sides"][0]["rosters"], 1, "{shown:#}");
@@ -668,7 +694,7 @@ fn damaged_and_newer_keys_are_kept_and_named() {
         let report = home.run(&Options::forward());
         let codes: Vec<_> = report.errors.iter().chain(&report.refusals).map(|error| error.code()).collect();
         assert!(codes.contains(&code), "{codes:?}");
-        assert_eq!(report.may_spawn(), may_spawn, "{codes:?} {:?}", report.identity);
+        assert_eq!(home.may_start(), may_spawn, "{codes:?} {:?}", report.identity);
         assert_eq!(fs::read(home.at(".secrets/identity.json")).expect("there"), source);
         if let Some(destination) = destination {
             assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), destination);
@@ -721,7 +747,7 @@ fn a_key_behind_a_folder_link_is_not_taken_away() {
     assert!(home.pending());
     let report = home.run(&Options::forward());
     assert_eq!(report.refusals[0].code(), "migration.source-link", "{report:#?}");
-    assert!(!report.may_spawn());
+    assert!(!home.may_start());
 }
 
 #[test]
@@ -935,7 +961,7 @@ fn what_another_user_has_at_the_destination_is_no_copy() {
         assert_eq!(report.class(), Some(Class::Refused), "{report:#?}");
         assert!(home.at(name).exists(), "the one that is ours stays: {report:#?}");
         assert!(report.errors.iter().any(|error| error.path() == there), "{report:#?}");
-        assert!(home.at(".secrets/identity.json").exists() && !report.may_spawn());
+        assert!(home.at(".secrets/identity.json").exists() && !home.may_start());
         lchown(&there, Some(0), Some(0)).expect("root may");
         assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
     }
@@ -1116,6 +1142,7 @@ fn attributes_that_the_other_file_system_refuses_are_reported() {
         chmod(folder, 0o700);
     }
     fs::write(&roster, "roster").expect("written");
+    put_key(&daemon);
     let secret = "never to be said ".repeat(400);
     if !note(&roster, "user.short", b"phone") || !note(&roster, "user.long", secret.as_bytes()) {
         return;
@@ -1176,6 +1203,7 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
     let rosters = daemon.join("mesh/rosters");
     fs::create_dir_all(app.join("mesh/rosters")).expect("made");
     fs::create_dir_all(&rosters).expect("made");
+    put_key(&daemon);
     for folder in [&daemon, &daemon.join("mesh"), &rosters] {
         chmod(folder, 0o700);
     }

@@ -6,11 +6,12 @@ use myownllm_config_model::{Diagnostic, Document, Place, daemon_config, masking,
 use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
 use myownllm_durable_fs::{Disk, move_aside, quote, replace_symlink};
+use myownllm_identity::{Answer as KeyAnswer, Pending, Problem, Refusal};
 use myownllm_launch::{
-    CONFIG_LIMIT, Closed, Daemons, NamedKey, Notice, Severity, abandoned_notice, check_start,
-    collision_notice, edit, lost_key, named_key, processes_unknown, settle_live, trusted_home,
+    CONFIG_LIMIT, Closed, Daemons, Notice, Severity, abandoned_notice, check_start, collision_notice, edit,
+    identity_look, processes_unknown, settle_live, trusted_home,
 };
-use myownllm_migration::{Direction, IdentityState, Options as MoveOptions, Plan, StateMigrator};
+use myownllm_migration::{Direction, MigrationError, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::{Mode, PathsError};
 use serde::Serialize;
 use serde_json::json;
@@ -154,9 +155,10 @@ pub(crate) fn check_all(world: &World) -> Checks {
     let wired = world.wire();
     let plan = wired.migrator.plan(&wired.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     homes(world, &mut checks);
-    state(world, &plan, &mut checks);
+    let key = identity_look(&wired.parts(), &mut fresh_ids()).answer();
+    state(world, &plan, &key, &mut checks);
     config(world, &mut checks);
-    daemons(world, &plan, &mut checks);
+    daemons(world, &key, &mut checks);
     let repairs = checks.loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
     checks.pending = repairs || !plan.is_empty();
     checks.name_one_cause(world);
@@ -268,7 +270,7 @@ fn daemon_config(world: &World, checks: &mut Checks) {
     }
 }
 
-fn state(world: &World, plan: &Plan, checks: &mut Checks) {
+fn state(world: &World, plan: &Plan, key: &KeyAnswer, checks: &mut Checks) {
     let files = plan.files();
     let pending =
         |evidence| Notice::warning("migration.pending", evidence).hint(format!("{} repair", world.program));
@@ -296,47 +298,9 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         }
     }
     // What is wrong with the key is told once: by its own check.
-    let odd = plan.odd_key();
-    let (of_key, others): (Vec<_>, Vec<_>) = plan
-        .refusals
-        .iter()
-        .chain(&plan.errors)
-        .chain(&odd)
-        .partition(|error| error.code().contains("identit"));
-    match &plan.identity {
-        IdentityState::Blocked { why } if of_key.is_empty() => {
-            let folder = world.layout.legacy_identity.parent().unwrap_or(&world.layout.app_home);
-            let notice = Notice::error("identity.blocked", why.clone()).at(folder);
-            checks.notice("identity.sound", notice.hint(format!("ls -la {}", quote(folder))));
-        }
-        IdentityState::Blocked { .. } | IdentityState::Odd { .. } => {}
-        IdentityState::Absent if !plan.errors.is_empty() => checks.skipped("identity.sound", UNSEEN),
-        IdentityState::Absent => {
-            let wired = world.wire();
-            let in_its_home = || matches!(named_key(&wired.parts()), Ok(NamedKey::InItsHome));
-            match in_its_home().then(|| lost_key(&wired.parts())).flatten() {
-                Some(notice) => checks.notice("identity.sound", notice),
-                None => checks.ok("identity.sound", identity(plan)),
-            }
-        }
-        _ => checks.ok("identity.sound", identity(plan)),
-    }
-    for error in of_key {
-        checks.notice("identity.sound", Notice::from(error));
-    }
-    match named_key(&world.wire().parts()) {
-        Ok(NamedKey::InItsHome) => checks.ok("identity.named", "the daemon looks for its key in its home"),
-        Ok(NamedKey::Elsewhere(_)) => {
-            checks.ok("identity.named", "the daemon's config names a sound key elsewhere");
-        }
-        Ok(NamedKey::Moved) => {
-            let evidence =
-                "the daemon's config names the old place of its key; a launch points it to the new one";
-            let notice = Notice::warning("identity.named-in-the-old-location", evidence);
-            checks.notice("identity.named", notice.hint(format!("{} launch", world.program)));
-        }
-        Err(notice) => checks.notice("identity.named", notice),
-    }
+    let (of_key, others): (Vec<_>, Vec<_>) =
+        plan.refusals.iter().chain(&plan.errors).partition(|error| error.code().contains("identit"));
+    identity_checks(world, plan, key, &of_key, checks);
     let untrusted = trusted_home(&world.wire().parts()).err();
     match &untrusted {
         None => checks.ok("homes.private", "nobody else can put anything into the homes"),
@@ -356,6 +320,51 @@ fn state(world: &World, plan: &Plan, checks: &mut Checks) {
         let evidence = format!("{path} is not the daemon's and stays ({})", left.reason);
         let notice = Notice::warning("migration.left", evidence).at(&left.path);
         checks.notice("state.left", notice.hint(format!("ls -ld {}", quote(&left.path))));
+    }
+}
+
+/// Is there a sound key, and does the daemon look for it there? `of_key` is what the move has to say of it.
+fn identity_checks(
+    world: &World,
+    plan: &Plan,
+    key: &KeyAnswer,
+    of_key: &[&MigrationError],
+    checks: &mut Checks,
+) {
+    const SOUND: &str = "identity.sound";
+    const NAMED: &str = "identity.named";
+    let is_told = |refusal: &Refusal| {
+        let mut told = plan.refusals.iter().chain(&plan.errors);
+        told.any(|error| {
+            error.code() == refusal.code() && !of_key.iter().any(|of_key| of_key.path() == error.path())
+        })
+    };
+    let refusal = key.refusal();
+    let is_named = refusal.is_some_and(|refusal| matches!(refusal.problem, Problem::NamedElsewhere { .. }));
+    match refusal {
+        // The same cause keeps from looking at the rest.
+        Some(refusal) if is_told(refusal) => checks.skipped(SOUND, UNSEEN),
+        Some(refusal) if !is_named => checks.notice(SOUND, Notice::from(refusal)),
+        Some(_) => checks.skipped(SOUND, "not looked at before the daemon's config names a sound one"),
+        None if of_key.is_empty() => checks.ok(SOUND, identity(key, &world.layout.user_home)),
+        None => {}
+    }
+    let others = of_key.iter().filter(|error| refusal.is_none_or(|refusal| refusal.code() != error.code()));
+    for error in others {
+        checks.notice(SOUND, Notice::from(*error));
+    }
+    match key {
+        KeyAnswer::Sound { named: true, .. } => {
+            checks.ok(NAMED, "the daemon's config names a sound key elsewhere");
+        }
+        KeyAnswer::Pending { by: Pending::Config, .. } => {
+            let evidence =
+                "the daemon's config names the old place of its key; a launch points it to the new one";
+            let notice = Notice::warning("identity.named-in-the-old-location", evidence);
+            checks.notice(NAMED, notice.hint(format!("{} launch", world.program)));
+        }
+        KeyAnswer::Refused(refusal) if is_named => checks.notice(NAMED, Notice::from(refusal)),
+        _ => checks.ok(NAMED, "the daemon looks for its key in its home"),
     }
 }
 
@@ -503,11 +512,10 @@ fn first_network(document: &Document) -> String {
     first.map_or_else(|| "NAME".to_owned(), |id| quote(Path::new(&id)))
 }
 
-fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
+fn daemons(world: &World, key: &KeyAnswer, checks: &mut Checks) {
     let wired = world.wire();
     // What is wrong with the key is told by its own checks.
-    let named = named_key(&wired.parts()).unwrap_or(NamedKey::InItsHome);
-    let device = named.public_key(plan.identity.key());
+    let expected = key.key().map(|key| Expected::key(&key.device_id));
     for (id, mode) in [("daemon.shared", Mode::Shared), ("daemon.own", Mode::OwnLlm)] {
         let endpoint = wired.daemons.whereabouts(mode);
         let probe = wired.daemons.probe(&endpoint);
@@ -518,8 +526,9 @@ fn daemons(world: &World, plan: &Plan, checks: &mut Checks) {
             Probe::PathTooLong { .. } if mode == Mode::Shared => checks.ok(id, evidence),
             Probe::Answered { status, .. } => {
                 checks.is_daemon_running = true;
-                match device.as_ref().filter(|_| mode == Mode::OwnLlm) {
-                    Some(key) if !Expected::Device(key.clone()).admits(&status.device_id) => {
+                match expected.as_ref().filter(|_| mode == Mode::OwnLlm) {
+                    Some(expected) if !expected.admits(&status.device_id) => {
+                        let key = expected.device_id().unwrap_or_default();
                         let found = &status.device_id;
                         let evidence =
                             format!("{evidence}, but with the key {found} and not the home's {key}");

@@ -2,117 +2,143 @@
 
 use std::path::Path;
 
-use myownllm_launch::Notice;
-use myownllm_migration::identity::{self, Identity};
+use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, Look, Refusal, Spot};
+use myownllm_launch::{Notice, identity_look};
 use serde_json::{Value, json};
 
-use crate::exit::ExitCode;
+use crate::exit::exit_of;
 use crate::output::{Answer, long, short};
 use crate::screen::Page;
-use crate::world::World;
+use crate::world::{World, fresh_ids};
 
-/// A key file is some two hundred bytes.
-const LIMIT: u64 = 1 << 20;
+/// Where the texts begin.
+const COLUMN: usize = 11;
 
-/// A place where a key may lie, and what lies there.
-#[derive(Debug)]
-pub(crate) struct KeyFile<'a> {
-    /// Where.
-    pub(crate) path: &'a Path,
-    /// Whether it is the daemon's own home, or the old place.
-    pub(crate) in_daemon_home: bool,
-    /// What is there; an error is not the same as nothing.
-    pub(crate) found: Result<Option<Identity>, Notice>,
-}
-
-/// Looks at both places.
-pub(crate) fn key_files(world: &World) -> [KeyFile<'_>; 2] {
-    let at = |path, in_daemon_home| KeyFile { path, in_daemon_home, found: look(world, path) };
-    [at(&world.layout.daemon_identity, true), at(&world.layout.legacy_identity, false)]
-}
-
-fn look(world: &World, path: &Path) -> Result<Option<Identity>, Notice> {
-    use myownllm_durable_fs::Disk;
-    match world.disk.read(path, LIMIT) {
-        Ok(bytes) => Ok(Some(identity::inspect(&bytes))),
-        Err(error) if error.is_not_found() => match world.disk.stat(path) {
-            // A link to nothing: the daemon would take it for "no key" and make a new one.
-            Ok(_) => Ok(Some(Identity::Damaged { why: "it is a link to nothing".to_owned() })),
-            Err(_) => Ok(None),
-        },
-        Err(error) => Err(Notice::from_error(&error, "identity.unreadable", error.hint()).at(path)),
-    }
+/// The entries of the page and of the document as they grow.
+struct Files<'a> {
+    world: &'a World,
+    page: Page,
+    list: Vec<Value>,
+    notices: Vec<Notice>,
 }
 
 pub(crate) fn run(world: &World) -> Answer {
-    let files = key_files(world);
-    const COLUMN: usize = 11;
-    let mut page = Page::default();
-    let mut list = Vec::new();
-    let mut notices = Vec::new();
-    let mut exit = ExitCode::Done;
-    let mut active: Option<Value> = None;
-    for file in files {
-        let shown = short(file.path, &world.layout.user_home);
-        let place = if file.in_daemon_home { "the daemon's home" } else { "the old place" };
-        match file.found {
-            Ok(None) => {}
-            Ok(Some(Identity::Valid(key))) => {
-                let entry = json!({ "state": "valid", "path": long(file.path), "place": place, "device_id": key.device_id, "label": key.label, "created_at": key.created_at });
-                page.row("Device ID", COLUMN, &key.device_id);
-                page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
-                page.row("key file", COLUMN, format!("{shown}  ({place})"));
-                active.get_or_insert_with(|| entry.clone());
-                list.push(entry);
-            }
-            Ok(Some(other)) => {
-                let (state, what, code) = match &other {
-                    Identity::Newer { version } => (
-                        "newer",
-                        format!("is of version {version}, which is newer than this program"),
-                        "migration.identity-newer",
-                    ),
-                    Identity::Damaged { why } => {
-                        ("damaged", format!("is damaged: {why}"), "migration.identity-damaged")
-                    }
-                    _ => ("unknown", "is not understood".to_owned(), "migration.identity-damaged"),
-                };
-                page.row("key file", COLUMN, format!("{shown}  ({place}) {what}"));
-                list.push(json!({ "state": state, "path": long(file.path), "place": place }));
-                exit = exit.max(if state == "newer" { ExitCode::Newer } else { ExitCode::Refused });
-                notices.push(
-                    Notice::error(code, format!("the key file {} {what}", long(file.path)))
-                        .at(file.path)
-                        .hint("myownllm-mesh doctor"),
-                );
-            }
-            Err(notice) => {
-                exit = ExitCode::Failed;
-                notices.push(notice);
-            }
-        }
+    let look = identity_look(&world.wire().parts(), &mut fresh_ids());
+    let verdict = look.answer();
+    let mut files = Files { world, page: Page::default(), list: Vec::new(), notices: Vec::new() };
+    files.notices.extend(verdict.refusal().map(Notice::from));
+    // The one that is in force comes first.
+    if let KeyAnswer::Sound { key, path, named: true } = &verdict {
+        files.valid(key, path, "where the daemon's config names it");
     }
-    let valid: Vec<&Value> = list.iter().filter(|entry| entry["state"] == "valid").collect();
-    if let [one, two] = valid.as_slice()
-        && one["device_id"] != two["device_id"]
+    for (seen, path, place) in [
+        (&look.daemon, &look.places.daemon.identity, "the daemon's home"),
+        (&look.app, &look.places.app.identity, "the old place"),
+    ] {
+        files.spot(&seen.spot, path, place);
+    }
+    let Files { mut page, list, notices, .. } = files;
+    if let KeyAnswer::NoneYet = verdict
+        && list.is_empty()
     {
-        exit = ExitCode::Refused;
-        notices.push(
-            Notice::error(
-                "migration.two-identities",
-                "there are two different keys, and only you can say which one your peers know",
-            )
-            .hint("myownllm-mesh migrate --dry-run"),
-        );
-    }
-    if list.is_empty() && notices.is_empty() {
         page.line("There is no identity yet: the daemon makes one at its first start.");
     }
-    let mut data = json!({ "files": list, "device_id": null, "label": null, "path": null });
-    if let Some(active) = active {
-        for key in ["device_id", "label", "path"] {
-            data[key] = active[key].clone();
-        }
+    let refusal = verdict.refusal();
+    if list.is_empty() && refusal.is_some() {
+        page.line("There is no identity file in its place.");
     }
+    page.page(ways_out(refusal));
+    let active = list.iter().find(|entry| entry["state"] == "valid");
+    let of_active = |name: &str| active.map_or(Value::Null, |entry| entry[name].clone());
+    let data = json!({
+        "device_id": of_active("device_id"), "label": of_active("label"), "path": of_active("path"),
+        "files": list, "found": found(&look), "ways_out": refusal.map_or(&[][..], |refusal| &refusal.ways_out),
+    });
+    let exit = exit_of(&notices);
     Answer { notices, ..Answer::data(page, data) }.exit(exit)
+}
+
+/// Sound files under other names.
+fn found(look: &Look) -> Vec<Value> {
+    let entry = |found: &myownllm_identity::Misplaced| {
+        json!({
+            "path": long(&found.path),
+            "device_id": found.identity.key().map(|key| &key.device_id),
+            "named_by": found.named_by.as_deref().map(long),
+        })
+    };
+    look.misplaced.iter().map(entry).collect()
+}
+
+/// Every way out of a refusal but the first, which is the hint.
+fn ways_out(refusal: Option<&Refusal>) -> Page {
+    let mut page = Page::default();
+    let more = refusal.into_iter().flat_map(|refusal| refusal.ways_out.iter().skip(1));
+    let commands: Vec<&str> = more.filter_map(|way| way.command()).collect();
+    if !commands.is_empty() {
+        page.line("Other ways out:");
+    }
+    for command in commands {
+        page.copied(2, "", command);
+    }
+    page
+}
+
+impl Files<'_> {
+    fn valid(&mut self, key: &KeyInfo, path: &Path, place: &str) {
+        self.list.push(json!({
+            "state": "valid", "path": long(path), "place": place, "device_id": key.device_id, "label": key.label,
+            "created_at": key.created_at,
+        }));
+        let shown = short(path, &self.world.layout.user_home);
+        self.page.row("Device ID", COLUMN, &key.device_id);
+        self.page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
+        self.page.row("key file", COLUMN, format!("{shown}  ({place})"));
+    }
+
+    fn other(&mut self, state: &str, path: &Path, place: &str, what: &str) {
+        let shown = short(path, &self.world.layout.user_home);
+        self.page.row("key file", COLUMN, format!("{shown}  ({place}) {what}"));
+        self.list.push(json!({ "state": state, "path": long(path), "place": place }));
+    }
+
+    /// What is at one of the two places. What is wrong there and does not keep a daemon from starting is an error of its own: a move
+    /// says the same.
+    fn spot(&mut self, spot: &Spot, path: &Path, place: &str) {
+        let (state, code, what) = match spot {
+            Spot::File(Identity::Valid(key)) | Spot::Quarantined(Identity::Valid(key)) => {
+                return self.valid(key, path, place);
+            }
+            Spot::File(Identity::Damaged { why, .. }) | Spot::Quarantined(Identity::Damaged { why, .. }) => {
+                ("damaged", "migration.identity-damaged", format!("is damaged: {why}"))
+            }
+            Spot::File(Identity::Newer { version }) | Spot::Quarantined(Identity::Newer { version }) => {
+                let what = format!("is of version {version}, which is newer than this program");
+                ("newer", "migration.identity-newer", what)
+            }
+            Spot::Dangling { .. } => {
+                ("damaged", "migration.identity-unreachable", "is a symlink to nothing".to_owned())
+            }
+            Spot::Odd { what, .. } => ("unknown", "migration.identity-damaged", format!("is {what}")),
+            Spot::Unreadable(error) => {
+                ("unknown", "migration.unreadable", format!("cannot be read: {}", error.io()))
+            }
+            _ => return,
+        };
+        self.other(state, path, place, &what);
+        // Told by the refusal; and what is odd is left by a move.
+        if self.notices.iter().any(|notice| notice.code == code) || matches!(spot, Spot::Odd { .. }) {
+            return;
+        }
+        let notice = Notice::error(code, format!("the key file {} {what}", long(path))).at(path);
+        self.notices.push(notice.class(class_of(code)).hint("myownllm-mesh doctor"));
+    }
+}
+
+fn class_of(code: &str) -> myownllm_launch::Class {
+    match code {
+        "migration.identity-newer" => myownllm_launch::Class::Newer,
+        "migration.identity-damaged" => myownllm_launch::Class::Refused,
+        _ => myownllm_launch::Class::Failed,
+    }
 }

@@ -1,6 +1,9 @@
 //! `migrate`: the move alone.
 
-use myownllm_launch::{Notice, Watch, check_socket, ensure_changeable, lock_home, move_notices};
+use myownllm_identity::{Answer as KeyAnswer, Refusal};
+use myownllm_launch::{
+    Notice, Watch, check_socket, ensure_changeable, identity_look, lock_home, move_notices,
+};
 use myownllm_migration::{
     Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator,
 };
@@ -15,7 +18,7 @@ use crate::output::{Answer, short};
 use crate::run_log::{self, Trace};
 use crate::screen::Page;
 use crate::times::utc_minutes;
-use crate::world::World;
+use crate::world::{World, fresh_ids};
 
 const NOTHING: &str = "Nothing to move.";
 /// Where the texts begin.
@@ -34,16 +37,28 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
         .stopping_legacy_daemon(args.stop_legacy_daemon);
     let leaked = myownllm_launch::leaked_socket(&parts)?;
     let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
+    // What is wrong with the identity file is told by every command; on the way back it is the older app's.
+    let refused = || match identity_look(&parts, &mut fresh_ids()).answer() {
+        KeyAnswer::Refused(refusal) if direction == Direction::Forward => Some(refusal),
+        _ => None,
+    };
     let socket =
         (direction == Direction::Forward && !plan.is_empty()).then(|| check_socket(&parts).err()).flatten();
     if args.dry_run || args.check {
         let live = if plan.is_empty() { Vec::new() } else { parts.daemons.live(leaked.as_deref()) };
         let live = myownllm_launch::settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err();
-        return Ok(dry(world, &plan, args, socket.into_iter().chain(live).collect()));
+        let refused = refused().as_ref().map(Notice::from);
+        return Ok(dry(world, &plan, args, refused.into_iter().chain(socket).chain(live).collect()));
     }
     if plan.is_empty() {
         // Nothing to move takes no lock; what waits for a decision is told all the same.
-        return Ok(told(world, &plan));
+        return Ok(told(world, &plan, refused().as_ref().map(Notice::from)));
+    }
+    // Without the key nothing moves: it has to be brought back first.
+    if plan.refusals.is_empty()
+        && let Some(gone) = refused().filter(Refusal::is_gone)
+    {
+        return Err(Notice::from(&gone));
     }
     ensure_changeable(&parts)?;
     if let Some(refused) = socket {
@@ -56,12 +71,14 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
     }
     let watch = Watch { daemons: parts.daemons, leaked: leaked.as_deref() };
     let report = wired.migrator.run(lock.home_lock(), &wanted, &watch);
-    Ok(done(world, &report))
+    let refused = refused().as_ref().map(Notice::from);
+    Ok(done(world, &report, refused))
 }
 
 /// What is there although nothing would be moved.
-fn told(world: &World, plan: &Plan) -> Answer {
-    let notices = plan_notices(world, plan);
+fn told(world: &World, plan: &Plan, refused: Option<Notice>) -> Answer {
+    let mut notices = plan_notices(world, plan);
+    add_untold(&mut notices, refused);
     let mut page = Page::default();
     if exit_of(&notices).is_ok() {
         page.line(NOTHING);
@@ -75,7 +92,7 @@ fn told(world: &World, plan: &Plan) -> Answer {
 
 fn dry(world: &World, plan: &Plan, args: &MigrateArgs, refusals: Vec<Notice>) -> Answer {
     let mut notices = plan_notices(world, plan);
-    notices.extend(refusals);
+    add_untold(&mut notices, refusals);
     let mut page = Page::default();
     page.page(choice(world, plan.refusals.iter().chain(&plan.errors)));
     let picture = Picture::from(plan);
@@ -108,8 +125,9 @@ fn dry(world: &World, plan: &Plan, args: &MigrateArgs, refusals: Vec<Notice>) ->
     Answer { notices, ..Answer::done(page, data) }.exit(exit)
 }
 
-fn done(world: &World, report: &Report) -> Answer {
-    let notices: Vec<Notice> = move_notices(report, &world.program).collect();
+fn done(world: &World, report: &Report, refused: Option<Notice>) -> Answer {
+    let mut notices: Vec<Notice> = move_notices(report, &world.program).collect();
+    add_untold(&mut notices, refused);
     let mut page = Page::default();
     let picture = Picture::from(report);
     match report.outcome {
@@ -178,6 +196,15 @@ pub(crate) fn report_data(report: &Report) -> Value {
     let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
     data["pending"] = json!([]);
     data
+}
+
+/// Adds what the move itself has not said.
+fn add_untold(notices: &mut Vec<Notice>, more: impl IntoIterator<Item = Notice>) {
+    for notice in more {
+        if !notices.iter().any(|told| told.code == notice.code) {
+            notices.push(notice);
+        }
+    }
 }
 
 /// The troubles that a plan names before anything is done.

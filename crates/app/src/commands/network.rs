@@ -9,8 +9,8 @@ use myownllm_config_store::{ConfigStore, EditError, HistoryEntry, StoreError, Up
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
-    Asked, Notice, Options, Parts, ensure_changeable, lock_home, reconcile, reconcile_notices,
-    refusal_notice, settle_live, unseen_notice, wrote_where_others_can,
+    Asked, Notice, Options, Parts, ensure_changeable, expected_key, identity_answer, lock_home, reconcile,
+    reconcile_notices, refusal_notice, settle_live, unseen_notice, wrote_where_others_can,
 };
 use serde_json::{Value, json};
 
@@ -342,15 +342,15 @@ fn follow(
     document: &Document,
     notices: &mut Vec<Notice>,
 ) -> Followed {
-    let device = match myownllm_launch::identity_in_force(parts) {
-        Ok(device) => device,
+    let expected = match expected_key(&identity_answer(parts, None)) {
+        Ok(expected) => expected,
         // What is wrong with the key is a launch's to report; here it only means that no daemon of ours is to be asked.
-        Err(doubts) => {
-            notices.extend(doubts.into_iter().map(Notice::as_warning));
+        Err(refusal) => {
+            notices.push(Notice::from(&refusal).as_warning());
             return Followed::Failed;
         }
     };
-    let (found, client) = parts.daemons.detect(device.as_deref());
+    let (found, client) = parts.daemons.detect(&expected);
     match found.decision {
         Decision::Attach { role, endpoint, status, pid, .. } => {
             let client = match client {

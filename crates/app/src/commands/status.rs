@@ -5,11 +5,12 @@ use std::path::Path;
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{AppConfig, Document, masking, networks};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Step, StoreError};
-use myownllm_daemon::{Decision, Probe, Refusal, Role, decide};
+use myownllm_daemon::{Decision, Expected, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
+use myownllm_identity::{Answer as KeyAnswer, Pending, Refusal as IdentityRefusal};
 use myownllm_launch::{
-    COLLISION, Daemons, LONGEST_NAME, Live, NamedKey, Notice, check_socket, check_start, ensure_changeable,
-    lost_key, named_key, trusted_home,
+    COLLISION, Daemons, LONGEST_NAME, Live, Notice, check_socket, check_start, ensure_changeable,
+    expected_key, identity_answer, trusted_home,
 };
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
@@ -42,7 +43,6 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             .into_iter()
             .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
     );
-    notices.extend(plan.odd_key().as_ref().map(Notice::from));
     let loaded = match wired.store.look(&mut fresh_ids()) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
@@ -58,12 +58,10 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     notices.extend(wiped.map(Notice::from));
     // Labels and ids are free texts, and somebody may have put a login into one.
     let shown = loaded.as_ref().map(|loaded| masking::mask(&loaded.document));
-    let named = named_key(&wired.parts()).unwrap_or_else(|doubt| {
-        notices.push(doubt);
-        NamedKey::InItsHome
-    });
-    let device = named.public_key(plan.key_in_force().ok().flatten());
-    let looked = wired.daemons.targets(device.as_deref()).map(|target| {
+    let key = identity_answer(&wired.parts(), loaded.as_ref().map(|loaded| &loaded.pending));
+    tell_refusal(&key, &mut notices);
+    let expected = expected_key(&key).ok().or_else(|| Some(Expected::key(&key.key()?.device_id)));
+    let looked = wired.daemons.targets(expected.as_ref()).map(|target| {
         let probe = wired.daemons.probe(&target.endpoint);
         (target, probe)
     });
@@ -112,14 +110,13 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     }
     if starts && is_trusted {
         notices.extend(trusted_home(&wired.parts()).err());
-        let is_absent = matches!(plan.identity, IdentityState::Absent) && device.is_none();
-        notices.extend(is_absent.then(|| lost_key(&wired.parts())).flatten());
     }
     let stuck = stuck.or_else(|| world.unwritable(&world.layout.daemon_home).filter(|_| starts));
     let no_daemon = stuck.is_some() || notices.iter().any(Notice::is_error);
     notices.extend(stuck);
     // A config that cannot be asked where its daemon listens forbids the move.
-    let moves = plan.refusals.is_empty() && leaked.is_ok();
+    let is_gone = key.refusal().is_some_and(IdentityRefusal::is_gone);
+    let moves = plan.refusals.is_empty() && leaked.is_ok() && !is_gone;
 
     let mut page = Page::default();
     let mut line = |label: &str, what: String| page.row(label, COLUMN, what);
@@ -130,7 +127,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         line("  networks", networks(shown));
     }
     line("daemon", format!("{}{}", home(&world.layout.daemon_home), owner(world, &world.layout.daemon_home)));
-    line("  identity", identity(&plan));
+    line("  identity", identity(&key, &world.layout.user_home));
     line("  daemon", daemon_words(&own.1));
     line("shared", format!("{}{}", home(&world.layout.shared_home), owner(world, &world.layout.shared_home)));
     line("  daemon", daemon_words(&shared.1));
@@ -175,7 +172,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
                 .map(|n| json!({ "id": n.id, "network_id": n.network_id })).collect::<Vec<_>>(),
             "active": networks::active(shown).and_then(|n| n.get("network_id").map(|v| v.to_value())),
         })),
-        "identity": plan.identity,
+        "identity": identity_data(&key),
         "migration": { "pending": plan.steps().collect::<Vec<_>>(), "collisions": plan.collisions, "left": plan.left },
         "daemons": {
             "own": { "socket": own.0.endpoint.to_string(), "probe": bounded(&own.1) },
@@ -293,16 +290,39 @@ pub(crate) fn in_a_line(mut parts: Vec<String>) -> String {
 /// What may be there, for all that we could see.
 pub(crate) const UNSEEN: &str = "cannot be looked for (see below)";
 
+/// Notes why no daemon may be started, unless the move has said it.
+pub(crate) fn tell_refusal(key: &KeyAnswer, notices: &mut Vec<Notice>) {
+    let told = |refusal: &&IdentityRefusal| !notices.iter().any(|notice| notice.code == refusal.code());
+    let notice = key.refusal().filter(told).map(Notice::from);
+    notices.extend(notice);
+}
+
 /// The key, for a person.
-pub(crate) fn identity(plan: &Plan) -> String {
-    match &plan.identity {
-        IdentityState::Absent if !plan.errors.is_empty() => UNSEEN.to_owned(),
-        IdentityState::Absent => "none yet; the daemon makes one at its first start".to_owned(),
-        IdentityState::AtDestination(key) => format!("{}  (in the daemon's home)", key.device_id),
-        IdentityState::AtSource(key) => format!("{}  (still in the old place)", key.device_id),
-        IdentityState::Odd { why, .. } | IdentityState::Blocked { why } => format!("cannot be used: {why}"),
+pub(crate) fn identity(key: &KeyAnswer, user_home: &Path) -> String {
+    match key {
+        KeyAnswer::Sound { key, named: false, .. } => format!("{}  (in the daemon's home)", key.device_id),
+        KeyAnswer::Sound { key, path, .. } => format!("{}  (in {})", key.device_id, short(path, user_home)),
+        KeyAnswer::Pending { key, by: Pending::Config, .. } => {
+            format!("{}  (in the daemon's home)", key.device_id)
+        }
+        KeyAnswer::Pending { key, .. } => format!("{}  (still in the old place)", key.device_id),
+        KeyAnswer::NoneYet => "none yet; the daemon makes one at its first start".to_owned(),
+        KeyAnswer::Refused(refusal) => format!("cannot be used: {}", refusal.problem),
         _ => "unknown".to_owned(),
     }
+}
+
+/// The key, for a program, seen from the daemon's home.
+fn identity_data(key: &KeyAnswer) -> Value {
+    let state = match key {
+        KeyAnswer::Sound { key, .. } | KeyAnswer::Pending { key, by: Pending::Config, .. } => {
+            IdentityState::AtDestination(key.clone())
+        }
+        KeyAnswer::Pending { key, .. } => IdentityState::AtSource(key.clone()),
+        KeyAnswer::Refused(refusal) => IdentityState::refused(refusal),
+        _ => IdentityState::Absent,
+    };
+    json!(state)
 }
 
 /// One thing that a launch would do: its stable code, and words for a person.

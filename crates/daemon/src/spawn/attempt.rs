@@ -13,7 +13,7 @@ use super::{
     running::{MARK, Running, has_ended, new_mark},
 };
 use crate::{
-    Candidate, Expected, Probe, Status,
+    Candidate, Probe, Status,
     client::Limits,
     log,
     probe::{ask_for_status, millis, read_status},
@@ -33,7 +33,7 @@ const LOG_LINES: usize = 20;
 
 /// One candidate's try.
 pub(super) struct Attempt<'a> {
-    pub(super) request: &'a SpawnRequest,
+    pub(super) request: &'a SpawnRequest<'a>,
     pub(super) home: &'a str,
     pub(super) candidate: &'a Candidate,
     pub(super) log_file: &'a File,
@@ -73,7 +73,7 @@ impl Attempt<'_> {
             self.start(&mark).map_err(|e| NotUp::Failed(Failure::NotStarted { problem: e.to_string() }))?;
         let mut running = Running::new(child, Some(mark));
         match self.wait(&mut running) {
-            Waited::Ready(status, wire) if self.request.expected.admits(&status.device_id) => {
+            Waited::Ready(status, wire) if self.request.permit.expected().admits(&status.device_id) => {
                 Ok(Up { running, status, wire })
             }
             Waited::Cancelled => {
@@ -81,10 +81,7 @@ impl Attempt<'_> {
                 Err(NotUp::Cancelled)
             }
             Waited::Ready(status, _) => {
-                let expected = match &self.request.expected {
-                    Expected::Device(expected) => expected.clone(),
-                    Expected::Any => String::new(),
-                };
+                let expected = self.request.permit.expected().device_id().unwrap_or_default().to_owned();
                 let _ = self.give_up(running);
                 Err(NotUp::Failed(Failure::ForeignIdentity { expected, found: status.device_id }))
             }
@@ -115,7 +112,7 @@ impl Attempt<'_> {
         environment.extend([variable(&request.home_variable, self.home), variable(MARK, mark)]);
         let start = Start {
             program: &self.candidate.path,
-            directory: &request.home,
+            directory: request.home(),
             environment: &environment,
             log: self.log_file,
             run_as: request.run_as,

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use myownllm_identity::Refusal;
 use serde::Serialize;
 
 use crate::{Candidate, Endpoint, Probe};
@@ -155,27 +156,9 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
-    /// The identity file, or its folder, is a link to nowhere; the daemon would make a new key.
-    #[error("the identity {} is a dangling link", path.display())]
-    DanglingIdentity {
-        /// Which.
-        path: PathBuf,
-    },
-    /// A certain key is expected, and there is none; the daemon would make a new one.
-    #[error("the identity {} is not there", path.display())]
-    IdentityMissing {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The identity file cannot be looked at; the daemon would take it for absent and make a new key.
-    #[error("the identity {} cannot be looked at", path.display())]
-    IdentityUnreadable {
-        /// Which.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
+    /// No daemon may be started any more: what the permit was given for has changed.
+    #[error(transparent)]
+    Identity(Box<Refusal>),
     /// The log file cannot be made, or nothing can be written to it: what is wrong is the home, or its disk.
     #[error("the daemon's log {} cannot be written", path.display())]
     Log {
@@ -218,9 +201,7 @@ impl SpawnError {
             Self::HomeNotText { .. } => "daemon.home-not-utf8",
             Self::HomeRelative { .. } => "daemon.home-relative",
             Self::Home { .. } => "daemon.home",
-            Self::DanglingIdentity { .. } => "daemon.identity-dangling",
-            Self::IdentityMissing { .. } => "daemon.identity-missing",
-            Self::IdentityUnreadable { .. } => "daemon.identity-unreadable",
+            Self::Identity(refusal) => refusal.code(),
             Self::Log { .. } => "daemon.log",
             Self::Cancelled => "daemon.cancelled",
             Self::NoCandidate { .. } => "daemon.not-found",
@@ -233,17 +214,13 @@ impl SpawnError {
         match self {
             Self::Occupied { found, .. } => crate::error::look_at(found.pid()),
             Self::NotASocket { path } => Some(myownllm_durable_fs::move_aside(path, "aside")),
-            Self::DanglingIdentity { path } => Some(format!("ls -l {}", myownllm_durable_fs::quote(path))),
+            Self::Identity(refusal) => refusal.hint(),
             Self::Home { home: path, source } | Self::Log { path, source } => {
                 Some(crate::error::look_at_place(path, source))
-            }
-            Self::IdentityUnreadable { path, .. } => {
-                Some(format!("ls -l {}", myownllm_durable_fs::quote(path)))
             }
             Self::SocketTooLong { .. }
             | Self::HomeNotText { .. }
             | Self::HomeRelative { .. }
-            | Self::IdentityMissing { .. }
             | Self::Cancelled
             | Self::NoMeans { .. }
             | Self::NoCandidate { .. }

@@ -92,7 +92,7 @@ impl Spawned {
 
     /// One that came up at the end of a start.
     pub(super) fn up(
-        request: &SpawnRequest,
+        request: &SpawnRequest<'_>,
         up: Up,
         took: Duration,
         tried: Vec<Tried>,

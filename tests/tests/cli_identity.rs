@@ -1,0 +1,336 @@
+//! Where is the identity file, and may a daemon be started? Every command gives one and the same answer, before anything moves, and the
+//! way out that it names leads back to the key.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use rstest::rstest;
+use serde_json::Value;
+use support::{APP, Home, MESH, Ran, run};
+
+const DEVICE: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da-2EA55";
+
+/// Where the state is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// At the old location.
+    Before,
+    /// In the daemon's home.
+    After,
+}
+use State::{After, Before};
+
+/// What has become of the identity file.
+#[derive(Clone, Copy, Debug)]
+enum Key {
+    Sound,
+    Gone,
+    /// Renamed to this, in the same directory.
+    Named(&'static str),
+    /// Moved to this place in the app's home.
+    At(&'static str),
+    Cut,
+    Empty,
+    Utf8WithMark,
+    Utf16,
+    ZerosBehind,
+    /// Cut, and a sound one under this name beside it.
+    CutBeside(&'static str),
+    /// In a directory that has the file's name.
+    InDirectory,
+}
+use Key::{At, Cut, CutBeside, Empty, Gone, InDirectory, Named, Sound, Utf8WithMark, Utf16, ZerosBehind};
+
+fn home_with(state: State, key: Key, peers: bool) -> Home {
+    let home = if state == Before { Home::legacy() } else { Home::settled() };
+    if state == Before {
+        // The config has nothing to do with it: with it whole, nothing but the move is pending.
+        home.put(&format!("{APP}/config.json"), &Home::settled().bytes(&format!("{APP}/config.json")), 0o600);
+    }
+    let side = if state == Before { APP } else { MESH };
+    if !peers {
+        std::fs::remove_dir_all(home.path(&format!("{side}/mesh"))).unwrap();
+    }
+    let path = format!("{side}/.secrets/identity.json");
+    let at = home.path(&path);
+    let sound = home.bytes(&path);
+    let put = |bytes: &[u8]| home.put(&path, bytes, 0o600);
+    match key {
+        Sound => {}
+        Gone => std::fs::remove_file(at).unwrap(),
+        Named(name) => std::fs::rename(&at, at.with_file_name(name)).unwrap(),
+        At(place) => {
+            std::fs::create_dir_all(home.path(place).parent().unwrap()).unwrap();
+            std::fs::rename(&at, home.path(place)).unwrap();
+        }
+        Cut => put(&sound[..100]),
+        Empty => put(b""),
+        Utf8WithMark => put(&[b"\xef\xbb\xbf", sound.as_slice()].concat()),
+        Utf16 => {
+            let text = format!("\u{feff}{}", String::from_utf8(sound).unwrap());
+            put(&text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+        }
+        ZerosBehind => put(&[sound.as_slice(), &[0; 4096]].concat()),
+        CutBeside(name) => {
+            put(&sound[..100]);
+            std::fs::write(at.with_file_name(name), sound).unwrap();
+        }
+        InDirectory => {
+            std::fs::rename(&at, at.with_file_name("aside")).unwrap();
+            std::fs::create_dir(&at).unwrap();
+            std::fs::rename(at.with_file_name("aside"), at.join("identity.json")).unwrap();
+        }
+    }
+    home
+}
+
+/// The commands, each with how it ends where no daemon may be started.
+fn runs(home: &Home) -> Vec<(&'static str, i32, Ran)> {
+    let program = |args: &[&str]| run(&mut home.with_daemon(&[args, &["--json"]].concat()));
+    vec![
+        ("status", 7, program(&["status", "--check"])),
+        ("doctor", 4, program(&["doctor"])),
+        ("identity", 7, program(&["identity"])),
+        ("migrate --check", 7, program(&["migrate", "--check"])),
+        ("migrate", 7, program(&["migrate"])),
+        ("launch --no-daemon", 7, program(&["launch", "--no-daemon"])),
+        ("launch", 7, program(&["launch", "--once"])),
+    ]
+}
+
+/// The one finding with this code, and its hint.
+fn finding<'a>(name: &str, said: &'a Value, code: &str) -> &'a Value {
+    let list = match name {
+        "doctor" => said["data"]["checks"].as_array().unwrap(),
+        _ => said["diagnostics"].as_array().unwrap(),
+    };
+    let found: Vec<&Value> = list.iter().filter(|one| one["code"] == code).collect();
+    assert_eq!(found.len(), 1, "{name}: {said:#}");
+    found[0]
+}
+
+/// Every regular file of the two homes but logs, without what a launch keeps of a config.
+fn files(home: &Home) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let all = home.snapshot().into_iter().filter(|(path, _)| path.is_file());
+    let all = all.filter(|(path, _)| !path.to_string_lossy().contains("config-backups"));
+    let all = all.filter(|(path, _)| !path.file_name().unwrap().to_string_lossy().contains(".log"));
+    all.map(|(path, (_, bytes))| (path, bytes)).collect()
+}
+
+fn sh(command: &str) -> bool {
+    Command::new("sh").args(["-c", command]).status().unwrap().success()
+}
+
+fn has_device(home: &Home) {
+    let started = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(started["data"]["daemon"]["device_id"], DEVICE, "{started:#}");
+}
+
+#[rstest]
+#[case::sound_before(Before, Sound)]
+#[case::sound_after(After, Sound)]
+fn a_sound_key_is_no_trouble_for_any_command(#[case] state: State, #[case] key: Key) {
+    let home = home_with(state, key, true);
+    for (name, _, ran) in runs(&home) {
+        let pending = state == Before && ["status", "migrate --check"].contains(&name);
+        let said = ran.ends_with(if pending { 3 } else { 0 }).json();
+        assert!(!said["diagnostics"].to_string().contains("identity"), "{name}: {said:#}");
+        assert!(name != "doctor" || said["data"]["problems"] == 0, "{name}: {said:#}");
+    }
+    has_device(&home);
+}
+
+/// Nothing moves, no key is made, and the way out brings the key back.
+#[rstest]
+#[case::gone_before(Before, Gone, true)]
+#[case::gone_after(After, Gone, true)]
+#[case::numbered_copy(Before, Named("identity (1).json"), false)]
+#[case::numbered_copy_with_peers(Before, Named("identity (1).json"), true)]
+#[case::numbered_copy_after(After, Named("identity (1).json"), true)]
+#[case::dropbox_conflict(Before, Named("identity (Ann's conflicted copy 2026-01-02).json"), true)]
+#[case::syncthing_conflict(After, Named("identity.sync-conflict-20260102-030405-ABCDEFG.json"), false)]
+#[case::editor_copy(After, Named("identity.json~"), true)]
+#[case::emacs_autosave(Before, Named("#identity.json#"), true)]
+#[case::bak(After, Named("identity.json.bak"), false)]
+#[case::orig(Before, Named("identity.json.orig"), true)]
+#[case::name_that_tells_nothing(After, Named("old"), true)]
+#[case::temporary_of_the_daemon(Before, Named("identity.json.tmp"), false)]
+#[case::letter_case(Before, Named("Identity.JSON"), true)]
+#[case::copy_of_the_directory(After, At(".myownllm/.myownmesh/.secrets.bak/identity.json"), true)]
+#[case::in_the_home_itself(Before, At(".myownllm/identity.json"), true)]
+#[case::among_the_backups_of_configs(Before, At(".myownllm/config-backups/identity.json"), false)]
+#[case::among_the_backups_of_configs_after(After, At(".myownllm/config-backups/identity (1).json"), false)]
+#[case::swap_file_in_the_home_itself(Before, At(".myownllm/.identity.json.swp"), false)]
+#[case::download_in_the_daemons_home(After, At(".myownllm/.myownmesh/identity.json.part"), false)]
+#[case::directory_of_the_users_own(After, At(".myownllm/backup/identity.json.bak"), false)]
+#[case::copy_of_a_home(Before, At(".myownllm/old/.secrets/identity.json"), false)]
+#[case::versions_of_a_sync_program(
+    Before,
+    At(".myownllm/.secrets/.stversions/identity~20260102.json"),
+    false
+)]
+fn a_missing_key_is_one_problem_in_every_command_before_anything_moves(
+    #[case] state: State,
+    #[case] key: Key,
+    #[case] peers: bool,
+) {
+    const CODE: &str = "identity.gone";
+    let home = home_with(state, key, peers);
+    let before = files(&home);
+    let mut told: Vec<(String, String)> = Vec::new();
+    for (name, code, ran) in runs(&home) {
+        let said = ran.ends_with(code).json();
+        let found = finding(name, &said, CODE);
+        let message = found["message"].as_str().or(found["evidence"].as_str()).unwrap().to_owned();
+        told.push((message, found["hint"].as_str().unwrap().to_owned()));
+        match name {
+            "doctor" => assert_eq!(said["data"]["problems"], 1, "{said:#}"),
+            "status" => {
+                assert!(said["data"]["launch_would"].to_string().contains("start no daemon"), "{said:#}");
+                assert_eq!(said["data"]["identity"]["state"], "odd", "{said:#}");
+            }
+            "launch" | "launch --no-daemon" => {
+                assert_eq!(said["data"]["config"]["shape"], "app", "the config is loaded: {said:#}");
+                assert_eq!(said["data"]["daemon"]["state"], "none", "{said:#}");
+            }
+            _ => {}
+        }
+        assert_eq!(files(&home), before, "{name} changed something");
+    }
+    assert!(told.iter().all(|one| *one == told[0]), "one answer: {told:#?}");
+    let text = home.run(&["status"]).ends_with(0).all();
+    assert!(!text.contains("none yet") && !text.contains("start the app's daemon"), "{text}");
+
+    let hint = match key {
+        Gone => {
+            let backup = home.path("backup.json");
+            let sound = if state == Before { Home::legacy() } else { Home::settled() };
+            let side = if state == Before { APP } else { MESH };
+            std::fs::write(&backup, sound.bytes(&format!("{side}/.secrets/identity.json"))).unwrap();
+            told[0].1.replace("/path/to/backup/identity.json", backup.to_str().unwrap())
+        }
+        _ => told[0].1.clone(),
+    };
+    assert!(sh(&hint), "{hint}");
+    let _ = sh(&hint);
+    has_device(&home);
+    for (name, _, ran) in runs(&home) {
+        assert_eq!(ran.code, Some(0), "{name}: {ran:?}");
+    }
+    for (path, bytes) in before {
+        home.still_has(&bytes, &path.display().to_string());
+    }
+}
+
+/// What a power cut leaves where a directory's sync reaches nothing: no command takes it for "none yet", and a launch gives it its name.
+#[rstest]
+fn the_temporary_file_of_a_killed_move_is_pending(
+    #[values(Before, After)] state: State,
+    #[values(false, true)] peers: bool,
+) {
+    let home = home_with(state, Named(".durable-fs.123-10.part"), peers);
+    let status = home.run(&["status", "--check"]).ends_with(3);
+    assert!(status.all().contains(DEVICE), "{status:?}");
+    assert!(!home.run(&["identity"]).ends_with(0).all().contains("no identity yet"));
+    assert_eq!(home.run(&["doctor", "--json"]).ends_with(0).json()["data"]["problems"], 0);
+    has_device(&home);
+    assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
+}
+
+/// The key is damaged, or no daemon can read it: it stays, and no other is made.
+#[rstest]
+#[case::cut_before(Before, Cut)]
+#[case::cut_after(After, Cut)]
+#[case::empty(After, Empty)]
+#[case::byte_order_mark_before(Before, Utf8WithMark)]
+#[case::byte_order_mark(After, Utf8WithMark)]
+#[case::utf16_before(Before, Utf16)]
+#[case::utf16(After, Utf16)]
+#[case::zero_bytes_behind(After, ZerosBehind)]
+#[case::cut_with_a_temporary(After, CutBeside("identity.json.tmp"))]
+#[case::cut_with_a_conflict_copy(Before, CutBeside("identity (1).json"))]
+#[case::in_a_directory_of_its_name_before(Before, InDirectory)]
+#[case::in_a_directory_of_its_name(After, InDirectory)]
+fn a_key_that_no_daemon_can_read_is_one_problem_in_every_command(#[case] state: State, #[case] key: Key) {
+    const CODE: &str = "migration.identity-damaged";
+    let home = home_with(state, key, true);
+    let before = files(&home);
+    let mut hints = Vec::new();
+    for (name, code, ran) in runs(&home) {
+        let said = ran.ends_with(code).json();
+        hints.push(finding(name, &said, CODE)["hint"].as_str().unwrap().to_owned());
+        if name == "doctor" {
+            assert_eq!(said["data"]["problems"], 1, "{said:#}");
+        }
+    }
+    assert!(hints.iter().all(|hint| *hint == hints[0]), "one answer: {hints:#?}");
+    let keys = |files: &[(std::path::PathBuf, Vec<u8>)]| {
+        let is_key = |path: &Path| path.to_string_lossy().contains(".secrets");
+        files.iter().filter(|(path, _)| is_key(path)).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&files(&home)), keys(&before), "no key is touched, and none is made");
+
+    let backup = home.path("backup.json");
+    std::fs::write(&backup, Home::legacy().bytes(&format!("{APP}/.secrets/identity.json"))).unwrap();
+    let hint = hints[0].replace("/path/to/backup/identity.json", backup.to_str().unwrap());
+    assert!(sh(&hint), "{hint}");
+    let _ = sh(&hint);
+    has_device(&home);
+    for (path, bytes) in before {
+        home.still_has(&bytes, &path.display().to_string());
+    }
+}
+
+/// A file in an encoding that no daemon reads is called by its name.
+#[test]
+fn the_encoding_of_a_key_is_named() {
+    for (key, name) in [(Utf8WithMark, "byte order mark"), (Utf16, "UTF-16"), (ZerosBehind, "zero bytes")] {
+        let said = home_with(After, key, true).run(&["identity"]).ends_with(7);
+        assert!(said.all().contains(name), "{said:?}");
+    }
+}
+
+/// The config that a daemon wrote over names the key, and the repair gives that to the daemon: no command takes the key for lost.
+#[test]
+fn a_key_that_the_repair_will_name_is_not_missing() {
+    let home = Home::after_the_bug();
+    let key = home.path("keys/identity.json");
+    std::fs::create_dir(home.path("keys")).unwrap();
+    std::fs::rename(home.path(&format!("{APP}/.secrets/identity.json")), &key).unwrap();
+    let mut config = home.json(&format!("{APP}/config.json"));
+    config["identity_path"] = key.to_str().unwrap().into();
+    home.put(&format!("{APP}/config.json"), config.to_string().as_bytes(), 0o600);
+    for args in [&["status"][..], &["doctor"], &["identity"], &["migrate", "--dry-run"]] {
+        let said = home.run(args);
+        assert!(!said.all().contains("identity.gone"), "{args:?}: {said:?}");
+        assert!(args != ["status"] || !said.all().contains("none yet"), "{said:?}");
+    }
+    assert!(home.run(&["identity"]).ends_with(0).stdout.contains(DEVICE));
+    has_device(&home);
+    assert!(!home.has(&format!("{MESH}/.secrets/identity.json")), "the key is where it was");
+    // And one that no repair gives to the daemon is missing, before anything moves.
+    let other = Home::legacy();
+    std::fs::rename(other.path(&format!("{APP}/.secrets/identity.json")), other.path("key.json")).unwrap();
+    let mut config = other.json(&format!("{APP}/config.json"));
+    config["identity_path"] = other.path("key.json").to_str().unwrap().into();
+    other.put(&format!("{APP}/config.json"), config.to_string().as_bytes(), 0o600);
+    for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
+        let said = other.run(args).ends_with(7);
+        assert!(said.stderr.contains("identity.gone"), "{args:?}: {said:?}");
+        assert!(other.has(&format!("{APP}/mesh/rosters/home-mesh.json")), "{args:?}: nothing moves");
+    }
+}
+
+/// On the way back it is the same: peers without their key stay where they are.
+#[test]
+fn a_missing_key_stops_the_way_back_too() {
+    let home = home_with(After, Gone, true);
+    let before = files(&home);
+    let said = home.run(&["migrate", "--undo"]).ends_with(7);
+    assert!(said.stderr.contains("identity.gone"), "{said:?}");
+    assert_eq!(files(&home), before);
+}
