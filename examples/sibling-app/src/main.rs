@@ -1,16 +1,24 @@
-//! OtherApp keeps its files in `~/.otherapp` and ran the daemon on that same folder, as MyOwnLLM once did. This is its
-//! start-up with four crates: where is everything, are the two homes apart, move what is the daemon's, use a daemon.
+//! OtherApp keeps its files in `~/.otherapp` and ran the daemon on that same directory, as MyOwnLLM once did. This is its
+//! start-up with single crates: where is everything, are the two homes apart, move what is the daemon's, may a daemon be started and
+//! with which key, use a daemon.
 //!
 //! `cargo run -- /path/to/a/home`, or without a home for your own.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people to look at")]
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use myownllm_daemon::{Candidate, Decision, Endpoint, Expected, Origin, SpawnRequest, Target, detect, spawn};
+use myownllm_daemon::{
+    Candidate, Decision, Endpoint, HomeDaemons, Origin, SpawnRequest, Target, detect, spawn,
+};
 use myownllm_durable_fs::{Disk, RealDisk, make_dirs};
-use myownllm_migration::{Homes, IdentityState, LiveDaemon, LiveDaemons, Migrator, Options, StateMigrator};
-use myownllm_paths::{Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, Socket, guard};
+use myownllm_identity::{Places, start_permit};
+use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
+use myownllm_paths::{
+    CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, Socket, guard,
+};
 
 /// The app, as the crates need to know it. What is not named here is the daemon's own, and the same for every app.
 fn other_app() -> HostApp {
@@ -23,27 +31,16 @@ fn other_app() -> HostApp {
     }
 }
 
-/// Tells the move whether a daemon still writes the old place: nothing is moved under its hands.
-struct OldDaemon {
-    endpoint: Endpoint,
+/// Where the daemon of that mode listens: in its home, or where its own config says.
+fn endpoint(layout: &CheckedLayout, mode: Mode) -> Result<Endpoint, Box<dyn Error>> {
+    Ok(match layout.socket(mode, &RealLookup)?.0 {
+        Socket::Path(path) => Endpoint::unix(path),
+        other => return Err(format!("{other}: this example speaks to sockets alone").into()),
+    })
 }
 
-impl LiveDaemons for OldDaemon {
-    fn live(&self) -> Vec<LiveDaemon> {
-        let found = myownllm_daemon::probe(&self.endpoint, Duration::from_millis(800));
-        if found.is_absent() {
-            return Vec::new();
-        }
-        let path = self.endpoint.path().unwrap_or(std::path::Path::new(""));
-        vec![LiveDaemon::new(path, found.pid(), found.code())]
-    }
-
-    fn stop(&self, _: &LiveDaemon) -> Result<(), String> {
-        Err("OtherApp asks its user to close the old version".to_owned())
-    }
-}
-
-fn start() -> Result<(), Box<dyn Error>> {
+/// Whether a daemon is in use.
+fn start() -> Result<bool, Box<dyn Error>> {
     let app = other_app();
     let env = match std::env::args_os().nth(1) {
         Some(home) => Env::explicit(home),
@@ -54,66 +51,72 @@ fn start() -> Result<(), Box<dyn Error>> {
     println!("the daemon's home is {}", layout.daemon_home.display());
     if RealDisk.stat(&layout.app_home).is_err_and(|error| error.is_not_found()) {
         println!("there is no {} yet, so there is nothing to start", layout.app_home.display());
-        return Ok(());
+        return Ok(false);
     }
+    let own = endpoint(&layout, Mode::OwnLlm)?;
 
     // One at a time, from the look to the daemon's first answer.
     let lock = RealDisk.lock(&layout.app_home, Duration::from_secs(5))?;
+    // Nothing is moved under the hands of a daemon that still runs.
+    let daemons = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own.clone());
     let homes = Homes::new(&layout.app_home, &layout.daemon_home).with_program("otherapp");
-    let migrator = Migrator::new(&RealDisk, homes);
-    let old = OldDaemon { endpoint: Endpoint::unix(&layout.legacy_socket) };
-    let report = migrator.run(&lock, &Options::forward(), &old);
+    let report = Migrator::new(&RealDisk, homes).run(&lock, &Options::forward(), &daemons);
     for moved in &report.moved {
         println!("moved {} to {}", moved.from.display(), moved.to.display());
     }
     for error in report.refusals.iter().chain(&report.errors) {
         println!("{error} [{}] {}", error.code(), error.hint().unwrap_or_default());
     }
-    if !report.may_spawn() {
-        println!("no daemon is started: beside a key that has not arrived it would make a second one");
-        return Ok(());
+
+    // May a daemon be started, and with which key? One that does not find its identity file makes a new one, and no peer knows that.
+    let permit = match start_permit(&RealDisk, &lock, &Places::of(&layout)) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            println!("no daemon is started: {refusal} [{}]", refusal.code());
+            for command in refusal.ways_out.iter().filter_map(|way_out| way_out.command()) {
+                println!("  way out: {command}");
+            }
+            return Ok(false);
+        }
+    };
+    // A daemon that refused to be moved away from is still there.
+    if !report.refusals.is_empty() {
+        return Ok(false);
     }
 
     // The same daemon for all apps of a user is better than one each: ask the shared one first.
-    let expected = match &report.identity {
-        IdentityState::AtDestination(key) => Expected::Device(key.public_key.clone()),
-        _ => Expected::Any,
-    };
-    let endpoint = |mode| -> Result<Endpoint, Box<dyn Error>> {
-        Ok(match layout.socket(mode, &RealLookup)?.0 {
-            Socket::Path(path) => Endpoint::unix(path),
-            other => return Err(format!("{other}: this example speaks to sockets alone").into()),
-        })
-    };
-    let own = endpoint(Mode::OwnLlm)?;
-    let found =
-        detect(&[Target::shared(endpoint(Mode::Shared)?), Target::own(own.clone(), expected.clone())]);
+    let shared = endpoint(&layout, Mode::Shared)?;
+    let found = detect(&[Target::shared(shared), Target::own(own.clone(), permit.expected().clone())]);
     match found.decision {
         Decision::Attach { status, role, .. } => {
             println!("attached to the {role} daemon, {}", status.device_id);
+            Ok(true)
         }
         Decision::Spawn => {
             make_dirs(&RealDisk, &layout.app_home, &layout.daemon_home, 0o700, None)?;
             // An installer would put the program beside the app; its variable is for developers.
             let programs = std::env::var_os("MYOWNMESH_BIN").into_iter();
             let programs = programs.map(|path| Candidate::new(path, Origin::Beside)).collect();
-            let mut request = SpawnRequest::new(&layout.daemon_home, own, programs);
-            request.expected = expected;
-            let daemon = spawn(&request)?;
+            let daemon = spawn(&SpawnRequest::new(permit, own, programs))?;
             println!("started {}, {}", daemon.status().version, daemon.status().device_id);
             drop(lock);
             // Here the app would run.
             daemon.stop(Duration::from_secs(5))?;
+            Ok(true)
         }
-        Decision::Refuse(refusal) => println!("{refusal} [{}]", refusal.code()),
-        _ => println!("a decision that this app does not know"),
+        Decision::Refuse(refusal) => {
+            println!("{refusal} [{}]", refusal.code());
+            Ok(false)
+        }
+        _ => Err("a decision that this app does not know".into()),
     }
-    Ok(())
 }
 
 fn main() -> ExitCode {
     match start() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // The app runs without a daemon.
+        Ok(false) => ExitCode::from(7),
         Err(error) => {
             eprintln!("otherapp: {error}");
             ExitCode::FAILURE
