@@ -32,20 +32,29 @@ impl Locked<'_> {
         };
         self.check_apart()?;
         self.keep(&former, &[CopyKind::Kept], CopyKind::Kept)?;
-        let doing = "pointing the daemon's config to the daemon's home";
-        let failed = |source| StoreError::Disk { doing, path: path.clone(), source };
-        let bytes = document.to_bytes();
-        match replace(self.disk, path, &bytes, &former, self.limits.config_bytes).map_err(failed)? {
+        if self.replace_daemon_config(&former, &document.to_bytes())? {
+            Ok(found)
+        } else {
+            Err(StoreError::Conflict { path: path.clone() })
+        }
+    }
+
+    /// Exchanges the daemon's config, whose content is among the backups. Returns `false` when somebody else wrote it meanwhile.
+    pub(crate) fn replace_daemon_config(&self, former: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
+        let path = &self.places.daemon_config;
+        let failed =
+            |source| StoreError::Disk { doing: "writing the daemon's config", path: path.clone(), source };
+        match replace(self.disk, path, bytes, former, self.limits.config_bytes).map_err(failed)? {
             Replaced::Expected { displaced, .. } => {
                 // Its content is among the copies.
                 let _ = displaced.discard(self.disk);
-                Ok(found)
+                Ok(true)
             }
             Replaced::Foreign { displaced, .. } => {
-                self.put_back(&bytes, displaced)?;
-                Err(StoreError::Conflict { path: path.clone() })
+                self.put_back(bytes, displaced)?;
+                Ok(false)
             }
-            _ => Err(StoreError::Conflict { path: path.clone() }),
+            _ => Ok(false),
         }
     }
 }

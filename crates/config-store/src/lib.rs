@@ -5,6 +5,7 @@ mod copies;
 mod daemons_half;
 mod error;
 mod locked;
+mod misplaced;
 mod places;
 mod plan;
 mod read;
@@ -20,7 +21,7 @@ pub use crate::error::StoreError;
 pub use crate::locked::LockedStore;
 pub use crate::places::Places;
 pub use crate::report::{
-    Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Pending, Report, Restored, Step, Updated,
-    Wipe,
+    Accepted, Applied, DaemonHalf, FileShape, HistoryEntry, Loaded, Misplaced, Pending, Report, Restored,
+    SetAside, Step, Updated, Wipe,
 };
 pub use crate::store::{ConfigStore, EditError, Store};

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::read::shown;
 use crate::save::{Saved, TRIES};
 use crate::{
-    Accepted, Applied, CopyId, CopyKind, DaemonHalf, EditError, FileShape, Loaded, Places, Restored, Step,
+    Accepted, Applied, CopyId, CopyKind, DaemonHalf, EditError, FileShape, Loaded, Places, Restored, SetAside, Step,
     Store, StoreError, Updated,
 };
 
@@ -59,6 +59,21 @@ pub trait LockedStore {
     /// # Errors
     /// Those of writing; [`StoreError::Conflict`] when somebody else wrote it meanwhile.
     fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError>;
+
+    /// Puts a [misplaced](crate::ConfigStore::misplaced) file among the backups and leaves it where it is. Call it while a daemon runs,
+    /// which keeps its config in memory and writes it over the file.
+    ///
+    /// # Errors
+    /// Those of writing a backup.
+    fn keep_misplaced(&self) -> Result<Option<SetAside>, StoreError>;
+
+    /// Puts a [misplaced](crate::ConfigStore::misplaced) file among the backups and takes it out of its place. Call it while no daemon
+    /// runs. The daemon's own part stays in the place; where there is none, the newest part of the daemon's among the backups takes it,
+    /// if there is one.
+    ///
+    /// # Errors
+    /// Those of writing; [`StoreError::Shared`] where a symlink makes it the app's config as well.
+    fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError>;
 
     /// Records the config as it is as the newest good backup: a user who means a loss that [`look`](crate::ConfigStore::look) reports
     /// ([`Report::wiped`](crate::Report)) says so once. Saving an edit, and restoring a backup, say the same.
@@ -193,6 +208,14 @@ impl LockedStore for Locked<'_> {
 
     fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError> {
         self.mend_paths()
+    }
+
+    fn keep_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
+        self.back_up_misplaced()
+    }
+
+    fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError> {
+        self.clear_misplaced()
     }
 
     fn accept(&self) -> Result<Accepted, StoreError> {

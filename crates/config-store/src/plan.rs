@@ -15,7 +15,7 @@ use crate::wipe::Lost;
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
 /// The newest version of a daemon's config that we know how to take apart.
-const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
+pub(crate) const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
 
 /// A look, and the bytes that its steps are about.
 pub(crate) struct Plan {
@@ -335,7 +335,7 @@ impl Store<'_> {
             }
             (Some((name, _, document)), _) => Some(Source { name, document }),
             (None, Some((path, document, _))) => Some(Source { name: file_name(&path), document }),
-            (None, None) => None,
+            (None, None) => self.misplaced_source(),
         };
         // What a daemon moved aside is mostly the very config that the newest copy is of.
         let failed = failed.or(unread.filter(|_| found.is_none()));

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, ParseError, Parsed};
-use myownllm_durable_fs::{DirEntry, FileId, FileKind, Meta, PART_SUFFIX, SWAP_SUFFIX, Stamp, TEMP_PREFIX};
+use myownllm_durable_fs::{
+    DirEntry, DiskError, FileId, FileKind, Meta, PART_SUFFIX, SWAP_SUFFIX, Stamp, TEMP_PREFIX,
+};
 
 use crate::{Store, StoreError};
 
@@ -54,79 +56,80 @@ impl Signature {
 }
 
 impl Store<'_> {
-    /// Reads and parses the config; one that does not parse is read again until nobody writes it any more.
+    /// Reads and parses the app's config.
     pub(crate) fn read_file(&self) -> Result<File, StoreError> {
+        self.read_config(&self.places.config)
+    }
+
+    /// Reads and parses a config; one that does not parse is read again until nobody writes it any more.
+    pub(crate) fn read_config(&self, path: &Path) -> Result<File, StoreError> {
         let begin = self.clock.elapsed();
-        let path = &self.places.config;
         loop {
-            let Some(bytes) = self.read_once()? else { return Ok(File::Missing) };
+            let Some(bytes) = self.read_once(path)? else { return Ok(File::Missing) };
             match Document::parse_vec(bytes) {
                 Ok(Parsed { document, diagnostics, .. }) => return Ok(File::Json { document, diagnostics }),
-                Err((error, bytes)) if self.stays(&bytes)? => return Ok(File::Corrupt { bytes, error }),
+                Err((error, bytes)) if self.stays(path, &bytes)? => {
+                    return Ok(File::Corrupt { bytes, error });
+                }
                 Err(_) => {}
             }
             if self.clock.elapsed().saturating_sub(begin) > PATIENCE {
-                return Err(StoreError::Unstable { path: path.clone() });
+                return Err(StoreError::Unstable { path: path.to_owned() });
             }
         }
     }
 
     /// Whether the file goes on holding these bytes, untouched, for a while.
-    fn stays(&self, bytes: &[u8]) -> Result<bool, StoreError> {
-        let Some(first) = self.signature()? else { return Ok(false) };
+    fn stays(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
+        let Some(first) = self.signature(path)? else { return Ok(false) };
         // The file may have changed between our read and the look at its signature.
-        if self.read_once()?.as_deref() != Some(bytes) {
+        if self.read_once(path)?.as_deref() != Some(bytes) {
             self.clock.sleep(PACE);
             return Ok(false);
         }
         let since = self.clock.elapsed();
         while self.clock.elapsed().saturating_sub(since) < STABLE {
             self.clock.sleep(PACE);
-            if self.signature()?.as_ref() != Some(&first) {
+            if self.signature(path)?.as_ref() != Some(&first) {
                 return Ok(false);
             }
         }
         // Two writes within one tick of the file system's clock have one time.
-        Ok(self.read_once()?.as_deref() == Some(bytes))
+        Ok(self.read_once(path)?.as_deref() == Some(bytes))
     }
 
-    fn signature(&self) -> Result<Option<Signature>, StoreError> {
-        match self.disk.stat_follow(&self.places.config) {
+    fn signature(&self, path: &Path) -> Result<Option<Signature>, StoreError> {
+        match self.disk.stat_follow(path) {
             Ok(meta) => Ok(Some(Signature::of(&meta))),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(source) => Err(StoreError::Unreadable { path: self.places.config.clone(), source }),
+            Err(source) => Err(unreadable(path, source)),
         }
     }
 
     /// The file's bytes; `None` only when nothing has its name.
-    fn read_once(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = &self.places.config;
+    fn read_once(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         let limit = self.limits.config_bytes;
         let error = match self.disk.read(path, limit) {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(error) => error,
         };
-        let odd = |what| Err(StoreError::NotRegular { path: path.clone(), what });
+        let odd = |what| Err(StoreError::NotRegular { path: path.to_owned(), what });
         match error.kind() {
             // A link to nothing is not "missing": its owner keeps the file elsewhere, and that place is gone.
             ErrorKind::NotFound => match self.disk.stat(path) {
                 Ok(meta) if meta.is_symlink() => odd("a link to nothing"),
                 Err(error) if error.is_not_found() => Ok(None),
                 // It came back in this very moment.
-                Ok(_) => self.disk.read(path, limit).map(Some).map_err(|source| self.unreadable(source)),
-                Err(source) => Err(self.unreadable(source)),
+                Ok(_) => self.disk.read(path, limit).map(Some).map_err(|source| unreadable(path, source)),
+                Err(source) => Err(unreadable(path, source)),
             },
-            ErrorKind::FileTooLarge => Err(StoreError::TooLarge { path: path.clone(), limit }),
+            ErrorKind::FileTooLarge => Err(StoreError::TooLarge { path: path.to_owned(), limit }),
             _ => match self.disk.stat_follow(path).map(|m| m.kind) {
                 Ok(FileKind::Dir) => odd("a folder"),
                 Ok(FileKind::Other) => odd("a pipe, a socket or a device"),
-                _ => Err(self.unreadable(error)),
+                _ => Err(unreadable(path, error)),
             },
         }
-    }
-
-    fn unreadable(&self, source: myownllm_durable_fs::DiskError) -> StoreError {
-        StoreError::Unreadable { path: self.places.config.clone(), source }
     }
 
     /// What a daemon made of a config that it could not parse, or was about to write: sources for a repair.
@@ -167,6 +170,10 @@ impl Store<'_> {
         found.sort();
         found
     }
+}
+
+fn unreadable(path: &Path, source: DiskError) -> StoreError {
+    StoreError::Unreadable { path: path.to_owned(), source }
 }
 
 /// Whether this is what [`myownllm_durable_fs::leftovers`] would name.

@@ -239,6 +239,28 @@ pub struct Accepted {
     pub changed: bool,
 }
 
+/// A file that has the name of the daemon's config and is not the daemon's, or not only the daemon's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Misplaced {
+    /// What it is. [`FileShape::Unknown`] is an object that has no key of the daemon's.
+    pub shape: FileShape,
+    /// The daemon's own keys in it, which stay in their place.
+    pub daemon_keys: Vec<String>,
+}
+
+/// What became of a misplaced file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SetAside {
+    /// What it was.
+    pub misplaced: Misplaced,
+    /// The backup that holds its bytes.
+    pub backup: CopyId,
+    /// The part of the daemon's among the backups that is in the place now.
+    pub restored_from: Option<CopyId>,
+}
+
 /// What [`ConfigStore::apply`](crate::ConfigStore::apply) did.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -10,7 +10,7 @@ use crate::locked::Locked;
 use crate::read::File;
 use crate::wipe::recommend;
 use crate::{
-    Clock, CopyId, CopyKind, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Pending, Places,
+    Clock, CopyId, CopyKind, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Misplaced, Pending, Places,
     StoreError,
 };
 
@@ -48,6 +48,10 @@ pub trait ConfigStore {
     /// Paths in the daemon's own config that lead to where its files were before they moved, and where they are now: a repair that
     /// came before the move could not know. Looks, and writes nothing.
     fn stale_paths(&self) -> Vec<Rebased>;
+
+    /// Judges the daemon's config: what is in its place that is not the daemon's, as a daemon would drop it. Looks, and writes
+    /// nothing. One that cannot be read is none.
+    fn misplaced(&self) -> Option<Misplaced>;
 
     /// All copies, the newest first.
     ///
@@ -157,6 +161,10 @@ impl ConfigStore for Store<'_> {
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
         let lock = self.disk.lock(&self.places.app_home, wait)?;
         Ok(Box::new(Locked { store: self, lock }))
+    }
+
+    fn misplaced(&self) -> Option<Misplaced> {
+        self.find_misplaced()
     }
 
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {

@@ -20,7 +20,7 @@ const APP_MARKS: [&str; 3] = ["providers", "active_family", "cloud_mesh"];
 /// The path of the saved networks in the app's config.
 const NETWORKS: [&str; 2] = ["cloud_mesh", "networks"];
 /// Top-level keys that both schemas have.
-const SHARED_KEYS: [&str; 2] = ["auto_update", "auto_cleanup"];
+pub const SHARED_KEYS: [&str; 2] = ["auto_update", "auto_cleanup"];
 
 /// Detects the shape of a config, and repairs an overwritten one.
 ///

@@ -1,0 +1,192 @@
+//! What has the name of the daemon's config and is not the daemon's: the app's config, both in one, or no config at all. A daemon
+//! that starts on such a file drops what it does not know.
+
+use std::path::Path;
+
+use myownllm_config_model::{Document, app_config, daemon_config, recover};
+use myownllm_durable_fs::rename_noreplace;
+use myownllm_salvage::{SHARED_KEYS, Shape};
+
+use crate::copies::CopyKind;
+use crate::locked::Locked;
+use crate::plan::{NEWEST, Source};
+use crate::read::File;
+use crate::report::{Misplaced, SetAside};
+use crate::save::TRIES;
+use crate::{CopyId, FileShape, Store, StoreError};
+
+/// A misplaced file, and what of it is the daemon's.
+struct Judged {
+    misplaced: Misplaced,
+    former: Vec<u8>,
+    /// The daemon's own part.
+    daemon: Option<Vec<u8>>,
+}
+
+impl Store<'_> {
+    pub(crate) fn find_misplaced(&self) -> Option<Misplaced> {
+        self.judge_daemon_config().map(|judged| judged.misplaced)
+    }
+
+    /// Judges the daemon's config; `None` when it is the daemon's, is not there, cannot be read, or is the app's config by a symlink.
+    fn judge_daemon_config(&self) -> Option<Judged> {
+        let path = &self.places.daemon_config;
+        match self.read_config(path).ok()? {
+            File::Missing => None,
+            _ if self.is_one_config() => None,
+            File::Corrupt { bytes, .. } => {
+                // What is whole in it may say where the identity file is.
+                let whole = recover(&bytes).map(|found| without_app_keys(&found.document));
+                let daemon = whole.filter(|whole| !keys_of(whole, &daemon_config::OWN_KEYS).is_empty());
+                let daemon_keys = daemon
+                    .as_ref()
+                    .map(|daemon| keys_of(daemon, &daemon_config::OWN_KEYS))
+                    .unwrap_or_default();
+                let misplaced = Misplaced { shape: FileShape::Corrupt, daemon_keys };
+                Some(Judged { misplaced, former: bytes, daemon: daemon.map(|daemon| daemon.to_bytes()) })
+            }
+            File::Json { document, .. } => {
+                let (shape, daemon) = self.take_apart(&document)?;
+                let daemon_keys: Vec<String> = keys_of(&daemon, &daemon_config::OWN_KEYS);
+                let misplaced = Misplaced { shape, daemon_keys };
+                let daemon = (shape == FileShape::Mixed).then(|| daemon.to_bytes());
+                Some(Judged { misplaced, former: document.bytes_read().to_vec(), daemon })
+            }
+        }
+    }
+
+    /// What a document in the place of the daemon's config is, and what is left of it without the app's keys; `None` when it is
+    /// the daemon's alone. One key of the daemon's is enough to be the daemon's in part: it may say where the identity file is.
+    fn take_apart(&self, document: &Document) -> Option<(FileShape, Document)> {
+        let is_the_apps = matches!(self.salvager.shape(document), Shape::App | Shape::Mixed);
+        let has = |keys: &[&str]| !keys_of(document, keys).is_empty();
+        let shape = match (is_the_apps, has(&daemon_config::OWN_KEYS)) {
+            (true, true) => FileShape::Mixed,
+            (true, false) => FileShape::App,
+            (false, false) if !has(&SHARED_KEYS) => FileShape::Unknown,
+            (false, _) => return None,
+        };
+        Some((shape, without_app_keys(document)))
+    }
+
+    /// Whether a symlink makes the configs of the app and of the daemon one file.
+    pub(crate) fn is_one_config(&self) -> bool {
+        let real = |path: &Path| self.disk.canonicalize(path).ok();
+        real(&self.places.daemon_config).is_some_and(|at| real(&self.places.config) == Some(at))
+    }
+
+    /// The app's config in the place of the daemon's, without the daemon's keys: the last resort of a repair.
+    pub(crate) fn misplaced_source(&self) -> Option<Source> {
+        let path = &self.places.daemon_config;
+        let Ok(File::Json { mut document, .. }) = self.read_config(path) else { return None };
+        let is_the_apps = matches!(self.salvager.shape(&document), Shape::App | Shape::Mixed);
+        if !is_the_apps || self.is_one_config() {
+            return None;
+        }
+        for key in daemon_config::OWN_KEYS {
+            document.remove(&[key]);
+        }
+        let name = path.strip_prefix(&self.places.app_home).unwrap_or(path);
+        Some(Source { name: name.to_string_lossy().into_owned(), document })
+    }
+
+}
+
+impl Locked<'_> {
+    /// Puts a misplaced file among the backups, and leaves it where it is.
+    pub(crate) fn back_up_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
+        self.check_trust()?;
+        let Some(Judged { misplaced, former, .. }) = self.judge_daemon_config() else { return Ok(None) };
+        let backup = self.copies_to_write().put(CopyKind::Kept, &former)?;
+        Ok(Some(SetAside { misplaced, backup, restored_from: None }))
+    }
+
+    /// Puts a misplaced file among the backups, and takes it out of its place: the daemon's own part stays there, or the newest part of
+    /// the daemon's among the backups takes the place.
+    pub(crate) fn clear_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
+        self.check_trust()?;
+        let path = &self.places.daemon_config;
+        for _ in 0..TRIES {
+            let Some(Judged { misplaced, former, daemon }) = self.judge_daemon_config() else {
+                return Ok(None);
+            };
+            self.check_apart()?;
+            let backup = self.copies_to_write().put(CopyKind::Kept, &former)?;
+            let (restored_from, daemon) = match daemon {
+                Some(own) => (None, Some(own)),
+                None => self.newest_daemon_part().unzip(),
+            };
+            let is_cleared = match &daemon {
+                Some(daemon) => self.replace_daemon_config(&former, daemon)?,
+                None => self.take_out(path, &former)?,
+            };
+            if is_cleared {
+                tracing::info!(%backup, shape = ?misplaced.shape, "set the daemon's config aside");
+                return Ok(Some(SetAside { misplaced, backup, restored_from }));
+            }
+        }
+        Err(StoreError::Conflict { path: path.clone() })
+    }
+
+    /// The newest part of the daemon's that a repair has kept, and its bytes.
+    fn newest_daemon_part(&self) -> Option<(CopyId, Vec<u8>)> {
+        let copies = self.copies();
+        let listing = copies.list().ok()?;
+        let parts = listing.copies.into_iter().rev().filter(|id| id.kind() == CopyKind::Daemon);
+        parts
+            .filter_map(|id| {
+                copies.read(&id).ok().filter(|(_, intact)| *intact).map(|(bytes, _)| (id, bytes))
+            })
+            .find(|(_, bytes)| {
+                let parsed = Document::parse(bytes).ok();
+                let version = parsed.and_then(|parsed| parsed.document.get(&["version"])?.as_f64());
+                version.is_some_and(|version| version <= NEWEST)
+            })
+    }
+
+    /// Takes a file whose content is among the backups out of its place; `false` when it is another one by now, which is back
+    /// then. A symlink stays beside its place: what it leads to is not touched.
+    fn take_out(&self, path: &Path, former: &[u8]) -> Result<bool, StoreError> {
+        let failed = |source| StoreError::Disk {
+            doing: "moving the daemon's config aside",
+            path: path.to_owned(),
+            source,
+        };
+        let is_symlink = self.disk.stat(path).map_err(failed)?.is_symlink();
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".aside");
+        for number in 2.. {
+            match rename_noreplace(self.disk, path, aside.as_ref()) {
+                Ok(_) => break,
+                Err(error) if error.is_taken() => {
+                    aside = path.as_os_str().to_owned();
+                    aside.push(format!(".aside-{number}"));
+                }
+                Err(error) if error.is_not_found() => return Ok(false),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let aside: &Path = aside.as_ref();
+        let is_it = self.disk.read(aside, self.limits.config_bytes).is_ok_and(|now| now == former);
+        if !is_it {
+            // Where a newer one has come meanwhile, this one stays beside it.
+            let _ = rename_noreplace(self.disk, aside, path);
+        } else if !is_symlink {
+            self.disk.unlink(aside).map_err(failed)?;
+        }
+        self.disk.sync_dir(&self.places.daemon_home).map_err(failed)?;
+        Ok(is_it)
+    }
+}
+
+fn without_app_keys(document: &Document) -> Document {
+    let mut daemon = document.clone().into_utf8();
+    for key in app_config::keys().filter(|key| !SHARED_KEYS.contains(&&**key)) {
+        daemon.remove(&[&key]);
+    }
+    daemon
+}
+
+fn keys_of(document: &Document, keys: &[&str]) -> Vec<String> {
+    keys.iter().filter(|key| document.get(&[key]).is_some()).map(|key| (*key).to_owned()).collect()
+}
