@@ -12,8 +12,8 @@ use crate::plan::Plan;
 use crate::read::shown;
 use crate::save::{Saved, TRIES};
 use crate::{
-    Accepted, Applied, CopyId, CopyKind, DaemonHalf, EditError, FileShape, Loaded, Places, Restored, SetAside, Step,
-    Store, StoreError, Updated,
+    Accepted, Applied, CopyId, CopyKind, DaemonHalf, EditError, FileShape, Loaded, Places, Restored,
+    SetAside, Step, Store, StoreError, Updated,
 };
 
 /// A [`ConfigStore`](crate::ConfigStore) that holds the lock of the app's home, until it is dropped.

@@ -89,7 +89,6 @@ impl Store<'_> {
         let name = path.strip_prefix(&self.places.app_home).unwrap_or(path);
         Some(Source { name: name.to_string_lossy().into_owned(), document })
     }
-
 }
 
 impl Locked<'_> {

@@ -10,8 +10,8 @@ use crate::locked::Locked;
 use crate::read::File;
 use crate::wipe::recommend;
 use crate::{
-    Clock, CopyId, CopyKind, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Misplaced, Pending, Places,
-    StoreError,
+    Clock, CopyId, CopyKind, FileShape, HistoryEntry, Limits, Loaded, LockedStore, Misplaced, Pending,
+    Places, StoreError,
 };
 
 /// A caller's error in an edit; comes back as the source of [`StoreError::Edit`].

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod closed;
+mod daemon_config;
 mod daemons;
 mod hints;
 mod identity;
@@ -15,6 +16,7 @@ mod verdict;
 mod waiting;
 
 pub use closed::Closed;
+pub use daemon_config::{misplaced_notice, shared_config};
 pub use daemons::{
     CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
     abandoned_notice, processes_unknown, read_control_socket,

@@ -2,19 +2,17 @@
 
 use std::path::Path;
 
-use myownllm_config_model::Document;
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_daemon::{Failure, SpawnError, Tried};
-use myownllm_durable_fs::{move_aside, quote};
+use myownllm_durable_fs::quote;
 
-use crate::daemons::{CONFIG_LIMIT, read_document};
+use crate::daemons::read_document;
 use crate::notice::{Class, Notice};
 use crate::sequence::Parts;
 
 /// Why no daemon came up; the likeliest reason first.
 pub(crate) fn notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
-    let likeliest =
-        no_room(parts, error).or_else(|| newer_config(parts, error)).or_else(|| damaged_config(parts, error));
+    let likeliest = no_room(parts, error).or_else(|| newer_config(parts, error));
     likeliest.into_iter().chain([Notice::from(error)]).collect()
 }
 
@@ -62,21 +60,6 @@ fn is_full(folder: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_full(_: &Path) -> bool {
     false
-}
-
-/// A daemon that writes its config in place and is killed meanwhile leaves a part of it, and the older ones do not start on that.
-/// It is the daemon's file, so we move nothing: what may still be in it is for its owner to see.
-fn damaged_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
-    let path = &parts.layout.daemon_config;
-    if last_words(error).is_empty() {
-        return None;
-    }
-    let damage = Document::parse(&parts.disk.read(path, CONFIG_LIMIT).ok()?).err()?;
-    let message =
-        format!("the daemon's config {} is damaged, and the daemon does not start on it", path.display());
-    let hint = move_aside(path, "damaged");
-    let notice = Notice::from_error(&damage, "daemon.config-damaged", Some(hint)).at(path);
-    Some(Notice { causes: vec![damage.to_string()], message, ..notice }.class(Class::Daemon))
 }
 
 /// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not

@@ -27,6 +27,7 @@ use myownllm_migration::{
 use myownllm_paths::{CheckedLayout, ControlSocket, Layout, Mode, PathsError, check_control_socket};
 
 use crate::closed::Closed;
+use crate::daemon_config::{settle_daemon_config, shared_config};
 use crate::daemons::{
     Daemons, Found, Live, OPERATION, abandoned_notice, endpoint_of, processes_unknown, read_control_socket,
     read_document,
@@ -292,7 +293,11 @@ fn settle<'a>(
     let mut pending = pending;
     let mut waited = Duration::ZERO;
     let lock = loop {
-        if !moves(parts) && pending.as_ref().is_none_or(Pending::is_empty) {
+        let is_idle = !moves(parts) && pending.as_ref().is_none_or(Pending::is_empty);
+        if is_idle && parts.store.misplaced().is_none() {
+            if let Some(shared) = shared_config(parts).filter(|_| options.daemon) {
+                return Err(shared);
+            }
             // A daemon that still runs in the old place would make the same mess again, and one beside it a second
             // writer.
             let live = parts.daemons.live_legacy().into_iter().collect();
@@ -347,7 +352,26 @@ fn settle<'a>(
     if moves && gone.is_none() && !migrate(parts, options, lock.home_lock(), leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
     }
-    let Some(pending) = pending else { return Ok(Settled { lock: Some(lock), routine: None }) };
+    let routine = match pending {
+        Some(pending) => apply(parts, ids, &*lock, &pending, outcome),
+        None => None,
+    };
+    // Only then: the app's config in it is a source of the repair.
+    if outcome.class().is_none() {
+        settle_daemon_config(parts, options, &*lock, outcome)?;
+    }
+    Ok(Settled { lock: Some(lock), routine })
+}
+
+/// Repairs and completes the config. Returns what failed of a routine copy, or of defaults; a repair that failed is noted.
+fn apply(
+    parts: &Parts<'_>,
+    ids: &mut dyn Ids,
+    lock: &dyn LockedStore,
+    pending: &Pending,
+    outcome: &mut Outcome,
+) -> Option<Notice> {
+    let repairs = pending.repairs() || pending.daemon_half();
     let mut routine = None;
     match lock.apply(ids) {
         Ok(Applied { document, steps, report, diagnostics, .. }) => {
@@ -376,7 +400,7 @@ fn settle<'a>(
             }
         }
     }
-    Ok(Settled { lock: Some(lock), routine })
+    routine
 }
 
 /// Whether something of the daemon's is still to be moved. What cannot be looked at counts: the move itself then says what

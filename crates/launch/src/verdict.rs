@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::daemon_config::SET_ASIDE;
 use crate::notice::Class;
 use crate::sequence::Outcome;
 
@@ -37,10 +38,19 @@ impl Outcome {
             let lost = !self.config.reset_keys.is_empty();
             return if lost { Verdict::RepairedWithLosses } else { Verdict::Repaired };
         }
+        if self.has_set_daemon_config_aside() {
+            return Verdict::Repaired;
+        }
         let moved = |report: &myownllm_migration::Report| {
             !(report.moved.is_empty() && report.identical_removed.is_empty())
         };
         if self.migration.as_ref().is_some_and(moved) { Verdict::Moved } else { Verdict::Healthy }
+    }
+
+    /// Whether this launch has set aside what was in the place of the daemon's config.
+    #[must_use]
+    pub fn has_set_daemon_config_aside(&self) -> bool {
+        self.notices.iter().any(|notice| notice.code == SET_ASIDE)
     }
 
     /// Whether this launch has repaired the config file.

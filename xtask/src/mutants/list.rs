@@ -1047,7 +1047,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "misplaced-daemon-config-is-set-aside",
         guarantee: "What is not the daemon's leaves the place of the daemon's config before a daemon starts.",
         file: "crates/launch/src/sequence.rs",
-        find: "        settle_daemon_config(parts, options, &lock, outcome)?;\n",
+        find: "        settle_daemon_config(parts, options, &*lock, outcome)?;\n",
         replace: "",
         package: "integration-tests",
         tests: "test(misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts)",

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Place, daemon_config, masking, networks};
-use myownllm_config_store::{ConfigStore, Loaded, Step, StoreError};
+use myownllm_config_store::{ConfigStore, Loaded, Misplaced, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
-use myownllm_durable_fs::{Disk, move_aside, quote, replace_symlink};
+use myownllm_durable_fs::{Disk, move_aside, quote};
 use myownllm_identity::{Answer as KeyAnswer, Pending, Problem, Refusal};
 use myownllm_launch::{
     CONFIG_LIMIT, Closed, Daemons, Notice, Severity, abandoned_notice, check_start, collision_notice, edit,
-    identity_look, processes_unknown, settle_live, trusted_home,
+    identity_look, misplaced_notice, processes_unknown, settle_live, shared_config, trusted_home,
 };
 use myownllm_migration::{Direction, MigrationError, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::{Mode, PathsError};
@@ -81,6 +81,8 @@ pub(crate) struct Checks {
     pub(crate) pending: bool,
     /// The config as a launch would load it, where it can be read.
     pub(crate) loaded: Option<Loaded>,
+    /// What is in the place of the daemon's config that is not the daemon's.
+    misplaced: Option<Misplaced>,
     /// Whether the app's daemon, or the shared one, answers.
     pub(crate) is_daemon_running: bool,
     /// How this program is called, for hints.
@@ -149,10 +151,15 @@ pub(crate) fn run(world: &World, verbose: bool) -> Answer {
 
 /// Checks everything, and changes nothing.
 pub(crate) fn check_all(world: &World) -> Checks {
-    let program = world.program.clone();
-    let mut checks =
-        Checks { list: Vec::new(), pending: false, loaded: None, is_daemon_running: false, program };
     let wired = world.wire();
+    let mut checks = Checks {
+        list: Vec::new(),
+        pending: false,
+        loaded: None,
+        misplaced: wired.store.misplaced(),
+        is_daemon_running: false,
+        program: world.program.clone(),
+    };
     let plan = wired.migrator.plan(&wired.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     homes(world, &mut checks);
     let key = identity_look(&wired.parts(), &mut fresh_ids()).answer();
@@ -160,7 +167,7 @@ pub(crate) fn check_all(world: &World) -> Checks {
     config(world, &mut checks);
     daemons(world, &key, &mut checks);
     let repairs = checks.loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
-    checks.pending = repairs || !plan.is_empty();
+    checks.pending = repairs || !plan.is_empty() || checks.misplaced.is_some();
     checks.name_one_cause(world);
     checks
 }
@@ -231,19 +238,16 @@ fn homes(world: &World, checks: &mut Checks) {
     }
 }
 
-/// Whether a daemon can start on its own config. It is the daemon's file, and nothing that we mend.
+/// Whether a daemon can start on its own config.
 fn daemon_config(world: &World, checks: &mut Checks) {
     const ID: &str = "daemon.config";
     let path = &world.layout.daemon_config;
-    let aside = || move_aside(path, "aside");
-    let real = |path: &Path| world.disk.canonicalize(path).ok();
-    if real(path).is_some_and(|it| real(&world.layout.app_config) == Some(it)) {
-        let evidence = format!("{} and the app's config are one file", short(path, &world.layout.user_home));
-        let notice = Notice::error("daemon.config-is-the-apps", evidence);
-        let is_symlink = |path: &Path| world.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
-        let symlink = [path, &world.layout.app_config].into_iter().find(|path| is_symlink(path));
-        let hint = symlink.map_or_else(|| format!("ls -l {}", quote(path)), |it| replace_symlink(it));
-        return checks.notice(ID, notice.at(path).hint(hint));
+    let wired = world.wire();
+    if let Some(notice) = shared_config(&wired.parts()) {
+        return checks.notice(ID, notice);
+    }
+    if let Some(misplaced) = &checks.misplaced {
+        return checks.notice(ID, misplaced_notice(&wired.parts(), misplaced));
     }
     let bytes = match world.disk.read(path, CONFIG_LIMIT) {
         Ok(bytes) => bytes,
@@ -253,20 +257,14 @@ fn daemon_config(world: &World, checks: &mut Checks) {
             return checks.notice(ID, notice.hint(format!("ls -ld {}", quote(path))));
         }
     };
-    match Document::parse(&bytes) {
-        Err(error) => {
-            let evidence = format!("{}: {error}", short(path, &world.layout.user_home));
-            checks.notice(ID, Notice::error("daemon.config-damaged", evidence).at(path).hint(aside()))
+    let version = Document::parse(&bytes).ok().and_then(|parsed| daemon_config::version_of(&parsed.document));
+    match version {
+        Some(version) if version > daemon_config::NEWEST_VERSION => {
+            let evidence = format!("of version {version}, newer than the daemons that this program knows");
+            let hint = format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", world.program);
+            checks.notice(ID, Notice::warning("daemon.config-newer", evidence).at(path).hint(hint));
         }
-        Ok(parsed) => match daemon_config::version_of(&parsed.document) {
-            Some(version) if version > daemon_config::NEWEST_VERSION => {
-                let evidence =
-                    format!("of version {version}, newer than the daemons that this program knows");
-                let hint = format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", world.program);
-                checks.notice(ID, Notice::warning("daemon.config-newer", evidence).at(path).hint(hint));
-            }
-            _ => checks.ok(ID, "a daemon can start on it"),
-        },
+        _ => checks.ok(ID, "a daemon can start on it"),
     }
 }
 

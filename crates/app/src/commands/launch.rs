@@ -412,6 +412,9 @@ pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Da
     if outcome.notices.iter().any(|notice| notice.code == "daemon.path-rebased") {
         did.push("pointed the daemon's config to its identity file".to_owned());
     }
+    if outcome.has_set_daemon_config_aside() {
+        did.push("set the daemon's config aside".to_owned());
+    }
     if let Daemon::Spawned(spawned) = daemon {
         did.push(format!("started the daemon (process {})", spawned.pid()));
     }

@@ -48,6 +48,9 @@ fn page(world: &World, outcome: &Outcome, exit: ExitCode) -> Page {
     } else if exit.is_ok() && !outcome.config_steps.is_empty() {
         page.line(format!("The config {}.", config_line(world, outcome)));
     }
+    if outcome.has_set_daemon_config_aside() {
+        page.line("Set aside what was in the place of the daemon's config (see below).");
+    }
     match exit {
         ExitCode::Done if page.is_empty() => {
             page.line(format!("Nothing to put right: {} is healthy.", home(&world.layout.app_home)));

@@ -10,7 +10,7 @@ use myownllm_durable_fs::Disk;
 use myownllm_identity::{Answer as KeyAnswer, Pending, Refusal as IdentityRefusal};
 use myownllm_launch::{
     COLLISION, Daemons, LONGEST_NAME, Live, Notice, check_socket, check_start, ensure_changeable,
-    expected_key, identity_answer, trusted_home,
+    expected_key, identity_answer, misplaced_notice, shared_config, trusted_home,
 };
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
@@ -56,6 +56,12 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     }
     let wiped = loaded.iter().flat_map(|loaded| &loaded.diagnostics).filter(|found| found.code == WIPED);
     notices.extend(wiped.map(Notice::from));
+    let misplaced = wired.store.misplaced();
+    let told = shared_config(&wired.parts()).or_else(|| {
+        // A launch puts it right.
+        Some(misplaced_notice(&wired.parts(), misplaced.as_ref()?).as_warning())
+    });
+    notices.extend(told);
     // Labels and ids are free texts, and somebody may have put a login into one.
     let shown = loaded.as_ref().map(|loaded| masking::mask(&loaded.document));
     let key = identity_answer(&wired.parts(), loaded.as_ref().map(|loaded| &loaded.pending));
@@ -98,7 +104,9 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         notices.push(notice);
     }
     let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some() || no_socket || !is_trusted;
-    let pending = !plan.is_empty() || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
+    let pending = !plan.is_empty()
+        || misplaced.is_some()
+        || loaded.as_ref().is_some_and(|loaded| loaded.pending.repairs());
     let writes = pending || loaded.as_ref().is_some_and(|loaded| loaded.pending.writes_config());
     // A launch writes to the app's home when something is to be done there, and to the daemon's a log when it starts one.
     let stuck = world.unwritable(&world.layout.app_home).filter(|_| writes);
@@ -143,7 +151,12 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         let fails = "load the config, fail to change what is to be changed, and start no daemon (see below)";
         vec![Would("fail", fails.to_owned())]
     } else {
-        launch_steps(moves.then_some(&plan), loaded.as_ref(), &decision, &unseen, no_daemon)
+        let mut steps = launch_steps(moves.then_some(&plan), loaded.as_ref(), &decision, &unseen, no_daemon);
+        if misplaced.is_some() {
+            let what = "set the daemon's config aside, which is not the daemon's (see below)".to_owned();
+            steps.insert(steps.len() - 1, Would("set-daemon-config-aside", what));
+        }
+        steps
     };
     page.gap();
     page.line("A launch would:");
