@@ -1,0 +1,123 @@
+//! The bug in reverse: something that is not the daemon's in the place of the daemon's config, end to end.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+
+use integration_tests::Builder;
+use rstest::rstest;
+use serde_json::{Value, json};
+use support::{Home, MESH, run};
+
+const CONFIG: &str = ".myownllm/config.json";
+const OWN_CONFIG: &str = ".myownllm/.myownmesh/config.json";
+
+/// A home whose daemon has run and left its config.
+fn with_daemon_config() -> Home {
+    let home = Home::settled();
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    assert!(home.has(OWN_CONFIG));
+    home
+}
+
+fn found(said: &Value, code: &str) -> Option<Value> {
+    said["diagnostics"].as_array().unwrap().iter().find(|found| found["code"] == code).cloned()
+}
+
+/// The app's config with keys of the daemon's.
+fn mixed(home: &Home) -> Vec<u8> {
+    let mut config = home.json(CONFIG);
+    config["version"] = json!(1);
+    config["daemon"] = json!({ "log_level": "debug" });
+    config.to_string().into_bytes()
+}
+
+#[rstest]
+#[case::app(|home: &Home| home.bytes(CONFIG), "daemon.config-misplaced", Value::Null)]
+#[case::app_with_daemon_keys(mixed, "daemon.config-misplaced", json!("debug"))]
+#[case::empty_object(|_: &Home| b"{}".to_vec(), "daemon.config-misplaced", Value::Null)]
+#[case::garbage(|_: &Home| b"not JSON".to_vec(), "daemon.config-damaged", Value::Null)]
+#[case::empty(|_: &Home| Vec::new(), "daemon.config-damaged", Value::Null)]
+#[case::torn(
+    |_: &Home| br#"{"version": 1, "daemon": {"log_level": "debug"}, "netw"#.to_vec(), "daemon.config-damaged", json!("debug")
+)]
+fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
+    #[case] make: fn(&Home) -> Vec<u8>,
+    #[case] code: &str,
+    #[case] level: Value,
+    #[values(&["launch", "--once"], &["launch", "--no-daemon"], &["repair"])] args: &[&str],
+) {
+    let home = with_daemon_config();
+    let device = home.run(&["identity", "--json"]).json()["data"]["device_id"].take();
+    let (app, bytes) = (home.bytes(CONFIG), make(&home));
+    home.put(OWN_CONFIG, &bytes, 0o600);
+    let tree = home.snapshot();
+    let doctor = home.run(&["doctor", "--json"]).ends_with(4).json();
+    let checks = doctor["data"]["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["id"] == "daemon.config").unwrap();
+    assert_eq!((&check["result"], &check["code"]), (&json!("problem"), &json!(code)));
+    let status = home.run(&["status", "--check", "--json"]).ends_with(3).json();
+    assert_eq!(found(&status, code).unwrap()["severity"], "warning");
+    assert!(status["data"]["launch_steps"].as_array().unwrap().contains(&json!("set-daemon-config-aside")));
+    assert_eq!(home.snapshot(), tree, "nothing is written by looking");
+
+    let said = run(&mut home.with_daemon(&[args, &["--json"]].concat())).ends_with(0).json();
+    let told = found(&said, "daemon.config-set-aside").unwrap_or_else(|| panic!("{said:#}"));
+    assert_eq!(said["data"]["outcome"], "repaired");
+    home.still_has(&bytes, "the misplaced file");
+    let history = home.run(&["config", "history", "--json"]).json();
+    let copies = history["data"]["copies"].as_array().unwrap();
+    let is_named = |copy: &&Value| told["message"].as_str().unwrap().contains(copy["id"].as_str().unwrap());
+    assert_eq!(copies.iter().find(is_named).unwrap()["kind"], "kept");
+    assert_eq!(home.bytes(CONFIG), app);
+    if args.contains(&"--once") || level != Value::Null {
+        let daemons = home.json(OWN_CONFIG);
+        assert_eq!(
+            (daemons["providers"].clone(), daemons["active_family"].clone()),
+            (Value::Null, Value::Null)
+        );
+        if level != Value::Null {
+            assert_eq!(daemons["daemon"]["log_level"], level, "what is the daemon's stays");
+        }
+    } else {
+        assert!(!home.has(OWN_CONFIG));
+    }
+    let now = home.run(&["identity", "--json"]).json()["data"]["device_id"].take();
+    assert_eq!(now, device);
+    home.run(&["doctor"]).ends_with(0);
+    let again = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    assert_eq!(found(&again, "daemon.config-set-aside"), None);
+}
+
+#[test]
+fn misplaced_config_is_backed_up_while_a_daemon_runs_and_set_aside_afterwards() {
+    let home = with_daemon_config();
+    let daemon = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(MESH)).start().unwrap();
+    let misplaced = mixed(&home);
+    home.put(OWN_CONFIG, &misplaced, 0o600);
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(0).json();
+    let told = found(&said, "daemon.config-misplaced").unwrap_or_else(|| panic!("{said:#}"));
+    assert!(told["hint"].as_str().unwrap().ends_with(" daemon restart"), "{told}");
+    let history = home.run(&["config", "history", "--json"]).json();
+    let copies = history["data"]["copies"].as_array().unwrap();
+    assert!(copies.iter().any(|copy| copy["kind"] == "kept"), "{history:#}");
+    drop(daemon);
+    home.still_has(&misplaced, "the misplaced file");
+    run(&mut home.with_daemon(&["launch", "--once"])).ends_with(0);
+    home.still_has(&misplaced, "the misplaced file");
+    home.run(&["doctor"]).ends_with(0);
+}
+
+#[test]
+fn no_daemon_starts_where_a_symlink_makes_both_configs_one_file() {
+    let home = Home::settled();
+    let app = home.bytes(CONFIG);
+    symlink("../config.json", home.path(OWN_CONFIG)).unwrap();
+    let said = run(&mut home.with_daemon(&["launch", "--once", "--json"])).ends_with(7).json();
+    assert!(found(&said, "daemon.config-is-the-apps").is_some(), "{said:#}");
+    assert_eq!(said["data"]["daemon"]["state"], "none");
+    assert_eq!(home.bytes(CONFIG), app);
+    run(&mut home.with_daemon(&["launch", "--no-daemon"])).ends_with(0);
+}
