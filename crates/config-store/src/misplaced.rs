@@ -31,9 +31,11 @@ impl Store<'_> {
     /// Judges the daemon's config; `None` when it is the daemon's, is not there, cannot be read, or is the app's config by a symlink.
     fn judge_daemon_config(&self) -> Option<Judged> {
         let path = &self.places.daemon_config;
+        // Every start asks, and mostly there is one look at the name to make.
+        self.disk.stat(path).ok()?;
         match self.read_config(path).ok()? {
             File::Missing => None,
-            _ if self.is_one_config() => None,
+            File::Corrupt { .. } if self.is_one_config() => None,
             File::Corrupt { bytes, .. } => {
                 // What is whole in it may say where the identity file is.
                 let whole = recover(&bytes).map(|found| without_app_keys(&found.document));
@@ -46,7 +48,7 @@ impl Store<'_> {
                 Some(Judged { misplaced, former: bytes, daemon: daemon.map(|daemon| daemon.to_bytes()) })
             }
             File::Json { document, .. } => {
-                let (shape, daemon) = self.take_apart(&document)?;
+                let (shape, daemon) = self.take_apart(&document).filter(|_| !self.is_one_config())?;
                 let daemon_keys: Vec<String> = keys_of(&daemon, &daemon_config::OWN_KEYS);
                 let misplaced = Misplaced { shape, daemon_keys };
                 let daemon = (shape == FileShape::Mixed).then(|| daemon.to_bytes());

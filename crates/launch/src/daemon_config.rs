@@ -67,7 +67,7 @@ pub(crate) fn settle_daemon_config(
     lock: &dyn LockedStore,
     outcome: &mut Outcome,
 ) -> Result<(), Notice> {
-    if let Some(shared) = shared_config(parts).filter(|_| options.daemon) {
+    if let Some(shared) = options.daemon.then(|| shared_config(parts)).flatten() {
         return Err(shared);
     }
     let Some(misplaced) = parts.store.misplaced() else { return Ok(()) };

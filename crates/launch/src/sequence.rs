@@ -295,7 +295,7 @@ fn settle<'a>(
     let lock = loop {
         let is_idle = !moves(parts) && pending.as_ref().is_none_or(Pending::is_empty);
         if is_idle && parts.store.misplaced().is_none() {
-            if let Some(shared) = shared_config(parts).filter(|_| options.daemon) {
+            if let Some(shared) = options.daemon.then(|| shared_config(parts)).flatten() {
                 return Err(shared);
             }
             // A daemon that still runs in the old place would make the same mess again, and one beside it a second

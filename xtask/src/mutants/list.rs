@@ -2290,16 +2290,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "test(=a_signal_ends_a_launch_that_waits_for_an_answer)",
     },
     Mutant {
-        name: "a-damaged-daemons-config-is-named",
-        guarantee: "A daemon that does not start on the rest of its own config is told with the command that helps.",
-        file: "crates/launch/src/no_daemon.rs",
-        find: ".or_else(|| newer_config(parts, error)).or_else(|| damaged_config(parts, error));",
-        replace: r".or_else(|| newer_config(parts, error));
-    let _ = damaged_config;",
-        package: "integration-tests",
-        tests: "test(=a_daemon_that_is_killed_over_its_own_config_is_brought_in_line)",
-    },
-    Mutant {
         name: "status-decides-as-a-launch-does",
         guarantee: "What a status says of the daemon is what a launch would do.",
         file: "crates/app/src/commands/status.rs",
