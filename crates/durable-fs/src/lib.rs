@@ -25,6 +25,11 @@ pub use real::RealDisk;
 
 /// How the names of our temporary files begin.
 pub const TEMP_PREFIX: &str = ".durable-fs.";
+/// The directory, beside the sources of a move, into which a source is renamed before it is removed. It keeps the file's own
+/// name, so that the next run knows what a killed one had in its hands.
+pub const CLAIM_DIR: &str = ".durable-fs.claimed";
+/// What the name of a file that was set aside has before its number: `roster.json.set-aside-1`.
+pub const SET_ASIDE: &str = ".set-aside-";
 /// How those end that hold nothing that is not elsewhere too.
 pub const PART_SUFFIX: &str = ".part";
 /// How those end that may hold the only copy of something: what [`replace()`] took out of its place.

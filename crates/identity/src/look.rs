@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, Stamp, TEMP_PREFIX};
+use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Op, SET_ASIDE, Stamp, TEMP_PREFIX};
 
 use crate::{
     file::{Identity, inspect},
@@ -26,8 +26,6 @@ const BACKUPS: usize = 64;
 const NAMES: usize = 4096;
 /// How many levels of directories are looked through below a directory of a home that is none of secrets.
 const LEVELS: usize = 2;
-/// The directory, beside the identity file, into which the move renames a file before it removes it.
-const QUARANTINE: &str = "claimed";
 /// What the names of directories of secrets, and of copies of the identity file, have in common.
 const SECRETS: &str = "secrets";
 const IDENTITY: &str = "identity";
@@ -271,7 +269,7 @@ fn file_at(disk: &dyn Disk, path: &Path) -> Spot {
 /// The identity file that a killed move has quarantined.
 fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskError> {
     let Some(name) = home.identity.file_name() else { return Ok(None) };
-    let path = home.secrets().join(format!("{TEMP_PREFIX}{QUARANTINE}")).join(name);
+    let path = home.secrets().join(CLAIM_DIR).join(name);
     // A relative symlink leads somewhere only from where it belongs.
     let path = match disk.stat(&path)? {
         meta if meta.is_symlink() => home.secrets().join(disk.read_link(&path)?),
@@ -370,7 +368,7 @@ fn search(disk: &dyn Disk, look: &mut Look) {
     }
     misplaced.sort_by_key(|found| {
         let name = found.path.file_name().unwrap_or_default().to_string_lossy();
-        let lost_before = name.contains(".set-aside-");
+        let lost_before = name.contains(SET_ASIDE);
         let newest = std::cmp::Reverse(found.modified);
         (lost_before, found.named_by.is_some(), !says_identity(&found.path), newest, found.path.clone())
     });
@@ -386,7 +384,7 @@ fn search(disk: &dyn Disk, look: &mut Look) {
 fn free_beside(disk: &dyn Disk, path: &Path) -> PathBuf {
     free_name(disk, |number| {
         let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".set-aside-{number}"));
+        name.push(format!("{SET_ASIDE}{number}"));
         path.with_file_name(name)
     })
 }

@@ -15,7 +15,7 @@ use std::{
 
 use leftovers::Leftover;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Op, Owner};
+use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Meta, Op, Owner};
 use myownllm_identity::{Answer, Identity, Refusal};
 pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
 use names::{is_spelled_alike, legacy_network, normalise};
@@ -28,10 +28,6 @@ use crate::{
     homes::{Direction, Homes, Keep},
     plan::Left,
 };
-
-/// The folder, beside the sources, into which a source is renamed before it is removed. It keeps the file's own name, so that
-/// the next run knows what a killed one had in its hands.
-pub(crate) const CLAIM_DIR: &str = ".durable-fs.claimed";
 
 /// A key file is some two hundred bytes. One that is larger than this is none.
 const IDENTITY_LIMIT: u64 = 1024 * 1024;

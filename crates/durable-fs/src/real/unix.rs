@@ -620,7 +620,7 @@ impl Disk for RealDisk {
             let (from, to) = both(from, to)?;
             Ok(rename_with(&from, &to, false)?)
         };
-        inner().map_err(|e| DiskError::two(Op::Rename, from, to, e))
+        inner().map_err(|e| DiskError::two(Op::RenameExclusive, from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

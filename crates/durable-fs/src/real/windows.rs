@@ -223,7 +223,7 @@ impl Disk for RealDisk {
     }
 
     fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
-        move_file(from, to, false).map_err(|e| DiskError::two(Op::Rename, from, to, e))
+        move_file(from, to, false).map_err(|e| DiskError::two(Op::RenameExclusive, from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, Likeness, Meta, Op, OpenForWriting};
+use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, Likeness, Meta, Op, OpenForWriting};
 
 use super::{
     Go, Mover, Retire,
@@ -17,7 +17,6 @@ use super::{
 };
 use crate::{
     error::MigrationError,
-    inspect::CLAIM_DIR,
     plan::Collision,
     report::{AttributesLost, MoveMethod, Phase},
 };

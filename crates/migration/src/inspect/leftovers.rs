@@ -5,9 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{Disk, FileKind, TEMP_PREFIX};
+use myownllm_durable_fs::{CLAIM_DIR, Disk, FileKind, TEMP_PREFIX};
 
-use super::CLAIM_DIR;
 use crate::{homes::Homes, identity};
 
 /// A temporary file of ours that is larger than this is kept unread: identity files, rosters and states are far smaller.

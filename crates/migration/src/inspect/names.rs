@@ -6,9 +6,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{FileKind, TEMP_PREFIX, leftover_kind};
+use myownllm_durable_fs::{CLAIM_DIR, FileKind, SET_ASIDE, TEMP_PREFIX, leftover_kind};
 
-use super::CLAIM_DIR;
 use crate::homes::Homes;
 
 /// Whose a name in a source folder is.
@@ -19,9 +18,6 @@ pub(crate) enum Whose {
     Claims,
     Foreign(&'static str),
 }
-
-/// What a number follows in the name of a file that was set aside.
-const SET_ASIDE: &str = ".set-aside-";
 
 /// Whose is this name in a folder of `.json` files?
 pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
