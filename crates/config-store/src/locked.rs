@@ -164,10 +164,7 @@ impl LockedStore for Locked<'_> {
                 return Err(StoreError::Newer { path: path.clone(), version });
             }
             if loaded.pending.repairs() {
-                return Err(StoreError::RepairPending {
-                    path: path.clone(),
-                    program: self.places.program.clone(),
-                });
+                return Err(self.repair_pending());
             }
             let mut diagnostics = loaded.diagnostics;
             let before = loaded.document;
@@ -267,10 +264,7 @@ impl Locked<'_> {
                 // The daemon's half is still in there, and must get to the daemon first.
                 return Err(match self.plan(ids)?.loaded.newer {
                     Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
-                    None => StoreError::RepairPending {
-                        path: self.places.config.clone(),
-                        program: self.places.program.clone(),
-                    },
+                    None => self.repair_pending(),
                 });
             }
             check(&bytes)?;

@@ -39,17 +39,15 @@ impl Store<'_> {
             File::Corrupt { bytes, .. } => {
                 // What is whole in it may say where the identity file is.
                 let whole = recover(&bytes).map(|found| without_app_keys(&found.document));
-                let daemon = whole.filter(|whole| !keys_of(whole, &daemon_config::OWN_KEYS).is_empty());
-                let daemon_keys = daemon
-                    .as_ref()
-                    .map(|daemon| keys_of(daemon, &daemon_config::OWN_KEYS))
-                    .unwrap_or_default();
+                let daemon_keys =
+                    whole.as_ref().map_or_else(Vec::new, |whole| keys_of(whole, &daemon_config::OWN_KEYS));
+                let daemon = whole.filter(|_| !daemon_keys.is_empty()).map(|daemon| daemon.to_bytes());
                 let misplaced = Misplaced { shape: FileShape::Corrupt, daemon_keys };
-                Some(Judged { misplaced, former: bytes, daemon: daemon.map(|daemon| daemon.to_bytes()) })
+                Some(Judged { misplaced, former: bytes, daemon })
             }
             File::Json { document, .. } => {
                 let (shape, daemon) = self.take_apart(&document).filter(|_| !self.is_one_config())?;
-                let daemon_keys: Vec<String> = keys_of(&daemon, &daemon_config::OWN_KEYS);
+                let daemon_keys = keys_of(&daemon, &daemon_config::OWN_KEYS);
                 let misplaced = Misplaced { shape, daemon_keys };
                 let daemon = (shape == FileShape::Mixed).then(|| daemon.to_bytes());
                 Some(Judged { misplaced, former: document.bytes_read().to_vec(), daemon })

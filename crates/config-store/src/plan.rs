@@ -123,7 +123,7 @@ impl Store<'_> {
         // To complete what has lost its networks would write over the traces of the loss.
         let completes = document.is_modified() && lost.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
-        let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
+        let shape = FileShape::from(shape);
         let mut report = Report::new(shape);
         report.completed_keys = app_config::missing_keys(read);
         report.rebased = rebased;
@@ -143,7 +143,7 @@ impl Store<'_> {
         mut notes: Vec<Diagnostic>,
         ids: &mut dyn Ids,
     ) -> Plan {
-        let shape = if shape == Shape::App { FileShape::App } else { FileShape::Unknown };
+        let shape = FileShape::from(shape);
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
         notes.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
@@ -171,7 +171,7 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut notes = Vec::new();
-        let file_shape = if shape == Shape::Mixed { FileShape::Mixed } else { FileShape::Daemon };
+        let file_shape = FileShape::from(shape);
         let mut report = Report::new(file_shape);
         let lost = match shape {
             Shape::Mixed => self.find_loss(&app_half(read), listing)?.filter(Lost::is_restored),

@@ -1,7 +1,7 @@
 //! Recovers the complete part of a config that is not JSON: takes it if there is no good backup, else offers it.
 
 use myownllm_config_model::{
-    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, app_config, recover,
+    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, app_config, network_id, recover,
 };
 use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
@@ -16,8 +16,6 @@ const OFFER: &str = "store.recoverable";
 const LOST_NETWORKS: &str = "store.networks-lost";
 /// The words of an offer before the file is a backup with a number.
 const PENDING: &str = "once the file is among the backups";
-/// The lengths of a network's name, as the daemon accepts them.
-const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 3..=64;
 
 impl Store<'_> {
     /// Plans for a file that is not JSON. A complete document in the file is the config, and a daemon's document is repaired. For a
@@ -203,25 +201,21 @@ impl Store<'_> {
         if let Some(networks) = config.get(&["cloud_mesh", "networks"]) {
             let saved = networks.items().filter_map(|network| network.get("network_id"));
             let saved: Vec<String> =
-                saved.filter_map(|id| id.as_str().map(|id| id.trim().to_lowercase())).collect();
+                saved.filter_map(|id| Some(network_id::normal_form(&id.as_str()?))).collect();
             names.retain(|name| !saved.contains(name));
         }
         names
     }
 
     fn networks_with_rosters(&self) -> Vec<String> {
-        let is_name = |name: &str| {
-            NAME_LENGTHS.contains(&name.len())
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
-        };
+        // A daemon names the file by the id in its normal form.
+        let is_id = |stem: &str| network_id::normalize(stem).is_ok_and(|id| id == stem);
         let mut names = Vec::new();
         for home in [&self.places.daemon_home, &self.places.app_home] {
             let entries = self.disk.list(&home.join("mesh").join("rosters")).unwrap_or_default();
             let files = entries.iter().filter(|entry| entry.kind == FileKind::File);
             let stems = files.filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));
-            names.extend(stems.filter(|stem| is_name(stem)).map(str::to_owned));
+            names.extend(stems.filter(|stem| is_id(stem)).map(str::to_owned));
         }
         names.sort();
         names.dedup();

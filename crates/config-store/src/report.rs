@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::{Diagnostic, Document};
-use myownllm_salvage::Rebased;
+use myownllm_salvage::{Rebased, Shape};
 use serde::{Serialize, Serializer};
 
 use crate::{CopyId, CopyKind};
@@ -24,6 +24,17 @@ pub enum FileShape {
     Corrupt,
     /// Not there.
     Missing,
+}
+
+impl From<Shape> for FileShape {
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::App => Self::App,
+            Shape::Daemon => Self::Daemon,
+            Shape::Mixed => Self::Mixed,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// What a look found. Nothing was written.
@@ -64,7 +75,7 @@ impl Pending {
     /// The config itself is to be written: it is missing, damaged, leaked, or lacks defaults.
     #[must_use]
     pub fn writes_config(&self) -> bool {
-        self.steps.iter().any(|s| matches!(s, Step::ReplaceConfig { .. } | Step::WriteConfig { .. }))
+        self.steps.iter().any(Step::writes_config)
     }
 
     /// A part of the daemon's is to be put in place: no daemon may be started before.
@@ -163,6 +174,14 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
+}
+
+impl Step {
+    /// It writes the config itself.
+    #[must_use]
+    pub fn writes_config(&self) -> bool {
+        matches!(self, Self::ReplaceConfig { .. } | Self::WriteConfig { .. })
+    }
 }
 
 fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -352,14 +352,13 @@ impl Store<'_> {
         }
     }
 
+    pub(crate) fn repair_pending(&self) -> StoreError {
+        StoreError::RepairPending { path: self.places.config.clone(), program: self.places.program.clone() }
+    }
+
     pub(crate) fn shape_of(&self, bytes: &[u8]) -> FileShape {
-        match Document::parse(bytes).map(|p| self.salvager.shape(&p.document)) {
-            Ok(Shape::App) => FileShape::App,
-            Ok(Shape::Daemon) => FileShape::Daemon,
-            Ok(Shape::Mixed) => FileShape::Mixed,
-            Ok(_) => FileShape::Unknown,
-            Err(_) => FileShape::Corrupt,
-        }
+        Document::parse(bytes)
+            .map_or(FileShape::Corrupt, |parsed| self.salvager.shape(&parsed.document).into())
     }
 
     fn listing_failed(&self, source: myownllm_durable_fs::DiskError) -> StoreError {

@@ -155,17 +155,13 @@ impl Locked<'_> {
     /// Records the config as it is as a good one: its user means it.
     pub(crate) fn accept_config(&self) -> Result<Accepted, StoreError> {
         self.check_trust()?;
-        let repair = || StoreError::RepairPending {
-            path: self.places.config.clone(),
-            program: self.places.program.clone(),
-        };
         let bytes = match self.read_file()? {
             File::Json { document, .. }
                 if matches!(self.salvager.shape(&document), Shape::App | Shape::Unknown) =>
             {
                 document.bytes_read().to_vec()
             }
-            _ => return Err(repair()),
+            _ => return Err(self.repair_pending()),
         };
         self.flush_config()?;
         let copies = self.copies_to_write();
