@@ -1,21 +1,13 @@
 //! Settings envelopes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
+use common::saved;
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Document, SeededIds, app_config, networks};
+use myownllm_config_model::{Document, networks};
 use rstest::rstest;
 use serde_json::{Value, json};
-
-fn ids() -> SeededIds {
-    SeededIds::new(1_750_000_000_000, 5)
-}
-
-/// Returns a config with these networks, as it is after it was saved and read again.
-fn saved(networks: Value, active: Value) -> Document {
-    let mut doc = Document::of(json!({"cloud_mesh": {"networks": networks, "active_network_id": active}}));
-    app_config::complete(&mut doc, "/c", &mut ids());
-    Document::parse(&doc.to_bytes()).unwrap().document
-}
 
 #[test]
 fn export_leaves_credentials_out_unless_asked() {

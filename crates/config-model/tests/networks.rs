@@ -1,21 +1,13 @@
 //! Operations on the saved networks, network ids, and new ids.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
+use common::{ids, saved};
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::{Document, Ids, SeededIds, app_config, network_id, networks};
+use myownllm_config_model::{Document, Ids, SeededIds, network_id, networks};
 use rstest::rstest;
 use serde_json::{Value, json};
-
-fn ids() -> SeededIds {
-    SeededIds::new(1_750_000_000_000, 5)
-}
-
-/// Returns a config with these networks, as it is after it was saved and read again.
-fn saved(networks: Value, active: Value) -> Document {
-    let mut doc = Document::of(json!({"cloud_mesh": {"networks": networks, "active_network_id": active}}));
-    app_config::complete(&mut doc, "/c", &mut ids());
-    Document::parse(&doc.to_bytes()).unwrap().document
-}
 
 fn value(doc: &Document, path: &[&str]) -> Value {
     doc.get(path).map(|v| v.to_value()).unwrap_or_default()
