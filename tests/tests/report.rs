@@ -57,11 +57,17 @@ fn a_report_alone_tells_what_a_volunteer_asks_for() {
     }
 }
 
-#[test]
-fn a_report_replaces_no_file_and_names_a_free_one() {
+#[rstest]
+#[case::text(&["report"], "report.txt", "report-2.txt")]
+#[case::page(&["report", "--html"], "report.html", "report-2.html")]
+fn a_report_replaces_no_file_and_names_a_free_one(
+    #[case] form: &[&str],
+    #[case] name: &str,
+    #[case] free: &str,
+) {
     let home = Home::settled();
-    let file = home.path("report.txt");
-    let args = ["report", "--output", file.to_str().unwrap()];
+    let file = home.path(name);
+    let args = [form, &["--output", file.to_str().unwrap()]].concat();
     let ran = home.run(&args).ends_with(0);
     assert!(ran.stdout.contains(file.to_str().unwrap()), "{ran:?}");
     let first = std::fs::read(&file).unwrap();
@@ -76,7 +82,8 @@ fn a_report_replaces_no_file_and_names_a_free_one() {
     let words: Vec<&str> = hint.split(' ').skip_while(|word| *word != "report").collect();
     home.run(&words).ends_with(0);
     assert_eq!(std::fs::read(&file).unwrap(), first);
-    assert!(home.has("report-2.txt"));
+    let second = std::fs::read(home.path(free)).unwrap();
+    assert_eq!(first.starts_with(b"<!doctype html>"), second.starts_with(b"<!doctype html>"));
 }
 
 /// Names come from elsewhere: a roster's file may have any.

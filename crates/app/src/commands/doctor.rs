@@ -578,7 +578,8 @@ fn shown(world: &World, endpoint: &Endpoint) -> String {
     endpoint.path().map_or_else(|| endpoint.to_string(), |path| short(path, &world.layout.user_home))
 }
 
-fn answer(checks: &Checks, verbose: bool) -> Answer {
+/// What `doctor` says of these checks.
+pub(crate) fn answer(checks: &Checks, verbose: bool) -> Answer {
     let (problems, warnings) = (checks.of(Mark::Problem).count(), checks.of(Mark::Warning).count());
     let exit = if problems > 0 { ExitCode::Problems } else { ExitCode::Done };
     let data = json!({ "checks": checks.list, "problems": problems, "warnings": warnings });

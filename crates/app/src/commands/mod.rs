@@ -103,9 +103,10 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
 /// What the commands that look at a home say of it, for a report.
 fn sections(world: &World) -> Vec<report::Section> {
     const LINES: usize = 200;
+    let checks = doctor::check_all(world);
     let answers = [
-        ("verdict", verdict::run(world)),
-        ("doctor", doctor::run(world, true)),
+        ("verdict", verdict::of(world, &checks)),
+        ("doctor", doctor::answer(&checks, true)),
         ("status", status::run(world, StatusArgs { check: false })),
         ("identity", identity::run(world)),
         ("history", config::run(world, &ConfigCommand::History).unwrap_or_else(Answer::failed)),

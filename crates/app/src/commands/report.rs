@@ -84,7 +84,7 @@ pub(crate) fn run(
     let Some(file) = &args.output else {
         return Ok(Answer::data(text, data));
     };
-    write_new(world, file, &text)?;
+    write_new(file, &text, &format!("{} report{}", world.program, if args.html { " --html" } else { "" }))?;
     data["output"] = json!(long(file));
     let mut page = Page::default();
     page.line(format!(
@@ -298,8 +298,8 @@ fn pictures(world: &World) -> [Vec<crate::draw::Line>; 2] {
     Picture::from(&plan).two_trees(world, loaded.as_ref().map(|loaded| &loaded.pending))
 }
 
-/// Writes a file that is not there yet, and that nobody else can read.
-fn write_new(world: &World, path: &Path, text: &str) -> Result<(), Notice> {
+/// Writes a file that is not there yet, and that nobody else can read. `command` is the one that was given.
+fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Notice> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -309,7 +309,7 @@ fn write_new(world: &World, path: &Path, text: &str) -> Result<(), Notice> {
         let message = format!("cannot write the report {}: {error}", path.display());
         let hint = match error.kind() {
             ErrorKind::AlreadyExists => {
-                format!("{} report --output {}", world.program, quote(&free_name(path)))
+                format!("{command} --output {}", quote(&free_name(path)))
             }
             _ => format!(
                 "ls -ld {}",

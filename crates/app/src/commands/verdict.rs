@@ -21,14 +21,18 @@ const CONFIG: &str = "config.shape";
 type Way = (String, &'static str);
 
 pub(crate) fn run(world: &World) -> Answer {
-    let checks = check_all(world);
+    of(world, &check_all(world))
+}
+
+/// The verdict that follows from these checks.
+pub(crate) fn of(world: &World, checks: &Checks) -> Answer {
     let (word, exit) = match (checks.of(Mark::Problem).count(), checks.pending) {
         (0, false) => ("healthy", ExitCode::Done),
         (0, true) => ("pending", ExitCode::Pending),
         _ => ("problem", ExitCode::Problems),
     };
-    let summary = summary(world, &checks, exit);
-    let ways = ways(world, &checks, exit);
+    let summary = summary(world, checks, exit);
+    let ways = ways(world, checks, exit);
     let mut page = Page::default();
     for line in &summary {
         page.line(line);
