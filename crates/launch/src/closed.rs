@@ -19,8 +19,7 @@ pub struct Closed {
 
 impl Closed {
     /// Looks at what of the homes may not be used, from the top.
-    #[must_use]
-    pub fn look(disk: &dyn Disk, layout: &Layout) -> Option<Self> {
+    fn look(disk: &dyn Disk, layout: &Layout) -> Option<Self> {
         let mut paths: Vec<PathBuf> = Vec::new();
         for path in places(layout) {
             if !paths.iter().any(|closed| path.starts_with(closed)) && is_closed(disk, path) {

@@ -23,9 +23,9 @@ pub use daemons::{
 };
 pub use hints::{PROGRAM, called, edit};
 pub use identity::{expected_key, identity_answer, identity_look};
-pub use losses::{Loss, losses, lost_settings};
+pub use losses::lost_settings;
 pub use networks::{Asked, LONGEST_NAME, Reconciled, reconcile, reconcile_notices, saved};
-pub use notice::{Class, Notice, Severity, class_of};
+pub use notice::{Class, Notice, Severity, add_untold, class_of};
 pub use relapse::Relapse;
 pub use sequence::{
     COLLISION, Daemon, LOCK_WAIT, Options, Outcome, Parts, Watch, check_socket, check_start,

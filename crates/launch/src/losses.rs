@@ -9,18 +9,15 @@ use crate::hints::{PROGRAM, edit};
 use crate::notice::Notice;
 
 /// A setting at a default that acts on its own: it deletes, opens, or switches something off.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Loss {
+struct Loss {
     /// What the app does now, as a sentence.
-    pub consequence: String,
+    consequence: String,
     /// The setting and the value that undoes it, as `config set` takes it.
-    pub setting: &'static str,
+    setting: &'static str,
 }
 
 /// Returns those of the settings that a repair has left at their defaults and that do harm unseen, the worst first.
-#[must_use]
-pub fn losses(document: &Document, report: &Report) -> Vec<Loss> {
+fn losses(document: &Document, report: &Report) -> Vec<Loss> {
     let config = AppConfig::view(document);
     let is_reset = |section: &str, member: &str| {
         let of = |key: &String| key == section || key.strip_prefix(section) == Some(&format!(".{member}"));

@@ -172,6 +172,15 @@ pub fn class_of(notices: &[Notice]) -> Option<Class> {
     notices.iter().filter(|notice| notice.is_error()).map(|notice| notice.class).max()
 }
 
+/// Adds those whose code no other has yet: what one part of a launch has told, another need not tell.
+pub fn add_untold(notices: &mut Vec<Notice>, more: impl IntoIterator<Item = Notice>) {
+    for notice in more {
+        if !notices.iter().any(|told| told.code == notice.code) {
+            notices.push(notice);
+        }
+    }
+}
+
 impl From<&Diagnostic> for Notice {
     fn from(found: &Diagnostic) -> Self {
         let severity = match found.severity {

@@ -19,7 +19,7 @@ use myownllm_daemon::{
     Status, StoppedDaemon, Tried, check_socket_file,
 };
 use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
-use myownllm_identity::{Answer, Expected, Pending as PendingBy, Refusal as IdentityRefusal};
+use myownllm_identity::{Answer, Expected, Pending as PendingBy};
 use myownllm_migration::{
     Collision, Direction, Keep, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Options as MoveOptions,
     StateMigrator,
@@ -36,7 +36,7 @@ use crate::identity::{expected_key, identity_answer, start_permit};
 use crate::losses::lost_settings;
 use crate::networks::{Asked, Reconciled, plan_for, reconcile, reconcile_notices};
 use crate::no_daemon;
-use crate::notice::{Class, Notice, class_of};
+use crate::notice::{Class, Notice, add_untold, class_of};
 use crate::relapse::Relapse;
 use crate::trust::{ensure_changeable, ensure_own_daemon, trusted_home, wrote_where_others_can};
 use crate::waiting::{LOCK_STEP, OnWait, lock_home};
@@ -141,11 +141,6 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn is_written(&self) -> bool {
-        let writes = |step: &Step| matches!(step, Step::ReplaceConfig { .. } | Step::WriteConfig { .. });
-        self.config_steps.iter().any(writes)
-    }
-
     /// The class of the gravest error; `None` when the launch succeeded.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
@@ -154,9 +149,7 @@ impl Outcome {
 
     /// Says, once, that a daemon may have gone unseen.
     fn note_unknown_processes(&mut self) {
-        let unknown = processes_unknown();
-        let is_told = |notice: &Notice| self.notices.iter().any(|told| told.code == notice.code);
-        self.notices.extend(unknown.filter(|notice| !is_told(notice)));
+        add_untold(&mut self.notices, processes_unknown());
     }
 }
 
@@ -191,7 +184,7 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
     match settle(parts, options, ids, &mut outcome, pending) {
         Ok(Settled { lock, routine }) => {
             let answer = identity_answer(parts, None);
-            tell_refusal(answer.refusal(), &mut outcome);
+            add_untold(&mut outcome.notices, answer.refusal().map(Notice::from));
             // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
             // moved would make a second key.
             if options.daemon && outcome.class().is_none() {
@@ -217,20 +210,11 @@ pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Ou
     let findings = outcome.findings.iter().map(Notice::from);
     outcome.notices.extend(findings);
     // The last that a person reads.
-    let lost =
-        lost_settings(&outcome.document, &outcome.config, &parts.layout.app_config, outcome.is_written());
+    let is_written = outcome.config_steps.iter().any(Step::writes_config);
+    let lost = lost_settings(&outcome.document, &outcome.config, &parts.layout.app_config, is_written);
     outcome.notices.extend(lost);
     outcome.notices.iter_mut().for_each(|notice| notice.complete_hint(options.program));
     outcome
-}
-
-/// Notes why no daemon may be started, unless the move has said it.
-fn tell_refusal(refusal: Option<&IdentityRefusal>, outcome: &mut Outcome) {
-    let is_told =
-        |refusal: &&IdentityRefusal| outcome.notices.iter().any(|notice| notice.code == refusal.code());
-    if let Some(refusal) = refusal.filter(|refusal| !is_told(refusal)) {
-        outcome.notices.push(Notice::from(refusal));
-    }
 }
 
 /// A home in which nothing is pending any more, as far as could be done.
@@ -348,7 +332,7 @@ fn settle<'a>(
     // Without the key nothing moves: it has to be brought back first.
     let answer = identity_answer(parts, pending.as_ref());
     let gone = answer.refusal().filter(|refusal| refusal.is_gone());
-    tell_refusal(gone, outcome);
+    add_untold(&mut outcome.notices, gone.map(Notice::from));
     if moves && gone.is_none() && !migrate(parts, options, lock.home_lock(), leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
     }

@@ -345,8 +345,7 @@ pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
     }
     let lacked = &outcome.config.completed_keys;
     // A backup changes nothing of the file.
-    let writes = |step: &Step| matches!(step, Step::ReplaceConfig { .. } | Step::WriteConfig { .. });
-    let is_current = !outcome.config_steps.iter().any(writes);
+    let is_current = !outcome.config_steps.iter().any(Step::writes_config);
     let what = match (outcome.shape, is_current) {
         (FileShape::App | FileShape::Unknown, true) if outcome.config.wiped.is_some() => {
             "has lost settings or networks (see below), and is left as it is"

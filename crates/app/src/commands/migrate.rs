@@ -2,7 +2,7 @@
 
 use myownllm_identity::{Answer as KeyAnswer, Refusal};
 use myownllm_launch::{
-    Notice, Watch, check_socket, ensure_changeable, identity_look, lock_home, move_notices,
+    Notice, Watch, add_untold, check_socket, ensure_changeable, identity_look, lock_home, move_notices,
 };
 use myownllm_migration::{
     Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator,
@@ -196,15 +196,6 @@ pub(crate) fn report_data(report: &Report) -> Value {
     let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
     data["pending"] = json!([]);
     data
-}
-
-/// Adds what the move itself has not said.
-fn add_untold(notices: &mut Vec<Notice>, more: impl IntoIterator<Item = Notice>) {
-    for notice in more {
-        if !notices.iter().any(|told| told.code == notice.code) {
-            notices.push(notice);
-        }
-    }
 }
 
 /// The troubles that a plan names before anything is done.

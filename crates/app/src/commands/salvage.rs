@@ -73,10 +73,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
         notices = applied.diagnostics.iter().map(Notice::from).collect();
         notices.extend(wrote_where_others_can(&parts));
     }
-    let written = applied
-        .steps
-        .iter()
-        .any(|step| matches!(step, Step::ReplaceConfig { .. } | Step::WriteConfig { .. }));
+    let written = applied.steps.iter().any(Step::writes_config);
     notices.extend(lost_settings(&applied.document, &applied.report, &world.layout.app_config, written));
     let mut page = Page::default();
     page.line(if loaded.report.wiped.is_some() && loaded.pending.repairs() {

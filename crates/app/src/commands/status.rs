@@ -9,7 +9,7 @@ use myownllm_daemon::{Decision, Expected, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
 use myownllm_identity::{Answer as KeyAnswer, Pending, Refusal as IdentityRefusal};
 use myownllm_launch::{
-    COLLISION, Daemons, LONGEST_NAME, Live, Notice, check_socket, check_start, ensure_changeable,
+    COLLISION, Daemons, LONGEST_NAME, Live, Notice, add_untold, check_socket, check_start, ensure_changeable,
     expected_key, identity_answer, misplaced_notice, shared_config, trusted_home,
 };
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
@@ -65,7 +65,7 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     // Labels and ids are free texts, and somebody may have put a login into one.
     let shown = loaded.as_ref().map(|loaded| masking::mask(&loaded.document));
     let key = identity_answer(&wired.parts(), loaded.as_ref().map(|loaded| &loaded.pending));
-    tell_refusal(&key, &mut notices);
+    add_untold(&mut notices, key.refusal().map(Notice::from));
     let expected = expected_key(&key).ok().or_else(|| Some(Expected::key(&key.key()?.device_id)));
     let looked = wired.daemons.targets(expected.as_ref()).map(|target| {
         let probe = wired.daemons.probe(&target.endpoint);
@@ -302,13 +302,6 @@ pub(crate) fn in_a_line(mut parts: Vec<String>) -> String {
 
 /// What may be there, for all that we could see.
 pub(crate) const UNSEEN: &str = "cannot be looked for (see below)";
-
-/// Notes why no daemon may be started, unless the move has said it.
-pub(crate) fn tell_refusal(key: &KeyAnswer, notices: &mut Vec<Notice>) {
-    let told = |refusal: &&IdentityRefusal| !notices.iter().any(|notice| notice.code == refusal.code());
-    let notice = key.refusal().filter(told).map(Notice::from);
-    notices.extend(notice);
-}
 
 /// The key, for a person.
 pub(crate) fn identity(key: &KeyAnswer, user_home: &Path) -> String {
