@@ -19,7 +19,7 @@ use myownllm_daemon::{
     Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError, StoppedDaemon, Target, attach, detect,
     probe, spawn, spawn_unless, stop_daemon, stop_stray, strays_of,
 };
-use myownllm_durable_fs::{Disk, HomeLock, RealDisk};
+use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
 use rustix::process::{Pid, Signal, kill_process};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 struct Home {
     dir: tempfile::TempDir,
-    lock: OnceLock<HomeLock>,
+    lock: OnceLock<LockedDir>,
 }
 
 impl Home {

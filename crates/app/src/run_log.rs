@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_store::Step;
 #[cfg(not(unix))]
-use myownllm_durable_fs::{Disk as _, RealDisk, rename_noreplace};
+use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
 use myownllm_launch::Notice;
 use myownllm_migration::{LiveDaemon, Report};
 use myownllm_paths::Layout;
@@ -213,12 +213,12 @@ impl Dir {
     }
 
     fn rotate(&self, name: &str) -> io::Result<()> {
-        use myownllm_durable_fs::{Disk as _, RealDisk, rename_noreplace};
+        use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
         let (log, former) = (self.0.join(name), self.0.join(former(name)));
         if RealDisk.stat(&former).is_ok() {
             RealDisk.unlink(&former).map_err(io::Error::other)?;
         }
-        rename_noreplace(&RealDisk, &log, &former).map(drop).map_err(io::Error::other)
+        rename_or_link(&RealDisk, &log, &former).map(drop).map_err(io::Error::other)
     }
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use data_encoding::HEXLOWER;
 use myownllm_config_model::Document;
 use myownllm_config_model::app_config::OwnSettings;
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Meta, Owner, make_dirs, publish_new};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata, Owner, make_dirs, publish_new};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -298,11 +298,11 @@ impl Copies<'_> {
         self.disk.stat(&self.path(id)).is_ok_and(|meta| self.is_separate(&meta))
     }
 
-    fn is_separate(&self, copy: &Meta) -> bool {
+    fn is_separate(&self, copy: &Metadata) -> bool {
         copy.links <= 1 && !self.is_the_config(copy)
     }
 
-    fn is_the_config(&self, copy: &Meta) -> bool {
+    fn is_the_config(&self, copy: &Metadata) -> bool {
         self.disk.stat_follow(self.config).is_ok_and(|config| config.is_same_file(copy))
     }
 
@@ -325,12 +325,12 @@ impl Copies<'_> {
     pub(crate) fn is_of(&self, id: &CopyId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
         let same = (bytes.len() > CHEAP_TO_HASH && self.holds(id, bytes)) || id.hash == hash(bytes);
-        let is_durable = |meta: Meta| meta.mode != UNSYNCED && self.is_separate(&meta);
+        let is_durable = |meta: Metadata| meta.mode != UNSYNCED && self.is_separate(&meta);
         same && self.disk.stat(&self.path(id)).is_ok_and(is_durable)
     }
 
     fn holds(&self, id: &CopyId, bytes: &[u8]) -> bool {
-        self.disk.holds(&self.path(id), bytes).unwrap_or(false)
+        self.disk.content_eq(&self.path(id), bytes).unwrap_or(false)
     }
 
     /// A copy of these bytes that is there already and whole; flushed, as a killed run may have made it.
@@ -381,7 +381,9 @@ impl Copies<'_> {
             match publish_with_mode(self.disk, &self.path(&id), bytes, mode, self.owner) {
                 Ok(_) => break id,
                 // Something that is no copy (a folder, say) has the name.
-                Err(error) if error.is_taken() && sequence < listing.next_sequence() + 16 => sequence += 1,
+                Err(error) if error.is_already_exists() && sequence < listing.next_sequence() + 16 => {
+                    sequence += 1
+                }
                 Err(error) => return Err(self.failed(error)),
             }
         };

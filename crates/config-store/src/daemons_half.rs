@@ -50,7 +50,7 @@ impl Locked<'_> {
                 let _ = displaced.discard(self.disk);
                 Ok(true)
             }
-            Replaced::Foreign { displaced, .. } => {
+            Replaced::Conflict { theirs: displaced, .. } => {
                 self.put_back(bytes, displaced)?;
                 Ok(false)
             }

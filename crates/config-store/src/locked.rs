@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{HomeLock, ReplaceMethod, Rights};
+use myownllm_durable_fs::{LockedDir, Permissions, ReplaceMethod};
 use myownllm_salvage::Rebased;
 
 use crate::copies::{private_folder, publish};
@@ -30,7 +30,7 @@ use crate::{
 /// ```
 pub trait LockedStore {
     /// The lock, for whatever else of the home is changed under it.
-    fn home_lock(&self) -> &HomeLock;
+    fn home_lock(&self) -> &LockedDir;
 
     /// Looks again, under the lock, and does what is pending. The order is: the copy of the former file, the daemon's half,
     /// the config, the routine copy; each is on the disk before the next begins, and each is found done when a killed run is
@@ -102,7 +102,7 @@ pub trait LockedStore {
 /// A [`Store`] whose home is locked.
 pub(crate) struct Locked<'s> {
     pub(crate) store: &'s Store<'s>,
-    pub(crate) lock: HomeLock,
+    pub(crate) lock: LockedDir,
 }
 
 impl<'s> Deref for Locked<'s> {
@@ -114,7 +114,7 @@ impl<'s> Deref for Locked<'s> {
 }
 
 impl LockedStore for Locked<'_> {
-    fn home_lock(&self) -> &HomeLock {
+    fn home_lock(&self) -> &LockedDir {
         &self.lock
     }
 
@@ -245,7 +245,7 @@ impl Locked<'_> {
                         format!("the former config is too large to be read: it is {} now", aside.display());
                     diagnostics.push(self.note("store.set-aside", Severity::Warning, note));
                     let unseen_possible = method == ReplaceMethod::CheckedRename;
-                    self.note_saved(unseen_possible, Rights::Kept, &mut diagnostics);
+                    self.note_saved(unseen_possible, Permissions::Kept, &mut diagnostics);
                     self.keep_restored(&bytes, &mut diagnostics);
                     return Ok(Restored { document, from: id.clone(), backup, changed: true, diagnostics });
                 }
@@ -359,7 +359,7 @@ impl Locked<'_> {
         private_folder(self.disk, app_home, daemon_home, owner).map_err(failed)?;
         match publish(self.disk, daemon_config, half, owner) {
             Ok(()) => Ok(true),
-            Err(error) if error.is_taken() => Ok(false),
+            Err(error) if error.is_already_exists() => Ok(false),
             Err(error) => Err(failed(error)),
         }
     }

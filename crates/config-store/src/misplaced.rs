@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use myownllm_config_model::{Document, app_config, daemon_config, recover};
-use myownllm_durable_fs::rename_noreplace;
+use myownllm_durable_fs::rename_or_link;
 use myownllm_salvage::{SHARED_KEYS, Shape};
 
 use crate::copies::CopyKind;
@@ -155,9 +155,9 @@ impl Locked<'_> {
         let mut aside = path.as_os_str().to_owned();
         aside.push(".aside");
         for number in 2.. {
-            match rename_noreplace(self.disk, path, aside.as_ref()) {
+            match rename_or_link(self.disk, path, aside.as_ref()) {
                 Ok(_) => break,
-                Err(error) if error.is_taken() => {
+                Err(error) if error.is_already_exists() => {
                     aside = path.as_os_str().to_owned();
                     aside.push(format!(".aside-{number}"));
                 }
@@ -169,7 +169,7 @@ impl Locked<'_> {
         let is_it = self.disk.read(aside, self.limits.config_bytes).is_ok_and(|now| now == former);
         if !is_it {
             // Where a newer one has come meanwhile, this one stays beside it.
-            let _ = rename_noreplace(self.disk, aside, path);
+            let _ = rename_or_link(self.disk, aside, path);
         } else if !is_symlink {
             self.disk.unlink(aside).map_err(failed)?;
         }

@@ -347,7 +347,7 @@ impl Store<'_> {
         listing: &Listing,
         notes: &mut Vec<Diagnostic>,
         failed: &mut Option<DiskError>,
-    ) -> Option<(String, myownllm_durable_fs::Stamp, Document)> {
+    ) -> Option<(String, myownllm_durable_fs::Timestamp, Document)> {
         let copies = self.copies();
         for id in listing.copies.iter().rev().filter(|c| c.kind == CopyKind::Good) {
             match copies.read(id) {
@@ -399,7 +399,7 @@ impl Store<'_> {
         let path = &self.places.daemon_config;
         match self.disk.stat(path) {
             Ok(meta) if meta.is_file() && meta.len == half.len() as u64 => {
-                let same = self.disk.holds(path, half).unwrap_or(false);
+                let same = self.disk.content_eq(path, half).unwrap_or(false);
                 if same { DaemonHalf::Exists } else { DaemonHalf::Kept }
             }
             Ok(_) => DaemonHalf::Kept,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, ParseError, Parsed};
 use myownllm_durable_fs::{
-    DirEntry, DiskError, FileId, FileKind, Meta, PART_SUFFIX, SWAP_SUFFIX, Stamp, TEMP_PREFIX,
+    DirEntry, DiskError, FileId, FileKind, Metadata, PART_SUFFIX, SWAP_SUFFIX, TEMP_PREFIX, Timestamp,
 };
 
 use crate::{Store, StoreError};
@@ -47,10 +47,10 @@ impl File {
 }
 
 #[derive(PartialEq)]
-struct Signature(u64, Option<FileId>, Stamp, Stamp);
+struct Signature(u64, Option<FileId>, Timestamp, Timestamp);
 
 impl Signature {
-    fn of(meta: &Meta) -> Self {
+    fn of(meta: &Metadata) -> Self {
         Self(meta.len, meta.id, meta.modified, meta.changed)
     }
 }
@@ -148,7 +148,7 @@ impl Store<'_> {
         let Some((folder, name)) = config.parent().zip(config.file_name()) else { return found };
         let mut linked = false;
         // A folder that cannot be listed may hide one: it only waits longer.
-        let _ = self.disk.visit(folder, &mut |entry| {
+        let _ = self.disk.for_each_entry(folder, &mut |entry| {
             if is_temporary(&entry) {
                 found.push(folder.join(&entry.name));
             } else if entry.name == name {
@@ -160,7 +160,7 @@ impl Store<'_> {
             && let Ok(real) = self.disk.canonicalize(config)
             && let Some(other) = real.parent().filter(|p| *p != folder)
         {
-            let _ = self.disk.visit(other, &mut |entry| {
+            let _ = self.disk.for_each_entry(other, &mut |entry| {
                 if is_temporary(&entry) {
                     found.push(other.join(&entry.name));
                 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use myownllm_config_model::{Diagnostic, Document, Severity};
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_behind};
 use myownllm_durable_fs::{
-    DiskError, Displaced, Meta, ReplaceMethod, Replaced, Rights, SWAP_SUFFIX, is_ours, leftovers,
-    put_in_place, rename_back, rename_noreplace, replace, temp_name,
+    DiskError, Displaced, Metadata, Permissions, ReplaceMethod, Replaced, SWAP_SUFFIX, is_ours, put_in_place,
+    rename_back, rename_or_link, replace, stale_temps, temp_name,
 };
 
 use crate::copies::{Copies, CopyKind, hash, publish};
@@ -27,7 +27,7 @@ pub(crate) enum Saved {
         /// Set when the platform cannot exchange: then a foreign write in the last moment would have gone unseen.
         unseen_possible: bool,
         /// What it has of the rights of what was there.
-        rights: Rights,
+        rights: Permissions,
     },
     /// Somebody else wrote; their bytes are in place. Read again.
     Foreign,
@@ -105,7 +105,7 @@ impl Store<'_> {
 
     /// What a link leads to; nothing for what is no link, or leads nowhere.
     fn goal_of(&self, path: &Path) -> Option<PathBuf> {
-        self.disk.stat(path).ok().filter(Meta::is_symlink).and_then(|_| self.real(path))
+        self.disk.stat(path).ok().filter(Metadata::is_symlink).and_then(|_| self.real(path))
     }
 
     fn real(&self, path: &Path) -> Option<PathBuf> {
@@ -159,8 +159,8 @@ impl Locked<'_> {
                 source,
             })?;
             return match publish(self.disk, path, bytes, self.owner()) {
-                Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Rights::Kept }),
-                Err(error) if error.is_taken() => Ok(Saved::Foreign),
+                Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Permissions::Kept }),
+                Err(error) if error.is_already_exists() => Ok(Saved::Foreign),
                 Err(error) => Err(failed(error)),
             };
         };
@@ -180,7 +180,7 @@ impl Locked<'_> {
                 }
                 Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename, rights })
             }
-            Ok(Replaced::Foreign { displaced, .. }) => {
+            Ok(Replaced::Conflict { theirs: displaced, .. }) => {
                 self.put_back(bytes, displaced)?;
                 Ok(Saved::Foreign)
             }
@@ -203,7 +203,7 @@ impl Locked<'_> {
         let replace = || {
             let place = self.disk.canonicalize(&self.places.config)?;
             let folder = place.parent().unwrap_or(&place);
-            self.disk.lets_go(folder)?;
+            self.disk.ensure_entries_removable(folder)?;
             // Of all names this is one that no run ever clears away without a copy, and so large a file gets none.
             let swap = temp_name(folder, &format!(".{}{SWAP_SUFFIX}", hash(bytes)));
             self.disk.create(&swap, bytes, 0o600)?;
@@ -235,12 +235,12 @@ impl Locked<'_> {
         self.disk.sync_dir(place.parent().unwrap_or(&place)).map_err(|source| self.saving_failed(source))?;
         for number in 1.. {
             let aside = self.places.backups.join(format!("too-large-{number}.json"));
-            match rename_noreplace(self.disk, &swap, &aside) {
+            match rename_or_link(self.disk, &swap, &aside) {
                 Ok(_) => {
                     copies.flush_folders()?;
                     return Ok(Some((aside, method)));
                 }
-                Err(error) if error.is_taken() => {}
+                Err(error) if error.is_already_exists() => {}
                 Err(_) => break,
             }
         }
@@ -374,7 +374,7 @@ impl Locked<'_> {
         folders.dedup();
         let mut steps = Vec::new();
         for folder in folders {
-            let found = leftovers(self.disk, &folder).unwrap_or_default();
+            let found = stale_temps(self.disk, &folder).unwrap_or_default();
             // A killed run may not have synced the names that it made. They must be durable before the trace of it goes, and
             // that it is gone must be durable before anybody says that all is done.
             let sync = |diagnostics: &mut Vec<Diagnostic>| {
@@ -386,7 +386,7 @@ impl Locked<'_> {
             }
             let before = steps.len();
             for leftover in found {
-                if leftover.precious
+                if leftover.may_be_only_copy
                     && let Err(error) = self.keep_leftover(&leftover.path, diagnostics)
                 {
                     diagnostics.push(Diagnostic {
@@ -414,10 +414,10 @@ impl Locked<'_> {
     /// Makes sure that the content of a displaced file is somewhere else too. What a run was about to put in place when it was
     /// killed was never anybody's config: a loop of such runs, each of which makes up other ids, must not pile it up.
     fn keep_leftover(&self, path: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<(), StoreError> {
-        debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these are precious");
+        debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these may be only copies");
         let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
         let bytes = self.disk.read(path, self.limits.config_bytes).map_err(failed)?;
-        if is_ours(path, &bytes) || self.disk.holds(&self.places.config, &bytes).unwrap_or(false) {
+        if is_ours(path, &bytes) || self.disk.content_eq(&self.places.config, &bytes).unwrap_or(false) {
             return Ok(());
         }
         if let Some(id) = self.keep(&bytes, &[CopyKind::Good, CopyKind::Kept], CopyKind::Kept)? {

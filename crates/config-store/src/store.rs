@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{Disk, LockError, Rights, quote};
+use myownllm_durable_fs::{Disk, LockError, Permissions, quote};
 use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
 
 use crate::copies::{hash, private_folder};
@@ -281,10 +281,10 @@ impl Store<'_> {
     pub(crate) fn note_saved(
         &self,
         unseen_possible: bool,
-        rights: Rights,
+        rights: Permissions,
         diagnostics: &mut Vec<Diagnostic>,
     ) {
-        if rights == Rights::Narrowed {
+        if rights == Permissions::Narrowed {
             let narrowed = self.note(
                 "store.rights-narrowed",
                 Severity::Warning,

@@ -381,7 +381,7 @@ fn a_stand_in_is_the_last_good_copy() {
 fn a_stand_in_is_what_can_be_read_when_the_copies_cannot() {
     let disk = with_config(LEAKED_V3);
     disk.put_dir(BACKUPS, 0o700);
-    disk.fail(Fault::always(Op::Visit, ErrorKind::PermissionDenied));
+    disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
     look(&disk).unwrap_err();
     let clock = FakeClock::default();
     let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
@@ -531,7 +531,7 @@ fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
 fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
     let disk = with_config(LEAKED_V3);
     disk.set_hook(|op, foreign| {
-        if op.op == Op::RenameExclusive && op.other.as_deref() == Some(std::path::Path::new(DAEMON_CONFIG)) {
+        if op.op == Op::RenameNoReplace && op.other.as_deref() == Some(std::path::Path::new(DAEMON_CONFIG)) {
             foreign.put(DAEMON_CONFIG, b"{\"theirs\":1}");
         }
     });
@@ -601,7 +601,7 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
     for bad in [&b"{\"torn"[..], LEAKED_V1] {
         let disk = base.clone();
         disk.put(CONFIG, bad);
-        disk.fail(Fault::always(Op::Visit, ErrorKind::PermissionDenied));
+        disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
         // Already the look says so: what it cannot know it does not make up.
         assert_eq!(look(&disk).unwrap_err().code(), "store.disk");
         assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
@@ -614,7 +614,7 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
 #[test]
 fn a_healthy_config_does_not_need_the_copies() {
     let disk = seen_healthy(&healthy("good"));
-    disk.fail(Fault::always(Op::Visit, ErrorKind::PermissionDenied));
+    disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
     let loaded = look(&disk).unwrap();
     assert!(loaded.pending.is_empty());
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.backups-unreadable"));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use myownllm_config_model::masking::mask_line;
-use myownllm_durable_fs::{Disk, DiskError, RealDisk, rename_noreplace};
+use myownllm_durable_fs::{Disk, DiskError, RealDisk, rename_or_link};
 
 /// How much of a log's end is looked at for its last lines.
 const TAIL: u64 = 16 * 1024;
@@ -38,9 +38,9 @@ pub(crate) fn rotate(log: &Path, keep: usize) -> io::Result<()> {
         disk.unlink(&numbered(log, last)).map_err(into_io)?;
     }
     for number in (1..last).rev() {
-        rename_noreplace(&disk, &numbered(log, number), &numbered(log, number + 1)).map_err(into_io)?;
+        rename_or_link(&disk, &numbered(log, number), &numbered(log, number + 1)).map_err(into_io)?;
     }
-    rename_noreplace(&disk, log, &numbered(log, 1)).map(drop).map_err(into_io)
+    rename_or_link(&disk, log, &numbered(log, 1)).map(drop).map_err(into_io)
 }
 
 /// The size of a log that is there; something else under its name is not ours to move.

@@ -45,7 +45,7 @@ pub struct Owner {
 
 /// A point in time as a file system keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Stamp {
+pub struct Timestamp {
     /// Seconds since 1970.
     pub seconds: i64,
     /// And nanoseconds.
@@ -55,7 +55,7 @@ pub struct Stamp {
 /// What is known of a file without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Meta {
+pub struct Metadata {
     /// What it is.
     pub kind: FileKind,
     /// Its length in bytes.
@@ -69,12 +69,12 @@ pub struct Meta {
     /// Who owns it; `None` on Windows.
     pub owner: Option<Owner>,
     /// When its content changed last.
-    pub modified: Stamp,
+    pub modified: Timestamp,
     /// When its content, mode, owner or names changed last; equals `modified` on Windows.
-    pub changed: Stamp,
+    pub changed: Timestamp,
 }
 
-impl Meta {
+impl Metadata {
     /// A regular file.
     pub fn is_file(&self) -> bool {
         self.kind == FileKind::File
@@ -91,7 +91,7 @@ impl Meta {
     }
 
     /// Both are known to be the same file, by device and inode.
-    pub fn is_same_file(&self, other: &Meta) -> bool {
+    pub fn is_same_file(&self, other: &Metadata) -> bool {
         self.id.is_some() && self.id == other.id
     }
 }
@@ -108,7 +108,7 @@ pub struct DirEntry {
 /// How a file got its new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Method {
+pub enum RenameMethod {
     /// One rename that cannot replace.
     Rename,
     /// A second link, then the first removed: where the file system refuses the rename that cannot replace.
@@ -117,20 +117,20 @@ pub enum Method {
 
 /// What a copy has of its original.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Likeness {
+pub enum CopyComparison {
     /// Other bytes.
     Differs,
     /// The same bytes.
-    Same {
+    Identical {
         /// The names of those of the user's own attributes (`user.…`) that the copy lacks, or has with another value; of the
         /// access list too, where that let somebody in.
-        lacks: Vec<String>,
+        missing_xattrs: Vec<String>,
     },
 }
 
 /// What a file got of another's rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rights {
+pub enum Permissions {
     /// All of them.
     Kept,
     /// Fewer: its group or its access list could not be had, and so nobody is let in by them.
@@ -139,7 +139,7 @@ pub enum Rights {
 
 /// How much [`Disk::sync_fs`] has flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flushed {
+pub enum SyncFs {
     /// Everything that was written to that file system before the call.
     Everything,
     /// Nothing: the platform has no such call. Each file and folder must be flushed by itself.
@@ -162,12 +162,12 @@ pub enum OpenForWriting {
 /// On Unix it is a `flock` on the home folder itself: nothing is written, nothing is left behind, a child does not inherit it,
 /// and the kernel lets go of it when the process dies. On Windows it is held on `<home>/.lock`, which stays.
 #[must_use = "the lock is let go of when this value is dropped"]
-pub struct HomeLock {
+pub struct LockedDir {
     home: PathBuf,
     _held: Box<dyn Any + Send + Sync>,
 }
 
-impl HomeLock {
+impl LockedDir {
     /// For implementors of [`Disk`]: wraps whatever lets go of the lock when it is dropped.
     pub fn new(home: &Path, held: impl Any + Send + Sync) -> Self {
         Self { home: home.to_owned(), _held: Box::new(held) }
@@ -179,27 +179,27 @@ impl HomeLock {
     }
 }
 
-impl std::fmt::Debug for HomeLock {
+impl std::fmt::Debug for LockedDir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HomeLock").field("home", &self.home).finish_non_exhaustive()
+        f.debug_struct("LockedDir").field("home", &self.home).finish_non_exhaustive()
     }
 }
 
 /// Folders that are kept open for a run of calls: what [`Disk::hold`] gives. Held no longer than the lock is.
 #[must_use = "the folders are let go of when this value is dropped"]
 pub struct Hold<'lock> {
-    _lock: PhantomData<&'lock HomeLock>,
+    _lock: PhantomData<&'lock LockedDir>,
     _held: Option<Box<dyn Any>>,
 }
 
 impl<'lock> Hold<'lock> {
     /// For implementors of [`Disk`]: wraps whatever lets go of the folders when it is dropped.
-    pub fn new(_: &'lock HomeLock, held: impl Any) -> Self {
+    pub fn new(_: &'lock LockedDir, held: impl Any) -> Self {
         Self { _lock: PhantomData, _held: Some(Box::new(held)) }
     }
 
     /// For a disk that finds a folder as fast by its path.
-    pub fn nothing(_: &'lock HomeLock) -> Self {
+    pub fn nothing(_: &'lock LockedDir) -> Self {
         Self { _lock: PhantomData, _held: None }
     }
 }
@@ -214,18 +214,18 @@ pub trait Disk: Send + Sync {
     // ---- looking: never writes
 
     /// What has this very name: a link is described, not followed.
-    fn stat(&self, path: &Path) -> Result<Meta>;
+    fn stat(&self, path: &Path) -> Result<Metadata>;
 
     /// What this name leads to, through links.
-    fn stat_follow(&self, path: &Path) -> Result<Meta>;
+    fn stat_follow(&self, path: &Path) -> Result<Metadata>;
 
     /// Calls `each` for every name in the folder, in no order, until it breaks. A link to a folder is an error.
-    fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()>;
+    fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()>;
 
     /// All names in the folder, sorted.
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>> {
         let mut all = Vec::new();
-        self.visit(dir, &mut |entry| {
+        self.for_each_entry(dir, &mut |entry| {
             all.push(entry);
             ControlFlow::Continue(())
         })?;
@@ -239,7 +239,7 @@ pub trait Disk: Send + Sync {
     fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>>;
 
     /// Whether a regular file, links followed, holds exactly these bytes. Reads it in pieces, where the disk can.
-    fn holds(&self, file: &Path, bytes: &[u8]) -> Result<bool> {
+    fn content_eq(&self, file: &Path, bytes: &[u8]) -> Result<bool> {
         match self.read(file, bytes.len() as u64) {
             Ok(there) => Ok(there == bytes),
             Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Ok(false),
@@ -252,10 +252,10 @@ pub trait Disk: Send + Sync {
 
     /// Whether a copy has all that its original has: like [`same_content`](Self::same_content), and for the same bytes also which
     /// attributes the copy lacks. Where the platform has none, it lacks none.
-    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<Likeness> {
+    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<CopyComparison> {
         Ok(match self.same_content(original, copy)? {
-            true => Likeness::Same { lacks: Vec::new() },
-            false => Likeness::Differs,
+            true => CopyComparison::Identical { missing_xattrs: Vec::new() },
+            false => CopyComparison::Differs,
         })
     }
 
@@ -302,7 +302,7 @@ pub trait Disk: Send + Sync {
     fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()>;
 
     /// Copies a regular file (a link is an error) to a new name, which is 0600 while it grows; then gives it the modification
-    /// time and, when `mode` is `None`, mode and access list of the original (see [`copy_rights`](Self::copy_rights)); its owner, when
+    /// time and, when `mode` is `None`, mode and access list of the original (see [`copy_permissions`](Self::copy_permissions)); its owner, when
     /// that is another's and we are root; and the user's own attributes (`user.…`), as far as the file system takes them:
     /// [`compare_copy`](Self::compare_copy) tells. Labels do not go along. A name that is taken is an error. What was begun is removed when the copy fails.
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
@@ -310,14 +310,14 @@ pub trait Disk: Send + Sync {
     /// Gives a file, which is 0600 so far, what another has whose place it is to take: permission bits, access list, and the
     /// user's own attributes (`user.…`) as far as the file system takes them. Where it does not take the list, the file is its owner's
     /// alone, and the answer says so: with a list, the group's bits say something else, and without it they would let others in.
-    fn copy_rights(&self, from: &Path, to: &Path) -> Result<Rights> {
-        self.set_mode(to, self.stat(from)?.mode & 0o777).map(|()| Rights::Kept)
+    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
+        self.set_mode(to, self.stat(from)?.mode & 0o777).map(|()| Permissions::Kept)
     }
 
     /// Renames a file, link or folder; a destination that exists is an error, even one that appears in the very moment. Where the
     /// file system or the platform has no such rename, it says so by an error for which
     /// [`may_be_unsupported`](crate::DiskError::may_be_unsupported) holds.
-    fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()>;
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()>;
 
     /// The plain rename, which **replaces** a file (never a folder that holds something). For names that nobody else can hold:
     /// folders, and files under names of ours.
@@ -350,7 +350,7 @@ pub trait Disk: Send + Sync {
 
     /// An error where names in this folder can be made and never be taken away again (append-only), if the platform tells: a temporary
     /// file that is made there stays for good, and every run would add one. What cannot be looked at lets go.
-    fn lets_go(&self, folder: &Path) -> Result<()> {
+    fn ensure_entries_removable(&self, folder: &Path) -> Result<()> {
         let _ = folder;
         Ok(())
     }
@@ -364,12 +364,12 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> Result<()>;
 
     /// Flushes the whole file system that `path` is on, where the platform can (Linux).
-    fn sync_fs(&self, path: &Path) -> Result<Flushed>;
+    fn sync_fs(&self, path: &Path) -> Result<SyncFs>;
 
     // ---- one at a time
 
     /// Takes the lock of a home; waits for it, but no longer than `wait`.
-    fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError>;
+    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError>;
 
     /// Keeps these folders open, for many calls on names in them: as long as the answer lives, the folders on the way to them are
     /// not gone through again for each call. A folder that cannot be held (it is not there, or not to be trusted) is not, and each
@@ -377,7 +377,7 @@ pub trait Disk: Send + Sync {
     ///
     /// What is held is the folder, not its name: should another program rename it meanwhile, the calls are made where it is then.
     /// So hold none that is itself renamed or removed before the answer is dropped.
-    fn hold<'lock>(&self, lock: &'lock HomeLock, folders: &[&Path]) -> Hold<'lock> {
+    fn hold<'lock>(&self, lock: &'lock LockedDir, folders: &[&Path]) -> Hold<'lock> {
         let _ = folders;
         Hold::nothing(lock)
     }

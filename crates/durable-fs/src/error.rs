@@ -90,7 +90,7 @@ impl DiskError {
     }
 
     /// The name is taken.
-    pub fn is_taken(&self) -> bool {
+    pub fn is_already_exists(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
     }
 

@@ -11,15 +11,15 @@ pub mod sim;
 pub mod trust;
 
 pub use disk::{
-    DirEntry, Disk, FileId, FileKind, Flushed, Hold, HomeLock, Likeness, Meta, Method, OpenForWriting, Owner,
-    Rights, Stamp,
+    CopyComparison, DirEntry, Disk, FileId, FileKind, Hold, LockedDir, Metadata, OpenForWriting, Owner,
+    Permissions, RenameMethod, SyncFs, Timestamp,
 };
 pub use error::{DiskError, LockError, Result, Untrusted, free_name, move_aside, quote, replace_symlink};
 pub use op::Op;
 pub use publish::{
-    Displaced, Exclusive, Leftover, ReplaceMethod, Replaced, exclusive_support, is_ours, leftover_kind,
-    leftovers, make_dirs, publish_new, put_in_place, rename_back, rename_noreplace, replace, temp_name,
-    with_temp,
+    Displaced, NoReplaceSupport, ReplaceMethod, Replaced, StaleTemp, is_ours, make_dirs, may_be_only_copy,
+    no_replace_support, publish_new, put_in_place, rename_back, rename_or_link, replace, stale_temps,
+    temp_name, with_temp,
 };
 pub use real::RealDisk;
 

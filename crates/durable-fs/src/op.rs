@@ -8,8 +8,8 @@ pub enum Op {
     Stat,
     /// [`Disk::stat_follow`](crate::Disk::stat_follow).
     StatFollow,
-    /// [`Disk::visit`](crate::Disk::visit).
-    Visit,
+    /// [`Disk::for_each_entry`](crate::Disk::for_each_entry).
+    ForEachEntry,
     /// [`Disk::read`](crate::Disk::read), and reading for a comparison.
     Read,
     /// [`Disk::same_content`](crate::Disk::same_content).
@@ -38,16 +38,16 @@ pub enum Op {
     SetOwner,
     /// [`Disk::create`](crate::Disk::create).
     Create,
-    /// Making a temporary file, which must be removable ([`Disk::lets_go`](crate::Disk::lets_go)).
+    /// Making a temporary file, which must be removable ([`Disk::ensure_entries_removable`](crate::Disk::ensure_entries_removable)).
     MakeTemp,
     /// [`Disk::copy_new`](crate::Disk::copy_new).
     CopyNew,
-    /// [`Disk::copy_rights`](crate::Disk::copy_rights).
-    CopyRights,
-    /// [`Disk::rename_exclusive`](crate::Disk::rename_exclusive).
-    RenameExclusive,
-    /// [`rename_noreplace`](crate::rename_noreplace()), with all of its fallbacks.
+    /// [`Disk::copy_permissions`](crate::Disk::copy_permissions).
+    CopyPermissions,
+    /// [`Disk::rename_noreplace`](crate::Disk::rename_noreplace).
     RenameNoReplace,
+    /// [`rename_or_link`](crate::rename_or_link()), with all of its fallbacks.
+    RenameOrLink,
     /// [`Disk::rename`](crate::Disk::rename).
     Rename,
     /// [`Disk::exchange`](crate::Disk::exchange).
@@ -82,8 +82,8 @@ impl Op {
         match self {
             Self::MakeDir
             | Self::Create
-            | Self::RenameExclusive
             | Self::RenameNoReplace
+            | Self::RenameOrLink
             | Self::Rename
             | Self::Exchange
             | Self::Replace
@@ -95,7 +95,7 @@ impl Op {
             Self::CopyNew | Self::MakeTemp => false,
             Self::Stat
             | Self::StatFollow
-            | Self::Visit
+            | Self::ForEachEntry
             | Self::Read
             | Self::SameContent
             | Self::ListAttributes
@@ -108,7 +108,7 @@ impl Op {
             | Self::CompareCopy
             | Self::SetMode
             | Self::SetOwner
-            | Self::CopyRights
+            | Self::CopyPermissions
             | Self::RebaseLink
             | Self::SyncFile
             | Self::SyncDir
@@ -124,7 +124,7 @@ impl std::fmt::Display for Op {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Stat | Self::StatFollow => "look at",
-            Self::Visit => "list",
+            Self::ForEachEntry => "list",
             Self::Read => "read",
             Self::SameContent => "compare",
             Self::ListAttributes => "list the attributes of",
@@ -141,9 +141,9 @@ impl std::fmt::Display for Op {
             Self::Create => "write",
             Self::MakeTemp => "make a temporary file in",
             Self::CopyNew => "copy",
-            Self::CopyRights => "copy the rights of",
-            Self::RenameExclusive | Self::Rename => "rename",
-            Self::RenameNoReplace => "rename without replacing",
+            Self::CopyPermissions => "copy the rights of",
+            Self::RenameNoReplace | Self::Rename => "rename",
+            Self::RenameOrLink => "rename without replacing",
             Self::Exchange => "exchange",
             Self::Replace => "replace",
             Self::HardLink => "link",

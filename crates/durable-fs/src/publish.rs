@@ -10,7 +10,8 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Disk, DiskError, FileKind, Meta, Method, Op, Owner, PART_SUFFIX, Result, Rights, SWAP_SUFFIX, TEMP_PREFIX,
+    Disk, DiskError, FileKind, Metadata, Op, Owner, PART_SUFFIX, Permissions, RenameMethod, Result,
+    SWAP_SUFFIX, TEMP_PREFIX,
 };
 
 /// How many names are tried for a temporary file before somebody must be making them on purpose.
@@ -30,7 +31,7 @@ pub fn temp_name(dir: &Path, suffix: &str) -> PathBuf {
     dir.join(format!("{TEMP_PREFIX}{}-{number}{suffix}", std::process::id()))
 }
 
-/// Makes a temporary file in `dir` by `make`, under the first name that is free. See [`Disk::lets_go`] first.
+/// Makes a temporary file in `dir` by `make`, under the first name that is free. See [`Disk::ensure_entries_removable`] first.
 pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut tries = 0;
     loop {
@@ -38,7 +39,9 @@ pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Resul
         match make(&temp) {
             Ok(()) => return Ok(temp),
             // Left by a process of the same number, or put there by somebody who guesses our names.
-            Err(error) if error.is_taken() && error.path() == temp && tries < NAME_TRIES => tries += 1,
+            Err(error) if error.is_already_exists() && error.path() == temp && tries < NAME_TRIES => {
+                tries += 1
+            }
             Err(error) => return Err(error),
         }
     }
@@ -46,7 +49,7 @@ pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Resul
 
 /// What a folder's file system offers for a rename that must not replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Exclusive {
+pub enum NoReplaceSupport {
     /// The rename itself.
     Rename,
     /// No such rename, but hard links: a second link cannot replace either.
@@ -61,16 +64,16 @@ pub enum Exclusive {
 /// # Errors
 ///
 /// The trial could not be made: the folder cannot be written to, or the disk is full.
-pub fn exclusive_support(disk: &dyn Disk, dir: &Path) -> Result<Exclusive> {
-    disk.lets_go(dir)?;
+pub fn no_replace_support(disk: &dyn Disk, dir: &Path) -> Result<NoReplaceSupport> {
+    disk.ensure_entries_removable(dir)?;
     let one = with_temp(dir, |temp| disk.create(temp, b"", 0o600))?;
     let two = temp_name(dir, PART_SUFFIX);
-    let found = match disk.rename_exclusive(&one, &two) {
-        Ok(()) => Ok(Exclusive::Rename),
+    let found = match disk.rename_noreplace(&one, &two) {
+        Ok(()) => Ok(NoReplaceSupport::Rename),
         Err(error) if error.may_be_unsupported() => match disk.hard_link(&one, &two) {
-            Ok(()) => Ok(Exclusive::Link),
+            Ok(()) => Ok(NoReplaceSupport::Link),
             // EMLINK and the like: whatever the reason, it cannot be done here.
-            Err(_) => Ok(Exclusive::Neither),
+            Err(_) => Ok(NoReplaceSupport::Neither),
         },
         Err(error) => Err(error),
     };
@@ -83,37 +86,37 @@ pub fn exclusive_support(disk: &dyn Disk, dir: &Path) -> Result<Exclusive> {
     found
 }
 
-/// Renames a file without replacing: by [`Disk::rename_exclusive`] where that is supported, else by a second link and the
+/// Renames a file without replacing: by [`Disk::rename_noreplace`] where that is supported, else by a second link and the
 /// removal of the first. The latter flushes the destination's folder in between, so that no crash can take both names away.
 ///
-/// A run that was killed between link and removal leaves two names of one file; see [`crate::Meta::is_same_file`].
+/// A run that was killed between link and removal leaves two names of one file; see [`crate::Metadata::is_same_file`].
 ///
 /// # Errors
 ///
-/// The name is taken ([`DiskError::is_taken`]); the two are on different file systems ([`DiskError::is_cross_device`]); neither rename
+/// The name is taken ([`DiskError::is_already_exists`]); the two are on different file systems ([`DiskError::is_cross_device`]); neither rename
 /// nor link is supported ([`Unsupported`](io::ErrorKind::Unsupported)). Nothing has changed then.
-pub fn rename_noreplace(disk: &dyn Disk, from: &Path, to: &Path) -> Result<Method> {
-    let refused = match disk.rename_exclusive(from, to) {
-        Ok(()) => return Ok(Method::Rename),
+pub fn rename_or_link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<RenameMethod> {
+    let refused = match disk.rename_noreplace(from, to) {
+        Ok(()) => return Ok(RenameMethod::Rename),
         Err(error) if error.may_be_unsupported() => error,
         Err(error) => return Err(error),
     };
     let dir = folder_of(to)?;
-    match exclusive_support(disk, dir)? {
+    match no_replace_support(disk, dir)? {
         // It was about that file, or passed by: once more, and then it is final.
-        Exclusive::Rename => {
+        NoReplaceSupport::Rename => {
             let _ = refused;
-            disk.rename_exclusive(from, to)?;
-            Ok(Method::Rename)
+            disk.rename_noreplace(from, to)?;
+            Ok(RenameMethod::Rename)
         }
-        Exclusive::Link => {
+        NoReplaceSupport::Link => {
             disk.hard_link(from, to)?;
             disk.sync_dir(dir)?;
             disk.unlink(from)?;
-            Ok(Method::LinkUnlink)
+            Ok(RenameMethod::LinkUnlink)
         }
-        Exclusive::Neither => {
-            Err(DiskError::two(Op::RenameNoReplace, from, to, io::ErrorKind::Unsupported.into()))
+        NoReplaceSupport::Neither => {
+            Err(DiskError::two(Op::RenameOrLink, from, to, io::ErrorKind::Unsupported.into()))
         }
     }
 }
@@ -123,21 +126,21 @@ pub fn rename_noreplace(disk: &dyn Disk, from: &Path, to: &Path) -> Result<Metho
 ///
 /// # Errors
 ///
-/// The step that failed; a name that is taken is [`DiskError::is_taken`]. The temporary file is removed.
+/// The step that failed; a name that is taken is [`DiskError::is_already_exists`]. The temporary file is removed.
 pub fn publish_new(
     disk: &dyn Disk,
     path: &Path,
     bytes: &[u8],
     mode: u32,
     owner: Option<Owner>,
-) -> Result<Method> {
+) -> Result<RenameMethod> {
     let dir = folder_of(path)?;
-    disk.lets_go(dir)?;
+    disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, mode))?;
-    let publish = || -> Result<Method> {
-        give(disk, &temp, owner)?;
+    let publish = || -> Result<RenameMethod> {
+        chown_if_needed(disk, &temp, owner)?;
         disk.sync_file(&temp)?;
-        let method = rename_noreplace(disk, &temp, path)?;
+        let method = rename_or_link(disk, &temp, path)?;
         disk.sync_dir(dir)?;
         Ok(method)
     };
@@ -147,7 +150,7 @@ pub fn publish_new(
 }
 
 /// Sets the owner where it is not right already.
-fn give(disk: &dyn Disk, path: &Path, owner: Option<Owner>) -> Result<()> {
+fn chown_if_needed(disk: &dyn Disk, path: &Path, owner: Option<Owner>) -> Result<()> {
     match owner {
         Some(owner) if disk.stat(path)?.owner != Some(owner) => disk.set_owner(path, owner),
         _ => Ok(()),
@@ -178,11 +181,11 @@ pub fn make_dirs(
         at.push(part);
         match disk.make_dir(&at, mode) {
             Ok(()) => {
-                give(disk, &at, owner)?;
+                chown_if_needed(disk, &at, owner)?;
                 disk.sync_dir(&parent)?;
                 made.push(at.clone());
             }
-            Err(error) if error.is_taken() => {
+            Err(error) if error.is_already_exists() => {
                 if !disk.stat_follow(&at)?.is_dir() {
                     return Err(error);
                 }
@@ -234,17 +237,17 @@ pub enum Replaced {
         /// What came out.
         displaced: Displaced,
         /// What the new file has of the rights of what came out.
-        rights: Rights,
+        rights: Permissions,
     },
     /// Somebody else wrote between the last look and the exchange: what came out is theirs, and the new content is in their
     /// file's place, where others read it. To be undone at once, so the folder is **not** flushed: exchange the two again,
     /// flush the folder, keep what came out (whoever read the new content meanwhile knows nothing of theirs, and may write
     /// over it), and begin anew.
-    Foreign {
+    Conflict {
         /// How.
         method: ReplaceMethod,
         /// What came out.
-        displaced: Displaced,
+        theirs: Displaced,
     },
     /// Somebody else wrote between the caller's read and the last look. What they wrote is in place and nothing has changed.
     Stale,
@@ -264,7 +267,7 @@ pub enum Replaced {
 /// # Errors
 ///
 /// [`DiskError`] of the step that failed. Nothing has changed then: the temporary file is removed, and what came out is put
-/// back. Where that fails too, old and new content are both still on the disk, one of them under a name of [`leftovers`].
+/// back. Where that fails too, old and new content are both still on the disk, one of them under a name of [`stale_temps`].
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limit: u64) -> Result<Replaced> {
     let followed;
     let path = if disk.stat(path)?.is_symlink() {
@@ -279,7 +282,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
         return Err(DiskError::new(Op::Replace, path, odd));
     }
     let dir = folder_of(path)?;
-    disk.lets_go(dir)?;
+    disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
     // From here on the name says that it may hold the only copy of something, and which content is not that.
     let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));
@@ -288,9 +291,9 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
         .and_then(|prepared| disk.rename(&temp, &swap).map(|()| prepared))
         .inspect_err(|_| drop(disk.unlink(&temp)))?;
     let ours = Ours { disk, meta, bytes };
-    let is_expected = |file: &Path| disk.holds(file, expected);
+    let is_expected = |file: &Path| disk.content_eq(file, expected);
     // The last look: all that takes long is done. What has changed by now need not be taken out of its place at all.
-    match disk.holds(path, expected) {
+    match disk.content_eq(path, expected) {
         Ok(true) => {}
         other => {
             ours.discard(&swap);
@@ -306,27 +309,27 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
     let read = disk.read(&out, limit).inspect_err(|_| ours.undo(&out, path));
     let displaced = Displaced { bytes: read?, path: out, place: path.to_owned() };
     if displaced.bytes != expected {
-        return Ok(Replaced::Foreign { method, displaced });
+        return Ok(Replaced::Conflict { method, theirs: displaced });
     }
     disk.sync_dir(dir).inspect_err(|_| ours.undo(&displaced.path, path))?;
     Ok(Replaced::Expected { method, displaced, rights })
 }
 
 /// Gives a new file the rights of the one whose place it is to take, and syncs it.
-fn prepare(disk: &dyn Disk, temp: &Path, path: &Path, there: &Meta) -> Result<(Meta, Rights)> {
-    match give(disk, temp, there.owner) {
+fn prepare(disk: &dyn Disk, temp: &Path, path: &Path, there: &Metadata) -> Result<(Metadata, Permissions)> {
+    match chown_if_needed(disk, temp, there.owner) {
         // Only root can give a file away; for anybody else it becomes their own.
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
         _ => {}
     }
     let ours = disk.stat(temp)?;
     let rights = if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
-        disk.copy_rights(path, temp)?
+        disk.copy_permissions(path, temp)?
     } else {
         // What its group may is not for ours, and the others are more by those who were in its group.
         let mode = there.mode & (0o700 | (there.mode >> 3 & 0o007));
         disk.set_mode(temp, mode)?;
-        if mode == there.mode & 0o777 { Rights::Kept } else { Rights::Narrowed }
+        if mode == there.mode & 0o777 { Permissions::Kept } else { Permissions::Narrowed }
     };
     disk.sync_file(temp)?;
     Ok((ours, rights))
@@ -360,13 +363,13 @@ pub fn rename_back(disk: &dyn Disk, displaced: &Displaced, ours: &[u8]) -> Resul
     let Displaced { path, place, bytes } = displaced;
     let theirs = Ours { disk, meta: disk.stat(path)?, bytes };
     // Until theirs is back others read ours, so nothing is synced; and ours is no loss.
-    theirs.rename_over(path, place, &|file| disk.holds(file, ours), false)
+    theirs.rename_over(path, place, &|file| disk.content_eq(file, ours), false)
 }
 
 /// The file that is to take the place. A name tells nothing of what has it after a call that failed; this does.
 struct Ours<'a> {
     disk: &'a dyn Disk,
-    meta: Meta,
+    meta: Metadata,
     bytes: &'a [u8],
 }
 
@@ -375,7 +378,7 @@ impl Ours<'_> {
     fn is_at(&self, path: &Path) -> bool {
         match self.disk.stat(path) {
             Ok(there) if there.id.is_some() => there.is_same_file(&self.meta),
-            Ok(there) if there.is_file() => self.disk.holds(path, self.bytes).unwrap_or(false),
+            Ok(there) if there.is_file() => self.disk.content_eq(path, self.bytes).unwrap_or(false),
             _ => false,
         }
     }
@@ -483,12 +486,12 @@ impl Ours<'_> {
 /// A file that a killed run left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Leftover {
+pub struct StaleTemp {
     /// Where.
     pub path: PathBuf,
     /// Whether it can hold something that is nowhere else: the file that a killed [`replace`] took out. Such a one is to be
     /// kept somewhere before it is removed; any other may go at once.
-    pub precious: bool,
+    pub may_be_only_copy: bool,
 }
 
 /// What tells one content from another in the name of a file that waits for its exchange.
@@ -496,7 +499,7 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Whether a file of [`leftovers`] that holds `bytes` still holds what a [`replace`] was about to put in place: then it never
+/// Whether a file of [`stale_temps`] that holds `bytes` still holds what a [`replace`] was about to put in place: then it never
 /// was in any place, or is back from it, and nothing is lost with it.
 pub fn is_ours(leftover: &Path, bytes: &[u8]) -> bool {
     let name = leftover.file_name().and_then(OsStr::to_str);
@@ -505,17 +508,18 @@ pub fn is_ours(leftover: &Path, bytes: &[u8]) -> bool {
 }
 
 /// The files that killed runs left in this folder, known by their names. Call it under the lock of the home.
-pub fn leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<Leftover>> {
+pub fn stale_temps(disk: &dyn Disk, dir: &Path) -> Result<Vec<StaleTemp>> {
     let found = disk.list(dir)?.into_iter().filter(|entry| entry.kind == FileKind::File);
     Ok(found
         .filter_map(|entry| {
-            leftover_kind(&entry.name).map(|precious| Leftover { path: dir.join(&entry.name), precious })
+            may_be_only_copy(&entry.name)
+                .map(|may_be_only_copy| StaleTemp { path: dir.join(&entry.name), may_be_only_copy })
         })
         .collect())
 }
 
 /// Whether a name is one of our temporary files', and then whether the file may be the only one with its content.
-pub fn leftover_kind(name: &OsStr) -> Option<bool> {
+pub fn may_be_only_copy(name: &OsStr) -> Option<bool> {
     let name = name.to_str()?;
     if !name.starts_with(TEMP_PREFIX) {
         None

@@ -37,8 +37,8 @@ use std::{
 };
 
 use crate::{
-    DirEntry, Disk, DiskError, FileId, FileKind, Flushed, HomeLock, LockError, Meta, Op, OpenForWriting,
-    Owner, Result, Stamp, trust::Runner,
+    DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, Metadata, Op, OpenForWriting, Owner,
+    Result, SyncFs, Timestamp, trust::Runner,
 };
 
 const ROOT: u64 = 1;
@@ -103,7 +103,7 @@ impl OpRecord {
             self.op,
             Op::Stat
                 | Op::StatFollow
-                | Op::Visit
+                | Op::ForEachEntry
                 | Op::Read
                 | Op::SameContent
                 | Op::ReadLink
@@ -473,7 +473,7 @@ impl State {
         self.live.values().map(names).sum()
     }
 
-    fn meta(&self, ino: u64) -> io::Result<Meta> {
+    fn meta(&self, ino: u64) -> io::Result<Metadata> {
         let inode = self.inode(ino)?;
         let (kind, len) = match &inode.node {
             Node::File(bytes) => (FileKind::File, bytes.len() as u64),
@@ -481,8 +481,8 @@ impl State {
             Node::Link(target) => (FileKind::Symlink, target.as_os_str().len() as u64),
             Node::Pipe => (FileKind::Other, 0),
         };
-        let stamp = |at: u64| Stamp { seconds: i64::try_from(at).unwrap_or(0), nanoseconds: 0 };
-        Ok(Meta {
+        let stamp = |at: u64| Timestamp { seconds: i64::try_from(at).unwrap_or(0), nanoseconds: 0 };
+        Ok(Metadata {
             kind,
             len,
             mode: inode.mode,
@@ -1032,16 +1032,16 @@ impl State {
 }
 
 impl Disk for SimDisk {
-    fn stat(&self, path: &Path) -> Result<Meta> {
+    fn stat(&self, path: &Path) -> Result<Metadata> {
         self.op(Op::Stat, path, None, |state| state.meta(state.walk(path, false)?))
     }
 
-    fn stat_follow(&self, path: &Path) -> Result<Meta> {
+    fn stat_follow(&self, path: &Path) -> Result<Metadata> {
         self.op(Op::StatFollow, path, None, |state| state.meta(state.walk(path, true)?))
     }
 
-    fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
-        let entries = self.op(Op::Visit, dir, None, |state| {
+    fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
+        let entries = self.op(Op::ForEachEntry, dir, None, |state| {
             let mut all = Vec::new();
             for (name, &ino) in state.entries(state.walk(dir, false)?)? {
                 all.push(DirEntry { name: name.clone(), kind: state.meta(ino)?.kind });
@@ -1145,8 +1145,8 @@ impl Disk for SimDisk {
         })
     }
 
-    fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op(Op::RenameExclusive, from, Some(to), |state| {
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
+        self.op(Op::RenameNoReplace, from, Some(to), |state| {
             let replace = state.replaces();
             state.rename(from, to, replace)
         })
@@ -1235,16 +1235,16 @@ impl Disk for SimDisk {
         })
     }
 
-    fn sync_fs(&self, path: &Path) -> Result<Flushed> {
+    fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
         self.op(Op::SyncFs, path, None, |state| {
             let dev = state.inode(state.walk(path, true)?)?.dev;
             if !state.syncs_whole_fs {
-                return Ok(Flushed::Nothing);
+                return Ok(SyncFs::Nothing);
             }
             if !state.skips_sync() {
                 state.flush(|pending| pending.dev == dev);
             }
-            Ok(Flushed::Everything)
+            Ok(SyncFs::Everything)
         })
     }
 
@@ -1257,7 +1257,7 @@ impl Disk for SimDisk {
         self.state().threads
     }
 
-    fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {
+    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
         struct Held(Arc<Mutex<BTreeSet<u64>>>, u64);
         impl Drop for Held {
             fn drop(&mut self) {
@@ -1270,7 +1270,7 @@ impl Disk for SimDisk {
         let start = Instant::now();
         loop {
             if self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(ino) {
-                return Ok(HomeLock::new(home, Held(self.locks.clone(), ino)));
+                return Ok(LockedDir::new(home, Held(self.locks.clone(), ino)));
             }
             if start.elapsed() >= wait {
                 return Err(LockError::Held { home: home.to_owned(), waited: start.elapsed() });

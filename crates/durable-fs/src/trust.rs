@@ -23,7 +23,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{Disk, DiskError, Meta, Op, Owner, Result, quote};
+use crate::{Disk, DiskError, Metadata, Op, Owner, Result, quote};
 
 /// How many symlinks a path may lead through: as many as Linux follows.
 const SYMLINK_LIMIT: usize = 40;
@@ -73,7 +73,7 @@ pub struct Step {
     /// Its path, which leads through no symlink.
     pub path: PathBuf,
     /// Its own metadata.
-    pub meta: Meta,
+    pub meta: Metadata,
 }
 
 /// The way to a path, as [`trace`] found it.
@@ -486,12 +486,12 @@ fn close(is_home: bool, may_change: bool) -> &'static str {
 }
 
 /// Whether the runner may change a mode.
-fn may_change(runner: Runner, meta: &Meta) -> bool {
+fn may_change(runner: Runner, meta: &Metadata) -> bool {
     runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid)
 }
 
 /// Whether a user may go through a directory, by its mode alone.
-fn lets_pass(meta: &Meta, user: Owner) -> bool {
+fn lets_pass(meta: &Metadata, user: Owner) -> bool {
     let search = match meta.owner {
         Some(owner) if owner.uid == user.uid => 0o100,
         Some(owner) if owner.gid == user.gid => 0o010,
@@ -503,7 +503,7 @@ fn lets_pass(meta: &Meta, user: Owner) -> bool {
 /// Everybody can write to a directory, and no sticky bit keeps others from what is not theirs. `mend` is the command without the
 /// path.
 #[must_use]
-pub fn world_writable(path: &Path, meta: &Meta, mend: &'static str) -> Option<OwnershipProblem> {
+pub fn world_writable(path: &Path, meta: &Metadata, mend: &'static str) -> Option<OwnershipProblem> {
     let is_open = meta.owner.is_some() && !meta.is_symlink() && meta.mode & 0o1002 == 0o002;
     is_open
         .then(|| OwnershipProblem::new(path, OwnershipProblemKind::WorldWritable { mode: meta.mode, mend }))
@@ -511,7 +511,7 @@ pub fn world_writable(path: &Path, meta: &Meta, mend: &'static str) -> Option<Ow
 
 /// A part of a home belongs neither to the owner of the home nor to root. Nothing where the platform has no owners.
 #[must_use]
-pub fn foreign_part(path: &Path, meta: &Meta, home: Owner) -> Option<OwnershipProblem> {
+pub fn foreign_part(path: &Path, meta: &Metadata, home: Owner) -> Option<OwnershipProblem> {
     let owner = meta.owner.filter(|owner| owner.uid != home.uid && owner.uid != ROOT)?;
     Some(OwnershipProblem::new(path, OwnershipProblemKind::ForeignPart { uid: owner.uid, home }))
 }
@@ -536,7 +536,7 @@ pub fn foreign_file(
 
 /// A part of a home belongs to another than the owner of the home, be it root: trusted or not, the owner may not change it.
 #[must_use]
-pub fn unchangeable_part(path: &Path, meta: &Meta, home: Owner) -> Option<OwnershipProblem> {
+pub fn unchangeable_part(path: &Path, meta: &Metadata, home: Owner) -> Option<OwnershipProblem> {
     let owner = meta.owner.filter(|owner| owner.uid != home.uid)?;
     Some(OwnershipProblem::new(path, OwnershipProblemKind::Unchangeable { uid: owner.uid, home }))
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use myownllm_durable_fs::{Disk, DiskError, HomeLock, Owner, RealDisk, Untrusted, replace};
+use myownllm_durable_fs::{Disk, DiskError, LockedDir, Owner, RealDisk, Untrusted, replace};
 
 struct Home {
     root: tempfile::TempDir,
@@ -36,7 +36,7 @@ impl Home {
         self.root.path().join("elsewhere").join(name)
     }
 
-    fn lock(&self) -> HomeLock {
+    fn lock(&self) -> LockedDir {
         RealDisk.lock(&self.path, Duration::ZERO).expect("free")
     }
 }
@@ -49,7 +49,7 @@ fn changes(folder: &Path) -> Vec<(&'static str, Result<(), DiskError>)> {
         ("make_dir", RealDisk.make_dir(&at("new"), 0o700)),
         ("create", RealDisk.create(&at("new"), b"ours", 0o600)),
         ("copy_new", RealDisk.copy_new(&home, &at("new"), None)),
-        ("rename out", RealDisk.rename_exclusive(&at("file"), &home.with_file_name("new"))),
+        ("rename out", RealDisk.rename_noreplace(&at("file"), &home.with_file_name("new"))),
         ("rename in", RealDisk.rename(&home, &at("new"))),
         ("exchange", RealDisk.exchange(&home, &at("file"))),
         ("hard_link", RealDisk.hard_link(&home, &at("new"))),
@@ -235,8 +235,8 @@ fn a_held_folder_outside_of_the_home_is_worked_in_as_ever() {
     assert!(RealDisk.stat_follow(&at("two")).expect("there").is_file());
     let real = fs::canonicalize(home.elsewhere("one")).expect("there");
     assert_eq!(RealDisk.canonicalize(&at("two")).expect("there"), real);
-    assert!(RealDisk.rename_exclusive(&at("one"), &at("two")).is_err_and(|error| error.is_taken()));
-    RealDisk.rename_exclusive(&at("one"), &at("three")).expect("renamed");
+    assert!(RealDisk.rename_noreplace(&at("one"), &at("two")).is_err_and(|error| error.is_already_exists()));
+    RealDisk.rename_noreplace(&at("one"), &at("three")).expect("renamed");
     drop(held);
     drop(lock);
     assert_eq!(seen(&home.elsewhere("")).len(), 2);
@@ -287,11 +287,11 @@ fn what_belongs_to_another_user_is_not_gone_through() {
         let looks = [
             ("stat", RealDisk.stat(&at("file")).map(drop)),
             ("stat_follow", RealDisk.stat_follow(&at("file")).map(drop)),
-            ("visit", RealDisk.list(&at("sub")).map(drop)),
+            ("for_each_entry", RealDisk.list(&at("sub")).map(drop)),
             ("read", RealDisk.read(&at("file"), 10).map(drop)),
             ("read_link", RealDisk.read_link(&at("file")).map(drop)),
             ("canonicalize", RealDisk.canonicalize(&at("file")).map(drop)),
-            ("holds", RealDisk.holds(&at("file"), b"theirs").map(drop)),
+            ("content_eq", RealDisk.content_eq(&at("file"), b"theirs").map(drop)),
             ("same_content", RealDisk.same_content(&home.at("mine"), &at("file")).map(drop)),
             ("sync_file", RealDisk.sync_file(&at("file"))),
             ("sync_dir", RealDisk.sync_dir(&at("sub"))),
@@ -305,9 +305,9 @@ fn what_belongs_to_another_user_is_not_gone_through() {
         assert_eq!((seen(&home.path), seen(&theirs), seen(&home.at("keys"))), before);
     }
     for (call, result) in [
-        ("visit", RealDisk.list(&theirs).map(drop)),
+        ("for_each_entry", RealDisk.list(&theirs).map(drop)),
         ("rename", RealDisk.rename(&theirs, &home.at("keys/new"))),
-        ("rename_exclusive", RealDisk.rename_exclusive(&theirs, &home.at("keys/new"))),
+        ("rename_noreplace", RealDisk.rename_noreplace(&theirs, &home.at("keys/new"))),
         ("read", RealDisk.read(&home.at("linked file"), 10).map(drop)),
         ("stat_follow", RealDisk.stat_follow(&home.at("linked file")).map(drop)),
         ("canonicalize", RealDisk.canonicalize(&home.at("linked file")).map(drop)),

@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 use myownllm_durable_fs::{
-    Disk, Method, Op, Owner, ReplaceMethod, Replaced, leftovers, make_dirs, publish_new, rename_back,
-    rename_noreplace, replace,
+    Disk, Op, Owner, RenameMethod, ReplaceMethod, Replaced, make_dirs, publish_new, rename_back,
+    rename_or_link, replace,
     sim::{Entry, Fault, SimDisk},
+    stale_temps,
 };
 
 const CONFIG: &str = "/home/config.json";
@@ -29,7 +30,7 @@ fn files(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
 
 /// What some file systems refuse to do.
 fn refusals() -> Vec<Vec<Op>> {
-    vec![vec![], vec![Op::Exchange], vec![Op::Exchange, Op::HardLink], vec![Op::RenameExclusive]]
+    vec![vec![], vec![Op::Exchange], vec![Op::Exchange, Op::HardLink], vec![Op::RenameNoReplace]]
 }
 
 #[test]
@@ -53,10 +54,10 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 if result.is_ok() {
                     assert_eq!(content.as_deref(), Some(&b"new"[..]), "{refused:?}: done means durable");
                 }
-                // What a killed run leaves is known by its name, and what may be precious is told apart.
-                for leftover in leftovers(&after, Path::new("/home")).expect("readable") {
+                // What a killed run leaves is known by its name, and what may be an only copy is told apart.
+                for leftover in stale_temps(&after, Path::new("/home")).expect("readable") {
                     if after.content(&leftover.path).as_deref() == Some(b"old") {
-                        assert!(leftover.precious, "{leftover:?}");
+                        assert!(leftover.may_be_only_copy, "{leftover:?}");
                     }
                 }
             }
@@ -73,7 +74,7 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                     Entry::File(b"new".to_vec(), 0o640),
                     "it keeps its mode"
                 );
-                assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+                assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
                 break;
             }
         }
@@ -116,7 +117,9 @@ fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
             disk.fail(Fault { performed: true, ..Fault::always(Op::Exchange, kind) });
             let replaced =
                 replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it has happened");
-            let Replaced::Foreign { displaced, .. } = replaced else { panic!("{kind}: {replaced:?}") };
+            let Replaced::Conflict { theirs: displaced, .. } = replaced else {
+                panic!("{kind}: {replaced:?}")
+            };
             assert_eq!(displaced.bytes, theirs, "{kind}");
             assert_eq!(disk.content(&displaced.path).as_deref(), Some(theirs), "{kind}");
             assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"new"[..]), "{kind}");
@@ -139,7 +142,7 @@ fn a_foreign_write_comes_out_and_is_told() {
             break;
         }
         assert!(files(&disk).contains(&b"theirs"[..]), "before operation {number}: their write is nowhere");
-        if let Replaced::Foreign { displaced, .. } = result {
+        if let Replaced::Conflict { theirs: displaced, .. } = result {
             told += 1;
             assert_eq!(displaced.bytes, b"theirs");
             assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"new"[..]));
@@ -190,13 +193,13 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
                     Replaced::Expected { .. } if is_the_rename => {}
                     // In that case it came after the rename.
                     Replaced::Expected { .. } => assert_eq!(content.as_deref(), Some(&b"theirs"[..]), "{at}"),
-                    Replaced::Foreign { displaced, .. } => {
+                    Replaced::Conflict { theirs: displaced, .. } => {
                         assert_eq!(displaced.bytes, b"theirs", "{at}");
                         assert_eq!(content.as_deref(), Some(&b"new"[..]), "{at}");
                     }
                     Replaced::Stale => {
                         assert_eq!(content.as_deref(), Some(&b"theirs"[..]), "{at}");
-                        let left = leftovers(&disk, Path::new("/home")).expect("readable");
+                        let left = stale_temps(&disk, Path::new("/home")).expect("readable");
                         assert!(left.is_empty(), "{at}: {left:?}");
                     }
                     other => panic!("{at}: {other:?}"),
@@ -219,7 +222,7 @@ fn stale_replacement_does_not_leave_what_the_caller_knows() {
     let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
     assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
-    assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+    assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
 }
 
 #[test]
@@ -233,7 +236,7 @@ fn displaced_file_is_renamed_back_over_ours_alone() {
             }
         });
         let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
-        let Replaced::Foreign { displaced, .. } = replaced else { panic!("{replaced:?}") };
+        let Replaced::Conflict { theirs: displaced, .. } = replaced else { panic!("{replaced:?}") };
         disk.set_hook(|_, _| {});
         if newer {
             disk.put(CONFIG, b"newer");
@@ -252,7 +255,7 @@ fn displaced_file_is_renamed_back_over_ours_alone() {
 
 #[test]
 fn a_published_file_is_whole_or_not_there() {
-    for refused in [&[][..], &[Op::RenameExclusive]] {
+    for refused in [&[][..], &[Op::RenameNoReplace]] {
         for number in 0.. {
             let disk = SimDisk::new();
             disk.put_dir("/home", 0o700);
@@ -269,7 +272,7 @@ fn a_published_file_is_whole_or_not_there() {
                 }
             }
             if let Ok(method) = result {
-                assert_eq!(method == Method::Rename, refused.is_empty());
+                assert_eq!(method == RenameMethod::Rename, refused.is_empty());
                 assert_eq!(files(&disk).len(), 1);
                 break;
             }
@@ -279,19 +282,19 @@ fn a_published_file_is_whole_or_not_there() {
 
 #[test]
 fn nothing_replaces_what_is_there() {
-    for refused in [None, Some(Op::RenameExclusive)] {
+    for refused in [None, Some(Op::RenameNoReplace)] {
         let disk = SimDisk::new();
         disk.put("/home/a", b"a");
         disk.put("/home/b", b"b");
         if let Some(op) = refused {
             disk.fail(Fault::always(op, ErrorKind::InvalidInput));
         }
-        let error = rename_noreplace(&disk, Path::new("/home/a"), Path::new("/home/b")).expect_err("taken");
-        assert!(error.is_taken(), "{error:?}");
+        let error = rename_or_link(&disk, Path::new("/home/a"), Path::new("/home/b")).expect_err("taken");
+        assert!(error.is_already_exists(), "{error:?}");
         let error = publish_new(&disk, Path::new("/home/b"), b"c", 0o600, None).expect_err("taken");
-        assert!(error.is_taken(), "{error:?}");
+        assert!(error.is_already_exists(), "{error:?}");
         assert_eq!(disk.content("/home/b").as_deref(), Some(&b"b"[..]));
-        assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+        assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
     }
 }
 
@@ -317,10 +320,10 @@ fn a_link_and_its_removal_never_lose_both_names() {
         disk.put("/home/a/file", b"all there is");
         disk.put_dir("/home/b", 0o700);
         disk.flush_all();
-        disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
+        disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));
         disk.crash_at(number);
         let (from, to) = (Path::new("/home/a/file"), Path::new("/home/b/file"));
-        let result = rename_noreplace(&disk, from, to);
+        let result = rename_or_link(&disk, from, to);
         for after in disk.crash_states(500, 1) {
             assert!(files(&after).contains(&b"all there is"[..]), "crash at {number}: {after:#?}");
             let (a, b) = (after.stat(from), after.stat(to));
@@ -329,7 +332,7 @@ fn a_link_and_its_removal_never_lose_both_names() {
             }
         }
         if let Ok(method) = result {
-            assert_eq!(method, Method::LinkUnlink);
+            assert_eq!(method, RenameMethod::LinkUnlink);
             break;
         }
     }
@@ -362,7 +365,7 @@ fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
     assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
     assert!(disk.ops().iter().all(|record| record.op != Op::Exchange));
-    assert!(leftovers(&disk, Path::new("/home")).expect("readable").is_empty());
+    assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
 }
 
 /// What came out and cannot be read cannot be kept either.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{
-    Disk, Likeness, RealDisk, Replaced, exclusive_support, leftovers, publish_new, replace,
+    CopyComparison, Disk, RealDisk, Replaced, no_replace_support, publish_new, replace, stale_temps,
 };
 
 #[test]
@@ -107,17 +107,17 @@ fn a_writer_of_another_process_is_seen_also_after_a_rename() {
 fn what_a_file_holds_is_compared_to_the_last_byte() {
     let home = tempfile::tempdir().expect("a folder");
     let file = home.path().join("file");
-    assert!(RealDisk.holds(&file, b"").is_err_and(|e| e.is_not_found()));
+    assert!(RealDisk.content_eq(&file, b"").is_err_and(|e| e.is_not_found()));
     for len in [0, 1, 65_535, 65_536, 65_537, 131_072] {
         let bytes = vec![b'x'; len];
         fs::write(&file, &bytes).expect("written");
-        assert!(RealDisk.holds(&file, &bytes).expect("readable"), "{len} bytes");
+        assert!(RealDisk.content_eq(&file, &bytes).expect("readable"), "{len} bytes");
         let longer = [bytes.as_slice(), b"x"].concat();
-        assert!(!RealDisk.holds(&file, &longer).expect("readable"), "{len} bytes are one too few");
+        assert!(!RealDisk.content_eq(&file, &longer).expect("readable"), "{len} bytes are one too few");
         let Some((last, shorter)) = bytes.split_last() else { continue };
-        assert!(!RealDisk.holds(&file, shorter).expect("readable"), "{len} bytes are one too many");
+        assert!(!RealDisk.content_eq(&file, shorter).expect("readable"), "{len} bytes are one too many");
         let other = [shorter, &[last ^ 1]].concat();
-        assert!(!RealDisk.holds(&file, &other).expect("readable"), "the last of {len} bytes differs");
+        assert!(!RealDisk.content_eq(&file, &other).expect("readable"), "the last of {len} bytes differs");
     }
 }
 
@@ -130,7 +130,7 @@ fn a_pipe_or_a_folder_is_an_error_at_once() {
     for odd in [pipe.as_path(), home.path()] {
         assert!(RealDisk.read(odd, 10).is_err());
         assert!(RealDisk.same_content(odd, odd).is_err());
-        assert!(RealDisk.holds(odd, b"").is_err());
+        assert!(RealDisk.content_eq(odd, b"").is_err());
         assert!(RealDisk.copy_new(odd, &home.path().join("copy"), None).is_err());
     }
     assert!(replace(&RealDisk, &pipe, b"x", b"", 1 << 20).is_err());
@@ -155,10 +155,10 @@ fn modes_times_and_links_are_kept() {
     assert!(RealDisk.set_mode(&at("link"), 0o600).is_err());
     RealDisk.set_mode(&at("a"), 0).expect("set");
     RealDisk.set_mode(&at("a"), 0o600).expect("what its owner may not read can still be set");
-    assert!(RealDisk.rename_exclusive(&at("b"), &at("a")).expect_err("taken").is_taken());
-    assert!(RealDisk.create(&at("b"), b"x", 0o600).expect_err("taken").is_taken());
-    assert!(RealDisk.copy_new(&at("a"), &at("b"), None).expect_err("taken").is_taken());
-    assert!(RealDisk.hard_link(&at("a"), &at("b")).expect_err("taken").is_taken());
+    assert!(RealDisk.rename_noreplace(&at("b"), &at("a")).expect_err("taken").is_already_exists());
+    assert!(RealDisk.create(&at("b"), b"x", 0o600).expect_err("taken").is_already_exists());
+    assert!(RealDisk.copy_new(&at("a"), &at("b"), None).expect_err("taken").is_already_exists());
+    assert!(RealDisk.hard_link(&at("a"), &at("b")).expect_err("taken").is_already_exists());
     assert_eq!(fs::metadata(at("b")).expect("there").len(), 200_000, "and nothing was done to it");
     let old = RealDisk.read(&at("a"), 1 << 20).expect("readable");
     let replaced = replace(&RealDisk, &at("link"), b"new", &old, 1 << 20).expect("replaced");
@@ -195,14 +195,15 @@ fn a_copy_keeps_the_users_attributes() {
 #[cfg(target_os = "linux")]
 #[test]
 fn attributes_that_a_copy_lacks_are_named() {
-    use myownllm_durable_fs::Likeness;
+    use myownllm_durable_fs::CopyComparison;
     use rustix::fs::{XattrFlags, removexattr, setxattr};
     let home = tempfile::tempdir().expect("a folder");
     let at = |name: &str| home.path().join(name);
     let note = |file: &str, name: &str, value: &[u8]| setxattr(at(file), name, value, XattrFlags::empty());
     let compare = || RealDisk.compare_copy(&at("a"), &at("b")).expect("compared");
-    let same =
-        |lacks: &[&str]| Likeness::Same { lacks: lacks.iter().map(|name| (*name).to_owned()).collect() };
+    let same = |lacks: &[&str]| CopyComparison::Identical {
+        missing_xattrs: lacks.iter().map(|name| (*name).to_owned()).collect(),
+    };
     fs::write(at("a"), "content").expect("written");
     if let Err(error) = note("a", "user.origin", b"phone") {
         eprintln!("skipped: this file system has no attributes ({error})");
@@ -217,7 +218,7 @@ fn attributes_that_a_copy_lacks_are_named() {
     removexattr(at("b"), "user.origin").expect("removed");
     assert_eq!(compare(), same(&["user.origin"]));
     fs::write(at("b"), "Content").expect("written");
-    assert_eq!(compare(), Likeness::Differs);
+    assert_eq!(compare(), CopyComparison::Differs);
 }
 
 /// Another program replaces the file all the time. What is read, and what comes out, is always somebody's whole file; and
@@ -252,7 +253,7 @@ fn a_writer_that_never_stops_is_always_seen() {
                     assert_eq!(displaced.bytes, read);
                     displaced.discard(&RealDisk).expect("removed");
                 }
-                Replaced::Foreign { displaced, .. } => {
+                Replaced::Conflict { theirs: displaced, .. } => {
                     whole(&displaced.bytes);
                     assert_ne!(displaced.bytes, read);
                     displaced.discard(&RealDisk).expect("removed");
@@ -264,7 +265,7 @@ fn a_writer_that_never_stops_is_always_seen() {
         stop.store(true, Ordering::Relaxed);
         writer.join().expect("no panic");
     });
-    assert!(leftovers(&RealDisk, home.path()).expect("readable").is_empty());
+    assert!(stale_temps(&RealDisk, home.path()).expect("readable").is_empty());
 }
 
 /// A name that is taken is an error, whatever has it: nothing is written through a link, or into a file that is there.
@@ -277,8 +278,11 @@ fn a_new_file_is_new() {
     std::os::unix::fs::symlink("theirs", at("link")).expect("made");
     std::os::unix::fs::symlink("nothing", at("dangling")).expect("made");
     for name in ["theirs", "link", "dangling"] {
-        assert!(RealDisk.create(&at(name), b"ours", 0o600).expect_err("taken").is_taken(), "{name}");
-        assert!(RealDisk.copy_new(&at("theirs"), &at(name), None).expect_err("taken").is_taken(), "{name}");
+        assert!(RealDisk.create(&at(name), b"ours", 0o600).expect_err("taken").is_already_exists(), "{name}");
+        assert!(
+            RealDisk.copy_new(&at("theirs"), &at(name), None).expect_err("taken").is_already_exists(),
+            "{name}"
+        );
     }
     assert_eq!(fs::read(at("theirs")).expect("there"), b"theirs");
     assert!(!at("nothing").try_exists().expect("readable"));
@@ -368,8 +372,8 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     // A copy without it lacks it, unless it gave nothing to anybody.
     let copy = home.path().join("copy");
     let lacks = || match RealDisk.compare_copy(&path, &copy).expect("compared") {
-        Likeness::Same { lacks } => lacks,
-        Likeness::Differs => panic!("the same bytes"),
+        CopyComparison::Identical { missing_xattrs } => missing_xattrs,
+        CopyComparison::Differs => panic!("the same bytes"),
     };
     assert_eq!(lacks(), [""; 0]);
     removexattr(&copy, LIST).expect("removed");
@@ -407,7 +411,7 @@ fn an_append_only_folder_does_not_fill_up() {
         told.extend([
             replace(&RealDisk, &path, b"new", b"old", 1 << 20).map(drop),
             publish_new(&RealDisk, &home.path().join("other.json"), b"new", 0o600, owner).map(drop),
-            exclusive_support(&RealDisk, home.path()).map(drop),
+            no_replace_support(&RealDisk, home.path()).map(drop),
         ]);
     }
     let names = fs::read_dir(home.path()).expect("readable").count();

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Op, SET_ASIDE, Stamp, TEMP_PREFIX};
+use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Op, SET_ASIDE, TEMP_PREFIX, Timestamp};
 
 use crate::{
     file::{Identity, inspect},
@@ -96,7 +96,7 @@ pub struct Misplaced {
     /// The config that names it, where it was found by that.
     pub named_by: Option<PathBuf>,
     /// When its content changed last.
-    pub(crate) modified: Stamp,
+    pub(crate) modified: Timestamp,
     /// It is a symlink: renamed, it could lead elsewhere.
     pub(crate) is_link: bool,
 }
@@ -422,7 +422,7 @@ impl Search<'_> {
         let mut names = Vec::new();
         let mut is_whole = true;
         let visited = real.and_then(|real| {
-            self.disk.visit(&real, &mut |entry| {
+            self.disk.for_each_entry(&real, &mut |entry| {
                 is_whole = names.len() < limit;
                 if !is_whole {
                     return ControlFlow::Break(());
@@ -434,7 +434,7 @@ impl Search<'_> {
         let error = match visited {
             Ok(()) if !is_whole => {
                 let why = io::Error::other(format!("it holds more than {limit} names"));
-                Some(DiskError::new(Op::Visit, dir, why))
+                Some(DiskError::new(Op::ForEachEntry, dir, why))
             }
             Ok(()) => None,
             Err(error) if is_absent(&error) => None,

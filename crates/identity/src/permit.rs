@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, path::Path};
 
-use myownllm_durable_fs::{Disk, HomeLock};
+use myownllm_durable_fs::{Disk, LockedDir};
 
 use crate::{
     look::look,
@@ -66,7 +66,7 @@ fn key_of(device_id: &str) -> &str {
 pub struct StartPermit<'lock> {
     places: Places,
     expected: Expected,
-    _lock: PhantomData<&'lock HomeLock>,
+    _lock: PhantomData<&'lock LockedDir>,
 }
 
 /// Looks for the identity file, under the lock of the app's home.
@@ -76,7 +76,7 @@ pub struct StartPermit<'lock> {
 /// Why no daemon may be started, with the ways out.
 pub fn start_permit<'lock>(
     disk: &dyn Disk,
-    lock: &'lock HomeLock,
+    lock: &'lock LockedDir,
     places: &Places,
 ) -> Result<StartPermit<'lock>, Refusal> {
     check_lock(disk, lock, &places.app.path)?;
@@ -84,7 +84,7 @@ pub fn start_permit<'lock>(
     Ok(StartPermit { places: places.clone(), expected, _lock: PhantomData })
 }
 
-fn check_lock(disk: &dyn Disk, lock: &HomeLock, needed: &Path) -> Result<(), Refusal> {
+fn check_lock(disk: &dyn Disk, lock: &LockedDir, needed: &Path) -> Result<(), Refusal> {
     let real = |path: &Path| disk.canonicalize(path).ok();
     if lock.home() == needed || real(needed).is_some_and(|needed| real(lock.home()) == Some(needed)) {
         return Ok(());

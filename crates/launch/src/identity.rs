@@ -2,7 +2,7 @@
 
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Pending, Step};
-use myownllm_durable_fs::HomeLock;
+use myownllm_durable_fs::LockedDir;
 use myownllm_identity::{Answer, Expected, Look, Pending as PendingBy, Places, Refusal, StartPermit, look};
 
 use crate::sequence::Parts;
@@ -39,7 +39,7 @@ pub fn identity_look(parts: &Parts<'_>, ids: &mut dyn Ids) -> Look {
 /// The permit to start a daemon in this home.
 pub(crate) fn start_permit<'lock>(
     parts: &Parts<'_>,
-    lock: &'lock HomeLock,
+    lock: &'lock LockedDir,
 ) -> Result<StartPermit<'lock>, Refusal> {
     myownllm_identity::start_permit(parts.disk, lock, &places(parts, None))
 }

@@ -18,7 +18,7 @@ use myownllm_daemon::{
     DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
     Status, StoppedDaemon, Tried, check_socket_file,
 };
-use myownllm_durable_fs::{Disk, HomeLock, LockError, make_dirs, quote};
+use myownllm_durable_fs::{Disk, LockError, LockedDir, make_dirs, quote};
 use myownllm_identity::{Answer, Expected, Pending as PendingBy};
 use myownllm_migration::{
     Collision, Direction, Keep, LiveDaemon, LiveDaemons, LiveKind, MigrationError, Options as MoveOptions,
@@ -443,7 +443,7 @@ pub fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice> {
 fn migrate(
     parts: &Parts<'_>,
     options: &Options<'_>,
-    lock: &HomeLock,
+    lock: &LockedDir,
     leaked: Option<&Path>,
     outcome: &mut Outcome,
 ) -> Result<bool, Notice> {

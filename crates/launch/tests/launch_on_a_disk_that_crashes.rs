@@ -83,7 +83,7 @@ impl Daemons for Nobody {
 struct On<'a>(&'a SimDisk);
 
 impl On<'_> {
-    fn node(meta: Result<myownllm_durable_fs::Meta, myownllm_durable_fs::DiskError>) -> io::Result<Node> {
+    fn node(meta: Result<myownllm_durable_fs::Metadata, myownllm_durable_fs::DiskError>) -> io::Result<Node> {
         let meta = meta.map_err(|error| io::Error::from(error.kind()))?;
         let kind = match meta.kind {
             FileKind::Dir => Kind::Folder,

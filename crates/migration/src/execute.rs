@@ -18,7 +18,8 @@ use std::{
 
 use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
-    Disk, DiskError, Exclusive, Flushed, Hold, HomeLock, Meta, Op, exclusive_support, quote, with_temp,
+    Disk, DiskError, Hold, LockedDir, Metadata, NoReplaceSupport, Op, SyncFs, no_replace_support, quote,
+    with_temp,
 };
 
 use crate::{
@@ -72,7 +73,7 @@ struct Retire {
 
 pub(crate) fn execute(
     disk: &dyn Disk,
-    lock: &HomeLock,
+    lock: &LockedDir,
     plan: Plan,
     daemons: &dyn LiveDaemons,
     tell: &dyn Fn(Progress),
@@ -120,7 +121,7 @@ pub(crate) fn execute(
 /// Whether anything may be changed now: the right lock is held, and nobody writes the homes.
 fn permitted(
     disk: &dyn Disk,
-    lock: &HomeLock,
+    lock: &LockedDir,
     plan: &Plan,
     daemons: &dyn LiveDaemons,
     report: &mut Report,
@@ -215,11 +216,11 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
 
 struct Mover<'a> {
     disk: &'a dyn Disk,
-    lock: &'a HomeLock,
+    lock: &'a LockedDir,
     plan: &'a Plan,
     report: Report,
     /// What the file system of a folder offers, as far as it had to be found out.
-    support: BTreeMap<PathBuf, Exclusive>,
+    support: BTreeMap<PathBuf, NoReplaceSupport>,
     /// Whether anything has moved.
     touched: bool,
     /// Folders that could not be renamed as a whole: emptied file by file, they are still there at the end.
@@ -251,7 +252,7 @@ fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
 /// The files of ours in a source folder, as they are now.
 fn ours_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, DiskError> {
     let mut files = Vec::new();
-    disk.visit(folder, &mut |entry| {
+    disk.for_each_entry(folder, &mut |entry| {
         if matches!(whose(&entry.name, entry.kind), Whose::Ours) {
             files.push(folder.join(entry.name));
         }
@@ -343,7 +344,7 @@ impl<'a> Mover<'a> {
                 let at = |error| (folder.clone(), error);
                 let device = self.disk.stat_follow(folder).map_err(at)?.id.map(|id| id.dev);
                 if device.is_none_or(|device| seen.insert(device)) {
-                    each |= self.disk.sync_fs(folder).map_err(at)? == Flushed::Nothing;
+                    each |= self.disk.sync_fs(folder).map_err(at)? == SyncFs::Nothing;
                 }
             }
             if each {
@@ -405,7 +406,7 @@ impl<'a> Mover<'a> {
                     }
                     match self.disk.remove_dir(path) {
                         Ok(()) => {}
-                        Err(error) if error.is_not_found() || error.is_taken() => {}
+                        Err(error) if error.is_not_found() || error.is_already_exists() => {}
                         Err(error) => self.fail(path, error),
                     }
                     folders.insert(folder);
@@ -491,7 +492,7 @@ impl<'a> Mover<'a> {
     /// Gives a source that a killed run was about to remove its name back. What becomes of it is decided like for any other.
     fn restore_claim(&mut self, from: &Path, to: &Path) {
         let result = match self.rename_new(from, to) {
-            Err(error) if error.is_taken() => {
+            Err(error) if error.is_already_exists() => {
                 // A new one has come under that name. The same bytes need not be kept twice; others are kept beside it.
                 let links = self
                     .disk
@@ -505,7 +506,7 @@ impl<'a> Mover<'a> {
                         let mut number = 1;
                         loop {
                             match self.rename_new(from, &set_aside_as(to, number)) {
-                                Err(error) if error.is_taken() && number < 1000 => number += 1,
+                                Err(error) if error.is_already_exists() && number < 1000 => number += 1,
                                 other => break other.map(|_| ()),
                             }
                         }
@@ -522,16 +523,16 @@ impl<'a> Mover<'a> {
     }
 
     /// What the file system of the folder of this path offers, as far as it had to be found out.
-    fn known_support(&self, path: &Path) -> Option<Exclusive> {
+    fn known_support(&self, path: &Path) -> Option<NoReplaceSupport> {
         self.support.get(path.parent()?).copied()
     }
 
     /// What the file system of a folder offers.
-    fn support(&mut self, folder: &Path) -> Result<Exclusive, DiskError> {
+    fn support(&mut self, folder: &Path) -> Result<NoReplaceSupport, DiskError> {
         if let Some(&known) = self.support.get(folder) {
             return Ok(known);
         }
-        let found = exclusive_support(self.disk, folder)?;
+        let found = no_replace_support(self.disk, folder)?;
         self.support.insert(folder.to_owned(), found);
         Ok(found)
     }
@@ -540,13 +541,13 @@ impl<'a> Mover<'a> {
     /// claimed ones, which no crash between the two may make us lose, because they are somewhere else too or seen by the next run.
     fn rename_new(&mut self, from: &Path, to: &Path) -> Result<bool, DiskError> {
         let folder = parent(to);
-        if self.support.get(&folder) != Some(&Exclusive::Link) {
-            match self.disk.rename_exclusive(from, to) {
+        if self.support.get(&folder) != Some(&NoReplaceSupport::Link) {
+            match self.disk.rename_noreplace(from, to) {
                 Ok(()) => return Ok(false),
                 Err(error) if error.may_be_unsupported() => match self.support(&folder)? {
-                    Exclusive::Rename => return self.disk.rename_exclusive(from, to).map(|()| false),
-                    Exclusive::Neither => return Err(error),
-                    Exclusive::Link => {}
+                    NoReplaceSupport::Rename => return self.disk.rename_noreplace(from, to).map(|()| false),
+                    NoReplaceSupport::Neither => return Err(error),
+                    NoReplaceSupport::Link => {}
                 },
                 Err(error) => return Err(error),
             }
@@ -624,14 +625,14 @@ impl<'a> Mover<'a> {
         folders: &mut BTreeSet<PathBuf>,
         made: &mut BTreeSet<PathBuf>,
     ) -> Result<Vec<Job>, Stop> {
-        let mut result = self.disk.rename_exclusive(from, to);
+        let mut result = self.disk.rename_noreplace(from, to);
         if let Err(error) = &result
             && error.may_be_unsupported()
         {
             result = match self.support(&parent(to)) {
-                Ok(Exclusive::Rename) => self.disk.rename_exclusive(from, to),
+                Ok(NoReplaceSupport::Rename) => self.disk.rename_noreplace(from, to),
                 // A plain rename never replaces a folder that holds something.
-                Ok(Exclusive::Link) => match self.disk.stat(to) {
+                Ok(NoReplaceSupport::Link) => match self.disk.stat(to) {
                     Err(error) if error.is_not_found() => self.disk.rename(from, to),
                     Err(error) => Err(error),
                     Ok(_) => {
@@ -639,7 +640,7 @@ impl<'a> Mover<'a> {
                         Err(DiskError::two(Op::Rename, from, to, taken))
                     }
                 },
-                Ok(Exclusive::Neither) => return Err(self.refuse_neither(to)),
+                Ok(NoReplaceSupport::Neither) => return Err(self.refuse_neither(to)),
                 Err(error) => Err(error),
             };
         }
@@ -661,7 +662,7 @@ impl<'a> Mover<'a> {
         }
         let Err(error) = result else { return Ok(Vec::new()) };
         let busy = error.kind() == std::io::ErrorKind::ResourceBusy;
-        if !error.is_taken() && !error.is_cross_device() && !busy {
+        if !error.is_already_exists() && !error.is_cross_device() && !busy {
             self.fail(from, error);
             return Ok(Vec::new());
         }
@@ -772,18 +773,18 @@ impl<'a> Mover<'a> {
                 copies.push(job);
                 continue;
             }
-            let mut linked = self.known_support(&job.to) == Some(Exclusive::Link);
-            let mut result = if linked { Ok(()) } else { self.disk.rename_exclusive(&job.from, &job.to) };
+            let mut linked = self.known_support(&job.to) == Some(NoReplaceSupport::Link);
+            let mut result = if linked { Ok(()) } else { self.disk.rename_noreplace(&job.from, &job.to) };
             if let Err(error) = &result
                 && error.may_be_unsupported()
             {
                 match self.support(&parent(&job.to)) {
-                    Ok(Exclusive::Rename) => result = self.disk.rename_exclusive(&job.from, &job.to),
-                    Ok(Exclusive::Link) => {
+                    Ok(NoReplaceSupport::Rename) => result = self.disk.rename_noreplace(&job.from, &job.to),
+                    Ok(NoReplaceSupport::Link) => {
                         linked = true;
                         result = Ok(());
                     }
-                    Ok(Exclusive::Neither) => {
+                    Ok(NoReplaceSupport::Neither) => {
                         let stop = self.refuse_neither(&job.to);
                         let _ = self.finish(folders, retire);
                         return Err(stop);
@@ -835,10 +836,10 @@ impl<'a> Mover<'a> {
         retire: &mut Vec<Retire>,
         folders: &mut BTreeSet<PathBuf>,
     ) {
-        if error.is_taken() {
+        if error.is_already_exists() {
             return self.taken(&job, retire);
         }
-        let absent = |found: Result<Meta, DiskError>| matches!(found, Err(error) if error.is_not_found());
+        let absent = |found: Result<Metadata, DiskError>| matches!(found, Err(error) if error.is_not_found());
         match (absent(self.disk.stat(&job.from)), absent(self.disk.stat(&job.to))) {
             // It happened all the same, or another process did it.
             (true, false) => {
@@ -856,7 +857,7 @@ impl<'a> Mover<'a> {
         let What::Link { target, .. } = &job.what else { return };
         let folder = parent(&job.to);
         let make = |target: &Path| -> Result<Option<PathBuf>, DiskError> {
-            self.disk.lets_go(&folder)?;
+            self.disk.ensure_entries_removable(&folder)?;
             let temp = with_temp(&folder, |temp| self.disk.symlink(target, temp))?;
             let (old, new) = (self.disk.stat(&job.from)?, self.disk.stat(&temp)?);
             if let Some(owner) = old.owner.filter(|_| old.owner != new.owner) {
@@ -893,7 +894,7 @@ impl<'a> Mover<'a> {
                 let item = self.retire_of(job, Some(MoveMethod::Relink), None);
                 retire.push(item);
             }
-            Err(error) if error.is_taken() => self.taken(job, retire),
+            Err(error) if error.is_already_exists() => self.taken(job, retire),
             Err(error) => self.fail(&job.from, error),
         }
     }
@@ -910,7 +911,7 @@ impl<'a> Mover<'a> {
                     gone.insert(path.clone());
                     self.report.folders_removed.push(path.clone());
                 }
-                Err(error) if error.is_not_found() || error.is_taken() => {}
+                Err(error) if error.is_not_found() || error.is_already_exists() => {}
                 // Something is mounted there, from the same file system, or somebody works in it: an empty folder harms nobody.
                 Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
                     let reason = "it is empty, and busy".to_owned();

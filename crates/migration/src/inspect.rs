@@ -15,7 +15,7 @@ use std::{
 
 use leftovers::Leftover;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
-use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Meta, Op, Owner};
+use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Metadata, Op, Owner};
 use myownllm_identity::{Answer, Identity, Refusal};
 pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
 use names::{is_spelled_alike, legacy_network, normalise};
@@ -89,7 +89,7 @@ pub(crate) struct Key {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     pub(crate) identity: Identity,
-    pub(crate) meta: Meta,
+    pub(crate) meta: Metadata,
     /// What the link says, when it is one.
     pub(crate) link: Option<PathBuf>,
 }
@@ -149,14 +149,14 @@ fn is_absent(error: &DiskError) -> bool {
 }
 
 /// Others can write to this folder, or could put files of theirs into it.
-fn is_loose(meta: &Meta) -> bool {
+fn is_loose(meta: &Metadata) -> bool {
     meta.owner.is_some() && meta.mode & 0o022 != 0
 }
 
 /// Where one folder stands.
 enum Look {
     Absent,
-    Folder(Meta),
+    Folder(Metadata),
     Link(PathBuf),
     Odd,
     Unreadable(DiskError),
@@ -268,11 +268,11 @@ struct Inspector<'a> {
     homes: &'a Homes,
     relative: Vec<PathBuf>,
     /// Source folders that can be looked into.
-    readable: BTreeMap<PathBuf, (Meta, Seen)>,
+    readable: BTreeMap<PathBuf, (Metadata, Seen)>,
     /// Those that are links to another folder in the home, and what they lead to.
     linked: BTreeMap<PathBuf, PathBuf>,
     /// Destination folders that are there.
-    there: BTreeMap<PathBuf, Meta>,
+    there: BTreeMap<PathBuf, Metadata>,
     /// What the keys lead to, where they are links.
     key_goals: Vec<PathBuf>,
     out: Inventory,
@@ -319,7 +319,7 @@ impl Inspector<'_> {
     }
 
     /// The app's home itself, and the way to it: whoever may put another one in its place decides about all of it.
-    fn home(&mut self, home: &Meta) {
+    fn home(&mut self, home: &Metadata) {
         let path = &self.homes.app;
         self.out.owner = home.owner;
         match HomeTrust::look(self.disk, path) {
@@ -333,7 +333,7 @@ impl Inspector<'_> {
 
     /// The owner of the home or root must own every part, and nobody else may be able to put something else in its place; what
     /// is not so is among the refusals. False for somebody else's folder, which is not looked into.
-    fn trust(&mut self, path: &Path, meta: &Meta, mend: &'static str) -> bool {
+    fn trust(&mut self, path: &Path, meta: &Metadata, mend: &'static str) -> bool {
         if !self.trust_owner(path, meta) {
             return false;
         }
@@ -341,7 +341,7 @@ impl Inspector<'_> {
         true
     }
 
-    fn trust_owner(&mut self, path: &Path, meta: &Meta) -> bool {
+    fn trust_owner(&mut self, path: &Path, meta: &Metadata) -> bool {
         let found = self.out.owner.and_then(|home| foreign_part(path, meta, home));
         !self.distrusted(found)
     }
@@ -354,7 +354,7 @@ impl Inspector<'_> {
     }
 
     /// Tightens what the group may write to (a umask of 002 is common) or what a umask took from its owner.
-    fn tighten(&mut self, path: &Path, meta: &Meta, private: bool) {
+    fn tighten(&mut self, path: &Path, meta: &Metadata, private: bool) {
         if meta.owner.is_none() {
             return;
         }
@@ -416,7 +416,7 @@ impl Inspector<'_> {
     }
 
     /// A folder of the source. `real` is its path without a link.
-    fn source_folder(&mut self, relative: PathBuf, path: PathBuf, real: PathBuf, meta: &Meta) {
+    fn source_folder(&mut self, relative: PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
         // What somebody else put there is not looked into.
         if !self.trust(&real, meta, "chmod 700") {
             self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
@@ -441,7 +441,7 @@ impl Inspector<'_> {
 
     /// What a link in the daemon's home leads to, when that is a folder in the app's home: the move went in through it, and so the
     /// way back goes out. Not one that lies where things go back to.
-    fn way_back(&self, link: &Path) -> Result<Option<(PathBuf, Meta)>, DiskError> {
+    fn way_back(&self, link: &Path) -> Result<Option<(PathBuf, Metadata)>, DiskError> {
         if self.out.direction == Direction::Forward {
             return Ok(None);
         }
@@ -454,7 +454,7 @@ impl Inspector<'_> {
     }
 
     /// Where a link leads, when that is a folder in the app's home. What cannot be looked at may be one.
-    fn inside(&self, link: &Path) -> Result<Option<(PathBuf, Meta)>, DiskError> {
+    fn inside(&self, link: &Path) -> Result<Option<(PathBuf, Metadata)>, DiskError> {
         let look = || -> Result<_, DiskError> {
             let home = self.disk.canonicalize(&self.homes.app)?;
             let real = self.disk.canonicalize(link)?;
@@ -494,7 +494,7 @@ impl Inspector<'_> {
         let apart: Vec<&OsStr> =
             apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
         let goals = self.key_goals_in(path)?;
-        self.disk.visit(real, &mut |entry| {
+        self.disk.for_each_entry(real, &mut |entry| {
             if apart.contains(&entry.name.as_os_str()) {
                 // Looked at by themselves.
                 return ControlFlow::Continue(());
@@ -615,7 +615,7 @@ impl Inspector<'_> {
     }
 
     /// A folder of the destination. `real` is its path without a link.
-    fn destination_folder(&mut self, relative: &Path, path: PathBuf, real: &Path, meta: Meta) {
+    fn destination_folder(&mut self, relative: &Path, path: PathBuf, real: &Path, meta: Metadata) {
         if path != self.homes.app {
             let private = self.holds_secrets(relative);
             self.tighten(real, &meta, private);
@@ -629,7 +629,7 @@ impl Inspector<'_> {
             let mut claims = false;
             let mut leftovers = Vec::new();
             let key = &self.homes.names.identity;
-            let visited = self.disk.visit(real, &mut |entry| {
+            let visited = self.disk.for_each_entry(real, &mut |entry| {
                 let at = relative.join(&entry.name);
                 if at != *key && is_spelled_alike(&at, key) {
                     let reason = "the daemon's spelling of that name is another".to_owned();
@@ -666,7 +666,7 @@ impl Inspector<'_> {
 
     /// Two names of one folder: what is moved from it into it would be removed as identical.
     fn same_folders(&mut self) {
-        let mut sources: Vec<(PathBuf, Meta)> = self
+        let mut sources: Vec<(PathBuf, Metadata)> = self
             .readable
             .iter()
             .map(|(relative, (meta, _))| (self.out.source.join(relative), meta.clone()))
@@ -744,7 +744,7 @@ impl Inspector<'_> {
         };
         let mut names = BTreeSet::new();
         let visited = real.and_then(|dir| {
-            self.disk.visit(&dir, &mut |entry| {
+            self.disk.for_each_entry(&dir, &mut |entry| {
                 names.insert(entry.name);
                 ControlFlow::Continue(())
             })
@@ -764,7 +764,7 @@ impl Inspector<'_> {
     }
 
     /// A regular file that moves by itself; anything else by its name is left.
-    fn single(&mut self, relative: &Path) -> Option<(PathBuf, Meta)> {
+    fn single(&mut self, relative: &Path) -> Option<(PathBuf, Metadata)> {
         let folder = relative.parent().unwrap_or(Path::new(""));
         self.readable.get(folder)?;
         let at = self.whereabouts(self.out.source.join(relative));
@@ -890,7 +890,7 @@ impl Inspector<'_> {
         let there = self.whereabouts(destination.clone());
         match pair(self.disk, &at, &destination, &there, self.out.owner) {
             Ok(pair) => {
-                let there = self.disk.stat(&there).ok().filter(Meta::is_file);
+                let there = self.disk.stat(&there).ok().filter(Metadata::is_file);
                 self.out.custody = Some(Single {
                     source: self.out.source.join(&relative),
                     destination,
@@ -1058,7 +1058,7 @@ impl Inspector<'_> {
         let disk = self.disk;
         let count = |dir: &Path| {
             let mut count = 0;
-            let _ = disk.visit(dir, &mut |entry| {
+            let _ = disk.for_each_entry(dir, &mut |entry| {
                 if entry.kind == FileKind::File
                     && entry.name.to_str().is_some_and(|name| name.ends_with(".json"))
                 {

@@ -9,7 +9,7 @@ mod inspect;
 mod plan;
 mod report;
 
-use myownllm_durable_fs::{Disk, HomeLock};
+use myownllm_durable_fs::{Disk, LockedDir};
 /// The judge of identity files, which decides whether a daemon may be started.
 pub use myownllm_identity as identity;
 
@@ -65,10 +65,10 @@ pub trait StateMigrator {
     fn plan(&self, inventory: &Inventory, options: &Options) -> Plan;
 
     /// Does what the plan says. The plan should have been made under the lock; each step is checked again before it is done.
-    fn execute(&self, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report;
+    fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report;
 
     /// Looks, plans and executes: what to call once the lock is held.
-    fn run(&self, lock: &HomeLock, options: &Options, daemons: &dyn LiveDaemons) -> Report {
+    fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
         let inventory = self.inspect(options.direction);
         let plan = self.plan(&inventory, options);
         let _span = tracing::info_span!("move", direction = ?plan.direction).entered();
@@ -125,7 +125,7 @@ impl StateMigrator for Migrator<'_> {
         decide::plan(&self.homes, inventory, options)
     }
 
-    fn execute(&self, lock: &HomeLock, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
+    fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
         execute::execute(self.disk, lock, plan, daemons, self.tell)
     }
 }

@@ -194,7 +194,7 @@ fn cases() -> Vec<Case> {
 fn hard(case: &Case) -> Vec<Case> {
     // The same, on a disk that refuses the rename that cannot replace.
     let disk = case.disk.clone();
-    disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
+    disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));
     vec![
         Case {
             name: case.name,
@@ -552,7 +552,7 @@ fn the_key_moves_last_and_after_a_flush() {
         let key = format!("{destination}/.secrets/identity.json");
         let ops = disk.ops();
         let moved = |op: &myownllm_durable_fs::sim::OpRecord| {
-            op.op == Op::RenameExclusive
+            op.op == Op::RenameNoReplace
                 && op.other.as_ref().is_some_and(|to| {
                     to.ends_with(".json") || to.ends_with("states") || to.ends_with("rosters")
                 })
@@ -575,13 +575,13 @@ fn the_key_moves_last_and_after_a_flush() {
 #[test]
 fn a_destination_that_appears_is_never_replaced() {
     for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
-        for refused in [None, Some(Op::RenameExclusive)] {
+        for refused in [None, Some(Op::RenameNoReplace)] {
             let disk = case.disk.clone();
             if let Some(op) = refused {
                 disk.fail(Fault::always(op, ErrorKind::Unsupported));
             }
             disk.set_hook(move |record, foreign| {
-                let publishes = [Op::RenameExclusive, Op::HardLink].contains(&record.op);
+                let publishes = [Op::RenameNoReplace, Op::HardLink].contains(&record.op);
                 let Some(to) = record.other.as_ref().filter(|_| publishes) else { return };
                 let name = to.to_string_lossy();
                 if name.starts_with(DAEMON) && name.ends_with(".json") && !name.contains("/.durable-fs.") {
@@ -597,7 +597,7 @@ fn a_destination_that_appears_is_never_replaced() {
                 assert!(after.contains(bytes), "{}: lost {:?}", case.name, String::from_utf8_lossy(bytes));
             }
             let foreign =
-                disk.ops().iter().filter(|op| [Op::RenameExclusive, Op::HardLink].contains(&op.op)).any(
+                disk.ops().iter().filter(|op| [Op::RenameNoReplace, Op::HardLink].contains(&op.op)).any(
                     |op| {
                         op.other
                             .as_ref()
@@ -657,7 +657,7 @@ fn a_source_that_changed_is_back_before_the_next_is_touched() {
             .expect("it is done")
             .number
     };
-    let back = number_of(Op::RenameExclusive, "mesh/rosters/.durable-fs.claimed/one.json");
+    let back = number_of(Op::RenameNoReplace, "mesh/rosters/.durable-fs.claimed/one.json");
     assert!(back < number_of(Op::Rename, "mesh/rosters/two.json"), "{:#?}", case.disk.ops());
 }
 
@@ -667,7 +667,7 @@ fn a_source_that_changes_survives_a_crash_too() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
     survives_a_change_and_a_crash(&case);
     // Where the rename that cannot replace is missing, the name that is given back is made by a link.
-    case.disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
+    case.disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));
     survives_a_change_and_a_crash(&case);
 }
 
@@ -714,7 +714,7 @@ fn what_a_killed_run_had_in_its_hands_is_not_replaced() {
     let probe = disk.clone();
     run(&probe, &case.options);
     let set_aside = |op: &myownllm_durable_fs::sim::OpRecord| {
-        op.op == Op::RenameExclusive
+        op.op == Op::RenameNoReplace
             && op.other.as_ref().is_some_and(|to| to.ends_with("one.json.set-aside-1"))
     };
     let number = probe.ops().into_iter().find(set_aside).expect("it is kept beside the new one").number;
@@ -752,7 +752,7 @@ fn a_bad_copy_is_thrown_away() {
 fn where_nothing_is_exclusive_nothing_moves() {
     for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
         let disk = case.disk.clone();
-        disk.fail(Fault::always(Op::RenameExclusive, ErrorKind::InvalidInput));
+        disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));
         disk.fail(Fault::always(Op::HardLink, ErrorKind::PermissionDenied));
         let report = run(&disk, &case.options).expect("the lock is free");
         assert!(report.moved.is_empty(), "{}: {report:#?}", case.name);
@@ -775,7 +775,7 @@ fn what_appears_in_the_old_place_is_not_called_moved() {
     let (put, done) = (late.clone(), Arc::new(AtomicBool::new(false)));
     let wrote = done.clone();
     disk.set_hook(move |record, foreign| {
-        let key_moves = record.op == Op::RenameExclusive && record.path.ends_with("identity.json");
+        let key_moves = record.op == Op::RenameNoReplace && record.path.ends_with("identity.json");
         if key_moves && !wrote.load(Ordering::Relaxed) {
             wrote.store(foreign.put(&put, b"late"), Ordering::Relaxed);
         }
@@ -947,7 +947,7 @@ fn every_exclusive_rename_of_a_move_is_needed() {
         let probe = case.disk.clone();
         run(&probe, &case.options);
         let exclusive = |op: &&myownllm_durable_fs::sim::OpRecord| {
-            [Op::RenameExclusive, Op::HardLink].contains(&op.op)
+            [Op::RenameNoReplace, Op::HardLink].contains(&op.op)
                 && op.other.as_ref().is_some_and(|to| to.extension().is_some_and(|end| end == "json"))
         };
         for op in probe.ops().iter().filter(exclusive) {
@@ -991,8 +991,8 @@ fn is_refused(case: &Case, op: &myownllm_durable_fs::sim::OpRecord) -> bool {
     };
     let across = device(&op.path) != device(op.other.as_ref().expect("two paths"));
     disk.put("/probe/from", b"");
-    let probe = disk.rename_exclusive(Path::new("/probe/from"), Path::new("/probe/to"));
-    across || (op.op == Op::RenameExclusive && probe.is_err())
+    let probe = disk.rename_noreplace(Path::new("/probe/from"), Path::new("/probe/to"));
+    across || (op.op == Op::RenameNoReplace && probe.is_err())
 }
 
 /// A writer truncates a roster and writes it anew a moment later, through the same handle. Whichever operation the truncation

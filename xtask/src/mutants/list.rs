@@ -25,8 +25,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         guarantee: "A new file has its content on the disk before it has its name.",
         file: "crates/durable-fs/src/publish.rs",
         find: r"        disk.sync_file(&temp)?;
-        let method = rename_noreplace",
-        replace: "        let method = rename_noreplace",
+        let method = rename_or_link",
+        replace: "        let method = rename_or_link",
         package: "myownllm-durable-fs",
         tests: "binary(publish)",
     },
@@ -34,9 +34,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "publish-flushes-name",
         guarantee: "A new file that is reported as written is there after a power cut.",
         file: "crates/durable-fs/src/publish.rs",
-        find: r"        let method = rename_noreplace(disk, &temp, path)?;
+        find: r"        let method = rename_or_link(disk, &temp, path)?;
         disk.sync_dir(dir)?;",
-        replace: "        let method = rename_noreplace(disk, &temp, path)?;",
+        replace: "        let method = rename_or_link(disk, &temp, path)?;",
         package: "myownllm-durable-fs",
         tests: "binary(publish)",
     },
@@ -44,9 +44,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "publish-never-overwrites",
         guarantee: "A new file never takes the place of one that is there.",
         file: "crates/durable-fs/src/publish.rs",
-        find: "        let method = rename_noreplace(disk, &temp, path)?;",
+        find: "        let method = rename_or_link(disk, &temp, path)?;",
         replace: r"        disk.rename(&temp, path)?;
-        let method = Method::Rename;",
+        let method = RenameMethod::Rename;",
         package: "myownllm-durable-fs",
         tests: "binary(publish)",
     },
@@ -64,9 +64,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "new-folder-is-durable",
         guarantee: "A folder that was made is there after a power cut, and what is then put into it with it.",
         file: "crates/durable-fs/src/publish.rs",
-        find: r"                give(disk, &at, owner)?;
+        find: r"                chown_if_needed(disk, &at, owner)?;
                 disk.sync_dir(&parent)?;",
-        replace: r"                give(disk, &at, owner)?;
+        replace: r"                chown_if_needed(disk, &at, owner)?;
                 let _ = &parent;",
         package: "myownllm-durable-fs",
         tests: "binary(publish)",
@@ -151,7 +151,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "handles-stay-in-the-home",
         guarantee: "Nothing is changed behind a link that leads out of a locked home.",
         file: "crates/durable-fs/src/real/home.rs",
-        find: "                        Err(_) if reach == Reach::Anywhere => {",
+        find: "                        Err(_) if scope == Scope::Anywhere => {",
         replace: "                        Err(_) => {",
         package: "myownllm-durable-fs",
         tests: "binary(held)",
@@ -290,8 +290,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "narrowed-rights-are-named",
         guarantee: "Where a save has to take rights away from somebody, the outcome says so.",
         file: "crates/durable-fs/src/publish.rs",
-        find: "        if mode == there.mode & 0o777 { Rights::Kept } else { Rights::Narrowed }",
-        replace: "        Rights::Kept",
+        find: "        if mode == there.mode & 0o777 { Permissions::Kept } else { Permissions::Narrowed }",
+        replace: "        Permissions::Kept",
         package: "myownllm-config-store",
         tests: "binary(store)",
     },
@@ -317,7 +317,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "append-only-folders-do-not-fill-up",
         guarantee: "No temporary file is made where it could not be taken away again.",
         file: "crates/durable-fs/src/publish.rs",
-        find: r"    disk.lets_go(dir)?;
+        find: r"    disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;",
         replace: "    let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;",
         package: "myownllm-durable-fs",
@@ -611,7 +611,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "move-never-overwrites",
         guarantee: "A file that appears at the destination in the very moment is not replaced by a rename.",
         file: "crates/migration/src/execute.rs",
-        find: "if linked { Ok(()) } else { self.disk.rename_exclusive(&job.from, &job.to) };",
+        find: "if linked { Ok(()) } else { self.disk.rename_noreplace(&job.from, &job.to) };",
         replace: "if linked { Ok(()) } else { self.disk.rename(&job.from, &job.to) };",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -620,7 +620,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "copy-never-overwrites",
         guarantee: "Nor by a copy from another file system.",
         file: "crates/migration/src/execute/across.rs",
-        find: r"(renames && matches!(same, Ok(true))).then(|| disk.rename_exclusive(&temp, &job.to));",
+        find: r"(renames && matches!(same, Ok(true))).then(|| disk.rename_noreplace(&temp, &job.to));",
         replace: r"(renames && matches!(same, Ok(true))).then(|| disk.rename(&temp, &job.to));",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -917,8 +917,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "daemons-config-is-never-replaced",
         guarantee: "A daemon's config that appears in the very moment stays, and the repair begins anew.",
         file: "crates/config-store/src/locked.rs",
-        find: "            Err(error) if error.is_taken() => Ok(false),",
-        replace: "            Err(error) if error.is_taken() => Ok(true),",
+        find: "            Err(error) if error.is_already_exists() => Ok(false),",
+        replace: "            Err(error) if error.is_already_exists() => Ok(true),",
         package: "myownllm-config-store",
         tests: "binary(store)",
     },
@@ -926,12 +926,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "foreign-write-goes-back",
         guarantee: "What somebody else wrote meanwhile goes back into its place.",
         file: "crates/config-store/src/save.rs",
-        find: r"            Ok(Replaced::Foreign { displaced, .. }) => {
+        find: r"            Ok(Replaced::Conflict { theirs: displaced, .. }) => {
                 self.put_back(bytes, displaced)?;
                 Ok(Saved::Foreign)",
-        replace: r"            Ok(Replaced::Foreign { displaced, .. }) => {
+        replace: r"            Ok(Replaced::Conflict { theirs: displaced, .. }) => {
                 let _ = displaced.discard(self.disk);
-                Ok(Saved::Done { unseen_possible: false, rights: Rights::Kept })",
+                Ok(Saved::Done { unseen_possible: false, rights: Permissions::Kept })",
         package: "myownllm-config-store",
         tests: "binary(store)",
     },
@@ -948,7 +948,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "displaced-is-kept",
         guarantee: "What a killed update took out of the place is kept before it is removed.",
         file: "crates/config-store/src/save.rs",
-        find: "        if is_ours(path, &bytes) || self.disk.holds(&self.places.config, &bytes).unwrap_or(false) {",
+        find: "        if is_ours(path, &bytes) || self.disk.content_eq(&self.places.config, &bytes).unwrap_or(false) {",
         replace: "        if is_ours(path, &bytes) || !bytes.is_empty() {",
         package: "myownllm-config-store",
         tests: "binary(store)",
@@ -1137,8 +1137,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "last-look-before-the-exchange",
         guarantee: "What has changed since it was read is not taken out of its place.",
         file: "crates/durable-fs/src/publish.rs",
-        find: "    match disk.holds(path, expected) {\n        Ok(true) => {}",
-        replace: "    match disk.holds(path, expected) {\n        Ok(_) => {}",
+        find: "    match disk.content_eq(path, expected) {\n        Ok(true) => {}",
+        replace: "    match disk.content_eq(path, expected) {\n        Ok(_) => {}",
         package: "myownllm-durable-fs",
         tests: "binary(publish)",
     },
@@ -1255,7 +1255,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "newer-file-is-not-renamed-over",
         guarantee: "Where names cannot be exchanged, what is put back does not hide what was written over ours.",
         file: "crates/durable-fs/src/publish.rs",
-        find: "    theirs.rename_over(path, place, &|file| disk.holds(file, ours), false)",
+        find: "    theirs.rename_over(path, place, &|file| disk.content_eq(file, ours), false)",
         replace: "    let _ = ours;\n    theirs.rename_over(path, place, &|_| Ok(true), false)",
         package: "myownllm-durable-fs",
         tests: "test(=displaced_file_is_renamed_back_over_ours_alone)",
@@ -1943,7 +1943,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "changed-sources-are-back-at-once",
         guarantee: "A source that was written to has its name back before the next file is dealt with.",
         file: "crates/migration/src/execute/retire.rs",
-        find: "    disk.rename_exclusive(claimed, &item.from).is_ok()
+        find: "    disk.rename_noreplace(claimed, &item.from).is_ok()
 ",
         replace: "    let _ = (disk, item, claimed);
     false

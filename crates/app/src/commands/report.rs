@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_store::ConfigStore as _;
-use myownllm_durable_fs::{Disk as _, FileKind, Meta, quote};
+use myownllm_durable_fs::{Disk as _, FileKind, Metadata, quote};
 use myownllm_launch::Notice;
 use myownllm_migration::{Direction, Options as MoveOptions, StateMigrator as _};
 use serde::Serialize;
@@ -273,7 +273,7 @@ fn list(world: &World, directory: &Path, is_deep: bool, files: &mut Vec<File>) {
     }
 }
 
-fn file(world: &World, path: &Path, meta: &Meta) -> File {
+fn file(world: &World, path: &Path, meta: &Metadata) -> File {
     let seconds = u64::try_from(meta.modified.seconds).ok();
     let modified = seconds.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
     File {

@@ -66,19 +66,19 @@ pub(super) struct Home {
 /// A folder under the name that a caller has for it.
 pub(super) struct HeldFolder {
     named: PathBuf,
-    place: Place,
+    place: ResolvedDir,
 }
 
 /// A folder, and the locked home that it was found in.
 #[derive(Clone)]
-struct Place {
+struct ResolvedDir {
     folder: Arc<Folder>,
     home: Option<Arc<Home>>,
 }
 
 /// How far a path may lead.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
+enum Scope {
     /// To look, out of the home too, by links of the home's owner.
     Anywhere,
     /// Whoever changes something does it in the home.
@@ -158,7 +158,7 @@ impl Home {
     }
 
     /// The folder below the home, by its handle.
-    fn folder(&self, below: &Path, reach: Reach) -> io::Result<Found> {
+    fn folder(&self, below: &Path, scope: Scope) -> io::Result<Found> {
         if below.as_os_str().is_empty() {
             return Ok(Found::Inside(self.top.clone()));
         }
@@ -171,7 +171,7 @@ impl Home {
                 _ => drop(open.remove(at)),
             }
         }
-        let found = self.walk(below, reach)?;
+        let found = self.walk(below, scope)?;
         if let Found::Inside(folder) = &found {
             open.truncate(KEPT_OPEN - 1);
             open.push_front((below.to_owned(), folder.clone()));
@@ -179,7 +179,7 @@ impl Home {
         Ok(found)
     }
 
-    fn walk(&self, below: &Path, reach: Reach) -> io::Result<Found> {
+    fn walk(&self, below: &Path, scope: Scope) -> io::Result<Found> {
         let names = |path: &Path| path.iter().rev().map(OsStr::to_owned).collect::<Vec<OsString>>();
         let mut at = self.top.clone();
         let mut todo = names(below);
@@ -198,14 +198,16 @@ impl Home {
                     if links > LINK_LIMIT {
                         return Err(Errno::LOOP.into());
                     }
-                    let goal = self.goal_of(&at, Path::new(&name))?.ok_or(no_folder)?;
-                    match goal.strip_prefix(&self.top.real) {
+                    let target = self.resolve_symlink(&at, Path::new(&name))?.ok_or(no_folder)?;
+                    match target.strip_prefix(&self.top.real) {
                         Ok(inside) => {
                             todo.extend(names(inside));
                             at = self.top.clone();
                         }
-                        Err(_) if reach == Reach::Anywhere => {
-                            return Ok(Found::Outside(todo.iter().rfold(goal, |path, name| path.join(name))));
+                        Err(_) if scope == Scope::Anywhere => {
+                            return Ok(Found::Outside(
+                                todo.iter().rfold(target, |path, name| path.join(name)),
+                            ));
                         }
                         Err(_) => return Err(Untrusted::LeadsOut { path }.into()),
                     }
@@ -218,12 +220,12 @@ impl Home {
 
     /// Where the link of that name leads, without links; `None` when it is no link. Inside the home the answer is only where to
     /// look: the way there is gone by handles again.
-    fn goal_of(&self, folder: &Folder, name: &Path) -> io::Result<Option<PathBuf>> {
-        let Some((stat, says)) = read_link(folder, name)? else { return Ok(None) };
+    fn resolve_symlink(&self, folder: &Folder, name: &Path) -> io::Result<Option<PathBuf>> {
+        let Some((stat, text)) = read_link(folder, name)? else { return Ok(None) };
         self.trust(&stat, &folder.real.join(name))?;
         // The folder's own path has no links, so steps upwards are plain. The system would take them from whatever has the
         // folder's name by now.
-        let (mut from, mut rest) = (folder.real.as_path(), says.as_path());
+        let (mut from, mut rest) = (folder.real.as_path(), text.as_path());
         loop {
             if let Ok(above) = rest.strip_prefix("..") {
                 (from, rest) = (from.parent().unwrap_or(from), above);
@@ -237,14 +239,14 @@ impl Home {
     }
 }
 
-/// What a link says, and whose it is; `None` when it is none.
+/// Returns the metadata and the target of a symlink; `None` for anything else.
 fn read_link(folder: &Folder, name: &Path) -> io::Result<Option<(Stat, PathBuf)>> {
     let stat = rustix::fs::statat(&folder.handle, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if kind_of(&stat) != FileType::Symlink {
         return Ok(None);
     }
-    let (stat, says) = read_that_link(folder, name, stat)?;
-    Ok(Some((stat, OsString::from_vec(says.into_bytes()).into())))
+    let (stat, text) = read_that_link(folder, name, stat)?;
+    Ok(Some((stat, OsString::from_vec(text.into_bytes()).into())))
 }
 
 /// Here a link can be opened itself, so that owner and text are those of one link.
@@ -263,8 +265,8 @@ fn read_that_link(folder: &Folder, name: &Path, stat: Stat) -> rustix::io::Resul
 /// Opens a folder for a run of calls. `None` when it cannot be opened, or is not to be gone through: each call says so itself.
 pub(super) fn hold(named: &Path) -> Option<Arc<HeldFolder>> {
     let place = match Home::of(named) {
-        Some((home, below)) if is_plain(below) => match home.walk(below, Reach::Home).ok()? {
-            Found::Inside(folder) => Place { folder, home: Some(home) },
+        Some((home, below)) if is_plain(below) => match home.walk(below, Scope::Home).ok()? {
+            Found::Inside(folder) => ResolvedDir { folder, home: Some(home) },
             Found::Outside(_) => return None,
         },
         Some(_) => return None,
@@ -272,7 +274,7 @@ pub(super) fn hold(named: &Path) -> Option<Arc<HeldFolder>> {
             let flags = PASS | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let handle = retry_on_intr(|| rustix::fs::open(named, flags, Mode::empty())).ok()?;
             let id = id_of(&rustix::fs::fstat(&handle).ok()?);
-            Place { folder: Arc::new(Folder { handle, id, real: named.to_owned() }), home: None }
+            ResolvedDir { folder: Arc::new(Folder { handle, id, real: named.to_owned() }), home: None }
         }
     };
     let held = Arc::new(HeldFolder { named: named.to_owned(), place });
@@ -283,7 +285,7 @@ pub(super) fn hold(named: &Path) -> Option<Arc<HeldFolder>> {
 }
 
 /// The held folder that a path names something in, and that name.
-fn held(path: &Path) -> Option<(Place, &OsStr)> {
+fn held(path: &Path) -> Option<(ResolvedDir, &OsStr)> {
     let all = HELD.read().unwrap_or_else(PoisonError::into_inner);
     if all.is_empty() {
         return None;
@@ -299,15 +301,15 @@ fn is_plain(path: &Path) -> bool {
 
 /// What a system call is told in place of a path: a folder's handle, and a name in it. Outside of locked homes it is the path,
 /// unless the folder is held.
-pub(super) struct At {
-    place: Option<Place>,
+pub(super) struct ResolvedName {
+    place: Option<ResolvedDir>,
     name: PathBuf,
 }
 
-impl At {
+impl ResolvedName {
     /// To look at this very name.
     pub(super) fn look(path: &Path) -> io::Result<Self> {
-        Self::find(path, Reach::Anywhere)
+        Self::find(path, Scope::Anywhere)
     }
 
     /// To look at this very name, which may be that of a symlink: one that leads to a locked home is no part of that home.
@@ -317,17 +319,17 @@ impl At {
 
     /// To change what has this name, or to give it to something.
     pub(super) fn change(path: &Path) -> io::Result<Self> {
-        Self::find(path, Reach::Home)
+        Self::find(path, Scope::Home)
     }
 
     /// To look at what this name leads to.
     pub(super) fn followed(path: &Path) -> io::Result<Self> {
         let at = Self::look(path)?;
         let Some((home, folder)) = at.inside() else { return Ok(at) };
-        match home.goal_of(folder, &at.name)? {
+        match home.resolve_symlink(folder, &at.name)? {
             None => Ok(at),
-            Some(goal) if goal.starts_with(&home.top.real) => Self::look(&goal),
-            Some(goal) => Ok(Self::by_path(goal)),
+            Some(target) if target.starts_with(&home.top.real) => Self::look(&target),
+            Some(target) => Ok(Self::by_path(target)),
         }
     }
 
@@ -335,7 +337,7 @@ impl At {
         Self { place: None, name: path }
     }
 
-    fn find(path: &Path, reach: Reach) -> io::Result<Self> {
+    fn find(path: &Path, scope: Scope) -> io::Result<Self> {
         if let Some((place, name)) = held(path) {
             return Ok(Self { place: Some(place), name: name.into() });
         }
@@ -345,11 +347,11 @@ impl At {
         }
         let (Some(parent), Some(name)) = (below.parent(), below.file_name()) else {
             let folder = home.top.clone();
-            return Ok(Self { place: Some(Place { folder, home: Some(home) }), name: ".".into() });
+            return Ok(Self { place: Some(ResolvedDir { folder, home: Some(home) }), name: ".".into() });
         };
-        Ok(match home.folder(parent, reach)? {
+        Ok(match home.folder(parent, scope)? {
             Found::Inside(folder) => {
-                Self { place: Some(Place { folder, home: Some(home) }), name: name.into() }
+                Self { place: Some(ResolvedDir { folder, home: Some(home) }), name: name.into() }
             }
             Found::Outside(folder) => Self::by_path(folder.join(name)),
         })

@@ -23,7 +23,7 @@ use crate::{DiskError, Op, Result};
 ///
 /// # While a home is locked
 ///
-/// On Unix, everything below a home whose [lock](crate::HomeLock) this process holds is done through the handle that holds
+/// On Unix, everything below a home whose [lock](crate::LockedDir) this process holds is done through the handle that holds
 /// the lock: each folder on the way is opened from the one above, and has to belong to the owner of the home, to root, or to whoever
 /// runs the program, and so has each link on the way. A second user who puts a folder or link of their own in the place of
 /// one of the home's, at whatever moment, gets an error out of us ([`Untrusted`](crate::Untrusted)) and nothing else:

@@ -27,12 +27,12 @@ use rustix::{
 
 use super::{
     RealDisk, copy_bytes,
-    home::{At, Home, hold, id_of, kind_of},
+    home::{Home, ResolvedName, hold, id_of, kind_of},
     reads, same_bytes, threads,
 };
 use crate::{
-    DirEntry, Disk, DiskError, FileKind, Flushed, Hold, HomeLock, Likeness, LockError, Meta, Op, Owner,
-    Result, Rights, Stamp, disk::is_on_another_device, trust::Runner,
+    CopyComparison, DirEntry, Disk, DiskError, FileKind, Hold, LockError, LockedDir, Metadata, Op, Owner,
+    Permissions, Result, SyncFs, Timestamp, disk::is_on_another_device, trust::Runner,
 };
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
@@ -42,18 +42,18 @@ const POLL: Duration = Duration::from_millis(10);
 /// the other end of a pipe or makes a terminal ours.
 const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-fn open(at: &At, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+fn open(at: &ResolvedName, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
     Ok(retry_on_intr(|| rustix::fs::openat(at.dir(), at.name(), flags | COMMON, mode))?)
 }
 
 /// Opens this very name to read, and no link.
 fn open_name(path: &Path) -> io::Result<OwnedFd> {
-    open(&At::look(path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
+    open(&ResolvedName::look(path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Opens what this name leads to.
 fn open_followed(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let at = At::followed(path)?;
+    let at = ResolvedName::followed(path)?;
     let nofollow = if at.follow() { OFlags::empty() } else { OFlags::NOFOLLOW };
     open(&at, OFlags::RDONLY | flags | nofollow, Mode::empty())
 }
@@ -67,14 +67,14 @@ fn file_kind(file_type: FileType) -> FileKind {
     }
 }
 
-fn stamp(seconds: impl TryInto<i64>, nanoseconds: impl TryInto<u32>) -> Stamp {
+fn stamp(seconds: impl TryInto<i64>, nanoseconds: impl TryInto<u32>) -> Timestamp {
     let (seconds, nanoseconds) = (seconds.try_into().unwrap_or(0), nanoseconds.try_into().unwrap_or(0));
-    Stamp { seconds, nanoseconds }
+    Timestamp { seconds, nanoseconds }
 }
 
 #[allow(clippy::unnecessary_cast, reason = "how wide these numbers are is a matter of the system")]
-fn meta_of(stat: &Stat) -> Meta {
-    Meta {
+fn meta_of(stat: &Stat) -> Metadata {
+    Metadata {
         kind: file_kind(kind_of(stat)),
         len: u64::try_from(stat.st_size).unwrap_or(0),
         mode: stat.st_mode as u32 & 0o7777,
@@ -147,17 +147,17 @@ fn passes_syncfs_on(fd: impl AsFd) -> bool {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn flush_fs(fd: impl AsFd) -> rustix::io::Result<Flushed> {
+fn flush_fs(fd: impl AsFd) -> rustix::io::Result<SyncFs> {
     match retry_on_intr(|| rustix::fs::syncfs(&fd)) {
-        Ok(()) if passes_syncfs_on(&fd) => Ok(Flushed::Everything),
-        Ok(()) | Err(Errno::NOSYS) => Ok(Flushed::Nothing),
+        Ok(()) if passes_syncfs_on(&fd) => Ok(SyncFs::Everything),
+        Ok(()) | Err(Errno::NOSYS) => Ok(SyncFs::Nothing),
         Err(error) => Err(error),
     }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<Flushed> {
-    Ok(Flushed::Nothing)
+fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<SyncFs> {
+    Ok(SyncFs::Nothing)
 }
 
 /// Syncs a directory.
@@ -168,7 +168,7 @@ fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<Flushed> {
 fn flush_dir(fd: impl AsFd) -> rustix::io::Result<()> {
     let flushed = match flush(&fd) {
         // A file system that cannot sync one directory may be able to sync itself.
-        Err(Errno::INVAL) => flush_fs(&fd).map(|flushed| flushed == Flushed::Everything),
+        Err(Errno::INVAL) => flush_fs(&fd).map(|flushed| flushed == SyncFs::Everything),
         other => other.map(|()| true),
     }?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -180,14 +180,14 @@ fn flush_dir(fd: impl AsFd) -> rustix::io::Result<()> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn rename_with(from: &At, to: &At, exchange: bool) -> rustix::io::Result<()> {
+fn rename_with(from: &ResolvedName, to: &ResolvedName, exchange: bool) -> rustix::io::Result<()> {
     use rustix::fs::RenameFlags;
     let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
     retry_on_intr(|| rustix::fs::renameat_with(from.dir(), from.name(), to.dir(), to.name(), flags))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn rename_with(_from: &At, _to: &At, _exchange: bool) -> rustix::io::Result<()> {
+fn rename_with(_from: &ResolvedName, _to: &ResolvedName, _exchange: bool) -> rustix::io::Result<()> {
     Err(Errno::NOTSUP)
 }
 
@@ -322,8 +322,8 @@ fn open_if_same(a: &Path, b: &Path) -> Result<Option<(File, File)>> {
 }
 
 /// Where to rename from and to.
-fn both(from: &Path, to: &Path) -> io::Result<(At, At)> {
-    let (from, to) = (At::change(from)?, At::change(to)?);
+fn resolve_pair(from: &Path, to: &Path) -> io::Result<(ResolvedName, ResolvedName)> {
+    let (from, to) = (ResolvedName::change(from)?, ResolvedName::change(to)?);
     from.trust_folder()?;
     Ok((from, to))
 }
@@ -332,7 +332,7 @@ fn both(from: &Path, to: &Path) -> io::Result<(At, At)> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn has(path: &Path, attribute: rustix::fs::StatxAttributes) -> Option<bool> {
     use rustix::fs::{StatxFlags, statx};
-    let at = At::look(path).ok()?;
+    let at = ResolvedName::look(path).ok()?;
     let stat = statx(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
     let is_told = stat.stx_attributes_mask.contains(attribute);
     is_told.then(|| stat.stx_attributes.contains(attribute))
@@ -392,10 +392,10 @@ impl Drop for Held {
 }
 
 /// Writes a new file by `write`; what was begun is removed when that fails.
-fn begin(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+fn create_exclusive(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let failed = |source| DiskError::new(Op::Create, path, source);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    let at = At::change(path).map_err(failed)?;
+    let at = ResolvedName::change(path).map_err(failed)?;
     // Not a bit wider than 0600 while it grows.
     let fd = open(&at, flags, bits(0o600 & mode | 0o200)).map_err(failed)?;
     let mut file = File::from(fd);
@@ -410,26 +410,26 @@ fn bits(mode: u32) -> Mode {
 }
 
 impl Disk for RealDisk {
-    fn stat(&self, path: &Path) -> Result<Meta> {
+    fn stat(&self, path: &Path) -> Result<Metadata> {
         let inner = || -> io::Result<Stat> {
-            let at = At::look_unfollowed(path)?;
+            let at = ResolvedName::look_unfollowed(path)?;
             Ok(statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?)
         };
         inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
-    fn stat_follow(&self, path: &Path) -> Result<Meta> {
+    fn stat_follow(&self, path: &Path) -> Result<Metadata> {
         let inner = || -> io::Result<Stat> {
-            let at = At::followed(path)?;
+            let at = ResolvedName::followed(path)?;
             let flags = if at.follow() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
             Ok(statat(at.dir(), at.name(), flags)?)
         };
         inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
-    fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::new(Op::Visit, dir, e);
-        let at = At::look(dir).map_err(failed)?;
+    fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
+        let failed = |e: io::Error| DiskError::new(Op::ForEachEntry, dir, e);
+        let at = ResolvedName::look(dir).map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = open(&at, flags, Mode::empty()).map_err(failed)?;
         at.trust_open(&fd).map_err(failed)?;
@@ -479,7 +479,7 @@ impl Disk for RealDisk {
         inner().map_err(|e| DiskError::new(Op::Read, path, e))
     }
 
-    fn holds(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
+    fn content_eq(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
         let inner = || -> io::Result<bool> {
             let file = File::from(open_followed(path, OFlags::empty())?);
             let len = meta_of(&regular(&file)?).len;
@@ -492,13 +492,13 @@ impl Disk for RealDisk {
         Ok(open_if_same(a, b)?.is_some())
     }
 
-    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<Likeness> {
+    fn compare_copy(&self, original: &Path, copy: &Path) -> Result<CopyComparison> {
         let Some((original_file, copy_file)) = open_if_same(original, copy)? else {
-            return Ok(Likeness::Differs);
+            return Ok(CopyComparison::Differs);
         };
-        let lacks = attributes::lacking(&original_file, &copy_file)
+        let missing_xattrs = attributes::lacking(&original_file, &copy_file)
             .map_err(|e| DiskError::new(Op::ListAttributes, original, e.into()))?;
-        Ok(Likeness::Same { lacks })
+        Ok(CopyComparison::Identical { missing_xattrs })
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -509,7 +509,7 @@ impl Disk for RealDisk {
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
         let inner = || -> io::Result<PathBuf> {
-            let at = At::look_unfollowed(link)?;
+            let at = ResolvedName::look_unfollowed(link)?;
             let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
             Ok(OsStr::from_bytes(says.to_bytes()).into())
         };
@@ -518,7 +518,7 @@ impl Disk for RealDisk {
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
         let inner = || -> io::Result<PathBuf> {
-            let at = At::followed(path)?;
+            let at = ResolvedName::followed(path)?;
             match at.real() {
                 // It has to be there, as everywhere.
                 Some(real) => {
@@ -531,8 +531,8 @@ impl Disk for RealDisk {
     }
 
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        let inner = || -> io::Result<Meta> {
-            let at = At::change(dir)?;
+        let inner = || -> io::Result<Metadata> {
+            let at = ResolvedName::change(dir)?;
             rustix::fs::mkdirat(at.dir(), at.name(), bits(mode))?;
             Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
         };
@@ -543,7 +543,7 @@ impl Disk for RealDisk {
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let at = At::change(path)?;
+            let at = ResolvedName::change(path)?;
             match open(&at, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
                 Ok(fd) => Ok(rustix::fs::fchmod(fd, bits(mode))?),
                 // What its owner may not read can still be chmodded, though not through a handle.
@@ -564,14 +564,14 @@ impl Disk for RealDisk {
     fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         let inner = || -> io::Result<()> {
-            let at = At::change(path)?;
+            let at = ResolvedName::change(path)?;
             Ok(rustix::fs::chownat(at.dir(), at.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
         };
         inner().map_err(|e| DiskError::new(Op::SetOwner, path, e))
     }
 
     fn create(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        begin(path, mode, |file| {
+        create_exclusive(path, mode, |file| {
             file.write_all(bytes)?;
             // Exactly this mode, whatever the umask.
             Ok(rustix::fs::fchmod(&*file, bits(mode))?)
@@ -582,7 +582,7 @@ impl Disk for RealDisk {
         let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
         let mut source = File::from(open_name(from).map_err(failed)?);
         let stat = regular(&source).map_err(failed)?;
-        begin(to, 0o600, |file| {
+        create_exclusive(to, 0o600, |file| {
             copy_bytes(&mut source, file, meta_of(&stat).len)?;
             attributes::copy(&source, file);
             if rustix::process::geteuid().is_root() {
@@ -602,30 +602,34 @@ impl Disk for RealDisk {
         })
     }
 
-    fn copy_rights(&self, from: &Path, to: &Path) -> Result<Rights> {
-        let inner = || -> io::Result<Rights> {
+    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
+        let inner = || -> io::Result<Permissions> {
             let from = File::from(open_name(from)?);
-            let to = File::from(open(&At::change(to)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())?);
+            let to = File::from(open(
+                &ResolvedName::change(to)?,
+                OFlags::RDONLY | OFlags::NOFOLLOW,
+                Mode::empty(),
+            )?);
             let mode = meta_of(&regular(&from)?).mode & 0o777;
             attributes::copy(&from, &to);
             let given = attributes::copy_access(&from, &to, mode);
             rustix::fs::fchmod(&to, bits(given))?;
-            Ok(if given == mode { Rights::Kept } else { Rights::Narrowed })
+            Ok(if given == mode { Permissions::Kept } else { Permissions::Narrowed })
         };
-        inner().map_err(|e| DiskError::two(Op::CopyRights, from, to, e))
+        inner().map_err(|e| DiskError::two(Op::CopyPermissions, from, to, e))
     }
 
-    fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let (from, to) = both(from, to)?;
+            let (from, to) = resolve_pair(from, to)?;
             Ok(rename_with(&from, &to, false)?)
         };
-        inner().map_err(|e| DiskError::two(Op::RenameExclusive, from, to, e))
+        inner().map_err(|e| DiskError::two(Op::RenameNoReplace, from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let (from, to) = both(from, to)?;
+            let (from, to) = resolve_pair(from, to)?;
             Ok(retry_on_intr(|| rustix::fs::renameat(from.dir(), from.name(), to.dir(), to.name()))?)
         };
         inner().map_err(|e| DiskError::two(Op::Rename, from, to, e))
@@ -633,7 +637,7 @@ impl Disk for RealDisk {
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let (a, b) = both(a, b)?;
+            let (a, b) = resolve_pair(a, b)?;
             Ok(rename_with(&a, &b, true)?)
         };
         inner().map_err(|e| DiskError::two(Op::Exchange, a, b, e))
@@ -641,7 +645,7 @@ impl Disk for RealDisk {
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let (from, to) = (At::change(from)?, At::change(to)?);
+            let (from, to) = (ResolvedName::change(from)?, ResolvedName::change(to)?);
             Ok(rustix::fs::linkat(from.dir(), from.name(), to.dir(), to.name(), AtFlags::empty())?)
         };
         inner().map_err(|e| DiskError::two(Op::HardLink, from, to, e))
@@ -649,7 +653,7 @@ impl Disk for RealDisk {
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
         let inner = || -> io::Result<()> {
-            let at = At::change(at)?;
+            let at = ResolvedName::change(at)?;
             Ok(rustix::fs::symlinkat(target, at.dir(), at.name())?)
         };
         inner().map_err(|e| DiskError::two(Op::Symlink, at, target, e))
@@ -667,7 +671,7 @@ impl Disk for RealDisk {
         is_mount_root(folder).unwrap_or_else(|| is_on_another_device(self, folder))
     }
 
-    fn lets_go(&self, folder: &Path) -> Result<()> {
+    fn ensure_entries_removable(&self, folder: &Path) -> Result<()> {
         match is_append_only(folder) {
             true => Err(DiskError::new(Op::MakeTemp, folder, Errno::PERM.into())),
             false => Ok(()),
@@ -700,8 +704,8 @@ impl Disk for RealDisk {
         accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
     }
 
-    fn sync_fs(&self, path: &Path) -> Result<Flushed> {
-        let inner = || -> io::Result<Flushed> { Ok(flush_fs(open_followed(path, OFlags::empty())?)?) };
+    fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
+        let inner = || -> io::Result<SyncFs> { Ok(flush_fs(open_followed(path, OFlags::empty())?)?) };
         inner().map_err(|e| DiskError::new(Op::SyncFs, path, e))
     }
 
@@ -709,7 +713,7 @@ impl Disk for RealDisk {
         threads()
     }
 
-    fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {
+    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
         let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
         let start = Instant::now();
         loop {
@@ -733,17 +737,17 @@ impl Disk for RealDisk {
             }
             // The folder may have been replaced by another while we waited; a lock on the old one guards nothing.
             if let Some(locked) = Home::enter(home, fd).map_err(failed)? {
-                return Ok(HomeLock::new(home, Held(locked)));
+                return Ok(LockedDir::new(home, Held(locked)));
             }
         }
     }
 
-    fn hold<'lock>(&self, lock: &'lock HomeLock, folders: &[&Path]) -> Hold<'lock> {
+    fn hold<'lock>(&self, lock: &'lock LockedDir, folders: &[&Path]) -> Hold<'lock> {
         Hold::new(lock, folders.iter().filter_map(|folder| hold(folder)).collect::<Vec<_>>())
     }
 }
 
 fn remove(path: &Path, flags: AtFlags) -> io::Result<()> {
-    let at = At::change(path)?;
+    let at = ResolvedName::change(path)?;
     Ok(rustix::fs::unlinkat(at.dir(), at.name(), flags)?)
 }

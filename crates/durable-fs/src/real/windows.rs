@@ -15,7 +15,7 @@ use std::{
 
 use super::{RealDisk, copy_bytes, same_bytes, threads};
 use crate::{
-    DirEntry, Disk, DiskError, FileKind, Flushed, HomeLock, LockError, Meta, Op, Owner, Result, Stamp,
+    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, Metadata, Op, Owner, Result, SyncFs, Timestamp,
 };
 
 const POLL: Duration = Duration::from_millis(10);
@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// A scanner or indexer that has a file open makes a rename or removal fail for a moment: these pauses are the usual ladder.
 const PAUSES: [u64; 4] = [50, 100, 250, 500];
 
-fn patiently<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn retry_on_sharing_violation<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for pause in PAUSES {
         match action() {
             // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION
@@ -48,17 +48,17 @@ fn kind_of(file_type: std::fs::FileType) -> FileKind {
     }
 }
 
-fn meta_of(meta: &std::fs::Metadata) -> Meta {
+fn meta_of(meta: &std::fs::Metadata) -> Metadata {
     let modified = meta
         .modified()
         .ok()
         .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
-        .map(|since| Stamp {
+        .map(|since| Timestamp {
             seconds: i64::try_from(since.as_secs()).unwrap_or(0),
             nanoseconds: since.subsec_nanos(),
         })
         .unwrap_or_default();
-    Meta {
+    Metadata {
         kind: kind_of(meta.file_type()),
         len: meta.len(),
         mode: if meta.is_dir() { 0o700 } else { 0o600 },
@@ -88,10 +88,10 @@ fn move_file(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidFilename, "the name is not valid Unicode"))
     };
     if replace {
-        return patiently(|| std::fs::rename(from, to));
+        return retry_on_sharing_violation(|| std::fs::rename(from, to));
     }
     let (from, to) = (text(from)?, text(to)?);
-    patiently(|| {
+    retry_on_sharing_violation(|| {
         winsafe::MoveFileEx(&from, Some(&to), MOVEFILE::WRITE_THROUGH).map_err(|error| match error.raw() {
             // ERROR_NOT_SAME_DEVICE, ERROR_FILE_EXISTS, ERROR_ALREADY_EXISTS
             17 => io::ErrorKind::CrossesDevices.into(),
@@ -107,18 +107,18 @@ fn move_file(_from: &Path, _to: &Path, _replace: bool) -> io::Result<()> {
 }
 
 impl Disk for RealDisk {
-    fn stat(&self, path: &Path) -> Result<Meta> {
+    fn stat(&self, path: &Path) -> Result<Metadata> {
         std::fs::symlink_metadata(path)
             .map(|meta| meta_of(&meta))
             .map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
-    fn stat_follow(&self, path: &Path) -> Result<Meta> {
+    fn stat_follow(&self, path: &Path) -> Result<Metadata> {
         std::fs::metadata(path).map(|meta| meta_of(&meta)).map_err(|e| DiskError::new(Op::Stat, path, e))
     }
 
-    fn visit(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::new(Op::Visit, dir, e);
+    fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
+        let failed = |e: io::Error| DiskError::new(Op::ForEachEntry, dir, e);
         if std::fs::symlink_metadata(dir).map_err(failed)?.file_type().is_symlink() {
             return Err(failed(io::ErrorKind::NotADirectory.into()));
         }
@@ -222,8 +222,8 @@ impl Disk for RealDisk {
         })
     }
 
-    fn rename_exclusive(&self, from: &Path, to: &Path) -> Result<()> {
-        move_file(from, to, false).map_err(|e| DiskError::two(Op::RenameExclusive, from, to, e))
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
+        move_file(from, to, false).map_err(|e| DiskError::two(Op::RenameNoReplace, from, to, e))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -249,11 +249,13 @@ impl Disk for RealDisk {
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        patiently(|| std::fs::remove_file(path)).map_err(|e| DiskError::new(Op::Unlink, path, e))
+        retry_on_sharing_violation(|| std::fs::remove_file(path))
+            .map_err(|e| DiskError::new(Op::Unlink, path, e))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        patiently(|| std::fs::remove_dir(dir)).map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
+        retry_on_sharing_violation(|| std::fs::remove_dir(dir))
+            .map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
@@ -270,15 +272,15 @@ impl Disk for RealDisk {
         Ok(())
     }
 
-    fn sync_fs(&self, _path: &Path) -> Result<Flushed> {
-        Ok(Flushed::Nothing)
+    fn sync_fs(&self, _path: &Path) -> Result<SyncFs> {
+        Ok(SyncFs::Nothing)
     }
 
     fn threads(&self) -> usize {
         threads()
     }
 
-    fn lock(&self, home: &Path, wait: Duration) -> Result<HomeLock, LockError> {
+    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
         let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
         // A folder cannot be locked here. The file stays: one that is unlinked while another waits for it guards nothing.
         let file = OpenOptions::new()
@@ -291,7 +293,7 @@ impl Disk for RealDisk {
         let start = Instant::now();
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(HomeLock::new(home, file)),
+                Ok(()) => return Ok(LockedDir::new(home, file)),
                 Err(std::fs::TryLockError::WouldBlock) => {
                     let waited = start.elapsed();
                     let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {

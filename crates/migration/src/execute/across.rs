@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use myownllm_durable_fs::{DiskError, Exclusive, with_temp};
+use myownllm_durable_fs::{DiskError, NoReplaceSupport, with_temp};
 
 use super::{
     Go, Job, Mover, Retire, Stop, What,
@@ -50,7 +50,9 @@ impl Mover<'_> {
         let mut files = Vec::with_capacity(jobs.len());
         for job in jobs {
             let folder = parent(&job.to);
-            let keeps = keeps.entry(folder).or_insert_with_key(|folder| self.disk.lets_go(folder).err());
+            let keeps = keeps
+                .entry(folder)
+                .or_insert_with_key(|folder| self.disk.ensure_entries_removable(folder).err());
             match (keeps, &job.what) {
                 (Some(error), _) => {
                     let error = error.clone();
@@ -127,9 +129,9 @@ impl Mover<'_> {
         let (disk, support) = (self.disk, &self.support);
         let name_one = |(job, temp): Copied| {
             let same = disk.same_content(&job.from, &temp);
-            let renames = support.get(&parent(&job.to)) != Some(&Exclusive::Link);
+            let renames = support.get(&parent(&job.to)) != Some(&NoReplaceSupport::Link);
             let renamed =
-                (renames && matches!(same, Ok(true))).then(|| disk.rename_exclusive(&temp, &job.to));
+                (renames && matches!(same, Ok(true))).then(|| disk.rename_noreplace(&temp, &job.to));
             (job, temp, same, renamed)
         };
         let mut refused = false;
@@ -149,9 +151,9 @@ impl Mover<'_> {
             let link = || disk.hard_link(&temp, &job.to).map(|()| Some(temp.clone()));
             let named = match renamed {
                 Some(Err(error)) if error.may_be_unsupported() => match self.support(&parent(&job.to)) {
-                    Ok(Exclusive::Rename) => disk.rename_exclusive(&temp, &job.to).map(|()| None),
-                    Ok(Exclusive::Link) => link(),
-                    Ok(Exclusive::Neither) => {
+                    Ok(NoReplaceSupport::Rename) => disk.rename_noreplace(&temp, &job.to).map(|()| None),
+                    Ok(NoReplaceSupport::Link) => link(),
+                    Ok(NoReplaceSupport::Neither) => {
                         let _ = disk.unlink(&temp);
                         self.refuse_neither(&job.to);
                         refused = true;
@@ -174,7 +176,7 @@ impl Mover<'_> {
                     if !published {
                         let _ = disk.unlink(&temp);
                     }
-                    if error.is_taken() || published {
+                    if error.is_already_exists() || published {
                         self.taken(&job, retire);
                     } else {
                         self.fail(&job.from, error);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use myownllm_durable_fs::{Disk, FileId, OpenForWriting, Stamp};
+use myownllm_durable_fs::{Disk, FileId, OpenForWriting, Timestamp};
 
 /// A file that has not changed for so long is at rest; the app's config waits as long.
 const STABLE_FOR: Duration = Duration::from_millis(250);
@@ -22,7 +22,7 @@ struct Waiting<'f> {
     file: &'f Path,
     complete: bool,
     /// What changes when somebody writes it, and how many looks in a row have shown the same.
-    known: Option<(u64, Stamp, Option<FileId>)>,
+    known: Option<(u64, Timestamp, Option<FileId>)>,
     same: u128,
 }
 

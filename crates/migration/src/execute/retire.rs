@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, Likeness, Meta, Op, OpenForWriting};
+use myownllm_durable_fs::{CLAIM_DIR, CopyComparison, Disk, DiskError, Metadata, Op, OpenForWriting};
 
 use super::{
     Go, Mover, Retire,
@@ -38,7 +38,7 @@ enum Fate {
 /// What a look at a source that was taken aside has shown.
 enum Checked {
     /// It is what was published, as it was at `seen`; `lost` are the attributes that go with it.
-    Removable { lost: Vec<String>, seen: Box<Meta>, complete: bool },
+    Removable { lost: Vec<String>, seen: Box<Metadata>, complete: bool },
     /// It stays, or is gone.
     Ended(Fate),
 }
@@ -171,7 +171,7 @@ impl Mover<'_> {
                 Ok(()) => {}
                 Err(error) if error.is_not_found() => {}
                 // What is in it has been reported.
-                Err(error) if error.is_taken() && !self.report.errors.is_empty() => {}
+                Err(error) if error.is_already_exists() && !self.report.errors.is_empty() => {}
                 Err(error) => self.fail(claims, error),
             }
         }
@@ -211,7 +211,7 @@ fn check(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Checked {
 
 /// Gives a source that is aside its name back, at once: others look for it under that name.
 fn give_back(disk: &dyn Disk, item: &Retire, claimed: &Path) -> bool {
-    disk.rename_exclusive(claimed, &item.from).is_ok()
+    disk.rename_noreplace(claimed, &item.from).is_ok()
 }
 
 /// Returns the sources, as they are named aside, that a program has open for writing, or that go on changing. Such a program
@@ -245,8 +245,8 @@ fn in_use(disk: &dyn Disk, checked: &[(Retire, PathBuf, Checked)]) -> BTreeSet<P
 
 /// Removes a source that is in no use. It is compared once more if a program may have written it since it was `seen`, and
 /// closed it.
-fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path, lost: Vec<String>, seen: &Meta) -> Fate {
-    let is_as_seen = |now: &Meta| {
+fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path, lost: Vec<String>, seen: &Metadata) -> Fate {
+    let is_as_seen = |now: &Metadata| {
         (now.len, now.modified) == (seen.len, seen.modified)
             && seen.changed.seconds - seen.modified.seconds > TIMESTAMP_STEP
     };
@@ -270,7 +270,7 @@ fn stands_alone(
     disk: &dyn Disk,
     item: &Retire,
     claimed: &Path,
-    before: Option<Meta>,
+    before: Option<Metadata>,
 ) -> Result<(), DiskError> {
     let Some(before) = before else { return Ok(()) };
     let now = disk.stat(&item.to)?;
@@ -290,8 +290,8 @@ fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<S
     }
     let compare = || {
         Ok(match disk.compare_copy(claimed, &item.to)? {
-            Likeness::Differs => None,
-            Likeness::Same { lacks } => Some(lacks),
+            CopyComparison::Differs => None,
+            CopyComparison::Identical { missing_xattrs } => Some(missing_xattrs),
         })
     };
     if item.method == Some(MoveMethod::Copy)

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{CLAIM_DIR, FileKind, SET_ASIDE, TEMP_PREFIX, leftover_kind};
+use myownllm_durable_fs::{CLAIM_DIR, FileKind, SET_ASIDE, TEMP_PREFIX, may_be_only_copy};
 
 use crate::homes::Homes;
 
@@ -26,7 +26,7 @@ pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
         return Whose::Claims;
     }
     if text.starts_with(TEMP_PREFIX) {
-        return match (leftover_kind(name), kind) {
+        return match (may_be_only_copy(name), kind) {
             (Some(false), FileKind::File | FileKind::Symlink) => Whose::Leftover,
             _ => Whose::Foreign("it is not a .json file"),
         };

@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, Meta, Op, Owner, trust::foreign_part};
+use myownllm_durable_fs::{Disk, DiskError, Metadata, Op, Owner, trust::foreign_part};
 
 use super::{
     Pair, is_absent,
@@ -124,7 +124,7 @@ pub(super) fn is_copy(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,
-    there: &Meta,
+    there: &Metadata,
     home: Option<Owner>,
 ) -> Result<bool, MigrationError> {
     match home.and_then(|home| foreign_part(destination, there, home)) {
@@ -149,7 +149,7 @@ pub(crate) fn is_same(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,
-    there: &Meta,
+    there: &Metadata,
 ) -> Result<bool, MigrationError> {
     if !there.is_file() {
         return Ok(false);

@@ -73,7 +73,7 @@ fn folder_pending(
     let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
     let mut odd = Vec::new();
     let mut temporaries = Vec::new();
-    let visited = disk.visit(&path, &mut |entry| {
+    let visited = disk.for_each_entry(&path, &mut |entry| {
         let at = relative.join(&entry.name);
         if at == names.identity || at == names.custody {
             match entry.kind {
