@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use integration_tests::{Builder, StandIn};
 use myownllm_daemon::identity::{Places, look, start_permit};
-use myownllm_daemon::reconcile::{Saved, reconcile_from};
+use myownllm_daemon::reconcile::{SavedNetwork, reconcile_from};
 use myownllm_daemon::{
     Candidate, Client, Decision, Endpoint, Expected, Origin, Role, SpawnRequest, Status, Target, attach,
     spawn,
@@ -100,7 +100,7 @@ impl Home {
     /// Makes this network the one that the daemon has joined. The home's own daemon: what else is joined is left.
     pub fn switch(&self, network: &str) {
         let (status, mut client) = self.attach();
-        let saved = Saved { id: network.to_owned(), network_id: network.to_owned() };
+        let saved = SavedNetwork { id: network.to_owned(), network_id: network.to_owned() };
         let (_, outcome) = reconcile_from(&mut client, status, Role::Own, Some(pushed(network)), vec![saved])
             .expect("a daemon");
         assert!(outcome.is_complete(), "{outcome:?}");

@@ -15,9 +15,9 @@ use std::{
 use integration_tests::{Builder, StandIn, standin::Version};
 use myownllm_daemon::identity::{Places, Refusal, start_permit};
 use myownllm_daemon::{
-    Candidate, Client, DaemonControl, Decision, End, Endpoint, Expected, Failure, HomeDaemons, Origin, Probe,
-    Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError, StoppedDaemon, Target, attach, detect,
-    probe, spawn, spawn_unless, stop_daemon, stop_stray, strays_of,
+    Candidate, CandidateFailure, Client, DaemonControl, DaemonExit, Decision, Endpoint, Expected,
+    HomeDaemons, Origin, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
+    StoppedDaemon, Target, attach, detect, orphans_of, probe, spawn, spawn_unless, stop_daemon, stop_orphan,
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
 use rustix::process::{Pid, Signal, kill_process};
@@ -217,7 +217,9 @@ fn early_exit_is_noticed_at_once_with_status_and_log() {
     let error = spawn(&home.misbehaving("dies-early:7")).unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(4), "not the whole 8 s");
     assert_eq!(error.code(), "daemon.not-started");
-    let Some(Failure::Ended { status, log }) = &error.tried()[0].failure else { panic!("{error:?}") };
+    let Some(CandidateFailure::Ended { status, log }) = &error.tried()[0].failure else {
+        panic!("{error:?}")
+    };
     assert!(status.contains('7'), "{status}");
     assert!(log.iter().any(|line| line.contains("told to die early")), "{log:?}");
     assert!(processes_of(&home.path()).is_empty());
@@ -238,7 +240,10 @@ fn a_slow_start_is_waited_for_and_a_silent_one_is_not_waited_for_for_ever() {
         request.ready_within = Duration::from_millis(200);
         let error = bounded(Duration::from_millis(700), || spawn(&request)).unwrap_err();
         let failure = error.tried()[0].failure.as_ref().unwrap();
-        assert!(matches!(failure, Failure::Silent { .. } | Failure::Unusable { .. }), "{mode}: {failure:?}");
+        assert!(
+            matches!(failure, CandidateFailure::Silent { .. } | CandidateFailure::Unusable { .. }),
+            "{mode}: {failure:?}"
+        );
         assert!(processes_of(&home.path()).is_empty(), "{mode}: ended and reaped");
         assert_eq!(zombies(), 0, "{mode}");
     }
@@ -246,7 +251,7 @@ fn a_slow_start_is_waited_for_and_a_silent_one_is_not_waited_for_for_ever() {
         let home = Home::new();
         let error = bounded(Duration::ZERO, || spawn(&home.misbehaving(mode))).unwrap_err();
         let failure = error.tried()[0].failure.as_ref().unwrap();
-        assert!(matches!(failure, Failure::Unusable { .. }), "{mode}: {failure:?}");
+        assert!(matches!(failure, CandidateFailure::Unusable { .. }), "{mode}: {failure:?}");
         assert!(processes_of(&home.path()).is_empty(), "{mode}");
     }
 }
@@ -278,19 +283,19 @@ fn candidates_are_tried_in_order_and_each_is_named() {
     let mut request = home.request(vec![missing, broken, no_program, silent, standin(), last]);
     request.ready_within = Duration::from_millis(400);
     let spawned = spawn(&request).unwrap();
-    let failures: Vec<Option<&Failure>> =
+    let failures: Vec<Option<&CandidateFailure>> =
         spawned.tried().iter().map(|tried| tried.failure.as_ref()).collect();
     assert!(
-        matches!(failures[0], Some(Failure::Skipped { reason }) if reason == "not there"),
+        matches!(failures[0], Some(CandidateFailure::Skipped { reason }) if reason == "not there"),
         "{failures:?}"
     );
-    let Some(Failure::Ended { status, log }) = failures[1] else { panic!("{failures:?}") };
+    let Some(CandidateFailure::Ended { status, log }) = failures[1] else { panic!("{failures:?}") };
     assert!(status.contains('4') && log.last().unwrap().contains("broken"), "{status} {log:?}");
-    assert!(matches!(failures[2], Some(Failure::NotStarted { .. })), "{failures:?}");
-    let Some(Failure::Silent { log, .. }) = failures[3] else { panic!("{failures:?}") };
+    assert!(matches!(failures[2], Some(CandidateFailure::NotStarted { .. })), "{failures:?}");
+    let Some(CandidateFailure::Silent { log, .. }) = failures[3] else { panic!("{failures:?}") };
     assert!(!log.iter().any(|line| line.contains("broken")), "each has its own lines: {log:?}");
     assert!(failures[4].is_none());
-    assert!(matches!(failures[5], Some(Failure::Skipped { .. })), "{failures:?}");
+    assert!(matches!(failures[5], Some(CandidateFailure::Skipped { .. })), "{failures:?}");
     // The silent one and its child were ended before the next was started.
     assert_eq!(processes_of(&home.path()), [spawned.pid()]);
     end(spawned);
@@ -318,12 +323,12 @@ fn the_end_of_a_daemon_in_a_script_is_the_daemons() {
         let script =
             home.script("wrapper", &format!("STAND_IN_MODE=dies-in:200 \"{STAND_IN}\" \"$@\"{then}"));
         let mut spawned = spawn(&home.request(vec![script])).unwrap();
-        let wait = spawned.untold_end().unwrap();
+        let wait = spawned.exit_watch().unwrap();
         assert_eq!(spawned.try_wait().unwrap(), None);
         wait();
         match spawned.wait_within(SLACK).unwrap().unwrap() {
-            End::Status(status) => assert_eq!(status.code(), told),
-            end => assert_eq!((end, told), (End::Untold, None)),
+            DaemonExit::Status(status) => assert_eq!(status.code(), told),
+            end => assert_eq!((end, told), (DaemonExit::Unknown, None)),
         }
         spawned.stop(GRACE).unwrap();
         assert!(processes_of(&home.path()).is_empty());
@@ -346,7 +351,7 @@ fn an_end_is_seen_and_its_log_can_be_read() {
     let mut spawned = spawn(&home.misbehaving("dies-in:100")).unwrap();
     assert!(spawned.wait_within(Duration::ZERO).unwrap().is_none());
     let status = bounded(Duration::ZERO, || spawned.wait_within(SLACK)).unwrap().unwrap();
-    assert!(matches!(status, End::Status(status) if status.code() == Some(3)), "{status}");
+    assert!(matches!(status, DaemonExit::Status(status) if status.code() == Some(3)), "{status}");
     assert!(spawned.log_tail(3).last().unwrap().contains("told to die now"));
     assert_eq!(spawned.try_wait().unwrap(), Some(status), "asked again, it says the same");
     let ending = spawned.stop(GRACE).unwrap();
@@ -450,7 +455,7 @@ fn a_daemon_with_another_key_is_not_taken() {
 
     let request = home.misbehaving("other-key");
     let error = spawn(&request).unwrap_err();
-    let Some(Failure::ForeignIdentity { expected, found }) = &error.tried()[0].failure else {
+    let Some(CandidateFailure::ForeignIdentity { expected, found }) = &error.tried()[0].failure else {
         panic!("{error:?}")
     };
     assert!(*expected == key && *found != key);
@@ -639,7 +644,7 @@ fn the_daemon_of_another_home_is_not_ended_for_this_one() {
     let mut homes = HomeDaemons::new(home.dir.path(), home.path(), home.endpoint());
     homes.legacy = vec![other.endpoint()];
     let [found] = &homes.running()[..] else { panic!() };
-    assert!(found.legacy && !found.seen, "{found:?}");
+    assert!(found.legacy && !found.verified, "{found:?}");
     let error = homes.stop(found).unwrap_err();
     assert_eq!(error.code(), "daemon.not-seen", "{error:?}");
     assert!(running.is_running());
@@ -654,7 +659,7 @@ fn the_daemon_of_another_home_is_not_ended_for_this_one() {
     homes.own = Endpoint::unix(&socket);
     homes.legacy.clear();
     let [found] = &homes.running()[..] else { panic!() };
-    assert!(found.is_own() && found.seen, "{found:?}");
+    assert!(found.is_own() && found.verified, "{found:?}");
     let found = found.clone();
     let stopped = std::thread::spawn(move || homes.stop(&found));
     assert!(running.wait(SLACK).unwrap().success());
@@ -678,10 +683,10 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
         let found = probe(&home.endpoint(), SLACK);
         assert_eq!(found.pid(), Some(child.id()), "{found:?}");
         rustix::fs::unlink(&socket).unwrap();
-        let strays = strays_of(&home.path(), "MYOWNMESH_HOME");
+        let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
         assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [child.id()], "{value}");
         let (path, stray) = (home.path(), strays[0].clone());
-        let stopped = std::thread::spawn(move || stop_stray(&stray, &path, "MYOWNMESH_HOME", GRACE));
+        let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
         child.wait().unwrap();
         assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
     }
@@ -689,7 +694,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
     let other = Home::new();
     let mut child = started(&other, "mesh");
     eventually("it listens", || UnixStream::connect(other.path().join("daemon.sock")).is_ok());
-    assert!(strays_of(&home.path(), "MYOWNMESH_HOME").is_empty());
+    assert!(orphans_of(&home.path(), "MYOWNMESH_HOME").is_empty());
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -706,7 +711,7 @@ fn another_program_that_serves_is_no_daemon() {
     let mut processes = ["ollama", "/opt/app/myownmesh-x86_64-unknown-linux-gnu"].map(started);
     // A program is on its way before the kernel shows its arguments, and after them its environment.
     eventually("both are there", || processes_of(&home.path()).len() == 2);
-    let strays = strays_of(&home.path(), "MYOWNMESH_HOME");
+    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [processes[1].id()]);
     for process in &mut processes {
         drop(process.stdin.take());
@@ -718,21 +723,21 @@ fn another_program_that_serves_is_no_daemon() {
 fn a_daemon_without_a_socket_is_found_by_its_environment() {
     let home = Home::new();
     let mut running = home.standin().start().unwrap();
-    assert_eq!(strays_of(&home.path(), "MYOWNMESH_HOME").len(), 1);
+    assert_eq!(orphans_of(&home.path(), "MYOWNMESH_HOME").len(), 1);
     // A second one took the name away, or somebody removed the file.
     let mut second = home.standin().start().unwrap();
-    let strays = strays_of(&home.path(), "MYOWNMESH_HOME");
+    let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
     let mut expected = [running.pid(), second.pid()];
     expected.sort_unstable();
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), expected);
     assert!(strays.iter().all(|stray| stray.program.as_deref() == Some(Path::new(STAND_IN))));
     let stray = strays.into_iter().find(|stray| stray.pid == running.pid()).unwrap();
     let path = home.path();
-    let stopped = std::thread::spawn(move || stop_stray(&stray, &path, "MYOWNMESH_HOME", GRACE));
+    let stopped = std::thread::spawn(move || stop_orphan(&stray, &path, "MYOWNMESH_HOME", GRACE));
     assert!(running.wait(SLACK).unwrap().success());
     assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
     assert!(second.is_running());
-    let nobody = strays_of(&home.dir.path().join("other"), "MYOWNMESH_HOME");
+    let nobody = orphans_of(&home.dir.path().join("other"), "MYOWNMESH_HOME");
     assert!(nobody.is_empty());
 }
 
@@ -811,7 +816,7 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
         assert!(
             matches!(
                 error.tried().first().and_then(|tried| tried.failure.as_ref()),
-                Some(Failure::Ended { .. })
+                Some(CandidateFailure::Ended { .. })
             ),
             "{error:?}"
         );

@@ -11,7 +11,7 @@ use std::{
 use integration_tests::{Builder, StandIn, standin::Version};
 use myownllm_daemon::{
     Client, DaemonControl, Endpoint, Role,
-    reconcile::{Action, Outcome, Plan, Saved, StepResult, reconcile},
+    reconcile::{Action, Outcome, Plan, SavedNetwork, StepResult, reconcile},
 };
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ fn pushed(id: &str, network_id: &str) -> Value {
 fn pass(client: &mut Client, role: Role, active: Option<&Value>, ours: &[(&str, &str)]) -> (Plan, Outcome) {
     let saved = ours
         .iter()
-        .map(|(id, network_id)| Saved { id: (*id).to_owned(), network_id: (*network_id).to_owned() });
+        .map(|(id, network_id)| SavedNetwork { id: (*id).to_owned(), network_id: (*network_id).to_owned() });
     reconcile(client, role, active.cloned(), saved.collect()).unwrap()
 }
 

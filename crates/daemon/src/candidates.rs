@@ -114,14 +114,14 @@ pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
             found.push(named(variable, value, search));
         }
     }
-    if let Some(folder) = search.program.as_deref().and_then(Path::parent) {
+    if let Some(dir) = search.program.as_deref().and_then(Path::parent) {
         let triple = search.triple.as_ref().map(|triple| format!("{NAME}-{triple}{SUFFIX}"));
         for name in std::iter::once(format!("{NAME}{SUFFIX}")).chain(triple) {
-            found.push(Candidate::new(folder.join(name), Origin::Beside));
+            found.push(Candidate::new(dir.join(name), Origin::Beside));
         }
     }
     found.extend(on_path(search, NAME.as_ref(), Origin::Path));
-    pass_over_repeated(&mut found);
+    skip_duplicates(&mut found);
     found
 }
 
@@ -153,19 +153,19 @@ fn on_path(search: &CandidateSearch, name: &Path, origin: Origin) -> Vec<Candida
     }
     let folders = search.path.as_deref().map(std::env::split_paths).into_iter().flatten();
     folders
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(&file_name))
-        .filter(|path| !matches!(std::fs::symlink_metadata(path), Err(e) if is_not_there(&e)))
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(&file_name))
+        .filter(|path| !matches!(std::fs::symlink_metadata(path), Err(e) if is_not_found(&e)))
         .map(|path| Candidate::new(path, origin.clone()))
         .collect()
 }
 
-fn is_not_there(e: &std::io::Error) -> bool {
+fn is_not_found(e: &std::io::Error) -> bool {
     matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// The same file under another name fails the same way: it is tried once.
-fn pass_over_repeated(found: &mut [Candidate]) {
+fn skip_duplicates(found: &mut [Candidate]) {
     let mut seen: Vec<(PathBuf, PathBuf)> = Vec::new();
     for candidate in found.iter_mut().filter(|candidate| candidate.verdict == Verdict::Usable) {
         let Ok(real) = std::fs::canonicalize(&candidate.path) else { continue };
@@ -183,10 +183,10 @@ fn pass_over_repeated(found: &mut [Candidate]) {
 fn unusable(path: &Path) -> Option<String> {
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
-        Err(e) if is_not_there(&e) && std::fs::symlink_metadata(path).is_ok() => {
+        Err(e) if is_not_found(&e) && std::fs::symlink_metadata(path).is_ok() => {
             return Some("a link to nowhere".to_owned());
         }
-        Err(e) if is_not_there(&e) => return Some("not there".to_owned()),
+        Err(e) if is_not_found(&e) => return Some("not there".to_owned()),
         Err(e) => return Some(format!("cannot be looked at: {e}")),
     };
     if meta.is_dir() {

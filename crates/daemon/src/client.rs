@@ -14,32 +14,32 @@ use serde_json::{Map, Value};
 
 use crate::{
     ControlError, Endpoint,
+    connection::{Connection, ReceiveError},
     lines::Line,
-    transport::{self, NoConnection, deadline_in},
-    wire::{NoLine, Wire},
+    transport::{self, ConnectError, deadline_after},
 };
 
 /// How long and how much we listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// For a whole answer, counted from the request; nothing that the peer sends extends it.
-    pub answer: Duration,
+    pub answer_timeout: Duration,
     /// The longest line in bytes that we take.
-    pub line: usize,
+    pub max_line_len: usize,
 }
 
 impl Default for Limits {
     /// 5 s (a real daemon answers `status` within 1.3 ms, but an add waits for its disk), and 16 MiB: a roster of a
     /// hundred thousand devices.
     fn default() -> Self {
-        Self { answer: Duration::from_secs(5), line: 16 * 1024 * 1024 }
+        Self { answer_timeout: Duration::from_secs(5), max_line_len: 16 * 1024 * 1024 }
     }
 }
 
 /// How many characters are kept of a version or a Device ID, which has 58.
-const LONGEST_WORD: usize = 200;
+const MAX_WORD_CHARS: usize = 200;
 /// How many characters are kept of the words in which a daemon refuses something.
-pub(crate) const LONGEST_ANSWER: usize = 500;
+pub(crate) const MAX_ANSWER_CHARS: usize = 500;
 
 /// What `status` says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,7 +78,7 @@ impl Status {
         if device_id.trim().is_empty() {
             return Err("`device_id` is empty".to_owned());
         }
-        let short = |text: String| shortened(&text, LONGEST_WORD).into_owned();
+        let short = |text: String| shortened(&text, MAX_WORD_CHARS).into_owned();
         Ok(Self { version: short(version), device_id: short(device_id), joined_networks, more: object })
     }
 }
@@ -165,17 +165,17 @@ pub trait DaemonControl {
 
     /// Called when an answer was none to what was asked: answers may be out of step from here on, so an implementation
     /// that keeps a connection should begin a new one. Does nothing by default.
-    fn distrust(&mut self) {}
+    fn reset_connection(&mut self) {}
 
     /// Requests end early, with [`ControlError::Cancelled`], once this is set: by a signal handler, say. An implementation
     /// that never waits long need not care, and by default none does.
-    fn cancelled_by(&mut self, cancelled: Arc<AtomicBool>) {
+    fn set_cancel_flag(&mut self, cancelled: Arc<AtomicBool>) {
         let _ = cancelled;
     }
 
     /// What is asked from here until [`DaemonControl::end_whole`] belongs together and is not broken off: half of it would be
     /// worse than none. Each answer has its deadline all the same. `op` is the first that will be asked. Whoever brings no
-    /// [`DaemonControl::cancelled_by`] need not bring this.
+    /// [`DaemonControl::set_cancel_flag`] need not bring this.
     ///
     /// # Errors
     /// [`ControlError::Cancelled`]: it is wanted no more, so nothing of it is to be begun.
@@ -329,7 +329,7 @@ fn ask<D: DaemonControl + ?Sized, T>(
     let fields = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let data = daemon.request(op, fields)?;
     read(data).map_err(|problem| {
-        daemon.distrust();
+        daemon.reset_connection();
         ControlError::Protocol { op: op.to_owned(), problem }
     })
 }
@@ -373,7 +373,7 @@ pub struct Client {
     endpoint: Endpoint,
     limits: Limits,
     pid: Option<u32>,
-    wire: Option<Wire>,
+    wire: Option<Connection>,
     cancelled: Option<Arc<AtomicBool>>,
     /// What is asked now belongs together.
     whole: bool,
@@ -386,7 +386,7 @@ impl Client {
     /// # Errors
     /// Nobody listens, or not to us; somebody else's process does; nobody takes the connection in time.
     pub fn connect(endpoint: &Endpoint, answer_within: Duration) -> Result<Self, ControlError> {
-        Self::connect_with(endpoint, Limits { answer: answer_within, ..Limits::default() })
+        Self::connect_with(endpoint, Limits { answer_timeout: answer_within, ..Limits::default() })
     }
 
     /// As [`Client::connect`], with limits of one's own.
@@ -394,12 +394,12 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub fn connect_with(endpoint: &Endpoint, limits: Limits) -> Result<Self, ControlError> {
-        let wire = open(endpoint, limits, deadline_in(limits.answer))?;
+        let wire = open(endpoint, limits, deadline_after(limits.answer_timeout))?;
         Ok(Self::over(wire, endpoint, limits))
     }
 
     /// Goes on over a connection that is there.
-    pub(crate) fn over(wire: Wire, endpoint: &Endpoint, limits: Limits) -> Self {
+    pub(crate) fn over(wire: Connection, endpoint: &Endpoint, limits: Limits) -> Self {
         Self {
             endpoint: endpoint.clone(),
             limits,
@@ -436,10 +436,10 @@ impl Client {
     /// One request and its answer; the wire is kept only when it can be trusted further.
     fn exchange(
         &mut self,
-        mut wire: Wire,
+        mut wire: Connection,
         line: &[u8],
         deadline: Instant,
-    ) -> Result<Result<Value, String>, NoLine> {
+    ) -> Result<Result<Value, String>, ReceiveError> {
         let answer = wire
             .clear(deadline)
             .and_then(|()| wire.send(line, deadline))
@@ -449,13 +449,13 @@ impl Client {
     }
 
     /// A new connection to the same process.
-    fn open(&self, deadline: Instant) -> Result<Wire, ControlError> {
+    fn open(&self, deadline: Instant) -> Result<Connection, ControlError> {
         let wire = open(&self.endpoint, self.limits, deadline)?;
         match (self.pid, wire.peer().pid) {
             (Some(before), Some(now)) if before != now => {
                 Err(ControlError::Replaced { endpoint: self.endpoint.clone(), before, now })
             }
-            _ => Ok(wire.cancelled_by(self.heeded())),
+            _ => Ok(wire.set_cancel_flag(self.heeded())),
         }
     }
 
@@ -467,7 +467,7 @@ impl Client {
     /// Has the connection that is there heed it too.
     fn heed(&mut self) {
         let heeded = self.heeded();
-        self.wire = self.wire.take().map(|wire| wire.cancelled_by(heeded));
+        self.wire = self.wire.take().map(|wire| wire.set_cancel_flag(heeded));
     }
 
     /// # Errors
@@ -489,17 +489,18 @@ impl Client {
         line: &[u8],
         deadline: Instant,
     ) -> Result<Result<Value, String>, ControlError> {
-        let lost = |client: &Self, why| lost(&client.endpoint, op, client.limits.answer, client.pid, why);
+        let lost =
+            |client: &Self, why| lost(&client.endpoint, op, client.limits.answer_timeout, client.pid, why);
         if let Some(wire) = self.wire.take() {
             match self.exchange(wire, line, deadline) {
                 Ok(answer) => return Ok(answer),
-                Err(NoLine::NotTaken) => {}
+                Err(ReceiveError::NotDelivered) => {}
                 Err(why) => return Err(lost(self, why)),
             }
             let wire = match self.open(deadline) {
                 Ok(wire) => wire,
                 // It did not only close: it is gone.
-                Err(ControlError::Unreachable { .. }) => return Err(lost(self, NoLine::NotTaken)),
+                Err(ControlError::Unreachable { .. }) => return Err(lost(self, ReceiveError::NotDelivered)),
                 Err(error) => return Err(error),
             };
             return self.exchange(wire, line, deadline).map_err(|why| lost(self, why));
@@ -516,7 +517,7 @@ impl DaemonControl for Client {
             return Err(bad("its fields hold an `op` of their own"));
         }
         self.check_wanted(op)?;
-        let deadline = deadline_in(self.limits.answer);
+        let deadline = deadline_after(self.limits.answer_timeout);
         let secrets = secrets_in(&fields);
         let mut request = fields;
         request.insert("op".to_owned(), op.into());
@@ -524,15 +525,15 @@ impl DaemonControl for Client {
         line.push(b'\n');
         self.converse(op, &line, deadline)?.map_err(|message| {
             let message = masking::mask_line(&mask(message, &secrets));
-            refusal(op, shortened(&message, LONGEST_ANSWER).into_owned())
+            refusal(op, shortened(&message, MAX_ANSWER_CHARS).into_owned())
         })
     }
 
-    fn distrust(&mut self) {
+    fn reset_connection(&mut self) {
         self.wire = None;
     }
 
-    fn cancelled_by(&mut self, cancelled: Arc<AtomicBool>) {
+    fn set_cancel_flag(&mut self, cancelled: Arc<AtomicBool>) {
         self.cancelled = Some(cancelled);
         self.heed();
     }
@@ -604,24 +605,30 @@ fn mask(mut message: String, secrets: &[String]) -> String {
 }
 
 /// A wire to the daemon, with the reasons for there being none in this module's words.
-pub(crate) fn open(endpoint: &Endpoint, limits: Limits, deadline: Instant) -> Result<Wire, ControlError> {
+pub(crate) fn open(
+    endpoint: &Endpoint,
+    limits: Limits,
+    deadline: Instant,
+) -> Result<Connection, ControlError> {
     let endpoint = || endpoint.clone();
     match transport::connect(&endpoint(), deadline) {
-        Ok(transport) => Ok(Wire::new(transport, limits.line)),
+        Ok(transport) => Ok(Connection::new(transport, limits.max_line_len)),
         Err(
-            NoConnection::Absent { source, .. }
-            | NoConnection::Closed { source, .. }
-            | NoConnection::Failed { source },
+            ConnectError::Absent { source, .. }
+            | ConnectError::Closed { source, .. }
+            | ConnectError::Failed { source },
         ) => Err(ControlError::Unreachable { endpoint: endpoint(), source }),
-        Err(NoConnection::NoMeans { source }) => Err(ControlError::NoMeans { endpoint: endpoint(), source }),
-        Err(NoConnection::Full { pid }) => {
-            let op = "connect".to_owned();
-            Err(ControlError::Busy { endpoint: endpoint(), op, waited: limits.answer, pid })
+        Err(ConnectError::ResourceExhausted { source }) => {
+            Err(ControlError::ResourceExhausted { endpoint: endpoint(), source })
         }
-        Err(NoConnection::ForeignOwner { uid, pid }) => {
+        Err(ConnectError::Full { pid }) => {
+            let op = "connect".to_owned();
+            Err(ControlError::Busy { endpoint: endpoint(), op, waited: limits.answer_timeout, pid })
+        }
+        Err(ConnectError::ForeignOwner { uid, pid }) => {
             Err(ControlError::ForeignOwner { endpoint: endpoint(), uid, pid })
         }
-        Err(NoConnection::PathTooLong { length, limit }) => {
+        Err(ConnectError::PathTooLong { length, limit }) => {
             Err(ControlError::PathTooLong { endpoint: endpoint(), length, limit })
         }
     }
@@ -633,19 +640,21 @@ pub(crate) fn lost(
     op: &str,
     waited: Duration,
     pid: Option<u32>,
-    why: NoLine,
+    why: ReceiveError,
 ) -> ControlError {
     let (endpoint, op) = (endpoint.clone(), op.to_owned());
     match why {
-        NoLine::TimedOut => ControlError::Busy { endpoint, op, waited, pid },
-        NoLine::NotTaken | NoLine::Closed { partial: 0 } => ControlError::Closed { endpoint, op },
-        NoLine::Closed { partial } => {
+        ReceiveError::TimedOut => ControlError::Busy { endpoint, op, waited, pid },
+        ReceiveError::NotDelivered | ReceiveError::Closed { partial: 0 } => {
+            ControlError::Closed { endpoint, op }
+        }
+        ReceiveError::Closed { partial } => {
             let problem = format!("the connection was closed in the middle of a line, after {partial} bytes");
             ControlError::Protocol { op, problem }
         }
-        NoLine::Bad(bad) => ControlError::Protocol { op, problem: bad.to_string() },
-        NoLine::Cancelled => ControlError::Cancelled { op },
-        NoLine::Failed(source) => ControlError::Unreachable { endpoint, source },
+        ReceiveError::Bad(bad) => ControlError::Protocol { op, problem: bad.to_string() },
+        ReceiveError::Cancelled => ControlError::Cancelled { op },
+        ReceiveError::Failed(source) => ControlError::Unreachable { endpoint, source },
     }
 }
 
@@ -654,7 +663,7 @@ pub(crate) fn lost(
 pub struct EventStream {
     endpoint: Endpoint,
     client_id: String,
-    wire: Wire,
+    wire: Connection,
 }
 
 impl EventStream {
@@ -669,7 +678,7 @@ impl EventStream {
     /// The daemon closed the connection, or sent something that is no event: the stream is at its end then.
     pub fn next_within(&mut self, wait: Duration) -> Result<Option<Event>, ControlError> {
         const OP: &str = "events_subscribe";
-        let deadline = deadline_in(wait);
+        let deadline = deadline_after(wait);
         loop {
             match self.wire.next(deadline) {
                 Ok(Line::Push(mut line)) if line.get("kind").is_some_and(|kind| kind == "event") => {
@@ -684,7 +693,7 @@ impl EventStream {
                     let problem = "an answer among the events".to_owned();
                     return Err(ControlError::Protocol { op: OP.to_owned(), problem });
                 }
-                Err(NoLine::TimedOut | NoLine::Cancelled) => return Ok(None),
+                Err(ReceiveError::TimedOut | ReceiveError::Cancelled) => return Ok(None),
                 Err(why) => return Err(lost(&self.endpoint, OP, wait, self.wire.peer().pid, why)),
             }
         }
@@ -766,7 +775,7 @@ mod tests {
             fn request(&mut self, _: &str, _: Map<String, Value>) -> Result<Value, ControlError> {
                 Ok(self.0.clone())
             }
-            fn distrust(&mut self) {
+            fn reset_connection(&mut self) {
                 self.1 = true;
             }
         }

@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use crate::{
     Client, Endpoint, Limits, Probe, Status,
-    error::{look_at, look_at_socket},
-    probe::{probe, probe_keeping},
+    error::{inspect_process_command, inspect_socket_command},
+    probe::{probe, probe_keeping_connection},
 };
 
 /// How long the shared daemon may take to answer: it answers within milliseconds or is not well.
-const PATIENCE: Duration = Duration::from_millis(800);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Whose daemon it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -52,12 +52,12 @@ pub struct Target {
 impl Target {
     /// The shared daemon: any key, 800 ms.
     pub fn shared(endpoint: Endpoint) -> Self {
-        Self { role: Role::Shared, endpoint, expected: None, within: PATIENCE }
+        Self { role: Role::Shared, endpoint, expected: None, within: PROBE_TIMEOUT }
     }
 
     /// The app's own daemon, which has to have the home's key: 800 ms.
     pub fn own(endpoint: Endpoint, expected: Expected) -> Self {
-        Self { role: Role::Own, endpoint, expected: Some(expected), within: PATIENCE }
+        Self { role: Role::Own, endpoint, expected: Some(expected), within: PROBE_TIMEOUT }
     }
 }
 
@@ -201,7 +201,8 @@ pub enum Refusal {
         limit: usize,
     },
     /// We ourselves have not what it takes to look: no file handle, no memory.
-    NoMeans {
+    #[serde(rename = "no_means")]
+    ResourceExhausted {
         /// Where.
         endpoint: Endpoint,
         /// The system's words.
@@ -234,7 +235,7 @@ impl Refusal {
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
             Self::ForeignIdentity { .. } => "daemon.foreign-identity",
             Self::PathTooLong { .. } => "daemon.socket-too-long",
-            Self::NoMeans { .. } => "daemon.no-means",
+            Self::ResourceExhausted { .. } => "daemon.no-means",
             Self::Unknown { .. } => "daemon.unreachable",
             Self::Unusable { .. } => "daemon.protocol",
         }
@@ -244,13 +245,15 @@ impl Refusal {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { pid, .. } | Self::ForeignIdentity { pid, .. } | Self::Unusable { pid, .. } => {
-                look_at(*pid)
+                inspect_process_command(*pid)
             }
             Self::Suspended { pid, .. } => Some(format!("kill -CONT {pid}")),
             // Of another user's process the system may tell nothing; then its socket tells whose it is.
-            Self::ForeignOwner { endpoint, pid, .. } => look_at(*pid).or_else(|| look_at_socket(endpoint)),
-            Self::Unknown { endpoint, .. } => look_at_socket(endpoint),
-            Self::PathTooLong { .. } | Self::NoMeans { .. } => None,
+            Self::ForeignOwner { endpoint, pid, .. } => {
+                inspect_process_command(*pid).or_else(|| inspect_socket_command(endpoint))
+            }
+            Self::Unknown { endpoint, .. } => inspect_socket_command(endpoint),
+            Self::PathTooLong { .. } | Self::ResourceExhausted { .. } => None,
         }
     }
 
@@ -262,7 +265,7 @@ impl Refusal {
             | Self::ForeignOwner { endpoint, .. }
             | Self::ForeignIdentity { endpoint, .. }
             | Self::PathTooLong { endpoint, .. }
-            | Self::NoMeans { endpoint, .. }
+            | Self::ResourceExhausted { endpoint, .. }
             | Self::Unknown { endpoint, .. }
             | Self::Unusable { endpoint, .. } => endpoint,
         }
@@ -292,7 +295,7 @@ impl fmt::Display for Refusal {
             Self::PathTooLong { endpoint, length, limit } => {
                 write!(f, "the socket path {endpoint} is {length} bytes long, and {limit} are possible")
             }
-            Self::NoMeans { endpoint, problem } => write!(
+            Self::ResourceExhausted { endpoint, problem } => write!(
                 f,
                 "whether a daemon is at {endpoint} cannot be told: this program lacks the means to look: {problem}"
             ),
@@ -318,9 +321,9 @@ pub fn detect(targets: &[Target]) -> Detection {
 /// [`detect`], and the connection over which the daemon that is to be used has answered: whoever goes on to talk to it needs
 /// no second one, and no second `status`. Each whole answer has to come within `answer_within`.
 pub fn attach(targets: &[Target], answer_within: Duration) -> (Detection, Option<Client>) {
-    let limits = Limits { answer: answer_within, ..Limits::default() };
+    let limits = Limits { answer_timeout: answer_within, ..Limits::default() };
     detect_with(targets, &mut |target| {
-        let (probe, wire) = probe_keeping(&target.endpoint, target.within);
+        let (probe, wire) = probe_keeping_connection(&target.endpoint, target.within);
         (probe, wire.map(|wire| Client::over(wire, &target.endpoint, limits)))
     })
 }
@@ -359,14 +362,14 @@ fn detect_with<C>(
         };
         attempts.push(attempt.clone());
         match judge(target, targets, attempt.probe) {
-            Judged::Use { role, status, pid, rule } => {
+            Judgement::Use { role, status, pid, rule } => {
                 let endpoint = target.endpoint.clone();
                 let with = brought.into_iter().find(|(place, _)| place.is_same_place(&endpoint));
                 let decision = Decision::Attach { role, endpoint, status, pid, rule };
                 return (Detection { attempts, decision }, with.map(|(_, with)| with));
             }
-            Judged::Nobody => {}
-            Judged::InTheWay(refusal) => refusals.push((target.role, refusal)),
+            Judgement::Absent => {}
+            Judgement::Blocked(refusal) => refusals.push((target.role, refusal)),
         }
     }
     let own = refusals.iter().position(|(role, _)| *role == Role::Own).unwrap_or(0);
@@ -377,16 +380,16 @@ fn detect_with<C>(
     (Detection { attempts, decision }, None)
 }
 
-enum Judged {
+enum Judgement {
     Use { role: Role, status: Status, pid: Option<u32>, rule: Rule },
-    Nobody,
-    InTheWay(Refusal),
+    Absent,
+    Blocked(Refusal),
 }
 
-fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judged {
+fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judgement {
     let endpoint = target.endpoint.clone();
     match probe {
-        Probe::Absent { .. } => Judged::Nobody,
+        Probe::Absent { .. } => Judgement::Absent,
         Probe::Answered { status, pid } => {
             // Where all share one address, the key alone says whose daemon it is.
             let own = targets
@@ -397,30 +400,32 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judged {
                 && expected.public_key().is_some()
                 && expected.admits(&status.device_id)
             {
-                return Judged::Use { role: Role::Own, status, pid, rule: Rule::ToldByKey };
+                return Judgement::Use { role: Role::Own, status, pid, rule: Rule::ToldByKey };
             }
             if let Some(expected) = target.expected.as_ref().filter(|key| !key.admits(&status.device_id)) {
                 let (expected, found) =
                     (expected.device_id().unwrap_or_default().to_owned(), status.device_id);
-                return Judged::InTheWay(Refusal::ForeignIdentity { endpoint, pid, expected, found });
+                return Judgement::Blocked(Refusal::ForeignIdentity { endpoint, pid, expected, found });
             }
             let rule = match target.role {
                 Role::Shared => Rule::SharedAnswered,
                 Role::Own => Rule::OwnAnswered,
             };
-            Judged::Use { role: target.role, status, pid, rule }
+            Judgement::Use { role: target.role, status, pid, rule }
         }
-        Probe::Busy { pid, waited_ms } => Judged::InTheWay(Refusal::Busy { endpoint, pid, waited_ms }),
-        Probe::Suspended { pid } => Judged::InTheWay(Refusal::Suspended { endpoint, pid }),
-        Probe::ForeignOwner { uid, pid } => Judged::InTheWay(Refusal::ForeignOwner { endpoint, uid, pid }),
+        Probe::Busy { pid, waited_ms } => Judgement::Blocked(Refusal::Busy { endpoint, pid, waited_ms }),
+        Probe::Suspended { pid } => Judgement::Blocked(Refusal::Suspended { endpoint, pid }),
+        Probe::ForeignOwner { uid, pid } => Judgement::Blocked(Refusal::ForeignOwner { endpoint, uid, pid }),
         // No daemon can be there; a shared one that cannot be is no reason to go without our own.
-        Probe::PathTooLong { .. } if target.role == Role::Shared => Judged::Nobody,
+        Probe::PathTooLong { .. } if target.role == Role::Shared => Judgement::Absent,
         Probe::PathTooLong { length, limit } => {
-            Judged::InTheWay(Refusal::PathTooLong { endpoint, length, limit })
+            Judgement::Blocked(Refusal::PathTooLong { endpoint, length, limit })
         }
-        Probe::Unusable { pid, problem } => Judged::InTheWay(Refusal::Unusable { endpoint, pid, problem }),
-        Probe::Unknown { problem } => Judged::InTheWay(Refusal::Unknown { endpoint, problem }),
-        Probe::NoMeans { problem } => Judged::InTheWay(Refusal::NoMeans { endpoint, problem }),
+        Probe::Unusable { pid, problem } => Judgement::Blocked(Refusal::Unusable { endpoint, pid, problem }),
+        Probe::Unknown { problem } => Judgement::Blocked(Refusal::Unknown { endpoint, problem }),
+        Probe::ResourceExhausted { problem } => {
+            Judgement::Blocked(Refusal::ResourceExhausted { endpoint, problem })
+        }
     }
 }
 

@@ -81,8 +81,8 @@ impl Endpoint {
 /// A path without links, as far as it is there: the file at its end may be still to come.
 fn resolved(path: &Path) -> PathBuf {
     let whole = path.canonicalize();
-    let folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
-    whole.ok().or_else(folder).unwrap_or_else(|| path.to_owned())
+    let dir = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    whole.ok().or_else(dir).unwrap_or_else(|| path.to_owned())
 }
 
 impl fmt::Display for Endpoint {

@@ -24,7 +24,7 @@ pub enum ControlError {
     },
     /// We ourselves have not what it takes to connect: no file handle, no memory.
     #[error("whether a daemon is at {endpoint} cannot be told: this program lacks the means to look")]
-    NoMeans {
+    ResourceExhausted {
         /// Who was to be called.
         endpoint: Endpoint,
         /// What the system said.
@@ -126,7 +126,7 @@ impl ControlError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "daemon.unreachable",
-            Self::NoMeans { .. } => "daemon.no-means",
+            Self::ResourceExhausted { .. } => "daemon.no-means",
             Self::Busy { .. } => "daemon.busy",
             Self::Closed { .. } => "daemon.closed",
             Self::ForeignOwner { .. } => "daemon.foreign-owner",
@@ -143,13 +143,13 @@ impl ControlError {
     /// The command that shows or mends it, where there is one that is no app's own.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy { pid, .. } | Self::ForeignOwner { pid, .. } => look_at(*pid),
+            Self::Busy { pid, .. } | Self::ForeignOwner { pid, .. } => inspect_process_command(*pid),
             Self::Unreachable { .. }
             | Self::Closed { .. }
             | Self::Replaced { .. }
             | Self::PathTooLong { .. }
             | Self::UnknownOp { .. }
-            | Self::NoMeans { .. }
+            | Self::ResourceExhausted { .. }
             | Self::Cancelled { .. }
             | Self::Protocol { .. }
             | Self::Refused { .. }
@@ -159,32 +159,32 @@ impl ControlError {
 
     /// Whether the conversation is at an end, so that the next request may meet the same fate; otherwise the daemon
     /// answered, and said no.
-    pub fn is_lost(&self) -> bool {
+    pub fn breaks_connection(&self) -> bool {
         !matches!(self, Self::Refused { .. } | Self::UnknownOp { .. } | Self::BadRequest { .. })
     }
 }
 
-/// The command that shows why nothing can be made or written at `path`: its disk is full, or may not be written to, or the folder
+/// The command that shows why nothing can be made or written at `path`: its disk is full, or may not be written to, or the dir
 /// may not.
-pub(crate) fn look_at_place(path: &Path, error: &io::Error) -> String {
-    let folder = path.parent().unwrap_or(path);
+pub(crate) fn inspect_path_command(path: &Path, error: &io::Error) -> String {
+    let dir = path.parent().unwrap_or(path);
     let command = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "df -h",
         io::ErrorKind::ReadOnlyFilesystem => "findmnt --target",
         io::ErrorKind::PermissionDenied => "ls -ld",
         _ => return format!("ls -ld {}", quote(path)),
     };
-    format!("{command} {}", quote(folder))
+    format!("{command} {}", quote(dir))
 }
 
 /// The command that shows who it is.
-pub(crate) fn look_at(pid: Option<u32>) -> Option<String> {
+pub(crate) fn inspect_process_command(pid: Option<u32>) -> Option<String> {
     let pid = pid?;
     Some(if cfg!(windows) { format!("tasklist /fi \"PID eq {pid}\"") } else { format!("ps -fp {pid}") })
 }
 
 /// The command that shows whose a socket is; or whose the directory is that does not let us look.
-pub(crate) fn look_at_socket(endpoint: &Endpoint) -> Option<String> {
+pub(crate) fn inspect_socket_command(endpoint: &Endpoint) -> Option<String> {
     let visible = endpoint.path()?.ancestors().find(|path| std::fs::symlink_metadata(path).is_ok())?;
     Some(format!("ls -ld {}", quote(visible)))
 }

@@ -12,7 +12,7 @@ use myownllm_durable_fs::{Disk, DiskError, RealDisk, rename_or_link};
 /// How much of a log's end is looked at for its last lines.
 const TAIL: u64 = 16 * 1024;
 /// How long a line is shown.
-const LONGEST_LINE: usize = 500;
+const MAX_LINE_CHARS: usize = 500;
 
 /// The `number`-th former log.
 fn numbered(log: &Path, number: usize) -> PathBuf {
@@ -130,9 +130,9 @@ fn printable(line: &str) -> String {
     let mut shown: String = line
         .chars()
         .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
-        .take(LONGEST_LINE)
+        .take(MAX_LINE_CHARS)
         .collect();
-    if line.chars().nth(LONGEST_LINE).is_some() {
+    if line.chars().nth(MAX_LINE_CHARS).is_some() {
         shown.push('…');
     }
     shown

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::{
     ControlError, Endpoint, Status,
-    client::{LONGEST_ANSWER, Limits, lost},
-    transport::{self, NoConnection, deadline_in},
-    wire::{NoLine, Wire},
+    client::{Limits, MAX_ANSWER_CHARS, lost},
+    connection::{Connection, ReceiveError},
+    transport::{self, ConnectError, deadline_after},
 };
 
 /// What was found at an endpoint.
@@ -74,7 +74,8 @@ pub enum Probe {
         problem: String,
     },
     /// We ourselves have not what it takes to look: no file handle, no memory. It says nothing about a daemon.
-    NoMeans {
+    #[serde(rename = "no_means")]
+    ResourceExhausted {
         /// The system's words.
         problem: String,
     },
@@ -108,9 +109,10 @@ impl Probe {
             | Self::ForeignOwner { pid, .. }
             | Self::Unusable { pid, .. } => *pid,
             Self::Suspended { pid } => Some(*pid),
-            Self::Absent { .. } | Self::PathTooLong { .. } | Self::Unknown { .. } | Self::NoMeans { .. } => {
-                None
-            }
+            Self::Absent { .. }
+            | Self::PathTooLong { .. }
+            | Self::Unknown { .. }
+            | Self::ResourceExhausted { .. } => None,
         }
     }
 
@@ -133,7 +135,7 @@ impl Probe {
             Self::PathTooLong { .. } => "daemon.socket-too-long",
             Self::Unusable { .. } => "daemon.protocol",
             Self::Unknown { .. } => "daemon.unreachable",
-            Self::NoMeans { .. } => "daemon.no-means",
+            Self::ResourceExhausted { .. } => "daemon.no-means",
         }
     }
 }
@@ -144,26 +146,26 @@ impl Probe {
 /// until the time is up.
 pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
     let began = Instant::now();
-    let found = probe_keeping(endpoint, within).0;
+    let found = probe_keeping_connection(endpoint, within).0;
     let took_ms = began.elapsed().as_millis();
     tracing::debug!(%endpoint, found = found.code(), pid = found.pid(), took_ms, "looked for a daemon");
     found
 }
 
 /// [`probe`], with the connection over which a daemon answered.
-pub(crate) fn probe_keeping(endpoint: &Endpoint, within: Duration) -> (Probe, Option<Wire>) {
-    let deadline = deadline_in(within);
+pub(crate) fn probe_keeping_connection(endpoint: &Endpoint, within: Duration) -> (Probe, Option<Connection>) {
+    let deadline = deadline_after(within);
     let mut pause = Duration::from_millis(1);
     let mut closed = None;
     loop {
-        match (ask_once(endpoint, within, deadline), closed) {
+        match (probe_once(endpoint, within, deadline), closed) {
             // Cut off by the deadline: what it did before says more.
-            (Once::Found(Probe::Busy { .. } | Probe::Suspended { .. }), Some(closed)) => {
+            (ProbeAttempt::Found(Probe::Busy { .. } | Probe::Suspended { .. }), Some(closed)) => {
                 return (closed, None);
             }
-            (Once::Found(probe), _) => return (probe, None),
-            (Once::Answered(probe, wire), _) => return (probe, Some(wire)),
-            (Once::Closed(probe), _) => closed = Some(probe),
+            (ProbeAttempt::Found(probe), _) => return (probe, None),
+            (ProbeAttempt::Answered(probe, wire), _) => return (probe, Some(wire)),
+            (ProbeAttempt::Closed(probe), _) => closed = Some(probe),
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if let (true, Some(closed)) = (left.is_zero(), &closed) {
@@ -174,36 +176,36 @@ pub(crate) fn probe_keeping(endpoint: &Endpoint, within: Duration) -> (Probe, Op
     }
 }
 
-enum Once {
-    Answered(Probe, Wire),
+enum ProbeAttempt {
+    Answered(Probe, Connection),
     Found(Probe),
     Closed(Probe),
 }
 
-fn ask_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> Once {
+fn probe_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> ProbeAttempt {
     let transport = match transport::connect(endpoint, deadline) {
         Ok(transport) => transport,
-        Err(why) => return Once::Found(no_connection(why, within)),
+        Err(why) => return ProbeAttempt::Found(no_connection(why, within)),
     };
-    let mut wire = Wire::new(transport, Limits::default().line);
-    let answer = status_over(&mut wire, deadline);
-    let pid = named_process(endpoint, wire.peer().pid);
+    let mut wire = Connection::new(transport, Limits::default().max_line_len);
+    let answer = request_status(&mut wire, deadline);
+    let pid = likely_server(endpoint, wire.peer().pid);
     match answer {
-        Ok(Ok(status)) => Once::Answered(Probe::Answered { status, pid }, wire),
-        Ok(Err(problem)) => Once::Found(Probe::Unusable { pid, problem }),
-        Err(NoLine::TimedOut) => Once::Found(silent(pid, within)),
-        Err(why @ (NoLine::NotTaken | NoLine::Closed { partial: 0 })) => {
-            Once::Closed(unusable(endpoint, within, pid, why))
+        Ok(Ok(status)) => ProbeAttempt::Answered(Probe::Answered { status, pid }, wire),
+        Ok(Err(problem)) => ProbeAttempt::Found(Probe::Unusable { pid, problem }),
+        Err(ReceiveError::TimedOut) => ProbeAttempt::Found(silent(pid, within)),
+        Err(why @ (ReceiveError::NotDelivered | ReceiveError::Closed { partial: 0 })) => {
+            ProbeAttempt::Closed(unusable(endpoint, within, pid, why))
         }
-        Err(why) => Once::Found(unusable(endpoint, within, pid, why)),
+        Err(why) => ProbeAttempt::Found(unusable(endpoint, within, pid, why)),
     }
 }
 
 /// The process behind a connection, as far as the system shows: `listener`, which the connection names, may have handed
 /// its socket to another one.
-fn named_process(endpoint: &Endpoint, listener: Option<u32>) -> Option<u32> {
+fn likely_server(endpoint: &Endpoint, listener: Option<u32>) -> Option<u32> {
     #[cfg(target_os = "linux")]
-    return endpoint.path().and_then(|socket| crate::serving::named_process(socket, listener));
+    return endpoint.path().and_then(|socket| crate::serving::likely_server(socket, listener));
     #[cfg(not(target_os = "linux"))]
     {
         let _ = endpoint;
@@ -220,7 +222,7 @@ fn silent(pid: Option<u32>, within: Duration) -> Probe {
     Probe::Busy { pid, waited_ms: millis(within) }
 }
 
-fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, why: NoLine) -> Probe {
+fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, why: ReceiveError) -> Probe {
     let error = lost(endpoint, "status", within, pid, why);
     let problem = match &error {
         ControlError::Protocol { problem, .. } => problem.clone(),
@@ -232,38 +234,46 @@ fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, why: NoLine
 }
 
 /// Asks for the status over a fresh connection. The inner error is a daemon that answers something else.
-pub(crate) fn status_over(wire: &mut Wire, deadline: Instant) -> Result<Result<Status, String>, NoLine> {
-    ask_for_status(wire, deadline)?;
+pub(crate) fn request_status(
+    wire: &mut Connection,
+    deadline: Instant,
+) -> Result<Result<Status, String>, ReceiveError> {
+    send_status_request(wire, deadline)?;
     read_status(wire, deadline)
 }
 
-pub(crate) fn ask_for_status(wire: &mut Wire, deadline: Instant) -> Result<(), NoLine> {
+pub(crate) fn send_status_request(wire: &mut Connection, deadline: Instant) -> Result<(), ReceiveError> {
     wire.send(b"{\"op\":\"status\"}\n", deadline)
 }
 
-pub(crate) fn read_status(wire: &mut Wire, deadline: Instant) -> Result<Result<Status, String>, NoLine> {
+pub(crate) fn read_status(
+    wire: &mut Connection,
+    deadline: Instant,
+) -> Result<Result<Status, String>, ReceiveError> {
     Ok(match wire.answer(deadline)? {
         Ok(data) => {
             Status::from_data(data).map_err(|problem| format!("its status cannot be used: {problem}"))
         }
         Err(message) => {
-            let message = shortened(&message, LONGEST_ANSWER);
+            let message = shortened(&message, MAX_ANSWER_CHARS);
             Err(format!("it refuses to tell its status: {}", message.escape_debug()))
         }
     })
 }
 
-fn no_connection(why: NoConnection, within: Duration) -> Probe {
+fn no_connection(why: ConnectError, within: Duration) -> Probe {
     match why {
-        NoConnection::Absent { why, .. } => Probe::Absent { why },
-        NoConnection::Full { pid } => silent(pid, within),
-        NoConnection::Closed { pid, source } => {
+        ConnectError::Absent { why, .. } => Probe::Absent { why },
+        ConnectError::Full { pid } => silent(pid, within),
+        ConnectError::Closed { pid, source } => {
             Probe::Unusable { pid, problem: format!("it lets us not connect: {source}") }
         }
-        NoConnection::ForeignOwner { uid, pid } => Probe::ForeignOwner { uid, pid },
-        NoConnection::PathTooLong { length, limit } => Probe::PathTooLong { length, limit },
-        NoConnection::Failed { source } => Probe::Unknown { problem: source.to_string() },
-        NoConnection::NoMeans { source } => Probe::NoMeans { problem: source.to_string() },
+        ConnectError::ForeignOwner { uid, pid } => Probe::ForeignOwner { uid, pid },
+        ConnectError::PathTooLong { length, limit } => Probe::PathTooLong { length, limit },
+        ConnectError::Failed { source } => Probe::Unknown { problem: source.to_string() },
+        ConnectError::ResourceExhausted { source } => {
+            Probe::ResourceExhausted { problem: source.to_string() }
+        }
     }
 }
 

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 
 /// Waits longer and longer between two looks, where the system cannot wake us.
-pub(crate) struct Pause {
+pub(crate) struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
-impl Pause {
+impl Backoff {
     pub(crate) fn new(longest: Duration) -> Self {
         Self { next: Duration::from_millis(1), longest }
     }
@@ -40,42 +40,42 @@ pub(crate) fn pid_of(raw: u32) -> Option<Pid> {
 /// A process that cannot be mistaken for a later one with the same number.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub(crate) enum Held {
+pub(crate) enum ProcessHandle {
     /// By the kernel.
-    Kernel(std::os::fd::OwnedFd),
+    Pidfd(std::os::fd::OwnedFd),
     /// By its number and the time of its start, where the kernel is too old to hold a process, or forbids it: looked at
     /// right before whatever is done, so that a moment remains.
-    Start { pid: u32, start: u64 },
+    StartTime { pid: u32, start: u64 },
 }
 
 #[cfg(target_os = "linux")]
-impl Held {
+impl ProcessHandle {
     /// Takes hold of a process; one that is gone is an error (`ESRCH`).
     pub(crate) fn new(pid: u32) -> Result<Self, rustix::io::Errno> {
-        match Self::by_kernel(pid) {
-            Err(e) if e != rustix::io::Errno::SRCH => Self::by_start(pid),
+        match Self::open_pidfd(pid) {
+            Err(e) if e != rustix::io::Errno::SRCH => Self::open_by_start_time(pid),
             held => held,
         }
     }
 
-    /// [`Held::new`] by the kernel alone: for a process that we did not start.
-    pub(crate) fn by_kernel(pid: u32) -> Result<Self, rustix::io::Errno> {
+    /// [`ProcessHandle::new`] by the kernel alone: for a process that we did not start.
+    pub(crate) fn open_pidfd(pid: u32) -> Result<Self, rustix::io::Errno> {
         use rustix::process::{PidfdFlags, pidfd_open};
         let pid = pid_of(pid).ok_or(rustix::io::Errno::SRCH)?;
-        pidfd_open(pid, PidfdFlags::empty()).map(Self::Kernel)
+        pidfd_open(pid, PidfdFlags::empty()).map(Self::Pidfd)
     }
 
-    fn by_start(pid: u32) -> Result<Self, rustix::io::Errno> {
+    fn open_by_start_time(pid: u32) -> Result<Self, rustix::io::Errno> {
         let stat = stat(pid).ok_or(rustix::io::Errno::SRCH)?;
-        Ok(Self::Start { pid, start: stat.start })
+        Ok(Self::StartTime { pid, start: stat.start })
     }
 
     /// Sends it a signal; to one that has ended, `ESRCH`.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), rustix::io::Errno> {
         match self {
-            Self::Kernel(held) => rustix::process::pidfd_send_signal(held, signal),
-            Self::Start { pid, .. } if !self.has_gone() => signal_one(*pid, signal),
-            Self::Start { .. } => Err(rustix::io::Errno::SRCH),
+            Self::Pidfd(held) => rustix::process::pidfd_send_signal(held, signal),
+            Self::StartTime { pid, .. } if !self.has_exited() => signal_one(*pid, signal),
+            Self::StartTime { .. } => Err(rustix::io::Errno::SRCH),
         }
     }
 
@@ -83,10 +83,10 @@ impl Held {
     /// ran: the caller may want to know what the signal was.
     pub(crate) fn wait(&self, deadline: Instant) -> io::Result<bool> {
         match self {
-            Self::Kernel(held) => wait_for_end(held, deadline),
-            Self::Start { .. } => {
-                let mut pause = Pause::new(Duration::from_millis(20));
-                while !self.has_gone() {
+            Self::Pidfd(held) => wait_for_exit(held, deadline),
+            Self::StartTime { .. } => {
+                let mut pause = Backoff::new(Duration::from_millis(20));
+                while !self.has_exited() {
                     if Instant::now() >= deadline {
                         return Ok(false);
                     }
@@ -100,13 +100,13 @@ impl Held {
     /// The same process once more.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
-            Self::Kernel(held) => Self::Kernel(held.try_clone()?),
-            Self::Start { pid, start } => Self::Start { pid: *pid, start: *start },
+            Self::Pidfd(held) => Self::Pidfd(held.try_clone()?),
+            Self::StartTime { pid, start } => Self::StartTime { pid: *pid, start: *start },
         })
     }
 
     /// Waits for its end, however many signals come meanwhile.
-    pub(crate) fn wait_for_end(&self) -> io::Result<()> {
+    pub(crate) fn wait_for_exit(&self) -> io::Result<()> {
         /// As good as for ever: a wait needs a deadline.
         const LONG: Duration = Duration::from_secs(24 * 3600);
         while !self.wait(Instant::now() + LONG)? {}
@@ -114,10 +114,10 @@ impl Held {
     }
 
     /// Whether it has ended, reaped or not, by what `/proc` says.
-    fn has_gone(&self) -> bool {
+    fn has_exited(&self) -> bool {
         match self {
-            Self::Kernel(_) => false,
-            Self::Start { pid, start } => {
+            Self::Pidfd(_) => false,
+            Self::StartTime { pid, start } => {
                 stat(*pid).is_none_or(|stat| stat.start != *start || stat.has_ended())
             }
         }
@@ -125,7 +125,7 @@ impl Held {
 }
 
 #[cfg(target_os = "linux")]
-fn wait_for_end(held: &std::os::fd::OwnedFd, deadline: Instant) -> io::Result<bool> {
+fn wait_for_exit(held: &std::os::fd::OwnedFd, deadline: Instant) -> io::Result<bool> {
     use rustix::{
         event::{PollFd, PollFlags, Timespec, poll},
         io::Errno,
@@ -145,7 +145,7 @@ fn wait_for_end(held: &std::os::fd::OwnedFd, deadline: Instant) -> io::Result<bo
 /// Whether a child of ours has ended. It is not reaped: its number stays taken until it is, so that nothing that is sent
 /// to the number meets another process.
 #[cfg(unix)]
-pub(crate) fn has_ended(child: u32) -> io::Result<bool> {
+pub(crate) fn child_has_exited(child: u32) -> io::Result<bool> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let Some(pid) = pid_of(child) else { return Ok(true) };
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -160,16 +160,20 @@ pub(crate) fn has_ended(child: u32) -> io::Result<bool> {
 
 /// Whether `/proc` shows our own pid namespace. If not, its numbers are those of other processes than ours are.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_proc_ours() -> bool {
+pub(crate) fn proc_shows_our_namespace() -> bool {
     let ourselves = std::fs::read_link("/proc/self");
     ourselves.is_ok_and(|number| number.to_str() == Some(&std::process::id().to_string()))
 }
 
 /// Every process that there is.
 #[cfg(target_os = "linux")]
-pub(crate) fn all() -> impl Iterator<Item = u32> {
-    let processes =
-        is_proc_ours().then(|| std::fs::read_dir("/proc")).into_iter().flatten().flatten().flatten();
+pub(crate) fn all_pids() -> impl Iterator<Item = u32> {
+    let processes = proc_shows_our_namespace()
+        .then(|| std::fs::read_dir("/proc"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .flatten();
     processes.filter_map(|process| process.file_name().to_str()?.parse().ok())
 }
 
@@ -216,19 +220,19 @@ fn stat(pid: u32) -> Option<Stat> {
 
 /// When a process started, in ticks since the system's start: with it a number means one process for ever.
 #[cfg(target_os = "linux")]
-pub(crate) fn start_of(pid: u32) -> Option<u64> {
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
     stat(pid).map(|stat| stat.start)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn start_of(_pid: u32) -> Option<u64> {
+pub(crate) fn start_time(_pid: u32) -> Option<u64> {
     None
 }
 
 /// Whether a process was stopped (SIGSTOP, Ctrl-Z) and not continued: it does nothing until then, not even end.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_suspended(pid: u32) -> bool {
-    is_proc_ours() && stat(pid).is_some_and(|stat| stat.state == 'T')
+    proc_shows_our_namespace() && stat(pid).is_some_and(|stat| stat.state == 'T')
 }
 
 /// The parent of a process; none for the first one, and for one whose parent is in another pid namespace.
@@ -239,7 +243,7 @@ pub(crate) fn parent_of(pid: u32) -> Option<u32> {
 
 /// The parent of a process, that one's parent, and so on.
 #[cfg(target_os = "linux")]
-pub(crate) fn above(pid: u32) -> impl Iterator<Item = u32> {
+pub(crate) fn ancestors(pid: u32) -> impl Iterator<Item = u32> {
     /// Parents that end while we look could lead round in a circle of numbers.
     const DEEPEST: usize = 1000;
     std::iter::successors(parent_of(pid), |pid| parent_of(*pid)).take(DEEPEST)
@@ -247,15 +251,15 @@ pub(crate) fn above(pid: u32) -> impl Iterator<Item = u32> {
 
 /// Whether a process group still has a living member besides its leader, who has ended and is not reaped.
 #[cfg(target_os = "linux")]
-pub(crate) fn group_lives_on(leader: u32) -> bool {
-    all()
+pub(crate) fn group_has_members(leader: u32) -> bool {
+    all_pids()
         .filter(|pid| *pid != leader)
         .any(|pid| stat(pid).is_some_and(|stat| stat.group == leader && !stat.has_ended()))
 }
 
 /// Elsewhere the leader itself, ended and not reaped, counts as a member: so there is nothing to learn.
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(crate) fn group_lives_on(_leader: u32) -> bool {
+pub(crate) fn group_has_members(_leader: u32) -> bool {
     false
 }
 
@@ -306,10 +310,12 @@ mod tests {
     #[test]
     fn a_process_is_held_by_its_start_where_the_kernel_does_not_hold_it() {
         let mut child = sleeper();
-        for held in [Held::new(child.id()).unwrap(), Held::by_start(child.id()).unwrap()] {
+        for held in
+            [ProcessHandle::new(child.id()).unwrap(), ProcessHandle::open_by_start_time(child.id()).unwrap()]
+        {
             assert!(!held.wait(long_ago()).unwrap());
         }
-        let held = Held::by_start(child.id()).unwrap();
+        let held = ProcessHandle::open_by_start_time(child.id()).unwrap();
         held.signal(Signal::TERM).unwrap();
         // A zombie has ended; so has one that was reaped.
         assert!(held.wait(Instant::now() + Duration::from_secs(10)).unwrap());
@@ -321,11 +327,14 @@ mod tests {
     #[test]
     fn another_process_with_the_same_number_is_not_signalled() {
         let mut child = sleeper();
-        let Held::Start { pid, start } = Held::by_start(child.id()).unwrap() else { unreachable!() };
-        let former = Held::Start { pid, start: start - 1 };
+        let ProcessHandle::StartTime { pid, start } = ProcessHandle::open_by_start_time(child.id()).unwrap()
+        else {
+            unreachable!()
+        };
+        let former = ProcessHandle::StartTime { pid, start: start - 1 };
         assert_eq!(former.signal(Signal::KILL), Err(rustix::io::Errno::SRCH));
         assert!(former.wait(long_ago()).unwrap(), "that one has ended");
-        assert!(!has_ended(child.id()).unwrap());
+        assert!(!child_has_exited(child.id()).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
     }

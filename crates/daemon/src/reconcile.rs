@@ -26,7 +26,7 @@ pub const NOT_APPLIED: &str = "daemon.not-applied";
 
 /// A network that the app has, or once had, saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Saved {
+pub struct SavedNetwork {
     /// The app's internal id; the daemon's config id of a network that the app added.
     pub id: String,
     /// The network id.
@@ -35,13 +35,13 @@ pub struct Saved {
 
 /// All that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct View {
+pub struct ReconcileInput {
     /// Whose daemon it is.
     pub role: Role,
     /// The active network in the daemon's shape; `None` when the user has none active.
     pub active: Option<Value>,
     /// The networks that the app saved, or once had saved: a shared daemon leaves only such.
-    pub saved: Vec<Saved>,
+    pub saved: Vec<SavedNetwork>,
     /// `joined_networks` of the daemon's status.
     pub joined: Vec<String>,
     /// `networks` of the daemon's config; `None` when it did not show it.
@@ -55,7 +55,7 @@ pub struct Plan {
     /// In order of execution.
     pub steps: Vec<Step>,
     /// Joined networks that stay, with the reason.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptNetwork>,
 }
 
 impl Plan {
@@ -155,7 +155,7 @@ impl Action {
 /// A joined network that stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct KeptNetwork {
     /// Its network id.
     pub network: String,
     /// Why.
@@ -167,7 +167,7 @@ pub struct Kept {
 #[non_exhaustive]
 pub struct Outcome {
     /// Every step with its result, in order.
-    pub steps: Vec<Done>,
+    pub steps: Vec<StepOutcome>,
 }
 
 impl Outcome {
@@ -177,12 +177,12 @@ impl Outcome {
     }
 
     /// The first step that did not succeed.
-    pub fn first_failure(&self) -> Option<&Done> {
+    pub fn first_failure(&self) -> Option<&StepOutcome> {
         self.steps.iter().find(|done| !done.result.is_success())
     }
 
     /// The step that should have joined the active network and did not.
-    pub fn failed_join(&self) -> Option<&Done> {
+    pub fn failed_join(&self) -> Option<&StepOutcome> {
         self.steps
             .iter()
             .find(|done| !matches!(done.step.action, Action::Remove { .. }) && !done.result.is_success())
@@ -200,7 +200,7 @@ impl Outcome {
 /// A step and its result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Done {
+pub struct StepOutcome {
     /// The step.
     pub step: Step,
     /// Its result.
@@ -248,13 +248,13 @@ impl StepResult {
 }
 
 /// What to do. Pure.
-pub fn plan(view: &View) -> Plan {
+pub fn plan(input: &ReconcileInput) -> Plan {
     let mut steps: Vec<Step> = Vec::new();
     let mut kept = Vec::new();
-    let networks = view.networks.as_deref().unwrap_or(&[]);
-    let active_id = view.active.as_ref().map(|active| text(active, "network_id"));
-    if let (Some(active), Some(active_id)) = (&view.active, active_id) {
-        steps.extend(step_for_active(view, active, active_id, networks));
+    let networks = input.networks.as_deref().unwrap_or(&[]);
+    let active_id = input.active.as_ref().map(|active| text(active, "network_id"));
+    if let (Some(active), Some(active_id)) = (&input.active, active_id) {
+        steps.extend(step_for_active(input, active, active_id, networks));
     }
     let replaced = steps.iter().find_map(|step| match &step.action {
         Action::Replace { current, .. } => Some(text(current, "network_id").to_owned()),
@@ -271,17 +271,17 @@ pub fn plan(view: &View) -> Plan {
         })
         .collect();
     let mut seen: Vec<&str> = Vec::new();
-    for joined in &view.joined {
+    for joined in &input.joined {
         if seen.contains(&joined.as_str()) || replaced.as_deref().is_some_and(|id| same(id, joined)) {
             continue;
         }
         seen.push(joined);
-        let keep = |reason: &str| Kept { network: joined.clone(), reason: reason.to_owned() };
+        let keep = |reason: &str| KeptNetwork { network: joined.clone(), reason: reason.to_owned() };
         if active_id.is_some_and(|active_id| same(active_id, joined)) {
             kept.push(keep("it is the active network"));
             continue;
         }
-        if view.role == Role::Shared && !is_ours(view, joined, networks) {
+        if input.role == Role::Shared && !was_added_by_app(input, joined, networks) {
             kept.push(keep("the daemon is shared, and the app did not add it"));
             continue;
         }
@@ -289,23 +289,31 @@ pub fn plan(view: &View) -> Plan {
             Some(active_id) => format!("{active_id} is the active network"),
             None => "no network is active".to_owned(),
         };
-        steps.push(Step { action: Action::Remove { network: name_for(joined, networks, &coming) }, reason });
+        steps.push(Step {
+            action: Action::Remove { network: removal_name(joined, networks, &coming) },
+            reason,
+        });
     }
     Plan { steps, kept }
 }
 
 /// What the active network needs.
-fn step_for_active(view: &View, active: &Value, active_id: &str, networks: &[Value]) -> Option<Step> {
+fn step_for_active(
+    input: &ReconcileInput,
+    active: &Value,
+    active_id: &str,
+    networks: &[Value],
+) -> Option<Step> {
     let config_id = text(active, "id");
-    let is_joined = view.joined.iter().any(|joined| same(joined, active_id));
+    let is_joined = input.joined.iter().any(|joined| same(joined, active_id));
     if is_joined {
-        if view.role == Role::Shared {
+        if input.role == Role::Shared {
             return None;
         }
         let entries = || networks.iter().filter(|network| same(text(network, "network_id"), active_id));
         let current =
             entries().find(|network| text(network, "id") == config_id).or_else(|| entries().next())?;
-        let differs = differing(active, current);
+        let differs = differing_keys(active, current);
         if differs.is_empty() {
             return None;
         }
@@ -326,12 +334,12 @@ fn step_for_active(view: &View, active: &Value, active_id: &str, networks: &[Val
         }
         Some(holder) => {
             let other = text(holder, "network_id");
-            let may_go = view.role == Role::Own || is_ours(view, other, networks);
+            let may_go = input.role == Role::Own || was_added_by_app(input, other, networks);
             if may_go {
                 let reason = format!("the daemon keeps {other} under the active network's id");
                 Step { action: Action::Replace { config: active.clone(), current: holder.clone() }, reason }
             } else {
-                let config = with_id(active, &own_id(config_id, active_id));
+                let config = with_id(active, &fallback_config_id(config_id, active_id));
                 let reason = format!(
                     "the active network is not joined, and its id is taken by {other}, which is not ours"
                 );
@@ -343,33 +351,37 @@ fn step_for_active(view: &View, active: &Value, active_id: &str, networks: &[Val
 }
 
 /// The config id under which a network goes to a shared daemon where its own is taken.
-fn own_id(config_id: &str, network_id: &str) -> String {
+fn fallback_config_id(config_id: &str, network_id: &str) -> String {
     format!("{config_id}-{}", normal(network_id))
 }
 
 /// Whether the app itself added a joined network: the daemon keeps it under the internal id of a network that the app
 /// saved under the same name.
-fn is_ours(view: &View, joined: &str, networks: &[Value]) -> bool {
+fn was_added_by_app(input: &ReconcileInput, joined: &str, networks: &[Value]) -> bool {
     networks.iter().filter(|network| same(text(network, "network_id"), joined)).any(|network| {
         let config_id = text(network, "id");
-        view.saved.iter().any(|saved| {
+        input.saved.iter().any(|saved| {
             same(&saved.network_id, joined)
-                && (saved.id == config_id || own_id(&saved.id, &saved.network_id) == config_id)
+                && (saved.id == config_id || fallback_config_id(&saved.id, &saved.network_id) == config_id)
         })
     })
 }
 
 /// By which name a network is left: its network id; but the daemon takes config ids as well, so where that text is
 /// another network's config id, by its own config id.
-fn name_for(joined: &str, networks: &[Value], coming: &[Value]) -> String {
-    let is_anothers = |name: &str, key: &str| {
+fn removal_name(joined: &str, networks: &[Value], coming: &[Value]) -> String {
+    let belongs_to_another = |name: &str, key: &str| {
         let all = networks.iter().chain(coming);
         all.filter(|network| !same(text(network, "network_id"), joined))
             .any(|network| text(network, key) == name)
     };
     let own = networks.iter().find(|network| same(text(network, "network_id"), joined));
     match own.map(|own| text(own, "id")) {
-        Some(id) if is_anothers(joined, "id") && !id.is_empty() && !is_anothers(id, "network_id") => {
+        Some(id)
+            if belongs_to_another(joined, "id")
+                && !id.is_empty()
+                && !belongs_to_another(id, "network_id") =>
+        {
             id.to_owned()
         }
         _ => joined.to_owned(),
@@ -396,7 +408,7 @@ fn normal(id: &str) -> String {
 
 /// Which pushed keys the daemon reports differently. The two ids are not compared: the network id is what made them the
 /// same network, and the config id cannot be changed.
-pub fn differing(pushed: &Value, reported: &Value) -> Vec<String> {
+pub fn differing_keys(pushed: &Value, reported: &Value) -> Vec<String> {
     let (Value::Object(pushed), Value::Object(reported)) = (pushed, reported) else { return Vec::new() };
     pushed
         .iter()
@@ -406,8 +418,8 @@ pub fn differing(pushed: &Value, reported: &Value) -> Vec<String> {
             "stun_servers" => !same_urls(&urls_in(mine), &urls_in(theirs)),
             "turn_servers" => !same_turn(mine, theirs),
             "topology" => !same_topology(mine, theirs),
-            "signaling" => !agrees(mine, theirs, same_url),
-            _ => !agrees(mine, theirs, str::eq),
+            "signaling" => !is_consistent(mine, theirs, same_url),
+            _ => !is_consistent(mine, theirs, str::eq),
         })
         .map(|(key, _, _)| key.clone())
         .collect()
@@ -415,14 +427,14 @@ pub fn differing(pushed: &Value, reported: &Value) -> Vec<String> {
 
 /// Whether what is reported says what was pushed: members that were not pushed are the daemon's business, and those that
 /// it does not report cannot be compared. `same` says when two texts are.
-fn agrees(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool) -> bool {
+fn is_consistent(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool) -> bool {
     match (pushed, reported) {
-        (Value::Object(pushed), Value::Object(reported)) => {
-            pushed.iter().all(|(key, mine)| reported.get(key).is_none_or(|theirs| agrees(mine, theirs, same)))
-        }
+        (Value::Object(pushed), Value::Object(reported)) => pushed
+            .iter()
+            .all(|(key, mine)| reported.get(key).is_none_or(|theirs| is_consistent(mine, theirs, same))),
         (Value::Array(pushed), Value::Array(reported)) => {
             pushed.len() == reported.len()
-                && pushed.iter().zip(reported).all(|(mine, theirs)| agrees(mine, theirs, same))
+                && pushed.iter().zip(reported).all(|(mine, theirs)| is_consistent(mine, theirs, same))
         }
         (Value::String(pushed), Value::String(reported)) => same(pushed, reported),
         // 5 and 5.0 are one number, and a daemon may print the other.
@@ -444,13 +456,13 @@ fn same_topology(pushed: &Value, reported: &Value) -> bool {
         }
         topology
     };
-    agrees(&filled(pushed), &filled(reported), str::eq)
+    is_consistent(&filled(pushed), &filled(reported), str::eq)
 }
 
 /// Whether both lists hold the same urls, in the same order.
 fn same_urls(pushed: &[&Value], reported: &[&Value]) -> bool {
     pushed.len() == reported.len()
-        && pushed.iter().zip(reported).all(|(mine, theirs)| agrees(mine, theirs, same_url))
+        && pushed.iter().zip(reported).all(|(mine, theirs)| is_consistent(mine, theirs, same_url))
 }
 
 /// All urls of all groups, in order: how STUN urls are grouped means nothing.
@@ -494,7 +506,7 @@ fn same_turn(pushed: &Value, reported: &Value) -> bool {
             let fits = |(_, mine): &(bool, Option<&str>), (said, theirs): &(bool, Option<&str>)| {
                 !*said || mine == theirs
             };
-            agrees(url, their_url, same_url)
+            is_consistent(url, their_url, same_url)
                 && login.iter().zip(their_login).all(|(mine, theirs)| fits(mine, theirs))
         })
 }
@@ -505,12 +517,12 @@ fn same_turn(pushed: &Value, reported: &Value) -> bool {
 /// network to join it anew adds back what the daemon had when the joining fails. A leave that fails is no reason to
 /// stop; the next pass tries again.
 pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
-    let mut steps: Vec<Done> = Vec::new();
+    let mut steps: Vec<StepOutcome> = Vec::new();
     let mut stop: Option<String> = None;
     for step in &plan.steps {
         let result = match &stop {
             Some(reason) => StepResult::Skipped { reason: reason.clone() },
-            None => run(daemon, &step.action),
+            None => run_step(daemon, &step.action),
         };
         if stop.is_none() && !result.is_success() {
             match (&step.action, &result) {
@@ -525,7 +537,7 @@ pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
                 _ => stop = Some("the active network could not be joined, so the others stay".to_owned()),
             }
         }
-        steps.push(Done { step: step.clone(), result });
+        steps.push(StepOutcome { step: step.clone(), result });
     }
     Outcome { steps }
 }
@@ -535,7 +547,7 @@ fn is_answer(code: &str) -> bool {
     matches!(code, "daemon.refused-op" | "daemon.unknown-op" | "daemon.bad-request" | NOT_APPLIED)
 }
 
-fn run(daemon: &mut dyn DaemonControl, action: &Action) -> StepResult {
+fn run_step(daemon: &mut dyn DaemonControl, action: &Action) -> StepResult {
     match action {
         Action::Add { config } => match add(daemon, config) {
             Ok(Added::Added) => StepResult::done("joined"),
@@ -579,7 +591,7 @@ fn add(daemon: &mut dyn DaemonControl, config: &Value) -> Result<Added, ControlE
         ControlError::Refused { message, .. } => {
             message.contains("already in use") || message.contains("already joined")
         }
-        other => other.is_lost(),
+        other => other.breaks_connection(),
     };
     if may_be_there && is_joined(daemon, text(config, "network_id")) {
         Ok(Added::Already)
@@ -600,7 +612,7 @@ fn update(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> St
     match daemon.network_update(text(config, "id"), config) {
         // It says so; whether it did is what its config says. What it took in words of its own it would take so again.
         Ok(_) => match applied(daemon, config, "updated") {
-            differs if !differs.is_success() && shown(daemon, config).as_ref() == Some(current) => {}
+            differs if !differs.is_success() && reported_entry(daemon, config).as_ref() == Some(current) => {}
             applied => return applied,
         },
         // An older daemon; or a newer one that wants to be told in another form.
@@ -615,11 +627,11 @@ fn update(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> St
 
 /// Which keys of the daemon's entry still differ from what was pushed; none when it does not show it.
 fn still_differs(daemon: &mut dyn DaemonControl, config: &Value) -> Vec<String> {
-    shown(daemon, config).map(|entry| differing(config, &entry)).unwrap_or_default()
+    reported_entry(daemon, config).map(|entry| differing_keys(config, &entry)).unwrap_or_default()
 }
 
 /// The daemon's entry of a network.
-fn shown(daemon: &mut dyn DaemonControl, config: &Value) -> Option<Value> {
+fn reported_entry(daemon: &mut dyn DaemonControl, config: &Value) -> Option<Value> {
     let shown = daemon.config_show().ok()?;
     shown.networks().iter().find(|network| text(network, "id") == text(config, "id")).cloned()
 }
@@ -655,7 +667,7 @@ fn rejoin(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> Re
         // In the config and not joined, as some daemons keep it: nothing to leave.
         Err(e) if is_unknown_network(&e) => {}
         // It may be gone and it may not; joining tells.
-        Err(e) if e.is_lost() => {}
+        Err(e) if e.breaks_connection() => {}
         Err(e) => return Err(failed(&e, true)),
     }
     let Err(e) = add(daemon, config) else { return Ok(()) };
@@ -676,7 +688,7 @@ pub fn reconcile(
     daemon: &mut dyn DaemonControl,
     role: Role,
     active: Option<Value>,
-    saved: Vec<Saved>,
+    saved: Vec<SavedNetwork>,
 ) -> Result<(Plan, Outcome), ControlError> {
     let status = daemon.status()?;
     reconcile_from(daemon, status, role, active, saved)
@@ -691,10 +703,10 @@ pub fn reconcile_from(
     status: Status,
     role: Role,
     active: Option<Value>,
-    saved: Vec<Saved>,
+    saved: Vec<SavedNetwork>,
 ) -> Result<(Plan, Outcome), ControlError> {
-    let view = look(daemon, status, role, active, saved)?;
-    let plan = plan(&view);
+    let input = gather(daemon, status, role, active, saved)?;
+    let plan = plan(&input);
     let outcome = execute(daemon, &plan);
     Ok((plan, outcome))
 }
@@ -703,26 +715,26 @@ pub fn reconcile_from(
 ///
 /// # Errors
 /// The conversation breaks. A daemon that does not show its config is no error: the plan does without.
-pub fn look(
+pub fn gather(
     daemon: &mut dyn DaemonControl,
     status: Status,
     role: Role,
     active: Option<Value>,
-    saved: Vec<Saved>,
-) -> Result<View, ControlError> {
+    saved: Vec<SavedNetwork>,
+) -> Result<ReconcileInput, ControlError> {
     let joined = status.joined_networks;
-    let mut view = View { role, active, saved, joined, networks: None };
-    if view.depends_on_config() {
-        view.networks = match daemon.config_show() {
+    let mut input = ReconcileInput { role, active, saved, joined, networks: None };
+    if input.depends_on_config() {
+        input.networks = match daemon.config_show() {
             Ok(shown) => Some(shown.networks().to_vec()),
-            Err(e) if e.is_lost() => return Err(e),
+            Err(e) if e.breaks_connection() => return Err(e),
             Err(_) => None,
         };
     }
-    Ok(view)
+    Ok(input)
 }
 
-impl View {
+impl ReconcileInput {
     /// Whether there is anything to join, to bring up to date, or to leave.
     fn depends_on_config(&self) -> bool {
         let active = self.active.as_ref().map(|active| text(active, "network_id"));

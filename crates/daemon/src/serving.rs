@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{home::HOME_VARIABLE, process};
+use crate::{home_daemons::HOME_VARIABLE, process};
 
 /// A socket, and the homes of which its daemon is to serve one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Served<'a> {
+pub(crate) struct SocketQuery<'a> {
     pub(crate) socket: &'a Path,
     pub(crate) homes: &'a [&'a Path],
     pub(crate) home_variable: &'a str,
@@ -22,7 +22,7 @@ pub(crate) struct Served<'a> {
 
 /// What is seen of a process that serves a socket; the stronger last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Evidence {
+pub(crate) enum ServerEvidence {
     /// It holds the listening socket, its environment or working directory names a home, and it is the daemon's program,
     /// or is suspended: an activator listens, and is neither.
     Listens,
@@ -32,26 +32,26 @@ pub(crate) enum Evidence {
 
 /// Why no process is seen to serve a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unseen {
+pub(crate) enum Unverified {
     /// No process that holds the socket is visible from here: it is in another pid namespace.
     OtherNamespace,
     /// The system does not show what the process that called `listen` holds open.
     Hidden(u32),
     /// Of the processes that hold the socket, none is seen to serve a home.
-    Nobody,
+    NoServer,
     /// Several processes are, and nothing tells them apart.
     Several(Vec<u32>),
 }
 
-impl Served<'_> {
+impl SocketQuery<'_> {
     /// The process that serves the socket. `listener` is the process that called `listen`, as a connection says.
-    pub(crate) fn process(&self, listener: Option<u32>) -> Result<u32, Unseen> {
+    pub(crate) fn process(&self, listener: Option<u32>) -> Result<u32, Unverified> {
         // The usual case, without a look at every process.
-        if let Some(pid) = listener.filter(|pid| self.evidence(*pid) == Some(Evidence::Accepts)) {
+        if let Some(pid) = listener.filter(|pid| self.evidence(*pid) == Some(ServerEvidence::Accepts)) {
             return Ok(pid);
         }
         let table = self.table(std::process::id());
-        let seen: Vec<(Evidence, u32)> = process::all()
+        let seen: Vec<(ServerEvidence, u32)> = process::all_pids()
             .filter_map(|pid| {
                 // The listener may be in another network namespace, with a table of its own.
                 let is_listener = Some(pid) == listener;
@@ -65,25 +65,30 @@ impl Served<'_> {
         match pids[..] {
             [pid] => Ok(pid),
             [] => Err(match listener {
-                Some(pid) if open_sockets(pid).is_none() => Unseen::Hidden(pid),
-                None if !process::all().any(|pid| self.listens_in(&table, pid)) => Unseen::OtherNamespace,
-                _ => Unseen::Nobody,
+                Some(pid) if open_sockets(pid).is_none() => Unverified::Hidden(pid),
+                None if !process::all_pids().any(|pid| self.listens_in(&table, pid)) => {
+                    Unverified::OtherNamespace
+                }
+                _ => Unverified::NoServer,
             }),
-            _ => Err(Unseen::Several(pids)),
+            _ => Err(Unverified::Several(pids)),
         }
     }
 
     /// What is seen of a process; `None` if nothing speaks for it.
-    pub(crate) fn evidence(&self, pid: u32) -> Option<Evidence> {
+    pub(crate) fn evidence(&self, pid: u32) -> Option<ServerEvidence> {
         self.evidence_in(&self.table(pid), pid)
     }
 
-    fn evidence_in(&self, table: &SocketTable, pid: u32) -> Option<Evidence> {
+    fn evidence_in(&self, table: &SocketTable, pid: u32) -> Option<ServerEvidence> {
         let held = self.held(table, pid);
         let listens = held.iter().any(|socket| socket.listens);
         let accepts = held.iter().any(|socket| !socket.listens);
-        let is_told =
-            || self.homes.iter().any(|home| names_home(pid, home, self.home_variable) || works_in(pid, home));
+        let is_told = || {
+            self.homes
+                .iter()
+                .any(|home| names_home(pid, home, self.home_variable) || has_working_dir(pid, home))
+        };
         // A socket outside says nothing about a home: a config can name any.
         let is_inside = || {
             let dir = self.socket.parent();
@@ -92,9 +97,9 @@ impl Served<'_> {
                 .any(|home| self.socket.starts_with(home) || dir.is_some_and(|dir| is_same_file(dir, home)))
         };
         match (listens, accepts) {
-            (true, true) if is_inside() || is_told() => Some(Evidence::Accepts),
+            (true, true) if is_inside() || is_told() => Some(ServerEvidence::Accepts),
             (true, false) if is_told() && (process::is_suspended(pid) || is_daemon(pid)) => {
-                Some(Evidence::Listens)
+                Some(ServerEvidence::Listens)
             }
             _ => None,
         }
@@ -108,7 +113,10 @@ impl Served<'_> {
     fn held<'t>(&self, table: &'t SocketTable, pid: u32) -> Vec<&'t NamedSocket> {
         let Some(dir) = self.socket.parent() else { return Vec::new() };
         let is_here = |socket: &&NamedSocket| {
-            socket.path.parent().is_some_and(|bound_in| is_same_file(&as_seen_by(pid, bound_in), dir))
+            socket
+                .path
+                .parent()
+                .is_some_and(|bound_in| is_same_file(&resolve_for_process(pid, bound_in), dir))
         };
         table.held_by(pid).into_iter().filter(is_here).collect()
     }
@@ -120,35 +128,35 @@ impl Served<'_> {
 
 /// The process to name for a socket that took a connection from us: the one that serves it; or, where the system does not
 /// show that, the one that called `listen`. It is for people to look at, and no proof.
-pub(crate) fn named_process(socket: &Path, listener: Option<u32>) -> Option<u32> {
-    let served = Served { socket, homes: &[socket.parent()?], home_variable: HOME_VARIABLE };
+pub(crate) fn likely_server(socket: &Path, listener: Option<u32>) -> Option<u32> {
+    let served = SocketQuery { socket, homes: &[socket.parent()?], home_variable: HOME_VARIABLE };
     match served.process(listener) {
-        Ok(pid) | Err(Unseen::Hidden(pid)) => Some(pid),
+        Ok(pid) | Err(Unverified::Hidden(pid)) => Some(pid),
         // The connection may still wait to be accepted.
         Err(_) => listener.filter(|pid| served.listens_in(&served.table(*pid), *pid)),
     }
 }
 
 /// The one process that is seen to hold the listening socket: for a socket that took no connection from us.
-pub(crate) fn only_listener(socket: &Path) -> Option<u32> {
-    let served = Served { socket, homes: &[], home_variable: "" };
+pub(crate) fn sole_listener(socket: &Path) -> Option<u32> {
+    let served = SocketQuery { socket, homes: &[], home_variable: "" };
     let table = served.table(std::process::id());
-    let mut all = process::all().filter(|pid| served.listens_in(&table, *pid));
+    let mut all = process::all_pids().filter(|pid| served.listens_in(&table, *pid));
     let first = all.next()?;
     all.next().is_none().then_some(first)
 }
 
 /// Whether somebody listens on a socket file that lets us not connect, by the tables of all network namespaces that are
 /// visible from here; `None` if these do not tell.
-pub(crate) fn is_listened_on(socket: &Path) -> Option<bool> {
-    let served = Served { socket, homes: &[], home_variable: "" };
+pub(crate) fn has_listener(socket: &Path) -> Option<bool> {
+    let served = SocketQuery { socket, homes: &[], home_variable: "" };
     let ourselves = std::process::id();
-    if !process::is_proc_ours() {
+    if !process::proc_shows_our_namespace() {
         return None;
     }
     let mut seen = Vec::new();
     let mut is_clear = true;
-    for pid in std::iter::once(ourselves).chain(process::all()) {
+    for pid in std::iter::once(ourselves).chain(process::all_pids()) {
         let Ok(table) = std::fs::metadata(proc_dir(pid).join("net/unix")) else {
             // Another process may have ended; of our own namespace we have to know.
             if pid == ourselves {
@@ -165,7 +173,7 @@ pub(crate) fn is_listened_on(socket: &Path) -> Option<bool> {
         for other in served.table(pid).0.iter().filter(|other| other.listens) {
             let meant = match other.holder() {
                 _ if is_ours && other.path.is_absolute() => Some(other.path.clone()),
-                Some(holder) => Some(as_seen_by(holder, &other.path)),
+                Some(holder) => Some(resolve_for_process(holder, &other.path)),
                 None => None,
             };
             match (meant.as_deref().and_then(Path::parent), socket.parent()) {
@@ -182,19 +190,19 @@ pub(crate) fn is_listened_on(socket: &Path) -> Option<bool> {
 
 /// Whether a process runs the daemon's program, or bears the mark of those that we start.
 pub(crate) fn is_daemon(pid: u32) -> bool {
-    was_spawned(pid)
-        || std::fs::read_link(proc_dir(pid).join("exe")).is_ok_and(|exe| is_named_like_a_daemon(&exe))
+    has_spawn_mark(pid)
+        || std::fs::read_link(proc_dir(pid).join("exe")).is_ok_and(|exe| has_daemon_name(&exe))
 }
 
 /// Whether a process bears the mark of a program that we started as a daemon: it may not listen yet.
-pub(crate) fn was_spawned(pid: u32) -> bool {
+pub(crate) fn has_spawn_mark(pid: u32) -> bool {
     process::has_in_environment(pid, |entry| {
-        entry.strip_prefix(crate::spawn::MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        entry.strip_prefix(crate::spawn::SPAWN_MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
     })
 }
 
 /// Whether a program has the name of the daemon's, perhaps with a target triple behind it.
-pub(crate) fn is_named_like_a_daemon(program: &Path) -> bool {
+pub(crate) fn has_daemon_name(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name.as_bytes().starts_with(crate::candidates::NAME.as_bytes()))
 }
 
@@ -207,23 +215,24 @@ pub(crate) fn names_home(pid: u32, home: &Path, home_variable: &str) -> bool {
         let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         // The daemon trims it too.
         value.map(|value| as_path(value.trim_ascii())).is_some_and(|named| match is_there {
-            true => is_same_file(&as_seen_by(pid, named), home),
+            true => is_same_file(&resolve_for_process(pid, named), home),
             false => named == home,
         })
     })
 }
 
 /// Whether a process works in the directory `home`.
-pub(crate) fn works_in(pid: u32, home: &Path) -> bool {
+pub(crate) fn has_working_dir(pid: u32, home: &Path) -> bool {
     is_same_file(&proc_dir(pid).join("cwd"), home)
 }
 
 /// Whether a process listens on a socket that was bound to a path in `dir`, or to any path. That the name may be gone
 /// since makes no difference.
-pub(crate) fn listens_on_a_path(pid: u32, dir: Option<&Path>) -> bool {
+pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
     let table = SocketTable::of(pid, |_| true);
-    let is_in =
-        |path: &Path, dir| path.parent().is_some_and(|parent| is_same_file(&as_seen_by(pid, parent), dir));
+    let is_in = |path: &Path, dir| {
+        path.parent().is_some_and(|parent| is_same_file(&resolve_for_process(pid, parent), dir))
+    };
     table
         .held_by(pid)
         .into_iter()
@@ -231,7 +240,7 @@ pub(crate) fn listens_on_a_path(pid: u32, dir: Option<&Path>) -> bool {
 }
 
 /// Whether both processes hold one listening socket that was bound to a path.
-pub(crate) fn share_a_listener(one: u32, other: u32) -> bool {
+pub(crate) fn share_listening_socket(one: u32, other: u32) -> bool {
     let table = SocketTable::of(one, |_| true);
     let others = open_sockets(other).unwrap_or_default();
     table.held_by(one).into_iter().any(|socket| socket.listens && others.contains(&socket.inode))
@@ -245,7 +254,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 
 /// Where a path of a process leads: from its own root, which a container does not share with us, or its own working
 /// directory.
-fn as_seen_by(pid: u32, path: &Path) -> PathBuf {
+fn resolve_for_process(pid: u32, path: &Path) -> PathBuf {
     match path.strip_prefix("/") {
         Ok(below_root) => proc_dir(pid).join("root").join(below_root),
         Err(_) => proc_dir(pid).join("cwd").join(path),
@@ -283,7 +292,7 @@ struct NamedSocket {
 impl SocketTable {
     /// The sockets with a path of interest, in the network namespace of `pid`.
     fn of(pid: u32, is_wanted: impl Fn(&Path) -> bool) -> Self {
-        if !process::is_proc_ours() {
+        if !process::proc_shows_our_namespace() {
             return Self(Vec::new());
         }
         let table = std::fs::read(proc_dir(pid).join("net/unix")).unwrap_or_default();
@@ -303,7 +312,7 @@ impl SocketTable {
 impl NamedSocket {
     /// A process that is seen to hold it.
     fn holder(&self) -> Option<u32> {
-        process::all().find(|pid| open_sockets(*pid).is_some_and(|open| open.contains(&self.inode)))
+        process::all_pids().find(|pid| open_sockets(*pid).is_some_and(|open| open.contains(&self.inode)))
     }
 
     /// From a line of `/proc/net/unix`: number, references, protocol, flags, type, state, inode, path.

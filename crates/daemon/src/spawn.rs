@@ -3,8 +3,8 @@
 mod attempt;
 mod child;
 mod error;
-mod running;
 mod spawned;
+mod supervise;
 
 use std::{
     ffi::OsString,
@@ -16,17 +16,17 @@ use std::{
 use myownllm_durable_fs::{Disk, Owner, RealDisk};
 use myownllm_identity::StartPermit;
 
-use self::attempt::{Attempt, NotUp};
+use self::attempt::{Attempt, StartFailure};
 #[cfg(target_os = "linux")]
-pub(crate) use self::running::MARK;
+pub(crate) use self::supervise::SPAWN_MARK;
 pub use self::{
-    error::{Failure, SpawnError, Tried},
-    spawned::{End, Ending, Spawned},
+    error::{CandidateFailure, CandidateOutcome, SpawnError},
+    spawned::{DaemonExit, Spawned, StopOutcome},
 };
-use crate::{Candidate, Endpoint, Probe, Verdict, home::HOME_VARIABLE, log, probe::probe};
+use crate::{Candidate, Endpoint, Probe, Verdict, home_daemons::HOME_VARIABLE, log, probe::probe};
 
 /// How long a look at the endpoint takes at most before something is started there.
-const LOOK: Duration = Duration::from_millis(800);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// What to start, and for which home.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ fn start(request: &SpawnRequest<'_>, cancelled: Cancelled<'_>) -> Result<Spawned
         ..request.clone()
     };
     let home = check(request)?;
-    let mut tried: Vec<Tried> = Vec::new();
+    let mut tried: Vec<CandidateOutcome> = Vec::new();
     if !request.candidates.iter().any(Candidate::is_usable) {
         return Err(SpawnError::NoCandidate { tried: request.candidates.iter().map(skipped).collect() });
     }
@@ -137,35 +137,38 @@ fn start(request: &SpawnRequest<'_>, cancelled: Cancelled<'_>) -> Result<Spawned
             Ok(up) => {
                 let program = candidate.path.display();
                 tracing::info!(%program, took_ms = began.elapsed().as_millis(), "started the daemon");
-                tried.push(Tried { candidate: candidate.clone(), failure: None });
+                tried.push(CandidateOutcome { candidate: candidate.clone(), failure: None });
                 tried.extend(request.candidates[number + 1..].iter().map(not_needed));
                 return Ok(Spawned::up(request, up, began.elapsed(), tried, log_from));
             }
-            Err(NotUp::Failed(failure)) => {
+            Err(StartFailure::Failed(failure)) => {
                 tracing::warn!(program = %candidate.path.display(), %failure, "no daemon came up");
-                tried.push(Tried { candidate: candidate.clone(), failure: Some(failure) });
+                tried.push(CandidateOutcome { candidate: candidate.clone(), failure: Some(failure) });
             }
-            Err(NotUp::Cancelled) => return Err(SpawnError::Cancelled),
-            Err(NotUp::Occupied(found)) => return Err(occupied(request, found)),
+            Err(StartFailure::Cancelled) => return Err(SpawnError::Cancelled),
+            Err(StartFailure::Occupied(found)) => return Err(occupied(request, found)),
         }
     }
     Err(SpawnError::AllFailed { home: request.home().to_owned(), tried })
 }
 
-fn skipped(candidate: &Candidate) -> Tried {
+fn skipped(candidate: &Candidate) -> CandidateOutcome {
     let reason = match &candidate.verdict {
         Verdict::Skipped { reason } => reason.clone(),
         Verdict::Usable => "not tried".to_owned(),
     };
-    Tried { candidate: candidate.clone(), failure: Some(Failure::Skipped { reason }) }
+    CandidateOutcome { candidate: candidate.clone(), failure: Some(CandidateFailure::Skipped { reason }) }
 }
 
-fn not_needed(candidate: &Candidate) -> Tried {
+fn not_needed(candidate: &Candidate) -> CandidateOutcome {
     match candidate.verdict {
         Verdict::Skipped { .. } => skipped(candidate),
         Verdict::Usable => {
             let reason = "not needed: one before it was taken".to_owned();
-            Tried { candidate: candidate.clone(), failure: Some(Failure::Skipped { reason }) }
+            CandidateOutcome {
+                candidate: candidate.clone(),
+                failure: Some(CandidateFailure::Skipped { reason }),
+            }
         }
     }
 }
@@ -173,7 +176,7 @@ fn not_needed(candidate: &Candidate) -> Tried {
 /// All that can be known before anything is started. Returns the home as the daemon will read it.
 fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
     let home = request.home();
-    let text = home.to_str().ok_or_else(|| SpawnError::HomeNotText { home: home.to_owned() })?;
+    let text = home.to_str().ok_or_else(|| SpawnError::HomeNotUtf8 { home: home.to_owned() })?;
     if !home.is_absolute() {
         return Err(SpawnError::HomeRelative { home: home.to_owned() });
     }
@@ -187,7 +190,7 @@ fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
 /// Nothing is started beside somebody who listens there.
 fn ensure_free(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
     let endpoint = request.endpoint.clone();
-    match probe(&endpoint, LOOK) {
+    match probe(&endpoint, PROBE_TIMEOUT) {
         Probe::Absent { .. } => Ok(()),
         Probe::PathTooLong { length, limit } => Err(SpawnError::SocketTooLong { endpoint, length, limit }),
         found => Err(occupied(request, found)),
@@ -198,7 +201,7 @@ fn ensure_free(request: &SpawnRequest<'_>) -> Result<(), SpawnError> {
 fn occupied(request: &SpawnRequest<'_>, found: Probe) -> SpawnError {
     let endpoint = request.endpoint.clone();
     match found {
-        Probe::NoMeans { problem } => SpawnError::NoMeans { endpoint, problem },
+        Probe::ResourceExhausted { problem } => SpawnError::ResourceExhausted { endpoint, problem },
         found => SpawnError::Occupied { endpoint, found: Box::new(found) },
     }
 }

@@ -1,4 +1,4 @@
-//! Ending a daemon that we did not start.
+//! StopOutcome a daemon that we did not start.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,10 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Endpoint, error::look_at, home::HOME_VARIABLE};
+use crate::{Endpoint, error::inspect_process_command, home_daemons::HOME_VARIABLE};
 
 /// How long a look may take that tells which process it is.
-const LOOK: Duration = Duration::from_millis(800);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Why a daemon was not ended.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum StopError {
     /// No process is seen to serve the socket now. The connection's credentials are no proof: they name the process that
     /// called `listen`.
     #[error("no process is seen to serve {endpoint}, so none is signalled: {why}")]
-    NotSeen {
+    Unverified {
         /// Where.
         endpoint: Endpoint,
         /// What is known instead, in words.
@@ -117,7 +117,7 @@ impl StopError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownProcess { .. } => "daemon.unknown-process",
-            Self::NotSeen { .. } => "daemon.not-seen",
+            Self::Unverified { .. } => "daemon.not-seen",
             Self::NoHandle { .. } => "daemon.signal",
             Self::NoDaemon { .. } => "daemon.not-one",
             Self::Unsupported { .. } => "daemon.stop-unsupported",
@@ -133,16 +133,16 @@ impl StopError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownProcess { .. } => Some("pgrep -af 'myownmesh serve'".to_owned()),
-            Self::NotSeen { command, .. } => Some(command.clone()),
+            Self::Unverified { command, .. } => Some(command.clone()),
             Self::NoHandle { pid, .. } => Some(format!("kill {pid}")),
             Self::Unsupported { pid, .. } => {
                 pid.map(|pid| format!("{} {pid}", if cfg!(windows) { "taskkill /pid" } else { "kill" }))
             }
-            Self::ForeignOwner { pid, .. } | Self::NoDaemon { pid, .. } => look_at(*pid),
+            Self::ForeignOwner { pid, .. } | Self::NoDaemon { pid, .. } => inspect_process_command(*pid),
             Self::Unreachable { endpoint, .. } => {
                 endpoint.path().map(|path| format!("ls -ld {}", myownllm_durable_fs::quote(path)))
             }
-            Self::Signal { pid, .. } => look_at(Some(*pid)),
+            Self::Signal { pid, .. } => inspect_process_command(Some(*pid)),
             Self::StillThere { pid, .. } => Some(format!("kill -KILL {pid}")),
             Self::CameBack { now, .. } => Some(format!("ps -o ppid= -p {now}")),
         }
@@ -168,7 +168,7 @@ pub enum StoppedDaemon {
 /// A process that serves a home although no socket may lead to it: a daemon whose socket file was removed under it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Stray {
+pub struct OrphanDaemon {
     /// Its process id.
     pub pid: u32,
     /// Its program, where it can be read.
@@ -177,8 +177,8 @@ pub struct Stray {
     pub starting: bool,
 }
 
-impl Stray {
-    /// A process that was found in another way than by [`strays_of`].
+impl OrphanDaemon {
+    /// A process that was found in another way than by [`orphans_of`].
     #[must_use]
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
         Self { pid, program, starting: false }
@@ -189,7 +189,7 @@ impl Stray {
     #[must_use]
     pub fn stands_above(&self, pid: u32) -> bool {
         #[cfg(target_os = "linux")]
-        return crate::process::above(pid).any(|above| above == self.pid);
+        return crate::process::ancestors(pid).any(|above| above == self.pid);
         #[cfg(not(target_os = "linux"))]
         {
             let _ = pid;
@@ -201,7 +201,7 @@ impl Stray {
     /// socket, as a process does that forked after `listen`. Linux alone tells.
     pub(crate) fn is_part_of(&self, pid: u32) -> bool {
         #[cfg(target_os = "linux")]
-        if crate::serving::share_a_listener(self.pid, pid) {
+        if crate::serving::share_listening_socket(self.pid, pid) {
             return true;
         }
         self.pid == pid || self.stands_above(pid)
@@ -223,13 +223,13 @@ pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemo
 
 /// Whether a process is seen to serve the socket `endpoint` now, so that [`stop_daemon`] would signal it. Linux alone tells.
 #[must_use]
-pub fn is_seen_to_serve(endpoint: &Endpoint, pid: u32) -> bool {
+pub fn process_serves(endpoint: &Endpoint, pid: u32) -> bool {
     let home = endpoint.path().and_then(Path::parent).unwrap_or(Path::new(""));
-    is_seen_to_serve_one(endpoint, &[home], HOME_VARIABLE, pid)
+    process_serves_home(endpoint, &[home], HOME_VARIABLE, pid)
 }
 
-/// [`is_seen_to_serve`] for a socket that may lie outside of its daemon's home.
-pub(crate) fn is_seen_to_serve_one(
+/// [`process_serves`] for a socket that may lie outside of its daemon's home.
+pub(crate) fn process_serves_home(
     endpoint: &Endpoint,
     homes: &[&Path],
     home_variable: &str,
@@ -257,31 +257,31 @@ pub(crate) fn stop_daemon_of(
 
 /// Processes that serve `home`: their environment names it in `home_variable`, and they run `serve`. Linux alone tells;
 /// the list is empty elsewhere. Only processes whose environment we may read are seen: one's own, or all for root.
-pub fn strays_of(home: &Path, home_variable: &str) -> Vec<Stray> {
-    let [found] = strays_of_each([home], home_variable);
+pub fn orphans_of(home: &Path, home_variable: &str) -> Vec<OrphanDaemon> {
+    let [found] = orphans_of_each([home], home_variable);
     found
 }
 
-/// [`strays_of`] for each of these homes, with one look at all processes.
-pub fn strays_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<Stray>; N] {
-    platform::strays_of_each(homes, home_variable)
+/// [`orphans_of`] for each of these homes, with one look at all processes.
+pub fn orphans_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<OrphanDaemon>; N] {
+    platform::orphans_of_each(homes, home_variable)
 }
 
-/// As [`stop_daemon`], for a process that [`strays_of`] found: it is looked at again once the kernel holds on to it.
+/// As [`stop_daemon`], for a process that [`orphans_of`] found: it is looked at again once the kernel holds on to it.
 ///
 /// # Errors
 /// It does not end, or the system would not deliver the signal.
-pub fn stop_stray(
-    stray: &Stray,
+pub fn stop_orphan(
+    stray: &OrphanDaemon,
     home: &Path,
     home_variable: &str,
     within: Duration,
 ) -> Result<StoppedDaemon, StopError> {
-    platform::stop_stray(stray, home, home_variable, within)
+    platform::stop_orphan(stray, home, home_variable, within)
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use platform::is_same_folder;
+pub(crate) use platform::is_same_dir;
 
 #[cfg(not(target_os = "linux"))]
 mod platform {
@@ -295,10 +295,10 @@ mod platform {
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
         let endpoint = endpoint.clone();
-        match probe(&endpoint, within.min(LOOK)) {
+        match probe(&endpoint, within.min(PROBE_TIMEOUT)) {
             Probe::Absent { .. } | Probe::PathTooLong { .. } => Ok(StoppedDaemon::WasAbsent),
             Probe::ForeignOwner { uid, pid } => Err(StopError::ForeignOwner { endpoint, uid, pid }),
-            Probe::Unknown { problem } | Probe::NoMeans { problem } => {
+            Probe::Unknown { problem } | Probe::ResourceExhausted { problem } => {
                 Err(StopError::Unreachable { endpoint, source: std::io::Error::other(problem) })
             }
             // Nothing here shows which process serves a socket now.
@@ -307,12 +307,12 @@ mod platform {
         }
     }
 
-    pub(super) fn strays_of_each<const N: usize>(_: [&Path; N], _: &str) -> [Vec<Stray>; N] {
+    pub(super) fn orphans_of_each<const N: usize>(_: [&Path; N], _: &str) -> [Vec<OrphanDaemon>; N] {
         [const { Vec::new() }; N]
     }
 
-    pub(super) fn stop_stray(
-        stray: &Stray,
+    pub(super) fn stop_orphan(
+        stray: &OrphanDaemon,
         home: &Path,
         _: &str,
         _: Duration,
@@ -330,9 +330,9 @@ mod platform {
     use super::*;
     use crate::{
         probe::millis,
-        process::{self, Held, Pause},
-        serving::{self, Served, Unseen},
-        transport::{self, NoConnection, Transport, deadline_in},
+        process::{self, Backoff, ProcessHandle},
+        serving::{self, SocketQuery, Unverified},
+        transport::{self, ConnectError, Transport, deadline_after},
     };
 
     pub(super) fn stop_daemon(
@@ -342,27 +342,27 @@ mod platform {
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
         let began = Instant::now();
-        let deadline = deadline_in(within);
+        let deadline = deadline_after(within);
         let here = || endpoint.clone();
         let Some((connection, listener)) = connected(endpoint, deadline)? else {
             return Ok(StoppedDaemon::WasAbsent);
         };
         let socket = endpoint.path().unwrap_or(Path::new(""));
-        let served = Served { socket, homes, home_variable };
+        let served = SocketQuery { socket, homes, home_variable };
         let (held, pid) = hold(&served, endpoint, listener, deadline)?;
         end(&held, pid, endpoint)?;
         // A connection of ours must not keep it from ending.
         drop(connection);
-        let mut pause = Pause::new(Duration::from_millis(10));
+        let mut pause = Backoff::new(Duration::from_millis(10));
         let mut ended = false;
         loop {
             ended = ended || held.wait(Instant::now()).unwrap_or(false);
             let now = match transport::connect(endpoint, Instant::now()) {
-                Err(NoConnection::Absent { .. }) if ended => {
+                Err(ConnectError::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
                 }
                 Ok(connection) => connection.peer().pid,
-                Err(NoConnection::ForeignOwner { pid, .. }) => pid,
+                Err(ConnectError::ForeignOwner { pid, .. }) => pid,
                 Err(_) => None,
             };
             let is_late = Instant::now() >= deadline;
@@ -389,34 +389,34 @@ mod platform {
         deadline: Instant,
     ) -> Result<Option<(Option<Box<dyn Transport>>, Option<u32>)>, StopError> {
         let here = || endpoint.clone();
-        match transport::connect(endpoint, deadline.min(deadline_in(LOOK))) {
+        match transport::connect(endpoint, deadline.min(deadline_after(PROBE_TIMEOUT))) {
             Ok(connection) => {
                 let listener = connection.peer().pid;
                 Ok(Some((Some(connection), listener)))
             }
-            Err(NoConnection::Full { pid }) => Ok(Some((None, pid))),
-            Err(NoConnection::Absent { .. } | NoConnection::PathTooLong { .. }) => Ok(None),
-            Err(NoConnection::ForeignOwner { uid, pid }) => {
+            Err(ConnectError::Full { pid }) => Ok(Some((None, pid))),
+            Err(ConnectError::Absent { .. } | ConnectError::PathTooLong { .. }) => Ok(None),
+            Err(ConnectError::ForeignOwner { uid, pid }) => {
                 Err(StopError::ForeignOwner { endpoint: here(), uid, pid })
             }
             Err(
-                NoConnection::Failed { source }
-                | NoConnection::Closed { source, .. }
-                | NoConnection::NoMeans { source },
+                ConnectError::Failed { source }
+                | ConnectError::Closed { source, .. }
+                | ConnectError::ResourceExhausted { source },
             ) => Err(StopError::Unreachable { endpoint: here(), source }),
         }
     }
 
     /// The process that is seen to serve the socket.
     pub(super) fn seen(endpoint: &Endpoint, homes: &[&Path], home_variable: &str) -> Option<u32> {
-        let deadline = deadline_in(LOOK);
+        let deadline = deadline_after(PROBE_TIMEOUT);
         let (_connection, listener) = connected(endpoint, deadline).ok()??;
-        let served = Served { socket: endpoint.path()?, homes, home_variable };
-        let mut pause = Pause::new(Duration::from_millis(20));
+        let served = SocketQuery { socket: endpoint.path()?, homes, home_variable };
+        let mut pause = Backoff::new(Duration::from_millis(20));
         loop {
             match served.process(listener) {
                 Ok(pid) => return Some(pid),
-                Err(Unseen::OtherNamespace) => return None,
+                Err(Unverified::OtherNamespace) => return None,
                 Err(_) if Instant::now() >= deadline => return None,
                 Err(_) => pause.wait(deadline),
             }
@@ -426,13 +426,13 @@ mod platform {
     /// Finds the process that serves the socket, and takes hold of it. A daemon needs a moment to accept the connection by
     /// which it is seen.
     fn hold(
-        served: &Served<'_>,
+        served: &SocketQuery<'_>,
         endpoint: &Endpoint,
         listener: Option<u32>,
         deadline: Instant,
-    ) -> Result<(Held, u32), StopError> {
-        let deadline = deadline.min(deadline_in(LOOK));
-        let mut pause = Pause::new(Duration::from_millis(20));
+    ) -> Result<(ProcessHandle, u32), StopError> {
+        let deadline = deadline.min(deadline_after(PROBE_TIMEOUT));
+        let mut pause = Backoff::new(Duration::from_millis(20));
         loop {
             let unseen = match served.process(listener) {
                 Ok(pid) if pid == std::process::id() => {
@@ -445,11 +445,11 @@ mod platform {
                     if let Some(held) = held.filter(|_| served.evidence(pid).is_some()) {
                         return Ok((held, pid));
                     }
-                    Unseen::Nobody
+                    Unverified::NoServer
                 }
                 Err(unseen) => unseen,
             };
-            if unseen == Unseen::OtherNamespace || Instant::now() >= deadline {
+            if unseen == Unverified::OtherNamespace || Instant::now() >= deadline {
                 return Err(not_seen(endpoint, &unseen));
             }
             pause.wait(deadline);
@@ -457,8 +457,8 @@ mod platform {
     }
 
     /// A handle on a process that cannot come to mean another one; `None` if it has ended.
-    fn hold_process(pid: u32, endpoint: &Endpoint) -> Result<Option<Held>, StopError> {
-        match Held::by_kernel(pid) {
+    fn hold_process(pid: u32, endpoint: &Endpoint) -> Result<Option<ProcessHandle>, StopError> {
+        match ProcessHandle::open_pidfd(pid) {
             Ok(held) => Ok(Some(held)),
             Err(Errno::SRCH) => Ok(None),
             Err(e) => Err(StopError::NoHandle { endpoint: endpoint.clone(), pid, source: e.into() }),
@@ -466,7 +466,7 @@ mod platform {
     }
 
     /// Asks a process to end. A suspended one would not hear it.
-    fn end(held: &Held, pid: u32, endpoint: &Endpoint) -> Result<(), StopError> {
+    fn end(held: &ProcessHandle, pid: u32, endpoint: &Endpoint) -> Result<(), StopError> {
         let sent = held.signal(Signal::TERM).and_then(|()| match process::is_suspended(pid) {
             true => held.signal(Signal::CONT),
             false => Ok(()),
@@ -477,23 +477,23 @@ mod platform {
         }
     }
 
-    fn not_seen(endpoint: &Endpoint, unseen: &Unseen) -> StopError {
+    fn not_seen(endpoint: &Endpoint, unseen: &Unverified) -> StopError {
         let place = endpoint.path().map(myownllm_durable_fs::quote).unwrap_or_default();
         let (why, command) = match unseen {
-            Unseen::OtherNamespace => (
+            Unverified::OtherNamespace => (
                 "it runs in another pid namespace, a container for example, and has to be ended there"
                     .to_owned(),
                 "lsns -t pid".to_owned(),
             ),
-            Unseen::Hidden(pid) => (
+            Unverified::Hidden(pid) => (
                 format!("the system does not show which files process {pid} has open"),
                 format!("sudo fuser -v {place}"),
             ),
-            Unseen::Nobody => (
+            Unverified::NoServer => (
                 "the process that holds its socket is not seen to be the daemon of this home".to_owned(),
                 format!("sudo fuser -v {place}"),
             ),
-            Unseen::Several(pids) => {
+            Unverified::Several(pids) => {
                 let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
                 (
                     format!("processes {} hold its socket, and nothing tells them apart", pids.join(" and ")),
@@ -501,22 +501,25 @@ mod platform {
                 )
             }
         };
-        StopError::NotSeen { endpoint: endpoint.clone(), why, command }
+        StopError::Unverified { endpoint: endpoint.clone(), why, command }
     }
 
-    pub(super) fn strays_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<Stray>; N] {
+    pub(super) fn orphans_of_each<const N: usize>(
+        homes: [&Path; N],
+        home_variable: &str,
+    ) -> [Vec<OrphanDaemon>; N] {
         let ourselves = std::process::id();
-        let mut all: Vec<u32> = process::all().filter(|pid| *pid != ourselves).collect();
+        let mut all: Vec<u32> = process::all_pids().filter(|pid| *pid != ourselves).collect();
         all.sort_unstable();
         let mut found = [const { Vec::new() }; N];
         for pid in all {
-            let Some(program) = told_to_serve(pid) else { continue };
+            let Some(program) = serve_process(pid) else { continue };
             for (home, found) in homes.iter().zip(&mut found) {
                 if program.may_serve(home, home_variable) {
-                    found.push(Stray {
+                    found.push(OrphanDaemon {
                         pid,
                         program: std::fs::read_link(format!("/proc/{pid}/exe")).ok(),
-                        starting: serving::was_spawned(pid) && !serving::listens_on_a_path(pid, None),
+                        starting: serving::has_spawn_mark(pid) && !serving::listens_in(pid, None),
                     });
                 }
             }
@@ -525,65 +528,65 @@ mod platform {
     }
 
     /// A process that is told to `serve`.
-    struct ToldToServe {
+    struct ServeProcess {
         pid: u32,
-        named_like_a_daemon: bool,
+        has_daemon_name: bool,
     }
 
-    fn told_to_serve(pid: u32) -> Option<ToldToServe> {
+    fn serve_process(pid: u32) -> Option<ServeProcess> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
         let last = words.iter().skip(1).position(|word| *word == b"serve")?;
         // A script's name stands behind that of what runs it.
-        let named_like_a_daemon =
-            words[..=last].iter().any(|word| serving::is_named_like_a_daemon(serving::as_path(word)));
-        Some(ToldToServe { pid, named_like_a_daemon })
+        let has_daemon_name =
+            words[..=last].iter().any(|word| serving::has_daemon_name(serving::as_path(word)));
+        Some(ServeProcess { pid, has_daemon_name })
     }
 
-    impl ToldToServe {
+    impl ServeProcess {
         /// Whether it may serve this home. A process that the daemon started has the daemon's environment too, but hardly
         /// its argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon also
         /// has the daemon's name, or a socket that it listens on, or the mark of those that we start.
         fn may_serve(&self, home: &Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable)
-                && (self.is_a_daemon() || serving::listens_on_a_path(self.pid, None))
+                && (self.is_a_daemon() || serving::listens_in(self.pid, None))
         }
 
         /// Whether it is seen to serve this home: another program that listens elsewhere may have all the rest.
         fn serves(&self, home: &Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable)
                 && (self.is_a_daemon()
-                    || serving::works_in(self.pid, home)
-                    || serving::listens_on_a_path(self.pid, Some(home)))
+                    || serving::has_working_dir(self.pid, home)
+                    || serving::listens_in(self.pid, Some(home)))
         }
 
         fn is_a_daemon(&self) -> bool {
-            self.named_like_a_daemon || serving::was_spawned(self.pid)
+            self.has_daemon_name || serving::has_spawn_mark(self.pid)
         }
     }
 
-    pub(crate) fn is_same_folder(a: &Path, b: &Path) -> bool {
+    pub(crate) fn is_same_dir(a: &Path, b: &Path) -> bool {
         a == b || matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
     }
 
-    pub(super) fn stop_stray(
-        stray: &Stray,
+    pub(super) fn stop_orphan(
+        stray: &OrphanDaemon,
         home: &Path,
         home_variable: &str,
         within: Duration,
     ) -> Result<StoppedDaemon, StopError> {
         let began = Instant::now();
-        let deadline = deadline_in(within);
+        let deadline = deadline_after(within);
         let pid = stray.pid;
         let here = || Endpoint::unix(home);
         let Some(held) = hold_process(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
-        let Some(program) = told_to_serve(pid).filter(|program| program.may_serve(home, home_variable))
+        let Some(program) = serve_process(pid).filter(|program| program.may_serve(home, home_variable))
         else {
             return Ok(StoppedDaemon::WasAbsent);
         };
         if !program.serves(home, home_variable) {
             let why = format!("process {pid} is told of this home, and may be no daemon");
-            return Err(StopError::NotSeen { endpoint: here(), why, command: format!("ps -fp {pid}") });
+            return Err(StopError::Unverified { endpoint: here(), why, command: format!("ps -fp {pid}") });
         }
         end(&held, pid, &here())?;
         while !held.wait(deadline).unwrap_or(false) {

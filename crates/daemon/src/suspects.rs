@@ -1,14 +1,14 @@
-//! Who writes in a folder in which no daemon should?
+//! Who writes in a dir in which no daemon should?
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// What leads to whoever uses a folder.
+/// What leads to whoever uses a dir.
 #[derive(Clone, Debug)]
-pub struct Traces<'a> {
-    /// The folder.
-    pub folder: &'a Path,
+pub struct SuspectSearch<'a> {
+    /// The dir.
+    pub dir: &'a Path,
     /// The variable by which a daemon is told its home.
     pub home_variable: &'a str,
     /// Files in it that whoever writes there may have open.
@@ -37,7 +37,7 @@ pub struct Suspect {
 #[serde(tag = "evidence", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Evidence {
-    /// It is a daemon on this folder.
+    /// It is a daemon on this dir.
     Serves,
     /// It has one of the files open.
     HoldsOpen {
@@ -45,13 +45,14 @@ pub enum Evidence {
         #[serde(serialize_with = "crate::endpoint::lossy")]
         file: PathBuf,
     },
-    /// It is the parent of a daemon on this folder.
+    /// It is the parent of a daemon on this dir.
     ParentOf {
         /// The daemon.
         daemon: u32,
     },
-    /// Its environment names the folder as a daemon's home: a daemon that it starts would use it.
-    PointsThere,
+    /// Its environment names the dir as a daemon's home: a daemon that it starts would use it.
+    #[serde(rename = "points_there")]
+    NamesHome,
     /// It is a program of the given name, in that user's session; whether it is an older version is not known.
     SameName,
 }
@@ -74,7 +75,7 @@ impl std::fmt::Display for Suspect {
             Evidence::Serves => f.write_str(" is a daemon on this folder"),
             Evidence::HoldsOpen { file } => write!(f, " has {} open", file.display()),
             Evidence::ParentOf { daemon } => write!(f, " is the parent of process {daemon}"),
-            Evidence::PointsThere => {
+            Evidence::NamesHome => {
                 f.write_str(" would start a daemon on this folder: its environment names it")
             }
             Evidence::SameName => f.write_str(" is the app, of this version or an older one"),
@@ -89,7 +90,7 @@ fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
 /// Every process that leaves one of these traces, each with the strongest. Neither we ourselves nor, where the name is all
 /// there is, those who started us. Linux alone tells; the list is empty elsewhere.
 #[must_use]
-pub fn suspects(traces: &Traces<'_>) -> Vec<Suspect> {
+pub fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
     #[cfg(target_os = "linux")]
     return platform::suspects(traces);
     #[cfg(not(target_os = "linux"))]
@@ -105,19 +106,19 @@ mod platform {
     use crate::{
         process::{self, has_in_environment, parent_of},
         serving::names_home,
-        stop::{is_same_folder, strays_of},
+        stop::{is_same_dir, orphans_of},
     };
 
-    pub(super) fn suspects(traces: &Traces<'_>) -> Vec<Suspect> {
-        let mut found: Vec<Suspect> = strays_of(traces.folder, traces.home_variable)
+    pub(super) fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
+        let mut found: Vec<Suspect> = orphans_of(traces.dir, traces.home_variable)
             .into_iter()
             .map(|stray| Suspect::new(stray.pid, stray.program, Evidence::Serves))
             .collect();
         let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
         let ourselves = std::process::id();
-        let above_us: Vec<u32> = std::iter::once(ourselves).chain(process::above(ourselves)).collect();
+        let above_us: Vec<u32> = std::iter::once(ourselves).chain(process::ancestors(ourselves)).collect();
         let files: Vec<PathBuf> = traces.files.iter().map(|file| real(file)).collect();
-        let others = process::all().filter(|pid| *pid != ourselves && !daemons.contains(pid));
+        let others = process::all_pids().filter(|pid| *pid != ourselves && !daemons.contains(pid));
         for pid in others {
             let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
             let daemon = daemons.iter().copied().find(|daemon| parent_of(*daemon) == Some(pid));
@@ -126,15 +127,15 @@ mod platform {
                 has_in_environment(pid, |entry| {
                     entry
                         .strip_prefix(b"HOME=")
-                        .is_some_and(|home| is_same_folder(as_path(home), traces.user_home))
+                        .is_some_and(|home| is_same_dir(as_path(home), traces.user_home))
                 })
             };
             let evidence = if let Some(file) = open_of(pid, &files) {
                 Evidence::HoldsOpen { file }
             } else if let Some(daemon) = daemon.filter(|_| pid != 1) {
                 Evidence::ParentOf { daemon }
-            } else if names_home(pid, traces.folder, traces.home_variable) {
-                Evidence::PointsThere
+            } else if names_home(pid, traces.dir, traces.home_variable) {
+                Evidence::NamesHome
             } else if is_named() && !above_us.contains(&pid) && is_users() {
                 Evidence::SameName
             } else {

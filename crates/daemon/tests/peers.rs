@@ -65,7 +65,7 @@ impl Peer {
     }
 
     fn client(&self) -> Client {
-        let limits = Limits { answer: WITHIN, line: 1 << 20 };
+        let limits = Limits { answer_timeout: WITHIN, max_line_len: 1 << 20 };
         Client::connect_with(&self.endpoint(), limits).unwrap()
     }
 }
@@ -187,7 +187,7 @@ fn half_a_line_and_a_byte_now_and_then_do_not_extend_the_deadline() {
 #[test]
 fn a_line_without_end_is_cut_off() {
     let flood = Peer::new(|mut stream| while stream.write_all(&[b'x'; 1 << 16]).is_ok() {});
-    let limits = Limits { answer: Duration::from_secs(60), line: 1 << 20 };
+    let limits = Limits { answer_timeout: Duration::from_secs(60), max_line_len: 1 << 20 };
     let mut client = Client::connect_with(&flood.endpoint(), limits).unwrap();
     let error = bounded(Duration::ZERO, || client.status()).unwrap_err();
     assert!(matches!(error, ControlError::Protocol { .. }), "{error:?}");
@@ -344,13 +344,13 @@ fn we_do_not_end_ourselves() {
 /// What another crate needs for a fake of all this.
 #[test]
 fn what_was_found_and_started_elsewhere_can_be_said_in_these_types() {
-    use myownllm_daemon::{Attempt, Decision, Detection, Role, Spawned, Status, Stray};
+    use myownllm_daemon::{Attempt, Decision, Detection, OrphanDaemon, Role, Spawned, Status};
     let endpoint = Endpoint::unix("/nowhere/daemon.sock");
     let absent = Probe::Absent { why: Absence::NoSocket };
     let looked = Attempt::new(Role::Own, endpoint.clone(), absent, Duration::from_millis(2));
     let found = Detection::new(vec![looked], Decision::Spawn);
     assert_eq!(found.attempts[0].took_us, 2000);
-    assert_eq!(Stray::new(7, None).pid, 7);
+    assert_eq!(OrphanDaemon::new(7, None).pid, 7);
 
     let answer: serde_json::Value = serde_json::from_str(STATUS).unwrap();
     let status = Status::from_data(answer["data"].clone()).unwrap();

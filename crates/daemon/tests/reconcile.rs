@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use myownllm_daemon::{
     ControlError, DaemonControl, Endpoint, Role,
     reconcile::{
-        Action, NOT_APPLIED, Plan, Saved, StepResult, View, differing, execute, look, plan, reconcile,
+        Action, NOT_APPLIED, Plan, ReconcileInput, SavedNetwork, StepResult, differing_keys, execute, gather,
+        plan, reconcile,
     },
 };
 use proptest::prelude::*;
@@ -191,20 +192,20 @@ fn model(networks: &[(&str, &str)]) -> Model {
     Model { networks, knows_update: true, ..Model::default() }
 }
 
-fn saved(id: &str, network_id: &str) -> Saved {
-    Saved { id: id.to_owned(), network_id: network_id.to_owned() }
+fn saved(id: &str, network_id: &str) -> SavedNetwork {
+    SavedNetwork { id: id.to_owned(), network_id: network_id.to_owned() }
 }
 
 fn asked(model: &Model) -> Vec<&str> {
     model.asked.iter().map(String::as_str).filter(|op| op.starts_with("network_")).collect()
 }
 
-fn view_of(model: &mut Model, role: Role, active: Option<Value>, saved: Vec<Saved>) -> View {
+fn view_of(model: &mut Model, role: Role, active: Option<Value>, saved: Vec<SavedNetwork>) -> ReconcileInput {
     let status = model.status().unwrap();
-    look(model, status, role, active, saved).unwrap()
+    gather(model, status, role, active, saved).unwrap()
 }
 
-fn plan_of(model: &Model, role: Role, active: Option<Value>, saved: Vec<Saved>) -> Plan {
+fn plan_of(model: &Model, role: Role, active: Option<Value>, saved: Vec<SavedNetwork>) -> Plan {
     plan(&view_of(&mut model.clone(), role, active, saved))
 }
 
@@ -465,7 +466,7 @@ fn only_what_is_pushed_and_reported_counts_as_different() {
     let after = |change: &dyn Fn(&mut Value, &mut Value)| {
         let (mut mine, mut theirs) = (base.clone(), Model::filled(&base));
         change(&mut mine, &mut theirs);
-        differing(&mine, &theirs)
+        differing_keys(&mine, &theirs)
     };
     let grouped = json!([{"urls": ["stun:a"]}, {"urls": ["stun:b"]}, {"urls": []}]);
     type Change<'a> = &'a dyn Fn(&mut Value, &mut Value);
@@ -578,7 +579,7 @@ fn any_role() -> impl Strategy<Value = Role> {
     prop::sample::select(&[Role::Own, Role::Shared][..])
 }
 
-fn any_saved() -> impl Strategy<Value = Vec<Saved>> {
+fn any_saved() -> impl Strategy<Value = Vec<SavedNetwork>> {
     let pair = (prop::sample::select(CONFIG_IDS), prop::sample::select(NETWORK_IDS));
     prop::collection::vec(pair.prop_map(|(id, network_id)| saved(id, network_id)), 0..4)
 }
@@ -640,7 +641,7 @@ proptest! {
                 if let Some(active) = &active {
                     let entry =
                         daemon.networks.iter().find(|(n, joined)| *joined && is_active(text(n, "network_id")));
-                    prop_assert_eq!(differing(active, &entry.unwrap().0), Vec::<String>::new());
+                    prop_assert_eq!(differing_keys(active, &entry.unwrap().0), Vec::<String>::new());
                 }
             }
             Role::Shared => {

@@ -9,10 +9,10 @@ use myownllm_config_model::Document;
 use myownllm_daemon::{
     AbandonedSocket, Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint,
     Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
-    StoppedDaemon, Suspect, Target, Traces, abandoned_socket, attach, candidates, probe, spawn_unless,
-    strays_of, suspects,
+    StoppedDaemon, Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, orphans_of, probe,
+    spawn_unless, suspects,
 };
-pub use myownllm_daemon::{Found, RunningDaemon as Live};
+pub use myownllm_daemon::{DaemonKind, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{ControlSocket, Layout, Mode, Socket, check_control_socket};
 
@@ -34,11 +34,11 @@ pub const CONFIG_LIMIT: u64 = 64 << 20;
 pub trait Daemons {
     /// Who serves either home: at the old socket, at `leaked` (a control socket that a leaked config names), at the own
     /// one, or unseen.
-    fn live(&self, leaked: Option<&Path>) -> Vec<Live>;
+    fn live(&self, leaked: Option<&Path>) -> Vec<RunningDaemon>;
     /// Whether anybody listens at the old socket: cheap, for every start.
-    fn live_legacy(&self) -> Option<Live>;
+    fn live_legacy(&self) -> Option<RunningDaemon>;
     /// Processes that serve either home although no socket leads to them; `known` is one to which one does.
-    fn unseen(&self, known: Option<u32>) -> Vec<Live>;
+    fn orphans(&self, known: Option<u32>) -> Vec<RunningDaemon>;
     /// Waits, within the time that a start may take, for a daemon that a start which was killed left on its way. Whether
     /// there was one, so that it is worth looking again. Hold the lock: who starts one now would be taken for killed.
     fn await_starting(&self, _cancelled: &dyn Fn() -> bool) -> bool {
@@ -69,7 +69,7 @@ pub trait Daemons {
     ///
     /// # Errors
     /// It cannot be asked, or stays.
-    fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError>;
+    fn stop(&self, daemon: &RunningDaemon) -> Result<StoppedDaemon, StopError>;
 }
 
 /// What the environment says about where the daemon's program is.
@@ -185,11 +185,11 @@ impl<'a> LocalDaemons<'a> {
 }
 
 impl Daemons for LocalDaemons<'_> {
-    fn live(&self, leaked: Option<&Path>) -> Vec<Live> {
+    fn live(&self, leaked: Option<&Path>) -> Vec<RunningDaemon> {
         self.of_homes(self.whereabouts(Mode::OwnLlm), leaked).running()
     }
 
-    fn live_legacy(&self) -> Option<Live> {
+    fn live_legacy(&self) -> Option<RunningDaemon> {
         // Where the own daemon listens is a matter of its config, which is read only if it matters.
         let found = self.of_homes(self.homes.own.clone(), None).legacy_listener()?;
         let own = self.whereabouts(Mode::OwnLlm);
@@ -222,13 +222,13 @@ impl Daemons for LocalDaemons<'_> {
         Ok(Box::new(Client::connect(endpoint, OPERATION)?))
     }
 
-    fn unseen(&self, known: Option<u32>) -> Vec<Live> {
+    fn orphans(&self, known: Option<u32>) -> Vec<RunningDaemon> {
         self.of_homes(self.whereabouts(Mode::OwnLlm), None).orphans(known)
     }
 
     fn await_starting(&self, cancelled: &dyn Fn() -> bool) -> bool {
         let is_one_starting = || {
-            let strays = strays_of(&self.layout.daemon_home, &self.layout.app.home_variable);
+            let strays = orphans_of(&self.layout.daemon_home, &self.layout.app.home_variable);
             !strays.is_empty() && strays.iter().all(|stray| stray.starting)
         };
         let deadline = Instant::now() + SpawnRequest::READY_WITHIN;
@@ -244,8 +244,8 @@ impl Daemons for LocalDaemons<'_> {
         let config = &self.layout.app_config;
         let mut draft = config.clone().into_os_string();
         draft.push(".tmp");
-        suspects(&Traces {
-            folder: &self.layout.app_home,
+        suspects(&SuspectSearch {
+            dir: &self.layout.app_home,
             home_variable: &self.layout.app.home_variable,
             files: &[config.clone(), draft.into()],
             program: &self.layout.app.name.to_lowercase(),
@@ -253,7 +253,7 @@ impl Daemons for LocalDaemons<'_> {
         })
     }
 
-    fn stop(&self, daemon: &Live) -> Result<StoppedDaemon, StopError> {
+    fn stop(&self, daemon: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         self.homes.stop(daemon)
     }
 }

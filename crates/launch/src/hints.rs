@@ -148,7 +148,7 @@ mod tests {
         for pid in [None, Some(7)] {
             let errors = [
                 ControlError::Unreachable { endpoint: endpoint(), source: failed() },
-                ControlError::NoMeans { endpoint: endpoint(), source: failed() },
+                ControlError::ResourceExhausted { endpoint: endpoint(), source: failed() },
                 ControlError::Busy { endpoint: endpoint(), op: op(), waited: Duration::ZERO, pid },
                 ControlError::Closed { endpoint: endpoint(), op: op() },
                 ControlError::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
@@ -163,7 +163,7 @@ mod tests {
                 Refusal::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
                 Refusal::ForeignIdentity { endpoint: endpoint(), pid, expected: op(), found: op() },
                 Refusal::PathTooLong { endpoint: endpoint(), length: 2, limit: 1 },
-                Refusal::NoMeans { endpoint: endpoint(), problem: op() },
+                Refusal::ResourceExhausted { endpoint: endpoint(), problem: op() },
                 Refusal::Unusable { endpoint: endpoint(), pid, problem: op() },
                 Refusal::Suspended { endpoint: endpoint(), pid: 7 },
                 Refusal::Unknown { endpoint: endpoint(), problem: op() },
@@ -172,10 +172,10 @@ mod tests {
             let found = || Box::new(Probe::Busy { pid, waited_ms: 1 });
             let errors = [
                 SpawnError::Occupied { endpoint: endpoint(), found: found() },
-                SpawnError::NoMeans { endpoint: endpoint(), problem: op() },
+                SpawnError::ResourceExhausted { endpoint: endpoint(), problem: op() },
                 SpawnError::SocketTooLong { endpoint: endpoint(), length: 2, limit: 1 },
                 SpawnError::NotASocket { path: path() },
-                SpawnError::HomeNotText { home: path() },
+                SpawnError::HomeNotUtf8 { home: path() },
                 SpawnError::HomeRelative { home: path() },
                 SpawnError::Home { home: path(), source: failed() },
                 SpawnError::Log { path: path(), source: failed() },
@@ -187,7 +187,7 @@ mod tests {
                 StopError::UnknownProcess { endpoint: endpoint() },
                 StopError::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
                 StopError::Unreachable { endpoint: endpoint(), source: failed() },
-                StopError::NotSeen { endpoint: endpoint(), why: op(), command: "ps -fp 7".to_owned() },
+                StopError::Unverified { endpoint: endpoint(), why: op(), command: "ps -fp 7".to_owned() },
                 StopError::NoHandle { endpoint: endpoint(), pid: 7, source: failed() },
                 StopError::Signal { endpoint: endpoint(), pid: 7, source: failed() },
                 StopError::StillThere { endpoint: endpoint(), pid: 7, waited: Duration::ZERO },

@@ -18,19 +18,19 @@ mod waiting;
 pub use closed::Closed;
 pub use daemon_config::{misplaced_notice, shared_config};
 pub use daemons::{
-    CONFIG_LIMIT, Daemons, Found, GRACE, LAST_BREATH, Live, LocalDaemons, OPERATION, ProgramSearch,
-    abandoned_notice, processes_unknown, read_control_socket,
+    CONFIG_LIMIT, DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, OPERATION, ProgramSearch,
+    RunningDaemon, abandoned_notice, processes_unknown, read_control_socket,
 };
 pub use hints::{PROGRAM, called, edit};
 pub use identity::{expected_key, identity_answer, identity_look};
 pub use losses::lost_settings;
-pub use networks::{Asked, LONGEST_NAME, Reconciled, reconcile, reconcile_notices, saved};
+pub use networks::{ConnectedDaemon, LONGEST_NAME, Reconciled, reconcile, reconcile_notices, saved};
 pub use notice::{Class, Notice, Severity, add_untold, class_of};
 pub use relapse::Relapse;
 pub use sequence::{
     COLLISION, Daemon, LOCK_WAIT, Options, Outcome, Parts, Watch, check_socket, check_start,
-    collision_notice, launch, leaked_socket, live_beside_repair, move_notices, refusal_notice, settle_live,
-    unseen_notice,
+    collision_notice, launch, leaked_socket, live_beside_repair, move_notices, orphan_notice, refusal_notice,
+    settle_live,
 };
 pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
 pub use verdict::Verdict;

@@ -3,7 +3,7 @@
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, ValueRef, convert, network_id, networks};
 use myownllm_config_store::{ConfigStore, CopyKind};
-use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, Saved, StepResult};
+use myownllm_daemon::reconcile::{self, Action, NOT_APPLIED, SavedNetwork, StepResult};
 use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -17,7 +17,7 @@ pub const LONGEST_NAME: usize = 80;
 /// The daemon that is asked.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Asked {
+pub struct ConnectedDaemon {
     /// Whose it is.
     pub role: Role,
     /// Where it listens.
@@ -27,7 +27,7 @@ pub struct Asked {
     pub pid: Option<u32>,
 }
 
-impl Asked {
+impl ConnectedDaemon {
     /// The daemon that was found at this place.
     #[must_use]
     pub fn new(role: Role, socket: Endpoint, pid: Option<u32>) -> Self {
@@ -49,7 +49,7 @@ fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S
 #[non_exhaustive]
 pub struct Reconciled {
     /// Whose networks.
-    pub daemon: Asked,
+    pub daemon: ConnectedDaemon,
     /// What was to be done.
     pub plan: reconcile::Plan,
     /// What became of it.
@@ -66,7 +66,7 @@ pub struct Reconciled {
 pub fn reconcile(
     store: &dyn ConfigStore,
     daemon: &mut dyn DaemonControl,
-    asked: Asked,
+    asked: ConnectedDaemon,
     status: Status,
     document: &Document,
 ) -> Result<Reconciled, Notice> {
@@ -90,7 +90,8 @@ pub(crate) fn plan_for(
     if role == Role::Shared && !status.joined_networks.iter().all(is_saved) {
         saved.extend(formerly_saved(store));
     }
-    let view = reconcile::look(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
+    let view =
+        reconcile::gather(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
     Ok(reconcile::plan(&view))
 }
 
@@ -107,7 +108,7 @@ fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Notice> {
 /// The networks that the routine copies of the config have: one that was removed while no daemon ran, or in a run that was
 /// killed, is still ours to leave. That another program joined a network of that name since makes no difference: ours is known
 /// by its internal id as well. What is in no copy any more is left alone.
-fn formerly_saved(store: &dyn ConfigStore) -> Vec<Saved> {
+fn formerly_saved(store: &dyn ConfigStore) -> Vec<SavedNetwork> {
     let copies = store.history().unwrap_or_default().into_iter();
     copies
         .filter(|copy| copy.kind == CopyKind::Good)
@@ -117,12 +118,14 @@ fn formerly_saved(store: &dyn ConfigStore) -> Vec<Saved> {
 }
 
 /// The saved networks by their ids.
-pub fn saved(document: &Document) -> Vec<Saved> {
+pub fn saved(document: &Document) -> Vec<SavedNetwork> {
     let text = |network: &ValueRef<'_>, key: &str| {
         network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
     };
-    let pair =
-        |network: &ValueRef<'_>| Saved { id: text(network, "id"), network_id: text(network, "network_id") };
+    let pair = |network: &ValueRef<'_>| SavedNetwork {
+        id: text(network, "id"),
+        network_id: text(network, "network_id"),
+    };
     networks::list(document).iter().map(pair).collect()
 }
 
@@ -138,7 +141,12 @@ pub fn reconcile_notices(reconciled: &Reconciled, program: &str) -> Vec<Notice> 
         .collect()
 }
 
-fn step_notice(action: &Action, result: &StepResult, daemon: &Asked, program: &str) -> Option<Notice> {
+fn step_notice(
+    action: &Action,
+    result: &StepResult,
+    daemon: &ConnectedDaemon,
+    program: &str,
+) -> Option<Notice> {
     let StepResult::Failed { code, message, intact } = result else { return None };
     let message = format!("{} {}: {message}", daemon.name(), what_failed(action, code));
     let mut notice = Notice::error(code, message).class(class_of_step(code));
@@ -189,7 +197,7 @@ fn network_name(action: &Action) -> String {
 }
 
 /// The command that mends a step that failed, or shows what is the matter.
-fn step_hint(action: &Action, code: &str, network: &str, daemon: &Asked, program: &str) -> String {
+fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemon, program: &str) -> String {
     match (code, daemon.pid) {
         ("daemon.busy" | "daemon.protocol" | "daemon.foreign-owner", Some(pid)) if !cfg!(windows) => {
             format!("ps -fp {pid}")
@@ -219,7 +227,7 @@ mod tests {
     fn each_failure_has_one_way_out() {
         let add = Action::Add { config: json!({"network_id": "home", "label": "Home"}) };
         let remove = Action::Remove { network: "home".to_owned() };
-        let asked = |pid| Asked::new(Role::Shared, Endpoint::unix("/s"), pid);
+        let asked = |pid| ConnectedDaemon::new(Role::Shared, Endpoint::unix("/s"), pid);
         let hint = |action, code, pid| step_hint(action, code, "home", &asked(pid), "prog");
         assert_eq!(hint(&add, "daemon.refused-op", None), "prog network show home");
         assert_eq!(hint(&remove, "daemon.refused-op", None), "prog launch --once");

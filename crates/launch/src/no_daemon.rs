@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
-use myownllm_daemon::{Failure, SpawnError, Tried};
+use myownllm_daemon::{CandidateFailure, CandidateOutcome, SpawnError};
 use myownllm_durable_fs::quote;
 
 use crate::daemons::read_document;
@@ -18,7 +18,7 @@ pub(crate) fn notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
 
 /// The logs of the programs that ended before they answered.
 fn last_words(error: &SpawnError) -> Vec<&[String]> {
-    let ended = |tried: &'_ Tried| matches!(tried.failure, Some(Failure::Ended { .. }));
+    let ended = |tried: &'_ CandidateOutcome| matches!(tried.failure, Some(CandidateFailure::Ended { .. }));
     error
         .tried()
         .iter()

@@ -6,7 +6,9 @@ use std::path::Path;
 use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_model::{Diagnostic, ParseError, Place};
 use myownllm_config_store::StoreError;
-use myownllm_daemon::{ControlError, Failure, Probe, Refusal, SpawnError, StopError, Tried};
+use myownllm_daemon::{
+    CandidateFailure, CandidateOutcome, ControlError, Probe, Refusal, SpawnError, StopError,
+};
 use myownllm_durable_fs::LockError;
 use myownllm_identity::{Refusal as IdentityRefusal, Side, WayOut};
 use myownllm_migration::MigrationError;
@@ -271,7 +273,7 @@ impl From<&ControlError> for Notice {
         }
         let class = match error {
             ControlError::Refused { .. }
-            | ControlError::NoMeans { .. }
+            | ControlError::ResourceExhausted { .. }
             | ControlError::UnknownOp { .. }
             | ControlError::BadRequest { .. } => Class::Failed,
             ControlError::ForeignOwner { .. } | ControlError::PathTooLong { .. } => Class::Refused,
@@ -287,7 +289,7 @@ impl From<&Refusal> for Notice {
             Refusal::ForeignOwner { .. } | Refusal::ForeignIdentity { .. } | Refusal::PathTooLong { .. } => {
                 Class::Refused
             }
-            Refusal::NoMeans { .. } => Class::Failed,
+            Refusal::ResourceExhausted { .. } => Class::Failed,
             _ => Class::Daemon,
         };
         Self { hint: refusal.hint(), ..Self::error(refusal.code(), refusal.to_string()) }.class(class)
@@ -302,11 +304,11 @@ impl From<&SpawnError> for Notice {
         }
         let class = match error {
             SpawnError::Identity(refusal) => return Self::from(&**refusal),
-            SpawnError::HomeNotText { .. } => Class::Refused,
+            SpawnError::HomeNotUtf8 { .. } => Class::Refused,
             SpawnError::Occupied { found, .. } if matches!(**found, Probe::ForeignOwner { .. }) => {
                 Class::Refused
             }
-            SpawnError::Log { .. } | SpawnError::NoMeans { .. } => Class::Failed,
+            SpawnError::Log { .. } | SpawnError::ResourceExhausted { .. } => Class::Failed,
             _ => Class::Daemon,
         };
         let mut notice = Self::from_error(error, error.code(), error.hint()).class(class);
@@ -316,17 +318,17 @@ impl From<&SpawnError> for Notice {
 }
 
 /// What became of a program that was tried: a line, and the last lines of its log.
-fn tried_lines(tried: &Tried) -> Vec<String> {
+fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
     let (why, log) = match &tried.failure {
         None => return Vec::new(),
-        Some(Failure::Skipped { reason }) => (reason.clone(), &[][..]),
-        Some(Failure::NotStarted { problem }) => (format!("did not start: {problem}"), &[][..]),
-        Some(Failure::Ended { status, log }) => (format!("ended: {status}"), &log[..]),
-        Some(Failure::Silent { waited_ms, log }) => {
+        Some(CandidateFailure::Skipped { reason }) => (reason.clone(), &[][..]),
+        Some(CandidateFailure::NotStarted { problem }) => (format!("did not start: {problem}"), &[][..]),
+        Some(CandidateFailure::Ended { status, log }) => (format!("ended: {status}"), &log[..]),
+        Some(CandidateFailure::Silent { waited_ms, log }) => {
             (format!("did not answer within {waited_ms} ms"), &log[..])
         }
-        Some(Failure::Unusable { problem, log }) => (format!("is no daemon: {problem}"), &log[..]),
-        Some(Failure::ForeignIdentity { found, .. }) => {
+        Some(CandidateFailure::Unusable { problem, log }) => (format!("is no daemon: {problem}"), &log[..]),
+        Some(CandidateFailure::ForeignIdentity { found, .. }) => {
             (format!("came up with another key, {found}"), &[][..])
         }
         Some(_) => ("failed".to_owned(), &[][..]),

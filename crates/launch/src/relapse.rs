@@ -4,7 +4,7 @@ use myownllm_config_store::{CopyKind, FileShape};
 use myownllm_daemon::{Evidence, Suspect};
 use serde::Serialize;
 
-use crate::daemons::Live;
+use crate::daemons::RunningDaemon;
 use crate::notice::Notice;
 use crate::sequence::{Options, Parts};
 
@@ -22,7 +22,7 @@ impl Relapse {
     /// Looks for the signs: a config in the daemon's shape, and a copy that we made when it was healthy. (What a daemon
     /// itself moved aside is no such sign: that happens the first time, too.) `live` are the daemons that were found
     /// on the app's home; who asks has not ended them yet.
-    pub fn of(parts: &Parts<'_>, shape: FileShape, live: &[Live]) -> Option<Self> {
+    pub fn of(parts: &Parts<'_>, shape: FileShape, live: &[RunningDaemon]) -> Option<Self> {
         if !matches!(shape, FileShape::Daemon | FileShape::Mixed) {
             return None;
         }
@@ -31,7 +31,7 @@ impl Relapse {
         let healthy = copies.iter().find(|copy| is_healthy(copy.kind, copy.intact, copy.shape))?;
         let mut suspects = parts.daemons.suspects();
         // One whose environment cannot be read is known by its socket alone.
-        for pid in live.iter().filter(|live| live.legacy).filter_map(Live::pid) {
+        for pid in live.iter().filter(|live| live.legacy).filter_map(RunningDaemon::pid) {
             if suspects.iter().all(|known| known.pid != pid) {
                 suspects.insert(0, Suspect::new(pid, None, Evidence::Serves));
             }

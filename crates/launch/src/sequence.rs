@@ -15,8 +15,8 @@ use myownllm_config_store::{
 };
 use myownllm_daemon::reconcile;
 use myownllm_daemon::{
-    DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError, SpawnRequest, Spawned,
-    Status, StoppedDaemon, Tried, check_socket_file,
+    CandidateOutcome, DaemonControl, Decision, Detection, Endpoint, Refusal, Role, Rule, SpawnError,
+    SpawnRequest, Spawned, Status, StoppedDaemon, check_socket_file,
 };
 use myownllm_durable_fs::{Disk, LockError, LockedDir, make_dirs, quote};
 use myownllm_identity::{Answer, Expected, Pending as PendingBy};
@@ -29,12 +29,12 @@ use myownllm_paths::{CheckedLayout, ControlSocket, Layout, Mode, PathsError, che
 use crate::closed::Closed;
 use crate::daemon_config::{settle_daemon_config, shared_config};
 use crate::daemons::{
-    Daemons, Found, Live, OPERATION, abandoned_notice, endpoint_of, processes_unknown, read_control_socket,
-    read_document,
+    DaemonKind, Daemons, OPERATION, RunningDaemon, abandoned_notice, endpoint_of, processes_unknown,
+    read_control_socket, read_document,
 };
 use crate::identity::{expected_key, identity_answer, start_permit};
 use crate::losses::lost_settings;
-use crate::networks::{Asked, Reconciled, plan_for, reconcile, reconcile_notices};
+use crate::networks::{ConnectedDaemon, Reconciled, plan_for, reconcile, reconcile_notices};
 use crate::no_daemon;
 use crate::notice::{Class, Notice, add_untold, class_of};
 use crate::relapse::Relapse;
@@ -129,7 +129,7 @@ pub struct Outcome {
     /// The daemon in use, if any.
     pub daemon: Daemon,
     /// The programs that were tried when none came up, each with its reason.
-    pub tried: Vec<Tried>,
+    pub tried: Vec<CandidateOutcome>,
     /// Which daemons were looked for and what answered.
     pub detection: Option<Detection>,
     /// What was done to the daemon's networks.
@@ -420,7 +420,7 @@ pub fn live_beside_repair(
     parts: &Parts<'_>,
     repair: &myownllm_config_store::Report,
     leaked: Option<&Path>,
-) -> Vec<Live> {
+) -> Vec<RunningDaemon> {
     if repair.wiped.is_some() && repair.daemon_half.is_none() {
         parts.daemons.live_legacy().into_iter().collect()
     } else {
@@ -504,12 +504,12 @@ pub fn collision_notice(both: &Collision, direction: Direction, program: &str) -
 /// A daemon is in the way that may not be ended, or was not.
 pub fn settle_live(
     daemons: &dyn Daemons,
-    live: Vec<Live>,
+    live: Vec<RunningDaemon>,
     options: &Options<'_>,
     stopped: &mut Vec<LiveDaemon>,
 ) -> Result<(), Notice> {
     for found in live {
-        if let Some(refusal) = found.no_means() {
+        if let Some(refusal) = found.resource_exhausted() {
             return Err(Notice::from(&refusal));
         }
         let daemon = LiveDaemon::from(&found);
@@ -525,8 +525,8 @@ pub fn settle_live(
         } else {
             None
         };
-        if stop_failed.is_none() && !found.legacy && matches!(found.found, Found::Unseen { .. }) {
-            return Err(unseen_notice(&found, options));
+        if stop_failed.is_none() && !found.legacy && matches!(found.kind, DaemonKind::Orphan { .. }) {
+            return Err(orphan_notice(&found, options));
         }
         // What has just failed is no way out.
         let command = match (&stop_failed, daemon.kind, daemon.pid) {
@@ -544,7 +544,7 @@ pub fn settle_live(
 }
 
 /// A process serves a home, and no socket leads to it.
-pub fn unseen_notice(live: &Live, options: &Options<'_>) -> Notice {
+pub fn orphan_notice(live: &RunningDaemon, options: &Options<'_>) -> Notice {
     let home = live.place();
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
     let message =
@@ -563,12 +563,12 @@ fn settle_beside(
     known: Option<u32>,
     outcome: &mut Outcome,
 ) -> Result<bool, Notice> {
-    let unseen = parts.daemons.unseen(known);
+    let unseen = parts.daemons.orphans(known);
     if options.stop_legacy_daemon {
         let any = !unseen.is_empty();
         return settle_live(parts.daemons, unseen, options, &mut outcome.stopped).map(|()| any);
     }
-    outcome.notices.extend(unseen.iter().map(|live| unseen_notice(live, options).as_warning()));
+    outcome.notices.extend(unseen.iter().map(|live| orphan_notice(live, options).as_warning()));
     Ok(false)
 }
 
@@ -694,13 +694,13 @@ fn use_daemon<'a>(
     let (asked, status) = match (spawned, decision) {
         (Some(mut spawned), _) => {
             client = spawned.take_client(OPERATION).map(|client| Box::new(client) as Box<dyn DaemonControl>);
-            let asked = Asked::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
+            let asked = ConnectedDaemon::new(Role::Own, spawned.endpoint().clone(), Some(spawned.pid()));
             let known = (asked, spawned.status().clone());
             outcome.daemon = Daemon::Spawned(spawned);
             known
         }
         (None, Decision::Attach { role, endpoint, status, pid, rule }) => {
-            let known = (Asked::new(role, endpoint.clone(), pid), status.clone());
+            let known = (ConnectedDaemon::new(role, endpoint.clone(), pid), status.clone());
             outcome.daemon = Daemon::Attached { role, endpoint, status, pid, rule };
             known
         }
@@ -714,7 +714,7 @@ fn use_daemon<'a>(
         None => connect(parts, &asked.socket).map_err(one)?,
     };
     if let Some(cancelled) = options.cancelled {
-        client.cancelled_by(Arc::clone(cancelled));
+        client.set_cancel_flag(Arc::clone(cancelled));
     }
     let reconciled =
         bring_in_line(parts, options, ids, lock, &mut *client, asked, status, outcome).map_err(one)?;
@@ -734,7 +734,7 @@ fn start_one(
     check_start(parts).map_err(one)?;
     outcome.note_unknown_processes();
     // One whose socket was removed under it would write the same home, unseen by its peers and by us.
-    settle_live(parts.daemons, parts.daemons.unseen(None), options, &mut outcome.stopped).map_err(one)?;
+    settle_live(parts.daemons, parts.daemons.orphans(None), options, &mut outcome.stopped).map_err(one)?;
     trusted_home(parts).map_err(|unsafe_home| {
         // It need not be said twice.
         outcome.notices.retain(|notice| notice.code != unsafe_home.code);
@@ -772,7 +772,7 @@ fn bring_in_line<'a>(
     ids: &mut dyn Ids,
     lock: Option<Box<dyn LockedStore + 'a>>,
     daemon: &mut dyn DaemonControl,
-    asked: Asked,
+    asked: ConnectedDaemon,
     status: Status,
     outcome: &mut Outcome,
 ) -> Result<Reconciled, Notice> {

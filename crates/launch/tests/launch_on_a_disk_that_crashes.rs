@@ -15,7 +15,7 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, FileKind};
-use myownllm_launch::{Daemons, Live, Options, Outcome, Parts, launch};
+use myownllm_launch::{Daemons, Options, Outcome, Parts, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::{
     CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Node, PathResolver, Platform, Resolver, guard,
@@ -56,13 +56,13 @@ fn broken_home(version: &str) -> SimDisk {
 struct Nobody;
 
 impl Daemons for Nobody {
-    fn live(&self, _: Option<&Path>) -> Vec<Live> {
+    fn live(&self, _: Option<&Path>) -> Vec<RunningDaemon> {
         Vec::new()
     }
-    fn live_legacy(&self) -> Option<Live> {
+    fn live_legacy(&self) -> Option<RunningDaemon> {
         None
     }
-    fn unseen(&self, _: Option<u32>) -> Vec<Live> {
+    fn orphans(&self, _: Option<u32>) -> Vec<RunningDaemon> {
         Vec::new()
     }
     fn detect(&self, _: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
@@ -74,7 +74,7 @@ impl Daemons for Nobody {
     fn connect(&self, _: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError> {
         unreachable!("a launch without a daemon talks to none")
     }
-    fn stop(&self, _: &Live) -> Result<StoppedDaemon, StopError> {
+    fn stop(&self, _: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         unreachable!("nobody runs")
     }
 }

@@ -1,7 +1,7 @@
 //! `daemon`: the daemon of this home, whoever started it.
 
 use myownllm_daemon::{Probe, StoppedDaemon};
-use myownllm_launch::{Class, Daemons as _, Live, Notice, ensure_changeable, lock_home};
+use myownllm_launch::{Class, Daemons as _, Notice, RunningDaemon, ensure_changeable, lock_home};
 use myownllm_paths::Mode;
 use serde_json::{Value, json};
 
@@ -61,8 +61,8 @@ fn status(world: &World) -> Answer {
     page.row("home", COLUMN, home(&world.layout.daemon_home));
     page.row("log", COLUMN, home(&logs::daemon_log(world)));
     let mut notices: Vec<Notice> = Vec::new();
-    for orphan in daemons.unseen(probe.pid()) {
-        notices.push(myownllm_launch::unseen_notice(&orphan, &world.options()).as_warning());
+    for orphan in daemons.orphans(probe.pid()) {
+        notices.push(myownllm_launch::orphan_notice(&orphan, &world.options()).as_warning());
     }
     let data = json!({
         "socket": endpoint.to_string(),
@@ -90,7 +90,7 @@ fn stop(world: &World) -> Result<(Page, Vec<Value>), Notice> {
     let wired = world.wire();
     let parts = wired.parts();
     let mut page = Page::default();
-    let running = |live: &Live| !live.legacy;
+    let running = |live: &RunningDaemon| !live.legacy;
     if !wired.daemons.live(None).iter().any(running) {
         page.line("No daemon of this home runs.");
         return Ok((page, Vec::new()));

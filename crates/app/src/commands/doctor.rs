@@ -4,7 +4,7 @@ use std::path::Path;
 
 use myownllm_config_model::{Diagnostic, Document, Place, daemon_config, masking, networks};
 use myownllm_config_store::{ConfigStore, Loaded, Misplaced, Step, StoreError};
-use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, is_seen_to_serve};
+use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, process_serves};
 use myownllm_durable_fs::{Disk, move_aside, quote};
 use myownllm_identity::{Answer as KeyAnswer, Pending, Problem, Refusal};
 use myownllm_launch::{
@@ -214,7 +214,7 @@ fn homes(world: &World, checks: &mut Checks) {
         }
         Err(notice) => checks.notice("socket.length", notice),
     }
-    let unseen = wired.daemons.unseen(None);
+    let unseen = wired.daemons.orphans(None);
     if let Some(notice) = processes_unknown() {
         checks.notice("daemon.unseen", notice);
     } else if unseen.is_empty() {
@@ -566,7 +566,7 @@ fn daemons(world: &World, key: &KeyAnswer, checks: &mut Checks) {
 fn end(world: &World, endpoint: &Endpoint, probe: &Probe) -> String {
     match (probe.pid(), probe, endpoint.path()) {
         (_, Probe::Suspended { pid }, _) => format!("kill -CONT {pid}"),
-        (Some(pid), ..) if is_seen_to_serve(endpoint, pid) => format!("kill {pid}"),
+        (Some(pid), ..) if process_serves(endpoint, pid) => format!("kill {pid}"),
         (Some(pid), ..) => format!("ps -fp {pid}"),
         (None, Probe::ForeignOwner { .. }, Some(socket)) => format!("ls -l {}", quote(socket)),
         _ => format!("{} paths", world.program),

@@ -7,7 +7,7 @@ use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{masking, networks};
 use myownllm_config_store::{FileShape, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
-use myownllm_daemon::{Failure, Role, Spawned, Tried};
+use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role, Spawned};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{
     Class, Daemon, GRACE, LAST_BREATH, LONGEST_NAME, Notice, Options, Outcome, Reconciled, launch, saved,
@@ -182,7 +182,7 @@ impl Signals {
 
     fn wait(&mut self, mut spawned: Spawned) -> Ended {
         use signal_hook::consts::SIGCHLD;
-        if let Some(end) = spawned.untold_end() {
+        if let Some(end) = spawned.exit_watch() {
             let waker = self.all.handle();
             // One that cannot be made leaves the script's end to be noticed.
             let _ = std::thread::Builder::new().name("daemon-watch".to_owned()).spawn(move || {
@@ -417,7 +417,8 @@ pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Da
     if let Daemon::Spawned(spawned) = daemon {
         did.push(format!("started the daemon (process {})", spawned.pid()));
     }
-    let is_skipped = |tried: &&Tried| !matches!(tried.failure, Some(Failure::Skipped { .. }));
+    let is_skipped =
+        |tried: &&CandidateOutcome| !matches!(tried.failure, Some(CandidateFailure::Skipped { .. }));
     match outcome.tried.iter().filter(is_skipped).count() {
         0 => {}
         tried => did.push(format!("started {} that did not become a daemon", count(tried, "program"))),

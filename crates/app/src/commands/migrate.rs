@@ -66,7 +66,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
     }
     let lock = lock_home(&parts, &world.options())?;
     // The move itself asks whether one is live, and no more.
-    if let Some(refusal) = parts.daemons.live_legacy().and_then(|live| live.no_means()) {
+    if let Some(refusal) = parts.daemons.live_legacy().and_then(|live| live.resource_exhausted()) {
         return Err(Notice::from(&refusal));
     }
     let watch = Watch { daemons: parts.daemons, leaked: leaked.as_deref() };

@@ -9,8 +9,8 @@ use myownllm_config_store::{ConfigStore, EditError, HistoryEntry, StoreError, Up
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
-    Asked, Notice, Options, Parts, ensure_changeable, expected_key, identity_answer, lock_home, reconcile,
-    reconcile_notices, refusal_notice, settle_live, unseen_notice, wrote_where_others_can,
+    ConnectedDaemon, Notice, Options, Parts, ensure_changeable, expected_key, identity_answer, lock_home,
+    orphan_notice, reconcile, reconcile_notices, refusal_notice, settle_live, wrote_where_others_can,
 };
 use serde_json::{Value, json};
 
@@ -357,7 +357,7 @@ fn follow(
                 Some(client) => Ok(client),
                 None => parts.daemons.connect(&endpoint).map_err(|error| Notice::from(&error)),
             };
-            let asked = Asked::new(role, endpoint, pid);
+            let asked = ConnectedDaemon::new(role, endpoint, pid);
             let reconciled =
                 client.and_then(|mut client| reconcile(parts.store, &mut *client, asked, status, document));
             match reconciled {
@@ -375,9 +375,9 @@ fn follow(
             notices.push(refusal_notice(parts, &refusal));
             Followed::Failed
         }
-        _ => match parts.daemons.unseen(None).first() {
+        _ => match parts.daemons.orphans(None).first() {
             Some(live) => {
-                notices.push(unseen_notice(live, options));
+                notices.push(orphan_notice(live, options));
                 Followed::Failed
             }
             None => Followed::NoDaemon,

@@ -9,8 +9,8 @@ use myownllm_daemon::{Decision, Expected, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
 use myownllm_identity::{Answer as KeyAnswer, Pending, Refusal as IdentityRefusal};
 use myownllm_launch::{
-    COLLISION, Daemons, LONGEST_NAME, Live, Notice, add_untold, check_socket, check_start, ensure_changeable,
-    expected_key, identity_answer, misplaced_notice, shared_config, trusted_home,
+    COLLISION, Daemons, LONGEST_NAME, Notice, RunningDaemon, add_untold, check_socket, check_start,
+    ensure_changeable, expected_key, identity_answer, misplaced_notice, shared_config, trusted_home,
 };
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
@@ -77,9 +77,9 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         Decision::Attach { pid, .. } => pid,
         _ => None,
     };
-    let unseen = wired.daemons.unseen(known);
+    let unseen = wired.daemons.orphans(known);
     let options = world.options();
-    notices.extend(unseen.iter().map(|live| myownllm_launch::unseen_notice(live, &options).as_warning()));
+    notices.extend(unseen.iter().map(|live| myownllm_launch::orphan_notice(live, &options).as_warning()));
     let legacy = wired.daemons.live_legacy();
     if let Some(live) = &legacy {
         let refused = myownllm_launch::settle_live(
@@ -263,7 +263,7 @@ pub(crate) fn daemon_words(probe: &Probe) -> String {
         Probe::Unusable { problem, pid } => {
             format!("something else listens there{}: {problem}", process(*pid))
         }
-        Probe::Unknown { problem } | Probe::NoMeans { problem } => {
+        Probe::Unknown { problem } | Probe::ResourceExhausted { problem } => {
             format!("cannot be looked for: {problem}")
         }
         _ => "unknown".to_owned(),
@@ -339,7 +339,7 @@ fn launch_steps(
     plan: Option<&Plan>,
     loaded: Option<&Loaded>,
     decision: &Decision,
-    unseen: &[Live],
+    unseen: &[RunningDaemon],
     no_daemon: bool,
 ) -> Vec<Would> {
     let mut steps = Vec::new();

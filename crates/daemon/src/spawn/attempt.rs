@@ -8,28 +8,28 @@ use std::{
 };
 
 use super::{
-    Cancelled, Failure, SpawnRequest,
-    child::{ChildProcess, Start, variable},
-    running::{MARK, Running, has_ended, new_mark},
+    Cancelled, CandidateFailure, SpawnRequest,
+    child::{ChildCommand, ChildProcess, variable},
+    supervise::{SPAWN_MARK, SupervisedChild, has_ended, new_mark},
 };
 use crate::{
     Candidate, Probe, Status,
     client::Limits,
+    connection::{Connection, ReceiveError},
     log,
-    probe::{ask_for_status, millis, read_status},
-    process::Pause,
-    transport::{self, NoConnection, deadline_in},
-    wire::{NoLine, Wire},
+    probe::{millis, read_status, send_status_request},
+    process::Backoff,
+    transport::{self, ConnectError, deadline_after},
 };
 
 /// How long one wait for an answer lasts before the child itself is looked at again.
-const SLICE: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The longest pause between two looks whether it listens: so much later at most it is noticed.
-const READY_PAUSE: Duration = Duration::from_millis(2);
+const MAX_READY_BACKOFF: Duration = Duration::from_millis(2);
 /// How long a candidate that failed may take to end politely: it may hold files open.
 const FAILED_GRACE: Duration = Duration::from_millis(500);
 /// How many lines of the log go into an error.
-const LOG_LINES: usize = 20;
+const LOG_TAIL_LINES: usize = 20;
 
 /// One candidate's try.
 pub(super) struct Attempt<'a> {
@@ -42,23 +42,23 @@ pub(super) struct Attempt<'a> {
 }
 
 /// A candidate that came up, with the connection over which it said so.
-pub(super) struct Up {
-    pub(super) running: Running,
+pub(super) struct StartedDaemon {
+    pub(super) running: SupervisedChild,
     pub(super) status: Status,
-    pub(super) wire: Wire,
+    pub(super) wire: Connection,
 }
 
 /// Why a candidate did not come up.
-pub(super) enum NotUp {
-    Failed(Failure),
+pub(super) enum StartFailure {
+    Failed(CandidateFailure),
     Cancelled,
     /// Somebody else listens there meanwhile: trying further would be of no use.
     Occupied(Probe),
 }
 
 /// What the wait for the first answer ended with.
-enum Waited {
-    Ready(Status, Wire),
+enum WaitOutcome {
+    Ready(Status, Connection),
     Cancelled,
     Ended,
     Silent,
@@ -67,41 +67,45 @@ enum Waited {
 }
 
 impl Attempt<'_> {
-    pub(super) fn run(&self) -> Result<Up, NotUp> {
+    pub(super) fn run(&self) -> Result<StartedDaemon, StartFailure> {
         let mark = new_mark();
-        let child =
-            self.start(&mark).map_err(|e| NotUp::Failed(Failure::NotStarted { problem: e.to_string() }))?;
-        let mut running = Running::new(child, Some(mark));
+        let child = self
+            .start(&mark)
+            .map_err(|e| StartFailure::Failed(CandidateFailure::NotStarted { problem: e.to_string() }))?;
+        let mut running = SupervisedChild::new(child, Some(mark));
         match self.wait(&mut running) {
-            Waited::Ready(status, wire) if self.request.permit.expected().admits(&status.device_id) => {
-                Ok(Up { running, status, wire })
+            WaitOutcome::Ready(status, wire) if self.request.permit.expected().admits(&status.device_id) => {
+                Ok(StartedDaemon { running, status, wire })
             }
-            Waited::Cancelled => {
-                let _ = self.give_up(running);
-                Err(NotUp::Cancelled)
+            WaitOutcome::Cancelled => {
+                let _ = self.abandon(running);
+                Err(StartFailure::Cancelled)
             }
-            Waited::Ready(status, _) => {
+            WaitOutcome::Ready(status, _) => {
                 let expected = self.request.permit.expected().device_id().unwrap_or_default().to_owned();
-                let _ = self.give_up(running);
-                Err(NotUp::Failed(Failure::ForeignIdentity { expected, found: status.device_id }))
+                let _ = self.abandon(running);
+                Err(StartFailure::Failed(CandidateFailure::ForeignIdentity {
+                    expected,
+                    found: status.device_id,
+                }))
             }
-            Waited::Ended => {
+            WaitOutcome::Ended => {
                 let status =
-                    self.give_up(running).map_or_else(|e| e.to_string(), |status| status.to_string());
-                Err(NotUp::Failed(Failure::Ended { status, log: self.tail() }))
+                    self.abandon(running).map_or_else(|e| e.to_string(), |status| status.to_string());
+                Err(StartFailure::Failed(CandidateFailure::Ended { status, log: self.tail() }))
             }
-            Waited::Silent => {
-                let _ = self.give_up(running);
+            WaitOutcome::Silent => {
+                let _ = self.abandon(running);
                 let waited_ms = millis(self.request.ready_within);
-                Err(NotUp::Failed(Failure::Silent { waited_ms, log: self.tail() }))
+                Err(StartFailure::Failed(CandidateFailure::Silent { waited_ms, log: self.tail() }))
             }
-            Waited::Unusable(problem) => {
-                let _ = self.give_up(running);
-                Err(NotUp::Failed(Failure::Unusable { problem, log: self.tail() }))
+            WaitOutcome::Unusable(problem) => {
+                let _ = self.abandon(running);
+                Err(StartFailure::Failed(CandidateFailure::Unusable { problem, log: self.tail() }))
             }
-            Waited::Occupied(found) => {
-                let _ = self.give_up(running);
-                Err(NotUp::Occupied(found))
+            WaitOutcome::Occupied(found) => {
+                let _ = self.abandon(running);
+                Err(StartFailure::Occupied(found))
             }
         }
     }
@@ -109,16 +113,16 @@ impl Attempt<'_> {
     fn start(&self, mark: &str) -> io::Result<ChildProcess> {
         let request = self.request;
         let mut environment = request.env.clone();
-        environment.extend([variable(&request.home_variable, self.home), variable(MARK, mark)]);
-        let start = Start {
+        environment.extend([variable(&request.home_variable, self.home), variable(SPAWN_MARK, mark)]);
+        let start = ChildCommand {
             program: &self.candidate.path,
             directory: request.home(),
             environment: &environment,
             log: self.log_file,
             run_as: request.run_as,
         };
-        let deadline = deadline_in(Duration::from_millis(200));
-        let mut pause = Pause::new(Duration::from_millis(20));
+        let deadline = deadline_after(Duration::from_millis(200));
+        let mut pause = Backoff::new(Duration::from_millis(20));
         loop {
             match start.run() {
                 // It is being written this very moment, by an updater say, or was a moment ago.
@@ -132,51 +136,53 @@ impl Attempt<'_> {
 
     /// Waits until the child answers, ends, or the time is up. The child is looked at between any two waits, so that its
     /// end is noticed at once even when somebody else holds its socket open.
-    fn wait(&self, running: &mut Running) -> Waited {
-        let deadline = deadline_in(self.request.ready_within);
-        let mut wire: Option<Wire> = None;
+    fn wait(&self, running: &mut SupervisedChild) -> WaitOutcome {
+        let deadline = deadline_after(self.request.ready_within);
+        let mut wire: Option<Connection> = None;
         let mut closed = false;
-        let mut pause = Pause::new(READY_PAUSE);
+        let mut pause = Backoff::new(MAX_READY_BACKOFF);
         loop {
             if self.cancelled.is_some_and(|cancelled| cancelled()) {
-                return Waited::Cancelled;
+                return WaitOutcome::Cancelled;
             }
             if has_ended(&mut running.child) {
-                return Waited::Ended;
+                return WaitOutcome::Ended;
             }
             if Instant::now() >= deadline {
                 return match closed {
-                    true => Waited::Unusable("it closes the connection without an answer".to_owned()),
-                    false => Waited::Silent,
+                    true => WaitOutcome::Unusable("it closes the connection without an answer".to_owned()),
+                    false => WaitOutcome::Silent,
                 };
             }
-            let until = deadline.min(Instant::now() + SLICE);
+            let until = deadline.min(Instant::now() + POLL_INTERVAL);
             let Some(open) = &mut wire else {
                 match transport::connect(&self.request.endpoint, until) {
                     Ok(transport) => {
-                        let mut fresh = Wire::new(transport, Limits::default().line);
+                        let mut fresh = Connection::new(transport, Limits::default().max_line_len);
                         let pid = fresh.peer().pid;
-                        match self.whose(running, pid) {
-                            Whose::Child => running.answers_itself(),
-                            Whose::Descendant => running.answers_by(pid),
-                            Whose::Somebody(pid) => {
+                        match self.peer_relation(running, pid) {
+                            PeerRelation::Child => running.answers_itself(),
+                            PeerRelation::Descendant => running.answers_by(pid),
+                            PeerRelation::Stranger(pid) => {
                                 let problem = "it came up while ours was starting".to_owned();
-                                return Waited::Occupied(Probe::Unusable { pid: Some(pid), problem });
+                                return WaitOutcome::Occupied(Probe::Unusable { pid: Some(pid), problem });
                             }
                         }
-                        if ask_for_status(&mut fresh, until).is_ok() {
+                        if send_status_request(&mut fresh, until).is_ok() {
                             wire = Some(fresh);
                         }
                     }
-                    Err(NoConnection::ForeignOwner { uid, pid }) => {
-                        return Waited::Occupied(Probe::ForeignOwner { uid, pid });
+                    Err(ConnectError::ForeignOwner { uid, pid }) => {
+                        return WaitOutcome::Occupied(Probe::ForeignOwner { uid, pid });
                     }
-                    Err(NoConnection::NoMeans { source }) => {
-                        return Waited::Occupied(Probe::NoMeans { problem: source.to_string() });
+                    Err(ConnectError::ResourceExhausted { source }) => {
+                        return WaitOutcome::Occupied(Probe::ResourceExhausted {
+                            problem: source.to_string(),
+                        });
                     }
-                    Err(NoConnection::Failed { source } | NoConnection::Closed { source, .. }) => {
+                    Err(ConnectError::Failed { source } | ConnectError::Closed { source, .. }) => {
                         let problem = format!("its socket cannot be reached: {source}");
-                        return Waited::Unusable(problem);
+                        return WaitOutcome::Unusable(problem);
                     }
                     Err(_) => running.pause(&mut pause, deadline),
                 }
@@ -184,58 +190,58 @@ impl Attempt<'_> {
             };
             match read_status(open, until) {
                 Ok(Ok(status)) => {
-                    return wire.take().map_or(Waited::Silent, |wire| Waited::Ready(status, wire));
+                    return wire.take().map_or(WaitOutcome::Silent, |wire| WaitOutcome::Ready(status, wire));
                 }
-                Ok(Err(problem)) => return Waited::Unusable(problem),
-                Err(NoLine::TimedOut | NoLine::Cancelled) => {}
-                Err(NoLine::NotTaken | NoLine::Closed { .. } | NoLine::Failed(_)) => {
+                Ok(Err(problem)) => return WaitOutcome::Unusable(problem),
+                Err(ReceiveError::TimedOut | ReceiveError::Cancelled) => {}
+                Err(ReceiveError::NotDelivered | ReceiveError::Closed { .. } | ReceiveError::Failed(_)) => {
                     closed = true;
                     wire = None;
                     running.pause(&mut pause, deadline);
                 }
-                Err(NoLine::Bad(bad)) => return Waited::Unusable(bad.to_string()),
+                Err(ReceiveError::Bad(bad)) => return WaitOutcome::Unusable(bad.to_string()),
             }
         }
     }
 
     /// Whether it is our child that listens, a process that it started, or a stranger.
-    fn whose(&self, running: &Running, pid: Option<u32>) -> Whose {
+    fn peer_relation(&self, running: &SupervisedChild, pid: Option<u32>) -> PeerRelation {
         let child = running.child.id();
         #[cfg(unix)]
         return match pid {
-            Some(pid) if pid == child => Whose::Child,
-            Some(pid) if !self.is_ours(running, pid) => Whose::Somebody(pid),
+            Some(pid) if pid == child => PeerRelation::Child,
+            Some(pid) if !self.is_ours(running, pid) => PeerRelation::Stranger(pid),
             // Not told, or a process that our child started.
-            _ => Whose::Descendant,
+            _ => PeerRelation::Descendant,
         };
         #[cfg(not(unix))]
         return match pid {
-            Some(pid) if pid == child => Whose::Child,
+            Some(pid) if pid == child => PeerRelation::Child,
             // A program that starts another one cannot be told from a stranger here: the key decides.
-            _ => Whose::Descendant,
+            _ => PeerRelation::Descendant,
         };
     }
 
     /// Whether our child started that process.
     #[cfg(unix)]
-    fn is_ours(&self, running: &Running, pid: u32) -> bool {
-        crate::process::group_of(pid) == Some(running.child.id()) || running.others().contains(&pid)
+    fn is_ours(&self, running: &SupervisedChild, pid: u32) -> bool {
+        crate::process::group_of(pid) == Some(running.child.id()) || running.descendants().contains(&pid)
     }
 
     /// Ends and reaps a candidate that failed, with whatever it started.
-    fn give_up(&self, mut running: Running) -> io::Result<ExitStatus> {
+    fn abandon(&self, mut running: SupervisedChild) -> io::Result<ExitStatus> {
         running.wrapped = cfg!(unix);
         running.end(FAILED_GRACE).map(|ending| ending.status)
     }
 
     fn tail(&self) -> Vec<String> {
-        log::tail(&self.request.log, self.log_from, LOG_LINES)
+        log::tail(&self.request.log, self.log_from, LOG_TAIL_LINES)
     }
 }
 
-enum Whose {
+enum PeerRelation {
     Child,
     Descendant,
     #[cfg_attr(not(unix), allow(dead_code, reason = "not to be told there"))]
-    Somebody(u32),
+    Stranger(u32),
 }

@@ -11,7 +11,7 @@ use std::{
 /// What a child is started with. Everything else that a child inherits is taken from it: descriptors above 2, the signal
 /// mask, ignored signals.
 #[derive(Debug)]
-pub(super) struct Start<'a> {
+pub(super) struct ChildCommand<'a> {
     pub(super) program: &'a Path,
     pub(super) directory: &'a Path,
     /// Added to our own environment.
@@ -28,9 +28,9 @@ const SERVE: &str = "serve";
 /// A child of ours, reaped or not.
 #[derive(Debug)]
 pub(super) enum ChildProcess {
-    /// Started by [`Start::run`].
+    /// Started by [`ChildCommand::run`].
     #[cfg(unix)]
-    Ours { pid: u32, status: Option<ExitStatus> },
+    Forked { pid: u32, status: Option<ExitStatus> },
     /// Started with the standard library.
     Std(Child),
 }
@@ -39,7 +39,7 @@ impl ChildProcess {
     pub(super) fn id(&self) -> u32 {
         match self {
             #[cfg(unix)]
-            Self::Ours { pid, .. } => *pid,
+            Self::Forked { pid, .. } => *pid,
             Self::Std(child) => child.id(),
         }
     }
@@ -48,7 +48,9 @@ impl ChildProcess {
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         match self {
             #[cfg(unix)]
-            Self::Ours { pid, status } => platform::reap(*pid, status, rustix::process::WaitOptions::NOHANG),
+            Self::Forked { pid, status } => {
+                platform::reap(*pid, status, rustix::process::WaitOptions::NOHANG)
+            }
             Self::Std(child) => child.try_wait(),
         }
     }
@@ -57,7 +59,7 @@ impl ChildProcess {
     pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
         match self {
             #[cfg(unix)]
-            Self::Ours { pid, status } => {
+            Self::Forked { pid, status } => {
                 let ended = platform::reap(*pid, status, rustix::process::WaitOptions::empty())?;
                 ended.ok_or_else(|| io::Error::other("the system told of no end"))
             }
@@ -85,9 +87,9 @@ mod platform {
     use super::*;
 
     /// How long the system may take from the fork to the program's first instruction.
-    const EXECUTED_WITHIN: Duration = Duration::from_secs(10);
+    const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 
-    impl Start<'_> {
+    impl ChildCommand<'_> {
         /// Starts it, as the leader of a process group of its own.
         ///
         /// The standard library hands on the signal mask, ignored signals and every descriptor that lacks close-on-exec, as
@@ -107,12 +109,12 @@ mod platform {
                 let groups = SupplementaryGroups::Set(Vec::new());
                 command.credentials(ProcessCredentials::new(uid, gid, groups));
             }
-            let started = command.spawn(EXECUTED_WITHIN).map_err(|error| match error {
+            let started = command.spawn(EXEC_TIMEOUT).map_err(|error| match error {
                 SpawnError::OperatingSystem { error, .. } => error,
                 other => io::Error::other(other),
             })?;
             let pid = u32::try_from(started.process().get()).map_err(io::Error::other)?;
-            Ok(ChildProcess::Ours { pid, status: None })
+            Ok(ChildProcess::Forked { pid, status: None })
         }
     }
 
@@ -144,7 +146,7 @@ mod platform {
 
     use super::*;
 
-    impl Start<'_> {
+    impl ChildCommand<'_> {
         /// Starts it, without a console window, and out of reach of our Ctrl-C.
         pub(in super::super) fn run(&self) -> io::Result<ChildProcess> {
             const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;

@@ -10,14 +10,14 @@ use crate::{Candidate, Endpoint, Probe};
 /// A candidate, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Tried {
+pub struct CandidateOutcome {
     /// Which.
     pub candidate: Candidate,
     /// Why it is not the daemon that runs now; `None` for the one that does.
-    pub failure: Option<Failure>,
+    pub failure: Option<CandidateFailure>,
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for CandidateOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): ", self.candidate.path.display(), self.candidate.origin)?;
         match &self.failure {
@@ -31,7 +31,7 @@ impl fmt::Display for Tried {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "failure", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Failure {
+pub enum CandidateFailure {
     /// It is no program that we can start, or one before it was taken.
     Skipped {
         /// Why, in words.
@@ -72,7 +72,7 @@ pub enum Failure {
     },
 }
 
-impl Failure {
+impl CandidateFailure {
     /// The last lines of its log, when it came so far as to write one.
     pub fn log(&self) -> &[String] {
         match self {
@@ -82,7 +82,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CandidateFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Skipped { reason } => f.write_str(reason),
@@ -113,7 +113,7 @@ pub enum SpawnError {
     #[error(
         "whether a daemon is at {endpoint} cannot be told: this program lacks the means to look: {problem}"
     )]
-    NoMeans {
+    ResourceExhausted {
         /// Where.
         endpoint: Endpoint,
         /// The system's words.
@@ -137,7 +137,7 @@ pub enum SpawnError {
     },
     /// The home is not UTF-8; the daemon would silently use another one.
     #[error("the daemon's home {} is not UTF-8", home.display())]
-    HomeNotText {
+    HomeNotUtf8 {
         /// Which.
         home: PathBuf,
     },
@@ -175,7 +175,7 @@ pub enum SpawnError {
     #[error("no daemon program was found")]
     NoCandidate {
         /// What was looked at.
-        tried: Vec<Tried>,
+        tried: Vec<CandidateOutcome>,
     },
     /// Every program failed.
     #[error("no daemon program came up for {}", home.display())]
@@ -183,7 +183,7 @@ pub enum SpawnError {
         /// For which home.
         home: PathBuf,
         /// Each with its reason.
-        tried: Vec<Tried>,
+        tried: Vec<CandidateOutcome>,
     },
 }
 
@@ -195,10 +195,10 @@ impl SpawnError {
                 Probe::Answered { .. } => "daemon.already-running",
                 ref other => other.code(),
             },
-            Self::NoMeans { .. } => "daemon.no-means",
+            Self::ResourceExhausted { .. } => "daemon.no-means",
             Self::SocketTooLong { .. } => "daemon.socket-too-long",
             Self::NotASocket { .. } => "daemon.not-a-socket",
-            Self::HomeNotText { .. } => "daemon.home-not-utf8",
+            Self::HomeNotUtf8 { .. } => "daemon.home-not-utf8",
             Self::HomeRelative { .. } => "daemon.home-relative",
             Self::Home { .. } => "daemon.home",
             Self::Identity(refusal) => refusal.code(),
@@ -212,24 +212,24 @@ impl SpawnError {
     /// The command that shows or mends it, where there is one that is no app's own.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Occupied { found, .. } => crate::error::look_at(found.pid()),
+            Self::Occupied { found, .. } => crate::error::inspect_process_command(found.pid()),
             Self::NotASocket { path } => Some(myownllm_durable_fs::move_aside(path, "aside")),
             Self::Identity(refusal) => refusal.hint(),
             Self::Home { home: path, source } | Self::Log { path, source } => {
-                Some(crate::error::look_at_place(path, source))
+                Some(crate::error::inspect_path_command(path, source))
             }
             Self::SocketTooLong { .. }
-            | Self::HomeNotText { .. }
+            | Self::HomeNotUtf8 { .. }
             | Self::HomeRelative { .. }
             | Self::Cancelled
-            | Self::NoMeans { .. }
+            | Self::ResourceExhausted { .. }
             | Self::NoCandidate { .. }
             | Self::AllFailed { .. } => None,
         }
     }
 
     /// Each program that was looked at, with its reason.
-    pub fn tried(&self) -> &[Tried] {
+    pub fn tried(&self) -> &[CandidateOutcome] {
         match self {
             Self::NoCandidate { tried } | Self::AllFailed { tried, .. } => tried,
             _ => &[],

@@ -8,17 +8,19 @@ use std::{
 };
 
 use super::{
-    SpawnRequest, Tried,
-    attempt::Up,
+    CandidateOutcome, SpawnRequest,
+    attempt::StartedDaemon,
     child::ChildProcess,
-    running::{Running, release},
+    supervise::{SupervisedChild, release},
 };
-use crate::{Client, Endpoint, Status, client::Limits, log, transport::deadline_in, wire::Wire};
+use crate::{
+    Client, Endpoint, Status, client::Limits, connection::Connection, log, transport::deadline_after,
+};
 
 /// How a daemon of ours ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Ending {
+pub struct StopOutcome {
     /// Its status.
     pub status: ExitStatus,
     /// Whether it had to be killed.
@@ -28,40 +30,42 @@ pub struct Ending {
 /// How a daemon ended that nobody had told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum End {
+pub enum DaemonExit {
     /// With this status: its own, or that of the script which had started it and ended with it.
     Status(ExitStatus),
     /// Its status went to the script that had started it, which goes on.
-    Untold,
+    Unknown,
 }
 
-impl fmt::Display for End {
+impl fmt::Display for DaemonExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => status.fmt(f),
-            Self::Untold => f.write_str("how, only the script knows that had started it, and that goes on"),
+            DaemonExit::Unknown => {
+                f.write_str("how, only the script knows that had started it, and that goes on")
+            }
         }
     }
 }
 
 /// A daemon that we started and that answers.
 ///
-/// Dropping it neither ends the daemon nor leaves a zombie behind: it is as [`Spawned::detach`]. Ending it is a decision
+/// Dropping it neither ends the daemon nor leaves a zombie behind: it is as [`Spawned::detach`]. StopOutcome it is a decision
 /// that somebody takes, not something that an early return does.
 #[derive(Debug)]
 #[must_use = "a daemon that nobody stops goes on running"]
 pub struct Spawned {
     /// `None` only between the last call and the drop.
-    child: Option<Running>,
+    child: Option<SupervisedChild>,
     pid: u32,
     endpoint: Endpoint,
     status: Status,
     took: Duration,
-    tried: Vec<Tried>,
+    tried: Vec<CandidateOutcome>,
     log: PathBuf,
     log_from: u64,
     /// Boxed: a small value to hand on is worth more than one call to the allocator.
-    wire: Option<Box<Wire>>,
+    wire: Option<Box<Connection>>,
 }
 
 impl Spawned {
@@ -75,7 +79,7 @@ impl Spawned {
         took: Duration,
         log: impl Into<PathBuf>,
     ) -> Self {
-        let mut running = Running::new(ChildProcess::Std(child), None);
+        let mut running = SupervisedChild::new(ChildProcess::Std(child), None);
         running.wrapped = false;
         Self {
             pid: running.child.id(),
@@ -93,12 +97,12 @@ impl Spawned {
     /// One that came up at the end of a start.
     pub(super) fn up(
         request: &SpawnRequest<'_>,
-        up: Up,
+        up: StartedDaemon,
         took: Duration,
-        tried: Vec<Tried>,
+        tried: Vec<CandidateOutcome>,
         log_from: u64,
     ) -> Self {
-        let Up { running, status, wire } = up;
+        let StartedDaemon { running, status, wire } = up;
         Self {
             pid: running.child.id(),
             child: Some(running),
@@ -135,12 +139,12 @@ impl Spawned {
     /// The connection over which it answered that it is ready, for the first requests; once. Each whole answer has to come
     /// within `answer_within`.
     pub fn take_client(&mut self, answer_within: Duration) -> Option<Client> {
-        let limits = Limits { answer: answer_within, ..Limits::default() };
+        let limits = Limits { answer_timeout: answer_within, ..Limits::default() };
         Some(Client::over(*self.wire.take()?, &self.endpoint, limits))
     }
 
     /// Every candidate, with the reason why it was taken or not.
-    pub fn tried(&self) -> &[Tried] {
+    pub fn tried(&self) -> &[CandidateOutcome] {
         &self.tried
     }
 
@@ -159,7 +163,7 @@ impl Spawned {
     ///
     /// # Errors
     /// The system does not tell.
-    pub fn try_wait(&mut self) -> io::Result<Option<End>> {
+    pub fn try_wait(&mut self) -> io::Result<Option<DaemonExit>> {
         self.wait_until(Instant::now())
     }
 
@@ -168,11 +172,11 @@ impl Spawned {
     ///
     /// # Errors
     /// The system does not tell.
-    pub fn wait_within(&mut self, within: Duration) -> io::Result<Option<End>> {
-        self.wait_until(deadline_in(within))
+    pub fn wait_within(&mut self, within: Duration) -> io::Result<Option<DaemonExit>> {
+        self.wait_until(deadline_after(within))
     }
 
-    fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<End>> {
+    fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<DaemonExit>> {
         match &mut self.child {
             Some(running) => running.wait_until(deadline),
             None => Ok(None),
@@ -181,8 +185,8 @@ impl Spawned {
 
     /// What waits, in a thread say, for an end of which no SIGCHLD tells: that of a program that a script started. `None` where
     /// the program that answers is our child itself, and where the system does not tell.
-    pub fn untold_end(&self) -> Option<Box<dyn FnOnce() + Send>> {
-        self.child.as_ref()?.untold_end()
+    pub fn exit_watch(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.child.as_ref()?.exit_watch()
     }
 
     /// Ends it: politely, and after `grace` by force. It is reaped when this returns.
@@ -191,7 +195,7 @@ impl Spawned {
     ///
     /// # Errors
     /// The system does not let us, or does not tell.
-    pub fn stop(mut self, grace: Duration) -> io::Result<Ending> {
+    pub fn stop(mut self, grace: Duration) -> io::Result<StopOutcome> {
         self.end(grace)
     }
 
@@ -199,7 +203,7 @@ impl Spawned {
     ///
     /// # Errors
     /// As [`Spawned::stop`]; and it was ended before.
-    pub fn end(&mut self, grace: Duration) -> io::Result<Ending> {
+    pub fn end(&mut self, grace: Duration) -> io::Result<StopOutcome> {
         match self.child.take() {
             Some(running) => running.end(grace),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),

@@ -40,7 +40,7 @@ pub(crate) trait Transport: fmt::Debug + Send {
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(crate) enum NoConnection {
+pub(crate) enum ConnectError {
     /// Nobody listens.
     Absent { why: Absence, source: io::Error },
     /// Somebody listens and took no connection until the deadline.
@@ -58,16 +58,16 @@ pub(crate) enum NoConnection {
     Failed { source: io::Error },
     /// We have not what it takes: no file handle, no memory.
     #[cfg_attr(not(unix), allow(dead_code, reason = "told as a failure there"))]
-    NoMeans { source: io::Error },
+    ResourceExhausted { source: io::Error },
 }
 
 /// Connects before `deadline`, and looks at whose process it is before a byte is sent.
-pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, NoConnection> {
+pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     platform::connect(endpoint, deadline)
 }
 
 /// The point in time `wait` from now; a wait beyond all reason ends in thirty years.
-pub(crate) fn deadline_in(wait: Duration) -> Instant {
+pub(crate) fn deadline_after(wait: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(60 * 60 * 24 * 365 * 30))
 }

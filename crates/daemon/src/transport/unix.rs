@@ -20,7 +20,7 @@ use rustix::{
     net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType},
 };
 
-use super::{NoConnection, Peer, Transport};
+use super::{ConnectError, Peer, Transport};
 use crate::{
     Absence, Endpoint,
     endpoint::{Address, PATH_LIMIT},
@@ -35,17 +35,17 @@ struct UnixTransport {
     peer: Peer,
 }
 
-pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, NoConnection> {
+pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     let path = match endpoint.address() {
         Address::Path(path) => path,
         Address::Pipe(_) => {
             let source = io::Error::new(io::ErrorKind::Unsupported, "named pipes are for Windows");
-            return Err(NoConnection::Failed { source });
+            return Err(ConnectError::Failed { source });
         }
     };
     let length = path.as_os_str().len();
     if length > PATH_LIMIT {
-        return Err(NoConnection::PathTooLong { length, limit: PATH_LIMIT });
+        return Err(ConnectError::PathTooLong { length, limit: PATH_LIMIT });
     }
     let address = SocketAddrUnix::new(path.as_path()).map_err(|e| failed(e.into()))?;
     let mut pause = Duration::from_millis(1);
@@ -58,16 +58,16 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             Err(Errno::AGAIN) => {
                 let now = Instant::now();
                 if now >= deadline {
-                    return Err(NoConnection::Full { pid: listener_pid(path) });
+                    return Err(ConnectError::Full { pid: listener_pid(path) });
                 }
                 std::thread::sleep(pause.min(deadline - now));
                 pause = (pause * 2).min(Duration::from_millis(5));
             }
             Err(e @ (Errno::NOENT | Errno::NOTDIR)) => {
-                return Err(NoConnection::Absent { why: Absence::NoSocket, source: e.into() });
+                return Err(ConnectError::Absent { why: Absence::NoSocket, source: e.into() });
             }
             Err(e @ Errno::CONNREFUSED) => {
-                return Err(NoConnection::Absent { why: Absence::Refused, source: e.into() });
+                return Err(ConnectError::Absent { why: Absence::Refused, source: e.into() });
             }
             Err(e @ Errno::ACCESS) => return Err(closed(endpoint, path, e.into())),
             Err(e) => return Err(failed(e.into())),
@@ -76,7 +76,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     let stream = UnixStream::from(socket);
     let peer = peer_of(&stream, path).map_err(failed)?;
     match peer.uid {
-        Some(uid) if !admits(endpoint, uid) => Err(NoConnection::ForeignOwner { uid, pid: peer.pid }),
+        Some(uid) if !admits(endpoint, uid) => Err(ConnectError::ForeignOwner { uid, pid: peer.pid }),
         _ => Ok(Box::new(UnixTransport { stream, peer })),
     }
 }
@@ -87,28 +87,28 @@ fn admits(endpoint: &Endpoint, uid: u32) -> bool {
 
 /// What is known of a socket to which the system does not let us connect. That it does not proves nothing: a daemon that
 /// was killed leaves its socket behind, with its owner and mode.
-fn closed(endpoint: &Endpoint, path: &Path, source: io::Error) -> NoConnection {
+fn closed(endpoint: &Endpoint, path: &Path, source: io::Error) -> ConnectError {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
     let file = match std::fs::metadata(path) {
         Ok(file) if file.file_type().is_socket() => file,
-        _ => return NoConnection::Failed { source },
+        _ => return ConnectError::Failed { source },
     };
-    match is_listened_on(path) {
-        Some(false) => NoConnection::Absent { why: Absence::Abandoned, source },
+    match has_listener(path) {
+        Some(false) => ConnectError::Absent { why: Absence::Abandoned, source },
         Some(true) if !admits(endpoint, file.uid()) => {
-            NoConnection::ForeignOwner { uid: file.uid(), pid: listener_pid(path) }
+            ConnectError::ForeignOwner { uid: file.uid(), pid: listener_pid(path) }
         }
-        Some(true) => NoConnection::Closed { pid: listener_pid(path), source },
-        None => NoConnection::Failed { source },
+        Some(true) => ConnectError::Closed { pid: listener_pid(path), source },
+        None => ConnectError::Failed { source },
     }
 }
 
 /// Why the system refused: for what we are, or for what we lack.
-fn failed(source: io::Error) -> NoConnection {
+fn failed(source: io::Error) -> ConnectError {
     let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
     match Errno::from_io_error(&source) {
-        Some(errno) if lacks.contains(&errno) => NoConnection::NoMeans { source },
-        _ => NoConnection::Failed { source },
+        Some(errno) if lacks.contains(&errno) => ConnectError::ResourceExhausted { source },
+        _ => ConnectError::Failed { source },
     }
 }
 
@@ -206,7 +206,7 @@ impl Transport for UnixTransport {
 /// The process that listens at `path` and takes no connection, which therefore shows no credentials.
 #[cfg(target_os = "linux")]
 fn listener_pid(path: &Path) -> Option<u32> {
-    crate::serving::only_listener(path)
+    crate::serving::sole_listener(path)
 }
 
 /// Nobody tells elsewhere.
@@ -217,12 +217,12 @@ fn listener_pid(_path: &Path) -> Option<u32> {
 
 /// Whether somebody listens at `path`; `None` if the system does not tell.
 #[cfg(target_os = "linux")]
-fn is_listened_on(path: &Path) -> Option<bool> {
-    crate::serving::is_listened_on(path)
+fn has_listener(path: &Path) -> Option<bool> {
+    crate::serving::has_listener(path)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_listened_on(_path: &Path) -> Option<bool> {
+fn has_listener(_path: &Path) -> Option<bool> {
     None
 }
 
@@ -233,10 +233,10 @@ mod tests {
     #[test]
     fn what_we_lack_ourselves_says_nothing_about_a_daemon() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
-            assert!(matches!(failed(errno.into()), NoConnection::NoMeans { .. }), "{errno}");
+            assert!(matches!(failed(errno.into()), ConnectError::ResourceExhausted { .. }), "{errno}");
         }
         for errno in [Errno::ACCESS, Errno::PERM, Errno::PROTOTYPE] {
-            assert!(matches!(failed(errno.into()), NoConnection::Failed { .. }), "{errno}");
+            assert!(matches!(failed(errno.into()), ConnectError::Failed { .. }), "{errno}");
         }
     }
 }

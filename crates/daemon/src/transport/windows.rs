@@ -17,13 +17,13 @@ use interprocess::local_socket::{
     ConnectOptions, GenericNamespaced, Stream, ToNsName, traits::StreamCommon as _,
 };
 
-use super::{NoConnection, Peer, Transport};
+use super::{ConnectError, Peer, Transport};
 use crate::{Absence, Endpoint, endpoint::Address};
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 /// How many chunks may wait for us: a peer that floods us is stopped by the pipe, not by our memory.
-const WAITING: usize = 4;
+const MAX_QUEUED_CHUNKS: usize = 4;
 /// `ERROR_PIPE_BUSY`: every instance of the pipe is in use.
 const PIPE_BUSY: i32 = 231;
 
@@ -36,8 +36,8 @@ struct PipeTransport {
     ended: bool,
 }
 
-pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, NoConnection> {
-    let failed = |source: io::Error| NoConnection::Failed { source };
+pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
+    let failed = |source: io::Error| ConnectError::Failed { source };
     let name = match endpoint.address() {
         Address::Pipe(name) => name.clone(),
         Address::Path(_) => {
@@ -50,12 +50,12 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
         match ConnectOptions::new().name(name).connect_sync() {
             Ok(stream) => break stream,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(NoConnection::Absent { why: Absence::NoSocket, source: e });
+                return Err(ConnectError::Absent { why: Absence::NoSocket, source: e });
             }
             Err(e) if e.raw_os_error() == Some(PIPE_BUSY) => {
                 let now = Instant::now();
                 if now >= deadline {
-                    return Err(NoConnection::Full { pid: None });
+                    return Err(ConnectError::Full { pid: None });
                 }
                 std::thread::sleep(pause.min(deadline - now));
                 pause = (pause * 2).min(std::time::Duration::from_millis(5));
@@ -67,7 +67,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
     let stream = Arc::new(stream);
     let reader = Arc::clone(&stream);
 
-    let (hand_on, chunks) = sync_channel(WAITING);
+    let (hand_on, chunks) = sync_channel(MAX_QUEUED_CHUNKS);
     spawn("daemon-read", move || read_all(&mut &*reader, &hand_on)).map_err(failed)?;
     let (lines, to_write) = channel::<Vec<u8>>();
     let (report, written) = channel();

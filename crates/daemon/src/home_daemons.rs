@@ -7,20 +7,20 @@ use std::{
 };
 
 use crate::{
-    Endpoint, Probe, Refusal, StopError, StoppedDaemon, Stray,
-    error::{look_at, look_at_socket},
+    Endpoint, OrphanDaemon, Probe, Refusal, StopError, StoppedDaemon,
+    error::{inspect_process_command, inspect_socket_command},
     probe::probe,
-    process::start_of,
-    stop::{is_seen_to_serve_one, stop_daemon_of, stop_stray, strays_of_each},
+    process::start_time,
+    stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
 };
 
 /// The variable by which a daemon is told its home, unless an app says otherwise.
 pub(crate) const HOME_VARIABLE: &str = "MYOWNMESH_HOME";
 /// How long a daemon may take to be gone once its socket is: a real one takes some 10 ms.
-const GONE_WITHIN: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A process id, and when that process started.
-type Instance = (u32, Option<u64>);
+type ProcessInstance = (u32, Option<u64>);
 
 /// The daemons of one app, and how to end them.
 ///
@@ -45,23 +45,23 @@ pub struct HomeDaemons {
     pub grace: Duration,
     /// Processes that looked like a part of a daemon before it was ended, as its activator does: none of them is taken for
     /// a daemon afterwards.
-    bystanders: Arc<Mutex<Vec<Instance>>>,
+    bystanders: Arc<Mutex<Vec<ProcessInstance>>>,
 }
 
 /// A daemon that serves one of the homes, and would go on writing there.
 #[derive(Clone, Debug)]
 pub struct RunningDaemon {
     /// How it was found.
-    pub found: Found,
+    pub kind: DaemonKind,
     /// Whether it serves the app's home, and not the daemon home.
     pub legacy: bool,
     /// Whether its process is seen to serve that home now, so that the process may be told to end. Linux alone tells.
-    pub seen: bool,
+    pub verified: bool,
 }
 
 /// How a daemon was found.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum DaemonKind {
     /// It listens, whether it answers or not.
     Listening {
         /// Where.
@@ -70,9 +70,9 @@ pub enum Found {
         probe: Probe,
     },
     /// A process that serves the home although no socket leads to it: the socket's file was removed under it.
-    Unseen {
+    Orphan {
         /// Which.
-        process: Stray,
+        process: OrphanDaemon,
         /// The home.
         home: PathBuf,
     },
@@ -133,22 +133,24 @@ impl HomeDaemons {
     pub fn stop(&self, daemon: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         let home = self.home(daemon.legacy);
         if let Some(ended) = daemon.pid() {
-            let beside = self.serving_processes().into_iter().filter_map(|one| match one.found {
-                Found::Unseen { process, .. } if process.pid != ended && process.is_part_of(ended) => {
-                    Some((process.pid, start_of(process.pid)))
+            let beside = self.serving_processes().into_iter().filter_map(|one| match one.kind {
+                DaemonKind::Orphan { process, .. } if process.pid != ended && process.is_part_of(ended) => {
+                    Some((process.pid, start_time(process.pid)))
                 }
                 _ => None,
             });
             self.bystanders().extend(beside);
         }
-        let stopped = match &daemon.found {
-            Found::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {
+        let stopped = match &daemon.kind {
+            DaemonKind::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {
                 stop_daemon_of(endpoint, &[home], &self.home_variable, self.grace)
             }
-            Found::Listening { endpoint, probe } => {
+            DaemonKind::Listening { endpoint, probe } => {
                 Err(StopError::NoDaemon { endpoint: endpoint.clone(), pid: probe.pid() })
             }
-            Found::Unseen { process, home } => stop_stray(process, home, &self.home_variable, self.grace),
+            DaemonKind::Orphan { process, home } => {
+                stop_orphan(process, home, &self.home_variable, self.grace)
+            }
         };
         let place = daemon.place();
         tracing::info!(pid = daemon.pid(), place = %place.display(), ?stopped, "a daemon was asked to end");
@@ -164,7 +166,7 @@ impl HomeDaemons {
     fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
         let homes = [self.app_home.as_path(), &self.daemon_home];
         let serves = || {
-            let strays = strays_of_each(homes, &self.home_variable);
+            let strays = orphans_of_each(homes, &self.home_variable);
             strays.iter().flatten().any(|stray| Some(stray.pid) == probe.pid())
         };
         matches!(probe, Probe::Answered { .. })
@@ -178,34 +180,34 @@ impl HomeDaemons {
         if found.is_absent() || matches!(found, Probe::PathTooLong { .. }) {
             return None;
         }
-        let seen = found.pid().is_some_and(|pid| self.is_seen(endpoint, pid, legacy));
+        let verified = found.pid().is_some_and(|pid| self.is_verified(endpoint, pid, legacy));
         let endpoint = endpoint.clone();
-        Some(RunningDaemon { found: Found::Listening { endpoint, probe: found }, legacy, seen })
+        Some(RunningDaemon { kind: DaemonKind::Listening { endpoint, probe: found }, legacy, verified })
     }
 
     fn home(&self, legacy: bool) -> &Path {
         if legacy { &self.app_home } else { &self.daemon_home }
     }
 
-    fn bystanders(&self) -> MutexGuard<'_, Vec<Instance>> {
+    fn bystanders(&self) -> MutexGuard<'_, Vec<ProcessInstance>> {
         self.bystanders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_seen(&self, endpoint: &Endpoint, pid: u32, legacy: bool) -> bool {
-        is_seen_to_serve_one(endpoint, &[self.home(legacy)], &self.home_variable, pid)
+    fn is_verified(&self, endpoint: &Endpoint, pid: u32, legacy: bool) -> bool {
+        process_serves_home(endpoint, &[self.home(legacy)], &self.home_variable, pid)
     }
 
     /// Every process that goes on serving one of the homes although it is none of `seen`. One that ends takes its socket
     /// away first, and is gone a moment later.
     fn orphans_beside(&self, seen: &[RunningDaemon]) -> Vec<RunningDaemon> {
-        let deadline = Instant::now() + GONE_WITHIN;
+        let deadline = Instant::now() + EXIT_TIMEOUT;
         loop {
             let mut serving = self.serving_processes();
-            serving.retain(|one| match &one.found {
-                Found::Unseen { process, .. } => {
+            serving.retain(|one| match &one.kind {
+                DaemonKind::Orphan { process, .. } => {
                     !seen.iter().filter_map(RunningDaemon::pid).any(|seen| process.is_part_of(seen))
                 }
-                Found::Listening { .. } => true,
+                DaemonKind::Listening { .. } => true,
             });
             if serving.is_empty() || Instant::now() >= deadline {
                 return serving;
@@ -217,16 +219,17 @@ impl HomeDaemons {
     /// Every process that serves one of the homes, whether a socket leads to it or not.
     fn serving_processes(&self) -> Vec<RunningDaemon> {
         let homes = [self.app_home.as_path(), &self.daemon_home];
-        let found = strays_of_each(homes, &self.home_variable);
+        let found = orphans_of_each(homes, &self.home_variable);
         let bystanders = self.bystanders().clone();
-        let is_no_bystander = |process: &Stray| !bystanders.contains(&(process.pid, start_of(process.pid)));
+        let is_no_bystander =
+            |process: &OrphanDaemon| !bystanders.contains(&(process.pid, start_time(process.pid)));
         let sides = homes.into_iter().zip([true, false]).zip(found);
         sides
             .flat_map(|((home, legacy), processes)| {
                 processes.into_iter().filter(is_no_bystander).map(move |process| RunningDaemon {
-                    found: Found::Unseen { process, home: home.to_owned() },
+                    kind: DaemonKind::Orphan { process, home: home.to_owned() },
                     legacy,
-                    seen: true,
+                    verified: true,
                 })
             })
             .collect()
@@ -237,35 +240,35 @@ impl RunningDaemon {
     /// Its process, where the system tells.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        match &self.found {
-            Found::Listening { probe, .. } => probe.pid(),
-            Found::Unseen { process, .. } => Some(process.pid),
+        match &self.kind {
+            DaemonKind::Listening { probe, .. } => probe.pid(),
+            DaemonKind::Orphan { process, .. } => Some(process.pid),
         }
     }
 
     /// Its socket; for one that has none, its home.
     #[must_use]
     pub fn place(&self) -> PathBuf {
-        match &self.found {
-            Found::Listening { endpoint, .. } => {
+        match &self.kind {
+            DaemonKind::Listening { endpoint, .. } => {
                 endpoint.path().map_or_else(|| endpoint.to_string().into(), Path::to_path_buf)
             }
-            Found::Unseen { home, .. } => home.clone(),
+            DaemonKind::Orphan { home, .. } => home.clone(),
         }
     }
 
     /// Whether it is the daemon that belongs there: that of the daemon home, at its socket.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        !self.legacy && matches!(self.found, Found::Listening { .. })
+        !self.legacy && matches!(self.kind, DaemonKind::Listening { .. })
     }
 
     /// Why it is not known whether there is one at all: we ourselves could not look.
     #[must_use]
-    pub fn no_means(&self) -> Option<Refusal> {
-        match &self.found {
-            Found::Listening { endpoint, probe: Probe::NoMeans { problem } } => {
-                Some(Refusal::NoMeans { endpoint: endpoint.clone(), problem: problem.clone() })
+    pub fn resource_exhausted(&self) -> Option<Refusal> {
+        match &self.kind {
+            DaemonKind::Listening { endpoint, probe: Probe::ResourceExhausted { problem } } => {
+                Some(Refusal::ResourceExhausted { endpoint: endpoint.clone(), problem: problem.clone() })
             }
             _ => None,
         }
@@ -274,8 +277,8 @@ impl RunningDaemon {
     /// Why it cannot be told whether there is a daemon, in the system's words.
     #[must_use]
     pub fn unknown(&self) -> Option<&str> {
-        match &self.found {
-            Found::Listening { probe: Probe::Unknown { problem }, .. } => Some(problem),
+        match &self.kind {
+            DaemonKind::Listening { probe: Probe::Unknown { problem }, .. } => Some(problem),
             _ => None,
         }
     }
@@ -283,8 +286,8 @@ impl RunningDaemon {
     /// What is known of it, in a few words.
     #[must_use]
     pub fn note(&self) -> String {
-        match &self.found {
-            Found::Listening { probe, .. } => match probe {
+        match &self.kind {
+            DaemonKind::Listening { probe, .. } => match probe {
                 Probe::Unknown { problem } => format!("cannot be looked at: {problem}"),
                 Probe::Suspended { .. } => {
                     "it is suspended, so it neither answers nor ends before it is continued".to_owned()
@@ -298,21 +301,23 @@ impl RunningDaemon {
                 Probe::Busy { .. } => "it accepts connections and does not answer".to_owned(),
                 other => other.code().to_owned(),
             },
-            Found::Unseen { process, .. } if process.starting => {
+            DaemonKind::Orphan { process, .. } if process.starting => {
                 "it was started before, and does not listen yet".to_owned()
             }
-            Found::Unseen { .. } => "its socket was removed under it".to_owned(),
+            DaemonKind::Orphan { .. } => "its socket was removed under it".to_owned(),
         }
     }
 
     /// The command to begin with, where the daemon cannot be asked to end as it is; [`RunningDaemon::note`] says why.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        let Found::Listening { endpoint, probe } = &self.found else { return None };
+        let DaemonKind::Listening { endpoint, probe } = &self.kind else { return None };
         match probe {
             Probe::Suspended { pid } => Some(format!("kill -CONT {pid}")),
-            Probe::Unknown { .. } => look_at_socket(endpoint),
-            Probe::ForeignOwner { pid, .. } => look_at(*pid).or_else(|| look_at_socket(endpoint)),
+            Probe::Unknown { .. } => inspect_socket_command(endpoint),
+            Probe::ForeignOwner { pid, .. } => {
+                inspect_process_command(*pid).or_else(|| inspect_socket_command(endpoint))
+            }
             _ if self.is_hidden() => {
                 let socket = myownllm_durable_fs::quote(endpoint.path()?);
                 Some(format!("sudo fuser -v {socket} || lsns -t pid"))
@@ -323,7 +328,7 @@ impl RunningDaemon {
 
     /// Whether the system, which shows the process that serves a home as a rule, does not show it here.
     fn is_hidden(&self) -> bool {
-        cfg!(target_os = "linux") && !self.seen
+        cfg!(target_os = "linux") && !self.verified
     }
 }
 

@@ -7,24 +7,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{End, Ending, child::ChildProcess};
-use crate::process::Pause;
+use super::{DaemonExit, StopOutcome, child::ChildProcess};
+use crate::process::Backoff;
 #[cfg(unix)]
-use crate::transport::deadline_in;
+use crate::transport::deadline_after;
 
 /// How long a script around a daemon may take to end after it: it has the daemon's status.
 #[cfg(target_os = "linux")]
-const SCRIPT_ENDS_WITHIN: Duration = Duration::from_millis(200);
+const SCRIPT_EXIT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Children that nobody could be found to wait for.
-static ORPHANS: Mutex<Vec<ChildProcess>> = Mutex::new(Vec::new());
+static UNREAPED: Mutex<Vec<ChildProcess>> = Mutex::new(Vec::new());
 
 /// Lets go of a child in such a way that its end leaves no zombie behind.
 pub(super) fn release(mut child: ChildProcess) {
     if matches!(child.try_wait(), Ok(Some(_))) {
         return;
     }
-    let orphans = || ORPHANS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let orphans = || UNREAPED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     orphans().retain_mut(|orphan| matches!(orphan.try_wait(), Ok(None)));
     // Handed over by a channel, and not in the closure, because a closure is lost when the thread cannot be made.
     let (hand_over, take_over) = std::sync::mpsc::channel::<ChildProcess>();
@@ -43,7 +43,7 @@ pub(super) fn release(mut child: ChildProcess) {
 
 /// What marks, in their environment, a child of ours and whatever it starts: one that goes into the background leaves its
 /// process group, and is found by this alone.
-pub(crate) const MARK: &str = "MYOWNMESH_STARTED_BY";
+pub(crate) const SPAWN_MARK: &str = "MYOWNMESH_STARTED_BY";
 
 /// A mark that no other start has, of whatever program: a process id comes again.
 pub(super) fn new_mark() -> String {
@@ -53,29 +53,29 @@ pub(super) fn new_mark() -> String {
 
 /// A child that has not been let go of.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct SupervisedChild {
     pub(super) child: ChildProcess,
     /// Whether another process than our child answers for it: a script that started the real program and waits for it.
     pub(super) wrapped: bool,
-    /// The value of [`MARK`]; none in a child that was not started here.
+    /// The value of [`SPAWN_MARK`]; none in a child that was not started here.
     #[cfg_attr(
         not(target_os = "linux"),
         allow(dead_code, reason = "looked for where environments can be read")
     )]
     mark: Option<String>,
     #[cfg(target_os = "linux")]
-    held: Option<crate::process::Held>,
+    held: Option<crate::process::ProcessHandle>,
     /// The process that answered, where it is another one than our child.
     #[cfg(target_os = "linux")]
-    daemon: Option<crate::process::Held>,
+    daemon: Option<crate::process::ProcessHandle>,
 }
 
-impl Running {
+impl SupervisedChild {
     pub(super) fn new(child: ChildProcess, mark: Option<String>) -> Self {
         Self {
             mark,
             #[cfg(target_os = "linux")]
-            held: crate::process::Held::new(child.id()).ok(),
+            held: crate::process::ProcessHandle::new(child.id()).ok(),
             #[cfg(target_os = "linux")]
             daemon: None,
             child,
@@ -97,34 +97,34 @@ impl Running {
         self.wrapped = true;
         #[cfg(target_os = "linux")]
         {
-            self.daemon = pid.and_then(|pid| crate::process::Held::new(pid).ok());
+            self.daemon = pid.and_then(|pid| crate::process::ProcessHandle::new(pid).ok());
         }
         #[cfg(not(target_os = "linux"))]
         let _ = pid;
     }
 
     /// A wait for the end of the daemon where that is not our child, so that no SIGCHLD tells of it.
-    pub(super) fn untold_end(&self) -> Option<Box<dyn FnOnce() + Send>> {
+    pub(super) fn exit_watch(&self) -> Option<Box<dyn FnOnce() + Send>> {
         #[cfg(target_os = "linux")]
         {
             let daemon = self.daemon.as_ref()?.try_clone().ok()?;
-            Some(Box::new(move || drop(daemon.wait_for_end())))
+            Some(Box::new(move || drop(daemon.wait_for_exit())))
         }
         #[cfg(not(target_os = "linux"))]
         None
     }
 
     /// Waits for the end of the daemon. A script around it may end before it, and may outlive it.
-    pub(super) fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<End>> {
+    pub(super) fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<DaemonExit>> {
         #[cfg(target_os = "linux")]
         if let Some(daemon) = &self.daemon {
             if !daemon.wait(deadline)? {
                 return Ok(None);
             }
-            let status = self.wait_for_child(deadline_in(SCRIPT_ENDS_WITHIN))?;
-            return Ok(Some(status.map_or(End::Untold, End::Status)));
+            let status = self.wait_for_child(deadline_after(SCRIPT_EXIT_TIMEOUT))?;
+            return Ok(Some(status.map_or(DaemonExit::Unknown, DaemonExit::Status)));
         }
-        Ok(self.wait_for_child(deadline)?.map(End::Status))
+        Ok(self.wait_for_child(deadline)?.map(DaemonExit::Status))
     }
 
     fn wait_for_child(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
@@ -132,7 +132,7 @@ impl Running {
         if let Some(held) = &self.held {
             return if held.wait(deadline)? { self.child.wait().map(Some) } else { self.child.try_wait() };
         }
-        let mut pause = Pause::new(Duration::from_millis(20));
+        let mut pause = Backoff::new(Duration::from_millis(20));
         loop {
             match self.child.try_wait()? {
                 Some(status) => return Ok(Some(status)),
@@ -143,7 +143,7 @@ impl Running {
     }
 
     /// Waits a moment, or until the child's end.
-    pub(super) fn pause(&self, pause: &mut Pause, deadline: Instant) {
+    pub(super) fn pause(&self, pause: &mut Backoff, deadline: Instant) {
         #[cfg(target_os = "linux")]
         if let Some(held) = &self.held {
             let _ = held.wait(pause.next_end(deadline));
@@ -157,21 +157,21 @@ impl Running {
     #[cfg(target_os = "linux")]
     fn started(&self, pid: u32) -> bool {
         let Some(mark) = &self.mark else { return false };
-        let entry = format!("{MARK}={mark}");
+        let entry = format!("{SPAWN_MARK}={mark}");
         let child = self.child.id();
         crate::process::has_in_environment(pid, |there| there == entry.as_bytes())
-            || crate::process::above(pid).any(|above| above == child)
-                // Once it is reaped, its number may be anybody's.
-                && crate::process::has_ended(child).is_ok()
+            || crate::process::ancestors(pid).any(|above| above == child)
+                // ProbeAttempt it is reaped, its number may be anybody's.
+                && crate::process::child_has_exited(child).is_ok()
     }
 
     /// What the child started, in its process group and out of it. Nobody tells elsewhere.
     #[cfg(unix)]
-    pub(super) fn others(&self) -> Vec<u32> {
+    pub(super) fn descendants(&self) -> Vec<u32> {
         #[cfg(target_os = "linux")]
         {
             let child = self.child.id();
-            crate::process::all().filter(|pid| *pid != child && self.started(*pid)).collect()
+            crate::process::all_pids().filter(|pid| *pid != child && self.started(*pid)).collect()
         }
         #[cfg(not(target_os = "linux"))]
         Vec::new()
@@ -179,32 +179,32 @@ impl Running {
 
     /// Takes hold of what the child started, before a signal takes away what they are known by: an end makes orphans.
     #[cfg(unix)]
-    fn hold_others(&self) -> Others {
-        Others {
+    fn hold_descendants(&self) -> Descendants {
+        Descendants {
             #[cfg(target_os = "linux")]
             held: self
-                .others()
+                .descendants()
                 .into_iter()
-                // Held first and looked at again: the number may be somebody else's by now.
-                .filter_map(|pid| crate::process::Held::new(pid).ok().filter(|_| self.started(pid)))
+                // ProcessHandle first and looked at again: the number may be somebody else's by now.
+                .filter_map(|pid| crate::process::ProcessHandle::new(pid).ok().filter(|_| self.started(pid)))
                 .collect(),
         }
     }
 
     /// Ends the child, and with a wrapped one what it started; politely until the grace is over.
     #[cfg(unix)]
-    pub(super) fn end(mut self, grace: Duration) -> io::Result<Ending> {
+    pub(super) fn end(mut self, grace: Duration) -> io::Result<StopOutcome> {
         use rustix::process::Signal;
 
-        use crate::process::{group_lives_on, has_ended, signal_group, signal_one};
+        use crate::process::{child_has_exited, group_has_members, signal_group, signal_one};
 
         let pid = self.child.id();
         // The child may have been reaped by an earlier look; then its number is no longer ours to signal, and what it left
         // behind is told by its mark alone.
         let reaped = self.child.try_wait_unreaped()?;
-        let deadline = deadline_in(grace);
+        let deadline = deadline_after(grace);
         #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "the daemon is not known there"))]
-        let mut known = self.wrapped.then(|| self.hold_others());
+        let mut known = self.wrapped.then(|| self.hold_descendants());
         #[cfg(target_os = "linux")]
         if let Some(known) = &mut known {
             // Nothing else may tell of it, once the script has gone.
@@ -212,7 +212,7 @@ impl Running {
         }
         let send = |signal| {
             // Whatever came since is held now; more cannot be done for what comes still later.
-            let since = self.wrapped.then(|| self.hold_others());
+            let since = self.wrapped.then(|| self.hold_descendants());
             match (reaped, self.wrapped) {
                 (Some(_), _) => {}
                 (None, true) => signal_group(pid, signal),
@@ -221,17 +221,17 @@ impl Running {
             }
             known.iter().chain(&since).for_each(|others| others.signal(signal));
         };
-        let others_live = || {
-            let is_left = |others: &Others| others.are_left();
+        let descendants_live = || {
+            let is_left = |others: &Descendants| others.are_left();
             self.wrapped
-                && (reaped.is_none() && group_lives_on(pid)
+                && (reaped.is_none() && group_has_members(pid)
                     || known.as_ref().is_some_and(is_left)
-                    || !self.others().is_empty())
+                    || !self.descendants().is_empty())
         };
         send(Signal::TERM);
-        let mut pause = Pause::new(Duration::from_millis(5));
+        let mut pause = Backoff::new(Duration::from_millis(5));
         let mut killed = false;
-        while !(reaped.is_some() || has_ended(pid)?) || others_live() {
+        while !(reaped.is_some() || child_has_exited(pid)?) || descendants_live() {
             if Instant::now() >= deadline {
                 killed = true;
                 send(Signal::KILL);
@@ -244,28 +244,28 @@ impl Running {
             // After the kill this is short: nothing can refuse that signal.
             None => self.child.wait()?,
         };
-        Ok(Ending { status, killed })
+        Ok(StopOutcome { status, killed })
     }
 
     #[cfg(not(unix))]
-    pub(super) fn end(mut self, _grace: Duration) -> io::Result<Ending> {
+    pub(super) fn end(mut self, _grace: Duration) -> io::Result<StopOutcome> {
         if let Some(status) = self.child.try_wait()? {
-            return Ok(Ending { status, killed: false });
+            return Ok(StopOutcome { status, killed: false });
         }
         self.child.kill()?;
-        Ok(Ending { status: self.child.wait()?, killed: true })
+        Ok(StopOutcome { status: self.child.wait()?, killed: true })
     }
 }
 
 /// Processes that a child of ours started, held for their end. Nobody tells which they are elsewhere.
 #[cfg(unix)]
-struct Others {
+struct Descendants {
     #[cfg(target_os = "linux")]
-    held: Vec<crate::process::Held>,
+    held: Vec<crate::process::ProcessHandle>,
 }
 
 #[cfg(unix)]
-impl Others {
+impl Descendants {
     fn signal(&self, signal: rustix::process::Signal) {
         #[cfg(target_os = "linux")]
         for held in &self.held {
@@ -293,7 +293,7 @@ trait Reaped {
 #[cfg(unix)]
 impl Reaped for ChildProcess {
     fn try_wait_unreaped(&mut self) -> io::Result<Option<ExitStatus>> {
-        match crate::process::has_ended(self.id()) {
+        match crate::process::child_has_exited(self.id()) {
             // There, alive or not: not reaped.
             Ok(_) => Ok(None),
             // No such child (any more): the standard library kept its status.
@@ -304,7 +304,7 @@ impl Reaped for ChildProcess {
 
 #[cfg(unix)]
 pub(super) fn has_ended(child: &mut ChildProcess) -> bool {
-    crate::process::has_ended(child.id()).unwrap_or(true)
+    crate::process::child_has_exited(child.id()).unwrap_or(true)
 }
 
 #[cfg(not(unix))]
