@@ -1718,7 +1718,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "a-second-daemon-is-named",
         guarantee: "A launch that attaches names a second daemon on the home.",
         file: "crates/launch/src/sequence.rs",
-        find: "    outcome.notices.extend(unseen.iter().map(|live| unseen_notice(live, options).as_warning()));",
+        find: "    outcome.notices.extend(unseen.iter().map(|live| orphan_notice(live, options).as_warning()));",
         replace: "    let _ = outcome;",
         package: "integration-tests",
         tests: "test(=a_second_daemon_beside_the_one_that_answers_is_named_and_ended_on_request)",
