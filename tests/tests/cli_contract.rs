@@ -389,7 +389,9 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
             "myownllm-mesh launch --help",
         ),
         (&["nope"], "unrecognized subcommand 'nope'", "myownllm-mesh --help"),
-        (&["completions", "x"], "[possible values: bash", "myownllm-mesh --help"),
+        (&["completions", "x"], "[possible values: bash", "myownllm-mesh completions --help"),
+        (&["migrate", "--keep", "config"], "[possible values: old-location", "myownllm-mesh migrate --help"),
+        (&["config", "restore"], "<ID>", "myownllm-mesh config restore --help"),
         (&["config"], "a command is missing", "myownllm-mesh config --help"),
         (&["man", "nope"], "there is no command", "myownllm-mesh --help"),
     ] {

@@ -10,6 +10,7 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
+use rstest::rstest;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use support::{APP, Home, MESH, SECRETS, run};
@@ -143,6 +144,76 @@ fn colours_are_for_terminals_that_want_them_and_a_dumb_one_gets_ascii() {
     shell.args(["-c", &format!("NO_COLOR=1 {program} --home {} status", home.display())]);
     let plain = on_terminal(&mut shell, 80, "xterm").join("\n");
     assert!(plain.contains("A launch would") && !plain.contains('\x1b'), "{plain}");
+}
+
+#[rstest]
+#[case::forced(&[("CLICOLOR_FORCE", "1")], true)]
+#[case::not_forced(&[("CLICOLOR_FORCE", "0")], false)]
+#[case::forced_and_unwanted(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false)]
+fn a_pipe_gets_colour_when_the_environment_forces_it(
+    #[case] vars: &[(&str, &str)],
+    #[case] is_coloured: bool,
+) {
+    let home = Home::after_the_bug();
+    for args in [&["status"][..], &["--help"]] {
+        let ran =
+            run(home.command(args).env_remove("NO_COLOR").env("TERM", "xterm").envs(vars.iter().copied()));
+        assert_eq!(ran.stdout.contains("\x1b["), is_coloured, "{args:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn man_shows_the_page_on_a_terminal_and_help_stands_in_where_there_is_no_man() {
+    let home = Home::empty();
+    let man = |args: &[&str], path: &str| {
+        let mut command = home.command(args);
+        on_terminal(command.env("PATH", path), 80, "xterm").join("\n")
+    };
+    home.put("bin/man", b"#!/bin/sh\necho \"shown: $*\"\n/bin/grep '^.TH'\n", 0o700);
+    let bin = home.path("bin");
+    let shown = man(&["man", "config", "restore"], bin.to_str().unwrap());
+    assert!(shown.starts_with("shown: -l -\n.TH myownllm-mesh-config-restore 1"), "{shown}");
+
+    home.put("bin/man", b"#!/bin/sh\nexit 3\n", 0o700);
+    for path in [bin.to_str().unwrap(), "/nonexistent"] {
+        let shown = man(&["man", "config", "restore"], path);
+        assert!(shown.contains("Usage: myownllm-mesh config restore"), "{shown}");
+        assert!(shown.contains("myownllm-mesh config restore 2"), "{shown}");
+    }
+    let piped = run(home.command(&["man"]).env("PATH", "/nonexistent")).ends_with(0).stdout;
+    for section in ["EXAMPLES", "FILES", "ENVIRONMENT", "\"EXIT STATUS\"", "\"OPTIONS OF EVERY COMMAND\""] {
+        assert!(piped.contains(&format!(".SH {section}")), "{section}: {piped}");
+    }
+}
+
+#[test]
+fn one_path_is_printed_alone_for_a_script() {
+    let home = Home::settled();
+    let path = |args: &[&str]| home.run(args).ends_with(0).stdout;
+    assert_eq!(path(&["paths", "daemon_home"]), format!("{}\n", home.path(MESH).display()));
+    assert_eq!(path(&["paths", "socket"]), format!("{}\n", home.path(MESH).join("daemon.sock").display()));
+    let shared = path(&["paths", "socket", "--mode", "shared"]);
+    assert_eq!(shared, format!("{}\n", home.path(".myownmesh/daemon.sock").display()));
+    let unknown = home.run(&["paths", "daemonhome"]).ends_with(2);
+    assert!(unknown.stderr.contains("daemon_home, daemon_config"), "{unknown:?}");
+}
+
+#[test]
+fn help_ends_with_examples_files_variables_and_exit_codes() {
+    let home = Home::empty();
+    let help = home.run(&["--help"]).ends_with(0).stdout;
+    let at = |title: &str| help.find(&format!("\n{title}:\n")).unwrap_or_else(|| panic!("{title}: {help}"));
+    let titles = ["Commands", "Options", "Options of every command", "Examples", "Files", "Environment"];
+    let places = titles.map(at).into_iter().chain([at("Exit codes")]);
+    assert!(places.is_sorted(), "{help}");
+    for variable in
+        ["HOME", "MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN", "MYOWNLLM_LOG", "NO_COLOR"]
+    {
+        assert!(help.contains(&format!("\n  {variable}\n")), "{variable}: {help}");
+    }
+    let of_a_command = home.run(&["config", "restore", "--help"]).ends_with(0).stdout;
+    assert!(of_a_command.contains("\nExamples:\n  myownllm-mesh config restore 2\n"), "{of_a_command}");
+    assert!(of_a_command.contains("exit codes: myownllm-mesh --help"), "{of_a_command}");
 }
 
 #[test]

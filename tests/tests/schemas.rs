@@ -176,6 +176,8 @@ const COMMANDS: &[&[&str]] = &[
     &["config", "schema", "app"],
     &["paths"],
     &["paths", "--mode", "shared"],
+    &["paths", "daemon_home"],
+    &["paths", "nothing"],
     &["identity"],
     &["completions", "bash"],
     &["man"],

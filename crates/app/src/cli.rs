@@ -12,7 +12,7 @@ use crate::completion;
 ///
 /// Without a command it looks at your home, tells in a line or two how it is, and names the commands that matter now.
 #[derive(Debug, Parser)]
-#[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), after_help = crate::exit::exit_code_table(), propagate_version = true)]
+#[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), propagate_version = true)]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]
@@ -24,8 +24,9 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// Work on this user's home folder instead of your own.
+    /// Work on this user's home directory instead of your own.
     ///
     /// Neither HOME nor MYOWNMESH_HOME counts then.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -97,7 +98,7 @@ pub enum Command {
     /// The saved networks: list, add, switch, exchange.
     #[command(subcommand)]
     Network(NetworkCommand),
-    /// Every resolved path, and the rule that chose it.
+    /// Every resolved path, and the rule that chose it; or one path alone.
     Paths(PathsArgs),
     /// The Device ID, the label, and which file holds the key. Never prints the secret.
     Identity,
@@ -401,8 +402,11 @@ pub enum NetworkCommand {
 }
 
 /// Options of `paths`.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct PathsArgs {
+    /// Print this path alone: a name that `paths` lists, such as `daemon_home`, or `socket`.
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(completion::path_names))]
+    pub name: Option<String>,
     /// Show the control socket of this mode alone.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<ModeArg>,

@@ -4,14 +4,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::{CompleteEnv, Shells};
 use myownllm_config_model::{networks as saved_networks, settings};
 use myownllm_config_store::{ConfigStore as _, Loaded};
 use myownllm_launch::PROGRAM;
 
-use crate::cli::Cli;
 use crate::world::{World, fresh_ids};
 
 /// The variable in which the script says that a shell asks, and which one.
@@ -23,7 +21,9 @@ const VARIABLE: &str = "MYOWNLLM_MESH_COMPLETE";
 /// The shell is unknown, or the answer could not be printed.
 pub(crate) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
     let current_dir = std::env::current_dir().ok();
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).try_complete(args.to_vec(), current_dir.as_deref())
+    CompleteEnv::with_factory(crate::command_line)
+        .var(VARIABLE)
+        .try_complete(args.to_vec(), current_dir.as_deref())
 }
 
 /// The script that makes a shell ask.
@@ -52,6 +52,13 @@ pub(crate) fn backups() -> Vec<CompletionCandidate> {
         CompletionCandidate::new(entry.id.sequence().to_string()).help(Some(bytes.into()))
     };
     entries.iter().map(backup).collect()
+}
+
+/// The names of the paths.
+pub(crate) fn path_names() -> Vec<CompletionCandidate> {
+    let Some(world) = world() else { return Vec::new() };
+    let names = world.layout.entries().into_iter().map(|entry| entry.name).chain(["socket"]);
+    names.map(CompletionCandidate::new).collect()
 }
 
 /// The names of the settings.

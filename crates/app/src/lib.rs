@@ -6,6 +6,7 @@ mod commands;
 mod completion;
 mod draw;
 pub mod exit;
+mod help;
 mod output;
 mod privileges;
 mod progress;
@@ -16,9 +17,10 @@ mod times;
 pub mod world;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 
+use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Notice, PROGRAM};
 
@@ -38,7 +40,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         Ok(true) => return ExitCode::Done,
         Err(error) => return usage(&error, &args, started),
     }
-    let parsed = Cli::command().color(color_of(&args)).try_get_matches_from(&args);
+    let parsed = command_line().color(color_of(&args)).try_get_matches_from(&args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &args, started),
@@ -91,6 +93,7 @@ fn with_this_command(hint: String, code: &str, args: &[OsString]) -> String {
 
 /// The colours of help and of usage errors: the parser prints those itself, before anybody could look at `--color`.
 fn color_of(args: &[OsString]) -> clap::ColorChoice {
+    let var = |name: &str| std::env::var_os(name);
     let said = args.windows(2).find_map(|pair| match pair[1].to_str()?.strip_prefix("--color=") {
         None if pair[0] == "--color" => pair[1].to_str(),
         said => said,
@@ -99,7 +102,10 @@ fn color_of(args: &[OsString]) -> clap::ColorChoice {
         Some("always") => clap::ColorChoice::Always,
         Some("never") => clap::ColorChoice::Never,
         // Where `CI` is set, the parser takes a dumb terminal for a log that can be coloured.
-        _ if output::no_color(|name| std::env::var_os(name)) => clap::ColorChoice::Never,
+        _ if output::no_color(var) => clap::ColorChoice::Never,
+        _ if output::forces_color(var) => clap::ColorChoice::Always,
+        // The parser takes `CLICOLOR_FORCE=0` for a wish.
+        _ if var("CLICOLOR_FORCE").is_some() && !std::io::stdout().is_terminal() => clap::ColorChoice::Never,
         _ => clap::ColorChoice::Auto,
     }
 }
@@ -128,7 +134,7 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         }
         _ => usage_message(&text),
     };
-    let notice = Notice::error("usage", message).hint(usage_hint(&text));
+    let notice = Notice::error("usage", message).hint(usage_hint(args));
     let printer =
         if is_json { Printer::for_json(started) } else { Printer::for_usage(color_of(args), started) };
     printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
@@ -145,13 +151,24 @@ fn usage_message(text: &str) -> String {
     told.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
 }
 
-/// The help of the command whose usage the parser shows, else that of the program.
-fn usage_hint(text: &str) -> String {
-    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or("myownllm-mesh");
-    let is_command =
-        |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && !word.starts_with('-');
-    let words: Vec<&str> = usage.split(' ').take_while(is_command).collect();
-    format!("{} --help", words.join(" "))
+/// The help of the command that was called, else that of the program.
+fn usage_hint(args: &[OsString]) -> String {
+    let mut program = command_line();
+    program.build();
+    let (mut command, mut name) = (&program, PROGRAM.to_owned());
+    let mut words = args.iter().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--home" || word == "--color" {
+            words.next();
+        } else if let Some(sub) = command.find_subcommand(word) {
+            command = sub;
+            name = format!("{name} {}", sub.get_name());
+        } else if !word.to_string_lossy().starts_with('-') {
+            // A name that is no command: what follows belongs to it.
+            break;
+        }
+    }
+    format!("{name} --help")
 }
 
 /// The command as the envelope's `schema` names it.
@@ -204,5 +221,5 @@ fn command_name(command: &Command) -> &'static str {
 
 /// The command line as clap's value, for completions, the man page and tests.
 pub fn command_line() -> clap::Command {
-    Cli::command()
+    help::command_line()
 }

@@ -119,6 +119,11 @@ pub(crate) fn no_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
     is_dumb(&var) || var("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+/// Whether the environment asks for colour in a pipe too.
+pub(crate) fn forces_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
+    var("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
 impl Printer {
     /// A printer for these options, on the streams and in the environment of this process.
     #[must_use]
@@ -126,10 +131,11 @@ impl Printer {
         let var = |name: &str| std::env::var_os(name);
         let dumb = is_dumb(var);
         let no_color = no_color(var);
+        let is_forced = forces_color(var);
         let wants = |terminal: bool| match global.color {
             ColorWhen::Always => true,
             ColorWhen::Never => false,
-            ColorWhen::Auto => terminal && !no_color,
+            ColorWhen::Auto => (terminal || is_forced) && !no_color,
         };
         let err = io::stderr().is_terminal();
         let form = match () {

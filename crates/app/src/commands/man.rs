@@ -1,14 +1,48 @@
 //! `man`: the manual page of the program, or of one of its commands.
 
+use std::io::{IsTerminal as _, Write as _};
+use std::process::{Command as Process, Stdio};
+
 use clap::Command;
-use myownllm_launch::{Class, Notice};
+use myownllm_launch::{Class, Notice, PROGRAM};
 use serde_json::json;
 
 use crate::exit::ExitCode;
-use crate::output::Answer;
+use crate::help;
+use crate::output::{Answer, Printer};
 
-/// The page of the command that `words` name, such as `config restore`; of the program when there are none.
-pub(crate) fn run(words: &[String]) -> Result<Answer, Notice> {
+/// Prints the page of the command that `words` name, such as `config restore`; of the program when there are none. On a
+/// terminal `man` shows it, and where there is no `man`, the help stands in for it.
+pub(crate) fn run(words: &[String], printer: &Printer) -> Result<Answer, Notice> {
+    let answer = answer(words)?;
+    if printer.is_json() || !std::io::stdout().is_terminal() {
+        return Ok(answer);
+    }
+    let page = answer.data["page"].as_str().unwrap_or_default();
+    if show(page).is_ok_and(|is_shown| is_shown) {
+        return Ok(Answer::said_already(ExitCode::Done));
+    }
+    Ok(Answer { page: help_of(words).into(), ..answer })
+}
+
+/// Has the system's `man` show a page on this terminal. Returns false when it could not.
+fn show(page: &str) -> std::io::Result<bool> {
+    let mut viewer = Process::new("man");
+    let mut child = viewer.args(["-l", "-"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A viewer that ends early closes its end.
+        let _ = stdin.write_all(page.as_bytes());
+    }
+    Ok(child.wait()?.success())
+}
+
+/// The help of a command, which the parser makes of `--help` alone.
+fn help_of(words: &[String]) -> String {
+    let line = [PROGRAM].into_iter().chain(words.iter().map(String::as_str)).chain(["--help"]);
+    crate::command_line().try_get_matches_from(line).err().map_or_else(String::new, |help| help.to_string())
+}
+
+fn answer(words: &[String]) -> Result<Answer, Notice> {
     // The help of each command is its own page; `help` itself has nothing to add.
     let mut program = crate::command_line().disable_help_subcommand(true);
     program.build();
@@ -21,7 +55,7 @@ pub(crate) fn run(words: &[String]) -> Result<Answer, Notice> {
         })?;
     }
     let page =
-        page(command, words.is_empty()).map_err(|error| Notice::from_error(&error, "man.failed", None))?;
+        page(command, &words.join(" ")).map_err(|error| Notice::from_error(&error, "man.failed", None))?;
     let data = json!({ "page": page, "commands": names(&program, "") });
     Ok(Answer::data(page, data))
 }
@@ -38,9 +72,9 @@ fn names(command: &Command, before: &str) -> Vec<String> {
         .collect()
 }
 
-fn page(command: &Command, is_program: bool) -> std::io::Result<String> {
-    // The exit codes stand in a section of their own instead, on every page.
-    let man = clap_mangen::Man::new(command.clone().after_help(None::<&str>))
+fn page(command: &Command, name: &str) -> std::io::Result<String> {
+    // What follows the help stands in sections of its own.
+    let man = clap_mangen::Man::new(command.clone().after_help(None::<&str>).after_long_help(None::<&str>))
         .source(concat!("myownllm-mesh ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
     man.render_title(&mut page)?;
@@ -52,11 +86,12 @@ fn page(command: &Command, is_program: bool) -> std::io::Result<String> {
         man.render_subcommands_section(&mut page)?;
     }
     let mut page = String::from_utf8_lossy(&page).into_owned();
+    page.push_str(&help::roff(name));
     page.push_str(".SH \"EXIT STATUS\"\n");
     for code in ExitCode::ALL {
         page.push_str(&format!(".TP\n{}\n{}\n", code.number(), code.meaning().replace('-', "\\-")));
     }
-    if !is_program {
+    if !name.is_empty() {
         page.push_str(".SH \"SEE ALSO\"\n\\fBmyownllm\\-mesh\\fR(1)\n");
     }
     Ok(page)
@@ -78,7 +113,7 @@ mod tests {
         }
         for name in names {
             let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
-            let page = run(&words)
+            let page = answer(&words)
                 .map(|answer| answer.page.laid_out(WIDE, &|_, text| text.to_owned()))
                 .unwrap_or_default();
             assert!(page.contains(&format!(".TH myownllm-mesh-{} 1", name.replace(' ', "-"))), "{page}");
@@ -87,7 +122,7 @@ mod tests {
                 assert!(page.contains(&format!("\n{}\n{}", code.number(), &code.meaning()[..4])), "{page}");
             }
         }
-        let unknown = run(&["config".to_owned(), "nonsense".to_owned()]);
+        let unknown = answer(&["config".to_owned(), "nonsense".to_owned()]);
         assert!(unknown.is_err_and(|notice| notice.class == Class::Usage));
     }
 }

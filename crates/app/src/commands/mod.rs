@@ -54,7 +54,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     match command {
         // These need no home at all.
         Command::Completions { shell } => return Ok(completions(*shell)),
-        Command::Man { command } => return man::run(command),
+        Command::Man { command } => return man::run(command, printer),
         Command::Salvage(args) if args.stdin => return filters::salvage(),
         Command::Config(ConfigCommand::Schema { which }) => return Ok(config::schema(*which)),
         Command::Network(NetworkCommand::ToDaemon) => return filters::to_daemon(),
@@ -81,7 +81,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Config(ConfigCommand::Normalize) => filters::normalize(&world.conversation_dir()),
         Command::Config(command) => config::run(&world, command),
         Command::Network(command) => network::run(&world, command),
-        Command::Paths(args) => Ok(paths::run(&world, *args)),
+        Command::Paths(args) => paths::run(&world, args),
         Command::Identity => Ok(identity::run(&world)),
         Command::Daemon(command) => daemon::run(&world.with_program_search(), command, printer),
         Command::Logs(args) => Ok(logs::run(&world, args)),

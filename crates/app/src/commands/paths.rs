@@ -1,6 +1,6 @@
 //! `paths`: every path and the rule that chose it.
 
-use myownllm_launch::Notice;
+use myownllm_launch::{Class, Notice, PROGRAM};
 use myownllm_paths::{ControlSocket, Mode, RealLookup, check_control_socket, check_socket};
 use serde_json::{Value, json};
 
@@ -9,7 +9,36 @@ use crate::output::{Answer, long};
 use crate::screen::Page;
 use crate::world::World;
 
-pub(crate) fn run(world: &World, args: PathsArgs) -> Answer {
+/// Prints every path, or the one that is asked for.
+pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Notice> {
+    let Some(name) = &args.name else { return Ok(all(world, args)) };
+    let mode = if args.mode == Some(ModeArg::Shared) { Mode::Shared } else { Mode::OwnLlm };
+    let (found, rule) = match name.as_str() {
+        "socket" => {
+            let said = world.layout.control_socket(mode, &RealLookup);
+            let said = said.map_err(|error| Notice::from(&error))?;
+            let (socket, rule) = world.layout.socket_for_mode(mode, &said);
+            (socket.to_string(), rule)
+        }
+        name => match world.layout.entries().into_iter().find(|entry| entry.name == name) {
+            Some(entry) => (long(entry.path), entry.rule),
+            None => return Err(unknown(world, name)),
+        },
+    };
+    let data = json!({ "name": name, "path": found, "rule": rule, "why": rule.describe() });
+    let mut page = Page::default();
+    page.raw(format!("{found}\n"));
+    Ok(Answer::data(page, data))
+}
+
+fn unknown(world: &World, name: &str) -> Notice {
+    let mut names: Vec<&str> = world.layout.entries().iter().map(|entry| entry.name).collect();
+    names.push("socket");
+    let message = format!("there is no path {name:?}; the names are {}", names.join(", "));
+    Notice::error("usage", message).hint(format!("{PROGRAM} paths")).class(Class::Usage)
+}
+
+fn all(world: &World, args: &PathsArgs) -> Answer {
     let layout = &world.layout;
     let modes = match args.mode {
         Some(ModeArg::OwnLlm) => vec![Mode::OwnLlm],
