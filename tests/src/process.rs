@@ -10,7 +10,7 @@ use std::{
 
 use crate::standin::Version;
 
-/// How a stand-in is to be started.
+/// The settings with which a stand-in starts.
 #[derive(Clone, Debug)]
 pub struct Builder {
     program: PathBuf,
@@ -23,7 +23,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// For the home `home`; `program` is `env!("CARGO_BIN_EXE_stand-in-daemon")`.
+    /// Builds a stand-in for the daemon home `home`; `program` is
+    /// `env!("CARGO_BIN_EXE_stand-in-daemon")`.
     pub fn new(program: impl Into<PathBuf>, home: impl Into<PathBuf>) -> Self {
         let home = home.into();
         Self {
@@ -37,45 +38,45 @@ impl Builder {
         }
     }
 
-    /// Which version it stands in for.
+    /// Sets the daemon version that the stand-in imitates.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.version = version;
         self
     }
 
-    /// How it misbehaves, as `STAND_IN_MODE`.
+    /// Sets the faults of the stand-in, as `STAND_IN_MODE`.
     #[must_use]
     pub fn mode(mut self, mode: &str) -> Self {
         self.mode = mode.to_owned();
         self
     }
 
-    /// Where it will listen, when its config says another place than its home.
+    /// Sets the socket path, for a config that names another one than `daemon.sock` in the home.
     #[must_use]
     pub fn socket(mut self, socket: impl Into<PathBuf>) -> Self {
         self.socket = socket.into();
         self
     }
 
-    /// A file that gets each request line.
+    /// Sets the file to which the stand-in appends each request line.
     #[must_use]
     pub fn trace(mut self, trace: impl Into<PathBuf>) -> Self {
         self.trace = Some(trace.into());
         self
     }
 
-    /// A further variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts the stand-in and waits until it listens.
     ///
     /// # Errors
-    /// It ends, or does not listen within ten seconds.
+    /// Fails if the stand-in ends, or does not listen within ten seconds.
     pub fn start(self) -> io::Result<StandIn> {
         let mut command = Command::new(&self.program);
         command
@@ -90,7 +91,8 @@ impl Builder {
         if let Some(trace) = &self.trace {
             command.env("STAND_IN_TRACE", trace);
         }
-        // Another one may listen there already, whose socket the new one takes away.
+        // Another stand-in may listen at this path already; the new one replaces its socket. A test
+        // must not connect to the old one.
         let before = made(&self.socket);
         let mut standin = StandIn { child: command.spawn()?, home: self.home, socket: self.socket };
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -107,7 +109,8 @@ impl Builder {
     }
 }
 
-/// Which socket lies there: its number may be used again at once, its time is not.
+/// Identifies the socket at a path. The kernel may reuse the inode at once, so the ctime counts as
+/// well.
 #[cfg(unix)]
 fn made(socket: &Path) -> Option<(u64, i64, i64)> {
     use std::os::unix::fs::MetadataExt;
@@ -119,7 +122,7 @@ fn made(_socket: &Path) -> Option<()> {
     None
 }
 
-/// A running stand-in; killed and reaped when it goes out of scope.
+/// A running stand-in. Drop kills and reaps it.
 #[derive(Debug)]
 pub struct StandIn {
     child: Child,
@@ -128,27 +131,28 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its home.
+    /// Returns the daemon home.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Its socket.
+    /// Returns the socket path.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Whether it still runs.
+    /// Returns true while the process runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end, at most `within`; `None` when it goes on. For a daemon that somebody else tells to end.
+    /// Waits at most `within` for the end of the process, which somebody else ends; `None` if it
+    /// still runs.
     pub fn wait(&mut self, within: Duration) -> Option<std::process::ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
@@ -160,7 +164,7 @@ impl StandIn {
         }
     }
 
-    /// Ends it politely and waits for it.
+    /// Sends SIGTERM and waits for the end of the process.
     pub fn terminate(&mut self) -> Option<std::process::ExitStatus> {
         #[cfg(unix)]
         {

@@ -1,6 +1,7 @@
-//! The config in a world at fault: runs that are killed, file systems that lack something, files that are torn.
+//! The config under faults: killed runs, file systems that lack a feature, torn files.
 //!
-//! Tests that need strace or root run where these are there, and say that they are skipped elsewhere.
+//! Tests that need strace or root run only where these are available, and print a line when they
+//! are skipped.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -17,7 +18,7 @@ use support::{APP, Home, Ran, run};
 
 const CONFIG: &str = ".myownllm/config.json";
 
-/// Whether strace can trace here.
+/// Returns true if strace can trace here.
 fn can_trace() -> bool {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
@@ -31,7 +32,8 @@ fn can_trace() -> bool {
     works
 }
 
-/// Runs the program under strace with these faults, and returns what it did and the log of its calls.
+/// Runs the program under strace with these faults. Returns the outcome and the log of the traced
+/// calls.
 fn traced(home: &Home, args: &[&str], faults: &[String]) -> (Ran, Vec<String>) {
     let log = home.path("../strace.log");
     let program = home.command(args);
@@ -45,7 +47,8 @@ fn traced(home: &Home, args: &[&str], faults: &[String]) -> (Ran, Vec<String>) {
     (ran, std::fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect())
 }
 
-/// Which `fsync` of a run is the first one after the exchange of names. A signal comes before the call that it is injected into.
+/// Returns the number of the first `fsync` after the exchange of names. An injected signal arrives
+/// before its call.
 fn first_sync_after_the_exchange(home: &Home, args: &[&str]) -> usize {
     let (ran, log) = traced(home, args, &[]);
     ran.ends_with(0);
@@ -63,7 +66,7 @@ fn temporaries(home: &Home) -> Vec<String> {
     names.filter(|path| path.contains("/.durable-fs.")).collect()
 }
 
-/// The arguments with the paths and ids of this home filled in.
+/// Fills the paths and ids of this home into the arguments.
 fn args_in(home: &Home, args: &[&str]) -> Vec<String> {
     let envelope = home.path("envelope.json").to_string_lossy().into_owned();
     let backups = home.path(APP).join("config-backups");
@@ -77,10 +80,9 @@ fn args_in(home: &Home, args: &[&str]) -> Vec<String> {
     args.iter().map(|arg| arg.replace("ENVELOPE", &envelope).replace("OLDEST", &oldest)).collect()
 }
 
-/// Makes a home.
 type MakeHome = fn() -> Home;
 
-/// Homes, each with a change that can be asked for twice.
+/// Homes, each with a change that is idempotent.
 fn repeatable_changes() -> Vec<(MakeHome, Vec<&'static str>)> {
     let envelope = || {
         let home = Home::settled();
@@ -102,7 +104,8 @@ fn repeatable_changes() -> Vec<(MakeHome, Vec<&'static str>)> {
     ]
 }
 
-/// A run that finds its change made by a run that was killed right after the exchange syncs it before it reports success.
+/// A killed run has made the change and has not synced it. The next run finds the change made, and
+/// syncs it before it reports success.
 #[test]
 fn change_that_a_killed_run_made_is_synced_before_success() {
     if !can_trace() {
@@ -132,7 +135,7 @@ fn change_that_a_killed_run_made_is_synced_before_success() {
     }
 }
 
-/// The same where the killed run had removed its traces already, or another program made the change.
+/// As above, if the killed run left no temporary file, or another program made the change.
 #[test]
 fn change_that_is_made_already_is_synced_before_success() {
     if !can_trace() {
@@ -151,8 +154,8 @@ fn change_that_is_made_already_is_synced_before_success() {
     }
 }
 
-/// Where names cannot be exchanged, a foreign rename while the second name is synced is seen: their config stays, and the edit is
-/// made on top of it.
+/// On a file system without RENAME_EXCHANGE, another program renames its config into place during
+/// the sync of the backup link. Its config stays, and the edit is made on top of it.
 #[test]
 fn foreign_rename_before_a_plain_rename_is_not_lost() {
     if !can_trace() {
@@ -165,7 +168,8 @@ fn foreign_rename_before_a_plain_rename_is_not_lost() {
     home.put("theirs.json", theirs.to_string().as_bytes(), 0o600);
     let ran = std::thread::scope(|scope| {
         scope.spawn(|| {
-            // The second name of the config tells that the last look is over, and the sync of the directory begins.
+            // A second hard link of the config shows that the last check is over and the sync of
+            // the directory begins.
             let started = Instant::now();
             while config.metadata().is_ok_and(|meta| meta.nlink() < 2) {
                 assert!(started.elapsed() < Duration::from_secs(20), "no second name was made");
@@ -189,7 +193,7 @@ fn foreign_rename_before_a_plain_rename_is_not_lost() {
 
 const NOBODY: &str = "65534";
 
-/// Runs the program as the user to whom the home belongs: root passes every check of permissions.
+/// Runs the program as the owner of the home: root passes every permission check.
 fn as_nobody(home: &Home, args: &[&str]) -> Ran {
     let program = home.path("../program");
     if !program.exists() {
@@ -214,8 +218,8 @@ fn sh(script: &str, home: &Home) {
     assert!(status.success(), "{script}");
 }
 
-/// A config, or a directory of backups, in a store that nobody may write is no reason for a healthy home to fail: what cannot be
-/// written is a warning, until a change is asked for.
+/// A config or a backup directory in a read-only store does not make a healthy home fail: the run
+/// warns that it cannot write, until a change is requested.
 #[test]
 fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0() {
     if !is_root() {
@@ -253,7 +257,8 @@ fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0() {
     }
 }
 
-/// Root does not copy what another user's symlink leads to, and that is no failure where nothing has to be written.
+/// Root does not back up the target of another user's symlink. If nothing has to be written, that
+/// is a warning.
 #[test]
 fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
     if !is_root() {
@@ -272,7 +277,7 @@ fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
     assert_eq!(home.run(&["network", "add", "other-net"]).code, Some(7));
 }
 
-/// Runs a hint as a person would: in a shell, with the program on the path.
+/// Runs a hint as a person would: in a shell, with the program on PATH.
 fn run_hint(home: &Home, hint: &str) -> Ran {
     let folder = support::program().parent().unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
@@ -286,13 +291,13 @@ fn found<'a>(said: &'a serde_json::Value, code: &str) -> &'a serde_json::Value {
     diagnostics.iter().find(|found| found["code"] == code).unwrap_or_else(|| panic!("no {code}: {said:#}"))
 }
 
-/// The text of a healthy config with one member a line.
+/// Prints a config with one member a line.
 fn pretty(config: &serde_json::Value) -> String {
     serde_json::to_string_pretty(config).unwrap()
 }
 
-/// A hand edit that lacks a comma is told with its line; the backup is in force, and the command that is printed brings the
-/// edit back, by the number that `config history` shows.
+/// A hand edit lacks a comma. The launch names the line and restores the backup, and its hint
+/// brings the edit back, by the number that `config history` shows.
 #[test]
 fn hand_edit_with_a_typo_is_told_and_can_be_had_back() {
     let home = Home::settled();
@@ -320,8 +325,8 @@ fn hand_edit_with_a_typo_is_told_and_can_be_had_back() {
     home.run(&["config", "check"]).ends_with(0);
 }
 
-/// What is whole in a half-written config is taken where there is no backup, and what is gone is named: settings, and networks
-/// whose peers are still known.
+/// Without a backup, the launch recovers the whole part of a half-written config, and names the
+/// lost settings and the lost networks whose peers are still known.
 #[test]
 fn half_written_config_without_a_backup_keeps_what_is_whole() {
     let home = Home::settled();
@@ -359,7 +364,7 @@ fn daemons_config_with_an_old_tail_is_repaired_and_told() {
     home.run(&["salvage", "--check"]).ends_with(0);
 }
 
-/// The filters judge a text and mend nothing.
+/// The filters fail on invalid JSON and repair nothing.
 #[test]
 fn filters_refuse_what_is_no_json() {
     let home = Home::empty();

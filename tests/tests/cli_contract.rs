@@ -1,5 +1,5 @@
-//! The command line's promises: exit codes, one JSON document, refusals that name the way out, no secret anywhere, and
-//! commands that only look.
+//! The contract of the command line: exit codes, one JSON document, refusals that name the way out,
+//! no secret in any output, and read-only commands.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -8,7 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use support::{APP, Home, MESH, SECRETS, run, run_with};
 
-/// Every command that ends by itself and needs no input, and whether it only looks.
+/// Every command that ends by itself and needs no input. True marks a read-only command.
 const COMMANDS: &[(&[&str], bool)] = &[
     (&["daemon", "status"], true),
     (&["daemon", "stop"], false),
@@ -152,11 +152,11 @@ fn no_secret_is_ever_said() {
     let planted = text.replace("\"credential\": \"c\"", &format!("\"credential\": \"{}\"", SECRETS[2]));
     assert_ne!(text, planted);
     let planted = planted.replacen('{', &format!("{{\n  \"services\": {{\"turn\": {{\"credentials\": [{{\"username\": \"g\", \"password\": \"{}\"}}]}}}},", SECRETS[3]), 1);
-    // By other names, and in a URL.
+    // Under other names, and in a URL.
     let named = SECRETS[3];
     let planted = planted.replacen('{', &format!("{{ \"x\": {{\"apiKey\": \"{named}\", \"psk\": \"{named}\", \"u\": \"https://u:{named}@h/?key={named}\"}},"), 1);
     leaked.put(&format!("{APP}/config.json"), planted.as_bytes(), 0o600);
-    // Broken ones too: an error that quotes what it could not read would quote a secret.
+    // Broken files too: an error that quotes the broken text would print a secret.
     let broken = Home::with_secrets();
     let key = String::from_utf8(broken.bytes(&format!("{APP}/.secrets/identity.json"))).unwrap();
     broken.put(
@@ -169,7 +169,8 @@ fn no_secret_is_ever_said() {
 
     for (name, home) in [("healthy", &home), ("leaked", &leaked), ("broken", &broken)] {
         for (args, _) in COMMANDS {
-            // A config that may be half written is watched for a while, each time: one way of asking will do there.
+            // A config that may be half written delays each run, so one form of output has to do
+            // there.
             let ways: &[&[&str]] = if name == "broken" { &[&["-v"]] } else { &[&[], &["--json"], &["-v"]] };
             for more in ways {
                 let ran = home.run(&[args, *more].concat());
@@ -244,7 +245,7 @@ fn a_daemon_that_does_not_work_is_5_and_the_key_stays_one() {
 fn a_daemon_that_is_nowhere_is_5_with_a_command_that_names_one() {
     let home = Home::settled();
     let ran = run(home.command(&["launch", "--once"]).env("PATH", "/nonexistent")).ends_with(5);
-    // To be copied as it is: for the home that was asked about.
+    // The hint is for the home of this run, so that it can be copied as it is.
     let path = home.path("");
     let named = format!("--home {}", path.to_str().unwrap().trim_end_matches('/'));
     let hint = format!("hint: MYOWNMESH_BIN=/path/to/myownmesh myownllm-mesh {named} launch");
@@ -285,7 +286,7 @@ fn a_held_lock_is_6_after_a_bounded_wait() {
     home.run(&["migrate"]).ends_with(0);
 }
 
-/// Another valid identity: the one that daemon 0.3.8 made.
+/// Another valid identity: the one of daemon 0.3.8.
 fn another_identity() -> Vec<u8> {
     std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json"))
         .unwrap()
@@ -380,7 +381,7 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
     let home = Home::empty();
     let said = home.run(&["network", "export", "--json"]).ends_with(2).json();
     assert!(said["diagnostics"][0]["message"].as_str().unwrap().contains("<NAME>"), "{said}");
-    // In the one form of all errors, whether the parser found it or a command.
+    // All errors have one form, from the argument parser as well as from a command.
     for (args, message, help) in [
         (&["network", "export"][..], "<NAME>", "myownllm-mesh network export --help"),
         (
@@ -406,7 +407,6 @@ fn a_wrong_usage_is_told_whole_and_in_one_form() {
         assert_eq!((&told["code"], &told["hint"]), (&json!("usage"), &json!(help)), "{said}");
         assert!(told["message"].as_str().unwrap().contains(message), "{said}");
     }
-    // What is not there is named.
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     let ran = home.run(&["network", "remove", "nope"]).ends_with(1);
     assert!(ran.stderr.contains("unknown network id: nope"), "{ran:?}");

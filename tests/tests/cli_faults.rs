@@ -1,4 +1,5 @@
-//! The program on a bad day: many at once, configs that are no configs, and what a start costs that has nothing to do.
+//! The program under load and with odd input: many runs at once, files that are no configs, and the
+//! cost of a start that has nothing to do.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -13,7 +14,7 @@ fn config() -> String {
     format!("{APP}/config.json")
 }
 
-/// Fifty at once: one does the work, the others wait and find it done. Every one succeeds.
+/// Runs fifty at once: one does the work, the others wait and find it done. All succeed.
 fn fifty(args: &[&str]) {
     let home = Home::after_the_bug();
     let former = home.bytes(&config());
@@ -76,7 +77,7 @@ fn fifty_of_both_at_once_leave_one_healthy_config() {
     home.run(&["status", "--check"]).ends_with(0);
 }
 
-/// Configs that are none, or hardly.
+/// Files that are no configs, or barely.
 fn odd_configs() -> Vec<(String, Vec<u8>)> {
     let healthy = std::fs::read(support::root().join("tests/fixtures/app-config-before.json")).unwrap();
     let leaked =
@@ -124,8 +125,9 @@ fn odd_configs() -> Vec<(String, Vec<u8>)> {
     odd
 }
 
-/// A launch on each, a dozen at once, since a config that may be half written is watched for a while: no panic, no hang, an exit code of the contract, the former bytes somewhere, a config that reads; and the
-/// next launch changes nothing.
+/// Launches with each odd config, twelve at once, because a config that may be half written delays
+/// a run. No run panics or hangs, each exit code is of the contract, the former bytes are kept, the
+/// config is readable, and the next launch changes nothing.
 #[test]
 fn odd_configs_lose_no_byte() {
     let odd = odd_configs();
@@ -224,8 +226,7 @@ fn odd_names_and_kinds_in_the_state_are_left_and_reported() {
     assert!(home.snapshot() == settled);
 }
 
-/// A key that is none is kept, named, and never hidden behind a new one.
-/// Ways in which a key file is none, made of one that is.
+/// Ways to damage a key file. A damaged key is kept and named, and no new key hides it.
 fn damaged_keys(good: &str) -> Vec<(&'static str, Vec<u8>)> {
     let seed = good.split('"').find(|text| text.starts_with("khsec")).unwrap();
     let seed_as = |other: &str| good.replace(seed, other).into_bytes();
@@ -253,14 +254,14 @@ fn damaged_keys(good: &str) -> Vec<(&'static str, Vec<u8>)> {
 
 const KEYS: [&str; 2] = [".myownllm/.secrets/identity.json", ".myownllm/.myownmesh/.secrets/identity.json"];
 
-/// All key files of a home, those under the names of temporary files and those set aside included.
+/// Returns all key files of a home, including temporary ones and those that were set aside.
 fn keys_of(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
     let is_key = |path: &Path| path.file_name().unwrap().to_string_lossy().starts_with("identity.json");
     let files = home.snapshot().into_iter().filter(|(path, _)| path.is_file() && is_key(path));
     files.map(|(path, (_, bytes))| (path, bytes)).collect()
 }
 
-/// A home whose key, in the old place or in the new, is this.
+/// Makes a home with this key file, at the old location or in the daemon home.
 fn with_key(place: &str, bytes: &[u8]) -> Home {
     let home = Home::legacy();
     if place == KEYS[1] {
@@ -274,7 +275,8 @@ fn with_key(place: &str, bytes: &[u8]) -> Home {
 fn a_damaged_key_is_kept_and_no_daemon_is_started() {
     let good = String::from_utf8(Home::legacy().bytes(KEYS[0])).unwrap();
     for place in KEYS {
-        // How a key is judged does not depend on where it lies.
+        // The check of a key does not depend on its place, so three cases are enough for the second
+        // place.
         let all = damaged_keys(&good);
         let some = if place == KEYS[0] { all.len() } else { 3 };
         for (name, bytes) in all.into_iter().take(some) {
@@ -286,7 +288,8 @@ fn a_damaged_key_is_kept_and_no_daemon_is_started() {
     }
 }
 
-/// The same key in other words is the same key: white space, line ends, the order of the fields, fields of newer daemons.
+/// White space, line ends, the order of the fields and fields of newer daemons do not make another
+/// key.
 #[test]
 fn a_key_in_other_words_is_the_same_key() {
     let good = String::from_utf8(Home::legacy().bytes(KEYS[0])).unwrap();
@@ -310,8 +313,9 @@ fn a_key_in_other_words_is_the_same_key() {
     }
 }
 
-/// A daemon had written its key in full, under the name of a temporary file, when the power went. Each command that looks or moves
-/// says how to bring it back; that works, throws nothing away, and what comes next is what comes with any sound key.
+/// The power failed after a daemon had written its key in full under a temporary name. Every
+/// command that looks or moves prints the command that brings the key back. That command works and
+/// destroys nothing, and the next launch succeeds.
 #[test]
 fn a_complete_temporary_key_beside_a_damaged_one_is_offered_and_comes_back() {
     let good = Home::legacy().bytes(KEYS[0]);
@@ -320,7 +324,7 @@ fn a_complete_temporary_key_beside_a_damaged_one_is_offered_and_comes_back() {
             let home = with_key(place, &damaged.clone().unwrap_or_default());
             let temporary = format!("{place}.tmp");
             home.put(&temporary, &good, 0o600);
-            // The name that the command would like is taken, by somebody's only copy.
+            // The name that the command prefers is taken by somebody's only copy.
             home.put(&format!("{place}.set-aside-1"), b"precious", 0o600);
             if damaged.is_none() {
                 std::fs::remove_file(home.path(place)).unwrap();
@@ -347,7 +351,8 @@ fn a_complete_temporary_key_beside_a_damaged_one_is_offered_and_comes_back() {
     }
 }
 
-/// A start that has nothing to do writes nothing, flushes nothing, locks nothing, starts no thread, and looks at little.
+/// A start that has nothing to do writes nothing, syncs nothing, takes no lock, starts no thread,
+/// and makes few calls.
 #[test]
 fn a_start_with_nothing_to_do_costs_next_to_nothing() {
     let works = Command::new("strace")
@@ -363,7 +368,7 @@ fn a_start_with_nothing_to_do_costs_next_to_nothing() {
     let launch = home.command(&["launch", "--no-daemon"]);
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-s", "0", "-o"]).arg(&log).arg(launch.get_program()).args(launch.get_args());
-    // Cargo names folders of libraries to what it runs; looking there is nothing that a user's start does.
+    // Cargo sets a library path for its children; a user's start does not search there.
     strace.env_remove("MYOWNMESH_HOME").env_remove("LD_LIBRARY_PATH").current_dir("/");
     run(&mut strace).ends_with(0);
     let log = std::fs::read_to_string(log).unwrap();
@@ -437,7 +442,7 @@ fn a_start_with_nothing_to_do_costs_next_to_nothing() {
     assert!(lines.len() <= 200, "{} calls in all:\n{log}", lines.len());
 }
 
-/// Copies do not pile up: whatever happens again and again leaves one copy.
+/// A fault that repeats leaves one backup of each content.
 #[test]
 fn a_loop_of_the_bug_leaves_one_copy_of_each_content() {
     let home = Home::after_the_bug();

@@ -1,5 +1,5 @@
-//! Where is the identity file, and may a daemon be started? Every command gives one and the same answer, before anything moves, and the
-//! way out that it names leads back to the key.
+//! The identity file, and the permission to start a daemon. Every command gives the same answer
+//! before anything moves, and the hint leads back to the key.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
@@ -14,7 +14,7 @@ use support::{APP, Home, MESH, Ran, run};
 
 const DEVICE: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da-2EA55";
 
-/// Where the state is.
+/// The place of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// At the old location.
@@ -24,23 +24,23 @@ enum State {
 }
 use State::{After, Before};
 
-/// What has become of the identity file.
+/// The condition of the identity file.
 #[derive(Clone, Copy, Debug)]
 enum Key {
     Sound,
     Gone,
-    /// Renamed to this, in the same directory.
+    /// Renamed, in the same directory.
     Named(&'static str),
-    /// Moved to this place in the app's home.
+    /// Moved to another path of the user's home.
     At(&'static str),
     Cut,
     Empty,
     Utf8WithMark,
     Utf16,
     ZerosBehind,
-    /// Cut, and a sound one under this name beside it.
+    /// Cut off, with a sound key under this name beside it.
     CutBeside(&'static str),
-    /// In a directory that has the file's name.
+    /// Inside a directory that has the file's name.
     InDirectory,
 }
 use Key::{At, Cut, CutBeside, Empty, Gone, InDirectory, Named, Sound, Utf8WithMark, Utf16, ZerosBehind};
@@ -48,7 +48,7 @@ use Key::{At, Cut, CutBeside, Empty, Gone, InDirectory, Named, Sound, Utf8WithMa
 fn home_with(state: State, key: Key, peers: bool) -> Home {
     let home = if state == Before { Home::legacy() } else { Home::settled() };
     if state == Before {
-        // The config has nothing to do with it: with it whole, nothing but the move is pending.
+        // A healthy config: only the move is pending.
         home.put(&format!("{APP}/config.json"), &Home::settled().bytes(&format!("{APP}/config.json")), 0o600);
     }
     let side = if state == Before { APP } else { MESH };
@@ -88,7 +88,7 @@ fn home_with(state: State, key: Key, peers: bool) -> Home {
     home
 }
 
-/// The commands, each with how it ends where no daemon may be started.
+/// Runs the commands, each with its exit code where no daemon may be started.
 fn runs(home: &Home) -> Vec<(&'static str, i32, Ran)> {
     let program = |args: &[&str]| run(&mut home.with_daemon(&[args, &["--json"]].concat()));
     vec![
@@ -102,7 +102,7 @@ fn runs(home: &Home) -> Vec<(&'static str, i32, Ran)> {
     ]
 }
 
-/// The one finding with this code, and its hint.
+/// Returns the one diagnostic with this code.
 fn finding<'a>(name: &str, said: &'a Value, code: &str) -> &'a Value {
     let list = match name {
         "doctor" => said["data"]["checks"].as_array().unwrap(),
@@ -113,7 +113,7 @@ fn finding<'a>(name: &str, said: &'a Value, code: &str) -> &'a Value {
     found[0]
 }
 
-/// Every regular file of the two homes but logs, without what a launch keeps of a config.
+/// Returns every regular file of the two homes, except logs and backups of configs.
 fn files(home: &Home) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let all = home.snapshot().into_iter().filter(|(path, _)| path.is_file());
     let all = all.filter(|(path, _)| !path.to_string_lossy().contains("config-backups"));
@@ -144,7 +144,7 @@ fn a_sound_key_is_no_trouble_for_any_command(#[case] state: State, #[case] key: 
     has_device(&home);
 }
 
-/// Nothing moves, no key is made, and the way out brings the key back.
+/// Nothing moves, no key is made, and the hint brings the key back.
 #[rstest]
 #[case::gone_before(Before, Gone, true)]
 #[case::gone_after(After, Gone, true)]
@@ -226,7 +226,8 @@ fn a_missing_key_is_one_problem_in_every_command_before_anything_moves(
     }
 }
 
-/// What a power cut leaves where a directory's sync reaches nothing: no command takes it for "none yet", and a launch gives it its name.
+/// A power cut can leave the key under a temporary name if the file system does not persist the
+/// sync of a directory. No command reports "none yet", and a launch renames the key.
 #[rstest]
 fn the_temporary_file_of_a_killed_move_is_pending(
     #[values(Before, After)] state: State,
@@ -241,7 +242,7 @@ fn the_temporary_file_of_a_killed_move_is_pending(
     assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
 }
 
-/// The key is damaged, or no daemon can read it: it stays, and no other is made.
+/// The key is damaged, or no daemon can read it: it stays, and no other key is made.
 #[rstest]
 #[case::cut_before(Before, Cut)]
 #[case::cut_after(After, Cut)]
@@ -285,7 +286,7 @@ fn a_key_that_no_daemon_can_read_is_one_problem_in_every_command(#[case] state: 
     }
 }
 
-/// A file in an encoding that no daemon reads is called by its name.
+/// The message names an encoding that no daemon reads.
 #[test]
 fn the_encoding_of_a_key_is_named() {
     for (key, name) in [(Utf8WithMark, "byte order mark"), (Utf16, "UTF-16"), (ZerosBehind, "zero bytes")] {
@@ -294,7 +295,8 @@ fn the_encoding_of_a_key_is_named() {
     }
 }
 
-/// The config that a daemon wrote over names the key, and the repair gives that to the daemon: no command takes the key for lost.
+/// The overwritten config names the key, and the repair passes that path to the daemon: no command
+/// reports the key as missing.
 #[test]
 fn a_key_that_the_repair_will_name_is_not_missing() {
     let home = Home::after_the_bug();
@@ -312,7 +314,8 @@ fn a_key_that_the_repair_will_name_is_not_missing() {
     assert!(home.run(&["identity"]).ends_with(0).stdout.contains(DEVICE));
     has_device(&home);
     assert!(!home.has(&format!("{MESH}/.secrets/identity.json")), "the key is where it was");
-    // And one that no repair gives to the daemon is missing, before anything moves.
+    // A key that no repair passes to the daemon is missing, and that is reported before anything
+    // moves.
     let other = Home::legacy();
     std::fs::rename(other.path(&format!("{APP}/.secrets/identity.json")), other.path("key.json")).unwrap();
     let mut config = other.json(&format!("{APP}/config.json"));
@@ -325,7 +328,7 @@ fn a_key_that_the_repair_will_name_is_not_missing() {
     }
 }
 
-/// On the way back it is the same: peers without their key stay where they are.
+/// `migrate --undo` refuses in the same way: rosters without their key stay where they are.
 #[test]
 fn a_missing_key_stops_the_way_back_too() {
     let home = home_with(After, Gone, true);

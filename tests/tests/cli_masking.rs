@@ -1,5 +1,5 @@
-//! No command prints a value that is not known to be harmless: planted secrets under unknown names, in URLs, in arrays, as
-//! numbers, and in values of the wrong type.
+//! No command prints a value unless it is known to be harmless. The planted secrets have unknown
+//! names, or are in URLs, in arrays, in numbers, and in values of the wrong type.
 
 #![allow(clippy::unwrap_used, reason = "test code on throw-away homes")]
 
@@ -100,7 +100,7 @@ fn daemon_config() -> Value {
     config
 }
 
-/// A config with the planted secret in the place of every value that has another type.
+/// A config in which every value of another type than expected is the planted secret.
 fn wrong_types() -> Value {
     json!({
         "active_family": "qwen3", "api": STRING, "auto_update": [NUMBER], "mic": NUMBER, "kept_models": { "x": STRING },
@@ -117,7 +117,7 @@ fn bytes(config: &Value) -> Vec<u8> {
     serde_json::to_vec_pretty(config).unwrap()
 }
 
-/// The text, broken off inside of it, or with a word too many beside each planted secret.
+/// Returns the config text, cut inside a planted secret or with an extra word beside it.
 fn broken(config: &Value) -> Vec<Vec<u8>> {
     let text = String::from_utf8(bytes(config)).unwrap();
     let places = text.match_indices(STRING).map(|(at, _)| at).take(3).collect::<Vec<_>>();
@@ -167,7 +167,7 @@ fn planted_secret_is_never_printed_of_a_mixed_config() {
 #[test]
 fn planted_secret_is_never_printed_of_a_text_that_is_not_json() {
     for config in broken(&app_config()) {
-        // A text that may be half written is watched for a while, each time.
+        // A config that may be half written delays each run.
         check(&config, &[&["doctor"]]);
     }
 }

@@ -1,6 +1,8 @@
-//! The program where the world around it is at fault: permissions, limits, file systems, other users, odd things under our names.
+//! The program under faults of its environment: permissions, limits, file systems, other users, odd
+//! files under the program's names.
 //!
-//! Faults that need root (mounts, other owners) or a tool of Linux are tried where that is there, and said to be skipped elsewhere.
+//! Tests that need root (mounts, other owners) or a Linux tool run only where these are available,
+//! and print a line when they are skipped.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -19,7 +21,7 @@ const KEY: &str = ".myownllm/.secrets/identity.json";
 const NEW_KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
 const CONFIG: &str = ".myownllm/config.json";
 
-/// Whether the tool can do what it is asked for on this machine.
+/// Returns true if the tool works with these arguments on this machine.
 fn can(tool: &str, args: &[&str]) -> bool {
     let works = Command::new(tool).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let works = works.is_ok_and(|status| status.success());
@@ -33,7 +35,8 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
-/// Root passes every permission check; so as root, the program runs as another user, to whom the home then belongs.
+/// Runs the program as a user without privileges: root passes every permission check. Under root,
+/// the home is given to that user.
 struct Unprivileged {
     program: PathBuf,
     drop: bool,
@@ -41,7 +44,7 @@ struct Unprivileged {
 
 const NOBODY: &str = "65534";
 
-/// Makes all that is there this user's, and their group's: links themselves, not what they lead to.
+/// Gives a tree to this user and group, without following symlinks.
 fn give(path: &Path, user: &str) {
     let owner = format!("{user}:{user}");
     assert!(Command::new("chown").args(["-hR", &owner]).arg(path).status().unwrap().success());
@@ -56,7 +59,7 @@ impl Unprivileged {
             return None;
         }
         let root = home.path("..").canonicalize().unwrap();
-        // The work tree may lie where that user cannot go.
+        // That user may not be able to reach the work tree.
         let program = root.join("program");
         std::fs::copy(support::program(), &program).unwrap();
         give(&root, NOBODY);
@@ -77,7 +80,7 @@ impl Unprivileged {
     }
 }
 
-/// The program in a shell that does `before` first; `$1` is the home.
+/// Runs the program in a shell that runs `before` first; `$1` is the home.
 fn within(home: &Home, before: &str, args: &[&str]) -> Ran {
     let script = format!("{before}\nhome=$1; shift; exec \"$@\"");
     let inner = home.command(args);
@@ -87,7 +90,7 @@ fn within(home: &Home, before: &str, args: &[&str]) -> Ran {
     run(&mut shell)
 }
 
-/// The same with mounts of its own, which go away with it.
+/// Runs the program in a mount namespace of its own, after `mounts`.
 fn with_mounts(home: &Home, mounts: &str, args: &[&str]) -> Ran {
     let script = format!("set -e\n{mounts}\nset +e; home=$1; shift; exec \"$@\"");
     let inner = home.command(args);
@@ -102,7 +105,7 @@ fn can_mount() -> bool {
     is_root() && can("unshare", &["-m", "sh", "-c", "mount -t tmpfs none /mnt"])
 }
 
-/// The bytes of every file of the daemon's.
+/// Returns the bytes of every file of the daemon.
 fn state(home: &Home) -> Vec<Vec<u8>> {
     let files = home.snapshot().into_iter().filter(|(path, (_, bytes))| {
         !bytes.is_empty()
@@ -115,7 +118,7 @@ fn state(home: &Home) -> Vec<Vec<u8>> {
     all
 }
 
-/// Nothing panicked, the exit code is one of the contract's.
+/// Checks that nothing panicked and that the exit code is one of the contract.
 #[track_caller]
 fn sound(ran: &Ran) {
     assert!(
@@ -124,7 +127,7 @@ fn sound(ran: &Ran) {
     );
 }
 
-/// The next run, left alone, ends what was begun, and the one after that changes nothing.
+/// Checks that the next run finishes the work, and that the run after that changes nothing.
 #[track_caller]
 fn converges(home: &Home, before: &[Vec<u8>]) {
     home.run(&["launch", "--no-daemon"]).ends_with(0);
@@ -135,7 +138,8 @@ fn converges(home: &Home, before: &[Vec<u8>]) {
     assert!(home.snapshot() == settled, "the run after that wrote");
 }
 
-/// A line of strace's with `<folder>, "name"` as `<folder>, "folder/name"`.
+/// Joins the directory and the name in a line of strace: `<dir>, "name"` becomes `<dir>,
+/// "dir/name"`.
 fn with_whole_paths(line: &str) -> String {
     let (mut whole, mut rest) = (String::new(), line);
     while let Some((before, after)) = rest.split_once(">, \"") {
@@ -150,7 +154,8 @@ fn with_whole_paths(line: &str) -> String {
     whole + rest
 }
 
-/// What the program calls a flush is one: before a new file gets its name, before the sources move, and behind every rename.
+/// The program's syncs reach the kernel: before a new file gets its name, before the sources move,
+/// and after every rename.
 #[test]
 fn what_is_flushed_is_flushed_by_the_kernel() {
     if !cfg!(target_os = "linux") || !can("strace", &["-o", "/dev/null", "true"]) {
@@ -194,7 +199,8 @@ fn what_is_flushed_is_flushed_by_the_kernel() {
     assert!(flushed(&home.path(APP), &lines[config..]), "the config's folder is not flushed:\n{log}");
 }
 
-/// Twelve starts at once, and a program that takes its time: one daemon comes of it, with one key, and all use it.
+/// Twelve launches start at once, with a slow daemon: one daemon starts, with one key, and all use
+/// it.
 #[test]
 fn of_many_launches_at_once_one_starts_the_daemon() {
     let home = Home::settled();
@@ -222,7 +228,8 @@ fn of_many_launches_at_once_one_starts_the_daemon() {
     }
     assert!(ended.iter().all(|output| output.status.success()), "{ended:?}");
     assert_eq!((started.len(), attached), (1, 11), "{ended:?}");
-    // And no other was begun, to give way again: each start has a line, and those before it a log of their own.
+    // No second daemon was started and ended again: each start writes a line, and an earlier log
+    // would be a file of its own.
     let logs = home.snapshot().into_iter().filter(|(path, _)| path.to_string_lossy().contains("daemon.log"));
     let logs: Vec<_> = logs.map(|(_, (_, bytes))| String::from_utf8_lossy(&bytes).into_owned()).collect();
     let starts: usize = logs.iter().map(|log| log.matches("[myownllm] ").count()).sum();
@@ -248,14 +255,14 @@ fn what_may_not_be_read_is_not_absent() {
     user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(state(&home), before);
 
-    // A folder that cannot be looked into: the key waits for what belongs with it.
+    // A directory cannot be read: the key waits for the files that belong to it.
     let home = Home::legacy();
     let Some(user) = Unprivileged::new(&home) else { return };
     set_mode(&home.path(&format!("{APP}/mesh")), 0);
     let ran = user.run(&home, &["migrate"]).ends_with(1);
     assert!(ran.stderr.contains("migration.identity-held-back"), "{ran:?}");
     assert!(home.has(KEY) && !home.has(NEW_KEY));
-    // A roster that may not be read may be renamed all the same.
+    // An unreadable roster can still be renamed.
     set_mode(&home.path(&format!("{APP}/mesh")), 0o700);
     set_mode(&home.path(&format!("{APP}/mesh/rosters/home-mesh.json")), 0);
     user.run(&home, &["migrate"]).ends_with(0);
@@ -272,7 +279,8 @@ fn what_may_not_be_read_is_not_absent() {
     assert_eq!(home.bytes(CONFIG), config, "what cannot be read is not replaced");
 }
 
-/// A folder of another user's in root's home: a link there must not have root write, or keep a copy of, what only root may read.
+/// Another user's directory in root's home holds a symlink to a file that only root can read. Root
+/// must not write through the symlink, nor back up its target.
 #[test]
 fn a_link_of_another_users_leads_root_nowhere() {
     if !is_root() {
@@ -299,7 +307,8 @@ fn a_link_of_another_users_leads_root_nowhere() {
     );
 }
 
-/// After the app was once run as root: what root made is nobody's who could attack us, and is not ours to change either.
+/// The app ran once as root. Directories of root are no attack, but the program cannot change them
+/// either.
 #[test]
 fn what_root_left_in_the_home_is_named_with_the_command_that_gives_it_back() {
     let home = Home::legacy();
@@ -340,7 +349,7 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
             assert!(home.has(KEY) && !home.has(NEW_KEY), "{folder}: the key stays, and no other is made");
         }
         if folder == APP {
-            // Who asks beforehand is told, and a home that may only be looked at can be looked at.
+            // `status` predicts the failure, and works in a home that cannot be written.
             let status = user.run(&home, &["status", "--check", "--json"]).ends_with(3).json();
             assert!(status["data"]["launch_would"].to_string().contains("fail to change"), "{status:#}");
             assert_eq!(status["diagnostics"][0]["code"], "paths.unwritable", "{status:#}");
@@ -350,13 +359,13 @@ fn a_home_that_may_not_be_written_is_left_and_said() {
     }
     user.run(&home, &["launch", "--no-daemon"]).ends_with(0);
     assert_eq!(state(&home), before);
-    // What is there to be done can be done; the log of a daemon cannot.
+    // The move could be done, but the daemon's log cannot be written.
     set_mode(&home.path(MESH), 0o500);
     let status = user.run(&home, &["status"]).ends_with(0);
     assert!(status.stdout.contains("start no daemon"), "{status:?}");
     set_mode(&home.path(MESH), 0o700);
     assert!(user.run(&home, &["status"]).stdout.contains("start the app's daemon"));
-    // Nor can a copy be kept of what the next repair replaces.
+    // A backup of the config that the next repair replaces cannot be made.
     let copies = home.path(APP).join("config-backups");
     set_mode(&copies, 0o500);
     named_by_doctor(&home, ".myownllm/config-backups");
@@ -382,10 +391,9 @@ fn a_folder_of_copies_that_is_none_stops_the_repair_and_not_the_app() {
             said["diagnostics"].as_array().unwrap().iter().filter_map(|d| d["code"].as_str()).collect();
         assert!(codes.contains(&"store.copies-unsafe"), "{name}: {codes:?}");
         assert_eq!(home.bytes(CONFIG), former, "{name}: what cannot be kept is not replaced");
-        // The app runs on what is there all the same, and not on defaults.
+        // The launch still returns the user's networks, not the defaults.
         let networks = &said["data"]["config"]["networks"];
         assert_eq!(networks.as_array().map(Vec::len), Some(2), "{name}: {networks:#}");
-        // The hint is the way out.
         let hint =
             said["diagnostics"].as_array().unwrap().iter().find(|d| d["code"] == "store.copies-unsafe");
         let hint = hint.unwrap()["hint"].as_str().unwrap();
@@ -414,7 +422,7 @@ fn a_key_that_is_no_file_hangs_nobody_and_stays() {
         for args in [&["status"][..], &["doctor"], &["identity"], &["migrate"], &["launch", "--no-daemon"]] {
             sound(&home.run(args));
         }
-        // A daemon would not see it, and make a second key.
+        // The daemon would not see the key, and would make a second one.
         let started = run(&mut home.with_daemon(&["launch", "--once"]));
         assert!([Some(1), Some(7)].contains(&started.code), "{name}: {started:?}");
         assert_eq!(home.path(KEY).symlink_metadata().unwrap().file_type(), kind, "{name} stays");
@@ -445,7 +453,7 @@ fn a_umask_opens_nothing_and_locks_nobody_out() {
                 assert_eq!(stamp[0] & 0o777, wanted, "umask {umask}: {}", path.display());
             }
         }
-        // The daemon's half is a new file of the daemon's.
+        // The daemon's part of the config is a new file.
         assert!(before.iter().all(|file| state(&home).contains(file)));
     }
 }
@@ -464,7 +472,7 @@ fn nobody_listening_to_what_is_said_is_no_reason_to_stop() {
         }
         let home = Home::after_the_bug();
         let before = state(&home);
-        // A remark and an error are said too.
+        // The collision makes the run print an error as well.
         home.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
         for args in [&["status"][..], &["doctor"], &["migrate"], &["launch", "--no-daemon"]] {
             let ran = within(&home, redirect, args);
@@ -492,7 +500,8 @@ fn limits_of_the_process_lose_nothing() {
         let before = state(&home);
         for args in [&["migrate"][..], &["launch", "--no-daemon"], &["salvage"]] {
             let ran = within(&home, limit, args);
-            // The loader may end for want of memory before the program has begun; once it has, it ends by itself.
+            // With too little memory the loader may be killed before the program starts. Under
+            // every other limit the program ends by itself.
             assert!(ran.code.is_some() || limit.contains("-v"), "{limit}: ended by a signal: {ran:?}");
             assert!(!ran.all().contains("panicked"), "{limit}: {ran:?}");
             if limit == "ulimit -f 0" && args == ["salvage"] {
@@ -562,7 +571,7 @@ fn large_and_odd_state_moves_and_a_huge_config_is_left() {
     home.run(&["migrate"]).ends_with(0);
     let moved = home.path(&format!("{MESH}/mesh/rosters"));
     for name in odd {
-        // Only `.json`, in this very spelling, is the daemon's.
+        // Only the exact ending `.json` belongs to the daemon.
         let at = if name.ends_with(".json") { &moved } else { &rosters };
         assert_eq!(std::fs::read(at.join(name)).unwrap(), name.as_bytes());
     }
@@ -582,7 +591,7 @@ fn large_and_odd_state_moves_and_a_huge_config_is_left() {
     assert!(home.bytes(CONFIG) == huge);
 }
 
-/// What a killed daemon leaves: a socket that nobody listens on, the number of a process that is long gone, a lock file.
+/// A killed daemon leaves a dead socket, the number of an ended process, and a lock file.
 #[test]
 fn stale_sockets_numbers_and_locks_are_in_nobodys_way() {
     let home = Home::legacy();
@@ -606,7 +615,7 @@ fn down_and_up_ten_times_is_where_it_was() {
         home.run(&["launch", "--no-daemon"]).ends_with(0);
         home.run(&["migrate", "--undo"]).ends_with(0);
         assert!(home.has(KEY) && !home.has(NEW_KEY), "round {round}");
-        // The old app runs, and its daemon does it again.
+        // The old app runs, and its daemon overwrites the config again.
         home.put(CONFIG, &leaked, 0o644);
         let now = std::fs::read_dir(home.path(&format!("{APP}/config-backups"))).unwrap().count();
         assert_eq!(*copies.get_or_insert(now), now, "round {round}: copies pile up");
@@ -616,7 +625,8 @@ fn down_and_up_ten_times_is_where_it_was() {
     assert!(before.iter().all(|file| after.contains(file)));
 }
 
-/// On the way back the sides are the other way round, and a command for the way there would put the wrong key in force.
+/// `migrate --undo` swaps source and destination: a hint for the forward move would activate the
+/// wrong key.
 #[test]
 fn what_the_way_back_asks_is_settled_by_the_command_that_it_prints() {
     let home = Home::after_the_bug();
@@ -635,14 +645,16 @@ fn what_the_way_back_asks_is_settled_by_the_command_that_it_prints() {
     for found in json["diagnostics"].as_array().unwrap() {
         assert!(!found["hint"].to_string().contains("migrate --keep"), "{found}");
     }
-    // The place has one name, whatever the direction; and a choice between rosters is none between keys.
+    // `--keep` names the same place in both directions, and `--keep` for rosters does not decide
+    // between keys.
     home.run(&["migrate", "--undo", "--keep", "daemon-home"]).ends_with(7);
     home.run(&["migrate", "--undo", "--keep", "daemon-home", "--keep-identity", "daemon-home"]).ends_with(0);
     assert_eq!(home.bytes(KEY), key);
     assert_eq!(home.bytes(&format!("{APP}/{roster}.set-aside-1")), b"{}");
 }
 
-/// A link does not move. Whoever has the daemon's second factor or a roster behind one has to hear that the daemon will not find it.
+/// A symlink does not move. The user has to hear that the daemon will not find the second factor or
+/// the roster behind it.
 #[test]
 fn a_launch_tells_what_stays_in_the_old_place() {
     let home = Home::after_the_bug();
@@ -685,8 +697,8 @@ fn folders_of_other_users_are_refused() {
     assert_eq!(home.snapshot()[&home.path(KEY)], before[&home.path(KEY)]);
 }
 
-/// A folder of the old home on a file system of its own (an encrypted one for the secrets, say) is emptied and stays: it cannot be
-/// removed, and that is no trouble, now or at the next start.
+/// A source directory on a file system of its own (an encrypted one for secrets, for example) is
+/// emptied and stays. Nothing can remove it, and that is no failure, now or at the next start.
 #[test]
 fn a_source_folder_that_is_a_mount_point_is_emptied_and_stays() {
     if !can_mount() {
@@ -711,7 +723,8 @@ fn a_source_folder_that_is_a_mount_point_is_emptied_and_stays() {
     }
 }
 
-/// A file seen at the destination through a mount is no second copy, however many names it has: the mount goes, and with it the view.
+/// A file at the destination is a bind mount of the source. It is no second copy, whatever its link
+/// count: it disappears with the mount.
 #[test]
 fn a_file_that_is_mounted_at_the_destination_is_no_copy() {
     if !can_mount() {
@@ -806,10 +819,10 @@ fn full_read_only_and_separate_file_systems_lose_nothing() {
         let ran = with_mounts(&home, &mounts, &args);
         sound(&ran);
         assert!(codes.contains(&ran.code.unwrap()), "{name}: {ran:?}");
-        // The mounts are gone, and what went into them with them: what is here is what was not moved.
+        // The mounts are gone with the files in them; the home holds only what was not moved.
         assert_eq!(home.bytes(KEY), key, "{name}: the key stays where it is");
     }
-    // A mount of the same file system: renames between the two are refused, and it is copied.
+    // A bind mount of the same file system refuses renames across it, so the files are copied.
     let home = Home::legacy();
     let key = home.bytes(KEY);
     std::fs::create_dir(home.path("other")).unwrap();
@@ -820,7 +833,8 @@ fn full_read_only_and_separate_file_systems_lose_nothing() {
     assert!(home.has("other/mesh/rosters/home-mesh.json") && !home.has(KEY));
 }
 
-/// What keeps a daemon from starting is the disk, and not the program that is to be started.
+/// A full disk keeps the daemon from starting; the message blames the disk, not the daemon's
+/// program.
 #[test]
 fn a_full_disk_is_not_blamed_on_the_daemons_program() {
     let home = Home::settled();
@@ -845,14 +859,15 @@ fn a_full_disk_is_not_blamed_on_the_daemons_program() {
         let ran = run(home.command(args).env("MYOWNMESH_BIN", &program)).ends_with(5);
         assert!(first(ran, "daemon.no-room", command).contains(MESH), "{words}");
     }
-    // Whatever else it says, it is the program.
+    // Any other error text is blamed on the program.
     says("no");
     let ran = run(home.command(args).env("MYOWNMESH_BIN", &program)).ends_with(5);
     assert!(first(ran, "daemon.not-started", "").contains("program: no"));
     if !can_mount() {
         return;
     }
-    // The log cannot be written; nor, where one page is left for it, anything else.
+    // First the log cannot be written. Then one page is left for the log, and nothing else can be
+    // written.
     let full = format!(
         "m=\"$1/{MESH}\"; cp -a \"$m\" \"$1/copy\"; mount -t tmpfs -o size=1m,mode=700 none \"$m\"; cp -a \"$1/copy/.\" \"$m\"
          rm -f \"$m\"/daemon.log*; cat /dev/zero > \"$m/fill\" 2>/dev/null || true; export MYOWNMESH_BIN=\"$1/program\""
@@ -864,7 +879,7 @@ fn a_full_disk_is_not_blamed_on_the_daemons_program() {
     assert!(first(ran, "daemon.no-room", "df -h ").contains("No space left on device"));
 }
 
-/// Folders of an overlay's lower layer can be renamed only file by file.
+/// A directory in the lower layer of an overlay cannot be renamed as a whole.
 #[test]
 fn an_overlays_lower_layer_moves_file_by_file() {
     if !can_mount() || !can("grep", &["-qw", "overlay", "/proc/filesystems"]) {
@@ -878,7 +893,8 @@ fn an_overlays_lower_layer_moves_file_by_file() {
     assert_eq!(moved, 4, "{}", ran.stdout);
 }
 
-/// Through an overlay the old home is seen at the new place, with other device numbers. That is no copy of it.
+/// An overlay shows the old location at the destination, with other device numbers. That is no
+/// second copy.
 #[test]
 fn the_old_home_seen_through_an_overlay_is_no_copy() {
     if !can_mount() || !can("grep", &["-qw", "overlay", "/proc/filesystems"]) {
@@ -889,7 +905,7 @@ fn the_old_home_seen_through_an_overlay_is_no_copy() {
     for link in [false, true] {
         let home = Home::legacy();
         if link {
-            // A second name elsewhere is no second copy.
+            // A hard link elsewhere is no second copy.
             let roster = home.path(&format!("{APP}/mesh/rosters/home-mesh.json"));
             std::fs::hard_link(roster, home.path("backup")).unwrap();
         }
@@ -902,7 +918,8 @@ fn the_old_home_seen_through_an_overlay_is_no_copy() {
     }
 }
 
-/// What a copy could not take along is named, and what it said is not. Here the copy was made by a run that was killed.
+/// The message names the extended attributes that the copy lacks, without their values. The copy is
+/// from a killed run.
 #[cfg(target_os = "linux")]
 #[test]
 fn attributes_that_are_lost_are_named() {
@@ -934,7 +951,8 @@ fn attributes_that_are_lost_are_named() {
     }
 }
 
-/// Whoever may put another config in the place of ours is worth a word from each command that writes one; and not from one that does not.
+/// A user who can replace the config is reported by each command that writes a config, and by no
+/// other.
 #[test]
 fn a_config_that_is_written_where_others_can_write_is_said() {
     let told = |home: &Home, args: &[&str]| {
@@ -966,14 +984,14 @@ fn a_config_that_is_written_where_others_can_write_is_said() {
         home.put(CONFIG, &leaked, 0o644);
         assert_eq!(told(&home, command), warned(), "{command:?}");
     }
-    // Once, as what keeps the daemon from being started.
+    // Reported once, as the reason why no daemon starts.
     home.put(CONFIG, &leaked, 0o644);
     assert_eq!(told(&home, &["launch", "--once"]), (Some(7), vec!["error".to_owned()]));
     set_mode(&home.path(APP), 0o755);
     assert_eq!(told(&home, &["network", "add", "in-peace"]).1, [""; 0]);
 }
 
-/// Takes the attributes away whatever happens, so that the home can be removed.
+/// Clears the file attributes on drop, so that the home can be removed.
 struct Unlocked<'a>(&'a Home);
 
 impl Drop for Unlocked<'_> {
@@ -1017,12 +1035,12 @@ fn files_that_the_system_keeps_in_place_stay_and_are_named() {
     }
 }
 
-/// Names that we would like to use are taken already, by links that lead elsewhere.
+/// Symlinks to another file occupy the names that the program would like to use.
 #[test]
 fn names_that_somebody_guessed_are_not_written_through() {
     let home = Home::after_the_bug();
     home.put("victim", b"untouched", 0o600);
-    // The names hold the process's number and count up; whole ranges are taken.
+    // The names contain the process id and a counter, so the test occupies a whole range.
     let folder = home.path(APP);
     let mut launch = Command::new("sh");
     let script = "for f in \"$1/.myownllm\" \"$1/.myownllm/config-backups\" \"$1/.myownllm/.myownmesh\"; do mkdir -p -m700 $f
@@ -1036,7 +1054,7 @@ fn names_that_somebody_guessed_are_not_written_through() {
     assert!(folder.join("config.json").symlink_metadata().unwrap().is_file(), "{ran:?}");
 }
 
-/// Calls that fail for good, beyond those that `cargo xtask crash` fails one by one.
+/// Calls that fail every time, beyond those that `cargo xtask crash` fails one by one.
 #[test]
 fn calls_that_fail_for_good_lose_nothing() {
     if !cfg!(target_os = "linux") || !can("strace", &["-o", "/dev/null", "true"]) {
@@ -1102,7 +1120,8 @@ fn calls_that_fail_for_good_lose_nothing() {
     }
 }
 
-/// A name of full length has to be cut to be set aside; one key written down in two ways is no second identity.
+/// A file name of full length has to be shortened to be set aside. One key in two spellings is no
+/// second identity.
 #[test]
 fn collisions_of_long_names_and_of_one_key_written_twice_are_settled() {
     let home = Home::legacy();
@@ -1141,7 +1160,7 @@ fn an_odd_version_of_a_leaked_config_is_an_old_one() {
     }
 }
 
-/// Where a mode cannot be set, the key stays.
+/// If its mode cannot be set, the key stays at the old location.
 #[test]
 fn a_key_that_cannot_be_made_private_stays() {
     if !cfg!(target_os = "linux") || !can("strace", &["-o", "/dev/null", "true"]) {
@@ -1158,7 +1177,7 @@ fn a_key_that_cannot_be_made_private_stays() {
     assert!(home.has(KEY) && !home.has(NEW_KEY));
 }
 
-/// A launch tells what it asked of the daemon: which networks, and none of their credentials.
+/// A launch reports the networks that it sent to the daemon, without their credentials.
 #[test]
 fn a_launch_tells_of_networks_without_their_credentials() {
     let home = Home::with_secrets();
@@ -1171,7 +1190,7 @@ fn a_launch_tells_of_networks_without_their_credentials() {
     }
 }
 
-/// Of a home that is not there nothing is wrong; a name that was mistyped must not pass for a sound one.
+/// A home that does not exist has no problems; a mistyped path must not pass for a healthy home.
 #[test]
 fn a_home_that_is_not_there_is_told() {
     let home = Home::empty();
@@ -1188,7 +1207,7 @@ fn a_home_that_is_not_there_is_told() {
     assert!(!mistyped.exists());
 }
 
-/// A login in a name, or what a shell would run: what a leaked config says is data.
+/// A network name in an overwritten config may contain a login or a shell command.
 #[test]
 fn names_of_networks_are_shown_without_logins_and_copied_without_harm() {
     let home = Home::settled();
@@ -1210,7 +1229,7 @@ fn names_of_networks_are_shown_without_logins_and_copied_without_harm() {
     assert!(ran.stderr.contains("network export '$(touch PWNED)' --with-secrets"), "{ran:?}");
 }
 
-/// What is wrong in the daemon's home is no reason for the app to be without its config.
+/// A fault in the daemon home must not keep the config from the app.
 #[test]
 fn a_file_in_place_of_the_daemons_home_costs_the_app_nothing() {
     let home = Home::after_the_bug();
@@ -1221,13 +1240,13 @@ fn a_file_in_place_of_the_daemons_home_costs_the_app_nothing() {
     assert_eq!(ran["data"]["config"]["shape"], "daemon");
     assert_eq!(home.bytes(CONFIG), former);
     assert!(home.run(&["status"]).stdout.contains("2 saved"));
-    // Out of the way, and all is as it should be.
+    // The next launch moves and repairs everything once the file is out of the way.
     std::fs::rename(home.path(MESH), home.path(APP).join("aside")).unwrap();
     home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert!(home.has(NEW_KEY));
 }
 
-/// What a launch refuses, a status does not promise.
+/// `status` predicts a refusal of `launch`.
 #[cfg(unix)]
 #[test]
 fn a_status_says_that_nothing_moves_to_where_no_daemon_can_listen() {
@@ -1244,7 +1263,7 @@ fn a_status_says_that_nothing_moves_to_where_no_daemon_can_listen() {
     assert!(long.join(KEY).exists());
 }
 
-/// Something else under the config's name keeps no key where it is.
+/// Something else under the config's name does not keep the key from moving.
 #[test]
 fn a_folder_for_a_config_does_not_keep_the_key_from_its_place() {
     let home = Home::legacy();
@@ -1256,7 +1275,8 @@ fn a_folder_for_a_config_does_not_keep_the_key_from_its_place() {
     assert!(ran.stderr.contains("store.not-regular"), "{ran:?}");
 }
 
-/// Absent and not to be seen are two things: nothing is called missing, and nobody called running, behind a closed door.
+/// Absent and unreadable are different: behind a directory that cannot be read, nothing is reported
+/// as missing and no daemon as running.
 #[cfg(unix)]
 #[test]
 fn what_lies_behind_a_closed_door_is_not_said_to_be_missing() {
@@ -1280,7 +1300,7 @@ fn what_lies_behind_a_closed_door_is_not_said_to_be_missing() {
     }
 }
 
-/// The config itself is well, so nothing is in anybody's way: all the more it has to be said.
+/// The config is healthy, so only this warning tells the user that there is no backup.
 #[test]
 fn a_copy_that_cannot_be_made_is_told_at_every_start() {
     let home = Home::settled();
@@ -1309,7 +1329,8 @@ fn a_copy_that_cannot_be_made_is_told_at_every_start() {
     assert_eq!(copies(&home)["result"], "ok");
 }
 
-/// Nothing of a config steers the terminal that it is shown on, and it is the same config all the same.
+/// A config with control characters is printed without them, and the output parses to the same
+/// config.
 #[test]
 fn a_config_that_is_shown_steers_nothing() {
     let home = Home::settled();

@@ -1,4 +1,4 @@
-//! The program as people, release engineers and support volunteers meet it.
+//! The program as users, release engineers and support volunteers see it.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -33,7 +33,7 @@ fn document_names_the_build_the_time_and_the_duration() {
 fn version_names_the_commit_its_date_and_the_target() {
     let said = Home::empty().run(&["status", "--json"]).json()["program"].clone();
     let commit = said["commit"].as_str().unwrap();
-    // A copy of the sources has no history.
+    // A copy of the sources has no git history.
     let from = if support::root().join(".git").symlink_metadata().is_ok() {
         let mut git = std::process::Command::new("git");
         let ran =
@@ -131,12 +131,12 @@ fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     let said = home.run(&["repair"]).ends_with(0).stdout;
     assert_eq!(said, "Nothing to put right: ~/.myownllm is healthy.\n");
     assert!(home.snapshot() == before);
-    // With a backup nothing is lost, and so nothing is warned of.
+    // A backup has every setting, so nothing is lost and nothing is warned of.
     let home = Home::settled();
     app_config(&home, &overwritten);
     let said = home.run(&["repair"]).ends_with(0).stdout;
     assert!(said.contains("17 settings from backup 1") && !said.contains("Lost"), "{said}");
-    // What waits for a decision is said, and the rest is done.
+    // The run reports the decision that it needs, and does the rest.
     let home = Home::after_the_bug();
     home.put(&format!("{APP}/.secrets/identity.json"), b"{}", 0o600);
     let ran = home.run(&["repair"]).ends_with(7);
@@ -202,14 +202,14 @@ fn settings_are_read_and_changed_one_by_one() {
     let words: Vec<&str> = undo.split(' ').skip(3).collect();
     home.run(&words).ends_with(0);
     assert_eq!(home.bytes(&format!("{APP}/config.json")), before, "{undo}");
-    // All or nothing, and each refusal says what would do.
+    // A failing `set` changes nothing, and its message says what would work.
     let ran = home.run(&["config", "set", "api.port=1", "auto_cleanup.model=false"]).ends_with(1);
     assert!(ran.stderr.contains("config get auto_cleanup.models"), "{ran:?}");
     let ran = home.run(&["config", "set", "auto_cleanup.models=never"]).ends_with(2);
     assert!(ran.stderr.contains("true or false"), "{ran:?}");
     home.run(&["config", "set", "auto_cleanup.models"]).ends_with(2);
     assert_eq!(home.bytes(&format!("{APP}/config.json")), before);
-    // A secret is set, and never shown.
+    // A secret can be set, and is never printed.
     let said = home.run(&["config", "set", "api.bearer_token=hunter2"]).ends_with(0).all();
     assert!(!said.contains("hunter2") && !said.contains("bearer-9f31c2"), "{said}");
     assert!(!get("api").contains("hunter2"));
@@ -242,7 +242,7 @@ fn network_of_an_unknown_or_ambiguous_name_is_left_alone() {
     let ran = home.run(&["network", "remove", "Garden-Mesh"]).ends_with(1);
     assert!(ran.stderr.contains("net-twin") && ran.stderr.contains("network.ambiguous"), "{ran:?}");
     home.run(&["network", "remove", "net-twin"]).ends_with(0);
-    // The one in use leaves none, and it says so, and how to go back.
+    // Removing the active network leaves none active; the output says so and how to undo it.
     let before = home.json(&path);
     let said = home.run(&["network", "remove", "home-mesh"]).ends_with(0).stdout;
     assert!(said.contains("No network is active now.") && said.contains("To undo this:"), "{said}");
@@ -360,7 +360,7 @@ fn history_tells_why_a_backup_was_made_and_its_number_goes_on_to_work() {
     assert!(line(1).contains("before: network add garden-mesh") && line(1).contains(" s ago"), "{said}");
     assert!(line(2).contains("before: config set api.port"), "{said}");
     assert!(line(3).contains("a healthy config  <- now"), "{said}");
-    // Restored, the same content has a new number; the old one still means it.
+    // After a restore the same content has a new number; the old number still works.
     for _ in 0..2 {
         home.run(&["config", "restore", "1"]).ends_with(0);
         assert_eq!(home.bytes(&config), healthy);
@@ -405,7 +405,7 @@ fn daemon_of_the_home_is_told_stopped_and_started_anew() {
     daemon("status").ends_with(5);
     let said = home.run(&["logs"]).ends_with(0).stdout;
     assert!(said.contains("daemon restart") && said.contains("daemon stop"), "{said}");
-    // Somebody else's daemon is not ours to stop.
+    // A daemon of another home is not stopped.
     let shared = home.path(".myownmesh");
     let _shared =
         integration_tests::Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), shared).start().unwrap();
@@ -455,7 +455,8 @@ fn run_that_waits_says_for_whom_and_goes_on() {
     assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
 }
 
-/// Another process writes the config while this run waits for the lock: the run says so, and does not call its own work undone.
+/// Another process writes the config while this run waits for the lock. The run says so, and does
+/// not report its own work as missing.
 #[cfg(unix)]
 #[rstest]
 #[case::missing(None, "another process wrote it meanwhile")]
@@ -494,7 +495,7 @@ fn interrupted_move_says_that_nothing_is_lost_and_goes_on() {
         let roster = format!(r#"{{"version":1,"network_id":"n-{number}","authorized_devices":[]}}"#);
         std::fs::write(home.path(&format!("{APP}/mesh/rosters/n-{number}.json")), roster).unwrap();
     }
-    // A file that is not the daemon's keeps the directory from moving as a whole.
+    // A foreign file keeps the directory from moving as a whole.
     home.put(&format!("{APP}/mesh/rosters/notes.txt"), b"mine", 0o600);
     let mut child = home.command(&["migrate", "--json", "--progress"]);
     child
@@ -506,7 +507,7 @@ fn interrupted_move_says_that_nothing_is_lost_and_goes_on() {
     let mut lines = std::io::BufRead::lines(stderr).map(Result::unwrap);
     let first = lines.next();
     let Some(first) = first.filter(|line| line.starts_with('{')) else {
-        // A machine on which it is over before anything is worth telling.
+        // On a fast machine the move ends before it reports progress.
         assert!(child.wait().unwrap().success());
         return;
     };
@@ -575,7 +576,7 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
         );
         let ran = user(&["repair"]);
         assert!(ran.code != Some(0) && ran.stderr.matches("error: ").count() == 1, "{name}: {ran:?}");
-        // As its user types it, or root where it says so.
+        // Runs the hint as its user would, or as root if it begins with sudo.
         let hint = problem["hint"].as_str().unwrap();
         let mut mend = std::process::Command::new("sh");
         match hint.strip_prefix("sudo ") {

@@ -1,4 +1,4 @@
-//! What a person sees: on terminals of many widths, on dumb ones, in pipes; and what a broken config looks like to them.
+//! The screen: terminals of many widths, dumb terminals, pipes; and the display of a broken config.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -15,7 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use support::{APP, Home, MESH, SECRETS, run};
 
-/// What a person reads, as opposed to documents.
+/// The commands whose output is for people, not documents.
 const READ: [&[&str]; 13] = [
     &["status"],
     &["doctor"],
@@ -32,21 +32,21 @@ const READ: [&[&str]; 13] = [
     &["--help"],
 ];
 
-/// Runs a command on a terminal of so many columns; what it shows, line by line.
+/// Runs a command on a terminal of that many columns and returns its lines.
 fn on_terminal(command: &mut Command, columns: u16, term: &str) -> Vec<String> {
     let (mut terminal, screen) = terminal(columns);
-    // `CI` is not to make colours of nothing either.
+    // `CI` must not switch colours on or off.
     command.env("TERM", term).env("CI", "true").env_remove("COLUMNS").env_remove("NO_COLOR");
     for name in ["LC_ALL", "LC_CTYPE", "LANG"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(screen.try_clone().unwrap()).stderr(screen);
     let mut child = command.spawn().unwrap();
-    // Ours must be closed for the terminal to end with the program.
+    // The test must close its side, or the terminal does not end with the program.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut shown = Vec::new();
     let mut piece = [0; 4096];
-    // Linux ends a terminal that nobody has open any more with an error.
+    // On Linux a read fails after the last process has closed the terminal.
     while let Ok(length @ 1..) = terminal.read(&mut piece) {
         shown.extend_from_slice(&piece[..length]);
     }
@@ -74,7 +74,7 @@ fn homes() -> [Home; 5] {
     [Home::empty(), Home::after_the_bug(), Home::settled(), collision, corrupt]
 }
 
-/// Whether a line may be longer than the screen: it is one thing to be copied, and nothing else.
+/// Returns true if the line may be longer than the screen: it is a single thing to copy.
 fn is_one_thing(line: &str) -> bool {
     let line = line.trim();
     let lead = ["-> ", "hint: ", "at: "].iter().any(|lead| line.starts_with(lead));
@@ -117,7 +117,7 @@ fn trees_stand_beside_each_other_where_there_is_room() {
     }
     let moved = home.run(&["migrate"]).ends_with(0).stdout;
     assert!(moved.contains("as it was") && moved.contains("identity.json ← .secrets/"), "{moved}");
-    // With nothing to move there is nothing to draw.
+    // Without a pending move no tree is drawn.
     let settled = Home::settled().run(&["status"]).stdout;
     assert!(!settled.contains("└─"), "{settled}");
 }
@@ -137,7 +137,7 @@ fn colours_are_for_terminals_that_want_them_and_a_dumb_one_gets_ascii() {
     let always = run(status(&home).arg("--color=always").env("NO_COLOR", "1"));
     assert!(always.stdout.contains("\x1b["), "asked for, and none: {always:?}");
     assert!(!run(&mut status(&home)).all().contains('\x1b'), "colour in a pipe");
-    // On a terminal, with NO_COLOR: through a shell, as the helper above takes it away.
+    // NO_COLOR on a terminal. It is set in a shell, because `on_terminal` removes it.
     let mut shell = Command::new("/bin/sh");
     let program = support::program().display();
     let home = home.path("");
@@ -278,7 +278,7 @@ fn wherever_a_config_breaks_no_secret_of_it_is_shown() {
     let config = format!("{APP}/config.json");
     let whole = home.bytes(&config);
     let text = String::from_utf8(whole.clone()).unwrap();
-    // Cut off in it; its first quote gone; its last one gone.
+    // Cut inside the secret; without its first quote; without its last quote.
     let mut broken = Vec::new();
     for secret in &SECRETS[1..3] {
         let at = text.find(secret).unwrap();
@@ -293,7 +293,7 @@ fn wherever_a_config_breaks_no_secret_of_it_is_shown() {
             for json in [&[][..], &["--json"]] {
                 let ran = home.run(&[args, json].concat());
                 for secret in SECRETS {
-                    // Not a part of it either.
+                    // Parts of a secret are secret as well.
                     let parts = secret.as_bytes().windows(8).map(|part| std::str::from_utf8(part).unwrap());
                     for part in parts.filter(|part| !"credential-password-".contains(part)) {
                         assert!(!ran.all().contains(part), "{part} of {secret}: {}", ran.all());
@@ -343,7 +343,8 @@ fn a_repair_names_the_members_that_are_at_their_defaults_and_what_the_daemon_lef
     assert!(!ran.stdout.contains("auto_cleanup.updates"), "{}", ran.stdout);
 }
 
-/// What is in its new place already, and what stays in the old one, is in both pictures: else it looks lost.
+/// Both trees show the files that have moved and the files that stay: a file in neither tree looks
+/// lost.
 #[test]
 fn the_trees_of_a_half_done_move_show_what_is_done_and_what_stays() {
     let home = Home::legacy();
@@ -356,7 +357,8 @@ fn the_trees_of_a_half_done_move_show_what_is_done_and_what_stays() {
     let count = |page: &str, name: &str| page.matches(name).count();
     let dry = home.run(&["migrate", "--dry-run"]).ends_with(7).stdout;
     let trees = &dry[dry.find("as it is").unwrap()..];
-    // Before and after; and the one that is in both places is drawn in each of them as long as it is there.
+    // Each file appears before and after. The one at both places appears once for each place that
+    // holds it.
     assert_eq!(count(trees, "home-mesh.json"), 2, "{trees}");
     assert_eq!(count(trees, "office-mesh.json"), 3, "{trees}");
     assert_eq!(count(trees, "identity.json"), 2, "{trees}");

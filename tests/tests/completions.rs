@@ -1,4 +1,4 @@
-//! Completion, in the shells themselves: what the script makes of a line that is being typed.
+//! Completion in real shells: the words that the script offers for a line that is being typed.
 
 #![cfg(unix)]
 #![allow(
@@ -15,7 +15,7 @@ use std::process::Command;
 use rstest::rstest;
 use support::{Home, program, run};
 
-/// Runs a script in a shell that finds the program on PATH; `None` where the shell is not installed.
+/// Runs a script in a shell that finds the program on PATH; `None` if the shell is not installed.
 fn run_in(shell: &str, options: &[&str], home: &Home, script: &str, words: &[&str]) -> Option<Vec<String>> {
     let said = run(Command::new(program()).args(["completions", shell])).ends_with(0).stdout;
     let file = home.path("completions");
@@ -40,7 +40,7 @@ registered=$(complete -p myownllm-mesh); function=${registered##*-F }; function=
 printf '%s\n' "${COMPREPLY[@]}"
 "#;
 
-/// The function of zsh's own completion that shows values, and the one that registers a function, are replaced.
+/// Replaces the zsh functions that show values and register a completer.
 const ZSH: &str = r#"
 compdef() { completer=$1 }
 _describe() { print -l -- "${(@P)3}" }
@@ -49,7 +49,7 @@ words=("$@"); CURRENT=$#
 $completer
 "#;
 
-/// Its first argument is the name of the shell, which others take for `$0`.
+/// fish passes the name of the shell as the first argument; other shells use it as `$0`.
 const FISH: &str = "source $argv[2]; set --erase argv[1..2]; complete --do-complete \"$argv\"";
 
 fn completed(shell: &str, home: &Home, words: &[&str]) -> Option<Vec<String>> {
@@ -68,7 +68,7 @@ fn a_shell_completes_what_is_typed(
         ("config ", "restore"),
         ("migrate --keep-i", "--keep-identity"),
         ("migrate --keep ", "daemon-home"),
-        // Names that only the home knows.
+        // Names from this home.
         ("network use h", "home-mesh"),
         ("config restore ", "1"),
         ("config get auto_cleanup.", "auto_cleanup.models"),

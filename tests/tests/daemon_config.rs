@@ -1,4 +1,4 @@
-//! The bug in reverse: something that is not the daemon's in the place of the daemon's config, end to end.
+//! The bug in reverse, end to end: the daemon's config has the content of another program.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -26,7 +26,7 @@ fn found(said: &Value, code: &str) -> Option<Value> {
     said["diagnostics"].as_array().unwrap().iter().find(|found| found["code"] == code).cloned()
 }
 
-/// The app's config with keys of the daemon's.
+/// The app's config with keys of the daemon.
 fn mixed(home: &Home) -> Vec<u8> {
     let mut config = home.json(CONFIG);
     config["version"] = json!(1);

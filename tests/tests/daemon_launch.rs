@@ -1,4 +1,4 @@
-//! `launch` and the daemon, end to end: the real program, and the stand-in as a process in all its parts.
+//! `launch` and the daemon, end to end: the real program, and the stand-in daemon as a process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use support::{APP, Home, MESH, Ran, run, set_mode};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
-/// Longer than anything here takes, and far shorter than what it must not wait for.
+/// Longer than any step here takes, and far shorter than the waits that the program must not make.
 const SLACK: Duration = Duration::from_secs(10);
 
 fn config() -> String {
@@ -27,8 +27,8 @@ fn daemon_on(home: &Home, folder: &str) -> Builder {
     Builder::new(STAND_IN, home.path(folder))
 }
 
-/// A daemon that the test started must not be a child of the test when somebody else is to end it: it would stay a zombie,
-/// and a zombie's number is taken.
+/// Reaps the daemon in a thread. A daemon that the program ends would otherwise stay a zombie child
+/// of the test, and the program would wait for it.
 fn reaped_elsewhere(standin: StandIn) -> u32 {
     let pid = standin.pid();
     std::thread::spawn(move || {
@@ -38,14 +38,15 @@ fn reaped_elsewhere(standin: StandIn) -> u32 {
     pid
 }
 
-/// The program with the stand-in, which behaves as `mode` says and notes what it is asked.
+/// Runs `launch` with the stand-in, which has the faults of `mode` and records its requests.
 fn launch(home: &Home, mode: &str, args: &[&str]) -> Command {
     let mut command = home.with_daemon(&[&["launch"], args].concat());
     command.env("STAND_IN_MODE", mode).env("STAND_IN_TRACE", home.path("trace"));
     command
 }
 
-/// What the daemons of this home were asked since the last look, and over how many connections.
+/// Returns the requests to the daemons of this home since the last call, and the number of their
+/// connections.
 fn asked(home: &Home) -> (Vec<String>, usize) {
     let read = |path: &str| {
         let text = std::fs::read_to_string(home.path(path)).unwrap_or_default();
@@ -57,7 +58,7 @@ fn asked(home: &Home) -> (Vec<String>, usize) {
     (ops.lines().map(op).collect(), read("trace.connections").lines().count())
 }
 
-/// All processes that serve a home under this user's home.
+/// Returns all processes with a daemon home below this user's home.
 fn serving(home: &Home) -> Vec<u32> {
     let wanted = format!("MYOWNMESH_HOME={}", home.path("").display());
     let all = std::fs::read_dir("/proc").unwrap().flatten();
@@ -99,7 +100,8 @@ fn joined(home: &Home) -> Value {
     ask(&own_socket(home), r#"{"op":"status"}"#).unwrap()["joined_networks"].take()
 }
 
-/// A launch that stays: ended and reaped when it goes out of scope. What it says goes to files, which can be read meanwhile.
+/// A launch in the foreground. Drop kills and reaps it. Its output goes to files, which the test
+/// reads while it runs.
 struct Staying {
     child: Child,
     said: [PathBuf; 2],
@@ -113,7 +115,7 @@ impl Staying {
         Self { child, said }
     }
 
-    /// Waits until it says that its daemon runs.
+    /// Starts a launch and waits until it reports that its daemon runs.
     fn up(home: &Home, mode: &str) -> Self {
         let staying = Self::start(home, launch(home, mode, &[]));
         eventually("its daemon runs", || staying.said()[1].contains("Ctrl-C stops it"));
@@ -129,7 +131,7 @@ impl Staying {
         self.said.each_ref().map(|path| std::fs::read_to_string(path).unwrap())
     }
 
-    /// Its end, which has to come soon.
+    /// Waits for the end, which has to come within [`SLACK`].
     fn ended(mut self) -> Ran {
         eventually("it ends", || self.child.try_wait().unwrap().is_some());
         let [stdout, stderr] = self.said();
@@ -157,10 +159,10 @@ fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
     let home = Home::settled();
     run(&mut home.command(&["network", "use", "--none"])).ends_with(0);
     let daemon = Staying::up(&home, "");
-    // Attaching to a daemon that needs nothing: one round trip.
+    // Attaching to a daemon that needs no change costs one round trip.
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
     assert_eq!(asked(&home), (vec!["status".to_owned()], 1));
-    // Joining, switching, leaving: its config, and what has to be done.
+    // Joining, switching and leaving need the daemon's config and the changes.
     let steps: [(&[&str], &[&str]); 4] = [
         (&["network", "add", "first-net", "--activate"], &["status", "config_show", "network_add"]),
         (
@@ -179,7 +181,7 @@ fn each_step_costs_the_requests_that_it_needs_over_one_connection() {
         serving(&home).into_iter().for_each(|pid| send(pid, Signal::KILL));
         serving(&home).is_empty()
     });
-    // And a start: the request that finds it ready is the first of the conversation.
+    // On a start, the request that finds the daemon ready is the first one of the conversation.
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
     assert_eq!(asked(&home), (vec!["status".to_owned()], 1));
 }
@@ -196,7 +198,7 @@ fn a_silent_daemon_is_busy_and_nothing_is_started_beside_it() {
         assert_eq!(said["data"]["daemon"]["state"], "none");
         assert!(said["data"]["config"]["networks"].is_array(), "the config is there all the same");
         assert_eq!(serving(&home), [silent.pid()]);
-        // Why there is none stands where it says that there is none.
+        // The line that reports that no daemon runs also says why.
         let ran = run(&mut launch(&home, "", &["--once"])).ends_with(5);
         let line = ran.stdout.lines().find(|line| line.starts_with("daemon ")).unwrap();
         assert!(line.contains("none was started: ") && line.contains(&silent.pid().to_string()), "{line}");
@@ -223,7 +225,7 @@ fn a_daemon_with_another_key_is_refused_and_both_keys_are_named() {
     assert_eq!(serving(&home), [foreign.pid()]);
 }
 
-/// The daemon makes a key where its config says that one is, when it finds none there.
+/// If its config names an identity file that does not exist, the daemon makes a key there.
 #[test]
 fn no_daemon_is_started_where_it_would_make_a_second_key() {
     let keys = |home: &Home| {
@@ -238,7 +240,7 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
     let own_config = format!("{MESH}/config.json");
     let new_key = format!("{MESH}/.secrets/identity.json");
 
-    // Repaired first and moved then: the repair could not know where the key would be.
+    // The repair runs before the move, so the daemon's config names the old location of the key.
     let home = Home::after_the_bug();
     naming(&home, &config(), home.path(APP).join(".secrets/identity.json").to_str().unwrap());
     home.run(&["salvage"]).ends_with(0);
@@ -253,7 +255,7 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
     let again = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
     assert_eq!(again["diagnostics"], json!([]));
 
-    // Where nothing is; a path that leads somewhere else from wherever the daemon is started; what is no key.
+    // A path to nothing; two paths that depend on the directory in which the daemon starts.
     for named in
         [home.path("gone/identity.json").to_str().unwrap(), "identity.json", "~/.myownllm/identity.json"]
     {
@@ -270,13 +272,13 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
     naming(&home, &own_config, home.path("damaged").to_str().unwrap());
     run(&mut launch(&home, "", &["--once"])).ends_with(7);
 
-    // A sound key in another place is the daemon's.
+    // A sound key in another place is the daemon's key.
     std::fs::rename(home.path(&new_key), home.path("key")).unwrap();
     naming(&home, &own_config, home.path("key").to_str().unwrap());
     let started = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
     assert_eq!(started["data"]["daemon"]["device_id"], device);
     assert_eq!(keys(&home), 0);
-    // And a daemon that has another key than that one is told of.
+    // A running daemon with another key than that is reported.
     let own_check = |code: i32| {
         let said = home.run(&["doctor", "--json"]).ends_with(code).json();
         let checks = said["data"]["checks"].as_array().unwrap().clone();
@@ -289,7 +291,7 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
     let check = own_check(4);
     assert_eq!(check["result"], "problem", "{check}");
     drop(other);
-    // A key in its home that nobody looks at counts for nothing.
+    // A key in the daemon home that the config does not name has no effect.
     let decoy = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
     home.put(&new_key, decoy, 0o600);
     let _sound = daemon_on(&home, MESH).start().unwrap();
@@ -307,14 +309,15 @@ fn no_daemon_is_started_in_a_home_that_others_can_write_to() {
         assert!(refused.stderr.contains(&mend), "{folder}: {refused:?}");
         assert!(home.run(&["status"]).stdout.contains("start no daemon"), "{folder}");
         assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  homes.private"), "{folder}");
-        // The sticky bit keeps others from what is not theirs.
+        // The sticky bit keeps other users from replacing files.
         set_mode(&home.path(folder), 0o1777);
         run(&mut launch(&home, "", &["--once"])).ends_with(0);
         set_mode(&home.path(folder), mode);
     }
 }
 
-/// It would come up where nobody finds it, and be waited for in vain.
+/// A daemon with such a socket path would start where nobody finds it, and the launch would wait
+/// for it in vain.
 #[test]
 fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started() {
     let home = Home::settled();
@@ -332,7 +335,7 @@ fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started() {
         assert!(told.contains("control_socket") && told.contains(own.to_str().unwrap()), "{told}");
         assert!(!home.path(MESH).join("daemon.log").exists(), "{socket:?}: a daemon was started");
         assert_eq!(asked(&home).1, 0);
-        // And it is foreseen.
+        // `status`, `doctor` and `paths` predict the refusal.
         let status = run(&mut home.command(&["status", "--check", "--json"])).ends_with(7).json();
         assert_eq!(status["diagnostics"][0]["code"], code, "{socket:?}: {status:#}");
         assert!(home.run(&["status"]).ends_with(0).stdout.contains("start no daemon"), "{socket:?}");
@@ -342,7 +345,8 @@ fn a_control_socket_that_is_no_address_is_refused_before_a_daemon_is_started() {
     }
 }
 
-/// The network that the daemon cannot be told is named, with the command that shows it.
+/// The message names the network that cannot be sent to the daemon, and the hint shows that
+/// network.
 #[test]
 fn an_active_network_that_no_daemon_would_understand_is_named() {
     let home = with_networks();
@@ -360,7 +364,7 @@ fn an_active_network_that_no_daemon_would_understand_is_named() {
     assert!(found["hint"].as_str().unwrap().ends_with(" network show first-net"), "{found}");
 }
 
-/// What lies where the daemon would listen is foreseen, and the way out mends it.
+/// `status` and `doctor` predict that something blocks the socket path, and the hint removes it.
 #[test]
 fn what_is_no_socket_in_a_daemons_way_is_foreseen() {
     let home = Home::settled();
@@ -376,7 +380,8 @@ fn what_is_no_socket_in_a_daemons_way_is_foreseen() {
     home.still_has(b"precious", "what was in the way");
 }
 
-/// A daemon makes a new key where there is none. Where peers know a former one, none is started, and the hint is the way out.
+/// A daemon makes a new key if it finds none. If peers know a former key, no daemon starts, and the
+/// hint is the way out.
 #[test]
 fn no_second_key_comes_into_being_beside_the_peers_of_the_first() {
     let home = Home::settled();
@@ -389,7 +394,7 @@ fn no_second_key_comes_into_being_beside_the_peers_of_the_first() {
     let found = refused["diagnostics"].as_array().unwrap().clone();
     let found = found.into_iter().find(|one| one["code"] == "identity.gone").unwrap();
     assert!(!new_key.exists());
-    // The key comes first: the hint says where a backup of it has to go.
+    // The key comes first: the hint says where to copy a backup of the key.
     assert!(found["hint"].as_str().unwrap().contains("cp -pn /path/to/backup/identity.json"), "{found}");
     let ways = home.run(&["identity", "--json"]).ends_with(7).json()["data"]["ways_out"].take();
     let last = ways.as_array().unwrap().last().unwrap();
@@ -399,11 +404,12 @@ fn no_second_key_comes_into_being_beside_the_peers_of_the_first() {
     assert!(Command::new("sh").args(["-c", way_out]).status().unwrap().success(), "{way_out}");
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
     assert!(new_key.exists() && home.run(&["doctor", "-v"]).stdout.contains("ok       identity.sound"));
-    // Without peers, there is nobody to whom the new one is a stranger.
+    // Without peers, a new key is a stranger to nobody.
     run(&mut launch(&Home::empty(), "", &["--once"])).ends_with(0);
 }
 
-/// A home after the bug, whose key is outside of both homes: only the overwritten config names it.
+/// A home after the bug, with the key outside of both homes: only the overwritten config names the
+/// key.
 fn home_with_key_elsewhere() -> (Home, PathBuf) {
     let home = Home::after_the_bug();
     let key = home.path("keys/identity.json");
@@ -418,8 +424,9 @@ fn home_with_key_elsewhere() -> (Home, PathBuf) {
     (home, key)
 }
 
-/// A key outside of the homes is found by its name in a config alone: in what a daemon left in the app's, in one whose beginning is
-/// lost, in the half that was put aside because the daemon had a config already.
+/// Only a config names a key outside of the homes. Here that config is the app's, with a key that a
+/// daemon left; or it has lost its beginning; or its daemon part was set aside, because the daemon
+/// had a config already.
 #[test]
 fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not_the_daemons() {
     let leftover = |home: &Home, key: &Path| {
@@ -453,7 +460,8 @@ fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not
     }
 }
 
-/// The text breaks off behind the key's name: the daemon's config names the key then, and the daemon uses it.
+/// The text breaks off after the path of the key. The repair writes that path into the daemon's
+/// config, and the daemon uses the key.
 #[test]
 fn cut_off_config_still_names_the_key_to_the_daemon() {
     let (home, key) = home_with_key_elsewhere();
@@ -471,7 +479,8 @@ fn cut_off_config_still_names_the_key_to_the_daemon() {
     home.still_has(torn, "the torn config");
 }
 
-/// What the overwritten config names is no reason not to repair it; the daemon's config names it then.
+/// An invalid socket path in the overwritten config does not stop the repair, which writes it into
+/// the daemon's config.
 #[test]
 fn a_leaked_control_socket_that_is_no_address_keeps_nothing_from_being_moved_and_repaired() {
     let home = Home::after_the_bug();
@@ -491,7 +500,7 @@ fn a_leaked_control_socket_that_is_no_address_keeps_nothing_from_being_moved_and
     assert!(!home.run(&["salvage", "--check"]).ends_with(0).all().contains("pending"));
 }
 
-/// A step that fails names network and daemon, in the document too.
+/// A failing step names the network and the daemon, in the JSON document as well.
 #[test]
 fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
     let home = with_networks();
@@ -514,7 +523,7 @@ fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
     let daemon = &said["data"]["reconcile"]["daemon"];
     assert_eq!((&daemon["role"], &daemon["pid"]), (&json!("own"), &json!(refused.pid())), "{daemon}");
     drop(refused);
-    // One that dies over it.
+    // A daemon that dies during the request.
     let dying = daemon_on(&home, MESH).mode("dies-unanswered:3").start().unwrap();
     let said = use_second().ends_with(5).json();
     assert!(
@@ -524,7 +533,7 @@ fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
     );
     assert!(found(&said)["hint"].as_str().unwrap().ends_with(" status"), "{said:#}");
     drop(dying);
-    // What is not left is left for the next pass.
+    // A network that the daemon does not leave waits for the next launch.
     let _stays = daemon_on(&home, MESH).mode("refuse-remove:busy now").start().unwrap();
     use_second().ends_with(0);
     let said = run(&mut home.command(&["network", "use", "first-net", "--json"])).ends_with(0).json();
@@ -533,7 +542,7 @@ fn what_a_daemon_does_not_do_is_told_with_the_network_and_the_daemon() {
     assert!(found(&said)["hint"].as_str().unwrap().ends_with(" launch --once"), "{said:#}");
 }
 
-/// What keeps a daemon from starting is found before one is started.
+/// A config with which the daemon does not start is found before the start.
 #[test]
 fn a_daemons_config_on_which_none_starts_is_named_by_doctor() {
     let home = Home::settled();
@@ -559,7 +568,8 @@ fn a_daemons_config_on_which_none_starts_is_named_by_doctor() {
 #[test]
 fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
     let home = Home::settled();
-    // One document, of the moment when it was up; the exit code and stderr tell of the end.
+    // The document describes the moment at which the daemon was up; the exit code and stderr report
+    // its end.
     let ran = Staying::start(&home, launch(&home, "dies-in:300", &["--json"])).ended().ends_with(5);
     assert_eq!(ran.json()["ok"], true, "{ran:?}");
     assert_eq!(ran.json()["data"]["daemon"]["state"], "spawned");
@@ -571,7 +581,7 @@ fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
     }
     assert!(serving(&home).is_empty());
 
-    // Also when it dies over the first request.
+    // Also if the daemon dies during the first requests.
     let home = with_networks();
     for mode in ["dies-unanswered:2", "dies-after:1", "dies-unanswered:3"] {
         let ran = Staying::start(&home, launch(&home, mode, &[])).ended().ends_with(5);
@@ -582,13 +592,13 @@ fn a_daemon_that_dies_ends_the_foreground_launch_with_its_last_words() {
     }
 }
 
-/// It is healthy: it said no to one network.
+/// The daemon is healthy: it only refused one network.
 #[test]
 fn a_daemon_that_refuses_a_network_is_stayed_with() {
     let home = with_networks();
     let app = Staying::up(&home, "refuse-add:the disk is full");
     let [daemon] = serving(&home)[..] else { panic!() };
-    // Which network, with which daemon, why, and what to do.
+    // The message names the network, the daemon and the cause, and the hint says what to do.
     let said = app.said()[1].clone();
     let program = format!("myownllm-mesh --home {}", home.path("").display());
     for part in [
@@ -617,7 +627,7 @@ fn a_signal_ends_a_foreground_launch_well_and_takes_the_daemon_along() {
         assert!(std::fs::symlink_metadata(format!("/proc/{}", daemon[0])).is_err(), "ended and reaped");
         assert!(!home.has(&format!("{MESH}/daemon.sock")), "politely: it took its socket along");
     }
-    // A hang-up that whoever started us ignores is none of ours.
+    // A SIGHUP that the parent ignores stays ignored.
     let home = Home::settled();
     let mut nohup = Command::new("sh");
     let inner = launch(&home, "", &[]);
@@ -631,7 +641,7 @@ fn a_signal_ends_a_foreground_launch_well_and_takes_the_daemon_along() {
     send(app.pid(), Signal::TERM);
     let ran = app.ended().ends_with(0);
     assert!(ran.stderr.contains("Ctrl-C"), "{ran:?}");
-    // One that does not listen to it is killed.
+    // A daemon that ignores SIGTERM is killed.
     let home = Home::settled();
     let app = Staying::up(&home, "ignore-term");
     send(app.pid(), Signal::TERM);
@@ -652,13 +662,13 @@ fn a_signal_while_a_daemon_starts_leaves_none_behind() {
             assert!(serving(&home).is_empty(), "{args:?} {mode}");
         }
     }
-    // Waiting for somebody else's start, or move, it ends as well.
+    // A launch that waits for the lock, for somebody else's start or move, ends as well.
     for home in [Home::settled(), Home::legacy()] {
         let lock = std::fs::File::open(home.path(APP)).unwrap();
         lock.lock().unwrap();
         let app = Staying::start(&home, launch(&home, "", &["--once"]));
-        // It has looked for a daemon by then. Who waits for the lock holds the folder open; a look at the folder is over
-        // before the next one of ours.
+        // By then it has looked for a daemon. A process that waits for the lock keeps the directory
+        // open; every other look at the directory ends within one poll.
         let mut looks = 0;
         eventually("it waits", || {
             let open = std::fs::read_dir(format!("/proc/{}/fd", app.pid())).unwrap().flatten();
@@ -697,7 +707,7 @@ fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
     assert!(ran.stderr.contains(&pid.to_string()) && ran.stderr.contains("--stop-legacy-daemon"), "{ran:?}");
     assert!(ran.stderr.contains("its socket was removed under it"), "{ran:?}");
     assert_eq!(serving(&home), [pid]);
-    // Who changes the active network is not told that none runs.
+    // A change of the active network does not report that no daemon runs.
     for change in [&["network", "add", "a-net", "--activate"][..], &["network", "use", "--none"]] {
         let ran = home.run(change).ends_with(7);
         assert!(
@@ -735,7 +745,7 @@ fn a_second_daemon_beside_the_one_that_answers_is_named_and_ended_on_request() {
     eventually("it ends", || serving(&home).is_empty());
 }
 
-/// A script that waits for the daemon that it started has what a daemon has, but it is none.
+/// A script that waits for the daemon it started has the daemon's environment, but is no daemon.
 #[test]
 fn a_script_around_the_daemon_is_no_second_one() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -751,7 +761,7 @@ fn a_script_around_the_daemon_is_no_second_one() {
     eventually("they end", || serving(&home).is_empty());
 }
 
-/// Whatever its program is called: it is known by the mark of those that we start.
+/// A launch recognises its own daemons by a mark in their environment, whatever the program's name.
 #[test]
 fn a_daemon_that_a_killed_launch_left_on_its_way_is_waited_for_and_adopted() {
     let home = Home::settled();
@@ -783,7 +793,7 @@ fn a_detached_daemon_holds_no_lock_and_nothing_else_of_ours() {
     eventually("it ends", || serving(&home).is_empty());
 }
 
-/// Nothing of whoever starts the launch lives on in the daemon: no file that a shell opened, no signal that it ignores.
+/// The daemon inherits no open file of the shell and no ignored signal.
 #[test]
 fn a_detached_daemon_inherits_nothing_from_who_started_the_launch() {
     let home = Home::settled();
@@ -806,11 +816,12 @@ fn a_detached_daemon_inherits_nothing_from_who_started_the_launch() {
         eventually("it ends", || serving(&home).is_empty());
     };
     for number in [3, 4, 9, 10, 77, 255, 700] {
-        // The lock is let go of when the shell ends.
+        // The lock is released when the shell ends.
         shell(&format!("exec {number}>lock; flock {number}; \"$@\"")).ends_with(0);
         std::fs::File::open(home.path("lock")).unwrap().try_lock().unwrap();
         end();
-        // The substitution ends with the launch, and not with the daemon: `run` would time out.
+        // The command substitution ends with the launch. If the daemon held the pipe, `run` would
+        // time out.
         let ran = shell(&format!("out=$(\"$@\" {number}>&1); echo \"got: $out\"")).ends_with(0);
         assert!(ran.stdout.contains("got: ") && ran.stdout.contains("left running"), "{ran:?}");
         end();
@@ -821,14 +832,14 @@ fn a_detached_daemon_inherits_nothing_from_who_started_the_launch() {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     for field in ["SigBlk:", "SigIgn:"] {
         let mask = status.lines().find_map(|line| line.strip_prefix(field)).unwrap().trim();
-        // A broken pipe is ignored by every Rust program itself; 32 and 33 belong to the C library.
+        // Every Rust program ignores SIGPIPE; 32 and 33 belong to the C library.
         let others = 1 << (Signal::PIPE.as_raw() - 1) | 0b11 << 31;
         assert_eq!(u64::from_str_radix(mask, 16).unwrap() & !others, 0, "{field} {mask}");
     }
     end();
 }
 
-/// What every version says more than the other, and what none says yet, is no trouble.
+/// Members that only one version knows, or that no version knows yet, are no failure.
 #[test]
 fn a_daemon_of_a_later_year_is_no_trouble() {
     let home = with_networks();
@@ -840,7 +851,8 @@ fn a_daemon_of_a_later_year_is_no_trouble() {
     assert_eq!(joined(&home), json!(["second-net"]));
 }
 
-/// One that lacks an op gets what is wanted in another way; one that fails at it is a failure, in its own words.
+/// If a daemon lacks an op, the launch uses other ops; if the op fails, the launch reports the
+/// daemon's message.
 #[test]
 fn a_daemon_that_lacks_an_op_is_told_from_one_that_fails_at_it() {
     for (mode, code, ops) in [
@@ -849,7 +861,7 @@ fn a_daemon_that_lacks_an_op_is_told_from_one_that_fails_at_it() {
     ] {
         let home = with_networks();
         run(&mut launch(&home, "", &["--once"])).ends_with(0);
-        // The active network gets another label than the daemon knows.
+        // The label of the active network differs from the daemon's.
         let mut changed = home.json(&config());
         let networks = changed["cloud_mesh"]["networks"].as_array_mut().unwrap();
         let network = networks.iter_mut().find(|network| network["network_id"] == "first-net").unwrap();
@@ -879,12 +891,12 @@ fn a_daemon_config_that_is_newer_than_its_daemon_has_its_own_words() {
         assert!(first["message"].as_str().unwrap().contains(&format!("version {found}")), "{first}");
         let tried = &said["data"]["daemon"]["candidates"][0]["failure"]["failure"];
         assert_eq!(tried, "ended", "{said}");
-        // Its own words are there too.
+        // The daemon's message is reported as well.
         assert!(said["diagnostics"].to_string().contains(&format!("is newer than this daemon's {newest}")));
         assert_eq!(home.bytes(&path), bytes.as_bytes(), "and nobody touched it");
         assert!(serving(&home).is_empty());
     }
-    // Any other early end is not blamed on it.
+    // Any other early end is not blamed on the config version.
     let home = Home::settled();
     home.put(&format!("{MESH}/config.json"), br#"{"version": 3, "networks": []}"#, 0o600);
     let said = run(&mut launch(&home, "dies-early", &["--once", "--json"])).ends_with(5).json();
@@ -906,7 +918,8 @@ fn a_leaked_config_that_is_newer_than_we_are_is_read_and_left() {
     assert!(serving(&home).is_empty());
 }
 
-/// Killed over any request, on either side, before it was answered or after it: the next launch brings both stores in line.
+/// The app or the daemon is killed during any request, before or after the answer. The next launch
+/// brings both configs in line.
 #[test]
 fn whatever_is_killed_in_between_both_stores_agree_afterwards() {
     let changes: [(&str, &[&str]); 3] = [
@@ -927,7 +940,7 @@ fn whatever_is_killed_in_between_both_stores_agree_afterwards() {
                     drop(daemon);
                     assert!(serving(&home).is_empty());
                     let label = format!("{} {change:?} {mode}: {ran:?}", version.name());
-                    // The catalogue was changed before the daemon was asked anything.
+                    // The app's config was changed before the first request to the daemon.
                     let mut next = launch(&home, "", &[]);
                     next.env("STAND_IN_VERSION", version.name());
                     let app = Staying::start(&home, next);
@@ -942,7 +955,7 @@ fn whatever_is_killed_in_between_both_stores_agree_afterwards() {
                     let kept: Vec<&Value> =
                         store["networks"].as_array().unwrap().iter().map(|n| &n["network_id"]).collect();
                     assert_eq!(json!(kept), expected, "{label}");
-                    // And now there is nothing left to do.
+                    // No change is left to request.
                     asked(&home);
                     let mut again = launch(&home, "", &["--once"]);
                     run(again.env("STAND_IN_VERSION", version.name())).ends_with(0);
@@ -954,7 +967,8 @@ fn whatever_is_killed_in_between_both_stores_agree_afterwards() {
     }
 }
 
-/// Cut off in its own write: an old one in place, so that a part of its config is all there is, a new one beside it.
+/// The daemon dies while it writes its config. 0.1.2 writes in place, so the file is torn; 0.3.8
+/// leaves a temporary file beside it.
 #[test]
 fn a_daemon_that_is_killed_over_its_own_config_is_brought_in_line() {
     for version in [Version::V012, Version::V038] {
@@ -993,7 +1007,7 @@ fn a_daemon_that_is_killed_over_its_own_config_is_brought_in_line() {
     }
 }
 
-/// It means the same, so there is nothing to tell it, nor anybody else.
+/// The other form means the same, so there is no change to request and nothing to report.
 #[test]
 fn a_daemon_that_writes_addresses_in_a_form_of_its_own_is_told_once() {
     let home = Home::settled();
@@ -1015,17 +1029,18 @@ fn a_daemon_that_writes_addresses_in_a_form_of_its_own_is_told_once() {
     assert_eq!(asked(&home).0, ["status", "config_show"]);
 }
 
-/// The op and the network of each request that the daemons of this home had so far.
+/// Returns the recorded requests to the daemons of this home.
 fn trace(home: &Home) -> String {
     std::fs::read_to_string(home.path("trace")).unwrap_or_default()
 }
 
-/// Whatever is asked of the daemon follows the config as it is under the lock: neither a launch that read it before, nor
-/// another change of the active network, has the last word with a network that is not the active one.
+/// The requests follow the config as it is under the lock. Neither a launch that read the config
+/// earlier nor a second change may leave a network joined that is not active.
 #[test]
 fn two_that_change_the_active_network_at_once_leave_one() {
     let home = with_networks();
-    // So slow that the second has its plan made before the first has joined anything, were it not for the lock.
+    // So slow that, without the lock, the second run would plan before the first has joined its
+    // network.
     let daemon = daemon_on(&home, MESH).mode("slow-answer:150").trace(home.path("trace")).start().unwrap();
     let one = home.command(&["network", "use", "first-net"]);
     let one = Staying::start(&home, one);
@@ -1035,7 +1050,7 @@ fn two_that_change_the_active_network_at_once_leave_one() {
     assert_eq!(joined(&home), json!(["second-net"]));
     drop(daemon);
 
-    // A launch has read the config, and finds something to do, when somebody else changes it.
+    // The active network changes after a launch has read the config and planned a change.
     let home = with_networks();
     let daemon = daemon_on(&home, MESH).trace(home.path("trace")).start().unwrap();
     let lock = std::fs::File::open(home.path(APP)).unwrap();
@@ -1051,7 +1066,7 @@ fn two_that_change_the_active_network_at_once_leave_one() {
     app.ended().ends_with(0);
     assert_eq!(joined(&home), json!(["second-net"]));
     assert!(!trace(&home).contains("first-net"), "{}", trace(&home));
-    // Where there is nothing to do, nobody waits for the lock.
+    // A launch without a change to request does not wait for the lock.
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
     let lock = std::fs::File::open(home.path(APP)).unwrap();
     lock.lock().unwrap();
@@ -1059,7 +1074,7 @@ fn two_that_change_the_active_network_at_once_leave_one() {
     drop(daemon);
 }
 
-/// A shared daemon keeps what it joined; what the app once joined there is the app's to leave.
+/// A shared daemon keeps its networks; the app leaves the networks that it once joined there.
 #[test]
 fn a_shared_daemon_leaves_what_was_removed_while_it_was_down() {
     let home = with_networks();
@@ -1079,8 +1094,8 @@ fn a_shared_daemon_leaves_what_was_removed_while_it_was_down() {
     drop(daemon);
 }
 
-/// Whoever is told to end takes its socket away first: a start in that moment waits for the rest, and takes it for no daemon
-/// that lost its socket.
+/// A daemon that gets SIGTERM unlinks its socket first. A start at that moment waits for its end,
+/// and does not report it as a daemon without a socket.
 #[test]
 fn a_daemon_that_is_just_ending_is_waited_for() {
     let home = Home::settled();
@@ -1092,7 +1107,7 @@ fn a_daemon_that_is_just_ending_is_waited_for() {
     assert!(ran.stdout.contains("started: version"), "{ran:?}");
 }
 
-/// Who has had enough does not wait for an answer that may never come.
+/// After a signal, a launch does not wait for an answer that may never come.
 #[test]
 fn a_signal_ends_a_launch_that_waits_for_an_answer() {
     for (signal, args) in [(Signal::INT, &[][..]), (Signal::TERM, &["--once"])] {
@@ -1103,7 +1118,7 @@ fn a_signal_ends_a_launch_that_waits_for_an_answer() {
         });
         let asked = Instant::now();
         send(app.pid(), signal);
-        // Twice, as people do.
+        // Twice, as people press Ctrl-C.
         send(app.pid(), signal);
         app.ended().ends_with(0);
         assert!(asked.elapsed() < Duration::from_secs(5), "half of what one answer may take");
@@ -1111,7 +1126,8 @@ fn a_signal_ends_a_launch_that_waits_for_an_answer() {
     }
 }
 
-/// Leaving a network to join it anew is one thing: the daemon lives on when we are told to end in the middle of it.
+/// Leaving and joining again is one uninterruptible step: after a signal in the middle, the network
+/// is joined again.
 #[test]
 fn a_signal_between_leaving_and_joining_anew_costs_no_network() {
     let home = with_networks();
@@ -1136,7 +1152,7 @@ fn a_signal_between_leaving_and_joining_anew_costs_no_network() {
     drop(daemon);
 }
 
-/// A supervisor, or a program with a window, may leave signals blocked for whom it starts, and that is handed on.
+/// A supervisor or a GUI may block signals for its children, and a child inherits the mask.
 #[test]
 fn signals_that_were_blocked_on_entry_are_heard_by_us_and_by_the_daemon() {
     use nix::sys::signal::{SigSet, Signal as Name};
@@ -1155,7 +1171,7 @@ fn signals_that_were_blocked_on_entry_are_heard_by_us_and_by_the_daemon() {
     assert!(!home.has(&format!("{MESH}/daemon.sock")), "politely: it took its socket along");
 }
 
-/// Whoever came first has the home's key and answers: it is used as if it had been there before.
+/// The daemon that came up first has the key of the home and answers, so it is used.
 #[test]
 fn a_daemon_that_comes_up_while_ours_is_starting_is_adopted() {
     let home = Home::settled();
@@ -1168,7 +1184,8 @@ fn a_daemon_that_comes_up_while_ours_is_starting_is_adopted() {
     assert_eq!(serving(&home), [other.pid()], "ours was ended");
 }
 
-/// Where the place of the shared daemon leads into the app's own home, it is the app's own that answers there.
+/// The shared daemon's path leads into the app's home: the daemon that answers there is the app's
+/// own.
 #[test]
 fn the_own_daemon_under_the_shared_ones_name_is_still_the_own_one() {
     let home = with_networks();
@@ -1186,7 +1203,7 @@ fn the_own_daemon_under_the_shared_ones_name_is_still_the_own_one() {
     assert_eq!(joined(&home), json!(["first-net"]));
 }
 
-/// It listens where its config said when it was started.
+/// A daemon listens at the path that its config named when it started.
 #[test]
 fn a_daemon_whose_config_names_another_socket_since_is_found_where_it_was() {
     let home = with_networks();
@@ -1204,13 +1221,13 @@ fn a_daemon_whose_config_names_another_socket_since_is_found_where_it_was() {
     let mut checks = said["data"]["checks"].as_array().unwrap().iter();
     let own = checks.find(|check| check["id"] == "daemon.own").unwrap();
     assert!(own.to_string().contains("runs: version"), "{own:#}");
-    // The next one listens where it says now.
+    // The next daemon listens at the new path.
     drop(daemon);
     let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
     assert!(said["data"]["daemon"]["socket"].as_str().unwrap().ends_with("elsewhere.sock"), "{said:#}");
 }
 
-/// A script that starts the daemon is not the daemon: it may outlive it, and it may end before it.
+/// A script that starts the daemon may outlive it, or end before it.
 #[test]
 fn the_daemon_in_a_script_is_watched_and_not_the_script() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -1234,7 +1251,7 @@ fn the_daemon_in_a_script_is_watched_and_not_the_script() {
     eventually("its daemon runs", || app.said()[1].contains("Ctrl-C stops it"));
     eventually("the script is gone", || serving(&home).len() == 1);
     let daemon = serving(&home);
-    // Its end was told by a signal, and was none of ours.
+    // The script's end raises SIGCHLD, and the daemon still runs.
     std::thread::sleep(Duration::from_millis(100));
     assert!(!app.said()[1].contains("daemon.died"), "{:?}", app.said());
     assert!(ask(&own_socket(&home), r#"{"op":"status"}"#).is_some());
@@ -1243,7 +1260,7 @@ fn the_daemon_in_a_script_is_watched_and_not_the_script() {
     assert!(!serving(&home).contains(&daemon[0]) && !own_socket(&home).exists(), "it ended with us");
 }
 
-/// Nobody is sent to look at a process that is no more.
+/// A process that has ended is not named in a hint.
 #[test]
 fn a_daemon_that_was_ended_again_is_told_as_that() {
     let home = with_networks();
@@ -1282,11 +1299,11 @@ fn of_many_networks_that_are_left_the_first_are_told_and_the_others_counted() {
     assert!(words.join(" ").contains("left net-11, and 28 more"), "{ran:?}");
 }
 
-/// What a daemon that shares the app's folder writes over the app's config.
+/// The config that a daemon writes over the app's, if both share a directory.
 const LEAKED: &[u8] =
     br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;
 
-/// Whoever holds the lock may be starting the daemon that we want, so none is begun meanwhile.
+/// The holder of the lock may be starting the daemon, so no second one starts meanwhile.
 #[test]
 fn no_daemon_is_started_while_another_holds_the_lock() {
     let home = Home::settled();
@@ -1305,11 +1322,12 @@ fn no_daemon_is_started_while_another_holds_the_lock() {
     assert!(log.exists());
 }
 
-/// Asked to end and still there: that is told, with what ends it. The command that has just failed is no way out.
+/// The daemon does not end when it is asked to: the message says so, and the hint ends it. The hint
+/// is not the command that has just failed.
 #[test]
 fn a_daemon_that_does_not_end_when_asked_is_told_so() {
     let home = Home::legacy();
-    // It takes no notice of the polite signal, and nobody asked for the other one.
+    // It ignores SIGTERM, and SIGKILL was not requested.
     let legacy = daemon_on(&home, APP).mode("ignore-term").start().unwrap();
     let pid = legacy.pid();
     let ran = home.run(&["migrate", "--stop-legacy-daemon", "--json"]).ends_with(7).json();
@@ -1321,7 +1339,7 @@ fn a_daemon_that_does_not_end_when_asked_is_told_so() {
     assert!(ran.stderr.contains(&pid.to_string()), "{ran:?}");
 }
 
-/// Runs a hint as a person would; it has to work.
+/// Runs a hint as a person would, and checks that it succeeds.
 #[track_caller]
 fn follow(hint: &Value) {
     let hint = hint.as_str().unwrap();
@@ -1331,13 +1349,13 @@ fn follow(hint: &Value) {
     assert!(status.success(), "{hint}");
 }
 
-/// Whether a process is there, as more than a zombie.
+/// Returns true if the process exists and is no zombie.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-/// `--stop-legacy-daemon` is what it says, and says what it did.
+/// `--stop-legacy-daemon` ends only the legacy daemon, and reports it.
 #[test]
 fn the_daemon_of_the_daemon_home_is_not_ended_as_a_legacy_one() {
     for command in [&["launch", "--no-daemon"][..], &["migrate"], &["salvage"]] {
@@ -1346,7 +1364,7 @@ fn the_daemon_of_the_daemon_home_is_not_ended_as_a_legacy_one() {
         home.put(&format!("{MESH}/.secrets/identity.json"), &key, 0o600);
         let legacy = reaped_elsewhere(daemon_on(&home, APP).start().unwrap());
         let mut own = daemon_on(&home, MESH).start().unwrap();
-        // Both are in the way, and neither is ended unasked.
+        // Both daemons block the run, and neither is ended without a request.
         let said = home.run(&[command, &["--json"]].concat()).ends_with(7).json();
         assert_eq!(said["diagnostics"].to_string().matches("daemon.legacy-running").count(), 1, "{said:#}");
         assert!(is_alive(legacy));
@@ -1358,13 +1376,13 @@ fn the_daemon_of_the_daemon_home_is_not_ended_as_a_legacy_one() {
         let refused = &said["diagnostics"][0];
         assert_eq!(refused["code"], "daemon.own-running", "{said:#}");
         assert!(refused["message"].as_str().unwrap().contains(&own.pid().to_string()), "{said:#}");
-        // The way out works.
+        // The hint works.
         let own = reaped_elsewhere(own);
         follow(&refused["hint"]);
         eventually("it ends", || !is_alive(own));
         home.run(command).ends_with(0);
 
-        // For a person, too.
+        // The text output reports it as well.
         let home = Home::after_the_bug();
         let legacy = reaped_elsewhere(daemon_on(&home, APP).start().unwrap());
         let ran = home.run(&[command, &["--stop-legacy-daemon"]].concat()).ends_with(0);
@@ -1389,7 +1407,7 @@ fn an_undo_under_the_new_daemon_says_which_daemon_it_is() {
     home.run(&["migrate", "--undo"]).ends_with(0);
 }
 
-/// Continued first, and then asked to end: neither step is a loop.
+/// The hint first continues the daemon, then ends it: neither hint repeats.
 #[test]
 fn a_suspended_legacy_daemon_is_continued_before_it_is_ended() {
     for command in [&["launch", "--no-daemon"][..], &["migrate"], &["salvage"]] {
@@ -1405,11 +1423,11 @@ fn a_suspended_legacy_daemon_is_continued_before_it_is_ended() {
         let refused = &said["diagnostics"][0];
         assert!(!refused["message"].as_str().unwrap().contains("suspended"), "{said:#}");
         send(legacy, Signal::STOP);
-        // Or in one step.
+        // Or both in one step.
         home.run(&[command, &["--stop-legacy-daemon"]].concat()).ends_with(0);
         assert!(!is_alive(legacy));
     }
-    // One that a launch would use is told of as well.
+    // A suspended daemon that a launch would use is reported as well.
     let home = Home::settled();
     let own = daemon_on(&home, MESH).start().unwrap();
     send(own.pid(), Signal::STOP);
@@ -1421,7 +1439,7 @@ fn a_suspended_legacy_daemon_is_continued_before_it_is_ended() {
     assert_eq!(said["data"]["daemon"]["pid"], own.pid(), "{said:#}");
 }
 
-/// From inside a container a daemon outside has no number; what has one there is another process.
+/// In a container, a daemon outside has no process id; its number belongs to another process.
 #[test]
 fn a_daemon_in_another_pid_namespace_is_told_as_that_and_nobody_is_signalled() {
     let can_unshare = || {
@@ -1433,7 +1451,7 @@ fn a_daemon_in_another_pid_namespace_is_told_as_that_and_nobody_is_signalled() {
         eprintln!("skipped: no pid namespace can be made here");
         return;
     }
-    // With the `/proc` of the namespace, and with that of the one outside.
+    // With `/proc` of the namespace, and with `/proc` of the outside.
     for flags in [&["--mount-proc"][..], &[]] {
         let home = Home::legacy();
         let mut legacy = daemon_on(&home, APP).start().unwrap();
@@ -1456,7 +1474,7 @@ fn a_daemon_in_another_pid_namespace_is_told_as_that_and_nobody_is_signalled() {
     }
 }
 
-/// Whoever was the daemon's parent, or its activator, has nothing to do with it any more.
+/// The daemon's former parent, or its activator, has no part in it any more.
 #[test]
 fn a_legacy_daemon_is_ended_and_the_process_that_handed_it_the_socket_is_not() {
     for mode in ["hands-over", "hands-over:keep"] {
@@ -1478,7 +1496,7 @@ fn a_legacy_daemon_is_ended_and_the_process_that_handed_it_the_socket_is_not() {
 #[test]
 fn a_legacy_daemon_with_a_relative_home_is_found_though_its_socket_is_gone() {
     let home = Home::legacy();
-    // From so far above that no other home has such a path.
+    // Relative to a directory so far above that no other home has such a path.
     let above = home.path("../..").canonicalize().unwrap();
     let relative = home.path(APP).strip_prefix(&above).unwrap().to_owned();
     let mut daemon = Command::new(STAND_IN);
@@ -1498,7 +1516,7 @@ fn a_legacy_daemon_with_a_relative_home_is_found_though_its_socket_is_gone() {
     stopped.join().unwrap().ends_with(0);
 }
 
-/// A leaked config can name any socket, and whoever listens there may be another program.
+/// An overwritten config can name any socket, and another program may listen there.
 #[test]
 fn nobody_is_ended_as_a_daemon_who_does_not_speak_as_one() {
     let home = Home::after_the_bug();
@@ -1521,7 +1539,7 @@ fn relapse_of(ran: &Ran) -> Value {
     said["data"]["relapse"].clone()
 }
 
-/// A process that goes on until it is dropped.
+/// A process that runs until it is dropped.
 struct Bystander(Child);
 
 impl Bystander {
@@ -1541,7 +1559,8 @@ impl Drop for Bystander {
 #[test]
 fn a_relapse_is_told_from_the_first_time() {
     let quiet = &["launch", "--no-daemon", "--json"];
-    // The first time: nothing was ever seen healthy by us, not even where a daemon moved the app's config aside.
+    // The first time: this program never saw the config healthy, also if a daemon moved the app's
+    // config aside.
     let home = Home::after_the_bug();
     assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
     let home = Home::legacy();
@@ -1549,25 +1568,25 @@ fn a_relapse_is_told_from_the_first_time() {
     home.put(&format!("{}.corrupt", config()), &healthy, 0o600);
     home.put(&config(), LEAKED, 0o600);
     assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
-    // From then on it was healthy, by our own hands.
+    // The launch has repaired the config, so it was healthy from then on.
     assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
     home.put(&config(), LEAKED, 0o600);
     let relapse = relapse_of(&home.run(quiet).ends_with(0));
     assert!(relapse["healthy_copy"].as_str().unwrap().starts_with("good-"), "{relapse}");
     assert_eq!(relapse["suspects"], json!([]), "nobody is named who leaves no trace");
-    // Half of it is enough.
+    // A partly overwritten config counts as well.
     let mut mixed = home.json(&config());
     mixed["version"] = json!(3);
     mixed["daemon"] = json!({"enabled": true});
     mixed["networks"] = json!([{"id": "n", "network_id": "ev-mesh"}]);
     home.put(&config(), mixed.to_string().as_bytes(), 0o600);
     assert!(!relapse_of(&home.run(quiet).ends_with(0)).is_null());
-    // A config that is corrupt, or gone, is no daemon's doing.
+    // A corrupt or missing config is not blamed on a daemon.
     for broken in [&b"{"[..], b"{}"] {
         home.put(&config(), broken, 0o600);
         assert!(relapse_of(&home.run(quiet).ends_with(0)).is_null());
     }
-    // For a person, too.
+    // The text output reports it as well.
     home.put(&config(), LEAKED, 0o600);
     let ran = home.run(&["launch", "--no-daemon"]).ends_with(0);
     assert!(
@@ -1585,7 +1604,8 @@ fn who_still_writes_there_is_named_and_nobody_else() {
         let ran = home.run(&[&["launch", "--no-daemon", "--json"], args].concat()).ends_with(code);
         relapse_of(&ran)["suspects"].clone()
     };
-    // Those who have nothing to do with it: a daemon elsewhere, another home's app, somebody with the daemon's variable.
+    // Bystanders: a daemon elsewhere, the app of another home, a process with the daemon's
+    // variable.
     let elsewhere = tempfile::tempdir().unwrap();
     let app = elsewhere.path().join("myownllm");
     std::fs::copy("/bin/sleep", &app).unwrap();
@@ -1602,7 +1622,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     let older = Bystander::new(Command::new(&app).env("HOME", home.path("")));
     let same_name = json!([{"pid": older.0.id(), "program": app, "evidence": {"evidence": "same_name"}}]);
     assert_eq!(named(&[], 0), same_name);
-    // One that goes on while another is put in its place, as at an upgrade.
+    // It runs on while its program file is replaced, as in an upgrade.
     std::fs::remove_file(&app).unwrap();
     std::fs::copy("/bin/sleep", &app).unwrap();
     let replaced = named(&[], 0);
@@ -1612,7 +1632,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
         "{replaced}"
     );
     drop(older);
-    // But not the one that runs us: the app of today starts this program.
+    // The app that runs this program is not named.
     home.put(&config(), LEAKED, 0o600);
     let today = elsewhere.path().join("today/myownllm");
     std::fs::create_dir(today.parent().unwrap()).unwrap();
@@ -1621,7 +1641,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     above.args(["-c", "\"$@\"; exit $?", "sh"]).arg(support::program()).arg("--home").arg(home.path(""));
     above.args(["launch", "--no-daemon", "--json"]).env("HOME", home.path(""));
     assert_eq!(relapse_of(&run(&mut above).ends_with(0))["suspects"], json!([]));
-    // One that would start a daemon there.
+    // A process that would start a daemon there.
     let shell = Bystander::new(Command::new("sleep").env("MYOWNMESH_HOME", &app_home));
     let found = named(&[], 0);
     assert_eq!(
@@ -1629,7 +1649,8 @@ fn who_still_writes_there_is_named_and_nobody_else() {
         (&json!(shell.0.id()), &json!("points_there"))
     );
     drop(shell);
-    // One that has the file open (it is exchanged for another while it is repaired, so it is looked at before).
+    // A process that has the file open. The repair replaces the file, so the check comes before the
+    // repair.
     home.put(&config(), LEAKED, 0o600);
     let editor =
         Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(&config())).unwrap()));
@@ -1638,7 +1659,7 @@ fn who_still_writes_there_is_named_and_nobody_else() {
         (&found[0]["pid"], &found[0]["evidence"]["evidence"]),
         (&json!(editor.0.id()), &json!("holds_open"))
     );
-    // However the home is spelled: the kernel names an open file without links.
+    // Under any spelling of the home: the kernel names an open file without symlinks.
     let alias = elsewhere.path().join("alias");
     std::os::unix::fs::symlink(home.path(""), &alias).unwrap();
     home.put(&config(), LEAKED, 0o600);
@@ -1651,8 +1672,8 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     assert_eq!(found[0]["pid"], editor.0.id(), "{found}");
     drop(editor);
 
-    // A daemon there, with the key that the device always had, and whoever started it. Nothing is repaired under it, and it
-    // is named all the same.
+    // A daemon on the app's home, with the key that the device always had, and its parent. The
+    // config is not repaired while it runs, but the daemon is named.
     let key = home.bytes(&format!("{MESH}/.secrets/identity.json"));
     home.put(&format!("{APP}/.secrets/identity.json"), &key, 0o600);
     let legacy = daemon_on(&home, APP).start().unwrap();
@@ -1664,9 +1685,9 @@ fn who_still_writes_there_is_named_and_nobody_else() {
     );
     assert_eq!((&found[1]["pid"], &found[1]["evidence"]["evidence"]), (&us, &json!("parent_of")), "{found}");
     assert_eq!(home.bytes(&config()), LEAKED);
-    // Ended on request, it is still told that it was the one.
+    // After it was ended on request, the daemon is still named.
     let pid = reaped_elsewhere(legacy);
-    // A dry run does not promise what would be refused.
+    // A dry run predicts the refusal.
     for args in [&["salvage", "--dry-run"][..], &["salvage"]] {
         assert!(home.run(args).ends_with(7).stderr.contains("daemon.legacy-running"), "{args:?}");
     }

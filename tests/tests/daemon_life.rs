@@ -1,4 +1,4 @@
-//! A daemon's life as real processes: found, started, talked to, ended.
+//! The life of a daemon as a real process: found, started, used, ended.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
@@ -55,7 +55,7 @@ impl Home {
         SpawnRequest::new(self.permit_for(self.path()).unwrap(), self.endpoint(), candidates)
     }
 
-    /// The key of the home.
+    /// Returns the identity of the home.
     fn expected(&self) -> Expected {
         self.permit_for(self.path()).unwrap().expected().clone()
     }
@@ -92,7 +92,7 @@ fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Whether a process is there, as more than a zombie.
+/// Returns true if the process exists and is no zombie.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
@@ -111,7 +111,7 @@ fn eventually(what: &str, check: impl Fn() -> bool) {
     }
 }
 
-/// All processes of ours that name this home in their environment.
+/// Returns all own processes that name this home in their environment.
 fn processes_of(home: &Path) -> Vec<u32> {
     let wanted = [b"MYOWNMESH_HOME=".as_slice(), home.as_os_str().as_bytes()].concat();
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -147,7 +147,7 @@ fn started_talked_to_and_ended() {
     let spawned = spawn(&home.request(vec![standin()])).unwrap();
     assert_eq!(spawned.status().version, "0.3.8");
     assert!(is_alive(spawned.pid()));
-    // The home and the log are ours alone, and the child wrote into the log itself.
+    // The home and the log are private, and the child writes the log itself.
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(home.path()), 0o700);
     assert_eq!(mode(home.path().join("daemon.log")), 0o600);
@@ -177,10 +177,10 @@ fn started_talked_to_and_ended() {
 fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     let home = Home::new();
     std::fs::DirBuilder::new().create(home.path()).unwrap();
-    // As the home's lock would be held.
+    // The lock of the home is held during a start.
     let lock = std::fs::File::open(home.path()).unwrap();
     lock.lock().unwrap();
-    // Not everybody opens files so that a child does not inherit them.
+    // A program may open files without close-on-exec.
     rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).unwrap();
     let blocked: nix::sys::signal::SigSet =
         [nix::sys::signal::SIGTERM, nix::sys::signal::SIGUSR1].into_iter().collect();
@@ -204,7 +204,7 @@ fn the_child_gets_its_home_its_own_group_and_no_file_of_ours() {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let group: u32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(2).unwrap().parse().unwrap();
     assert_eq!(group, pid);
-    // With our lock gone, nobody holds it.
+    // After the test's lock is released, nobody holds the lock.
     drop(lock);
     std::fs::File::open(home.path()).unwrap().try_lock().unwrap();
     end(spawned);
@@ -296,7 +296,7 @@ fn candidates_are_tried_in_order_and_each_is_named() {
     assert!(!log.iter().any(|line| line.contains("broken")), "each has its own lines: {log:?}");
     assert!(failures[4].is_none());
     assert!(matches!(failures[5], Some(CandidateFailure::Skipped { .. })), "{failures:?}");
-    // The silent one and its child were ended before the next was started.
+    // The silent candidate and its child were ended before the next start.
     assert_eq!(processes_of(&home.path()), [spawned.pid()]);
     end(spawned);
 
@@ -315,7 +315,7 @@ fn a_script_that_starts_the_daemon_is_ended_with_it() {
     assert!(std::fs::symlink_metadata(home.path().join("daemon.sock")).is_err(), "it ended cleanly");
 }
 
-/// What matters is the process that answered, whether the script around it ends with it or goes on.
+/// The process that answered counts, whether its script ends with it or runs on.
 #[test]
 fn the_end_of_a_daemon_in_a_script_is_the_daemons() {
     for (then, told) in [("; exit $?", Some(3)), ("; sleep 600", None)] {
@@ -393,7 +393,7 @@ fn nothing_is_started_beside_somebody_who_listens() {
 #[allow(clippy::disallowed_methods, reason = "the test takes a home away")]
 fn a_home_or_identity_that_would_make_the_daemon_go_astray_is_refused() {
     use std::os::unix::fs::symlink;
-    // Not UTF-8: the daemon would take ~/.myownmesh.
+    // Not UTF-8: the daemon would use ~/.myownmesh.
     let home = Home::new();
     let odd = home.dir.path().join(OsStr::from_bytes(b"\xff"));
     let error = spawn(&SpawnRequest::new(home.permit_for(&odd).unwrap(), home.endpoint(), vec![standin()]))
@@ -404,7 +404,7 @@ fn a_home_or_identity_that_would_make_the_daemon_go_astray_is_refused() {
         .unwrap_err();
     assert_eq!(error.code(), "daemon.home-relative");
 
-    // A dangling link: the daemon would make a new key.
+    // A dangling symlink: the daemon would make a new key.
     std::fs::DirBuilder::new().recursive(true).create(home.path().join(".secrets")).unwrap();
     let identity = home.path().join(".secrets/identity.json");
     let request = home.request(vec![standin()]);
@@ -419,7 +419,7 @@ fn a_home_or_identity_that_would_make_the_daemon_go_astray_is_refused() {
     symlink("nowhere", other.path().join(".secrets")).unwrap();
     assert_eq!(spawn(&request).unwrap_err().code(), "migration.identity-unreachable");
 
-    // The key for which the permit was given is gone; or peers know one that is.
+    // The key of the permit is gone; then only the rosters know it.
     let empty = Home::new();
     end(spawn(&empty.request(vec![standin()])).unwrap());
     let request = empty.request(vec![standin()]);
@@ -432,14 +432,14 @@ fn a_home_or_identity_that_would_make_the_daemon_go_astray_is_refused() {
     assert_eq!(spawn(&request).unwrap_err().code(), "identity.gone");
     std::fs::remove_dir_all(empty.path()).unwrap();
 
-    // Something that is no socket would be removed by the daemon.
+    // A daemon would unlink a file at its socket path.
     std::fs::DirBuilder::new().create(empty.path()).unwrap();
     let precious = empty.path().join("daemon.sock");
     std::fs::OpenOptions::new().create_new(true).write(true).open(&precious).unwrap();
     assert_eq!(spawn(&empty.request(vec![standin()])).unwrap_err().code(), "daemon.not-a-socket");
     assert!(std::fs::symlink_metadata(&precious).is_ok());
 
-    // And a path that no socket can have.
+    // A path that is too long for a socket.
     let home = Home::new();
     let mut request = home.request(vec![standin()]);
     request.endpoint = Endpoint::unix(format!("/tmp/{}", "x".repeat(120)));
@@ -463,7 +463,7 @@ fn a_daemon_with_another_key_is_not_taken() {
 
     end(spawn(&home.request(vec![standin()])).unwrap());
 
-    // The same when one runs already.
+    // Also if such a daemon runs already.
     let running = home.standin().mode("other-key").start().unwrap();
     let own = Target::own(home.endpoint(), home.expected());
     let Decision::Refuse(refusal) = detect(&[own]).decision else { panic!() };
@@ -536,14 +536,14 @@ fn a_foreign_daemon_is_ended_politely_and_waited_for() {
     );
     assert_eq!(stop_daemon(&home.endpoint(), GRACE).unwrap(), StoppedDaemon::WasAbsent);
 
-    // A silent one too.
+    // A silent daemon is ended as well.
     let mut running = home.standin().mode("silent").start().unwrap();
     let endpoint = home.endpoint();
     let stopped = std::thread::spawn(move || stop_daemon(&endpoint, GRACE));
     assert!(running.wait(SLACK).unwrap().success());
     stopped.join().unwrap().unwrap();
 
-    // One that does not listen to it.
+    // A daemon that ignores SIGTERM.
     let stubborn = home.standin().mode("ignore-term").start().unwrap();
     let within = Duration::from_millis(150);
     let error = bounded(within, || stop_daemon(&home.endpoint(), within)).unwrap_err();
@@ -569,13 +569,13 @@ impl HandedOver {
 impl Drop for HandedOver {
     fn drop(&mut self) {
         let daemon = Pid::from_raw(self.daemon.try_into().unwrap()).unwrap();
-        // It may have ended, and is reaped by the process that started it.
+        // It may have ended. The process that started it reaps it.
         let _ = kill_process(daemon, Signal::KILL);
     }
 }
 
-/// The credentials of a connection name the process that called `listen`: it may have forked since, or be the activator
-/// that started the daemon.
+/// The peer credentials of a connection name the process that called `listen`. That process may
+/// have forked since, or be the activator that started the daemon.
 #[test]
 fn a_process_that_handed_its_socket_over_is_never_signalled() {
     // An activator keeps the socket that it handed over.
@@ -593,14 +593,15 @@ fn a_process_that_handed_its_socket_over_is_never_signalled() {
             assert!(both.innocent.is_running(), "{mode} {then}");
         }
     }
-    // As long as no connection is accepted, nothing tells the two apart.
+    // Nothing tells the two processes apart until a connection is accepted.
     let home = Home::new();
     let mut both = HandedOver::start(&home, "hands-over:keep", "slow-start:60000");
     let error = stop_daemon(&home.endpoint(), GRACE).unwrap_err();
     assert_eq!(error.code(), "daemon.not-seen", "{error:?}");
     assert!(error.hint().unwrap().starts_with("sudo fuser -v "), "{error:?}");
     assert!(is_alive(both.daemon) && both.innocent.is_running());
-    // A daemon that is suspended cannot accept any. Its activator goes on listening after it has ended.
+    // A suspended daemon accepts no connection. Its activator still listens after the daemon has
+    // ended.
     kill_process(Pid::from_raw(both.daemon.try_into().unwrap()).unwrap(), Signal::STOP).unwrap();
     let within = Duration::from_millis(500);
     let error = bounded(within, || stop_daemon(&home.endpoint(), within)).unwrap_err();
@@ -612,7 +613,7 @@ fn a_process_that_handed_its_socket_over_is_never_signalled() {
     assert!(both.innocent.is_running());
 }
 
-/// Neither does a suspended daemon answer, nor does it end before it is continued.
+/// A suspended daemon does not answer, and does not end before it is continued.
 #[test]
 fn a_suspended_daemon_is_named_as_that_and_ends_all_the_same() {
     let home = Home::new();
@@ -636,7 +637,7 @@ fn a_suspended_daemon_is_named_as_that_and_ends_all_the_same() {
     assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
 }
 
-/// A config can name any socket, also that of another home's daemon.
+/// A config can name any socket, even the socket of another home's daemon.
 #[test]
 fn the_daemon_of_another_home_is_not_ended_for_this_one() {
     let (home, other) = (Home::new(), Home::new());
@@ -648,7 +649,7 @@ fn the_daemon_of_another_home_is_not_ended_for_this_one() {
     let error = homes.stop(found).unwrap_err();
     assert_eq!(error.code(), "daemon.not-seen", "{error:?}");
     assert!(running.is_running());
-    // Told of this home, wherever it listens, it is ended.
+    // A daemon that serves this home is ended, wherever it listens.
     drop(running);
     let socket = home.dir.path().join("elsewhere.sock");
     std::fs::DirBuilder::new().create(home.path()).unwrap();
@@ -666,7 +667,7 @@ fn the_daemon_of_another_home_is_not_ended_for_this_one() {
     stopped.join().unwrap().unwrap();
 }
 
-/// The path is the daemon's to read: from where it works.
+/// The path is relative to the daemon's working directory.
 #[test]
 fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
     let home = Home::new();
@@ -690,7 +691,7 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
         child.wait().unwrap();
         assert!(matches!(stopped.join().unwrap().unwrap(), StoppedDaemon::Stopped { .. }));
     }
-    // The same words in another directory mean another home.
+    // The same relative path in another directory names another home.
     let other = Home::new();
     let mut child = started(&other, "mesh");
     eventually("it listens", || UnixStream::connect(other.path().join("daemon.sock")).is_ok());
@@ -699,7 +700,8 @@ fn a_daemon_with_a_relative_home_is_found_by_its_working_directory() {
     child.wait().unwrap();
 }
 
-/// With the variable exported in a shell, whatever is started there has it; and many a program is told to `serve`.
+/// A shell that exports the variable passes it to every program, and many programs have a `serve`
+/// command.
 #[test]
 fn another_program_that_serves_is_no_daemon() {
     let home = Home::new();
@@ -709,7 +711,7 @@ fn another_program_that_serves_is_no_daemon() {
         command.stdin(std::process::Stdio::piped()).spawn().unwrap()
     };
     let mut processes = ["ollama", "/opt/app/myownmesh-x86_64-unknown-linux-gnu"].map(started);
-    // A program is on its way before the kernel shows its arguments, and after them its environment.
+    // The kernel shows a new process before its arguments, and those before its environment.
     eventually("both are there", || processes_of(&home.path()).len() == 2);
     let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
     assert_eq!(strays.iter().map(|stray| stray.pid).collect::<Vec<_>>(), [processes[1].id()]);
@@ -724,7 +726,7 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
     let home = Home::new();
     let mut running = home.standin().start().unwrap();
     assert_eq!(orphans_of(&home.path(), "MYOWNMESH_HOME").len(), 1);
-    // A second one took the name away, or somebody removed the file.
+    // A second daemon replaced the socket, or somebody removed it.
     let mut second = home.standin().start().unwrap();
     let strays = orphans_of(&home.path(), "MYOWNMESH_HOME");
     let mut expected = [running.pid(), second.pid()];
@@ -741,7 +743,7 @@ fn a_daemon_without_a_socket_is_found_by_its_environment() {
     assert!(nobody.is_empty());
 }
 
-/// Another user's daemon is refused before it is asked anything. Needs root, to be two users.
+/// Another user's daemon is refused before the first request. Needs root.
 #[test]
 fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     let (us, nobody) = (
@@ -758,7 +760,7 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     for path in [home.dir.path(), &home.path()] {
         std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
     }
-    // Where another user can reach it.
+    // A copy of the program that the other user can run.
     let program = home.dir.path().join("myownmesh");
     let mut copy = std::fs::OpenOptions::new().create_new(true).write(true).open(&program).unwrap();
     std::io::copy(&mut std::fs::File::open(STAND_IN).unwrap(), &mut copy).unwrap();
@@ -789,12 +791,12 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     assert_eq!(stop_daemon(&home.endpoint(), GRACE).unwrap_err().code(), "daemon.foreign-owner");
     assert_eq!(spawn(&home.request(vec![standin()])).unwrap_err().code(), "daemon.foreign-owner");
     assert!(std::fs::symlink_metadata(&trace).is_err(), "it was not asked anything");
-    // For root who looks after that user's home, it is the right one.
+    // For root at work in that user's home, it is the right daemon.
     assert!(matches!(probe(&home.endpoint().owned_by(nobody), SLACK), Probe::Answered { .. }));
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // And one that is started for that user runs as the user, and everything is the user's.
+    // A daemon that is started for that user runs as the user and owns its files.
     let mut request = home.request(vec![Candidate::new(&program, Origin::Beside)]);
     request.run_as = Some((nobody, nobody));
     let spawned = spawn(&request).unwrap();
@@ -805,7 +807,8 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     end(spawned);
 }
 
-/// One that goes into the background has left the group of what we started, and its parent has ended well.
+/// A daemon that goes into the background leaves the process group, and its parent ends with
+/// success.
 #[test]
 fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     for before in ["", "sleep 0.1; "] {
@@ -821,12 +824,12 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
             "{error:?}"
         );
         assert!(processes_of(&home.path()).is_empty(), "{before}");
-        // The next candidate has the home for itself.
+        // The next candidate has the home to itself.
         let mut spawned = spawn(&home.request(vec![standin()])).unwrap();
         assert!(spawned.take_client(SLACK).unwrap().status().is_ok() && spawned.take_client(SLACK).is_none());
         end(spawned);
     }
-    // One whose parent goes later on is ended all the same.
+    // A daemon whose parent ends later is ended as well.
     let home = Home::new();
     let leaves =
         format!("setsid \"{STAND_IN}\" serve & until [ -e \"$MYOWNMESH_HOME/go\" ]; do sleep 0.01; done");
@@ -836,14 +839,14 @@ fn a_daemon_that_goes_into_the_background_is_not_left_there() {
     assert!(spawned.try_wait().unwrap().is_none(), "the daemon itself goes on");
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
-    // One whose parent stays is the daemon all the same, and is ended with it.
+    // A daemon whose parent runs on is recognised, and both are ended.
     let home = Home::new();
     let wrapper = home.script("wrapper", &format!("setsid \"{STAND_IN}\" serve & sleep 600 & wait"));
     let spawned = spawn(&home.request(vec![wrapper])).unwrap();
     eventually("the script, its daemon and what it waits for", || processes_of(&home.path()).len() == 3);
     spawned.stop(GRACE).unwrap();
     assert!(processes_of(&home.path()).is_empty());
-    // Even if nothing of our environment is left to it.
+    // Also if the daemon has nothing of the launch's environment.
     let home = Home::new();
     let clears = format!("setsid env -i MYOWNMESH_HOME=\"$MYOWNMESH_HOME\" \"{STAND_IN}\" serve & wait");
     let spawned = spawn(&home.request(vec![home.script("clears", &clears)])).unwrap();
@@ -869,7 +872,7 @@ fn a_start_that_is_broken_off_leaves_nothing_behind() {
     }
 }
 
-/// Whoever found the daemon talks on over the same connection.
+/// The connection that found the daemon carries the next requests.
 #[test]
 fn the_connection_that_found_it_is_the_conversation() {
     let (shared, own) = (Home::new(), Home::new());

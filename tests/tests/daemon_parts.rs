@@ -1,5 +1,5 @@
-//! What the program makes of a daemon that talks in ways of its own: a peer in this very process plays each part, and each run
-//! ends in time, with the code of the contract and with words that name what is wrong.
+//! The program and a daemon with odd answers. A peer in the test's own process plays the daemon.
+//! Each run ends in time, with an exit code of the contract and a message that names the fault.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -14,7 +14,7 @@ use support::{APP, Home, MESH, Ran, run};
 
 const KEY: &str = "pt55l5qc3co2jsjdosaqcz55joqfqnf3cfhelmqot5pmhefsz4da";
 
-/// A daemon on the app's own socket. `talk` gets each connection, and what was asked on all of them so far.
+/// A daemon on the app's own socket. `asked` records the ops of all connections.
 struct Peer {
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -36,7 +36,7 @@ impl Peer {
         Self { asked }
     }
 
-    /// One that answers each request with the bytes that `answer` makes of the op and of the true answer.
+    /// Answers each request with the bytes that `answer` makes from the op and the true answer.
     fn answering(home: &Home, answer: impl Fn(&str, &Value) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::new(home, move |talk| {
             while let Some(op) = talk.next() {
@@ -59,7 +59,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    /// The next op that is asked for.
+    /// Returns the next op.
     fn next(&mut self) -> Option<String> {
         let mut line = String::new();
         if self.lines.read_line(&mut line).ok()? == 0 {
@@ -71,7 +71,7 @@ impl Talk<'_> {
     }
 }
 
-/// What a daemon on the settled home, which has joined its active network, would say.
+/// Returns the answer of a daemon on the settled home that has joined its active network.
 fn truth(op: &str) -> Value {
     let data = match op {
         "status" => {
@@ -89,7 +89,7 @@ fn line(value: &Value) -> Vec<u8> {
     format!("{value}\n").into_bytes()
 }
 
-/// The answer with another member of `data`.
+/// Replaces one member of `data` in the answer.
 fn with(answer: &Value, key: &str, value: Value) -> Vec<u8> {
     let mut answer = answer.clone();
     answer["data"][key] = value;
@@ -98,7 +98,7 @@ fn with(answer: &Value, key: &str, value: Value) -> Vec<u8> {
 
 type Answer = Box<dyn Fn(&str, &Value) -> Vec<u8> + Send + Sync>;
 
-/// The true answer to all but this op.
+/// Gives the true answer to all ops except `op`.
 fn only(op: &'static str, answer: impl Fn(&Value) -> Vec<u8> + Send + Sync + 'static) -> Answer {
     Box::new(move |asked, truth| if asked == op { answer(truth) } else { line(truth) })
 }
@@ -110,7 +110,7 @@ fn home() -> Home {
     home
 }
 
-/// Fails the test when a run says what no terminal should get, or breaks down.
+/// Fails the test if a run panics or prints control characters.
 #[track_caller]
 fn is_sane(ran: &Ran, label: &str) {
     let said = ran.all();
@@ -118,7 +118,8 @@ fn is_sane(ran: &Ran, label: &str) {
     assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{label}: {said:?}");
 }
 
-/// Runs what asks a daemon, and checks that all of it agrees on what is there. With `words` the launch has to fail on them.
+/// Runs `launch`, `status` and `doctor`, and checks that they agree about the daemon. With `words`,
+/// the launch has to fail with that text.
 fn plays(name: &str, answer: Answer, code: i32, words: &str) -> Vec<String> {
     let home = home();
     let peer = Peer::answering(&home, answer);
@@ -129,7 +130,7 @@ fn plays(name: &str, answer: Answer, code: i32, words: &str) -> Vec<String> {
     let asked = peer.asked();
     let status = home.run(&["status"]).ends_with(0);
     is_sane(&status, name);
-    // What was asked after the status is beyond what a look can tell.
+    // `status` sends only the op `status`, so it cannot predict a later failure.
     let attaches = code == 0 || asked.len() > 1;
     assert_eq!(status.stdout.contains("attach to the app's daemon"), attaches, "{name}: {status:?}");
     let doctor = home.run(&["doctor", "--json"]).ends_with(if attaches { 0 } else { 4 });
@@ -150,7 +151,7 @@ fn a_status_of_another_kind_is_taken_where_it_says_enough() {
         ("version", json!(3), 5, "`version` is no text"),
         ("device_id", Value::Null, 5, "`device_id` is no text"),
         ("device_id", json!(" "), 5, "`device_id` is empty"),
-        // In another letter case, and without the check digits, it is the same key.
+        // The letter case and the check digits do not change the key.
         ("device_id", json!(KEY.to_uppercase()), 0, ""),
         ("device_id", json!("abc\u{7}-1"), 7, r"has the Device ID abc\u{7}-1"),
         ("joined_networks", Value::Null, 0, ""),
@@ -208,7 +209,7 @@ fn networks_of_another_kind_are_brought_in_line_all_the_same() {
         line(&truth)
     });
     assert_eq!(changes(plays("unsaid", unsaid, 0, "")), ["network_add"]);
-    // What the daemon shows of its config is of use where it can be read; where it cannot, that is said.
+    // An unreadable member of the daemon's config is skipped; an unreadable config is an error.
     for (config, code, words) in [
         (json!({"networks": null}), 0, ""),
         (json!({"networks": [null, 3, "x", {"id": 7, "network_id": null}, {}]}), 0, ""),
@@ -228,7 +229,7 @@ fn networks_of_another_kind_are_brought_in_line_all_the_same() {
         5,
         "`config_show` cannot be used: not UTF-8",
     );
-    // A refusal in whatever form is told in its words.
+    // A refusal in any form is reported in its own words.
     for (error, words) in [
         (json!("join: the disk is full\n"), r"the daemon refused `network_add`: join: the disk is full\n"),
         (json!({"message": "the disk is full"}), "the daemon refused `network_add`: the disk is full"),
@@ -247,7 +248,7 @@ fn networks_of_another_kind_are_brought_in_line_all_the_same() {
     }
 }
 
-/// The bytes come as they come: in pieces, over one connection or many, with other things in between.
+/// Answers come byte by byte, slowly, with events between them, over one connection or many.
 #[test]
 fn how_the_answers_come_makes_no_difference() {
     let plain: fn(&mut Talk<'_>, &[u8]) = |talk, answer| talk.to.write_all(answer).unwrap();
@@ -282,14 +283,15 @@ fn how_the_answers_come_makes_no_difference() {
             });
             let ran = run(&mut home.command(&["launch", "--once"])).ends_with(0);
             assert!(ran.stdout.contains("joined home-mesh, left other, left another"), "{label}: {ran:?}");
-            // Once it was planned, and once more under the lock. Nothing was said twice.
+            // The launch looks twice: for the plan, and again under the lock. No change is
+            // requested twice.
             let ops = ["network_add", "network_remove", "network_remove"];
             assert_eq!(peer.asked(), [&LOOKED_TWICE[..], &ops].concat(), "{label}");
         }
     }
 }
 
-/// What it agreed to, and reports in words of its own whatever it is told, is no failure.
+/// A daemon that confirms a change but reports the old value causes a warning, not a failure.
 #[test]
 fn a_daemon_with_words_of_its_own_is_no_failure() {
     let home = home();
@@ -310,7 +312,7 @@ fn a_daemon_with_words_of_its_own_is_no_failure() {
     assert_eq!(found.unwrap()["severity"], "warning", "{said}");
 }
 
-/// It may say any amount; a person and a bug report get a part of it, and no character that steers.
+/// The program prints only a part of a long answer, and no control characters.
 #[test]
 fn a_daemon_of_many_words_is_quoted_in_part() {
     let long = |end: &str| format!("begins\u{202e}{}{end}", "x".repeat(1 << 20));
@@ -345,10 +347,11 @@ fn a_daemon_of_many_words_is_quoted_in_part() {
     assert!(ran.stderr.contains("begins\\u{202e}xxx"), "{ran:?}");
 }
 
-/// A launch that finds something to do looks again once it has the lock.
+/// A launch that finds a change to request looks again under the lock.
 const LOOKED_TWICE: [&str; 4] = ["status", "config_show", "status", "config_show"];
 
-/// Whether it was done is not known: it is looked at, and not asked for again.
+/// Without an answer the outcome is unknown: the program asks for the status, and does not repeat
+/// the request.
 #[test]
 fn what_a_daemon_took_and_did_not_answer_is_not_said_twice() {
     let home = home();
@@ -367,7 +370,7 @@ fn what_a_daemon_took_and_did_not_answer_is_not_said_twice() {
     assert_eq!(peer.asked(), [&LOOKED_TWICE[..], &["network_add", "status"]].concat());
 }
 
-/// What we lack ourselves is our own failure, and no daemon's.
+/// Resource exhaustion of this process is its own failure; it says nothing about a daemon.
 #[test]
 fn no_file_handle_left_is_no_daemon() {
     let strace = |args: &[&str]| {
@@ -390,7 +393,8 @@ fn no_file_handle_left_is_no_daemon() {
     assert!(home.contents() == before, "nothing was moved or repaired");
 }
 
-/// An answer too many may be the next one's: it is told, and nothing is done on the strength of it.
+/// A surplus answer could be taken for the next one, so the program reports it and requests no
+/// change.
 #[test]
 fn answers_that_nobody_asked_for_are_none() {
     let home = home();
@@ -400,7 +404,7 @@ fn answers_that_nobody_asked_for_are_none() {
     assert!(peer.asked().iter().all(|op| !op.starts_with("network_")));
 }
 
-/// A daemon that quotes what it was told, in whatever way.
+/// A daemon may quote the request in any form.
 #[test]
 fn what_a_daemon_quotes_of_our_secrets_is_not_shown() {
     for secret in ["turn-credential-77ab", "a\"quoted\\credential'", "crédential\u{200b}-x", "q\""] {
@@ -420,7 +424,7 @@ fn what_a_daemon_quotes_of_our_secrets_is_not_shown() {
             });
             for json in [&["launch", "--once"][..], &["launch", "--once", "--json"]] {
                 let ran = run(&mut home.command(json)).ends_with(1);
-                // As it stands in any of the forms.
+                // The secret, in any of its escaped forms.
                 let part: String = secret.chars().skip(1).take(8).collect();
                 let part = if secret.len() < 4 { "q\\\"".to_owned() } else { part };
                 assert!(ran.all().contains("***") && !ran.all().contains(&part), "{secret}: {ran:?}");

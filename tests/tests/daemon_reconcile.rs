@@ -1,4 +1,4 @@
-//! Reconcile against the stand-in, as 0.1.2 and as 0.3.8; and the bug that all this is about.
+//! Reconcile against the stand-in, as 0.1.2 and as 0.3.8; and the bug of the daemon.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
@@ -35,7 +35,7 @@ impl Home {
         (standin, client)
     }
 
-    /// The ops that changed something, in order.
+    /// Returns the ops that change networks, in order.
     fn changes(&self) -> Vec<String> {
         let trace = std::fs::read_to_string(self.0.path().join("trace")).unwrap();
         let ops = trace
@@ -45,7 +45,7 @@ impl Home {
     }
 }
 
-/// What the app pushes for a network that says nothing more.
+/// Returns the daemon-shape network that the app sends for a network with default settings.
 fn pushed(id: &str, network_id: &str) -> Value {
     json!({
         "id": id,
@@ -144,7 +144,7 @@ fn what_a_newer_daemon_says_more_is_no_difference() {
         active["pinned_peers"] = json!(["a"]);
         active["future"] = json!({"x": 1});
         assert!(pass(&mut client, Role::Own, Some(&active), &[]).1.is_complete());
-        // The old one reports none of these, the new one two; either way there is nothing left to do.
+        // 0.1.2 reports none of these members, 0.3.8 two; in both cases no change is left.
         assert!(pass(&mut client, Role::Own, Some(&active), &[]).0.is_empty(), "{}", version.name());
     });
 }

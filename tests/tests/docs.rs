@@ -1,5 +1,5 @@
-//! The docs say what is true today: every code is listed, every transcript is what the program prints, every link leads
-//! somewhere.
+//! The docs match the program: every code is listed, every transcript is the program's output,
+//! every link has a target.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,9 +16,10 @@ use std::process::Command;
 
 use support::{APP, program, root, run, set_mode};
 
-/// Literals that have a dot as codes have, and are something else.
+/// String literals that look like codes and are something else.
 const NO_CODES: [&str; 2] = ["myownllm.network-settings", "myownmesh.network-settings"];
-/// Endings of file names. A daemon's log shares its spelling with the code `daemon.log`, which is listed.
+/// Endings of file names. The file `daemon.log` has the spelling of the code `daemon.log`, which is
+/// listed.
 const FILE_ENDINGS: [&str; 6] = ["json", "sock", "lock", "exe", "md", "toml"];
 
 #[test]
@@ -45,15 +46,16 @@ fn every_code_of_the_sources_is_listed_and_no_other() {
     assert!(once.len() > 100, "the sources were not found: {once:?}");
 }
 
-/// A file's text without its tests, which name codes that nobody meets, and without its comments.
+/// Returns a file's lines without its tests, which contain codes of their own, and without
+/// comments.
 fn code_alone(text: &str) -> impl Iterator<Item = &str> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     code.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
 fn literals<'a>(lines: impl Iterator<Item = &'a str>) -> impl Iterator<Item = String> {
-    // Codes hold neither quotes nor escapes, so every other piece between quotes is one if it looks like one, and what
-    // is between two literals never does.
+    // Codes contain neither quotes nor escapes, so a piece between two quotes is a code if it looks
+    // like one. Text between two literals never looks like a code.
     lines.flat_map(|line| line.split('"')).map(str::to_owned)
 }
 
@@ -66,7 +68,7 @@ fn is_code(literal: &str) -> bool {
     word(family) && word(name) && !FILE_ENDINGS.contains(&name) && !NO_CODES.contains(&literal)
 }
 
-/// Every file below `folder` with this ending; what was built is left out.
+/// Returns every file below `folder` with this ending, without build output.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -89,7 +91,7 @@ fn every_link_between_the_docs_leads_somewhere() {
         let text = std::fs::read_to_string(&file).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = target.split('#').next().unwrap();
-            // Links of rustdoc are checked by rustdoc.
+            // rustdoc checks its own links.
             let is_path = target.contains('/') || target.ends_with(".md") || target == "LICENSE";
             if is_path && !target.contains("://") && !file.parent().unwrap().join(target).exists() {
                 broken.push(format!("{}: {target}", file.display()));
@@ -125,15 +127,18 @@ fn the_transcripts_of_the_support_page_are_what_the_program_prints() {
     play("docs/support.md");
 }
 
-/// How the docs name the reader's home. A throw-away home has a path of the same length, so that columns come out alike.
+/// The home in the docs. The throw-away home has a path of the same length, so that columns stay
+/// aligned.
 const SHOWN_HOME: &str = "/home/you";
-/// Set this variable to have the docs rewritten where the program prints something else; what holds `...` stays.
+/// If this variable is set, the test rewrites transcripts that differ; transcripts with `...` stay.
 const UPDATE: &str = "MYOWNLLM_DOCS_UPDATE";
 
-/// Runs every `$ myownllm-mesh …` of a document's `console` blocks and compares what is printed with what stands below it.
+/// Runs every `$ myownllm-mesh …` of a document's `console` blocks and compares the output with the
+/// lines below it.
 ///
-/// `<!-- home: NAME -->` begins a new home. A line `...` stands for any number of lines. `# exit N` behind a command is
-/// its exit code, `> FILE` has it print into a file. Hashes, times and long numbers are compared by their shape alone.
+/// `<!-- home: NAME -->` begins a new home. A line `...` stands for any number of lines. `# exit N`
+/// after a command is its exit code, and `> FILE` writes its output into a file. Hashes, times and
+/// long numbers are compared by their shape alone.
 fn play(document: &str) {
     let path = root().join(document);
     let text = std::fs::read_to_string(&path).unwrap();
@@ -189,7 +194,8 @@ fn is_installed(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// What a command of the docs prints in this home, all of it, with the reader's home for the throw-away one.
+/// Returns all output of a command of the docs in this home, with the throw-away home replaced by
+/// the reader's.
 fn said(home: &Path, command: &str, document: &str) -> Vec<String> {
     let (command, exit) = match command.split_once("# exit ") {
         Some((command, exit)) => (command.trim_end(), exit.trim().parse().unwrap()),
@@ -215,7 +221,7 @@ fn said(home: &Path, command: &str, document: &str) -> Vec<String> {
             }
             run(&mut run_it)
         }
-        // The reader's own part of the work, such as a copy of a folder.
+        // A step of the reader, such as a copy of a directory.
         Some(tool @ ("cp" | "mv" | "rm")) => {
             let words = words.map(|word| word.replace('~', &home.display().to_string()));
             run(Command::new(tool).args(words).current_dir(home))
@@ -231,7 +237,7 @@ fn said(home: &Path, command: &str, document: &str) -> Vec<String> {
 }
 
 fn alike(wanted: &[String], said: &[String]) -> bool {
-    // Blank lines at the end part one command from the next.
+    // Blank lines at the end separate two commands.
     let end = wanted.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
     matches(&wanted[..end], said)
 }
@@ -247,22 +253,23 @@ fn matches(wanted: &[String], said: &[String]) -> bool {
     }
 }
 
-/// A line as it goes into the docs.
+/// Returns a line as the docs show it.
 fn shown(line: &str) -> String {
     let Some((before, rest)) = line.split_once("(owner ") else { return line.to_owned() };
     let Some((_, after)) = rest.split_once(',') else { return line.to_owned() };
     format!("{before}(owner you,{after}")
 }
 
-/// A line without what differs from run to run: the widths of columns, the owner, hashes, times, numbers of several digits.
+/// Returns a line without the parts that differ between runs: column widths, the owner, hashes,
+/// times, numbers of several digits.
 fn normal(line: &str) -> String {
     let line = shown(line);
-    // An internal id that was made in this run: `net-`, the time, and chance.
+    // An internal id of this run: `net-`, the time, and a random part.
     let line = match line.split_once("(net-") {
         Some((before, id)) if id.contains('-') => format!("{before}(net-#)"),
         _ => line,
     };
-    // How long ago is a matter of how fast the test runs.
+    // The age of a backup depends on the speed of the test.
     let line = match line.split_once(" s ago") {
         Some((before, after)) => {
             format!("{}0 s ago{after}", before.trim_end_matches(|c: char| c.is_ascii_digit()))
@@ -291,7 +298,7 @@ fn normal(line: &str) -> String {
     out
 }
 
-/// The homes that the docs tell of.
+/// Makes a home of the docs.
 fn fixture(name: &str) -> tempfile::TempDir {
     let parent = if cfg!(unix) { PathBuf::from("/tmp") } else { std::env::temp_dir() };
     let home = tempfile::Builder::new().prefix("").rand_bytes(4).tempdir_in(parent).unwrap();

@@ -1,4 +1,4 @@
-//! The table of faults names its tests: each of them is there.
+//! Every test that the table of faults names exists.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "reads the sources")]
 
@@ -14,15 +14,15 @@ fn every_test_that_the_table_of_faults_names_is_there() {
         let path = root.join(format!("{file}.rs"));
         let source = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let lines: Vec<&str> = source.lines().collect();
-        // Within `proptest!` they are indented.
+        // Tests inside `proptest!` are indented.
         let function = format!("fn {test}(");
         let at = lines.iter().position(|line| line.trim_start().starts_with(&function));
         let at = at.unwrap_or_else(|| panic!("{file}.rs holds no test {test}"));
-        // Attributes stand right above it; an empty line ends them.
+        // Attributes stand right above the function; an empty line ends them.
         let mut above = lines[..at].iter().rev().map(|line| line.trim()).take_while(|line| !line.is_empty());
         assert!(above.any(|line| ["#[test]", "#[rstest]"].contains(&line)), "{test} in {file}.rs is no test");
     }
-    // Sweeps are named by what their labels begin with.
+    // A sweep is named by the beginning of its labels.
     let sweeps = std::fs::read_to_string(root.join("xtask/src/crash.rs")).unwrap();
     for label in ["kill", "kill-links", "term", "EINTR", "EIO", "EACCES", "lacking", "racer", "cut"] {
         assert!(page.contains(&format!("`{label}`")) && sweeps.contains(label), "{label}");

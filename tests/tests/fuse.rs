@@ -1,7 +1,8 @@
-//! A home on FUSE over ext4, and a power cut right after a move that reported success: nothing is lost, nothing is torn.
+//! A home on FUSE over ext4, and a power cut right after a move that reported success: no file is
+//! lost or torn.
 //!
-//! The ext4 file system lies in an image file. A copy of that file holds what the disk would hold after a power cut: what
-//! was not synced is in the page cache only.
+//! The ext4 file system lies in an image file. A copy of that image holds what the disk would hold
+//! after a power cut: data that was not synced is only in the page cache.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use support::{APP, Home, MESH, run};
 
-/// A FUSE file system that shows a directory at another place.
+/// A FUSE file system that shows a directory at another path.
 #[derive(Clone, Copy, Debug)]
 enum Fuse {
     Bindfs,
@@ -60,7 +61,8 @@ impl Fuse {
                 command.args(["-o", &options]).arg(at)
             }
         };
-        // The server goes on with the streams that it is given, and `run` would wait for their end.
+        // The FUSE server keeps the streams that it gets, and `run` would wait until they are
+        // closed.
         let streams = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         assert!(streams.status().unwrap().success(), "{command:?}");
         Mounted(at.to_owned())
@@ -85,7 +87,8 @@ fn done(command: &mut Command) {
     assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.all());
 }
 
-/// Mounts an image, with no commit of the journal but for a sync, and none of ext4's kindness to programs that forget one.
+/// Mounts an image so that only a sync commits the journal, and without the ext4 heuristics that
+/// help programs which forget to sync.
 fn mount_image(image: &Path, at: &Path) -> Mounted {
     std::fs::create_dir_all(at).unwrap();
     done(
@@ -97,7 +100,7 @@ fn mount_image(image: &Path, at: &Path) -> Mounted {
     Mounted(at.to_owned())
 }
 
-/// Why this cannot be run here.
+/// Returns the reason why the test cannot run here.
 fn skip(fuse: Fuse) -> Option<String> {
     let has = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -149,7 +152,7 @@ fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daem
         let lower = path("ext4").join("lower");
         fuse.init(&lower);
         let template = Home::legacy();
-        // Where the daemon's home alone is on FUSE, the rest is on the ext4 file system itself.
+        // If only the daemon home is on FUSE, the rest of the home is on ext4.
         let home = if daemon_home_alone { path("ext4").join("user") } else { path("at").join("user") };
         let at = if daemon_home_alone { home.join(MESH) } else { path("at") };
         if daemon_home_alone {
@@ -163,7 +166,7 @@ fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daem
         let mut migrate = Command::new(support::program());
         migrate.arg("--home").arg(&home).arg("migrate").current_dir("/").env("HOME", "/nonexistent");
         done(&mut migrate);
-        // The power goes here.
+        // The power cut.
         std::fs::copy(path("disk"), path("cut")).unwrap();
     }
     let _disk = mount_image(&path("cut"), &path("after"));

@@ -1,5 +1,5 @@
-//! The fuzz targets without a fuzzing engine: their seeds, what they once found, and some thousand mutations of both, the same ones
-//! each time.
+//! Runs the fuzz targets without a fuzzing engine, on their seeds, on inputs of former findings,
+//! and on thousands of mutations of both. The mutations are the same in each run.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 #![allow(unreachable_pub, reason = "the targets are modules of programs of their own, too")]
@@ -12,7 +12,7 @@ mod control;
 #[path = "../../fuzz/targets/document.rs"]
 mod document;
 
-/// Pieces that mean something to the one reader or the other.
+/// Fragments that mean something to one of the targets.
 const WORDS: [&[u8]; 36] = [
     b"{",
     b"}",
@@ -52,7 +52,7 @@ const WORDS: [&[u8]; 36] = [
     b"{\"kind\":\"event\",\"event\":{}}\n",
 ];
 
-/// Numbers that look like chance, and are the same ones each time (xorshift).
+/// A pseudo-random generator (xorshift) with a fixed sequence.
 struct Chance(u64);
 
 impl Chance {

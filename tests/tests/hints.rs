@@ -1,5 +1,5 @@
-//! The commands that the program prints, walked: each works as it is printed, does no harm when it is run again, and mends what
-//! it is printed for.
+//! Runs the commands that the program prints as hints. Each works as printed, does no harm when it
+//! runs again, and repairs the problem for which it is printed.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -12,12 +12,12 @@ use std::process::Command;
 
 use support::{Home, MESH, run};
 
-/// A trouble of a home, with the program's command that names it.
+/// A problem of a home, with the command that reports it.
 struct Trouble {
     name: &'static str,
     args: &'static [&'static str],
     code: &'static str,
-    /// What has a name that the hint could take.
+    /// A name that the hint could choose, and that is taken.
     decoy: &'static str,
     make: fn(&Home),
 }
@@ -26,7 +26,7 @@ fn make_dir(home: &Home, path: &str) {
     std::fs::create_dir_all(home.path(path)).unwrap();
 }
 
-/// Moves what is there to a place outside of the app's home, and leaves a symlink to it.
+/// Moves a directory out of the app's home and leaves a symlink to it.
 fn link_elsewhere(home: &Home, path: &str) {
     std::fs::rename(home.path(path), home.path("elsewhere")).unwrap();
     symlink(home.path("elsewhere"), home.path(path)).unwrap();
@@ -169,7 +169,7 @@ const TROUBLES: &[Trouble] = &[
     },
 ];
 
-/// The hint of a code, of a diagnostic or of a check.
+/// Returns the hint for a code, from a diagnostic or a check.
 fn hint_of(said: &serde_json::Value, code: &str) -> Option<String> {
     let lists = [&said["diagnostics"], &said["data"]["checks"]];
     let mut all = lists.into_iter().filter_map(serde_json::Value::as_array).flatten();
@@ -180,7 +180,7 @@ fn hint_of(said: &serde_json::Value, code: &str) -> Option<String> {
     Some(found["hint"].as_str().unwrap_or_else(|| panic!("{found:#}")).to_owned())
 }
 
-/// Each former content is still there; of files that have one content, as many as there were.
+/// Checks that each former content still exists, in at least as many files as before.
 #[track_caller]
 fn nothing_is_lost(before: &[Vec<u8>], home: &Home, what: &str) {
     let now = home.contents();
@@ -222,19 +222,19 @@ fn each_hint_mends_its_trouble_and_takes_nothing_when_it_is_run_again() {
             }
             let said = on();
             assert_eq!(hint_of(&said, code), None, "{what}: {hint}: {said:#}");
-            // Nothing is mended at the price of the key.
+            // The identity is the same after the hint.
             let device = &home.run(&["identity", "--json"]).ends_with(0).json()["data"]["device_id"];
             assert_eq!(device, &former, "{what}: {hint}");
         }
     }
 }
 
-/// What is there, under which name.
+/// Returns every path with its content.
 fn names(home: &Home) -> Vec<(PathBuf, Vec<u8>)> {
     home.snapshot().into_iter().map(|(path, (_, bytes))| (path, bytes)).collect()
 }
 
-/// A `mv` or `cp` that is printed replaces nothing.
+/// A `mv` or `cp` in a hint replaces no file.
 #[test]
 fn no_source_holds_a_hint_that_could_replace_something() {
     let mut sources = Vec::new();
@@ -258,7 +258,7 @@ fn no_source_holds_a_hint_that_could_replace_something() {
     assert!(found >= 5, "{found}");
 }
 
-/// Each `mv` and `cp` in the string literals of a line, with what follows.
+/// Returns each `mv` and `cp` in the string literals of a line, with the rest of the literal.
 fn commands(line: &str) -> Vec<&str> {
     let inside = line.split('"').skip(1).step_by(2);
     let starts = inside.flat_map(|literal| {

@@ -1,4 +1,4 @@
-//! The lock of a home among real processes.
+//! The lock of a home between real processes.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -14,8 +14,8 @@ fn second_process() -> Command {
     Command::new(env!("CARGO_BIN_EXE_second-process"))
 }
 
-/// Each adds to a number by reading and then writing it: whoever is not alone loses a count. `MYOWNLLM_LOCK_ROUNDS` says how many times
-/// each (200 for the whole).
+/// Each process reads a number and then writes it plus one: without mutual exclusion a count is
+/// lost. `MYOWNLLM_LOCK_ROUNDS` sets the rounds of each process (200 for the long form).
 #[test]
 fn fifty_processes_take_turns() {
     let rounds: u32 = std::env::var("MYOWNLLM_LOCK_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());

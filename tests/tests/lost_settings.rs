@@ -1,4 +1,4 @@
-//! Settings that are suddenly gone: a config that was wiped, and settings that no backup has.
+//! Settings that are suddenly gone: a wiped config, and settings that are in no backup.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -13,7 +13,7 @@ use support::{APP, Home, Ran, run};
 const CONFIG: &str = ".myownllm/config.json";
 const LEAKED_V3: &[u8] = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/config.json");
 
-/// The diagnostic with a code.
+/// Returns the diagnostic with this code.
 fn found(said: &Value, code: &str) -> Option<Value> {
     said["diagnostics"].as_array().unwrap().iter().find(|found| found["code"] == code).cloned()
 }
@@ -23,7 +23,7 @@ fn wiped(ran: &Ran) -> Value {
     found(&ran.json(), "config.wiped").unwrap_or_else(|| panic!("no config.wiped: {ran:?}"))
 }
 
-/// Runs a hint as a person would: copied to a shell, with the program on the path.
+/// Runs a hint as a person would: in a shell, with the program on PATH.
 fn follow(home: &Home, hint: &str) -> bool {
     let program = home.command(&[]).get_program().to_owned();
     let dir = std::path::Path::new(&program).parent().unwrap().to_owned();
@@ -33,7 +33,7 @@ fn follow(home: &Home, hint: &str) -> bool {
     run(&mut shell).code == Some(0)
 }
 
-/// The last command that a message names.
+/// Returns the last command in a message.
 fn command_in(message: &str) -> String {
     message.rsplit_once(": ").unwrap().1.to_owned()
 }
@@ -82,7 +82,7 @@ fn a_wiped_config_is_seen_by_every_command_and_restored_by_the_next_launch(#[cas
     let message = wiped(&ran)["message"].as_str().unwrap().to_owned();
     assert_eq!(home.bytes(CONFIG), before);
     home.still_has(bytes.as_bytes(), "the wiped config");
-    // A user who meant it says so once, with the command that the message names.
+    // A user who wiped the config on purpose accepts it once, with the command in the message.
     assert!(follow(&home, &command_in(&message)), "{message}");
     assert_eq!(home.bytes(CONFIG), bytes.as_bytes());
     for _ in 0..2 {
@@ -129,7 +129,7 @@ fn lost_networks_are_named_with_the_command_that_brings_them_back() {
     assert_eq!(found(&home.run(&["launch", "--no-daemon", "--json"]).json(), "config.wiped"), None);
 }
 
-/// The last diagnostic, which is the last that a person reads.
+/// Returns the last diagnostic, which is the last one that a person reads.
 fn last(ran: &Ran) -> Value {
     ran.json()["diagnostics"].as_array().unwrap().last().cloned().unwrap_or_default()
 }
@@ -176,7 +176,7 @@ fn settings_that_no_backup_has_are_the_last_warning_and_the_harmful_ones_its_fir
         let undone =
             [&now["auto_cleanup"]["conversations"], &now["auto_cleanup"]["models"], &now["api"]["enabled"]];
         assert_eq!(undone, [false, false, false]);
-        // Once they are set, or a backup has them, there is nothing to tell.
+        // Once the settings are set, or are in a backup, there is nothing to report.
         let again = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
         assert_ne!(last(&again)["code"], "salvage.defaults");
     }
@@ -188,7 +188,7 @@ fn settings_that_a_backup_has_and_keys_of_a_newer_app_are_no_loss() {
     home.put(CONFIG, LEAKED_V3, 0o600);
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
-    // An older app's config, seen for the first time.
+    // The config of an older app, seen for the first time.
     let home = Home::after_the_bug();
     let mut config: Value =
         serde_json::from_slice(include_bytes!("../fixtures/app-config-before.json")).unwrap();

@@ -1,4 +1,4 @@
-//! A second user at work in a home that its group may write.
+//! A second user in a home that its group may write.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 
 use support::{APP, Home, MESH, run, set_mode};
 
-/// The owner of the home, the other user, and the group that both are in.
+/// The owner of the home, the other user, and their common group.
 const OWNER: u32 = 64_201;
 const OTHER: u32 = 64_202;
 const GROUP: u32 = 64_200;
 
-/// How often at least.
+/// The minimum number of rounds.
 const ROUNDS: u32 = 24;
 
-/// Everything below a folder.
+/// Collects everything below a directory.
 fn walk(folder: &Path, all: &mut Vec<(PathBuf, std::fs::Metadata)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -39,7 +39,8 @@ fn give(path: &Path, uid: u32) {
     chown(path, Some(uid), Some(GROUP)).unwrap();
 }
 
-/// A home of old, open to its group; in two rounds of three with a destination that is there already, parts of which are closed.
+/// Makes a home before the move, open to its group. In two rounds of three the destination exists,
+/// with parts that are closed to the group.
 fn home(round: u32) -> Home {
     let home = Home::legacy();
     for folder in [".secrets", "mesh/rosters", "mesh/states"] {
@@ -63,7 +64,8 @@ fn home(round: u32) -> Home {
     home
 }
 
-/// A folder that everybody may go to, and what copies a file into it: the work tree may lie where others cannot go.
+/// Makes a directory that everybody may enter, and a function that copies a file into it: other
+/// users may not be able to reach the work tree.
 fn tools() -> (tempfile::TempDir, impl Fn(&Path) -> PathBuf) {
     let tools = tempfile::Builder::new().prefix("tools-").tempdir_in("/tmp").unwrap();
     set_mode(tools.path(), 0o755);
@@ -77,7 +79,7 @@ fn tools() -> (tempfile::TempDir, impl Fn(&Path) -> PathBuf) {
     (tools, tool)
 }
 
-/// The move, as the owner of the home.
+/// Runs `migrate` as the owner of the home.
 fn migrate_as_owner(program: &Path, home: &Home) -> Command {
     let mut migrate = Command::new(program);
     migrate.arg("--home").arg(home.path("")).arg("migrate").uid(OWNER).gid(GROUP).current_dir("/");
@@ -85,7 +87,7 @@ fn migrate_as_owner(program: &Path, home: &Home) -> Command {
     migrate
 }
 
-/// What may not be looked into is named, and not each thing that lies or may lie in it.
+/// An unreadable directory is reported once, not once for each entry that may be in it.
 #[test]
 fn a_closed_folder_is_named_once() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -105,7 +107,8 @@ fn a_closed_folder_is_named_once() {
     }
 }
 
-/// A socket lets nobody but its owner in, as a daemon makes it: its file tells whose it is.
+/// A daemon's socket admits only its owner, so only the owner of the socket file identifies the
+/// other user.
 #[test]
 fn a_daemon_of_another_user_is_told_by_its_socket() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -142,7 +145,7 @@ fn a_daemon_of_another_user_is_told_by_its_socket() {
         }
         let said = as_owner(&["doctor", "--json"]).json().to_string();
         assert!(said.contains(&format!("ls -l {}", home.path(&place).display())), "{said}");
-        // Our own that is closed to us is none of another user's.
+        // The user's own socket without permissions is not reported as another user's.
         give(&home.path(&place), OWNER);
         set_mode(&home.path(&place), 0o000);
         let said = as_owner(&["launch", "--once", "--json"]).ends_with(5);
@@ -150,7 +153,8 @@ fn a_daemon_of_another_user_is_told_by_its_socket() {
     }
 }
 
-/// That the system lets nobody connect proves nothing: the daemon may be gone, and its socket left behind.
+/// A connection that the system refuses proves no daemon: the daemon may be gone and its socket
+/// left behind.
 #[test]
 fn a_socket_that_another_user_left_behind_is_no_daemon() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -180,11 +184,12 @@ fn a_socket_that_another_user_left_behind_is_no_daemon() {
             give(&socket, owner);
             set_mode(&socket, mode);
             if sticky {
-                // Who may write there may not remove what is another user's.
+                // In a sticky directory another user's file cannot be removed.
                 give(socket.parent().unwrap(), 0);
                 set_mode(socket.parent().unwrap(), 0o1777);
             }
-            // Apart from whatever else runs here: a daemon that was started with a relative path may listen anywhere.
+            // Separate namespaces keep out the daemons of other tests: a daemon with a relative
+            // path may listen anywhere.
             let as_owner = |args: &[&str]| {
                 let mut command = Command::new("unshare");
                 command.args(["--pid", "--net", "--fork", "--mount-proc", "--kill-child", "setpriv"]);
@@ -198,7 +203,8 @@ fn a_socket_that_another_user_left_behind_is_no_daemon() {
                 run(command.env("HOME", "/nonexistent"))
             };
             let rm = format!("{}rm -f {}", if sticky { "sudo " } else { "" }, socket.display());
-            // Nobody is called running. The homes themselves are another user's where they are sticky.
+            // No daemon is reported as running. In a sticky directory the home itself belongs to
+            // another user, so the checks end there.
             let doctor = as_owner(&["doctor", "--json"]).json();
             let checks = doctor["data"]["checks"].as_array().unwrap();
             let told = checks.iter().find(|check| check["id"] == "daemon.sockets");
@@ -214,7 +220,7 @@ fn a_socket_that_another_user_left_behind_is_no_daemon() {
                 continue;
             }
             as_owner(&["launch", "--no-daemon"]).ends_with(0);
-            // A daemon starts all the same, and removes what is in its way.
+            // A daemon starts, and removes a socket at its own path.
             let said = as_owner(&["launch", "--once", "--json"]).ends_with(0).json();
             assert_eq!(said["data"]["daemon"]["state"], "spawned", "{said:#}");
             let found = said["diagnostics"].as_array().unwrap();
@@ -228,8 +234,9 @@ fn a_socket_that_another_user_left_behind_is_no_daemon() {
     }
 }
 
-/// While moves run, the other user puts links and folders of their own in the place of the home, its parts and those of the
-/// destination, as fast as they can. `MYOWNLLM_SWAP_SECONDS` says for how long at least (60 for the long form).
+/// During the moves, the other user puts symlinks and directories of their own in the place of the
+/// home, its parts and the parts of the destination, as fast as possible. `MYOWNLLM_SWAP_SECONDS`
+/// sets the minimum duration (60 for the long form).
 #[test]
 fn a_second_user_who_swaps_folders_gains_nothing() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -248,7 +255,7 @@ fn a_second_user_who_swaps_folders_gains_nothing() {
     while round < ROUNDS || started.elapsed() < Duration::from_secs(seconds) {
         let home = home(round);
         let ours: Vec<Vec<u8>> = home.contents().into_iter().filter(|bytes| !bytes.is_empty()).collect();
-        // Whatever has its name later.
+        // Keeps the app's home open, whatever path it gets later.
         let app = std::fs::File::open(home.path(APP)).unwrap();
         let targets = [
             APP.to_owned(),
@@ -263,7 +270,7 @@ fn a_second_user_who_swaps_folders_gains_nothing() {
         let mut other = Command::new(&second_process);
         other.arg("swap").arg(&decoy).args(targets.iter().map(|target| home.path(target)));
         let mut other = other.uid(OTHER).gid(GROUP).current_dir("/").spawn().unwrap();
-        // In every other round they are at it before we begin, else both begin at once.
+        // In every other round the swaps begin before the move, otherwise both begin at once.
         let set = home.path(&format!("{APP}/.swapped.link..secrets"));
         while round.is_multiple_of(2)
             && set.symlink_metadata().is_err()
@@ -313,7 +320,7 @@ fn is_root() -> bool {
     is_root
 }
 
-/// The program, and a daemon, where every user can run them.
+/// The program and a daemon, in a directory where every user can run them.
 struct Tools {
     _folder: tempfile::TempDir,
     program: PathBuf,
@@ -328,7 +335,7 @@ impl Tools {
         Self { _folder: folder, program, daemon }
     }
 
-    /// The program on a home, as a user.
+    /// Runs the program on a home, as a user.
     fn on(&self, home: &Path, uid: u32, args: &[&str]) -> support::Ran {
         let mut command = self.command(uid);
         command.arg("--home").arg(home).args(args);
@@ -346,7 +353,7 @@ impl Tools {
     }
 }
 
-/// All that is in a home belongs to this user, and so does the home; everybody may go to it.
+/// Gives a home and its content to this user, and opens its parent to everybody.
 fn of(uid: u32, home: Home) -> Home {
     let mut all = Vec::new();
     walk(&home.path(""), &mut all);
@@ -356,7 +363,7 @@ fn of(uid: u32, home: Home) -> Home {
     home
 }
 
-/// Commands that would change something in a home of old.
+/// Commands that would change something in a home before the repair.
 const WRITERS: [&[&str]; 5] = [
     &["launch", "--no-daemon", "--json"],
     &["launch", "--once", "--json"],
@@ -365,7 +372,8 @@ const WRITERS: [&[&str]; 5] = [
     &["network", "add", "one-more", "--json"],
 ];
 
-/// Every command that writes refuses with this code, for this path, and changes nothing; and it is foreseen.
+/// Checks that every command that writes refuses with this code, for this path, and changes
+/// nothing, and that `status` and `doctor` predict it.
 #[track_caller]
 fn refuses(tools: &Tools, at: &Path, uid: u32, home: &Home, code: &str, path: &Path) {
     let before = home.snapshot();
@@ -387,7 +395,7 @@ fn refuses(tools: &Tools, at: &Path, uid: u32, home: &Home, code: &str, path: &P
     assert!(home.snapshot() == before, "a look changed something");
 }
 
-/// Who can make a symlink where everybody can, chooses the home in which root works.
+/// A user who can make a symlink in a public directory could choose the home in which root works.
 #[test]
 fn root_follows_no_symlink_of_another_user_to_a_home() {
     if !is_root() {
@@ -405,7 +413,8 @@ fn root_follows_no_symlink_of_another_user_to_a_home() {
             std::os::unix::fs::symlink(target, &link).unwrap();
             std::os::unix::fs::lchown(&link, Some(OTHER), Some(GROUP)).unwrap();
             refuses(&tools, &link.join(rest), 0, &home, "homes.unsafe-permissions", &link);
-            // One of root's own is fine, and so is that of the home's owner where nobody else can make any.
+            // A symlink of root is fine. So is a symlink of the home's owner where nobody else can
+            // make one.
             std::os::unix::fs::lchown(&link, Some(0), Some(0)).unwrap();
             tools.on(&link.join(rest), 0, &["migrate", "--dry-run"]).ends_with(0);
         }
@@ -415,7 +424,7 @@ fn root_follows_no_symlink_of_another_user_to_a_home() {
     }
 }
 
-/// The home may lie elsewhere: then the way there must be closed to others too.
+/// If the home lies elsewhere, the directories on the way must be closed to others too.
 #[test]
 fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
     if !is_root() {
@@ -428,7 +437,7 @@ fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
     std::fs::rename(home.path(APP), open.join("app")).unwrap();
     std::os::unix::fs::symlink("open/app", home.path(APP)).unwrap();
     let home = of(OWNER, home);
-    // A symlink of somebody else's, in a user home that is open to its group.
+    // Another user's symlink, in a user home that is open to its group.
     set_mode(&home.path(""), 0o2770);
     std::os::unix::fs::lchown(home.path(APP), Some(OTHER), Some(GROUP)).unwrap();
     refuses(&tools, &home.path(""), OWNER, &home, "homes.unsafe-permissions", &home.path(APP));
@@ -449,7 +458,7 @@ fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
     tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
 }
 
-/// A container runs its program under any number, in a user home of root's that everybody can make names in.
+/// A container runs its program under any uid, in a sticky user home of root.
 #[test]
 fn a_user_home_of_root_with_the_sticky_bit_serves_any_user() {
     if !is_root() {
@@ -462,7 +471,7 @@ fn a_user_home_of_root_with_the_sticky_bit_serves_any_user() {
         set_mode(&home.path(""), 0o1777);
         tools.on(&home.path(""), OTHER, &["launch", "--once"]).ends_with(0);
         tools.on(&home.path(""), OTHER, &["doctor"]).ends_with(0);
-        // Root there works as the user whose home it is.
+        // Root works there as the owner of the app's home.
         tools.on(&home.path(""), 0, &["network", "add", "by-root"]).ends_with(0);
         tools.on(&home.path(""), 0, &["launch", "--once"]).ends_with(0);
         let mut all = Vec::new();
@@ -473,7 +482,7 @@ fn a_user_home_of_root_with_the_sticky_bit_serves_any_user() {
     }
 }
 
-/// What a member of the group makes in somebody's user home is closed to that somebody.
+/// A directory that a group member makes in somebody's user home is closed to that person.
 #[test]
 fn a_member_of_the_group_does_not_lock_the_owner_out() {
     if !is_root() {
@@ -500,7 +509,8 @@ fn a_member_of_the_group_does_not_lock_the_owner_out() {
             assert!(home.snapshot() == before, "{args:?} changed something");
         }
         tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
-        // What the other has made under an older version is named, with the command that gives it to the owner.
+        // A directory that the other user made with an older version is reported, with the command
+        // that gives it to the owner.
         give(&home.path(APP), OTHER);
         let ran = tools.on(&home.path(""), OWNER, &["launch", "--no-daemon"]).ends_with(7);
         let mend = format!("sudo chown -R {OWNER}:{GROUP} {}", home.path(APP).display());
@@ -508,7 +518,7 @@ fn a_member_of_the_group_does_not_lock_the_owner_out() {
     }
 }
 
-/// A container takes from root the right to become another user: looking needs none.
+/// In a container root may be unable to become another user: reading needs no such right.
 #[test]
 fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
     if !is_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
@@ -546,7 +556,7 @@ fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
             let said = on(args).ends_with(7).json();
             let found = &said["diagnostics"][0];
             assert_eq!(found["code"], "paths.foreign-home", "{args:?}: {said:#}");
-            // The app comes up all the same.
+            // `launch` still returns the config.
             assert_eq!(said["data"]["config"].is_object(), args[0] == "launch", "{args:?}: {said:#}");
         }
         assert!(home.snapshot() == before, "{lacks}: something was changed");
@@ -554,7 +564,7 @@ fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {
     tools.on(&home.path(""), 0, &["launch", "--once"]).ends_with(0);
 }
 
-/// Where the app's home cannot even be made, nothing is well.
+/// `doctor` reports a problem if the app's home cannot be made.
 #[test]
 fn doctor_foresees_that_the_apps_home_cannot_be_made() {
     if !is_root() {
@@ -571,7 +581,7 @@ fn doctor_foresees_that_the_apps_home_cannot_be_made() {
     assert!(ran.stdout.contains("problem  homes.writable") && ran.stdout.contains(&hint), "{ran:?}");
     let ran = on(&["status"]).ends_with(0);
     assert!(ran.stdout.contains("fail to change") && ran.stdout.contains("start no daemon"), "{ran:?}");
-    // Root is told the same, as it would work as the owner.
+    // Root would work as the owner, so it gets the same answer.
     tools.on(&home.path(""), 0, &["doctor"]).ends_with(4);
     tools.on(&home.path(""), 0, &["launch", "--no-daemon"]).ends_with(1);
     set_mode(&home.path(""), 0o755);

@@ -1,5 +1,5 @@
-//! What went over the control socket of the real daemons, said again to the stand-in: it has to answer the same, but for
-//! keys, generated ids and times; and it has to leave the same files behind.
+//! Replays recorded requests of the real daemons to the stand-in. The stand-in has to give the same
+//! answers, except for keys, generated ids and times, and has to leave the same files.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
@@ -17,7 +17,7 @@ fn fixture(version: Version) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(format!("daemon-{}", version.name()))
 }
 
-/// What differs from run to run, replaced: keys and what is derived from them, generated ids, times.
+/// Replaces the parts that differ between runs: keys and derived values, generated ids, times.
 fn settled(value: &Value) -> Value {
     match value {
         Value::String(text) => {
@@ -127,7 +127,7 @@ fn replay(version: Version) {
     }
 }
 
-/// The home afterwards is the fixture's home.
+/// Checks that the home equals the home of the fixture.
 fn same_files(home: &Path, version: Version) {
     let theirs = fixture(version).join("home/.myownllm");
     let config = |home: &Path| std::fs::read_to_string(home.join("config.json")).unwrap();
@@ -151,7 +151,7 @@ fn same_files(home: &Path, version: Version) {
         let found = std::fs::metadata(home.join(name)).unwrap().permissions().mode() & 0o777;
         let expected = match (mode, version) {
             (0, Version::V038) => 0o600,
-            // In place: the file keeps the mode that it had.
+            // Written in place: the file keeps its mode.
             (0, Version::V012) => found,
             (mode, _) => mode,
         };

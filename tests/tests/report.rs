@@ -1,4 +1,4 @@
-//! `report`: one file that tells a helper what is wrong, and tells nobody who the user is.
+//! `report`: one file that tells a helper the problems, and does not identify the user.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,10 +44,10 @@ fn a_report_alone_tells_what_a_volunteer_asks_for() {
     for wanted in [
         &*format!("program       myownllm-mesh {version} ("),
         std::env::consts::ARCH,
-        // What fails, and the command that mends it.
+        // The problem, and the command that repairs it.
         "problem  config.shape",
         " repair\n",
-        // What was done before.
+        // The earlier run.
         "repair  moved",
         &device,
         "=== history ===",
@@ -86,7 +86,7 @@ fn a_report_replaces_no_file_and_names_a_free_one(
     assert_eq!(first.starts_with(b"<!doctype html>"), second.starts_with(b"<!doctype html>"));
 }
 
-/// Names come from elsewhere: a roster's file may have any.
+/// A roster's file can have any name.
 fn home_with_an_odd_name() -> Home {
     let home = Home::after_the_bug();
     home.put(&format!("{MESH}/<script>alert(1)</script>&\".json"), b"{}", 0o600);
@@ -104,7 +104,7 @@ fn a_page_holds_all_that_it_shows_and_runs_nothing() {
     }
 }
 
-/// In a real browser, where one is installed.
+/// Renders the page in a real browser, if one is installed.
 #[test]
 fn a_browser_draws_both_trees() {
     let Some(browser) =

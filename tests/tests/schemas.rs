@@ -1,5 +1,5 @@
-//! What `--json` prints is what `schemas/` says: every document of every command fits the envelope, and `data` of those
-//! that have a schema fits that, with no field that it does not describe.
+//! The output of `--json` matches `schemas/`: every document of every command fits the envelope,
+//! and `data` fits the command's schema, without fields that the schema does not describe.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
 
@@ -13,11 +13,11 @@ use support::{APP, Home, MESH, root, run_with};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 
-/// A checker for the part of JSON Schema that our schemas use. It refuses keywords that it does not know, so that none
-/// is passed over; a full validator would bring more crates than the program itself has.
+/// A checker for the part of JSON Schema that the schemas use. It panics on an unknown keyword, so
+/// that none is ignored. A full validator would need more crates than the program itself.
 struct Schemas(BTreeMap<String, Value>);
 
-/// Keywords that say nothing about what fits.
+/// Keywords without an effect on validity.
 const REMARKS: [&str; 6] = ["$schema", "$id", "$defs", "title", "description", "examples"];
 
 impl Schemas {
@@ -33,7 +33,7 @@ impl Schemas {
         Self(schemas.collect())
     }
 
-    /// What does not fit, each with its place.
+    /// Returns the violations, each with its place.
     fn misfits(&self, file: &str, value: &Value) -> Vec<String> {
         let mut misfits = Vec::new();
         let schema = self.0.get(file).unwrap_or_else(|| panic!("there is no schemas/{file}"));
@@ -41,7 +41,7 @@ impl Schemas {
         misfits
     }
 
-    /// `closed`: a member that no schema describes is a misfit.
+    /// With `closed`, a member that no schema describes is a violation.
     fn check(
         &self,
         file: &str,
@@ -94,7 +94,8 @@ impl Schemas {
             for (name, member) in members {
                 let at = format!("{at}/{name}");
                 match described.get(name) {
-                    // Beside the envelope's own members a command's schema describes `data`, and all of that.
+                    // A command's schema describes `data` in full, and the envelope's members only
+                    // in part.
                     Some(schema) => {
                         self.check(file, schema, member, &at, closed || at == "/data", misfits);
                     }
@@ -119,7 +120,7 @@ impl Schemas {
                 self.check(file, choice, value, at, closed, &mut misfits);
                 misfits
             });
-            // The choice that comes closest is the one that was meant.
+            // Reports the choice with the fewest violations, which is probably the intended one.
             let closest =
                 tries.min_by_key(|misfits| (!misfits.is_empty(), misfits.len() == 1, misfits.len()));
             misfits.extend(closest.unwrap());
@@ -129,7 +130,7 @@ impl Schemas {
             let file = if other.is_empty() { file } else { other };
             let target = self.0.get(file).and_then(|schema| schema.pointer(pointer));
             let target = target.unwrap_or_else(|| panic!("{reference} leads nowhere"));
-            // A whole document's schema describes other members than the command's own.
+            // The schema of a whole document describes other members than the command's own schema.
             self.check(file, target, value, at, closed, misfits);
         }
     }
@@ -159,7 +160,7 @@ fn is(value: &Value, name: &str) -> bool {
     }
 }
 
-/// Commands that end by themselves, in an order in which some of them find what they need.
+/// Commands that end by themselves, in an order in which some find what they need.
 const COMMANDS: &[&[&str]] = &[
     &[],
     &["status"],
@@ -224,7 +225,7 @@ const COMMANDS: &[&[&str]] = &[
     &["daemon", "stop"],
 ];
 
-/// Homes of every kind, those included on which commands fail and refuse.
+/// Homes of every kind, including homes on which commands fail or refuse.
 fn homes() -> Vec<(&'static str, Home)> {
     let identity = format!("{APP}/.secrets/identity.json");
     let two_keys = Home::after_the_bug();
@@ -255,13 +256,13 @@ fn homes() -> Vec<(&'static str, Home)> {
     ]
 }
 
-/// A sound key that is not the fixtures' one: the other daemon's.
+/// A sound key of another identity, from the other daemon.
 fn other_key() -> Vec<u8> {
     let home = root().join("tests/fixtures/daemon-0.3.8/home").join(APP);
     std::fs::read(home.join(".secrets/identity.json")).unwrap()
 }
 
-/// What a filter reads: a network of the app's, or an envelope of one.
+/// The input of a filter: a network of the app, or its envelope.
 fn input(args: &[&str]) -> Vec<u8> {
     let network = br#"{"id": "net-a", "network_id": "abc", "signaling_servers": [], "stun_servers": [], "turn_servers": []}"#;
     match args {
@@ -282,7 +283,7 @@ fn every_command_has_a_schema() {
     let commands: Vec<&str> =
         manual["data"]["commands"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert!(commands.contains(&"network use"), "{commands:?}");
-    // What has commands of its own is none by itself.
+    // A command with subcommands has no document of its own.
     let alone =
         commands.iter().filter(|name| !commands.iter().any(|other| other.starts_with(&format!("{name} "))));
     let lacking: Vec<_> = alone
@@ -316,7 +317,7 @@ fn what_commands_print_fits_the_schemas() {
             fits(name, &home, args);
         }
     }
-    // Beside a daemon that runs, what changes the networks tells what became of the daemon's.
+    // If a daemon runs, a change of the networks also reports the changes in the daemon.
     let home = Home::settled();
     let _daemon = Builder::new(STAND_IN, home.path(MESH)).start().unwrap();
     let reconciled = COMMANDS.iter().filter(|args| fits("a daemon runs", &home, args)).map(|args| args[1]);

@@ -1,5 +1,6 @@
-//! Another app, composed of single crates as its example shows: whatever has become of the identity file, it keeps the one key, or
-//! refuses with the way out. It never makes a second one.
+//! Another app, composed of single crates as its example shows. Whatever the condition of the
+//! identity file, the app keeps the one key, or refuses with the way out. It never makes a second
+//! key.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on fails")]
 #![cfg(target_os = "linux")]
 
@@ -18,11 +19,11 @@ struct Home {
     dir: tempfile::TempDir,
 }
 
-/// How a run of the app ended, and what it said.
+/// The exit code and the output of a run of the app.
 type Ended = (Option<i32>, String);
 
 impl Home {
-    /// What a daemon left in the home of an app with which it shared a directory.
+    /// A home in which the app shared a directory with a daemon.
     fn before() -> Self {
         let home = Self { dir: tempfile::Builder::new().prefix("sib-").tempdir_in("/tmp").unwrap() };
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/daemon-0.1.2/home/.myownllm");
@@ -65,7 +66,7 @@ impl Home {
         (ran.status.code(), String::from_utf8(said).unwrap())
     }
 
-    /// The public keys of all files of the home that hold one.
+    /// Returns the public keys in all files of the home.
     fn keys(&self) -> Vec<String> {
         fn walk(dir: &Path, out: &mut Vec<String>) {
             for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -153,7 +154,8 @@ fn a_key_under_another_name_or_damaged_is_refused_and_the_way_out_brings_it_back
     keeps_the_key(&home);
 }
 
-/// It is the move's own, and no other file holds the key: the move gives it its name back.
+/// The temporary file belongs to the move, and no other file holds the key: the move renames it
+/// back.
 #[rstest]
 fn the_temporary_file_of_a_killed_move_gets_its_name_back(#[values(false, true)] is_moved: bool) {
     let (home, place) = if is_moved { (Home::after(), NEW) } else { (Home::before(), OLD) };
@@ -182,7 +184,7 @@ fn a_key_that_an_older_build_made_after_the_move_is_refused() {
     is_refused(&home);
 }
 
-/// The daemon runs where its config says: it is used, and no second one is started.
+/// The daemon listens at the path in its config: it is used, and no second daemon starts.
 #[test]
 fn a_daemon_at_the_socket_that_its_config_names_is_attached_to() {
     let home = Home::after();

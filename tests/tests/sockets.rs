@@ -1,4 +1,4 @@
-//! Where a daemon listens: the way out of a path that is too long, walked.
+//! The daemon's socket path, and the way out if it is too long.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 use support::{APP, Home, MESH, Ran, run, set_mode};
 
-/// A home whose path has this many bytes, with the daemon's state still in the app's home.
+/// Makes a home whose path has this many bytes, with the daemon's state still in the app's home.
 fn long_home(length: usize) -> (Home, PathBuf) {
     let home = Home::after_the_bug();
     let missing = length - home.path("").as_os_str().len() - 1;
@@ -29,7 +29,7 @@ fn on(home: &Path, args: &[&str]) -> Ran {
     run(command.arg("--home").arg(home).args(args))
 }
 
-/// Runs a hint as it was printed, with an editor that writes this into the file.
+/// Runs a hint as printed, with an editor that writes `writes` into the file.
 fn follow(hint: &str, home: &Home, writes: &str) {
     let editor = home.path("editor");
     std::fs::write(&editor, format!("#!/bin/sh\ncat > \"$1\" <<'END'\n{writes}\nEND\n")).unwrap();
@@ -44,10 +44,11 @@ fn refusal(said: &Value) -> &Value {
     refusal
 }
 
-/// Only the socket counts on which the daemon listens: where it would listen without its config is nobody's business.
+/// Only the length of the socket path in the daemon's config counts; the length of the default path
+/// does not.
 #[test]
 fn a_short_control_socket_is_the_way_out_of_a_home_that_is_too_deep() {
-    // Too long in the daemon's home; in the stand-alone daemon's as well; in the old place, too.
+    // Too long in the daemon home; also in the stand-alone daemon's home; also at the old location.
     for length in [79, 88, 120] {
         let (home, long) = long_home(length);
         let doctor = on(&long, &["doctor", "--json"]).ends_with(4).json();
@@ -75,7 +76,7 @@ fn a_short_control_socket_is_the_way_out_of_a_home_that_is_too_deep() {
         let paths = on(&long, &["paths", "--mode", "own-llm", "--json"]).ends_with(0).json();
         assert_eq!(paths["data"]["sockets"]["own-llm"]["socket"], socket.to_str().unwrap());
         assert!(!paths["diagnostics"].to_string().contains("too-long"), "{length}: {paths:#}");
-        // A daemon that runs there is found and used.
+        // A running daemon at that path is found and used.
         let said = on(&long, &["launch", "--detach", "--json"]).ends_with(0).json();
         let pid = said["data"]["daemon"]["pid"].as_u64().unwrap();
         let said = on(&long, &["launch", "--once", "--json"]).ends_with(0).json();
@@ -84,7 +85,7 @@ fn a_short_control_socket_is_the_way_out_of_a_home_that_is_too_deep() {
     }
 }
 
-/// A config that a daemon cannot read is no config that says nothing.
+/// A daemon's config that cannot be read is not treated as an empty one.
 #[test]
 fn a_daemons_config_that_cannot_be_read_is_the_reason_that_is_told() {
     let home = Home::settled();

@@ -1,4 +1,4 @@
-//! The workflows of the code host: each parses, and calls only verbs and scripts that exist.
+//! The CI workflows: each parses, and calls only verbs and scripts that exist.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code that reads the repository")]
 
@@ -10,7 +10,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Each workflow's file name and text.
+/// Returns the file name and the text of each workflow.
 fn workflows() -> Vec<(String, String)> {
     let mut found: Vec<_> = std::fs::read_dir(root().join(".github/workflows"))
         .unwrap()
@@ -25,7 +25,7 @@ fn workflows() -> Vec<(String, String)> {
     found
 }
 
-/// Every job of a workflow with its steps.
+/// Returns the steps of every job of a workflow.
 fn steps<'a>(workflow: &'a Yaml<'a>, name: &str) -> Vec<&'a Yaml<'a>> {
     let jobs = workflow.as_mapping_get("jobs").and_then(Yaml::as_mapping);
     let jobs = jobs.unwrap_or_else(|| panic!("{name} has no jobs"));
@@ -40,7 +40,7 @@ fn steps<'a>(workflow: &'a Yaml<'a>, name: &str) -> Vec<&'a Yaml<'a>> {
         .collect()
 }
 
-/// The verbs of `cargo xtask`, in the spelling of the command line, as the list in its source has them.
+/// Returns the verbs of `cargo xtask` as the command line spells them, from the list in the source.
 fn verbs() -> Vec<String> {
     let source = std::fs::read_to_string(root().join("xtask/src/main.rs")).unwrap();
     let list = source.split("enum Verb {").nth(1).unwrap().split("\n}").next().unwrap();

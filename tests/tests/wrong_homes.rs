@@ -1,4 +1,4 @@
-//! Homes that were named by mistake, or not at all.
+//! Homes that are named by mistake, or not named at all.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -11,7 +11,8 @@ use std::process::Command;
 
 use support::{APP, Home, MESH, Ran, run};
 
-/// One level too deep a run would find nothing, call it healthy, and make a second home with a second key.
+/// One level too deep, a run would find nothing, report a healthy home, and make a second home with
+/// a second key.
 #[test]
 fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
     let home = Home::after_the_bug();
@@ -46,7 +47,7 @@ fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
         assert!(status.stdout.contains("start no daemon"), "{status:?}");
         assert!(status.stderr.contains(&corrected("status")), "{status:?}");
         assert!(on(&["paths"]).ends_with(0).stderr.contains(&corrected("paths")));
-        // Without a command, and in people's words.
+        // Without a command, and with `repair`.
         assert!(on(&[]).ends_with(4).stdout.contains(&corrected("status")));
         assert!(on(&["repair"]).ends_with(7).stderr.contains(&corrected("repair")));
     }
@@ -80,7 +81,7 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
         assert!(ran.stderr.contains(&format!("myownllm-mesh --home {right} launch --no-daemon")), "{ran:?}");
         assert!(!mistyped.exists());
     }
-    // Where nothing is alike, what there is is shown; and a file is no home.
+    // Without a similar name the hint lists the directory; and a file is no home.
     let ran = on(&home.path("no/such"), &["status"]);
     assert!(ran.stderr.contains(&format!("ls -la {right}")), "{ran:?}");
     let file = home.path(&format!("{APP}/config.json"));
@@ -88,7 +89,7 @@ fn a_mistyped_home_is_told_with_the_one_that_was_meant() {
     assert!(ran.stderr.contains(&format!("the home {} is no directory", file.display())), "{ran:?}");
 }
 
-/// Runs the program in a mount namespace of its own, in which the password database is `passwd`.
+/// Runs the program in a mount namespace of its own, in which `passwd` is the password database.
 fn with_passwd(passwd: &str, variables: &[(&str, &str)], args: &[&str]) -> Option<Ran> {
     let probe = run(Command::new("unshare").args(["-m", "true"]));
     if probe.code != Some(0) {
@@ -114,7 +115,7 @@ fn my_uid() -> u32 {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap())
 }
 
-/// The daemon and the app ask it too, and two ideas of "home" would split the state between them.
+/// The daemon and the app ask the password database too. Two different homes would split the state.
 #[test]
 fn without_a_home_variable_the_password_database_is_asked() {
     let home = Home::legacy();
@@ -128,7 +129,7 @@ fn without_a_home_variable_the_password_database_is_asked() {
     assert!(home.has(&format!("{MESH}/.secrets/identity.json")));
 }
 
-/// `sudo myownllm-mesh launch` would set root's home up, while the user's stays as it is.
+/// `sudo myownllm-mesh launch` would set up root's home and leave the user's home as it is.
 #[test]
 fn sudo_in_the_empty_home_of_root_names_the_users() {
     if my_uid() != 0 {
@@ -155,7 +156,8 @@ fn sudo_in_the_empty_home_of_root_names_the_users() {
         assert!(!root.has(APP), "a second home was made");
     }
     assert!(ann.snapshot() == before);
-    // Who names root's home means it; and a user without a home of the app's is not meant.
+    // A caller without an app's home is not suggested; and once root has an app's home, no other
+    // home is suggested.
     let nobody = user("root", 0, &root.path("")) + &user("ann", 1234, Path::new("/nonexistent"));
     with_passwd(&nobody, &[("SUDO_USER", "ann")], &["launch", "--no-daemon"]).unwrap().ends_with(0);
     assert!(root.has(APP));
@@ -163,7 +165,7 @@ fn sudo_in_the_empty_home_of_root_names_the_users() {
     assert!(!ran.stderr.contains("paths.sudo-home"), "{ran:?}");
 }
 
-/// Doctor and launch judge one home alike: what keeps the one from working is a problem of the other.
+/// `doctor` and `launch` judge a home alike: a refusal of the launch is a problem in `doctor`.
 #[test]
 fn doctor_foresees_what_a_launch_says_of_a_home_that_is_a_link_to_nothing() {
     let home = Home::empty();
@@ -184,7 +186,8 @@ fn doctor_foresees_what_a_launch_says_of_a_home_that_is_a_link_to_nothing() {
     assert!(link.symlink_metadata().unwrap().is_symlink());
 }
 
-/// Without `/proc` nobody can tell whether a daemon goes on without its socket: that is said, and is no all-clear.
+/// Without `/proc` the program cannot know whether a daemon runs without its socket. It says so,
+/// and reports no all-clear.
 #[test]
 fn without_proc_it_is_unknown_whether_a_daemon_goes_unseen() {
     if run(Command::new("unshare").args(["-m", "true"])).code != Some(0) {

@@ -1,10 +1,12 @@
-//! Another process, for the tests: one that takes the lock in turn with others, or another user's who swaps folders.
+//! A second process for the tests: it takes the lock in turn with others, or it runs as another
+//! user who swaps directories.
 //!
-//! - `count HOME FILE ROUNDS` takes the lock of HOME that many times, and each time adds one to the number in FILE, by reading and
-//!   then writing it.
+//! - `count HOME FILE ROUNDS` takes the lock of HOME that many times. Each time it reads the number
+//!   in FILE, adds one, and writes it.
 //! - `hold HOME` takes the lock, says so, and keeps it until it is killed.
-//! - `swap DECOY TARGET...` puts a link to a folder of its own, or such a folder, in the place of each TARGET and takes it back, until it is
-//!   killed. Its files hold what DECOY holds.
+//! - `swap DECOY TARGET...` exchanges each TARGET with a directory of its own, or with a symlink to
+//!   that directory, and exchanges them back, until it is killed. Its files have the content of
+//!   DECOY.
 
 #![cfg_attr(not(unix), allow(unused))]
 #![expect(clippy::print_stdout, reason = "a program talks to its user")]
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use myownllm_durable_fs::{Disk, RealDisk};
 
-/// Longer than all the others together take.
+/// The lock timeout: longer than all other processes together hold the lock.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -48,7 +50,8 @@ fn hold(home: &Path) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What is put in the place of a target, each beside it, because a folder that may not be written cannot be moved to another one.
+/// The replacements of a target. They lie beside the target: a directory that the user may not
+/// write cannot be moved to another parent.
 #[cfg(unix)]
 struct Trap {
     target: PathBuf,
@@ -72,7 +75,8 @@ fn swap(decoy: &Path, targets: &[&str]) -> Result<(), Box<dyn Error>> {
     loop {
         for trap in &traps {
             for (aside, is_link) in [(&trap.folder, false), (&trap.link, true)] {
-                // Whatever fails is tried again in the next turn: the home may just be closed, or the target not be there.
+                // Ignores failures and tries again in the next round: the home may be closed, or
+                // the target may be missing.
                 if !swapped(aside, &trap.target) && !is_mine(&trap.target) && !is_mine(aside) {
                     let _ = if is_link {
                         std::os::unix::fs::symlink(&trap.folder, aside)
@@ -95,7 +99,7 @@ fn is_mine(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.uid() == me)
 }
 
-/// Exchanges the two, or gives the one the other's name when nothing has it.
+/// Exchanges the two paths, or renames one to the name of the other if that name is free.
 #[cfg(unix)]
 fn swapped(aside: &Path, target: &Path) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
@@ -108,7 +112,8 @@ fn swapped(aside: &Path, target: &Path) -> bool {
     false
 }
 
-/// A folder that looks like the target, open to everybody, with files of mine in it.
+/// Makes a directory that looks like the target, is open to everybody, and holds files of this
+/// user.
 #[cfg(unix)]
 fn set_trap(at: &Path, target: &Path, decoy: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir(at)?;

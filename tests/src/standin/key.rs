@@ -1,4 +1,4 @@
-//! The identity: an ed25519 key, and how it is written down.
+//! The identity: an ed25519 key, and its file format.
 
 use std::{
     io::{self, Read},
@@ -48,7 +48,7 @@ impl Key {
         Ok(Self { signing, file })
     }
 
-    /// The Device ID in display form.
+    /// Returns the Device ID in display form.
     pub(crate) fn device_id(&self) -> String {
         let digest = Sha256::digest(self.file.public_key.as_bytes());
         format!("{}-{:02X}{:02X}{:X}", self.file.public_key, digest[0], digest[1], digest[2] >> 4)
@@ -71,7 +71,7 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     std::fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// `count` characters of `[a-z0-9]`.
+/// Returns `count` characters of `[a-z0-9]`.
 pub(crate) fn random_name(count: usize) -> io::Result<String> {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut bytes = vec![0; count];

@@ -1,15 +1,17 @@
 //! A daemon that stands in for the real one.
 //!
-//! It speaks the control protocol of 0.1.2 or 0.3.8, keeps identity, rosters, states and config in the real one's formats,
-//! and has the real one's bug: asked to add a network, it reads whatever `config.json` lies in its home, drops what it
-//! does not know, and writes its own shape back. It connects to nobody.
+//! It speaks the control protocol of 0.1.2 or 0.3.8, keeps identity, rosters, states and config in
+//! the formats of the real daemon, and has its bug: on `network_add` it reads any `config.json` in
+//! its home, drops unknown keys, and writes its own shape back. It connects to no peer.
 //!
 //! `stand-in-daemon serve` reads, besides `MYOWNMESH_HOME`:
 //! - `STAND_IN_VERSION`: `0.3.8` (default) or `0.1.2`;
-//! - `STAND_IN_MODE`: how to misbehave (see `mode.rs`);
-//! - `STAND_IN_THEN`: how the other one misbehaves, to which it hands its socket over (mode `hands-over`);
-//! - `STAND_IN_TRACE`: a file to which each request line is appended. Beside it, `.connections` gets a line for each connection,
-//!   and `.ready` holds when it began to listen, in nanoseconds since 1970.
+//! - `STAND_IN_MODE`: its faults (see `mode.rs`);
+//! - `STAND_IN_THEN`: the faults of the other stand-in, to which this one hands its socket over
+//!   (mode `hands-over`);
+//! - `STAND_IN_TRACE`: a file to which each request line is appended. Beside the file,
+//!   `.connections` gets a line for each connection, and `.ready` holds the time at which the
+//!   stand-in began to listen, in nanoseconds since 1970.
 
 mod key;
 mod mode;
@@ -35,17 +37,18 @@ use self::{
     store::Store,
 };
 
-/// Which daemon is stood in for.
+/// The daemon version that the stand-in imitates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// The oldest in use: writes in place, config version 1.
+    /// The oldest version in use: writes in place, config version 1.
     V012,
-    /// The newest: writes through a temporary file, config version 3, knows `network_update`.
+    /// The newest version: writes through a temporary file, config version 3, knows
+    /// `network_update`.
     V038,
 }
 
 impl Version {
-    /// The version's name, if it is one of the two.
+    /// Parses the version's name, if it is one of the two.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "0.1.2" => Some(Self::V012),
@@ -54,7 +57,7 @@ impl Version {
         }
     }
 
-    /// Its name.
+    /// Returns the version's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::V012 => "0.1.2",
@@ -62,7 +65,7 @@ impl Version {
         }
     }
 
-    /// The version of its config's shape.
+    /// Returns the config version that this daemon writes.
     fn config(self) -> u64 {
         match self {
             Self::V012 => 1,
@@ -71,7 +74,7 @@ impl Version {
     }
 }
 
-/// What the environment asks of a stand-in.
+/// The settings of a stand-in, from the environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
     home: PathBuf,
@@ -81,11 +84,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From variables, as the program gets them. `MYOWNMESH_HOME` is read as text: one that is not UTF-8 is as good as
-    /// unset, and unset means `~/.myownmesh`.
+    /// Reads the settings from variables, as the program gets them. As in the real daemon, a
+    /// `MYOWNMESH_HOME` that is not UTF-8 counts as unset, and unset means `~/.myownmesh`.
     ///
     /// # Errors
-    /// An unknown version or mode, or no home at all.
+    /// Fails for an unknown version or mode, or if no home is named.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let home = match (var("MYOWNMESH_HOME"), var("HOME")) {
             (Some(home), _) if !home.is_empty() => PathBuf::from(home),
@@ -103,19 +106,19 @@ impl Settings {
     }
 }
 
-/// Runs the daemon until it is told to end, or misbehaves. Returns the exit code.
+/// Runs the daemon until a signal or a fault ends it. Returns the exit code.
 #[cfg(unix)]
 pub fn serve(settings: Settings) -> u8 {
     server::serve(settings)
 }
 
-/// There is no stand-in with named pipes.
+/// The stand-in does not speak over named pipes.
 #[cfg(not(unix))]
 pub fn serve(_settings: Settings) -> u8 {
     2
 }
 
-/// A daemon without its socket.
+/// The daemon's state, apart from its socket.
 struct Daemon {
     version: Version,
     modes: Modes,
@@ -124,12 +127,12 @@ struct Daemon {
     config: Config,
     joined: Vec<Network>,
     states: Vec<State>,
-    /// Events that wait to be pushed.
+    /// The events that wait to be pushed.
     events: Vec<Value>,
     clients: AtomicU64,
 }
 
-/// Writes addresses in another form that means the same.
+/// Rewrites addresses into another form with the same meaning.
 fn reword(value: &mut Value) {
     const PORTS: [(&str, &str); 3] = [("wss://", ":443/"), ("stun:", ":3478"), ("turn:", ":3478")];
     match value {
@@ -145,7 +148,7 @@ fn reword(value: &mut Value) {
     }
 }
 
-/// What became of a request: `data` or `error`.
+/// The outcome of a request: `data` or `error`.
 type Answer = Result<Value, String>;
 
 impl Daemon {
@@ -183,7 +186,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// One request line and its answer.
+    /// Answers one request line.
     fn answer(&mut self, line: &str) -> Value {
         match self.ask(line) {
             Ok(data) => json!({"ok": true, "data": data}),
@@ -365,14 +368,15 @@ impl Daemon {
         Network::parse(config, self.version).map_err(|e| format!("parse: {e}"))
     }
 
-    /// A network by its config id or network id.
+    /// Finds a network by its config id or network id.
     fn find(&self, name: &str) -> Result<Network, String> {
         let by_id = self.joined.iter().find(|network| network.id == name);
         let found = by_id.or_else(|| self.joined.iter().find(|network| network.network_id == name));
         found.cloned().ok_or_else(|| format!("unknown network: {name}"))
     }
 
-    /// The bug: whatever lies there is read, what is not known is dropped, and the daemon's shape is written back.
+    /// The bug: reads any `config.json` in the home, drops unknown keys, and writes the daemon's
+    /// shape back.
     fn change_config(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), String> {
         let mut config = load_config(&self.store, self.version)?;
         change(&mut config);
@@ -442,7 +446,7 @@ impl Daemon {
         found.cloned().unwrap_or_else(|| State::fresh(network, self.version))
     }
 
-    /// The older one waits for others to sign; the newer one has enough with its own signature, and becomes the owner.
+    /// Version 0.1.2 waits for other signatures; 0.3.8 needs only its own, and becomes the owner.
     fn propose_kind_change(&mut self, network: &Network, to: Kind) -> Answer {
         let mut noise = [0; 8];
         key::random(&mut noise).map_err(|e| e.to_string())?;
@@ -480,7 +484,7 @@ impl Daemon {
         Ok(json!({"proposal_id": id}))
     }
 
-    /// What a real one says when it has joined a network.
+    /// Queues the events that a real daemon pushes when it has joined a network.
     fn tell_about(&mut self, network: &Network) {
         let (stun, turn) = network.counts();
         let driver = match self.version {
@@ -539,7 +543,7 @@ fn load_config(store: &Store, version: Version) -> Result<Config, String> {
     };
     match Config::parse(&bytes, version) {
         Ok(config) => Ok(config),
-        // A newer file is refused, and a broken one renamed.
+        // A newer config is an error. A broken one is an error in 0.1.2; 0.3.8 renames it.
         Err(e) if version == Version::V012 || e.contains("is newer than") => Err(format!("config: {e}")),
         Err(_) => {
             store.set_aside_corrupt(&path).map_err(|e| format!("config: {e}"))?;
@@ -595,7 +599,7 @@ fn traffic() -> Value {
     Value::Object(traffic)
 }
 
-/// A network id in its normal form, or the real one's words.
+/// Returns a network id in its normal form, or the error text of the real daemon.
 fn normalize(id: &str) -> Result<String, String> {
     let id = id.trim().to_lowercase();
     if let Some(bad) = id.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '_')) {

@@ -1,41 +1,44 @@
-//! How the stand-in misbehaves when it is told to.
+//! The faults of the stand-in.
 
 use std::time::Duration;
 
-/// What `STAND_IN_MODE` asks for: a list, separated by commas, of names with an optional `:argument`.
+/// The faults in `STAND_IN_MODE`: names, separated by commas, each with an optional `:argument`.
 ///
 /// | name | what it does |
 /// | --- | --- |
 /// | `slow-start:MS` | waits before it binds its socket |
-/// | `hands-over[:keep]` | begins to listen, starts another stand-in that takes over the socket, and lives on: without the socket, or, as an \
-///   activator does, with it. The other one behaves as `STAND_IN_THEN` says; its socket is its standard input |
+/// | `hands-over[:keep]` | begins to listen, and starts another stand-in that serves (see below) |
 /// | `takes-over` | listens on its standard input |
-/// | `dies-early[:CODE]` | says why on stderr and exits (3) before it binds |
-/// | `dies-in:MS` | exits (3) so long after it bound |
-/// | `dies-after:N` | exits (3) when it has answered so many requests |
-/// | `dies-unanswered:N` | does what the N-th request says, and exits (3) without a word about it |
-/// | `dies-writing:N` | exits (3) in the middle of the first write of its config, after so many bytes |
-/// | `kills-peer:N` | does what the N-th request says, and kills whoever asked, as a crash of the app would |
-/// | `lingers:MS` | on SIGTERM and SIGINT it takes its socket away, and ends so long after |
+/// | `dies-early[:CODE]` | writes the reason to stderr and exits (3) before it binds |
+/// | `dies-in:MS` | exits (3) that long after it bound |
+/// | `dies-after:N` | exits (3) after it has answered N requests |
+/// | `dies-unanswered:N` | executes the N-th request, and exits (3) without an answer |
+/// | `dies-writing:N` | exits (3) during the first write of its config, after N bytes |
+/// | `kills-peer:N` | executes the N-th request, and kills the client, like a crash of the app |
+/// | `lingers:MS` | on SIGTERM and SIGINT it unlinks its socket, and ends that much later |
 /// | `ignore-term` | does not end on SIGTERM and SIGINT |
-/// | `silent` | takes connections and answers nothing |
-/// | `silent-after:N` | answers so many requests, and no more |
-/// | `close` | takes connections and closes them |
-/// | `garbage` | answers what is no JSON |
-/// | `not-utf8` | answers what is no UTF-8 |
-/// | `half-line` | answers the first half and waits |
-/// | `drip:MS` | answers a byte at a time |
+/// | `silent` | accepts connections and answers nothing |
+/// | `silent-after:N` | answers N requests, and no more |
+/// | `close` | accepts connections and closes them |
+/// | `garbage` | answers with a line that is not JSON |
+/// | `not-utf8` | answers with bytes that are not UTF-8 |
+/// | `half-line` | answers with the first half of a line and waits |
+/// | `drip:MS` | answers one byte at a time |
 /// | `slow-answer:MS` | waits before each answer |
 /// | `flood` | answers without end and without a line break |
 /// | `flood-events` | answers with events without end |
 /// | `unasked` | answers everything twice |
-/// | `wrong-version[:V]` | says it is that version (0.0.1) |
-/// | `says-more` | has keys in every answer that nobody knows yet, and pushes what is no event |
-/// | `other-key` | has another key than its home's |
-/// | `refuse-add[:TEXT]`, `refuse-remove[:TEXT]`, `refuse-update[:TEXT]` | says no to that |
-/// | `no-update` | does not know `network_update`, as an old one |
-/// | `rewords` | writes the addresses that it is told with the host and the scheme in capitals, and with the scheme's own port |
-/// | `lying-update` | says yes to `network_update` and does nothing |
+/// | `wrong-version[:V]` | reports that version (0.0.1) |
+/// | `says-more` | adds unknown keys to every answer, and pushes a line that is not an event |
+/// | `other-key` | has another key than the one in its home |
+/// | `refuse-add[:TEXT]`, `refuse-remove[:TEXT]`, `refuse-update[:TEXT]` | refuses the op |
+/// | `no-update` | does not know `network_update`, like an old daemon |
+/// | `rewords` | stores addresses with scheme and host in capitals, and with the default port |
+/// | `lying-update` | confirms `network_update` and does nothing |
+///
+/// With `hands-over` the stand-in runs on without the socket; with `keep` it keeps the socket, as
+/// an activator does. The other stand-in behaves as `STAND_IN_THEN` says, and gets the socket as
+/// its standard input.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Modes(Vec<(String, Option<String>)>);
 
@@ -74,7 +77,8 @@ const NAMES: &[&str] = &[
 ];
 
 impl Modes {
-    /// Reads the list; a name that is none is an error, because a test that asks for it would test nothing.
+    /// Parses the names. An unknown name is an error: a test with a misspelled mode would test
+    /// nothing.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let modes = text
             .split(',')
@@ -109,7 +113,7 @@ impl Modes {
         self.has(name).then(|| Duration::from_millis(self.number(name).unwrap_or(1000)))
     }
 
-    /// The text with which an op is refused.
+    /// Returns the text with which the op is refused.
     pub(crate) fn refusal(&self, name: &str) -> Option<String> {
         self.has(name).then(|| self.argument(name).unwrap_or("told to refuse").to_owned())
     }

@@ -1,5 +1,5 @@
-//! Which ops each version knows. The names are all that is read here: an unknown one makes the parser say which there
-//! are, in the same words as the real one's.
+//! The ops of each version. Only the names are parsed here: for an unknown op the parser lists the
+//! known ones, in the same words as the real daemon.
 
 use serde::Deserialize;
 
@@ -13,7 +13,7 @@ macro_rules! ops {
 }
 
 ops! {
-    /// 0.1.2's.
+    /// The ops of 0.1.2.
     Ops012: Status NetworksList PeersList RosterList RosterApprove RosterRemove TopologySet IdentityShow IdentitySetLabel
     NetworkIdGenerate NetworkIdNormalize ConfigShow NetworkAdd NetworkRemove EventsSubscribe GovernanceState
     GovernanceProposeKindChange GovernanceProposeRoleGrant GovernanceProposeRoleRevoke GovernanceSign GovernanceDeny
@@ -22,7 +22,7 @@ ops! {
 }
 
 ops! {
-    /// 0.3.8's.
+    /// The ops of 0.3.8.
     Ops038: Status NetworksList PeersList RosterList RosterApprove RosterRemove TopologySet IdentityShow IdentitySetLabel
     NetworkIdGenerate NetworkIdNormalize ConfigShow NetworkAdd NetworkRemove ForgetAllNetworks FactoryReset NetworkUpdate
     NetworkReconnect NetworkConnectPeer MediaLaneOpen MediaLaneClose ServicesStatus ServicesSet EventsSubscribe

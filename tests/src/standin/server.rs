@@ -1,4 +1,4 @@
-//! The socket, and all the ways in which it can misbehave.
+//! The socket, and its faults.
 #![expect(clippy::print_stderr, reason = "a daemon's log is its stderr")]
 
 use std::{
@@ -24,7 +24,7 @@ use signal_hook::{
 
 use super::{Daemon, Settings, mode::Modes, store};
 
-/// How a daemon ends that is told to die.
+/// The exit code of a fault that ends the daemon.
 const DEAD: u8 = 3;
 
 struct Shared {
@@ -41,7 +41,7 @@ pub(super) fn serve(settings: Settings) -> u8 {
     if modes.has("hands-over") {
         return hand_over(&settings).unwrap_or_else(|e| fail(&format!("hand over: {e}")));
     }
-    // From the first moment on: a daemon that is told to end while it starts ends too.
+    // Handles signals before anything else: a daemon that gets SIGTERM during its start ends too.
     let signals = match Signals::new([SIGTERM, SIGINT]) {
         Ok(signals) => signals,
         Err(e) => return fail(&format!("signals: {e}")),
@@ -101,13 +101,14 @@ fn listen(path: &Path, modes: &Modes) -> io::Result<UnixListener> {
     if modes.has("takes-over") {
         return Ok(UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?));
     }
-    // A live daemon's name goes too; that daemon then runs on unseen.
+    // Unlinks the path even if a daemon listens there; that daemon then runs on without a reachable
+    // socket.
     store::unlink(path);
     UnixListener::bind(path)
 }
 
-/// Begins to listen and lets another process serve; goes on as a process that has nothing to do with it any more. No
-/// signal is handled: whoever sends one ends it.
+/// Begins to listen, lets another process serve, and runs on without a part in it. Handles no
+/// signal: any signal ends this process.
 fn hand_over(settings: &Settings) -> io::Result<u8> {
     let path = settings.home.join("daemon.sock");
     store::unlink(&path);
@@ -124,7 +125,7 @@ fn hand_over(settings: &Settings) -> io::Result<u8> {
     }
 }
 
-/// When it began to listen, beside the trace.
+/// Writes the time at which the stand-in began to listen, beside the trace.
 #[expect(clippy::disallowed_methods, reason = "a note, which nobody needs whole after a crash")]
 fn note_ready(trace: Option<&Path>) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -165,7 +166,8 @@ fn end_on_signal(mut signals: Signals, modes: &Modes, socket: Arc<Mutex<Option<P
     });
 }
 
-/// Ends the process at the other end of a connection, without a warning, and waits until it is gone with all that it held.
+/// Kills the process at the other end of a connection and waits until it is gone and its locks are
+/// released.
 #[cfg(target_os = "linux")]
 fn kill_peer(stream: &UnixStream) {
     let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else { return };
@@ -196,7 +198,7 @@ impl Shared {
             return;
         }
         if self.modes.has("silent") {
-            // Until the other side goes.
+            // Returns when the client closes the connection.
             let _ = io::copy(&mut &stream, &mut io::sink());
             return;
         }
@@ -240,7 +242,8 @@ impl Shared {
             to.write_all(format!("{pushed}\n").as_bytes())?;
         }
         if answer["data"]["subscribed"] == true {
-            // Nothing is pushed between the answer and the list: who has the answer gets every event from then on.
+            // Holds the lock until the subscriber is registered: a subscriber gets every event
+            // after its answer.
             let mut subscribers = lock(&self.subscribers);
             self.send(to, &format!("{answer}\n"))?;
             subscribers.push(to.try_clone()?);
@@ -296,7 +299,7 @@ impl Shared {
         }
     }
 
-    /// One line for each connection over which something is asked, beside the trace.
+    /// Appends one line for each connection with a request, beside the trace.
     fn note_connection(&self) -> io::Result<()> {
         let Some(trace) = &self.trace else { return Ok(()) };
         let path = beside(trace, ".connections");

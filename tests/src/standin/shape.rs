@@ -1,4 +1,4 @@
-//! The daemon's files and answers, member by member in the real one's order.
+//! The files and answers of the daemon, with members in the order of the real daemon.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Version;
 
-/// `config.json`. What is not named here is dropped when the file is read: that is the bug.
+/// `config.json`. A read drops every key that is not named here: that is the bug.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Config {
     #[serde(default)]
@@ -292,7 +292,7 @@ struct Turn {
 }
 
 impl Config {
-    /// Reads a config as a daemon of this version does.
+    /// Parses a config as a daemon of this version does.
     pub(crate) fn parse(bytes: &[u8], version: Version) -> Result<Self, String> {
         let mut config: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if config.version.is_some_and(|found| found > version.config()) {
@@ -303,7 +303,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What a daemon has that finds no config.
+    /// Returns the config of a daemon that finds none.
     pub(crate) fn fresh(version: Version) -> Self {
         let mut config = Self {
             version: None,
@@ -314,7 +314,7 @@ impl Config {
             services: None,
             networks: Vec::new(),
         };
-        // There is no network in it that could be refused.
+        // Cannot fail: there is no network that `fill` could refuse.
         let _ = config.fill(version);
         config
     }
@@ -335,14 +335,15 @@ impl Config {
 }
 
 impl Network {
-    /// Reads a network out of a request.
+    /// Parses a network from a request.
     pub(crate) fn parse(value: Value, version: Version) -> Result<Self, String> {
         let mut network: Self = serde_json::from_value(value).map_err(|e| e.to_string())?;
         network.fill(version)?;
         Ok(network)
     }
 
-    /// The defaults of the version; what the version does not know is dropped, or an error where it has to be known.
+    /// Fills in the defaults of the version, and drops members that it does not know. Fails for an
+    /// unknown variant.
     fn fill(&mut self, version: Version) -> Result<(), String> {
         let urls = |urls: &[&str]| urls.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>();
         let signaling = &mut self.signaling;
@@ -451,7 +452,7 @@ pub(crate) struct State {
     pub(crate) member_log: Option<Vec<Value>>,
     pub(crate) pending: Vec<Proposal>,
     pub(crate) splits: Vec<Value>,
-    /// The outer layer says whether the version has the member at all.
+    /// The outer `Option` says whether the version has the member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) topology: Option<Option<Value>>,
 }

@@ -1,4 +1,4 @@
-//! The home on disk, written as the real daemons write it: that is, not as this workspace writes anything.
+//! The home on disk. It is written as the real daemons write it, not as this workspace writes.
 #![expect(
     clippy::disallowed_methods,
     reason = "the stand-in writes as the real daemons do, with their faults"
@@ -12,7 +12,7 @@ use std::{
 
 use super::Version;
 
-/// The folder named by `MYOWNMESH_HOME`.
+/// The directory named by `MYOWNMESH_HOME`.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     home: PathBuf,
@@ -45,7 +45,7 @@ impl Store {
         self.home.join("daemon.sock")
     }
 
-    /// The bytes of a file; `None` when it "does not exist", which a dangling link does not either.
+    /// Returns the bytes of a file; `None` if it does not exist, which includes a dangling symlink.
     pub(crate) fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         if fs::metadata(path).is_err() {
             return Ok(None);
@@ -55,14 +55,15 @@ impl Store {
         Ok(Some(bytes))
     }
 
-    /// The newer one renames what it cannot read, and goes on with defaults.
+    /// Renames a file that 0.3.8 cannot read; the daemon goes on with defaults.
     pub(crate) fn set_aside_corrupt(&self, path: &Path) -> io::Result<()> {
         let mut name = path.as_os_str().to_owned();
         name.push(".corrupt");
         fs::rename(path, name)
     }
 
-    /// Writes the config: in place and readable by all, or through a temporary file for its owner alone.
+    /// Writes the config. 0.1.2 writes in place and readable by all; 0.3.8 writes through a
+    /// temporary file that only the owner can read.
     pub(crate) fn write_config(&self, text: &str) -> io::Result<()> {
         match self.version {
             Version::V012 => write(&self.config(), text, 0o644),
@@ -70,7 +71,7 @@ impl Store {
         }
     }
 
-    /// What is left of [`Store::write_config`] when it is cut off after so many bytes.
+    /// Leaves what [`Store::write_config`] leaves if the daemon dies after `bytes` bytes.
     pub(crate) fn write_torn_config(&self, text: &str, bytes: u64) {
         let end = usize::try_from(bytes).unwrap_or(usize::MAX).min(text.len());
         let (path, mode) = match self.version {
@@ -105,7 +106,7 @@ fn temporary(path: &Path) -> PathBuf {
     PathBuf::from(tmp)
 }
 
-/// Removes a socket's name, whoever listens behind it.
+/// Unlinks a socket path, even if another daemon listens there.
 pub(crate) fn unlink(path: &Path) {
     let _ = fs::remove_file(path);
 }

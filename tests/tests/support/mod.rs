@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: the real program, homes of the kinds that users have, and a look at every name in them.
+//! The common part of the end-to-end tests: the real program, homes of the kinds that users have,
+//! and a snapshot of every file in them.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -12,11 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-/// The app's home and the daemon's, relative to the user's.
+/// The app's home and the daemon home, relative to the user's home.
 pub const APP: &str = ".myownllm";
 pub const MESH: &str = ".myownllm/.myownmesh";
 
-/// Recognisable secrets, planted in [`Home::with_secrets`]; none may ever be printed.
+/// Recognisable secrets, planted in [`Home::with_secrets`]. None may ever be printed.
 pub const SECRETS: [&str; 4] = [
     "khseccpmjr6vebd2lkshxcv7af5urobtvjcld57rr2kpjacfq4va",
     "bearer-9f31c2",
@@ -24,13 +25,13 @@ pub const SECRETS: [&str; 4] = [
     "turn-password-52ce",
 ];
 
-/// The workspace's root.
+/// Returns the root of the workspace.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The program, built when it is not there or older than its sources: a package's tests do not make cargo build another
-/// package's program.
+/// Returns the program, and builds it if it is missing or older than its sources: cargo does not
+/// build another package's program for a test.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -70,7 +71,7 @@ fn newest_source(folder: &Path) -> SystemTime {
     newest.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// A run that has ended.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Ran {
     /// The exit code; `None` after a signal.
@@ -80,12 +81,12 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Everything that was said.
+    /// Returns stdout and stderr.
     pub fn all(&self) -> String {
         format!("{}\n{}", self.stdout, self.stderr)
     }
 
-    /// The one JSON document on stdout.
+    /// Parses the one JSON document on stdout.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON on stdout ({e}): {self:?}"))
     }
@@ -98,7 +99,7 @@ impl Ran {
     }
 }
 
-/// Longer than any run may take; one that does hangs.
+/// Longer than any run may take; a longer run counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs a command to its end, with `input` on stdin.
@@ -107,7 +108,7 @@ pub fn run_with(command: &mut Command, input: &[u8]) -> Ran {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
-    // A program that does not read its input closes it, which is its right.
+    // Ignores the error: a program may close its input unread.
     std::thread::spawn(move || drop(stdin.write_all(&input)));
     let reader = |mut stream: Box<dyn std::io::Read + Send>| {
         std::thread::spawn(move || {
@@ -138,16 +139,16 @@ pub fn run(command: &mut Command) -> Ran {
     run_with(command, b"")
 }
 
-/// A user's home in a temporary folder.
+/// A user's home in a temporary directory.
 #[derive(Debug)]
 pub struct Home {
     folder: tempfile::TempDir,
 }
 
 impl Home {
-    /// Nothing in it.
+    /// Makes an empty home.
     pub fn empty() -> Self {
-        // Short: a socket's path may have some hundred bytes.
+        // In `/tmp`, because a socket path may have only about a hundred bytes.
         let parent = if cfg!(unix) { PathBuf::from("/tmp") } else { std::env::temp_dir() };
         let folder = tempfile::Builder::new().prefix("mesh-").tempdir_in(parent).unwrap();
         let home = Self { folder };
@@ -155,14 +156,14 @@ impl Home {
         home
     }
 
-    /// What daemon 0.1.2 left behind in the folder that it shared with the app, the bug included.
+    /// Makes a home as daemon 0.1.2 left it: shared with the app, with an overwritten config.
     pub fn after_the_bug() -> Self {
         let home = Self::legacy();
         home.put_fixture("config.json", 0o644);
         home
     }
 
-    /// Key, rosters and states in the old places; the app's config healthy.
+    /// Makes a home with key, rosters and states at the old location, and a healthy app config.
     pub fn legacy() -> Self {
         let home = Self::empty();
         for file in [
@@ -178,14 +179,14 @@ impl Home {
         home
     }
 
-    /// Moved, repaired, complete: nothing is left to do.
+    /// Makes a home that is moved, repaired and complete: nothing is left to do.
     pub fn settled() -> Self {
         let home = Self::legacy();
         home.run(&["launch", "--no-daemon"]).ends_with(0);
         home
     }
 
-    /// A healthy config full of secrets, and a key.
+    /// Makes a home with a healthy config full of secrets, and a key.
     pub fn with_secrets() -> Self {
         let home = Self::legacy();
         let mut config = home.json(&format!("{APP}/config.json"));
@@ -203,13 +204,13 @@ impl Home {
         self.put(&format!("{APP}/{file}"), &bytes, mode);
     }
 
-    /// A path in the home.
+    /// Returns a path in the home.
     pub fn path(&self, path: &str) -> PathBuf {
         let home = self.folder.path().join("home");
         if path.is_empty() { home } else { home.join(path) }
     }
 
-    /// Puts a file there, with the folders above it.
+    /// Writes a file, and makes the directories above it.
     pub fn put(&self, path: &str, bytes: &[u8], mode: u32) {
         let path = self.path(path);
         let parent = path.parent().unwrap();
@@ -229,24 +230,25 @@ impl Home {
         serde_json::from_slice(&self.bytes(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    /// Whether there is anything of this name.
+    /// Returns true if the path exists, even as a dangling symlink.
     pub fn has(&self, path: &str) -> bool {
         self.path(path).symlink_metadata().is_ok()
     }
 
-    /// The program with these arguments, in an environment that names no daemon and no other home.
+    /// Returns the program with these arguments, in an environment that names no daemon and no
+    /// other home.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.arg("--home").arg(self.path("")).args(args).current_dir("/");
         for name in ["MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN"] {
             command.env_remove(name);
         }
-        // Nothing may ever be written here: `--home` says where the home is.
+        // `--home` names the home; the program must not write to `HOME`.
         command.env("HOME", "/nonexistent");
         command
     }
 
-    /// The same, with the stand-in for a daemon.
+    /// As [`Home::command`], with the stand-in as the daemon.
     pub fn with_daemon(&self, args: &[&str]) -> Command {
         let mut command = self.command(args);
         command.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon"));
@@ -257,19 +259,20 @@ impl Home {
         run(&mut self.command(args))
     }
 
-    /// Every name with all that a write would change: kind, mode, size, inode, mtime, ctime, bytes.
+    /// Returns every path with all that a write would change: kind, mode, size, inode, mtime,
+    /// ctime, bytes.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, (Vec<i64>, Vec<u8>)> {
         let mut names = BTreeMap::new();
         look(&self.path(""), &mut names);
         names
     }
 
-    /// Every file's bytes, wherever it lies.
+    /// Returns the bytes of every file.
     pub fn contents(&self) -> Vec<Vec<u8>> {
         self.snapshot().into_values().map(|(_, bytes)| bytes).collect()
     }
 
-    /// Fails the test when a file with exactly these bytes is nowhere in the home.
+    /// Fails the test if no file in the home has exactly these bytes.
     #[track_caller]
     pub fn still_has(&self, bytes: &[u8], what: &str) {
         assert!(self.contents().iter().any(|found| found == bytes), "{what}: the former bytes are nowhere");
