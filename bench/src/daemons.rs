@@ -111,7 +111,7 @@ impl Home {
     pub fn noticed(&self, program: &Path) -> Duration {
         let candidate = Candidate::new(program, Origin::Override { variable: "BENCH_STAND_IN".to_owned() });
         let lock = RealDisk.lock(self.folder.path(), WITHIN).expect("the lock");
-        let permit = start_permit(&RealDisk, &lock, &self.places()).expect("a permit");
+        let permit = start_permit(&lock, &self.places()).expect("a permit");
         let mut request = SpawnRequest::new(permit, self.endpoint(), vec![candidate]);
         request.env = vec![("STAND_IN_TRACE".into(), self.trace("").into())];
         let daemon = spawn(&request).expect("a daemon");

@@ -10,6 +10,8 @@ use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome, StateMigr
 /// The folders that hold most of the state.
 const FOLDERS: [&str; 2] = ["mesh/rosters", "mesh/states"];
 const NOTE: &str = "notes.txt";
+/// The directory on the disk that is mounted at the daemon's home.
+const MOUNTED: &str = "daemon";
 
 /// The two homes, with so many files in each of two folders; removed when this is dropped.
 #[derive(Debug)]
@@ -23,6 +25,14 @@ pub struct State {
     _memory: tempfile::TempDir,
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.is_across() {
+            run(Command::new("umount").arg("--lazy").arg(&self.daemon));
+        }
+    }
+}
+
 /// Which file systems, and what lies among our files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -30,7 +40,7 @@ pub enum Kind {
     Whole,
     /// One file of somebody else's in each folder.
     Foreign,
-    /// The daemon's home is on another file system.
+    /// The daemon's home is on another file system, which only root can mount there.
     Across,
 }
 
@@ -41,12 +51,22 @@ impl State {
         let on_disk = tempfile::tempdir_in(disk).expect("a folder");
         let in_memory = tempfile::tempdir_in(memory).expect("a folder");
         let app = if kind == Kind::Across { in_memory.path() } else { on_disk.path() }.join("app");
-        let daemon =
-            if kind == Kind::Across { on_disk.path().join("daemon") } else { app.join(".myownmesh") };
+        let daemon = app.join(".myownmesh");
+        if kind == Kind::Across {
+            let mounted = on_disk.path().join(MOUNTED);
+            for dir in [&mounted, &daemon] {
+                std::fs::create_dir_all(dir).expect("a directory");
+            }
+            run(Command::new("mount").arg("--bind").args([&mounted, &daemon]));
+        }
         let foreign = kind == Kind::Foreign;
         let state = Self { app, daemon, foreign, disk: on_disk, _memory: in_memory };
         state.fill(files);
         state
+    }
+
+    fn is_across(&self) -> bool {
+        self.disk.path().join(MOUNTED).is_dir()
     }
 
     fn fill(&self, files: usize) {
@@ -61,10 +81,7 @@ impl State {
 
     /// Flushes what was done so far, so that it is not part of what is measured next.
     pub fn flush(&self) {
-        let up = |path: &Path| path.parent().unwrap_or(path).to_owned();
-        for folder in [up(&self.app), up(&self.daemon)] {
-            RealDisk.sync_fs(&folder).expect("a flush");
-        }
+        run(Command::new("sync").arg("-f").arg(&self.app).arg(self.disk.path()));
     }
 
     /// Puts everything back (within one file system: by renaming folders).
@@ -72,9 +89,12 @@ impl State {
     /// What was copied is removed at the very end, with all the rest: ext4 does not use the number of a removed file again for
     /// some minutes, and each new file costs a search through all those numbers, which is more than the copy itself.
     pub fn put_back(&self, files: usize) {
-        if !self.daemon.starts_with(&self.app) {
+        if self.is_across() {
             let aside = tempfile::tempdir_in(self.disk.path()).expect("a folder").keep();
-            std::fs::rename(&self.daemon, aside.join("daemon")).expect("what was moved");
+            for entry in std::fs::read_dir(self.disk.path().join(MOUNTED)).expect("a listing") {
+                let entry = entry.expect("an entry");
+                std::fs::rename(entry.path(), aside.join(entry.file_name())).expect("what was moved");
+            }
             self.fill(files);
             return;
         }

@@ -48,7 +48,7 @@ impl Home {
 
     fn permit_for(&self, home: impl Into<PathBuf>) -> Result<StartPermit<'_>, Refusal> {
         let lock = self.lock.get_or_init(|| RealDisk.lock(self.dir.path(), SLACK).unwrap());
-        start_permit(&RealDisk, lock, &Places::new(self.dir.path(), home))
+        start_permit(lock, &Places::new(self.dir.path(), home))
     }
 
     fn request(&self, candidates: Vec<Candidate>) -> SpawnRequest<'_> {

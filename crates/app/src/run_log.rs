@@ -213,12 +213,13 @@ impl Dir {
     }
 
     fn rotate(&self, name: &str) -> io::Result<()> {
-        use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
         let (log, former) = (self.0.join(name), self.0.join(former(name)));
-        if RealDisk.stat(&former).is_ok() {
-            RealDisk.unlink(&former).map_err(io::Error::other)?;
+        // While another process changes the home, the log grows: a later run rotates it.
+        let Ok(lock) = RealDisk.lock(&self.0, std::time::Duration::ZERO) else { return Ok(()) };
+        if lock.stat(&former).is_ok() {
+            lock.unlink(&former).map_err(io::Error::other)?;
         }
-        rename_or_link(&RealDisk, &log, &former).map(drop).map_err(io::Error::other)
+        rename_or_link(&lock, &log, &former).map(drop).map_err(io::Error::other)
     }
 }
 

@@ -3,13 +3,16 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use myownllm_config_model::Document;
 use myownllm_config_model::app_config::OwnSettings;
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata, Owner, make_dirs, publish_new};
+use myownllm_durable_fs::{
+    Disk, DiskError, FileKind, LockedDir, Metadata, Owner, make_private_dir, publish_new,
+};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -165,7 +168,7 @@ impl Default for Limits {
 
 /// A new file, 0600, that belongs to `owner` where we may give it away (only root may give it to somebody else).
 pub(crate) fn publish(
-    disk: &dyn Disk,
+    disk: &LockedDir,
     path: &Path,
     bytes: &[u8],
     owner: Option<Owner>,
@@ -174,7 +177,7 @@ pub(crate) fn publish(
 }
 
 fn publish_with_mode(
-    disk: &dyn Disk,
+    disk: &LockedDir,
     path: &Path,
     bytes: &[u8],
     mode: u32,
@@ -185,33 +188,6 @@ fn publish_with_mode(
         Err(error) if error.is_about_the_owner() => publish_new(disk, path, bytes, mode, None).map(drop),
         done => done.map(drop),
     }
-}
-
-/// A folder for its owner alone, made if need be. It may be a killed run's: mode and owner are put right, and its own name
-/// is flushed in any case.
-pub(crate) fn private_folder(
-    disk: &dyn Disk,
-    root: &Path,
-    folder: &Path,
-    owner: Option<Owner>,
-) -> Result<(), DiskError> {
-    match make_dirs(disk, root, folder, 0o700, owner) {
-        Err(error) if error.is_about_the_owner() => {
-            make_dirs(disk, root, folder, 0o700, None)?;
-        }
-        done => {
-            done?;
-        }
-    }
-    let meta = disk.stat_follow(folder)?;
-    if meta.mode & 0o077 != 0 {
-        disk.set_mode(folder, 0o700)?;
-    }
-    if owner.is_some() && meta.owner != owner {
-        // Whoever may not give it away made it for themselves.
-        let _ = owner.map(|owner| disk.set_owner(folder, owner));
-    }
-    disk.sync_dir(root)
 }
 
 /// The hash of a content, as it stands in names.
@@ -249,10 +225,24 @@ pub(crate) struct Copies<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) app_home: &'a Path,
     pub(crate) config: &'a Path,
-    pub(crate) owner: Option<Owner>,
     pub(crate) limits: Limits,
     /// The default of that name: it is no setting of the user's.
     pub(crate) conversation_dir: &'a str,
+}
+
+/// The folder of copies, to write to under the lock: what is made belongs to `owner`.
+pub(crate) struct WritableCopies<'a> {
+    pub(crate) copies: Copies<'a>,
+    pub(crate) dir: &'a LockedDir,
+    pub(crate) owner: Option<Owner>,
+}
+
+impl<'a> Deref for WritableCopies<'a> {
+    type Target = Copies<'a>;
+
+    fn deref(&self) -> &Copies<'a> {
+        &self.copies
+    }
 }
 
 impl Copies<'_> {
@@ -282,14 +272,6 @@ impl Copies<'_> {
             listing.copies.rotate_left(near);
         }
         Ok(listing)
-    }
-
-    /// Gives a copy its final mode. Does not sync that: should a power cut undo it, the next launch syncs the copy again.
-    fn mark_synced(&self, id: &CopyId) {
-        let path = self.path(id);
-        if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED) {
-            let _ = self.disk.set_mode(&path, SYNCED);
-        }
     }
 
     /// Whether it is a file of its own. With a second name (a tool that saves room gave it one, say), or with a link from the
@@ -333,6 +315,62 @@ impl Copies<'_> {
         self.disk.content_eq(&self.path(id), bytes).unwrap_or(false)
     }
 
+    /// The routine copies that no later one may push out: the one with the most settings of the user's, the one with the most
+    /// networks, the last one before a config that had lost (nearly) all of either, and those that cannot be read. `good`
+    /// begins with the oldest.
+    fn pinned<'l>(&self, good: &[&'l CopyId]) -> Vec<&'l CopyId> {
+        let (mut pinned, mut measured) = (Vec::new(), Vec::new());
+        for id in good {
+            match self.read(id) {
+                Ok((bytes, true)) => measured.extend(
+                    Document::parse(&bytes)
+                        .map(|parsed| (*id, OwnSettings::of(&parsed.document, self.conversation_dir))),
+                ),
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(_) => pinned.push(*id),
+            }
+        }
+        let richest = [
+            measured.iter().max_by_key(|(_, own)| own.settings_rank()),
+            measured.iter().max_by_key(|(_, own)| own.networks_rank()),
+        ];
+        let before_loss = measured.windows(2).rev().find(|pair| pair[1].1.loss_since(&pair[0].1).is_some());
+        let kept = richest.into_iter().flatten().chain(before_loss.map(|pair| &pair[0]));
+        pinned.extend(kept.map(|(id, _)| *id));
+        pinned
+    }
+
+    fn check_room(&self, listing: &Listing, more: u64) -> Result<(), StoreError> {
+        let kept: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind != CopyKind::Good).collect();
+        let mut bytes = 0;
+        for id in &kept {
+            match self.disk.stat(&self.path(id)) {
+                Ok(meta) => bytes += meta.len,
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        if kept.len() < self.limits.kept_count && bytes + more <= self.limits.kept_bytes {
+            return Ok(());
+        }
+        Err(StoreError::BackupsFull { path: self.folder.into(), count: kept.len(), bytes })
+    }
+
+    pub(crate) fn failed(&self, source: DiskError) -> StoreError {
+        StoreError::at_copies("keeping a copy in", self.folder, source)
+    }
+}
+
+impl WritableCopies<'_> {
+    /// Gives a copy its final mode. Does not sync that: should a power cut undo it, the next launch syncs the copy again.
+    fn mark_synced(&self, id: &CopyId) {
+        let path = self.path(id);
+        if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED) {
+            let _ = self.dir.set_mode(&path, SYNCED);
+        }
+    }
+
     /// A copy of these bytes that is there already and whole; flushed, as a killed run may have made it.
     ///
     /// `kinds` says which copies will do. Of the routine ones it is the newest alone: any other may be the next to go, and "the same
@@ -351,7 +389,7 @@ impl Copies<'_> {
             if !self.holds(id, bytes) || !self.stands_alone(id) {
                 continue;
             }
-            self.disk.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
+            self.dir.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
             self.flush_folders()?;
             self.mark_synced(id);
             return Ok(Some(id.clone()));
@@ -378,7 +416,7 @@ impl Copies<'_> {
             }
             let id = CopyId { kind, sequence, hash: hash(bytes) };
             let mode = if kind == CopyKind::Good { UNSYNCED } else { SYNCED };
-            match publish_with_mode(self.disk, &self.path(&id), bytes, mode, self.owner) {
+            match publish_with_mode(self.dir, &self.path(&id), bytes, mode, self.owner) {
                 Ok(_) => break id,
                 // Something that is no copy (a folder, say) has the name.
                 Err(error) if error.is_already_exists() && sequence < listing.next_sequence() + 16 => {
@@ -428,67 +466,21 @@ impl Copies<'_> {
             let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));
             // Not what the config leads to.
             if !in_use()
-                && let Err(error) = self.disk.unlink(&path)
+                && let Err(error) = self.dir.unlink(&path)
             {
                 tracing::debug!(path = %path.display(), %error, "an old backup was not removed");
             }
         }
     }
 
-    /// The routine copies that no later one may push out: the one with the most settings of the user's, the one with the most
-    /// networks, the last one before a config that had lost (nearly) all of either, and those that cannot be read. `good`
-    /// begins with the oldest.
-    fn pinned<'l>(&self, good: &[&'l CopyId]) -> Vec<&'l CopyId> {
-        let (mut pinned, mut measured) = (Vec::new(), Vec::new());
-        for id in good {
-            match self.read(id) {
-                Ok((bytes, true)) => measured.extend(
-                    Document::parse(&bytes)
-                        .map(|parsed| (*id, OwnSettings::of(&parsed.document, self.conversation_dir))),
-                ),
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(_) => pinned.push(*id),
-            }
-        }
-        let richest = [
-            measured.iter().max_by_key(|(_, own)| own.settings_rank()),
-            measured.iter().max_by_key(|(_, own)| own.networks_rank()),
-        ];
-        let before_loss = measured.windows(2).rev().find(|pair| pair[1].1.loss_since(&pair[0].1).is_some());
-        let kept = richest.into_iter().flatten().chain(before_loss.map(|pair| &pair[0]));
-        pinned.extend(kept.map(|(id, _)| *id));
-        pinned
-    }
-
-    fn check_room(&self, listing: &Listing, more: u64) -> Result<(), StoreError> {
-        let kept: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind != CopyKind::Good).collect();
-        let mut bytes = 0;
-        for id in &kept {
-            match self.disk.stat(&self.path(id)) {
-                Ok(meta) => bytes += meta.len,
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(self.failed(error)),
-            }
-        }
-        if kept.len() < self.limits.kept_count && bytes + more <= self.limits.kept_bytes {
-            return Ok(());
-        }
-        Err(StoreError::BackupsFull { path: self.folder.into(), count: kept.len(), bytes })
-    }
-
     /// The folder, 0700. It may be a killed run's: its own name is flushed again in any case.
     pub(crate) fn make_folder(&self) -> Result<(), StoreError> {
-        private_folder(self.disk, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
+        make_private_dir(self.dir, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
     }
 
     pub(crate) fn flush_folders(&self) -> Result<(), StoreError> {
-        self.disk.sync_dir(self.folder).map_err(|e| self.failed(e))?;
-        self.disk.sync_dir(self.app_home).map_err(|e| self.failed(e))
-    }
-
-    pub(crate) fn failed(&self, source: DiskError) -> StoreError {
-        StoreError::at_copies("keeping a copy in", self.folder, source)
+        self.dir.sync_dir(self.folder).map_err(|e| self.failed(e))?;
+        self.dir.sync_dir(self.app_home).map_err(|e| self.failed(e))
     }
 }
 

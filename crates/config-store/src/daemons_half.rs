@@ -44,10 +44,10 @@ impl Locked<'_> {
         let path = &self.places.daemon_config;
         let failed =
             |source| StoreError::Disk { doing: "writing the daemon's config", path: path.clone(), source };
-        match replace(self.disk, path, bytes, former, self.limits.config_bytes).map_err(failed)? {
+        match replace(&self.dir, path, bytes, former, self.limits.config_bytes).map_err(failed)? {
             Replaced::Expected { displaced, .. } => {
                 // Its content is among the copies.
-                let _ = displaced.discard(self.disk);
+                let _ = displaced.discard(&self.dir);
                 Ok(true)
             }
             Replaced::Conflict { theirs: displaced, .. } => {

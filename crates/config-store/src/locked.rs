@@ -1,13 +1,14 @@
 //! The store under the lock of the app's home: whatever changes something.
 
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{LockedDir, Permissions, ReplaceMethod};
+use myownllm_durable_fs::{LockedDir, Permissions, ReplaceMethod, make_private_dir};
 use myownllm_salvage::Rebased;
 
-use crate::copies::{private_folder, publish};
+use crate::copies::publish;
 use crate::plan::Plan;
 use crate::read::shown;
 use crate::save::{Saved, TRIES};
@@ -31,6 +32,13 @@ use crate::{
 pub trait LockedStore {
     /// The lock, for whatever else of the home is changed under it.
     fn home_lock(&self) -> &LockedDir;
+
+    /// Syncs the config and its directory. For a command that finds its change made already: the killed run, or the other
+    /// program, that made it may not have synced it. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`]. A config that is missing is none.
+    fn ensure_durable(&self) -> Result<(), StoreError>;
 
     /// Looks again, under the lock, and does what is pending. The order is: the copy of the former file, the daemon's half,
     /// the config, the routine copy; each is on the disk before the next begins, and each is found done when a killed run is
@@ -101,21 +109,26 @@ pub trait LockedStore {
 
 /// A [`Store`] whose home is locked.
 pub(crate) struct Locked<'s> {
-    pub(crate) store: &'s Store<'s>,
-    pub(crate) lock: LockedDir,
+    /// The store, which reads through the lock.
+    pub(crate) store: Store<'s>,
+    pub(crate) dir: Arc<LockedDir>,
 }
 
 impl<'s> Deref for Locked<'s> {
     type Target = Store<'s>;
 
     fn deref(&self) -> &Store<'s> {
-        self.store
+        &self.store
     }
 }
 
 impl LockedStore for Locked<'_> {
     fn home_lock(&self) -> &LockedDir {
-        &self.lock
+        &self.dir
+    }
+
+    fn ensure_durable(&self) -> Result<(), StoreError> {
+        self.flush_config()
     }
 
     fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError> {
@@ -229,6 +242,25 @@ impl LockedStore for Locked<'_> {
 }
 
 impl Locked<'_> {
+    /// What is recorded as good, and what a run reports as in place, is to be there after a power cut: who wrote it — another
+    /// program, or a run of ours that was killed — may not have flushed it. A config that is missing is as it is.
+    pub(crate) fn flush_config(&self) -> Result<(), StoreError> {
+        let path = &self.places.config;
+        let flush = || {
+            let real = match self.dir.admit_target(path) {
+                Err(error) if error.is_not_found() => return Ok(()),
+                real => real?,
+            };
+            self.dir.sync_file(&real)?;
+            self.dir.sync_dir(real.parent().unwrap_or(&real))
+        };
+        flush().map_err(|source| StoreError::Disk {
+            doing: "flushing the config",
+            path: path.clone(),
+            source,
+        })
+    }
+
     /// Restores a copy; `as_is`: also one that is not of the app's shape.
     fn restore_copy(&self, ids: &mut dyn Ids, id: &CopyId, as_is: bool) -> Result<Restored, StoreError> {
         self.check_trust()?;
@@ -356,8 +388,8 @@ impl Locked<'_> {
             source,
         };
         let owner = self.owner();
-        private_folder(self.disk, app_home, daemon_home, owner).map_err(failed)?;
-        match publish(self.disk, daemon_config, half, owner) {
+        make_private_dir(&self.dir, app_home, daemon_home, owner).map_err(failed)?;
+        match publish(&self.dir, daemon_config, half, owner) {
             Ok(()) => Ok(true),
             Err(error) if error.is_already_exists() => Ok(false),
             Err(error) => Err(failed(error)),
@@ -366,10 +398,10 @@ impl Locked<'_> {
 
     fn flush_daemon_half(&self) -> Result<(), StoreError> {
         let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
-        self.disk
+        self.dir
             .sync_file(daemon_config)
-            .and_then(|()| self.disk.sync_dir(daemon_home))
-            .and_then(|()| self.disk.sync_dir(app_home))
+            .and_then(|()| self.dir.sync_dir(daemon_home))
+            .and_then(|()| self.dir.sync_dir(app_home))
             .map_err(|source| StoreError::Disk {
                 doing: "flushing the daemon's config",
                 path: daemon_config.clone(),

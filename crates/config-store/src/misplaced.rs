@@ -155,7 +155,7 @@ impl Locked<'_> {
         let mut aside = path.as_os_str().to_owned();
         aside.push(".aside");
         for number in 2.. {
-            match rename_or_link(self.disk, path, aside.as_ref()) {
+            match rename_or_link(&self.dir, path, aside.as_ref()) {
                 Ok(_) => break,
                 Err(error) if error.is_already_exists() => {
                     aside = path.as_os_str().to_owned();
@@ -169,11 +169,11 @@ impl Locked<'_> {
         let is_it = self.disk.read(aside, self.limits.config_bytes).is_ok_and(|now| now == former);
         if !is_it {
             // Where a newer one has come meanwhile, this one stays beside it.
-            let _ = rename_or_link(self.disk, aside, path);
+            let _ = rename_or_link(&self.dir, aside, path);
         } else if !is_symlink {
-            self.disk.unlink(aside).map_err(failed)?;
+            self.dir.unlink(aside).map_err(failed)?;
         }
-        self.disk.sync_dir(&self.places.daemon_home).map_err(failed)?;
+        self.dir.sync_dir(&self.places.daemon_home).map_err(failed)?;
         Ok(is_it)
     }
 }

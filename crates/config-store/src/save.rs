@@ -10,7 +10,7 @@ use myownllm_durable_fs::{
     rename_back, rename_or_link, replace, stale_temps, temp_name,
 };
 
-use crate::copies::{Copies, CopyKind, hash, publish};
+use crate::copies::{Copies, CopyKind, WritableCopies, hash, publish};
 use crate::locked::Locked;
 use crate::{CopyId, Places, Step, Store, StoreError};
 
@@ -43,11 +43,10 @@ impl Store<'_> {
     pub(crate) fn copies(&self) -> Copies<'_> {
         let places = &self.places;
         Copies {
-            disk: self.disk,
+            disk: &*self.disk,
             folder: &places.backups,
             app_home: &places.app_home,
             config: &places.config,
-            owner: None,
             limits: self.limits,
             conversation_dir: &places.conversation_dir,
         }
@@ -60,7 +59,7 @@ impl Store<'_> {
     /// Nobody but the home's owner and root must decide where a change of the home goes.
     pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
         let home = &self.places.app_home;
-        let trust = HomeTrust::look(self.disk, home).map_err(|source| StoreError::Disk {
+        let trust = HomeTrust::look(&*self.disk, home).map_err(|source| StoreError::Disk {
             doing: "looking at the app's home",
             path: home.clone(),
             source,
@@ -75,7 +74,7 @@ impl Store<'_> {
     /// Nor must another user decide where a link leads: where root runs, that could be anywhere.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
         let Places { config, daemon_config, daemon_home, .. } = &self.places;
-        match look_behind(self.disk, config) {
+        match look_behind(&*self.disk, config) {
             Ok(None) => {}
             Ok(Some(problem)) => return Err(self.foreign_link(problem)),
             Err(source) => return Err(StoreError::Unreadable { path: config.clone(), source }),
@@ -143,8 +142,8 @@ impl Store<'_> {
 
 impl Locked<'_> {
     /// The same, to write with: what is made belongs to the owner of the home.
-    pub(crate) fn copies_to_write(&self) -> Copies<'_> {
-        Copies { owner: self.owner(), ..self.copies() }
+    pub(crate) fn copies_to_write(&self) -> WritableCopies<'_> {
+        WritableCopies { copies: self.copies(), dir: &self.dir, owner: self.owner() }
     }
 
     /// One attempt at a compare-and-swap of the config from `former` (`None`: it is missing) to `bytes`.
@@ -153,19 +152,19 @@ impl Locked<'_> {
         let failed = |source| self.saving_failed(source);
         let Some(former) = former else {
             // The app's home may have been made by a run that was killed right then.
-            self.disk.sync_dir(&self.places.user_home).map_err(|source| StoreError::Disk {
+            self.dir.sync_own_name().map_err(|source| StoreError::Disk {
                 doing: "flushing the user's home",
                 path: self.places.user_home.clone(),
                 source,
             })?;
-            return match publish(self.disk, path, bytes, self.owner()) {
+            return match publish(&self.dir, path, bytes, self.owner()) {
                 Ok(()) => Ok(Saved::Done { unseen_possible: false, rights: Permissions::Kept }),
                 Err(error) if error.is_already_exists() => Ok(Saved::Foreign),
                 Err(error) => Err(failed(error)),
             };
         };
         let limit = self.limits.config_bytes;
-        match replace(self.disk, path, bytes, former, limit) {
+        match replace(&self.dir, path, bytes, former, limit) {
             Ok(Replaced::Expected { method, displaced, rights }) => {
                 // A writer that had the old file open may have gone on writing it where it lies now.
                 match self.disk.read(&displaced.path, limit) {
@@ -174,7 +173,7 @@ impl Locked<'_> {
                         return Ok(Saved::Foreign);
                     }
                     // Its content is among the copies. When it cannot be removed, the next run does it.
-                    Ok(_) => drop(displaced.discard(self.disk)),
+                    Ok(_) => drop(displaced.discard(&self.dir)),
                     // So does it when that cannot be told.
                     Err(_) => {}
                 }
@@ -201,24 +200,24 @@ impl Locked<'_> {
         let copies = self.copies_to_write();
         copies.make_folder()?;
         let replace = || {
-            let place = self.disk.canonicalize(&self.places.config)?;
+            let place = self.dir.admit_target(&self.places.config)?;
             let folder = place.parent().unwrap_or(&place);
             self.disk.ensure_entries_removable(folder)?;
             // Of all names this is one that no run ever clears away without a copy, and so large a file gets none.
             let swap = temp_name(folder, &format!(".{}{SWAP_SUFFIX}", hash(bytes)));
-            self.disk.create(&swap, bytes, 0o600)?;
+            self.dir.create(&swap, bytes, 0o600)?;
             let exchange = || {
                 if let Some(owner) = self.disk.stat(&place)?.owner {
                     // Only root may give it away.
-                    let _ = self.disk.set_owner(&swap, owner);
+                    let _ = self.dir.set_owner(&swap, owner);
                 }
-                self.disk.sync_file(&swap)?;
+                self.dir.sync_file(&swap)?;
                 let is_too_large = |file: &Path| Ok(self.disk.stat(file)?.len > self.limits.config_bytes);
-                put_in_place(self.disk, &swap, bytes, &place, &is_too_large)
+                put_in_place(&self.dir, &swap, bytes, &place, &is_too_large)
             };
-            let placed = exchange().inspect_err(|_| drop(self.disk.unlink(&swap)))?;
+            let placed = exchange().inspect_err(|_| drop(self.dir.unlink(&swap)))?;
             if placed.is_none() {
-                self.disk.unlink(&swap)?;
+                self.dir.unlink(&swap)?;
             }
             Ok(placed.map(|(method, swap)| (method, swap, place)))
         };
@@ -232,10 +231,10 @@ impl Locked<'_> {
                 return Ok(None);
             }
         }
-        self.disk.sync_dir(place.parent().unwrap_or(&place)).map_err(|source| self.saving_failed(source))?;
+        self.dir.sync_dir(place.parent().unwrap_or(&place)).map_err(|source| self.saving_failed(source))?;
         for number in 1.. {
             let aside = self.places.backups.join(format!("too-large-{number}.json"));
-            match rename_or_link(self.disk, &swap, &aside) {
+            match rename_or_link(&self.dir, &swap, &aside) {
                 Ok(_) => {
                     copies.flush_folders()?;
                     return Ok(Some((aside, method)));
@@ -265,20 +264,20 @@ impl Locked<'_> {
         let failed = |source| StoreError::Disk { doing: "saving the config", path: place.clone(), source };
         let mut taken_out = vec![TakenOut { bytes, note: None }];
         let settled = self.exchange_until_settled(&aside, &place, ours, &mut taken_out);
-        let flushed = self.disk.sync_dir(place.parent().unwrap_or(&place));
+        let flushed = self.dir.sync_dir(place.parent().unwrap_or(&place));
         // Each of them, whatever becomes of the others.
         let keep = |out: &TakenOut| {
             if out.bytes != ours {
                 self.keep_taken_out(&out.bytes)?;
             }
-            out.note.as_ref().map(|note| self.disk.unlink(note));
+            out.note.as_ref().map(|note| self.dir.unlink(note));
             Ok(())
         };
         let kept = taken_out.iter().map(keep).fold(Ok(()), Result::and);
         let settled = settled.map_err(failed)?;
         flushed.map_err(failed)?;
         kept?;
-        let _ = self.disk.unlink(&aside);
+        let _ = self.dir.unlink(&aside);
         // To try again after all that would be to pile up copies.
         if settled { Ok(()) } else { Err(StoreError::Conflict { path: place }) }
     }
@@ -297,7 +296,7 @@ impl Locked<'_> {
             if let Some(out) = taken_out.last_mut() {
                 out.note = self.note_down(place, &out.bytes);
             }
-            match self.disk.exchange(aside, place) {
+            match self.dir.exchange(aside, place) {
                 Ok(()) => {}
                 Err(error) if error.may_be_unsupported() => {
                     self.rename_over(aside, place, &expected, taken_out)?;
@@ -329,7 +328,7 @@ impl Locked<'_> {
     ) -> Result<(), DiskError> {
         let bytes = taken_out.last().map(|out| out.bytes.clone()).unwrap_or_default();
         let displaced = Displaced { path: aside.to_owned(), place: place.to_owned(), bytes };
-        if let Some(second) = rename_back(self.disk, &displaced, expected)? {
+        if let Some(second) = rename_back(&self.dir, &displaced, expected)? {
             // Ours, and what another program may have written into it in place.
             let bytes = self.disk.read(&second, self.limits.config_bytes)?;
             taken_out.push(TakenOut { bytes, note: Some(second) });
@@ -342,15 +341,15 @@ impl Locked<'_> {
     /// cannot be, it goes back all the same.
     fn note_down(&self, place: &Path, bytes: &[u8]) -> Option<PathBuf> {
         let note = temp_name(place.parent()?, SWAP_SUFFIX);
-        self.disk.create(&note, bytes, 0o600).ok().map(|()| note)
+        self.dir.create(&note, bytes, 0o600).ok().map(|()| note)
     }
 
     /// Puts what came out of the place among the copies that are never removed, as long as those have room to spare: a program
     /// that writes all the time must not use up what a repair needs. After that it becomes a routine copy, if it can be one.
     fn keep_taken_out(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut copies = self.copies_to_write();
-        copies.limits.kept_count /= 2;
-        copies.limits.kept_bytes /= 2;
+        copies.copies.limits.kept_count /= 2;
+        copies.copies.limits.kept_bytes /= 2;
         let kept = match copies.put(CopyKind::Kept, bytes) {
             Err(StoreError::BackupsFull { .. }) if self.usable(bytes).is_some() => {
                 copies.put(CopyKind::Good, bytes)
@@ -368,17 +367,17 @@ impl Locked<'_> {
         let mut folders = vec![places.app_home.clone(), places.backups.clone(), places.daemon_home.clone()];
         folders.extend(places.config.parent().map(Path::to_owned));
         folders.extend(
-            self.disk.canonicalize(&places.config).ok().and_then(|real| real.parent().map(Path::to_owned)),
+            self.dir.admit_target(&places.config).ok().and_then(|real| real.parent().map(Path::to_owned)),
         );
         folders.sort();
         folders.dedup();
         let mut steps = Vec::new();
         for folder in folders {
-            let found = stale_temps(self.disk, &folder).unwrap_or_default();
+            let found = stale_temps(&*self.dir, &folder).unwrap_or_default();
             // A killed run may not have synced the names that it made. They must be durable before the trace of it goes, and
             // that it is gone must be durable before anybody says that all is done.
             let sync = |diagnostics: &mut Vec<Diagnostic>| {
-                let synced = self.disk.sync_dir(&folder);
+                let synced = self.dir.sync_dir(&folder);
                 synced.map_err(|error| diagnostics.push(leftover_note(&folder, &error))).is_ok()
             };
             if found.is_empty() || !sync(diagnostics) {
@@ -399,7 +398,7 @@ impl Locked<'_> {
                     });
                     continue;
                 }
-                match self.disk.unlink(&leftover.path) {
+                match self.dir.unlink(&leftover.path) {
                     Ok(()) => steps.push(Step::ClearLeftover { path: leftover.path }),
                     Err(error) => diagnostics.push(leftover_note(&leftover.path, &error)),
                 }

@@ -1,11 +1,13 @@
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{Disk, LockError, Permissions, quote};
+use myownllm_durable_fs::{Disk, LockError, LockedDir, Permissions, quote};
 use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
 
-use crate::copies::{hash, private_folder};
+use crate::copies::hash;
 use crate::locked::Locked;
 use crate::read::File;
 use crate::wipe::recommend;
@@ -37,13 +39,6 @@ pub trait ConfigStore {
     /// # Errors
     /// [`StoreError::NoHome`], [`StoreError::Untrusted`], [`StoreError::Disk`].
     fn ensure_home(&self) -> Result<(), StoreError>;
-
-    /// Syncs the config and its directory. For a command that finds its change made already: the killed run, or the other
-    /// program, that made it may not have synced it. Writes nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::Disk`]. A config that is missing is none.
-    fn ensure_durable(&self) -> Result<(), StoreError>;
 
     /// Paths in the daemon's own config that lead to where its files were before they moved, and where they are now: a repair that
     /// came before the move could not know. Looks, and writes nothing.
@@ -79,9 +74,29 @@ pub trait ConfigStore {
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError>;
 }
 
+/// The disk as a store reads it. A locked store reads through its lock: on Unix that reaches what is below the app's home by
+/// handles, which nobody can swap between a look and the change that rests on it.
+#[derive(Clone)]
+pub(crate) enum Reader<'a> {
+    Unlocked(&'a dyn Disk),
+    Locked(Arc<LockedDir>),
+}
+
+impl<'a> Deref for Reader<'a> {
+    type Target = dyn Disk + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Unlocked(disk) => *disk,
+            Self::Locked(dir) => &**dir,
+        }
+    }
+}
+
 /// The store of this crate.
+#[derive(Clone)]
 pub struct Store<'a> {
-    pub(crate) disk: &'a dyn Disk,
+    pub(crate) disk: Reader<'a>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) salvager: &'a dyn ConfigSalvager,
     pub(crate) places: Places,
@@ -92,6 +107,7 @@ impl<'a> Store<'a> {
     /// A store on that disk, with the crate's own salvager and limits.
     #[must_use]
     pub fn new(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places) -> Self {
+        let disk = Reader::Unlocked(disk);
         Self { disk, clock, salvager: &Salvager, places, limits: Limits::default() }
     }
 
@@ -143,15 +159,11 @@ impl ConfigStore for Store<'_> {
                 });
             }
         };
-        private_folder(self.disk, user_home, app_home, owner).map_err(|source| StoreError::Disk {
+        self.disk.make_home_dir(user_home, app_home, owner).map_err(|source| StoreError::Disk {
             doing: "making the app's home",
             path: app_home.clone(),
             source,
         })
-    }
-
-    fn ensure_durable(&self) -> Result<(), StoreError> {
-        self.flush_config()
     }
 
     fn stale_paths(&self) -> Vec<Rebased> {
@@ -159,8 +171,8 @@ impl ConfigStore for Store<'_> {
     }
 
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError> {
-        let lock = self.disk.lock(&self.places.app_home, wait)?;
-        Ok(Box::new(Locked { store: self, lock }))
+        let dir = Arc::new(self.disk.lock(&self.places.app_home, wait)?);
+        Ok(Box::new(Locked { store: Self { disk: Reader::Locked(dir.clone()), ..self.clone() }, dir }))
     }
 
     fn misplaced(&self) -> Option<Misplaced> {
@@ -258,25 +270,6 @@ impl ConfigStore for Store<'_> {
 }
 
 impl Store<'_> {
-    /// What is recorded as good, and what a run reports as in place, is to be there after a power cut: who wrote it — another
-    /// program, or a run of ours that was killed — may not have flushed it. A config that is missing is as it is.
-    pub(crate) fn flush_config(&self) -> Result<(), StoreError> {
-        let path = &self.places.config;
-        let flush = || {
-            let real = match self.disk.canonicalize(path) {
-                Err(error) if error.is_not_found() => return Ok(()),
-                real => real?,
-            };
-            self.disk.sync_file(&real)?;
-            self.disk.sync_dir(real.parent().unwrap_or(&real))
-        };
-        flush().map_err(|source| StoreError::Disk {
-            doing: "flushing the config",
-            path: path.clone(),
-            source,
-        })
-    }
-
     /// What a save has to tell besides that it was made.
     pub(crate) fn note_saved(
         &self,

@@ -475,7 +475,7 @@ fn changes_by_hand() -> Vec<Change> {
     let apart = seen(&["older"]);
     apart.mount("/home/u/dotfiles");
     apart.put("/home/u/dotfiles/app.json", &healthy("old"));
-    apart.unlink(CONFIG.as_ref()).unwrap();
+    apart.remove(CONFIG);
     apart.put_link(CONFIG, "../dotfiles/app.json");
     let of = |name, disk: SimDisk, act, marks| {
         disk.flush_all();

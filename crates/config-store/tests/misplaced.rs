@@ -144,7 +144,7 @@ fn misplaced_app_config_is_the_last_source_of_a_repair(#[case] config: Option<&[
         if backed_up {
             disk.put(CONFIG, &healthy("here"));
             launch(&disk, &sim_places()).unwrap();
-            disk.unlink(Path::new(CONFIG)).unwrap();
+            disk.remove(CONFIG);
         }
         disk.put(DAEMON_CONFIG, &mixed());
         if let Some(bytes) = config {
@@ -164,7 +164,7 @@ fn misplaced_app_config_is_the_last_source_of_a_repair(#[case] config: Option<&[
 #[test]
 fn config_that_a_symlink_makes_both_is_left_alone() {
     let disk = home_with(b"{}");
-    disk.unlink(Path::new(DAEMON_CONFIG)).unwrap();
+    disk.remove(DAEMON_CONFIG);
     disk.put_link(DAEMON_CONFIG, "../config.json");
     assert_eq!(with_store(&disk, |store| store.misplaced()), None);
     assert_eq!(set_aside(&disk).unwrap(), None);
@@ -174,7 +174,7 @@ fn config_that_a_symlink_makes_both_is_left_alone() {
 #[test]
 fn symlink_is_moved_aside_and_what_it_leads_to_is_not_touched() {
     let disk = home_with(b"{}");
-    disk.unlink(Path::new(DAEMON_CONFIG)).unwrap();
+    disk.remove(DAEMON_CONFIG);
     disk.put("/home/u/.myownllm/elsewhere.json", &healthy("there"));
     disk.put_link(DAEMON_CONFIG, "../elsewhere.json");
     disk.put("/home/u/.myownllm/.myownmesh/config.json.aside", b"somebody's");

@@ -107,6 +107,28 @@ fn the_fixture_homes_are_repaired_and_then_left_alone() {
     }
 }
 
+/// Somebody puts another directory in the place of the home while it is locked.
+#[test]
+fn change_rests_on_the_home_that_is_locked() {
+    let home = home();
+    fs::write(&home.config, healthy("locked")).unwrap();
+    launch(&home.places).unwrap();
+    let clock = SystemClock::default();
+    let store = Store::new(&RealDisk, &clock, home.places.clone());
+    let locked = store.lock(Duration::ZERO).unwrap();
+    let former = home.user.join("former");
+    fs::rename(&home.app, &former).unwrap();
+    fs::create_dir(&home.app).unwrap();
+    fs::write(&home.config, healthy("swapped")).unwrap();
+    let mut edit = |document: &mut Document| Ok(document.set(&["edited"], true).is_changed());
+    locked.update(&mut ids(), &mut edit).unwrap();
+    let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let written = text(former.join("config.json"));
+    assert!(written.contains("edited") && written.contains("locked") && !written.contains("swapped"));
+    assert_eq!(text(home.config.clone()).as_bytes(), healthy("swapped"));
+    assert_eq!(fs::read_dir(&home.app).unwrap().count(), 1, "nothing is made beside it");
+}
+
 #[test]
 fn a_pipe_does_not_hang() {
     let h = home();

@@ -248,7 +248,7 @@ fn what_root_makes_belongs_to_the_homes_owner() {
     disk.put(CONFIG, LEAKED_V3);
     disk.set_user(Owner { uid: 0, gid: 0 });
     for path in [HOME, "/home/u/.myownllm", CONFIG] {
-        disk.set_owner(path.as_ref(), them).unwrap();
+        disk.chown(path, them);
     }
     launch(&disk, &sim_places()).unwrap();
     set_mark(&disk, "x").unwrap();
@@ -258,7 +258,7 @@ fn what_root_makes_belongs_to_the_homes_owner() {
     let fresh = SimDisk::new();
     fresh.put_dir(HOME, 0o755);
     fresh.set_user(Owner { uid: 0, gid: 0 });
-    fresh.set_owner(HOME.as_ref(), them).unwrap();
+    fresh.chown(HOME, them);
     launch(&fresh, &sim_places()).unwrap();
     for path in fresh.tree().keys().filter(|p| p.starts_with(HOME)) {
         assert_eq!(fresh.stat(path).unwrap().owner, Some(them), "{}", path.display());
@@ -285,7 +285,7 @@ fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
     let loaded = look(&disk).unwrap();
     assert!(loaded.pending.repairs());
     disk.set_user(Owner { uid: 0, gid: 0 });
-    disk.set_owner(HOME.as_ref(), Owner { uid: 4711, gid: 4711 }).unwrap();
+    disk.chown(HOME, Owner { uid: 4711, gid: 4711 });
     let before = disk.tree();
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
@@ -311,7 +311,7 @@ fn rights_that_a_new_file_cannot_be_given_are_named() {
         disk.put_mode(CONFIG, &healthy("before"), mode);
         disk.set_user(Owner { uid: 0, gid: 0 });
         for path in [HOME, "/home/u/.myownllm", CONFIG] {
-            disk.set_owner(path.as_ref(), Owner { uid: 4711, gid: 50 }).unwrap();
+            disk.chown(path, Owner { uid: 4711, gid: 50 });
         }
         disk.set_user(Owner { uid: 4711, gid: 4711 });
         let told = |updated: &Updated| {
@@ -652,14 +652,14 @@ fn what_a_daemon_moved_aside_is_no_source_when_it_is_not_the_apps() {
 fn the_later_of_copy_and_file_moved_aside_wins() {
     let later = seen_healthy(&healthy("copied"));
     later.put(SIBLING, &healthy("changed since"));
-    later.unlink(CONFIG.as_ref()).unwrap();
+    later.remove(CONFIG);
     launch(&later, &sim_places()).unwrap();
     assert_eq!(text(&live(&later), "mark").as_deref(), Some("changed since"));
 
     let earlier = with_config(&healthy("copied"));
     earlier.put(SIBLING, &healthy("lay there before"));
     launch(&earlier, &sim_places()).unwrap();
-    earlier.unlink(CONFIG.as_ref()).unwrap();
+    earlier.remove(CONFIG);
     launch(&earlier, &sim_places()).unwrap();
     assert_eq!(text(&live(&earlier), "mark").as_deref(), Some("copied"));
 }
@@ -719,7 +719,7 @@ fn configs_that_are_one_by_a_link_are_not_written() {
             }
             assert_eq!(disk.tree(), before, "{link}");
             // What the hint does.
-            disk.unlink(link.as_ref()).unwrap();
+            disk.remove(link);
             disk.put(link, content);
             launch(&disk, &sim_places()).unwrap();
             set_mark(&disk, "after").unwrap();
@@ -732,7 +732,7 @@ fn configs_that_are_one_by_a_link_are_not_written() {
     let disk = home();
     disk.put_dir(DAEMON_HOME, 0o700);
     disk.put(CONFIG, LEAKED_V3);
-    disk.hard_link(CONFIG.as_ref(), DAEMON_CONFIG.as_ref()).unwrap();
+    disk.put_hard_link(CONFIG, DAEMON_CONFIG);
     launch(&disk, &sim_places()).unwrap();
     assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), LEAKED_V3);
     assert!(look(&disk).unwrap().pending.is_empty());
@@ -762,7 +762,7 @@ fn rosters_that_have_moved_since_the_repair_are_followed() {
     unchanged("it has not moved");
     disk.put(new, b"{}");
     unchanged("it is in both places, and nobody has chosen");
-    disk.unlink(old.as_ref()).unwrap();
+    disk.remove(old);
     let before = live(&disk);
     let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
     assert_eq!((loaded.report.rebased.len(), says().as_str()), (1, new));
@@ -984,8 +984,8 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
 fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     let disk = seen_healthy(&healthy("one"));
     let copy = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
-    disk.unlink(copy.as_ref()).unwrap();
-    disk.hard_link(CONFIG.as_ref(), copy.as_ref()).unwrap();
+    disk.remove(&copy);
+    disk.put_hard_link(CONFIG, &copy);
     launch(&disk, &sim_places()).unwrap();
     let alone =
         |disk: &SimDisk, name: &str| disk.stat(format!("{BACKUPS}/{name}").as_ref()).unwrap().links == 1;
@@ -997,7 +997,7 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     // Nor is one that is a second name of any other file.
     let disk = seen_healthy(&healthy("one"));
     let copy = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
-    disk.hard_link(copy.as_ref(), "/home/u/elsewhere".as_ref()).unwrap();
+    disk.put_hard_link(&copy, "/home/u/elsewhere");
     launch(&disk, &sim_places()).unwrap();
     assert!(
         of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(&disk, name))
@@ -1007,8 +1007,8 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     let disk = with_config(LEAKED_V3);
     disk.put_dir(BACKUPS, 0o700);
     let copy = format!("{BACKUPS}/kept-00000001-{}.json", hash_of(LEAKED_V3));
-    disk.hard_link(CONFIG.as_ref(), copy.as_ref()).unwrap();
-    disk.hard_link(CONFIG.as_ref(), "/home/u/elsewhere".as_ref()).unwrap();
+    disk.put_hard_link(CONFIG, &copy);
+    disk.put_hard_link(CONFIG, "/home/u/elsewhere");
     launch(&disk, &sim_places()).unwrap();
     assert_eq!(of_kind(&disk, "kept").len(), 2);
 }
@@ -1427,7 +1427,7 @@ fn locked_store_holds_the_lock_of_its_own_home() {
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
     let held = locked(&store);
-    assert_eq!(held.home_lock().home(), Path::new("/home/u/.myownllm"));
+    assert_eq!(held.home_lock().path(), Path::new("/home/u/.myownllm"));
     assert!(!is_free("/home/u/.myownllm") && is_free("/home/v/.myownllm"));
     // The same home by another name is the same.
     assert!(!is_free("/home/link/.myownllm"));
@@ -1520,7 +1520,7 @@ fn a_restore_puts_a_copy_in_the_place_of_a_missing_or_corrupt_config() {
         let disk = seen_healthy(&healthy("one"));
         match bad {
             Some(bytes) => disk.put(CONFIG, bytes),
-            None => disk.unlink(CONFIG.as_ref()).unwrap(),
+            None => disk.remove(CONFIG),
         }
         let clock = FakeClock::default();
         let store = Store::new(&disk, &clock, sim_places());

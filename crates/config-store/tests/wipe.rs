@@ -13,8 +13,8 @@ use myownllm_config_model::{Diagnostic, Document, Severity, networks};
 use myownllm_config_store::{
     ConfigStore, CopyId, FileShape, HistoryEntry, Loaded, LockedStore, Restored, Step, Store, StoreError,
 };
+use myownllm_durable_fs::Op;
 use myownllm_durable_fs::sim::{Fault, SimDisk};
-use myownllm_durable_fs::{Disk, Op};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -163,7 +163,7 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
 fn an_edit_is_no_wipe(#[case] before: Vec<u8>, #[case] after: Vec<u8>) {
     let disk = rich_home();
     for (path, _) in copies(&disk) {
-        disk.unlink(&path).unwrap();
+        disk.remove(&path);
     }
     disk.put(CONFIG, &before);
     launch(&disk, &sim_places()).unwrap();

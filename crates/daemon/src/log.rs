@@ -7,7 +7,7 @@ use std::{
 };
 
 use myownllm_config_model::masking::mask_line;
-use myownllm_durable_fs::{Disk, DiskError, RealDisk, rename_or_link};
+use myownllm_durable_fs::{Disk, DiskError, LockedDir, rename_or_link};
 
 /// How much of a log's end is looked at for its last lines.
 const TAIL: u64 = 16 * 1024;
@@ -23,29 +23,28 @@ fn numbered(log: &Path, number: usize) -> PathBuf {
 
 /// Makes room for a new log: the present one becomes number 1, and so on; of the former ones `keep` stay. An empty log
 /// says nothing and gives way.
-pub(crate) fn rotate(log: &Path, keep: usize) -> io::Result<()> {
-    let disk = RealDisk;
-    let Some(meta) = present(&disk, log)? else { return Ok(()) };
+pub(crate) fn rotate(lock: &LockedDir, log: &Path, keep: usize) -> io::Result<()> {
+    let Some(meta) = present(lock, log)? else { return Ok(()) };
     if meta == 0 || keep == 0 {
-        return disk.unlink(log).map_err(into_io);
+        return lock.unlink(log).map_err(into_io);
     }
     // Only as far as the first gap: what lies behind it need not move.
     let mut last = 1;
-    while last < keep && present(&disk, &numbered(log, last))?.is_some() {
+    while last < keep && present(lock, &numbered(log, last))?.is_some() {
         last += 1;
     }
-    if present(&disk, &numbered(log, last))?.is_some() {
-        disk.unlink(&numbered(log, last)).map_err(into_io)?;
+    if present(lock, &numbered(log, last))?.is_some() {
+        lock.unlink(&numbered(log, last)).map_err(into_io)?;
     }
     for number in (1..last).rev() {
-        rename_or_link(&disk, &numbered(log, number), &numbered(log, number + 1)).map_err(into_io)?;
+        rename_or_link(lock, &numbered(log, number), &numbered(log, number + 1)).map_err(into_io)?;
     }
-    rename_or_link(&disk, log, &numbered(log, 1)).map(drop).map_err(into_io)
+    rename_or_link(lock, log, &numbered(log, 1)).map(drop).map_err(into_io)
 }
 
 /// The size of a log that is there; something else under its name is not ours to move.
-fn present(disk: &RealDisk, path: &Path) -> io::Result<Option<u64>> {
-    match disk.stat(path) {
+fn present(lock: &LockedDir, path: &Path) -> io::Result<Option<u64>> {
+    match lock.stat(path) {
         Ok(meta) if meta.is_file() || meta.is_symlink() => Ok(Some(meta.len)),
         Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is no file", path.display()))),
         Err(e) if e.is_not_found() => Ok(None),
@@ -141,12 +140,18 @@ fn printable(line: &str) -> String {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+    use myownllm_durable_fs::RealDisk;
 
     use super::*;
 
+    fn lock(log: &Path) -> LockedDir {
+        RealDisk.lock(log.parent().unwrap(), Duration::ZERO).unwrap()
+    }
+
     fn written(log: &Path, text: &str) {
-        rotate(log, 3).unwrap();
+        rotate(&lock(log), log, 3).unwrap();
         create(log, None).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
@@ -198,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
         std::fs::DirBuilder::new().create(&log).unwrap();
-        assert!(rotate(&log, 3).is_err());
+        assert!(rotate(&lock(&log), &log, 3).is_err());
         assert!(std::fs::metadata(&log).unwrap().is_dir());
     }
 

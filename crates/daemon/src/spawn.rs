@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use myownllm_durable_fs::{Disk, Owner, RealDisk};
+use myownllm_durable_fs::{Disk as _, Owner};
 use myownllm_identity::StartPermit;
 
 use self::attempt::{Attempt, StartFailure};
@@ -118,7 +118,7 @@ fn start(request: &SpawnRequest<'_>, cancelled: Cancelled<'_>) -> Result<Spawned
         return Err(SpawnError::NoCandidate { tried: request.candidates.iter().map(skipped).collect() });
     }
     let log_error = |source| SpawnError::Log { path: request.log.clone(), source };
-    log::rotate(&request.log, request.keep_logs).map_err(log_error)?;
+    log::rotate(request.permit.lock(), &request.log, request.keep_logs).map_err(log_error)?;
     let log_file = log::create(&request.log, request.run_as).map_err(log_error)?;
     for (number, candidate) in request.candidates.iter().enumerate() {
         if !candidate.is_usable() {
@@ -126,7 +126,7 @@ fn start(request: &SpawnRequest<'_>, cancelled: Cancelled<'_>) -> Result<Spawned
             continue;
         }
         // The daemon asks whether its key "exists", and makes a new one when the answer is no, for whatever reason.
-        request.permit.check(&RealDisk).map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
+        request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
         ensure_free(request)?;
         let log_from = log_file.metadata().map(|meta| meta.len()).unwrap_or_default();
         // What cannot be written there is no fault of the program's.
@@ -180,7 +180,7 @@ fn check<'r>(request: &'r SpawnRequest<'_>) -> Result<&'r str, SpawnError> {
     if !home.is_absolute() {
         return Err(SpawnError::HomeRelative { home: home.to_owned() });
     }
-    request.permit.check(&RealDisk).map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
+    request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
     ensure_free(request)?;
     check_socket_file(&request.endpoint)?;
     ensure_home(request).map_err(|source| SpawnError::Home { home: home.to_owned(), source })?;
@@ -224,7 +224,7 @@ pub fn check_socket_file(endpoint: &Endpoint) -> Result<(), SpawnError> {
 }
 
 fn ensure_home(request: &SpawnRequest<'_>) -> io::Result<()> {
-    let disk = RealDisk;
+    let disk = request.permit.lock();
     match disk.stat_follow(request.home()) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(io::ErrorKind::NotADirectory.into()),

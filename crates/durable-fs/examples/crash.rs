@@ -4,18 +4,22 @@
 
 #![allow(clippy::print_stdout, reason = "a program for people to look at")]
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, error::Error, path::Path, time::Duration};
 
-use myownllm_durable_fs::{Disk, DiskError, publish_new, sim::SimDisk};
+use myownllm_durable_fs::{Disk, DiskError, LockedDir, publish_new, sim::SimDisk};
 
-fn outcomes(write: impl Fn(&SimDisk) -> Result<(), DiskError>) -> Result<BTreeMap<String, usize>, DiskError> {
+fn outcomes(
+    write: impl Fn(&LockedDir) -> Result<(), DiskError>,
+) -> Result<BTreeMap<String, usize>, Box<dyn Error>> {
     let mut outcomes = BTreeMap::new();
     for crash in 0.. {
         let disk = SimDisk::new();
         disk.put_dir("/home", 0o700);
         disk.flush_all();
+        let home = disk.lock(Path::new("/home"), Duration::ZERO)?;
+        disk.reset_ops();
         disk.crash_at(crash);
-        let finished = write(&disk).is_ok();
+        let finished = write(&home).is_ok();
         for after in disk.crash_states(100, 1) {
             let what = match after.content("/home/key").as_deref() {
                 None => "no file",
@@ -32,12 +36,12 @@ fn outcomes(write: impl Fn(&SimDisk) -> Result<(), DiskError>) -> Result<BTreeMa
     Ok(outcomes)
 }
 
-fn main() -> Result<(), DiskError> {
+fn main() -> Result<(), Box<dyn Error>> {
     let key = Path::new("/home/key");
-    println!("written:   {:?}", outcomes(|disk| disk.create(key, b"secret!", 0o600))?);
+    println!("written:   {:?}", outcomes(|home| home.create(key, b"secret!", 0o600))?);
     println!(
         "published: {:?}",
-        outcomes(|disk| publish_new(disk, key, b"secret!", 0o600, None).map(|_| ()))?
+        outcomes(|home| publish_new(home, key, b"secret!", 0o600, None).map(|_| ()))?
     );
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! The seam: what the rest of the workspace may ask of a disk.
 
 use std::{
-    any::Any,
     ffi::OsString,
-    marker::PhantomData,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use crate::{LockError, Result, trust::Runner};
+use crate::{LockError, LockedDir, Result, trust::Runner};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,7 +135,7 @@ pub enum Permissions {
     Narrowed,
 }
 
-/// How much [`Disk::sync_fs`] has flushed.
+/// How much [`LockedDir::sync_fs`] has flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncFs {
     /// Everything that was written to that file system before the call.
@@ -157,62 +155,18 @@ pub enum OpenForWriting {
     Unknown,
 }
 
-/// The right to change a home: exclusive among all processes until dropped.
+/// Reads a disk. What changes one is a method of [`LockedDir`], the value that [`lock`](Self::lock) returns:
 ///
-/// On Unix it is a `flock` on the home folder itself: nothing is written, nothing is left behind, a child does not inherit it,
-/// and the kernel lets go of it when the process dies. On Windows it is held on `<home>/.lock`, which stays.
-#[must_use = "the lock is let go of when this value is dropped"]
-pub struct LockedDir {
-    home: PathBuf,
-    _held: Box<dyn Any + Send + Sync>,
-}
-
-impl LockedDir {
-    /// For implementors of [`Disk`]: wraps whatever lets go of the lock when it is dropped.
-    pub fn new(home: &Path, held: impl Any + Send + Sync) -> Self {
-        Self { home: home.to_owned(), _held: Box::new(held) }
-    }
-
-    /// The home that is locked, as it was named.
-    pub fn home(&self) -> &Path {
-        &self.home
-    }
-}
-
-impl std::fmt::Debug for LockedDir {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LockedDir").field("home", &self.home).finish_non_exhaustive()
-    }
-}
-
-/// Folders that are kept open for a run of calls: what [`Disk::hold`] gives. Held no longer than the lock is.
-#[must_use = "the folders are let go of when this value is dropped"]
-pub struct Hold<'lock> {
-    _lock: PhantomData<&'lock LockedDir>,
-    _held: Option<Box<dyn Any>>,
-}
-
-impl<'lock> Hold<'lock> {
-    /// For implementors of [`Disk`]: wraps whatever lets go of the folders when it is dropped.
-    pub fn new(_: &'lock LockedDir, held: impl Any) -> Self {
-        Self { _lock: PhantomData, _held: Some(Box::new(held)) }
-    }
-
-    /// For a disk that finds a folder as fast by its path.
-    pub fn nothing(_: &'lock LockedDir) -> Self {
-        Self { _lock: PhantomData, _held: None }
-    }
-}
-
-/// The operations on files that the workspace needs, and no more.
+/// ```compile_fail,E0599
+/// use myownllm_durable_fs::RealDisk;
 ///
-/// Paths are absolute. No operation but [`rename`](Self::rename) can replace or remove what it was not asked about; nothing
-/// is recursive; nothing is flushed unless a `sync_…` says so. Errors carry operation and path.
+/// RealDisk.unlink("/home/you/.app/config.json".as_ref()).unwrap(); // wanted: RealDisk.lock(home, wait)?.unlink(…)
+/// ```
+///
+/// Paths are absolute. Errors carry operation and path.
 ///
 /// [`crate::RealDisk`] is the disk; `SimDisk` (feature `sim`) one that fails and crashes on demand.
 pub trait Disk: Send + Sync {
-    // ---- looking: never writes
-
     /// What has this very name: a link is described, not followed.
     fn stat(&self, path: &Path) -> Result<Metadata>;
 
@@ -287,61 +241,6 @@ pub trait Disk: Send + Sync {
         false
     }
 
-    // ---- changing
-
-    /// Makes one folder with exactly this mode; its parent must be there.
-    fn make_dir(&self, dir: &Path, mode: u32) -> Result<()>;
-
-    /// Sets the permission bits of a file or folder; a link is an error. Does nothing on Windows.
-    fn set_mode(&self, path: &Path, mode: u32) -> Result<()>;
-
-    /// Sets the owner of a file, folder or link (not of what it leads to). Does nothing on Windows.
-    fn set_owner(&self, path: &Path, owner: Owner) -> Result<()>;
-
-    /// Writes a new file with exactly this mode; a name that is taken is an error.
-    fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()>;
-
-    /// Copies a regular file (a link is an error) to a new name, which is 0600 while it grows; then gives it the modification
-    /// time and, when `mode` is `None`, mode and access list of the original (see [`copy_permissions`](Self::copy_permissions)); its owner, when
-    /// that is another's and we are root; and the user's own attributes (`user.…`), as far as the file system takes them:
-    /// [`compare_copy`](Self::compare_copy) tells. Labels do not go along. A name that is taken is an error. What was begun is removed when the copy fails.
-    fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()>;
-
-    /// Gives a file, which is 0600 so far, what another has whose place it is to take: permission bits, access list, and the
-    /// user's own attributes (`user.…`) as far as the file system takes them. Where it does not take the list, the file is its owner's
-    /// alone, and the answer says so: with a list, the group's bits say something else, and without it they would let others in.
-    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
-        self.set_mode(to, self.stat(from)?.mode & 0o777).map(|()| Permissions::Kept)
-    }
-
-    /// Renames a file, link or folder; a destination that exists is an error, even one that appears in the very moment. Where the
-    /// file system or the platform has no such rename, it says so by an error for which
-    /// [`may_be_unsupported`](crate::DiskError::may_be_unsupported) holds.
-    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()>;
-
-    /// The plain rename, which **replaces** a file (never a folder that holds something). For names that nobody else can hold:
-    /// folders, and files under names of ours.
-    ///
-    /// Beware: when both are names of one file, a Unix system calls it done and leaves both.
-    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
-
-    /// Swaps two names in one step. An error for which [`may_be_unsupported`](crate::DiskError::may_be_unsupported) holds where
-    /// there is no such thing.
-    fn exchange(&self, a: &Path, b: &Path) -> Result<()>;
-
-    /// Gives a file a second name; one that is taken is an error. A link gets the second name itself.
-    fn hard_link(&self, from: &Path, to: &Path) -> Result<()>;
-
-    /// Makes a link; a name that is taken is an error.
-    fn symlink(&self, target: &Path, at: &Path) -> Result<()>;
-
-    /// Removes one name of a file or link.
-    fn unlink(&self, path: &Path) -> Result<()>;
-
-    /// Removes an empty folder; one that holds something is an error
-    /// ([`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty)).
-    fn remove_dir(&self, dir: &Path) -> Result<()>;
-
     /// Whether something is mounted at this folder or over this file: it can be emptied, and neither renamed nor removed. Where the platform does not
     /// tell, only another file system counts, and not another part of the same one. What cannot be looked at is none.
     fn is_mount_point(&self, folder: &Path) -> bool {
@@ -355,32 +254,18 @@ pub trait Disk: Send + Sync {
         Ok(())
     }
 
-    // ---- flushing: a failure is final, the system may have dropped what it could not write
-
-    /// Flushes content, length and mode of a regular file (not its name).
-    fn sync_file(&self, file: &Path) -> Result<()>;
-
-    /// Flushes the names in a folder, and its mode (not its own name).
-    fn sync_dir(&self, dir: &Path) -> Result<()>;
-
-    /// Flushes the whole file system that `path` is on, where the platform can (Linux).
-    fn sync_fs(&self, path: &Path) -> Result<SyncFs>;
-
     // ---- one at a time
 
-    /// Takes the lock of a home; waits for it, but no longer than `wait`.
-    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError>;
+    /// Locks a directory, which must exist. Waits for the lock no longer than `wait`.
+    fn lock(&self, dir: &Path, wait: Duration) -> Result<LockedDir, LockError>;
 
-    /// Keeps these folders open, for many calls on names in them: as long as the answer lives, the folders on the way to them are
-    /// not gone through again for each call. A folder that cannot be held (it is not there, or not to be trusted) is not, and each
-    /// call on a name in it fails as ever.
+    /// Makes a home directory with the mode 0700, and those between it and `root` that are missing; gives each to `owner`,
+    /// where this process may give a directory away, and syncs its name. One that exists gets mode and owner too: a killed
+    /// run may have made it. Creates and replaces no file.
     ///
-    /// What is held is the folder, not its name: should another program rename it meanwhile, the calls are made where it is then.
-    /// So hold none that is itself renamed or removed before the answer is dropped.
-    fn hold<'lock>(&self, lock: &'lock LockedDir, folders: &[&Path]) -> Hold<'lock> {
-        let _ = folders;
-        Hold::nothing(lock)
-    }
+    /// The one change that is made without a lock: there is no directory to lock before it. Two processes that make the
+    /// same directory at once end with the same directory.
+    fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()>;
 
     // ---- others at work
 

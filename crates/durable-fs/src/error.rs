@@ -119,10 +119,18 @@ impl DiskError {
         self.source.get_ref()?.downcast_ref()
     }
 
+    /// The refusal of a path that is not below the locked directory, or has `..`.
+    pub fn outside_lock(&self) -> Option<&OutsideLock> {
+        self.source.get_ref()?.downcast_ref()
+    }
+
     /// A stable code.
     pub fn code(&self) -> &'static str {
         if self.untrusted().is_some() {
             return "durable-fs.untrusted";
+        }
+        if self.outside_lock().is_some() {
+            return "durable-fs.outside-lock";
         }
         match self.kind() {
             io::ErrorKind::NotFound => "durable-fs.not-found",
@@ -207,6 +215,21 @@ pub enum Untrusted {
 impl From<Untrusted> for io::Error {
     fn from(untrusted: Untrusted) -> Self {
         Self::other(untrusted)
+    }
+}
+
+/// A path is not below the directory that is locked, or has `..`, so nothing was changed there. It is the cause of a
+/// [`DiskError`]; see [`DiskError::outside_lock`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the path is outside of the locked directory {}", .dir.display())]
+pub struct OutsideLock {
+    /// The locked directory.
+    pub dir: PathBuf,
+}
+
+impl From<OutsideLock> for io::Error {
+    fn from(outside: OutsideLock) -> Self {
+        Self::other(outside)
     }
 }
 

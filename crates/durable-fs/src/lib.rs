@@ -3,6 +3,7 @@
 
 mod disk;
 mod error;
+mod locked;
 mod op;
 mod publish;
 mod real;
@@ -11,15 +12,18 @@ pub mod sim;
 pub mod trust;
 
 pub use disk::{
-    CopyComparison, DirEntry, Disk, FileId, FileKind, Hold, LockedDir, Metadata, OpenForWriting, Owner,
-    Permissions, RenameMethod, SyncFs, Timestamp,
+    CopyComparison, DirEntry, Disk, FileId, FileKind, Metadata, OpenForWriting, Owner, Permissions,
+    RenameMethod, SyncFs, Timestamp,
 };
-pub use error::{DiskError, LockError, Result, Untrusted, free_name, move_aside, quote, replace_symlink};
+pub use error::{
+    DiskError, LockError, OutsideLock, Result, Untrusted, free_name, move_aside, quote, replace_symlink,
+};
+pub use locked::{DirHandles, LockedDir, LockedDisk};
 pub use op::Op;
 pub use publish::{
-    Displaced, NoReplaceSupport, ReplaceMethod, Replaced, StaleTemp, is_ours, make_dirs, may_be_only_copy,
-    no_replace_support, publish_new, put_in_place, rename_back, rename_or_link, replace, stale_temps,
-    temp_name, with_temp,
+    Displaced, NoReplaceSupport, ReplaceMethod, Replaced, StaleTemp, is_ours, make_dirs, make_private_dir,
+    may_be_only_copy, no_replace_support, publish_new, put_in_place, rename_back, rename_or_link, replace,
+    stale_temps, temp_name, with_temp,
 };
 pub use real::RealDisk;
 

@@ -30,45 +30,45 @@ pub enum Op {
     Use,
     /// Taking a file for a copy of another, which then goes.
     CompareCopy,
-    /// [`Disk::make_dir`](crate::Disk::make_dir).
+    /// [`LockedDir::make_dir`](crate::LockedDir::make_dir).
     MakeDir,
-    /// [`Disk::set_mode`](crate::Disk::set_mode).
+    /// [`LockedDir::set_mode`](crate::LockedDir::set_mode).
     SetMode,
-    /// [`Disk::set_owner`](crate::Disk::set_owner).
+    /// [`LockedDir::set_owner`](crate::LockedDir::set_owner).
     SetOwner,
-    /// [`Disk::create`](crate::Disk::create).
+    /// [`LockedDir::create`](crate::LockedDir::create).
     Create,
     /// Making a temporary file, which must be removable ([`Disk::ensure_entries_removable`](crate::Disk::ensure_entries_removable)).
     MakeTemp,
-    /// [`Disk::copy_new`](crate::Disk::copy_new).
+    /// [`LockedDir::copy_new`](crate::LockedDir::copy_new).
     CopyNew,
-    /// [`Disk::copy_permissions`](crate::Disk::copy_permissions).
+    /// [`LockedDir::copy_permissions`](crate::LockedDir::copy_permissions).
     CopyPermissions,
-    /// [`Disk::rename_noreplace`](crate::Disk::rename_noreplace).
+    /// [`LockedDir::rename_noreplace`](crate::LockedDir::rename_noreplace).
     RenameNoReplace,
     /// [`rename_or_link`](crate::rename_or_link()), with all of its fallbacks.
     RenameOrLink,
-    /// [`Disk::rename`](crate::Disk::rename).
+    /// [`LockedDir::rename`](crate::LockedDir::rename).
     Rename,
-    /// [`Disk::exchange`](crate::Disk::exchange).
+    /// [`LockedDir::exchange`](crate::LockedDir::exchange).
     Exchange,
     /// [`replace`](crate::replace()).
     Replace,
-    /// [`Disk::hard_link`](crate::Disk::hard_link).
+    /// [`LockedDir::hard_link`](crate::LockedDir::hard_link).
     HardLink,
-    /// [`Disk::symlink`](crate::Disk::symlink).
+    /// [`LockedDir::symlink`](crate::LockedDir::symlink).
     Symlink,
     /// Making a relative symlink lead to the same place from a new directory.
     RebaseLink,
-    /// [`Disk::unlink`](crate::Disk::unlink).
+    /// [`LockedDir::unlink`](crate::LockedDir::unlink).
     Unlink,
-    /// [`Disk::remove_dir`](crate::Disk::remove_dir).
+    /// [`LockedDir::remove_dir`](crate::LockedDir::remove_dir).
     RemoveDir,
-    /// [`Disk::sync_file`](crate::Disk::sync_file).
+    /// [`LockedDir::sync_file`](crate::LockedDir::sync_file).
     SyncFile,
-    /// [`Disk::sync_dir`](crate::Disk::sync_dir).
+    /// [`LockedDir::sync_dir`](crate::LockedDir::sync_dir).
     SyncDir,
-    /// [`Disk::sync_fs`](crate::Disk::sync_fs).
+    /// [`LockedDir::sync_fs`](crate::LockedDir::sync_fs).
     SyncFs,
     /// [`Disk::lock`](crate::Disk::lock).
     Lock,

@@ -10,8 +10,8 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Disk, DiskError, FileKind, Metadata, Op, Owner, PART_SUFFIX, Permissions, RenameMethod, Result,
-    SWAP_SUFFIX, TEMP_PREFIX,
+    Disk, DiskError, FileKind, LockedDir, Metadata, Op, Owner, PART_SUFFIX, Permissions, RenameMethod,
+    Result, SWAP_SUFFIX, TEMP_PREFIX,
 };
 
 /// How many names are tried for a temporary file before somebody must be making them on purpose.
@@ -64,7 +64,7 @@ pub enum NoReplaceSupport {
 /// # Errors
 ///
 /// The trial could not be made: the folder cannot be written to, or the disk is full.
-pub fn no_replace_support(disk: &dyn Disk, dir: &Path) -> Result<NoReplaceSupport> {
+pub fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSupport> {
     disk.ensure_entries_removable(dir)?;
     let one = with_temp(dir, |temp| disk.create(temp, b"", 0o600))?;
     let two = temp_name(dir, PART_SUFFIX);
@@ -86,7 +86,7 @@ pub fn no_replace_support(disk: &dyn Disk, dir: &Path) -> Result<NoReplaceSuppor
     found
 }
 
-/// Renames a file without replacing: by [`Disk::rename_noreplace`] where that is supported, else by a second link and the
+/// Renames a file without replacing: by [`LockedDir::rename_noreplace`] where that is supported, else by a second link and the
 /// removal of the first. The latter flushes the destination's folder in between, so that no crash can take both names away.
 ///
 /// A run that was killed between link and removal leaves two names of one file; see [`crate::Metadata::is_same_file`].
@@ -95,7 +95,7 @@ pub fn no_replace_support(disk: &dyn Disk, dir: &Path) -> Result<NoReplaceSuppor
 ///
 /// The name is taken ([`DiskError::is_already_exists`]); the two are on different file systems ([`DiskError::is_cross_device`]); neither rename
 /// nor link is supported ([`Unsupported`](io::ErrorKind::Unsupported)). Nothing has changed then.
-pub fn rename_or_link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<RenameMethod> {
+pub fn rename_or_link(disk: &LockedDir, from: &Path, to: &Path) -> Result<RenameMethod> {
     let refused = match disk.rename_noreplace(from, to) {
         Ok(()) => return Ok(RenameMethod::Rename),
         Err(error) if error.may_be_unsupported() => error,
@@ -128,7 +128,7 @@ pub fn rename_or_link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<RenameM
 ///
 /// The step that failed; a name that is taken is [`DiskError::is_already_exists`]. The temporary file is removed.
 pub fn publish_new(
-    disk: &dyn Disk,
+    disk: &LockedDir,
     path: &Path,
     bytes: &[u8],
     mode: u32,
@@ -150,7 +150,7 @@ pub fn publish_new(
 }
 
 /// Sets the owner where it is not right already.
-fn chown_if_needed(disk: &dyn Disk, path: &Path, owner: Option<Owner>) -> Result<()> {
+fn chown_if_needed(disk: &LockedDir, path: &Path, owner: Option<Owner>) -> Result<()> {
     match owner {
         Some(owner) if disk.stat(path)?.owner != Some(owner) => disk.set_owner(path, owner),
         _ => Ok(()),
@@ -165,7 +165,7 @@ fn chown_if_needed(disk: &dyn Disk, path: &Path, owner: Option<Owner>) -> Result
 ///
 /// The step that failed. What was made until then stays.
 pub fn make_dirs(
-    disk: &dyn Disk,
+    disk: &LockedDir,
     root: &Path,
     dir: &Path,
     mode: u32,
@@ -196,6 +196,29 @@ pub fn make_dirs(
     Ok(made)
 }
 
+/// Makes a directory, and those between it and `root` that are missing, for its owner alone; gives each to `owner`, where this
+/// process may give a directory away. A directory that exists may be a killed run's: mode and owner are corrected, and the
+/// names in `root` are synced in any case.
+///
+/// # Errors
+///
+/// The step that failed. What was made until then stays.
+pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
+    match make_dirs(disk, root, dir, 0o700, owner) {
+        Err(error) if error.is_about_the_owner() => make_dirs(disk, root, dir, 0o700, None)?,
+        made => made?,
+    };
+    let there = disk.stat_follow(dir)?;
+    if there.mode & 0o077 != 0 {
+        disk.set_mode(dir, 0o700)?;
+    }
+    if let Some(owner) = owner.filter(|_| there.owner != owner) {
+        // Ignores EPERM: only root can chown, and otherwise the directory is already ours.
+        let _ = disk.set_owner(dir, owner);
+    }
+    disk.sync_dir(root)
+}
+
 /// How a file was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -221,7 +244,7 @@ pub struct Displaced {
 
 impl Displaced {
     /// Removes it. To be called once its content is safe elsewhere.
-    pub fn discard(self, disk: &dyn Disk) -> Result<()> {
+    pub fn discard(self, disk: &LockedDir) -> Result<()> {
         disk.unlink(&self.path)
     }
 }
@@ -268,10 +291,10 @@ pub enum Replaced {
 ///
 /// [`DiskError`] of the step that failed. Nothing has changed then: the temporary file is removed, and what came out is put
 /// back. Where that fails too, old and new content are both still on the disk, one of them under a name of [`stale_temps`].
-pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limit: u64) -> Result<Replaced> {
+pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], limit: u64) -> Result<Replaced> {
     let followed;
     let path = if disk.stat(path)?.is_symlink() {
-        followed = disk.canonicalize(path)?;
+        followed = disk.admit_target(path)?;
         &followed
     } else {
         path
@@ -316,7 +339,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], expected: &[u8], limi
 }
 
 /// Gives a new file the rights of the one whose place it is to take, and syncs it.
-fn prepare(disk: &dyn Disk, temp: &Path, path: &Path, there: &Metadata) -> Result<(Metadata, Permissions)> {
+fn prepare(disk: &LockedDir, temp: &Path, path: &Path, there: &Metadata) -> Result<(Metadata, Permissions)> {
     match chown_if_needed(disk, temp, there.owner) {
         // Only root can give a file away; for anybody else it becomes their own.
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
@@ -343,7 +366,7 @@ fn prepare(disk: &dyn Disk, temp: &Path, path: &Path, there: &Metadata) -> Resul
 ///
 /// The step that failed. Nothing has changed then.
 pub fn put_in_place(
-    disk: &dyn Disk,
+    disk: &LockedDir,
     new: &Path,
     bytes: &[u8],
     place: &Path,
@@ -359,7 +382,7 @@ pub fn put_in_place(
 /// # Errors
 ///
 /// The step that failed. Nothing has changed then.
-pub fn rename_back(disk: &dyn Disk, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
+pub fn rename_back(disk: &LockedDir, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
     let Displaced { path, place, bytes } = displaced;
     let theirs = Ours { disk, meta: disk.stat(path)?, bytes };
     // Until theirs is back others read ours, so nothing is synced; and ours is no loss.
@@ -368,7 +391,7 @@ pub fn rename_back(disk: &dyn Disk, displaced: &Displaced, ours: &[u8]) -> Resul
 
 /// The file that is to take the place. A name tells nothing of what has it after a call that failed; this does.
 struct Ours<'a> {
-    disk: &'a dyn Disk,
+    disk: &'a LockedDir,
     meta: Metadata,
     bytes: &'a [u8],
 }

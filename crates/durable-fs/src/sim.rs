@@ -11,18 +11,19 @@
 //!
 //! ```
 //! use myownllm_durable_fs::{Disk, sim::SimDisk};
-//! use std::path::Path;
+//! use std::{path::Path, time::Duration};
 //!
 //! let disk = SimDisk::new();
 //! disk.put("/home/a", b"one");
 //! disk.flush_all();
-//! disk.create(Path::new("/home/b"), b"two", 0o600)?; // written, not flushed
+//! let home = disk.lock(Path::new("/home"), Duration::ZERO)?;
+//! home.create(Path::new("/home/b"), b"two", 0o600)?; // written, not flushed
 //! for after in disk.crash_states(100, 1) {
 //!     assert_eq!(after.content("/home/a").as_deref(), Some(&b"one"[..]), "flushed: always there");
 //! }
 //! assert!(disk.crash_states(100, 1).iter().any(|after| after.content("/home/b").is_none()));
 //! assert!(disk.crash_states(100, 1).iter().any(|after| after.content("/home/b").as_deref() == Some(b"")));
-//! # Ok::<(), myownllm_durable_fs::DiskError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use std::{
@@ -37,8 +38,8 @@ use std::{
 };
 
 use crate::{
-    DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, Metadata, Op, OpenForWriting, Owner,
-    Result, SyncFs, Timestamp, trust::Runner,
+    DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
+    OpenForWriting, Owner, Permissions, Result, SyncFs, Timestamp, publish::make_private_dir, trust::Runner,
 };
 
 const ROOT: u64 = 1;
@@ -181,11 +182,31 @@ struct State {
     writers: BTreeSet<u64>,
 }
 
-/// The simulated disk. Cloning copies all of it (but the hook).
+/// The simulated disk. Cloning copies all of it (but the hook and the locks).
 pub struct SimDisk {
+    shared: Arc<Shared>,
+}
+
+/// What a disk shares with the directories that are locked on it.
+struct Shared {
     state: Mutex<State>,
     hook: Mutex<Option<Hook>>,
-    locks: Arc<Mutex<BTreeSet<u64>>>,
+    locks: Mutex<BTreeSet<u64>>,
+}
+
+/// The changes of a locked directory.
+struct Changes {
+    disk: SimDisk,
+    /// The inode that is unlocked when this is dropped; `None` for the changes that need no lock.
+    locked: Option<u64>,
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        if let Some(ino) = self.locked {
+            self.disk.locks().remove(&ino);
+        }
+    }
 }
 
 impl Default for SimDisk {
@@ -465,6 +486,24 @@ impl State {
         Ok(())
     }
 
+    fn hard_link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let ino = self.walk(from, false)?;
+        let (dir, name) = self.place(to)?;
+        if self.entries(dir)?.contains_key(&name) && !self.replaces() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if self.inode(ino)?.dev != self.inode(dir)?.dev {
+            return Err(ErrorKind::CrossesDevices.into());
+        }
+        if matches!(self.inode(ino)?.node, Node::Dir(_)) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        let unit = self.unit();
+        self.name(unit, None, dir, &name, Some(ino));
+        self.touch(ino);
+        Ok(())
+    }
+
     fn links(&self, ino: u64) -> u64 {
         let names = |inode: &Inode| match &inode.node {
             Node::Dir(entries) => entries.values().filter(|&&to| to == ino).count() as u64,
@@ -653,11 +692,21 @@ impl SimDisk {
     }
 
     fn with(state: State) -> Self {
-        Self { state: Mutex::new(state), hook: Mutex::new(None), locks: Arc::default() }
+        let shared = Shared { state: Mutex::new(state), hook: Mutex::new(None), locks: Mutex::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The same disk once more.
+    fn share(&self) -> Self {
+        Self { shared: self.shared.clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn locks(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.shared.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ---- setting up and looking: not counted, never failing by fault
@@ -702,6 +751,53 @@ impl SimDisk {
                 assert!(made.is_ok(), "{} can be made", at.display());
             }
         }
+    }
+
+    /// Gives a file a second name.
+    ///
+    /// # Panics
+    ///
+    /// When the file does not exist, or the name does.
+    pub fn put_hard_link(&self, file: impl AsRef<Path>, name: impl AsRef<Path>) {
+        let name = name.as_ref();
+        let linked = self.state().hard_link(file.as_ref(), name);
+        assert!(linked.is_ok(), "{} can be made", name.display());
+    }
+
+    /// Removes a file or symlink, or an empty directory.
+    ///
+    /// # Panics
+    ///
+    /// When nothing has that name, or the directory is not empty.
+    pub fn remove(&self, path: impl AsRef<Path>) {
+        let path = path.as_ref();
+        let mut state = self.state();
+        let removed = state.remove(path, false).or_else(|_| state.remove(path, true));
+        assert!(removed.is_ok(), "{} can be removed", path.display());
+    }
+
+    /// Sets the mode of a file or directory.
+    ///
+    /// # Panics
+    ///
+    /// When nothing has that name.
+    pub fn chmod(&self, path: impl AsRef<Path>, mode: u32) {
+        self.set_attributes(path.as_ref(), |inode| inode.mode = mode);
+    }
+
+    /// Sets the owner of a file, directory or symlink, whoever the user is.
+    ///
+    /// # Panics
+    ///
+    /// When nothing has that name.
+    pub fn chown(&self, path: impl AsRef<Path>, owner: Owner) {
+        self.set_attributes(path.as_ref(), |inode| inode.owner = owner);
+    }
+
+    fn set_attributes(&self, path: &Path, change: impl FnOnce(&mut Inode)) {
+        let mut state = self.state();
+        let set = state.walk(path, false).and_then(|ino| state.attributes(ino, change));
+        assert!(set.is_ok(), "{} exists", path.display());
     }
 
     /// Puts a link there.
@@ -884,7 +980,7 @@ impl SimDisk {
 
     /// Calls `hook` before each operation, with the means to change the disk as another program would.
     pub fn set_hook(&self, hook: impl FnMut(&OpRecord, &mut Foreign<'_>) + Send + 'static) {
-        *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+        *self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
     /// The disk as a killed process leaves it: everything that was written is there.
@@ -967,7 +1063,7 @@ impl SimDisk {
             state.crashed = true;
             return Err(failed(io::Error::other("the power is off")));
         }
-        if let Some(hook) = self.hook.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(hook) = self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             hook(&record, &mut Foreign(&mut state));
         }
         let fault = state.faults.iter().find(|fault| fault.hits(&record)).cloned();
@@ -1101,12 +1197,48 @@ impl Disk for SimDisk {
         self.op(Op::Canonicalize, path, None, |state| state.walk_to(path, true).map(|(_, path)| path))
     }
 
+    fn pause(&self, _: Duration) {
+        // Counted, so that a hook can be the program that goes on meanwhile.
+        let _ = self.op(Op::Pause, Path::new("/"), None, |_| Ok(()));
+    }
+
+    fn threads(&self) -> usize {
+        self.state().threads
+    }
+
+    fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
+        let changes = Changes { disk: self.share(), locked: None };
+        make_private_dir(&LockedDir::new(root, root, self.share(), changes), root, dir, owner)
+    }
+
+    fn lock(&self, dir: &Path, wait: Duration) -> Result<LockedDir, LockError> {
+        let found = self.op(Op::Lock, dir, None, |state| state.walk_to(dir, true));
+        let (ino, real) = found.map_err(|error| LockError::Failed {
+            home: dir.to_owned(),
+            source: io::Error::new(error.kind(), error),
+        })?;
+        let start = Instant::now();
+        loop {
+            if self.locks().insert(ino) {
+                let changes = Changes { disk: self.share(), locked: Some(ino) };
+                return Ok(LockedDir::new(dir, &real, self.share(), changes));
+            }
+            if start.elapsed() >= wait {
+                return Err(LockError::Held { home: dir.to_owned(), waited: start.elapsed() });
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl LockedDisk for Changes {
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        self.op(Op::MakeDir, dir, None, |state| state.add(dir, Node::Dir(BTreeMap::new()), mode).map(|_| ()))
+        self.disk
+            .op(Op::MakeDir, dir, None, |state| state.add(dir, Node::Dir(BTreeMap::new()), mode).map(|_| ()))
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        self.op(Op::SetMode, path, None, |state| {
+        self.disk.op(Op::SetMode, path, None, |state| {
             let ino = state.walk(path, false)?;
             if matches!(state.inode(ino)?.node, Node::Link(_)) {
                 return Err(ErrorKind::InvalidInput.into());
@@ -1116,7 +1248,7 @@ impl Disk for SimDisk {
     }
 
     fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
-        self.op(Op::SetOwner, path, None, |state| {
+        self.disk.op(Op::SetOwner, path, None, |state| {
             if state.user.uid != 0 {
                 return Err(ErrorKind::PermissionDenied.into());
             }
@@ -1126,11 +1258,12 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, file: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        self.op(Op::Create, file, None, |state| state.add(file, Node::File(bytes.into()), mode).map(|_| ()))
+        self.disk
+            .op(Op::Create, file, None, |state| state.add(file, Node::File(bytes.into()), mode).map(|_| ()))
     }
 
     fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
-        self.op(Op::CopyNew, to, Some(from), |state| {
+        self.disk.op(Op::CopyNew, to, Some(from), |state| {
             let bytes = state.file(from, false)?;
             let original = state.inode(state.walk(from, false)?)?.clone();
             let ino = state.add(to, Node::File(bytes), 0o600)?;
@@ -1146,18 +1279,18 @@ impl Disk for SimDisk {
     }
 
     fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op(Op::RenameNoReplace, from, Some(to), |state| {
+        self.disk.op(Op::RenameNoReplace, from, Some(to), |state| {
             let replace = state.replaces();
             state.rename(from, to, replace)
         })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op(Op::Rename, from, Some(to), |state| state.rename(from, to, true))
+        self.disk.op(Op::Rename, from, Some(to), |state| state.rename(from, to, true))
     }
 
     fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        self.op(Op::Exchange, a, Some(b), |state| {
+        self.disk.op(Op::Exchange, a, Some(b), |state| {
             let ((dir_a, name_a), (dir_b, name_b)) = (state.place(a)?, state.place(b)?);
             let ino_a = *state.entries(dir_a)?.get(&name_a).ok_or(ErrorKind::NotFound)?;
             let ino_b = *state.entries(dir_b)?.get(&name_b).ok_or(ErrorKind::NotFound)?;
@@ -1172,41 +1305,25 @@ impl Disk for SimDisk {
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
-        self.op(Op::HardLink, from, Some(to), |state| {
-            let ino = state.walk(from, false)?;
-            let (dir, name) = state.place(to)?;
-            if state.entries(dir)?.contains_key(&name) && !state.replaces() {
-                return Err(ErrorKind::AlreadyExists.into());
-            }
-            if state.inode(ino)?.dev != state.inode(dir)?.dev {
-                return Err(ErrorKind::CrossesDevices.into());
-            }
-            if matches!(state.inode(ino)?.node, Node::Dir(_)) {
-                return Err(ErrorKind::PermissionDenied.into());
-            }
-            let unit = state.unit();
-            state.name(unit, None, dir, &name, Some(ino));
-            state.touch(ino);
-            Ok(())
-        })
+        self.disk.op(Op::HardLink, from, Some(to), |state| state.hard_link(from, to))
     }
 
     fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
-        self.op(Op::Symlink, at, Some(target), |state| {
+        self.disk.op(Op::Symlink, at, Some(target), |state| {
             state.add(at, Node::Link(target.to_owned()), 0o777).map(|_| ())
         })
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
-        self.op(Op::Unlink, path, None, |state| state.remove(path, false))
+        self.disk.op(Op::Unlink, path, None, |state| state.remove(path, false))
     }
 
     fn remove_dir(&self, dir: &Path) -> Result<()> {
-        self.op(Op::RemoveDir, dir, None, |state| state.remove(dir, true))
+        self.disk.op(Op::RemoveDir, dir, None, |state| state.remove(dir, true))
     }
 
     fn sync_file(&self, file: &Path) -> Result<()> {
-        self.op(Op::SyncFile, file, None, |state| {
+        self.disk.op(Op::SyncFile, file, None, |state| {
             let ino = state.walk(file, false)?;
             if state.skips_sync() {
                 return Ok(());
@@ -1220,7 +1337,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.op(Op::SyncDir, dir, None, |state| {
+        self.disk.op(Op::SyncDir, dir, None, |state| {
             let ino = state.walk(dir, true)?;
             state.entries(ino)?;
             if state.skips_sync() {
@@ -1236,7 +1353,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
-        self.op(Op::SyncFs, path, None, |state| {
+        self.disk.op(Op::SyncFs, path, None, |state| {
             let dev = state.inode(state.walk(path, true)?)?.dev;
             if !state.syncs_whole_fs {
                 return Ok(SyncFs::Nothing);
@@ -1248,34 +1365,7 @@ impl Disk for SimDisk {
         })
     }
 
-    fn pause(&self, _: Duration) {
-        // Counted, so that a hook can be the program that goes on meanwhile.
-        let _ = self.op(Op::Pause, Path::new("/"), None, |_| Ok(()));
-    }
-
-    fn threads(&self) -> usize {
-        self.state().threads
-    }
-
-    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
-        struct Held(Arc<Mutex<BTreeSet<u64>>>, u64);
-        impl Drop for Held {
-            fn drop(&mut self) {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
-            }
-        }
-        let ino = self.op(Op::Lock, home, None, |state| state.walk(home, true)).map_err(|error| {
-            LockError::Failed { home: home.to_owned(), source: io::Error::new(error.kind(), error) }
-        })?;
-        let start = Instant::now();
-        loop {
-            if self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(ino) {
-                return Ok(LockedDir::new(home, Held(self.locks.clone(), ino)));
-            }
-            if start.elapsed() >= wait {
-                return Err(LockError::Held { home: home.to_owned(), waited: start.elapsed() });
-            }
-            std::thread::yield_now();
-        }
+    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
+        self.set_mode(to, self.disk.stat(from)?.mode & 0o777).map(|()| Permissions::Kept)
     }
 }

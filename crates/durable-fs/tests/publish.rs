@@ -1,9 +1,9 @@
 //! Whole files on the simulated disk: crashed, failed and raced.
 
-use std::{collections::BTreeSet, io::ErrorKind, path::Path};
+use std::{collections::BTreeSet, io::ErrorKind, path::Path, time::Duration};
 
 use myownllm_durable_fs::{
-    Disk, Op, Owner, RenameMethod, ReplaceMethod, Replaced, make_dirs, publish_new, rename_back,
+    Disk, LockedDir, Op, Owner, RenameMethod, ReplaceMethod, Replaced, make_dirs, publish_new, rename_back,
     rename_or_link, replace,
     sim::{Entry, Fault, SimDisk},
     stale_temps,
@@ -11,11 +11,19 @@ use myownllm_durable_fs::{
 
 const CONFIG: &str = "/home/config.json";
 
-fn home() -> SimDisk {
+fn home() -> (SimDisk, LockedDir) {
     let disk = SimDisk::new();
     disk.put_mode(CONFIG, b"old", 0o640);
     disk.flush_all();
-    disk
+    let locked = lock(&disk);
+    (disk, locked)
+}
+
+/// Locks the home; the operations are counted from then on.
+fn lock(disk: &SimDisk) -> LockedDir {
+    let locked = disk.lock(Path::new("/home"), Duration::ZERO).expect("free");
+    disk.reset_ops();
+    locked
 }
 
 fn files(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
@@ -37,12 +45,12 @@ fn refusals() -> Vec<Vec<Op>> {
 fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
     for refused in refusals() {
         for number in 0.. {
-            let disk = home();
+            let (disk, locked) = home();
             for op in &refused {
                 disk.fail(Fault::always(*op, ErrorKind::Unsupported));
             }
             disk.crash_at(number);
-            let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20);
+            let result = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20);
             for after in disk.crash_states(500, 1) {
                 let content = after.content(CONFIG);
                 let fine = matches!(content.as_deref(), Some(b"old" | b"new"));
@@ -68,7 +76,7 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 assert_eq!(method == ReplaceMethod::Exchange, !refused.contains(&Op::Exchange));
                 assert_eq!(displaced.bytes, b"old");
                 disk.heal();
-                displaced.discard(&disk).expect("removed");
+                displaced.discard(&locked).expect("removed");
                 assert_eq!(
                     disk.tree()[Path::new(CONFIG)],
                     Entry::File(b"new".to_vec(), 0o640),
@@ -86,12 +94,12 @@ fn a_failure_leaves_the_old_file_or_the_new_one() {
     for refused in refusals() {
         for number in 0..40 {
             for performed in [false, true] {
-                let disk = home();
+                let (disk, locked) = home();
                 for op in &refused {
                     disk.fail(Fault::always(*op, ErrorKind::Unsupported));
                 }
                 disk.fail(Fault { performed, ..Fault::once(number, ErrorKind::Other) });
-                let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20);
+                let result = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20);
                 let content = disk.content(CONFIG);
                 assert!(matches!(content.as_deref(), Some(b"old" | b"new")), "{number}: {content:?}");
                 assert!(files(&disk).contains(&b"old"[..]), "{number}: the old one is gone");
@@ -108,7 +116,7 @@ fn a_failure_leaves_the_old_file_or_the_new_one() {
 fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
     for kind in [ErrorKind::Other, ErrorKind::InvalidInput, ErrorKind::PermissionDenied] {
         for theirs in [&b"theirs"[..], b"new"] {
-            let disk = home();
+            let (disk, locked) = home();
             disk.set_hook(move |record, foreign| {
                 if record.op == Op::Exchange {
                     foreign.put(CONFIG, theirs);
@@ -116,7 +124,7 @@ fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
             });
             disk.fail(Fault { performed: true, ..Fault::always(Op::Exchange, kind) });
             let replaced =
-                replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it has happened");
+                replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it has happened");
             let Replaced::Conflict { theirs: displaced, .. } = replaced else {
                 panic!("{kind}: {replaced:?}")
             };
@@ -131,13 +139,13 @@ fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
 fn a_foreign_write_comes_out_and_is_told() {
     let mut told = 0;
     for number in 0..20 {
-        let disk = home();
+        let (disk, locked) = home();
         disk.set_hook(move |record, foreign| {
             if record.number == number {
                 foreign.put(CONFIG, b"theirs");
             }
         });
-        let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+        let result = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
         if number >= disk.op_count() {
             break;
         }
@@ -170,7 +178,7 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
     for refused in [&[Op::Exchange][..], &[Op::Exchange, Op::HardLink]] {
         for writes in [Writes::ByRename, Writes::InPlace] {
             for number in 0.. {
-                let disk = home();
+                let (disk, locked) = home();
                 refused.iter().for_each(|op| disk.fail(Fault::always(*op, ErrorKind::InvalidInput)));
                 disk.set_hook(move |record, foreign| {
                     if record.number == number {
@@ -180,7 +188,7 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
                         };
                     }
                 });
-                let result = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+                let result = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
                 let Some(op) = disk.op_number(number) else { break };
                 let at = format!("{refused:?}, {writes:?} before {} {}", op.op, op.path.display());
                 let is_the_rename = op.op == Op::Rename && op.other.as_deref() == Some(Path::new(CONFIG));
@@ -212,14 +220,14 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
 /// The second name that the file had between two writes of another program is no reason to keep it, as its content is known.
 #[test]
 fn stale_replacement_does_not_leave_what_the_caller_knows() {
-    let disk = home();
+    let (disk, locked) = home();
     disk.fail(Fault::always(Op::Exchange, ErrorKind::Unsupported));
     disk.set_hook(|record, foreign| {
         if record.op == Op::SyncDir {
             foreign.put(CONFIG, b"theirs");
         }
     });
-    let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+    let replaced = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
     assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
     assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
@@ -228,20 +236,20 @@ fn stale_replacement_does_not_leave_what_the_caller_knows() {
 #[test]
 fn displaced_file_is_renamed_back_over_ours_alone() {
     for newer in [false, true] {
-        let disk = home();
+        let (disk, locked) = home();
         disk.fail(Fault::always(Op::Exchange, ErrorKind::Unsupported));
         disk.set_hook(|record, foreign| {
             if record.op == Op::Rename && record.other.as_deref() == Some(Path::new(CONFIG)) {
                 foreign.overwrite(CONFIG, b"theirs");
             }
         });
-        let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+        let replaced = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
         let Replaced::Conflict { theirs: displaced, .. } = replaced else { panic!("{replaced:?}") };
         disk.set_hook(|_, _| {});
         if newer {
             disk.put(CONFIG, b"newer");
         }
-        let ours = rename_back(&disk, &displaced, b"new").expect("it works");
+        let ours = rename_back(&locked, &displaced, b"new").expect("it works");
         let in_place = if newer { &b"newer"[..] } else { b"theirs" };
         assert_eq!(disk.content(CONFIG).as_deref(), Some(in_place));
         assert_eq!(ours.is_none(), newer);
@@ -260,11 +268,12 @@ fn a_published_file_is_whole_or_not_there() {
             let disk = SimDisk::new();
             disk.put_dir("/home", 0o700);
             disk.flush_all();
+            let locked = lock(&disk);
             for op in refused {
                 disk.fail(Fault::always(*op, ErrorKind::InvalidInput));
             }
             disk.crash_at(number);
-            let result = publish_new(&disk, Path::new("/home/key"), b"secret", 0o600, None);
+            let result = publish_new(&locked, Path::new("/home/key"), b"secret", 0o600, None);
             for after in disk.crash_states(500, 1) {
                 match after.content("/home/key") {
                     None => assert!(result.is_err(), "done means durable"),
@@ -286,12 +295,13 @@ fn nothing_replaces_what_is_there() {
         let disk = SimDisk::new();
         disk.put("/home/a", b"a");
         disk.put("/home/b", b"b");
+        let locked = lock(&disk);
         if let Some(op) = refused {
             disk.fail(Fault::always(op, ErrorKind::InvalidInput));
         }
-        let error = rename_or_link(&disk, Path::new("/home/a"), Path::new("/home/b")).expect_err("taken");
+        let error = rename_or_link(&locked, Path::new("/home/a"), Path::new("/home/b")).expect_err("taken");
         assert!(error.is_already_exists(), "{error:?}");
-        let error = publish_new(&disk, Path::new("/home/b"), b"c", 0o600, None).expect_err("taken");
+        let error = publish_new(&locked, Path::new("/home/b"), b"c", 0o600, None).expect_err("taken");
         assert!(error.is_already_exists(), "{error:?}");
         assert_eq!(disk.content("/home/b").as_deref(), Some(&b"b"[..]));
         assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
@@ -304,9 +314,10 @@ fn what_root_makes_belongs_to_the_owner_of_the_home() {
     let ann = Owner { uid: 1000, gid: 1000 };
     disk.put_dir("/home/ann", 0o700);
     disk.set_user(Owner { uid: 0, gid: 0 });
-    let made =
-        make_dirs(&disk, Path::new("/home/ann"), Path::new("/home/ann/a/b"), 0o700, Some(ann)).expect("made");
-    publish_new(&disk, Path::new("/home/ann/a/b/c"), b"c", 0o600, Some(ann)).expect("published");
+    let locked = lock(&disk);
+    let made = make_dirs(&locked, Path::new("/home/ann"), Path::new("/home/ann/a/b"), 0o700, Some(ann))
+        .expect("made");
+    publish_new(&locked, Path::new("/home/ann/a/b/c"), b"c", 0o600, Some(ann)).expect("published");
     assert_eq!(made.len(), 2);
     for path in ["/home/ann/a", "/home/ann/a/b", "/home/ann/a/b/c"] {
         assert_eq!(disk.stat(Path::new(path)).expect("there").owner, Some(ann), "{path}");
@@ -320,10 +331,11 @@ fn a_link_and_its_removal_never_lose_both_names() {
         disk.put("/home/a/file", b"all there is");
         disk.put_dir("/home/b", 0o700);
         disk.flush_all();
+        let locked = lock(&disk);
         disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));
         disk.crash_at(number);
         let (from, to) = (Path::new("/home/a/file"), Path::new("/home/b/file"));
-        let result = rename_or_link(&disk, from, to);
+        let result = rename_or_link(&locked, from, to);
         for after in disk.crash_states(500, 1) {
             assert!(files(&after).contains(&b"all there is"[..]), "crash at {number}: {after:#?}");
             let (a, b) = (after.stat(from), after.stat(to));
@@ -344,7 +356,8 @@ fn made_folders_are_there_after_a_power_cut() {
     let disk = SimDisk::new();
     disk.put_dir("/home", 0o700);
     disk.flush_all();
-    make_dirs(&disk, Path::new("/home"), Path::new("/home/a/b"), 0o700, None).expect("made");
+    let locked = lock(&disk);
+    make_dirs(&locked, Path::new("/home"), Path::new("/home/a/b"), 0o700, None).expect("made");
     for after in disk.crash_states(500, 1) {
         for folder in ["/home/a", "/home/a/b"] {
             assert!(after.stat(Path::new(folder)).is_ok_and(|meta| meta.is_dir()), "{folder}\n{after:#?}");
@@ -355,13 +368,13 @@ fn made_folders_are_there_after_a_power_cut() {
 /// What is not what was expected stays where it is: only what comes in the very last moment is taken out of its place.
 #[test]
 fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
-    let disk = home();
+    let (disk, locked) = home();
     disk.set_hook(|record, foreign| {
         if record.op == Op::SyncFile {
             foreign.put(CONFIG, b"theirs");
         }
     });
-    let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+    let replaced = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
     assert!(matches!(replaced, Replaced::Stale), "{replaced:?}");
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs"[..]));
     assert!(disk.ops().iter().all(|record| record.op != Op::Exchange));
@@ -371,13 +384,13 @@ fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
 /// What came out and cannot be read cannot be kept either.
 #[test]
 fn what_came_out_and_is_too_large_goes_back() {
-    let disk = home();
+    let (disk, locked) = home();
     disk.set_hook(|record, foreign| {
         if record.op == Op::Exchange {
             foreign.put(CONFIG, b"theirs, which is long");
         }
     });
-    let error = replace(&disk, Path::new(CONFIG), b"new", b"old", 8).expect_err("too large");
+    let error = replace(&locked, Path::new(CONFIG), b"new", b"old", 8).expect_err("too large");
     assert_eq!(error.kind(), ErrorKind::FileTooLarge);
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs, which is long"[..]));
 }
@@ -390,7 +403,8 @@ fn what_a_group_might_is_not_for_another_group() {
         disk.set_user(Owner { uid: 1000, gid: 77 });
         disk.put_mode(CONFIG, b"old", mode);
         disk.set_user(Owner { uid: 1000, gid: 1000 });
-        let replaced = replace(&disk, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
+        let locked = lock(&disk);
+        let replaced = replace(&locked, Path::new(CONFIG), b"new", b"old", 1 << 20).expect("it works");
         assert!(matches!(replaced, Replaced::Expected { .. }));
         assert_eq!(disk.tree()[Path::new(CONFIG)], Entry::File(b"new".to_vec(), expected), "{mode:o}");
     }

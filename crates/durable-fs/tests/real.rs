@@ -125,15 +125,16 @@ fn what_a_file_holds_is_compared_to_the_last_byte() {
 #[test]
 fn a_pipe_or_a_folder_is_an_error_at_once() {
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let pipe = home.path().join("pipe");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).expect("made");
     for odd in [pipe.as_path(), home.path()] {
         assert!(RealDisk.read(odd, 10).is_err());
         assert!(RealDisk.same_content(odd, odd).is_err());
         assert!(RealDisk.content_eq(odd, b"").is_err());
-        assert!(RealDisk.copy_new(odd, &home.path().join("copy"), None).is_err());
+        assert!(locked.copy_new(odd, &home.path().join("copy"), None).is_err());
     }
-    assert!(replace(&RealDisk, &pipe, b"x", b"", 1 << 20).is_err());
+    assert!(replace(&locked, &pipe, b"x", b"", 1 << 20).is_err());
     assert_eq!(fs::read_dir(home.path()).expect("readable").count(), 1, "nothing is left behind");
 }
 
@@ -142,9 +143,10 @@ fn a_pipe_or_a_folder_is_an_error_at_once() {
 fn modes_times_and_links_are_kept() {
     use std::os::unix::fs::symlink;
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let at = |name: &str| home.path().join(name);
-    RealDisk.create(&at("a"), &vec![7; 200_000], 0o640).expect("made");
-    RealDisk.copy_new(&at("a"), &at("b"), None).expect("copied");
+    locked.create(&at("a"), &vec![7; 200_000], 0o640).expect("made");
+    locked.copy_new(&at("a"), &at("b"), None).expect("copied");
     assert!(RealDisk.same_content(&at("a"), &at("b")).expect("readable"));
     let (a, b) = (RealDisk.stat(&at("a")).expect("there"), RealDisk.stat(&at("b")).expect("there"));
     assert_eq!((a.mode, a.modified, a.len), (b.mode, b.modified, b.len));
@@ -152,18 +154,18 @@ fn modes_times_and_links_are_kept() {
     assert_eq!(large.kind(), std::io::ErrorKind::FileTooLarge);
     symlink("a", at("link")).expect("made");
     assert!(RealDisk.same_content(&at("link"), &at("a")).is_err(), "links are not followed");
-    assert!(RealDisk.set_mode(&at("link"), 0o600).is_err());
-    RealDisk.set_mode(&at("a"), 0).expect("set");
-    RealDisk.set_mode(&at("a"), 0o600).expect("what its owner may not read can still be set");
-    assert!(RealDisk.rename_noreplace(&at("b"), &at("a")).expect_err("taken").is_already_exists());
-    assert!(RealDisk.create(&at("b"), b"x", 0o600).expect_err("taken").is_already_exists());
-    assert!(RealDisk.copy_new(&at("a"), &at("b"), None).expect_err("taken").is_already_exists());
-    assert!(RealDisk.hard_link(&at("a"), &at("b")).expect_err("taken").is_already_exists());
+    assert!(locked.set_mode(&at("link"), 0o600).is_err());
+    locked.set_mode(&at("a"), 0).expect("set");
+    locked.set_mode(&at("a"), 0o600).expect("what its owner may not read can still be set");
+    assert!(locked.rename_noreplace(&at("b"), &at("a")).expect_err("taken").is_already_exists());
+    assert!(locked.create(&at("b"), b"x", 0o600).expect_err("taken").is_already_exists());
+    assert!(locked.copy_new(&at("a"), &at("b"), None).expect_err("taken").is_already_exists());
+    assert!(locked.hard_link(&at("a"), &at("b")).expect_err("taken").is_already_exists());
     assert_eq!(fs::metadata(at("b")).expect("there").len(), 200_000, "and nothing was done to it");
     let old = RealDisk.read(&at("a"), 1 << 20).expect("readable");
-    let replaced = replace(&RealDisk, &at("link"), b"new", &old, 1 << 20).expect("replaced");
+    let replaced = replace(&locked, &at("link"), b"new", &old, 1 << 20).expect("replaced");
     let Replaced::Expected { displaced, .. } = replaced else { panic!("nobody else wrote") };
-    displaced.discard(&RealDisk).expect("removed");
+    displaced.discard(&locked).expect("removed");
     assert!(RealDisk.stat(&at("link")).expect("there").is_symlink(), "it is written through");
     assert_eq!(fs::read(at("a")).expect("there"), b"new");
     assert_eq!(RealDisk.stat(&at("a")).expect("there").mode, 0o600);
@@ -175,6 +177,7 @@ fn modes_times_and_links_are_kept() {
 fn a_copy_keeps_the_users_attributes() {
     use rustix::fs::{XattrFlags, getxattr, setxattr};
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let at = |name: &str| home.path().join(name);
     fs::write(at("a"), "content").expect("written");
     for (name, value) in [("user.origin", &b"phone"[..]), ("user.empty", b"")] {
@@ -183,7 +186,7 @@ fn a_copy_keeps_the_users_attributes() {
             return;
         }
     }
-    RealDisk.copy_new(&at("a"), &at("b"), Some(0o400)).expect("copied");
+    locked.copy_new(&at("a"), &at("b"), Some(0o400)).expect("copied");
     for (name, value) in [("user.origin", &b"phone"[..]), ("user.empty", b"")] {
         let mut there = [0; 16];
         let length = getxattr(at("b"), name, &mut there).expect("it is there");
@@ -198,6 +201,7 @@ fn attributes_that_a_copy_lacks_are_named() {
     use myownllm_durable_fs::CopyComparison;
     use rustix::fs::{XattrFlags, removexattr, setxattr};
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let at = |name: &str| home.path().join(name);
     let note = |file: &str, name: &str, value: &[u8]| setxattr(at(file), name, value, XattrFlags::empty());
     let compare = || RealDisk.compare_copy(&at("a"), &at("b")).expect("compared");
@@ -210,7 +214,7 @@ fn attributes_that_a_copy_lacks_are_named() {
         return;
     }
     note("a", "user.long", &[b'x'; 1000]).expect("noted");
-    RealDisk.copy_new(&at("a"), &at("b"), None).expect("copied");
+    locked.copy_new(&at("a"), &at("b"), None).expect("copied");
     assert_eq!(compare(), same(&[]));
     note("b", "user.of-its-own", b"that is no loss").expect("noted");
     note("b", "user.origin", b"other").expect("noted");
@@ -226,6 +230,7 @@ fn attributes_that_a_copy_lacks_are_named() {
 #[test]
 fn a_writer_that_never_stops_is_always_seen() {
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let path = home.path().join("config.json");
     fs::write(&path, "theirs 0").expect("written");
     let stop = AtomicBool::new(false);
@@ -248,15 +253,15 @@ fn a_writer_that_never_stops_is_always_seen() {
             let read = fs::read(&path).expect("never absent");
             whole(&read);
             let ours = format!("ours {round}");
-            match replace(&RealDisk, &path, ours.as_bytes(), &read, 1 << 20).expect("replaced") {
+            match replace(&locked, &path, ours.as_bytes(), &read, 1 << 20).expect("replaced") {
                 Replaced::Expected { displaced, .. } => {
                     assert_eq!(displaced.bytes, read);
-                    displaced.discard(&RealDisk).expect("removed");
+                    displaced.discard(&locked).expect("removed");
                 }
                 Replaced::Conflict { theirs: displaced, .. } => {
                     whole(&displaced.bytes);
                     assert_ne!(displaced.bytes, read);
-                    displaced.discard(&RealDisk).expect("removed");
+                    displaced.discard(&locked).expect("removed");
                 }
                 // Seen before anything was taken out: theirs is in place.
                 _ => {}
@@ -273,14 +278,15 @@ fn a_writer_that_never_stops_is_always_seen() {
 #[test]
 fn a_new_file_is_new() {
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let at = |name: &str| home.path().join(name);
     fs::write(at("theirs"), "theirs").expect("written");
     std::os::unix::fs::symlink("theirs", at("link")).expect("made");
     std::os::unix::fs::symlink("nothing", at("dangling")).expect("made");
     for name in ["theirs", "link", "dangling"] {
-        assert!(RealDisk.create(&at(name), b"ours", 0o600).expect_err("taken").is_already_exists(), "{name}");
+        assert!(locked.create(&at(name), b"ours", 0o600).expect_err("taken").is_already_exists(), "{name}");
         assert!(
-            RealDisk.copy_new(&at("theirs"), &at(name), None).expect_err("taken").is_already_exists(),
+            locked.copy_new(&at("theirs"), &at(name), None).expect_err("taken").is_already_exists(),
             "{name}"
         );
     }
@@ -345,6 +351,7 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     let all = [(1, 6, u32::MAX), (2, 4, 65534), (4, 0, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
     let list = [2_u32.to_le_bytes().to_vec(), all.map(entry).concat()].concat();
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let path = home.path().join("config.json");
     fs::write(&path, "old").expect("written");
     let noted = setxattr(&path, LIST, &list, XattrFlags::empty())
@@ -355,9 +362,9 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     }
     assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
     let swap = |new: &str, old: &str| {
-        let replaced = replace(&RealDisk, &path, new.as_bytes(), old.as_bytes(), 1 << 20).expect("replaced");
+        let replaced = replace(&locked, &path, new.as_bytes(), old.as_bytes(), 1 << 20).expect("replaced");
         let Replaced::Expected { displaced, .. } = replaced else { panic!("nobody else wrote") };
-        displaced.discard(&RealDisk).expect("removed");
+        displaced.discard(&locked).expect("removed");
     };
     let value = |name: &str| {
         let mut there = [0; 64];
@@ -367,7 +374,7 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     assert_eq!(value(LIST).as_deref(), Ok(&list[..]));
     assert_eq!(value("user.origin").as_deref(), Ok(&b"phone"[..]));
     assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
-    RealDisk.copy_new(&path, &home.path().join("copy"), None).expect("copied");
+    locked.copy_new(&path, &home.path().join("copy"), None).expect("copied");
     assert!(getxattr(home.path().join("copy"), LIST, &mut [0; 64]).is_ok());
     // A copy without it lacks it, unless it gave nothing to anybody.
     let copy = home.path().join("copy");
@@ -378,12 +385,12 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     assert_eq!(lacks(), [""; 0]);
     removexattr(&copy, LIST).expect("removed");
     assert_eq!(lacks(), [LIST]);
-    RealDisk.set_mode(&path, 0o600).expect("set");
+    locked.set_mode(&path, 0o600).expect("set");
     assert_eq!(lacks(), [""; 0]);
 
     // One without a list gets none from the folder.
     fs::remove_file(&path).expect("removed");
-    RealDisk.create(&path, b"plain", 0o640).expect("written");
+    locked.create(&path, b"plain", 0o640).expect("written");
     setxattr(home.path(), "system.posix_acl_default", &list, XattrFlags::empty()).expect("set");
     swap("new", "plain");
     assert!(value(LIST).is_err());
@@ -395,6 +402,7 @@ fn an_access_list_and_attributes_stay_with_the_place() {
 #[test]
 fn an_append_only_folder_does_not_fill_up() {
     let home = tempfile::tempdir().expect("a folder");
+    let locked = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let path = home.path().join("config.json");
     fs::write(&path, "old").expect("written");
     let chattr = |what: &str| {
@@ -409,9 +417,9 @@ fn an_append_only_folder_does_not_fill_up() {
     for _ in 0..3 {
         let owner = RealDisk.stat(&path).expect("there").owner;
         told.extend([
-            replace(&RealDisk, &path, b"new", b"old", 1 << 20).map(drop),
-            publish_new(&RealDisk, &home.path().join("other.json"), b"new", 0o600, owner).map(drop),
-            no_replace_support(&RealDisk, home.path()).map(drop),
+            replace(&locked, &path, b"new", b"old", 1 << 20).map(drop),
+            publish_new(&locked, &home.path().join("other.json"), b"new", 0o600, owner).map(drop),
+            no_replace_support(&locked, home.path()).map(drop),
         ]);
     }
     let names = fs::read_dir(home.path()).expect("readable").count();

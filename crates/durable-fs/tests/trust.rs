@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
+use myownllm_durable_fs::Owner;
 use myownllm_durable_fs::sim::SimDisk;
 use myownllm_durable_fs::trust::{HomeTrust, Runner, look_behind, look_inside, trace};
-use myownllm_durable_fs::{Disk, Owner};
 use rstest::rstest;
 
 const ROOT: u32 = 0;
@@ -35,19 +35,19 @@ fn disk_of<'a>(runner: u32, entries: impl Iterator<Item = &'a Entry>) -> SimDisk
     disk.set_user(user(ROOT));
     for top in ["/", "/home"] {
         disk.put_dir(top, 0o755);
-        disk.set_owner(Path::new(top), user(ROOT)).unwrap();
+        disk.chown(Path::new(top), user(ROOT));
     }
     for entry in entries {
         match entry {
             Dir(path, owner, mode) => {
                 let path = Path::new(path);
                 disk.put_dir(path, *mode);
-                disk.set_mode(path, *mode).unwrap();
-                disk.set_owner(path, user(*owner)).unwrap();
+                disk.chmod(path, *mode);
+                disk.chown(path, user(*owner));
             }
             Link(path, owner, target) => {
                 disk.put_link(path, target);
-                disk.set_owner(Path::new(path), user(*owner)).unwrap();
+                disk.chown(Path::new(path), user(*owner));
             }
         }
     }
@@ -179,7 +179,7 @@ fn owners_that_a_container_does_not_map_stand_for_root() {
     let judged = |unmapped| way.home_trust(Runner { uid: ANN, unmapped }, &|_| false).problems.len();
     assert_eq!((judged(Some(UNMAPPED)), judged(None)), (0, 1));
     disk.set_user(Owner { uid: ROOT, gid: ROOT });
-    disk.set_owner(Path::new("/"), Owner { uid: UNMAPPED, gid: UNMAPPED }).unwrap();
+    disk.chown(Path::new("/"), Owner { uid: UNMAPPED, gid: UNMAPPED });
     let way = trace(&disk, Path::new(HOME)).unwrap();
     assert_eq!(way.home_trust(Runner::new(ANN), &|_| false).problems, []);
 }

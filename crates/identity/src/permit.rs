@@ -1,8 +1,8 @@
 //! The permit to start a daemon.
 
-use std::{marker::PhantomData, path::Path};
+use std::path::Path;
 
-use myownllm_durable_fs::{Disk, LockedDir};
+use myownllm_durable_fs::LockedDir;
 
 use crate::{
     look::look,
@@ -66,7 +66,7 @@ fn key_of(device_id: &str) -> &str {
 pub struct StartPermit<'lock> {
     places: Places,
     expected: Expected,
-    _lock: PhantomData<&'lock LockedDir>,
+    lock: &'lock LockedDir,
 }
 
 /// Looks for the identity file, under the lock of the app's home.
@@ -74,23 +74,11 @@ pub struct StartPermit<'lock> {
 /// # Errors
 ///
 /// Why no daemon may be started, with the ways out.
-pub fn start_permit<'lock>(
-    disk: &dyn Disk,
-    lock: &'lock LockedDir,
-    places: &Places,
-) -> Result<StartPermit<'lock>, Refusal> {
-    check_lock(disk, lock, &places.app.path)?;
-    let expected = look(disk, places).answer().expected()?;
-    Ok(StartPermit { places: places.clone(), expected, _lock: PhantomData })
-}
-
-fn check_lock(disk: &dyn Disk, lock: &LockedDir, needed: &Path) -> Result<(), Refusal> {
-    let real = |path: &Path| disk.canonicalize(path).ok();
-    if lock.home() == needed || real(needed).is_some_and(|needed| real(lock.home()) == Some(needed)) {
-        return Ok(());
-    }
-    let (held, needed) = (lock.home().to_owned(), needed.to_owned());
-    Err(Refusal::new(Problem::WrongLock { held, needed }, Vec::new()))
+pub fn start_permit<'lock>(lock: &'lock LockedDir, places: &Places) -> Result<StartPermit<'lock>, Refusal> {
+    lock.ensure_locks(&places.app.path)
+        .map_err(|error| Refusal::new(Problem::OutsideLock(error), Vec::new()))?;
+    let expected = look(lock, places).answer().expected()?;
+    Ok(StartPermit { places: places.clone(), expected, lock })
 }
 
 impl StartPermit<'_> {
@@ -98,6 +86,11 @@ impl StartPermit<'_> {
     #[must_use]
     pub fn daemon_home(&self) -> &Path {
         &self.places.daemon.path
+    }
+
+    /// The lock of the app's home, which a start of the daemon changes.
+    pub fn lock(&self) -> &LockedDir {
+        self.lock
     }
 
     /// Which key it has to have.
@@ -111,8 +104,8 @@ impl StartPermit<'_> {
     /// # Errors
     ///
     /// Why none may be started any more.
-    pub fn check(&self, disk: &dyn Disk) -> Result<(), Refusal> {
-        let answer = look(disk, &self.places).answer();
+    pub fn check(&self) -> Result<(), Refusal> {
+        let answer = look(self.lock, &self.places).answer();
         let now = answer.expected()?;
         if self.expected.device.is_none() || now == self.expected {
             return Ok(());

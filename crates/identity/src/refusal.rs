@@ -134,14 +134,9 @@ pub enum Problem {
         /// Where it belongs.
         path: PathBuf,
     },
-    /// The lock that was passed is not that of the app's home.
-    #[error("the lock held is that of {}, not of {}", .held.display(), .needed.display())]
-    WrongLock {
-        /// The home whose lock was passed.
-        held: PathBuf,
-        /// The home whose lock is needed.
-        needed: PathBuf,
-    },
+    /// The lock that was passed does not lock the app's home.
+    #[error(transparent)]
+    OutsideLock(DiskError),
 }
 
 /// A sound identity file elsewhere, as it is told.
@@ -267,7 +262,7 @@ impl Refusal {
 
     /// A stable code.
     pub fn code(&self) -> &'static str {
-        match self.problem {
+        match &self.problem {
             Problem::Gone { .. } => "identity.gone",
             Problem::NamedElsewhere { .. } => "identity.named-elsewhere",
             Problem::Damaged { .. } | Problem::Odd { .. } => "migration.identity-damaged",
@@ -277,7 +272,7 @@ impl Refusal {
             Problem::Unreadable { .. } => "migration.unreadable",
             Problem::Pending { .. } => "migration.identity-pending",
             Problem::Changed { .. } => "identity.changed",
-            Problem::WrongLock { .. } => "identity.wrong-lock",
+            Problem::OutsideLock(error) => error.code(),
         }
     }
 
@@ -287,7 +282,7 @@ impl Refusal {
             Problem::Unreachable { .. }
             | Problem::Unreadable { .. }
             | Problem::Changed { .. }
-            | Problem::WrongLock { .. } => Class::Failed,
+            | Problem::OutsideLock(_) => Class::Failed,
             Problem::Newer { .. } => Class::Newer,
             _ => Class::Refused,
         }
@@ -304,8 +299,8 @@ impl Refusal {
             | Problem::Unreachable { path, .. }
             | Problem::Unreadable { path, .. }
             | Problem::Pending { path, .. }
-            | Problem::Changed { path }
-            | Problem::WrongLock { needed: path, .. } => path,
+            | Problem::Changed { path } => path,
+            Problem::OutsideLock(error) => error.path(),
             Problem::TwoIdentities { old_location, .. } => &old_location.path,
         }
     }

@@ -116,7 +116,7 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     let home = home_of(parts);
     assert_eq!(short(&home.answer()), wanted);
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let permit = start_permit(&RealDisk, &lock, &home.places());
+    let permit = start_permit(&lock, &home.places());
     assert_eq!(permit.is_ok(), !wanted.starts_with("pending"), "{permit:?}");
     if let Ok(permit) = permit {
         let expected = wanted.split(' ').nth(1).filter(|key| *key != "yet");
@@ -182,7 +182,7 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
     assert_eq!(refusal.code(), code, "{refusal}");
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let refused = start_permit(&RealDisk, &lock, &home.places()).unwrap_err();
+    let refused = start_permit(&lock, &home.places()).unwrap_err();
     assert_eq!(refused.to_string(), refusal.to_string());
     let command = refusal.hint().unwrap();
     for round in 0..2 {
@@ -309,20 +309,35 @@ fn several_sound_files_are_all_named() {
 fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
     let home = home_of(&[Key(NEW, 1)]);
     let other = RealDisk.lock(home.user(), std::time::Duration::ZERO).unwrap();
-    assert_eq!(start_permit(&RealDisk, &other, &home.places()).unwrap_err().code(), "identity.wrong-lock");
+    assert_eq!(start_permit(&other, &home.places()).unwrap_err().code(), "durable-fs.outside-lock");
     let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
-    let permit = start_permit(&RealDisk, &lock, &home.places()).unwrap();
-    permit.check(&RealDisk).unwrap();
+    let permit = start_permit(&lock, &home.places()).unwrap();
+    permit.check().unwrap();
     home.put(NEW, &key_file(2, "y"));
-    assert_eq!(permit.check(&RealDisk).unwrap_err().code(), "identity.changed");
+    assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
     std::fs::remove_file(home.at(NEW)).unwrap();
-    assert_eq!(permit.check(&RealDisk).unwrap_err().code(), "identity.changed");
+    assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
     // A daemon that failed has made a key.
-    let permit = start_permit(&RealDisk, &lock, &home.places()).unwrap();
+    let permit = start_permit(&lock, &home.places()).unwrap();
     home.put(NEW, &key_file(3, "z"));
-    permit.check(&RealDisk).unwrap();
+    permit.check().unwrap();
     home.put(NEW, b"");
-    assert_eq!(permit.check(&RealDisk).unwrap_err().code(), "migration.identity-damaged");
+    assert_eq!(permit.check().unwrap_err().code(), "migration.identity-damaged");
+}
+
+/// Somebody puts another directory in the place of the home while it is locked.
+#[cfg(unix)]
+#[test]
+fn permit_rests_on_the_home_that_is_locked() {
+    let home = home_of(&[Key(NEW, 1)]);
+    let lock = RealDisk.lock(&home.app(), std::time::Duration::ZERO).unwrap();
+    std::fs::rename(home.app(), home.user().join("former")).unwrap();
+    home.put(NEW, &key_file(2, "theirs"));
+    let permit = start_permit(&lock, &home.places()).unwrap();
+    assert_eq!(short(&look(&lock, &home.places()).answer()), sound(1));
+    assert_ne!(short(&home.answer()), sound(1));
+    permit.check().unwrap();
+    assert!(permit.expected().device_id().is_some_and(|id| id.starts_with(&public_key(1))), "{permit:?}");
 }
 
 /// A repair is about to give the daemon a config that names its identity file.

@@ -41,7 +41,7 @@ pub(crate) fn start_permit<'lock>(
     parts: &Parts<'_>,
     lock: &'lock LockedDir,
 ) -> Result<StartPermit<'lock>, Refusal> {
-    myownllm_identity::start_permit(parts.disk, lock, &places(parts, None))
+    myownllm_identity::start_permit(lock, &places(parts, None))
 }
 
 /// Which key a daemon that is found has to have. Where its config still names the place from which the file has moved, a launch mends

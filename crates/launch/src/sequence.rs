@@ -742,7 +742,7 @@ fn start_one(
     })?;
     ensure_own_daemon(parts).map_err(one)?;
     let home = &parts.layout.daemon_home;
-    make_dirs(parts.disk, &parts.layout.app_home, home, 0o700, None)
+    make_dirs(lock.home_lock(), &parts.layout.app_home, home, 0o700, None)
         .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
     tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
     let permit = start_permit(parts, lock.home_lock()).map_err(|refusal| one(Notice::from(&refusal)))?;

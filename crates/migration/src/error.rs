@@ -274,14 +274,9 @@ pub enum MigrationError {
         /// The command that shows more.
         command: String,
     },
-    /// The lock that was passed is not that of the app's home.
-    #[error("the lock held is that of {}, not of {}", .held.display(), .needed.display())]
-    WrongLock {
-        /// The home whose lock was passed.
-        held: PathBuf,
-        /// The home whose lock is needed.
-        needed: PathBuf,
-    },
+    /// The lock that was passed does not lock the app's home.
+    #[error(transparent)]
+    OutsideLock(DiskError),
     /// A refusal of the caller's own, such as a socket path that would be too long: see [`crate::Plan::refuse`].
     #[error("{message}")]
     Caller {
@@ -361,7 +356,7 @@ impl MigrationError {
             Self::LegacyDaemon { .. } => "daemon.legacy-running",
             Self::OwnDaemon { .. } => "daemon.own-running",
             Self::UnknownDaemon { .. } => "daemon.unreachable",
-            Self::WrongLock { .. } => "migration.wrong-lock",
+            Self::OutsideLock(error) => error.code(),
             Self::Caller { code, .. } => code,
         }
     }
@@ -376,7 +371,7 @@ impl MigrationError {
             | Self::Vanished { .. }
             | Self::IdentityHeldBack { .. }
             | Self::IdentityUnreachable { .. }
-            | Self::WrongLock { .. } => Class::Failed,
+            | Self::OutsideLock(_) => Class::Failed,
             Self::Identity(refusal) => refusal.class(),
             Self::IdentityDamaged { .. }
             | Self::TwoIdentities { .. }
@@ -423,7 +418,7 @@ impl MigrationError {
             Self::LegacyDaemon { daemon, .. }
             | Self::OwnDaemon { daemon, .. }
             | Self::UnknownDaemon { daemon, .. } => &daemon.socket,
-            Self::WrongLock { needed, .. } => needed,
+            Self::OutsideLock(error) => error.path(),
         }
     }
 
@@ -437,7 +432,7 @@ impl MigrationError {
             Self::FlushFailed { path, .. } => Some(format!("df -h {}", quote(path))),
             Self::Changed { path } => Some(format!("fuser -v {}", quote(path))),
             Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
-            Self::IdentityHeldBack { .. } | Self::IdentityNewer { .. } | Self::WrongLock { .. } => None,
+            Self::IdentityHeldBack { .. } | Self::IdentityNewer { .. } | Self::OutsideLock(_) => None,
             Self::TwoIdentities { source_side, destination_side, command, direction } => {
                 // A key that lies with nothing was just made. Where that does not tell, both are shown, and none is chosen.
                 let keep = match (source_side.is_bare(), destination_side.is_bare()) {

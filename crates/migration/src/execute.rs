@@ -18,8 +18,8 @@ use std::{
 
 use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
-    Disk, DiskError, Hold, LockedDir, Metadata, NoReplaceSupport, Op, SyncFs, no_replace_support, quote,
-    with_temp,
+    DirHandles, Disk, DiskError, LockedDir, Metadata, NoReplaceSupport, Op, SyncFs, no_replace_support,
+    quote, with_temp,
 };
 
 use crate::{
@@ -72,8 +72,7 @@ struct Retire {
 }
 
 pub(crate) fn execute(
-    disk: &dyn Disk,
-    lock: &LockedDir,
+    disk: &LockedDir,
     plan: Plan,
     daemons: &dyn LiveDaemons,
     tell: &dyn Fn(Progress),
@@ -85,7 +84,7 @@ pub(crate) fn execute(
     report.refusals.clone_from(&plan.refusals);
     if report.refusals.is_empty()
         && !plan.is_empty()
-        && let Err(refusals) = permitted(disk, lock, &plan, daemons, &mut report)
+        && let Err(refusals) = permitted(disk, &plan, daemons, &mut report)
     {
         report.refusals = refusals;
     }
@@ -99,7 +98,6 @@ pub(crate) fn execute(
     }
     let mut mover = Mover {
         disk,
-        lock,
         plan: &plan,
         report,
         support: BTreeMap::new(),
@@ -120,21 +118,12 @@ pub(crate) fn execute(
 
 /// Whether anything may be changed now: the right lock is held, and nobody writes the homes.
 fn permitted(
-    disk: &dyn Disk,
-    lock: &LockedDir,
+    disk: &LockedDir,
     plan: &Plan,
     daemons: &dyn LiveDaemons,
     report: &mut Report,
 ) -> Result<(), Vec<MigrationError>> {
-    if lock.home() != plan.app_home {
-        let real = |path: &Path| disk.canonicalize(path).ok();
-        if real(lock.home()).is_none() || real(lock.home()) != real(&plan.app_home) {
-            return Err(vec![MigrationError::WrongLock {
-                held: lock.home().to_owned(),
-                needed: plan.app_home.clone(),
-            }]);
-        }
-    }
+    disk.ensure_locks(&plan.app_home).map_err(|error| vec![MigrationError::OutsideLock(error)])?;
     let refusal = |daemon: crate::LiveDaemon, stop_failed: Option<String>| {
         // What has just failed is no way out.
         let command = match (daemon.pid, &daemon.hint) {
@@ -215,8 +204,8 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
 }
 
 struct Mover<'a> {
-    disk: &'a dyn Disk,
-    lock: &'a LockedDir,
+    /// The locked home: what is read and changed.
+    disk: &'a LockedDir,
     plan: &'a Plan,
     report: Report,
     /// What the file system of a folder offers, as far as it had to be found out.
@@ -284,9 +273,9 @@ fn note(folders: &mut BTreeSet<PathBuf>, path: &Path) {
 }
 
 impl<'a> Mover<'a> {
-    /// Keeps folders open for as long as the answer lives: none of those that are renamed or removed meanwhile.
-    fn hold(&self, folders: &[&Path]) -> Hold<'a> {
-        self.disk.hold(self.lock, folders)
+    /// Keeps directories open for as long as the answer lives: none of those that are renamed or removed meanwhile.
+    fn hold(&self, folders: &[&Path]) -> DirHandles<'a> {
+        self.disk.keep_open(folders)
     }
 
     /// So many more files were dealt with.

@@ -61,6 +61,9 @@ pub trait StateMigrator {
     /// Looks at both homes. Takes no lock, writes nothing.
     fn inspect(&self, direction: Direction) -> Inventory;
 
+    /// Looks at both homes through the lock, on whose handle every step of the move rests too.
+    fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory;
+
     /// What would be done. Pure.
     fn plan(&self, inventory: &Inventory, options: &Options) -> Plan;
 
@@ -69,7 +72,7 @@ pub trait StateMigrator {
 
     /// Looks, plans and executes: what to call once the lock is held.
     fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
-        let inventory = self.inspect(options.direction);
+        let inventory = self.inspect_locked(lock, options.direction);
         let plan = self.plan(&inventory, options);
         let _span = tracing::info_span!("move", direction = ?plan.direction).entered();
         tracing::debug!(steps = plan.steps().count(), refusals = plan.refusals.len(), "the move is planned");
@@ -125,7 +128,11 @@ impl StateMigrator for Migrator<'_> {
         decide::plan(&self.homes, inventory, options)
     }
 
+    fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory {
+        inspect::inspect(lock, &self.homes, direction)
+    }
+
     fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
-        execute::execute(self.disk, lock, plan, daemons, self.tell)
+        execute::execute(lock, plan, daemons, self.tell)
     }
 }

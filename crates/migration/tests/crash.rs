@@ -125,21 +125,21 @@ fn cases() -> Vec<Case> {
     });
     add("a key that is a link", forward.clone(), true, &|disk| {
         full(disk);
-        Disk::unlink(disk, Path::new(&format!("{APP}/.secrets/identity.json"))).expect("it is there");
+        disk.remove(format!("{APP}/.secrets/identity.json"));
         disk.put(format!("{APP}/keys/real.json"), &key_file(1, "laptop"));
         disk.put_link(format!("{APP}/.secrets/identity.json"), "../keys/real.json");
         disk.reset_ops();
     });
     add("a key that is a link to a state", forward.clone(), true, &|disk| {
         full(disk);
-        Disk::unlink(disk, Path::new(&format!("{APP}/.secrets/identity.json"))).expect("it is there");
+        disk.remove(format!("{APP}/.secrets/identity.json"));
         disk.put(format!("{APP}/mesh/states/key.json"), &key_file(1, "laptop"));
         disk.put_link(format!("{APP}/.secrets/identity.json"), "../mesh/states/key.json");
         disk.reset_ops();
     });
     add("a key that is a link, two file systems", forward.clone(), true, &|disk| {
         full(disk);
-        Disk::unlink(disk, Path::new(&format!("{APP}/.secrets/identity.json"))).expect("it is there");
+        disk.remove(format!("{APP}/.secrets/identity.json"));
         disk.put(format!("{APP}/keys/real.json"), &key_file(1, "laptop"));
         disk.put_link(format!("{APP}/.secrets/identity.json"), format!("{APP}/keys/real.json"));
         disk.mount(DAEMON);
@@ -796,22 +796,25 @@ fn foreign_folders_and_foreign_locks_stop_everything() {
     disk.put_dir("/home/eve", 0o700);
     disk.flush_all();
     let before = contents(&disk);
-    let lock = disk.lock(Path::new("/home/eve"), Duration::ZERO).expect("free");
-    let report = Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
-    assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
-    assert_eq!(report.refusals[0].code(), "migration.wrong-lock");
-    drop(lock);
+    // The lock of a directory above is not the app's home's either, though every change is below it.
+    for other in ["/home/eve", "/home", "/"] {
+        let lock = disk.lock(Path::new(other), Duration::ZERO).expect("free");
+        let report = Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
+        assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+        assert_eq!(report.refusals[0].code(), "durable-fs.outside-lock");
+        assert_eq!(contents(&disk), before);
+    }
     let secrets = format!("{APP}/.secrets");
     let secrets = Path::new(&secrets);
     let mine = disk.stat(secrets).expect("there").owner.expect("known");
     disk.set_user(myownllm_durable_fs::Owner { uid: 0, gid: 0 });
     let eve = myownllm_durable_fs::Owner { uid: mine.uid + 1, gid: mine.gid };
-    disk.set_owner(secrets, eve).expect("root may");
+    disk.chown(secrets, eve);
     let report = run(&disk, &Options::forward()).expect("the lock is free");
     assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
     assert_eq!(report.refusals[0].code(), "migration.unsafe-permissions");
     assert_eq!(contents(&disk), before);
-    disk.set_owner(secrets, mine).expect("root may");
+    disk.chown(secrets, mine);
     assert_eq!(run(&disk, &Options::forward()).expect("the lock is free").outcome, Outcome::Done);
 }
 
@@ -820,7 +823,7 @@ fn what_is_planted_before_a_folder_is_tightened_does_not_move() {
     let disk = SimDisk::new();
     disk.put(format!("{APP}/mesh/rosters/one.json"), b"roster");
     disk.put(format!("{APP}/.secrets/identity.json"), &key_file(1, "x"));
-    disk.set_mode(Path::new(&format!("{APP}/mesh/rosters")), 0o770).expect("set");
+    disk.chmod(format!("{APP}/mesh/rosters"), 0o770);
     disk.flush_all();
     disk.set_hook(|record, others| {
         if record.op == Op::SetMode && record.path.ends_with("mesh/rosters") {
@@ -991,7 +994,8 @@ fn is_refused(case: &Case, op: &myownllm_durable_fs::sim::OpRecord) -> bool {
     };
     let across = device(&op.path) != device(op.other.as_ref().expect("two paths"));
     disk.put("/probe/from", b"");
-    let probe = disk.rename_noreplace(Path::new("/probe/from"), Path::new("/probe/to"));
+    let lock = disk.lock(Path::new("/probe"), Duration::ZERO).expect("free");
+    let probe = lock.rename_noreplace(Path::new("/probe/from"), Path::new("/probe/to"));
     across || (op.op == Op::RenameNoReplace && probe.is_err())
 }
 

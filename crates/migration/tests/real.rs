@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use common::key_file;
+use common::{Mount, key_file};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, look};
 use myownllm_migration::{
@@ -1088,21 +1088,35 @@ fn a_refusal_of_the_callers_own_stops_everything() {
     assert!(matches!(report.identity, IdentityState::AtSource(_)));
 }
 
+/// Somebody puts another directory in the place of the home while it is locked.
+#[test]
+fn move_rests_on_the_home_that_is_locked() {
+    let home = Home::full();
+    let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
+    let former = home.app.with_file_name("former");
+    fs::rename(&home.app, &former).expect("renamed");
+    fs::create_dir(&home.app).expect("made");
+    home.put("mesh/rosters/theirs.json", b"theirs");
+    let before = home.tree();
+    let report = Migrator::new(&RealDisk, home.homes()).run(&lock, &Options::forward(), &NoDaemons);
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(home.tree(), before);
+    let moved = fs::read(former.join(".myownmesh/.secrets/identity.json")).expect("moved");
+    assert_eq!(moved, key_file(1, "x"));
+    assert!(!former.join(".myownmesh/mesh/rosters/theirs.json").exists());
+}
+
 #[test]
 fn across_real_file_systems() {
-    // Another file system, where there is one that may be written to.
-    let Ok(other) = tempfile::tempdir_in("/dev/shm") else { return };
     let home = Home::full();
-    let (here, there) =
-        (fs::metadata(&home.app).expect("there").dev(), fs::metadata(other.path()).expect("there").dev());
-    if here == there {
+    let daemon = home.new_home("");
+    let Some(_other) = Mount::memory(&daemon) else {
+        eprintln!("skipped: only root can mount another file system");
         return;
-    }
+    };
     chmod(&home.at("mesh/rosters/one.json"), 0o640);
     let before = fs::metadata(home.at("mesh/rosters/one.json")).expect("there");
-    // A home elsewhere: what a mount at the daemon's home amounts to.
-    let daemon = other.path().join("mesh-home");
-    let homes = Homes::new(&home.app, &daemon);
+    let homes = home.homes();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let told = RefCell::new(Vec::new());
     let tell = |progress: Progress| told.borrow_mut().push(progress.done);
@@ -1135,7 +1149,12 @@ fn note(path: &Path, name: &str, value: &[u8]) -> bool {
 fn attributes_that_the_other_file_system_refuses_are_reported() {
     // The one in memory takes more than ext4 does.
     let (Ok(memory), Ok(disk)) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()) else { return };
-    let (app, daemon) = (memory.path().join("app"), disk.path().join("mesh-home"));
+    let app = memory.path().join("app");
+    let daemon = app.join(".myownmesh");
+    let Some(_mount) = Mount::bind(disk.path(), &daemon) else {
+        eprintln!("skipped: only root can mount another file system");
+        return;
+    };
     let roster = app.join("mesh/rosters/one.json");
     fs::create_dir_all(app.join("mesh/rosters")).expect("made");
     for folder in [&app, &app.join("mesh"), &app.join("mesh/rosters")] {
@@ -1199,7 +1218,12 @@ fn attributes_of_an_original_that_is_there_already_are_reported() {
 #[test]
 fn an_append_only_destination_on_another_disk_does_not_fill_up() {
     let (Ok(memory), Ok(disk)) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()) else { return };
-    let (app, daemon) = (memory.path().join("app"), disk.path().join("mesh-home"));
+    let app = memory.path().join("app");
+    let daemon = app.join(".myownmesh");
+    let Some(_mount) = Mount::bind(disk.path(), &daemon) else {
+        eprintln!("skipped: only root can mount another file system");
+        return;
+    };
     let rosters = daemon.join("mesh/rosters");
     fs::create_dir_all(app.join("mesh/rosters")).expect("made");
     fs::create_dir_all(&rosters).expect("made");
@@ -1314,9 +1338,10 @@ impl Writer {
 #[cfg(target_os = "linux")]
 struct Removing {
     name: &'static str,
+    /// Ends before the home, which cannot be removed around it.
+    _other: Option<Mount>,
     home: Home,
     homes: Homes,
-    _other: Option<tempfile::TempDir>,
 }
 
 #[cfg(target_os = "linux")]
@@ -1326,10 +1351,13 @@ impl Removing {
         identical.put(".myownmesh/mesh/rosters/one.json", roster);
         let homes = identical.homes();
         let mut all = vec![Self { name: "identical", home: identical, homes, _other: None }];
-        if let Ok(memory) = tempfile::tempdir_in("/dev/shm") {
-            let across = Home::full();
-            let homes = Homes::new(&across.app, memory.path());
-            all.push(Self { name: "across", home: across, homes, _other: Some(memory) });
+        let across = Home::full();
+        match Mount::memory(&across.new_home("")) {
+            Some(other) => {
+                let homes = across.homes();
+                all.push(Self { name: "across", home: across, homes, _other: Some(other) });
+            }
+            None => eprintln!("skipped: only root can mount another file system"),
         }
         all.iter().for_each(|this| this.home.put("mesh/rosters/one.json", roster));
         all

@@ -69,7 +69,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
     }
 
     // May a daemon be started, and with which key? One that does not find its identity file makes a new one, and no peer knows that.
-    let permit = match start_permit(&RealDisk, &lock, &Places::of(&layout)) {
+    let permit = match start_permit(&lock, &Places::of(&layout)) {
         Ok(permit) => permit,
         Err(refusal) => {
             println!("no daemon is started: {refusal} [{}]", refusal.code());
@@ -93,7 +93,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
             Ok(true)
         }
         Decision::Spawn => {
-            make_dirs(&RealDisk, &layout.app_home, &layout.daemon_home, 0o700, None)?;
+            make_dirs(&lock, &layout.app_home, &layout.daemon_home, 0o700, None)?;
             // An installer would put the program beside the app; its variable is for developers.
             let programs = std::env::var_os("MYOWNMESH_BIN").into_iter();
             let programs = programs.map(|path| Candidate::new(path, Origin::Beside)).collect();

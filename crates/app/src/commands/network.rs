@@ -300,7 +300,7 @@ pub(crate) fn change(
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {
             // A killed run may have made the very change that is refused now.
-            wired.store.ensure_durable().map_err(|error| Notice::from(&error))?;
+            lock.ensure_durable().map_err(|error| Notice::from(&error))?;
             return Err(made.err().unwrap_or_else(|| Notice::error("store.edit", "the edit was refused")));
         }
         Err(error) => return Err(Notice::from(&error)),

@@ -3,6 +3,7 @@
 use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
+use myownllm_durable_fs::Disk as _;
 use myownllm_launch::{
     Notice, ensure_changeable, live_beside_repair, lock_home, lost_settings, settle_live,
     wrote_where_others_can,
@@ -40,7 +41,10 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
             notices.extend(settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err());
         } else if !args.dry_run && !args.check {
             // A repair that was killed may have put the config in place without syncing it.
-            wired.store.ensure_durable().map_err(|error| Notice::from(&error))?;
+            if world.disk.stat(&world.layout.app_config).is_ok() {
+                let lock = lock_home(&parts, &world.options())?;
+                lock.ensure_durable().map_err(|error| Notice::from(&error))?;
+            }
         }
         return Ok(dry(world, &loaded, args, notices));
     }

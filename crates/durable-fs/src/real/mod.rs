@@ -1,7 +1,7 @@
 //! The disk of this machine.
 
 #[cfg(unix)]
-mod home;
+mod handles;
 #[cfg(unix)]
 mod unix;
 #[cfg(not(unix))]
@@ -21,16 +21,18 @@ use crate::{DiskError, Op, Result};
 /// Unix: system calls by way of `rustix`, no link followed but where [`Disk`](crate::Disk) says so, no handle inherited by a
 /// child. Windows: `MoveFileExW` for renames, the standard library for the rest.
 ///
-/// # While a home is locked
+/// It only reads. Changing is for the [`LockedDir`](crate::LockedDir) that [`lock`](crate::Disk::lock) returns.
 ///
-/// On Unix, everything below a home whose [lock](crate::LockedDir) this process holds is done through the handle that holds
-/// the lock: each folder on the way is opened from the one above, and has to belong to the owner of the home, to root, or to whoever
-/// runs the program, and so has each link on the way. A second user who puts a folder or link of their own in the place of
-/// one of the home's, at whatever moment, gets an error out of us ([`Untrusted`](crate::Untrusted)) and nothing else:
-/// nothing is made, renamed or removed behind it, nothing behind it is read. What changes anything does not leave the home at all,
-/// whoever made the link. Whether the folders *should* be writable for others is not asked here.
+/// # Below a locked directory
 ///
-/// Without the lock, and on Windows, a path is a path.
+/// On Unix, a [`LockedDir`](crate::LockedDir) reaches everything below its directory through the handle that holds the lock: each
+/// directory on the way is opened from the one above, and has to belong to the owner of the locked directory, to root, or to
+/// whoever runs the program, and so has each symlink on the way. A second user who puts a directory or symlink of their own in
+/// the place of another, at whatever moment, gets an error out of us ([`Untrusted`](crate::Untrusted)) and nothing else:
+/// nothing is made, renamed or removed behind it, nothing behind it is read. No change leaves the directory, whoever made the
+/// symlink. Whether the directories *should* be writable for others is not asked here.
+///
+/// `RealDisk` itself, and a [`LockedDir`](crate::LockedDir) on Windows, resolve a path by each call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 

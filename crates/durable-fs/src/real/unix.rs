@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::{
+    any::Any,
     ffi::OsStr,
     fs::File,
     io::{self, Read, Write},
@@ -27,12 +28,13 @@ use rustix::{
 
 use super::{
     RealDisk, copy_bytes,
-    home::{Home, ResolvedName, hold, id_of, kind_of},
+    handles::{Handles, ResolvedName, id_of, kind_of},
     reads, same_bytes, threads,
 };
 use crate::{
-    CopyComparison, DirEntry, Disk, DiskError, FileKind, Hold, LockError, LockedDir, Metadata, Op, Owner,
-    Permissions, Result, SyncFs, Timestamp, disk::is_on_another_device, trust::Runner,
+    CopyComparison, DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
+    Owner, Permissions, Result, SyncFs, Timestamp, disk::is_on_another_device, publish::make_private_dir,
+    trust::Runner,
 };
 
 /// How long to sleep between two tries of the lock: short beside any wait that a person notices.
@@ -47,13 +49,13 @@ fn open(at: &ResolvedName, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
 }
 
 /// Opens this very name to read, and no link.
-fn open_name(path: &Path) -> io::Result<OwnedFd> {
-    open(&ResolvedName::look(path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
+fn open_name(handles: Option<&Handles>, path: &Path) -> io::Result<OwnedFd> {
+    open(&ResolvedName::look(handles, path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Opens what this name leads to.
-fn open_followed(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    let at = ResolvedName::followed(path)?;
+fn open_followed(handles: Option<&Handles>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let at = ResolvedName::followed(handles, path)?;
     let nofollow = if at.follow() { OFlags::empty() } else { OFlags::NOFOLLOW };
     open(&at, OFlags::RDONLY | flags | nofollow, Mode::empty())
 }
@@ -308,9 +310,9 @@ mod attributes {
 }
 
 /// Two regular files, opened, when they hold the same bytes.
-fn open_if_same(a: &Path, b: &Path) -> Result<Option<(File, File)>> {
+fn open_if_same(handles: Option<&Handles>, a: &Path, b: &Path) -> Result<Option<(File, File)>> {
     let open_one = |path: &Path| -> io::Result<(File, u64)> {
-        let file = File::from(open_name(path)?);
+        let file = File::from(open_name(handles, path)?);
         let len = meta_of(&regular(&file)?).len;
         Ok((file, len))
     };
@@ -322,17 +324,21 @@ fn open_if_same(a: &Path, b: &Path) -> Result<Option<(File, File)>> {
 }
 
 /// Where to rename from and to.
-fn resolve_pair(from: &Path, to: &Path) -> io::Result<(ResolvedName, ResolvedName)> {
-    let (from, to) = (ResolvedName::change(from)?, ResolvedName::change(to)?);
-    from.trust_folder()?;
+fn resolve_pair<'l>(
+    handles: Option<&'l Handles>,
+    from: &Path,
+    to: &Path,
+) -> io::Result<(ResolvedName<'l>, ResolvedName<'l>)> {
+    let (from, to) = (ResolvedName::change(handles, from)?, ResolvedName::change(handles, to)?);
+    from.trust_dir()?;
     Ok((from, to))
 }
 
 /// Whether a file or folder has this attribute; `None` where the system does not tell (Linux does, since 5.8).
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn has(path: &Path, attribute: rustix::fs::StatxAttributes) -> Option<bool> {
+fn has(handles: Option<&Handles>, path: &Path, attribute: rustix::fs::StatxAttributes) -> Option<bool> {
     use rustix::fs::{StatxFlags, statx};
-    let at = ResolvedName::look(path).ok()?;
+    let at = ResolvedName::look(handles, path).ok()?;
     let stat = statx(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE).ok()?;
     let is_told = stat.stx_attributes_mask.contains(attribute);
     is_told.then(|| stat.stx_attributes.contains(attribute))
@@ -340,23 +346,23 @@ fn has(path: &Path, attribute: rustix::fs::StatxAttributes) -> Option<bool> {
 
 /// Whether a mount begins at a folder.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_mount_root(folder: &Path) -> Option<bool> {
-    has(folder, rustix::fs::StatxAttributes::MOUNT_ROOT)
+fn is_mount_root(handles: Option<&Handles>, folder: &Path) -> Option<bool> {
+    has(handles, folder, rustix::fs::StatxAttributes::MOUNT_ROOT)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_mount_root(_folder: &Path) -> Option<bool> {
+fn is_mount_root(_: Option<&Handles>, _: &Path) -> Option<bool> {
     None
 }
 
 /// Whether what is in a folder can neither be renamed nor removed, though more can be added.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn is_append_only(folder: &Path) -> bool {
-    has(folder, rustix::fs::StatxAttributes::APPEND) == Some(true)
+fn is_append_only(handles: Option<&Handles>, folder: &Path) -> bool {
+    has(handles, folder, rustix::fs::StatxAttributes::APPEND) == Some(true)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn is_append_only(_folder: &Path) -> bool {
+fn is_append_only(_: Option<&Handles>, _: &Path) -> bool {
     false
 }
 
@@ -383,19 +389,24 @@ fn unmapped_owner() -> Option<u32> {
 }
 
 /// Lets go of the lock by itself: closing alone would not, as long as a child between `fork` and `exec` has the handle too.
-struct Held(Arc<Home>);
+struct Held(Handles);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let _ = rustix::fs::flock(self.0.handle(), FlockOperation::Unlock);
+        let _ = rustix::fs::flock(self.0.top(), FlockOperation::Unlock);
     }
 }
 
 /// Writes a new file by `write`; what was begun is removed when that fails.
-fn create_exclusive(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+fn create_exclusive(
+    handles: Option<&Handles>,
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<()> {
     let failed = |source| DiskError::new(Op::Create, path, source);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-    let at = ResolvedName::change(path).map_err(failed)?;
+    let at = ResolvedName::change(handles, path).map_err(failed)?;
     // Not a bit wider than 0600 while it grows.
     let fd = open(&at, flags, bits(0o600 & mode | 0o200)).map_err(failed)?;
     let mut file = File::from(fd);
@@ -409,10 +420,10 @@ fn bits(mode: u32) -> Mode {
     Mode::from_raw_mode(mode as rustix::fs::RawMode)
 }
 
-impl Disk for RealDisk {
+impl<M: ThisMachine> Disk for M {
     fn stat(&self, path: &Path) -> Result<Metadata> {
         let inner = || -> io::Result<Stat> {
-            let at = ResolvedName::look_unfollowed(path)?;
+            let at = ResolvedName::look_unfollowed(self.handles(), path)?;
             Ok(statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?)
         };
         inner().map(|stat| meta_of(&stat)).map_err(|e| DiskError::new(Op::Stat, path, e))
@@ -420,7 +431,7 @@ impl Disk for RealDisk {
 
     fn stat_follow(&self, path: &Path) -> Result<Metadata> {
         let inner = || -> io::Result<Stat> {
-            let at = ResolvedName::followed(path)?;
+            let at = ResolvedName::followed(self.handles(), path)?;
             let flags = if at.follow() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
             Ok(statat(at.dir(), at.name(), flags)?)
         };
@@ -429,7 +440,7 @@ impl Disk for RealDisk {
 
     fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()> {
         let failed = |e: io::Error| DiskError::new(Op::ForEachEntry, dir, e);
-        let at = ResolvedName::look(dir).map_err(failed)?;
+        let at = ResolvedName::look(self.handles(), dir).map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = open(&at, flags, Mode::empty()).map_err(failed)?;
         at.trust_open(&fd).map_err(failed)?;
@@ -461,7 +472,7 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
         let inner = || -> io::Result<Vec<u8>> {
-            let file = File::from(open_followed(path, OFlags::empty())?);
+            let file = File::from(open_followed(self.handles(), path, OFlags::empty())?);
             let len = meta_of(&regular(&file)?).len;
             if len > limit {
                 return Err(io::ErrorKind::FileTooLarge.into());
@@ -481,7 +492,7 @@ impl Disk for RealDisk {
 
     fn content_eq(&self, path: &Path, bytes: &[u8]) -> Result<bool> {
         let inner = || -> io::Result<bool> {
-            let file = File::from(open_followed(path, OFlags::empty())?);
+            let file = File::from(open_followed(self.handles(), path, OFlags::empty())?);
             let len = meta_of(&regular(&file)?).len;
             Ok(len == bytes.len() as u64 && reads(file, bytes)?)
         };
@@ -489,11 +500,11 @@ impl Disk for RealDisk {
     }
 
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool> {
-        Ok(open_if_same(a, b)?.is_some())
+        Ok(open_if_same(self.handles(), a, b)?.is_some())
     }
 
     fn compare_copy(&self, original: &Path, copy: &Path) -> Result<CopyComparison> {
-        let Some((original_file, copy_file)) = open_if_same(original, copy)? else {
+        let Some((original_file, copy_file)) = open_if_same(self.handles(), original, copy)? else {
             return Ok(CopyComparison::Differs);
         };
         let missing_xattrs = attributes::lacking(&original_file, &copy_file)
@@ -509,7 +520,7 @@ impl Disk for RealDisk {
 
     fn read_link(&self, link: &Path) -> Result<PathBuf> {
         let inner = || -> io::Result<PathBuf> {
-            let at = ResolvedName::look_unfollowed(link)?;
+            let at = ResolvedName::look_unfollowed(self.handles(), link)?;
             let says = rustix::fs::readlinkat(at.dir(), at.name(), Vec::new())?;
             Ok(OsStr::from_bytes(says.to_bytes()).into())
         };
@@ -518,7 +529,7 @@ impl Disk for RealDisk {
 
     fn canonicalize(&self, path: &Path) -> Result<PathBuf> {
         let inner = || -> io::Result<PathBuf> {
-            let at = ResolvedName::followed(path)?;
+            let at = ResolvedName::followed(self.handles(), path)?;
             match at.real() {
                 // It has to be there, as everywhere.
                 Some(real) => {
@@ -530,169 +541,15 @@ impl Disk for RealDisk {
         inner().map_err(|e| DiskError::new(Op::Canonicalize, path, e))
     }
 
-    fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
-        let inner = || -> io::Result<Metadata> {
-            let at = ResolvedName::change(dir)?;
-            rustix::fs::mkdirat(at.dir(), at.name(), bits(mode))?;
-            Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
-        };
-        let made = inner().map_err(|e| DiskError::new(Op::MakeDir, dir, e))?;
-        // A umask may have taken bits away that we need ourselves.
-        if made.mode & 0o777 != mode & 0o777 { self.set_mode(dir, mode) } else { Ok(()) }
-    }
-
-    fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let at = ResolvedName::change(path)?;
-            match open(&at, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
-                Ok(fd) => Ok(rustix::fs::fchmod(fd, bits(mode))?),
-                // What its owner may not read can still be chmodded, though not through a handle.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    match kind_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?) {
-                        FileType::RegularFile | FileType::Directory => {
-                            Ok(rustix::fs::chmodat(at.dir(), at.name(), bits(mode), AtFlags::empty())?)
-                        }
-                        _ => Err(error),
-                    }
-                }
-                Err(error) => Err(error),
-            }
-        };
-        inner().map_err(|e| DiskError::new(Op::SetMode, path, e))
-    }
-
-    fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
-        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        let inner = || -> io::Result<()> {
-            let at = ResolvedName::change(path)?;
-            Ok(rustix::fs::chownat(at.dir(), at.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
-        };
-        inner().map_err(|e| DiskError::new(Op::SetOwner, path, e))
-    }
-
-    fn create(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-        create_exclusive(path, mode, |file| {
-            file.write_all(bytes)?;
-            // Exactly this mode, whatever the umask.
-            Ok(rustix::fs::fchmod(&*file, bits(mode))?)
-        })
-    }
-
-    fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
-        let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
-        let mut source = File::from(open_name(from).map_err(failed)?);
-        let stat = regular(&source).map_err(failed)?;
-        create_exclusive(to, 0o600, |file| {
-            copy_bytes(&mut source, file, meta_of(&stat).len)?;
-            attributes::copy(&source, file);
-            if rustix::process::geteuid().is_root() {
-                let made = fstat(&*file)?;
-                if (made.st_uid, made.st_gid) != (stat.st_uid, stat.st_gid) {
-                    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-                    rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
-                }
-            }
-            let same = || attributes::copy_access(&source, file, meta_of(&stat).mode & 0o777);
-            rustix::fs::fchmod(&*file, bits(mode.unwrap_or_else(same)))?;
-            let times = Timestamps {
-                last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
-                last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
-            };
-            Ok(rustix::fs::futimens(&*file, &times)?)
-        })
-    }
-
-    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
-        let inner = || -> io::Result<Permissions> {
-            let from = File::from(open_name(from)?);
-            let to = File::from(open(
-                &ResolvedName::change(to)?,
-                OFlags::RDONLY | OFlags::NOFOLLOW,
-                Mode::empty(),
-            )?);
-            let mode = meta_of(&regular(&from)?).mode & 0o777;
-            attributes::copy(&from, &to);
-            let given = attributes::copy_access(&from, &to, mode);
-            rustix::fs::fchmod(&to, bits(given))?;
-            Ok(if given == mode { Permissions::Kept } else { Permissions::Narrowed })
-        };
-        inner().map_err(|e| DiskError::two(Op::CopyPermissions, from, to, e))
-    }
-
-    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let (from, to) = resolve_pair(from, to)?;
-            Ok(rename_with(&from, &to, false)?)
-        };
-        inner().map_err(|e| DiskError::two(Op::RenameNoReplace, from, to, e))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let (from, to) = resolve_pair(from, to)?;
-            Ok(retry_on_intr(|| rustix::fs::renameat(from.dir(), from.name(), to.dir(), to.name()))?)
-        };
-        inner().map_err(|e| DiskError::two(Op::Rename, from, to, e))
-    }
-
-    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let (a, b) = resolve_pair(a, b)?;
-            Ok(rename_with(&a, &b, true)?)
-        };
-        inner().map_err(|e| DiskError::two(Op::Exchange, a, b, e))
-    }
-
-    fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let (from, to) = (ResolvedName::change(from)?, ResolvedName::change(to)?);
-            Ok(rustix::fs::linkat(from.dir(), from.name(), to.dir(), to.name(), AtFlags::empty())?)
-        };
-        inner().map_err(|e| DiskError::two(Op::HardLink, from, to, e))
-    }
-
-    fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let at = ResolvedName::change(at)?;
-            Ok(rustix::fs::symlinkat(target, at.dir(), at.name())?)
-        };
-        inner().map_err(|e| DiskError::two(Op::Symlink, at, target, e))
-    }
-
-    fn unlink(&self, path: &Path) -> Result<()> {
-        remove(path, AtFlags::empty()).map_err(|e| DiskError::new(Op::Unlink, path, e))
-    }
-
-    fn remove_dir(&self, dir: &Path) -> Result<()> {
-        remove(dir, AtFlags::REMOVEDIR).map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
-    }
-
     fn is_mount_point(&self, folder: &Path) -> bool {
-        is_mount_root(folder).unwrap_or_else(|| is_on_another_device(self, folder))
+        is_mount_root(self.handles(), folder).unwrap_or_else(|| is_on_another_device(self, folder))
     }
 
     fn ensure_entries_removable(&self, folder: &Path) -> Result<()> {
-        match is_append_only(folder) {
+        match is_append_only(self.handles(), folder) {
             true => Err(DiskError::new(Op::MakeTemp, folder, Errno::PERM.into())),
             false => Ok(()),
         }
-    }
-
-    fn sync_file(&self, path: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let file = open_name(path)?;
-            regular(&file)?;
-            Ok(flush(&file)?)
-        };
-        inner().map_err(|e| DiskError::new(Op::SyncFile, path, e))
-    }
-
-    fn sync_dir(&self, dir: &Path) -> Result<()> {
-        let inner = || -> io::Result<()> {
-            let fd = open_followed(dir, OFlags::DIRECTORY)?;
-            Ok(flush_dir(&fd)?)
-        };
-        inner().map_err(|e| DiskError::new(Op::SyncDir, dir, e))
     }
 
     fn runner(&self) -> Option<Runner> {
@@ -704,13 +561,13 @@ impl Disk for RealDisk {
         accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
     }
 
-    fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
-        let inner = || -> io::Result<SyncFs> { Ok(flush_fs(open_followed(path, OFlags::empty())?)?) };
-        inner().map_err(|e| DiskError::new(Op::SyncFs, path, e))
-    }
-
     fn threads(&self) -> usize {
         threads()
+    }
+
+    fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
+        let unlocked = LockedDir::new(root, root, RealDisk, Changes(None));
+        make_private_dir(&unlocked, root, dir, owner)
     }
 
     fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
@@ -735,19 +592,211 @@ impl Disk for RealDisk {
                     Err(error) => return Err(failed(error.into())),
                 }
             }
-            // The folder may have been replaced by another while we waited; a lock on the old one guards nothing.
-            if let Some(locked) = Home::enter(home, fd).map_err(failed)? {
-                return Ok(LockedDir::new(home, Held(locked)));
+            // The directory may have been replaced by another while we waited; a lock on the old one guards nothing.
+            if let Some(handles) = Handles::of(home, fd).map_err(failed)? {
+                let real = handles.real().to_owned();
+                let held = Changes(Some(Arc::new(Held(handles))));
+                return Ok(LockedDir::new(home, &real, held.clone(), held));
             }
         }
     }
+}
 
-    fn hold<'lock>(&self, lock: &'lock LockedDir, folders: &[&Path]) -> Hold<'lock> {
-        Hold::new(lock, folders.iter().filter_map(|folder| hold(folder)).collect::<Vec<_>>())
+/// What this machine can be asked for: by path, or through the handles of a lock.
+pub(super) trait ThisMachine: Send + Sync {
+    fn handles(&self) -> Option<&Handles>;
+}
+
+impl ThisMachine for RealDisk {
+    fn handles(&self) -> Option<&Handles> {
+        None
     }
 }
 
-fn remove(path: &Path, flags: AtFlags) -> io::Result<()> {
-    let at = ResolvedName::change(path)?;
+/// This machine through the handles of a lock, or, to make the directory that is then locked, by path.
+#[derive(Clone)]
+struct Changes(Option<Arc<Held>>);
+
+impl ThisMachine for Changes {
+    fn handles(&self) -> Option<&Handles> {
+        self.0.as_ref().map(|held| &held.0)
+    }
+}
+
+impl LockedDisk for Changes {
+    fn make_dir(&self, dir: &Path, mode: u32) -> Result<()> {
+        let inner = || -> io::Result<Metadata> {
+            let at = ResolvedName::change(self.handles(), dir)?;
+            rustix::fs::mkdirat(at.dir(), at.name(), bits(mode))?;
+            Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
+        };
+        let made = inner().map_err(|e| DiskError::new(Op::MakeDir, dir, e))?;
+        // A umask may have taken bits away that we need ourselves.
+        if made.mode & 0o777 != mode & 0o777 { self.set_mode(dir, mode) } else { Ok(()) }
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let at = ResolvedName::change(self.handles(), path)?;
+            match open(&at, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(fd) => Ok(rustix::fs::fchmod(fd, bits(mode))?),
+                // What its owner may not read can still be chmodded, though not through a handle.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    match kind_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?) {
+                        FileType::RegularFile | FileType::Directory => {
+                            Ok(rustix::fs::chmodat(at.dir(), at.name(), bits(mode), AtFlags::empty())?)
+                        }
+                        _ => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            }
+        };
+        inner().map_err(|e| DiskError::new(Op::SetMode, path, e))
+    }
+
+    fn set_owner(&self, path: &Path, owner: Owner) -> Result<()> {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        let inner = || -> io::Result<()> {
+            let at = ResolvedName::change(self.handles(), path)?;
+            Ok(rustix::fs::chownat(at.dir(), at.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+        };
+        inner().map_err(|e| DiskError::new(Op::SetOwner, path, e))
+    }
+
+    fn create(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+        create_exclusive(self.handles(), path, mode, |file| {
+            file.write_all(bytes)?;
+            // Exactly this mode, whatever the umask.
+            Ok(rustix::fs::fchmod(&*file, bits(mode))?)
+        })
+    }
+
+    fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
+        let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
+        let mut source = File::from(open_name(self.handles(), from).map_err(failed)?);
+        let stat = regular(&source).map_err(failed)?;
+        create_exclusive(self.handles(), to, 0o600, |file| {
+            copy_bytes(&mut source, file, meta_of(&stat).len)?;
+            attributes::copy(&source, file);
+            if rustix::process::geteuid().is_root() {
+                let made = fstat(&*file)?;
+                if (made.st_uid, made.st_gid) != (stat.st_uid, stat.st_gid) {
+                    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+                    rustix::fs::fchown(&*file, Some(uid), Some(gid))?;
+                }
+            }
+            let same = || attributes::copy_access(&source, file, meta_of(&stat).mode & 0o777);
+            rustix::fs::fchmod(&*file, bits(mode.unwrap_or_else(same)))?;
+            let times = Timestamps {
+                last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
+                last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+            };
+            Ok(rustix::fs::futimens(&*file, &times)?)
+        })
+    }
+
+    fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
+        let inner = || -> io::Result<Permissions> {
+            let from = File::from(open_name(self.handles(), from)?);
+            let to = File::from(open(
+                &ResolvedName::change(self.handles(), to)?,
+                OFlags::RDONLY | OFlags::NOFOLLOW,
+                Mode::empty(),
+            )?);
+            let mode = meta_of(&regular(&from)?).mode & 0o777;
+            attributes::copy(&from, &to);
+            let given = attributes::copy_access(&from, &to, mode);
+            rustix::fs::fchmod(&to, bits(given))?;
+            Ok(if given == mode { Permissions::Kept } else { Permissions::Narrowed })
+        };
+        inner().map_err(|e| DiskError::two(Op::CopyPermissions, from, to, e))
+    }
+
+    fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let (from, to) = resolve_pair(self.handles(), from, to)?;
+            Ok(rename_with(&from, &to, false)?)
+        };
+        inner().map_err(|e| DiskError::two(Op::RenameNoReplace, from, to, e))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let (from, to) = resolve_pair(self.handles(), from, to)?;
+            Ok(retry_on_intr(|| rustix::fs::renameat(from.dir(), from.name(), to.dir(), to.name()))?)
+        };
+        inner().map_err(|e| DiskError::two(Op::Rename, from, to, e))
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let (a, b) = resolve_pair(self.handles(), a, b)?;
+            Ok(rename_with(&a, &b, true)?)
+        };
+        inner().map_err(|e| DiskError::two(Op::Exchange, a, b, e))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let (from, to) =
+                (ResolvedName::change(self.handles(), from)?, ResolvedName::change(self.handles(), to)?);
+            Ok(rustix::fs::linkat(from.dir(), from.name(), to.dir(), to.name(), AtFlags::empty())?)
+        };
+        inner().map_err(|e| DiskError::two(Op::HardLink, from, to, e))
+    }
+
+    fn symlink(&self, target: &Path, at: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let at = ResolvedName::change(self.handles(), at)?;
+            Ok(rustix::fs::symlinkat(target, at.dir(), at.name())?)
+        };
+        inner().map_err(|e| DiskError::two(Op::Symlink, at, target, e))
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        remove(self.handles(), path, AtFlags::empty()).map_err(|e| DiskError::new(Op::Unlink, path, e))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<()> {
+        remove(self.handles(), dir, AtFlags::REMOVEDIR).map_err(|e| DiskError::new(Op::RemoveDir, dir, e))
+    }
+
+    fn sync_file(&self, path: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let file = open_name(self.handles(), path)?;
+            regular(&file)?;
+            Ok(flush(&file)?)
+        };
+        inner().map_err(|e| DiskError::new(Op::SyncFile, path, e))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        let inner = || -> io::Result<()> {
+            let fd = open_followed(self.handles(), dir, OFlags::DIRECTORY)?;
+            Ok(flush_dir(&fd)?)
+        };
+        inner().map_err(|e| DiskError::new(Op::SyncDir, dir, e))
+    }
+
+    fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
+        let inner =
+            || -> io::Result<SyncFs> { Ok(flush_fs(open_followed(self.handles(), path, OFlags::empty())?)?) };
+        inner().map_err(|e| DiskError::new(Op::SyncFs, path, e))
+    }
+
+    fn admit(&self, dir: &Path) -> Result<()> {
+        let admitted = self.handles().map_or(Ok(()), |handles| handles.admit(dir));
+        admitted.map_err(|e| DiskError::new(Op::Follow, dir, e))
+    }
+
+    fn keep_open(&self, dirs: &[&Path]) -> Option<Box<dyn Any>> {
+        let handles = self.handles()?;
+        Some(Box::new(dirs.iter().filter_map(|dir| handles.keep_open(dir)).collect::<Vec<_>>()))
+    }
+}
+
+fn remove(handles: Option<&Handles>, path: &Path, flags: AtFlags) -> io::Result<()> {
+    let at = ResolvedName::change(handles, path)?;
     Ok(rustix::fs::unlinkat(at.dir(), at.name(), flags)?)
 }

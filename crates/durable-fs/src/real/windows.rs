@@ -15,7 +15,8 @@ use std::{
 
 use super::{RealDisk, copy_bytes, same_bytes, threads};
 use crate::{
-    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, Metadata, Op, Owner, Result, SyncFs, Timestamp,
+    DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op, Owner, Permissions,
+    Result, SyncFs, Timestamp, publish::make_private_dir,
 };
 
 const POLL: Duration = Duration::from_millis(10);
@@ -181,6 +182,49 @@ impl Disk for RealDisk {
         std::fs::canonicalize(path).map_err(|e| DiskError::new(Op::Canonicalize, path, e))
     }
 
+    fn threads(&self) -> usize {
+        threads()
+    }
+
+    fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
+        let unlocked = LockedDir::new(root, root, RealDisk, Changes { _lock: None });
+        make_private_dir(&unlocked, root, dir, owner)
+    }
+
+    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
+        let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
+        // A folder cannot be locked here. The file stays: one that is unlinked while another waits for it guards nothing.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(home.join(".lock"))
+            .map_err(failed)?;
+        let real = std::fs::canonicalize(home).map_err(failed)?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(LockedDir::new(home, &real, RealDisk, Changes { _lock: Some(file) })),
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    let waited = start.elapsed();
+                    let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
+                        return Err(LockError::Held { home: home.to_owned(), waited });
+                    };
+                    std::thread::sleep(POLL.min(rest));
+                }
+                Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+/// The changes of a locked directory, by path; `None` for the change that needs no lock.
+struct Changes {
+    _lock: Option<File>,
+}
+
+impl LockedDisk for Changes {
     fn make_dir(&self, dir: &Path, _mode: u32) -> Result<()> {
         std::fs::create_dir(dir).map_err(|e| DiskError::new(Op::MakeDir, dir, e))
     }
@@ -204,7 +248,7 @@ impl Disk for RealDisk {
 
     fn copy_new(&self, from: &Path, to: &Path, _mode: Option<u32>) -> Result<()> {
         let failed = |e: io::Error| DiskError::two(Op::CopyNew, from, to, e);
-        if !self.stat(from)?.is_file() {
+        if !RealDisk.stat(from)?.is_file() {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }
         let mut source = File::open(from).map_err(failed)?;
@@ -276,33 +320,7 @@ impl Disk for RealDisk {
         Ok(SyncFs::Nothing)
     }
 
-    fn threads(&self) -> usize {
-        threads()
-    }
-
-    fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
-        let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
-        // A folder cannot be locked here. The file stays: one that is unlinked while another waits for it guards nothing.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(home.join(".lock"))
-            .map_err(failed)?;
-        let start = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(LockedDir::new(home, file)),
-                Err(std::fs::TryLockError::WouldBlock) => {
-                    let waited = start.elapsed();
-                    let Some(rest) = wait.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
-                        return Err(LockError::Held { home: home.to_owned(), waited });
-                    };
-                    std::thread::sleep(POLL.min(rest));
-                }
-                Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
-            }
-        }
+    fn copy_permissions(&self, from: &Path, _to: &Path) -> Result<Permissions> {
+        RealDisk.stat(from).map(|_| Permissions::Kept)
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use myownllm_durable_fs::{DiskError, NoReplaceSupport, with_temp};
+use myownllm_durable_fs::{Disk as _, DiskError, NoReplaceSupport, with_temp};
 
 use super::{
     Go, Job, Mover, Retire, Stop, What,

@@ -7,7 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{CLAIM_DIR, CopyComparison, Disk, DiskError, Metadata, Op, OpenForWriting};
+use myownllm_durable_fs::{
+    CLAIM_DIR, CopyComparison, Disk, DiskError, LockedDir, Metadata, Op, OpenForWriting,
+};
 
 use super::{
     Go, Mover, Retire,
@@ -184,7 +186,7 @@ impl Mover<'_> {
 }
 
 /// Takes a source aside and looks whether it can go. One that stays has its name back afterwards.
-fn check(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Checked {
+fn check(disk: &LockedDir, item: &Retire, claimed: &Path) -> Checked {
     // Of what we have not put there ourselves.
     let before = item.method.is_none().then(|| disk.stat(&item.to).ok()).flatten();
     if let Err(error) = disk.rename(&item.from, claimed)
@@ -210,7 +212,7 @@ fn check(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Checked {
 }
 
 /// Gives a source that is aside its name back, at once: others look for it under that name.
-fn give_back(disk: &dyn Disk, item: &Retire, claimed: &Path) -> bool {
+fn give_back(disk: &LockedDir, item: &Retire, claimed: &Path) -> bool {
     disk.rename_noreplace(claimed, &item.from).is_ok()
 }
 
@@ -245,7 +247,7 @@ fn in_use(disk: &dyn Disk, checked: &[(Retire, PathBuf, Checked)]) -> BTreeSet<P
 
 /// Removes a source that is in no use. It is compared once more if a program may have written it since it was `seen`, and
 /// closed it.
-fn remove(disk: &dyn Disk, item: &Retire, claimed: &Path, lost: Vec<String>, seen: &Metadata) -> Fate {
+fn remove(disk: &LockedDir, item: &Retire, claimed: &Path, lost: Vec<String>, seen: &Metadata) -> Fate {
     let is_as_seen = |now: &Metadata| {
         (now.len, now.modified) == (seen.len, seen.modified)
             && seen.changed.seconds - seen.modified.seconds > TIMESTAMP_STEP

@@ -2,6 +2,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of each test binary")]
 
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::SigningKey;
 use myownllm_migration::Homes;
@@ -11,6 +16,36 @@ pub const DAEMON: &str = "/home/ann/.myownllm/.myownmesh";
 
 pub fn homes() -> Homes {
     Homes::new(APP, DAEMON)
+}
+
+/// A file system that is mounted at a directory until this is dropped. Only root can mount one.
+pub struct Mount(PathBuf);
+
+impl Mount {
+    /// Mounts a new file system, in memory, at the directory `at`, which is made.
+    #[allow(clippy::disallowed_methods, reason = "a test makes what it mounts at")]
+    pub fn memory(at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("made");
+        Self::mounted(&["-t", "tmpfs", "-o", "mode=0700", "tmpfs"], at)
+    }
+
+    /// Mounts the directory `dir` at the directory `at`, which is made.
+    #[allow(clippy::disallowed_methods, reason = "a test makes what it mounts at")]
+    pub fn bind(dir: &Path, at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("made");
+        Self::mounted(&["--bind", &dir.to_string_lossy()], at)
+    }
+
+    fn mounted(what: &[&str], at: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(what).arg(at).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
 }
 
 /// A key file with a key of its own for each `seed`.
