@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: how fast it is, beside the straightforward way to do the same, measured in one run.
+//! `cargo xtask bench`: the speed of the program, beside the straightforward way to do the same,
+//! measured in one run.
 //!
-//! Times are the least of many: what disturbs a measurement only ever adds to it. Where a machine is too busy for times,
-//! the instructions that callgrind counts tell more.
+//! Times are the minimum of many runs: a disturbance only adds to a time. On a machine that is too
+//! busy for times, the instructions that callgrind counts tell more.
 
 mod counts;
 mod daemon;
@@ -17,16 +18,16 @@ use table::{Line, Table};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only lines whose name holds one of these words
+    /// Only lines whose name contains one of these words
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Small sizes and few repetitions: a look, not a measurement
+    /// Small sizes and few repetitions: a preview, not a measurement
     #[arg(long)]
     quick: bool,
     /// Print the table as a JSON document
     #[arg(long)]
     json: bool,
-    /// Put the table into docs/performance.md
+    /// Write the table into docs/performance.md
     #[arg(long, conflicts_with_all = ["quick", "names"])]
     write: bool,
 }
@@ -37,15 +38,15 @@ impl Args {
     }
 }
 
-/// The programs that are measured, or measure.
+/// The programs that are measured, or that measure.
 struct Programs {
-    /// Ours, as it is shipped.
+    /// The shipped program.
     mesh: std::path::PathBuf,
-    /// Reads the config, and nothing else.
+    /// Reads the config, and does nothing else.
     reader: std::path::PathBuf,
     probe: std::path::PathBuf,
     heap: std::path::PathBuf,
-    /// Asks daemons, and starts them.
+    /// Starts daemons and sends requests to them.
     daemon: std::path::PathBuf,
     stand_in: std::path::PathBuf,
 }
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     Ok(true)
 }
 
-/// What a program of ours says on stdout.
+/// Returns the stdout of a program.
 fn said(command: &mut Command) -> Fallible<String> {
     let output = command.output().map_err(|e| format!("cannot run {command:?}: {e}"))?;
     if output.status.success() {
@@ -85,7 +86,7 @@ fn said(command: &mut Command) -> Fallible<String> {
     }
 }
 
-/// What it was measured on, in a sentence.
+/// Describes the machine in a sentence.
 fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {

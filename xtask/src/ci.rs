@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what has to be green before a change goes in.
+//! `cargo xtask ci`: the checks that have to be green before a change goes in.
 
 use std::process::Command;
 use std::time::Instant;
@@ -9,11 +9,11 @@ use crate::{Fallible, crash, scenario, style, test, tools};
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
-/// How a step ended.
+/// The outcome of a step.
 enum Ended {
     Good,
     Bad,
-    /// It could not be run here, for this reason. That is no failure, and is never passed over in silence.
+    /// The step cannot run here, for this reason. That is no failure, but it is reported.
     NotRun(String),
 }
 
@@ -27,7 +27,7 @@ type Step = (&'static str, fn() -> Fallible<Ended>);
 
 const STEPS: [Step; 11] = [
     ("format", || Ok(step(cargo().args(["fmt", "--all", "--check"]))?.into())),
-    // Among the lints is one for what the oldest supported Rust does not have yet (`incompatible_msrv`).
+    // The lint `incompatible_msrv` finds features that the oldest supported Rust lacks.
     ("lints", || {
         let clippy =
             ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"];
@@ -46,7 +46,8 @@ const STEPS: [Step; 11] = [
         })
     }),
     ("oldest supported Rust", oldest_rust),
-    // Outside the workspace, so no other step sees it; it shares the target folder, and takes seconds.
+    // The sibling app is outside the workspace, so no other step builds it. It shares the target
+    // directory, and takes seconds.
     ("sibling app", || {
         let manifest = "examples/sibling-app/Cargo.toml";
         let check = ["check", "--locked", "--quiet", "--target-dir", "target", "--manifest-path", manifest];
@@ -57,7 +58,7 @@ const STEPS: [Step; 11] = [
     ("crash sweep, short", || Ok(crash::run(&crash::Args::short())?.into())),
 ];
 
-/// Runs `what` when the tool is there or can be installed.
+/// Runs `what` if the tool is installed or can be installed.
 fn with_tool(name: &str, purpose: &str, what: fn() -> Fallible<bool>) -> Fallible<Ended> {
     match tools::provide(name, purpose) {
         Ok(()) => Ok(what()?.into()),
@@ -66,7 +67,7 @@ fn with_tool(name: &str, purpose: &str, what: fn() -> Fallible<bool>) -> Fallibl
 }
 
 fn deny(checks: &str) -> Fallible<bool> {
-    // The policy shows what it does not deny; here only what it denies.
+    // Without this option cargo-deny also prints warnings that do not fail the step.
     step(
         cargo()
             .args(["deny", "--log-level", "error", "check", "--hide-inclusion-graph"])
@@ -74,7 +75,8 @@ fn deny(checks: &str) -> Fallible<bool> {
     )
 }
 
-/// Known vulnerabilities: their list is a repository of its own, which not every machine can reach.
+/// Checks for known vulnerabilities. Their list is a repository of its own, which not every machine
+/// can reach.
 fn advisories() -> Fallible<Ended> {
     if let Err(why) = tools::provide("deny", "judges the dependencies") {
         return Ok(Ended::NotRun(why));
@@ -86,7 +88,7 @@ fn advisories() -> Fallible<Ended> {
     Ok(deny("advisories")?.into())
 }
 
-/// Builds with the oldest Rust that the manifests promise, where that toolchain is installed.
+/// Builds with the oldest Rust that the manifests promise, if that toolchain is installed.
 fn oldest_rust() -> Fallible<Ended> {
     let manifest =
         std::fs::read_to_string(root().join("Cargo.toml")).map_err(|e| format!("Cargo.toml: {e}"))?;
@@ -110,7 +112,7 @@ pub(crate) fn run(_: &Args) -> Fallible<bool> {
     for (name, step) in STEPS {
         crate::say!("\n{}", style::paint(style::TITLE, format!("{0}{0} {name} ", signs.rule)));
         let started = Instant::now();
-        // All steps run: whoever reads the log wants every finding, not the first.
+        // Runs all steps: a reader of the log wants every finding, not only the first.
         let ended = step().unwrap_or_else(|why| {
             crate::say!("{why}");
             Ended::Bad

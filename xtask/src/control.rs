@@ -1,5 +1,6 @@
-//! A client of the daemon's control socket, as small as it gets: one request, one answer, with a deadline. Deliberately
-//! not the workspace's own client: what it says of a daemon must not depend on the code that is being tried.
+//! A minimal client of the daemon's control socket: one request, one answer, with a deadline. It
+//! does not use the workspace's own client, because a report about a daemon must not depend on the
+//! code under test.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -9,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::Fallible;
 
-/// No answer that we ask for comes near this.
+/// Far larger than any answer to a request of xtask.
 const LONGEST_ANSWER: u64 = 4 << 20;
 
-/// Asks the daemon at `socket` to do `op` and returns its `data`, or the error it answered.
+/// Sends `op` to the daemon at `socket` and returns the `data` of the answer, or its error.
 pub(crate) fn ask(socket: &Path, op: &str, fields: Value) -> Fallible<Value> {
     let mut request = json!({ "op": op });
     if let (Value::Object(request), Value::Object(fields)) = (&mut request, fields) {
@@ -31,7 +32,7 @@ pub(crate) fn ask(socket: &Path, op: &str, fields: Value) -> Fallible<Value> {
     }
 }
 
-/// Waits until a daemon answers `status` at `socket`; as long as `alive` says that there is something to wait for.
+/// Waits until a daemon answers `status` at `socket`, while `alive` returns true.
 pub(crate) fn wait_for(
     socket: &Path,
     patience: Duration,

@@ -1,5 +1,6 @@
-//! `cargo xtask crash`: real runs, killed, failed and unplugged at every call they make on the disk. After each, nothing may be
-//! lost or torn; the next run, left alone, has to end what was begun; and the one after that must change nothing.
+//! `cargo xtask crash`: kills, fails and unplugs real runs at every call that they make on the
+//! disk. After each fault no file may be lost or torn. The next, undisturbed run has to finish the
+//! work, and the run after that must change nothing.
 
 mod bench;
 mod power;
@@ -21,16 +22,16 @@ use power::Rig;
 use strace::Call;
 use subject::{MANY, Op, Place, Prepared, Subject};
 
-/// No run here takes nearly as long; one that does hangs.
+/// Far longer than any run takes; a longer run counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many failures of a sweep are shown in full; the others by their labels.
+/// The number of failures of a sweep that are shown in full; the others are listed by label.
 const IN_FULL: usize = 10;
 
-/// How many runs at once.
+/// The number of parallel runs.
 const WORKERS: usize = 2;
 
-/// Where a sweep that was given a mount namespace of its own finds its folder and the program.
+/// The variables that pass the sweep's directory and the program into the mount namespace.
 const INSIDE: [&str; 2] = ["MYOWNLLM_MESH_XTASK_BENCH", "MYOWNLLM_MESH_XTASK_PROGRAM"];
 
 #[derive(clap::Args, Default)]
@@ -38,13 +39,13 @@ pub(crate) struct Args {
     /// Under a minute: samples of every sweep, on the main operations
     #[arg(long)]
     short: bool,
-    /// The power cuts on ext4 images alone (needs root)
+    /// Only the power cuts on ext4 images (needs root)
     #[arg(long)]
     ext4: bool,
-    /// Only the points whose label holds this
+    /// Only the points whose label contains this
     #[arg(long, value_name = "LABEL")]
     only: Option<String>,
-    /// Leave the homes of points that fail where they are
+    /// Keep the homes of failing points
     #[arg(long)]
     keep: bool,
 }
@@ -55,27 +56,27 @@ impl Args {
     }
 }
 
-/// One thing that goes wrong in one run.
+/// A fault in one run.
 #[derive(Debug, Clone)]
 enum Fault {
-    /// Strace makes these calls fail, or ends the program there.
+    /// Strace makes these calls fail, or ends the program at them.
     Injected(Vec<String>),
-    /// Somebody else creates the destinations after this time.
+    /// Another process creates the destinations after this time.
     Racer(Duration),
-    /// SIGKILL after a time, where there is no strace.
+    /// SIGKILL after a time, without strace.
     Clock(Duration),
-    /// The power goes behind this call; behind the last one, when none is named.
+    /// A power cut after this call; without a call, after the end of the run.
     Cut(Option<Call>),
 }
 
-/// A fault with its label: by that it is named in a report, and repeated with `--only`.
+/// A fault and its label. The label names the fault in a report, and `--only` repeats it.
 #[derive(Debug, Clone)]
 struct Point {
     label: String,
     fault: Fault,
 }
 
-/// What can be done here.
+/// The faults that this machine supports.
 #[derive(Debug, Clone, Copy)]
 struct Means {
     strace: bool,
@@ -102,8 +103,8 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     }
 }
 
-/// A file system in memory with room for disk images, where there is one: flushes cost nothing there, so a short sweep is short
-/// on any machine.
+/// Returns a file system in memory with room for disk images, if there is one. Syncs cost nothing
+/// there, so a short sweep is short on any machine.
 fn memory() -> Option<&'static Path> {
     #[cfg(target_os = "linux")]
     {
@@ -115,8 +116,9 @@ fn memory() -> Option<&'static Path> {
     None
 }
 
-/// Runs the sweeps in a mount namespace of their own, where what they mount is seen by nobody else and goes away with them;
-/// `None` where the system has no such thing, or does not let us.
+/// Runs the sweeps in a mount namespace of their own, so that no other process sees their mounts,
+/// and the mounts end with them. Returns `None` if the system has no namespaces or does not allow
+/// them.
 fn in_own_namespace(args: &Args, bench: &Path, program: &Path) -> Fallible<Option<bool>> {
     let ways: [&[&str]; 2] =
         [&["-m", "--propagation", "private"], &["-U", "-r", "-m", "--propagation", "private"]];
@@ -138,7 +140,7 @@ fn in_own_namespace(args: &Args, bench: &Path, program: &Path) -> Fallible<Optio
     Ok(Some(status.success()))
 }
 
-/// What is swept: operations, homes, places.
+/// The operations, homes and places of the sweeps.
 fn subjects(short: bool, mounts: bool) -> Vec<Subject> {
     use {Op::*, Place::*};
     let of = Subject::new;
@@ -214,7 +216,7 @@ fn say_what_was_left_out(args: &Args, means: Means, signs: Signs) {
     }
 }
 
-/// All faults for one subject.
+/// Runs all faults for one subject.
 fn sweep(
     subject: Subject,
     means: Means,
@@ -252,11 +254,12 @@ fn sweep(
         Ok(calls) => calls,
         Err(why) => return board.broken(&subject, &why),
     };
-    // Which call is the how-manieth differs from run to run where threads share the work: samples tell as much as all of them.
+    // With several threads the number of a call differs between runs, so samples tell as much as
+    // all calls.
     let (short, label) = (board.args.short || subject.has_many(), subject.label());
     let mut try_all = |what: &str, mut points: Vec<Point>, most: usize| {
         if short && points.len() > most {
-            // Evenly spread, and never the same few calls: one out of each stretch.
+            // Takes one call of each stretch, so that the samples are evenly spread.
             let stride = points.len().div_ceil(most);
             points = points.into_iter().step_by(stride).collect();
         }
@@ -277,7 +280,7 @@ fn sweep(
     };
     let interrupted: Vec<_> = calls.iter().filter(interruptible).cloned().collect();
     try_all("EINTR from", points("EINTR", &label, &interrupted, false, "error=EINTR"), 4);
-    // File systems that lack what we would like to use: renames without replace, then hard links too.
+    // File systems that lack a feature: renames without replacement, then hard links as well.
     let always = |call: &str, errno: &str| format!("{call}:error={errno}:when=1+");
     let mut lacking = Vec::new();
     for errno in ["EINVAL", "ENOSYS", "EPERM", "EOPNOTSUPP"] {
@@ -303,7 +306,7 @@ fn sweep(
         });
     }
     if subject.has_many() {
-        // First, so that no sample leaves it out.
+        // At the front, so that the samples include it.
         let fault = Fault::Injected(vec![always("clone3", "EAGAIN")]);
         lacking.insert(0, Point { label: format!("lacking {label} clone3=EAGAIN"), fault });
     }
@@ -318,7 +321,7 @@ fn sweep(
     let without = [always("renameat2", "EINVAL")];
     if let Ok(calls) = refused(&without) {
         let mut points = points("kill-links", &label, &calls, true, "signal=SIGKILL");
-        // Two faults for one call are one too many: strace takes the last.
+        // Strace accepts one fault for a call and takes the last one.
         points.retain(|point| !point.label.contains("renameat2"));
         points.iter_mut().for_each(|point| {
             if let Fault::Injected(faults) = &mut point.fault {
@@ -333,7 +336,7 @@ fn sweep(
     Ok(())
 }
 
-/// One point for each call.
+/// Makes one point for each call.
 fn points(kind: &str, label: &str, calls: &[Call], mutating: bool, fault: &str) -> Vec<Point> {
     let point = |call: &Call| Point {
         label: format!("{kind} {label} {}#{}", call.name, call.n),
@@ -342,7 +345,7 @@ fn points(kind: &str, label: &str, calls: &[Call], mutating: bool, fault: &str) 
     calls.iter().filter(|call| call.mutating || !mutating).map(point).collect()
 }
 
-/// Disturbs one run on a fresh home, and looks what came of it.
+/// Disturbs one run on a fresh home, and checks the outcome.
 fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bool) -> Fallible<()> {
     let mut site = Site::new(prepared, folder.join(format!("h{n}")))?;
     if let Fault::Racer(moment) = point.fault {
@@ -366,7 +369,7 @@ fn disturb(prepared: &Prepared, point: &Point, folder: &Path, n: usize, keep: bo
     outcome
 }
 
-/// What the power is cut under.
+/// The subjects of the power cuts.
 fn cut_subjects(short: bool) -> Vec<Subject> {
     use {Op::*, Place::*};
     let of = Subject::new;
@@ -411,7 +414,7 @@ fn cut_power(subject: Subject, board: &mut Board<'_>, folder: &Path, program: &P
     Ok(())
 }
 
-/// How far a run is, in operations on kinds of homes: each takes its minute or three.
+/// The progress of a run, in operations on kinds of homes. Each takes one to three minutes.
 #[derive(Debug)]
 struct Rounds {
     started: Instant,
@@ -419,7 +422,7 @@ struct Rounds {
     all: usize,
 }
 
-/// Runs points, and shows what came of them.
+/// Runs points and shows their outcomes.
 struct Board<'a> {
     args: &'a Args,
     signs: Signs,
@@ -429,7 +432,7 @@ struct Board<'a> {
 }
 
 impl Board<'_> {
-    /// Says how far a long run is, and about how long the rest will take.
+    /// Prints the progress of a long run and an estimate of the remaining time.
     fn round_is_over(&mut self) {
         let rounds = &mut self.rounds;
         rounds.done += 1;
@@ -444,7 +447,7 @@ impl Board<'_> {
         crate::say!("{}", paint(style::DIM, far));
     }
 
-    /// Whether anything of a subject is asked for: `--only` may name a point within it, or a part of its label.
+    /// Returns true if `--only` names a point of this subject, or a part of its label.
     fn wants(&self, label: &str) -> bool {
         let Some(only) = &self.args.only else { return true };
         only.contains(label.trim_start_matches("cut "))
@@ -452,7 +455,7 @@ impl Board<'_> {
             || !only.contains(' ')
     }
 
-    /// A subject whose undisturbed run does not work.
+    /// Reports a subject whose undisturbed run fails.
     fn broken(&mut self, subject: &Subject, why: &str) -> Fallible<()> {
         self.points += 1;
         self.failed += 1;

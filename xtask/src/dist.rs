@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: the release program and what belongs beside it, laid out as a packager copies it under a prefix.
+//! `cargo xtask dist`: the release program and its files, laid out as a packager copies them under
+//! a prefix.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,18 +14,18 @@ const PROGRAM: &str = "myownllm-mesh";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to; what an earlier run wrote there is replaced, and nothing else is touched
+    /// The destination; files of an earlier run are replaced, and no others are touched
     #[arg(long, value_name = "DIR", default_value = "dist")]
     out: PathBuf,
-    /// The unoptimised program: to look at the layout in seconds
+    /// The unoptimised program: shows the layout in seconds
     #[arg(long)]
     debug: bool,
-    /// Also pack the directory into an archive beside it, with its checksum: what a release page offers
+    /// Also pack the directory into an archive beside it, with its checksum, for a release page
     #[arg(long)]
     archive: bool,
 }
 
-/// Completion scripts: the shell, and where packages put its script.
+/// Completion scripts: the shell, and the place of its script in a package.
 const COMPLETIONS: [(&str, &str); 5] = [
     ("bash", "share/bash-completion/completions/myownllm-mesh"),
     ("zsh", "share/zsh/site-functions/_myownllm-mesh"),
@@ -33,7 +34,7 @@ const COMPLETIONS: [(&str, &str); 5] = [
     ("powershell", "share/powershell/_myownllm-mesh.ps1"),
 ];
 
-/// Files of the workspace that go along: from, to.
+/// Files of the workspace that are copied: from, to.
 const FILES: [(&str, &str); 8] = [
     ("LICENSE", "LICENSE"),
     ("README.md", "README.md"),
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     put(name.clone(), &bytes)?;
     make_executable(&out.join(name))?;
 
-    // The program knows its commands; it is asked, and not linked, as everywhere in xtask.
+    // The program lists its own commands: xtask links none of the crates.
     let manual: serde_json::Value =
         serde_json::from_str(&said(&program, &["man", "--json"])?).map_err(|e| format!("man --json: {e}"))?;
     let commands = manual["data"]["commands"].as_array().ok_or("man --json names no commands")?;
@@ -97,8 +98,8 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     Ok(true)
 }
 
-/// Packs `out` as `myownllm-mesh-VERSION-TARGET.tar.gz` (`.zip` on Windows), and writes its SHA-256 beside it in the form
-/// that `sha256sum --check` reads.
+/// Packs `out` as `myownllm-mesh-VERSION-TARGET.tar.gz` (`.zip` on Windows), and writes its SHA-256
+/// beside it in the form that `sha256sum --check` reads.
 fn archive(program: &Path, out: &Path) -> Fallible<()> {
     let version: serde_json::Value = serde_json::from_str(&said(program, &["paths", "--json"])?)
         .map_err(|e| format!("paths --json: {e}"))?;
@@ -121,7 +122,7 @@ fn archive(program: &Path, out: &Path) -> Fallible<()> {
     Ok(())
 }
 
-/// Builds the program and says where it is.
+/// Builds the program and returns its path.
 fn build(debug: bool) -> Fallible<PathBuf> {
     let mut cargo = cargo();
     cargo.args(["build", "--package", PROGRAM, "--bin", PROGRAM, "--message-format=json-render-diagnostics"]);

@@ -1,23 +1,24 @@
-//! Homes to try things on: what real daemons left behind, put into a folder with the modes it had in real life (version
-//! control keeps no modes).
+//! Homes for scenarios and sweeps: the files of real daemons, put into a directory with their
+//! original modes (version control keeps no modes).
 
 use std::path::Path;
 
 use crate::Fallible;
 use crate::workspace::root;
 
-/// The daemons whose leavings we have, oldest first.
+/// The daemon versions of the fixtures, oldest first.
 pub(crate) const VERSIONS: [&str; 2] = ["0.1.2", "0.3.8"];
 
-/// The app's home, the daemon's home inside it, and the home of a daemon that other programs share; relative to the user's.
+/// The app's home, the daemon home inside it, and the home of a shared daemon; relative to the
+/// user's home.
 pub(crate) const APP: &str = ".myownllm";
 pub(crate) const MESH: &str = ".myownllm/.myownmesh";
 pub(crate) const SHARED: &str = ".myownmesh";
 
-/// The networks that the leavings' `config.json` holds.
+/// The networks in the overwritten `config.json` of the fixtures.
 pub(crate) const NETWORKS: [&str; 2] = ["office-mesh", "ev-mesh"];
 
-/// The daemon's state: what an upgrade moves.
+/// The daemon's state, which an upgrade moves.
 pub(crate) const STATE: [&str; 4] = [
     ".secrets/identity.json",
     "mesh/rosters/home-mesh.json",
@@ -25,7 +26,7 @@ pub(crate) const STATE: [&str; 4] = [
     "mesh/states/home-mesh.json",
 ];
 
-/// Secrets that the fixtures hold; none may ever be in anything that the program says.
+/// Secrets of the fixtures. None may ever be in the program's output.
 pub(crate) const SECRETS: [&str; 4] = [
     "khseccpmjr6vebd2lkshxcv7af5urobtvjcld57rr2kpjacfq4va",
     "s3f7qcdbnerhntsnskhvpqqs2qawb6feo4saj6zgg7reyxw76onq",
@@ -38,36 +39,37 @@ fn fixture(path: &str) -> Fallible<Vec<u8>> {
     std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 
-/// Puts a file there, with the folders above it.
+/// Writes a file, and makes the directories above it.
 #[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
 pub(crate) fn plant(path: &Path, bytes: &[u8], mode: u32) -> Fallible<()> {
     let say = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(say)?;
-        // As in real life: .secrets is closed, the rest is open.
+        // The real modes: .secrets is closed, the rest is open.
         set_mode(parent, if parent.ends_with(".secrets") { 0o700 } else { 0o755 }).map_err(say)?;
     }
     std::fs::write(path, bytes).and_then(|()| set_mode(path, mode)).map_err(say)
 }
 
-/// Puts a file where none is, as somebody else might at any moment; whether there was none.
+/// Creates a file as another process might at any moment. Returns false if the path exists.
 #[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
 pub(crate) fn plant_new(path: &Path, bytes: &[u8]) -> bool {
     let made = path.parent().is_none_or(|parent| std::fs::create_dir_all(parent).is_ok());
-    // Complete before it has its name: nobody may mistake it for something half written.
+    // Writes the content before the file gets its name, so that the program cannot see a
+    // half-written file.
     let draft = path.with_extension("draft");
     let put = made && std::fs::write(&draft, bytes).is_ok() && std::fs::hard_link(&draft, path).is_ok();
     let _ = std::fs::remove_file(&draft);
     put
 }
 
-/// Makes a folder, with those above it.
+/// Makes a directory and its parents.
 #[allow(clippy::disallowed_methods, reason = "temporary homes for trying things; nothing here needs to last")]
 pub(crate) fn folder(path: &Path) -> Fallible<()> {
     std::fs::create_dir_all(path).map_err(|e| format!("cannot make {}: {e}", path.display()))
 }
 
-/// A link to a program, under another name.
+/// Makes a symlink to a program, under another name.
 #[cfg(unix)]
 pub(crate) fn link(program: &Path, at: &Path) -> Fallible<()> {
     std::os::unix::fs::symlink(program, at).map_err(|e| format!("cannot link {}: {e}", at.display()))
@@ -89,7 +91,7 @@ fn set_mode(_: &Path, _: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The daemon's identity, rosters and states, where they lay when both programs shared the app's folder.
+/// Puts the daemon's identity, rosters and states at the old location.
 pub(crate) fn old_state(home: &Path, version: &str) -> Fallible<()> {
     STATE.iter().try_for_each(|file| {
         let bytes = fixture(&format!("daemon-{version}/home/{APP}/{file}"))?;
@@ -97,7 +99,8 @@ pub(crate) fn old_state(home: &Path, version: &str) -> Fallible<()> {
     })
 }
 
-/// The app's `config.json` as that daemon left it: in its own shape, the app's settings gone.
+/// Puts the app's `config.json` in place as that daemon overwrote it: in the daemon's shape,
+/// without the app's settings.
 pub(crate) fn overwritten_config(home: &Path, version: &str) -> Fallible<Vec<u8>> {
     let bytes = fixture(&format!("daemon-{version}/home/{APP}/config.json"))?;
     let mode = if version == "0.1.2" { 0o644 } else { 0o600 };
@@ -105,14 +108,14 @@ pub(crate) fn overwritten_config(home: &Path, version: &str) -> Fallible<Vec<u8>
     Ok(bytes)
 }
 
-/// The app's `config.json` as it was before, for the user whose home is `user`: one saved network, two providers, another
-/// model family than the default.
+/// Returns the healthy `config.json` of the app for the user whose home is `user`: one saved
+/// network, two providers, another model family than the default.
 pub(crate) fn healthy_bytes(user: &Path) -> Fallible<Vec<u8>> {
     let text = String::from_utf8_lossy(&fixture("app-config-before.json")?).into_owned();
     Ok(text.replace("/home/u/", &format!("{}/", user.display())).into_bytes())
 }
 
-/// The same, put where it belongs.
+/// Puts the healthy config in place.
 pub(crate) fn healthy_config(home: &Path) -> Fallible<Vec<u8>> {
     let bytes = healthy_bytes(home)?;
     plant(&home.join(APP).join("config.json"), &bytes, 0o600)?;

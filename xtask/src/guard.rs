@@ -1,12 +1,12 @@
-//! Cleaning up whatever happens: processes that we started end with us, temporary homes go away with us, on a failed
+//! Cleanup on every exit: started processes end and temporary homes are removed after a failed
 //! check, on a panic (through `Drop`) and on Ctrl-C (through the thread started here).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The mark in the environment of every process that we start; what they start themselves inherits it, and that is how
-/// a daemon whose parent was killed is found again.
+/// The mark in the environment of every started process. Its children inherit the mark, so a daemon
+/// whose parent was killed can be found.
 pub(crate) const MARK: &str = "MYOWNLLM_MESH_XTASK";
 
 static FOLDERS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -15,18 +15,18 @@ fn folders() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     FOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets pass who is about to start a process; nobody, once we are ending.
+/// Blocks a start of a process while the cleanup runs.
 pub(crate) fn gate() {
     drop(folders());
 }
 
-/// The value of [`MARK`] in everything that this very process starts.
+/// Returns the value of [`MARK`] for the processes of this run.
 pub(crate) fn mark() -> String {
     std::env::var(MARK).unwrap_or_else(|_| std::process::id().to_string())
 }
 
-/// A temporary folder with a short path (socket paths are limited to some hundred bytes), gone when dropped or when
-/// we are interrupted.
+/// A temporary directory with a short path, because a socket path may have only about a hundred
+/// bytes. Drop or a signal removes it.
 #[derive(Debug)]
 pub(crate) struct Folder {
     folder: Option<tempfile::TempDir>,
@@ -45,7 +45,8 @@ impl Folder {
             .prefix("mesh-")
             .tempdir_in(&parent)
             .map_err(|e| format!("cannot make a temporary folder in {}: {e}", parent.display()))?;
-        // A link in the way (macOS: /tmp) would make paths look different from what processes report.
+        // A symlink in the path (/tmp on macOS) would make the path differ from the one that
+        // processes report.
         let path =
             folder.path().canonicalize().map_err(|e| format!("cannot resolve {}: {e}", parent.display()))?;
         folders().insert(path.clone());
@@ -56,7 +57,7 @@ impl Folder {
         &self.path
     }
 
-    /// Leaves the folder where it is, for somebody to look at.
+    /// Keeps the directory for a person to inspect.
     pub(crate) fn keep(mut self) -> PathBuf {
         folders().remove(&self.path);
         if let Some(folder) = self.folder.take() {
@@ -75,7 +76,7 @@ impl Drop for Folder {
     }
 }
 
-/// Cleans up on SIGINT, SIGTERM and SIGHUP, and ends with the exit code that a shell expects.
+/// Cleans up on SIGINT, SIGTERM and SIGHUP, and exits with the code that a shell expects.
 pub(crate) fn install() {
     #[cfg(unix)]
     {
@@ -83,7 +84,8 @@ pub(crate) fn install() {
         let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
-                // With the list held, nobody starts another process; who is in the middle of something gets a moment.
+                // The held list keeps other threads from starting processes. Three rounds catch a
+                // process that was just starting.
                 let folders = folders();
                 for _ in 0..3 {
                     end_marked_processes();
@@ -96,19 +98,19 @@ pub(crate) fn install() {
     }
 }
 
-/// Removes something of ours that is not needed any more.
+/// Removes a directory of this run.
 #[allow(clippy::disallowed_methods, reason = "throw-away homes below our own temporary folders")]
 pub(crate) fn discard(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder);
 }
 
-/// Removes a file that a story wants gone.
+/// Removes a file for a scenario.
 #[allow(clippy::disallowed_methods, reason = "throw-away homes below our own temporary folders")]
 pub(crate) fn discard_file(file: &Path) {
     let _ = std::fs::remove_file(file);
 }
 
-/// SIGKILL for the process of this id.
+/// Sends SIGKILL to the process with this id.
 pub(crate) fn kill(pid: &str) {
     #[cfg(unix)]
     if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
@@ -118,20 +120,20 @@ pub(crate) fn kill(pid: &str) {
     let _ = pid;
 }
 
-/// Ends every process whose environment holds this variable with this value: a program, and all that it started.
+/// Kills every process with this variable in its environment: a program and its children.
 pub(crate) fn end_processes_with(name: &str, value: &str) {
     let entry = format!("{name}={value}");
     end_processes(|environment| environment.contains(&entry.as_bytes()));
 }
 
-/// Ends every process that carries our mark.
+/// Kills every process with the mark.
 #[cfg(unix)]
 fn end_marked_processes() {
     let mark = format!("{MARK}={}", mark());
     end_processes(|environment| environment.contains(&mark.as_bytes()));
 }
 
-/// Ends every process that carries our mark and was given a daemon home below `folder`.
+/// Kills every process with the mark and a daemon home below `folder`.
 pub(crate) fn end_processes_of(folder: &Path) {
     let mark = format!("{MARK}={}", mark());
     let home = [b"MYOWNMESH_HOME=", folder.as_os_str().as_encoded_bytes()].concat();
@@ -141,8 +143,8 @@ pub(crate) fn end_processes_of(folder: &Path) {
     });
 }
 
-/// SIGKILL for every process whose environment `is_ours` recognises. Other platforms than Linux have no /proc; there the
-/// children that we hold ourselves are ended by their handles, and a daemon that lost its parent stays.
+/// Kills every process whose environment `is_ours` accepts. Only Linux has /proc; elsewhere the
+/// handles end the direct children, and a daemon without its parent stays.
 fn end_processes(is_ours: impl Fn(&[&[u8]]) -> bool) {
     #[cfg(target_os = "linux")]
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {

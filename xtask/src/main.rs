@@ -1,15 +1,16 @@
 //! `cargo xtask`: every developer verb of this workspace in one list.
 //!
-//! What a verb does is in the module of its name; here is only the list. `xtask` orchestrates (it builds, starts real
-//! processes, breaks things on purpose and shows what came of it) and links none of the crates that it tries, so that
-//! it compiles in seconds and can only see what a user could see.
+//! The module of a verb has the verb's name; this file holds only the list. `xtask` builds
+//! programs, starts real processes, injects faults and shows the outcomes. It links none of the
+//! crates under test, so that it compiles in seconds and sees only what a user could see.
 
 mod bench;
 mod ci;
 mod control;
 mod crash;
 mod dist;
-// Names and marks alone: the one file that is shared with what is tried here, so that trees look alike.
+// The one file that xtask shares with the program, so that trees look alike. It draws names and
+// marks, and decides nothing.
 #[path = "../../crates/app/src/draw.rs"]
 #[allow(dead_code, reason = "the program asks more of it")]
 mod draw;
@@ -35,26 +36,28 @@ struct Cli {
     verb: Verb,
 }
 
-/// Every verb there is. A new one needs a line here, a module of its own, and nothing else.
+/// Every verb. A new verb needs a line here and a module of its own.
 #[derive(Subcommand)]
 enum Verb {
-    /// The main job, before your eyes: whole stories with real homes, the real program and a real daemon process
+    /// Whole stories with real homes, the real program and a real daemon process
     Scenario(scenario::Args),
     /// All tests: nextest for everything, then the examples in the docs
     Test(test::Args),
-    /// What has to be green before a change goes in: format, lints, dependencies, features, tests, scenarios, a short crash sweep
+    /// The checks before a change goes in: format, lints, dependencies, features, tests, scenarios,
+    /// a short crash sweep
     Ci(ci::Args),
-    /// Kill, fail and unplug real runs at every file-system call, and see whether anything is lost
+    /// Kill, fail and unplug real runs at every file-system call, and check that nothing is lost
     Crash(crash::Args),
-    /// The release program, its manual pages and completions, laid out under dist/ as a packager wants them
+    /// The release program, its manual pages and completions, laid out under dist/ for a packager
     Dist(dist::Args),
-    /// How fast it is, beside the straightforward way to do the same: a table of ratios, each with its aim
+    /// The speed beside the straightforward way to do the same: a table of ratios, each with its
+    /// aim
     Bench(bench::Args),
-    /// Take away each line that carries a guarantee, one at a time, and see whether a test goes red
+    /// Remove each line that carries a guarantee, one at a time, and check that a test goes red
     Mutants(mutants::Args),
 }
 
-/// What a verb's inner workings answer: a value, or a sentence that says why not.
+/// The result of a step: a value, or a sentence with the reason of the failure.
 pub(crate) type Fallible<T> = Result<T, String>;
 
 fn main() -> ExitCode {
@@ -79,14 +82,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says `what` on standard output; a closed pipe is no reason to fail.
+/// Prints a line on stdout. A closed pipe is no failure.
 fn say(what: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     let mut out = anstream::stdout().lock();
     let _ = out.write_fmt(what).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
 }
 
-/// Says one line on standard output.
+/// Prints a formatted line on stdout.
 #[macro_export]
 macro_rules! say {
     ($($part:tt)*) => { $crate::say(format_args!($($part)*)) };

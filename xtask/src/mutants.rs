@@ -1,8 +1,9 @@
-//! `cargo xtask mutants`: takes away each line that carries a guarantee, one at a time, and shows that a test goes red.
+//! `cargo xtask mutants`: removes each line that carries a guarantee, one at a time, and checks
+//! that a test goes red.
 //!
-//! A test suite that is green says little as long as nobody knows what would turn it red. The list of lines is in
-//! `mutants/list.rs`. They are changed in a copy of the work tree, never in the tree itself; the copy and what is built of it stay in
-//! `target/mutants`, so that the next run builds only what has changed.
+//! A green test suite says little until it is known which changes turn it red. The lines are listed
+//! in `mutants/list.rs`. They are changed in a copy of the work tree, never in the tree itself. The
+//! copy and its build stay in `target/mutants`, so that the next run builds only changed files.
 
 mod list;
 
@@ -18,14 +19,15 @@ use crate::style::{self, paint, took};
 use crate::{Fallible, tools, workspace};
 use list::{MUTANTS, Mutant};
 
-/// No build with its tests takes nearly as long; what does is ended with all that it started, and counts as a mutant that was
-/// killed by time.
+/// Far longer than a build with its tests takes. A longer run is ended with all its processes, and
+/// the mutant counts as killed by time.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// Marks what one run of the tests started, in its environment: nextest gives each test a process group of its own.
+/// Marks the processes of one test run in their environment: nextest gives each test a process
+/// group of its own.
 const RUN: &str = "MYOWNLLM_MESH_MUTANT";
 
-/// A test that takes so long hangs, which is as red as any failure.
+/// A test that takes this long hangs, which counts as red.
 const TEST_LIMIT: &str = "\
 [profile.default]
 fail-fast = true
@@ -34,30 +36,30 @@ slow-timeout = { period = \"30s\", terminate-after = 3 }
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only mutants whose name holds one of these words
+    /// Only mutants whose name contains one of these words
     names: Vec<String>,
-    /// Only those of this crate (`durable-fs`, say)
+    /// Only mutants of this crate (`durable-fs`, say)
     #[arg(long = "crate", value_name = "CRATE")]
     of: Option<String>,
-    /// Says what there is, and runs nothing
+    /// List the mutants, and run nothing
     #[arg(long)]
     list: bool,
 }
 
-/// What became of a mutant.
+/// The outcome of a mutant.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     /// A test went red.
     Killed(String),
-    /// A test did not come to an end.
+    /// A test hung.
     Hung(String),
-    /// The tests as a whole did not.
+    /// The whole test run hung.
     Late,
-    /// Nothing noticed.
+    /// All tests stayed green.
     Survived,
-    /// No program came of it, so nothing was tried.
+    /// The mutant did not compile, so no test ran.
     NotBuilt(String),
-    /// The entry does not fit the code, or the tests that it names are not there.
+    /// The entry does not match the code, or its tests do not exist.
     Misfit(String),
 }
 
@@ -117,13 +119,13 @@ struct Tree {
     root: PathBuf,
     target: PathBuf,
     limits: PathBuf,
-    /// How many runs there were.
+    /// The number of test runs.
     runs: AtomicU32,
-    /// Keeps a second run away from the copy.
+    /// Keeps a second run out of the copy.
     _lock: File,
 }
 
-/// Takes the lock without waiting. `File::try_lock` would do, and is newer than the oldest supported Rust.
+/// Takes the lock without waiting. `File::try_lock` is newer than the oldest supported Rust.
 #[cfg(unix)]
 fn try_lock(file: &File) -> std::io::Result<()> {
     Ok(rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?)
@@ -139,8 +141,8 @@ fn try_lock(_: &File) -> std::io::Result<()> {
     reason = "a throw-away copy of the work tree below our own target folder"
 )]
 impl Tree {
-    /// Makes the copy, or brings the one of the last run up to date: a file that has not changed is not touched, so that
-    /// cargo need not build what is of it.
+    /// Makes the copy, or updates the copy of the last run. Unchanged files are not touched, so
+    /// that cargo does not rebuild them.
     fn new() -> Fallible<Self> {
         let base = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| workspace::root().join("target"), |target| workspace::root().join(target))
@@ -166,7 +168,7 @@ impl Tree {
         let names = String::from_utf8(output.stdout).map_err(|_| "a file's name is not UTF-8".to_owned())?;
         let mut wanted = BTreeSet::new();
         for name in names.split('\0').filter(|name| !name.is_empty()) {
-            // One that git knows and that is not there is being deleted.
+            // Git lists a file that was deleted but not committed.
             let Ok(bytes) = std::fs::read(workspace::root().join(name)) else { continue };
             let at = self.root.join(name);
             if std::fs::read(&at).ok().as_ref() != Some(&bytes) {
@@ -177,8 +179,8 @@ impl Tree {
         discard_others(&self.root, &wanted)
     }
 
-    /// Runs the tests. Those from end to end run the program: it is built first, so that building it takes none of their time, and
-    /// one that does not build is not taken for a test that went red.
+    /// Runs the tests. The end-to-end tests need the program, which is built first: the build then
+    /// takes none of their time, and a build failure does not count as a red test.
     fn nextest(&self, package: &str, filter: &str) -> Fallible<Option<Finished>> {
         if package == "integration-tests" {
             let mut build = self.cargo();
@@ -201,13 +203,13 @@ impl Tree {
         Ok(ran)
     }
 
-    /// Cargo in the copy, with what it builds kept apart from the work tree's.
+    /// Returns cargo for the copy, with a target directory of its own.
     fn cargo(&self) -> Command {
         let mut cargo = workspace::cargo();
         cargo.current_dir(&self.root);
         cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_TERM_COLOR", "never");
-        // These would lead the copy's build back to the work tree.
+        // These variables would lead the copy's build back to the work tree.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -217,7 +219,7 @@ impl Tree {
         cargo
     }
 
-    /// A test that is red anyway proves nothing about a mutant.
+    /// Checks that the tests are green without a mutant: a red test proves nothing.
     fn all_green(&self, mutants: &[&Mutant]) -> Fallible<()> {
         let mut filters: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for mutant in mutants {
@@ -250,7 +252,8 @@ impl Tree {
         };
         put(&path, changed.as_bytes())?;
         let ran = self.nextest(mutant.package, mutant.tests);
-        // Whatever came of it; and should we not come so far, the next run's copy puts it right.
+        // Restores the file after any outcome. If this run is killed first, the next run restores
+        // it.
         put(&path, text.as_bytes())?;
         ran.map(|ran| ran.as_ref().map_or(Fate::Late, judge))
     }
@@ -264,7 +267,7 @@ fn put(path: &Path, bytes: &[u8]) -> Fallible<()> {
     std::fs::write(path, bytes).map_err(failed)
 }
 
-/// Removes what the work tree does not have any more; a test file that stayed would be built.
+/// Removes files that the work tree no longer has; cargo would build a stale test file.
 #[allow(clippy::disallowed_methods, reason = "a throw-away copy of the work tree")]
 fn discard_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Fallible<()> {
     let failed = |e: std::io::Error| format!("cannot tidy {}: {e}", folder.display());
@@ -281,12 +284,12 @@ fn discard_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Fallible<()> {
 }
 
 impl Mutant {
-    /// The folder of its crate.
+    /// Returns the directory of the mutant's crate.
     fn folder(&self) -> &'static str {
         self.file.split('/').nth(1).unwrap_or_default()
     }
 
-    /// The file's text without the line.
+    /// Returns the text of the file without the line.
     fn apply(&self, text: &str) -> Result<String, String> {
         match text.matches(self.find).count() {
             1 => Ok(text.replacen(self.find, self.replace, 1)),
@@ -296,7 +299,8 @@ impl Mutant {
     }
 }
 
-/// What a run of nextest says. Its exit codes are part of its interface: 4, no such test; 100, a test failed; 101, no build.
+/// Judges a run of nextest. Its exit codes are part of its interface: 4, no such test; 100, a test
+/// failed; 101, no build.
 fn judge(ran: &Finished) -> Fate {
     match ran.code() {
         Some(0) => Fate::Survived,
@@ -309,7 +313,7 @@ fn judge(ran: &Finished) -> Fate {
                 (None, None) => Fate::Killed("a test that nextest does not name".to_owned()),
             }
         }
-        // Both of nextest and of cargo itself.
+        // Nextest and cargo both use this code.
         Some(101) => {
             let error = ran.stderr.lines().find(|line| line.starts_with("error"));
             Fate::NotBuilt(error.unwrap_or("cargo does not say why").to_owned())
@@ -318,14 +322,15 @@ fn judge(ran: &Finished) -> Fate {
     }
 }
 
-/// Whether a line of nextest's names a test that failed, or that a signal ended.
+/// Returns true if a line of nextest names a test that failed or was ended by a signal.
 fn is_red(line: &str) -> bool {
     let line = line.trim_start();
     (line.starts_with("FAIL") || line.starts_with("SIG") || line.starts_with("LEAK-FAIL"))
         && line.contains('[')
 }
 
-/// The test in `FAIL [   0.012s] (1/9) myownllm-durable-fs::publish nothing_replaces_what_is_there`.
+/// Returns the test in `FAIL [   0.012s] (1/9) myownllm-durable-fs::publish
+/// nothing_replaces_what_is_there`.
 fn test_of(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     words[words.len().saturating_sub(2)..].join(" ")

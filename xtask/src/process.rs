@@ -1,4 +1,4 @@
-//! Running a program to its end, with a deadline: nothing that we start may hang us.
+//! Runs a program to its end, with a deadline, so that no program can hang xtask.
 
 use std::fs::File;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,14 +16,14 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// The exit code; `None` when a signal ended it.
+    /// Returns the exit code; `None` if a signal ended the program.
     pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
     }
 }
 
-/// A program that runs, its output going to unnamed files: a daemon that inherits them cannot block anybody, as it would
-/// by holding a pipe open.
+/// A running program. Its output goes to unnamed files: a daemon that inherits a pipe would keep it
+/// open and block the reader.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -51,24 +51,24 @@ impl Running {
         self.child.id()
     }
 
-    /// Whether it still runs.
+    /// Returns true while the program runs.
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for the end; past `patience` the program is killed and the answer is an error.
+    /// Waits for the end. After `patience` the program is killed and the result is an error.
     pub(crate) fn wait(self, patience: Duration) -> Fallible<Finished> {
         let name = self.name.clone();
         let late = || format!("{name} did not end within {} s", patience.as_secs());
         self.wait_unless_late(patience)?.ok_or_else(late)
     }
 
-    /// The same, for whom a program that does not end in time is an outcome like another: `None`.
+    /// As [`Self::wait`], but returns `None` if the program does not end in time.
     pub(crate) fn wait_unless_late(mut self, patience: Duration) -> Fallible<Option<Finished>> {
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
-                // Killed when it goes out of scope.
+                // Drop kills it.
                 Ok(None) if self.started.elapsed() > patience => return Ok(None),
                 Ok(None) => std::thread::sleep(Duration::from_millis(1)),
                 Err(e) => return Err(format!("cannot wait for {}: {e}", self.name)),
@@ -79,19 +79,19 @@ impl Running {
         Ok(Some(Finished { status, stdout, stderr, took }))
     }
 
-    /// Asks it to end, as a user's Ctrl-C or a shutdown would, and waits for that.
+    /// Sends SIGTERM, as a shutdown does, and waits for the end.
     pub(crate) fn stop(mut self) -> Fallible<Finished> {
         ask_to_end(&mut self.child);
         self.started = Instant::now();
         self.wait(Duration::from_secs(20))
     }
 
-    /// Ends it at once, as a crash would.
+    /// Kills the program, like a crash.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
     }
 
-    /// What it wrote to stderr so far.
+    /// Returns the stderr of the program so far.
     pub(crate) fn errors_so_far(&mut self) -> String {
         text(&mut self.stderr).unwrap_or_default()
     }
@@ -130,7 +130,7 @@ mod signals {
     pub(crate) const HANG_UP: Signal = Signal::HUP;
     pub(crate) const KILL: Signal = Signal::KILL;
 
-    /// A signal for one process; one that is gone needs none.
+    /// Sends a signal to one process, and ignores that it may be gone.
     pub(crate) fn signal(pid: u32, signal: Signal) {
         if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, signal);
@@ -142,7 +142,7 @@ mod signals {
     }
 }
 
-/// There are none: the stories that want one are not played.
+/// No signals here: the scenarios that need one are skipped.
 #[cfg(not(unix))]
 mod signals {
     pub(crate) const STOP: () = ();
@@ -161,7 +161,8 @@ mod signals {
 
 pub(crate) use signals::*;
 
-/// All that `file` holds. The child shares the position in the file with us, so on Unix it is left alone.
+/// Returns the content of `file`. The child shares the file position, so on Unix the position is
+/// not changed.
 fn text(file: &mut File) -> Fallible<String> {
     let mut bytes = Vec::new();
     #[cfg(unix)]
@@ -185,7 +186,7 @@ fn text(file: &mut File) -> Fallible<String> {
 mod tests {
     use super::*;
 
-    /// What nextest starts has a process group of its own, and would outlive its end.
+    /// A test under nextest has a process group of its own, and would outlive nextest.
     #[test]
     fn who_is_late_is_ended_with_all_that_it_started() {
         const RUN: &str = "MYOWNLLM_MESH_TEST_OF_LATE";

@@ -1,5 +1,6 @@
-//! `cargo xtask scenario`: the main job as stories that a person can watch. Each builds a home in a temporary folder, lets
-//! the real program and a real daemon process loose on it, and shows what became of it.
+//! `cargo xtask scenario`: the main job as stories that a person can watch. Each story builds a
+//! home in a temporary directory, runs the real program and a real daemon process on it, and shows
+//! the outcome.
 
 mod daemon_stories;
 mod show;
@@ -20,41 +21,41 @@ use stage::{Record, Stage, Stop};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Which ones; all when none is named
+    /// The scenarios to play; all by default
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Name them, each with its story, and run none
+    /// List the scenarios with their stories, and play none
     #[arg(long)]
     list: bool,
-    /// Leave the homes where they are, and say where
+    /// Keep the homes, and print their paths
     #[arg(long)]
     keep: bool,
-    /// One JSON document on stdout instead of the report
+    /// Print one JSON document on stdout instead of the report
     #[arg(long)]
     json: bool,
 }
 
-/// A scenario: its name, the story in a sentence, and how it goes.
+/// A scenario: its name, its story in a sentence, and its steps.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) story: &'static str,
     pub(crate) play: fn(&mut Stage<'_>) -> Result<(), Stop>,
 }
 
-/// What scenarios are played with.
+/// The programs of the scenarios.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) mesh: PathBuf,
     pub(crate) daemon: PathBuf,
-    /// The daemon is a real `myownmesh`, not the stand-in.
+    /// True for a real `myownmesh`, false for the stand-in.
     pub(crate) real: bool,
-    /// What it answers when asked for its version.
+    /// The version that the daemon reports.
     pub(crate) version: String,
     pub(crate) strace: bool,
 }
 
 impl Tools {
-    /// Builds our programs, finds the daemon, and asks it who it is.
+    /// Builds the programs, finds the daemon, and asks the daemon for its version.
     fn prepare() -> Fallible<Self> {
         let built = workspace::build()?;
         let chosen = std::env::var_os("MYOWNMESH_BIN").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -85,7 +86,7 @@ impl Tools {
         Ok(tools)
     }
 
-    /// The daemon on `home`, started as whoever embeds it would.
+    /// Returns the daemon on `home`, with the environment that an app gives it.
     fn daemon_command(&self, folder: &Folder, home: &std::path::Path) -> std::process::Command {
         let mut command = std::process::Command::new(&self.daemon);
         command
@@ -96,7 +97,8 @@ impl Tools {
         command
     }
 
-    /// The leavings of daemons that this one can read: a daemon refuses the files of a newer one.
+    /// Returns the fixture versions that this daemon can read: a daemon refuses the files of a
+    /// newer one.
     pub(crate) fn readable(&self) -> Vec<&'static str> {
         let number =
             |version: &str| version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>();
@@ -112,7 +114,7 @@ impl Tools {
     }
 }
 
-/// How a scenario ended.
+/// The outcome of a scenario.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Passed,
@@ -120,7 +122,7 @@ pub(crate) enum Ending {
     Skipped(String),
 }
 
-/// Every scenario, in the order in which they are played.
+/// Returns every scenario, in playing order.
 fn all() -> impl Iterator<Item = &'static Scenario> {
     stories::ALL.iter().chain(&daemon_stories::ALL)
 }
@@ -192,7 +194,7 @@ fn choose(names: &[String]) -> Fallible<Vec<&'static Scenario>> {
     names.iter().map(find).collect()
 }
 
-/// Plays one scenario. Whatever happens in it, its processes are ended and its home is gone (or kept) afterwards.
+/// Plays one scenario. After any outcome its processes are ended, and its home is removed or kept.
 fn play(scenario: &Scenario, tools: &Tools, keep: bool) -> (Record, Ending, Duration) {
     let started = Instant::now();
     let mut stage = match Stage::new(tools) {

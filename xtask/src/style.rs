@@ -1,4 +1,5 @@
-//! How output looks: colour only on a terminal that wants it, plain ASCII on one that can do no more.
+//! The look of output: colour only on a terminal that wants it, plain ASCII on a terminal that
+//! cannot show more.
 
 use std::io::IsTerminal as _;
 
@@ -7,7 +8,7 @@ use clap::builder::styling::{AnsiColor, Style};
 /// The signs of a report.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Signs {
-    /// More than ASCII can be shown.
+    /// True if the terminal can show more than ASCII.
     pub(crate) unicode: bool,
     pub(crate) yes: &'static str,
     pub(crate) no: &'static str,
@@ -23,12 +24,12 @@ const UNICODE: Signs =
 const ASCII: Signs =
     Signs { unicode: false, yes: "ok ", no: "NOT OK", skip: "skip", rule: "-", to: "->", from: "<-" };
 
-/// The signs that this terminal can show.
+/// Returns the signs that this terminal can show.
 pub(crate) fn signs() -> Signs {
     if plain(|name| std::env::var(name).ok(), std::io::stdout().is_terminal()) { ASCII } else { UNICODE }
 }
 
-/// Whether only ASCII is safe: a dumb terminal, one without a name, or a locale that says so.
+/// Returns true if only ASCII is safe: a dumb terminal, one without a name, or the C locale.
 fn plain(var: impl Fn(&str) -> Option<String>, terminal: bool) -> bool {
     let term = var("TERM").unwrap_or_default();
     let locale =
@@ -45,12 +46,12 @@ pub(crate) const MOVED: Style = AnsiColor::Cyan.on_default();
 pub(crate) const TITLE: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 
-/// `text` in `style`. What comes out goes through `anstream`, which takes the colours away where none are wanted.
+/// Paints `text`. `anstream` removes the colours where none are wanted.
 pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// How many columns there are.
+/// Returns the number of columns.
 pub(crate) fn width() -> usize {
     #[cfg(unix)]
     if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
@@ -61,7 +62,7 @@ pub(crate) fn width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
 }
 
-/// `text` in lines of at most `width` characters, broken between words.
+/// Wraps `text` between words at `width` characters.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -79,7 +80,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A duration as a person would say it.
+/// Formats a duration for people.
 pub(crate) fn took(time: std::time::Duration) -> String {
     if time.as_secs() >= 10 {
         format!("{:.0} s", time.as_secs_f64())

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: every test there is. Nextest runs the tests, cargo the examples in the docs, which nextest cannot.
+//! `cargo xtask test`: every test. Nextest runs the tests, and cargo runs the examples in the docs,
+//! which nextest cannot run.
 
 use crate::Fallible;
 use crate::tools;
@@ -6,7 +7,7 @@ use crate::workspace::{cargo, step};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Only tests whose name holds one of these words; the docs' examples are left out then
+    /// Only tests whose name contains one of these words; without the examples in the docs
     filters: Vec<String>,
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::Fallible;
 use crate::workspace::{cargo, root, step};
 
-/// Makes sure that `cargo NAME` is there.
+/// Makes sure that `cargo NAME` is installed.
 pub(crate) fn provide(name: &str, purpose: &str) -> Fallible<()> {
     if answers(cargo().args([name, "--version"])) {
         return Ok(());
@@ -15,8 +15,8 @@ pub(crate) fn provide(name: &str, purpose: &str) -> Fallible<()> {
     );
     let package = format!("cargo-{name}");
     let mut install = cargo();
-    // Without optimisation it is there in a fraction of the time, and just as good. What the tools have in common is built
-    // once.
+    // An unoptimised build takes a fraction of the time and works as well. The shared target
+    // directory builds common dependencies once.
     install.args(["install", &package, "--locked", "--debug"]).env("CARGO_PROFILE_DEV_DEBUG", "0");
     install.arg("--target-dir").arg(root().join("target/tools"));
     if step(&mut install)? {
@@ -26,7 +26,7 @@ pub(crate) fn provide(name: &str, purpose: &str) -> Fallible<()> {
     }
 }
 
-/// Whether a command runs and ends well.
+/// Returns true if a command runs and exits with success.
 pub(crate) fn answers(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -1,4 +1,5 @@
-//! What a folder holds, at one moment; and what became of it at another. Drawn it is by the program's own drawer.
+//! A snapshot of a directory, and its differences from another snapshot. The program's own code
+//! draws it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,7 +11,7 @@ use crate::Fallible;
 use crate::draw::{self, Names, Node, Tone};
 use crate::style;
 
-/// What a name stands for.
+/// The kind of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Folder,
@@ -21,21 +22,21 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// One name in a tree.
+/// One path of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
-    /// Everything that must stay as it is when nothing is written: mode, owner, size, inode, mtime, ctime (with
-    /// nanoseconds).
+    /// All metadata that stays the same if nothing is written: mode, owner, size, inode, mtime,
+    /// ctime (with nanoseconds).
     pub(crate) stamp: Vec<i64>,
 }
 
-/// Every name below a folder, by its path relative to it.
+/// Every path below a directory, relative to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tree(pub(crate) BTreeMap<PathBuf, Entry>);
 
 impl Tree {
-    /// Looks at everything below `root`, without following links and without opening anything but regular files.
+    /// Reads everything below `root`, without following symlinks, and opens only regular files.
     pub(crate) fn of(root: &Path) -> Fallible<Self> {
         let mut tree = Self::default();
         let mut folders = vec![PathBuf::new()];
@@ -63,7 +64,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// What differs from `other`, name by name, stamps included; empty when nothing was written in between.
+    /// Returns the paths that differ from `other`, stamps included; empty if nothing was written in
+    /// between.
     pub(crate) fn touched(&self, other: &Self) -> Vec<PathBuf> {
         let names: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
         names.into_iter().filter(|name| self.0.get(*name) != other.0.get(*name)).cloned().collect()
@@ -74,7 +76,7 @@ impl Tree {
     }
 }
 
-/// The hash of a file's bytes; for telling files apart, not for security.
+/// Hashes a file's bytes, to tell files apart. Not for security.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -116,24 +118,25 @@ fn stamp(meta: &std::fs::Metadata) -> Vec<i64> {
     ]
 }
 
-/// What became of a name.
+/// The fate of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     Same,
     Changed,
     Moved(PathBuf),
-    /// Only here: new in an after, gone in a before.
+    /// Only in this tree: new in an after, gone in a before.
     Alone,
 }
 
-/// The fates of two trees' names, each tree's own.
+/// The fates of the paths of two trees.
 #[derive(Debug)]
 pub(crate) struct Fates {
     pub(crate) before: BTreeMap<PathBuf, Fate>,
     pub(crate) after: BTreeMap<PathBuf, Fate>,
 }
 
-/// Compares by content: a file is moved when its bytes lie under another name afterwards, and no longer under the old.
+/// Compares by content: a file is moved if its bytes are at another path afterwards, and no longer
+/// at the old one.
 pub(crate) fn compare(before: &Tree, after: &Tree) -> Fates {
     let mut fates = Fates { before: BTreeMap::new(), after: BTreeMap::new() };
     let arrived: Vec<_> = after.files().filter(|(path, _)| !before.0.contains_key(*path)).collect();
@@ -146,7 +149,8 @@ pub(crate) fn compare(before: &Tree, after: &Tree) -> Fates {
         let fate = match after.0.get(path) {
             Some(now) if now.kind == entry.kind => Fate::Same,
             Some(_) => Fate::Changed,
-            // Of several files with the same bytes the one that kept its name is the likelier.
+            // Of several files with the same bytes, the one with the same name is the likelier
+            // target.
             None => {
                 let same_name = |to: &&(&PathBuf, &Kind)| to.0.file_name() == path.file_name();
                 let to = arrived.iter().filter(same_content).find(same_name);
@@ -169,7 +173,8 @@ pub(crate) fn compare(before: &Tree, after: &Tree) -> Fates {
     fates
 }
 
-/// What is drawn of a tree; `gone` tells a before (alone = gone) from an after (alone = new).
+/// Returns the drawn form of a tree. `gone` tells a before (alone = gone) from an after (alone =
+/// new).
 fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> Names {
     let mut names = Names::default();
     for (path, entry) in &tree.0 {
@@ -178,7 +183,7 @@ fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> Names {
             Some(Fate::Moved(to)) if gone => (Tone::Moved, format!("→ {}", shorten(path, to))),
             Some(Fate::Moved(from)) => (Tone::Moved, format!("← {}", shorten(path, from))),
             Some(Fate::Changed) => (Tone::Changed, "~ changed".to_owned()),
-            // An emptied folder says nothing that its files do not say.
+            // An emptied directory shows nothing that its files do not show.
             Some(Fate::Alone) if folder => (Tone::Dim, String::new()),
             Some(Fate::Alone) if gone => (Tone::Bad, "- gone".to_owned()),
             Some(Fate::Alone) => (Tone::Good, "+ new".to_owned()),
@@ -190,7 +195,8 @@ fn nodes(tree: &Tree, fates: &BTreeMap<PathBuf, Fate>, gone: bool) -> Names {
     names
 }
 
-/// The other place of a moved file, for a mark: the folder that matters, or the name when the folder is the same.
+/// Shortens the other place of a moved file: to its directory, or to its name if the directory is
+/// the same.
 fn shorten(here: &Path, there: &Path) -> String {
     if here.parent() == there.parent() {
         return there.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -200,7 +206,7 @@ fn shorten(here: &Path, there: &Path) -> String {
     format!("{own}/")
 }
 
-/// Draws both trees: side by side where `width` allows, one after the other where not.
+/// Draws both trees side by side if `width` allows, otherwise one after the other.
 pub(crate) fn picture(
     before: &Tree,
     after: &Tree,
@@ -226,7 +232,7 @@ fn style_of(tone: Tone) -> Style {
     }
 }
 
-/// Both trees for machines: each name with what became of it.
+/// Returns both trees for machines: each path with its fate.
 pub(crate) fn as_json(before: &Tree, after: &Tree) -> [serde_json::Value; 2] {
     let fates = compare(before, after);
     let list = |fates: &BTreeMap<PathBuf, Fate>, alone: &str| {

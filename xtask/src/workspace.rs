@@ -1,4 +1,4 @@
-//! Where the workspace lies, and how its binaries are built.
+//! The place of the workspace, and the build of its binaries.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,43 +6,43 @@ use std::process::{Command, Stdio};
 
 use crate::Fallible;
 
-/// The workspace's root folder.
+/// Returns the root directory of the workspace.
 pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
 }
 
-/// Cargo itself, in the workspace's root: the very one that runs us, when one does.
+/// Returns cargo in the workspace's root: the cargo that runs xtask, if any.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    // With this variable, which `cargo run` sets, cargo-machete takes itself for started without cargo, and its own name for
-    // a folder.
+    // With this variable, which `cargo run` sets, cargo-machete would take its own name for a
+    // directory.
     cargo.current_dir(root()).env_remove("CARGO_PKG_NAME");
     cargo
 }
 
-/// The programs that scenarios and crash sweeps run.
+/// The programs of scenarios and crash sweeps.
 #[derive(Debug, Clone)]
 pub(crate) struct Binaries {
     pub(crate) mesh: PathBuf,
     pub(crate) stand_in: PathBuf,
 }
 
-/// Builds both programs and says where they are.
+/// Builds both programs and returns their paths.
 pub(crate) fn build() -> Fallible<Binaries> {
     let packages = ["--package=myownllm-mesh", "--package=integration-tests"];
     let [mesh, stand_in] = build_programs(&packages, ["myownllm-mesh", "stand-in-daemon"])?;
     Ok(Binaries { mesh, stand_in })
 }
 
-/// Builds programs and says where they are.
+/// Builds programs and returns their paths.
 pub(crate) fn build_programs<const N: usize>(how: &[&str], names: [&str; N]) -> Fallible<[PathBuf; N]> {
     let mut cargo = cargo();
     cargo.args(["build", "--message-format=json-render-diagnostics"]).args(how);
     for name in names {
         cargo.args(["--bin", name]);
     }
-    // Cargo speaks JSON on stdout, one message a line; what people should see goes to stderr.
+    // Cargo prints JSON on stdout, one message a line; output for people goes to stderr.
     let output = cargo.stderr(Stdio::inherit()).output().map_err(|e| format!("cannot run cargo: {e}"))?;
     if !output.status.success() {
         return Err(format!("cargo build ended with {}", output.status));
@@ -60,7 +60,7 @@ pub(crate) fn build_programs<const N: usize>(how: &[&str], names: [&str; N]) -> 
     Ok(names.map(|name| find(name).unwrap_or_default()))
 }
 
-/// Runs one step of a longer job, showing what is run; true when it succeeded.
+/// Runs one step of a longer job and prints its command. Returns true if the step succeeded.
 pub(crate) fn step(command: &mut Command) -> Fallible<bool> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let shown: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();

@@ -1,4 +1,5 @@
-//! Counts, which no busy machine disturbs: instructions (callgrind), calls of the system (strace), and the heap.
+//! Counts, which a busy machine does not disturb: instructions (callgrind), system calls (strace),
+//! and the heap.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use super::table::{Aim, Line, Unit};
 use super::{Args, Programs, said};
 use crate::Fallible;
 
-/// What is counted, and what could not be, with the reason.
+/// Returns the counts, and the reasons for those that could not be taken.
 pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<(Vec<Line>, Vec<String>)> {
     let megabytes = if args.quick { 1 } else { 10 };
     let bench = Counter { programs, lines: Vec::new(), missing: Vec::new(), megabytes };
@@ -31,7 +32,7 @@ struct Counter<'a> {
     megabytes: usize,
 }
 
-/// Cargo names folders of libraries to what it runs; looking there is nothing that a user's start does.
+/// Cargo sets a library path for its children; a user's start does not search there.
 const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 impl Counter<'_> {
@@ -103,7 +104,7 @@ impl Counter<'_> {
     }
 
     fn heap(&mut self) -> Fallible<()> {
-        // The most bytes at a time, and the number of blocks.
+        // The peak of the heap in bytes, and the number of blocks.
         let taken = |what: &str, path: &Path| -> Fallible<(f64, f64)> {
             let text = said(Command::new(&self.programs.heap).arg(what).arg(path))?;
             let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
@@ -130,7 +131,7 @@ impl Counter<'_> {
         Ok(())
     }
 
-    /// A home on which a start finds nothing to do, and its config.
+    /// Makes a home on which a start has nothing to do. Returns the home and its config.
     fn home(&self, heavy: &str, bytes: usize, rosters: usize) -> Fallible<(tempfile::TempDir, PathBuf)> {
         let home = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
         let mut make = Command::new(&self.programs.probe);

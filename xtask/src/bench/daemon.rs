@@ -1,4 +1,5 @@
-//! What is asked of a daemon, counted by the one that stands in for it, and how soon a started one is noticed.
+//! The requests to a daemon, as the stand-in counts them, and the delay until a launch notices a
+//! started daemon.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The table: what was measured, the ratio, and the aim beside it.
+//! The table of measurements, with the ratio and the aim of each.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) struct Line {
     pub(super) aim: Aim,
 }
 
-/// What a number counts.
+/// The unit of a number.
 #[derive(Clone, Copy)]
 pub(super) enum Unit {
     Nanoseconds,
@@ -30,21 +30,21 @@ pub(super) enum Unit {
     Connections,
 }
 
-/// What was aimed at.
+/// The aim of a comparison.
 #[derive(Clone, Copy)]
 pub(super) enum Aim {
-    /// There to show the growth.
+    /// No aim; the line shows the growth.
     None,
-    /// Ours is at most so many times theirs.
+    /// Ours is at most this many times theirs.
     AtMost(f64),
-    /// Ours takes at most so much longer than theirs.
+    /// Ours takes at most this much longer than theirs.
     Beyond(Duration),
 }
 
-/// All that a run has to say.
+/// The result of a run.
 pub(super) struct Table {
     pub(super) lines: Vec<Line>,
-    /// What could not be measured, and why.
+    /// The measurements that could not be taken, with the reasons.
     pub(super) missing: Vec<String>,
     pub(super) machine: String,
     pub(super) program_bytes: u64,
@@ -103,7 +103,7 @@ impl Line {
         }
     }
 
-    /// Whether the aim was met, where there was one.
+    /// Returns whether the aim was met; `None` without an aim.
     fn met(&self) -> Option<bool> {
         match self.aim {
             Aim::None => None,
@@ -127,7 +127,7 @@ impl Line {
 }
 
 impl Table {
-    /// As Markdown, which people can read as it is.
+    /// Renders the table as Markdown that is readable as plain text.
     pub(super) fn text(&self) -> String {
         let rows: Vec<[String; 7]> =
             std::iter::once(HEAD.map(str::to_owned)).chain(self.lines.iter().map(Line::cells)).collect();
@@ -164,7 +164,7 @@ impl Table {
         })
     }
 
-    /// Puts the table in the place of the one that the document holds.
+    /// Replaces the table in the document.
     #[allow(clippy::disallowed_methods, reason = "a document in the work tree, under version control")]
     pub(super) fn write_into(&self, document: &Path) -> Fallible<()> {
         let say = |e: std::io::Error| format!("{}: {e}", document.display());
@@ -175,7 +175,7 @@ impl Table {
     }
 }
 
-/// The document with another table between the two marks.
+/// Replaces the table between the two marks.
 fn between(document: &str, table: &str) -> Option<String> {
     let (before, rest) = document.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;

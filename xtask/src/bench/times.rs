@@ -1,4 +1,5 @@
-//! Times: criterion measures, and leaves a file for each benchmark; the least time in it counts.
+//! Times: criterion measures and leaves a file for each benchmark. The minimum time in the file
+//! counts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,15 +9,15 @@ use super::{Args, Programs};
 use crate::Fallible;
 use crate::workspace::cargo;
 
-/// Two ways to the same end, at some sizes.
+/// Two ways to the same result, at several sizes.
 struct Comparison {
     /// The file under `bench/benches`, and the group in it.
     bench: &'static str,
     group: &'static str,
     what: &'static str,
-    /// What the sizes count; empty where there is one size.
+    /// The unit of the sizes; empty if there is only one size.
     sizes: (&'static [usize], &'static str),
-    /// The benchmark that ours is compared with, and what it does.
+    /// The benchmark on the other side of the comparison, and its description.
     theirs: (&'static str, &'static str),
     aim: Aim,
 }
@@ -52,7 +53,7 @@ const COMPARISONS: [Comparison; 19] = [
     Comparison { bench: "migration", group: "move-across", what: "move to another file system", sizes: (&[1, 100, 1_000], "x 2 files"), theirs: ("copy", "cp -a, sync, rm"), aim: Aim::AtMost(1.0) },
 ];
 
-/// Runs the benches that are wanted, and compares.
+/// Runs the wanted benchmarks and compares them.
 pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
     let wanted: Vec<&Comparison> =
         COMPARISONS.iter().filter(|c| args.wants(c.group) || args.wants(c.what)).collect();
@@ -74,7 +75,7 @@ pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
         }
         cargo.env("CRITERION_HOME", results.path()).env("BENCH_MESH", &programs.mesh);
         cargo.env("BENCH_STAND_IN", &programs.stand_in);
-        // What criterion says while it works is for people who watch; the answer is the table.
+        // Criterion's progress is for a person who watches; stdout is for the table.
         cargo.stdout(std::io::stderr());
         let status = cargo.status().map_err(|e| format!("cannot run cargo: {e}"))?;
         if !status.success() {
@@ -95,7 +96,7 @@ pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
         let sizes: Vec<Option<usize>> =
             if sizes.is_empty() { vec![None] } else { sizes.iter().copied().map(Some).collect() };
         for size in sizes {
-            // A quick run leaves the large sizes out.
+            // A quick run omits the large sizes.
             let (Some(ours), Some(theirs)) = (of("ours", size), of(comparison.theirs.0, size)) else {
                 continue;
             };
@@ -110,7 +111,7 @@ pub(super) fn measure(args: &Args, programs: &Programs) -> Fallible<Vec<Line>> {
     Ok(lines)
 }
 
-/// The least time of one run, in nanoseconds.
+/// Returns the minimum time of one run, in nanoseconds.
 fn least(folder: &Path) -> Option<f64> {
     let text = std::fs::read_to_string(folder.join("new/sample.json")).ok()?;
     let sample: serde_json::Value = serde_json::from_str(&text).ok()?;

@@ -1,4 +1,4 @@
-//! Homes to break: copies of a template, on one file system or two.
+//! Homes for the faults: copies of a template, on one file system or two.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::subject::{Place, Prepared};
 use crate::fixture::{self, MESH};
 use crate::{Fallible, guard};
 
-/// One copy of a template; unmounted and gone when dropped.
+/// A copy of a template. Drop unmounts and removes it.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) home: PathBuf,
@@ -15,7 +15,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A fresh copy of the template at `home`.
+    /// Makes a copy of the template at `home`.
     pub(crate) fn new(prepared: &Prepared, home: PathBuf) -> Fallible<Self> {
         let mut site = Self { home, mounts: Vec::new(), keep: false };
         fixture::folder(&site.home)?;
@@ -29,7 +29,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Leaves the home where it is.
+    /// Keeps the home on drop.
     pub(crate) fn keep(&mut self) {
         self.keep = true;
     }
@@ -74,7 +74,7 @@ fn mount_tmpfs(at: &Path) -> Fallible<()> {
 
 #[cfg(target_os = "linux")]
 pub(crate) fn unmount(at: &Path) {
-    // Detached at once, whoever still looks at it: the content is of no use any more.
+    // Detaches lazily, because a process may still use the mount.
     let _ = rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH);
 }
 
@@ -86,7 +86,7 @@ fn mount_tmpfs(_: &Path) -> Fallible<()> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn unmount(_: &Path) {}
 
-/// Whether a tmpfs can be mounted here.
+/// Returns true if a tmpfs can be mounted here.
 pub(crate) fn can_mount(folder: &Path) -> bool {
     let probe = folder.join("can-mount");
     let can = fixture::folder(&probe).and_then(|()| mount_tmpfs(&probe)).is_ok();

@@ -1,9 +1,11 @@
-//! Power cuts, without a power switch. The home lies on an ext4 file system in an image file. The program is stopped behind one
-//! of its calls; a copy of the image is then what the disk would hold had the power gone at that moment: what was not
-//! flushed is still in memory only. The copy is mounted (which replays its journal), looked at, and the program run on it.
+//! Simulated power cuts. The home lies on an ext4 file system in an image file, and the program is
+//! stopped after one of its calls. A copy of the image then holds what the disk would hold after a
+//! power cut at that moment: data that was not synced is only in memory. The copy is mounted, which
+//! replays its journal; its files are checked, and the program runs on it.
 //!
-//! The mount options are the harsh ones: no commit for minutes, and none of ext4's kindness to programs that forget to flush a
-//! file before renaming it. What this cannot show: a disk that keeps late writes and loses early ones.
+//! The mount options are the harsh ones: no commit for minutes, and none of the ext4 heuristics
+//! that help programs which forget to sync a file before its rename. This cannot simulate a disk
+//! that keeps late writes and loses early ones.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,20 +18,20 @@ use crate::fixture::{self, MESH};
 use crate::process::{Running, run};
 use crate::{Fallible, guard};
 
-/// Big enough for a journal, small enough to be copied in milliseconds.
+/// Large enough for a journal, small enough for a copy in milliseconds.
 const IMAGE: u64 = 24 << 20;
 
-/// So often a disk is copied before it counts as one that never rests.
+/// The number of copies after which a disk counts as never at rest.
 const COPIES: usize = 50;
 
-/// A disk or two, with a home on them.
+/// One disk or two, with a home on them.
 #[derive(Debug)]
 pub(crate) struct Rig {
     folder: PathBuf,
     disks: Vec<PathBuf>,
 }
 
-/// The disks of a rig, mounted.
+/// The mounted disks of a rig.
 struct Mounted {
     home: PathBuf,
     points: Vec<PathBuf>,
@@ -41,7 +43,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Whether images can be made and mounted here.
+/// Returns true if images can be made and mounted here.
 pub(crate) fn can_cut(folder: &Path) -> bool {
     let probe = folder.join("can-cut");
     let can = fixture::folder(&probe).is_ok()
@@ -52,7 +54,7 @@ pub(crate) fn can_cut(folder: &Path) -> bool {
 }
 
 impl Rig {
-    /// Disks with a fresh copy of the template on them, all flushed.
+    /// Makes disks with a synced copy of the template.
     pub(crate) fn new(prepared: &Prepared, folder: &Path) -> Fallible<Self> {
         fixture::folder(folder)?;
         let count = if prepared.subject.place == Place::Other { 2 } else { 1 };
@@ -63,7 +65,7 @@ impl Rig {
         Ok(Self { folder: folder.to_owned(), disks })
     }
 
-    /// The disks as they were at first, mounted under a name.
+    /// Mounts a copy of the initial disks under a name.
     fn fresh(&self, name: &str) -> Fallible<(Vec<PathBuf>, Mounted)> {
         let disks = self.copies(&self.disks, name)?;
         let mounted = mount(&disks, &self.folder.join(format!("{name}-at")), false)?;
@@ -74,7 +76,8 @@ impl Rig {
     fn copies(&self, disks: &[PathBuf], name: &str) -> Fallible<Vec<PathBuf>> {
         let copy = |(n, from): (usize, &PathBuf)| {
             let to = self.folder.join(format!("{name}-disk{n}"));
-            // The system writes to a mounted disk when it likes. A copy of half of that is no state that the disk ever had.
+            // The kernel may write to a mounted disk during the copy. A mixture of old and new
+            // blocks is no state that the disk ever had.
             for _ in 0..COPIES {
                 std::fs::copy(from, &to).map_err(|e| format!("cannot copy {}: {e}", from.display()))?;
                 if is_same(from, &to).map_err(|e| format!("cannot compare {}: {e}", from.display()))? {
@@ -86,7 +89,7 @@ impl Rig {
         disks.iter().enumerate().map(copy).collect()
     }
 
-    /// Learns from an undisturbed run what a run ends with and which calls it makes.
+    /// Learns the outcome and the calls of an undisturbed run.
     pub(crate) fn learn(&self, prepared: &mut Prepared) -> Fallible<Vec<Call>> {
         let (_, mounted) = self.fresh("learn")?;
         prepared.learn(&mounted.home)?;
@@ -96,9 +99,10 @@ impl Rig {
         strace::calls(&operation, &[], &mounted.home, &self.folder.join("calls.log"))
     }
 
-    /// Cuts the power behind one call (behind the run's end, when none is named), and looks whether what the disk holds is
-    /// whole and can be gone on with. Once as it is, and once for each disk that may have committed its journal just before:
-    /// then every change of names is there, and what was written to the files, but not flushed, is not.
+    /// Cuts the power after one call (without a call, after the end of the run), and checks that
+    /// the disk holds no lost or torn file and that the next run works. It checks the bare disk,
+    /// and each disk as if it had committed its journal just before: then every change of names is
+    /// on the disk, and file data that was not synced is not.
     pub(crate) fn cut(&self, prepared: &Prepared, call: Option<&Call>, name: &str) -> Fallible<()> {
         let (disks, mounted) = self.fresh(name)?;
         let log = self.folder.join(format!("{name}.log"));
@@ -115,7 +119,8 @@ impl Rig {
         let ended = running.wait(super::PATIENCE)?;
         drop(mounted);
         let (bare, committed) = copies?;
-        // A run that ended before its turn came reported what it reported; then that must be on the disk.
+        // A run that ended before the chosen call has reported an outcome, and that outcome must be
+        // on the disk.
         let reported = ended.code().is_some().then_some(&ended);
         for choice in 0..1_usize << disks.len() {
             let pick = |n: usize| if choice >> n & 1 == 1 { &committed[n] } else { &bare[n] };
@@ -138,7 +143,8 @@ fn is_same(one: &Path, other: &Path) -> std::io::Result<bool> {
     Ok(std::fs::read(one)? == std::fs::read(other)?)
 }
 
-/// Makes the file system commit its journal, as it does by itself every few seconds: by flushing a file of no interest.
+/// Makes the file system commit its journal, as it does every few seconds, with a sync of an
+/// unrelated file.
 #[allow(clippy::disallowed_methods, reason = "a probe on a disk image")]
 fn commit_journal(point: &Path) -> Fallible<()> {
     let probe = point.join("lost+found").join("probe");
@@ -146,7 +152,7 @@ fn commit_journal(point: &Path) -> Fallible<()> {
     file.map_err(|e| format!("cannot write {}: {e}", probe.display()))
 }
 
-/// Waits until the traced program has been stopped, or has ended.
+/// Waits until the traced program is stopped or has ended.
 fn wait_for_stop(running: &mut Running, log: &Path) -> Fallible<()> {
     let started = Instant::now();
     while running.is_running() {
@@ -161,7 +167,7 @@ fn wait_for_stop(running: &mut Running, log: &Path) -> Fallible<()> {
     Ok(())
 }
 
-/// Kills what a strace traces; strace then ends by itself.
+/// Kills the traced programs; strace then ends by itself.
 fn end_traced(strace: u32) {
     let children =
         std::fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap_or_default();
@@ -170,7 +176,7 @@ fn end_traced(strace: u32) {
     }
 }
 
-/// An empty ext4 image.
+/// Makes an empty ext4 image.
 #[allow(clippy::disallowed_methods, reason = "a disk image")]
 fn disk(path: &Path) -> Fallible<()> {
     let say = |e: std::io::Error| format!("cannot make {}: {e}", path.display());
@@ -180,7 +186,7 @@ fn disk(path: &Path) -> Fallible<()> {
     quietly(&mut mkfs)
 }
 
-/// Mounts a home's disk at `point`, and the daemon's, when it has its own, at its place in it.
+/// Mounts the home's disk at `point`, and the daemon's own disk, if any, at the daemon home.
 fn mount(disks: &[PathBuf], point: &Path, new: bool) -> Fallible<Mounted> {
     let home = point.join("home");
     let mut mounted = Mounted { home: home.clone(), points: Vec::new() };

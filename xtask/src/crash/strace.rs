@@ -1,4 +1,4 @@
-//! Strace: which system calls a run makes on a home, and how one of them is made to fail, or to be the last.
+//! Strace: lists the system calls of a run on a home, and makes one of them fail or be the last.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::Fallible;
 
-/// Calls after which the disk may be another than before. Which of them a program makes depends on its C library.
+/// Calls that may change the disk. The C library decides which of them a program makes.
 const MUTATING: [&str; 41] = [
     "chmod",
     "chown",
@@ -51,7 +51,7 @@ const MUTATING: [&str; 41] = [
     "writev",
 ];
 
-/// Calls that only look, or lock.
+/// Calls that only read, or lock.
 const LOOKING: [&str; 18] = [
     "access",
     "faccessat2",
@@ -73,7 +73,7 @@ const LOOKING: [&str; 18] = [
     "statx",
 ];
 
-/// Whether strace is here, may be used, and can inject.
+/// Returns true if strace is installed, may trace, and can inject faults.
 pub(crate) fn there() -> bool {
     let mut strace = Command::new("strace");
     strace.args([
@@ -92,7 +92,7 @@ pub(crate) fn there() -> bool {
         && strace.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
-/// One call that a run makes on the home: the `n`-th of its name.
+/// One call of a run on the home: the `n`-th of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) name: String,
@@ -100,15 +100,15 @@ pub(crate) struct Call {
     pub(crate) mutating: bool,
 }
 
-/// `command` under strace, writing to `log` what it does with these calls.
+/// Returns `command` under strace, with a log of these calls.
 fn tracing(command: &Command, log: &Path, trace: &str, inject: &[String]) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-y", "-qq", "-o"]).arg(log).args(["-e", &format!("trace={trace}")]);
-    // Cargo names folders of libraries to what it runs; looking there is no point of interest.
+    // Cargo sets a library path for its children; searches there are no points of interest.
     strace.env_remove("LD_LIBRARY_PATH");
     if !inject.iter().any(|fault| fault.contains("signal=")) {
-        // Only the calls asked for stop the program; it runs at nearly its own speed otherwise. Signals cannot be sent from
-        // such a stop: the kernel forgets them.
+        // Only the chosen calls stop the program, which otherwise runs at nearly full speed. A
+        // signal cannot be injected at such a stop: the kernel drops it.
         strace.arg("--seccomp-bpf");
     }
     for fault in inject {
@@ -127,12 +127,12 @@ fn tracing(command: &Command, log: &Path, trace: &str, inject: &[String]) -> Com
     strace
 }
 
-/// `command` with faults, each as `CALL:FAULT:when=N`.
+/// Returns `command` with faults, each as `CALL:FAULT:when=N`.
 pub(crate) fn injecting(command: &Command, faults: &[String]) -> Command {
     injecting_into(command, faults, Path::new("/dev/null"))
 }
 
-/// The same, with what happened written to `log`.
+/// As [`injecting`], with a log of the calls.
 pub(crate) fn injecting_into(command: &Command, faults: &[String], log: &Path) -> Command {
     let mut calls: Vec<&str> = faults.iter().filter_map(|fault| fault.split(':').next()).collect();
     calls.sort_unstable();
@@ -140,7 +140,8 @@ pub(crate) fn injecting_into(command: &Command, faults: &[String], log: &Path) -
     tracing(command, log, &calls.join(","), faults)
 }
 
-/// Runs `command`, with lasting `faults` if any, and lists the calls it makes on anything below `home`, in order.
+/// Runs `command`, with permanent `faults` if any, and lists its calls on paths below `home`, in
+/// order.
 pub(crate) fn calls(command: &Command, faults: &[String], home: &Path, log: &Path) -> Fallible<Vec<Call>> {
     let trace: Vec<String> = MUTATING.iter().chain(&LOOKING).map(|call| format!("?{call}")).collect();
     let finished =
@@ -152,7 +153,7 @@ pub(crate) fn calls(command: &Command, faults: &[String], home: &Path, log: &Pat
     Ok(parse(&String::from_utf8_lossy(&text), &home.to_string_lossy()))
 }
 
-/// Reads strace's log. Calls are numbered as strace's `when=` counts them: by process and name.
+/// Parses the log of strace. Calls are numbered as `when=` counts them: by process and name.
 fn parse(log: &str, home: &str) -> Vec<Call> {
     let mut counted: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut calls = Vec::new();
@@ -167,7 +168,8 @@ fn parse(log: &str, home: &str) -> Vec<Call> {
         let mutating =
             MUTATING.contains(&name) && (!name.starts_with("open") || arguments.contains("O_CREAT"));
         let call = Call { name: name.to_owned(), n: *n, mutating };
-        // Two processes with the same call and number are one point: strace counts for each on its own.
+        // Strace counts for each process, so the same call with the same number in two processes is
+        // one point.
         if arguments.contains(home) && !calls.contains(&call) {
             calls.push(call);
         }

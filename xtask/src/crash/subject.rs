@@ -1,5 +1,5 @@
-//! What is broken on purpose: an operation on a home, what must hold in that home at every moment, and what it must look like
-//! once an undisturbed run has ended.
+//! The subject of the faults: an operation on a home, the conditions that hold in that home at
+//! every moment, and the home after an undisturbed run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,23 +41,23 @@ impl Op {
         }
     }
 
-    /// Whether it may write the app's config.
+    /// Returns true if the operation may write the app's config.
     fn repairs(self) -> bool {
         matches!(self, Self::Launch | Self::Salvage)
     }
 
-    /// Whether it moves the daemon's state.
+    /// Returns true if the operation moves the daemon's state.
     fn moves(self) -> bool {
         self != Self::Salvage
     }
 }
 
-/// Where the daemon's home lies.
+/// The place of the daemon home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// On the app's file system.
     Same,
-    /// On another one, so that nothing can be moved there by a rename.
+    /// On another file system, so that a rename cannot move files there.
     Other,
 }
 
@@ -70,21 +70,21 @@ impl Place {
     }
 }
 
-/// An operation, and the kind of home that it is tried on.
+/// An operation, and the kind of its home.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) op: Op,
     pub(crate) version: &'static str,
     pub(crate) place: Place,
-    /// How many networks there are beside those of the fixture.
+    /// The number of networks besides those of the fixture.
     pub(crate) networks: usize,
 }
 
-/// So many, that several threads copy their files.
+/// Enough networks for several threads to copy their files.
 pub(crate) const MANY: usize = 40;
 
 impl Subject {
-    /// With a few networks.
+    /// Makes a subject with a few networks.
     pub(crate) fn new(op: Op, version: &'static str, place: Place) -> Self {
         Self { op, version, place, networks: 3 }
     }
@@ -99,7 +99,7 @@ impl Subject {
     }
 }
 
-/// A file of the daemon's state: where it is at first, where it belongs in the end, and its bytes.
+/// A file of the daemon's state: its first place, its final place, and its bytes.
 #[derive(Debug, Clone)]
 struct Tracked {
     source: PathBuf,
@@ -107,7 +107,7 @@ struct Tracked {
     bytes: Vec<u8>,
 }
 
-/// A subject with its home built, ready to be copied and broken any number of times.
+/// A subject with a template home that can be copied and broken any number of times.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) subject: Subject,
@@ -121,7 +121,7 @@ pub(crate) struct Prepared {
     goal: Option<Goal>,
 }
 
-/// What a home holds in the end: every name, but for the copies of configs, of which only the content counts.
+/// The content of a home at the end: every name, and of the backups of configs only the content.
 #[derive(Debug, PartialEq, Eq)]
 struct Goal {
     names: BTreeMap<PathBuf, Kind>,
@@ -131,7 +131,8 @@ struct Goal {
 /// The program's run log, in the app's home.
 const RUN_LOG: &str = "myownllm-mesh.log";
 
-/// Whether a run log is its owner's alone, and holds whole entries. Only the last line may be torn, by a kill.
+/// Checks that only the owner can read the run log, and that it holds whole entries. A kill may
+/// tear only the last line.
 fn check_run_log(path: &Path) -> Fallible<()> {
     let say = |what: &str| format!("{}: {what}", path.display());
     #[cfg(unix)]
@@ -154,14 +155,14 @@ impl Goal {
     fn of(home: &Path) -> Fallible<Self> {
         let mut names: BTreeMap<_, _> =
             Tree::of(home)?.0.into_iter().map(|(path, entry)| (path, entry.kind)).collect();
-        // It holds times, so no two runs write the same; and a run that is killed before its end writes none.
+        // The run log contains times, so it differs between runs; and a killed run writes no entry.
         let run_log = Path::new(APP).join(RUN_LOG);
         if names.remove(&run_log).is_some() {
             check_run_log(&home.join(&run_log))?;
         }
         let backups = Path::new(APP).join("config-backups");
         let mut copies = Vec::new();
-        // A config that is made anew names folders of the home that it was made for.
+        // A new config contains paths of its home.
         for (path, kind) in &mut names {
             if let Kind::File(hash) = kind
                 && (path.starts_with(&backups) || *path == Path::new(APP).join("config.json"))
@@ -174,14 +175,14 @@ impl Goal {
                 copies.push(*hash);
                 false
             }
-            // A file system's own folder, in the root of each ext4.
+            // ext4 makes this directory in its root.
             _ => !path.components().any(|part| part.as_os_str() == "lost+found"),
         });
         copies.sort_unstable();
         Ok(Self { names, copies })
     }
 
-    /// In words, what keeps `home` from being this.
+    /// Describes the differences between `home` and this goal.
     fn missed_by(&self, home: &Path, in_full: bool, copies_too: bool) -> Fallible<Option<String>> {
         let seen = Self::of(home)?;
         let mut wrong: Vec<String> = Vec::new();
@@ -194,7 +195,7 @@ impl Goal {
                 Some(_) => {}
             }
         }
-        // A temporary file that could not be removed is the next run's to remove.
+        // The next run removes a temporary file that could not be removed.
         let extra = seen.names.keys().filter(|path| !self.names.contains_key(*path));
         let extra = extra.filter(|path| in_full || !is_temporary(path));
         wrong.extend(extra.map(|path| format!("{} is left over", path.display())));
@@ -209,7 +210,7 @@ impl Goal {
                 "config-backups holds {twice} copies twice, and {odd} that no undisturbed run leaves"
             ));
         }
-        // A few say what is wrong; all of them would hide it.
+        // Four differences show the fault; all of them would hide it.
         let more = wrong.len().saturating_sub(4);
         wrong.truncate(4);
         if more > 0 {
@@ -219,7 +220,7 @@ impl Goal {
     }
 }
 
-/// The hash of a file's content, the same wherever the home lies.
+/// Returns the hash of a file's content, independent of the home's path.
 fn hash_wherever(home: &Path, file: &Path) -> Fallible<u64> {
     let bytes = std::fs::read(home.join(file)).map_err(|e| format!("{}: {e}", file.display()))?;
     match (String::from_utf8(bytes), home.to_str()) {
@@ -229,13 +230,13 @@ fn hash_wherever(home: &Path, file: &Path) -> Fallible<u64> {
     }
 }
 
-/// Whether this is a file that exists only while another one is written.
+/// Returns true for a file that exists only while another one is written.
 fn is_temporary(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".durable-fs."))
 }
 
 impl Prepared {
-    /// Builds the home: what a real daemon left, and more of everything, and things that are nobody's business.
+    /// Builds the home: the files of a real daemon, more of each kind, and files of others.
     pub(crate) fn new(subject: Subject, mesh: &Path, template: &Path) -> Fallible<Self> {
         fixture::old_state(template, subject.version)?;
         let former_config = fixture::overwritten_config(template, subject.version)?;
@@ -256,11 +257,12 @@ impl Prepared {
         add("mesh/rosters/torn.json.corrupt", b"{\"version\": 1, \"netw")?;
         let mut foreign = vec![(PathBuf::from("conversations/2026-01.json"), b"[]".to_vec())];
         if subject.version == "0.3.8" {
-            // With these, no folder is all the daemon's: every file moves by itself. Without, folders move as they are.
+            // With these files no directory belongs to the daemon alone, so every file moves by
+            // itself. Without them, directories move as a whole.
             foreign.push((PathBuf::from("mesh/rosters/notes.txt"), b"the laptop is Anna's".to_vec()));
             foreign.push((PathBuf::from("mesh/README"), b"do not touch".to_vec()));
             foreign.push((PathBuf::from(".secrets/api-key.txt"), b"not a daemon's".to_vec()));
-            // What a daemon made of the app's config; it is the last good copy.
+            // The app's config, as a daemon moved it aside; the only healthy copy.
             let healthy = fixture::healthy_bytes(Path::new("/home/u"))?;
             foreign.push((PathBuf::from("config.json.corrupt"), healthy));
         }
@@ -313,13 +315,13 @@ impl Prepared {
         command
     }
 
-    /// The operation on `home`.
+    /// Returns the operation on `home`.
     pub(crate) fn operation(&self, home: &Path) -> Command {
         self.command(home, self.subject.op.args())
     }
 
-    /// Runs the operation undisturbed on `home`, a fresh copy of the template, and takes the outcome as what every run must
-    /// end with; after looking whether that is right.
+    /// Runs the operation undisturbed on `home`, a copy of the template, checks the outcome, and
+    /// takes it as the goal of every run.
     pub(crate) fn learn(&mut self, home: &Path) -> Fallible<()> {
         let finished = run(&mut self.operation(home), super::PATIENCE)?;
         if finished.code() != Some(0) {
@@ -335,8 +337,9 @@ impl Prepared {
         Ok(())
     }
 
-    /// Lets somebody else create every destination that is not there yet, at one moment of a run: between the look at it and the
-    /// rename, for those whose turn had not come. Theirs must stay as they made it, and ours where it was.
+    /// Creates every missing destination at one moment of a run, between the check and the rename
+    /// of the files whose turn has not come. The files of the racer must stay, and the sources of
+    /// the program too.
     pub(crate) fn withstands_a_racer(&self, home: &Path, moment: Duration) -> Fallible<()> {
         let slowly = ["rename", "renameat2", "linkat"].map(|call| format!("{call}:delay_enter=2000:when=1+"));
         let running = Running::start(&mut super::strace::injecting(&self.operation(home), &slowly))?;
@@ -364,7 +367,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// What has to hold at every moment, whatever happened: nothing lost, nothing torn.
+    /// Checks the conditions that hold at every moment: no file is lost, no file is torn.
     pub(crate) fn holds(&self, home: &Path) -> Fallible<()> {
         let read = |path: &Path| match std::fs::read(home.join(path)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -424,19 +427,19 @@ impl Prepared {
         }
     }
 
-    /// Whether `home` is what an undisturbed run leaves. Where the disk failed in that moment (`in_full` false), a
-    /// routine copy of a healthy config may come with the next run, and a temporary file may go with it; the copy of a
-    /// replaced config may not wait, and [`Self::holds`] looks for that.
+    /// Checks that `home` is as an undisturbed run leaves it. If the disk failed (`in_full` false),
+    /// the next run may make a missing backup of a healthy config, and remove a temporary file. The
+    /// backup of a replaced config may not wait; [`Self::holds`] checks it.
     fn done(&self, home: &Path, in_full: bool) -> Fallible<()> {
         self.holds(home)?;
         let goal = self.goal.as_ref().ok_or("no undisturbed run to compare with")?;
-        // A repair whose routine copy was not made any more is complete; the next launch makes that copy.
+        // A repair without its routine backup is complete; the next launch makes that backup.
         let copies_too = in_full && self.subject.op != Op::Salvage;
         goal.missed_by(home, in_full, copies_too)?.map_or(Ok(()), Err)
     }
 
-    /// What must hold after a run that was disturbed; then it is run undisturbed, which must end it, and once more, which must
-    /// change nothing.
+    /// Checks the home after a disturbed run. Then runs the operation undisturbed, which must
+    /// finish the work, and once more, which must change nothing.
     pub(crate) fn recovers(&self, home: &Path, disturbed: Option<&Finished>) -> Fallible<()> {
         self.holds(home).map_err(|why| format!("after the disturbed run: {why}"))?;
         if let Some(run) = disturbed {

@@ -1,20 +1,20 @@
-//! The lines, and the tests that hold them.
+//! The lines that carry guarantees, and the tests that go red without them.
 
 /// One line that carries a guarantee.
 #[derive(Debug)]
 pub(super) struct Mutant {
     pub(super) name: &'static str,
-    /// What is promised, in a sentence.
+    /// The guarantee, in a sentence.
     pub(super) guarantee: &'static str,
-    /// Where the line is.
+    /// The file of the line.
     pub(super) file: &'static str,
-    /// The line, with as much around it as tells it from others.
+    /// The line, with enough of its surroundings to be unique.
     pub(super) find: &'static str,
-    /// What stands there once the guarantee is taken away.
+    /// The replacement, without the guarantee.
     pub(super) replace: &'static str,
-    /// Whose tests.
+    /// The package of the tests.
     pub(super) package: &'static str,
-    /// Which of them, as nextest's filter expression. At least one has to go red.
+    /// The tests, as a filter expression of nextest. At least one has to go red.
     pub(super) tests: &'static str,
 }
 

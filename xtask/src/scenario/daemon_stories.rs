@@ -1,7 +1,8 @@
-//! The stories of a daemon's life: how it is found, refused, started, lost, left behind and adopted.
+//! The stories about the life of a daemon: found, refused, started, lost, left behind and adopted.
 //!
-//! All of them are played with a real daemon as well: what a daemon has to do in them it is made to do from outside, by
-//! signals, by its config, and by programs that come before it. What a platform lacks for one is said, and that one skipped.
+//! All of them also work with a real daemon, which is steered from outside: by signals, by its
+//! config, and by other programs. A story that the platform does not support is skipped, with the
+//! reason.
 
 use std::path::Path;
 
@@ -76,7 +77,7 @@ pub(super) const ALL: [Scenario; 11] = [
     },
 ];
 
-/// What a signal or a look at other processes is needed for.
+/// Skips the story unless the platform has signals and /proc.
 fn on_linux() -> Played {
     if cfg!(target_os = "linux") {
         Ok(())
@@ -85,14 +86,14 @@ fn on_linux() -> Played {
     }
 }
 
-/// What the program said went wrong, first to last: code and message.
+/// Returns the code and the message of the first diagnostic.
 fn first_trouble(report: &Value) -> (String, String) {
     let first = &report["diagnostics"][0];
     let text = |key: &str| first[key].as_str().unwrap_or_default().to_owned();
     (text("code"), text("message"))
 }
 
-/// The processes that serve the daemon's home are just these.
+/// Checks that exactly these processes serve the daemon home.
 fn only(stage: &mut Stage<'_>, what: &str, expected: &[u32]) {
     let serving = stage.serving(MESH);
     let shown = if serving.is_empty() { "none".to_owned() } else { format!("process {serving:?}") };
@@ -129,7 +130,8 @@ fn foreign_key(stage: &mut Stage<'_>) -> Played {
     let own = stage.daemon(MESH)?;
     let ours = stage.device_id(&own)?;
     own.stop()?;
-    // Another daemon, with a home of its own, is told to listen where ours would.
+    // Another daemon has a home of its own, and its config names the socket path of the app's
+    // daemon.
     let socket = stage.path(MESH).join("daemon.sock");
     let config = json!({ "daemon": { "control_socket": socket } }).to_string();
     fixture::plant(&stage.path("elsewhere/config.json"), config.as_bytes(), 0o600)?;
@@ -295,7 +297,7 @@ fn broken_programs(stage: &mut Stage<'_>) -> Played {
         fixture::plant(&path, format!("#!/bin/sh\n{text}\n").as_bytes(), 0o755).map(|()| path)
     };
     let ends = script(stage, "ends", "echo 'no such device' >&2; exit 4")?;
-    // The real program under the name that PATH is searched for, behind one that ends.
+    // The real program, under the name that the search in PATH uses, after a program that ends.
     fixture::folder(&stage.path("path"))?;
     fixture::link(&daemon, &stage.path("path/myownmesh"))?;
     stage.begin()?;

@@ -1,4 +1,4 @@
-//! A played scenario, for people and for machines.
+//! Shows a played scenario, for people and for machines.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Ending, Scenario, Tools};
 use crate::style::{self, Signs, paint, took};
 use crate::tree;
 
-/// Wider than this nobody reads comfortably.
+/// Longer lines are hard to read.
 const WIDEST: usize = 120;
 
 pub(crate) fn opening(tools: &Tools, signs: Signs) {

@@ -1,4 +1,4 @@
-//! What a scenario is written with: a home, programs that run in it, questions to a daemon, and checks.
+//! The vocabulary of a scenario: a home, programs that run in it, requests to a daemon, and checks.
 
 use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use crate::process::{Finished, Running, run};
 use crate::tree::Tree;
 use crate::{Fallible, control, guard};
 
-/// No command of a scenario takes nearly as long.
+/// Far longer than any command of a scenario takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why a scenario ended before its end.
+/// The reason why a scenario stopped early.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It cannot be played here.
+    /// The scenario cannot be played here.
     Skipped(String),
-    /// What it needs did not come about.
+    /// A precondition failed.
     Failed(String),
 }
 
@@ -32,20 +32,20 @@ impl From<String> for Stop {
     }
 }
 
-/// What happened, in order.
+/// The events of a scenario, in order.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A heading inside the scenario.
     Part(String),
-    /// A command, what came of it (an exit code, as a rule), and its time.
+    /// A command, its outcome (usually an exit code), and its time.
     Ran { command: String, outcome: String, took: Duration, said: Vec<String> },
     /// The home, before and after.
     Drawn { before: Tree, after: Tree },
-    /// A check: what has to hold, whether it does, and what was seen.
+    /// A check: the condition, its result, and the evidence.
     Checked { what: String, good: bool, expected: Option<String>, seen: String },
 }
 
-/// Everything that is shown of a scenario.
+/// The report of a scenario.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) events: Vec<Event>,
@@ -75,7 +75,7 @@ impl Record {
     }
 }
 
-/// Where a scenario plays: a user's home in a temporary folder.
+/// The place of a scenario: a user's home in a temporary directory.
 #[derive(Debug)]
 pub(crate) struct Stage<'t> {
     pub(crate) tools: &'t Tools,
@@ -92,20 +92,21 @@ impl<'t> Stage<'t> {
         let folder = Folder::new(None)?;
         let home = folder.path().join("home");
         fixture::folder(&home)?;
-        // HOME points here, and nothing may ever appear in it: the program was told its home by `--home`.
+        // HOME points to this directory. The program gets its home by `--home`, so no file may ever
+        // appear here.
         fixture::folder(&folder.path().join("elsewhere"))?;
         Ok(Self { tools, home, homes: 1, folder, before: None, record: Record::default() })
     }
 
     // --- the home
 
-    /// The scenario begins, or a part of it does: `before` is the home as it is now.
+    /// Begins the scenario or a part of it, and records the home as it is now.
     pub(crate) fn begin(&mut self) -> Fallible<()> {
         self.before = Some(Tree::of(&self.home)?);
         Ok(())
     }
 
-    /// Goes on in another, empty home.
+    /// Continues in another, empty home.
     pub(crate) fn next_home(&mut self) -> Fallible<()> {
         self.draw()?;
         self.homes += 1;
@@ -113,7 +114,7 @@ impl<'t> Stage<'t> {
         fixture::folder(&self.home)
     }
 
-    /// Shows what became of the home since `begin`.
+    /// Shows the changes of the home since `begin`.
     fn draw(&mut self) -> Fallible<()> {
         if let Some(before) = self.before.take() {
             let after = self.tree()?;
@@ -142,7 +143,7 @@ impl<'t> Stage<'t> {
         serde_json::from_slice(&self.bytes(path)?).map_err(|e| format!("~/{path} is no JSON: {e}"))
     }
 
-    /// The app's config.
+    /// Returns the app's config.
     pub(crate) fn config(&self) -> Fallible<Value> {
         self.json(&format!("{APP}/config.json"))
     }
@@ -160,21 +161,21 @@ impl<'t> Stage<'t> {
         command
     }
 
-    /// Our program with these arguments.
+    /// Returns the program with these arguments.
     pub(crate) fn mesh_command(&self, args: &[&str]) -> Command {
         let mut command = self.command(&self.tools.mesh);
         command.arg("--home").arg(&self.home).args(args);
         command
     }
 
-    /// Runs our program to its end, and shows what it says.
+    /// Runs the program to its end and shows its output.
     pub(crate) fn mesh(&mut self, args: &[&str]) -> Fallible<Finished> {
         let finished = run(&mut self.mesh_command(args), PATIENCE)?;
         self.ran_saying(&format!("myownllm-mesh --home ~ {}", args.join(" ")), &finished, true);
         Ok(finished)
     }
 
-    /// Runs our program and returns what its `--json` says.
+    /// Runs the program and returns its JSON document.
     pub(crate) fn mesh_json(&mut self, args: &[&str]) -> Fallible<(Finished, Value)> {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let finished = run(&mut self.mesh_command(&args), PATIENCE)?;
@@ -184,7 +185,7 @@ impl<'t> Stage<'t> {
         Ok((finished, document))
     }
 
-    /// Starts the app: `launch`, which stays while its daemon lives. Returns when the daemon answers.
+    /// Starts the app: `launch`, which runs as long as its daemon. Returns when the daemon answers.
     pub(crate) fn app(&mut self, args: &[&str]) -> Fallible<App> {
         let started = Instant::now();
         let args: Vec<&str> = std::iter::once("launch").chain(args.iter().copied()).collect();
@@ -216,7 +217,7 @@ impl<'t> Stage<'t> {
         }
     }
 
-    /// Ends the app as a shutdown would, and checks that it ends well and takes its daemon with it.
+    /// Ends the app like a shutdown, and checks that it ends well and ends its daemon.
     pub(crate) fn end(&mut self, app: App) -> Fallible<()> {
         let App { running, socket, shown } = app;
         let finished = running.stop()?;
@@ -230,7 +231,7 @@ impl<'t> Stage<'t> {
         Ok(())
     }
 
-    /// As [`Stage::app`], and waits until it has done all that it does at its start.
+    /// As [`Stage::app`], and waits until the launch has finished its start-up.
     pub(crate) fn app_that_is_up(&mut self, args: &[&str]) -> Fallible<App> {
         let mut app = self.app(args)?;
         let started = Instant::now();
@@ -243,7 +244,7 @@ impl<'t> Stage<'t> {
         Ok(app)
     }
 
-    /// Waits for the end of an app that somebody else brings about.
+    /// Waits for the end of an app that the story ends by other means.
     pub(crate) fn await_end(&mut self, app: App) -> Fallible<Finished> {
         let finished = app.running.wait(PATIENCE)?;
         self.ran(&format!("({})", app.shown), &finished);
@@ -257,7 +258,7 @@ impl<'t> Stage<'t> {
         Ok(finished)
     }
 
-    /// Runs our program several times at once, and returns what each `--json` says.
+    /// Runs the program several times in parallel and returns the JSON documents.
     pub(crate) fn at_once(&mut self, args: &[&str], times: usize) -> Fallible<Vec<Value>> {
         let running: Vec<Running> =
             (0..times).map(|_| Running::start(&mut self.mesh_command(args))).collect::<Fallible<_>>()?;
@@ -271,7 +272,7 @@ impl<'t> Stage<'t> {
             .collect()
     }
 
-    /// The processes that were started with this home of a daemon. Linux alone tells.
+    /// Returns the processes that serve this daemon home. Works only on Linux.
     pub(crate) fn serving(&self, home: &str) -> Vec<u32> {
         let wanted = [b"MYOWNMESH_HOME=", self.path(home).as_os_str().as_encoded_bytes()].concat();
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -283,12 +284,12 @@ impl<'t> Stage<'t> {
         pids.filter(serves).collect()
     }
 
-    /// Starts a daemon itself, on a home of the story's choosing. Returns when it answers.
+    /// Starts a daemon on a home of the story. Returns when the daemon answers.
     pub(crate) fn daemon(&mut self, home: &str) -> Fallible<Daemon> {
         self.daemon_at(home, &self.path(home).join("daemon.sock"))
     }
 
-    /// The same, where its config says where it listens.
+    /// As [`Stage::daemon`], with the socket path of its config.
     pub(crate) fn daemon_at(&mut self, home: &str, socket: &Path) -> Fallible<Daemon> {
         fixture::folder(&self.path(home))?;
         let mut command = self.command(&self.tools.daemon);
@@ -296,13 +297,13 @@ impl<'t> Stage<'t> {
         self.start_daemon(home, socket, &mut command)
     }
 
-    /// The same, for a user who is not we; the home is that user's then. Needs root.
+    /// As [`Stage::daemon`], as another user who owns the home. Needs root.
     pub(crate) fn daemon_of_nobody(&mut self, home: &str) -> Fallible<Daemon> {
         #[cfg(unix)]
         {
             use std::os::unix::{fs::chown, process::CommandExt as _};
             const NOBODY: u32 = 65534;
-            // Where that user can come to.
+            // That user must be able to enter the directory.
             let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(self.folder.path(), open).map_err(|e| e.to_string())?;
             let folder = self.path(home);
@@ -333,7 +334,7 @@ impl<'t> Stage<'t> {
         Ok(Daemon { running, socket: socket.to_owned() })
     }
 
-    /// Notes a program that has ended, with its errors when it did not end well.
+    /// Records a program that has ended, with its stderr if it failed.
     pub(crate) fn ran(&mut self, command: &str, finished: &Finished) {
         self.ran_saying(command, finished, false);
     }
@@ -366,7 +367,7 @@ impl<'t> Stage<'t> {
 
     // --- questions
 
-    /// What a daemon on this home says is its Device ID.
+    /// Asks a daemon for its Device ID.
     pub(crate) fn device_id(&mut self, who: &impl Asked) -> Fallible<String> {
         let shown = control::ask(who.socket(), "identity_show", Value::Null)?;
         shown["device_id"]
@@ -375,7 +376,8 @@ impl<'t> Stage<'t> {
             .ok_or_else(|| format!("identity_show answered {shown}"))
     }
 
-    /// The networks that a daemon has joined, sorted; asked again for a while until they are `expected`.
+    /// Returns the networks that a daemon has joined, sorted. Asks again for up to ten seconds
+    /// until they are `expected`.
     pub(crate) fn joined(&self, who: &impl Asked, expected: &[&str]) -> Fallible<Vec<String>> {
         let started = Instant::now();
         loop {
@@ -392,13 +394,13 @@ impl<'t> Stage<'t> {
 
     // --- checks
 
-    /// `what` has to hold.
+    /// Checks that a condition holds.
     pub(crate) fn check(&mut self, what: impl Into<String>, good: bool, seen: impl Display) {
         let seen = seen.to_string().replace(&*self.home.to_string_lossy(), "~");
         self.record.events.push(Event::Checked { what: what.into(), good, expected: None, seen });
     }
 
-    /// `what`: `seen` has to be `expected`.
+    /// Checks that `seen` equals `expected`.
     pub(crate) fn same<E: Debug + ?Sized, S: Debug + PartialEq<E>>(
         &mut self,
         what: &str,
@@ -410,7 +412,7 @@ impl<'t> Stage<'t> {
         self.record.events.push(Event::Checked { what: what.to_owned(), good, expected, seen: tidy(seen) });
     }
 
-    /// A command has to end with this exit code.
+    /// Checks the exit code of a command.
     pub(crate) fn ends(&mut self, what: &str, run: &Finished, code: i32) {
         let seen = run.code().map_or_else(|| run.status.to_string(), |code| format!("exit {code}"));
         let good = run.code() == Some(code);
@@ -418,7 +420,7 @@ impl<'t> Stage<'t> {
         self.record.events.push(Event::Checked { what: what.to_owned(), good, expected, seen });
     }
 
-    /// Every one of these files holds these bytes, and the evidence names how many.
+    /// Checks the bytes of every file, and names their number as evidence.
     pub(crate) fn files(&mut self, what: &str, files: &[(String, Vec<u8>)]) {
         let wrong =
             |(path, bytes): &&(String, Vec<u8>)| std::fs::read(self.path(path)).ok().as_ref() != Some(bytes);
@@ -431,7 +433,7 @@ impl<'t> Stage<'t> {
         self.check(what, wrong.is_empty(), seen);
     }
 
-    /// None of these names exists.
+    /// Checks that none of these paths exists.
     pub(crate) fn gone(&mut self, what: &str, names: &[&str]) {
         let left: Vec<_> =
             names.iter().filter(|name| self.is_there(name)).map(|name| format!("~/{name}")).collect();
@@ -443,7 +445,7 @@ impl<'t> Stage<'t> {
         self.check(what, left.is_empty(), seen);
     }
 
-    /// The app's config has the app's full shape, and nothing of the daemon's.
+    /// Checks that the app's config has the full app shape and no key of the daemon.
     pub(crate) fn app_shape(&mut self) -> Fallible<()> {
         const APP_KEYS: [&str; 5] = ["providers", "active_family", "cloud_mesh", "api", "conversation_dir"];
         let config = self.config()?;
@@ -467,7 +469,7 @@ impl<'t> Stage<'t> {
         Ok(())
     }
 
-    /// One more start finds nothing to do and leaves every byte and time stamp alone.
+    /// Checks that one more start changes no byte and no time stamp.
     pub(crate) fn settled(&mut self) -> Fallible<()> {
         let before = self.tree()?;
         let again = run(&mut self.mesh_command(&["launch", "--no-daemon"]), PATIENCE)?;
@@ -488,7 +490,7 @@ impl<'t> Stage<'t> {
 
     // --- the end
 
-    /// Ends what still runs, takes the last look, and removes the home or says where it is.
+    /// Ends running processes, records the final home, and removes the home or keeps it.
     pub(crate) fn finish(mut self, keep: bool, complete: bool) -> Record {
         guard::end_processes_of(self.folder.path());
         let _ = self.draw();
@@ -514,18 +516,18 @@ impl<'t> Stage<'t> {
 /// The daemon's own top-level keys.
 pub(crate) const DAEMON_KEYS: [&str; 5] = ["version", "identity_path", "daemon", "services", "networks"];
 
-/// A list in words.
+/// Joins paths with commas.
 fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("~/{name}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Evidence in one short line.
+/// Shortens evidence to one line.
 fn tidy(value: &(impl Debug + ?Sized)) -> String {
     let text = format!("{value:?}").replace('"', "");
     if text == "[]" { "none".to_owned() } else { text.trim_matches(['[', ']']).to_owned() }
 }
 
-/// Somebody with a control socket.
+/// A program with a control socket.
 pub(crate) trait Asked {
     fn socket(&self) -> &Path;
 
@@ -533,7 +535,7 @@ pub(crate) trait Asked {
         control::ask(self.socket(), op, fields)
     }
 
-    /// What *Save & activate* made the app ask for.
+    /// Sends the request that the app sent on *Save & activate*.
     fn add_network(&self, id: &str, network_id: &str) -> Fallible<Value> {
         self.ask("network_add", json!({ "config": { "id": id, "network_id": network_id, "label": "" } }))
     }

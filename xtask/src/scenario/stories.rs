@@ -1,4 +1,5 @@
-//! The stories themselves. Each reads from top to bottom: what the home holds, who does what, and what has to hold then.
+//! The stories. Each reads from top to bottom: the content of the home, the actions, and the
+//! expected outcome.
 
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ pub(crate) const ALL: [Scenario; 10] = [
 
 pub(super) type Played = Result<(), Stop>;
 
-/// The daemon leavings for stories that need one set: the newest that the daemon at hand can read.
+/// Returns the newest fixture version that the daemon can read, for stories that need one.
 fn leavings(stage: &Stage<'_>) -> Result<&'static str, Stop> {
     let newest = stage.tools.readable().pop();
     newest.ok_or_else(|| {
@@ -82,12 +83,12 @@ fn leavings(stage: &Stage<'_>) -> Result<&'static str, Stop> {
     })
 }
 
-/// Where a file of the daemon's state lies after the move, with its bytes of now.
+/// Returns the place of each state file after the move, with its current bytes.
 fn state_to_move(stage: &Stage<'_>, files: &[&str]) -> Result<Vec<(String, Vec<u8>)>, String> {
     files.iter().map(|file| Ok((format!("{MESH}/{file}"), stage.bytes(&format!("{APP}/{file}"))?))).collect()
 }
 
-/// The Device ID that a daemon in the old layout gives, which is what the user's peers know.
+/// Returns the Device ID of a daemon at the old location. The user's peers know this Device ID.
 fn device_id_of_old(stage: &mut Stage<'_>) -> Result<String, Stop> {
     let daemon = stage.daemon(APP)?;
     let id = stage.device_id(&daemon)?;
@@ -95,15 +96,15 @@ fn device_id_of_old(stage: &mut Stage<'_>) -> Result<String, Stop> {
     Ok(id)
 }
 
-/// What an upgrade must have done, before any daemon ran again (which may write its files as it likes): the daemon's state is
-/// in its own home, and nowhere else.
+/// Checks an upgrade before any daemon runs, because a daemon may rewrite its files: the daemon's
+/// state is in its own home, and nowhere else.
 fn moved(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) {
     stage.files("key, rosters and states are in the daemon's home", state);
     let places = [".secrets", "mesh/rosters", "mesh/states", "mesh"].map(|place| format!("{APP}/{place}"));
     stage.gone("the old places are gone", &places.each_ref().map(String::as_str));
 }
 
-/// The app starts, and its daemon is the device that it was; who asks for more does so of the running app.
+/// Starts the app and checks that its daemon has the same Device ID. Returns the running app.
 fn starts_as(stage: &mut Stage<'_>, known: &str) -> Result<App, Stop> {
     let app = stage.app(&[])?;
     let id = stage.device_id(&app)?;
@@ -111,7 +112,7 @@ fn starts_as(stage: &mut Stage<'_>, known: &str) -> Result<App, Stop> {
     Ok(app)
 }
 
-/// The `network_id`s that the app has saved, and the one that is active.
+/// Returns the `network_id`s that the app has saved, and the active one.
 fn saved(config: &Value) -> (Vec<String>, Option<String>) {
     let mesh = &config["cloud_mesh"];
     let networks = || mesh["networks"].as_array().into_iter().flatten();
@@ -151,7 +152,7 @@ fn the_bug(stage: &mut Stage<'_>) -> Played {
     Ok(())
 }
 
-/// The shape of the config as a report has it, wherever it stands there.
+/// Returns the shape of the config, at whatever depth of the report.
 fn shape(report: &Value) -> String {
     fn find(value: &Value) -> Option<&str> {
         match value {
@@ -225,7 +226,7 @@ fn upgrade_after_the_bug(stage: &mut Stage<'_>) -> Played {
         if at > 0 {
             stage.next_home()?;
         }
-        // The older daemon's homes look the same; two pictures are enough.
+        // The homes of the older daemon look the same, so two pictures are enough.
         after_the_bug(stage, version, copy, at < 2)?;
     }
     let left_out: Vec<_> =
@@ -470,7 +471,7 @@ fn interrupted(stage: &mut Stage<'_>) -> Played {
     fixture::old_state(&stage.home, leavings(stage)?)?;
     fixture::healthy_config(&stage.home)?;
     let known = device_id_of_old(stage)?;
-    // More peers than one; and somebody's own note beside them, so that the folder cannot move as one.
+    // Many rosters, and a foreign file beside them, so that the directory cannot move as a whole.
     let many: Vec<_> = (0..60).map(|n| format!("mesh/rosters/mesh-{n:02}.json")).collect();
     for (n, file) in many.iter().enumerate() {
         let roster = json!({ "version": 1, "network_id": format!("mesh-{n:02}"), "authorized_devices": [] });
@@ -513,7 +514,7 @@ fn interrupted(stage: &mut Stage<'_>) -> Played {
     Ok(())
 }
 
-/// Kills a migration half way: at a chosen system call with strace, else by trying out delays.
+/// Kills a migration half way: at a chosen system call with strace, otherwise after various delays.
 fn kill_in_the_middle(stage: &mut Stage<'_>, state: &[(String, Vec<u8>)]) -> Played {
     let patience = Duration::from_secs(60);
     if stage.tools.strace {
