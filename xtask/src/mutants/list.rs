@@ -32,7 +32,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "publish-flushes-name",
-        guarantee: "A new file that is reported as written is there after a power cut.",
+        guarantee: "A new file that is reported as written survives a power cut.",
         file: "crates/durable-fs/src/publish.rs",
         find: r"        let method = rename_or_link(disk, &temp, path)?;
         disk.sync_dir(dir)?;",
@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "link-fallback-flushes",
-        guarantee: "Where a rename that cannot replace is made of link and unlink, the second name is durable before the first goes.",
+        guarantee: "Without a rename that cannot replace, publish links and unlinks: the second name is durable before the first goes.",
         file: "crates/durable-fs/src/publish.rs",
         find: r"            disk.hard_link(from, to)?;
             disk.sync_dir(dir)?;",
@@ -62,7 +62,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "new-folder-is-durable",
-        guarantee: "A folder that was made is there after a power cut, and what is then put into it with it.",
+        guarantee: "A new directory, and a file that is put into it later, survive a power cut.",
         file: "crates/durable-fs/src/publish.rs",
         find: r"                chown_if_needed(disk, &at, owner)?;
                 disk.sync_dir(&parent)?;",
@@ -83,7 +83,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "replace-flushes-name",
-        guarantee: "A replacement that is reported as done is there after a power cut.",
+        guarantee: "A replacement that is reported as done survives a power cut.",
         file: "crates/durable-fs/src/publish.rs",
         find: "    disk.sync_dir(dir).inspect_err(|_| ours.undo(&displaced.path, path))?;",
         replace: "",
@@ -92,7 +92,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "replace-looks-at-what-came-out",
-        guarantee: "A write of somebody else that came between read and exchange is told, not taken for what was expected.",
+        guarantee: "A write of another program between read and exchange is reported as a conflict.",
         file: "crates/durable-fs/src/publish.rs",
         find: "    if displaced.bytes != expected {",
         replace: "    if false {",
@@ -101,7 +101,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "replace-keeps-the-old-name",
-        guarantee: "Where names cannot be exchanged, the old file has a second, durable name before it loses the first.",
+        guarantee: "Without an exchange of names, the old file has a second, durable name before it loses the first.",
         file: "crates/durable-fs/src/publish.rs",
         find: r"            if durable {
                 disk.sync_dir(dir)?;
@@ -112,7 +112,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "replace-keeps-the-old-content",
-        guarantee: "Where there are no links either, the copy of the old file is flushed before it loses its name.",
+        guarantee: "Without hard links, the copy of the old file is synced before the old file loses its name.",
         file: "crates/durable-fs/src/publish.rs",
         find: "                disk.sync_file(&second)?;",
         replace: "",
@@ -121,7 +121,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "failed-exchange-is-looked-at",
-        guarantee: "An exchange that is reported as failed may have happened: what lies aside then is not thrown away.",
+        guarantee: "An exchange that is reported as failed may have happened: the displaced file is not discarded.",
         file: "crates/durable-fs/src/publish.rs",
         find: "            Err(_) if self.took(place, own) => Ok(Some((ReplaceMethod::Exchange, own.to_owned()))),",
         replace: "",
@@ -130,7 +130,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "handles-trust-no-foreign-folder",
-        guarantee: "Below a locked home, a folder that belongs to another user is not gone through.",
+        guarantee: "Below a locked home, no path leads through a directory of another user.",
         file: "crates/durable-fs/src/real/handles.rs",
         find: r"                    self.trust(&stat, &path)?;
                     at = Arc::new",
@@ -140,7 +140,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "handles-trust-no-foreign-link",
-        guarantee: "Below a locked home, a link that belongs to another user is not gone through.",
+        guarantee: "Below a locked home, no path leads through a symlink of another user.",
         file: "crates/durable-fs/src/real/handles.rs",
         find: "        self.trust(&stat, &folder.real.join(name))?;",
         replace: "",
@@ -149,7 +149,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "handles-stay-in-the-home",
-        guarantee: "Nothing is changed behind a link that leads out of a locked home.",
+        guarantee: "Nothing is changed behind a symlink that leads out of a locked home.",
         file: "crates/durable-fs/src/real/handles.rs",
         find: "                        Err(_) if scope == Scope::Anywhere => {",
         replace: "                        Err(_) => {",
@@ -158,7 +158,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "handles-follow-the-name",
-        guarantee: "A folder that was open is not worked in once its name leads to another one.",
+        guarantee: "An open directory is not used any more once its path leads to another directory.",
         file: "crates/durable-fs/src/real/handles.rs",
         find: "Ok(now) if id_of(&now) == folder.id =>",
         replace: "Ok(_) =>",
@@ -167,7 +167,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "handles-are-looked-for",
-        guarantee: "While a home is locked, a path below it is gone by handles, and not looked up anew.",
+        guarantee: "While a home is locked, a path below it is resolved through open handles, not from the root.",
         file: "crates/durable-fs/src/real/handles.rs",
         find: "        path.strip_prefix(&self.named).or_else(|_| path.strip_prefix(&self.top.real)).ok()",
         replace: r#"        path.strip_prefix("/nowhere").ok()"#,
@@ -203,7 +203,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-locked-store-reads-through-its-lock",
-        guarantee: "What a change of the config rests on is read in the home that is locked.",
+        guarantee: "A change of the config is based on the config of the locked home.",
         file: "crates/config-store/src/store.rs",
         find: "Self { disk: Reader::Locked(dir.clone()), ..self.clone() }",
         replace: "Self { disk: self.disk.clone(), ..self.clone() }",
@@ -230,7 +230,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "foreign-folders-are-not-handed-on",
-        guarantee: "A folder of another user is not moved to where ours belongs.",
+        guarantee: "A directory of another user is not moved into the place of ours.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "    from.trust_dir()?;",
         replace: "",
@@ -239,7 +239,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "listed-folders-are-looked-at-open",
-        guarantee: "What is listed is a folder of the home's.",
+        guarantee: "A listing never reads a directory outside of the home.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "        at.trust_open(&fd).map_err(failed)?;",
         replace: "",
@@ -248,7 +248,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "open-home-is-closed-first",
-        guarantee: "A home that its group may write is closed before what is in it moves.",
+        guarantee: "A home that its group may write is closed before its files move.",
         file: "crates/migration/src/inspect.rs",
         find: "        if home.owner.is_some() && home.mode & 0o1022 == 0o020 {",
         replace: "        if false {",
@@ -266,7 +266,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "foreign-keys-are-refused",
-        guarantee: "A key that belongs to another user is not taken for ours.",
+        guarantee: "A key that belongs to another user does not count as ours.",
         file: "crates/migration/src/inspect.rs",
         find: "        if !self.trust_owner(at, &meta) {",
         replace: "        if false {",
@@ -275,7 +275,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "planted-files-are-refused",
-        guarantee: "A roster or state that another user has put into a folder of ours does not move.",
+        guarantee: "A roster or state that another user has put into our directory does not move.",
         file: "crates/migration/src/inspect.rs",
         find: "                    self.trust_files(&path, &seen.ours);",
         replace: "",
@@ -284,7 +284,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "late-planted-files-are-refused",
-        guarantee: "Nor does one that came between the look and the closing of the folder.",
+        guarantee: "A file that another user planted between the check and the closing of the directory does not move.",
         file: "crates/migration/src/execute.rs",
         find: "        self.trust_what_came()?;",
         replace: "",
@@ -315,7 +315,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "undo-goes-out-through-links",
-        guarantee: "The way back takes out what the move put in, also through a link to another folder of the home.",
+        guarantee: "An undo takes out the files of the move, also through a symlink to another directory of the home.",
         file: "crates/migration/src/inspect.rs",
         find: "        Ok((!self.relative.iter().any(is_goal)).then_some((real, meta)))",
         replace: "        Ok((!self.relative.iter().any(is_goal)).then_some((real, meta)).filter(|_| false))",
@@ -324,7 +324,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "undo-leaves-what-is-back",
-        guarantee: "What lies, by a link, where it would go back to is left.",
+        guarantee: "An undo leaves a file that already lies at its old location through a symlink.",
         file: "crates/migration/src/inspect.rs",
         find: "            folder.is_ok_and(|folder| folder.is_same_file(&meta))",
         replace: "            folder.is_ok_and(|folder| folder.is_same_file(&meta) && false)",
@@ -333,7 +333,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "narrowed-rights-are-named",
-        guarantee: "Where a save has to take rights away from somebody, the outcome says so.",
+        guarantee: "The outcome of a save says so if the save took rights away from somebody.",
         file: "crates/durable-fs/src/publish.rs",
         find: "        if mode == there.mode & 0o777 { Permissions::Kept } else { Permissions::Narrowed }",
         replace: "        Permissions::Kept",
@@ -342,7 +342,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "lost-access-lists-are-named",
-        guarantee: "An access list that a copy does not have is among what was lost.",
+        guarantee: "An access list that a copy lacks is reported as lost.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "        names.extend(list(original)?);",
         replace: "        let _ = list(original)?;",
@@ -351,7 +351,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-goes-back-is-noted-first",
-        guarantee: "What ours hid for a moment is not lost either when we are killed right after it went back.",
+        guarantee: "A file that ours replaced for a moment is not lost if the run is killed right after it is restored.",
         file: "crates/config-store/src/save.rs",
         find: "                out.note = self.note_down(place, &out.bytes);",
         replace: "                out.note = None;",
@@ -360,7 +360,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "append-only-folders-do-not-fill-up",
-        guarantee: "No temporary file is made where it could not be taken away again.",
+        guarantee: "No temporary file is made in a directory from which it could not be removed.",
         file: "crates/durable-fs/src/publish.rs",
         find: r"    disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;",
@@ -370,7 +370,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "no-copy-into-append-only-folders",
-        guarantee: "Nor is a copy begun there.",
+        guarantee: "No copy is begun in a directory from which its temporary file could not be removed.",
         file: "crates/migration/src/execute/across.rs",
         find: r"            match (keeps, &job.what) {",
         replace: r"            match (keeps.as_ref().filter(|_| false), &job.what) {",
@@ -379,7 +379,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "another-view-is-no-copy",
-        guarantee: "What is seen at the destination through an overlay of the source is no reason to remove the source.",
+        guarantee: "A file seen at the destination through an overlay of the source is no reason to remove the source.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"    let Some(before) = before else { return Ok(()) };",
         replace: r"    let Some(before) = before.filter(|_| false) else { return Ok(()) };",
@@ -388,7 +388,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-roster-in-both-places-is-not-chosen",
-        guarantee: "The config does not point to the other of two rosters while nobody has chosen.",
+        guarantee: "The config does not point to the other one of two rosters before the user has chosen.",
         file: "crates/config-store/src/plan.rs",
         find: "self.is_there(new) && !self.is_there(old)",
         replace: "self.is_there(new) || self.is_there(old)",
@@ -397,7 +397,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "shared-configs-are-not-written",
-        guarantee: "Where a link makes one file of the app's config and the daemon's, neither is written over by the other.",
+        guarantee: "If a symlink makes one file of the app's config and the daemon's, neither overwrites the other.",
         file: "crates/config-store/src/save.rs",
         find: "            && config_at.starts_with(&home)",
         replace: "            && config_at.starts_with(&home) && false",
@@ -415,7 +415,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "foreign-folders-are-pending",
-        guarantee: "Somebody else's folder in the place of one of ours is refused, and never 'nothing to do'.",
+        guarantee: "Another user's directory in the place of ours is refused, and never reported as nothing to do.",
         file: "crates/migration/src/decide.rs",
         find: " || inventory.foreign {",
         replace: " {",
@@ -424,7 +424,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "copy-keeps-attributes",
-        guarantee: "A copy keeps the attributes that the user has given the file.",
+        guarantee: "A copy keeps the extended attributes of the user.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "            attributes::copy(&source, file);",
         replace: "",
@@ -433,7 +433,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "lost-attributes-are-told",
-        guarantee: "Attributes that the other file system does not take are not lost without a word.",
+        guarantee: "Attributes that the other file system does not take are reported as lost.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"                    if !lost.is_empty() {",
         replace: r"                    if false {",
@@ -442,7 +442,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "displaced-is-precious",
-        guarantee: "What a killed replacement took out of the place is kept before it is removed.",
+        guarantee: "A file that a killed replacement displaced is kept before it is removed.",
         file: "crates/durable-fs/src/publish.rs",
         find: "name.ends_with(SWAP_SUFFIX).then_some(true)",
         replace: "name.ends_with(SWAP_SUFFIX).then_some(false)",
@@ -451,7 +451,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "create-is-exclusive",
-        guarantee: "Writing a new file never follows or truncates what has the name already.",
+        guarantee: "A write of a new file never follows or truncates an existing file of that name.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;",
         replace: "OFlags::WRONLY | OFlags::CREATE;",
@@ -469,7 +469,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "lock-is-not-inherited",
-        guarantee: "A program that we start does not hold the lock of the home on.",
+        guarantee: "A started program does not inherit the lock of the home.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK)",
         replace: "const COMMON: OFlags = OFlags::empty().union(OFlags::NONBLOCK)",
@@ -496,7 +496,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "lock-is-on-the-home-of-now",
-        guarantee: "A lock on a folder that was replaced meanwhile is no lock.",
+        guarantee: "A lock on a directory that was replaced meanwhile does not count.",
         file: "crates/durable-fs/src/real/handles.rs",
         find: "        if id_of(&rustix::fs::lstat(&real)?) != id_of(&stat) {",
         replace: "        if false {",
@@ -505,7 +505,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "file-flush-is-real",
-        guarantee: "To flush a file is to ask the kernel for it.",
+        guarantee: "A sync of a file is a sync in the kernel.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: r"            regular(&file)?;
             Ok(flush(&file)?)",
@@ -516,7 +516,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "folder-flush-is-real",
-        guarantee: "To flush a folder is to ask the kernel for it.",
+        guarantee: "A sync of a directory is a sync in the kernel.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "    let flushed = match flush(&fd) {",
         replace: "    let flushed = match Ok::<(), Errno>(()) {",
@@ -525,7 +525,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "file-system-flush-is-real",
-        guarantee: "To flush a file system is to ask the kernel for it.",
+        guarantee: "A sync of a file system is a sync in the kernel.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "    match retry_on_intr(|| rustix::fs::syncfs(&fd)) {",
         replace: r"    let _ = &fd;
@@ -535,7 +535,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "sources-are-durable-first",
-        guarantee: "What was written just before the move is on the disk before its name moves.",
+        guarantee: "Data that was written just before the move is on the disk before its name moves.",
         file: "crates/migration/src/execute.rs",
         find: r"        let plan = self.plan;
         self.flush(&folders, |disk| sources(disk, plan))",
@@ -546,7 +546,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "key-moves-last",
-        guarantee: "The key reaches the destination after all else, because others take it for the sign that all is there.",
+        guarantee: "The key reaches the destination last, because its presence there means that the move is complete.",
         file: "crates/migration/src/execute.rs",
         find: r"        self.batch(&self.plan.state)?;
         let held_back",
@@ -558,7 +558,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "key-is-held-back",
-        guarantee: "When something before it failed, the key stays.",
+        guarantee: "If an earlier step failed, the key stays.",
         file: "crates/migration/src/execute.rs",
         find: "            Some(_) if held_back => {",
         replace: "            Some(_) if held_back && false => {",
@@ -567,7 +567,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "copies-are-flushed",
-        guarantee: "Across file systems, a copy is flushed before it gets its name.",
+        guarantee: "Across file systems, a copy is synced before it gets its name.",
         file: "crates/migration/src/execute/across.rs",
         find: r"        self.flush(&folders, |_| copied.iter().map(|(_, temp)| temp.clone()).collect())",
         replace: r"        Ok(())",
@@ -576,7 +576,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "failed-flush-is-final",
-        guarantee: "A flush that failed is not tried again and called well: the run ends there.",
+        guarantee: "A failed sync is final: it is not retried, and the run ends.",
         file: "crates/migration/src/execute.rs",
         find: r"            self.report.errors.push(MigrationError::FlushFailed { path, source });
             Stop
@@ -590,7 +590,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "copies-are-compared",
-        guarantee: "A copy that is not like its source gets no name.",
+        guarantee: "A copy that differs from its source gets no name.",
         file: "crates/migration/src/execute/across.rs",
         find: r"            let same = disk.same_content(&job.from, &temp);",
         replace: r"            let same = Ok::<bool, DiskError>(true);",
@@ -599,7 +599,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "published-is-durable",
-        guarantee: "What was published is durable before its source goes.",
+        guarantee: "A published file is durable before its source goes.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"        self.flush(&folders, |_| {
             retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone()).collect()
@@ -610,7 +610,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "removal-is-durable",
-        guarantee: "When the move is reported as done, a power cut brings no source back.",
+        guarantee: "After a move that is reported as done, a power cut brings no source back.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"        self.flush(&sources, |_| Vec::new())",
         replace: r"        drop(sources);
@@ -620,7 +620,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "claim-folder-is-durable",
-        guarantee: "The folder to which sources are renamed before they go is durable first.",
+        guarantee: "The quarantine directory is durable before a source is renamed into it.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"        self.flush(by_folder.keys(), |_| Vec::new())?;",
         replace: r"",
@@ -629,7 +629,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "source-is-looked-at-again",
-        guarantee: "A source that was written to since it was copied is given its name back, not removed.",
+        guarantee: "A source that changed after it was copied gets its name back and is not removed.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {",
         replace: r"fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {
@@ -641,7 +641,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "two-names-of-one-file",
-        guarantee: "Two names of one file are the crash state of link and unlink, and are recognised by device and inode.",
+        guarantee: "Two names of one file, the crash state of link and unlink, are recognised by device and inode.",
         file: "crates/migration/src/inspect/pair.rs",
         find: r"        return Ok(there.links > 1);
     }
@@ -654,7 +654,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "move-never-overwrites",
-        guarantee: "A file that appears at the destination in the very moment is not replaced by a rename.",
+        guarantee: "A rename does not replace a file that appears at the destination at the last moment.",
         file: "crates/migration/src/execute.rs",
         find: "if linked { Ok(()) } else { self.disk.rename_noreplace(&job.from, &job.to) };",
         replace: "if linked { Ok(()) } else { self.disk.rename(&job.from, &job.to) };",
@@ -663,7 +663,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "copy-never-overwrites",
-        guarantee: "Nor by a copy from another file system.",
+        guarantee: "A copy from another file system does not replace a file that appears at the destination.",
         file: "crates/migration/src/execute/across.rs",
         find: r"(renames && matches!(same, Ok(true))).then(|| disk.rename_noreplace(&temp, &job.to));",
         replace: r"(renames && matches!(same, Ok(true))).then(|| disk.rename(&temp, &job.to));",
@@ -672,7 +672,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "nothing-exclusive-nothing-moves",
-        guarantee: "Where the file system has no way to rename without replacing, nothing moves.",
+        guarantee: "On a file system that cannot rename without replacing, nothing moves.",
         file: "crates/migration/src/execute.rs",
         find: r"                        let stop = self.refuse_neither(&job.to);
                         let _ = self.finish(folders, retire);
@@ -694,7 +694,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-right-lock",
-        guarantee: "The lock of another home is no right to change this one.",
+        guarantee: "The lock of another home does not permit a change in this one.",
         file: "crates/migration/src/execute.rs",
         find: "    disk.ensure_locks(&plan.app_home).map_err(|error| vec![MigrationError::OutsideLock(error)])?;",
         replace: "",
@@ -703,7 +703,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "success-is-looked-at",
-        guarantee: "That all has moved is not assumed but looked at.",
+        guarantee: "A move reports success only after it has checked that every file has moved.",
         file: "crates/migration/src/execute.rs",
         find: "unfinished.filter(|_| report.errors.is_empty())",
         replace: "unfinished.filter(|_| false)",
@@ -712,7 +712,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "folders-are-closed-first",
-        guarantee: "A folder is 0700 before it moves, so that a kill leaves nothing open.",
+        guarantee: "A directory is 0700 before it moves, so that a killed run leaves nothing open.",
         file: "crates/migration/src/decide.rs",
         find: "                self.modes.push((folder.source.clone(), 0o700));",
         replace: "                let _ = &folder.source;",
@@ -721,7 +721,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "secrets-end-0600",
-        guarantee: "A file of secrets ends 0600, whatever it was.",
+        guarantee: "A file of secrets ends with mode 0600.",
         file: "crates/migration/src/decide.rs",
         find: "            self.modes.push((path.to_owned(), 0o600));",
         replace: "            let _ = path;",
@@ -730,7 +730,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "of-a-link-and-its-file-the-file-is-kept",
-        guarantee: "Where one side is a link to the other, no decision leaves the link and nothing behind it.",
+        guarantee: "If one side is a symlink to the other, every decision keeps the file.",
         file: "crates/migration/src/decide.rs",
         find: "            Pair::Differs { file: Some(file), .. } => keep.map(|_| *file),",
         replace: "            Pair::Differs { file: Some(_), .. } => keep,",
@@ -739,7 +739,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "links-are-set-aside-as-links",
-        guarantee: "A link is set aside also where a rename may replace, and a killed run does not leave it aside twice.",
+        guarantee: "A symlink is set aside as a symlink, and a killed run does not leave it aside twice.",
         file: "crates/migration/src/execute.rs",
         find: r"                        Err(_) => What::File,
                     };
@@ -753,7 +753,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-key-among-the-states-stays",
-        guarantee: "What a key leads to stays where the link leads, whatever name it has.",
+        guarantee: "The target of a symlinked key stays in place, whatever its name.",
         file: "crates/migration/src/inspect.rs",
         find: "                Whose::Ours if goals.contains(&entry.name) =>",
         replace: "                Whose::Ours if entry.name.is_empty() && goals.contains(&entry.name) =>",
@@ -762,7 +762,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-choice-between-rosters-is-none-between-keys",
-        guarantee: "Which of two different keys is the device's is decided by a decision on keys alone.",
+        guarantee: "A choice between rosters does not choose between two different keys.",
         file: "crates/migration/src/decide.rs",
         find: "                self.keep_identity\n            }",
         replace: "                self.keep_identity.or(self.keep)\n            }",
@@ -771,7 +771,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-bare-key-is-not-recommended",
-        guarantee: "Of two keys the hint never names the one that lies with nothing while the other lies with the rosters.",
+        guarantee: "Of two keys the hint names the one beside the rosters.",
         file: "crates/migration/src/error.rs",
         find: "                    (true, false) => Keep::Destination,",
         replace: "                    (true, false) => Keep::Source,",
@@ -780,7 +780,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-is-mounted-is-no-copy",
-        guarantee: "A file that is seen at the destination through a mount is never taken for a copy of the source.",
+        guarantee: "A file seen at the destination through a mount never counts as a copy of the source.",
         file: "crates/migration/src/inspect/pair.rs",
         find: "    if !disk.is_mount_point(file) {",
         replace: "    if !disk.is_mount_point(file) || file.is_absolute() {",
@@ -802,7 +802,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "world-writable-is-refused",
-        guarantee: "A folder in which anybody may put files is not trusted with keys.",
+        guarantee: "A directory that everybody may write to is not trusted with keys.",
         file: "crates/durable-fs/src/trust.rs",
         find: "!meta.is_symlink() && meta.mode & 0o1002 == 0o002;",
         replace: "!meta.is_symlink() && meta.mode & 0o1002 == 0o7777;",
@@ -811,7 +811,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "foreign-owner-is-refused",
-        guarantee: "A folder that belongs to another user is not trusted with keys.",
+        guarantee: "A directory of another user is not trusted with keys.",
         file: "crates/durable-fs/src/trust.rs",
         find: "owner.uid != home.uid && owner.uid != ROOT)?",
         replace: "owner.uid != home.uid && owner.uid == ROOT)?",
@@ -838,7 +838,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "former-config-is-kept-first",
-        guarantee: "The former bytes are among the copies before a config is replaced.",
+        guarantee: "The former bytes are in a backup before a config is replaced.",
         file: "crates/config-store/src/plan.rs",
         find: r"        if plan.config.is_some()
             && let Some(former) = plan.former.bytes()",
@@ -849,7 +849,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "copy-then-daemons-half-then-config",
-        guarantee: "A repair is done in the order in which any part of it is safe: copy, the daemon's half, config.",
+        guarantee: "A repair works in an order in which any prefix is safe: backup, daemon part, config.",
         file: "crates/config-store/src/locked.rs",
         find: r"        for step in pending.steps {
             match &step {",
@@ -860,7 +860,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "set-aside-is-never-evicted",
-        guarantee: "What was set aside is not removed to make room.",
+        guarantee: "A config that was set aside is not removed to make room.",
         file: "crates/config-store/src/copies.rs",
         find: "        let good: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind == CopyKind::Good).collect();",
         replace: "        let good: Vec<&CopyId> = listing.copies.iter().collect();",
@@ -878,7 +878,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-last-backup-before-a-loss-is-pinned",
-        guarantee: "The last backup before a wipe stays although an older one is richer.",
+        guarantee: "The last backup before a wipe stays even if an older one has more settings.",
         file: "crates/config-store/src/copies.rs",
         find: "        let kept = richest.into_iter().flatten().chain(before_loss.map(|pair| &pair[0]));",
         replace: "        let kept = richest.into_iter().flatten().chain(before_loss.map(|pair| &pair[0]).filter(|_| false));",
@@ -896,7 +896,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-loss-is-no-good-state",
-        guarantee: "A config that has lost its networks does not become the newest good state by a launch.",
+        guarantee: "A launch does not make a good backup of a config that has lost its networks.",
         file: "crates/config-store/src/plan.rs",
         find: "                if ours && !wiped && content.is_some_and(|bytes| !is_kept(bytes)) {",
         replace: "                if ours && (!wiped || true) && content.is_some_and(|bytes| !is_kept(bytes)) {",
@@ -905,7 +905,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-loss-is-not-completed",
-        guarantee: "Completing a config that has lost its networks does not write over the traces of the loss.",
+        guarantee: "A launch does not complete a config that has lost its networks, which would hide the loss.",
         file: "crates/config-store/src/plan.rs",
         find: "        let completes = document.is_modified() && lost.is_none();",
         replace: "        let completes = document.is_modified();",
@@ -914,7 +914,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "full-means-refuse",
-        guarantee: "At the cap a repair is refused.",
+        guarantee: "At the limit of backups a repair is refused.",
         file: "crates/config-store/src/copies.rs",
         find: "            self.check_room(&listing, bytes.len() as u64)?;",
         replace: "            let _ = self.check_room(&listing, bytes.len() as u64);",
@@ -923,7 +923,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-copy-that-is-there-is-flushed",
-        guarantee: "A copy that a killed run made counts only once it is flushed.",
+        guarantee: "A backup of a killed run counts only after it is synced.",
         file: "crates/config-store/src/copies.rs",
         find: r"            self.dir.sync_file(&self.path(id)).map_err(|e| self.failed(e))?;
             self.flush_folders()?;",
@@ -933,7 +933,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "copies-are-private",
-        guarantee: "Copies of a config are 0600.",
+        guarantee: "Backups of a config have mode 0600.",
         file: "crates/config-store/src/copies.rs",
         find: "const SYNCED: u32 = 0o600;",
         replace: "const SYNCED: u32 = 0o644;",
@@ -951,7 +951,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "daemons-half-is-flushed",
-        guarantee: "A daemon's half that is there already is flushed before the config loses it.",
+        guarantee: "An existing daemon part is synced before the config loses it.",
         file: "crates/config-store/src/locked.rs",
         find: "                        self.flush_daemon_half()?;",
         replace: "                        let _ = Self::flush_daemon_half;",
@@ -960,7 +960,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "daemons-config-is-never-replaced",
-        guarantee: "A daemon's config that appears in the very moment stays, and the repair begins anew.",
+        guarantee: "A daemon's config that appears during a repair stays, and the repair begins again.",
         file: "crates/config-store/src/locked.rs",
         find: "            Err(error) if error.is_already_exists() => Ok(false),",
         replace: "            Err(error) if error.is_already_exists() => Ok(true),",
@@ -969,7 +969,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "foreign-write-goes-back",
-        guarantee: "What somebody else wrote meanwhile goes back into its place.",
+        guarantee: "A config that another program wrote meanwhile goes back into its place.",
         file: "crates/config-store/src/save.rs",
         find: r"            Ok(Replaced::Conflict { theirs: displaced, .. }) => {
                 self.put_back(bytes, displaced)?;
@@ -982,7 +982,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "last-look-at-the-displaced",
-        guarantee: "A writer that had the old file open is seen when it writes before the last look.",
+        guarantee: "A write into the displaced file before the last check is noticed.",
         file: "crates/config-store/src/save.rs",
         find: "Ok(now) if now != former => {",
         replace: "Ok(now) if now != former && now == bytes => {",
@@ -991,7 +991,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "displaced-is-kept",
-        guarantee: "What a killed update took out of the place is kept before it is removed.",
+        guarantee: "A config that a killed update displaced is kept before it is removed.",
         file: "crates/config-store/src/save.rs",
         find: "        if is_ours(path, &bytes) || self.disk.content_eq(&self.places.config, &bytes).unwrap_or(false) {",
         replace: "        if is_ours(path, &bytes) || !bytes.is_empty() {",
@@ -1000,7 +1000,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "access-list-goes-along",
-        guarantee: "A file that takes the place of another lets in nobody whom that one's access list keeps out.",
+        guarantee: "A replacement lets in nobody whom the access list of the old file keeps out.",
         file: "crates/durable-fs/src/real/unix.rs",
         find: "            let given = attributes::copy_access(&from, &to, mode);",
         replace: "            let given = mode;",
@@ -1009,7 +1009,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "another-groups-bits",
-        guarantee: "What the group of a file may is not given to another group.",
+        guarantee: "The rights of a file's group are not given to another group.",
         file: "crates/durable-fs/src/publish.rs",
         find: "        let mode = there.mode & (0o700 | (there.mode >> 3 & 0o007));",
         replace: "        let mode = there.mode & 0o777;",
@@ -1027,7 +1027,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-second-name-is-no-copy",
-        guarantee: "A copy that is another name of some file is none: who writes into that file changes it.",
+        guarantee: "A backup that is a hard link of another file does not count: a write into that file changes it.",
         file: "crates/config-store/src/copies.rs",
         find: "copy.links <= 1 &&",
         replace: "copy.is_file() &&",
@@ -1036,7 +1036,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-cannot-be-read-again-is-not-written",
-        guarantee: "No config is written that is nested deeper than what is read.",
+        guarantee: "No config is written that is nested too deep to be read again.",
         file: "crates/config-store/src/save.rs",
         find: "        Document::parse(bytes).map(drop).map_err(|error| too_much(error.kind.to_string()))",
         replace: "        let _ = (Document::parse, |why| too_much(why));\n        Ok(())",
@@ -1045,7 +1045,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-is-too-large-is-not-written",
-        guarantee: "No config is written that is larger than what is read.",
+        guarantee: "No config is written that is too large to be read again.",
         file: "crates/config-store/src/save.rs",
         find: "        if bytes.len() as u64 > limit {",
         replace: "        if bytes.len() as u64 > limit && bytes.is_empty() {",
@@ -1054,7 +1054,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-large-one-is-waiting-under-a-name-that-stays",
-        guarantee: "A config that is too large to be copied lies under no name that a later run clears away.",
+        guarantee: "A config that is too large for a backup has no name that a later run removes.",
         file: "crates/config-store/src/save.rs",
         find: "            let swap = temp_name(folder, &format!(\".{}{SWAP_SUFFIX}\", hash(bytes)));",
         replace: "            let swap = temp_name(folder, myownllm_durable_fs::PART_SUFFIX);",
@@ -1063,7 +1063,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an-older-copy-is-no-stand-in-for-the-newest",
-        guarantee: "An older copy does not take the place of a newer one that cannot be read.",
+        guarantee: "An older backup does not replace a newer one that cannot be read.",
         file: "crates/config-store/src/plan.rs",
         find: "                    failed.get_or_insert(error);",
         replace: "                    let _ = error;",
@@ -1072,7 +1072,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-copy-that-fails-is-told",
-        guarantee: "A start that could not make its copy of the config says so.",
+        guarantee: "A start that could not make its backup of the config says so.",
         file: "crates/launch/src/sequence.rs",
         find: "                outcome.findings.extend(more);",
         replace: "                drop(more);",
@@ -1081,7 +1081,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-the-config-leads-to-is-no-copy",
-        guarantee: "A copy that the config is a link to is none: who writes the config changes it.",
+        guarantee: "A backup to which the config is a symlink does not count: a write of the config changes it.",
         file: "crates/config-store/src/copies.rs",
         find: "        copy.links <= 1 && !self.is_the_config(copy)",
         replace: "        copy.links <= 1 && copy.is_file()",
@@ -1090,7 +1090,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "misplaced-daemon-config-is-set-aside",
-        guarantee: "What is not the daemon's leaves the place of the daemon's config before a daemon starts.",
+        guarantee: "A foreign config leaves the place of the daemon's config before a daemon starts.",
         file: "crates/launch/src/sequence.rs",
         find: "        settle_daemon_config(parts, options, &*lock, outcome)?;\n",
         replace: "",
@@ -1099,7 +1099,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "misplaced-daemon-config-is-judged-without-other-work",
-        guarantee: "A launch that has nothing else to do judges the daemon's config too.",
+        guarantee: "A launch with nothing else to do checks the daemon's config too.",
         file: "crates/launch/src/sequence.rs",
         find: "        if is_idle && parts.store.misplaced().is_none() {",
         replace: "        if is_idle {",
@@ -1117,7 +1117,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-the-config-leads-to-is-not-evicted",
-        guarantee: "A copy that the config is a link to does not go to make room.",
+        guarantee: "A backup to which the config is a symlink is not evicted.",
         file: "crates/config-store/src/copies.rs",
         find: "            if !in_use()\n",
         replace: "            if (in_use() || true)\n",
@@ -1126,7 +1126,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-copy-is-not-written-through-a-link",
-        guarantee: "A config that is a link to a copy is not written.",
+        guarantee: "A config that is a symlink to a backup is not written.",
         file: "crates/config-store/src/save.rs",
         find: "            && copy.parent() == Some(&*folder)",
         replace: "            && copy.parent() == Some(&*copy) && folder != copy",
@@ -1135,7 +1135,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-copy-that-may-go-is-none",
-        guarantee: "What is replaced has a copy that the next ones do not push out.",
+        guarantee: "A replaced config has a backup that the next backups do not evict.",
         file: "crates/config-store/src/copies.rs",
         find: "kinds.contains(&id.kind) && lasts(id);",
         replace: "kinds.contains(&id.kind) && (lasts(id) || !id.hash.is_empty());",
@@ -1144,7 +1144,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-came-out-is-kept",
-        guarantee: "What our bytes took the place of for a moment is among the copies, also when it is back.",
+        guarantee: "A config that our bytes replaced for a moment is in a backup, even after it is restored.",
         file: "crates/config-store/src/save.rs",
         find: "                self.keep_taken_out(&out.bytes)?;",
         replace: "",
@@ -1153,7 +1153,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-storm-leaves-room",
-        guarantee: "A program that writes all the time does not use up the room that a repair needs.",
+        guarantee: "A program that writes all the time does not use up the backups that a repair needs.",
         file: "crates/config-store/src/save.rs",
         find: "        copies.copies.limits.kept_count /= 2;",
         replace: "",
@@ -1162,7 +1162,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "back-before-the-flush",
-        guarantee: "What is somebody else's goes back before anything that waits for the disk is done.",
+        guarantee: "A foreign config goes back before any step that waits for the disk.",
         file: "crates/durable-fs/src/publish.rs",
         find: "    let read = disk.read(&out, limit).inspect_err(",
         replace: "    disk.sync_dir(dir)?;\n    let read = disk.read(&out, limit).inspect_err(",
@@ -1171,7 +1171,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-went-back-is-flushed",
-        guarantee: "What was put back is there after a power cut.",
+        guarantee: "A restored config survives a power cut.",
         file: "crates/config-store/src/save.rs",
         find: "        let flushed = self.dir.sync_dir(place.parent().unwrap_or(&place));",
         replace: "        let flushed: Result<(), DiskError> = Ok(());",
@@ -1180,7 +1180,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "last-look-before-the-exchange",
-        guarantee: "What has changed since it was read is not taken out of its place.",
+        guarantee: "A config that has changed since it was read is not displaced.",
         file: "crates/durable-fs/src/publish.rs",
         find: "    match disk.content_eq(path, expected) {\n        Ok(true) => {}",
         replace: "    match disk.content_eq(path, expected) {\n        Ok(_) => {}",
@@ -1189,7 +1189,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-unreadable-goes-back",
-        guarantee: "What came out and cannot be read, and so not be kept, goes back into its place.",
+        guarantee: "A displaced config that cannot be read, and so cannot be backed up, goes back into its place.",
         file: "crates/durable-fs/src/publish.rs",
         find: "disk.read(&out, limit).inspect_err(|_| ours.undo(&out, path));",
         replace: "disk.read(&out, limit);",
@@ -1198,7 +1198,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-was-never-a-config-is-no-copy",
-        guarantee: "What killed runs were about to write does not pile up among the copies.",
+        guarantee: "Unfinished writes of killed runs do not pile up as backups.",
         file: "crates/durable-fs/src/publish.rs",
         find: "    told == Some(&*digest(bytes))",
         replace: "    told == Some(&*digest(bytes)) && bytes.is_empty()",
@@ -1216,7 +1216,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-huge-copy-is-no-copy",
-        guarantee: "A copy that is larger than any config is damaged, and does not keep a repair from an older one.",
+        guarantee: "A backup larger than any config counts as damaged, and a repair uses an older one.",
         file: "crates/config-store/src/copies.rs",
         find: "            Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok((Vec::new(), false)),",
         replace: "            Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(error),",
@@ -1225,7 +1225,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-huge-sibling-is-no-source",
-        guarantee: "What a daemon moved aside and is larger than any config does not keep a repair from the defaults.",
+        guarantee: "A file that a daemon moved aside and that is too large does not stop a repair to defaults.",
         file: "crates/config-store/src/plan.rs",
         find: "error.is_not_found() || error.kind() == ErrorKind::FileTooLarge => {}",
         replace: "error.is_not_found() => {}",
@@ -1244,7 +1244,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "routine-copy-leaves-a-trace-until-it-is-synced",
-        guarantee: "A launch does not take a routine copy whose name a killed run has not synced for done.",
+        guarantee: "A launch syncs a routine backup whose name a killed run has not synced.",
         file: "crates/config-store/src/copies.rs",
         find: "meta.mode != UNSYNCED && self.is_separate",
         replace: "self.is_separate",
@@ -1253,7 +1253,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "removal-of-leftovers-is-synced",
-        guarantee: "A temporary file that a run has cleared away is not back after a power cut.",
+        guarantee: "A temporary file that a run has removed does not come back after a power cut.",
         file: "crates/config-store/src/save.rs",
         find: "            if steps.len() > before {",
         replace: "            if steps.len() < before {",
@@ -1262,7 +1262,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "content-is-looked-at-before-a-plain-rename",
-        guarantee: "Where names cannot be exchanged, what is in the place is looked at once more after its second name is synced.",
+        guarantee: "Without an exchange of names, the config is checked once more after its second name is synced.",
         file: "crates/durable-fs/src/publish.rs",
         find: "            Ok(is_expected(place)? && is_same()?)",
         replace: "            Ok(is_expected(place).is_ok() && is_same()?)",
@@ -1271,7 +1271,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-last-look-is-at-the-name",
-        guarantee: "Where names cannot be exchanged, the last call before the rename tells whether the name is the same file's.",
+        guarantee: "Without an exchange of names, the last call before the rename checks that the path is the same file.",
         file: "crates/durable-fs/src/publish.rs",
         find: "            Ok(is_expected(place)? && is_same()?)",
         replace: "            Ok(is_expected(place)? && is_same().is_ok())",
@@ -1289,7 +1289,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "foreign-file-goes-back-without-exchange",
-        guarantee: "Where names cannot be exchanged, what somebody else wrote goes back into its place all the same.",
+        guarantee: "Without an exchange of names, a config that another program wrote still goes back into its place.",
         file: "crates/config-store/src/save.rs",
         find: "                    self.rename_over(aside, place, &expected, taken_out)?;\n                    return Ok(true);",
         replace: "                    return Ok(false);",
@@ -1298,7 +1298,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "newer-file-is-not-renamed-over",
-        guarantee: "Where names cannot be exchanged, what is put back does not hide what was written over ours.",
+        guarantee: "Without an exchange of names, a restored config does not hide a later write over ours.",
         file: "crates/durable-fs/src/publish.rs",
         find: "    theirs.rename_over(path, place, &|file| disk.content_eq(file, ours), false)",
         replace: "    let _ = ours;\n    theirs.rename_over(path, place, &|_| Ok(true), false)",
@@ -1307,7 +1307,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "housekeeping-does-not-decide-the-exit-code",
-        guarantee: "A healthy config that lies where nothing can be written starts with a warning.",
+        guarantee: "A healthy config in a directory that cannot be written starts with a warning.",
         file: "crates/launch/src/sequence.rs",
         find: "                routine = Some(notice.as_warning());",
         replace: "                routine = Some(notice);",
@@ -1316,7 +1316,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "half-an-item-is-none",
-        guarantee: "An array that a text breaks off in loses its incomplete item.",
+        guarantee: "An array in which a text breaks off loses its incomplete item.",
         file: "crates/json-document/src/recover.rs",
         find: "        let innermost = torn_item.unwrap_or(open.len().checked_sub(1)?);",
         replace: "        let _ = torn_item;\n        let innermost = open.len().checked_sub(1)?;",
@@ -1325,7 +1325,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-number-may-lack-digits",
-        guarantee: "A number at the end of a torn text is not taken, as digits may be missing.",
+        guarantee: "A number at the end of a torn text is dropped, because digits may be missing.",
         file: "crates/json-document/src/recover.rs",
         find: "            None => is_string || matches!(",
         replace: "            None => true || is_string || matches!(",
@@ -1343,7 +1343,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-document-with-a-tail-is-written-without-it",
-        guarantee: "The trailing bytes of a complete config go, so that other readers find a config.",
+        guarantee: "The trailing bytes of a complete config are removed, so that other readers can parse it.",
         file: "crates/config-store/src/recover.rs",
         find: "        plan.config.get_or_insert_with(|| found.document.to_bytes());",
         replace: "",
@@ -1371,7 +1371,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "home-leads-out",
-        guarantee: "A daemon's home that is a link out of the app's home is refused.",
+        guarantee: "A daemon home that is a symlink out of the app's home is refused.",
         file: "crates/paths/src/guard.rs",
         find: "        if !is_same_or_inside(&real_daemon, &real_app, ignore_case) {",
         replace: "        if real_daemon.as_os_str().is_empty() {",
@@ -1380,7 +1380,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "homes-are-apart",
-        guarantee: "A daemon's home that is the app's home under another name is refused.",
+        guarantee: "A daemon home that is the app's home under another name is refused.",
         file: "crates/paths/src/guard.rs",
         find: "        if is_same(&real_daemon, &real_app, ignore_case) {",
         replace: "        if real_daemon.as_os_str().is_empty() {",
@@ -1402,7 +1402,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "busy-is-not-absent",
-        guarantee: "Nothing is started beside a daemon that listens and is silent.",
+        guarantee: "No daemon is started beside one that listens and is silent.",
         file: "crates/daemon/src/detect.rs",
         find: "Probe::Busy { pid, waited_ms } => Judgement::Blocked(Refusal::Busy { endpoint, pid, waited_ms }),",
         replace: "Probe::Busy { .. } => Judgement::Absent,",
@@ -1420,7 +1420,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "spawn-looks-first",
-        guarantee: "Right before a daemon is started, nobody listens there.",
+        guarantee: "A start checks right before the spawn that nobody listens on the socket.",
         file: "crates/daemon/src/spawn.rs",
         find: "        found => Err(occupied(request, found)),",
         replace: "        _ => Ok(()),",
@@ -1429,7 +1429,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "no-key-no-daemon",
-        guarantee: "A permit is looked at again right before a daemon is started.",
+        guarantee: "A start checks its permit again right before the spawn.",
         file: "crates/daemon/src/spawn.rs",
         find: r#"    request.permit.check().map_err(|refusal| SpawnError::Identity(Box::new(refusal)))?;
     ensure_free(request)?;"#,
@@ -1439,7 +1439,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "events-do-not-extend-the-deadline",
-        guarantee: "A peer that goes on sending events does not hold us.",
+        guarantee: "A peer that sends events without end does not extend a deadline.",
         file: "crates/daemon/src/connection.rs",
         find: r"                Line::Push(_) if Instant::now() > deadline => return Err(ReceiveError::TimedOut),
 ",
@@ -1449,7 +1449,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "bytes-do-not-extend-the-deadline",
-        guarantee: "Nor does one that sends a byte now and then.",
+        guarantee: "A peer that sends a byte now and then does not extend a deadline.",
         file: "crates/daemon/src/connection.rs",
         find: r"            if received && Instant::now() > deadline {
                 return Err(ReceiveError::TimedOut);
@@ -1461,7 +1461,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-began-before-the-question-is-no-answer",
-        guarantee: "Half an answer that lay there when the question was sent is not taken for its answer.",
+        guarantee: "Half a line that arrived before the request does not count as its answer.",
         file: "crates/daemon/src/connection.rs",
         find: "        self.stale = self.lines.begun() > 0;
 ",
@@ -1471,7 +1471,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "lines-are-bounded",
-        guarantee: "A line without an end is given up at a limit.",
+        guarantee: "A line without an end is dropped at a size limit.",
         file: "crates/daemon/src/lines.rs",
         find: "if self.skipping || self.bytes.len() > self.limit {",
         replace: "if self.skipping {",
@@ -1480,7 +1480,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-goes-into-the-background-is-found",
-        guarantee: "A daemon that left what started it is ended with it.",
+        guarantee: "A daemon that has left its wrapper script is ended with the script.",
         file: "crates/daemon/src/spawn/attempt.rs",
         find: ", variable(SPAWN_MARK, mark)]",
         replace: "]",
@@ -1498,7 +1498,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "who-runs-us-is-no-suspect",
-        guarantee: "The app that runs this program is not taken for an older one.",
+        guarantee: "The app that runs this program is not reported as an older app.",
         file: "crates/daemon/src/suspects.rs",
         find: "is_named() && !above_us.contains(&pid) && is_users()",
         replace: "is_named() && pid != above_us.len() as u32 && is_users()",
@@ -1507,7 +1507,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-daemon-that-died-is-told-as-dead",
-        guarantee: "A daemon that dies over the first requests is told with its status and its last words.",
+        guarantee: "A daemon that dies during the first requests is reported with its status and its last log lines.",
         file: "crates/app/src/commands/launch.rs",
         find: "        && lost
 ",
@@ -1518,7 +1518,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "attaching-is-one-round-trip",
-        guarantee: "A daemon is asked for its config only where the plan depends on it.",
+        guarantee: "A daemon is asked for its config only if the plan depends on it.",
         file: "crates/daemon/src/reconcile.rs",
         find: "    if input.depends_on_config() {",
         replace: "    if input.depends_on_config() || input.active.is_none() {",
@@ -1527,7 +1527,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "join-before-leaving",
-        guarantee: "The other networks are left only once the active one is joined.",
+        guarantee: "The other networks are left only after the active one is joined.",
         file: "crates/daemon/src/reconcile.rs",
         find: r#"                _ => stop = Some("the active network could not be joined, so the others stay".to_owned()),"#,
         replace: "                _ => {}",
@@ -1536,7 +1536,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-shared-daemons-networks-stay",
-        guarantee: "Of a shared daemon's networks only those go that the app added.",
+        guarantee: "A shared daemon leaves only the networks that the app added.",
         file: "crates/daemon/src/reconcile.rs",
         find: "        if input.role == Role::Shared && !was_added_by_app(input, joined, networks) {",
         replace: "        if input.role == Role::Shared && joined.is_empty() {",
@@ -1545,7 +1545,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "doctor-looks-at-the-key-that-is-named",
-        guarantee: "A doctor and a launch agree on which key a daemon has to have.",
+        guarantee: "`doctor` and `launch` agree on the key that a daemon has to have.",
         file: "crates/app/src/commands/doctor.rs",
         find: "    let expected = key.key().map(|key| Expected::key(&key.device_id));",
         replace: "    let expected = key.key().filter(|_| false).map(|key| Expected::key(&key.device_id));",
@@ -1554,7 +1554,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-full-disk-is-named",
-        guarantee: "A daemon that ends because its disk is full is not blamed on its program.",
+        guarantee: "If a daemon ends because its disk is full, its program is not blamed.",
         file: "crates/launch/src/no_daemon.rs",
         find: "    let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));",
         replace: "    let full = || SAID.first().filter(|_| logs.len() > 1_000 && is_full(home));",
@@ -1563,7 +1563,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-daemons-words-are-bounded",
-        guarantee: "What a daemon says without an end is not printed without an end.",
+        guarantee: "The output of a daemon is printed only up to a limit.",
         file: "crates/app/src/output.rs",
         find: "    bound(&mut value);\n    value",
         replace: "    let _ = bound;\n    value.take()",
@@ -1572,7 +1572,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "no-second-key-beside-the-peers-of-the-first",
-        guarantee: "No daemon makes a key where peers know a former one.",
+        guarantee: "No daemon makes a key if peers know a former one.",
         file: "crates/identity/src/answer.rs",
         find: "        if !self.misplaced.is_empty() || !self.known_by().is_empty() {",
         replace: "        if !self.misplaced.is_empty() {",
@@ -1581,7 +1581,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "no-second-key-where-a-former-config-names-one",
-        guarantee: "Nor where a config that is not the daemon's own any more names one elsewhere.",
+        guarantee: "No daemon makes a key if a former config of the daemon names one elsewhere.",
         file: "crates/identity/src/look.rs",
         find: "    for text in std::mem::take(&mut search.texts) {",
         replace: "    for text in std::mem::take(&mut search.texts).into_iter().take(0) {",
@@ -1599,7 +1599,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "no-half-line-of-a-log",
-        guarantee: "Nor is the rest of a line shown that tells of a secret before what is looked at.",
+        guarantee: "The rest of a log line is not shown if the secret's name comes before the shown part.",
         file: "crates/daemon/src/log.rs",
         find: "    if start > from {",
         replace: "    if start > u64::MAX - 1 {",
@@ -1608,7 +1608,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-url-in-another-form-is-no-change",
-        guarantee: "A daemon that writes urls in a normal form is told a network once.",
+        guarantee: "A daemon that normalises URLs is sent a network once.",
         file: "crates/daemon/src/url.rs",
         find: "    a == b || matches!((Url::of(a), Url::of(b)), (Some(a), Some(b)) if a == b)",
         replace: "    a == b",
@@ -1617,7 +1617,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-url-that-differs-is-a-change",
-        guarantee: "An address that the user changed gets to the daemon.",
+        guarantee: "An address that the user changed is sent to the daemon.",
         file: "crates/daemon/src/url.rs",
         find: "        Some(Self { scheme, has_slashes, user, host: host.to_ascii_lowercase(), port, rest })",
         replace: "        Some(Self { scheme, has_slashes, user, host: host.to_ascii_lowercase(), port, rest: \"\" }).filter(|_| rest != \"x\")",
@@ -1626,7 +1626,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an-odd-control-socket-is-refused-first",
-        guarantee: "No daemon is started where nobody could find it.",
+        guarantee: "No daemon is started at a socket path that nobody could find.",
         file: "crates/launch/src/sequence.rs",
         find: "    check_start(parts).map_err(one)?;",
         replace: "    check_socket(parts).map_err(one)?;",
@@ -1653,7 +1653,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "entries-that-announce-a-secret-are-masked",
-        guarantee: "In an object with any names, the value of a secret's name is not shown.",
+        guarantee: "In an object with arbitrary names, a value with the name of a secret is not shown.",
         file: "crates/json-document/src/masking.rs",
         find: "            Shown::Entries(shown) => Some(*shown).filter(|_| !is_secret_name(key)),",
         replace: "            Shown::Entries(shown) => Some(*shown).filter(|_| !key.is_empty()),",
@@ -1662,7 +1662,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "headers-are-masked",
-        guarantee: "Credentials of an HTTP header are not shown, in whatever text they stand.",
+        guarantee: "Credentials of an HTTP header are not shown in any text.",
         file: "crates/json-document/src/mask_text.rs",
         find: "            here.extend(named_at_the_beginning(line));",
         replace: "            let _ = named_at_the_beginning(line);",
@@ -1680,7 +1680,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "named-values-are-masked",
-        guarantee: "A receiver does not quote a secret that the member beside it names.",
+        guarantee: "A message of a receiver does not quote a secret that the member beside it names.",
         file: "crates/json-document/src/masking.rs",
         find: "            || (names_a_secret && NAMED.contains(&key.as_str()));",
         replace: "            || (names_a_secret && key.is_empty());",
@@ -1689,7 +1689,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "secret-names-are-known",
-        guarantee: "A name announces a secret.",
+        guarantee: "A name that announces a secret masks its value.",
         file: "crates/json-document/src/secret_names.rs",
         find: r#"[&str; 6] = ["credential","#,
         replace: r#"[&str; 6] = ["nothing","#,
@@ -1698,7 +1698,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "snippets-mask-numbers",
-        guarantee: "The line of an error shows no number of more than one digit.",
+        guarantee: "The quoted line of an error shows no number of more than one digit.",
         file: "crates/json-document/src/snippet.rs",
         find: "word.len() == 1 && word.as_bytes()[0].is_ascii_digit()",
         replace: "word.as_bytes()[0].is_ascii_digit()",
@@ -1734,7 +1734,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-change-holds-the-lock-until-the-daemon-followed",
-        guarantee: "Of two changes of the active network, the daemon follows the one that the config has.",
+        guarantee: "After two changes of the active network, the daemon follows the config.",
         file: "crates/app/src/commands/network.rs",
         find: "    let change = made?;",
         replace: "    drop(lock);\n    let lock = ();\n    let change = made?;",
@@ -1743,7 +1743,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-run-log-is-written-in-a-home-of-ours-alone",
-        guarantee: "No line of the run log lands in a directory of another user who swaps it for the home.",
+        guarantee: "No line of the run log lands in a directory that another user swaps for the home.",
         file: "crates/app/src/run_log.rs",
         find: "            belongs_to_us(&dir.metadata()?)?;",
         replace: "            let _ = belongs_to_us(&dir.metadata()?);",
@@ -1752,7 +1752,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-start-that-was-killed-is-waited-for",
-        guarantee: "A daemon that a killed launch left on its way is waited for and adopted, and none is started beside it.",
+        guarantee: "A launch waits for a daemon that a killed launch was starting, adopts it, and starts no other.",
         file: "crates/daemon/src/stop.rs",
         find: "            self.has_daemon_name || serving::has_spawn_mark(self.pid)",
         replace: "            self.has_daemon_name",
@@ -1770,7 +1770,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-network-is-not-left-for-other-words",
-        guarantee: "What the daemon took, in words of its own, is no reason to leave the network and join it anew.",
+        guarantee: "A network that the daemon took and reports in other words is not left and joined again.",
         file: "crates/daemon/src/reconcile.rs",
         find: "            differs if !differs.is_success() && reported_entry(daemon, config).as_ref() == Some(current) => {}",
         replace: "            differs if !differs.is_success() => {}",
@@ -1779,7 +1779,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "leaving-and-joining-anew-is-not-broken-off",
-        guarantee: "A signal between leaving a network and joining it anew costs the user no network.",
+        guarantee: "A signal between leaving a network and joining it again costs the user no network.",
         file: "crates/daemon/src/client.rs",
         find: "        self.cancelled.clone().filter(|_| !self.whole)",
         replace: "        self.cancelled.clone()",
@@ -1788,7 +1788,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-lost-network-is-no-news-of-less-weight",
-        guarantee: "That a network was lost is an error, even where it was lost because the user had had enough.",
+        guarantee: "A lost network is an error, even if the user interrupted the run.",
         file: "crates/launch/src/networks.rs",
         find: r#"    if code == "daemon.cancelled" && *intact {"#,
         replace: r#"    if code == "daemon.cancelled" {"#,
@@ -1797,7 +1797,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "blocked-signals-are-heard",
-        guarantee: "Signals that were blocked on entry are heard, and the daemon can be asked to end.",
+        guarantee: "Signals that were blocked on entry are handled, and the daemon can be asked to end.",
         file: "crates/app/src/commands/launch.rs",
         find: r"        nix::sys::signal::SigSet::empty().thread_set_mask()?;
 ",
@@ -1816,7 +1816,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "who-came-up-meanwhile-is-adopted",
-        guarantee: "A healthy daemon that comes up while ours is starting is used.",
+        guarantee: "A healthy daemon that comes up during our start is used.",
         file: "crates/launch/src/sequence.rs",
         find: r"    let SpawnError::Occupied { .. } = error else { return None };",
         replace: r"    let SpawnError::Cancelled = error else { return None };",
@@ -1825,7 +1825,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-closed-socket-tells-whose-it-is",
-        guarantee: "Another user's daemon is told by its socket where that lets nobody else in.",
+        guarantee: "Another user's daemon is recognised by the owner of its socket file.",
         file: "crates/daemon/src/transport/unix.rs",
         find: r"Err(closed(endpoint, path, e.into()))",
         replace: r"Err(failed(e.into()))",
@@ -1834,7 +1834,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-link-to-the-own-daemon-is-the-own-one",
-        guarantee: "The own daemon that answers under the shared one's name is told its networks as the own one.",
+        guarantee: "The app's own daemon that answers at the shared socket path is treated as the own one.",
         file: "crates/daemon/src/endpoint.rs",
         find: r"        self.address == other.address
             ||",
@@ -1854,7 +1854,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-daemon-in-a-script-is-watched",
-        guarantee: "The end of the process that answered is the daemon's end, and not that of the script around it.",
+        guarantee: "The process that answered is watched, not the script around it.",
         file: "crates/daemon/src/spawn/supervise.rs",
         find: "            self.daemon = pid.and_then(|pid| crate::process::ProcessHandle::new(pid).ok());",
         replace: "            self.daemon = pid.and_then(|_| None);",
@@ -1863,7 +1863,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-launch-is-woken-by-the-end-of-a-daemon-in-a-script",
-        guarantee: "A launch that stays notices the end of its daemon, though a script around it lives on.",
+        guarantee: "A foreground launch notices the end of its daemon although a script around it runs on.",
         file: "crates/app/src/commands/launch.rs",
         find: "                waker.close();\n",
         replace: "",
@@ -1872,7 +1872,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an-ended-daemon-is-told-as-ended",
-        guarantee: "Nobody is sent to look at a daemon's process that was ended again.",
+        guarantee: "No hint names a daemon process that was ended again.",
         file: "crates/app/src/commands/launch.rs",
         find: "        notice.hint = Some(log_hint(ended));",
         replace: "        let _ = log_hint(ended);",
@@ -1899,7 +1899,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-doubtful-home-gets-no-daemon",
-        guarantee: "Where the key is in doubt, no daemon is started.",
+        guarantee: "If the key is in doubt, no daemon is started.",
         file: "crates/launch/src/sequence.rs",
         find: r"            if options.daemon && outcome.class().is_none() {
                 let used",
@@ -1910,7 +1910,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-is-told-of-networks-is-masked",
-        guarantee: "What is told of a daemon's networks holds no credential.",
+        guarantee: "A report of a daemon's networks contains no credential.",
         file: "crates/launch/src/networks.rs",
         find: "plan: plan.masked(), outcome: outcome.masked() })",
         replace: "plan, outcome })",
@@ -1919,7 +1919,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "second-name-is-durable-here-too",
-        guarantee: "Where a move is made of link and unlink, the second name is durable before the first goes.",
+        guarantee: "A move by link and unlink makes the second name durable before the first goes.",
         file: "crates/migration/src/execute.rs",
         find: r"        self.disk.hard_link(from, to)?;
         self.disk.sync_dir(&folder)?;",
@@ -1929,7 +1929,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "loser-is-aside-before-the-winner-comes",
-        guarantee: "What a decision sets aside at the destination is there for good before the winner takes its place.",
+        guarantee: "A file that a decision sets aside is durable before the winner takes its place.",
         file: "crates/migration/src/execute.rs",
         find: "                    if at_destination {",
         replace: "                    if at_destination && false {",
@@ -1938,7 +1938,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "temporary-second-name-is-gone-first",
-        guarantee: "Where a copy is published by a link, its temporary name is gone for good before its source goes.",
+        guarantee: "If a link publishes a copy, the removal of its temporary name is durable before its source goes.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"        if !second_names.is_empty() {",
         replace: r"        if second_names.len() == usize::MAX {",
@@ -1947,7 +1947,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "new-folder-is-durable-first",
-        guarantee: "A folder that takes over where none could be renamed is durable before files come into it.",
+        guarantee: "A directory that is made because none could be renamed is durable before files come into it.",
         file: "crates/migration/src/execute.rs",
         find: r"        if !made.is_empty() {
             self.flush(&made, |_| Vec::new())?;
@@ -1958,7 +1958,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "emptied-folders-stay-away",
-        guarantee: "Folders that were reported as removed are not back after a power cut.",
+        guarantee: "Directories that are reported as removed do not come back after a power cut.",
         file: "crates/migration/src/execute.rs",
         find: "        if left.is_empty() { Ok(()) } else { self.flush(&left, |_| Vec::new()) }",
         replace: r"        drop(left);
@@ -1968,7 +1968,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "stopped-is-looked-at",
-        guarantee: "That a daemon was told to end does not mean that none runs.",
+        guarantee: "A daemon that was asked to end still counts as running until it is gone.",
         file: "crates/migration/src/execute.rs",
         find: "        refusals.extend(daemons.live().into_iter().map(|daemon| refusal(daemon, None)));",
         replace: "        let _ = &refusal;",
@@ -1977,7 +1977,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "claims-do-not-overwrite",
-        guarantee: "What a killed run had claimed is not replaced by what is claimed now.",
+        guarantee: "A file that a killed run had quarantined is not replaced by a later one.",
         file: "crates/migration/src/execute/retire.rs",
         find: r"map(|name| (there.contains(name), claimed.join(name)))",
         replace: r"map(|name| (false, claimed.join(name)))",
@@ -1986,7 +1986,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "changed-sources-are-back-at-once",
-        guarantee: "A source that was written to has its name back before the next file is dealt with.",
+        guarantee: "A source that was written to gets its name back before the next file is handled.",
         file: "crates/migration/src/execute/retire.rs",
         find: "    disk.rename_noreplace(claimed, &item.from).is_ok()
 ",
@@ -2007,7 +2007,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-threads-did-is-told",
-        guarantee: "How far it is counts what all threads did.",
+        guarantee: "The progress counts the files of all threads.",
         file: "crates/migration/src/execute/each.rs",
         find: "        done.fetch_add(1, Ordering::Relaxed);",
         replace: "",
@@ -2016,7 +2016,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "same-means-same-bytes",
-        guarantee: "Only the very same bytes at the destination let a source go.",
+        guarantee: "A source is removed only if the destination has the same bytes.",
         file: "crates/migration/src/inspect/pair.rs",
         find: "    disk.same_content(source, destination).map_err(|error| {",
         replace: "    Ok(()).and(disk.same_content(source, destination).or(Ok(true))).map(|_| true).map_err(|error: DiskError| {",
@@ -2025,7 +2025,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "odd-key-is-no-absent-key",
-        guarantee: "What is odd in the key's place is not hidden behind a new key.",
+        guarantee: "Something odd at the key's path is not hidden behind a new key.",
         file: "crates/identity/src/look.rs",
         find: r#"            Spot::Odd { path: path.to_owned(), what }
 "#,
@@ -2049,7 +2049,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "other-directories-of-a-home-are-looked-through",
-        guarantee: "A key is found in whichever directory of a home it lies.",
+        guarantee: "A key is found in any directory of a home.",
         file: "crates/identity/src/look.rs",
         find: "                FileKind::Dir if levels > 0 => self.elsewhere(&path, levels - 1, budget),\n",
         replace: "                FileKind::Dir if levels > LEVELS => self.elsewhere(&path, levels - 1, budget),\n",
@@ -2058,7 +2058,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-was-given-up-is-not-found-again",
-        guarantee: "Whoever gives the peers up can start anew.",
+        guarantee: "A user who gives up the peers can start with a new key.",
         file: "crates/identity/src/look.rs",
         find: "FileKind::Dir if !name.starts_with(GIVEN_UP) =>",
         replace: "FileKind::Dir if !name.is_empty() =>",
@@ -2067,7 +2067,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "unreadable-key-is-no-absent-key",
-        guarantee: "A key that cannot be read, or a link that leads nowhere, is not \"no key\".",
+        guarantee: "A key that cannot be read, or a dangling symlink, is not \"no key\".",
         file: "crates/migration/src/decide.rs",
         find: "            _ if inventory.key_trouble => {",
         replace: "            _ if inventory.key_trouble && inventory.left.len() == usize::MAX => {",
@@ -2076,7 +2076,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-the-move-doubts-starts-no-daemon",
-        guarantee: "A daemon may be started only where the move has nothing to say.",
+        guarantee: "A daemon may be started only if the move has nothing left to do.",
         file: "crates/launch/src/sequence.rs",
         find: r#"    if !doubts.is_empty() {
         return Err(doubts);
@@ -2087,7 +2087,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "bringing-a-key-back-overwrites-nothing",
-        guarantee: "The command that takes a complete temporary key throws nothing away.",
+        guarantee: "The command that takes a complete temporary key destroys nothing.",
         file: "crates/identity/src/look.rs",
         find: "    (1..1000).map(&name).find(is_free).unwrap_or_else(|| name(1000))",
         replace: "    Some(name(1)).filter(|_| is_free(&name(1)) || true).unwrap_or_else(|| name(1000))",
@@ -2096,7 +2096,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one-folder-is-not-two",
-        guarantee: "A folder is not moved into itself under another name.",
+        guarantee: "A directory is not moved into itself under another name.",
         file: "crates/migration/src/inspect.rs",
         find: "                if meta.is_same_file(source) {",
         replace: "                if meta.is_same_file(source) && meta.mode == u32::MAX {",
@@ -2105,7 +2105,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "key-behind-a-link-stays",
-        guarantee: "A key behind a folder link is not taken out of wherever that leads.",
+        guarantee: "A key behind a symlinked directory is not moved out of the symlink's target.",
         file: "crates/migration/src/inspect.rs",
         find: "                self.out.refusals.push(MigrationError::SourceLink { path, target });",
         replace: "                            drop((path, target));",
@@ -2114,7 +2114,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "destination-stays-in-the-home",
-        guarantee: "A folder link at the destination that leads out of the home is refused.",
+        guarantee: "A symlink at the destination that leads out of the home is refused.",
         file: "crates/migration/src/inspect.rs",
         find: "                    Ok(None) => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),",
         replace: "                    Ok(None) => drop((path, target)),",
@@ -2123,7 +2123,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "damaged-copy-is-no-source",
-        guarantee: "A copy whose bytes are not those that its name says is passed over.",
+        guarantee: "A backup whose bytes do not match its name is skipped.",
         file: "crates/config-store/src/copies.rs",
         find: "        let intact = hash(&bytes) == id.hash;",
         replace: "        let intact = hash(&bytes).len() == id.hash.len();",
@@ -2132,7 +2132,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "whole-copy-or-none",
-        guarantee: "A torn copy of a name does not count as one that is there.",
+        guarantee: "A torn backup does not count as an existing one.",
         file: "crates/config-store/src/copies.rs",
         find: "            if !self.holds(id, bytes) || !self.stands_alone(id) {",
         replace: "            if !self.stands_alone(id) {",
@@ -2152,7 +2152,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "refused-flush-makes-no-second-copy",
-        guarantee: "A copy whose flush is refused is not made a second time under another number.",
+        guarantee: "A backup whose sync fails is not made a second time under another number.",
         file: "crates/config-store/src/copies.rs",
         find: r"        // Nothing else that is refused is done again: the file may be there by then.
         Err(error) if error.is_about_the_owner() => publish_new",
@@ -2162,7 +2162,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "another-program-that-serves-is-no-daemon",
-        guarantee: "Where the daemon's variable is exported, another program that is told to serve is no daemon.",
+        guarantee: "Another program with a `serve` command and the daemon's variable is no daemon.",
         file: "crates/daemon/src/stop.rs",
         find: "                && (self.is_a_daemon() || serving::listens_in(self.pid, None))",
         replace: "                && (self.pid > 0 || self.is_a_daemon())",
@@ -2171,7 +2171,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-daemon-of-any-name-is-found-by-its-socket",
-        guarantee: "A daemon whose file has another name is found by the socket on which it listens.",
+        guarantee: "A daemon whose program has another name is found by the socket on which it listens.",
         file: "crates/daemon/src/stop.rs",
         find: "(self.is_a_daemon() || serving::listens_in(self.pid, None))",
         replace: "self.is_a_daemon()",
@@ -2180,7 +2180,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "another-users-daemon-is-not-asked",
-        guarantee: "A daemon of another user's is refused before it is asked anything (root is needed to see it).",
+        guarantee: "Another user's daemon is refused before the first request (the test needs root).",
         file: "crates/daemon/src/transport/unix.rs",
         find: "    endpoint.admits(uid, rustix::process::geteuid().as_raw())",
         replace: "    endpoint.admits(uid, uid)",
@@ -2189,7 +2189,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-we-lack-is-no-daemon",
-        guarantee: "That we have no file handle left says nothing about a daemon.",
+        guarantee: "Resource exhaustion of this process says nothing about a daemon.",
         file: "crates/daemon/src/transport/unix.rs",
         find: "        Some(errno) if lacks.contains(&errno) => ConnectError::ResourceExhausted { source },",
         replace: "        Some(errno) if lacks.is_empty() && errno == Errno::MFILE => ConnectError::ResourceExhausted { source },",
@@ -2216,7 +2216,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "by-force-after-the-grace",
-        guarantee: "A daemon that does not listen is killed when its grace is over.",
+        guarantee: "A daemon that ignores SIGTERM is killed after its grace period.",
         file: "crates/daemon/src/spawn/supervise.rs",
         find: r"                send(Signal::KILL);
                 break;",
@@ -2226,7 +2226,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-cleared-environment-hides-no-daemon",
-        guarantee: "A daemon that left its group, and has nothing of our environment, is known by who started it.",
+        guarantee: "A daemon that left its group and has none of our environment is recognised by its parent.",
         file: "crates/daemon/src/spawn/supervise.rs",
         find: "crate::process::ancestors(pid).any(|above| above == child)",
         replace: "crate::process::ancestors(pid).any(|above| above == 0)",
@@ -2235,7 +2235,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "logs-are-bounded",
-        guarantee: "Of the daemon's former logs only some are kept.",
+        guarantee: "Only a limited number of former daemon logs is kept.",
         file: "crates/daemon/src/log.rs",
         find: "    while last < keep && present",
         replace: "    while present",
@@ -2244,7 +2244,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-former-process-is-not-signalled",
-        guarantee: "A number that is another process's by now is not signalled, also where the kernel cannot hold a process.",
+        guarantee: "A reused process id is not signalled, even on a kernel without process handles.",
         file: "crates/daemon/src/process.rs",
         find: "stat.start != *start || stat.has_ended()",
         replace: "stat.has_ended()",
@@ -2253,7 +2253,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-was-not-taken-is-said-again",
-        guarantee: "A daemon that closes the connection after each answer is talked to all the same.",
+        guarantee: "A daemon that closes the connection after each answer is supported.",
         file: "crates/daemon/src/client.rs",
         find: "                Err(ReceiveError::NotDelivered) => {}",
         replace: "                Err(ReceiveError::NotDelivered) if self.pid == Some(0) => {}",
@@ -2262,7 +2262,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "what-was-taken-is-not-said-again",
-        guarantee: "What a daemon took and did not answer is not asked for twice.",
+        guarantee: "A request that a daemon took and did not answer is not repeated.",
         file: "crates/daemon/src/client.rs",
         find: "                Err(ReceiveError::NotDelivered) => {}",
         replace: "                Err(ReceiveError::NotDelivered | ReceiveError::Closed { .. }) => {}",
@@ -2271,7 +2271,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "quoted-secrets-are-masked",
-        guarantee: "A credential is masked in the daemon's words also where a parser has quoted it.",
+        guarantee: "A credential in a daemon's message is masked even if a parser has escaped it.",
         file: "crates/daemon/src/client.rs",
         find: r#"    for form in [secret.to_owned(), inner(format!("{secret:?}")), json(secret)] {"#,
         replace: "    for form in [secret.to_owned()] {",
@@ -2289,7 +2289,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-busy-daemon-is-5",
-        guarantee: "That a daemon is busy is told by the exit code of its own.",
+        guarantee: "A busy daemon has an exit code of its own.",
         file: "crates/launch/src/notice.rs",
         find: r"            Refusal::ResourceExhausted { .. } => Class::Failed,
             _ => Class::Daemon,",
@@ -2309,7 +2309,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "who-is-ending-is-waited-for",
-        guarantee: "A daemon that is just ending is not taken for one that lost its socket.",
+        guarantee: "A daemon that is just ending is not reported as one without a socket.",
         file: "crates/daemon/src/home_daemons.rs",
         find: "            if serving.is_empty() || Instant::now() >= deadline {",
         replace: "            if serving.is_empty() || Instant::now() < deadline {",
@@ -2318,7 +2318,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-relapse-is-told",
-        guarantee: "That a healthy config was written over again is told.",
+        guarantee: "A healthy config that a daemon overwrote again is reported.",
         file: "crates/launch/src/sequence.rs",
         find: "        outcome.notices.push(relapse.notice(parts, options));",
         replace: "        drop(relapse.notice(parts, options));",
@@ -2336,7 +2336,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "status-decides-as-a-launch-does",
-        guarantee: "What a status says of the daemon is what a launch would do.",
+        guarantee: "`status` predicts what `launch` does with the daemon.",
         file: "crates/app/src/commands/status.rs",
         find: "    let decision = decide(&looked);",
         replace: "    let decision = decide(&looked[..1]);",
@@ -2345,7 +2345,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "doctor-reads-a-key-as-a-launch-does",
-        guarantee: "A doctor and a launch agree on whether a daemon has the home's key.",
+        guarantee: "`doctor` and `launch` agree on whether a daemon has the home's key.",
         file: "crates/app/src/commands/doctor.rs",
         find: "                    Some(expected) if !expected.admits(&status.device_id) => {",
         replace: "                    Some(expected) if expected.device_id() != Some(&status.device_id) => {",
@@ -2354,7 +2354,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-key-named-elsewhere-is-looked-at",
-        guarantee: "No daemon is started whose config names a key that is not there: it would make one.",
+        guarantee: "No daemon is started if its config names a key that does not exist: the daemon would make one.",
         file: "crates/identity/src/answer.rs",
         find: r#"            Named::Elsewhere(named, spot) => {
                 return Answer::Refused(self.named_elsewhere(named, &why_unusable(spot)));
@@ -2365,7 +2365,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "nothing-moves-without-its-key",
-        guarantee: "Where the key is missing, the move changes nothing.",
+        guarantee: "If the key is missing, the move changes nothing.",
         file: "crates/migration/src/decide.rs",
         find: "                let gone = self.refusal().filter(|refusal| is_missing(refusal));",
         replace: "                let gone = self.refusal().filter(|refusal| is_missing(refusal) && false);",
@@ -2374,7 +2374,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "every-command-tells-the-missing-key",
-        guarantee: "A missing key is told by a launch without a daemon too.",
+        guarantee: "A launch without a daemon reports a missing key too.",
         file: "crates/launch/src/sequence.rs",
         find: "            add_untold(&mut outcome.notices, answer.refusal().map(Notice::from));",
         replace: "            let _ = add_untold;",
@@ -2383,7 +2383,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-permit-wants-the-right-lock",
-        guarantee: "A permit is given under the lock of the app's home alone.",
+        guarantee: "A permit is given only under the lock of the app's home.",
         file: "crates/identity/src/permit.rs",
         find: r"    lock.ensure_locks(&places.app.path)
         .map_err(|error| Refusal::new(Problem::OutsideLock(error), Vec::new()))?;",
@@ -2393,7 +2393,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "unreadable-is-not-none-yet",
-        guarantee: "What cannot be looked at may be the key.",
+        guarantee: "A file that cannot be inspected may be the key.",
         file: "crates/identity/src/answer.rs",
         find: r#"            Some(error) => Answer::Refused(unreadable(error)),
             None => Answer::NoneYet,"#,
@@ -2404,7 +2404,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-key-that-moved-is-told-to-the-daemon",
-        guarantee: "Nor one whose config still names the place from which its key has moved.",
+        guarantee: "No daemon is started if its config still names the place from which its key has moved.",
         file: "crates/launch/src/sequence.rs",
         find: "    tell_where_the_key_is(parts, lock, outcome).map_err(one)?;",
         replace: "    let _ = tell_where_the_key_is;",
@@ -2422,7 +2422,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an-activator-is-not-signalled",
-        guarantee: "A process that listens, and accepts nothing, is taken for the daemon only if more says so.",
+        guarantee: "A process that listens and accepts nothing counts as the daemon only on further evidence.",
         file: "crates/daemon/src/serving.rs",
         find: "            (true, false) if is_told() && (process::is_suspended(pid) || is_daemon(pid)) => {",
         replace: "            (true, false) if is_told() => {",
@@ -2431,7 +2431,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-daemon-of-another-home-is-not-signalled",
-        guarantee: "A daemon that a config leads to, and that serves another home, is not ended for this one.",
+        guarantee: "A daemon that a config names, and that serves another home, is not ended for this one.",
         file: "crates/daemon/src/serving.rs",
         find: "            (true, true) if is_inside() || is_told() => Some(ServerEvidence::Accepts),",
         replace: "            (true, true) => Some(ServerEvidence::Accepts),",
@@ -2440,7 +2440,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-relative-home-is-the-daemons-to-read",
-        guarantee: "A daemon's relative home is read from where the daemon works.",
+        guarantee: "A daemon's relative home is resolved against its working directory.",
         file: "crates/daemon/src/serving.rs",
         find: r#"        Err(_) => proc_dir(pid).join("cwd").join(path),"#,
         replace: "        Err(_) => path.to_owned(),",
@@ -2449,7 +2449,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "numbers-of-another-namespace-are-none-of-ours",
-        guarantee: "Where `/proc` shows another pid namespace, no number in it is signalled.",
+        guarantee: "If `/proc` shows another pid namespace, no process id in it is signalled.",
         file: "crates/daemon/src/process.rs",
         find: "    ourselves.is_ok_and(|number| number.to_str() == Some(&std::process::id().to_string()))",
         replace: "    ourselves.is_ok()",
@@ -2467,7 +2467,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an-abandoned-socket-is-no-daemon",
-        guarantee: "A socket that lets nobody connect, and on which nobody listens, is taken for no daemon.",
+        guarantee: "A socket that refuses connections, and on which nobody listens, is no daemon.",
         file: "crates/daemon/src/transport/unix.rs",
         find: "        Some(false) => ConnectError::Absent { why: Absence::Abandoned, source },",
         replace: "        Some(false) => ConnectError::Failed { source },",
@@ -2476,7 +2476,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "nobody-is-ended-who-is-no-daemon",
-        guarantee: "Whoever listens where a leaked config says is ended only when it speaks, or serves, as a daemon.",
+        guarantee: "A process at the socket of an overwritten config is ended only if it answers or serves as a daemon.",
         file: "crates/daemon/src/home_daemons.rs",
         find: "            DaemonKind::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) => {",
         replace: "            DaemonKind::Listening { endpoint, probe } if self.is_a_daemon(endpoint, probe) || true => {",
@@ -2485,7 +2485,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-foreign-link-is-not-written-through",
-        guarantee: "A link that one user made to a file of another is not written through.",
+        guarantee: "A symlink that one user made to a file of another is not written through.",
         file: "crates/config-store/src/save.rs",
         find: "        match look_behind(&*self.disk, config) {",
         replace: "        match look_behind(&*self.disk, Path::new(\"/\")) {",
@@ -2503,7 +2503,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "sticky-directories-follow-the-kernels-rule",
-        guarantee: "In a sticky directory that everybody can write to, the owner of a home makes no symlink for root.",
+        guarantee: "In a sticky directory that everybody can write to, root follows no symlink of the home's owner.",
         file: "crates/durable-fs/src/trust.rs",
         find: "            0o1002 => self.trusts(runner, uid, holder.meta.owner.map(|owner| owner.uid)),",
         replace: "",
@@ -2512,7 +2512,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "open-directories-hold-no-symlink",
-        guarantee: "No symlink is followed that anybody can swap.",
+        guarantee: "A symlink that anybody can swap is not followed.",
         file: "crates/durable-fs/src/trust.rs",
         find: "            0o0002 => {",
         replace: "            0o7777 => {",
@@ -2521,7 +2521,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-home-has-the-owner-of-its-place",
-        guarantee: "A home in the user home of another is not worked in.",
+        guarantee: "No run changes a home that lies in another user's home.",
         file: "crates/durable-fs/src/trust.rs",
         find: "            return foreign(holder);",
         replace: "            let _ = foreign(holder);",
@@ -2530,7 +2530,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "nobody-works-in-the-home-of-another",
-        guarantee: "Who cannot work for the owner of a home makes nothing there.",
+        guarantee: "A user who cannot act for the owner of a home makes nothing there.",
         file: "crates/durable-fs/src/trust.rs",
         find: "        self.is_root() || owner == ROOT || owner == self.uid || Some(owner) == self.unmapped",
         replace: "        let _ = owner; true",
@@ -2539,7 +2539,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-locked-home-does-not-hide-its-symlink",
-        guarantee: "The way to a home is judged under its lock as well.",
+        guarantee: "The path to a home is checked under its lock as well.",
         file: "crates/durable-fs/src/real/handles.rs",
         find: "            Some(handles) if handles.is_symlink_to_top(path) => ",
         replace: "            Some(handles) if false && handles.is_symlink_to_top(path) => ",
@@ -2548,7 +2548,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "trust-comes-before-anything-is-made",
-        guarantee: "A launch makes nothing in a home that somebody else decides about.",
+        guarantee: "A launch makes nothing in a home that another user controls.",
         file: "crates/launch/src/sequence.rs",
         find: r"    ensure_changeable(parts)?;
     parts.checked",
@@ -2567,7 +2567,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-store-asks-whom-it-can-trust",
-        guarantee: "No change of the config is made in a home that somebody else decides about.",
+        guarantee: "No config is changed in a home that another user controls.",
         file: "crates/config-store/src/save.rs",
         find: "            Some(problem) => Err(StoreError::Untrusted { problem: problem.clone() }),",
         replace: "            Some(_) => Ok(trust),",
@@ -2585,7 +2585,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-refusal-of-the-callers-changes-nothing",
-        guarantee: "Where root cannot become the owner of the home, a launch changes nothing.",
+        guarantee: "If root cannot become the owner of the home, a launch changes nothing.",
         file: "crates/launch/src/sequence.rs",
         find: "        return Err(refusal.clone());",
         replace: "        let _ = refusal;",
@@ -2603,7 +2603,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a-copy-of-an-apps-home-is-no-users-home",
-        guarantee: "A home one level too deep is refused by where it leads and what lies there.",
+        guarantee: "A home one level too deep is refused by its target and its content.",
         file: "crates/paths/src/guard.rs",
         find: "        refuse_home_by_content(&layout, lookup)?;",
         replace: "",
@@ -2612,7 +2612,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the-daemons-variable-is-trimmed",
-        guarantee: "The shared home is where the daemon takes it to be.",
+        guarantee: "The shared home is resolved as the daemon resolves it.",
         file: "crates/paths/src/env.rs",
         find: "OsStr::new(text.trim())",
         replace: "OsStr::new(text)",
@@ -2621,7 +2621,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "sudo-makes-no-second-home",
-        guarantee: "Under sudo nothing is made for root while the user who called has a home of the app's.",
+        guarantee: "Under sudo nothing is made for root if the calling user has an app home.",
         file: "crates/app/src/commands/mod.rs",
         find: ".filter(|_| writes),",
         replace: ".filter(|_| false),",
@@ -2630,7 +2630,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "only-the-socket-in-use-is-judged",
-        guarantee: "Where a daemon would listen without its config does not keep it from starting.",
+        guarantee: "A default socket path that is too long does not stop a daemon whose config names a short one.",
         file: "crates/launch/src/daemons.rs",
         find: "listens(self.probe(&before)) && ",
         replace: "!self.probe(&before).is_absent() && ",
@@ -2639,7 +2639,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "each-name-of-an-app-has-its-own-place",
-        guarantee: "A sibling app's directories are none of those that the daemon kept in the app's home.",
+        guarantee: "The directories of a sibling app differ from those that the daemon kept in the app's home.",
         file: "crates/paths/src/resolver.rs",
         find: "    let clash = all.find(|((one, a), (other, b))| !is_shared_name(one, other) && nested(a, b));",
         replace: "    let clash = all.find(|((one, a), (other, b))| false && !is_shared_name(one, other) && nested(a, b));",
@@ -2648,7 +2648,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "hints-move-to-a-free-name",
-        guarantee: "A printed command moves nothing into or over what has the name already.",
+        guarantee: "A printed command moves nothing into or over an existing file or directory.",
         file: "crates/durable-fs/src/error.rs",
         find: "    (1..1000).map(beside).find(is_free).unwrap_or_else(|| beside(1))",
         replace: "    let _ = is_free; beside(1)",
@@ -2657,7 +2657,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "hints-replace-a-symlink-alone",
-        guarantee: "A printed command that puts a copy in a symlink's place does nothing to a file.",
+        guarantee: "A printed command that replaces a symlink by a copy does nothing to a regular file.",
         file: "crates/durable-fs/src/error.rs",
         find: "test -L {symlink} && cp",
         replace: "test -e {symlink} && cp",
