@@ -1,4 +1,4 @@
-//! Shows what a repair of a home's config would do, and does it when asked to.
+//! Shows the repair of a home's config, and carries it out with `--write`.
 //!
 //! `cargo run -p myownllm-config-store --example repair -- /home/u [--write]`
 

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
-/// Time, as far as waiting for a half-written file needs it.
+/// The time that waiting for a half-written file needs.
 ///
-/// A trait because there are two: the machine's ([`SystemClock`]), and that of a test, which does not sleep.
+/// A trait, because a test has a clock that does not sleep; [`SystemClock`] is the machine's.
 pub trait Clock: Send + Sync {
-    /// Time since some fixed moment; never goes backwards.
+    /// Returns the time since a fixed moment; never goes backwards.
     fn elapsed(&self) -> Duration;
     /// Waits.
     fn sleep(&self, time: Duration);

@@ -1,4 +1,4 @@
-//! The folder of copies: names that tell everything, and the few things that are done there.
+//! The backup directory: the names of the backups, and the operations on them.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -18,16 +18,19 @@ use sha2::{Digest, Sha256};
 
 use crate::StoreError;
 
-/// Why a copy was made; part of its name.
+/// Says why a backup was made; part of the backup's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum CopyKind {
-    /// A config that a launch, or our own save, saw healthy. Bounded: the oldest go first, the newest never.
+    /// A config that a launch or a save of this crate found healthy. Bounded: the oldest are
+    /// removed first, the newest never.
     Good,
-    /// A config that was set aside: before a repair, before it was completed, or as it was corrupt. Never removed by us.
+    /// A config that was set aside: before a repair, before it was completed, or because it was
+    /// corrupt. This crate never removes it.
     Kept,
-    /// A daemon's half for which there was no room, as the daemon had a config already. Never removed by us.
+    /// A daemon's half that could not become the daemon's config because the daemon had one. This
+    /// crate never removes it.
     Daemon,
 }
 
@@ -43,10 +46,10 @@ impl CopyKind {
     }
 }
 
-/// The name of a copy without its ending: `good-00000012-3fa9…`.
+/// The name of a backup without its extension: `good-00000012-3fa9…`.
 ///
-/// A sequence number orders copies (the clock may go backwards), and the hash of the content tells, without reading, what is
-/// there already.
+/// The sequence number orders the backups, because the clock may go backwards. The hash of the
+/// content finds an existing backup of the same bytes without a read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CopyId {
     pub(crate) kind: CopyKind,
@@ -54,38 +57,41 @@ pub struct CopyId {
     pub(crate) hash: String,
 }
 
-/// Up to so many bytes a hash costs no more than opening a file does.
+/// Up to this size, hashing the bytes costs no more than opening a file.
 const CHEAP_TO_HASH: usize = 32 << 10;
 
-/// The mode of a copy.
+/// The mode of a backup.
 const SYNCED: u32 = 0o600;
-/// The mode of a routine copy until its name is synced. A launch takes a routine copy that it finds for done and syncs nothing,
-/// so a run that is killed before it has synced the name must leave a trace. A mode is one that leaves no file behind.
+/// The mode of a routine backup until its name is synced. A launch syncs nothing if it finds the
+/// routine backup that it needs. So a run that is killed before it syncs the name must leave a
+/// trace; a mode is a trace that leaves no extra file behind.
 const UNSYNCED: u32 = 0o400;
 
-/// Digits of a hash in a name: 128 of SHA-256's bits, which nobody meets twice by chance.
+/// Digits of a hash in a name: 128 bits of SHA-256, enough to rule out a collision by chance.
 const HASH_DIGITS: usize = 32;
-/// The most digits of a sequence number. More is no name of ours: a planted huge one must not use up the numbers.
+/// The most digits of a sequence number. A name with more digits is not a backup: a planted huge
+/// number must not use up the sequence.
 const SEQUENCE_DIGITS: usize = 12;
-/// So far from the number before it nobody gets by saving: a name that is, and all behind it, was put there.
+/// A larger gap between two consecutive numbers cannot come from saving: the backup after the gap,
+/// and all behind it, were put there by somebody else.
 const FAR: u64 = 1_000_000_000;
 /// The first number that no name can have.
 const END_OF_SEQUENCE: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);
 
 impl CopyId {
-    /// Why it was made.
+    /// Returns why the backup was made.
     #[must_use]
     pub fn kind(&self) -> CopyKind {
         self.kind
     }
 
-    /// Its place in the order in which copies were made.
+    /// Returns the position of the backup in the order in which the backups were made.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The hash of its content, in hex.
+    /// Returns the hash of the content, in hex.
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
@@ -102,7 +108,7 @@ impl fmt::Display for CopyId {
     }
 }
 
-/// The text is not the id of a copy.
+/// The text is not the id of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("reading the id of a copy: it is not of the form KIND-NUMBER-HASH")]
 pub struct InvalidCopyId;
@@ -138,23 +144,24 @@ impl Serialize for CopyId {
     }
 }
 
-/// How much room copies may take, and how large a config may be.
+/// Limits the room that backups take, and the size of a config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The largest config that is read, in bytes.
     pub config_bytes: u64,
-    /// The most routine copies. At least one is always kept.
+    /// The most routine backups. At least one is always kept.
     pub good_count: usize,
-    /// The most bytes of routine copies (the newest is kept whatever its size).
+    /// The most bytes of routine backups. The newest is kept whatever its size.
     pub good_bytes: u64,
-    /// The most copies that were set aside; a repair that would need one more is refused.
+    /// The most backups that were set aside. A repair that needs one more is refused.
     pub kept_count: usize,
-    /// The most bytes that were set aside.
+    /// The most bytes of backups that were set aside.
     pub kept_bytes: u64,
 }
 
 impl Default for Limits {
-    /// A config is some kilobytes; these are far above what a life of ordinary use makes, and far below what fills a disk.
+    /// A config has some kilobytes. These limits are far above a lifetime of ordinary use, and far
+    /// below the size of a disk.
     fn default() -> Self {
         Self {
             config_bytes: 16 << 20,
@@ -166,7 +173,8 @@ impl Default for Limits {
     }
 }
 
-/// A new file, 0600, that belongs to `owner` where we may give it away (only root may give it to somebody else).
+/// Creates a new file with mode 0600. The file belongs to `owner` if the process may give it away
+/// (only root may).
 pub(crate) fn publish(
     disk: &LockedDir,
     path: &Path,
@@ -184,32 +192,33 @@ fn publish_with_mode(
     owner: Option<Owner>,
 ) -> Result<(), DiskError> {
     match publish_new(disk, path, bytes, mode, owner) {
-        // Nothing else that is refused is done again: the file may be there by then.
+        // Retries only this refusal: after any other error the file may exist already.
         Err(error) if error.is_about_the_owner() => publish_new(disk, path, bytes, mode, None).map(drop),
         done => done.map(drop),
     }
 }
 
-/// The hash of a content, as it stands in names.
+/// Returns the hash of a content, in the form that the names of backups use.
 pub(crate) fn hash(bytes: &[u8]) -> String {
     let mut text = HEXLOWER.encode(&Sha256::digest(bytes));
     text.truncate(HASH_DIGITS);
     text
 }
 
-/// What lies in the folder of copies, by names alone.
+/// The content of the backup directory, by names alone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Listing {
-    /// All copies, the oldest first. Those whose number nobody got to count as the oldest, so that they use up no numbers.
+    /// All backups, the oldest first. Backups behind a gap that saving cannot make count as the
+    /// oldest, so that they use up no numbers.
     pub(crate) copies: Vec<CopyId>,
-    /// How many of those there are.
+    /// The number of backups behind such a gap.
     far: usize,
-    /// Temporary files of runs that were killed.
+    /// Temporary files of killed runs.
     pub(crate) leftovers: Vec<PathBuf>,
 }
 
 impl Listing {
-    /// The newest routine copy.
+    /// Returns the newest routine backup.
     pub(crate) fn newest_good(&self) -> Option<&CopyId> {
         self.copies.iter().rfind(|c| c.kind == CopyKind::Good)
     }
@@ -219,18 +228,19 @@ impl Listing {
     }
 }
 
-/// The folder of copies.
+/// The backup directory.
 pub(crate) struct Copies<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) folder: &'a Path,
     pub(crate) app_home: &'a Path,
     pub(crate) config: &'a Path,
     pub(crate) limits: Limits,
-    /// The default of that name: it is no setting of the user's.
+    /// The default of the setting `conversation_dir`: this value does not count as a setting of the
+    /// user's.
     pub(crate) conversation_dir: &'a str,
 }
 
-/// The folder of copies, to write to under the lock: what is made belongs to `owner`.
+/// The backup directory for writing under the lock. New files belong to `owner`.
 pub(crate) struct WritableCopies<'a> {
     pub(crate) copies: Copies<'a>,
     pub(crate) dir: &'a LockedDir,
@@ -246,7 +256,7 @@ impl<'a> Deref for WritableCopies<'a> {
 }
 
 impl Copies<'_> {
-    /// Lists the folder; one that is not there is empty.
+    /// Lists the directory. A missing directory is empty.
     pub(crate) fn list(&self) -> Result<Listing, DiskError> {
         let entries = match self.disk.list(self.folder) {
             Ok(entries) => entries,
@@ -274,8 +284,9 @@ impl Copies<'_> {
         Ok(listing)
     }
 
-    /// Whether it is a file of its own. With a second name (a tool that saves room gave it one, say), or with a link from the
-    /// config to it, whoever writes into the file by that name changes the copy.
+    /// Returns whether the backup is the only name of its file. Through a hard link (a
+    /// deduplication tool may make one) or a symlink from the config, a program that writes into
+    /// the other name changes the backup.
     fn stands_alone(&self, id: &CopyId) -> bool {
         self.disk.stat(&self.path(id)).is_ok_and(|meta| self.is_separate(&meta))
     }
@@ -292,8 +303,8 @@ impl Copies<'_> {
         self.folder.join(OsStr::new(&id.file_name()))
     }
 
-    /// The bytes of a copy, and whether they are those that its name says. Those of a file that is larger than any config are
-    /// not, whatever it holds: it is not read.
+    /// Returns the bytes of a backup, and whether they match the hash in its name. A file that is
+    /// larger than any config does not match and is not read.
     pub(crate) fn read(&self, id: &CopyId) -> Result<(Vec<u8>, bool), DiskError> {
         let bytes = match self.disk.read(&self.path(id), self.limits.config_bytes) {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => return Ok((Vec::new(), false)),
@@ -303,7 +314,7 @@ impl Copies<'_> {
         Ok((bytes, intact))
     }
 
-    /// Whether a copy is one of these bytes, and known to be durable.
+    /// Returns whether a backup holds these bytes and is known to be durable.
     pub(crate) fn is_of(&self, id: &CopyId, bytes: &[u8]) -> bool {
         // Reading many bytes costs a fraction of hashing them.
         let same = (bytes.len() > CHEAP_TO_HASH && self.holds(id, bytes)) || id.hash == hash(bytes);
@@ -315,9 +326,9 @@ impl Copies<'_> {
         self.disk.content_eq(&self.path(id), bytes).unwrap_or(false)
     }
 
-    /// The routine copies that no later one may push out: the one with the most settings of the user's, the one with the most
-    /// networks, the last one before a config that had lost (nearly) all of either, and those that cannot be read. `good`
-    /// begins with the oldest.
+    /// Returns the routine backups that no later one may displace: the one with the most settings
+    /// of the user's, the one with the most networks, the last one before a config that had lost
+    /// (nearly) all of either, and those that cannot be read. `good` starts with the oldest.
     fn pinned<'l>(&self, good: &[&'l CopyId]) -> Vec<&'l CopyId> {
         let (mut pinned, mut measured) = (Vec::new(), Vec::new());
         for id in good {
@@ -363,7 +374,8 @@ impl Copies<'_> {
 }
 
 impl WritableCopies<'_> {
-    /// Gives a copy its final mode. Does not sync that: should a power cut undo it, the next launch syncs the copy again.
+    /// Gives a backup its final mode, without a sync. If a power cut undoes the change, the next
+    /// launch syncs the backup again.
     fn mark_synced(&self, id: &CopyId) {
         let path = self.path(id);
         if self.disk.stat(&path).is_ok_and(|meta| meta.mode == UNSYNCED) {
@@ -371,10 +383,12 @@ impl WritableCopies<'_> {
         }
     }
 
-    /// A copy of these bytes that is there already and whole; flushed, as a killed run may have made it.
+    /// Returns an existing intact backup of these bytes, and syncs it: a killed run may have made
+    /// it.
     ///
-    /// `kinds` says which copies will do. Of the routine ones it is the newest alone: any other may be the next to go, and "the same
-    /// as some copy of last month" is not "the same as before".
+    /// `kinds` lists the accepted kinds. Of the routine backups only the newest counts. An older
+    /// one may be the next to be removed, and "the same as a backup of last month" is not
+    /// "unchanged".
     pub(crate) fn find(
         &self,
         listing: &Listing,
@@ -397,7 +411,8 @@ impl WritableCopies<'_> {
         Ok(None)
     }
 
-    /// Puts bytes among the copies, unless a whole copy of that kind holds them already. On return they are on the disk.
+    /// Adds a backup of these bytes, unless an intact one of that kind holds them already. On
+    /// return the backup is on the disk.
     pub(crate) fn put(&self, kind: CopyKind, bytes: &[u8]) -> Result<CopyId, StoreError> {
         let mut listing = self.list().map_err(|e| self.failed(e))?;
         if let Some(id) = self.find(&listing, bytes, &[kind])? {
@@ -418,7 +433,7 @@ impl WritableCopies<'_> {
             let mode = if kind == CopyKind::Good { UNSYNCED } else { SYNCED };
             match publish_with_mode(self.dir, &self.path(&id), bytes, mode, self.owner) {
                 Ok(_) => break id,
-                // Something that is no copy (a folder, say) has the name.
+                // An entry that is not a backup (a directory, for example) has the name.
                 Err(error) if error.is_already_exists() && sequence < listing.next_sequence() + 16 => {
                     sequence += 1
                 }
@@ -433,8 +448,9 @@ impl WritableCopies<'_> {
         Ok(id)
     }
 
-    /// Removes routine copies over the bounds, the oldest first; never the newest, which was just made, nor what
-    /// [`pinned`](Self::pinned) names. What cannot be removed stays, and is tried again next time.
+    /// Removes routine backups over the limits, the oldest first. Never removes the newest, which
+    /// was just made, or a backup that [`pinned`](Self::pinned) names. A backup that cannot be
+    /// removed stays, and the next run tries again.
     fn evict(&self, listing: &Listing) {
         let good: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind == CopyKind::Good).collect();
         let Some((newest, older)) = good.split_last() else { return };
@@ -448,7 +464,8 @@ impl WritableCopies<'_> {
                 count += 1;
                 bytes += len;
             } else {
-                // The order is newest to oldest: once one does not fit, a smaller, older one must not survive it.
+                // The order is newest to oldest: after the first backup that does not fit, no
+                // smaller, older one may survive.
                 if !again {
                     count = self.limits.good_count;
                 }
@@ -464,7 +481,7 @@ impl WritableCopies<'_> {
         for id in over.into_iter().filter(|id| !pinned.contains(id)) {
             let path = self.path(id);
             let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));
-            // Not what the config leads to.
+            // Keeps the file that the config leads to.
             if !in_use()
                 && let Err(error) = self.dir.unlink(&path)
             {
@@ -473,7 +490,8 @@ impl WritableCopies<'_> {
         }
     }
 
-    /// The folder, 0700. It may be a killed run's: its own name is flushed again in any case.
+    /// Makes the directory, with mode 0700, and syncs its name in any case: a killed run may have
+    /// made the directory.
     pub(crate) fn make_folder(&self) -> Result<(), StoreError> {
         make_private_dir(self.dir, self.app_home, self.folder, self.owner).map_err(|e| self.failed(e))
     }

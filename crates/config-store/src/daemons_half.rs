@@ -1,4 +1,5 @@
-//! The daemon's own config, once it is in its home: paths in it that still lead to where its files were.
+//! The daemon's own config in the daemon home: finds and replaces the paths that still lead to the
+//! old location of the daemon's files.
 
 use myownllm_config_model::Document;
 use myownllm_durable_fs::{Replaced, replace};
@@ -10,7 +11,8 @@ use crate::locked::Locked;
 use crate::store::Store;
 
 impl Store<'_> {
-    /// The daemon's config as it is, and as it should be, with what differs; `None` when there is none, or none that we can read.
+    /// Returns the daemon's config as it is and as it should be, and the paths that differ. Returns
+    /// `None` if the config is missing or cannot be read.
     fn stale(&self) -> Option<(Vec<u8>, Document, Vec<Rebased>)> {
         let former = self.disk.read(&self.places.daemon_config, self.limits.config_bytes).ok()?;
         let mut document = Document::parse(&former).ok()?.document;
@@ -39,14 +41,15 @@ impl Locked<'_> {
         }
     }
 
-    /// Exchanges the daemon's config, whose content is among the backups. Returns `false` when somebody else wrote it meanwhile.
+    /// Exchanges the daemon's config; its content must be among the backups. Returns `false` if
+    /// another program wrote the file meanwhile.
     pub(crate) fn replace_daemon_config(&self, former: &[u8], bytes: &[u8]) -> Result<bool, StoreError> {
         let path = &self.places.daemon_config;
         let failed =
             |source| StoreError::Disk { doing: "writing the daemon's config", path: path.clone(), source };
         match replace(&self.dir, path, bytes, former, self.limits.config_bytes).map_err(failed)? {
             Replaced::Expected { displaced, .. } => {
-                // Its content is among the copies.
+                // The content of the displaced file is among the backups.
                 let _ = displaced.discard(&self.dir);
                 Ok(true)
             }

@@ -4,47 +4,48 @@ use myownllm_config_model::ParseError;
 use myownllm_durable_fs::{DiskError, move_aside, quote, replace_symlink, trust::OwnershipProblem};
 use thiserror::Error;
 
-/// Why a config could not be read, written or restored. Nothing was lost: what was there is there, or among the copies.
+/// Says why a config could not be read, written or restored. Nothing was lost: the previous content
+/// is in place or among the backups.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The config is there but could not be read. That is not "missing": nothing is written.
+    /// The config exists but could not be read. Unreadable is not "missing": nothing is written.
     #[error("reading the config {}", path.display())]
     Unreadable {
         /// The config.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: DiskError,
     },
-    /// Something that is not a regular file has the config's name: a folder, a pipe, a device.
+    /// An entry that is not a regular file has the config's name: a directory, a pipe, a device.
     #[error("reading the config {}: it is {what}", path.display())]
     NotRegular {
         /// The config.
         path: PathBuf,
-        /// What it is.
+        /// The kind of the entry.
         what: &'static str,
     },
-    /// The config is larger than any that we read.
+    /// The config is larger than the limit.
     #[error("reading the config {}: it has more than {} MiB", path.display(), limit >> 20)]
     TooLarge {
         /// The config.
         path: PathBuf,
-        /// The most that is read.
+        /// The largest size that is read, in bytes.
         limit: u64,
     },
-    /// Somebody keeps writing the file, and what is there is no config.
+    /// Another program keeps writing the file, and its content never parses.
     #[error("reading the config {}: somebody keeps writing it", path.display())]
     Unstable {
         /// The config.
         path: PathBuf,
     },
-    /// The config was written by a newer version of the daemon. It is read, and never written.
+    /// A newer version of the daemon wrote the config. The config is read and never written.
     #[error("changing the config {}: it is of the daemon's version {version}, which is newer than this program", path.display())]
     Newer {
         /// The config.
         path: PathBuf,
-        /// Its version.
+        /// The version of the config.
         version: u64,
     },
     /// The config needs a repair before it can be edited.
@@ -55,119 +56,125 @@ pub enum StoreError {
         /// The program that repairs it.
         program: String,
     },
-    /// Somebody else wrote the config again and again while we did. Their last write is in place.
+    /// Another program wrote the config at every attempt of this one. The other program's last
+    /// write is in place.
     #[error("saving the config {}: somebody else keeps writing it", path.display())]
     Conflict {
         /// The config.
         path: PathBuf,
     },
-    /// What would be written is more than is ever read: larger, or nested deeper. Nothing is written.
+    /// The new content could not be read again: it is too large or nested too deep. Nothing is
+    /// written.
     #[error("changing the config {}: what would be written could not be read again: {why}", path.display())]
     TooMuch {
         /// The config.
         path: PathBuf,
-        /// What of it is too much.
+        /// The limit that the content exceeds.
         why: String,
     },
-    /// Something is mounted on the very file, so that no other can take its place. It is not written in place: who is cut off in the
-    /// middle of that leaves half a config.
+    /// The config is a mount point, so no other file can take its place. The store does not write
+    /// it in place: a crash in the middle of the write would leave half a config.
     #[error("saving the config {}: something is mounted on that very file, so that no other can take its place: mount the folder that it is in instead", path.display())]
     Mounted {
         /// The config.
         path: PathBuf,
-        /// What the disk said.
+        /// The error of the disk.
         #[source]
         source: DiskError,
     },
-    /// The config is a link to one of the copies: to write it would be to write over the copy.
+    /// The config is a symlink to one of the backups: a write would overwrite the backup.
     #[error("changing the config {}: it is a link to the copy {}", path.display(), copy.display())]
     ConfigIsACopy {
         /// The config.
         path: PathBuf,
-        /// What it leads to.
+        /// The target of the symlink.
         copy: PathBuf,
     },
-    /// There is no room for another copy that is never to be removed.
+    /// There is no room for another backup that is never removed.
     #[error("keeping a copy of the config in {}: it holds {} already", path.display(), amount(*count, *bytes))]
     BackupsFull {
-        /// The folder of copies.
+        /// The backup directory.
         path: PathBuf,
-        /// How many were set aside.
+        /// The number of backups that were set aside.
         count: usize,
-        /// How large they are together.
+        /// The size of these backups together, in bytes.
         bytes: u64,
     },
-    /// What has the name of the folder of copies is none, or is another user's: a copy there is in nobody's safe keeping.
+    /// The entry with the name of the backup directory is not a directory, or belongs to another
+    /// user: a backup there would not be safe.
     #[error("{doing} {}: it is no folder of the home's owner", path.display())]
     CopiesUnsafe {
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// The folder of copies.
+        /// The backup directory.
         path: PathBuf,
-        /// What was met.
+        /// The cause.
         #[source]
         source: DiskError,
     },
-    /// No copy, or more than one, has that id.
+    /// No backup, or more than one, has that id.
     #[error("finding the copy {id} in {}: {}", path.display(), if *.several { "several match" } else { "there is none" })]
     NoSuchCopy {
-        /// The folder of copies.
+        /// The backup directory.
         path: PathBuf,
-        /// What was asked for.
+        /// The id that was asked for.
         id: String,
-        /// Several match.
+        /// True if several match, false if none does.
         several: bool,
         /// The program that lists them.
         program: String,
     },
-    /// The newest copy is there and cannot be read. A repair does not go on with an older one, of which it would make the newest.
+    /// The newest backup exists and cannot be read. A repair does not use an older one instead,
+    /// because the older one would become the newest.
     #[error("repairing the config: the newest copy {} cannot be read, and an older one does not stand in for it", path.display())]
     CopyUnreadable {
-        /// The copy.
+        /// The backup.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: DiskError,
     },
-    /// A copy does not hold the bytes that its name says, or no config of the app's.
+    /// The bytes of a backup do not match its name, or are not a config of the app's.
     #[error("using the copy {}: {why}", path.display())]
     BadCopy {
-        /// The copy.
+        /// The backup.
         path: PathBuf,
-        /// Why it cannot be used.
+        /// The reason.
         why: &'static str,
     },
-    /// A copy is not JSON, and has no complete member.
+    /// A backup is not JSON, and has no complete member.
     #[error("using the copy {}: nothing in it can be restored: {}, at line {}, column {}", path.display(), error.kind, error.line, error.column)]
     TornCopy {
-        /// The copy.
+        /// The backup.
         path: PathBuf,
-        /// Where it stops being JSON.
+        /// The place where it stops being JSON.
         error: ParseError,
     },
-    /// The configs of the app and of the daemon are one file, by a link: what is written into the one is written into the other.
+    /// A symlink makes the configs of the app and of the daemon one file: a write to one changes
+    /// the other.
     #[error("changing the config {}: by the link {} it is the daemon's as well", path.display(), link.display())]
     Shared {
         /// The config that was to be written.
         path: PathBuf,
-        /// The link that makes them one.
+        /// The symlink.
         link: PathBuf,
     },
-    /// The config is a link that leads to a file of another user than the one who made the link: whoever may make links could have us
-    /// write, and show, what is not theirs.
+    /// The config is a symlink of one user to a file of another. A user who may make symlinks could
+    /// make this program write, and show, another user's file.
     #[error("changing the config {}: it is a link of user {by} to a file of user {of}", path.display())]
     ForeignLink {
         /// The config.
         path: PathBuf,
-        /// Whose the link is.
+        /// The owner of the symlink.
         by: u32,
-        /// Whose the file is.
+        /// The owner of the file.
         of: u32,
     },
-    /// Somebody else decides where the app's home is, or its owner could not use what this process makes there.
+    /// Another user decides where the app's home is, or the owner of the home could not use the
+    /// files that this process creates there.
     #[error("cannot change anything in the app's home: {} {}", .problem.path.display(), .problem.reason())]
     Untrusted {
-        /// What is wrong, with which directory or symlink.
+        /// The problem, and the directory or symlink that has it.
         problem: OwnershipProblem,
     },
     /// The caller's edit failed. Nothing was written.
@@ -179,27 +186,27 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The user's home is not there; a mistyped one is not made.
+    /// The user's home does not exist. It is not created, because the path may be mistyped.
     #[error("making the app's home: the user's home {} is not there", path.display())]
     NoHome {
         /// The user's home.
         path: PathBuf,
     },
-    /// A step on the disk failed.
+    /// A disk operation failed.
     #[error("{doing} {}", path.display())]
     Disk {
-        /// What was being done: "keeping a copy in", "saving the config".
+        /// The operation: "keeping a copy in", "saving the config".
         doing: &'static str,
-        /// To which path.
+        /// The path of the operation.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: DiskError,
     },
 }
 
 impl StoreError {
-    /// What an error at the folder of copies means.
+    /// Classifies an error at the backup directory.
     pub(crate) fn at_copies(doing: &'static str, folder: &Path, source: DiskError) -> Self {
         let path = folder.to_owned();
         if source.untrusted().is_some() || source.kind() == std::io::ErrorKind::NotADirectory {
@@ -209,7 +216,7 @@ impl StoreError {
         }
     }
 
-    /// A code that stays, for programs: `store.unreadable`, `store.newer`, …
+    /// Returns a stable code, for programs: `store.unreadable`, `store.newer`, …
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -237,7 +244,7 @@ impl StoreError {
         }
     }
 
-    /// The path that the error is about.
+    /// Returns the path that the error is about.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
@@ -266,7 +273,7 @@ impl StoreError {
         }
     }
 
-    /// What a person can do about it: a command that can be copied where there is one, else a sentence.
+    /// Returns the remedy: a command that can be copied if there is one, else a sentence.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
@@ -297,7 +304,7 @@ impl StoreError {
             }
             Self::BadCopy { path, .. } | Self::ForeignLink { path, .. } => list(path),
             Self::TornCopy { path, error } => format!("sed -n {}p {}", error.line, quote(path)),
-            // A file of its own, with what it shows now.
+            // Replaces the symlink by a regular file with its current content.
             Self::Shared { link, .. } | Self::ConfigIsACopy { path: link, .. } => replace_symlink(link),
             Self::NoHome { path } => format!("mkdir {}", quote(path)),
             Self::Disk { path, source, .. } => source.hint().unwrap_or_else(|| list(path)),

@@ -1,4 +1,4 @@
-//! The store under the lock of the app's home: whatever changes something.
+//! The store under the lock of the app's home: every operation that changes something.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::{
     SetAside, Step, Store, StoreError, Updated,
 };
 
-/// A [`ConfigStore`](crate::ConfigStore) that holds the lock of the app's home, until it is dropped.
+/// A [`ConfigStore`](crate::ConfigStore) that holds the lock of the app's home until it is dropped.
 ///
 /// Without the lock nothing can be changed:
 ///
@@ -30,80 +30,90 @@ use crate::{
 /// }
 /// ```
 pub trait LockedStore {
-    /// The lock, for whatever else of the home is changed under it.
+    /// Returns the lock, for other changes of the home under the same lock.
     fn home_lock(&self) -> &LockedDir;
 
-    /// Syncs the config and its directory. For a command that finds its change made already: the killed run, or the other
-    /// program, that made it may not have synced it. Writes nothing.
+    /// Syncs the config and its directory. A command that finds its change already made calls this:
+    /// the killed run, or the other program, that made the change may not have synced it. Writes
+    /// nothing.
     ///
     /// # Errors
-    /// [`StoreError::Disk`]. A config that is missing is none.
+    /// [`StoreError::Disk`]. A missing config is not an error.
     fn ensure_durable(&self) -> Result<(), StoreError>;
 
-    /// Looks again, under the lock, and does what is pending. The order is: the copy of the former file, the daemon's half,
-    /// the config, the routine copy; each is on the disk before the next begins, and each is found done when a killed run is
-    /// run again.
+    /// Looks again, under the lock, and carries out the pending steps, in this order: the backup of
+    /// the previous file, the daemon's half, the config, the routine backup. Each step is on the
+    /// disk before the next starts, and a run after a killed one finds the completed steps done.
     ///
     /// # Errors
-    /// Any; what is done so far stays, and the next run goes on from there.
+    /// Any. The completed steps stay, and the next run continues from there.
     fn apply(&self, ids: &mut dyn Ids) -> Result<Applied, StoreError>;
 
-    /// Reads the config, has `edit` change it, and saves it when it changed. `edit` says whether it changed anything, and may
-    /// be called again, on what somebody else wrote meanwhile. Where nothing changed, the config is synced: a run that was killed
-    /// may have made the very change without syncing it.
+    /// Reads the config, calls `edit` to change it, and saves a changed config. `edit` returns
+    /// whether it changed anything. `edit` may be called again, on the content that another program
+    /// wrote meanwhile. An unchanged config is synced: a killed run may have made the same change
+    /// without syncing it.
     ///
     /// # Errors
-    /// [`StoreError::Edit`] with the caller's error; [`RepairPending`](StoreError::RepairPending) for a config that needs a
-    /// repair; [`Newer`](StoreError::Newer); [`Conflict`](StoreError::Conflict); and those of reading and writing.
+    /// [`StoreError::Edit`] with the caller's error; [`RepairPending`](StoreError::RepairPending)
+    /// if the config needs a repair; [`Newer`](StoreError::Newer);
+    /// [`Conflict`](StoreError::Conflict); and the errors of reading and writing.
     fn update(
         &self,
         ids: &mut dyn Ids,
         edit: &mut dyn FnMut(&mut Document) -> Result<bool, EditError>,
     ) -> Result<Updated, StoreError>;
 
-    /// Points the [stale paths](crate::ConfigStore::stale_paths) in the daemon's config to where the files are. Call it while no daemon
-    /// runs, as a daemon keeps its config in memory. The former config becomes a backup first.
+    /// Replaces the [stale paths](crate::ConfigStore::stale_paths) in the daemon's config by the
+    /// current ones. Call it while no daemon runs, because a daemon keeps its config in memory. The
+    /// previous config becomes a backup first.
     ///
     /// # Errors
-    /// Those of writing; [`StoreError::Conflict`] when somebody else wrote it meanwhile.
+    /// The errors of writing; [`StoreError::Conflict`] if another program wrote the config
+    /// meanwhile.
     fn mend_stale_paths(&self) -> Result<Vec<Rebased>, StoreError>;
 
-    /// Puts a [misplaced](crate::ConfigStore::misplaced) file among the backups and leaves it where it is. Call it while a daemon runs,
-    /// which keeps its config in memory and writes it over the file.
+    /// Makes a backup of a [misplaced](crate::ConfigStore::misplaced) file, and leaves the file in
+    /// its place. Call it while a daemon runs: the daemon keeps its config in memory and writes it
+    /// over the file.
     ///
     /// # Errors
-    /// Those of writing a backup.
+    /// The errors of writing a backup.
     fn keep_misplaced(&self) -> Result<Option<SetAside>, StoreError>;
 
-    /// Puts a [misplaced](crate::ConfigStore::misplaced) file among the backups and takes it out of its place. Call it while no daemon
-    /// runs. The daemon's own part stays in the place; where there is none, the newest part of the daemon's among the backups takes it,
-    /// if there is one.
+    /// Makes a backup of a [misplaced](crate::ConfigStore::misplaced) file, and removes the file
+    /// from its place. Call it while no daemon runs. The daemon's own part stays in the place;
+    /// without one, the newest daemon's half among the backups takes the place, if there is one.
     ///
     /// # Errors
-    /// Those of writing; [`StoreError::Shared`] where a symlink makes it the app's config as well.
+    /// The errors of writing; [`StoreError::Shared`] if a symlink makes the file the app's config
+    /// as well.
     fn set_misplaced_aside(&self) -> Result<Option<SetAside>, StoreError>;
 
-    /// Records the config as it is as the newest good backup: a user who means a loss that [`look`](crate::ConfigStore::look) reports
-    /// ([`Report::wiped`](crate::Report)) says so once. Saving an edit, and restoring a backup, say the same.
+    /// Records the current config as the newest good backup. A user who intends a loss that
+    /// [`look`](crate::ConfigStore::look) reports ([`Report::wiped`](crate::Report)) calls this
+    /// once. Saving an edit, and restoring a backup, record the same.
     ///
     /// # Errors
-    /// [`StoreError::RepairPending`] for a config that is not the app's; those of reading and of writing a backup.
+    /// [`StoreError::RepairPending`] if the config is not the app's; the errors of reading and of
+    /// writing a backup.
     fn accept(&self) -> Result<Accepted, StoreError>;
 
-    /// Puts a copy in the config's place. What is there is among the copies first, so this can be undone. From a copy that
-    /// is not JSON, restores the complete part: a document with trailing bytes, a text whose slips can be mended, or the members
-    /// before the place where the text breaks off, put into the current config.
+    /// Puts a backup in the config's place. The current config becomes a backup first, so a restore
+    /// can be undone. From a backup that is not JSON, restores the complete part: a document with
+    /// trailing bytes, a text whose typing errors can be corrected, or the members before the place
+    /// where the text breaks off, which are put into the current config.
     ///
     /// # Errors
-    /// [`StoreError::BadCopy`] for one that is not intact or not of the app's shape; [`StoreError::TornCopy`] for one without a
-    /// complete member.
+    /// [`StoreError::BadCopy`] if the backup is not intact or not of the app's shape;
+    /// [`StoreError::TornCopy`] if it has no complete member.
     fn restore(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
 
-    /// [`restore`](Self::restore) of any copy of a config, whatever its shape: for undoing what was done to a config that was no
-    /// good. The next launch repairs it.
+    /// [`restore`](Self::restore) for a backup of any shape: undoes a change of a config that was
+    /// not sound before. The next launch repairs the config.
     ///
     /// # Errors
-    /// [`StoreError::BadCopy`] for one that is not intact, or is the daemon's half.
+    /// [`StoreError::BadCopy`] if the backup is not intact, or is the daemon's half.
     fn restore_as_is(&self, ids: &mut dyn Ids, id: &CopyId) -> Result<Restored, StoreError>;
 }
 
@@ -140,7 +150,7 @@ impl LockedStore for Locked<'_> {
             if let Some(version) = plan.loaded.newer {
                 return Err(StoreError::Newer { path: self.places.config.clone(), version });
             }
-            // Only when there is something to do: an apply without need writes nothing either.
+            // Clears only if a step is pending: an apply with nothing to do must not write.
             if cleared.is_none() && !plan.loaded.pending.is_empty() {
                 self.check_apart()?;
                 cleared = Some(self.clear_leftovers(&mut diagnostics));
@@ -149,8 +159,9 @@ impl LockedStore for Locked<'_> {
                 applied.steps.splice(0..0, cleared.unwrap_or_default());
                 let is_routine = |step: &Step| matches!(step, Step::KeepLastGood { .. });
                 if !applied.steps.iter().all(is_routine) {
-                    // A killed run may have put in place what this run only found there. And the displaced file, which is
-                    // removed by now, would be back after a power cut.
+                    // A killed run may have put in place a file that this run only found there.
+                    // Also, a power cut would bring back the displaced file, which is removed by
+                    // now.
                     self.flush_config()?;
                 }
                 applied.diagnostics.extend(diagnostics);
@@ -209,7 +220,7 @@ impl LockedStore for Locked<'_> {
                     tracing::info!(path = %path.display(), conflicts, "saved the config");
                     return Ok(Updated { document, changed: true, conflicts, diagnostics });
                 }
-                // A little longer each time: whoever writes may be in the middle of several writes.
+                // Waits longer each time: the other program may be in the middle of several writes.
                 Saved::Foreign => self.clock.sleep(Duration::from_millis(u64::from(conflicts) + 1)),
             }
         }
@@ -242,8 +253,9 @@ impl LockedStore for Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// What is recorded as good, and what a run reports as in place, is to be there after a power cut: who wrote it — another
-    /// program, or a run of ours that was killed — may not have flushed it. A config that is missing is as it is.
+    /// Syncs the config and its directory. A config that is recorded as good, or reported as in
+    /// place, must survive a power cut, and its writer (another program, or a killed run) may not
+    /// have synced it. A missing config is not an error.
     pub(crate) fn flush_config(&self) -> Result<(), StoreError> {
         let path = &self.places.config;
         let flush = || {
@@ -261,7 +273,7 @@ impl Locked<'_> {
         })
     }
 
-    /// Restores a copy; `as_is`: also one that is not of the app's shape.
+    /// Restores a backup; with `as_is`, also one that is not of the app's shape.
     fn restore_copy(&self, ids: &mut dyn Ids, id: &CopyId, as_is: bool) -> Result<Restored, StoreError> {
         self.check_trust()?;
         let (document, bytes, mut diagnostics) = self.restorable(id, ids, as_is)?;
@@ -293,7 +305,7 @@ impl Locked<'_> {
                 return Ok(Restored { document, from: id.clone(), backup, changed: false, diagnostics });
             }
             if self.has_daemon_half(&file) {
-                // The daemon's half is still in there, and must get to the daemon first.
+                // The file still holds the daemon's half, which must reach the daemon first.
                 return Err(match self.plan(ids)?.loaded.newer {
                     Some(version) => StoreError::Newer { path: self.places.config.clone(), version },
                     None => self.repair_pending(),
@@ -314,7 +326,8 @@ impl Locked<'_> {
         Err(StoreError::Conflict { path: self.places.config.clone() })
     }
 
-    /// Does what the plan says; `None` when somebody else wrote meanwhile and all is to be looked at again.
+    /// Carries out the plan. Returns `None` if another program wrote meanwhile, so that the caller
+    /// must look again.
     fn carry_out(&self, plan: Plan, ids: &mut dyn Ids) -> Result<Option<Applied>, StoreError> {
         let Plan { loaded, former, config, daemon, .. } = plan;
         let Loaded { document, mut report, mut diagnostics, pending, .. } = loaded;
@@ -324,7 +337,8 @@ impl Locked<'_> {
         let (mut done, mut former_id) = (Vec::new(), None);
         for step in pending.steps {
             match &step {
-                // Cleared before the plan was carried out, and reported with that.
+                // The leftovers were cleared before the plan was carried out, and are reported with
+                // that.
                 Step::ClearLeftover { .. } => continue,
                 Step::KeepFormer { .. } => {
                     let id =
@@ -349,7 +363,7 @@ impl Locked<'_> {
                 }
                 Step::ReplaceConfig { .. } | Step::WriteConfig { .. } => {
                     if report.daemon_half == Some(DaemonHalf::Exists) {
-                        // A killed run may have put it there, and not have flushed it.
+                        // A killed run may have written the daemon's half without syncing it.
                         self.flush_daemon_half()?;
                     }
                     let bytes = config.as_deref().unwrap_or_default();
@@ -379,7 +393,7 @@ impl Locked<'_> {
         Ok(Some(Applied { document, steps: done, report, diagnostics }))
     }
 
-    /// Whether it is in place now; not when a config of the daemon's has appeared meanwhile.
+    /// Returns `false` if a config of the daemon's has appeared meanwhile.
     fn publish_daemon_half(&self, half: &[u8]) -> Result<bool, StoreError> {
         let Places { app_home, daemon_home, daemon_config, .. } = &self.places;
         let failed = |source| StoreError::Disk {
@@ -409,13 +423,14 @@ impl Locked<'_> {
             })
     }
 
-    /// Keeps what is in place now as the last known good copy, when it is healthy. Whether it did; that it failed is worth a
-    /// warning, but the config itself is in place.
+    /// Keeps the current config as the last good backup, if it is healthy. Returns whether it did.
+    /// A failure adds a warning only, because the config itself is in place.
     fn keep_saved(&self, ids: &mut dyn Ids, diagnostics: &mut Vec<Diagnostic>) -> bool {
         self.keep_current(&mut |bytes| self.healthy(bytes, ids), diagnostics)
     }
 
-    /// Keeps a restored backup as the last known good copy, whatever it lacks: its user has asked for it.
+    /// Keeps a restored backup as the last good one, whatever it lacks, because its user asked for
+    /// it.
     fn keep_restored(&self, restored: &[u8], diagnostics: &mut Vec<Diagnostic>) {
         let is_the_apps = matches!(self.shape_of(restored), FileShape::App | FileShape::Unknown);
         self.keep_current(&mut |bytes| is_the_apps && bytes == restored, diagnostics);
@@ -452,7 +467,7 @@ impl Locked<'_> {
     }
 }
 
-/// An error with its causes, for a message that is not itself an error.
+/// Joins an error with its causes, for a message that is not itself an error.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

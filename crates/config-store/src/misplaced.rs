@@ -1,5 +1,6 @@
-//! What has the name of the daemon's config and is not the daemon's: the app's config, both in one, or no config at all. A daemon
-//! that starts on such a file drops what it does not know.
+//! Finds a file with the name of the daemon's config that is not the daemon's: the app's config,
+//! both in one file, or no config at all. A daemon that starts on such a file drops the keys that
+//! it does not know.
 
 use std::path::Path;
 
@@ -15,7 +16,7 @@ use crate::report::{Misplaced, SetAside};
 use crate::save::TRIES;
 use crate::{CopyId, FileShape, Store, StoreError};
 
-/// A misplaced file, and what of it is the daemon's.
+/// A misplaced file, and its part that is the daemon's.
 struct Judged {
     misplaced: Misplaced,
     former: Vec<u8>,
@@ -28,16 +29,17 @@ impl Store<'_> {
         self.judge_daemon_config().map(|judged| judged.misplaced)
     }
 
-    /// Judges the daemon's config; `None` when it is the daemon's, is not there, cannot be read, or is the app's config by a symlink.
+    /// Judges the file in the daemon's place. Returns `None` if the file is the daemon's config, is
+    /// missing, cannot be read, or is the app's config by a symlink.
     fn judge_daemon_config(&self) -> Option<Judged> {
         let path = &self.places.daemon_config;
-        // Every start asks, and mostly there is one look at the name to make.
+        // Every start runs this code, and mostly this one stat is enough.
         self.disk.stat(path).ok()?;
         match self.read_config(path).ok()? {
             File::Missing => None,
             File::Corrupt { .. } if self.is_one_config() => None,
             File::Corrupt { bytes, .. } => {
-                // What is whole in it may say where the identity file is.
+                // The complete members may say where the identity file is.
                 let whole = recover(&bytes).map(|found| without_app_keys(&found.document));
                 let daemon_keys =
                     whole.as_ref().map_or_else(Vec::new, |whole| keys_of(whole, &daemon_config::OWN_KEYS));
@@ -55,8 +57,10 @@ impl Store<'_> {
         }
     }
 
-    /// What a document in the place of the daemon's config is, and what is left of it without the app's keys; `None` when it is
-    /// the daemon's alone. One key of the daemon's is enough to be the daemon's in part: it may say where the identity file is.
+    /// Returns the shape of a document in the place of the daemon's config, and the document
+    /// without the app's keys. Returns `None` if the document is the daemon's alone. One key of the
+    /// daemon's makes the document the daemon's in part: the key may say where the identity file
+    /// is.
     fn take_apart(&self, document: &Document) -> Option<(FileShape, Document)> {
         let is_the_apps = matches!(self.salvager.shape(document), Shape::App | Shape::Mixed);
         let has = |keys: &[&str]| !keys_of(document, keys).is_empty();
@@ -69,13 +73,14 @@ impl Store<'_> {
         Some((shape, without_app_keys(document)))
     }
 
-    /// Whether a symlink makes the configs of the app and of the daemon one file.
+    /// Returns whether a symlink makes the configs of the app and of the daemon one file.
     pub(crate) fn is_one_config(&self) -> bool {
         let real = |path: &Path| self.disk.canonicalize(path).ok();
         real(&self.places.daemon_config).is_some_and(|at| real(&self.places.config) == Some(at))
     }
 
-    /// The app's config in the place of the daemon's, without the daemon's keys: the last resort of a repair.
+    /// Returns the app's config from the place of the daemon's, without the daemon's keys: the last
+    /// source of a repair.
     pub(crate) fn misplaced_source(&self) -> Option<Source> {
         let path = &self.places.daemon_config;
         let Ok(File::Json { mut document, .. }) = self.read_config(path) else { return None };
@@ -92,7 +97,7 @@ impl Store<'_> {
 }
 
 impl Locked<'_> {
-    /// Puts a misplaced file among the backups, and leaves it where it is.
+    /// Makes a backup of a misplaced file, and leaves the file in its place.
     pub(crate) fn back_up_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
         let Some(Judged { misplaced, former, .. }) = self.judge_daemon_config() else { return Ok(None) };
@@ -100,8 +105,9 @@ impl Locked<'_> {
         Ok(Some(SetAside { misplaced, backup, restored_from: None }))
     }
 
-    /// Puts a misplaced file among the backups, and takes it out of its place: the daemon's own part stays there, or the newest part of
-    /// the daemon's among the backups takes the place.
+    /// Makes a backup of a misplaced file, and removes the file from its place. The daemon's own
+    /// part stays in the place; without one, the newest daemon's half among the backups takes the
+    /// place.
     pub(crate) fn clear_misplaced(&self) -> Result<Option<SetAside>, StoreError> {
         self.check_trust()?;
         let path = &self.places.daemon_config;
@@ -127,7 +133,7 @@ impl Locked<'_> {
         Err(StoreError::Conflict { path: path.clone() })
     }
 
-    /// The newest part of the daemon's that a repair has kept, and its bytes.
+    /// Returns the newest daemon's half among the backups, and its bytes.
     fn newest_daemon_part(&self) -> Option<(CopyId, Vec<u8>)> {
         let copies = self.copies();
         let listing = copies.list().ok()?;
@@ -143,8 +149,9 @@ impl Locked<'_> {
             })
     }
 
-    /// Takes a file whose content is among the backups out of its place; `false` when it is another one by now, which is back
-    /// then. A symlink stays beside its place: what it leads to is not touched.
+    /// Removes a file whose content is among the backups from its place. Returns `false` if the
+    /// place holds another file by now; that file is moved back. A symlink is kept beside its
+    /// place, and its target is not touched.
     fn take_out(&self, path: &Path, former: &[u8]) -> Result<bool, StoreError> {
         let failed = |source| StoreError::Disk {
             doing: "moving the daemon's config aside",
@@ -168,7 +175,7 @@ impl Locked<'_> {
         let aside: &Path = aside.as_ref();
         let is_it = self.disk.read(aside, self.limits.config_bytes).is_ok_and(|now| now == former);
         if !is_it {
-            // Where a newer one has come meanwhile, this one stays beside it.
+            // If a newer file has the place meanwhile, the file stays beside it.
             let _ = rename_or_link(&self.dir, aside, path);
         } else if !is_symlink {
             self.dir.unlink(aside).map_err(failed)?;

@@ -6,26 +6,26 @@ use myownllm_paths::Layout;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Places {
-    /// The user's home. Must be there; the app's home is made in it when missing.
+    /// The user's home. It must exist; the app's home is created in it.
     pub user_home: PathBuf,
     /// The app's home.
     pub app_home: PathBuf,
     /// The app's config.
     pub config: PathBuf,
-    /// The folder of copies.
+    /// The backup directory.
     pub backups: PathBuf,
-    /// The daemon's home.
+    /// The daemon home.
     pub daemon_home: PathBuf,
-    /// The daemon's config, which a repair may write when there is none.
+    /// The daemon's config, which a repair may write if there is none.
     pub daemon_config: PathBuf,
-    /// What `conversation_dir` is when a config does not say.
+    /// The value of `conversation_dir` if a config has none.
     pub conversation_dir: String,
-    /// The program that hints tell people to run.
+    /// The program that the hints name.
     pub program: String,
 }
 
 impl Places {
-    /// Those of a layout.
+    /// Returns the paths of a layout.
     #[must_use]
     pub fn of(layout: &Layout) -> Self {
         Self {

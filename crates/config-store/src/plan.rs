@@ -1,4 +1,4 @@
-//! What is to be done with a config, decided from what was read. Nothing here writes.
+//! Decides from the bytes that were read which steps a config needs. Nothing here writes.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,25 +14,25 @@ use crate::read::{File, shown};
 use crate::wipe::Lost;
 use crate::{DaemonHalf, FileShape, Loaded, Pending, Report, Step, Store, StoreError};
 
-/// The newest version of a daemon's config that we know how to take apart.
+/// The newest version of a daemon's config that this crate can split into its halves.
 pub(crate) const NEWEST: f64 = myownllm_config_model::daemon_config::NEWEST_VERSION as f64;
 
-/// A look, and the bytes that its steps are about.
+/// A look at the config, and the bytes that its steps write.
 pub(crate) struct Plan {
     pub(crate) loaded: Loaded,
-    /// What was read.
+    /// The file as it was read.
     pub(crate) former: File,
-    /// What is to be written.
+    /// The new content of the config.
     pub(crate) config: Option<Vec<u8>>,
     /// The daemon's half.
     pub(crate) daemon: Option<Vec<u8>>,
-    /// The newest backup holds what was read.
+    /// True if the newest backup holds the bytes that were read.
     backed_up: bool,
 }
 
-/// The app's config from somewhere else than the file.
+/// The app's config from another place than the config file.
 pub(crate) struct Source {
-    /// A copy's id, or the name of a file beside the config.
+    /// The id of a backup, or the name of a file beside the config.
     pub(crate) name: String,
     pub(crate) document: Document,
 }
@@ -58,7 +58,7 @@ impl Report {
 }
 
 impl Store<'_> {
-    /// Reads and decides.
+    /// Reads the config and decides the steps.
     pub(crate) fn plan(&self, ids: &mut dyn Ids) -> Result<Plan, StoreError> {
         let file = self.read_file()?;
         let listing = self.copies().list();
@@ -66,7 +66,8 @@ impl Store<'_> {
         self.decide(file, &listing, &beside, ids)
     }
 
-    /// What can be had of the file without the copies, to run on; nothing where it cannot be read either.
+    /// Plans for the file alone, without the backups, so that the app has a config to run on.
+    /// Returns `None` if the file cannot be read either.
     pub(crate) fn plan_without_copies(&self, ids: &mut dyn Ids) -> Option<Plan> {
         let bytes = self.disk.read(&self.places.config, self.limits.config_bytes).ok()?;
         let Parsed { document, diagnostics, .. } = Document::parse_vec(bytes).ok()?;
@@ -120,7 +121,7 @@ impl Store<'_> {
         let mut document = read.clone();
         diagnostics.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
         let rebased = self.follow_rosters(&mut document);
-        // To complete what has lost its networks would write over the traces of the loss.
+        // Does not complete a config that has lost its networks: the write would hide the loss.
         let completes = document.is_modified() && lost.is_none();
         let config = completes.then(|| document.to_bytes()).filter(|new| new != read.bytes_read());
         let shape = FileShape::from(shape);
@@ -134,7 +135,8 @@ impl Store<'_> {
         Ok(Plan { config, backed_up, ..Plan::of(document, shape, report, diagnostics) })
     }
 
-    /// The config was wiped: the backup takes its place, with what is left of the user's in it.
+    /// Plans for a wiped config: the backup takes its place, with the settings of the user's that
+    /// the wiped config still holds.
     fn decide_wiped(
         &self,
         read: &Document,
@@ -152,7 +154,8 @@ impl Store<'_> {
         Plan { config, ..Plan::of(document, shape, report, notes) }
     }
 
-    /// Whether there is anything to restore settings from; a folder of copies that cannot be read may hold it.
+    /// Returns whether there is a source to restore settings from. An unreadable backup directory
+    /// counts as one, because it may hold one.
     fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
         let newest = listing.as_ref().map(|listing| listing.newest_good().is_some());
         newest.unwrap_or(true) || self.readable_source(listing, &mut Vec::new()).0.is_some()
@@ -196,7 +199,8 @@ impl Store<'_> {
         let (mut app, mut daemon) = (salvaged.app, salvaged.daemon);
         notes.extend(salvaged.diagnostics);
         let found = app_config::complete(&mut app, &self.places.conversation_dir, ids);
-        // What is completed here may be a copy's, and is not where the file has it.
+        // The completed document may come from a backup, so these places are not places in the
+        // file.
         notes.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
         let rebased = self.rebase(&mut app, daemon.as_mut());
         for path in rebased.iter().filter(|r| !r.rebased) {
@@ -227,7 +231,8 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    /// There is nothing to keep in the file, or no file: the config comes from a copy, or holds the defaults.
+    /// Plans for a missing file, or for a file with nothing to keep: the config comes from a
+    /// backup, or holds the defaults.
     pub(crate) fn decide_anew(
         &self,
         shape: FileShape,
@@ -239,7 +244,7 @@ impl Store<'_> {
         Ok(self.complete_source(source, shape, notes, ids))
     }
 
-    /// The config as the source has it, completed; or the defaults.
+    /// Returns a plan for the source's config, completed, or for the defaults.
     pub(crate) fn complete_source(
         &self,
         source: Option<Source>,
@@ -269,12 +274,12 @@ impl Store<'_> {
         Plan { config: Some(bytes), ..Plan::of(document, shape, report, notes) }
     }
 
-    /// The app's config as it was last seen healthy: the newest copy that is intact, or what a daemon moved aside, when
-    /// that changed later.
+    /// Returns the app's config as it was last healthy: the newest intact backup, or the file that
+    /// a daemon moved aside if that changed later.
     ///
     /// # Errors
-    /// When there may be one, or a newer one, but it cannot be read: to go on with what is older, or with defaults, would be to
-    /// reset what is not lost.
+    /// Fails if a source, or a newer one, may exist but cannot be read. An older source or the
+    /// defaults would reset settings that are not lost.
     fn source(
         &self,
         listing: &Result<Listing, DiskError>,
@@ -293,7 +298,7 @@ impl Store<'_> {
         }
     }
 
-    /// What of all that can be read, and what stood in the way of something newer.
+    /// Returns the best source that can be read, and the error that hides a newer one.
     pub(crate) fn readable_source(
         &self,
         listing: &Result<Listing, DiskError>,
@@ -303,7 +308,8 @@ impl Store<'_> {
         let mut failed = None;
         let copy = match listing {
             Ok(listing) => self.newest_usable(listing, notes, &mut failed),
-            // The error cannot be cloned: the folder is asked once more, and mostly says the same.
+            // The error cannot be cloned. Lists the directory again, which mostly gives the same
+            // error.
             Err(_) => match copies.list() {
                 Ok(listing) => self.newest_usable(&listing, notes, &mut failed),
                 Err(error) => {
@@ -322,14 +328,15 @@ impl Store<'_> {
                         break;
                     }
                 }
-                // What is larger than any config is none.
+                // A file that is larger than any config is not a source.
                 Err(error) if error.is_not_found() || error.kind() == ErrorKind::FileTooLarge => {}
                 Err(error) => unread = Some(error),
             }
         }
         let found = match (copy, aside) {
-            // Both: the daemon moved the file aside that was in use, so what differs from the copy was changed after it
-            // was made — unless it has lain there since before. Only the clock can tell the two apart.
+            // Both exist. The daemon moved aside the file that was in use, so the file differs from
+            // the backup by changes after the backup was made, unless the file was moved aside
+            // before that. Only the clock can tell the two cases apart.
             (Some((_, made, _)), Some((path, document, modified))) if modified > made => {
                 Some(Source { name: file_name(&path), document })
             }
@@ -337,7 +344,8 @@ impl Store<'_> {
             (None, Some((path, document, _))) => Some(Source { name: file_name(&path), document }),
             (None, None) => self.misplaced_source(),
         };
-        // What a daemon moved aside is mostly the very config that the newest copy is of.
+        // The file that a daemon moved aside mostly has the content of the newest backup, so an
+        // unreadable one is an error only if there is no other source.
         let failed = failed.or(unread.filter(|_| found.is_none()));
         (found, failed)
     }
@@ -376,13 +384,13 @@ impl Store<'_> {
         None
     }
 
-    /// The document, when the bytes are a config of the app's.
+    /// Returns the document if the bytes are a config of the app's.
     pub(crate) fn usable(&self, bytes: &[u8]) -> Option<Document> {
         let document = Document::parse(bytes).ok()?.document;
         (self.salvager.shape(&document) == Shape::App).then_some(document)
     }
 
-    /// Whether the bytes are a config of the app's that lacks nothing.
+    /// Returns whether the bytes are a config of the app's that lacks nothing.
     pub(crate) fn healthy(&self, bytes: &[u8], ids: &mut dyn Ids) -> bool {
         self.usable(bytes).is_some_and(|mut document| {
             app_config::complete(&mut document, &self.places.conversation_dir, ids);
@@ -390,11 +398,12 @@ impl Store<'_> {
         })
     }
 
-    /// What can become of the daemon's half. "There is one already" needs a look at the name itself: what a broken link or an
-    /// unreadable file says is not ours to replace.
+    /// Returns the step for the daemon's half. Looks at the name itself: a broken symlink or an
+    /// unreadable file counts as the daemon's config, which is not ours to replace.
     ///
-    /// Where it cannot be looked at, writing it fails as well, and with it the repair: before the app's config is touched. That is no
-    /// reason for the app to be without what can be read of its own.
+    /// If the name cannot be looked at, the later write fails too, and the repair stops before it
+    /// touches the app's config. The look itself does not fail, so that the app still gets the
+    /// readable part of its config.
     fn fate_of(&self, half: &[u8]) -> DaemonHalf {
         let path = &self.places.daemon_config;
         match self.disk.stat(path) {
@@ -407,13 +416,13 @@ impl Store<'_> {
         }
     }
 
-    /// Points the rosters that networks of the app's name by path to where they are, when they have moved since: a repair that came
-    /// before the move could not know.
+    /// Replaces the roster paths in networks of the app's if the rosters have moved since: a repair
+    /// that ran before the move could not know the new paths.
     fn follow_rosters(&self, app: &mut Document) -> Vec<Rebased> {
         let names_one = |network: ValueRef<'_>| {
             network.get("daemon_settings").is_some_and(|settings| settings.get("roster_path").is_some())
         };
-        // Hardly any does, and this is on the way of every start.
+        // Few networks name a roster, and every start runs this code.
         if !app.get(&["cloud_mesh", "networks"]).is_some_and(|networks| networks.items().any(names_one)) {
             return Vec::new();
         }
@@ -426,12 +435,14 @@ impl Store<'_> {
         self.disk.stat(Path::new(path)).is_ok()
     }
 
-    /// Points what leads into the app's home to the daemon's home, by each spelling of the app's home that we know.
+    /// Replaces the paths that lead into the app's home by paths into the daemon home, for each
+    /// known spelling of the app's home.
     pub(crate) fn rebase(&self, app: &mut Document, daemon: Option<&mut Document>) -> Vec<Rebased> {
         self.rebase_where(app, daemon, &|_, new| self.is_there(new))
     }
 
-    /// The same for the paths of which `has_moved` says so: told the old one and the new.
+    /// Replaces only the paths for which `has_moved` returns true; `has_moved` gets the old path
+    /// and the new one.
     fn rebase_where(
         &self,
         app: &mut Document,
@@ -439,7 +450,7 @@ impl Store<'_> {
         has_moved: &dyn Fn(&str, &str) -> bool,
     ) -> Vec<Rebased> {
         let places = &self.places;
-        // The daemon reads paths as text; one that is none cannot stand in a config.
+        // The daemon reads paths as text, so a path that is not UTF-8 cannot stand in a config.
         let Some(to) = places.daemon_home.to_str() else { return Vec::new() };
         let real = self.disk.canonicalize(&places.app_home).ok().filter(|real| *real != places.app_home);
         let mut all: Vec<Rebased> = Vec::new();
@@ -458,12 +469,12 @@ impl Store<'_> {
         all
     }
 
-    /// Adds the steps.
+    /// Adds the steps to the plan.
     fn finish(&self, plan: &mut Plan, listing: &Result<Listing, DiskError>, beside: &[PathBuf]) {
         let places = &self.places;
         let mut steps = Vec::new();
         if plan.loaded.newer.is_some() {
-            // Read, never written: not even a copy is made.
+            // A config of a newer version is read and never written: not even a backup is made.
             plan.loaded.pending = Pending::default();
             return;
         }
@@ -506,9 +517,11 @@ impl Store<'_> {
         match listing {
             Ok(listing) => {
                 let content = plan.config.as_deref().or(plan.former.bytes());
-                // Without any app key it is not known to be the app's, so it is no state to go back to.
+                // A config without any key of the app's may belong to another program, so it is not
+                // a good state to return to.
                 let ours = plan.config.is_some() || shape == FileShape::App;
-                // What has lost something must not become the newest good state before the user has accepted it.
+                // A config that has lost something must not become the newest good state before the
+                // user accepts the loss.
                 let wiped = plan.loaded.report.wiped.is_some() && plan.loaded.report.restored_from.is_none();
                 let copies = self.copies();
                 let is_kept = |bytes: &[u8]| {

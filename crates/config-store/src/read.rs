@@ -1,4 +1,5 @@
-//! Reading the config: absent, unreadable, not a file and half-written are four different things.
+//! Reads the config, and tells four cases apart: missing, unreadable, not a regular file,
+//! half-written.
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
@@ -12,23 +13,24 @@ use myownllm_durable_fs::{
 
 use crate::{Store, StoreError};
 
-/// How long size, times and inode of an unparsable file must stay the same before it counts as corrupt: the app of old and
-/// older daemons truncate the file and write it in place.
+/// Size, times and inode of an unparsable file must stay the same for this long before the file
+/// counts as corrupt: former versions of the app, and older daemons, truncate the file and write it
+/// in place.
 const STABLE: Duration = Duration::from_millis(250);
-/// How often it is looked at meanwhile.
+/// The interval of the looks meanwhile.
 const PACE: Duration = Duration::from_millis(25);
-/// When we stop waiting for a file that keeps changing and never parses.
+/// The longest wait for a file that keeps changing and never parses.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is in the config's place.
+/// The content of the config's place.
 pub(crate) enum File {
     Missing,
-    /// No JSON object.
+    /// Not a JSON object.
     Corrupt {
         bytes: Vec<u8>,
         error: ParseError,
     },
-    /// With what was odd about its bytes.
+    /// A JSON object, with the diagnostics about its bytes.
     Json {
         document: Document,
         diagnostics: Vec<Diagnostic>,
@@ -36,7 +38,7 @@ pub(crate) enum File {
 }
 
 impl File {
-    /// Its bytes; `None` where nothing is.
+    /// Returns the bytes of the file; `None` if it is missing.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match self {
             File::Missing => None,
@@ -61,7 +63,8 @@ impl Store<'_> {
         self.read_config(&self.places.config)
     }
 
-    /// Reads and parses a config; one that does not parse is read again until nobody writes it any more.
+    /// Reads and parses a config. Reads a file that does not parse again until no program writes it
+    /// any more.
     pub(crate) fn read_config(&self, path: &Path) -> Result<File, StoreError> {
         let begin = self.clock.elapsed();
         loop {
@@ -79,10 +82,10 @@ impl Store<'_> {
         }
     }
 
-    /// Whether the file goes on holding these bytes, untouched, for a while.
+    /// Returns whether the file keeps holding these bytes, untouched, for a while.
     fn stays(&self, path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
         let Some(first) = self.signature(path)? else { return Ok(false) };
-        // The file may have changed between our read and the look at its signature.
+        // The file may have changed between the read and the stat.
         if self.read_once(path)?.as_deref() != Some(bytes) {
             self.clock.sleep(PACE);
             return Ok(false);
@@ -94,7 +97,7 @@ impl Store<'_> {
                 return Ok(false);
             }
         }
-        // Two writes within one tick of the file system's clock have one time.
+        // Two writes within one tick of the file system's clock have the same time.
         Ok(self.read_once(path)?.as_deref() == Some(bytes))
     }
 
@@ -106,7 +109,7 @@ impl Store<'_> {
         }
     }
 
-    /// The file's bytes; `None` only when nothing has its name.
+    /// Returns the bytes of the file; `None` only if no entry has its name.
     fn read_once(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         let limit = self.limits.config_bytes;
         let error = match self.disk.read(path, limit) {
@@ -115,11 +118,12 @@ impl Store<'_> {
         };
         let odd = |what| Err(StoreError::NotRegular { path: path.to_owned(), what });
         match error.kind() {
-            // A link to nothing is not "missing": its owner keeps the file elsewhere, and that place is gone.
+            // A broken symlink is not "missing": the file's owner keeps the file elsewhere, and its
+            // directory is gone.
             ErrorKind::NotFound => match self.disk.stat(path) {
                 Ok(meta) if meta.is_symlink() => odd("a link to nothing"),
                 Err(error) if error.is_not_found() => Ok(None),
-                // It came back in this very moment.
+                // The file came back in this moment.
                 Ok(_) => self.disk.read(path, limit).map(Some).map_err(|source| unreadable(path, source)),
                 Err(source) => Err(unreadable(path, source)),
             },
@@ -132,7 +136,8 @@ impl Store<'_> {
         }
     }
 
-    /// What a daemon made of a config that it could not parse, or was about to write: sources for a repair.
+    /// Returns the names that a daemon gives to a config that it cannot parse, or that it is about
+    /// to write: sources for a repair.
     pub(crate) fn siblings(&self) -> impl Iterator<Item = PathBuf> {
         [".corrupt", ".tmp"].into_iter().filter_map(|end| {
             let mut name = self.places.config.file_name()?.to_owned();
@@ -141,13 +146,15 @@ impl Store<'_> {
         })
     }
 
-    /// Temporary files of runs that were killed: beside the config, and beside what it leads to when it is a link.
+    /// Returns the temporary files of killed runs, beside the config and beside the target of a
+    /// symlink.
     pub(crate) fn leftovers_beside(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let config = &self.places.config;
         let Some((folder, name)) = config.parent().zip(config.file_name()) else { return found };
         let mut linked = false;
-        // A folder that cannot be listed may hide one: it only waits longer.
+        // A directory that cannot be listed may hide a temporary file, which then only waits for a
+        // later run.
         let _ = self.disk.for_each_entry(folder, &mut |entry| {
             if is_temporary(&entry) {
                 found.push(folder.join(&entry.name));
@@ -176,7 +183,7 @@ fn unreadable(path: &Path, source: DiskError) -> StoreError {
     StoreError::Unreadable { path: path.to_owned(), source }
 }
 
-/// Whether this is what [`myownllm_durable_fs::leftovers`] would name.
+/// Returns whether [`myownllm_durable_fs::stale_temps`] would return the entry.
 pub(crate) fn is_temporary(entry: &DirEntry) -> bool {
     entry.kind == FileKind::File
         && entry.name.to_str().is_some_and(|n| {
@@ -184,7 +191,7 @@ pub(crate) fn is_temporary(entry: &DirEntry) -> bool {
         })
 }
 
-/// A path as JSON and people see it.
+/// Returns a path as JSON and messages show it.
 pub(crate) fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

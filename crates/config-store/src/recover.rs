@@ -1,4 +1,5 @@
-//! Recovers the complete part of a config that is not JSON: takes it if there is no good backup, else offers it.
+//! Recovers the complete part of a config that is not JSON: takes it if there is no good backup,
+//! else offers it.
 
 use myownllm_config_model::{
     Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, app_config, network_id, recover,
@@ -10,7 +11,7 @@ use crate::copies::Listing;
 use crate::plan::Plan;
 use crate::{CopyId, FileShape, Report, Store, StoreError};
 
-/// The code of members that could be restored from a file that is not JSON.
+/// The code of members that a restore could take from a file that is not JSON.
 const OFFER: &str = "store.recoverable";
 /// The code of networks that a config has lost.
 const LOST_NETWORKS: &str = "store.networks-lost";
@@ -18,8 +19,9 @@ const LOST_NETWORKS: &str = "store.networks-lost";
 const PENDING: &str = "once the file is among the backups";
 
 impl Store<'_> {
-    /// Plans for a file that is not JSON. A complete document in the file is the config, and a daemon's document is repaired. For a
-    /// text that breaks off or that somebody has mistyped, a good backup goes first, and the complete members are offered.
+    /// Plans for a file that is not JSON. A complete document in the file is used as the config,
+    /// and a daemon's document is repaired. If the text breaks off or has typing errors, a good
+    /// backup goes first, and the complete members are offered.
     pub(crate) fn decide_corrupt(
         &self,
         bytes: &[u8],
@@ -52,7 +54,7 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    /// Returns the complete part of bytes that are not JSON, if it has a member of a config.
+    /// Returns the complete part of bytes that are not JSON, if the part has a member of a config.
     pub(crate) fn recover_config(&self, bytes: &[u8]) -> Option<Recovered> {
         let defaults = app_config::defaults(&self.places.conversation_dir);
         let is_setting = |key: &String| defaults.get(&[key]).is_some();
@@ -71,7 +73,7 @@ impl Store<'_> {
         ids: &mut dyn Ids,
     ) -> Result<Plan, StoreError> {
         let mut plan = self.decide_ours(&found.document, Shape::App, listing, ids)?;
-        // Writes the document also if nothing in it changes: the trailing bytes must go.
+        // Writes the document even if nothing in it changes: the trailing bytes must go.
         plan.config.get_or_insert_with(|| found.document.to_bytes());
         plan.loaded.shape = FileShape::Corrupt;
         let report = &mut plan.loaded.report;
@@ -83,7 +85,7 @@ impl Store<'_> {
         Ok(plan)
     }
 
-    /// Plans a config of the complete members, and of defaults for the others.
+    /// Plans for a config of the complete members, with defaults for the others.
     fn decide_members(&self, found: &Recovered, ids: &mut dyn Ids) -> Plan {
         let mut document = found.document.clone();
         let mut notes = vec![self.recovered_note(found)];
@@ -113,7 +115,8 @@ impl Store<'_> {
         plan
     }
 
-    /// Adds the commands that work only after the repair. `former` is the backup of the file that was not JSON.
+    /// Adds the commands that work only after the repair. `former` is the backup of the file that
+    /// was not JSON.
     pub(crate) fn complete_hints(
         &self,
         config: &Document,
@@ -147,8 +150,8 @@ impl Store<'_> {
         )
     }
 
-    /// Returns the config that a backup which is not JSON makes: its complete document, or its complete members put into the
-    /// current config.
+    /// Returns the config that a backup that is not JSON contains: its complete document, or the
+    /// current config with its complete members.
     pub(crate) fn recover_copy(&self, bytes: &[u8], ids: &mut dyn Ids) -> Option<(Document, Diagnostic)> {
         let found = self.recover_config(bytes).filter(|found| self.is_restorable(found))?;
         let note = self.recovered_note(&found);
@@ -171,7 +174,7 @@ impl Store<'_> {
         Some((document, note))
     }
 
-    /// Whether a backup that is not JSON has complete members of the app's.
+    /// Returns whether a backup that is not JSON has complete members of the app's.
     pub(crate) fn is_recoverable(&self, bytes: &[u8]) -> bool {
         self.recover_config(bytes).is_some_and(|found| self.is_restorable(&found))
     }
@@ -208,7 +211,7 @@ impl Store<'_> {
     }
 
     fn networks_with_rosters(&self) -> Vec<String> {
-        // A daemon names the file by the id in its normal form.
+        // A daemon names the file by the normal form of the id.
         let is_id = |stem: &str| network_id::normalize(stem).is_ok_and(|id| id == stem);
         let mut names = Vec::new();
         for home in [&self.places.daemon_home, &self.places.app_home] {
@@ -227,7 +230,7 @@ fn keys_of(found: &Recovered) -> Vec<String> {
     found.whole.iter().chain(&found.partial).cloned().collect()
 }
 
-/// Says why the text is not JSON.
+/// Returns the reason why the text is not JSON.
 fn extent_words(found: &Recovered) -> String {
     match &found.extent {
         Extent::Leading { line, tail } => {

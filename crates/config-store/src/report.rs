@@ -7,22 +7,22 @@ use serde::{Serialize, Serializer};
 
 use crate::{CopyId, CopyKind};
 
-/// What a config file is.
+/// The kind of a config file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FileShape {
-    /// The app's.
+    /// The app's config.
     App,
-    /// The daemon's: the app's was overwritten.
+    /// The daemon's config: a daemon overwrote the app's.
     Daemon,
-    /// The daemon's, with keys of the app's.
+    /// The daemon's config, with keys of the app's.
     Mixed,
-    /// An object that has the marks of neither.
+    /// An object with the marks of neither.
     Unknown,
     /// Not a JSON object.
     Corrupt,
-    /// Not there.
+    /// No file.
     Missing,
 }
 
@@ -37,55 +37,57 @@ impl From<Shape> for FileShape {
     }
 }
 
-/// What a look found. Nothing was written.
+/// The result of a look. Nothing was written.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// The config to run on: repaired and complete, in memory.
+    /// The config to run on: repaired and completed in memory.
     pub document: Document,
-    /// What the file is.
+    /// The kind of the file.
     pub shape: FileShape,
-    /// The version of the daemon's config in the file, when it is newer than any we know. Then nothing is pending, and
-    /// [`ConfigStore::apply`](crate::ConfigStore::apply) and [`update`](crate::ConfigStore::update) refuse.
+    /// The version of the daemon's config in the file, if it is newer than any known version. Then
+    /// nothing is pending, and [`LockedStore::apply`](crate::LockedStore::apply) and
+    /// [`update`](crate::LockedStore::update) refuse.
     pub newer: Option<u64>,
-    /// What [`ConfigStore::apply`](crate::ConfigStore::apply) would do.
+    /// The steps that [`LockedStore::apply`](crate::LockedStore::apply) would take.
     pub pending: Pending,
-    /// What became of the parts.
+    /// The outcome for each part of the config.
     pub report: Report,
-    /// What was odd.
+    /// The findings.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// A plan as data: what is to be written, in this order. Empty when there is nothing.
+/// A plan as data: the writes, in this order. Empty if nothing is pending.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 #[non_exhaustive]
 pub struct Pending {
-    /// The steps, in the order in which they are taken.
+    /// The steps, in the order in which they are carried out.
     pub steps: Vec<Step>,
 }
 
 impl Pending {
-    /// Nothing is to be written.
+    /// Returns whether nothing is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// The config itself is to be written: it is missing, damaged, leaked, or lacks defaults.
+    /// Returns whether a step writes the config itself: it is missing, damaged, overwritten by a
+    /// daemon, or lacks defaults.
     #[must_use]
     pub fn writes_config(&self) -> bool {
         self.steps.iter().any(Step::writes_config)
     }
 
-    /// A part of the daemon's is to be put in place: no daemon may be started before.
+    /// Returns whether a step stores a part of the daemon's: no daemon may be started before.
     #[must_use]
     pub fn daemon_half(&self) -> bool {
         self.steps.iter().any(|s| matches!(s, Step::PublishDaemonHalf { .. } | Step::KeepDaemonHalf { .. }))
     }
 
-    /// Nothing has to be written: at most the config gains defaults, which are complete in memory, or a copy, or leftovers of
-    /// killed runs go.
+    /// Returns whether no step is urgent: at most the config gains defaults, which the loaded
+    /// document has already, a backup is made, or leftovers of killed runs are removed.
     #[must_use]
     pub fn is_housekeeping(&self) -> bool {
         self.steps.iter().all(|step| {
@@ -99,7 +101,8 @@ impl Pending {
         })
     }
 
-    /// The config is in a shape that needs a repair (and not only defaults, a first file, or a routine copy).
+    /// Returns whether the config needs a repair, and not only defaults, a first file, or a routine
+    /// backup.
     #[must_use]
     pub fn repairs(&self) -> bool {
         self.steps.iter().any(|s| {
@@ -113,71 +116,72 @@ impl Pending {
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Step {
-    /// Something that a killed run left is kept, when it is the only one of its content, and removed.
+    /// Removes the leftover of a killed run. If its content is nowhere else, the leftover becomes a
+    /// backup first.
     #[non_exhaustive]
     ClearLeftover {
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
-    /// The file's former bytes are put among the copies.
+    /// Makes a backup of the file's previous bytes.
     #[non_exhaustive]
     KeepFormer {
         /// The file.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// The folder of copies.
+        /// The backup directory.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// How many bytes.
+        /// The number of bytes.
         bytes: u64,
     },
-    /// The daemon's half becomes the daemon's config, which is missing.
+    /// Writes the daemon's half as the daemon's config, which is missing.
     #[non_exhaustive]
     PublishDaemonHalf {
         /// The daemon's config.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
-    /// The daemon has a config already: its half of ours is put among the copies.
+    /// Makes a backup of the daemon's half, because the daemon has a config already.
     #[non_exhaustive]
     KeepDaemonHalf {
         /// The daemon's config, which stays.
         #[serde(serialize_with = "lossy")]
         existing: PathBuf,
-        /// The folder of copies.
+        /// The backup directory.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
-    /// The config is exchanged for the repaired or completed one.
+    /// Exchanges the config for the repaired or completed one.
     #[non_exhaustive]
     ReplaceConfig {
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// Whether this is a repair; else it only gains defaults.
+        /// True if this is a repair. Otherwise the config only gains defaults.
         repair: bool,
     },
-    /// The config is missing and is written, without replacing one that appears meanwhile.
+    /// Writes the missing config, without replacing a file that appears meanwhile.
     #[non_exhaustive]
     WriteConfig {
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// Whether it comes from a copy; else it holds the defaults.
+        /// True if the config comes from a backup. Otherwise it holds the defaults.
         restored: bool,
     },
-    /// A copy of the healthy config is made, as the last known good one.
+    /// Makes a backup of the healthy config, as the last good one.
     #[non_exhaustive]
     KeepLastGood {
-        /// The folder of copies.
+        /// The backup directory.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
 }
 
 impl Step {
-    /// It writes the config itself.
+    /// Returns whether the step writes the config itself.
     #[must_use]
     pub fn writes_config(&self) -> bool {
         matches!(self, Self::ReplaceConfig { .. } | Self::WriteConfig { .. })
@@ -188,169 +192,179 @@ fn lossy<S: Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-/// What became (or would become) of the daemon's half.
+/// The outcome (or the planned outcome) for the daemon's half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DaemonHalf {
-    /// It is the daemon's config now.
+    /// The half is the daemon's config now.
     Written,
-    /// The daemon's config holds these very bytes already.
+    /// The daemon's config holds the same bytes already.
     Exists,
-    /// The daemon has another config; ours is among the copies.
+    /// The daemon has another config; the half is among the backups.
     Kept,
 }
 
-/// What a look found and what a repair did, as data.
+/// The findings of a look and the outcome of a repair, as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// What the file was.
+    /// The kind of the file before the repair.
     pub shape: FileShape,
-    /// The network ids that came back from the daemon's half.
+    /// The network ids that the daemon's half gave back.
     pub recovered_networks: Vec<String>,
-    /// The copy (or the name of the daemon's leftover beside the config) that the app's half came from.
+    /// The source of the app's half: a backup, or the name of the daemon's leftover beside the
+    /// config.
     pub restored_from: Option<String>,
     /// The daemon's keys that were taken out.
     pub stripped_keys: Vec<String>,
-    /// The app's keys that are at their defaults for want of a copy; `section.member` where the section itself is there. Of a
-    /// config of its own, those that it lacks while there is no copy at all.
+    /// The app's keys that have their defaults because no backup has them; `section.member` if the
+    /// section itself is there. For a config of the app's own: the keys that it lacks while no
+    /// backup exists.
     pub reset_keys: Vec<String>,
-    /// The app's keys that a config of its own lacks and is given with their defaults, in the same form: no repair.
+    /// The app's keys that a config of the app's own lacks and gets with their defaults, in the
+    /// same form. This is not a repair.
     pub completed_keys: Vec<String>,
-    /// The app's keys that came from the copy.
+    /// The app's keys that came from the backup.
     pub restored_keys: Vec<String>,
-    /// The app's keys that stood in the file itself.
+    /// The app's keys that the file itself had.
     pub kept_keys: Vec<String>,
-    /// The copy of the former file; `None` when there was nothing to keep, or nothing was written yet.
+    /// The backup of the previous file; `None` if there was nothing to keep, or if nothing was
+    /// written yet.
     pub backup: Option<String>,
-    /// What became of the daemon's half; `None` when the file had none.
+    /// The outcome for the daemon's half; `None` if the file had none.
     pub daemon_half: Option<DaemonHalf>,
-    /// The copy that holds the daemon's half, when it was kept.
+    /// The backup of the daemon's half, if one was made.
     pub daemon_half_backup: Option<String>,
-    /// Paths into the old home that the two halves hold.
+    /// Paths into the old location that the two halves hold.
     pub rebased: Vec<Rebased>,
-    /// What the config has lost although it parses: it is restored from the backup, or, of networks alone, only reported.
+    /// The loss of a config that parses. Lost settings are restored from the backup; a loss of
+    /// networks alone is only reported.
     pub wiped: Option<Wipe>,
 }
 
-/// A config that has suddenly lost what its user had set, beside the newest backup.
+/// A sudden loss of the user's settings, compared with the newest backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Wipe {
-    /// What is lost.
+    /// The kind of the loss.
     pub loss: Loss,
-    /// The backup (or the name of the daemon's leftover beside the config) that still holds it.
+    /// The backup (or the name of the daemon's leftover beside the config) that still holds the
+    /// lost settings.
     pub backup: String,
-    /// How many settings and networks of the user's the backup holds; of lost networks, how many networks.
+    /// The number of settings and networks of the user's in the backup; for lost networks, the
+    /// number of networks.
     pub before: usize,
-    /// How many of these the config holds.
+    /// The number of these in the config.
     pub left: usize,
 }
 
-/// What [`ConfigStore::accept`](crate::ConfigStore::accept) did.
+/// The result of [`LockedStore::accept`](crate::LockedStore::accept).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Accepted {
-    /// The backup of the config as it is.
+    /// The backup of the current config.
     pub backup: CopyId,
-    /// Whether the backup was made; else it was the newest already.
+    /// True if the backup was made. Otherwise it was the newest already.
     pub changed: bool,
 }
 
-/// A file that has the name of the daemon's config and is not the daemon's, or not only the daemon's.
+/// A file that has the name of the daemon's config and is not the daemon's, or not only the
+/// daemon's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Misplaced {
-    /// What it is. [`FileShape::Unknown`] is an object that has no key of the daemon's.
+    /// The kind of the file. [`FileShape::Unknown`] is an object without any key of the daemon's.
     pub shape: FileShape,
-    /// The daemon's own keys in it, which stay in their place.
+    /// The daemon's own keys in the file, which stay in their place.
     pub daemon_keys: Vec<String>,
 }
 
-/// What became of a misplaced file.
+/// The outcome for a misplaced file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SetAside {
-    /// What it was.
+    /// The file as it was found.
     pub misplaced: Misplaced,
-    /// The backup that holds its bytes.
+    /// The backup of the file's bytes.
     pub backup: CopyId,
-    /// The part of the daemon's among the backups that is in the place now.
+    /// The daemon's half among the backups that took the place.
     pub restored_from: Option<CopyId>,
 }
 
-/// What [`ConfigStore::apply`](crate::ConfigStore::apply) did.
+/// The result of [`LockedStore::apply`](crate::LockedStore::apply).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Applied {
     /// The config as it is on disk now.
     pub document: Document,
-    /// What was done.
+    /// The steps that were taken.
     pub steps: Vec<Step>,
-    /// What became of the parts.
+    /// The outcome for each part of the config.
     pub report: Report,
-    /// What was odd.
+    /// The findings.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// What [`ConfigStore::update`](crate::ConfigStore::update) did.
+/// The result of [`LockedStore::update`](crate::LockedStore::update).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Updated {
     /// The config as it is on disk now.
     pub document: Document,
-    /// Whether the file was written.
+    /// True if the file was written.
     pub changed: bool,
-    /// How many times somebody else's write came in between, and the edit was made again on top of it.
+    /// The number of times that another program's write came in between, and the edit was repeated
+    /// on top of it.
     pub conflicts: u32,
-    /// What was odd.
+    /// The findings.
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// One copy, for `config history`.
+/// One backup, for `config history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HistoryEntry {
-    /// What names it.
+    /// The id of the backup.
     pub id: CopyId,
-    /// Why it was made.
+    /// The reason for the backup.
     pub kind: CopyKind,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// When it was made, in milliseconds since the Unix epoch, as the clock of that day said. For people only: the order
-    /// is that of the ids.
+    /// The time of the backup in milliseconds since the Unix epoch, by the clock of that time. For
+    /// display only: the ids give the order.
     pub made_ms: u64,
-    /// What it holds; [`FileShape::Corrupt`] also when its bytes are not those that its name says.
+    /// The kind of the content; [`FileShape::Corrupt`] also if the bytes do not match the name.
     pub shape: FileShape,
-    /// Whether its bytes are those that its name says.
+    /// True if the bytes match the name.
     pub intact: bool,
-    /// Whether it is not JSON, and a restore takes its complete members.
+    /// True if the backup is not JSON, and a restore takes its complete members.
     pub recoverable: bool,
-    /// Whether it is what the config holds now.
+    /// True if the config holds the same bytes now.
     pub current: bool,
-    /// How many settings and networks of the user's it holds; `None` for what is not of the app's shape.
+    /// The number of settings and networks of the user's in the backup; `None` if the backup is not
+    /// of the app's shape.
     pub settings: Option<usize>,
-    /// Whether it is the one to restore: the newest that is not the config already and has lost nothing of what the richest one
-    /// holds, as a wiped one has.
+    /// True if this is the backup to restore: the newest that differs from the config and has not
+    /// lost (nearly) everything that the richest holds.
     pub recommended: bool,
-    /// Where it is.
+    /// The path of the file.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
 }
 
-/// What [`ConfigStore::restore`](crate::ConfigStore::restore) did.
+/// The result of [`LockedStore::restore`](crate::LockedStore::restore).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Restored {
     /// The config as it is on disk now.
     pub document: Document,
-    /// The copy that was restored.
+    /// The backup that was restored.
     pub from: CopyId,
-    /// Where the config's former bytes are; `None` when there were none.
+    /// The backup of the config's previous bytes; `None` if there were none.
     pub backup: Option<CopyId>,
-    /// Whether the file was written; it is not when it held those bytes already.
+    /// True if the file was written. It is not written if it held those bytes already.
     pub changed: bool,
-    /// What was odd.
+    /// The findings.
     pub diagnostics: Vec<Diagnostic>,
 }

@@ -1,4 +1,5 @@
-//! Putting bytes in the config's place without losing what somebody else puts there meanwhile.
+//! Puts bytes in the config's place without losing the bytes that another program puts there
+//! meanwhile.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,26 +15,29 @@ use crate::copies::{Copies, CopyKind, WritableCopies, hash, publish};
 use crate::locked::Locked;
 use crate::{CopyId, Places, Step, Store, StoreError};
 
-/// How often a whole operation starts again because somebody else wrote meanwhile.
+/// The most restarts of a whole operation because another program wrote meanwhile.
 pub(crate) const TRIES: u32 = 32;
-/// How often what came out of the place is exchanged back, when each time something newer comes out: some microseconds each, so
-/// whoever is faster than this for that long does not stop. It is also how many copies one save can make of what it met.
+/// The most exchanges that return a displaced file, if each exchange displaces a newer one. An
+/// exchange takes some microseconds, so a program that writes faster for that long does not stop.
+/// The number also limits the backups that one save makes of the files that it displaced.
 const RETURNS: u32 = 8;
 
-/// What came of one attempt to save.
+/// The result of one attempt to save.
 pub(crate) enum Saved {
-    /// The bytes are in place, on the disk.
+    /// The bytes are in place, and on the disk.
     Done {
-        /// Set when the platform cannot exchange: then a foreign write in the last moment would have gone unseen.
+        /// Set if the platform cannot exchange two names. Then the save may have overwritten
+        /// another program's write of the last moment unseen.
         unseen_possible: bool,
-        /// What it has of the rights of what was there.
+        /// The permissions that the new file kept from the previous one.
         rights: Permissions,
     },
-    /// Somebody else wrote; their bytes are in place. Read again.
+    /// Another program wrote, and its bytes are in place. The caller must read again.
     Foreign,
 }
 
-/// What came out of the place, and where it was noted down before it went back.
+/// The bytes of a displaced file, and the note with the same bytes that was written before the file
+/// went back.
 struct TakenOut {
     bytes: Vec<u8>,
     note: Option<PathBuf>,
@@ -56,7 +60,7 @@ impl Store<'_> {
         self.disk.stat_follow(&self.places.app_home).ok().and_then(|meta| meta.owner)
     }
 
-    /// Nobody but the home's owner and root must decide where a change of the home goes.
+    /// Checks that only the home's owner and root decide where a change of the home goes.
     pub(crate) fn check_trust(&self) -> Result<HomeTrust, StoreError> {
         let home = &self.places.app_home;
         let trust = HomeTrust::look(&*self.disk, home).map_err(|source| StoreError::Disk {
@@ -70,8 +74,9 @@ impl Store<'_> {
         }
     }
 
-    /// The app's config must not be the daemon's, nor lie in its home, by a link: each program would write over what is the other's.
-    /// Nor must another user decide where a link leads: where root runs, that could be anywhere.
+    /// Checks that no symlink makes the app's config the daemon's config, or puts it into the
+    /// daemon home: each program would overwrite the other's data. Also checks that no other user
+    /// decides where a symlink leads: for root, the target could be anywhere.
     pub(crate) fn check_apart(&self) -> Result<(), StoreError> {
         let Places { config, daemon_config, daemon_home, .. } = &self.places;
         match look_behind(&*self.disk, config) {
@@ -102,7 +107,7 @@ impl Store<'_> {
         }
     }
 
-    /// What a link leads to; nothing for what is no link, or leads nowhere.
+    /// Returns the target of a symlink; `None` for any other entry, and for a broken symlink.
     fn goal_of(&self, path: &Path) -> Option<PathBuf> {
         self.disk.stat(path).ok().filter(Metadata::is_symlink).and_then(|_| self.real(path))
     }
@@ -111,18 +116,18 @@ impl Store<'_> {
         self.disk.canonicalize(path).ok()
     }
 
-    /// Whether the config may be replaced by `bytes`; asked before anything is done about it.
+    /// Checks whether `bytes` may replace the config, before anything is changed.
     ///
     /// # Errors
-    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`], [`StoreError::ForeignLink`]; [`StoreError::TooMuch`] where nobody could
-    /// read `bytes` again.
+    /// [`StoreError::ConfigIsACopy`], [`StoreError::Shared`], [`StoreError::ForeignLink`];
+    /// [`StoreError::TooMuch`] if `bytes` could not be read again.
     pub(crate) fn check_replacing(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_replaceable(bytes)?;
         let too_much = |why| StoreError::TooMuch { path: self.places.config.clone(), why };
         Document::parse(bytes).map(drop).map_err(|error| too_much(error.kind.to_string()))
     }
 
-    /// The same without a look at what would be written, which may be no JSON.
+    /// Checks the same except that `bytes` parses: `bytes` need not be JSON.
     pub(crate) fn check_replaceable(&self, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_apart()?;
         let limit = self.limits.config_bytes;
@@ -141,17 +146,18 @@ impl Store<'_> {
 }
 
 impl Locked<'_> {
-    /// The same, to write with: what is made belongs to the owner of the home.
+    /// Returns the backups for writing: new files belong to the owner of the home.
     pub(crate) fn copies_to_write(&self) -> WritableCopies<'_> {
         WritableCopies { copies: self.copies(), dir: &self.dir, owner: self.owner() }
     }
 
-    /// One attempt at a compare-and-swap of the config from `former` (`None`: it is missing) to `bytes`.
+    /// Makes one attempt at a compare-and-swap of the config from `former` (`None` for a missing
+    /// config) to `bytes`.
     pub(crate) fn save(&self, former: Option<&[u8]>, bytes: &[u8]) -> Result<Saved, StoreError> {
         let path = &self.places.config;
         let failed = |source| self.saving_failed(source);
         let Some(former) = former else {
-            // The app's home may have been made by a run that was killed right then.
+            // A run that was killed right after it made the app's home has not synced the name.
             self.dir.sync_own_name().map_err(|source| StoreError::Disk {
                 doing: "flushing the user's home",
                 path: self.places.user_home.clone(),
@@ -166,15 +172,16 @@ impl Locked<'_> {
         let limit = self.limits.config_bytes;
         match replace(&self.dir, path, bytes, former, limit) {
             Ok(Replaced::Expected { method, displaced, rights }) => {
-                // A writer that had the old file open may have gone on writing it where it lies now.
+                // A writer that had the old file open may have written into the displaced file.
                 match self.disk.read(&displaced.path, limit) {
                     Ok(now) if now != former => {
                         self.put_back(bytes, Displaced { bytes: now, ..displaced })?;
                         return Ok(Saved::Foreign);
                     }
-                    // Its content is among the copies. When it cannot be removed, the next run does it.
+                    // The content is among the backups. If the file cannot be removed, the next run
+                    // removes it.
                     Ok(_) => drop(displaced.discard(&self.dir)),
-                    // So does it when that cannot be told.
+                    // An unreadable file waits for the next run too.
                     Err(_) => {}
                 }
                 Ok(Saved::Done { unseen_possible: method == ReplaceMethod::CheckedRename, rights })
@@ -184,15 +191,16 @@ impl Locked<'_> {
                 Ok(Saved::Foreign)
             }
             Ok(_) => Ok(Saved::Foreign),
-            // Removed meanwhile.
+            // Another program removed the file meanwhile.
             Err(error) if error.is_not_found() => Ok(Saved::Foreign),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// Puts `bytes` in the place of a config that is larger than any that is read. That one is set aside as the file that it is, and
-    /// is never read: it goes to the folder of copies, or stays beside the config where that is on another file system. Returns its
-    /// path, and how it was replaced; `None` when somebody else replaced it meanwhile.
+    /// Puts `bytes` in the place of a config that is larger than the limit. The large file is set
+    /// aside as it is, and is never read: it goes to the backup directory, or stays beside the
+    /// config if the backup directory is on another file system. Returns the path of the large file
+    /// and the method of the replacement; `None` if another program replaced the config meanwhile.
     pub(crate) fn replace_too_large(
         &self,
         bytes: &[u8],
@@ -203,12 +211,13 @@ impl Locked<'_> {
             let place = self.dir.admit_target(&self.places.config)?;
             let folder = place.parent().unwrap_or(&place);
             self.disk.ensure_entries_removable(folder)?;
-            // Of all names this is one that no run ever clears away without a copy, and so large a file gets none.
+            // Only under this name does no run ever clear the file away without a backup, and no
+            // backup is made of so large a file.
             let swap = temp_name(folder, &format!(".{}{SWAP_SUFFIX}", hash(bytes)));
             self.dir.create(&swap, bytes, 0o600)?;
             let exchange = || {
                 if let Some(owner) = self.disk.stat(&place)?.owner {
-                    // Only root may give it away.
+                    // Ignores a refusal: only root may chown.
                     let _ = self.dir.set_owner(&swap, owner);
                 }
                 self.dir.sync_file(&swap)?;
@@ -254,18 +263,20 @@ impl Locked<'_> {
         }
     }
 
-    /// Puts somebody else's file back in the place from which we took it: the very file, with its mode and owner. `ours` is
-    /// what is in the place now. When something newer comes out in exchange, that goes back instead.
+    /// Returns another program's file to the place that it was taken from: the same file, with its
+    /// mode and owner. `ours` is the current content of the place. If the exchange displaces a
+    /// newer file, the newer file is returned instead.
     ///
-    /// Whatever came out is among the copies in the end, also what is back: until it was, others read what we had put there
-    /// instead, and what they make of that is written over it.
+    /// Every displaced file ends among the backups, also one that was returned. Until the return,
+    /// other programs read our file instead, and may overwrite the returned file with an edit of our
+    /// file.
     pub(crate) fn put_back(&self, ours: &[u8], displaced: Displaced) -> Result<(), StoreError> {
         let Displaced { path: aside, place, bytes } = displaced;
         let failed = |source| StoreError::Disk { doing: "saving the config", path: place.clone(), source };
         let mut taken_out = vec![TakenOut { bytes, note: None }];
         let settled = self.exchange_until_settled(&aside, &place, ours, &mut taken_out);
         let flushed = self.dir.sync_dir(place.parent().unwrap_or(&place));
-        // Each of them, whatever becomes of the others.
+        // Keeps each of them, even if another fails.
         let keep = |out: &TakenOut| {
             if out.bytes != ours {
                 self.keep_taken_out(&out.bytes)?;
@@ -278,12 +289,12 @@ impl Locked<'_> {
         flushed.map_err(failed)?;
         kept?;
         let _ = self.dir.unlink(&aside);
-        // To try again after all that would be to pile up copies.
+        // Another attempt after so many exchanges would pile up backups.
         if settled { Ok(()) } else { Err(StoreError::Conflict { path: place }) }
     }
 
-    /// Exchanges until what comes out is what we had put there; `false` when that does not come about. Nothing that takes long may
-    /// be done here.
+    /// Exchanges until the displaced content is the content that was put there. Returns `false` if
+    /// the attempts run out. Nothing slow may be done here.
     fn exchange_until_settled(
         &self,
         aside: &Path,
@@ -302,7 +313,8 @@ impl Locked<'_> {
                     self.rename_over(aside, place, &expected, taken_out)?;
                     return Ok(true);
                 }
-                // Nothing to exchange with: whoever removed the file has seen ours, not theirs.
+                // Another program removed the file, so there is nothing to exchange with. That
+                // program has read our content, not the displaced one.
                 Err(error) if error.is_not_found() => return Ok(false),
                 Err(error) => return Err(error),
             }
@@ -318,7 +330,8 @@ impl Locked<'_> {
         Ok(false)
     }
 
-    /// Puts the last file that was taken out back where names cannot be exchanged, unless something newer is in the place.
+    /// Renames the last displaced file back to its place, on a file system that cannot exchange two
+    /// names, unless the place holds a newer file.
     fn rename_over(
         &self,
         aside: &Path,
@@ -329,23 +342,25 @@ impl Locked<'_> {
         let bytes = taken_out.last().map(|out| out.bytes.clone()).unwrap_or_default();
         let displaced = Displaced { path: aside.to_owned(), place: place.to_owned(), bytes };
         if let Some(second) = rename_back(&self.dir, &displaced, expected)? {
-            // Ours, and what another program may have written into it in place.
+            // The file holds our bytes, and perhaps another program's write in place.
             let bytes = self.disk.read(&second, self.limits.config_bytes)?;
             taken_out.push(TakenOut { bytes, note: Some(second) });
         }
         Ok(())
     }
 
-    /// Writes what is about to go back under a name by which the next run makes it a copy, should this one be killed before it does: by
-    /// then somebody who has seen ours may have written over it. Not flushed, as after a power cut nobody is left who has. Where it
-    /// cannot be, it goes back all the same.
+    /// Writes the bytes that are about to be returned to a note, a temporary file that the next run
+    /// turns into a backup if this run is killed before it does. Another program that has read our
+    /// file may have overwritten the returned one by then. Not synced: after a power cut no such
+    /// program is left. Best effort: without a note the file is returned all the same.
     fn note_down(&self, place: &Path, bytes: &[u8]) -> Option<PathBuf> {
         let note = temp_name(place.parent()?, SWAP_SUFFIX);
         self.dir.create(&note, bytes, 0o600).ok().map(|()| note)
     }
 
-    /// Puts what came out of the place among the copies that are never removed, as long as those have room to spare: a program
-    /// that writes all the time must not use up what a repair needs. After that it becomes a routine copy, if it can be one.
+    /// Makes a backup of a displaced file. The backup is one of those that are never removed while
+    /// these have room to spare: a program that writes all the time must not use up the room that a
+    /// repair needs. After that, a config of the app's becomes a routine backup.
     fn keep_taken_out(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut copies = self.copies_to_write();
         copies.copies.limits.kept_count /= 2;
@@ -360,8 +375,8 @@ impl Locked<'_> {
         kept.map(drop)
     }
 
-    /// Removes what killed runs left beside the config, among the copies and in the daemon's home. What may hold the only
-    /// copy of something is put among the copies first.
+    /// Removes the leftovers of killed runs beside the config, among the backups and in the daemon
+    /// home. A leftover that may be the only copy of its content becomes a backup first.
     pub(crate) fn clear_leftovers(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<Step> {
         let places = &self.places;
         let mut folders = vec![places.app_home.clone(), places.backups.clone(), places.daemon_home.clone()];
@@ -374,8 +389,9 @@ impl Locked<'_> {
         let mut steps = Vec::new();
         for folder in folders {
             let found = stale_temps(&*self.dir, &folder).unwrap_or_default();
-            // A killed run may not have synced the names that it made. They must be durable before the trace of it goes, and
-            // that it is gone must be durable before anybody says that all is done.
+            // A killed run may not have synced its new names. These names must be durable before
+            // the leftover is removed, and the removal must be durable before a run reports that
+            // all is done.
             let sync = |diagnostics: &mut Vec<Diagnostic>| {
                 let synced = self.dir.sync_dir(&folder);
                 synced.map_err(|error| diagnostics.push(leftover_note(&folder, &error))).is_ok()
@@ -410,8 +426,9 @@ impl Locked<'_> {
         steps
     }
 
-    /// Makes sure that the content of a displaced file is somewhere else too. What a run was about to put in place when it was
-    /// killed was never anybody's config: a loop of such runs, each of which makes up other ids, must not pile it up.
+    /// Ensures that the content of a displaced file is also elsewhere. Makes no backup of the bytes
+    /// that a killed run was about to put in place: they never were a config, and a loop of such
+    /// runs, each with other generated ids, would pile up backups.
     fn keep_leftover(&self, path: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<(), StoreError> {
         debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these may be only copies");
         let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
@@ -429,8 +446,8 @@ impl Locked<'_> {
         Ok(())
     }
 
-    /// Puts bytes among the copies as `kind`, unless one of `kinds` holds them that the next copies do not push out. `None` when
-    /// one did.
+    /// Makes a backup of the bytes as `kind`, unless an existing backup of one of `kinds` holds
+    /// them and the next backups do not displace it. Returns `None` in that case.
     pub(crate) fn keep(
         &self,
         bytes: &[u8],
@@ -445,7 +462,8 @@ impl Locked<'_> {
         copies.put(kind, bytes).map(Some)
     }
 
-    /// Makes sure that the bytes of a healthy config that is about to be replaced by a newer edit are among the copies.
+    /// Ensures that the bytes of a config that a newer edit is about to replace are among the
+    /// backups.
     pub(crate) fn keep_routinely(&self, bytes: &[u8], healthy: bool) -> Result<(), StoreError> {
         let kind = if healthy { CopyKind::Good } else { CopyKind::Kept };
         self.keep(bytes, &[CopyKind::Good, CopyKind::Kept], kind).map(drop)

@@ -16,66 +16,73 @@ use crate::{
     Places, StoreError,
 };
 
-/// A caller's error in an edit; comes back as the source of [`StoreError::Edit`].
+/// A caller's error in an edit. It becomes the source of [`StoreError::Edit`].
 pub type EditError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The front door: the app's config on disk.
+/// The entry point of the crate: the app's config on disk.
 pub trait ConfigStore {
-    /// Reads the config, repairs and completes it in memory, and says what is to be written. Writes nothing, takes no lock.
+    /// Reads the config, repairs and completes it in memory, and lists the steps to write it.
+    /// Writes nothing, takes no lock.
     ///
     /// # Errors
-    /// Only when the file is there and cannot be told: [`StoreError::Unreadable`], [`NotRegular`](StoreError::NotRegular),
-    /// [`TooLarge`](StoreError::TooLarge), [`Unstable`](StoreError::Unstable), or a folder of copies that cannot be read
-    /// while a repair depends on it. [`stand_in`](Self::stand_in) gives something to run on then.
+    /// Fails if the file exists and its content cannot be determined: [`StoreError::Unreadable`],
+    /// [`NotRegular`](StoreError::NotRegular), [`TooLarge`](StoreError::TooLarge),
+    /// [`Unstable`](StoreError::Unstable); or if a repair needs a backup directory that cannot be
+    /// read. [`stand_in`](Self::stand_in) then returns a config to run on.
     fn look(&self, ids: &mut dyn Ids) -> Result<Loaded, StoreError>;
 
-    /// A config to run on when [`look`](Self::look) failed: the file's own as far as it can be read (a repair that lacks its
-    /// copies is made in memory), else the last known good copy, else the defaults. Nothing is pending: it is never to be
-    /// written.
+    /// Returns a config to run on after [`look`](Self::look) failed: the file's own as far as the
+    /// file can be read (a repair that lacks its backups is made in memory), else the last good
+    /// backup, else the defaults. Nothing is pending: the config must never be written.
     fn stand_in(&self, ids: &mut dyn Ids) -> Loaded;
 
-    /// Makes the app's home when it is missing, so that it can be locked.
+    /// Creates the app's home if it is missing, so that it can be locked.
     ///
     /// # Errors
     /// [`StoreError::NoHome`], [`StoreError::Untrusted`], [`StoreError::Disk`].
     fn ensure_home(&self) -> Result<(), StoreError>;
 
-    /// Paths in the daemon's own config that lead to where its files were before they moved, and where they are now: a repair that
-    /// came before the move could not know. Looks, and writes nothing.
+    /// Returns the paths in the daemon's own config that lead to the old location of the daemon's
+    /// files, with the new paths: a repair that ran before the move could not know them. Writes
+    /// nothing.
     fn stale_paths(&self) -> Vec<Rebased>;
 
-    /// Judges the daemon's config: what is in its place that is not the daemon's, as a daemon would drop it. Looks, and writes
-    /// nothing. One that cannot be read is none.
+    /// Returns the file in the place of the daemon's config if it is not, or not only, the
+    /// daemon's: a daemon would drop its other keys. Returns `None` for a file that cannot be read.
+    /// Writes nothing.
     fn misplaced(&self) -> Option<Misplaced>;
 
-    /// All copies, the newest first.
+    /// Returns all backups, the newest first.
     ///
     /// # Errors
-    /// When the folder of copies is there and cannot be read.
+    /// Fails if the backup directory exists and cannot be read.
     fn history(&self) -> Result<Vec<HistoryEntry>, StoreError>;
 
-    /// The copy that `name` stands for: its whole id, its sequence number, or the beginning of its hash (at least 4 digits). Where
-    /// there is none of that id any more, one of the same content.
+    /// Returns the backup that `name` stands for: its whole id, its sequence number, or the start
+    /// of its hash (at least 4 digits). If no backup has that id any more, returns one of the same
+    /// content.
     ///
     /// # Errors
     /// [`StoreError::NoSuchCopy`].
     fn find_copy(&self, name: &str) -> Result<CopyId, StoreError>;
 
-    /// The bytes of a copy.
+    /// Returns the bytes of a backup.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchCopy`], or that of reading it.
+    /// [`StoreError::NoSuchCopy`], or the error of the read.
     fn read_copy(&self, id: &CopyId) -> Result<Vec<u8>, StoreError>;
 
-    /// Takes the lock of the app's home, and waits for it no longer than `wait`. Only the locked store can change something.
+    /// Takes the lock of the app's home, and waits at most `wait` for it. Only the locked store can
+    /// change files.
     ///
     /// # Errors
-    /// Another process holds the lock for the whole wait, or it cannot be taken.
+    /// Fails if another process holds the lock for the whole wait, or if it cannot be taken.
     fn lock(&self, wait: Duration) -> Result<Box<dyn LockedStore + '_>, LockError>;
 }
 
-/// The disk as a store reads it. A locked store reads through its lock: on Unix that reaches what is below the app's home by
-/// handles, which nobody can swap between a look and the change that rests on it.
+/// The disk that a store reads. A locked store reads through its lock: on Unix the lock reaches
+/// everything below the app's home by handles, so nobody can swap a directory between a look and
+/// the change that follows from it.
 #[derive(Clone)]
 pub(crate) enum Reader<'a> {
     Unlocked(&'a dyn Disk),
@@ -93,7 +100,7 @@ impl<'a> Deref for Reader<'a> {
     }
 }
 
-/// The store of this crate.
+/// The implementation of [`ConfigStore`].
 #[derive(Clone)]
 pub struct Store<'a> {
     pub(crate) disk: Reader<'a>,
@@ -104,28 +111,28 @@ pub struct Store<'a> {
 }
 
 impl<'a> Store<'a> {
-    /// A store on that disk, with the crate's own salvager and limits.
+    /// Returns a store on `disk`, with the crate's own salvager and limits.
     #[must_use]
     pub fn new(disk: &'a dyn Disk, clock: &'a dyn Clock, places: Places) -> Self {
         let disk = Reader::Unlocked(disk);
         Self { disk, clock, salvager: &Salvager, places, limits: Limits::default() }
     }
 
-    /// The same with another repair.
+    /// Returns the store with another salvager.
     #[must_use]
     pub fn with_salvager(mut self, salvager: &'a dyn ConfigSalvager) -> Self {
         self.salvager = salvager;
         self
     }
 
-    /// The same with other limits.
+    /// Returns the store with other limits.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The paths that it works on.
+    /// Returns the paths that the store works on.
     #[must_use]
     pub fn places(&self) -> &Places {
         &self.places
@@ -231,7 +238,8 @@ impl ConfigStore for Store<'_> {
             program: self.places.program.clone(),
         };
         let by_number = || wanted.parse::<u64>().ok().filter(|_| wanted.len() <= 12);
-        // A routine copy gets a new number when its content comes back: it is the content that was asked for.
+        // A routine backup gets a new number when its content comes back. The caller asks for the
+        // content.
         let of_old = wanted.parse::<CopyId>().ok();
         let rules: [&dyn Fn(&CopyId) -> bool; 4] = [
             &|id| id.to_string() == wanted,
@@ -242,7 +250,7 @@ impl ConfigStore for Store<'_> {
         for rule in rules {
             let mut found = listing.copies.iter().filter(|id| rule(id));
             if let Some(id) = found.next() {
-                // Several copies of one content are one answer: the newest.
+                // Several backups of one content count as one: the newest.
                 let same = found.clone().all(|other| other.hash == id.hash);
                 return if same { Ok(found.last().unwrap_or(id).clone()) } else { Err(none(true)) };
             }
@@ -270,7 +278,7 @@ impl ConfigStore for Store<'_> {
 }
 
 impl Store<'_> {
-    /// What a save has to tell besides that it was made.
+    /// Adds the warnings that belong to a completed save.
     pub(crate) fn note_saved(
         &self,
         unseen_possible: bool,
@@ -308,7 +316,8 @@ impl Store<'_> {
         Loaded { pending: Pending::default(), ..plan.loaded }
     }
 
-    /// The config that a copy holds, and the bytes to write; `as_is`: the copy's own bytes, whatever their shape.
+    /// Returns the config that a backup holds, and the bytes to write. With `as_is`, returns the
+    /// backup's own bytes, whatever their shape.
     pub(crate) fn restorable(
         &self,
         id: &CopyId,
@@ -333,7 +342,8 @@ impl Store<'_> {
         }
     }
 
-    /// Whether a file, or the complete part of one that is not JSON, has the daemon's shape.
+    /// Returns whether a file, or the complete part of a file that is not JSON, has the daemon's
+    /// shape.
     pub(crate) fn has_daemon_half(&self, file: &File) -> bool {
         let is_daemons = |read: &Document| matches!(self.salvager.shape(read), Shape::Daemon | Shape::Mixed);
         match file {

@@ -1,4 +1,4 @@
-//! A config that parses and has suddenly lost what its user had set.
+//! Detects a config that parses and has suddenly lost the user's settings.
 
 use myownllm_config_model::app_config::{Loss, OwnSettings};
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
@@ -12,7 +12,7 @@ use crate::read::File;
 use crate::report::{Accepted, Wipe};
 use crate::{CopyId, FileShape, HistoryEntry, Report, Store, StoreError};
 
-/// What of the user's a config has lost, and the backup that still holds it.
+/// The loss of a config, and the backup that still holds the lost settings.
 pub(crate) struct Lost {
     pub(crate) source: Source,
     pub(crate) wipe: Wipe,
@@ -20,8 +20,8 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
-    /// Whether a repair restores the backup. Networks alone are not brought back unasked: a user may have removed them,
-    /// and to join one again is a decision of theirs.
+    /// Returns whether a repair restores the backup. Networks alone are not restored unasked: the
+    /// user may have removed them, and only the user decides to join a network again.
     pub(crate) fn is_restored(&self) -> bool {
         self.wipe.loss == Loss::Settings
     }
@@ -32,7 +32,7 @@ impl Store<'_> {
         OwnSettings::of(document, &self.places.conversation_dir)
     }
 
-    /// Measures a backup that could be restored.
+    /// Measures a backup that can be restored.
     pub(crate) fn own_settings_of(&self, id: &CopyId, bytes: &[u8]) -> Option<OwnSettings> {
         let document = Document::parse(bytes).ok()?.document;
         let is_the_apps = matches!(self.salvager.shape(&document), Shape::App | Shape::Unknown);
@@ -42,7 +42,8 @@ impl Store<'_> {
     /// Compares a config with the newest backup.
     ///
     /// # Errors
-    /// [`StoreError::CopyUnreadable`] when a repair would have to restore an older backup than the newest.
+    /// [`StoreError::CopyUnreadable`] when a repair would have to restore an older backup than the
+    /// newest.
     pub(crate) fn find_loss(
         &self,
         document: &Document,
@@ -71,12 +72,14 @@ impl Store<'_> {
         }
     }
 
-    /// Whether the user has accepted, or restored, a config without any key of the app's: then there is nothing to lose.
+    /// Returns whether the user has accepted, or restored, a config without any key of the app's.
+    /// Then there is nothing to lose.
     fn is_accepted_as_bare(&self, newest: &CopyId) -> bool {
         matches!(self.copies().read(newest), Ok((bytes, true)) if self.shape_of(&bytes) == FileShape::Unknown)
     }
 
-    /// The app's config as the backup has it, with what the wiped config still holds of the user's.
+    /// Returns the backup's config with the settings of the user's that the wiped config still
+    /// holds.
     pub(crate) fn restore_lost(
         &self,
         wiped: &Document,
@@ -103,14 +106,16 @@ impl Store<'_> {
     ) -> Salvaged {
         let (app, found) = self.restore_lost(&app_half(mixed), lost, report, ids);
         let mut salvaged = self.salvager.salvage(&with_app_half(mixed, &app), None, ids);
-        // The daemon's half is the file's own: the sections that both programs have are the backup's by now.
+        // The daemon's half comes from the file itself: the sections that both programs have come
+        // from the backup in the salvaged document.
         salvaged.daemon = self.salvager.salvage(mixed, None, ids).daemon;
         salvaged.diagnostics.splice(0..0, found);
         salvaged
     }
 
-    /// Says what was lost, where it is restored from, and how a user says that the loss is intended. `former` is the copy
-    /// of the wiped file, once the config is restored.
+    /// Returns a diagnostic that names the loss, the source of the restore, and the command that
+    /// accepts an intended loss. `former` is the backup of the wiped file, once the config is
+    /// restored.
     pub(crate) fn wiped_note(&self, wipe: &Wipe, shape: FileShape, former: Option<&str>) -> Diagnostic {
         let Wipe { loss, backup, before, left } = wipe;
         let program = &self.places.program;
@@ -152,7 +157,7 @@ impl Store<'_> {
 }
 
 impl Locked<'_> {
-    /// Records the config as it is as a good one: its user means it.
+    /// Records the current config as a good one, because its user intends it.
     pub(crate) fn accept_config(&self) -> Result<Accepted, StoreError> {
         self.check_trust()?;
         let bytes = match self.read_file()? {
@@ -171,8 +176,9 @@ impl Locked<'_> {
     }
 }
 
-/// Marks the backup to restore: the newest that is not the config already and has not lost (nearly) all that the richest holds.
-/// `measured` has what each entry holds; the newest comes first.
+/// Marks the backup to restore: the newest that differs from the config and has not lost (nearly)
+/// everything that the richest holds. `measured` has the settings of each entry; the newest comes
+/// first.
 pub(crate) fn recommend(entries: &mut [HistoryEntry], measured: &[Option<OwnSettings>]) {
     let rank = |own: &&OwnSettings| (own.settings_rank(), own.networks_rank());
     let Some(richest) = measured.iter().flatten().max_by_key(rank) else { return };

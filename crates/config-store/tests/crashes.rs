@@ -1,4 +1,5 @@
-//! Every launch, killed before each of its operations, cut off from power there, and failed there — on the simulated disk.
+//! Runs each launch on the simulated disk, and kills it, cuts its power, or fails it at each of its
+//! operations.
 #![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
 
 mod common;
@@ -15,26 +16,26 @@ use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, Op};
 use myownllm_salvage::{Shape, shape};
 
-/// A home, and what is to be true of it in the end.
+/// A home, and the expected result.
 struct Scene {
     name: &'static str,
     disk: SimDisk,
-    /// What must be in the config or among the copies at every instant.
+    /// The bytes that must be in the config or among the backups at every instant.
     precious: Vec<Vec<u8>>,
-    /// What the config says in the end under these keys.
+    /// Checks the config at the end.
     ends: fn(&Document),
-    /// Whether the daemon's half is to be in place in the end, and before the config changes.
+    /// True if the daemon's half must be in place at the end, and before the config changes.
     daemon_half: bool,
-    /// What the file system cannot do.
+    /// The operations that the file system refuses.
     refused: &'static [Op],
 }
 
-/// Nothing is refused.
+/// Refuses nothing.
 const CAPABLE: &[Op] = &[];
-/// What some file systems refuse to do: an exchange of names, and links as well.
+/// The operations that some file systems refuse: the exchange of names, and hard links as well.
 const LIMITED: [&[Op]; 2] = [&[Op::Exchange], &[Op::Exchange, Op::HardLink]];
 
-/// A disk without faults, but for what its file system cannot do.
+/// Returns the disk without faults, except that its file system refuses some operations.
 fn restricted(disk: SimDisk, refused: &[Op]) -> SimDisk {
     refused.iter().for_each(|op| disk.fail(Fault::always(*op, ErrorKind::InvalidInput)));
     disk
@@ -173,7 +174,8 @@ fn scenes() -> Vec<Scene> {
         false,
     );
 
-    // The config, its copies and the daemon's half on one file system, and on three, each of which keeps what it likes.
+    // The config, its backups and the daemon's half are on one file system, or on three that crash
+    // independently.
     for apart in [false, true] {
         let disk = home();
         if apart {
@@ -196,14 +198,14 @@ fn config(disk: &SimDisk) -> Option<Vec<u8>> {
     disk.read(CONFIG.as_ref(), 1 << 20).ok()
 }
 
-/// What holds at every instant, in whatever state a crash leaves the disk.
+/// Checks the guarantees of every instant, in any state that a crash leaves on the disk.
 fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
     let everywhere = contents(disk);
     let live = config(disk);
     let kept: BTreeSet<Vec<u8>> =
         copies(disk).into_iter().map(|(_, bytes)| bytes).chain(live.clone()).collect();
     for bytes in &scene.precious {
-        // What did not lie in the config's place is not ours to move.
+        // A repair does not move files outside the config's place.
         let somewhere =
             if Some(bytes.as_slice()) == before { kept.contains(bytes) } else { everywhere.contains(bytes) };
         assert!(somewhere, "{}: {at}: former bytes are gone", scene.name);
@@ -237,7 +239,7 @@ fn check_always(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) 
     }
 }
 
-/// An undisturbed launch, and all that is to be true after it.
+/// Runs an undisturbed launch, and checks the guarantees of its end.
 fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
     let launched = launch(disk, &sim_places());
     launched.unwrap_or_else(|e| panic!("{}: {at}: {e}", scene.name));
@@ -249,9 +251,11 @@ fn check_end(scene: &Scene, disk: &SimDisk, before: Option<&[u8]>, at: &str) {
         assert_eq!(half.get(&["networks"]).unwrap().items().count(), 0);
         assert!(half.get(&["version"]).is_some());
     }
-    // A launch that found nothing to do syncs nothing, so whatever a killed run left unsynced has left a trace.
+    // A launch with nothing to do syncs nothing, so a killed run must leave a trace of everything
+    // that it did not sync.
     for state in disk.crash_states(4, 1) {
-        // What was reported is there after a power cut, too. A temporary file may be back; the next run removes it.
+        // A reported result must survive a power cut. A temporary file may be back; the next run
+        // removes it.
         check_always(scene, &state, before, at);
         assert_eq!(precious_temporaries(&state), Vec::<PathBuf>::new(), "{}: {at}", scene.name);
         assert_eq!(names_of_copies(&state), names_of_copies(disk), "{}: {at}", scene.name);
@@ -272,7 +276,7 @@ fn temporaries(disk: &SimDisk) -> Vec<PathBuf> {
     disk.tree().into_keys().filter(|path| path.to_string_lossy().contains(".durable-fs.")).collect()
 }
 
-/// Those whose content is nowhere else.
+/// Returns the temporary files whose content is nowhere else.
 fn precious_temporaries(disk: &SimDisk) -> Vec<PathBuf> {
     let mut found = temporaries(disk);
     found.retain(|path| !is_kept(disk, &disk.content(path).unwrap()));
@@ -366,7 +370,8 @@ fn failed_at_every_operation() {
         for n in 0..total {
             for kind in kinds {
                 for (persistent, performed) in [(false, false), (false, true), (true, false)] {
-                    // Which error it is decides about the way on; whether it lasts or lies does so for any.
+                    // Only the kind of the error changes the next steps, so one kind is enough for
+                    // persistent and for performed faults.
                     if (persistent || performed) && kind != ErrorKind::Other {
                         continue;
                     }
@@ -383,13 +388,13 @@ fn failed_at_every_operation() {
                     let at = format!("{at}: {}", op.unwrap_or_default());
                     disk.heal();
                     check_always(&scene, &disk, before.as_deref(), &at);
-                    // A failure in the middle, and then the power goes.
+                    // The power goes after the failure.
                     for state in disk.crash_states(4, n as u64) {
                         check_always(&scene, &state, before.as_deref(), &at);
                         if let Ok((_, Some(applied))) = &outcome
                             && applied.steps.iter().any(|s| format!("{s:?}").contains("Config"))
                         {
-                            // It said that it is done: then it stays done.
+                            // A reported success must last.
                             let live = config(&state).unwrap_or_else(|| {
                                 panic!("{}: {at}: a reported success is gone", scene.name)
                             });
@@ -430,7 +435,8 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
                     most = most.max(of_kind(&disk) - of_kind(&scene.disk));
                 }
             }
-            // One of a kind: what was set aside, the daemon's half, the routine one of what is in place now.
+            // At most one of each kind: the file that was set aside, the daemon's half, the routine
+            // backup of the current config.
             assert!(
                 most <= 1,
                 "{}: {most} copies from crashes at operation {n}: {:?}",
@@ -441,7 +447,7 @@ fn a_loop_of_crashing_starts_adds_one_copy_at_most() {
     }
 }
 
-/// A change that a user asks for, and what the config says then.
+/// A change by the user, and the config's mark before and after it.
 struct Change {
     name: &'static str,
     disk: SimDisk,
@@ -497,7 +503,8 @@ fn change(change: &Change, disk: &SimDisk) -> Result<(), StoreError> {
     (change.act)(&store, &*locked)
 }
 
-/// Whole, the former or the new; and the former is not lost, whichever it is.
+/// The config is whole, and is the previous or the new one. The previous one is not lost in either
+/// case.
 fn check_change(change: &Change, disk: &SimDisk, at: &str) -> String {
     let former = config(&change.disk).unwrap();
     let live = config(disk).unwrap_or_else(|| panic!("{}: {at}: the config is absent", change.name));
@@ -544,14 +551,14 @@ fn one_or_the_other(by_hand: &Change, refused: &[Op]) {
                 assert_eq!(mark, by_hand.marks[1], "{}: {at}: a reported success is none", by_hand.name);
                 continue;
             }
-            // A launch puts in order what was left, and changes nothing of what the config says.
+            // A launch cleans up, and does not change the content of the config.
             launch(&state, &sim_places()).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
             assert_eq!(check_change(by_hand, &state, &at), mark, "{}: {at}", by_hand.name);
             state.reset_ops();
             let (loaded, applied) = launch(&state, &sim_places()).unwrap();
             assert!(applied.is_none(), "{}: {at}: not idle: {:?}", by_hand.name, loaded.pending);
             assert_eq!(changes(&state), Vec::<String>::new(), "{}: {at}", by_hand.name);
-            // And the user asks once more.
+            // The user repeats the change.
             change(by_hand, &state).unwrap_or_else(|e| panic!("{}: {at}: {e}", by_hand.name));
             assert_eq!(check_change(by_hand, &state, &at), by_hand.marks[1], "{}: {at}", by_hand.name);
         }
@@ -614,7 +621,7 @@ fn launch_after_a_killed_change_survives_a_power_cut() {
                 let at = format!("killed at operation {number}, state {i}");
                 assert_eq!(check_change(&by_hand, &state, &at), seen, "{}: {at}", by_hand.name);
                 assert_eq!(precious_temporaries(&state), Vec::<PathBuf>::new(), "{}: {at}", by_hand.name);
-                // What the launch takes for the last good copy is there to stay.
+                // The launch's last good backup is durable.
                 let newest = names_of_copies(&killed).into_iter().rfind(|name| kind_of(name) == "good");
                 let newest = newest.unwrap();
                 assert!(names_of_copies(&state).contains(&newest), "{}: {at}: {newest}", by_hand.name);
@@ -623,8 +630,9 @@ fn launch_after_a_killed_change_survives_a_power_cut() {
     }
 }
 
-/// Somebody writes right before the exchange, another one reads ours before theirs is back and writes over it, and we are killed at any
-/// operation in between: theirs is in its place or among the copies.
+/// One program writes right before the exchange, another one reads our file before the first
+/// program's file is back, and overwrites that file. Killed at any operation in between: the first
+/// program's bytes are in place or among the backups.
 #[test]
 fn what_our_bytes_hid_is_kept_although_we_are_killed() {
     let theirs = healthy("theirs");
@@ -655,7 +663,7 @@ fn what_our_bytes_hid_is_kept_although_we_are_killed() {
         if was_exchanged {
             after.put(CONFIG, &healthy("of one who had seen ours"));
             launch(&after, &sim_places()).unwrap();
-            // A healthy config is no reason to clear up; the next change is.
+            // A launch on a healthy config does not clear the leftovers; the next change does.
             let store = Store::new(&after, &clock, sim_places());
             let locked = store.lock(Duration::ZERO).unwrap();
             locked

@@ -1,4 +1,5 @@
-//! What has the name of the daemon's config and is not the daemon's — on the simulated disk.
+//! Tests a file in the place of the daemon's config that is not the daemon's, on the simulated
+//! disk.
 #![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
 
 mod common;
@@ -14,7 +15,8 @@ use myownllm_durable_fs::sim::SimDisk;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-/// A home whose app config is healthy, with these bytes in the place of the daemon's config.
+/// Returns a home with a healthy app config, and with these bytes in the place of the daemon's
+/// config.
 fn home_with(daemon_config: &[u8]) -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
@@ -39,7 +41,7 @@ fn json_at(disk: &SimDisk, path: &str) -> Value {
     Document::parse(&disk.content(path).unwrap()).unwrap().document.root().to_value()
 }
 
-/// An app's config with keys of the daemon's.
+/// Returns an app config with keys of the daemon's.
 fn mixed() -> Vec<u8> {
     let mut value = Document::parse(&healthy("there")).unwrap().document.root().to_value();
     value["version"] = json!(3);
@@ -67,7 +69,7 @@ fn misplaced_file_is_a_backup_before_its_place_is_empty(#[case] bytes: Vec<u8>, 
     let kept =
         copies(&disk).into_iter().find(|(path, _)| path.file_stem().unwrap() == &*done.backup.to_string());
     assert_eq!(kept.unwrap().1, bytes);
-    // After a power cut too, and nothing is left to do, nor lies about.
+    // The same holds after a power cut: nothing is pending, and no temporary file is left.
     for after in disk.crash_states(8, 1) {
         assert!(is_kept(&after, &bytes) && after.content(DAEMON_CONFIG).is_none());
         assert_eq!(set_aside(&after).unwrap(), None);
@@ -195,7 +197,8 @@ fn kept_while_a_daemon_runs_is_a_backup_and_stays() {
     assert_eq!(kept, 1, "one backup of each content");
 }
 
-/// Killed before each operation, and cut off from power there: the file is in its place or among the backups, and the next run ends it.
+/// Killed, or cut off from power, before each operation: the file is in its place or among the
+/// backups, and the next run finishes.
 #[test]
 fn no_instant_loses_a_misplaced_file() {
     for bytes in [healthy("there"), mixed()] {

@@ -1,4 +1,4 @@
-//! The same on a real file system, with real threads.
+//! Runs the store on a real file system, with real threads.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
@@ -68,7 +68,7 @@ fn copies(home: &Home) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// Names, sizes, times: everything that a write would change.
+/// Returns names, sizes and times: everything that a write would change.
 fn fingerprint(dir: &Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
     let mut all = Vec::new();
@@ -107,7 +107,7 @@ fn the_fixture_homes_are_repaired_and_then_left_alone() {
     }
 }
 
-/// Somebody puts another directory in the place of the home while it is locked.
+/// Another program puts another directory in the place of the home while the home is locked.
 #[test]
 fn change_rests_on_the_home_that_is_locked() {
     let home = home();
@@ -195,14 +195,16 @@ fn many_launches_at_once_make_one_repair() {
     }
 }
 
-/// A program that replaces the config atomically, without looking, ten thousand times while we update it. Each hundred times both come
-/// to rest: then what it wrote last is what the config says, alone or with our edit on top; or we said that we could not keep up, and
-/// it is among the copies. Nothing that it wrote is thrown away by us unseen.
+/// A program replaces the config atomically, without a look, ten thousand times while the store
+/// updates it. After each hundred writes both stop. Then the config holds the program's last write,
+/// alone or with the store's edit on top; or the store reported a conflict, and the last write is
+/// among the backups. The store loses no write of the program unseen.
 #[test]
 fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
     const ROUNDS: u64 = 100;
     const WRITES: u64 = 100;
-    // In memory, where there is such a file system: this is about who comes first, not about flushes.
+    // Uses a file system in memory if there is one: this test is about the order of the writes, not
+    // about syncs.
     let memory = Path::new("/dev/shm");
     let h = if memory.is_dir() { home_in(tempfile::tempdir_in(memory).unwrap()) } else { home() };
     let their_bytes = |round: u64, n: u64| {
@@ -224,7 +226,7 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
                     let temp = h.app.join("theirs.tmp");
                     fs::write(&temp, their_bytes(round, n)).unwrap();
                     fs::rename(&temp, &h.config).unwrap();
-                    // At once, or after about as long as one of our calls takes, or several.
+                    // Sleeps not at all, or as long as one or several calls of the store take.
                     std::thread::sleep(Duration::from_micros((n * 37 + round * 11) % 7 * 30));
                 }
                 at_rest.store(true, Ordering::SeqCst);
@@ -259,7 +261,8 @@ fn ten_thousand_replacements_meanwhile_and_none_is_lost_unseen() {
     assert!(launch(&h.places).is_ok());
 }
 
-/// One foreign write at a random moment of each update: in the end both are there, or theirs came last.
+/// Another program writes once, at a random moment of each update. At the end both writes are
+/// there, or the other program's came last.
 #[test]
 fn one_write_at_any_moment_of_an_update_survives() {
     let h = home();
@@ -301,7 +304,8 @@ fn a_read_only_home_is_looked_at_and_left_alone() {
     assert_eq!(fingerprint(&h.user), before);
 }
 
-/// A file can say any length without taking any room. Nothing under one of our names makes a start, or a look at the history, fail for it.
+/// A sparse file can have any size without taking room. No sparse file under one of the store's
+/// names makes a launch, or a look at the history, fail.
 #[test]
 fn files_that_claim_to_be_huge_are_passed_over() {
     let h = home();
@@ -331,11 +335,11 @@ fn files_that_claim_to_be_huge_are_passed_over() {
         2,
         "{notes:?}"
     );
-    // Nor does a repair, for which they might be sources.
+    // A repair does not fail either, although the files might be its sources.
     fs::write(&h.config, b"{\"torn").unwrap();
     launch(&h.places).unwrap();
     assert_eq!(fs::read(&h.config).unwrap(), healthy("one"));
-    // What is no routine copy of ours is not removed.
+    // Only a routine backup may be removed.
     for path in [&planted[0], &planted[1], &planted[3]] {
         assert_eq!(fs::metadata(path).unwrap().len(), 10 << 40, "{}", path.display());
     }

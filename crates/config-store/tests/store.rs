@@ -1,4 +1,4 @@
-//! What a look finds, what a repair does, and what a save keeps — on the simulated disk.
+//! Tests the results of a look, of a repair and of a save, on the simulated disk.
 #![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
 
 mod common;
@@ -35,7 +35,7 @@ fn with_config(bytes: &[u8]) -> SimDisk {
     disk
 }
 
-/// A home whose config was healthy at the last launch.
+/// Returns a home whose config was healthy at the last launch.
 fn seen_healthy(bytes: &[u8]) -> SimDisk {
     let disk = with_config(bytes);
     launch(&disk, &sim_places()).unwrap();
@@ -98,11 +98,11 @@ fn a_look_tells_the_shape_and_writes_nothing(#[case] bytes: &[u8], #[case] shape
     let loaded = look(&disk).unwrap();
     assert_eq!((loaded.shape, loaded.report.shape), (shape, shape));
     assert_eq!(changes(&disk), Vec::<String>::new());
-    // Whatever it is, there is a complete config to run on.
+    // Every shape gives a complete config to run on.
     for key in ["active_provider", "active_family", "providers", "cloud_mesh", "mic"] {
         assert!(loaded.document.get(&[key]).is_some(), "{key} is missing");
     }
-    // And after the launch the former bytes are in the config or among the copies, as always.
+    // After the launch the previous bytes are in the config or among the backups.
     launch(&disk, &sim_places()).unwrap();
     assert!(is_kept(&disk, bytes));
     assert_eq!(look(&disk).unwrap().shape, FileShape::App);
@@ -277,7 +277,8 @@ fn who_may_not_give_files_away_keeps_them_and_the_repair_is_made_all_the_same() 
     assert_eq!(of_kind(&disk, "kept").len(), 1);
 }
 
-/// Whoever composes the crates, and takes the lock without a look at the way to the home, is stopped here.
+/// The store also stops a caller that composes the crates, and takes the lock without a check of
+/// the way to the home.
 #[test]
 fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
     let disk = home();
@@ -303,7 +304,8 @@ fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
     assert_eq!(disk.tree(), before);
 }
 
-/// The config of a group that we are not in: the new file cannot be the group's, and so is not open to ours instead.
+/// The config belongs to a group that the process is not in. The new file cannot get that group, so
+/// its group bits are dropped.
 #[test]
 fn rights_that_a_new_file_cannot_be_given_are_named() {
     for (mode, narrowed) in [(0o600, None), (0o640, Some(0o600)), (0o666, Some(0o606))] {
@@ -320,7 +322,7 @@ fn rights_that_a_new_file_cannot_be_given_are_named() {
         let updated = set_mark(&disk, "after").unwrap();
         assert_eq!(told(&updated), usize::from(narrowed.is_some()), "{mode:o}: {:?}", updated.diagnostics);
         assert_eq!(disk.stat(CONFIG.as_ref()).unwrap().mode, narrowed.unwrap_or(mode), "{mode:o}");
-        // From now on it is ours.
+        // The config has the process's own group now.
         assert_eq!(told(&set_mark(&disk, "again").unwrap()), 0, "{mode:o}");
     }
 }
@@ -337,7 +339,7 @@ fn refused(disk: &SimDisk, code: &str) -> StoreError {
         .update(&mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
         .unwrap_err();
     assert_eq!(disk.tree(), before, "nothing is written");
-    // There is a config to run on all the same, and it is never to be written.
+    // The app still has a config to run on, which must never be written.
     let loaded = store.stand_in(&mut ids());
     assert!(loaded.pending.is_empty());
     assert!(loaded.document.get(&["providers"]).is_some());
@@ -407,7 +409,7 @@ fn a_half_written_file_is_waited_for() {
     let parts = whole.clone();
     let clock = FakeClock {
         tick: Some(Box::new(move |now| {
-            // One part every 200 ms: never quiet for 250.
+            // Writes one part every 200 ms: the file is never quiet for 250 ms.
             let part = (now.as_millis() / 200).min(5) as usize;
             writer.put(CONFIG, &parts[..parts.len() * part / 5]);
         })),
@@ -480,7 +482,7 @@ fn a_leaked_config_is_repaired_from_the_last_good_copy() {
         assert!(Document::parse(&now).unwrap().document.get(&[key]).is_none(), "{key} is still there");
     }
     assert_eq!((mode(&disk, DAEMON_HOME), mode(&disk, DAEMON_CONFIG)), (0o700, 0o600));
-    // What was repaired is the last good one now.
+    // The repaired config is the last good one now.
     assert_eq!(of_kind(&disk, "good").last().unwrap().1, now);
 }
 
@@ -519,14 +521,16 @@ fn a_daemons_config_that_appears_in_the_very_moment_is_never_replaced() {
         if done.load(Ordering::SeqCst) == 1 {
             assert_eq!(disk.content(DAEMON_CONFIG).unwrap(), b"{\"theirs\":1}", "at operation {n}");
         }
-        // Wherever theirs came in between: our half was in place before, or is among the copies.
+        // At any moment of the other program's write: the daemon's half was in place before, or is
+        // among the backups.
         if applied.unwrap().report.daemon_half == Some(DaemonHalf::Kept) {
             assert_eq!(of_kind(&disk, "daemon").len(), 1, "at operation {n}");
         }
     }
 }
 
-/// It appears right when ours is to get its name: theirs stays, ours becomes a copy, and that is what is told.
+/// The daemon's config appears right before the half gets its name: the daemon's config stays, the
+/// half becomes a backup, and the report says so.
 #[test]
 fn a_daemons_half_that_comes_too_late_becomes_a_copy() {
     let disk = with_config(LEAKED_V3);
@@ -546,7 +550,8 @@ fn a_daemons_config_that_cannot_be_looked_at_is_not_absent() {
     let disk = with_config(LEAKED_V3);
     disk.set_hook(|_, _| {});
     disk.fail(Fault::always(Op::Stat, ErrorKind::PermissionDenied));
-    // The app has what its own file says; but nothing is repaired before the daemon's half is where it belongs.
+    // The app has the settings of its own file, but nothing is repaired before the daemon's half is
+    // in place.
     assert!(!look(&disk).unwrap().report.recovered_networks.is_empty());
     assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
     assert_eq!(disk.content(CONFIG).unwrap(), LEAKED_V3);
@@ -602,7 +607,7 @@ fn a_copy_that_cannot_be_read_does_not_mean_defaults() {
         let disk = base.clone();
         disk.put(CONFIG, bad);
         disk.fail(Fault::always(Op::ForEachEntry, ErrorKind::PermissionDenied));
-        // Already the look says so: what it cannot know it does not make up.
+        // The look fails already: the store does not guess about unreadable backups.
         assert_eq!(look(&disk).unwrap_err().code(), "store.disk");
         assert_eq!(launch(&disk, &sim_places()).unwrap_err().code(), "store.disk");
         assert_eq!(live(&disk), bad);
@@ -705,7 +710,7 @@ fn configs_that_are_one_by_a_link_are_not_written() {
             let before = disk.tree();
             let mut errors = vec![set_mark(&disk, "after").map(drop)];
             if look(&disk).unwrap().pending.repairs() {
-                // It has to be repaired before it can be edited.
+                // The config needs a repair before it can be edited.
                 errors = vec![launch(&disk, &sim_places()).map(drop)];
             }
             for error in errors.into_iter().map(Result::unwrap_err) {
@@ -718,7 +723,7 @@ fn configs_that_are_one_by_a_link_are_not_written() {
                 );
             }
             assert_eq!(disk.tree(), before, "{link}");
-            // What the hint does.
+            // Does the same as the hint.
             disk.remove(link);
             disk.put(link, content);
             launch(&disk, &sim_places()).unwrap();
@@ -728,7 +733,7 @@ fn configs_that_are_one_by_a_link_are_not_written() {
             }
         }
     }
-    // Of two names of one file the first write makes two files.
+    // The first write separates two hard links of one file.
     let disk = home();
     disk.put_dir(DAEMON_HOME, 0o700);
     disk.put(CONFIG, LEAKED_V3);
@@ -738,7 +743,8 @@ fn configs_that_are_one_by_a_link_are_not_written() {
     assert!(look(&disk).unwrap().pending.is_empty());
 }
 
-/// A repair came before the move: the paths follow at the next start, once the file is at the new place and there alone.
+/// A repair ran before the move. At the next start the paths follow, if the file is at the new
+/// location and no longer at the old one.
 #[test]
 fn rosters_that_have_moved_since_the_repair_are_followed() {
     let leaked = br#"{"version":3,"daemon":{"enabled":true},
@@ -806,7 +812,8 @@ fn going_back_and_forth_does_not_use_up_the_routine_copies() {
     assert!(of_kind(&disk, "good").len() <= 20);
 }
 
-/// Somebody puts a config of long ago back by hand, and it is edited: its copy of then would be the next to go.
+/// The user puts an old config back by hand and edits it: its old backup would be the next to be
+/// removed.
 #[test]
 fn what_is_replaced_is_among_the_copies_although_an_old_one_held_it() {
     let old = healthy("of old");
@@ -826,7 +833,7 @@ fn what_is_replaced_is_among_the_copies_although_an_old_one_held_it() {
     }
     assert!(is_kept(&disk, &old), "it goes when its turn comes, and not before");
 
-    // The same for what a run that was killed had taken out.
+    // The same holds for the file that a killed run displaced.
     let disk = full;
     disk.put("/home/u/.myownllm/.durable-fs.1-1.swap", &old);
     set_mark(&disk, "edited").unwrap();
@@ -835,8 +842,8 @@ fn what_is_replaced_is_among_the_copies_although_an_old_one_held_it() {
 
 #[test]
 fn a_clock_that_goes_backwards_does_not_change_the_order() {
-    // The simulated disk's files get later and later times; the order must come from the names alone. Two copies whose
-    // names say one thing and whose times say the other:
+    // The simulated disk gives later and later times to its files. The order must come from the
+    // names alone, so two backups get names and times that disagree.
     let disk = seen_healthy(&healthy("old"));
     disk.put(CONFIG, &healthy("new"));
     launch(&disk, &sim_places()).unwrap();
@@ -866,10 +873,10 @@ fn what_was_set_aside_is_never_evicted_and_at_the_cap_a_repair_refuses() {
     for i in 0..3 {
         assert!(is_kept(&disk, &bad(i)));
     }
-    // One that is among the copies already needs no more room.
+    // A backup that exists already needs no more room.
     disk.put(CONFIG, &bad(1));
     launch_with(&store).unwrap();
-    // And the app has a config to run on in any case.
+    // The app has a config to run on in any case.
     disk.put(CONFIG, &bad(4));
     assert!(store.look(&mut ids()).unwrap().document.get(&["providers"]).is_some());
 
@@ -905,7 +912,7 @@ fn a_planted_name_does_not_use_up_the_numbers() {
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("two"));
     assert_eq!(disk.content(format!("{BACKUPS}/notes.txt")).unwrap(), b"mine");
 
-    // The very last number does not count without the bytes that its name says.
+    // A name with the last possible number does not count without the bytes of its hash.
     let disk = seen_healthy(&healthy("one"));
     let planted = format!("{BACKUPS}/good-999999999999-{hash}.json");
     disk.put(&planted, b"{}");
@@ -916,7 +923,8 @@ fn a_planted_name_does_not_use_up_the_numbers() {
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("one"));
     assert_eq!(disk.content(&planted).as_deref(), Some(&b"{}"[..]), "what is not ours is not removed");
 
-    // With them it is a copy, and an old one: nobody got there by saving, and what is saved has numbers all the same.
+    // With these bytes the file is a backup, and counts as an old one: saving cannot reach its
+    // number, and new backups still get numbers.
     for number in ["999999999999", "998999999999", "1500000000"] {
         let far = healthy("far");
         let planted = format!("good-{number}-{}.json", hash_of(&far));
@@ -965,10 +973,11 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
         assert_eq!(disk.content(&copy).unwrap(), bytes);
         assert_eq!(disk.content(DAEMON_CONFIG), None, "nothing of a repair is made");
         assert_eq!(look(&disk).unwrap().shape, if leaked { FileShape::Daemon } else { FileShape::App });
-        // Who writes through the link changes that copy, and none is lost with it.
+        // A program that writes through the symlink changes that backup. The content is not lost,
+        // because another backup holds it.
         disk.put(&copy, b"{}");
         assert!(leaked || copies(&disk).iter().any(|(_, kept)| *kept == bytes));
-        // What the config leads to does not go to make room.
+        // Eviction does not remove the file that the config leads to.
         disk.put(&copy, &bytes);
         for i in 0..30 {
             let id = format!("{BACKUPS}/good-{:08}-{}.json", i + 10, hash_of(&healthy(&i.to_string())));
@@ -979,7 +988,8 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
     }
 }
 
-/// A tool that saves room makes config and copy two names of one file; then an editor writes into it.
+/// A deduplication tool makes config and backup two hard links of one file; then an editor writes
+/// into the file.
 #[test]
 fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     let disk = seen_healthy(&healthy("one"));
@@ -994,7 +1004,7 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
     );
     assert!(launch(&disk, &sim_places()).unwrap().1.is_none(), "and that is enough");
 
-    // Nor is one that is a second name of any other file.
+    // A backup that is a hard link of any other file does not count either.
     let disk = seen_healthy(&healthy("one"));
     let copy = format!("{BACKUPS}/{}", of_kind(&disk, "good")[0].0);
     disk.put_hard_link(&copy, "/home/u/elsewhere");
@@ -1003,7 +1013,7 @@ fn a_copy_that_is_a_second_name_of_the_config_is_none() {
         of_kind(&disk, "good").iter().any(|(name, bytes)| *bytes == healthy("one") && alone(&disk, name))
     );
 
-    // The same for what is about to be replaced.
+    // The same holds for the bytes that are about to be replaced.
     let disk = with_config(LEAKED_V3);
     disk.put_dir(BACKUPS, 0o700);
     let copy = format!("{BACKUPS}/kept-00000001-{}.json", hash_of(LEAKED_V3));
@@ -1024,7 +1034,7 @@ fn an_update_that_changes_nothing_writes_nothing() {
         let updated = locked(&store).update(&mut ids(), &mut |doc| Ok(edit(doc))).unwrap();
         assert!(!updated.changed);
     }
-    // What it found may be a killed run's, so it syncs that.
+    // A killed run may have written the config that this update finds, so the update syncs it.
     let synced = [format!("SyncFile {CONFIG}"), "SyncDir /home/u/.myownllm".to_owned()];
     assert_eq!(changes(&disk), [synced.clone(), synced.clone(), synced].concat());
 }
@@ -1116,7 +1126,7 @@ fn an_update_goes_on_top_of_what_another_program_wrote_meanwhile() {
             Some("theirs"),
             "their write is lost at operation {n}"
         );
-        // Theirs came last, or ours went on top.
+        // The other program's write came last, or the edit went on top of it.
         let ours = text(&live(&disk), "ours").is_some();
         assert!(ours || live(&disk) == healthy("theirs"), "at operation {n}");
         assert!(is_kept(&disk, &healthy("before")), "at operation {n}");
@@ -1194,8 +1204,9 @@ fn a_writer_that_never_stops_is_a_conflict_and_nothing_of_it_is_lost() {
     assert!(of_kind(&disk, "kept").len() <= 9, "and it is given up before they are many");
 }
 
-/// Two other programs. The first writes in the last moment before our exchange, so ours takes its place until it is put back; the
-/// second reads the config just then, and what it makes of ours takes the place of what the first one wrote.
+/// Two other programs write. The first writes in the last moment before the exchange, so our file
+/// has its place until the first program's file is back. The second program reads our file just
+/// then, and overwrites the first program's file with a change of ours.
 #[test]
 fn what_our_bytes_hid_for_a_moment_is_never_lost() {
     for at_once in [true, false] {
@@ -1211,7 +1222,7 @@ fn what_our_bytes_hid_for_a_moment_is_never_lost() {
             match (op.op, done) {
                 (Op::Exchange, 0) => drop(foreign.put(CONFIG, &hook.0)),
                 (Op::Exchange, 1) if at_once => drop(foreign.put(CONFIG, &hook.1)),
-                // Once the first one's is back.
+                // The first program's file is back.
                 (Op::SyncDir, 2) if !at_once => drop(foreign.put(CONFIG, &hook.1)),
                 _ => {}
             }
@@ -1219,7 +1230,7 @@ fn what_our_bytes_hid_for_a_moment_is_never_lost() {
         set_edit(&disk).unwrap();
         disk.set_hook(|_, _| {});
         assert_eq!(text(&live(&disk), "mark"), text(&second, "mark"), "the second came last");
-        // However much is saved after that.
+        // No number of later saves removes it.
         for i in 0..30 {
             set_mark(&disk, &i.to_string()).unwrap();
         }
@@ -1227,7 +1238,8 @@ fn what_our_bytes_hid_for_a_moment_is_never_lost() {
     }
 }
 
-/// Others read ours in the place of theirs until it is back: nothing that waits for the disk comes before that.
+/// Other programs read our file in place of theirs until theirs is back, so nothing that waits for
+/// the disk may come before the return.
 #[test]
 fn what_came_out_goes_back_before_anything_is_flushed() {
     let disk = seen_healthy(&healthy("before"));
@@ -1241,7 +1253,7 @@ fn what_came_out_goes_back_before_anything_is_flushed() {
     let ops: Vec<_> = disk.ops().iter().map(|op| op.op).collect();
     let exchanges: Vec<_> = (0..ops.len()).filter(|&i| ops[i] == Op::Exchange).collect();
     assert_eq!(ops[exchanges[0]..=exchanges[1]], [Op::Exchange, Op::Read, Op::Create, Op::Exchange]);
-    // Then it is flushed, before what is ours goes.
+    // The directory is synced before our file is removed.
     assert_eq!(ops[exchanges[1]..][..3], [Op::Exchange, Op::Read, Op::SyncDir]);
 }
 
@@ -1271,7 +1283,8 @@ fn a_storm_of_writes_leaves_room_for_a_repair() {
     assert!(is_kept(&disk, b"{\"torn"));
 }
 
-/// A run that was killed before its exchange leaves what was never anybody's config, and makes up other ids each time.
+/// A run that is killed before its exchange leaves a file that never was a config, with other
+/// generated ids each time.
 #[test]
 fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
     let mut base = Document::parse(&healthy("before")).unwrap().document;
@@ -1286,7 +1299,7 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
     run(&counted, 0);
     let exchanged = counted.ops().iter().position(|op| op.op == Op::Exchange).unwrap();
     assert!(look(&counted).unwrap().pending.is_empty());
-    // The first one is the lock.
+    // The first operation takes the lock.
     for n in 1..counted.ops().len() {
         let mut disk = base.clone();
         for seed in 1..9 {
@@ -1301,7 +1314,7 @@ fn a_loop_of_killed_repairs_with_ids_of_their_own_adds_one_copy_at_most() {
     }
 }
 
-/// Neither a copy nor what a daemon moved aside can be a source when it is larger than any config.
+/// A backup, or a file that a daemon moved aside, is no source if it is larger than any config.
 #[test]
 fn what_is_larger_than_any_config_is_no_source() {
     let long = healthy(&"long".repeat(1000));
@@ -1317,7 +1330,7 @@ fn what_is_larger_than_any_config_is_no_source() {
     }
 }
 
-/// What lies under such a name, and does not hold what the name says, is somebody's.
+/// A temporary file whose content does not match its name holds another program's bytes.
 #[test]
 fn what_came_out_is_not_taken_for_what_was_to_go_in() {
     let disk = seen_healthy(&healthy("one"));
@@ -1332,7 +1345,7 @@ fn what_came_out_is_not_taken_for_what_was_to_go_in() {
 
 #[test]
 fn what_is_written_into_the_displaced_file_is_seen_when_it_comes_before_the_last_look() {
-    // A program that had the old file open when we exchanged it writes on where it lies now.
+    // A program that had the old file open before the exchange writes into the displaced file.
     let disk = seen_healthy(&healthy("before"));
     let looks = Arc::new(AtomicUsize::new(0));
     disk.set_hook(move |op, foreign| {
@@ -1358,8 +1371,9 @@ fn where_the_disk_cannot_exchange_the_outcome_says_so() {
     assert!(is_kept(&disk, &healthy("before")));
 }
 
-/// Where names cannot be exchanged, the one rename hides what another program renames into the place right before it. At any
-/// other moment a foreign write is kept, and the edit is made on top of it; and nobody hears of a conflict.
+/// If names cannot be exchanged, only a file that another program renames into the place right
+/// before our rename is lost. At any other moment the other program's write is kept, the edit goes
+/// on top of it, and no conflict is reported.
 #[rstest]
 #[case::by_rename_with_links(&[Op::Exchange], true)]
 #[case::by_rename_without_links(&[Op::Exchange, Op::HardLink], true)]
@@ -1396,7 +1410,7 @@ fn without_exchange_an_edit_goes_on_top_of_a_foreign_write(#[case] refused: &[Op
     }
 }
 
-/// Who is faster than we are has their own config in place when we give up.
+/// A faster program has its own config in place when the store gives up.
 #[test]
 fn without_exchange_a_conflict_leaves_their_config_in_place() {
     let disk = seen_healthy(&healthy("before"));
@@ -1413,7 +1427,7 @@ fn without_exchange_a_conflict_leaves_their_config_in_place() {
     assert_eq!(text(&live(&disk), "ours"), None);
 }
 
-/// Whether this is a file that waits for its exchange: it has the hash of its content in its name.
+/// Returns whether the file waits for its exchange: its name has the hash of its content.
 fn is_ours(path: &Path) -> bool {
     path.to_string_lossy().split('.').any(|part| part.len() == 32)
 }
@@ -1429,7 +1443,7 @@ fn locked_store_holds_the_lock_of_its_own_home() {
     let held = locked(&store);
     assert_eq!(held.home_lock().path(), Path::new("/home/u/.myownllm"));
     assert!(!is_free("/home/u/.myownllm") && is_free("/home/v/.myownllm"));
-    // The same home by another name is the same.
+    // Another path to the same home counts as the same home.
     assert!(!is_free("/home/link/.myownllm"));
     assert!(store.lock(Duration::ZERO).is_err());
     drop(held);
@@ -1459,7 +1473,8 @@ fn the_history_names_each_copy_and_a_restore_can_be_undone() {
     }
     let restored = locked(&store).restore(&mut ids(), &one).unwrap();
     assert!(restored.changed);
-    // It is the newest by now, under another number; who asks for the former one gets its content.
+    // The content is the newest backup by now, under another number. The previous id finds the
+    // content.
     let again = store.find_copy(&one.to_string()).unwrap();
     assert_eq!((again.hash(), again == one), (one.hash(), false));
     assert_eq!(live(&disk), healthy("one"));
@@ -1536,12 +1551,14 @@ fn told<'a>(loaded: &'a Loaded, code: &str) -> &'a myownllm_config_model::Diagno
     found.unwrap_or_else(|| panic!("no {code}: {:?}", loaded.diagnostics))
 }
 
-/// Launches on a file that is not JSON. Asserts that the file is kept byte for byte, and that the next launch changes nothing.
+/// Launches on a file that is not JSON. Asserts that the file is kept byte for byte, and that the
+/// next launch changes nothing.
 fn launch_on_no_json(disk: &SimDisk, bytes: &[u8]) -> Loaded {
     launch_and_tell(disk, bytes).0
 }
 
-/// Like [`launch_on_no_json`]; returns also the command that restores the file's own settings.
+/// Does the same as [`launch_on_no_json`], and also returns the command that restores the file's
+/// own settings.
 fn launch_and_tell(disk: &SimDisk, bytes: &[u8]) -> (Loaded, Option<String>) {
     disk.put(CONFIG, bytes);
     let (loaded, applied) = launch(disk, &sim_places()).unwrap();
@@ -1689,7 +1706,7 @@ fn slip_of_a_hand_edit_is_named_and_its_text_can_be_had(
     let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
     assert_eq!(value(&restored), value(edited.as_bytes()));
 
-    // Without a copy, the text with its slip mended is all there is.
+    // Without a backup, the corrected text is the only source.
     let disk = home();
     let loaded = launch_on_no_json(&disk, typo.as_bytes());
     assert_eq!(text(&live(&disk), "mark").as_deref(), Some("edited"));
@@ -1706,7 +1723,7 @@ fn config_in_utf16_is_taken() {
     assert_eq!(live(&disk), newer);
 }
 
-/// What the daemon keeps of a network's peers outlives the config that named it.
+/// The rosters in the daemon home outlive the config that named the networks.
 #[test]
 fn networks_that_rosters_still_show_are_named() {
     let disk = home();
@@ -1726,7 +1743,7 @@ fn networks_that_rosters_still_show_are_named() {
     let (message, hint) = lost(b"{\"providers\": [{\"na").unwrap();
     assert!(message.ends_with("still there: home-mesh, office-mesh"), "{message}");
     assert_eq!(hint, "myownllm-mesh network add home-mesh && myownllm-mesh network add office-mesh");
-    // Those that came back are not lost.
+    // Recovered networks do not count as lost.
     let saved = b"{\"cloud_mesh\": {\"networks\": [{\"id\": \"a\", \"network_id\": \"Home-Mesh\"}]}, \"x";
     assert!(lost(saved).unwrap().0.ends_with("still there: office-mesh"));
     assert_eq!(lost(&healthy("whole")), None);
@@ -1749,7 +1766,8 @@ fn copy_in_which_nothing_is_whole_is_shown_and_not_sent_round_in_circles() {
 
 #[test]
 fn what_a_killed_update_displaced_is_kept() {
-    // Somebody else wrote, we exchanged, and were killed before we looked at what came out.
+    // Another program wrote, the store exchanged, and was killed before it looked at the displaced
+    // file.
     let base = seen_healthy(&healthy("before"));
     let counted = base.clone();
     set_edit(&counted).unwrap();
@@ -1793,7 +1811,7 @@ fn a_plan_can_be_printed() {
     assert!(report["restored_from"].is_null() && report["backup"].is_null());
 }
 
-/// What is unknown of a network sinks two levels when the network becomes the app's.
+/// The unknown members of a network are nested two levels deeper in the app's config.
 #[test]
 fn what_could_not_be_read_again_is_not_written() {
     let (lists, ends) = ("[".repeat(1020), "]".repeat(1020));
@@ -1850,12 +1868,12 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     );
     assert_eq!((live(&disk), disk.content(&aside)), (healthy.clone(), Some(large.clone())));
     assert!(launch_with(&store).unwrap().1.is_none(), "and all is well");
-    // The next one finds a name of its own.
+    // The next large file gets another name.
     disk.put(CONFIG, &large);
     restore(&*locked(&store), &store).unwrap();
     assert_eq!(disk.content(format!("{BACKUPS}/too-large-2.json")), Some(large.clone()));
 
-    // Cut off anywhere: one of the two is in place, and the large one is whole somewhere.
+    // Killed at any operation: one of the two is in place, and the large file is whole somewhere.
     for exchanges in [true, false] {
         let base = base.clone();
         if !exchanges {
@@ -1877,7 +1895,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
             for state in disk.crash_states(64, 7).into_iter().chain([disk.after_kill()]) {
                 assert!(contents(&state).contains(&large), "at operation {n}");
                 assert!([&large, &healthy].contains(&&live(&state)), "at operation {n}");
-                // Nor does the next run lose it.
+                // The next run does not lose it either.
                 let store = Store::new(&state, &clock, sim_places()).with_limits(limits);
                 if live(&state) == large {
                     restore(&*locked(&store), &store).unwrap();
@@ -1888,14 +1906,15 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
         }
     }
 
-    // Somebody puts a small one there meanwhile: it is treated as any.
+    // Another program puts a small file there meanwhile. The store keeps it like any displaced
+    // file.
     let disk = base.clone();
     disk.set_hook(|op, foreign| if op.op == Op::Exchange && foreign.put(CONFIG, b"{\"theirs") {});
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
     let _ = restore(&*locked(&store), &store);
     assert!(is_kept(&disk, b"{\"theirs"));
 
-    // What is nested too deep is set aside as what is no JSON.
+    // A file that is nested too deep is set aside like a file that is not JSON.
     let deep = [&b"["[..]; 2000].concat();
     let disk = seen_healthy(&healthy);
     disk.put(CONFIG, &deep);
@@ -1927,7 +1946,7 @@ fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
     }
 }
 
-/// As in a container that was given the file alone.
+/// A container that gets the file alone has such a mount.
 #[test]
 fn a_config_that_is_a_mount_of_its_own_is_named_as_that() {
     let disk = seen_healthy(&healthy("x"));

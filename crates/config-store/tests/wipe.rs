@@ -1,4 +1,4 @@
-//! A config that parses and has suddenly lost what its user had set — on the simulated disk.
+//! Tests a config that parses and has suddenly lost the user's settings, on the simulated disk.
 #![expect(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
 
 mod common;
@@ -18,7 +18,7 @@ use myownllm_durable_fs::sim::{Fault, SimDisk};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-/// A home whose config, rich in settings, was seen healthy.
+/// Returns a home whose config was healthy and had many settings.
 fn rich_home() -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
@@ -64,14 +64,14 @@ fn live(disk: &SimDisk) -> Value {
     Document::parse(&disk.content(CONFIG).unwrap()).unwrap().document.root().to_value()
 }
 
-/// The config as it was, edited.
+/// Returns the original config with an edit.
 fn edited(edit: impl Fn(&mut Value)) -> Vec<u8> {
     let mut value = Document::parse(&healthy("rich")).unwrap().document.root().to_value();
     edit(&mut value);
     value.to_string().into_bytes()
 }
 
-/// Only what the app writes when its user has set nothing, with some members changed.
+/// Returns the config that the app writes for a user without settings, with some members changed.
 fn fresh_with(extra: Value) -> Vec<u8> {
     let mut value = app_config::defaults("/home/u/.myownllm/conversations").root().to_value();
     value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -107,7 +107,7 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
     let backup = good(&disk)[0].0.clone();
     disk.put(CONFIG, &wiped);
     disk.reset_ops();
-    // A look has the config to run on, says what happened, and writes nothing.
+    // A look returns a config to run on, reports the loss, and writes nothing.
     let loaded = look(&disk).unwrap();
     assert_eq!(changes(&disk), Vec::<String>::new());
     assert_eq!(loaded.document.get(&["model_cleanup_days"]).unwrap().as_f64(), Some(7.0));
@@ -124,9 +124,9 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
         note.message
     );
     assert_eq!(recommended(&disk).unwrap().to_string(), backup);
-    // Nothing is edited on top of it.
+    // A wiped config cannot be edited.
     assert_eq!(add_network(&disk, "on-top").unwrap_err().code(), "store.repair-pending");
-    // The repair restores it, and keeps the wiped bytes.
+    // The repair restores the backup, and keeps the wiped bytes.
     let (_, applied) = launch(&disk, &sim_places()).unwrap();
     let applied = applied.unwrap();
     assert_eq!(live(&disk), before);
@@ -139,7 +139,7 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
         note.message
     );
     assert_eq!(good(&disk), [(backup, healthy("rich"))], "the wiped state is no good one");
-    // And that is the end of it.
+    // The next look finds nothing to do.
     let again = look(&disk).unwrap();
     assert!(again.pending.is_empty() && wiped_note(&again.diagnostics).is_none());
     assert_eq!(recommended(&disk), None, "the wiped one is not recommended");
@@ -174,7 +174,8 @@ fn an_edit_is_no_wipe(#[case] before: Vec<u8>, #[case] after: Vec<u8>) {
     assert_eq!(good(&disk).last().unwrap().1, disk.content(CONFIG).unwrap(), "it is the newest good state");
 }
 
-/// Networks alone may have been removed by the user, and to join one again is the user's decision: they are only named.
+/// The user may have removed the networks, and only the user decides to join a network again: the
+/// loss is only reported.
 #[rstest]
 #[case::an_empty_list_and_a_pointer_into_it(edited(|v| v["cloud_mesh"]["networks"] = json!([])))]
 #[case::no_list(edited(|v| drop(v["cloud_mesh"].as_object_mut().unwrap().remove("networks"))))]
@@ -199,7 +200,7 @@ fn lost_networks_are_named_and_not_joined_again(#[case] without: Vec<u8>) {
         assert_eq!(good(&disk), backups, "what has lost them is no good state");
         assert_eq!(recommended(&disk).unwrap().to_string(), backup);
     }
-    // Whoever goes on with it means it.
+    // A user who keeps working with the config accepts the loss.
     add_network(&disk, "another").unwrap();
     assert!(look(&disk).unwrap().report.wiped.is_none());
     assert!(good(&disk).contains(&(backup, bytes)));
@@ -231,12 +232,13 @@ fn a_user_who_means_it_says_so_once(#[case] meant: Vec<u8>, #[values(false, true
         assert!(loaded.report.wiped.is_none() && !loaded.pending.repairs());
     }
     assert!(look(&disk).unwrap().pending.is_empty());
-    // What the app then writes is compared with what was accepted.
+    // The app's next write is compared with the accepted config.
     if is_repaired {
         disk.put(CONFIG, &fresh_with(json!({"active_mode": "text"})));
         assert!(look(&disk).unwrap().report.wiped.is_none());
     }
-    // Whatever comes after it, the backup from before stays, and is the one to restore.
+    // The backup from before the wipe stays after any number of later ones, and is the one to
+    // restore.
     for n in 0..45 {
         add_network(&disk, &format!("network-{n}")).unwrap();
     }
@@ -293,7 +295,7 @@ fn a_wiped_app_half_of_a_mixed_config_is_restored_and_the_daemons_half_goes_its_
         "auto_cleanup": live_defaults()["auto_cleanup"], "networks": []})
     );
     assert!(is_kept(&disk, &wiped));
-    // An app half that is the user's stands as it is.
+    // An app half with the user's settings is left as it is.
     let disk = rich_home();
     disk.put(
         CONFIG,
@@ -335,7 +337,7 @@ fn a_wiped_config_is_not_restored_from_an_older_backup_than_the_newest() {
     assert_eq!(live(&disk)["mark"], "newer");
 }
 
-/// The disk on which the last read that `run` makes of a file fails.
+/// Returns a disk that fails the last read of `path` that `run` makes.
 fn failing_read(base: &SimDisk, path: &str, run: &dyn Fn(&SimDisk)) -> SimDisk {
     let counted = base.clone();
     counted.reset_ops();

@@ -1,4 +1,4 @@
-//! Homes, a clock that does not sleep, and the questions that every test asks of a disk.
+//! Homes, a clock that does not sleep, and the checks that all tests share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(unreachable_pub, reason = "a module of several test programs")]
 #![allow(clippy::unwrap_used, reason = "a test stops when its scene cannot be set")]
@@ -31,10 +31,10 @@ pub const LEAKED_V3: &[u8] = include_bytes!(concat!(
 pub const APP: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/app-config-before.json"));
 
-/// A clock on which a sleep takes no time.
+/// A clock whose sleep returns at once.
 #[derive(Default)]
 pub struct FakeClock {
-    /// What time it is.
+    /// The current time.
     pub now: Mutex<Duration>,
     /// Called at each sleep.
     pub tick: Option<Box<dyn Fn(Duration) + Send + Sync>>,
@@ -68,7 +68,7 @@ pub fn sim_places() -> Places {
     places(Path::new(HOME))
 }
 
-/// A config of the app's that lacks nothing, with a mark.
+/// Returns a config of the app's that lacks nothing, with a mark.
 pub fn healthy(mark: &str) -> Vec<u8> {
     let mut doc = Document::parse(APP).unwrap().document;
     doc.set(&["mark"], serde_json::json!(mark));
@@ -80,7 +80,7 @@ pub fn healthy(mark: &str) -> Vec<u8> {
     bytes
 }
 
-/// What a launch does.
+/// Does the same as a launch of the app.
 pub fn launch(disk: &dyn Disk, places: &Places) -> Result<(Loaded, Option<Applied>), StoreError> {
     let clock = FakeClock::default();
     let store = Store::new(disk, &clock, places.clone());
@@ -98,7 +98,7 @@ pub fn launch_with(store: &Store<'_>) -> Result<(Loaded, Option<Applied>), Store
     Ok((loaded, Some(applied)))
 }
 
-/// All contents of files, wherever they lie.
+/// Returns the contents of all files on the disk.
 pub fn contents(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
     disk.tree()
         .into_values()
@@ -118,7 +118,7 @@ pub fn names_of_copies(disk: &SimDisk) -> Vec<String> {
     copies(disk).into_iter().map(|(p, _)| p.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// The bytes are in the config or among the copies.
+/// Returns whether the bytes are in the config or among the backups.
 pub fn is_kept(disk: &SimDisk, bytes: &[u8]) -> bool {
     disk.content(CONFIG).as_deref() == Some(bytes) || copies(disk).iter().any(|(_, b)| b == bytes)
 }
@@ -135,7 +135,7 @@ pub fn kind_of(name: &str) -> &str {
     name.split('-').next().unwrap()
 }
 
-/// The hash of a content, as it stands in names.
+/// Returns the hash of a content, in the form that the names of backups use.
 pub fn hash_of(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     Sha256::digest(bytes).iter().take(16).map(|b| format!("{b:02x}")).collect()
