@@ -1,6 +1,7 @@
-//! Says whether a daemon may be started in an app's home, and with which key.
+//! Prints whether a daemon may be started in an app's home, and with which key.
 //!
-//! `cargo run -p myownllm-identity --example where_is_the_key -- ~/.myownllm [~/.myownllm/.myownmesh]`
+//! `cargo run -p myownllm-identity --example where_is_the_key -- ~/.myownllm
+//! [~/.myownllm/.myownmesh]`
 
 #![allow(clippy::print_stdout, reason = "a program for people to look at")]
 

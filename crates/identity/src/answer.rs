@@ -1,4 +1,4 @@
-//! What follows from a look. Pure.
+//! Derives the answer from a look. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -13,55 +13,57 @@ use crate::{
     refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy, make_dir},
 };
 
-/// What stands for the user's own backup in a command.
+/// The placeholder for the user's own backup in a command.
 const BACKUP: &str = "/path/to/backup/identity.json";
 
-/// May a daemon be started, and with which key?
+/// Says whether a daemon may be started, and with which key.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Answer {
-    /// There is a sound identity file where the daemon looks for it.
+    /// A sound identity file is where the daemon looks for it.
     Sound {
-        /// Its key.
+        /// The key of the file.
         key: KeyInfo,
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// It is where the config of the daemon names it, and not in the daemon's home.
+        /// True if the daemon's config names the file, and the file is not the one in the daemon
+        /// home.
         named: bool,
     },
-    /// There is a sound one that has to be brought to where the daemon looks for it.
+    /// A sound identity file exists, and must be brought to the place where the daemon looks for
+    /// it.
     Pending {
-        /// Its key.
+        /// The key of the file.
         key: KeyInfo,
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// What brings it there.
+        /// The step that brings the file there.
         by: Pending,
-        /// Why no daemon may be started before that.
+        /// The reason why no daemon may be started before that step.
         refusal: Refusal,
     },
-    /// There is none, and nothing tells that there was one: a daemon may make one.
+    /// No identity file exists, and nothing shows that there was one: a daemon may create one.
     NoneYet,
     /// No daemon may be started.
     Refused(Refusal),
 }
 
-/// What brings the identity file to where the daemon looks for it.
+/// The step that brings the identity file to the place where the daemon looks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Pending {
     /// The move.
     Move,
-    /// A change of the daemon's config, which still names the place from which the file has moved.
+    /// A change of the daemon's config, which still names the path that the file has moved from.
     Config,
 }
 
 impl Answer {
-    /// The sound key, in force or pending.
+    /// Returns the sound key, active or pending.
     pub fn key(&self) -> Option<&KeyInfo> {
         match self {
             Self::Sound { key, .. } | Self::Pending { key, .. } => Some(key),
@@ -69,7 +71,7 @@ impl Answer {
         }
     }
 
-    /// Why no daemon may be started as things are, and none may be after a move either.
+    /// Returns the reason why no daemon may be started, either now or after a move.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -77,11 +79,11 @@ impl Answer {
         }
     }
 
-    /// Which key a daemon that is found has to have, as things are now.
+    /// Returns the key that a running daemon must have now.
     ///
     /// # Errors
     ///
-    /// Why none may be used or started.
+    /// Returns the reason why no daemon may be used or started.
     pub fn expected(&self) -> Result<Expected, Refusal> {
         match self {
             Self::Sound { key, .. } => Ok(Expected::key(&key.device_id)),
@@ -95,7 +97,7 @@ impl Answer {
     }
 }
 
-/// One of the two places where the identity file belongs, and what was seen there.
+/// One of the two places of the identity file, and the state of that place.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     home: &'a Home,
@@ -111,12 +113,13 @@ impl Look {
         Place { home: &self.places.app, seen: &self.app }
     }
 
-    /// The daemon's home first: it lies in the app's.
+    /// Returns both places, the daemon home first: it lies in the app's home.
     fn both(&self) -> [Place<'_>; 2] {
         [self.daemon_place(), self.app_place()]
     }
 
-    /// May a daemon be started, and with which key? The same look gives the same answer.
+    /// Says whether a daemon may be started, and with which key. The same look gives the same
+    /// answer.
     #[must_use]
     pub fn answer(&self) -> Answer {
         if let Some(refusal) = self.trouble() {
@@ -129,7 +132,7 @@ impl Look {
             Named::Elsewhere(path, Spot::File(Identity::Valid(key))) if *path != self.places.app.identity => {
                 return Answer::Sound { key: key.clone(), path: path.clone(), named: true };
             }
-            // It is about to move, and the config is pointed to it then.
+            // The next move moves this file, and the config is changed to the new path then.
             Named::Elsewhere(path, Spot::File(Identity::Valid(_))) if *path == self.places.app.identity => {}
             Named::Unreadable(_) if daemon.is_some() || app.is_some() => {}
             Named::Unreadable(error) => return Answer::Refused(unreadable(error)),
@@ -162,7 +165,7 @@ impl Look {
         }
     }
 
-    /// What is wrong at the two places themselves.
+    /// Returns the problem at the two places themselves.
     fn trouble(&self) -> Option<Refusal> {
         for Place { home, seen } in self.both() {
             if let Some(Identity::Newer { version }) = seen.spot.identity() {
@@ -207,7 +210,8 @@ impl Look {
         Answer::Pending { key, path, by: Pending::Move, refusal }
     }
 
-    /// The temporary file of a killed move that holds the only copy of the key: the next move gives it its name back.
+    /// Returns the temporary file of a killed move that holds the only copy of the key: the next
+    /// move renames it back.
     fn interrupted(&self) -> Option<(&Misplaced, &KeyInfo)> {
         let first = self.misplaced.first()?;
         let key = first.identity.key()?;
@@ -219,11 +223,12 @@ impl Look {
                 && self.places.homes().iter().any(|home| found.path.parent() == Some(home.secrets()))
                 && found.identity.key().is_some_and(|other| other.public_key == key.public_key)
         };
-        // Beside another file that holds the key, a move takes the temporary file for superfluous.
+        // If another file holds the key too, the next move treats the temporary file as
+        // superfluous.
         self.misplaced.iter().all(is_ours).then_some((first, key))
     }
 
-    /// There is nothing at either place.
+    /// Answers for two empty places.
     fn none(&self) -> Answer {
         if let Some((found, key)) = self.interrupted() {
             return self.pending(key.clone(), &found.path);
@@ -249,7 +254,7 @@ impl Look {
 
     fn gone(&self) -> Refusal {
         let known_by = self.known_by();
-        // Where those are who know it.
+        // Prefers the home whose rosters or states know the device.
         let home = match known_by.first() {
             Some(place) if self.misplaced.is_empty() => place.home,
             _ => &self.places.daemon,
@@ -274,13 +279,13 @@ impl Look {
         Refusal::new(Problem::Gone { place, found, known_by }, ways)
     }
 
-    /// The home in which a file lies, if it does.
+    /// Returns the home that contains a file, if one does.
     fn home_of(&self, path: &Path) -> Option<&Home> {
         self.both().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
     }
 
-    /// The commands that bring the files back that were found: to a certain place, or each to that of the home in which it lies. What
-    /// is in that place is set aside first.
+    /// Returns the commands that bring the found files back: to `to`, or each to the place in its
+    /// own home. The entry in that place is set aside first.
     fn bring_back(&self, to: Option<&Path>, aside: Option<&Path>) -> Vec<WayOut> {
         let sound = self.misplaced.iter().filter(|found| found.identity.key().is_some());
         let way = |from: &Misplaced| {
@@ -292,7 +297,8 @@ impl Look {
         sound.map(way).collect()
     }
 
-    /// What lies in a home is renamed, what lies elsewhere is copied: it may be somebody else's.
+    /// Returns a command that renames a file inside a home, and copies a file outside of both: that
+    /// file may belong to another program.
     fn transfer(&self, from: &Misplaced, to: &Path, aside: Option<&Path>) -> String {
         let in_home = self.home_of(&from.path).is_some();
         let verb = if in_home && !from.is_link { "mv -n" } else { "cp -pn" };
@@ -300,7 +306,7 @@ impl Look {
             return format!("{}{verb} {} {}", make_dir(self.missing_dir(to)), quote(&from.path), quote(to));
         };
         match from.path.strip_prefix(to) {
-            // It lies in a directory that has the file's name.
+            // The found file lies in a directory that has the name of the identity file.
             Ok(inside) => {
                 let [to, aside, inside] = [to, aside, &aside.join(inside)].map(quote);
                 format!("test -f {to} || {{ mv -n {to} {aside} && {verb} {inside} {to}; }}")
@@ -312,7 +318,7 @@ impl Look {
         }
     }
 
-    /// The directory of a file, where it may be missing.
+    /// Returns the directory of a file if the directory may be missing.
     fn missing_dir<'p>(&self, file: &'p Path) -> Option<&'p Path> {
         let dir = file.parent()?;
         let is_there =
@@ -320,8 +326,9 @@ impl Look {
         (!is_there).then_some(dir)
     }
 
-    /// Sets aside whoever knows the device, and the files that were found. None where one of those lies outside the homes: it would be
-    /// found again.
+    /// Returns a command that sets aside the rosters and states that know the device, and the found
+    /// files. Returns `None` if a found file lies outside the homes, because the next look would
+    /// find that file again.
     fn give_up(&self) -> Option<WayOut> {
         if self.misplaced.iter().any(|found| self.home_of(&found.path).is_none()) {
             return None;
@@ -351,7 +358,8 @@ impl Look {
         Refusal::new(Problem::Damaged { path: path.clone(), why: why.to_owned() }, ways)
     }
 
-    /// Sets aside what is in the place of the identity file, and gives up whoever knows the device.
+    /// Returns a way out that sets aside the entry in the place of the identity file, and gives up
+    /// the peers that know the device.
     fn start_anew(&self, path: &Path, aside: &Path) -> WayOut {
         let first = format!("test -e {1} || mv -n {0} {1}", quote(path), quote(aside));
         match self.give_up() {
@@ -365,7 +373,8 @@ impl Look {
     fn odd(&self, place: Place<'_>, path: &Path, what: &'static str, has_key: bool) -> Refusal {
         let Place { home, seen } = place;
         let mut ways = Vec::new();
-        // Behind a file where a directory belongs nothing can be put, and a key that is pending comes by itself.
+        // No file can be put below a file that stands in the place of a directory, and a pending
+        // key needs no command.
         if path == home.identity && !has_key {
             ways.extend(self.bring_back(Some(path), Some(&seen.aside)));
             if ways.is_empty() && !self.known_by().is_empty() {
@@ -386,7 +395,8 @@ impl Look {
             let (path, key, known_by) = (home.identity.clone(), key.clone(), seen.known_by.clone());
             Box::new(Candidate { path, key, known_by })
         };
-        // A key that lies with nothing was just made. Where that does not tell, none is chosen.
+        // A key without peers was just created. If both keys have peers, or neither has, no side is
+        // chosen.
         let side = match (self.app.known_by.is_nobody(), self.daemon.known_by.is_nobody()) {
             (false, true) => Some(Side::OldLocation),
             (true, false) => Some(Side::DaemonHome),
@@ -399,7 +409,7 @@ impl Look {
         Refusal::new(problem, vec![WayOut::Keep { side }])
     }
 
-    /// The config names a file that no daemon can use.
+    /// Refuses a config that names a file that no daemon can use.
     fn named_elsewhere(&self, named: &Path, why: &str) -> Refusal {
         let config = &self.places.daemon_config;
         let in_home = [&self.daemon.spot, &self.app.spot].into_iter().find_map(|spot| spot.identity()?.key());
@@ -428,7 +438,8 @@ impl Look {
     }
 }
 
-/// Writes the file anew as the daemon reads it; the former one stays beside it.
+/// Returns a command that writes the file anew in the encoding that the daemon reads. The previous
+/// file stays beside it.
 fn rewrite(path: &Path, aside: &Path, flaw: Flaw) -> WayOut {
     let copy = format!("cp -pn {} {}", quote(path), quote(aside));
     let command = format!("{copy} && {} > {}", flaw.filter(aside), quote(path));
@@ -441,7 +452,8 @@ fn restore(to: &Path, missing_dir: Option<&Path>, aside: Option<&Path>) -> WayOu
     WayOut::Restore { to: to.to_owned(), command }
 }
 
-/// Writes the config anew without the name of an identity file; the former one stays beside it.
+/// Returns a command that writes the config anew without the name of an identity file. The previous
+/// config stays beside it.
 fn mend_config(config: &Path, aside: &Path) -> WayOut {
     let [config_name, aside] = [config, aside].map(quote);
     let script = r#"s/"identity_path"[[:space:]]*:[[:space:]]*"([^"\\]|\\.)*"/"identity_path": null/"#;
@@ -469,7 +481,7 @@ fn dangling(link: &Path, target: &Path) -> Refusal {
     Refusal::new(Problem::Unreachable { path: link.to_owned(), target: target.to_owned() }, ways)
 }
 
-/// Why what a config names cannot be used, in words that follow its name.
+/// Returns the reason why a named file cannot be used, in words that follow the file's name.
 fn why_unusable(spot: &Spot) -> String {
     match spot {
         Spot::Absent => "is not there".to_owned(),

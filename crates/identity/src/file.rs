@@ -1,6 +1,7 @@
-//! The identity file: is it one, whose is it, and is it sound?
+//! Parses and verifies the identity file, and derives its Device ID.
 //!
-//! The secret is decoded, checked against the public key and dropped; nothing here keeps or prints it.
+//! The secret is decoded, checked against the public key and dropped; nothing here keeps or prints
+//! it.
 
 use std::path::Path;
 
@@ -13,42 +14,43 @@ use sha2::{Digest, Sha256};
 /// The newest `version` of the file that this crate understands.
 pub const KNOWN_VERSION: u64 = 1;
 
-/// What an identity file turned out to be.
+/// The state of an identity file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Identity {
     /// A sound key.
     Valid(KeyInfo),
-    /// It does not parse, or its public key does not belong to its seed.
+    /// The file does not parse, or its public key does not belong to its seed.
     Damaged {
-        /// What is wrong with it, without a word of its content.
+        /// The reason, without any content of the file.
         why: String,
-        /// How a sound key can be read out of the file, if it holds one that a daemon cannot read.
+        /// The flaw that keeps a daemon from reading the key, if the file holds a sound key all the
+        /// same.
         flaw: Option<Flaw>,
     },
-    /// Of a version newer than [`KNOWN_VERSION`]: not ours to judge or to touch.
+    /// A version newer than [`KNOWN_VERSION`]: this crate neither judges nor changes the file.
     Newer {
-        /// That version.
+        /// The version of the file.
         version: u64,
     },
 }
 
-/// What may be told of a sound key.
+/// The public data of a sound key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeyInfo {
-    /// The Device ID as people see it: the public key, a dash and five digits to check it by.
+    /// The Device ID in its displayed form: the public key, a dash and a checksum of five digits.
     pub device_id: String,
-    /// The public key, base32.
+    /// The public key in base32.
     pub public_key: String,
-    /// The label that the user gave to this device.
+    /// The user's label for this device.
     pub label: String,
-    /// When it was made, as the file says: `@` and seconds since 1970.
+    /// The time of creation that the file names: `@` and seconds since 1970.
     pub created_at: Option<String>,
 }
 
 impl Identity {
-    /// The sound key's data, if it is one.
+    /// Returns the data of the key, if the file holds a sound one.
     pub fn key(&self) -> Option<&KeyInfo> {
         match self {
             Self::Valid(key) => Some(key),
@@ -61,7 +63,7 @@ impl Identity {
     }
 }
 
-/// Why a daemon cannot read a file that holds a sound key, where a command can mend that.
+/// The reason why a daemon cannot read a file with a sound key, if a command can correct the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -80,19 +82,19 @@ pub enum Flaw {
     Utf32Le,
     /// UTF-32, big-endian, without a byte order mark.
     Utf32Be,
-    /// Zero bytes before, in or behind the text.
+    /// Zero bytes before, in or after the text.
     ZeroBytes,
-    /// Something follows the whole key: the tail of a longer file that was written over.
+    /// Bytes after the whole key: the tail of a longer file that was overwritten.
     Tail {
-        /// How many bytes the key has.
+        /// The number of bytes of the key.
         length: usize,
     },
-    /// An encoding of one byte a character, such as ISO-8859-1.
+    /// An encoding with one byte per character, such as ISO-8859-1.
     EightBit,
 }
 
 impl Flaw {
-    /// In the order in which they are tried: what removes zero bytes would read UTF-16 too.
+    /// The flaws, in the order in which they are tried: removing zero bytes would read UTF-16 too.
     const ALL: [Self; 9] = [
         Self::ByteOrderMark,
         Self::Utf32,
@@ -105,7 +107,7 @@ impl Flaw {
         Self::EightBit,
     ];
 
-    /// What is wrong, as it follows "the file".
+    /// Returns the reason, in words that follow "the file".
     fn why(self) -> String {
         match self {
             Self::ByteOrderMark => "begins with a byte order mark".to_owned(),
@@ -117,7 +119,7 @@ impl Flaw {
         }
     }
 
-    /// The command that reads the key out of `file` and writes it to its standard output.
+    /// Returns the command that reads the key from `file` and writes it to standard output.
     pub(crate) fn filter(self, file: &Path) -> String {
         let file = quote(file);
         let iconv = |from: &str| format!("iconv -f {from} -t UTF-8 {file}");
@@ -135,7 +137,7 @@ impl Flaw {
         }
     }
 
-    /// What [`filter`](Self::filter) makes of these bytes.
+    /// Returns the bytes that the command of [`filter`](Self::filter) writes.
     fn read(self, bytes: &[u8]) -> Option<Vec<u8>> {
         let text = |text: Option<String>| text.map(String::into_bytes);
         match self {
@@ -160,7 +162,7 @@ impl Flaw {
         }
     }
 
-    /// The flaw that keeps a daemon from reading a sound key in these bytes.
+    /// Returns the flaw that keeps a daemon from reading a sound key in these bytes.
     fn of(bytes: &[u8]) -> Option<Self> {
         let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
         let tail = values.next().and_then(Result::ok).map(|_| Self::Tail { length: values.byte_offset() });
@@ -187,17 +189,18 @@ fn utf32(bytes: &[u8], unit: fn([u8; 4]) -> u32) -> Option<String> {
     units.map(|four| char::from_u32(unit([four[0], four[1], four[2], four[3]]))).collect()
 }
 
-/// The alphabet is RFC 4648's; the daemon writes it in lower case.
+/// Decodes the alphabet of RFC 4648; the daemon writes it in lower case.
 fn decode32(text: &str) -> Option<[u8; 32]> {
     BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).ok()?.try_into().ok()
 }
 
-/// The Device ID of a public key, as people see it.
+/// Returns the Device ID of a public key in its displayed form.
 pub fn device_id(public_key: &[u8; 32]) -> String {
     display_id(&BASE32_NOPAD.encode(public_key).to_ascii_lowercase())
 }
 
-/// The Device ID of a public key that is base32 already: adds the dash and the first five hex digits of its SHA-256.
+/// Returns the Device ID of a public key in base32: adds the dash and the first five hex digits of
+/// the key's SHA-256.
 fn display_id(public_key: &str) -> String {
     let digest = Sha256::digest(public_key.as_bytes());
     format!("{public_key}-{:02X}{:02X}{:X}", digest[0], digest[1], digest[2] >> 4)
@@ -214,8 +217,8 @@ pub fn inspect(bytes: &[u8]) -> Identity {
     }
 }
 
-/// Judges the bytes as a daemon would: no allowance is made that the daemon does not make, for a byte order mark, say. It would
-/// not read the key, and end.
+/// Judges the bytes as a daemon does, without tolerance for anything that the daemon rejects, such
+/// as a byte order mark: the daemon would not read the key, and would exit.
 fn judge(bytes: &[u8]) -> Identity {
     if bytes.is_empty() {
         return Identity::damaged("the file is empty");
@@ -223,7 +226,7 @@ fn judge(bytes: &[u8]) -> Identity {
     if bytes.iter().all(|&byte| byte == 0) {
         return Identity::damaged("the file holds nothing but zero bytes");
     }
-    // Fields of the wrong type must be told apart from a file that is no JSON, hence the two steps.
+    // The two steps tell a field of the wrong type from a file that is not JSON.
     #[derive(serde::Deserialize)]
     struct Raw<'a> {
         #[serde(borrow, default)]
@@ -241,7 +244,7 @@ fn judge(bytes: &[u8]) -> Identity {
         let (line, column) = (error.line(), error.column());
         return Identity::damaged(format!("the file is not JSON (line {line}, column {column})"));
     }
-    // serde_json's message could quote what it stumbled over, so it is not shown.
+    // The message of serde_json could quote the secret, so it is not shown.
     let Ok(raw) = serde_json::from_slice::<Raw<'_>>(bytes) else {
         return Identity::damaged("the file is not a JSON object with each field once");
     };

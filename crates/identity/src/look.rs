@@ -1,4 +1,5 @@
-//! Looking for the identity file: at its places, and, where it is at none, at every other place where a sound one may lie.
+//! Looks for the identity file: at its places first, then at every other place where a sound one
+//! may lie.
 
 use std::{
     ffi::OsStr,
@@ -14,54 +15,56 @@ use crate::{
     places::{Home, Places},
 };
 
-/// An identity file is some two hundred bytes. A file that is larger than this is none.
+/// An identity file has about two hundred bytes. A file above this limit is not one.
 const FILE_LIMIT: u64 = 1 << 20;
-/// The same of a file under another name, of which there may be many.
+/// The limit for a file under another name, because there may be many.
 const OTHER_LIMIT: u64 = 64 << 10;
-/// How much of a config is read for the name of an identity file.
+/// The part of a config that is searched for the name of an identity file.
 const CONFIG_LIMIT: u64 = 16 << 20;
-/// How many backups of configs are looked into, the newest first: more than are kept of the routine ones.
+/// The number of backups of configs that are searched, the newest first: more than the number of
+/// routine backups.
 const BACKUPS: usize = 64;
-/// How many names of one directory are looked at.
+/// The number of names that are read from one directory.
 const NAMES: usize = 4096;
-/// How many levels of directories are looked through below a directory of a home that is none of secrets.
+/// The number of directory levels that are searched below a directory of a home that is not a
+/// secrets directory.
 const LEVELS: usize = 2;
-/// What the names of directories of secrets, and of copies of the identity file, have in common.
+/// The common part of the names of secrets directories, and of copies of the identity file.
 const SECRETS: &str = "secrets";
 const IDENTITY: &str = "identity";
-/// The beginning of the names of directories into which peers and keys are given up.
+/// The prefix of the directories that receive given-up peers and keys.
 const GIVEN_UP: &str = "given-up-";
 
-/// What is where an identity file belongs.
+/// The state of the place of an identity file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Spot {
-    /// Nothing.
+    /// No entry.
     Absent,
-    /// A file, symlinks followed.
+    /// A file, with symlinks followed.
     File(Identity),
-    /// A file that a killed move has quarantined beside its place; the next move puts it back.
+    /// A file that a killed move has quarantined beside its place. The next move puts it back.
     Quarantined(Identity),
-    /// The path, or a directory on the way to it, is a symlink that leads nowhere.
+    /// The path, or a directory on the way to it, is a broken symlink.
     Dangling {
         /// The symlink.
         link: PathBuf,
-        /// What it says.
+        /// The target of the symlink.
         target: PathBuf,
     },
-    /// Something that is there and cannot be read.
+    /// An entry that exists and cannot be read.
     Unreadable(DiskError),
-    /// Something else than a file.
+    /// An entry that is not a file.
     Odd {
-        /// Where.
+        /// The path of the entry.
         path: PathBuf,
-        /// What it is.
+        /// The kind of the entry.
         what: &'static str,
     },
 }
 
 impl Spot {
-    /// The file there, quarantined or not.
+    /// Returns the file there, quarantined or not.
     pub fn identity(&self) -> Option<&Identity> {
         match self {
             Self::File(identity) | Self::Quarantined(identity) => Some(identity),
@@ -70,93 +73,96 @@ impl Spot {
     }
 }
 
-/// Where the config of the daemon says that its identity file is.
+/// The place of the identity file according to the daemon's config.
 #[derive(Clone, Debug)]
 pub(crate) enum Named {
-    /// In its home, or nowhere: it uses the one in its home.
+    /// The config names the file in the daemon home, or none: the daemon uses the file in its home.
     Home,
-    /// The config is there and cannot be read.
+    /// The config exists and cannot be read.
     Unreadable(DiskError),
-    /// At a path that is not absolute.
+    /// The config names a path that is not absolute.
     Relative(PathBuf),
-    /// In a file elsewhere.
+    /// The config names a file elsewhere.
     Elsewhere(PathBuf, Spot),
-    /// At a path from which the file has moved to the daemon's home.
+    /// The config names a path from which the file has moved to the daemon home.
     Stale { named: PathBuf, moved: PathBuf, identity: Identity },
 }
 
-/// A sound identity file, or one of a newer version, that lies where no daemon looks for it.
+/// An identity file that is sound, or of a newer version, and lies where no daemon looks for it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Misplaced {
-    /// Where.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it is.
+    /// The state of the file.
     pub identity: Identity,
-    /// The config that names it, where it was found by that.
+    /// The config that names the file, if the file was found by that name.
     pub named_by: Option<PathBuf>,
-    /// When its content changed last.
+    /// The time of the last change of the content.
     pub(crate) modified: Timestamp,
-    /// It is a symlink: renamed, it could lead elsewhere.
+    /// True for a symlink: after a rename it could lead elsewhere.
     pub(crate) is_link: bool,
 }
 
-/// Who knows the device, in one home.
+/// The files in one home that know the device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KnownBy {
-    /// How many rosters.
+    /// The number of rosters.
     pub rosters: usize,
-    /// How many signed states.
+    /// The number of signed states.
     pub states: usize,
 }
 
 impl KnownBy {
-    /// Nobody there.
+    /// Returns true if the home has neither rosters nor states.
     pub fn is_nobody(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What one home holds.
+/// The content of one home.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Seen {
-    /// What is where the identity file belongs.
+    /// The state of the place of the identity file.
     pub spot: Spot,
-    /// Who knows the device. Counted where there is no sound identity file in force.
+    /// The rosters and states that know the device. Counted only if no sound identity file is
+    /// active.
     pub known_by: KnownBy,
-    /// The directory of the secrets is there.
+    /// True if the secrets directory exists.
     pub(crate) has_secrets: bool,
-    /// A free name beside what is in the place of the identity file, for that.
+    /// A free name beside the place of the identity file, for the entry in that place.
     pub(crate) aside: PathBuf,
-    /// A free name in the home, for what is given up.
+    /// A free name in the home, for given-up files.
     pub(crate) given_up: PathBuf,
 }
 
-/// What was seen of the identity file, in every place. Made by [`look`]; [`Look::answer`] says what follows.
+/// The findings about the identity file, in every place. [`look`] makes them; [`Look::answer`]
+/// derives the answer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Look {
-    /// Where was looked.
+    /// The places that were searched.
     pub places: Places,
-    /// The daemon's home.
+    /// The daemon home.
     pub daemon: Seen,
     /// The app's home: the old location.
     pub app: Seen,
-    /// Sound files under other names. Looked for where there is no sound one in force.
+    /// Sound files under other names. Searched only if no sound file is active.
     pub misplaced: Vec<Misplaced>,
-    /// What could not be looked at and may hold an identity file.
+    /// Paths that could not be looked at and may hold an identity file.
     pub unreadable: Vec<DiskError>,
     pub(crate) named: Named,
-    /// Free names beside the config of the daemon and what that names.
+    /// Free names beside the daemon's config and the file that it names.
     pub(crate) config_aside: PathBuf,
     pub(crate) named_aside: PathBuf,
 }
 
 /// Looks for the identity file. Takes no lock, writes nothing.
 ///
-/// Where a sound one is in force that is a handful of calls; else every place is looked at where one may lie, up to a bound.
+/// If a sound file is active, the look needs a handful of calls. Otherwise it searches every place
+/// where a file may lie, up to a bound.
 #[must_use]
 pub fn look(disk: &dyn Disk, places: &Places) -> Look {
     let seen = |spot: Spot| Seen {
@@ -167,7 +173,9 @@ pub fn look(disk: &dyn Disk, places: &Places) -> Look {
         given_up: PathBuf::new(),
     };
     let daemon = spot(disk, &places.daemon, true);
-    // At a start with nothing to do the app's home has no secrets any more: one call tells, as the home is there with what is in it.
+    // At a start with nothing to do the app's home has no secrets directory any more. One call is
+    // enough to find that out, because the daemon home lies in the app's home, which therefore
+    // exists.
     let is_inside = places.daemon.path.starts_with(&places.app.path) && matches!(daemon, Spot::File(_));
     let app = match disk.stat(places.app.secrets()) {
         Err(error) if is_inside && error.is_not_found() => Spot::Absent,
@@ -191,18 +199,18 @@ pub fn look(disk: &dyn Disk, places: &Places) -> Look {
     look
 }
 
-/// Nothing has that name, also where what should be a directory on the way is none.
+/// Returns true if no entry has the name, also if a part of the path is not a directory.
 fn is_absent(error: &DiskError) -> bool {
     error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory
 }
 
-/// What is where the identity file of a home belongs.
+/// Returns the state of the place of the identity file in a home.
 fn spot(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Spot {
     match file_at(disk, &home.identity) {
         Spot::Absent => {}
         found => return found,
     }
-    // Below a symlink that leads nowhere, or below a file, the name is as absent as can be.
+    // `file_at` also reports a name below a broken symlink, or below a file, as absent.
     let mut has_secrets = true;
     for dir in [home.secrets(), &home.path] {
         let meta = match disk.stat(dir) {
@@ -214,7 +222,7 @@ fn spot(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Spot {
             Err(error) => return Spot::Unreadable(error),
         };
         match disk.stat_follow(dir) {
-            // What is above it is there as well.
+            // The directories above it exist too.
             Ok(meta) if meta.is_dir() => break,
             Ok(_) if is_daemon => return Spot::Odd { path: dir.to_owned(), what: "no directory" },
             Ok(_) => return Spot::Absent,
@@ -237,7 +245,7 @@ fn dangling(disk: &dyn Disk, link: &Path) -> Spot {
     }
 }
 
-/// What is at a path at which an identity file may be.
+/// Returns the state of a path that may hold an identity file.
 fn file_at(disk: &dyn Disk, path: &Path) -> Spot {
     let error = match disk.read(path, FILE_LIMIT) {
         Ok(bytes) => return Spot::File(inspect(&bytes)),
@@ -266,11 +274,11 @@ fn file_at(disk: &dyn Disk, path: &Path) -> Spot {
     }
 }
 
-/// The identity file that a killed move has quarantined.
+/// Returns the identity file that a killed move has quarantined.
 fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskError> {
     let Some(name) = home.identity.file_name() else { return Ok(None) };
     let path = home.secrets().join(CLAIM_DIR).join(name);
-    // A relative symlink leads somewhere only from where it belongs.
+    // A relative symlink is resolved from its original place.
     let path = match disk.stat(&path)? {
         meta if meta.is_symlink() => home.secrets().join(disk.read_link(&path)?),
         meta if meta.is_file() => path,
@@ -279,13 +287,14 @@ fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskErro
     disk.read(&path, FILE_LIMIT).map(Some)
 }
 
-/// Where the config of the daemon says that its identity file is.
+/// Returns the place of the identity file according to the daemon's config.
 fn named(disk: &dyn Disk, places: &Places) -> Named {
     let bytes = match disk.read(&places.daemon_config, CONFIG_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) => {
             return match error.kind() {
-                // What is no file, or far too large, is no config that a daemon starts on.
+                // An entry that is not a file, or is far too large, is not a config that a daemon
+                // starts on.
                 io::ErrorKind::NotFound
                 | io::ErrorKind::NotADirectory
                 | io::ErrorKind::InvalidInput
@@ -302,11 +311,11 @@ fn named(disk: &dyn Disk, places: &Places) -> Named {
     }
     let named = match serde_json::from_slice::<Config>(&bytes) {
         Ok(config) => config.identity_path.and_then(|named| Some(PathBuf::from(named.as_str()?))),
-        // A repair takes the whole members out of a torn config, and gives the daemon its part.
+        // A repair takes the complete members out of a torn config, and gives the daemon its half.
         Err(_) if places.daemon_config != places.daemon.config => {
             paths_named_in(&String::from_utf8_lossy(&bytes)).into_iter().next()
         }
-        // A daemon that goes on at all with a damaged config goes on with its defaults.
+        // A daemon that continues with a damaged config uses its defaults.
         Err(_) => None,
     };
     let Some(named) = named.filter(|named| !named.as_os_str().is_empty()) else { return Named::Home };
@@ -334,7 +343,8 @@ fn named(disk: &dyn Disk, places: &Places) -> Named {
     Named::Elsewhere(named, spot)
 }
 
-/// Looks at every place where an identity file may lie under another name, and for who knows the device.
+/// Searches every place where an identity file may lie under another name, and counts the files
+/// that know the device.
 fn search(disk: &dyn Disk, look: &mut Look) {
     let places = look.places.clone();
     let mut search =
@@ -380,7 +390,7 @@ fn search(disk: &dyn Disk, look: &mut Look) {
     look.unreadable = search.unreadable;
 }
 
-/// A free name beside this one, which no program reads.
+/// Returns a free name beside `path` that no program reads.
 fn free_beside(disk: &dyn Disk, path: &Path) -> PathBuf {
     free_name(disk, |number| {
         let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -405,14 +415,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The names in a directory, up to a bound; none where there is no such directory.
+    /// Returns the names in a directory, up to a bound; none if the directory is missing.
     fn names(&mut self, dir: &Path) -> Vec<(PathBuf, FileKind)> {
         let (names, error) = self.list(dir, NAMES);
         self.unreadable.extend(error);
         names
     }
 
-    /// The names in a directory, up to a bound, and why these are not all.
+    /// Returns the names in a directory, up to a bound, and the reason why they are not all.
     fn list(&self, dir: &Path, limit: usize) -> (Vec<(PathBuf, FileKind)>, Option<DiskError>) {
         let real = match self.disk.stat(dir) {
             Ok(meta) if meta.is_symlink() => self.disk.canonicalize(dir),
@@ -444,8 +454,8 @@ impl Search<'_> {
         (names, error)
     }
 
-    /// The files that may be an identity file: every file in the home itself and in directories of secrets, and elsewhere every file
-    /// whose name says so.
+    /// Collects the files that may be an identity file: every file in the home itself and in
+    /// secrets directories; in other directories every file with `identity` in its name.
     fn home(&mut self, home: &Home) {
         let config = name_of(&home.config);
         for (path, kind) in self.names(&home.path) {
@@ -455,7 +465,7 @@ impl Search<'_> {
             match kind {
                 FileKind::Dir | FileKind::Symlink if is_known => {}
                 FileKind::Dir | FileKind::Symlink if name.contains(SECRETS) => self.secrets(&path, false),
-                // What was given up is not to be found again.
+                // Given-up files must not be found again.
                 FileKind::Dir if !name.starts_with(GIVEN_UP) => {
                     let mut budget = NAMES;
                     self.elsewhere(&path, LEVELS, &mut budget);
@@ -468,8 +478,9 @@ impl Search<'_> {
         self.secrets(home.secrets(), true);
     }
 
-    /// The files of any other directory of a home whose names say that they may be an identity file. A directory that cannot be
-    /// looked through, or holds too much, is passed over: it is most likely not the daemon's, and must not block the first start.
+    /// Collects from any other directory of a home the files whose names contain `identity`. Skips
+    /// a directory that cannot be read or holds too many names: the directory is most likely not
+    /// the daemon's, and must not block the first start.
     fn elsewhere(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
         let (names, _) = self.list(dir, *budget);
         *budget -= names.len();
@@ -484,7 +495,7 @@ impl Search<'_> {
         }
     }
 
-    /// Every file of a directory of secrets, and of the directories in it.
+    /// Collects every file of a secrets directory, and of the directories in it.
     fn secrets(&mut self, dir: &Path, deep: bool) {
         for (path, kind) in self.names(dir) {
             match kind {
@@ -499,7 +510,7 @@ impl Search<'_> {
         }
     }
 
-    /// The backups of configs, the newest first, by the number in their names.
+    /// Collects the backups of configs, the newest first, by the number in their names.
     fn backups(&mut self) {
         let number =
             |path: &Path| name_of(path).split('-').nth(1).and_then(|number| number.parse::<u64>().ok());
@@ -511,7 +522,8 @@ impl Search<'_> {
         self.texts.extend(backups.into_iter().take(BACKUPS).map(|(path, _)| path));
     }
 
-    /// A file that is there and cannot be read may be what is looked for; what is none, or far too large, is not.
+    /// Records a file that exists and cannot be read, because it may be the identity file. Ignores
+    /// an entry that is not a file, or is far too large.
     fn could_not_read(&mut self, error: DiskError) {
         let is_other = matches!(
             error.kind(),
@@ -522,7 +534,7 @@ impl Search<'_> {
         }
     }
 
-    /// The file, if it is a sound identity file or one of a newer version.
+    /// Returns the file if it is a sound identity file, or one of a newer version.
     fn misplaced(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
         let bytes = match self.disk.read(path, OTHER_LIMIT) {
             Ok(bytes) => bytes,
@@ -543,7 +555,8 @@ impl Search<'_> {
         Some(Misplaced { path: path.to_owned(), identity, named_by, modified, is_link })
     }
 
-    /// The absolute paths that a text which may be a config names as those of identity files, but for the places themselves.
+    /// Returns the absolute paths that a text names as identity files, without the two places
+    /// themselves. The text may be a config.
     fn named_in(&mut self, text: &Path) -> Vec<PathBuf> {
         let bytes = match self.disk.read(text, CONFIG_LIMIT) {
             Ok(bytes) => bytes,
@@ -572,8 +585,8 @@ impl Search<'_> {
         known_by
     }
 
-    /// How many rosters or states are in a directory, also those that a daemon could not parse or was writing when it died, and those
-    /// that a killed move has quarantined.
+    /// Counts the rosters or states in a directory. Includes the files that a daemon could not
+    /// parse, or was writing when it died, and the files that a killed move has quarantined.
     fn count(&mut self, dir: &Path) -> usize {
         let mut count = 0;
         for (path, kind) in self.names(dir) {
@@ -589,18 +602,19 @@ impl Search<'_> {
     }
 }
 
-/// The name of a file in lower case.
+/// Returns the name of a file in lower case.
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().to_lowercase()
 }
 
-/// The name of a file, or of a directory on the way to it, says that it may be an identity file.
+/// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
+/// file.
 fn says_identity(path: &Path) -> bool {
     let is_secret = |part: &OsStr| part.to_string_lossy().to_lowercase().contains(SECRETS);
     name_of(path).contains(IDENTITY) || path.iter().any(is_secret)
 }
 
-/// What stands behind `"identity_path":` in a text, which may be cut off or otherwise no JSON.
+/// Returns the values of `"identity_path":` in a text that may be torn or otherwise not JSON.
 fn paths_named_in(text: &str) -> Vec<PathBuf> {
     const KEY: &str = "\"identity_path\"";
     let value = |at: usize| {

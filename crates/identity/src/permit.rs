@@ -10,39 +10,40 @@ use crate::{
     refusal::{Problem, Refusal},
 };
 
-/// Which key a daemon of this home has to have.
+/// The key that the daemon of a home must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// As a public key or a Device ID; `None`: the home has no key yet, so the daemon makes one.
+    /// A public key or a Device ID; `None` if the home has no key yet, so that the daemon creates
+    /// one.
     device: Option<String>,
 }
 
 impl Expected {
-    /// This one, as a public key or a Device ID.
+    /// Expects this public key or Device ID.
     #[must_use]
     pub fn key(device_id: &str) -> Self {
         Self { device: Some(device_id.to_owned()) }
     }
 
-    /// One that the daemon makes: to be had from a look alone, which found that there is none.
+    /// Expects a key that the daemon creates. Only a look that found no key constructs this value.
     pub(crate) fn new_key() -> Self {
         Self { device: None }
     }
 
-    /// The public key; `None` where the daemon may make one.
+    /// Returns the public key; `None` if the daemon may create one.
     #[must_use]
     pub fn public_key(&self) -> Option<&str> {
         self.device.as_deref().map(key_of)
     }
 
-    /// The same as it was given; with the checksum, where that was known.
+    /// Returns the key as the caller passed it: with the checksum, if the caller knew it.
     #[must_use]
     pub fn device_id(&self) -> Option<&str> {
         self.device.as_deref()
     }
 
-    /// Whether a daemon with this Device ID may serve the home. The five characters behind the dash are a checksum for people's
-    /// eyes; the key before it decides.
+    /// Returns true if a daemon with this Device ID may serve the home. The five characters after
+    /// the dash are a checksum for people; the key before the dash decides.
     #[must_use]
     pub fn admits(&self, device_id: &str) -> bool {
         match self.public_key() {
@@ -52,15 +53,16 @@ impl Expected {
     }
 }
 
-/// The key in a Device ID of either form.
+/// Returns the key of a Device ID in either form.
 fn key_of(device_id: &str) -> &str {
     device_id.split_once('-').map_or(device_id, |(key, _)| key).trim()
 }
 
-/// The right to start a daemon in a home, as long as the lock is held.
+/// The right to start a daemon in a home while the lock is held.
 ///
-/// There is none beside an identity file that has not arrived, is not sound, or is missing while somebody knows it: a daemon
-/// that is started there would make a new key. [`start_permit`] alone makes one.
+/// No permit exists if the identity file has not arrived, is not sound, or is missing while a
+/// roster or state knows it: a daemon would create a new key. Only [`start_permit`] creates a
+/// permit.
 #[derive(Clone, Debug)]
 #[must_use = "a permit is there to be used"]
 pub struct StartPermit<'lock> {
@@ -73,7 +75,7 @@ pub struct StartPermit<'lock> {
 ///
 /// # Errors
 ///
-/// Why no daemon may be started, with the ways out.
+/// Returns the reason why no daemon may be started, with the ways out.
 pub fn start_permit<'lock>(lock: &'lock LockedDir, places: &Places) -> Result<StartPermit<'lock>, Refusal> {
     lock.ensure_locks(&places.app.path)
         .map_err(|error| Refusal::new(Problem::OutsideLock(error), Vec::new()))?;
@@ -82,28 +84,29 @@ pub fn start_permit<'lock>(lock: &'lock LockedDir, places: &Places) -> Result<St
 }
 
 impl StartPermit<'_> {
-    /// The home of the daemon that may be started.
+    /// Returns the home of the daemon that may be started.
     #[must_use]
     pub fn daemon_home(&self) -> &Path {
         &self.places.daemon.path
     }
 
-    /// The lock of the app's home, which a start of the daemon changes.
+    /// Returns the lock of the app's home, which the start of a daemon changes.
     pub fn lock(&self) -> &LockedDir {
         self.lock
     }
 
-    /// Which key it has to have.
+    /// Returns the key that the daemon must have.
     #[must_use]
     pub fn expected(&self) -> &Expected {
         &self.expected
     }
 
-    /// Looks again, right before a daemon is started. A key that a daemon which came up and failed has made meanwhile is sound.
+    /// Looks again, right before a daemon is started. Accepts a key that was created meanwhile by a
+    /// daemon that started and failed.
     ///
     /// # Errors
     ///
-    /// Why none may be started any more.
+    /// Returns the reason why no daemon may be started any more.
     pub fn check(&self) -> Result<(), Refusal> {
         let answer = look(self.lock, &self.places).answer();
         let now = answer.expected()?;

@@ -1,10 +1,10 @@
-//! Where an identity file can be, and where the files of those who know it are.
+//! The places of an identity file, and of the files that know it.
 
 use std::path::{Path, PathBuf};
 
 use myownllm_paths::Layout;
 
-/// What one home may hold.
+/// The paths of one home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Home {
@@ -18,12 +18,12 @@ pub struct Home {
     pub rosters: PathBuf,
     /// The directories of the signed states.
     pub states: Vec<PathBuf>,
-    /// The one roster of the time before there were several networks.
+    /// The one roster from the time before several networks.
     pub legacy_roster: PathBuf,
 }
 
 impl Home {
-    /// The home at this path, with the file names of the daemon `myownmesh`.
+    /// Returns the home at this path, with the file names of the daemon `myownmesh`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self {
@@ -36,7 +36,7 @@ impl Home {
         }
     }
 
-    /// The directory of the secrets.
+    /// Returns the secrets directory.
     pub(crate) fn secrets(&self) -> &Path {
         self.identity.parent().unwrap_or(&self.path)
     }
@@ -46,24 +46,26 @@ impl Home {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Places {
-    /// The app's home, in which the daemon kept its files before it had a home of its own. Its lock guards the start of a daemon.
+    /// The app's home, where the daemon kept its files before it had a home of its own. The lock of
+    /// this home guards the start of a daemon.
     pub app: Home,
-    /// The daemon's home.
+    /// The daemon home.
     pub daemon: Home,
-    /// The backups of configs: one of them may name an identity file.
+    /// The backups of configs: a backup may name an identity file.
     pub backups: PathBuf,
-    /// The config on which the daemon will start: its own, unless a repair is about to write it.
+    /// The config that the daemon will start with: its own, unless a repair is about to write it.
     pub daemon_config: PathBuf,
 }
 
 impl Places {
-    /// These two homes, with the file names of the daemon `myownmesh`. Both paths must be absolute.
+    /// Returns the places of these two homes, with the file names of the daemon `myownmesh`. Both
+    /// paths must be absolute.
     pub fn new(app_home: impl Into<PathBuf>, daemon_home: impl Into<PathBuf>) -> Self {
         let (app, daemon) = (Home::new(app_home), Home::new(daemon_home));
         Self { backups: app.path.join("config-backups"), daemon_config: daemon.config.clone(), app, daemon }
     }
 
-    /// The homes of a layout.
+    /// Returns the places of a layout.
     #[must_use]
     pub fn of(layout: &Layout) -> Self {
         let roster: PathBuf = layout.app.daemon_files.legacy_roster.split('/').collect();
@@ -86,8 +88,8 @@ impl Places {
         Self { backups: layout.backups.clone(), daemon_config: daemon.config.clone(), app, daemon }
     }
 
-    /// With another config on which the daemon will start: the app's config, while a repair is about to give the daemon its part
-    /// of it.
+    /// Sets another config for the daemon's start: the app's config, while a repair is about to
+    /// give the daemon its half of that config.
     #[must_use]
     pub fn with_daemon_config(mut self, config: impl Into<PathBuf>) -> Self {
         self.daemon_config = config.into();

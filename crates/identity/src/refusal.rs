@@ -1,4 +1,4 @@
-//! Why no daemon may be started, and the ways out.
+//! The reasons why no daemon may be started, and the ways out.
 
 use std::{
     fmt,
@@ -10,15 +10,15 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{file::KeyInfo, look::KnownBy};
 
-/// What kind of trouble an error is: what the exit code of a program tells apart.
+/// The kind of an error; the exit code of a program depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// Something went wrong; the next run tries again.
+    /// A failure; the next run tries again.
     Failed,
-    /// It needs a decision of the user's, or something put in order by hand.
+    /// The user must decide, or correct something by hand.
     Refused,
-    /// Data of a newer version: not ours to touch.
+    /// Data of a newer version, which this crate must not change.
     Newer,
 }
 
@@ -26,13 +26,13 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
-    /// The app's home, in which the daemon kept its files before.
+    /// The app's home, where the daemon kept its files before.
     OldLocation,
-    /// The daemon's own.
+    /// The daemon home.
     DaemonHome,
 }
 
-/// An identity file, its key, and who knows it.
+/// An identity file, its key, and the files that know the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
@@ -40,32 +40,33 @@ pub struct Candidate {
     pub path: PathBuf,
     /// Its key.
     pub key: KeyInfo,
-    /// Who lies on this side.
+    /// The files in this home that know the device.
     pub known_by: KnownBy,
 }
 
-/// What is wrong.
+/// The problem.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// There is no identity file where it belongs, and there was one: a sound one lies elsewhere, or rosters or states know the device.
+    /// The identity file is not in its place, although one existed: a sound one lies elsewhere, or
+    /// rosters or states know the device.
     #[error("the identity file {} is missing{}", .place.display(), Missing { found, known_by })]
     Gone {
-        /// Where it belongs.
+        /// The place of the file.
         place: PathBuf,
-        /// Sound files elsewhere, with the Device ID and the config that names them.
+        /// The sound files elsewhere, each with its Device ID and the config that names it.
         found: Vec<FoundElsewhere>,
-        /// Who knows the device: a home with its rosters and states.
+        /// The rosters and states that know the device, by home.
         known_by: Vec<(PathBuf, KnownBy)>,
     },
-    /// The config of the daemon names an identity file that no daemon can use.
+    /// The daemon's config names an identity file that no daemon can use.
     #[error("the identity file {}, which {} names, {why}", .named.display(), .config.display())]
     NamedElsewhere {
         /// The config.
         config: PathBuf,
-        /// What it names.
+        /// The named file.
         named: PathBuf,
-        /// What is wrong with that, in words that follow it.
+        /// The reason, in words that follow the name.
         why: String,
     },
     /// The identity file is not a sound one.
@@ -73,15 +74,15 @@ pub enum Problem {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// Something else than a file is where the identity file belongs.
+    /// An entry that is not a file has the place of the identity file.
     #[error("{} is {what}, where the identity file belongs", .path.display())]
     Odd {
-        /// Where.
+        /// The path of the entry.
         path: PathBuf,
-        /// What it is.
+        /// The kind of the entry.
         what: &'static str,
     },
     /// Both homes hold a sound identity file, and the keys differ.
@@ -90,60 +91,61 @@ pub enum Problem {
         .old_location.key.device_id, .old_location.path.display(), .daemon_home.key.device_id, .daemon_home.path.display()
     )]
     TwoIdentities {
-        /// The one at the old location.
+        /// The candidate at the old location.
         old_location: Box<Candidate>,
-        /// The one in the daemon's home.
+        /// The candidate in the daemon home.
         daemon_home: Box<Candidate>,
     },
-    /// The identity file is of a newer version.
+    /// The identity file has a newer version.
     #[error("the identity file {} is of version {version}, newer than this program knows", .path.display())]
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file.
         version: u64,
     },
-    /// The identity file is a symlink that leads to nothing that can be seen now: an unplugged disk, say.
+    /// The identity file is a symlink whose target does not exist now, for example on an unplugged
+    /// disk.
     #[error("the identity file is behind {}, a symlink to {}, where there is nothing", .path.display(), .target.display())]
     Unreachable {
         /// The symlink.
         path: PathBuf,
-        /// What it says.
+        /// The target of the symlink.
         target: PathBuf,
     },
-    /// Something that is, or may hold, the identity file cannot be read. Unreadable is not absent.
+    /// The identity file, or an entry that may hold it, cannot be read. Unreadable is not absent.
     #[error("{} cannot be read, and may be or name the identity file", .path.display())]
     Unreadable {
-        /// What.
+        /// The path of the entry.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: DiskError,
     },
-    /// The identity file has not arrived in the daemon's home.
+    /// The identity file has not arrived in the daemon home.
     #[error("the identity file is still at {}, and has to move to {}", .path.display(), .place.display())]
     Pending {
-        /// Where it is.
+        /// The current path of the file.
         path: PathBuf,
-        /// Where it belongs.
+        /// The place of the file.
         place: PathBuf,
     },
-    /// Another identity file is in force than a moment ago, or none.
+    /// Another identity file is active than a moment ago, or none is.
     #[error("the identity file {} is not the one any more for which the permit was given", .path.display())]
     Changed {
-        /// Where it belongs.
+        /// The place of the file.
         path: PathBuf,
     },
-    /// The lock that was passed does not lock the app's home.
+    /// The lock that the caller passed is not the lock of the app's home.
     #[error(transparent)]
     OutsideLock(DiskError),
 }
 
-/// A sound identity file elsewhere, as it is told.
+/// A sound identity file elsewhere, as a message shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoundElsewhere {
-    /// Where.
+    /// The path of the file.
     pub path: PathBuf,
     /// Its Device ID; `None` for a file of a newer version.
     pub device_id: Option<String>,
@@ -151,23 +153,25 @@ pub struct FoundElsewhere {
     pub named_by: Option<PathBuf>,
 }
 
-/// A way out of a refusal. The first of a refusal brings the key back wherever that is possible; only the last gives the peers up.
+/// A way out of a refusal. The first way out of a refusal brings the key back if possible; only the
+/// last gives up the peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum WayOut {
-    /// Put a sound identity file that was found where it belongs.
+    /// Put a found sound identity file in its place.
     BringBack {
         /// The file.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// Where it belongs.
+        /// The place of the file.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
         /// The command.
         command: String,
     },
-    /// Write the identity file anew as the daemon reads it, with a copy of the former one.
+    /// Write the identity file anew in the encoding that the daemon reads, and keep a copy of the
+    /// previous one.
     Rewrite {
         /// The file.
         #[serde(serialize_with = "lossy")]
@@ -175,12 +179,13 @@ pub enum WayOut {
         /// The command.
         command: String,
     },
-    /// Take one of the two identity files; the other is set aside.
+    /// Choose one of the two identity files. The other one is set aside.
     Keep {
-        /// The home whose file stays; `None` where nothing tells which one the peers know.
+        /// The home whose file stays; `None` if the peers do not decide it.
         side: Option<Side>,
     },
-    /// Take the name of the identity file out of the daemon's config, so that it uses the one in its home.
+    /// Remove the name of the identity file from the daemon's config, so that the daemon uses the
+    /// file in its home.
     MendConfig {
         /// The config.
         #[serde(serialize_with = "lossy")]
@@ -188,25 +193,25 @@ pub enum WayOut {
         /// The command.
         command: String,
     },
-    /// Restore the file from a backup of the user's own: the command holds a path to fill in.
+    /// Restore the file from the user's own backup. The command has a path to fill in.
     Restore {
-        /// Where it belongs.
+        /// The place of the file.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
         /// The command.
         command: String,
     },
-    /// Set aside what is in the place of the identity file.
+    /// Set aside the entry in the place of the identity file.
     SetAside {
-        /// What.
+        /// The path of the entry.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
         /// The command.
         command: String,
     },
-    /// Look at it: what it needs cannot be told from here.
+    /// Look at the entry: its remedy cannot be determined from here.
     Look {
-        /// What.
+        /// The path of the entry.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
         /// The command that shows it.
@@ -216,7 +221,8 @@ pub enum WayOut {
     Migrate,
     /// Use a newer version of the program.
     Update,
-    /// Give up what knows the device: a daemon makes a new identity then, and every peer has to approve it anew.
+    /// Give up the files that know the device. A daemon then creates a new identity, and every peer
+    /// must approve it anew.
     GiveUpPeers {
         /// The command.
         command: String,
@@ -228,7 +234,7 @@ pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, 
 }
 
 impl WayOut {
-    /// The command, where it does not depend on how a program is called.
+    /// Returns the command, if it does not depend on the name of a program.
     pub fn command(&self) -> Option<&str> {
         match self {
             Self::BringBack { command, .. }
@@ -243,13 +249,14 @@ impl WayOut {
     }
 }
 
-/// Why no daemon may be started: a daemon that does not find its identity file makes a new one, and is a stranger to every peer.
+/// The reason why no daemon may be started. A daemon that does not find its identity file creates a
+/// new one, and is a stranger to every peer.
 ///
-/// `Display` says what is wrong; the cause is the source. [`code`](Self::code) is stable.
+/// `Display` gives the problem; the cause is the source. [`code`](Self::code) is stable.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// What is wrong.
+    /// The problem.
     pub problem: Problem,
     /// The ways out, the best first.
     pub ways_out: Vec<WayOut>,
@@ -260,7 +267,7 @@ impl Refusal {
         Self { problem, ways_out }
     }
 
-    /// A stable code.
+    /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         match &self.problem {
             Problem::Gone { .. } => "identity.gone",
@@ -276,7 +283,7 @@ impl Refusal {
         }
     }
 
-    /// What kind of trouble it is.
+    /// Returns the kind of the error.
     pub fn class(&self) -> Class {
         match self.problem {
             Problem::Unreachable { .. }
@@ -288,7 +295,7 @@ impl Refusal {
         }
     }
 
-    /// What it is about.
+    /// Returns the path that the refusal is about.
     pub fn path(&self) -> &Path {
         match &self.problem {
             Problem::Gone { place: path, .. }
@@ -305,12 +312,13 @@ impl Refusal {
         }
     }
 
-    /// The command of the first way out, where it does not depend on how a program is called.
+    /// Returns the command of the first way out, if it does not depend on the name of a program.
     pub fn hint(&self) -> Option<String> {
         self.ways_out.first()?.command().map(str::to_owned)
     }
 
-    /// There is no identity file in its place. Nothing is moved then: what is wrong has to be put right before anything changes.
+    /// Returns true if the identity file is not in its place. Nothing is moved then: the problem
+    /// must be solved before anything changes.
     pub fn is_gone(&self) -> bool {
         matches!(self.problem, Problem::Gone { .. })
     }
@@ -352,7 +360,7 @@ impl Serialize for Refusal {
     }
 }
 
-/// What tells that a missing identity file was there.
+/// The evidence that a missing identity file existed.
 struct Missing<'a> {
     found: &'a [FoundElsewhere],
     known_by: &'a [(PathBuf, KnownBy)],
@@ -394,7 +402,7 @@ impl fmt::Display for KnownBy {
     }
 }
 
-/// `mkdir` for a directory that is not there, to stand before a command.
+/// Returns a `mkdir` for a missing directory, to put before a command.
 pub(crate) fn make_dir(dir: Option<&Path>) -> String {
     dir.map_or_else(String::new, |dir| format!("mkdir -p -m 700 {} && ", quote(dir)))
 }

@@ -1,4 +1,4 @@
-//! A table of homes against the answer; and each way out is walked.
+//! Tests a table of homes against their answers, and runs each way out.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests may write as they like")]
@@ -13,11 +13,11 @@ use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_identity::{Answer, Problem, WayOut, look, start_permit};
 use rstest::rstest;
 
-/// The identity file of the daemon's home and of the old location.
+/// The identity file of the daemon home and of the old location.
 const NEW: &str = "mesh/.secrets/identity.json";
 const OLD: &str = ".secrets/identity.json";
 
-/// What one path of a home holds.
+/// The content of one path of a home.
 #[derive(Clone, Copy, Debug)]
 enum Put {
     Key(&'static str, u8),
@@ -27,7 +27,7 @@ enum Put {
     Link(&'static str, &'static str),
     Dir(&'static str),
     Pipe(&'static str),
-    /// A config that names an identity file, which is in the user's home where the path is relative.
+    /// A config that names an identity file. A relative path lies in the user's home.
     Names(&'static str, &'static str),
     /// A key in the user's home.
     Outside(&'static str, u8),
@@ -125,7 +125,7 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     }
 }
 
-/// A refusal with its code; the first way out leads to the key.
+/// Each home is refused with its code, and the first way out leads to the key.
 #[rstest]
 #[case::numbered_copy(&[Key(".secrets/identity (1).json", 1)], "identity.gone", &pending(1))]
 #[case::dropbox_conflict(&[Key("mesh/.secrets/identity (Ann's conflicted copy 2026-01-02).json", 1)], "identity.gone", &sound(1))]
@@ -194,7 +194,8 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     }
 }
 
-/// Nothing was found: the first way out names where a backup has to go, and the last gives up the peers.
+/// No key is found: the first way out names the place for a backup, and the last gives up the
+/// peers.
 #[rstest]
 #[case::rosters(&[Known], "identity.gone", NEW)]
 #[case::states(&[State], "identity.gone", NEW)]
@@ -220,7 +221,7 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     assert_eq!(refusal.code(), code, "{refusal}");
     let Some(WayOut::Restore { command, .. }) = refusal.ways_out.first() else { panic!("{refusal:?}") };
 
-    // The user's backup is where the command says that it is.
+    // Puts the user's backup at the path that the command names.
     let backup = home.user().join("my backup.json");
     std::fs::write(&backup, key_file(1, "x")).unwrap();
     let command =
@@ -283,7 +284,7 @@ fn of_two_identities_the_one_that_peers_know_is_to_be_kept() {
     assert_eq!(side(&[Key(NEW, 1), Key(OLD, 2)]), serde_json::Value::Null);
 }
 
-/// Of several sound files the newest comes first, and one that has lost a decision before comes last.
+/// Of several sound files the newest comes first, and one that was set aside comes last.
 #[test]
 fn several_sound_files_are_all_named() {
     let home = home_of(&[
@@ -296,7 +297,7 @@ fn several_sound_files_are_all_named() {
     assert!(text.contains(&public_key(1)) && text.contains(&public_key(2)), "{text}");
     assert_eq!(refusal.ways_out.len(), 3, "{refusal:?}");
     assert!(refusal.hint().unwrap().contains("identity.bak"), "{refusal:?}");
-    // What is given up is not found again, and not lost.
+    // A given-up file is not found again, and not lost.
     let before = home.contents();
     let last = refusal.ways_out.last().unwrap().command().unwrap();
     assert!(Command::new("sh").args(["-c", last]).status().unwrap().success(), "{last}");
@@ -317,7 +318,7 @@ fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
     assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
     std::fs::remove_file(home.at(NEW)).unwrap();
     assert_eq!(permit.check().unwrap_err().code(), "identity.changed");
-    // A daemon that failed has made a key.
+    // A daemon that failed has created a key.
     let permit = start_permit(&lock, &home.places()).unwrap();
     home.put(NEW, &key_file(3, "z"));
     permit.check().unwrap();
@@ -325,7 +326,7 @@ fn a_permit_needs_the_lock_of_the_apps_home_and_holds_for_one_key() {
     assert_eq!(permit.check().unwrap_err().code(), "migration.identity-damaged");
 }
 
-/// Somebody puts another directory in the place of the home while it is locked.
+/// Another program puts another directory in the place of the home while the home is locked.
 #[cfg(unix)]
 #[test]
 fn permit_rests_on_the_home_that_is_locked() {
@@ -347,7 +348,7 @@ fn a_config_that_a_repair_will_write_counts_as_the_daemons() {
     assert_eq!(short(&home.answer()), "identity.gone");
     let places = home.places().with_daemon_config(home.at("config.json"));
     assert_eq!(short(&look(&RealDisk, &places).answer()), named(1));
-    // A repair takes the whole members out of a torn config.
+    // A repair takes the complete members out of a torn config.
     let whole = std::fs::read(home.at("config.json")).unwrap();
     home.put("config.json", &whole[..whole.len() - 4]);
     assert_eq!(short(&look(&RealDisk, &places).answer()), named(1));

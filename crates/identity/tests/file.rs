@@ -1,4 +1,4 @@
-//! Key files: those of real daemons, and every way to be none.
+//! Tests identity files of real daemons, and every kind of a damaged one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests may read as they like")]
@@ -94,7 +94,8 @@ fn marked() -> String {
     format!("\u{feff}{}", text())
 }
 
-/// A sound key that no daemon can read is named with what is wrong, and the command reads it.
+/// For a sound key that no daemon can read, the refusal names the flaw, and its command makes the
+/// key readable.
 #[cfg(unix)]
 #[rstest]
 #[case::byte_order_mark(marked().into_bytes(), Flaw::ByteOrderMark)]
@@ -124,7 +125,7 @@ fn a_sound_key_in_another_encoding_is_named_and_mended(#[case] bytes: Vec<u8>, #
     }
 }
 
-/// White space is JSON's own business.
+/// White space belongs to the JSON syntax.
 #[test]
 fn a_key_with_other_line_ends_is_sound() {
     for other in [text().replace('\n', "\r\n"), text().replace('\n', "\r"), format!("\r\n\t{}", text())] {

@@ -1,4 +1,5 @@
-//! What cannot be looked at is not absent: whichever call fails, no home that had a key, or peers, looks like one that has none.
+//! An unreadable entry is not absent: for any failing call, no home that had a key, or peers, is
+//! taken for one that has none.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -80,7 +81,7 @@ fn a_look_changes_nothing() {
     );
 }
 
-/// A start with nothing to do asks little.
+/// A start with nothing to do needs few calls.
 #[test]
 fn a_sound_key_costs_a_handful_of_calls() {
     let disk = disk(&["mesh/.secrets/identity.json", "mesh/mesh/rosters/home.json"]);
@@ -88,7 +89,7 @@ fn a_sound_key_costs_a_handful_of_calls() {
     assert!(disk.op_count() <= 12, "{:#?}", disk.ops());
 }
 
-/// More than is looked at may hold the key.
+/// The names beyond the bound may include the key.
 #[test]
 fn a_directory_with_very_many_files_is_not_taken_for_one_without_a_key() {
     let sim = disk(&[]);
@@ -98,7 +99,8 @@ fn a_directory_with_very_many_files_is_not_taken_for_one_without_a_key() {
     assert_eq!(short(&look(&sim, &places()).answer()), "migration.unreadable");
 }
 
-/// A directory that is none of secrets does not block the first start, however much it holds; a key that is named as one is found in it.
+/// A directory that is not a secrets directory does not block the first start, however many files
+/// it holds. A file with `identity` in its name is found in it.
 #[test]
 fn a_directory_of_models_with_very_many_files_blocks_nothing() {
     let sim = disk(&[]);

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Shared helpers of the tests.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of each test binary")]
 #![allow(clippy::disallowed_methods, reason = "tests may write as they like")]
@@ -10,7 +10,7 @@ use ed25519_dalek::SigningKey;
 use myownllm_durable_fs::RealDisk;
 use myownllm_identity::{Answer, Places, look};
 
-/// An identity file with a key of its own for each `seed`.
+/// Returns an identity file with another key for each `seed`.
 pub fn key_file(seed: u8, label: &str) -> Vec<u8> {
     let key = SigningKey::from_bytes(&[seed; 32]);
     let text = |bytes: &[u8]| BASE32_NOPAD.encode(bytes).to_ascii_lowercase();
@@ -22,7 +22,7 @@ pub fn key_file(seed: u8, label: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The public key of a seed.
+/// Returns the public key of a seed.
 pub fn public_key(seed: u8) -> String {
     BASE32_NOPAD.encode(&SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes()).to_ascii_lowercase()
 }
@@ -52,7 +52,7 @@ impl Home {
         self.app().join("mesh")
     }
 
-    /// A path in the app's home.
+    /// Returns a path in the app's home.
     pub fn at(&self, path: &str) -> PathBuf {
         self.app().join(path)
     }
@@ -71,7 +71,7 @@ impl Home {
         look(&RealDisk, &self.places()).answer()
     }
 
-    /// Every file with its bytes.
+    /// Returns the bytes of every file.
     pub fn contents(&self) -> Vec<Vec<u8>> {
         fn walk(dir: &Path, out: &mut Vec<Vec<u8>>) {
             for entry in std::fs::read_dir(dir).expect("readable").flatten() {
@@ -89,7 +89,7 @@ impl Home {
     }
 }
 
-/// An answer in short: what it is, and whose key or which code.
+/// Returns an answer in short form: its kind, and the key or the code.
 pub fn short(answer: &Answer) -> String {
     match answer {
         Answer::Sound { key, named, .. } => {
