@@ -1,4 +1,5 @@
-//! Prints every path of an app that embeds the same daemon under other names, and what the guard thinks of them.
+//! Prints every path of an app that embeds the same daemon under other names, and the result of the
+//! guard.
 //!
 //! `cargo run -p myownllm-paths --example sibling_app -- /home/u`
 
@@ -6,7 +7,7 @@ use std::fmt::Write;
 
 use myownllm_paths::{Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, guard};
 
-/// The app, as this crate needs to know it.
+/// Returns the names of the app.
 pub(crate) fn other_app() -> HostApp {
     HostApp {
         name: "OtherApp".into(),
@@ -17,7 +18,7 @@ pub(crate) fn other_app() -> HostApp {
     }
 }
 
-/// Every path with the rule that chose it, and where the daemon listens.
+/// Returns every path with the rule that chose it, and the address of the daemon.
 pub(crate) fn report(app: HostApp, env: &Env) -> Result<String, Box<dyn std::error::Error>> {
     let layout = Resolver::new(app).resolve(env)?;
     let mut report = String::new();

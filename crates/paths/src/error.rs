@@ -5,48 +5,50 @@ use thiserror::Error;
 
 use crate::HostApp;
 
-/// Why there is no layout, or why one was refused.
+/// Says why there is no layout, or why a layout was refused.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PathsError {
-    /// Nothing says where the user's home is: the variable is unset or empty, and the system knows no home of the user.
+    /// Nothing names the user's home: the variable is unset or empty, and the system knows no home
+    /// of the user.
     #[error(
         "finding the user's home: {variable} is not set, or empty, and the system knows no home of this user"
     )]
     NoHome {
-        /// The variable that should have said it.
+        /// The variable that should name the home.
         variable: &'static str,
     },
-    /// The user's home is a relative path, which would mean another folder for every working directory.
+    /// The user's home is a relative path, which would mean another directory for every working
+    /// directory.
     #[error("finding the user's home: {} is a relative path (from {rule})", home.display())]
     RelativeHome {
         /// The path as it was given.
         home: PathBuf,
-        /// Who gave it: the variable, or `--home`.
+        /// The source of the path: the variable, or `--home`.
         rule: &'static str,
     },
-    /// What is named as the user's home is the app's home, or that of a daemon: everything would be looked for, and made, one level
-    /// too deep.
+    /// The path that is named as the user's home is the app's home, or a daemon's: everything would
+    /// be searched for, and created, one level too deep.
     #[error("cannot take {} for a user's home: it {what}", home.display())]
     AppHome {
         /// The path as it was given.
         home: PathBuf,
-        /// What it is, as the end of a sentence.
+        /// The kind of the directory, as the end of a sentence.
         what: &'static str,
-        /// The user's home that holds it; of a copy under another name there is none.
+        /// The user's home that holds the directory; `None` for a copy under another name.
         user_home: Option<PathBuf>,
         /// The names of the app.
         app: Box<HostApp>,
     },
-    /// A name in the [`HostApp`](crate::HostApp) cannot be used: it is empty, absolute, or goes upwards, or two things have one
-    /// place.
+    /// A name in the [`HostApp`](crate::HostApp) cannot be used: it is empty, absolute, or goes
+    /// upwards, or two things have the same place.
     #[error("cannot use the description of the app: {field} is {value:?}, {why}")]
     HostApp {
         /// The field.
         field: &'static str,
         /// Its value.
         value: String,
-        /// What is wrong with it, as the end of a sentence.
+        /// The reason, as the end of a sentence.
         why: String,
     },
     /// The daemon's home is the app's home, is above it, or lies outside it.
@@ -58,21 +60,23 @@ pub enum PathsError {
     Overlap {
         /// The app's home.
         app_home: PathBuf,
-        /// The daemon's home as it is named.
+        /// The daemon's home as the caller named it.
         daemon_home: PathBuf,
-        /// How the two lie, as a clause: "is the same folder as", "lies above", "is a link that leads out of".
+        /// The relation of the two, as a clause: "is the same folder as", "lies above", "is a link
+        /// that leads out of".
         relation: &'static str,
-        /// What the daemon's home really is, when that is another spelling.
+        /// The real path of the daemon's home, if it differs from the named one.
         really: Option<PathBuf>,
     },
-    /// Something that is not a folder has the name of the daemon's home (or of a folder on the way to it).
+    /// An entry that is not a directory has the name of the daemon's home, or of a directory on the
+    /// way to it.
     #[error("checking the daemon's home {}: {} is {what}", daemon_home.display(), at.display())]
     NotAFolder {
         /// The daemon's home.
         daemon_home: PathBuf,
-        /// What is in the way.
+        /// The entry in the way.
         at: PathBuf,
-        /// What it is: "a file", "a link to nothing".
+        /// The kind of the entry: "a file", "a link to nothing".
         what: &'static str,
     },
     /// The socket's path does not fit into the kernel's address.
@@ -85,36 +89,37 @@ pub enum PathsError {
         socket: PathBuf,
         /// Its length in bytes.
         length: usize,
-        /// The most that the system takes.
+        /// The most bytes that the system accepts.
         limit: usize,
-        /// The config in which the daemon looks for a shorter one.
+        /// The config in which the daemon looks for a shorter path.
         daemon_config: PathBuf,
     },
-    /// What the daemon's config names as its socket is no address at which it could be found.
+    /// The control socket in the daemon's config is not an address at which a program could find
+    /// the daemon.
     #[error(
         "{} names the control socket {named:?} at /daemon/control_socket, which {why}: put a short absolute path there, or take it out", config.display()
     )]
     ControlSocket {
-        /// What it names.
+        /// The named socket.
         named: PathBuf,
-        /// What is wrong with it, as the end of a sentence.
+        /// The reason, as the end of a sentence.
         why: &'static str,
         /// The config.
         config: PathBuf,
     },
-    /// A folder could not be looked at; that is not the same as "not there".
+    /// A path could not be looked at. This is not the same as "not there".
     #[error("looking at {}", path.display())]
     Lookup {
-        /// What was looked at.
+        /// The path.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl PathsError {
-    /// A code that stays, for programs: `paths.overlap`, `paths.socket-too-long`, …
+    /// Returns a stable code, for programs: `paths.overlap`, `paths.socket-too-long`, …
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -130,7 +135,7 @@ impl PathsError {
         }
     }
 
-    /// Whether this is a refusal that waits for a decision of the user's, and not a failure.
+    /// Returns true for a refusal that waits for a decision of the user's, and false for a failure.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(
@@ -143,7 +148,7 @@ impl PathsError {
         )
     }
 
-    /// The path that the error is about.
+    /// Returns the path that the error is about.
     #[must_use]
     pub fn path(&self) -> Option<&std::path::Path> {
         match self {
@@ -157,7 +162,7 @@ impl PathsError {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns the remedy.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -169,7 +174,7 @@ impl PathsError {
             Self::AppHome { user_home: Some(home), app, .. } => {
                 Some(format!("{} --home {} status", app.program, quoted(home)))
             }
-            // A user's home for the copy, in which the copy has its proper name.
+            // Creates a user's home for the copy, in which the copy has its proper name.
             Self::AppHome { home, app, .. } => {
                 let user_home = beside(home, "home");
                 let link = quoted(&user_home.join(app.app_folder.as_ref()));
@@ -180,11 +185,12 @@ impl PathsError {
                     app.program
                 ))
             }
-            // Only a link is taken away, and only where nothing is behind it but the app's home itself.
+            // Removes only a symlink, and only if its target is nothing but the app's home itself.
             Self::Overlap { app_home, daemon_home, .. } if !daemon_home.is_symlink() => {
                 Some(format!("ls -lid {} {}", quoted(app_home), quoted(daemon_home)))
             }
-            // The key may lie there: it comes along. What is not there now may be on a disk that is not plugged in.
+            // The target may hold the identity file, so the target is copied too. A target that
+            // does not exist now may be on an unplugged disk.
             Self::Overlap { daemon_home, relation, .. } if *relation == LEADS_OUT => Some(
                 std::fs::metadata(daemon_home)
                     .map_or_else(|_| look_at(daemon_home), |_| replace_symlink(daemon_home)),
@@ -194,7 +200,8 @@ impl PathsError {
                 let is_ours = at == daemon_home || daemon_home.parent() == Some(at);
                 Some(if is_ours && !what.starts_with("a link") { aside(at) } else { look_at(at) })
             }
-            // Before the daemon has run there is no config, and no directory for one.
+            // Before the first run of the daemon neither its config nor the directory of the config
+            // exists.
             Self::SocketTooLong { daemon_config: config, .. } => {
                 let edit = format!("${{EDITOR:-vi}} {}", quoted(config));
                 let make = config.parent().map(|home| format!("mkdir -p -m 700 {} && ", quoted(home)));
@@ -206,19 +213,19 @@ impl PathsError {
     }
 }
 
-/// How a daemon's home lies that is a link to a place outside of the app's home.
+/// The relation of a daemon's home that is a symlink to a place outside the app's home.
 pub(crate) const LEADS_OUT: &str = "leads out of";
 
 fn look_at(path: &std::path::Path) -> String {
     format!("ls -ld {}", quoted(path))
 }
 
-/// Where a link leads, in brackets.
+/// Returns the target of a symlink, in brackets.
 fn leads_to(really: Option<&std::path::Path>) -> String {
     really.map_or_else(String::new, |really| format!(" (it leads to {})", really.display()))
 }
 
-/// A path with an ending added to its name.
+/// Returns the path with an extension added to its name.
 fn beside(path: &std::path::Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
@@ -226,7 +233,7 @@ fn beside(path: &std::path::Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// A name beside a path that nothing has.
+/// Returns a free name beside the path.
 fn free_name(path: &std::path::Path, ending: &str) -> PathBuf {
     let names =
         (1..1000).map(|number| if number > 1 { format!("{ending}-{number}") } else { ending.to_owned() });
@@ -236,18 +243,20 @@ fn free_name(path: &std::path::Path, ending: &str) -> PathBuf {
     names.map(|ending| beside(path, &ending)).find(is_free).unwrap_or_else(|| beside(path, ending))
 }
 
-/// The command that moves something out of the way. It replaces nothing.
+/// Returns the command that moves an entry out of the way. The command replaces nothing.
 fn aside(path: &std::path::Path) -> String {
     format!("mv -n {} {}", quoted(path), quoted(&free_name(path, "aside")))
 }
 
-/// The command that puts a copy of what a symlink leads to in its place. Run again, it finds no symlink and does nothing.
+/// Returns the command that puts a copy of a symlink's target in the symlink's place. A second run
+/// finds no symlink and does nothing.
 fn replace_symlink(symlink: &std::path::Path) -> String {
     let (symlink, copy) = (quoted(symlink), quoted(&free_name(symlink, "copy")));
     format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
 }
 
-/// A path as a shell takes it. What is not UTF-8 is shown lossily, as everywhere.
+/// Returns a path in the quoting of a shell. Bytes that are not UTF-8 are shown lossily, as
+/// everywhere.
 fn quoted(path: &std::path::Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);

@@ -9,7 +9,8 @@ use crate::{
     Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_control_socket, check_socket,
 };
 
-/// A [`Layout`] whose homes were looked at and found apart. Only [`guard`] makes one, and nothing can change it.
+/// A [`Layout`] whose homes were looked at and found apart. Only [`guard`] creates one, and nothing
+/// can change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedLayout(Layout);
 
@@ -28,11 +29,13 @@ impl Serialize for CheckedLayout {
 }
 
 impl CheckedLayout {
-    /// Where the daemon of that mode listens: reads its config, and checks that what it names is an address and that the socket
-    /// fits into the kernel's. Where the daemon would listen without its config does not count.
+    /// Returns the address of the daemon of that mode. Reads the daemon's config, and checks that a
+    /// named socket is an address and that the final socket fits into the kernel's limit. The
+    /// default socket is not checked if the config names another.
     ///
     /// # Errors
-    /// [`PathsError::ControlSocket`], [`PathsError::SocketTooLong`]; [`PathsError::Lookup`] when the config cannot be read.
+    /// [`PathsError::ControlSocket`], [`PathsError::SocketTooLong`]; [`PathsError::Lookup`] if the
+    /// config cannot be read.
     pub fn socket(&self, mode: Mode, lookup: &dyn Lookup) -> Result<(Socket, Rule), PathsError> {
         let config = self.0.config_for_mode(mode);
         let control_socket = self.0.control_socket(mode, lookup)?;
@@ -44,32 +47,33 @@ impl CheckedLayout {
         Ok((socket, rule))
     }
 
-    /// Gives the layout back.
+    /// Returns the layout.
     #[must_use]
     pub fn into_layout(self) -> Layout {
         self.0
     }
 }
 
-/// Makes sure that the daemon's home is a folder of its own inside the app's home, and that the stand-alone daemon does
-/// not live in the app's home under another name.
+/// Checks that the daemon's home is a directory of its own inside the app's home, and that the
+/// stand-alone daemon does not live in the app's home under another name.
 ///
-/// A shared home that the daemon's variable names but that turns out to be the app's home, or inside it, by a link or
-/// another spelling is replaced by the default, as [`Resolver`](crate::Resolver) does it for the plain spelling.
+/// The daemon's variable may name a shared home that is, by a symlink or another spelling, the
+/// app's home or inside it. The default replaces such a home, as [`Resolver`](crate::Resolver) does
+/// for the plain spelling.
 ///
-/// In the ordinary case this costs one look at the daemon's home, one at each folder from the app's home up to the root,
-/// and one at the shared home.
+/// In the ordinary case this costs one look at the daemon's home, one at each directory from the
+/// app's home up to the root, and one at the shared home.
 ///
 /// # Errors
-/// As [`check_overlap`].
+/// The errors of [`check_overlap`].
 pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, PathsError> {
     let ignore_case = layout.platform.usually_ignores_case();
     refuse_home_by_name(&layout, &layout.user_home)?;
     if !overlap(&layout.app_home, &layout.daemon_home, lookup, ignore_case)? {
         refuse_home_by_content(&layout, lookup)?;
     }
-    // A shared home that cannot be looked at is no reason to refuse: own mode has nothing to do with it, and nobody can
-    // talk to a daemon there either.
+    // A shared home that cannot be looked at is no reason to refuse: own mode does not use it, and
+    // no program can talk to a daemon there either.
     if layout.shared_home_rule == Rule::MeshHomeVariable
         && leads_inside(&layout.shared_home, &layout.app_home, lookup, ignore_case).unwrap_or(false)
     {
@@ -79,8 +83,8 @@ pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, P
         layout.shared_home = home;
         layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
     }
-    // `~/.myownmesh` as a link to the app's home (or the other way round) is the very folder-sharing that all this is to
-    // end: a move would take the stand-alone daemon's key away from it.
+    // If `~/.myownmesh` is a symlink to the app's home (or the reverse), the two daemons share one
+    // directory: a move would take the stand-alone daemon's identity file away from it.
     if let Ok(Some(really)) = same_folder(&layout.shared_home, &layout.app_home, lookup, ignore_case) {
         return Err(PathsError::Overlap {
             app_home: layout.app_home,
@@ -92,17 +96,19 @@ pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, P
     Ok(CheckedLayout(layout))
 }
 
-/// Refuses a daemon's home that is the app's home, lies above it, or leads out of it — by whatever spelling or link.
+/// Refuses a daemon's home that is the app's home, lies above it, or leads out of it, by any
+/// spelling or symlink.
 ///
-/// What does not exist yet is judged by the folder that does and the names that follow.
+/// A path that does not exist yet is judged by its existing directory and the names that follow.
 ///
 /// # Errors
-/// [`PathsError::Overlap`], [`PathsError::NotAFolder`] (something else has the name), [`PathsError::Lookup`].
+/// [`PathsError::Overlap`], [`PathsError::NotAFolder`] (another kind of entry has the name),
+/// [`PathsError::Lookup`].
 pub fn check_overlap(app_home: &Path, daemon_home: &Path, lookup: &dyn Lookup) -> Result<(), PathsError> {
     overlap(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
 }
 
-/// Refuses the app's home, or that of a daemon, in the place of the user's home, by its name.
+/// Refuses the app's home, or a daemon's, in the place of the user's home, by its name.
 fn refuse_home_by_name(layout: &Layout, home: &Path) -> Result<(), PathsError> {
     let app = &layout.app;
     let daemon = Path::new(app.app_folder.as_ref()).join(app.daemon_folder.as_ref());
@@ -127,13 +133,13 @@ fn refuse_home_by_name(layout: &Layout, home: &Path) -> Result<(), PathsError> {
     }
 }
 
-/// The same by where a link leads, and by what lies there: a copy of the app's home may have any name. For a user's home in which
-/// there is no daemon's home yet.
+/// Refuses the same by the target of a symlink and by the content of the directory: a copy of the
+/// app's home may have any name. Used for a user's home without a daemon's home.
 fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), PathsError> {
     let is_there = |name: &str| lookup.look(&layout.user_home.join(name)).is_ok();
     let app = &layout.app;
     match lookup.look(&layout.app_home).map(|node| node.kind) {
-        // A folder cannot be made through a link to nothing.
+        // No directory can be created through a broken symlink.
         Ok(Kind::Link) => {
             return match lookup.look_through(&layout.app_home) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -150,7 +156,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     }
     let files = &app.daemon_files;
     let marks = [&files.identity, &files.rosters, &files.states, &app.backups_folder];
-    // A stand-alone daemon may have been given the user's home as its own.
+    // A stand-alone daemon may have the user's home as its own.
     let is_shared = layout.shared_home == layout.user_home;
     if is_shared || !is_there(&app.config_file) || !marks.into_iter().any(|name| is_there(name)) {
         return Ok(());
@@ -168,8 +174,8 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
     let refuse = |relation, really| {
         Err(PathsError::Overlap { app_home: app.into(), daemon_home: daemon.into(), relation, really })
     };
-    // Each name from the app's home down to the daemon's, when the spelling is a plain one. Only if one of them is a
-    // link, or the spelling is not plain, does the spelling tell too little.
+    // Looks at each name from the app's home down to the daemon's, if the spelling is plain. Only a
+    // symlink, or another spelling, makes the real paths necessary.
     let names = daemon.strip_prefix(app).ok().map(|rest| rest.components().collect::<Vec<_>>());
     let plain_names =
         names.filter(|n| !n.is_empty() && n.iter().all(|part| matches!(part, Component::Normal(_))));
@@ -212,7 +218,7 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
             Ok(_) => return not_a_folder(daemon, daemon, "not a folder"),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 exists = false;
-                // A folder cannot be made through a link to nothing.
+                // No directory can be created through a broken symlink.
                 if matches!(lookup.look(daemon), Ok(Node { kind: Kind::Link, .. })) {
                     return not_a_folder(daemon, daemon, "a link to nothing");
                 }
@@ -223,7 +229,7 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
     if !exists {
         return Ok(false);
     }
-    // The same folder under two plain names: a mount, or letters that differ in case alone.
+    // Detects one directory under two plain names: a mount, or letters that differ in case alone.
     let Some(id) = id_of(daemon, lookup)? else { return Ok(true) };
     for above in app.ancestors() {
         if id_of(above, lookup)? == Some(id) {
@@ -238,7 +244,8 @@ fn not_a_folder(daemon: &Path, at: &Path, what: &'static str) -> Result<bool, Pa
     Err(PathsError::NotAFolder { daemon_home: daemon.into(), at: at.into(), what })
 }
 
-/// Device and inode of what the name leads to; `None` when nothing is there, or the platform has none.
+/// Returns device and inode of the target of a name; `None` if it does not exist, or if the
+/// platform has neither.
 fn id_of(path: &Path, lookup: &dyn Lookup) -> Result<Option<(u64, u64)>, PathsError> {
     match lookup.look_through(path) {
         Ok(node) => Ok(node.id),
@@ -247,7 +254,7 @@ fn id_of(path: &Path, lookup: &dyn Lookup) -> Result<Option<(u64, u64)>, PathsEr
     }
 }
 
-/// Whether `path` is `folder`, or inside it, wherever links lead.
+/// Returns whether `path` is `folder` or inside it, with symlinks followed.
 fn leads_inside(
     path: &Path,
     folder: &Path,
@@ -267,7 +274,8 @@ fn leads_inside(
     Ok(false)
 }
 
-/// The real path of the two names' one folder; `None` when they are two folders.
+/// Returns the real path of the directory that both names have; `None` for two different
+/// directories.
 fn same_folder(
     a: &Path,
     b: &Path,
@@ -291,8 +299,9 @@ fn same_folder(
     if same { physical(b, lookup).map(Some) } else { Ok(None) }
 }
 
-/// The path without links and `..`, also when its end does not exist yet: its existing folder is resolved by the system,
-/// the names that follow are taken as they are, and a link to nothing is followed to where its target would be.
+/// Returns the path without symlinks and `..`, also if its end does not exist yet: the system
+/// resolves the existing directory, the names that follow are taken as they are, and a broken
+/// symlink is replaced by its target.
 fn physical(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
     let failed = |at: &Path, source| PathsError::Lookup { path: at.into(), source };
     match lookup.canonicalize(path) {
@@ -321,7 +330,7 @@ fn physical(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
         match lookup.look(&next) {
             Ok(Node { kind: Kind::Link, .. }) => {
                 links += 1;
-                // As many as Linux follows.
+                // Linux follows the same number of symlinks.
                 if links > 40 {
                     return Err(failed(path, io::Error::other("too many links, or links in a circle")));
                 }
@@ -341,7 +350,8 @@ fn physical(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
     Ok(done)
 }
 
-/// The path by its spelling alone: no `.`, no doubled slash, and `..` taken back one part.
+/// Returns the path normalized by its spelling alone: without `.` and doubled slashes, and each
+/// `..` removes one part.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -356,7 +366,7 @@ pub(crate) fn plain(path: &Path) -> PathBuf {
     out
 }
 
-/// Whether `path` is `folder` or inside it, by spelling.
+/// Returns whether `path` is `folder` or inside it, by spelling.
 pub(crate) fn is_same_or_inside(path: &Path, folder: &Path, ignore_case: bool) -> bool {
     if path.starts_with(folder) {
         return true;

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 /// One app that embeds the daemon: its names, and nothing else.
 ///
-/// MyOwnLLM's are the constant [`MYOWNLLM`]. A sibling app writes its own:
+/// MyOwnLLM's names are the constant [`MYOWNLLM`]. A sibling app defines its own:
 ///
 /// ```
 /// use myownllm_paths::{Env, HostApp, MYOWNLLM, PathResolver, Resolver};
@@ -23,58 +23,61 @@ use std::borrow::Cow;
 /// # Ok::<(), myownllm_paths::PathsError>(())
 /// ```
 ///
-/// Every folder and file name is relative and has no `..`; it may have several parts (`state/mesh`). No two of them are one place, or
-/// lie in each other.
+/// Every directory and file name is relative and has no `..`; it may have several parts
+/// (`state/mesh`). No two of them are the same place, and none lies in another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostApp {
-    /// The name that people read, as in "MyOwnLLM".
+    /// The name for people, as in "MyOwnLLM".
     pub name: Cow<'static, str>,
-    /// The program that hints tell people to run, as in `myownllm-mesh`.
+    /// The program that the hints name, as in `myownllm-mesh`.
     pub program: Cow<'static, str>,
     /// The app's home, in the user's home.
     pub app_folder: Cow<'static, str>,
     /// The daemon's home, in the app's home.
     pub daemon_folder: Cow<'static, str>,
-    /// The home of the daemon that stands alone ("shared" mode), in the user's home.
+    /// The home of the stand-alone daemon ("shared" mode), in the user's home.
     pub shared_folder: Cow<'static, str>,
-    /// The variable that tells the daemon its home.
+    /// The variable that names the daemon's home.
     pub home_variable: Cow<'static, str>,
     /// The app's config, in the app's home.
     pub config_file: Cow<'static, str>,
-    /// The folder of the copies that are made before a config is changed, in the app's home.
+    /// The directory of the backups that are made before a config is changed, in the app's home.
     pub backups_folder: Cow<'static, str>,
-    /// The folder of conversations, in the app's home: the config's default for `conversation_dir`.
+    /// The directory of conversations, in the app's home: the config's default for
+    /// `conversation_dir`.
     pub conversations_folder: Cow<'static, str>,
-    /// What the daemon calls the files in its own home. They had the same names when it still lived in the app's home.
+    /// The names of the files in the daemon's own home. The files had the same names while the
+    /// daemon lived in the app's home.
     pub daemon_files: DaemonFiles,
     /// The daemon's program, without the platform's suffix.
     pub daemon_program: Cow<'static, str>,
-    /// Variables that name the daemon's program, the one that wins first.
+    /// The variables that name the daemon's program, by precedence.
     pub daemon_program_variables: Cow<'static, [Cow<'static, str>]>,
-    /// The daemon's named pipe on Windows, in the local namespace. There is one name for every mode.
+    /// The daemon's named pipe on Windows, in the local namespace. All modes have the same name.
     pub pipe: Cow<'static, str>,
 }
 
-/// The daemon's own names for what it keeps in its home. Paths with `/` between their parts, relative to that home.
+/// The daemon's own names for the files in its home. The paths have `/` between their parts, and
+/// are relative to that home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonFiles {
     /// The daemon's config.
     pub config: Cow<'static, str>,
-    /// The folder of its secrets.
+    /// The directory of the daemon's secrets.
     pub secrets: Cow<'static, str>,
-    /// Its ed25519 key.
+    /// The identity file, with the daemon's ed25519 key.
     pub identity: Cow<'static, str>,
-    /// The lock of its second factor.
+    /// The lock of the daemon's second factor.
     pub custody: Cow<'static, str>,
-    /// The folder that holds rosters and states.
+    /// The directory of rosters and states.
     pub mesh: Cow<'static, str>,
-    /// The folder of the rosters of approved peers.
+    /// The directory of the rosters of approved peers.
     pub rosters: Cow<'static, str>,
-    /// The folder of the signed governance states.
+    /// The directory of the signed governance states.
     pub states: Cow<'static, str>,
-    /// The one roster of the time before there were several networks.
+    /// The one roster from the time before several networks.
     pub legacy_roster: Cow<'static, str>,
-    /// The folder of the daemon's own updates.
+    /// The directory of the daemon's own updates.
     pub updates: Cow<'static, str>,
     /// The control socket on Unix.
     pub socket: Cow<'static, str>,

@@ -8,14 +8,14 @@ use serde::{Serialize, Serializer};
 use crate::socket::no_address;
 use crate::{ControlSocket, HostApp, Lookup, Mode, PathsError, Platform, Socket};
 
-/// Why a path is what it is.
+/// The rule that chose a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Rule {
-    /// Named by the caller with `--home`.
+    /// The caller named the path with `--home`.
     ExplicitHome,
-    /// The system's idea of the user's home (`HOME`, on Windows the profile).
+    /// The system names the user's home (`HOME`, on Windows the profile).
     SystemHome,
     /// A fixed name in the user's home.
     InUserHome,
@@ -25,24 +25,24 @@ pub enum Rule {
     InDaemonHome,
     /// A fixed name in the stand-alone daemon's home.
     InSharedHome,
-    /// Where the daemon kept it while it still lived in the app's home.
+    /// The old location of the daemon's file, in the app's home.
     LegacyPlace,
-    /// The daemon's own variable (shared mode alone).
+    /// The daemon's own variable (only in shared mode).
     MeshHomeVariable,
-    /// The default, as the daemon's variable is set to the app's home or inside it.
+    /// The default, because the daemon's variable names the app's home or a path inside it.
     MeshHomeVariableInsideApp,
-    /// The default, as the daemon's variable is relative.
+    /// The default, because the daemon's variable is relative.
     MeshHomeVariableRelative,
-    /// The default, as the daemon's variable is not UTF-8, which the daemon itself passes over.
+    /// The default, because the daemon's variable is not UTF-8, which the daemon ignores too.
     MeshHomeVariableNotText,
     /// The `daemon.control_socket` of the daemon's own config.
     ControlSocket,
-    /// The platform's one pipe, whatever the mode.
+    /// The platform's one pipe, for every mode.
     Pipe,
 }
 
 impl Rule {
-    /// The rule as a clause that people read.
+    /// Returns the rule as a clause for people.
     #[must_use]
     pub const fn describe(self) -> &'static str {
         match self {
@@ -78,47 +78,48 @@ pub struct Located<'a> {
     pub name: &'static str,
     /// The path.
     pub path: &'a Path,
-    /// The rule that chose it.
+    /// The rule that chose the path.
     pub rule: Rule,
 }
 
-/// Every path that the app and its daemon use, computed from names alone: nothing was looked at yet.
+/// Every path of the app and its daemon, computed from names alone, without a look at the disk.
 ///
-/// Serialises as an object, one member a path: `{"app_home": {"path": …, "rule": …, "why": …}, …}`.
+/// Serializes as an object with one member per path: `{"app_home": {"path": …, "rule": …, "why":
+/// …}, …}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Layout {
-    /// The names that it was computed from.
+    /// The names that the layout was computed from.
     pub app: HostApp,
-    /// The platform whose rules count.
+    /// The platform whose rules apply.
     pub platform: Platform,
-    /// The user's home folder.
+    /// The user's home directory.
     pub user_home: PathBuf,
     /// The app's home.
     pub app_home: PathBuf,
     /// The app's config.
     pub app_config: PathBuf,
-    /// Copies of former configs.
+    /// Backups of configs.
     pub backups: PathBuf,
-    /// The default place of conversations.
+    /// The default directory of conversations.
     pub conversations: PathBuf,
-    /// Where the key was while the daemon lived in the app's home.
+    /// The old location of the identity file.
     pub legacy_identity: PathBuf,
-    /// Where the second factor's lock was.
+    /// The old location of the second factor's lock.
     pub legacy_custody: PathBuf,
-    /// Where the rosters were.
+    /// The old location of the rosters.
     pub legacy_rosters: PathBuf,
-    /// Where the states were.
+    /// The old location of the states.
     pub legacy_states: PathBuf,
-    /// The one roster of the time before there were several networks.
+    /// The one roster from the time before several networks.
     pub legacy_roster: PathBuf,
-    /// Where a daemon that still runs in the app's home listens.
+    /// The socket of a daemon that still runs in the app's home.
     pub legacy_socket: PathBuf,
-    /// The daemon's home (own mode).
+    /// The daemon home (own mode).
     pub daemon_home: PathBuf,
     /// The daemon's config.
     pub daemon_config: PathBuf,
-    /// The daemon's key.
+    /// The daemon's identity file.
     pub daemon_identity: PathBuf,
     /// The second factor's lock.
     pub daemon_custody: PathBuf,
@@ -130,7 +131,7 @@ pub struct Layout {
     pub daemon_updates: PathBuf,
     /// The daemon's socket, unless its config names another.
     pub daemon_socket: PathBuf,
-    /// The stand-alone daemon's home (shared mode). Never touched by us.
+    /// The stand-alone daemon's home (shared mode). The app never changes it.
     pub shared_home: PathBuf,
     /// The stand-alone daemon's config.
     pub shared_config: PathBuf,
@@ -143,11 +144,11 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Reads what the config of the daemon of that mode says of its control socket.
+    /// Reads the control socket from the config of the daemon of that mode.
     ///
     /// # Errors
-    /// [`PathsError::Lookup`]: the config exists and cannot be read. One that is no regular file, or no JSON, says nothing: the daemon
-    /// listens in its home then.
+    /// [`PathsError::Lookup`] if the config exists and cannot be read. A config that is not a
+    /// regular file, or not JSON, names no socket: the daemon then listens in its home.
     pub fn control_socket(&self, mode: Mode, lookup: &dyn Lookup) -> Result<ControlSocket, PathsError> {
         let path = self.config_for_mode(mode);
         match lookup.read(path) {
@@ -162,11 +163,13 @@ impl Layout {
         }
     }
 
-    /// Where the daemon of that mode listens, and the rule that says so.
+    /// Returns the address of the daemon of that mode, and the rule that chose it.
     ///
-    /// `control_socket` is what *that* daemon's own config says. An absolute path wins; one that is no address at all does not
-    /// count: see [`check_control_socket`](crate::check_control_socket), which refuses it before a daemon is started on it. To read
-    /// the config and check the address in one call, see [`CheckedLayout::socket`](crate::CheckedLayout::socket).
+    /// `control_socket` is the statement of *that* daemon's own config. An absolute path wins. A
+    /// path that is not an address does not count:
+    /// [`check_control_socket`](crate::check_control_socket) refuses such a path before a daemon is
+    /// started on it. [`CheckedLayout::socket`](crate::CheckedLayout::socket) reads the config and
+    /// checks the address in one call.
     #[must_use]
     pub fn socket_for_mode(&self, mode: Mode, control_socket: &ControlSocket) -> (Socket, Rule) {
         if self.platform == Platform::Windows {
@@ -181,7 +184,7 @@ impl Layout {
         }
     }
 
-    /// The home of the daemon of that mode.
+    /// Returns the home of the daemon of that mode.
     #[must_use]
     pub fn home_for_mode(&self, mode: Mode) -> &Path {
         match mode {
@@ -190,7 +193,7 @@ impl Layout {
         }
     }
 
-    /// The config of the daemon of that mode, in which a `daemon.control_socket` may stand.
+    /// Returns the config of the daemon of that mode, which may have a `daemon.control_socket`.
     #[must_use]
     pub fn config_for_mode(&self, mode: Mode) -> &Path {
         match mode {
@@ -199,7 +202,7 @@ impl Layout {
         }
     }
 
-    /// Every path with its rule, in the order in which people want to read them.
+    /// Returns every path with its rule, in the order for display.
     #[must_use]
     pub fn entries(&self) -> Vec<Located<'_>> {
         let at = |name, path, rule| Located { name, path, rule };

@@ -2,62 +2,62 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a name stands for.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A folder.
+    /// A directory.
     Folder,
     /// A regular file.
     File,
-    /// A symbolic link.
+    /// A symlink.
     Link,
     /// A socket, a pipe, a device.
     Other,
 }
 
-/// What the guard wants to know of a name.
+/// The facts about a name that the guard needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// What it is.
+    /// The kind of the entry.
     pub kind: Kind,
-    /// Device and inode, where the platform has them: two names with the same pair are one thing.
+    /// Device and inode, if the platform has them. Two names with the same pair are the same entry.
     pub id: Option<(u64, u64)>,
 }
 
-/// The few questions that this crate asks the disk. It never writes.
+/// The read-only disk operations of this crate.
 ///
-/// A trait because there are two: the real disk ([`RealLookup`]), and the one of a test that plays a case-insensitive
-/// file system, a mount, or an error.
+/// A trait, because a test has a lookup of its own that plays a case-insensitive file system, a
+/// mount, or an error; [`RealLookup`] is the real disk.
 pub trait Lookup {
-    /// Looks at the name itself; a link is a [`Kind::Link`].
+    /// Looks at the name itself; a symlink is a [`Kind::Link`].
     ///
     /// # Errors
-    /// As the system says; [`io::ErrorKind::NotFound`] when nothing has that name.
+    /// The error of the system; [`io::ErrorKind::NotFound`] if no entry has that name.
     fn look(&self, path: &Path) -> io::Result<Node>;
 
-    /// Looks at what the name leads to, through links.
+    /// Looks at the target of the name, through symlinks.
     ///
     /// # Errors
-    /// As the system says; [`io::ErrorKind::NotFound`] when nothing is there.
+    /// The error of the system; [`io::ErrorKind::NotFound`] if the target does not exist.
     fn look_through(&self, path: &Path) -> io::Result<Node>;
 
-    /// The target of a link, as it is written there.
+    /// Returns the target of a symlink, as it is written there.
     ///
     /// # Errors
-    /// As the system says.
+    /// The error of the system.
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
 
-    /// The one spelling of what exists: no links, no `..`, the letters' case as stored.
+    /// Returns the one spelling of an existing path: no symlinks, no `..`, letter case as stored.
     ///
     /// # Errors
-    /// As the system says; [`io::ErrorKind::NotFound`] when nothing is there.
+    /// The error of the system; [`io::ErrorKind::NotFound`] if the path does not exist.
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf>;
 
-    /// The content of a regular file, through links.
+    /// Returns the content of a regular file, through symlinks.
     ///
     /// # Errors
-    /// As the system says; [`io::ErrorKind::NotFound`] when nothing is there, [`io::ErrorKind::InvalidInput`] when it is no regular
-    /// file.
+    /// The error of the system; [`io::ErrorKind::NotFound`] if the file does not exist,
+    /// [`io::ErrorKind::InvalidInput`] if it is not a regular file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 }
 
@@ -83,7 +83,7 @@ impl Lookup for RealLookup {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        // A pipe would be waited for.
+        // Reading a pipe would block.
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -107,7 +107,8 @@ fn id(meta: &Metadata) -> Option<(u64, u64)> {
     Some((meta.dev(), meta.ino()))
 }
 
-// Windows keeps the file index behind an open handle; there the canonical spelling is compared instead.
+// Windows keeps the file index behind an open handle, so the guard compares canonical spellings
+// there.
 #[cfg(not(unix))]
 fn id(_: &Metadata) -> Option<(u64, u64)> {
     None

@@ -4,9 +4,10 @@ use crate::env::Home;
 use crate::guard::{is_same_or_inside, plain};
 use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
-/// From an environment to a layout. The crate's front door, so that an app can bring its own rules.
+/// Computes a layout from an environment. An app can bring its own rules by implementing this
+/// trait.
 pub trait PathResolver {
-    /// Computes every path. Looks at nothing on disk.
+    /// Computes every path, without a look at the disk.
     ///
     /// # Errors
     /// [`PathsError::NoHome`], [`PathsError::RelativeHome`], [`PathsError::HostApp`].
@@ -27,13 +28,13 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// The rules for that app, on the platform that this program was built for.
+    /// Returns the rules for that app, on the platform that this program was built for.
     #[must_use]
     pub fn new(app: HostApp) -> Self {
         Self { app, platform: Platform::current() }
     }
 
-    /// The same by the rules of another platform.
+    /// Returns the same rules for another platform.
     #[must_use]
     pub fn for_platform(mut self, platform: Platform) -> Self {
         self.platform = platform;
@@ -54,8 +55,8 @@ impl Resolver {
         if !is_absolute(&home) {
             return Err(PathsError::RelativeHome { home, rule: by });
         }
-        // Takes away trailing and doubled slashes and `.`, and leaves `..`: after a link it means something else than
-        // its spelling says, and only the system knows what.
+        // Removes trailing and doubled slashes and `.`. Keeps `..`, because only the system knows
+        // its target after a symlink.
         Ok((home.components().collect(), rule))
     }
 
@@ -118,8 +119,9 @@ impl PathResolver for Resolver {
     }
 }
 
-/// The names of an app have to be plain ones, and none may be the place of two things: what the daemon kept in the app's home moves
-/// out of its way, and a directory that holds more than that would be taken for a part of it, or could not be left.
+/// Checks that the names of an app are plain, and that no two of them have the same place. The
+/// files that the daemon kept in the app's home move away, and a directory that holds more than
+/// these files would be treated as a part of the daemon's state, or could not stay behind.
 fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     let files = &app.daemon_files;
     let apps = [
@@ -138,7 +140,7 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
         ("daemon_files.updates", &files.updates),
         ("daemon_files.socket", &files.socket),
     ];
-    // What holds some of the daemon's files, and nothing of the app's.
+    // Directories that hold only files of the daemon's.
     let folders = [("daemon_files.secrets", &files.secrets), ("daemon_files.mesh", &files.mesh)];
     let homes = [("app_folder", &app.app_folder), ("shared_folder", &app.shared_folder)];
     for (field, value) in apps.into_iter().chain(daemons).chain(folders).chain(homes) {
@@ -155,7 +157,8 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
         let (a, b) = (Path::new(a), Path::new(b));
         is_same_or_inside(a, b, ignore_case) || is_same_or_inside(b, a, ignore_case)
     };
-    // App and daemon each call their config by one name, which is what all this is about.
+    // App and daemon use the same name for their configs; this is the collision that this crate
+    // resolves.
     let is_shared_name = |one: &str, other: &str| one == "config_file" && other == "daemon_files.config";
     let pairs = |one: usize| {
         let own = apps[one + 1..].iter().chain(&daemons).chain(&folders);
@@ -177,13 +180,15 @@ fn odd_name(field: &'static str, value: &str, why: &str) -> PathsError {
     PathsError::HostApp { field, value: value.to_owned(), why: why.to_owned() }
 }
 
-/// A path in a home; a name may have several parts, which the platform separates in its own way.
+/// Returns a path in a home. A name may have several parts, which the platform separates in its own
+/// way.
 fn inside(home: &Path, name: &str) -> PathBuf {
     name.split('/').fold(home.to_path_buf(), |path, part| path.join(part))
 }
 
-/// Whether a path names the same thing from every working directory. `Path::is_absolute` says no to everything where the
-/// platform has no file system of its own (wasm32), where such paths come from another machine.
+/// Returns whether a path names the same entry from every working directory. `Path::is_absolute` is
+/// false for every path on a platform without a file system of its own (wasm32), where such paths
+/// come from another machine.
 pub(crate) fn is_absolute(path: &Path) -> bool {
     if cfg!(windows) { path.is_absolute() } else { path.has_root() }
 }

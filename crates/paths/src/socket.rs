@@ -7,18 +7,18 @@ use serde::{Serialize, Serializer};
 use crate::PathsError;
 use crate::resolver::is_absolute;
 
-/// Which daemon the app talks to.
+/// The daemon that the app talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// The daemon that the app brings along, in its own home inside the app's.
+    /// The app's own daemon, in its own home inside the app's.
     OwnLlm,
     /// The daemon of the stand-alone program, which belongs to the user and not to the app.
     Shared,
 }
 
 impl Mode {
-    /// `own-llm` or `shared`, as on the command line and in reports.
+    /// Returns `own-llm` or `shared`, as on the command line and in reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,23 +34,25 @@ impl fmt::Display for Mode {
     }
 }
 
-/// What the config of a daemon says of its control socket. [`Layout::control_socket`](crate::Layout::control_socket) reads it.
+/// The control socket in a daemon's config.
+/// [`Layout::control_socket`](crate::Layout::control_socket) reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ControlSocket {
-    /// Nothing, or there is no config that the daemon could read: it listens in its home.
+    /// The config names none, or the daemon could not read a config: the daemon listens in its
+    /// home.
     InHome,
-    /// A path, which may be no address at all: see [`check_control_socket`].
+    /// A path, which may not be an address: see [`check_control_socket`].
     Named(PathBuf),
 }
 
 impl ControlSocket {
-    /// What the bytes of a daemon's config say.
+    /// Returns the control socket in the bytes of a daemon's config.
     #[must_use]
     pub fn of_config(config: &[u8]) -> Self {
         Document::parse(config).map_or(Self::InHome, |parsed| Self::of_document(&parsed.document))
     }
 
-    /// The same of a config that was parsed.
+    /// Returns the control socket in a parsed config.
     #[must_use]
     pub fn of_document(config: &Document) -> Self {
         let value = config.get(&["daemon", "control_socket"]);
@@ -60,7 +62,7 @@ impl ControlSocket {
         }
     }
 
-    /// The path, when one is named.
+    /// Returns the path, if one is named.
     #[must_use]
     pub fn named(&self) -> Option<&Path> {
         match self {
@@ -70,7 +72,7 @@ impl ControlSocket {
     }
 }
 
-/// Where a daemon listens.
+/// The address at which a daemon listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Socket {
     /// A Unix socket file.
@@ -80,7 +82,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// The socket's file, when it is one.
+    /// Returns the socket's file, if the socket is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -105,9 +107,9 @@ impl Serialize for Socket {
     }
 }
 
-/// The operating system, as far as it decides about paths.
+/// The operating system, as far as paths depend on it.
 ///
-/// A value and not a `cfg`, so that the rules of all three can be tried on one.
+/// A value and not a `cfg`, so that one system can test the rules of all three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -121,7 +123,7 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// The one that this program was built for. What is none of the three counts as Linux.
+    /// Returns the platform that this program was built for. Any other platform counts as Linux.
     #[must_use]
     pub const fn current() -> Self {
         if cfg!(windows) {
@@ -139,9 +141,11 @@ impl Platform {
         }
     }
 
-    /// The longest path of a Unix socket in bytes; `None` where the daemon does not listen on one.
+    /// Returns the most bytes of the path of a Unix socket; `None` if the daemon does not listen on
+    /// one.
     ///
-    /// `sun_path` has 108 bytes on Linux and 104 on macOS and the BSDs, and one of them is the NUL at the end.
+    /// `sun_path` has 108 bytes on Linux and 104 on macOS and the BSDs, including the NUL at the
+    /// end.
     #[must_use]
     pub const fn socket_limit(self) -> Option<usize> {
         match self {
@@ -151,21 +155,21 @@ impl Platform {
         }
     }
 
-    /// Whether two names that differ in case alone are usually one folder.
+    /// Returns whether two names that differ in case alone are usually the same directory.
     #[must_use]
     pub const fn usually_ignores_case(self) -> bool {
         matches!(self, Self::MacOs | Self::Windows)
     }
 }
 
-/// Refuses a `daemon.control_socket` at which nobody could ever find the daemon: it is relative or empty, so that the
-/// daemon listens somewhere that depends on how it was started; it names a folder, or holds a NUL. Where the daemon does
-/// not listen on a socket file (Windows), it does not count.
+/// Refuses a `daemon.control_socket` at which no program could find the daemon: a relative or empty
+/// path, because the address would depend on the start of the daemon; a directory; a path with a
+/// NUL. If the daemon does not listen on a socket file (Windows), the path does not count.
 ///
-/// `config` is the file that says so, for the message and the hint.
+/// `config` is the file with the path, for the message and the hint.
 ///
 /// # Errors
-/// [`PathsError::ControlSocket`] with what is wrong and the way out.
+/// [`PathsError::ControlSocket`] with the reason and the way out.
 pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> Result<(), PathsError> {
     match no_address(named) {
         Some(why) if platform.socket_limit().is_some() => {
@@ -175,7 +179,7 @@ pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> 
     }
 }
 
-/// Why a text of a daemon's config is no address that others can find; its length is another matter.
+/// Returns the reason why a path in a daemon's config is not an address; does not check the length.
 pub(crate) fn no_address(named: &Path) -> Option<&'static str> {
     let bytes = named.as_os_str().as_encoded_bytes();
     if bytes.is_empty() {
@@ -193,7 +197,7 @@ pub(crate) fn no_address(named: &Path) -> Option<&'static str> {
 
 /// Refuses a socket path that cannot be bound: the kernel's address has a fixed size.
 ///
-/// `daemon_config` is the file where a short path is to be written, for the hint.
+/// `daemon_config` is the file for a shorter path, for the hint.
 ///
 /// # Errors
 /// [`PathsError::SocketTooLong`] with the length, the limit and the way out.

@@ -1,4 +1,5 @@
-//! The guard against homes that overlap, on a real disk and on one that plays what a disk here cannot.
+//! Tests the guard against overlapping homes, on a real disk and on a fake one for the cases that a
+//! disk here cannot show.
 #![cfg(unix)]
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test sets its own scene")]
 
@@ -115,7 +116,7 @@ fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
         let error = refused(layout(&h.user));
         assert!(error.to_string().contains("leads out of"), "{error}");
         assert!(error.to_string().contains(out.to_str().unwrap()), "{error:?}");
-        // What is behind it comes along, with the key that may be there; what is not there now is not given up.
+        // An existing target is copied, with its identity file. A missing target is not given up.
         let link = h.app.join(".myownmesh");
         let hint = error.hint().unwrap();
         let way_out = if exists {
@@ -127,7 +128,7 @@ fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
     }
 }
 
-/// Where the app's home is the link, the folder behind it is not moved away from under it.
+/// If the app's home is the symlink, its target is not moved away.
 #[test]
 fn a_stand_alone_home_that_the_apps_home_leads_to_is_shown() {
     let h = home();
@@ -256,7 +257,7 @@ fn the_socket_is_checked_for_its_length() {
     };
     let too_long = checked.socket(Mode::OwnLlm, &RealLookup).unwrap_err();
     assert_eq!(too_long.code(), "paths.socket-too-long");
-    // The way out works as it is printed, also before there is a directory for it.
+    // The way out works as printed, also before its directory exists.
     let hint = too_long.hint().unwrap();
     let editor = r#"sh -c 'echo "{\"daemon\":{\"control_socket\":\"/run/s\"}}" > "$0"'"#;
     let script = h.user.join("editor");
@@ -278,7 +279,7 @@ fn the_socket_is_checked_for_its_length() {
     assert!(error.to_string().contains("\"m.sock\" at /daemon/control_socket"), "{error}");
 }
 
-/// A disk of plain folders, with an identity each, that can fail and that counts.
+/// A disk of plain directories, each with an identity, that can fail and counts its calls.
 #[derive(Default)]
 struct Fake {
     nodes: BTreeMap<PathBuf, Node>,
@@ -326,7 +327,7 @@ fn ordinary() -> Fake {
 
 #[test]
 fn one_folder_under_two_plain_names_is_refused() {
-    // A mount, or a file system that takes both names for one.
+    // A mount, or a file system that treats both names as the same.
     for (id, relation) in [((1, 5), "is the same folder as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
     {
         let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some(id));
@@ -374,7 +375,7 @@ fn a_shared_home_that_cannot_be_looked_at_does_not_keep_the_app_from_starting() 
     assert_eq!(checked.shared_home, Path::new("/srv/x"));
 }
 
-/// One level too deep, everything would be looked for, and made, in the wrong place.
+/// One level too deep, everything would be searched for, and created, in the wrong place.
 #[rstest]
 #[case::app_home(".myownllm", Some(""))]
 #[case::daemon_home(".myownllm/.myownmesh", Some(""))]
@@ -399,7 +400,8 @@ fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&
     match user_home {
         Some(_) => assert_eq!(hint, format!("myownllm-mesh --home {} status", root.display())),
         None => {
-            // All but the last command, which is the program's: a home in which the copy has its proper name.
+            // All commands but the last, which runs the program, create a home in which the copy
+            // has its proper name.
             let (make, _) = hint.rsplit_once(" && ").unwrap();
             for works in [true, false] {
                 let status = std::process::Command::new("sh").args(["-c", make]).status().unwrap();
@@ -411,7 +413,7 @@ fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&
     guard(layout(root.clone()), &RealLookup).unwrap();
 }
 
-/// A user's home may hold a config of whatever program, and be that of a stand-alone daemon.
+/// A user's home may hold the config of any program, and may be the home of a stand-alone daemon.
 #[test]
 fn a_users_home_is_not_taken_for_an_apps() {
     let root = tempfile::tempdir().unwrap();
@@ -428,7 +430,7 @@ fn a_users_home_is_not_taken_for_an_apps() {
     guard(plain, &RealLookup).unwrap();
 }
 
-/// What it leads to may lie on a disk that is not there now.
+/// The target may be on a disk that is unplugged now.
 #[test]
 fn an_app_home_that_is_a_link_to_nothing_is_refused_and_kept() {
     let root = tempfile::tempdir().unwrap();
@@ -439,7 +441,7 @@ fn an_app_home_that_is_a_link_to_nothing_is_refused_and_kept() {
     assert_eq!(error.code(), "paths.not-a-folder");
     assert_eq!(error.path(), Some(home.join(".myownllm").as_path()));
     assert_eq!(error.hint().unwrap(), format!("ls -ld {}", home.join(".myownllm").display()));
-    // Nor is a file in the place of a home moved aside.
+    // A file in the place of a home is not moved aside either.
     fs::write(home.join("file"), "").unwrap();
     let layout = Resolver::default().resolve(&Env::explicit(home.join("file"))).unwrap();
     let error = guard(layout, &RealLookup).unwrap_err();

@@ -1,4 +1,4 @@
-//! Which home counts, and which socket: pure rules, no disk.
+//! Tests the rules for homes and sockets, without a disk.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,7 @@ fn the_daemons_variable_decides_about_the_shared_home_alone(
     assert_eq!(l.shared_home.to_str(), Some(shared));
     assert_eq!(l.shared_home_rule, rule);
     assert_eq!(l.shared_socket, Path::new(shared).join("daemon.sock"));
-    // Own mode never reads it.
+    // Own mode never reads the variable.
     assert_eq!(l.daemon_home, Path::new("/home/u/.myownllm/.myownmesh"));
 }
 
@@ -233,7 +233,8 @@ fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
     assert!(error.to_string().contains("daemon_folder"), "{error}");
 }
 
-/// What the daemon kept in the app's home could not move out of its own way, and what the app keeps among it would move along.
+/// The daemon's files in the app's home could not move into themselves, and the app's files among
+/// them would move too.
 #[rstest]
 #[case::the_daemons_mesh(HostApp { daemon_folder: "mesh".into(), ..MYOWNLLM }, "daemon_folder")]
 #[case::in_the_daemons_mesh(HostApp { daemon_folder: "mesh/home".into(), ..MYOWNLLM }, "daemon_folder")]
@@ -269,7 +270,7 @@ fn a_name_that_differs_in_case_alone_is_another_where_the_system_says_so() {
     assert!(on(Platform::MacOs).is_err() && on(Platform::Windows).is_err());
 }
 
-/// Whatever a document shows as the description of an app works.
+/// Every description of an app in the documents works.
 #[test]
 fn every_documented_app_resolves() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -282,7 +283,7 @@ fn every_documented_app_resolves() {
     let mut found = 0;
     for file in files {
         let text = std::fs::read_to_string(root.join(file)).unwrap();
-        // One example shows what is refused.
+        // One example shows a refused name.
         let folders = text.split("daemon_folder: \"").skip(1).filter(|rest| !rest.contains("..other }"));
         for folder in folders.map(|rest| rest.split('"').next().unwrap().to_owned()) {
             let app = HostApp { app_folder: ".otherapp".into(), daemon_folder: folder.into(), ..MYOWNLLM };
@@ -316,10 +317,10 @@ fn each_path_is_reported_with_the_rule_that_chose_it() {
 
 #[test]
 fn the_process_is_read_in_one_place() {
-    // What HOME is in a test run is not ours to say; that it is read, and never panics, is.
+    // A test cannot set HOME, but reading it must not panic.
     let from_process = Resolver::default().resolve(&Env::from_process());
     match std::env::home_dir() {
-        // Where HOME says nothing, the password database does.
+        // If HOME names nothing, the password database does.
         Some(home) if cfg!(unix) && home.is_absolute() => assert_eq!(from_process.unwrap().user_home, home),
         _ => drop(from_process),
     }
