@@ -1,4 +1,4 @@
-//! Loading and editing the config, against serde_json on the same bytes.
+//! Measures loads and edits of the config, against serde_json on the same bytes.
 
 #![allow(
     missing_docs,
@@ -16,7 +16,7 @@ use myownllm_config_model::Document;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-/// One load of each size, and what serde_json takes for the same bytes.
+/// Measures one load of each size, and serde_json on the same bytes.
 fn loads(criterion: &mut Criterion, name: &str, homes: impl Iterator<Item = (usize, Home)>) {
     let mut group = criterion.benchmark_group(name);
     for (size, home) in homes {

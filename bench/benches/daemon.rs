@@ -1,4 +1,4 @@
-//! Attaching to a daemon that runs, against the least that can be asked of it.
+//! Measures an attach to a running daemon, against one minimal request.
 
 #![allow(missing_docs, reason = "a bench")]
 

@@ -1,4 +1,4 @@
-//! A start at which nothing is to be done, against reading the config and nothing else.
+//! Measures a start with nothing to do, against a read of the config alone.
 
 #![allow(
     missing_docs,
@@ -31,7 +31,7 @@ fn idle(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Whole processes: the program that `BENCH_MESH` names, and one that only reads the file.
+/// Measures whole processes: the program that `BENCH_MESH` names, and one that only reads the file.
 fn processes(criterion: &mut Criterion) {
     let Some(mesh) = std::env::var_os("BENCH_MESH") else { return };
     let home = Home::settled(|dir| of_networks(Heavy::Networks, 1, dir));
@@ -41,7 +41,7 @@ fn processes(criterion: &mut Criterion) {
     reader.arg(home.config());
     let mut group = criterion.benchmark_group("process");
     for (name, command) in [("ours", &mut ours), ("reader", &mut reader)] {
-        // Cargo names folders of libraries to what it runs; looking there is nothing that a user's start does.
+        // Cargo adds library directories to the environment; a user's start does not search them.
         command.stdin(Stdio::null()).stdout(Stdio::null()).env_remove("LD_LIBRARY_PATH");
         group.bench_function(name, |b| b.iter(|| assert!(command.status().unwrap().success())));
     }

@@ -1,4 +1,4 @@
-//! The move, against renaming file by file, `mv`, and `cp -a` + flush + `rm`.
+//! Measures the move, against a rename of each file, `mv`, and `cp -a` + flush + `rm`.
 
 #![allow(missing_docs, reason = "a bench")]
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bench::movers::{Kind, State};
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
 
-/// A name, and the way to move everything.
+/// A name, and a function that moves everything.
 type Way = (&'static str, fn(&State));
 
 const OURS: Way = ("ours", State::ours);
@@ -21,11 +21,11 @@ fn moves(criterion: &mut Criterion) {
         ("move-foreign", Kind::Foreign, &[1, 100, 1_000, 10_000], &[OURS, STRAIGHTFORWARD, BARE]),
         ("move-across", Kind::Across, &[1, 100, 1_000], &[OURS, ("copy", State::copy)]),
     ];
-    // The disk is the one that the build is on.
+    // Uses the disk of the build.
     let disk = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let memory = Path::new("/dev/shm");
     let memory = if memory.read_dir().is_ok() { memory.to_owned() } else { std::env::temp_dir() };
-    // Removed when all is measured, see `State::put_back`.
+    // Removed after all measurements, see `State::put_back`.
     let mut states = Vec::new();
     for (name, kind, sizes, ways) in all {
         let mut group = criterion.benchmark_group(name);

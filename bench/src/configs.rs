@@ -1,20 +1,21 @@
-//! Configs of any size, such as the app and the daemon write them.
+//! Configs of any size, in the form of the app and of the daemon.
 
 use std::fmt::Write as _;
 
 use myownllm_config_model::{Document, SeededIds, app_config};
 use serde_json::{Value, json};
 
-/// What makes a config large.
+/// The part that makes a config large.
 #[derive(Clone, Copy, Debug)]
 pub enum Heavy {
     /// Few networks with long prompts.
     Prompts,
-    /// Many networks, and no prompt.
+    /// Many networks, without prompts.
     Networks,
 }
 
-/// The app's config with about so many bytes, complete and in order: a load changes nothing.
+/// Returns the app's config with about this number of bytes, complete and in order: a load changes
+/// nothing.
 #[must_use]
 pub fn of_bytes(heavy: Heavy, bytes: usize, conversation_dir: &str) -> Vec<u8> {
     let of = |networks| of_networks(heavy, networks, conversation_dir);
@@ -22,7 +23,7 @@ pub fn of_bytes(heavy: Heavy, bytes: usize, conversation_dir: &str) -> Vec<u8> {
     of(bytes * 100 / sample)
 }
 
-/// The same by the number of networks.
+/// Returns the app's config with this number of networks.
 #[must_use]
 pub fn of_networks(heavy: Heavy, networks: usize, conversation_dir: &str) -> Vec<u8> {
     let list: Vec<String> = (0..networks).map(|n| network(heavy, n)).collect();
@@ -42,7 +43,7 @@ pub fn of_networks(heavy: Heavy, networks: usize, conversation_dir: &str) -> Vec
     before
 }
 
-/// The same networks as a daemon writes them over the app's file.
+/// Returns the same networks in the daemon's form, as a daemon overwrites the app's file.
 #[must_use]
 pub fn leaked(networks: usize) -> Vec<u8> {
     let list: Vec<Value> = (0..networks)
@@ -58,7 +59,7 @@ pub fn leaked(networks: usize) -> Vec<u8> {
     serde_json::to_vec_pretty(&document).expect("a Value is JSON")
 }
 
-/// One network, its members in the order in which the app writes them.
+/// Returns one network, with its members in the app's order.
 fn network(heavy: Heavy, n: usize) -> String {
     let prompts: Vec<String> = match heavy {
         Heavy::Prompts => (0..4).map(|p| prompt(n, p)).collect(),

@@ -1,4 +1,4 @@
-//! Daemons that stand in for the real one, and what is asked of them.
+//! Stand-in daemons, and the requests to them.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -17,23 +17,23 @@ use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// A home for a daemon that notes what it is asked; removed when this is dropped.
+/// A home for a daemon that logs its requests; removed on drop.
 #[derive(Debug)]
 pub struct Home {
     folder: tempfile::TempDir,
 }
 
-/// What a daemon was asked.
+/// The requests to a daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
-    /// How many requests.
+    /// The number of requests.
     pub requests: usize,
-    /// Over how many connections.
+    /// The number of connections.
     pub connections: usize,
 }
 
 impl Home {
-    /// In a temporary folder: the path of a socket has to be short.
+    /// Creates the home in a temporary directory, because the path of a socket must be short.
     #[must_use]
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a folder") }
@@ -59,13 +59,13 @@ impl Home {
         Endpoint::unix(self.path().join("daemon.sock"))
     }
 
-    /// Starts a daemon on it; it ends when what is given back is dropped.
+    /// Starts a daemon on the home; the daemon ends when the returned value is dropped.
     #[must_use]
     pub fn start(&self, program: &Path) -> StandIn {
         Builder::new(program, self.path()).trace(self.trace("")).start().expect("a daemon")
     }
 
-    /// What its daemon was asked since the last look.
+    /// Returns the requests since the last call.
     #[must_use]
     pub fn asked(&self) -> Asked {
         let lines = |end: &str| {
@@ -76,7 +76,7 @@ impl Home {
         Asked { requests: lines(""), connections: lines(".connections") }
     }
 
-    /// Finds the daemon as a launch does: a shared one would come first, and there is none.
+    /// Finds the daemon as a launch does: a shared daemon would come first, and there is none.
     #[must_use]
     pub fn attach(&self) -> (Status, Client) {
         let shared = Target::shared(Endpoint::unix(self.folder.path().join("shared.sock")));
@@ -87,7 +87,7 @@ impl Home {
         }
     }
 
-    /// The least that one can ask: a connection, one line there, one line back.
+    /// Makes the minimal request: a connection, one line there, one line back.
     #[must_use]
     pub fn ask(&self) -> String {
         let mut stream = UnixStream::connect(self.path().join("daemon.sock")).expect("a connection");
@@ -97,7 +97,8 @@ impl Home {
         line
     }
 
-    /// Makes this network the one that the daemon has joined. The home's own daemon: what else is joined is left.
+    /// Makes this network the one that the daemon has joined. The daemon is the home's own, so
+    /// other joined networks stay.
     pub fn switch(&self, network: &str) {
         let (status, mut client) = self.attach();
         let saved = SavedNetwork { id: network.to_owned(), network_id: network.to_owned() };
@@ -106,7 +107,8 @@ impl Home {
         assert!(outcome.is_complete(), "{outcome:?}");
     }
 
-    /// Starts a daemon as a launch does, and ends it. How much later than it began to listen we knew that it is ready.
+    /// Starts a daemon as a launch does, and stops it. Returns the time from its first listening
+    /// until the launch noticed that it is ready.
     #[must_use]
     pub fn noticed(&self, program: &Path) -> Duration {
         let candidate = Candidate::new(program, Origin::Override { variable: "BENCH_STAND_IN".to_owned() });
@@ -129,7 +131,7 @@ impl Default for Home {
     }
 }
 
-/// A network as the app hands it to the daemon.
+/// Returns a network in the form that the app sends to the daemon.
 fn pushed(network: &str) -> Value {
     json!({
         "id": network, "network_id": network, "label": "", "kind": "open",

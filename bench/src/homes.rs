@@ -1,4 +1,4 @@
-//! Homes in throw-away folders, wired as the program wires them.
+//! Homes in temporary directories, wired as in the program.
 
 use std::path::{Path, PathBuf};
 
@@ -6,20 +6,20 @@ use myownllm_config_store::{ConfigStore as _, Loaded};
 use myownllm_launch::{Options, Outcome, launch};
 use myownllm_mesh::world::{World, fresh_ids};
 
-/// The program's view of a home.
+/// Returns the program's view of a home.
 #[must_use]
 pub fn world(home: &Path) -> World {
     World::new(Some(home)).unwrap_or_else(|notice| panic!("{}: {}", home.display(), notice.message))
 }
 
-/// All that a launch does before it looks for a daemon.
+/// Runs the steps of a launch before it looks for a daemon.
 #[must_use]
 pub fn start(world: &World) -> Outcome {
     let wired = world.wire();
     launch(&wired.parts(), &Options { daemon: false, ..world.options() }, &mut fresh_ids())
 }
 
-/// Reads the config, classifies and completes it, and decides what is to be written.
+/// Reads the config, classifies and completes it, and decides the writes.
 #[must_use]
 pub fn load(world: &World) -> Loaded {
     world.wire().store.look(&mut fresh_ids()).expect("a config that can be read")
@@ -29,12 +29,13 @@ pub fn load(world: &World) -> Loaded {
 #[derive(Debug)]
 pub struct Home {
     path: PathBuf,
-    /// Removed when this is dropped.
+    /// Removed on drop.
     _folder: Option<tempfile::TempDir>,
 }
 
 impl Home {
-    /// A home in this folder, with the config that `config` makes, given where conversations lie.
+    /// Creates a home in this directory. `config` gets the directory of conversations, and returns
+    /// the config.
     #[must_use]
     pub fn at(path: PathBuf, config: impl FnOnce(&str) -> Vec<u8>) -> Self {
         let home = Self { path, _folder: None };
@@ -44,7 +45,7 @@ impl Home {
         home
     }
 
-    /// The same in a folder that is removed when this is dropped.
+    /// Creates a home in a directory that is removed on drop.
     #[must_use]
     pub fn with(config: impl FnOnce(&str) -> Vec<u8>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -52,7 +53,7 @@ impl Home {
         Self { _folder: Some(folder), ..home }
     }
 
-    /// The same after its first start: the next one finds nothing to do.
+    /// Runs the home's first start: the next one finds nothing to do.
     #[must_use]
     pub fn settle(self) -> Self {
         let world = world(self.path());
@@ -61,32 +62,32 @@ impl Home {
         self
     }
 
-    /// A settled home.
+    /// Returns a home after its first start.
     #[must_use]
     pub fn settled(config: impl FnOnce(&str) -> Vec<u8>) -> Self {
         Self::with(config).settle()
     }
 
-    /// The user's home.
+    /// Returns the path of the user's home.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The app's config.
+    /// Returns the path of the app's config.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.path().join(".myownllm/config.json")
     }
 
-    /// The rosters where they belong.
+    /// Returns the directory of the rosters in the daemon home.
     #[must_use]
     pub fn rosters(&self) -> PathBuf {
         self.path().join(".myownllm/.myownmesh/mesh/rosters")
     }
 }
 
-/// Makes so many small `.json` files.
+/// Creates this number of small `.json` files.
 pub fn fill(folder: &Path, files: usize) {
     std::fs::create_dir_all(folder).expect("a folder");
     for n in 0..files {

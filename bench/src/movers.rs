@@ -1,4 +1,5 @@
-//! Ways to bring the daemon's state from the app's folder to its own: ours, and those it is measured against.
+//! The movers of the daemon's state from the app's home to the daemon home: this project's, and its
+//! baselines.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,18 +8,18 @@ use std::time::Duration;
 use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_migration::{Homes, Migrator, NoDaemons, Options, Outcome, StateMigrator as _};
 
-/// The folders that hold most of the state.
+/// The directories that hold most of the state.
 const FOLDERS: [&str; 2] = ["mesh/rosters", "mesh/states"];
 const NOTE: &str = "notes.txt";
 /// The directory on the disk that is mounted at the daemon's home.
 const MOUNTED: &str = "daemon";
 
-/// The two homes, with so many files in each of two folders; removed when this is dropped.
+/// The two homes, with a number of files in each of two directories; removed on drop.
 #[derive(Debug)]
 pub struct State {
     /// The app's home.
     pub app: PathBuf,
-    /// The daemon's.
+    /// The daemon home.
     pub daemon: PathBuf,
     foreign: bool,
     disk: tempfile::TempDir,
@@ -33,19 +34,20 @@ impl Drop for State {
     }
 }
 
-/// Which file systems, and what lies among our files.
+/// The file systems, and the other files among the daemon's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// All ours, on one file system.
+    /// Only the daemon's files, on one file system.
     Whole,
-    /// One file of somebody else's in each folder.
+    /// One foreign file in each directory.
     Foreign,
-    /// The daemon's home is on another file system, which only root can mount there.
+    /// The daemon home is on another file system. Only root can mount it there.
     Across,
 }
 
 impl State {
-    /// Makes it, on the disk under `disk`; for [`Kind::Across`] the app's home is in memory, under `memory`.
+    /// Creates the state on the disk under `disk`. For [`Kind::Across`] the app's home is in
+    /// memory, under `memory`.
     #[must_use]
     pub fn new(kind: Kind, files: usize, disk: &Path, memory: &Path) -> Self {
         let on_disk = tempfile::tempdir_in(disk).expect("a folder");
@@ -79,15 +81,16 @@ impl State {
         }
     }
 
-    /// Flushes what was done so far, so that it is not part of what is measured next.
+    /// Flushes the earlier writes, so that they are not part of the next measurement.
     pub fn flush(&self) {
         run(Command::new("sync").arg("-f").arg(&self.app).arg(self.disk.path()));
     }
 
-    /// Puts everything back (within one file system: by renaming folders).
+    /// Puts everything back (within one file system: by renaming directories).
     ///
-    /// What was copied is removed at the very end, with all the rest: ext4 does not use the number of a removed file again for
-    /// some minutes, and each new file costs a search through all those numbers, which is more than the copy itself.
+    /// The copies are removed at the very end, with all the rest. For some minutes ext4 does not
+    /// reuse the inode number of a removed file, and each new file costs a search through all those
+    /// numbers, which takes longer than the copy itself.
     pub fn put_back(&self, files: usize) {
         if self.is_across() {
             let aside = tempfile::tempdir_in(self.disk.path()).expect("a folder").keep();
@@ -110,7 +113,7 @@ impl State {
         std::fs::remove_dir_all(&self.daemon).expect("the daemon's home");
     }
 
-    /// Ours, with the lock, as a launch does it.
+    /// Moves with this project's mover, under the lock, as a launch does.
     pub fn ours(&self) {
         let homes = Homes::new(&self.app, &self.daemon);
         let lock = RealDisk.lock(&self.app, Duration::ZERO).expect("the lock");
@@ -118,8 +121,9 @@ impl State {
         assert_eq!(report.outcome, Outcome::Done, "{:?}", report.errors);
     }
 
-    /// The straightforward mover: for each file a look whether there is one at the destination, its parents, and a rename. No
-    /// flush, and nothing is said of what could not be moved.
+    /// Moves the straightforward way: for each file a check for a file at the destination, its
+    /// parent directories, and a rename. Flushes nothing, and does not report the files that it
+    /// could not move.
     pub fn straightforward(&self) {
         self.one_by_one(|here, there, folder| {
             if !there.exists() {
@@ -129,12 +133,13 @@ impl State {
         });
     }
 
-    /// Nothing but the renames, each of which replaces what is there.
+    /// Only renames; each rename replaces a file at the destination.
     pub fn bare(&self) {
         self.one_by_one(|here, there, _| std::fs::rename(here, there).expect("a rename"));
     }
 
-    /// Moves by `go` each file of ours from one path to another, in the folder that is named last.
+    /// Calls `go` for each of the daemon's files with its old path, its new path and the new
+    /// directory.
     fn one_by_one(&self, go: impl Fn(&Path, &Path, &Path)) {
         for folder in FOLDERS {
             let (from, to) = (self.app.join(folder), self.daemon.join(folder));
@@ -146,19 +151,19 @@ impl State {
                 }
             }
         }
-        // What something else is in stays.
+        // A directory with other entries stays.
         for folder in FOLDERS.iter().chain(&["mesh"]) {
             let _ = std::fs::remove_dir(self.app.join(folder));
         }
     }
 
-    /// What a careless person types: `mv` of the folder.
+    /// Runs the command of a careless person: `mv` of the directory.
     pub fn mv(&self) {
         std::fs::create_dir_all(&self.daemon).expect("a folder");
         run(Command::new("mv").arg(self.app.join("mesh")).arg(&self.daemon));
     }
 
-    /// What a careful person types: `cp -a`, flush, `rm`.
+    /// Runs the commands of a careful person: `cp -a`, flush, `rm`.
     pub fn copy(&self) {
         std::fs::create_dir_all(&self.daemon).expect("a folder");
         let mesh = self.app.join("mesh");

@@ -1,4 +1,4 @@
-//! What may come out of a daemon's socket: cut into lines, understood, and handed to whoever asked.
+//! Feeds bytes to the reader of a daemon's socket, to the typed requests, and to reconcile.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use myownllm_daemon::lines::{BadLine, Line, Lines};
 use myownllm_daemon::{ControlError, DaemonControl, Role, reconcile};
 use serde_json::{Map, Value, json};
 
-/// All that must hold for these bytes, whatever they are; panics where it does not. The first two say how long a line may be, and in
-/// what portions the others come.
+/// Checks all guarantees for these bytes; panics if one does not hold. The first two bytes are the
+/// limit of a line, and the size of the portions in which the others arrive.
 pub fn control(data: &[u8]) {
     let [limit, portion, sent @ ..] = data else { return };
     let (limit, portion) = (usize::from(*limit) * 8, usize::from(*portion).max(1));
@@ -32,7 +32,7 @@ fn read(sent: &[u8], limit: usize, portion: usize) -> Vec<Result<Line, BadLine>>
     found
 }
 
-/// The same, said in the simplest way, of the whole at once.
+/// Returns the same result, computed in the simplest way from the whole input at once.
 fn expected(sent: &[u8], limit: usize) -> Vec<Result<Line, BadLine>> {
     let mut lines: Vec<&[u8]> = sent.split(|byte| *byte == b'\n').collect();
     let rest = lines.pop().unwrap_or_default();
@@ -81,7 +81,8 @@ fn meaning(line: &[u8], limit: usize) -> Option<Result<Line, BadLine>> {
     })
 }
 
-/// A daemon that says what was sent, one after the other, whatever it is asked; and then nothing but no.
+/// A daemon that answers every request with the next of the given lines; after the last one it
+/// refuses every request.
 struct Parrot(VecDeque<Line>);
 
 impl DaemonControl for Parrot {
@@ -98,7 +99,7 @@ impl DaemonControl for Parrot {
     }
 }
 
-/// Each answer is tried as the answer to each question.
+/// Tries each answer as the answer to each request.
 fn everything_can_be_asked(answers: &VecDeque<Line>) {
     let config = json!({ "id": "a", "network_id": "home" });
     let ask: [&dyn Fn(&mut Parrot); 11] = [

@@ -1,4 +1,4 @@
-//! What may be in a config: read, changed, repaired, and repaired on a disk.
+//! Feeds bytes as a config to the reader, to edits, to the repair, and to a repair on a disk.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const HOME: &str = "/home/u";
 const DIR: &str = "/home/u/.myownllm/conversations";
 const CONFIG: &str = "/home/u/.myownllm/config.json";
 
-/// All that must hold for these bytes, whatever they are; panics where it does not.
+/// Checks all guarantees for these bytes; panics if one does not hold.
 pub fn document(data: &[u8]) {
     is_read_as_others_read_it(data);
     if let Ok(parsed) = Document::parse(data) {
@@ -35,9 +35,11 @@ fn ids() -> SeededIds {
     SeededIds::new(1_700_000_000_000, 7)
 }
 
-/// A text is read when `serde_json` reads it and its root is an object, and then both have read the same.
+/// Checks that a text is accepted exactly if `serde_json` accepts it and its root is an object, and
+/// that both return the same values.
 ///
-/// Two differences, both on purpose: a byte order mark is let pass, and nesting is limited at another depth.
+/// Two differences are intended: a byte order mark is accepted, and the limit of the nesting depth
+/// differs.
 fn is_read_as_others_read_it(data: &[u8]) {
     let ours = Document::parse(data);
     if let Err(error) = &ours {
@@ -60,7 +62,8 @@ fn is_read_as_others_read_it(data: &[u8]) {
     }
 }
 
-/// Equal, but that of numbers the value counts: `-0` is whole for us, and the last binary digit of a fraction is `serde_json`'s own.
+/// Compares two values. Numbers count by value: `-0` is an integer in this project, and
+/// `serde_json` rounds the last binary digit of a fraction its own way.
 fn are_alike(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
         (Value::Array(ours), Value::Array(theirs)) => {
@@ -87,7 +90,7 @@ fn members(document: &Document) -> Vec<(String, String)> {
 
 fn an_edit_changes_what_it_says_and_nothing_else(document: &Document) {
     let before = members(document);
-    // A key with a lone surrogate shows one character, and is another: it cannot be asked for by a text.
+    // A key with a lone surrogate shows another character than it has, so no text can name it.
     for (key, _) in before.iter().filter(|(key, _)| !key.contains(char::REPLACEMENT_CHARACTER)).take(4) {
         let others: Vec<_> = before.iter().filter(|(other, _)| other != key).cloned().collect();
         let mut without = document.clone();
@@ -103,7 +106,7 @@ fn an_edit_changes_what_it_says_and_nothing_else(document: &Document) {
     }
 }
 
-/// As the next reader reads it.
+/// Returns the document as the next reader reads it.
 fn again(document: &Document) -> Document {
     let again = Document::parse(&document.to_bytes()).expect("what is written can be read").document;
     assert!(again.root().same_json(&document.root()), "what is read is what was written");
@@ -129,14 +132,14 @@ fn a_repair_is_final_and_keeps_what_it_does_not_know(data: &[u8]) {
     let daemon = salvaged.daemon.map(|half| half.to_text()).unwrap_or_default();
     for (key, raw) in members(&read) {
         let known = app_config::keys().any(|known| known == *key) || daemon_config::OWN_KEYS.contains(&&*key);
-        // What the app's own load throws away, and what it puts elsewhere.
+        // The app's own load drops `sources`, and moves `agent_permissions` elsewhere.
         if !known && !["sources", "agent_permissions"].contains(&&*key) {
             assert!(app.contains(&raw) || daemon.contains(&raw), "the value of {key:?} is gone");
         }
     }
 }
 
-/// A clock on which a sleep takes no time.
+/// A clock whose sleep returns at once.
 #[derive(Default)]
 struct NoWait(Mutex<Duration>);
 
@@ -149,8 +152,8 @@ impl Clock for NoWait {
     }
 }
 
-/// A launch on a home with that config: whatever comes of it, these bytes are in the config or among the copies, what is in the
-/// config then is one, and the next launch finds nothing to do.
+/// Launches on a home with that config. In any case these bytes are in the config or among the
+/// backups, the config is a valid one, and the next launch finds nothing to do.
 fn a_launch_keeps_every_byte(data: &[u8]) {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);

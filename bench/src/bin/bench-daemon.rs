@@ -1,5 +1,7 @@
-//! What we ask of a daemon, and how soon we know that one is ready: `bench-daemon STAND_IN TIMES`. Prints one line each:
-//! requests and connections of an attach; those of a switch of networks; the nanoseconds from ready to noticed, of each time.
+//! Counts the requests to a daemon, and measures the delay until its start is noticed:
+//! `bench-daemon STAND_IN TIMES`. Prints one line each: requests and connections of an attach;
+//! requests and connections of a switch of networks; the nanoseconds from ready to noticed, for
+//! each time.
 
 #[cfg(unix)]
 #[allow(clippy::print_stdout, reason = "its one purpose")]

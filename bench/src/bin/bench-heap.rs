@@ -1,5 +1,5 @@
-//! What a thing takes of the heap, once: `bench-heap load|start HOME`, `bench-heap value FILE`. Prints the most bytes that
-//! were in use at a time, and how many blocks were taken in all.
+//! Measures the heap of one operation: `bench-heap load|start HOME`, `bench-heap value FILE`.
+//! Prints the most bytes that were in use at a time, and the number of all allocated blocks.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -1,5 +1,6 @@
-//! One measured thing, once, for tools that count: `bench-probe load HOME`, `bench-probe value|ignored|read FILE`. And the
-//! homes that they are measured on: `bench-probe home prompts|networks BYTES ROSTERS HOME`.
+//! Runs one measured operation, once, for tools that count: `bench-probe load HOME`, `bench-probe
+//! value|ignored|read FILE`. Also creates the homes for these operations: `bench-probe home
+//! prompts|networks BYTES ROSTERS HOME`.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The program that does nothing but read the file it is told: what any start costs on this machine.
+//! Reads the file that it is given, and nothing else: the cost of any start on this machine.
 
 fn main() -> std::process::ExitCode {
     let read = std::env::args_os().nth(1).map(std::fs::read);

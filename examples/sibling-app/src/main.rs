@@ -1,6 +1,7 @@
-//! OtherApp keeps its files in `~/.otherapp` and ran the daemon on that same directory, as MyOwnLLM once did. This is its
-//! start-up with single crates: where is everything, are the two homes apart, move what is the daemon's, may a daemon be started and
-//! with which key, use a daemon.
+//! OtherApp keeps its files in `~/.otherapp` and ran the daemon on that same directory, as MyOwnLLM
+//! once did. This program is its start-up from single crates: it finds the paths, checks that the
+//! two homes are apart, moves the daemon's files, gets the permit to start a daemon with the right
+//! key, and uses a daemon.
 //!
 //! `cargo run -- /path/to/a/home`, or without a home for your own.
 
@@ -20,7 +21,7 @@ use myownllm_paths::{
     CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, Socket, guard,
 };
 
-/// The app, as the crates need to know it. What is not named here is the daemon's own, and the same for every app.
+/// Returns the names of the app. The other names are the daemon's own, and the same for every app.
 fn other_app() -> HostApp {
     HostApp {
         name: "OtherApp".into(),
@@ -31,7 +32,7 @@ fn other_app() -> HostApp {
     }
 }
 
-/// Where the daemon of that mode listens: in its home, or where its own config says.
+/// Returns the address of the daemon of that mode: in its home, or as its own config says.
 fn endpoint(layout: &CheckedLayout, mode: Mode) -> Result<Endpoint, Box<dyn Error>> {
     Ok(match layout.socket(mode, &RealLookup)?.0 {
         Socket::Path(path) => Endpoint::unix(path),
@@ -39,14 +40,14 @@ fn endpoint(layout: &CheckedLayout, mode: Mode) -> Result<Endpoint, Box<dyn Erro
     })
 }
 
-/// Whether a daemon is in use.
+/// Returns true if a daemon is in use.
 fn start() -> Result<bool, Box<dyn Error>> {
     let app = other_app();
     let env = match std::env::args_os().nth(1) {
         Some(home) => Env::explicit(home),
         None => Env::from_process_for(&app),
     };
-    // Where is everything, and are the two homes really two? A `CheckedLayout` is the proof.
+    // Finds the paths and checks that the two homes are apart. A `CheckedLayout` is the proof.
     let layout = guard(Resolver::new(app).resolve(&env)?, &RealLookup)?;
     println!("the daemon's home is {}", layout.daemon_home.display());
     if RealDisk.stat(&layout.app_home).is_err_and(|error| error.is_not_found()) {
@@ -55,9 +56,10 @@ fn start() -> Result<bool, Box<dyn Error>> {
     }
     let own = endpoint(&layout, Mode::OwnLlm)?;
 
-    // One at a time, from the look to the daemon's first answer.
+    // Holds the lock from the look to the daemon's first answer, so that only one start runs at a
+    // time.
     let lock = RealDisk.lock(&layout.app_home, Duration::from_secs(5))?;
-    // Nothing is moved under the hands of a daemon that still runs.
+    // Moves nothing while a daemon still uses the files.
     let daemons = HomeDaemons::new(&layout.app_home, &layout.daemon_home, own.clone());
     let homes = Homes::new(&layout.app_home, &layout.daemon_home).with_program("otherapp");
     let report = Migrator::new(&RealDisk, homes).run(&lock, &Options::forward(), &daemons);
@@ -68,7 +70,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
         println!("{error} [{}] {}", error.code(), error.hint().unwrap_or_default());
     }
 
-    // May a daemon be started, and with which key? One that does not find its identity file makes a new one, and no peer knows that.
+    // A daemon that does not find its identity file creates a new key, which no peer knows.
     let permit = match start_permit(&lock, &Places::of(&layout)) {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -79,12 +81,12 @@ fn start() -> Result<bool, Box<dyn Error>> {
             return Ok(false);
         }
     };
-    // A daemon that refused to be moved away from is still there.
+    // After a refusal the old daemon may still run.
     if !report.refusals.is_empty() {
         return Ok(false);
     }
 
-    // The same daemon for all apps of a user is better than one each: ask the shared one first.
+    // One daemon for all apps of a user is better than one each, so this asks the shared one first.
     let shared = endpoint(&layout, Mode::Shared)?;
     let found = detect(&[Target::shared(shared), Target::own(own.clone(), permit.expected().clone())]);
     match found.decision {
@@ -94,13 +96,13 @@ fn start() -> Result<bool, Box<dyn Error>> {
         }
         Decision::Spawn => {
             make_dirs(&lock, &layout.app_home, &layout.daemon_home, 0o700, None)?;
-            // An installer would put the program beside the app; its variable is for developers.
+            // An installer would put the program beside the app. The variable is for developers.
             let programs = std::env::var_os("MYOWNMESH_BIN").into_iter();
             let programs = programs.map(|path| Candidate::new(path, Origin::Beside)).collect();
             let daemon = spawn(&SpawnRequest::new(permit, own, programs))?;
             println!("started {}, {}", daemon.status().version, daemon.status().device_id);
             drop(lock);
-            // Here the app would run.
+            // The app would run here.
             daemon.stop(Duration::from_secs(5))?;
             Ok(true)
         }
