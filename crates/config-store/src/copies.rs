@@ -73,7 +73,7 @@ const HASH_DIGITS: usize = 32;
 /// number must not use up the sequence.
 const SEQUENCE_DIGITS: usize = 12;
 /// A larger gap between two consecutive numbers cannot come from saving: the backup after the gap,
-/// and all behind it, were put there by somebody else.
+/// and all behind it, were put there by another program.
 const FAR: u64 = 1_000_000_000;
 /// The first number that no name can have.
 const END_OF_SEQUENCE: u64 = 10u64.pow(SEQUENCE_DIGITS as u32);

@@ -398,8 +398,8 @@ impl Store<'_> {
         })
     }
 
-    /// Returns the step for the daemon's half. Looks at the name itself: a broken symlink or an
-    /// unreadable file counts as the daemon's config, which is not ours to replace.
+    /// Returns the planned outcome for the daemon's half. Looks at the name itself: a broken
+    /// symlink or an unreadable file counts as the daemon's config, which is not ours to replace.
     ///
     /// If the name cannot be looked at, the later write fails too, and the repair stops before it
     /// touches the app's config. The look itself does not fail, so that the app still gets the

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{HostApp, MYOWNLLM};
 
-/// The environment's statements about homes, as a value.
+/// The part of a process's environment that decides about homes, as a value.
 ///
 /// Everything in this crate works on such a value, so that a test, a repair tool for another user's
 /// disk and the running app use the same code. Only [`Env::from_process`] (and

@@ -165,7 +165,7 @@ impl Layout {
 
     /// Returns the address of the daemon of that mode, and the rule that chose it.
     ///
-    /// `control_socket` is the statement of *that* daemon's own config. An absolute path wins. A
+    /// `control_socket` is the value in *that* daemon's own config. An absolute path wins. A
     /// path that is not an address does not count:
     /// [`check_control_socket`](crate::check_control_socket) refuses such a path before a daemon is
     /// started on it. [`CheckedLayout::socket`](crate::CheckedLayout::socket) reads the config and
