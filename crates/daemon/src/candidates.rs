@@ -202,10 +202,14 @@ fn unusable(path: &Path) -> Option<String> {
 fn not_executable(path: &Path, meta: &std::fs::Metadata) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
 
-    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    use rustix::{
+        fs::{Access, AtFlags, CWD, accessat},
+        io::Errno,
+    };
 
-    let executable = meta.permissions().mode() & 0o111 != 0
-        && accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok();
+    // Only EACCES speaks of the file: a sandbox that does not know the call answers EPERM or ENOSYS.
+    let is_denied = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) == Err(Errno::ACCESS);
+    let executable = meta.permissions().mode() & 0o111 != 0 && !is_denied;
     (!executable).then(|| "not executable".to_owned())
 }
 

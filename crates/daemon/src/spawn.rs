@@ -3,6 +3,7 @@
 mod attempt;
 mod child;
 mod error;
+mod interpreter;
 mod spawned;
 mod supervise;
 

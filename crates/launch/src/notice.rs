@@ -322,7 +322,7 @@ fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
     let (why, log) = match &tried.failure {
         None => return Vec::new(),
         Some(CandidateFailure::Skipped { reason }) => (reason.clone(), &[][..]),
-        Some(CandidateFailure::NotStarted { problem }) => (format!("did not start: {problem}"), &[][..]),
+        Some(CandidateFailure::NotStarted { problem, .. }) => (format!("did not start: {problem}"), &[][..]),
         Some(CandidateFailure::Ended { status, log }) => (format!("ended: {status}"), &log[..]),
         Some(CandidateFailure::Silent { waited_ms, log }) => {
             (format!("did not answer within {waited_ms} ms"), &log[..])

@@ -2382,6 +2382,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         tests: "binary(cli_identity)",
     },
     Mutant {
+        name: "a-denied-question-is-no-answer",
+        guarantee: "A sandbox that refuses to say whether a program may be run does not hide the program.",
+        file: "crates/daemon/src/candidates.rs",
+        find: "    let is_denied = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) == Err(Errno::ACCESS);",
+        replace: "    let is_denied = accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_err();",
+        package: "integration-tests",
+        tests: "binary(daemon_programs)",
+    },
+    Mutant {
         name: "a-permit-wants-the-right-lock",
         guarantee: "A permit is given only under the lock of the app's home.",
         file: "crates/identity/src/permit.rs",

@@ -10,6 +10,7 @@ use std::{
 use super::{
     Cancelled, CandidateFailure, SpawnRequest,
     child::{ChildCommand, ChildProcess, variable},
+    interpreter,
     supervise::{SPAWN_MARK, SupervisedChild, has_ended, new_mark},
 };
 use crate::{
@@ -69,9 +70,10 @@ enum WaitOutcome {
 impl Attempt<'_> {
     pub(super) fn run(&self) -> Result<StartedDaemon, StartFailure> {
         let mark = new_mark();
-        let child = self
-            .start(&mark)
-            .map_err(|e| StartFailure::Failed(CandidateFailure::NotStarted { problem: e.to_string() }))?;
+        let child = self.start(&mark).map_err(|e| {
+            let (problem, hint) = interpreter::explain(&self.candidate.path, &e);
+            StartFailure::Failed(CandidateFailure::NotStarted { problem, hint })
+        })?;
         let mut running = SupervisedChild::new(child, Some(mark));
         match self.wait(&mut running) {
             WaitOutcome::Ready(status, wire) if self.request.permit.expected().admits(&status.device_id) => {

@@ -39,8 +39,10 @@ pub enum CandidateFailure {
     },
     /// The system would not start it.
     NotStarted {
-        /// The system's words.
+        /// The cause, in words.
         problem: String,
+        /// The command that mends it, where there is one.
+        hint: Option<String>,
     },
     /// It ended before it answered.
     Ended {
@@ -86,7 +88,7 @@ impl fmt::Display for CandidateFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Skipped { reason } => f.write_str(reason),
-            Self::NotStarted { problem } => write!(f, "could not be started: {problem}"),
+            Self::NotStarted { problem, .. } => write!(f, "could not be started: {problem}"),
             Self::Ended { status, .. } => write!(f, "ended before it answered ({status})"),
             Self::Silent { waited_ms, .. } => write!(f, "did not answer within {waited_ms} ms"),
             Self::Unusable { problem, .. } => write!(f, "answered what no daemon would: {problem}"),
@@ -223,8 +225,11 @@ impl SpawnError {
             | Self::HomeRelative { .. }
             | Self::Cancelled
             | Self::ResourceExhausted { .. }
-            | Self::NoCandidate { .. }
-            | Self::AllFailed { .. } => None,
+            | Self::NoCandidate { .. } => None,
+            Self::AllFailed { tried, .. } => tried.iter().find_map(|tried| match &tried.failure {
+                Some(CandidateFailure::NotStarted { hint, .. }) => hint.clone(),
+                _ => None,
+            }),
         }
     }
 
