@@ -2154,8 +2154,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "refused-flush-makes-no-second-copy",
         guarantee: "A backup whose sync fails is not made a second time under another number.",
         file: "crates/config-store/src/copies.rs",
-        find: r"        // Nothing else that is refused is done again: the file may be there by then.
-        Err(error) if error.is_about_the_owner() => publish_new",
+        find: "        Err(error) if error.is_about_the_owner() => publish_new",
         replace: "        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => publish_new",
         package: "myownllm-config-store",
         tests: "binary(crashes)",
