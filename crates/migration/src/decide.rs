@@ -1,6 +1,9 @@
 //! Deciding: from what was seen and what the user wants to the steps. Pure.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
 
@@ -28,7 +31,6 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         refusals: Vec::new(),
         identity: IdentityState::Absent,
         stop_legacy_daemon: options.stop_legacy_daemon,
-        destination_folders: inventory.destination_folders.clone(),
         loose: inventory.loose.clone(),
         secret_folders: [&homes.names.identity, &homes.names.custody]
             .into_iter()
@@ -378,6 +380,10 @@ impl<'a> Decider<'a> {
                 .iter()
                 .map(|(from, to)| Step::RestoreClaim { from: from.clone(), to: to.clone() }),
         );
+        // The names that were given back are durable before the folder that held them goes.
+        let restored: BTreeSet<_> = inventory.claims.iter().map(|(_, to)| parent(to)).collect();
+        let emptied: BTreeSet<_> = inventory.claim_dirs.iter().map(|path| parent(path)).collect();
+        prepare.extend(barrier(restored.intersection(&emptied).cloned().collect()));
         prepare.extend(inventory.claim_dirs.iter().map(|path| Step::RemoveFolder { path: path.clone() }));
         if moves {
             let goals: Vec<&Path> = plan
@@ -408,6 +414,9 @@ impl<'a> Decider<'a> {
             prepare.extend(modes.into_iter().map(|(path, mode)| Step::SetMode { path, mode }));
         }
         plan.prepare = prepare;
+        if !plan.is_empty() {
+            add_barriers(plan, &inventory.destination_folders);
+        }
         plan.errors.splice(0..0, inventory.errors.iter().cloned());
         if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
             plan.refusals.splice(0..0, inventory.refusals.iter().cloned());
@@ -415,6 +424,85 @@ impl<'a> Decider<'a> {
             // Nothing to do, but only because the key could not be got at.
             plan.refusals.push(error.clone());
         }
+    }
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_owned()
+}
+
+/// The barrier over these directories; none over nothing.
+fn barrier(directories: BTreeSet<PathBuf>) -> Option<Step> {
+    (!directories.is_empty()).then(|| Step::Sync { directories: directories.into_iter().collect() })
+}
+
+/// Adds a barrier wherever a step relies on what those before it have done, and puts the steps that share one together.
+fn add_barriers(plan: &mut Plan, destination_folders: &[PathBuf]) {
+    // All of it is durable before anything moves, and so are the sources themselves: a name at the destination must not appear
+    // before its content is safe. The destination may have been written by a run that was killed before its barrier.
+    let mut prepared: BTreeSet<PathBuf> = destination_folders.iter().cloned().collect();
+    for step in &plan.prepare {
+        match step {
+            Step::RemoveFolder { path } => drop(prepared.insert(parent(path))),
+            Step::MakeFolder { path } => prepared.extend([path.clone(), parent(path)]),
+            _ => {}
+        }
+    }
+    for step in plan.state.iter().chain(&plan.identity_steps) {
+        match step {
+            Step::MoveFolder { from, .. } => prepared.extend([from.clone(), parent(from)]),
+            Step::MoveFiles { from, .. } => drop(prepared.insert(from.clone())),
+            Step::MoveFile { from, .. } | Step::SetAside { from, .. } | Step::MoveLink { from, .. } => {
+                prepared.insert(parent(from));
+            }
+            _ => {}
+        }
+    }
+    plan.prepare.extend(barrier(prepared));
+    for steps in [&mut plan.state, &mut plan.identity_steps] {
+        *steps = with_barriers(std::mem::take(steps));
+    }
+    let gone: BTreeSet<_> = plan.tidy.iter().map(|step| step.path().to_owned()).collect();
+    let emptied: BTreeSet<_> = gone.iter().map(|path| parent(path)).collect();
+    plan.tidy.extend(barrier(emptied.difference(&gone).cloned().collect()));
+}
+
+/// A batch in its order: what gives way at the destination; what moves; the sources of what is there already. A place is free for good
+/// before the winner comes to it, and a source goes only when what stands for it is durable.
+fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
+    let gives_way = |step: &Step| matches!(step, Step::SetAside { from, to } if from.parent() == to.parent());
+    let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(gives_way);
+    let (removals, moves): (Vec<_>, Vec<_>) =
+        rest.into_iter().partition(|step| matches!(step, Step::RemoveIdentical { .. }));
+    let changed = |steps: &[Step]| steps.iter().flat_map(directories_of).collect::<BTreeSet<PathBuf>>();
+    let mut published = changed(&moves);
+    let (mut stays, mut goes) = (BTreeSet::new(), BTreeSet::new());
+    for step in &removals {
+        if let Step::RemoveIdentical { source, destination } = step {
+            stays.insert(parent(destination));
+            goes.insert(parent(source));
+        }
+    }
+    published.extend(stays);
+    let given_way = changed(&asides);
+    let mut all = asides;
+    all.extend(barrier(given_way));
+    all.extend(moves);
+    all.extend(barrier(published));
+    all.extend(removals);
+    all.extend(barrier(goes));
+    all
+}
+
+/// The directories in which a step that moves something changes names.
+fn directories_of(step: &Step) -> Vec<PathBuf> {
+    match step {
+        Step::MoveFolder { from, to, .. } => vec![parent(from), parent(to), to.clone()],
+        Step::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
+        Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } | Step::SetAside { from, to } => {
+            vec![parent(from), parent(to)]
+        }
+        _ => Vec::new(),
     }
 }
 

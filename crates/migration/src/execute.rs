@@ -50,12 +50,7 @@ struct Job {
 #[derive(Clone)]
 enum What {
     File,
-    Link {
-        old_target: PathBuf,
-        target: PathBuf,
-    },
-    /// It is there already.
-    Identical,
+    Link { old_target: PathBuf, target: PathBuf },
 }
 
 /// A source that can go, once what was published for it is durable.
@@ -103,6 +98,7 @@ pub(crate) fn execute(
         support: BTreeMap::new(),
         touched: false,
         emptied: Vec::new(),
+        not_made: BTreeSet::new(),
         tell,
         progress: Progress::new(Phase::Moving, 0, plan.files()),
     };
@@ -195,8 +191,8 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     // An empty folder that could not be removed has been said, and those above it stay with it.
     let is_said = |step: &&Step| report.left.iter().any(|left| left.path.starts_with(step.path()));
     let empty = rest.tidy.iter().filter(|step| !is_said(step));
-    let unfinished =
-        rest.prepare.iter().chain(&rest.state).chain(&rest.identity_steps).chain(empty).next().cloned();
+    let mut steps = rest.prepare.iter().chain(&rest.state).chain(&rest.identity_steps).chain(empty);
+    let unfinished = steps.find(|step| !step.is_barrier()).cloned();
     if let Some(step) = unfinished.filter(|_| report.errors.is_empty()) {
         report.errors.push(MigrationError::Changed { path: step.path().to_owned() });
     }
@@ -214,6 +210,8 @@ struct Mover<'a> {
     touched: bool,
     /// Folders that could not be renamed as a whole: emptied file by file, they are still there at the end.
     emptied: Vec<PathBuf>,
+    /// Directories of the destination that did not come about.
+    not_made: BTreeSet<PathBuf>,
     /// Who wants to know how far it is.
     tell: &'a dyn Fn(Progress),
     progress: Progress,
@@ -262,6 +260,19 @@ fn folders_of<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<&'p Path> {
     folders.sort();
     folders.dedup();
     folders
+}
+
+/// The files that a barrier makes durable where the platform cannot sync a whole file system: what has its name at the destination now,
+/// and what was there already and stands for a source that goes next, whoever wrote it.
+fn published_files(disk: &dyn Disk, retire: &[Retire], steps: &[Step]) -> Vec<PathBuf> {
+    let published = retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone());
+    let identical = steps.iter().filter_map(|step| match step {
+        Step::RemoveIdentical { destination, .. } => {
+            disk.stat(destination).is_ok_and(|there| there.is_file()).then(|| destination.clone())
+        }
+        _ => None,
+    });
+    published.chain(identical).collect()
 }
 
 /// Adds the folder of a path. A phase has very many paths in very few folders.
@@ -318,14 +329,23 @@ impl<'a> Mover<'a> {
         [path, folder].into_iter().find_map(found)
     }
 
+    /// Carries out a barrier of the plan. A directory that did not come about, because its move failed, has nothing to sync.
+    fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Go {
+        let there: Vec<&PathBuf> = directories.iter().filter(|dir| !self.not_made.contains(*dir)).collect();
+        self.flush(there, files)
+    }
+
     /// Flushes the file systems of these folders, or these files where the platform cannot; and these folders.
     fn flush<'p>(
         &mut self,
         folders: impl IntoIterator<Item = &'p PathBuf>,
         files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>,
     ) -> Go {
-        self.phase(Phase::Syncing, 0)(0);
         let folders: BTreeSet<&PathBuf> = folders.into_iter().collect();
+        if folders.is_empty() {
+            return Ok(());
+        }
+        self.phase(Phase::Syncing, 0)(0);
         let inner = || -> Result<(), (PathBuf, DiskError)> {
             let mut seen = BTreeSet::new();
             let mut each = false;
@@ -374,39 +394,31 @@ impl<'a> Mover<'a> {
     /// Leftovers, folders, modes. All of it is durable before anything moves, and so are the sources themselves: a name at the
     /// destination must not appear before its content is safe.
     fn prepare(&mut self) -> Go {
-        let mut folders: BTreeSet<PathBuf> = self.plan.destination_folders.iter().cloned().collect();
-        let mut restored = BTreeSet::new();
-        for step in &self.plan.prepare {
+        let plan = self.plan;
+        for (number, step) in plan.prepare.iter().enumerate() {
             match step {
                 Step::RemoveLeftover { path } => match self.disk.unlink(path) {
                     Ok(()) => self.report.leftovers_removed.push(path.clone()),
                     Err(error) if error.is_not_found() => {}
                     Err(error) => self.fail(path, error),
                 },
-                Step::RestoreClaim { from, to } => {
-                    self.restore_claim(from, to);
-                    restored.insert(parent(to));
-                }
-                Step::RemoveFolder { path } => {
-                    // The names that were given back are durable before the folder that held them goes.
-                    let folder = parent(path);
-                    if restored.contains(&folder) {
-                        self.flush([&folder], |_| Vec::new())?;
-                    }
-                    match self.disk.remove_dir(path) {
-                        Ok(()) => {}
-                        Err(error) if error.is_not_found() || error.is_already_exists() => {}
-                        Err(error) => self.fail(path, error),
-                    }
-                    folders.insert(folder);
-                }
+                Step::RestoreClaim { from, to } => self.restore_claim(from, to),
+                Step::RemoveFolder { path } => match self.disk.remove_dir(path) {
+                    Ok(()) => {}
+                    Err(error) if error.is_not_found() || error.is_already_exists() => {}
+                    Err(error) => self.fail(path, error),
+                },
                 Step::MakeFolder { path } => {
                     if let Err(error) = self.make_folder(path) {
                         self.fail(path, error);
                         return Err(Stop);
                     }
-                    folders.insert(path.clone());
-                    folders.insert(parent(path));
+                }
+                Step::Sync { directories } => {
+                    // The sources are durable with the last of what prepares the move.
+                    let is_last = number + 1 == plan.prepare.len();
+                    let files = |disk: &dyn Disk| if is_last { sources(disk, plan) } else { Vec::new() };
+                    self.barrier(directories, files)?;
                 }
                 Step::SetMode { path, mode } => match self.disk.set_mode(path, *mode) {
                     Ok(()) => {}
@@ -429,18 +441,7 @@ impl<'a> Mover<'a> {
                 _ => {}
             }
         }
-        for step in self.plan.state.iter().chain(&self.plan.identity_steps) {
-            match step {
-                Step::MoveFolder { from, .. } => folders.extend([from.clone(), parent(from)]),
-                Step::MoveFiles { from, .. } => folders.extend([from.clone()]),
-                Step::MoveFile { from, .. } | Step::SetAside { from, .. } | Step::MoveLink { from, .. } => {
-                    folders.extend([parent(from)]);
-                }
-                _ => {}
-            }
-        }
-        let plan = self.plan;
-        self.flush(&folders, |disk| sources(disk, plan))
+        Ok(())
     }
 
     /// Until a folder was tightened, others could put files of theirs into it, also after we looked.
@@ -555,15 +556,15 @@ impl<'a> Mover<'a> {
         Job { private: self.is_private(&to), aside: false, from, to, what }
     }
 
-    /// Carries out steps that move something: publish, flush, remove the sources, flush.
+    /// Carries out steps that move something, up to each barrier together.
     fn batch(&mut self, steps: &[Step]) -> Go {
-        let mut jobs = Vec::new();
-        let mut folders = BTreeSet::new();
+        let (mut jobs, mut retire) = (Vec::new(), Vec::new());
         let mut made = BTreeSet::new();
+        let mut removes = false;
         for step in steps {
             match step {
                 Step::MoveFolder { from, to, files } => {
-                    jobs.extend(self.move_folder(from, to, *files, &mut folders, &mut made)?);
+                    jobs.extend(self.move_folder(from, to, *files, &mut made)?);
                 }
                 Step::MoveFiles { from, to, names } => {
                     jobs.extend(
@@ -575,11 +576,7 @@ impl<'a> Mover<'a> {
                     let what = What::Link { old_target: old_target.clone(), target: target.clone() };
                     jobs.push(self.job(from.clone(), to.clone(), what));
                 }
-                Step::RemoveIdentical { source, destination } => {
-                    jobs.push(self.job(source.clone(), destination.clone(), What::Identical));
-                }
                 Step::SetAside { from, to } => {
-                    let at_destination = from.parent() == to.parent();
                     let what = match self.disk.read_link(from) {
                         Ok(old_target) => {
                             let target = rebase(&old_target, &parent(from), &parent(to));
@@ -587,21 +584,53 @@ impl<'a> Mover<'a> {
                         }
                         Err(_) => What::File,
                     };
-                    let job = Job { aside: true, private: true, ..self.job(from.clone(), to.clone(), what) };
-                    if at_destination {
-                        // The place is free, for good, before the winner comes to it.
-                        self.publish(vec![job], BTreeSet::new())?;
-                    } else {
-                        jobs.push(job);
+                    let job = self.job(from.clone(), to.clone(), what);
+                    jobs.push(Job { aside: true, private: true, ..job });
+                }
+                Step::RemoveIdentical { source, destination } => {
+                    self.went_on(1);
+                    removes = true;
+                    retire.push(self.identical(source, destination));
+                }
+                Step::Sync { directories } if removes => {
+                    let sources = self.remove(std::mem::take(&mut retire))?;
+                    self.flush(directories.iter().chain(&sources), |_| Vec::new())?;
+                }
+                Step::Sync { directories } => {
+                    if !made.is_empty() {
+                        self.flush(&std::mem::take(&mut made), |_| Vec::new())?;
+                    }
+                    // A place is free, for good, before the winner comes to it.
+                    let gives_way = jobs.iter().any(|job| job.aside && job.from.parent() == job.to.parent());
+                    let refused = !self.publish(std::mem::take(&mut jobs), &mut retire)?;
+                    self.barrier(directories, |disk| published_files(disk, &retire, steps))?;
+                    if gives_way || refused {
+                        let sources = self.remove(std::mem::take(&mut retire))?;
+                        self.flush(&sources, |_| Vec::new())?;
+                    }
+                    if refused {
+                        return Err(Stop);
                     }
                 }
                 _ => {}
             }
         }
-        if !made.is_empty() {
-            self.flush(&made, |_| Vec::new())?;
+        // Of files that had to be copied or linked; the plan knows nothing of them.
+        let sources = self.remove(retire)?;
+        self.flush(&sources, |_| Vec::new())
+    }
+
+    /// A source that is at the destination already.
+    fn identical(&self, source: &Path, destination: &Path) -> Retire {
+        let link = self.disk.read_link(source).ok();
+        Retire {
+            from: source.to_owned(),
+            to: destination.to_owned(),
+            link,
+            method: None,
+            aside: false,
+            temp: None,
         }
-        self.publish(jobs, folders)
     }
 
     /// Renames a whole folder. Where that cannot be, its files are moved one by one, into a folder that is made for them and has
@@ -611,7 +640,6 @@ impl<'a> Mover<'a> {
         from: &Path,
         to: &Path,
         files: usize,
-        folders: &mut BTreeSet<PathBuf>,
         made: &mut BTreeSet<PathBuf>,
     ) -> Result<Vec<Job>, Stop> {
         let mut result = self.disk.rename_noreplace(from, to);
@@ -643,7 +671,6 @@ impl<'a> Mover<'a> {
         };
         if moved {
             self.touched = true;
-            folders.extend([parent(from), parent(to), to.to_owned()]);
             let (from, to) = (from.to_owned(), to.to_owned());
             self.report.moved.push(Moved { from, to, method: MoveMethod::RenameFolder, files });
             self.went_on(files);
@@ -652,6 +679,7 @@ impl<'a> Mover<'a> {
         let Err(error) = result else { return Ok(Vec::new()) };
         let busy = error.kind() == std::io::ErrorKind::ResourceBusy;
         if !error.is_already_exists() && !error.is_cross_device() && !busy {
+            self.not_made.insert(to.to_owned());
             self.fail(from, error);
             return Ok(Vec::new());
         }
@@ -670,6 +698,7 @@ impl<'a> Mover<'a> {
                     .collect())
             }
             Err(error) => {
+                self.not_made.insert(to.to_owned());
                 self.fail(from, error);
                 Ok(Vec::new())
             }
@@ -724,15 +753,14 @@ impl<'a> Mover<'a> {
     fn retire_of(&self, job: &Job, method: Option<MoveMethod>, temp: Option<PathBuf>) -> Retire {
         let link = match &job.what {
             What::Link { old_target, .. } => Some(old_target.clone()),
-            What::Identical => self.disk.read_link(&job.from).ok(),
             What::File => None,
         };
         Retire { from: job.from.clone(), to: job.to.clone(), link, method, aside: job.aside, temp }
     }
 
-    /// Gives each file its name at the destination, makes that durable, and only then removes the sources.
-    fn publish(&mut self, jobs: Vec<Job>, mut folders: BTreeSet<PathBuf>) -> Go {
-        let mut retire = Vec::new();
+    /// Gives each file its name at the destination. Adds the sources that can go once that is durable. `false` when the file system
+    /// cannot do it: what was published so far is to be finished, and no more begun.
+    fn publish(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>) -> Result<bool, Stop> {
         let mut copies = Vec::new();
         let mut across: Vec<(PathBuf, PathBuf)> = Vec::new();
         let held = self.hold(&folders_of(jobs.iter().flat_map(|job| [job.from.as_path(), &job.to])));
@@ -743,19 +771,13 @@ impl<'a> Mover<'a> {
             if !is_across {
                 self.went_on(1);
             }
-            note(&mut folders, &job.to);
-            if let What::Identical = job.what {
-                let item = self.retire_of(&job, None, None);
-                retire.push(item);
-                continue;
-            }
             if job.aside {
                 self.make_private(&job.from);
             }
             if let What::Link { old_target, target } = &job.what
                 && old_target != target
             {
-                self.relink(&job, &mut retire);
+                self.relink(&job, retire);
                 continue;
             }
             if is_across {
@@ -774,9 +796,8 @@ impl<'a> Mover<'a> {
                         result = Ok(());
                     }
                     Ok(NoReplaceSupport::Neither) => {
-                        let stop = self.refuse_neither(&job.to);
-                        let _ = self.finish(folders, retire);
-                        return Err(stop);
+                        self.refuse_neither(&job.to);
+                        return Ok(false);
                     }
                     Err(error) => result = Err(error),
                 }
@@ -792,7 +813,6 @@ impl<'a> Mover<'a> {
             match result {
                 Ok(()) => {
                     self.touched = true;
-                    note(&mut folders, &job.from);
                     self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
                 }
                 Err(error) if error.is_cross_device() => {
@@ -801,12 +821,12 @@ impl<'a> Mover<'a> {
                     across.push((parent(&job.from), parent(&job.to)));
                     copies.push(job);
                 }
-                Err(error) => self.recheck(job, error, &mut retire, &mut folders),
+                Err(error) => self.recheck(job, error, retire),
             }
         }
-        self.copy(copies, &mut retire, &mut folders)?;
+        let copied = self.copy(copies, retire);
         drop(held);
-        self.finish(folders, retire)
+        copied
     }
 
     fn make_private(&mut self, path: &Path) {
@@ -818,23 +838,14 @@ impl<'a> Mover<'a> {
     }
 
     /// A rename failed. What is the case now?
-    fn recheck(
-        &mut self,
-        job: Job,
-        error: DiskError,
-        retire: &mut Vec<Retire>,
-        folders: &mut BTreeSet<PathBuf>,
-    ) {
+    fn recheck(&mut self, job: Job, error: DiskError, retire: &mut Vec<Retire>) {
         if error.is_already_exists() {
             return self.taken(&job, retire);
         }
         let absent = |found: Result<Metadata, DiskError>| matches!(found, Err(error) if error.is_not_found());
         match (absent(self.disk.stat(&job.from)), absent(self.disk.stat(&job.to))) {
             // It happened all the same, or another process did it.
-            (true, false) => {
-                folders.insert(parent(&job.from));
-                self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
-            }
+            (true, false) => self.moved(job.from, job.to, MoveMethod::Rename, job.aside),
             (true, true) => self.report.errors.push(MigrationError::Vanished { path: job.from }),
             (false, false) if error.is_not_found() => self.taken(&job, retire),
             (false, _) => self.fail(&job.from, error),
@@ -892,7 +903,9 @@ impl<'a> Mover<'a> {
     fn tidy(&mut self) -> Go {
         let mut parents = BTreeSet::new();
         let mut gone = BTreeSet::new();
-        let planned = self.plan.tidy.iter().map(|step| step.path().to_owned());
+        let (barriers, removals): (Vec<_>, Vec<_>) =
+            self.plan.tidy.iter().partition(|step| step.is_barrier());
+        let planned = removals.into_iter().map(|step| step.path().to_owned());
         for path in &std::mem::take(&mut self.emptied).into_iter().chain(planned).collect::<Vec<_>>() {
             match self.disk.remove_dir(path) {
                 Ok(()) => {
@@ -909,7 +922,15 @@ impl<'a> Mover<'a> {
                 Err(error) => self.fail(path, error),
             }
         }
-        let left: Vec<PathBuf> = parents.difference(&gone).cloned().collect();
-        if left.is_empty() { Ok(()) } else { self.flush(&left, |_| Vec::new()) }
+        let mut left: BTreeSet<PathBuf> = parents.difference(&gone).cloned().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for barrier in barriers {
+            if let Step::Sync { directories } = barrier {
+                left.extend(directories.iter().cloned());
+            }
+        }
+        self.flush(&left, |_| Vec::new())
     }
 }

@@ -75,7 +75,7 @@ pub trait StateMigrator {
         let inventory = self.inspect_locked(lock, options.direction);
         let plan = self.plan(&inventory, options);
         let _span = tracing::info_span!("move", direction = ?plan.direction).entered();
-        tracing::debug!(steps = plan.steps().count(), refusals = plan.refusals.len(), "the move is planned");
+        tracing::debug!(steps = plan.changes(), refusals = plan.refusals.len(), "the move is planned");
         let report = self.execute(lock, plan, daemons);
         for moved in &report.moved {
             let (from, to) = (moved.from.display(), moved.to.display());

@@ -23,6 +23,10 @@ fn lossy_names<S: Serializer>(names: &[OsString], serializer: S) -> Result<S::Ok
     serializer.collect_seq(names.iter().map(|name| name.to_string_lossy()))
 }
 
+fn lossy_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
+}
+
 fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{mode:04o}"))
 }
@@ -143,6 +147,13 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
+    /// A barrier: sync what the steps before it have done, in these directories, before the next step begins. A failure ends
+    /// the run. A file that had to be copied, because it could not be renamed, has barriers of its own.
+    Sync {
+        /// The directories, and the file systems that they are on.
+        #[serde(serialize_with = "lossy_paths")]
+        directories: Vec<PathBuf>,
+    },
 }
 
 impl Step {
@@ -150,9 +161,16 @@ impl Step {
         Self::SetOwner { path, uid: owner.uid, gid: owner.gid }
     }
 
-    /// What it is about.
+    /// Whether it is a barrier, which changes nothing.
+    #[must_use]
+    pub fn is_barrier(&self) -> bool {
+        matches!(self, Self::Sync { .. })
+    }
+
+    /// What it is about; of a barrier, its first directory.
     pub fn path(&self) -> &Path {
         match self {
+            Self::Sync { directories } => directories.first().map_or(Path::new(""), PathBuf::as_path),
             Self::RemoveLeftover { path }
             | Self::MakeFolder { path }
             | Self::SetMode { path, .. }
@@ -208,6 +226,10 @@ impl fmt::Display for Step {
             }
             Self::SetAside { from, to } => write!(f, "set {} aside as {}", from.display(), to.display()),
             Self::RemoveFolder { path } => write!(f, "remove the folder {} when it is empty", path.display()),
+            Self::Sync { directories } => {
+                let paths: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
+                write!(f, "sync {}", paths.join(", "))
+            }
         }
     }
 }
@@ -313,13 +335,14 @@ pub struct Plan {
     /// To here.
     #[serde(serialize_with = "lossy")]
     pub destination: PathBuf,
-    /// First: what killed runs left, folders, modes. Flushed before anything moves.
+    /// First: what killed runs left, folders, modes. Ends with a barrier.
     pub prepare: Vec<Step>,
-    /// Then states, rosters and the second-factor lock. Flushed before the key moves.
+    /// Then states, rosters and the second-factor lock: what gives way to them, what moves, and what is at the destination
+    /// already, each with the barrier that it wants.
     pub state: Vec<Step>,
-    /// Then the key.
+    /// Then the key, in the same order.
     pub identity_steps: Vec<Step>,
-    /// At last: emptied folders.
+    /// At last: emptied folders, and a barrier.
     pub tidy: Vec<Step>,
     /// Files that differ and that nobody has decided about.
     pub collisions: Vec<Collision>,
@@ -334,9 +357,6 @@ pub struct Plan {
     /// Whether a daemon that is in the way may be stopped.
     #[serde(skip)]
     pub(crate) stop_legacy_daemon: bool,
-    /// Folders that must be flushed whatever is done: those of the destination that are there already.
-    #[serde(skip)]
-    pub(crate) destination_folders: Vec<PathBuf>,
     /// Folders of the source that others can write to until they are tightened.
     #[serde(skip)]
     pub(crate) loose: Vec<PathBuf>,
@@ -359,6 +379,11 @@ impl Plan {
     /// There is nothing to be done (there may still be collisions, errors and refusals to be reported).
     pub fn is_empty(&self) -> bool {
         self.steps().next().is_none()
+    }
+
+    /// How many steps change something: all but the barriers.
+    pub fn changes(&self) -> usize {
+        self.steps().filter(|step| !step.is_barrier()).count()
     }
 
     /// How many files would move.

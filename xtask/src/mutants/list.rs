@@ -537,12 +537,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "sources-are-durable-first",
         guarantee: "Data that was written just before the move is on the disk before its name moves.",
         file: "crates/migration/src/execute.rs",
-        find: r"        let plan = self.plan;
-        self.flush(&folders, |disk| sources(disk, plan))",
-        replace: r"        let _ = (&folders, sources as fn(&dyn Disk, &Plan) -> Vec<PathBuf>);
-        Ok(())",
+        find: "                    self.barrier(directories, files)?;",
+        replace: "                    let _ = (directories, &files);",
         package: "myownllm-migration",
-        tests: "binary(crash)",
+        tests: "binary(planner) | binary(crash)",
     },
     Mutant {
         name: "key-moves-last",
@@ -600,21 +598,38 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "published-is-durable",
         guarantee: "A published file is durable before its source goes.",
-        file: "crates/migration/src/execute/retire.rs",
-        find: r"        self.flush(&folders, |_| {
-            retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone()).collect()
-        })?;",
-        replace: r"        drop(folders);",
+        file: "crates/migration/src/execute.rs",
+        find: "                    self.barrier(directories, |disk| published_files(disk, &retire, steps))?;",
+        replace: "                    let _ = (directories, published_files(self.disk, &retire, steps));",
         package: "myownllm-migration",
-        tests: "binary(crash)",
+        tests: "binary(planner) | binary(crash)",
     },
     Mutant {
         name: "removal-is-durable",
         guarantee: "After a move that is reported as done, a power cut brings no source back.",
-        file: "crates/migration/src/execute/retire.rs",
-        find: r"        self.flush(&sources, |_| Vec::new())",
-        replace: r"        drop(sources);
+        file: "crates/migration/src/execute.rs",
+        find: "                    self.flush(directories.iter().chain(&sources), |_| Vec::new())?;",
+        replace: "                    let _ = (directories, &sources);",
+        package: "myownllm-migration",
+        tests: "binary(crash)",
+    },
+    Mutant {
+        name: "removal-of-a-copied-source-is-durable",
+        guarantee: "After a move to another file system that is reported as done, a power cut brings no source back.",
+        file: "crates/migration/src/execute.rs",
+        find: r"        let sources = self.remove(retire)?;
+        self.flush(&sources, |_| Vec::new())",
+        replace: r"        self.remove(retire)?;
         Ok(())",
+        package: "myownllm-migration",
+        tests: "binary(crash)",
+    },
+    Mutant {
+        name: "what-gives-way-is-gone-before-the-winner-comes",
+        guarantee: "Where a file can only be renamed by a second link, the first is gone before the winner takes its place.",
+        file: "crates/migration/src/execute.rs",
+        find: "                    if gives_way || refused {",
+        replace: "                    if (gives_way && false) || refused {",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -674,9 +689,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "nothing-exclusive-nothing-moves",
         guarantee: "On a file system that cannot rename without replacing, nothing moves.",
         file: "crates/migration/src/execute.rs",
-        find: r"                        let stop = self.refuse_neither(&job.to);
-                        let _ = self.finish(folders, retire);
-                        return Err(stop);",
+        find: r"                        self.refuse_neither(&job.to);
+                        return Ok(false);",
         replace: "                        result = self.disk.rename(&job.from, &job.to);",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -741,13 +755,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "links-are-set-aside-as-links",
         guarantee: "A symlink is set aside as a symlink, and a killed run does not leave it aside twice.",
         file: "crates/migration/src/execute.rs",
-        find: r"                        Err(_) => What::File,
-                    };
-                    let job = Job { aside: true,",
-        replace: r"                        Err(_) => What::File,
-                    };
-                    let what = if at_destination { What::File } else { what };
-                    let job = Job { aside: true,",
+        find: "                    let job = self.job(from.clone(), to.clone(), what);\n                    jobs.push(Job { aside: true,",
+        replace: r"                    let what = if from.parent() == to.parent() { What::File } else { what };
+                    let job = self.job(from.clone(), to.clone(), what);
+                    jobs.push(Job { aside: true,",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -1930,11 +1941,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "loser-is-aside-before-the-winner-comes",
         guarantee: "A file that a decision sets aside is durable before the winner takes its place.",
-        file: "crates/migration/src/execute.rs",
-        find: "                    if at_destination {",
-        replace: "                    if at_destination && false {",
+        file: "crates/migration/src/decide.rs",
+        find: "    all.extend(barrier(given_way));",
+        replace: "    drop(given_way);",
         package: "myownllm-migration",
-        tests: "binary(crash) | binary(real)",
+        tests: "binary(planner) | binary(crash)",
     },
     Mutant {
         name: "temporary-second-name-is-gone-first",
@@ -1949,10 +1960,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "new-folder-is-durable-first",
         guarantee: "A directory that is made because none could be renamed is durable before files come into it.",
         file: "crates/migration/src/execute.rs",
-        find: r"        if !made.is_empty() {
-            self.flush(&made, |_| Vec::new())?;
-        }",
-        replace: "        drop(made);",
+        find: "                        self.flush(&std::mem::take(&mut made), |_| Vec::new())?;",
+        replace: "                        made.clear();",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -1960,11 +1969,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "emptied-folders-stay-away",
         guarantee: "Directories that are reported as removed do not come back after a power cut.",
         file: "crates/migration/src/execute.rs",
-        find: "        if left.is_empty() { Ok(()) } else { self.flush(&left, |_| Vec::new()) }",
+        find: "        self.flush(&left, |_| Vec::new())",
         replace: r"        drop(left);
         Ok(())",
         package: "myownllm-migration",
-        tests: "binary(crash)",
+        tests: "binary(planner) | binary(crash)",
     },
     Mutant {
         name: "stopped-is-looked-at",

@@ -282,7 +282,7 @@ fn state(world: &World, plan: &Plan, key: &KeyAnswer, checks: &mut Checks) {
             format!("{} to move, once the problems below are settled", count(files, "file")),
         );
     } else if files == 0 {
-        let evidence = format!("{} of an unfinished move", count(plan.steps().count(), "step"));
+        let evidence = format!("{} of an unfinished move", count(plan.changes(), "step"));
         checks.notice("state.moved", pending(evidence));
     } else {
         let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));

@@ -101,7 +101,7 @@ fn dry(world: &World, plan: &Plan, args: &MigrateArgs, refusals: Vec<Notice>) ->
     } else if plan.is_empty() && exit_of(&notices).is_ok() {
         page.line(NOTHING);
     } else if !plan.is_empty() && !picture.changes() {
-        page.line(format!("Would finish an interrupted move: {}.", count(plan.steps().count(), "step")));
+        page.line(format!("Would finish an interrupted move: {}.", count(plan.changes(), "step")));
     }
     if plan.refusals.is_empty() {
         page.page(picture.lines(world));

@@ -22,16 +22,12 @@ use crate::{
 type Copied = (Job, PathBuf);
 
 impl Mover<'_> {
-    /// Copies these files and gives the copies their names. What is to be flushed for that, and what can go then, is added to the rest.
-    pub(super) fn copy(
-        &mut self,
-        jobs: Vec<Job>,
-        retire: &mut Vec<Retire>,
-        folders: &mut BTreeSet<PathBuf>,
-    ) -> Go {
+    /// Copies these files and gives the copies their names. Adds the sources that can go once that is durable.
+    /// `false` when the file system cannot do it.
+    pub(super) fn copy(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>) -> Result<bool, Stop> {
         let files = self.remake_links(jobs, retire);
         if files.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let copied = self.copy_to_temporaries(files);
         if self.flush_temporaries(&copied).is_err() {
@@ -41,7 +37,7 @@ impl Mover<'_> {
             }
             return Err(Stop);
         }
-        self.name_copies(copied, retire, folders)
+        Ok(self.name_copies(copied, retire))
     }
 
     /// Makes links anew, and returns the files, for which there is more to do; both only where a temporary name is not there for ever.
@@ -120,12 +116,8 @@ impl Mover<'_> {
     }
 
     /// Compares each copy with its original, and gives it its name.
-    fn name_copies(
-        &mut self,
-        copied: Vec<Copied>,
-        retire: &mut Vec<Retire>,
-        folders: &mut BTreeSet<PathBuf>,
-    ) -> Go {
+    /// `false` when the file system cannot do that.
+    fn name_copies(&mut self, copied: Vec<Copied>, retire: &mut Vec<Retire>) -> bool {
         let (disk, support) = (self.disk, &self.support);
         let name_one = |(job, temp): Copied| {
             let same = disk.same_content(&job.from, &temp);
@@ -166,7 +158,6 @@ impl Mover<'_> {
             };
             match named {
                 Ok(second) => {
-                    note(folders, &job.to);
                     let item = self.retire_of(&job, Some(MoveMethod::Copy), second);
                     retire.push(item);
                 }
@@ -184,10 +175,6 @@ impl Mover<'_> {
                 }
             }
         }
-        if refused {
-            let _ = self.finish(std::mem::take(folders), std::mem::take(retire));
-            return Err(Stop);
-        }
-        Ok(())
+        !refused
     }
 }

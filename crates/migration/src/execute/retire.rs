@@ -12,7 +12,7 @@ use myownllm_durable_fs::{
 };
 
 use super::{
-    Go, Mover, Retire,
+    Go, Mover, Retire, Stop,
     each::each,
     folders_of, parent,
     rest::{is_complete, not_at_rest},
@@ -49,14 +49,9 @@ enum Checked {
 const TIMESTAMP_STEP: i64 = 2;
 
 impl Mover<'_> {
-    /// Makes durable what was published, then removes the sources that are still there, then makes that durable.
-    pub(super) fn finish(&mut self, folders: BTreeSet<PathBuf>, retire: Vec<Retire>) -> Go {
-        if folders.is_empty() && retire.is_empty() {
-            return Ok(());
-        }
-        self.flush(&folders, |_| {
-            retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone()).collect()
-        })?;
+    /// Removes the sources that are still there, of what is durable at the destination. Returns the directories in which that is to be
+    /// made durable.
+    pub(super) fn remove(&mut self, retire: Vec<Retire>) -> Result<Vec<PathBuf>, Stop> {
         let mut by_folder: BTreeMap<PathBuf, Vec<Retire>> = BTreeMap::new();
         let mut second_names = BTreeSet::new();
         for item in retire {
@@ -77,7 +72,7 @@ impl Mover<'_> {
             self.flush(&second_names, |_| Vec::new())?;
         }
         if by_folder.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let sources: Vec<PathBuf> = by_folder.keys().cloned().collect();
         for folder in &sources {
@@ -88,7 +83,7 @@ impl Mover<'_> {
         }
         self.flush(by_folder.keys(), |_| Vec::new())?;
         self.remove_sources(by_folder)?;
-        self.flush(&sources, |_| Vec::new())
+        Ok(sources)
     }
 
     /// Removes sources: each is renamed aside first, and looked at there, where nobody else's write can come between look and

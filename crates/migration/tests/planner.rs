@@ -1,0 +1,325 @@
+//! The planner as a table: what lies in the two homes, and what the user wants, to steps.
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use common::{APP, DAEMON, homes, key_file};
+use myownllm_durable_fs::{Disk, Op, sim::SimDisk};
+use myownllm_migration::{
+    Direction, Keep, Migrator, NoDaemons, Options, Outcome, Plan, StateMigrator, Step, inspect, plan,
+};
+use rstest::rstest;
+
+/// A home: `PATH` is a file with its own path as content, `PATH=TEXT` one with that text, `PATH#SEED` an identity file, `PATH>TARGET` a
+/// symlink, and `PATH/` a directory. Relative to the app's home; `@` is the daemon's home.
+fn disk(parts: &[&str]) -> SimDisk {
+    let disk = SimDisk::new();
+    let at = |path: &str| {
+        path.strip_prefix('@').map_or(format!("{APP}/{path}"), |rest| format!("{DAEMON}/{rest}"))
+    };
+    disk.put_dir(APP, 0o700);
+    for part in parts {
+        if let Some(dir) = part.strip_suffix('/') {
+            disk.put_dir(at(dir), 0o700);
+        } else if let Some((link, target)) = part.split_once('>') {
+            disk.put_link(at(link), target);
+        } else if let Some((path, seed)) = part.split_once('#') {
+            disk.put(at(path), &key_file(seed.parse().expect("a number"), "laptop"));
+        } else {
+            let (path, text) = part.split_once('=').unwrap_or((part, part));
+            disk.put(at(path), text.as_bytes());
+        }
+    }
+    // The directories of the scene are as a daemon would leave them.
+    for (path, entry) in disk.tree() {
+        if matches!(entry, myownllm_durable_fs::sim::Entry::Dir(_)) && path.starts_with(APP) {
+            disk.chmod(path, 0o700);
+        }
+    }
+    disk.flush_all();
+    disk
+}
+
+fn planned(disk: &SimDisk, options: &Options) -> Plan {
+    plan(&homes(), &inspect(disk, &homes(), options.direction), options)
+}
+
+/// The steps as they are printed, and what the plan says besides, with `~` for the app's home and `@` for the daemon's.
+fn printed(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<String> = plan.to_string().lines().map(str::to_owned).collect();
+    lines.extend(plan.collisions.iter().map(|both| format!("differs: {}", both.source.display())));
+    lines.extend(plan.left.iter().map(|left| format!("left: {}", left.path.display())));
+    lines.extend(plan.errors.iter().map(|error| format!("error: {}", error.code())));
+    lines.extend(plan.refusals.iter().map(|error| format!("refused: {}", error.code())));
+    lines.iter().map(|line| line.replace(DAEMON, "@").replace(APP, "~")).collect()
+}
+
+#[rstest]
+#[case::nothing(
+    &[],
+    Options::forward(),
+    &[]
+)]
+#[case::everything_and_no_daemon_home(
+    &[
+        "mesh/states/s.json",
+        "mesh/rosters/r.json",
+        ".secrets/custody.json",
+        ".secrets/identity.json#1",
+    ],
+    Options::forward(),
+    &[
+        "make the folder @",
+        "make the folder @/.secrets",
+        "make the folder @/mesh",
+        "sync ~, @, @/.secrets, @/mesh, ~/.secrets, ~/mesh, ~/mesh/rosters, ~/mesh/states",
+        "move the folder ~/mesh/states (1 files) to @/mesh/states",
+        "move the folder ~/mesh/rosters (1 files) to @/mesh/rosters",
+        "move ~/.secrets/custody.json to @/.secrets/custody.json",
+        "sync @/.secrets, @/mesh, @/mesh/rosters, @/mesh/states, ~/.secrets, ~/mesh",
+        "move ~/.secrets/identity.json to @/.secrets/identity.json",
+        "sync @/.secrets, ~/.secrets",
+        "remove the folder ~/mesh when it is empty",
+        "remove the folder ~/.secrets when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::a_foreign_file_beside_ours(
+    &["mesh/states/s.json", "mesh/states/notes.txt", ".secrets/identity.json#1"],
+    Options::forward(),
+    &[
+        "make the folder @",
+        "make the folder @/.secrets",
+        "make the folder @/mesh",
+        "make the folder @/mesh/states",
+        "sync ~, @, @/.secrets, @/mesh, @/mesh/states, ~/.secrets, ~/mesh/states",
+        "move 1 files from ~/mesh/states to @/mesh/states",
+        "sync @/mesh/states, ~/mesh/states",
+        "move ~/.secrets/identity.json to @/.secrets/identity.json",
+        "sync @/.secrets, ~/.secrets",
+        "remove the folder ~/.secrets when it is empty",
+        "sync ~",
+        "left: ~/mesh/states/notes.txt",
+    ]
+)]
+#[case::the_same_bytes_are_there(
+    &["mesh/rosters/r.json=x", "@mesh/rosters/r.json=x", "@.secrets/identity.json#1"],
+    Options::forward(),
+    &[
+        "sync @, @/.secrets, @/mesh, @/mesh/rosters",
+        "sync @/mesh/rosters",
+        "remove ~/mesh/rosters/r.json, the same as @/mesh/rosters/r.json",
+        "sync ~/mesh/rosters",
+        "remove the folder ~/mesh/rosters when it is empty",
+        "remove the folder ~/mesh when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::rosters_that_differ_stay(
+    &["mesh/rosters/r.json=x", "@mesh/rosters/r.json=y", "@.secrets/identity.json#1"],
+    Options::forward(),
+    &[
+        "differs: ~/mesh/rosters/r.json",
+    ]
+)]
+#[case::rosters_that_differ_source_wins(
+    &[
+        "mesh/rosters/r.json=x",
+        "mesh/rosters/s.json",
+        "@mesh/rosters/r.json=y",
+        "@.secrets/identity.json#1",
+    ],
+    Options::forward().keeping(Some(Keep::Source)),
+    &[
+        "sync @, @/.secrets, @/mesh, @/mesh/rosters, ~/mesh/rosters",
+        "set @/mesh/rosters/r.json aside as @/mesh/rosters/r.json.set-aside-1",
+        "sync @/mesh/rosters",
+        "move 1 files from ~/mesh/rosters to @/mesh/rosters",
+        "move ~/mesh/rosters/r.json to @/mesh/rosters/r.json",
+        "sync @/mesh/rosters, ~/mesh/rosters",
+        "remove the folder ~/mesh/rosters when it is empty",
+        "remove the folder ~/mesh when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::rosters_that_differ_destination_wins(
+    &["mesh/rosters/r.json=x", "@mesh/rosters/r.json=y", "@.secrets/identity.json#1"],
+    Options::forward().keeping(Some(Keep::Destination)),
+    &[
+        "sync @, @/.secrets, @/mesh, @/mesh/rosters, ~/mesh/rosters",
+        "set ~/mesh/rosters/r.json aside as @/mesh/rosters/r.json.set-aside-1",
+        "sync @/mesh/rosters, ~/mesh/rosters",
+        "remove the folder ~/mesh/rosters when it is empty",
+        "remove the folder ~/mesh when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::two_keys_stop_all(
+    &["mesh/rosters/r.json", ".secrets/identity.json#1", "@.secrets/identity.json#2"],
+    Options::forward(),
+    &[
+        "make the folder @/mesh",
+        "sync @, @/.secrets, @/mesh, ~/mesh, ~/mesh/rosters",
+        "move the folder ~/mesh/rosters (1 files) to @/mesh/rosters",
+        "sync @/mesh, @/mesh/rosters, ~/mesh",
+        "remove the folder ~/mesh when it is empty",
+        "remove the folder ~/.secrets when it is empty",
+        "sync ~",
+        "refused: migration.two-identities",
+    ]
+)]
+#[case::two_keys_source_wins(
+    &[".secrets/identity.json#1", "@.secrets/identity.json#2"],
+    Options::forward().keeping_identity(Some(Keep::Source)),
+    &[
+        "sync @, @/.secrets, ~/.secrets",
+        "set @/.secrets/identity.json aside as @/.secrets/identity.json.set-aside-1",
+        "sync @/.secrets",
+        "move ~/.secrets/identity.json to @/.secrets/identity.json",
+        "sync @/.secrets, ~/.secrets",
+        "remove the folder ~/.secrets when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::a_key_that_is_a_symlink(
+    &["keys/real.json#1", ".secrets/identity.json>../keys/real.json"],
+    Options::forward(),
+    &[
+        "make the folder @",
+        "make the folder @/.secrets",
+        "sync ~, @, @/.secrets, ~/.secrets",
+        "move the link ~/.secrets/identity.json to @/.secrets/identity.json (leading to ../../keys/real.json)",
+        "sync @/.secrets, ~/.secrets",
+        "remove the folder ~/.secrets when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::the_legacy_roster(
+    &[
+        "mesh/roster.json={\"version\":1,\"network_id\":\"old\",\"authorized_devices\":[]}",
+        "@.secrets/identity.json#1",
+    ],
+    Options::forward(),
+    &[
+        "make the folder @/mesh",
+        "make the folder @/mesh/rosters",
+        "sync @, @/.secrets, @/mesh, @/mesh/rosters, ~/mesh",
+        "move ~/mesh/roster.json to @/mesh/rosters/old.json",
+        "sync @/mesh/rosters, ~/mesh",
+        "remove the folder ~/mesh when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::emptied_directories(
+    &["mesh/rosters/", ".secrets/", "@.secrets/identity.json#1"],
+    Options::forward(),
+    &[
+        "sync @, @/.secrets",
+        "remove the folder ~/mesh/rosters when it is empty",
+        "remove the folder ~/mesh when it is empty",
+        "remove the folder ~/.secrets when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::a_quarantined_source(
+    &[
+        "mesh/rosters/.durable-fs.claimed/r.json=x",
+        "@mesh/rosters/r.json=x",
+        "@.secrets/identity.json#1",
+    ],
+    Options::forward(),
+    &[
+        "put ~/mesh/rosters/.durable-fs.claimed/r.json back to ~/mesh/rosters/r.json",
+        "sync ~/mesh/rosters",
+        "remove the folder ~/mesh/rosters/.durable-fs.claimed when it is empty",
+        "sync @, @/.secrets, @/mesh, @/mesh/rosters, ~/mesh/rosters",
+        "sync @/mesh/rosters",
+        "remove ~/mesh/rosters/r.json, the same as @/mesh/rosters/r.json",
+        "sync ~/mesh/rosters",
+        "remove the folder ~/mesh/rosters when it is empty",
+        "remove the folder ~/mesh when it is empty",
+        "sync ~",
+    ]
+)]
+#[case::a_temporary_file_of_a_killed_run(
+    &["@.secrets/.durable-fs.1-0.part#1", "@.secrets/identity.json#1"],
+    Options::forward(),
+    &[
+        "remove the leftover @/.secrets/.durable-fs.1-0.part",
+        "sync @, @/.secrets",
+    ]
+)]
+#[case::undo(
+    &["@mesh/rosters/r.json", "@.secrets/identity.json#1", "@config.json={}"],
+    Options::undo(),
+    &[
+        "make the folder ~/.secrets",
+        "make the folder ~/mesh",
+        "sync ~, @/.secrets, @/mesh, @/mesh/rosters, ~/.secrets, ~/mesh",
+        "move the folder @/mesh/rosters (1 files) to ~/mesh/rosters",
+        "sync @/mesh, ~/mesh, ~/mesh/rosters",
+        "move @/.secrets/identity.json to ~/.secrets/identity.json",
+        "sync @/.secrets, ~/.secrets",
+        "remove the folder @/mesh when it is empty",
+        "remove the folder @/.secrets when it is empty",
+        "sync @",
+    ]
+)]
+fn steps(#[case] parts: &[&str], #[case] options: Options, #[case] wanted: &[&str]) {
+    assert_eq!(printed(&planned(&disk(parts), &options)), wanted);
+}
+
+/// The directories of each group of calls that sync.
+fn synced(disk: &SimDisk) -> Vec<BTreeSet<PathBuf>> {
+    let mut groups = vec![BTreeSet::new()];
+    for record in disk.ops() {
+        match record.op {
+            Op::SyncDir => drop(groups.last_mut().expect("one").insert(record.path)),
+            _ if record.is_change() && record.op != Op::SyncFs => groups.push(BTreeSet::new()),
+            _ => {}
+        }
+    }
+    groups.retain(|group| !group.is_empty());
+    groups
+}
+
+/// On one file system, where each file can be renamed, a run syncs what its plan says, and nothing else.
+#[rstest]
+#[case::everything(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"], Options::forward())]
+#[case::foreign(&["mesh/states/s.json", "mesh/states/notes.txt", ".secrets/identity.json#1"], Options::forward())]
+#[case::decided(&["mesh/rosters/r.json=x", "@mesh/rosters/r.json=y", ".secrets/identity.json#1"], Options::forward().keeping(Some(Keep::Source)))]
+#[case::emptied(&["mesh/rosters/", ".secrets/", "@.secrets/identity.json#1"], Options::forward())]
+#[case::undo(&["@mesh/rosters/r.json", "@.secrets/identity.json#1"], Options::undo())]
+fn run_syncs_what_the_plan_says(#[case] parts: &[&str], #[case] options: Options) {
+    let disk = disk(parts);
+    let barriers: Vec<BTreeSet<PathBuf>> = planned(&disk, &options)
+        .steps()
+        .filter_map(|step| match step {
+            Step::Sync { directories } => Some(directories.iter().cloned().collect()),
+            _ => None,
+        })
+        .collect();
+    disk.reset_ops();
+    let lock = disk.lock(Path::new(APP), Duration::ZERO).expect("free");
+    let report = Migrator::new(&disk, homes()).run(&lock, &options, &NoDaemons);
+    assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
+    assert_eq!(synced(&disk), barriers);
+    assert!(!barriers.is_empty());
+}
+
+/// The same inventory and options give the same plan, and what a run leaves gives none.
+#[test]
+fn plan_is_pure_and_converges() {
+    let disk = disk(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"]);
+    let inventory = inspect(&disk, &homes(), Direction::Forward);
+    let [first, second] = [(); 2].map(|()| plan(&homes(), &inventory, &Options::forward()).to_string());
+    assert_eq!(first, second);
+    let lock = disk.lock(Path::new(APP), Duration::ZERO).expect("free");
+    Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
+    assert!(planned(&disk, &Options::forward()).is_empty());
+}
