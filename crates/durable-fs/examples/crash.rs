@@ -1,4 +1,4 @@
-//! Shows what a power cut can make of a file that is written with and without a flush.
+//! Shows the states in which a power cut can leave a file that is written with and without a sync.
 //!
 //! `cargo run -p myownllm-durable-fs --features sim --example crash`
 

@@ -1,4 +1,4 @@
-//! The seam: what the rest of the workspace may ask of a disk.
+//! The interface between the rest of the workspace and a disk.
 
 use std::{
     ffi::OsString,
@@ -9,30 +9,30 @@ use std::{
 
 use crate::{LockError, LockedDir, Result, trust::Runner};
 
-/// What a name stands for.
+/// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileKind {
     /// A regular file.
     File,
-    /// A folder.
+    /// A directory.
     Dir,
-    /// A symbolic link (on Windows also a junction).
+    /// A symlink (on Windows also a junction).
     Symlink,
-    /// A pipe, a socket, a device.
+    /// A pipe, a socket or a device.
     Other,
 }
 
-/// Which file it is, whatever its names: device and inode.
+/// Identifies a file, whatever names it has, by device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     /// The device.
     pub dev: u64,
-    /// The number of the file on it.
+    /// The inode number on the device.
     pub ino: u64,
 }
 
-/// Who owns a file. Unix alone.
+/// The owner of a file, on Unix only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The user.
@@ -46,116 +46,120 @@ pub struct Owner {
 pub struct Timestamp {
     /// Seconds since 1970.
     pub seconds: i64,
-    /// And nanoseconds.
+    /// Nanoseconds within the second.
     pub nanoseconds: u32,
 }
 
-/// What is known of a file without opening it.
+/// The metadata of a file, which can be read without opening the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// What it is.
+    /// The kind of the file.
     pub kind: FileKind,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// The permission bits (`0o7777`); on Windows 0o700 for folders and 0o600 for files.
+    /// The permission bits (`0o7777`); on Windows 0o700 for directories and 0o600 for files.
     pub mode: u32,
-    /// Which file it is; `None` where the platform does not say (Windows).
+    /// The identity of the file; `None` where the platform does not report one (Windows).
     pub id: Option<FileId>,
-    /// How many names it has; 1 where the platform does not say.
+    /// The number of names that the file has; 1 where the platform does not report it.
     pub links: u64,
-    /// Who owns it; `None` on Windows.
+    /// The owner; `None` on Windows.
     pub owner: Option<Owner>,
-    /// When its content changed last.
+    /// The time of the last change of the content.
     pub modified: Timestamp,
-    /// When its content, mode, owner or names changed last; equals `modified` on Windows.
+    /// The time of the last change of content, mode, owner or names; equals `modified` on Windows.
     pub changed: Timestamp,
 }
 
 impl Metadata {
-    /// A regular file.
+    /// True if this is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind == FileKind::File
     }
 
-    /// A folder.
+    /// True if this is a directory.
     pub fn is_dir(&self) -> bool {
         self.kind == FileKind::Dir
     }
 
-    /// A symbolic link.
+    /// True if this is a symlink.
     pub fn is_symlink(&self) -> bool {
         self.kind == FileKind::Symlink
     }
 
-    /// Both are known to be the same file, by device and inode.
+    /// True if both are known to be the same file, by device and inode.
     pub fn is_same_file(&self, other: &Metadata) -> bool {
         self.id.is_some() && self.id == other.id
     }
 }
 
-/// A name in a folder.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirEntry {
     /// The name alone.
     pub name: OsString,
-    /// What it stands for (links are not followed).
+    /// The kind of the entry (symlinks are not followed).
     pub kind: FileKind,
 }
 
-/// How a file got its new name.
+/// The method by which a file got its new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RenameMethod {
-    /// One rename that cannot replace.
+    /// One rename that cannot replace a file.
     Rename,
-    /// A second link, then the first removed: where the file system refuses the rename that cannot replace.
+    /// A second hard link, after which the first name is removed. Used where the file system
+    /// refuses the rename that cannot replace.
     LinkUnlink,
 }
 
-/// What a copy has of its original.
+/// The result of comparing a copy with its original.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyComparison {
-    /// Other bytes.
+    /// The bytes differ.
     Differs,
-    /// The same bytes.
+    /// The bytes are the same.
     Identical {
-        /// The names of those of the user's own attributes (`user.…`) that the copy lacks, or has with another value; of the
-        /// access list too, where that let somebody in.
+        /// The names of the user's own attributes (`user.…`) that the copy lacks or has with
+        /// another value. Includes the access list if that list gave access to anybody.
         missing_xattrs: Vec<String>,
     },
 }
 
-/// What a file got of another's rights.
+/// The permissions that a file got from another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permissions {
-    /// All of them.
+    /// The file has all permissions of the other file.
     Kept,
-    /// Fewer: its group or its access list could not be had, and so nobody is let in by them.
+    /// The file has fewer permissions: its group or its access list could not be copied, so neither
+    /// gives access to anybody.
     Narrowed,
 }
 
-/// How much [`LockedDir::sync_fs`] has flushed.
+/// The part of the file system that [`LockedDir::sync_fs`] has synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncFs {
-    /// Everything that was written to that file system before the call.
+    /// Everything that was written to the file system before the call.
     Everything,
-    /// Nothing: the platform has no such call. Each file and folder must be flushed by itself.
+    /// Nothing, because the platform has no such call. The caller must sync each file and directory
+    /// by itself.
     Nothing,
 }
 
-/// Whether a program has a file open for writing.
+/// Tells if a program has a file open for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpenForWriting {
-    /// A program has it open: what it wrote so far need not be all that it is going to write.
+    /// A program has the file open for writing: the present content may be incomplete.
     Yes,
-    /// No program is seen to have it open.
+    /// No visible program has the file open for writing.
     No,
-    /// The platform does not tell, or the file is not there.
+    /// The platform does not tell, or the file does not exist.
     Unknown,
 }
 
-/// Reads a disk. What changes one is a method of [`LockedDir`], the value that [`lock`](Self::lock) returns:
+/// Reads a disk. Every change is a method of [`LockedDir`], the value that [`lock`](Self::lock)
+/// returns:
 ///
 /// ```compile_fail,E0599
 /// use myownllm_durable_fs::RealDisk;
@@ -163,20 +167,22 @@ pub enum OpenForWriting {
 /// RealDisk.unlink("/home/you/.app/config.json".as_ref()).unwrap(); // wanted: RealDisk.lock(home, wait)?.unlink(…)
 /// ```
 ///
-/// Paths are absolute. Errors carry operation and path.
+/// Paths are absolute. Errors carry the operation and the path.
 ///
-/// [`crate::RealDisk`] is the disk; `SimDisk` (feature `sim`) one that fails and crashes on demand.
+/// [`crate::RealDisk`] is the disk of this machine; `SimDisk` (feature `sim`) is a disk that fails
+/// and crashes on demand.
 pub trait Disk: Send + Sync {
-    /// What has this very name: a link is described, not followed.
+    /// Returns the metadata of the entry with this name. Does not follow a symlink.
     fn stat(&self, path: &Path) -> Result<Metadata>;
 
-    /// What this name leads to, through links.
+    /// Returns the metadata of the file that this name leads to. Follows symlinks.
     fn stat_follow(&self, path: &Path) -> Result<Metadata>;
 
-    /// Calls `each` for every name in the folder, in no order, until it breaks. A link to a folder is an error.
+    /// Calls `each` for every name in the directory, in no order, until `each` breaks. Fails for a
+    /// symlink to a directory.
     fn for_each_entry(&self, dir: &Path, each: &mut dyn FnMut(DirEntry) -> ControlFlow<()>) -> Result<()>;
 
-    /// All names in the folder, sorted.
+    /// Returns all names in the directory, sorted.
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>> {
         let mut all = Vec::new();
         self.for_each_entry(dir, &mut |entry| {
@@ -187,12 +193,13 @@ pub trait Disk: Send + Sync {
         Ok(all)
     }
 
-    /// The content of a regular file, links followed. A file that is larger than `limit` is an error
-    /// ([`FileTooLarge`](std::io::ErrorKind::FileTooLarge)); so is anything that is no regular file
-    /// ([`InvalidInput`](std::io::ErrorKind::InvalidInput)): a pipe never makes this hang.
+    /// Returns the content of a regular file. Follows symlinks. Fails if the file is larger than
+    /// `limit` ([`FileTooLarge`](std::io::ErrorKind::FileTooLarge)) or is no regular file
+    /// ([`InvalidInput`](std::io::ErrorKind::InvalidInput)), so a pipe never makes the call hang.
     fn read(&self, file: &Path, limit: u64) -> Result<Vec<u8>>;
 
-    /// Whether a regular file, links followed, holds exactly these bytes. Reads it in pieces, where the disk can.
+    /// True if a regular file holds exactly these bytes. Follows symlinks. Reads the file in pieces
+    /// where the disk can.
     fn content_eq(&self, file: &Path, bytes: &[u8]) -> Result<bool> {
         match self.read(file, bytes.len() as u64) {
             Ok(there) => Ok(there == bytes),
@@ -201,11 +208,13 @@ pub trait Disk: Send + Sync {
         }
     }
 
-    /// Whether two regular files (links are *not* followed) hold the same bytes; reads them in pieces.
+    /// True if two regular files hold the same bytes. Does *not* follow symlinks. Reads the files
+    /// in pieces.
     fn same_content(&self, a: &Path, b: &Path) -> Result<bool>;
 
-    /// Whether a copy has all that its original has: like [`same_content`](Self::same_content), and for the same bytes also which
-    /// attributes the copy lacks. Where the platform has none, it lacks none.
+    /// Compares a copy with its original: like [`same_content`](Self::same_content), and if the
+    /// bytes are the same, returns also the attributes that the copy lacks. On a platform without
+    /// attributes the copy lacks none.
     fn compare_copy(&self, original: &Path, copy: &Path) -> Result<CopyComparison> {
         Ok(match self.same_content(original, copy)? {
             true => CopyComparison::Identical { missing_xattrs: Vec::new() },
@@ -213,42 +222,47 @@ pub trait Disk: Send + Sync {
         })
     }
 
-    /// What a link says.
+    /// Returns the target of a symlink.
     fn read_link(&self, link: &Path) -> Result<PathBuf>;
 
-    /// The path without links, `.` and `..`.
+    /// Returns the path without symlinks, `.` and `..`.
     fn canonicalize(&self, path: &Path) -> Result<PathBuf>;
 
-    /// Returns for each file, in order, whether a program has it open for writing. Looks once at all processes, so ask for many
-    /// files at a time. Processes of other users (except for root) and of other pid namespaces are not seen.
+    /// Tells for each file, in order, if a program has the file open for writing. Reads all
+    /// processes once, so callers pass many files at a time. Processes of other users (except for
+    /// root) and of other pid namespaces are not seen.
     ///
-    /// A file that was renamed first, to a name that nobody else opens, and is then seen to be open in no program, does not
-    /// change any more.
+    /// A file does not change any more if it was first renamed to a name that no other program
+    /// opens, and is then open for writing in no program.
     fn open_for_writing(&self, files: &[&Path]) -> Vec<OpenForWriting> {
         vec![OpenForWriting::Unknown; files.len()]
     }
 
-    // ---- who asks
+    // ---- the user who runs this process
 
-    /// The user who runs this process; `None` where the platform has no owners of files.
+    /// Returns the user who runs this process; `None` where files have no owners on the platform.
     fn runner(&self) -> Option<Runner> {
         None
     }
 
-    /// Whether the file system lets this process add names to a directory. What cannot be asked counts as no.
+    /// True if the file system lets this process add names to a directory. False if the file system
+    /// cannot be asked.
     fn may_write(&self, dir: &Path) -> bool {
         let _ = dir;
         false
     }
 
-    /// Whether something is mounted at this folder or over this file: it can be emptied, and neither renamed nor removed. Where the platform does not
-    /// tell, only another file system counts, and not another part of the same one. What cannot be looked at is none.
+    /// True if a file system is mounted at this directory or over this file. A mount point can be
+    /// emptied, but neither renamed nor removed. Where the platform does not report mounts, only
+    /// another file system counts as mounted, not another part of the same file system. False if
+    /// the path cannot be read.
     fn is_mount_point(&self, folder: &Path) -> bool {
         is_on_another_device(self, folder)
     }
 
-    /// An error where names in this folder can be made and never be taken away again (append-only), if the platform tells: a temporary
-    /// file that is made there stays for good, and every run would add one. What cannot be looked at lets go.
+    /// Fails if names in this directory can be made but never removed (append-only) and the
+    /// platform reports that. A temporary file in such a directory stays for good, and every run
+    /// would add one. Succeeds if the directory cannot be read.
     fn ensure_entries_removable(&self, folder: &Path) -> Result<()> {
         let _ = folder;
         Ok(())
@@ -259,31 +273,33 @@ pub trait Disk: Send + Sync {
     /// Locks a directory, which must exist. Waits for the lock no longer than `wait`.
     fn lock(&self, dir: &Path, wait: Duration) -> Result<LockedDir, LockError>;
 
-    /// Makes a home directory with the mode 0700, and those between it and `root` that are missing; gives each to `owner`,
-    /// where this process may give a directory away, and syncs its name. One that exists gets mode and owner too: a killed
-    /// run may have made it. Creates and replaces no file.
+    /// Makes a home directory and the missing directories between `root` and it, each with the mode
+    /// 0700. Gives each directory to `owner` if this process may give directories away, and syncs
+    /// its name. Sets mode and owner of an existing home directory too, because a killed run may
+    /// have made it. Creates and replaces no file.
     ///
-    /// The one change that is made without a lock: there is no directory to lock before it. Two processes that make the
-    /// same directory at once end with the same directory.
+    /// This is the only change without a lock, because no directory exists yet that could be
+    /// locked. If two processes make the same directory at once, both end with the same directory.
     fn make_home_dir(&self, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()>;
 
-    // ---- others at work
+    // ---- other programs
 
-    /// Lets some time pass, in which other programs go on. A simulated disk need not wait.
+    /// Waits while other programs go on. A simulated disk need not wait.
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
     }
 
     // ---- several at a time
 
-    /// By how many threads work on many files is done soonest. Any number of threads may call at any time; one is the answer of a disk
-    /// whose calls had better come in the same order each time.
+    /// Returns the number of threads with which work on many files ends soonest. Any number of
+    /// threads may call at any time. A disk whose calls should come in the same order each time
+    /// returns 1.
     fn threads(&self) -> usize {
         1
     }
 }
 
-/// Whether a folder is on another device than the one that it is in.
+/// True if a directory is on another device than its parent.
 pub(crate) fn is_on_another_device(disk: &(impl Disk + ?Sized), folder: &Path) -> bool {
     let device = |path: &Path| disk.stat_follow(path).ok()?.id.map(|id| id.dev);
     match (device(folder), folder.parent().and_then(device)) {

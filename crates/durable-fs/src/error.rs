@@ -1,4 +1,4 @@
-//! What went wrong, doing what, to which path.
+//! Errors: the failed operation, its path and its cause.
 
 use std::{
     io,
@@ -12,15 +12,16 @@ use crate::Op;
 /// The result of one disk operation.
 pub type Result<T, E = DiskError> = std::result::Result<T, E>;
 
-/// One disk operation that failed: what was done, to which path, because of what.
+/// A disk operation that failed, with its path and its cause.
 ///
-/// `Display` names the operation and the path; the cause is the [`source`](std::error::Error::source).
+/// `Display` names the operation and the path; the cause is the
+/// [`source`](std::error::Error::source).
 #[derive(Clone, Debug)]
 pub struct DiskError {
     op: Op,
     path: PathBuf,
     other: Option<PathBuf>,
-    /// Shared, so that an error can be in a plan and in the report of its execution.
+    /// Shared, so that an error can be both in a plan and in the report of its execution.
     source: Arc<io::Error>,
 }
 
@@ -41,47 +42,47 @@ impl std::error::Error for DiskError {
 }
 
 impl DiskError {
-    /// An error of an operation on one path.
+    /// Creates the error of an operation on one path.
     pub fn new(op: Op, path: &Path, source: io::Error) -> Self {
         Self { op, path: path.to_owned(), other: None, source: Arc::new(source) }
     }
 
-    /// An error of an operation on two paths, such as a rename.
+    /// Creates the error of an operation on two paths, such as a rename.
     pub fn two(op: Op, path: &Path, other: &Path, source: io::Error) -> Self {
         Self { op, path: path.to_owned(), other: Some(other.to_owned()), source: Arc::new(source) }
     }
 
-    /// The operation that failed.
+    /// Returns the operation that failed.
     pub fn op(&self) -> Op {
         self.op
     }
 
-    /// The path that the operation was about.
+    /// Returns the path of the operation.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The second path of a rename, a link or a comparison.
+    /// Returns the second path of a rename, a link or a comparison.
     pub fn other(&self) -> Option<&Path> {
         self.other.as_deref()
     }
 
-    /// The kind of the cause.
+    /// Returns the kind of the cause.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 
-    /// The cause itself.
+    /// Returns the cause.
     pub fn io(&self) -> &io::Error {
         &self.source
     }
 
-    /// Nothing has that name (and every folder above it could be looked into).
+    /// True if nothing has that name (and every directory above it could be read).
     pub fn is_not_found(&self) -> bool {
         self.kind() == io::ErrorKind::NotFound
     }
 
-    /// Symlinks lead in a circle.
+    /// True if symlinks lead in a circle.
     pub fn is_symlink_loop(&self) -> bool {
         #[cfg(unix)]
         return self.source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
@@ -89,19 +90,20 @@ impl DiskError {
         return false;
     }
 
-    /// The name is taken.
+    /// True if the name is taken.
     pub fn is_already_exists(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
     }
 
-    /// The two paths are on different file systems, or on parts of one between which nothing can be renamed.
+    /// True if the two paths are on different file systems, or on parts of one file system between
+    /// which the kernel renames nothing.
     pub fn is_cross_device(&self) -> bool {
         self.kind() == io::ErrorKind::CrossesDevices
     }
 
-    /// The file system, the kernel or a sandbox may be refusing the *operation*, whatever the files: `EINVAL`, `ENOSYS`,
-    /// `EOPNOTSUPP`, `EPERM`. Only a trial with a file of our own tells that from a refusal that
-    /// is about the very file (one that is immutable, say).
+    /// True if the file system, the kernel or a sandbox may refuse the *operation* for every file:
+    /// `EINVAL`, `ENOSYS`, `EOPNOTSUPP`, `EPERM`. The same codes also report a refusal for one
+    /// file, such as an immutable file. Only a trial with a file of our own tells the two apart.
     pub fn may_be_unsupported(&self) -> bool {
         matches!(
             self.kind(),
@@ -109,22 +111,24 @@ impl DiskError {
         )
     }
 
-    /// A file could not be given to somebody else: only root may. All else about it may have gone well.
+    /// True if a file could not be given to another user, which only root may do. Everything else
+    /// about the file may have succeeded.
     pub fn is_about_the_owner(&self) -> bool {
         self.op == Op::SetOwner && self.kind() == io::ErrorKind::PermissionDenied
     }
 
-    /// What on the way was not gone through, as it is not the home's.
+    /// Returns the directory or symlink on the way that does not belong to the home and stopped the
+    /// walk.
     pub fn untrusted(&self) -> Option<&Untrusted> {
         self.source.get_ref()?.downcast_ref()
     }
 
-    /// The refusal of a path that is not below the locked directory, or has `..`.
+    /// Returns the refusal of a path that is not below the locked directory, or that has `..`.
     pub fn outside_lock(&self) -> Option<&OutsideLock> {
         self.source.get_ref()?.downcast_ref()
     }
 
-    /// A stable code.
+    /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         if self.untrusted().is_some() {
             return "durable-fs.untrusted";
@@ -145,19 +149,20 @@ impl DiskError {
         }
     }
 
-    /// `EPERM`, which Linux tells from the `EACCES` of missing permissions.
+    /// True for `EPERM`, which Linux distinguishes from the `EACCES` of missing permissions.
     #[cfg(target_os = "linux")]
     fn is_not_permitted(&self) -> bool {
         self.source.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error())
     }
 
-    /// A command that shows or mends what is wrong, where there is one.
+    /// Returns a command that shows or mends the problem, if there is one.
     pub fn hint(&self) -> Option<String> {
         if let Some(Untrusted::Foreign { path, .. } | Untrusted::LeadsOut { path }) = self.untrusted() {
             return Some(format!("ls -ld {}", quote(path)));
         }
         match self.kind() {
-            // Where the permissions would allow it: that a file is immutable, or append-only, shows in no `ls`.
+            // The permissions may allow the change: `ls` does not show that a file is immutable or
+            // append-only.
             #[cfg(target_os = "linux")]
             io::ErrorKind::PermissionDenied if self.op.changes_names() && self.is_not_permitted() => {
                 let folder = self.path.parent().unwrap_or(&self.path);
@@ -167,7 +172,7 @@ impl DiskError {
             io::ErrorKind::PermissionDenied if self.op == Op::MakeTemp => {
                 Some(format!("lsattr -d {}", quote(&self.path)))
             }
-            // What could not be made, renamed or removed is a matter of the folder that it is in.
+            // The directory decides if a name in it can be made, renamed or removed.
             io::ErrorKind::PermissionDenied if self.op.changes_names() => {
                 Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))
             }
@@ -189,25 +194,26 @@ impl DiskError {
     }
 }
 
-/// Something on the way to a path below a locked home is not the home's, and was not gone through. It is the cause of a
-/// [`DiskError`]; see [`DiskError::untrusted`].
+/// A directory or symlink on the way to a path below a locked home does not belong to the home, so
+/// the call did not go through it. It is the cause of a [`DiskError`]; see
+/// [`DiskError::untrusted`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Untrusted {
-    /// A folder or link belongs to another user, who can put anything behind it.
+    /// A directory or symlink belongs to another user, who can put anything behind it.
     #[error("{} belongs to user {user}, not to the owner of the home (user {owner})", .path.display())]
     Foreign {
-        /// The folder or link.
+        /// The directory or symlink.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner of the directory or symlink.
         user: u32,
-        /// Who owns the home.
+        /// The owner of the home.
         owner: u32,
     },
-    /// A link leads out of the home, and something was to be changed behind it.
+    /// A symlink leads out of the home, and the operation would change something behind it.
     #[error("{} is a link that leads out of the home", .path.display())]
     LeadsOut {
-        /// The link.
+        /// The symlink.
         path: PathBuf,
     },
 }
@@ -218,8 +224,8 @@ impl From<Untrusted> for io::Error {
     }
 }
 
-/// A path is not below the directory that is locked, or has `..`, so nothing was changed there. It is the cause of a
-/// [`DiskError`]; see [`DiskError::outside_lock`].
+/// A path is not below the locked directory, or has `..`, so nothing was changed there. It is the
+/// cause of a [`DiskError`]; see [`DiskError::outside_lock`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the path is outside of the locked directory {}", .dir.display())]
 pub struct OutsideLock {
@@ -233,31 +239,32 @@ impl From<OutsideLock> for io::Error {
     }
 }
 
-/// Why the lock of a home could not be had.
+/// The reason why a home could not be locked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
     /// Another process held it for the whole wait.
     #[error("another process holds the lock of {} (waited {:.1} s)", .home.display(), .waited.as_secs_f32())]
     Held {
-        /// The home whose lock it is.
+        /// The home.
         home: PathBuf,
-        /// How long was waited.
+        /// The time that the caller waited.
         waited: Duration,
     },
-    /// The lock could not be tried: the home is absent or unreadable, or its file system has no locks.
+    /// The lock could not be tried: the home is absent or unreadable, or its file system has no
+    /// locks.
     #[error("could not lock {}", .home.display())]
     Failed {
-        /// The home whose lock it is.
+        /// The home.
         home: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl LockError {
-    /// A stable code: `durable-fs.lock-held` or `durable-fs.lock-failed`.
+    /// Returns a stable code: `durable-fs.lock-held` or `durable-fs.lock-failed`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Held { .. } => "durable-fs.lock-held",
@@ -265,14 +272,15 @@ impl LockError {
         }
     }
 
-    /// The home whose lock it is.
+    /// Returns the home.
     pub fn home(&self) -> &Path {
         match self {
             Self::Held { home, .. } | Self::Failed { home, .. } => home,
         }
     }
 
-    /// The command that shows who holds the lock.
+    /// Returns the command that shows the holder of the lock, or the home if the lock could not be
+    /// tried.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Held { home, .. } => Some(format!("fuser -v {}", quote(home))),
@@ -281,7 +289,7 @@ impl LockError {
     }
 }
 
-/// A path as a shell takes it: as it is when it is plain, else in single quotes.
+/// Returns a path as a shell takes it: unchanged if it is plain, else in single quotes.
 pub fn quote(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,~".contains(c);
@@ -292,8 +300,8 @@ pub fn quote(path: &Path) -> String {
     }
 }
 
-/// A name beside `path` that nothing has: with this ending, or with a number behind it. For commands that a person copies: whatever
-/// lies there stays, however often they are run.
+/// Returns a free name beside `path`, with this ending or with this ending and a number. For
+/// commands that a person copies: the command replaces nothing, however often it is run.
 pub fn free_name(path: &Path, ending: &str) -> PathBuf {
     let beside = |number: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -309,12 +317,14 @@ pub fn free_name(path: &Path, ending: &str) -> PathBuf {
     (1..1000).map(beside).find(is_free).unwrap_or_else(|| beside(1))
 }
 
-/// The command that moves something out of the way, to a free name that ends like this. It replaces nothing.
+/// Returns the command that moves a file out of the way, to a free name with this ending. The
+/// command replaces nothing.
 pub fn move_aside(path: &Path, ending: &str) -> String {
     format!("mv -n {} {}", quote(path), quote(&free_name(path, ending)))
 }
 
-/// The command that puts a copy of what a symlink leads to in the symlink's place. Run again, it finds no symlink and does nothing.
+/// Returns the command that replaces a symlink by a copy of its target. A second run finds no
+/// symlink and does nothing.
 pub fn replace_symlink(symlink: &Path) -> String {
     let (symlink, copy) = (quote(symlink), quote(&free_name(symlink, "copy")));
     format!("test -L {symlink} && cp -RLpn {symlink} {copy} && rm {symlink} && mv -n {copy} {symlink}")
@@ -336,7 +346,7 @@ mod tests {
         // The directory decides about every change of a name.
         assert_eq!(hint(Op::Exchange, denied).as_deref(), Some("ls -ld /home/you"));
         assert_eq!(hint(Op::HardLink, denied).as_deref(), Some("ls -ld /home/you"));
-        // Refused to who is not the owner.
+        // The kernel refuses this to a user who is not the owner.
         assert_eq!(hint(Op::SetMode, immutable).as_deref(), Some("ls -ld /home/you/.swap"));
     }
 }

@@ -27,14 +27,16 @@ pub use publish::{
 };
 pub use real::RealDisk;
 
-/// How the names of our temporary files begin.
+/// The prefix of the names of our temporary files.
 pub const TEMP_PREFIX: &str = ".durable-fs.";
-/// The directory, beside the sources of a move, into which a source is renamed before it is removed. It keeps the file's own
-/// name, so that the next run knows what a killed one had in its hands.
+/// The directory, beside the sources of a move, into which a source is renamed before it is
+/// removed. The source keeps its own name there, so that the next run recognizes a source that a
+/// killed run was about to remove.
 pub const CLAIM_DIR: &str = ".durable-fs.claimed";
-/// What the name of a file that was set aside has before its number: `roster.json.set-aside-1`.
+/// The part of the name of a file that was set aside before its number: `roster.json.set-aside-1`.
 pub const SET_ASIDE: &str = ".set-aside-";
-/// How those end that hold nothing that is not elsewhere too.
+/// The suffix of a temporary file whose content also exists elsewhere.
 pub const PART_SUFFIX: &str = ".part";
-/// How those end that may hold the only copy of something: what [`replace()`] took out of its place.
+/// The suffix of a temporary file that may be the only copy of its content: the file that
+/// [`replace()`] took out of its place.
 pub const SWAP_SUFFIX: &str = ".swap";

@@ -14,8 +14,9 @@ use crate::{
     Permissions, Result, SyncFs, trust::Runner,
 };
 
-/// What an implementation of [`Disk`] carries out for a [`LockedDir`], which documents each call. [`LockedDir`] passes only paths
-/// that it has checked. No caller reaches an implementation but through a [`LockedDir`].
+/// The changes that an implementation of [`Disk`] carries out for a [`LockedDir`], which documents
+/// each call. [`LockedDir`] passes only paths that it has checked. Callers reach an implementation
+/// only through a [`LockedDir`].
 #[allow(missing_docs, reason = "LockedDir documents each call")]
 pub trait LockedDisk: Send + Sync {
     fn make_dir(&self, dir: &Path, mode: u32) -> Result<()>;
@@ -42,32 +43,36 @@ pub trait LockedDisk: Send + Sync {
         Ok(())
     }
 
-    /// Opens directories for [`LockedDir::keep_open`]; the answer closes them when it is dropped. `None`: this disk finds a
-    /// directory as fast by its path.
+    /// Opens directories for [`LockedDir::keep_open`]; dropping the returned value closes them.
+    /// Returns `None` if this disk finds a directory as fast by its path.
     fn keep_open(&self, dirs: &[&Path]) -> Option<Box<dyn Any>> {
         let _ = dirs;
         None
     }
 }
 
-/// A directory that this value locks, and the right to change what is below it: exclusive among all processes until the value
-/// is dropped.
+/// A directory that this value locks, and the right to change what is below it: exclusive among all
+/// processes until the value is dropped.
 ///
-/// On Unix the lock is a `flock` on the directory itself: nothing is written, nothing is left behind, a child does not inherit
-/// the lock, and the kernel releases it when the process dies. On Windows the lock is on `<dir>/.lock`, which stays.
+/// On Unix the lock is a `flock` on the directory itself: nothing is written, nothing is left
+/// behind, a child does not inherit the lock, and the kernel releases it when the process dies. On
+/// Windows the lock is on `<dir>/.lock`, which stays.
 ///
-/// The value reads the disk as well ([`Disk`]). On Unix it reaches everything below the directory through the very handle
-/// that holds the lock, so read through this value while you hold it.
+/// The value reads the disk as well ([`Disk`]). On Unix it reaches everything below the directory
+/// through the very handle that holds the lock, so callers read through this value while they hold
+/// the lock.
 ///
-/// Every change wants a path below the directory, by the name that was locked or by its canonical path, without `..`. Any
-/// other path is an error ([`OutsideLock`], [`DiskError::outside_lock`]), and nothing changes. No operation but
-/// [`rename`](Self::rename) can replace or remove what it was not asked about; nothing is recursive; nothing is durable
-/// unless a `sync_…` says so.
+/// Every change requires a path below the directory, by the name that was locked or by its
+/// canonical path, without `..`. Any other path is an error ([`OutsideLock`],
+/// [`DiskError::outside_lock`]), and nothing changes. Only [`rename`](Self::rename) can replace or
+/// remove a file that the caller did not name; nothing is recursive; nothing is durable until the
+/// matching `sync_…` call.
 #[must_use = "dropping this value releases the lock"]
 pub struct LockedDir {
     path: PathBuf,
     real: PathBuf,
-    /// Directories outside, in which names may be changed: those of files that symlinks below lead to.
+    /// Directories outside of the locked one in which names may be changed: those that hold the
+    /// targets of symlinks below the locked directory.
     admitted: RwLock<Vec<PathBuf>>,
     reader: Box<dyn Disk>,
     changes: Box<dyn LockedDisk>,
@@ -93,7 +98,8 @@ impl std::fmt::Debug for DirHandles<'_> {
 }
 
 impl LockedDir {
-    /// For implementors of [`Disk`]. `real` is the canonical path of the locked directory; dropping `changes` releases the lock.
+    /// Creates the value. For implementors of [`Disk`]. `real` is the canonical path of the locked
+    /// directory; dropping `changes` releases the lock.
     pub fn new(
         path: &Path,
         real: &Path,
@@ -109,13 +115,14 @@ impl LockedDir {
         }
     }
 
-    /// The locked directory, by the name that was locked.
+    /// Returns the path by which the directory was locked.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Fails unless `dir` is the very directory that this value locks, under any name. For a caller that is given a lock and
-    /// knows by itself which directory is to be locked: a lock of the directory above would let every change pass.
+    /// Fails unless `dir` is the directory itself that this value locks, under any name. For a
+    /// caller that gets a lock from elsewhere and knows which directory must be locked: a lock of
+    /// the parent directory would allow every change.
     ///
     /// # Errors
     ///
@@ -131,7 +138,7 @@ impl LockedDir {
         DiskError::new(op, path, OutsideLock { dir: self.path.clone() }.into())
     }
 
-    /// The path below the locked directory; empty for the directory itself.
+    /// Returns the path below the locked directory; empty for the directory itself.
     fn below<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         let below = path.strip_prefix(&self.path).or_else(|_| path.strip_prefix(&self.real)).ok()?;
         below.components().all(|part| matches!(part, Component::Normal(_))).then_some(below)
@@ -143,26 +150,29 @@ impl LockedDir {
             && path.parent().is_some_and(|dir| admitted.iter().any(|known| known == dir))
     }
 
-    /// Checks a path whose name is to change: the name of the locked directory itself is not below it.
+    /// Checks a path whose name is about to change. Refuses the locked directory itself, whose name
+    /// is in the parent directory.
     fn check_name(&self, op: Op, path: &Path) -> Result<()> {
         let is_below = self.below(path).is_some_and(|below| !below.as_os_str().is_empty());
         if is_below || self.is_admitted(path) { Ok(()) } else { Err(self.refusal(op, path)) }
     }
 
-    /// Checks a path of which something else than its name is to change.
+    /// Checks a path of which the caller changes something other than the name.
     fn check(&self, op: Op, path: &Path) -> Result<()> {
         let is_admitted =
             || self.admitted.read().unwrap_or_else(PoisonError::into_inner).iter().any(|dir| dir == path);
         if self.below(path).is_some() || is_admitted() { Ok(()) } else { self.check_name(op, path) }
     }
 
-    /// Follows a symlink below the locked directory to a file. Where that file lies outside, names in its directory can be
-    /// changed through this value from now on: a config that its user has linked into a directory of their own is written
-    /// through the symlink. Returns the canonical path of the file.
+    /// Follows a symlink below the locked directory to a file and returns the canonical path of the
+    /// file. If the file lies outside, this value can change names in its directory from now on: a
+    /// config that its user has linked into a directory of their own is written through the
+    /// symlink.
     ///
     /// # Errors
     ///
-    /// The symlink is not below the directory, belongs to another user ([`DiskError::untrusted`]), or leads nowhere.
+    /// The symlink is not below the directory, belongs to another user ([`DiskError::untrusted`]),
+    /// or its target does not exist.
     pub fn admit_target(&self, symlink: &Path) -> Result<PathBuf> {
         self.check_name(Op::Follow, symlink)?;
         let target = self.reader.canonicalize(symlink)?;
@@ -175,12 +185,13 @@ impl LockedDir {
         Ok(target)
     }
 
-    /// Keeps these directories open, for many calls on names in them: as long as the answer lives, the way to them is not
-    /// walked again for each call. Skips a directory that cannot be opened, or is not to be trusted: each call on a name
-    /// in it fails as ever.
+    /// Keeps these directories open for many calls on names in them: until the returned value is
+    /// dropped, a call does not walk the way to them again. Skips a directory that cannot be opened
+    /// or is not trusted; each call on a name in such a directory fails with its own error.
     ///
-    /// The directory stays open, not its name: should another program rename it meanwhile, the calls go where it is then. So
-    /// keep none open that is itself renamed or removed before the answer is dropped.
+    /// The handle follows the directory, not its name: if another program renames the directory
+    /// meanwhile, the calls act on the renamed directory. Do not keep a directory open that you
+    /// rename or remove before you drop the returned value.
     pub fn keep_open(&self, dirs: &[&Path]) -> DirHandles<'_> {
         let dirs: Vec<_> = dirs.iter().copied().filter(|dir| self.check(Op::Use, dir).is_ok()).collect();
         DirHandles { _lock: PhantomData, _open: self.changes.keep_open(&dirs) }
@@ -192,7 +203,8 @@ impl LockedDir {
         self.changes.make_dir(dir, mode)
     }
 
-    /// Sets the permission bits of a file or directory; fails for a symlink. Does nothing on Windows.
+    /// Sets the permission bits of a file or directory; fails for a symlink. Does nothing on
+    /// Windows.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         self.check(Op::SetMode, path)?;
         self.changes.set_mode(path, mode)
@@ -210,42 +222,48 @@ impl LockedDir {
         self.changes.create(file, bytes, mode)
     }
 
-    /// Copies a regular file (not a symlink), which may lie anywhere, to a new name. The copy is 0600 while it grows; then it
-    /// gets the modification time and, when `mode` is `None`, mode and access list of the original (see
-    /// [`copy_permissions`](Self::copy_permissions)); the owner of the original, when this process is root; and the user's own
-    /// attributes (`user.…`), as far as the file system takes them: [`Disk::compare_copy`] tells. Labels are not copied.
-    /// Fails if the name exists. Removes a copy that could not be completed.
+    /// Copies a regular file (not a symlink), which may lie anywhere, to a new name. The copy has
+    /// mode 0600 while it grows. Then the copy gets the modification time of the original; if
+    /// `mode` is `None`, its mode and access list (see
+    /// [`copy_permissions`](Self::copy_permissions)); if this process is root, its owner; and the
+    /// user's own attributes (`user.…`), as far as the file system accepts them
+    /// ([`Disk::compare_copy`] reports the missing ones). Labels are not copied. Fails if the name
+    /// exists. Removes a copy that could not be completed.
     pub fn copy_new(&self, from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         self.check_name(Op::CopyNew, to)?;
         self.changes.copy_new(from, to, mode)
     }
 
-    /// Gives the file `to`, which is 0600 so far, what `from` has: permission bits, access list, and the user's own attributes
-    /// (`user.…`) as far as the file system takes them. Where the file system does not take the list, the file is its
-    /// owner's alone, and the answer says so: with a list, the group's bits mean something else, and without it they would
-    /// let others in.
+    /// Gives the file `to`, which has mode 0600 so far, the permission bits, the access list and
+    /// the user's own attributes (`user.…`) of `from`, as far as the file system accepts the
+    /// attributes. If the file system does not accept the list, only the owner gets access and the
+    /// call returns [`Permissions::Narrowed`]: with a list, the group's bits mean something else,
+    /// and without the list they would give others access.
     pub fn copy_permissions(&self, from: &Path, to: &Path) -> Result<Permissions> {
         self.check(Op::CopyPermissions, to)?;
         self.changes.copy_permissions(from, to)
     }
 
-    /// Renames a file, symlink or directory. Fails if the destination exists, even if it appears in the very moment. Where the
-    /// file system or the platform has no such rename, [`DiskError::may_be_unsupported`] holds for the error.
+    /// Renames a file, symlink or directory. Fails if the destination exists, even if another
+    /// program makes it at the same moment. Where the file system or the platform has no such
+    /// rename, [`DiskError::may_be_unsupported`] is true for the error.
     pub fn rename_noreplace(&self, from: &Path, to: &Path) -> Result<()> {
         self.check_pair(Op::RenameNoReplace, from, to)?;
         self.changes.rename_noreplace(from, to)
     }
 
-    /// The plain rename, which **replaces** a file (never a directory that is not empty). For names that nobody else can hold:
-    /// directories, and files under names of ours.
+    /// Renames, and **replaces** a file that has the new name (never a directory that is not
+    /// empty). For names that no other program can use: directories, and files under temporary
+    /// names of ours.
     ///
-    /// Beware: when both are names of one file, a Unix system reports success and leaves both.
+    /// Beware: if both are names of one file, a Unix system reports success and leaves both.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.check_pair(Op::Rename, from, to)?;
         self.changes.rename(from, to)
     }
 
-    /// Swaps two names in one step. Where there is no such thing, [`DiskError::may_be_unsupported`] holds for the error.
+    /// Exchanges two names in one step. Where that is not supported,
+    /// [`DiskError::may_be_unsupported`] is true for the error.
     pub fn exchange(&self, a: &Path, b: &Path) -> Result<()> {
         self.check_pair(Op::Exchange, a, b)?;
         self.changes.exchange(a, b)
@@ -269,14 +287,15 @@ impl LockedDir {
         self.changes.unlink(path)
     }
 
-    /// Removes an empty directory; any other is an error ([`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty)).
+    /// Removes an empty directory. Fails if the directory is not empty
+    /// ([`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty)).
     pub fn remove_dir(&self, dir: &Path) -> Result<()> {
         self.check_name(Op::RemoveDir, dir)?;
         self.changes.remove_dir(dir)
     }
 
-    /// Syncs content, length and mode of a regular file (not its name). A failure is final: the system may have dropped what
-    /// it could not write.
+    /// Syncs content, length and mode of a regular file (not its name). A failure is final: the
+    /// system may have dropped the data that it could not write.
     pub fn sync_file(&self, file: &Path) -> Result<()> {
         self.check(Op::SyncFile, file)?;
         self.changes.sync_file(file)
@@ -288,12 +307,14 @@ impl LockedDir {
         self.changes.sync_dir(dir)
     }
 
-    /// Syncs the directory that holds the locked one, so that the name of the locked one is durable. A failure is final.
+    /// Syncs the directory that holds the locked one, so that the name of the locked one is
+    /// durable. A failure is final.
     pub fn sync_own_name(&self) -> Result<()> {
         self.changes.sync_dir(self.path.parent().unwrap_or(&self.path))
     }
 
-    /// Syncs the whole file system that `path` is on, where the platform can (Linux). A failure is final.
+    /// Syncs the whole file system that `path` is on, where the platform can (Linux). A failure is
+    /// final.
     pub fn sync_fs(&self, path: &Path) -> Result<SyncFs> {
         self.check(Op::SyncFs, path)?;
         self.changes.sync_fs(path)

@@ -1,6 +1,7 @@
 //! The operations on a disk, as errors and the simulated disk name them.
 
-/// An operation on a disk: a method of [`Disk`](crate::Disk), or one that is made of several.
+/// An operation on a disk: a method of [`Disk`](crate::Disk), or a function that makes several of
+/// its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Op {
@@ -28,7 +29,7 @@ pub enum Op {
     FindDir,
     /// Using a path that a caller gave.
     Use,
-    /// Taking a file for a copy of another, which then goes.
+    /// Treating a file as a copy of another, before the copy is removed.
     CompareCopy,
     /// [`LockedDir::make_dir`](crate::LockedDir::make_dir).
     MakeDir,
@@ -38,7 +39,8 @@ pub enum Op {
     SetOwner,
     /// [`LockedDir::create`](crate::LockedDir::create).
     Create,
-    /// Making a temporary file, which must be removable ([`Disk::ensure_entries_removable`](crate::Disk::ensure_entries_removable)).
+    /// Making a temporary file, which must be removable
+    /// ([`Disk::ensure_entries_removable`](crate::Disk::ensure_entries_removable)).
     MakeTemp,
     /// [`LockedDir::copy_new`](crate::LockedDir::copy_new).
     CopyNew,
@@ -77,7 +79,8 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether the operation makes, moves or removes a name, so that the directory decides who may do it.
+    /// True if the operation makes, moves or removes a name, so that the permissions of the
+    /// directory decide about it.
     pub(crate) fn changes_names(self) -> bool {
         match self {
             Self::MakeDir
@@ -120,7 +123,7 @@ impl Op {
 }
 
 impl std::fmt::Display for Op {
-    /// Writes a verb phrase that a path can follow: "read", "make the folder".
+    /// Writes a verb phrase that a path can follow: "read", "make a temporary file in".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Stat | Self::StatFollow => "look at",

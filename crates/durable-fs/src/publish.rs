@@ -1,4 +1,4 @@
-//! Whole files, put in place in one step.
+//! Puts whole files in place in one step.
 
 use std::{
     ffi::OsStr,
@@ -14,31 +14,34 @@ use crate::{
     Result, SWAP_SUFFIX, TEMP_PREFIX,
 };
 
-/// How many names are tried for a temporary file before somebody must be making them on purpose.
+/// The number of names to try for a temporary file. If all are taken, another program makes them on
+/// purpose.
 const NAME_TRIES: usize = 1000;
 
-/// The folder that a name is in.
+/// Returns the directory of a name.
 fn folder_of(path: &Path) -> Result<&Path> {
     path.parent()
         .ok_or_else(|| DiskError::new(Op::FindDir, path, io::Error::from(io::ErrorKind::InvalidInput)))
 }
 
-/// A fresh name for a temporary file in `dir`. Nobody has it yet, as far as we know; the call that makes the file must be
-/// exclusive all the same.
+/// Returns a fresh name for a temporary file in `dir`. Another program may still use the name, so
+/// the call that makes the file must be exclusive.
 pub fn temp_name(dir: &Path, suffix: &str) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     dir.join(format!("{TEMP_PREFIX}{}-{number}{suffix}", std::process::id()))
 }
 
-/// Makes a temporary file in `dir` by `make`, under the first name that is free. See [`Disk::ensure_entries_removable`] first.
+/// Makes a temporary file in `dir` with `make`, under the first free name. Call
+/// [`Disk::ensure_entries_removable`] first.
 pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut tries = 0;
     loop {
         let temp = temp_name(dir, PART_SUFFIX);
         match make(&temp) {
             Ok(()) => return Ok(temp),
-            // Left by a process of the same number, or put there by somebody who guesses our names.
+            // The name is taken: a process with the same id left the file, or another program
+            // guesses our names.
             Err(error) if error.is_already_exists() && error.path() == temp && tries < NAME_TRIES => {
                 tries += 1
             }
@@ -47,23 +50,24 @@ pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Resul
     }
 }
 
-/// What a folder's file system offers for a rename that must not replace.
+/// The support of a directory's file system for a rename that must not replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoReplaceSupport {
-    /// The rename itself.
+    /// The rename is supported.
     Rename,
-    /// No such rename, but hard links: a second link cannot replace either.
+    /// Only hard links are supported: a second hard link cannot replace a file either.
     Link,
-    /// Neither.
+    /// Neither is supported.
     Neither,
 }
 
-/// Finds out, with two temporary files of our own, what the file system of `dir` offers. An error of a rename leaves open whether
-/// the file system refuses the operation or that very file; this tells the one from the other.
+/// Finds out, with two temporary files of our own, which of the two the file system of `dir`
+/// supports. The error of a rename does not tell if the file system refuses the operation or only
+/// that file; this trial does.
 ///
 /// # Errors
 ///
-/// The trial could not be made: the folder cannot be written to, or the disk is full.
+/// The trial failed: the directory is not writable, or the disk is full.
 pub fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSupport> {
     disk.ensure_entries_removable(dir)?;
     let one = with_temp(dir, |temp| disk.create(temp, b"", 0o600))?;
@@ -72,7 +76,7 @@ pub fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSuppo
         Ok(()) => Ok(NoReplaceSupport::Rename),
         Err(error) if error.may_be_unsupported() => match disk.hard_link(&one, &two) {
             Ok(()) => Ok(NoReplaceSupport::Link),
-            // EMLINK and the like: whatever the reason, it cannot be done here.
+            // EMLINK and similar errors: for whatever reason, no link can be made here.
             Err(_) => Ok(NoReplaceSupport::Neither),
         },
         Err(error) => Err(error),
@@ -86,15 +90,18 @@ pub fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSuppo
     found
 }
 
-/// Renames a file without replacing: by [`LockedDir::rename_noreplace`] where that is supported, else by a second link and the
-/// removal of the first. The latter flushes the destination's folder in between, so that no crash can take both names away.
+/// Renames a file without replacing another: with [`LockedDir::rename_noreplace`] where that is
+/// supported, else with a second hard link and the removal of the first name. The latter syncs the
+/// destination's directory in between, so that no crash can lose both names.
 ///
-/// A run that was killed between link and removal leaves two names of one file; see [`crate::Metadata::is_same_file`].
+/// A process that was killed between link and removal leaves two names of one file; see
+/// [`crate::Metadata::is_same_file`].
 ///
 /// # Errors
 ///
-/// The name is taken ([`DiskError::is_already_exists`]); the two are on different file systems ([`DiskError::is_cross_device`]); neither rename
-/// nor link is supported ([`Unsupported`](io::ErrorKind::Unsupported)). Nothing has changed then.
+/// The name is taken ([`DiskError::is_already_exists`]); the two are on different file systems
+/// ([`DiskError::is_cross_device`]); neither rename nor link is supported
+/// ([`Unsupported`](io::ErrorKind::Unsupported)). On these errors nothing has changed.
 pub fn rename_or_link(disk: &LockedDir, from: &Path, to: &Path) -> Result<RenameMethod> {
     let refused = match disk.rename_noreplace(from, to) {
         Ok(()) => return Ok(RenameMethod::Rename),
@@ -103,7 +110,8 @@ pub fn rename_or_link(disk: &LockedDir, from: &Path, to: &Path) -> Result<Rename
     };
     let dir = folder_of(to)?;
     match no_replace_support(disk, dir)? {
-        // It was about that file, or passed by: once more, and then it is final.
+        // The file system supports the rename, so the refusal concerned this file or was temporary.
+        // The error of a second try is final.
         NoReplaceSupport::Rename => {
             let _ = refused;
             disk.rename_noreplace(from, to)?;
@@ -121,12 +129,14 @@ pub fn rename_or_link(disk: &LockedDir, from: &Path, to: &Path) -> Result<Rename
     }
 }
 
-/// Puts a new file in place, complete or not at all: a temporary file in the same folder, flushed, renamed without replacing,
-/// the folder flushed. The file gets exactly `mode`, and `owner` when that is given and is not who it belongs to anyway.
+/// Puts a new file in place, complete or not at all: writes a temporary file in the same directory,
+/// syncs it, renames it without replacing, and syncs the directory. The file gets exactly `mode`,
+/// and `owner` if one is given and the file has another owner.
 ///
 /// # Errors
 ///
-/// The step that failed; a name that is taken is [`DiskError::is_already_exists`]. The temporary file is removed.
+/// The error of the step that failed. [`DiskError::is_already_exists`] is true if the name is
+/// taken. The temporary file is removed.
 pub fn publish_new(
     disk: &LockedDir,
     path: &Path,
@@ -149,7 +159,7 @@ pub fn publish_new(
     })
 }
 
-/// Sets the owner where it is not right already.
+/// Sets the owner of a file that has another owner.
 fn chown_if_needed(disk: &LockedDir, path: &Path, owner: Option<Owner>) -> Result<()> {
     match owner {
         Some(owner) if disk.stat(path)?.owner != Some(owner) => disk.set_owner(path, owner),
@@ -157,13 +167,13 @@ fn chown_if_needed(disk: &LockedDir, path: &Path, owner: Option<Owner>) -> Resul
     }
 }
 
-/// Makes a folder and those above it that are missing, down from `root` (which must be there), each with `mode`, and
-/// `owner` when that is given and is not who it belongs to anyway; flushes the parent of each that was made. Returns those
-/// that were made.
+/// Makes a directory and the missing directories between `root` (which must exist) and it, each
+/// with `mode`, and with `owner` if one is given and the directory has another owner. Syncs the
+/// parent of each directory that it makes. Returns the directories that it made.
 ///
 /// # Errors
 ///
-/// The step that failed. What was made until then stays.
+/// The error of the step that failed. Directories made until then stay.
 pub fn make_dirs(
     disk: &LockedDir,
     root: &Path,
@@ -196,13 +206,14 @@ pub fn make_dirs(
     Ok(made)
 }
 
-/// Makes a directory, and those between it and `root` that are missing, for its owner alone; gives each to `owner`, where this
-/// process may give a directory away. A directory that exists may be a killed run's: mode and owner are corrected, and the
-/// names in `root` are synced in any case.
+/// Makes a directory, and the missing directories between `root` and it, with access for its owner
+/// only; gives each to `owner`, where this process may give a directory away. An existing directory
+/// may come from a killed run, so the call corrects its mode and owner, and syncs the names in
+/// `root` in any case.
 ///
 /// # Errors
 ///
-/// The step that failed. What was made until then stays.
+/// The error of the step that failed. Directories made until then stay.
 pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option<Owner>) -> Result<()> {
     match make_dirs(disk, root, dir, 0o700, owner) {
         Err(error) if error.is_about_the_owner() => make_dirs(disk, root, dir, 0o700, None)?,
@@ -219,78 +230,85 @@ pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option
     disk.sync_dir(root)
 }
 
-/// How a file was replaced.
+/// The method by which a file was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReplaceMethod {
-    /// The names were exchanged, and what came out was looked at: no write of somebody else's went unseen.
+    /// The names were exchanged and the displaced file was read, so no write of another program
+    /// went unseen.
     Exchange,
-    /// Looked at, then renamed over: the platform or the file system cannot exchange. A write by somebody else between
-    /// look and rename (some microseconds) is not seen; the file that was there at the look is kept.
+    /// The file was checked, then the new file was renamed over it: the platform or the file system
+    /// cannot exchange names. A write by another program between check and rename (some
+    /// microseconds) goes unseen; the file of the check is kept.
     CheckedRename,
 }
 
-/// What [`replace`] took out of the place.
+/// The file that [`replace`] took out of its place.
 #[derive(Debug)]
 #[must_use = "what came out is still on the disk: keep it, then discard it"]
 pub struct Displaced {
-    /// Where it lies now: beside the place, under a name that ends in [`crate::SWAP_SUFFIX`].
+    /// The present path: beside the place, under a name that ends in [`crate::SWAP_SUFFIX`].
     pub path: PathBuf,
-    /// The place that it was taken out of, links followed.
+    /// The path that the file had before, with symlinks followed.
     pub place: PathBuf,
-    /// Its content.
+    /// The content of the file.
     pub bytes: Vec<u8>,
 }
 
 impl Displaced {
-    /// Removes it. To be called once its content is safe elsewhere.
+    /// Removes the displaced file. Call this after its content is safe elsewhere.
     pub fn discard(self, disk: &LockedDir) -> Result<()> {
         disk.unlink(&self.path)
     }
 }
 
-/// What [`replace`] did.
+/// The outcome of [`replace`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Replaced {
-    /// What came out is what was expected. The new content is in place, flushed, and the folder is flushed.
+    /// The displaced file holds the expected bytes. The new content is in place and synced, and so
+    /// is the directory.
     Expected {
-        /// How.
+        /// The method.
         method: ReplaceMethod,
-        /// What came out.
+        /// The displaced file.
         displaced: Displaced,
-        /// What the new file has of the rights of what came out.
+        /// The permissions that the new file got from the displaced file.
         rights: Permissions,
     },
-    /// Somebody else wrote between the last look and the exchange: what came out is theirs, and the new content is in their
-    /// file's place, where others read it. To be undone at once, so the folder is **not** flushed: exchange the two again,
-    /// flush the folder, keep what came out (whoever read the new content meanwhile knows nothing of theirs, and may write
-    /// over it), and begin anew.
+    /// Another program wrote between the last check and the exchange: the displaced file is theirs,
+    /// and other programs now read our new content in its place. The caller must undo this at once,
+    /// so the directory is **not** synced. To undo: exchange the two again, sync the directory,
+    /// keep the file that comes out (a program that has read the new content meanwhile may write it
+    /// back without the other program's change), and start over.
     Conflict {
-        /// How.
+        /// The method.
         method: ReplaceMethod,
-        /// What came out.
+        /// The displaced file.
         theirs: Displaced,
     },
-    /// Somebody else wrote between the caller's read and the last look. What they wrote is in place and nothing has changed.
+    /// Another program wrote between the caller's read and the last check. Its file is in place and
+    /// nothing has changed.
     Stale,
 }
 
 /// Replaces the content of `path`, which the caller has read as `expected`: compare-and-swap.
 ///
-/// A temporary file in the same folder gets `bytes`, and mode, access list and (as root) owner of the file that is there, and no
-/// right for anybody who has none on that; it is flushed. If
-/// what is in the place is still what was expected, the names are exchanged, and what came out, which may have up to `limit`
-/// bytes, is read. The place is never empty, never torn. A link is followed: the file that it leads to is replaced.
+/// A temporary file in the same directory gets `bytes` and the mode, access list and (as root)
+/// owner of the present file; nobody gets more access than the present file gives. The file is
+/// synced. If the place still holds the expected bytes, the names are exchanged, and the displaced
+/// file, of up to `limit` bytes, is read. The place is never empty and never torn. If `path` is a
+/// symlink, the file that it leads to is replaced.
 ///
-/// Where names cannot be exchanged, the file that is there gets a second name, and the new file is renamed over the first
-/// right after one more look. Only a rename of another program between that look and ours goes unseen
-/// ([`ReplaceMethod::CheckedRename`]).
+/// Where names cannot be exchanged, the present file gets a second name, and the new file is
+/// renamed over the first name right after one more check. Only a rename by another program between
+/// that check and our rename goes unseen ([`ReplaceMethod::CheckedRename`]).
 ///
 /// # Errors
 ///
-/// [`DiskError`] of the step that failed. Nothing has changed then: the temporary file is removed, and what came out is put
-/// back. Where that fails too, old and new content are both still on the disk, one of them under a name of [`stale_temps`].
+/// [`DiskError`] of the step that failed. Nothing has changed then: the temporary file is removed,
+/// and the displaced file is put back. If putting it back fails too, old and new content are both
+/// still on the disk, one of them under a name of [`stale_temps`].
 pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], limit: u64) -> Result<Replaced> {
     let followed;
     let path = if disk.stat(path)?.is_symlink() {
@@ -307,7 +325,8 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
     let dir = folder_of(path)?;
     disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
-    // From here on the name says that it may hold the only copy of something, and which content is not that.
+    // From here on the name tells a later run two facts: the file may be the only copy of
+    // something, and the digest of the content that is no loss.
     let swap = temp_name(dir, &format!(".{}{SWAP_SUFFIX}", digest(bytes)));
     let prepared = prepare(disk, &temp, path, &there);
     let (meta, rights) = prepared
@@ -315,7 +334,8 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
         .inspect_err(|_| drop(disk.unlink(&temp)))?;
     let ours = Ours { disk, meta, bytes };
     let is_expected = |file: &Path| disk.content_eq(file, expected);
-    // The last look: all that takes long is done. What has changed by now need not be taken out of its place at all.
+    // The last check, after every slow step: if the content has changed by now, the file stays in
+    // its place.
     match disk.content_eq(path, expected) {
         Ok(true) => {}
         other => {
@@ -328,7 +348,8 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
         ours.discard(&swap);
         return Ok(Replaced::Stale);
     };
-    // Nothing that takes long comes before this: until what is somebody else's is back, others read ours.
+    // Every slow step comes after this read: until another program's file is put back, other
+    // programs read ours.
     let read = disk.read(&out, limit).inspect_err(|_| ours.undo(&out, path));
     let displaced = Displaced { bytes: read?, path: out, place: path.to_owned() };
     if displaced.bytes != expected {
@@ -338,10 +359,10 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
     Ok(Replaced::Expected { method, displaced, rights })
 }
 
-/// Gives a new file the rights of the one whose place it is to take, and syncs it.
+/// Gives a new file the permissions of the file that it replaces, and syncs the new file.
 fn prepare(disk: &LockedDir, temp: &Path, path: &Path, there: &Metadata) -> Result<(Metadata, Permissions)> {
     match chown_if_needed(disk, temp, there.owner) {
-        // Only root can give a file away; for anybody else it becomes their own.
+        // Only root can chown; for any other user the file becomes their own.
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
         _ => {}
     }
@@ -349,7 +370,8 @@ fn prepare(disk: &LockedDir, temp: &Path, path: &Path, there: &Metadata) -> Resu
     let rights = if ours.owner.map(|owner| owner.gid) == there.owner.map(|owner| owner.gid) {
         disk.copy_permissions(path, temp)?
     } else {
-        // What its group may is not for ours, and the others are more by those who were in its group.
+        // The new file has another group. Drops the group bits and caps `other` at the old group's
+        // bits: old group members now count as `other`.
         let mode = there.mode & (0o700 | (there.mode >> 3 & 0o007));
         disk.set_mode(temp, mode)?;
         if mode == there.mode & 0o777 { Permissions::Kept } else { Permissions::Narrowed }
@@ -358,13 +380,14 @@ fn prepare(disk: &LockedDir, temp: &Path, path: &Path, there: &Metadata) -> Resu
     Ok((ours, rights))
 }
 
-/// Puts the file `new`, which holds `bytes`, in the place of a file in the same directory: exchanges the names, or, where that is
-/// not supported, renames `new` over it once `is_expected` has said yes to what is there. Returns how, and the name under which
-/// the displaced file lies now; `None` when `is_expected` said no, and nothing has changed. Syncs neither `new` nor the outcome.
+/// Puts the file `new`, which holds `bytes`, in the place of a file in the same directory.
+/// Exchanges the names; where that is not supported, renames `new` over the place if `is_expected`
+/// accepts the present file. Returns the method and the present name of the displaced file. Returns
+/// `None` if `is_expected` refused, and nothing has changed. Syncs neither `new` nor the outcome.
 ///
 /// # Errors
 ///
-/// The step that failed. Nothing has changed then.
+/// The error of the step that failed. Nothing has changed then.
 pub fn put_in_place(
     disk: &LockedDir,
     new: &Path,
@@ -376,20 +399,23 @@ pub fn put_in_place(
     ours.put_in_place(new, place, is_expected)
 }
 
-/// Renames a file that [`replace`] displaced back over its place, where names cannot be exchanged and the place still holds
-/// `ours`. Returns the name under which that lies now; `None` when somebody else has written the place since: their file stays.
+/// Renames a file that [`replace`] displaced back over its place, if names cannot be exchanged and
+/// the place still holds `ours`. Returns the present name of `ours`, or `None` if another program
+/// has written the place since: its file stays.
 ///
 /// # Errors
 ///
-/// The step that failed. Nothing has changed then.
+/// The error of the step that failed. Nothing has changed then.
 pub fn rename_back(disk: &LockedDir, displaced: &Displaced, ours: &[u8]) -> Result<Option<PathBuf>> {
     let Displaced { path, place, bytes } = displaced;
     let theirs = Ours { disk, meta: disk.stat(path)?, bytes };
-    // Until theirs is back others read ours, so nothing is synced; and ours is no loss.
+    // Other programs read ours until theirs is back, so nothing slow such as a sync comes first.
+    // Losing ours is harmless.
     theirs.rename_over(path, place, &|file| disk.content_eq(file, ours), false)
 }
 
-/// The file that is to take the place. A name tells nothing of what has it after a call that failed; this does.
+/// The file that takes the place, with its metadata and content: after a failed call, a name alone
+/// does not tell which file has that name.
 struct Ours<'a> {
     disk: &'a LockedDir,
     meta: Metadata,
@@ -397,7 +423,7 @@ struct Ours<'a> {
 }
 
 impl Ours<'_> {
-    /// Whether it has this name. Where files have no numbers, it is known by its content.
+    /// True if the file has this name. On a file system without file ids, compares the content.
     fn is_at(&self, path: &Path) -> bool {
         match self.disk.stat(path) {
             Ok(there) if there.id.is_some() => there.is_same_file(&self.meta),
@@ -406,12 +432,12 @@ impl Ours<'_> {
         }
     }
 
-    /// Whether it has left its own name for that one.
+    /// True if the file has moved from `own` to `place`.
     fn took(&self, place: &Path, own: &Path) -> bool {
         self.is_at(place) && !self.is_at(own)
     }
 
-    /// Removes it, when it has this name; what else may have it is not ours to remove.
+    /// Removes the file if it has this name. Leaves any other file.
     fn discard(&self, path: &Path) {
         if self.is_at(path) {
             let _ = self.disk.unlink(path);
@@ -426,8 +452,9 @@ impl Ours<'_> {
     ) -> Result<Option<(ReplaceMethod, PathBuf)>> {
         match self.disk.exchange(own, place) {
             Ok(()) => Ok(Some((ReplaceMethod::Exchange, own.to_owned()))),
-            // It happened, whatever was said (a network file system that did not hear the answer): then what lies aside is
-            // what was in the place, and may be anybody's.
+            // The exchange happened although the call failed (a network file system lost the
+            // answer). The displaced file is the one from the place, and may belong to another
+            // program.
             Err(_) if self.took(place, own) => Ok(Some((ReplaceMethod::Exchange, own.to_owned()))),
             Err(error) if error.may_be_unsupported() => {
                 let second = self.rename_over(own, place, is_expected, true)?;
@@ -437,9 +464,10 @@ impl Ours<'_> {
         }
     }
 
-    /// Renames it over the place. What is there gets a second name first, so that it is kept, and is looked at by `is_expected`
-    /// right before it loses the first. Returns the second name; `None` when `is_expected` said no, or the file there is
-    /// another one by then. `durable` syncs the second name, which takes long, before the look.
+    /// Renames the file over the place. First gives the present file a second name, so that it is
+    /// kept, and calls `is_expected` right before the rename. Returns the second name, or `None` if
+    /// `is_expected` refused or another file is in the place by then. If `durable`, syncs the
+    /// second name before the check, because a sync is slow.
     fn rename_over(
         &self,
         own: &Path,
@@ -464,7 +492,8 @@ impl Ours<'_> {
                 disk.sync_dir(dir)?;
             }
             let named = disk.stat(&second)?;
-            // The last call before the rename: what another program renames into the place after it goes unseen.
+            // This is the last call before the rename: a file that another program renames into the
+            // place after this call goes unseen.
             let is_same = || -> Result<bool> {
                 Ok(!linked || named.id.is_none() || disk.stat(place)?.is_same_file(&named))
             };
@@ -478,8 +507,8 @@ impl Ours<'_> {
             Ok(true) => Ok(Some(second)),
             Err(_) if self.took(place, own) => Ok(Some(second)),
             other => {
-                // The second name, or the copy, goes where its content is known or still in its place. Else it stays for
-                // the next run to keep.
+                // Removes the second name, or the copy, if its content is known or still in its
+                // place. Else leaves it for the next run to keep.
                 let is_known = || {
                     is_expected(&second).unwrap_or(false)
                         || disk.same_content(place, &second).unwrap_or(false)
@@ -492,7 +521,8 @@ impl Ours<'_> {
         }
     }
 
-    /// Takes it out of the place again, and puts back what came out, unless somebody else has written the place since.
+    /// Takes the file out of the place again and puts the displaced file back, unless another
+    /// program has written the place since.
     fn undo(&self, out: &Path, place: &Path) {
         if !self.is_at(place) {
             return;
@@ -506,31 +536,34 @@ impl Ours<'_> {
     }
 }
 
-/// A file that a killed run left behind.
+/// A temporary file that a killed run left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StaleTemp {
-    /// Where.
+    /// The path.
     pub path: PathBuf,
-    /// Whether it can hold something that is nowhere else: the file that a killed [`replace`] took out. Such a one is to be
-    /// kept somewhere before it is removed; any other may go at once.
+    /// True if the file can be the only copy of its content: a file that a killed [`replace`]
+    /// displaced. Such a file must be kept elsewhere before it is removed; any other can be removed
+    /// at once.
     pub may_be_only_copy: bool,
 }
 
-/// What tells one content from another in the name of a file that waits for its exchange.
+/// Returns the digest that identifies a content in the name of a file that waits for its exchange.
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(16).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Whether a file of [`stale_temps`] that holds `bytes` still holds what a [`replace`] was about to put in place: then it never
-/// was in any place, or is back from it, and nothing is lost with it.
+/// True if a file of [`stale_temps`] that holds `bytes` holds the content that a [`replace`] was
+/// about to put in place. Such a file was never in any place, or is back from it, and its removal
+/// loses nothing.
 pub fn is_ours(leftover: &Path, bytes: &[u8]) -> bool {
     let name = leftover.file_name().and_then(OsStr::to_str);
     let told = name.and_then(|name| name.strip_suffix(SWAP_SUFFIX)?.rsplit_once('.')).map(|(_, told)| told);
     told == Some(&*digest(bytes))
 }
 
-/// The files that killed runs left in this folder, known by their names. Call it under the lock of the home.
+/// Returns the temporary files that killed runs left in this directory, recognized by their names.
+/// Call this under the lock of the home.
 pub fn stale_temps(disk: &dyn Disk, dir: &Path) -> Result<Vec<StaleTemp>> {
     let found = disk.list(dir)?.into_iter().filter(|entry| entry.kind == FileKind::File);
     Ok(found
@@ -541,7 +574,8 @@ pub fn stale_temps(disk: &dyn Disk, dir: &Path) -> Result<Vec<StaleTemp>> {
         .collect())
 }
 
-/// Whether a name is one of our temporary files', and then whether the file may be the only one with its content.
+/// Tells for the name of one of our temporary files if the file may be the only copy of its
+/// content. Returns `None` for any other name.
 pub fn may_be_only_copy(name: &OsStr) -> Option<bool> {
     let name = name.to_str()?;
     if !name.starts_with(TEMP_PREFIX) {

@@ -1,13 +1,14 @@
-//! A disk in memory that keeps what is flushed apart from what is only written, and fails or crashes on demand.
+//! A disk in memory that keeps synced data apart from written data, and fails or crashes on demand.
 //!
-//! The model is that of a journaling file system seen by a pessimist:
+//! The model is a journaling file system in the worst case:
 //!
-//! - Content, mode and owner of a file survive a crash once the file was flushed; before that the content may be all there,
-//!   half there, or gone, whatever happened to the name.
-//! - Each change of a name survives once its folder was flushed; before that any subset of the changes may survive, in no
-//!   order, with two exceptions that every journaling file system keeps: a rename never loses the old name without
-//!   keeping the new one, and the rename of a folder and the exchange of two names are all or nothing.
-//! - Flushing a folder does not flush its own name in the folder above.
+//! - Content, mode and owner of a file survive a crash once the file was synced; before that the
+//!   content may be complete, half there, or gone, whatever happened to the name.
+//! - Each change of a name survives once its directory was synced; before that any subset of the
+//!   changes may survive, in no order, with two exceptions that every journaling file system keeps:
+//!   a rename never loses the old name without keeping the new one, and the rename of a directory
+//!   and the exchange of two names are all or nothing.
+//! - Syncing a directory does not sync its own name in the parent directory.
 //!
 //! ```
 //! use myownllm_durable_fs::{Disk, sim::SimDisk};
@@ -44,7 +45,7 @@ use crate::{
 
 const ROOT: u64 = 1;
 
-/// How many links a path may lead through.
+/// The number of symlinks that a path may lead through.
 const LINK_LIMIT: usize = 40;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ struct Inode {
     changed: u64,
 }
 
-/// One change that is written but not flushed.
+/// One change that is written but not synced.
 #[derive(Clone, Debug)]
 enum Change {
     Name { dir: u64, name: OsString, to: Option<u64> },
@@ -77,28 +78,28 @@ enum Change {
 struct Pending {
     /// Changes with the same number are kept or lost together.
     unit: u64,
-    /// Kept only when that unit is kept (or flushed already).
+    /// The change is kept only if this unit is kept (or synced already).
     requires: Option<u64>,
     dev: u64,
     change: Change,
 }
 
-/// One operation that was asked for.
+/// One operation that a caller made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpRecord {
-    /// The how-manieth, from 0.
+    /// The number of the operation, from 0.
     pub number: usize,
-    /// The method of [`Disk`].
+    /// The kind of the operation.
     pub op: Op,
-    /// Its path.
+    /// The path of the operation.
     pub path: PathBuf,
-    /// Its second path.
+    /// The second path, if the operation has one.
     pub other: Option<PathBuf>,
 }
 
 impl OpRecord {
-    /// Whether it changes or flushes something.
+    /// True if the operation changes or syncs something.
     pub fn is_change(&self) -> bool {
         !matches!(
             self.op,
@@ -115,28 +116,28 @@ impl OpRecord {
     }
 }
 
-/// An operation that is to fail.
+/// Makes operations fail.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// From which operation on.
+    /// The number of the first operation that fails.
     pub from: usize,
-    /// Only that one, or all after it too.
+    /// True if all operations after the first fail too.
     pub persistent: bool,
-    /// Only this operation.
+    /// The kind of operation that fails; `None` for every kind.
     pub op: Option<Op>,
     /// The error. `ErrorKind::Other` stands for `EIO`.
     pub kind: ErrorKind,
-    /// Whether it is carried out all the same, and only then reported as failed.
+    /// True if the operation is carried out, and then reported as failed.
     pub performed: bool,
 }
 
 impl Fault {
-    /// Operation `number` fails, that one alone.
+    /// Returns a fault that makes only operation `number` fail.
     pub fn once(number: usize, kind: ErrorKind) -> Self {
         Self { from: number, persistent: false, op: None, kind, performed: false }
     }
 
-    /// This operation fails, always.
+    /// Returns a fault that makes every operation of this kind fail.
     pub fn always(op: Op, kind: ErrorKind) -> Self {
         Self { from: 0, persistent: true, op: Some(op), kind, performed: false }
     }
@@ -147,13 +148,14 @@ impl Fault {
     }
 }
 
-/// A guarantee of the disk that is taken away from one operation, which is reported as done all the same. A test that
-/// weakens every operation in turn shows which of them a guarantee stands on: a weakening that no crash and no race reveals
-/// means that the call is superfluous, or that a test is missing.
+/// A guarantee of the disk that one operation loses while it still reports success. A test that
+/// weakens every operation in turn shows which of them a guarantee depends on: if no crash and no
+/// race reveals a weakening, the call is superfluous or a test is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Weakening {
-    /// No sync syncs anything from the first of these numbers to the second: a barrier may be several calls.
+    /// No sync syncs anything from the first of these numbers to the second: a barrier may be
+    /// several calls.
     SkipSyncs(usize, usize),
     /// The exclusive rename, or the hard link, with this number replaces what is at the new name.
     PlainRename(usize),
@@ -182,12 +184,12 @@ struct State {
     writers: BTreeSet<u64>,
 }
 
-/// The simulated disk. Cloning copies all of it (but the hook and the locks).
+/// The simulated disk. Cloning copies everything except the hook and the locks.
 pub struct SimDisk {
     shared: Arc<Shared>,
 }
 
-/// What a disk shares with the directories that are locked on it.
+/// The state that a disk shares with the directories that are locked on it.
 struct Shared {
     state: Mutex<State>,
     hook: Mutex<Option<Hook>>,
@@ -197,7 +199,7 @@ struct Shared {
 /// The changes of a locked directory.
 struct Changes {
     disk: SimDisk,
-    /// The inode that is unlocked when this is dropped; `None` for the changes that need no lock.
+    /// The inode that dropping this value unlocks; `None` for the changes that need no lock.
     locked: Option<u64>,
 }
 
@@ -227,15 +229,15 @@ impl std::fmt::Debug for SimDisk {
     }
 }
 
-/// What a name stands for, for tests to look at.
+/// The kind and content of an entry, for assertions in tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Entry {
-    /// A file: content and mode.
+    /// A file, with content and mode.
     File(Vec<u8>, u32),
-    /// A folder: its mode.
+    /// A directory, with its mode.
     Dir(u32),
-    /// A link: what it says.
+    /// A symlink, with its target.
     Link(PathBuf),
     /// A pipe.
     Pipe,
@@ -283,7 +285,7 @@ impl State {
         }
     }
 
-    /// Folder and name of a path whose last part need not exist.
+    /// Returns the directory and the name of a path whose last part need not exist.
     fn place(&self, path: &Path) -> io::Result<(u64, OsString)> {
         let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
         let dir = self.walk(path.parent().ok_or(ErrorKind::InvalidInput)?, true)?;
@@ -295,7 +297,7 @@ impl State {
         self.walk_to(path, follow).map(|(ino, _)| ino)
     }
 
-    /// The file that a path leads to, and its path without links.
+    /// Returns the inode that a path leads to, and its path without symlinks.
     fn walk_to(&self, path: &Path, follow: bool) -> io::Result<(u64, PathBuf)> {
         let mut todo: Vec<OsString> = path
             .components()
@@ -443,7 +445,7 @@ impl State {
                 return Err(ErrorKind::AlreadyExists.into());
             }
             if there == ino {
-                // Two names of one file: the system calls it done, and leaves both.
+                // For two names of one file, the system reports success and leaves both.
                 return Ok(());
             }
             match (&self.inode(there)?.node, is_dir) {
@@ -456,7 +458,7 @@ impl State {
         }
         let unit = self.unit();
         self.name(unit, None, to_dir, &to_name, Some(ino));
-        // A folder has one name; a file may be seen under both after a crash, but never under neither.
+        // A directory has one name; a file may have both names after a crash, but never neither.
         let (second, requires) = if is_dir { (unit, None) } else { (self.unit(), Some(unit)) };
         self.name(second, requires, from_dir, &from_name, None);
         self.touch(ino);
@@ -566,7 +568,7 @@ impl State {
         }
     }
 
-    /// Makes durable what `which` picks, and what that needs.
+    /// Makes durable the changes that `which` picks, and the changes that they require.
     fn flush(&mut self, which: impl Fn(&Pending) -> bool) {
         let mut units: BTreeSet<u64> =
             self.pending.iter().filter(|pending| which(pending)).map(|pending| pending.unit).collect();
@@ -582,7 +584,8 @@ impl State {
                 break;
             }
             units.extend(needed);
-            // A unit that is durable already is in no pending change; it stays in the set and does no harm.
+            // A unit that is durable already is in no pending change; it stays in the set and does
+            // no harm.
         }
         let (flushed, rest) = std::mem::take(&mut self.pending)
             .into_iter()
@@ -594,18 +597,20 @@ impl State {
     }
 }
 
-/// What another program does to the disk in the very moment before an operation. See [`SimDisk::set_hook`].
+/// The changes that another program makes to the disk right before an operation. See
+/// [`SimDisk::set_hook`].
 pub struct Foreign<'a>(&'a mut State);
 
 impl Foreign<'_> {
-    /// Writes a file (as a new file under that name, whatever was there). Returns whether it could.
+    /// Writes a new file under that name and replaces any other. Returns true on success.
     pub fn put(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> bool {
         let path = path.as_ref();
         let _ = self.0.remove(path, false);
         self.0.add(path, Node::File(bytes.into()), 0o644).is_ok()
     }
 
-    /// Opens a file for writing, and keeps it open under whatever name it gets. Returns the open file.
+    /// Opens a file for writing, and keeps the file open under whatever name it gets. Returns the
+    /// open file.
     pub fn open(&mut self, path: impl AsRef<Path>) -> Option<u64> {
         let file = self.0.walk(path.as_ref(), false).ok()?;
         self.0.writers.insert(file);
@@ -617,7 +622,8 @@ impl Foreign<'_> {
         self.0.writers.remove(&file);
     }
 
-    /// Writes into a file in place, as a program that holds it open does. Returns whether it could.
+    /// Writes into a file in place, as a program does that holds the file open. Returns true on
+    /// success.
     pub fn overwrite(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> bool {
         let Ok(ino) = self.0.walk(path.as_ref(), true) else { return false };
         let content: Arc<[u8]> = bytes.into();
@@ -630,13 +636,14 @@ impl Foreign<'_> {
         written.is_ok()
     }
 
-    /// Opens a file for writing and truncates it. Returns the open file, which stays the same whatever becomes of its name.
+    /// Opens a file for writing and truncates it. Returns the open file, which stays the same when
+    /// its name changes.
     pub fn truncate(&mut self, path: impl AsRef<Path>) -> Option<u64> {
         let ino = self.0.walk(path.as_ref(), false).ok()?;
         self.write(ino, b"").then_some(ino)
     }
 
-    /// Writes an open file anew, also one that has no name any more. Returns whether it could.
+    /// Overwrites an open file, even a file that has no name any more. Returns true on success.
     pub fn write(&mut self, file: u64, bytes: &[u8]) -> bool {
         self.0.clock += 1;
         let clock = self.0.clock;
@@ -655,24 +662,25 @@ impl Foreign<'_> {
         self.0.flush(|_| true);
     }
 
-    /// Makes somebody the owner of a file or folder. Returns whether it could.
+    /// Sets the owner of a file or directory. Returns true on success.
     pub fn give(&mut self, path: impl AsRef<Path>, owner: Owner) -> bool {
         let found = self.0.walk(path.as_ref(), false);
         found.is_ok_and(|ino| self.0.attributes(ino, |inode| inode.owner = owner).is_ok())
     }
 
-    /// Makes a folder. Returns whether it could.
+    /// Makes a directory. Returns true on success.
     pub fn make_dir(&mut self, path: impl AsRef<Path>) -> bool {
         self.0.add(path.as_ref(), Node::Dir(BTreeMap::new()), 0o755).is_ok()
     }
 
-    /// Removes a file. Returns whether it could.
+    /// Removes a file. Returns true on success.
     pub fn remove(&mut self, path: impl AsRef<Path>) -> bool {
         self.0.remove(path.as_ref(), false).is_ok()
     }
 }
 
-/// A tiny generator (splitmix64): the same states for the same seed, on every machine.
+/// A small random generator (splitmix64) that yields the same states for the same seed, on every
+/// machine.
 struct Random(u64);
 
 impl Random {
@@ -686,7 +694,7 @@ impl Random {
 }
 
 impl SimDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     pub fn new() -> Self {
         Self::with(State::new())
     }
@@ -696,7 +704,7 @@ impl SimDisk {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The same disk once more.
+    /// Returns another handle to the same disk.
     fn share(&self) -> Self {
         Self { shared: self.shared.clone() }
     }
@@ -709,13 +717,13 @@ impl SimDisk {
         self.shared.locks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ---- setting up and looking: not counted, never failing by fault
+    // ---- setup and inspection: not counted as operations, never failing by a fault
 
-    /// Puts a file there, with the folders above it; replaces what was there.
+    /// Puts a file there, with the directories above it; replaces any file with that name.
     ///
     /// # Panics
     ///
-    /// When a part of the path is a file.
+    /// Panics if a part of the path is a file.
     pub fn put(&self, path: impl AsRef<Path>, bytes: &[u8]) {
         self.put_mode(path, bytes, 0o600);
     }
@@ -724,7 +732,7 @@ impl SimDisk {
     ///
     /// # Panics
     ///
-    /// When a part of the path is a file.
+    /// Panics if a part of the path is a file.
     pub fn put_mode(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) {
         let path = path.as_ref();
         if let Some(parent) = path.parent() {
@@ -736,11 +744,11 @@ impl SimDisk {
         assert!(made.is_ok(), "{} can be made", path.display());
     }
 
-    /// Puts a folder there, with those above it; one that is there gets the mode.
+    /// Puts a directory there, with the missing directories above it.
     ///
     /// # Panics
     ///
-    /// When a part of the path is a file.
+    /// Panics if a part of the path is a file.
     pub fn put_dir(&self, path: impl AsRef<Path>, mode: u32) {
         let mut state = self.state();
         let mut at = PathBuf::from("/");
@@ -757,7 +765,7 @@ impl SimDisk {
     ///
     /// # Panics
     ///
-    /// When the file does not exist, or the name does.
+    /// Panics if the file does not exist, or the name does.
     pub fn put_hard_link(&self, file: impl AsRef<Path>, name: impl AsRef<Path>) {
         let name = name.as_ref();
         let linked = self.state().hard_link(file.as_ref(), name);
@@ -768,7 +776,7 @@ impl SimDisk {
     ///
     /// # Panics
     ///
-    /// When nothing has that name, or the directory is not empty.
+    /// Panics if nothing has that name, or the directory is not empty.
     pub fn remove(&self, path: impl AsRef<Path>) {
         let path = path.as_ref();
         let mut state = self.state();
@@ -780,7 +788,7 @@ impl SimDisk {
     ///
     /// # Panics
     ///
-    /// When nothing has that name.
+    /// Panics if nothing has that name.
     pub fn chmod(&self, path: impl AsRef<Path>, mode: u32) {
         self.set_attributes(path.as_ref(), |inode| inode.mode = mode);
     }
@@ -789,7 +797,7 @@ impl SimDisk {
     ///
     /// # Panics
     ///
-    /// When nothing has that name.
+    /// Panics if nothing has that name.
     pub fn chown(&self, path: impl AsRef<Path>, owner: Owner) {
         self.set_attributes(path.as_ref(), |inode| inode.owner = owner);
     }
@@ -800,11 +808,11 @@ impl SimDisk {
         assert!(set.is_ok(), "{} exists", path.display());
     }
 
-    /// Puts a link there.
+    /// Puts a symlink there.
     ///
     /// # Panics
     ///
-    /// When the name is taken.
+    /// Panics if the name is taken.
     pub fn put_link(&self, path: impl AsRef<Path>, target: impl AsRef<Path>) {
         let path = path.as_ref();
         if let Some(parent) = path.parent() {
@@ -818,17 +826,17 @@ impl SimDisk {
     ///
     /// # Panics
     ///
-    /// When the name is taken.
+    /// Panics if the name is taken.
     pub fn put_pipe(&self, path: impl AsRef<Path>) {
         let made = self.state().add(path.as_ref(), Node::Pipe, 0o600);
         assert!(made.is_ok(), "the pipe can be made");
     }
 
-    /// Mounts a second file system at a new folder.
+    /// Mounts a second file system at a new directory.
     ///
     /// # Panics
     ///
-    /// When the name is taken.
+    /// Panics if the name is taken.
     pub fn mount(&self, path: impl AsRef<Path>) {
         let path = path.as_ref();
         if let Some(parent) = path.parent() {
@@ -852,12 +860,12 @@ impl SimDisk {
         self.state().flush(|_| true);
     }
 
-    /// The content of a file (links are not followed).
+    /// Returns the content of a file (symlinks are not followed).
     pub fn content(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         self.state().file(path.as_ref(), false).ok().map(|bytes| bytes.to_vec())
     }
 
-    /// Everything that is there.
+    /// Returns every entry of the disk.
     pub fn tree(&self) -> BTreeMap<PathBuf, Entry> {
         fn visit(state: &State, ino: u64, path: &Path, tree: &mut BTreeMap<PathBuf, Entry>) {
             let Some(inode) = state.live.get(&ino) else { return };
@@ -879,8 +887,9 @@ impl SimDisk {
         tree
     }
 
-    /// A number that is the same for two disks that hold the same: names, content, modes, owners, and which names are of one
-    /// file. (Times do not count.) So that a test need not try one state twice.
+    /// Returns a number that is the same for two disks with the same names, content, modes and
+    /// owners, and the same names for each file. Times do not count. A test uses the number to try
+    /// no state twice.
     pub fn fingerprint(&self) -> u64 {
         fn visit(state: &State, ino: u64, seen: &mut BTreeMap<u64, usize>, hasher: &mut impl Hasher) {
             let number = seen.len();
@@ -908,17 +917,17 @@ impl SimDisk {
         hasher.finish()
     }
 
-    /// The operations so far.
+    /// Returns the operations so far.
     pub fn ops(&self) -> Vec<OpRecord> {
         self.state().ops.clone()
     }
 
-    /// One of them.
+    /// Returns one operation.
     pub fn op_number(&self, number: usize) -> Option<OpRecord> {
         self.state().ops.get(number).cloned()
     }
 
-    /// How many there were.
+    /// Returns the number of operations so far.
     pub fn op_count(&self) -> usize {
         self.state().ops.len()
     }
@@ -928,24 +937,24 @@ impl SimDisk {
         self.state().ops.clear();
     }
 
-    /// Whether anything is written that is not flushed.
+    /// True if everything that is written is synced.
     pub fn is_clean(&self) -> bool {
         self.state().pending.is_empty()
     }
 
-    // ---- trouble
+    // ---- faults
 
     /// Adds a fault.
     pub fn fail(&self, fault: Fault) {
         self.state().faults.push(fault);
     }
 
-    /// Takes a guarantee away from one operation.
+    /// Removes a guarantee from one operation.
     pub fn weaken(&self, weakening: Weakening) {
         self.state().weakening = Some(weakening);
     }
 
-    /// No more faults, and every guarantee is kept again.
+    /// Removes all faults and the planned crash, and restores every guarantee.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
@@ -953,45 +962,48 @@ impl SimDisk {
         state.crash_at = None;
     }
 
-    /// Operation `number` does not happen, and none after it: the power is cut, or the process killed.
+    /// Makes operation `number` and all operations after it fail without effect, as after a power
+    /// cut or a kill.
     pub fn crash_at(&self, number: usize) {
         self.state().crash_at = Some(number);
     }
 
-    /// Whether it came to that.
+    /// True if the crash has happened.
     pub fn has_crashed(&self) -> bool {
         self.state().crashed
     }
 
-    /// The platform cannot flush a whole file system by one call.
+    /// Makes the platform unable to sync a whole file system in one call.
     pub fn without_sync_fs(&self) {
         self.state().syncs_whole_fs = false;
     }
 
-    /// What [`Disk::threads`] says from now on: one until then, and the operations come in the same order each time.
+    /// Sets the result of [`Disk::threads`]. It is 1 until then, so that the operations come in the
+    /// same order each time.
     pub fn set_threads(&self, threads: usize) {
         self.state().threads = threads;
     }
 
-    /// Who runs the program: what is made belongs to them.
+    /// Sets the user who runs the program, to whom new files belong.
     pub fn set_user(&self, user: Owner) {
         self.state().user = user;
     }
 
-    /// Calls `hook` before each operation, with the means to change the disk as another program would.
+    /// Calls `hook` before each operation. The hook can change the disk as another program would.
     pub fn set_hook(&self, hook: impl FnMut(&OpRecord, &mut Foreign<'_>) + Send + 'static) {
         *self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
-    /// The disk as a killed process leaves it: everything that was written is there.
+    /// Returns the disk as a killed process leaves it, with everything that was written.
     pub fn after_kill(&self) -> Self {
         let mut state = self.state().clone();
         state.reset();
         Self::with(state)
     }
 
-    /// The disk as a power cut may leave it: each unflushed change kept or lost, in all combinations when there are no more
-    /// than `limit`, else as many as that, chosen by `seed`, with the extremes among them.
+    /// Returns the disks that a power cut may leave, with each unsynced change kept or lost: all
+    /// combinations if there are no more than `limit`, else `limit` combinations chosen by `seed`,
+    /// the extremes among them.
     pub fn crash_states(&self, limit: usize, seed: u64) -> Vec<Self> {
         let mut state = self.state().clone();
         state.reset();
@@ -1025,7 +1037,7 @@ impl SimDisk {
             picks.insert(none.clone());
             picks.insert(all.clone());
             let mut random = Random(seed);
-            // Each change alone, and all but each, as far as they fit.
+            // Adds each change alone, and all changes but one, as far as they fit.
             for (index, (_, choices)) in units.iter().enumerate().take(limit / 4) {
                 let (mut alone, mut without) = (none.clone(), all.clone());
                 alone[index] = choices - 1;
@@ -1043,7 +1055,7 @@ impl SimDisk {
         picks.into_iter().map(|pick| state.after_power_cut(&units, &pick)).map(Self::with).collect()
     }
 
-    /// One counted operation: hook, fault, crash, then the thing itself.
+    /// Runs one counted operation: hook, fault or crash, then the action.
     fn op<T>(
         &self,
         op: Op,
@@ -1080,13 +1092,13 @@ impl SimDisk {
 }
 
 impl State {
-    /// Whether the operation that runs now is a sync that is to do nothing.
+    /// True if the present operation is a sync that must do nothing.
     fn skips_sync(&self) -> bool {
         let number = self.ops.len().saturating_sub(1);
         matches!(self.weakening, Some(Weakening::SkipSyncs(first, last)) if (first..=last).contains(&number))
     }
 
-    /// Whether the operation that runs now is to replace what is at the new name.
+    /// True if the present operation must replace the entry at the new name.
     fn replaces(&self) -> bool {
         matches!(self.weakening, Some(Weakening::PlainRename(number)) if number + 1 == self.ops.len())
     }
@@ -1113,7 +1125,7 @@ impl State {
             }
         }
         after.pending.clear();
-        // What no name leads to is gone.
+        // Removes the inodes that no name leads to.
         let mut reached = BTreeSet::from([ROOT]);
         let mut todo = vec![ROOT];
         while let Some(ino) = todo.pop() {
@@ -1144,7 +1156,7 @@ impl Disk for SimDisk {
             }
             Ok(all)
         })?;
-        // The other way round, so that nobody gets used to an order.
+        // Reverses the order, so that no caller depends on an order.
         for entry in entries.into_iter().rev() {
             if each(entry).is_break() {
                 break;
@@ -1188,7 +1200,7 @@ impl Disk for SimDisk {
         Some(Runner::new(self.state().user.uid))
     }
 
-    /// This disk asks nobody for a permission.
+    /// True: this disk checks no permissions.
     fn may_write(&self, _: &Path) -> bool {
         true
     }
@@ -1198,7 +1210,7 @@ impl Disk for SimDisk {
     }
 
     fn pause(&self, _: Duration) {
-        // Counted, so that a hook can be the program that goes on meanwhile.
+        // Counted as an operation, so that a hook can play the other program meanwhile.
         let _ = self.op(Op::Pause, Path::new("/"), None, |_| Ok(()));
     }
 

@@ -1,21 +1,24 @@
 //! Decides who besides the owner can change what a path leads to.
 //!
-//! [`trace`] walks a path name by name, as the kernel resolves it, and records the metadata of every directory and symlink on
-//! the way. The rules themselves are pure functions over that record ([`Trace::home_trust`]), so a test states them as a table.
+//! [`trace`] walks a path name by name, as the kernel resolves it, and records the metadata of
+//! every directory and symlink on the way. The rules themselves are pure functions over that record
+//! ([`Trace::home_trust`]), so a test states them as a table.
 //!
 //! The rules of the way to a home:
 //!
-//! - Every directory belongs to root, to the user who runs the program, or to the owner of the home. Nobody else can write to
-//!   it, unless its sticky bit keeps others from names that are not theirs. Its group may write to it: who is in the group is
-//!   the owner's choice.
-//! - A symlink belongs to root, to the runner, or to the owner of the home that it leads to. In a sticky directory that
-//!   everybody can write to, it belongs to root, to the runner, or to the directory's owner: the rule of the kernel's
-//!   `protected_symlinks`. In one without the sticky bit no symlink is followed, because anybody can swap it.
-//! - The home belongs to the runner or to root, unless root runs the program. A home that does not exist yet is made only in a
-//!   directory of which the same holds.
+//! - Every directory belongs to root, to the user who runs the program, or to the owner of the
+//!   home. Nobody else can write to it, unless its sticky bit keeps others from names that are not
+//!   theirs. Its group may write to it: the owner chooses the members of the group.
+//! - A symlink belongs to root, to the runner, or to the owner of the home that it leads to. In a
+//!   sticky directory that everybody can write to, it belongs to root, to the runner, or to the
+//!   directory's owner: the rule of the kernel's `protected_symlinks`. In a directory without the
+//!   sticky bit no symlink is followed, because anybody can swap it.
+//! - The home belongs to the runner or to root, unless root runs the program. A home that does not
+//!   exist yet is made only in a directory that belongs to the runner or to root, unless root runs
+//!   the program.
 //!
-//! Nobody untrusted can change a directory that was found trusted, so judging the names from the top down leaves no gap
-//! between the judgement and the use.
+//! Nobody untrusted can change a directory that was found trusted, so judging the names from the
+//! top down leaves no gap between the judgement and the use.
 
 use std::{
     ffi::OsString,
@@ -25,7 +28,7 @@ use std::{
 
 use crate::{Disk, DiskError, Metadata, Op, Owner, Result, quote};
 
-/// How many symlinks a path may lead through: as many as Linux follows.
+/// The number of symlinks that a path may lead through, as on Linux.
 const SYMLINK_LIMIT: usize = 40;
 
 /// The superuser.
@@ -36,8 +39,9 @@ const ROOT: u32 = 0;
 pub struct Runner {
     /// The effective user.
     pub uid: u32,
-    /// The uid that the kernel shows for each owner that the user namespace of the process does not map; `None` where all are
-    /// mapped. Root of the host is such an owner in a container, and no other owner can be told from it.
+    /// The uid that the kernel shows for each owner that the user namespace of the process does not
+    /// map; `None` where all are mapped. In a container, root of the host is such an owner, and
+    /// looks like every other unmapped owner.
     pub unmapped: Option<u32>,
 }
 
@@ -48,31 +52,32 @@ impl Runner {
         Self { uid, unmapped: None }
     }
 
-    /// Returns whether the runner may change the owner of files, and act for every user.
+    /// True if the runner may change the owner of files, and act for every user.
     #[must_use]
     pub fn is_root(self) -> bool {
         self.uid == ROOT
     }
 
-    /// Returns whether a directory or symlink of the user `uid` can decide where a home of the user `owner` is.
+    /// True if a directory or symlink of the user `uid` can decide the place of a home of the user
+    /// `owner`.
     #[must_use]
     pub fn trusts(self, uid: u32, owner: Option<u32>) -> bool {
         uid == ROOT || uid == self.uid || Some(uid) == owner || Some(uid) == self.unmapped
     }
 
-    /// Returns whether what the runner makes in a directory of the user `owner` can be used by that user.
+    /// True if the user `owner` can use the files that the runner makes in a directory of `owner`.
     fn can_work_for(self, owner: u32) -> bool {
         self.is_root() || owner == ROOT || owner == self.uid || Some(owner) == self.unmapped
     }
 }
 
-/// One directory, symlink or file on the way.
+/// One directory, symlink or file on the way to a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// Its path, which leads through no symlink.
+    /// The path, which leads through no symlink.
     pub path: PathBuf,
-    /// Its own metadata.
+    /// The metadata of the entry itself.
     pub meta: Metadata,
 }
 
@@ -80,9 +85,9 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trace {
-    /// What the kernel passes on the way, in its order. The root directory comes first.
+    /// The entries that the kernel passes on the way, in its order. The root directory comes first.
     pub steps: Vec<Step>,
-    /// The first name on the way that does not exist, if one does not.
+    /// The first name on the way that does not exist, if any.
     pub missing: Option<PathBuf>,
 }
 
@@ -90,7 +95,8 @@ pub struct Trace {
 ///
 /// # Errors
 ///
-/// A name cannot be looked at, or the path leads through too many symlinks. A name that does not exist is no error.
+/// A name cannot be looked at, or the path leads through too many symlinks. A name that does not
+/// exist is no error.
 pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
     let names = |path: &Path| path.components().rev().filter_map(name_of).collect::<Vec<OsString>>();
     let mut at = PathBuf::from("/");
@@ -139,17 +145,17 @@ fn name_of(component: Component<'_>) -> Option<OsString> {
     }
 }
 
-/// Why a directory, symlink or file is not to be relied upon.
+/// The reason why a directory, symlink or file is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnershipProblem {
-    /// What it is about.
+    /// The path of the directory, symlink or file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The kind of the problem.
     pub kind: OwnershipProblemKind,
 }
 
-/// What is wrong with who owns something, or with who can write to it.
+/// A problem with the owner of a path, or with the users who can write to the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OwnershipProblemKind {
@@ -163,21 +169,23 @@ pub enum OwnershipProblemKind {
         /// The user.
         uid: u32,
     },
-    /// A symlink on the way lies where everybody can swap it.
+    /// A symlink on the way lies in a directory where every user can swap it.
     SwappableSymlink {
         /// The directory that holds the symlink.
         directory: PathBuf,
         /// The command that mends it, without the directory.
         mend: &'static str,
     },
-    /// The home belongs neither to the owner of the directory that holds it, nor to root, nor to the runner.
+    /// The home belongs neither to the owner of the directory that holds it, nor to root, nor to
+    /// the runner.
     ForeignHome {
         /// The owner of the home.
         uid: u32,
         /// The owner of the directory that holds the home.
         holder: Owner,
     },
-    /// The home, or the directory that is to hold it, belongs to a user for whom the runner cannot work.
+    /// The home, or the directory that is to hold it, belongs to a user for whom the runner cannot
+    /// work.
     NotTheRunners {
         /// The owner.
         owner: Owner,
@@ -195,7 +203,7 @@ pub enum OwnershipProblemKind {
     ForeignFiles {
         /// The owner of the first of them.
         uid: u32,
-        /// How many more there are.
+        /// The number of other such files.
         more: usize,
         /// The directory.
         directory: PathBuf,
@@ -209,7 +217,7 @@ pub enum OwnershipProblemKind {
         /// The owner of the home.
         home: Owner,
     },
-    /// Everybody can write to a directory, and no sticky bit keeps others from what is not theirs.
+    /// Every user can write to a directory, and no sticky bit protects the files of other users.
     WorldWritable {
         /// The mode of the directory.
         mode: u32,
@@ -223,7 +231,8 @@ impl OwnershipProblem {
         Self { path: path.to_owned(), kind }
     }
 
-    /// Returns whether nothing at all may be changed behind the path. Else only a key or a daemon is not to be trusted to it.
+    /// True if nothing at all may be changed behind the path. Else the path only must not hold a
+    /// key or a daemon.
     #[must_use]
     pub fn forbids_every_change(&self) -> bool {
         !matches!(self.kind, OwnershipProblemKind::WorldWritable { .. })
@@ -265,7 +274,8 @@ impl OwnershipProblem {
         }
     }
 
-    /// Returns the command that mends the problem, or that shows it where no command can mend it.
+    /// Returns the command that mends the problem, or that shows the problem if no command can mend
+    /// it.
     #[must_use]
     pub fn command(&self) -> String {
         use OwnershipProblemKind as Kind;
@@ -288,18 +298,18 @@ impl OwnershipProblem {
     }
 }
 
-/// What was found on the way to a home.
+/// The result of looking at the way to a home.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HomeTrust {
-    /// The owner of the home; of one that does not exist, the owner of the directory that is to hold it. `None` where the
-    /// platform has no owners.
+    /// The owner of the home; for a home that does not exist, the owner of the directory that is to
+    /// hold it. `None` where the platform has no owners.
     pub owner: Option<Owner>,
-    /// Whether the home exists.
+    /// True if the home exists.
     pub exists: bool,
-    /// Whether the modes on the way let the owner reach the home.
+    /// True if the modes on the way let the owner reach the home.
     pub is_reachable: bool,
-    /// What is wrong, from the root directory downwards.
+    /// The problems, from the root directory downwards.
     pub problems: Vec<OwnershipProblem>,
 }
 
@@ -321,15 +331,17 @@ impl HomeTrust {
         Ok(trace(disk, home)?.home_trust(runner, &may_write))
     }
 
-    /// The first problem that forbids every change. To make a home that does not exist, each problem forbids it.
+    /// Returns the first problem that forbids every change. For a home that does not exist, every
+    /// problem forbids making it.
     #[must_use]
     pub fn forbids_change(&self) -> Option<&OwnershipProblem> {
         self.problems.iter().find(|problem| !self.exists || problem.forbids_every_change())
     }
 }
 
-/// Looks at the way from a home to a directory in it, be it through symlinks: every part belongs to the owner of the home or to
-/// root, and nobody else can write to it. Nothing where the home does not exist.
+/// Looks at the way from a home to a directory in it, also through symlinks. Every part must belong
+/// to the owner of the home or to root, and no other user may write to it. Returns `None` if the
+/// home does not exist.
 ///
 /// # Errors
 ///
@@ -351,8 +363,9 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
     Ok(found)
 }
 
-/// Looks at the way on from a symlink to a file: each symlink belongs to root, to the runner, or to the owner of the file, and so
-/// does each directory. Nothing for what is no symlink, does not exist, or leads to nothing.
+/// Looks at the way from a symlink to its file. Each symlink and each directory must belong to
+/// root, to the runner, or to the owner of the file. Returns `None` if the path is no symlink, does
+/// not exist, or leads to nothing.
 ///
 /// # Errors
 ///
@@ -382,21 +395,23 @@ pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipPr
 }
 
 impl Trace {
-    /// Judges the way to a home. `may_write` tells whether the file system lets the runner write to a directory, whoever owns it
-    /// there: it is asked only where the owner that the file system shows is another user.
+    /// Judges the way to a home. `may_write` tells if the file system lets the runner write to a
+    /// directory, whatever owner it shows. It is called only if the file system shows another user
+    /// as the owner.
     #[must_use]
     pub fn home_trust(&self, runner: Runner, may_write: &dyn Fn(&Path) -> bool) -> HomeTrust {
         let exists = self.missing.is_none();
         let last = self.steps.last();
         let owner = last.and_then(|step| step.meta.owner);
-        // What the runner is about to make is the runner's.
+        // A home that the runner is about to make will belong to the runner.
         let home_owner = owner.filter(|_| exists || runner.is_root()).map(|owner| owner.uid);
         let holder = last.filter(|_| exists).and_then(|home| self.holder(home));
         let mut problems = Vec::new();
         for step in &self.steps {
             let Some(uid) = step.meta.owner.map(|owner| owner.uid) else { continue };
             let is_last = last.is_some_and(|last| std::ptr::eq(last, step));
-            // With the home itself it is judged whether the home or the directory that holds it has the wrong owner.
+            // The check of the home decides if the home or its parent directory has the wrong
+            // owner.
             let is_holder = holder.is_some_and(|holder| std::ptr::eq(holder, step));
             if step.meta.is_symlink() {
                 problems.extend(self.symlink_problem(step, uid, runner, home_owner));
@@ -415,13 +430,14 @@ impl Trace {
         HomeTrust { owner, exists, is_reachable, problems }
     }
 
-    /// The owner of the root directory decides about everything below it, whoever that is.
+    /// True if the user is trusted. The owner of the root directory, whatever their uid, decides
+    /// about everything below it.
     fn trusts(&self, runner: Runner, uid: u32, owner: Option<u32>) -> bool {
         let top = self.steps.first().and_then(|step| step.meta.owner);
         runner.trusts(uid, owner) || top.is_some_and(|top| top.uid == uid)
     }
 
-    /// The directory that holds a step.
+    /// Returns the directory that holds a step.
     fn holder(&self, step: &Step) -> Option<&Step> {
         let holder = step.path.parent()?;
         self.steps.iter().find(|step| step.path == holder)
@@ -448,7 +464,8 @@ impl Trace {
         (!is_trusted).then(|| OwnershipProblem::new(&symlink.path, kind))
     }
 
-    /// Judges the end of the way: the home with the directory that holds it, or the directory that is to hold the home.
+    /// Judges the end of the way: the home with the directory that holds it, or the directory that
+    /// is to hold the home.
     fn end_problem(
         &self,
         end: &Step,
@@ -463,7 +480,8 @@ impl Trace {
         if let Some(holder) = holder.filter(|holder| !self.trusts(runner, holder.uid, Some(owner.uid))) {
             return foreign(holder);
         }
-        // A network or FUSE mount without a mapping of users shows another owner than the one whom it lets in.
+        // A network or FUSE mount without a mapping of users shows another owner than the user to
+        // whom it gives access.
         let is_owner_in_effect = || end.meta.mode & 0o022 == 0 && may_write(&end.path);
         if runner.can_work_for(owner.uid) || is_owner_in_effect() {
             return None;
@@ -475,7 +493,7 @@ impl Trace {
     }
 }
 
-/// The command that takes away the right to write which others have.
+/// Returns the command that removes the write permission of other users.
 fn close(is_home: bool, may_change: bool) -> &'static str {
     match (is_home, may_change) {
         (true, true) => "chmod go-w",
@@ -485,12 +503,12 @@ fn close(is_home: bool, may_change: bool) -> &'static str {
     }
 }
 
-/// Whether the runner may change a mode.
+/// True if the runner may change the mode.
 fn may_change(runner: Runner, meta: &Metadata) -> bool {
     runner.is_root() || meta.owner.is_some_and(|owner| owner.uid == runner.uid)
 }
 
-/// Whether a user may go through a directory, by its mode alone.
+/// True if a user may pass a directory, by its mode alone.
 fn lets_pass(meta: &Metadata, user: Owner) -> bool {
     let search = match meta.owner {
         Some(owner) if owner.uid == user.uid => 0o100,
@@ -500,8 +518,8 @@ fn lets_pass(meta: &Metadata, user: Owner) -> bool {
     !meta.is_dir() || user.uid == ROOT || meta.mode & search != 0
 }
 
-/// Everybody can write to a directory, and no sticky bit keeps others from what is not theirs. `mend` is the command without the
-/// path.
+/// Returns a problem if every user can write to a directory and no sticky bit protects the files of
+/// other users. `mend` is the command without the path.
 #[must_use]
 pub fn world_writable(path: &Path, meta: &Metadata, mend: &'static str) -> Option<OwnershipProblem> {
     let is_open = meta.owner.is_some() && !meta.is_symlink() && meta.mode & 0o1002 == 0o002;
@@ -509,14 +527,16 @@ pub fn world_writable(path: &Path, meta: &Metadata, mend: &'static str) -> Optio
         .then(|| OwnershipProblem::new(path, OwnershipProblemKind::WorldWritable { mode: meta.mode, mend }))
 }
 
-/// A part of a home belongs neither to the owner of the home nor to root. Nothing where the platform has no owners.
+/// Returns a problem if a part of a home belongs neither to the owner of the home nor to root.
+/// Returns `None` where the platform has no owners.
 #[must_use]
 pub fn foreign_part(path: &Path, meta: &Metadata, home: Owner) -> Option<OwnershipProblem> {
     let owner = meta.owner.filter(|owner| owner.uid != home.uid && owner.uid != ROOT)?;
     Some(OwnershipProblem::new(path, OwnershipProblemKind::ForeignPart { uid: owner.uid, home }))
 }
 
-/// The first of these files, all in one directory, that belongs to somebody else, with one command that mends all of them.
+/// Returns the first of these files, all in one directory, that belongs to another user, with one
+/// command that mends all of them.
 pub fn foreign_file(
     disk: &dyn Disk,
     directory: &Path,
@@ -534,7 +554,8 @@ pub fn foreign_file(
     Some(OwnershipProblem { kind, ..first })
 }
 
-/// A part of a home belongs to another than the owner of the home, be it root: trusted or not, the owner may not change it.
+/// Returns a problem if a part of a home belongs to another user than the owner of the home, even
+/// to root: trusted or not, the owner cannot change it.
 #[must_use]
 pub fn unchangeable_part(path: &Path, meta: &Metadata, home: Owner) -> Option<OwnershipProblem> {
     let owner = meta.owner.filter(|owner| owner.uid != home.uid)?;

@@ -1,4 +1,4 @@
-//! What a disk does below a home whose lock is held: it goes through folder handles.
+//! The disk below a locked home goes through directory handles.
 
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
@@ -45,7 +45,7 @@ impl Home {
     }
 }
 
-/// Every call that changes something, made in `folder`, where there are a file `file` and a folder `sub`.
+/// Makes every changing call in `folder`, which holds a file `file` and a directory `sub`.
 fn changes(lock: &LockedDir, folder: &Path) -> Vec<(&'static str, Result<(), DiskError>)> {
     let at = |name: &str| folder.join(name);
     let home = folder.parent().expect("a home").join("mine");
@@ -65,7 +65,7 @@ fn changes(lock: &LockedDir, folder: &Path) -> Vec<(&'static str, Result<(), Dis
     ]
 }
 
-/// Everything below a folder: names, owners, modes and contents.
+/// Returns everything below a directory: names, owners, modes and contents.
 fn seen(folder: &Path) -> Vec<(PathBuf, u32, u32, Vec<u8>)> {
     let mut all: Vec<_> = fs::read_dir(folder)
         .expect("readable")
@@ -106,7 +106,7 @@ fn nothing_is_changed_behind_a_link_that_leads_out_of_the_home() {
     }
 }
 
-/// Links from one place of the home to another are the home's own business, however they and the home are spelled.
+/// Symlinks within the home are allowed, whatever their spelling and the spelling of the home.
 #[test]
 fn links_within_the_home_are_gone_through() {
     let mut home = Home::new();
@@ -137,7 +137,7 @@ fn links_within_the_home_are_gone_through() {
     }
 }
 
-/// A file that is a link is written through as ever, within the home and out of it.
+/// A write to a symlink reaches its file, inside and outside of the home.
 #[test]
 fn a_linked_file_is_followed() {
     let home = Home::new();
@@ -163,7 +163,7 @@ fn a_linked_file_is_followed() {
     }
 }
 
-/// A handle lives on when its folder is renamed. The name counts.
+/// A handle outlives the rename of its directory, so the name decides.
 #[test]
 fn a_handle_does_not_outlive_the_name_of_its_folder() {
     let home = Home::new();
@@ -179,7 +179,8 @@ fn a_handle_does_not_outlive_the_name_of_its_folder() {
     drop(lock);
 }
 
-/// Of a home in a home the inner one counts, whichever was locked first: what it holds is done through its own handle.
+/// For a home inside a home, changes go through the handle of the inner home, whichever was locked
+/// first.
 #[test]
 fn of_a_home_in_a_home_the_inner_one_counts() {
     let home = Home::new();
@@ -189,7 +190,7 @@ fn of_a_home_in_a_home_the_inner_one_counts() {
         let locks = [first, second].map(|home| RealDisk.lock(home, Duration::ZERO).expect("free"));
         let [inner_lock, outer_lock] =
             if inner_first { [&locks[0], &locks[1]] } else { [&locks[1], &locks[0]] };
-        // Out of the inner home, though not out of the outer one.
+        // The symlink leads out of the inner home, though not out of the outer home.
         symlink(home.at(""), home.at("keys/out")).expect("made");
         let error = inner_lock
             .create(&home.at("keys/out/new"), b"", 0o600)
@@ -202,7 +203,8 @@ fn of_a_home_in_a_home_the_inner_one_counts() {
     }
 }
 
-/// What is held is the folder, whatever has its name meanwhile; afterwards the name counts again.
+/// A kept handle leads to the directory that was opened, even if its name goes to another; after
+/// the drop the name decides again.
 #[test]
 fn a_held_folder_is_the_one_that_was_opened() {
     let home = Home::new();
@@ -224,7 +226,8 @@ fn a_held_folder_is_the_one_that_was_opened() {
     drop(lock);
 }
 
-/// A symlink of the home that leads to a file outside admits the directory of that file, by its handle, and nothing else.
+/// A symlink of the home that leads to a file outside admits the directory of that file, by its
+/// handle, and nothing else.
 #[test]
 fn directory_of_a_linked_file_is_admitted_by_its_symlink_alone() {
     let home = Home::new();
@@ -263,7 +266,8 @@ fn directory_of_a_linked_file_is_admitted_by_its_symlink_alone() {
     assert!(error.outside_lock().is_some(), "{error:?}");
 }
 
-/// Each lock has its own handles: what one keeps open, or has admitted, is only a path to the other.
+/// Each lock has its own handles: a directory that one lock keeps open or has admitted is only a
+/// path to the other lock.
 #[test]
 fn two_locks_do_not_see_each_others_handles() {
     let (one, two) = (Home::new(), Home::new());
@@ -285,7 +289,7 @@ fn two_locks_do_not_see_each_others_handles() {
     lock_one.create(&one.at("new"), b"", 0o600).expect("the other lock is no matter");
 }
 
-/// The home that was locked stays the home, whatever gets its name.
+/// The locked directory stays the home, even if another directory gets its name.
 #[test]
 fn work_goes_on_in_the_folder_that_is_locked() {
     let home = Home::new();
@@ -301,7 +305,7 @@ fn work_goes_on_in_the_folder_that_is_locked() {
     drop(lock);
 }
 
-/// Folders and links of another user, put where the home's were.
+/// Another user replaces directories and symlinks of the home by their own.
 #[test]
 fn what_belongs_to_another_user_is_not_gone_through() {
     let home = Home::new();
@@ -363,7 +367,7 @@ fn what_belongs_to_another_user_is_not_gone_through() {
     drop(lock);
 }
 
-/// Who asks for the way to a home that is locked sees the symlink that leads there, and not the home in its place.
+/// A caller that reads the path of a locked home sees the symlink that leads there, not the home.
 #[test]
 fn a_symlink_to_a_locked_home_is_seen_as_one() {
     use myownllm_durable_fs::trust::trace;

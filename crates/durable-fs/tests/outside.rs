@@ -1,4 +1,4 @@
-//! A lock lets nothing change outside of its directory, on either disk.
+//! A lock refuses every change outside of its directory, on both disks.
 
 #![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
 
@@ -10,7 +10,7 @@ use myownllm_durable_fs::{
 };
 use rstest::rstest;
 
-/// Every change, of a path that is refused. `fine` is a file in the locked directory.
+/// Makes every change with a path that is refused. `fine` is a file in the locked directory.
 fn changes(lock: &LockedDir, path: &Path, fine: &Path) -> Vec<(&'static str, Result<(), DiskError>)> {
     let owner = Owner { uid: 4321, gid: 4321 };
     let new = fine.with_file_name("new");
@@ -88,7 +88,7 @@ fn change_outside_of_the_locked_directory_is_refused(#[case] path: &str) {
     }
 }
 
-/// The name of the locked directory is in the directory above.
+/// The name of the locked directory lies in its parent directory.
 #[test]
 fn name_of_the_locked_directory_does_not_change() {
     let root = tempfile::tempdir().expect("a directory");

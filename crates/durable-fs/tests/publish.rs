@@ -36,7 +36,7 @@ fn files(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-/// What some file systems refuse to do.
+/// Returns the operations that some file systems refuse.
 fn refusals() -> Vec<Vec<Op>> {
     vec![vec![], vec![Op::Exchange], vec![Op::Exchange, Op::HardLink], vec![Op::RenameNoReplace]]
 }
@@ -62,7 +62,8 @@ fn a_replaced_file_is_never_absent_never_torn_and_the_old_one_is_kept() {
                 if result.is_ok() {
                     assert_eq!(content.as_deref(), Some(&b"new"[..]), "{refused:?}: done means durable");
                 }
-                // What a killed run leaves is known by its name, and what may be an only copy is told apart.
+                // The name of a file tells that a killed run left it, and if it may be an only
+                // copy.
                 for leftover in stale_temps(&after, Path::new("/home")).expect("readable") {
                     if after.content(&leftover.path).as_deref() == Some(b"old") {
                         assert!(leftover.may_be_only_copy, "{leftover:?}");
@@ -110,8 +111,9 @@ fn a_failure_leaves_the_old_file_or_the_new_one() {
     }
 }
 
-/// An exchange that is said to have failed, or to be unheard of, and has happened: a network file system whose answer was lost.
-/// Somebody else's file came out, with the very bytes that were to be written; it is theirs all the same.
+/// A network file system loses the answer of an exchange: the exchange reports a failure, or that
+/// it is unsupported, and has happened. The displaced file belongs to another program even if it
+/// holds the same bytes as ours.
 #[test]
 fn what_an_exchange_that_failed_has_taken_out_is_not_removed() {
     for kind in [ErrorKind::Other, ErrorKind::InvalidInput, ErrorKind::PermissionDenied] {
@@ -165,14 +167,14 @@ fn a_foreign_write_comes_out_and_is_told() {
     assert!(told > 0);
 }
 
-/// How another program writes.
+/// The way in which another program writes.
 #[derive(Clone, Copy, Debug)]
 enum Writes {
     ByRename,
     InPlace,
 }
 
-/// Where names cannot be exchanged, one call is left in which a foreign rename goes unseen: our own rename.
+/// Where names cannot be exchanged, a foreign rename goes unseen at one call only: our own rename.
 #[test]
 fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
     for refused in [&[Op::Exchange][..], &[Op::Exchange, Op::HardLink]] {
@@ -194,12 +196,12 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
                 let is_the_rename = op.op == Op::Rename && op.other.as_deref() == Some(Path::new(CONFIG));
                 let content = disk.content(CONFIG);
                 match result {
-                    // A second name shows what is written in place, a copy does not.
+                    // A second name shows a write in place; a copy does not.
                     Replaced::Expected { .. } if is_the_rename && !refused.contains(&Op::HardLink) => {
                         assert!(matches!(writes, Writes::ByRename), "{at}");
                     }
                     Replaced::Expected { .. } if is_the_rename => {}
-                    // In that case it came after the rename.
+                    // The foreign write came after our rename.
                     Replaced::Expected { .. } => assert_eq!(content.as_deref(), Some(&b"theirs"[..]), "{at}"),
                     Replaced::Conflict { theirs: displaced, .. } => {
                         assert_eq!(displaced.bytes, b"theirs", "{at}");
@@ -217,7 +219,8 @@ fn without_exchange_only_the_rename_itself_hides_a_foreign_write() {
     }
 }
 
-/// The second name that the file had between two writes of another program is no reason to keep it, as its content is known.
+/// The file had a second name between two writes of another program. The second name is removed
+/// because its content is known.
 #[test]
 fn stale_replacement_does_not_leave_what_the_caller_knows() {
     let (disk, locked) = home();
@@ -350,7 +353,7 @@ fn a_link_and_its_removal_never_lose_both_names() {
     }
 }
 
-/// A folder that was made is there after a power cut: what is put into it next would be lost with it.
+/// A new directory survives a power cut: otherwise the files put into it would be lost with it.
 #[test]
 fn made_folders_are_there_after_a_power_cut() {
     let disk = SimDisk::new();
@@ -365,7 +368,7 @@ fn made_folders_are_there_after_a_power_cut() {
     }
 }
 
-/// What is not what was expected stays where it is: only what comes in the very last moment is taken out of its place.
+/// A file with unexpected content stays in its place: only a write in the last moment is taken out.
 #[test]
 fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
     let (disk, locked) = home();
@@ -381,7 +384,7 @@ fn what_has_changed_by_the_last_look_is_not_taken_out_of_its_place() {
     assert!(stale_temps(&disk, Path::new("/home")).expect("readable").is_empty());
 }
 
-/// What came out and cannot be read cannot be kept either.
+/// A displaced file that cannot be read cannot be kept, so it goes back.
 #[test]
 fn what_came_out_and_is_too_large_goes_back() {
     let (disk, locked) = home();
@@ -395,7 +398,8 @@ fn what_came_out_and_is_too_large_goes_back() {
     assert_eq!(disk.content(CONFIG).as_deref(), Some(&b"theirs, which is long"[..]));
 }
 
-/// Who may not give a file away makes it their own, with their own group: that may not do what another one might.
+/// A user who cannot chown makes a new file with their own group, which must not get the access of
+/// the old group.
 #[test]
 fn what_a_group_might_is_not_for_another_group() {
     for (mode, expected) in [(0o640, 0o600), (0o664, 0o604), (0o604, 0o600), (0o600, 0o600)] {

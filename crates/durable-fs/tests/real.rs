@@ -34,7 +34,8 @@ fn a_child_does_not_inherit_the_lock() {
     let home = tempfile::tempdir().expect("a folder");
     let lock = RealDisk.lock(home.path(), Duration::ZERO).expect("free");
     let mut child = std::process::Command::new("sleep").arg("5").spawn().expect("started");
-    // Not by dropping, which lets go for all: a handle of the child's would show among its own.
+    // Checks the handles of the child: dropping the lock would release it for every process, so the
+    // drop does not show an inherited handle.
     let inherited = fs::read_dir(format!("/proc/{}/fd", child.id())).ok().map(|handles| {
         handles
             .filter_map(|handle| fs::read_link(handle.ok()?.path()).ok())
@@ -171,7 +172,7 @@ fn modes_times_and_links_are_kept() {
     assert_eq!(RealDisk.stat(&at("a")).expect("there").mode, 0o600);
 }
 
-/// A copy across file systems keeps what the user has noted on the file; an empty note, too.
+/// A copy across file systems keeps the user's attributes, even an empty one.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_copy_keeps_the_users_attributes() {
@@ -194,7 +195,7 @@ fn a_copy_keeps_the_users_attributes() {
     }
 }
 
-/// What a copy has not got of its original can be asked for: names, and nothing of what they say.
+/// The comparison returns the names of the attributes that a copy lacks, but not their values.
 #[cfg(target_os = "linux")]
 #[test]
 fn attributes_that_a_copy_lacks_are_named() {
@@ -225,8 +226,9 @@ fn attributes_that_a_copy_lacks_are_named() {
     assert_eq!(compare(), CopyComparison::Differs);
 }
 
-/// Another program replaces the file all the time. What is read, and what comes out, is always somebody's whole file; and
-/// what came out was expected exactly when nobody wrote in between.
+/// Another program replaces the file all the time. Every read and every displaced file is a whole
+/// file of one writer, and the displaced file was expected exactly if no other program wrote in
+/// between.
 #[test]
 fn a_writer_that_never_stops_is_always_seen() {
     let home = tempfile::tempdir().expect("a folder");
@@ -263,7 +265,7 @@ fn a_writer_that_never_stops_is_always_seen() {
                     assert_ne!(displaced.bytes, read);
                     displaced.discard(&locked).expect("removed");
                 }
-                // Seen before anything was taken out: theirs is in place.
+                // The write was seen before the exchange, so the other program's file is in place.
                 _ => {}
             }
         }
@@ -273,7 +275,8 @@ fn a_writer_that_never_stops_is_always_seen() {
     assert!(stale_temps(&RealDisk, home.path()).expect("readable").is_empty());
 }
 
-/// A name that is taken is an error, whatever has it: nothing is written through a link, or into a file that is there.
+/// A taken name is an error, whatever has the name: nothing is written through a symlink or into an
+/// existing file.
 #[cfg(unix)]
 #[test]
 fn a_new_file_is_new() {
@@ -294,7 +297,8 @@ fn a_new_file_is_new() {
     assert!(!at("nothing").try_exists().expect("readable"));
 }
 
-/// The home is replaced while somebody waits for its lock: they get the lock of the folder that is the home then.
+/// Another program replaces the home while a process waits for its lock: the process locks the new
+/// home.
 #[cfg(unix)]
 #[test]
 fn a_lock_is_that_of_the_home_of_now() {
@@ -304,7 +308,8 @@ fn a_lock_is_that_of_the_home_of_now() {
     let first = RealDisk.lock(&home, Duration::ZERO).expect("free");
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| RealDisk.lock(&home, Duration::from_secs(20)).expect("free in the end"));
-        // Until the other one waits: it has the folder open then.
+        // Waits until the other thread waits for the lock: by then that thread has the directory
+        // open.
         let waiting = || {
             let handles = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
             handles.filter(|handle| fs::read_link(handle.path()).is_ok_and(|to| to == home)).count() > 1
@@ -323,7 +328,7 @@ fn a_lock_is_that_of_the_home_of_now() {
     });
 }
 
-/// Whoever sets no limit gets an error, too.
+/// A caller without a limit gets an error, too.
 #[test]
 fn a_file_that_claims_to_be_huge_is_an_error() {
     let home = tempfile::tempdir().expect("a folder");
@@ -338,13 +343,15 @@ fn a_file_that_claims_to_be_huge_is_an_error() {
     assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
 }
 
-/// With an access list, the group's bits of the mode are the most that anybody in the list may: without the list they let the group in.
+/// With an access list, the group's bits of the mode are the most that any entry of the list gives:
+/// without the list they would give the group access.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_access_list_and_attributes_stay_with_the_place() {
     use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
     const LIST: &str = "system.posix_acl_access";
-    // Version 2; then tag, rights, whose: the owner rw, user 65534 r, the group nothing, at most r, others nothing.
+    // Version 2; then per entry tag, permissions and user: the owner rw, user 65534 r, the group
+    // nothing, at most r, others nothing.
     let entry = |(tag, rights, whose): (u16, u16, u32)| {
         [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &whose.to_le_bytes()].concat()
     };
@@ -376,7 +383,7 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
     locked.copy_new(&path, &home.path().join("copy"), None).expect("copied");
     assert!(getxattr(home.path().join("copy"), LIST, &mut [0; 64]).is_ok());
-    // A copy without it lacks it, unless it gave nothing to anybody.
+    // A copy without the list lacks it, unless the list gave nothing to anybody.
     let copy = home.path().join("copy");
     let lacks = || match RealDisk.compare_copy(&path, &copy).expect("compared") {
         CopyComparison::Identical { missing_xattrs } => missing_xattrs,
@@ -388,7 +395,7 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     locked.set_mode(&path, 0o600).expect("set");
     assert_eq!(lacks(), [""; 0]);
 
-    // One without a list gets none from the folder.
+    // A file without a list gets no list from the directory.
     fs::remove_file(&path).expect("removed");
     locked.create(&path, b"plain", 0o640).expect("written");
     setxattr(home.path(), "system.posix_acl_default", &list, XattrFlags::empty()).expect("set");
@@ -397,7 +404,7 @@ fn an_access_list_and_attributes_stay_with_the_place() {
     assert_eq!(RealDisk.stat(&path).expect("there").mode, 0o640);
 }
 
-/// What is made there cannot be taken away again, so nothing is.
+/// A file in an append-only directory cannot be removed, so none is made there.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_append_only_folder_does_not_fill_up() {

@@ -59,7 +59,8 @@ fn look(runner: u32, entries: &[Entry]) -> HomeTrust {
     trace(&disk(runner, entries), Path::new(HOME)).unwrap().home_trust(Runner::new(runner), &|_| false)
 }
 
-/// Each problem as `path: reason`, with `!` in front of one that forbids every change.
+/// Returns each problem as `path: reason`, with `!` in front of a problem that forbids every
+/// change.
 fn problems(trust: &HomeTrust) -> Vec<String> {
     let said = trust.problems.iter().map(|problem| {
         let grave = if problem.forbids_every_change() { "!" } else { "" };
@@ -159,7 +160,8 @@ fn a_way_that_somebody_else_can_change_is_not(
     assert!(found.iter().any(|problem| problem == expected), "{found:#?}");
 }
 
-/// A home that does not exist is not made where anybody could swap it, and one that exists may be written to with a warning.
+/// A missing home is not made where every user could swap it; an existing home may be written to
+/// with a warning.
 #[test]
 fn a_missing_home_is_not_made_where_everybody_can_write() {
     let open = || Dir("/home/ann", ANN, 0o777);
@@ -169,7 +171,8 @@ fn a_missing_home_is_not_made_where_everybody_can_write() {
     assert!(there.exists && there.forbids_change().is_none(), "{there:?}");
 }
 
-/// In a container, root of the host is shown as a user of another number; so it is where the root directory belongs to somebody.
+/// In a container, root of the host appears as a user with another number, for example where the
+/// root directory belongs to that number.
 #[test]
 fn owners_that_a_container_does_not_map_stand_for_root() {
     const UNMAPPED: u32 = 65_534;
@@ -184,7 +187,8 @@ fn owners_that_a_container_does_not_map_stand_for_root() {
     assert_eq!(way.home_trust(Runner::new(ANN), &|_| false).problems, []);
 }
 
-/// A network file system without a mapping of users shows a stranger's number for files that are the runner's.
+/// A network file system without a mapping of users shows another user's number for files of the
+/// runner.
 #[test]
 fn who_may_write_to_a_home_that_is_closed_to_others_is_its_owner_in_effect() {
     let remote = [Dir("/home/ann", BOB, 0o755), Dir(HOME, BOB, 0o700)];
@@ -202,7 +206,8 @@ fn an_owner_who_cannot_reach_the_home_is_told_apart() {
     assert_eq!((inside(0o700), inside(0o711)), (false, true));
 }
 
-/// What a symlink leads to is the file of whoever made it, of the runner, or of root; and so are the directories on the way.
+/// The file behind a symlink, and every directory on the way, belongs to the owner of the symlink,
+/// to the runner, or to root.
 #[rstest]
 #[case::own(ANN, ANN, ANN, ROOT, None)]
 #[case::own_to_a_file_of_root(ANN, ANN, ROOT, ROOT, None)]

@@ -1,13 +1,13 @@
 //! Work below a locked directory goes through directory handles.
 //!
-//! A path is looked up anew by every call that is given it, and between two calls somebody who may write to a directory on the
-//! way can put another one in its place. So every path below a [`LockedDir`](crate::LockedDir) begins at the very handle that
-//! holds the lock: each directory on the way is opened from the one above it, no symlink followed unseen, and looked at through
-//! its handle; one that belongs to somebody else is not gone through. The call itself is then made on the last directory's
-//! handle and one name.
+//! Every call resolves its path anew, and between two calls a user who may write to a directory on
+//! the way can replace it. So every path below a [`LockedDir`](crate::LockedDir) begins at the
+//! handle that holds the lock: each directory on the way is opened from its parent, without
+//! following a symlink unseen, and checked through its handle. A directory of another user is an
+//! error. The call itself then gets the handle of the last directory and one name.
 //!
-//! This is one way for every Unix, and asks more than `openat2` would: that tells where a path stays, not whose its
-//! directories are.
+//! This works on every Unix, and checks more than `openat2`: that call limits where a path leads,
+//! but does not check who owns the directories.
 
 use std::{
     collections::VecDeque,
@@ -28,13 +28,13 @@ use rustix::{
 
 use crate::{FileId, OutsideLock, Untrusted, trust::Runner};
 
-/// How many directories stay open: those that a move goes back and forth between.
+/// The number of directories that stay open, enough for those between which a move alternates.
 const KEPT_OPEN: usize = 6;
 
-/// How many links a path may lead through: as many as Linux follows.
+/// The number of symlinks that a path may lead through, as on Linux.
 const LINK_LIMIT: usize = 40;
 
-/// A folder that is gone through need not be readable, where the system has a handle for that.
+/// A directory on the way need not be readable, if the system has handles that only pass through.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PASS: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -44,21 +44,24 @@ const PASS: OFlags = OFlags::RDONLY;
 pub(super) struct OpenDir {
     handle: OwnedFd,
     id: FileId,
-    /// Where it was found, without symlinks.
+    /// The path without symlinks under which the directory was found.
     real: PathBuf,
 }
 
-/// The handles of one lock. Each [`LockedDir`](crate::LockedDir) has its own, and no call reaches those of another.
+/// The handles of one lock. Each [`LockedDir`](crate::LockedDir) has its own, and no call uses the
+/// handles of another lock.
 pub(super) struct Handles {
-    /// The locked directory, as whoever took the lock named it.
+    /// The locked directory, by the path that the caller locked.
     named: PathBuf,
     top: Arc<OpenDir>,
     owner: u32,
-    /// Directories below it that were used last.
+    /// The directories below the locked one that were used last.
     recent: Mutex<VecDeque<(PathBuf, Arc<OpenDir>)>>,
-    /// Directories that a caller keeps open, see [`LockedDir::keep_open`](crate::LockedDir::keep_open).
+    /// Directories that a caller keeps open, see
+    /// [`LockedDir::keep_open`](crate::LockedDir::keep_open).
     kept: RwLock<Vec<Weak<KeptDir>>>,
-    /// Directories outside that were admitted, see [`LockedDir::admit_target`](crate::LockedDir::admit_target).
+    /// Directories outside that were admitted, see
+    /// [`LockedDir::admit_target`](crate::LockedDir::admit_target).
     admitted: Mutex<Vec<Arc<KeptDir>>>,
 }
 
@@ -68,17 +71,17 @@ pub(super) struct KeptDir {
     place: ResolvedDir,
 }
 
-/// An open directory, and whether it is below the locked one.
+/// An open directory, and if it is below the locked one.
 #[derive(Clone)]
 struct ResolvedDir {
     dir: Arc<OpenDir>,
     is_inside: bool,
 }
 
-/// How far a path may lead.
+/// The limit on where a path may lead.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// Reading also leaves the locked directory, by symlinks of its owner.
+    /// A read may leave the locked directory, through symlinks of its owner.
     Anywhere,
     /// A change stays in the locked directory.
     Locked,
@@ -103,7 +106,8 @@ fn dir_flags() -> OFlags {
 }
 
 impl Handles {
-    /// Takes the handle that holds the lock of the directory `named`. `None` when the name leads to another directory by now.
+    /// Takes the handle that holds the lock of the directory `named`. Returns `None` if the path
+    /// leads to another directory by now.
     pub(super) fn of(named: &Path, handle: OwnedFd) -> io::Result<Option<Self>> {
         let stat = rustix::fs::fstat(&handle)?;
         let real = std::fs::canonicalize(named)?;
@@ -120,29 +124,30 @@ impl Handles {
         }))
     }
 
-    /// The locked directory itself.
+    /// Returns the handle of the locked directory.
     pub(super) fn top(&self) -> BorrowedFd<'_> {
         self.top.handle.as_fd()
     }
 
-    /// The canonical path of the locked directory.
+    /// Returns the canonical path of the locked directory.
     pub(super) fn real(&self) -> &Path {
         &self.top.real
     }
 
-    /// The rest of a path below the locked directory; `None` for a path elsewhere.
+    /// Returns the rest of a path below the locked directory; `None` for a path elsewhere.
     fn below<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         path.strip_prefix(&self.named).or_else(|_| path.strip_prefix(&self.top.real)).ok()
     }
 
-    /// Whether this is the name of the locked directory, and a symlink to it.
+    /// True if this path is the name of the locked directory and a symlink to it.
     fn is_symlink_to_top(&self, path: &Path) -> bool {
         self.named == path
             && self.named != self.top.real
             && rustix::fs::lstat(path).is_ok_and(|stat| kind_of(&stat) == FileType::Symlink)
     }
 
-    /// Opens a directory for a run of calls. `None` when it cannot be opened, or is not to be gone through: each call says so.
+    /// Opens a directory for many calls. Returns `None` if it cannot be opened or is not trusted:
+    /// each call then returns its own error.
     pub(super) fn keep_open(&self, named: &Path) -> Option<Arc<KeptDir>> {
         if self.admitted_dir(named).is_some() {
             return None;
@@ -175,7 +180,7 @@ impl Handles {
         admitted.iter().find(|known| known.named == named).map(|known| known.place.clone())
     }
 
-    /// The open directory that a path names something in, and that name.
+    /// Returns the open directory of a path, and the name in it.
     fn open_parent<'p>(&self, path: &'p Path) -> Option<(ResolvedDir, &'p OsStr)> {
         let (dir, name) = (path.parent()?, path.file_name()?);
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +190,8 @@ impl Handles {
         Some((place, name))
     }
 
-    /// Whether somebody who owns something on the way may decide where it leads.
+    /// Fails unless the owner of a directory or symlink on the way is trusted to decide where it
+    /// leads.
     fn trust(&self, stat: &Stat, path: &Path) -> io::Result<()> {
         let uid = stat.st_uid;
         if Runner::new(rustix::process::geteuid().as_raw()).trusts(uid, Some(self.owner)) {
@@ -195,7 +201,7 @@ impl Handles {
         }
     }
 
-    /// The directory below the locked one, by its handle.
+    /// Returns the handle of a directory below the locked one.
     fn dir(&self, below: &Path, scope: Scope) -> io::Result<Found> {
         if below.as_os_str().is_empty() {
             return Ok(Found::Inside(self.top.clone()));
@@ -203,7 +209,8 @@ impl Handles {
         let mut open = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = open.iter().position(|(known, _)| known == below) {
             let folder = open[at].1.clone();
-            // A handle outlives the folder's name: it counts only while the name leads to it.
+            // A handle outlives the directory's name: use the handle only while the name leads to
+            // the same directory.
             match rustix::fs::statat(&self.top.handle, below, AtFlags::empty()) {
                 Ok(now) if id_of(&now) == folder.id => return Ok(Found::Inside(folder)),
                 _ => drop(open.remove(at)),
@@ -230,7 +237,7 @@ impl Handles {
                     self.trust(&stat, &path)?;
                     at = Arc::new(OpenDir { handle, id: id_of(&stat), real: path });
                 }
-                // A link, or no folder at all.
+                // The name is a symlink, or no directory at all.
                 Err(no_folder @ (Errno::NOTDIR | Errno::LOOP | Errno::MLINK)) => {
                     links += 1;
                     if links > LINK_LIMIT {
@@ -256,13 +263,13 @@ impl Handles {
         Ok(Found::Inside(at))
     }
 
-    /// Where the link of that name leads, without links; `None` when it is no link. Inside the home the answer is only where to
-    /// look: the way there is gone by handles again.
+    /// Returns the target of the symlink with this name, without symlinks; `None` if the name is no
+    /// symlink. Inside the home the target is only a path: the caller walks to it by handles again.
     fn resolve_symlink(&self, folder: &OpenDir, name: &Path) -> io::Result<Option<PathBuf>> {
         let Some((stat, text)) = read_link(folder, name)? else { return Ok(None) };
         self.trust(&stat, &folder.real.join(name))?;
-        // The folder's own path has no links, so steps upwards are plain. The system would take them from whatever has the
-        // folder's name by now.
+        // The directory's own path has no symlinks, so a step upwards is its parent path. The
+        // system would instead start from whatever directory has that name by now.
         let (mut from, mut rest) = (folder.real.as_path(), text.as_path());
         loop {
             if let Ok(above) = rest.strip_prefix("..") {
@@ -287,7 +294,7 @@ fn read_link(folder: &OpenDir, name: &Path) -> io::Result<Option<(Stat, PathBuf)
     Ok(Some((stat, OsString::from_vec(text.into_bytes()).into())))
 }
 
-/// Here a link can be opened itself, so that owner and text are those of one link.
+/// Opens the symlink itself, so that owner and target come from the same symlink.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn read_that_link(folder: &OpenDir, name: &Path, _: Stat) -> rustix::io::Result<(Stat, CString)> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -304,8 +311,8 @@ fn is_plain(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// What a system call is told in place of a path: the handle of a directory, and a name in it. Without a lock, and outside of the
-/// locked directory, it is the path.
+/// The arguments of a system call in place of a path: the handle of a directory, and a name in it.
+/// Without a lock, and outside of the locked directory, `name` is the whole path.
 pub(super) struct ResolvedName<'l> {
     handles: Option<&'l Handles>,
     place: Option<ResolvedDir>,
@@ -313,12 +320,14 @@ pub(super) struct ResolvedName<'l> {
 }
 
 impl<'l> ResolvedName<'l> {
-    /// To look at this very name.
+    /// Resolves the path for reading the entry with this name.
     pub(super) fn look(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
         Self::find(handles, path, Scope::Anywhere)
     }
 
-    /// To look at this very name, which may be that of a symlink: one that leads to the locked directory is not in that.
+    /// Resolves the path for reading the entry with this name, which may be a symlink. A symlink
+    /// that leads to the locked directory is read by its path, because it lies outside of that
+    /// directory.
     pub(super) fn look_unfollowed(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
         match handles {
             Some(handles) if handles.is_symlink_to_top(path) => Ok(Self::by_path(path.to_owned())),
@@ -326,12 +335,12 @@ impl<'l> ResolvedName<'l> {
         }
     }
 
-    /// To change what has this name, or to give the name to something.
+    /// Resolves the path for changing the entry with this name, or for making it.
     pub(super) fn change(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
         Self::find(handles, path, Scope::Locked)
     }
 
-    /// To look at what this name leads to.
+    /// Resolves the path for reading the file that it leads to.
     pub(super) fn followed(handles: Option<&'l Handles>, path: &Path) -> io::Result<Self> {
         let at = Self::look(handles, path)?;
         let Some((lock, dir)) = at.inside() else { return Ok(at) };
@@ -354,7 +363,8 @@ impl<'l> ResolvedName<'l> {
         let below = match (lock.below(path), scope) {
             (Some(below), _) if is_plain(below) => below,
             (None, Scope::Anywhere) => return Ok(Self::by_path(path.to_owned())),
-            // Also with `..`: a step upwards would be taken from whatever has the directory's name by then.
+            // Refuses `..` too: the kernel would take the step upwards from whatever directory has
+            // the name by then.
             _ => return Err(OutsideLock { dir: lock.named.clone() }.into()),
         };
         let inside = |dir, name: &OsStr| {
@@ -370,39 +380,41 @@ impl<'l> ResolvedName<'l> {
         })
     }
 
-    /// The lock, and the directory below the locked one.
+    /// Returns the lock, and the directory below the locked one.
     fn inside(&self) -> Option<(&'l Handles, &OpenDir)> {
         let place = self.place.as_ref().filter(|place| place.is_inside)?;
         Some((self.handles?, &place.dir))
     }
 
-    /// The directory, for the call.
+    /// Returns the directory handle for the call.
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.place.as_ref().map_or(CWD, |place| place.dir.handle.as_fd())
     }
 
-    /// The name in it.
+    /// Returns the name in the directory.
     pub(super) fn name(&self) -> &Path {
         &self.name
     }
 
-    /// Where a symlink of that name has been followed already, the call must not follow another one.
+    /// True if the call may follow a symlink. False if this code has followed one already: the call
+    /// must not follow another one.
     pub(super) fn follow(&self) -> bool {
         self.inside().is_none()
     }
 
-    /// The path, as far as it is known.
+    /// Returns the path, as far as it is known.
     pub(super) fn path(&self) -> PathBuf {
         self.place.as_ref().map_or_else(|| self.name.clone(), |place| place.dir.real.join(&self.name))
     }
 
-    /// The path without symlinks, when it is known.
+    /// Returns the path without symlinks, if it is known.
     pub(super) fn real(&self) -> Option<PathBuf> {
         let (_, dir) = self.inside()?;
         Some(if self.name == Path::new(".") { dir.real.clone() } else { dir.real.join(&self.name) })
     }
 
-    /// A directory that is handed on with all that it holds has to be trusted as well.
+    /// Fails if the name is a directory of an untrusted user. For calls that move a directory with
+    /// everything in it.
     pub(super) fn trust_dir(&self) -> io::Result<()> {
         let Some((lock, dir)) = self.inside() else { return Ok(()) };
         let stat = rustix::fs::statat(&dir.handle, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -412,7 +424,7 @@ impl<'l> ResolvedName<'l> {
         }
     }
 
-    /// The same for one that is open.
+    /// Fails if the open file belongs to an untrusted user.
     pub(super) fn trust_open(&self, open: impl AsFd) -> io::Result<()> {
         let Some((lock, dir)) = self.inside() else { return Ok(()) };
         lock.trust(&rustix::fs::fstat(open)?, &dir.real.join(&self.name))

@@ -18,36 +18,41 @@ use crate::{DiskError, Op, Result};
 
 /// The disk of this machine.
 ///
-/// Unix: system calls by way of `rustix`, no link followed but where [`Disk`](crate::Disk) says so, no handle inherited by a
-/// child. Windows: `MoveFileExW` for renames, the standard library for the rest.
+/// Unix: system calls by way of `rustix`, which follow symlinks only where [`Disk`](crate::Disk)
+/// says so, and whose handles no child inherits. Windows: `MoveFileExW` for renames, the standard
+/// library for the rest.
 ///
-/// It only reads. Changing is for the [`LockedDir`](crate::LockedDir) that [`lock`](crate::Disk::lock) returns.
+/// `RealDisk` only reads. Changes are methods of the [`LockedDir`](crate::LockedDir) that
+/// [`lock`](crate::Disk::lock) returns.
 ///
 /// # Below a locked directory
 ///
-/// On Unix, a [`LockedDir`](crate::LockedDir) reaches everything below its directory through the handle that holds the lock: each
-/// directory on the way is opened from the one above, and has to belong to the owner of the locked directory, to root, or to
-/// whoever runs the program, and so has each symlink on the way. A second user who puts a directory or symlink of their own in
-/// the place of another, at whatever moment, gets an error out of us ([`Untrusted`](crate::Untrusted)) and nothing else:
-/// nothing is made, renamed or removed behind it, nothing behind it is read. No change leaves the directory, whoever made the
-/// symlink. Whether the directories *should* be writable for others is not asked here.
+/// On Unix, a [`LockedDir`](crate::LockedDir) reaches everything below its directory through the
+/// handle that holds the lock. It opens each directory on the way from its parent. Each directory
+/// and each symlink on the way must belong to the owner of the locked directory, to root, or to the
+/// user who runs the program. A second user who replaces a directory or symlink on the way by their
+/// own, at any moment, only causes an error ([`Untrusted`](crate::Untrusted)): nothing behind it is
+/// made, renamed, removed or read. No change leaves the directory, even through a trusted symlink.
+/// This code does not check if other users can write to the directories.
 ///
-/// `RealDisk` itself, and a [`LockedDir`](crate::LockedDir) on Windows, resolve a path by each call.
+/// `RealDisk` itself, and a [`LockedDir`](crate::LockedDir) on Windows, resolve the path anew on
+/// each call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
-/// More than these mostly wait for each other: all names in a folder change one at a time.
+/// The limit of threads. More threads mostly wait for each other: the kernel changes the names of
+/// one directory one at a time.
 const MOST_THREADS: usize = 4;
 
-/// As many as the machine can run at a time, within bounds.
+/// Returns the number of threads that the machine can run at a time, up to the limit.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
 }
 
-/// Files are compared in pieces of this size, or in one if they are smaller.
+/// The size of the pieces in which files are compared. A smaller file is one piece.
 const PIECE: u64 = 64 * 1024;
 
-/// Whether both hold the same bytes to the end, which is expected after `len`.
+/// True if both files hold the same bytes to the end, which is expected after `len`.
 fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<bool> {
     let ((path_a, mut a), (path_b, mut b)) = (a, b);
     let (mut buffer_a, mut buffer_b) = (buffer_for(len), buffer_for(len));
@@ -63,7 +68,7 @@ fn same_bytes(a: (&Path, impl Read), b: (&Path, impl Read), len: u64) -> Result<
     }
 }
 
-/// Whether these bytes, as many as the file is known to have, are all that is to be read.
+/// True if the file holds exactly these bytes, whose number is the known length of the file.
 #[cfg(unix)]
 fn reads(mut file: impl Read, bytes: &[u8]) -> io::Result<bool> {
     let len = bytes.len() as u64;
@@ -91,13 +96,14 @@ fn copy_bytes(from: &mut impl Read, to: &mut impl Write, len: u64) -> io::Result
     }
 }
 
-/// Room for a file of that length, or for a piece of it: one byte more than is expected, so that the end is seen at once.
+/// Returns a buffer for a file of that length, or for a piece of it: one byte more than expected,
+/// so that one read also finds the end.
 fn buffer_for(len: u64) -> Vec<u8> {
     vec![0; usize::try_from(len.saturating_add(1).min(PIECE)).unwrap_or(1)]
 }
 
-/// Reads until the buffer is full or the file ends. A file that has given the `len` bytes which it is known to have, and no more
-/// although there was room, has ended.
+/// Reads until the buffer is full or the file ends. A file ends after its known `len` bytes if a
+/// read with more room returns no more than those.
 fn fill(file: &mut impl Read, buffer: &mut [u8], len: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

@@ -1,6 +1,6 @@
-//! Linux, macOS and their like.
+//! The disk on Linux, macOS and other Unix systems.
 
-// This module is the one place for the calls that the house rules keep out of every other.
+// The clippy configuration forbids these calls everywhere else: only this module makes them.
 #![allow(clippy::disallowed_methods)]
 
 use std::{
@@ -37,23 +37,23 @@ use crate::{
     trust::Runner,
 };
 
-/// How long to sleep between two tries of the lock: short beside any wait that a person notices.
+/// The pause between two tries of the lock: short compared with any wait that a person notices.
 const POLL: Duration = Duration::from_millis(10);
 
-/// No handle of ours reaches a child (a daemon that inherits the lock would hold it for good), and no open of ours waits for
-/// the other end of a pipe or makes a terminal ours.
+/// The flags of every open. No child inherits a handle: a daemon that inherits the lock would hold
+/// it for good. No open waits for the other end of a pipe or acquires a controlling terminal.
 const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 fn open(at: &ResolvedName, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
     Ok(retry_on_intr(|| rustix::fs::openat(at.dir(), at.name(), flags | COMMON, mode))?)
 }
 
-/// Opens this very name to read, and no link.
+/// Opens the file with this name for reading; fails for a symlink.
 fn open_name(handles: Option<&Handles>, path: &Path) -> io::Result<OwnedFd> {
     open(&ResolvedName::look(handles, path)?, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
 }
 
-/// Opens what this name leads to.
+/// Opens the file that this name leads to.
 fn open_followed(handles: Option<&Handles>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let at = ResolvedName::followed(handles, path)?;
     let nofollow = if at.follow() { OFlags::empty() } else { OFlags::NOFOLLOW };
@@ -88,7 +88,7 @@ fn meta_of(stat: &Stat) -> Metadata {
     }
 }
 
-/// What is known of an open file, which must be a regular one.
+/// Returns the metadata of an open file; fails unless the file is regular.
 fn regular(file: impl AsFd) -> io::Result<Stat> {
     let stat = fstat(file)?;
     match kind_of(&stat) {
@@ -100,8 +100,9 @@ fn regular(file: impl AsFd) -> io::Result<Stat> {
 
 #[cfg(any(target_os = "macos", target_os = "ios"))]
 fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
-    // Apple's fsync leaves the data in the drive's own cache; this one does not. File systems that lack it (network ones)
-    // answer ENOTSUP and the like, and there fsync is all there is.
+    // Apple's fsync leaves the data in the cache of the drive; F_FULLFSYNC does not. File systems
+    // without F_FULLFSYNC (network file systems) answer ENOTSUP or a similar error, and then fsync
+    // is the only choice.
     match retry_on_intr(|| rustix::fs::fcntl_fullfsync(&fd)) {
         Err(Errno::NOTSUP | Errno::INVAL | Errno::NOTTY | Errno::NODEV) => {
             retry_on_intr(|| rustix::fs::fsync(&fd))
@@ -117,9 +118,10 @@ fn flush(fd: impl AsFd) -> rustix::io::Result<()> {
 
 /// The file systems whose `syncfs` is known to reach the disk, by the magic numbers of `statfs(2)`.
 ///
-/// FUSE answers `syncfs` with success and never passes it on to the server that holds the data (`fuse_sync_fs` sends a
-/// request to virtiofs alone). A stacked file system (overlay, ecryptfs) passes it on to whatever lies below, which may be
-/// FUSE. A network file system answers for its own pages, not for the server's disk.
+/// FUSE answers `syncfs` with success and never passes it on to the server that holds the data
+/// (`fuse_sync_fs` sends a request to virtiofs alone). A stacked file system (overlay, ecryptfs)
+/// passes it on to the file system below, which may be FUSE. A network file system answers for its
+/// own pages, not for the server's disk.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PASSES_SYNCFS_ON: [u64; 14] = [
     0xef53,      // ext2, ext3, ext4
@@ -138,8 +140,8 @@ const PASSES_SYNCFS_ON: [u64; 14] = [
     0x8584_58f6, // ramfs
 ];
 
-/// Whether a successful `syncfs` means that everything on the file system of `fd` is on the disk. An unknown file system is
-/// not believed.
+/// True if a successful `syncfs` means that everything on the file system of `fd` is on the disk.
+/// False for an unknown file system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn passes_syncfs_on(fd: impl AsFd) -> bool {
     // The type of `f_type` differs between platforms; the magic numbers have at most 32 bits.
@@ -164,9 +166,9 @@ fn flush_fs(_fd: impl AsFd) -> rustix::io::Result<SyncFs> {
 
 /// Syncs a directory.
 ///
-/// A FUSE server may do nothing on `fsync` of a directory (the kernel then reports success): where the file system is not
-/// known to keep its word, `sync(2)` syncs the file systems below it too. It reports no errors, so it comes last, after the
-/// call that does.
+/// A FUSE server may do nothing on `fsync` of a directory (the kernel then reports success). If the
+/// file system is not known to sync, `sync(2)` also syncs the file systems below it. `sync(2)`
+/// reports no errors, so it comes last, after the call that reports them.
 fn flush_dir(fd: impl AsFd) -> rustix::io::Result<()> {
     let flushed = match flush(&fd) {
         // A file system that cannot sync one directory may be able to sync itself.
@@ -193,7 +195,8 @@ fn rename_with(_from: &ResolvedName, _to: &ResolvedName, _exchange: bool) -> rus
     Err(Errno::NOTSUP)
 }
 
-/// What the user has noted on a file. Labels and access lists do not count: those are for the place to give.
+/// The attributes that the user has set on a file. Labels and access lists do not count: those come
+/// from the directory of the copy.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 mod attributes {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -211,7 +214,7 @@ mod attributes {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const LIST: &CStr = c"system.posix_acl_access";
 
-    /// What does not fit into the larger one is more than Linux allows.
+    /// Reads a value. Linux allows no value larger than the second buffer.
     fn read(get: impl Fn(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
         let sized = |size| {
             let mut bytes = vec![0; size];
@@ -239,7 +242,7 @@ mod attributes {
         read(|bytes| fgetxattr(file, name, bytes))
     }
 
-    /// They go along as far as the other file system takes them.
+    /// Copies the attributes that the other file system accepts.
     pub(super) fn copy(from: &File, to: &File) {
         for name in names(from).unwrap_or_default() {
             if let Ok(value) = value(from, &name) {
@@ -248,20 +251,22 @@ mod attributes {
         }
     }
 
-    /// Gives a file the access list of another that has this mode, and returns which mode it is to have then. With a list, the
-    /// group's bits are the most that the list gives to anybody in it.
+    /// Gives a file the access list of another file, which has this mode, and returns the mode for
+    /// the new file. With a list, the group's bits are the most that the list gives to any group or
+    /// user in it.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn copy_access(from: &File, to: &File, mode: u32) -> u32 {
         let gone = match read(|bytes| fgetxattr(from, LIST, bytes)) {
             Ok(list) => fsetxattr(to, LIST, &list, XattrFlags::empty()),
-            // The folder may have given the new one a list.
+            // The directory may have given the new file a default list.
             Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => match fremovexattr(to, LIST) {
                 Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
                 other => other,
             },
             Err(error) => Err(error),
         };
-        // Who was let in, and who kept out, by the list alone cannot be told by three bits.
+        // Three bits cannot express an access list that gives or denies access to single users, so
+        // only the owner gets access.
         if gone.is_ok() { mode } else { mode & 0o700 }
     }
 
@@ -270,7 +275,8 @@ mod attributes {
         mode
     }
 
-    /// The access list, when it lets anybody in: the group's bits are the most that it gives.
+    /// Returns the access list if it gives access to anybody: the group's bits are the most that it
+    /// gives.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn list(file: &File) -> Result<Option<CString>> {
         let lets_in = rustix::fs::fstat(file)?.st_mode & 0o070 != 0;
@@ -282,7 +288,7 @@ mod attributes {
         Ok(None)
     }
 
-    /// Those that the copy does not have.
+    /// Returns the names of the attributes that the copy lacks or has with another value.
     pub(super) fn lacking(original: &File, copy: &File) -> Result<Vec<String>> {
         let mut names = names(original)?;
         names.extend(list(original)?);
@@ -309,7 +315,7 @@ mod attributes {
     }
 }
 
-/// Two regular files, opened, when they hold the same bytes.
+/// Opens two regular files and returns them if they hold the same bytes.
 fn open_if_same(handles: Option<&Handles>, a: &Path, b: &Path) -> Result<Option<(File, File)>> {
     let open_one = |path: &Path| -> io::Result<(File, u64)> {
         let file = File::from(open_name(handles, path)?);
@@ -323,7 +329,7 @@ fn open_if_same(handles: Option<&Handles>, a: &Path, b: &Path) -> Result<Option<
     Ok(same.then_some((file_a, file_b)))
 }
 
-/// Where to rename from and to.
+/// Resolves both paths of a rename.
 fn resolve_pair<'l>(
     handles: Option<&'l Handles>,
     from: &Path,
@@ -334,7 +340,8 @@ fn resolve_pair<'l>(
     Ok((from, to))
 }
 
-/// Whether a file or folder has this attribute; `None` where the system does not tell (Linux does, since 5.8).
+/// Tells if a file or directory has this attribute; `None` where the system does not tell (Linux
+/// does, since 5.8).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn has(handles: Option<&Handles>, path: &Path, attribute: rustix::fs::StatxAttributes) -> Option<bool> {
     use rustix::fs::{StatxFlags, statx};
@@ -344,7 +351,7 @@ fn has(handles: Option<&Handles>, path: &Path, attribute: rustix::fs::StatxAttri
     is_told.then(|| stat.stx_attributes.contains(attribute))
 }
 
-/// Whether a mount begins at a folder.
+/// Tells if a mount begins at a directory.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_mount_root(handles: Option<&Handles>, folder: &Path) -> Option<bool> {
     has(handles, folder, rustix::fs::StatxAttributes::MOUNT_ROOT)
@@ -355,7 +362,7 @@ fn is_mount_root(_: Option<&Handles>, _: &Path) -> Option<bool> {
     None
 }
 
-/// Whether what is in a folder can neither be renamed nor removed, though more can be added.
+/// True if the entries of a directory can neither be renamed nor removed, though more can be added.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_append_only(handles: Option<&Handles>, folder: &Path) -> bool {
     has(handles, folder, rustix::fs::StatxAttributes::APPEND) == Some(true)
@@ -366,7 +373,8 @@ fn is_append_only(_: Option<&Handles>, _: &Path) -> bool {
     false
 }
 
-/// The uid that stands for every owner whom the user namespace of this process does not map.
+/// Returns the uid that stands for every owner whom the user namespace of this process does not
+/// map.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn unmapped_owner() -> Option<u32> {
     static UNMAPPED: std::sync::OnceLock<Option<u32>> = std::sync::OnceLock::new();
@@ -388,7 +396,8 @@ fn unmapped_owner() -> Option<u32> {
     None
 }
 
-/// Lets go of the lock by itself: closing alone would not, as long as a child between `fork` and `exec` has the handle too.
+/// Releases the lock explicitly: closing alone does not release it while a child between `fork` and
+/// `exec` has the handle too.
 struct Held(Handles);
 
 impl Drop for Held {
@@ -397,7 +406,7 @@ impl Drop for Held {
     }
 }
 
-/// Writes a new file by `write`; what was begun is removed when that fails.
+/// Writes a new file with `write`; removes the file if `write` fails.
 fn create_exclusive(
     handles: Option<&Handles>,
     path: &Path,
@@ -407,7 +416,7 @@ fn create_exclusive(
     let failed = |source| DiskError::new(Op::Create, path, source);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let at = ResolvedName::change(handles, path).map_err(failed)?;
-    // Not a bit wider than 0600 while it grows.
+    // The file has at most mode 0600 while it grows.
     let fd = open(&at, flags, bits(0o600 & mode | 0o200)).map_err(failed)?;
     let mut file = File::from(fd);
     write(&mut file).map_err(|source| {
@@ -452,7 +461,7 @@ impl<M: ThisMachine> Disk for M {
                 continue;
             }
             let kind = match entry.file_type() {
-                // Some file systems do not keep the kind in the folder.
+                // Some file systems do not store the kind in the directory.
                 FileType::Unknown => {
                     let fd = entries.fd().map_err(|e| failed(e.into()))?;
                     match statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -478,9 +487,10 @@ impl<M: ThisMachine> Disk for M {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
             let mut bytes = Vec::new();
-            // A file without content can claim any length; to believe it must not end the program.
+            // A sparse file can claim any length, so a failed reservation must be an error and not
+            // abort the program.
             bytes.try_reserve(usize::try_from(len).unwrap_or(usize::MAX).saturating_add(1))?;
-            // It may grow while it is read.
+            // The file may grow while this code reads it.
             file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
             if bytes.len() as u64 > limit {
                 return Err(io::ErrorKind::FileTooLarge.into());
@@ -531,7 +541,7 @@ impl<M: ThisMachine> Disk for M {
         let inner = || -> io::Result<PathBuf> {
             let at = ResolvedName::followed(self.handles(), path)?;
             match at.real() {
-                // It has to be there, as everywhere.
+                // The file must exist, as on every other way through this call.
                 Some(real) => {
                     statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW).map(|_| real).map_err(Into::into)
                 }
@@ -574,7 +584,8 @@ impl<M: ThisMachine> Disk for M {
         let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
         let start = Instant::now();
         loop {
-            // By its path: what is locked already under that name may have been moved away since.
+            // Opens the directory by its path: a directory that is locked already under that name
+            // may have been moved away since.
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | COMMON;
             let fd = retry_on_intr(|| rustix::fs::open(home, flags, Mode::empty()))
                 .map_err(|e| failed(e.into()))?;
@@ -592,7 +603,8 @@ impl<M: ThisMachine> Disk for M {
                     Err(error) => return Err(failed(error.into())),
                 }
             }
-            // The directory may have been replaced by another while we waited; a lock on the old one guards nothing.
+            // Another program may have replaced the directory during the wait; a lock on the old
+            // directory protects nothing.
             if let Some(handles) = Handles::of(home, fd).map_err(failed)? {
                 let real = handles.real().to_owned();
                 let held = Changes(Some(Arc::new(Held(handles))));
@@ -602,7 +614,7 @@ impl<M: ThisMachine> Disk for M {
     }
 }
 
-/// What this machine can be asked for: by path, or through the handles of a lock.
+/// Access to the disk of this machine: by path, or through the handles of a lock.
 pub(super) trait ThisMachine: Send + Sync {
     fn handles(&self) -> Option<&Handles>;
 }
@@ -613,7 +625,8 @@ impl ThisMachine for RealDisk {
     }
 }
 
-/// This machine through the handles of a lock, or, to make the directory that is then locked, by path.
+/// This machine through the handles of a lock, or, to make the directory that is then locked, by
+/// path.
 #[derive(Clone)]
 struct Changes(Option<Arc<Held>>);
 
@@ -631,7 +644,7 @@ impl LockedDisk for Changes {
             Ok(meta_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?))
         };
         let made = inner().map_err(|e| DiskError::new(Op::MakeDir, dir, e))?;
-        // A umask may have taken bits away that we need ourselves.
+        // A umask may have removed bits that this process needs.
         if made.mode & 0o777 != mode & 0o777 { self.set_mode(dir, mode) } else { Ok(()) }
     }
 
@@ -640,7 +653,7 @@ impl LockedDisk for Changes {
             let at = ResolvedName::change(self.handles(), path)?;
             match open(&at, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()) {
                 Ok(fd) => Ok(rustix::fs::fchmod(fd, bits(mode))?),
-                // What its owner may not read can still be chmodded, though not through a handle.
+                // The owner can chmod a file that they cannot read, though not through a handle.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     match kind_of(&statat(at.dir(), at.name(), AtFlags::SYMLINK_NOFOLLOW)?) {
                         FileType::RegularFile | FileType::Directory => {
@@ -667,7 +680,7 @@ impl LockedDisk for Changes {
     fn create(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         create_exclusive(self.handles(), path, mode, |file| {
             file.write_all(bytes)?;
-            // Exactly this mode, whatever the umask.
+            // Sets exactly this mode, whatever the umask.
             Ok(rustix::fs::fchmod(&*file, bits(mode))?)
         })
     }

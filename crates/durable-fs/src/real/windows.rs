@@ -1,7 +1,8 @@
-//! Windows (and whatever else is no Unix).
+//! The disk on Windows (and on every other system that is no Unix).
 //!
-//! What differs from Unix: a rename is `MoveFileExW`, exclusive unless it is told to replace, and written through; there is no
-//! flush of a folder and none is needed for that; nothing can be exchanged; modes and owners are left to the folder's ACL.
+//! Differences from Unix: a rename is `MoveFileExW`, which replaces a file only with a flag and is
+//! written through; directories cannot be synced, and with written-through renames need no sync;
+//! names cannot be exchanged; modes and owners are left to the directory's ACL.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -21,7 +22,8 @@ use crate::{
 
 const POLL: Duration = Duration::from_millis(10);
 
-/// A scanner or indexer that has a file open makes a rename or removal fail for a moment: these pauses are the usual ladder.
+/// The pauses between tries, in milliseconds: a scanner or indexer that has a file open makes a
+/// rename or removal fail for a moment.
 const PAUSES: [u64; 4] = [50, 100, 250, 500];
 
 fn retry_on_sharing_violation<T>(mut action: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -163,7 +165,8 @@ impl Disk for RealDisk {
     fn open_for_writing(&self, files: &[&Path]) -> Vec<crate::OpenForWriting> {
         use crate::OpenForWriting::{No, Unknown, Yes};
         use std::os::windows::fs::OpenOptionsExt;
-        // FILE_SHARE_READ | FILE_SHARE_DELETE: the system refuses to open a file so that a program has open for writing.
+        // FILE_SHARE_READ | FILE_SHARE_DELETE: with this share mode the system refuses to open a
+        // file that a program has open for writing.
         const READERS_ALONE: u32 = 1 | 4;
         const SHARING_VIOLATION: i32 = 32;
         let ask = |path: &&Path| match OpenOptions::new().read(true).share_mode(READERS_ALONE).open(path) {
@@ -193,7 +196,8 @@ impl Disk for RealDisk {
 
     fn lock(&self, home: &Path, wait: Duration) -> Result<LockedDir, LockError> {
         let failed = |source: io::Error| LockError::Failed { home: home.to_owned(), source };
-        // A folder cannot be locked here. The file stays: one that is unlinked while another waits for it guards nothing.
+        // Windows cannot lock a directory, so the lock is on a file. The file stays: a file that is
+        // unlinked while another process waits for it protects nothing.
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -271,7 +275,7 @@ impl LockedDisk for Changes {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        // A folder never replaces anything here; the flag would make the call fail.
+        // A directory never replaces anything on Windows, and the flag would make the call fail.
         let replace = !std::fs::symlink_metadata(from).is_ok_and(|meta| meta.is_dir());
         move_file(from, to, replace).map_err(|e| DiskError::two(Op::Rename, from, to, e))
     }
@@ -303,7 +307,7 @@ impl LockedDisk for Changes {
     }
 
     fn sync_file(&self, path: &Path) -> Result<()> {
-        // FlushFileBuffers wants a handle that may write.
+        // FlushFileBuffers requires a handle with write access.
         OpenOptions::new()
             .write(true)
             .open(path)
@@ -312,7 +316,7 @@ impl LockedDisk for Changes {
     }
 
     fn sync_dir(&self, _dir: &Path) -> Result<()> {
-        // Renames are written through, and NTFS keeps its folders in its journal.
+        // Renames are written through, and NTFS keeps its directories in its journal.
         Ok(())
     }
 

@@ -1,8 +1,9 @@
-//! Which files other programs have open for writing, as `/proc` shows.
+//! Finds the files that other programs have open for writing, from `/proc`.
 //!
-//! A read lease (`F_SETLEASE`) would ask the kernel about one file; no safe wrapper offers it. `/proc` also answers on FUSE
-//! and NFS, which have no leases. It does not show processes of other users (except to root), processes of another pid
-//! namespace, and memory maps whose file is closed.
+//! A read lease (`F_SETLEASE`) would ask the kernel about one file; no safe wrapper offers it.
+//! `/proc` also answers on FUSE and NFS, which have no leases. It does not show processes of other
+//! users (except to root), processes of another pid namespace, and memory maps whose file is
+//! closed.
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +18,10 @@ use crate::{FileId, OpenForWriting};
 /// The directory of all processes.
 const PROC: &str = "/proc";
 
-/// What `/proc` adds to the path of an open file that has no name any more.
+/// The suffix that `/proc` adds to the path of an open file that has no name any more.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Returns for each file whether a process has it open for writing. A file without an id is not there.
+/// Tells for each file if a process has it open for writing. A file without an id does not exist.
 pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenForWriting> {
     let mut answers: Vec<_> = files
         .iter()
@@ -32,7 +33,7 @@ pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenFor
             by_name.entry(name).or_default().push((id, place));
         }
     }
-    // Without /proc, or with one of another pid namespace, nothing is known.
+    // Without /proc, or with the /proc of another pid namespace, nothing is known.
     let Ok(processes) = fs::read_dir(PROC) else { return vec![OpenForWriting::Unknown; files.len()] };
     if fs::read_dir(Path::new(PROC).join("self/fd")).is_err() {
         return vec![OpenForWriting::Unknown; files.len()];
@@ -41,7 +42,8 @@ pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenFor
         let is_process = process.file_name().as_bytes().iter().all(u8::is_ascii_digit);
         let handles = if is_process { fs::read_dir(process.path().join("fd")).ok() } else { None };
         for handle in handles.into_iter().flatten().flatten() {
-            // The name is read first: a `stat` of every handle would hang on one of a dead network file system.
+            // The name is read first: a `stat` of every handle would hang on a file of a dead
+            // network file system.
             let Ok(target) = fs::read_link(handle.path()) else { continue };
             let candidates = names_of(&target).into_iter().filter_map(|name| by_name.get(name.as_os_str()));
             let candidates: Vec<_> = candidates.flatten().collect();
@@ -58,14 +60,14 @@ pub(super) fn open_for_writing(files: &[(&Path, Option<FileId>)]) -> Vec<OpenFor
     answers
 }
 
-/// The names that the file of this handle may have.
+/// Returns the names that the file of this handle may have.
 fn names_of(target: &Path) -> Vec<OsString> {
     let name = target.file_name().unwrap_or_default();
     let without = name.as_bytes().strip_suffix(DELETED).map(|name| OsStr::from_bytes(name).to_owned());
     [Some(name.to_owned()), without].into_iter().flatten().collect()
 }
 
-/// Whether a handle of a process can write.
+/// True if a handle of a process can write.
 fn writes(process: &Path, handle: &OsStr) -> bool {
     const ACCESS_MODE: u32 = 0o3;
     let info = fs::read_to_string(process.join("fdinfo").join(handle)).unwrap_or_default();
