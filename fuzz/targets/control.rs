@@ -102,18 +102,13 @@ impl DaemonControl for Parrot {
 /// Tries each answer as the answer to each request.
 fn everything_can_be_asked(answers: &VecDeque<Line>) {
     let config = json!({ "id": "a", "network_id": "home" });
-    let ask: [&dyn Fn(&mut Parrot); 11] = [
+    let ask: [&dyn Fn(&mut Parrot); 6] = [
         &|daemon| drop(daemon.status()),
-        &|daemon| drop(daemon.identity_show()),
         &|daemon| drop(daemon.networks_list()),
         &|daemon| drop(daemon.config_show().map(|shown| shown.networks().len())),
         &|daemon| drop(daemon.network_add(&config)),
         &|daemon| drop(daemon.network_update("a", &config)),
         &|daemon| drop(daemon.network_remove("a")),
-        &|daemon| drop(daemon.network_id_generate()),
-        &|daemon| drop(daemon.roster_list("a")),
-        &|daemon| drop(daemon.roster_remove("a", "b")),
-        &|daemon| drop(daemon.governance_state("a")),
     ];
     for answer in answers {
         for ask in ask {

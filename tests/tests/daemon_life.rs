@@ -21,6 +21,7 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::{Disk, LockedDir, RealDisk};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 const SLACK: Duration = Duration::from_secs(5);
@@ -155,19 +156,22 @@ fn started_talked_to_and_ended() {
 
     let mut client = Client::connect(&home.endpoint(), SLACK).unwrap();
     assert_eq!(client.pid(), Some(spawned.pid()));
-    let identity = client.identity_show().unwrap();
-    assert!(spawned.status().device_id.starts_with(&identity.pubkey));
-    let network = serde_json::json!({"id": "n1", "network_id": "home-mesh"});
+    let mut raw = |op: &str, fields: Value| client.request(op, fields.as_object().unwrap().clone()).unwrap();
+    let identity = raw("identity_show", json!({}));
+    assert!(spawned.status().device_id.starts_with(identity["pubkey"].as_str().unwrap()));
+    let network = json!({"id": "n1", "network_id": "home-mesh"});
     assert_eq!(client.network_add(&network).unwrap().config_id, "n1");
     assert_eq!(client.networks_list().unwrap()[0].network_id, "home-mesh");
     assert_eq!(client.config_show().unwrap().networks().len(), 1);
-    assert_eq!(client.roster_approve("home-mesh", "abcd", Some("x")).unwrap(), "abcd");
-    assert_eq!(client.roster_list("home-mesh").unwrap().len(), 1);
-    client.roster_remove("home-mesh", "abcd").unwrap();
-    assert_eq!(client.governance_state("home-mesh").unwrap()["kind"], "open");
-    assert_eq!(client.identity_set_label("me").unwrap().label, "me");
-    assert_eq!(client.network_id_generate().unwrap().len(), 8);
-    assert_eq!(client.network_id_normalize(" Home ").unwrap(), "home");
+    let mut raw = |op: &str, fields: Value| client.request(op, fields.as_object().unwrap().clone()).unwrap();
+    let approval = json!({"network": "home-mesh", "device_id": "abcd", "label": "x"});
+    assert_eq!(raw("roster_approve", approval.clone())["approved"], "abcd");
+    assert_eq!(raw("roster_list", json!({"network": "home-mesh"}))["roster"].as_array().unwrap().len(), 1);
+    raw("roster_remove", approval);
+    assert_eq!(raw("governance_state", json!({"network": "home-mesh"}))["state"]["kind"], "open");
+    assert_eq!(raw("identity_set_label", json!({"label": "me"}))["label"], "me");
+    assert_eq!(raw("network_id_generate", json!({}))["network_id"].as_str().unwrap().len(), 8);
+    assert_eq!(raw("network_id_normalize", json!({"input": " Home "}))["network_id"], "home");
     assert_eq!(client.network_remove("home-mesh").unwrap(), "n1");
     end(spawned);
     assert!(probe(&home.endpoint(), SLACK).is_absent());
@@ -325,7 +329,7 @@ fn the_end_of_a_daemon_in_a_script_is_the_daemons() {
         let mut spawned = spawn(&home.request(vec![script])).unwrap();
         let wait = spawned.exit_watch().unwrap();
         assert_eq!(spawned.try_wait().unwrap(), None);
-        wait();
+        wait.wait().unwrap();
         match spawned.wait_within(SLACK).unwrap().unwrap() {
             DaemonExit::Status(status) => assert_eq!(status.code(), told),
             end => assert_eq!((end, told), (DaemonExit::Unknown, None)),
@@ -367,6 +371,24 @@ fn dropped_or_detached_it_lives_on_and_leaves_no_zombie() {
     let stopped = stop_daemon(&home.endpoint(), GRACE).unwrap();
     assert!(matches!(stopped, StoppedDaemon::Stopped { pid: found, .. } if found == pid));
     eventually("it is reaped", || !is_zombie(pid) && !is_alive(pid));
+}
+
+#[test]
+fn daemon_with_kill_on_drop_ends_when_it_is_dropped_and_not_when_it_is_detached() {
+    for mode in ["", "ignore-term"] {
+        let home = Home::new();
+        let mut request = home.misbehaving(mode);
+        request.kill_on_drop = true;
+        drop(bounded(SLACK, || spawn(&request)).unwrap());
+        assert!(processes_of(&home.path()).is_empty(), "{mode}");
+        assert_eq!(zombies(), 0, "{mode}");
+    }
+    let home = Home::new();
+    let mut request = home.request(vec![standin()]);
+    request.kill_on_drop = true;
+    let pid = spawn(&request).unwrap().detach();
+    assert!(is_alive(pid));
+    assert!(matches!(stop_daemon(&home.endpoint(), GRACE).unwrap(), StoppedDaemon::Stopped { .. }));
 }
 
 #[test]
@@ -795,16 +817,6 @@ fn another_users_daemon_is_refused_unless_it_is_the_homes_owner() {
     assert!(matches!(probe(&home.endpoint().owned_by(nobody), SLACK), Probe::Answered { .. }));
     child.kill().unwrap();
     child.wait().unwrap();
-
-    // A daemon that is started for that user runs as the user and owns its files.
-    let mut request = home.request(vec![Candidate::new(&program, Origin::Beside)]);
-    request.run_as = Some((nobody, nobody));
-    let spawned = spawn(&request).unwrap();
-    for name in ["daemon.log", "daemon.sock", ".secrets/identity.json"] {
-        let meta = std::fs::symlink_metadata(home.path().join(name)).unwrap();
-        assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), nobody, "{name}");
-    }
-    end(spawned);
 }
 
 /// A daemon that goes into the background leaves the process group, and its parent ends with

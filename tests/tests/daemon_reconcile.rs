@@ -10,7 +10,7 @@ use std::{
 
 use integration_tests::{Builder, StandIn, standin::Version};
 use myownllm_daemon::{
-    Client, DaemonControl, Endpoint, Role,
+    Client, DaemonControl, Endpoint, Pushed, Role,
     reconcile::{Action, Outcome, Plan, SavedNetwork, StepResult, reconcile},
 };
 use serde_json::{Value, json};
@@ -295,7 +295,7 @@ fn events_of_another_connection() {
         let socket = Endpoint::unix(home.path().join("daemon.sock"));
         let mut events = Client::connect(&socket, WITHIN).unwrap().subscribe().unwrap();
         client.network_add(&pushed("n1", "home")).unwrap();
-        let event = events.next_within(WITHIN).unwrap().unwrap();
+        let Some(Pushed::Event(event)) = events.next_within(WITHIN).unwrap() else { panic!() };
         assert_eq!((event.kind.as_str(), &event.event["network_id"]), ("diag", &json!("home")));
     });
 }

@@ -1,23 +1,24 @@
-//! Sockets that nobody listens on any more, and that only their owner can use.
+//! Sockets without a listener that only their owner can use.
 
 use std::path::PathBuf;
 
 use crate::Endpoint;
 
-/// A socket file that lets us not connect and on which nobody listens: another user's daemon left it behind, as a rule.
+/// A socket file that denies this user the connection and has no listener: usually a leftover of
+/// another user's daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AbandonedSocket {
-    /// The file.
+    /// The path of the socket file.
     pub path: PathBuf,
-    /// The user whose file it is.
+    /// The user ID of the file's owner.
     pub owner: u32,
-    /// The command that removes it.
+    /// The command that removes the file.
     pub command: String,
 }
 
-/// The abandoned socket at an endpoint, if there is one. Where there is no socket, or one of ours that we can connect to,
-/// this is one look at its name. Linux alone tells that nobody listens.
+/// Returns the abandoned socket at `endpoint`, if there is one. Costs one `lstat` where no socket
+/// exists, or where this user may connect. Only Linux shows that a socket has no listener.
 #[must_use]
 pub fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
     #[cfg(unix)]
@@ -49,32 +50,28 @@ mod platform {
     pub(super) fn abandoned_socket(endpoint: &Endpoint) -> Option<AbandonedSocket> {
         let path = endpoint.path()?;
         let file = std::fs::symlink_metadata(path).ok()?;
-        let is_open = file.uid() == geteuid().as_raw() && file.mode() & 0o200 != 0;
-        if !file.file_type().is_socket() || is_open {
+        let is_ours_to_use = file.uid() == geteuid().as_raw() && file.mode() & 0o200 != 0;
+        if !file.file_type().is_socket() || is_ours_to_use {
             return None;
         }
         let found = probe(endpoint, Duration::ZERO);
-        (found == Probe::Absent { why: Absence::Abandoned }).then(|| AbandonedSocket {
-            path: path.to_owned(),
-            owner: file.uid(),
-            command: format!(
-                "{}rm -f {}",
-                if can_remove(path, file.uid()) { "" } else { "sudo " },
-                quote(path)
-            ),
+        (found == Probe::Absent { why: Absence::Abandoned }).then(|| {
+            let sudo = if can_remove(path, file.uid()) { "" } else { "sudo " };
+            let command = format!("{sudo}rm -f {}", quote(path));
+            AbandonedSocket { path: path.to_owned(), owner: file.uid(), command }
         })
     }
 
-    /// Whether we may remove a file of that owner from its directory.
+    /// Returns whether this user may remove a file of `owner` from its directory.
     fn can_remove(path: &Path, owner: u32) -> bool {
         const STICKY: u32 = 0o1000;
         let us = geteuid().as_raw();
         path.parent().is_some_and(|dir| {
             let is_writable =
                 accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok();
-            let is_ours =
+            let allows_us =
                 |dir: std::fs::Metadata| dir.mode() & STICKY == 0 || [dir.uid(), owner].contains(&us);
-            is_writable && std::fs::metadata(dir).is_ok_and(is_ours)
+            is_writable && std::fs::metadata(dir).is_ok_and(allows_us)
         })
     }
 }

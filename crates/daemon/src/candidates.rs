@@ -1,8 +1,8 @@
-//! Which program is the daemon?
+//! The programs that may be the daemon.
 //!
-//! An explicit override comes first, then the program that was shipped beside ours, then whatever `PATH` knows. Every
-//! place that was looked at is in the list, with the reason why it was passed over, because "no daemon found" helps
-//! nobody.
+//! An explicit override comes first, then the program that was shipped beside this one, then
+//! `PATH`. The list holds every path that was checked, with the reason why it was skipped: "no
+//! daemon found" would help nobody.
 
 use std::{
     ffi::OsString,
@@ -12,24 +12,24 @@ use std::{
 
 use serde::Serialize;
 
-/// The program's name.
+/// The name of the daemon's program.
 pub(crate) const NAME: &str = "myownmesh";
-/// What the platform appends to the name of a program.
 const SUFFIX: &str = std::env::consts::EXE_SUFFIX;
 
-/// Where to look. All of it is passed in: this crate reads no environment.
+/// The places to search. This crate reads no environment itself.
 #[derive(Clone, Debug, Default)]
 pub struct CandidateSearch {
-    /// Explicit overrides in order: the variable's name and its value. Unset ones are left out; an empty value counts
-    /// as unset.
+    /// The overrides in order: the name of the variable and its value. An empty value counts as
+    /// unset.
     pub overrides: Vec<(String, OsString)>,
-    /// The running program; the bundled daemon lies beside it.
+    /// The running program: the bundled daemon lies beside it.
     pub program: Option<PathBuf>,
-    /// The target triple under which a bundled daemon may also be named (`myownmesh-x86_64-unknown-linux-gnu`).
+    /// The target triple of the bundled daemon, which may also be named
+    /// `myownmesh-x86_64-unknown-linux-gnu`.
     pub triple: Option<String>,
     /// The value of `PATH`.
     pub path: Option<OsString>,
-    /// The working directory, for overrides that are relative; without it they are passed over.
+    /// The working directory for relative overrides. Without it they are skipped.
     pub working_dir: Option<PathBuf>,
 }
 
@@ -37,45 +37,45 @@ pub struct CandidateSearch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// The program.
+    /// The path of the program.
     #[serde(serialize_with = "crate::endpoint::lossy")]
     pub path: PathBuf,
-    /// What led to it.
+    /// The rule that found it.
     pub origin: Origin,
-    /// Whether it will be tried.
+    /// Whether it will be started.
     pub verdict: Verdict,
 }
 
 impl Candidate {
-    /// A candidate of one's own, looked at as all the others are.
+    /// Makes a candidate and checks it as all others are checked.
     pub fn new(path: impl Into<PathBuf>, origin: Origin) -> Self {
         let path = path.into();
-        let verdict = match unusable(&path) {
+        let verdict = match unusable_reason(&path) {
             Some(reason) => Verdict::Skipped { reason },
             None => Verdict::Usable,
         };
         Self { path, origin, verdict }
     }
 
-    /// Whether it will be tried.
+    /// Returns whether it will be started.
     pub fn is_usable(&self) -> bool {
         self.verdict == Verdict::Usable
     }
 }
 
-/// What led to a candidate.
+/// The rule that found a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Origin {
     /// An environment variable names it.
     Override {
-        /// The variable.
+        /// The name of the variable.
         variable: String,
     },
     /// It lies beside the running program.
     Beside,
-    /// It was found on `PATH`.
+    /// It is on `PATH`.
     Path,
 }
 
@@ -89,29 +89,29 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Whether a candidate will be tried.
+/// The check of a candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// An executable program file.
+    /// It is an executable program.
     Usable,
-    /// Not tried.
+    /// It will not be started.
     Skipped {
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
     },
 }
 
-/// Every candidate in the order in which it is tried, the skipped ones with the reason.
+/// Returns the candidates in the order of their start, skipped ones included.
 ///
-/// On `PATH`, folders without such a file are not worth a line; empty and relative entries are passed over, because what
-/// they find depends on where the user stands.
+/// Directories on `PATH` without the program are left out. Empty and relative entries of `PATH` are
+/// ignored: their meaning depends on the user's working directory.
 pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (variable, value) in &search.overrides {
         if !value.is_empty() {
-            found.push(named(variable, value, search));
+            found.push(from_override(variable, value, search));
         }
     }
     if let Some(dir) = search.program.as_deref().and_then(Path::parent) {
@@ -125,8 +125,9 @@ pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
     found
 }
 
-/// What an override names: a path, or, as on a command line, a name to look up on `PATH`.
-fn named(variable: &str, value: &OsString, search: &CandidateSearch) -> Candidate {
+/// Finds the program that an override names: a path, or a bare name on `PATH`, as on a command
+/// line.
+fn from_override(variable: &str, value: &OsString, search: &CandidateSearch) -> Candidate {
     let path = Path::new(value);
     let origin = || Origin::Override { variable: variable.to_owned() };
     if path.is_absolute() {
@@ -140,7 +141,7 @@ fn named(variable: &str, value: &OsString, search: &CandidateSearch) -> Candidat
     match &search.working_dir {
         Some(dir) => Candidate::new(dir.join(path), origin()),
         None => {
-            let reason = "a relative path, and no folder that it is relative to".to_owned();
+            let reason = "a relative path, without a directory that it is relative to".to_owned();
             Candidate { path: path.to_owned(), origin: origin(), verdict: Verdict::Skipped { reason } }
         }
     }
@@ -164,7 +165,7 @@ fn is_not_found(e: &std::io::Error) -> bool {
     matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
-/// The same file under another name fails the same way: it is tried once.
+/// Skips a file that has another name earlier in the list: it would fail in the same way.
 fn skip_duplicates(found: &mut [Candidate]) {
     let mut seen: Vec<(PathBuf, PathBuf)> = Vec::new();
     for candidate in found.iter_mut().filter(|candidate| candidate.verdict == Verdict::Usable) {
@@ -179,18 +180,18 @@ fn skip_duplicates(found: &mut [Candidate]) {
     }
 }
 
-/// Why a file is no program that we can start.
-fn unusable(path: &Path) -> Option<String> {
+/// Returns the reason why a file cannot be started.
+fn unusable_reason(path: &Path) -> Option<String> {
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if is_not_found(&e) && std::fs::symlink_metadata(path).is_ok() => {
-            return Some("a link to nowhere".to_owned());
+            return Some("a dangling symlink".to_owned());
         }
         Err(e) if is_not_found(&e) => return Some("not there".to_owned()),
-        Err(e) => return Some(format!("cannot be looked at: {e}")),
+        Err(e) => return Some(format!("cannot be read: {e}")),
     };
     if meta.is_dir() {
-        return Some("a folder".to_owned());
+        return Some("a directory".to_owned());
     }
     if !meta.is_file() {
         return Some("not a regular file".to_owned());
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn overrides_come_first_then_the_bundled_one_then_path() {
+    fn candidates_are_overrides_then_bundled_then_path() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         for name in ["o1", "app/myownmesh", "app/myownmesh-x86_64-unknown-linux-gnu", "bin2/myownmesh"] {
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_passed_over_with_the_reason() {
+    fn candidate_that_is_no_program_is_skipped_with_the_reason() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         program(&root.join("plain"), 0o644);
@@ -284,20 +285,18 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
         for (name, expected) in [
             ("plain", "not executable"),
-            ("dir", "a folder"),
-            ("dangling", "a link to nowhere"),
+            ("dir", "a directory"),
+            ("dangling", "a dangling symlink"),
             ("socket", "not a regular file"),
             ("plain/x", "not there"),
         ] {
             assert_eq!(reason(&Candidate::new(root.join(name), Origin::Beside)), expected, "{name}");
         }
-        assert!(
-            reason(&Candidate::new(root.join("loop"), Origin::Beside)).starts_with("cannot be looked at")
-        );
+        assert!(reason(&Candidate::new(root.join("loop"), Origin::Beside)).starts_with("cannot be read"));
     }
 
     #[test]
-    fn relative_overrides_and_path_entries() {
+    fn relative_overrides_need_a_working_directory_and_relative_path_entries_are_ignored() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         program(&root.join("here/mesh"), 0o755);
@@ -312,7 +311,7 @@ mod tests {
         let found = candidates(&search);
         assert_eq!(found[0].path, root.join("here/mesh"));
         assert_eq!(found[1].path, root.join("bin/other"), "a bare name is looked up on PATH");
-        assert_eq!(reason(&found[2]), "a folder");
+        assert_eq!(reason(&found[2]), "a directory");
 
         search.working_dir = None;
         assert!(!candidates(&search)[0].is_usable());
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_file_is_tried_once() {
+    fn candidate_under_a_second_name_is_skipped() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         program(&root.join("app/myownmesh"), 0o755);
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_not_utf8_are_no_trouble() {
+    fn candidate_with_a_name_that_is_not_utf8_is_serialised() {
         use std::os::unix::ffi::OsStringExt;
         let odd = PathBuf::from(OsString::from_vec(b"/nowhere/\xff".to_vec()));
         let candidate = Candidate::new(odd, Origin::Beside);

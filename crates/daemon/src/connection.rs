@@ -1,4 +1,4 @@
-//! Lines on a connection: what was asked, what belongs to it, and when time is up.
+//! Lines over a transport: requests, their answers, and deadlines.
 
 use std::{
     io,
@@ -16,46 +16,51 @@ use crate::{
     transport::{Peer, Transport},
 };
 
-/// A connection that carries lines.
+/// A transport with line framing.
 #[derive(Debug)]
 pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     lines: Lines,
-    /// The next line began to come before the last request was sent.
+    /// Whether the unfinished line began before the last request was sent.
     stale: bool,
-    /// Set when nobody wants the answer any more.
+    /// Ends a wait early, once it is set.
     cancelled: Option<Arc<AtomicBool>>,
 }
 
-/// How long a wait lasts before it is asked whether the answer is still wanted.
+/// The longest line: the roster of a hundred thousand devices fits.
+const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
+/// The longest wait before the cancel flag is checked again.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why there is no line.
+/// The reason why no line was received.
 #[derive(Debug)]
 pub(crate) enum ReceiveError {
-    /// The deadline came first. What has come so far is kept.
+    /// The deadline came first. The bytes so far are kept.
     TimedOut,
-    /// The peer had closed the connection before it took what we had to say: it is as if nothing had been said.
+    /// The peer closed the connection before it read the request, so the request has no effect.
     NotDelivered,
-    /// The peer closed the connection, perhaps in the middle of a line.
-    Closed { partial: usize },
-    /// Nobody wants the answer any more.
+    /// The peer closed the connection, after `partial` bytes of a line.
+    Closed {
+        partial: usize,
+    },
+    /// The cancel flag is set.
     Cancelled,
-    /// The line is longer than the limit, or is not what a daemon sends.
     Bad(BadLine),
-    /// The system failed us.
     Failed(io::Error),
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Box<dyn Transport>, limit: usize) -> Self {
+    pub(crate) fn new(transport: Box<dyn Transport>) -> Self {
+        Self::with_limit(transport, MAX_LINE_BYTES)
+    }
+
+    fn with_limit(transport: Box<dyn Transport>, limit: usize) -> Self {
         Self { transport, lines: Lines::new(limit), stale: false, cancelled: None }
     }
 
-    /// Gives up waiting once this is set.
-    pub(crate) fn set_cancel_flag(mut self, cancelled: Option<Arc<AtomicBool>>) -> Self {
+    /// Ends each wait early, once `cancelled` is set.
+    pub(crate) fn set_cancel_flag(&mut self, cancelled: Option<Arc<AtomicBool>>) {
         self.cancelled = cancelled;
-        self
     }
 
     pub(crate) fn peer(&self) -> Peer {
@@ -71,8 +76,8 @@ impl Connection {
         })
     }
 
-    /// The next line. What has come already is looked at even when the deadline has passed; but a peer that goes on
-    /// sending, blank lines for example, does not extend it.
+    /// Receives the next line. Lines that have already arrived are returned even after the
+    /// deadline, but a peer that keeps sending, blank lines for example, does not extend it.
     pub(crate) fn next(&mut self, deadline: Instant) -> Result<Line, ReceiveError> {
         let mut received = false;
         loop {
@@ -101,8 +106,8 @@ impl Connection {
                         return Err(ReceiveError::TimedOut);
                     }
                 }
-                // What the system says of a connection that was closed with something of ours in it that nobody read: and
-                // a request is not read before its end is.
+                // The system reports a reset if the peer closed the connection without reading all
+                // of our bytes. The daemon reads a whole line before it acts.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset && self.lines.begun() == 0 => {
                     return Err(ReceiveError::NotDelivered);
                 }
@@ -114,8 +119,8 @@ impl Connection {
         }
     }
 
-    /// Takes what came unasked before a request is sent: events are passed over, anything else means that what comes
-    /// next may be the answer to something else.
+    /// Discards events that arrived before a request is sent. Fails on anything else: the next line
+    /// could be the answer to another request.
     pub(crate) fn clear(&mut self, deadline: Instant) -> Result<(), ReceiveError> {
         let now = Instant::now();
         loop {
@@ -130,7 +135,7 @@ impl Connection {
         }
     }
 
-    /// The answer to what was sent; events in between are passed over.
+    /// Receives the answer to the request. Skips events.
     pub(crate) fn answer(&mut self, deadline: Instant) -> Result<Result<Value, String>, ReceiveError> {
         loop {
             match self.next(deadline)? {
@@ -149,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands out its chunks one by one, then closes, or is silent.
+    /// Returns its chunks one by one, then closes or stays silent.
     #[derive(Debug)]
     struct Chunks {
         chunks: VecDeque<Vec<u8>>,
@@ -157,11 +162,11 @@ mod tests {
     }
 
     impl Chunks {
-        /// A peer that goes on sending the same: not for ever, because a reader that does not look at the clock is to be
-        /// found out and not to hang, but longer than any reader that does would listen.
+        /// Repeats a chunk longer than any reader that obeys the deadline would listen, but not for
+        /// ever: a reader that ignores the deadline must fail and not hang.
         fn repeating(chunk: &[u8], limit: usize) -> Connection {
             let chunks = std::iter::repeat_n(chunk.to_vec(), 2000).collect();
-            Connection::new(Box::new(Self { chunks, closes: true }), limit)
+            Connection::with_limit(Box::new(Self { chunks, closes: true }), limit)
         }
     }
 
@@ -184,9 +189,9 @@ mod tests {
         }
     }
 
-    fn wire(chunks: &[&[u8]], limit: usize) -> Connection {
+    fn connection(chunks: &[&[u8]], limit: usize) -> Connection {
         let chunks = chunks.iter().map(|chunk| chunk.to_vec()).collect();
-        Connection::new(Box::new(Chunks { chunks, closes: false }), limit)
+        Connection::with_limit(Box::new(Chunks { chunks, closes: false }), limit)
     }
 
     fn soon() -> Instant {
@@ -194,22 +199,21 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_a_timeout_is_kept() {
-        let mut wire = wire(&[b"{\"ok\":"], 100);
-        assert!(matches!(wire.next(soon()), Err(ReceiveError::TimedOut)));
-        assert_eq!(wire.lines.begun(), 6);
+    fn next_keeps_bytes_that_came_before_a_timeout() {
+        let mut connection = connection(&[b"{\"ok\":"], 100);
+        assert!(matches!(connection.next(soon()), Err(ReceiveError::TimedOut)));
+        assert_eq!(connection.lines.begun(), 6);
     }
 
     #[test]
-    fn a_line_without_end_is_bounded() {
-        let mut wire = Chunks::repeating(&[b'x'; 1000], 10_000);
-        let result = wire.next(soon());
+    fn next_fails_when_a_line_exceeds_the_limit() {
+        let mut connection = Chunks::repeating(&[b'x'; 1000], 10_000);
+        let result = connection.next(soon());
         assert!(matches!(result, Err(ReceiveError::Bad(BadLine::TooLong { limit: 10_000 }))), "{result:?}");
     }
 
-    /// The deadline is now: what comes after is too late, however much of it there is.
     #[test]
-    fn a_peer_that_goes_on_sending_does_not_extend_the_deadline() {
+    fn answer_and_clear_time_out_while_events_keep_coming() {
         let events = || Chunks::repeating(b"{\"kind\":\"event\",\"event\":{}}\n", 10_000);
         let result = events().answer(Instant::now());
         assert!(matches!(result, Err(ReceiveError::TimedOut)), "{result:?}");
@@ -218,26 +222,26 @@ mod tests {
     }
 
     #[test]
-    fn blank_lines_do_not_extend_the_deadline() {
+    fn answer_times_out_while_blank_lines_keep_coming() {
         let result = Chunks::repeating(b"\n \r\n", 10_000).answer(Instant::now());
         assert!(matches!(result, Err(ReceiveError::TimedOut)), "{result:?}");
     }
 
     #[test]
-    fn bytes_without_a_line_break_do_not_extend_the_deadline() {
+    fn next_times_out_while_bytes_keep_coming() {
         let result = Chunks::repeating(b"x", usize::MAX).next(Instant::now());
         assert!(matches!(result, Err(ReceiveError::TimedOut)), "{result:?}");
     }
 
     #[test]
-    fn a_line_that_began_before_the_question_is_no_answer_to_it() {
-        let mut late = wire(&[b"{\"ok\":true,"], 100);
+    fn answer_fails_when_its_line_began_before_the_request() {
+        let mut late = connection(&[b"{\"ok\":true,"], 100);
         assert!(late.clear(soon()).is_ok());
         late.send(b"{}\n", soon()).unwrap();
         late.lines.push(b"\"data\":1}\n");
         assert!(matches!(late.answer(soon()), Err(ReceiveError::Bad(BadLine::Unasked))));
-        // An event that came in two halves, one before and one after, is in nobody's way.
-        let mut event = wire(&[b"{\"kind\":\"event\","], 100);
+        // An event that arrives in two halves, before and after the request, does no harm.
+        let mut event = connection(&[b"{\"kind\":\"event\","], 100);
         assert!(event.clear(soon()).is_ok());
         event.send(b"{}\n", soon()).unwrap();
         event.lines.push(b"\"event\":{}}\n{\"ok\":true,\"data\":2}\n");
@@ -245,19 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_nobody_asked_for_is_noticed_before_the_next_request() {
-        let mut both = wire(&[b"{\"ok\":true,\"data\":1}\n{\"ok\":true,\"data\":2}\n"], 100);
+    fn clear_fails_when_an_unasked_answer_has_come() {
+        let mut both = connection(&[b"{\"ok\":true,\"data\":1}\n{\"ok\":true,\"data\":2}\n"], 100);
         assert!(matches!(both.answer(soon()), Ok(Ok(data)) if data == 1));
         assert!(matches!(both.clear(soon()), Err(ReceiveError::Bad(BadLine::Unasked))));
-        let mut event = wire(&[b"{\"ok\":true,\"data\":1}\n{\"kind\":\"event\",\"event\":{}}\n"], 100);
+        let mut event = connection(&[b"{\"ok\":true,\"data\":1}\n{\"kind\":\"event\",\"event\":{}}\n"], 100);
         assert!(matches!(event.answer(soon()), Ok(Ok(data)) if data == 1));
         assert!(event.clear(soon()).is_ok());
     }
 
     #[test]
-    fn an_end_in_the_middle_of_a_line_is_an_end() {
+    fn next_reports_a_close_in_the_middle_of_a_line() {
         let chunks = Chunks { chunks: VecDeque::from([b"{\"ok\"".to_vec()]), closes: true };
-        let mut wire = Connection::new(Box::new(chunks), 100);
-        assert!(matches!(wire.next(soon()), Err(ReceiveError::Closed { partial: 5 })));
+        let mut connection = Connection::with_limit(Box::new(chunks), 100);
+        assert!(matches!(connection.next(soon()), Err(ReceiveError::Closed { partial: 5 })));
     }
 }

@@ -1,4 +1,4 @@
-//! Which of the daemons that may be running do we use?
+//! The choice between the daemons that may be running.
 
 use std::{
     fmt,
@@ -9,21 +9,21 @@ use myownllm_identity::Expected;
 use serde::Serialize;
 
 use crate::{
-    Client, Endpoint, Limits, Probe, Status,
+    Client, Endpoint, Probe, Status,
     error::{inspect_process_command, inspect_socket_command},
     probe::{probe, probe_keeping_connection},
 };
 
-/// How long the shared daemon may take to answer: it answers within milliseconds or is not well.
+/// A healthy daemon answers within milliseconds.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Whose daemon it is.
+/// The role of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// The stand-alone program's, which others use too: we are guests there.
+    /// The daemon of the stand-alone program, which other programs use too.
     Shared,
-    /// The app's own, in the app's own home.
+    /// The app's own daemon, in the daemon home of the app.
     Own,
 }
 
@@ -36,65 +36,65 @@ impl fmt::Display for Role {
     }
 }
 
-/// One endpoint to look at.
+/// An endpoint at which a daemon may listen.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Whose daemon would be there.
+    /// The role of the daemon at this endpoint.
     pub role: Role,
-    /// Where.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Which key it has to have; `None`: any, as that of the shared daemon.
+    /// The Device ID that the daemon must have, or `None` for any.
     pub expected: Option<Expected>,
-    /// How long it may take to answer.
+    /// The longest wait for an answer.
     pub within: Duration,
 }
 
 impl Target {
-    /// The shared daemon: any key, 800 ms.
+    /// Returns the shared daemon: any Device ID, 800 ms.
     pub fn shared(endpoint: Endpoint) -> Self {
         Self { role: Role::Shared, endpoint, expected: None, within: PROBE_TIMEOUT }
     }
 
-    /// The app's own daemon, which has to have the home's key: 800 ms.
+    /// Returns the app's own daemon: the Device ID of the home, 800 ms.
     pub fn own(endpoint: Endpoint, expected: Expected) -> Self {
         Self { role: Role::Own, endpoint, expected: Some(expected), within: PROBE_TIMEOUT }
     }
 }
 
-/// What was tried, and what follows.
+/// The probes, and the decision that follows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Detection {
-    /// Every endpoint that was looked at, in order.
+    /// The probes, in order.
     pub attempts: Vec<Attempt>,
-    /// What follows.
+    /// The decision.
     pub decision: Decision,
 }
 
 impl Detection {
-    /// A detection of one's own: for an app that finds its daemon in another way, and for tests.
+    /// Makes a detection: for an app that finds its daemon in another way, and for tests.
     #[must_use]
     pub fn new(attempts: Vec<Attempt>, decision: Decision) -> Self {
         Self { attempts, decision }
     }
 }
 
-/// One endpoint that was looked at.
+/// A probe of one target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// Whose daemon was looked for.
+    /// The role of the target.
     pub role: Role,
-    /// Where.
+    /// The endpoint of the target.
     pub endpoint: Endpoint,
-    /// What was found.
+    /// The result.
     pub probe: Probe,
-    /// How long that took, in microseconds.
+    /// The duration of the probe in microseconds.
     pub took_us: u64,
 }
 
 impl Attempt {
-    /// A look of one's own, as [`Detection::new`].
+    /// Makes a probe result, as [`Detection::new`].
     #[must_use]
     pub fn new(role: Role, endpoint: Endpoint, probe: Probe, took: Duration) -> Self {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -102,27 +102,17 @@ impl Attempt {
     }
 }
 
-/// What follows from a detection.
+/// The decision of a detection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the types of the fields explain them")]
 pub enum Decision {
-    /// Use this daemon; who attaches does not own its life.
-    Attach {
-        /// Whose it is.
-        role: Role,
-        /// Where it listens.
-        endpoint: Endpoint,
-        /// What it said.
-        status: Status,
-        /// Its process id, where the system tells.
-        pid: Option<u32>,
-        /// The rule that decided.
-        rule: Rule,
-    },
-    /// Nobody listens anywhere: one may be spawned.
+    /// Use this daemon, without owning its life.
+    Attach { role: Role, endpoint: Endpoint, status: Status, pid: Option<u32>, rule: Rule },
+    /// No process listens anywhere, so a daemon may be started.
     Spawn,
-    /// Somebody is there whom we can neither use nor displace.
+    /// A process listens that can neither be used nor displaced.
     Refuse(Refusal),
 }
 
@@ -133,10 +123,10 @@ pub enum Decision {
 pub enum Rule {
     /// The shared daemon answered; it comes first.
     SharedAnswered,
-    /// The app's own answered.
+    /// The app's own daemon answered.
     OwnAnswered,
-    /// There is one address for all (Windows, or a link from one home to the other); the daemon's key is that of the app's own
-    /// home.
+    /// All targets have one address (Windows, or a symlink), and the Device ID is the one of the
+    /// app's own home.
     ToldByKey,
 }
 
@@ -150,84 +140,48 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Why no daemon is used and none may be spawned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The reason why no daemon is used and none may be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(tag = "refusal", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum Refusal {
-    /// It listens and does not answer.
-    Busy {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who, where the system tells.
-        pid: Option<u32>,
-        /// How long we waited, in milliseconds.
-        waited_ms: u64,
-    },
-    /// It listens and cannot answer: its process was suspended (SIGSTOP, Ctrl-Z).
-    Suspended {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who.
-        pid: u32,
-    },
-    /// It belongs to another user.
-    ForeignOwner {
-        /// Where.
-        endpoint: Endpoint,
-        /// Whose.
-        uid: u32,
-        /// Who, where the system tells.
-        pid: Option<u32>,
-    },
-    /// It has another key than the home that it should serve.
-    ForeignIdentity {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who, where the system tells.
-        pid: Option<u32>,
-        /// The key in the home.
-        expected: String,
-        /// The Device ID that answered.
-        found: String,
-    },
-    /// The socket's path is too long.
-    PathTooLong {
-        /// Where.
-        endpoint: Endpoint,
-        /// Its length in bytes.
-        length: usize,
-        /// The platform's limit in bytes.
-        limit: usize,
-    },
-    /// We ourselves have not what it takes to look: no file handle, no memory.
+    /// A process listens and does not answer.
+    #[error("a daemon{} listens at {endpoint} but did not answer within {waited_ms} ms", process(*pid))]
+    Busy { endpoint: Endpoint, pid: Option<u32>, waited_ms: u64 },
+    /// The process that listens is stopped (SIGSTOP, Ctrl-Z).
+    #[error("the daemon (process {pid}) at {endpoint} is suspended: it answers after it is continued")]
+    Suspended { endpoint: Endpoint, pid: u32 },
+    /// The process that listens belongs to another user.
+    #[error("the daemon{} at {endpoint} runs as another user (uid {uid})", process(*pid))]
+    ForeignOwner { endpoint: Endpoint, uid: u32, pid: Option<u32> },
+    /// The daemon has another Device ID than the home that it should serve.
+    #[error(
+        "the daemon{} at {endpoint} has the Device ID {found}, and the home that it should serve has {expected}",
+        process(*pid)
+    )]
+    ForeignIdentity { endpoint: Endpoint, pid: Option<u32>, expected: String, found: String },
+    /// The path of the socket is too long.
+    #[error("cannot connect to {endpoint}: the path has {length} bytes, and the platform allows {limit}")]
+    PathTooLong { endpoint: Endpoint, length: usize, limit: usize },
+    /// This process has no file descriptor or no memory left to look.
+    #[error("cannot check for a daemon at {endpoint}: {problem}")]
     #[serde(rename = "no_means")]
-    ResourceExhausted {
-        /// Where.
-        endpoint: Endpoint,
-        /// The system's words.
-        problem: String,
-    },
-    /// The system does not let us look whether somebody listens.
-    Unknown {
-        /// Where.
-        endpoint: Endpoint,
-        /// The system's words.
-        problem: String,
-    },
-    /// What listens there does not speak our protocol, or lets us not connect.
-    Unusable {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who, where the system tells.
-        pid: Option<u32>,
-        /// What is wrong, in words.
-        problem: String,
-    },
+    ResourceExhausted { endpoint: Endpoint, problem: String },
+    /// The system does not show whether a process listens.
+    #[error("cannot check for a daemon at {endpoint}: {problem}")]
+    Unknown { endpoint: Endpoint, problem: String },
+    /// The process that listens does not speak the protocol, or denies the connection.
+    #[error("what listens at {endpoint}{} is of no use: {problem}", process(*pid))]
+    Unusable { endpoint: Endpoint, pid: Option<u32>, problem: String },
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 impl Refusal {
-    /// A stable name for programs.
+    /// Returns the stable code of this refusal.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "daemon.busy",
@@ -241,14 +195,14 @@ impl Refusal {
         }
     }
 
-    /// The command that shows or mends it, where there is one that is no app's own.
+    /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { pid, .. } | Self::ForeignIdentity { pid, .. } | Self::Unusable { pid, .. } => {
                 inspect_process_command(*pid)
             }
             Self::Suspended { pid, .. } => Some(format!("kill -CONT {pid}")),
-            // Of another user's process the system may tell nothing; then its socket tells whose it is.
+            // The system may hide another user's process; then the socket shows its owner.
             Self::ForeignOwner { endpoint, pid, .. } => {
                 inspect_process_command(*pid).or_else(|| inspect_socket_command(endpoint))
             }
@@ -257,7 +211,7 @@ impl Refusal {
         }
     }
 
-    /// Where.
+    /// Returns the endpoint.
     pub fn endpoint(&self) -> &Endpoint {
         match self {
             Self::Busy { endpoint, .. }
@@ -272,63 +226,25 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let process = |pid: &Option<u32>| pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
-        match self {
-            Self::Busy { endpoint, pid, waited_ms } => {
-                let pid = process(pid);
-                write!(f, "a daemon{pid} listens at {endpoint} but did not answer within {waited_ms} ms")
-            }
-            Self::Suspended { endpoint, pid } => write!(
-                f,
-                "the daemon (process {pid}) at {endpoint} is suspended, so it answers only after it is continued"
-            ),
-            Self::ForeignOwner { endpoint, uid, pid } => {
-                write!(f, "the daemon{} at {endpoint} runs as another user (uid {uid})", process(pid))
-            }
-            Self::ForeignIdentity { endpoint, pid, expected, found } => write!(
-                f,
-                "the daemon{} at {endpoint} has the Device ID {found}, and the home that it should serve has {expected}",
-                process(pid)
-            ),
-            Self::PathTooLong { endpoint, length, limit } => {
-                write!(f, "the socket path {endpoint} is {length} bytes long, and {limit} are possible")
-            }
-            Self::ResourceExhausted { endpoint, problem } => write!(
-                f,
-                "whether a daemon is at {endpoint} cannot be told: this program lacks the means to look: {problem}"
-            ),
-            Self::Unknown { endpoint, problem } => {
-                write!(f, "cannot check for a daemon at {endpoint}: {problem}")
-            }
-            Self::Unusable { endpoint, pid, problem } => {
-                write!(f, "what listens at {endpoint}{} is of no use: {problem}", process(pid))
-            }
-        }
-    }
-}
-
-/// Looks at the targets in order and decides.
+/// Probes the targets in order and decides.
 ///
-/// The first that answers (with the right key) is used. When none does, one may be spawned only if nobody listens at
-/// any of them: who listens and is silent may come back, and then there would be two. A refusal names the app's own
-/// endpoint before the shared one.
+/// Uses the first daemon that answers with the right Device ID. Otherwise allows a start only if no
+/// process listens at any target: a silent process may recover, and then two daemons would run. A
+/// refusal names the app's own endpoint before the shared one.
 pub fn detect(targets: &[Target]) -> Detection {
     detect_with(targets, &mut |target| (probe(&target.endpoint, target.within), None::<()>)).0
 }
 
-/// [`detect`], and the connection over which the daemon that is to be used has answered: whoever goes on to talk to it needs
-/// no second one, and no second `status`. Each whole answer has to come within `answer_within`.
+/// Does the same as [`detect`], and returns a client over the connection on which the chosen daemon
+/// answered. Each answer has to come within `answer_within`.
 pub fn attach(targets: &[Target], answer_within: Duration) -> (Detection, Option<Client>) {
-    let limits = Limits { answer_timeout: answer_within, ..Limits::default() };
     detect_with(targets, &mut |target| {
         let (probe, wire) = probe_keeping_connection(&target.endpoint, target.within);
-        (probe, wire.map(|wire| Client::over(wire, &target.endpoint, limits)))
+        (probe, wire.map(|wire| Client::over(wire, &target.endpoint, answer_within)))
     })
 }
 
-/// What follows from looks that were taken already, one for each target, by the rules of [`detect`].
+/// Decides from earlier probes, one for each target, by the rules of [`detect`].
 #[must_use]
 pub fn decide(looked: &[(Target, Probe)]) -> Decision {
     let targets: Vec<Target> = looked.iter().map(|(target, _)| target.clone()).collect();
@@ -340,7 +256,7 @@ pub fn decide(looked: &[(Target, Probe)]) -> Decision {
     detect_with(&targets, &mut look).0.decision
 }
 
-/// [`detect`] with somebody else's eyes; what they bring beside a probe comes back when that daemon is the one.
+/// Detects with the probe function `look`. Its second value is returned for the chosen daemon.
 fn detect_with<C>(
     targets: &[Target],
     look: &mut dyn FnMut(&Target) -> (Probe, Option<C>),
@@ -351,7 +267,7 @@ fn detect_with<C>(
     for target in targets {
         let seen = attempts.iter().find(|attempt| attempt.endpoint.is_same_place(&target.endpoint));
         let attempt = match seen {
-            // One address for all: asked once.
+            // One address of several targets is probed once.
             Some(attempt) => Attempt { role: target.role, ..attempt.clone() },
             None => {
                 let began = Instant::now();
@@ -391,7 +307,7 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judgement {
     match probe {
         Probe::Absent { .. } => Judgement::Absent,
         Probe::Answered { status, pid } => {
-            // Where all share one address, the key alone says whose daemon it is.
+            // If targets share one address, only the Device ID shows whose daemon it is.
             let own = targets
                 .iter()
                 .find(|other| other.role == Role::Own && other.endpoint.is_same_place(&target.endpoint));
@@ -416,7 +332,7 @@ fn judge(target: &Target, targets: &[Target], probe: Probe) -> Judgement {
         Probe::Busy { pid, waited_ms } => Judgement::Blocked(Refusal::Busy { endpoint, pid, waited_ms }),
         Probe::Suspended { pid } => Judgement::Blocked(Refusal::Suspended { endpoint, pid }),
         Probe::ForeignOwner { uid, pid } => Judgement::Blocked(Refusal::ForeignOwner { endpoint, uid, pid }),
-        // No daemon can be there; a shared one that cannot be is no reason to go without our own.
+        // No daemon can be there, and a shared daemon that cannot exist does not prevent our own.
         Probe::PathTooLong { .. } if target.role == Role::Shared => Judgement::Absent,
         Probe::PathTooLong { length, limit } => {
             Judgement::Blocked(Refusal::PathTooLong { endpoint, length, limit })
@@ -484,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shared_one_comes_first_whatever_its_key() {
+    fn shared_daemon_comes_first_whatever_its_device_id() {
         let found = decide(answered("other-12345"), answered(OWN_KEY));
         assert!(matches!(
             found.decision,
@@ -494,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn then_the_own_one() {
+    fn own_daemon_is_used_when_the_shared_one_is_absent_or_busy() {
         let found = decide(absent(), answered(&format!("{OWN_KEY}-2EA55")));
         assert!(matches!(found.decision, Decision::Attach { role: Role::Own, rule: Rule::OwnAnswered, .. }));
         assert_eq!(found.attempts.len(), 2);
@@ -506,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn only_when_nobody_listens_anywhere_one_may_be_spawned() {
+    fn spawn_is_decided_only_when_no_process_listens() {
         assert_eq!(decide(absent(), absent()).decision, Decision::Spawn);
         let refused = Probe::Absent { why: Absence::Refused };
         assert_eq!(decide(refused.clone(), refused).decision, Decision::Spawn);
@@ -526,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_key_at_the_own_home_is_named() {
+    fn refusal_names_the_foreign_device_id() {
         let Decision::Refuse(refusal) = decide(absent(), answered("zzz-00000")).decision else { panic!() };
         assert_eq!(refusal.code(), "daemon.foreign-identity");
         let words = refusal.to_string();
@@ -534,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_endpoints_refusal_is_named_first() {
+    fn refusal_of_the_own_endpoint_comes_first() {
         let Decision::Refuse(refusal) = decide(busy(), Probe::ForeignOwner { uid: 5, pid: None }).decision
         else {
             panic!()
@@ -543,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn with_one_address_for_all_the_key_tells_whose_it_is() {
+    fn device_id_decides_when_targets_share_one_address() {
         let pipe = || Endpoint::pipe("myownmesh.sock");
         let targets =
             [Target::shared(pipe()), Target::own(pipe(), Expected::key(&format!("{OWN_KEY}-2EA55")))];
@@ -564,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_compared_by_what_comes_before_the_dash() {
+    fn device_ids_are_compared_without_their_suffix() {
         let expected = Expected::key(&format!("{OWN_KEY}-2EA55"));
         assert!(expected.admits(OWN_KEY) && expected.admits(&format!("{OWN_KEY}-XXXXX")));
         assert!(!expected.admits("") && !expected.admits("pt55"));
@@ -572,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn the_evidence_can_be_serialised() {
+    fn detection_can_be_serialised() {
         let odd = std::ffi::OsString::from("/h/x");
         let found = seen_by(&[Target::shared(Endpoint::unix(odd))], &mut |_| busy());
         let json = serde_json::to_value(&found).unwrap();

@@ -1,4 +1,5 @@
-//! The daemons that serve an app's two homes: the app's own, where they do not belong, and the daemon home.
+//! The daemons that serve an app's two homes: the app's own home, in which none belongs, and the
+//! daemon home.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,17 +15,19 @@ use crate::{
     stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
 };
 
-/// The variable by which a daemon is told its home, unless an app says otherwise.
+/// The default variable that tells a daemon its home.
 pub(crate) const HOME_VARIABLE: &str = "MYOWNMESH_HOME";
-/// How long a daemon may take to be gone once its socket is: a real one takes some 10 ms.
+/// The time that a daemon gets to exit after it unlinked its socket. The real daemon takes about 10
+/// ms.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A process id, and when that process started.
+/// A process ID and the start time of the process.
 type ProcessInstance = (u32, Option<u64>);
 
-/// The daemons of one app, and how to end them.
+/// The daemons of one app.
 ///
-/// With the feature `migration` it is the `LiveDaemons` of a move: nothing moves under a daemon that it finds.
+/// With the feature `migration` this is the `LiveDaemons` of a move: nothing moves while it finds a
+/// daemon.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HomeDaemons {
@@ -32,46 +35,47 @@ pub struct HomeDaemons {
     pub app_home: PathBuf,
     /// The daemon home.
     pub daemon_home: PathBuf,
-    /// The variable by which a daemon is told its home; `MYOWNMESH_HOME` by default.
+    /// The variable that tells a daemon its home; `MYOWNMESH_HOME` by default.
     pub home_variable: String,
-    /// Where a daemon of the old location may listen; `daemon.sock` in the app's home by default, and none on Windows,
-    /// where one pipe serves every home.
+    /// The endpoints of the old location; by default `daemon.sock` in the app's home, and none on
+    /// Windows, where one pipe serves every home.
     pub legacy: Vec<Endpoint>,
-    /// Where the daemon of the daemon home listens: in it, or where its config says.
+    /// The endpoint of the daemon of the daemon home: in it, or where its config says.
     pub own: Endpoint,
-    /// How long a daemon may take to answer; 800 ms by default.
+    /// The longest wait for an answer; 800 ms by default.
     pub answer_within: Duration,
-    /// How long a daemon may take to end; 5 s by default.
+    /// The time that a daemon gets to exit; 5 s by default.
     pub grace: Duration,
-    /// Processes that looked like a part of a daemon before it was ended, as its activator does: none of them is taken for
-    /// a daemon afterwards.
+    /// Processes that belonged to a daemon before it was ended, such as its activator. None of them
+    /// counts as a daemon afterwards.
     bystanders: Arc<Mutex<Vec<ProcessInstance>>>,
 }
 
-/// A daemon that serves one of the homes, and would go on writing there.
+/// A daemon that serves one of the homes and goes on writing there.
 #[derive(Clone, Debug)]
 pub struct RunningDaemon {
-    /// How it was found.
+    /// How the daemon was found, and where.
     pub kind: DaemonKind,
-    /// Whether it serves the app's home, and not the daemon home.
+    /// Whether it serves the app's home instead of the daemon home.
     pub legacy: bool,
-    /// Whether its process is seen to serve that home now, so that the process may be told to end. Linux alone tells.
+    /// Whether its process is verified to serve that home now, so that it may be signalled. Only
+    /// Linux shows this.
     pub verified: bool,
 }
 
-/// How a daemon was found.
+/// A daemon with a reachable socket, or an orphan.
 #[derive(Clone, Debug)]
 pub enum DaemonKind {
-    /// It listens, whether it answers or not.
+    /// A process listens, whether it answers or not.
     Listening {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// What it said.
+        /// The result of the probe.
         probe: Probe,
     },
-    /// A process that serves the home although no socket leads to it: the socket's file was removed under it.
+    /// A process serves the home, and no socket leads to it: the socket file was unlinked.
     Orphan {
-        /// Which.
+        /// The process.
         process: OrphanDaemon,
         /// The home.
         home: PathBuf,
@@ -79,7 +83,7 @@ pub enum DaemonKind {
 }
 
 impl HomeDaemons {
-    /// The daemons of these homes, with the defaults that each field states.
+    /// Returns the daemons of these homes, with the default of each field.
     pub fn new(app_home: impl Into<PathBuf>, daemon_home: impl Into<PathBuf>, own: Endpoint) -> Self {
         let app_home = app_home.into();
         let legacy = (!cfg!(windows)).then(|| Endpoint::unix(app_home.join("daemon.sock")));
@@ -95,7 +99,7 @@ impl HomeDaemons {
         }
     }
 
-    /// Every daemon that serves one of the homes, as far as the system tells.
+    /// Returns every daemon that serves one of the homes, as far as the system shows them.
     #[must_use]
     pub fn running(&self) -> Vec<RunningDaemon> {
         let legacy = self.legacy_endpoints().map(|endpoint| (endpoint, true));
@@ -108,14 +112,14 @@ impl HomeDaemons {
         running
     }
 
-    /// The daemon that listens at the old location, if any: a look that is cheap enough for every start.
+    /// Returns the daemon that listens at the old location. Cheap enough for every start.
     #[must_use]
     pub fn legacy_listener(&self) -> Option<RunningDaemon> {
-        // A daemon whose own config names the old socket listens there by right.
         self.legacy_endpoints().find_map(|endpoint| self.look_at(endpoint, true))
     }
 
-    /// Processes that serve one of the homes although no socket leads to them; `known` is one to which one does.
+    /// Returns the processes that serve one of the homes without a reachable socket. `known` is a
+    /// process with a reachable one.
     #[must_use]
     pub fn orphans(&self, known: Option<u32>) -> Vec<RunningDaemon> {
         if self.serving_processes().iter().all(|one| one.pid() == known) {
@@ -126,10 +130,11 @@ impl HomeDaemons {
         self.orphans_beside(&listening)
     }
 
-    /// Asks a daemon to end, and waits until it has.
+    /// Asks a daemon to exit and waits until it has.
     ///
     /// # Errors
-    /// It is not seen to serve one of the homes, so it is not asked; or it stays.
+    /// The daemon is not verified to serve one of the homes, so it is not signalled; or it does not
+    /// exit.
     pub fn stop(&self, daemon: &RunningDaemon) -> Result<StoppedDaemon, StopError> {
         let home = self.home(daemon.legacy);
         if let Some(ended) = daemon.pid() {
@@ -161,8 +166,8 @@ impl HomeDaemons {
         self.legacy.iter().filter(|endpoint| **endpoint != self.own)
     }
 
-    /// Whether what listens there is a daemon. In the homes nobody else listens; a config can name any socket, also that
-    /// of another program.
+    /// Returns whether the process that listens is a daemon. A config can name the socket of any
+    /// program; only the sockets inside the homes are a daemon's in any case.
     fn is_a_daemon(&self, endpoint: &Endpoint, probe: &Probe) -> bool {
         let homes = [self.app_home.as_path(), &self.daemon_home];
         let serves = || {
@@ -176,7 +181,7 @@ impl HomeDaemons {
 
     fn look_at(&self, endpoint: &Endpoint, legacy: bool) -> Option<RunningDaemon> {
         let found = probe(endpoint, self.answer_within);
-        // A path that no daemon can bind has no daemon.
+        // No daemon can bind such a path.
         if found.is_absent() || matches!(found, Probe::PathTooLong { .. }) {
             return None;
         }
@@ -197,8 +202,8 @@ impl HomeDaemons {
         process_serves_home(endpoint, &[self.home(legacy)], &self.home_variable, pid)
     }
 
-    /// Every process that goes on serving one of the homes although it is none of `seen`. One that ends takes its socket
-    /// away first, and is gone a moment later.
+    /// Returns the processes that serve one of the homes and belong to none of the daemons `seen`.
+    /// Waits for a daemon that is exiting: it unlinks its socket first.
     fn orphans_beside(&self, seen: &[RunningDaemon]) -> Vec<RunningDaemon> {
         let deadline = Instant::now() + EXIT_TIMEOUT;
         loop {
@@ -216,7 +221,7 @@ impl HomeDaemons {
         }
     }
 
-    /// Every process that serves one of the homes, whether a socket leads to it or not.
+    /// Returns the processes that serve one of the homes, with or without a reachable socket.
     fn serving_processes(&self) -> Vec<RunningDaemon> {
         let homes = [self.app_home.as_path(), &self.daemon_home];
         let found = orphans_of_each(homes, &self.home_variable);
@@ -237,7 +242,7 @@ impl HomeDaemons {
 }
 
 impl RunningDaemon {
-    /// Its process, where the system tells.
+    /// Returns the process ID, if the system shows it.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match &self.kind {
@@ -246,7 +251,7 @@ impl RunningDaemon {
         }
     }
 
-    /// Its socket; for one that has none, its home.
+    /// Returns the path of the socket, or the home of an orphan.
     #[must_use]
     pub fn place(&self) -> PathBuf {
         match &self.kind {
@@ -257,13 +262,14 @@ impl RunningDaemon {
         }
     }
 
-    /// Whether it is the daemon that belongs there: that of the daemon home, at its socket.
+    /// Returns whether this is the daemon of the daemon home, at its socket.
     #[must_use]
     pub fn is_own(&self) -> bool {
         !self.legacy && matches!(self.kind, DaemonKind::Listening { .. })
     }
 
-    /// Why it is not known whether there is one at all: we ourselves could not look.
+    /// Returns the refusal if this process had no resources left to look, so that there may be no
+    /// daemon at all.
     #[must_use]
     pub fn resource_exhausted(&self) -> Option<Refusal> {
         match &self.kind {
@@ -274,7 +280,7 @@ impl RunningDaemon {
         }
     }
 
-    /// Why it cannot be told whether there is a daemon, in the system's words.
+    /// Returns the system's error if it is unknown whether a daemon runs.
     #[must_use]
     pub fn unknown(&self) -> Option<&str> {
         match &self.kind {
@@ -283,7 +289,7 @@ impl RunningDaemon {
         }
     }
 
-    /// What is known of it, in a few words.
+    /// Describes the daemon in a few words.
     #[must_use]
     pub fn note(&self) -> String {
         match &self.kind {
@@ -308,7 +314,8 @@ impl RunningDaemon {
         }
     }
 
-    /// The command to begin with, where the daemon cannot be asked to end as it is; [`RunningDaemon::note`] says why.
+    /// Returns the first command to run if the daemon cannot be asked to exit as it is.
+    /// [`RunningDaemon::note`] says why.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let DaemonKind::Listening { endpoint, probe } = &self.kind else { return None };
@@ -326,7 +333,7 @@ impl RunningDaemon {
         }
     }
 
-    /// Whether the system, which shows the process that serves a home as a rule, does not show it here.
+    /// Returns whether the system hides the process, although it shows processes in general.
     fn is_hidden(&self) -> bool {
         cfg!(target_os = "linux") && !self.verified
     }

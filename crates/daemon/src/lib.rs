@@ -4,14 +4,18 @@ mod abandoned_socket;
 mod candidates;
 mod client;
 mod connection;
+mod control;
 mod detect;
 mod endpoint;
 mod error;
+mod events;
 mod home_daemons;
 pub mod lines;
 mod log;
 mod probe;
 mod process;
+#[cfg(target_os = "linux")]
+mod procfs;
 pub mod reconcile;
 #[cfg(target_os = "linux")]
 mod serving;
@@ -20,25 +24,25 @@ mod stop;
 mod suspects;
 mod transport;
 mod url;
+mod wait;
 
 pub use abandoned_socket::{AbandonedSocket, abandoned_socket};
 pub use candidates::{Candidate, CandidateSearch, Origin, Verdict, candidates};
-pub use client::{
-    AddedNetwork, Client, ConfigShown, DaemonControl, Event, EventStream, Identity, JoinedNetwork, Limits,
-    Status,
-};
+pub use client::Client;
+pub use control::{ConfigShown, DaemonControl, JoinedNetwork, Status, uninterruptible};
 pub use detect::{Attempt, Decision, Detection, Refusal, Role, Rule, Target, attach, decide, detect};
 pub use endpoint::Endpoint;
 pub use error::ControlError;
+pub use events::{Event, EventStream, Pushed};
 pub use home_daemons::{DaemonKind, HomeDaemons, RunningDaemon};
 pub use log::last_log_lines;
-/// Whether a daemon may be started, and with which key.
+/// The permit to start a daemon, and the Device ID that it must have.
 pub use myownllm_identity as identity;
 pub use myownllm_identity::{Expected, StartPermit};
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{
-    CandidateFailure, CandidateOutcome, DaemonExit, SpawnError, SpawnRequest, Spawned, StopOutcome,
-    check_socket_file, spawn, spawn_unless,
+    CandidateFailure, CandidateOutcome, DaemonExit, ExitWatch, SpawnError, SpawnRequest, Spawned,
+    StopOutcome, check_socket_file, spawn, spawn_unless,
 };
 pub use stop::{
     OrphanDaemon, StopError, StoppedDaemon, orphans_of, orphans_of_each, process_serves, stop_daemon,

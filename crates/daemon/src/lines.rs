@@ -1,7 +1,7 @@
-//! What a daemon sends, without the connection: where a line ends, how long one may be, what it says.
+//! The lines that a daemon sends, without a connection: framing, the length limit, and parsing.
 //!
-//! Pure: bytes go in as they come, lines come out. [`Client`](crate::Client) reads through it; who has another way to a
-//! daemon, or wants to try what odd bytes do, can use it alone.
+//! Pure: takes bytes in any portions and returns lines. [`Client`](crate::Client) reads through it;
+//! a program with another connection to a daemon, or a fuzzer, can use it alone.
 //!
 //! ```
 //! use myownllm_daemon::lines::{Line, Lines};
@@ -14,106 +14,80 @@
 //! assert_eq!(lines.next(), Some(Ok(Line::No("no".to_owned()))));
 //! ```
 
-use std::fmt;
-
 use serde_json::Value;
 
-/// One line, understood.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
-    /// `ok` and `data`.
+    /// The `data` of a successful response.
     Yes(Value),
-    /// Not `ok`, and `error`.
+    /// The `error` of a failed response.
     No(String),
-    /// Something that the daemon pushes: an object with a `kind` and without `ok`.
+    /// A pushed object: it has a `kind` and no `ok`.
     Push(Value),
 }
 
-/// What is wrong with a line. Its bytes are not quoted: they may hold secrets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The error of a line. It does not quote the bytes: they may hold secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum BadLine {
-    /// No line break came within the limit.
-    TooLong {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// It is no text.
-    NotUtf8 {
-        /// The first byte that is none.
-        at: usize,
-    },
-    /// It is no JSON.
-    NotJson {
-        /// Where, counted from 1.
-        column: usize,
-        /// What, in a word.
-        what: &'static str,
-    },
-    /// It is JSON, and no object.
+    #[error("a line without an end (more than {limit} bytes)")]
+    TooLong { limit: usize },
+    #[error("not UTF-8 (byte {at})")]
+    NotUtf8 { at: usize },
+    /// `column` counts from 1.
+    #[error("not JSON ({what}, column {column})")]
+    NotJson { column: usize, what: &'static str },
+    #[error("not a JSON object")]
     NotAnObject,
-    /// It is neither an answer nor an event.
+    #[error("neither an answer (`ok`) nor an event")]
     NotAnAnswer,
-    /// It is an answer, and was sent before the question.
+    #[error("an answer came before its request")]
     Unasked,
 }
 
-impl fmt::Display for BadLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { limit } => write!(f, "a line without an end (more than {limit} bytes)"),
-            Self::NotUtf8 { at } => write!(f, "not UTF-8 (byte {at})"),
-            Self::NotJson { column, what } => write!(f, "not JSON ({what}, column {column})"),
-            Self::NotAnObject => f.write_str("not a JSON object"),
-            Self::NotAnAnswer => f.write_str("neither an answer (`ok`) nor an event"),
-            Self::Unasked => f.write_str("there was an answer that nobody had asked for"),
-        }
-    }
-}
-
-impl std::error::Error for BadLine {}
-
-/// Lines out of bytes that come in portions.
+/// Splits bytes that come in portions into lines.
 ///
-/// As an iterator it is at its end (`None`) whenever no whole line is there, and goes on after the next portion. What it
-/// gives depends on the bytes alone, not on how they were portioned. Blank lines are passed over. It holds no more than the
-/// limit and one portion.
+/// As an iterator it returns `None` while no whole line is there, and goes on after the next
+/// [`Lines::push`]. The lines depend on the bytes alone, not on the portions. It skips blank lines
+/// and holds at most `limit` bytes and one portion.
 #[derive(Clone, Debug)]
 pub struct Lines {
     limit: usize,
     bytes: Vec<u8>,
-    /// Up to here all was handed out.
+    /// The end of the lines that were returned.
     start: usize,
-    /// Up to here there is no line break.
+    /// The end of the bytes that hold no line break.
     scanned: usize,
-    /// The rest of a line that was too long is still to come.
-    skipping: bool,
+    /// Whether the rest of a line that was too long is still to come.
+    is_skipping: bool,
 }
 
 impl Lines {
-    /// For lines of at most `limit` bytes, the break not counted.
+    /// Splits into lines of at most `limit` bytes, without the line break.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, bytes: Vec::new(), start: 0, scanned: 0, skipping: false }
+        Self { limit, bytes: Vec::new(), start: 0, scanned: 0, is_skipping: false }
     }
 
-    /// Takes the next portion.
+    /// Appends the next portion.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Where the next portion can be appended without a copy.
+    /// Returns the buffer, so that a transport can append to it without a copy.
     pub(crate) fn room(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// How many bytes there are of a line whose end has not come.
+    /// Returns the number of bytes of the unfinished line.
     #[must_use]
     pub fn begun(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    /// Lets go of all that was handed out.
+    /// Drops the lines that were returned.
     fn compact(&mut self) {
         self.bytes.drain(..self.start);
         self.start = 0;
@@ -129,11 +103,11 @@ impl Iterator for Lines {
         loop {
             let Some(length) = self.bytes[self.scanned..].iter().position(|byte| *byte == b'\n') else {
                 self.compact();
-                if self.skipping || self.bytes.len() > self.limit {
-                    // The rest of this line must not be taken for lines of their own.
+                if self.is_skipping || self.bytes.len() > self.limit {
+                    // Prevents the rest of this line from being parsed as lines.
                     self.bytes = Vec::new();
                     self.scanned = 0;
-                    let known = std::mem::replace(&mut self.skipping, true);
+                    let known = std::mem::replace(&mut self.is_skipping, true);
                     return (!known).then_some(Err(too_long));
                 }
                 return None;
@@ -141,11 +115,11 @@ impl Iterator for Lines {
             let end = self.scanned + length;
             let line = &self.bytes[self.start..end];
             let result = match line.len() > self.limit {
-                _ if self.skipping => None,
+                _ if self.is_skipping => None,
                 true => Some(Err(too_long.clone())),
-                false => understand(line),
+                false => parse(line),
             };
-            self.skipping = false;
+            self.is_skipping = false;
             (self.start, self.scanned) = (end + 1, end + 1);
             if result.is_some() {
                 return result;
@@ -154,21 +128,21 @@ impl Iterator for Lines {
     }
 }
 
-/// What a line says; `None` for a blank one.
-fn understand(line: &[u8]) -> Option<Result<Line, BadLine>> {
+/// Parses a line. Returns `None` for a blank one.
+fn parse(line: &[u8]) -> Option<Result<Line, BadLine>> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return None;
     }
-    Some(parse(line))
+    Some(parse_object(line))
 }
 
-fn parse(line: &[u8]) -> Result<Line, BadLine> {
+fn parse_object(line: &[u8]) -> Result<Line, BadLine> {
     let text = std::str::from_utf8(line).map_err(|e| BadLine::NotUtf8 { at: e.valid_up_to() })?;
     let value: Value = serde_json::from_str(text).map_err(|e| BadLine::NotJson {
         column: e.column(),
         what: match e.is_eof() {
             true => "cut off",
-            // Which no reader holds that makes numbers of the machine's own of it.
+            // A number such as 1e999 does not fit into an `f64`.
             false if e.to_string().starts_with("number out of range") => "a number out of range",
             false => "malformed",
         },
@@ -176,19 +150,20 @@ fn parse(line: &[u8]) -> Result<Line, BadLine> {
     let Value::Object(mut object) = value else { return Err(BadLine::NotAnObject) };
     match object.get("ok") {
         Some(Value::Bool(true)) => Ok(Line::Yes(object.remove("data").unwrap_or(Value::Null))),
-        Some(Value::Bool(false)) => Ok(Line::No(reason(object.remove("error").unwrap_or_default()))),
+        Some(Value::Bool(false)) => Ok(Line::No(error_text(object.remove("error").unwrap_or_default()))),
         None if matches!(object.get("kind"), Some(Value::String(_))) => Ok(Line::Push(Value::Object(object))),
         _ => Err(BadLine::NotAnAnswer),
     }
 }
 
-/// Why a daemon says no: a text, or an object that holds one, as other protocols have it.
-fn reason(error: Value) -> String {
+/// Returns the error text of a failed response: a string, or the `message` of an object, as other
+/// protocols have it.
+fn error_text(error: Value) -> String {
     let text = match error {
         Value::Null => String::new(),
         Value::String(text) => text,
         Value::Object(mut members) if members.get("message").is_some_and(Value::is_string) => {
-            return reason(members["message"].take());
+            return error_text(members["message"].take());
         }
         other => other.to_string(),
     };
@@ -212,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_come_in_pieces_and_several_at_once() {
+    fn lines_are_split_across_portions() {
         let found = all(100, &[b"{\"ok\":tr", b"ue,\"data\":1}\n{\"ok\":true,\"da", b"ta\":2}\r\n\n"]);
         assert_eq!(found, [Ok(Line::Yes(1.into())), Ok(Line::Yes(2.into()))]);
     }
 
     #[test]
-    fn a_line_without_end_is_said_once_and_its_rest_is_none() {
+    fn long_line_is_reported_once_and_skipped() {
         let yes = b"{\"ok\":true}";
         let long = [b"x".repeat(20).as_slice(), yes, b"\n", yes, b"\n"].concat();
         let whole = all(15, &[&long]);
@@ -232,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_no_daemon_sends_are_told_apart() {
+    fn malformed_lines_have_different_errors() {
         for (line, bad) in [
             (b"garbage\n".as_slice(), BadLine::NotJson { column: 1, what: "malformed" }),
             (b"{\"ok\":\n", BadLine::NotJson { column: 6, what: "cut off" }),
@@ -248,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_a_text_is_still_one() {
+    fn refusal_without_a_text_gets_one() {
         for (error, reason) in [
             ("", "no reason given"),
             (r#","error":null"#, "no reason given"),
@@ -266,12 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_an_error_and_no_crash() {
+    fn deep_nesting_is_an_error() {
         let line = [b"{\"ok\":true,\"data\":".as_slice(), &vec![b'['; 100_000], b"\n"].concat();
         assert!(matches!(all(1 << 20, &[&line])[0], Err(BadLine::NotJson { .. })));
     }
 
-    /// Bytes of which lines may be made, and some of which none can.
+    /// Generates bytes that hold valid lines, invalid lines, and fragments.
     fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         let pieces: &[&[u8]] = &[
             b"\n",
@@ -297,7 +272,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn how_the_bytes_are_portioned_means_nothing(
+        fn portions_do_not_change_the_lines(
             bytes in any_bytes(),
             cuts in prop::collection::vec(0_usize..200, 0..8),
             limit in 0_usize..60,

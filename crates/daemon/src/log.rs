@@ -1,4 +1,4 @@
-//! The daemon's log: a file that the child writes itself, and of which some former ones are kept.
+//! The daemon's log. The child writes it itself; rotation keeps some former logs.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,28 +9,29 @@ use std::{
 use myownllm_config_model::masking::mask_line;
 use myownllm_durable_fs::{Disk, DiskError, LockedDir, rename_or_link};
 
-/// How much of a log's end is looked at for its last lines.
+/// The longest end of a log that is read for its last lines.
 const TAIL: u64 = 16 * 1024;
-/// How long a line is shown.
 const MAX_LINE_CHARS: usize = 500;
+/// The number of former logs that are kept.
+const KEPT_LOGS: usize = 4;
 
-/// The `number`-th former log.
+/// Returns the path of the `number`-th former log.
 fn numbered(log: &Path, number: usize) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(format!(".{number}"));
     name.into()
 }
 
-/// Makes room for a new log: the present one becomes number 1, and so on; of the former ones `keep` stay. An empty log
-/// says nothing and gives way.
-pub(crate) fn rotate(lock: &LockedDir, log: &Path, keep: usize) -> io::Result<()> {
-    let Some(meta) = present(lock, log)? else { return Ok(()) };
-    if meta == 0 || keep == 0 {
+/// Makes room for a new log: the present log becomes number 1, and so on. Keeps [`KEPT_LOGS`]
+/// former logs. An empty log is removed.
+pub(crate) fn rotate(lock: &LockedDir, log: &Path) -> io::Result<()> {
+    let Some(size) = present(lock, log)? else { return Ok(()) };
+    if size == 0 {
         return lock.unlink(log).map_err(into_io);
     }
-    // Only as far as the first gap: what lies behind it need not move.
+    // Stops at the first gap: the logs behind it need not move.
     let mut last = 1;
-    while last < keep && present(lock, &numbered(log, last))?.is_some() {
+    while last < KEPT_LOGS && present(lock, &numbered(log, last))?.is_some() {
         last += 1;
     }
     if present(lock, &numbered(log, last))?.is_some() {
@@ -42,11 +43,13 @@ pub(crate) fn rotate(lock: &LockedDir, log: &Path, keep: usize) -> io::Result<()
     rename_or_link(lock, log, &numbered(log, 1)).map(drop).map_err(into_io)
 }
 
-/// The size of a log that is there; something else under its name is not ours to move.
+/// Returns the size of a log. Fails for anything that is no file: it is not ours to move.
 fn present(lock: &LockedDir, path: &Path) -> io::Result<Option<u64>> {
     match lock.stat(path) {
         Ok(meta) if meta.is_file() || meta.is_symlink() => Ok(Some(meta.len)),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is no file", path.display()))),
+        Ok(_) => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is not a file", path.display())))
+        }
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(into_io(e)),
     }
@@ -56,39 +59,33 @@ fn into_io(e: DiskError) -> io::Error {
     io::Error::new(e.kind(), e)
 }
 
-/// A new log, for us alone to read. `owner` is set when we are root in somebody else's home.
-pub(crate) fn create(log: &Path, owner: Option<(u32, u32)>) -> io::Result<File> {
+/// Creates a log that this user alone can read.
+pub(crate) fn create(log: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // Appending, because several candidates may write to it in turn, and a daemon's children beside it.
+    // Opens for appending: several candidates write in turn, and a daemon's children beside it.
     options.append(true).read(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(log)?;
-    // Whatever the umask: who may write what a daemon says may read it too.
+    // The umask may have removed bits that the owner needs.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    #[cfg(unix)]
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
-    }
-    #[cfg(not(unix))]
-    let _ = owner;
     Ok(file)
 }
 
-/// Writes a line of ours: which program speaks from here on.
+/// Writes a line that names the program to which the following lines belong.
 pub(crate) fn announce(mut file: &File, program: &Path) -> io::Result<()> {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now().max(std::time::UNIX_EPOCH));
     writeln!(file, "[myownllm] {now} {} serve", program.display())
 }
 
-/// The last lines of a daemon's log, at most `lines`, fit for a terminal: secrets in them are masked. None where the log cannot
-/// be read.
+/// Returns the last lines of a daemon's log, at most `lines`, without secrets and control
+/// characters. Returns none if the log cannot be read.
 pub fn last_log_lines(log: &Path, lines: usize) -> Vec<String> {
     tail(log, 0, lines)
 }
 
-/// The last lines of a log from the byte `from` on, at most `lines`; unreadable ones are as good as none. Secrets in them are masked.
+/// Returns the last lines after the byte `from`, as [`last_log_lines`].
 pub(crate) fn tail(log: &Path, from: u64, lines: usize) -> Vec<String> {
     let Ok(bytes) = end_of(log, from) else { return Vec::new() };
     let text = String::from_utf8_lossy(&bytes);
@@ -104,7 +101,7 @@ fn end_of(log: &Path, from: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
     if start > from {
-        // Of a line that is not all there, the part that tells a secret as such may be missing.
+        // Drops the first line, which may be cut: without its beginning a secret is not recognised.
         let whole = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
         bytes.drain(..whole);
     }
@@ -114,7 +111,7 @@ fn end_of(log: &Path, from: u64) -> io::Result<Vec<u8>> {
 fn open_to_read(log: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
-    // A pipe under this name must not hold us.
+    // Prevents a pipe under this name from blocking the open.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(
         &mut options,
@@ -123,7 +120,7 @@ fn open_to_read(log: &Path) -> io::Result<File> {
     options.open(log)
 }
 
-/// A line for a terminal: without its secrets and control characters, and not too long.
+/// Masks secrets and control characters, and cuts a long line.
 fn printable(line: &str) -> String {
     let line = &mask_line(line);
     let mut shown: String = line
@@ -151,8 +148,8 @@ mod tests {
     }
 
     fn written(log: &Path, text: &str) {
-        rotate(&lock(log), log, 3).unwrap();
-        create(log, None).unwrap().write_all(text.as_bytes()).unwrap();
+        rotate(&lock(log), log).unwrap();
+        create(log).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     fn listed(dir: &Path) -> Vec<(String, String)> {
@@ -169,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn former_logs_are_kept_up_to_a_number() {
+    fn rotate_keeps_four_former_logs() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
-        for text in ["one", "two", "three", "four", "five"] {
+        for text in ["zero", "one", "two", "three", "four", "five"] {
             written(&log, text);
         }
         let all = listed(dir.path());
@@ -183,13 +180,14 @@ mod tests {
                 ("daemon.log", "five"),
                 ("daemon.log.1", "four"),
                 ("daemon.log.2", "three"),
-                ("daemon.log.3", "two")
+                ("daemon.log.3", "two"),
+                ("daemon.log.4", "one")
             ]
         );
     }
 
     #[test]
-    fn an_empty_log_pushes_no_other_out() {
+    fn rotate_keeps_former_logs_when_the_present_log_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
         for text in ["one", "", "", "", "", ""] {
@@ -199,19 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_left_alone() {
+    fn rotate_fails_and_moves_nothing_when_the_log_is_a_directory() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
         std::fs::DirBuilder::new().create(&log).unwrap();
-        assert!(rotate(&lock(&log), &log, 3).is_err());
+        assert!(rotate(&lock(&log), &log).is_err());
         assert!(std::fs::metadata(&log).unwrap().is_dir());
     }
 
     #[test]
-    fn a_link_is_moved_as_a_link_and_never_written_through() {
+    fn rotate_moves_a_symlink_without_writing_through_it() {
         let dir = tempfile::tempdir().unwrap();
         let (log, precious) = (dir.path().join("daemon.log"), dir.path().join("precious"));
-        create(&precious, None).unwrap().write_all(b"precious").unwrap();
+        create(&precious).unwrap().write_all(b"precious").unwrap();
         std::os::unix::fs::symlink(&precious, &log).unwrap();
         written(&log, "new");
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
@@ -219,19 +217,19 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_ours_alone() {
+    fn created_log_is_readable_by_its_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
-        create(&log, None).unwrap();
+        create(&log).unwrap();
         assert_eq!(std::fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(create(&log, None).is_err(), "nothing is opened that is there already");
+        assert!(create(&log).is_err(), "nothing is opened that is there already");
     }
 
     #[test]
-    fn the_tail_is_short_and_fit_for_a_terminal() {
+    fn tail_is_short_and_holds_no_control_character() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
-        let mut file = create(&log, None).unwrap();
+        let mut file = create(&log).unwrap();
         file.write_all(b"before\n").unwrap();
         let from = file.metadata().unwrap().len();
         for number in 0..10_000 {
@@ -248,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_shows_no_secret() {
+    fn tail_masks_secrets() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
         written(&log, "before\nread {\"secret_key\": \"hunter2\", \"n\": 1}\n");
         assert_eq!(tail(&log, 7, 3), ["read {\"secret_key\": \"********\", \"n\": 1}"]);
-        // What is looked at begins behind the name of a secret.
+        // Here the part of the log that is read begins after the name of the secret.
         let long = format!("secret_key={}\nafter\n", "hunter2 ".repeat(3000));
         written(&log, &long);
         assert_eq!(tail(&log, 0, 3), ["after"]);

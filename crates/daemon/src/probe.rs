@@ -1,7 +1,5 @@
-//! Is there a daemon?
-//!
-//! The answer is an answered `status`, never a file or a process id: a socket file outlives a killed daemon, and a
-//! process id is soon somebody else's.
+//! The probe of an endpoint: only an answered `status` proves a daemon. A socket file outlives a
+//! killed daemon, and a PID may be reused.
 
 use std::time::{Duration, Instant};
 
@@ -10,98 +8,63 @@ use serde::Serialize;
 
 use crate::{
     ControlError, Endpoint, Status,
-    client::{Limits, MAX_ANSWER_CHARS, lost},
+    client::{MAX_ANSWER_CHARS, receive_error},
     connection::{Connection, ReceiveError},
-    transport::{self, ConnectError, deadline_after},
+    transport::{self, ConnectError},
+    wait::{Backoff, deadline_after, millis},
 };
 
-/// What was found at an endpoint.
+/// The result of a probe.
 ///
-/// Only [`Probe::Absent`] means that no daemon is there; whatever else was found, nothing may be spawned beside it: the
-/// new daemon would take the socket's name away from the old one, which would go on writing its home unseen.
+/// Only [`Probe::Absent`] means that no daemon is there. Beside any other result no daemon may be
+/// started: it would unlink the socket of the old one, which would go on writing its home.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "found", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the types of the fields explain them")]
 pub enum Probe {
-    /// Nobody listens.
-    Absent {
-        /// How we know.
-        why: Absence,
-    },
+    /// No process listens.
+    Absent { why: Absence },
     /// A daemon answered `status`.
-    Answered {
-        /// Its answer.
-        status: Status,
-        /// Its process id, where the system tells.
-        pid: Option<u32>,
-    },
-    /// Somebody listens and did not answer in time.
-    Busy {
-        /// Its process id, where the system tells.
-        pid: Option<u32>,
-        /// How long we waited, in milliseconds.
-        waited_ms: u64,
-    },
-    /// It listens and cannot answer: its process was suspended (SIGSTOP, Ctrl-Z).
-    Suspended {
-        /// Its process id.
-        pid: u32,
-    },
-    /// Somebody else's process listens; it was not asked anything.
-    ForeignOwner {
-        /// The user it runs as.
-        uid: u32,
-        /// Its process id, where the system tells.
-        pid: Option<u32>,
-    },
-    /// The socket's path is too long for this platform; no daemon can be there, and none can be started there.
-    PathTooLong {
-        /// Its length in bytes.
-        length: usize,
-        /// The platform's limit in bytes.
-        limit: usize,
-    },
-    /// Somebody listens and answers something else than a daemon would, or closes.
-    Unusable {
-        /// Its process id, where the system tells.
-        pid: Option<u32>,
-        /// What is wrong, in words.
-        problem: String,
-    },
-    /// The system does not let us look (no permission, say).
-    Unknown {
-        /// The system's words.
-        problem: String,
-    },
-    /// We ourselves have not what it takes to look: no file handle, no memory. It says nothing about a daemon.
+    Answered { status: Status, pid: Option<u32> },
+    /// A process listens and did not answer in time.
+    Busy { pid: Option<u32>, waited_ms: u64 },
+    /// The process that listens is stopped (SIGSTOP, Ctrl-Z).
+    Suspended { pid: u32 },
+    /// A process of another user listens. It was sent nothing.
+    ForeignOwner { uid: u32, pid: Option<u32> },
+    /// The path is too long for a socket on this platform, so no daemon can be there.
+    PathTooLong { length: usize, limit: usize },
+    /// A process listens and does not answer as a daemon does, or closes the connection.
+    Unusable { pid: Option<u32>, problem: String },
+    /// The system does not show whether a process listens, for example for lack of permission.
+    Unknown { problem: String },
+    /// This process has no file descriptor or no memory left to look. The daemon is unknown.
     #[serde(rename = "no_means")]
-    ResourceExhausted {
-        /// The system's words.
-        problem: String,
-    },
+    ResourceExhausted { problem: String },
 }
 
-/// How we know that nobody listens.
+/// The evidence that no process listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Absence {
-    /// There is no such file (or pipe).
+    /// The file or the pipe does not exist.
     NoSocket,
-    /// The file is there and nobody listens: what a killed daemon leaves behind.
+    /// The file exists and the connection is refused: a killed daemon leaves it behind.
     Refused,
-    /// The file is there and lets us not connect; by the kernel's tables nobody listens on it. It is another user's, as a
-    /// rule.
+    /// The file denies us the connection, and the kernel's tables show no listener. It usually
+    /// belongs to another user.
     Abandoned,
 }
 
 impl Probe {
-    /// Whether nobody listens there.
+    /// Returns whether no process listens.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent { .. })
     }
 
-    /// The process behind the socket, where the system tells.
+    /// Returns the process behind the socket, if the system shows it.
     pub fn pid(&self) -> Option<u32> {
         match self {
             Self::Answered { pid, .. }
@@ -116,7 +79,7 @@ impl Probe {
         }
     }
 
-    /// The daemon's answer, when there was one.
+    /// Returns the answer of the daemon, if it gave one.
     pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Answered { status, .. } => Some(status),
@@ -124,7 +87,7 @@ impl Probe {
         }
     }
 
-    /// A stable name for programs.
+    /// Returns the stable code of this result.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Absent { .. } => "daemon.absent",
@@ -140,10 +103,11 @@ impl Probe {
     }
 }
 
-/// Asks whoever listens at `endpoint` for its status. Never writes to disk, and takes no longer than `within`.
+/// Asks the process that listens at `endpoint` for its status. Never writes to disk, and takes at
+/// most `within`.
 ///
-/// A daemon that is just ending closes the connection, and is gone a moment later: so a close is asked about again
-/// until the time is up.
+/// A daemon that is exiting closes the connection and is gone a moment later, so a close is probed
+/// again until the time is up.
 pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
     let began = Instant::now();
     let found = probe_keeping_connection(endpoint, within).0;
@@ -152,27 +116,25 @@ pub fn probe(endpoint: &Endpoint, within: Duration) -> Probe {
     found
 }
 
-/// [`probe`], with the connection over which a daemon answered.
+/// Does the same as [`probe`], and returns the connection on which a daemon answered.
 pub(crate) fn probe_keeping_connection(endpoint: &Endpoint, within: Duration) -> (Probe, Option<Connection>) {
     let deadline = deadline_after(within);
-    let mut pause = Duration::from_millis(1);
+    let mut backoff = Backoff::new(Duration::from_millis(20));
     let mut closed = None;
     loop {
         match (probe_once(endpoint, within, deadline), closed) {
-            // Cut off by the deadline: what it did before says more.
+            // The deadline cut this attempt off, so the close before it says more.
             (ProbeAttempt::Found(Probe::Busy { .. } | Probe::Suspended { .. }), Some(closed)) => {
                 return (closed, None);
             }
             (ProbeAttempt::Found(probe), _) => return (probe, None),
-            (ProbeAttempt::Answered(probe, wire), _) => return (probe, Some(wire)),
+            (ProbeAttempt::Answered(probe, connection), _) => return (probe, Some(connection)),
             (ProbeAttempt::Closed(probe), _) => closed = Some(probe),
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if let (true, Some(closed)) = (left.is_zero(), &closed) {
+        if let (true, Some(closed)) = (Instant::now() >= deadline, &closed) {
             return (closed.clone(), None);
         }
-        std::thread::sleep(pause.min(left));
-        pause = (pause * 2).min(Duration::from_millis(20));
+        backoff.wait(deadline);
     }
 }
 
@@ -185,24 +147,25 @@ enum ProbeAttempt {
 fn probe_once(endpoint: &Endpoint, within: Duration, deadline: Instant) -> ProbeAttempt {
     let transport = match transport::connect(endpoint, deadline) {
         Ok(transport) => transport,
-        Err(why) => return ProbeAttempt::Found(no_connection(why, within)),
+        Err(error) => return ProbeAttempt::Found(from_connect_error(error, within)),
     };
-    let mut wire = Connection::new(transport, Limits::default().max_line_len);
-    let answer = request_status(&mut wire, deadline);
-    let pid = likely_server(endpoint, wire.peer().pid);
+    let mut connection = Connection::new(transport);
+    let answer =
+        send_status_request(&mut connection, deadline).and_then(|()| read_status(&mut connection, deadline));
+    let pid = likely_server(endpoint, connection.peer().pid);
     match answer {
-        Ok(Ok(status)) => ProbeAttempt::Answered(Probe::Answered { status, pid }, wire),
+        Ok(Ok(status)) => ProbeAttempt::Answered(Probe::Answered { status, pid }, connection),
         Ok(Err(problem)) => ProbeAttempt::Found(Probe::Unusable { pid, problem }),
-        Err(ReceiveError::TimedOut) => ProbeAttempt::Found(silent(pid, within)),
-        Err(why @ (ReceiveError::NotDelivered | ReceiveError::Closed { partial: 0 })) => {
-            ProbeAttempt::Closed(unusable(endpoint, within, pid, why))
+        Err(ReceiveError::TimedOut) => ProbeAttempt::Found(busy_or_suspended(pid, within)),
+        Err(error @ (ReceiveError::NotDelivered | ReceiveError::Closed { partial: 0 })) => {
+            ProbeAttempt::Closed(unusable(endpoint, within, pid, error))
         }
-        Err(why) => ProbeAttempt::Found(unusable(endpoint, within, pid, why)),
+        Err(error) => ProbeAttempt::Found(unusable(endpoint, within, pid, error)),
     }
 }
 
-/// The process behind a connection, as far as the system shows: `listener`, which the connection names, may have handed
-/// its socket to another one.
+/// Returns the process behind a connection, as far as the system shows it. `listener`, from the
+/// credentials, may have handed the socket over.
 fn likely_server(endpoint: &Endpoint, listener: Option<u32>) -> Option<u32> {
     #[cfg(target_os = "linux")]
     return endpoint.path().and_then(|socket| crate::serving::likely_server(socket, listener));
@@ -213,17 +176,17 @@ fn likely_server(endpoint: &Endpoint, listener: Option<u32>) -> Option<u32> {
     }
 }
 
-/// Somebody listens and does not answer.
-fn silent(pid: Option<u32>, within: Duration) -> Probe {
+/// Classifies a process that listens and does not answer.
+fn busy_or_suspended(pid: Option<u32>, within: Duration) -> Probe {
     #[cfg(target_os = "linux")]
-    if let Some(pid) = pid.filter(|pid| crate::process::is_suspended(*pid)) {
+    if let Some(pid) = pid.filter(|pid| crate::procfs::is_suspended(*pid)) {
         return Probe::Suspended { pid };
     }
     Probe::Busy { pid, waited_ms: millis(within) }
 }
 
-fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, why: ReceiveError) -> Probe {
-    let error = lost(endpoint, "status", within, pid, why);
+fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, error: ReceiveError) -> Probe {
+    let error = receive_error(endpoint, "status", within, pid, error);
     let problem = match &error {
         ControlError::Protocol { problem, .. } => problem.clone(),
         ControlError::Unreachable { source, .. } => source.to_string(),
@@ -233,24 +196,19 @@ fn unusable(endpoint: &Endpoint, within: Duration, pid: Option<u32>, why: Receiv
     Probe::Unusable { pid, problem }
 }
 
-/// Asks for the status over a fresh connection. The inner error is a daemon that answers something else.
-pub(crate) fn request_status(
-    wire: &mut Connection,
+pub(crate) fn send_status_request(
+    connection: &mut Connection,
     deadline: Instant,
-) -> Result<Result<Status, String>, ReceiveError> {
-    send_status_request(wire, deadline)?;
-    read_status(wire, deadline)
+) -> Result<(), ReceiveError> {
+    connection.send(b"{\"op\":\"status\"}\n", deadline)
 }
 
-pub(crate) fn send_status_request(wire: &mut Connection, deadline: Instant) -> Result<(), ReceiveError> {
-    wire.send(b"{\"op\":\"status\"}\n", deadline)
-}
-
+/// Receives the answer to a status request. The inner error is an answer that no daemon gives.
 pub(crate) fn read_status(
-    wire: &mut Connection,
+    connection: &mut Connection,
     deadline: Instant,
 ) -> Result<Result<Status, String>, ReceiveError> {
-    Ok(match wire.answer(deadline)? {
+    Ok(match connection.answer(deadline)? {
         Ok(data) => {
             Status::from_data(data).map_err(|problem| format!("its status cannot be used: {problem}"))
         }
@@ -261,11 +219,11 @@ pub(crate) fn read_status(
     })
 }
 
-fn no_connection(why: ConnectError, within: Duration) -> Probe {
-    match why {
+fn from_connect_error(error: ConnectError, within: Duration) -> Probe {
+    match error {
         ConnectError::Absent { why, .. } => Probe::Absent { why },
-        ConnectError::Full { pid } => silent(pid, within),
-        ConnectError::Closed { pid, source } => {
+        ConnectError::Full { pid } => busy_or_suspended(pid, within),
+        ConnectError::Denied { pid, source } => {
             Probe::Unusable { pid, problem: format!("it lets us not connect: {source}") }
         }
         ConnectError::ForeignOwner { uid, pid } => Probe::ForeignOwner { uid, pid },
@@ -275,8 +233,4 @@ fn no_connection(why: ConnectError, within: Duration) -> Probe {
             Probe::ResourceExhausted { problem: source.to_string() }
         }
     }
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,70 +1,71 @@
-//! Bringing a daemon's networks in line with the app's active one: a pure plan, then its execution.
+//! Brings a daemon's networks in line with the app's active network: a pure plan, then its
+//! execution.
 //!
 //! # The rules
-//! - The app has at most one active network. It is joined when it is not; an own daemon leaves all others.
-//! - A *shared* daemon belongs to another program: there only networks that the app itself added are left. The app added
-//!   a network when the daemon keeps it under the app's internal id; that the user saved a network of the same name does
-//!   not make it ours.
-//! - The active network comes first, then the others go: an add that fails leaves what was joined before.
-//! - A joined active network of an own daemon is brought up to date where a key that we push and that the daemon reports
-//!   differs. What the daemon fills in, or does not report, never counts: a second pass does nothing. Nor does it count that
-//!   a url is written in another form that means the same: other case of scheme and host, the scheme's own port written or
-//!   not, an empty path or `/`.
-//! - "Already joined" is success. "Config id already in use" is success only if it is this network that uses it: when
-//!   another one does, the active network would never be joined and nobody would say so. That other one gives way in an
-//!   own daemon; in a shared one ours gets an id of its own.
+//! - The app has at most one active network. An own daemon joins it and leaves all others.
+//! - A *shared* daemon belongs to another program, so it leaves only networks that the app added.
+//!   The app added a network if the daemon keeps it under the app's internal id. A saved network
+//!   with the same network id is no proof.
+//! - The active network is joined before the others are left: a failed add leaves the joined
+//!   networks alone.
+//! - An own daemon's active network is updated if a pushed key differs from the reported one. Keys
+//!   that the daemon fills in or does not report never count, nor do equal URLs (scheme and host in
+//!   another case, the default port, an empty path or `/`). So a second pass does nothing.
+//! - "Already joined" is success. "Config id already in use" is success only if this network uses
+//!   the id: otherwise the active network would silently stay unjoined. An own daemon then replaces
+//!   the other network; in a shared daemon the active network gets another id.
 
 use myownllm_config_model::masking::mask_daemon_network;
 use myownllm_config_model::network_id::{self, same};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{ControlError, DaemonControl, Role, Status, url::same_url};
+use crate::{ControlError, DaemonControl, Role, Status, control::uninterruptible, url::same_url};
 
-/// The daemon joined the network, and goes on reporting it otherwise than it was told.
+/// The code of a step after which the daemon still reports other settings than it was given.
 pub const NOT_APPLIED: &str = "daemon.not-applied";
 
-/// A network that the app has, or once had, saved.
+/// A network that the app saves now or saved before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SavedNetwork {
-    /// The app's internal id; the daemon's config id of a network that the app added.
+    /// The app's internal id. The daemon uses it as the config id of a network that the app added.
     pub id: String,
     /// The network id.
     pub network_id: String,
 }
 
-/// All that a plan depends on.
+/// The input of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReconcileInput {
-    /// Whose daemon it is.
+    /// The role of the daemon.
     pub role: Role,
-    /// The active network in the daemon's shape; `None` when the user has none active.
+    /// The active network in the daemon's shape, or `None` if no network is active.
     pub active: Option<Value>,
-    /// The networks that the app saved, or once had saved: a shared daemon leaves only such.
+    /// The networks that the app saves or saved: a shared daemon leaves no others.
     pub saved: Vec<SavedNetwork>,
     /// `joined_networks` of the daemon's status.
     pub joined: Vec<String>,
-    /// `networks` of the daemon's config; `None` when it did not show it.
+    /// `networks` of the daemon's config, or `None` if the daemon did not show its config.
     pub networks: Option<Vec<Value>>,
 }
 
-/// What to do, in order, and what is left alone and why.
+/// The steps to take, and the networks that stay.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
-    /// In order of execution.
+    /// The steps, in order of execution.
     pub steps: Vec<Step>,
-    /// Joined networks that stay, with the reason.
+    /// The joined networks that stay.
     pub kept: Vec<KeptNetwork>,
 }
 
 impl Plan {
-    /// Whether there is nothing to do.
+    /// Returns whether no step is to be taken.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Without the secrets that a step may hold, for showing it.
+    /// Returns a copy with masked secrets, for display.
     #[must_use]
     pub fn masked(&self) -> Self {
         let mut plan = self.clone();
@@ -73,13 +74,13 @@ impl Plan {
     }
 }
 
-/// One step and its reason.
+/// A step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Step {
-    /// What to do.
+    /// The action.
     pub action: Action,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
 }
 
@@ -96,42 +97,27 @@ impl Step {
     }
 }
 
-/// What a step does.
+/// The action of a step. `config` is a network in the daemon's shape; `current` is the daemon's
+/// entry, added back if the join fails.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of the enum explains its fields")]
 pub enum Action {
-    /// Join the active network.
-    Add {
-        /// The network, daemon-shaped.
-        config: Value,
-    },
-    /// Bring the joined active network up to date: by `network_update`, and where the daemon does not know it, or does
-    /// nothing, by leaving and joining.
-    Update {
-        /// The network, daemon-shaped, under the daemon's config id.
-        config: Value,
-        /// What the daemon has now; added back when joining fails.
-        current: Value,
-        /// Which keys differ.
-        differs: Vec<String>,
-    },
-    /// Take away what holds the active network's config id, and join the active network.
-    Replace {
-        /// The network, daemon-shaped.
-        config: Value,
-        /// What is in its way; added back when joining fails.
-        current: Value,
-    },
-    /// Leave a network.
-    Remove {
-        /// Its network id as the daemon spells it; or its config id, where that is another network's id too.
-        network: String,
-    },
+    /// Joins the active network.
+    Add { config: Value },
+    /// Updates the active network by `network_update`. If the daemon does not know this op, or
+    /// ignores it, leaves the network and joins it again.
+    Update { config: Value, current: Value, differs: Vec<String> },
+    /// Leaves the network that holds the active network's config id, and joins the active network.
+    Replace { config: Value, current: Value },
+    /// Leaves a network, named by its network id, or by its config id if its network id is another
+    /// network's config id.
+    Remove { network: String },
 }
 
 impl Action {
-    /// Which network it is about: its network id, or by which name it is left.
+    /// Returns the network id, or the name by which the network is left.
     pub fn network_id(&self) -> &str {
         match self {
             Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => {
@@ -141,7 +127,7 @@ impl Action {
         }
     }
 
-    /// The label of the network that is joined or brought up to date, where it has one.
+    /// Returns the label of the network that is joined or updated.
     pub fn label(&self) -> Option<&str> {
         match self {
             Self::Add { config } | Self::Update { config, .. } | Self::Replace { config, .. } => {
@@ -156,39 +142,34 @@ impl Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeptNetwork {
-    /// Its network id.
+    /// The network id.
     pub network: String,
-    /// Why.
+    /// The reason, for people.
     pub reason: String,
 }
 
-/// What became of a plan.
+/// The result of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// Every step with its result, in order.
+    /// The steps with their results, in order.
     pub steps: Vec<StepOutcome>,
 }
 
 impl Outcome {
-    /// Whether every step succeeded.
+    /// Returns whether every step succeeded.
     pub fn is_complete(&self) -> bool {
-        self.first_failure().is_none()
+        self.steps.iter().all(|step| step.result.is_success())
     }
 
-    /// The first step that did not succeed.
-    pub fn first_failure(&self) -> Option<&StepOutcome> {
-        self.steps.iter().find(|done| !done.result.is_success())
-    }
-
-    /// The step that should have joined the active network and did not.
+    /// Returns the step that failed to join or update the active network.
     pub fn failed_join(&self) -> Option<&StepOutcome> {
         self.steps
             .iter()
             .find(|done| !matches!(done.step.action, Action::Remove { .. }) && !done.result.is_success())
     }
 
-    /// Without the secrets that a step may hold, for showing it.
+    /// Returns a copy with masked secrets, for display.
     #[must_use]
     pub fn masked(&self) -> Self {
         let mut outcome = self.clone();
@@ -203,41 +184,29 @@ impl Outcome {
 pub struct StepOutcome {
     /// The step.
     pub step: Step,
-    /// Its result.
+    /// The result.
     pub result: StepResult,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the doc of the enum explains its fields")]
 pub enum StepResult {
-    /// Done.
-    Done {
-        /// How, in words.
-        how: String,
-    },
-    /// It was so already.
+    /// The step succeeded.
+    Done { how: String },
+    /// Nothing was to be done.
     Already,
-    /// It failed; the next pass tries again.
-    Failed {
-        /// A stable name for programs.
-        code: String,
-        /// What happened, in words.
-        message: String,
-        /// Whether what the daemon had before is still (or again) joined; `false` means that a network was lost and could
-        /// not be brought back.
-        intact: bool,
-    },
-    /// Not tried, because an earlier step failed.
-    Skipped {
-        /// Why, in words.
-        reason: String,
-    },
+    /// The step failed; the next pass tries again. `intact` is `false` if a network was lost and
+    /// could not be added back.
+    Failed { code: String, message: String, intact: bool },
+    /// The step was not tried, because an earlier one failed.
+    Skipped { reason: String },
 }
 
 impl StepResult {
-    /// Whether things are as the step wanted them.
+    /// Returns whether the daemon is now as the step wants it.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Done { .. } | Self::Already)
     }
@@ -247,7 +216,7 @@ impl StepResult {
     }
 }
 
-/// What to do. Pure.
+/// Plans the steps. Pure.
 pub fn plan(input: &ReconcileInput) -> Plan {
     let mut steps: Vec<Step> = Vec::new();
     let mut kept = Vec::new();
@@ -260,7 +229,7 @@ pub fn plan(input: &ReconcileInput) -> Plan {
         Action::Replace { current, .. } => Some(text(current, "network_id").to_owned()),
         _ => None,
     });
-    // By the time when others are left, the active network is there too, and its config id with it.
+    // The active network comes first, so its config id is taken when the others are left.
     let coming: Vec<Value> = steps
         .iter()
         .filter_map(|step| match &step.action {
@@ -297,7 +266,7 @@ pub fn plan(input: &ReconcileInput) -> Plan {
     Plan { steps, kept }
 }
 
-/// What the active network needs.
+/// Plans the step for the active network.
 fn step_for_active(
     input: &ReconcileInput,
     active: &Value,
@@ -327,7 +296,8 @@ fn step_for_active(
             let reason = "the active network is not joined".to_owned();
             Step { action: Action::Add { config: active.clone() }, reason }
         }
-        // Known to the daemon, and not joined: an add would be refused for the id, and joining is what is wanted.
+        // The daemon knows the network and has not joined it: it would refuse an add because of the
+        // id.
         Some(holder) if same(text(holder, "network_id"), active_id) => {
             let reason = "the active network is in the daemon's config but not joined".to_owned();
             Step { action: Action::Replace { config: active.clone(), current: holder.clone() }, reason }
@@ -350,13 +320,13 @@ fn step_for_active(
     Some(step)
 }
 
-/// The config id under which a network goes to a shared daemon where its own is taken.
+/// Returns the config id for a shared daemon in which the network's own id is taken.
 fn fallback_config_id(config_id: &str, network_id: &str) -> String {
     format!("{config_id}-{}", normal(network_id))
 }
 
-/// Whether the app itself added a joined network: the daemon keeps it under the internal id of a network that the app
-/// saved under the same name.
+/// Returns whether the app added the joined network: the daemon keeps it under the internal id that
+/// the app saved for this network id.
 fn was_added_by_app(input: &ReconcileInput, joined: &str, networks: &[Value]) -> bool {
     networks.iter().filter(|network| same(text(network, "network_id"), joined)).any(|network| {
         let config_id = text(network, "id");
@@ -367,8 +337,8 @@ fn was_added_by_app(input: &ReconcileInput, joined: &str, networks: &[Value]) ->
     })
 }
 
-/// By which name a network is left: its network id; but the daemon takes config ids as well, so where that text is
-/// another network's config id, by its own config id.
+/// Returns the name by which a network is left. The daemon takes config ids as well as network ids,
+/// so a network id that is another network's config id is no safe name.
 fn removal_name(joined: &str, networks: &[Value], coming: &[Value]) -> String {
     let belongs_to_another = |name: &str, key: &str| {
         let all = networks.iter().chain(coming);
@@ -388,7 +358,7 @@ fn removal_name(joined: &str, networks: &[Value], coming: &[Value]) -> String {
     }
 }
 
-/// A text member; anything else counts as empty.
+/// Returns a string member; any other value counts as empty.
 fn text<'a>(network: &'a Value, key: &str) -> &'a str {
     network.get(key).and_then(Value::as_str).unwrap_or_default()
 }
@@ -401,13 +371,13 @@ fn with_id(network: &Value, id: &str) -> Value {
     network
 }
 
-/// A network id as the daemon would write it; the id itself where it would take none.
+/// Returns the network id as the daemon writes it, or the id itself if the daemon would reject it.
 fn normal(id: &str) -> String {
     network_id::normalize(id).unwrap_or_else(|_| id.to_owned())
 }
 
-/// Which pushed keys the daemon reports differently. The two ids are not compared: the network id is what made them the
-/// same network, and the config id cannot be changed.
+/// Returns the pushed keys that the daemon reports differently. Skips both ids: the network id
+/// identifies the network, and the config id cannot be changed.
 pub fn differing_keys(pushed: &Value, reported: &Value) -> Vec<String> {
     let (Value::Object(pushed), Value::Object(reported)) = (pushed, reported) else { return Vec::new() };
     pushed
@@ -425,8 +395,8 @@ pub fn differing_keys(pushed: &Value, reported: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Whether what is reported says what was pushed: members that were not pushed are the daemon's business, and those that
-/// it does not report cannot be compared. `same` says when two texts are.
+/// Returns whether `reported` agrees with `pushed` in all members that both have. `same` compares
+/// strings.
 fn is_consistent(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool) -> bool {
     match (pushed, reported) {
         (Value::Object(pushed), Value::Object(reported)) => pushed
@@ -437,7 +407,7 @@ fn is_consistent(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool)
                 && pushed.iter().zip(reported).all(|(mine, theirs)| is_consistent(mine, theirs, same))
         }
         (Value::String(pushed), Value::String(reported)) => same(pushed, reported),
-        // 5 and 5.0 are one number, and a daemon may print the other.
+        // A daemon may print 5 as 5.0.
         (Value::Number(pushed), Value::Number(reported)) => {
             pushed == reported || pushed.as_f64() == reported.as_f64()
         }
@@ -445,7 +415,7 @@ fn is_consistent(pushed: &Value, reported: &Value, same: fn(&str, &str) -> bool)
     }
 }
 
-/// A ring without a preferred number is one with the number null.
+/// A ring without `n_preferred` equals a ring with null.
 fn same_topology(pushed: &Value, reported: &Value) -> bool {
     let filled = |topology: &Value| {
         let mut topology = topology.clone();
@@ -459,13 +429,12 @@ fn same_topology(pushed: &Value, reported: &Value) -> bool {
     is_consistent(&filled(pushed), &filled(reported), str::eq)
 }
 
-/// Whether both lists hold the same urls, in the same order.
 fn same_urls(pushed: &[&Value], reported: &[&Value]) -> bool {
     pushed.len() == reported.len()
         && pushed.iter().zip(reported).all(|(mine, theirs)| is_consistent(mine, theirs, same_url))
 }
 
-/// All urls of all groups, in order: how STUN urls are grouped means nothing.
+/// Returns the URLs of all groups, in order. The grouping of STUN URLs has no meaning.
 fn urls_in(groups: &Value) -> Vec<&Value> {
     groups.as_array().into_iter().flatten().flat_map(urls_of).collect()
 }
@@ -478,13 +447,13 @@ fn urls_of(group: &Value) -> Vec<&Value> {
     }
 }
 
-/// TURN urls with what they need to log in. How they are grouped means nothing beyond that; an absent, null or empty
-/// name or credential is none.
+/// Compares TURN URLs with their logins, whatever their grouping. An absent, null or empty name or
+/// credential is none.
 fn same_turn(pushed: &Value, reported: &Value) -> bool {
     fn none_if_empty(value: &Value) -> Option<&str> {
         value.as_str().filter(|text| !text.is_empty())
     }
-    /// A url, and for each of name and credential: whether it was said, and what.
+    /// A URL, and for name and credential: whether it is present, and its value.
     type Entry<'a> = (&'a Value, [(bool, Option<&'a str>); 2]);
     fn entries(groups: &Value) -> Vec<Entry<'_>> {
         let said = |group: &'_ Value, key: &str| group.get(key).is_some();
@@ -511,11 +480,11 @@ fn same_turn(pushed: &Value, reported: &Value) -> bool {
         })
 }
 
-/// Does it, one step at a time.
+/// Executes the plan step by step.
 ///
-/// When the active network could not be joined, nothing is left: what was joined stays joined. A step that leaves a
-/// network to join it anew adds back what the daemon had when the joining fails. A leave that fails is no reason to
-/// stop; the next pass tries again.
+/// If the active network cannot be joined, no network is left. A step that leaves a network to join
+/// it again adds the old entry back if the join fails. A failed leave does not stop the others; the
+/// next pass tries again.
 pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
     let mut steps: Vec<StepOutcome> = Vec::new();
     let mut stop: Option<String> = None;
@@ -530,7 +499,7 @@ pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
                 (Action::Remove { .. }, _) => {
                     stop = Some("the conversation with the daemon broke off".to_owned())
                 }
-                // It is still joined as it was: the others may go.
+                // The network is still joined as before, so the others may go.
                 (Action::Update { .. }, StepResult::Failed { intact: true, code, .. }) if is_answer(code) => {
                 }
                 (Action::Replace { .. }, StepResult::Failed { code, .. }) if code == NOT_APPLIED => {}
@@ -542,7 +511,7 @@ pub fn execute(daemon: &mut dyn DaemonControl, plan: &Plan) -> Outcome {
     Outcome { steps }
 }
 
-/// Whether a failed step was answered at all.
+/// Returns whether the daemon answered the failed step.
 fn is_answer(code: &str) -> bool {
     matches!(code, "daemon.refused-op" | "daemon.unknown-op" | "daemon.bad-request" | NOT_APPLIED)
 }
@@ -580,8 +549,8 @@ enum Added {
     Already,
 }
 
-/// Joins a network. A refusal because it is there already is success when it is there; a conversation that broke off may
-/// have reached its goal all the same.
+/// Joins a network. A refusal because the network is already joined is success, and so is a broken
+/// connection after which the network is joined.
 fn add(daemon: &mut dyn DaemonControl, config: &Value) -> Result<Added, ControlError> {
     let error = match daemon.network_add(config) {
         Ok(_) => return Ok(Added::Added),
@@ -610,35 +579,32 @@ fn is_unknown_network(error: &ControlError) -> bool {
 
 fn update(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> StepResult {
     match daemon.network_update(text(config, "id"), config) {
-        // It says so; whether it did is what its config says. What it took in words of its own it would take so again.
+        // Only the daemon's config shows whether the update was applied. A daemon that normalised a
+        // value would normalise it again after a rejoin, so only an unchanged entry is replaced.
         Ok(_) => match applied(daemon, config, "updated") {
             differs if !differs.is_success() && reported_entry(daemon, config).as_ref() == Some(current) => {}
             applied => return applied,
         },
-        // An older daemon; or a newer one that wants to be told in another form.
+        // The daemon is older than this op, or wants another form of it.
         Err(ControlError::UnknownOp { .. }) => {}
         Err(ControlError::Refused { message, .. }) if message.starts_with("parse:") => {}
-        // Or it wants it named in another way.
+        // The daemon wants another name for the network.
         Err(e) if is_unknown_network(&e) => {}
         Err(e) => return failed(&e, true),
     }
     replace(daemon, config, current)
 }
 
-/// Which keys of the daemon's entry still differ from what was pushed; none when it does not show it.
-fn still_differs(daemon: &mut dyn DaemonControl, config: &Value) -> Vec<String> {
-    reported_entry(daemon, config).map(|entry| differing_keys(config, &entry)).unwrap_or_default()
-}
-
-/// The daemon's entry of a network.
+/// Returns the daemon's entry for a network.
 fn reported_entry(daemon: &mut dyn DaemonControl, config: &Value) -> Option<Value> {
     let shown = daemon.config_show().ok()?;
     shown.networks().iter().find(|network| text(network, "id") == text(config, "id")).cloned()
 }
 
-/// What a step that the daemon agreed to came to.
+/// Returns the result of a step that the daemon accepted: its config shows whether it was applied.
 fn applied(daemon: &mut dyn DaemonControl, config: &Value, how: &str) -> StepResult {
-    let differs = still_differs(daemon, config);
+    let reported = reported_entry(daemon, config);
+    let differs = reported.map(|entry| differing_keys(config, &entry)).unwrap_or_default();
     if differs.is_empty() {
         return StepResult::done(how);
     }
@@ -646,27 +612,25 @@ fn applied(daemon: &mut dyn DaemonControl, config: &Value, how: &str) -> StepRes
     StepResult::Failed { code: NOT_APPLIED.to_owned(), message, intact: true }
 }
 
-/// Leaves what is there and joins what should be, as one: whoever has had enough meanwhile gets neither half of it.
+/// Leaves the network and joins it again, as one: a cancellation in between would cost the user the
+/// network.
 fn replace(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> StepResult {
-    if let Err(e) = daemon.begin_whole("network_remove") {
-        return failed(&e, true);
-    }
-    let rejoined = rejoin(daemon, config, current);
-    daemon.end_whole();
-    match rejoined {
+    let rejoined = uninterruptible(daemon, "network_remove", |daemon| rejoin(daemon, config, current));
+    match rejoined.unwrap_or_else(|cancelled| Err(failed(&cancelled, true))) {
         Ok(()) => applied(daemon, config, "left and joined anew"),
         Err(failure) => failure,
     }
 }
 
-/// Leaves what is there, joins what should be, and adds back what was there when that fails. The error is the step's result.
+/// Leaves the network, joins it again, and adds the old entry back if that fails. The error is the
+/// result of the step.
 fn rejoin(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> Result<(), StepResult> {
     let name = Some(text(current, "id")).filter(|id| !id.is_empty()).unwrap_or(text(current, "network_id"));
     match daemon.network_remove(name) {
         Ok(_) => {}
-        // In the config and not joined, as some daemons keep it: nothing to leave.
+        // Some daemons keep a network in their config without joining it.
         Err(e) if is_unknown_network(&e) => {}
-        // It may be gone and it may not; joining tells.
+        // The network may or may not be left; the join will show.
         Err(e) if e.breaks_connection() => {}
         Err(e) => return Err(failed(&e, true)),
     }
@@ -680,10 +644,10 @@ fn rejoin(daemon: &mut dyn DaemonControl, config: &Value, current: &Value) -> Re
     Err(result)
 }
 
-/// Asks the daemon, plans, executes.
+/// Asks the daemon for its status, plans, and executes.
 ///
 /// # Errors
-/// The daemon does not tell its status: without it nothing is done, because nothing would be known to be right.
+/// The daemon does not return its status. Then nothing was done.
 pub fn reconcile(
     daemon: &mut dyn DaemonControl,
     role: Role,
@@ -694,10 +658,10 @@ pub fn reconcile(
     reconcile_from(daemon, status, role, active, saved)
 }
 
-/// [`reconcile`] with a daemon that has told its status just now, as it does when it is found or started.
+/// Does the same as [`reconcile`] for a daemon whose status is already known.
 ///
 /// # Errors
-/// The conversation breaks before anything was done.
+/// The connection broke before anything was done.
 pub fn reconcile_from(
     daemon: &mut dyn DaemonControl,
     status: Status,
@@ -711,10 +675,10 @@ pub fn reconcile_from(
     Ok((plan, outcome))
 }
 
-/// What the daemon has now, beside what the app wants. It is asked for its config only where a plan depends on it.
+/// Gathers the input of a plan. Asks for the daemon's config only if the plan depends on it.
 ///
 /// # Errors
-/// The conversation breaks. A daemon that does not show its config is no error: the plan does without.
+/// The connection broke. A daemon that refuses to show its config is no error.
 pub fn gather(
     daemon: &mut dyn DaemonControl,
     status: Status,
@@ -735,13 +699,12 @@ pub fn gather(
 }
 
 impl ReconcileInput {
-    /// Whether there is anything to join, to bring up to date, or to leave.
     fn depends_on_config(&self) -> bool {
         let active = self.active.as_ref().map(|active| text(active, "network_id"));
         let is_active = |joined: &String| active.is_some_and(|active| same(active, joined));
         match (active, self.role) {
             (None, _) => !self.joined.is_empty(),
-            // Its settings there are the other program's business.
+            // The settings of a network in a shared daemon belong to the other program.
             (Some(_), Role::Shared) => self.joined.is_empty() || !self.joined.iter().all(is_active),
             (Some(_), Role::Own) => true,
         }

@@ -1,18 +1,20 @@
-//! Which process serves a socket or a home now, as far as `/proc` shows.
+//! The process that serves a socket or a home now, as far as `/proc` shows it.
 //!
-//! The credentials of a connection name the process that called `listen`. That process may have handed its socket to
-//! another one (a fork after `listen`, socket activation) or may have ended, and its number may belong to another process
-//! by now. So a process is signalled only if it is seen here.
+//! The credentials of a connection name the process that called `listen`. It may have handed the
+//! socket over (a fork after `listen`, socket activation), or may have exited, and its PID may
+//! belong to another process now. So only a process that is verified here is signalled.
 
 use std::{
-    ffi::OsStr,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use crate::{home_daemons::HOME_VARIABLE, process};
+use crate::{
+    home_daemons::HOME_VARIABLE,
+    procfs::{self, as_path, entry},
+};
 
-/// A socket, and the homes of which its daemon is to serve one.
+/// A socket, and the homes of which its daemon must serve one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketQuery<'a> {
     pub(crate) socket: &'a Path,
@@ -20,40 +22,41 @@ pub(crate) struct SocketQuery<'a> {
     pub(crate) home_variable: &'a str,
 }
 
-/// What is seen of a process that serves a socket; the stronger last.
+/// The evidence that a process serves a socket, the stronger last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ServerEvidence {
-    /// It holds the listening socket, its environment or working directory names a home, and it is the daemon's program,
-    /// or is suspended: an activator listens, and is neither.
+    /// The process holds the listening socket, its environment or working directory names a home,
+    /// and it runs the daemon's program or is suspended. An activator listens too, and is neither.
     Listens,
-    /// It holds the listening socket and the other end of a connection to it.
+    /// The process holds the listening socket and the other end of a connection to it.
     Accepts,
 }
 
-/// Why no process is seen to serve a socket.
+/// The reason why no process is verified to serve a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unverified {
-    /// No process that holds the socket is visible from here: it is in another pid namespace.
+    /// The processes that hold the socket are in another PID namespace.
     OtherNamespace,
-    /// The system does not show what the process that called `listen` holds open.
+    /// The system does not show the open files of the process that called `listen`.
     Hidden(u32),
-    /// Of the processes that hold the socket, none is seen to serve a home.
+    /// No process that holds the socket is verified to serve a home.
     NoServer,
-    /// Several processes are, and nothing tells them apart.
+    /// Several processes have the same evidence.
     Several(Vec<u32>),
 }
 
 impl SocketQuery<'_> {
-    /// The process that serves the socket. `listener` is the process that called `listen`, as a connection says.
+    /// Returns the process that serves the socket. `listener` is the process that called `listen`,
+    /// from the credentials of a connection.
     pub(crate) fn process(&self, listener: Option<u32>) -> Result<u32, Unverified> {
-        // The usual case, without a look at every process.
+        // The usual case needs no scan of all processes.
         if let Some(pid) = listener.filter(|pid| self.evidence(*pid) == Some(ServerEvidence::Accepts)) {
             return Ok(pid);
         }
         let table = self.table(std::process::id());
-        let seen: Vec<(ServerEvidence, u32)> = process::all_pids()
+        let seen: Vec<(ServerEvidence, u32)> = procfs::all_pids()
             .filter_map(|pid| {
-                // The listener may be in another network namespace, with a table of its own.
+                // The listener may be in another network namespace, which has a table of its own.
                 let is_listener = Some(pid) == listener;
                 let found = if is_listener { self.evidence(pid) } else { self.evidence_in(&table, pid) };
                 Some((found?, pid))
@@ -66,7 +69,7 @@ impl SocketQuery<'_> {
             [pid] => Ok(pid),
             [] => Err(match listener {
                 Some(pid) if open_sockets(pid).is_none() => Unverified::Hidden(pid),
-                None if !process::all_pids().any(|pid| self.listens_in(&table, pid)) => {
+                None if !procfs::all_pids().any(|pid| self.listens_in(&table, pid)) => {
                     Unverified::OtherNamespace
                 }
                 _ => Unverified::NoServer,
@@ -75,7 +78,7 @@ impl SocketQuery<'_> {
         }
     }
 
-    /// What is seen of a process; `None` if nothing speaks for it.
+    /// Returns the evidence that the process serves the socket, if there is any.
     pub(crate) fn evidence(&self, pid: u32) -> Option<ServerEvidence> {
         self.evidence_in(&self.table(pid), pid)
     }
@@ -89,7 +92,7 @@ impl SocketQuery<'_> {
                 .iter()
                 .any(|home| names_home(pid, home, self.home_variable) || has_working_dir(pid, home))
         };
-        // A socket outside says nothing about a home: a config can name any.
+        // A socket outside of the homes says nothing about a home: a config can name any socket.
         let is_inside = || {
             let dir = self.socket.parent();
             self.homes
@@ -98,7 +101,7 @@ impl SocketQuery<'_> {
         };
         match (listens, accepts) {
             (true, true) if is_inside() || is_told() => Some(ServerEvidence::Accepts),
-            (true, false) if is_told() && (process::is_suspended(pid) || is_daemon(pid)) => {
+            (true, false) if is_told() && (procfs::is_suspended(pid) || is_daemon(pid)) => {
                 Some(ServerEvidence::Listens)
             }
             _ => None,
@@ -109,7 +112,7 @@ impl SocketQuery<'_> {
         self.held(table, pid).iter().any(|socket| socket.listens)
     }
 
-    /// The sockets at this address that a process holds open.
+    /// Returns the sockets at this address that a process holds open.
     fn held<'t>(&self, table: &'t SocketTable, pid: u32) -> Vec<&'t NamedSocket> {
         let Some(dir) = self.socket.parent() else { return Vec::new() };
         let is_here = |socket: &&NamedSocket| {
@@ -126,8 +129,9 @@ impl SocketQuery<'_> {
     }
 }
 
-/// The process to name for a socket that took a connection from us: the one that serves it; or, where the system does not
-/// show that, the one that called `listen`. It is for people to look at, and no proof.
+/// Returns the process to name to people for a socket that accepted a connection: the process that
+/// serves it, or, if the system does not show that one, the process that called `listen`. It is no
+/// proof.
 pub(crate) fn likely_server(socket: &Path, listener: Option<u32>) -> Option<u32> {
     let served = SocketQuery { socket, homes: &[socket.parent()?], home_variable: HOME_VARIABLE };
     match served.process(listener) {
@@ -137,34 +141,36 @@ pub(crate) fn likely_server(socket: &Path, listener: Option<u32>) -> Option<u32>
     }
 }
 
-/// The one process that is seen to hold the listening socket: for a socket that took no connection from us.
+/// Returns the listening process if exactly one holds the socket: for a socket that accepted no
+/// connection.
 pub(crate) fn sole_listener(socket: &Path) -> Option<u32> {
     let served = SocketQuery { socket, homes: &[], home_variable: "" };
     let table = served.table(std::process::id());
-    let mut all = process::all_pids().filter(|pid| served.listens_in(&table, *pid));
+    let mut all = procfs::all_pids().filter(|pid| served.listens_in(&table, *pid));
     let first = all.next()?;
     all.next().is_none().then_some(first)
 }
 
-/// Whether somebody listens on a socket file that lets us not connect, by the tables of all network namespaces that are
-/// visible from here; `None` if these do not tell.
+/// Returns whether a process listens on a socket that denies us the connection, from the tables of
+/// all visible network namespaces. Returns `None` if the tables do not decide it.
 pub(crate) fn has_listener(socket: &Path) -> Option<bool> {
     let served = SocketQuery { socket, homes: &[], home_variable: "" };
     let ourselves = std::process::id();
-    if !process::proc_shows_our_namespace() {
+    if !procfs::shows_our_namespace() {
         return None;
     }
     let mut seen = Vec::new();
     let mut is_clear = true;
-    for pid in std::iter::once(ourselves).chain(process::all_pids()) {
-        let Ok(table) = std::fs::metadata(proc_dir(pid).join("net/unix")) else {
-            // Another process may have ended; of our own namespace we have to know.
+    for pid in std::iter::once(ourselves).chain(procfs::all_pids()) {
+        let Ok(table) = std::fs::metadata(entry(pid, "net/unix")) else {
+            // Another process may have exited meanwhile, but without the table of our own namespace
+            // nothing is known.
             if pid == ourselves {
                 return None;
             }
             continue;
         };
-        // Each network namespace has a file of its own.
+        // Each network namespace has a table of its own.
         if seen.contains(&table.ino()) {
             continue;
         }
@@ -178,7 +184,7 @@ pub(crate) fn has_listener(socket: &Path) -> Option<bool> {
             };
             match (meant.as_deref().and_then(Path::parent), socket.parent()) {
                 (Some(meant), Some(dir)) if is_same_file(meant, dir) => return Some(true),
-                // Read from wherever it stands, a relative path cannot lead here.
+                // This relative path cannot name the socket, whatever directory it is relative to.
                 (None, _) if other.path.is_relative() && !socket.ends_with(&other.path) => {}
                 (Some(_), _) => {}
                 (None, _) => is_clear = false,
@@ -188,32 +194,32 @@ pub(crate) fn has_listener(socket: &Path) -> Option<bool> {
     is_clear.then_some(false)
 }
 
-/// Whether a process runs the daemon's program, or bears the mark of those that we start.
+/// Returns whether a process runs the daemon's program, or bears the mark of
+/// [`spawn`](crate::spawn).
 pub(crate) fn is_daemon(pid: u32) -> bool {
-    has_spawn_mark(pid)
-        || std::fs::read_link(proc_dir(pid).join("exe")).is_ok_and(|exe| has_daemon_name(&exe))
+    has_spawn_mark(pid) || procfs::program(pid).is_some_and(|exe| has_daemon_name(&exe))
 }
 
-/// Whether a process bears the mark of a program that we started as a daemon: it may not listen yet.
+/// Returns whether [`spawn`](crate::spawn) started a process, here or in another program. It may
+/// not listen yet.
 pub(crate) fn has_spawn_mark(pid: u32) -> bool {
-    process::has_in_environment(pid, |entry| {
+    procfs::has_in_environment(pid, |entry| {
         entry.strip_prefix(crate::spawn::SPAWN_MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
     })
 }
 
-/// Whether a program has the name of the daemon's, perhaps with a target triple behind it.
+/// Returns whether a program has the daemon's name, perhaps with a target triple.
 pub(crate) fn has_daemon_name(program: &Path) -> bool {
     program.file_name().is_some_and(|name| name.as_bytes().starts_with(crate::candidates::NAME.as_bytes()))
 }
 
-/// Whether the environment of a process names `home` as a daemon's home. A process that has ended shows none, and only
-/// one's own processes do (all do to root).
+/// Returns whether the environment of a process names `home` as a daemon's home.
 pub(crate) fn names_home(pid: u32, home: &Path, home_variable: &str) -> bool {
-    // A home that is not there yet has only its name.
+    // A home that does not exist yet can only be compared by name.
     let is_there = std::fs::metadata(home).is_ok();
-    process::has_in_environment(pid, |entry| {
+    procfs::has_in_environment(pid, |entry| {
         let value = entry.strip_prefix(home_variable.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
-        // The daemon trims it too.
+        // The daemon trims the value too.
         value.map(|value| as_path(value.trim_ascii())).is_some_and(|named| match is_there {
             true => is_same_file(&resolve_for_process(pid, named), home),
             false => named == home,
@@ -221,13 +227,13 @@ pub(crate) fn names_home(pid: u32, home: &Path, home_variable: &str) -> bool {
     })
 }
 
-/// Whether a process works in the directory `home`.
+/// Returns whether `home` is the working directory of a process.
 pub(crate) fn has_working_dir(pid: u32, home: &Path) -> bool {
-    is_same_file(&proc_dir(pid).join("cwd"), home)
+    is_same_file(&entry(pid, "cwd"), home)
 }
 
-/// Whether a process listens on a socket that was bound to a path in `dir`, or to any path. That the name may be gone
-/// since makes no difference.
+/// Returns whether a process listens on a socket that was bound to a path in `dir`, or, without
+/// `dir`, to any path. The path may have been unlinked since.
 pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
     let table = SocketTable::of(pid, |_| true);
     let is_in = |path: &Path, dir| {
@@ -239,41 +245,33 @@ pub(crate) fn listens_in(pid: u32, dir: Option<&Path>) -> bool {
         .any(|socket| socket.listens && dir.is_none_or(|dir| is_in(&socket.path, dir)))
 }
 
-/// Whether both processes hold one listening socket that was bound to a path.
+/// Returns whether both processes hold one listening socket that was bound to a path.
 pub(crate) fn share_listening_socket(one: u32, other: u32) -> bool {
     let table = SocketTable::of(one, |_| true);
     let others = open_sockets(other).unwrap_or_default();
     table.held_by(one).into_iter().any(|socket| socket.listens && others.contains(&socket.inode))
 }
 
-/// Whether both lead to one file or directory.
+/// Returns whether both paths lead to one file or directory.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     id(a).is_some_and(|a| id(b) == Some(a))
 }
 
-/// Where a path of a process leads: from its own root, which a container does not share with us, or its own working
-/// directory.
+/// Resolves a path of another process: against its root, which differs in a container, or against
+/// its working directory.
 fn resolve_for_process(pid: u32, path: &Path) -> PathBuf {
     match path.strip_prefix("/") {
-        Ok(below_root) => proc_dir(pid).join("root").join(below_root),
-        Err(_) => proc_dir(pid).join("cwd").join(path),
+        Ok(below_root) => entry(pid, "root").join(below_root),
+        Err(_) => entry(pid, "cwd").join(path),
     }
 }
 
-fn proc_dir(pid: u32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}"))
-}
-
-pub(crate) fn as_path(bytes: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(bytes))
-}
-
-/// The inodes of the sockets that a process holds open; `None` if the system does not show them.
+/// Returns the inodes of the sockets that a process holds open, or `None` if the system does not
+/// show them.
 fn open_sockets(pid: u32) -> Option<Vec<u64>> {
-    let open = std::fs::read_dir(proc_dir(pid).join("fd")).ok()?.flatten();
     let inode = |target: PathBuf| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-    Some(open.filter_map(|fd| inode(std::fs::read_link(fd.path()).ok()?)).collect())
+    Some(procfs::open_files(pid)?.filter_map(inode).collect())
 }
 
 /// Sockets that were bound to a path, and the ends of the connections that they accepted.
@@ -283,19 +281,19 @@ struct SocketTable(Vec<NamedSocket>);
 #[derive(Debug, PartialEq, Eq)]
 struct NamedSocket {
     inode: u64,
-    /// Whether it takes connections; if not, it is an end of one.
+    /// Whether the socket accepts connections; otherwise it is the end of one.
     listens: bool,
-    /// As it was passed to `bind`.
+    /// The path that was passed to `bind`.
     path: PathBuf,
 }
 
 impl SocketTable {
-    /// The sockets with a path of interest, in the network namespace of `pid`.
+    /// Reads the sockets with a wanted path in the network namespace of `pid`.
     fn of(pid: u32, is_wanted: impl Fn(&Path) -> bool) -> Self {
-        if !process::proc_shows_our_namespace() {
+        if !procfs::shows_our_namespace() {
             return Self(Vec::new());
         }
-        let table = std::fs::read(proc_dir(pid).join("net/unix")).unwrap_or_default();
+        let table = std::fs::read(entry(pid, "net/unix")).unwrap_or_default();
         let sockets = table.split(|byte| *byte == b'\n').filter_map(NamedSocket::parse);
         Self(sockets.filter(|socket| is_wanted(&socket.path)).collect())
     }
@@ -310,14 +308,15 @@ impl SocketTable {
 }
 
 impl NamedSocket {
-    /// A process that is seen to hold it.
+    /// Returns a process that holds the socket.
     fn holder(&self) -> Option<u32> {
-        process::all_pids().find(|pid| open_sockets(*pid).is_some_and(|open| open.contains(&self.inode)))
+        procfs::all_pids().find(|pid| open_sockets(*pid).is_some_and(|open| open.contains(&self.inode)))
     }
 
-    /// From a line of `/proc/net/unix`: number, references, protocol, flags, type, state, inode, path.
+    /// Parses a line of `/proc/net/unix`: number, references, protocol, flags, type, state, inode,
+    /// path.
     fn parse(line: &[u8]) -> Option<Self> {
-        /// `__SO_ACCEPTCON` of the kernel: `listen` was called.
+        /// The kernel's `__SO_ACCEPTCON`: `listen` was called.
         const LISTENS: u32 = 1 << 16;
 
         let mut fields = line.splitn(7, |byte| *byte == b' ');
@@ -333,25 +332,24 @@ impl NamedSocket {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
-    #[test]
-    fn a_line_of_the_table_is_taken_apart() {
-        let socket = |inode, listens, path: &str| Some(NamedSocket { inode, listens, path: path.into() });
-        for (line, expected) in [
-            (
-                "0: 00000002 00000000 00010000 0001 01 42 /h/a b/daemon.sock",
-                socket(42, true, "/h/a b/daemon.sock"),
-            ),
-            ("0: 00000003 00000000 00000000 0001 03  1614 rel/s", socket(1614, false, "rel/s")),
-            ("0: 00000003 00000000 00000000 0001 03  1614", None),
-            ("0: 00000002 00000000 00010000 0001 01 42 @abstract", None),
-            ("Num       RefCount Protocol Flags    Type St Inode Path", None),
-            ("", None),
-        ] {
-            assert_eq!(NamedSocket::parse(line.as_bytes()), expected, "{line}");
-        }
+    #[rstest]
+    #[case::listener_whose_path_has_a_space(
+        "0: 00000002 00000000 00010000 0001 01 42 /h/a b/daemon.sock",
+        Some((42, true, "/h/a b/daemon.sock"))
+    )]
+    #[case::padded_inode("0: 00000003 00000000 00000000 0001 03  1614 rel/s", Some((1614, false, "rel/s")))]
+    #[case::no_path("0: 00000003 00000000 00000000 0001 03  1614", None)]
+    #[case::abstract_name("0: 00000002 00000000 00010000 0001 01 42 @abstract", None)]
+    #[case::header("Num       RefCount Protocol Flags    Type St Inode Path", None)]
+    #[case::empty("", None)]
+    fn line_of_the_socket_table_is_parsed(#[case] line: &str, #[case] expected: Option<(u64, bool, &str)>) {
+        let expected =
+            expected.map(|(inode, listens, path)| NamedSocket { inode, listens, path: path.into() });
+        assert_eq!(NamedSocket::parse(line.as_bytes()), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! StopOutcome a daemon that we did not start.
+//! The end of a daemon that this program did not start.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,111 +9,63 @@ use serde::Serialize;
 
 use crate::{Endpoint, error::inspect_process_command, home_daemons::HOME_VARIABLE};
 
-/// How long a look may take that tells which process it is.
+/// The longest search for the process that serves a socket.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Why a daemon was not ended.
+/// The reason why a daemon was not ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum StopError {
-    /// The system does not tell which process it is.
+    /// The system does not show the process.
     #[error("the process behind {endpoint} is not known")]
-    UnknownProcess {
-        /// Where.
-        endpoint: Endpoint,
-    },
-    /// No process is seen to serve the socket now. The connection's credentials are no proof: they name the process that
-    /// called `listen`.
+    UnknownProcess { endpoint: Endpoint },
+    /// No process is verified to serve the socket. The credentials of a connection are no proof:
+    /// they name the process that called `listen`. `command` shows more.
     #[error("no process is seen to serve {endpoint}, so none is signalled: {why}")]
-    Unverified {
-        /// Where.
-        endpoint: Endpoint,
-        /// What is known instead, in words.
-        why: String,
-        /// The command that shows more.
-        command: String,
-    },
-    /// The kernel cannot hold on to the process, so that a signal might reach another one with its number.
+    Unverified { endpoint: Endpoint, why: String, command: String },
+    /// The kernel gives no pidfd, so that a signal could reach another process.
     #[error("the daemon at {endpoint} (process {pid}) is not signalled: the kernel gives no handle for it")]
     NoHandle {
-        /// Where.
         endpoint: Endpoint,
-        /// Who.
         pid: u32,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// Whoever listens there does not speak as a daemon, and nothing else says that it is one.
+    /// The process that listens does not answer as a daemon, and no other evidence makes it one.
     #[error("what listens at {endpoint} does not answer as a daemon does, so it is not ended")]
-    NoDaemon {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who, where the system tells.
-        pid: Option<u32>,
-    },
-    /// There is no polite way here.
+    NoDaemon { endpoint: Endpoint, pid: Option<u32> },
+    /// The platform has no signal that asks a process to exit.
     #[error("the daemon at {endpoint} cannot be asked to end on this platform")]
-    Unsupported {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who, where the system tells.
-        pid: Option<u32>,
-    },
-    /// It belongs to another user.
+    Unsupported { endpoint: Endpoint, pid: Option<u32> },
+    /// The daemon belongs to another user.
     #[error("the daemon at {endpoint} runs as another user (uid {uid})")]
-    ForeignOwner {
-        /// Where.
-        endpoint: Endpoint,
-        /// Whose.
-        uid: u32,
-        /// Who, where the system tells.
-        pid: Option<u32>,
-    },
-    /// The system does not let us connect, so that we cannot tell who it is.
-    #[error("the daemon at {endpoint} cannot be reached")]
+    ForeignOwner { endpoint: Endpoint, uid: u32, pid: Option<u32> },
+    /// The system denies the connection, so that the process stays unknown.
+    #[error("cannot reach the daemon at {endpoint}")]
     Unreachable {
-        /// Where.
         endpoint: Endpoint,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The system would not deliver the signal.
-    #[error("the daemon at {endpoint} (process {pid}) cannot be signalled")]
+    /// The system denies the signal.
+    #[error("cannot signal the daemon at {endpoint} (process {pid})")]
     Signal {
-        /// Where.
         endpoint: Endpoint,
-        /// Who.
         pid: u32,
-        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// It was asked and is still there.
+    /// The daemon was asked to exit and still runs.
     #[error("the daemon at {endpoint} (process {pid}) did not end within {} ms", waited.as_millis())]
-    StillThere {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who.
-        pid: u32,
-        /// How long we waited.
-        waited: Duration,
-    },
-    /// It ended, and another one listens there now: something starts it again.
+    StillThere { endpoint: Endpoint, pid: u32, waited: Duration },
+    /// The daemon exited, and another process listens now: something restarts it.
     #[error("the daemon at {endpoint} (process {before}) ended, and process {now} has taken its place")]
-    CameBack {
-        /// Where.
-        endpoint: Endpoint,
-        /// Who it was.
-        before: u32,
-        /// Who it is now.
-        now: u32,
-    },
+    CameBack { endpoint: Endpoint, before: u32, now: u32 },
 }
 
 impl StopError {
-    /// A stable name for programs.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownProcess { .. } => "daemon.unknown-process",
@@ -129,7 +81,7 @@ impl StopError {
         }
     }
 
-    /// The command that shows or mends it, where there is one that is no app's own.
+    /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownProcess { .. } => Some("pgrep -af 'myownmesh serve'".to_owned()),
@@ -149,47 +101,48 @@ impl StopError {
     }
 }
 
-/// What became of a daemon that was asked to end.
+/// The result of a stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StoppedDaemon {
-    /// Nobody was there.
+    /// No daemon was there.
     WasAbsent,
-    /// It ended, and its socket is silent.
+    /// The daemon exited, and no process listens on its socket.
     Stopped {
-        /// Who.
+        /// The process ID.
         pid: u32,
-        /// How long it took, in milliseconds.
+        /// The duration in milliseconds.
         took_ms: u64,
     },
 }
 
-/// A process that serves a home although no socket may lead to it: a daemon whose socket file was removed under it.
+/// A daemon that serves a home although its socket may be unreachable, because the socket file was
+/// unlinked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OrphanDaemon {
-    /// Its process id.
+    /// The process ID.
     pub pid: u32,
-    /// Its program, where it can be read.
+    /// The path of the program, if it is readable.
     pub program: Option<PathBuf>,
-    /// [`spawn`](crate::spawn) started it, here or in another program, and it does not listen yet.
+    /// Whether [`spawn`](crate::spawn) started it, here or in another program, and it does not
+    /// listen yet.
     pub starting: bool,
 }
 
 impl OrphanDaemon {
-    /// A process that was found in another way than by [`orphans_of`].
+    /// Makes a daemon that was found in another way than by [`orphans_of`].
     #[must_use]
     pub fn new(pid: u32, program: Option<PathBuf>) -> Self {
         Self { pid, program, starting: false }
     }
 
-    /// Whether it started that process, or one that did: a script that waits for the daemon is no second daemon. Linux alone
-    /// tells.
-    #[must_use]
-    pub fn stands_above(&self, pid: u32) -> bool {
+    /// Returns whether this process is an ancestor of `pid`: a script that waits for a daemon is no
+    /// second daemon. Only Linux shows ancestors.
+    fn is_ancestor_of(&self, pid: u32) -> bool {
         #[cfg(target_os = "linux")]
-        return crate::process::ancestors(pid).any(|above| above == self.pid);
+        return crate::procfs::ancestors(pid).any(|ancestor| ancestor == self.pid);
         #[cfg(not(target_os = "linux"))]
         {
             let _ = pid;
@@ -197,38 +150,41 @@ impl OrphanDaemon {
         }
     }
 
-    /// Whether it is no daemon beside the process `pid`: it is that process, stands above it, or holds the same listening
-    /// socket, as a process does that forked after `listen`. Linux alone tells.
+    /// Returns whether this process belongs to the daemon `pid`: it is that process or its
+    /// ancestor, or holds the same listening socket, as after a fork. Only Linux shows this.
     pub(crate) fn is_part_of(&self, pid: u32) -> bool {
         #[cfg(target_os = "linux")]
         if crate::serving::share_listening_socket(self.pid, pid) {
             return true;
         }
-        self.pid == pid || self.stands_above(pid)
+        self.pid == pid || self.is_ancestor_of(pid)
     }
 }
 
-/// Sends SIGTERM to the daemon that serves the socket `endpoint` in its home, and waits, at most `within`, until it has
-/// ended and its socket is silent. A suspended daemon is also continued, because it could not end.
+/// Sends SIGTERM to the daemon that serves the socket `endpoint` in its home, and waits, at most
+/// `within`, until it has exited and no process listens on the socket. A suspended daemon is
+/// continued too, so that it can exit.
 ///
-/// Linux alone: a process is signalled only if it is seen to serve the socket now, by its open descriptors, and through a
-/// handle of the kernel, so that the signal cannot reach another process that got its number meanwhile.
+/// Linux alone: the daemon is verified by its open files, and is signalled through a pidfd, so that
+/// the signal cannot reach another process.
 ///
 /// # Errors
-/// No process is seen to serve it; it belongs to another user; it does not end; or the platform does not tell.
+/// No process is verified to serve the socket; the daemon belongs to another user; it does not
+/// exit; or the platform shows no processes.
 pub fn stop_daemon(endpoint: &Endpoint, within: Duration) -> Result<StoppedDaemon, StopError> {
     let home = endpoint.path().and_then(Path::parent).unwrap_or(Path::new(""));
     stop_daemon_of(endpoint, &[home], HOME_VARIABLE, within)
 }
 
-/// Whether a process is seen to serve the socket `endpoint` now, so that [`stop_daemon`] would signal it. Linux alone tells.
+/// Returns whether the process is verified to serve the socket `endpoint` now, so that
+/// [`stop_daemon`] would signal it. Only Linux shows this.
 #[must_use]
 pub fn process_serves(endpoint: &Endpoint, pid: u32) -> bool {
     let home = endpoint.path().and_then(Path::parent).unwrap_or(Path::new(""));
     process_serves_home(endpoint, &[home], HOME_VARIABLE, pid)
 }
 
-/// [`process_serves`] for a socket that may lie outside of its daemon's home.
+/// Does the same as [`process_serves`] for a socket that may lie outside of its daemon's home.
 pub(crate) fn process_serves_home(
     endpoint: &Endpoint,
     homes: &[&Path],
@@ -236,7 +192,7 @@ pub(crate) fn process_serves_home(
     pid: u32,
 ) -> bool {
     #[cfg(target_os = "linux")]
-    return platform::seen(endpoint, homes, home_variable) == Some(pid);
+    return platform::server(endpoint, homes, home_variable) == Some(pid);
     #[cfg(not(target_os = "linux"))]
     {
         let _ = (endpoint, homes, home_variable, pid);
@@ -244,8 +200,8 @@ pub(crate) fn process_serves_home(
     }
 }
 
-/// [`stop_daemon`] for a socket that may lie outside of its daemon's home, because a config names it: the process has to
-/// be seen to serve one of the `homes`, too.
+/// Does the same as [`stop_daemon`] for a socket that may lie outside of its daemon's home: the
+/// process must be verified to serve one of the `homes`.
 pub(crate) fn stop_daemon_of(
     endpoint: &Endpoint,
     homes: &[&Path],
@@ -255,22 +211,23 @@ pub(crate) fn stop_daemon_of(
     platform::stop_daemon(endpoint, homes, home_variable, within)
 }
 
-/// Processes that serve `home`: their environment names it in `home_variable`, and they run `serve`. Linux alone tells;
-/// the list is empty elsewhere. Only processes whose environment we may read are seen: one's own, or all for root.
+/// Returns the processes that run `serve` and whose environment names `home` in `home_variable`,
+/// reachable or not. Only Linux shows them, and only to their own user and to root; otherwise the
+/// list is empty.
 pub fn orphans_of(home: &Path, home_variable: &str) -> Vec<OrphanDaemon> {
     let [found] = orphans_of_each([home], home_variable);
     found
 }
 
-/// [`orphans_of`] for each of these homes, with one look at all processes.
+/// Does the same as [`orphans_of`] for several homes with one scan of all processes.
 pub fn orphans_of_each<const N: usize>(homes: [&Path; N], home_variable: &str) -> [Vec<OrphanDaemon>; N] {
     platform::orphans_of_each(homes, home_variable)
 }
 
-/// As [`stop_daemon`], for a process that [`orphans_of`] found: it is looked at again once the kernel holds on to it.
+/// Ends a process that [`orphans_of`] found, after it was verified through an open pidfd.
 ///
 /// # Errors
-/// It does not end, or the system would not deliver the signal.
+/// The process does not exit, or the system denies the signal.
 pub fn stop_orphan(
     stray: &OrphanDaemon,
     home: &Path,
@@ -301,7 +258,7 @@ mod platform {
             Probe::Unknown { problem } | Probe::ResourceExhausted { problem } => {
                 Err(StopError::Unreachable { endpoint, source: std::io::Error::other(problem) })
             }
-            // Nothing here shows which process serves a socket now.
+            // These platforms do not show the process that serves a socket.
             found if found.pid().is_none() && cfg!(unix) => Err(StopError::UnknownProcess { endpoint }),
             found => Err(StopError::Unsupported { endpoint, pid: found.pid() }),
         }
@@ -329,10 +286,11 @@ mod platform {
 
     use super::*;
     use crate::{
-        probe::millis,
-        process::{self, Backoff, ProcessHandle},
+        process::ProcessHandle,
+        procfs,
         serving::{self, SocketQuery, Unverified},
-        transport::{self, ConnectError, Transport, deadline_after},
+        transport::{self, ConnectError, Transport},
+        wait::{Backoff, deadline_after, millis},
     };
 
     pub(super) fn stop_daemon(
@@ -349,14 +307,14 @@ mod platform {
         };
         let socket = endpoint.path().unwrap_or(Path::new(""));
         let served = SocketQuery { socket, homes, home_variable };
-        let (held, pid) = hold(&served, endpoint, listener, deadline)?;
-        end(&held, pid, endpoint)?;
-        // A connection of ours must not keep it from ending.
+        let (handle, pid) = verified_server(&served, endpoint, listener, deadline)?;
+        ask_to_exit(&handle, pid, endpoint)?;
+        // An open connection could keep the daemon from exiting.
         drop(connection);
         let mut pause = Backoff::new(Duration::from_millis(10));
         let mut ended = false;
         loop {
-            ended = ended || held.wait(Instant::now()).unwrap_or(false);
+            ended = ended || handle.wait(Instant::now()).unwrap_or(false);
             let now = match transport::connect(endpoint, Instant::now()) {
                 Err(ConnectError::Absent { .. }) if ended => {
                     return Ok(StoppedDaemon::Stopped { pid, took_ms: millis(began.elapsed()) });
@@ -366,7 +324,7 @@ mod platform {
                 Err(_) => None,
             };
             let is_late = Instant::now() >= deadline;
-            // The process that called `listen` was another one than the daemon all the time, if they differ.
+            // If both differ, the process that called `listen` was never the daemon.
             if let Some(now) = now.filter(|now| ended && *now != pid && (is_late || Some(*now) != listener)) {
                 return Err(StopError::CameBack { endpoint: here(), before: pid, now });
             }
@@ -376,13 +334,14 @@ mod platform {
             if ended {
                 pause.wait(deadline);
             } else {
-                // Woken by its end, and not by the clock.
-                ended = held.wait(deadline).unwrap_or(false);
+                // The exit itself ends the wait.
+                ended = handle.wait(deadline).unwrap_or(false);
             }
         }
     }
 
-    /// A connection to the socket, if one can be had, and the process that called `listen`; `None` if nobody listens.
+    /// Returns a connection, if one is accepted, and the process that called `listen`; `None` if no
+    /// process listens.
     #[expect(clippy::type_complexity, reason = "an optional pair")]
     fn connected(
         endpoint: &Endpoint,
@@ -401,14 +360,14 @@ mod platform {
             }
             Err(
                 ConnectError::Failed { source }
-                | ConnectError::Closed { source, .. }
+                | ConnectError::Denied { source, .. }
                 | ConnectError::ResourceExhausted { source },
             ) => Err(StopError::Unreachable { endpoint: here(), source }),
         }
     }
 
-    /// The process that is seen to serve the socket.
-    pub(super) fn seen(endpoint: &Endpoint, homes: &[&Path], home_variable: &str) -> Option<u32> {
+    /// Returns the process that is verified to serve the socket.
+    pub(super) fn server(endpoint: &Endpoint, homes: &[&Path], home_variable: &str) -> Option<u32> {
         let deadline = deadline_after(PROBE_TIMEOUT);
         let (_connection, listener) = connected(endpoint, deadline).ok()??;
         let served = SocketQuery { socket: endpoint.path()?, homes, home_variable };
@@ -423,9 +382,9 @@ mod platform {
         }
     }
 
-    /// Finds the process that serves the socket, and takes hold of it. A daemon needs a moment to accept the connection by
-    /// which it is seen.
-    fn hold(
+    /// Verifies the process that serves the socket, and opens a handle. A daemon needs a moment to
+    /// accept the connection by which it is verified.
+    fn verified_server(
         served: &SocketQuery<'_>,
         endpoint: &Endpoint,
         listener: Option<u32>,
@@ -434,41 +393,42 @@ mod platform {
         let deadline = deadline.min(deadline_after(PROBE_TIMEOUT));
         let mut pause = Backoff::new(Duration::from_millis(20));
         loop {
-            let unseen = match served.process(listener) {
+            let unverified = match served.process(listener) {
                 Ok(pid) if pid == std::process::id() => {
                     let source = std::io::Error::other("it is this very program");
                     return Err(StopError::Signal { endpoint: endpoint.clone(), pid, source });
                 }
                 Ok(pid) => {
-                    let held = hold_process(pid, endpoint)?;
-                    // Only now, with the process held, does this say that the number is still the daemon's.
-                    if let Some(held) = held.filter(|_| served.evidence(pid).is_some()) {
-                        return Ok((held, pid));
+                    let handle = open_handle(pid, endpoint)?;
+                    // The check proves something only while the handle is open: before, the PID
+                    // could have been reused.
+                    if let Some(handle) = handle.filter(|_| served.evidence(pid).is_some()) {
+                        return Ok((handle, pid));
                     }
                     Unverified::NoServer
                 }
-                Err(unseen) => unseen,
+                Err(unverified) => unverified,
             };
-            if unseen == Unverified::OtherNamespace || Instant::now() >= deadline {
-                return Err(not_seen(endpoint, &unseen));
+            if unverified == Unverified::OtherNamespace || Instant::now() >= deadline {
+                return Err(unverified_error(endpoint, &unverified));
             }
             pause.wait(deadline);
         }
     }
 
-    /// A handle on a process that cannot come to mean another one; `None` if it has ended.
-    fn hold_process(pid: u32, endpoint: &Endpoint) -> Result<Option<ProcessHandle>, StopError> {
+    /// Opens a pidfd, or returns `None` if the process has exited.
+    fn open_handle(pid: u32, endpoint: &Endpoint) -> Result<Option<ProcessHandle>, StopError> {
         match ProcessHandle::open_pidfd(pid) {
-            Ok(held) => Ok(Some(held)),
+            Ok(handle) => Ok(Some(handle)),
             Err(Errno::SRCH) => Ok(None),
             Err(e) => Err(StopError::NoHandle { endpoint: endpoint.clone(), pid, source: e.into() }),
         }
     }
 
-    /// Asks a process to end. A suspended one would not hear it.
-    fn end(held: &ProcessHandle, pid: u32, endpoint: &Endpoint) -> Result<(), StopError> {
-        let sent = held.signal(Signal::TERM).and_then(|()| match process::is_suspended(pid) {
-            true => held.signal(Signal::CONT),
+    /// Sends SIGTERM. A suspended process must be continued to receive it.
+    fn ask_to_exit(handle: &ProcessHandle, pid: u32, endpoint: &Endpoint) -> Result<(), StopError> {
+        let sent = handle.signal(Signal::TERM).and_then(|()| match procfs::is_suspended(pid) {
+            true => handle.signal(Signal::CONT),
             false => Ok(()),
         });
         match sent {
@@ -477,9 +437,9 @@ mod platform {
         }
     }
 
-    fn not_seen(endpoint: &Endpoint, unseen: &Unverified) -> StopError {
+    fn unverified_error(endpoint: &Endpoint, unverified: &Unverified) -> StopError {
         let place = endpoint.path().map(myownllm_durable_fs::quote).unwrap_or_default();
-        let (why, command) = match unseen {
+        let (why, command) = match unverified {
             Unverified::OtherNamespace => (
                 "it runs in another pid namespace, a container for example, and has to be ended there"
                     .to_owned(),
@@ -509,7 +469,7 @@ mod platform {
         home_variable: &str,
     ) -> [Vec<OrphanDaemon>; N] {
         let ourselves = std::process::id();
-        let mut all: Vec<u32> = process::all_pids().filter(|pid| *pid != ourselves).collect();
+        let mut all: Vec<u32> = procfs::all_pids().filter(|pid| *pid != ourselves).collect();
         all.sort_unstable();
         let mut found = [const { Vec::new() }; N];
         for pid in all {
@@ -518,7 +478,7 @@ mod platform {
                 if program.may_serve(home, home_variable) {
                     found.push(OrphanDaemon {
                         pid,
-                        program: std::fs::read_link(format!("/proc/{pid}/exe")).ok(),
+                        program: procfs::program(pid),
                         starting: serving::has_spawn_mark(pid) && !serving::listens_in(pid, None),
                     });
                 }
@@ -527,32 +487,33 @@ mod platform {
         found
     }
 
-    /// A process that is told to `serve`.
+    /// A process with the argument `serve`.
     struct ServeProcess {
         pid: u32,
         has_daemon_name: bool,
     }
 
     fn serve_process(pid: u32) -> Option<ServeProcess> {
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = std::fs::read(procfs::entry(pid, "cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
         let last = words.iter().skip(1).position(|word| *word == b"serve")?;
-        // A script's name stands behind that of what runs it.
+        // The name of a script follows the name of its interpreter.
         let has_daemon_name =
-            words[..=last].iter().any(|word| serving::has_daemon_name(serving::as_path(word)));
+            words[..=last].iter().any(|word| serving::has_daemon_name(procfs::as_path(word)));
         Some(ServeProcess { pid, has_daemon_name })
     }
 
     impl ServeProcess {
-        /// Whether it may serve this home. A process that the daemon started has the daemon's environment too, but hardly
-        /// its argument. Where the variable is exported, other programs that are told to `serve` have both: a daemon also
-        /// has the daemon's name, or a socket that it listens on, or the mark of those that we start.
+        /// Returns whether the process may serve the home. If the variable is exported, other
+        /// programs with the argument `serve` have it too, so the process must also have the
+        /// daemon's name or mark, or listen on a socket.
         fn may_serve(&self, home: &Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable)
                 && (self.is_a_daemon() || serving::listens_in(self.pid, None))
         }
 
-        /// Whether it is seen to serve this home: another program that listens elsewhere may have all the rest.
+        /// Returns whether the process is verified to serve the home: [`ServeProcess::may_serve`]
+        /// also holds for a program that listens elsewhere.
         fn serves(&self, home: &Path, home_variable: &str) -> bool {
             serving::names_home(self.pid, home, home_variable)
                 && (self.is_a_daemon()
@@ -579,7 +540,7 @@ mod platform {
         let deadline = deadline_after(within);
         let pid = stray.pid;
         let here = || Endpoint::unix(home);
-        let Some(held) = hold_process(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
+        let Some(handle) = open_handle(pid, &here())? else { return Ok(StoppedDaemon::WasAbsent) };
         let Some(program) = serve_process(pid).filter(|program| program.may_serve(home, home_variable))
         else {
             return Ok(StoppedDaemon::WasAbsent);
@@ -588,8 +549,8 @@ mod platform {
             let why = format!("process {pid} is told of this home, and may be no daemon");
             return Err(StopError::Unverified { endpoint: here(), why, command: format!("ps -fp {pid}") });
         }
-        end(&held, pid, &here())?;
-        while !held.wait(deadline).unwrap_or(false) {
+        ask_to_exit(&handle, pid, &here())?;
+        while !handle.wait(deadline).unwrap_or(false) {
             if Instant::now() >= deadline {
                 return Err(StopError::StillThere { endpoint: here(), pid, waited: within });
             }

@@ -1,64 +1,65 @@
-//! Who writes in a dir in which no daemon should?
+//! The processes that may write to a directory in which no daemon should write.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// What leads to whoever uses a dir.
+/// The traces by which a process is found.
 #[derive(Clone, Debug)]
 pub struct SuspectSearch<'a> {
-    /// The dir.
+    /// The directory.
     pub dir: &'a Path,
-    /// The variable by which a daemon is told its home.
+    /// The variable that tells a daemon its home.
     pub home_variable: &'a str,
-    /// Files in it that whoever writes there may have open.
+    /// Files in the directory that a writer may have open.
     pub files: &'a [PathBuf],
-    /// The program whose older versions are known to do it, by the name of its file.
+    /// The file name of the program whose older versions are known to write there.
     pub program: &'a str,
-    /// The home of the user whose program it would be.
+    /// The home of the user to whom the program belongs.
     pub user_home: &'a Path,
 }
 
-/// A process that may be the one, and what speaks for it. All of it is seen, none of it concluded.
+/// A process that may be the writer, with the evidence for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Suspect {
-    /// Its process id.
+    /// The process ID.
     pub pid: u32,
-    /// Its program, where it can be read.
+    /// The path of the program, if it is readable.
     #[serde(serialize_with = "lossy")]
     pub program: Option<PathBuf>,
-    /// What speaks for it.
+    /// The evidence.
     pub evidence: Evidence,
 }
 
-/// What speaks for a process, the strongest first.
+/// The evidence against a process, the strongest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "evidence", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Evidence {
-    /// It is a daemon on this dir.
+    /// The process is a daemon on this directory.
     Serves,
-    /// It has one of the files open.
+    /// The process has one of the files open.
     HoldsOpen {
-        /// Which.
+        /// The open file.
         #[serde(serialize_with = "crate::endpoint::lossy")]
         file: PathBuf,
     },
-    /// It is the parent of a daemon on this dir.
+    /// The process is the parent of a daemon on this directory.
     ParentOf {
-        /// The daemon.
+        /// The process ID of the daemon.
         daemon: u32,
     },
-    /// Its environment names the dir as a daemon's home: a daemon that it starts would use it.
+    /// The environment of the process names the directory as a daemon's home: a daemon that it
+    /// starts would use it.
     #[serde(rename = "points_there")]
     NamesHome,
-    /// It is a program of the given name, in that user's session; whether it is an older version is not known.
+    /// The process runs a program of this name, in a session of this user. Its version is unknown.
     SameName,
 }
 
 impl Suspect {
-    /// A process that was found in another way than by [`suspects`].
+    /// Makes a suspect that was found in another way than by [`suspects`].
     #[must_use]
     pub fn new(pid: u32, program: Option<PathBuf>, evidence: Evidence) -> Self {
         Self { pid, program, evidence }
@@ -87,8 +88,9 @@ fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<
     path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
-/// Every process that leaves one of these traces, each with the strongest. Neither we ourselves nor, where the name is all
-/// there is, those who started us. Linux alone tells; the list is empty elsewhere.
+/// Returns the processes that leave traces, each with its strongest evidence. Leaves out this
+/// process, and, if the name is the only evidence, its ancestors. Only Linux shows traces;
+/// elsewhere the list is empty.
 #[must_use]
 pub fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
     #[cfg(target_os = "linux")]
@@ -104,7 +106,7 @@ pub fn suspects(traces: &SuspectSearch<'_>) -> Vec<Suspect> {
 mod platform {
     use super::*;
     use crate::{
-        process::{self, has_in_environment, parent_of},
+        procfs::{self, as_path, has_in_environment},
         serving::names_home,
         stop::{is_same_dir, orphans_of},
     };
@@ -116,12 +118,12 @@ mod platform {
             .collect();
         let daemons: Vec<u32> = found.iter().map(|daemon| daemon.pid).collect();
         let ourselves = std::process::id();
-        let above_us: Vec<u32> = std::iter::once(ourselves).chain(process::ancestors(ourselves)).collect();
-        let files: Vec<PathBuf> = traces.files.iter().map(|file| real(file)).collect();
-        let others = process::all_pids().filter(|pid| *pid != ourselves && !daemons.contains(pid));
+        let ancestors: Vec<u32> = std::iter::once(ourselves).chain(procfs::ancestors(ourselves)).collect();
+        let files: Vec<PathBuf> = traces.files.iter().map(|file| resolved(file)).collect();
+        let others = procfs::all_pids().filter(|pid| *pid != ourselves && !daemons.contains(pid));
         for pid in others {
-            let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
-            let daemon = daemons.iter().copied().find(|daemon| parent_of(*daemon) == Some(pid));
+            let program = procfs::program(pid);
+            let daemon = daemons.iter().copied().find(|daemon| procfs::parent(*daemon) == Some(pid));
             let is_named = || program.as_deref().is_some_and(|path| is_program(path, traces.program));
             let is_users = || {
                 has_in_environment(pid, |entry| {
@@ -130,13 +132,13 @@ mod platform {
                         .is_some_and(|home| is_same_dir(as_path(home), traces.user_home))
                 })
             };
-            let evidence = if let Some(file) = open_of(pid, &files) {
+            let evidence = if let Some(file) = open_file_of(pid, &files) {
                 Evidence::HoldsOpen { file }
             } else if let Some(daemon) = daemon.filter(|_| pid != 1) {
                 Evidence::ParentOf { daemon }
             } else if names_home(pid, traces.dir, traces.home_variable) {
                 Evidence::NamesHome
-            } else if is_named() && !above_us.contains(&pid) && is_users() {
+            } else if is_named() && !ancestors.contains(&pid) && is_users() {
                 Evidence::SameName
             } else {
                 continue;
@@ -146,25 +148,21 @@ mod platform {
         found
     }
 
-    /// Whether a process runs a program of that name. One that was replaced while it ran is marked by the system.
+    /// Returns whether a process runs a program of this name. The kernel marks a program that was
+    /// replaced since.
     fn is_program(exe: &Path, name: &str) -> bool {
         let file = exe.file_name().map(|file| file.to_string_lossy());
         file.is_some_and(|file| file.strip_suffix(" (deleted)").unwrap_or(&file) == name)
     }
 
-    fn as_path(bytes: &[u8]) -> &Path {
-        Path::new(std::os::unix::ffi::OsStrExt::from_bytes(bytes) as &std::ffi::OsStr)
-    }
-
-    /// The path without links: the kernel names open files so.
-    fn real(file: &Path) -> PathBuf {
+    /// Resolves symlinks: the kernel names open files without them.
+    fn resolved(file: &Path) -> PathBuf {
         let in_folder = || Some(std::fs::canonicalize(file.parent()?).ok()?.join(file.file_name()?));
         std::fs::canonicalize(file).ok().or_else(in_folder).unwrap_or_else(|| file.to_owned())
     }
 
-    /// Which of the files a process has open.
-    fn open_of(pid: u32, files: &[PathBuf]) -> Option<PathBuf> {
-        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-        open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).find(|target| files.contains(target))
+    /// Returns the first of the files that the process has open.
+    fn open_file_of(pid: u32, files: &[PathBuf]) -> Option<PathBuf> {
+        procfs::open_files(pid)?.find(|target| files.contains(target))
     }
 }

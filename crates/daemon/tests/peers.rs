@@ -12,7 +12,8 @@ use std::{
 };
 
 use myownllm_daemon::{
-    Absence, Client, ControlError, DaemonControl, Endpoint, Limits, Probe, StopError, probe, stop_daemon,
+    Absence, Client, ControlError, DaemonControl, Endpoint, Event, Probe, Pushed, StopError, probe,
+    stop_daemon,
 };
 
 /// Long enough for a loaded machine, short enough to tell a bound from none.
@@ -65,8 +66,7 @@ impl Peer {
     }
 
     fn client(&self) -> Client {
-        let limits = Limits { answer_timeout: WITHIN, max_line_len: 1 << 20 };
-        Client::connect_with(&self.endpoint(), limits).unwrap()
+        Client::connect(&self.endpoint(), WITHIN).unwrap()
     }
 }
 
@@ -84,7 +84,7 @@ fn wait_for_ever(stream: UnixStream) {
 }
 
 #[test]
-fn a_daemon_that_answers() {
+fn probe_and_client_read_the_status_of_a_daemon() {
     let peer = Peer::answering(|line| {
         assert_eq!(line, r#"{"op":"status"}"#);
         format!("{STATUS}\n").into_bytes()
@@ -102,7 +102,7 @@ fn a_daemon_that_answers() {
 }
 
 #[test]
-fn nobody_listens() {
+fn probe_is_absent_when_no_process_listens() {
     let peer = Peer::absent();
     let absent = |why| Probe::Absent { why };
     assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::NoSocket));
@@ -118,7 +118,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn a_path_that_no_socket_can_have() {
+fn probe_reports_a_path_that_is_too_long() {
     let long = format!("/tmp/{}", "x".repeat(120));
     let found = probe(&Endpoint::unix(&long), WITHIN);
     assert!(matches!(found, Probe::PathTooLong { length: 125, limit } if limit < 108), "{found:?}");
@@ -129,7 +129,7 @@ fn a_path_that_no_socket_can_have() {
 }
 
 #[test]
-fn a_silent_one_is_busy_and_never_absent() {
+fn silent_peer_is_busy_and_not_absent() {
     let peer = Peer::new(wait_for_ever);
     let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
     assert!(matches!(found, Probe::Busy { .. }), "{found:?}");
@@ -144,7 +144,7 @@ fn a_silent_one_is_busy_and_never_absent() {
 /// Elsewhere a full queue answers as if nobody listened.
 #[cfg(target_os = "linux")]
 #[test]
-fn one_that_does_not_even_take_the_connection_is_busy() {
+fn peer_that_accepts_no_connection_is_busy() {
     use rustix::net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
     };
@@ -171,7 +171,7 @@ fn one_that_does_not_even_take_the_connection_is_busy() {
 }
 
 #[test]
-fn half_a_line_and_a_byte_now_and_then_do_not_extend_the_deadline() {
+fn slow_bytes_do_not_extend_the_deadline() {
     let half = Peer::answering(|_| STATUS.as_bytes()[..20].to_vec());
     assert!(matches!(bounded(WITHIN, || probe(&half.endpoint(), WITHIN)), Probe::Busy { .. }));
 
@@ -185,17 +185,16 @@ fn half_a_line_and_a_byte_now_and_then_do_not_extend_the_deadline() {
 }
 
 #[test]
-fn a_line_without_end_is_cut_off() {
+fn line_without_an_end_is_a_protocol_error() {
     let flood = Peer::new(|mut stream| while stream.write_all(&[b'x'; 1 << 16]).is_ok() {});
-    let limits = Limits { answer_timeout: Duration::from_secs(60), max_line_len: 1 << 20 };
-    let mut client = Client::connect_with(&flood.endpoint(), limits).unwrap();
+    let mut client = Client::connect(&flood.endpoint(), Duration::from_secs(60)).unwrap();
     let error = bounded(Duration::ZERO, || client.status()).unwrap_err();
     assert!(matches!(error, ControlError::Protocol { .. }), "{error:?}");
     assert!(!error.to_string().contains("xxx"), "what came is not quoted: {error}");
 }
 
 #[test]
-fn events_without_end_do_not_extend_the_deadline() {
+fn endless_events_do_not_extend_the_deadline() {
     let flood =
         Peer::new(|mut stream| while stream.write_all(b"{\"kind\":\"event\",\"event\":{}}\n").is_ok() {});
     assert!(matches!(bounded(WITHIN, || probe(&flood.endpoint(), WITHIN)), Probe::Busy { .. }));
@@ -204,7 +203,7 @@ fn events_without_end_do_not_extend_the_deadline() {
 }
 
 #[test]
-fn a_peer_that_reads_nothing_does_not_hold_us() {
+fn peer_that_reads_nothing_is_busy() {
     let deaf = Peer::new(|stream| {
         // Keeps the connection, and takes nothing.
         thread::park_timeout(Duration::from_secs(60));
@@ -234,7 +233,7 @@ fn nonsense_is_named_and_not_quoted() {
 }
 
 #[test]
-fn one_that_closes_is_neither_absent_nor_usable() {
+fn peer_that_closes_is_neither_absent_nor_usable() {
     let peer = Peer::new(drop);
     let found = bounded(WITHIN, || probe(&peer.endpoint(), WITHIN));
     assert!(matches!(found, Probe::Unusable { .. }), "{found:?}");
@@ -248,7 +247,7 @@ fn one_that_closes_is_neither_absent_nor_usable() {
 }
 
 #[test]
-fn events_between_are_passed_over_and_answers_that_do_not_belong_are_noticed() {
+fn client_skips_events_and_rejects_unasked_answers() {
     let event = "{\"kind\":\"event\",\"event\":{\"event_kind\":\"diag\"}}\n";
     let chatty = Peer::answering(move |_| format!("{event}{event}{STATUS}\n{event}").into_bytes());
     let mut client = chatty.client();
@@ -266,7 +265,7 @@ fn events_between_are_passed_over_and_answers_that_do_not_belong_are_noticed() {
 }
 
 #[test]
-fn a_late_answer_is_not_taken_for_the_next_ones() {
+fn late_answer_is_not_taken_for_the_next_one() {
     let slow = Peer::answering(|line| {
         if line.contains("status") {
             thread::sleep(WITHIN * 2);
@@ -276,11 +275,12 @@ fn a_late_answer_is_not_taken_for_the_next_ones() {
     });
     let mut client = slow.client();
     assert!(matches!(client.status(), Err(ControlError::Busy { .. })));
-    assert_eq!(client.network_id_generate().unwrap(), "abc");
+    let generated = client.request("network_id_generate", serde_json::Map::new()).unwrap();
+    assert_eq!(generated, serde_json::json!({"network_id": "abc"}));
 }
 
 #[test]
-fn a_refusal_an_unknown_op_and_a_request_that_cannot_be_sent() {
+fn refusals_unknown_ops_and_bad_requests_have_different_codes() {
     let peer = Peer::answering(|line| {
         let error = match line.contains("network_update") {
             true => "parse: unknown variant `network_update`, expected one of `status` at line 1 column 2",
@@ -299,17 +299,18 @@ fn a_refusal_an_unknown_op_and_a_request_that_cannot_be_sent() {
 }
 
 #[test]
-fn the_event_stream() {
+fn event_stream_returns_every_pushed_line_in_order() {
     let peer = Peer::new(|stream| {
         let mut to = stream.try_clone().unwrap();
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line).unwrap();
         assert!(line.contains("events_subscribe"));
         to.write_all(b"{\"ok\":true,\"data\":{\"subscribed\":true,\"client_id\":\"c0\"}}\n").unwrap();
-        // An event in two pieces, something else that is pushed, and another event.
+        // An event in two pieces, two lines of other kinds, and an event without a kind.
         to.write_all(b"{\"kind\":\"event\",\"event\":{\"event_kind\":\"one\"").unwrap();
         thread::sleep(Duration::from_millis(20));
-        to.write_all(b",\"ts\":1}}\n{\"kind\":\"trace\"}\n{\"kind\":\"event\",\"event\":{}}\n").unwrap();
+        to.write_all(b",\"ts\":1}}\n{\"kind\":\"lagged\",\"missed\":3}\n").unwrap();
+        to.write_all(b"{\"kind\":\"rpc_inbound\",\"id\":7}\n{\"kind\":\"event\",\"event\":{}}\n").unwrap();
         wait_for_ever(stream);
     });
     let mut events = peer.client().subscribe().unwrap();
@@ -317,21 +318,44 @@ fn the_event_stream() {
     let mut next = || {
         let deadline = Instant::now() + SLACK;
         loop {
-            // Short looks in between lose nothing.
+            // Short waits in between lose nothing.
             match events.next_within(Duration::from_millis(1)).unwrap() {
-                Some(event) => return event,
+                Some(pushed) => return pushed,
                 None => assert!(Instant::now() < deadline),
             }
         }
     };
-    let first = next();
-    assert_eq!((first.kind.as_str(), &first.event["ts"]), ("one", &serde_json::json!(1)));
-    assert_eq!(next().kind, "");
+    use serde_json::json;
+    let event = |kind: &str, event| Pushed::Event(Event { kind: kind.to_owned(), event });
+    assert_eq!(next(), event("one", json!({"event_kind": "one", "ts": 1})));
+    assert_eq!(next(), Pushed::Lagged { line: json!({"kind": "lagged", "missed": 3}) });
+    let line = json!({"kind": "rpc_inbound", "id": 7});
+    assert_eq!(next(), Pushed::Other { kind: "rpc_inbound".to_owned(), line });
+    assert_eq!(next(), event("", json!({})));
     assert!(events.next_within(Duration::ZERO).unwrap().is_none());
 }
 
+/// Compiles only if a GUI can keep the front-door types in its state.
 #[test]
-fn we_do_not_end_ourselves() {
+fn front_door_types_are_send_sync_and_debug() {
+    fn keeps<T: Send + Sync + std::fmt::Debug>() {}
+    use myownllm_daemon::{
+        Candidate, Detection, EventStream, ExitWatch, HomeDaemons, RunningDaemon, SpawnError, Spawned,
+        Status, Suspect, reconcile,
+    };
+    keeps::<Client>();
+    keeps::<EventStream>();
+    keeps::<Spawned>();
+    keeps::<ExitWatch>();
+    keeps::<HomeDaemons>();
+    keeps::<RunningDaemon>();
+    keeps::<(Endpoint, Candidate, Detection, Probe, Status, Suspect, Pushed)>();
+    keeps::<(ControlError, SpawnError, StopError)>();
+    keeps::<(reconcile::Plan, reconcile::Outcome, reconcile::ReconcileInput)>();
+}
+
+#[test]
+fn stop_daemon_never_signals_this_process() {
     let peer = Peer::new(wait_for_ever);
     let error = bounded(WITHIN, || stop_daemon(&peer.endpoint(), WITHIN)).unwrap_err();
     assert!(matches!(error, StopError::Signal { .. } | StopError::UnknownProcess { .. }), "{error:?}");
@@ -343,7 +367,7 @@ fn we_do_not_end_ourselves() {
 
 /// What another crate needs for a fake of all this.
 #[test]
-fn what_was_found_and_started_elsewhere_can_be_said_in_these_types() {
+fn results_can_be_built_by_another_implementation() {
     use myownllm_daemon::{Attempt, Decision, Detection, OrphanDaemon, Role, Spawned, Status};
     let endpoint = Endpoint::unix("/nowhere/daemon.sock");
     let absent = Probe::Absent { why: Absence::NoSocket };

@@ -216,7 +216,7 @@ fn labelled(id: &str, network_id: &str) -> Value {
 }
 
 #[test]
-fn the_active_one_is_joined_before_the_others_go() {
+fn active_network_is_joined_before_the_others_are_left() {
     let mut daemon = model(&[("n1", "old-1"), ("n2", "old-2")]);
     let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n3", "new")), vec![]).unwrap();
     assert!(outcome.is_complete());
@@ -224,7 +224,7 @@ fn the_active_one_is_joined_before_the_others_go() {
 }
 
 #[test]
-fn with_none_active_an_own_daemon_leaves_all_and_a_shared_one_only_ours() {
+fn without_an_active_network_an_own_daemon_leaves_all_and_a_shared_one_only_ours() {
     let mut own = model(&[("n1", "one"), ("n2", "two")]);
     reconcile(&mut own, Role::Own, None, vec![]).unwrap();
     assert!(own.joined().is_empty());
@@ -238,7 +238,7 @@ fn with_none_active_an_own_daemon_leaves_all_and_a_shared_one_only_ours() {
 }
 
 #[test]
-fn a_shared_daemon_that_hides_its_config_loses_nothing() {
+fn shared_daemon_that_hides_its_config_keeps_all_networks() {
     let mut shared = model(&[("n1", "one")]);
     shared.hides_config = true;
     reconcile(&mut shared, Role::Shared, Some(pushed("n2", "two")), vec![saved("n1", "one")]).unwrap();
@@ -246,7 +246,7 @@ fn a_shared_daemon_that_hides_its_config_loses_nothing() {
 }
 
 #[test]
-fn a_failing_add_keeps_what_was_joined() {
+fn failed_add_keeps_the_joined_networks() {
     for no in ["join: no", "lost"] {
         let mut daemon = model(&[("n1", "old")]);
         daemon.add_says = vec![Some(no.to_owned())];
@@ -260,7 +260,7 @@ fn a_failing_add_keeps_what_was_joined() {
 }
 
 #[test]
-fn an_add_whose_answer_was_lost_is_looked_up() {
+fn lost_answer_to_an_add_is_resolved_by_the_status() {
     struct Deaf(Model);
     impl DaemonControl for Deaf {
         fn request(&mut self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
@@ -278,7 +278,7 @@ fn an_add_whose_answer_was_lost_is_looked_up() {
 }
 
 #[test]
-fn already_joined_is_success_and_a_clash_of_ids_is_not() {
+fn already_joined_is_success_and_a_taken_config_id_is_not() {
     let mut raced = model(&[]);
     // Somebody else joined it after we looked.
     let view = view_of(&mut raced, Role::Own, Some(pushed("n1", "home")), vec![]);
@@ -297,7 +297,7 @@ fn already_joined_is_success_and_a_clash_of_ids_is_not() {
 }
 
 #[test]
-fn in_a_shared_daemon_a_clash_of_ids_costs_nobody_a_network() {
+fn taken_config_id_in_a_shared_daemon_costs_no_network() {
     let mut shared = model(&[("n1", "theirs")]);
     let active = || Some(pushed("n1", "home"));
     reconcile(&mut shared, Role::Shared, active(), vec![saved("n1", "home")]).unwrap();
@@ -309,7 +309,7 @@ fn in_a_shared_daemon_a_clash_of_ids_costs_nobody_a_network() {
 }
 
 #[test]
-fn a_clash_where_joining_fails_is_put_back() {
+fn replaced_network_is_added_back_when_the_join_fails() {
     let mut daemon = model(&[("n1", "other")]);
     daemon.add_says = vec![Some("join: no".to_owned())];
     let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
@@ -318,7 +318,7 @@ fn a_clash_where_joining_fails_is_put_back() {
 }
 
 #[test]
-fn a_name_that_is_anothers_config_id_does_not_hit_the_other() {
+fn network_is_left_by_its_config_id_when_its_network_id_is_ambiguous() {
     // The active network is kept under the config id "home", and another one is called "home".
     let mut daemon = model(&[("home", "lab"), ("n2", "home")]);
     reconcile(&mut daemon, Role::Own, Some(pushed("home", "lab")), vec![]).unwrap();
@@ -326,13 +326,13 @@ fn a_name_that_is_anothers_config_id_does_not_hit_the_other() {
 }
 
 #[test]
-fn network_ids_are_compared_in_normal_form() {
+fn network_ids_are_equal_in_normal_form() {
     let daemon = model(&[("n1", "home")]);
     assert!(plan_of(&daemon, Role::Own, Some(pushed("n1", "  Home ")), vec![]).is_empty());
 }
 
 #[test]
-fn a_change_is_pushed_by_update_where_the_daemon_knows_it() {
+fn change_is_pushed_by_update_when_the_daemon_knows_the_op() {
     let mut daemon = model(&[("n1", "home")]);
     let (plan, outcome) = reconcile(&mut daemon, Role::Own, Some(labelled("n1", "home")), vec![]).unwrap();
     assert!(matches!(&plan.steps[0].action, Action::Update { differs, .. } if differs == &["label"]));
@@ -342,7 +342,7 @@ fn a_change_is_pushed_by_update_where_the_daemon_knows_it() {
 }
 
 #[test]
-fn and_by_leaving_and_joining_where_it_does_not_or_does_not_mean_it() {
+fn change_is_pushed_by_rejoining_when_update_is_unknown_or_ignored() {
     for (knows_update, update_lies, says) in [
         (false, false, None),
         (true, true, None),
@@ -363,7 +363,7 @@ fn and_by_leaving_and_joining_where_it_does_not_or_does_not_mean_it() {
 
 /// It took it, in words of its own, and would take it so again.
 #[test]
-fn a_network_is_not_left_because_the_daemon_has_words_of_its_own() {
+fn network_is_not_left_when_the_daemon_normalises_a_value() {
     struct Loud(Model);
     impl DaemonControl for Loud {
         fn request(&mut self, op: &str, fields: Map<String, Value>) -> Result<Value, ControlError> {
@@ -388,7 +388,7 @@ fn a_network_is_not_left_because_the_daemon_has_words_of_its_own() {
 }
 
 #[test]
-fn what_was_there_is_added_back_when_joining_anew_fails() {
+fn old_entry_is_added_back_when_the_rejoin_fails() {
     let mut daemon = model(&[("n1", "home"), ("n2", "other")]);
     daemon.knows_update = false;
     daemon.add_says = vec![Some("join: no".to_owned())];
@@ -400,7 +400,7 @@ fn what_was_there_is_added_back_when_joining_anew_fails() {
 }
 
 #[test]
-fn when_it_cannot_even_be_added_back_the_others_stay_and_it_is_said() {
+fn others_stay_when_the_old_entry_cannot_be_added_back() {
     let mut daemon = model(&[("n1", "home"), ("n2", "other")]);
     daemon.knows_update = false;
     daemon.add_says = vec![Some("join: no".to_owned()), Some("join: never".to_owned())];
@@ -412,14 +412,14 @@ fn when_it_cannot_even_be_added_back_the_others_stay_and_it_is_said() {
 }
 
 #[test]
-fn a_shared_daemons_network_is_not_changed() {
+fn active_network_of_a_shared_daemon_is_not_updated() {
     let daemon = model(&[("n1", "home")]);
     let ours = vec![saved("n1", "home")];
     assert!(plan_of(&daemon, Role::Shared, Some(labelled("n1", "home")), ours).is_empty());
 }
 
 #[test]
-fn a_failed_remove_is_left_for_the_next_pass() {
+fn failed_remove_is_retried_by_the_next_pass() {
     let mut daemon = model(&[("n1", "one"), ("n2", "two"), ("n3", "three")]);
     daemon.remove_says = vec![Some("busy right now".to_owned())];
     let (_, outcome) = reconcile(&mut daemon, Role::Own, Some(pushed("n3", "three")), vec![]).unwrap();
@@ -430,7 +430,7 @@ fn a_failed_remove_is_left_for_the_next_pass() {
 }
 
 #[test]
-fn a_daemon_is_asked_no_more_than_the_plan_needs() {
+fn config_is_asked_for_only_when_the_plan_depends_on_it() {
     let active = || Some(pushed("n1", "home"));
     let ops = |before: &[(&str, &str)], role, active: Option<Value>| {
         let mut daemon = model(before);
@@ -449,7 +449,7 @@ fn a_daemon_is_asked_no_more_than_the_plan_needs() {
 }
 
 #[test]
-fn without_a_status_nothing_is_done() {
+fn reconcile_does_nothing_without_a_status() {
     struct Mute;
     impl DaemonControl for Mute {
         fn request(&mut self, op: &str, _: Map<String, Value>) -> Result<Value, ControlError> {
@@ -461,7 +461,7 @@ fn without_a_status_nothing_is_done() {
 }
 
 #[test]
-fn only_what_is_pushed_and_reported_counts_as_different() {
+fn keys_differ_only_if_pushed_and_reported() {
     let base = pushed("n1", "home");
     let after = |change: &dyn Fn(&mut Value, &mut Value)| {
         let (mut mine, mut theirs) = (base.clone(), Model::filled(&base));
@@ -523,7 +523,7 @@ fn only_what_is_pushed_and_reported_counts_as_different() {
 }
 
 #[test]
-fn what_is_shown_holds_no_credential() {
+fn masked_plan_holds_no_credential() {
     let daemon = model(&[("n1", "home")]);
     let mut changed = pushed("n1", "home");
     changed["turn_servers"] =
@@ -618,7 +618,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn converges_from_every_state_and_then_does_nothing(
+    fn reconcile_converges_from_every_state(
         before in any_model(),
         role in any_role(),
         active in prop::option::of(any_network(TYPED)),
@@ -663,7 +663,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_fails_nothing_is_lost_before_the_active_one_is_joined(
+    fn no_network_is_lost_before_the_active_one_is_joined(
         before in any_model(),
         role in any_role(),
         active in any_network(TYPED),
@@ -694,7 +694,7 @@ proptest! {
 
     /// As when the app is killed, or the daemon, or both: what the next pass finds is whatever was done until then.
     #[test]
-    fn cut_off_anywhere_the_next_pass_brings_both_in_line(
+    fn next_pass_converges_after_a_cut_off_at_any_request(
         before in any_model(),
         role in any_role(),
         active in prop::option::of(any_network(TYPED)),

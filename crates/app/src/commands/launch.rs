@@ -186,7 +186,7 @@ impl Signals {
             let waker = self.all.handle();
             // One that cannot be made leaves the script's end to be noticed.
             let _ = std::thread::Builder::new().name("daemon-watch".to_owned()).spawn(move || {
-                end();
+                let _ = end.wait();
                 waker.close();
             });
         }

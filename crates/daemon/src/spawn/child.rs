@@ -1,166 +1,164 @@
-//! A child process: how it is started with nothing of ours, and how its end is learnt.
+//! A child process: started without anything inherited, and reaped.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::File,
     io,
     path::Path,
     process::{Child, ExitStatus},
 };
 
-/// What a child is started with. Everything else that a child inherits is taken from it: descriptors above 2, the signal
-/// mask, ignored signals.
+/// The command line and the environment of a child. The child inherits nothing else: no descriptor
+/// above 2, no signal mask, no ignored signal.
 #[derive(Debug)]
 pub(super) struct ChildCommand<'a> {
     pub(super) program: &'a Path,
     pub(super) directory: &'a Path,
-    /// Added to our own environment.
+    /// Added to the environment of this process.
     pub(super) environment: &'a [(OsString, OsString)],
-    /// Its output and its errors.
+    /// Receives stdout and stderr.
     pub(super) log: &'a File,
-    #[cfg_attr(not(unix), expect(dead_code, reason = "a user is a number on Unix alone"))]
-    pub(super) run_as: Option<(u32, u32)>,
 }
 
 /// The argument that makes the program a daemon.
 const SERVE: &str = "serve";
 
-/// A child of ours, reaped or not.
+/// A child of this process, reaped or not.
+#[cfg(unix)]
 #[derive(Debug)]
-pub(super) enum ChildProcess {
-    /// Started by [`ChildCommand::run`].
-    #[cfg(unix)]
-    Forked { pid: u32, status: Option<ExitStatus> },
-    /// Started with the standard library.
-    Std(Child),
-}
-
-impl ChildProcess {
-    pub(super) fn id(&self) -> u32 {
-        match self {
-            #[cfg(unix)]
-            Self::Forked { pid, .. } => *pid,
-            Self::Std(child) => child.id(),
-        }
-    }
-
-    /// Its status, if it has ended: it is reaped then.
-    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        match self {
-            #[cfg(unix)]
-            Self::Forked { pid, status } => {
-                platform::reap(*pid, status, rustix::process::WaitOptions::NOHANG)
-            }
-            Self::Std(child) => child.try_wait(),
-        }
-    }
-
-    /// Waits for its end, and reaps it.
-    pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
-        match self {
-            #[cfg(unix)]
-            Self::Forked { pid, status } => {
-                let ended = platform::reap(*pid, status, rustix::process::WaitOptions::empty())?;
-                ended.ok_or_else(|| io::Error::other("the system told of no end"))
-            }
-            Self::Std(child) => child.wait(),
-        }
-    }
-
-    #[cfg(not(unix))]
-    pub(super) fn kill(&mut self) -> io::Result<()> {
-        let Self::Std(child) = self;
-        child.kill()
-    }
+pub(super) struct ChildProcess {
+    pid: u32,
+    /// `None` until it is reaped.
+    status: Option<ExitStatus>,
 }
 
 #[cfg(unix)]
-mod platform {
-    use std::{os::fd::OwnedFd, os::unix::process::ExitStatusExt, time::Duration};
-
-    use fork::{PreparedCommand, ProcessCredentials, ProcessGroup, SpawnError, SupplementaryGroups};
-    use rustix::{
-        io::Errno,
-        process::{WaitOptions, waitpid},
-    };
-
-    use super::*;
-
-    /// How long the system may take from the fork to the program's first instruction.
-    const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
-
-    impl ChildCommand<'_> {
-        /// Starts it, as the leader of a process group of its own.
-        ///
-        /// The standard library hands on the signal mask, ignored signals and every descriptor that lacks close-on-exec, as
-        /// those do that a shell opened: `exec 9>lock; flock 9` would be locked for as long as the daemon lives. So the child
-        /// itself closes them, after the fork and before it runs the program, where no other thread can open more.
-        pub(in super::super) fn run(&self) -> io::Result<ChildProcess> {
-            let mut command = PreparedCommand::new(std::path::absolute(self.program)?)?;
-            command.arg(SERVE)?.current_directory(self.directory)?.process_group(ProcessGroup::New);
-            for (name, value) in self.environment {
-                command.environment(name, value)?;
-            }
-            command.map_descriptor(OwnedFd::from(File::open("/dev/null")?), 0)?;
-            for output in [1, 2] {
-                command.map_descriptor(OwnedFd::from(self.log.try_clone()?), output)?;
-            }
-            if let Some((uid, gid)) = self.run_as {
-                let groups = SupplementaryGroups::Set(Vec::new());
-                command.credentials(ProcessCredentials::new(uid, gid, groups));
-            }
-            let started = command.spawn(EXEC_TIMEOUT).map_err(|error| match error {
-                SpawnError::OperatingSystem { error, .. } => error,
-                other => io::Error::other(other),
-            })?;
-            let pid = u32::try_from(started.process().get()).map_err(io::Error::other)?;
-            Ok(ChildProcess::Forked { pid, status: None })
-        }
+impl ChildProcess {
+    pub(super) fn from_std(mut child: Child) -> Self {
+        Self { pid: child.id(), status: child.try_wait().ok().flatten() }
     }
 
-    pub(super) fn reap(
-        pid: u32,
-        status: &mut Option<ExitStatus>,
-        options: WaitOptions,
-    ) -> io::Result<Option<ExitStatus>> {
-        // Without a number it would be any child.
-        let pid = crate::process::pid_of(pid).ok_or(Errno::CHILD)?;
-        while status.is_none() {
+    pub(super) fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// Returns the status and reaps the child, if it has exited.
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.reap(rustix::process::WaitOptions::NOHANG)
+    }
+
+    /// Waits for the exit and reaps the child.
+    pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.reap(rustix::process::WaitOptions::empty())?;
+        status.ok_or_else(|| io::Error::other("the system returned no status"))
+    }
+
+    /// Returns the status if an earlier call has reaped the child: then its PID may belong to
+    /// another process.
+    pub(super) fn reaped_status(&self) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            crate::process::child_has_exited(self.pid)?;
+        }
+        Ok(self.status)
+    }
+
+    fn reap(&mut self, options: rustix::process::WaitOptions) -> io::Result<Option<ExitStatus>> {
+        use std::os::unix::process::ExitStatusExt;
+
+        use rustix::{io::Errno, process::waitpid};
+
+        // Without a PID, `waitpid` would reap any child of this process.
+        let pid = crate::process::pid_of(self.pid).ok_or(Errno::CHILD)?;
+        while self.status.is_none() {
             match waitpid(Some(pid), options) {
-                Ok(Some((_, ended))) => *status = Some(ExitStatus::from_raw(ended.as_raw())),
+                Ok(Some((_, status))) => self.status = Some(ExitStatus::from_raw(status.as_raw())),
                 Ok(None) => break,
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
         }
-        Ok(*status)
+        Ok(self.status)
+    }
+}
+
+#[cfg(unix)]
+impl ChildCommand<'_> {
+    /// Starts the child as the leader of a new process group.
+    ///
+    /// The standard library passes on the signal mask, ignored signals, and every descriptor
+    /// without close-on-exec, such as one opened by a shell: `exec 9>lock; flock 9` would stay
+    /// locked for the life of the daemon. So the child closes its descriptors between `fork` and
+    /// `exec`, when no other thread can open one.
+    pub(super) fn start(&self) -> io::Result<ChildProcess> {
+        use std::os::fd::OwnedFd;
+
+        use fork::{PreparedCommand, ProcessGroup, SpawnError};
+
+        /// The longest time from the fork to the first instruction of the program.
+        const EXEC_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+        let mut command = PreparedCommand::new(std::path::absolute(self.program)?)?;
+        command.arg(SERVE)?.current_directory(self.directory)?.process_group(ProcessGroup::New);
+        for (name, value) in self.environment {
+            command.environment(name, value)?;
+        }
+        command.map_descriptor(OwnedFd::from(File::open("/dev/null")?), 0)?;
+        for output in [1, 2] {
+            command.map_descriptor(OwnedFd::from(self.log.try_clone()?), output)?;
+        }
+        let started = command.spawn(EXEC_TIMEOUT).map_err(|error| match error {
+            SpawnError::OperatingSystem { error, .. } => error,
+            other => io::Error::other(other),
+        })?;
+        let pid = u32::try_from(started.process().get()).map_err(io::Error::other)?;
+        Ok(ChildProcess { pid, status: None })
+    }
+}
+
+/// A child of this process, reaped or not.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(super) struct ChildProcess(Child);
+
+#[cfg(not(unix))]
+impl ChildProcess {
+    pub(super) fn from_std(child: Child) -> Self {
+        Self(child)
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
+    }
+
+    pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.0.wait()
+    }
+
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        self.0.kill()
     }
 }
 
 #[cfg(not(unix))]
-mod platform {
-    use std::{
-        os::windows::process::CommandExt,
-        process::{Command, Stdio},
-    };
+impl ChildCommand<'_> {
+    /// Starts the child without a console window, and out of reach of Ctrl-C in the console of this
+    /// process.
+    pub(super) fn start(&self) -> io::Result<ChildProcess> {
+        use std::{
+            os::windows::process::CommandExt,
+            process::{Command, Stdio},
+        };
 
-    use super::*;
-
-    impl ChildCommand<'_> {
-        /// Starts it, without a console window, and out of reach of our Ctrl-C.
-        pub(in super::super) fn run(&self) -> io::Result<ChildProcess> {
-            const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
-            const CREATE_NO_WINDOW: u32 = 0x0800_0000;
-            let mut command = Command::new(self.program);
-            command.arg(SERVE).envs(self.environment.iter().cloned()).current_dir(self.directory);
-            command.stdin(Stdio::null()).stdout(self.log.try_clone()?).stderr(self.log.try_clone()?);
-            command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
-            command.spawn().map(ChildProcess::Std)
-        }
+        const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
+        const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+        let mut command = Command::new(self.program);
+        command.arg(SERVE).envs(self.environment.iter().cloned()).current_dir(self.directory);
+        command.stdin(Stdio::null()).stdout(self.log.try_clone()?).stderr(self.log.try_clone()?);
+        command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+        command.spawn().map(ChildProcess)
     }
-}
-
-/// A variable and its value.
-pub(super) fn variable(name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> (OsString, OsString) {
-    (name.as_ref().to_owned(), value.as_ref().to_owned())
 }

@@ -1,19 +1,22 @@
-//! What became of the programs that were tried, and why no daemon runs.
+//! The results of a start: one for each candidate, and the error if no daemon runs.
 
 use std::{fmt, io, path::PathBuf};
 
 use myownllm_identity::Refusal;
 use serde::Serialize;
 
-use crate::{Candidate, Endpoint, Probe};
+use crate::{
+    Candidate, Endpoint, Probe,
+    error::{inspect_path_command, inspect_process_command},
+};
 
-/// A candidate, and what became of it.
+/// A candidate and the result of the attempt with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CandidateOutcome {
-    /// Which.
+    /// The candidate.
     pub candidate: Candidate,
-    /// Why it is not the daemon that runs now; `None` for the one that does.
+    /// The reason why it is not the running daemon, or `None` if it is.
     pub failure: Option<CandidateFailure>,
 }
 
@@ -27,55 +30,34 @@ impl fmt::Display for CandidateOutcome {
     }
 }
 
-/// Why a candidate failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The reason why a candidate is not the running daemon. `log` holds the last lines of its log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[serde(tag = "failure", rename_all = "snake_case")]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum CandidateFailure {
-    /// It is no program that we can start, or one before it was taken.
-    Skipped {
-        /// Why, in words.
-        reason: String,
-    },
-    /// The system would not start it.
-    NotStarted {
-        /// The cause, in words.
-        problem: String,
-        /// The command that mends it, where there is one.
-        hint: Option<String>,
-    },
-    /// It ended before it answered.
-    Ended {
-        /// How, in words.
-        status: String,
-        /// The last lines of its log.
-        log: Vec<String>,
-    },
-    /// It did not answer in time; it was ended and reaped.
-    Silent {
-        /// How long we waited, in milliseconds.
-        waited_ms: u64,
-        /// The last lines of its log.
-        log: Vec<String>,
-    },
-    /// It answered something else than a daemon would; it was ended and reaped.
-    Unusable {
-        /// What, in words.
-        problem: String,
-        /// The last lines of its log.
-        log: Vec<String>,
-    },
-    /// It answered with another key than the home's; it was ended and reaped.
-    ForeignIdentity {
-        /// The home's.
-        expected: String,
-        /// Its own.
-        found: String,
-    },
+    /// It is no executable program, or an earlier candidate runs.
+    #[error("{reason}")]
+    Skipped { reason: String },
+    /// The system did not start it.
+    #[error("could not be started: {problem}")]
+    NotStarted { problem: String, hint: Option<String> },
+    /// It exited before it answered.
+    #[error("ended before it answered ({status})")]
+    Ended { status: String, log: Vec<String> },
+    /// It did not answer in time. It was ended and reaped.
+    #[error("did not answer within {waited_ms} ms")]
+    Silent { waited_ms: u64, log: Vec<String> },
+    /// It gave an answer that no daemon gives. It was ended and reaped.
+    #[error("answered what no daemon would: {problem}")]
+    Unusable { problem: String, log: Vec<String> },
+    /// It answered with another Device ID than the one of the home. It was ended and reaped.
+    #[error("has the Device ID {found} instead of {expected}")]
+    ForeignIdentity { expected: String, found: String },
 }
 
 impl CandidateFailure {
-    /// The last lines of its log, when it came so far as to write one.
+    /// Returns the last lines of the candidate's log.
     pub fn log(&self) -> &[String] {
         match self {
             Self::Ended { log, .. } | Self::Silent { log, .. } | Self::Unusable { log, .. } => log,
@@ -84,113 +66,59 @@ impl CandidateFailure {
     }
 }
 
-impl fmt::Display for CandidateFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Skipped { reason } => f.write_str(reason),
-            Self::NotStarted { problem, .. } => write!(f, "could not be started: {problem}"),
-            Self::Ended { status, .. } => write!(f, "ended before it answered ({status})"),
-            Self::Silent { waited_ms, .. } => write!(f, "did not answer within {waited_ms} ms"),
-            Self::Unusable { problem, .. } => write!(f, "answered what no daemon would: {problem}"),
-            Self::ForeignIdentity { expected, found } => {
-                write!(f, "has the Device ID {found} instead of {expected}")
-            }
-        }
-    }
-}
-
-/// Why no daemon runs.
+/// The reason why no daemon was started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of each variant names its fields")]
 pub enum SpawnError {
-    /// Somebody listens where the daemon would: a second one would take the socket's name away from the first.
-    #[error("somebody already listens at {endpoint}")]
-    Occupied {
-        /// Where.
-        endpoint: Endpoint,
-        /// What was found.
-        found: Box<Probe>,
-    },
-    /// We ourselves have not what it takes to look who listens there: no file handle, no memory.
-    #[error(
-        "whether a daemon is at {endpoint} cannot be told: this program lacks the means to look: {problem}"
-    )]
-    ResourceExhausted {
-        /// Where.
-        endpoint: Endpoint,
-        /// The system's words.
-        problem: String,
-    },
-    /// The socket's path is too long for this platform.
-    #[error("the socket path {endpoint} is {length} bytes long, and {limit} are possible")]
-    SocketTooLong {
-        /// Where.
-        endpoint: Endpoint,
-        /// Its length in bytes.
-        length: usize,
-        /// The platform's limit in bytes.
-        limit: usize,
-    },
-    /// Something that is no socket lies where the daemon would bind; the daemon would remove it.
-    #[error("{} is in the daemon's way: it is no socket", path.display())]
-    NotASocket {
-        /// Which.
-        path: PathBuf,
-    },
-    /// The home is not UTF-8; the daemon would silently use another one.
-    #[error("the daemon's home {} is not UTF-8", home.display())]
-    HomeNotUtf8 {
-        /// Which.
-        home: PathBuf,
-    },
-    /// The home is not absolute; the daemon would look for it where it stands.
-    #[error("the daemon's home {} is not absolute", home.display())]
-    HomeRelative {
-        /// Which.
-        home: PathBuf,
-    },
-    /// The home cannot be looked at or made.
-    #[error("the daemon's home {} cannot be used", home.display())]
+    /// A process listens at the endpoint: a second daemon would unlink its socket.
+    #[error("cannot start a daemon at {endpoint}: a process already listens there")]
+    Occupied { endpoint: Endpoint, found: Box<Probe> },
+    /// This process has no file descriptor or no memory left to look at the endpoint.
+    #[error("cannot check for a daemon at {endpoint}: {problem}")]
+    ResourceExhausted { endpoint: Endpoint, problem: String },
+    /// The path of the socket is too long for this platform.
+    #[error("cannot bind {endpoint}: the path has {length} bytes, and the platform allows {limit}")]
+    SocketTooLong { endpoint: Endpoint, length: usize, limit: usize },
+    /// Something that is no socket lies at the path of the socket: the daemon would unlink it.
+    #[error("cannot bind {}: it exists and is no socket", path.display())]
+    NotASocket { path: PathBuf },
+    /// The home is not UTF-8: the daemon would silently use another one.
+    #[error("the daemon home {} is not UTF-8", home.display())]
+    HomeNotUtf8 { home: PathBuf },
+    /// The home is not absolute: the daemon would resolve it against its working directory.
+    #[error("the daemon home {} is not absolute", home.display())]
+    HomeRelative { home: PathBuf },
+    /// The home can neither be read nor created.
+    #[error("cannot use the daemon home {}", home.display())]
     Home {
-        /// Which.
         home: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// No daemon may be started any more: what the permit was given for has changed.
+    /// The facts changed on which the permit stood.
     #[error(transparent)]
     Identity(Box<Refusal>),
-    /// The log file cannot be made, or nothing can be written to it: what is wrong is the home, or its disk.
-    #[error("the daemon's log {} cannot be written", path.display())]
+    /// The log cannot be created or written: the cause is the home or its disk.
+    #[error("cannot write the daemon log {}", path.display())]
     Log {
-        /// Which.
         path: PathBuf,
-        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The caller changed its mind while one was starting.
+    /// The caller cancelled the start.
     #[error("the start of a daemon was broken off")]
     Cancelled,
-    /// There is no program to start.
+    /// No candidate is an executable program.
     #[error("no daemon program was found")]
-    NoCandidate {
-        /// What was looked at.
-        tried: Vec<CandidateOutcome>,
-    },
-    /// Every program failed.
+    NoCandidate { tried: Vec<CandidateOutcome> },
+    /// Every candidate failed.
     #[error("no daemon program came up for {}", home.display())]
-    AllFailed {
-        /// For which home.
-        home: PathBuf,
-        /// Each with its reason.
-        tried: Vec<CandidateOutcome>,
-    },
+    AllFailed { home: PathBuf, tried: Vec<CandidateOutcome> },
 }
 
 impl SpawnError {
-    /// A stable name for programs.
+    /// Returns the stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Occupied { found, .. } => match **found {
@@ -211,29 +139,24 @@ impl SpawnError {
         }
     }
 
-    /// The command that shows or mends it, where there is one that is no app's own.
+    /// Returns the command that shows or mends the cause, unless only a command of the app does.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Occupied { found, .. } => crate::error::inspect_process_command(found.pid()),
+            Self::Occupied { found, .. } => inspect_process_command(found.pid()),
             Self::NotASocket { path } => Some(myownllm_durable_fs::move_aside(path, "aside")),
             Self::Identity(refusal) => refusal.hint(),
             Self::Home { home: path, source } | Self::Log { path, source } => {
-                Some(crate::error::inspect_path_command(path, source))
+                Some(inspect_path_command(path, source))
             }
-            Self::SocketTooLong { .. }
-            | Self::HomeNotUtf8 { .. }
-            | Self::HomeRelative { .. }
-            | Self::Cancelled
-            | Self::ResourceExhausted { .. }
-            | Self::NoCandidate { .. } => None,
             Self::AllFailed { tried, .. } => tried.iter().find_map(|tried| match &tried.failure {
                 Some(CandidateFailure::NotStarted { hint, .. }) => hint.clone(),
                 _ => None,
             }),
+            _ => None,
         }
     }
 
-    /// Each program that was looked at, with its reason.
+    /// Returns the candidates, each with its reason.
     pub fn tried(&self) -> &[CandidateOutcome] {
         match self {
             Self::NoCandidate { tried } | Self::AllFailed { tried, .. } => tried,

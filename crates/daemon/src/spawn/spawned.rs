@@ -1,4 +1,4 @@
-//! A daemon that was started and answers, until somebody lets go of it.
+//! A daemon that this program started and that answers.
 
 use std::{
     fmt, io,
@@ -11,29 +11,31 @@ use super::{
     CandidateOutcome, SpawnRequest,
     attempt::StartedDaemon,
     child::ChildProcess,
-    supervise::{SupervisedChild, release},
+    supervise::{SupervisedChild, reap_in_background},
 };
-use crate::{
-    Client, Endpoint, Status, client::Limits, connection::Connection, log, transport::deadline_after,
-};
+use crate::{Client, Endpoint, Status, connection::Connection, log, wait::deadline_after};
 
-/// How a daemon of ours ended.
+/// The time that [`SpawnRequest::kill_on_drop`] gives a daemon between SIGTERM and SIGKILL.
+const DROP_GRACE: Duration = Duration::from_millis(500);
+
+/// The result of [`Spawned::stop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopOutcome {
-    /// Its status.
+    /// The exit status of the child.
     pub status: ExitStatus,
-    /// Whether it had to be killed.
+    /// Whether the daemon ignored SIGTERM and was killed.
     pub killed: bool,
 }
 
-/// How a daemon ended that nobody had told to.
+/// The exit of a daemon that was not told to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DaemonExit {
-    /// With this status: its own, or that of the script which had started it and ended with it.
+    /// The status of the daemon, or of the script that started it and exited with it.
     Status(ExitStatus),
-    /// Its status went to the script that had started it, which goes on.
+    /// The daemon exited, and the script that started it, which alone knows the status, is still
+    /// running.
     Unknown,
 }
 
@@ -41,22 +43,45 @@ impl fmt::Display for DaemonExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => status.fmt(f),
-            DaemonExit::Unknown => {
-                f.write_str("how, only the script knows that had started it, and that goes on")
+            Self::Unknown => {
+                f.write_str("its exit status is unknown: the script that started it is still running")
             }
         }
     }
 }
 
-/// A daemon that we started and that answers.
-///
-/// Dropping it neither ends the daemon nor leaves a zombie behind: it is as [`Spawned::detach`]. StopOutcome it is a decision
-/// that somebody takes, not something that an early return does.
+/// A wait for the exit of a daemon that is not a child of this program. See
+/// [`Spawned::exit_watch`].
 #[derive(Debug)]
-#[must_use = "a daemon that nobody stops goes on running"]
+pub struct ExitWatch {
+    #[cfg(target_os = "linux")]
+    pub(super) daemon: crate::process::ProcessHandle,
+}
+
+impl ExitWatch {
+    /// Blocks until the daemon has exited.
+    ///
+    /// # Errors
+    /// The system does not report the exit.
+    pub fn wait(self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        return self.daemon.wait_for_exit();
+        #[cfg(not(target_os = "linux"))]
+        Ok(())
+    }
+}
+
+/// A daemon that this program started and that answers.
+///
+/// By default, dropping it leaves the daemon running and without a zombie, as [`Spawned::detach`]
+/// does: an early return must not end a daemon. [`SpawnRequest::kill_on_drop`] makes the drop end
+/// the daemon.
+#[derive(Debug)]
+#[must_use = "a daemon that is not stopped goes on running"]
 pub struct Spawned {
-    /// `None` only between the last call and the drop.
+    /// `None` after the daemon was stopped.
     child: Option<SupervisedChild>,
+    kill_on_drop: bool,
     pid: u32,
     endpoint: Endpoint,
     status: Status,
@@ -64,14 +89,14 @@ pub struct Spawned {
     tried: Vec<CandidateOutcome>,
     log: PathBuf,
     log_from: u64,
-    /// Boxed: a small value to hand on is worth more than one call to the allocator.
-    wire: Option<Box<Connection>>,
+    connection: Option<Box<Connection>>,
 }
 
 impl Spawned {
-    /// A daemon that the caller started in a way of its own and that answered `status`. Its output is at `log`.
+    /// Wraps a daemon that the caller started in another way and that answered `status`. Its output
+    /// goes to `log`.
     ///
-    /// The child counts as the daemon itself: what it started is not ended with it.
+    /// The child counts as the daemon: processes that it started are not ended with it.
     pub fn of(
         child: Child,
         endpoint: Endpoint,
@@ -79,149 +104,153 @@ impl Spawned {
         took: Duration,
         log: impl Into<PathBuf>,
     ) -> Self {
-        let mut running = SupervisedChild::new(ChildProcess::Std(child), None);
-        running.wrapped = false;
+        let child = SupervisedChild::new(ChildProcess::from_std(child), None);
         Self {
-            pid: running.child.id(),
-            child: Some(running),
+            pid: child.child.id(),
+            child: Some(child),
+            kill_on_drop: false,
             endpoint,
             status,
             took,
             tried: Vec::new(),
             log: log.into(),
             log_from: 0,
-            wire: None,
+            connection: None,
         }
     }
 
-    /// One that came up at the end of a start.
-    pub(super) fn up(
+    pub(super) fn from_start(
         request: &SpawnRequest<'_>,
-        up: StartedDaemon,
+        started: StartedDaemon,
         took: Duration,
         tried: Vec<CandidateOutcome>,
         log_from: u64,
     ) -> Self {
-        let StartedDaemon { running, status, wire } = up;
         Self {
-            pid: running.child.id(),
-            child: Some(running),
+            pid: started.child.child.id(),
+            child: Some(started.child),
+            kill_on_drop: request.kill_on_drop,
             endpoint: request.endpoint.clone(),
-            status,
+            status: started.status,
             took,
             tried,
             log: request.log.clone(),
             log_from,
-            wire: Some(Box::new(wire)),
+            connection: Some(Box::new(started.connection)),
         }
     }
 
-    /// The process id of the program that we started.
+    /// Returns the process ID of the program that was started.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Where it listens.
+    /// Returns the address at which the daemon listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// What it answered when it was ready.
+    /// Returns the first answer of the daemon.
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// How long it took until it answered.
+    /// Returns the time from the start to the first answer.
     pub fn took(&self) -> Duration {
         self.took
     }
 
-    /// The connection over which it answered that it is ready, for the first requests; once. Each whole answer has to come
+    /// Returns, once, a client over the connection of the first answer. Each answer has to come
     /// within `answer_within`.
     pub fn take_client(&mut self, answer_within: Duration) -> Option<Client> {
-        let limits = Limits { answer_timeout: answer_within, ..Limits::default() };
-        Some(Client::over(*self.wire.take()?, &self.endpoint, limits))
+        Some(Client::over(*self.connection.take()?, &self.endpoint, answer_within))
     }
 
-    /// Every candidate, with the reason why it was taken or not.
+    /// Returns all candidates, each with the reason why it runs or not.
     pub fn tried(&self) -> &[CandidateOutcome] {
         &self.tried
     }
 
-    /// Its log file.
+    /// Returns the path of the daemon's log.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// The last lines of its log, at most `lines`.
+    /// Returns the last lines that the daemon wrote to its log, at most `lines`.
     pub fn log_tail(&self, lines: usize) -> Vec<String> {
         log::tail(&self.log, self.log_from, lines)
     }
 
-    /// Its end, when it has ended. Where a script started the program that answers, it is that program's end (on Linux; elsewhere
-    /// the script's), whether the script lives on or has gone before.
+    /// Returns the exit of the daemon, if it has exited. On Linux this is the exit of the process
+    /// that answered, even if a script started it; elsewhere it is the exit of the script.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system does not report the exit.
     pub fn try_wait(&mut self) -> io::Result<Option<DaemonExit>> {
         self.wait_until(Instant::now())
     }
 
-    /// Waits at most `within` for its end, as [`Spawned::try_wait`]. On Linux it is woken by the end itself, and comes back
-    /// early, with `None`, when a signal handler of the program has run: look at what the handler noted, and call again.
+    /// Waits at most `within` for the exit, as [`Spawned::try_wait`]. On Linux the exit itself ends
+    /// the wait. There a signal handler of this program ends it too, with `None`: react to the
+    /// signal and call again.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system does not report the exit.
     pub fn wait_within(&mut self, within: Duration) -> io::Result<Option<DaemonExit>> {
         self.wait_until(deadline_after(within))
     }
 
     fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<DaemonExit>> {
         match &mut self.child {
-            Some(running) => running.wait_until(deadline),
+            Some(child) => child.wait_until(deadline),
             None => Ok(None),
         }
     }
 
-    /// What waits, in a thread say, for an end of which no SIGCHLD tells: that of a program that a script started. `None` where
-    /// the program that answers is our child itself, and where the system does not tell.
-    pub fn exit_watch(&self) -> Option<Box<dyn FnOnce() + Send>> {
+    /// Returns a wait, for a thread, if no SIGCHLD will report the exit: a script started the
+    /// daemon. Returns `None` if the daemon is a child of this program, or if the system does not
+    /// show its process.
+    pub fn exit_watch(&self) -> Option<ExitWatch> {
         self.child.as_ref()?.exit_watch()
     }
 
-    /// Ends it: politely, and after `grace` by force. It is reaped when this returns.
-    ///
-    /// On Windows there is no polite way.
+    /// Ends the daemon with SIGTERM, and with SIGKILL after `grace`. On return it is reaped.
+    /// Windows kills at once.
     ///
     /// # Errors
-    /// The system does not let us, or does not tell.
+    /// The system denies the signal, or does not report the exit.
     pub fn stop(mut self, grace: Duration) -> io::Result<StopOutcome> {
         self.end(grace)
     }
 
-    /// [`Spawned::stop`], after which what was known of it can still be told.
+    /// Ends the daemon as [`Spawned::stop`] does, and keeps what is known about it.
     ///
     /// # Errors
-    /// As [`Spawned::stop`]; and it was ended before.
+    /// As [`Spawned::stop`]; and the daemon was ended before.
     pub fn end(&mut self, grace: Duration) -> io::Result<StopOutcome> {
         match self.child.take() {
-            Some(running) => running.end(grace),
+            Some(child) => child.end(grace),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
         }
     }
 
-    /// Leaves it running beyond us; returns its process id.
+    /// Leaves the daemon running and returns its process ID.
     ///
-    /// As long as this program lives, a thread waits for the daemon's end, so that it leaves no zombie; it uses no time.
-    pub fn detach(self) -> u32 {
+    /// A thread waits for its exit as long as this program runs, so that it leaves no zombie.
+    pub fn detach(mut self) -> u32 {
+        self.kill_on_drop = false;
         self.pid
     }
 }
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        if let Some(running) = self.child.take() {
-            release(running.child);
+        let Some(child) = self.child.take() else { return };
+        if !self.kill_on_drop {
+            return reap_in_background(child.child);
+        }
+        if let Err(error) = child.end(DROP_GRACE) {
+            tracing::warn!(pid = self.pid, %error, "the daemon was not ended on drop");
         }
     }
 }

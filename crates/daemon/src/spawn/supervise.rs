@@ -1,127 +1,112 @@
-//! A child of ours, with whatever it started: how they are known, and how they are ended.
+//! A child process together with the processes that it started.
 
 use std::{
     io,
     process::ExitStatus,
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use super::{DaemonExit, StopOutcome, child::ChildProcess};
-use crate::process::Backoff;
 #[cfg(unix)]
-use crate::transport::deadline_after;
+use rustix::process::Signal;
 
-/// How long a script around a daemon may take to end after it: it has the daemon's status.
+use super::{DaemonExit, ExitWatch, StopOutcome, child::ChildProcess};
+use crate::wait::Backoff;
+#[cfg(target_os = "linux")]
+use crate::{process::ProcessHandle, procfs};
+#[cfg(unix)]
+use crate::{
+    process::{child_has_exited, signal_group, signal_one},
+    wait::deadline_after,
+};
+
+/// The time that a script gets to exit after its daemon: the script knows the daemon's status.
 #[cfg(target_os = "linux")]
 const SCRIPT_EXIT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Children that nobody could be found to wait for.
-static UNREAPED: Mutex<Vec<ChildProcess>> = Mutex::new(Vec::new());
-
-/// Lets go of a child in such a way that its end leaves no zombie behind.
-pub(super) fn release(mut child: ChildProcess) {
-    if matches!(child.try_wait(), Ok(Some(_))) {
-        return;
-    }
-    let orphans = || UNREAPED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    orphans().retain_mut(|orphan| matches!(orphan.try_wait(), Ok(None)));
-    // Handed over by a channel, and not in the closure, because a closure is lost when the thread cannot be made.
-    let (hand_over, take_over) = std::sync::mpsc::channel::<ChildProcess>();
-    let thread =
-        std::thread::Builder::new().name("daemon-reaper".to_owned()).stack_size(64 * 1024).spawn(move || {
-            if let Ok(mut child) = take_over.recv() {
-                let _ = child.wait();
-            }
-        });
-    let left = match thread {
-        Ok(_) => hand_over.send(child).err().map(|std::sync::mpsc::SendError(child)| child),
-        Err(_) => Some(child),
-    };
-    orphans().extend(left);
-}
-
-/// What marks, in their environment, a child of ours and whatever it starts: one that goes into the background leaves its
-/// process group, and is found by this alone.
+/// The variable that marks a child and every process that it starts. A daemon that goes into the
+/// background leaves its process group, and is found by the mark alone.
 pub(crate) const SPAWN_MARK: &str = "MYOWNMESH_STARTED_BY";
 
-/// A mark that no other start has, of whatever program: a process id comes again.
+/// Returns a mark that no other start has, in this program or in another one. A PID alone may be
+/// reused.
 pub(super) fn new_mark() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish())
 }
 
-/// A child that has not been let go of.
+/// Reaps a child in a thread once it exits, so that it leaves no zombie behind.
+pub(super) fn reap_in_background(mut child: ChildProcess) {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
+    let pid = child.id();
+    let thread = std::thread::Builder::new().name("daemon-reaper".to_owned()).stack_size(64 * 1024);
+    if let Err(error) = thread.spawn(move || child.wait()) {
+        tracing::warn!(pid, %error, "the daemon stays a zombie after its exit: no thread can be started to reap it");
+    }
+}
+
+/// A child process that this program still has to end or to release.
 #[derive(Debug)]
 pub(super) struct SupervisedChild {
     pub(super) child: ChildProcess,
-    /// Whether another process than our child answers for it: a script that started the real program and waits for it.
-    pub(super) wrapped: bool,
-    /// The value of [`SPAWN_MARK`]; none in a child that was not started here.
+    /// Whether another process than the child is, or may be, the daemon: a script started the
+    /// program and waits for it.
+    wrapped: bool,
+    /// The value of [`SPAWN_MARK`], or `None` for a child that was not started here.
     #[cfg_attr(
         not(target_os = "linux"),
-        allow(dead_code, reason = "looked for where environments can be read")
+        allow(dead_code, reason = "environments are readable on Linux alone")
     )]
     mark: Option<String>,
     #[cfg(target_os = "linux")]
-    held: Option<crate::process::ProcessHandle>,
-    /// The process that answered, where it is another one than our child.
+    handle: Option<ProcessHandle>,
+    /// The process that answered, if it is not the child.
     #[cfg(target_os = "linux")]
-    daemon: Option<crate::process::ProcessHandle>,
+    daemon: Option<ProcessHandle>,
 }
 
 impl SupervisedChild {
     pub(super) fn new(child: ChildProcess, mark: Option<String>) -> Self {
         Self {
+            wrapped: cfg!(unix) && mark.is_some(),
             mark,
             #[cfg(target_os = "linux")]
-            held: crate::process::ProcessHandle::new(child.id()).ok(),
+            handle: ProcessHandle::new(child.id()).ok(),
             #[cfg(target_os = "linux")]
             daemon: None,
             child,
-            wrapped: cfg!(unix),
         }
     }
 
-    /// Our child itself answers.
-    pub(super) fn answers_itself(&mut self) {
-        self.wrapped = false;
+    /// Records the process that answered: the child, or a process that the child started. `None` is
+    /// a process that the system does not show.
+    pub(super) fn set_daemon(&mut self, pid: Option<u32>) {
+        self.wrapped = pid != Some(self.child.id());
         #[cfg(target_os = "linux")]
         {
-            self.daemon = None;
+            self.daemon = pid.filter(|_| self.wrapped).and_then(|pid| ProcessHandle::new(pid).ok());
         }
     }
 
-    /// A process that our child started answers; which, where the system tells.
-    pub(super) fn answers_by(&mut self, pid: Option<u32>) {
-        self.wrapped = true;
+    /// Returns a wait for the exit of a daemon that is not the child, so that no SIGCHLD reports
+    /// its exit.
+    pub(super) fn exit_watch(&self) -> Option<ExitWatch> {
         #[cfg(target_os = "linux")]
-        {
-            self.daemon = pid.and_then(|pid| crate::process::ProcessHandle::new(pid).ok());
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = pid;
-    }
-
-    /// A wait for the end of the daemon where that is not our child, so that no SIGCHLD tells of it.
-    pub(super) fn exit_watch(&self) -> Option<Box<dyn FnOnce() + Send>> {
-        #[cfg(target_os = "linux")]
-        {
-            let daemon = self.daemon.as_ref()?.try_clone().ok()?;
-            Some(Box::new(move || drop(daemon.wait_for_exit())))
-        }
+        return Some(ExitWatch { daemon: self.daemon.as_ref()?.try_clone().ok()? });
         #[cfg(not(target_os = "linux"))]
         None
     }
 
-    /// Waits for the end of the daemon. A script around it may end before it, and may outlive it.
+    /// Waits for the exit of the daemon. A script around the daemon may exit before it, or outlive
+    /// it.
     pub(super) fn wait_until(&mut self, deadline: Instant) -> io::Result<Option<DaemonExit>> {
         #[cfg(target_os = "linux")]
         if let Some(daemon) = &self.daemon {
             if !daemon.wait(deadline)? {
                 return Ok(None);
             }
-            let status = self.wait_for_child(deadline_after(SCRIPT_EXIT_TIMEOUT))?;
+            let status = self.wait_for_child(Instant::now() + SCRIPT_EXIT_TIMEOUT)?;
             return Ok(Some(status.map_or(DaemonExit::Unknown, DaemonExit::Status)));
         }
         Ok(self.wait_for_child(deadline)?.map(DaemonExit::Status))
@@ -129,119 +114,99 @@ impl SupervisedChild {
 
     fn wait_for_child(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
         #[cfg(target_os = "linux")]
-        if let Some(held) = &self.held {
-            return if held.wait(deadline)? { self.child.wait().map(Some) } else { self.child.try_wait() };
+        if let Some(handle) = &self.handle {
+            return if handle.wait(deadline)? { self.child.wait().map(Some) } else { self.child.try_wait() };
         }
-        let mut pause = Backoff::new(Duration::from_millis(20));
+        let mut backoff = Backoff::new(Duration::from_millis(20));
         loop {
             match self.child.try_wait()? {
                 Some(status) => return Ok(Some(status)),
                 None if Instant::now() >= deadline => return Ok(None),
-                None => pause.wait(deadline),
+                None => backoff.wait(deadline),
             }
         }
     }
 
-    /// Waits a moment, or until the child's end.
-    pub(super) fn pause(&self, pause: &mut Backoff, deadline: Instant) {
+    /// Waits for the next pause, or until the child exits.
+    pub(super) fn pause(&self, backoff: &mut Backoff, deadline: Instant) {
         #[cfg(target_os = "linux")]
-        if let Some(held) = &self.held {
-            let _ = held.wait(pause.next_end(deadline));
+        if let Some(handle) = &self.handle {
+            let _ = handle.wait(backoff.next_end(deadline));
             return;
         }
-        pause.wait(deadline);
+        backoff.wait(deadline);
     }
 
-    /// Whether our child started that process, or one that did: it bears our mark; or, where its environment was cleared, one
-    /// of those above it is our child.
-    #[cfg(target_os = "linux")]
-    fn started(&self, pid: u32) -> bool {
-        let Some(mark) = &self.mark else { return false };
-        let entry = format!("{SPAWN_MARK}={mark}");
-        let child = self.child.id();
-        crate::process::has_in_environment(pid, |there| there == entry.as_bytes())
-            || crate::process::ancestors(pid).any(|above| above == child)
-                // ProbeAttempt it is reaped, its number may be anybody's.
-                && crate::process::child_has_exited(child).is_ok()
+    /// Returns whether the child has exited. On Unix it stays unreaped.
+    pub(super) fn has_exited(&mut self) -> bool {
+        #[cfg(unix)]
+        return child_has_exited(self.child.id()).unwrap_or(true);
+        #[cfg(not(unix))]
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// What the child started, in its process group and out of it. Nobody tells elsewhere.
+    /// Returns whether the child started the process: it is in the child's process group, or bears
+    /// the mark, or, if its environment was cleared, has the child among its ancestors.
     #[cfg(unix)]
-    pub(super) fn descendants(&self) -> Vec<u32> {
+    pub(super) fn has_started(&self, pid: u32) -> bool {
+        let child = self.child.id();
+        // After the child is reaped, its PID may belong to another process.
+        let owns_pid = || child_has_exited(child).is_ok();
+        if crate::process::group_of(pid) == Some(child) && owns_pid() {
+            return true;
+        }
         #[cfg(target_os = "linux")]
         {
-            let child = self.child.id();
-            crate::process::all_pids().filter(|pid| *pid != child && self.started(*pid)).collect()
+            let Some(mark) = &self.mark else { return false };
+            let entry = format!("{SPAWN_MARK}={mark}");
+            procfs::has_in_environment(pid, |other| other == entry.as_bytes())
+                || procfs::ancestors(pid).any(|ancestor| ancestor == child) && owns_pid()
         }
         #[cfg(not(target_os = "linux"))]
-        Vec::new()
+        false
     }
 
-    /// Takes hold of what the child started, before a signal takes away what they are known by: an end makes orphans.
-    #[cfg(unix)]
-    fn hold_descendants(&self) -> Descendants {
-        Descendants {
-            #[cfg(target_os = "linux")]
-            held: self
-                .descendants()
-                .into_iter()
-                // ProcessHandle first and looked at again: the number may be somebody else's by now.
-                .filter_map(|pid| crate::process::ProcessHandle::new(pid).ok().filter(|_| self.started(pid)))
-                .collect(),
-        }
+    /// Ends the child and all that it started: for a candidate that failed.
+    pub(super) fn end_with_descendants(mut self, grace: Duration) -> io::Result<StopOutcome> {
+        self.wrapped = cfg!(unix);
+        self.end(grace)
     }
 
-    /// Ends the child, and with a wrapped one what it started; politely until the grace is over.
+    /// Ends the child, and, if a script was started, all that it started: SIGTERM, and SIGKILL
+    /// after `grace`.
     #[cfg(unix)]
     pub(super) fn end(mut self, grace: Duration) -> io::Result<StopOutcome> {
-        use rustix::process::Signal;
-
-        use crate::process::{child_has_exited, group_has_members, signal_group, signal_one};
-
         let pid = self.child.id();
-        // The child may have been reaped by an earlier look; then its number is no longer ours to signal, and what it left
-        // behind is told by its mark alone.
-        let reaped = self.child.try_wait_unreaped()?;
+        let reaped = self.child.reaped_status()?;
         let deadline = deadline_after(grace);
-        #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "the daemon is not known there"))]
-        let mut known = self.wrapped.then(|| self.hold_descendants());
+        let mut descendants = Descendants::default();
         #[cfg(target_os = "linux")]
-        if let Some(known) = &mut known {
-            // Nothing else may tell of it, once the script has gone.
-            known.held.extend(self.daemon.take());
-        }
-        let send = |signal| {
-            // Whatever came since is held now; more cannot be done for what comes still later.
-            let since = self.wrapped.then(|| self.hold_descendants());
+        descendants.handles.extend(self.daemon.take());
+        let send = |descendants: &mut Descendants, signal| {
+            // Finds them before the child exits: its exit takes the ancestor away by which some of
+            // them are known.
+            descendants.find(&self);
             match (reaped, self.wrapped) {
                 (Some(_), _) => {}
                 (None, true) => signal_group(pid, signal),
-                // It has not been reaped, so it is there, at least as a zombie; a zombie takes no harm.
                 (None, false) => drop(signal_one(pid, signal)),
             }
-            known.iter().chain(&since).for_each(|others| others.signal(signal));
+            descendants.signal(signal);
         };
-        let descendants_live = || {
-            let is_left = |others: &Descendants| others.are_left();
-            self.wrapped
-                && (reaped.is_none() && group_has_members(pid)
-                    || known.as_ref().is_some_and(is_left)
-                    || !self.descendants().is_empty())
-        };
-        send(Signal::TERM);
-        let mut pause = Backoff::new(Duration::from_millis(5));
+        send(&mut descendants, Signal::TERM);
+        let mut backoff = Backoff::new(Duration::from_millis(5));
         let mut killed = false;
-        while !(reaped.is_some() || child_has_exited(pid)?) || descendants_live() {
+        while !(reaped.is_some() || child_has_exited(pid)?) || descendants.are_alive(&self) {
             if Instant::now() >= deadline {
                 killed = true;
-                send(Signal::KILL);
+                send(&mut descendants, Signal::KILL);
                 break;
             }
-            pause.wait(deadline);
+            backoff.wait(deadline);
         }
         let status = match reaped {
             Some(status) => status,
-            // After the kill this is short: nothing can refuse that signal.
+            // After SIGKILL the wait is short.
             None => self.child.wait()?,
         };
         Ok(StopOutcome { status, killed })
@@ -257,57 +222,56 @@ impl SupervisedChild {
     }
 }
 
-/// Processes that a child of ours started, held for their end. Nobody tells which they are elsewhere.
+/// The processes that a child started. Linux alone shows them; elsewhere the process group stands
+/// for them.
 #[cfg(unix)]
+#[derive(Default)]
 struct Descendants {
     #[cfg(target_os = "linux")]
-    held: Vec<crate::process::ProcessHandle>,
+    handles: Vec<ProcessHandle>,
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 impl Descendants {
-    fn signal(&self, signal: rustix::process::Signal) {
-        #[cfg(target_os = "linux")]
-        for held in &self.held {
-            // One that has ended in between is what we want.
-            let _ = held.signal(signal);
+    /// Opens a handle for each process that the child has started since the last call, and returns
+    /// the new handles.
+    fn find(&mut self, child: &SupervisedChild) -> &[ProcessHandle] {
+        let known = self.handles.len();
+        for pid in procfs::all_pids().filter(|pid| child.wrapped && *pid != child.child.id()) {
+            if self.handles.iter().any(|handle| handle.pid == pid) || !child.has_started(pid) {
+                continue;
+            }
+            // Checks the process again while the handle is open: the PID may have been reused.
+            let handle = ProcessHandle::new(pid).ok();
+            self.handles.extend(handle.filter(|handle| handle.is_alive() && child.has_started(pid)));
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = signal;
+        &self.handles[known..]
     }
 
-    fn are_left(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        return self.held.iter().any(|held| !held.wait(Instant::now()).unwrap_or(true));
-        #[cfg(not(target_os = "linux"))]
+    fn signal(&self, signal: Signal) {
+        for handle in &self.handles {
+            // Fails with ESRCH for a process that has exited meanwhile.
+            let _ = handle.signal(signal);
+        }
+    }
+
+    /// Returns whether a descendant is alive. Sends SIGTERM to those that were started since the
+    /// last call.
+    fn are_alive(&mut self, child: &SupervisedChild) -> bool {
+        for late in self.find(child) {
+            let _ = late.signal(Signal::TERM);
+        }
+        self.handles.iter().any(ProcessHandle::is_alive)
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+impl Descendants {
+    fn find(&mut self, _: &SupervisedChild) {}
+
+    fn signal(&self, _: Signal) {}
+
+    fn are_alive(&mut self, _: &SupervisedChild) -> bool {
         false
     }
-}
-
-/// Whether an earlier look has reaped a child already.
-#[cfg(unix)]
-trait Reaped {
-    fn try_wait_unreaped(&mut self) -> io::Result<Option<ExitStatus>>;
-}
-
-#[cfg(unix)]
-impl Reaped for ChildProcess {
-    fn try_wait_unreaped(&mut self) -> io::Result<Option<ExitStatus>> {
-        match crate::process::child_has_exited(self.id()) {
-            // There, alive or not: not reaped.
-            Ok(_) => Ok(None),
-            // No such child (any more): the standard library kept its status.
-            Err(_) => self.try_wait(),
-        }
-    }
-}
-
-#[cfg(unix)]
-pub(super) fn has_ended(child: &mut ChildProcess) -> bool {
-    crate::process::child_has_exited(child.id()).unwrap_or(true)
-}
-
-#[cfg(not(unix))]
-pub(super) fn has_ended(child: &mut ChildProcess) -> bool {
-    !matches!(child.try_wait(), Ok(None))
 }

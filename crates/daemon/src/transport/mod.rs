@@ -1,12 +1,7 @@
-//! The one place that knows how bytes reach a daemon.
-//!
-//! Behind a trait, because Unix and Windows do it differently and the tests do it in memory. All waiting is done
-//! against a deadline that is a point in time, never a duration that starts anew with each byte.
+//! The transport of bytes to a daemon: a stream socket on Unix, a named pipe on Windows, memory in
+//! tests.
 
-use std::{
-    fmt, io,
-    time::{Duration, Instant},
-};
+use std::{fmt, io, time::Instant};
 
 use crate::{Absence, Endpoint};
 
@@ -20,7 +15,7 @@ use unix as platform;
 #[cfg(windows)]
 use windows as platform;
 
-/// Who is at the other end, as far as the system tells.
+/// The process at the other end, as far as the system shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) pid: Option<u32>,
@@ -28,46 +23,59 @@ pub(crate) struct Peer {
 }
 
 /// A connection that carries bytes.
-pub(crate) trait Transport: fmt::Debug + Send {
-    /// Who is at the other end.
+pub(crate) trait Transport: fmt::Debug + Send + Sync {
+    /// Returns the process at the other end.
     fn peer(&self) -> Peer;
-    /// Sends all of `bytes`; `TimedOut` when the deadline comes first.
+    /// Sends all bytes. Fails with `TimedOut` at the deadline.
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
-    /// Appends what has come to `into`, waiting for the first byte until the deadline (`TimedOut`); 0 is the end. What
-    /// has come already is taken even when the deadline has passed.
+    /// Appends the received bytes to `into` and returns their number, 0 at the end of the stream.
+    /// Waits for the first byte until the deadline (`TimedOut`); bytes that have already arrived
+    /// are returned even after it.
     fn receive(&mut self, into: &mut Vec<u8>, deadline: Instant) -> io::Result<usize>;
 }
 
-/// Why there is no connection.
+/// The reason why no connection was made.
 #[derive(Debug)]
 pub(crate) enum ConnectError {
-    /// Nobody listens.
-    Absent { why: Absence, source: io::Error },
-    /// Somebody listens and took no connection until the deadline.
-    Full { pid: Option<u32> },
-    /// Somebody else's process listens.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "a pipe does not say whose it is"))]
-    ForeignOwner { uid: u32, pid: Option<u32> },
-    /// Somebody listens and lets us not connect, although it may be one of ours.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "told as a failure there"))]
-    Closed { pid: Option<u32>, source: io::Error },
-    /// No socket can have such a path.
+    /// No process listens.
+    Absent {
+        why: Absence,
+        source: io::Error,
+    },
+    /// A process listens and accepted no connection until the deadline.
+    Full {
+        pid: Option<u32>,
+    },
+    /// A process of another user listens.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "a pipe does not show its owner"))]
+    ForeignOwner {
+        uid: u32,
+        pid: Option<u32>,
+    },
+    /// A process listens and denies the connection, although it may be one of ours.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "`Failed` stands for it there"))]
+    Denied {
+        pid: Option<u32>,
+        source: io::Error,
+    },
+    /// The path is longer than a socket's path can be.
     #[cfg_attr(not(unix), allow(dead_code, reason = "the name of a pipe may be long"))]
-    PathTooLong { length: usize, limit: usize },
-    /// The system does not let us.
-    Failed { source: io::Error },
-    /// We have not what it takes: no file handle, no memory.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "told as a failure there"))]
-    ResourceExhausted { source: io::Error },
+    PathTooLong {
+        length: usize,
+        limit: usize,
+    },
+    Failed {
+        source: io::Error,
+    },
+    /// This process has no file descriptor or no memory left.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "`Failed` stands for it there"))]
+    ResourceExhausted {
+        source: io::Error,
+    },
 }
 
-/// Connects before `deadline`, and looks at whose process it is before a byte is sent.
+/// Connects before the deadline. Checks the user of the process at the other end before a byte is
+/// sent.
 pub(crate) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn Transport>, ConnectError> {
     platform::connect(endpoint, deadline)
-}
-
-/// The point in time `wait` from now; a wait beyond all reason ends in thirty years.
-pub(crate) fn deadline_after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(60 * 60 * 24 * 365 * 30))
 }

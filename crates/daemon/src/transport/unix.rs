@@ -1,7 +1,8 @@
 //! A stream socket in the file system.
 //!
-//! The socket is non-blocking and every wait is one `poll` with what is left until the deadline: a socket's own
-//! timeouts start anew with each call, so that a peer which sends a byte a second would hold us for ever.
+//! The socket is non-blocking, and every wait is one `poll` until the deadline: the timeouts of a
+//! socket start anew with each call, so a peer that sends a byte a second would hold this program
+//! for ever.
 
 use std::{
     io::{self, Read},
@@ -15,7 +16,7 @@ use std::{
 
 use interprocess::{local_socket::traits::StreamCommon, os::unix::uds_local_socket};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::PollFlags,
     io::Errno,
     net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType},
 };
@@ -24,9 +25,10 @@ use super::{ConnectError, Peer, Transport};
 use crate::{
     Absence, Endpoint,
     endpoint::{Address, PATH_LIMIT},
+    wait::{Backoff, Polled, poll_until},
 };
 
-/// How much is read at once.
+/// The number of bytes that one read asks for.
 const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -48,20 +50,18 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
         return Err(ConnectError::PathTooLong { length, limit: PATH_LIMIT });
     }
     let address = SocketAddrUnix::new(path.as_path()).map_err(|e| failed(e.into()))?;
-    let mut pause = Duration::from_millis(1);
+    let mut backoff = Backoff::new(Duration::from_millis(5));
     let socket = loop {
         let socket = new_socket().map_err(failed)?;
         match rustix::net::connect(&socket, &address) {
             Ok(()) => break socket,
             Err(Errno::INTR) => {}
-            // The queue of connections that nobody took yet is full. Waiting inside `connect` would have no bound.
+            // The queue of connections is full. A blocking `connect` would wait without a bound.
             Err(Errno::AGAIN) => {
-                let now = Instant::now();
-                if now >= deadline {
+                if Instant::now() >= deadline {
                     return Err(ConnectError::Full { pid: listener_pid(path) });
                 }
-                std::thread::sleep(pause.min(deadline - now));
-                pause = (pause * 2).min(Duration::from_millis(5));
+                backoff.wait(deadline);
             }
             Err(e @ (Errno::NOENT | Errno::NOTDIR)) => {
                 return Err(ConnectError::Absent { why: Absence::NoSocket, source: e.into() });
@@ -69,7 +69,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             Err(e @ Errno::CONNREFUSED) => {
                 return Err(ConnectError::Absent { why: Absence::Refused, source: e.into() });
             }
-            Err(e @ Errno::ACCESS) => return Err(closed(endpoint, path, e.into())),
+            Err(e @ Errno::ACCESS) => return Err(denied(endpoint, path, e.into())),
             Err(e) => return Err(failed(e.into())),
         }
     };
@@ -85,9 +85,9 @@ fn admits(endpoint: &Endpoint, uid: u32) -> bool {
     endpoint.admits(uid, rustix::process::geteuid().as_raw())
 }
 
-/// What is known of a socket to which the system does not let us connect. That it does not proves nothing: a daemon that
-/// was killed leaves its socket behind, with its owner and mode.
-fn closed(endpoint: &Endpoint, path: &Path, source: io::Error) -> ConnectError {
+/// Classifies a socket to which the system denies the connection. The denial proves no daemon: a
+/// killed daemon leaves its socket behind.
+fn denied(endpoint: &Endpoint, path: &Path, source: io::Error) -> ConnectError {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
     let file = match std::fs::metadata(path) {
         Ok(file) if file.file_type().is_socket() => file,
@@ -98,12 +98,12 @@ fn closed(endpoint: &Endpoint, path: &Path, source: io::Error) -> ConnectError {
         Some(true) if !admits(endpoint, file.uid()) => {
             ConnectError::ForeignOwner { uid: file.uid(), pid: listener_pid(path) }
         }
-        Some(true) => ConnectError::Closed { pid: listener_pid(path), source },
+        Some(true) => ConnectError::Denied { pid: listener_pid(path), source },
         None => ConnectError::Failed { source },
     }
 }
 
-/// Why the system refused: for what we are, or for what we lack.
+/// Tells exhausted resources of this process from other failures.
 fn failed(source: io::Error) -> ConnectError {
     let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
     match Errno::from_io_error(&source) {
@@ -112,7 +112,7 @@ fn failed(source: io::Error) -> ConnectError {
     }
 }
 
-/// A non-blocking socket that no child inherits.
+/// Makes a non-blocking socket that no child inherits.
 #[cfg(not(any(target_vendor = "apple")))]
 fn new_socket() -> io::Result<OwnedFd> {
     use rustix::net::SocketFlags;
@@ -120,8 +120,8 @@ fn new_socket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// A non-blocking socket that no child inherits (but for one that another thread starts between the two calls: the
-/// platform cannot do both at once), and that raises no signal when the peer is gone.
+/// Makes a non-blocking socket that raises no SIGPIPE and that no child inherits, unless another
+/// thread starts a child between the calls: macOS cannot set both at once.
 #[cfg(target_vendor = "apple")]
 fn new_socket() -> io::Result<OwnedFd> {
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
@@ -136,8 +136,8 @@ const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: SendFlags = SendFlags::empty();
 
-/// The process that listens, by the credentials that the kernel kept when it began to; when the kernel does not tell
-/// (the peer lives in another pid namespace), the owner of the socket file stands in.
+/// Returns the process that called `listen`, from the credentials that the kernel keeps. In another
+/// PID namespace the kernel hides them; then the owner of the socket file stands in.
 fn peer_of(stream: &UnixStream, path: &Path) -> io::Result<Peer> {
     let credentials = uds_local_socket::Stream::from(stream.try_clone()?).peer_creds();
     let (pid, uid) = match &credentials {
@@ -151,20 +151,13 @@ fn peer_of(stream: &UnixStream, path: &Path) -> io::Result<Peer> {
     Ok(Peer { pid: pid.filter(|pid| *pid != 0), uid })
 }
 
-/// Waits until the socket is ready for `flags` or the deadline has come (`TimedOut`).
+/// Waits until the socket is ready, or fails with `TimedOut` at the deadline.
 fn wait_for(stream: &UnixStream, flags: PollFlags, deadline: Instant) -> io::Result<()> {
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let mut fds = [PollFd::new(stream, flags)];
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(0) if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(e) => return Err(e.into()),
+        match poll_until(stream, flags, deadline)? {
+            Polled::Ready => return Ok(()),
+            Polled::TimedOut if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),
+            Polled::TimedOut | Polled::Interrupted => {}
         }
     }
 }
@@ -203,40 +196,44 @@ impl Transport for UnixTransport {
     }
 }
 
-/// The process that listens at `path` and takes no connection, which therefore shows no credentials.
-#[cfg(target_os = "linux")]
+/// Returns the process that listens at `path` and accepts no connection, so that no credentials
+/// show it.
 fn listener_pid(path: &Path) -> Option<u32> {
-    crate::serving::sole_listener(path)
+    #[cfg(target_os = "linux")]
+    return crate::serving::sole_listener(path);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
 }
 
-/// Nobody tells elsewhere.
-#[cfg(not(target_os = "linux"))]
-fn listener_pid(_path: &Path) -> Option<u32> {
-    None
-}
-
-/// Whether somebody listens at `path`; `None` if the system does not tell.
-#[cfg(target_os = "linux")]
+/// Returns whether a process listens at `path`, or `None` if the system does not show it.
 fn has_listener(path: &Path) -> Option<bool> {
-    crate::serving::has_listener(path)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn has_listener(_path: &Path) -> Option<bool> {
-    None
+    #[cfg(target_os = "linux")]
+    return crate::serving::has_listener(path);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
-    #[test]
-    fn what_we_lack_ourselves_says_nothing_about_a_daemon() {
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
-            assert!(matches!(failed(errno.into()), ConnectError::ResourceExhausted { .. }), "{errno}");
-        }
-        for errno in [Errno::ACCESS, Errno::PERM, Errno::PROTOTYPE] {
-            assert!(matches!(failed(errno.into()), ConnectError::Failed { .. }), "{errno}");
-        }
+    #[rstest]
+    fn exhausted_resources_of_this_process_say_nothing_about_a_daemon(
+        #[values(Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS)] errno: Errno,
+    ) {
+        assert!(matches!(failed(errno.into()), ConnectError::ResourceExhausted { .. }));
+    }
+
+    #[rstest]
+    fn other_errors_are_failures(#[values(Errno::ACCESS, Errno::PERM, Errno::PROTOTYPE)] errno: Errno) {
+        assert!(matches!(failed(errno.into()), ConnectError::Failed { .. }));
     }
 }

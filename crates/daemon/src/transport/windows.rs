@@ -1,13 +1,13 @@
 //! A named pipe.
 //!
-//! Named pipes have no timeouts: a read waits until there is something. So a thread reads and hands on what it got, and
-//! another writes; this end waits for them with a deadline. A thread that waits for a silent daemon ends when the daemon
-//! answers, closes the pipe or ends.
+//! Named pipes have no timeouts, so one thread reads and another one writes, and this end waits for
+//! them with a deadline. A thread that waits for a silent daemon ends once the daemon answers,
+//! closes the pipe or exits.
 
 use std::{
     io::{self, Read, Write},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     time::Instant,
@@ -18,11 +18,11 @@ use interprocess::local_socket::{
 };
 
 use super::{ConnectError, Peer, Transport};
-use crate::{Absence, Endpoint, endpoint::Address};
+use crate::{Absence, Endpoint, endpoint::Address, wait::Backoff};
 
-/// How much is read at once.
+/// The number of bytes that one read asks for.
 const CHUNK: usize = 64 * 1024;
-/// How many chunks may wait for us: a peer that floods us is stopped by the pipe, not by our memory.
+/// Bounds the memory that a flooding peer can fill: a full queue stops the pipe.
 const MAX_QUEUED_CHUNKS: usize = 4;
 /// `ERROR_PIPE_BUSY`: every instance of the pipe is in use.
 const PIPE_BUSY: i32 = 231;
@@ -30,9 +30,10 @@ const PIPE_BUSY: i32 = 231;
 #[derive(Debug)]
 struct PipeTransport {
     peer: Peer,
-    chunks: Receiver<io::Result<Vec<u8>>>,
+    /// A mutex makes the transport `Sync`.
+    chunks: Mutex<Receiver<io::Result<Vec<u8>>>>,
     lines: Sender<Vec<u8>>,
-    written: Receiver<io::Result<()>>,
+    written: Mutex<Receiver<io::Result<()>>>,
     ended: bool,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, "socket files are for Unix")));
         }
     };
-    let mut pause = std::time::Duration::from_millis(1);
+    let mut backoff = Backoff::new(std::time::Duration::from_millis(5));
     let stream: Stream = loop {
         let name = name.clone().to_ns_name::<GenericNamespaced>().map_err(failed)?;
         match ConnectOptions::new().name(name).connect_sync() {
@@ -53,12 +54,10 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
                 return Err(ConnectError::Absent { why: Absence::NoSocket, source: e });
             }
             Err(e) if e.raw_os_error() == Some(PIPE_BUSY) => {
-                let now = Instant::now();
-                if now >= deadline {
+                if Instant::now() >= deadline {
                     return Err(ConnectError::Full { pid: None });
                 }
-                std::thread::sleep(pause.min(deadline - now));
-                pause = (pause * 2).min(std::time::Duration::from_millis(5));
+                backoff.wait(deadline);
             }
             Err(e) => return Err(failed(e)),
         }
@@ -79,6 +78,7 @@ pub(super) fn connect(endpoint: &Endpoint, deadline: Instant) -> Result<Box<dyn 
         }
     })
     .map_err(failed)?;
+    let (chunks, written) = (Mutex::new(chunks), Mutex::new(written));
     Ok(Box::new(PipeTransport { peer: Peer { pid, uid: None }, chunks, lines, written, ended: false }))
 }
 
@@ -86,7 +86,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
-/// Reads until the end, an error, or until nobody listens to us.
+/// Reads until the end of the stream, an error, or the drop of the receiver.
 fn read_all(reader: &mut impl Read, hand_on: &SyncSender<io::Result<Vec<u8>>>) {
     loop {
         let mut chunk = vec![0; CHUNK];
@@ -95,7 +95,7 @@ fn read_all(reader: &mut impl Read, hand_on: &SyncSender<io::Result<Vec<u8>>>) {
                 chunk.truncate(length);
                 Ok(chunk)
             }
-            // The daemon is gone: for the protocol that is the end of the stream.
+            // The daemon has exited: for the protocol this is the end of the stream.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Vec::new()),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => Err(e),
@@ -107,6 +107,10 @@ fn read_all(reader: &mut impl Read, hand_on: &SyncSender<io::Result<Vec<u8>>>) {
     }
 }
 
+fn receiver<T>(receiver: &mut Mutex<Receiver<T>>) -> &mut Receiver<T> {
+    receiver.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Transport for PipeTransport {
     fn peer(&self) -> Peer {
         self.peer
@@ -115,7 +119,7 @@ impl Transport for PipeTransport {
     fn send(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
         self.lines.send(bytes.to_vec()).map_err(|_| gone())?;
-        match self.written.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match receiver(&mut self.written).recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
@@ -126,7 +130,7 @@ impl Transport for PipeTransport {
         if self.ended {
             return Ok(0);
         }
-        match self.chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match receiver(&mut self.chunks).recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Ok(chunk)) => {
                 self.ended = chunk.is_empty();
                 into.extend_from_slice(&chunk);
