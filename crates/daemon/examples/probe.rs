@@ -1,4 +1,4 @@
-//! Says what is at a socket: `cargo run -p myownllm-daemon --example probe -- ~/.myownmesh/daemon.sock`.
+//! Probes a socket: `cargo run -p myownllm-daemon --example probe -- ~/.myownmesh/daemon.sock`.
 
 use std::{process::ExitCode, time::Duration};
 

@@ -42,7 +42,7 @@ pub struct Candidate {
     pub path: PathBuf,
     /// The rule that found it.
     pub origin: Origin,
-    /// Whether it will be started.
+    /// The result of the check.
     pub verdict: Verdict,
 }
 

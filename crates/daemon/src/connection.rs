@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     lines: Lines,
-    /// Whether the unfinished line began before the last request was sent.
+    /// Set if the unfinished line began before the last request was sent.
     stale: bool,
     /// Ends a wait early, once it is set.
     cancelled: Option<Arc<AtomicBool>>,

@@ -318,7 +318,7 @@ mod tests {
     fn uninterruptible_requests_end_interruptible_again_even_after_a_panic() {
         let mut canned = canned();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            uninterruptible(&mut canned, "status", |_| panic!("on purpose")).map(|()| ())
+            uninterruptible(&mut canned, "status", |_| -> () { panic!("on purpose") })
         }));
         assert!(panicked.is_err() && canned.is_interruptible);
         canned.is_interruptible = true;

@@ -54,11 +54,11 @@ pub struct HomeDaemons {
 /// A daemon that serves one of the homes and goes on writing there.
 #[derive(Clone, Debug)]
 pub struct RunningDaemon {
-    /// How the daemon was found, and where.
+    /// The state of the socket, and its address.
     pub kind: DaemonKind,
-    /// Whether it serves the app's home instead of the daemon home.
+    /// Set if it serves the app's home instead of the daemon home.
     pub legacy: bool,
-    /// Whether its process is verified to serve that home now, so that it may be signalled. Only
+    /// Set if its process is verified to serve that home now, so that it may be signalled. Only
     /// Linux shows this.
     pub verified: bool,
 }

@@ -60,7 +60,7 @@ pub struct Lines {
     start: usize,
     /// The end of the bytes that hold no line break.
     scanned: usize,
-    /// Whether the rest of a line that was too long is still to come.
+    /// Set if the rest of a line that was too long is still to come.
     is_skipping: bool,
 }
 

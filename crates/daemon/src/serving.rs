@@ -281,7 +281,7 @@ struct SocketTable(Vec<NamedSocket>);
 #[derive(Debug, PartialEq, Eq)]
 struct NamedSocket {
     inode: u64,
-    /// Whether the socket accepts connections; otherwise it is the end of one.
+    /// Set for a listening socket, and not for the end of a connection.
     listens: bool,
     /// The path that was passed to `bind`.
     path: PathBuf,

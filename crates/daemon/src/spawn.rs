@@ -49,7 +49,7 @@ pub struct SpawnRequest<'lock> {
     pub home_variable: OsString,
     /// Further variables for the child.
     pub env: Vec<(OsString, OsString)>,
-    /// Whether dropping [`Spawned`] ends the daemon; `false` by default.
+    /// Set if dropping [`Spawned`] ends the daemon; `false` by default.
     pub kill_on_drop: bool,
 }
 

@@ -126,7 +126,7 @@ pub struct OrphanDaemon {
     pub pid: u32,
     /// The path of the program, if it is readable.
     pub program: Option<PathBuf>,
-    /// Whether [`spawn`](crate::spawn) started it, here or in another program, and it does not
+    /// Set if [`spawn`](crate::spawn) started it, here or in another program, and it does not
     /// listen yet.
     pub starting: bool,
 }

@@ -1,5 +1,5 @@
-//! Peers that misbehave. Each bound is checked against the clock with room for a slow machine; nothing here waits for a
-//! fixed time.
+//! Peers that misbehave. Each bound is compared with the clock, with slack for a slow machine; no
+//! test sleeps for a fixed time.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 
@@ -15,8 +15,9 @@ use myownllm_daemon::{
     Absence, Client, ControlError, DaemonControl, Endpoint, Event, Probe, Pushed, StopError, probe,
     stop_daemon,
 };
+use rstest::rstest;
 
-/// Long enough for a loaded machine, short enough to tell a bound from none.
+/// Long enough for a loaded machine, short enough to notice a missing bound.
 const SLACK: Duration = Duration::from_secs(5);
 const WITHIN: Duration = Duration::from_millis(150);
 
@@ -27,7 +28,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Listens, and lets `talk` talk on each connection. The threads end with the connections.
+    /// Listens and runs `talk` for each connection, in a thread that ends with the connection.
     fn new(talk: impl Fn(UnixStream) + Send + Sync + Clone + 'static) -> Self {
         let peer = Self::absent();
         let listener = UnixListener::bind(peer.path()).unwrap();
@@ -40,7 +41,7 @@ impl Peer {
         peer
     }
 
-    /// Answers each request line with what `answer` makes of it.
+    /// Answers each request line with the result of `answer`.
     fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static) -> Self {
         Self::new(move |stream| {
             let mut to = stream.try_clone().unwrap();
@@ -70,7 +71,7 @@ impl Peer {
     }
 }
 
-/// Runs it, and checks that it took as long as it may.
+/// Runs the closure and asserts that it ends in time.
 fn bounded<T>(within: Duration, run: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let result = run();
@@ -106,11 +107,11 @@ fn probe_is_absent_when_no_process_listens() {
     let peer = Peer::absent();
     let absent = |why| Probe::Absent { why };
     assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::NoSocket));
-    // A folder that is none.
+    // A file instead of the socket's directory.
     let file = peer.dir.path().join("f");
     std::fs::OpenOptions::new().create_new(true).write(true).open(&file).unwrap();
     assert_eq!(probe(&Endpoint::unix(file.join("s")), WITHIN), absent(Absence::NoSocket));
-    // A file, and a socket that a killed daemon left.
+    // A regular file, and the socket of a killed daemon.
     assert_eq!(probe(&Endpoint::unix(&file), WITHIN), absent(Absence::Refused));
     drop(UnixListener::bind(peer.path()).unwrap());
     assert_eq!(probe(&peer.endpoint(), WITHIN), absent(Absence::Refused));
@@ -124,7 +125,7 @@ fn probe_reports_a_path_that_is_too_long() {
     assert!(matches!(found, Probe::PathTooLong { length: 125, limit } if limit < 108), "{found:?}");
     let error = Client::connect(&Endpoint::unix(&long), WITHIN).unwrap_err();
     assert_eq!(error.code(), "daemon.socket-too-long");
-    // And the longest that one can have is no trouble.
+    // The longest possible path is accepted.
     assert!(probe(&Endpoint::unix(&long[..103]), WITHIN).is_absent());
 }
 
@@ -141,7 +142,7 @@ fn silent_peer_is_busy_and_not_absent() {
     assert!(error.hint().is_some());
 }
 
-/// Elsewhere a full queue answers as if nobody listened.
+/// On other systems a full queue refuses the connection.
 #[cfg(target_os = "linux")]
 #[test]
 fn peer_that_accepts_no_connection_is_busy() {
@@ -154,7 +155,7 @@ fn peer_that_accepts_no_connection_is_busy() {
     let listener = new(SocketFlags::CLOEXEC);
     bind(&listener, &address).unwrap();
     listen(&listener, 0).unwrap();
-    // Fill its queue.
+    // Fills the queue.
     let mut waiting = Vec::new();
     loop {
         let socket = new(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
@@ -176,7 +177,7 @@ fn slow_bytes_do_not_extend_the_deadline() {
     assert!(matches!(bounded(WITHIN, || probe(&half.endpoint(), WITHIN)), Probe::Busy { .. }));
 
     let drip = Peer::new(|mut stream| {
-        // As fast as it gets: each byte comes well within any timeout that a single read could have.
+        // Each byte comes within any timeout that a single read could have.
         while stream.write_all(b"x").is_ok() {
             thread::sleep(Duration::from_millis(2));
         }
@@ -205,7 +206,7 @@ fn endless_events_do_not_extend_the_deadline() {
 #[test]
 fn peer_that_reads_nothing_is_busy() {
     let deaf = Peer::new(|stream| {
-        // Keeps the connection, and takes nothing.
+        // Keeps the connection and reads nothing.
         thread::park_timeout(Duration::from_secs(60));
         drop(stream);
     });
@@ -214,22 +215,19 @@ fn peer_that_reads_nothing_is_busy() {
     assert!(matches!(error, ControlError::Busy { .. }), "{error:?}");
 }
 
-#[test]
-fn nonsense_is_named_and_not_quoted() {
-    for (answer, what) in [
-        (b"garbage\n".as_slice(), "not JSON"),
-        (b"{\"ok\":true,\"data\":\"\xff\"}\n", "not UTF-8"),
-        (b"[]\n", "not a JSON object"),
-        (b"{\"data\":{}}\n", "neither an answer"),
-        (b"{\"ok\":true,\"data\":{}}\n", "device_id"),
-        (b"{\"ok\":true}\n", "no object"),
-        (b"{\"ok\":false,\"error\":\"go away\"}\n", "go away"),
-    ] {
-        let peer = Peer::answering(move |_| answer.to_vec());
-        let found = probe(&peer.endpoint(), WITHIN + SLACK);
-        let Probe::Unusable { problem, .. } = &found else { panic!("{what}: {found:?}") };
-        assert!(problem.contains(what) || problem.contains("version"), "{what}: {problem}");
-    }
+#[rstest]
+#[case::no_json(b"garbage\n", "not JSON")]
+#[case::not_utf8(b"{\"ok\":true,\"data\":\"\xff\"}\n", "not UTF-8")]
+#[case::array(b"[]\n", "not a JSON object")]
+#[case::no_ok(b"{\"data\":{}}\n", "neither an answer")]
+#[case::no_version(b"{\"ok\":true,\"data\":{}}\n", "version")]
+#[case::no_data(b"{\"ok\":true}\n", "no object")]
+#[case::refusal(b"{\"ok\":false,\"error\":\"go away\"}\n", "go away")]
+fn probe_names_the_problem_of_a_nonsense_answer(#[case] answer: &'static [u8], #[case] problem: &str) {
+    let peer = Peer::answering(move |_| answer.to_vec());
+    let found = probe(&peer.endpoint(), WITHIN + SLACK);
+    let Probe::Unusable { problem: found, .. } = &found else { panic!("{found:?}") };
+    assert!(found.contains(problem), "{found}");
 }
 
 #[test]
@@ -260,7 +258,7 @@ fn client_skips_events_and_rejects_unasked_answers() {
     client.status().unwrap();
     let error = client.networks_list().unwrap_err();
     assert!(matches!(error, ControlError::Protocol { .. }), "{error:?}");
-    // On a fresh connection all is well again.
+    // The client makes a new connection.
     client.status().unwrap();
 }
 
@@ -318,7 +316,7 @@ fn event_stream_returns_every_pushed_line_in_order() {
     let mut next = || {
         let deadline = Instant::now() + SLACK;
         loop {
-            // Short waits in between lose nothing.
+            // Short waits lose nothing.
             match events.next_within(Duration::from_millis(1)).unwrap() {
                 Some(pushed) => return pushed,
                 None => assert!(Instant::now() < deadline),
@@ -365,7 +363,7 @@ fn stop_daemon_never_signals_this_process() {
     );
 }
 
-/// What another crate needs for a fake of all this.
+/// Another crate builds such values in its fakes.
 #[test]
 fn results_can_be_built_by_another_implementation() {
     use myownllm_daemon::{Attempt, Decision, Detection, OrphanDaemon, Role, Spawned, Status};

@@ -13,18 +13,18 @@ use myownllm_daemon::{
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-/// A daemon as far as networks go.
+/// A model of a daemon's networks.
 #[derive(Clone, Debug, Default)]
 struct Model {
-    /// Its config's networks; the flag says whether it is joined.
+    /// The networks of its config; the flag is set for a joined network.
     networks: Vec<(Value, bool)>,
     knows_update: bool,
-    /// What it says to the next adds, removes and updates: `Some` is a refusal.
+    /// The refusals (`Some`) of the next adds, removes and updates.
     add_says: Vec<Option<String>>,
     remove_says: Vec<Option<String>>,
     update_says: Vec<Option<String>>,
     update_lies: bool,
-    /// It writes urls in a form of its own.
+    /// Set if the daemon writes URLs in another form.
     rewords: bool,
     hides_config: bool,
     asked: Vec<String>,
@@ -44,7 +44,7 @@ impl Model {
         joined.map(|(network, _)| text(network, "network_id").to_owned()).collect()
     }
 
-    /// What a daemon makes of what it is told: it fills in.
+    /// Fills in the defaults, as a daemon does.
     fn filled(config: &Value) -> Value {
         let mut network = config.clone();
         network["network_id"] = text(config, "network_id").trim().to_lowercase().into();
@@ -73,7 +73,7 @@ impl Model {
         network
     }
 
-    /// What this one keeps of what it is told.
+    /// Returns the entry that this daemon keeps for a pushed network.
     fn kept(&self, config: &Value) -> Value {
         let mut network = Self::filled(config);
         if self.rewords {
@@ -159,7 +159,7 @@ impl DaemonControl for Model {
     }
 }
 
-/// Each url in a form that means the same.
+/// Writes each URL in another form that means the same.
 fn reword(value: &mut Value) {
     match value {
         Value::Object(members) => members.values_mut().for_each(reword),
@@ -230,7 +230,7 @@ fn without_an_active_network_an_own_daemon_leaves_all_and_a_shared_one_only_ours
     assert!(own.joined().is_empty());
 
     let mut shared = model(&[("n1", "one"), ("theirs", "two"), ("n3", "three")]);
-    // "two" is saved here too, but it was the other program that joined it.
+    // The app saved "two" as well, but the other program joined it.
     let ours = vec![saved("n1", "one"), saved("n2", "two"), saved("n3", "another")];
     let (plan, _) = reconcile(&mut shared, Role::Shared, None, ours).unwrap();
     assert_eq!(shared.joined(), ["two", "three"]);
@@ -280,7 +280,7 @@ fn lost_answer_to_an_add_is_resolved_by_the_status() {
 #[test]
 fn already_joined_is_success_and_a_taken_config_id_is_not() {
     let mut raced = model(&[]);
-    // Somebody else joined it after we looked.
+    // Another client joined the network after the plan.
     let view = view_of(&mut raced, Role::Own, Some(pushed("n1", "home")), vec![]);
     raced.networks.push((Model::filled(&pushed("x", "home")), true));
     assert_eq!(execute(&mut raced, &plan(&view)).steps[0].result, StepResult::Already);
@@ -290,7 +290,7 @@ fn already_joined_is_success_and_a_taken_config_id_is_not() {
     clash.networks.push((Model::filled(&pushed("n1", "other")), true));
     let outcome = execute(&mut clash, &plan(&view));
     assert!(outcome.failed_join().is_some(), "{outcome:?}");
-    // Seen in the next pass, the other one gives way.
+    // The next pass replaces the other network.
     let (_, outcome) = reconcile(&mut clash, Role::Own, Some(pushed("n1", "home")), vec![]).unwrap();
     assert!(outcome.is_complete(), "{outcome:?}");
     assert_eq!(clash.joined(), ["home"]);
@@ -303,7 +303,7 @@ fn taken_config_id_in_a_shared_daemon_costs_no_network() {
     reconcile(&mut shared, Role::Shared, active(), vec![saved("n1", "home")]).unwrap();
     assert_eq!(shared.joined(), ["theirs", "home"]);
     assert!(plan_of(&shared, Role::Shared, active(), vec![saved("n1", "home")]).is_empty());
-    // And it is still known as ours.
+    // The app recognises the network under the fallback id.
     reconcile(&mut shared, Role::Shared, None, vec![saved("n1", "home")]).unwrap();
     assert_eq!(shared.joined(), ["theirs"]);
 }
@@ -319,7 +319,8 @@ fn replaced_network_is_added_back_when_the_join_fails() {
 
 #[test]
 fn network_is_left_by_its_config_id_when_its_network_id_is_ambiguous() {
-    // The active network is kept under the config id "home", and another one is called "home".
+    // The daemon keeps the active network under the config id "home", and another network has the
+    // id "home".
     let mut daemon = model(&[("home", "lab"), ("n2", "home")]);
     reconcile(&mut daemon, Role::Own, Some(pushed("home", "lab")), vec![]).unwrap();
     assert_eq!(daemon.joined(), ["lab"]);
@@ -361,7 +362,7 @@ fn change_is_pushed_by_rejoining_when_update_is_unknown_or_ignored() {
     }
 }
 
-/// It took it, in words of its own, and would take it so again.
+/// The daemon normalised the value, and would do so again.
 #[test]
 fn network_is_not_left_when_the_daemon_normalises_a_value() {
     struct Loud(Model);
@@ -471,20 +472,20 @@ fn keys_differ_only_if_pushed_and_reported() {
     let grouped = json!([{"urls": ["stun:a"]}, {"urls": ["stun:b"]}, {"urls": []}]);
     type Change<'a> = &'a dyn Fn(&mut Value, &mut Value);
     let alike: [Change<'_>; 11] = [
-        // What the daemon fills in.
+        // Members that the daemon fills in.
         &|_, _| {},
         &|mine, _| mine["topology"] = json!({"kind": "ring"}),
-        // What it does not report.
+        // Members that the daemon does not report.
         &|mine, _| mine["signaling"]["listen_only"] = json!(true),
         &|mine, _| mine["future"] = json!(1),
         &|_, theirs| drop(theirs.as_object_mut().unwrap().remove("label")),
         &|_, theirs| theirs["turn_servers"] = json!([{"urls": ["turn:t"]}]),
-        // What we do not push.
+        // Members that are not pushed.
         &|_, theirs| theirs["signaling"]["mdns"] = json!(false),
         &|_, theirs| theirs["roster_path"] = json!("/x"),
-        // Urls in another form.
+        // URLs in another form.
         &|_, theirs| reword(theirs),
-        // How urls are grouped, and how "none" is written.
+        // Other groups of URLs, and other forms of "none".
         &|_, theirs| theirs["stun_servers"] = grouped.clone(),
         &|mine, theirs| {
             mine["turn_servers"] = json!([{"urls": ["t1", "t2"]}]);
@@ -500,7 +501,7 @@ fn keys_differ_only_if_pushed_and_reported() {
         (&|mine, _| mine["kind"] = json!("closed"), "kind"),
         (&|mine, _| mine["topology"] = json!({"kind": "star", "hub": "h"}), "topology"),
         (&|_, theirs| theirs["topology"]["n_preferred"] = json!(3), "topology"),
-        // A ring without its number is one with none.
+        // A ring without `n_preferred` equals a ring with null.
         (
             &|mine, theirs| {
                 mine["topology"] = json!({"kind": "ring"});
@@ -584,7 +585,7 @@ fn any_saved() -> impl Strategy<Value = Vec<SavedNetwork>> {
     prop::collection::vec(pair.prop_map(|(id, network_id)| saved(id, network_id)), 0..4)
 }
 
-/// A conversation that breaks off over its `left`-th request, which the daemon carries out or does not.
+/// A conversation that breaks at its `left`-th request, which the daemon executes or not.
 struct Cut<'a> {
     daemon: &'a mut Model,
     left: usize,
@@ -683,7 +684,7 @@ proptest! {
                 prop_assert!(joined.contains(&id), "{id} was lost: {outcome:?}");
             }
         }
-        // Undisturbed, the next pass ends it.
+        // The next pass has no failure and converges.
         daemon.add_says.clear();
         daemon.remove_says.clear();
         reconcile(&mut daemon, role, Some(active.clone()), ours.clone()).unwrap();
@@ -692,7 +693,7 @@ proptest! {
         prop_assert!(last.is_empty(), "{last:?}");
     }
 
-    /// As when the app is killed, or the daemon, or both: what the next pass finds is whatever was done until then.
+    /// The app or the daemon is killed at any request: the next pass finds a partly executed plan.
     #[test]
     fn next_pass_converges_after_a_cut_off_at_any_request(
         before in any_model(),

@@ -24,7 +24,7 @@ const DROP_GRACE: Duration = Duration::from_millis(500);
 pub struct StopOutcome {
     /// The exit status of the child.
     pub status: ExitStatus,
-    /// Whether the daemon ignored SIGTERM and was killed.
+    /// Set if the daemon ignored SIGTERM and was killed.
     pub killed: bool,
 }
 

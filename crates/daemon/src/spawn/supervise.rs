@@ -50,7 +50,7 @@ pub(super) fn reap_in_background(mut child: ChildProcess) {
 #[derive(Debug)]
 pub(super) struct SupervisedChild {
     pub(super) child: ChildProcess,
-    /// Whether another process than the child is, or may be, the daemon: a script started the
+    /// Set if another process than the child is, or may be, the daemon: a script started the
     /// program and waits for it.
     wrapped: bool,
     /// The value of [`SPAWN_MARK`], or `None` for a child that was not started here.
