@@ -1487,7 +1487,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "if self.is_skipping || self.bytes.len() > self.limit {",
         replace: "if self.is_skipping {",
         package: "myownllm-daemon",
-        tests: "binary(peers) | test(lines::) | test(connection::)",
+        tests: "binary(peers) | binary(lines) | test(connection::)",
     },
     Mutant {
         name: "what-goes-into-the-background-is-found",
