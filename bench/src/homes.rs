@@ -16,7 +16,7 @@ pub fn world(home: &Path) -> World {
 #[must_use]
 pub fn start(world: &World) -> Outcome {
     let wired = world.wire();
-    launch(&wired.parts(), &Options { daemon: false, ..world.options() }, &mut fresh_ids())
+    launch(&wired.context(), &Options { daemon: false, ..world.options() }, &mut fresh_ids())
 }
 
 /// Reads the config, classifies and completes it, and decides the writes.

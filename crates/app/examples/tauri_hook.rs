@@ -27,7 +27,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use myownllm_config_model::{Document, masking};
-use myownllm_launch::{Daemon, GRACE, Notice, Options, Severity, launch};
+use myownllm_launch::{Daemon, Diagnostic, GRACE, Options, Severity, launch};
 use myownllm_mesh::world::{World, fresh_ids};
 use serde::Serialize;
 use serde_json::Value;
@@ -43,7 +43,7 @@ struct Started {
     told: Told,
 }
 
-/// What goes to the window. Errors of the libraries hold causes that do not serialise; a [`Notice`] is made to.
+/// What goes to the window. Errors of the libraries hold causes that do not serialise; a [`Diagnostic`] is made to.
 #[derive(Serialize)]
 struct Told {
     /// Show the settings, or a page that says what has to be decided first.
@@ -51,7 +51,7 @@ struct Told {
     /// May the user change settings? Not while they run on a stand-in for a config that could not be read.
     settings_may_be_saved: bool,
     /// For the page's list: code, severity, message, path, hint, causes.
-    notices: Vec<Notice>,
+    diagnostics: Vec<Diagnostic>,
     /// For the page itself. What a web view holds can be read by whatever runs in it: secrets are masked.
     config: Value,
     /// The daemon's Device ID, when one is in use.
@@ -61,13 +61,13 @@ struct Told {
 /// Moves, repairs, starts or attaches, reconciles. Blocks: for milliseconds as a rule, for seconds when a daemon is slow.
 ///
 /// `home` is the user's home; `None` takes it from the process, which is what an app does.
-fn start(home: Option<&Path>) -> Result<Started, Notice> {
+fn start(home: Option<&Path>) -> Result<Started, Diagnostic> {
     // The one look at environment and clock. Everything below gets values.
     let world = World::new(home)?.with_program_search();
     let wired = world.wire();
     // `MYOWNMESH_HOME` is set for the daemon's process alone. `std::env::set_var` would set it for the app, for every
     // other program that it starts, and, with threads running, it is a data race: that is why it is unsafe.
-    let outcome = launch(&wired.parts(), &world.options(), &mut fresh_ids());
+    let outcome = launch(&wired.context(), &world.options(), &mut fresh_ids());
     let ok = outcome.class().is_none();
     let (daemon, device_id) = match outcome.daemon {
         Daemon::Spawned(spawned) => {
@@ -80,7 +80,11 @@ fn start(home: Option<&Path>) -> Result<Started, Notice> {
     let told = Told {
         ok,
         settings_may_be_saved: !outcome.stand_in,
-        notices: outcome.notices.into_iter().filter(|notice| notice.severity != Severity::Info).collect(),
+        diagnostics: outcome
+            .diagnostics
+            .into_iter()
+            .filter(|diagnostic| diagnostic.severity != Severity::Info)
+            .collect(),
         config: masking::mask(&outcome.document).root().to_value(),
         device_id,
     };
@@ -108,27 +112,27 @@ impl Started {
 ///     match in_process(None) {
 ///         Ok(Some(again)) => { let status = again.status()…; exit with it }   // or `exec` on Unix
 ///         Ok(None) => run_the_app(),                                           // the variable is right
-///         Err(notices) => run_the_app_without_a_mesh(notices),                 // never start the daemon's part
+///         Err(diagnostics) => run_the_app_without_a_mesh(diagnostics),                 // never start the daemon's part
 ///     }
 /// }
 /// ```
 ///
 /// The move and the repair come first, and here without a daemon of their own: the daemon's crates make a new key where
 /// they find none, so they must not run before the old one has arrived.
-fn in_process(home: Option<&Path>) -> Result<Option<Command>, Vec<Notice>> {
-    let world = World::new(home).map_err(|notice| vec![notice])?;
+fn in_process(home: Option<&Path>) -> Result<Option<Command>, Vec<Diagnostic>> {
+    let world = World::new(home).map_err(|diagnostic| vec![diagnostic])?;
     let wired = world.wire();
     let options = Options { daemon: false, ..world.options() };
-    let outcome = launch(&wired.parts(), &options, &mut fresh_ids());
+    let outcome = launch(&wired.context(), &options, &mut fresh_ids());
     if outcome.class().is_some() {
-        return Err(outcome.notices);
+        return Err(outcome.diagnostics);
     }
     let (variable, wanted) = (&*world.layout.app.home_variable, &world.layout.daemon_home);
     if std::env::var_os(variable).map(PathBuf::from).as_ref() == Some(wanted) {
         return Ok(None);
     }
-    let program =
-        std::env::current_exe().map_err(|error| vec![Notice::from_error(&error, "app.no-program", None)])?;
+    let program = std::env::current_exe()
+        .map_err(|error| vec![Diagnostic::from_error(&error, "app.no-program", None)])?;
     let mut again = Command::new(program);
     again.args(std::env::args_os().skip(1)).env(variable, wanted);
     Ok(Some(again))
@@ -142,11 +146,13 @@ fn main() {
             started.stop();
         }
         // No home at all: the one case without a config to run on.
-        Err(notice) => println!("{}", serde_json::to_string_pretty(&notice).unwrap_or_default()),
+        Err(diagnostic) => println!("{}", serde_json::to_string_pretty(&diagnostic).unwrap_or_default()),
     }
     match in_process(home.as_deref()) {
         Ok(Some(again)) => println!("with the daemon in-process: {again:?}"),
         Ok(None) => println!("with the daemon in-process: the variable is right already"),
-        Err(notices) => println!("with the daemon in-process: it must not start; {} notices", notices.len()),
+        Err(diagnostics) => {
+            println!("with the daemon in-process: it must not start; {} diagnostics", diagnostics.len())
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use myownllm_launch::{Class, Notice, class_of};
+use myownllm_launch::{Class, Diagnostic, class_of};
 
 /// How a run of `myownllm-mesh` ended, as the shell sees it.
 ///
@@ -88,8 +88,8 @@ impl From<Class> for ExitCode {
 }
 
 /// Returns the exit code for what a run has to say: that of the gravest error.
-pub fn exit_of(notices: &[Notice]) -> ExitCode {
-    class_of(notices).map_or(ExitCode::Done, ExitCode::from)
+pub fn exit_of(diagnostics: &[Diagnostic]) -> ExitCode {
+    class_of(diagnostics).map_or(ExitCode::Done, ExitCode::from)
 }
 
 impl From<ExitCode> for process::ExitCode {

@@ -22,7 +22,7 @@ use std::io::IsTerminal as _;
 use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 use myownllm_durable_fs::quote;
-use myownllm_launch::{Notice, PROGRAM};
+use myownllm_launch::{Diagnostic, PROGRAM};
 
 use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
 pub use crate::exit::ExitCode;
@@ -47,7 +47,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
     };
     let printer = Printer::new(&cli.global, started);
     if let Some(problem) = subscriber::subscribe(cli.global.verbose) {
-        printer.print_notice(&Notice::warning("usage", problem));
+        printer.print_diagnostic(&Diagnostic::warning("usage", problem));
     }
     let name = cli.command.as_ref().map_or("verdict", command_name);
     let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(Answer::failed);
@@ -58,15 +58,16 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         }
         None => PROGRAM.to_owned(),
     };
-    answer.notices.iter_mut().for_each(|notice| {
-        notice.complete_hint(&program);
-        notice.hint = notice.hint.take().map(|hint| with_this_command(hint, notice.code.as_str(), &args));
+    answer.diagnostics.iter_mut().for_each(|diagnostic| {
+        diagnostic.complete_hint(&program);
+        diagnostic.hint =
+            diagnostic.hint.take().map(|hint| with_this_command(hint, diagnostic.code.as_str(), &args));
     });
     if !answer.is_said() {
         printer.print(name, &answer);
     }
     if let Some(trace) = &answer.trace {
-        trace.write(started, answer.exit, &answer.notices);
+        trace.write(started, answer.exit, &answer.diagnostics);
     }
     printer.outcome(answer.exit)
 }
@@ -115,7 +116,7 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
             Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => {
-                Printer::for_json(started).print_notice(&output::write_failed(&failed));
+                Printer::for_json(started).print_diagnostic(&output::write_failed(&failed));
                 ExitCode::Failed
             }
             _ => ExitCode::Done,
@@ -134,10 +135,10 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
         }
         _ => usage_message(&text),
     };
-    let notice = Notice::error("usage", message).hint(usage_hint(args));
+    let diagnostic = Diagnostic::error("usage", message).hint(usage_hint(args));
     let printer =
         if is_json { Printer::for_json(started) } else { Printer::for_usage(color_of(args), started) };
-    printer.print("usage", &Answer::failed(notice).exit(ExitCode::Usage));
+    printer.print("usage", &Answer::failed(diagnostic).exit(ExitCode::Usage));
     ExitCode::Usage
 }
 

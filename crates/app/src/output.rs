@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_durable_fs::quote;
-use myownllm_launch::{Notice, Severity};
+use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -33,10 +33,10 @@ pub(crate) struct Answer {
     pub(crate) page: Page,
     /// For a program: `data` of the envelope.
     pub(crate) data: Value,
-    /// Notices, in the order in which they came up.
-    pub(crate) notices: Vec<Notice>,
-    /// The page tells what the notices tell, so that only a document has them.
-    pub(crate) page_tells_notices: bool,
+    /// Diagnostics, in the order in which they came up.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// The page tells what the diagnostics tell, so that only a document has them.
+    pub(crate) page_tells_diagnostics: bool,
     /// The page is what was asked for, and not a report, so that `--quiet` does not silence it.
     pub(crate) is_data: bool,
     /// What was changed, for the run log.
@@ -50,8 +50,8 @@ impl Answer {
             exit: ExitCode::Done,
             page: page.into(),
             data,
-            notices: Vec::new(),
-            page_tells_notices: false,
+            diagnostics: Vec::new(),
+            page_tells_diagnostics: false,
             is_data: false,
             trace: None,
         }
@@ -63,9 +63,9 @@ impl Answer {
     }
 
     /// A failure that one error explains.
-    pub(crate) fn failed(notice: Notice) -> Self {
-        let exit = notice.class.into();
-        Self { notices: vec![notice], ..Self::done("", json!({})) }.exit(exit)
+    pub(crate) fn failed(diagnostic: Diagnostic) -> Self {
+        let exit = diagnostic.class.into();
+        Self { diagnostics: vec![diagnostic], ..Self::done("", json!({})) }.exit(exit)
     }
 
     /// The end of a command that has printed its answer before.
@@ -86,9 +86,9 @@ impl Answer {
     }
 }
 
-impl From<Notice> for Answer {
-    fn from(notice: Notice) -> Self {
-        Self::failed(notice)
+impl From<Diagnostic> for Answer {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::failed(diagnostic)
     }
 }
 
@@ -241,24 +241,24 @@ impl Printer {
             self.to_stdout(&if self.color_out { paint_text(&text) } else { text });
         }
         let mut said = String::new();
-        let told = answer.page_tells_notices && !self.json;
-        for notice in answer.notices.iter().filter(|_| !told) {
-            let shown = match notice.severity {
+        let told = answer.page_tells_diagnostics && !self.json;
+        for diagnostic in answer.diagnostics.iter().filter(|_| !told) {
+            let shown = match diagnostic.severity {
                 Severity::Info => self.verbose,
                 Severity::Warning => !self.quiet,
                 Severity::Error => true,
             };
             if shown {
-                said.push_str(&self.render(notice));
+                said.push_str(&self.render(diagnostic));
             }
         }
         self.to_stderr(&said);
     }
 
-    /// A notice by itself, to stderr.
-    pub(crate) fn print_notice(&self, notice: &Notice) {
+    /// A diagnostic by itself, to stderr.
+    pub(crate) fn print_diagnostic(&self, diagnostic: &Diagnostic) {
         self.progress.clear();
-        self.to_stderr(&self.render(notice));
+        self.to_stderr(&self.render(diagnostic));
     }
 
     /// A line of progress or of the moment, for a person alone.
@@ -271,12 +271,12 @@ impl Printer {
     /// What became of the writes to stdout, once all is printed: an answer that did not arrive was not given.
     pub(crate) fn outcome(&self, exit: ExitCode) -> ExitCode {
         let Some(error) = self.failed.take() else { return exit };
-        self.print_notice(&write_failed(&error));
+        self.print_diagnostic(&write_failed(&error));
         if exit.is_ok() { ExitCode::Failed } else { exit }
     }
 
-    fn render(&self, notice: &Notice) -> String {
-        let (label, style) = match notice.severity {
+    fn render(&self, diagnostic: &Diagnostic) -> String {
+        let (label, style) = match diagnostic.severity {
             Severity::Info => ("note", "\x1b[1;36m"),
             Severity::Warning => ("warning", "\x1b[1;33m"),
             Severity::Error => ("error", "\x1b[1;31m"),
@@ -288,25 +288,27 @@ impl Printer {
                 out.push('\n');
             }
         };
-        say(&format!("{label}: "), &notice.message, 2);
-        if let Some(path) = notice.path.as_ref().filter(|path| !notice.message.contains(path.as_str())) {
+        say(&format!("{label}: "), &diagnostic.message, 2);
+        if let Some(path) =
+            diagnostic.path.as_ref().filter(|path| !diagnostic.message.contains(path.as_str()))
+        {
             say(&format!("  at: {}", tame(path)), "", 0);
         }
-        for cause in &notice.causes {
+        for cause in &diagnostic.causes {
             say("  caused by: ", cause, 4);
         }
-        if let Some(place) = notice.place.as_ref().filter(|place| !place.snippet.text.is_empty()) {
+        if let Some(place) = diagnostic.place.as_ref().filter(|place| !place.snippet.text.is_empty()) {
             let number = place.line.to_string();
             let gutter = " ".repeat(number.len());
             say(&format!("  {number} | {}", place.snippet.text), "", 0);
             say(&format!("  {gutter} | {}^", " ".repeat(place.snippet.caret)), "", 0);
         }
         // To be copied, so never broken.
-        if let Some(hint) = &notice.hint {
+        if let Some(hint) = &diagnostic.hint {
             say(&format!("  hint: {}", tame(hint)), "", 0);
         }
-        if notice.severity == Severity::Error || self.verbose {
-            say("  code: ", &notice.code, 4);
+        if diagnostic.severity == Severity::Error || self.verbose {
+            say("  code: ", &diagnostic.code, 4);
         }
         if self.color_err {
             let plain = format!("{label}:");
@@ -331,15 +333,16 @@ impl Printer {
 }
 
 /// An answer that could not be written.
-pub(crate) fn write_failed(error: &io::Error) -> Notice {
-    let mut notice = Notice::error("output.failed", "the answer could not be written to standard output");
-    notice.causes.push(error.to_string());
-    notice
+pub(crate) fn write_failed(error: &io::Error) -> Diagnostic {
+    let mut diagnostic =
+        Diagnostic::error("output.failed", "the answer could not be written to standard output");
+    diagnostic.causes.push(error.to_string());
+    diagnostic
 }
 
-/// A notice as it is printed, without colour.
-pub(crate) fn plain(notice: &Notice) -> String {
-    Printer::for_json(Started::now()).render(notice)
+/// A diagnostic as it is printed, without colour.
+pub(crate) fn plain(diagnostic: &Diagnostic) -> String {
+    Printer::for_json(Started::now()).render(diagnostic)
 }
 
 fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {
@@ -360,7 +363,7 @@ struct Envelope<'a> {
     at: String,
     took_ms: u64,
     data: &'a Value,
-    diagnostics: &'a [Notice],
+    diagnostics: &'a [Diagnostic],
 }
 
 fn envelope(command: &str, answer: &Answer, started: Started) -> String {
@@ -372,7 +375,7 @@ fn envelope(command: &str, answer: &Answer, started: Started) -> String {
         at: started.at(),
         took_ms: started.took_ms(),
         data: &answer.data,
-        diagnostics: &answer.notices,
+        diagnostics: &answer.diagnostics,
     };
     spelled(&serde_json::to_string_pretty(&envelope).unwrap_or_default())
 }

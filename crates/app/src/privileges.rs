@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::trust::{HomeTrust, Runner, look_behind};
 use myownllm_durable_fs::{Disk as _, Owner, quote};
-use myownllm_launch::{Class, Notice, PROGRAM};
+use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_paths::Layout;
 
 use crate::cli::{Command, ConfigCommand, DaemonCommand, NetworkCommand};
@@ -74,11 +74,11 @@ pub(crate) fn user_to_become(world: &World) -> Option<Owner> {
 }
 
 /// Why root cannot write in the home of another user.
-pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Notice {
+pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Diagnostic {
     let home = &world.layout.user_home;
     let message =
         format!("cannot become user {}, who owns the app's home, to write in {}", owner.uid, home.display());
-    Notice::error("paths.foreign-home", message)
+    Diagnostic::error("paths.foreign-home", message)
         .at(home)
         .causes(vec![error.to_string()])
         .hint(format!("ls -ld {0} {1}", quote(home), quote(&world.layout.app_home)))
@@ -86,13 +86,13 @@ pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Notice 
 }
 
 /// What [`refusal`] would say, without a try: the process lacks the right to change its user and groups.
-pub(crate) fn foreseen_refusal(world: &World) -> Option<Notice> {
+pub(crate) fn foreseen_refusal(world: &World) -> Option<Diagnostic> {
     let owner = user_to_become(world)?;
     (!may_change_user()).then(|| refusal(world, owner, &io::ErrorKind::PermissionDenied.into()))
 }
 
 /// Under `sudo` and its like, root's empty home is as a rule not the one that was meant: the user who called it has another.
-pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Notice> {
+pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Diagnostic> {
     let is_root = world.disk.runner().is_some_and(Runner::is_root);
     let app_home = &world.layout.app_home;
     if !is_root || home.is_some() || !world.disk.stat(app_home).is_err_and(|error| error.is_not_found()) {
@@ -108,7 +108,7 @@ pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Notice> {
     );
     let hint = format!("{PROGRAM} --home {} status", quote(&theirs));
     (is_theirs && holds_app)
-        .then(|| Notice::error("paths.sudo-home", message).at(app_home).hint(hint).class(Class::Refused))
+        .then(|| Diagnostic::error("paths.sudo-home", message).at(app_home).hint(hint).class(Class::Refused))
 }
 
 /// The user who called this program through another one, and that user's home.

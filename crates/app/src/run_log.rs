@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
-use myownllm_launch::Notice;
+use myownllm_launch::Diagnostic;
 use myownllm_migration::{LiveDaemon, Report};
 use myownllm_paths::Layout;
 use serde::{Deserialize, Serialize};
@@ -85,8 +85,9 @@ impl Trace {
     }
 
     /// Adds the line of this run to the log.
-    pub(crate) fn write(&self, started: Started, exit: ExitCode, notices: &[Notice]) {
-        let worth = notices.iter().filter(|notice| notice.severity != myownllm_launch::Severity::Info);
+    pub(crate) fn write(&self, started: Started, exit: ExitCode, diagnostics: &[Diagnostic]) {
+        let worth =
+            diagnostics.iter().filter(|diagnostic| diagnostic.severity != myownllm_launch::Severity::Info);
         let entry = Entry {
             at: started.at(),
             version: BUILD.version.to_owned(),
@@ -94,7 +95,7 @@ impl Trace {
             did: self.did.clone(),
             before: self.before.clone(),
             restored: self.restored.clone(),
-            codes: worth.map(|notice| notice.code.clone()).collect(),
+            codes: worth.map(|diagnostic| diagnostic.code.clone()).collect(),
             exit: exit.number(),
             took_ms: started.took_ms(),
         };

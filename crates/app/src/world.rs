@@ -10,7 +10,7 @@ use myownllm_config_model::SeededIds;
 use myownllm_config_store::{Places, Store, StoreError, SystemClock};
 use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
-use myownllm_launch::{LocalDaemons, Notice, OnWait, Options, Parts, ProgramSearch};
+use myownllm_launch::{Context, Diagnostic, LocalDaemons, OnWait, Options, ProgramSearch};
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
@@ -36,7 +36,7 @@ pub struct World {
     pub program: String,
     /// Whose the home is, when root looks at it.
     pub(crate) owner: Option<Owner>,
-    refusal: Option<Notice>,
+    refusal: Option<Diagnostic>,
     tell: Box<dyn Fn(Progress)>,
     wait: Box<dyn Fn(Option<u32>)>,
 }
@@ -54,10 +54,10 @@ pub struct Wired<'a> {
 }
 
 impl Wired<'_> {
-    /// The parts, as a launch takes them.
+    /// What a launch needs.
     #[must_use]
-    pub fn parts(&self) -> Parts<'_> {
-        Parts {
+    pub fn context(&self) -> Context<'_> {
+        Context {
             layout: &self.world.layout,
             checked: self.world.checked.as_ref(),
             disk: &self.world.disk,
@@ -79,7 +79,7 @@ impl World {
     /// A folder that is there, and in which we can change nothing: on a disk that is mounted read-only, say. Root is asked for the
     /// owner of the home, who is to write there.
     #[cfg(unix)]
-    pub(crate) fn unwritable(&self, folder: &Path) -> Option<Notice> {
+    pub(crate) fn unwritable(&self, folder: &Path) -> Option<Diagnostic> {
         use nix::errno::Errno;
         use nix::unistd::{AccessFlags, access};
 
@@ -100,15 +100,17 @@ impl World {
             Errno::EPERM => "lsattr -d",
             _ => "ls -ld",
         };
-        let notice =
-            Notice::warning("paths.unwritable", format!("nothing can be changed in {}", folder.display()));
+        let diagnostic = Diagnostic::warning(
+            "paths.unwritable",
+            format!("nothing can be changed in {}", folder.display()),
+        );
         let causes = vec![std::io::Error::from(refused).to_string()];
-        Some(notice.hint(format!("{shows} {}", quote(folder))).at(folder).causes(causes))
+        Some(diagnostic.hint(format!("{shows} {}", quote(folder))).at(folder).causes(causes))
     }
 
     /// What may be changed in a folder cannot be asked here without changing something.
     #[cfg(not(unix))]
-    pub(crate) fn unwritable(&self, _: &Path) -> Option<Notice> {
+    pub(crate) fn unwritable(&self, _: &Path) -> Option<Diagnostic> {
         None
     }
 
@@ -116,14 +118,14 @@ impl World {
     ///
     /// # Errors
     /// There is no home.
-    pub fn new(home: Option<&Path>) -> Result<Self, Notice> {
+    pub fn new(home: Option<&Path>) -> Result<Self, Diagnostic> {
         let env = match home {
             Some(home) => Env::explicit(absolute(home)?),
             None => Env::from_process(),
         };
         let layout = Resolver::new(MYOWNLLM)
             .resolve(&env)
-            .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+            .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
         let checked = guard(layout.clone(), &RealLookup);
         let program = match home {
             Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
@@ -148,7 +150,7 @@ impl World {
 
     /// Lets a launch change nothing, for this reason: see [`Options::refusal`].
     #[must_use]
-    pub fn refusing(mut self, refusal: Notice) -> Self {
+    pub fn refusing(mut self, refusal: Diagnostic) -> Self {
         self.refusal = Some(refusal);
         self
     }
@@ -220,13 +222,13 @@ impl World {
 }
 
 /// `--home` may be relative to where the command was typed.
-fn absolute(home: &Path) -> Result<std::path::PathBuf, Notice> {
+fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
     if home.as_os_str().is_empty() {
-        return Err(Notice::error("paths.relative-home", "--home names no folder")
+        return Err(Diagnostic::error("paths.relative-home", "--home names no folder")
             .hint("myownllm-mesh --home /path/to/home status"));
     }
     std::path::absolute(home)
-        .map_err(|error| Notice::from_error(&error, "paths.relative-home", None).at(home))
+        .map_err(|error| Diagnostic::from_error(&error, "paths.relative-home", None).at(home))
 }
 
 /// Whether the mode of a folder lets a user change what is in it.

@@ -21,16 +21,16 @@ fn no_look_and_no_launch_of_the_library_changes_the_user_of_the_process() {
     chown(home.path(), Some(1234), Some(1234)).unwrap();
     let world = World::new(Some(home.path())).unwrap();
     let wired = world.wire();
-    let outcome = launch(&wired.parts(), &Options { daemon: false, ..world.options() }, &mut fresh_ids());
-    assert_eq!(outcome.class(), None, "{:?}", outcome.notices);
+    let outcome = launch(&wired.context(), &Options { daemon: false, ..world.options() }, &mut fresh_ids());
+    assert_eq!(outcome.class(), None, "{:?}", outcome.diagnostics);
     assert_eq!(user(), 0);
     // What root's hands made is the owner's all the same.
     for made in [".myownllm", ".myownllm/config.json"] {
         assert_eq!(std::fs::metadata(home.path().join(made)).unwrap().uid(), 1234, "{made}");
     }
     // A daemon of root's could not be read by the owner: none is started.
-    let outcome = launch(&wired.parts(), &world.options(), &mut fresh_ids());
-    let codes: Vec<_> = outcome.notices.iter().map(|notice| notice.code.as_str()).collect();
+    let outcome = launch(&wired.context(), &world.options(), &mut fresh_ids());
+    let codes: Vec<_> = outcome.diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
     assert_eq!(codes, ["paths.foreign-home"]);
     assert!(!home.path().join(".myownllm/.myownmesh").exists());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use myownllm_durable_fs::{Disk, FileKind, quote};
 use myownllm_paths::Layout;
 
-use crate::notice::Notice;
+use crate::diagnostic::Diagnostic;
 
 /// What the runner may not use, and the one command that gives it back.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct Closed {
     /// The topmost directories and files that may not be used.
     paths: Vec<PathBuf>,
     /// The one problem.
-    pub notice: Notice,
+    pub diagnostic: Diagnostic,
 }
 
 impl Closed {
@@ -27,29 +27,29 @@ impl Closed {
             }
         }
         let causes = causes(disk, layout, &paths);
-        let notice = notice(disk, layout, &causes)?;
-        Some(Self { paths, notice })
+        let diagnostic = diagnostic(disk, layout, &causes)?;
+        Some(Self { paths, diagnostic })
     }
 
     /// Looks for the one cause of several errors, where two of them or more have one.
     pub fn of_errors<'n>(
         disk: &dyn Disk,
         layout: &Layout,
-        errors: impl Iterator<Item = &'n Notice> + Clone,
+        errors: impl Iterator<Item = &'n Diagnostic> + Clone,
     ) -> Option<Self> {
         // Without a second error there is nothing to look for.
         errors.clone().nth(1)?;
         let mut closed = Self::look(disk, layout)?;
         let classes: Vec<_> = errors.filter(|error| closed.covers(error)).map(|error| error.class).collect();
         // The one problem is as grave as the gravest of those that it stands for.
-        closed.notice.class = classes.iter().copied().max()?;
+        closed.diagnostic.class = classes.iter().copied().max()?;
         (classes.len() > 1).then_some(closed)
     }
 
     /// Whether a problem is one of something that may not be used.
     #[must_use]
-    pub fn covers(&self, notice: &Notice) -> bool {
-        let path = notice.path.as_deref().map(Path::new);
+    pub fn covers(&self, diagnostic: &Diagnostic) -> bool {
+        let path = diagnostic.path.as_deref().map(Path::new);
         path.is_some_and(|path| self.paths.iter().any(|closed| path.starts_with(closed)))
     }
 }
@@ -108,7 +108,7 @@ fn causes(disk: &dyn Disk, layout: &Layout, closed: &[PathBuf]) -> Vec<PathBuf> 
         .collect()
 }
 
-fn notice(disk: &dyn Disk, layout: &Layout, causes: &[PathBuf]) -> Option<Notice> {
+fn diagnostic(disk: &dyn Disk, layout: &Layout, causes: &[PathBuf]) -> Option<Diagnostic> {
     let first = causes.first()?;
     let meta = disk.stat_follow(first).ok();
     let owner = meta.as_ref().and_then(|meta| meta.owner);
@@ -126,7 +126,7 @@ fn notice(disk: &dyn Disk, layout: &Layout, causes: &[PathBuf]) -> Option<Notice
             (message, format!("chmod -R u+rwX {quoted}"))
         }
     };
-    Some(Notice::error("homes.no-access", message).at(first).hint(hint))
+    Some(Diagnostic::error("homes.no-access", message).at(first).hint(hint))
 }
 
 /// The group of the user's home, where that is the runner's.

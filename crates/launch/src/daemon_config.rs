@@ -6,9 +6,9 @@ use std::path::Path;
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
 use myownllm_durable_fs::{move_aside, quote, replace_symlink};
 
+use crate::diagnostic::{Class, Diagnostic};
 use crate::hints::PROGRAM;
-use crate::notice::{Class, Notice};
-use crate::sequence::{Options, Outcome, Parts};
+use crate::sequence::{Context, Options, Outcome};
 
 /// The stable code of a daemon's config that is no JSON.
 const DAMAGED: &str = "daemon.config-damaged";
@@ -17,30 +17,30 @@ pub(crate) const SET_ASIDE: &str = "daemon.config-set-aside";
 
 /// Tells that a symlink makes the daemon's config and the app's one file: a daemon would overwrite the app's config again.
 #[must_use]
-pub fn shared_config(parts: &Parts<'_>) -> Option<Notice> {
-    let (path, app) = (&parts.layout.daemon_config, &parts.layout.app_config);
-    let real = |path: &Path| parts.disk.canonicalize(path).ok();
+pub fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
+    let (path, app) = (&context.layout.daemon_config, &context.layout.app_config);
+    let real = |path: &Path| context.disk.canonicalize(path).ok();
     real(path).filter(|at| real(app).as_ref() == Some(at))?;
-    let is_symlink = |path: &&&Path| parts.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
+    let is_symlink = |path: &&&Path| context.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
     let symlink = [path.as_path(), app.as_path()];
     let symlink = symlink.iter().find(is_symlink);
     let hint = symlink.map_or_else(|| format!("ls -l {}", quote(path)), |link| replace_symlink(link));
     let message = format!("{} and the app's config are one file", path.display());
-    let notice = Notice::error("daemon.config-is-the-apps", message).at(path);
-    Some(notice.hint(hint).class(Class::Refused))
+    let diagnostic = Diagnostic::error("daemon.config-is-the-apps", message).at(path);
+    Some(diagnostic.hint(hint).class(Class::Refused))
 }
 
 /// Tells that a file has the name of the daemon's config and is not the daemon's, as every command sees it.
 #[must_use]
-pub fn misplaced_notice(parts: &Parts<'_>, misplaced: &Misplaced) -> Notice {
-    let path = &parts.layout.daemon_config;
+pub fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Diagnostic {
+    let path = &context.layout.daemon_config;
     let message =
         format!("{} {}; a repair keeps it as a backup and sets it aside", path.display(), is(misplaced));
     let hint = match misplaced.shape {
         FileShape::Corrupt => move_aside(path, "aside"),
         _ => format!("{PROGRAM} repair"),
     };
-    Notice::error(code(misplaced), message).at(path).hint(hint)
+    Diagnostic::error(code(misplaced), message).at(path).hint(hint)
 }
 
 fn code(misplaced: &Misplaced) -> &'static str {
@@ -62,31 +62,31 @@ fn is(misplaced: &Misplaced) -> &'static str {
 /// # Errors
 /// The file is the app's config as well, or could not be kept or set aside: no daemon may be started then.
 pub(crate) fn settle_daemon_config(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     options: &Options<'_>,
     lock: &dyn LockedStore,
     outcome: &mut Outcome,
-) -> Result<(), Notice> {
-    if let Some(shared) = options.daemon.then(|| shared_config(parts)).flatten() {
+) -> Result<(), Diagnostic> {
+    if let Some(shared) = options.daemon.then(|| shared_config(context)).flatten() {
         return Err(shared);
     }
-    let Some(misplaced) = parts.store.misplaced() else { return Ok(()) };
-    let path = &parts.layout.daemon_config;
-    if !parts.daemons.live(None).is_empty() {
-        let kept = lock.keep_misplaced().map_err(|error| Notice::from(&error))?;
-        outcome.notices.extend(kept.map(|kept| {
+    let Some(misplaced) = context.store.misplaced() else { return Ok(()) };
+    let path = &context.layout.daemon_config;
+    if !context.daemons.live(None).is_empty() {
+        let kept = lock.keep_misplaced().map_err(|error| Diagnostic::from(&error))?;
+        outcome.diagnostics.extend(kept.map(|kept| {
             let SetAside { backup, misplaced, .. } = kept;
             let message = format!(
                 "{} {}; it is the backup {backup} now, and is set aside once the daemon that runs has ended",
                 path.display(),
                 is(&misplaced)
             );
-            Notice::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
+            Diagnostic::warning(code(&misplaced), message).at(path).hint(format!("{PROGRAM} daemon restart"))
         }));
         return Ok(());
     }
-    let done = lock.set_misplaced_aside().map_err(|error| Notice::from(&error))?;
-    outcome.notices.extend(done.map(|done| {
+    let done = lock.set_misplaced_aside().map_err(|error| Diagnostic::from(&error))?;
+    outcome.diagnostics.extend(done.map(|done| {
         let then = match (&done.restored_from, misplaced.daemon_keys.as_slice()) {
             (Some(part), _) => format!("the daemon's settings come from the backup {part}"),
             (None, []) => "the daemon begins at its defaults".to_owned(),
@@ -94,7 +94,7 @@ pub(crate) fn settle_daemon_config(
         };
         let message =
             format!("{} {}; it is the backup {} now, and {then}", path.display(), was(&done), done.backup);
-        Notice::warning(SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
+        Diagnostic::warning(SET_ASIDE, message).at(path).hint(format!("{PROGRAM} config history"))
     }));
     Ok(())
 }

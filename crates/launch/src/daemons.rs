@@ -16,7 +16,7 @@ pub use myownllm_daemon::{DaemonKind, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
 use myownllm_paths::{ControlSocket, Layout, Mode, Socket, check_control_socket};
 
-use crate::notice::Notice;
+use crate::diagnostic::Diagnostic;
 
 /// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
 const ANSWER: Duration = Duration::from_millis(800);
@@ -261,24 +261,24 @@ impl Daemons for LocalDaemons<'_> {
 /// That processes cannot be looked at: a daemon without a socket would go unseen, and one that is seen could not be told from
 /// another process. Where the system never tells, there is nothing to say.
 #[must_use]
-pub fn processes_unknown() -> Option<Notice> {
+pub fn processes_unknown() -> Option<Diagnostic> {
     let is_known = !cfg!(target_os = "linux") || std::fs::metadata("/proc/self/stat").is_ok();
     (!is_known).then(|| {
         let message =
             "cannot look for a daemon without a socket: /proc is not mounted, or is closed to this user";
-        Notice::warning("daemon.processes-unknown", message).hint("sudo mount -t proc proc /proc")
+        Diagnostic::warning("daemon.processes-unknown", message).hint("sudo mount -t proc proc /proc")
     })
 }
 
 /// That a socket is left over which only its owner can use. It is in nobody's way, but where a daemon cannot remove it.
 #[must_use]
-pub fn abandoned_notice(socket: &AbandonedSocket) -> Notice {
+pub fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
     let message = format!(
         "nobody listens on the socket {} of user {}, which lets this user not connect",
         socket.path.display(),
         socket.owner
     );
-    Notice::warning("daemon.socket-abandoned", message).at(&socket.path).hint(socket.command.clone())
+    Diagnostic::warning("daemon.socket-abandoned", message).at(&socket.path).hint(socket.command.clone())
 }
 
 pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use myownllm_durable_fs::quote;
 
-use crate::notice::Notice;
+use crate::diagnostic::Diagnostic;
 
 /// This program, as everybody can call it.
 pub const PROGRAM: &str = "myownllm-mesh";
 /// How another program for the daemon is named; the path is for the reader to fill in.
 const NAMED_DAEMON: &str = "MYOWNMESH_BIN=/path/to/myownmesh ";
 
-impl Notice {
+impl Diagnostic {
     /// Gives it the command for its code, for a program that is called like this.
     pub fn complete_hint(&mut self, program: &str) {
         let said = self.hint.take();
@@ -32,12 +32,12 @@ fn is_in_words(code: &str) -> bool {
 }
 
 /// A command of ours for a code, as everybody can call it.
-fn command(notice: &Notice) -> Option<String> {
-    let file = notice.path.as_deref().map(Path::new).filter(|path| path.is_absolute()).map(quote);
+fn command(diagnostic: &Diagnostic) -> Option<String> {
+    let file = diagnostic.path.as_deref().map(Path::new).filter(|path| path.is_absolute()).map(quote);
     let ours = |rest: &str| Some(format!("{PROGRAM} {rest}"));
-    match (notice.code.as_str(), file) {
+    match (diagnostic.code.as_str(), file) {
         ("daemon.unreachable" | "envelope.not-exportable", _) => {
-            ours(if notice.code == "daemon.unreachable" { "launch" } else { "launch --no-daemon" })
+            ours(if diagnostic.code == "daemon.unreachable" { "launch" } else { "launch --no-daemon" })
         }
         (
             "daemon.busy"
@@ -65,9 +65,10 @@ fn command(notice: &Notice) -> Option<String> {
         ("migration.identity-held-back", _) => ours("doctor"),
         ("store.unstable" | "store.conflict", Some(file)) => Some(format!("fuser -v {file}")),
         ("store.backups-full", Some(folder)) => Some(format!("ls -l {folder}")),
-        ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => {
-            Some(edit(Path::new(notice.path.as_deref()?), notice.place.as_ref().map(|place| place.line)))
-        }
+        ("config.syntax" | "config.not-an-object" | "envelope.parse", Some(_)) => Some(edit(
+            Path::new(diagnostic.path.as_deref()?),
+            diagnostic.place.as_ref().map(|place| place.line),
+        )),
         _ => None,
     }
 }
@@ -128,12 +129,12 @@ mod tests {
     ];
 
     #[track_caller]
-    fn is_a_command(mut notice: Notice) {
-        notice.complete_hint(PROGRAM);
-        let hint = notice.hint.clone().unwrap_or_else(|| panic!("no way out: {notice:?}"));
+    fn is_a_command(mut diagnostic: Diagnostic) {
+        diagnostic.complete_hint(PROGRAM);
+        let hint = diagnostic.hint.clone().unwrap_or_else(|| panic!("no way out: {diagnostic:?}"));
         let line = hint.strip_prefix(NAMED_DAEMON).unwrap_or(&hint);
         let first = line.split(' ').next().unwrap_or_default();
-        assert!(COMMANDS.contains(&first) && !hint.contains('\n'), "{hint:?} is no command: {notice:?}");
+        assert!(COMMANDS.contains(&first) && !hint.contains('\n'), "{hint:?} is no command: {diagnostic:?}");
     }
 
     fn failed() -> io::Error {
@@ -157,7 +158,7 @@ mod tests {
                 ControlError::Protocol { op: op(), problem: "p".to_owned() },
                 ControlError::UnknownOp { op: op(), message: "m".to_owned() },
             ];
-            errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+            errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
             let refusals = [
                 Refusal::Busy { endpoint: endpoint(), pid, waited_ms: 1 },
                 Refusal::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
@@ -168,7 +169,7 @@ mod tests {
                 Refusal::Suspended { endpoint: endpoint(), pid: 7 },
                 Refusal::Unknown { endpoint: endpoint(), problem: op() },
             ];
-            refusals.iter().for_each(|refusal| is_a_command(Notice::from(refusal)));
+            refusals.iter().for_each(|refusal| is_a_command(Diagnostic::from(refusal)));
             let found = || Box::new(Probe::Busy { pid, waited_ms: 1 });
             let errors = [
                 SpawnError::Occupied { endpoint: endpoint(), found: found() },
@@ -182,7 +183,7 @@ mod tests {
                 SpawnError::NoCandidate { tried: Vec::new() },
                 SpawnError::AllFailed { home: path(), tried: Vec::new() },
             ];
-            errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+            errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
             let errors = [
                 StopError::UnknownProcess { endpoint: endpoint() },
                 StopError::ForeignOwner { endpoint: endpoint(), uid: 1, pid },
@@ -193,7 +194,7 @@ mod tests {
                 StopError::StillThere { endpoint: endpoint(), pid: 7, waited: Duration::ZERO },
                 StopError::CameBack { endpoint: endpoint(), before: 7, now: 8 },
             ];
-            errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+            errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         }
     }
 
@@ -208,7 +209,7 @@ mod tests {
             PathsError::Lookup { path: path(), source: failed() },
             PathsError::NotAFolder { daemon_home: path(), at: path(), what: "a file" },
         ];
-        errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+        errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         let errors = [
             StoreError::Unstable { path: path() },
             StoreError::Conflict { path: path() },
@@ -220,15 +221,16 @@ mod tests {
             StoreError::ConfigIsACopy { path: path(), copy: path() },
             StoreError::ForeignLink { path: path(), by: 1, of: 0 },
         ];
-        errors.iter().for_each(|error| is_a_command(Notice::from(error)));
+        errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         let broken = myownllm_config_model::Document::parse(b"{\n  \"a\": 1,\n}").unwrap_err();
-        let mut notice = Notice::from_error(&broken, broken.code(), broken.hint()).at(Path::new("/h/c.json"));
-        notice.complete_hint(PROGRAM);
-        assert_eq!(notice.hint.as_deref(), Some("${EDITOR:-vi} +2 /h/c.json"));
+        let mut diagnostic =
+            Diagnostic::from_error(&broken, broken.code(), broken.hint()).at(Path::new("/h/c.json"));
+        diagnostic.complete_hint(PROGRAM);
+        assert_eq!(diagnostic.hint.as_deref(), Some("${EDITOR:-vi} +2 /h/c.json"));
         // Without a file, there is none to open.
-        let mut notice = Notice::from_error(&broken, broken.code(), broken.hint());
-        notice.complete_hint(PROGRAM);
-        assert_eq!(notice.hint, broken.hint());
+        let mut diagnostic = Diagnostic::from_error(&broken, broken.code(), broken.hint());
+        diagnostic.complete_hint(PROGRAM);
+        assert_eq!(diagnostic.hint, broken.hint());
     }
 
     #[test]

@@ -5,43 +5,43 @@ use myownllm_config_store::{Pending, Step};
 use myownllm_durable_fs::LockedDir;
 use myownllm_identity::{Answer, Expected, Look, Pending as PendingBy, Places, Refusal, StartPermit, look};
 
-use crate::sequence::Parts;
+use crate::sequence::Context;
 
 /// Where the identity file may be. A repair that is pending may be about to give the daemon the config that names it.
-fn places(parts: &Parts<'_>, pending: Option<&Pending>) -> Places {
-    let places = Places::of(parts.layout);
+fn places(context: &Context<'_>, pending: Option<&Pending>) -> Places {
+    let places = Places::of(context.layout);
     let writes =
         |pending: &Pending| pending.steps.iter().any(|step| matches!(step, Step::PublishDaemonHalf { .. }));
-    if pending.is_some_and(writes) { places.with_daemon_config(&parts.layout.app_config) } else { places }
+    if pending.is_some_and(writes) { places.with_daemon_config(&context.layout.app_config) } else { places }
 }
 
 /// May a daemon be started in this home, and with which key? The one answer of every command. `pending` is what a launch would write
 /// of the config.
 #[must_use]
-pub fn identity_answer(parts: &Parts<'_>, pending: Option<&Pending>) -> Answer {
-    look(parts.disk, &places(parts, pending)).answer()
+pub fn identity_answer(context: &Context<'_>, pending: Option<&Pending>) -> Answer {
+    look(context.disk, &places(context, pending)).answer()
 }
 
 /// What is seen of the identity file. Where it is missing, what a launch would write of the config is looked at too: the daemon's part of
 /// it may name the file.
 #[must_use]
-pub fn identity_look(parts: &Parts<'_>, ids: &mut dyn Ids) -> Look {
-    let seen = look(parts.disk, &places(parts, None));
+pub fn identity_look(context: &Context<'_>, ids: &mut dyn Ids) -> Look {
+    let seen = look(context.disk, &places(context, None));
     if !seen.answer().refusal().is_some_and(Refusal::is_gone) {
         return seen;
     }
-    match parts.store.look(ids) {
-        Ok(loaded) => look(parts.disk, &places(parts, Some(&loaded.pending))),
+    match context.store.look(ids) {
+        Ok(loaded) => look(context.disk, &places(context, Some(&loaded.pending))),
         Err(_) => seen,
     }
 }
 
 /// The permit to start a daemon in this home.
 pub(crate) fn start_permit<'lock>(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     lock: &'lock LockedDir,
 ) -> Result<StartPermit<'lock>, Refusal> {
-    myownllm_identity::start_permit(lock, &places(parts, None))
+    myownllm_identity::start_permit(lock, &places(context, None))
 }
 
 /// Which key a daemon that is found has to have. Where its config still names the place from which the file has moved, a launch mends

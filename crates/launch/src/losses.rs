@@ -5,8 +5,8 @@ use std::path::Path;
 use myownllm_config_model::{AppConfig, Document};
 use myownllm_config_store::{FileShape, Report};
 
+use crate::diagnostic::Diagnostic;
 use crate::hints::{PROGRAM, edit};
-use crate::notice::Notice;
 
 /// A setting at a default that acts on its own: it deletes, opens, or switches something off.
 struct Loss {
@@ -56,7 +56,12 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
 /// Tells that settings are at their defaults as no backup has them, those that do harm unseen first; `None` when none is.
 /// `is_written` says whether the config at `path` holds them by now.
 #[must_use]
-pub fn lost_settings(document: &Document, report: &Report, path: &Path, is_written: bool) -> Option<Notice> {
+pub fn lost_settings(
+    document: &Document,
+    report: &Report,
+    path: &Path,
+    is_written: bool,
+) -> Option<Diagnostic> {
     let keys = &report.reset_keys;
     let losses = losses(document, report);
     // An older app's config lacks a key or two of today's.
@@ -78,5 +83,5 @@ pub fn lost_settings(document: &Document, report: &Report, path: &Path, is_writt
         true if undo.is_empty() => edit(path, None),
         true => format!("{PROGRAM} config set {}", undo.join(" ")),
     };
-    Some(Notice::warning("salvage.defaults", message).at(path).hint(hint))
+    Some(Diagnostic::warning("salvage.defaults", message).at(path).hint(hint))
 }

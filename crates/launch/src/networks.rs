@@ -8,8 +8,8 @@ use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::diagnostic::{Class, Diagnostic, Severity};
 use crate::hints::PROGRAM;
-use crate::notice::{Class, Notice, Severity};
 
 /// A name longer than any that is one is cut.
 pub const LONGEST_NAME: usize = 80;
@@ -69,7 +69,7 @@ pub fn reconcile(
     asked: ConnectedDaemon,
     status: Status,
     document: &Document,
-) -> Result<Reconciled, Notice> {
+) -> Result<Reconciled, Diagnostic> {
     let plan = plan_for(store, daemon, status, asked.role, document)?;
     let outcome = reconcile::execute(daemon, &plan);
     // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
@@ -83,7 +83,7 @@ pub(crate) fn plan_for(
     status: Status,
     role: Role,
     document: &Document,
-) -> Result<reconcile::Plan, Notice> {
+) -> Result<reconcile::Plan, Diagnostic> {
     let active = networks::active(document).map(in_the_daemons_words).transpose()?;
     let mut saved = saved(document);
     let is_saved = |joined: &String| saved.iter().any(|saved| network_id::same(&saved.network_id, joined));
@@ -91,17 +91,17 @@ pub(crate) fn plan_for(
         saved.extend(formerly_saved(store));
     }
     let view =
-        reconcile::gather(daemon, status, role, active, saved).map_err(|error| Notice::from(&error))?;
+        reconcile::gather(daemon, status, role, active, saved).map_err(|error| Diagnostic::from(&error))?;
     Ok(reconcile::plan(&view))
 }
 
-fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Notice> {
+fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Diagnostic> {
     convert::to_daemon(network).map_err(|error| {
         let id = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
         let id = id.unwrap_or_default();
-        let notice = Notice::from_error(&error, error.code(), None);
-        let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), notice.message);
-        Notice { message, ..notice }.hint(format!("{PROGRAM} network show {}", quoted(&id)))
+        let diagnostic = Diagnostic::from_error(&error, error.code(), None);
+        let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), diagnostic.message);
+        Diagnostic { message, ..diagnostic }.hint(format!("{PROGRAM} network show {}", quoted(&id)))
     })
 }
 
@@ -132,34 +132,34 @@ pub fn saved(document: &Document) -> Vec<SavedNetwork> {
 /// What failed of a reconciliation: which network, with which daemon, why, and one way out; `program` is how this program is
 /// called. A network that could not be left is left for the next pass; one that is joined, and that the daemon reports in words
 /// of its own, is no failure.
-pub fn reconcile_notices(reconciled: &Reconciled, program: &str) -> Vec<Notice> {
+pub fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diagnostic> {
     reconciled
         .outcome
         .steps
         .iter()
-        .filter_map(|done| step_notice(&done.step.action, &done.result, &reconciled.daemon, program))
+        .filter_map(|done| step_diagnostic(&done.step.action, &done.result, &reconciled.daemon, program))
         .collect()
 }
 
-fn step_notice(
+fn step_diagnostic(
     action: &Action,
     result: &StepResult,
     daemon: &ConnectedDaemon,
     program: &str,
-) -> Option<Notice> {
+) -> Option<Diagnostic> {
     let StepResult::Failed { code, message, intact } = result else { return None };
     let message = format!("{} {}: {message}", daemon.name(), what_failed(action, code));
-    let mut notice = Notice::error(code, message).class(class_of_step(code));
+    let mut diagnostic = Diagnostic::error(code, message).class(class_of_step(code));
     if let Some(socket) = daemon.socket.path() {
-        notice = notice.at(socket);
+        diagnostic = diagnostic.at(socket);
     }
     if code == "daemon.cancelled" && *intact {
         // Who asked for it knows it, and got what was asked for: nothing is lost.
-        return Some(Notice { severity: Severity::Info, ..notice });
+        return Some(Diagnostic { severity: Severity::Info, ..diagnostic });
     }
-    notice.hint = Some(step_hint(action, code, action.network_id(), daemon, program));
+    diagnostic.hint = Some(step_hint(action, code, action.network_id(), daemon, program));
     let is_minor = matches!(action, Action::Remove { .. }) || code == NOT_APPLIED;
-    Some(if is_minor { notice.as_warning() } else { notice })
+    Some(if is_minor { diagnostic.as_warning() } else { diagnostic })
 }
 
 fn class_of_step(code: &str) -> Class {
@@ -240,7 +240,7 @@ mod tests {
         let severity = |intact| {
             let (code, message) = ("daemon.cancelled".to_owned(), String::new());
             let result = StepResult::Failed { code, message, intact };
-            step_notice(&add, &result, &asked(None), "prog").unwrap().severity
+            step_diagnostic(&add, &result, &asked(None), "prog").unwrap().severity
         };
         assert_eq!((severity(true), severity(false)), (Severity::Info, Severity::Error));
         assert_eq!(asked(Some(7)).name(), "the shared daemon (process 7)");

@@ -7,13 +7,13 @@ use myownllm_daemon::{CandidateFailure, CandidateOutcome, SpawnError};
 use myownllm_durable_fs::quote;
 
 use crate::daemons::read_document;
-use crate::notice::{Class, Notice};
-use crate::sequence::Parts;
+use crate::diagnostic::{Class, Diagnostic};
+use crate::sequence::Context;
 
 /// Why no daemon came up; the likeliest reason first.
-pub(crate) fn notices(parts: &Parts<'_>, error: &SpawnError) -> Vec<Notice> {
-    let likeliest = no_room(parts, error).or_else(|| newer_config(parts, error));
-    likeliest.into_iter().chain([Notice::from(error)]).collect()
+pub(crate) fn diagnostics(context: &Context<'_>, error: &SpawnError) -> Vec<Diagnostic> {
+    let likeliest = no_room(context, error).or_else(|| newer_config(context, error));
+    likeliest.into_iter().chain([Diagnostic::from(error)]).collect()
 }
 
 /// The logs of the programs that ended before they answered.
@@ -28,14 +28,14 @@ fn last_words(error: &SpawnError) -> Vec<&[String]> {
 }
 
 /// A program that can write nothing in its home ends, and it is not the program's fault.
-fn no_room(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
+fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     /// What the system says, as the C library and as Rust's print it: no space, no quota, a read-only file system.
     const SAID: [(&str, &str, &str); 3] = [
         ("No space left on device", "(os error 28)", "df -h"),
         ("Disk quota exceeded", "(os error 122)", "df -h"),
         ("Read-only file system", "(os error 30)", "findmnt --target"),
     ];
-    let home = &parts.layout.daemon_home;
+    let home = &context.layout.daemon_home;
     let logs = last_words(error);
     let says = |(words, number, _): &&(&str, &str, &str)| {
         logs.iter().copied().flatten().any(|line| line.contains(words) || line.contains(number))
@@ -44,8 +44,8 @@ fn no_room(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
     let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
     let (what, _, command) = SAID.iter().find(says).or_else(full)?;
     let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
-    let notice = Notice::error("daemon.no-room", message).at(home);
-    Some(notice.hint(format!("{command} {}", quote(home))).class(Class::Daemon))
+    let diagnostic = Diagnostic::error("daemon.no-room", message).at(home);
+    Some(diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon))
 }
 
 /// Whether the disk of a folder has no block, or no file, left for us.
@@ -64,14 +64,14 @@ fn is_full(_: &Path) -> bool {
 
 /// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not
 /// say it in words that we know, a config that is newer than all daemons that we know says enough.
-fn newer_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
+fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     let logs = last_words(error);
     // Of a config, and not of a library or a kernel that it wants.
     let of_config =
         |line: &&String| line.contains("newer") && (line.contains("config") || line.contains("version"));
     let said = logs.iter().copied().flatten().any(|line| of_config(&line));
-    let path = &parts.layout.daemon_config;
-    let document = read_document(parts.disk, path).ok().flatten()?;
+    let path = &context.layout.daemon_config;
+    let document = read_document(context.disk, path).ok().flatten()?;
     let version = DaemonConfig::view(&document).version?;
     let told = version > 1 && said;
     if !told && (logs.is_empty() || version <= NEWEST_VERSION) {
@@ -81,6 +81,6 @@ fn newer_config(parts: &Parts<'_>, error: &SpawnError) -> Option<Notice> {
         "the daemon's config {} is of version {version}, which is newer than the daemon: it does not start on it",
         path.display()
     );
-    let notice = Notice::error("daemon.config-newer", message).at(path);
-    Some(notice.class(Class::Daemon))
+    let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path);
+    Some(diagnostic.class(Class::Daemon))
 }

@@ -5,8 +5,8 @@ use myownllm_daemon::{Evidence, Suspect};
 use serde::Serialize;
 
 use crate::daemons::RunningDaemon;
-use crate::notice::Notice;
-use crate::sequence::{Options, Parts};
+use crate::diagnostic::Diagnostic;
+use crate::sequence::{Context, Options};
 
 /// A config that was healthy before and is not any more.
 #[derive(Clone, Debug, Serialize)]
@@ -22,14 +22,14 @@ impl Relapse {
     /// Looks for the signs: a config in the daemon's shape, and a copy that we made when it was healthy. (What a daemon
     /// itself moved aside is no such sign: that happens the first time, too.) `live` are the daemons that were found
     /// on the app's home; who asks has not ended them yet.
-    pub fn of(parts: &Parts<'_>, shape: FileShape, live: &[RunningDaemon]) -> Option<Self> {
+    pub fn of(context: &Context<'_>, shape: FileShape, live: &[RunningDaemon]) -> Option<Self> {
         if !matches!(shape, FileShape::Daemon | FileShape::Mixed) {
             return None;
         }
-        let copies = parts.store.history().ok()?;
+        let copies = context.store.history().ok()?;
         let is_healthy = |kind, intact, shape| kind == CopyKind::Good && intact && shape == FileShape::App;
         let healthy = copies.iter().find(|copy| is_healthy(copy.kind, copy.intact, copy.shape))?;
-        let mut suspects = parts.daemons.suspects();
+        let mut suspects = context.daemons.suspects();
         // One whose environment cannot be read is known by its socket alone.
         for pid in live.iter().filter(|live| live.legacy).filter_map(RunningDaemon::pid) {
             if suspects.iter().all(|known| known.pid != pid) {
@@ -40,7 +40,7 @@ impl Relapse {
     }
 
     /// The same for a person.
-    pub fn notice(&self, parts: &Parts<'_>, options: &Options<'_>) -> Notice {
+    pub fn diagnostic(&self, context: &Context<'_>, options: &Options<'_>) -> Diagnostic {
         let copy = &self.healthy_copy;
         let who = match self.suspects.is_empty() {
             true => {
@@ -56,8 +56,9 @@ impl Relapse {
             true => format!("{} doctor", options.program),
             false => format!("ps -fp {}", pids.join(",")),
         };
-        let mut notice = Notice::warning("launch.relapse", message).at(&parts.layout.app_config).hint(hint);
-        notice.causes = self.suspects.iter().map(Suspect::to_string).collect();
-        notice
+        let mut diagnostic =
+            Diagnostic::warning("launch.relapse", message).at(&context.layout.app_config).hint(hint);
+        diagnostic.causes = self.suspects.iter().map(Suspect::to_string).collect();
+        diagnostic
     }
 }

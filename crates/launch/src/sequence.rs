@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use myownllm_config_model::{Diagnostic, Document, Ids};
+use myownllm_config_model::{Document, Ids};
 use myownllm_config_store::{
     Applied, ConfigStore, FileShape, Loaded, LockedStore, Pending, Step, StoreError,
 };
@@ -29,14 +29,14 @@ use myownllm_paths::{CheckedLayout, ControlSocket, Layout, Mode, PathsError, che
 use crate::closed::Closed;
 use crate::daemon_config::{settle_daemon_config, shared_config};
 use crate::daemons::{
-    DaemonKind, Daemons, OPERATION, RunningDaemon, abandoned_notice, endpoint_of, processes_unknown,
+    DaemonKind, Daemons, OPERATION, RunningDaemon, abandoned_diagnostic, endpoint_of, processes_unknown,
     read_control_socket, read_document,
 };
+use crate::diagnostic::{Class, Diagnostic, add_untold, class_of};
 use crate::identity::{expected_key, identity_answer, start_permit};
 use crate::losses::lost_settings;
-use crate::networks::{ConnectedDaemon, Reconciled, plan_for, reconcile, reconcile_notices};
+use crate::networks::{ConnectedDaemon, Reconciled, plan_for, reconcile, reconcile_diagnostics};
 use crate::no_daemon;
-use crate::notice::{Class, Notice, add_untold, class_of};
 use crate::relapse::Relapse;
 use crate::trust::{ensure_changeable, ensure_own_daemon, trusted_home, wrote_where_others_can};
 use crate::waiting::{LOCK_STEP, OnWait, lock_home};
@@ -48,10 +48,10 @@ use crate::waiting::{LOCK_STEP, OnWait, lock_home};
 /// relays). Everything else, a move or a repair too, takes a fraction of a second: 2 s more are for that.
 pub const LOCK_WAIT: Duration =
     SpawnRequest::READY_WITHIN.saturating_add(OPERATION).saturating_add(Duration::from_secs(2));
-/// The parts that a launch is made of.
+/// Everything that a launch needs.
 #[allow(missing_debug_implementations, reason = "traits")]
 #[derive(Clone, Copy)]
-pub struct Parts<'a> {
+pub struct Context<'a> {
     /// Every path.
     pub layout: &'a Layout,
     /// The layout again if the homes were found apart, else why they were not.
@@ -83,7 +83,7 @@ pub struct Options<'a> {
     /// Whom to tell that the run waits for another one.
     pub on_wait: Option<OnWait<'a>>,
     /// A reason of the caller's why nothing may be changed: the config is loaded, and no daemon is used.
-    pub refusal: Option<&'a Notice>,
+    pub refusal: Option<&'a Diagnostic>,
 }
 
 impl Default for Options<'_> {
@@ -135,28 +135,28 @@ pub struct Outcome {
     /// What was done to the daemon's networks.
     pub reconciled: Option<Reconciled>,
     /// What was odd in the config.
-    pub findings: Vec<Diagnostic>,
+    pub findings: Vec<myownllm_config_model::Diagnostic>,
     /// What went wrong or is worth knowing, the findings included; the gravest error decides the class.
-    pub notices: Vec<Notice>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Outcome {
     /// The class of the gravest error; `None` when the launch succeeded.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
-        class_of(&self.notices)
+        class_of(&self.diagnostics)
     }
 
     /// Says, once, that a daemon may have gone unseen.
     fn note_unknown_processes(&mut self) {
-        add_untold(&mut self.notices, processes_unknown());
+        add_untold(&mut self.diagnostics, processes_unknown());
     }
 }
 
 /// The daemon that a launch ended with.
 #[derive(Debug, Default)]
 pub enum Daemon {
-    /// None was wanted, or none may be started; the notices say why.
+    /// None was wanted, or none may be started; the diagnostics say why.
     #[default]
     None,
     /// One ran already. Its life is not ours to end.
@@ -179,41 +179,41 @@ pub enum Daemon {
 /// Runs the sequence.
 ///
 /// A start at which nothing is pending takes no lock, writes nothing, and looks at a handful of names.
-pub fn launch(parts: &Parts<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
-    let (mut outcome, pending) = load(parts, ids);
-    match settle(parts, options, ids, &mut outcome, pending) {
+pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
+    let (mut outcome, pending) = load(context, ids);
+    match settle(context, options, ids, &mut outcome, pending) {
         Ok(Settled { lock, routine }) => {
-            let answer = identity_answer(parts, None);
-            add_untold(&mut outcome.notices, answer.refusal().map(Notice::from));
+            let answer = identity_answer(context, None);
+            add_untold(&mut outcome.diagnostics, answer.refusal().map(Diagnostic::from));
             // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
             // moved would make a second key.
             if options.daemon && outcome.class().is_none() {
-                let used = expected_of(parts, &answer)
-                    .and_then(|expected| use_daemon(parts, options, ids, (lock, expected), &mut outcome));
-                outcome.notices.extend(used.err().into_iter().flatten());
+                let used = expected_of(context, &answer)
+                    .and_then(|expected| use_daemon(context, options, ids, (lock, expected), &mut outcome));
+                outcome.diagnostics.extend(used.err().into_iter().flatten());
             }
-            outcome.notices.extend(routine);
+            outcome.diagnostics.extend(routine);
         }
         // A config that cannot be read was told of, and that it cannot be asked for a socket says nothing more.
-        Err(notice) if outcome.stand_in && notice.code == LEAKED => {}
-        Err(notice) => outcome.notices.push(notice),
+        Err(diagnostic) if outcome.stand_in && diagnostic.code == LEAKED => {}
+        Err(diagnostic) => outcome.diagnostics.push(diagnostic),
     }
     if options.daemon {
         // After the start of a daemon, which removes one that is in its way.
-        outcome.notices.extend(parts.daemons.abandoned_sockets().iter().map(abandoned_notice));
+        outcome.diagnostics.extend(context.daemons.abandoned_sockets().iter().map(abandoned_diagnostic));
     }
-    let errors = outcome.notices.iter().filter(|notice| notice.is_error());
-    if let Some(closed) = Closed::of_errors(parts.disk, parts.layout, errors) {
-        outcome.notices.retain(|notice| !(notice.is_error() && closed.covers(notice)));
-        outcome.notices.insert(0, closed.notice);
+    let errors = outcome.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+    if let Some(closed) = Closed::of_errors(context.disk, context.layout, errors) {
+        outcome.diagnostics.retain(|diagnostic| !(diagnostic.is_error() && closed.covers(diagnostic)));
+        outcome.diagnostics.insert(0, closed.diagnostic);
     }
-    let findings = outcome.findings.iter().map(Notice::from);
-    outcome.notices.extend(findings);
+    let findings = outcome.findings.iter().map(Diagnostic::from);
+    outcome.diagnostics.extend(findings);
     // The last that a person reads.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);
-    let lost = lost_settings(&outcome.document, &outcome.config, &parts.layout.app_config, is_written);
-    outcome.notices.extend(lost);
-    outcome.notices.iter_mut().for_each(|notice| notice.complete_hint(options.program));
+    let lost = lost_settings(&outcome.document, &outcome.config, &context.layout.app_config, is_written);
+    outcome.diagnostics.extend(lost);
+    outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
     outcome
 }
 
@@ -224,24 +224,24 @@ struct Settled<'a> {
     lock: Option<Box<dyn LockedStore + 'a>>,
     /// A routine copy, or a default, could not be written: a failure to be told, and no reason to keep anybody from
     /// working.
-    routine: Option<Notice>,
+    routine: Option<Diagnostic>,
 }
 
 /// The config to run on, whatever the file is, and what of it is to be written: nothing, when the file must not be
 /// touched.
-fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
-    let (loaded, failed) = match parts.store.look(ids) {
+fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
+    let (loaded, failed) = match context.store.look(ids) {
         Ok(loaded) => {
-            let path = parts.layout.app_config.clone();
+            let path = context.layout.app_config.clone();
             let newer = loaded.newer.map(|version| StoreError::Newer { path, version });
             (loaded, newer)
         }
-        Err(error) => (parts.store.stand_in(ids), Some(error)),
+        Err(error) => (context.store.stand_in(ids), Some(error)),
     };
-    let Loaded { document, shape, pending, report, diagnostics, .. } = loaded;
+    let Loaded { document, shape, pending, report, diagnostics: findings, .. } = loaded;
     let pending = failed.is_none().then_some(pending);
     let stand_in = matches!(&failed, Some(error) if !matches!(error, StoreError::Newer { .. }));
-    let notices = failed.iter().map(Notice::from).collect();
+    let diagnostics = failed.iter().map(Diagnostic::from).collect();
     let outcome = Outcome {
         document,
         stand_in,
@@ -255,132 +255,132 @@ fn load(parts: &Parts<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
         tried: Vec::new(),
         detection: None,
         reconciled: None,
-        findings: diagnostics,
-        notices,
+        findings,
+        diagnostics,
     };
     (outcome, pending)
 }
 
 /// Moves and repairs what is pending.
 fn settle<'a>(
-    parts: &Parts<'a>,
+    context: &Context<'a>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
     outcome: &mut Outcome,
     pending: Option<Pending>,
-) -> Result<Settled<'a>, Notice> {
+) -> Result<Settled<'a>, Diagnostic> {
     if let Some(refusal) = options.refusal {
         return Err(refusal.clone());
     }
-    ensure_changeable(parts)?;
-    parts.checked.map_err(Notice::from)?;
+    ensure_changeable(context)?;
+    context.checked.map_err(Diagnostic::from)?;
     let mut pending = pending;
     let mut waited = Duration::ZERO;
     let lock = loop {
-        let is_idle = !moves(parts) && pending.as_ref().is_none_or(Pending::is_empty);
-        if is_idle && parts.store.misplaced().is_none() {
-            if let Some(shared) = options.daemon.then(|| shared_config(parts)).flatten() {
+        let is_idle = !moves(context) && pending.as_ref().is_none_or(Pending::is_empty);
+        if is_idle && context.store.misplaced().is_none() {
+            if let Some(shared) = options.daemon.then(|| shared_config(context)).flatten() {
                 return Err(shared);
             }
             // A daemon that still runs in the old place would make the same mess again, and one beside it a second
             // writer.
-            let live = parts.daemons.live_legacy().into_iter().collect();
-            settle_live(parts.daemons, live, options, &mut outcome.stopped)?;
+            let live = context.daemons.live_legacy().into_iter().collect();
+            settle_live(context.daemons, live, options, &mut outcome.stopped)?;
             return Ok(Settled::default());
         }
-        parts.store.ensure_home().map_err(|error| Notice::from(&error))?;
+        context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
         let step = LOCK_STEP.min(options.lock_wait.saturating_sub(waited));
-        match parts.store.lock(step) {
+        match context.store.lock(step) {
             Ok(lock) => break lock,
             Err(LockError::Held { .. }) if options.is_cancelled() => {
-                return Err(Notice::from(&SpawnError::Cancelled));
+                return Err(Diagnostic::from(&SpawnError::Cancelled));
             }
             Err(LockError::Held { .. }) if waited + step < options.lock_wait => {
-                options.tell_of_wait(&parts.layout.app_home, waited);
+                options.tell_of_wait(&context.layout.app_home, waited);
                 waited += step;
             }
             Err(LockError::Held { home, .. }) => {
-                return Err(Notice::from(&LockError::Held { home, waited: waited + step }));
+                return Err(Diagnostic::from(&LockError::Held { home, waited: waited + step }));
             }
-            Err(error) => return Err(Notice::from(&error)),
+            Err(error) => return Err(Diagnostic::from(&error)),
         }
         // Whoever holds the lock may be doing just what we wanted to do: then there is nothing to wait for.
-        pending = look_again(parts, ids, outcome, pending.is_some())?;
+        pending = look_again(context, ids, outcome, pending.is_some())?;
     };
     // Only from here does what we see stay as it is.
-    ensure_changeable(parts)?;
-    let pending = look_again(parts, ids, outcome, pending.is_some())?;
-    let moves = moves(parts);
+    ensure_changeable(context)?;
+    let pending = look_again(context, ids, outcome, pending.is_some())?;
+    let moves = moves(context);
     outcome.note_unknown_processes();
     let repairs = pending.as_ref().is_some_and(|pending| pending.repairs() || pending.daemon_half());
-    let leaked = leaked_socket(parts)?;
+    let leaked = leaked_socket(context)?;
     let live = if moves {
-        parts.daemons.live(leaked.as_deref())
+        context.daemons.live(leaked.as_deref())
     } else if repairs {
-        live_beside_repair(parts, &outcome.config, leaked.as_deref())
+        live_beside_repair(context, &outcome.config, leaked.as_deref())
     } else {
-        parts.daemons.live_legacy().into_iter().collect()
+        context.daemons.live_legacy().into_iter().collect()
     };
     // Looked for before a daemon that may be the reason is ended, and told even when nothing may be repaired.
     if pending.as_ref().is_some_and(Pending::repairs)
-        && let Some(relapse) = Relapse::of(parts, outcome.shape, &live)
+        && let Some(relapse) = Relapse::of(context, outcome.shape, &live)
     {
-        outcome.notices.push(relapse.notice(parts, options));
+        outcome.diagnostics.push(relapse.diagnostic(context, options));
         outcome.relapse = Some(relapse);
     }
-    settle_live(parts.daemons, live, options, &mut outcome.stopped)?;
+    settle_live(context.daemons, live, options, &mut outcome.stopped)?;
     // Without the key nothing moves: it has to be brought back first.
-    let answer = identity_answer(parts, pending.as_ref());
+    let answer = identity_answer(context, pending.as_ref());
     let gone = answer.refusal().filter(|refusal| refusal.is_gone());
-    add_untold(&mut outcome.notices, gone.map(Notice::from));
-    if moves && gone.is_none() && !migrate(parts, options, lock.home_lock(), leaked.as_deref(), outcome)? {
+    add_untold(&mut outcome.diagnostics, gone.map(Diagnostic::from));
+    if moves && gone.is_none() && !migrate(context, options, lock.home_lock(), leaked.as_deref(), outcome)? {
         return Ok(Settled { lock: Some(lock), routine: None });
     }
     let routine = match pending {
-        Some(pending) => apply(parts, ids, &*lock, &pending, outcome),
+        Some(pending) => apply(context, ids, &*lock, &pending, outcome),
         None => None,
     };
     // Only then: the app's config in it is a source of the repair.
     if outcome.class().is_none() {
-        settle_daemon_config(parts, options, &*lock, outcome)?;
+        settle_daemon_config(context, options, &*lock, outcome)?;
     }
     Ok(Settled { lock: Some(lock), routine })
 }
 
 /// Repairs and completes the config. Returns what failed of a routine copy, or of defaults; a repair that failed is noted.
 fn apply(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     ids: &mut dyn Ids,
     lock: &dyn LockedStore,
     pending: &Pending,
     outcome: &mut Outcome,
-) -> Option<Notice> {
+) -> Option<Diagnostic> {
     let repairs = pending.repairs() || pending.daemon_half();
     let mut routine = None;
     match lock.apply(ids) {
-        Ok(Applied { document, steps, report, diagnostics, .. }) => {
+        Ok(Applied { document, steps, report, diagnostics: findings, .. }) => {
             outcome.document = document;
             // Where another launch repaired the file meanwhile, what we first saw is what there is to tell; and what failed.
             if !steps.is_empty() {
-                outcome.notices.extend(wrote_where_others_can(parts));
+                outcome.diagnostics.extend(wrote_where_others_can(context));
                 outcome.config = report;
                 outcome.config_steps = steps;
-                outcome.findings = diagnostics;
+                outcome.findings = findings;
             } else {
-                let more = diagnostics.into_iter().filter(|found| !outcome.findings.contains(found));
+                let more = findings.into_iter().filter(|found| !outcome.findings.contains(found));
                 let more: Vec<_> = more.collect();
                 outcome.findings.extend(more);
             }
         }
         Err(error) => {
-            let notice = Notice::from(&error);
+            let diagnostic = Diagnostic::from(&error);
             if repairs {
-                outcome.notices.push(notice);
+                outcome.diagnostics.push(diagnostic);
             } else if pending.is_housekeeping() {
                 // The config lies where nothing can be written, as a link into a read-only store does.
-                routine = Some(notice.as_warning());
+                routine = Some(diagnostic.as_warning());
             } else {
-                routine = Some(notice);
+                routine = Some(diagnostic);
             }
         }
     }
@@ -389,23 +389,23 @@ fn apply(
 
 /// Whether something of the daemon's is still to be moved. What cannot be looked at counts: the move itself then says what
 /// is wrong with it.
-fn moves(parts: &Parts<'_>) -> bool {
-    parts.migrator.is_pending().unwrap_or(true)
+fn moves(context: &Context<'_>) -> bool {
+    context.migrator.is_pending().unwrap_or(true)
 }
 
 /// The config once more, after time has passed. `wanted` is false when the file must not be touched at all.
 ///
 /// A file that could be read before and cannot be now is a failure, and never "nothing to do".
 fn look_again(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     ids: &mut dyn Ids,
     outcome: &mut Outcome,
     wanted: bool,
-) -> Result<Option<Pending>, Notice> {
+) -> Result<Option<Pending>, Diagnostic> {
     if !wanted {
         return Ok(None);
     }
-    let loaded = parts.store.look(ids).map_err(|error| Notice::from(&error))?;
+    let loaded = context.store.look(ids).map_err(|error| Diagnostic::from(&error))?;
     outcome.document = loaded.document;
     if loaded.pending.repairs() {
         outcome.shape = loaded.shape;
@@ -417,14 +417,14 @@ fn look_again(
 /// The daemons in whose presence a repair is not made. One that restores a wiped config concerns the app alone: only a daemon that
 /// would write over the config again forbids it.
 pub fn live_beside_repair(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     repair: &myownllm_config_store::Report,
     leaked: Option<&Path>,
 ) -> Vec<RunningDaemon> {
     if repair.wiped.is_some() && repair.daemon_half.is_none() {
-        parts.daemons.live_legacy().into_iter().collect()
+        context.daemons.live_legacy().into_iter().collect()
     } else {
-        parts.daemons.live(leaked)
+        context.daemons.live(leaked)
     }
 }
 
@@ -432,29 +432,30 @@ pub fn live_beside_repair(
 const LEAKED: &str = "daemon.leaked-socket-unreadable";
 
 /// The control socket that the app's config names since a daemon wrote over it: its daemon may listen there.
-pub fn leaked_socket(parts: &Parts<'_>) -> Result<Option<PathBuf>, Notice> {
-    let config = &parts.layout.app_config;
-    read_control_socket(parts.disk, config)
+pub fn leaked_socket(context: &Context<'_>) -> Result<Option<PathBuf>, Diagnostic> {
+    let config = &context.layout.app_config;
+    read_control_socket(context.disk, config)
         .map(|said| said.named().map(Path::to_path_buf))
-        .map_err(|error| Notice::from_error(&error, LEAKED, error.hint()).at(config))
+        .map_err(|error| Diagnostic::from_error(&error, LEAKED, error.hint()).at(config))
 }
 
 /// The move, under the lock. What went wrong is noted; `false` when a daemon turned up that forbids the repair as well.
 fn migrate(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     options: &Options<'_>,
     lock: &LockedDir,
     leaked: Option<&Path>,
     outcome: &mut Outcome,
-) -> Result<bool, Notice> {
-    check_socket(parts)?;
-    let watch = Watch { daemons: parts.daemons, leaked };
+) -> Result<bool, Diagnostic> {
+    check_socket(context)?;
+    let watch = Watch { daemons: context.daemons, leaked };
     let wanted = MoveOptions::forward().stopping_legacy_daemon(options.stop_legacy_daemon);
-    let report = parts.migrator.run(lock, &wanted, &watch);
+    let report = context.migrator.run(lock, &wanted, &watch);
     // Files that differ wait for their owner; the app goes on without them.
-    outcome.notices.extend(
-        move_notices(&report, options.program)
-            .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
+    outcome.diagnostics.extend(
+        move_diagnostics(&report, options.program).map(|diagnostic| {
+            if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
+        }),
     );
     let quiet = !report.refusals.iter().any(MigrationError::is_about_a_daemon);
     outcome.stopped.extend(report.stopped.iter().cloned());
@@ -466,33 +467,33 @@ fn migrate(
 pub const COLLISION: &str = "migration.collision";
 
 /// What a move has to tell besides what it moved.
-pub fn move_notices<'a>(
+pub fn move_diagnostics<'a>(
     report: &'a myownllm_migration::Report,
     program: &'a str,
-) -> impl Iterator<Item = Notice> + 'a {
-    let troubles = report.refusals.iter().chain(&report.errors).map(Notice::from);
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let troubles = report.refusals.iter().chain(&report.errors).map(Diagnostic::from);
     let collisions =
-        report.collisions.iter().map(move |both| collision_notice(both, report.direction, program));
+        report.collisions.iter().map(move |both| collision_diagnostic(both, report.direction, program));
     let lost = report.attributes_lost.iter().map(|lost| {
         let message = format!(
             "{} was copied without its attributes {}: the file system there does not take them",
             lost.path.display(),
             lost.names.join(", ")
         );
-        Notice::warning("migration.attributes-lost", message).at(&lost.path)
+        Diagnostic::warning("migration.attributes-lost", message).at(&lost.path)
     });
     troubles.chain(collisions).chain(lost)
 }
 
 /// Two files that differ.
-pub fn collision_notice(both: &Collision, direction: Direction, program: &str) -> Notice {
+pub fn collision_diagnostic(both: &Collision, direction: Direction, program: &str) -> Diagnostic {
     let message = format!(
         "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
         both.source.display(),
         both.destination.display()
     );
     let undo = if direction == Direction::Undo { " --undo" } else { "" };
-    Notice::error(COLLISION, message)
+    Diagnostic::error(COLLISION, message)
         .at(&both.source)
         .hint(format!("{program} migrate{undo} --keep {}", Keep::Destination.place(direction)))
         .class(Class::Refused)
@@ -507,10 +508,10 @@ pub fn settle_live(
     live: Vec<RunningDaemon>,
     options: &Options<'_>,
     stopped: &mut Vec<LiveDaemon>,
-) -> Result<(), Notice> {
+) -> Result<(), Diagnostic> {
     for found in live {
         if let Some(refusal) = found.resource_exhausted() {
-            return Err(Notice::from(&refusal));
+            return Err(Diagnostic::from(&refusal));
         }
         let daemon = LiveDaemon::from(&found);
         let stop_failed = if options.stop_legacy_daemon && daemon.kind == LiveKind::Legacy {
@@ -526,7 +527,7 @@ pub fn settle_live(
             None
         };
         if stop_failed.is_none() && !found.legacy && matches!(found.kind, DaemonKind::Orphan { .. }) {
-            return Err(orphan_notice(&found, options));
+            return Err(orphan_diagnostic(&found, options));
         }
         // What has just failed is no way out.
         let command = match (&stop_failed, daemon.kind, daemon.pid) {
@@ -538,18 +539,18 @@ pub fn settle_live(
             Some(_) => format!("ls -ld {}", quote(&daemon.socket)),
             None => format!("{} launch --stop-legacy-daemon", options.program),
         });
-        return Err(Notice::from(&daemon.refusal(command, stop_failed.map(|error| error.to_string()))));
+        return Err(Diagnostic::from(&daemon.refusal(command, stop_failed.map(|error| error.to_string()))));
     }
     Ok(())
 }
 
 /// A process serves a home, and no socket leads to it.
-pub fn orphan_notice(live: &RunningDaemon, options: &Options<'_>) -> Notice {
+pub fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnostic {
     let home = live.place();
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
     let message =
         format!("a daemon{process} serves {} and cannot be reached: {}", home.display(), live.note());
-    Notice::error("daemon.without-socket", message)
+    Diagnostic::error("daemon.without-socket", message)
         .at(&home)
         .hint(format!("{} launch --stop-legacy-daemon", options.program))
         .class(Class::Refused)
@@ -558,17 +559,17 @@ pub fn orphan_notice(live: &RunningDaemon, options: &Options<'_>) -> Notice {
 /// One whose socket was removed under it writes the same home as the one that answers as process `known`: it is named, and
 /// ended on request. Whether one was ended.
 fn settle_beside(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     options: &Options<'_>,
     known: Option<u32>,
     outcome: &mut Outcome,
-) -> Result<bool, Notice> {
-    let unseen = parts.daemons.orphans(known);
+) -> Result<bool, Diagnostic> {
+    let unseen = context.daemons.orphans(known);
     if options.stop_legacy_daemon {
         let any = !unseen.is_empty();
-        return settle_live(parts.daemons, unseen, options, &mut outcome.stopped).map(|()| any);
+        return settle_live(context.daemons, unseen, options, &mut outcome.stopped).map(|()| any);
     }
-    outcome.notices.extend(unseen.iter().map(|live| orphan_notice(live, options).as_warning()));
+    outcome.diagnostics.extend(unseen.iter().map(|live| orphan_diagnostic(live, options).as_warning()));
     Ok(false)
 }
 
@@ -599,93 +600,94 @@ const UNREADABLE: &str = "paths.lookup";
 
 /// What the daemon's config says of its socket, and the config that says it: the app's own, which gives back what is the daemon's,
 /// where the daemon has none yet.
-fn named_socket<'a>(parts: &Parts<'a>) -> Result<(ControlSocket, &'a Path), Notice> {
-    let config = &parts.layout.daemon_config;
-    let document = read_document(parts.disk, config)
-        .map_err(|error| Notice::from_error(&error, UNREADABLE, error.hint()).at(config))?;
+fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Path), Diagnostic> {
+    let config = &context.layout.daemon_config;
+    let document = read_document(context.disk, config)
+        .map_err(|error| Diagnostic::from_error(&error, UNREADABLE, error.hint()).at(config))?;
     if let Some(document) = document {
         return Ok((ControlSocket::of_document(&document), config));
     }
-    Ok(match leaked_socket(parts)? {
-        Some(leaked) => (ControlSocket::Named(leaked), &parts.layout.app_config),
+    Ok(match leaked_socket(context)? {
+        Some(leaked) => (ControlSocket::Named(leaked), &context.layout.app_config),
         None => (ControlSocket::InHome, config),
     })
 }
 
 /// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves. Only the
 /// socket is judged on which the daemon will listen.
-pub fn check_socket(parts: &Parts<'_>) -> Result<(), Notice> {
-    let layout = parts.checked.map_err(Notice::from)?;
-    let (named, config) = match named_socket(parts) {
+pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let layout = context.checked.map_err(Diagnostic::from)?;
+    let (named, config) = match named_socket(context) {
         // What is closed there is told by the move, and by a start.
-        Err(notice) if notice.code == UNREADABLE => return Ok(()),
+        Err(diagnostic) if diagnostic.code == UNREADABLE => return Ok(()),
         other => other?,
     };
     let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, &named);
-    myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Notice::from(&error))
+    myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Diagnostic::from(&error))
 }
 
 /// Whether a daemon that is started now could be found, and take its place: waiting for one that comes up elsewhere would be in
 /// vain.
-pub fn check_start(parts: &Parts<'_>) -> Result<(), Notice> {
-    let (said, config) = named_socket(parts)?;
+pub fn check_start(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let (said, config) = named_socket(context)?;
     if let Some(named) = said.named() {
-        check_control_socket(named, parts.layout.platform, config).map_err(|error| Notice::from(&error))?;
+        check_control_socket(named, context.layout.platform, config)
+            .map_err(|error| Diagnostic::from(&error))?;
     }
-    check_socket(parts)?;
-    let endpoint = endpoint_of(&parts.layout.socket_for_mode(Mode::OwnLlm, &said).0);
-    check_socket_file(&endpoint).map_err(|error| Notice::from(&error))
+    check_socket(context)?;
+    let endpoint = endpoint_of(&context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
+    check_socket_file(&endpoint).map_err(|error| Diagnostic::from(&error))
 }
 
 /// Why no daemon is to be used. A socket that none could bind is named with the config that can name another one.
-pub fn refusal_notice(parts: &Parts<'_>, refusal: &Refusal) -> Notice {
+pub fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnostic {
     let unbindable = match refusal {
-        Refusal::PathTooLong { .. } => check_start(parts).err(),
+        Refusal::PathTooLong { .. } => check_start(context).err(),
         _ => None,
     };
-    unbindable.unwrap_or_else(|| Notice::from(refusal))
+    unbindable.unwrap_or_else(|| Diagnostic::from(refusal))
 }
 
 /// Attaches to a daemon or starts one, and brings its networks in line.
 fn use_daemon<'a>(
-    parts: &Parts<'a>,
+    context: &Context<'a>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
     (mut lock, expected): (Option<Box<dyn LockedStore + 'a>>, Expected),
     outcome: &mut Outcome,
-) -> Result<(), Vec<Notice>> {
-    let one = |notice: Notice| vec![notice];
-    let (mut detection, mut client) = parts.daemons.detect(&expected);
+) -> Result<(), Vec<Diagnostic>> {
+    let one = |diagnostic: Diagnostic| vec![diagnostic];
+    let (mut detection, mut client) = context.daemons.detect(&expected);
     if let Decision::Attach { pid, .. } = detection.decision
-        && settle_beside(parts, options, pid, outcome).map_err(one)?
+        && settle_beside(context, options, pid, outcome).map_err(one)?
     {
         // One that ends takes the socket's name away, whosever it is by then.
-        (detection, client) = parts.daemons.detect(&expected);
+        (detection, client) = context.daemons.detect(&expected);
     }
     if matches!(detection.decision, Decision::Spawn) && lock.is_none() {
-        lock = Some(lock_home(parts, options).map_err(one)?);
+        lock = Some(lock_home(context, options).map_err(one)?);
         // Whoever held the lock may have started the daemon that we want.
-        (detection, client) = parts.daemons.detect(&expected);
+        (detection, client) = context.daemons.detect(&expected);
     }
     let cancelled = || options.is_cancelled();
     // Nobody starts one now, so that what is on its way was left behind by a start that was killed.
-    if matches!(detection.decision, Decision::Spawn) && parts.daemons.await_starting(&cancelled) {
+    if matches!(detection.decision, Decision::Spawn) && context.daemons.await_starting(&cancelled) {
         if cancelled() {
-            return Err(one(Notice::from(&SpawnError::Cancelled)));
+            return Err(one(Diagnostic::from(&SpawnError::Cancelled)));
         }
-        (detection, client) = parts.daemons.detect(&expected);
+        (detection, client) = context.daemons.detect(&expected);
     }
     let mut spawned = None;
     if matches!(detection.decision, Decision::Spawn)
         && let Some(lock) = &lock
     {
         outcome.detection = Some(detection.clone());
-        match start_one(parts, options, &**lock, outcome)? {
+        match start_one(context, options, &**lock, outcome)? {
             Ok(started) => spawned = Some(started),
             Err(error) => {
                 outcome.tried = error.tried().to_vec();
-                (detection, client) = come_up_meanwhile(parts, &expected, &error)
-                    .ok_or_else(|| no_daemon::notices(parts, &error))?;
+                (detection, client) = come_up_meanwhile(context, &expected, &error)
+                    .ok_or_else(|| no_daemon::diagnostics(context, &error))?;
             }
         }
     }
@@ -704,59 +706,61 @@ fn use_daemon<'a>(
             outcome.daemon = Daemon::Attached { role, endpoint, status, pid, rule };
             known
         }
-        (None, Decision::Refuse(refusal)) => return Err(one(refusal_notice(parts, &refusal))),
+        (None, Decision::Refuse(refusal)) => return Err(one(refusal_diagnostic(context, &refusal))),
         (None, other) => {
-            return Err(one(Notice::error("daemon.undecided", format!("unknown decision {other:?}"))));
+            return Err(one(Diagnostic::error("daemon.undecided", format!("unknown decision {other:?}"))));
         }
     };
     let mut client = match client {
         Some(client) => client,
-        None => connect(parts, &asked.socket).map_err(one)?,
+        None => connect(context, &asked.socket).map_err(one)?,
     };
     if let Some(cancelled) = options.cancelled {
         client.set_cancel_flag(Arc::clone(cancelled));
     }
     let reconciled =
-        bring_in_line(parts, options, ids, lock, &mut *client, asked, status, outcome).map_err(one)?;
-    let notices = reconcile_notices(&reconciled, options.program);
+        bring_in_line(context, options, ids, lock, &mut *client, asked, status, outcome).map_err(one)?;
+    let diagnostics = reconcile_diagnostics(&reconciled, options.program);
     outcome.reconciled = Some(reconciled);
-    if notices.is_empty() { Ok(()) } else { Err(notices) }
+    if diagnostics.is_empty() { Ok(()) } else { Err(diagnostics) }
 }
 
 /// Starts a daemon in the daemon's home, where nothing speaks against it. The inner error is that none came up.
 fn start_one(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     options: &Options<'_>,
     lock: &dyn LockedStore,
     outcome: &mut Outcome,
-) -> Result<Result<Spawned, SpawnError>, Vec<Notice>> {
-    let one = |notice: Notice| vec![notice];
-    check_start(parts).map_err(one)?;
+) -> Result<Result<Spawned, SpawnError>, Vec<Diagnostic>> {
+    let one = |diagnostic: Diagnostic| vec![diagnostic];
+    check_start(context).map_err(one)?;
     outcome.note_unknown_processes();
     // One whose socket was removed under it would write the same home, unseen by its peers and by us.
-    settle_live(parts.daemons, parts.daemons.orphans(None), options, &mut outcome.stopped).map_err(one)?;
-    trusted_home(parts).map_err(|unsafe_home| {
+    settle_live(context.daemons, context.daemons.orphans(None), options, &mut outcome.stopped)
+        .map_err(one)?;
+    trusted_home(context).map_err(|unsafe_home| {
         // It need not be said twice.
-        outcome.notices.retain(|notice| notice.code != unsafe_home.code);
+        outcome.diagnostics.retain(|diagnostic| diagnostic.code != unsafe_home.code);
         one(unsafe_home)
     })?;
-    ensure_own_daemon(parts).map_err(one)?;
-    let home = &parts.layout.daemon_home;
-    make_dirs(lock.home_lock(), &parts.layout.app_home, home, 0o700, None)
-        .map_err(|error| one(Notice::from_error(&error, error.code(), error.hint()).at(home)))?;
-    tell_where_the_key_is(parts, lock, outcome).map_err(one)?;
-    let permit = start_permit(parts, lock.home_lock()).map_err(|refusal| one(Notice::from(&refusal)))?;
-    Ok(parts.daemons.spawn(permit, &|| options.is_cancelled()))
+    ensure_own_daemon(context).map_err(one)?;
+    let home = &context.layout.daemon_home;
+    make_dirs(lock.home_lock(), &context.layout.app_home, home, 0o700, None)
+        .map_err(|error| one(Diagnostic::from_error(&error, error.code(), error.hint()).at(home)))?;
+    tell_where_the_key_is(context, lock, outcome).map_err(one)?;
+    let permit =
+        start_permit(context, lock.home_lock()).map_err(|refusal| one(Diagnostic::from(&refusal)))?;
+    Ok(context.daemons.spawn(permit, &|| options.is_cancelled()))
 }
 
 /// Who took the place of the daemon that was being started, which has been ended by now; looked for once.
 fn come_up_meanwhile(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     expected: &Expected,
     error: &SpawnError,
 ) -> Option<(Detection, Option<Box<dyn DaemonControl>>)> {
     let SpawnError::Occupied { .. } = error else { return None };
-    let found = parts.daemons.detect(expected);
+    let found = context.daemons.detect(expected);
     (!matches!(found.0.decision, Decision::Spawn)).then_some(found)
 }
 
@@ -767,7 +771,7 @@ fn come_up_meanwhile(
 /// the config meanwhile brings the daemon in line with it.
 #[allow(clippy::too_many_arguments, reason = "what a launch knows by then")]
 fn bring_in_line<'a>(
-    parts: &Parts<'a>,
+    context: &Context<'a>,
     options: &Options<'_>,
     ids: &mut dyn Ids,
     lock: Option<Box<dyn LockedStore + 'a>>,
@@ -775,49 +779,51 @@ fn bring_in_line<'a>(
     asked: ConnectedDaemon,
     status: Status,
     outcome: &mut Outcome,
-) -> Result<Reconciled, Notice> {
+) -> Result<Reconciled, Diagnostic> {
     let (_lock, status) = match lock {
         Some(lock) => (lock, status),
         None => {
-            let plan = plan_for(parts.store, daemon, status, asked.role, &outcome.document)?;
+            let plan = plan_for(context.store, daemon, status, asked.role, &outcome.document)?;
             if plan.is_empty() {
                 return Ok(Reconciled { daemon: asked, plan, outcome: reconcile::Outcome::default() });
             }
-            let lock = lock_home(parts, options)?;
-            (lock, daemon.status().map_err(|error| Notice::from(&error))?)
+            let lock = lock_home(context, options)?;
+            (lock, daemon.status().map_err(|error| Diagnostic::from(&error))?)
         }
     };
-    let loaded = parts.store.look(ids).map_err(|error| Notice::from(&error))?;
+    let loaded = context.store.look(ids).map_err(|error| Diagnostic::from(&error))?;
     outcome.document = loaded.document;
-    reconcile(parts.store, daemon, asked, status, &outcome.document)
+    reconcile(context.store, daemon, asked, status, &outcome.document)
 }
 
-fn connect(parts: &Parts<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, Notice> {
-    parts.daemons.connect(endpoint).map_err(|error| Notice::from(&error))
+fn connect(context: &Context<'_>, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, Diagnostic> {
+    context.daemons.connect(endpoint).map_err(|error| Diagnostic::from(&error))
 }
 
 /// Which key a daemon has to have. Whatever keeps the move from being over is an error, whether anything is left to be moved or not: a
 /// daemon would work beside it.
-fn expected_of(parts: &Parts<'_>, answer: &Answer) -> Result<Expected, Vec<Notice>> {
-    let plan = parts.migrator.plan(&parts.migrator.inspect(Direction::Forward), &MoveOptions::forward());
-    let doubts: Vec<Notice> = plan.refusals.iter().chain(&plan.errors).map(Notice::from).collect();
+fn expected_of(context: &Context<'_>, answer: &Answer) -> Result<Expected, Vec<Diagnostic>> {
+    let plan = context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
+    let doubts: Vec<Diagnostic> = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();
     if !doubts.is_empty() {
         return Err(doubts);
     }
-    expected_key(answer).map_err(|refusal| vec![Notice::from(&refusal)])
+    expected_key(answer).map_err(|refusal| vec![Diagnostic::from(&refusal)])
 }
 
 /// Has the daemon's config say where its key is now. A repair that was made before the move left the old place in it.
 fn tell_where_the_key_is(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     lock: &dyn LockedStore,
     outcome: &mut Outcome,
-) -> Result<(), Notice> {
-    let Answer::Pending { by: PendingBy::Config, .. } = identity_answer(parts, None) else { return Ok(()) };
-    for path in lock.mend_stale_paths().map_err(|error| Notice::from(&error))? {
+) -> Result<(), Diagnostic> {
+    let Answer::Pending { by: PendingBy::Config, .. } = identity_answer(context, None) else { return Ok(()) };
+    for path in lock.mend_stale_paths().map_err(|error| Diagnostic::from(&error))? {
         let message =
             format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);
-        outcome.notices.push(Notice::info("daemon.path-rebased", message).at(&parts.layout.daemon_config));
+        outcome
+            .diagnostics
+            .push(Diagnostic::info("daemon.path-rebased", message).at(&context.layout.daemon_config));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::daemon_config::SET_ASIDE;
-use crate::notice::Class;
+use crate::diagnostic::Class;
 use crate::sequence::Outcome;
 
 /// What a launch came to, in one word, for whoever looks after many homes.
@@ -50,7 +50,7 @@ impl Outcome {
     /// Whether this launch has set aside what was in the place of the daemon's config.
     #[must_use]
     pub fn has_set_daemon_config_aside(&self) -> bool {
-        self.notices.iter().any(|notice| notice.code == SET_ASIDE)
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == SET_ASIDE)
     }
 
     /// Whether this launch has repaired the config file.

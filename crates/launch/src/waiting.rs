@@ -7,8 +7,8 @@ use myownllm_config_store::LockedStore;
 use myownllm_daemon::SpawnError;
 use myownllm_durable_fs::LockError;
 
-use crate::notice::Notice;
-use crate::sequence::{Options, Parts};
+use crate::diagnostic::Diagnostic;
+use crate::sequence::{Context, Options};
 
 /// After so long a wait it looks whether there is still something to wait for, and tells that it waits.
 pub(crate) const LOCK_STEP: Duration = Duration::from_millis(200);
@@ -27,22 +27,25 @@ impl std::fmt::Debug for OnWait<'_> {
 ///
 /// # Errors
 /// The lock is held all that time, or cannot be taken; or the user has had enough.
-pub fn lock_home<'a>(parts: &Parts<'a>, options: &Options<'_>) -> Result<Box<dyn LockedStore + 'a>, Notice> {
-    let home = &parts.layout.app_home;
+pub fn lock_home<'a>(
+    context: &Context<'a>,
+    options: &Options<'_>,
+) -> Result<Box<dyn LockedStore + 'a>, Diagnostic> {
+    let home = &context.layout.app_home;
     let mut waited = Duration::ZERO;
     loop {
-        match parts.store.lock(LOCK_STEP) {
+        match context.store.lock(LOCK_STEP) {
             Err(LockError::Held { .. }) if options.is_cancelled() => {
-                return Err(Notice::from(&SpawnError::Cancelled));
+                return Err(Diagnostic::from(&SpawnError::Cancelled));
             }
             Err(LockError::Held { .. }) if waited + LOCK_STEP < options.lock_wait => {
                 options.tell_of_wait(home, waited);
                 waited += LOCK_STEP;
             }
             Err(LockError::Held { home, .. }) => {
-                return Err(Notice::from(&LockError::Held { home, waited: options.lock_wait }));
+                return Err(Diagnostic::from(&LockError::Held { home, waited: options.lock_wait }));
             }
-            other => return other.map_err(|error| Notice::from(&error)),
+            other => return other.map_err(|error| Diagnostic::from(&error)),
         }
     }
 }

@@ -15,7 +15,7 @@ use myownllm_daemon::{
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
 use myownllm_durable_fs::{Disk, FileKind};
-use myownllm_launch::{Daemons, Options, Outcome, Parts, RunningDaemon, launch};
+use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::{
     CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Node, PathResolver, Platform, Resolver, guard,
@@ -132,7 +132,7 @@ fn run(disk: &SimDisk) -> Outcome {
     let clock = Skipping::default();
     let store = Store::new(disk, &clock, Places::of(&layout));
     let migrator = Migrator::new(disk, Homes::new(&layout.app_home, &layout.daemon_home));
-    let parts = Parts {
+    let context = Context {
         layout: &layout,
         checked: checked.as_ref(),
         disk,
@@ -141,7 +141,7 @@ fn run(disk: &SimDisk) -> Outcome {
         daemons: &Nobody,
     };
     let options = Options { daemon: false, lock_wait: Duration::ZERO, ..Options::default() };
-    launch(&parts, &options, &mut SeededIds::new(1_795_401_077_000, 7))
+    launch(&context, &options, &mut SeededIds::new(1_795_401_077_000, 7))
 }
 
 /// Every file of the daemon's is whole at one place or the other, the former config is somewhere byte for byte, and the
@@ -172,7 +172,7 @@ fn nothing_lost(disk: &SimDisk, version: &str, when: &str) {
 
 fn complete(disk: &SimDisk, version: &str, when: &str) {
     let outcome = run(disk);
-    assert_eq!(outcome.class(), None, "{when}: {:?}", outcome.notices);
+    assert_eq!(outcome.class(), None, "{when}: {:?}", outcome.diagnostics);
     nothing_lost(disk, version, when);
     for file in STATE {
         assert!(
@@ -195,7 +195,7 @@ fn complete(disk: &SimDisk, version: &str, when: &str) {
     disk.flush_all();
     disk.reset_ops();
     let again = run(disk);
-    assert_eq!(again.class(), None, "{when}: {:?}", again.notices);
+    assert_eq!(again.class(), None, "{when}: {:?}", again.diagnostics);
     let changes: Vec<_> = disk.ops().into_iter().filter(|op| op.is_change()).collect();
     assert!(changes.is_empty(), "{when}: a start with nothing to do did {changes:?}");
 }

@@ -2,7 +2,7 @@
 
 use myownllm_config_model::{Document, masking, schema};
 use myownllm_config_store::{ConfigStore, CopyId, CopyKind, FileShape, HistoryEntry, StoreError};
-use myownllm_launch::{Notice, ensure_changeable, lock_home, wrote_where_others_can};
+use myownllm_launch::{Diagnostic, ensure_changeable, lock_home, wrote_where_others_can};
 use serde_json::json;
 
 use super::salvage::{completion, state_words};
@@ -22,7 +22,7 @@ pub(crate) const WIPED: &str = "config.wiped";
 /// The code of a config that a launch would repair.
 pub(crate) const NEEDS_REPAIR: &str = "config.needs-repair";
 
-pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Notice> {
+pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Diagnostic> {
     match command {
         ConfigCommand::Show { with_secrets } => show(world, *with_secrets),
         ConfigCommand::Check => check(world),
@@ -46,9 +46,9 @@ pub(crate) fn schema(which: SchemaOf) -> Answer {
     Answer::data(format!("{schema:#}"), json!({ "schema": schema }))
 }
 
-fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
+fn show(world: &World, with_secrets: bool) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
+    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
     let shown = if with_secrets { loaded.document.clone() } else { masking::mask(&loaded.document) };
     let mut answer = document_answer(&shown);
     // What another program reads is as the file has it.
@@ -57,11 +57,11 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Notice> {
     }
     answer.data["shape"] = json!(loaded.shape);
     answer.data["path"] = json!(long(&world.layout.app_config));
-    answer.notices = loaded.diagnostics.iter().map(Notice::from).collect();
+    answer.diagnostics = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     if loaded.shape != FileShape::App || loaded.pending.repairs() {
-        answer.notices.insert(
+        answer.diagnostics.insert(
             0,
-            Notice::warning(
+            Diagnostic::warning(
                 "config.not-the-files",
                 format!("this is what a launch would make of the file: {}", state_words(&loaded.report)),
             )
@@ -77,32 +77,34 @@ pub(crate) fn document_answer(document: &Document) -> Answer {
     Answer::data(spelled(&document.to_text()), json!({ "config": document.root().to_value() }))
 }
 
-fn check(world: &World) -> Result<Answer, Notice> {
+fn check(world: &World) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
+    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
     let path = short(&world.layout.app_config, &world.layout.user_home);
-    let mut notices: Vec<Notice> = loaded.diagnostics.iter().map(Notice::from).collect();
+    let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     // What is wrong with the text is told as the cause of the one error, and not beside it.
-    let cause = notices.iter().position(|notice| notice.code == CORRUPT).map(|at| notices.remove(at));
+    let cause =
+        diagnostics.iter().position(|diagnostic| diagnostic.code == CORRUPT).map(|at| diagnostics.remove(at));
     let mut exit = ExitCode::Done;
     let mut page = Page::default();
     page.line(format!("{path}: {}", state_words(&loaded.report)));
     if let Some(version) = loaded.newer {
-        notices.push(Notice::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
+        diagnostics
+            .push(Diagnostic::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
         exit = ExitCode::Newer;
     } else if loaded.pending.repairs() {
-        let mut notice = Notice::error(NEEDS_REPAIR, "the config needs a repair")
+        let mut diagnostic = Diagnostic::error(NEEDS_REPAIR, "the config needs a repair")
             .at(&world.layout.app_config)
             .hint(format!("{} salvage --dry-run", world.program));
         if let Some(cause) = cause {
-            notice.causes.push(cause.message);
-            notice.place = cause.place;
+            diagnostic.causes.push(cause.message);
+            diagnostic.place = cause.place;
         }
-        notices.push(notice);
+        diagnostics.push(diagnostic);
         exit = ExitCode::Failed;
     } else if let Some(line) = completion(&loaded) {
         page.line(line);
-    } else if notices.is_empty() {
+    } else if diagnostics.is_empty() {
         page.line("Nothing is wrong with it.");
     }
     let data = json!({
@@ -112,12 +114,12 @@ fn check(world: &World) -> Result<Answer, Notice> {
         "completed_keys": loaded.report.completed_keys,
         "findings": loaded.diagnostics,
     });
-    Ok(Answer { notices, ..Answer::done(page, data) }.exit(exit))
+    Ok(Answer { diagnostics, ..Answer::done(page, data) }.exit(exit))
 }
 
-fn history(world: &World) -> Result<Answer, Notice> {
+fn history(world: &World) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let entries = wired.store.history().map_err(|error| Notice::from(&error))?;
+    let entries = wired.store.history().map_err(|error| Diagnostic::from(&error))?;
     if entries.is_empty() {
         return Ok(Answer::data("No copies were kept yet.\n", json!({ "copies": [] })));
     }
@@ -183,12 +185,12 @@ fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
 }
 
 /// `config accept`.
-fn accept(world: &World) -> Result<Answer, Notice> {
+fn accept(world: &World) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let parts = wired.parts();
-    ensure_changeable(&parts)?;
-    let lock = lock_home(&parts, &world.options())?;
-    let accepted = lock.accept().map_err(|error| Notice::from(&error))?;
+    let context = wired.context();
+    ensure_changeable(&context)?;
+    let lock = lock_home(&context, &world.options())?;
+    let accepted = lock.accept().map_err(|error| Diagnostic::from(&error))?;
     let path = short(&world.layout.app_config, &world.layout.user_home);
     let page = if accepted.changed {
         format!("Accepted: {path} stays as it is. It is the backup {} now.", accepted.backup)
@@ -207,7 +209,7 @@ fn restorable(entry: &HistoryEntry) -> bool {
 
 /// The backup of that id. Where the same content was put away again since, its newest backup has another number, and stands in
 /// for it: a number that was told once goes on to work.
-pub(crate) fn find_backup(world: &World, name: &str) -> Result<CopyId, Notice> {
+pub(crate) fn find_backup(world: &World, name: &str) -> Result<CopyId, Diagnostic> {
     let store = world.wire().store;
     let error = match store.find_copy(name) {
         Ok(id) => return Ok(id),
@@ -219,25 +221,25 @@ pub(crate) fn find_backup(world: &World, name: &str) -> Result<CopyId, Notice> {
     let former = told.find(|id| id.sequence().to_string() == name || id.to_string() == name);
     let entries = store.history().unwrap_or_default();
     let same = former.and_then(|id| entries.into_iter().find(|entry| entry.id.hash() == id.hash()));
-    same.map(|entry| entry.id).ok_or_else(|| Notice::from(&error))
+    same.map(|entry| entry.id).ok_or_else(|| Diagnostic::from(&error))
 }
 
-fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Notice> {
+fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let parts = wired.parts();
+    let context = wired.context();
     let id = find_backup(world, name)?;
-    ensure_changeable(&parts)?;
-    super::network::no_legacy(world, &parts)?;
-    let lock = lock_home(&parts, &world.options())?;
+    ensure_changeable(&context)?;
+    super::network::no_legacy(world, &context)?;
+    let lock = lock_home(&context, &world.options())?;
     let ids = &mut fresh_ids();
     let restored = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
     let restored = restored.map_err(|error| {
-        let notice = Notice::from(&error);
+        let diagnostic = Diagnostic::from(&error);
         // What else there is to choose from.
         if matches!(error, StoreError::BadCopy { .. }) {
-            notice.hint(format!("{} config history", world.program))
+            diagnostic.hint(format!("{} config history", world.program))
         } else {
-            notice
+            diagnostic
         }
     })?;
     let path = short(&world.layout.app_config, &world.layout.user_home);
@@ -253,13 +255,13 @@ fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Notice> {
         page.line("To undo this:");
         page.copied(2, "", format!("{} config restore {}{as_is}", world.program, backup.id.sequence()));
     }
-    let mut notices: Vec<Notice> = restored.diagnostics.iter().map(Notice::from).collect();
-    notices.extend(wrote_where_others_can(&parts).filter(|_| restored.changed));
+    let mut diagnostics: Vec<Diagnostic> = restored.diagnostics.iter().map(Diagnostic::from).collect();
+    diagnostics.extend(wrote_where_others_can(&context).filter(|_| restored.changed));
     let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
     let did = restored.changed.then(|| format!("restored backup {}", restored.from.sequence()));
     let trace = Trace::of(&world.layout, format!("config restore {name}"), did.into_iter().collect());
     let trace = trace.map(|trace| {
         trace.before(restored.backup.map(|id| id.to_string())).restored(restored.from.to_string())
     });
-    Ok(Answer { notices, trace, ..Answer::done(page, data) })
+    Ok(Answer { diagnostics, trace, ..Answer::done(page, data) })
 }

@@ -1,7 +1,7 @@
 //! `daemon`: the daemon of this home, whoever started it.
 
 use myownllm_daemon::{Probe, StoppedDaemon};
-use myownllm_launch::{Class, Daemons as _, Notice, RunningDaemon, ensure_changeable, lock_home};
+use myownllm_launch::{Class, Daemons as _, Diagnostic, RunningDaemon, ensure_changeable, lock_home};
 use myownllm_paths::Mode;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::world::World;
 
 const COLUMN: usize = 12;
 
-pub(crate) fn run(world: &World, command: &DaemonCommand, printer: &Printer) -> Result<Answer, Notice> {
+pub(crate) fn run(world: &World, command: &DaemonCommand, printer: &Printer) -> Result<Answer, Diagnostic> {
     match command {
         DaemonCommand::Status => Ok(status(world)),
         DaemonCommand::Logs { lines } => Ok(logs::of_daemon(world, *lines)),
@@ -60,9 +60,9 @@ fn status(world: &World) -> Answer {
     page.row("socket", COLUMN, endpoint.path().map_or_else(|| endpoint.to_string(), home));
     page.row("home", COLUMN, home(&world.layout.daemon_home));
     page.row("log", COLUMN, home(&logs::daemon_log(world)));
-    let mut notices: Vec<Notice> = Vec::new();
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
     for orphan in daemons.orphans(probe.pid()) {
-        notices.push(myownllm_launch::orphan_notice(&orphan, &world.options()).as_warning());
+        diagnostics.push(myownllm_launch::orphan_diagnostic(&orphan, &world.options()).as_warning());
     }
     let data = json!({
         "socket": endpoint.to_string(),
@@ -72,39 +72,40 @@ fn status(world: &World) -> Answer {
     });
     match &probe {
         Probe::Answered { .. } => {}
-        Probe::Absent { .. } => notices.push(
-            Notice::error("daemon.not-running", "no daemon of this home runs")
+        Probe::Absent { .. } => diagnostics.push(
+            Diagnostic::error("daemon.not-running", "no daemon of this home runs")
                 .class(Class::Daemon)
                 .hint(format!("{} launch --detach", world.program)),
         ),
-        _ => notices.push(
-            Notice::error(probe.code(), format!("the daemon {}", daemon_words(&probe))).class(Class::Daemon),
+        _ => diagnostics.push(
+            Diagnostic::error(probe.code(), format!("the daemon {}", daemon_words(&probe)))
+                .class(Class::Daemon),
         ),
     }
-    let exit = exit_of(&notices);
-    Answer { notices, ..Answer::done(page, data) }.exit(exit)
+    let exit = exit_of(&diagnostics);
+    Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
 /// Stops the daemon of the daemon home, and what serves that home without a socket. One of the old location is a launch's to stop.
-fn stop(world: &World) -> Result<(Page, Vec<Value>), Notice> {
+fn stop(world: &World) -> Result<(Page, Vec<Value>), Diagnostic> {
     let wired = world.wire();
-    let parts = wired.parts();
+    let context = wired.context();
     let mut page = Page::default();
     let running = |live: &RunningDaemon| !live.legacy;
     if !wired.daemons.live(None).iter().any(running) {
         page.line("No daemon of this home runs.");
         return Ok((page, Vec::new()));
     }
-    ensure_changeable(&parts)?;
+    ensure_changeable(&context)?;
     // While it is held, nobody starts another.
-    let _lock = lock_home(&parts, &world.options())?;
+    let _lock = lock_home(&context, &world.options())?;
     let mut stopped = Vec::new();
     for daemon in wired.daemons.live(None).iter().filter(|live| running(live)) {
         let ended = wired.daemons.stop(daemon).map_err(|error| {
-            let notice = Notice::from(&error).at(&daemon.place());
+            let diagnostic = Diagnostic::from(&error).at(&daemon.place());
             match daemon.hint() {
-                Some(hint) => notice.hint(hint),
-                None => notice,
+                Some(hint) => diagnostic.hint(hint),
+                None => diagnostic,
             }
         })?;
         if let StoppedDaemon::Stopped { pid, took_ms } = ended {

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use myownllm_config_model::{Diagnostic, Document, Place, daemon_config, masking, networks};
+use myownllm_config_model::{Document, Place, daemon_config, masking, networks};
 use myownllm_config_store::{ConfigStore, Loaded, Misplaced, Step, StoreError};
 use myownllm_daemon::{Endpoint, Expected, Probe, Verdict, process_serves};
 use myownllm_durable_fs::{Disk, move_aside, quote};
 use myownllm_identity::{Answer as KeyAnswer, Pending, Problem, Refusal};
 use myownllm_launch::{
-    CONFIG_LIMIT, Closed, Daemons, Notice, Severity, abandoned_notice, check_start, collision_notice, edit,
-    identity_look, misplaced_notice, processes_unknown, settle_live, shared_config, trusted_home,
+    CONFIG_LIMIT, Closed, Daemons, Diagnostic, Severity, abandoned_diagnostic, check_start,
+    collision_diagnostic, edit, identity_look, misplaced_diagnostic, processes_unknown, settle_live,
+    shared_config, trusted_home,
 };
 use myownllm_migration::{Direction, MigrationError, Options as MoveOptions, Plan, StateMigrator};
 use myownllm_paths::{Mode, PathsError};
@@ -65,12 +66,12 @@ pub(crate) struct Check {
     place: Option<Box<Place>>,
     /// The problem or the warning, as the document's `diagnostics` have it.
     #[serde(skip)]
-    notice: Option<Notice>,
+    diagnostic: Option<Diagnostic>,
 }
 
 impl Check {
     fn new(id: &'static str, result: Mark) -> Self {
-        Self { id, result, evidence: String::new(), hint: None, code: None, place: None, notice: None }
+        Self { id, result, evidence: String::new(), hint: None, code: None, place: None, diagnostic: None }
     }
 }
 
@@ -104,29 +105,29 @@ impl Checks {
         self.add(id, Mark::Skipped, evidence);
     }
 
-    fn notice(&mut self, id: &'static str, mut notice: Notice) {
-        notice.complete_hint(&self.program);
-        let result = if notice.severity == Severity::Error { Mark::Problem } else { Mark::Warning };
-        let evidence = std::iter::once(&notice.message).chain(&notice.causes);
+    fn diagnostic(&mut self, id: &'static str, mut diagnostic: Diagnostic) {
+        diagnostic.complete_hint(&self.program);
+        let result = if diagnostic.severity == Severity::Error { Mark::Problem } else { Mark::Warning };
+        let evidence = std::iter::once(&diagnostic.message).chain(&diagnostic.causes);
         let evidence = evidence.map(String::as_str).collect::<Vec<_>>().join(": ");
         let check = self.add(id, result, evidence);
-        check.hint.clone_from(&notice.hint);
-        check.code = Some(notice.code.clone());
-        check.place.clone_from(&notice.place);
-        check.notice = Some(notice);
+        check.hint.clone_from(&diagnostic.hint);
+        check.code = Some(diagnostic.code.clone());
+        check.place.clone_from(&diagnostic.place);
+        check.diagnostic = Some(diagnostic);
     }
 
     /// What several checks met because a directory may not be used is one problem, and the rest is skipped.
     fn name_one_cause(&mut self, world: &World) {
-        let troubles = self.list.iter().filter_map(|check| check.notice.as_ref());
+        let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
         let Some(closed) = Closed::of_errors(&world.disk, &world.layout, troubles) else { return };
         for check in &mut self.list {
-            if check.notice.as_ref().is_some_and(|notice| closed.covers(notice)) {
+            if check.diagnostic.as_ref().is_some_and(|diagnostic| closed.covers(diagnostic)) {
                 let evidence = "not looked at before what is named above can be used".to_owned();
                 *check = Check { evidence, ..Check::new(check.id, Mark::Skipped) };
             }
         }
-        self.notice("homes.access", closed.notice);
+        self.diagnostic("homes.access", closed.diagnostic);
         self.list.rotate_right(1);
     }
 
@@ -162,7 +163,7 @@ pub(crate) fn check_all(world: &World) -> Checks {
     };
     let plan = wired.migrator.plan(&wired.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     homes(world, &mut checks);
-    let key = identity_look(&wired.parts(), &mut fresh_ids()).answer();
+    let key = identity_look(&wired.context(), &mut fresh_ids()).answer();
     state(world, &plan, &key, &mut checks);
     config(world, &mut checks);
     daemons(world, &key, &mut checks);
@@ -176,7 +177,7 @@ fn homes(world: &World, checks: &mut Checks) {
     // Of a home that is named one level too deep it says nothing that it is not there.
     let is_too_deep = matches!(world.checked, Err(PathsError::AppHome { .. }));
     if let Some(error) = world.no_home().filter(|_| !is_too_deep) {
-        checks.notice("homes.there", Notice::from(&error).hint(hint_for_missing(&world.layout)));
+        checks.diagnostic("homes.there", Diagnostic::from(&error).hint(hint_for_missing(&world.layout)));
     }
     match &world.checked {
         Ok(layout) => checks.ok(
@@ -186,23 +187,23 @@ fn homes(world: &World, checks: &mut Checks) {
                 short(&layout.daemon_home, &layout.user_home)
             ),
         ),
-        Err(error) => checks.notice("homes.apart", Notice::from(error)),
+        Err(error) => checks.diagnostic("homes.apart", Diagnostic::from(error)),
     }
     let folders = [&world.layout.app_home, &world.layout.daemon_home, &world.layout.backups];
-    let fixed: Vec<Notice> = folders.into_iter().filter_map(|folder| world.unwritable(folder)).collect();
-    let fixed: Vec<Notice> = foreseen_refusal(world).into_iter().chain(fixed).collect();
+    let fixed: Vec<Diagnostic> = folders.into_iter().filter_map(|folder| world.unwritable(folder)).collect();
+    let fixed: Vec<Diagnostic> = foreseen_refusal(world).into_iter().chain(fixed).collect();
     if fixed.is_empty() {
         checks.ok("homes.writable", "what is in them can be changed");
     }
-    for mut notice in fixed {
+    for mut diagnostic in fixed {
         // A home that is there may be looked at; one that is not has to be made.
-        if notice.path.as_deref() == world.layout.user_home.to_str() {
-            notice.severity = Severity::Error;
+        if diagnostic.path.as_deref() == world.layout.user_home.to_str() {
+            diagnostic.severity = Severity::Error;
         }
-        checks.notice("homes.writable", notice);
+        checks.diagnostic("homes.writable", diagnostic);
     }
     let wired = world.wire();
-    match check_start(&wired.parts()) {
+    match check_start(&wired.context()) {
         // Told by `homes.apart` already.
         Err(_) if world.checked.is_err() => {
             checks.skipped("socket.length", "not looked at before the homes are apart")
@@ -212,29 +213,31 @@ fn homes(world: &World, checks: &mut Checks) {
             let length = endpoint.path().map_or(0, |path| path.as_os_str().len());
             checks.ok("socket.length", format!("{} has {length} bytes", shown(world, &endpoint)));
         }
-        Err(notice) => checks.notice("socket.length", notice),
+        Err(diagnostic) => checks.diagnostic("socket.length", diagnostic),
     }
     let unseen = wired.daemons.orphans(None);
-    if let Some(notice) = processes_unknown() {
-        checks.notice("daemon.unseen", notice);
+    if let Some(diagnostic) = processes_unknown() {
+        checks.diagnostic("daemon.unseen", diagnostic);
     } else if unseen.is_empty() {
         checks.ok("daemon.unseen", "no process serves either home without a socket");
     }
     for live in unseen {
-        if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new()) {
-            checks.notice("daemon.unseen", notice);
+        if let Err(diagnostic) = settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new()) {
+            checks.diagnostic("daemon.unseen", diagnostic);
         }
     }
     match wired.daemons.live_legacy() {
         None => checks.ok("daemon.legacy", "no daemon runs in the old place"),
         Some(live) => {
-            if let Err(notice) = settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new()) {
-                checks.notice("daemon.legacy", notice);
+            if let Err(diagnostic) =
+                settle_live(&wired.daemons, vec![live], &world.options(), &mut Vec::new())
+            {
+                checks.diagnostic("daemon.legacy", diagnostic);
             }
         }
     }
     for socket in wired.daemons.abandoned_sockets() {
-        checks.notice("daemon.sockets", abandoned_notice(&socket));
+        checks.diagnostic("daemon.sockets", abandoned_diagnostic(&socket));
     }
 }
 
@@ -243,18 +246,18 @@ fn daemon_config(world: &World, checks: &mut Checks) {
     const ID: &str = "daemon.config";
     let path = &world.layout.daemon_config;
     let wired = world.wire();
-    if let Some(notice) = shared_config(&wired.parts()) {
-        return checks.notice(ID, notice);
+    if let Some(diagnostic) = shared_config(&wired.context()) {
+        return checks.diagnostic(ID, diagnostic);
     }
     if let Some(misplaced) = &checks.misplaced {
-        return checks.notice(ID, misplaced_notice(&wired.parts(), misplaced));
+        return checks.diagnostic(ID, misplaced_diagnostic(&wired.context(), misplaced));
     }
     let bytes = match world.disk.read(path, CONFIG_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return checks.ok(ID, "none yet; the daemon writes one"),
         Err(error) => {
-            let notice = Notice::error("daemon.config-unreadable", error.to_string()).at(path);
-            return checks.notice(ID, notice.hint(format!("ls -ld {}", quote(path))));
+            let diagnostic = Diagnostic::error("daemon.config-unreadable", error.to_string()).at(path);
+            return checks.diagnostic(ID, diagnostic.hint(format!("ls -ld {}", quote(path))));
         }
     };
     let version = Document::parse(&bytes).ok().and_then(|parsed| daemon_config::version_of(&parsed.document));
@@ -262,7 +265,7 @@ fn daemon_config(world: &World, checks: &mut Checks) {
         Some(version) if version > daemon_config::NEWEST_VERSION => {
             let evidence = format!("of version {version}, newer than the daemons that this program knows");
             let hint = format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", world.program);
-            checks.notice(ID, Notice::warning("daemon.config-newer", evidence).at(path).hint(hint));
+            checks.diagnostic(ID, Diagnostic::warning("daemon.config-newer", evidence).at(path).hint(hint));
         }
         _ => checks.ok(ID, "a daemon can start on it"),
     }
@@ -270,8 +273,9 @@ fn daemon_config(world: &World, checks: &mut Checks) {
 
 fn state(world: &World, plan: &Plan, key: &KeyAnswer, checks: &mut Checks) {
     let files = plan.files();
-    let pending =
-        |evidence| Notice::warning("migration.pending", evidence).hint(format!("{} repair", world.program));
+    let pending = |evidence| {
+        Diagnostic::warning("migration.pending", evidence).hint(format!("{} repair", world.program))
+    };
     if plan.is_empty() && !plan.errors.is_empty() {
         checks.skipped("state.moved", UNSEEN);
     } else if plan.is_empty() {
@@ -282,16 +286,16 @@ fn state(world: &World, plan: &Plan, key: &KeyAnswer, checks: &mut Checks) {
             format!("{} to move, once the problems below are settled", count(files, "file")),
         );
     } else if files == 0 {
-        let evidence = format!("{} of an unfinished move", count(plan.changes(), "step"));
-        checks.notice("state.moved", pending(evidence));
+        let evidence = format!("{} of an unfinished move", count(plan.steps().count(), "step"));
+        checks.diagnostic("state.moved", pending(evidence));
     } else {
         let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));
         match world.unwritable(&world.layout.app_home) {
-            None => checks.notice("state.moved", pending(evidence)),
+            None => checks.diagnostic("state.moved", pending(evidence)),
             Some(mut stuck) => {
                 stuck.message = format!("{evidence}, and {}", stuck.message);
                 stuck.severity = Severity::Error;
-                checks.notice("state.moved", stuck);
+                checks.diagnostic("state.moved", stuck);
             }
         }
     }
@@ -299,25 +303,25 @@ fn state(world: &World, plan: &Plan, key: &KeyAnswer, checks: &mut Checks) {
     let (of_key, others): (Vec<_>, Vec<_>) =
         plan.refusals.iter().chain(&plan.errors).partition(|error| error.code().contains("identit"));
     identity_checks(world, plan, key, &of_key, checks);
-    let untrusted = trusted_home(&world.wire().parts()).err();
+    let untrusted = trusted_home(&world.wire().context()).err();
     match &untrusted {
         None => checks.ok("homes.private", "nobody else can put anything into the homes"),
-        Some(notice) => checks.notice("homes.private", notice.clone()),
+        Some(diagnostic) => checks.diagnostic("homes.private", diagnostic.clone()),
     }
     daemon_config(world, checks);
     // One cause is told once.
-    let told = untrusted.and_then(|notice| notice.path);
-    for notice in others.into_iter().map(Notice::from).filter(|notice| notice.path != told) {
-        checks.notice("state.sound", notice);
+    let told = untrusted.and_then(|diagnostic| diagnostic.path);
+    for diagnostic in others.into_iter().map(Diagnostic::from).filter(|diagnostic| diagnostic.path != told) {
+        checks.diagnostic("state.sound", diagnostic);
     }
     for both in &plan.collisions {
-        checks.notice("state.collisions", collision_notice(both, plan.direction, &world.program));
+        checks.diagnostic("state.collisions", collision_diagnostic(both, plan.direction, &world.program));
     }
     for left in &plan.left {
         let path = short(&left.path, &world.layout.user_home);
         let evidence = format!("{path} is not the daemon's and stays ({})", left.reason);
-        let notice = Notice::warning("migration.left", evidence).at(&left.path);
-        checks.notice("state.left", notice.hint(format!("ls -ld {}", quote(&left.path))));
+        let diagnostic = Diagnostic::warning("migration.left", evidence).at(&left.path);
+        checks.diagnostic("state.left", diagnostic.hint(format!("ls -ld {}", quote(&left.path))));
     }
 }
 
@@ -342,14 +346,14 @@ fn identity_checks(
     match refusal {
         // The same cause keeps from looking at the rest.
         Some(refusal) if is_told(refusal) => checks.skipped(SOUND, UNSEEN),
-        Some(refusal) if !is_named => checks.notice(SOUND, Notice::from(refusal)),
+        Some(refusal) if !is_named => checks.diagnostic(SOUND, Diagnostic::from(refusal)),
         Some(_) => checks.skipped(SOUND, "not looked at before the daemon's config names a sound one"),
         None if of_key.is_empty() => checks.ok(SOUND, identity(key, &world.layout.user_home)),
         None => {}
     }
     let others = of_key.iter().filter(|error| refusal.is_none_or(|refusal| refusal.code() != error.code()));
     for error in others {
-        checks.notice(SOUND, Notice::from(*error));
+        checks.diagnostic(SOUND, Diagnostic::from(*error));
     }
     match key {
         KeyAnswer::Sound { named: true, .. } => {
@@ -358,10 +362,10 @@ fn identity_checks(
         KeyAnswer::Pending { by: Pending::Config, .. } => {
             let evidence =
                 "the daemon's config names the old place of its key; a launch points it to the new one";
-            let notice = Notice::warning("identity.named-in-the-old-location", evidence);
-            checks.notice(NAMED, notice.hint(format!("{} launch", world.program)));
+            let diagnostic = Diagnostic::warning("identity.named-in-the-old-location", evidence);
+            checks.diagnostic(NAMED, diagnostic.hint(format!("{} launch", world.program)));
         }
-        KeyAnswer::Refused(refusal) if is_named => checks.notice(NAMED, Notice::from(refusal)),
+        KeyAnswer::Refused(refusal) if is_named => checks.diagnostic(NAMED, Diagnostic::from(refusal)),
         _ => checks.ok(NAMED, "the daemon looks for its key in its home"),
     }
 }
@@ -371,7 +375,7 @@ fn config(world: &World, checks: &mut Checks) {
     let loaded = match wired.store.look(&mut fresh_ids()) {
         Ok(loaded) => loaded,
         Err(error) => {
-            checks.notice("config.readable", Notice::from(&error));
+            checks.diagnostic("config.readable", Diagnostic::from(&error));
             return copies(world, None, checks);
         }
     };
@@ -380,7 +384,7 @@ fn config(world: &World, checks: &mut Checks) {
     let told = [CORRUPT, WIPED, "store.defaults", "store.newer"];
     for found in &loaded.diagnostics {
         if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
-            checks.notice("config.findings", finding(found, &world.layout.app_config));
+            checks.diagnostic("config.findings", finding(found, &world.layout.app_config));
         }
     }
     let shown = masking::mask(&loaded.document);
@@ -401,7 +405,10 @@ fn config(world: &World, checks: &mut Checks) {
         None => {
             let evidence = format!("{} saved and none active", count(saved, "network"));
             let hint = format!("{} network use {}", world.program, first_network(&loaded.document));
-            checks.notice("networks.active", Notice::warning("network.none-active", evidence).hint(hint));
+            checks.diagnostic(
+                "networks.active",
+                Diagnostic::warning("network.none-active", evidence).hint(hint),
+            );
         }
     }
     leftovers(world, &loaded, checks);
@@ -410,39 +417,41 @@ fn config(world: &World, checks: &mut Checks) {
 }
 
 /// A finding with the member that it is about, and the command that opens the config there.
-fn finding(found: &Diagnostic, config: &Path) -> Notice {
-    let mut notice = Notice::from(found);
-    if let Some(place) = notice.path.as_ref().filter(|place| !notice.message.contains(place.as_str())) {
-        notice.message = format!("{place}: {}", notice.message);
+fn finding(found: &myownllm_config_model::Diagnostic, config: &Path) -> Diagnostic {
+    let mut diagnostic = Diagnostic::from(found);
+    if let Some(place) = diagnostic.path.as_ref().filter(|place| !diagnostic.message.contains(place.as_str()))
+    {
+        diagnostic.message = format!("{place}: {}", diagnostic.message);
     }
-    if notice.code.starts_with("config.") {
-        notice.hint = Some(edit(config, notice.place.as_ref().map(|place| place.line)));
+    if diagnostic.code.starts_with("config.") {
+        diagnostic.hint = Some(edit(config, diagnostic.place.as_ref().map(|place| place.line)));
     }
-    notice
+    diagnostic
 }
 
 fn shape(world: &World, loaded: &Loaded, checks: &mut Checks) {
     let path = &world.layout.app_config;
     let repair = checks.repair();
     let evidence = format!("{}: {}", short(path, &world.layout.user_home), state_words(&loaded.report));
-    let wiped = loaded.diagnostics.iter().find(|found| found.code == WIPED).map(Notice::from);
+    let wiped = loaded.diagnostics.iter().find(|found| found.code == WIPED).map(Diagnostic::from);
     if let Some(version) = loaded.newer {
-        checks.notice("config.shape", Notice::from(&StoreError::Newer { path: path.clone(), version }));
+        checks
+            .diagnostic("config.shape", Diagnostic::from(&StoreError::Newer { path: path.clone(), version }));
     } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
-        let notice = Notice::error(CORRUPT, &found.message).place(found.place.clone());
-        checks.notice("config.shape", notice.at(path).hint(repair));
+        let diagnostic = Diagnostic::error(CORRUPT, &found.message).place(found.place.clone());
+        checks.diagnostic("config.shape", diagnostic.at(path).hint(repair));
         let lacks_copy = loaded.report.restored_from.is_none() && loaded.report.kept_keys.is_empty();
         if let Some(check) = checks.list.last_mut().filter(|_| lacks_copy) {
             check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
         }
-    } else if let Some(mut notice) = wiped {
+    } else if let Some(mut diagnostic) = wiped {
         if loaded.pending.repairs() {
-            notice.severity = Severity::Error;
-            notice.hint = Some(repair);
+            diagnostic.severity = Severity::Error;
+            diagnostic.hint = Some(repair);
         }
-        checks.notice("config.shape", notice);
+        checks.diagnostic("config.shape", diagnostic);
     } else if loaded.pending.repairs() {
-        checks.notice("config.shape", Notice::error(NEEDS_REPAIR, evidence).at(path).hint(repair));
+        checks.diagnostic("config.shape", Diagnostic::error(NEEDS_REPAIR, evidence).at(path).hint(repair));
     } else {
         checks.ok("config.shape", evidence);
     }
@@ -464,22 +473,22 @@ fn leftovers(world: &World, loaded: &Loaded, checks: &mut Checks) {
         } else {
             (format!("{left}; the config is well without it"), move_aside(&sibling, "aside"))
         };
-        let notice = Notice::warning("config.daemons-leftover", evidence).at(&sibling).hint(hint);
-        checks.notice("config.daemons-leftover", notice);
+        let diagnostic = Diagnostic::warning("config.daemons-leftover", evidence).at(&sibling).hint(hint);
+        checks.diagnostic("config.daemons-leftover", diagnostic);
     }
 }
 
 fn copies(world: &World, loaded: Option<&Loaded>, checks: &mut Checks) {
     let wired = world.wire();
     match wired.store.history() {
-        Err(error) => checks.notice("config.copies", Notice::from(&error)),
+        Err(error) => checks.diagnostic("config.copies", Diagnostic::from(&error)),
         Ok(copies) => {
             let damaged: Vec<String> =
                 copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.to_string()).collect();
             if damaged.is_empty() && loaded.is_some_and(lacks_its_copy) {
                 let evidence = "none holds the config as it is: a repair would lose what is newer in it";
-                let notice = Notice::warning("store.no-backup", evidence).hint(checks.repair());
-                checks.notice("config.copies", notice);
+                let diagnostic = Diagnostic::warning("store.no-backup", evidence).hint(checks.repair());
+                checks.diagnostic("config.copies", diagnostic);
             } else if copies.is_empty() {
                 checks.ok("config.copies", "none kept yet");
             } else if damaged.is_empty() {
@@ -489,8 +498,12 @@ fn copies(world: &World, loaded: Option<&Loaded>, checks: &mut Checks) {
                 );
             } else {
                 let evidence = format!("damaged, and not used: {}", damaged.join(", "));
-                let notice = Notice::warning("store.backup-damaged", evidence).at(&world.layout.backups);
-                checks.notice("config.copies", notice.hint(format!("{} config history", world.program)));
+                let diagnostic =
+                    Diagnostic::warning("store.backup-damaged", evidence).at(&world.layout.backups);
+                checks.diagnostic(
+                    "config.copies",
+                    diagnostic.hint(format!("{} config history", world.program)),
+                );
             }
         }
     }
@@ -530,19 +543,20 @@ fn daemons(world: &World, key: &KeyAnswer, checks: &mut Checks) {
                         let found = &status.device_id;
                         let evidence =
                             format!("{evidence}, but with the key {found} and not the home's {key}");
-                        let notice = Notice::error("daemon.foreign-identity", evidence);
-                        checks.notice(id, notice.hint(end(world, &endpoint, &probe)));
+                        let diagnostic = Diagnostic::error("daemon.foreign-identity", evidence);
+                        checks.diagnostic(id, diagnostic.hint(end(world, &endpoint, &probe)));
                     }
                     _ => checks.ok(id, evidence),
                 }
             }
             _ => {
-                let notice = Notice::error(probe.code(), evidence).hint(end(world, &endpoint, &probe));
-                checks.notice(
+                let diagnostic =
+                    Diagnostic::error(probe.code(), evidence).hint(end(world, &endpoint, &probe));
+                checks.diagnostic(
                     id,
                     match endpoint.path() {
-                        Some(path) => notice.at(path),
-                        None => notice,
+                        Some(path) => diagnostic.at(path),
+                        None => diagnostic,
                     },
                 );
             }
@@ -557,7 +571,7 @@ fn daemons(world: &World, key: &KeyAnswer, checks: &mut Checks) {
         None => {
             let evidence = "no daemon program was found beside this program, on PATH, or named by a variable";
             let hint = format!("{}=/path/to/myownmesh {} launch", "MYOWNMESH_BIN", world.program);
-            checks.notice("daemon.program", Notice::warning("daemon.not-found", evidence).hint(hint));
+            checks.diagnostic("daemon.program", Diagnostic::warning("daemon.not-found", evidence).hint(hint));
         }
     }
 }
@@ -583,8 +597,9 @@ pub(crate) fn answer(checks: &Checks, verbose: bool) -> Answer {
     let (problems, warnings) = (checks.of(Mark::Problem).count(), checks.of(Mark::Warning).count());
     let exit = if problems > 0 { ExitCode::Problems } else { ExitCode::Done };
     let data = json!({ "checks": checks.list, "problems": problems, "warnings": warnings });
-    let notices = checks.list.iter().filter_map(|check| check.notice.clone()).collect();
-    Answer { notices, page_tells_notices: true, ..Answer::done(page(checks, verbose), data) }.exit(exit)
+    let diagnostics = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
+    Answer { diagnostics, page_tells_diagnostics: true, ..Answer::done(page(checks, verbose), data) }
+        .exit(exit)
 }
 
 /// Problems, then warnings, then how many checks passed, and the one command that mends what a launch mends.

@@ -4,74 +4,74 @@ use std::io::{self, Read};
 
 use myownllm_config_model::envelope::Envelope;
 use myownllm_config_model::{Document, Kind, MAX_BYTES, convert};
-use myownllm_launch::Notice;
+use myownllm_launch::Diagnostic;
 use serde_json::json;
 
 use crate::output::Answer;
 use crate::world::fresh_ids;
 
 /// Reads all of stdin, up to the size that a config may have.
-pub(crate) fn read_stdin() -> Result<Vec<u8>, Notice> {
+pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     io::stdin()
         .lock()
         .take(limit)
         .read_to_end(&mut bytes)
-        .map_err(|error| Notice::from_error(&error, "input.unreadable", None))?;
+        .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", None))?;
     Ok(bytes)
 }
 
 /// The answer of a filter: the document itself is what a person wants to see.
-fn filtered(document: &Document, notices: Vec<Notice>) -> Answer {
+fn filtered(document: &Document, diagnostics: Vec<Diagnostic>) -> Answer {
     let data = json!({ "document": document.root().to_value() });
-    Answer { notices, ..Answer::data(document.to_text(), data) }
+    Answer { diagnostics, ..Answer::data(document.to_text(), data) }
 }
 
-fn parse(bytes: &[u8]) -> Result<(Document, Vec<Notice>), Notice> {
+fn parse(bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
     let parsed =
-        Document::parse(bytes).map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
-    let notices = parsed.diagnostics.iter().map(Notice::from).collect();
-    Ok((parsed.document, notices))
+        Document::parse(bytes).map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    let diagnostics = parsed.diagnostics.iter().map(Diagnostic::from).collect();
+    Ok((parsed.document, diagnostics))
 }
 
 /// `config normalize`.
-pub(crate) fn normalize(conversation_dir: &str) -> Result<Answer, Notice> {
+pub(crate) fn normalize(conversation_dir: &str) -> Result<Answer, Diagnostic> {
     let bytes = read_stdin()?;
     let normalized = myownllm_salvage::normalize(&bytes, conversation_dir, &mut fresh_ids())
-        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
-    Ok(filtered(&normalized.document, normalized.diagnostics.iter().map(Notice::from).collect()))
+        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    Ok(filtered(&normalized.document, normalized.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
 /// `salvage --stdin`.
-pub(crate) fn salvage() -> Result<Answer, Notice> {
+pub(crate) fn salvage() -> Result<Answer, Diagnostic> {
     let bytes = read_stdin()?;
     let salvaged = myownllm_salvage::salvage_bytes(&bytes, &mut fresh_ids())
-        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
-    Ok(filtered(&salvaged.app, salvaged.diagnostics.iter().map(Notice::from).collect()))
+        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    Ok(filtered(&salvaged.app, salvaged.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
 /// `network to-daemon`.
-pub(crate) fn to_daemon() -> Result<Answer, Notice> {
-    let (network, notices) = parse(&read_stdin()?)?;
+pub(crate) fn to_daemon() -> Result<Answer, Diagnostic> {
+    let (network, diagnostics) = parse(&read_stdin()?)?;
     let mapped = convert::to_daemon_document(network.root())
-        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
-    Ok(filtered(&mapped, notices))
+        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    Ok(filtered(&mapped, diagnostics))
 }
 
 /// `network to-envelope`.
-pub(crate) fn to_envelope(with_secrets: bool) -> Result<Answer, Notice> {
-    let (network, notices) = parse(&read_stdin()?)?;
+pub(crate) fn to_envelope(with_secrets: bool) -> Result<Answer, Diagnostic> {
+    let (network, diagnostics) = parse(&read_stdin()?)?;
     debug_assert_eq!(network.root().kind(), Kind::Object, "a document's root is an object");
     let envelope = Envelope::of_network(network.root())
-        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
-    Ok(Answer { notices, ..envelope_answer(&envelope, with_secrets) })
+        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
+    Ok(Answer { diagnostics, ..envelope_answer(&envelope, with_secrets) })
 }
 
 /// `network from-envelope`.
-pub(crate) fn from_envelope() -> Result<Answer, Notice> {
+pub(crate) fn from_envelope() -> Result<Answer, Diagnostic> {
     let envelope = Envelope::parse(&read_stdin()?)
-        .map_err(|error| Notice::from_error(&error, error.code(), error.hint()))?;
+        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
     // A filter prints what it was given, credentials included.
     Ok(envelope_answer(&envelope, true))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, Look, Refusal, Spot};
-use myownllm_launch::{Notice, identity_look};
+use myownllm_launch::{Diagnostic, identity_look};
 use serde_json::{Value, json};
 
 use crate::exit::exit_of;
@@ -19,14 +19,14 @@ struct Files<'a> {
     world: &'a World,
     page: Page,
     list: Vec<Value>,
-    notices: Vec<Notice>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 pub(crate) fn run(world: &World) -> Answer {
-    let look = identity_look(&world.wire().parts(), &mut fresh_ids());
+    let look = identity_look(&world.wire().context(), &mut fresh_ids());
     let verdict = look.answer();
-    let mut files = Files { world, page: Page::default(), list: Vec::new(), notices: Vec::new() };
-    files.notices.extend(verdict.refusal().map(Notice::from));
+    let mut files = Files { world, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
+    files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
     // The one that is in force comes first.
     if let KeyAnswer::Sound { key, path, named: true } = &verdict {
         files.valid(key, path, "where the daemon's config names it");
@@ -37,7 +37,7 @@ pub(crate) fn run(world: &World) -> Answer {
     ] {
         files.spot(&seen.spot, path, place);
     }
-    let Files { mut page, list, notices, .. } = files;
+    let Files { mut page, list, diagnostics, .. } = files;
     if let KeyAnswer::NoneYet = verdict
         && list.is_empty()
     {
@@ -54,8 +54,8 @@ pub(crate) fn run(world: &World) -> Answer {
         "device_id": of_active("device_id"), "label": of_active("label"), "path": of_active("path"),
         "files": list, "found": found(&look), "ways_out": refusal.map_or(&[][..], |refusal| &refusal.ways_out),
     });
-    let exit = exit_of(&notices);
-    Answer { notices, ..Answer::data(page, data) }.exit(exit)
+    let exit = exit_of(&diagnostics);
+    Answer { diagnostics, ..Answer::data(page, data) }.exit(exit)
 }
 
 /// Sound files under other names.
@@ -127,11 +127,13 @@ impl Files<'_> {
         };
         self.other(state, path, place, &what);
         // Told by the refusal; and what is odd is left by a move.
-        if self.notices.iter().any(|notice| notice.code == code) || matches!(spot, Spot::Odd { .. }) {
+        if self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
+            || matches!(spot, Spot::Odd { .. })
+        {
             return;
         }
-        let notice = Notice::error(code, format!("the key file {} {what}", long(path))).at(path);
-        self.notices.push(notice.class(class_of(code)).hint("myownllm-mesh doctor"));
+        let diagnostic = Diagnostic::error(code, format!("the key file {} {what}", long(path))).at(path);
+        self.diagnostics.push(diagnostic.class(class_of(code)).hint("myownllm-mesh doctor"));
     }
 }
 

@@ -10,7 +10,7 @@ use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role, Spawned};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{
-    Class, Daemon, GRACE, LAST_BREATH, LONGEST_NAME, Notice, Options, Outcome, Reconciled, launch, saved,
+    Class, Daemon, Diagnostic, GRACE, LAST_BREATH, LONGEST_NAME, Options, Outcome, Reconciled, launch, saved,
 };
 use myownllm_migration::LiveDaemon;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ use crate::world::{World, fresh_ids};
 /// Lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 10;
 
-pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Notice> {
+pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Diagnostic> {
     // Before anything runs, so that a signal that comes early ends the daemon too.
     let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
     let wired = world.wire();
@@ -39,16 +39,19 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         cancelled: signals.as_ref().map(|signals| &signals.asked),
         ..world.options()
     };
-    let mut outcome = launch(&wired.parts(), &options, &mut fresh_ids());
+    let mut outcome = launch(&wired.context(), &options, &mut fresh_ids());
     let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
     let mut daemon = std::mem::take(&mut outcome.daemon);
-    let lost = outcome.notices.iter().any(|notice| notice.is_error() && notice.class == Class::Daemon);
+    let lost = outcome
+        .diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.is_error() && diagnostic.class == Class::Daemon);
     if let Daemon::Spawned(spawned) = &mut daemon
         && lost
         && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
     {
         // It came up and died on the first requests: that is the reason for whatever else went wrong.
-        outcome.notices.push(died(spawned, &status.to_string()));
+        outcome.diagnostics.push(died(spawned, &status.to_string()));
     }
     let fate = match args {
         LaunchArgs { detach: true, .. } if !asked_to_end => Fate::LeftRunning,
@@ -58,8 +61,10 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     };
     if let (Daemon::Spawned(spawned), Fate::Ended) = (&mut daemon, fate) {
         match spawned.end(GRACE) {
-            Ok(_) => outcome.notices.iter_mut().for_each(|notice| look_at_the_log(notice, spawned)),
-            Err(error) => outcome.notices.push(not_stopped(&error)),
+            Ok(_) => {
+                outcome.diagnostics.iter_mut().for_each(|diagnostic| look_at_the_log(diagnostic, spawned))
+            }
+            Err(error) => outcome.diagnostics.push(not_stopped(&error)),
         }
     }
     let mut answer = answer(world, args, printer, &outcome, &daemon, fate);
@@ -75,7 +80,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     }
     printer.print("launch", &answer);
     if let Some(trace) = &answer.trace {
-        trace.write(printer.started(), answer.exit, &answer.notices);
+        trace.write(printer.started(), answer.exit, &answer.diagnostics);
     }
     printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
     let ended = match &mut signals {
@@ -86,10 +91,10 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     // since goes to stderr and into the exit code.
     let (how, mut last) = match ended {
         Ended::Asked => ("stopped the daemon".to_owned(), Answer::said_already(answer.exit)),
-        Ended::Died(notice) => {
-            printer.print_notice(&notice);
-            let said = Answer::said_already(notice.class.into());
-            (notice.message.clone(), Answer { notices: vec![notice], ..said })
+        Ended::Died(diagnostic) => {
+            printer.print_diagnostic(&diagnostic);
+            let said = Answer::said_already(diagnostic.class.into());
+            (diagnostic.message.clone(), Answer { diagnostics: vec![diagnostic], ..said })
         }
     };
     last.trace = Trace::of(&world.layout, told(args), vec![how]);
@@ -115,9 +120,9 @@ pub(crate) enum Fate {
 }
 
 /// Of a process that has ended nothing can be looked at any more but what it wrote.
-fn look_at_the_log(notice: &mut Notice, ended: &Spawned) {
-    if notice.hint == Some(format!("ps -fp {}", ended.pid())) {
-        notice.hint = Some(log_hint(ended));
+fn look_at_the_log(diagnostic: &mut Diagnostic, ended: &Spawned) {
+    if diagnostic.hint == Some(format!("ps -fp {}", ended.pid())) {
+        diagnostic.hint = Some(log_hint(ended));
     }
 }
 
@@ -125,12 +130,12 @@ fn log_hint(spawned: &Spawned) -> String {
     format!("tail -n 50 {}", quote(spawned.log()))
 }
 
-fn not_stopped(error: &std::io::Error) -> Notice {
-    Notice::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
+fn not_stopped(error: &std::io::Error) -> Diagnostic {
+    Diagnostic::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
 }
 
-fn signal_failed(error: std::io::Error) -> Notice {
-    Notice::from_error(&error, "launch.signals", None)
+fn signal_failed(error: std::io::Error) -> Diagnostic {
+    Diagnostic::from_error(&error, "launch.signals", None)
 }
 
 enum Ended {
@@ -138,17 +143,17 @@ enum Ended {
     #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to hear"))]
     Asked,
     /// The daemon ended by itself.
-    Died(Notice),
+    Died(Diagnostic),
 }
 
-fn died(spawned: &Spawned, status: &str) -> Notice {
-    let mut notice =
-        Notice::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
+fn died(spawned: &Spawned, status: &str) -> Diagnostic {
+    let mut diagnostic =
+        Diagnostic::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
             .at(spawned.log())
             .hint(log_hint(spawned))
             .class(Class::Daemon);
-    notice.causes = spawned.log_tail(LOG_LINES);
-    notice
+    diagnostic.causes = spawned.log_tail(LOG_LINES);
+    diagnostic
 }
 
 /// The signals that matter to a launch, waited for without polling; with a thread only for a daemon in a script, of whose end no
@@ -193,10 +198,10 @@ impl Signals {
         loop {
             // A child that ended before we listened sends no second SIGCHLD: look first, then wait.
             if let Ok(Some(end)) = spawned.try_wait() {
-                let notice = died(&spawned, &end.to_string());
+                let diagnostic = died(&spawned, &end.to_string());
                 // Where a script had started it, what the script left behind goes too.
                 let _ = spawned.stop(GRACE);
-                return Ended::Died(notice);
+                return Ended::Died(diagnostic);
             }
             if self.all.wait().any(|signal| signal != SIGCHLD) {
                 return match spawned.stop(GRACE) {
@@ -249,7 +254,7 @@ fn answer(
     daemon: &Daemon,
     fate: Fate,
 ) -> Answer {
-    let exit = exit_of(&outcome.notices);
+    let exit = exit_of(&outcome.diagnostics);
     const COLUMN: usize = 12;
     let mut page = stopped(world, &outcome.stopped, COLUMN);
     if let Some(report) = &outcome.migration {
@@ -309,7 +314,7 @@ fn answer(
         line("networks", &networks_line(reconciled));
     }
     let data = if printer.is_json() { data(world, outcome, daemon, fate) } else { json!({}) };
-    Answer { notices: outcome.notices.clone(), ..Answer::done(page, data) }.exit(exit)
+    Answer { diagnostics: outcome.diagnostics.clone(), ..Answer::done(page, data) }.exit(exit)
 }
 
 /// The daemons that were ended because they were in the way.
@@ -328,9 +333,10 @@ pub(crate) fn stopped(world: &World, daemons: &[LiveDaemon], column: usize) -> P
 
 /// That there is no daemon, and why: the gravest reason, in the words in which it is told below.
 fn not_started(outcome: &Outcome) -> String {
-    let mut reasons: Vec<&Notice> = outcome.notices.iter().filter(|notice| notice.is_error()).collect();
-    reasons.sort_by_key(|notice| std::cmp::Reverse(notice.class));
-    let broken_off = || outcome.notices.iter().find(|notice| notice.code == "daemon.cancelled");
+    let mut reasons: Vec<&Diagnostic> =
+        outcome.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
+    reasons.sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.class));
+    let broken_off = || outcome.diagnostics.iter().find(|diagnostic| diagnostic.code == "daemon.cancelled");
     match reasons.first().copied().or_else(broken_off) {
         Some(reason) => format!("none was started: {}", tame(&reason.message)),
         None => "none was started".to_owned(),
@@ -408,7 +414,7 @@ pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Da
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));
     did.extend(run_log::of_config(&outcome.config_steps));
-    if outcome.notices.iter().any(|notice| notice.code == "daemon.path-rebased") {
+    if outcome.diagnostics.iter().any(|diagnostic| diagnostic.code == "daemon.path-rebased") {
         did.push("pointed the daemon's config to its identity file".to_owned());
     }
     if outcome.has_set_daemon_config_aside() {

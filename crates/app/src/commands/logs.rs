@@ -1,6 +1,6 @@
 //! `logs`: what this program did in the home, or what the daemon wrote.
 
-use myownllm_launch::Notice;
+use myownllm_launch::Diagnostic;
 use serde_json::json;
 
 use crate::cli::LogsArgs;
@@ -51,14 +51,14 @@ pub(crate) fn of_daemon(world: &World, most: usize) -> Answer {
     let lines = myownllm_daemon::last_log_lines(&path, most);
     let shown = short(&path, &world.layout.user_home);
     let mut page = Page::default();
-    let mut notices = Vec::new();
+    let mut diagnostics = Vec::new();
     if lines.is_empty() {
         page.line(format!(
             "No daemon that this program started wrote anything: {shown} is empty, or not there."
         ));
     } else {
-        notices.push(Notice::info("daemon.log-place", format!("the daemon's log is {shown}")));
+        diagnostics.push(Diagnostic::info("daemon.log-place", format!("the daemon's log is {shown}")));
     }
     lines.iter().for_each(|line| page.raw(format!("{line}\n")));
-    Answer { notices, ..Answer::data(page, json!({ "path": long(&path), "lines": lines })) }
+    Answer { diagnostics, ..Answer::data(page, json!({ "path": long(&path), "lines": lines })) }
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::{Command as Process, Stdio};
 
 use clap::Command;
-use myownllm_launch::{Class, Notice, PROGRAM};
+use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use serde_json::json;
 
 use crate::exit::ExitCode;
@@ -13,7 +13,7 @@ use crate::output::{Answer, Printer};
 
 /// Prints the page of the command that `words` name, such as `config restore`; of the program when there are none. On a
 /// terminal `man` shows it, and where there is no `man`, the help stands in for it.
-pub(crate) fn run(words: &[String], printer: &Printer) -> Result<Answer, Notice> {
+pub(crate) fn run(words: &[String], printer: &Printer) -> Result<Answer, Diagnostic> {
     let answer = answer(words)?;
     if printer.is_json() || !std::io::stdout().is_terminal() {
         return Ok(answer);
@@ -42,20 +42,20 @@ fn help_of(words: &[String]) -> String {
     crate::command_line().try_get_matches_from(line).err().map_or_else(String::new, |help| help.to_string())
 }
 
-fn answer(words: &[String]) -> Result<Answer, Notice> {
+fn answer(words: &[String]) -> Result<Answer, Diagnostic> {
     // The help of each command is its own page; `help` itself has nothing to add.
     let mut program = crate::command_line().disable_help_subcommand(true);
     program.build();
     let mut command = &program;
     for word in words {
         command = command.find_subcommand(word).ok_or_else(|| {
-            Notice::error("usage", format!("there is no command {:?}", words.join(" ")))
+            Diagnostic::error("usage", format!("there is no command {:?}", words.join(" ")))
                 .hint("myownllm-mesh --help")
                 .class(Class::Usage)
         })?;
     }
-    let page =
-        page(command, &words.join(" ")).map_err(|error| Notice::from_error(&error, "man.failed", None))?;
+    let page = page(command, &words.join(" "))
+        .map_err(|error| Diagnostic::from_error(&error, "man.failed", None))?;
     let data = json!({ "page": page, "commands": names(&program, "") });
     Ok(Answer::data(page, data))
 }
@@ -123,6 +123,6 @@ mod tests {
             }
         }
         let unknown = answer(&["config".to_owned(), "nonsense".to_owned()]);
-        assert!(unknown.is_err_and(|notice| notice.class == Class::Usage));
+        assert!(unknown.is_err_and(|diagnostic| diagnostic.class == Class::Usage));
     }
 }

@@ -2,7 +2,8 @@
 
 use myownllm_identity::{Answer as KeyAnswer, Refusal};
 use myownllm_launch::{
-    Notice, Watch, add_untold, check_socket, ensure_changeable, identity_look, lock_home, move_notices,
+    Diagnostic, Watch, add_untold, check_socket, ensure_changeable, identity_look, lock_home,
+    move_diagnostics,
 };
 use myownllm_migration::{
     Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator,
@@ -24,10 +25,10 @@ const NOTHING: &str = "Nothing to move.";
 /// Where the texts begin.
 pub(crate) const COLUMN: usize = 17;
 
-pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
+pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let parts = wired.parts();
-    parts.checked.map_err(Notice::from)?;
+    let context = wired.context();
+    context.checked.map_err(Diagnostic::from)?;
     let direction = if args.undo { Direction::Undo } else { Direction::Forward };
     // The old words settled the keys as well.
     let identity = args.keep_identity.or(args.keep.filter(|side| side.is_old_word()));
@@ -35,70 +36,71 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Notice> {
         .keeping_files(args.keep.map(|side| side.keep(direction)))
         .keeping_identity(identity.map(|side| side.keep(direction)))
         .stopping_legacy_daemon(args.stop_legacy_daemon);
-    let leaked = myownllm_launch::leaked_socket(&parts)?;
+    let leaked = myownllm_launch::leaked_socket(&context)?;
     let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
     // What is wrong with the identity file is told by every command; on the way back it is the older app's.
-    let refused = || match identity_look(&parts, &mut fresh_ids()).answer() {
+    let refused = || match identity_look(&context, &mut fresh_ids()).answer() {
         KeyAnswer::Refused(refusal) if direction == Direction::Forward => Some(refusal),
         _ => None,
     };
     let socket =
-        (direction == Direction::Forward && !plan.is_empty()).then(|| check_socket(&parts).err()).flatten();
+        (direction == Direction::Forward && !plan.is_empty()).then(|| check_socket(&context).err()).flatten();
     if args.dry_run || args.check {
-        let live = if plan.is_empty() { Vec::new() } else { parts.daemons.live(leaked.as_deref()) };
-        let live = myownllm_launch::settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err();
-        let refused = refused().as_ref().map(Notice::from);
+        let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(leaked.as_deref()) };
+        let live =
+            myownllm_launch::settle_live(context.daemons, live, &world.options(), &mut Vec::new()).err();
+        let refused = refused().as_ref().map(Diagnostic::from);
         return Ok(dry(world, &plan, args, refused.into_iter().chain(socket).chain(live).collect()));
     }
     if plan.is_empty() {
         // Nothing to move takes no lock; what waits for a decision is told all the same.
-        return Ok(told(world, &plan, refused().as_ref().map(Notice::from)));
+        return Ok(told(world, &plan, refused().as_ref().map(Diagnostic::from)));
     }
     // Without the key nothing moves: it has to be brought back first.
     if plan.refusals.is_empty()
         && let Some(gone) = refused().filter(Refusal::is_gone)
     {
-        return Err(Notice::from(&gone));
+        return Err(Diagnostic::from(&gone));
     }
-    ensure_changeable(&parts)?;
+    ensure_changeable(&context)?;
     if let Some(refused) = socket {
         return Err(refused);
     }
-    let lock = lock_home(&parts, &world.options())?;
+    let lock = lock_home(&context, &world.options())?;
     // The move itself asks whether one is live, and no more.
-    if let Some(refusal) = parts.daemons.live_legacy().and_then(|live| live.resource_exhausted()) {
-        return Err(Notice::from(&refusal));
+    if let Some(refusal) = context.daemons.live_legacy().and_then(|live| live.resource_exhausted()) {
+        return Err(Diagnostic::from(&refusal));
     }
-    let watch = Watch { daemons: parts.daemons, leaked: leaked.as_deref() };
+    let watch = Watch { daemons: context.daemons, leaked: leaked.as_deref() };
     let report = wired.migrator.run(lock.home_lock(), &wanted, &watch);
-    let refused = refused().as_ref().map(Notice::from);
+    let refused = refused().as_ref().map(Diagnostic::from);
     Ok(done(world, &report, refused))
 }
 
 /// What is there although nothing would be moved.
-fn told(world: &World, plan: &Plan, refused: Option<Notice>) -> Answer {
-    let mut notices = plan_notices(world, plan);
-    add_untold(&mut notices, refused);
+fn told(world: &World, plan: &Plan, refused: Option<Diagnostic>) -> Answer {
+    let mut diagnostics = plan_diagnostics(world, plan);
+    add_untold(&mut diagnostics, refused);
     let mut page = Page::default();
-    if exit_of(&notices).is_ok() {
+    if exit_of(&diagnostics).is_ok() {
         page.line(NOTHING);
     }
     page.page(choice(world, plan.refusals.iter().chain(&plan.errors)));
     page.page(Picture::from(plan).lines(world));
     let data = json!({ "moved": [], "identical_removed": [], "set_aside": [], "collisions": plan.collisions, "left": plan.left, "pending": [], "errors": plan.errors, "refusals": plan.refusals, "identity": plan.identity, "outcome": "nothing-to-do" });
-    let exit = exit_of(&notices);
-    Answer { notices, ..Answer::done(page, data) }.exit(exit)
+    let exit = exit_of(&diagnostics);
+    Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
-fn dry(world: &World, plan: &Plan, args: &MigrateArgs, refusals: Vec<Notice>) -> Answer {
-    let mut notices = plan_notices(world, plan);
-    add_untold(&mut notices, refusals);
+fn dry(world: &World, plan: &Plan, args: &MigrateArgs, refusals: Vec<Diagnostic>) -> Answer {
+    let mut diagnostics = plan_diagnostics(world, plan);
+    add_untold(&mut diagnostics, refusals);
     let mut page = Page::default();
     page.page(choice(world, plan.refusals.iter().chain(&plan.errors)));
     let picture = Picture::from(plan);
     if !plan.refusals.is_empty() {
         page.line("Nothing would be moved before this is settled.");
-    } else if plan.is_empty() && exit_of(&notices).is_ok() {
+    } else if plan.is_empty() && exit_of(&diagnostics).is_ok() {
         page.line(NOTHING);
     } else if !plan.is_empty() && !picture.changes() {
         page.line(format!("Would finish an interrupted move: {}.", count(plan.changes(), "step")));
@@ -120,18 +122,18 @@ fn dry(world: &World, plan: &Plan, args: &MigrateArgs, refusals: Vec<Notice>) ->
         "refusals": plan.refusals,
         "identity": plan.identity,
     });
-    let trouble = exit_of(&notices);
+    let trouble = exit_of(&diagnostics);
     let exit = if args.check && trouble.is_ok() && !plan.is_empty() { ExitCode::Pending } else { trouble };
-    Answer { notices, ..Answer::done(page, data) }.exit(exit)
+    Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
-fn done(world: &World, report: &Report, refused: Option<Notice>) -> Answer {
-    let mut notices: Vec<Notice> = move_notices(report, &world.program).collect();
-    add_untold(&mut notices, refused);
+fn done(world: &World, report: &Report, refused: Option<Diagnostic>) -> Answer {
+    let mut diagnostics: Vec<Diagnostic> = move_diagnostics(report, &world.program).collect();
+    add_untold(&mut diagnostics, refused);
     let mut page = Page::default();
     let picture = Picture::from(report);
     match report.outcome {
-        Outcome::NothingToDo if notices.is_empty() => page.line(NOTHING),
+        Outcome::NothingToDo if diagnostics.is_empty() => page.line(NOTHING),
         Outcome::Refused => page.line("Nothing was moved."),
         _ => {}
     }
@@ -145,16 +147,16 @@ fn done(world: &World, report: &Report, refused: Option<Notice>) -> Answer {
         page.gap();
         page.page(picture.trees(world, None));
     }
-    if report.direction == Direction::Undo && exit_of(&notices).is_ok() {
+    if report.direction == Direction::Undo && exit_of(&diagnostics).is_ok() {
         page.gap();
         page.line("The daemon's own config.json stays in its home.");
         page.line("The next launch of a version that knows the daemon's own home moves all of this again.");
     }
-    let exit = exit_of(&notices);
+    let exit = exit_of(&diagnostics);
     let command = if report.direction == Direction::Undo { "migrate --undo" } else { "migrate" };
     let did = run_log::of_stopped(&report.stopped).chain(run_log::of_move(report)).collect();
     let trace = Trace::of(&world.layout, command, did);
-    Answer { notices, trace, ..Answer::done(page, report_data(report)) }.exit(exit)
+    Answer { diagnostics, trace, ..Answer::done(page, report_data(report)) }.exit(exit)
 }
 
 /// Two keys, side by side: what a person needs to know to choose.
@@ -199,12 +201,13 @@ pub(crate) fn report_data(report: &Report) -> Value {
 }
 
 /// The troubles that a plan names before anything is done.
-pub(crate) fn plan_notices(world: &World, plan: &Plan) -> Vec<Notice> {
-    let mut notices: Vec<Notice> = plan.refusals.iter().chain(&plan.errors).map(Notice::from).collect();
-    notices.extend(
+pub(crate) fn plan_diagnostics(world: &World, plan: &Plan) -> Vec<Diagnostic> {
+    let mut diagnostics: Vec<Diagnostic> =
+        plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();
+    diagnostics.extend(
         plan.collisions
             .iter()
-            .map(|both| myownllm_launch::collision_notice(both, plan.direction, &world.program)),
+            .map(|both| myownllm_launch::collision_diagnostic(both, plan.direction, &world.program)),
     );
-    notices
+    diagnostics
 }

@@ -26,7 +26,7 @@ pub(crate) use launch::count;
 #[cfg(not(windows))]
 pub(crate) use launch::ignored_signals;
 use myownllm_durable_fs::{Disk as _, RealDisk, quote};
-use myownllm_launch::{Notice, PROGRAM};
+use myownllm_launch::{Diagnostic, PROGRAM};
 use myownllm_paths::{Layout, PathsError};
 use serde_json::json;
 use similar::TextDiff;
@@ -44,11 +44,11 @@ pub(crate) const NO_HOME: &str = "store.no-home";
 const ALIKE: f32 = 0.6;
 
 /// Does what the command line says.
-pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Notice> {
+pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Diagnostic> {
     let Some(command) = &cli.command else {
         let world = world(cli, become_user)?.with_program_search();
         let mut answer = verdict::run(&world);
-        answer.notices.extend(wrong_home(cli, &world));
+        answer.diagnostics.extend(wrong_home(cli, &world));
         return Ok(answer);
     };
     match command {
@@ -92,10 +92,10 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
     let mut answer = answer?;
-    answer.notices.extend(wrong_home);
+    answer.diagnostics.extend(wrong_home);
     if cli.global.home.is_some() {
-        let missing = answer.notices.iter_mut().filter(|notice| notice.code == NO_HOME);
-        missing.for_each(|notice| notice.hint = Some(hint_for_missing(&layout)));
+        let missing = answer.diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == NO_HOME);
+        missing.for_each(|diagnostic| diagnostic.hint = Some(hint_for_missing(&layout)));
     }
     Ok(answer)
 }
@@ -117,7 +117,7 @@ fn sections(world: &World) -> Vec<report::Section> {
 }
 
 /// Looks at the home; for a command that writes there, as the owner of the home.
-fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
+fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
     let home = cli.global.home.as_deref();
     let world = World::new(home)?;
     let writes = cli.command.as_ref().is_some_and(privileges::writes);
@@ -134,7 +134,7 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
     );
     // One level too deep nothing is found, and nothing is wrong.
     let refusal = match &world.checked {
-        Err(error @ PathsError::AppHome { .. }) if !says_so => Some(Notice::from(error)),
+        Err(error @ PathsError::AppHome { .. }) if !says_so => Some(Diagnostic::from(error)),
         _ => privileges::sudo_home(&world, home).filter(|_| writes),
     };
     match (refusal, &cli.command) {
@@ -162,14 +162,14 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Notice> {
 
 /// That the home which was named is not there, or not the one that was meant: of nothing, nothing is wrong, and a name that was
 /// mistyped would pass for a sound home.
-fn wrong_home(cli: &Cli, world: &World) -> Option<Notice> {
+fn wrong_home(cli: &Cli, world: &World) -> Option<Diagnostic> {
     let named = cli.global.home.as_deref();
     if matches!(cli.command, Some(Command::Launch(_) | Command::Config(ConfigCommand::Normalize))) {
         return None;
     }
     if named.is_none() {
         let writes = cli.command.as_ref().is_some_and(privileges::writes);
-        return privileges::sudo_home(world, named).filter(|_| !writes).map(Notice::as_warning);
+        return privileges::sudo_home(world, named).filter(|_| !writes).map(Diagnostic::as_warning);
     }
     let home = &world.layout.user_home;
     let what = match world.disk.stat_follow(home) {
@@ -179,8 +179,8 @@ fn wrong_home(cli: &Cli, world: &World) -> Option<Notice> {
         Err(error) if error.is_not_found() => "does not exist",
         Err(_) => return None,
     };
-    let notice = Notice::warning("paths.home-missing", format!("the home {} {what}", home.display()));
-    Some(notice.at(home).hint(hint_for_missing(&world.layout)))
+    let diagnostic = Diagnostic::warning("paths.home-missing", format!("the home {} {what}", home.display()));
+    Some(diagnostic.at(home).hint(hint_for_missing(&world.layout)))
 }
 
 /// The command with the name that was meant, where a directory of a similar name holds a home of the app's; else what there is.

@@ -9,8 +9,9 @@ use myownllm_config_store::{ConfigStore, EditError, HistoryEntry, StoreError, Up
 use myownllm_daemon::Decision;
 use myownllm_durable_fs::{Disk, quote};
 use myownllm_launch::{
-    ConnectedDaemon, Notice, Options, Parts, ensure_changeable, expected_key, identity_answer, lock_home,
-    orphan_notice, reconcile, reconcile_notices, refusal_notice, settle_live, wrote_where_others_can,
+    ConnectedDaemon, Context, Diagnostic, Options, ensure_changeable, expected_key, identity_answer,
+    lock_home, orphan_diagnostic, reconcile, reconcile_diagnostics, refusal_diagnostic, settle_live,
+    wrote_where_others_can,
 };
 use serde_json::{Value, json};
 
@@ -26,25 +27,25 @@ use crate::world::{World, fresh_ids};
 /// An envelope is a page of text.
 const ENVELOPE_LIMIT: u64 = 16 << 20;
 
-pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Notice> {
+pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Diagnostic> {
     match command {
         NetworkCommand::List => list(world),
         NetworkCommand::Show { name, with_secrets } => show(world, name, *with_secrets),
         NetworkCommand::Export { name, with_secrets } => export(world, name, *with_secrets),
         NetworkCommand::Add { name, activate } => change(world, *activate, &mut |document| {
             networks::add(document, name, *activate, &mut fresh_ids())
-                .map_err(|error| networks_notice(world, &error))
+                .map_err(|error| networks_diagnostic(world, &error))
         })
-        .map_err(|notice| match network_id::normalize(name) {
+        .map_err(|diagnostic| match network_id::normalize(name) {
             // A name that will not do will not do after a repair either.
-            Err(error) if notice.code == "store.repair-pending" => {
-                networks_notice(world, &NetworksError::Invalid(error))
+            Err(error) if diagnostic.code == "store.repair-pending" => {
+                networks_diagnostic(world, &NetworksError::Invalid(error))
             }
-            Err(error) if notice.code == error.code() => match error.close() {
-                Some(close) => notice.hint(format!("{} network add {close}", world.program)),
-                None => notice,
+            Err(error) if diagnostic.code == error.code() => match error.close() {
+                Some(close) => diagnostic.hint(format!("{} network add {close}", world.program)),
+                None => diagnostic,
             },
-            _ => notice,
+            _ => diagnostic,
         })
         .map(|edit| {
             let what = if edit.change.created { "Saved" } else { "Saved before:" };
@@ -52,14 +53,15 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
         }),
         NetworkCommand::Remove { name } => change(world, true, &mut |document| {
             let id = internal_id(world, document, name)?;
-            networks::remove(document, &id).map_err(|error| networks_notice(world, &error))
+            networks::remove(document, &id).map_err(|error| networks_diagnostic(world, &error))
         })
         .map(|edit| edit.told(world, "network remove", "Removed")),
         NetworkCommand::Use { name, none } => {
             let name = if *none { None } else { name.as_deref() };
             change(world, true, &mut |document| {
                 let id = name.map(|name| internal_id(world, document, name)).transpose()?;
-                networks::activate(document, id.as_deref()).map_err(|error| networks_notice(world, &error))
+                networks::activate(document, id.as_deref())
+                    .map_err(|error| networks_diagnostic(world, &error))
             })
             .map(|mut edit| {
                 let before =
@@ -76,7 +78,7 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
             let envelope = read_envelope(world, file)?;
             change(world, *activate, &mut |document| {
                 networks::import(document, &envelope, *activate, &mut fresh_ids())
-                    .map_err(|error| networks_notice(world, &error))
+                    .map_err(|error| networks_diagnostic(world, &error))
             })
             .map(|edit| {
                 let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
@@ -90,20 +92,20 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Not
 }
 
 /// The config as a launch would have it, and what was odd in it.
-fn look(world: &World) -> Result<(Document, Vec<Notice>), Notice> {
+fn look(world: &World) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
     let wired = world.wire();
-    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
-    Ok((loaded.document, loaded.diagnostics.iter().map(Notice::from).collect()))
+    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
+    Ok((loaded.document, loaded.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
 /// The internal id of the one network of that name.
-fn internal_id(world: &World, document: &Document, name: &str) -> Result<String, Notice> {
-    let network = networks::only(document, name).map_err(|error| networks_notice(world, &error))?;
+fn internal_id(world: &World, document: &Document, name: &str) -> Result<String, Diagnostic> {
+    let network = networks::only(document, name).map_err(|error| networks_diagnostic(world, &error))?;
     Ok(text_of(&network, "id"))
 }
 
-fn list(world: &World) -> Result<Answer, Notice> {
-    let (document, notices) = look(world)?;
+fn list(world: &World) -> Result<Answer, Diagnostic> {
+    let (document, diagnostics) = look(world)?;
     // Labels and ids are free texts, and somebody may have put a login into one.
     let document = masking::mask(&document);
     let mesh = AppConfig::view(&document).cloud_mesh;
@@ -129,57 +131,55 @@ fn list(world: &World) -> Result<Answer, Notice> {
         page.copied(2, "", format!("{} network use NAME", world.program));
     }
     let data = json!({ "networks": rows, "active": active, "enabled": mesh.enabled });
-    Ok(Answer { notices, ..Answer::data(page, data) })
+    Ok(Answer { diagnostics, ..Answer::data(page, data) })
 }
 
 fn text_of(network: &ValueRef<'_>, key: &str) -> String {
     network.get(key).and_then(|value| value.as_str().map(std::borrow::Cow::into_owned)).unwrap_or_default()
 }
 
-fn show(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
-    let (document, notices) = look(world)?;
+fn show(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
+    let (document, diagnostics) = look(world)?;
     let shown = if with_secrets { document } else { masking::mask(&document) };
-    let network = networks::only(&shown, name).map_err(|error| networks_notice(world, &error))?;
+    let network = networks::only(&shown, name).map_err(|error| networks_diagnostic(world, &error))?;
     let mut alone = Document::empty();
     alone.set(&[], myownllm_config_model::Fragment::from(network));
-    Ok(Answer { notices, ..Answer::data(alone.to_text(), json!({ "network": network.to_value() })) })
+    Ok(Answer { diagnostics, ..Answer::data(alone.to_text(), json!({ "network": network.to_value() })) })
 }
 
-fn export(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Notice> {
-    let (document, notices) = look(world)?;
+fn export(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
+    let (document, diagnostics) = look(world)?;
     let id = internal_id(world, &document, name)?;
-    let envelope = networks::export(&document, &id).map_err(|error| networks_notice(world, &error))?;
+    let envelope = networks::export(&document, &id).map_err(|error| networks_diagnostic(world, &error))?;
     let mut answer = envelope_answer(&envelope, with_secrets);
-    answer.notices = notices;
+    answer.diagnostics = diagnostics;
     if !with_secrets && envelope.to_value(true) != envelope.to_value(false) {
-        answer.notices.push(
-            Notice::warning("network.secrets-left-out", "the TURN credentials were left out").hint(format!(
-                "{} network export {} --with-secrets",
-                world.program,
-                quote(Path::new(name))
-            )),
+        answer.diagnostics.push(
+            Diagnostic::warning("network.secrets-left-out", "the TURN credentials were left out")
+                .hint(format!("{} network export {} --with-secrets", world.program, quote(Path::new(name)))),
         );
     }
     Ok(answer)
 }
 
-fn read_envelope(world: &World, file: &Path) -> Result<Envelope, Notice> {
+fn read_envelope(world: &World, file: &Path) -> Result<Envelope, Diagnostic> {
     let bytes = if file == Path::new("-") {
         read_stdin()?
     } else {
         let path = std::path::absolute(file)
-            .map_err(|error| Notice::from_error(&error, "input.unreadable", None).at(file))?;
+            .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", None).at(file))?;
         world
             .disk
             .read(&path, ENVELOPE_LIMIT)
-            .map_err(|error| Notice::from_error(&error, "input.unreadable", error.hint()).at(&path))?
+            .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(&path))?
     };
-    Envelope::parse(&bytes).map_err(|error| Notice::from_error(&error, error.code(), error.hint()).at(file))
+    Envelope::parse(&bytes)
+        .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()).at(file))
 }
 
-fn networks_notice(world: &World, error: &NetworksError) -> Notice {
+fn networks_diagnostic(world: &World, error: &NetworksError) -> Diagnostic {
     let hint = error.hint().unwrap_or_else(|| format!("{} network list", world.program));
-    Notice::from_error(error, error.code(), Some(hint))
+    Diagnostic::from_error(error, error.code(), Some(hint))
 }
 
 /// A change that was made to the config, and what followed from it.
@@ -188,7 +188,7 @@ pub(crate) struct Edit {
     pub(crate) updated: Updated,
     followed: Followed,
     config: String,
-    pub(crate) notices: Vec<Notice>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
     /// What names the network that was active before.
     before: Option<String>,
     /// The backup that holds the config as it was before the change.
@@ -230,9 +230,9 @@ impl Edit {
             "reconcile": self.reconciled(),
             "undo": self.undo,
         });
-        let exit = exit_of(&self.notices);
+        let exit = exit_of(&self.diagnostics);
         let trace = self.trace(world, &format!("{command} {known}"));
-        Answer { notices: self.notices, trace, ..Answer::done(page, data) }.exit(exit)
+        Answer { diagnostics: self.diagnostics, trace, ..Answer::done(page, data) }.exit(exit)
     }
 
     /// What was changed, for the run log.
@@ -275,16 +275,16 @@ impl Edit {
 pub(crate) fn change(
     world: &World,
     follows: bool,
-    edit: &mut dyn FnMut(&mut Document) -> Result<networks::Change, Notice>,
-) -> Result<Edit, Notice> {
+    edit: &mut dyn FnMut(&mut Document) -> Result<networks::Change, Diagnostic>,
+) -> Result<Edit, Diagnostic> {
     let wired = world.wire();
-    let parts = wired.parts();
-    ensure_changeable(&parts)?;
-    parts.checked.map_err(Notice::from)?;
-    no_legacy(world, &parts)?;
-    wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
-    let lock = lock_home(&parts, &world.options())?;
-    let mut made = Err(Notice::error("store.edit", "the edit was not made"));
+    let context = wired.context();
+    ensure_changeable(&context)?;
+    context.checked.map_err(Diagnostic::from)?;
+    no_legacy(world, &context)?;
+    wired.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
+    let lock = lock_home(&context, &world.options())?;
+    let mut made = Err(Diagnostic::error("store.edit", "the edit was not made"));
     let mut before = None;
     let ids = &mut fresh_ids();
     let mut apply = |document: &mut Document| -> Result<bool, EditError> {
@@ -300,16 +300,18 @@ pub(crate) fn change(
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {
             // A killed run may have made the very change that is refused now.
-            lock.ensure_durable().map_err(|error| Notice::from(&error))?;
-            return Err(made.err().unwrap_or_else(|| Notice::error("store.edit", "the edit was refused")));
+            lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
+            return Err(made
+                .err()
+                .unwrap_or_else(|| Diagnostic::error("store.edit", "the edit was refused")));
         }
-        Err(error) => return Err(Notice::from(&error)),
+        Err(error) => return Err(Diagnostic::from(&error)),
     };
     let change = made?;
-    let mut notices: Vec<Notice> = updated.diagnostics.iter().map(Notice::from).collect();
-    notices.extend(wrote_where_others_can(&parts).filter(|_| updated.changed));
+    let mut diagnostics: Vec<Diagnostic> = updated.diagnostics.iter().map(Diagnostic::from).collect();
+    diagnostics.extend(wrote_where_others_can(&context).filter(|_| updated.changed));
     let followed = if follows {
-        follow(&parts, &world.options(), &updated.document, &mut notices)
+        follow(&context, &world.options(), &updated.document, &mut diagnostics)
     } else {
         Followed::NotAsked
     };
@@ -320,7 +322,7 @@ pub(crate) fn change(
     let id = backup.as_ref().filter(|_| !change.created).map(|backup| backup.id.sequence());
     let undo = id.map(|id| format!("{} config restore {id}", world.program));
     let config = long(&world.layout.app_config);
-    Ok(Edit { change, updated, followed, config, notices, before, backup, undo })
+    Ok(Edit { change, updated, followed, config, diagnostics, before, backup, undo })
 }
 
 /// The backup that holds these bytes.
@@ -331,53 +333,53 @@ fn backup_of(world: &World, former: &[u8]) -> Option<HistoryEntry> {
 }
 
 /// Nothing is changed under a daemon that still writes the app's home: it would be undone.
-pub(crate) fn no_legacy(world: &World, parts: &Parts<'_>) -> Result<(), Notice> {
-    let live = parts.daemons.live_legacy().into_iter().collect();
-    settle_live(parts.daemons, live, &world.options(), &mut Vec::new())
+pub(crate) fn no_legacy(world: &World, context: &Context<'_>) -> Result<(), Diagnostic> {
+    let live = context.daemons.live_legacy().into_iter().collect();
+    settle_live(context.daemons, live, &world.options(), &mut Vec::new())
 }
 
 fn follow(
-    parts: &Parts<'_>,
+    context: &Context<'_>,
     options: &Options<'_>,
     document: &Document,
-    notices: &mut Vec<Notice>,
+    diagnostics: &mut Vec<Diagnostic>,
 ) -> Followed {
-    let expected = match expected_key(&identity_answer(parts, None)) {
+    let expected = match expected_key(&identity_answer(context, None)) {
         Ok(expected) => expected,
         // What is wrong with the key is a launch's to report; here it only means that no daemon of ours is to be asked.
         Err(refusal) => {
-            notices.push(Notice::from(&refusal).as_warning());
+            diagnostics.push(Diagnostic::from(&refusal).as_warning());
             return Followed::Failed;
         }
     };
-    let (found, client) = parts.daemons.detect(&expected);
+    let (found, client) = context.daemons.detect(&expected);
     match found.decision {
         Decision::Attach { role, endpoint, status, pid, .. } => {
             let client = match client {
                 Some(client) => Ok(client),
-                None => parts.daemons.connect(&endpoint).map_err(|error| Notice::from(&error)),
+                None => context.daemons.connect(&endpoint).map_err(|error| Diagnostic::from(&error)),
             };
             let asked = ConnectedDaemon::new(role, endpoint, pid);
             let reconciled =
-                client.and_then(|mut client| reconcile(parts.store, &mut *client, asked, status, document));
+                client.and_then(|mut client| reconcile(context.store, &mut *client, asked, status, document));
             match reconciled {
                 Ok(reconciled) => {
-                    notices.extend(reconcile_notices(&reconciled, options.program));
+                    diagnostics.extend(reconcile_diagnostics(&reconciled, options.program));
                     Followed::Daemon(reconciled)
                 }
-                Err(notice) => {
-                    notices.push(notice);
+                Err(diagnostic) => {
+                    diagnostics.push(diagnostic);
                     Followed::Failed
                 }
             }
         }
         Decision::Refuse(refusal) => {
-            notices.push(refusal_notice(parts, &refusal));
+            diagnostics.push(refusal_diagnostic(context, &refusal));
             Followed::Failed
         }
-        _ => match parts.daemons.orphans(None).first() {
+        _ => match context.daemons.orphans(None).first() {
             Some(live) => {
-                notices.push(orphan_notice(live, options));
+                diagnostics.push(orphan_diagnostic(live, options));
                 Followed::Failed
             }
             None => Followed::NoDaemon,

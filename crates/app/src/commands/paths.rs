@@ -1,6 +1,6 @@
 //! `paths`: every path and the rule that chose it.
 
-use myownllm_launch::{Class, Notice, PROGRAM};
+use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_paths::{ControlSocket, Mode, RealLookup, check_control_socket, check_socket};
 use serde_json::{Value, json};
 
@@ -10,13 +10,13 @@ use crate::screen::Page;
 use crate::world::World;
 
 /// Prints every path, or the one that is asked for.
-pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Notice> {
+pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Diagnostic> {
     let Some(name) = &args.name else { return Ok(all(world, args)) };
     let mode = if args.mode == Some(ModeArg::Shared) { Mode::Shared } else { Mode::OwnLlm };
     let (found, rule) = match name.as_str() {
         "socket" => {
             let said = world.layout.control_socket(mode, &RealLookup);
-            let said = said.map_err(|error| Notice::from(&error))?;
+            let said = said.map_err(|error| Diagnostic::from(&error))?;
             let (socket, rule) = world.layout.socket_for_mode(mode, &said);
             (socket.to_string(), rule)
         }
@@ -31,11 +31,11 @@ pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Notice> {
     Ok(Answer::data(page, data))
 }
 
-fn unknown(world: &World, name: &str) -> Notice {
+fn unknown(world: &World, name: &str) -> Diagnostic {
     let mut names: Vec<&str> = world.layout.entries().iter().map(|entry| entry.name).collect();
     names.push("socket");
     let message = format!("there is no path {name:?}; the names are {}", names.join(", "));
-    Notice::error("usage", message).hint(format!("{PROGRAM} paths")).class(Class::Usage)
+    Diagnostic::error("usage", message).hint(format!("{PROGRAM} paths")).class(Class::Usage)
 }
 
 fn all(world: &World, args: &PathsArgs) -> Answer {
@@ -53,7 +53,7 @@ fn all(world: &World, args: &PathsArgs) -> Answer {
         }
         data["paths"] = serde_json::to_value(layout).unwrap_or(Value::Null);
     }
-    let mut notices = Vec::new();
+    let mut diagnostics = Vec::new();
     let mut sockets = json!({});
     for mode in modes {
         let said = layout.control_socket(mode, &RealLookup);
@@ -68,11 +68,11 @@ fn all(world: &World, args: &PathsArgs) -> Answer {
             None => Ok(()),
         };
         let checked = said.and_then(is_address).and_then(|()| check_socket(&socket, layout.platform, config));
-        notices.extend(checked.err().map(|error| Notice::from(&error).as_warning()));
+        diagnostics.extend(checked.err().map(|error| Diagnostic::from(&error).as_warning()));
     }
     data["sockets"] = sockets;
     if let Err(error) = &world.checked {
-        notices.push(Notice::from_error(error, error.code(), error.hint()).as_warning());
+        diagnostics.push(Diagnostic::from_error(error, error.code(), error.hint()).as_warning());
     }
     let column = 4 + rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
     let mut page = Page::default();
@@ -84,5 +84,5 @@ fn all(world: &World, args: &PathsArgs) -> Answer {
         }
         page.row(format!("  {name}"), column, path);
     }
-    Answer { notices, ..Answer::data(page, data) }
+    Answer { diagnostics, ..Answer::data(page, data) }
 }

@@ -20,8 +20,8 @@ use crate::world::{World, fresh_ids, now_ms};
 pub(crate) fn run(world: &World, args: &RepairArgs, printer: &Printer) -> Answer {
     let wired = world.wire();
     let options = Options { daemon: false, stop_legacy_daemon: args.stop_legacy_daemon, ..world.options() };
-    let outcome = launch(&wired.parts(), &options, &mut fresh_ids());
-    let exit = exit_of(&outcome.notices);
+    let outcome = launch(&wired.context(), &options, &mut fresh_ids());
+    let exit = exit_of(&outcome.diagnostics);
     let page = page(world, &outcome, exit);
     let data = if printer.is_json() {
         data(world, &outcome, &Daemon::None, Fate::Ended)
@@ -29,7 +29,7 @@ pub(crate) fn run(world: &World, args: &RepairArgs, printer: &Printer) -> Answer
         serde_json::json!({})
     };
     let trace = trace(world, "repair", &outcome, &Daemon::None);
-    Answer { notices: outcome.notices, trace, ..Answer::done(page, data) }.exit(exit)
+    Answer { diagnostics: outcome.diagnostics, trace, ..Answer::done(page, data) }.exit(exit)
 }
 
 fn page(world: &World, outcome: &Outcome, exit: ExitCode) -> Page {

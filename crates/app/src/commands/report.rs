@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::{Disk as _, FileKind, Metadata, quote};
-use myownllm_launch::Notice;
+use myownllm_launch::Diagnostic;
 use myownllm_migration::{Direction, Options as MoveOptions, StateMigrator as _};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -71,9 +71,9 @@ pub(crate) fn run(
     args: &ReportArgs,
     started: Started,
     mut sections: Vec<Section>,
-) -> Result<Answer, Notice> {
-    let notices = sections.iter_mut().flat_map(|section| &mut section.answer.notices);
-    notices.for_each(|notice| notice.complete_hint(&world.program));
+) -> Result<Answer, Diagnostic> {
+    let diagnostics = sections.iter_mut().flat_map(|section| &mut section.answer.diagnostics);
+    diagnostics.for_each(|diagnostic| diagnostic.complete_hint(&world.program));
     let report = Report { at: started.at(), system: system(world), files: files(world), sections };
     let names = Names::of(world);
     let text = match args.html {
@@ -98,7 +98,7 @@ impl Report {
     fn document(&self) -> Value {
         let sections = self.sections.iter().map(|Section { name, answer }| {
             let exit = answer.exit.number();
-            let section = json!({ "exit": exit, "data": answer.data, "diagnostics": answer.notices });
+            let section = json!({ "exit": exit, "data": answer.data, "diagnostics": answer.diagnostics });
             ((*name).to_owned(), section)
         });
         json!({
@@ -136,8 +136,8 @@ impl Report {
     fn texts(&self) -> Vec<(&'static str, String)> {
         let sections = self.sections.iter().map(|Section { name, answer }| {
             let mut text = answer.page.laid_out(SCREEN, &|_, text| text.to_owned());
-            if !answer.page_tells_notices {
-                answer.notices.iter().for_each(|notice| text.push_str(&plain(notice)));
+            if !answer.page_tells_diagnostics {
+                answer.diagnostics.iter().for_each(|diagnostic| text.push_str(&plain(diagnostic)));
             }
             (*name, text)
         });
@@ -299,7 +299,7 @@ fn pictures(world: &World) -> [Vec<crate::draw::Line>; 2] {
 }
 
 /// Writes a file that is not there yet, and that nobody else can read. `command` is the one that was given.
-fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Notice> {
+fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Diagnostic> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -316,7 +316,7 @@ fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Notice> {
                 quote(path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")))
             ),
         };
-        Notice::error("report.failed", message).at(path).hint(hint)
+        Diagnostic::error("report.failed", message).at(path).hint(hint)
     })
 }
 

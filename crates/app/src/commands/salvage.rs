@@ -5,7 +5,7 @@ use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_durable_fs::Disk as _;
 use myownllm_launch::{
-    Notice, ensure_changeable, live_beside_repair, lock_home, lost_settings, settle_live,
+    Diagnostic, ensure_changeable, live_beside_repair, lock_home, lost_settings, settle_live,
     wrote_where_others_can,
 };
 use serde_json::{Value, json};
@@ -21,43 +21,44 @@ use crate::run_log::{self, Trace};
 use crate::screen::{Page, indented, spelled};
 use crate::world::{World, fresh_ids};
 
-pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
+pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let parts = wired.parts();
-    parts.checked.map_err(Notice::from)?;
+    let context = wired.context();
+    context.checked.map_err(Diagnostic::from)?;
     let ids = &mut fresh_ids();
-    let loaded = wired.store.look(ids).map_err(|error| Notice::from(&error))?;
-    let mut notices: Vec<Notice> = loaded.diagnostics.iter().map(Notice::from).collect();
+    let loaded = wired.store.look(ids).map_err(|error| Diagnostic::from(&error))?;
+    let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     if let Some(version) = loaded.newer {
-        notices.push(Notice::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
+        diagnostics
+            .push(Diagnostic::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
     }
     // A repair that was killed may have left files of its own beside a config that is whole by now.
     let unfinished = loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
     if args.dry_run || args.check || !(loaded.pending.repairs() || unfinished) {
         // What would keep a repair from being made is part of what would be.
         if loaded.pending.repairs() {
-            let leaked = myownllm_launch::leaked_socket(&parts)?;
-            let live = live_beside_repair(&parts, &loaded.report, leaked.as_deref());
-            notices.extend(settle_live(parts.daemons, live, &world.options(), &mut Vec::new()).err());
+            let leaked = myownllm_launch::leaked_socket(&context)?;
+            let live = live_beside_repair(&context, &loaded.report, leaked.as_deref());
+            diagnostics.extend(settle_live(context.daemons, live, &world.options(), &mut Vec::new()).err());
         } else if !args.dry_run && !args.check {
             // A repair that was killed may have put the config in place without syncing it.
             if world.disk.stat(&world.layout.app_config).is_ok() {
-                let lock = lock_home(&parts, &world.options())?;
-                lock.ensure_durable().map_err(|error| Notice::from(&error))?;
+                let lock = lock_home(&context, &world.options())?;
+                lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
             }
         }
-        return Ok(dry(world, &loaded, args, notices));
+        return Ok(dry(world, &loaded, args, diagnostics));
     }
     let options = world.options();
     let options = myownllm_launch::Options { stop_legacy_daemon: args.stop_legacy_daemon, ..options };
-    ensure_changeable(&parts)?;
-    wired.store.ensure_home().map_err(|error| Notice::from(&error))?;
-    let lock = lock_home(&parts, &options)?;
-    let leaked = myownllm_launch::leaked_socket(&parts)?;
+    ensure_changeable(&context)?;
+    wired.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
+    let lock = lock_home(&context, &options)?;
+    let leaked = myownllm_launch::leaked_socket(&context)?;
     let mut ended = Vec::new();
     if let Err(refused) = settle_live(
-        parts.daemons,
-        live_beside_repair(&parts, &loaded.report, leaked.as_deref()),
+        context.daemons,
+        live_beside_repair(&context, &loaded.report, leaked.as_deref()),
         &options,
         &mut ended,
     ) {
@@ -66,19 +67,19 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
         let exit = exit_of(std::slice::from_ref(&refused));
         let page = stopped(world, &ended, COLUMN);
         let trace = Trace::of(&world.layout, "salvage", run_log::of_stopped(&ended).collect());
-        return Ok(Answer { notices: vec![refused], trace, ..Answer::done(page, data) }.exit(exit));
+        return Ok(Answer { diagnostics: vec![refused], trace, ..Answer::done(page, data) }.exit(exit));
     }
-    let applied = lock.apply(ids).map_err(|error| Notice::from(&error))?;
+    let applied = lock.apply(ids).map_err(|error| Diagnostic::from(&error))?;
     if applied.steps.is_empty() {
         // Where another run repaired it meanwhile, what was first seen is what there is to tell; and what failed.
         let more = applied.diagnostics.iter().filter(|found| !loaded.diagnostics.contains(found));
-        notices.extend(more.map(Notice::from));
+        diagnostics.extend(more.map(Diagnostic::from));
     } else {
-        notices = applied.diagnostics.iter().map(Notice::from).collect();
-        notices.extend(wrote_where_others_can(&parts));
+        diagnostics = applied.diagnostics.iter().map(Diagnostic::from).collect();
+        diagnostics.extend(wrote_where_others_can(&context));
     }
     let written = applied.steps.iter().any(Step::writes_config);
-    notices.extend(lost_settings(&applied.document, &applied.report, &world.layout.app_config, written));
+    diagnostics.extend(lost_settings(&applied.document, &applied.report, &world.layout.app_config, written));
     let mut page = Page::default();
     page.line(if loaded.report.wiped.is_some() && loaded.pending.repairs() {
         "The config has its settings again."
@@ -91,17 +92,17 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Notice> {
     page.page(report_lines(world, &applied.report, &applied.steps, &applied.document, Tense::Done));
     let mut data = report_data(&applied.report, &applied.steps);
     data["stopped"] = json!(ended);
-    let exit = exit_of(&notices);
+    let exit = exit_of(&diagnostics);
     let did = run_log::of_stopped(&ended).chain(run_log::of_config(&applied.steps)).collect();
     let trace = Trace::of(&world.layout, "salvage", did);
     let trace = trace.map(|trace| trace.before(applied.report.backup));
-    Ok(Answer { notices, trace, ..Answer::done(page, data) }.exit(exit))
+    Ok(Answer { diagnostics, trace, ..Answer::done(page, data) }.exit(exit))
 }
 
-fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, mut notices: Vec<Notice>) -> Answer {
+fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, mut diagnostics: Vec<Diagnostic>) -> Answer {
     let mut page = Page::default();
     let repairs = loaded.pending.repairs();
-    notices.extend(lost_settings(&loaded.document, &loaded.report, &world.layout.app_config, false));
+    diagnostics.extend(lost_settings(&loaded.document, &loaded.report, &world.layout.app_config, false));
     if repairs {
         let steps = &loaded.pending.steps;
         page.page(report_lines(world, &loaded.report, steps, &loaded.document, Tense::Would));
@@ -119,9 +120,9 @@ fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, mut notices: Vec<Noti
     }
     let mut data = report_data(&loaded.report, &[]);
     data["pending"] = json!(pending_repair(&loaded.pending));
-    let trouble = exit_of(&notices);
+    let trouble = exit_of(&diagnostics);
     let exit = if args.check && repairs && trouble.is_ok() { ExitCode::Pending } else { trouble };
-    Answer { notices, ..Answer::done(page, data) }.exit(exit)
+    Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
 /// What a launch would do to a config that needs no repair, and yet is not as a launch leaves it.

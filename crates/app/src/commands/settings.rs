@@ -4,7 +4,7 @@ use myownllm_config_model::settings::{self, SettingError};
 use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore;
 use myownllm_durable_fs::Disk as _;
-use myownllm_launch::{Class, Notice};
+use myownllm_launch::{Class, Diagnostic};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -17,9 +17,9 @@ use crate::screen::{Page, spelled};
 use crate::world::{World, fresh_ids};
 
 /// `config get`: one setting, as it is to be used by another program.
-pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Notice> {
+pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Notice::from(&error))?;
+    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
     let shown = if with_secrets { loaded.document } else { masking::mask(&loaded.document) };
     let value = settings::get(&shown, key).map_err(|error| refused(world, &error))?.to_value();
     let text = value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned);
@@ -27,11 +27,11 @@ pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer
 }
 
 /// `config set`: all of the settings or none.
-pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Notice> {
+pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic> {
     let pairs = wanted.iter().map(|pair| {
         pair.split_once('=').ok_or_else(|| {
             let message = format!("cannot set {pair:?}: it is not of the form KEY=VALUE");
-            Notice::error("usage", message).class(Class::Usage).hint("myownllm-mesh config set --help")
+            Diagnostic::error("usage", message).class(Class::Usage).hint("myownllm-mesh config set --help")
         })
     });
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
@@ -69,36 +69,43 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Notice> {
         "reconcile": edit.reconciled(),
         "undo": edit.undo,
     });
-    let exit = exit_of(&edit.notices);
+    let exit = exit_of(&edit.diagnostics);
     let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
     let trace = edit.trace(world, &format!("config set {}", keys.join(" ")));
-    Ok(Answer { notices: edit.notices, trace, ..Answer::done(page, data) }.exit(exit))
+    Ok(Answer { diagnostics: edit.diagnostics, trace, ..Answer::done(page, data) }.exit(exit))
 }
 
-fn refused(world: &World, error: &SettingError) -> Notice {
+fn refused(world: &World, error: &SettingError) -> Diagnostic {
     let (class, key) = match error {
         SettingError::Unknown { close: Some(close), .. } => (Class::Failed, close.as_str()),
         SettingError::WrongType { key, .. } => (Class::Usage, key.as_str()),
-        _ => return Notice::from_error(error, error.code(), Some(format!("{} config show", world.program))),
+        _ => {
+            return Diagnostic::from_error(
+                error,
+                error.code(),
+                Some(format!("{} config show", world.program)),
+            );
+        }
     };
-    Notice::from_error(error, error.code(), Some(format!("{} config get {key}", world.program))).class(class)
+    Diagnostic::from_error(error, error.code(), Some(format!("{} config get {key}", world.program)))
+        .class(class)
 }
 
 /// `config diff`: what changes when a backup is restored, with secrets masked on both sides.
-pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Notice> {
+pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
     let id = find_backup(world, name)?;
-    let entries = wired.store.history().map_err(|error| Notice::from(&error))?;
+    let entries = wired.store.history().map_err(|error| Diagnostic::from(&error))?;
     let path = entries.into_iter().find(|entry| entry.id == id).map(|entry| entry.path).unwrap_or_default();
-    let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Notice> {
+    let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Diagnostic> {
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
         let bytes = world
             .disk
             .read(path, limit)
-            .map_err(|error| Notice::from_error(&error, "input.unreadable", error.hint()).at(path))?;
+            .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(path))?;
         // What is no JSON cannot be masked, so it is not shown.
         let parsed = Document::parse(&bytes)
-            .map_err(|error| Notice::from_error(&error, error.code(), error.hint()).at(path))?;
+            .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()).at(path))?;
         Ok((bytes, pretty(&parsed.document)))
     };
     let (now, then) = (read(&world.layout.app_config)?, read(&path)?);

@@ -9,15 +9,15 @@ use myownllm_daemon::{Decision, Expected, Probe, Refusal, Role, decide};
 use myownllm_durable_fs::Disk;
 use myownllm_identity::{Answer as KeyAnswer, Pending, Refusal as IdentityRefusal};
 use myownllm_launch::{
-    COLLISION, Daemons, LONGEST_NAME, Notice, RunningDaemon, add_untold, check_socket, check_start,
-    ensure_changeable, expected_key, identity_answer, misplaced_notice, shared_config, trusted_home,
+    COLLISION, Daemons, Diagnostic, LONGEST_NAME, RunningDaemon, add_untold, check_socket, check_start,
+    ensure_changeable, expected_key, identity_answer, misplaced_diagnostic, shared_config, trusted_home,
 };
 use myownllm_migration::{IdentityState, Options as MoveOptions, Plan, StateMigrator};
 use serde_json::{Value, json};
 
 use super::config::WIPED;
 use super::launch::{count, process};
-use super::migrate::plan_notices;
+use super::migrate::plan_diagnostics;
 use super::picture::Picture;
 use super::salvage::state_words;
 use crate::cli::StatusArgs;
@@ -34,38 +34,39 @@ const COLUMN: usize = 14;
 pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let wired = world.wire();
     let home = |path: &Path| short(path, &world.layout.user_home);
-    let mut notices: Vec<Notice> = world.checked.as_ref().err().map(Notice::from).into_iter().collect();
+    let mut diagnostics: Vec<Diagnostic> =
+        world.checked.as_ref().err().map(Diagnostic::from).into_iter().collect();
     let plan = wired
         .migrator
         .plan(&wired.migrator.inspect(myownllm_migration::Direction::Forward), &MoveOptions::forward());
-    notices.extend(
-        plan_notices(world, &plan)
-            .into_iter()
-            .map(|notice| if notice.code == COLLISION { notice.as_warning() } else { notice }),
+    diagnostics.extend(
+        plan_diagnostics(world, &plan).into_iter().map(|diagnostic| {
+            if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
+        }),
     );
     let loaded = match wired.store.look(&mut fresh_ids()) {
         Ok(loaded) => Some(loaded),
         Err(error) => {
-            notices.push(Notice::from(&error));
+            diagnostics.push(Diagnostic::from(&error));
             None
         }
     };
     if let Some(version) = loaded.as_ref().and_then(|loaded| loaded.newer) {
         let path = world.layout.app_config.clone();
-        notices.push(Notice::from(&StoreError::Newer { path, version }));
+        diagnostics.push(Diagnostic::from(&StoreError::Newer { path, version }));
     }
     let wiped = loaded.iter().flat_map(|loaded| &loaded.diagnostics).filter(|found| found.code == WIPED);
-    notices.extend(wiped.map(Notice::from));
+    diagnostics.extend(wiped.map(Diagnostic::from));
     let misplaced = wired.store.misplaced();
-    let told = shared_config(&wired.parts()).or_else(|| {
+    let told = shared_config(&wired.context()).or_else(|| {
         // A launch puts it right.
-        Some(misplaced_notice(&wired.parts(), misplaced.as_ref()?).as_warning())
+        Some(misplaced_diagnostic(&wired.context(), misplaced.as_ref()?).as_warning())
     });
-    notices.extend(told);
+    diagnostics.extend(told);
     // Labels and ids are free texts, and somebody may have put a login into one.
     let shown = loaded.as_ref().map(|loaded| masking::mask(&loaded.document));
-    let key = identity_answer(&wired.parts(), loaded.as_ref().map(|loaded| &loaded.pending));
-    add_untold(&mut notices, key.refusal().map(Notice::from));
+    let key = identity_answer(&wired.context(), loaded.as_ref().map(|loaded| &loaded.pending));
+    add_untold(&mut diagnostics, key.refusal().map(Diagnostic::from));
     let expected = expected_key(&key).ok().or_else(|| Some(Expected::key(&key.key()?.device_id)));
     let looked = wired.daemons.targets(expected.as_ref()).map(|target| {
         let probe = wired.daemons.probe(&target.endpoint);
@@ -79,7 +80,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     };
     let unseen = wired.daemons.orphans(known);
     let options = world.options();
-    notices.extend(unseen.iter().map(|live| myownllm_launch::orphan_notice(live, &options).as_warning()));
+    diagnostics
+        .extend(unseen.iter().map(|live| myownllm_launch::orphan_diagnostic(live, &options).as_warning()));
     let legacy = wired.daemons.live_legacy();
     if let Some(live) = &legacy {
         let refused = myownllm_launch::settle_live(
@@ -88,20 +90,20 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
             &world.options(),
             &mut Vec::new(),
         );
-        notices.extend(refused.err());
+        diagnostics.extend(refused.err());
     }
     let nowhere = world.no_home();
-    notices.extend(nowhere.iter().map(Notice::from));
-    let leaked = myownllm_launch::leaked_socket(&wired.parts());
-    let socket = check_start(&wired.parts()).err();
+    diagnostics.extend(nowhere.iter().map(Diagnostic::from));
+    let leaked = myownllm_launch::leaked_socket(&wired.context());
+    let socket = check_start(&wired.context()).err();
     // Nothing is moved to where no daemon could listen.
-    let no_socket = !plan.is_empty() && check_socket(&wired.parts()).is_err();
-    let untrusted = foreseen_refusal(world).or_else(|| ensure_changeable(&wired.parts()).err());
+    let no_socket = !plan.is_empty() && check_socket(&wired.context()).is_err();
+    let untrusted = foreseen_refusal(world).or_else(|| ensure_changeable(&wired.context()).err());
     let is_trusted = untrusted.is_none();
-    if let Some(notice) = untrusted {
+    if let Some(diagnostic) = untrusted {
         // One cause is told once.
-        notices.retain(|told| told.path != notice.path);
-        notices.push(notice);
+        diagnostics.retain(|told| told.path != diagnostic.path);
+        diagnostics.push(diagnostic);
     }
     let barred = world.checked.is_err() || nowhere.is_some() || legacy.is_some() || no_socket || !is_trusted;
     let pending = !plan.is_empty()
@@ -114,14 +116,14 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let starts = own.1.is_absent() && shared.1.is_absent();
     let unbindable = matches!(decision, Decision::Refuse(Refusal::PathTooLong { .. }));
     if world.checked.is_ok() && (starts || unbindable || no_socket) {
-        notices.extend(socket);
+        diagnostics.extend(socket);
     }
     if starts && is_trusted {
-        notices.extend(trusted_home(&wired.parts()).err());
+        diagnostics.extend(trusted_home(&wired.context()).err());
     }
     let stuck = stuck.or_else(|| world.unwritable(&world.layout.daemon_home).filter(|_| starts));
-    let no_daemon = stuck.is_some() || notices.iter().any(Notice::is_error);
-    notices.extend(stuck);
+    let no_daemon = stuck.is_some() || diagnostics.iter().any(Diagnostic::is_error);
+    diagnostics.extend(stuck);
     // A config that cannot be asked where its daemon listens forbids the move.
     let is_gone = key.refusal().is_some_and(IdentityRefusal::is_gone);
     let moves = plan.refusals.is_empty() && leaked.is_ok() && !is_gone;
@@ -197,15 +199,16 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
         "pending": pending,
     });
     // A status that tells of trouble has done its work: only --check makes a code of it.
-    let exit = match exit_of(&notices) {
+    let exit = match exit_of(&diagnostics) {
         _ if !args.check => ExitCode::Done,
         ExitCode::Done if pending => ExitCode::Pending,
         trouble => trouble,
     };
     if !args.check {
-        notices = notices.into_iter().map(|n| if n.is_error() { n.as_warning() } else { n }).collect();
+        diagnostics =
+            diagnostics.into_iter().map(|n| if n.is_error() { n.as_warning() } else { n }).collect();
     }
-    Answer { notices, ..Answer::done(page, data) }.exit(exit)
+    Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
 /// A home's state: who owns it, or that it is not there.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use myownllm_config_model::masking::mask_pointer;
-use myownllm_config_model::{Diagnostic, ParseError, Place};
+use myownllm_config_model::{ParseError, Place};
 use myownllm_config_store::StoreError;
 use myownllm_daemon::{
     CandidateFailure, CandidateOutcome, ControlError, Probe, Refusal, SpawnError, StopError,
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::hints::PROGRAM;
 
-/// What kind of failure a [`Notice`] is, in ascending order of gravity: a program maps it to its exit code.
+/// What kind of failure a [`Diagnostic`] is, in ascending order of gravity: a program maps it to its exit code.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -36,7 +36,7 @@ pub enum Class {
     Newer,
 }
 
-/// How much a notice matters.
+/// How much a diagnostic matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -51,7 +51,7 @@ pub enum Severity {
 /// One thing that a person, or a program, should know of a run.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Notice {
+pub struct Diagnostic {
     /// Stable, for programs: `migration.collision`.
     pub code: String,
     /// How much it matters.
@@ -73,8 +73,8 @@ pub struct Notice {
     pub class: Class,
 }
 
-impl Notice {
-    /// A notice without path, hint or causes.
+impl Diagnostic {
+    /// A diagnostic without path, hint or causes.
     pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
@@ -170,21 +170,21 @@ impl Notice {
 ///
 /// Where several errors meet, the one that waits for the user wins over the one that the next run may mend.
 #[must_use]
-pub fn class_of(notices: &[Notice]) -> Option<Class> {
-    notices.iter().filter(|notice| notice.is_error()).map(|notice| notice.class).max()
+pub fn class_of(diagnostics: &[Diagnostic]) -> Option<Class> {
+    diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).map(|diagnostic| diagnostic.class).max()
 }
 
 /// Adds those whose code no other has yet: what one part of a launch has told, another need not tell.
-pub fn add_untold(notices: &mut Vec<Notice>, more: impl IntoIterator<Item = Notice>) {
-    for notice in more {
-        if !notices.iter().any(|told| told.code == notice.code) {
-            notices.push(notice);
+pub fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Item = Diagnostic>) {
+    for diagnostic in more {
+        if !diagnostics.iter().any(|told| told.code == diagnostic.code) {
+            diagnostics.push(diagnostic);
         }
     }
 }
 
-impl From<&Diagnostic> for Notice {
-    fn from(found: &Diagnostic) -> Self {
+impl From<&myownllm_config_model::Diagnostic> for Diagnostic {
+    fn from(found: &myownllm_config_model::Diagnostic) -> Self {
         let severity = match found.severity {
             myownllm_config_model::Severity::Info => Severity::Info,
             // A finding in a document never fails a run by itself: the document was read.
@@ -199,18 +199,18 @@ impl From<&Diagnostic> for Notice {
     }
 }
 
-impl From<&PathsError> for Notice {
+impl From<&PathsError> for Diagnostic {
     fn from(error: &PathsError) -> Self {
         let class = if error.is_refusal() { Class::Refused } else { Class::Failed };
-        let notice = Self::from_error(error, error.code(), error.hint()).class(class);
+        let diagnostic = Self::from_error(error, error.code(), error.hint()).class(class);
         match error.path() {
-            Some(path) => notice.at(path),
-            None => notice,
+            Some(path) => diagnostic.at(path),
+            None => diagnostic,
         }
     }
 }
 
-impl From<&LockError> for Notice {
+impl From<&LockError> for Diagnostic {
     fn from(error: &LockError) -> Self {
         let class = match error {
             LockError::Held { .. } => Class::Locked,
@@ -230,7 +230,7 @@ impl From<myownllm_identity::Class> for Class {
     }
 }
 
-impl From<&IdentityRefusal> for Notice {
+impl From<&IdentityRefusal> for Diagnostic {
     fn from(refusal: &IdentityRefusal) -> Self {
         let ours = |command: &str| Some(format!("{PROGRAM} migrate {command}"));
         let hint = match refusal.ways_out.first() {
@@ -243,14 +243,14 @@ impl From<&IdentityRefusal> for Notice {
     }
 }
 
-impl From<&MigrationError> for Notice {
+impl From<&MigrationError> for Diagnostic {
     fn from(error: &MigrationError) -> Self {
         let class = error.class().into();
         Self::from_error(error, error.code(), error.hint()).class(class).at(error.path())
     }
 }
 
-impl From<&StoreError> for Notice {
+impl From<&StoreError> for Diagnostic {
     fn from(error: &StoreError) -> Self {
         let class = match error {
             StoreError::Newer { .. } => Class::Newer,
@@ -266,7 +266,7 @@ impl From<&StoreError> for Notice {
     }
 }
 
-impl From<&ControlError> for Notice {
+impl From<&ControlError> for Diagnostic {
     fn from(error: &ControlError) -> Self {
         if let ControlError::Cancelled { .. } = error {
             return Self::info(error.code(), error.to_string());
@@ -283,7 +283,7 @@ impl From<&ControlError> for Notice {
     }
 }
 
-impl From<&Refusal> for Notice {
+impl From<&Refusal> for Diagnostic {
     fn from(refusal: &Refusal) -> Self {
         let class = match refusal {
             Refusal::ForeignOwner { .. } | Refusal::ForeignIdentity { .. } | Refusal::PathTooLong { .. } => {
@@ -296,7 +296,7 @@ impl From<&Refusal> for Notice {
     }
 }
 
-impl From<&SpawnError> for Notice {
+impl From<&SpawnError> for Diagnostic {
     fn from(error: &SpawnError) -> Self {
         if let SpawnError::Cancelled = error {
             // Who asked for it knows it, and got what was asked for.
@@ -311,9 +311,9 @@ impl From<&SpawnError> for Notice {
             SpawnError::Log { .. } | SpawnError::ResourceExhausted { .. } => Class::Failed,
             _ => Class::Daemon,
         };
-        let mut notice = Self::from_error(error, error.code(), error.hint()).class(class);
-        notice.causes.extend(error.tried().iter().flat_map(tried_lines));
-        notice
+        let mut diagnostic = Self::from_error(error, error.code(), error.hint()).class(class);
+        diagnostic.causes.extend(error.tried().iter().flat_map(tried_lines));
+        diagnostic
     }
 }
 
@@ -337,7 +337,7 @@ fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
     std::iter::once(first).chain(log.iter().map(|line| format!("  log: {line}"))).collect()
 }
 
-impl From<&StopError> for Notice {
+impl From<&StopError> for Diagnostic {
     fn from(error: &StopError) -> Self {
         Self::from_error(error, error.code(), error.hint()).class(Class::Refused)
     }
@@ -349,9 +349,9 @@ mod tests {
 
     #[test]
     fn a_decision_outweighs_a_failure_and_a_warning_weighs_nothing() {
-        let failed = Notice::error("a", "a");
-        let refused = Notice::error("b", "b").class(Class::Refused);
-        let warned = Notice::warning("c", "c").class(Class::Newer);
+        let failed = Diagnostic::error("a", "a");
+        let refused = Diagnostic::error("b", "b").class(Class::Refused);
+        let warned = Diagnostic::warning("c", "c").class(Class::Newer);
         assert_eq!(class_of(std::slice::from_ref(&warned)), None);
         assert_eq!(class_of(&[failed, refused, warned]), Some(Class::Refused));
     }
