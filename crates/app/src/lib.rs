@@ -1,19 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+mod backups;
 mod build;
 pub mod cli;
 mod commands;
 mod completion;
 mod draw;
+mod edits;
 pub mod exit;
 mod help;
+mod look;
 mod output;
+mod picture;
 mod privileges;
 mod progress;
+mod recovery;
 mod run_log;
 mod screen;
+mod signals;
 mod subscriber;
 mod times;
+mod told;
 pub mod world;
 
 use std::ffi::OsString;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_durable_fs::quote;
+use myownllm_launch::words::escape_controls;
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
 use serde::Serialize;
@@ -283,7 +283,7 @@ impl Printer {
         };
         let mut out = String::new();
         let mut say = |lead: &str, text: &str, hang: usize| {
-            for line in wrap(lead, hang, &tame(text), self.width_err.unwrap_or(usize::MAX)) {
+            for line in wrap(lead, hang, &escape_controls(text), self.width_err.unwrap_or(usize::MAX)) {
                 out.push_str(&line);
                 out.push('\n');
             }
@@ -292,7 +292,7 @@ impl Printer {
         if let Some(path) =
             diagnostic.path.as_ref().filter(|path| !diagnostic.message.contains(path.as_str()))
         {
-            say(&format!("  at: {}", tame(path)), "", 0);
+            say(&format!("  at: {}", escape_controls(path)), "", 0);
         }
         for cause in &diagnostic.causes {
             say("  caused by: ", cause, 4);
@@ -305,7 +305,7 @@ impl Printer {
         }
         // To be copied, so never broken.
         if let Some(hint) = &diagnostic.hint {
-            say(&format!("  hint: {}", tame(hint)), "", 0);
+            say(&format!("  hint: {}", escape_controls(hint)), "", 0);
         }
         if diagnostic.severity == Severity::Error || self.verbose {
             say("  code: ", &diagnostic.code, 4);
@@ -417,26 +417,6 @@ fn paint_text(text: &str) -> String {
     out
 }
 
-/// A path for a person: below the user's home it begins with `~`. One with blanks is quoted as a shell wants it.
-#[must_use]
-pub(crate) fn short(path: &Path, user_home: &Path) -> String {
-    let shown = |path: &Path| match path.to_string_lossy() {
-        text if text.contains(crate::draw::steers) => tame(&text),
-        text if text.contains(' ') => quote(path),
-        text => text.into_owned(),
-    };
-    match path.strip_prefix(user_home) {
-        Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
-        Ok(rest) => format!("~/{}", shown(rest)),
-        Err(_) => shown(path),
-    }
-}
-
-/// A text that a file name, or a daemon, had a say in: what would steer the terminal is spelled out.
-pub(crate) fn tame(text: &str) -> String {
-    crate::draw::tamed(text)
-}
-
 /// The longest text of somebody else's in a document, in characters, and the most of their items or members.
 const LONGEST_TEXT: usize = 500;
 const MOST_ITEMS: usize = 1000;
@@ -468,21 +448,4 @@ fn bound(value: &mut Value) {
 #[must_use]
 pub(crate) fn long(path: &Path) -> String {
     path.display().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::short;
-
-    #[test]
-    fn a_file_name_cannot_steer_the_terminal() {
-        let shown = short(Path::new("/home/u/\x1b[31mred\n.json"), Path::new("/home/u"));
-        assert_eq!(shown, "~/\\u{1b}[31mred\\n.json");
-        // Nor can a daemon's words be shown the wrong way round.
-        assert_eq!(super::tame("net \u{202e}gpj"), "net \\u{202e}gpj");
-        assert_eq!(super::tame("k\u{fc}che"), "k\u{fc}che");
-        assert_eq!(short(Path::new("/home/u/a b/c.json"), Path::new("/home/u")), "~/'a b/c.json'");
-    }
 }

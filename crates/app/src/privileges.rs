@@ -144,3 +144,15 @@ fn may_change_user() -> bool {
 fn may_change_user() -> bool {
     true
 }
+
+/// Returns the name of a user, or the number where the system has none.
+#[cfg(unix)]
+pub(crate) fn user_name(uid: u32) -> String {
+    nix::unistd::User::from_uid(uid.into()).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// Returns the number of a user.
+#[cfg(not(unix))]
+pub(crate) fn user_name(uid: u32) -> String {
+    uid.to_string()
+}

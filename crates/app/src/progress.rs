@@ -118,7 +118,7 @@ fn as_json(progress: Progress, rate: Option<(f64, f64)>) -> String {
 pub(crate) fn say_on_interrupt() {
     use signal_hook::consts::{SIGINT, SIGTERM};
     // Whoever started us and ignores Ctrl-C (`nohup`, a script's `&`) wants us to outlive it.
-    let is_ignored = crate::commands::ignored_signals() >> (SIGINT - 1) & 1 == 1;
+    let is_ignored = crate::signals::ignored_signals() >> (SIGINT - 1) & 1 == 1;
     let heard = if is_ignored { vec![SIGTERM] } else { vec![SIGINT, SIGTERM] };
     let Ok(mut signals) = signal_hook::iterator::Signals::new(heard) else { return };
     let wait = move || {

@@ -11,12 +11,12 @@ use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
 use myownllm_launch::Diagnostic;
+use myownllm_launch::words::count;
 use myownllm_migration::{LiveDaemon, Report};
 use myownllm_paths::Layout;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BUILD;
-use crate::commands::count;
 use crate::exit::ExitCode;
 use crate::times::Started;
 

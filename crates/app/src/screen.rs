@@ -6,8 +6,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use crate::draw::{self, Line, in_ascii, steers};
-use crate::output::tame;
+use crate::draw::{self, Line, in_ascii, steers, tamed};
 
 /// Prose in longer lines is hard to read, however wide the window.
 const PROSE: usize = 120;
@@ -198,12 +197,12 @@ impl Page {
             match block {
                 Block::Raw(text) => out.push_str(text),
                 Block::Line { indent, text } => {
-                    let text = &tame(text);
+                    let text = &tamed(text);
                     let lead = " ".repeat(*indent);
                     fill(&mut out, &lead, indent + 2, text, screen);
                 }
                 Block::Row { label, column, text } => {
-                    let (label, text) = (&tame(label), &tame(text));
+                    let (label, text) = (&tamed(label), &tamed(text));
                     let column = (*column).max(label.chars().count() + 2);
                     let widest = words(text).map(|(_, word)| word.chars().count()).max().unwrap_or(0);
                     if screen.prose() < column + widest.max(BESIDE)
@@ -218,7 +217,7 @@ impl Page {
                 Block::Copied { column, lead, text } => {
                     let fits = column + lead.len() + text.chars().count() <= screen.width;
                     let column = if fits { *column } else { BELOW.min(*column) };
-                    let _ = writeln!(out, "{:column$}{lead}{}", "", tame(text));
+                    let _ = writeln!(out, "{:column$}{lead}{}", "", tamed(text));
                 }
                 Block::Pair(left, right) => {
                     for line in draw::beside(left, right, screen.width, screen.unicode, paint) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::{Places, Store, StoreError, SystemClock};
+use myownllm_config_store::{Places, Store, SystemClock};
 use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
 use myownllm_launch::{Context, Diagnostic, LocalDaemons, OnWait, Options, ProgramSearch};
@@ -16,8 +16,7 @@ use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
 };
 
-#[cfg(unix)]
-use crate::privileges::user_to_become;
+use crate::privileges::user_name;
 
 /// What the commands work on.
 #[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
@@ -69,51 +68,6 @@ impl Wired<'_> {
 }
 
 impl World {
-    /// The user's home is not there (a mistyped `--home`, a disk that is not mounted): nothing can be done in it.
-    pub(crate) fn no_home(&self) -> Option<StoreError> {
-        let path = &self.layout.user_home;
-        let missing = self.disk.stat_follow(path).is_err_and(|error| error.is_not_found());
-        missing.then(|| StoreError::NoHome { path: path.clone() })
-    }
-
-    /// A folder that is there, and in which we can change nothing: on a disk that is mounted read-only, say. Root is asked for the
-    /// owner of the home, who is to write there.
-    #[cfg(unix)]
-    pub(crate) fn unwritable(&self, folder: &Path) -> Option<Diagnostic> {
-        use nix::errno::Errno;
-        use nix::unistd::{AccessFlags, access};
-
-        let denied = || user_to_become(self).is_some_and(|owner| !may_write(&self.disk, folder, owner));
-        let refused = match access(folder, AccessFlags::W_OK | AccessFlags::X_OK) {
-            // The app's home is made in the user's.
-            Err(Errno::ENOENT) if *folder == self.layout.app_home => {
-                return self.unwritable(&self.layout.user_home);
-            }
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
-            Ok(()) if denied() => Errno::EACCES,
-            Ok(()) => return None,
-            Err(refused) => refused,
-        };
-        let shows = match refused {
-            Errno::EROFS => "findmnt --target",
-            // What the modes would allow: the folder is immutable, which no `ls` shows.
-            Errno::EPERM => "lsattr -d",
-            _ => "ls -ld",
-        };
-        let diagnostic = Diagnostic::warning(
-            "paths.unwritable",
-            format!("nothing can be changed in {}", folder.display()),
-        );
-        let causes = vec![std::io::Error::from(refused).to_string()];
-        Some(diagnostic.hint(format!("{shows} {}", quote(folder))).at(folder).causes(causes))
-    }
-
-    /// What may be changed in a folder cannot be asked here without changing something.
-    #[cfg(not(unix))]
-    pub(crate) fn unwritable(&self, _: &Path) -> Option<Diagnostic> {
-        None
-    }
-
     /// Looks at the home that the caller named, or at the user's own.
     ///
     /// # Errors
@@ -211,7 +165,13 @@ impl World {
     #[must_use]
     pub fn options(&self) -> Options<'_> {
         let on_wait = Some(OnWait(&*self.wait));
-        Options { program: &self.program, refusal: self.refusal.as_ref(), on_wait, ..Options::default() }
+        Options {
+            program: &self.program,
+            refusal: self.refusal.as_ref(),
+            on_wait,
+            user_name,
+            ..Options::default()
+        }
     }
 
     /// The default of `conversation_dir`, as text for the config.
@@ -229,19 +189,6 @@ fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
     }
     std::path::absolute(home)
         .map_err(|error| Diagnostic::from_error(&error, "paths.relative-home", None).at(home))
-}
-
-/// Whether the mode of a folder lets a user change what is in it.
-#[cfg(unix)]
-fn may_write(disk: &RealDisk, folder: &Path, user: Owner) -> bool {
-    disk.stat_follow(folder).is_ok_and(|meta| {
-        let needed = match meta.owner {
-            Some(owner) if owner.uid == user.uid => 0o300,
-            Some(owner) if owner.gid == user.gid => 0o030,
-            _ => 0o003,
-        };
-        meta.mode & needed == needed
-    })
 }
 
 /// New ids, from the clock and the system's randomness.

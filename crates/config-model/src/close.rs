@@ -5,6 +5,7 @@
 /// ```
 /// use myownllm_config_model::close::closest;
 /// assert_eq!(closest("hmoe-mesh", ["office-mesh", "home-mesh"]), Some("home-mesh"));
+/// assert_eq!(closest("hoem", ["home", "room"]), Some("home"));
 /// assert_eq!(closest("garden", ["office-mesh", "home-mesh"]), None);
 /// ```
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -14,18 +15,21 @@ pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     measured.filter(|(distance, _)| *distance <= most).min_by_key(|(distance, _)| *distance).map(|(_, it)| it)
 }
 
-/// Counts the characters to add, remove or change.
+/// Counts the characters to add, remove or change, and the neighbours to exchange.
 fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, c) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for (at, c) in one.iter().enumerate() {
+        let mut row = vec![at + 1];
         for (column, d) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(c != *d);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+            let changed = rows[at][column] + usize::from(c != d);
+            let mut least = changed.min(rows[at][column + 1] + 1).min(row[column] + 1);
+            if at > 0 && column > 0 && *c == other[column - 1] && one[at - 1] == *d {
+                least = least.min(rows[at - 1][column - 1] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[other.len()]
+    rows[one.len()][other.len()]
 }

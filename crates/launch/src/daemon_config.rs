@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use myownllm_config_store::{FileShape, LockedStore, Misplaced, SetAside};
-use myownllm_durable_fs::{move_aside, quote, replace_symlink};
+use myownllm_durable_fs::{quote, replace_symlink};
 
-use crate::diagnostic::{Class, Diagnostic};
-use crate::hints::PROGRAM;
-use crate::sequence::{Context, Options, Outcome};
+use crate::context::{Context, Options};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM};
+use crate::outcome::Outcome;
 
 /// The stable code of a daemon's config that is no JSON.
 const DAMAGED: &str = "daemon.config-damaged";
@@ -36,11 +36,7 @@ pub fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Dia
     let path = &context.layout.daemon_config;
     let message =
         format!("{} {}; a repair keeps it as a backup and sets it aside", path.display(), is(misplaced));
-    let hint = match misplaced.shape {
-        FileShape::Corrupt => move_aside(path, "aside"),
-        _ => format!("{PROGRAM} repair"),
-    };
-    Diagnostic::error(code(misplaced), message).at(path).hint(hint)
+    Diagnostic::error(code(misplaced), message).at(path).hint(format!("{PROGRAM} repair"))
 }
 
 fn code(misplaced: &Misplaced) -> &'static str {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use myownllm_config_model::Document;
 use myownllm_daemon::{
-    AbandonedSocket, Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection, Endpoint,
-    Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
-    StoppedDaemon, Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, orphans_of, probe,
-    spawn_unless, suspects,
+    AbandonedSocket, Attempt, Candidate, CandidateSearch, Client, ControlError, DaemonControl, Detection,
+    Endpoint, Expected, HomeDaemons, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
+    StoppedDaemon, Suspect, SuspectSearch, Target, abandoned_socket, attach, candidates, decide, orphans_of,
+    probe, spawn_unless, suspects,
 };
 pub use myownllm_daemon::{DaemonKind, RunningDaemon};
 use myownllm_durable_fs::{Disk, DiskError};
@@ -55,6 +55,14 @@ pub trait Daemons {
     /// Which running daemon is to be used, if any, and the connection over which it answered. `expected` is the key in the
     /// daemon's home.
     fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>);
+    /// The same for a plan, which keeps no connection and looks at each place. Without `expected`, any key will do.
+    fn survey(&self, expected: Option<&Expected>) -> Detection;
+    /// Where a daemon of that mode that is started now listens.
+    fn endpoint(&self, mode: Mode) -> Endpoint;
+    /// The programs that a start would try, with the reason why each would be tried or not; `None` when that is not known.
+    fn programs(&self) -> Option<Vec<Candidate>> {
+        None
+    }
     /// Starts a daemon in the home that the permit names; breaks it off, with nothing left running, once `cancelled` says so.
     ///
     /// # Errors
@@ -210,6 +218,26 @@ impl Daemons for LocalDaemons<'_> {
     fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
         let (found, client) = attach(&self.targets(Some(expected)), OPERATION);
         (found, client.map(|client| Box::new(client) as Box<dyn DaemonControl>))
+    }
+
+    fn survey(&self, expected: Option<&Expected>) -> Detection {
+        let looked = self.targets(expected).map(|target| {
+            let began = Instant::now();
+            let probe = self.probe(&target.endpoint);
+            (target, probe, began.elapsed())
+        });
+        let pairs = looked.clone().map(|(target, probe, _)| (target, probe));
+        let attempts =
+            looked.map(|(target, probe, took)| Attempt::new(target.role, target.endpoint, probe, took));
+        Detection::new(attempts.into(), decide(&pairs))
+    }
+
+    fn endpoint(&self, mode: Mode) -> Endpoint {
+        Self::endpoint(self, mode)
+    }
+
+    fn programs(&self) -> Option<Vec<Candidate>> {
+        Some(self.candidates())
     }
 
     fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {

@@ -15,7 +15,8 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
 use serde::Serialize;
 
-use crate::hints::PROGRAM;
+/// This program, as everybody can call it.
+pub const PROGRAM: &str = "myownllm-mesh";
 
 /// What kind of failure a [`Diagnostic`] is, in ascending order of gravity: a program maps it to its exit code.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -156,6 +157,13 @@ impl Diagnostic {
     #[must_use]
     pub fn as_warning(mut self) -> Self {
         self.severity = Severity::Warning;
+        self
+    }
+
+    /// Fails because of it.
+    #[must_use]
+    pub fn as_error(mut self) -> Self {
+        self.severity = Severity::Error;
         self
     }
 

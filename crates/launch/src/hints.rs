@@ -7,10 +7,8 @@ use std::path::Path;
 
 use myownllm_durable_fs::quote;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, PROGRAM};
 
-/// This program, as everybody can call it.
-pub const PROGRAM: &str = "myownllm-mesh";
 /// How another program for the daemon is named; the path is for the reader to fill in.
 const NAMED_DAEMON: &str = "MYOWNMESH_BIN=/path/to/myownmesh ";
 

@@ -5,7 +5,7 @@ use myownllm_config_store::{Pending, Step};
 use myownllm_durable_fs::LockedDir;
 use myownllm_identity::{Answer, Expected, Look, Pending as PendingBy, Places, Refusal, StartPermit, look};
 
-use crate::sequence::Context;
+use crate::context::Context;
 
 /// Where the identity file may be. A repair that is pending may be about to give the daemon the config that names it.
 fn places(context: &Context<'_>, pending: Option<&Pending>) -> Places {

@@ -1,37 +1,54 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
+mod checks;
 mod closed;
+mod context;
 mod daemon_config;
+mod daemon_plan;
 mod daemons;
 mod diagnostic;
+mod edit;
 mod hints;
+mod home;
 mod identity;
 mod losses;
+mod moves;
 mod networks;
 mod no_daemon;
+mod outcome;
+mod plan;
 mod relapse;
 mod sequence;
+mod start;
 mod trust;
 mod verdict;
 mod waiting;
+pub mod words;
 
+pub use access::{missing_home, missing_home_hint, unwritable};
+pub use checks::{Check, Checks, Mark, checks};
 pub use closed::Closed;
+pub use context::{Context, LOCK_WAIT, OnWait, Options};
 pub use daemon_config::{misplaced_diagnostic, shared_config};
+pub use daemon_plan::DaemonStep;
 pub use daemons::{
     CONFIG_LIMIT, DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, OPERATION, ProgramSearch,
     RunningDaemon, abandoned_diagnostic, processes_unknown, read_control_socket,
 };
-pub use diagnostic::{Class, Diagnostic, Severity, add_untold, class_of};
-pub use hints::{PROGRAM, called, edit};
+pub use diagnostic::{Class, Diagnostic, PROGRAM, Severity, add_untold, class_of};
+pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
+pub use hints::{called, edit};
+pub use home::{live_beside_repair, orphan_diagnostic, settle_live};
 pub use identity::{expected_key, identity_answer, identity_look};
 pub use losses::lost_settings;
+pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
 pub use networks::{ConnectedDaemon, LONGEST_NAME, Reconciled, reconcile, reconcile_diagnostics, saved};
+pub use outcome::{Daemon, Outcome};
+pub use plan::{CORRUPT, LaunchPlan, LaunchStep, NEEDS_REPAIR, WIPED, plan};
 pub use relapse::Relapse;
-pub use sequence::{
-    COLLISION, Context, Daemon, LOCK_WAIT, Options, Outcome, Watch, check_socket, check_start,
-    collision_diagnostic, launch, leaked_socket, live_beside_repair, move_diagnostics, orphan_diagnostic,
-    refusal_diagnostic, settle_live,
-};
+pub use sequence::launch;
+pub use start::{check_socket, check_start, leaked_socket, refusal_diagnostic};
 pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
 pub use verdict::Verdict;
-pub use waiting::{OnWait, lock_home};
+pub use waiting::lock_home;

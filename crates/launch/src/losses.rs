@@ -5,8 +5,8 @@ use std::path::Path;
 use myownllm_config_model::{AppConfig, Document};
 use myownllm_config_store::{FileShape, Report};
 
-use crate::diagnostic::Diagnostic;
-use crate::hints::{PROGRAM, edit};
+use crate::diagnostic::{Diagnostic, PROGRAM};
+use crate::hints::edit;
 
 /// A setting at a default that acts on its own: it deletes, opens, or switches something off.
 struct Loss {

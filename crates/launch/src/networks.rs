@@ -8,8 +8,7 @@ use myownllm_daemon::{DaemonControl, Endpoint, Role, Status};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::diagnostic::{Class, Diagnostic, Severity};
-use crate::hints::PROGRAM;
+use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
 
 /// A name longer than any that is one is cut.
 pub const LONGEST_NAME: usize = 80;

@@ -6,9 +6,9 @@ use myownllm_config_model::daemon_config::{DaemonConfig, NEWEST_VERSION};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, SpawnError};
 use myownllm_durable_fs::quote;
 
+use crate::context::Context;
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic};
-use crate::sequence::Context;
 
 /// Why no daemon came up; the likeliest reason first.
 pub(crate) fn diagnostics(context: &Context<'_>, error: &SpawnError) -> Vec<Diagnostic> {

@@ -4,9 +4,9 @@ use myownllm_config_store::{CopyKind, FileShape};
 use myownllm_daemon::{Evidence, Suspect};
 use serde::Serialize;
 
+use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::Diagnostic;
-use crate::sequence::{Context, Options};
 
 /// A config that was healthy before and is not any more.
 #[derive(Clone, Debug, Serialize)]

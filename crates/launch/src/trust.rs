@@ -1,10 +1,10 @@
 //! Who else can change the homes, asked before anything is made in them.
 
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_inside};
-use myownllm_durable_fs::{DiskError, quote};
+use myownllm_durable_fs::{DiskError, Owner, quote};
 
+use crate::context::Context;
 use crate::diagnostic::{Class, Diagnostic};
-use crate::sequence::Context;
 
 /// Checks that what is changed in the app's home is changed for its owner, and nowhere else.
 ///
@@ -42,12 +42,15 @@ pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
 
 /// Checks that a daemon of this process is one of the home's owner: what root's daemon writes, the owner cannot read.
 ///
+/// `run_as` is the user that the process becomes before.
+///
 /// # Errors
 /// Root runs this process, and the home is another user's.
-pub(crate) fn ensure_own_daemon(context: &Context<'_>) -> Result<(), Diagnostic> {
+pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     let trust = look(context)?;
     let (Some(owner), Some(runner)) = (trust.owner, context.disk.runner()) else { return Ok(()) };
-    if !runner.is_root() || owner.uid == runner.uid || Some(owner.uid) == runner.unmapped {
+    if run_as.is_some() || !runner.is_root() || owner.uid == runner.uid || Some(owner.uid) == runner.unmapped
+    {
         return Ok(());
     }
     let home = &context.layout.app_home;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::daemon_config::SET_ASIDE;
 use crate::diagnostic::Class;
-use crate::sequence::Outcome;
+use crate::outcome::Outcome;
 
 /// What a launch came to, in one word, for whoever looks after many homes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]

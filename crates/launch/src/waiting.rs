@@ -7,21 +7,11 @@ use myownllm_config_store::LockedStore;
 use myownllm_daemon::SpawnError;
 use myownllm_durable_fs::LockError;
 
+use crate::context::{Context, OnWait, Options};
 use crate::diagnostic::Diagnostic;
-use crate::sequence::{Context, Options};
 
 /// After so long a wait it looks whether there is still something to wait for, and tells that it waits.
 pub(crate) const LOCK_STEP: Duration = Duration::from_millis(200);
-
-/// Whom to tell, once, that a run waits for another process, whose id is given where the system tells.
-#[derive(Clone, Copy)]
-pub struct OnWait<'a>(pub &'a dyn Fn(Option<u32>));
-
-impl std::fmt::Debug for OnWait<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OnWait")
-    }
-}
 
 /// Locks the home, and waits as long as the options say for another process that holds the lock.
 ///

@@ -18,7 +18,7 @@ use myownllm_durable_fs::{Disk, FileKind};
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::{
-    CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Node, PathResolver, Platform, Resolver, guard,
+    CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Mode, Node, PathResolver, Platform, Resolver, guard,
 };
 
 const HOME: &str = "/home/u";
@@ -67,6 +67,12 @@ impl Daemons for Nobody {
     }
     fn detect(&self, _: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>) {
         unreachable!("a launch without a daemon looks for none")
+    }
+    fn survey(&self, _: Option<&Expected>) -> Detection {
+        unreachable!("a launch plans with what it detects")
+    }
+    fn endpoint(&self, _: Mode) -> Endpoint {
+        unreachable!("nobody asks where a daemon would listen")
     }
     fn spawn(&self, _: StartPermit<'_>, _: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
         unreachable!("a launch without a daemon starts none")

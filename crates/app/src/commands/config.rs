@@ -2,38 +2,37 @@
 
 use myownllm_config_model::{Document, masking, schema};
 use myownllm_config_store::{ConfigStore, CopyId, CopyKind, FileShape, HistoryEntry, StoreError};
-use myownllm_launch::{Diagnostic, ensure_changeable, lock_home, wrote_where_others_can};
+use myownllm_launch::words::{short, state_words};
+use myownllm_launch::{
+    CORRUPT, Diagnostic, NEEDS_REPAIR, ensure_changeable, ensure_no_legacy_daemon, lock_home,
+    wrote_where_others_can,
+};
 use serde_json::json;
 
-use super::salvage::{completion, state_words};
-use super::settings;
+use super::filters::normalize;
+use super::settings::{diff, get, set};
+use crate::backups::find_backup;
 use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
-use crate::output::{Answer, long, short};
+use crate::output::{Answer, long};
 use crate::run_log::{self, Entry, Trace};
 use crate::screen::{Page, indented, spelled};
 use crate::times::{ago, utc_minutes};
+use crate::told::completion;
 use crate::world::{World, fresh_ids, now_ms};
-
-/// The code of a config that is no JSON object.
-pub(crate) const CORRUPT: &str = "store.corrupt";
-/// The code of a config that has lost what its user had set.
-pub(crate) const WIPED: &str = "config.wiped";
-/// The code of a config that a launch would repair.
-pub(crate) const NEEDS_REPAIR: &str = "config.needs-repair";
 
 pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Diagnostic> {
     match command {
         ConfigCommand::Show { with_secrets } => show(world, *with_secrets),
         ConfigCommand::Check => check(world),
         ConfigCommand::History => history(world),
-        ConfigCommand::Get { key, with_secrets } => settings::get(world, key, *with_secrets),
-        ConfigCommand::Set { settings } => settings::set(world, settings),
-        ConfigCommand::Diff { id } => settings::diff(world, id),
         ConfigCommand::Restore { id, as_is } => restore(world, id, *as_is),
         ConfigCommand::Accept => accept(world),
         ConfigCommand::Schema { which } => Ok(schema(*which)),
-        ConfigCommand::Normalize => super::filters::normalize(&world.conversation_dir()),
+        ConfigCommand::Get { key, with_secrets } => get(world, key, *with_secrets),
+        ConfigCommand::Set { settings } => set(world, settings),
+        ConfigCommand::Diff { id } => diff(world, id),
+        ConfigCommand::Normalize => normalize(&world.conversation_dir()),
     }
 }
 
@@ -207,29 +206,12 @@ fn restorable(entry: &HistoryEntry) -> bool {
         && (matches!(entry.shape, FileShape::App | FileShape::Unknown) || entry.recoverable)
 }
 
-/// The backup of that id. Where the same content was put away again since, its newest backup has another number, and stands in
-/// for it: a number that was told once goes on to work.
-pub(crate) fn find_backup(world: &World, name: &str) -> Result<CopyId, Diagnostic> {
-    let store = world.wire().store;
-    let error = match store.find_copy(name) {
-        Ok(id) => return Ok(id),
-        Err(error) => error,
-    };
-    let told = run_log::read(&run_log::path(&world.layout)).into_iter().rev();
-    let told = told.flat_map(|run| [run.before, run.restored]).flatten();
-    let mut told = told.filter_map(|id| id.parse::<CopyId>().ok());
-    let former = told.find(|id| id.sequence().to_string() == name || id.to_string() == name);
-    let entries = store.history().unwrap_or_default();
-    let same = former.and_then(|id| entries.into_iter().find(|entry| entry.id.hash() == id.hash()));
-    same.map(|entry| entry.id).ok_or_else(|| Diagnostic::from(&error))
-}
-
 fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
     let context = wired.context();
     let id = find_backup(world, name)?;
     ensure_changeable(&context)?;
-    super::network::no_legacy(world, &context)?;
+    ensure_no_legacy_daemon(&context, &world.options())?;
     let lock = lock_home(&context, &world.options())?;
     let ids = &mut fresh_ids();
     let restored = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };

@@ -1,15 +1,16 @@
 //! `daemon`: the daemon of this home, whoever started it.
 
 use myownllm_daemon::{Probe, StoppedDaemon};
+use myownllm_launch::words::{daemon_words, short};
 use myownllm_launch::{Class, Daemons as _, Diagnostic, RunningDaemon, ensure_changeable, lock_home};
 use myownllm_paths::Mode;
 use serde_json::{Value, json};
 
 use super::{launch, logs};
 use crate::cli::{DaemonCommand, LaunchArgs};
-use crate::commands::status::daemon_words;
 use crate::exit::exit_of;
-use crate::output::{Answer, Printer, bounded, long, short};
+use crate::output::{Answer, Printer, bounded, long};
+use crate::privileges::user_name;
 use crate::run_log::Trace;
 use crate::screen::Page;
 use crate::world::World;
@@ -53,7 +54,7 @@ fn status(world: &World) -> Answer {
     let probe = daemons.probe(&endpoint);
     let home = |path: &std::path::Path| short(path, &world.layout.user_home);
     let mut page = Page::default();
-    page.row("daemon", COLUMN, daemon_words(&probe));
+    page.row("daemon", COLUMN, daemon_words(&probe, user_name));
     if let Some(status) = probe.status() {
         page.row("Device ID", COLUMN, &status.device_id);
     }
@@ -78,7 +79,7 @@ fn status(world: &World) -> Answer {
                 .hint(format!("{} launch --detach", world.program)),
         ),
         _ => diagnostics.push(
-            Diagnostic::error(probe.code(), format!("the daemon {}", daemon_words(&probe)))
+            Diagnostic::error(probe.code(), format!("the daemon {}", daemon_words(&probe, user_name)))
                 .class(Class::Daemon),
         ),
     }

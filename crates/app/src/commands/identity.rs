@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, Look, Refusal, Spot};
+use myownllm_launch::words::short;
 use myownllm_launch::{Diagnostic, identity_look};
 use serde_json::{Value, json};
 
 use crate::exit::exit_of;
-use crate::output::{Answer, long, short};
+use crate::output::{Answer, long};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 

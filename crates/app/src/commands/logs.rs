@@ -1,10 +1,11 @@
 //! `logs`: what this program did in the home, or what the daemon wrote.
 
 use myownllm_launch::Diagnostic;
+use myownllm_launch::words::short;
 use serde_json::json;
 
 use crate::cli::LogsArgs;
-use crate::output::{Answer, long, short};
+use crate::output::{Answer, long};
 use crate::run_log::{self, Entry};
 use crate::screen::Page;
 use crate::world::World;

@@ -1,29 +1,27 @@
 //! `migrate`: the move alone.
 
 use myownllm_identity::{Answer as KeyAnswer, Refusal};
+use myownllm_launch::words::count;
 use myownllm_launch::{
     Diagnostic, Watch, add_untold, check_socket, ensure_changeable, identity_look, lock_home,
     move_diagnostics,
 };
-use myownllm_migration::{
-    Direction, Keep, MigrationError, Options as MoveOptions, Outcome, Plan, Report, StateMigrator,
-};
+use myownllm_migration::{Direction, Options as MoveOptions, Outcome, Plan, Report, StateMigrator};
 use serde_json::{Value, json};
 
-use super::launch::{count, stopped};
-use super::picture::Picture;
 use crate::cli::MigrateArgs;
 use crate::exit::ExitCode;
 use crate::exit::exit_of;
-use crate::output::{Answer, short};
+use crate::output::Answer;
+use crate::picture::Picture;
 use crate::run_log::{self, Trace};
 use crate::screen::Page;
-use crate::times::utc_minutes;
+use crate::told::{choice, stopped};
 use crate::world::{World, fresh_ids};
 
 const NOTHING: &str = "Nothing to move.";
 /// Where the texts begin.
-pub(crate) const COLUMN: usize = 17;
+const COLUMN: usize = 17;
 
 pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
@@ -159,49 +157,15 @@ fn done(world: &World, report: &Report, refused: Option<Diagnostic>) -> Answer {
     Answer { diagnostics, trace, ..Answer::done(page, report_data(report)) }.exit(exit)
 }
 
-/// Two keys, side by side: what a person needs to know to choose.
-pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
-    let mut page = Page::default();
-    for error in errors {
-        let MigrationError::TwoIdentities { source_side, destination_side, command, direction, .. } = error
-        else {
-            continue;
-        };
-        let places = [Keep::Source, Keep::Destination].map(|keep| keep.place(*direction));
-        for (name, side) in places.into_iter().zip([source_side, destination_side]) {
-            page.row(name, COLUMN, &side.key.device_id);
-            page.row("", COLUMN, short(&side.path, &world.layout.user_home));
-            let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
-            page.row("", COLUMN, format!("made {}, with {with}", made(side.key.created_at.as_deref())));
-        }
-        page.line("Keep the one that your peers know; it is the one that lies with the rosters as a rule:");
-        for place in places {
-            page.copied(2, "", format!("{command} --keep-identity {place}"));
-        }
-        page.line("The other is set aside beside it, and can be put back.");
-        page.gap();
-    }
-    page
-}
-
-/// When a key was made, as its file says: `@` and seconds since 1970.
-fn made(created_at: Option<&str>) -> String {
-    let Some(text) = created_at else { return "at an unknown time".to_owned() };
-    match text.strip_prefix('@').and_then(|seconds| seconds.parse::<u64>().ok()) {
-        Some(seconds) => utc_minutes(seconds.saturating_mul(1000)),
-        None => text.to_owned(),
-    }
-}
-
 /// A report as `data`: what was promised to programs, and the rest of it.
-pub(crate) fn report_data(report: &Report) -> Value {
+fn report_data(report: &Report) -> Value {
     let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
     data["pending"] = json!([]);
     data
 }
 
 /// The troubles that a plan names before anything is done.
-pub(crate) fn plan_diagnostics(world: &World, plan: &Plan) -> Vec<Diagnostic> {
+fn plan_diagnostics(world: &World, plan: &Plan) -> Vec<Diagnostic> {
     let mut diagnostics: Vec<Diagnostic> =
         plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();
     diagnostics.extend(

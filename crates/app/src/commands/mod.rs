@@ -11,7 +11,6 @@ mod man;
 mod migrate;
 mod network;
 mod paths;
-mod picture;
 mod repair;
 mod report;
 mod salvage;
@@ -19,29 +18,20 @@ mod settings;
 mod status;
 mod verdict;
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-
-pub(crate) use launch::count;
-#[cfg(not(windows))]
-pub(crate) use launch::ignored_signals;
-use myownllm_durable_fs::{Disk as _, RealDisk, quote};
-use myownllm_launch::{Diagnostic, PROGRAM};
-use myownllm_paths::{Layout, PathsError};
+use myownllm_durable_fs::{Disk as _, RealDisk};
+use myownllm_launch::{Diagnostic, missing_home_hint};
+use myownllm_paths::PathsError;
 use serde_json::json;
-use similar::TextDiff;
 
 use crate::cli::{Cli, Command, ConfigCommand, LogsArgs, NetworkCommand, StatusArgs};
 use crate::completion;
+use crate::look::examine;
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::world::World;
 
 /// The stable code of a user's home that is not there.
 pub(crate) const NO_HOME: &str = "store.no-home";
-
-/// How alike two names are, of which one may be the other mistyped: `ann` and `anm` are at 0.67.
-const ALIKE: f32 = 0.6;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Diagnostic> {
@@ -74,7 +64,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     let answer = match command {
         Command::Launch(args) => launch::run(&world.with_program_search(), args, printer),
         Command::Repair(args) => Ok(repair::run(&world, args, printer)),
-        Command::Status(args) => Ok(status::run(&world, *args)),
+        Command::Status(args) => Ok(status::run(&world.with_program_search(), *args)),
         Command::Doctor => Ok(doctor::run(&world.with_program_search(), printer.is_verbose())),
         Command::Migrate(args) => migrate::run(&world, args),
         Command::Salvage(args) => salvage::run(&world, args),
@@ -95,7 +85,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     answer.diagnostics.extend(wrong_home);
     if cli.global.home.is_some() {
         let missing = answer.diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == NO_HOME);
-        missing.for_each(|diagnostic| diagnostic.hint = Some(hint_for_missing(&layout)));
+        missing.for_each(|diagnostic| diagnostic.hint = Some(missing_home_hint(&RealDisk, &layout)));
     }
     Ok(answer)
 }
@@ -103,9 +93,9 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
 /// What the commands that look at a home say of it, for a report.
 fn sections(world: &World) -> Vec<report::Section> {
     const LINES: usize = 200;
-    let checks = doctor::check_all(world);
+    let (plan, checks) = examine(world);
     let answers = [
-        ("verdict", verdict::of(world, &checks)),
+        ("verdict", verdict::of(world, &plan, &checks)),
         ("doctor", doctor::answer(&checks, true)),
         ("status", status::run(world, StatusArgs { check: false })),
         ("identity", identity::run(world)),
@@ -180,30 +170,7 @@ fn wrong_home(cli: &Cli, world: &World) -> Option<Diagnostic> {
         Err(_) => return None,
     };
     let diagnostic = Diagnostic::warning("paths.home-missing", format!("the home {} {what}", home.display()));
-    Some(diagnostic.at(home).hint(hint_for_missing(&world.layout)))
-}
-
-/// The command with the name that was meant, where a directory of a similar name holds a home of the app's; else what there is.
-pub(crate) fn hint_for_missing(layout: &Layout) -> String {
-    let (disk, home) = (RealDisk, &layout.user_home);
-    let is_there = |path: &Path| disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
-    let above = home.ancestors().skip(1).find(|above| is_there(above)).unwrap_or(home);
-    let rest = home.strip_prefix(above).unwrap_or(home);
-    let mut names = rest.components().map(|name| name.as_os_str().to_string_lossy());
-    let mistyped = names.next().unwrap_or_default();
-    let below: PathBuf = rest.components().skip(1).collect();
-    let meant = |name: &OsStr| {
-        let home: PathBuf = above.join(name).components().chain(below.components()).collect();
-        let ratio = TextDiff::from_chars(&*mistyped, &*name.to_string_lossy()).ratio();
-        let holds_app = is_there(&home.join(layout.app.app_folder.as_ref()));
-        (ratio >= ALIKE && holds_app).then_some((ratio, home))
-    };
-    let found = disk.list(above).unwrap_or_default();
-    let found = found.iter().filter_map(|entry| meant(&entry.name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match found {
-        Some((_, home)) => format!("{PROGRAM} --home {} status", quote(&home)),
-        None => format!("ls -la {}", quote(above)),
-    }
+    Some(diagnostic.at(home).hint(missing_home_hint(&world.disk, &world.layout)))
 }
 
 fn completions(shell: clap_complete::Shell) -> Answer {

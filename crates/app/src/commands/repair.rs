@@ -2,20 +2,17 @@
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, networks};
-use myownllm_config_store::{ConfigStore, FileShape, Report};
 use myownllm_durable_fs::quote;
+use myownllm_launch::words::{at_defaults, backup, count, short};
 use myownllm_launch::{Daemon, LONGEST_NAME, Options, Outcome, launch};
 
-use super::launch::{Fate, config_line, count, data, trace};
-use super::migrate::choice;
-use super::salvage::at_defaults;
-use super::status::{backup, listed};
 use crate::cli::RepairArgs;
 use crate::exit::{ExitCode, exit_of};
-use crate::output::{Answer, Printer, short};
+use crate::output::{Answer, Printer};
+use crate::recovery::recovered;
 use crate::screen::Page;
-use crate::times::{ago, utc_minutes};
-use crate::world::{World, fresh_ids, now_ms};
+use crate::told::{Fate, choice, config_line, data, trace};
+use crate::world::{World, fresh_ids};
 
 pub(crate) fn run(world: &World, args: &RepairArgs, printer: &Printer) -> Answer {
     let wired = world.wire();
@@ -82,31 +79,6 @@ fn of_config(world: &World, outcome: &Outcome, page: &mut Page) {
         page.line("No network is active. To choose one:");
         page.copied(2, "", format!("{} network use {}", world.program, quote(name.as_ref())));
     }
-}
-
-/// What a repair recovers, or has recovered; `None` when that is nothing.
-pub(crate) fn recovered(world: &World, report: &Report) -> Option<String> {
-    let mut parts = Vec::new();
-    if let Some(from) = report.restored_from.as_deref().filter(|_| !report.restored_keys.is_empty()) {
-        let entries = world.wire().store.history().unwrap_or_default();
-        let entry = entries.iter().find(|entry| entry.id.to_string() == from);
-        let age = |ms| format!(" (made {} UTC, {})", utc_minutes(ms), ago(ms, now_ms()));
-        let made = entry.map_or_else(String::new, |entry| age(entry.made_ms));
-        parts.push(format!("{} from {}{made}", count(report.restored_keys.len(), "setting"), backup(from)));
-    }
-    let networks = &report.recovered_networks;
-    if !networks.is_empty() {
-        parts.push(format!("{} ({})", count(networks.len(), "network"), listed(networks)));
-    }
-    if !report.kept_keys.is_empty() && report.restored_from.is_none() {
-        let settings = count(report.kept_keys.len(), "setting");
-        parts.push(match report.shape {
-            FileShape::Corrupt => format!("{settings} that the damaged file still had"),
-            _ => format!("{settings} that the daemon kept"),
-        });
-    }
-    let last = parts.pop()?;
-    Some(if parts.is_empty() { last } else { format!("{} and {last}", parts.join(", ")) })
 }
 
 /// A saved network to make active, where none is.

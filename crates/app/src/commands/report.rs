@@ -8,14 +8,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::{Disk as _, FileKind, Metadata, quote};
 use myownllm_launch::Diagnostic;
+use myownllm_launch::words::{escape_controls, short};
 use myownllm_migration::{Direction, Options as MoveOptions, StateMigrator as _};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::picture::Picture;
 use crate::build::BUILD;
 use crate::cli::ReportArgs;
-use crate::output::{Answer, long, plain, short};
+use crate::output::{Answer, long, plain};
+use crate::picture::Picture;
 use crate::screen::{Page, Screen};
 use crate::times::{Started, rfc3339};
 use crate::world::{World, fresh_ids};
@@ -153,7 +154,7 @@ impl Report {
                 "{} {:>10}  {modified}  {}{kind}\n",
                 file.mode,
                 file.size,
-                crate::output::tame(&file.path)
+                escape_controls(&file.path)
             ));
         }
         sections.chain([("files", listing)]).collect()

@@ -1,9 +1,9 @@
 //! `salvage`: the repair of the config alone.
 
-use myownllm_config_model::app_config::Loss;
-use myownllm_config_model::{Document, masking, networks};
+use myownllm_config_model::Document;
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
 use myownllm_durable_fs::Disk as _;
+use myownllm_launch::words::short;
 use myownllm_launch::{
     Diagnostic, ensure_changeable, live_beside_repair, lock_home, lost_settings, settle_live,
     wrote_where_others_can,
@@ -11,14 +11,13 @@ use myownllm_launch::{
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::launch::{count, stopped};
-use super::status::listed;
 use crate::cli::SalvageArgs;
 use crate::exit::ExitCode;
 use crate::exit::exit_of;
-use crate::output::{Answer, short};
+use crate::output::Answer;
 use crate::run_log::{self, Trace};
-use crate::screen::{Page, indented, spelled};
+use crate::screen::{Page, spelled};
+use crate::told::{Tense, completion, pretty, report_lines, stopped};
 use crate::world::{World, fresh_ids};
 
 pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnostic> {
@@ -125,121 +124,11 @@ fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, mut diagnostics: Vec<
     Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
-/// What a launch would do to a config that needs no repair, and yet is not as a launch leaves it.
-pub(crate) fn completion(loaded: &Loaded) -> Option<String> {
-    let pending = &loaded.pending;
-    if loaded.shape == FileShape::Missing || pending.repairs() || !pending.writes_config() {
-        return None;
-    }
-    Some(match loaded.report.completed_keys.as_slice() {
-        [] => "A launch would bring it up to date.".to_owned(),
-        keys => format!("A launch would complete it, {}: {}.", at_defaults(keys), keys.join(", ")),
-    })
-}
-
-/// How many settings are at their defaults.
-pub(crate) fn at_defaults(keys: &[String]) -> String {
-    let whose = if keys.len() == 1 { "its default" } else { "their defaults" };
-    format!("{} at {whose}", count(keys.len(), "setting"))
-}
-
-fn pending_repair(pending: &Pending) -> &[Step] {
-    if pending.repairs() { &pending.steps } else { &[] }
-}
-
 /// Where the texts begin.
 const COLUMN: usize = 17;
 
-/// Whether something is told that was done, or that would be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tense {
-    /// It was done.
-    Done,
-    /// It would be done.
-    Would,
-}
-
-/// A repair in a few lines: what came from where, and what could not be had back.
-pub(crate) fn report_lines(
-    world: &World,
-    report: &Report,
-    steps: &[Step],
-    document: &Document,
-    tense: Tense,
-) -> Page {
-    let path = |path| short(path, &world.layout.user_home);
-    let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
-    let mut page = Page::default();
-    let mut row = |label: &str, text: String| page.row(format!("  {label}"), COLUMN, text);
-    row("config", format!("{}  ({})", path(&world.layout.app_config), state_words(report)));
-    let all = |keys: &[String]| keys.join(", ");
-    if !report.recovered_networks.is_empty() {
-        row(verb("recovered", "recovers"), listed(&report.recovered_networks));
-    }
-    if let Some(copy) = &report.restored_from {
-        row(verb("restored", "restores"), format!("{}  (from {copy})", all(&report.restored_keys)));
-    }
-    if !report.reset_keys.is_empty() {
-        row("at defaults", format!("{}  (no good copy to take them from)", all(&report.reset_keys)));
-    }
-    if report.shape == FileShape::Daemon && report.restored_from.is_none() && !report.kept_keys.is_empty() {
-        row(verb("kept", "keeps"), format!("{}  (as the daemon has them)", all(&report.kept_keys)));
-    }
-    if report.shape == FileShape::Corrupt && !report.kept_keys.is_empty() {
-        row(verb("kept", "keeps"), format!("{}  (complete in the damaged file)", all(&report.kept_keys)));
-    }
-    if !report.stripped_keys.is_empty() {
-        row(verb("taken out", "takes out"), format!("{}  (the daemon's)", all(&report.stripped_keys)));
-    }
-    if let Some(half) = report.daemon_half {
-        use myownllm_config_store::DaemonHalf;
-        let there = path(&world.layout.daemon_config);
-        row(
-            "daemon's half",
-            match half {
-                DaemonHalf::Written => format!("{} {there}", verb("is now", "becomes")),
-                DaemonHalf::Exists => format!("is in {there} already"),
-                _ => format!("{} with the copies, as the daemon has a config", verb("was kept", "is kept")),
-            },
-        );
-    }
-    match &report.backup {
-        Some(copy) => row("former file", format!("kept as {copy} in {}", path(&world.layout.backups))),
-        None if steps.iter().any(|step| matches!(step, Step::KeepFormer { .. })) => {
-            row(
-                "former file",
-                format!("{} in {}", verb("kept", "would be kept"), path(&world.layout.backups)),
-            );
-        }
-        None => {}
-    }
-    if !report.recovered_networks.is_empty() && networks::active(document).is_none() {
-        row("next", "choose the active network:".to_owned());
-        page.copied(COLUMN, "", format!("{} network use NAME", world.program));
-    }
-    page
-}
-
-/// What a config is, for a person: its shape, or what it has lost.
-pub(crate) fn state_words(report: &Report) -> &'static str {
-    match report.wiped.as_ref().map(|wipe| wipe.loss) {
-        Some(Loss::Networks) => "the app's shape, without any of its networks",
-        Some(_) if report.shape != FileShape::Mixed => "nearly all of its settings are gone",
-        _ => shape_words(report.shape),
-    }
-}
-
-/// A shape, for a person.
-pub(crate) fn shape_words(shape: FileShape) -> &'static str {
-    match shape {
-        FileShape::App => "the app's shape",
-        FileShape::Daemon => "the daemon's shape: the app's settings were overwritten",
-        FileShape::Mixed => "the app's and the daemon's keys mixed",
-        FileShape::Unknown => "neither the app's shape nor the daemon's",
-        FileShape::Corrupt => "not readable as JSON",
-        FileShape::Missing => "missing",
-        _ => "of an unknown shape",
-    }
+fn pending_repair(pending: &Pending) -> &[Step] {
+    if pending.repairs() { &pending.steps } else { &[] }
 }
 
 /// The report as `data`.
@@ -265,8 +154,4 @@ fn diff(world: &World, after: &Document) -> String {
     let after = pretty(after);
     let diff = TextDiff::from_lines(&before, &after);
     diff.unified_diff().context_radius(3).header(&name, &name).to_string()
-}
-
-pub(crate) fn pretty(document: &Document) -> String {
-    format!("{}\n", indented(&masking::mask(document).to_text()))
 }

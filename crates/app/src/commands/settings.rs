@@ -4,16 +4,17 @@ use myownllm_config_model::settings::{self, SettingError};
 use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore;
 use myownllm_durable_fs::Disk as _;
+use myownllm_launch::words::short;
 use myownllm_launch::{Class, Diagnostic};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::config::find_backup;
-use super::network::change;
-use super::salvage::pretty;
+use crate::backups::find_backup;
+use crate::edits::change;
 use crate::exit::exit_of;
-use crate::output::{Answer, long, short};
+use crate::output::{Answer, long};
 use crate::screen::{Page, spelled};
+use crate::told::pretty;
 use crate::world::{World, fresh_ids};
 
 /// `config get`: one setting, as it is to be used by another program.
@@ -38,15 +39,15 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic
     let mut before = Document::empty();
     // The daemon is told where the mesh is concerned.
     let follows = pairs.iter().any(|(key, _)| key.trim_start_matches('/').starts_with("cloud_mesh"));
-    let edit = change(world, follows, &mut |document| {
+    let made = change(world, follows, &mut |document| {
         before = document.clone();
-        let mut made = networks::Change::default();
+        let mut changes = networks::Change::default();
         for (key, text) in &pairs {
-            made.changed |= settings::set(document, key, text).map_err(|error| refused(world, &error))?;
+            changes.changed |= settings::set(document, key, text).map_err(|error| refused(world, &error))?;
         }
-        Ok(made)
+        Ok(changes)
     })?;
-    let (before, after) = (masking::mask(&before), masking::mask(&edit.updated.document));
+    let (before, after) = (masking::mask(&before), masking::mask(&made.edit.updated.document));
     let value = |document: &Document, key: &str| {
         settings::get(document, key).map_or(Value::Null, |value| value.to_value())
     };
@@ -55,24 +56,24 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic
     for (key, _) in &pairs {
         let (was, is) = (value(&before, key), value(&after, key));
         page.line(match () {
-            () if !edit.updated.changed => format!("{key}: {is}  (no change)"),
+            () if !made.edit.updated.changed => format!("{key}: {is}  (no change)"),
             () if was == is => format!("{key}: {is}"),
             () => format!("{key}: {was} -> {is}"),
         });
         rows.push(json!({ "key": key, "before": was, "value": is }));
     }
-    page.page(edit.aftermath());
+    page.page(made.aftermath());
     let data = json!({
         "settings": rows,
-        "changed": edit.updated.changed,
+        "changed": made.edit.updated.changed,
         "config": long(&world.layout.app_config),
-        "reconcile": edit.reconciled(),
-        "undo": edit.undo,
+        "reconcile": made.reconciled(),
+        "undo": made.undo,
     });
-    let exit = exit_of(&edit.diagnostics);
+    let exit = exit_of(&made.edit.diagnostics);
     let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
-    let trace = edit.trace(world, &format!("config set {}", keys.join(" ")));
-    Ok(Answer { diagnostics: edit.diagnostics, trace, ..Answer::done(page, data) }.exit(exit))
+    let trace = made.trace(world, &format!("config set {}", keys.join(" ")));
+    Ok(Answer { diagnostics: made.edit.diagnostics, trace, ..Answer::done(page, data) }.exit(exit))
 }
 
 fn refused(world: &World, error: &SettingError) -> Diagnostic {

@@ -3,14 +3,14 @@
 use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
 use myownllm_durable_fs::Disk as _;
+use myownllm_launch::words::{at_defaults, networks_words, short};
+use myownllm_launch::{Check, Checks, LaunchPlan, Mark};
 use serde_json::json;
 
-use super::doctor::{Check, Checks, Mark, check_all};
-use super::repair::recovered;
-use super::salvage::at_defaults;
-use super::status::networks;
 use crate::exit::ExitCode;
-use crate::output::{Answer, short};
+use crate::look::examine;
+use crate::output::Answer;
+use crate::recovery::recovered;
 use crate::screen::Page;
 use crate::world::World;
 
@@ -21,17 +21,18 @@ const CONFIG: &str = "config.shape";
 type Way = (String, &'static str);
 
 pub(crate) fn run(world: &World) -> Answer {
-    of(world, &check_all(world))
+    let (plan, checks) = examine(world);
+    of(world, &plan, &checks)
 }
 
 /// The verdict that follows from these checks.
-pub(crate) fn of(world: &World, checks: &Checks) -> Answer {
-    let (word, exit) = match (checks.of(Mark::Problem).count(), checks.pending) {
+pub(crate) fn of(world: &World, plan: &LaunchPlan, checks: &Checks) -> Answer {
+    let (word, exit) = match (checks.of(Mark::Problem).count(), plan.pending) {
         (0, false) => ("healthy", ExitCode::Done),
         (0, true) => ("pending", ExitCode::Pending),
         _ => ("problem", ExitCode::Problems),
     };
-    let summary = summary(world, checks, exit);
+    let summary = summary(world, plan, checks, exit);
     let ways = ways(world, checks, exit);
     let mut page = Page::default();
     for line in &summary {
@@ -47,14 +48,14 @@ pub(crate) fn of(world: &World, checks: &Checks) -> Answer {
         "verdict": word,
         "summary": summary,
         "commands": commands.collect::<Vec<_>>(),
-        "pending": checks.pending,
+        "pending": plan.pending,
         "problems": checks.of(Mark::Problem).count(),
         "warnings": checks.of(Mark::Warning).count(),
     });
     Answer::done(page, data).exit(exit)
 }
 
-fn summary(world: &World, checks: &Checks, exit: ExitCode) -> Vec<String> {
+fn summary(world: &World, plan: &LaunchPlan, checks: &Checks, exit: ExitCode) -> Vec<String> {
     let home = short(&world.layout.app_home, &world.layout.user_home);
     let troubles = |result| checks.of(result).collect::<Vec<_>>();
     let mut lines = match exit {
@@ -62,7 +63,7 @@ fn summary(world: &World, checks: &Checks, exit: ExitCode) -> Vec<String> {
             vec![format!("MyOwnLLM has not been used here yet: {home} is not there.")]
         }
         ExitCode::Done => {
-            let saved = checks.loaded.as_ref().map(|loaded| networks(&masking::mask(&loaded.document)));
+            let saved = plan.loaded.as_ref().map(|loaded| networks_words(&masking::mask(&loaded.document)));
             let daemon = if checks.is_daemon_running { "A daemon runs." } else { "No daemon runs." };
             vec![format!("{home} is healthy. Networks: {}. {daemon}", saved.unwrap_or_default())]
         }
@@ -71,7 +72,7 @@ fn summary(world: &World, checks: &Checks, exit: ExitCode) -> Vec<String> {
             let what = what.map_or("a launch would finish what was begun", |check| &check.evidence);
             vec![format!("{home} works, and something is pending: {what}.")]
         }
-        _ => of_problems(world, &home, checks),
+        _ => of_problems(world, &home, plan, checks),
     };
     let others = troubles(Mark::Warning).into_iter().filter(|check| check.hint != Some(checks.repair()));
     match others.collect::<Vec<_>>().as_slice() {
@@ -83,10 +84,10 @@ fn summary(world: &World, checks: &Checks, exit: ExitCode) -> Vec<String> {
 }
 
 /// The overwritten config in words of its own, else the topmost problem, and how many there are besides.
-fn of_problems(world: &World, home: &str, checks: &Checks) -> Vec<String> {
+fn of_problems(world: &World, home: &str, plan: &LaunchPlan, checks: &Checks) -> Vec<String> {
     let problems: Vec<&Check> = checks.of(Mark::Problem).collect();
     let overwritten = problems.iter().any(|check| check.id == CONFIG);
-    let loaded = checks.loaded.as_ref().filter(|loaded| overwritten && loaded.pending.repairs());
+    let loaded = plan.loaded.as_ref().filter(|loaded| overwritten && loaded.pending.repairs());
     let mut lines = match (loaded, problems.as_slice()) {
         (Some(loaded), _) => {
             let what = match loaded.shape {

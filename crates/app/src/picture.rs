@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use myownllm_config_store::Pending;
 use myownllm_durable_fs::{Disk, FileKind};
+use myownllm_launch::words::{count, short};
 use myownllm_migration::{Collision, Left, MoveMethod, Plan, Report, Step};
 
-use super::launch::count;
-use super::migrate::COLUMN;
 use crate::draw::{self, Names, Node, Tone};
-use crate::output::short;
 use crate::screen::Page;
 use crate::world::World;
+
+/// Where the texts begin.
+const COLUMN: usize = 17;
 
 /// More lines than this are not read by anybody.
 pub(crate) const SHOWN: usize = 12;

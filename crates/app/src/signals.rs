@@ -1,0 +1,127 @@
+//! The signals that a launch listens to while its daemon lives, and how the daemon's life ended.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use myownllm_daemon::Spawned;
+use myownllm_durable_fs::quote;
+use myownllm_launch::{Class, Diagnostic, GRACE};
+
+/// Lines of the daemon's log that an error shows.
+const LOG_LINES: usize = 10;
+
+pub(crate) fn log_hint(spawned: &Spawned) -> String {
+    format!("tail -n 50 {}", quote(spawned.log()))
+}
+
+pub(crate) fn not_stopped(error: &std::io::Error) -> Diagnostic {
+    Diagnostic::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
+}
+
+pub(crate) enum Ended {
+    /// By Ctrl-C, Ctrl-\ or SIGTERM; the daemon was stopped.
+    #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to hear"))]
+    ConnectedDaemon,
+    /// The daemon ended by itself.
+    Died(Diagnostic),
+}
+
+pub(crate) fn died(spawned: &Spawned, status: &str) -> Diagnostic {
+    let mut diagnostic =
+        Diagnostic::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
+            .at(spawned.log())
+            .hint(log_hint(spawned))
+            .class(Class::Daemon);
+    diagnostic.causes = spawned.log_tail(LOG_LINES);
+    diagnostic
+}
+
+/// The signals that matter to a launch, waited for without polling; with a thread only for a daemon in a script, of whose end no
+/// signal tells.
+#[cfg(not(windows))]
+pub(crate) struct Signals {
+    /// Whether one came that asks us to end: for the time when nobody waits.
+    pub(crate) asked: Arc<AtomicBool>,
+    all: signal_hook::iterator::Signals,
+}
+
+#[cfg(not(windows))]
+impl Signals {
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+        let asked = Arc::new(AtomicBool::new(false));
+        let ignored = ignored_signals();
+        let mut heard = vec![SIGTERM];
+        // Whoever started us and ignores these (`nohup`, a script's `&`) wants us to outlive them.
+        heard.extend([SIGINT, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0));
+        for signal in &heard {
+            signal_hook::flag::register(*signal, Arc::clone(&asked))?;
+        }
+        heard.push(SIGCHLD);
+        let all = signal_hook::iterator::Signals::new(heard)?;
+        // Whoever started us may have left them blocked: we would hear nothing, and the daemon, which inherits that, could
+        // never be asked to end.
+        nix::sys::signal::SigSet::empty().thread_set_mask()?;
+        Ok(Self { asked, all })
+    }
+
+    pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Ended {
+        use signal_hook::consts::SIGCHLD;
+        if let Some(end) = spawned.exit_watch() {
+            let waker = self.all.handle();
+            // One that cannot be made leaves the script's end to be noticed.
+            let _ = std::thread::Builder::new().name("daemon-watch".to_owned()).spawn(move || {
+                let _ = end.wait();
+                waker.close();
+            });
+        }
+        loop {
+            // A child that ended before we listened sends no second SIGCHLD: look first, then wait.
+            if let Ok(Some(end)) = spawned.try_wait() {
+                let diagnostic = died(&spawned, &end.to_string());
+                // Where a script had started it, what the script left behind goes too.
+                let _ = spawned.stop(GRACE);
+                return Ended::Died(diagnostic);
+            }
+            if self.all.wait().any(|signal| signal != SIGCHLD) {
+                return match spawned.stop(GRACE) {
+                    Ok(_) => Ended::ConnectedDaemon,
+                    Err(error) => Ended::Died(not_stopped(&error)),
+                };
+            }
+        }
+    }
+}
+
+/// The signals that are ignored as we start, a bit for each; none where the system does not tell.
+#[cfg(not(windows))]
+pub(crate) fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+/// Windows ends a console program on Ctrl-C by itself, and the daemon in its console with it; here the daemon's end is
+/// waited for.
+#[cfg(windows)]
+pub(crate) struct Signals {
+    /// Never set: there is nothing to hear.
+    pub(crate) asked: Arc<AtomicBool>,
+}
+
+#[cfg(windows)]
+impl Signals {
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { asked: Arc::new(AtomicBool::new(false)) })
+    }
+
+    pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Ended {
+        loop {
+            match spawned.wait_within(std::time::Duration::from_secs(3600)) {
+                Ok(Some(status)) => return Ended::Died(died(&spawned, &status.to_string())),
+                Ok(None) => {}
+                Err(error) => return Ended::Died(not_stopped(&error)),
+            }
+        }
+    }
+}

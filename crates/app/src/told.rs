@@ -1,0 +1,285 @@
+//! What several commands tell in the same words: keys to choose from, daemons that were stopped, a repair, a launch.
+
+use myownllm_config_model::shorten::shortened;
+use myownllm_config_model::{Document, masking, networks};
+use myownllm_config_store::{FileShape, Loaded, Report, Step};
+use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
+use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role};
+use myownllm_launch::words::{at_defaults, count, in_a_line, listed, process, short, state_words};
+use myownllm_launch::{Daemon, LONGEST_NAME, Outcome, Reconciled, saved};
+use myownllm_migration::{Keep, LiveDaemon, MigrationError};
+use serde_json::{Value, json};
+
+use crate::output::{bounded, long};
+use crate::run_log::{self, Trace};
+use crate::screen::{Page, indented};
+use crate::times::utc_minutes;
+use crate::world::World;
+
+/// Where the texts begin.
+const COLUMN: usize = 17;
+
+/// Whether something is told that was done, or that would be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tense {
+    /// It was done.
+    Done,
+    /// It would be done.
+    Would,
+}
+
+/// A repair in a few lines: what came from where, and what could not be had back.
+pub(crate) fn report_lines(
+    world: &World,
+    report: &Report,
+    steps: &[Step],
+    document: &Document,
+    tense: Tense,
+) -> Page {
+    let path = |path| short(path, &world.layout.user_home);
+    let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
+    let mut page = Page::default();
+    let mut row = |label: &str, text: String| page.row(format!("  {label}"), COLUMN, text);
+    row("config", format!("{}  ({})", path(&world.layout.app_config), state_words(report)));
+    let all = |keys: &[String]| keys.join(", ");
+    if !report.recovered_networks.is_empty() {
+        row(verb("recovered", "recovers"), listed(&report.recovered_networks));
+    }
+    if let Some(copy) = &report.restored_from {
+        row(verb("restored", "restores"), format!("{}  (from {copy})", all(&report.restored_keys)));
+    }
+    if !report.reset_keys.is_empty() {
+        row("at defaults", format!("{}  (no good copy to take them from)", all(&report.reset_keys)));
+    }
+    if report.shape == FileShape::Daemon && report.restored_from.is_none() && !report.kept_keys.is_empty() {
+        row(verb("kept", "keeps"), format!("{}  (as the daemon has them)", all(&report.kept_keys)));
+    }
+    if report.shape == FileShape::Corrupt && !report.kept_keys.is_empty() {
+        row(verb("kept", "keeps"), format!("{}  (complete in the damaged file)", all(&report.kept_keys)));
+    }
+    if !report.stripped_keys.is_empty() {
+        row(verb("taken out", "takes out"), format!("{}  (the daemon's)", all(&report.stripped_keys)));
+    }
+    if let Some(half) = report.daemon_half {
+        use myownllm_config_store::DaemonHalf;
+        let there = path(&world.layout.daemon_config);
+        row(
+            "daemon's half",
+            match half {
+                DaemonHalf::Written => format!("{} {there}", verb("is now", "becomes")),
+                DaemonHalf::Exists => format!("is in {there} already"),
+                _ => format!("{} with the copies, as the daemon has a config", verb("was kept", "is kept")),
+            },
+        );
+    }
+    match &report.backup {
+        Some(copy) => row("former file", format!("kept as {copy} in {}", path(&world.layout.backups))),
+        None if steps.iter().any(|step| matches!(step, Step::KeepFormer { .. })) => {
+            row(
+                "former file",
+                format!("{} in {}", verb("kept", "would be kept"), path(&world.layout.backups)),
+            );
+        }
+        None => {}
+    }
+    if !report.recovered_networks.is_empty() && networks::active(document).is_none() {
+        row("next", "choose the active network:".to_owned());
+        page.copied(COLUMN, "", format!("{} network use NAME", world.program));
+    }
+    page
+}
+
+/// What a launch would do to a config that needs no repair, and yet is not as a launch leaves it.
+pub(crate) fn completion(loaded: &Loaded) -> Option<String> {
+    let pending = &loaded.pending;
+    if loaded.shape == FileShape::Missing || pending.repairs() || !pending.writes_config() {
+        return None;
+    }
+    Some(match loaded.report.completed_keys.as_slice() {
+        [] => "A launch would bring it up to date.".to_owned(),
+        keys => format!("A launch would complete it, {}: {}.", at_defaults(keys), keys.join(", ")),
+    })
+}
+
+pub(crate) fn pretty(document: &Document) -> String {
+    format!("{}\n", indented(&masking::mask(document).to_text()))
+}
+
+/// Two keys, side by side: what a person needs to know to choose.
+pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
+    let mut page = Page::default();
+    for error in errors {
+        let MigrationError::TwoIdentities { source_side, destination_side, command, direction, .. } = error
+        else {
+            continue;
+        };
+        let places = [Keep::Source, Keep::Destination].map(|keep| keep.place(*direction));
+        for (name, side) in places.into_iter().zip([source_side, destination_side]) {
+            page.row(name, COLUMN, &side.key.device_id);
+            page.row("", COLUMN, short(&side.path, &world.layout.user_home));
+            let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
+            page.row("", COLUMN, format!("made {}, with {with}", made(side.key.created_at.as_deref())));
+        }
+        page.line("Keep the one that your peers know; it is the one that lies with the rosters as a rule:");
+        for place in places {
+            page.copied(2, "", format!("{command} --keep-identity {place}"));
+        }
+        page.line("The other is set aside beside it, and can be put back.");
+        page.gap();
+    }
+    page
+}
+
+/// When a key was made, as its file says: `@` and seconds since 1970.
+fn made(created_at: Option<&str>) -> String {
+    let Some(text) = created_at else { return "at an unknown time".to_owned() };
+    match text.strip_prefix('@').and_then(|seconds| seconds.parse::<u64>().ok()) {
+        Some(seconds) => utc_minutes(seconds.saturating_mul(1000)),
+        None => text.to_owned(),
+    }
+}
+
+/// The daemons that were ended because they were in the way.
+pub(crate) fn stopped(world: &World, daemons: &[LiveDaemon], column: usize) -> Page {
+    let mut page = Page::default();
+    for daemon in daemons {
+        let place = short(&daemon.socket, &world.layout.user_home);
+        page.row(
+            "stopped",
+            column,
+            format!("the daemon{} at {place}  ({})", process(daemon.pid), daemon.note),
+        );
+    }
+    page
+}
+
+pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
+    let path = short(&world.layout.app_config, &world.layout.user_home);
+    let networks = networks::list(&outcome.document).len();
+    if outcome.stand_in && outcome.shape == FileShape::Unknown {
+        return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
+    }
+    let lacked = &outcome.config.completed_keys;
+    // A backup changes nothing of the file.
+    let is_current = !outcome.config_steps.iter().any(Step::writes_config);
+    let what = match (outcome.shape, is_current) {
+        (FileShape::App | FileShape::Unknown, true) if outcome.config.wiped.is_some() => {
+            "has lost settings or networks (see below), and is left as it is"
+        }
+        (FileShape::App | FileShape::Unknown, false) if outcome.config.wiped.is_some() => "repaired",
+        (FileShape::App | FileShape::Unknown, false) if !lacked.is_empty() => {
+            &format!("completed, {}", at_defaults(lacked))
+        }
+        (FileShape::App, true) => "healthy",
+        (FileShape::App | FileShape::Unknown, false) => "brought up to date",
+        (FileShape::Unknown, true) => "completed in memory alone",
+        (FileShape::Missing, false) => "written new",
+        (_, false) => "repaired",
+        (FileShape::Missing, true) if outcome.class().is_none() => "another process wrote it meanwhile",
+        (FileShape::Missing, true) => "missing; running on defaults",
+        (_, true) if outcome.class().is_none() => "another process repaired it meanwhile",
+        (_, true) => "not repaired (see below), and left as it is",
+    };
+    format!("{path}: {what}, {} saved", count(networks, "network"))
+}
+
+/// A reconciliation in one line.
+pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
+    let parts = networks_did(reconciled);
+    if parts.is_empty() { "in line already".to_owned() } else { in_a_line(parts) }
+}
+
+/// A reconciliation, network by network.
+pub(crate) fn networks_did(reconciled: &Reconciled) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for done in &reconciled.outcome.steps {
+        let (did, to_do) = match &done.step.action {
+            Action::Add { .. } => ("joined", "join"),
+            Action::Update { .. } | Action::Replace { .. } => ("updated", "update"),
+            Action::Remove { .. } => ("left", "leave"),
+            _ => continue,
+        };
+        let network = shortened(done.step.action.network_id(), LONGEST_NAME);
+        parts.push(match &done.result {
+            StepResult::Failed { code, .. } if code == NOT_APPLIED => format!("{did} {network} in part"),
+            StepResult::Failed { .. } => format!("could not {to_do} {network}"),
+            StepResult::Skipped { .. } => format!("did not try to {to_do} {network}"),
+            _ => format!("{did} {network}"),
+        });
+    }
+    parts
+}
+
+/// What becomes of a daemon that a launch started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The launch stays with it.
+    LookedAfter,
+    /// It outlives the launch.
+    LeftRunning,
+    /// It was ended before anything was told of it.
+    Ended,
+}
+
+/// What a launch changed, for the run log.
+pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Daemon) -> Option<Trace> {
+    let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
+    did.extend(outcome.migration.iter().flat_map(run_log::of_move));
+    did.extend(run_log::of_config(&outcome.config_steps));
+    if outcome.diagnostics.iter().any(|diagnostic| diagnostic.code == "daemon.path-rebased") {
+        did.push("pointed the daemon's config to its identity file".to_owned());
+    }
+    if outcome.has_set_daemon_config_aside() {
+        did.push("set the daemon's config aside".to_owned());
+    }
+    if let Daemon::Spawned(spawned) = daemon {
+        did.push(format!("started the daemon (process {})", spawned.pid()));
+    }
+    let is_skipped =
+        |tried: &&CandidateOutcome| !matches!(tried.failure, Some(CandidateFailure::Skipped { .. }));
+    match outcome.tried.iter().filter(is_skipped).count() {
+        0 => {}
+        tried => did.push(format!("started {} that did not become a daemon", count(tried, "program"))),
+    }
+    did.extend(outcome.reconciled.iter().flat_map(networks_did));
+    Some(Trace::of(&world.layout, command, did)?.before(outcome.config.backup.clone()))
+}
+
+pub(crate) fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
+    let daemon = match daemon {
+        Daemon::None if outcome.tried.is_empty() => json!({ "state": "none" }),
+        Daemon::None => json!({ "state": "none", "candidates": outcome.tried }),
+        Daemon::Attached { role, endpoint, status, pid, rule } => json!({
+            "state": "attached", "role": role, "socket": endpoint.to_string(), "pid": pid, "rule": rule,
+            "version": status.version, "device_id": status.device_id,
+        }),
+        Daemon::Spawned(spawned) => json!({
+            "state": "spawned", "role": Role::Own, "socket": spawned.endpoint().to_string(), "pid": spawned.pid(),
+            "version": spawned.status().version, "device_id": spawned.status().device_id,
+            "ready_ms": spawned.took().as_millis(), "log": long(spawned.log()), "candidates": spawned.tried(),
+            "ended": fate == Fate::Ended,
+        }),
+    };
+    let shown = masking::mask(&outcome.document);
+    let active = shown.get(&["cloud_mesh", "active_network_id"]).and_then(|id| id.as_str());
+    json!({
+        "outcome": outcome.verdict(),
+        "config": {
+            "path": long(&world.layout.app_config),
+            "shape": outcome.shape,
+            "report": outcome.config,
+            "steps": outcome.config_steps,
+            "networks": saved(&shown)
+                .iter()
+                .map(|network| json!({ "id": network.id, "network_id": network.network_id }))
+                .collect::<Vec<Value>>(),
+            "active_network_id": active.filter(|id| !id.is_empty()),
+        },
+        "relapse": outcome.relapse,
+        "stopped": outcome.stopped,
+        "migration": outcome.migration,
+        "daemon": daemon,
+        "detection": bounded(&outcome.detection),
+        "reconcile": bounded(&outcome.reconciled),
+    })
+}

@@ -1,0 +1,91 @@
+//! Whether anything can be changed in a directory, asked without changing anything.
+
+use std::path::{Path, PathBuf};
+
+use myownllm_config_model::close::closest;
+use myownllm_config_store::StoreError;
+use myownllm_durable_fs::{Disk, Owner, quote};
+use myownllm_paths::Layout;
+
+use crate::context::Context;
+use crate::diagnostic::{Diagnostic, PROGRAM};
+
+/// Tells that the user's home is not there (a mistyped path, a disk that is not mounted): nothing can be done in it.
+#[must_use]
+pub fn missing_home(context: &Context<'_>) -> Option<StoreError> {
+    let path = &context.layout.user_home;
+    let is_missing = context.disk.stat_follow(path).is_err_and(|error| error.is_not_found());
+    is_missing.then(|| StoreError::NoHome { path: path.clone() })
+}
+
+/// Returns the command with the name that was meant, where a directory of a similar name holds a home of the app's; else what there
+/// is.
+#[must_use]
+pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
+    let home = &layout.user_home;
+    let is_there = |path: &Path| disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
+    let above = home.ancestors().skip(1).find(|above| is_there(above)).unwrap_or(home);
+    let mut rest = home.strip_prefix(above).unwrap_or(home).components();
+    let mistyped = rest.next().map(|name| name.as_os_str().to_string_lossy()).unwrap_or_default();
+    let below: PathBuf = rest.collect();
+    let home_of = |name: &str| above.join(name).components().chain(below.components()).collect::<PathBuf>();
+    let holds_app = |name: &String| is_there(&home_of(name).join(layout.app.app_folder.as_ref()));
+    let entries = disk.list(above).unwrap_or_default().into_iter();
+    let names: Vec<String> =
+        entries.filter_map(|entry| entry.name.into_string().ok()).filter(holds_app).collect();
+    match closest(&mistyped, names.iter().map(String::as_str)) {
+        Some(name) => format!("{PROGRAM} --home {} status", quote(&home_of(name))),
+        None => format!("ls -la {}", quote(above)),
+    }
+}
+
+/// Tells that a directory is there, and that nothing can be changed in it: on a disk that is mounted read-only, say. `run_as` is the
+/// user that is to write there, where that is not the user of this process.
+#[cfg(unix)]
+#[must_use]
+pub fn unwritable(context: &Context<'_>, run_as: Option<Owner>, directory: &Path) -> Option<Diagnostic> {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+
+    let is_denied = || run_as.is_some_and(|user| !may_write(context, directory, user));
+    let refused = match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        // The app's home is made in the user's.
+        Err(Errno::NOENT) if *directory == context.layout.app_home => {
+            return unwritable(context, run_as, &context.layout.user_home);
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => return None,
+        Ok(()) if is_denied() => Errno::ACCESS,
+        Ok(()) => return None,
+        Err(refused) => refused,
+    };
+    let shows = match refused {
+        Errno::ROFS => "findmnt --target",
+        // What the modes would allow: the directory is immutable, which no `ls` shows.
+        Errno::PERM => "lsattr -d",
+        _ => "ls -ld",
+    };
+    let message = format!("nothing can be changed in {}", directory.display());
+    let causes = vec![std::io::Error::from(refused).to_string()];
+    let hint = format!("{shows} {}", quote(directory));
+    Some(Diagnostic::warning("paths.unwritable", message).hint(hint).at(directory).causes(causes))
+}
+
+/// What may be changed in a directory cannot be asked here without changing something.
+#[cfg(not(unix))]
+#[must_use]
+pub fn unwritable(_: &Context<'_>, _: Option<Owner>, _: &Path) -> Option<Diagnostic> {
+    None
+}
+
+/// Whether the mode of a directory lets a user change what is in it.
+#[cfg(unix)]
+fn may_write(context: &Context<'_>, directory: &Path, user: Owner) -> bool {
+    context.disk.stat_follow(directory).is_ok_and(|meta| {
+        let needed = match meta.owner {
+            Some(owner) if owner.uid == user.uid => 0o300,
+            Some(owner) if owner.gid == user.gid => 0o030,
+            _ => 0o003,
+        };
+        meta.mode & needed == needed
+    })
+}

@@ -1,0 +1,165 @@
+//! The app's config, its backups, and what a daemon left beside it.
+
+use std::path::{Path, PathBuf};
+
+use myownllm_config_model::{Document, masking, networks};
+use myownllm_config_store::{Loaded, Step, StoreError};
+use myownllm_durable_fs::{move_aside, quote};
+
+use super::Examiner;
+use crate::diagnostic::Diagnostic;
+use crate::hints::edit;
+use crate::plan::{CORRUPT, NEEDS_REPAIR, WIPED};
+use crate::words::{count, short, state_words};
+
+impl Examiner<'_, '_> {
+    pub(super) fn config(&mut self) {
+        let Some(loaded) = &self.plan.loaded else {
+            let told = self.plan.unreadable.clone();
+            told.into_iter().for_each(|found| self.checks.diagnostic("config.readable", found));
+            return self.copies(None);
+        };
+        self.shape(loaded);
+        // Told by `config.shape` already.
+        let told = [CORRUPT, WIPED, "store.defaults", "store.newer"];
+        for found in &loaded.diagnostics {
+            if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
+                let diagnostic = finding(found, &self.context.layout.app_config);
+                self.checks.diagnostic("config.findings", diagnostic);
+            }
+        }
+        self.active_network(loaded);
+        self.leftovers(loaded);
+        self.copies(Some(loaded));
+    }
+
+    fn active_network(&mut self, loaded: &Loaded) {
+        const ID: &str = "networks.active";
+        let shown = masking::mask(&loaded.document);
+        let saved = networks::list(&shown).len();
+        match networks::active(&shown) {
+            _ if loaded.pending.repairs() => {
+                let evidence = format!("{} will be saved after the repair", count(saved, "network"));
+                self.checks.skipped(ID, evidence);
+            }
+            _ if loaded.newer.is_some() => {
+                self.checks.skipped(ID, "the config is of a newer version, and left as it is");
+            }
+            Some(network) => {
+                let name = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
+                self.checks.ok(ID, format!("{saved} saved, {} is active", name.unwrap_or_default()));
+            }
+            None if saved == 0 => self.checks.ok(ID, "no network is saved"),
+            None => {
+                let evidence = format!("{} saved and none active", count(saved, "network"));
+                let first = first_network(&loaded.document);
+                let hint = format!("{} network use {first}", self.options.program);
+                let diagnostic = Diagnostic::warning("network.none-active", evidence).hint(hint);
+                self.checks.diagnostic(ID, diagnostic);
+            }
+        }
+    }
+
+    fn shape(&mut self, loaded: &Loaded) {
+        const ID: &str = "config.shape";
+        let layout = self.context.layout;
+        let path = &layout.app_config;
+        let repair = self.checks.repair();
+        let evidence = format!("{}: {}", short(path, &layout.user_home), state_words(&loaded.report));
+        let wiped = loaded.diagnostics.iter().find(|found| found.code == WIPED).map(Diagnostic::from);
+        if let Some(version) = loaded.newer {
+            let error = StoreError::Newer { path: path.clone(), version };
+            self.checks.diagnostic(ID, Diagnostic::from(&error));
+        } else if let Some(found) = loaded.diagnostics.iter().find(|found| found.code == CORRUPT) {
+            let diagnostic = Diagnostic::error(CORRUPT, &found.message).place(found.place.clone());
+            self.checks.diagnostic(ID, diagnostic.at(path).hint(repair));
+            let lacks_copy = loaded.report.restored_from.is_none() && loaded.report.kept_keys.is_empty();
+            if let Some(check) = self.checks.list.last_mut().filter(|_| lacks_copy) {
+                check.evidence.push_str("; no good copy is there, so its settings begin at their defaults");
+            }
+        } else if let Some(mut diagnostic) = wiped {
+            if loaded.pending.repairs() {
+                diagnostic = diagnostic.as_error().hint(repair);
+            }
+            self.checks.diagnostic(ID, diagnostic);
+        } else if loaded.pending.repairs() {
+            self.checks.diagnostic(ID, Diagnostic::error(NEEDS_REPAIR, evidence).at(path).hint(repair));
+        } else {
+            self.checks.ok(ID, evidence);
+        }
+    }
+
+    /// What a daemon left beside the config: a repair looks into it; beside a healthy config nobody needs it.
+    fn leftovers(&mut self, loaded: &Loaded) {
+        const ID: &str = "config.daemons-leftover";
+        let layout = self.context.layout;
+        for name in ["corrupt", "tmp"] {
+            let mut sibling = layout.app_config.clone().into_os_string();
+            sibling.push(format!(".{name}"));
+            let sibling = PathBuf::from(sibling);
+            if self.context.disk.stat(&sibling).is_err() {
+                continue;
+            }
+            let left = format!("a daemon left {}", short(&sibling, &layout.user_home));
+            let (evidence, hint) = if loaded.pending.repairs() {
+                (format!("{left}; a repair takes from it what is the app's"), self.checks.repair())
+            } else {
+                (format!("{left}; the config is well without it"), move_aside(&sibling, "aside"))
+            };
+            self.checks.diagnostic(ID, Diagnostic::warning(ID, evidence).at(&sibling).hint(hint));
+        }
+    }
+
+    fn copies(&mut self, loaded: Option<&Loaded>) {
+        const ID: &str = "config.copies";
+        let copies = match self.context.store.history() {
+            Ok(copies) => copies,
+            Err(error) => return self.checks.diagnostic(ID, Diagnostic::from(&error)),
+        };
+        let damaged: Vec<String> =
+            copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.to_string()).collect();
+        if !damaged.is_empty() {
+            let evidence = format!("damaged, and not used: {}", damaged.join(", "));
+            let diagnostic =
+                Diagnostic::warning("store.backup-damaged", evidence).at(&self.context.layout.backups);
+            let hint = format!("{} config history", self.options.program);
+            self.checks.diagnostic(ID, diagnostic.hint(hint));
+        } else if loaded.is_some_and(lacks_its_copy) {
+            let evidence = "none holds the config as it is: a repair would lose what is newer in it";
+            let hint = self.checks.repair();
+            self.checks.diagnostic(ID, Diagnostic::warning("store.no-backup", evidence).hint(hint));
+        } else if copies.is_empty() {
+            self.checks.ok(ID, "none kept yet");
+        } else {
+            let number = if copies.len() == 1 { "copy" } else { "copies" };
+            self.checks.ok(ID, format!("{} {number} kept, all intact", copies.len()));
+        }
+    }
+}
+
+/// A finding with the member that it is about, and the command that opens the config there.
+fn finding(found: &myownllm_config_model::Diagnostic, config: &Path) -> Diagnostic {
+    let mut diagnostic = Diagnostic::from(found);
+    if let Some(place) = diagnostic.path.as_ref().filter(|place| !diagnostic.message.contains(place.as_str()))
+    {
+        diagnostic.message = format!("{place}: {}", diagnostic.message);
+    }
+    if diagnostic.code.starts_with("config.") {
+        diagnostic.hint = Some(edit(config, diagnostic.place.as_ref().map(|place| place.line)));
+    }
+    diagnostic
+}
+
+/// Whether a copy of a healthy config is all that a launch would make.
+fn lacks_its_copy(loaded: &Loaded) -> bool {
+    let mut steps = loaded.pending.steps.iter();
+    steps.any(|step| matches!(step, Step::KeepLastGood { .. })) && !loaded.pending.writes_config()
+}
+
+/// The network to name in a hint: any of the saved ones will do, and the first is as good as another.
+fn first_network(document: &Document) -> String {
+    let first = networks::list(document)
+        .first()
+        .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
+    first.map_or_else(|| "NAME".to_owned(), |id| quote(Path::new(&id)))
+}

@@ -1,0 +1,86 @@
+//! The daemons that run, and the program that would be started.
+
+use myownllm_daemon::{Endpoint, Expected, Probe, Role, Verdict, process_serves};
+use myownllm_durable_fs::quote;
+
+use super::Examiner;
+use crate::diagnostic::Diagnostic;
+use crate::words::{daemon_words, short};
+
+impl Examiner<'_, '_> {
+    pub(super) fn daemons(&mut self) {
+        for attempt in &self.plan.detection.attempts {
+            self.daemon(attempt.role, &attempt.endpoint, &attempt.probe);
+        }
+        let candidates = self.context.daemons.programs().unwrap_or_default();
+        match candidates.iter().find(|candidate| candidate.verdict == Verdict::Usable) {
+            Some(candidate) => {
+                let program = short(&candidate.path, &self.context.layout.user_home);
+                self.checks.ok("daemon.program", program);
+            }
+            None if self.checks.is_daemon_running => {
+                let evidence = "none was found, and none is needed: a daemon runs";
+                self.checks.skipped("daemon.program", evidence);
+            }
+            None => {
+                let program = self.plan.program.clone();
+                program.into_iter().for_each(|missing| self.checks.diagnostic("daemon.program", missing));
+            }
+        }
+    }
+
+    fn daemon(&mut self, role: Role, endpoint: &Endpoint, probe: &Probe) {
+        let id = if role == Role::Shared { "daemon.shared" } else { "daemon.own" };
+        let words = daemon_words(probe, self.options.user_name);
+        let evidence = format!("{}: {words}", self.shown(endpoint));
+        match probe {
+            Probe::Absent { .. } => self.checks.ok(id, evidence),
+            // None can be there, and a launch goes without.
+            Probe::PathTooLong { .. } if role == Role::Shared => self.checks.ok(id, evidence),
+            Probe::Answered { status, .. } => {
+                self.checks.is_daemon_running = true;
+                // What is wrong with the key is told by its own checks.
+                let expected = self.plan.identity.key().map(|key| Expected::key(&key.device_id));
+                match expected.filter(|expected| role == Role::Own && !expected.admits(&status.device_id)) {
+                    Some(expected) => {
+                        let key = expected.device_id().unwrap_or_default();
+                        let found = &status.device_id;
+                        let evidence =
+                            format!("{evidence}, but with the key {found} and not the home's {key}");
+                        let diagnostic = Diagnostic::error("daemon.foreign-identity", evidence);
+                        let hint = self.end(endpoint, probe);
+                        self.checks.diagnostic(id, diagnostic.hint(hint));
+                    }
+                    None => self.checks.ok(id, evidence),
+                }
+            }
+            _ => {
+                let diagnostic = Diagnostic::error(probe.code(), evidence).hint(self.end(endpoint, probe));
+                self.checks.diagnostic(
+                    id,
+                    match endpoint.path() {
+                        Some(path) => diagnostic.at(path),
+                        None => diagnostic,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The command that ends who listens there, as far as the system tells who it is; or shows whose the socket is.
+    fn end(&self, endpoint: &Endpoint, probe: &Probe) -> String {
+        match (probe.pid(), probe, endpoint.path()) {
+            (_, Probe::Suspended { pid }, _) => format!("kill -CONT {pid}"),
+            (Some(pid), ..) if process_serves(endpoint, pid) => format!("kill {pid}"),
+            (Some(pid), ..) => format!("ps -fp {pid}"),
+            (None, Probe::ForeignOwner { .. }, Some(socket)) => format!("ls -l {}", quote(socket)),
+            _ => format!("{} paths", self.options.program),
+        }
+    }
+
+    /// Where a daemon listens, for a person.
+    pub(super) fn shown(&self, endpoint: &Endpoint) -> String {
+        let user_home = &self.context.layout.user_home;
+        endpoint.path().map_or_else(|| endpoint.to_string(), |path| short(path, user_home))
+    }
+}

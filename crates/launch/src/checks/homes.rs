@@ -1,0 +1,94 @@
+//! The homes, and who else serves them.
+
+use myownllm_daemon::Decision;
+use myownllm_paths::{Mode, PathsError};
+
+use super::Examiner;
+use crate::access::{missing_home, missing_home_hint, unwritable};
+use crate::daemons::{abandoned_diagnostic, processes_unknown};
+use crate::diagnostic::Diagnostic;
+use crate::home::settle_live;
+use crate::start::check_start;
+use crate::words::short;
+
+impl Examiner<'_, '_> {
+    pub(super) fn homes(&mut self) {
+        let (context, layout) = (self.context, self.context.layout);
+        // Of a home that is named one level too deep it says nothing that it is not there.
+        let is_too_deep = matches!(context.checked, Err(PathsError::AppHome { .. }));
+        if let Some(error) = missing_home(context).filter(|_| !is_too_deep) {
+            let hint = missing_home_hint(context.disk, layout);
+            self.checks.diagnostic("homes.there", Diagnostic::from(&error).hint(hint));
+        }
+        match context.checked {
+            Ok(_) => self.checks.ok(
+                "homes.apart",
+                format!(
+                    "the daemon's home {} is inside the app's and apart from it",
+                    short(&layout.daemon_home, &layout.user_home)
+                ),
+            ),
+            Err(error) => self.checks.diagnostic("homes.apart", Diagnostic::from(error)),
+        }
+        self.writable();
+        match check_start(context, self.options.run_as) {
+            // Told by `homes.apart` already.
+            Err(_) if context.checked.is_err() => {
+                self.checks.skipped("socket.length", "not looked at before the homes are apart");
+            }
+            Ok(()) => {
+                let endpoint = context.daemons.endpoint(Mode::OwnLlm);
+                let length = endpoint.path().map_or(0, |path| path.as_os_str().len());
+                let evidence = format!("{} has {length} bytes", self.shown(&endpoint));
+                self.checks.ok("socket.length", evidence);
+            }
+            Err(diagnostic) => self.checks.diagnostic("socket.length", diagnostic),
+        }
+        self.others();
+    }
+
+    fn writable(&mut self) {
+        let (context, layout) = (self.context, self.context.layout);
+        let directories = [&layout.app_home, &layout.daemon_home, &layout.backups];
+        let fixed = directories.into_iter().filter_map(|path| unwritable(context, self.options.run_as, path));
+        let fixed: Vec<Diagnostic> = self.options.refusal.cloned().into_iter().chain(fixed).collect();
+        if fixed.is_empty() {
+            self.checks.ok("homes.writable", "what is in them can be changed");
+        }
+        let starts = matches!(self.plan.detection.decision, Decision::Spawn);
+        for diagnostic in fixed {
+            let is_at = |path: &std::path::Path| diagnostic.path.as_deref() == path.to_str();
+            // A home that is there may be looked at; one that is not has to be made, and a daemon writes in its own.
+            let is_needed = is_at(&layout.user_home) || (starts && is_at(&layout.daemon_home));
+            let diagnostic = if is_needed { diagnostic.as_error() } else { diagnostic };
+            self.checks.diagnostic("homes.writable", diagnostic);
+        }
+    }
+
+    /// The daemons that serve the homes where, or as, they should not.
+    fn others(&mut self) {
+        let daemons = self.context.daemons;
+        let unseen = daemons.orphans(None);
+        if let Some(diagnostic) = processes_unknown() {
+            self.checks.diagnostic("daemon.unseen", diagnostic);
+        } else if unseen.is_empty() {
+            self.checks.ok("daemon.unseen", "no process serves either home without a socket");
+        }
+        for live in unseen {
+            if let Err(diagnostic) = settle_live(daemons, vec![live], self.options, &mut Vec::new()) {
+                self.checks.diagnostic("daemon.unseen", diagnostic);
+            }
+        }
+        match self.plan.legacy.clone() {
+            None => self.checks.ok("daemon.legacy", "no daemon runs in the old place"),
+            Some(live) => {
+                if let Err(diagnostic) = settle_live(daemons, vec![live], self.options, &mut Vec::new()) {
+                    self.checks.diagnostic("daemon.legacy", diagnostic);
+                }
+            }
+        }
+        for socket in daemons.abandoned_sockets() {
+            self.checks.diagnostic("daemon.sockets", abandoned_diagnostic(&socket));
+        }
+    }
+}

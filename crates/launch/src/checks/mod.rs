@@ -1,0 +1,176 @@
+//! Every check of a home as data: what was seen, how it came out, and the command that mends it.
+//!
+//! The checks judge the plan of a launch. A home on which they find no problem is one on which a launch neither refuses nor fails;
+//! what a launch mends by itself names `repair` as its cure.
+
+mod config;
+mod daemons;
+mod homes;
+mod state;
+
+use myownllm_config_model::Place;
+use serde::Serialize;
+
+use crate::closed::Closed;
+use crate::context::{Context, Options};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::plan::LaunchPlan;
+
+/// How a check came out, in the order in which people read them.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// A launch refuses or fails because of it, or mends it.
+    Problem,
+    /// Worth a look; a launch goes on.
+    Warning,
+    /// It was not looked at.
+    Skipped,
+    /// All is well.
+    Ok,
+}
+
+impl Mark {
+    /// Returns the mark as one word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Problem => "problem",
+            Self::Warning => "warning",
+            Self::Skipped => "skipped",
+            Self::Ok => "ok",
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Check {
+    /// Stable, for programs.
+    pub id: &'static str,
+    /// How it came out.
+    pub result: Mark,
+    /// What was seen.
+    pub evidence: String,
+    /// The command that mends it.
+    pub hint: Option<String>,
+    /// The stable code of a problem or a warning.
+    pub code: Option<String>,
+    /// The place in a text that is no JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Box<Place>>,
+    /// The problem or the warning, as the document's `diagnostics` have it.
+    #[serde(skip)]
+    pub diagnostic: Option<Diagnostic>,
+}
+
+impl Check {
+    fn new(id: &'static str, result: Mark, evidence: impl Into<String>) -> Self {
+        Self { id, result, evidence: evidence.into(), hint: None, code: None, place: None, diagnostic: None }
+    }
+}
+
+/// All checks of a home.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Checks {
+    /// The checks, those of the homes first.
+    pub list: Vec<Check>,
+    /// Whether the app's daemon, or the shared one, answers.
+    pub is_daemon_running: bool,
+    /// How the program is called, for hints.
+    program: String,
+}
+
+impl Checks {
+    /// Returns the command that mends everything that a launch mends.
+    #[must_use]
+    pub fn repair(&self) -> String {
+        format!("{} repair", self.program)
+    }
+
+    /// Returns the checks that came out like this.
+    pub fn of(&self, result: Mark) -> impl Iterator<Item = &Check> {
+        self.list.iter().filter(move |check| check.result == result)
+    }
+
+    /// Returns what the check of this name saw, when it came out well.
+    #[must_use]
+    pub fn seen(&self, id: &str) -> Option<&str> {
+        self.of(Mark::Ok).find(|check| check.id == id).map(|check| check.evidence.as_str())
+    }
+
+    fn ok(&mut self, id: &'static str, evidence: impl Into<String>) {
+        self.list.push(Check::new(id, Mark::Ok, evidence));
+    }
+
+    fn skipped(&mut self, id: &'static str, evidence: impl Into<String>) {
+        self.list.push(Check::new(id, Mark::Skipped, evidence));
+    }
+
+    fn diagnostic(&mut self, id: &'static str, mut diagnostic: Diagnostic) {
+        diagnostic.complete_hint(&self.program);
+        let is_error = diagnostic.severity == Severity::Error;
+        let evidence = std::iter::once(&diagnostic.message).chain(&diagnostic.causes);
+        let evidence = evidence.map(String::as_str).collect::<Vec<_>>().join(": ");
+        self.list.push(Check {
+            hint: diagnostic.hint.clone(),
+            code: Some(diagnostic.code.clone()),
+            place: diagnostic.place.clone(),
+            diagnostic: Some(diagnostic),
+            ..Check::new(id, if is_error { Mark::Problem } else { Mark::Warning }, evidence)
+        });
+    }
+
+    /// What several checks met because a directory may not be used is one problem, and the rest is skipped.
+    fn name_one_cause(&mut self, context: &Context<'_>) {
+        let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
+        let Some(closed) = Closed::of_errors(context.disk, context.layout, troubles) else { return };
+        for check in &mut self.list {
+            if check.diagnostic.as_ref().is_some_and(|diagnostic| closed.covers(diagnostic)) {
+                let evidence = "not looked at before what is named above can be used";
+                *check = Check::new(check.id, Mark::Skipped, evidence);
+            }
+        }
+        self.diagnostic("homes.access", closed.diagnostic);
+        self.list.rotate_right(1);
+    }
+
+    /// Adds what would make a launch refuse or fail and that no check has told.
+    fn foresee(&mut self, plan: &LaunchPlan) {
+        for error in plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
+            let is_told = |check: &Check| {
+                let told = check.diagnostic.as_ref();
+                check.result == Mark::Problem
+                    && told.is_some_and(|told| told.code == error.code || told.path == error.path)
+            };
+            if !self.list.iter().any(is_told) {
+                self.diagnostic("launch.foreseen", error.clone());
+            }
+        }
+    }
+}
+
+/// What the checks look at.
+struct Examiner<'e, 'a> {
+    context: &'e Context<'a>,
+    options: &'e Options<'e>,
+    plan: &'e LaunchPlan,
+    checks: Checks,
+}
+
+/// Checks everything, and changes nothing. `plan` is what a launch would do on this home.
+#[must_use]
+pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -> Checks {
+    let checks = Checks { list: Vec::new(), is_daemon_running: false, program: options.program.to_owned() };
+    let mut examiner = Examiner { context, options, plan, checks };
+    examiner.homes();
+    examiner.state();
+    examiner.config();
+    examiner.daemons();
+    let mut checks = examiner.checks;
+    checks.foresee(plan);
+    checks.name_one_cause(context);
+    checks
+}

@@ -1,0 +1,159 @@
+//! The daemon's state: what is still to be moved, the identity file, the daemon's config.
+
+use myownllm_config_model::{Document, daemon_config};
+use myownllm_durable_fs::quote;
+use myownllm_identity::{Answer, Pending, Problem, Refusal};
+use myownllm_migration::MigrationError;
+
+use super::Examiner;
+use crate::access::unwritable;
+use crate::daemon_config::{misplaced_diagnostic, shared_config};
+use crate::daemons::CONFIG_LIMIT;
+use crate::diagnostic::Diagnostic;
+use crate::moves::collision_diagnostic;
+use crate::trust::trusted_home;
+use crate::words::{UNSEEN, count, identity_words, short};
+
+const SOUND: &str = "identity.sound";
+const NAMED: &str = "identity.named";
+
+impl Examiner<'_, '_> {
+    pub(super) fn state(&mut self) {
+        self.moved();
+        let plan = &self.plan.migration;
+        // What is wrong with the key is told once: by its own check.
+        let (of_key, others): (Vec<_>, Vec<_>) =
+            plan.refusals.iter().chain(&plan.errors).partition(|error| error.code().contains("identit"));
+        self.identity(&of_key);
+        let untrusted = trusted_home(self.context).err();
+        match &untrusted {
+            None => self.checks.ok("homes.private", "nobody else can put anything into the homes"),
+            Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
+        }
+        self.daemon_config();
+        // One cause is told once.
+        let told = untrusted.and_then(|diagnostic| diagnostic.path);
+        for diagnostic in others.into_iter().map(Diagnostic::from).filter(|found| found.path != told) {
+            self.checks.diagnostic("state.sound", diagnostic);
+        }
+        for both in &plan.collisions {
+            // A launch goes on without the files that differ.
+            let diagnostic = collision_diagnostic(both, plan.direction, self.options.program).as_warning();
+            self.checks.diagnostic("state.collisions", diagnostic);
+        }
+        for left in &plan.left {
+            let path = short(&left.path, &self.context.layout.user_home);
+            let evidence = format!("{path} is not the daemon's and stays ({})", left.reason);
+            let diagnostic = Diagnostic::warning("migration.left", evidence).at(&left.path);
+            let hint = format!("ls -ld {}", quote(&left.path));
+            self.checks.diagnostic("state.left", diagnostic.hint(hint));
+        }
+    }
+
+    fn moved(&mut self) {
+        let plan = &self.plan.migration;
+        let files = plan.files();
+        let repair = self.checks.repair();
+        let pending = |evidence| Diagnostic::warning("migration.pending", evidence).hint(repair.clone());
+        if plan.is_empty() && !plan.errors.is_empty() {
+            self.checks.skipped("state.moved", UNSEEN);
+        } else if plan.is_empty() {
+            self.checks.ok("state.moved", "nothing of the daemon's is in the old place");
+        } else if !plan.refusals.is_empty() {
+            self.checks.skipped(
+                "state.moved",
+                format!("{} to move, once the problems below are settled", count(files, "file")),
+            );
+        } else if files == 0 {
+            let evidence = format!("{} of an unfinished move", count(plan.changes(), "step"));
+            self.checks.diagnostic("state.moved", pending(evidence));
+        } else {
+            let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));
+            match unwritable(self.context, self.options.run_as, &self.context.layout.app_home) {
+                None => self.checks.diagnostic("state.moved", pending(evidence)),
+                Some(mut stuck) => {
+                    stuck.message = format!("{evidence}, and {}", stuck.message);
+                    self.checks.diagnostic("state.moved", stuck.as_error());
+                }
+            }
+        }
+    }
+
+    /// Is there a sound key, and does the daemon look for it there? `of_key` is what the move has to say of it.
+    fn identity(&mut self, of_key: &[&MigrationError]) {
+        let (plan, key) = (&self.plan.migration, &self.plan.identity);
+        let is_told = |refusal: &Refusal| {
+            let mut told = plan.refusals.iter().chain(&plan.errors);
+            told.any(|error| {
+                error.code() == refusal.code() && !of_key.iter().any(|of_key| of_key.path() == error.path())
+            })
+        };
+        let refusal = key.refusal();
+        let is_named =
+            refusal.is_some_and(|refusal| matches!(refusal.problem, Problem::NamedElsewhere { .. }));
+        match refusal {
+            // The same cause keeps from looking at the rest.
+            Some(refusal) if is_told(refusal) => self.checks.skipped(SOUND, UNSEEN),
+            Some(refusal) if !is_named => self.checks.diagnostic(SOUND, Diagnostic::from(refusal)),
+            Some(_) => {
+                self.checks.skipped(SOUND, "not looked at before the daemon's config names a sound one");
+            }
+            None if of_key.is_empty() => {
+                self.checks.ok(SOUND, identity_words(key, &self.context.layout.user_home));
+            }
+            None => {}
+        }
+        let others =
+            of_key.iter().filter(|error| refusal.is_none_or(|refusal| refusal.code() != error.code()));
+        for error in others {
+            self.checks.diagnostic(SOUND, Diagnostic::from(*error));
+        }
+        match key {
+            Answer::Sound { named: true, .. } => {
+                self.checks.ok(NAMED, "the daemon's config names a sound key elsewhere");
+            }
+            Answer::Pending { by: Pending::Config, .. } => {
+                let evidence =
+                    "the daemon's config names the old place of its key; a launch points it to the new one";
+                let diagnostic = Diagnostic::warning("identity.named-in-the-old-location", evidence);
+                let hint = format!("{} launch", self.options.program);
+                self.checks.diagnostic(NAMED, diagnostic.hint(hint));
+            }
+            Answer::Refused(refusal) if is_named => self.checks.diagnostic(NAMED, Diagnostic::from(refusal)),
+            _ => self.checks.ok(NAMED, "the daemon looks for its key in its home"),
+        }
+    }
+
+    /// Whether a daemon can start on its own config.
+    fn daemon_config(&mut self) {
+        const ID: &str = "daemon.config";
+        let path = &self.context.layout.daemon_config;
+        if let Some(diagnostic) = shared_config(self.context) {
+            return self.checks.diagnostic(ID, diagnostic);
+        }
+        if let Some(misplaced) = &self.plan.misplaced {
+            return self.checks.diagnostic(ID, misplaced_diagnostic(self.context, misplaced));
+        }
+        let bytes = match self.context.disk.read(path, CONFIG_LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => {
+                return self.checks.ok(ID, "none yet; the daemon writes one");
+            }
+            Err(error) => {
+                let diagnostic = Diagnostic::error("daemon.config-unreadable", error.to_string()).at(path);
+                return self.checks.diagnostic(ID, diagnostic.hint(format!("ls -ld {}", quote(path))));
+            }
+        };
+        let parsed = Document::parse(&bytes).ok();
+        match parsed.and_then(|parsed| daemon_config::version_of(&parsed.document)) {
+            Some(version) if version > daemon_config::NEWEST_VERSION => {
+                let evidence =
+                    format!("of version {version}, newer than the daemons that this program knows");
+                let hint = format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", self.options.program);
+                let diagnostic = Diagnostic::warning("daemon.config-newer", evidence).at(path).hint(hint);
+                self.checks.diagnostic(ID, diagnostic);
+            }
+            _ => self.checks.ok(ID, "a daemon can start on it"),
+        }
+    }
+}

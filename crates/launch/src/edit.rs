@@ -1,0 +1,169 @@
+//! A change of the config by the user, and the daemon that follows it.
+
+use std::path::Path;
+
+use myownllm_config_model::{Document, Ids, ValueRef, networks};
+use myownllm_config_store::{EditError, HistoryEntry, StoreError, Updated};
+use myownllm_daemon::Decision;
+
+use crate::context::{Context, Options};
+use crate::daemons::CONFIG_LIMIT;
+use crate::diagnostic::Diagnostic;
+use crate::home::{orphan_diagnostic, settle_live};
+use crate::identity::{expected_key, identity_answer};
+use crate::networks::{ConnectedDaemon, Reconciled, reconcile, reconcile_diagnostics};
+use crate::start::refusal_diagnostic;
+use crate::trust::{ensure_changeable, wrote_where_others_can};
+use crate::waiting::lock_home;
+
+/// A change that was made to the config, and what followed from it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Edit {
+    /// What was changed of the networks.
+    pub change: networks::Change,
+    /// The config as it is now.
+    pub updated: Updated,
+    /// What a running daemon made of the change.
+    pub followed: Followed,
+    /// What there is to tell.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What names the network that was active before.
+    pub active_before: Option<String>,
+    /// The backup that holds the config as it was before the change.
+    pub backup: Option<HistoryEntry>,
+}
+
+/// What a running daemon made of a change.
+#[derive(Debug)]
+pub enum Followed {
+    /// Nothing about the active network was asked for.
+    NotAsked,
+    /// None runs; the next launch follows.
+    NoDaemon,
+    /// It followed.
+    Daemon(Reconciled),
+    /// It could not be asked.
+    Failed,
+}
+
+/// Changes the config on disk, then, with `follows`, brings a running daemon in line with it; all of it under the lock.
+///
+/// # Errors
+/// The home may not be changed, a daemon of the old location runs, or the edit was refused.
+pub fn edit_config(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    ids: &mut dyn Ids,
+    follows: bool,
+    edit: &mut dyn FnMut(&mut Document) -> Result<networks::Change, Diagnostic>,
+) -> Result<Edit, Diagnostic> {
+    ensure_changeable(context)?;
+    context.checked.map_err(Diagnostic::from)?;
+    ensure_no_legacy_daemon(context, options)?;
+    context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
+    let lock = lock_home(context, options)?;
+    let mut made = Err(Diagnostic::error("store.edit", "the edit was not made"));
+    let mut active_before = None;
+    let mut apply = |document: &mut Document| -> Result<bool, EditError> {
+        active_before = networks::active(document).map(|network| name_of(document, &network));
+        made = edit(document);
+        made.as_ref().map(|change| change.changed).map_err(|refusal| refusal.message.clone().into())
+    };
+    let former = context.disk.read(&context.layout.app_config, CONFIG_LIMIT).ok();
+    let updated = match lock.update(ids, &mut apply) {
+        Ok(updated) => updated,
+        Err(StoreError::Edit { .. }) => {
+            // A killed run may have made the very change that is refused now.
+            lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
+            return Err(made
+                .err()
+                .unwrap_or_else(|| Diagnostic::error("store.edit", "the edit was refused")));
+        }
+        Err(error) => return Err(Diagnostic::from(&error)),
+    };
+    let change = made?;
+    let mut diagnostics: Vec<Diagnostic> = updated.diagnostics.iter().map(Diagnostic::from).collect();
+    diagnostics.extend(wrote_where_others_can(context).filter(|_| updated.changed));
+    let followed = match follows {
+        true => follow(context, options, &updated.document, &mut diagnostics),
+        false => Followed::NotAsked,
+    };
+    // Not before: another one that changes the active network would bring the daemon in line with its own meanwhile.
+    drop(lock);
+    let former = former.filter(|_| updated.changed);
+    let backup = former.and_then(|former| backup_of(context, &former));
+    Ok(Edit { change, updated, followed, diagnostics, active_before, backup })
+}
+
+/// The network id, or the internal id where several networks have that network id.
+fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
+    let text = |key| {
+        let value = network.get(key);
+        value.and_then(|value| value.as_str().map(std::borrow::Cow::into_owned)).unwrap_or_default()
+    };
+    let name = text("network_id");
+    if networks::only(document, &name).is_ok() { name } else { text("id") }
+}
+
+/// The backup that holds these bytes.
+fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
+    let backups = context.store.history().ok()?;
+    let is_former = |path: &Path| context.disk.read(path, CONFIG_LIMIT).is_ok_and(|bytes| bytes == former);
+    backups.into_iter().find(|backup| backup.intact && is_former(&backup.path))
+}
+
+/// Says that a daemon still writes the app's home: a change under it would be undone.
+///
+/// # Errors
+/// Such a daemon runs.
+pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
+    let live = context.daemons.live_legacy().into_iter().collect();
+    settle_live(context.daemons, live, options, &mut Vec::new())
+}
+
+/// Brings a running daemon in line with the config; none is started.
+fn follow(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    document: &Document,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Followed {
+    match try_to_follow(context, options, document) {
+        Ok(Some(reconciled)) => {
+            diagnostics.extend(reconcile_diagnostics(&reconciled, options.program));
+            Followed::Daemon(reconciled)
+        }
+        Ok(None) => Followed::NoDaemon,
+        Err(refusal) => {
+            diagnostics.push(refusal);
+            Followed::Failed
+        }
+    }
+}
+
+fn try_to_follow(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    document: &Document,
+) -> Result<Option<Reconciled>, Diagnostic> {
+    // What is wrong with the key is a launch's to report; here it only means that no daemon of ours is to be asked.
+    let expected = expected_key(&identity_answer(context, None))
+        .map_err(|refusal| Diagnostic::from(&refusal).as_warning())?;
+    let (found, client) = context.daemons.detect(&expected);
+    match found.decision {
+        Decision::Attach { role, endpoint, status, pid, .. } => {
+            let mut client = match client {
+                Some(client) => client,
+                None => context.daemons.connect(&endpoint).map_err(|error| Diagnostic::from(&error))?,
+            };
+            let asked = ConnectedDaemon::new(role, endpoint, pid);
+            reconcile(context.store, &mut *client, asked, status, document).map(Some)
+        }
+        Decision::Refuse(refusal) => Err(refusal_diagnostic(context, &refusal)),
+        _ => match context.daemons.orphans(None).first() {
+            Some(live) => Err(orphan_diagnostic(live, options)),
+            None => Ok(None),
+        },
+    }
+}

@@ -1,0 +1,66 @@
+//! What a move of the daemon's state tells, and what it looks at while it runs.
+
+use std::path::Path;
+
+use myownllm_migration::{Collision, Direction, Keep, LiveDaemon, LiveDaemons};
+
+use crate::daemons::Daemons;
+use crate::diagnostic::{Class, Diagnostic};
+
+/// The stable code of files that differ.
+pub const COLLISION: &str = "migration.collision";
+
+/// What a move has to tell besides what it moved.
+pub fn move_diagnostics<'a>(
+    report: &'a myownllm_migration::Report,
+    program: &'a str,
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let troubles = report.refusals.iter().chain(&report.errors).map(Diagnostic::from);
+    let collisions =
+        report.collisions.iter().map(move |both| collision_diagnostic(both, report.direction, program));
+    let lost = report.attributes_lost.iter().map(|lost| {
+        let message = format!(
+            "{} was copied without its attributes {}: the file system there does not take them",
+            lost.path.display(),
+            lost.names.join(", ")
+        );
+        Diagnostic::warning("migration.attributes-lost", message).at(&lost.path)
+    });
+    troubles.chain(collisions).chain(lost)
+}
+
+/// Two files that differ.
+pub fn collision_diagnostic(both: &Collision, direction: Direction, program: &str) -> Diagnostic {
+    let message = format!(
+        "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
+        both.source.display(),
+        both.destination.display()
+    );
+    let undo = if direction == Direction::Undo { " --undo" } else { "" };
+    Diagnostic::error(COLLISION, message)
+        .at(&both.source)
+        .hint(format!("{program} migrate{undo} --keep {}", Keep::Destination.place(direction)))
+        .class(Class::Refused)
+}
+
+/// The eyes of the move: it looks again, right before it begins.
+pub struct Watch<'a> {
+    /// Finds the daemons.
+    pub daemons: &'a dyn Daemons,
+    /// The control socket that an overwritten config names.
+    pub leaked: Option<&'a Path>,
+}
+
+impl LiveDaemons for Watch<'_> {
+    fn live(&self) -> Vec<LiveDaemon> {
+        self.daemons.live(self.leaked).iter().map(LiveDaemon::from).collect()
+    }
+
+    fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
+        let found = self.daemons.live(self.leaked);
+        let Some(live) = found.iter().find(|live| LiveDaemon::from(*live) == *daemon) else {
+            return Ok(());
+        };
+        self.daemons.stop(live).map(|_| ()).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,159 @@
+//! Whether a daemon that is started now could come up, and be found.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use myownllm_daemon::{Candidate, Origin, Refusal, SpawnError, Verdict, check_socket_file};
+use myownllm_durable_fs::{FileKind, Owner, move_aside, quote};
+use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
+
+use crate::access::unwritable;
+use crate::context::Context;
+use crate::daemons::{endpoint_of, read_control_socket, read_document};
+use crate::diagnostic::{Class, Diagnostic};
+
+/// The stable code of a config that cannot be asked where its daemon listens.
+pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
+
+/// The control socket that the app's config names since a daemon wrote over it: its daemon may listen there.
+pub fn leaked_socket(context: &Context<'_>) -> Result<Option<PathBuf>, Diagnostic> {
+    let config = &context.layout.app_config;
+    read_control_socket(context.disk, config)
+        .map(|said| said.named().map(Path::to_path_buf))
+        .map_err(|error| Diagnostic::from_error(&error, LEAKED, error.hint()).at(config))
+}
+
+/// The stable code of a daemon's config that cannot be read.
+const UNREADABLE: &str = "paths.lookup";
+
+/// What the daemon's config says of its socket, and the config that says it: the app's own, which gives back what is the daemon's,
+/// where the daemon has none yet.
+fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Path), Diagnostic> {
+    let config = &context.layout.daemon_config;
+    let document = read_document(context.disk, config)
+        .map_err(|error| Diagnostic::from_error(&error, UNREADABLE, error.hint()).at(config))?;
+    if let Some(document) = document {
+        return Ok((ControlSocket::of_document(&document), config));
+    }
+    Ok(match leaked_socket(context)? {
+        Some(leaked) => (ControlSocket::Named(leaked), &context.layout.app_config),
+        None => (ControlSocket::InHome, config),
+    })
+}
+
+/// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves. Only the
+/// socket is judged on which the daemon will listen.
+pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let layout = context.checked.map_err(Diagnostic::from)?;
+    let (named, config) = match named_socket(context) {
+        // What is closed there is told by the move, and by a start.
+        Err(diagnostic) if diagnostic.code == UNREADABLE => return Ok(()),
+        other => other?,
+    };
+    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, &named);
+    myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Diagnostic::from(&error))
+}
+
+/// Whether a daemon that is started now could be found, and take its place: waiting for one that comes up elsewhere would be in
+/// vain. `run_as` is the user that starts it, where that is not the user of this process.
+pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
+    let (said, config) = named_socket(context)?;
+    if let Some(named) = said.named() {
+        check_control_socket(named, context.layout.platform, config)
+            .map_err(|error| Diagnostic::from(&error))?;
+    }
+    check_socket(context)?;
+    if let Some(named) = said.named() {
+        check_directory_of(context, run_as, named, config)?;
+    }
+    let endpoint = endpoint_of(&context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
+    check_socket_file(&endpoint).map_err(|error| Diagnostic::from(&error))
+}
+
+/// Refuses a control socket in a directory in which nobody can make one: a daemon makes no directory for it, and ends.
+fn check_directory_of(
+    context: &Context<'_>,
+    run_as: Option<Owner>,
+    socket: &Path,
+    config: &Path,
+) -> Result<(), Diagnostic> {
+    let Some(directory) = socket.parent().filter(|_| context.layout.platform != Platform::Windows) else {
+        return Ok(());
+    };
+    // A launch makes the daemon home.
+    if directory == context.layout.daemon_home {
+        return Ok(());
+    }
+    let refused = |why| {
+        let named = socket.to_owned();
+        let error = PathsError::ControlSocket { named, why, config: config.to_owned() };
+        Diagnostic::from(&error)
+    };
+    match context.disk.stat_follow(directory) {
+        Ok(meta) if meta.is_dir() => match unwritable(context, run_as, directory) {
+            Some(unwritable) => Err(unwritable.as_error()),
+            None => Ok(()),
+        },
+        Ok(_) => Err(refused("is below what is no directory")),
+        Err(error) if error.is_not_found() => Err(refused("is in a directory that does not exist")
+            .hint(format!("mkdir -p -m 700 {}", quote(directory)))),
+        // A file on the way: nothing can be below it.
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            Err(refused("is below what is no directory"))
+        }
+        Err(error) => Err(Diagnostic::from_error(&error, UNREADABLE, error.hint()).at(directory)),
+    }
+}
+
+/// Tells that what has the name of the daemon's log is no file, so that no daemon can be started.
+pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
+    let path = context.layout.daemon_home.join("daemon.log");
+    let kind = context.disk.stat(&path).ok()?.kind;
+    let is_usable = matches!(kind, FileKind::File | FileKind::Symlink);
+    (!is_usable).then(|| {
+        let source = std::io::Error::new(ErrorKind::AlreadyExists, format!("{} is no file", path.display()));
+        let hint = move_aside(&path, "aside");
+        Diagnostic::from(&SpawnError::Log { path, source }).hint(hint)
+    })
+}
+
+/// Tells that no program can be started as the daemon. Whoever named one by a variable wants it: that is an error, and that none was
+/// found anywhere is a warning.
+pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
+    let candidates = context.daemons.programs()?;
+    if candidates.iter().any(Candidate::is_usable) {
+        return None;
+    }
+    let named = candidates.iter().filter(|program| matches!(program.origin, Origin::Override { .. }));
+    let named: Vec<String> = named
+        .filter_map(|program| match &program.verdict {
+            Verdict::Skipped { reason } => {
+                Some(format!("{} ({}): {reason}", program.path.display(), program.origin))
+            }
+            _ => None,
+        })
+        .collect();
+    Some(match named.is_empty() {
+        true => {
+            let message = "no daemon program was found beside this program, on PATH, or named by a variable";
+            Diagnostic::warning(NOT_FOUND, message)
+        }
+        false => {
+            let message =
+                "the program that is named cannot be started, and no other daemon program was found";
+            Diagnostic::error(NOT_FOUND, message).class(Class::Daemon).causes(named)
+        }
+    })
+}
+
+/// The stable code of a daemon program that is nowhere.
+const NOT_FOUND: &str = "daemon.not-found";
+
+/// Why no daemon is to be used. A socket that none could bind is named with the config that can name another one.
+pub fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnostic {
+    let unbindable = match refusal {
+        Refusal::PathTooLong { .. } => check_start(context, None).err(),
+        _ => None,
+    };
+    unbindable.unwrap_or_else(|| Diagnostic::from(refusal))
+}

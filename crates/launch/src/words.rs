@@ -1,0 +1,192 @@
+//! Numbers, names, paths and states in the words of every command.
+
+use std::path::Path;
+
+use myownllm_config_model::app_config::Loss;
+use myownllm_config_model::shorten::shortened;
+use myownllm_config_model::{AppConfig, Document, networks};
+use myownllm_config_store::{FileShape, Report};
+use myownllm_daemon::Probe;
+use myownllm_durable_fs::quote;
+use myownllm_identity::{Answer, Pending};
+
+use crate::networks::LONGEST_NAME;
+
+/// Returns `3 networks`, or `1 network`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns `, process 7`, or nothing where the system does not tell.
+#[must_use]
+pub fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(", process {pid}"))
+}
+
+/// Returns a path for a person: below the user's home it begins with `~`. One with blanks is quoted as a shell wants it.
+#[must_use]
+pub fn short(path: &Path, user_home: &Path) -> String {
+    let shown = |path: &Path| match path.to_string_lossy() {
+        text if text.contains(is_control) => escape_controls(&text),
+        text if text.contains(' ') => quote(path),
+        text => text.into_owned(),
+    };
+    match path.strip_prefix(user_home) {
+        Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+        Ok(rest) => format!("~/{}", shown(rest)),
+        Err(_) => shown(path),
+    }
+}
+
+/// Returns a text that cannot steer a terminal, nor turn what is around it about: a file name or a daemon may have a say in it.
+#[must_use]
+pub fn escape_controls(text: &str) -> String {
+    text.chars().map(|c| if is_control(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// Whether a character is a control character, or one of Unicode's that end lines or set the direction of writing.
+#[must_use]
+pub fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// So many names are told; more would be no screen that anybody looks through.
+const NAMED: usize = 12;
+
+/// Returns names in a line; of many, the first.
+pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    in_a_line(names.iter().map(|name| shortened(name.as_ref(), LONGEST_NAME).into_owned()).collect())
+}
+
+/// Returns short parts in a line; of many, the first.
+#[must_use]
+pub fn in_a_line(mut parts: Vec<String>) -> String {
+    let more = parts.len().saturating_sub(NAMED);
+    parts.truncate(NAMED);
+    if more > 0 {
+        parts.push(format!("and {more} more"));
+    }
+    parts.join(", ")
+}
+
+/// Returns how many settings are at their defaults.
+#[must_use]
+pub fn at_defaults(keys: &[String]) -> String {
+    let whose = if keys.len() == 1 { "its default" } else { "their defaults" };
+    format!("{} at {whose}", count(keys.len(), "setting"))
+}
+
+/// Returns a backup by its number; what is no backup of ours by its name.
+#[must_use]
+pub fn backup(name: &str) -> String {
+    let id = name.parse::<myownllm_config_store::CopyId>();
+    id.map_or_else(|_| name.to_owned(), |id| format!("backup {}", id.sequence()))
+}
+
+/// Says what a config is: its shape, or what it has lost.
+#[must_use]
+pub fn state_words(report: &Report) -> &'static str {
+    match report.wiped.as_ref().map(|wipe| wipe.loss) {
+        Some(Loss::Networks) => "the app's shape, without any of its networks",
+        Some(_) if report.shape != FileShape::Mixed => "nearly all of its settings are gone",
+        _ => shape_words(report.shape),
+    }
+}
+
+fn shape_words(shape: FileShape) -> &'static str {
+    match shape {
+        FileShape::App => "the app's shape",
+        FileShape::Daemon => "the daemon's shape: the app's settings were overwritten",
+        FileShape::Mixed => "the app's and the daemon's keys mixed",
+        FileShape::Unknown => "neither the app's shape nor the daemon's",
+        FileShape::Corrupt => "not readable as JSON",
+        FileShape::Missing => "missing",
+        _ => "of an unknown shape",
+    }
+}
+
+/// Says how many networks are saved, and which is active.
+#[must_use]
+pub fn networks_words(document: &Document) -> String {
+    let saved = AppConfig::view(document).cloud_mesh.networks;
+    let active = networks::active(document)
+        .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
+    let names: Vec<&str> = saved.iter().map(|network| network.network_id.as_str()).collect();
+    match (names.is_empty(), active) {
+        (true, _) => "none saved".to_owned(),
+        (false, None) => format!("{} saved ({}), none active", names.len(), listed(&names)),
+        (false, Some(active)) => format!("{} saved ({}), {active} active", names.len(), listed(&names)),
+    }
+}
+
+/// Says what a probe found. `user_name` names a user by the number.
+#[must_use]
+pub fn daemon_words(probe: &Probe, user_name: fn(u32) -> String) -> String {
+    match probe {
+        Probe::Absent { .. } => "does not run".to_owned(),
+        Probe::Answered { status, pid } => {
+            let joined = match status.joined_networks.as_slice() {
+                [] => "no network joined".to_owned(),
+                networks => format!("joined {}", listed(networks)),
+            };
+            format!("runs: version {}{}, {joined}", status.version, process(*pid))
+        }
+        Probe::Busy { pid, .. } => format!("listens and does not answer{}", process(*pid)),
+        Probe::ForeignOwner { uid, pid } => {
+            format!("runs as another user ({}){}", user_name(*uid), process(*pid))
+        }
+        Probe::PathTooLong { length, limit } => {
+            format!("cannot listen: the socket path has {length} bytes of {limit}")
+        }
+        Probe::Unusable { problem, pid } => {
+            format!("something else listens there{}: {problem}", process(*pid))
+        }
+        Probe::Unknown { problem } | Probe::ResourceExhausted { problem } => {
+            format!("cannot be looked for: {problem}")
+        }
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// Says that something may be there, for all that could be seen.
+pub const UNSEEN: &str = "cannot be looked for (see below)";
+
+/// Says which identity file is in force.
+#[must_use]
+pub fn identity_words(key: &Answer, user_home: &Path) -> String {
+    match key {
+        Answer::Sound { key, named: false, .. } => format!("{}  (in the daemon's home)", key.device_id),
+        Answer::Sound { key, path, .. } => format!("{}  (in {})", key.device_id, short(path, user_home)),
+        Answer::Pending { key, by: Pending::Config, .. } => {
+            format!("{}  (in the daemon's home)", key.device_id)
+        }
+        Answer::Pending { key, .. } => format!("{}  (still in the old place)", key.device_id),
+        Answer::NoneYet => "none yet; the daemon makes one at its first start".to_owned(),
+        Answer::Refused(refusal) => format!("cannot be used: {}", refusal.problem),
+        _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_names_the_first_are_told_and_the_others_counted() {
+        let names: Vec<String> = (0..15).map(|n| format!("n{n}")).collect();
+        assert_eq!(listed(&names[..2]), "n0, n1");
+        assert!(listed(&names[..12]).ends_with(", n11"));
+        assert!(listed(&names).ends_with(", n11, and 3 more"));
+    }
+
+    #[test]
+    fn a_file_name_cannot_steer_the_terminal() {
+        let shown = short(Path::new("/home/u/\x1b[31mred\n.json"), Path::new("/home/u"));
+        assert_eq!(shown, "~/\\u{1b}[31mred\\n.json");
+        // Nor can a daemon's words be shown the wrong way round.
+        assert_eq!(escape_controls("net \u{202e}gpj"), "net \\u{202e}gpj");
+        assert_eq!(escape_controls("k\u{fc}che"), "k\u{fc}che");
+    }
+}
