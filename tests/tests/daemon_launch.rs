@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use integration_tests::{Builder, StandIn, standin::Version};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{APP, Home, MESH, Ran, run, set_mode};
+use support::{APP, Home, MESH, Ran, path_with_program, run, set_mode};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 /// Longer than any step here takes, and far shorter than the waits that the program must not make.
@@ -559,8 +559,13 @@ fn a_daemons_config_on_which_none_starts_is_named_by_doctor() {
     std::fs::write(&own, "{\"version\": 3, ").unwrap();
     let (mark, hint) = check();
     assert_eq!(mark, "problem");
-    assert!(Command::new("sh").args(["-c", &hint]).status().unwrap().success(), "{hint}");
+    let mut repair = Command::new("sh");
+    assert!(
+        repair.args(["-c", &hint]).env("PATH", path_with_program()).status().unwrap().success(),
+        "{hint}"
+    );
     assert_eq!(check().0, "ok");
+    std::fs::remove_file(&own).unwrap();
     std::os::unix::fs::symlink("../config.json", &own).unwrap();
     assert_eq!(check().0, "problem", "the app's config is not the daemon's");
 }

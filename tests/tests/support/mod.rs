@@ -139,6 +139,13 @@ pub fn run(command: &mut Command) -> Ran {
     run_with(command, b"")
 }
 
+/// `PATH` with the directory of the program in front, so that a hint that names the program works in a shell.
+pub fn path_with_program() -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directory = program().parent().unwrap().to_owned();
+    std::env::join_paths(std::iter::once(directory).chain(std::env::split_paths(&path))).unwrap()
+}
+
 /// A user's home in a temporary directory.
 #[derive(Debug)]
 pub struct Home {

@@ -1,0 +1,340 @@
+//! All-clear means clear: on every home, `doctor` finds a problem that no repair mends exactly where `launch --once` then
+//! refuses or fails.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use integration_tests::{Builder, StandIn};
+use rstest::rstest;
+use support::{APP, Home, MESH, Ran, run, set_mode};
+
+/// What stays alive while a home is tried: a daemon, or nothing.
+type Alive = Option<StandIn>;
+
+const KEY: &str = ".myownllm/.myownmesh/.secrets/identity.json";
+const OLD_KEY: &str = ".myownllm/.secrets/identity.json";
+const CONFIG: &str = ".myownllm/config.json";
+const DAEMON_CONFIG: &str = ".myownllm/.myownmesh/config.json";
+
+/// A home after `launch --once`: moved, repaired, complete, with a key that a daemon made or found.
+fn settled(change: impl FnOnce(&Home)) -> (Home, Alive) {
+    let home = Home::settled();
+    change(&home);
+    (home, None)
+}
+
+/// A home of before the move.
+fn legacy(change: impl FnOnce(&Home)) -> (Home, Alive) {
+    let home = Home::legacy();
+    change(&home);
+    (home, None)
+}
+
+fn empty(change: impl FnOnce(&Home)) -> (Home, Alive) {
+    let home = Home::empty();
+    change(&home);
+    (home, None)
+}
+
+fn remove(home: &Home, path: &str) {
+    std::fs::remove_file(home.path(path)).unwrap();
+}
+
+fn rename(home: &Home, from: &str, to: &str) {
+    std::fs::rename(home.path(from), home.path(to)).unwrap();
+}
+
+fn link(home: &Home, target: impl AsRef<Path>, at: &str) {
+    std::fs::create_dir_all(home.path(at).parent().unwrap()).unwrap();
+    symlink(target, home.path(at)).unwrap();
+}
+
+fn control_socket(home: &Home, socket: &str) {
+    let config = serde_json::json!({
+        "version": 3, "daemon": { "enabled": true, "control_socket": socket }, "networks": []
+    });
+    home.put(DAEMON_CONFIG, config.to_string().as_bytes(), 0o600);
+}
+
+/// A socket's file that nobody listens on any more.
+fn stale_socket(home: &Home, path: &str) {
+    std::fs::create_dir_all(home.path(path).parent().unwrap()).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(home.path(path)).unwrap());
+}
+
+fn without_rosters(home: &Home, base: &str) {
+    std::fs::remove_dir_all(home.path(&format!("{base}/mesh"))).unwrap();
+}
+
+fn key_field(home: &Home, path: &str, field: &str, value: serde_json::Value) {
+    let mut key = home.json(path);
+    key[field] = value;
+    home.put(path, key.to_string().as_bytes(), 0o600);
+}
+
+fn another_key() -> Vec<u8> {
+    std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json"))
+        .unwrap()
+}
+
+/// The problems that a launch leaves: those that it mends name `repair` as their cure.
+fn problems(ran: &Ran) -> Vec<String> {
+    let said = ran.json();
+    let checks = said["data"]["checks"].as_array().unwrap_or_else(|| panic!("{said:#}"));
+    let is_left = |check: &&serde_json::Value| {
+        let hint = check["hint"].as_str().unwrap_or_default();
+        check["result"] == "problem" && !hint.ends_with(" repair")
+    };
+    checks.iter().filter(is_left).map(|check| check.to_string()).collect()
+}
+
+/// Runs `doctor`, then `launch --once`, with the stand-in as the daemon's program.
+fn agree(home: &Home, adapt: impl Fn(&mut Command)) {
+    let said = |args: &[&str]| {
+        let mut command = home.with_daemon(args);
+        adapt(&mut command);
+        run(&mut command)
+    };
+    let before = home.snapshot();
+    let doctor = said(&["doctor", "--json"]);
+    assert_eq!(home.snapshot(), before, "doctor writes");
+    same_verdict(&doctor, &said(&["launch", "--once", "--json"]));
+}
+
+/// Fails the test unless `doctor` found a problem exactly where the launch refused or failed.
+fn same_verdict(doctor: &Ran, launch: &Ran) {
+    let found = problems(doctor);
+    let all = doctor.json()["data"]["problems"].as_u64().unwrap();
+    assert_eq!(doctor.code, Some(if all == 0 { 0 } else { 4 }), "{}", doctor.all());
+    assert_eq!(
+        !found.is_empty(),
+        launch.code != Some(0),
+        "doctor finds {found:#?}, and the launch ends with {:?}: {}",
+        launch.code,
+        launch.all()
+    );
+}
+
+#[rstest]
+#[case::healthy(settled(|_| {}))]
+#[case::before_the_move(legacy(|_| {}))]
+#[case::overwritten((Home::after_the_bug(), None))]
+#[case::empty(empty(|_| {}))]
+#[case::moved_with_an_empty_old_location(settled(|home| std::fs::create_dir_all(home.path(".myownllm/mesh/rosters")).unwrap()))]
+#[case::foreign_file_in_the_old_location(legacy(|home| home.put(".myownllm/mesh/rosters/notes.txt", b"mine", 0o600)))]
+fn whole_homes(#[case] home: (Home, Alive)) {
+    agree(&home.0, |_| {});
+}
+
+#[rstest]
+#[case::an_empty_object(settled(|home| home.put(CONFIG, b"{}", 0o600)))]
+#[case::an_empty_object_with_a_space(settled(|home| home.put(CONFIG, b"{ }\n", 0o600)))]
+#[case::one_key(settled(|home| home.put(CONFIG, br#"{"active_family":"gemma4"}"#, 0o600)))]
+#[case::no_bytes(settled(|home| home.put(CONFIG, b"", 0o600)))]
+#[case::zero_bytes(settled(|home| home.put(CONFIG, &[0; 64], 0o600)))]
+#[case::garbage(settled(|home| home.put(CONFIG, b"not json at all", 0o600)))]
+#[case::torn(settled(|home| { let bytes = home.bytes(CONFIG); home.put(CONFIG, &bytes[..bytes.len() / 2], 0o600); }))]
+#[case::an_array(settled(|home| home.put(CONFIG, b"[1,2]", 0o600)))]
+#[case::missing(settled(|home| remove(home, CONFIG)))]
+#[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap(); }))]
+#[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG); link(home, "/nowhere/config.json", CONFIG); }))]
+#[case::a_symlink_in_the_home(settled(|home| { rename(home, CONFIG, ".myownllm/real.json"); link(home, "real.json", CONFIG); }))]
+fn configs(#[case] home: (Home, Alive)) {
+    agree(&home.0, |_| {});
+}
+
+#[rstest]
+#[case::gone_before_the_move(legacy(|home| remove(home, OLD_KEY)))]
+#[case::gone_after_the_move(settled(|home| remove(home, KEY)))]
+#[case::gone_with_nobody_who_knows_it(legacy(|home| { remove(home, OLD_KEY); without_rosters(home, APP); }))]
+#[case::renamed(legacy(|home| rename(home, OLD_KEY, ".myownllm/.secrets/identity (1).json")))]
+#[case::renamed_with_nobody_who_knows_it(legacy(|home| {
+    rename(home, OLD_KEY, ".myownllm/.secrets/identity (1).json");
+    without_rosters(home, APP);
+}))]
+#[case::an_editor_backup(settled(|home| rename(home, KEY, &format!("{KEY}~"))))]
+#[case::a_temporary_of_ours(settled(|home| rename(home, KEY, ".myownllm/.myownmesh/.secrets/.durable-fs.123-10.part")))]
+#[case::cut(settled(|home| { let bytes = home.bytes(KEY); home.put(KEY, &bytes[..bytes.len() / 2], 0o600); }))]
+#[case::no_bytes(settled(|home| home.put(KEY, b"", 0o600)))]
+#[case::of_another_seed(settled(|home| key_field(home, KEY, "public_key", "a".repeat(52).into())))]
+#[case::of_a_newer_version(settled(|home| key_field(home, KEY, "version", 9.into())))]
+#[case::two_different(settled(|home| home.put(OLD_KEY, &another_key(), 0o600)))]
+#[case::the_same_twice(settled(|home| { let bytes = home.bytes(KEY); home.put(OLD_KEY, &bytes, 0o600); }))]
+#[case::a_dangling_symlink(settled(|home| { remove(home, KEY); link(home, "/nowhere/id.json", KEY); }))]
+#[case::a_symlink(settled(|home| { rename(home, KEY, "id.json"); link(home, home.path("id.json"), KEY); }))]
+#[case::a_directory(settled(|home| { remove(home, KEY); std::fs::create_dir(home.path(KEY)).unwrap(); }))]
+#[case::in_capitals(settled(|home| rename(home, KEY, ".myownllm/.myownmesh/.secrets/IDENTITY.JSON")))]
+#[case::named_elsewhere_and_missing(settled(|home| {
+    let config = br#"{"version":3,"identity_path":"/nowhere/id.json","daemon":{},"networks":[]}"#;
+    home.put(DAEMON_CONFIG, config, 0o600);
+}))]
+fn identities(#[case] home: (Home, Alive)) {
+    agree(&home.0, |_| {});
+}
+
+#[rstest]
+#[case::a_roster_that_differs(settled(|home| home.put(".myownllm/mesh/rosters/home-mesh.json", b"{}", 0o600)))]
+#[case::mesh_is_a_file(settled(|home| home.put(".myownllm/mesh", b"", 0o600)))]
+#[case::rosters_is_a_file(empty(|home| home.put(".myownllm/mesh/rosters", b"", 0o600)))]
+#[case::daemon_home_is_a_file(legacy(|home| home.put(MESH, b"", 0o600)))]
+#[case::daemon_home_is_a_symlink_out(legacy(|home| { std::fs::create_dir(home.path("out")).unwrap(); link(home, home.path("out"), MESH); }))]
+#[case::daemon_home_is_the_app_home(legacy(|home| link(home, ".", MESH)))]
+#[case::app_home_is_a_dangling_symlink(empty(|home| link(home, "/nowhere/app", APP)))]
+#[case::app_home_is_a_symlink(legacy(|home| { rename(home, APP, "data"); link(home, "data", APP); }))]
+#[case::app_home_is_a_file(empty(|home| home.put(APP, b"", 0o600)))]
+#[case::everybody_may_write_in_the_app_home(settled(|home| set_mode(&home.path(APP), 0o777)))]
+#[case::everybody_may_write_in_the_secrets(settled(|home| set_mode(&home.path(".myownllm/.myownmesh/.secrets"), 0o777)))]
+#[case::everybody_may_write_in_the_old_secrets(legacy(|home| set_mode(&home.path(".myownllm/.secrets"), 0o777)))]
+#[case::a_readable_key(settled(|home| set_mode(&home.path(KEY), 0o644)))]
+fn places(#[case] home: (Home, Alive)) {
+    agree(&home.0, |_| {});
+}
+
+#[rstest]
+#[case::an_unreadable_config(settled(|home| home.put(DAEMON_CONFIG, b"{ not json", 0o600)))]
+#[case::the_config_of_the_app(settled(|home| { let bytes = home.bytes(CONFIG); home.put(DAEMON_CONFIG, &bytes, 0o600); }))]
+#[case::a_stale_socket(settled(|home| stale_socket(home, ".myownllm/.myownmesh/daemon.sock")))]
+#[case::a_stale_socket_in_the_old_location(settled(|home| stale_socket(home, ".myownllm/daemon.sock")))]
+#[case::a_stale_shared_socket(settled(|home| stale_socket(home, ".myownmesh/daemon.sock")))]
+#[case::a_file_in_the_place_of_the_socket(settled(|home| home.put(".myownllm/.myownmesh/daemon.sock", b"", 0o600)))]
+#[case::a_relative_control_socket(settled(|home| control_socket(home, "run/daemon.sock")))]
+#[case::a_control_socket_that_is_too_long(settled(|home| control_socket(home, &format!("/tmp/{}/d.sock", "x".repeat(110)))))]
+#[case::a_control_socket_in_no_directory(settled(|home| control_socket(home, "/tmp/no-such-directory-of-this-test/d.sock")))]
+#[case::a_control_socket_below_a_file(settled(|home| control_socket(home, "/etc/passwd/d.sock")))]
+#[case::a_control_socket_in_a_directory_of_the_daemon_home_that_is_missing(settled(|home| {
+    control_socket(home, home.path(".myownllm/.myownmesh/run/d.sock").to_str().unwrap());
+}))]
+#[case::a_control_socket_behind_a_dangling_symlink(settled(|home| {
+    link(home, "/nowhere/run", "run");
+    control_socket(home, home.path("run/d.sock").to_str().unwrap());
+}))]
+#[case::a_control_socket_in_the_daemon_home(settled(|home| {
+    control_socket(home, home.path(".myownllm/.myownmesh/own.sock").to_str().unwrap());
+}))]
+#[case::an_overwritten_config_that_names_a_socket_in_no_directory(legacy(|home| {
+    let config = serde_json::json!({
+        "version": 3, "daemon": { "control_socket": "/tmp/no-such-directory-of-this-test/d.sock" }, "networks": []
+    });
+    home.put(CONFIG, config.to_string().as_bytes(), 0o600);
+}))]
+#[case::a_directory_in_the_place_of_the_config(settled(|home| {
+    std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
+    std::fs::create_dir(home.path(DAEMON_CONFIG)).unwrap();
+}))]
+#[case::a_directory_in_the_place_of_the_log(settled(|home| {
+    std::fs::remove_file(home.path(".myownllm/.myownmesh/daemon.log")).ok();
+    std::fs::create_dir(home.path(".myownllm/.myownmesh/daemon.log")).unwrap();
+}))]
+#[case::a_control_socket_elsewhere(settled(|home| control_socket(home, home.path("d.sock").to_str().unwrap())))]
+fn daemons(#[case] home: (Home, Alive)) {
+    agree(&home.0, |_| {});
+}
+
+/// A daemon that runs in the old location, or in the daemon's home.
+#[rstest]
+#[case::in_the_old_location_before_the_move(Home::legacy(), APP)]
+#[case::in_the_old_location_of_a_settled_home(Home::settled(), APP)]
+#[case::in_the_daemon_home(Home::settled(), MESH)]
+#[case::in_the_shared_home(Home::settled(), ".myownmesh")]
+fn running_daemons(#[case] home: Home, #[case] place: &str) {
+    std::fs::create_dir_all(home.path(place)).unwrap();
+    let _daemon = Builder::new(env!("CARGO_BIN_EXE_stand-in-daemon"), home.path(place)).start().unwrap();
+    agree(&home, |_| {});
+}
+
+/// The program that is to be started.
+#[rstest]
+#[case::is_not_there("/nowhere/myownmesh")]
+#[case::is_no_program("/etc/passwd")]
+#[case::is_a_directory("/tmp")]
+#[case::is_a_relative_path_to_nothing("no/such/myownmesh")]
+#[case::is_a_name_that_is_nowhere("no-such-myownmesh")]
+#[case::is_not_executable("{home}/plain")]
+#[case::is_a_dangling_symlink("{home}/dangling")]
+#[case::is_the_daemon("{home}/daemon")]
+fn programs(#[case] program: &str) {
+    let home = Home::settled();
+    home.put("plain", b"#!/bin/sh\n", 0o644);
+    link(&home, "/nowhere/myownmesh", "dangling");
+    link(&home, env!("CARGO_BIN_EXE_stand-in-daemon"), "daemon");
+    let program = program.replace("{home}", home.path("").to_str().unwrap().trim_end_matches('/'));
+    agree(&home, |command| {
+        command.env("MYOWNMESH_BIN", &program).env("PATH", "/nonexistent");
+    });
+}
+
+/// A program that is named and cannot be started is no problem where another one is found.
+#[test]
+fn program_that_is_found_stands_in_for_one_that_is_named() {
+    let home = Home::settled();
+    link(&home, env!("CARGO_BIN_EXE_stand-in-daemon"), "bin/myownmesh");
+    agree(&home, |command| {
+        command.env("MYOWNMESH_BIN", "/nowhere/myownmesh").env("PATH", home.path("bin"));
+    });
+}
+
+/// What a user may not do in the homes, or in the directory of the socket.
+#[rstest]
+#[case::daemon_home_may_not_be_written(MESH, 0o500)]
+#[case::secrets_may_not_be_entered(".myownllm/.myownmesh/.secrets", 0o600)]
+#[case::app_home_may_not_be_written(APP, 0o500)]
+#[case::socket_directory_may_not_be_written("run", 0o500)]
+#[case::socket_directory_may_not_be_entered("run", 0o600)]
+#[case::program_may_not_be_executed("daemon", 0o644)]
+fn modes(#[case] path: &str, #[case] mode: u32) {
+    let home = Home::settled();
+    std::fs::create_dir(home.path("run")).unwrap();
+    control_socket(&home, home.path("run/d.sock").to_str().unwrap());
+    home.put("daemon", &std::fs::read(env!("CARGO_BIN_EXE_stand-in-daemon")).unwrap(), 0o755);
+    let setpriv = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    // Root may do everything; where the test cannot be another user, there is nothing to see.
+    if !Command::new("setpriv").args(setpriv).arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no setpriv");
+        return;
+    }
+    // The user cannot reach the work tree.
+    let base = home.path("..").canonicalize().unwrap();
+    let program = base.join("program");
+    std::fs::copy(support::program(), &program).unwrap();
+    assert!(Command::new("chown").args(["-hR", "65534:65534"]).arg(&base).status().unwrap().success());
+    set_mode(&home.path(path), mode);
+    let said = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(setpriv).arg("--").arg(&program).arg("--home").arg(home.path("")).args(args);
+        command.current_dir("/").env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
+        run(command.env("MYOWNMESH_BIN", home.path("daemon")))
+    };
+    let doctor = said(&["doctor", "--json"]);
+    let launch = said(&["launch", "--once", "--json"]);
+    set_mode(&home.path(path), 0o700);
+    same_verdict(&doctor, &launch);
+}
+
+/// A user's home whose path is so long that the default socket cannot be bound.
+#[rstest]
+#[case::without_a_way_out(None)]
+#[case::with_a_short_control_socket(Some("/tmp/mesh-all-clear.sock"))]
+fn a_long_home(#[case] socket: Option<&str>) {
+    let home = Home::empty();
+    let deep = "d".repeat(90);
+    std::fs::create_dir(home.path(&deep)).unwrap();
+    std::fs::rename(Home::legacy().path(APP), home.path(&format!("{deep}/{APP}"))).unwrap();
+    if let Some(socket) = socket {
+        let config =
+            serde_json::json!({ "version": 3, "daemon": { "control_socket": socket }, "networks": [] });
+        home.put(&format!("{deep}/{DAEMON_CONFIG}"), config.to_string().as_bytes(), 0o600);
+    }
+    let path = home.path(&deep);
+    let said = |args: &[&str]| {
+        let mut command = Command::new(support::program());
+        command.arg("--home").arg(&path).args(args).current_dir("/").env("HOME", "/nonexistent");
+        run(command.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")))
+    };
+    same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
+}
