@@ -1,4 +1,4 @@
-//! Whether anything can be changed in a directory, asked without changing anything.
+//! Tells, without a change, which directories nothing can be changed in.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,8 @@ use myownllm_paths::Layout;
 use crate::context::Context;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 
-/// Tells that the user's home is not there (a mistyped path, a disk that is not mounted): nothing can be done in it.
+/// Reports that the user's home does not exist (a mistyped path, a disk that is not mounted):
+/// nothing can be done in it.
 #[must_use]
 pub fn missing_home(context: &Context<'_>) -> Option<StoreError> {
     let path = &context.layout.user_home;
@@ -18,8 +19,8 @@ pub fn missing_home(context: &Context<'_>) -> Option<StoreError> {
     is_missing.then(|| StoreError::NoHome { path: path.clone() })
 }
 
-/// Returns the command with the name that was meant, where a directory of a similar name holds a home of the app's; else what there
-/// is.
+/// Returns the command with the home that the user probably meant, if a directory of a similar name
+/// holds a home of the app; else a command that lists the directories that exist.
 #[must_use]
 pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     let home = &layout.user_home;
@@ -39,8 +40,9 @@ pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     }
 }
 
-/// Tells that a directory is there, and that nothing can be changed in it: on a disk that is mounted read-only, say. `run_as` is the
-/// user that is to write there, where that is not the user of this process.
+/// Reports a directory that exists and in which nothing can be changed: on a disk that is mounted
+/// read-only, for example. `run_as` is the user that is to write there, if that is not the user of
+/// this process.
 #[cfg(unix)]
 #[must_use]
 pub fn unwritable(context: &Context<'_>, run_as: Option<Owner>, directory: &Path) -> Option<Diagnostic> {
@@ -49,7 +51,7 @@ pub fn unwritable(context: &Context<'_>, run_as: Option<Owner>, directory: &Path
 
     let is_denied = || run_as.is_some_and(|user| !may_write(context, directory, user));
     let refused = match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
-        // The app's home is made in the user's.
+        // A launch makes the app's home in the user's home.
         Err(Errno::NOENT) if *directory == context.layout.app_home => {
             return unwritable(context, run_as, &context.layout.user_home);
         }
@@ -60,7 +62,7 @@ pub fn unwritable(context: &Context<'_>, run_as: Option<Owner>, directory: &Path
     };
     let shows = match refused {
         Errno::ROFS => "findmnt --target",
-        // What the modes would allow: the directory is immutable, which no `ls` shows.
+        // The mode would allow the change: the directory is immutable, which `ls` does not show.
         Errno::PERM => "lsattr -d",
         _ => "ls -ld",
     };
@@ -70,14 +72,14 @@ pub fn unwritable(context: &Context<'_>, run_as: Option<Owner>, directory: &Path
     Some(Diagnostic::warning("paths.unwritable", message).hint(hint).at(directory).causes(causes))
 }
 
-/// What may be changed in a directory cannot be asked here without changing something.
+/// Returns `None`: without a change, this system does not tell what may be changed in a directory.
 #[cfg(not(unix))]
 #[must_use]
 pub fn unwritable(_: &Context<'_>, _: Option<Owner>, _: &Path) -> Option<Diagnostic> {
     None
 }
 
-/// Whether the mode of a directory lets a user change what is in it.
+/// True if the mode of a directory lets a user change what is in it.
 #[cfg(unix)]
 fn may_write(context: &Context<'_>, directory: &Path, user: Owner) -> bool {
     context.disk.stat_follow(directory).is_ok_and(|meta| {

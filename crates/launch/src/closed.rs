@@ -1,4 +1,5 @@
-//! Directories and files of the homes that the runner may not use: one cause for whatever goes wrong in them.
+//! Directories and files of the homes that the runner may not use: one cause for all failures in
+//! them.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,17 +9,18 @@ use myownllm_paths::Layout;
 
 use crate::diagnostic::Diagnostic;
 
-/// What the runner may not use, and the one command that gives it back.
+/// The directories and files that the runner may not use, and the one command that gives access
+/// back.
 #[derive(Clone, Debug)]
 pub struct Closed {
     /// The topmost directories and files that may not be used.
     paths: Vec<PathBuf>,
-    /// The one problem.
+    /// The one problem that stands for all errors.
     pub diagnostic: Diagnostic,
 }
 
 impl Closed {
-    /// Looks at what of the homes may not be used, from the top.
+    /// Looks for directories and files of the homes that may not be used, from the top.
     fn look(disk: &dyn Disk, layout: &Layout) -> Option<Self> {
         let mut paths: Vec<PathBuf> = Vec::new();
         for path in places(layout) {
@@ -31,22 +33,23 @@ impl Closed {
         Some(Self { paths, diagnostic })
     }
 
-    /// Looks for the one cause of several errors, where two of them or more have one.
+    /// Looks for one cause of several errors. Returns `None` unless the cause covers at least two
+    /// errors.
     pub fn of_errors<'n>(
         disk: &dyn Disk,
         layout: &Layout,
         errors: impl Iterator<Item = &'n Diagnostic> + Clone,
     ) -> Option<Self> {
-        // Without a second error there is nothing to look for.
+        // A single error needs no common cause.
         errors.clone().nth(1)?;
         let mut closed = Self::look(disk, layout)?;
         let classes: Vec<_> = errors.filter(|error| closed.covers(error)).map(|error| error.class).collect();
-        // The one problem is as grave as the gravest of those that it stands for.
+        // The one problem has the gravest class of the errors that it stands for.
         closed.diagnostic.class = classes.iter().copied().max()?;
         (classes.len() > 1).then_some(closed)
     }
 
-    /// Whether a problem is one of something that may not be used.
+    /// True if the path of a diagnostic may not be used.
     #[must_use]
     pub fn covers(&self, diagnostic: &Diagnostic) -> bool {
         let path = diagnostic.path.as_deref().map(Path::new);
@@ -54,7 +57,7 @@ impl Closed {
     }
 }
 
-/// Directories before what is in them.
+/// Returns the paths of the homes. Each directory comes before its entries.
 fn places(layout: &Layout) -> Vec<&Path> {
     let files = [&layout.app_config, &layout.backups, &layout.legacy_socket]
         .into_iter()
@@ -82,8 +85,8 @@ fn is_closed(disk: &dyn Disk, path: &Path) -> bool {
     }
 }
 
-/// The topmost directories of another owner on the way to what is closed; where there are none, what the closed paths have
-/// in common.
+/// Returns the topmost directories of another owner above the closed paths, or, if there are none,
+/// the closest common ancestor of the closed paths.
 fn causes(disk: &dyn Disk, layout: &Layout, closed: &[PathBuf]) -> Vec<PathBuf> {
     let ours = disk.runner().map(|runner| runner.uid);
     let is_foreign = |path: &&Path| {
@@ -129,7 +132,7 @@ fn diagnostic(disk: &dyn Disk, layout: &Layout, causes: &[PathBuf]) -> Option<Di
     Some(Diagnostic::error("homes.no-access", message).at(first).hint(hint))
 }
 
-/// The group of the user's home, where that is the runner's.
+/// Returns `:` and the group of the user's home, if the runner owns that home.
 fn group(disk: &dyn Disk, layout: &Layout, runner: u32) -> String {
     let owner = disk.stat_follow(&layout.user_home).ok().and_then(|meta| meta.owner);
     owner.filter(|owner| owner.uid == runner).map_or_else(String::new, |owner| format!(":{}", owner.gid))

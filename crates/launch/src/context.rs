@@ -1,4 +1,4 @@
-//! What a launch works on, and what it is asked to do.
+//! The context of a launch, and its options.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +13,13 @@ use myownllm_paths::{CheckedLayout, Layout, PathsError};
 use crate::daemons::{Daemons, OPERATION};
 use crate::diagnostic::{Diagnostic, PROGRAM};
 
-/// How long every command waits for another process that holds the home's lock: longer than one that is well may take.
+/// The time that every command waits for another process that holds the home's lock. It is longer
+/// than a healthy process holds the lock.
 ///
-/// The longest that such a one does under the lock is to start a daemon, which may take [`SpawnRequest::READY_WITHIN`] (8 s,
-/// what the app of today gives it), and to have it join a network, one answer, which may take `OPERATION` (10 s: joining talks to
-/// relays). Everything else, a move or a repair too, takes a fraction of a second: 2 s more are for that.
+/// Under the lock, a healthy process takes longest to start a daemon, which may take
+/// [`SpawnRequest::READY_WITHIN`] (8 s, the time that the app of today gives it), and to have the
+/// daemon join a network, one answer, which may take `OPERATION` (10 s: joining talks to relays).
+/// Everything else, even a move or a repair, takes a fraction of a second: 2 s more are for that.
 pub const LOCK_WAIT: Duration =
     SpawnRequest::READY_WITHIN.saturating_add(OPERATION).saturating_add(Duration::from_secs(2));
 /// Everything that a launch needs.
@@ -26,7 +28,7 @@ pub const LOCK_WAIT: Duration =
 pub struct Context<'a> {
     /// Every path.
     pub layout: &'a Layout,
-    /// The layout again if the homes were found apart, else why they were not.
+    /// The layout again if the two homes are apart, else the reason why they are not.
     pub checked: Result<&'a CheckedLayout, &'a PathsError>,
     /// The disk, for the lock.
     pub disk: &'a dyn Disk,
@@ -38,7 +40,8 @@ pub struct Context<'a> {
     pub daemons: &'a dyn Daemons,
 }
 
-/// Whom to tell, once, that a run waits for another process, whose id is given where the system tells.
+/// The callback that a run calls once when it waits for another process. The argument is the id of
+/// that process, if the system tells it.
 #[derive(Clone, Copy)]
 pub struct OnWait<'a>(pub &'a dyn Fn(Option<u32>));
 
@@ -48,28 +51,28 @@ impl std::fmt::Debug for OnWait<'_> {
     }
 }
 
-/// What a launch is to do.
+/// The options of a launch.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// Look for a daemon, and start one if there is none.
+    /// True to look for a daemon, and to start one if none runs.
     pub daemon: bool,
-    /// A daemon that runs in the old place may be ended.
+    /// True if the launch may end a daemon that runs at the old location.
     pub stop_legacy_daemon: bool,
-    /// How long to wait for another process that holds the lock.
+    /// The longest wait for another process that holds the lock.
     pub lock_wait: Duration,
-    /// Set, by a signal handler say, when the user has had enough: a daemon that is starting is ended, none is started, and
-    /// none is asked for anything more.
+    /// Set, by a signal handler for example, when the user cancels the launch: the launch ends a
+    /// daemon that is starting, starts none, and asks no daemon for anything more.
     pub cancelled: Option<&'a Arc<AtomicBool>>,
-    /// How the program is called in hints, with what leads to this home.
+    /// The name of the program with the options that lead to this home, for hints.
     pub program: &'a str,
-    /// Whom to tell that the run waits for another one.
+    /// The callback for a run that waits for another one.
     pub on_wait: Option<OnWait<'a>>,
-    /// A reason of the caller's why nothing may be changed: the config is loaded, and no daemon is used.
+    /// The caller's reason why nothing may be changed: the config is loaded, and no daemon is used.
     pub refusal: Option<&'a Diagnostic>,
-    /// The user that this process becomes before it changes anything, when a plan is made as root: whether a directory can be
-    /// changed is asked for that user.
+    /// The user that this process becomes before it changes anything, when root makes a plan. The
+    /// plan judges for this user what can be changed in a directory.
     pub run_as: Option<Owner>,
-    /// Names a user by the number.
+    /// Returns the name of a user by the number.
     pub user_name: fn(u32) -> String,
 }
 

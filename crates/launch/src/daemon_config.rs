@@ -1,5 +1,5 @@
-//! What has the name of the daemon's config, judged before a daemon starts on it: a daemon drops what it does not know, and writes the
-//! rest over the file.
+//! Judges the file at the path of the daemon's config before a daemon starts on it: a daemon drops
+//! the settings that it does not know, and writes the rest over the file.
 
 use std::path::Path;
 
@@ -10,12 +10,13 @@ use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 use crate::outcome::Outcome;
 
-/// The stable code of a daemon's config that is no JSON.
+/// The stable code of a daemon's config that is not a JSON object.
 const DAMAGED: &str = "daemon.config-damaged";
 /// The stable code of a misplaced file that was set aside.
 pub(crate) const SET_ASIDE: &str = "daemon.config-set-aside";
 
-/// Tells that a symlink makes the daemon's config and the app's one file: a daemon would overwrite the app's config again.
+/// Reports that a symlink makes the daemon's config and the app's config one file: a daemon would
+/// overwrite the app's config again.
 #[must_use]
 pub fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
     let (path, app) = (&context.layout.daemon_config, &context.layout.app_config);
@@ -30,7 +31,8 @@ pub fn shared_config(context: &Context<'_>) -> Option<Diagnostic> {
     Some(diagnostic.hint(hint).class(Class::Refused))
 }
 
-/// Tells that a file has the name of the daemon's config and is not the daemon's, as every command sees it.
+/// Reports that the file at the path of the daemon's config is not the daemon's. Every command
+/// reports it in these words.
 #[must_use]
 pub fn misplaced_diagnostic(context: &Context<'_>, misplaced: &Misplaced) -> Diagnostic {
     let path = &context.layout.daemon_config;
@@ -52,11 +54,13 @@ fn is(misplaced: &Misplaced) -> &'static str {
     }
 }
 
-/// Keeps a misplaced file as a backup and sets it aside, so that a daemon can start; where one runs, which holds its config in memory
-/// and writes it over the file, only the backup is made.
+/// Keeps a misplaced file as a backup and sets the file aside, so that a daemon can start. While a
+/// daemon runs, which holds its config in memory and writes it over the file, only makes the
+/// backup.
 ///
 /// # Errors
-/// The file is the app's config as well, or could not be kept or set aside: no daemon may be started then.
+/// Fails if the file is the app's config as well, or could not be kept or set aside. No daemon may
+/// be started then.
 pub(crate) fn settle_daemon_config(
     context: &Context<'_>,
     options: &Options<'_>,

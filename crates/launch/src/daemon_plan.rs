@@ -1,4 +1,4 @@
-//! What a launch does about a daemon, decided before one is used or started.
+//! Decides what a launch does about a daemon, before it uses or starts one.
 
 use myownllm_daemon::{Decision, Endpoint, Role};
 use myownllm_durable_fs::Owner;
@@ -11,29 +11,29 @@ use crate::home::{orphan_diagnostic, plan_stops};
 use crate::start::check_start;
 use crate::trust::{ensure_own_daemon, trusted_home};
 
-/// Which daemon a launch ends with.
+/// The daemon that a launch ends with.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "daemon", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DaemonStep {
-    /// None: none is wanted, or none may be used; the diagnostics say why.
+    /// No daemon: none is wanted, or none may be used. The diagnostics say why.
     None {
-        /// Why, in a few words, where the diagnostics do not say it.
+        /// The reason in a few words, if the diagnostics do not give it.
         why: Option<String>,
     },
-    /// One that runs already.
+    /// A daemon that runs already.
     Attach {
-        /// Whose it is.
+        /// The role of the daemon.
         role: Role,
-        /// Where it listens.
+        /// The endpoint at which the daemon listens.
         #[serde(serialize_with = "as_text")]
         endpoint: Endpoint,
-        /// Its process, where the system tells.
+        /// The process of the daemon, if the system tells it.
         pid: Option<u32>,
     },
-    /// One that is started.
+    /// A daemon that the launch starts.
     Start {
-        /// Where it will listen.
+        /// The endpoint at which the daemon will listen.
         #[serde(serialize_with = "as_text")]
         endpoint: Endpoint,
     },
@@ -43,20 +43,22 @@ fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S
     serializer.collect_str(endpoint)
 }
 
-/// What is done before a daemon is used or started: daemons are ended first, then the refusal counts.
+/// The actions before a launch uses or starts a daemon: the launch ends the daemons in `stops`
+/// first, then stops at the refusal.
 #[derive(Debug, Default)]
 pub(crate) struct Preparation {
-    /// The daemons that are ended first.
+    /// The daemons that the launch ends first.
     pub(crate) stops: Vec<RunningDaemon>,
-    /// Why no daemon is used after that.
+    /// The reason why no daemon is used after that.
     pub(crate) refusal: Option<Diagnostic>,
-    /// What is told besides.
+    /// Further diagnostics.
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl Preparation {
-    /// Decides what is done about the daemons that serve the home beside the one that is attached to, which is process `pid`: one
-    /// whose socket was removed under it writes the same home.
+    /// Decides what a launch does about the other daemons that serve the home when it attaches to
+    /// the daemon with process id `pid`: a daemon whose socket was removed while it ran writes the
+    /// same home.
     pub(crate) fn of_attach(context: &Context<'_>, options: &Options<'_>, pid: Option<u32>) -> Self {
         let orphans = context.daemons.orphans(pid);
         if options.stop_legacy_daemon {
@@ -72,7 +74,8 @@ impl Preparation {
         if let Err(refusal) = check_start(context, options.run_as) {
             return Self { refusal: Some(refusal), ..Self::default() };
         }
-        // One whose socket was removed under it would write the same home, unseen by its peers and by us.
+        // A daemon whose socket was removed while it ran would write the same home, and neither its
+        // peers nor this program would see it.
         let (stops, mut refusal) = plan_stops(context.daemons.orphans(None), options);
         if refusal.is_none() {
             refusal = home_refusal(context, options.run_as).err();
@@ -80,7 +83,7 @@ impl Preparation {
         Self { stops, refusal, warnings: processes_unknown().into_iter().collect() }
     }
 
-    /// Decides what follows from what was found.
+    /// Decides what follows from the decision of the detection.
     pub(crate) fn new(context: &Context<'_>, options: &Options<'_>, decision: &Decision) -> Self {
         match decision {
             Decision::Attach { pid, .. } => Self::of_attach(context, options, *pid),
@@ -94,7 +97,7 @@ impl Preparation {
     }
 }
 
-/// Says that a decision is of a kind that this version does not know.
+/// Reports a decision that this version does not know.
 pub(crate) fn undecided(decision: &Decision) -> Diagnostic {
     Diagnostic::error("daemon.undecided", format!("unknown decision {decision:?}"))
 }

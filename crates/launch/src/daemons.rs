@@ -1,4 +1,4 @@
-//! Where this home's daemons listen, and the way to them.
+//! The endpoints of the daemons of this home, and how a launch reaches them.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -18,72 +18,85 @@ use myownllm_paths::{ControlSocket, Layout, Mode, Socket, check_control_socket};
 
 use crate::diagnostic::Diagnostic;
 
-/// How long a daemon may take to answer `status` before it counts as busy. The app of today waits as long.
+/// The longest wait for a daemon's answer to `status` before the daemon counts as busy. The app of
+/// today waits as long.
 const ANSWER: Duration = Duration::from_millis(800);
-/// How long an op may take: joining a network talks to relays.
+/// The longest time for an op: joining a network talks to relays.
 pub const OPERATION: Duration = Duration::from_secs(10);
-/// How long a daemon may take to end after SIGTERM; a real one takes some 10 ms.
+/// The longest time from SIGTERM to the end of a daemon. A real daemon takes some 10 ms.
 pub const GRACE: Duration = Duration::from_secs(5);
-/// How long a daemon may take to be gone once its socket is: a real one takes some 10 ms.
+/// The longest time from the removal of a daemon's socket to the end of its process. A real daemon
+/// takes some 10 ms.
 pub const LAST_BREATH: Duration = Duration::from_millis(500);
-/// A daemon's config is a few kilobytes; what is larger is none.
+/// The largest size of a daemon's config, in bytes. A real config has a few kilobytes; a larger
+/// file is not a config.
 pub const CONFIG_LIMIT: u64 = 64 << 20;
 
-/// All that a launch wants of daemons. A trait so that `launch()` runs without any process in tests, and so that a
-/// sibling app can bring its own way of running one.
+/// Everything that a launch needs from daemons. A trait, so that `launch()` runs without any
+/// process in tests, and so that a sibling app can run daemons in its own way.
 pub trait Daemons {
-    /// Who serves either home: at the old socket, at `leaked` (a control socket that a leaked config names), at the own
-    /// one, or unseen.
+    /// Returns the daemons that serve either home: at the socket of the old location, at `leaked`
+    /// (a control socket that an overwritten config names), at the app's own socket, or without a
+    /// reachable socket.
     fn live(&self, leaked: Option<&Path>) -> Vec<RunningDaemon>;
-    /// Whether anybody listens at the old socket: cheap, for every start.
+    /// Returns the daemon that listens at the socket of the old location, if any. Cheap enough for
+    /// every start.
     fn live_legacy(&self) -> Option<RunningDaemon>;
-    /// Processes that serve either home although no socket leads to them; `known` is one to which one does.
+    /// Returns the processes that serve either home although no socket leads to them. `known` is a
+    /// process to which a socket leads.
     fn orphans(&self, known: Option<u32>) -> Vec<RunningDaemon>;
-    /// Waits, within the time that a start may take, for a daemon that a start which was killed left on its way. Whether
-    /// there was one, so that it is worth looking again. Hold the lock: who starts one now would be taken for killed.
+    /// Waits for a daemon that a killed start left on its way up, at most for the time that a start
+    /// may take. Returns true if there was such a daemon, so that it is worth looking again. The
+    /// caller must hold the lock: without the lock, a daemon that another process starts now would
+    /// be taken for the leftover of a killed start.
     fn await_starting(&self, _cancelled: &dyn Fn() -> bool) -> bool {
         false
     }
-    /// Who may have written in the app's home as only a daemon does: whoever leaves traces there now.
+    /// Returns the processes that may have written in the app's home as only a daemon does: each
+    /// leaves traces there now.
     fn suspects(&self) -> Vec<Suspect> {
         Vec::new()
     }
-    /// Sockets on which nobody listens and which only their owner can use, wherever a daemon is looked for.
+    /// Returns the sockets on which no process listens and which only their owner can use, at every
+    /// place where a launch looks for a daemon.
     fn abandoned_sockets(&self) -> Vec<AbandonedSocket> {
         Vec::new()
     }
-    /// Which running daemon is to be used, if any, and the connection over which it answered. `expected` is the key in the
-    /// daemon's home.
+    /// Returns which running daemon is to be used, if any, and the connection over which it
+    /// answered. `expected` is the key in the daemon home.
     fn detect(&self, expected: &Expected) -> (Detection, Option<Box<dyn DaemonControl>>);
-    /// The same for a plan, which keeps no connection and looks at each place. Without `expected`, any key will do.
+    /// Looks for a daemon as [`detect`](Self::detect) does, for a plan: keeps no connection, and
+    /// looks at each place. Without `expected`, any key will do.
     fn survey(&self, expected: Option<&Expected>) -> Detection;
-    /// Where a daemon of that mode that is started now listens.
+    /// Returns the endpoint at which a daemon of this mode listens if it is started now.
     fn endpoint(&self, mode: Mode) -> Endpoint;
-    /// The programs that a start would try, with the reason why each would be tried or not; `None` when that is not known.
+    /// Returns the programs that a start would try, with the reason why each would be tried or not;
+    /// `None` if they are not known.
     fn programs(&self) -> Option<Vec<Candidate>> {
         None
     }
-    /// Starts a daemon in the home that the permit names; breaks it off, with nothing left running, once `cancelled` says so.
+    /// Starts a daemon in the home that the permit names. Ends the start, with no process left
+    /// running, once `cancelled` returns true.
     ///
     /// # Errors
-    /// No program came up.
+    /// Fails if no program came up.
     fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError>;
-    /// Connects for a few ops.
+    /// Connects to a daemon for a few ops.
     ///
     /// # Errors
-    /// Nobody answers.
+    /// Fails if no daemon answers.
     fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn DaemonControl>, ControlError>;
-    /// Asks a daemon to end, and waits until it has.
+    /// Asks a daemon to end, and waits until it has ended.
     ///
     /// # Errors
-    /// It cannot be asked, or stays.
+    /// Fails if the daemon cannot be asked, or stays.
     fn stop(&self, daemon: &RunningDaemon) -> Result<StoppedDaemon, StopError>;
 }
 
-/// What the environment says about where the daemon's program is.
+/// The environment's information on where the daemon's program is.
 #[derive(Clone, Debug, Default)]
 pub struct ProgramSearch {
-    /// The variables that name it, in order.
+    /// The variables that name the program, in order.
     pub overrides: Vec<(String, OsString)>,
     /// The running program.
     pub program: Option<PathBuf>,
@@ -91,7 +104,7 @@ pub struct ProgramSearch {
     pub path: Option<OsString>,
     /// The working directory.
     pub working_dir: Option<PathBuf>,
-    /// The target triple of the running program: a bundled daemon carries it in its file name.
+    /// The target triple of the running program: the file name of a bundled daemon contains it.
     pub triple: Option<String>,
 }
 
@@ -102,12 +115,12 @@ pub struct LocalDaemons<'a> {
     layout: &'a Layout,
     search: &'a ProgramSearch,
     homes: HomeDaemons,
-    /// Whose daemons root looks for: those of the owner of the home.
+    /// The user whose daemons root looks for: the owner of the home.
     owner: Option<u32>,
 }
 
 impl<'a> LocalDaemons<'a> {
-    /// The daemons of this layout.
+    /// Returns the daemons of this layout.
     #[must_use]
     pub fn new(disk: &'a dyn Disk, layout: &'a Layout, search: &'a ProgramSearch) -> Self {
         let own = endpoint_of(&layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
@@ -118,7 +131,7 @@ impl<'a> LocalDaemons<'a> {
         Self { disk, layout, search, homes, owner: None }
     }
 
-    /// Also talks to daemons of that user: for root, who looks at the home of another user.
+    /// Also talks to daemons of the user `owner`: for root, who works on the home of another user.
     #[must_use]
     pub fn owned_by(mut self, owner: Option<u32>) -> Self {
         self.owner = owner;
@@ -126,8 +139,9 @@ impl<'a> LocalDaemons<'a> {
         self
     }
 
-    /// Where a daemon of that mode that is started now listens: its own config may say so. No daemon starts on a config that
-    /// cannot be read, which [`check_start`](crate::check_start) says.
+    /// Returns the endpoint at which a daemon of this mode listens if it is started now. The
+    /// daemon's own config may name the endpoint. No daemon starts on a config that cannot be read,
+    /// which [`check_start`](crate::check_start) reports.
     #[must_use]
     pub fn endpoint(&self, mode: Mode) -> Endpoint {
         let said = read_control_socket(self.disk, self.layout.config_for_mode(mode));
@@ -138,19 +152,20 @@ impl<'a> LocalDaemons<'a> {
         endpoint_at(socket, self.owner)
     }
 
-    /// Where the daemon of that mode is to be looked for. One that was started before its config named another place goes on
-    /// listening where it was.
+    /// Returns the endpoint at which to look for the daemon of this mode. A daemon that was started
+    /// before its config named another endpoint goes on listening at the previous one.
     pub fn whereabouts(&self, mode: Mode) -> Endpoint {
         let now = self.endpoint(mode);
         let before = self.at(&self.layout.socket_for_mode(mode, &ControlSocket::InHome).0);
-        // Where none can be bound, none was.
+        // No daemon can listen at a path that is too long to bind.
         let listens = |probe: Probe| !probe.is_absent() && !matches!(probe, Probe::PathTooLong { .. });
         let moved = now != before && listens(self.probe(&before)) && self.probe(&now).is_absent();
         if moved { before } else { now }
     }
 
-    /// The daemons of both homes, of which the own one listens at `own`; `leaked` is a control socket that a leaked config
-    /// names. On Windows there is one pipe for all, which tells nothing about the home.
+    /// Returns the daemons of both homes. The own daemon listens at `own`; `leaked` is a control
+    /// socket that an overwritten config names. On Windows, all daemons use one pipe, which tells
+    /// nothing about the home.
     fn of_homes(&self, own: Endpoint, leaked: Option<&Path>) -> HomeDaemons {
         let mut homes = self.homes.clone();
         homes.own = own;
@@ -161,13 +176,14 @@ impl<'a> LocalDaemons<'a> {
         homes
     }
 
-    /// Asks whoever listens there for its status.
+    /// Asks the process that listens at `endpoint` for its status.
     #[must_use]
     pub fn probe(&self, endpoint: &Endpoint) -> Probe {
         probe(endpoint, ANSWER)
     }
 
-    /// The daemons that a launch would use, in its order. `expected` is the key of the app's own; without one, any will do.
+    /// Returns the daemons that a launch would use, in the order of a launch. `expected` is the key
+    /// of the app's own daemon; without it, any key will do.
     #[must_use]
     pub fn targets(&self, expected: Option<&Expected>) -> [Target; 2] {
         let target = |role, mode, expected| Target {
@@ -179,7 +195,7 @@ impl<'a> LocalDaemons<'a> {
         [target(Role::Shared, Mode::Shared, None), target(Role::Own, Mode::OwnLlm, expected.cloned())]
     }
 
-    /// Every program that may be the daemon, with the reason why it would be tried or not.
+    /// Returns every program that may be the daemon, with the reason why it would be tried or not.
     #[must_use]
     pub fn candidates(&self) -> Vec<Candidate> {
         candidates(&CandidateSearch {
@@ -198,10 +214,10 @@ impl Daemons for LocalDaemons<'_> {
     }
 
     fn live_legacy(&self) -> Option<RunningDaemon> {
-        // Where the own daemon listens is a matter of its config, which is read only if it matters.
+        // Reads the config that names the own daemon's endpoint only if a daemon was found.
         let found = self.of_homes(self.homes.own.clone(), None).legacy_listener()?;
         let own = self.whereabouts(Mode::OwnLlm);
-        // A daemon whose own config names the old socket listens there by right.
+        // A daemon whose own config names the socket of the old location listens there rightfully.
         (own.path() != Some(&found.place())).then_some(found)
     }
 
@@ -286,8 +302,9 @@ impl Daemons for LocalDaemons<'_> {
     }
 }
 
-/// That processes cannot be looked at: a daemon without a socket would go unseen, and one that is seen could not be told from
-/// another process. Where the system never tells, there is nothing to say.
+/// Reports that this program cannot look at processes: it would not see a daemon without a socket,
+/// and could not tell a daemon that it sees from another process. Returns `None` on systems that
+/// never give access to processes.
 #[must_use]
 pub fn processes_unknown() -> Option<Diagnostic> {
     let is_known = !cfg!(target_os = "linux") || std::fs::metadata("/proc/self/stat").is_ok();
@@ -298,7 +315,8 @@ pub fn processes_unknown() -> Option<Diagnostic> {
     })
 }
 
-/// That a socket is left over which only its owner can use. It is in nobody's way, but where a daemon cannot remove it.
+/// Reports a leftover socket that only its owner can use. It is harmless unless a daemon has to
+/// remove it.
 #[must_use]
 pub fn abandoned_diagnostic(socket: &AbandonedSocket) -> Diagnostic {
     let message = format!(
@@ -316,25 +334,27 @@ pub(crate) fn endpoint_of(socket: &Socket) -> Endpoint {
     }
 }
 
-/// An endpoint at which a daemon of that user may listen, too.
+/// Returns an endpoint at which a daemon of the user `owner` may listen, too.
 fn endpoint_at(socket: &Socket, owner: Option<u32>) -> Endpoint {
     owner.into_iter().fold(endpoint_of(socket), Endpoint::owned_by)
 }
 
-/// What a config says of the daemon's control socket. One that does not exist, is no regular file, or no JSON, says nothing.
+/// Returns the daemon's control socket that a config names. A config that does not exist, is not a
+/// regular file, or is not JSON names none.
 ///
 /// # Errors
-/// The config exists and cannot be read.
+/// Fails if the config exists and cannot be read.
 pub fn read_control_socket(disk: &dyn Disk, config: &Path) -> Result<ControlSocket, DiskError> {
     Ok(read_document(disk, config)?.as_ref().map_or(ControlSocket::InHome, ControlSocket::of_document))
 }
 
-/// A config, when it is there, and a regular file, and JSON.
+/// Returns a config; `None` if it does not exist, is not a regular file, or is not JSON.
 pub(crate) fn read_document(disk: &dyn Disk, config: &Path) -> Result<Option<Document>, DiskError> {
     match disk.read(config, CONFIG_LIMIT) {
         Ok(bytes) => Ok(Document::parse(&bytes).ok().map(|parsed| parsed.document)),
         Err(error) if error.is_not_found() => Ok(None),
-        // A folder says that it is one, anything else that it is no file.
+        // The disk reports a directory as `IsADirectory`, and anything else that is not a regular
+        // file as `InvalidInput`.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) => Ok(None),
         Err(error) => Err(error),
     }

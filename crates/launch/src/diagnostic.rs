@@ -1,4 +1,5 @@
-//! What a person, or a program, should know of a run: one shape for the findings and errors of all crates.
+//! Diagnostics, which a person or a program should know of a run: one type for the diagnostics and
+//! errors of all crates.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,15 +16,16 @@ use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
 use serde::Serialize;
 
-/// This program, as everybody can call it.
+/// The name of this program, as everybody can call it.
 pub const PROGRAM: &str = "myownllm-mesh";
 
-/// What kind of failure a [`Diagnostic`] is, in ascending order of gravity: a program maps it to its exit code.
+/// The kind of failure of a [`Diagnostic`], in ascending order of gravity. A program maps it to its
+/// exit code.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Class {
-    /// An operation failed; the next run may succeed.
+    /// An operation failed. The next run may succeed.
     Failed,
     /// The caller asked for something that makes no sense.
     Usage,
@@ -31,19 +33,19 @@ pub enum Class {
     Daemon,
     /// Another process holds the lock.
     Locked,
-    /// A decision of the user's is needed.
+    /// The user has to decide.
     Refused,
-    /// The data is of a newer version.
+    /// A newer version wrote the data.
     Newer,
 }
 
-/// How much a diagnostic matters.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// For the curious (`-v`).
+    /// A detail (`-v`).
     Info,
-    /// Worth a look; the command went on.
+    /// Worth a look. The command went on.
     Warning,
     /// The run failed because of it.
     Error,
@@ -53,29 +55,29 @@ pub enum Severity {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Diagnostic {
-    /// Stable, for programs: `migration.collision`.
+    /// A stable code, for programs: `migration.collision`.
     pub code: String,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What happened, to what.
+    /// The event and its object, for a person.
     pub message: String,
-    /// The file, or the place in a document, that it is about.
+    /// The file, or the place in a document, that the diagnostic is about.
     pub path: Option<String>,
-    /// A command that mends it, to be copied.
+    /// A command to copy that mends the problem.
     pub hint: Option<String>,
-    /// What caused it, outermost first.
+    /// The causes, outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// The place in a text that is no JSON.
+    /// The place of a syntax error in a text that is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Box<Place>>,
-    /// What kind of failure it is; counts for errors alone.
+    /// The kind of failure. It counts for errors only.
     #[serde(skip)]
     pub class: Class,
 }
 
 impl Diagnostic {
-    /// A diagnostic without path, hint or causes.
+    /// Returns a diagnostic without path, hint or causes.
     pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
@@ -89,22 +91,23 @@ impl Diagnostic {
         }
     }
 
-    /// An error.
+    /// Returns an error.
     pub fn error(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, message)
     }
 
-    /// A warning.
+    /// Returns a warning.
     pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, message)
     }
 
-    /// A remark.
+    /// Returns a remark.
     pub fn info(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(Severity::Info, code, message)
     }
 
-    /// An error from a library's error and what it knows of itself.
+    /// Returns an error from a library's error, with the code and the hint that the library's error
+    /// gives.
     pub fn from_error(error: &(dyn Error + 'static), code: &str, hint: Option<String>) -> Self {
         let mut causes = Vec::new();
         let place_of = |error: &ParseError| Box::new(Place::from(error));
@@ -118,14 +121,14 @@ impl Diagnostic {
         Self { causes, place, hint, ..Self::error(code, error.to_string()) }
     }
 
-    /// Adds the path that it is about.
+    /// Sets the path that the diagnostic is about.
     #[must_use]
     pub fn at(mut self, path: &Path) -> Self {
         self.path = Some(path.display().to_string());
         self
     }
 
-    /// Adds the way out.
+    /// Sets the hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -139,50 +142,52 @@ impl Diagnostic {
         self
     }
 
-    /// Adds what caused it, outermost first.
+    /// Sets the causes, outermost first.
     #[must_use]
     pub fn causes(mut self, causes: Vec<String>) -> Self {
         self.causes = causes;
         self
     }
 
-    /// Adds the place in a text.
+    /// Sets the place in a text.
     #[must_use]
     pub fn place(mut self, place: Option<Place>) -> Self {
         self.place = place.map(Box::new);
         self
     }
 
-    /// Goes on in spite of it.
+    /// Makes the diagnostic a warning: the run goes on.
     #[must_use]
     pub fn as_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }
 
-    /// Fails because of it.
+    /// Makes the diagnostic an error: the run fails because of it.
     #[must_use]
     pub fn as_error(mut self) -> Self {
         self.severity = Severity::Error;
         self
     }
 
-    /// Whether the run failed because of it.
+    /// True if the run failed because of this diagnostic.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 }
 
-/// Returns the class of the gravest error, or `None` when there is no error.
+/// Returns the class of the gravest error, or `None` if there is no error.
 ///
-/// Where several errors meet, the one that waits for the user wins over the one that the next run may mend.
+/// Of several errors, an error that waits for the user outweighs an error that the next run may
+/// mend.
 #[must_use]
 pub fn class_of(diagnostics: &[Diagnostic]) -> Option<Class> {
     diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).map(|diagnostic| diagnostic.class).max()
 }
 
-/// Adds those whose code no other has yet: what one part of a launch has told, another need not tell.
+/// Adds the diagnostics whose code no diagnostic has yet: one part of a launch need not repeat what
+/// another part reported.
 pub fn add_untold(diagnostics: &mut Vec<Diagnostic>, more: impl IntoIterator<Item = Diagnostic>) {
     for diagnostic in more {
         if !diagnostics.iter().any(|told| told.code == diagnostic.code) {
@@ -195,7 +200,7 @@ impl From<&myownllm_config_model::Diagnostic> for Diagnostic {
     fn from(found: &myownllm_config_model::Diagnostic) -> Self {
         let severity = match found.severity {
             myownllm_config_model::Severity::Info => Severity::Info,
-            // A finding in a document never fails a run by itself: the document was read.
+            // A diagnostic of a document never fails a run by itself: the document was read.
             _ => Severity::Warning,
         };
         Self {
@@ -307,7 +312,7 @@ impl From<&Refusal> for Diagnostic {
 impl From<&SpawnError> for Diagnostic {
     fn from(error: &SpawnError) -> Self {
         if let SpawnError::Cancelled = error {
-            // Who asked for it knows it, and got what was asked for.
+            // The caller cancelled the start and knows it: this is no error.
             return Self::info(error.code(), error.to_string());
         }
         let class = match error {
@@ -325,7 +330,7 @@ impl From<&SpawnError> for Diagnostic {
     }
 }
 
-/// What became of a program that was tried: a line, and the last lines of its log.
+/// Returns the result of a program that was tried: a line, and the last lines of its log.
 fn tried_lines(tried: &CandidateOutcome) -> Vec<String> {
     let (why, log) = match &tried.failure {
         None => return Vec::new(),

@@ -1,4 +1,4 @@
-//! A change of the config by the user, and the daemon that follows it.
+//! A change of the config by the user, and the daemon that follows the change.
 
 use std::path::Path;
 
@@ -16,41 +16,43 @@ use crate::start::refusal_diagnostic;
 use crate::trust::{ensure_changeable, wrote_where_others_can};
 use crate::waiting::lock_home;
 
-/// A change that was made to the config, and what followed from it.
+/// A change of the config, and its consequences.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Edit {
-    /// What was changed of the networks.
+    /// The change of the networks.
     pub change: networks::Change,
     /// The config as it is now.
     pub updated: Updated,
-    /// What a running daemon made of the change.
+    /// The response of a running daemon to the change.
     pub followed: Followed,
-    /// What there is to tell.
+    /// The diagnostics.
     pub diagnostics: Vec<Diagnostic>,
-    /// What names the network that was active before.
+    /// The name of the network that was active before.
     pub active_before: Option<String>,
     /// The backup that holds the config as it was before the change.
     pub backup: Option<HistoryEntry>,
 }
 
-/// What a running daemon made of a change.
+/// The response of a running daemon to a change.
 #[derive(Debug)]
 pub enum Followed {
-    /// Nothing about the active network was asked for.
+    /// The caller asked for nothing about the active network.
     NotAsked,
-    /// None runs; the next launch follows.
+    /// No daemon runs. The next launch brings a daemon in line.
     NoDaemon,
-    /// It followed.
+    /// The daemon followed.
     Daemon(Reconciled),
-    /// It could not be asked.
+    /// The daemon could not be asked.
     Failed,
 }
 
-/// Changes the config on disk, then, with `follows`, brings a running daemon in line with it; all of it under the lock.
+/// Changes the config on disk, then, with `follows`, brings a running daemon in line with it. Holds
+/// the lock the whole time.
 ///
 /// # Errors
-/// The home may not be changed, a daemon of the old location runs, or the edit was refused.
+/// Fails if the home may not be changed, if a daemon of the old location runs, or if the edit was
+/// refused.
 pub fn edit_config(
     context: &Context<'_>,
     options: &Options<'_>,
@@ -74,7 +76,8 @@ pub fn edit_config(
     let updated = match lock.update(ids, &mut apply) {
         Ok(updated) => updated,
         Err(StoreError::Edit { .. }) => {
-            // A killed run may have made the very change that is refused now.
+            // A killed run may have made the change that is refused now, and may not have synced
+            // it.
             lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
             return Err(made
                 .err()
@@ -89,14 +92,15 @@ pub fn edit_config(
         true => follow(context, options, &updated.document, &mut diagnostics),
         false => Followed::NotAsked,
     };
-    // Not before: another one that changes the active network would bring the daemon in line with its own meanwhile.
+    // Releases the lock only now: another process that changes the active network would otherwise
+    // bring the daemon in line with its own change meanwhile.
     drop(lock);
     let former = former.filter(|_| updated.changed);
     let backup = former.and_then(|former| backup_of(context, &former));
     Ok(Edit { change, updated, followed, diagnostics, active_before, backup })
 }
 
-/// The network id, or the internal id where several networks have that network id.
+/// Returns the network id, or the internal id if several networks have that network id.
 fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
     let text = |key| {
         let value = network.get(key);
@@ -106,23 +110,23 @@ fn name_of(document: &Document, network: &ValueRef<'_>) -> String {
     if networks::only(document, &name).is_ok() { name } else { text("id") }
 }
 
-/// The backup that holds these bytes.
+/// Returns the backup that holds these bytes.
 fn backup_of(context: &Context<'_>, former: &[u8]) -> Option<HistoryEntry> {
     let backups = context.store.history().ok()?;
     let is_former = |path: &Path| context.disk.read(path, CONFIG_LIMIT).is_ok_and(|bytes| bytes == former);
     backups.into_iter().find(|backup| backup.intact && is_former(&backup.path))
 }
 
-/// Says that a daemon still writes the app's home: a change under it would be undone.
+/// Checks that no daemon writes the app's home: such a daemon would undo a change.
 ///
 /// # Errors
-/// Such a daemon runs.
+/// Fails if a daemon of the old location runs.
 pub fn ensure_no_legacy_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
     let live = context.daemons.live_legacy().into_iter().collect();
     settle_live(context.daemons, live, options, &mut Vec::new())
 }
 
-/// Brings a running daemon in line with the config; none is started.
+/// Brings a running daemon in line with the config. Starts none.
 fn follow(
     context: &Context<'_>,
     options: &Options<'_>,
@@ -147,7 +151,8 @@ fn try_to_follow(
     options: &Options<'_>,
     document: &Document,
 ) -> Result<Option<Reconciled>, Diagnostic> {
-    // What is wrong with the key is a launch's to report; here it only means that no daemon of ours is to be asked.
+    // A launch reports what is wrong with the key. Here it only means that the app's daemon is not
+    // to be asked.
     let expected = expected_key(&identity_answer(context, None))
         .map_err(|refusal| Diagnostic::from(&refusal).as_warning())?;
     let (found, client) = context.daemons.detect(&expected);

@@ -1,7 +1,8 @@
-//! The way out of what was found: one command to copy, where there is one.
+//! The hint of a diagnostic: one command to copy, if there is one.
 //!
-//! A library knows neither this program nor how it was called for the home in question. It says, at most, what shows or mends
-//! the matter itself; which command of ours does is said here, by the code.
+//! A library knows neither this program nor the options with which it was called for the home in
+//! question. The library's hint is, at most, a command that shows or mends the problem itself. This
+//! module adds the command of this program by the code of the diagnostic.
 
 use std::path::Path;
 
@@ -9,15 +10,16 @@ use myownllm_durable_fs::quote;
 
 use crate::diagnostic::{Diagnostic, PROGRAM};
 
-/// How another program for the daemon is named; the path is for the reader to fill in.
+/// The prefix of a command that names another program for the daemon. The user fills in the path.
 const NAMED_DAEMON: &str = "MYOWNMESH_BIN=/path/to/myownmesh ";
 
 impl Diagnostic {
-    /// Gives it the command for its code, for a program that is called like this.
+    /// Sets the command for the diagnostic's code. `program` is the name of the program with its
+    /// options.
     pub fn complete_hint(&mut self, program: &str) {
         let said = self.hint.take();
         self.hint = match command(self) {
-            // Of these a library can say in words alone what is to be done.
+            // These error families carry only prose hints.
             Some(command) if said.is_none() || is_in_words(&self.code) => Some(command),
             _ => said,
         };
@@ -29,7 +31,8 @@ fn is_in_words(code: &str) -> bool {
     ["config.", "store.", "envelope."].iter().any(|family| code.starts_with(family))
 }
 
-/// A command of ours for a code, as everybody can call it.
+/// Returns the command of this program for the code of a diagnostic, without the options of this
+/// call.
 fn command(diagnostic: &Diagnostic) -> Option<String> {
     let file = diagnostic.path.as_deref().map(Path::new).filter(|path| path.is_absolute()).map(quote);
     let ours = |rest: &str| Some(format!("{PROGRAM} {rest}"));
@@ -71,16 +74,17 @@ fn command(diagnostic: &Diagnostic) -> Option<String> {
     }
 }
 
-/// The command that opens a file, at a line where one is known.
+/// Returns the command that opens a file, at a line if one is known.
 pub fn edit(file: &Path, line: Option<usize>) -> String {
     let line = line.map_or_else(String::new, |line| format!("+{line} "));
     format!("${{EDITOR:-vi}} {line}{}", quote(file))
 }
 
-/// A hint that can be copied leads to the home that was asked about: not everybody who gives one knows how it was named.
+/// Replaces the name of the program in a hint by `program`, so that the copied hint leads to the
+/// home in question: the code that sets a hint need not know how the user named the home.
 pub fn called(hint: String, program: &str) -> String {
     match hint.split_once(PROGRAM) {
-        // Before it there may be a variable.
+        // An assignment of a variable may stand before the program.
         Some((before, rest))
             if (before.is_empty() || before == NAMED_DAEMON)
                 && rest.starts_with(' ')
@@ -101,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// What may stand at the beginning of a line that is to be copied.
+    /// The words that may begin a line to copy.
     const COMMANDS: [&str; 21] = [
         PROGRAM,
         "${EDITOR:-vi}",
@@ -225,7 +229,7 @@ mod tests {
             Diagnostic::from_error(&broken, broken.code(), broken.hint()).at(Path::new("/h/c.json"));
         diagnostic.complete_hint(PROGRAM);
         assert_eq!(diagnostic.hint.as_deref(), Some("${EDITOR:-vi} +2 /h/c.json"));
-        // Without a file, there is none to open.
+        // Without a file, there is nothing to open.
         let mut diagnostic = Diagnostic::from_error(&broken, broken.code(), broken.hint());
         diagnostic.complete_hint(PROGRAM);
         assert_eq!(diagnostic.hint, broken.hint());

@@ -1,4 +1,4 @@
-//! What a launch does in the home, decided before anything is changed there.
+//! Decides what a launch does in the home, before anything is changed there.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,11 @@ use crate::identity::identity_answer;
 use crate::start::{check_socket, leaked_socket};
 use crate::trust::ensure_changeable;
 
-/// Says why nothing may be changed in the home, whatever there is to do.
+/// Checks that the home may be changed at all.
 ///
 /// # Errors
-/// The caller refuses, somebody else decides about the home, or the two homes are not apart.
+/// Fails if the caller refuses, if another user controls the home, or if the two homes are not
+/// apart.
 pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> Result<(), Diagnostic> {
     if let Some(refusal) = options.refusal {
         return Err(refusal.clone());
@@ -28,51 +29,54 @@ pub(crate) fn ensure_permitted(context: &Context<'_>, options: &Options<'_>) -> 
     context.checked.map_err(Diagnostic::from).map(drop)
 }
 
-/// What there is to do in a home. Looking for it is cheap: every launch does.
+/// The work to do in a home. Cheap to find: every launch looks for it.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// Whether state of the daemon is to be moved.
+    /// True if state of the daemon is to be moved.
     moves: bool,
-    /// What is to be written of the config; `None` when the file must not be touched.
+    /// The steps to write the config; `None` if the file must not be touched.
     pub(crate) pending: Option<Pending>,
-    /// Whether the file in the place of the daemon's config is not the daemon's.
+    /// True if the file at the path of the daemon's config is not the daemon's.
     is_misplaced: bool,
 }
 
 impl Work {
     pub(crate) fn look(context: &Context<'_>, pending: Option<Pending>) -> Self {
-        // What cannot be looked at counts: the move itself then says what is wrong with it.
+        // State that cannot be looked at counts as pending: the move itself then reports what is
+        // wrong with it.
         let moves = context.migrator.is_pending().unwrap_or(true);
         Self { moves, pending, is_misplaced: context.store.misplaced().is_some() }
     }
 
-    /// Whether there is nothing to do, so that no lock is needed.
+    /// True if there is nothing to do, so that no lock is needed.
     pub(crate) fn is_done(&self) -> bool {
         !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty) && !self.is_misplaced
     }
 }
 
-/// What a launch does in the home, in this order: it ends the daemons, stops at the refusal, moves, and writes the config.
+/// The changes of a launch to the home, in this order: it ends the daemons, stops at the refusal,
+/// moves the daemon's state, and writes the config.
 #[derive(Debug, Default)]
 pub(crate) struct HomePlan {
-    /// The daemons that are ended first.
+    /// The daemons that the launch ends first.
     pub(crate) stops: Vec<RunningDaemon>,
-    /// Why nothing is changed after that.
+    /// The reason why nothing is changed after that.
     pub(crate) refusal: Option<Diagnostic>,
-    /// Whether state of the daemon is moved.
+    /// True if state of the daemon is moved.
     pub(crate) moves: bool,
-    /// That the identity file is missing, so that nothing is moved: it has to be brought back first.
+    /// Reports that the identity file is missing, so that nothing is moved: the user has to bring
+    /// it back first.
     pub(crate) missing_key: Option<Diagnostic>,
-    /// That a daemon may have gone unseen.
+    /// Reports that the launch may have missed a daemon.
     pub(crate) unknown_processes: Option<Diagnostic>,
-    /// Every daemon that was looked for and found.
+    /// Every daemon that was found.
     pub(crate) live: Vec<RunningDaemon>,
     /// The control socket that an overwritten config names.
     pub(crate) leaked: Option<PathBuf>,
 }
 
 impl HomePlan {
-    /// Decides what is done of the work. `repair` is what was seen of the config.
+    /// Decides which part of the work a launch does. `repair` is the report on the config.
     pub(crate) fn new(
         context: &Context<'_>,
         options: &Options<'_>,
@@ -83,8 +87,8 @@ impl HomePlan {
         if work.is_done() {
             plan.refusal = options.daemon.then(|| shared_config(context)).flatten();
             if plan.refusal.is_none() {
-                // A daemon that still runs in the old place would make the same mess again, and one beside it a second
-                // writer.
+                // A daemon that still runs at the old location would overwrite the config again,
+                // and a daemon beside it would be a second writer.
                 plan.live = context.daemons.live_legacy().into_iter().collect();
                 (plan.stops, plan.refusal) = plan_stops(plan.live.clone(), options);
             }
@@ -117,8 +121,9 @@ impl HomePlan {
     }
 }
 
-/// The daemons in whose presence a repair is not made. One that restores a wiped config concerns the app alone: only a daemon that
-/// would write over the config again forbids it.
+/// Returns the daemons in whose presence no repair is made. A repair that restores a wiped config
+/// concerns the app alone: only a daemon that would write over the config again forbids such a
+/// repair.
 pub fn live_beside_repair(
     context: &Context<'_>,
     repair: &myownllm_config_store::Report,
@@ -131,7 +136,7 @@ pub fn live_beside_repair(
     }
 }
 
-/// Decides which of the daemons that are in the way are ended, in order, and why the run stops after that.
+/// Decides which of the daemons in `live` a launch ends, in order, and why it stops after that.
 pub(crate) fn plan_stops(
     live: Vec<RunningDaemon>,
     options: &Options<'_>,
@@ -146,7 +151,7 @@ pub(crate) fn plan_stops(
     (stops, None)
 }
 
-/// Says why nothing is done beside this daemon; `None` when it may be ended.
+/// Returns the reason why nothing is done while this daemon runs; `None` if the launch may end it.
 fn live_refusal(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic> {
     if let Some(refusal) = found.resource_exhausted() {
         return Some(Diagnostic::from(&refusal));
@@ -165,10 +170,10 @@ fn live_refusal(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnost
     Some(Diagnostic::from(&daemon.refusal(command, None)))
 }
 
-/// Ends these daemons in order; `stopped` names those that ran.
+/// Ends the daemons in `stops` in order. Adds those that ran to `stopped`.
 ///
 /// # Errors
-/// One could not be ended.
+/// Fails if a daemon could not be ended.
 pub(crate) fn stop_daemons(
     daemons: &dyn Daemons,
     stops: &[RunningDaemon],
@@ -180,7 +185,7 @@ pub(crate) fn stop_daemons(
             Ok(StoppedDaemon::WasAbsent) => {}
             Ok(_) => stopped.push(daemon),
             Err(error) => {
-                // The command that has just failed is no way out.
+                // Replaces the hint: its command, which ends the daemon, has just failed.
                 let command = error.hint().unwrap_or_else(|| format!("ls -ld {}", quote(&daemon.socket)));
                 return Err(Diagnostic::from(&daemon.refusal(command, Some(error.to_string()))));
             }
@@ -189,10 +194,10 @@ pub(crate) fn stop_daemons(
     Ok(())
 }
 
-/// Ends the daemons of the old location that are in the way, which `stopped` names then, or refuses.
+/// Ends the daemons of the old location in `live`, and adds them to `stopped`, or refuses.
 ///
 /// # Errors
-/// A daemon is in the way that may not be ended, or was not.
+/// Fails if a daemon may not be ended, or could not be ended.
 pub fn settle_live(
     daemons: &dyn Daemons,
     live: Vec<RunningDaemon>,
@@ -204,7 +209,7 @@ pub fn settle_live(
     refusal.map_or(Ok(()), Err)
 }
 
-/// A process serves a home, and no socket leads to it.
+/// Reports a process that serves a home and to which no socket leads.
 pub fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnostic {
     let home = live.place();
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));

@@ -1,4 +1,4 @@
-//! Which identity file is in force, as a launch sees it.
+//! The identity file in force, as a launch sees it.
 
 use myownllm_config_model::Ids;
 use myownllm_config_store::{Pending, Step};
@@ -7,7 +7,8 @@ use myownllm_identity::{Answer, Expected, Look, Pending as PendingBy, Places, Re
 
 use crate::context::Context;
 
-/// Where the identity file may be. A repair that is pending may be about to give the daemon the config that names it.
+/// Returns the places where the identity file may be. A pending repair may be about to write the
+/// daemon config that names the file.
 fn places(context: &Context<'_>, pending: Option<&Pending>) -> Places {
     let places = Places::of(context.layout);
     let writes =
@@ -15,15 +16,15 @@ fn places(context: &Context<'_>, pending: Option<&Pending>) -> Places {
     if pending.is_some_and(writes) { places.with_daemon_config(&context.layout.app_config) } else { places }
 }
 
-/// May a daemon be started in this home, and with which key? The one answer of every command. `pending` is what a launch would write
-/// of the config.
+/// Decides whether a daemon may be started in this home, and with which key. Every command gives
+/// this same answer. `pending` is what a launch would write of the config.
 #[must_use]
 pub fn identity_answer(context: &Context<'_>, pending: Option<&Pending>) -> Answer {
     look(context.disk, &places(context, pending)).answer()
 }
 
-/// What is seen of the identity file. Where it is missing, what a launch would write of the config is looked at too: the daemon's part of
-/// it may name the file.
+/// Looks at the identity file. If it is missing, also looks at what a launch would write of the
+/// config: the daemon's part may name the file.
 #[must_use]
 pub fn identity_look(context: &Context<'_>, ids: &mut dyn Ids) -> Look {
     let seen = look(context.disk, &places(context, None));
@@ -36,7 +37,7 @@ pub fn identity_look(context: &Context<'_>, ids: &mut dyn Ids) -> Look {
     }
 }
 
-/// The permit to start a daemon in this home.
+/// Returns the permit to start a daemon in this home.
 pub(crate) fn start_permit<'lock>(
     context: &Context<'_>,
     lock: &'lock LockedDir,
@@ -44,11 +45,11 @@ pub(crate) fn start_permit<'lock>(
     myownllm_identity::start_permit(lock, &places(context, None))
 }
 
-/// Which key a daemon that is found has to have. Where its config still names the place from which the file has moved, a launch mends
-/// that before it starts one.
+/// Returns the key that a running daemon must have. If the daemon's config still names the old
+/// location of the moved file, a launch corrects that before it starts a daemon.
 ///
 /// # Errors
-/// No daemon may be used.
+/// Fails if no daemon may be used.
 pub fn expected_key(answer: &Answer) -> Result<Expected, Refusal> {
     match answer {
         Answer::Pending { key, by: PendingBy::Config, .. } => Ok(Expected::key(&key.device_id)),

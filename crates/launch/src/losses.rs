@@ -1,4 +1,4 @@
-//! What settings that were lost mean for the user.
+//! The consequences of lost settings for the user.
 
 use std::path::Path;
 
@@ -8,15 +8,17 @@ use myownllm_config_store::{FileShape, Report};
 use crate::diagnostic::{Diagnostic, PROGRAM};
 use crate::hints::edit;
 
-/// A setting at a default that acts on its own: it deletes, opens, or switches something off.
+/// A setting at a default that has an effect of its own: it deletes, opens, or switches something
+/// off.
 struct Loss {
-    /// What the app does now, as a sentence.
+    /// The effect, as a sentence.
     consequence: String,
     /// The setting and the value that undoes it, as `config set` takes it.
     setting: &'static str,
 }
 
-/// Returns those of the settings that a repair has left at their defaults and that do harm unseen, the worst first.
+/// Returns the settings that a repair has left at their defaults and that do harm without the
+/// user's notice, the worst first.
 fn losses(document: &Document, report: &Report) -> Vec<Loss> {
     let config = AppConfig::view(document);
     let is_reset = |section: &str, member: &str| {
@@ -42,7 +44,8 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
         let consequence = "The app's API answers without a token.".to_owned();
         losses.push(loss(consequence, "api.enabled=false"));
     }
-    // A repair switches no network on, and the daemon's half does not say whether the app had.
+    // A repair switches no network on, and the daemon's half of the config does not tell whether
+    // the app had the mesh switched on.
     let is_mesh_reset = match report.shape {
         FileShape::App | FileShape::Unknown => is_reset("cloud_mesh", "enabled"),
         _ => report.restored_from.is_none() && !report.kept_keys.iter().any(|key| key == "cloud_mesh"),
@@ -53,8 +56,9 @@ fn losses(document: &Document, report: &Report) -> Vec<Loss> {
     losses
 }
 
-/// Tells that settings are at their defaults as no backup has them, those that do harm unseen first; `None` when none is.
-/// `is_written` says whether the config at `path` holds them by now.
+/// Reports settings that are at their defaults because no backup has them, settings that do harm
+/// without the user's notice first; `None` if there are no such settings. `is_written` is true if
+/// the config at `path` already holds the defaults.
 #[must_use]
 pub fn lost_settings(
     document: &Document,
@@ -64,7 +68,7 @@ pub fn lost_settings(
 ) -> Option<Diagnostic> {
     let keys = &report.reset_keys;
     let losses = losses(document, report);
-    // An older app's config lacks a key or two of today's.
+    // A config of an older app lacks a few of today's keys: these are no losses.
     let is_harmless = losses.is_empty() && matches!(report.shape, FileShape::App | FileShape::Unknown);
     if keys.is_empty() || is_harmless {
         return None;
@@ -78,7 +82,7 @@ pub fn lost_settings(
     );
     let undo: Vec<&str> = losses.iter().map(|loss| loss.setting).collect();
     let hint = match is_written {
-        // Before the file is written there is nothing in it to set.
+        // Before the file is written, there is no setting in it to change.
         false => format!("{PROGRAM} config show"),
         true if undo.is_empty() => edit(path, None),
         true => format!("{PROGRAM} config set {}", undo.join(" ")),

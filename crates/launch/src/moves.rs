@@ -1,4 +1,4 @@
-//! What a move of the daemon's state tells, and what it looks at while it runs.
+//! The diagnostics of a move of the daemon's state, and the look for daemons while it runs.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::diagnostic::{Class, Diagnostic};
 /// The stable code of files that differ.
 pub const COLLISION: &str = "migration.collision";
 
-/// What a move has to tell besides what it moved.
+/// Returns the diagnostics of a move.
 pub fn move_diagnostics<'a>(
     report: &'a myownllm_migration::Report,
     program: &'a str,
@@ -29,7 +29,7 @@ pub fn move_diagnostics<'a>(
     troubles.chain(collisions).chain(lost)
 }
 
-/// Two files that differ.
+/// Reports two files that differ.
 pub fn collision_diagnostic(both: &Collision, direction: Direction, program: &str) -> Diagnostic {
     let message = format!(
         "{} and {} differ; both stay until you choose: --keep old-location, or --keep daemon-home",
@@ -43,7 +43,7 @@ pub fn collision_diagnostic(both: &Collision, direction: Direction, program: &st
         .class(Class::Refused)
 }
 
-/// The eyes of the move: it looks again, right before it begins.
+/// Looks for daemons again right before the move begins.
 pub struct Watch<'a> {
     /// Finds the daemons.
     pub daemons: &'a dyn Daemons,

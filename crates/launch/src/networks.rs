@@ -1,4 +1,4 @@
-//! A daemon's networks, brought in line with the config, and what is to be told of it.
+//! Brings a daemon's networks in line with the config, and reports what failed.
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, ValueRef, convert, network_id, networks};
@@ -10,24 +10,24 @@ use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
 
-/// A name longer than any that is one is cut.
+/// Messages cut longer names: no real name is as long.
 pub const LONGEST_NAME: usize = 80;
 
 /// The daemon that is asked.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ConnectedDaemon {
-    /// Whose it is.
+    /// The role of the daemon.
     pub role: Role,
-    /// Where it listens.
+    /// The endpoint at which the daemon listens.
     #[serde(serialize_with = "as_text")]
     pub socket: Endpoint,
-    /// Its process, where the system tells.
+    /// The process of the daemon, if the system tells it.
     pub pid: Option<u32>,
 }
 
 impl ConnectedDaemon {
-    /// The daemon that was found at this place.
+    /// Returns the daemon that was found at this endpoint.
     #[must_use]
     pub fn new(role: Role, socket: Endpoint, pid: Option<u32>) -> Self {
         Self { role, socket, pid }
@@ -43,25 +43,28 @@ fn as_text<S: Serializer>(endpoint: &Endpoint, serializer: S) -> Result<S::Ok, S
     serializer.collect_str(endpoint)
 }
 
-/// What was done to a daemon's networks, and why.
+/// The changes to a daemon's networks, and the reasons.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Reconciled {
-    /// Whose networks.
+    /// The daemon.
     pub daemon: ConnectedDaemon,
-    /// What was to be done.
+    /// The planned changes.
     pub plan: reconcile::Plan,
-    /// What became of it.
+    /// The results.
     pub outcome: reconcile::Outcome,
 }
 
-/// Brings the networks of a daemon that has just told its `status` in line with the catalogue of the config. A
-/// shared daemon leaves those too that the app once had saved, by its copies of the config in `store`.
+/// Brings the networks of a daemon that has just reported its `status` in line with the networks of
+/// the config. A shared daemon also leaves networks that the app once had saved, according to the
+/// backups of the config in `store`.
 ///
-/// Hold the home's lock since before the config was read and the status asked for.
+/// The caller must have held the home's lock since before it read the config and asked for the
+/// status.
 ///
 /// # Errors
-/// The active network cannot be put in the daemon's words, or the daemon does not answer.
+/// Fails if the active network cannot be converted for the daemon, or if the daemon does not
+/// answer.
 pub fn reconcile(
     store: &dyn ConfigStore,
     daemon: &mut dyn DaemonControl,
@@ -71,11 +74,12 @@ pub fn reconcile(
 ) -> Result<Reconciled, Diagnostic> {
     let plan = plan_for(store, daemon, status, asked.role, document)?;
     let outcome = reconcile::execute(daemon, &plan);
-    // The networks carry TURN credentials, and what is told of them goes to screens and bug reports.
+    // Masks the networks: they carry TURN credentials, and this report goes to screens and bug
+    // reports.
     Ok(Reconciled { daemon: asked, plan: plan.masked(), outcome: outcome.masked() })
 }
 
-/// What [`fn@reconcile`] would do.
+/// Returns what [`fn@reconcile`] would do.
 pub(crate) fn plan_for(
     store: &dyn ConfigStore,
     daemon: &mut dyn DaemonControl,
@@ -104,9 +108,10 @@ fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Diagnostic> {
     })
 }
 
-/// The networks that the routine copies of the config have: one that was removed while no daemon ran, or in a run that was
-/// killed, is still ours to leave. That another program joined a network of that name since makes no difference: ours is known
-/// by its internal id as well. What is in no copy any more is left alone.
+/// Returns the networks in the routine backups of the config: a network that was removed while no
+/// daemon ran, or in a run that was killed, is still the app's to leave. It makes no difference
+/// that another program has joined a network of the same name since: the app's network is also
+/// known by its internal id. A network that is in no backup any more is left alone.
 fn formerly_saved(store: &dyn ConfigStore) -> Vec<SavedNetwork> {
     let copies = store.history().unwrap_or_default().into_iter();
     copies
@@ -116,7 +121,7 @@ fn formerly_saved(store: &dyn ConfigStore) -> Vec<SavedNetwork> {
         .collect()
 }
 
-/// The saved networks by their ids.
+/// Returns the saved networks with their ids.
 pub fn saved(document: &Document) -> Vec<SavedNetwork> {
     let text = |network: &ValueRef<'_>, key: &str| {
         network.get(key).and_then(|value| value.as_str().map(|text| text.into_owned())).unwrap_or_default()
@@ -128,9 +133,10 @@ pub fn saved(document: &Document) -> Vec<SavedNetwork> {
     networks::list(document).iter().map(pair).collect()
 }
 
-/// What failed of a reconciliation: which network, with which daemon, why, and one way out; `program` is how this program is
-/// called. A network that could not be left is left for the next pass; one that is joined, and that the daemon reports in words
-/// of its own, is no failure.
+/// Returns what failed of a reconciliation: the network, the daemon, the reason, and one hint.
+/// `program` is the name of this program with its options. Only warns if a network could not be
+/// left, which the next pass tries again, or if the daemon joined a network and reports it
+/// otherwise than it was told.
 pub fn reconcile_diagnostics(reconciled: &Reconciled, program: &str) -> Vec<Diagnostic> {
     reconciled
         .outcome
@@ -153,7 +159,7 @@ fn step_diagnostic(
         diagnostic = diagnostic.at(socket);
     }
     if code == "daemon.cancelled" && *intact {
-        // Who asked for it knows it, and got what was asked for: nothing is lost.
+        // The user cancelled and knows it, and nothing is lost: this is no error.
         return Some(Diagnostic { severity: Severity::Info, ..diagnostic });
     }
     diagnostic.hint = Some(step_hint(action, code, action.network_id(), daemon, program));
@@ -171,7 +177,7 @@ fn class_of_step(code: &str) -> Class {
     }
 }
 
-/// What the daemon did not do, as the middle of a sentence.
+/// Returns what the daemon did not do, as the middle of a sentence.
 fn what_failed(action: &Action, code: &str) -> String {
     let network = network_name(action);
     match action {
@@ -186,7 +192,7 @@ fn what_failed(action: &Action, code: &str) -> String {
     }
 }
 
-/// A network's id, and its label where it has one.
+/// Returns a network's id, and its label if it has one.
 fn network_name(action: &Action) -> String {
     let id = shortened(action.network_id(), LONGEST_NAME);
     match action.label() {
@@ -195,7 +201,7 @@ fn network_name(action: &Action) -> String {
     }
 }
 
-/// The command that mends a step that failed, or shows what is the matter.
+/// Returns the command that mends a failed step, or shows the problem.
 fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemon, program: &str) -> String {
     match (code, daemon.pid) {
         ("daemon.busy" | "daemon.protocol" | "daemon.foreign-owner", Some(pid)) if !cfg!(windows) => {
@@ -203,7 +209,7 @@ fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemo
         }
         ("daemon.refused-op" | "daemon.bad-request" | "daemon.unknown-op" | NOT_APPLIED, _) => {
             match action {
-                // The next pass tries again.
+                // The next launch tries again.
                 Action::Remove { .. } => format!("{program} launch --once"),
                 _ => format!("{program} network show {}", quoted(network)),
             }

@@ -1,4 +1,4 @@
-//! Why no daemon came up, where more is known than that its program failed.
+//! Tells why no daemon came up, if more is known than that its program failed.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use crate::context::Context;
 use crate::daemons::read_document;
 use crate::diagnostic::{Class, Diagnostic};
 
-/// Why no daemon came up; the likeliest reason first.
+/// Returns the reasons why no daemon came up, the likeliest first.
 pub(crate) fn diagnostics(context: &Context<'_>, error: &SpawnError) -> Vec<Diagnostic> {
     let likeliest = no_room(context, error).or_else(|| newer_config(context, error));
     likeliest.into_iter().chain([Diagnostic::from(error)]).collect()
 }
 
-/// The logs of the programs that ended before they answered.
+/// Returns the logs of the programs that ended before they answered.
 fn last_words(error: &SpawnError) -> Vec<&[String]> {
     let ended = |tried: &'_ CandidateOutcome| matches!(tried.failure, Some(CandidateFailure::Ended { .. }));
     error
@@ -27,9 +27,11 @@ fn last_words(error: &SpawnError) -> Vec<&[String]> {
         .collect()
 }
 
-/// A program that can write nothing in its home ends, and it is not the program's fault.
+/// Reports that the daemon can write nothing in its home: the program ends, and the program is not
+/// at fault.
 fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
-    /// What the system says, as the C library and as Rust's print it: no space, no quota, a read-only file system.
+    /// The message of the system as the C library and as Rust's library print it: no space, no
+    /// quota, a read-only file system.
     const SAID: [(&str, &str, &str); 3] = [
         ("No space left on device", "(os error 28)", "df -h"),
         ("Disk quota exceeded", "(os error 122)", "df -h"),
@@ -40,7 +42,7 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     let says = |(words, number, _): &&(&str, &str, &str)| {
         logs.iter().copied().flatten().any(|line| line.contains(words) || line.contains(number))
     };
-    // A full disk takes no last words either.
+    // On a full disk, the log may be empty as well.
     let full = || SAID.first().filter(|_| !logs.is_empty() && is_full(home));
     let (what, _, command) = SAID.iter().find(says).or_else(full)?;
     let message = format!("the daemon's program can write nothing in {}: {what}", home.display());
@@ -48,7 +50,7 @@ fn no_room(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     Some(diagnostic.hint(format!("{command} {}", quote(home))).class(Class::Daemon))
 }
 
-/// Whether the disk of a folder has no block, or no file, left for us.
+/// True if the disk of a directory has no free block, or no free file, for this user.
 #[cfg(unix)]
 fn is_full(folder: &Path) -> bool {
     rustix::fs::statvfs(folder).is_ok_and(|disk| {
@@ -62,11 +64,12 @@ fn is_full(_: &Path) -> bool {
     false
 }
 
-/// A daemon refuses a config that is newer than itself, as it is after a downgrade. It says so in its log; where it does not
-/// say it in words that we know, a config that is newer than all daemons that we know says enough.
+/// Reports a config that is newer than the daemon, as it is after a downgrade: the daemon refuses
+/// such a config. The daemon's log says so; if the log does not say so in known words, it is enough
+/// that the config is newer than every known daemon.
 fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic> {
     let logs = last_words(error);
-    // Of a config, and not of a library or a kernel that it wants.
+    // The line is about a config, not about a library or a kernel that the program needs.
     let of_config =
         |line: &&String| line.contains("newer") && (line.contains("config") || line.contains("version"));
     let said = logs.iter().copied().flatten().any(|line| of_config(&line));

@@ -1,4 +1,4 @@
-//! What a launch came to.
+//! The outcome of a launch.
 
 use myownllm_config_model::Document;
 use myownllm_config_store::FileShape;
@@ -9,42 +9,45 @@ use crate::diagnostic::{Class, Diagnostic, class_of};
 use crate::networks::Reconciled;
 use crate::relapse::Relapse;
 
-/// What a launch came to.
+/// The outcome of a launch.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// The config to run on: the file's when it could be read, repaired and complete; else a stand-in.
+    /// The config to run on: the file's, repaired and complete, if it could be read; else a
+    /// stand-in.
     pub document: Document,
-    /// The file could not be read, and the document is a stand-in that is never to be written.
+    /// True if the file could not be read: the document is a stand-in that must never be written.
     pub stand_in: bool,
-    /// What the config file was.
+    /// The shape of the config file before the launch.
     pub shape: FileShape,
-    /// What was found in the config, and, if it was written, what was done.
+    /// The report on the config: what was in it, and, if the launch wrote it, what was done.
     pub config: myownllm_config_store::Report,
-    /// What was written of the config, in order; empty when nothing was.
+    /// The steps that wrote the config, in order; empty if the launch wrote nothing.
     pub config_steps: Vec<myownllm_config_store::Step>,
-    /// Whether the config was healthy before, and who may have changed that.
+    /// Set if the config was healthy before a daemon overwrote it, with the processes that may have
+    /// done so.
     pub relapse: Option<Relapse>,
-    /// The daemons of the old location that were ended, in order.
+    /// The daemons of the old location that the launch ended, in order.
     pub stopped: Vec<LiveDaemon>,
-    /// What the move did; `None` when nothing was pending.
+    /// The report of the move; `None` if nothing was pending.
     pub migration: Option<myownllm_migration::Report>,
     /// The daemon in use, if any.
     pub daemon: Daemon,
-    /// The programs that were tried when none came up, each with its reason.
+    /// The programs that were tried if none came up, each with the reason.
     pub tried: Vec<CandidateOutcome>,
-    /// Which daemons were looked for and what answered.
+    /// The daemons that the launch looked for, and the answers.
     pub detection: Option<Detection>,
-    /// What was done to the daemon's networks.
+    /// The changes to the daemon's networks.
     pub reconciled: Option<Reconciled>,
-    /// What was odd in the config.
+    /// The diagnostics of the config.
     pub findings: Vec<myownllm_config_model::Diagnostic>,
-    /// What went wrong or is worth knowing, the findings included; the gravest error decides the class.
+    /// Everything that went wrong or is worth knowing, `findings` included. The gravest error
+    /// decides the class.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Outcome {
-    /// The class of the gravest error; `None` when the launch succeeded.
+    /// Returns the class of the gravest error; `None` if the launch succeeded.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         class_of(&self.diagnostics)
@@ -54,22 +57,22 @@ impl Outcome {
 /// The daemon that a launch ended with.
 #[derive(Debug, Default)]
 pub enum Daemon {
-    /// None was wanted, or none may be started; the diagnostics say why.
+    /// No daemon was wanted, or none may be started. The diagnostics say why.
     #[default]
     None,
-    /// One ran already. Its life is not ours to end.
+    /// A daemon that ran already. This process must not end it.
     Attached {
-        /// Whose it is.
+        /// The role of the daemon.
         role: Role,
-        /// Where it listens.
+        /// The endpoint at which the daemon listens.
         endpoint: Endpoint,
-        /// What it said of itself.
+        /// The status that the daemon reported.
         status: Status,
-        /// Its process, where the system tells.
+        /// The process of the daemon, if the system tells it.
         pid: Option<u32>,
-        /// Which rule chose it.
+        /// The rule that chose the daemon.
         rule: Rule,
     },
-    /// We started it.
+    /// A daemon that this launch started.
     Spawned(Spawned),
 }

@@ -1,4 +1,5 @@
-//! What a launch would do, as data: the one prediction that a status prints, a doctor judges, and a launch carries out.
+//! The plan of a launch, as data: the one prediction that `status` prints, `doctor` judges, and a
+//! launch carries out.
 
 use std::fmt;
 
@@ -22,116 +23,118 @@ use crate::start::{LEAKED, leaked_socket, missing_program, unusable_log};
 use crate::trust::ensure_changeable;
 use crate::words::{backup, count, process};
 
-/// The code of a config that is no JSON object.
+/// The code of a config that is not a JSON object.
 pub const CORRUPT: &str = "store.corrupt";
-/// The code of a config that has lost what its user had set.
+/// The code of a config that has lost the user's settings.
 pub const WIPED: &str = "config.wiped";
 /// The code of a config that a launch would repair.
 pub const NEEDS_REPAIR: &str = "config.needs-repair";
 
-/// What a launch would do, and everything that was looked at to decide it.
+/// The actions of a launch, and everything that decided them.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct LaunchPlan {
     /// The steps, in the order in which a launch would take them.
     pub steps: Vec<LaunchStep>,
-    /// What would be moved, what waits for a decision, and what stays.
+    /// The files that would be moved, that wait for a decision, and that stay.
     pub migration: MovePlan,
-    /// Whether the move would be made: nothing is moved without the identity file, or beside a running daemon.
+    /// True if the move would be made: nothing is moved without the identity file, or beside a
+    /// running daemon.
     pub moves: bool,
-    /// What would be written of the config.
+    /// The steps that would write the config.
     pub config: Option<Pending>,
-    /// The config as a launch would run on it; `None` when the file cannot be read.
+    /// The config that a launch would run on; `None` if the file cannot be read.
     #[serde(skip)]
     pub loaded: Option<Loaded>,
-    /// Why the config cannot be read.
+    /// The reason why the config cannot be read.
     #[serde(skip)]
     pub unreadable: Option<Diagnostic>,
-    /// The file in the place of the daemon's config that is not the daemon's.
+    /// The file at the path of the daemon's config that is not the daemon's.
     #[serde(skip)]
     pub misplaced: Option<Misplaced>,
-    /// Which identity file is in force.
+    /// The identity file in force.
     pub identity: Answer,
-    /// The daemons that would be ended first.
+    /// The daemons that a launch would end first.
     pub stops: Vec<LiveDaemon>,
     /// The daemon that listens at the old location.
     #[serde(skip)]
     pub legacy: Option<RunningDaemon>,
-    /// Which places of a daemon were looked at, and what answered.
+    /// The endpoints at which the plan looked for a daemon, and the answers.
     pub detection: Detection,
-    /// Which daemon a launch would end with.
+    /// The daemon that a launch would end with.
     pub daemon: DaemonStep,
-    /// The network that a daemon would be told to join.
+    /// The network that a launch would have a daemon join.
     pub active_network: Option<String>,
-    /// Whether something would be moved, repaired or set aside.
+    /// True if a launch would move, repair or set aside something.
     pub pending: bool,
-    /// What a launch would tell, each with its class: an error makes it fail or refuse.
+    /// The diagnostics of a launch, each with its class: an error makes the launch fail or refuse.
     pub diagnostics: Vec<Diagnostic>,
-    /// Whether a daemon program is there to be started; `None` when one is, or when that is not known.
+    /// Reports that no daemon program can be started; `None` if one can be started, or if that is
+    /// not known.
     #[serde(skip)]
     pub program: Option<Diagnostic>,
 }
 
 impl LaunchPlan {
-    /// Returns the class with which a launch would end; `None` when it would succeed.
+    /// Returns the class with which a launch would end; `None` if it would succeed.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         class_of(&self.diagnostics)
     }
 
-    /// Whether a launch would start a daemon, were it not for the diagnostics.
+    /// True if a launch would start a daemon unless a diagnostic prevents it.
     #[must_use]
     pub fn wants_start(&self) -> bool {
         matches!(self.detection.decision, Decision::Spawn)
     }
 }
 
-/// One thing that a launch would do.
+/// One step of a launch.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LaunchStep {
-    /// It refuses to change anything.
+    /// Refuses to change anything.
     Refuse,
-    /// It fails to change what is to be changed.
+    /// Fails to make the pending changes.
     Fail,
-    /// It moves the daemon's state to the daemon home.
+    /// Moves the daemon's state to the daemon home.
     Move {
-        /// How many files.
+        /// The number of files.
         files: usize,
     },
-    /// It leaves the config, which it cannot read, and runs on another.
+    /// Leaves the config, which cannot be read, and runs on a stand-in.
     RunOnStandIn,
-    /// It leaves a config that a newer version wrote.
+    /// Leaves a config that a newer version wrote.
     LeaveNewerConfig,
-    /// It writes a config that is gone anew.
+    /// Writes a missing config anew.
     RestoreConfig {
-        /// From which backup.
+        /// The backup to write from.
         from: Option<String>,
     },
-    /// It repairs the config.
+    /// Repairs the config.
     RepairConfig,
-    /// It adds what the config lacks.
+    /// Adds the settings that the config lacks.
     CompleteConfig,
-    /// It writes a config where there was none.
+    /// Writes a config where there was none.
     WriteDefaultConfig,
-    /// It sets aside the file in the place of the daemon's config.
+    /// Sets aside the file at the path of the daemon's config.
     SetDaemonConfigAside,
-    /// It uses no daemon.
+    /// Uses no daemon.
     StartNoDaemon {
-        /// Why, in a few words, where the diagnostics do not say it.
+        /// The reason in a few words, if the diagnostics do not give it.
         why: Option<String>,
     },
-    /// It uses the shared daemon.
+    /// Uses the shared daemon.
     AttachToSharedDaemon,
-    /// It uses the app's daemon, which runs.
+    /// Uses the app's daemon, which runs.
     AttachToOwnDaemon,
-    /// It starts the app's daemon.
+    /// Starts the app's daemon.
     StartDaemon,
 }
 
 impl LaunchStep {
-    /// Returns the stable name, for programs.
+    /// Returns the stable code of the step, for programs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -184,12 +187,12 @@ impl fmt::Display for LaunchStep {
     }
 }
 
-/// Decides what a launch would do. Looks, and changes nothing.
+/// Decides what a launch would do. Only looks, and changes nothing.
 pub fn plan(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> LaunchPlan {
     Planner::look(context, options, ids).decide()
 }
 
-/// What was looked at.
+/// Everything that the plan is decided from.
 struct Planner<'p, 'a> {
     context: &'p Context<'a>,
     options: &'p Options<'p>,
@@ -243,7 +246,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let layout = self.context.layout;
         let mut diagnostics = self.state_diagnostics();
         let missing_home = missing_home(self.context);
-        // A config that cannot be read was told of, and that it cannot be asked for a socket says nothing more.
+        // If the config cannot be read, the plan has reported that: the socket that the config may
+        // name adds nothing.
         let is_told = |refusal: &Diagnostic| refusal.code == LEAKED && self.loaded.is_err();
         let legacy = plan_stops(self.legacy.iter().cloned().collect(), self.options).1;
         let refusal = self.home.refusal.clone().filter(|refusal| !is_told(refusal));
@@ -252,7 +256,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let untrusted = self.options.refusal.cloned().or_else(|| ensure_changeable(self.context).err());
         let is_trusted = untrusted.is_none();
         if let Some(untrusted) = untrusted {
-            // One cause is told once.
+            // Reports one cause once.
             diagnostics.retain(|told| told.path != untrusted.path);
             diagnostics.push(untrusted);
         }
@@ -263,7 +267,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let repairs = loaded.is_some_and(|loaded| loaded.pending.repairs());
         let pending = !self.migration.is_empty() || self.misplaced.is_some() || repairs;
         let writes = pending || loaded.is_some_and(|loaded| loaded.pending.writes_config());
-        // A launch writes to the app's home when something is to be done there.
+        // A launch writes to the app's home only if there is something to do there.
         let stuck = unwritable(self.context, self.options.run_as, &layout.app_home).filter(|_| writes);
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
@@ -275,7 +279,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         refusals.into_iter().for_each(|refusal| add_new(&mut diagnostics, refusal));
         diagnostics.extend(stuck);
         let missing_key = self.identity.refusal().is_some_and(IdentityRefusal::is_gone);
-        // A config that cannot be asked where its daemon listens forbids the move.
+        // If the config cannot be read for the socket at which its daemon listens, nothing may be
+        // moved.
         let moves = self.migration.refusals.is_empty() && leaked_socket(self.context).is_ok() && !missing_key;
         let steps = match (is_refused, fails) {
             (true, _) => vec![LaunchStep::Refuse],
@@ -303,7 +308,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         }
     }
 
-    /// What is wrong with what lies in the homes.
+    /// Returns what is wrong with the state in the homes.
     fn state_diagnostics(&self) -> Vec<Diagnostic> {
         let layout = self.context.layout;
         let mut diagnostics: Vec<Diagnostic> =
@@ -321,7 +326,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             }
         }
         diagnostics.extend(shared_config(self.context).or_else(|| {
-            // A launch puts it right.
+            // A launch corrects a misplaced config, so this is only a warning.
             Some(misplaced_diagnostic(self.context, self.misplaced.as_ref()?).as_warning())
         }));
         add_untold(&mut diagnostics, self.identity.refusal().map(Diagnostic::from));
@@ -330,7 +335,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         diagnostics
     }
 
-    /// What keeps a launch from using a daemon.
+    /// Returns the diagnostics that keep a launch from using a daemon.
     fn daemon_refusals(&self) -> Vec<Diagnostic> {
         let starts = matches!(self.detection.decision, Decision::Spawn);
         let home = || unwritable(self.context, self.options.run_as, &self.context.layout.daemon_home);
@@ -340,7 +345,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         self.preparation.refusal.clone().into_iter().chain(home).chain(log).chain(program).collect()
     }
 
-    /// `is_barred` says that no daemon would be looked for, `is_refused` that none of those that were looked for would do.
+    /// Decides which daemon a launch would end with. `is_barred` is true if a launch would not look
+    /// for a daemon, `is_refused` if a launch could use none of the daemons that it looks for.
     fn daemon_step(&self, is_barred: bool, is_refused: bool) -> DaemonStep {
         let see_below = || Some(" (see below)".to_owned());
         let why = match &self.detection.decision {
@@ -370,8 +376,8 @@ impl<'p, 'a> Planner<'p, 'a> {
 
     fn steps(&self, moves: bool, daemon: &DaemonStep) -> Vec<LaunchStep> {
         let mut steps = Vec::new();
-        // A refused move moves nothing; an identity file that cannot be used stays behind alone. Neither keeps the config from its
-        // repair.
+        // A refused move moves nothing. An identity file that cannot be used is the only file that
+        // stays behind. Neither prevents the repair of the config.
         let files = if moves { self.migration.files() } else { 0 };
         steps.extend((files > 0).then_some(LaunchStep::Move { files }));
         steps.extend(config_step(self.loaded.as_ref().ok()));
@@ -413,8 +419,8 @@ fn active_network(loaded: &Loaded) -> Option<String> {
     active.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()))
 }
 
-/// Returns what a launch tells of a move before it is made: files that differ wait for their owner, and the app goes on without
-/// them.
+/// Returns the diagnostics of a move before it is made. Files that differ only warn: they wait for
+/// the user's decision, and the app goes on without them.
 fn plan_diagnostics<'a>(plan: &'a MovePlan, program: &'a str) -> impl Iterator<Item = Diagnostic> + 'a {
     let troubles = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from);
     let collisions = plan.collisions.iter();
@@ -426,9 +432,9 @@ fn is_same(told: &Diagnostic, other: &Diagnostic) -> bool {
     told.code == other.code && told.message == other.message
 }
 
-/// Adds a diagnostic that is not told yet.
+/// Adds a diagnostic unless the list has it already.
 fn add_new(diagnostics: &mut Vec<Diagnostic>, more: Diagnostic) {
-    // What was a warning by itself may be what makes a launch fail.
+    // An error replaces the same diagnostic as a warning: the launch may fail because of it.
     diagnostics.retain(|told| !is_same(told, &more) || told.is_error());
     if !diagnostics.iter().any(|told| is_same(told, &more)) {
         diagnostics.push(more);

@@ -1,4 +1,5 @@
-//! The config was healthy, and is a daemon's again: something still uses the shared folder.
+//! Detects a config that was healthy and that a daemon has overwritten again: something still
+//! starts a daemon in the app's home.
 
 use myownllm_config_store::{CopyKind, FileShape};
 use myownllm_daemon::{Evidence, Suspect};
@@ -8,20 +9,21 @@ use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::Diagnostic;
 
-/// A config that was healthy before and is not any more.
+/// A config that was healthy before and that a daemon has overwritten again.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Relapse {
-    /// The newest copy of it as it was healthy.
+    /// The newest backup of the healthy config.
     pub healthy_copy: String,
-    /// Who may have written over it, as far as they still run.
+    /// The processes that may have overwritten the config, if they still run.
     pub suspects: Vec<Suspect>,
 }
 
 impl Relapse {
-    /// Looks for the signs: a config in the daemon's shape, and a copy that we made when it was healthy. (What a daemon
-    /// itself moved aside is no such sign: that happens the first time, too.) `live` are the daemons that were found
-    /// on the app's home; who asks has not ended them yet.
+    /// Looks for the signs of a relapse: a config in the daemon's shape, and a backup that this
+    /// program made when the config was healthy. (A file that a daemon itself moved aside is no
+    /// such sign: a daemon does that the first time, too.) `live` are the daemons that were found
+    /// on the app's home; the caller has not ended them yet.
     pub fn of(context: &Context<'_>, shape: FileShape, live: &[RunningDaemon]) -> Option<Self> {
         if !matches!(shape, FileShape::Daemon | FileShape::Mixed) {
             return None;
@@ -30,7 +32,7 @@ impl Relapse {
         let is_healthy = |kind, intact, shape| kind == CopyKind::Good && intact && shape == FileShape::App;
         let healthy = copies.iter().find(|copy| is_healthy(copy.kind, copy.intact, copy.shape))?;
         let mut suspects = context.daemons.suspects();
-        // One whose environment cannot be read is known by its socket alone.
+        // A daemon whose environment cannot be read is known by its socket alone.
         for pid in live.iter().filter(|live| live.legacy).filter_map(RunningDaemon::pid) {
             if suspects.iter().all(|known| known.pid != pid) {
                 suspects.insert(0, Suspect::new(pid, None, Evidence::Serves));
@@ -39,7 +41,7 @@ impl Relapse {
         Some(Self { healthy_copy: healthy.id.to_string(), suspects })
     }
 
-    /// The same for a person.
+    /// Returns the relapse as a diagnostic for a person.
     pub fn diagnostic(&self, context: &Context<'_>, options: &Options<'_>) -> Diagnostic {
         let copy = &self.healthy_copy;
         let who = match self.suspects.is_empty() {

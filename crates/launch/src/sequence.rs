@@ -1,10 +1,11 @@
-//! The app's start-up sequence: migrate, load and if need be repair the config, attach to a daemon or start one, and
-//! bring its networks in line.
+//! The app's start-up sequence: migrates, loads and if need be repairs the config, attaches to a
+//! daemon or starts one, and brings its networks in line.
 //!
-//! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It never fails: the app
-//! must come up whatever the disk says, so the outcome always holds a config to run on, beside what went wrong. What is done is
-//! decided by the plans of `home` and `daemon_plan`, which [`plan`](crate::plan()) puts together for whoever only asks; the
-//! sequence makes them again under the lock, and carries them out.
+//! [`launch`] works on traits, so a sibling app can replace one part, and a test all of them. It
+//! never fails: the app must come up whatever the disk says, so the outcome always holds a config
+//! to run on, beside the diagnostics. The plans of `home` and `daemon_plan` decide what is done;
+//! [`plan`](crate::plan()) combines these plans for a caller that only asks. The sequence makes the
+//! plans again under the lock, and carries them out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ use crate::waiting::{LOCK_STEP, lock_home};
 
 /// Runs the sequence.
 ///
-/// A start at which nothing is pending takes no lock, writes nothing, and looks at a handful of names.
+/// A start with nothing pending takes no lock, writes nothing, and looks at a handful of names.
 pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
     let (outcome, pending) = load(context, ids);
     let mut run = Run { context, options, ids, lock: None, outcome };
@@ -46,15 +47,16 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
         Ok(routine) => {
             let answer = identity_answer(context, None);
             add_untold(&mut run.outcome.diagnostics, answer.refusal().map(Diagnostic::from));
-            // A daemon is used only on a home where nothing is in doubt: one that starts beside a key that could not be
-            // moved would make a second key.
+            // A daemon is used only if nothing in the home is in doubt: a daemon that starts beside
+            // an identity file that could not be moved would make a second one.
             if options.daemon && run.outcome.class().is_none() {
                 let used = expected_of(context, &answer).and_then(|expected| run.use_daemon(&expected));
                 run.outcome.diagnostics.extend(used.err().into_iter().flatten());
             }
             run.outcome.diagnostics.extend(routine);
         }
-        // A config that cannot be read was told of, and that it cannot be asked for a socket says nothing more.
+        // If the config cannot be read, the run has reported that: the socket that the config may
+        // name adds nothing.
         Err(diagnostic) if run.outcome.stand_in && diagnostic.code == LEAKED => {}
         Err(diagnostic) => run.outcome.diagnostics.push(diagnostic),
     }
@@ -63,10 +65,11 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
     outcome
 }
 
-/// Adds what is told of the run as a whole.
+/// Adds the diagnostics of the run as a whole.
 fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome) {
     if options.daemon {
-        // After the start of a daemon, which removes one that is in its way.
+        // Looks for abandoned sockets after the start of a daemon, which removes a socket in its
+        // way.
         let abandoned = context.daemons.abandoned_sockets();
         outcome.diagnostics.extend(abandoned.iter().map(abandoned_diagnostic));
     }
@@ -77,15 +80,15 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
     }
     let findings = outcome.findings.iter().map(Diagnostic::from);
     outcome.diagnostics.extend(findings);
-    // The last that a person reads.
+    // The losses come last, where a person reads them last.
     let is_written = outcome.config_steps.iter().any(Step::writes_config);
     let lost = lost_settings(&outcome.document, &outcome.config, &context.layout.app_config, is_written);
     outcome.diagnostics.extend(lost);
     outcome.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(options.program));
 }
 
-/// The config to run on, whatever the file is, and what of it is to be written: nothing, when the file must not be
-/// touched.
+/// Returns the config to run on, whatever the file is, and the steps that are to write it: `None`
+/// if the file must not be touched.
 fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) {
     let (loaded, failed) = match context.store.look(ids) {
         Ok(loaded) => {
@@ -123,28 +126,29 @@ struct Run<'r, 'a> {
     context: &'r Context<'a>,
     options: &'r Options<'r>,
     ids: &'r mut dyn Ids,
-    /// The lock, when it had to be taken.
+    /// The lock, if it had to be taken.
     lock: Option<Box<dyn LockedStore + 'a>>,
     outcome: Outcome,
 }
 
-/// A daemon that was looked for: what was found, and the connection over which it answered.
+/// The result of the look for a daemon, and the connection over which the daemon answered.
 type Found = (Detection, Option<Box<dyn DaemonControl>>);
 
 impl<'a> Run<'_, 'a> {
-    /// Moves and repairs what is pending. Returns what could not be written of a routine copy, or of defaults: a failure to be told,
-    /// and no reason to keep anybody from working.
+    /// Moves and repairs what is pending. Returns the diagnostic of a routine backup, or of
+    /// defaults, that could not be written: the launch reports this failure and goes on.
     fn settle(&mut self, pending: Option<Pending>) -> Result<Option<Diagnostic>, Diagnostic> {
         ensure_permitted(self.context, self.options)?;
         let touches = pending.is_some();
         let Some(lock) = self.lock_to_work(pending)? else { return Ok(None) };
-        // Only from here does what we see stay as it is.
+        // Under the lock, no other launch changes the home any more: looks again.
         ensure_changeable(self.context)?;
         let pending = self.look_again(touches)?;
         let work = Work::look(self.context, pending);
         let plan = HomePlan::new(self.context, self.options, &work, Some(&self.outcome.config));
         add_untold(&mut self.outcome.diagnostics, plan.unknown_processes.clone());
-        // Looked for before a daemon that may be the reason is ended, and told even when nothing may be repaired.
+        // Looks for a relapse before the launch ends a daemon that may be the cause, and reports it
+        // even if nothing may be repaired.
         if work.pending.as_ref().is_some_and(Pending::repairs)
             && let Some(relapse) = Relapse::of(self.context, self.outcome.shape, &plan.live)
         {
@@ -161,14 +165,15 @@ impl<'a> Run<'_, 'a> {
             Some(pending) => apply(self.context, self.ids, lock, pending, &mut self.outcome),
             None => None,
         };
-        // Only then: the app's config in it is a source of the repair.
+        // Runs after the repair: if the misplaced file holds the app's config, the repair reads it.
         if self.outcome.class().is_none() {
             settle_daemon_config(self.context, self.options, lock, &mut self.outcome)?;
         }
         Ok(routine)
     }
 
-    /// Takes the lock, unless there is nothing to do, or another process does it meanwhile.
+    /// Takes the lock. Returns `None` if there is nothing to do, or if another process does it
+    /// meanwhile.
     fn lock_to_work(
         &mut self,
         mut pending: Option<Pending>,
@@ -197,7 +202,8 @@ impl<'a> Run<'_, 'a> {
                 }
                 Err(error) => return Err(Diagnostic::from(&error)),
             }
-            // Whoever holds the lock may be doing just what we wanted to do: then there is nothing to wait for.
+            // The process that holds the lock may be doing the same work. Then there is nothing to
+            // wait for.
             pending = self.look_again(touches)?;
         }
     }
@@ -208,9 +214,11 @@ impl<'a> Run<'_, 'a> {
         plan.refusal.clone().map_or(Ok(()), Err)
     }
 
-    /// The config once more, after time has passed. `touches` is false when the file must not be touched at all.
+    /// Loads the config once more, after time has passed. `touches` is false if the file must not
+    /// be touched at all.
     ///
-    /// A file that could be read before and cannot be now is a failure, and never "nothing to do".
+    /// A file that could be read before and cannot be read now is a failure, and never "nothing to
+    /// do".
     fn look_again(&mut self, touches: bool) -> Result<Option<Pending>, Diagnostic> {
         if !touches {
             return Ok(None);
@@ -224,7 +232,7 @@ impl<'a> Run<'_, 'a> {
         Ok(loaded.newer.is_none().then_some(loaded.pending))
     }
 
-    /// Attaches to a daemon or starts one, and brings its networks in line.
+    /// Attaches to a daemon or starts one, and brings the daemon's networks in line.
     fn use_daemon(&mut self, expected: &Expected) -> Result<(), Vec<Diagnostic>> {
         let (found, spawned) = self.find_or_start(expected)?;
         let (detection, mut client) = found;
@@ -263,7 +271,7 @@ impl<'a> Run<'_, 'a> {
         if diagnostics.is_empty() { Ok(()) } else { Err(diagnostics) }
     }
 
-    /// Looks for a daemon, and starts one where none runs.
+    /// Looks for a daemon, and starts one if none runs.
     fn find_or_start(&mut self, expected: &Expected) -> Result<(Found, Option<Spawned>), Vec<Diagnostic>> {
         let detect = |run: &Self| run.context.daemons.detect(expected);
         let mut found = detect(self);
@@ -272,17 +280,19 @@ impl<'a> Run<'_, 'a> {
             let stops = !beside.stops.is_empty();
             self.prepare(beside)?;
             if stops {
-                // One that ends takes the socket's name away, whosever it is by then.
+                // A daemon unlinks its socket path on exit, even if another daemon has bound it
+                // since: detects again.
                 found = detect(self);
             }
         }
         if starts(&found) && self.lock.is_none() {
             self.lock = Some(lock_home(self.context, self.options).map_err(one)?);
-            // Whoever held the lock may have started the daemon that we want.
+            // The process that held the lock may have started the daemon that this launch wants.
             found = detect(self);
         }
         let options = self.options;
-        // Nobody starts one now, so that what is on its way was left behind by a start that was killed.
+        // Under the lock, no other process starts a daemon now: a daemon on its way up was left
+        // behind by a killed start.
         if starts(&found) && self.context.daemons.await_starting(&|| options.is_cancelled()) {
             if options.is_cancelled() {
                 return Err(one(Diagnostic::from(&SpawnError::Cancelled)));
@@ -303,18 +313,20 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
-    /// Ends the daemons that are in the way, and tells what is told before one is used.
+    /// Ends the daemons that are in the way, and adds the warnings before a daemon is used.
     fn prepare(&mut self, preparation: Preparation) -> Result<(), Vec<Diagnostic>> {
         let Preparation { stops, refusal, warnings } = preparation;
         add_untold(&mut self.outcome.diagnostics, warnings);
         stop_daemons(self.context.daemons, &stops, &mut self.outcome.stopped).map_err(one)?;
         let Some(refusal) = refusal else { return Ok(()) };
-        // It need not be said twice.
+        // Removes diagnostics with the code of the refusal, so that the refusal is not reported
+        // twice.
         self.outcome.diagnostics.retain(|told| told.code != refusal.code);
         Err(one(refusal))
     }
 
-    /// Starts a daemon in the daemon's home, where nothing speaks against it. The inner error is that none came up.
+    /// Starts a daemon in the daemon home, unless something forbids it. The inner error is that no
+    /// daemon came up.
     fn start(&mut self) -> Result<Result<Spawned, SpawnError>, Vec<Diagnostic>> {
         self.prepare(Preparation::of_start(self.context, self.options))?;
         let context = self.context;
@@ -330,9 +342,10 @@ impl<'a> Run<'_, 'a> {
 
     /// Brings the daemon's networks in line with the config on the disk.
     ///
-    /// What is to be done is planned and done under the lock, from the config as it is then: two that change the active network
-    /// at once would else each leave the daemon with its own. Where there is nothing to do, no lock is taken; whoever changes
-    /// the config meanwhile brings the daemon in line with it.
+    /// Plans and executes under the lock, from the config as it is then: otherwise two processes
+    /// that change the active network at once would each leave the daemon with their own network.
+    /// If there is nothing to do, takes no lock: a process that changes the config meanwhile brings
+    /// the daemon in line with it.
     fn bring_in_line(
         &mut self,
         daemon: &mut dyn DaemonControl,
@@ -362,7 +375,8 @@ fn starts(found: &Found) -> bool {
     matches!(found.0.decision, Decision::Spawn)
 }
 
-/// Repairs and completes the config. Returns what failed of a routine copy, or of defaults; a repair that failed is noted.
+/// Repairs and completes the config. Returns the failure of a routine backup, or of defaults; adds
+/// the failure of a repair to the outcome.
 fn apply(
     context: &Context<'_>,
     ids: &mut dyn Ids,
@@ -375,7 +389,8 @@ fn apply(
     match lock.apply(ids) {
         Ok(Applied { document, steps, report, diagnostics: findings, .. }) => {
             outcome.document = document;
-            // Where another launch repaired the file meanwhile, what we first saw is what there is to tell; and what failed.
+            // If another launch repaired the file meanwhile, keeps the report of what this launch
+            // saw first, and adds the new diagnostics.
             if !steps.is_empty() {
                 outcome.diagnostics.extend(wrote_where_others_can(context));
                 outcome.config = report;
@@ -392,7 +407,8 @@ fn apply(
             if repairs {
                 outcome.diagnostics.push(diagnostic);
             } else if pending.is_housekeeping() {
-                // The config lies where nothing can be written, as a link into a read-only store does.
+                // The config lies where nothing can be written, for example behind a symlink into a
+                // read-only store.
                 routine = Some(diagnostic.as_warning());
             } else {
                 routine = Some(diagnostic);
@@ -402,7 +418,8 @@ fn apply(
     routine
 }
 
-/// The move, under the lock. What went wrong is told; returns `false` when a daemon turned up that forbids the repair as well.
+/// Makes the move under the lock, and reports what went wrong. Returns false if a daemon turned up
+/// that forbids the repair as well.
 fn migrate(
     context: &Context<'_>,
     options: &Options<'_>,
@@ -413,7 +430,7 @@ fn migrate(
     let watch = Watch { daemons: context.daemons, leaked: plan.leaked.as_deref() };
     let wanted = MoveOptions::forward().stopping_legacy_daemon(options.stop_legacy_daemon);
     let report = context.migrator.run(lock.home_lock(), &wanted, &watch);
-    // Files that differ wait for their owner; the app goes on without them.
+    // Files that differ wait for the user's decision. The app goes on without them.
     outcome.diagnostics.extend(
         move_diagnostics(&report, options.program).map(|diagnostic| {
             if diagnostic.code == COLLISION { diagnostic.as_warning() } else { diagnostic }
@@ -425,7 +442,8 @@ fn migrate(
     is_quiet
 }
 
-/// Who took the place of the daemon that was being started, which has been ended by now; looked for once.
+/// Looks once for the daemon that took the place of the daemon that was being started, which has
+/// been ended by now.
 fn come_up_meanwhile(
     context: &Context<'_>,
     expected: &Expected,
@@ -436,8 +454,8 @@ fn come_up_meanwhile(
     (!matches!(found.0.decision, Decision::Spawn)).then_some(found)
 }
 
-/// Which key a daemon has to have. Whatever keeps the move from being over is an error, whether anything is left to be moved or not: a
-/// daemon would work beside it.
+/// Returns the key that a daemon must have. Every problem that keeps the move from being complete
+/// is an error, even if nothing is left to be moved: a daemon would work beside it.
 fn expected_of(context: &Context<'_>, answer: &Answer) -> Result<Expected, Vec<Diagnostic>> {
     let plan = context.migrator.plan(&context.migrator.inspect(Direction::Forward), &MoveOptions::forward());
     let doubts: Vec<Diagnostic> = plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();
@@ -447,7 +465,8 @@ fn expected_of(context: &Context<'_>, answer: &Answer) -> Result<Expected, Vec<D
     expected_key(answer).map_err(|refusal| vec![Diagnostic::from(&refusal)])
 }
 
-/// Has the daemon's config say where its key is now. A repair that was made before the move left the old place in it.
+/// Corrects the path of the identity file in the daemon's config: a repair that was made before the
+/// move left the old location in it.
 fn tell_where_the_key_is(
     context: &Context<'_>,
     lock: &dyn LockedStore,

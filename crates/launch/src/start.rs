@@ -1,4 +1,4 @@
-//! Whether a daemon that is started now could come up, and be found.
+//! Checks that a daemon that is started now could come up, and be found.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,11 @@ use crate::context::Context;
 use crate::daemons::{endpoint_of, read_control_socket, read_document};
 use crate::diagnostic::{Class, Diagnostic};
 
-/// The stable code of a config that cannot be asked where its daemon listens.
+/// The stable code of a config that cannot be read for the socket at which its daemon listens.
 pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
 
-/// The control socket that the app's config names since a daemon wrote over it: its daemon may listen there.
+/// Returns the control socket that the app's config names if a daemon has overwritten it: that
+/// daemon may listen there.
 pub fn leaked_socket(context: &Context<'_>) -> Result<Option<PathBuf>, Diagnostic> {
     let config = &context.layout.app_config;
     read_control_socket(context.disk, config)
@@ -26,8 +27,9 @@ pub fn leaked_socket(context: &Context<'_>) -> Result<Option<PathBuf>, Diagnosti
 /// The stable code of a daemon's config that cannot be read.
 const UNREADABLE: &str = "paths.lookup";
 
-/// What the daemon's config says of its socket, and the config that says it: the app's own, which gives back what is the daemon's,
-/// where the daemon has none yet.
+/// Returns the socket that the daemon's config names, and the config that names it. If there is no
+/// daemon's config yet, that is the app's config, from which a repair gives back the daemon's
+/// settings.
 fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Path), Diagnostic> {
     let config = &context.layout.daemon_config;
     let document = read_document(context.disk, config)
@@ -41,12 +43,13 @@ fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Path), 
     })
 }
 
-/// The new home is deeper than the old one: a socket path that would not fit there is refused before anything moves. Only the
-/// socket is judged on which the daemon will listen.
+/// Checks that the path of the socket on which the daemon will listen fits into the daemon home.
+/// The daemon home is deeper than the old location: a path that is too long is refused before
+/// anything moves.
 pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
     let layout = context.checked.map_err(Diagnostic::from)?;
     let (named, config) = match named_socket(context) {
-        // What is closed there is told by the move, and by a start.
+        // The move, and a start, report a daemon's config that cannot be read.
         Err(diagnostic) if diagnostic.code == UNREADABLE => return Ok(()),
         other => other?,
     };
@@ -54,8 +57,9 @@ pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
     myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Diagnostic::from(&error))
 }
 
-/// Whether a daemon that is started now could be found, and take its place: waiting for one that comes up elsewhere would be in
-/// vain. `run_as` is the user that starts it, where that is not the user of this process.
+/// Checks that a daemon that is started now could bind its socket and be found: a launch would wait
+/// in vain for a daemon that comes up elsewhere. `run_as` is the user that starts the daemon, if
+/// that is not the user of this process.
 pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     let (said, config) = named_socket(context)?;
     if let Some(named) = said.named() {
@@ -70,7 +74,8 @@ pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), D
     check_socket_file(&endpoint).map_err(|error| Diagnostic::from(&error))
 }
 
-/// Refuses a control socket in a directory in which nobody can make one: a daemon makes no directory for it, and ends.
+/// Refuses a control socket in a directory in which no file can be made: a daemon makes no
+/// directory for its socket, and ends.
 fn check_directory_of(
     context: &Context<'_>,
     run_as: Option<Owner>,
@@ -97,7 +102,7 @@ fn check_directory_of(
         Ok(_) => Err(refused("is below what is no directory")),
         Err(error) if error.is_not_found() => Err(refused("is in a directory that does not exist")
             .hint(format!("mkdir -p -m 700 {}", quote(directory)))),
-        // A file on the way: nothing can be below it.
+        // A component of the path is a file: nothing can be below it.
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             Err(refused("is below what is no directory"))
         }
@@ -105,7 +110,7 @@ fn check_directory_of(
     }
 }
 
-/// Tells that what has the name of the daemon's log is no file, so that no daemon can be started.
+/// Reports that the daemon's log is not a file, so that no daemon can be started.
 pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     let path = context.layout.daemon_home.join("daemon.log");
     let kind = context.disk.stat(&path).ok()?.kind;
@@ -117,8 +122,8 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     })
 }
 
-/// Tells that no program can be started as the daemon. Whoever named one by a variable wants it: that is an error, and that none was
-/// found anywhere is a warning.
+/// Reports that no program can be started as the daemon. This is an error if a variable names a
+/// program, since the user wants that program; it is a warning if no program was found anywhere.
 pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
     let candidates = context.daemons.programs()?;
     if candidates.iter().any(Candidate::is_usable) {
@@ -146,10 +151,11 @@ pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
     })
 }
 
-/// The stable code of a daemon program that is nowhere.
+/// The stable code of a daemon program that was not found.
 const NOT_FOUND: &str = "daemon.not-found";
 
-/// Why no daemon is to be used. A socket that none could bind is named with the config that can name another one.
+/// Returns the reason why no daemon is to be used. For a socket that cannot be bound, names the
+/// config that can set another one.
 pub fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnostic {
     let unbindable = match refusal {
         Refusal::PathTooLong { .. } => check_start(context, None).err(),

@@ -1,4 +1,4 @@
-//! Who else can change the homes, asked before anything is made in them.
+//! Checks who else can change the homes, before anything is made in them.
 
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_inside};
 use myownllm_durable_fs::{DiskError, Owner, quote};
@@ -6,18 +6,20 @@ use myownllm_durable_fs::{DiskError, Owner, quote};
 use crate::context::Context;
 use crate::diagnostic::{Class, Diagnostic};
 
-/// Checks that what is changed in the app's home is changed for its owner, and nowhere else.
+/// Checks that a change reaches the app's home and no other place, and that its owner can use it.
 ///
 /// # Errors
-/// Somebody else decides where the app's home is, or its owner could not use what this process makes there.
+/// Fails if another user decides where the app's home is, or if the owner of the home could not use
+/// what this process makes there.
 pub fn ensure_changeable(context: &Context<'_>) -> Result<(), Diagnostic> {
     look(context)?.forbids_change().map_or(Ok(()), |problem| Err(refusal(context, problem)))
 }
 
-/// Checks that nobody but the owner or root can put anything in the place of what a daemon is to work with.
+/// Checks that only the owner and root can replace the files and directories that a daemon is to
+/// work with.
 ///
 /// # Errors
-/// The topmost directory or symlink of which that is not so.
+/// Fails with the topmost directory or symlink that another user can replace.
 pub fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     let trust = look(context)?;
     if let Some(problem) = trust.forbids_change().or(trust.problems.first()) {
@@ -35,17 +37,19 @@ pub fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// The same as a warning, of a run that wrote there: others may read what it wrote, or put something else in its place.
+/// Returns the error of [`trusted_home`] as a warning, for a run that wrote there: other users may
+/// read what the run wrote, or replace it.
 pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
     trusted_home(context).err().map(Diagnostic::as_warning)
 }
 
-/// Checks that a daemon of this process is one of the home's owner: what root's daemon writes, the owner cannot read.
+/// Checks that a daemon of this process would run as the home's owner: the owner cannot read what
+/// root's daemon writes.
 ///
-/// `run_as` is the user that the process becomes before.
+/// `run_as` is the user that the process becomes before it starts a daemon.
 ///
 /// # Errors
-/// Root runs this process, and the home is another user's.
+/// Fails if root runs this process and the home belongs to another user.
 pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     let trust = look(context)?;
     let (Some(owner), Some(runner)) = (trust.owner, context.disk.runner()) else { return Ok(()) };
@@ -64,7 +68,7 @@ pub(crate) fn ensure_own_daemon(context: &Context<'_>, run_as: Option<Owner>) ->
 
 fn look(context: &Context<'_>) -> Result<HomeTrust, Diagnostic> {
     HomeTrust::look(context.disk, &context.layout.app_home).map_err(|error| match context.checked {
-        // The guard of the paths has met the same, and names what it was looking for.
+        // The check of the layout failed on the same path, and its error names what it looked for.
         Err(error) => Diagnostic::from(error),
         Ok(_) => failed(&error),
     })
@@ -85,7 +89,7 @@ fn refusal(context: &Context<'_>, problem: &OwnershipProblem) -> Diagnostic {
     Diagnostic::error("homes.unsafe-permissions", message).at(&problem.path).hint(hint).class(Class::Refused)
 }
 
-/// The command that runs the program as another user, on this home.
+/// Returns the command that runs this program as another user, on this home.
 fn as_user(context: &Context<'_>, uid: u32, command: &str) -> String {
     let layout = context.layout;
     format!("sudo -u '#{uid}' {} --home {} {command}", layout.app.program, quote(&layout.user_home))

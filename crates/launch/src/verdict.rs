@@ -1,4 +1,4 @@
-//! What a launch came to, in one word.
+//! The result of a launch, in one word.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::daemon_config::SET_ASIDE;
 use crate::diagnostic::Class;
 use crate::outcome::Outcome;
 
-/// What a launch came to, in one word, for whoever looks after many homes.
+/// The result of a launch, in one word, for an administrator of many homes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -15,18 +15,18 @@ pub enum Verdict {
     Healthy,
     /// The daemon's state was moved to the daemon home.
     Moved,
-    /// The config was repaired, with every setting that it had.
+    /// The config was repaired, and no setting was lost.
     Repaired,
-    /// The config was repaired, and settings of the user's are at their defaults.
+    /// The config was repaired, and some of the user's settings are at their defaults.
     RepairedWithLosses,
-    /// A decision of the user's is needed, or the data is of a newer version.
+    /// The user has to decide, or a newer version wrote the data.
     Refused,
-    /// It failed; the next run may succeed.
+    /// The launch failed. The next run may succeed.
     Failed,
 }
 
 impl Outcome {
-    /// Returns what this launch came to. An error outweighs what was done before it.
+    /// Returns the result of this launch. An error outweighs everything that was done before it.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self.class() {
@@ -47,13 +47,13 @@ impl Outcome {
         if self.migration.as_ref().is_some_and(moved) { Verdict::Moved } else { Verdict::Healthy }
     }
 
-    /// Whether this launch has set aside what was in the place of the daemon's config.
+    /// True if this launch has set aside the file at the path of the daemon's config.
     #[must_use]
     pub fn has_set_daemon_config_aside(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == SET_ASIDE)
     }
 
-    /// Whether this launch has repaired the config file.
+    /// True if this launch has repaired the config file.
     #[must_use]
     pub fn has_repaired(&self) -> bool {
         use myownllm_config_store::Step;

@@ -1,4 +1,4 @@
-//! The lock of the home, waited for with patience, and a word about who holds it.
+//! Waits for the lock of the home, and reports the process that holds it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,13 +10,14 @@ use myownllm_durable_fs::LockError;
 use crate::context::{Context, OnWait, Options};
 use crate::diagnostic::Diagnostic;
 
-/// After so long a wait it looks whether there is still something to wait for, and tells that it waits.
+/// The interval after which a waiting run checks whether there is still something to wait for, and
+/// reports that it waits.
 pub(crate) const LOCK_STEP: Duration = Duration::from_millis(200);
 
-/// Locks the home, and waits as long as the options say for another process that holds the lock.
+/// Locks the home. Waits as long as the options say for another process that holds the lock.
 ///
 /// # Errors
-/// The lock is held all that time, or cannot be taken; or the user has had enough.
+/// Fails if the lock is held all that time, if it cannot be taken, or if the user cancels.
 pub fn lock_home<'a>(
     context: &Context<'a>,
     options: &Options<'_>,
@@ -41,7 +42,7 @@ pub fn lock_home<'a>(
 }
 
 impl Options<'_> {
-    /// Tells that the run waits, once: when it has not waited before.
+    /// Reports once that the run waits: only at the first wait.
     pub(crate) fn tell_of_wait(&self, home: &Path, waited: Duration) {
         if waited.is_zero() {
             let holder = holder(home);
@@ -53,7 +54,7 @@ impl Options<'_> {
     }
 }
 
-/// The process that holds the lock of a home, as the kernel's list of locks has it.
+/// Returns the process that holds the lock of a home, according to the kernel's list of locks.
 #[cfg(target_os = "linux")]
 fn holder(home: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
@@ -62,7 +63,8 @@ fn holder(home: &Path) -> Option<u32> {
     let place = format!("{:02x}:{:02x}:{}", rustix::fs::major(dev), rustix::fs::minor(dev), meta.ino());
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
-        // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; one that waits has `->` behind the number.
+        // `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; a waiting lock has `->` after the
+        // number.
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, "FLOCK", _, _, pid, at, ..] = words.as_slice() else { return None };
         pid.parse().ok().filter(|pid| *pid > 0 && *at == place)

@@ -1,4 +1,4 @@
-//! Numbers, names, paths and states in the words of every command.
+//! Words for numbers, names, paths and states, the same in every command.
 
 use std::path::Path;
 
@@ -18,13 +18,14 @@ pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Returns `, process 7`, or nothing where the system does not tell.
+/// Returns `, process 7`, or an empty string if the system does not tell the process.
 #[must_use]
 pub fn process(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(", process {pid}"))
 }
 
-/// Returns a path for a person: below the user's home it begins with `~`. One with blanks is quoted as a shell wants it.
+/// Returns a path for a person: below the user's home it begins with `~`. A path with spaces is
+/// quoted for a shell.
 #[must_use]
 pub fn short(path: &Path, user_home: &Path) -> String {
     let shown = |path: &Path| match path.to_string_lossy() {
@@ -39,28 +40,30 @@ pub fn short(path: &Path, user_home: &Path) -> String {
     }
 }
 
-/// Returns a text that cannot steer a terminal, nor turn what is around it about: a file name or a daemon may have a say in it.
+/// Returns a text that can neither steer a terminal nor reverse the text around it: a file name or
+/// a daemon may contribute to the text.
 #[must_use]
 pub fn escape_controls(text: &str) -> String {
     text.chars().map(|c| if is_control(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
-/// Whether a character is a control character, or one of Unicode's that end lines or set the direction of writing.
+/// True if a character is a control character, or one of Unicode's that end lines or set the
+/// direction of writing.
 #[must_use]
 pub fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// So many names are told; more would be no screen that anybody looks through.
+/// The number of names that a line shows. Nobody would read through more.
 const NAMED: usize = 12;
 
-/// Returns names in a line; of many, the first.
+/// Joins names in a line. Shows only the first of many.
 pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
     in_a_line(names.iter().map(|name| shortened(name.as_ref(), LONGEST_NAME).into_owned()).collect())
 }
 
-/// Returns short parts in a line; of many, the first.
+/// Joins short parts in a line. Shows only the first of many.
 #[must_use]
 pub fn in_a_line(mut parts: Vec<String>) -> String {
     let more = parts.len().saturating_sub(NAMED);
@@ -78,14 +81,14 @@ pub fn at_defaults(keys: &[String]) -> String {
     format!("{} at {whose}", count(keys.len(), "setting"))
 }
 
-/// Returns a backup by its number; what is no backup of ours by its name.
+/// Returns `backup` and the number of a backup; a name that is not a backup's is returned as it is.
 #[must_use]
 pub fn backup(name: &str) -> String {
     let id = name.parse::<myownllm_config_store::CopyId>();
     id.map_or_else(|_| name.to_owned(), |id| format!("backup {}", id.sequence()))
 }
 
-/// Says what a config is: its shape, or what it has lost.
+/// Describes a config: its shape, or what it has lost.
 #[must_use]
 pub fn state_words(report: &Report) -> &'static str {
     match report.wiped.as_ref().map(|wipe| wipe.loss) {
@@ -107,7 +110,7 @@ fn shape_words(shape: FileShape) -> &'static str {
     }
 }
 
-/// Says how many networks are saved, and which is active.
+/// Describes how many networks are saved, and which is active.
 #[must_use]
 pub fn networks_words(document: &Document) -> String {
     let saved = AppConfig::view(document).cloud_mesh.networks;
@@ -121,7 +124,7 @@ pub fn networks_words(document: &Document) -> String {
     }
 }
 
-/// Says what a probe found. `user_name` names a user by the number.
+/// Describes what a probe found. `user_name` returns the name of a user by the number.
 #[must_use]
 pub fn daemon_words(probe: &Probe, user_name: fn(u32) -> String) -> String {
     match probe {
@@ -150,10 +153,10 @@ pub fn daemon_words(probe: &Probe, user_name: fn(u32) -> String) -> String {
     }
 }
 
-/// Says that something may be there, for all that could be seen.
+/// Says that something may exist but could not be looked for.
 pub const UNSEEN: &str = "cannot be looked for (see below)";
 
-/// Says which identity file is in force.
+/// Describes the identity file in force.
 #[must_use]
 pub fn identity_words(key: &Answer, user_home: &Path) -> String {
     match key {
@@ -185,7 +188,7 @@ mod tests {
     fn a_file_name_cannot_steer_the_terminal() {
         let shown = short(Path::new("/home/u/\x1b[31mred\n.json"), Path::new("/home/u"));
         assert_eq!(shown, "~/\\u{1b}[31mred\\n.json");
-        // Nor can a daemon's words be shown the wrong way round.
+        // A daemon's message cannot reverse the text around it.
         assert_eq!(escape_controls("net \u{202e}gpj"), "net \\u{202e}gpj");
         assert_eq!(escape_controls("k\u{fc}che"), "k\u{fc}che");
     }

@@ -1,5 +1,6 @@
-//! The whole start-up sequence, without a daemon, on the simulated disk: cut off before every operation and in every state
-//! that a power cut may leave, or failed at every operation, the next launch ends it and nothing is lost.
+//! Runs the whole start-up sequence, without a daemon, on the simulated disk. A launch is cut off
+//! before every operation and in every state that a power cut may leave, or fails at every
+//! operation: the next launch completes the work, and nothing is lost.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -24,7 +25,7 @@ use myownllm_paths::{
 const HOME: &str = "/home/u";
 const CONFIG: &str = "/home/u/.myownllm/config.json";
 
-/// What a daemon left of a user's home, per version.
+/// The homes of a user that a daemon of each version has overwritten.
 const FIXTURES: [(&str, &str); 2] = [("0.1.2", "0644"), ("0.3.8", "0600")];
 
 fn fixture(version: &str, file: &str) -> Vec<u8> {
@@ -52,7 +53,7 @@ fn broken_home(version: &str) -> SimDisk {
     disk
 }
 
-/// Nobody runs, and nobody is to be run.
+/// No daemon runs, and none is to be started.
 struct Nobody;
 
 impl Daemons for Nobody {
@@ -85,7 +86,7 @@ impl Daemons for Nobody {
     }
 }
 
-/// The guard's questions, asked of the simulated disk.
+/// Answers the lookups of `guard` from the simulated disk.
 struct On<'a>(&'a SimDisk);
 
 impl On<'_> {
@@ -150,8 +151,9 @@ fn run(disk: &SimDisk) -> Outcome {
     launch(&context, &options, &mut SeededIds::new(1_795_401_077_000, 7))
 }
 
-/// Every file of the daemon's is whole at one place or the other, the former config is somewhere byte for byte, and the
-/// config is never absent and never torn.
+/// Checks that every file of the daemon is complete at the old location or in the daemon home, that
+/// the previous config is somewhere byte for byte, and that the config is never absent and never
+/// torn.
 fn nothing_lost(disk: &SimDisk, version: &str, when: &str) {
     for file in STATE {
         let wanted = fixture(version, file);
@@ -197,7 +199,7 @@ fn complete(disk: &SimDisk, version: &str, when: &str) {
         config.get(&["providers"]).is_some() && config.get(&["daemon"]).is_none(),
         "{when}: not the app's shape"
     );
-    // A start at which nothing is pending touches nothing.
+    // A start with nothing pending touches nothing.
     disk.flush_all();
     disk.reset_ops();
     let again = run(disk);
@@ -251,7 +253,7 @@ fn failed_at_any_operation_it_loses_nothing_and_the_next_launch_ends_it() {
             let when = format!("{kind:?} at operation {number}");
             nothing_lost(&disk, version, &when);
             if outcome.class().is_none() {
-                // What reports success has everything in place.
+                // If a launch reports success, everything is in place.
                 for file in STATE {
                     let at_destination = disk.content(format!("{HOME}/.myownllm/.myownmesh/{file}"));
                     assert!(at_destination.is_some(), "{when}: success, but {file} is not in place");

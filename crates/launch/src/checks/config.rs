@@ -1,4 +1,4 @@
-//! The app's config, its backups, and what a daemon left beside it.
+//! Checks the app's config, its backups, and the files that a daemon left beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ impl Examiner<'_, '_> {
             return self.copies(None);
         };
         self.shape(loaded);
-        // Told by `config.shape` already.
+        // `config.shape` reports these codes already.
         let told = [CORRUPT, WIPED, "store.defaults", "store.newer"];
         for found in &loaded.diagnostics {
             if found.severity != myownllm_config_model::Severity::Info && !told.contains(&found.code) {
@@ -89,7 +89,8 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// What a daemon left beside the config: a repair looks into it; beside a healthy config nobody needs it.
+    /// Reports the files that a daemon left beside the config. A repair reads them; a healthy
+    /// config does not need them.
     fn leftovers(&mut self, loaded: &Loaded) {
         const ID: &str = "config.daemons-leftover";
         let layout = self.context.layout;
@@ -137,7 +138,8 @@ impl Examiner<'_, '_> {
     }
 }
 
-/// A finding with the member that it is about, and the command that opens the config there.
+/// Returns a diagnostic that names the member it is about, and the command that opens the config
+/// there.
 fn finding(found: &myownllm_config_model::Diagnostic, config: &Path) -> Diagnostic {
     let mut diagnostic = Diagnostic::from(found);
     if let Some(place) = diagnostic.path.as_ref().filter(|place| !diagnostic.message.contains(place.as_str()))
@@ -150,13 +152,13 @@ fn finding(found: &myownllm_config_model::Diagnostic, config: &Path) -> Diagnost
     diagnostic
 }
 
-/// Whether a copy of a healthy config is all that a launch would make.
+/// True if a launch would make no change to a healthy config except a backup of it.
 fn lacks_its_copy(loaded: &Loaded) -> bool {
     let mut steps = loaded.pending.steps.iter();
     steps.any(|step| matches!(step, Step::KeepLastGood { .. })) && !loaded.pending.writes_config()
 }
 
-/// The network to name in a hint: any of the saved ones will do, and the first is as good as another.
+/// Returns the network to name in a hint, the first one: any saved network will do.
 fn first_network(document: &Document) -> String {
     let first = networks::list(document)
         .first()

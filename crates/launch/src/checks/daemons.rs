@@ -1,4 +1,4 @@
-//! The daemons that run, and the program that would be started.
+//! Checks the daemons that run, and the program that a launch would start.
 
 use myownllm_daemon::{Endpoint, Expected, Probe, Role, Verdict, process_serves};
 use myownllm_durable_fs::quote;
@@ -35,11 +35,11 @@ impl Examiner<'_, '_> {
         let evidence = format!("{}: {words}", self.shown(endpoint));
         match probe {
             Probe::Absent { .. } => self.checks.ok(id, evidence),
-            // None can be there, and a launch goes without.
+            // No shared daemon can listen there, and a launch goes on without one.
             Probe::PathTooLong { .. } if role == Role::Shared => self.checks.ok(id, evidence),
             Probe::Answered { status, .. } => {
                 self.checks.is_daemon_running = true;
-                // What is wrong with the key is told by its own checks.
+                // The checks of the identity file report what is wrong with it.
                 let expected = self.plan.identity.key().map(|key| Expected::key(&key.device_id));
                 match expected.filter(|expected| role == Role::Own && !expected.admits(&status.device_id)) {
                     Some(expected) => {
@@ -67,7 +67,8 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// The command that ends who listens there, as far as the system tells who it is; or shows whose the socket is.
+    /// Returns the command that ends the process that listens there, if the system tells which
+    /// process it is; or a command that shows the owner of the socket.
     fn end(&self, endpoint: &Endpoint, probe: &Probe) -> String {
         match (probe.pid(), probe, endpoint.path()) {
             (_, Probe::Suspended { pid }, _) => format!("kill -CONT {pid}"),
@@ -78,7 +79,7 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Where a daemon listens, for a person.
+    /// Returns where a daemon listens, as shown to a person.
     pub(super) fn shown(&self, endpoint: &Endpoint) -> String {
         let user_home = &self.context.layout.user_home;
         endpoint.path().map_or_else(|| endpoint.to_string(), |path| short(path, user_home))

@@ -1,4 +1,4 @@
-//! The homes, and who else serves them.
+//! Checks the homes, and the other daemons that serve them.
 
 use myownllm_daemon::Decision;
 use myownllm_paths::{Mode, PathsError};
@@ -14,7 +14,8 @@ use crate::words::short;
 impl Examiner<'_, '_> {
     pub(super) fn homes(&mut self) {
         let (context, layout) = (self.context, self.context.layout);
-        // Of a home that is named one level too deep it says nothing that it is not there.
+        // A home that is named one level too deep has its own error, which says more than that the
+        // home is missing.
         let is_too_deep = matches!(context.checked, Err(PathsError::AppHome { .. }));
         if let Some(error) = missing_home(context).filter(|_| !is_too_deep) {
             let hint = missing_home_hint(context.disk, layout);
@@ -32,7 +33,7 @@ impl Examiner<'_, '_> {
         }
         self.writable();
         match check_start(context, self.options.run_as) {
-            // Told by `homes.apart` already.
+            // `homes.apart` reports this error already.
             Err(_) if context.checked.is_err() => {
                 self.checks.skipped("socket.length", "not looked at before the homes are apart");
             }
@@ -58,14 +59,16 @@ impl Examiner<'_, '_> {
         let starts = matches!(self.plan.detection.decision, Decision::Spawn);
         for diagnostic in fixed {
             let is_at = |path: &std::path::Path| diagnostic.path.as_deref() == path.to_str();
-            // A home that is there may be looked at; one that is not has to be made, and a daemon writes in its own.
+            // A launch can run on a home that exists and cannot be changed. It must make a home
+            // that does not exist, and a daemon writes in its own home.
             let is_needed = is_at(&layout.user_home) || (starts && is_at(&layout.daemon_home));
             let diagnostic = if is_needed { diagnostic.as_error() } else { diagnostic };
             self.checks.diagnostic("homes.writable", diagnostic);
         }
     }
 
-    /// The daemons that serve the homes where, or as, they should not.
+    /// Checks for daemons that serve the homes and should not, at the old location or without a
+    /// reachable socket.
     fn others(&mut self) {
         let daemons = self.context.daemons;
         let unseen = daemons.orphans(None);

@@ -1,7 +1,7 @@
-//! Every check of a home as data: what was seen, how it came out, and the command that mends it.
+//! Every check of a home as data: the evidence, the result, and the command that mends a problem.
 //!
-//! The checks judge the plan of a launch. A home on which they find no problem is one on which a launch neither refuses nor fails;
-//! what a launch mends by itself names `repair` as its cure.
+//! The checks judge the plan of a launch. If they find no problem on a home, a launch on it neither
+//! refuses nor fails. For what a launch mends by itself, the hint is `repair`.
 
 mod config;
 mod daemons;
@@ -16,15 +16,15 @@ use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::plan::LaunchPlan;
 
-/// How a check came out, in the order in which people read them.
+/// The result of a check, in the order in which people read the results.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mark {
-    /// A launch refuses or fails because of it, or mends it.
+    /// A launch refuses or fails because of the problem, or mends it.
     Problem,
-    /// Worth a look; a launch goes on.
+    /// Worth a look. A launch goes on.
     Warning,
-    /// It was not looked at.
+    /// The check was not made.
     Skipped,
     /// All is well.
     Ok,
@@ -47,20 +47,20 @@ impl Mark {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// Stable, for programs.
+    /// A stable name, for programs.
     pub id: &'static str,
-    /// How it came out.
+    /// The result.
     pub result: Mark,
-    /// What was seen.
+    /// The evidence that the check saw.
     pub evidence: String,
-    /// The command that mends it.
+    /// The command that mends the problem.
     pub hint: Option<String>,
     /// The stable code of a problem or a warning.
     pub code: Option<String>,
-    /// The place in a text that is no JSON.
+    /// The place of a syntax error in a text that is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Box<Place>>,
-    /// The problem or the warning, as the document's `diagnostics` have it.
+    /// The problem or the warning, as the JSON document repeats it in `diagnostics`.
     #[serde(skip)]
     pub diagnostic: Option<Diagnostic>,
 }
@@ -75,27 +75,27 @@ impl Check {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Checks {
-    /// The checks, those of the homes first.
+    /// The checks. The checks of the homes come first.
     pub list: Vec<Check>,
-    /// Whether the app's daemon, or the shared one, answers.
+    /// True if the app's daemon, or the shared daemon, answers.
     pub is_daemon_running: bool,
-    /// How the program is called, for hints.
+    /// The name of the program with its options, for hints.
     program: String,
 }
 
 impl Checks {
-    /// Returns the command that mends everything that a launch mends.
+    /// Returns the command that mends everything that a launch can mend.
     #[must_use]
     pub fn repair(&self) -> String {
         format!("{} repair", self.program)
     }
 
-    /// Returns the checks that came out like this.
+    /// Returns the checks with this result.
     pub fn of(&self, result: Mark) -> impl Iterator<Item = &Check> {
         self.list.iter().filter(move |check| check.result == result)
     }
 
-    /// Returns what the check of this name saw, when it came out well.
+    /// Returns the evidence of the check with this id, if its result is `ok`.
     #[must_use]
     pub fn seen(&self, id: &str) -> Option<&str> {
         self.of(Mark::Ok).find(|check| check.id == id).map(|check| check.evidence.as_str())
@@ -123,7 +123,8 @@ impl Checks {
         });
     }
 
-    /// What several checks met because a directory may not be used is one problem, and the rest is skipped.
+    /// Reports one problem for all checks that failed because a directory may not be used, and
+    /// marks those checks as skipped.
     fn name_one_cause(&mut self, context: &Context<'_>) {
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
         let Some(closed) = Closed::of_errors(context.disk, context.layout, troubles) else { return };
@@ -137,7 +138,7 @@ impl Checks {
         self.list.rotate_right(1);
     }
 
-    /// Adds what would make a launch refuse or fail and that no check has told.
+    /// Adds each error that would make a launch refuse or fail and that no check has reported.
     fn foresee(&mut self, plan: &LaunchPlan) {
         for error in plan.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()) {
             let is_told = |check: &Check| {
@@ -152,7 +153,7 @@ impl Checks {
     }
 }
 
-/// What the checks look at.
+/// The input of the checks, and their results so far.
 struct Examiner<'e, 'a> {
     context: &'e Context<'a>,
     options: &'e Options<'e>,
@@ -160,7 +161,7 @@ struct Examiner<'e, 'a> {
     checks: Checks,
 }
 
-/// Checks everything, and changes nothing. `plan` is what a launch would do on this home.
+/// Makes all checks, and changes nothing. `plan` is the plan of a launch on this home.
 #[must_use]
 pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -> Checks {
     let checks = Checks { list: Vec::new(), is_daemon_running: false, program: options.program.to_owned() };

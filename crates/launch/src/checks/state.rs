@@ -1,4 +1,5 @@
-//! The daemon's state: what is still to be moved, the identity file, the daemon's config.
+//! Checks the daemon's state: the files that are still to be moved, the identity file, and the
+//! daemon's config.
 
 use myownllm_config_model::{Document, daemon_config};
 use myownllm_durable_fs::quote;
@@ -21,7 +22,7 @@ impl Examiner<'_, '_> {
     pub(super) fn state(&mut self) {
         self.moved();
         let plan = &self.plan.migration;
-        // What is wrong with the key is told once: by its own check.
+        // The check of the identity file reports its errors, so that each error is reported once.
         let (of_key, others): (Vec<_>, Vec<_>) =
             plan.refusals.iter().chain(&plan.errors).partition(|error| error.code().contains("identit"));
         self.identity(&of_key);
@@ -31,7 +32,7 @@ impl Examiner<'_, '_> {
             Some(diagnostic) => self.checks.diagnostic("homes.private", diagnostic.clone()),
         }
         self.daemon_config();
-        // One cause is told once.
+        // `homes.private` reports this path already.
         let told = untrusted.and_then(|diagnostic| diagnostic.path);
         for diagnostic in others.into_iter().map(Diagnostic::from).filter(|found| found.path != told) {
             self.checks.diagnostic("state.sound", diagnostic);
@@ -79,7 +80,8 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Is there a sound key, and does the daemon look for it there? `of_key` is what the move has to say of it.
+    /// Checks that there is a sound identity file, and that the daemon looks for it in the right
+    /// place. `of_key` are the errors of the move about the identity file.
     fn identity(&mut self, of_key: &[&MigrationError]) {
         let (plan, key) = (&self.plan.migration, &self.plan.identity);
         let is_told = |refusal: &Refusal| {
@@ -92,7 +94,7 @@ impl Examiner<'_, '_> {
         let is_named =
             refusal.is_some_and(|refusal| matches!(refusal.problem, Problem::NamedElsewhere { .. }));
         match refusal {
-            // The same cause keeps from looking at the rest.
+            // The same cause prevents the checks of the rest.
             Some(refusal) if is_told(refusal) => self.checks.skipped(SOUND, UNSEEN),
             Some(refusal) if !is_named => self.checks.diagnostic(SOUND, Diagnostic::from(refusal)),
             Some(_) => {
@@ -124,7 +126,7 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Whether a daemon can start on its own config.
+    /// Checks that a daemon can start on its own config.
     fn daemon_config(&mut self) {
         const ID: &str = "daemon.config";
         let path = &self.context.layout.daemon_config;
