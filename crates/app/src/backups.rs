@@ -1,4 +1,4 @@
-//! Which backup a name on the command line means.
+//! Finds the backup that a name on the command line means.
 
 use myownllm_config_store::{ConfigStore as _, CopyId};
 use myownllm_launch::Diagnostic;
@@ -6,8 +6,9 @@ use myownllm_launch::Diagnostic;
 use crate::run_log;
 use crate::world::World;
 
-/// The backup of that id. Where the same content was put away again since, its newest backup has another number, and stands in
-/// for it: a number that was told once goes on to work.
+/// Returns the id of the backup with this name. If the content of an older backup was backed up
+/// again since, its newest backup has another number and stands in for the older one: a number that
+/// a run once printed goes on to work.
 pub(crate) fn find_backup(world: &World, name: &str) -> Result<CopyId, Diagnostic> {
     let store = world.wire().store;
     let error = match store.find_copy(name) {

@@ -1,4 +1,4 @@
-//! Which build of the program this is.
+//! The build of this program.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Build {
     pub(crate) version: &'static str,
-    /// `unknown` where the sources came without their history.
+    /// `unknown` if the sources came without their history.
     pub(crate) commit: &'static str,
     pub(crate) target: &'static str,
 }

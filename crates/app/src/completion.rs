@@ -1,5 +1,5 @@
-//! Completion in a shell: the script of [`script`] has the shell ask this program what may come next, so that names that
-//! only the home knows are completed too.
+//! Completion in a shell. The script of [`script`] has the shell ask this program for the next
+//! words, so that names that only the home knows are completed too.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,13 +12,14 @@ use myownllm_launch::PROGRAM;
 
 use crate::world::{World, fresh_ids};
 
-/// The variable in which the script says that a shell asks, and which one.
+/// The variable in which the script says that a shell asks, and which shell.
 const VARIABLE: &str = "MYOWNLLM_MESH_COMPLETE";
 
-/// Prints what may come next, where a shell asks for that. Returns false where this is a run like any other.
+/// Prints the possible next words if a shell asks for them. Returns false if this is an ordinary
+/// run.
 ///
 /// # Errors
-/// The shell is unknown, or the answer could not be printed.
+/// Fails if the shell is unknown, or if the answer could not be printed.
 pub(crate) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
     let current_dir = std::env::current_dir().ok();
     CompleteEnv::with_factory(crate::command_line)
@@ -26,17 +27,17 @@ pub(crate) fn answer(args: &[OsString]) -> clap::error::Result<bool> {
         .try_complete(args.to_vec(), current_dir.as_deref())
 }
 
-/// The script that makes a shell ask.
+/// Returns the script that makes a shell ask.
 pub(crate) fn script(shell: clap_complete::Shell) -> String {
     let mut script = Vec::new();
     if let Some(shell) = Shells::builtins().completer(&shell.to_string()) {
-        // A vector takes all that is written.
+        // A write to a vector never fails.
         let _ = shell.write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script);
     }
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// The saved networks.
+/// Returns the saved networks.
 pub(crate) fn networks() -> Vec<CompletionCandidate> {
     let Some(loaded) = loaded() else { return Vec::new() };
     let saved = saved_networks::list(&loaded.document).into_iter();
@@ -44,7 +45,7 @@ pub(crate) fn networks() -> Vec<CompletionCandidate> {
     names.map(CompletionCandidate::new).collect()
 }
 
-/// The ids of the config's backups, and what each of them is.
+/// Returns the ids of the config's backups, with the size of each.
 pub(crate) fn backups() -> Vec<CompletionCandidate> {
     let entries = world().and_then(|world| world.wire().store.history().ok()).unwrap_or_default();
     let backup = |entry: &myownllm_config_store::HistoryEntry| {
@@ -54,20 +55,20 @@ pub(crate) fn backups() -> Vec<CompletionCandidate> {
     entries.iter().map(backup).collect()
 }
 
-/// The names of the paths.
+/// Returns the names of the paths.
 pub(crate) fn path_names() -> Vec<CompletionCandidate> {
     let Some(world) = world() else { return Vec::new() };
     let names = world.layout.entries().into_iter().map(|entry| entry.name).chain(["socket"]);
     names.map(CompletionCandidate::new).collect()
 }
 
-/// The names of the settings.
+/// Returns the names of the settings.
 pub(crate) fn setting_names() -> Vec<CompletionCandidate> {
     let Some(loaded) = loaded() else { return Vec::new() };
     settings::names(&loaded.document).into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// The same, each with the `=` that its value comes after.
+/// Returns the names of the settings, each with the `=` before its value.
 pub(crate) fn setting_assignments() -> Vec<CompletionCandidate> {
     let Some(loaded) = loaded() else { return Vec::new() };
     let names = settings::names(&loaded.document).into_iter();
@@ -78,14 +79,14 @@ fn loaded() -> Option<Loaded> {
     world()?.wire().store.look(&mut fresh_ids()).ok()
 }
 
-/// The home that the command line names so far.
+/// Returns the home that the command line names so far.
 fn world() -> Option<World> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let given = words.windows(2).find_map(|pair| match pair[1].to_str()?.strip_prefix("--home=") {
         Some(home) => Some(PathBuf::from(home)),
         None => (pair[0] == "--home").then(|| PathBuf::from(&pair[1])),
     });
-    // The shell has not replaced it yet.
+    // The shell has not expanded `~` yet.
     let home = given.map(|home| match home.strip_prefix("~") {
         Ok(rest) => std::env::home_dir().unwrap_or_default().join(rest),
         Err(_) => home,

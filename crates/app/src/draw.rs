@@ -1,4 +1,5 @@
-//! The one drawer of trees. It knows names and marks, and nothing of files: `cargo xtask` draws with this file as well.
+//! Draws trees. It knows names and marks, and nothing of files: `cargo xtask` draws with this file
+//! as well.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +9,7 @@ const BRANCH: &str = "├─ ";
 const LAST: &str = "└─ ";
 const TRUNK: &str = "│  ";
 
-/// The text for a screen that shows ASCII alone: our own signs are spelled out.
+/// Returns the text for a screen that shows only ASCII: spells out this program's own signs.
 pub(crate) fn in_ascii(text: &str) -> String {
     const SPELLED: [(&str, &str); 9] = [
         (BRANCH, "|- "),
@@ -24,7 +25,7 @@ pub(crate) fn in_ascii(text: &str) -> String {
     SPELLED.iter().fold(text.to_owned(), |text, (sign, spelled)| text.replace(sign, spelled))
 }
 
-/// What a piece of a line is, for its colour.
+/// The tone of a piece of a line, for its colour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Tone {
     Title,
@@ -37,7 +38,7 @@ pub(crate) enum Tone {
 }
 
 impl Tone {
-    /// Its name, in a style sheet.
+    /// Returns the name of the tone in a style sheet.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Title => "title",
@@ -54,7 +55,7 @@ impl Tone {
 /// One drawn line, in pieces.
 pub(crate) type Line = Vec<(Tone, String)>;
 
-/// One name in a tree, and what became of it.
+/// One name in a tree, and what became of the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) folder: bool,
@@ -62,20 +63,20 @@ pub(crate) struct Node {
     pub(crate) mark: String,
 }
 
-/// In a folder with more entries than `CROWD`, the first `SHOWN` stand for all.
+/// A directory with more entries than `CROWD` shows only the first `SHOWN`.
 const CROWD: usize = 8;
 const SHOWN: usize = 3;
 
-/// The names of a picture, each below its folder.
+/// The names of a picture, each below its directory.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// What is said of this one; of a folder that is only on the way to others, nothing.
+    /// The mark of this name; `None` for a directory that is only on the way to others.
     node: Option<Node>,
     below: BTreeMap<OsString, Names>,
 }
 
 impl Names {
-    /// Puts a name into the picture, in place of what was said of it.
+    /// Puts a name into the picture. Replaces an earlier mark of the name.
     pub(crate) fn put(&mut self, path: &Path, node: Node) {
         let mut at = self;
         for name in path {
@@ -84,7 +85,7 @@ impl Names {
         at.node = Some(node);
     }
 
-    /// Whether something is said of this name, or of a folder on the way to it.
+    /// True if this name, or a directory on the way to it, has a mark.
     pub(crate) fn covers(&self, path: &Path) -> bool {
         let mut at = Some(self);
         let mut names = path.iter();
@@ -102,7 +103,7 @@ impl Names {
     }
 }
 
-/// Draws a tree below its title; folders of which nothing is said are drawn where names are below them.
+/// Draws a tree below its title. Draws a directory without a mark only if there are names below it.
 pub(crate) fn tree(title: &str, names: &Names) -> Vec<Line> {
     let mut lines = vec![vec![(Tone::Title, title.to_owned())]];
     below(names, "", true, &mut lines);
@@ -124,7 +125,7 @@ fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
         };
         let name = tamed(&name.to_string_lossy());
         let is_folder = entry.node.as_ref().is_none_or(|node| node.folder);
-        // The top of all folders is a slash by itself.
+        // The root directory is already a slash.
         let slash = if is_folder && !name.ends_with('/') { "/" } else { "" };
         let mut line =
             vec![(Tone::Dim, format!("{indent}{branch}")), (Tone::Plain, format!("{name}{slash}"))];
@@ -147,18 +148,19 @@ fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
     }
 }
 
-/// A text that cannot steer a terminal, nor turn what is around it about.
+/// Returns a text that can neither steer a terminal nor reverse the text around it.
 pub(crate) fn tamed(text: &str) -> String {
     text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
-/// Control characters, and those of Unicode that end lines or set the direction of writing.
+/// True for control characters, and for those of Unicode that end lines or set the direction of
+/// writing.
 pub(crate) fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Two pictures side by side where `width` allows, one after the other where not.
+/// Returns two pictures side by side if `width` allows it, else one after the other.
 pub(crate) fn beside(
     left: &[Line],
     right: &[Line],

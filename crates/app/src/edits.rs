@@ -1,4 +1,4 @@
-//! Changes of the config that a command makes, with what is told of them and the way back.
+//! Changes of the config that a command makes, with their report and the command that undoes them.
 
 use myownllm_config_model::{Document, networks};
 use myownllm_launch::{Diagnostic, Edit, Followed, edit_config};
@@ -47,7 +47,7 @@ impl Change {
         Answer { diagnostics: self.edit.diagnostics, trace, ..Answer::done(page, data) }.exit(exit)
     }
 
-    /// What was changed, for the run log.
+    /// Returns what was changed, for the run log.
     pub(crate) fn trace(&self, world: &World, command: &str) -> Option<Trace> {
         let mut did: Vec<String> =
             self.edit.updated.changed.then(|| "changed the config".to_owned()).into_iter().collect();
@@ -58,7 +58,7 @@ impl Change {
         Some(Trace::of(&world.layout, command, did)?.before(backup))
     }
 
-    /// What the daemon made of it, and the way back.
+    /// Describes what the daemon did about the change, and the command that undoes it.
     pub(crate) fn aftermath(&self) -> Page {
         let mut page = Page::default();
         match &self.edit.followed {

@@ -4,7 +4,7 @@ use std::process;
 
 use myownllm_launch::{Class, Diagnostic, class_of};
 
-/// How a run of `myownllm-mesh` ended, as the shell sees it.
+/// The result of a run of `myownllm-mesh`, as the shell sees it.
 ///
 /// The numbers are a contract: scripts match on them, so a code never changes its meaning.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -13,11 +13,11 @@ use myownllm_launch::{Class, Diagnostic, class_of};
 pub enum ExitCode {
     /// Done, or there was nothing to do.
     Done = 0,
-    /// It failed; the error says why.
+    /// The run failed; the error says why.
     Failed = 1,
     /// The command line made no sense.
     Usage = 2,
-    /// Something is pending (only with `--check`, or without a command).
+    /// A change is pending (only with `--check`, or without a command).
     Pending = 3,
     /// `doctor`, or the verdict, found problems.
     Problems = 4,
@@ -25,9 +25,9 @@ pub enum ExitCode {
     Daemon = 5,
     /// Another process holds the lock.
     Locked = 6,
-    /// Refused: it needs a decision of the user's.
+    /// The run refused: the user has to decide.
     Refused = 7,
-    /// The data is of a newer version.
+    /// A newer version wrote the data.
     Newer = 8,
 }
 
@@ -45,13 +45,13 @@ impl ExitCode {
         Self::Newer,
     ];
 
-    /// The number that the shell sees.
+    /// Returns the number that the shell sees.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// What it means, in a few words.
+    /// Returns the meaning, in a few words.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl ExitCode {
         }
     }
 
-    /// Whether this is success.
+    /// True if this is success.
     #[must_use]
     pub const fn is_ok(self) -> bool {
         matches!(self, Self::Done)
@@ -87,7 +87,7 @@ impl From<Class> for ExitCode {
     }
 }
 
-/// Returns the exit code for what a run has to say: that of the gravest error.
+/// Returns the exit code of a run from its diagnostics: that of the gravest error.
 pub fn exit_of(diagnostics: &[Diagnostic]) -> ExitCode {
     class_of(diagnostics).map_or(ExitCode::Done, ExitCode::from)
 }
@@ -98,7 +98,7 @@ impl From<ExitCode> for process::ExitCode {
     }
 }
 
-/// The table of `--help` and of the man page.
+/// Returns the table of `--help` and of the man page.
 #[must_use]
 pub fn exit_code_table() -> String {
     let mut table = String::from("Exit codes:\n");

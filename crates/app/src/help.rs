@@ -1,4 +1,5 @@
-//! The help and the manual pages beyond what the options say of themselves: examples, files, environment, exit codes.
+//! The parts of the help and the manual pages that the options do not provide: examples, files,
+//! environment, exit codes.
 
 use clap::builder::Styles;
 use clap::{Command, CommandFactory as _};
@@ -6,7 +7,7 @@ use clap::{Command, CommandFactory as _};
 use crate::cli::Cli;
 use crate::exit::exit_code_table;
 
-/// A command line or a name, and what it does or means.
+/// A command line or a name, and its effect or meaning.
 type Row = (&'static str, &'static str);
 
 /// The files that the program reads or writes; `~` is the user's home.
@@ -38,7 +39,7 @@ const ENVIRONMENT: [Row; 10] = [
     ("TERM", "dumb: plain ASCII and no colour"),
 ];
 
-/// Examples by command; the empty name is the program's.
+/// Examples by command. The empty name is the program itself.
 const EXAMPLES: [(&str, &[Row]); 36] = [
     (
         "",
@@ -190,7 +191,7 @@ const EXAMPLES: [(&str, &[Row]); 36] = [
     ),
 ];
 
-/// The command line with its examples, files, variables and exit codes.
+/// Returns the command line with its examples, files, variables and exit codes.
 pub(crate) fn command_line() -> Command {
     let program = with_examples(Cli::command(), "");
     let styles = program.get_styles().clone();
@@ -203,7 +204,7 @@ pub(crate) fn command_line() -> Command {
     program.after_long_help(sections.join("\n"))
 }
 
-/// Adds the examples to a command, which is named `name`, and to those below it.
+/// Adds the examples to a command with the name `name`, and to the commands below it.
 fn with_examples(command: Command, name: &str) -> Command {
     let styles = command.get_styles().clone();
     let (brief, long) = match examples(&styles, name) {
@@ -216,7 +217,7 @@ fn with_examples(command: Command, name: &str) -> Command {
     })
 }
 
-/// Where the help of a command leads for what applies to all.
+/// The line in the help of a command that leads to the parts that apply to every command.
 const ELSEWHERE: &str = "Files, environment and exit codes: myownllm-mesh --help";
 
 fn examples(styles: &Styles, name: &str) -> String {
@@ -236,7 +237,7 @@ fn section(styles: &Styles, title: &str, rows: &[Row]) -> String {
     text
 }
 
-/// The sections of the manual page of the command `name`, as roff.
+/// Returns the sections of the manual page of the command `name`, as roff.
 pub(crate) fn roff(name: &str) -> String {
     let mut page = String::new();
     let mut add = |title: &str, rows: &[Row]| {
@@ -253,7 +254,7 @@ pub(crate) fn roff(name: &str) -> String {
     page
 }
 
-/// A text of ours, which begins with no control character, for roff.
+/// Escapes a text of this program for roff. The text must not begin with a control character.
 fn roff_text(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-").replace('~', "\\(ti")
 }

@@ -37,8 +37,8 @@ use crate::output::{Answer, Printer};
 pub use crate::privileges::BecomeUser;
 use crate::times::Started;
 
-/// The program: reads the command line, does it, prints the answer, and returns how it ended. As root in the home of another
-/// user, `become_user` is called before anything is written.
+/// Runs the program: reads the command line, executes it, prints the answer, and returns the exit
+/// code. As root in the home of another user, calls `become_user` before anything is written.
 pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUser<'_>) -> ExitCode {
     let started = Started::now();
     let args: Vec<OsString> = args.into_iter().collect();
@@ -79,7 +79,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
     printer.outcome(answer.exit)
 }
 
-/// Where another home was meant, the hint is the very command that was given, for that home.
+/// If the user meant another home, returns a hint that repeats the given command for that home.
 fn with_this_command(hint: String, code: &str, args: &[OsString]) -> String {
     const WRONG_HOME: [&str; 4] =
         ["paths.app-home", "paths.home-missing", "paths.sudo-home", "store.no-home"];
@@ -99,7 +99,8 @@ fn with_this_command(hint: String, code: &str, args: &[OsString]) -> String {
     command
 }
 
-/// The colours of help and of usage errors: the parser prints those itself, before anybody could look at `--color`.
+/// Returns the colours of help and of usage errors: the parser prints them itself, before this
+/// program could look at `--color`.
 fn color_of(args: &[OsString]) -> clap::ColorChoice {
     let var = |name: &str| std::env::var_os(name);
     let said = args.windows(2).find_map(|pair| match pair[1].to_str()?.strip_prefix("--color=") {
@@ -109,16 +110,16 @@ fn color_of(args: &[OsString]) -> clap::ColorChoice {
     match said {
         Some("always") => clap::ColorChoice::Always,
         Some("never") => clap::ColorChoice::Never,
-        // Where `CI` is set, the parser takes a dumb terminal for a log that can be coloured.
+        // If `CI` is set, the parser takes a dumb terminal for a log that can be coloured.
         _ if output::no_color(var) => clap::ColorChoice::Never,
         _ if output::forces_color(var) => clap::ColorChoice::Always,
-        // The parser takes `CLICOLOR_FORCE=0` for a wish.
+        // The parser takes `CLICOLOR_FORCE=0` for a request for colour.
         _ if var("CLICOLOR_FORCE").is_some() && !std::io::stdout().is_terminal() => clap::ColorChoice::Never,
         _ => clap::ColorChoice::Auto,
     }
 }
 
-/// Help and version are answers; anything else that the parser says is wrong usage.
+/// Prints the parser's message: help and version are answers, everything else is wrong usage.
 fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
@@ -133,7 +134,7 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     let text = error.to_string();
     let message = match error.kind() {
         ErrorKind::MissingSubcommand => "a command is missing".to_owned(),
-        // The parser has the help for it.
+        // The parser prints the help itself.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             if !is_json {
                 let _ = error.print();
@@ -149,7 +150,8 @@ fn usage(error: &clap::Error, args: &[OsString], started: Started) -> ExitCode {
     ExitCode::Usage
 }
 
-/// All that the parser says up to the usage, in one line: which argument is meant may stand below the first.
+/// Returns everything that the parser says before the usage, in one line: the lines after the first
+/// may name the argument.
 fn usage_message(text: &str) -> String {
     let told = text
         .lines()
@@ -159,7 +161,7 @@ fn usage_message(text: &str) -> String {
     told.join(" ").trim_start_matches("error: ").replace(" tip: ", "; ")
 }
 
-/// The help of the command that was called, else that of the program.
+/// Returns the help of the command that was called, else the help of the program.
 fn usage_hint(args: &[OsString]) -> String {
     let mut program = command_line();
     program.build();
@@ -172,14 +174,14 @@ fn usage_hint(args: &[OsString]) -> String {
             command = sub;
             name = format!("{name} {}", sub.get_name());
         } else if !word.to_string_lossy().starts_with('-') {
-            // A name that is no command: what follows belongs to it.
+            // The word is not a command: the following words belong to it.
             break;
         }
     }
     format!("{name} --help")
 }
 
-/// The command as the envelope's `schema` names it.
+/// Returns the command as the envelope's `schema` names it.
 fn command_name(command: &Command) -> &'static str {
     match command {
         Command::Launch(_) => "launch",
@@ -227,7 +229,7 @@ fn command_name(command: &Command) -> &'static str {
     }
 }
 
-/// The command line as clap's value, for completions, the man page and tests.
+/// Returns the command line as clap's value, for completions, the man page and tests.
 pub fn command_line() -> clap::Command {
     help::command_line()
 }

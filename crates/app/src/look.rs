@@ -1,4 +1,4 @@
-//! What a launch would do on this home, for the commands that only look.
+//! The plan of a launch on this home, for the commands that only look.
 
 use myownllm_launch::{Checks, LaunchPlan, Options, checks, plan};
 
@@ -10,7 +10,7 @@ pub(crate) fn plan_of(world: &World) -> LaunchPlan {
     as_a_launch(world, |options| plan(&world.wire().context(), options, &mut fresh_ids()))
 }
 
-/// Returns what a launch would do, and every check of it.
+/// Returns what a launch would do, and all checks of that plan.
 pub(crate) fn examine(world: &World) -> (LaunchPlan, Checks) {
     as_a_launch(world, |options| {
         let wired = world.wire();

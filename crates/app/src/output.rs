@@ -1,4 +1,5 @@
-//! What the program says: one answer a command, rendered for a person or as one JSON document.
+//! The output of the program: one answer for each command, printed for a person or as one JSON
+//! document.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -23,28 +24,30 @@ use crate::run_log::Trace;
 use crate::screen::{Page, Screen, spelled, wrap};
 use crate::times::Started;
 
-/// Everything that a command has to say.
+/// The answer of a command.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Answer {
-    /// How it ends.
+    /// The exit code.
     pub(crate) exit: ExitCode,
-    /// For a person, on stdout.
+    /// The text for a person, on stdout.
     pub(crate) page: Page,
-    /// For a program: `data` of the envelope.
+    /// The data for a program: `data` of the envelope.
     pub(crate) data: Value,
-    /// Diagnostics, in the order in which they came up.
+    /// The diagnostics, in the order in which they came up.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// The page tells what the diagnostics tell, so that only a document has them.
+    /// True if the page already tells what the diagnostics tell, so that only a document repeats
+    /// them.
     pub(crate) page_tells_diagnostics: bool,
-    /// The page is what was asked for, and not a report, so that `--quiet` does not silence it.
+    /// True if the page is the requested data and not a report, so that `--quiet` does not silence
+    /// it.
     pub(crate) is_data: bool,
-    /// What was changed, for the run log.
+    /// The changes of the run, for the run log.
     pub(crate) trace: Option<Trace>,
 }
 
 impl Answer {
-    /// A success.
+    /// Returns a success.
     pub(crate) fn done(page: impl Into<Page>, data: Value) -> Self {
         Self {
             exit: ExitCode::Done,
@@ -57,29 +60,29 @@ impl Answer {
         }
     }
 
-    /// A success whose page is what was asked for.
+    /// Returns a success whose page is the requested data.
     pub(crate) fn data(page: impl Into<Page>, data: Value) -> Self {
         Self { is_data: true, ..Self::done(page, data) }
     }
 
-    /// A failure that one error explains.
+    /// Returns a failure that one error explains.
     pub(crate) fn failed(diagnostic: Diagnostic) -> Self {
         let exit = diagnostic.class.into();
         Self { diagnostics: vec![diagnostic], ..Self::done("", json!({})) }.exit(exit)
     }
 
-    /// The end of a command that has printed its answer before.
+    /// Returns the end of a command that has already printed its answer.
     pub(crate) fn said_already(exit: ExitCode) -> Self {
         Self::done("", Value::Null).exit(exit)
     }
 
-    /// Whether all was printed before.
+    /// True if everything was already printed.
     #[must_use]
     pub(crate) fn is_said(&self) -> bool {
         self.data.is_null()
     }
 
-    /// Ends with this code instead.
+    /// Sets the exit code.
     pub(crate) fn exit(mut self, exit: ExitCode) -> Self {
         self.exit = exit;
         self
@@ -92,7 +95,7 @@ impl From<Diagnostic> for Answer {
     }
 }
 
-/// Writes answers.
+/// Prints answers.
 #[derive(Debug)]
 pub(crate) struct Printer {
     started: Started,
@@ -102,30 +105,30 @@ pub(crate) struct Printer {
     color_out: bool,
     color_err: bool,
     screen: Screen,
-    /// Where lines end on stderr; nowhere in a log, where each message is one line.
+    /// The width of lines on stderr; `None` in a log, where each message is one line.
     width_err: Option<usize>,
     progress: Rc<Teller>,
-    /// The first write of an answer that failed.
+    /// The error of the first write of an answer that failed.
     failed: RefCell<Option<io::Error>>,
 }
 
-/// Whether the terminal says of itself that it can do nothing but print.
+/// True if the terminal says that it can only print.
 fn is_dumb(var: impl Fn(&str) -> Option<OsString>) -> bool {
     var("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// Whether the environment asks for no colour.
+/// True if the environment asks for no colour.
 pub(crate) fn no_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
     is_dumb(&var) || var("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// Whether the environment asks for colour in a pipe too.
+/// True if the environment asks for colour in a pipe too.
 pub(crate) fn forces_color(var: impl Fn(&str) -> Option<OsString>) -> bool {
     var("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 impl Printer {
-    /// A printer for these options, on the streams and in the environment of this process.
+    /// Returns a printer for these options, with the streams and the environment of this process.
     #[must_use]
     pub(crate) fn new(global: &Global, started: Started) -> Self {
         let var = |name: &str| std::env::var_os(name);
@@ -157,7 +160,7 @@ impl Printer {
         }
     }
 
-    /// A printer of documents, for when the command line itself could not be read.
+    /// Returns a printer of documents, for a command line that could not be read.
     #[must_use]
     pub(crate) fn for_json(started: Started) -> Self {
         Self {
@@ -174,7 +177,7 @@ impl Printer {
         }
     }
 
-    /// A printer for a person whose command line could not be read.
+    /// Returns a printer for a person whose command line could not be read.
     #[must_use]
     pub(crate) fn for_usage(color: clap::ColorChoice, started: Started) -> Self {
         let err = io::stderr().is_terminal();
@@ -187,7 +190,8 @@ impl Printer {
         }
     }
 
-    /// Tells how far a move is. `ends_on_interrupt`: Ctrl-C ends the command, and says that nothing is lost.
+    /// Returns the callback that shows the progress of a move. With `ends_on_interrupt`, Ctrl-C
+    /// ends the command, and the command says that nothing is lost.
     #[must_use]
     pub(crate) fn progress(&self, ends_on_interrupt: bool) -> Box<dyn Fn(Progress)> {
         let teller = Rc::clone(&self.progress);
@@ -200,7 +204,7 @@ impl Printer {
         })
     }
 
-    /// Tells that another run is waited for.
+    /// Returns the callback that says that this run waits for another run.
     #[must_use]
     pub(crate) fn waits(&self) -> Box<dyn Fn(Option<u32>)> {
         let quiet = self.quiet;
@@ -213,24 +217,25 @@ impl Printer {
         })
     }
 
-    /// When the run began.
+    /// Returns when the run began.
     pub(crate) fn started(&self) -> Started {
         self.started
     }
 
-    /// Whether the user asked for more.
+    /// True if the user asked for more output.
     #[must_use]
     pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// Whether it prints documents: who would only make one to have it thrown away need not.
+    /// True if this printer prints documents. Otherwise a caller need not make a document that
+    /// nobody sees.
     #[must_use]
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints an answer: the text or the document to stdout, what went wrong to stderr.
+    /// Prints an answer: the text or the document to stdout, the diagnostics to stderr.
     pub(crate) fn print(&self, command: &str, answer: &Answer) {
         self.progress.clear();
         if self.json {
@@ -255,20 +260,21 @@ impl Printer {
         self.to_stderr(&said);
     }
 
-    /// A diagnostic by itself, to stderr.
+    /// Prints a single diagnostic to stderr.
     pub(crate) fn print_diagnostic(&self, diagnostic: &Diagnostic) {
         self.progress.clear();
         self.to_stderr(&self.render(diagnostic));
     }
 
-    /// A line of progress or of the moment, for a person alone.
+    /// Prints a line about the current work, for a person only.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
             self.to_stderr(&format!("{line}\n"));
         }
     }
 
-    /// What became of the writes to stdout, once all is printed: an answer that did not arrive was not given.
+    /// Returns the exit code after everything is printed: a failed write to stdout makes the run
+    /// fail, because the answer did not arrive.
     pub(crate) fn outcome(&self, exit: ExitCode) -> ExitCode {
         let Some(error) = self.failed.take() else { return exit };
         self.print_diagnostic(&write_failed(&error));
@@ -303,7 +309,7 @@ impl Printer {
             say(&format!("  {number} | {}", place.snippet.text), "", 0);
             say(&format!("  {gutter} | {}^", " ".repeat(place.snippet.caret)), "", 0);
         }
-        // To be copied, so never broken.
+        // Never breaks a hint: the user copies it.
         if let Some(hint) = &diagnostic.hint {
             say(&format!("  hint: {}", escape_controls(hint)), "", 0);
         }
@@ -320,7 +326,8 @@ impl Printer {
     fn to_stdout(&self, text: &str) {
         let mut out = io::stdout().lock();
         if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            // A reader that went away (`| head`) is no reason to fail, and there is nobody left to tell.
+            // A reader that closed the pipe (`
+            // head`) is no reason to fail, and no reader is left to see an error.
             if error.kind() != io::ErrorKind::BrokenPipe {
                 self.failed.borrow_mut().get_or_insert(error);
             }
@@ -332,7 +339,7 @@ impl Printer {
     }
 }
 
-/// An answer that could not be written.
+/// Reports an answer that could not be written.
 pub(crate) fn write_failed(error: &io::Error) -> Diagnostic {
     let mut diagnostic =
         Diagnostic::error("output.failed", "the answer could not be written to standard output");
@@ -340,7 +347,7 @@ pub(crate) fn write_failed(error: &io::Error) -> Diagnostic {
     diagnostic
 }
 
-/// A diagnostic as it is printed, without colour.
+/// Returns a diagnostic as it is printed, without colour.
 pub(crate) fn plain(diagnostic: &Diagnostic) -> String {
     Printer::for_json(Started::now()).render(diagnostic)
 }
@@ -353,7 +360,8 @@ fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {
         .map(|width| width.max(40))
 }
 
-/// The one shape of every `--json` answer, its members in the order in which they are read.
+/// The one shape of every `--json` answer. The members are in the order in which a person reads
+/// them.
 #[derive(Serialize)]
 struct Envelope<'a> {
     schema: String,
@@ -393,7 +401,7 @@ fn painted(tone: Tone, text: &str) -> String {
     format!("\x1b[{style}m{text}\x1b[0m")
 }
 
-/// Colours the word that a line begins with: marks of checks, the lines of a diff, headings.
+/// Colours the first word of each line: marks of checks, the lines of a diff, headings.
 fn paint_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 64);
     for line in text.split_inclusive('\n') {
@@ -417,11 +425,12 @@ fn paint_text(text: &str) -> String {
     out
 }
 
-/// The longest text of somebody else's in a document, in characters, and the most of their items or members.
+/// The limit for a text from another program in a document, in characters. `MOST_ITEMS` is the
+/// limit for items or members.
 const LONGEST_TEXT: usize = 500;
 const MOST_ITEMS: usize = 1000;
 
-/// What a daemon had a say in, for a document: it may say any amount.
+/// Returns a value from a daemon for a document, cut to the limits: a daemon may send any amount.
 pub(crate) fn bounded(value: &impl Serialize) -> Value {
     let mut value = json!(value);
     bound(&mut value);
@@ -444,7 +453,7 @@ fn bound(value: &mut Value) {
     }
 }
 
-/// A path for a program.
+/// Returns a path for a program.
 #[must_use]
 pub(crate) fn long(path: &Path) -> String {
     path.display().to_string()

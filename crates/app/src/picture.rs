@@ -1,4 +1,4 @@
-//! A move as a person sees it: the same lines and the same trees, whether it is a plan or a report.
+//! A move as a person sees it: the same lines and the same trees for a plan and for a report.
 
 use std::path::{Path, PathBuf};
 
@@ -11,30 +11,30 @@ use crate::draw::{self, Names, Node, Tone};
 use crate::screen::Page;
 use crate::world::World;
 
-/// Where the texts begin.
+/// The column at which the texts begin.
 const COLUMN: usize = 17;
 
-/// More lines than this are not read by anybody.
+/// The number of lines that a list shows. Nobody reads more.
 pub(crate) const SHOWN: usize = 12;
 
-/// What a plan would do, or what a report did.
+/// The changes that a plan would make, or that a report says were made.
 pub(crate) struct Picture<'a> {
-    /// Whether it was done.
+    /// True if the changes were made.
     done: bool,
     moved: Vec<Moving>,
-    /// Gone, because the same is elsewhere.
+    /// Files that are gone because an identical file is elsewhere.
     removed: Vec<&'a Path>,
-    /// From, to.
+    /// Each path and its new path.
     aside: Vec<(&'a Path, &'a Path)>,
     collisions: &'a [Collision],
     left: &'a [Left],
 }
 
-/// Something that goes from here to there.
+/// A file or a directory that moves.
 struct Moving {
     from: PathBuf,
     to: PathBuf,
-    /// How many files, when it is a whole folder.
+    /// The number of files, if a whole directory moves.
     folder: Option<usize>,
 }
 
@@ -86,12 +86,12 @@ impl<'a> From<&'a Report> for Picture<'a> {
 }
 
 impl Picture<'_> {
-    /// Whether something changes place.
+    /// True if something is moved, removed or set aside.
     pub(crate) fn changes(&self) -> bool {
         !(self.moved.is_empty() && self.removed.is_empty() && self.aside.is_empty())
     }
 
-    /// Line by line: what goes where, and what stays.
+    /// Returns the move line by line: what moves to which place, and what stays.
     pub(crate) fn lines(&self, world: &World) -> Page {
         let path = |path: &Path| short(path, &world.layout.user_home);
         let verb = |done: &'static str, would: &'static str| if self.done { done } else { would };
@@ -125,8 +125,8 @@ impl Picture<'_> {
         page
     }
 
-    /// Two trees of the app's home: how it is and how it would be, or how it was and how it is. `repair` is what would
-    /// be done to the config besides.
+    /// Returns two trees of the app's home: as it is and as it would be, or as it was and as it is.
+    /// `repair` is what would also be done to the config.
     pub(crate) fn trees(&self, world: &World, repair: Option<&Pending>) -> Page {
         let [before, after] = self.two_trees(world, repair);
         let mut page = Page::default();
@@ -134,7 +134,7 @@ impl Picture<'_> {
         page
     }
 
-    /// The same, as drawings.
+    /// Returns the two trees as drawings.
     pub(crate) fn two_trees(&self, world: &World, repair: Option<&Pending>) -> [Vec<draw::Line>; 2] {
         let home = &world.layout.app_home;
         let mut sides = Sides { home, before: Names::default(), after: Names::default() };
@@ -193,8 +193,8 @@ impl Picture<'_> {
     }
 }
 
-/// What stays where it is when `from` is set aside as `to`. When the destination's side loses, nothing does: it makes room
-/// for what moves.
+/// Returns the path that stays in place when `from` is set aside as `to`. If the destination's side
+/// loses, nothing stays: the file makes room for the file that moves.
 fn kept(from: &Path, to: &Path) -> Option<PathBuf> {
     (from.parent() != to.parent()).then(|| to.with_file_name(file_name(from)))
 }
@@ -203,7 +203,8 @@ fn file_name(path: &Path) -> &std::ffi::OsStr {
     path.file_name().unwrap_or_default()
 }
 
-/// The other place of something that moves, for its mark: the folder, or the name where the folder is the same.
+/// Returns the other place of a path that moves, for its mark: the directory, or the name if the
+/// directory is the same.
 fn other_place(home: &Path, here: &Path, there: &Path) -> String {
     if here.parent() == there.parent() {
         return file_name(there).to_string_lossy().into_owned();
@@ -219,7 +220,8 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    /// What lies in the known places and is in neither picture yet: it was there before, and it is there afterwards.
+    /// Adds paths in the known places that are in neither picture yet: they were there before, and
+    /// are there afterwards.
     fn stays(&mut self, world: &World) {
         let l = &world.layout;
         let alone = [

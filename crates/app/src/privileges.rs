@@ -1,7 +1,8 @@
 //! Root in the home of another user.
 //!
-//! Whatever is made there has to be the owner's, and what the owner may not touch is not touched with root's hands: so a
-//! command that writes runs as the owner of the home. To look, root stays root.
+//! A file that a run makes there must belong to the owner of the home, and a run must not touch
+//! with root's rights anything that the owner may not touch: so a command that writes runs as the
+//! owner of the home. A command that only looks stays root.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,11 @@ use myownllm_paths::Layout;
 use crate::cli::{Command, ConfigCommand, DaemonCommand, NetworkCommand};
 use crate::world::World;
 
-/// Changes user and group of this process, for good. Only the program's `main` has a way to do it: a library that changes the
-/// user of its process takes rights away from every other thread.
+/// Changes user and group of this process, for good. Only the program's `main` can do so: a library
+/// that changes the user of its process takes rights away from every other thread.
 pub type BecomeUser<'a> = &'a dyn Fn(u32, u32) -> io::Result<()>;
 
-/// Whether a command writes in the home.
+/// True if a command writes in the home.
 pub(crate) fn writes(command: &Command) -> bool {
     match command {
         Command::Launch(_) | Command::Repair(_) => true,
@@ -58,13 +59,14 @@ pub(crate) fn writes(command: &Command) -> bool {
     }
 }
 
-/// The owner of the home, when root has to become that user to write there. Nobody where the home, or where its config leads, is
-/// not to be trusted: the command then refuses to write.
+/// Returns the owner of the home if root has to become that user to write there. Returns `None` if
+/// the home, or the place where its config leads, cannot be trusted: the command then refuses to
+/// write.
 pub(crate) fn user_to_become(world: &World) -> Option<Owner> {
     let runner = world.disk.runner().filter(|runner| runner.is_root())?;
     let Layout { app_home, app_config, .. } = &world.layout;
     let is_another = |owner: &Owner| owner.uid != runner.uid && Some(owner.uid) != runner.unmapped;
-    // The home of root needs no closer look.
+    // Root's own home needs no further checks.
     world.owner.filter(is_another)?;
     let trust = HomeTrust::look(&world.disk, app_home).ok()?;
     let is_trusted = trust.is_reachable
@@ -73,7 +75,7 @@ pub(crate) fn user_to_become(world: &World) -> Option<Owner> {
     trust.owner.filter(is_another).filter(|_| is_trusted)
 }
 
-/// Why root cannot write in the home of another user.
+/// Says why root cannot write in the home of another user.
 pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Diagnostic {
     let home = &world.layout.user_home;
     let message =
@@ -85,13 +87,15 @@ pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Diagnos
         .class(Class::Refused)
 }
 
-/// What [`refusal`] would say, without a try: the process lacks the right to change its user and groups.
+/// Returns the error of [`refusal`] without an attempt, if the process lacks the right to change
+/// its user and groups.
 pub(crate) fn foreseen_refusal(world: &World) -> Option<Diagnostic> {
     let owner = user_to_become(world)?;
     (!may_change_user()).then(|| refusal(world, owner, &io::ErrorKind::PermissionDenied.into()))
 }
 
-/// Under `sudo` and its like, root's empty home is as a rule not the one that was meant: the user who called it has another.
+/// Under `sudo` and similar programs, root's empty home is usually not the home that the user
+/// meant: the user who called `sudo` has another home.
 pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Diagnostic> {
     let is_root = world.disk.runner().is_some_and(Runner::is_root);
     let app_home = &world.layout.app_home;
@@ -111,7 +115,7 @@ pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Diagnostic
         .then(|| Diagnostic::error("paths.sudo-home", message).at(app_home).hint(hint).class(Class::Refused))
 }
 
-/// The user who called this program through another one, and that user's home.
+/// Returns the user who called this program through another program, and that user's home.
 #[cfg(unix)]
 fn calling_user() -> Option<(String, PathBuf)> {
     use nix::unistd::{Uid, User};
@@ -130,7 +134,8 @@ fn calling_user() -> Option<(String, PathBuf)> {
     None
 }
 
-/// `CAP_SETGID` and `CAP_SETUID` of the kernel are bits 6 and 7. Where the kernel does not tell, a try does.
+/// True if the process may change its user and groups. `CAP_SETGID` and `CAP_SETUID` of the kernel
+/// are bits 6 and 7. If the kernel does not tell, an attempt does.
 #[cfg(target_os = "linux")]
 fn may_change_user() -> bool {
     const NEEDED: u64 = 1 << 6 | 1 << 7;
@@ -145,7 +150,7 @@ fn may_change_user() -> bool {
     true
 }
 
-/// Returns the name of a user, or the number where the system has none.
+/// Returns the name of a user, or the number if the system has no name.
 #[cfg(unix)]
 pub(crate) fn user_name(uid: u32) -> String {
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)

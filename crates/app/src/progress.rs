@@ -1,4 +1,5 @@
-//! How far a long move is: one line that is written over again and again, or JSON lines; and what Ctrl-C means meanwhile.
+//! Shows the progress of a long move as one line that is overwritten again and again, or as JSON
+//! lines, and handles Ctrl-C meanwhile.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write as _};
@@ -7,29 +8,29 @@ use std::time::{Duration, Instant};
 use myownllm_migration::{Phase, Progress};
 use serde_json::json;
 
-/// What is over sooner needs no line.
+/// A run that is over sooner shows no line.
 const PATIENCE: Duration = Duration::from_millis(400);
 const PACE: Duration = Duration::from_millis(100);
 
-/// In what form it is told.
+/// The form in which progress is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
-    /// Not at all.
+    /// No progress.
     None,
     /// One line of a terminal.
     Line,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Tells how far a move is.
+/// Shows the progress of a move.
 #[derive(Debug)]
 pub(crate) struct Teller {
     form: Form,
     begun: Instant,
-    /// When it was last told; none while nothing is shown.
+    /// The time of the last line; `None` while nothing is shown.
     shown: Cell<Option<Instant>>,
-    /// The present phase, when it began, and how much of it was done by then.
+    /// The current phase, its start, and the amount that was already done at its start.
     phase: RefCell<Option<(Phase, Instant, usize)>>,
 }
 
@@ -44,12 +45,13 @@ impl Teller {
         }
     }
 
-    /// What is to be written now: nothing before it is worth it, and not too often.
+    /// Returns the line to write now: nothing until the move has taken `PATIENCE`, and then at most
+    /// one line each `PACE`.
     fn text(&self, progress: Progress, now: Instant) -> Option<String> {
         let mut phase = self.phase.borrow_mut();
         if phase.is_none_or(|(last, ..)| last != progress.phase) {
             *phase = Some((progress.phase, now, progress.phase_done));
-            // A new phase is told at once, where anything is.
+            // A new phase is shown at once if a line is already shown.
             if let Some(shown) = self.shown.get() {
                 self.shown.set(shown.checked_sub(PACE));
             }
@@ -67,7 +69,7 @@ impl Teller {
         })
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub(crate) fn clear(&self) {
         if self.shown.take().is_some() && self.form == Form::Line {
             let _ = io::stderr().lock().write_all(b"\r\x1b[K");
@@ -75,7 +77,7 @@ impl Teller {
     }
 }
 
-/// Files a second, and the seconds that are left at that rate.
+/// Returns the files per second, and the seconds that are left at that rate.
 fn rate(progress: Progress, before: usize, took: Duration) -> Option<(f64, f64)> {
     let done = progress.phase_done.checked_sub(before).filter(|done| *done > 0)?;
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -113,11 +115,11 @@ fn as_json(progress: Progress, rate: Option<(f64, f64)>) -> String {
     json!({ "progress": told }).to_string()
 }
 
-/// From here on Ctrl-C, or SIGTERM, says that nothing is lost before it ends the program.
+/// From now on, Ctrl-C or SIGTERM says that nothing is lost before it ends the program.
 #[cfg(not(windows))]
 pub(crate) fn say_on_interrupt() {
     use signal_hook::consts::{SIGINT, SIGTERM};
-    // Whoever started us and ignores Ctrl-C (`nohup`, a script's `&`) wants us to outlive it.
+    // A parent that ignores Ctrl-C (`nohup`, a script's `&`) wants this process to outlive Ctrl-C.
     let is_ignored = crate::signals::ignored_signals() >> (SIGINT - 1) & 1 == 1;
     let heard = if is_ignored { vec![SIGTERM] } else { vec![SIGINT, SIGTERM] };
     let Ok(mut signals) = signal_hook::iterator::Signals::new(heard) else { return };
@@ -127,7 +129,7 @@ pub(crate) fn say_on_interrupt() {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     };
-    // Without a thread the signal ends the program without a word.
+    // Without a thread, the signal ends the program silently.
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
 }
 
@@ -159,7 +161,7 @@ mod tests {
             Some("\r\x1b[Kmoving: 201 of 900 files (22 %), 500 files/s, about 1 s left")
         );
         assert_eq!(line.text(progress("moving", 250, 900), at(499)), None);
-        // A phase that begins is told at once, and has a rate of its own.
+        // A new phase is shown at once, and has a rate of its own.
         let said = line.text(progress("syncing", 0, 0), at(499));
         assert_eq!(said.as_deref(), Some("\r\x1b[Ksyncing to the disk…"));
         let said = line.text(progress("removing", 0, 900), at(9_000));

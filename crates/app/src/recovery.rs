@@ -1,4 +1,4 @@
-//! What a repair recovers, in a person's words.
+//! Describes what a repair recovers, for a person.
 
 use myownllm_config_store::{ConfigStore as _, FileShape, Report};
 use myownllm_launch::words::{backup, count, listed};
@@ -6,7 +6,7 @@ use myownllm_launch::words::{backup, count, listed};
 use crate::times::{ago, utc_minutes};
 use crate::world::{World, now_ms};
 
-/// What a repair recovers, or has recovered; `None` when that is nothing.
+/// Returns what a repair recovers, or has recovered; `None` if it recovers nothing.
 pub(crate) fn recovered(world: &World, report: &Report) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(from) = report.restored_from.as_deref().filter(|_| !report.restored_keys.is_empty()) {

@@ -1,7 +1,8 @@
-//! The run log: what this program changed in a home, when, and how that run ended.
+//! The run log: what this program changed in a home, when, and the result of that run.
 //!
-//! One JSON object a line, in the app's home. A run that changes nothing writes nothing. The log guards nothing: a line that
-//! cannot be written is a line less.
+//! The log is in the app's home, with one JSON object per line. A run that changes nothing writes
+//! nothing. No guarantee depends on the log: if a line cannot be written, the run goes on without
+//! it.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -20,19 +21,19 @@ use crate::build::BUILD;
 use crate::exit::ExitCode;
 use crate::times::Started;
 
-/// A log that has grown beyond this makes room for a new one; one former log is kept.
+/// The size, in bytes, from which a log makes room for a new one. One previous log is kept.
 const MOST_BYTES: u64 = 256 << 10;
 
-/// What a run changed, for the log.
+/// The changes of a run, for the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
-    /// The log's file.
+    /// The path of the log.
     file: PathBuf,
     /// The command as it was typed, without values that may be secrets.
     command: String,
-    /// What was done, in a few words each.
+    /// The changes, in a few words each.
     did: Vec<String>,
-    /// The backup that holds the config as it was before.
+    /// The backup that holds the config as it was before the run.
     before: Option<String>,
     /// The backup that was restored.
     restored: Option<String>,
@@ -54,31 +55,31 @@ pub(crate) struct Entry {
     pub(crate) took_ms: u64,
 }
 
-/// The log of a home.
+/// Returns the path of the log of a home.
 pub(crate) fn path(layout: &Layout) -> PathBuf {
     layout.app_home.join(format!("{}.log", layout.app.program))
 }
 
 impl Trace {
-    /// What a command did; nothing is logged of one that did nothing.
+    /// Returns the changes of a command; `None` if it changed nothing, so that nothing is logged.
     pub(crate) fn of(layout: &Layout, command: impl Into<String>, did: Vec<String>) -> Option<Self> {
         let command = command.into();
         (!did.is_empty()).then(|| Self { file: path(layout), command, did, before: None, restored: None })
     }
 
-    /// Names the backup that holds the config as it was before.
+    /// Sets the backup that holds the config as it was before the run.
     pub(crate) fn before(mut self, backup: Option<String>) -> Self {
         self.before = backup;
         self
     }
 
-    /// Names the backup that was restored.
+    /// Sets the backup that was restored.
     pub(crate) fn restored(mut self, backup: String) -> Self {
         self.restored = Some(backup);
         self
     }
 
-    /// The same run went on with this.
+    /// Adds changes that the same run made later.
     pub(crate) fn and(mut self, more: Self) -> Self {
         self.did.extend(more.did);
         Self { before: self.before.or(more.before), ..self }
@@ -106,7 +107,7 @@ impl Trace {
     }
 }
 
-/// What a move changed.
+/// Describes the changes of a move.
 pub(crate) fn of_move(report: &Report) -> Vec<String> {
     let done = [
         (report.files_moved(), "moved"),
@@ -118,7 +119,7 @@ pub(crate) fn of_move(report: &Report) -> Vec<String> {
     done.map(|(files, verb)| format!("{verb} {}", count(files, "file"))).collect()
 }
 
-/// What was written of the config.
+/// Describes the changes of the config.
 pub(crate) fn of_config(steps: &[Step]) -> Vec<String> {
     let mut did: Vec<String> = Vec::new();
     for step in steps {
@@ -140,19 +141,20 @@ pub(crate) fn of_config(steps: &[Step]) -> Vec<String> {
     did
 }
 
-/// Which daemons were stopped.
+/// Describes the daemons that were stopped.
 pub(crate) fn of_stopped(daemons: &[LiveDaemon]) -> impl Iterator<Item = String> {
     let who = |pid: u32| format!("stopped a daemon (process {pid})");
     daemons.iter().map(move |daemon| daemon.pid.map_or_else(|| "stopped a daemon".to_owned(), who))
 }
 
-/// The directory of the log, opened: whatever becomes of its name, what is written is written in it.
+/// The open directory of the log: if its name is moved or replaced, writes still go to this
+/// directory.
 #[cfg(unix)]
 struct Dir(File);
 
 #[cfg(unix)]
 impl Dir {
-    /// Opens the directory; to write, it has to belong to who writes.
+    /// Opens the directory. To write, the directory must belong to this user.
     fn open(path: &Path, to_write: bool) -> io::Result<Self> {
         let dir = File::open(path)?;
         if to_write {
@@ -161,7 +163,7 @@ impl Dir {
         Ok(Self(dir))
     }
 
-    /// Opens a log, which has to be a file of its own, for its owner alone to read.
+    /// Opens a log. It must be a regular file of its own that only its owner can read.
     fn log(&self, name: &str, to_write: bool) -> io::Result<File> {
         use nix::fcntl::OFlag;
         let how = if to_write { OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT } else { OFlag::O_RDONLY };
@@ -178,7 +180,7 @@ impl Dir {
         Ok(file)
     }
 
-    /// Makes room: the log takes the place of the former one, and of nothing else.
+    /// Makes room: the log replaces the previous log, and no other file.
     fn rotate(&self, name: &str) -> io::Result<()> {
         use nix::fcntl::AtFlags;
         use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
@@ -199,7 +201,7 @@ fn belongs_to_us(meta: &std::fs::Metadata) -> io::Result<()> {
     if is_ours { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
 }
 
-/// The directory of the log; who else may write in it is the system's to say.
+/// The directory of the log. The system decides who else may write in it.
 #[cfg(not(unix))]
 struct Dir(PathBuf);
 
@@ -215,7 +217,7 @@ impl Dir {
 
     fn rotate(&self, name: &str) -> io::Result<()> {
         let (log, former) = (self.0.join(name), self.0.join(former(name)));
-        // While another process changes the home, the log grows: a later run rotates it.
+        // If another process changes the home right now, the log grows, and a later run rotates it.
         let Ok(lock) = RealDisk.lock(&self.0, std::time::Duration::ZERO) else { return Ok(()) };
         if lock.stat(&former).is_ok() {
             lock.unlink(&former).map_err(io::Error::other)?;
@@ -228,13 +230,14 @@ fn former(name: &str) -> String {
     format!("{name}.1")
 }
 
-/// The directory and the name of a log.
+/// Splits the path of a log into its directory and its name.
 fn split(path: &Path) -> (&Path, &str) {
     let name = path.file_name().and_then(std::ffi::OsStr::to_str);
     (path.parent().unwrap_or(path), name.unwrap_or_default())
 }
 
-/// Adds a line in one write, so that lines of runs at once do not mix. A line that a crash tore ends before it.
+/// Appends a line in one write, so that lines of concurrent runs do not mix. Ends a line that a
+/// crash tore before it.
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let (dir, name) = split(path);
     let dir = Dir::open(dir, true)?;
@@ -252,7 +255,8 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
     file.write_all(format!("{torn}{line}\n").as_bytes())
 }
 
-/// All entries, the oldest first. A line that is no entry, as a crash may leave one, is passed over.
+/// Returns all entries, the oldest first. Skips a line that is not an entry, which a crash may
+/// leave.
 pub(crate) fn read(path: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
     let (dir, name) = split(path);

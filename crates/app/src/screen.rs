@@ -1,27 +1,28 @@
-//! What a screen can show, and text laid out for it.
+//! The abilities of a screen, and text laid out for it.
 //!
-//! A command says what is a heading, a line or a row; here it is decided where lines end. Nothing that is copied is ever
-//! broken: no path, no id, no command.
+//! A command tells headings, lines and rows apart; this module decides where lines end. A text to
+//! copy is never broken: no path, no id, no command.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use crate::draw::{self, Line, in_ascii, steers, tamed};
 
-/// Prose in longer lines is hard to read, however wide the window.
+/// The longest line of prose, in columns: longer lines are hard to read, even in a wide window.
 const PROSE: usize = 120;
-/// Where nobody says how wide the screen is: a pipe, a file.
+/// The width if no source tells the width of the screen: for a pipe or a file.
 const UNKNOWN: usize = 100;
-/// Narrower than this, nothing can be laid out.
+/// The least width: a narrower screen cannot show a layout.
 const LEAST: usize = 40;
-/// With less room beside its label, a text begins below it.
+/// The least room beside a label: with less room, a text begins below its label.
 const BESIDE: usize = 30;
-/// A remark in brackets is kept together up to this length.
+/// The length up to which a remark in brackets is kept together.
 const REMARK: usize = 28;
-/// How far such a text is moved in.
+/// The indentation of a text below its label.
 const BELOW: usize = 4;
 
-/// A JSON text without anything that steers a terminal. All of that stands in its strings, in which `\u009b` is the same.
+/// Returns a JSON text without characters that steer a terminal. All such characters are in its
+/// strings, in which an escape such as `\u009b` means the same.
 pub(crate) fn spelled(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -34,7 +35,7 @@ pub(crate) fn spelled(json: &str) -> String {
     text
 }
 
-/// A JSON text laid out with a member a line; nothing but the blanks between its tokens changes.
+/// Returns a JSON text with one member per line. Changes only the blanks between the tokens.
 pub(crate) fn indented(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
@@ -81,17 +82,18 @@ pub(crate) fn indented(json: &str) -> String {
     out
 }
 
-/// What a screen can show.
+/// The abilities of a screen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Screen {
-    /// In columns.
+    /// The width, in columns.
     pub(crate) width: usize,
-    /// More than ASCII.
+    /// True if the screen can show more than ASCII.
     pub(crate) unicode: bool,
 }
 
 impl Screen {
-    /// The screen behind standard output: as wide as the terminal says, else as `COLUMNS` says.
+    /// Returns the screen behind standard output. The width is the terminal's, else the value of
+    /// `COLUMNS`.
     #[must_use]
     pub(crate) fn of_stdout(var: impl Fn(&str) -> Option<OsString>) -> Self {
         let terminal = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
@@ -110,7 +112,8 @@ impl Screen {
     }
 }
 
-/// Whether only ASCII is safe: a dumb terminal, one without a name, or a locale that says so.
+/// True if only ASCII is safe: on a dumb terminal, a terminal without a name, or in a locale that
+/// says so.
 fn plain(is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> bool {
     let term = var("TERM").unwrap_or_default();
     let locale =
@@ -120,61 +123,61 @@ fn plain(is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> bool {
         || (is_terminal && locale.is_some_and(|locale| locale == "C" || locale == "POSIX"))
 }
 
-/// What a command prints for a person, not laid out yet.
+/// The output of a command for a person, before its layout.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page(Vec<Block>);
 
 #[derive(Clone, Debug)]
 enum Block {
-    /// As it is: a document, a script, a diff.
+    /// Text that is printed as it is: a document, a script, a diff.
     Raw(String),
-    /// A text, moved in; its further lines two columns more.
+    /// An indented text. Its further lines are indented by two more columns.
     Line { indent: usize, text: String },
     /// A label, and a text from this column on.
     Row { label: String, column: usize, text: String },
-    /// What is to be copied, at this column where it fits.
+    /// A text to copy, at this column if it fits.
     Copied { column: usize, lead: &'static str, text: String },
-    /// Two pictures beside each other, or one below the other.
+    /// Two pictures side by side, or one below the other.
     Pair(Vec<Line>, Vec<Line>),
 }
 
 impl Page {
-    /// An empty line.
+    /// Adds an empty line.
     pub(crate) fn gap(&mut self) {
         self.raw("\n");
     }
 
-    /// A text that is printed as it is.
+    /// Adds a text that is printed as it is.
     pub(crate) fn raw(&mut self, text: impl Into<String>) {
         self.push(Block::Raw(text.into()));
     }
 
-    /// A line.
+    /// Adds a line.
     pub(crate) fn line(&mut self, text: impl Into<String>) {
         self.indented(0, text);
     }
 
-    /// A line, moved in.
+    /// Adds an indented line.
     pub(crate) fn indented(&mut self, indent: usize, text: impl Into<String>) {
         self.push(Block::Line { indent, text: text.into() });
     }
 
-    /// A label, and what there is to say of it from this column on.
+    /// Adds a label, and its text from this column on.
     pub(crate) fn row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
         self.push(Block::Row { label: label.into(), column, text: text.into() });
     }
 
-    /// A command to be copied, after `lead`.
+    /// Adds a command to copy, after `lead`.
     pub(crate) fn copied(&mut self, column: usize, lead: &'static str, text: impl Into<String>) {
         self.push(Block::Copied { column, lead, text: text.into() });
     }
 
-    /// Two pictures.
+    /// Adds two pictures.
     pub(crate) fn pair(&mut self, left: Vec<Line>, right: Vec<Line>) {
         self.push(Block::Pair(left, right));
     }
 
-    /// What another page holds.
+    /// Adds the content of another page.
     pub(crate) fn page(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -183,13 +186,13 @@ impl Page {
         self.0.push(block);
     }
 
-    /// Whether there is nothing to print.
+    /// True if there is nothing to print.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
     }
 
-    /// The text, laid out for a screen; `paint` gives a piece of a picture its colour.
+    /// Returns the text, laid out for a screen. `paint` gives a piece of a picture its colour.
     #[must_use]
     pub(crate) fn laid_out(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
         let mut out = String::new();
@@ -245,15 +248,15 @@ impl From<&str> for Page {
     }
 }
 
-/// Writes `lead` and then `text` in lines that fit; the further ones begin at column `hang`.
+/// Writes `lead` and then `text` in lines that fit. The further lines begin at column `hang`.
 fn fill(out: &mut String, lead: &str, hang: usize, text: &str, screen: Screen) {
     for line in wrap(lead, hang, text, screen.prose()) {
         let _ = writeln!(out, "{line}");
     }
 }
 
-/// `text` after `lead`, in lines of at most `width`; a word that is longer than a line is never broken, and stands by
-/// itself. What follows the first line begins at column `hang`.
+/// Returns `text` after `lead`, in lines of at most `width`. A word that is longer than a line is
+/// never broken, and stands alone. The lines after the first begin at column `hang`.
 #[must_use]
 pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -263,7 +266,7 @@ pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<Str
     for (gap, word) in words(text) {
         let length = word.chars().count();
         let gap = if fresh { 0 } else { gap };
-        // A word that fits nowhere stays where it is, unless something else stands there.
+        // A word that fits on no line stays where it is, unless the line already has a word.
         if column + gap + length > width && (!fresh || hang + length <= width) {
             lines.push(std::mem::take(&mut line).trim_end().to_owned());
             column = hang;
@@ -280,8 +283,9 @@ pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<Str
     lines
 }
 
-/// The words of a text with the blanks before each. One word, blanks and all, are: what is quoted for a shell, a short
-/// remark in brackets at the end, and an arrow with what it points at.
+/// Splits a text into words with the number of blanks before each. These count as one word, blanks
+/// included: a text that is quoted for a shell, a short remark in brackets at the end, and an arrow
+/// with its target.
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -293,7 +297,7 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// How many bytes of this text are one word.
+/// Returns the number of bytes at the start of this text that are one word.
 fn whole(text: &str) -> usize {
     if text.starts_with('(') && text.len() <= REMARK {
         return text.len();

@@ -1,4 +1,4 @@
-//! The signals that a launch listens to while its daemon lives, and how the daemon's life ended.
+//! The signals that a launch listens to while its daemon lives, and the end of that daemon.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,7 +7,7 @@ use myownllm_daemon::Spawned;
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Class, Diagnostic, GRACE};
 
-/// Lines of the daemon's log that an error shows.
+/// The number of lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 10;
 
 pub(crate) fn log_hint(spawned: &Spawned) -> String {
@@ -19,7 +19,7 @@ pub(crate) fn not_stopped(error: &std::io::Error) -> Diagnostic {
 }
 
 pub(crate) enum Ended {
-    /// By Ctrl-C, Ctrl-\ or SIGTERM; the daemon was stopped.
+    /// Ctrl-C, Ctrl-\ or SIGTERM: this program stopped the daemon.
     #[cfg_attr(windows, allow(dead_code, reason = "there is nothing to hear"))]
     ConnectedDaemon,
     /// The daemon ended by itself.
@@ -36,11 +36,12 @@ pub(crate) fn died(spawned: &Spawned, status: &str) -> Diagnostic {
     diagnostic
 }
 
-/// The signals that matter to a launch, waited for without polling; with a thread only for a daemon in a script, of whose end no
-/// signal tells.
+/// Waits for the signals that matter to a launch, without polling. Uses a thread only for a daemon
+/// that a script started: no signal tells the end of such a daemon.
 #[cfg(not(windows))]
 pub(crate) struct Signals {
-    /// Whether one came that asks us to end: for the time when nobody waits.
+    /// Set once a signal has asked this process to end, for the time when no code waits for
+    /// signals.
     pub(crate) asked: Arc<AtomicBool>,
     all: signal_hook::iterator::Signals,
 }
@@ -52,15 +53,16 @@ impl Signals {
         let asked = Arc::new(AtomicBool::new(false));
         let ignored = ignored_signals();
         let mut heard = vec![SIGTERM];
-        // Whoever started us and ignores these (`nohup`, a script's `&`) wants us to outlive them.
+        // A parent that ignores these signals (`nohup`, a script's `&`) wants this process to
+        // outlive them.
         heard.extend([SIGINT, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0));
         for signal in &heard {
             signal_hook::flag::register(*signal, Arc::clone(&asked))?;
         }
         heard.push(SIGCHLD);
         let all = signal_hook::iterator::Signals::new(heard)?;
-        // Whoever started us may have left them blocked: we would hear nothing, and the daemon, which inherits that, could
-        // never be asked to end.
+        // The parent may have left the signals blocked: this process would receive none, and the
+        // daemon, which inherits the mask, could never be asked to end.
         nix::sys::signal::SigSet::empty().thread_set_mask()?;
         Ok(Self { asked, all })
     }
@@ -69,17 +71,19 @@ impl Signals {
         use signal_hook::consts::SIGCHLD;
         if let Some(end) = spawned.exit_watch() {
             let waker = self.all.handle();
-            // One that cannot be made leaves the script's end to be noticed.
+            // Without this thread, the end of the script is noticed instead.
             let _ = std::thread::Builder::new().name("daemon-watch".to_owned()).spawn(move || {
                 let _ = end.wait();
                 waker.close();
             });
         }
         loop {
-            // A child that ended before we listened sends no second SIGCHLD: look first, then wait.
+            // A child that ended before this process listened sends no second SIGCHLD, so the loop
+            // looks first and then waits.
             if let Ok(Some(end)) = spawned.try_wait() {
                 let diagnostic = died(&spawned, &end.to_string());
-                // Where a script had started it, what the script left behind goes too.
+                // If a script started the daemon, also stops the processes that the script left
+                // behind.
                 let _ = spawned.stop(GRACE);
                 return Ended::Died(diagnostic);
             }
@@ -93,7 +97,8 @@ impl Signals {
     }
 }
 
-/// The signals that are ignored as we start, a bit for each; none where the system does not tell.
+/// Returns the signals that are ignored when this process starts, one bit each; 0 if the system
+/// does not tell.
 #[cfg(not(windows))]
 pub(crate) fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -101,11 +106,11 @@ pub(crate) fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
-/// Windows ends a console program on Ctrl-C by itself, and the daemon in its console with it; here the daemon's end is
-/// waited for.
+/// On Ctrl-C, Windows itself ends a console program, and the daemon in its console as well. Here
+/// this process only waits for the end of the daemon.
 #[cfg(windows)]
 pub(crate) struct Signals {
-    /// Never set: there is nothing to hear.
+    /// Never set: there are no signals to receive.
     pub(crate) asked: Arc<AtomicBool>,
 }
 

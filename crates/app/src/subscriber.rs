@@ -1,14 +1,15 @@
-//! What the libraries tell of their work, on standard error: with `-v`, `-vv`, or as `MYOWNLLM_LOG` says.
+//! Writes the trace of the libraries to standard error: with `-v`, `-vv`, or as `MYOWNLLM_LOG`
+//! says.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-/// The variable that says what to tell: `debug`, or `myownllm_daemon=trace,info`.
+/// The variable that sets the trace filter: `debug`, or `myownllm_daemon=trace,info`.
 const VARIABLE: &str = "MYOWNLLM_LOG";
 
-/// Begins to tell. Returns why not, where the variable makes no sense.
+/// Starts the trace. Returns the problem if the variable is invalid.
 pub(crate) fn subscribe(verbose: u8) -> Option<String> {
     let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty());
     let (targets, problem) = match wanted.map(|wanted| (wanted.parse::<Targets>(), wanted)) {
@@ -19,7 +20,7 @@ pub(crate) fn subscribe(verbose: u8) -> Option<String> {
         None => (told(verbose), None),
     };
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    // A test may have begun before.
+    // Fails if a test has already set a subscriber.
     let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
     problem
 }

@@ -1,8 +1,8 @@
-//! Times, for people and for documents, and when a run began.
+//! Times, for people and for documents, and the start of a run.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The beginning of a run.
+/// The start of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Started {
     at: SystemTime,
@@ -14,18 +14,19 @@ impl Started {
         Self { at: SystemTime::now(), instant: Instant::now() }
     }
 
-    /// The time of day, RFC 3339 in UTC.
+    /// Returns the time of day, RFC 3339 in UTC.
     pub(crate) fn at(self) -> String {
         rfc3339(self.at).unwrap_or_default()
     }
 
-    /// Milliseconds since then.
+    /// Returns the milliseconds since the start.
     pub(crate) fn took_ms(self) -> u64 {
         u64::try_from(self.instant.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-/// A time to the millisecond, RFC 3339 in UTC; `None` past the year 9999, which has no such form.
+/// Returns a time to the millisecond, RFC 3339 in UTC; `None` past the year 9999, which RFC 3339
+/// cannot express.
 pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
     use std::fmt::Write as _;
     let mut text = String::new();
@@ -33,7 +34,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
     Some(text)
 }
 
-/// A time for people, to the minute.
+/// Returns a time for people, to the minute.
 pub(crate) fn utc_minutes(ms: u64) -> String {
     let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
     // A file can have any time.
@@ -41,7 +42,7 @@ pub(crate) fn utc_minutes(ms: u64) -> String {
     text.unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// How long ago a time is, in one unit; empty where the clock says that it is yet to come.
+/// Returns how long ago a time is, in one unit; empty if the time is in the future.
 pub(crate) fn ago(ms: u64, now_ms: u64) -> String {
     let Some(seconds) = now_ms.checked_sub(ms).map(|ms| ms / 1000) else { return String::new() };
     match seconds {

@@ -1,4 +1,5 @@
-//! What several commands tell in the same words: keys to choose from, daemons that were stopped, a repair, a launch.
+//! The texts that several commands share: identity files to choose from, stopped daemons, a repair,
+//! a launch.
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, masking, networks};
@@ -16,19 +17,19 @@ use crate::screen::{Page, indented};
 use crate::times::utc_minutes;
 use crate::world::World;
 
-/// Where the texts begin.
+/// The column at which the texts begin.
 const COLUMN: usize = 17;
 
-/// Whether something is told that was done, or that would be.
+/// Tells if a text is about changes that were made, or that would be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Tense {
-    /// It was done.
+    /// The changes were made.
     Done,
-    /// It would be done.
+    /// The changes would be made.
     Would,
 }
 
-/// A repair in a few lines: what came from where, and what could not be had back.
+/// Describes a repair in a few lines: what came from which source, and what could not be recovered.
 pub(crate) fn report_lines(
     world: &World,
     report: &Report,
@@ -89,7 +90,8 @@ pub(crate) fn report_lines(
     page
 }
 
-/// What a launch would do to a config that needs no repair, and yet is not as a launch leaves it.
+/// Describes what a launch would do to a config that needs no repair but that a launch would still
+/// write.
 pub(crate) fn completion(loaded: &Loaded) -> Option<String> {
     let pending = &loaded.pending;
     if loaded.shape == FileShape::Missing || pending.repairs() || !pending.writes_config() {
@@ -105,7 +107,7 @@ pub(crate) fn pretty(document: &Document) -> String {
     format!("{}\n", indented(&masking::mask(document).to_text()))
 }
 
-/// Two keys, side by side: what a person needs to know to choose.
+/// Shows two identity files side by side, with the facts that a person needs to choose.
 pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
     let mut page = Page::default();
     for error in errors {
@@ -130,7 +132,7 @@ pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a Migrati
     page
 }
 
-/// When a key was made, as its file says: `@` and seconds since 1970.
+/// Returns when a key was made, as its file says: `@` and seconds since 1970.
 fn made(created_at: Option<&str>) -> String {
     let Some(text) = created_at else { return "at an unknown time".to_owned() };
     match text.strip_prefix('@').and_then(|seconds| seconds.parse::<u64>().ok()) {
@@ -139,7 +141,7 @@ fn made(created_at: Option<&str>) -> String {
     }
 }
 
-/// The daemons that were ended because they were in the way.
+/// Lists the daemons that were ended because they were in the way.
 pub(crate) fn stopped(world: &World, daemons: &[LiveDaemon], column: usize) -> Page {
     let mut page = Page::default();
     for daemon in daemons {
@@ -160,7 +162,7 @@ pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
         return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
     }
     let lacked = &outcome.config.completed_keys;
-    // A backup changes nothing of the file.
+    // A backup changes nothing in the config file.
     let is_current = !outcome.config_steps.iter().any(Step::writes_config);
     let what = match (outcome.shape, is_current) {
         (FileShape::App | FileShape::Unknown, true) if outcome.config.wiped.is_some() => {
@@ -183,13 +185,13 @@ pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
     format!("{path}: {what}, {} saved", count(networks, "network"))
 }
 
-/// A reconciliation in one line.
+/// Describes a reconciliation in one line.
 pub(crate) fn networks_line(reconciled: &Reconciled) -> String {
     let parts = networks_did(reconciled);
     if parts.is_empty() { "in line already".to_owned() } else { in_a_line(parts) }
 }
 
-/// A reconciliation, network by network.
+/// Describes a reconciliation, network by network.
 pub(crate) fn networks_did(reconciled: &Reconciled) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for done in &reconciled.outcome.steps {
@@ -210,18 +212,18 @@ pub(crate) fn networks_did(reconciled: &Reconciled) -> Vec<String> {
     parts
 }
 
-/// What becomes of a daemon that a launch started.
+/// The fate of a daemon that a launch started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The launch stays with it.
+    /// The launch stays with the daemon.
     LookedAfter,
-    /// It outlives the launch.
+    /// The daemon outlives the launch.
     LeftRunning,
-    /// It was ended before anything was told of it.
+    /// The launch ended the daemon before it reported anything of it.
     Ended,
 }
 
-/// What a launch changed, for the run log.
+/// Returns the changes of a launch, for the run log.
 pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Daemon) -> Option<Trace> {
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));

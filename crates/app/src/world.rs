@@ -1,4 +1,5 @@
-//! The edge: environment, clock, randomness and disk, read once and handed down as values.
+//! The edge of the program: reads environment, clock, randomness and disk once, and passes them on
+//! as values.
 
 use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
@@ -18,29 +19,29 @@ use myownllm_paths::{
 
 use crate::privileges::user_name;
 
-/// What the commands work on.
+/// The home that the commands work on, and the machine.
 #[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
 pub struct World {
     /// Every path of the home.
     pub layout: Layout,
-    /// The same, when the homes were found apart.
+    /// The same layout, if the two homes are apart.
     pub checked: Result<CheckedLayout, PathsError>,
     /// This machine's disk.
     pub disk: RealDisk,
     /// This machine's clock.
     pub clock: SystemClock,
-    /// Where the daemon's program may be.
+    /// The places where the daemon's program may be.
     pub search: ProgramSearch,
-    /// How to call this program for this home, for hints.
+    /// The name of this program with the options that lead to this home, for hints.
     pub program: String,
-    /// Whose the home is, when root looks at it.
+    /// The owner of the home, when root looks at it.
     pub(crate) owner: Option<Owner>,
     refusal: Option<Diagnostic>,
     tell: Box<dyn Fn(Progress)>,
     wait: Box<dyn Fn(Option<u32>)>,
 }
 
-/// The parts of a launch, wired to one home.
+/// The parts of a launch, connected to one home.
 #[allow(missing_debug_implementations, reason = "traits")]
 pub struct Wired<'a> {
     world: &'a World,
@@ -53,7 +54,7 @@ pub struct Wired<'a> {
 }
 
 impl Wired<'_> {
-    /// What a launch needs.
+    /// Returns the context of a launch.
     #[must_use]
     pub fn context(&self) -> Context<'_> {
         Context {
@@ -71,7 +72,7 @@ impl World {
     /// Looks at the home that the caller named, or at the user's own.
     ///
     /// # Errors
-    /// There is no home.
+    /// Fails if there is no home.
     pub fn new(home: Option<&Path>) -> Result<Self, Diagnostic> {
         let env = match home {
             Some(home) => Env::explicit(absolute(home)?),
@@ -102,28 +103,30 @@ impl World {
         })
     }
 
-    /// Lets a launch change nothing, for this reason: see [`Options::refusal`].
+    /// Makes a launch change nothing, for this reason: see [`Options::refusal`].
     #[must_use]
     pub fn refusing(mut self, refusal: Diagnostic) -> Self {
         self.refusal = Some(refusal);
         self
     }
 
-    /// Tells how far a move is while it runs.
+    /// Sets the callback for the progress of a move.
     #[must_use]
     pub fn telling(mut self, tell: Box<dyn Fn(Progress)>) -> Self {
         self.tell = tell;
         self
     }
 
-    /// Tells that another process is waited for, and which.
+    /// Sets the callback for a wait for another process, with the id of that process if it is
+    /// known.
     #[must_use]
     pub fn telling_of_waits(mut self, wait: Box<dyn Fn(Option<u32>)>) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Adds what the environment says about the daemon's program: only who starts one needs it.
+    /// Adds the environment's information on the daemon's program, which only a start of a daemon
+    /// needs.
     #[must_use]
     pub fn with_program_search(mut self) -> Self {
         let overrides = self.layout.app.daemon_program_variables.iter().filter_map(|name| {
@@ -140,14 +143,14 @@ impl World {
         self
     }
 
-    /// The daemons of this home.
+    /// Returns the daemons of this home.
     #[must_use]
     pub fn daemons(&self) -> LocalDaemons<'_> {
         let owner = self.owner.map(|owner| owner.uid);
         LocalDaemons::new(&self.disk, &self.layout, &self.search).owned_by(owner)
     }
 
-    /// Wires the crates to this home.
+    /// Connects the crates to this home.
     #[must_use]
     pub fn wire(&self) -> Wired<'_> {
         let mut places = Places::of(&self.layout);
@@ -161,7 +164,7 @@ impl World {
         }
     }
 
-    /// What a launch is to do, with this home's way to call the program.
+    /// Returns the options of a launch, with the program's name for this home.
     #[must_use]
     pub fn options(&self) -> Options<'_> {
         let on_wait = Some(OnWait(&*self.wait));
@@ -174,14 +177,14 @@ impl World {
         }
     }
 
-    /// The default of `conversation_dir`, as text for the config.
+    /// Returns the default of `conversation_dir`, as text for the config.
     #[must_use]
     pub fn conversation_dir(&self) -> String {
         self.layout.conversations.to_string_lossy().into_owned()
     }
 }
 
-/// `--home` may be relative to where the command was typed.
+/// Makes `--home` absolute: it may be relative to the working directory of the caller.
 fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
     if home.as_os_str().is_empty() {
         return Err(Diagnostic::error("paths.relative-home", "--home names no folder")
@@ -191,15 +194,15 @@ fn absolute(home: &Path) -> Result<std::path::PathBuf, Diagnostic> {
         .map_err(|error| Diagnostic::from_error(&error, "paths.relative-home", None).at(home))
 }
 
-/// New ids, from the clock and the system's randomness.
+/// Returns new ids, from the clock and the system's randomness.
 #[must_use]
 pub fn fresh_ids() -> SeededIds {
-    // The standard library seeds its hashers from the system's randomness: good enough for an id that only has to be
-    // new within one file.
+    // The standard library seeds its hashers from the system's randomness: good enough for an id
+    // that only has to be new within one file.
     SeededIds::new(now_ms(), RandomState::new().build_hasher().finish())
 }
 
-/// Milliseconds since the Unix epoch.
+/// Returns the milliseconds since the Unix epoch.
 #[must_use]
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `config`: look at the app's config, check it, bring back a copy.
+//! `config`: shows the app's config, checks it, restores a backup.
 
 use myownllm_config_model::{Document, masking, schema};
 use myownllm_config_store::{ConfigStore, CopyId, CopyKind, FileShape, HistoryEntry, StoreError};
@@ -50,7 +50,7 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Diagnostic> {
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
     let shown = if with_secrets { loaded.document.clone() } else { masking::mask(&loaded.document) };
     let mut answer = document_answer(&shown);
-    // What another program reads is as the file has it.
+    // Another program that reads the output gets the text as the file has it.
     if std::io::IsTerminal::is_terminal(&std::io::stdout()) {
         answer.page = spelled(&indented(&shown.to_text())).into();
     }
@@ -71,7 +71,7 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Diagnostic> {
     Ok(answer)
 }
 
-/// A document as text and as data.
+/// Returns a document as text and as data.
 pub(crate) fn document_answer(document: &Document) -> Answer {
     Answer::data(spelled(&document.to_text()), json!({ "config": document.root().to_value() }))
 }
@@ -81,7 +81,8 @@ fn check(world: &World) -> Result<Answer, Diagnostic> {
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
     let path = short(&world.layout.app_config, &world.layout.user_home);
     let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
-    // What is wrong with the text is told as the cause of the one error, and not beside it.
+    // The one error tells the syntax error as its cause, so the syntax error is not repeated beside
+    // it.
     let cause =
         diagnostics.iter().position(|diagnostic| diagnostic.code == CORRUPT).map(|at| diagnostics.remove(at));
     let mut exit = ExitCode::Done;
@@ -168,7 +169,7 @@ fn history(world: &World) -> Result<Answer, Diagnostic> {
     Ok(Answer::data(page, json!({ "copies": rows })))
 }
 
-/// Why a backup was made: before which command, where the run log knows it.
+/// Returns why a backup was made: before which command, if the run log knows it.
 fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
     let holds = |run: &&Entry| {
         let before = run.before.as_deref().and_then(|id| id.parse::<CopyId>().ok());
@@ -199,7 +200,8 @@ fn accept(world: &World) -> Result<Answer, Diagnostic> {
     Ok(Answer::done(page, json!(accepted)))
 }
 
-/// Whether the config can become this copy: the copy is intact, and of the app's shape or recoverable.
+/// True if the config can be restored from this backup: the backup is intact, and of the app's
+/// shape or recoverable.
 fn restorable(entry: &HistoryEntry) -> bool {
     entry.intact
         && entry.kind != CopyKind::Daemon
@@ -217,7 +219,7 @@ fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Diagnostic>
     let restored = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
     let restored = restored.map_err(|error| {
         let diagnostic = Diagnostic::from(&error);
-        // What else there is to choose from.
+        // The hint shows the other backups to choose from.
         if matches!(error, StoreError::BadCopy { .. }) {
             diagnostic.hint(format!("{} config history", world.program))
         } else {

@@ -1,4 +1,4 @@
-//! `daemon`: the daemon of this home, whoever started it.
+//! `daemon`: the daemon of this home, no matter which process started it.
 
 use myownllm_daemon::{Probe, StoppedDaemon};
 use myownllm_launch::words::{daemon_words, short};
@@ -87,7 +87,8 @@ fn status(world: &World) -> Answer {
     Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
-/// Stops the daemon of the daemon home, and what serves that home without a socket. One of the old location is a launch's to stop.
+/// Stops the daemon of the daemon home, and processes that serve that home without a socket. A
+/// launch stops a daemon of the old location.
 fn stop(world: &World) -> Result<(Page, Vec<Value>), Diagnostic> {
     let wired = world.wire();
     let context = wired.context();
@@ -98,7 +99,7 @@ fn stop(world: &World) -> Result<(Page, Vec<Value>), Diagnostic> {
         return Ok((page, Vec::new()));
     }
     ensure_changeable(&context)?;
-    // While it is held, nobody starts another.
+    // While this run holds the lock, no other process starts a daemon.
     let _lock = lock_home(&context, &world.options())?;
     let mut stopped = Vec::new();
     for daemon in wired.daemons.live(None).iter().filter(|live| running(live)) {

@@ -1,4 +1,4 @@
-//! `doctor`: every check, with the evidence and the command that mends what it found.
+//! `doctor`: every check, with the evidence and the command that mends the problem.
 
 use myownllm_launch::words::count;
 use myownllm_launch::{Check, Checks, Mark};
@@ -14,7 +14,7 @@ pub(crate) fn run(world: &World, verbose: bool) -> Answer {
     answer(&examine(world).1, verbose)
 }
 
-/// What `doctor` says of these checks.
+/// Returns the answer of `doctor` for these checks.
 pub(crate) fn answer(checks: &Checks, verbose: bool) -> Answer {
     let (problems, warnings) = (checks.of(Mark::Problem).count(), checks.of(Mark::Warning).count());
     let exit = if problems > 0 { ExitCode::Problems } else { ExitCode::Done };
@@ -24,7 +24,8 @@ pub(crate) fn answer(checks: &Checks, verbose: bool) -> Answer {
         .exit(exit)
 }
 
-/// Problems, then warnings, then how many checks passed, and the one command that mends what a launch mends.
+/// Lists problems, then warnings, then the number of checks that passed, and the one command that
+/// mends everything that a launch can mend.
 fn page(checks: &Checks, verbose: bool) -> Page {
     let mut shown: Vec<&Check> =
         checks.list.iter().filter(|check| verbose || check.result <= Mark::Warning).collect();
@@ -39,7 +40,7 @@ fn page(checks: &Checks, verbose: bool) -> Page {
             let indent = place.line.to_string().len();
             page.copied(column, "", format!("{:indent$} | {:2$}^", "", "", place.snippet.caret));
         }
-        // The last lines have that one.
+        // The last lines show the repair command.
         if let Some(hint) = check.hint.as_ref().filter(|hint| **hint != repair) {
             page.copied(column, "-> ", hint);
         }
@@ -59,7 +60,7 @@ fn page(checks: &Checks, verbose: bool) -> Page {
     page
 }
 
-/// `1 problem, 2 warnings, 13 checks passed`.
+/// Returns a line such as `1 problem, 2 warnings, 13 checks passed`.
 fn counted(checks: &Checks, verbose: bool) -> String {
     let number = |result| checks.of(result).count();
     let mut parts: Vec<String> = [(Mark::Problem, "problem"), (Mark::Warning, "warning")]

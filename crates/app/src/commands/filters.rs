@@ -1,4 +1,5 @@
-//! The pure filters: one JSON document on stdin, one on stdout, no file touched.
+//! The pure filters: they read one JSON document from stdin, write one to stdout, and touch no
+//! file.
 
 use std::io::{self, Read};
 
@@ -22,7 +23,7 @@ pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {
     Ok(bytes)
 }
 
-/// The answer of a filter: the document itself is what a person wants to see.
+/// Returns the answer of a filter: a person sees the document itself.
 fn filtered(document: &Document, diagnostics: Vec<Diagnostic>) -> Answer {
     let data = json!({ "document": document.root().to_value() });
     Answer { diagnostics, ..Answer::data(document.to_text(), data) }
@@ -72,11 +73,11 @@ pub(crate) fn to_envelope(with_secrets: bool) -> Result<Answer, Diagnostic> {
 pub(crate) fn from_envelope() -> Result<Answer, Diagnostic> {
     let envelope = Envelope::parse(&read_stdin()?)
         .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
-    // A filter prints what it was given, credentials included.
+    // A filter prints its input, credentials included.
     Ok(envelope_answer(&envelope, true))
 }
 
-/// An envelope as text to hand on, and as data.
+/// Returns an envelope as text to hand on, and as data.
 pub(crate) fn envelope_answer(envelope: &Envelope, with_secrets: bool) -> Answer {
     let document = envelope.to_document(with_secrets);
     let value = document.root().to_value();

@@ -1,4 +1,5 @@
-//! `identity`: who this device is to its peers. The secret is checked, and never shown.
+//! `identity`: the Device ID that the peers of this device see. The command checks the secret key,
+//! and never shows it.
 
 use std::path::Path;
 
@@ -12,10 +13,10 @@ use crate::output::{Answer, long};
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
-/// Where the texts begin.
+/// The column at which the texts begin.
 const COLUMN: usize = 11;
 
-/// The entries of the page and of the document as they grow.
+/// The entries of the page and of the document so far.
 struct Files<'a> {
     world: &'a World,
     page: Page,
@@ -28,7 +29,7 @@ pub(crate) fn run(world: &World) -> Answer {
     let verdict = look.answer();
     let mut files = Files { world, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
     files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
-    // The one that is in force comes first.
+    // The identity file in force comes first.
     if let KeyAnswer::Sound { key, path, named: true } = &verdict {
         files.valid(key, path, "where the daemon's config names it");
     }
@@ -59,7 +60,7 @@ pub(crate) fn run(world: &World) -> Answer {
     Answer { diagnostics, ..Answer::data(page, data) }.exit(exit)
 }
 
-/// Sound files under other names.
+/// Returns the sound identity files under other names.
 fn found(look: &Look) -> Vec<Value> {
     let entry = |found: &myownllm_identity::Misplaced| {
         json!({
@@ -71,7 +72,7 @@ fn found(look: &Look) -> Vec<Value> {
     look.misplaced.iter().map(entry).collect()
 }
 
-/// Every way out of a refusal but the first, which is the hint.
+/// Lists every way out of a refusal except the first, which is the hint.
 fn ways_out(refusal: Option<&Refusal>) -> Page {
     let mut page = Page::default();
     let more = refusal.into_iter().flat_map(|refusal| refusal.ways_out.iter().skip(1));
@@ -103,8 +104,8 @@ impl Files<'_> {
         self.list.push(json!({ "state": state, "path": long(path), "place": place }));
     }
 
-    /// What is at one of the two places. What is wrong there and does not keep a daemon from starting is an error of its own: a move
-    /// says the same.
+    /// Adds what lies at one of the two places. A problem there that does not keep a daemon from
+    /// starting is an error of its own: a move reports the same error.
     fn spot(&mut self, spot: &Spot, path: &Path, place: &str) {
         let (state, code, what) = match spot {
             Spot::File(Identity::Valid(key)) | Spot::Quarantined(Identity::Valid(key)) => {
@@ -127,7 +128,8 @@ impl Files<'_> {
             _ => return,
         };
         self.other(state, path, place, &what);
-        // Told by the refusal; and what is odd is left by a move.
+        // The refusal reports this code already, and a move leaves an entry that is not a regular
+        // file where it is.
         if self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
             || matches!(spot, Spot::Odd { .. })
         {

@@ -1,4 +1,5 @@
-//! `launch`: the start-up sequence as a command, and the foreground life of a daemon that it started.
+//! `launch`: the start-up sequence as a command, and the daemon that it started and runs in the
+//! foreground.
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +18,7 @@ use crate::told::{Fate, Tense, choice, config_line, data, networks_line, report_
 use crate::world::{World, fresh_ids};
 
 pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Diagnostic> {
-    // Before anything runs, so that a signal that comes early ends the daemon too.
+    // Listens before anything runs, so that an early signal ends the daemon too.
     let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
     let wired = world.wire();
     let options = Options {
@@ -37,12 +38,14 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         && lost
         && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
     {
-        // It came up and died on the first requests: that is the reason for whatever else went wrong.
+        // The daemon came up and died on the first requests: this is the reason for everything else
+        // that went wrong.
         outcome.diagnostics.push(died(spawned, &status.to_string()));
     }
     let fate = match args {
         LaunchArgs { detach: true, .. } if !asked_to_end => Fate::LeftRunning,
-        // A daemon that nobody will look after, or that does not answer, is not left behind. One that said no is healthy.
+        // Ends a daemon that no process will look after, or that does not answer. A daemon that
+        // refused a request is healthy.
         LaunchArgs { once, detach, .. } if *once || *detach || lost => Fate::Ended,
         _ => Fate::LookedAfter,
     };
@@ -74,8 +77,8 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
         Some(signals) => signals.wait(spawned),
         None => return Ok(answer),
     };
-    // The document went out already, for whoever waits for a daemon that is up. There is one document a run, so what happened
-    // since goes to stderr and into the exit code.
+    // The document went out already, for a program that waits for the daemon to come up. A run
+    // prints one document, so later events go to stderr and into the exit code.
     let (how, mut last) = match ended {
         Ended::ConnectedDaemon => ("stopped the daemon".to_owned(), Answer::said_already(answer.exit)),
         Ended::Died(diagnostic) => {
@@ -88,14 +91,14 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     Ok(last)
 }
 
-/// The command as it was typed.
+/// Returns the command as it was typed.
 fn told(args: &LaunchArgs) -> String {
     let flags = [(args.no_daemon, " --no-daemon"), (args.once, " --once"), (args.detach, " --detach")];
     let flags = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
     std::iter::once("launch").chain(flags).collect()
 }
 
-/// Of a process that has ended nothing can be looked at any more but what it wrote.
+/// Replaces a hint that looks at a process: this process has ended, and only its log is left.
 fn look_at_the_log(diagnostic: &mut Diagnostic, ended: &Spawned) {
     if diagnostic.hint == Some(format!("ps -fp {}", ended.pid())) {
         diagnostic.hint = Some(log_hint(ended));
@@ -122,7 +125,7 @@ fn answer(
             let home = short(&world.layout.daemon_home, &world.layout.user_home);
             page.row("moved", COLUMN, format!("{} to {home}", count(report.files_moved(), "file")));
         }
-        // What stays is what the daemon will miss, should it be the daemon's.
+        // Shows entries that stay: if such an entry is the daemon's, the daemon will miss it.
         for left in report.left.iter().take(SHOWN) {
             let path = short(&left.path, &world.layout.user_home);
             page.row("left", COLUMN, format!("{path}  ({})", left.reason));
@@ -177,7 +180,8 @@ fn answer(
     Answer { diagnostics: outcome.diagnostics.clone(), ..Answer::done(page, data) }.exit(exit)
 }
 
-/// That there is no daemon, and why: the gravest reason, in the words in which it is told below.
+/// Says that there is no daemon, and gives the gravest reason in the words of its diagnostic, which
+/// is printed below.
 fn not_started(outcome: &Outcome) -> String {
     let mut reasons: Vec<&Diagnostic> =
         outcome.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();

@@ -1,4 +1,4 @@
-//! `logs`: what this program did in the home, or what the daemon wrote.
+//! `logs`: the changes that this program made in the home, or the log that the daemon wrote.
 
 use myownllm_launch::Diagnostic;
 use myownllm_launch::words::short;
@@ -36,17 +36,17 @@ fn of_runs(world: &World, most: usize) -> Answer {
     Answer::data(page, json!({ "path": long(&path), "entries": entries }))
 }
 
-/// The time to the second, and the command.
+/// Returns the time to the second, and the command.
 fn head(entry: &Entry) -> String {
     format!("{}  {}", entry.at.get(..19).unwrap_or(&entry.at).replace('T', " "), entry.command)
 }
 
-/// Where a daemon that this program starts writes.
+/// Returns the log of a daemon that this program starts.
 pub(crate) fn daemon_log(world: &World) -> std::path::PathBuf {
     world.layout.daemon_home.join("daemon.log")
 }
 
-/// The last lines of the daemon's log, without secrets.
+/// Returns the last lines of the daemon's log, without secrets.
 pub(crate) fn of_daemon(world: &World, most: usize) -> Answer {
     let path = daemon_log(world);
     let lines = myownllm_daemon::last_log_lines(&path, most);

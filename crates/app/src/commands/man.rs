@@ -11,8 +11,9 @@ use crate::exit::ExitCode;
 use crate::help;
 use crate::output::{Answer, Printer};
 
-/// Prints the page of the command that `words` name, such as `config restore`; of the program when there are none. On a
-/// terminal `man` shows it, and where there is no `man`, the help stands in for it.
+/// Prints the page of the command that `words` name, such as `config restore`, or the page of the
+/// program if `words` is empty. On a terminal, `man` shows the page; without a `man`, the help
+/// stands in for it.
 pub(crate) fn run(words: &[String], printer: &Printer) -> Result<Answer, Diagnostic> {
     let answer = answer(words)?;
     if printer.is_json() || !std::io::stdout().is_terminal() {
@@ -25,25 +26,25 @@ pub(crate) fn run(words: &[String], printer: &Printer) -> Result<Answer, Diagnos
     Ok(Answer { page: help_of(words).into(), ..answer })
 }
 
-/// Has the system's `man` show a page on this terminal. Returns false when it could not.
+/// Has the system's `man` show a page on this terminal. Returns false if it could not.
 fn show(page: &str) -> std::io::Result<bool> {
     let mut viewer = Process::new("man");
     let mut child = viewer.args(["-l", "-"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A viewer that ends early closes its end.
+        // Fails if the viewer closes its end early, which is no error.
         let _ = stdin.write_all(page.as_bytes());
     }
     Ok(child.wait()?.success())
 }
 
-/// The help of a command, which the parser makes of `--help` alone.
+/// Returns the help of a command, which the parser produces only for `--help`.
 fn help_of(words: &[String]) -> String {
     let line = [PROGRAM].into_iter().chain(words.iter().map(String::as_str)).chain(["--help"]);
     crate::command_line().try_get_matches_from(line).err().map_or_else(String::new, |help| help.to_string())
 }
 
 fn answer(words: &[String]) -> Result<Answer, Diagnostic> {
-    // The help of each command is its own page; `help` itself has nothing to add.
+    // The help of each command is its own page, so `help` itself has nothing to add.
     let mut program = crate::command_line().disable_help_subcommand(true);
     program.build();
     let mut command = &program;
@@ -60,7 +61,7 @@ fn answer(words: &[String]) -> Result<Answer, Diagnostic> {
     Ok(Answer::data(page, data))
 }
 
-/// Every command below `command`, as it is typed, those with commands of their own included.
+/// Returns every command below `command`, as a user types it, including nested commands.
 fn names(command: &Command, before: &str) -> Vec<String> {
     command
         .get_subcommands()
@@ -73,7 +74,7 @@ fn names(command: &Command, before: &str) -> Vec<String> {
 }
 
 fn page(command: &Command, name: &str) -> std::io::Result<String> {
-    // What follows the help stands in sections of its own.
+    // The texts after the help stand in sections of their own.
     let man = clap_mangen::Man::new(command.clone().after_help(None::<&str>).after_long_help(None::<&str>))
         .source(concat!("myownllm-mesh ", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();

@@ -1,4 +1,4 @@
-//! `migrate`: the move alone.
+//! `migrate`: the move on its own.
 
 use myownllm_identity::{Answer as KeyAnswer, Refusal};
 use myownllm_launch::words::count;
@@ -20,7 +20,7 @@ use crate::told::{choice, stopped};
 use crate::world::{World, fresh_ids};
 
 const NOTHING: &str = "Nothing to move.";
-/// Where the texts begin.
+/// The column at which the texts begin.
 const COLUMN: usize = 17;
 
 pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnostic> {
@@ -28,7 +28,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
     let context = wired.context();
     context.checked.map_err(Diagnostic::from)?;
     let direction = if args.undo { Direction::Undo } else { Direction::Forward };
-    // The old words settled the keys as well.
+    // The old words of `--keep` chose the identity file as well.
     let identity = args.keep_identity.or(args.keep.filter(|side| side.is_old_word()));
     let wanted = if args.undo { MoveOptions::undo() } else { MoveOptions::forward() }
         .keeping_files(args.keep.map(|side| side.keep(direction)))
@@ -36,7 +36,8 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
         .stopping_legacy_daemon(args.stop_legacy_daemon);
     let leaked = myownllm_launch::leaked_socket(&context)?;
     let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
-    // What is wrong with the identity file is told by every command; on the way back it is the older app's.
+    // Every command reports what is wrong with the identity file. After an undo, the file is the
+    // older app's.
     let refused = || match identity_look(&context, &mut fresh_ids()).answer() {
         KeyAnswer::Refused(refusal) if direction == Direction::Forward => Some(refusal),
         _ => None,
@@ -51,10 +52,10 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
         return Ok(dry(world, &plan, args, refused.into_iter().chain(socket).chain(live).collect()));
     }
     if plan.is_empty() {
-        // Nothing to move takes no lock; what waits for a decision is told all the same.
+        // With nothing to move, takes no lock, and still reports what waits for a decision.
         return Ok(told(world, &plan, refused().as_ref().map(Diagnostic::from)));
     }
-    // Without the key nothing moves: it has to be brought back first.
+    // Without the identity file, nothing is moved: the user has to bring the file back first.
     if plan.refusals.is_empty()
         && let Some(gone) = refused().filter(Refusal::is_gone)
     {
@@ -65,7 +66,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
         return Err(refused);
     }
     let lock = lock_home(&context, &world.options())?;
-    // The move itself asks whether one is live, and no more.
+    // The move itself asks only whether a daemon is live, and nothing more.
     if let Some(refusal) = context.daemons.live_legacy().and_then(|live| live.resource_exhausted()) {
         return Err(Diagnostic::from(&refusal));
     }
@@ -75,7 +76,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
     Ok(done(world, &report, refused))
 }
 
-/// What is there although nothing would be moved.
+/// Returns what there is to report although nothing would be moved.
 fn told(world: &World, plan: &Plan, refused: Option<Diagnostic>) -> Answer {
     let mut diagnostics = plan_diagnostics(world, plan);
     add_untold(&mut diagnostics, refused);
@@ -157,14 +158,15 @@ fn done(world: &World, report: &Report, refused: Option<Diagnostic>) -> Answer {
     Answer { diagnostics, trace, ..Answer::done(page, report_data(report)) }.exit(exit)
 }
 
-/// A report as `data`: what was promised to programs, and the rest of it.
+/// Returns a report as `data`: the members that are a contract for programs, and the rest of the
+/// report.
 fn report_data(report: &Report) -> Value {
     let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
     data["pending"] = json!([]);
     data
 }
 
-/// The troubles that a plan names before anything is done.
+/// Returns the problems that a plan names before anything is done.
 fn plan_diagnostics(world: &World, plan: &Plan) -> Vec<Diagnostic> {
     let mut diagnostics: Vec<Diagnostic> =
         plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();

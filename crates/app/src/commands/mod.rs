@@ -1,4 +1,4 @@
-//! One module a command: it asks the libraries, and words the answer.
+//! One module for each command: it calls the libraries, and words the answer.
 
 mod config;
 mod daemon;
@@ -30,10 +30,10 @@ use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::world::World;
 
-/// The stable code of a user's home that is not there.
+/// The stable code of a user's home that does not exist.
 pub(crate) const NO_HOME: &str = "store.no-home";
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Diagnostic> {
     let Some(command) = &cli.command else {
         let world = world(cli, become_user)?.with_program_search();
@@ -42,7 +42,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         return Ok(answer);
     };
     match command {
-        // These need no home at all.
+        // These commands need no home.
         Command::Completions { shell } => return Ok(completions(*shell)),
         Command::Man { command } => return man::run(command, printer),
         Command::Salvage(args) if args.stdin => return filters::salvage(),
@@ -54,7 +54,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Network(NetworkCommand::FromEnvelope) => return filters::from_envelope(),
         _ => {}
     }
-    // A launch hears the signal itself, and takes its daemon along.
+    // A launch handles the signal itself, and ends its daemon as well.
     let ends_on_interrupt = !matches!(command, Command::Launch(args) if !args.no_daemon);
     let world = world(cli, become_user)?
         .telling(printer.progress(ends_on_interrupt))
@@ -90,7 +90,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     Ok(answer)
 }
 
-/// What the commands that look at a home say of it, for a report.
+/// Returns the answers of the commands that look at a home, for a report.
 fn sections(world: &World) -> Vec<report::Section> {
     const LINES: usize = 200;
     let (plan, checks) = examine(world);
@@ -106,12 +106,12 @@ fn sections(world: &World) -> Vec<report::Section> {
     answers.into_iter().map(|(name, answer)| report::Section { name, answer }).collect()
 }
 
-/// Looks at the home; for a command that writes there, as the owner of the home.
+/// Looks at the home: as the owner of the home for a command that writes there.
 fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
     let home = cli.global.home.as_deref();
     let world = World::new(home)?;
     let writes = cli.command.as_ref().is_some_and(privileges::writes);
-    // A look says so itself, and a filter wants no home.
+    // A command that only looks reports the error itself, and a filter needs no home.
     let says_so = matches!(
         cli.command,
         None | Some(
@@ -122,7 +122,7 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
                 | Command::Config(ConfigCommand::Normalize)
         )
     );
-    // One level too deep nothing is found, and nothing is wrong.
+    // One level too deep, a look would find nothing, and report nothing wrong.
     let refusal = match &world.checked {
         Err(error @ PathsError::AppHome { .. }) if !says_so => Some(Diagnostic::from(error)),
         _ => privileges::sudo_home(&world, home).filter(|_| writes),
@@ -137,7 +137,7 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
         return Ok(world);
     };
     match become_user(owner.uid, owner.gid) {
-        // What root saw is not what the owner sees.
+        // The owner does not see everything that root saw.
         Ok(()) => World::new(home),
         Err(error) => {
             let refusal = privileges::refusal(&world, owner, &error);
@@ -150,8 +150,8 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
     }
 }
 
-/// That the home which was named is not there, or not the one that was meant: of nothing, nothing is wrong, and a name that was
-/// mistyped would pass for a sound home.
+/// Reports that the named home does not exist, or is not the home that the user meant. An empty
+/// home has no problems, so a mistyped name would pass for a sound home.
 fn wrong_home(cli: &Cli, world: &World) -> Option<Diagnostic> {
     let named = cli.global.home.as_deref();
     if matches!(cli.command, Some(Command::Launch(_) | Command::Config(ConfigCommand::Normalize))) {

@@ -17,7 +17,7 @@ use crate::output::Answer;
 use crate::screen::Page;
 use crate::world::{World, fresh_ids};
 
-/// An envelope is a page of text.
+/// The largest envelope in bytes. A real envelope is a page of text.
 const ENVELOPE_LIMIT: u64 = 16 << 20;
 
 pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Diagnostic> {
@@ -30,7 +30,7 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Dia
                 .map_err(|error| networks_diagnostic(world, &error))
         })
         .map_err(|diagnostic| match network_id::normalize(name) {
-            // A name that will not do will not do after a repair either.
+            // A repair does not make an invalid name valid.
             Err(error) if diagnostic.code == "store.repair-pending" => {
                 networks_diagnostic(world, &NetworksError::Invalid(error))
             }
@@ -88,14 +88,14 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Dia
     }
 }
 
-/// The config as a launch would have it, and what was odd in it.
+/// Returns the config as a launch would run on it, and its diagnostics.
 fn look(world: &World) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
     let wired = world.wire();
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
     Ok((loaded.document, loaded.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
-/// The internal id of the one network of that name.
+/// Returns the internal id of the one network with this name.
 fn internal_id(world: &World, document: &Document, name: &str) -> Result<String, Diagnostic> {
     let network = networks::only(document, name).map_err(|error| networks_diagnostic(world, &error))?;
     Ok(text_of(&network, "id"))
@@ -103,7 +103,7 @@ fn internal_id(world: &World, document: &Document, name: &str) -> Result<String,
 
 fn list(world: &World) -> Result<Answer, Diagnostic> {
     let (document, diagnostics) = look(world)?;
-    // Labels and ids are free texts, and somebody may have put a login into one.
+    // Labels and ids are free text, so a user may have put a login into one.
     let document = masking::mask(&document);
     let mesh = AppConfig::view(&document).cloud_mesh;
     let active = networks::active(&document).map(|network| text_of(&network, "id"));

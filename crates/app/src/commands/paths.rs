@@ -1,4 +1,4 @@
-//! `paths`: every path and the rule that chose it.
+//! `paths`: every path, and the rule that chose it.
 
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_paths::{ControlSocket, Mode, RealLookup, check_control_socket, check_socket};
@@ -9,7 +9,7 @@ use crate::output::{Answer, long};
 use crate::screen::Page;
 use crate::world::World;
 
-/// Prints every path, or the one that is asked for.
+/// Prints every path, or the path that the user asks for.
 pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Diagnostic> {
     let Some(name) = &args.name else { return Ok(all(world, args)) };
     let mode = if args.mode == Some(ModeArg::Shared) { Mode::Shared } else { Mode::OwnLlm };

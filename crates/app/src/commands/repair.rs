@@ -1,4 +1,4 @@
-//! `repair`: `launch --no-daemon` in people's words.
+//! `repair`: `launch --no-daemon` in plain words for people.
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, networks};
@@ -61,7 +61,8 @@ fn page(world: &World, outcome: &Outcome, exit: ExitCode) -> Page {
     page
 }
 
-/// What became of the settings: what came back, what was kept where, what is lost and what that means.
+/// Reports the settings: those that came back, the backup that was kept, those that are lost and
+/// the consequences of the loss.
 fn of_config(world: &World, outcome: &Outcome, page: &mut Page) {
     let report = &outcome.config;
     let back =
@@ -72,7 +73,8 @@ fn of_config(world: &World, outcome: &Outcome, page: &mut Page) {
         page.line(format!("Kept: the file as it was, as {} in {backups}.", backup(kept)));
     }
     if !report.reset_keys.is_empty() {
-        // What that means, and the command that sets them, is the last thing on the screen: `salvage.defaults`.
+        // `salvage.defaults` tells the consequences and the command that sets the settings, last on
+        // the screen.
         page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
     }
     if let Some(name) = first_inactive(&outcome.document) {
@@ -81,7 +83,7 @@ fn of_config(world: &World, outcome: &Outcome, page: &mut Page) {
     }
 }
 
-/// A saved network to make active, where none is.
+/// Returns a saved network to make active, if no network is active.
 fn first_inactive(document: &Document) -> Option<String> {
     let none_active = networks::active(document).is_none();
     let first = networks::list(document).into_iter().next().filter(|_| none_active)?;

@@ -1,4 +1,4 @@
-//! `report`: what somebody who helps has to know of a home, in one text without secrets.
+//! `report`: everything that a helper has to know of a home, in one text without secrets.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -21,13 +21,13 @@ use crate::screen::{Page, Screen};
 use crate::times::{Started, rfc3339};
 use crate::world::{World, fresh_ids};
 
-/// A report lists so many files; a home holds fewer, unless something is wrong with it.
+/// The number of files that a report lists. A home holds fewer, unless something is wrong with it.
 const MOST_FILES: usize = 500;
 
-/// The layout of a report, wherever it is read.
+/// The layout of a report, the same on every screen.
 const SCREEN: Screen = Screen { width: 100, unicode: true };
 
-/// What another command says of the home.
+/// The answer of another command about the home.
 pub(crate) struct Section {
     pub(crate) name: &'static str,
     pub(crate) answer: Answer,
@@ -48,7 +48,7 @@ struct FileSystem {
     kind: String,
 }
 
-/// One entry of a directory. Its content is not looked at.
+/// One entry of a directory. The report never reads the content.
 #[derive(Serialize)]
 struct File {
     path: String,
@@ -59,7 +59,7 @@ struct File {
     modified: Option<String>,
 }
 
-/// A report, before anybody reads it.
+/// A report, before it is formatted.
 struct Report {
     at: String,
     system: System,
@@ -120,7 +120,7 @@ impl Report {
         text
     }
 
-    /// Which program and which system it is about.
+    /// Returns the program and the system that the report is about.
     fn head(&self) -> Vec<(&'static str, String)> {
         let System { os, arch, file_systems } = &self.system;
         let mut head = vec![
@@ -133,7 +133,7 @@ impl Report {
         head
     }
 
-    /// The sections, each as its command prints it.
+    /// Returns the sections, each as its command prints it.
     fn texts(&self) -> Vec<(&'static str, String)> {
         let sections = self.sections.iter().map(|Section { name, answer }| {
             let mut text = answer.page.laid_out(SCREEN, &|_, text| text.to_owned());
@@ -161,7 +161,7 @@ impl Report {
     }
 }
 
-/// The user's home, by each name that a text may have for it.
+/// The names that a text may have for the user's home.
 struct Names(Vec<String>);
 
 impl Names {
@@ -170,15 +170,15 @@ impl Names {
         let real = std::fs::canonicalize(home).ok();
         let mut names: Vec<String> =
             std::iter::once(home.clone()).chain(real).map(|path| long(&path)).collect();
-        // The root directory as a home names everything.
+        // `/` as the home would match every path.
         names.retain(|name| name.len() > 1);
-        // A name that holds another one goes first.
+        // A name that contains another name comes first.
         names.sort_by_key(|name| std::cmp::Reverse(name.len()));
         names.dedup();
         Self(names)
     }
 
-    /// The text with `~` for the user's home, so that it does not tell who the user is.
+    /// Replaces the user's home by `~`, so that the text does not tell who the user is.
     fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, name| replaced(&text, name))
     }
@@ -195,7 +195,7 @@ impl Names {
     }
 }
 
-/// Replaces a path by `~`, but not where a longer name goes on: `/home/ann` is no part of `/home/anna`.
+/// Replaces a path by `~`, but not inside a longer name: `/home/ann` is no part of `/home/anna`.
 fn replaced(text: &str, path: &str) -> String {
     let mut parts = text.split(path);
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -218,7 +218,8 @@ fn system(world: &World) -> System {
     let homes = [&world.layout.user_home, &world.layout.app_home, &world.layout.daemon_home];
     let mut file_systems: Vec<FileSystem> = Vec::new();
     for home in homes {
-        // Of a home that is not there yet, the directory that it will be made in decides.
+        // A home that does not exist yet will be on the file system of its closest existing
+        // ancestor.
         let real = home.ancestors().find_map(|path| std::fs::canonicalize(path).ok());
         if let Some(kind) = real.and_then(|real| file_system(&mounts, &real))
             && file_systems.last().is_none_or(|last| last.kind != kind)
@@ -229,18 +230,19 @@ fn system(world: &World) -> System {
     System { os, arch: std::env::consts::ARCH, file_systems }
 }
 
-/// The kind of the file system that a path is on: of all mounts above it, the deepest and newest.
+/// Returns the kind of a path's file system: of all mounts above the path, the deepest and newest
+/// one counts.
 fn file_system(mounts: &str, path: &Path) -> Option<String> {
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
-        // A blank in a mount point is written in octal.
+        // `/proc/mounts` writes a blank in a mount point in octal.
         Some((fields.next()?.replace("\\040", " "), fields.next()?))
     });
     let above = mounts.filter(|(point, _)| path.starts_with(point));
     above.max_by_key(|(point, _)| point.len()).map(|(_, kind)| kind.to_owned())
 }
 
-/// What lies in the homes: names, sizes and modes.
+/// Lists the entries of the homes: names, sizes and modes.
 fn files(world: &World) -> Vec<File> {
     let layout = &world.layout;
     let mut files = Vec::new();
@@ -291,7 +293,7 @@ fn file(world: &World, path: &Path, meta: &Metadata) -> File {
     }
 }
 
-/// The tree of the app's home as it is, and as a launch would leave it.
+/// Returns the tree of the app's home as it is, and as a launch would leave it.
 fn pictures(world: &World) -> [Vec<crate::draw::Line>; 2] {
     let wired = world.wire();
     let plan = wired.migrator.plan(&wired.migrator.inspect(Direction::Forward), &MoveOptions::forward());
@@ -299,7 +301,8 @@ fn pictures(world: &World) -> [Vec<crate::draw::Line>; 2] {
     Picture::from(&plan).two_trees(world, loaded.as_ref().map(|loaded| &loaded.pending))
 }
 
-/// Writes a file that is not there yet, and that nobody else can read. `command` is the one that was given.
+/// Writes a new file that only its owner can read; fails if the file exists. `command` is the
+/// command that the user gave.
 fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Diagnostic> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -321,7 +324,7 @@ fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Diagnostic> {
     })
 }
 
-/// The first of `report-2.txt`, `report-3.txt` and so on that is free.
+/// Returns the first of `report-2.txt`, `report-3.txt` and so on that does not exist.
 fn free_name(path: &Path) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let end = path.extension().map_or_else(String::new, |end| format!(".{}", end.to_string_lossy()));
@@ -329,7 +332,7 @@ fn free_name(path: &Path) -> PathBuf {
     (2..).map(named).find(|path| std::fs::symlink_metadata(path).is_err()).unwrap_or_else(|| path.to_owned())
 }
 
-/// One page that holds all that it shows.
+/// Returns one page that holds everything that it shows.
 fn html(report: &Report, trees: &[Vec<crate::draw::Line>; 2]) -> String {
     let head = report.head().into_iter();
     let head: String =
@@ -352,7 +355,7 @@ fn html(report: &Report, trees: &[Vec<crate::draw::Line>; 2]) -> String {
 fn svg(lines: &[crate::draw::Line]) -> String {
     const LINE: usize = 20;
     let columns = |line: &crate::draw::Line| line.iter().map(|(_, text)| text.chars().count()).sum::<usize>();
-    // A character of the page's font is 8.4 wide.
+    // A character of the page's font is 8.4 px wide.
     let width = lines.iter().map(columns).max().unwrap_or(0) * 17 / 2 + 16;
     let height = lines.len() * LINE + 16;
     let mut out = format!(

@@ -1,4 +1,4 @@
-//! `salvage`: the repair of the config alone.
+//! `salvage`: the repair of the config on its own.
 
 use myownllm_config_model::Document;
 use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
@@ -31,16 +31,16 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnosti
         diagnostics
             .push(Diagnostic::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
     }
-    // A repair that was killed may have left files of its own beside a config that is whole by now.
+    // A killed repair may have left its own files beside a config that is whole by now.
     let unfinished = loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
     if args.dry_run || args.check || !(loaded.pending.repairs() || unfinished) {
-        // What would keep a repair from being made is part of what would be.
+        // The report of a repair includes whatever would prevent it.
         if loaded.pending.repairs() {
             let leaked = myownllm_launch::leaked_socket(&context)?;
             let live = live_beside_repair(&context, &loaded.report, leaked.as_deref());
             diagnostics.extend(settle_live(context.daemons, live, &world.options(), &mut Vec::new()).err());
         } else if !args.dry_run && !args.check {
-            // A repair that was killed may have put the config in place without syncing it.
+            // A killed repair may have put the config in place without syncing it.
             if world.disk.stat(&world.layout.app_config).is_ok() {
                 let lock = lock_home(&context, &world.options())?;
                 lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
@@ -70,7 +70,8 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnosti
     }
     let applied = lock.apply(ids).map_err(|error| Diagnostic::from(&error))?;
     if applied.steps.is_empty() {
-        // Where another run repaired it meanwhile, what was first seen is what there is to tell; and what failed.
+        // If another run repaired the config meanwhile, keeps the report of what this run saw
+        // first, and adds the new diagnostics.
         let more = applied.diagnostics.iter().filter(|found| !loaded.diagnostics.contains(found));
         diagnostics.extend(more.map(Diagnostic::from));
     } else {
@@ -124,14 +125,14 @@ fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, mut diagnostics: Vec<
     Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
 }
 
-/// Where the texts begin.
+/// The column at which the texts begin.
 const COLUMN: usize = 17;
 
 fn pending_repair(pending: &Pending) -> &[Step] {
     if pending.repairs() { &pending.steps } else { &[] }
 }
 
-/// The report as `data`.
+/// Returns the report as `data`.
 pub(crate) fn report_data(report: &Report, steps: &[Step]) -> Value {
     let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
     data["steps"] = json!(steps);
@@ -139,7 +140,7 @@ pub(crate) fn report_data(report: &Report, steps: &[Step]) -> Value {
     data
 }
 
-/// What would change in the file, with secrets masked on both sides.
+/// Returns what would change in the file, with secrets masked on both sides.
 fn diff(world: &World, after: &Document) -> String {
     use myownllm_durable_fs::Disk;
     let name = short(&world.layout.app_config, &world.layout.user_home);
@@ -149,7 +150,7 @@ fn diff(world: &World, after: &Document) -> String {
         .ok()
         .and_then(|bytes| Document::parse(&bytes).ok())
         .map(|parsed| pretty(&parsed.document))
-        // What is no JSON cannot be masked, so it is not shown.
+        // A text that is not JSON cannot be masked, so the diff does not show it.
         .unwrap_or_default();
     let after = pretty(after);
     let diff = TextDiff::from_lines(&before, &after);

@@ -1,4 +1,4 @@
-//! `config get`, `config set`, `config diff`: single settings, and what a backup differs in.
+//! `config get`, `config set`, `config diff`: single settings, and the differences of a backup.
 
 use myownllm_config_model::settings::{self, SettingError};
 use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
@@ -17,7 +17,7 @@ use crate::screen::{Page, spelled};
 use crate::told::pretty;
 use crate::world::{World, fresh_ids};
 
-/// `config get`: one setting, as it is to be used by another program.
+/// `config get`: one setting, for use by another program.
 pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
     let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
@@ -27,7 +27,7 @@ pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer
     Ok(Answer::data(format!("{}\n", spelled(&text)), json!({ "key": key, "value": value })))
 }
 
-/// `config set`: all of the settings or none.
+/// `config set`: sets all of the settings or none.
 pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic> {
     let pairs = wanted.iter().map(|pair| {
         pair.split_once('=').ok_or_else(|| {
@@ -37,7 +37,7 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic
     });
     let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
     let mut before = Document::empty();
-    // The daemon is told where the mesh is concerned.
+    // The daemon follows only a change of the mesh.
     let follows = pairs.iter().any(|(key, _)| key.trim_start_matches('/').starts_with("cloud_mesh"));
     let made = change(world, follows, &mut |document| {
         before = document.clone();
@@ -92,7 +92,7 @@ fn refused(world: &World, error: &SettingError) -> Diagnostic {
         .class(class)
 }
 
-/// `config diff`: what changes when a backup is restored, with secrets masked on both sides.
+/// `config diff`: shows what a restore of a backup changes, with secrets masked on both sides.
 pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
     let id = find_backup(world, name)?;
@@ -104,7 +104,7 @@ pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Diagnostic> {
             .disk
             .read(path, limit)
             .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(path))?;
-        // What is no JSON cannot be masked, so it is not shown.
+        // A text that is not JSON cannot be masked, so the diff does not show it.
         let parsed = Document::parse(&bytes)
             .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()).at(path))?;
         Ok((bytes, pretty(&parsed.document)))

@@ -1,4 +1,4 @@
-//! `status`: one screen of where everything is, and what a launch would do.
+//! `status`: one screen that shows where everything is, and what a launch would do.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::privileges::user_name;
 use crate::screen::Page;
 use crate::world::World;
 
-/// Where the texts begin.
+/// The column at which the texts begin.
 const COLUMN: usize = 14;
 
 pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
@@ -28,7 +28,8 @@ pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
     let page = page(world, &plan);
     let data = data(world, &plan);
     let mut diagnostics = plan.diagnostics;
-    // A status that tells of trouble has done its work: only --check makes a code of it.
+    // A status that reports problems has done its work: only `--check` turns problems into an exit
+    // code.
     let exit = match exit_of(&diagnostics) {
         _ if !args.check => ExitCode::Done,
         ExitCode::Done if plan.pending => ExitCode::Pending,
@@ -51,7 +52,7 @@ fn page(world: &World, plan: &LaunchPlan) -> Page {
     line("app", format!("{}{}", home(&layout.app_home), owner(world, &layout.app_home)));
     if let Some(loaded) = &plan.loaded {
         line("  config", format!("{}: {}", home(&layout.app_config), state_words(&loaded.report)));
-        // Labels and ids are free texts, and somebody may have put a login into one.
+        // Labels and ids are free text, so a user may have put a login into one.
         line("  networks", networks_words(&masking::mask(&loaded.document)));
     }
     line("daemon", format!("{}{}", home(&layout.daemon_home), owner(world, &layout.daemon_home)));
@@ -120,7 +121,7 @@ fn data(world: &World, plan: &LaunchPlan) -> Value {
     })
 }
 
-/// A home's state: who owns it, or that it is not there.
+/// Returns a home's state: its owner, or that it does not exist.
 fn owner(world: &World, path: &Path) -> String {
     match world.disk.stat_follow(path) {
         Ok(meta) => {
@@ -144,7 +145,7 @@ fn owned(world: &World, path: &Path) -> Value {
     }
 }
 
-/// The key, for a program, seen from the daemon's home.
+/// Returns the state of the identity file for a program, as seen from the daemon home.
 fn identity_data(key: &KeyAnswer) -> Value {
     let state = match key {
         KeyAnswer::Sound { key, .. } | KeyAnswer::Pending { key, by: Pending::Config, .. } => {

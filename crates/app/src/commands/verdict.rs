@@ -1,4 +1,5 @@
-//! No command: how this home is, in a line or two, and the commands that matter now.
+//! The program without a command: the state of this home in a line or two, and the commands that
+//! matter now.
 
 use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
@@ -14,10 +15,10 @@ use crate::recovery::recovered;
 use crate::screen::Page;
 use crate::world::World;
 
-/// The check of the config's shape.
+/// The id of the check of the config's shape.
 const CONFIG: &str = "config.shape";
 
-/// A command to be copied, and what it does.
+/// A command to copy, and its effect.
 type Way = (String, &'static str);
 
 pub(crate) fn run(world: &World) -> Answer {
@@ -25,7 +26,7 @@ pub(crate) fn run(world: &World) -> Answer {
     of(world, &plan, &checks)
 }
 
-/// The verdict that follows from these checks.
+/// Returns the verdict that follows from these checks.
 pub(crate) fn of(world: &World, plan: &LaunchPlan, checks: &Checks) -> Answer {
     let (word, exit) = match (checks.of(Mark::Problem).count(), plan.pending) {
         (0, false) => ("healthy", ExitCode::Done),
@@ -83,7 +84,8 @@ fn summary(world: &World, plan: &LaunchPlan, checks: &Checks, exit: ExitCode) ->
     lines
 }
 
-/// The overwritten config in words of its own, else the topmost problem, and how many there are besides.
+/// Describes the overwritten config in its own words, else the topmost problem, and the number of
+/// the other problems.
 fn of_problems(world: &World, home: &str, plan: &LaunchPlan, checks: &Checks) -> Vec<String> {
     let problems: Vec<&Check> = checks.of(Mark::Problem).collect();
     let overwritten = problems.iter().any(|check| check.id == CONFIG);
@@ -124,7 +126,7 @@ fn ways(world: &World, checks: &Checks, exit: ExitCode) -> Vec<Way> {
             let look =
                 [("status", "shows where everything is"), ("doctor", "shows every warning and its cure")];
             let (command, what) = look[usize::from(has_warnings)];
-            // Without a daemon's program there is none to start.
+            // Without a daemon program, there is nothing to start.
             let may_start = !checks.is_daemon_running && checks.seen("daemon.program").is_some();
             let start = may_start.then(|| (ours("launch"), "starts the daemon"));
             std::iter::once((ours(command), what)).chain(start).collect()
