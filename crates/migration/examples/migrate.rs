@@ -1,4 +1,4 @@
-//! Says what a move would do; with `--run` does it, with `--undo` backwards.
+//! Prints the plan of a move; executes it with `--run`; reverses the direction with `--undo`.
 //!
 //! `cargo run -p myownllm-migration --example migrate -- ~/.myownllm [--undo] [--run]`
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(6);
             }
         };
-        // Nobody is asked whether a daemon runs here: an app has to.
+        // This example does not check if a daemon runs; an app must do that.
         let report = migrator.run(&lock, &options, &NoDaemons);
         println!("{:?}", report.outcome);
         for moved in &report.moved {

@@ -1,4 +1,4 @@
-//! Deciding: from what was seen and what the user wants to the steps. Pure.
+//! Decides the steps from the inventory and the user's options. Pure.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use crate::{
     plan::{Collision, IdentityState, Plan, Step},
 };
 
-/// What would be done about this inventory. Pure: the same inventory and options give the same plan.
+/// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
 pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
     let folder_of = |path: &Path| path.parent().map(Path::to_owned);
     let mut plan = Plan {
@@ -73,9 +73,9 @@ struct Decider<'a> {
     keep_identity: Option<Keep>,
     command: String,
     plan: &'a mut Plan,
-    /// Modes of files, set before they move.
+    /// The modes to set on files before they move.
     modes: Vec<(PathBuf, u32)>,
-    /// Folders of the source in which something stays.
+    /// The directories of the source in which an entry stays.
     stays: Vec<PathBuf>,
 }
 
@@ -84,8 +84,9 @@ impl<'a> Decider<'a> {
         self.stays.extend(source.parent().map(Path::to_owned));
     }
 
-    /// The decision on the pair of keys. Two different ones are settled by the decision on keys alone: whoever chooses between
-    /// rosters has not said which device this is.
+    /// Returns the decision on the pair of identity files. Only the decision on identities settles
+    /// two different identities: a user who chooses between rosters has not said which device this
+    /// is.
     fn key_decision(&self, here: &Key, there: &Key) -> Option<Keep> {
         match (&here.identity, &there.identity) {
             (Identity::Valid(mine), Identity::Valid(theirs)) if mine.public_key != theirs.public_key => {
@@ -95,7 +96,8 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Which side wins. Of a link and what it leads to it is the latter: the other choice would leave the link and nothing behind it.
+    /// Returns the side that wins. Of a symlink and its target, the target wins: the other choice
+    /// would leave a symlink to nothing.
     fn winner(pair: &Pair, keep: Option<Keep>) -> Option<Keep> {
         match pair {
             Pair::Differs { file: Some(file), .. } => keep.map(|_| *file),
@@ -103,7 +105,7 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Both sides hold something, and it differs.
+    /// Returns the steps for two files that differ.
     fn collision(
         &mut self,
         winner: Option<Keep>,
@@ -172,7 +174,7 @@ impl<'a> Decider<'a> {
                 vec![Step::RemoveIdentical { source: source.clone(), destination: destination.clone() }]
             }
             pair => {
-                // The lock on the key goes with the key.
+                // The second-factor lock of an identity moves with the identity.
                 let keep = if secret { self.keep_identity.or(self.keep) } else { self.keep };
                 self.collision(Self::winner(pair, keep), [source, destination], pair, step)
             }
@@ -186,7 +188,8 @@ impl<'a> Decider<'a> {
         self.plan.state.extend(steps);
     }
 
-    /// A file of `.secrets` ends 0600; set where it is, so that it is never wider at the new place.
+    /// A file of `.secrets` ends with mode 0600. The mode is set at the source, so that the file is
+    /// never wider at the destination.
     fn private(&mut self, path: &Path, mode: u32) {
         if self.inventory.owner.is_some() && mode & 0o777 != 0o600 {
             self.modes.push((path.to_owned(), 0o600));
@@ -204,7 +207,7 @@ impl<'a> Decider<'a> {
         MigrationError::IdentityDamaged { path: key.path.clone(), why: why.to_owned(), remedy }
     }
 
-    /// Why no daemon may be started.
+    /// Returns the reason why no daemon may be started.
     fn refusal(&self) -> Option<&'a Refusal> {
         self.inventory.answer.refusal()
     }
@@ -261,7 +264,7 @@ impl<'a> Decider<'a> {
                     self.plan.errors.push(error);
                     self.stays(&inventory.source_key_path(here));
                 }
-                // Something is at the destination that could not be looked at.
+                // The destination holds something that could not be inspected.
                 _ if inventory.key_trouble => self.stays(&inventory.source_key_path(here)),
                 _ => {
                     let step = self.move_key(here);
@@ -272,7 +275,7 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Both sides hold a key file.
+    /// Handles an identity file on both sides.
     fn two(&mut self, here: &Key, there: &Key) {
         let from = self.inventory.source_key_path(here);
         let to = self.inventory.key_destination.clone();
@@ -290,7 +293,7 @@ impl<'a> Decider<'a> {
                 let same = Step::RemoveIdentical { source: from, destination: to };
                 return self.plan.identity_steps.push(same);
             }
-            // It could not be compared.
+            // The two could not be compared.
             Pair::Free => return self.stays(&from),
             Pair::Differs { .. } => {}
         }
@@ -314,7 +317,7 @@ impl<'a> Decider<'a> {
             }
             (Identity::Valid(mine), Identity::Valid(theirs), None) => {
                 if mine.public_key == theirs.public_key {
-                    // The same key, written down differently: nobody's identity is at stake.
+                    // The same identity in different bytes: no identity is at stake.
                     let _ =
                         self.collision(None, [&from, &to], pair, Step::RemoveFolder { path: from.clone() });
                     return;
@@ -352,11 +355,12 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// What has to be done before and after, when anything is to be done at all.
+    /// Adds the steps before and after the moves, if there are any moves.
     fn around(&mut self) {
         let inventory = self.inventory;
         let plan = &mut *self.plan;
-        // Emptied folders, deepest first. One that moves as a whole is gone then.
+        // Removes emptied directories, deepest first. A directory that moves as a whole is gone by
+        // then.
         let whole: Vec<&PathBuf> = inventory.folders.iter().filter(|f| f.whole).map(|f| &f.source).collect();
         let mut kept: Vec<&Path> = Vec::new();
         for (path, foreign) in inventory.source_folders.iter().rev() {
@@ -380,7 +384,7 @@ impl<'a> Decider<'a> {
                 .iter()
                 .map(|(from, to)| Step::RestoreClaim { from: from.clone(), to: to.clone() }),
         );
-        // The names that were given back are durable before the folder that held them goes.
+        // The restored names must be durable before the directory that held them is removed.
         let restored: BTreeSet<_> = inventory.claims.iter().map(|(_, to)| parent(to)).collect();
         let emptied: BTreeSet<_> = inventory.claim_dirs.iter().map(|path| parent(path)).collect();
         prepare.extend(barrier(restored.intersection(&emptied).cloned().collect()));
@@ -421,7 +425,7 @@ impl<'a> Decider<'a> {
         if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
             plan.refusals.splice(0..0, inventory.refusals.iter().cloned());
         } else if let Some(error) = inventory.refusals.iter().find(|error| error.is_about_source()) {
-            // Nothing to do, but only because the key could not be got at.
+            // There is nothing to do, but only because the identity file could not be reached.
             plan.refusals.push(error.clone());
         }
     }
@@ -431,15 +435,17 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-/// The barrier over these directories; none over nothing.
+/// Returns the barrier for these directories; `None` if there are none.
 fn barrier(directories: BTreeSet<PathBuf>) -> Option<Step> {
     (!directories.is_empty()).then(|| Step::Sync { directories: directories.into_iter().collect() })
 }
 
-/// Adds a barrier wherever a step relies on what those before it have done, and puts the steps that share one together.
+/// Adds a barrier wherever a step relies on the results of earlier steps, and groups the steps that
+/// share a barrier.
 fn add_barriers(plan: &mut Plan, destination_folders: &[PathBuf]) {
-    // All of it is durable before anything moves, and so are the sources themselves: a name at the destination must not appear
-    // before its content is safe. The destination may have been written by a run that was killed before its barrier.
+    // Everything prepared is durable before anything moves, and so are the sources themselves: a
+    // name at the destination must not appear before its content is safe. A run that was killed
+    // before its barrier may have written the destination.
     let mut prepared: BTreeSet<PathBuf> = destination_folders.iter().cloned().collect();
     for step in &plan.prepare {
         match step {
@@ -467,8 +473,9 @@ fn add_barriers(plan: &mut Plan, destination_folders: &[PathBuf]) {
     plan.tidy.extend(barrier(emptied.difference(&gone).cloned().collect()));
 }
 
-/// A batch in its order: what gives way at the destination; what moves; the sources of what is there already. A place is free for good
-/// before the winner comes to it, and a source goes only when what stands for it is durable.
+/// Orders a batch: files that are set aside at the destination; files that move; sources that are
+/// at the destination already. The barriers between them make a name durably free before the winner
+/// gets it, and make the destination durable before its source is removed.
 fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
     let gives_way = |step: &Step| matches!(step, Step::SetAside { from, to } if from.parent() == to.parent());
     let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(gives_way);
@@ -494,7 +501,7 @@ fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
     all
 }
 
-/// The directories in which a step that moves something changes names.
+/// Returns the directories in which a moving step changes names.
 fn directories_of(step: &Step) -> Vec<PathBuf> {
     match step {
         Step::MoveFolder { from, to, .. } => vec![parent(from), parent(to), to.clone()],
@@ -506,8 +513,8 @@ fn directories_of(step: &Step) -> Vec<PathBuf> {
     }
 }
 
-/// The identity file is missing from both homes, and is no file elsewhere that a config names: that one need not come into the homes,
-/// so it keeps nothing from moving.
+/// True if the identity file is missing from both homes, and no config names a file elsewhere. Such
+/// a file need not come into the homes, so it does not keep anything from moving.
 fn is_missing(refusal: &Refusal) -> bool {
     match &refusal.problem {
         Problem::Gone { found, .. } => found.is_empty() || found.iter().any(|found| found.named_by.is_none()),

@@ -1,4 +1,4 @@
-//! Why something was not moved.
+//! Errors: the reasons why a file was not moved.
 
 use crate::{Direction, Keep};
 use std::{
@@ -13,23 +13,23 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::plan::lossy;
 
-/// One side of a choice between two keys.
+/// One side of a choice between two identities.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Side {
-    /// The key file.
+    /// The identity file.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// Whose key it is.
+    /// The identity.
     pub key: KeyInfo,
-    /// How many rosters lie on this side.
+    /// The number of rosters on this side.
     pub rosters: usize,
-    /// How many states.
+    /// The number of states on this side.
     pub states: usize,
 }
 
 impl Side {
-    /// Nothing lies there but the key.
+    /// True if this side holds nothing but the identity file.
     fn is_bare(&self) -> bool {
         self.rosters == 0 && self.states == 0
     }
@@ -39,60 +39,62 @@ impl Side {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LiveDaemon {
-    /// Where it answers, or is busy.
+    /// The socket at which the daemon answers, or is busy.
     #[serde(serialize_with = "lossy")]
     pub socket: PathBuf,
-    /// Its process id, where the platform tells.
+    /// The process id, where the platform tells it.
     pub pid: Option<u32>,
-    /// What it said of itself: its version, or that it is busy.
+    /// The daemon's own answer: its version, or that it is busy.
     pub note: String,
-    /// What it is to the homes.
+    /// The relation of the daemon to the homes.
     pub kind: LiveKind,
-    /// The command to begin with, where the daemon cannot be asked to end as it is; the note says why.
+    /// The command that the user must run first if the daemon cannot be asked to end in its present
+    /// state; the note says why.
     #[serde(skip)]
     pub hint: Option<String>,
 }
 
-/// What a daemon is to the homes.
+/// The relation of a daemon to the homes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LiveKind {
-    /// It does not belong there: it serves the old location, or no socket leads to it. It may be stopped
-    /// ([`crate::Options::stop_legacy_daemon`]).
+    /// The daemon does not belong to the daemon home: it serves the old location, or no socket
+    /// leads to it. It may be stopped ([`crate::Options::stop_legacy_daemon`]).
     Legacy,
-    /// The daemon that belongs there: it serves the daemon home, at its socket.
+    /// The daemon of the daemon home: it serves the daemon home, at its socket.
     Own,
-    /// It cannot be told whether there is one.
+    /// The check for a daemon failed.
     Unknown,
 }
 
 impl LiveDaemon {
-    /// A daemon at this socket that does not belong there.
+    /// Creates a daemon at this socket that does not belong to the daemon home.
     pub fn new(socket: impl Into<PathBuf>, pid: Option<u32>, note: impl Into<String>) -> Self {
         Self { socket: socket.into(), pid, note: note.into(), kind: LiveKind::Legacy, hint: None }
     }
 
-    /// It is the daemon of the daemon home, at its socket.
+    /// Marks the daemon as the daemon of the daemon home, at its socket.
     #[must_use]
     pub fn own(self) -> Self {
         Self { kind: LiveKind::Own, ..self }
     }
 
-    /// It cannot be told whether there is one; the note says why.
+    /// Marks the daemon as unknown: the check for it failed, and the note says why.
     #[must_use]
     pub fn unknown(self) -> Self {
         Self { kind: LiveKind::Unknown, ..self }
     }
 
-    /// With a command that has to come before any other.
+    /// Adds a command that the user must run before any other.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Why nothing may be changed while it runs. `command` ends it where nothing has to come before; `stop_failed` is why
-    /// it could not be stopped, when that was asked for.
+    /// Returns the error that nothing may be changed while the daemon runs. `command` ends the
+    /// daemon if no other command must come first; `stop_failed` is the reason why the daemon could
+    /// not be stopped, if the user asked for that.
     pub fn refusal(self, command: impl Into<String>, stop_failed: Option<String>) -> MigrationError {
         let command = match (&self.hint, &stop_failed) {
             (Some(hint), None) => hint.clone(),
@@ -106,170 +108,175 @@ impl LiveDaemon {
     }
 }
 
-/// Why something was not moved, or nothing was.
+/// The reason why a file was not moved, or why nothing was.
 ///
-/// `Display` says what and where; the cause is the source. [`code`](Self::code) is stable, [`hint`](Self::hint) a command.
+/// `Display` tells the problem and the path; the cause is the source. [`code`](Self::code) is
+/// stable, [`hint`](Self::hint) is a command.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrationError {
-    /// It is there, but cannot be read or looked at. Unreadable is not absent.
+    /// A file exists, but cannot be read or inspected. Unreadable is not absent.
     #[error("{} is there but cannot be read", .path.display())]
     Unreadable {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: DiskError,
     },
     /// A step failed.
     #[error("the move failed at {}", .path.display())]
     Failed {
-        /// What should have been moved, made or removed.
+        /// The path that the step should have moved, made or removed.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: DiskError,
     },
-    /// A flush failed. That is final: what was to be removed after it is kept.
+    /// A sync failed. That is final: files whose removal depended on it are kept.
     #[error("what was written to {} could not be made durable", .path.display())]
     FlushFailed {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: DiskError,
     },
-    /// It changed while it was copied, so the copy was thrown away.
+    /// A file changed during its copy, so the copy was removed.
     #[error("{} changed while it was being moved", .path.display())]
     Changed {
-        /// What.
+        /// The path.
         path: PathBuf,
     },
-    /// It was there a moment ago.
+    /// A file existed at the inspection and is gone now.
     #[error("{} went away while the move ran", .path.display())]
     Vanished {
-        /// What.
+        /// The path.
         path: PathBuf,
     },
-    /// The key stays where it is until all that belongs with it has moved: its presence at the new place means "done".
+    /// The identity file stays in its place until everything that belongs to it has moved: its
+    /// presence at the destination means "done".
     #[error("the key {} stays until everything that belongs with it has moved", .path.display())]
     IdentityHeldBack {
-        /// The key.
+        /// The identity file.
         path: PathBuf,
     },
-    /// Both homes hold a sound key, and they differ.
+    /// Both homes hold a valid identity file, and the identities differ.
     #[error(
         "two different identities: {} in {} and {} in {}",
         .source_side.key.device_id, .source_side.path.display(),
         .destination_side.key.device_id, .destination_side.path.display()
     )]
     TwoIdentities {
-        /// The one at the source.
+        /// The identity at the source.
         source_side: Box<Side>,
-        /// The one at the destination.
+        /// The identity at the destination.
         destination_side: Box<Side>,
-        /// The command that settles it, with `source` or `destination` to be added.
+        /// The command that settles the choice, to which the user adds `source` or `destination`.
         command: String,
-        /// Which way it was to move.
+        /// The direction of the move.
         direction: Direction,
     },
-    /// A key file that is no sound key. It is kept, and never replaced by a new one.
+    /// An identity file that is not valid. It is kept, and never replaced by a new one.
     #[error("the key {} is damaged: {why}", .path.display())]
     IdentityDamaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
-        /// The command that puts a sound one in its place.
+        /// The command that puts a valid identity file in its place.
         remedy: Option<String>,
     },
-    /// The identity file is missing, and a sound one lies elsewhere, or peers know the device by it. Nothing is moved before it is back.
+    /// The identity file is missing, and a valid one lies elsewhere or peers know the device by it.
+    /// Nothing moves until the file is back.
     #[error(transparent)]
     Identity(Box<Refusal>),
-    /// A key file of a newer version.
+    /// An identity file of a newer version.
     #[error("the key {} is of version {version}, newer than this program knows", .path.display())]
     IdentityNewer {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file.
         version: u64,
     },
-    /// The key is a link that leads to nothing that can be seen now: an unplugged disk, say.
+    /// The identity file is a symlink whose target does not exist at present, for example on an
+    /// unplugged disk.
     #[error("the key {} is a link to {}, where there is no file", .path.display(), .target.display())]
     IdentityUnreachable {
-        /// The link.
+        /// The symlink.
         path: PathBuf,
-        /// What it says.
+        /// The target of the symlink.
         target: PathBuf,
     },
-    /// A folder of the destination is a link out of the app's home.
+    /// A directory of the destination is a symlink that leads out of the app's home.
     #[error("{} is a link that leads out of the app's home, to {}", .path.display(), .target.display())]
     DestinationOutside {
-        /// The link.
+        /// The symlink.
         path: PathBuf,
-        /// Where it leads.
+        /// The path to which the symlink leads.
         target: PathBuf,
     },
-    /// Where a folder belongs there is something else.
+    /// Something other than a directory has the name of a directory.
     #[error("{} is not a folder", .path.display())]
     DestinationNotFolder {
-        /// What is in the way.
+        /// The path that is in the way.
         path: PathBuf,
     },
-    /// The folder that holds the key is a link: taking the key out of wherever it leads is not ours to decide.
+    /// The directory that holds the identity file is a symlink: only the user may decide to move
+    /// the file out of the symlink's target.
     #[error("{} is a link to {}, and the key lies behind it", .path.display(), .target.display())]
     SourceLink {
-        /// The link.
+        /// The symlink.
         path: PathBuf,
-        /// What it says.
+        /// The target of the symlink.
         target: PathBuf,
     },
-    /// Source and destination are one folder under two names.
+    /// Source and destination are one directory under two names.
     #[error("{} and {} are the same folder", .source_folder.display(), .destination_folder.display())]
     SameFolder {
-        /// Its name at the source.
+        /// The name at the source.
         source_folder: PathBuf,
-        /// Its name at the destination.
+        /// The name at the destination.
         destination_folder: PathBuf,
     },
-    /// Others may write here, so what lies here cannot be trusted with a key.
+    /// Other users may write to this directory, so it must not hold an identity file.
     #[error("{} {why}", .path.display())]
     UnsafePermissions {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
-        /// The command that mends it.
+        /// The command that mends the problem.
         command: String,
     },
     /// The file system has neither a rename that cannot replace nor hard links.
     #[error("the file system of {} can neither rename without replacing nor link", .path.display())]
     NoExclusiveRename {
-        /// A folder on it.
+        /// A directory on the file system.
         path: PathBuf,
     },
     /// A daemon still writes one of the homes.
     #[error("a daemon is still running at {}{}{}{}", .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon), StopFailed(.stop_failed.as_deref()))]
     LegacyDaemon {
-        /// Which.
+        /// The daemon.
         daemon: LiveDaemon,
         /// The command that ends it.
         command: String,
-        /// Why it could not be stopped, when that was asked for.
+        /// The reason why the daemon could not be stopped, if the user asked for that.
         stop_failed: Option<String>,
     },
-    /// The daemon that belongs to the daemon home runs, and would go on writing there.
+    /// The daemon of the daemon home runs, and would go on writing there.
     #[error("the daemon of the daemon home runs at {}{}, and would go on writing{}", .daemon.socket.display(), Pid(.daemon.pid), Obstacle(.daemon))]
     OwnDaemon {
-        /// Which.
+        /// The daemon.
         daemon: LiveDaemon,
         /// The command that ends it.
         command: String,
     },
-    /// It cannot be told whether a daemon still writes one of the homes.
+    /// The check failed if a daemon still writes one of the homes.
     #[error("whether a daemon runs at {} cannot be told: {}", .daemon.socket.display(), .daemon.note)]
     UnknownDaemon {
-        /// Where it would be, and why it cannot be told.
+        /// The daemon's socket, and the reason why the check failed.
         daemon: LiveDaemon,
         /// The command that shows more.
         command: String,
@@ -277,21 +284,22 @@ pub enum MigrationError {
     /// The lock that was passed does not lock the app's home.
     #[error(transparent)]
     OutsideLock(DiskError),
-    /// A refusal of the caller's own, such as a socket path that would be too long: see [`crate::Plan::refuse`].
+    /// A refusal by the caller, such as a socket path that would be too long: see
+    /// [`crate::Plan::refuse`].
     #[error("{message}")]
     Caller {
-        /// Its stable code.
+        /// The stable code.
         code: &'static str,
-        /// What is wrong.
+        /// The message.
         message: String,
-        /// What it is about.
+        /// The path of the problem.
         path: PathBuf,
-        /// The command that mends it.
+        /// The command that mends the problem.
         hint: Option<String>,
     },
 }
 
-/// Why something is still running that was to end.
+/// The reason why a daemon is still running that was told to end.
 struct StopFailed<'a>(Option<&'a str>);
 
 impl std::fmt::Display for StopFailed<'_> {
@@ -300,7 +308,7 @@ impl std::fmt::Display for StopFailed<'_> {
     }
 }
 
-/// What keeps a daemon from ending as it is.
+/// The obstacle that keeps a daemon from ending in its present state.
 struct Obstacle<'a>(&'a LiveDaemon);
 
 impl std::fmt::Display for Obstacle<'_> {
@@ -328,12 +336,13 @@ impl From<OwnershipProblem> for MigrationError {
 }
 
 impl MigrationError {
-    /// It says that something of the source's could not be got at, so that there may be something to move after all.
+    /// True if a part of the source could not be read, so that there may be files to move after
+    /// all.
     pub(crate) fn is_about_source(&self) -> bool {
         matches!(self, Self::SourceLink { .. })
     }
 
-    /// A stable code.
+    /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "migration.unreadable",
@@ -361,7 +370,7 @@ impl MigrationError {
         }
     }
 
-    /// What kind of trouble it is.
+    /// Returns the class of the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Unreadable { .. }
@@ -389,12 +398,12 @@ impl MigrationError {
         }
     }
 
-    /// Whether it refuses because a daemon writes one of the homes, or may.
+    /// True if the error refuses because a daemon writes one of the homes, or may write it.
     pub fn is_about_a_daemon(&self) -> bool {
         matches!(self, Self::LegacyDaemon { .. } | Self::OwnDaemon { .. } | Self::UnknownDaemon { .. })
     }
 
-    /// What it is about.
+    /// Returns the path of the problem.
     pub fn path(&self) -> &Path {
         match self {
             Self::Unreadable { path, .. }
@@ -422,7 +431,7 @@ impl MigrationError {
         }
     }
 
-    /// A command that settles it, or shows what is wrong; ready to be copied.
+    /// Returns a command that settles the problem, or shows it; ready to be copied.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unreadable { path, .. } => Some(format!("ls -ld {}", quote(path))),
@@ -434,7 +443,8 @@ impl MigrationError {
             Self::Vanished { path } => Some(format!("ls -la {}", quote(path.parent().unwrap_or(path)))),
             Self::IdentityHeldBack { .. } | Self::IdentityNewer { .. } | Self::OutsideLock(_) => None,
             Self::TwoIdentities { source_side, destination_side, command, direction } => {
-                // A key that lies with nothing was just made. Where that does not tell, both are shown, and none is chosen.
+                // An identity file without rosters and states was just made. If that does not
+                // decide, the hint shows both and chooses none.
                 let keep = match (source_side.is_bare(), destination_side.is_bare()) {
                     (false, true) => Keep::Source,
                     (true, false) => Keep::Destination,

@@ -1,8 +1,10 @@
-//! Doing what the plan says, in phases: prepare, flush; publish, flush; only then remove sources; the key last.
+//! Executes the plan in phases: prepare, sync; publish, sync; only then remove sources; the
+//! identity file last.
 //!
-//! No step here can replace or remove anything that it has not just looked at, and a source is removed only when its bytes are
-//! at the destination, in a file and under a name that were flushed. Whatever fails is recorded and the rest goes on, but a
-//! failed flush is final, and with any failure before it the key stays.
+//! No step here can replace or remove a file that it has not just checked. A source is removed only
+//! if the destination holds its bytes, in a file and under a name that were synced. A failed step
+//! is recorded and the other steps go on, but a failed sync ends the run, and after any failure the
+//! identity file stays.
 
 mod across;
 mod each;
@@ -31,19 +33,20 @@ use crate::{
     report::{MoveMethod, Moved, Outcome, Phase, Progress, Report},
 };
 
-/// A flush failed, or the file system lacks what it takes: nothing more may be moved in this run.
+/// A sync failed, or the file system lacks a required operation: this run must not move anything
+/// more.
 struct Stop;
 
 type Go = Result<(), Stop>;
 
-/// One file to be brought from here to there.
+/// One file to move.
 struct Job {
     from: PathBuf,
     to: PathBuf,
     what: What,
-    /// It ends 0600.
+    /// True if the file ends with mode 0600.
     private: bool,
-    /// It is set aside rather than moved.
+    /// True if the file is set aside instead of moved.
     aside: bool,
 }
 
@@ -53,16 +56,16 @@ enum What {
     Link { old_target: PathBuf, target: PathBuf },
 }
 
-/// A source that can go, once what was published for it is durable.
+/// A source that can be removed once its published copy is durable.
 struct Retire {
     from: PathBuf,
     to: PathBuf,
-    /// What the link at the source says, when it is one.
+    /// The target, if the source is a symlink.
     link: Option<PathBuf>,
-    /// `None`: it was there already.
+    /// `None` if the file was at the destination already.
     method: Option<MoveMethod>,
     aside: bool,
-    /// A second name of `to` in its folder that has to go first.
+    /// A second name of `to` in its directory that must be removed first.
     temp: Option<PathBuf>,
 }
 
@@ -112,7 +115,7 @@ pub(crate) fn execute(
     report
 }
 
-/// Whether anything may be changed now: the right lock is held, and nobody writes the homes.
+/// Checks that the right lock is held and that no daemon writes the homes.
 fn permitted(
     disk: &LockedDir,
     plan: &Plan,
@@ -121,7 +124,7 @@ fn permitted(
 ) -> Result<(), Vec<MigrationError>> {
     disk.ensure_locks(&plan.app_home).map_err(|error| vec![MigrationError::OutsideLock(error)])?;
     let refusal = |daemon: crate::LiveDaemon, stop_failed: Option<String>| {
-        // What has just failed is no way out.
+        // The hint must not repeat a command that has just failed.
         let command = match (daemon.pid, &daemon.hint) {
             (_, Some(hint)) if stop_failed.is_some() => hint.clone(),
             (Some(pid), _) if stop_failed.is_some() && !cfg!(windows) => format!("kill -KILL {pid}"),
@@ -140,7 +143,7 @@ fn permitted(
     }
     let mut refusals = Vec::new();
     for daemon in live {
-        // The daemon home's own daemon is none of the old location, and stays.
+        // The daemon of the daemon home does not serve the old location, and stays.
         if daemon.kind != LiveKind::Legacy {
             refusals.push(refusal(daemon, None));
             continue;
@@ -150,22 +153,22 @@ fn permitted(
             Err(why) => refusals.push(refusal(daemon, Some(why))),
         }
     }
-    // What is told to end may not have ended, and something may have started it anew.
+    // A stopped daemon may not have ended, or another program may have restarted it.
     if refusals.is_empty() {
         refusals.extend(daemons.live().into_iter().map(|daemon| refusal(daemon, None)));
     }
     if refusals.is_empty() { Ok(()) } else { Err(refusals) }
 }
 
-/// How the run ended. Success is not assumed but looked at: something may have been added behind our back, a call that said it
-/// worked may not have, and a second key may have appeared in the very moment.
+/// Determines the outcome of the run by a second inspection: another program may have added files,
+/// a call may have reported success without effect, and a second identity file may have appeared.
 fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     let after = inspect(disk, &plan.homes, plan.direction);
     let rest = crate::decide::plan(&plan.homes, &after, &Options::default());
     report.identity = rest.identity;
     let is_gone = matches!(report.identity, IdentityState::Absent | IdentityState::Odd { .. });
     if plan.identity.key().is_some() && is_gone {
-        // A daemon that is started now would make a second one.
+        // A daemon that is started now would make a second identity.
         let path = plan.source.join(&plan.homes.names.identity);
         report.identity = IdentityState::Blocked { why: "the key went away while the move ran".to_owned() };
         report.errors.push(MigrationError::Vanished { path });
@@ -188,7 +191,7 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
             report.left.push(left);
         }
     }
-    // An empty folder that could not be removed has been said, and those above it stay with it.
+    // An empty directory that could not be removed has been reported, and its parents stay with it.
     let is_said = |step: &&Step| report.left.iter().any(|left| left.path.starts_with(step.path()));
     let empty = rest.tidy.iter().filter(|step| !is_said(step));
     let mut steps = rest.prepare.iter().chain(&rest.state).chain(&rest.identity_steps).chain(empty);
@@ -200,24 +203,26 @@ fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
 }
 
 struct Mover<'a> {
-    /// The locked home: what is read and changed.
+    /// The locked home, for every read and change.
     disk: &'a LockedDir,
     plan: &'a Plan,
     report: Report,
-    /// What the file system of a folder offers, as far as it had to be found out.
+    /// The known support for a rename that cannot replace, by directory.
     support: BTreeMap<PathBuf, NoReplaceSupport>,
-    /// Whether anything has moved.
+    /// True if anything has moved.
     touched: bool,
-    /// Folders that could not be renamed as a whole: emptied file by file, they are still there at the end.
+    /// Directories that could not be renamed as a whole: their files move one by one, and the
+    /// directories still exist at the end.
     emptied: Vec<PathBuf>,
-    /// Directories of the destination that did not come about.
+    /// Directories of the destination that could not be made.
     not_made: BTreeSet<PathBuf>,
-    /// Who wants to know how far it is.
+    /// The function that receives the progress.
     tell: &'a dyn Fn(Progress),
     progress: Progress,
 }
 
-/// The files that are to move, as far as they can be flushed one by one: a source that cannot be read can still be renamed.
+/// Returns the files to move that can be synced one by one: a source that cannot be read can still
+/// be renamed.
 fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for step in plan.state.iter().chain(&plan.identity_steps) {
@@ -236,7 +241,7 @@ fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
     files
 }
 
-/// The files of ours in a source folder, as they are now.
+/// Returns our files in a source directory, as they are now.
 fn ours_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, DiskError> {
     let mut files = Vec::new();
     disk.for_each_entry(folder, &mut |entry| {
@@ -253,7 +258,7 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-/// The folders of these paths, each once.
+/// Returns the directories of these paths, each once.
 fn folders_of<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<&'p Path> {
     let mut folders: Vec<&Path> = paths.filter_map(Path::parent).collect();
     folders.dedup();
@@ -262,8 +267,9 @@ fn folders_of<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<&'p Path> {
     folders
 }
 
-/// The files that a barrier makes durable where the platform cannot sync a whole file system: what has its name at the destination now,
-/// and what was there already and stands for a source that goes next, whoever wrote it.
+/// Returns the files that a barrier must sync where the platform cannot sync a whole file system:
+/// the files that got their name at the destination now, and the files that were there already and
+/// replace a source that is removed next, whoever wrote them.
 fn published_files(disk: &dyn Disk, retire: &[Retire], steps: &[Step]) -> Vec<PathBuf> {
     let published = retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone());
     let identical = steps.iter().filter_map(|step| match step {
@@ -275,7 +281,7 @@ fn published_files(disk: &dyn Disk, retire: &[Retire], steps: &[Step]) -> Vec<Pa
     published.chain(identical).collect()
 }
 
-/// Adds the folder of a path. A phase has very many paths in very few folders.
+/// Adds the directory of a path. A phase has very many paths in very few directories.
 fn note(folders: &mut BTreeSet<PathBuf>, path: &Path) {
     let folder = path.parent().unwrap_or(path);
     if !folders.contains(folder) {
@@ -284,19 +290,21 @@ fn note(folders: &mut BTreeSet<PathBuf>, path: &Path) {
 }
 
 impl<'a> Mover<'a> {
-    /// Keeps directories open for as long as the answer lives: none of those that are renamed or removed meanwhile.
+    /// Keeps directories open until the returned value is dropped. None of them may be renamed or
+    /// removed meanwhile.
     fn hold(&self, folders: &[&Path]) -> DirHandles<'a> {
         self.disk.keep_open(folders)
     }
 
-    /// So many more files were dealt with.
+    /// Reports that `files` more files were processed.
     fn went_on(&mut self, files: usize) {
         let Progress { done, total, .. } = self.progress;
         self.progress = Progress::new(Phase::Moving, total.min(done + files), total);
         (self.tell)(self.progress);
     }
 
-    /// Tells of a phase that goes over files that were dealt with before: how many more it has done.
+    /// Returns a function that reports the progress of a phase over files that were processed
+    /// before; its argument is the number of further files.
     fn phase(&self, phase: Phase, phase_total: usize) -> impl FnMut(usize) + use<'a> {
         let tell = self.tell;
         let mut progress = Progress { phase, phase_done: 0, phase_total, ..self.progress };
@@ -312,7 +320,7 @@ impl<'a> Mover<'a> {
             Some(found) => found.into(),
             None => MigrationError::Failed { path: path.to_owned(), source },
         };
-        // All that is in one folder is told with that folder.
+        // One error for a directory covers every file in it.
         let is_told = matches!(error, MigrationError::UnsafePermissions { .. })
             && self.report.errors.iter().any(|known| known.path() == error.path());
         if !is_told {
@@ -320,8 +328,8 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// The thing itself, or the folder that it is in, when it belongs to another than the owner of the home: to root, as a rule, after
-    /// the app was once run as that.
+    /// Returns the problem if the path or its directory belongs to another user than the owner of
+    /// the home: usually to root, after the app once ran as root.
     fn not_ours(&self, path: &Path) -> Option<OwnershipProblem> {
         let home = self.plan.owner?;
         let folder = path.parent()?;
@@ -329,13 +337,15 @@ impl<'a> Mover<'a> {
         [path, folder].into_iter().find_map(found)
     }
 
-    /// Carries out a barrier of the plan. A directory that did not come about, because its move failed, has nothing to sync.
+    /// Carries out a barrier of the plan. Skips a directory that does not exist because its move
+    /// failed.
     fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Go {
         let there: Vec<&PathBuf> = directories.iter().filter(|dir| !self.not_made.contains(*dir)).collect();
         self.flush(there, files)
     }
 
-    /// Flushes the file systems of these folders, or these files where the platform cannot; and these folders.
+    /// Syncs the file systems of these directories, or these files where the platform cannot sync a
+    /// file system; then these directories.
     fn flush<'p>(
         &mut self,
         folders: impl IntoIterator<Item = &'p PathBuf>,
@@ -361,7 +371,8 @@ impl<'a> Mover<'a> {
                     self.disk.sync_file(&file).map_err(|error| (file, error))?;
                 }
             }
-            // A handful, and not every file system takes the call above to mean its folders too.
+            // Syncs each directory too: they are few, and on some file systems the call above does
+            // not include directories.
             for &folder in &folders {
                 self.disk.sync_dir(folder).map_err(|error| (folder.clone(), error))?;
             }
@@ -378,7 +389,7 @@ impl<'a> Mover<'a> {
         self.trust_what_came()?;
         self.batch(&self.plan.state)?;
         let held_back = !self.report.errors.iter().all(|error| {
-            // A damaged key that stays at the source keeps nothing else from moving.
+            // A damaged identity file that stays at the source keeps nothing else from moving.
             matches!(error, MigrationError::IdentityDamaged { .. })
         });
         match self.plan.identity_steps.first() {
@@ -391,8 +402,9 @@ impl<'a> Mover<'a> {
         self.tidy()
     }
 
-    /// Leftovers, folders, modes. All of it is durable before anything moves, and so are the sources themselves: a name at the
-    /// destination must not appear before its content is safe.
+    /// Handles leftovers, directories and modes. All of it is durable before anything moves, and so
+    /// are the sources themselves: a name at the destination must not appear before its content is
+    /// safe.
     fn prepare(&mut self) -> Go {
         let plan = self.plan;
         for (number, step) in plan.prepare.iter().enumerate() {
@@ -415,7 +427,7 @@ impl<'a> Mover<'a> {
                     }
                 }
                 Step::Sync { directories } => {
-                    // The sources are durable with the last of what prepares the move.
+                    // The last barrier before the move also syncs the sources.
                     let is_last = number + 1 == plan.prepare.len();
                     let files = |disk: &dyn Disk| if is_last { sources(disk, plan) } else { Vec::new() };
                     self.barrier(directories, files)?;
@@ -424,7 +436,7 @@ impl<'a> Mover<'a> {
                     Ok(()) => {}
                     Err(error) if error.is_not_found() => {}
                     Err(error) => {
-                        // It may have been right all along, or be right now.
+                        // The mode may be right in spite of the error.
                         if !self.disk.stat(path).is_ok_and(|meta| meta.mode & 0o777 == *mode) {
                             self.fail(path, error);
                             return Err(Stop);
@@ -444,7 +456,8 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// Until a folder was tightened, others could put files of theirs into it, also after we looked.
+    /// Refuses files of another user in a directory whose mode was tightened: until then other
+    /// users could put files into it, even after the inspection.
     fn trust_what_came(&mut self) -> Go {
         for folder in &self.plan.loose {
             let files = ours_in(self.disk, folder).unwrap_or_default().into_iter();
@@ -460,7 +473,8 @@ impl<'a> Mover<'a> {
         match self.disk.make_dir(path, 0o700) {
             Ok(()) => {}
             Err(error) => {
-                // It may have been made in the very moment, by a daemon, or before the call failed.
+                // A daemon may have made the directory at the same moment, or the call may have
+                // made it and then failed.
                 if !self.disk.stat(path).is_ok_and(|meta| meta.is_dir()) {
                     return Err(error);
                 }
@@ -471,7 +485,7 @@ impl<'a> Mover<'a> {
             self.disk.set_mode(path, 0o700)?;
         }
         match self.plan.owner {
-            // Made by root in somebody else's home.
+            // Root made the directory in another user's home.
             Some(owner) if made.owner.is_some_and(|made| made.uid != owner.uid) => {
                 self.disk.set_owner(path, owner)
             }
@@ -479,11 +493,13 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Gives a source that a killed run was about to remove its name back. What becomes of it is decided like for any other.
+    /// Gives a source its name back that a killed run was about to remove. The plan then treats it
+    /// like any other source.
     fn restore_claim(&mut self, from: &Path, to: &Path) {
         let result = match self.rename_new(from, to) {
             Err(error) if error.is_already_exists() => {
-                // A new one has come under that name. The same bytes need not be kept twice; others are kept beside it.
+                // A new file has the name. The claimed file is removed if the bytes are the same,
+                // and else kept beside the new one.
                 let links = self
                     .disk
                     .read_link(from)
@@ -512,12 +528,12 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// What the file system of the folder of this path offers, as far as it had to be found out.
+    /// Returns the known support of the file system of this path's directory.
     fn known_support(&self, path: &Path) -> Option<NoReplaceSupport> {
         self.support.get(path.parent()?).copied()
     }
 
-    /// What the file system of a folder offers.
+    /// Returns the support of a directory's file system for a rename that cannot replace.
     fn support(&mut self, folder: &Path) -> Result<NoReplaceSupport, DiskError> {
         if let Some(&known) = self.support.get(folder) {
             return Ok(known);
@@ -527,8 +543,9 @@ impl<'a> Mover<'a> {
         Ok(found)
     }
 
-    /// Renames without replacing, within one file system; by link and unlink where it must be. For files of our own: temporary ones and
-    /// claimed ones, which no crash between the two may make us lose, because they are somewhere else too or seen by the next run.
+    /// Renames without replacing, within one file system; with a hard link and an unlink where
+    /// necessary. For our temporary and claimed files: a crash between the two calls loses nothing,
+    /// because the content exists elsewhere or the next run finds the file.
     fn rename_new(&mut self, from: &Path, to: &Path) -> Result<bool, DiskError> {
         let folder = parent(to);
         if self.support.get(&folder) != Some(&NoReplaceSupport::Link) {
@@ -556,7 +573,7 @@ impl<'a> Mover<'a> {
         Job { private: self.is_private(&to), aside: false, from, to, what }
     }
 
-    /// Carries out steps that move something, up to each barrier together.
+    /// Executes moving steps, those up to each barrier together.
     fn batch(&mut self, steps: &[Step]) -> Go {
         let (mut jobs, mut retire) = (Vec::new(), Vec::new());
         let mut made = BTreeSet::new();
@@ -600,7 +617,7 @@ impl<'a> Mover<'a> {
                     if !made.is_empty() {
                         self.flush(&std::mem::take(&mut made), |_| Vec::new())?;
                     }
-                    // A place is free, for good, before the winner comes to it.
+                    // A name is durably free before the winner gets it.
                     let gives_way = jobs.iter().any(|job| job.aside && job.from.parent() == job.to.parent());
                     let refused = !self.publish(std::mem::take(&mut jobs), &mut retire)?;
                     self.barrier(directories, |disk| published_files(disk, &retire, steps))?;
@@ -615,12 +632,13 @@ impl<'a> Mover<'a> {
                 _ => {}
             }
         }
-        // Of files that had to be copied or linked; the plan knows nothing of them.
+        // Removes the sources of files that had to be copied or linked, for which the plan has no
+        // barrier.
         let sources = self.remove(retire)?;
         self.flush(&sources, |_| Vec::new())
     }
 
-    /// A source that is at the destination already.
+    /// Returns the removal of a source that is at the destination already.
     fn identical(&self, source: &Path, destination: &Path) -> Retire {
         let link = self.disk.read_link(source).ok();
         Retire {
@@ -633,8 +651,8 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Renames a whole folder. Where that cannot be, its files are moved one by one, into a folder that is made for them and has
-    /// to be durable first.
+    /// Renames a whole directory. Where that is not possible, its files move one by one, into a
+    /// directory that is made for them and must be durable first.
     fn move_folder(
         &mut self,
         from: &Path,
@@ -648,7 +666,7 @@ impl<'a> Mover<'a> {
         {
             result = match self.support(&parent(to)) {
                 Ok(NoReplaceSupport::Rename) => self.disk.rename_noreplace(from, to),
-                // A plain rename never replaces a folder that holds something.
+                // A plain rename never replaces a directory that is not empty.
                 Ok(NoReplaceSupport::Link) => match self.disk.stat(to) {
                     Err(error) if error.is_not_found() => self.disk.rename(from, to),
                     Err(error) => Err(error),
@@ -663,7 +681,7 @@ impl<'a> Mover<'a> {
         }
         let moved = match &result {
             Ok(()) => true,
-            // It may have happened before the call failed.
+            // The rename may have happened before the call failed.
             Err(_) => {
                 matches!(self.disk.stat(from), Err(error) if error.is_not_found())
                     && self.disk.stat(to).is_ok_and(|meta| meta.is_dir())
@@ -684,7 +702,8 @@ impl<'a> Mover<'a> {
             return Ok(Vec::new());
         }
         self.emptied.push(from.to_owned());
-        // Something is there by now, or the two are on different file systems (or on two layers of one).
+        // The destination exists by now, or the two are on different file systems (or on two layers
+        // of one).
         let prepared = self.make_folder(to).and_then(|()| ours_in(self.disk, from));
         match prepared {
             Ok(files) => {
@@ -728,7 +747,8 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// The name is taken. By the same bytes: then the source may go. By others: then both stay.
+    /// Handles a taken name. If the file there has the same bytes, the source can be removed; else
+    /// both stay.
     fn taken(&mut self, job: &Job, retire: &mut Vec<Retire>) {
         let same = self
             .disk
@@ -758,8 +778,9 @@ impl<'a> Mover<'a> {
         Retire { from: job.from.clone(), to: job.to.clone(), link, method, aside: job.aside, temp }
     }
 
-    /// Gives each file its name at the destination. Adds the sources that can go once that is durable. `false` when the file system
-    /// cannot do it: what was published so far is to be finished, and no more begun.
+    /// Gives each file its name at the destination. Adds the sources that can be removed once that
+    /// is durable. Returns `false` if the file system cannot do it: the caller then finishes the
+    /// published files and begins no more.
     fn publish(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>) -> Result<bool, Stop> {
         let mut copies = Vec::new();
         let mut across: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -816,7 +837,7 @@ impl<'a> Mover<'a> {
                     self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
                 }
                 Err(error) if error.is_cross_device() => {
-                    // It is yet to be copied.
+                    // The file is counted again when it is copied.
                     self.progress.done = self.progress.done.saturating_sub(1);
                     across.push((parent(&job.from), parent(&job.to)));
                     copies.push(job);
@@ -837,14 +858,14 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// A rename failed. What is the case now?
+    /// Determines the state after a failed rename.
     fn recheck(&mut self, job: Job, error: DiskError, retire: &mut Vec<Retire>) {
         if error.is_already_exists() {
             return self.taken(&job, retire);
         }
         let absent = |found: Result<Metadata, DiskError>| matches!(found, Err(error) if error.is_not_found());
         match (absent(self.disk.stat(&job.from)), absent(self.disk.stat(&job.to))) {
-            // It happened all the same, or another process did it.
+            // The rename happened in spite of the error, or another process did it.
             (true, false) => self.moved(job.from, job.to, MoveMethod::Rename, job.aside),
             (true, true) => self.report.errors.push(MigrationError::Vanished { path: job.from }),
             (false, false) if error.is_not_found() => self.taken(&job, retire),
@@ -852,7 +873,7 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Makes a link at the destination that leads to the same file.
+    /// Makes a symlink at the destination that leads to the same file.
     fn relink(&mut self, job: &Job, retire: &mut Vec<Retire>) {
         let What::Link { target, .. } = &job.what else { return };
         let folder = parent(&job.to);
@@ -861,7 +882,7 @@ impl<'a> Mover<'a> {
             let temp = with_temp(&folder, |temp| self.disk.symlink(target, temp))?;
             let (old, new) = (self.disk.stat(&job.from)?, self.disk.stat(&temp)?);
             if let Some(owner) = old.owner.filter(|_| old.owner != new.owner) {
-                // As root; for anybody else it is their own link already, or becomes so.
+                // Only root can chown; for any other user the symlink is their own, or becomes so.
                 let _ = self.disk.set_owner(&temp, owner);
             }
             let goal = self.disk.stat_follow(&job.from)?;
@@ -876,7 +897,7 @@ impl<'a> Mover<'a> {
             self.disk.unlink(&temp)?;
             same.map(|_| None)
         };
-        // A folder on the way may be a link itself; then only the full path is sure.
+        // A directory on the way may be a symlink itself; then only the full path is certain.
         let made = make(target).and_then(|made| match made {
             Some(temp) => Ok(temp),
             None => make(&self.disk.canonicalize(&job.from)?)?.ok_or_else(|| {
@@ -899,7 +920,7 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Removes what is empty now.
+    /// Removes the directories that are empty now.
     fn tidy(&mut self) -> Go {
         let mut parents = BTreeSet::new();
         let mut gone = BTreeSet::new();
@@ -914,7 +935,8 @@ impl<'a> Mover<'a> {
                     self.report.folders_removed.push(path.clone());
                 }
                 Err(error) if error.is_not_found() || error.is_already_exists() => {}
-                // Something is mounted there, from the same file system, or somebody works in it: an empty folder harms nobody.
+                // A file system is mounted there, from the same device, or another program uses the
+                // directory: an empty directory does no harm.
                 Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
                     let reason = "it is empty, and busy".to_owned();
                     self.report.left.push(Left { path: path.clone(), reason });

@@ -1,27 +1,29 @@
-//! Where things lie: the two homes, and the names of what moves.
+//! The two homes, and the names of the files that move.
 
 use std::path::{Path, PathBuf};
 
 use myownllm_identity::Places;
 use serde::Serialize;
 
-/// Names, relative to a home, of what moves. A sibling app whose daemon keeps other names writes its own.
+/// The names, relative to a home, of the files that move. A sibling app whose daemon uses other
+/// names sets its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateNames {
-    /// Folders of `.json` files, in the order in which they move.
+    /// The directories of `.json` files, in the order in which they move.
     pub folders: Vec<PathBuf>,
-    /// The one of [`folders`](Self::folders) that takes up the legacy roster.
+    /// The directory among [`folders`](Self::folders) that receives the legacy roster.
     pub rosters: PathBuf,
-    /// The roster of the time before there were several networks; it becomes `rosters/{its network id}.json`.
+    /// The roster from before there were several networks; it becomes `rosters/{its network
+    /// id}.json`.
     pub legacy_roster: PathBuf,
     /// The second-factor lock.
     pub custody: PathBuf,
-    /// The key. It moves last.
+    /// The identity file. It moves last.
     pub identity: PathBuf,
 }
 
 impl Default for StateNames {
-    /// The names of the daemon `myownmesh`.
+    /// Returns the names of the daemon `myownmesh`.
     fn default() -> Self {
         Self {
             folders: vec!["mesh/states".into(), "mesh/rosters".into()],
@@ -37,19 +39,21 @@ impl Default for StateNames {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Homes {
-    /// The app's home, where the daemon's state was. Its lock guards the move, in both directions.
+    /// The app's home, the old location of the daemon's state. Its lock protects the move, in both
+    /// directions.
     pub app: PathBuf,
-    /// The daemon's home, where the state belongs. It lies inside the app's home.
+    /// The daemon home, where the state belongs. It lies inside the app's home.
     pub daemon: PathBuf,
-    /// What moves.
+    /// The names of the files that move.
     pub names: StateNames,
-    /// How hints call the program, with the options that lead to these homes: `myownllm-mesh`, or
-    /// `myownllm-mesh --home /mnt/home/ann`.
+    /// The command that hints use for the program, with the options that lead to these homes:
+    /// `myownllm-mesh`, or `myownllm-mesh --home /mnt/home/ann`.
     pub program: String,
 }
 
 impl Homes {
-    /// The two homes, with the names of the daemon `myownmesh`. Both paths must be absolute.
+    /// Creates the two homes, with the names of the daemon `myownmesh`. Both paths must be
+    /// absolute.
     pub fn new(app: impl Into<PathBuf>, daemon: impl Into<PathBuf>) -> Self {
         Self {
             app: app.into(),
@@ -59,21 +63,21 @@ impl Homes {
         }
     }
 
-    /// With other names.
+    /// Sets other names.
     #[must_use]
     pub fn with_names(mut self, names: StateNames) -> Self {
         self.names = names;
         self
     }
 
-    /// With another way to call the program in hints.
+    /// Sets another command for the program in hints.
     #[must_use]
     pub fn with_program(mut self, program: impl Into<String>) -> Self {
         self.program = program.into();
         self
     }
 
-    /// Where an identity file may be in these homes.
+    /// Returns the paths at which an identity file may be in these homes.
     #[must_use]
     pub fn identity_places(&self) -> Places {
         let names = &self.names;
@@ -92,7 +96,7 @@ impl Homes {
         places
     }
 
-    /// Where things move from.
+    /// Returns the home from which files move.
     pub fn source(&self, direction: Direction) -> &Path {
         match direction {
             Direction::Forward => &self.app,
@@ -100,7 +104,7 @@ impl Homes {
         }
     }
 
-    /// Where things move to.
+    /// Returns the home to which files move.
     pub fn destination(&self, direction: Direction) -> &Path {
         match direction {
             Direction::Forward => &self.daemon,
@@ -109,29 +113,30 @@ impl Homes {
     }
 }
 
-/// Which way things move.
+/// The direction of the move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// From the app's home to the daemon's.
+    /// From the app's home to the daemon home.
     #[default]
     Forward,
     /// Back, for a downgrade of the app.
     Undo,
 }
 
-/// Which side wins where both hold something and it differs.
+/// The side that wins where both homes hold a file and the files differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
-    /// What comes from the source; what was at the destination is set aside beside it.
+    /// The file of the source; the file of the destination is set aside beside it.
     Source,
-    /// What is at the destination; what would have come from the source is set aside beside it.
+    /// The file of the destination; the file of the source is set aside beside it.
     Destination,
 }
 
 impl Keep {
-    /// The place of that side, as people name it whatever the direction: `old-location` or `daemon-home`.
+    /// Returns the name that people use for that side, whatever the direction: `old-location` or
+    /// `daemon-home`.
     #[must_use]
     pub fn place(self, direction: Direction) -> &'static str {
         match (self, direction) {
@@ -141,53 +146,54 @@ impl Keep {
     }
 }
 
-/// What the user has decided.
+/// The decisions of the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Which way.
+    /// The direction of the move.
     pub direction: Direction,
-    /// Which side's files win. `None`: where they differ both stay, and that is reported.
+    /// The side whose files win. `None`: files that differ stay on both sides, and the report lists
+    /// them.
     pub keep: Option<Keep>,
-    /// Which of two different keys wins. `None`: nothing moves before that is decided.
+    /// The side whose identity wins if there are two. `None`: nothing moves until the user decides.
     pub keep_identity: Option<Keep>,
-    /// Whether a daemon that does not belong there ([`crate::LiveKind::Legacy`]) may be stopped, by
-    /// [`crate::LiveDaemons::stop`].
+    /// True if a daemon that does not belong to the daemon home ([`crate::LiveKind::Legacy`]) may
+    /// be stopped, by [`crate::LiveDaemons::stop`].
     pub stop_legacy_daemon: bool,
 }
 
 impl Options {
-    /// The move, nothing decided.
+    /// Returns the options of a forward move without decisions.
     pub fn forward() -> Self {
         Self::default()
     }
 
-    /// The way back, nothing decided.
+    /// Returns the options of an undo without decisions.
     pub fn undo() -> Self {
         Self { direction: Direction::Undo, ..Self::default() }
     }
 
-    /// With one decision on all that differs, the keys included.
+    /// Sets one decision for everything that differs, the identity included.
     #[must_use]
     pub fn keeping(self, keep: Option<Keep>) -> Self {
         self.keeping_files(keep).keeping_identity(keep)
     }
 
-    /// With a decision on files that differ, and none on which of two keys is the device's.
+    /// Sets the decision for files that differ, but not for two different identities.
     #[must_use]
     pub fn keeping_files(mut self, keep: Option<Keep>) -> Self {
         self.keep = keep;
         self
     }
 
-    /// With a decision on which of two keys is the device's.
+    /// Sets the decision which of two identities is the device's.
     #[must_use]
     pub fn keeping_identity(mut self, keep: Option<Keep>) -> Self {
         self.keep_identity = keep;
         self
     }
 
-    /// With leave to stop a daemon that is in the way.
+    /// Sets if a daemon that is in the way may be stopped.
     #[must_use]
     pub fn stopping_legacy_daemon(mut self, stop: bool) -> Self {
         self.stop_legacy_daemon = stop;

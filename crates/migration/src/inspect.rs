@@ -1,4 +1,4 @@
-//! Looking: what lies in the two homes. Writes nothing, decides nothing.
+//! Inspects the two homes. Writes nothing, decides nothing.
 
 mod leftovers;
 mod names;
@@ -29,45 +29,47 @@ use crate::{
     plan::Left,
 };
 
-/// A key file is some two hundred bytes. One that is larger than this is none.
+/// The size limit of an identity file, which has some two hundred bytes.
 const IDENTITY_LIMIT: u64 = 1024 * 1024;
 
-/// A roster of this size would hold some hundred thousand devices.
+/// The size limit of a legacy roster, which would hold some hundred thousand devices.
 const LEGACY_ROSTER_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// How a source stands to its destination.
+/// The relation of a source to its destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pair {
-    /// Nothing is where it goes.
+    /// Nothing has the name at the destination.
     Free,
-    /// The same bytes, in a regular file of its own or under a second name of the same file.
+    /// The destination has the same bytes, in a regular file of its own or under a second name of
+    /// the same file.
     Same,
-    /// Something else.
+    /// The destination has something else.
     Differs {
-        /// A name beside the destination that no program reads, for the source, should that lose.
+        /// A name beside the destination that no program reads, for the source if it loses.
         aside_source: PathBuf,
-        /// And one for what is at the destination.
+        /// The same for the file at the destination.
         aside_destination: PathBuf,
-        /// One of them is a link that leads to the other: to keep either is to keep this one.
+        /// One of the two is a symlink that leads to the other, so whichever side the user keeps,
+        /// this file is kept.
         file: Option<Keep>,
     },
 }
 
-/// One of our files in a source folder.
+/// One of our files in a source directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) name: OsString,
     pub(crate) pair: Pair,
 }
 
-/// A folder of `.json` files.
+/// A directory of `.json` files.
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
-    /// `None`: there is no such folder at the source (or none that can be looked into).
+    /// `None` if the source has no such directory, or none that can be read.
     pub(crate) items: Option<Vec<Item>>,
-    /// All in it is ours, and nothing has its name at the destination: one rename will do.
+    /// Every file in it is ours, and nothing has its name at the destination: one rename moves it.
     pub(crate) whole: bool,
     pub(crate) mode: u32,
 }
@@ -79,26 +81,27 @@ pub(crate) struct Single {
     pub(crate) destination: PathBuf,
     pub(crate) pair: Pair,
     pub(crate) mode: u32,
-    /// That of what is at the destination, when that is a file.
+    /// The mode of the file at the destination, if there is one.
     pub(crate) mode_there: Option<u32>,
 }
 
-/// One side's key.
+/// The identity file of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     pub(crate) identity: Identity,
     pub(crate) meta: Metadata,
-    /// What the link says, when it is one.
+    /// The target, if the file is a symlink.
     pub(crate) link: Option<PathBuf>,
 }
 
-/// What lies in the two homes, as far as it matters to the move. Made by [`inspect`], read by [`crate::plan()`].
+/// The contents of the two homes that matter to the move. Made by [`inspect`], read by
+/// [`crate::plan()`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Inventory {
-    /// Which way things would move.
+    /// The direction of the move.
     pub direction: Direction,
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
@@ -107,25 +110,27 @@ pub struct Inventory {
     pub(crate) custody: Option<Single>,
     pub(crate) source_key: Option<Key>,
     pub(crate) destination_key: Option<Key>,
-    /// The pair, when both sides have a key, and where the key goes.
+    /// The relation of the two identity files if both sides have one, and the destination of the
+    /// identity file.
     pub(crate) key_pair: Pair,
     pub(crate) key_destination: PathBuf,
-    /// What the moved link has to say.
+    /// The target of the moved symlink.
     pub(crate) key_target: Option<PathBuf>,
-    /// Something is wrong with the key's file itself.
+    /// There is a problem with the identity file itself.
     pub(crate) key_trouble: bool,
-    /// May a daemon be started, and with which key?
+    /// Tells if a daemon may be started, and with which identity.
     pub(crate) answer: Answer,
-    /// Something that may be ours to move, or the key in force, belongs to somebody else.
+    /// A file that may be ours to move, or the active identity file, belongs to another user.
     pub(crate) foreign: bool,
     pub(crate) leftovers: Vec<PathBuf>,
     pub(crate) claims: Vec<(PathBuf, PathBuf)>,
     pub(crate) claim_dirs: Vec<PathBuf>,
-    /// Folders of the source that are there, parents first, with the names in them that stay.
+    /// The existing directories of the source, parents first, with the number of names in them that
+    /// stay.
     pub(crate) source_folders: Vec<(PathBuf, usize)>,
     pub(crate) missing_folders: Vec<PathBuf>,
     pub(crate) destination_folders: Vec<PathBuf>,
-    /// Source folders that others can write to until they are tightened.
+    /// The source directories to which other users can write until their mode is tightened.
     pub(crate) loose: Vec<PathBuf>,
     pub(crate) modes: Vec<(PathBuf, u32)>,
     pub(crate) owners: Vec<(PathBuf, Owner)>,
@@ -136,24 +141,24 @@ pub struct Inventory {
     pub(crate) refusals: Vec<MigrationError>,
 }
 
-/// Why the file that a key leads to is left.
+/// The reason why the target of an identity file symlink is left.
 const IS_KEY_GOAL: &str = "the key is a link to it";
 
 fn unreadable(path: &Path, source: DiskError) -> MigrationError {
     MigrationError::Unreadable { path: path.to_owned(), source }
 }
 
-/// Nothing has that name: also where what should be a folder on the way is none.
+/// True if nothing has that name. Also if a parent of the name is no directory.
 fn is_absent(error: &DiskError) -> bool {
     error.is_not_found() || error.kind() == io::ErrorKind::NotADirectory
 }
 
-/// Others can write to this folder, or could put files of theirs into it.
+/// True if other users can write to this directory, and so can put files into it.
 fn is_loose(meta: &Metadata) -> bool {
     meta.owner.is_some() && meta.mode & 0o022 != 0
 }
 
-/// Where one folder stands.
+/// The kind of entry that has the name of a directory.
 enum Look {
     Absent,
     Folder(Metadata),
@@ -175,8 +180,8 @@ fn look(disk: &dyn Disk, path: &Path) -> Look {
     }
 }
 
-/// The files that the keys of both homes lead to, where they are links: whatever name such a file has, it is a key and no roster or
-/// state, and stays where the link leads.
+/// Returns the targets of the identity files of both homes that are symlinks. Whatever name such a
+/// file has, it is an identity file and no roster or state, and it stays in its place.
 fn key_goals(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
     let mut goals = Vec::new();
     for home in [&homes.app, &homes.daemon] {
@@ -184,7 +189,7 @@ fn key_goals(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationEr
         match disk.stat(&key) {
             Ok(meta) if meta.is_symlink() => {
                 let says = disk.read_link(&key).map_err(|error| unreadable(&key, error))?;
-                // One that cannot be followed just now is taken by its word.
+                // If the symlink cannot be followed at present, its target path is used as it is.
                 let by_word = || normalise(&key.parent().unwrap_or(home).join(says));
                 goals.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
             }
@@ -197,7 +202,7 @@ fn key_goals(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationEr
     Ok(goals)
 }
 
-/// Looks at both homes. Takes no lock, writes nothing.
+/// Inspects both homes. Takes no lock, writes nothing.
 pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventory {
     let mut inspector = Inspector {
         disk,
@@ -253,13 +258,13 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
     inspector.out
 }
 
-/// What was seen in one source folder.
+/// The entries of one source directory.
 #[derive(Default)]
 struct Seen {
-    /// Names of ours, in the claim folder too; and whether that is there.
+    /// Our names, those in the claim directory included; and if the claim directory exists.
     ours: Vec<OsString>,
     claims: bool,
-    /// How many names stay.
+    /// The number of names that stay.
     foreign: usize,
 }
 
@@ -267,13 +272,14 @@ struct Inspector<'a> {
     disk: &'a dyn Disk,
     homes: &'a Homes,
     relative: Vec<PathBuf>,
-    /// Source folders that can be looked into.
+    /// The source directories that can be read.
     readable: BTreeMap<PathBuf, (Metadata, Seen)>,
-    /// Those that are links to another folder in the home, and what they lead to.
+    /// The source directories that are symlinks to another directory in the home, with their
+    /// targets.
     linked: BTreeMap<PathBuf, PathBuf>,
-    /// Destination folders that are there.
+    /// The existing destination directories.
     there: BTreeMap<PathBuf, Metadata>,
-    /// What the keys lead to, where they are links.
+    /// The targets of the identity files that are symlinks.
     key_goals: Vec<PathBuf>,
     out: Inventory,
 }
@@ -287,8 +293,8 @@ impl Inspector<'_> {
         self.out.errors.push(unreadable(path, error));
     }
 
-    /// A folder of the destination that cannot be looked at or into. Where that is not allowed, it is the folder which does not allow it
-    /// that is told, and once, however much lies in it.
+    /// Refuses a destination directory that cannot be inspected or read. On EACCES, reports the
+    /// closest ancestor that denies access, once, instead of every entry under it.
     fn closed(&mut self, path: &Path, error: DiskError) {
         if error.kind() != io::ErrorKind::PermissionDenied {
             return self.out.refusals.push(unreadable(path, error));
@@ -318,7 +324,8 @@ impl Inspector<'_> {
         }
     }
 
-    /// The app's home itself, and the way to it: whoever may put another one in its place decides about all of it.
+    /// Checks the app's home itself and the way to it: a user who can replace the home decides
+    /// about everything in it.
     fn home(&mut self, home: &Metadata) {
         let path = &self.homes.app;
         self.out.owner = home.owner;
@@ -331,8 +338,9 @@ impl Inspector<'_> {
         }
     }
 
-    /// The owner of the home or root must own every part, and nobody else may be able to put something else in its place; what
-    /// is not so is among the refusals. False for somebody else's folder, which is not looked into.
+    /// Adds a refusal unless the path belongs to the owner of the home or root and no other user
+    /// can replace an entry in it. Returns false for a directory of another user, which is not
+    /// read.
     fn trust(&mut self, path: &Path, meta: &Metadata, mend: &'static str) -> bool {
         if !self.trust_owner(path, meta) {
             return false;
@@ -346,14 +354,15 @@ impl Inspector<'_> {
         !self.distrusted(found)
     }
 
-    /// Puts it among the refusals; whether there was anything.
+    /// Adds the problem, if any, to the refusals. True if there was a problem.
     fn distrusted(&mut self, found: Option<OwnershipProblem>) -> bool {
         let any = found.is_some();
         self.out.refusals.extend(found.map(MigrationError::from));
         any
     }
 
-    /// Tightens what the group may write to (a umask of 002 is common) or what a umask took from its owner.
+    /// Tightens a mode that lets the group write (a umask of 002 is common), and restores
+    /// permissions that a umask took from the owner.
     fn tighten(&mut self, path: &Path, meta: &Metadata, private: bool) {
         if meta.owner.is_none() {
             return;
@@ -371,7 +380,7 @@ impl Inspector<'_> {
 
     fn source_folders(&mut self) {
         let source = self.out.source.clone();
-        // The home itself may be a link; and when there is none there is nothing to move.
+        // The home itself may be a symlink; without a home there is nothing to move.
         match self.disk.stat_follow(&source) {
             Ok(meta) if meta.is_dir() => {}
             Ok(_) => return self.left(source, "it is not a folder"),
@@ -380,7 +389,7 @@ impl Inspector<'_> {
         }
         for relative in self.relative.clone() {
             let path = source.join(&relative);
-            // Below something that is no folder there is nothing to look at.
+            // Below an entry that is no directory there is nothing to inspect.
             let parent = relative.parent().unwrap_or(Path::new(""));
             if !parent.as_os_str().is_empty() && !self.readable.contains_key(parent) {
                 continue;
@@ -402,7 +411,7 @@ impl Inspector<'_> {
         }
     }
 
-    /// A folder of the source that is a link, and stays.
+    /// Handles a directory of the source that is a symlink, and stays.
     fn source_link(&mut self, relative: &Path, path: PathBuf, target: PathBuf) {
         let key = self.homes.names.identity.strip_prefix(relative).map(|rest| path.join(rest));
         match key.ok().map(|key| self.disk.stat(&key)) {
@@ -415,9 +424,9 @@ impl Inspector<'_> {
         }
     }
 
-    /// A folder of the source. `real` is its path without a link.
+    /// Handles a directory of the source. `real` is its path without symlinks.
     fn source_folder(&mut self, relative: PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
-        // What somebody else put there is not looked into.
+        // A directory of another user is not read.
         if !self.trust(&real, meta, "chmod 700") {
             self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
             self.out.foreign = true;
@@ -429,18 +438,19 @@ impl Inspector<'_> {
                     self.trust_files(&path, &seen.ours);
                     self.out.loose.push(real.clone());
                 }
-                // It moves file by file, and stays.
+                // The directory moves file by file, and stays itself.
                 seen.foreign += usize::from(path != real || self.disk.is_mount_point(&path));
                 self.readable.insert(relative, (meta.clone(), seen));
             }
-            // Whoever holds the lock has moved the last of it since we looked.
+            // Another process that holds the lock has moved the last entry since the first look.
             Err(error) if error.is_not_found() && matches!(look(self.disk, &path), Look::Absent) => {}
             Err(error) => self.unreadable(&path, error),
         }
     }
 
-    /// What a link in the daemon's home leads to, when that is a folder in the app's home: the move went in through it, and so the
-    /// way back goes out. Not one that lies where things go back to.
+    /// Returns the target of a symlink in the daemon home if it is a directory in the app's home:
+    /// the move went in through the symlink, and the undo comes out through it. Returns `None` if
+    /// the target is a directory to which files move back.
     fn way_back(&self, link: &Path) -> Result<Option<(PathBuf, Metadata)>, DiskError> {
         if self.out.direction == Direction::Forward {
             return Ok(None);
@@ -453,7 +463,8 @@ impl Inspector<'_> {
         Ok((!self.relative.iter().any(is_goal)).then_some((real, meta)))
     }
 
-    /// Where a link leads, when that is a folder in the app's home. What cannot be looked at may be one.
+    /// Returns the target of a symlink if it is a directory in the app's home. Fails if the target
+    /// cannot be inspected, because it may be one.
     fn inside(&self, link: &Path) -> Result<Option<(PathBuf, Metadata)>, DiskError> {
         let look = || -> Result<_, DiskError> {
             let home = self.disk.canonicalize(&self.homes.app)?;
@@ -470,8 +481,9 @@ impl Inspector<'_> {
         }
     }
 
-    /// Where others can write, what has a name of ours may be theirs. Elsewhere nobody else can have put it there, and to look at each
-    /// would cost more than the move.
+    /// Refuses files of another user. In a directory to which other users can write, a file with
+    /// one of our names may be theirs. In other directories nobody else can have made the file, and
+    /// checking each one would cost more than the move.
     fn trust_files(&mut self, folder: &Path, names: &[OsString]) {
         let paths = names.iter().map(|name| self.whereabouts(folder.join(name)));
         if let Some(found) = foreign_file(self.disk, folder, paths, self.out.owner) {
@@ -480,7 +492,7 @@ impl Inspector<'_> {
         }
     }
 
-    /// Goes through one source folder.
+    /// Lists one source directory.
     fn see(&mut self, relative: &Path, path: &Path, real: &Path) -> Result<Seen, DiskError> {
         let names = &self.homes.names;
         let is_leaf = names.folders.iter().any(|folder| folder == relative);
@@ -490,13 +502,13 @@ impl Inspector<'_> {
         let forward = self.out.direction == Direction::Forward;
         let legacy_roster = Some(&names.legacy_roster).filter(|_| forward);
         let apart = [&names.identity, &names.custody].into_iter().chain(legacy_roster).chain(&self.relative);
-        // By their names alone: a folder may hold very many.
+        // Compares only names, because a directory may hold very many.
         let apart: Vec<&OsStr> =
             apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
         let goals = self.key_goals_in(path)?;
         self.disk.for_each_entry(real, &mut |entry| {
             if apart.contains(&entry.name.as_os_str()) {
-                // Looked at by themselves.
+                // These are inspected separately.
                 return ControlFlow::Continue(());
             }
             match whose(&entry.name, entry.kind) {
@@ -538,8 +550,9 @@ impl Inspector<'_> {
         Ok(seen)
     }
 
-    /// Sorts a temporary file of a killed run: one whose content is elsewhere goes, one that holds the only copy of
-    /// something gets its name back, which is returned, and any other stays and is named.
+    /// Classifies a temporary file of a killed run. If the content exists elsewhere, the file is
+    /// removed. If the file is the only copy, it gets its name back, and that name is returned. Any
+    /// other file stays, and the report names it.
     fn leftover(&mut self, relative: &Path, path: PathBuf) -> Option<OsString> {
         match leftovers::judge(self.disk, self.homes, relative, &path) {
             Leftover::Superfluous => self.out.leftovers.push(path),
@@ -557,7 +570,7 @@ impl Inspector<'_> {
         None
     }
 
-    /// The names in a folder that a key leads to.
+    /// Returns the names in a directory to which an identity file symlink leads.
     fn key_goals_in(&self, folder: &Path) -> Result<Vec<OsString>, DiskError> {
         if self.key_goals.is_empty() {
             return Ok(Vec::new());
@@ -573,7 +586,7 @@ impl Inspector<'_> {
             std::iter::once(PathBuf::new()).chain(self.relative.iter().cloned()).collect();
         let mut foreign: Vec<PathBuf> = Vec::new();
         for relative in all {
-            // What somebody else put there is not looked into.
+            // A directory of another user is not read.
             if foreign.iter().any(|above| relative.starts_with(above)) {
                 continue;
             }
@@ -591,7 +604,7 @@ impl Inspector<'_> {
                     foreign.push(relative);
                 }
                 Look::Folder(meta) => self.destination_folder(&relative, path.clone(), &path, meta),
-                // The app's home itself may be a link: it is the home all the same.
+                // The app's home itself may be a symlink, and is the home in either case.
                 Look::Link(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
                     Ok(meta) => self.destination_folder(&relative, path.clone(), &path, meta),
                     Err(error) => self.out.refusals.push(unreadable(&path, error)),
@@ -599,7 +612,8 @@ impl Inspector<'_> {
                 Look::Link(target) => match self.inside(&path) {
                     Ok(Some((real, meta))) if self.trust(&real, &meta, "chmod 700") => {
                         if self.out.direction == Direction::Undo {
-                            // In the app's home a link is somebody's own order, which the move leaves.
+                            // In the app's home a symlink is the user's own choice, which the move
+                            // leaves.
                             self.left(path.clone(), "it is a link: what goes back behind it stays there");
                         }
                         self.destination_folder(&relative, path, &real, meta);
@@ -614,18 +628,19 @@ impl Inspector<'_> {
         }
     }
 
-    /// A folder of the destination. `real` is its path without a link.
+    /// Handles a directory of the destination. `real` is its path without symlinks.
     fn destination_folder(&mut self, relative: &Path, path: PathBuf, real: &Path, meta: Metadata) {
         if path != self.homes.app {
             let private = self.holds_secrets(relative);
             self.tighten(real, &meta, private);
             if let (Some(owner), Some(home)) = (meta.owner, self.out.owner) {
-                // Made by root, who was killed before giving it away.
+                // Root made the directory, and was killed before giving it away.
                 if owner.uid == 0 && home.uid != 0 {
                     self.out.owners.push((real.to_owned(), home));
                 }
             }
-            // Temporary files of a killed run, and sources that a killed run the other way had claimed.
+            // Finds temporary files of a killed run, and sources that a killed run in the other
+            // direction had claimed.
             let mut claims = false;
             let mut leftovers = Vec::new();
             let key = &self.homes.names.identity;
@@ -664,7 +679,8 @@ impl Inspector<'_> {
         self.there.insert(relative.to_owned(), meta);
     }
 
-    /// Two names of one folder: what is moved from it into it would be removed as identical.
+    /// Refuses two names of one directory: a file moved from it into it would be removed as
+    /// identical.
     fn same_folders(&mut self) {
         let mut sources: Vec<(PathBuf, Metadata)> = self
             .readable
@@ -687,10 +703,11 @@ impl Inspector<'_> {
         }
     }
 
-    /// Where a file really is: in the claim folder, when a killed run had it in its hands.
+    /// Returns the present path of a file: in the claim directory, if a killed run had put it
+    /// there.
     fn whereabouts(&self, plain: PathBuf) -> PathBuf {
         match self.out.claims.iter().find(|(_, name)| *name == plain) {
-            // A new one under the old name counts more than the claimed one.
+            // A new file under the old name takes precedence over the claimed one.
             Some((claimed, _)) if matches!(self.disk.stat(&plain), Err(error) if error.is_not_found()) => {
                 claimed.clone()
             }
@@ -763,7 +780,7 @@ impl Inspector<'_> {
         }
     }
 
-    /// A regular file that moves by itself; anything else by its name is left.
+    /// Returns a regular file that moves by itself. Leaves anything else with that name.
     fn single(&mut self, relative: &Path) -> Option<(PathBuf, Metadata)> {
         let folder = relative.parent().unwrap_or(Path::new(""));
         self.readable.get(folder)?;
@@ -859,7 +876,8 @@ impl Inspector<'_> {
                         self.unreadable(&beside, error);
                     }
                     Ok(there) => match is_copy(self.disk, &at, &beside, &there, self.out.owner) {
-                        // The same bytes are on their way under their own name; once there, this one goes.
+                        // The same bytes move under the network's own name; after that this file is
+                        // removed.
                         Ok(true) => self.out.legacy_roster = Some(single(Pair::Same)),
                         Ok(false) => {
                             self.stays(folder);
@@ -906,7 +924,7 @@ impl Inspector<'_> {
         }
     }
 
-    /// One side's key file, if there is one that can be a key.
+    /// Returns the identity file of one side, if there is a file that can be one.
     fn key(&mut self, at: &Path) -> Option<Key> {
         let meta = match self.disk.stat(at) {
             Ok(meta) => meta,
@@ -934,10 +952,10 @@ impl Inspector<'_> {
         } else {
             None
         };
-        // A link that a killed run had claimed leads somewhere only from where it was.
+        // The target of a claimed symlink is relative to its original directory.
         let goal = match (&link, at.parent()) {
             (Some(target), Some(folder)) if folder.ends_with(CLAIM_DIR) => {
-                // Without `..`: below a locked home no path goes upwards.
+                // The path has no `..`: below a locked home no path goes upwards.
                 let belonged = folder.parent().unwrap_or(folder);
                 normalise(
                     &self.disk.canonicalize(belonged).unwrap_or_else(|_| belonged.to_owned()).join(target),
@@ -994,7 +1012,7 @@ impl Inspector<'_> {
                 self.stays(Some(&folder));
             }
         } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&folder)) {
-            // A key may lie in a folder that cannot be looked into.
+            // A directory that cannot be read may hold an identity file.
             self.out.key_trouble = true;
         }
         let destination = self.out.key_destination.clone();
@@ -1035,11 +1053,12 @@ impl Inspector<'_> {
             no_mount(self.disk, &there.path)?;
         }
         let same = match (&here.link, &there.link) {
-            // What we made ourselves, before we were killed.
+            // A killed run of ours made this symlink.
             (Some(_), Some(target)) => Some(target) == self.out.key_target.as_ref(),
-            // The link may lead to the very file at the destination, or to one like it: the link itself is no copy.
+            // The symlink may lead to the file at the destination, or to an equal one: the symlink
+            // itself is no copy.
             (Some(_), None) => here.bytes == there.bytes,
-            // A link at the destination may lead to the source: then the source is all there is.
+            // A symlink at the destination may lead to the source, which is then the only copy.
             (None, Some(_)) => false,
             (None, None) if here.meta.is_same_file(&there.meta) => there.meta.links > 1,
             (None, None) => here.bytes == there.bytes,
@@ -1050,7 +1069,7 @@ impl Inspector<'_> {
         differs(self.disk, &here.path, &self.out.key_destination, &there.path)
     }
 
-    /// How many rosters and states lie on either side: told when there are two keys to choose from.
+    /// Counts the rosters and states on both sides, to describe the choice between two identities.
     fn counts(&mut self) {
         if self.out.source_key.is_none() || self.out.destination_key.is_none() {
             return;
@@ -1084,7 +1103,8 @@ impl Inspector<'_> {
         for relative in &self.relative {
             let path = self.out.source.join(relative);
             if let Some((meta, seen)) = self.readable.get(relative) {
-                // What the group could write to before it moves it could still hold open after.
+                // A group member who had write access before the move could still hold a file open
+                // after it.
                 if is_loose(meta) {
                     let real = self.linked.get(relative).unwrap_or(&path);
                     self.out.modes.push((real.clone(), 0o700));
@@ -1095,7 +1115,8 @@ impl Inspector<'_> {
                 }
             }
             if self.disk.stat(&path).is_ok() {
-                // A link, or something that is no folder we can see into: its parent does not become empty.
+                // The entry is a symlink, or no directory that can be read, so its parent does not
+                // become empty.
                 let parent = relative.parent().map(|parent| self.out.source.join(parent));
                 for (folder, stays) in &mut self.out.source_folders {
                     if Some(&*folder) == parent.as_ref() {
@@ -1108,7 +1129,8 @@ impl Inspector<'_> {
 }
 
 impl Inventory {
-    /// Where the source's key will be when it is moved: under its own name, whatever a killed run did to it.
+    /// Returns the path of the source's identity file at the time of its move: its own name, even
+    /// if a killed run had claimed it.
     pub(crate) fn source_key_path(&self, key: &Key) -> PathBuf {
         self.claims
             .iter()

@@ -10,7 +10,7 @@ mod plan;
 mod report;
 
 use myownllm_durable_fs::{Disk, LockedDir};
-/// The judge of identity files, which decides whether a daemon may be started.
+/// Judges identity files, and decides if a daemon may be started.
 pub use myownllm_identity as identity;
 
 pub use decide::plan;
@@ -20,26 +20,27 @@ pub use inspect::{Inventory, inspect, is_pending};
 pub use plan::{Collision, IdentityState, Left, Plan, Step};
 pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report};
 
-/// Looks for daemons that still write one of the homes, and stops them when the user wants that.
+/// Finds daemons that still write one of the homes, and stops them if the user wants that.
 ///
-/// Implemented by whoever can talk to a daemon.
+/// Implemented by the code that can talk to a daemon.
 pub trait LiveDaemons {
-    /// Those that answer, or accept and are silent, on any socket of either home.
+    /// Returns the daemons that answer, or that accept a connection and are silent, on any socket
+    /// of either home.
     fn live(&self) -> Vec<LiveDaemon>;
 
-    /// Asks one to end and waits until its socket is gone. Called only with leave of the user
-    /// ([`Options::stop_legacy_daemon`]).
+    /// Asks a daemon to end and waits until its socket is gone. Called only with the user's
+    /// permission ([`Options::stop_legacy_daemon`]).
     ///
     /// # Errors
     ///
-    /// Why it is still there, in words.
+    /// The reason why the daemon still runs, in words.
     fn stop(&self, daemon: &LiveDaemon) -> Result<(), String> {
         let _ = daemon;
         Err("there is no way to stop it from here".to_owned())
     }
 }
 
-/// Nobody lives here: for tests, and for homes that no program can be running on.
+/// Finds no daemons: for tests, and for homes that no daemon can use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoDaemons;
 
@@ -49,28 +50,32 @@ impl LiveDaemons for NoDaemons {
     }
 }
 
-/// The front door: look, plan, do. Object-safe, so that another implementation can take its place.
+/// The entry point: inspect, plan, execute. Object-safe, so that another implementation can take
+/// its place.
 pub trait StateMigrator {
-    /// Whether a run would have anything to do: a handful of looks, no lock, no write.
+    /// True if a run would have anything to do. Makes a handful of calls, takes no lock and writes
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// [`MigrationError::Unreadable`]: something could not be looked at, so take it as pending.
+    /// [`MigrationError::Unreadable`]: a path could not be inspected. The caller must treat this as
+    /// pending.
     fn is_pending(&self) -> Result<bool, MigrationError>;
 
-    /// Looks at both homes. Takes no lock, writes nothing.
+    /// Inspects both homes. Takes no lock, writes nothing.
     fn inspect(&self, direction: Direction) -> Inventory;
 
-    /// Looks at both homes through the lock, on whose handle every step of the move rests too.
+    /// Inspects both homes through the lock, whose handle every step of the move uses too.
     fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory;
 
-    /// What would be done. Pure.
+    /// Returns the plan for this inventory. Pure.
     fn plan(&self, inventory: &Inventory, options: &Options) -> Plan;
 
-    /// Does what the plan says. The plan should have been made under the lock; each step is checked again before it is done.
+    /// Executes the plan. The plan should have been made under the lock; each step is checked again
+    /// before it is executed.
     fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report;
 
-    /// Looks, plans and executes: what to call once the lock is held.
+    /// Inspects, plans and executes. Call this while you hold the lock.
     fn run(&self, lock: &LockedDir, options: &Options, daemons: &dyn LiveDaemons) -> Report {
         let inventory = self.inspect_locked(lock, options.direction);
         let plan = self.plan(&inventory, options);
@@ -89,7 +94,7 @@ pub trait StateMigrator {
     }
 }
 
-/// The mover of this crate.
+/// The implementation of [`StateMigrator`] in this crate.
 pub struct Migrator<'a> {
     disk: &'a dyn Disk,
     homes: Homes,
@@ -97,19 +102,20 @@ pub struct Migrator<'a> {
 }
 
 impl<'a> Migrator<'a> {
-    /// A mover between these homes on this disk.
+    /// Creates a migrator between these homes on this disk.
     pub fn new(disk: &'a dyn Disk, homes: Homes) -> Self {
         Self { disk, homes, tell: &|_| {} }
     }
 
-    /// Tells `tell` how far it is, as files are dealt with: for moves that take long, such as one to another disk.
+    /// Calls `tell` with the progress while files move: for moves that take long, such as one to
+    /// another disk.
     #[must_use]
     pub fn telling(mut self, tell: &'a dyn Fn(Progress)) -> Self {
         self.tell = tell;
         self
     }
 
-    /// The homes.
+    /// Returns the homes.
     pub fn homes(&self) -> &Homes {
         &self.homes
     }

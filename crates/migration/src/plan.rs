@@ -1,4 +1,4 @@
-//! What is to be done, as plain data: what a dry run prints, what the tests look at and what is executed is one value.
+//! The plan of a move, as plain data: a dry run prints it, tests inspect it, and a run executes it.
 
 use std::{
     ffi::OsString,
@@ -36,119 +36,120 @@ fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
 #[serde(tag = "step", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Step {
-    /// Remove what a killed run left half-done and that is not needed.
+    /// Remove a temporary file of a killed run that is not needed.
     RemoveLeftover {
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
-    /// Give back its name to a source that a killed run had put aside in order to remove it.
+    /// Give a source its name back that a killed run had put aside to remove it.
     RestoreClaim {
-        /// Where it lies.
+        /// The present path.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// Its name.
+        /// The original path.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
-    /// Make a folder, 0700.
+    /// Make a directory with mode 0700.
     MakeFolder {
-        /// The folder.
+        /// The directory.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
     /// Set permission bits.
     SetMode {
-        /// Of what.
+        /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// To what.
+        /// The new mode.
         #[serde(serialize_with = "octal")]
         mode: u32,
     },
-    /// Give what we made, as root, to whom the home belongs.
+    /// Give a file that this run made as root to the owner of the home.
     SetOwner {
-        /// What.
+        /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
         /// The owner of the home.
         uid: u32,
-        /// And the group.
+        /// The group of the home.
         gid: u32,
     },
-    /// Rename a whole folder: all in it is ours, and nothing is where it goes.
+    /// Rename a whole directory: every file in it is ours, and the destination does not exist.
     MoveFolder {
-        /// From here.
+        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// To here.
+        /// The destination.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// How many files it holds.
+        /// The number of files in it.
         files: usize,
     },
-    /// Move some files of a folder, one by one.
+    /// Move some files of a directory, one by one.
     MoveFiles {
-        /// From this folder.
+        /// The source directory.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// To this folder.
+        /// The destination directory.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// These.
+        /// The names of the files.
         #[serde(serialize_with = "lossy_names")]
         names: Vec<OsString>,
     },
     /// Move one file.
     MoveFile {
-        /// From here.
+        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// To here.
+        /// The destination.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
-    /// Move a link; what it says is changed so that it leads to the same file.
+    /// Move a symlink, and change its target so that it leads to the same file.
     MoveLink {
-        /// From here.
+        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// To here.
+        /// The destination.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// What it says now.
+        /// The present target.
         #[serde(serialize_with = "lossy")]
         old_target: PathBuf,
-        /// What it will say.
+        /// The new target.
         #[serde(serialize_with = "lossy")]
         target: PathBuf,
     },
-    /// Remove a source whose bytes are at the destination already.
+    /// Remove a source file whose bytes are at the destination already.
     RemoveIdentical {
-        /// The one to remove.
+        /// The file to remove.
         #[serde(serialize_with = "lossy")]
         source: PathBuf,
-        /// The one that stays.
+        /// The file that stays.
         #[serde(serialize_with = "lossy")]
         destination: PathBuf,
     },
-    /// Set the losing side of a decision aside, under a name that no program reads.
+    /// Set the losing file of a decision aside, under a name that no program reads.
     SetAside {
-        /// From here.
+        /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
-        /// To here, beside the winner.
+        /// The new path, beside the winner.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
     },
-    /// Remove a folder of the source once it is empty; never otherwise.
+    /// Remove a directory of the source if it is empty.
     RemoveFolder {
-        /// The folder.
+        /// The directory.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
-    /// A barrier: sync what the steps before it have done, in these directories, before the next step begins. A failure ends
-    /// the run. A file that had to be copied, because it could not be renamed, has barriers of its own.
+    /// A barrier: sync the results of the steps before it, in these directories, before the next
+    /// step begins. A failure ends the run. A file that had to be copied, because it could not be
+    /// renamed, has barriers of its own.
     Sync {
         /// The directories, and the file systems that they are on.
         #[serde(serialize_with = "lossy_paths")]
@@ -161,13 +162,13 @@ impl Step {
         Self::SetOwner { path, uid: owner.uid, gid: owner.gid }
     }
 
-    /// Whether it is a barrier, which changes nothing.
+    /// True if the step is a barrier, which changes nothing.
     #[must_use]
     pub fn is_barrier(&self) -> bool {
         matches!(self, Self::Sync { .. })
     }
 
-    /// What it is about; of a barrier, its first directory.
+    /// Returns the path of the step; for a barrier, its first directory.
     pub fn path(&self) -> &Path {
         match self {
             Self::Sync { directories } => directories.first().map_or(Path::new(""), PathBuf::as_path),
@@ -186,7 +187,7 @@ impl Step {
         }
     }
 
-    /// How many files this step moves.
+    /// Returns the number of files that this step moves.
     pub fn files(&self) -> usize {
         match self {
             Self::MoveFolder { files, .. } => *files,
@@ -234,60 +235,60 @@ impl fmt::Display for Step {
     }
 }
 
-/// Two files that differ, where there should be one.
+/// Two files that differ, of which only one can have the name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Collision {
-    /// The one at the source. It stays.
+    /// The file at the source. It stays.
     #[serde(serialize_with = "lossy")]
     pub source: PathBuf,
-    /// The one at the destination. It stays too.
+    /// The file at the destination. It stays too.
     #[serde(serialize_with = "lossy")]
     pub destination: PathBuf,
 }
 
-/// Something that is not ours, and so was left.
+/// An entry that is not ours, and therefore stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Left {
-    /// What.
+    /// The path.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// Where the key is, and in what state: what decides whether a daemon may be spawned.
+/// The place and state of the identity file, which decide if a daemon may be started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum IdentityState {
-    /// There is none on either side: a daemon will make one.
+    /// Neither side has an identity file: a daemon will make one.
     Absent,
-    /// A sound key at the destination alone, or the same key on both sides.
+    /// A valid identity file at the destination only, or the same one on both sides.
     AtDestination(KeyInfo),
-    /// At the source, still to be moved.
+    /// A valid identity file at the source, which is still to be moved.
     AtSource(KeyInfo),
-    /// There is no key on either side, but something in its place, a sound one under another name, or somebody who knows the device: a
-    /// daemon would make a new key.
+    /// Neither side has an identity file, but something else has its name, a valid one has another
+    /// name, or peers know the device: a daemon would make a new identity.
     Odd {
-        /// What.
+        /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// Why it cannot be used.
+        /// The reason why it cannot be used.
         why: String,
-        /// A command that mends it, or shows what is there.
+        /// A command that mends the problem, or shows the path.
         command: String,
     },
-    /// There is something, but no sound key in force; see the errors.
+    /// A file exists, but no valid identity is active; see the errors.
     Blocked {
-        /// In a few words.
+        /// The reason, in a few words.
         why: String,
     },
 }
 
 impl IdentityState {
-    /// The sound key, if there is one in force.
+    /// Returns the valid identity, if one is active.
     pub fn key(&self) -> Option<&KeyInfo> {
         match self {
             Self::AtDestination(key) | Self::AtSource(key) => Some(key),
@@ -295,7 +296,7 @@ impl IdentityState {
         }
     }
 
-    /// No daemon may be started, so there is none in force.
+    /// Returns the state for a refusal: no daemon may be started, so no identity is active.
     #[must_use]
     pub fn refused(refusal: &Refusal) -> Self {
         let is_odd = matches!(
@@ -323,41 +324,42 @@ impl IdentityState {
     }
 }
 
-/// What is to be done. Made by [`crate::plan`], executed by [`crate::Migrator`].
+/// The steps of a move. Made by [`crate::plan`], executed by [`crate::Migrator`].
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
-    /// From here.
+    /// The source.
     #[serde(serialize_with = "lossy")]
     pub source: PathBuf,
-    /// To here.
+    /// The destination.
     #[serde(serialize_with = "lossy")]
     pub destination: PathBuf,
-    /// First: what killed runs left, folders, modes. Ends with a barrier.
+    /// The first steps: leftovers of killed runs, directories, modes. They end with a barrier.
     pub prepare: Vec<Step>,
-    /// Then states, rosters and the second-factor lock: what gives way to them, what moves, and what is at the destination
-    /// already, each with the barrier that it wants.
+    /// The next steps: states, rosters and the second-factor lock. Files that are set aside for
+    /// them, files that move, and files that are at the destination already, each group with its
+    /// barrier.
     pub state: Vec<Step>,
-    /// Then the key, in the same order.
+    /// The steps for the identity file, in the same order.
     pub identity_steps: Vec<Step>,
-    /// At last: emptied folders, and a barrier.
+    /// The last steps: emptied directories, and a barrier.
     pub tidy: Vec<Step>,
-    /// Files that differ and that nobody has decided about.
+    /// Files that differ and about which the user has not decided.
     pub collisions: Vec<Collision>,
-    /// What is not ours.
+    /// The entries that are not ours.
     pub left: Vec<Left>,
-    /// What could not be looked at. It stays, and so does the key.
+    /// The paths that could not be inspected. They stay, and so does the identity file.
     pub errors: Vec<MigrationError>,
-    /// Why nothing may be done at all. When there is one, nothing is executed.
+    /// The reasons why nothing may be done at all. If there is one, nothing is executed.
     pub refusals: Vec<MigrationError>,
-    /// Where the key is now.
+    /// The present place and state of the identity file.
     pub identity: IdentityState,
-    /// Whether a daemon that is in the way may be stopped.
+    /// True if a daemon that is in the way may be stopped.
     #[serde(skip)]
     pub(crate) stop_legacy_daemon: bool,
-    /// Folders of the source that others can write to until they are tightened.
+    /// The source directories to which other users can write until a step tightens their mode.
     #[serde(skip)]
     pub(crate) loose: Vec<PathBuf>,
     #[serde(skip)]
@@ -371,28 +373,29 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// All steps, in the order in which they are executed.
+    /// Returns all steps, in the order in which they are executed.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.prepare.iter().chain(&self.state).chain(&self.identity_steps).chain(&self.tidy)
     }
 
-    /// There is nothing to be done (there may still be collisions, errors and refusals to be reported).
+    /// True if there is nothing to do (there may still be collisions, errors and refusals to
+    /// report).
     pub fn is_empty(&self) -> bool {
         self.steps().next().is_none()
     }
 
-    /// How many steps change something: all but the barriers.
+    /// Returns the number of steps that change something: all but the barriers.
     pub fn changes(&self) -> usize {
         self.steps().filter(|step| !step.is_barrier()).count()
     }
 
-    /// How many files would move.
+    /// Returns the number of files that would move.
     pub fn files(&self) -> usize {
         self.steps().map(Step::files).sum()
     }
 
-    /// Adds a refusal of the caller's own: something that must be settled before anything moves, such as a socket path that would
-    /// be too long at the destination.
+    /// Adds a refusal by the caller: a problem that must be settled before anything moves, such as
+    /// a socket path that would be too long at the destination.
     pub fn refuse(
         &mut self,
         code: &'static str,

@@ -1,4 +1,4 @@
-//! What was done, as plain data.
+//! The report of a run, as plain data.
 
 use std::path::PathBuf;
 
@@ -14,58 +14,59 @@ fn lossy_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok,
     serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
 }
 
-/// How something got to its new place.
+/// The method by which a file got to its new place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum MoveMethod {
-    /// A whole folder by one rename.
+    /// A whole directory by one rename.
     RenameFolder,
     /// One rename that cannot replace.
     Rename,
-    /// A second link, then the first removed.
+    /// A second hard link, after which the first name is removed.
     Link,
     /// A copy to another file system, then the original removed.
     Copy,
-    /// A new link that leads to the same file, then the old link removed.
+    /// A new symlink that leads to the same file, after which the old symlink is removed.
     Relink,
 }
 
-/// Something that has moved.
+/// A file or directory that has moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Moved {
-    /// From here.
+    /// The old path.
     #[serde(serialize_with = "lossy")]
     pub from: PathBuf,
-    /// To here.
+    /// The new path.
     #[serde(serialize_with = "lossy")]
     pub to: PathBuf,
-    /// How.
+    /// The method.
     pub method: MoveMethod,
-    /// How many files: more than one only for a whole folder.
+    /// The number of files: more than one only for a whole directory.
     pub files: usize,
 }
 
-/// Attributes that the user had noted on a file, and that its copy does not have: the other file system does not take them.
+/// Attributes that the user had set on a file and that its copy lacks, because the other file
+/// system does not accept them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AttributesLost {
     /// The file at its new place.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
-    /// Their names.
+    /// The names of the attributes.
     pub names: Vec<String>,
 }
 
-/// What a move is doing.
+/// The present phase of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Phase {
     /// Files are renamed, or copied to another file system.
     Moving,
-    /// The disk confirms what it was given. How long that takes it does not say.
+    /// The disk syncs the written data. It does not tell how long that takes.
     Syncing,
     /// Copies are compared with their originals and get their names.
     Comparing,
@@ -73,79 +74,79 @@ pub enum Phase {
     Removing,
 }
 
-/// How far a move is.
+/// The progress of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Files that were dealt with: renamed, copied, or found to be there already.
+    /// The number of processed files: renamed, copied, or found at the destination already.
     pub done: usize,
-    /// Files that the plan names.
+    /// The number of files in the plan.
     pub total: usize,
-    /// What is being done.
+    /// The present phase.
     pub phase: Phase,
-    /// Files that this phase has dealt with.
+    /// The number of files that this phase has processed.
     pub phase_done: usize,
-    /// Files that this phase has to deal with; 0 where that cannot be told.
+    /// The number of files that this phase has to process; 0 if unknown.
     pub phase_total: usize,
 }
 
 impl Progress {
-    /// How far a phase is: for a mover of one's own, and for tests.
+    /// Creates the progress of a phase: for another migrator, and for tests.
     #[must_use]
     pub fn new(phase: Phase, phase_done: usize, phase_total: usize) -> Self {
         Self { done: phase_done, total: phase_total, phase, phase_done, phase_total }
     }
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// There was nothing to do, and nothing was touched.
+    /// There was nothing to do, and nothing was changed.
     NothingToDo,
-    /// All is in place, and durable.
+    /// Everything is in place and durable.
     Done,
-    /// Some of it is; the rest is in `errors`.
+    /// A part is in place and durable; `errors` lists the rest.
     Partial,
-    /// Nothing was touched; why is in `refusals`.
+    /// Nothing was changed; `refusals` lists the reasons.
     Refused,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What has moved.
+    /// The files and directories that have moved.
     pub moved: Vec<Moved>,
     /// Sources that were removed because the same bytes were at the destination.
     #[serde(serialize_with = "lossy_paths")]
     pub identical_removed: Vec<PathBuf>,
-    /// What files lost on their way to another file system.
+    /// The attributes that files lost on their way to another file system.
     pub attributes_lost: Vec<AttributesLost>,
-    /// What was set aside by the user's decision.
+    /// The files that were set aside by the user's decision.
     pub set_aside: Vec<Moved>,
     /// Files that differ: both stay.
     pub collisions: Vec<Collision>,
-    /// What is not ours, and stays.
+    /// The entries that are not ours, and stay.
     pub left: Vec<Left>,
-    /// Emptied folders that were removed.
+    /// Emptied directories that were removed.
     #[serde(serialize_with = "lossy_paths")]
     pub folders_removed: Vec<PathBuf>,
-    /// What killed runs had left and this one removed.
+    /// The leftovers of killed runs that this run removed.
     #[serde(serialize_with = "lossy_paths")]
     pub leftovers_removed: Vec<PathBuf>,
-    /// What went wrong.
+    /// The errors.
     pub errors: Vec<MigrationError>,
-    /// Why nothing was done at all.
+    /// The reasons why nothing was done at all.
     pub refusals: Vec<MigrationError>,
     /// Daemons that were stopped.
     pub stopped: Vec<LiveDaemon>,
-    /// Where the key is now.
+    /// The present place and state of the identity file.
     pub identity: IdentityState,
 }
 
@@ -169,16 +170,17 @@ impl Report {
         }
     }
 
-    /// The gravest of its errors, refusals and collisions: `None` when all is well. A collision is of the class
-    /// [`Refused`](Class::Refused): both files stay until somebody decides.
+    /// Returns the gravest class among the errors, refusals and collisions; `None` if there are
+    /// none. A collision has the class [`Refused`](Class::Refused): both files stay until the user
+    /// decides.
     pub fn class(&self) -> Option<Class> {
         let worst = self.errors.iter().chain(&self.refusals).map(MigrationError::class).max();
         let collision = (!self.collisions.is_empty()).then_some(Class::Refused);
-        // A failure that the next run may mend hides nothing: the decision is asked for all the same.
+        // A failure that the next run may mend must not hide a decision that the user has to make.
         worst.max(collision)
     }
 
-    /// How many files have moved.
+    /// Returns the number of files that have moved.
     pub fn files_moved(&self) -> usize {
         self.moved.iter().map(|moved| moved.files).sum()
     }

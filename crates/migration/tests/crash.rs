@@ -1,4 +1,5 @@
-//! Every crash, every failure, at every operation: nothing is lost, nothing is torn, and the next run ends it.
+//! Injects every crash and every failure at every operation: nothing is lost, nothing is torn, and
+//! the next run completes the move.
 
 mod common;
 
@@ -23,7 +24,8 @@ use myownllm_migration::{
     Class, Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator, is_pending,
 };
 
-/// How many crash states are tried for one crash; all of them where there are fewer. `CRASH_STATES=500` for a long night.
+/// Returns the number of crash states to try for one crash; all of them if there are fewer.
+/// `CRASH_STATES=500` tries many.
 fn states() -> usize {
     std::env::var("CRASH_STATES").ok().and_then(|number| number.parse().ok()).unwrap_or(8)
 }
@@ -37,7 +39,7 @@ struct Case {
     name: &'static str,
     disk: SimDisk,
     options: Options,
-    /// The sources were flushed before the run.
+    /// True if the sources were synced before the run.
     flushed: bool,
 }
 
@@ -58,7 +60,7 @@ fn legacy(disk: &SimDisk) {
     disk.put(format!("{APP}/mesh/roster.json"), text);
 }
 
-/// Folders of a daemon that was started once.
+/// Makes the directories of a daemon that was started once.
 fn started(disk: &SimDisk) {
     for folder in ["", "/.secrets", "/mesh", "/mesh/rosters", "/mesh/states"] {
         disk.put_dir(format!("{DAEMON}{folder}"), 0o700);
@@ -192,7 +194,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn hard(case: &Case) -> Vec<Case> {
-    // The same, on a disk that refuses the rename that cannot replace.
+    // Repeats the case on a disk that refuses the rename that cannot replace.
     let disk = case.disk.clone();
     disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));
     vec![
@@ -216,7 +218,7 @@ fn contents(disk: &SimDisk) -> BTreeSet<Vec<u8>> {
         .collect()
 }
 
-/// Guarantees 1 and 2.
+/// Checks guarantees 1 and 2.
 fn intact(before: &BTreeSet<Vec<u8>>, disk: &SimDisk, case: &Case, at: &str) {
     let after = contents(disk);
     if case.flushed {
@@ -236,7 +238,8 @@ fn intact(before: &BTreeSet<Vec<u8>>, disk: &SimDisk, case: &Case, at: &str) {
         let ours = name.starts_with(destination)
             && (case.options.direction == Direction::Forward || !name.starts_with(DAEMON))
             && !name.contains("/.durable-fs.");
-        // What another program wrote and did not flush may be torn; not what we gave its name.
+        // A file that another program wrote and did not sync may be torn, but not a file that this
+        // run named.
         let was_there = case.disk.content(&path).is_some();
         assert!(
             !ours || before.contains(&bytes) || was_there,
@@ -248,7 +251,8 @@ fn intact(before: &BTreeSet<Vec<u8>>, disk: &SimDisk, case: &Case, at: &str) {
 }
 
 fn shape(disk: &SimDisk) -> Vec<(String, Entry)> {
-    // Emptied folders of the daemon's home need not be compared: whether they were made depends on where it was cut.
+    // Emptied directories of the daemon home are not compared: the moment of the cut decides if
+    // they were made.
     disk.tree()
         .into_iter()
         .map(|(path, entry)| (path.to_string_lossy().into_owned(), entry))
@@ -256,7 +260,8 @@ fn shape(disk: &SimDisk) -> Vec<(String, Entry)> {
         .collect()
 }
 
-/// Guarantee 3: the next run ends it, and the run after that has nothing to do and touches nothing.
+/// Checks guarantee 3: the next run completes the move, and the run after that has nothing to do
+/// and changes nothing.
 fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
     disk.heal();
     let pending = is_pending(disk, &homes()).expect("readable");
@@ -297,7 +302,7 @@ fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
     assert!(writes.is_empty(), "{}: {at}: writes with nothing to do: {writes:?}", case.name);
 }
 
-/// Guarantee 5: what was reported as done survives a power cut.
+/// Checks guarantee 5: a result that was reported as done survives a power cut.
 fn durable(disk: &SimDisk, case: &Case, before: &BTreeSet<Vec<u8>>, at: &str) {
     for after in disk.crash_states(states(), 7) {
         if case.flushed {
@@ -334,7 +339,7 @@ fn every_crash_recovers() {
                 durable(&disk, &case, &before, "done");
                 break;
             }
-            // Only a change can make a difference.
+            // Only a change affects the outcome.
             if disk.op_number(number).is_some_and(|op| !op.is_change()) {
                 continue;
             }
@@ -352,8 +357,8 @@ fn every_crash_recovers() {
     }
 }
 
-/// Many files to another file system, by several threads: the operations come in another order each time, and whichever it is, nothing
-/// is lost.
+/// Several threads move many files to another file system: the operations come in another order
+/// each time, and in every order nothing is lost.
 #[test]
 fn every_crash_of_several_threads_recovers() {
     let disk = SimDisk::new();
@@ -363,7 +368,7 @@ fn every_crash_of_several_threads_recovers() {
     }
     disk.mount(DAEMON);
     started(&disk);
-    // One that needs no copy: it is only removed.
+    // A file that needs no copy and is only removed.
     disk.put(format!("{DAEMON}/mesh/rosters/7.json"), b"roster 7");
     disk.flush_all();
     disk.set_threads(3);
@@ -427,7 +432,8 @@ fn a_crash_while_recovering_from_a_crash_recovers() {
     }
 }
 
-/// Which operations are made to fail in this case: all, in those that between them walk every path through the code.
+/// Returns the step between the operations that fail in this case: every operation in the cases
+/// that together walk every path through the code.
 fn stride(case: &Case) -> usize {
     let all = ["one file system, nothing there", "the folders are there", "two file systems", "undo"];
     if all.contains(&case.name) || std::env::var_os("CRASH_STATES").is_some() { 1 } else { 5 }
@@ -446,14 +452,15 @@ fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool) {
                 let Some(op) = disk.op_number(number) else { break };
                 let at = format!("operation {number} ({op:?}) fails with {kind}, {persistent}, {performed}");
                 intact(&before, &disk, &case, &at);
-                // (A folder that is said not to be there is taken at its word, until the look at the end.)
+                // (A directory that is reported as absent is treated as absent, until the
+                // inspection at the end.)
                 if kind != ErrorKind::NotFound {
                     key_is_last(&case, &disk, &at);
                 }
                 let fresh = seen.insert(disk.fingerprint());
                 if let Some(report) = report
                     && matches!(report.outcome, Outcome::Done | Outcome::NothingToDo)
-                    // NotFound, of a look, is no failure but a fact; here it is a lie.
+                    // NotFound from a read is no failure but a statement, and here a false one.
                     && (kind != ErrorKind::NotFound || op.is_change())
                 {
                     assert_eq!(
@@ -474,7 +481,7 @@ fn fail_everywhere(kinds: &[ErrorKind], persistent: bool, performed: bool) {
     }
 }
 
-/// A key at the destination means "done": nothing of ours may be at the source still.
+/// An identity file at the destination means "done": none of our files may be at the source still.
 fn key_is_last(case: &Case, disk: &SimDisk, at: &str) {
     let (source, destination) = match case.options.direction {
         Direction::Forward => (APP, DAEMON),
@@ -571,7 +578,7 @@ fn the_key_moves_last_and_after_a_flush() {
     }
 }
 
-/// Another program makes the destination in the very moment before the rename, whichever rename it is.
+/// Another program makes the destination right before each rename.
 #[test]
 fn a_destination_that_appears_is_never_replaced() {
     for case in cases().into_iter().filter(|case| case.flushed && case.options == Options::forward()) {
@@ -612,7 +619,7 @@ fn a_destination_that_appears_is_never_replaced() {
     }
 }
 
-/// A writer that changes a source after it was copied: its write survives.
+/// A write to a source after its copy survives.
 #[test]
 fn a_source_that_changes_after_its_copy_is_not_removed() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
@@ -639,7 +646,8 @@ fn a_source_that_changes_after_its_copy_is_not_removed() {
     }
 }
 
-/// Whoever wrote it looks for it under its name: that is not missing for as long as all the others take.
+/// The writer looks for the file under its name, so the name must not be missing while all other
+/// files are processed.
 #[test]
 fn a_source_that_changed_is_back_before_the_next_is_touched() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
@@ -661,12 +669,12 @@ fn a_source_that_changed_is_back_before_the_next_is_touched() {
     assert!(back < number_of(Op::Rename, "mesh/rosters/two.json"), "{:#?}", case.disk.ops());
 }
 
-/// The same, and then the power is cut: what the other program wrote and flushed is still somewhere.
+/// Cuts the power after that: the data that the other program wrote and synced still exist.
 #[test]
 fn a_source_that_changes_survives_a_crash_too() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
     survives_a_change_and_a_crash(&case);
-    // Where the rename that cannot replace is missing, the name that is given back is made by a link.
+    // Where the rename that cannot replace is missing, a hard link restores the name.
     case.disk.fail(Fault::always(Op::RenameNoReplace, ErrorKind::InvalidInput));
     survives_a_change_and_a_crash(&case);
 }
@@ -683,7 +691,7 @@ fn survives_a_change_and_a_crash(case: &Case) {
     let number_of = |wanted: &dyn Fn(&myownllm_durable_fs::sim::OpRecord) -> bool| {
         probe.ops().into_iter().find(|op| wanted(op)).expect("it is taken aside").number
     };
-    // From before there is a folder to take it to.
+    // Starts before the directory exists to which the file is moved.
     for number in number_of(&made)..=number_of(&claimed) {
         for crash in number + 1..number + 40 {
             let disk = case.disk.clone();
@@ -703,8 +711,8 @@ fn survives_a_change_and_a_crash(case: &Case) {
     }
 }
 
-/// A killed run had a source in its hands, a new one came under that name, and neither can be given a name of its own: the new one's
-/// removal must not replace the other, which is nowhere else.
+/// A killed run had claimed a source, a new file has its name, and neither can get another name:
+/// the removal of the new file must not replace the claimed one, which is the only copy.
 #[test]
 fn what_a_killed_run_had_in_its_hands_is_not_replaced() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
@@ -726,7 +734,7 @@ fn what_a_killed_run_had_in_its_hands_is_not_replaced() {
     assert!(contents(&disk).contains(&b"in a killed run's hands"[..]), "{disk:#?}");
 }
 
-/// A copy that is not what was copied is never published.
+/// A copy that differs from its source is never published.
 #[test]
 fn a_bad_copy_is_thrown_away() {
     let case = cases().into_iter().find(|case| case.name == "two file systems").expect("it is there");
@@ -764,7 +772,8 @@ fn where_nothing_is_exclusive_nothing_moves() {
     }
 }
 
-/// Something new appears in the old place behind the mover's back: the run does not say that all has moved.
+/// Another program adds a file to the old location during the run: the run does not report that
+/// everything has moved.
 #[test]
 fn what_appears_in_the_old_place_is_not_called_moved() {
     let disk = SimDisk::new();
@@ -788,7 +797,7 @@ fn what_appears_in_the_old_place_is_not_called_moved() {
     assert_eq!(report.outcome, Outcome::Done, "{report:?}");
 }
 
-/// Another user's folder, and a lock that is another home's, are no ground to move keys on.
+/// A directory of another user, or the lock of another home, does not allow a move.
 #[test]
 fn foreign_folders_and_foreign_locks_stop_everything() {
     let disk = SimDisk::new();
@@ -796,7 +805,8 @@ fn foreign_folders_and_foreign_locks_stop_everything() {
     disk.put_dir("/home/eve", 0o700);
     disk.flush_all();
     let before = contents(&disk);
-    // The lock of a directory above is not the app's home's either, though every change is below it.
+    // The lock of a parent directory is not the lock of the app's home, though every change is
+    // below it.
     for other in ["/home/eve", "/home", "/"] {
         let lock = disk.lock(Path::new(other), Duration::ZERO).expect("free");
         let report = Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
@@ -837,9 +847,9 @@ fn what_is_planted_before_a_folder_is_tightened_does_not_move() {
     assert_eq!(disk.content(format!("{APP}/mesh/rosters/planted.json")).as_deref(), Some(b"mine".as_slice()));
 }
 
-/// Whether a power cut during a run that syncs nothing from `first` to `last` shows it: something is lost, torn or taken
-/// back, or the key has moved before the rest. Where `written` is given, another program writes a roster, and flushes it, before
-/// the operation with that number.
+/// True if a power cut reveals that a run syncs nothing from `first` to `last`: a file is lost,
+/// torn or taken back, or the identity file has moved before the rest. If `written` is given,
+/// another program writes and syncs a roster before the operation with that number.
 fn shows(case: &Case, (first, last): (usize, usize), written: Option<usize>) -> bool {
     const FOREIGN: &[u8] = b"written meanwhile";
     let before = contents(&case.disk);
@@ -881,7 +891,7 @@ fn shows(case: &Case, (first, last): (usize, usize), written: Option<usize>) -> 
     false
 }
 
-/// The barriers of a run: the first and the last sync between two other changes.
+/// Returns the barriers of a run: the first and the last sync between two other changes.
 fn barriers(disk: &SimDisk) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     let mut open = false;
@@ -897,14 +907,16 @@ fn barriers(disk: &SimDisk) -> Vec<(usize, usize)> {
     found
 }
 
-/// Barriers that no power cut reveals on a disk that keeps its word: a later barrier of the same run syncs the same
-/// directories before anything depends on them. They stay because a sync that fails there is told before the next step.
+/// True for a barrier that no power cut reveals on a disk whose syncs work: a later barrier of the
+/// same run syncs the same directories before anything depends on them. The barrier stays because a
+/// failed sync is then reported before the next step.
 fn is_repeated(ops: &[myownllm_durable_fs::sim::OpRecord], first: usize) -> bool {
     let before = ops[..first].iter().rev().find(|op| op.is_change());
     before.is_some_and(|op| op.op == Op::RemoveDir && op.path.ends_with(".durable-fs.claimed"))
 }
 
-/// Each barrier of a move carries a guarantee: without it, some power cut loses, tears or takes back something.
+/// Each barrier of a move is necessary: without it, some power cut loses, tears or takes back a
+/// file.
 #[test]
 fn every_barrier_of_a_move_is_needed() {
     let subjects = [
@@ -942,7 +954,8 @@ fn every_barrier_of_a_move_is_needed() {
     assert!(superfluous.is_empty(), "of {tried}, no crash shows the lack of:\n{}", superfluous.join("\n"));
 }
 
-/// Each rename that publishes must not replace: made plain, it destroys what another program put there in that moment.
+/// A rename that publishes must not replace: a plain rename destroys a file that another program
+/// made in that moment.
 #[test]
 fn every_exclusive_rename_of_a_move_is_needed() {
     let mut tried = 0;
@@ -974,7 +987,7 @@ fn every_exclusive_rename_of_a_move_is_needed() {
                 continue;
             }
             assert!(survives(false), "{}: {op:?} replaces", case.name);
-            // A rename that the disk refuses is not carried out, plain or not.
+            // The disk does not execute a refused rename, plain or not.
             if is_refused(&case, op) {
                 continue;
             }
@@ -985,7 +998,7 @@ fn every_exclusive_rename_of_a_move_is_needed() {
     assert!(tried > 20, "{tried}");
 }
 
-/// Whether the disk of this case refuses that operation, whatever has the new name.
+/// True if the disk of this case refuses that operation, whatever has the new name.
 fn is_refused(case: &Case, op: &myownllm_durable_fs::sim::OpRecord) -> bool {
     let disk = case.disk.clone();
     let device = |path: &Path| {
@@ -999,8 +1012,9 @@ fn is_refused(case: &Case, op: &myownllm_durable_fs::sim::OpRecord) -> bool {
     across || (op.op == Op::RenameNoReplace && probe.is_err())
 }
 
-/// A writer truncates a roster and writes it anew a moment later, through the same handle. Whichever operation the truncation
-/// comes before, what is written is somewhere afterwards: a file that is empty is given that moment.
+/// A writer truncates a roster and rewrites it a moment later, through the same handle. Before
+/// whichever operation the truncation comes, the written data exist afterwards: the run gives an
+/// empty file that moment.
 #[test]
 fn a_writer_that_truncates_and_writes_later_loses_nothing() {
     const WRITTEN: &[u8] = b"{\"written\":\"later\"}";
@@ -1024,7 +1038,7 @@ fn a_writer_that_truncates_and_writes_later_loses_nothing() {
                 }
             });
             run(&disk, &case.options);
-            // Nobody gave it a moment: it comes after all.
+            // The run did not wait, so the write comes after it.
             let mut late = open.lock().expect("nobody panics").take();
             let opened = late.is_some() || contents(&disk).contains(WRITTEN);
             disk.set_hook(move |_, foreign| {
@@ -1043,9 +1057,9 @@ fn a_writer_that_truncates_and_writes_later_loses_nothing() {
     }
 }
 
-/// A program has a complete roster open before any operation, and writes it through that handle: once nobody waits for it
-/// any more, or while it is waited for. What it writes is somewhere afterwards, and the run after it closes the file ends
-/// the move.
+/// A program has a complete roster open before any operation, and writes it through that handle
+/// during the wait or after it. The written data exist afterwards, and the run after the close of
+/// the file completes the move.
 #[test]
 fn a_writer_that_holds_a_complete_file_open_loses_nothing() {
     const WRITTEN: &[u8] = b"{\"written\":\"through an old handle\"}";

@@ -1,4 +1,4 @@
-//! The planner as a table: what lies in the two homes, and what the user wants, to steps.
+//! The planner as a table: from the contents of the two homes and the user's options to steps.
 
 mod common;
 
@@ -15,8 +15,9 @@ use myownllm_migration::{
 };
 use rstest::rstest;
 
-/// A home: `PATH` is a file with its own path as content, `PATH=TEXT` one with that text, `PATH#SEED` an identity file, `PATH>TARGET` a
-/// symlink, and `PATH/` a directory. Relative to the app's home; `@` is the daemon's home.
+/// Builds a home: `PATH` is a file with its own path as content, `PATH=TEXT` a file with that text,
+/// `PATH#SEED` an identity file, `PATH>TARGET` a symlink, and `PATH/` a directory. Paths are
+/// relative to the app's home; `@` is the daemon home.
 fn disk(parts: &[&str]) -> SimDisk {
     let disk = SimDisk::new();
     let at = |path: &str| {
@@ -49,7 +50,8 @@ fn planned(disk: &SimDisk, options: &Options) -> Plan {
     plan(&homes(), &inspect(disk, &homes(), options.direction), options)
 }
 
-/// The steps as they are printed, and what the plan says besides, with `~` for the app's home and `@` for the daemon's.
+/// Returns the printed steps and the other contents of the plan, with `~` for the app's home and
+/// `@` for the daemon home.
 fn printed(plan: &Plan) -> Vec<String> {
     let mut lines: Vec<String> = plan.to_string().lines().map(str::to_owned).collect();
     lines.extend(plan.collisions.iter().map(|both| format!("differs: {}", both.source.display())));
@@ -274,7 +276,7 @@ fn steps(#[case] parts: &[&str], #[case] options: Options, #[case] wanted: &[&st
     assert_eq!(printed(&planned(&disk(parts), &options)), wanted);
 }
 
-/// The directories of each group of calls that sync.
+/// Returns the directories of each group of calls that sync.
 fn synced(disk: &SimDisk) -> Vec<BTreeSet<PathBuf>> {
     let mut groups = vec![BTreeSet::new()];
     for record in disk.ops() {
@@ -288,7 +290,7 @@ fn synced(disk: &SimDisk) -> Vec<BTreeSet<PathBuf>> {
     groups
 }
 
-/// On one file system, where each file can be renamed, a run syncs what its plan says, and nothing else.
+/// On one file system that can rename each file, a run syncs exactly the directories of its plan.
 #[rstest]
 #[case::everything(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"], Options::forward())]
 #[case::foreign(&["mesh/states/s.json", "mesh/states/notes.txt", ".secrets/identity.json#1"], Options::forward())]
@@ -312,7 +314,7 @@ fn run_syncs_what_the_plan_says(#[case] parts: &[&str], #[case] options: Options
     assert!(!barriers.is_empty());
 }
 
-/// The same inventory and options give the same plan, and what a run leaves gives none.
+/// The same inventory and options give the same plan, and a completed run leaves an empty plan.
 #[test]
 fn plan_is_pure_and_converges() {
     let disk = disk(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"]);

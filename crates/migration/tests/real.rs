@@ -71,7 +71,7 @@ impl Home {
         Migrator::new(&RealDisk, self.homes()).run(&lock, options, &NoDaemons)
     }
 
-    /// Whether a daemon may be started, and why not.
+    /// Tells if a daemon may be started, and why not.
     fn answer(&self) -> Answer {
         look(&RealDisk, &self.homes().identity_places()).answer()
     }
@@ -111,7 +111,7 @@ impl Home {
     }
 }
 
-/// Puts an identity file into a home: without one, rosters do not move.
+/// Puts an identity file into a home: without an identity file, rosters do not move.
 fn put_key(home: &Path) {
     fs::create_dir_all(home.join(".secrets")).expect("made");
     chmod(home, 0o700);
@@ -260,7 +260,8 @@ fn what_went_in_through_a_link_comes_back() {
             assert_eq!(back.outcome, Outcome::NothingToDo, "{folder}: {back:#?}");
         }
     }
-    // In the app's home a link is the user's own order: what is behind it stays there, as at the first move, and that is said.
+    // In the app's home a symlink is the user's own choice: the files behind it stay there, as at
+    // the first move, and the report says so.
     let home = Home::full();
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
     fs::create_dir_all(home.at("data/there")).expect("made");
@@ -277,7 +278,7 @@ fn what_went_in_through_a_link_comes_back() {
     assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
     assert_eq!(fs::read(home.at("data/there/one.json")).expect("there"), b"roster");
-    // What lies where it would go back to stays there.
+    // A file in a directory to which it would move back stays there.
     let home = Home::full();
     fs::create_dir_all(home.new_home("mesh")).expect("made");
     symlink("../../mesh/rosters", home.new_home("mesh/rosters")).expect("linked");
@@ -327,7 +328,8 @@ fn a_pipe_as_a_key_hangs_nobody() {
     assert!(!home.pending());
 }
 
-/// Whatever has the key's name and is none stays, is no error of the move, and lets no daemon be started.
+/// An entry that has the name of the identity file and is none stays, is no error of the move, and
+/// prevents the start of a daemon.
 #[test]
 fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
     let pipe = |path: &Path| {
@@ -352,7 +354,7 @@ fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
             fs::create_dir_all(path.parent().expect("a folder")).expect("made");
             make(&path);
             let report = home.run(&Options::forward());
-            // A sound one under another name is brought back first; then all of it moves.
+            // A valid identity file under another name is restored first; then everything moves.
             let is_key = name != "identity.json";
             assert_eq!(
                 home.new_home("mesh/rosters/one.json").exists(),
@@ -392,7 +394,7 @@ fn a_linked_key_leads_to_the_same_file_afterwards() {
 
 const TEMPORARY: &str = ".durable-fs.123-10.part";
 
-/// What a power cut leaves where a directory's sync reaches nothing: the temporary file alone.
+/// A power cut leaves only the temporary file where the sync of a directory has no effect.
 #[test]
 fn a_temporary_that_holds_the_only_copy_gets_its_name_back() {
     let roster = br#"{"version":1,"network_id":"home-mesh","authorized_devices":[]}"#;
@@ -444,7 +446,7 @@ fn a_temporary_whose_content_is_elsewhere_goes() {
     }
 }
 
-/// A run that is killed while it removes the old symlink leaves it in the directory of what it had taken aside.
+/// A run that is killed while it removes the old symlink leaves the symlink in the claim directory.
 #[test]
 fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_belonged() {
     for moved in [false, true] {
@@ -466,7 +468,8 @@ fn a_relative_symlink_that_a_killed_run_took_aside_is_resolved_from_where_it_bel
     }
 }
 
-/// What it leads to has the name of a state, of a roster or of the second-factor lock: it is the key all the same, and stays.
+/// The target of the symlink has the name of a state, of a roster or of the second-factor lock: it
+/// is an identity file in any case, and stays.
 #[test]
 fn a_key_among_the_states_stays_where_its_link_leads() {
     for name in ["mesh/states/key.json", "mesh/rosters/key.json", ".secrets/custody.json"] {
@@ -544,7 +547,8 @@ fn collisions_stay_until_somebody_decides() {
     }
 }
 
-/// One of the two is a link that leads to the other, by way of a third or not: whatever is kept, the file is, and has its name.
+/// One of the two is a symlink that leads to the other, directly or through a third: for every
+/// decision the file is kept, under its name.
 #[test]
 fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
     let contents = |name: &str| if name.contains("identity") { key_file(1, "x") } else { b"roster".to_vec() };
@@ -583,7 +587,7 @@ fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
     }
 }
 
-/// Both are links, and one leads to the other.
+/// Both are symlinks, and one leads to the other.
 #[test]
 fn of_two_links_the_one_that_leads_to_the_key_is_kept() {
     for keep in [Keep::Source, Keep::Destination] {
@@ -638,7 +642,7 @@ fn a_decision_on_rosters_is_none_on_keys() {
     let report = home.run(&Options::forward().keeping_files(Some(Keep::Source)));
     assert_eq!(report.refusals[0].code(), "migration.two-identities", "{report:#?}");
     assert_eq!(home.tree(), before, "nothing is touched");
-    // And the other way round: the keys are settled, the rosters stay as they are.
+    // The reverse: the identities are settled, the rosters stay unchanged.
     let report = home.run(&Options::forward().keeping_identity(Some(Keep::Source)));
     assert_eq!(report.collisions.len(), 1, "{report:#?}");
     assert_eq!(fs::read(home.new_home(".secrets/identity.json")).expect("there"), key_file(1, "x"));
@@ -648,7 +652,8 @@ fn a_decision_on_rosters_is_none_on_keys() {
     assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"roster");
 }
 
-/// A key that lies with rosters or states is the one that peers know; where both do, or neither, nothing is chosen.
+/// Peers know the identity that lies with rosters or states; if both identities do, or neither,
+/// none is chosen.
 #[test]
 fn of_two_keys_the_hint_keeps_the_one_that_lies_with_something() {
     let state = |side: &str| format!("{side}mesh/states/of-one.json");
@@ -715,7 +720,7 @@ fn a_folder_link_out_of_the_home_is_refused() {
     assert_eq!(fs::read_dir(outside.path()).expect("readable").count(), 0);
 }
 
-/// What is in the way is named, and not each thing that would lie below it.
+/// The error names the path that is in the way, and not each path below it.
 #[test]
 fn a_file_in_the_place_of_the_new_home_is_named_once() {
     let home = Home::full();
@@ -762,7 +767,8 @@ fn world_writable_folders_are_refused_with_the_command_that_mends_it() {
     assert_eq!(report.outcome, Outcome::Done, "what the group may write is tightened: {report:#?}");
 }
 
-/// The home itself is closed before what is in it moves, and left alone when there is nothing to do.
+/// The mode of the home is tightened before its files move, and left alone if there is nothing to
+/// do.
 #[test]
 fn a_home_that_the_group_may_write_is_tightened_when_something_moves() {
     for direction in [Options::forward(), Options::undo()] {
@@ -783,12 +789,13 @@ fn a_home_that_the_group_may_write_is_tightened_when_something_moves() {
     assert_eq!(mode(&home.app), 0o755, "nobody else may write there: how it is read is the user's business");
 }
 
-/// An access list that grants writing shows as a mode that does, because the group's bits are the list's mask; and what takes the
-/// bits away takes the grant away.
+/// An access list that grants writing shows in the mode, because the group's bits are the list's
+/// mask; clearing the bits removes the grant.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_access_list_that_grants_writing_is_tightened() {
-    // Version 2; owner rwx, user 4321 rwx, group ---, mask rwx, others ---: tag, permissions, number.
+    // Version 2; owner rwx, user 4321 rwx, group ---, mask rwx, others ---: tag, permissions,
+    // number.
     let entries =
         [(1_u16, 7_u16, u32::MAX), (2, 7, 4321), (4, 0, u32::MAX), (0x10, 7, u32::MAX), (0x20, 0, u32::MAX)];
     let list: Vec<u8> = entries
@@ -811,7 +818,7 @@ fn an_access_list_that_grants_writing_is_tightened() {
         }
         assert_eq!(mode(folder), 0o770, "{}", folder.display());
     }
-    // What stays there keeps the folder.
+    // The remaining file keeps the directory.
     home.put(".secrets/other", b"x");
     home.put("mesh/other", b"x");
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
@@ -825,7 +832,7 @@ fn an_access_list_that_grants_writing_is_tightened() {
     }
 }
 
-/// Whoever may replace the home decides about all that is in it.
+/// A user who may replace the home decides about everything in it.
 #[test]
 fn what_the_home_lies_in_has_to_be_safe_too() {
     let home = Home::full();
@@ -838,7 +845,7 @@ fn what_the_home_lies_in_has_to_be_safe_too() {
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done, "nobody else can rename what is there");
 }
 
-/// Another user's home in ours, another user's key in our home.
+/// A home of another user inside our home, and an identity file of another user in our home.
 #[test]
 fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     use std::os::unix::fs::{chown, lchown};
@@ -860,7 +867,7 @@ fn what_belongs_to_another_user_is_refused_with_the_command_that_mends_it() {
     lchown(&key, Some(4321), Some(4321)).expect("root may");
     refused(&home.run(&Options::forward()), &format!("sudo chown -h 1234:1234 {}", key.display()));
     assert!(key.exists());
-    // A folder that is not ours is not looked into, so it is refused even if nothing else is pending.
+    // A directory of another user is not read, so it is refused even if nothing else is pending.
     lchown(&key, Some(1234), Some(1234)).expect("root may");
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
     fs::create_dir(home.at("mesh")).expect("made");
@@ -907,7 +914,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
                 ),
             };
             refused(&home, &Options::forward(), &planted[0], &command);
-            // What it says mends it.
+            // The command of the error mends the problem.
             for file in &planted {
                 lchown(file, Some(0), Some(0)).expect("root may");
             }
@@ -915,7 +922,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
             assert_eq!(fs::read(home.new_home(folder).join("planted0.json")).expect("there"), b"mine");
         }
     }
-    // Those that move by themselves, whatever their folder.
+    // Files that move by themselves are refused in every directory.
     for (name, bytes) in [("mesh/roster.json", legacy.as_slice()), (".secrets/custody.json", b"custody")] {
         let home = Home::full();
         home.put(name, bytes);
@@ -923,14 +930,14 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
         let command = format!("sudo chown -h 0:0 {}", home.at(name).display());
         refused(&home, &Options::forward(), &home.at(name), &command);
     }
-    // And on the way back.
+    // The undo refuses them too.
     let home = Home::full();
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
     let planted = home.new_home("mesh/rosters/one.json");
     lchown(&planted, Some(4321), Some(4321)).expect("root may");
     chmod(&home.new_home("mesh/rosters"), 0o1777);
     refused(&home, &Options::undo(), &planted, &format!("sudo chown -h 0:0 {}", planted.display()));
-    // Root's files are fine in anybody's home.
+    // Files of root are allowed in every home.
     let home = Home::full();
     let above = home.app.parent().expect("a folder").to_owned();
     for path in [&above, &home.app, &home.at("mesh"), &home.at("mesh/rosters"), &home.at(".secrets")] {
@@ -1009,7 +1016,7 @@ fn two_names_of_one_file_are_recognised() {
 
 struct Alive(std::cell::Cell<u32>);
 
-// Not shared between threads here, and the trait does not ask for it.
+// This implementation is not shared between threads, and the trait does not require that.
 impl LiveDaemons for Alive {
     fn live(&self) -> Vec<LiveDaemon> {
         if self.0.get() == 0 {
@@ -1088,7 +1095,7 @@ fn a_refusal_of_the_callers_own_stops_everything() {
     assert!(matches!(report.identity, IdentityState::AtSource(_)));
 }
 
-/// Somebody puts another directory in the place of the home while it is locked.
+/// Another program replaces the home by another directory while it is locked.
 #[test]
 fn move_rests_on_the_home_that_is_locked() {
     let home = Home::full();
@@ -1143,11 +1150,12 @@ fn note(path: &Path, name: &str, value: &[u8]) -> bool {
     noted.inspect_err(|error| eprintln!("skipped: {name} on {}: {error}", path.display())).is_ok()
 }
 
-/// What the other file system does not take goes with the original, and that is said.
+/// Attributes that the other file system does not accept are lost with the original, and the report
+/// says so.
 #[cfg(target_os = "linux")]
 #[test]
 fn attributes_that_the_other_file_system_refuses_are_reported() {
-    // The one in memory takes more than ext4 does.
+    // The file system in memory accepts more than ext4 does.
     let (Ok(memory), Ok(disk)) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()) else { return };
     let app = memory.path().join("app");
     let daemon = app.join(".myownmesh");
@@ -1193,7 +1201,7 @@ fn attributes_that_the_other_file_system_refuses_are_reported() {
     assert_eq!(&value[..length], b"phone");
 }
 
-/// Also when it was another run that made the copy, and was killed before it could say so.
+/// The report is the same if another run made the copy and was killed before its report.
 #[cfg(target_os = "linux")]
 #[test]
 fn attributes_of_an_original_that_is_there_already_are_reported() {
@@ -1213,7 +1221,7 @@ fn attributes_of_an_original_that_is_there_already_are_reported() {
     assert_eq!(lost, [(&home.new_home("mesh/rosters/one.json"), &vec!["user.origin".to_owned()])]);
 }
 
-/// In a folder from which nothing can be taken away again no copy is begun.
+/// No copy is begun in an append-only directory.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_append_only_destination_on_another_disk_does_not_fill_up() {
@@ -1260,7 +1268,7 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
     assert!(rosters.join("two.json").exists());
 }
 
-/// Whoever put it there: what a daemon takes for its key, or for its second-factor lock, is private in the end.
+/// The identity file and the second-factor lock end private, whoever made them.
 #[test]
 fn secrets_that_were_at_the_destination_end_private() {
     for name in [".secrets/custody.json", ".secrets/identity.json"] {
@@ -1286,7 +1294,8 @@ fn secrets_that_were_at_the_destination_end_private() {
     }
 }
 
-/// A killed run had a roster with the longest of names in its hands, and another one has come under that name.
+/// A killed run had claimed a roster with the longest possible name, and another file has that name
+/// now.
 #[test]
 fn what_a_killed_run_held_is_set_aside_under_a_name_that_fits() {
     let home = Home::full();
@@ -1306,7 +1315,7 @@ fn what_a_killed_run_held_is_set_aside_under_a_name_that_fits() {
     assert_eq!(fs::read(aside).expect("kept"), b"held");
 }
 
-/// A shell that opens a file, says so, and then does as it is told, line by line.
+/// A shell that opens a file, reports that, and then executes commands line by line.
 #[cfg(target_os = "linux")]
 struct Writer(std::process::Child);
 
@@ -1326,7 +1335,7 @@ impl Writer {
         Self(child)
     }
 
-    /// Does this, and ends.
+    /// Executes the command and ends the shell.
     fn end(mut self, command: &str) {
         use std::io::Write;
         writeln!(self.0.stdin.take().expect("piped"), "{command}").expect("written");
@@ -1338,7 +1347,7 @@ impl Writer {
 #[cfg(target_os = "linux")]
 struct Removing {
     name: &'static str,
-    /// Ends before the home, which cannot be removed around it.
+    /// Dropped before the home: a mounted home cannot be removed.
     _other: Option<Mount>,
     home: Home,
     homes: Homes,
@@ -1400,7 +1409,8 @@ fn a_file_that_a_program_has_open_for_writing_stays_until_it_is_closed() {
     }
 }
 
-/// A program truncates a roster and writes it a moment later, and the move begins at any moment in between or around.
+/// A program truncates a roster and writes it a moment later, and the move begins at any moment
+/// before, between or after.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_writer_that_truncates_loses_nothing_at_whatever_time_the_move_comes() {

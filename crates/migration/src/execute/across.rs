@@ -1,4 +1,4 @@
-//! To another file system: copy to temporary names, flush, compare, publish.
+//! Moves files to another file system: copies to temporary names, syncs, compares, publishes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +18,12 @@ use crate::{
     report::{MoveMethod, Phase},
 };
 
-/// A copy that is complete, under a temporary name.
+/// A complete copy under a temporary name.
 type Copied = (Job, PathBuf);
 
 impl Mover<'_> {
-    /// Copies these files and gives the copies their names. Adds the sources that can go once that is durable.
-    /// `false` when the file system cannot do it.
+    /// Copies these files and gives the copies their names. Adds the sources that can be removed
+    /// once that is durable. Returns `false` if the file system cannot do it.
     pub(super) fn copy(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>) -> Result<bool, Stop> {
         let files = self.remake_links(jobs, retire);
         if files.is_empty() {
@@ -31,7 +31,8 @@ impl Mover<'_> {
         }
         let copied = self.copy_to_temporaries(files);
         if self.flush_temporaries(&copied).is_err() {
-            // Final: what could not be flushed once may be gone from memory too, and a second flush would call it well.
+            // A failed sync is final: the kernel may have dropped the data from memory too, and a
+            // second sync would report success.
             for (_, temp) in copied {
                 let _ = self.disk.unlink(&temp);
             }
@@ -40,7 +41,8 @@ impl Mover<'_> {
         Ok(self.name_copies(copied, retire))
     }
 
-    /// Makes links anew, and returns the files, for which there is more to do; both only where a temporary name is not there for ever.
+    /// Makes the symlinks at the destination, and returns the files, which need more steps. Fails
+    /// each job whose directory would keep a temporary name forever.
     fn remake_links(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>) -> Vec<Job> {
         let mut keeps: BTreeMap<PathBuf, Option<DiskError>> = BTreeMap::new();
         let mut files = Vec::with_capacity(jobs.len());
@@ -86,7 +88,7 @@ impl Mover<'_> {
         for (job, copy) in tried {
             match copy {
                 Ok(Some(temp)) => copied.push((job, temp)),
-                // It stays, and the next run tries again.
+                // The file stays, and the next run tries again.
                 Ok(None) => self.report.errors.push(MigrationError::Changed { path: job.from }),
                 Err(error) if error.is_not_found() => match disk.stat(&job.from) {
                     Err(gone) if gone.is_not_found() => {
@@ -101,7 +103,8 @@ impl Mover<'_> {
     }
 
     fn flush_temporaries(&mut self, copied: &[Copied]) -> Go {
-        // A key's copy is flushed by itself too, whatever the file system makes of being flushed as a whole.
+        // Syncs the copy of an identity file by itself too, in case a sync of the whole file system
+        // does not reach it.
         for (job, temp) in copied.iter().filter(|(job, _)| job.private) {
             if let Err(source) = self.disk.sync_file(temp) {
                 self.report.errors.push(MigrationError::FlushFailed { path: job.to.clone(), source });
@@ -115,8 +118,8 @@ impl Mover<'_> {
         self.flush(&folders, |_| copied.iter().map(|(_, temp)| temp.clone()).collect())
     }
 
-    /// Compares each copy with its original, and gives it its name.
-    /// `false` when the file system cannot do that.
+    /// Compares each copy with its original, and gives it its name. Returns `false` if the file
+    /// system cannot do that.
     fn name_copies(&mut self, copied: Vec<Copied>, retire: &mut Vec<Retire>) -> bool {
         let (disk, support) = (self.disk, &self.support);
         let name_one = |(job, temp): Copied| {
@@ -162,7 +165,7 @@ impl Mover<'_> {
                     retire.push(item);
                 }
                 Err(error) => {
-                    // Whether or not it happened, the temporary name is not needed.
+                    // The temporary name is not needed, whether the call took effect or not.
                     let published = matches!(disk.stat(&temp), Err(error) if error.is_not_found());
                     if !published {
                         let _ = disk.unlink(&temp);

@@ -1,4 +1,4 @@
-//! The same work for each of many files, by several threads where the disk gains by that.
+//! Does the same work for each of many files, on several threads if that is faster.
 
 use std::{
     collections::VecDeque,
@@ -12,14 +12,15 @@ use std::{
 
 use myownllm_durable_fs::Disk;
 
-/// So many files are dealt with in the time that it takes to begin a thread.
+/// The number of files that one thread processes in the time that starting a thread takes.
 const FILES_A_THREAD: usize = 16;
 
-/// Does the work for each item, by as many threads as the disk gains by; the answers are in the order of the items. `told` hears, on the
-/// thread of the caller, how many more are done.
+/// Does the work for each item, on as many threads as the disk suggests, and returns the results in
+/// the order of the items. Calls `told` on the caller's thread with the number of further items
+/// that are done.
 ///
-/// Items that follow each other lie in one folder, as a rule, and changes of one folder wait for each other. So the caller begins
-/// with the first of them, and all others with the last.
+/// Neighbouring items usually lie in one directory, and the kernel makes changes of one directory
+/// one at a time. So the caller begins with the first item, and all other threads with the last.
 pub(super) fn each<T: Send, A: Send>(
     disk: &dyn Disk,
     items: Vec<T>,
@@ -38,7 +39,8 @@ fn share<T: Send, A: Send>(
     mut told: impl FnMut(usize),
 ) -> Vec<A> {
     let todo = Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>());
-    // The item alone leaves these: nobody works on it with the lock in hand.
+    // Each closure returns only the item and releases the lock, so no thread works with the lock
+    // held.
     let first = || todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let last = || todo.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
     let done = AtomicUsize::new(0);
@@ -49,7 +51,7 @@ fn share<T: Send, A: Send>(
     };
     let mut answers = thread::scope(|scope| {
         let help = || std::iter::from_fn(last).map(answer).collect::<Vec<_>>();
-        // One that cannot be begun is done without: nothing was put into its hands yet.
+        // A thread that cannot be started is skipped: it has no item yet.
         let begin = |_| thread::Builder::new().spawn_scoped(scope, help).ok();
         let helpers: Vec<_> = (1..threads).map_while(begin).collect();
         let mut answers = Vec::new();
@@ -73,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// Threads that come by, each of which waits for the others.
+    /// Threads that wait for each other.
     #[derive(Default)]
     struct Meeting {
         come: Mutex<HashSet<thread::ThreadId>>,

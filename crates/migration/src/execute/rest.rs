@@ -1,4 +1,4 @@
-//! Whether a file is complete: a writer that truncates it and writes it anew may be in the middle.
+//! Checks if a file is complete: a writer that truncates and rewrites it may not have finished.
 
 use std::{
     collections::BTreeSet,
@@ -8,28 +8,31 @@ use std::{
 
 use myownllm_durable_fs::{Disk, FileId, OpenForWriting, Timestamp};
 
-/// A file that has not changed for so long is at rest; the app's config waits as long.
+/// A file that has not changed for this time is at rest; the app's config has the same wait.
 const STABLE_FOR: Duration = Duration::from_millis(250);
-/// The time between two looks.
+/// The time between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
-/// A writer that is not done after so many looks (2 s) is not waited for.
+/// The number of checks (2 s) after which the run stops waiting for a writer.
 const MAX_LOOKS: u32 = 80;
-/// What is larger is no roster, state or identity file, and is not read.
+/// The size limit: a larger file is no roster, state or identity file, and is not read.
 const LIMIT: u64 = 16 << 20;
 
-/// What is known of a file that is waited for.
+/// The state of a file for which the run waits.
 struct Waiting<'f> {
     file: &'f Path,
     complete: bool,
-    /// What changes when somebody writes it, and how many looks in a row have shown the same.
+    /// The metadata that change when a program writes the file, and the number of checks in a row
+    /// that have found the same.
     known: Option<(u64, Timestamp, Option<FileId>)>,
     same: u128,
 }
 
-/// Waits until no program is seen to have these files open for writing, and until those that are not `complete` do not change
-/// any more. Returns those for which 2 s are not enough. All are waited for together.
+/// Waits until no program is seen to have these files open for writing, and until those that are
+/// not `complete` stop changing. Waits for all files together. Returns the files for which 2 s are
+/// not enough.
 ///
-/// Copying such a file and removing it would take it from a writer that has truncated it and still holds it open.
+/// Copying and removing such a file would lose the data of a writer that has truncated it and still
+/// holds it open.
 pub(super) fn not_at_rest<'f>(
     disk: &dyn Disk,
     files: impl Iterator<Item = (&'f Path, bool)>,
@@ -59,7 +62,7 @@ impl Waiting<'_> {
         if self.complete {
             return true;
         }
-        // The copy says what is wrong with a file that cannot be looked at.
+        // The copy reports the error of a file that cannot be inspected.
         let Ok(meta) = disk.stat(self.file) else { return true };
         let now = Some((meta.len, meta.modified, meta.id));
         if self.known == now {
@@ -71,7 +74,7 @@ impl Waiting<'_> {
     }
 }
 
-/// Whether a file is whole JSON, as far as it can be read.
+/// True if a file is complete JSON, or cannot be read.
 pub(super) fn is_complete(disk: &dyn Disk, file: &Path) -> bool {
     let read = disk.read(file, LIMIT);
     read.map_or(true, |bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok())

@@ -1,4 +1,4 @@
-//! Removing the sources of what was published.
+//! Removes the sources of published files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,40 +23,44 @@ use crate::{
     report::{AttributesLost, MoveMethod, Phase},
 };
 
-/// What became of a source that was to go.
+/// The outcome of removing a source.
 enum Fate {
-    /// It is gone: which attributes went with it.
+    /// The source is removed, and these attributes are lost with it.
     Removed { lost: Vec<String> },
-    /// Somebody else removed it.
+    /// Another program removed the source.
     WasGone,
-    /// It could not be taken aside, or not be removed there.
+    /// The source could not be renamed aside, or could not be removed there.
     Failed(DiskError),
-    /// It is not what was published, or that could not be found out (`why`). Unless it has its name back, it is still aside.
+    /// The source differs from the published file, or could not be compared (`why`). It is still
+    /// aside unless it has its name back.
     Kept { why: Option<DiskError>, back: bool },
-    /// A program has it open for writing. Unless it has its name back, it is still aside.
+    /// A program has the source open for writing. It is still aside unless it has its name back.
     InUse { back: bool },
 }
 
-/// What a look at a source that was taken aside has shown.
+/// The result of checking a source that was renamed aside.
 enum Checked {
-    /// It is what was published, as it was at `seen`; `lost` are the attributes that go with it.
+    /// The source equals the published file, with the metadata `seen`; the attributes `lost` are
+    /// lost with it.
     Removable { lost: Vec<String>, seen: Box<Metadata>, complete: bool },
-    /// It stays, or is gone.
+    /// The source stays, or is gone.
     Ended(Fate),
 }
 
-/// How close to the rename a write must be for a later one to have the same timestamp: the coarsest file systems count in 2 s.
+/// The time before the rename within which a later write may get the same timestamp: the coarsest
+/// file systems count in 2 s.
 const TIMESTAMP_STEP: i64 = 2;
 
 impl Mover<'_> {
-    /// Removes the sources that are still there, of what is durable at the destination. Returns the directories in which that is to be
-    /// made durable.
+    /// Removes the remaining sources of files that are durable at the destination. Returns the
+    /// directories that must be synced for that.
     pub(super) fn remove(&mut self, retire: Vec<Retire>) -> Result<Vec<PathBuf>, Stop> {
         let mut by_folder: BTreeMap<PathBuf, Vec<Retire>> = BTreeMap::new();
         let mut second_names = BTreeSet::new();
         for item in retire {
             if let Some(temp) = &item.temp {
-                // While it is there, the next run has something to remove: so the source stays until it is gone.
+                // The source stays until the second name is removed: it is the next run's reason to
+                // remove that name.
                 match self.disk.unlink(temp) {
                     Ok(()) => second_names.extend(temp.parent().map(Path::to_owned)),
                     Err(error) if error.is_not_found() => {}
@@ -86,14 +90,15 @@ impl Mover<'_> {
         Ok(sources)
     }
 
-    /// Removes sources: each is renamed aside first, and looked at there, where nobody else's write can come between look and
-    /// removal. One that is no longer what was published gets its name back.
+    /// Removes sources. Each is renamed aside and checked there, where no other program can write
+    /// between the check and the removal. A source that differs from the published file gets its
+    /// name back.
     fn remove_sources(&mut self, by_folder: BTreeMap<PathBuf, Vec<Retire>>) -> Go {
         let mut claims = BTreeMap::new();
         let mut sources = Vec::new();
         for (folder, items) in by_folder {
             let claimed = folder.join(CLAIM_DIR);
-            // Should something be there (a killed run's, that could not be given back), it must not be replaced.
+            // A file of a killed run that could not be restored must not be replaced.
             match self.names_in(&claimed) {
                 Ok(there) => {
                     for item in items {
@@ -167,7 +172,7 @@ impl Mover<'_> {
             match self.disk.remove_dir(claims) {
                 Ok(()) => {}
                 Err(error) if error.is_not_found() => {}
-                // What is in it has been reported.
+                // The remaining files have been reported.
                 Err(error) if error.is_already_exists() && !self.report.errors.is_empty() => {}
                 Err(error) => self.fail(claims, error),
             }
@@ -180,19 +185,20 @@ impl Mover<'_> {
     }
 }
 
-/// Takes a source aside and looks whether it can go. One that stays has its name back afterwards.
+/// Renames a source aside and checks if it can be removed. A source that stays gets its name back.
 fn check(disk: &LockedDir, item: &Retire, claimed: &Path) -> Checked {
-    // Of what we have not put there ourselves.
+    // Only for a file at the destination that this run has not put there.
     let before = item.method.is_none().then(|| disk.stat(&item.to).ok()).flatten();
     if let Err(error) = disk.rename(&item.from, claimed)
         && disk.stat(claimed).is_err()
     {
-        // Gone already: then there is nothing to remove.
+        // The source is gone already, so there is nothing to remove.
         let gone = matches!(disk.stat(&item.from), Err(error) if error.is_not_found());
         return Checked::Ended(if gone { Fate::WasGone } else { Fate::Failed(error) });
     }
     let looked = disk.stat(claimed).and_then(|seen| {
-        // The second after the first, which has opened the one at the destination: a network file system knows no sooner.
+        // Runs the mount check after the comparison: opening the destination makes NFS refresh the
+        // ctime compared here.
         let lost = may_go(disk, item, claimed)?;
         stands_alone(disk, item, claimed, before)?;
         Ok(lost.map(|lost| (lost, seen)))
@@ -206,18 +212,20 @@ fn check(disk: &LockedDir, item: &Retire, claimed: &Path) -> Checked {
     }
 }
 
-/// Gives a source that is aside its name back, at once: others look for it under that name.
+/// Gives a source its name back at once, because other programs look for it under that name.
 fn give_back(disk: &LockedDir, item: &Retire, claimed: &Path) -> bool {
     disk.rename_noreplace(claimed, &item.from).is_ok()
 }
 
-/// Returns the sources, as they are named aside, that a program has open for writing, or that go on changing. Such a program
-/// may be in the middle, and what it writes after the removal would be lost. No program opens a file anew that is aside:
-/// what is in no use now has its last content.
+/// Returns the sources, by their names aside, that a program has open for writing, or that go on
+/// changing. Such a program may not have finished, and its later writes would be lost with the
+/// source. No program opens a file anew that is aside, so a source that is not in use now has its
+/// last content.
 fn in_use(disk: &dyn Disk, checked: &[(Retire, PathBuf, Checked)]) -> BTreeSet<PathBuf> {
     let asked = checked.iter().filter_map(|(item, claimed, checked)| {
         let Checked::Removable { seen, complete, .. } = checked else { return None };
-        // A symlink has no content. What is written to a second name of the file at the destination is not lost.
+        // A symlink has no content. A write to a file whose second name is at the destination is
+        // not lost.
         let is_second_name =
             || seen.links > 1 && disk.stat(&item.to).is_ok_and(|there| there.is_same_file(seen));
         (item.link.is_none() && !is_second_name()).then_some((claimed.as_path(), *complete))
@@ -235,13 +243,13 @@ fn in_use(disk: &dyn Disk, checked: &[(Retire, PathBuf, Checked)]) -> BTreeSet<P
             (false, true) => {}
         }
     }
-    // Where a writer cannot be seen, a file that is not complete is given time.
+    // Where a writer cannot be seen, an incomplete file is given time.
     in_use.extend(not_at_rest(disk, torn.into_iter()));
     in_use
 }
 
-/// Removes a source that is in no use. It is compared once more if a program may have written it since it was `seen`, and
-/// closed it.
+/// Removes a source that is not in use. Compares it once more if a program may have written and
+/// closed it since it was `seen`.
 fn remove(disk: &LockedDir, item: &Retire, claimed: &Path, lost: Vec<String>, seen: &Metadata) -> Fate {
     let is_as_seen = |now: &Metadata| {
         (now.len, now.modified) == (seen.len, seen.modified)
@@ -261,8 +269,9 @@ fn remove(disk: &LockedDir, item: &Retire, claimed: &Path, lost: Vec<String>, se
     }
 }
 
-/// That what we found at the destination is no other view of the source: through an overlay, say, that has the source's folder
-/// below. Device and inode need not tell, but the rename that claimed the source shows on the file.
+/// Fails if the file at the destination is another view of the source, for example through an
+/// overlay over the source's directory. Device and inode need not show that, but the rename that
+/// claimed the source changes the ctime of the file.
 fn stands_alone(
     disk: &dyn Disk,
     item: &Retire,
@@ -271,7 +280,7 @@ fn stands_alone(
 ) -> Result<(), DiskError> {
     let Some(before) = before else { return Ok(()) };
     let now = disk.stat(&item.to)?;
-    // A second name of it is one.
+    // A hard link to the source is a valid copy.
     if now.changed == before.changed || now.is_same_file(&disk.stat(claimed)?) {
         return Ok(());
     }
@@ -279,7 +288,8 @@ fn stands_alone(
     Err(DiskError::new(Op::CompareCopy, &item.to, busy))
 }
 
-/// Whether the claimed source is still what is at the destination; and then which of its attributes go with it.
+/// Returns the attributes that are lost with the claimed source if it still equals the file at the
+/// destination, else `None`.
 fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {
     let nothing_lost = |may_go: bool| Ok(may_go.then(Vec::new));
     if let Some(target) = &item.link {
@@ -294,7 +304,8 @@ fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<S
     if item.method == Some(MoveMethod::Copy)
         && let Ok(likeness) = compare()
     {
-        // Two files, so there is nothing more to ask. Where they cannot be compared, the rest tells why.
+        // The copy is a separate file, so no further check is needed. If the two cannot be
+        // compared, the checks below return the reason.
         return Ok(likeness);
     }
     let (here, there) = (disk.stat(claimed)?, disk.stat(&item.to)?);

@@ -1,7 +1,8 @@
-//! Temporary files of a killed run: which of them hold nothing that is not elsewhere too.
+//! Temporary files of a killed run, and which of them hold content that exists elsewhere too.
 //!
-//! On a disk that keeps its word a temporary file is a copy of its source. Where a directory's sync reaches nothing (FUSE)
-//! a power cut can leave the temporary file alone, and then it holds the only copy.
+//! On a disk whose syncs work, a temporary file is a copy of its source. Where the sync of a
+//! directory has no effect (FUSE), a power cut can leave only the temporary file, which is then the
+//! only copy.
 
 use std::path::{Path, PathBuf};
 
@@ -9,29 +10,32 @@ use myownllm_durable_fs::{CLAIM_DIR, Disk, FileKind, TEMP_PREFIX};
 
 use crate::{homes::Homes, identity};
 
-/// A temporary file of ours that is larger than this is kept unread: identity files, rosters and states are far smaller.
+/// A temporary file of ours that is larger than this is kept unread: identity files, rosters and
+/// states are far smaller.
 const LIMIT: u64 = 64 << 20;
 
-/// Why a temporary file is left.
+/// The reason why a temporary file is left.
 pub(crate) const ONLY_COPY: &str =
     "it is a temporary file of an interrupted run, and no other file is known to hold its content";
 
-/// What a temporary file of a killed run is to the user.
+/// The value of a temporary file of a killed run to the user.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leftover {
-    /// Its content is elsewhere too, or it has none.
+    /// The content also exists elsewhere, or the file is empty.
     Superfluous,
-    /// It is a whole roster, state or identity file, nothing else holds it, and this name of its is free in both homes.
+    /// The file is a complete roster, state or identity file, no other file holds its content, and
+    /// this name of it is free in both homes.
     OnlyCopyOf(PathBuf),
-    /// Nothing else is known to hold its content.
+    /// No other file is known to hold the content.
     MayBeOnlyCopy,
 }
 
-/// Judges a temporary file by its content. `relative` is the directory that it lies in, relative to its home.
+/// Judges a temporary file by its content. `relative` is the directory that it lies in, relative to
+/// its home.
 pub(crate) fn judge(disk: &dyn Disk, homes: &Homes, relative: &Path, leftover: &Path) -> Leftover {
     match disk.stat(leftover) {
         Err(error) if error.is_not_found() => return Leftover::Superfluous,
-        // A symlink holds no content; what it leads to stays.
+        // A symlink holds no content, and its target stays.
         Ok(meta) if meta.is_symlink() || meta.len == 0 => return Leftover::Superfluous,
         Ok(meta) if meta.is_file() => {}
         _ => return Leftover::MayBeOnlyCopy,
@@ -50,7 +54,8 @@ pub(crate) fn judge(disk: &dyn Disk, homes: &Homes, relative: &Path, leftover: &
     name.filter(is_free).map_or(Leftover::MayBeOnlyCopy, Leftover::OnlyCopyOf)
 }
 
-/// Whether a file of the same directory in either home begins with these bytes: the same content, or more of it.
+/// True if a file of the same directory in either home begins with these bytes, so that it holds
+/// the same content or more.
 fn is_elsewhere(disk: &dyn Disk, homes: &Homes, relative: &Path, bytes: &[u8]) -> bool {
     let legacy = homes.names.legacy_roster.parent().unwrap_or(Path::new(""));
     [&homes.app, &homes.daemon].into_iter().any(|home| {
@@ -69,7 +74,7 @@ fn is_elsewhere(disk: &dyn Disk, homes: &Homes, relative: &Path, bytes: &[u8]) -
     })
 }
 
-/// The name, relative to a home, that a whole file with this content has.
+/// Returns the name, relative to a home, of a complete file with this content.
 fn name_of(homes: &Homes, relative: &Path, bytes: &[u8]) -> Option<PathBuf> {
     let names = &homes.names;
     if names.identity.parent() == Some(relative) {

@@ -1,4 +1,4 @@
-//! Names: whose they are, and what becomes of them. Asks no disk.
+//! Classifies names and derives new ones. Does not access the disk.
 
 use std::{
     collections::BTreeSet,
@@ -10,16 +10,16 @@ use myownllm_durable_fs::{CLAIM_DIR, FileKind, SET_ASIDE, TEMP_PREFIX, may_be_on
 
 use crate::homes::Homes;
 
-/// Whose a name in a source folder is.
+/// The class of a name in a source directory.
 pub(crate) enum Whose {
     Ours,
-    /// Left by a killed run, and needed by nobody.
+    /// A killed run left the file, and nothing needs it.
     Leftover,
     Claims,
     Foreign(&'static str),
 }
 
-/// Whose is this name in a folder of `.json` files?
+/// Returns the class of a name in a directory of `.json` files.
 pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
     let Some(text) = name.to_str() else { return Whose::Foreign("its name is not UTF-8") };
     if text == CLAIM_DIR && kind == FileKind::Dir {
@@ -34,7 +34,8 @@ pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
     if text.rsplit_once(SET_ASIDE).is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit())) {
         return Whose::Foreign("it was set aside");
     }
-    // A roster or state that a daemon could not parse, or was writing when it died, belongs to its neighbour.
+    // A roster or state that a daemon could not parse, or was writing when it died, moves with its
+    // neighbour.
     let stem = text.strip_suffix(".corrupt").or_else(|| text.strip_suffix(".tmp"));
     if !stem.unwrap_or(text).ends_with(".json") {
         return Whose::Foreign("it is not a .json file");
@@ -47,7 +48,7 @@ pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
     }
 }
 
-/// The folders, relative to a home, that hold what moves; parents first.
+/// Returns the directories, relative to a home, that hold files that move; parents first.
 pub(crate) fn relative_folders(homes: &Homes) -> Vec<PathBuf> {
     let names = &homes.names;
     let files = [&names.legacy_roster, &names.custody, &names.identity];
@@ -57,11 +58,11 @@ pub(crate) fn relative_folders(homes: &Homes) -> Vec<PathBuf> {
     {
         all.extend(folder.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
     }
-    // A parent sorts before what is in it.
+    // A parent sorts before its entries.
     all.into_iter().collect()
 }
 
-/// Without `.` and `..`, as far as that can be told from the text.
+/// Removes `.` and `..` from a path by its text alone.
 pub(super) fn normalise(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -76,7 +77,8 @@ pub(super) fn normalise(path: &Path) -> PathBuf {
     out
 }
 
-/// What a link in `new_folder` has to say to lead where `target` leads from `old_folder`.
+/// Returns the target with which a symlink in `new_folder` leads to the same path as `target` from
+/// `old_folder`.
 pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> PathBuf {
     if target.is_absolute() || old_folder == new_folder {
         return target.to_owned();
@@ -87,14 +89,14 @@ pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> Pat
     up.chain(goal.components().skip(common)).collect()
 }
 
-/// A daemon's normal form of a network's id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
+/// Returns a daemon's normal form of a network id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
 pub(super) fn network_id(text: &str) -> Option<String> {
     let id = text.trim().to_ascii_lowercase();
     let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     ((3..=64).contains(&id.len()) && id.bytes().all(fine)).then_some(id)
 }
 
-/// The network that a legacy roster is of, or why it is none that we understand.
+/// Returns the network of a legacy roster, or the reason why the roster cannot be used.
 pub(super) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return Err("it is not JSON") };
     if value.get("version").and_then(serde_json::Value::as_u64) != Some(1) {
@@ -107,13 +109,14 @@ pub(super) fn legacy_network(bytes: &[u8]) -> Result<String, &'static str> {
     id.ok_or("its network_id is not one")
 }
 
-/// Whether two paths are of one folder and differ in letter case at most.
+/// True if two paths are in one directory and differ at most in letter case.
 pub(super) fn is_spelled_alike(one: &Path, other: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     one.parent() == other.parent() && name(one) == name(other)
 }
 
-/// The name under which what has, or is to have, this path is set aside. 255 bytes is the limit of a name nearly everywhere.
+/// Returns the name under which the file with this path is set aside. Nearly every file system
+/// limits a name to 255 bytes.
 pub(crate) fn set_aside_as(path: &Path, number: u64) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let suffix = format!("{SET_ASIDE}{number}");

@@ -1,4 +1,4 @@
-//! How a source stands to what is at its destination.
+//! Compares a source with the file at its destination.
 
 use std::{
     io,
@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{error::MigrationError, homes::Keep};
 
-/// Where `target` leads from a folder that is named without links; it may be a link there.
+/// Returns the path to which `target` leads from a directory that is named without symlinks. The
+/// entry at that path may be a symlink.
 fn next_on_the_way(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<PathBuf, DiskError> {
     let mut at = folder.to_owned();
     for part in target.parent().unwrap_or(target).components() {
@@ -29,12 +30,12 @@ fn next_on_the_way(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<Path
     Ok(at.join(target.file_name().unwrap_or_default()))
 }
 
-/// Whether a link, by way of others or not, leads to what has this very name.
+/// True if a symlink leads to the entry with this name, directly or through other symlinks.
 fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, MigrationError> {
     let leads = || {
         let name = next_on_the_way(disk, Path::new(""), name)?;
         let mut at = next_on_the_way(disk, Path::new(""), link)?;
-        // As many as the system follows.
+        // The system follows as many.
         for _ in 0..40 {
             if !disk.stat(&at)?.is_symlink() {
                 break;
@@ -52,8 +53,8 @@ fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, Migration
     }
 }
 
-/// A name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. It is free, or a killed run has begun to
-/// set that very file or link aside under it.
+/// Returns a name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. The
+/// name is free, or a killed run has begun to set the same file or symlink aside under it.
 pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
     let folder = path.parent().unwrap_or(path);
     let mut number = 1_u64;
@@ -82,7 +83,8 @@ pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<P
     }
 }
 
-/// Both names for what is to be set aside, and whether there is a choice.
+/// Returns both names for a file that is set aside, and the side that wins if the user has no
+/// choice.
 pub(super) fn differs(
     disk: &dyn Disk,
     source: &Path,
@@ -100,7 +102,8 @@ pub(super) fn differs(
     })
 }
 
-/// How a regular file stands to what may be at its destination, which is (or, put aside by a killed run, was) at `there`.
+/// Compares a regular file with the file at its destination, which is at `there`, or was there
+/// before a killed run claimed it.
 pub(super) fn pair(
     disk: &dyn Disk,
     source: &Path,
@@ -119,7 +122,8 @@ pub(super) fn pair(
     differs(disk, source, destination, there)
 }
 
-/// [`is_same`], of a destination that is the home's: what somebody else has there is no copy, as they may write to it.
+/// [`is_same`], for a destination in the home. Fails for a file of another user, who may write to
+/// it, so it is no copy.
 pub(super) fn is_copy(
     disk: &dyn Disk,
     source: &Path,
@@ -133,7 +137,8 @@ pub(super) fn is_copy(
     }
 }
 
-/// What is seen through a mount is no copy: it may be the source, and goes when it is unmounted.
+/// Fails for a file that is mounted: it may be the source, and it disappears when it is unmounted,
+/// so it is no copy.
 pub(super) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationError> {
     if !disk.is_mount_point(file) {
         return Ok(());
@@ -143,8 +148,9 @@ pub(super) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationErro
     Err(MigrationError::Failed { path: file.to_owned(), source })
 }
 
-/// Whether the destination holds the source's bytes in such a way that the source may go: in a regular file, which is another
-/// one or has two names at least. (A link may lead to the very source.)
+/// True if the destination holds the source's bytes in such a way that the source can be removed:
+/// in a regular file that is another file or has at least two names. (A symlink may lead to the
+/// source itself.)
 pub(crate) fn is_same(
     disk: &dyn Disk,
     source: &Path,
@@ -157,7 +163,7 @@ pub(crate) fn is_same(
     no_mount(disk, destination)?;
     let here = disk.stat(source).map_err(|error| unreadable(source, error))?;
     if here.is_same_file(there) {
-        // One name seen at two places (a bind mount) is not two names.
+        // One name seen at two paths (a bind mount) is not two names.
         return Ok(there.links > 1);
     }
     disk.same_content(source, destination).map_err(|error| {

@@ -1,4 +1,4 @@
-//! Whether there is anything to do: asked at every start, so it looks at as little as it can.
+//! Tells if there is anything to do. Called at every start, so it inspects as little as possible.
 
 use std::{
     io,
@@ -20,12 +20,13 @@ use crate::{
     homes::{Direction, Homes, Options},
 };
 
-/// Whether a run would have anything to do: two looks when there is nothing, a handful when something foreign lies there. No
-/// lock, no write; stops at the first thing of ours.
+/// True if a run would have anything to do. Makes two calls if there is nothing, and a handful if
+/// there are foreign files. Takes no lock, writes nothing, stops at the first file of ours.
 ///
 /// # Errors
 ///
-/// [`MigrationError::Unreadable`]: something could not be looked at. Take that as pending: unreadable is not absent.
+/// [`MigrationError::Unreadable`]: a path could not be inspected. The caller must treat this as
+/// pending: unreadable is not absent.
 pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
     if key_in_temporary(disk, homes) {
         return Ok(true);
@@ -34,15 +35,16 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
     let top: Vec<&PathBuf> = folders.iter().filter(|folder| folder.components().count() == 1).collect();
     for folder in top {
         if folder_pending(disk, homes, &folders, folder)? {
-            // What looks like ours may be what a key leads to, and that only a closer look tells.
+            // A file that looks like ours may be the target of an identity file symlink; only the
+            // plan tells.
             return Ok(key_goals(disk, homes)?.is_empty() || is_planned(disk, homes));
         }
     }
     Ok(false)
 }
 
-/// Whether the daemon's home lacks its identity file and has it under the name of a temporary file of ours. One `stat` on a
-/// home that is well.
+/// True if the daemon home lacks its identity file and has the content under the name of a
+/// temporary file of ours. Makes one `stat` if the identity file exists.
 fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
     let key = homes.daemon.join(&homes.names.identity);
     let relative = homes.names.identity.parent().unwrap_or(Path::new(""));
@@ -55,7 +57,7 @@ fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
         })
 }
 
-/// Whether a run would do anything, or has anything to say.
+/// True if a run would do or report anything.
 fn is_planned(disk: &dyn Disk, homes: &Homes) -> bool {
     let plan = crate::decide::plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
     !(plan.is_empty() && plan.collisions.is_empty() && plan.errors.is_empty() && plan.refusals.is_empty())
@@ -78,7 +80,8 @@ fn folder_pending(
         if at == names.identity || at == names.custody {
             match entry.kind {
                 FileKind::File => pending = true,
-                // A folder or a pipe by that name is not ours; whether a link is depends on what it leads to.
+                // A directory or a pipe with that name is not ours; for a symlink, its target
+                // decides.
                 FileKind::Symlink if at == names.identity => odd.push(at),
                 _ => foreign = true,
             }
@@ -103,7 +106,8 @@ fn folder_pending(
         Err(error) => {
             return match disk.stat(&path) {
                 Err(error) if error.is_not_found() => Ok(false),
-                // A link where the folder should be: what is behind it stays, but a key there is not "no key".
+                // A symlink has the name of the directory: the files behind it stay, but an
+                // identity file there must not count as absent.
                 Ok(meta) if meta.is_symlink() => match names.identity.strip_prefix(relative) {
                     Ok(rest) => match disk.stat(&path.join(rest)) {
                         Ok(_) => Ok(true),
@@ -129,7 +133,7 @@ fn folder_pending(
     for link in odd {
         match disk.stat_follow(&homes.app.join(&link)) {
             Ok(meta) if !meta.is_file() => foreign = true,
-            // Leading to a file, or to nothing: a key that has to be seen to.
+            // The symlink leads to a file or to nothing: the run must handle this identity file.
             _ => return Ok(true),
         }
     }
@@ -146,12 +150,11 @@ fn folder_pending(
         }
         kept = true;
     }
-    // An emptied folder that a killed run did not get to remove.
-    // One that something is mounted at stays.
+    // A killed run may have left an empty directory. A mount point stays.
     Ok(!kept && !disk.is_mount_point(&path))
 }
 
-/// Whether the legacy roster is one that would move (or that has moved, all but its removal).
+/// True if the legacy roster would move, or has moved except for its removal.
 fn legacy_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError> {
     let path = homes.app.join(&homes.names.legacy_roster);
     let bytes = match disk.read(&path, LEGACY_ROSTER_LIMIT) {

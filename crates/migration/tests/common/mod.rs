@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers for all tests.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "a module of each test binary")]
 
@@ -22,14 +22,14 @@ pub fn homes() -> Homes {
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts a new file system, in memory, at the directory `at`, which is made.
+    /// Makes the directory `at` and mounts a new file system in memory there.
     #[allow(clippy::disallowed_methods, reason = "a test makes what it mounts at")]
     pub fn memory(at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).expect("made");
         Self::mounted(&["-t", "tmpfs", "-o", "mode=0700", "tmpfs"], at)
     }
 
-    /// Mounts the directory `dir` at the directory `at`, which is made.
+    /// Makes the directory `at` and mounts the directory `dir` there.
     #[allow(clippy::disallowed_methods, reason = "a test makes what it mounts at")]
     pub fn bind(dir: &Path, at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).expect("made");
@@ -48,7 +48,7 @@ impl Drop for Mount {
     }
 }
 
-/// A key file with a key of its own for each `seed`.
+/// Returns an identity file with its own identity for each `seed`.
 pub fn key_file(seed: u8, label: &str) -> Vec<u8> {
     let key = SigningKey::from_bytes(&[seed; 32]);
     let text = |bytes: &[u8]| BASE32_NOPAD.encode(bytes).to_ascii_lowercase();
