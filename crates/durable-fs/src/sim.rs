@@ -1055,7 +1055,7 @@ impl SimDisk {
         picks.into_iter().map(|pick| state.after_power_cut(&units, &pick)).map(Self::with).collect()
     }
 
-    /// Runs one counted operation: hook, fault or crash, then the action.
+    /// Runs one counted operation: a crash, or the hook and then a fault or the action.
     fn op<T>(
         &self,
         op: Op,

@@ -273,7 +273,7 @@ pub enum MigrationError {
         /// The command that ends it.
         command: String,
     },
-    /// The check failed if a daemon still writes one of the homes.
+    /// The check for a daemon that still writes one of the homes failed.
     #[error("whether a daemon runs at {} cannot be told: {}", .daemon.socket.display(), .daemon.note)]
     UnknownDaemon {
         /// The daemon's socket, and the reason why the check failed.

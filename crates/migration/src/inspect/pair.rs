@@ -35,7 +35,7 @@ fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, Migration
     let leads = || {
         let name = next_on_the_way(disk, Path::new(""), name)?;
         let mut at = next_on_the_way(disk, Path::new(""), link)?;
-        // The system follows as many.
+        // Linux follows as many symlinks.
         for _ in 0..40 {
             if !disk.stat(&at)?.is_symlink() {
                 break;
