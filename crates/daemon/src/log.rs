@@ -122,7 +122,8 @@ fn open_to_read(log: &Path) -> io::Result<File> {
 
 /// Masks secrets and control characters, and cuts a long line.
 fn printable(line: &str) -> String {
-    let line = &mask_line(line);
+    // Removes the colours first: between a name and its value they hide a secret from the masking.
+    let line = &mask_line(&without_colours(line));
     let mut shown: String = line
         .chars()
         .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
@@ -132,6 +133,18 @@ fn printable(line: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// Removes the control sequences with which a daemon colours its log.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, sequence)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        let after = sequence.trim_start_matches(|c| matches!(c, ' '..='?'));
+        rest = after.strip_prefix(|c| matches!(c, '@'..='~')).unwrap_or(after);
+    }
+    plain + rest
 }
 
 #[cfg(test)]
@@ -226,6 +239,29 @@ mod tests {
     }
 
     #[test]
+    fn tail_masks_a_secret_whose_name_is_coloured() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        let line =
+            "\x1b[2m12:00\x1b[0m \x1b[32m INFO\x1b[0m relay \x1b[3mcredential\x1b[0m\x1b[2m=\x1b[0mhunter2\n";
+        create(&log).unwrap().write_all(line.as_bytes()).unwrap();
+        let tail = last_log_lines(&log, 1);
+        assert!(
+            tail[0].starts_with("12:00  INFO relay credential=") && !tail[0].contains("hunter2"),
+            "{tail:?}"
+        );
+    }
+
+    #[rstest::rstest]
+    #[case::none("plain [0m", "plain [0m")]
+    #[case::cut("red\u{1b}[3", "red")]
+    #[case::not_ended("red\u{1b}[3é", "redé")]
+    #[case::several_numbers("\u{1b}[1;38;5;9mred\u{1b}[0m end", "red end")]
+    fn without_colours_removes_whole_sequences_alone(#[case] line: &str, #[case] plain: &str) {
+        assert_eq!(without_colours(line), plain);
+    }
+
+    #[test]
     fn tail_is_short_and_holds_no_control_character() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("daemon.log");
@@ -235,11 +271,11 @@ mod tests {
         for number in 0..10_000 {
             writeln!(file, "line {number}").unwrap();
         }
-        file.write_all(b"\x1b[31mred\xff\n").unwrap();
+        file.write_all(b"\x1b[31mred\xff\x07\n").unwrap();
         file.write_all(&[b'x'; 2000]).unwrap();
         let tail = tail(&log, from, 3);
         assert_eq!(tail[0], "line 9999");
-        assert_eq!(tail[1], "\u{fffd}[31mred\u{fffd}");
+        assert_eq!(tail[1], "red\u{fffd}\u{fffd}");
         assert!(tail[2].chars().count() < 510);
         assert!(super::tail(&log, file.metadata().unwrap().len(), 3).is_empty());
         assert!(super::tail(&dir.path().join("missing"), 0, 3).is_empty());

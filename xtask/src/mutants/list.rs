@@ -1603,7 +1603,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "last-words-are-masked",
         guarantee: "The last lines of a daemon's log are shown without the secrets in them.",
         file: "crates/daemon/src/log.rs",
-        find: "    let line = &mask_line(line);",
+        find: "    let line = &mask_line(&without_colours(line));",
         replace: "    let _ = mask_line;",
         package: "myownllm-daemon",
         tests: "test(tail)",
