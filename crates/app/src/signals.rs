@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use myownllm_daemon::Spawned;
 use myownllm_durable_fs::quote;
-use myownllm_launch::{Class, Diagnostic, GRACE};
+#[cfg(not(windows))]
+use myownllm_launch::GRACE;
+use myownllm_launch::{Class, Diagnostic};
 
 /// The number of lines of the daemon's log that an error shows.
 const LOG_LINES: usize = 10;
