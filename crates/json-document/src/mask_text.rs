@@ -26,12 +26,26 @@ const POINTER_LENGTH: usize = 400;
 ///
 /// Masks what [`mask_text`] masks. In addition, masks the text after a name that announces a secret
 /// (`credential=…`, `{"secret_key": …`), and values that a parser quotes because they have the
-/// wrong type.
+/// wrong type. Removes the sequences that colour a terminal: between a name and its value they would
+/// hide the secret.
 pub fn mask_line(line: &str) -> String {
+    let line = &without_colours(line);
     let mut found = in_text(line);
     found.extend(named_anywhere(line));
     found.extend(quoted_by_a_parser(line));
     masked(line, apart(found)).unwrap_or_else(|| line.to_owned())
+}
+
+/// Removes the control sequences with which a program colours its output.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, sequence)) = rest.split_once("\u{1b}[") {
+        plain.push_str(before);
+        let after = sequence.trim_start_matches(|c| matches!(c, ' '..='?'));
+        rest = after.strip_prefix(|c| matches!(c, '@'..='~')).unwrap_or(after);
+    }
+    plain + rest
 }
 
 /// Masks the secrets in a text; returns `None` if it has none.

@@ -319,6 +319,14 @@ fn strip_secrets_leaves_a_usable_url(#[case] text: &str, #[case] expected: &str)
     "listening at /tmp/a: ready, 3 peers, key_path=/x",
     "listening at /tmp/a: ready, 3 peers, key_path=/x"
 )]
+#[case::coloured(
+    "\u{1b}[32m INFO\u{1b}[0m relay \u{1b}[3mcredential\u{1b}[0m\u{1b}[2m=\u{1b}[0mhunter2",
+    " INFO relay credential=********"
+)]
+#[case::without_colour("plain [0m", "plain [0m")]
+#[case::colour_that_is_cut("red\u{1b}[3", "red")]
+#[case::colour_without_an_end("red\u{1b}[3é", "redé")]
+#[case::colour_of_several_numbers("\u{1b}[1;38;5;9mred\u{1b}[0m end", "red end")]
 #[case::name_alone("token:", "token:")]
 #[case::empty("", "")]
 fn mask_line_masks_the_secrets_of_a_log(#[case] line: &str, #[case] expected: &str) {
