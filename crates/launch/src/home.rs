@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_config_store::{Pending, Report};
+use myownllm_config_store::{Misplaced, Pending, Report};
 use myownllm_daemon::StoppedDaemon;
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
@@ -36,8 +36,8 @@ pub(crate) struct Work {
     moves: bool,
     /// The steps to write the config; `None` if the file must not be touched.
     pub(crate) pending: Option<Pending>,
-    /// True if the file at the path of the daemon's config is not the daemon's.
-    is_misplaced: bool,
+    /// The file at the path of the daemon's config that is not the daemon's.
+    pub(crate) misplaced: Option<Misplaced>,
 }
 
 impl Work {
@@ -45,12 +45,12 @@ impl Work {
         // State that cannot be looked at counts as pending: the move itself then reports what is
         // wrong with it.
         let moves = context.migrator.is_pending().unwrap_or(true);
-        Self { moves, pending, is_misplaced: context.store.misplaced().is_some() }
+        Self { moves, pending, misplaced: context.store.misplaced() }
     }
 
     /// True if there is nothing to do, so that no lock is needed.
     pub(crate) fn is_done(&self) -> bool {
-        !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty) && !self.is_misplaced
+        !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty) && self.misplaced.is_none()
     }
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn plan_stops(
 ) -> (Vec<RunningDaemon>, Option<Diagnostic>) {
     let mut stops = Vec::new();
     for daemon in live {
-        if let Some(refusal) = live_refusal(&daemon, options) {
+        if let Some(refusal) = refusal_of(&daemon, options) {
             return (stops, Some(refusal));
         }
         stops.push(daemon);
@@ -151,8 +151,15 @@ pub(crate) fn plan_stops(
     (stops, None)
 }
 
+/// Returns the reason why nothing is done while the daemons in `live` run; `None` if the launch may
+/// end them all. Ends none.
+#[must_use]
+pub fn live_refusal(live: Vec<RunningDaemon>, options: &Options<'_>) -> Option<Diagnostic> {
+    plan_stops(live, options).1
+}
+
 /// Returns the reason why nothing is done while this daemon runs; `None` if the launch may end it.
-fn live_refusal(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic> {
+fn refusal_of(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic> {
     if let Some(refusal) = found.resource_exhausted() {
         return Some(Diagnostic::from(&refusal));
     }

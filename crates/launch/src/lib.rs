@@ -39,7 +39,7 @@ pub use daemons::{
 pub use diagnostic::{Class, Diagnostic, PROGRAM, Severity, add_untold, class_of};
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
 pub use hints::{called, edit};
-pub use home::{live_beside_repair, orphan_diagnostic, settle_live};
+pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live};
 pub use identity::{expected_key, identity_answer, identity_look};
 pub use losses::lost_settings;
 pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
+use crate::words::network_id_of;
 
 /// Messages cut longer names: no real name is as long.
 pub const LONGEST_NAME: usize = 80;
@@ -100,8 +101,7 @@ pub(crate) fn plan_for(
 
 fn in_the_daemons_words(network: ValueRef<'_>) -> Result<Value, Diagnostic> {
     convert::to_daemon(network).map_err(|error| {
-        let id = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
-        let id = id.unwrap_or_default();
+        let id = network_id_of(network).unwrap_or_default();
         let diagnostic = Diagnostic::from_error(&error, error.code(), None);
         let message = format!("the active network {}: {}", shortened(&id, LONGEST_NAME), diagnostic.message);
         Diagnostic { message, ..diagnostic }.hint(format!("{PROGRAM} network show {}", quoted(&id)))

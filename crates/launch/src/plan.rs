@@ -16,12 +16,12 @@ use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemon_plan::{DaemonStep, Preparation};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Class, Diagnostic, add_untold, class_of};
-use crate::home::{HomePlan, Work, ensure_permitted, orphan_diagnostic, plan_stops};
+use crate::home::{HomePlan, Work, ensure_permitted, live_refusal, orphan_diagnostic};
 use crate::identity::{expected_key, identity_answer};
 use crate::moves::collision_diagnostic;
 use crate::start::{LEAKED, leaked_socket, missing_program, unusable_log};
 use crate::trust::ensure_changeable;
-use crate::words::{backup, count, process};
+use crate::words::{backup, count, network_id_of, process};
 
 /// The code of a config that is not a JSON object.
 pub const CORRUPT: &str = "store.corrupt";
@@ -227,7 +227,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             _ => None,
         };
         Self {
-            misplaced: context.store.misplaced(),
+            misplaced: work.misplaced,
             legacy: context.daemons.live_legacy(),
             orphans: context.daemons.orphans(known),
             preparation: Preparation::new(context, options, &detection.decision),
@@ -249,7 +249,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         // If the config cannot be read, the plan has reported that: the socket that the config may
         // name adds nothing.
         let is_told = |refusal: &Diagnostic| refusal.code == LEAKED && self.loaded.is_err();
-        let legacy = plan_stops(self.legacy.iter().cloned().collect(), self.options).1;
+        let legacy = live_refusal(self.legacy.iter().cloned().collect(), self.options);
         let refusal = self.home.refusal.clone().filter(|refusal| !is_told(refusal));
         legacy.into_iter().chain(refusal).for_each(|refusal| add_new(&mut diagnostics, refusal));
         diagnostics.extend(missing_home.iter().map(Diagnostic::from));
@@ -415,8 +415,7 @@ fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
 
 fn active_network(loaded: &Loaded) -> Option<String> {
     let shown = myownllm_config_model::masking::mask(&loaded.document);
-    let active = myownllm_config_model::networks::active(&shown)?;
-    active.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()))
+    myownllm_config_model::networks::active(&shown).and_then(network_id_of)
 }
 
 /// Returns the diagnostics of a move before it is made. Files that differ only warn: they wait for

@@ -47,13 +47,18 @@ fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Path), 
 /// The daemon home is deeper than the old location: a path that is too long is refused before
 /// anything moves.
 pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
-    let layout = context.checked.map_err(Diagnostic::from)?;
-    let (named, config) = match named_socket(context) {
+    context.checked.map_err(Diagnostic::from)?;
+    match named_socket(context) {
         // The move, and a start, report a daemon's config that cannot be read.
-        Err(diagnostic) if diagnostic.code == UNREADABLE => return Ok(()),
-        other => other?,
-    };
-    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, &named);
+        Err(diagnostic) if diagnostic.code == UNREADABLE => Ok(()),
+        said => said.and_then(|(said, config)| check_length(context, &said, config)),
+    }
+}
+
+/// Checks that the path of the socket that `config` names can be bound.
+fn check_length(context: &Context<'_>, said: &ControlSocket, config: &Path) -> Result<(), Diagnostic> {
+    let layout = context.checked.map_err(Diagnostic::from)?;
+    let (socket, _) = layout.socket_for_mode(Mode::OwnLlm, said);
     myownllm_paths::check_socket(&socket, layout.platform, config).map_err(|error| Diagnostic::from(&error))
 }
 
@@ -66,7 +71,7 @@ pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), D
         check_control_socket(named, context.layout.platform, config)
             .map_err(|error| Diagnostic::from(&error))?;
     }
-    check_socket(context)?;
+    check_length(context, &said, config)?;
     if let Some(named) = said.named() {
         check_directory_of(context, run_as, named, config)?;
     }

@@ -1,10 +1,11 @@
 //! Words for numbers, names, paths and states, the same in every command.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::shorten::shortened;
-use myownllm_config_model::{AppConfig, Document, networks};
+use myownllm_config_model::{AppConfig, Document, ValueRef, networks};
 use myownllm_config_store::{FileShape, Report};
 use myownllm_daemon::Probe;
 use myownllm_durable_fs::quote;
@@ -110,12 +111,16 @@ fn shape_words(shape: FileShape) -> &'static str {
     }
 }
 
+/// Returns the network id of a saved network.
+pub(crate) fn network_id_of(network: ValueRef<'_>) -> Option<String> {
+    network.get("network_id")?.as_str().map(Cow::into_owned)
+}
+
 /// Describes how many networks are saved, and which is active.
 #[must_use]
 pub fn networks_words(document: &Document) -> String {
     let saved = AppConfig::view(document).cloud_mesh.networks;
-    let active = networks::active(document)
-        .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
+    let active = networks::active(document).and_then(network_id_of);
     let names: Vec<&str> = saved.iter().map(|network| network.network_id.as_str()).collect();
     match (names.is_empty(), active) {
         (true, _) => "none saved".to_owned(),

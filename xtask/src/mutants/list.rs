@@ -1112,7 +1112,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "misplaced-daemon-config-is-judged-without-other-work",
         guarantee: "A launch with nothing else to do checks the daemon's config too.",
         file: "crates/launch/src/home.rs",
-        find: "        !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty) && !self.is_misplaced",
+        find: "        !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty) && self.misplaced.is_none()",
         replace: "        !self.moves && self.pending.as_ref().is_none_or(Pending::is_empty)",
         package: "integration-tests",
         tests: "test(misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts)",

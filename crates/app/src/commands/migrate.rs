@@ -46,8 +46,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
         (direction == Direction::Forward && !plan.is_empty()).then(|| check_socket(&context).err()).flatten();
     if args.dry_run || args.check {
         let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(leaked.as_deref()) };
-        let live =
-            myownllm_launch::settle_live(context.daemons, live, &world.options(), &mut Vec::new()).err();
+        let live = myownllm_launch::live_refusal(live, &world.options());
         let refused = refused().as_ref().map(Diagnostic::from);
         return Ok(dry(world, &plan, args, refused.into_iter().chain(socket).chain(live).collect()));
     }

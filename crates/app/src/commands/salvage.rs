@@ -5,7 +5,7 @@ use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Ste
 use myownllm_durable_fs::Disk as _;
 use myownllm_launch::words::short;
 use myownllm_launch::{
-    Diagnostic, ensure_changeable, live_beside_repair, lock_home, lost_settings, settle_live,
+    Diagnostic, ensure_changeable, live_beside_repair, live_refusal, lock_home, lost_settings, settle_live,
     wrote_where_others_can,
 };
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnosti
         if loaded.pending.repairs() {
             let leaked = myownllm_launch::leaked_socket(&context)?;
             let live = live_beside_repair(&context, &loaded.report, leaked.as_deref());
-            diagnostics.extend(settle_live(context.daemons, live, &world.options(), &mut Vec::new()).err());
+            diagnostics.extend(live_refusal(live, &world.options()));
         } else if !args.dry_run && !args.check {
             // A killed repair may have put the config in place without syncing it.
             if world.disk.stat(&world.layout.app_config).is_ok() {

@@ -10,7 +10,7 @@ use super::Examiner;
 use crate::diagnostic::Diagnostic;
 use crate::hints::edit;
 use crate::plan::{CORRUPT, NEEDS_REPAIR, WIPED};
-use crate::words::{count, short, state_words};
+use crate::words::{count, network_id_of, short, state_words};
 
 impl Examiner<'_, '_> {
     pub(super) fn config(&mut self) {
@@ -46,8 +46,8 @@ impl Examiner<'_, '_> {
                 self.checks.skipped(ID, "the config is of a newer version, and left as it is");
             }
             Some(network) => {
-                let name = network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned()));
-                self.checks.ok(ID, format!("{saved} saved, {} is active", name.unwrap_or_default()));
+                let name = network_id_of(network).unwrap_or_default();
+                self.checks.ok(ID, format!("{saved} saved, {name} is active"));
             }
             None if saved == 0 => self.checks.ok(ID, "no network is saved"),
             None => {
@@ -160,8 +160,6 @@ fn lacks_its_copy(loaded: &Loaded) -> bool {
 
 /// Returns the network to name in a hint, the first one: any saved network will do.
 fn first_network(document: &Document) -> String {
-    let first = networks::list(document)
-        .first()
-        .and_then(|network| network.get("network_id").and_then(|id| id.as_str().map(|id| id.into_owned())));
+    let first = networks::list(document).first().copied().and_then(network_id_of);
     first.map_or_else(|| "NAME".to_owned(), |id| quote(Path::new(&id)))
 }

@@ -1,13 +1,12 @@
 //! Checks the homes, and the other daemons that serve them.
 
-use myownllm_daemon::Decision;
 use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
 use crate::access::{missing_home, missing_home_hint, unwritable};
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
-use crate::home::settle_live;
+use crate::home::live_refusal;
 use crate::start::check_start;
 use crate::words::short;
 
@@ -56,7 +55,7 @@ impl Examiner<'_, '_> {
         if fixed.is_empty() {
             self.checks.ok("homes.writable", "what is in them can be changed");
         }
-        let starts = matches!(self.plan.detection.decision, Decision::Spawn);
+        let starts = self.plan.wants_start();
         for diagnostic in fixed {
             let is_at = |path: &std::path::Path| diagnostic.path.as_deref() == path.to_str();
             // A launch can run on a home that exists and cannot be changed. It must make a home
@@ -78,14 +77,14 @@ impl Examiner<'_, '_> {
             self.checks.ok("daemon.unseen", "no process serves either home without a socket");
         }
         for live in unseen {
-            if let Err(diagnostic) = settle_live(daemons, vec![live], self.options, &mut Vec::new()) {
+            if let Some(diagnostic) = live_refusal(vec![live], self.options) {
                 self.checks.diagnostic("daemon.unseen", diagnostic);
             }
         }
         match self.plan.legacy.clone() {
             None => self.checks.ok("daemon.legacy", "no daemon runs in the old place"),
             Some(live) => {
-                if let Err(diagnostic) = settle_live(daemons, vec![live], self.options, &mut Vec::new()) {
+                if let Some(diagnostic) = live_refusal(vec![live], self.options) {
                     self.checks.diagnostic("daemon.legacy", diagnostic);
                 }
             }

@@ -151,9 +151,7 @@ impl Examiner<'_, '_> {
             Some(version) if version > daemon_config::NEWEST_VERSION => {
                 let evidence =
                     format!("of version {version}, newer than the daemons that this program knows");
-                let hint = format!("MYOWNMESH_BIN=/path/to/myownmesh {} launch", self.options.program);
-                let diagnostic = Diagnostic::warning("daemon.config-newer", evidence).at(path).hint(hint);
-                self.checks.diagnostic(ID, diagnostic);
+                self.checks.diagnostic(ID, Diagnostic::warning("daemon.config-newer", evidence).at(path));
             }
             _ => self.checks.ok(ID, "a daemon can start on it"),
         }
