@@ -1205,6 +1205,9 @@ fn a_home_that_is_not_there_is_told() {
         assert!(!home.run(&[args, &["--json"]].concat()).json().to_string().contains("home-missing"));
     }
     assert!(!mistyped.exists());
+    let mut status = Command::new(support::program());
+    let told = run(status.arg("--home").arg(&mistyped).args(["status", "--json"])).json();
+    assert_eq!(told["diagnostics"].as_array().unwrap().len(), 1, "one cause is told once: {told:#}");
 }
 
 /// A network name in an overwritten config may contain a login or a shell command.

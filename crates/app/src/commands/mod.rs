@@ -82,7 +82,11 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
     let mut answer = answer?;
-    answer.diagnostics.extend(wrong_home);
+    if let Some(wrong_home) = wrong_home {
+        // A status foresees the failure of a launch, for the same cause.
+        answer.diagnostics.retain(|told| told.is_error() || told.code != NO_HOME);
+        answer.diagnostics.push(wrong_home);
+    }
     if cli.global.home.is_some() {
         let missing = answer.diagnostics.iter_mut().filter(|diagnostic| diagnostic.code == NO_HOME);
         missing.for_each(|diagnostic| diagnostic.hint = Some(missing_home_hint(&RealDisk, &layout)));
