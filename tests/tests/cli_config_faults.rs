@@ -56,6 +56,26 @@ fn first_sync_after_the_exchange(home: &Home, args: &[&str]) -> usize {
     log[..exchange].iter().filter(|line| line.contains("fsync(")).count() + 1
 }
 
+/// Another process moves a file between the listing of its directory and the look at the file.
+#[test]
+fn move_looks_again_when_a_file_vanishes_during_the_look() {
+    const ROSTER: &str = ".myownllm/mesh/rosters/home-mesh.json";
+    if !can_trace() {
+        return;
+    }
+    for number in 1..=4 {
+        let home = Home::settled();
+        let bytes = home.bytes(".myownllm/.myownmesh/mesh/rosters/home-mesh.json");
+        home.put(ROSTER, &bytes, 0o600);
+        let program = home.command(&["migrate"]);
+        let mut strace = Command::new("strace");
+        let fault = format!("inject=statx,newfstatat:error=ENOENT:when={number}");
+        strace.args(["-f", "-o", "/dev/null", "-P"]).arg(home.path(ROSTER)).args(["-e", &fault]);
+        strace.arg(program.get_program()).args(program.get_args());
+        run(strace.env_remove("MYOWNMESH_HOME").current_dir("/")).ends_with(0);
+    }
+}
+
 fn synced(log: &[String], path: &Path) -> bool {
     let path = format!("<{}>)", path.canonicalize().unwrap().display());
     log.iter().any(|line| line.contains("fsync(") && line.contains(&path) && line.ends_with("= 0"))

@@ -35,7 +35,16 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
         .keeping_identity(identity.map(|side| side.keep(direction)))
         .stopping_legacy_daemon(args.stop_legacy_daemon);
     let leaked = myownllm_launch::leaked_socket(&context)?;
-    let plan = wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
+    let look = || wired.migrator.plan(&wired.migrator.inspect(direction), &wanted);
+    let mut plan = look();
+    let only_looks = args.dry_run || args.check;
+    if !only_looks && plan.is_empty() && !plan.errors.is_empty() {
+        // Another process may have moved the files during the look: waits until that process has
+        // released the lock, and looks again.
+        if lock_home(&context, &world.options()).is_ok() {
+            plan = look();
+        }
+    }
     // Every command reports what is wrong with the identity file. After an undo, the file is the
     // older app's.
     let refused = || match identity_look(&context, &mut fresh_ids()).answer() {
@@ -44,7 +53,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
     };
     let socket =
         (direction == Direction::Forward && !plan.is_empty()).then(|| check_socket(&context).err()).flatten();
-    if args.dry_run || args.check {
+    if only_looks {
         let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(leaked.as_deref()) };
         let live = myownllm_launch::live_refusal(live, &world.options());
         let refused = refused().as_ref().map(Diagnostic::from);
