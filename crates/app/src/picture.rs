@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_store::Pending;
 use myownllm_durable_fs::{Disk, FileKind};
 use myownllm_launch::words::{count, short};
-use myownllm_migration::{Collision, Left, MoveMethod, Plan, Report, Step};
+use myownllm_migration::{Collision, MoveMethod, Plan, Report, SkippedEntry, Step};
 
 use crate::draw::{self, Names, Node, Tone};
 use crate::screen::Page;
@@ -27,7 +27,7 @@ pub(crate) struct Picture<'a> {
     /// Each path and its new path.
     aside: Vec<(&'a Path, &'a Path)>,
     collisions: &'a [Collision],
-    left: &'a [Left],
+    left: &'a [SkippedEntry],
 }
 
 /// A file or a directory that moves.
@@ -49,7 +49,7 @@ impl<'a> From<&'a Plan> for Picture<'a> {
         let (mut moved, mut removed, mut aside) = (Vec::new(), Vec::new(), Vec::new());
         for step in plan.steps() {
             match step {
-                Step::MoveFolder { from, to, files } => {
+                Step::MoveDir { from, to, files } => {
                     moved.push(Moving { folder: Some(*files), ..Moving::file(from, to) });
                 }
                 Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } => {
@@ -70,7 +70,7 @@ impl<'a> From<&'a Plan> for Picture<'a> {
 impl<'a> From<&'a Report> for Picture<'a> {
     fn from(report: &'a Report) -> Self {
         let moved = report.moved.iter().map(|moved| {
-            let folder = (moved.method == MoveMethod::RenameFolder).then_some(moved.files);
+            let folder = (moved.method == MoveMethod::RenameDir).then_some(moved.files);
             Moving { folder, ..Moving::file(&moved.from, &moved.to) }
         });
         let aside = report.set_aside.iter().map(|moved| (moved.from.as_path(), moved.to.as_path()));

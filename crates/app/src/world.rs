@@ -158,7 +158,7 @@ impl World {
         let homes = Homes::new(&self.layout.app_home, &self.layout.daemon_home).with_program(&self.program);
         Wired {
             world: self,
-            migrator: Migrator::new(&self.disk, homes).telling(&*self.tell),
+            migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
             store: Store::new(&self.disk, &self.clock, places),
             daemons: self.daemons(),
         }

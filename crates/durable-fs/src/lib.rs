@@ -32,7 +32,7 @@ pub const TEMP_PREFIX: &str = ".durable-fs.";
 /// The directory, beside the sources of a move, into which a source is renamed before it is
 /// removed. The source keeps its own name there, so that the next run recognizes a source that a
 /// killed run was about to remove.
-pub const CLAIM_DIR: &str = ".durable-fs.claimed";
+pub const QUARANTINE_DIR: &str = ".durable-fs.claimed";
 /// The part of the name of a file that was set aside before its number: `roster.json.set-aside-1`.
 pub const SET_ASIDE: &str = ".set-aside-";
 /// The suffix of a temporary file whose content also exists elsewhere.

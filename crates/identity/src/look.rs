@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Op, SET_ASIDE, TEMP_PREFIX, Timestamp};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, Timestamp};
 
 use crate::{
     file::{Identity, inspect},
@@ -277,7 +277,7 @@ fn file_at(disk: &dyn Disk, path: &Path) -> Spot {
 /// Returns the identity file that a killed move has quarantined.
 fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskError> {
     let Some(name) = home.identity.file_name() else { return Ok(None) };
-    let path = home.secrets().join(CLAIM_DIR).join(name);
+    let path = home.secrets().join(QUARANTINE_DIR).join(name);
     // A relative symlink is resolved from its original place.
     let path = match disk.stat(&path)? {
         meta if meta.is_symlink() => home.secrets().join(disk.read_link(&path)?),

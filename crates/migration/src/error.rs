@@ -218,7 +218,7 @@ pub enum MigrationError {
     },
     /// Something other than a directory has the name of a directory.
     #[error("{} is not a folder", .path.display())]
-    DestinationNotFolder {
+    DestinationNotDir {
         /// The path that is in the way.
         path: PathBuf,
     },
@@ -232,12 +232,12 @@ pub enum MigrationError {
         target: PathBuf,
     },
     /// Source and destination are one directory under two names.
-    #[error("{} and {} are the same folder", .source_folder.display(), .destination_folder.display())]
-    SameFolder {
+    #[error("{} and {} are the same folder", .source_dir.display(), .destination_dir.display())]
+    SameDir {
         /// The name at the source.
-        source_folder: PathBuf,
+        source_dir: PathBuf,
         /// The name at the destination.
-        destination_folder: PathBuf,
+        destination_dir: PathBuf,
     },
     /// Other users may write to this directory, so it must not hold an identity file.
     #[error("{} {why}", .path.display())]
@@ -357,9 +357,9 @@ impl MigrationError {
             Self::IdentityNewer { .. } => "migration.identity-newer",
             Self::IdentityUnreachable { .. } => "migration.identity-unreachable",
             Self::DestinationOutside { .. } => "migration.destination-outside",
-            Self::DestinationNotFolder { .. } => "migration.destination-not-folder",
+            Self::DestinationNotDir { .. } => "migration.destination-not-folder",
             Self::SourceLink { .. } => "migration.source-link",
-            Self::SameFolder { .. } => "migration.same-folder",
+            Self::SameDir { .. } => "migration.same-folder",
             Self::UnsafePermissions { .. } => "migration.unsafe-permissions",
             Self::NoExclusiveRename { .. } => "migration.no-exclusive-rename",
             Self::LegacyDaemon { .. } => "daemon.legacy-running",
@@ -385,9 +385,9 @@ impl MigrationError {
             Self::IdentityDamaged { .. }
             | Self::TwoIdentities { .. }
             | Self::DestinationOutside { .. }
-            | Self::DestinationNotFolder { .. }
+            | Self::DestinationNotDir { .. }
             | Self::SourceLink { .. }
-            | Self::SameFolder { .. }
+            | Self::SameDir { .. }
             | Self::UnsafePermissions { .. }
             | Self::NoExclusiveRename { .. }
             | Self::LegacyDaemon { .. }
@@ -416,14 +416,14 @@ impl MigrationError {
             | Self::IdentityNewer { path, .. }
             | Self::IdentityUnreachable { path, .. }
             | Self::DestinationOutside { path, .. }
-            | Self::DestinationNotFolder { path }
+            | Self::DestinationNotDir { path }
             | Self::SourceLink { path, .. }
             | Self::UnsafePermissions { path, .. }
             | Self::NoExclusiveRename { path }
             | Self::Caller { path, .. } => path,
             Self::TwoIdentities { source_side, .. } => &source_side.path,
             Self::Identity(refusal) => refusal.path(),
-            Self::SameFolder { destination_folder, .. } => destination_folder,
+            Self::SameDir { destination_dir, .. } => destination_dir,
             Self::LegacyDaemon { daemon, .. }
             | Self::OwnDaemon { daemon, .. }
             | Self::UnknownDaemon { daemon, .. } => &daemon.socket,
@@ -461,10 +461,10 @@ impl MigrationError {
             Self::DestinationOutside { path, .. } => {
                 Some(format!("test -L {0} && rm {0} && mkdir -m 700 {0}", quote(path)))
             }
-            Self::DestinationNotFolder { path } => Some(move_aside(path, "aside")),
+            Self::DestinationNotDir { path } => Some(move_aside(path, "aside")),
             Self::SourceLink { path, .. } => Some(replace_symlink(path)),
-            Self::SameFolder { source_folder, destination_folder } => {
-                Some(format!("ls -lid {} {}", quote(source_folder), quote(destination_folder)))
+            Self::SameDir { source_dir, destination_dir } => {
+                Some(format!("ls -lid {} {}", quote(source_dir), quote(destination_dir)))
             }
             Self::UnsafePermissions { command, .. } => Some(command.clone()),
             Self::NoExclusiveRename { path } => Some(format!("findmnt --target {}", quote(path))),

@@ -6,10 +6,10 @@
 //! is recorded and the other steps go on, but a failed sync ends the run, and after any failure the
 //! identity file stays.
 
-mod across;
-mod each;
+mod cross_device;
+mod parallel;
+mod remove_sources;
 mod rest;
-mod retire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,22 +28,22 @@ use crate::{
     LiveDaemons, LiveKind,
     error::MigrationError,
     homes::Options,
-    inspect::{Whose, inspect, rebase, set_aside_as, whose},
-    plan::{Collision, IdentityState, Left, Plan, Step},
+    inspect::{EntryClass, inspect, rebase, set_aside_as, whose},
+    plan::{Collision, IdentityState, Plan, SkippedEntry, Step},
     report::{MoveMethod, Moved, Outcome, Phase, Progress, Report},
 };
 
 /// A sync failed, or the file system lacks a required operation: this run must not move anything
 /// more.
-struct Stop;
+struct Aborted;
 
-type Go = Result<(), Stop>;
+type Flow = Result<(), Aborted>;
 
 /// One file to move.
-struct Job {
+struct FileMove {
     from: PathBuf,
     to: PathBuf,
-    what: What,
+    kind: MoveKind,
     /// True if the file ends with mode 0600.
     private: bool,
     /// True if the file is set aside instead of moved.
@@ -51,13 +51,13 @@ struct Job {
 }
 
 #[derive(Clone)]
-enum What {
+enum MoveKind {
     File,
     Link { old_target: PathBuf, target: PathBuf },
 }
 
 /// A source that can be removed once its published copy is durable.
-struct Retire {
+struct PendingRemoval {
     from: PathBuf,
     to: PathBuf,
     /// The target, if the source is a symlink.
@@ -73,7 +73,7 @@ pub(crate) fn execute(
     disk: &LockedDir,
     plan: Plan,
     daemons: &dyn LiveDaemons,
-    tell: &dyn Fn(Progress),
+    on_progress: &dyn Fn(Progress),
 ) -> Report {
     let mut report = Report::new(plan.direction, plan.identity.clone());
     report.left.clone_from(&plan.left);
@@ -82,7 +82,7 @@ pub(crate) fn execute(
     report.refusals.clone_from(&plan.refusals);
     if report.refusals.is_empty()
         && !plan.is_empty()
-        && let Err(refusals) = permitted(disk, &plan, daemons, &mut report)
+        && let Err(refusals) = check_preconditions(disk, &plan, daemons, &mut report)
     {
         report.refusals = refusals;
     }
@@ -102,7 +102,7 @@ pub(crate) fn execute(
         touched: false,
         emptied: Vec::new(),
         not_made: BTreeSet::new(),
-        tell,
+        on_progress,
         progress: Progress::new(Phase::Moving, 0, plan.files()),
     };
     let stopped = mover.all().is_err();
@@ -110,13 +110,13 @@ pub(crate) fn execute(
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
         report.outcome = Outcome::Refused;
     } else {
-        settle(disk, &plan, &mut report);
+        verify_outcome(disk, &plan, &mut report);
     }
     report
 }
 
 /// Checks that the right lock is held and that no daemon writes the homes.
-fn permitted(
+fn check_preconditions(
     disk: &LockedDir,
     plan: &Plan,
     daemons: &dyn LiveDaemons,
@@ -162,11 +162,11 @@ fn permitted(
 
 /// Determines the outcome of the run by a second inspection: another program may have added files,
 /// a call may have reported success without effect, and a second identity file may have appeared.
-fn settle(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
+fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     let after = inspect(disk, &plan.homes, plan.direction);
-    let rest = crate::decide::plan(&plan.homes, &after, &Options::default());
+    let rest = crate::planner::plan(&plan.homes, &after, &Options::default());
     report.identity = rest.identity;
-    let is_gone = matches!(report.identity, IdentityState::Absent | IdentityState::Odd { .. });
+    let is_gone = matches!(report.identity, IdentityState::Absent | IdentityState::Unusable { .. });
     if plan.identity.key().is_some() && is_gone {
         // A daemon that is started now would make a second identity.
         let path = plan.source.join(&plan.homes.names.identity);
@@ -217,7 +217,7 @@ struct Mover<'a> {
     /// Directories of the destination that could not be made.
     not_made: BTreeSet<PathBuf>,
     /// The function that receives the progress.
-    tell: &'a dyn Fn(Progress),
+    on_progress: &'a dyn Fn(Progress),
     progress: Progress,
 }
 
@@ -227,7 +227,7 @@ fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for step in plan.state.iter().chain(&plan.identity_steps) {
         match step {
-            Step::MoveFolder { from, .. } => files.extend(ours_in(disk, from).unwrap_or_default()),
+            Step::MoveDir { from, .. } => files.extend(ours_in(disk, from).unwrap_or_default()),
             Step::MoveFiles { from, names, .. } => files.extend(names.iter().map(|name| from.join(name))),
             Step::MoveFile { from, .. } | Step::SetAside { from, .. } => files.push(from.clone()),
             _ => {}
@@ -242,11 +242,11 @@ fn sources(disk: &dyn Disk, plan: &Plan) -> Vec<PathBuf> {
 }
 
 /// Returns our files in a source directory, as they are now.
-fn ours_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, DiskError> {
+fn ours_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
     let mut files = Vec::new();
-    disk.for_each_entry(folder, &mut |entry| {
-        if matches!(whose(&entry.name, entry.kind), Whose::Ours) {
-            files.push(folder.join(entry.name));
+    disk.for_each_entry(dir, &mut |entry| {
+        if matches!(whose(&entry.name, entry.kind), EntryClass::Ours) {
+            files.push(dir.join(entry.name));
         }
         ControlFlow::Continue(())
     })?;
@@ -259,18 +259,18 @@ fn parent(path: &Path) -> PathBuf {
 }
 
 /// Returns the directories of these paths, each once.
-fn folders_of<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<&'p Path> {
-    let mut folders: Vec<&Path> = paths.filter_map(Path::parent).collect();
-    folders.dedup();
-    folders.sort();
-    folders.dedup();
-    folders
+fn dirs_of<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<&'p Path> {
+    let mut dirs: Vec<&Path> = paths.filter_map(Path::parent).collect();
+    dirs.dedup();
+    dirs.sort();
+    dirs.dedup();
+    dirs
 }
 
 /// Returns the files that a barrier must sync where the platform cannot sync a whole file system:
 /// the files that got their name at the destination now, and the files that were there already and
 /// replace a source that is removed next, whoever wrote them.
-fn published_files(disk: &dyn Disk, retire: &[Retire], steps: &[Step]) -> Vec<PathBuf> {
+fn published_files(disk: &dyn Disk, retire: &[PendingRemoval], steps: &[Step]) -> Vec<PathBuf> {
     let published = retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone());
     let identical = steps.iter().filter_map(|step| match step {
         Step::RemoveIdentical { destination, .. } => {
@@ -282,35 +282,35 @@ fn published_files(disk: &dyn Disk, retire: &[Retire], steps: &[Step]) -> Vec<Pa
 }
 
 /// Adds the directory of a path. A phase has very many paths in very few directories.
-fn note(folders: &mut BTreeSet<PathBuf>, path: &Path) {
-    let folder = path.parent().unwrap_or(path);
-    if !folders.contains(folder) {
-        folders.insert(folder.to_owned());
+fn note(dirs: &mut BTreeSet<PathBuf>, path: &Path) {
+    let dir = path.parent().unwrap_or(path);
+    if !dirs.contains(dir) {
+        dirs.insert(dir.to_owned());
     }
 }
 
 impl<'a> Mover<'a> {
     /// Keeps directories open until the returned value is dropped. None of them may be renamed or
     /// removed meanwhile.
-    fn hold(&self, folders: &[&Path]) -> DirHandles<'a> {
-        self.disk.keep_open(folders)
+    fn hold(&self, dirs: &[&Path]) -> DirHandles<'a> {
+        self.disk.keep_open(dirs)
     }
 
     /// Reports that `files` more files were processed.
     fn went_on(&mut self, files: usize) {
         let Progress { done, total, .. } = self.progress;
         self.progress = Progress::new(Phase::Moving, total.min(done + files), total);
-        (self.tell)(self.progress);
+        (self.on_progress)(self.progress);
     }
 
     /// Returns a function that reports the progress of a phase over files that were processed
     /// before; its argument is the number of further files.
     fn phase(&self, phase: Phase, phase_total: usize) -> impl FnMut(usize) + use<'a> {
-        let tell = self.tell;
+        let on_progress = self.on_progress;
         let mut progress = Progress { phase, phase_done: 0, phase_total, ..self.progress };
         move |more| {
             progress.phase_done = phase_total.min(progress.phase_done + more);
-            tell(progress);
+            on_progress(progress);
         }
     }
 
@@ -332,14 +332,14 @@ impl<'a> Mover<'a> {
     /// the home: usually to root, after the app once ran as root.
     fn not_ours(&self, path: &Path) -> Option<OwnershipProblem> {
         let home = self.plan.owner?;
-        let folder = path.parent()?;
+        let dir = path.parent()?;
         let found = |path: &Path| unchangeable_part(path, &self.disk.stat(path).ok()?, home);
-        [path, folder].into_iter().find_map(found)
+        [path, dir].into_iter().find_map(found)
     }
 
     /// Carries out a barrier of the plan. Skips a directory that does not exist because its move
     /// failed.
-    fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Go {
+    fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Flow {
         let there: Vec<&PathBuf> = directories.iter().filter(|dir| !self.not_made.contains(*dir)).collect();
         self.flush(there, files)
     }
@@ -348,22 +348,22 @@ impl<'a> Mover<'a> {
     /// file system; then these directories.
     fn flush<'p>(
         &mut self,
-        folders: impl IntoIterator<Item = &'p PathBuf>,
+        dirs: impl IntoIterator<Item = &'p PathBuf>,
         files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>,
-    ) -> Go {
-        let folders: BTreeSet<&PathBuf> = folders.into_iter().collect();
-        if folders.is_empty() {
+    ) -> Flow {
+        let dirs: BTreeSet<&PathBuf> = dirs.into_iter().collect();
+        if dirs.is_empty() {
             return Ok(());
         }
         self.phase(Phase::Syncing, 0)(0);
         let inner = || -> Result<(), (PathBuf, DiskError)> {
             let mut seen = BTreeSet::new();
             let mut each = false;
-            for &folder in &folders {
-                let at = |error| (folder.clone(), error);
-                let device = self.disk.stat_follow(folder).map_err(at)?.id.map(|id| id.dev);
+            for &dir in &dirs {
+                let at = |error| (dir.clone(), error);
+                let device = self.disk.stat_follow(dir).map_err(at)?.id.map(|id| id.dev);
                 if device.is_none_or(|device| seen.insert(device)) {
-                    each |= self.disk.sync_fs(folder).map_err(at)? == SyncFs::Nothing;
+                    each |= self.disk.sync_fs(dir).map_err(at)? == SyncFs::Nothing;
                 }
             }
             if each {
@@ -373,18 +373,18 @@ impl<'a> Mover<'a> {
             }
             // Syncs each directory too: they are few, and on some file systems the call above does
             // not include directories.
-            for &folder in &folders {
-                self.disk.sync_dir(folder).map_err(|error| (folder.clone(), error))?;
+            for &dir in &dirs {
+                self.disk.sync_dir(dir).map_err(|error| (dir.clone(), error))?;
             }
             Ok(())
         };
         inner().map_err(|(path, source)| {
             self.report.errors.push(MigrationError::FlushFailed { path, source });
-            Stop
+            Aborted
         })
     }
 
-    fn all(&mut self) -> Go {
+    fn all(&mut self) -> Flow {
         self.prepare()?;
         self.trust_what_came()?;
         self.batch(&self.plan.state)?;
@@ -405,7 +405,7 @@ impl<'a> Mover<'a> {
     /// Handles leftovers, directories and modes. All of it is durable before anything moves, and so
     /// are the sources themselves: a name at the destination must not appear before its content is
     /// safe.
-    fn prepare(&mut self) -> Go {
+    fn prepare(&mut self) -> Flow {
         let plan = self.plan;
         for (number, step) in plan.prepare.iter().enumerate() {
             match step {
@@ -414,16 +414,16 @@ impl<'a> Mover<'a> {
                     Err(error) if error.is_not_found() => {}
                     Err(error) => self.fail(path, error),
                 },
-                Step::RestoreClaim { from, to } => self.restore_claim(from, to),
-                Step::RemoveFolder { path } => match self.disk.remove_dir(path) {
+                Step::RestoreQuarantined { from, to } => self.restore_quarantine(from, to),
+                Step::RemoveDir { path } => match self.disk.remove_dir(path) {
                     Ok(()) => {}
                     Err(error) if error.is_not_found() || error.is_already_exists() => {}
                     Err(error) => self.fail(path, error),
                 },
-                Step::MakeFolder { path } => {
-                    if let Err(error) = self.make_folder(path) {
+                Step::MakeDir { path } => {
+                    if let Err(error) = self.make_dir(path) {
                         self.fail(path, error);
-                        return Err(Stop);
+                        return Err(Aborted);
                     }
                 }
                 Step::Sync { directories } => {
@@ -439,7 +439,7 @@ impl<'a> Mover<'a> {
                         // The mode may be right in spite of the error.
                         if !self.disk.stat(path).is_ok_and(|meta| meta.mode & 0o777 == *mode) {
                             self.fail(path, error);
-                            return Err(Stop);
+                            return Err(Aborted);
                         }
                     }
                 },
@@ -447,7 +447,7 @@ impl<'a> Mover<'a> {
                     let owner = myownllm_durable_fs::Owner { uid: *uid, gid: *gid };
                     if let Err(error) = self.disk.set_owner(path, owner) {
                         self.fail(path, error);
-                        return Err(Stop);
+                        return Err(Aborted);
                     }
                 }
                 _ => {}
@@ -458,18 +458,18 @@ impl<'a> Mover<'a> {
 
     /// Refuses files of another user in a directory whose mode was tightened: until then other
     /// users could put files into it, even after the inspection.
-    fn trust_what_came(&mut self) -> Go {
-        for folder in &self.plan.loose {
-            let files = ours_in(self.disk, folder).unwrap_or_default().into_iter();
-            if let Some(found) = foreign_file(self.disk, folder, files, self.plan.owner) {
+    fn trust_what_came(&mut self) -> Flow {
+        for dir in &self.plan.loose {
+            let files = ours_in(self.disk, dir).unwrap_or_default().into_iter();
+            if let Some(found) = foreign_file(self.disk, dir, files, self.plan.owner) {
                 self.report.errors.push(found.into());
-                return Err(Stop);
+                return Err(Aborted);
             }
         }
         Ok(())
     }
 
-    fn make_folder(&mut self, path: &Path) -> Result<(), DiskError> {
+    fn make_dir(&mut self, path: &Path) -> Result<(), DiskError> {
         match self.disk.make_dir(path, 0o700) {
             Ok(()) => {}
             Err(error) => {
@@ -495,7 +495,7 @@ impl<'a> Mover<'a> {
 
     /// Gives a source its name back that a killed run was about to remove. The plan then treats it
     /// like any other source.
-    fn restore_claim(&mut self, from: &Path, to: &Path) {
+    fn restore_quarantine(&mut self, from: &Path, to: &Path) {
         let result = match self.rename_new(from, to) {
             Err(error) if error.is_already_exists() => {
                 // A new file has the name. The claimed file is removed if the bytes are the same,
@@ -534,12 +534,12 @@ impl<'a> Mover<'a> {
     }
 
     /// Returns the support of a directory's file system for a rename that cannot replace.
-    fn support(&mut self, folder: &Path) -> Result<NoReplaceSupport, DiskError> {
-        if let Some(&known) = self.support.get(folder) {
+    fn support(&mut self, dir: &Path) -> Result<NoReplaceSupport, DiskError> {
+        if let Some(&known) = self.support.get(dir) {
             return Ok(known);
         }
-        let found = no_replace_support(self.disk, folder)?;
-        self.support.insert(folder.to_owned(), found);
+        let found = no_replace_support(self.disk, dir)?;
+        self.support.insert(dir.to_owned(), found);
         Ok(found)
     }
 
@@ -547,11 +547,11 @@ impl<'a> Mover<'a> {
     /// necessary. For our temporary and claimed files: a crash between the two calls loses nothing,
     /// because the content exists elsewhere or the next run finds the file.
     fn rename_new(&mut self, from: &Path, to: &Path) -> Result<bool, DiskError> {
-        let folder = parent(to);
-        if self.support.get(&folder) != Some(&NoReplaceSupport::Link) {
+        let dir = parent(to);
+        if self.support.get(&dir) != Some(&NoReplaceSupport::Link) {
             match self.disk.rename_noreplace(from, to) {
                 Ok(()) => return Ok(false),
-                Err(error) if error.may_be_unsupported() => match self.support(&folder)? {
+                Err(error) if error.may_be_unsupported() => match self.support(&dir)? {
                     NoReplaceSupport::Rename => return self.disk.rename_noreplace(from, to).map(|()| false),
                     NoReplaceSupport::Neither => return Err(error),
                     NoReplaceSupport::Link => {}
@@ -560,49 +560,53 @@ impl<'a> Mover<'a> {
             }
         }
         self.disk.hard_link(from, to)?;
-        self.disk.sync_dir(&folder)?;
+        self.disk.sync_dir(&dir)?;
         self.disk.unlink(from)?;
         Ok(true)
     }
 
     fn is_private(&self, to: &Path) -> bool {
-        self.plan.secret_folders.iter().any(|folder| to.parent() == Some(folder))
+        self.plan.secret_dirs.iter().any(|dir| to.parent() == Some(dir))
     }
 
-    fn job(&self, from: PathBuf, to: PathBuf, what: What) -> Job {
-        Job { private: self.is_private(&to), aside: false, from, to, what }
+    fn file_move(&self, from: PathBuf, to: PathBuf, kind: MoveKind) -> FileMove {
+        FileMove { private: self.is_private(&to), aside: false, from, to, kind }
     }
 
     /// Executes moving steps, those up to each barrier together.
-    fn batch(&mut self, steps: &[Step]) -> Go {
-        let (mut jobs, mut retire) = (Vec::new(), Vec::new());
+    fn batch(&mut self, steps: &[Step]) -> Flow {
+        let (mut file_moves, mut retire) = (Vec::new(), Vec::new());
         let mut made = BTreeSet::new();
         let mut removes = false;
         for step in steps {
             match step {
-                Step::MoveFolder { from, to, files } => {
-                    jobs.extend(self.move_folder(from, to, *files, &mut made)?);
+                Step::MoveDir { from, to, files } => {
+                    file_moves.extend(self.move_dir(from, to, *files, &mut made)?);
                 }
                 Step::MoveFiles { from, to, names } => {
-                    jobs.extend(
-                        names.iter().map(|name| self.job(from.join(name), to.join(name), What::File)),
+                    file_moves.extend(
+                        names
+                            .iter()
+                            .map(|name| self.file_move(from.join(name), to.join(name), MoveKind::File)),
                     );
                 }
-                Step::MoveFile { from, to } => jobs.push(self.job(from.clone(), to.clone(), What::File)),
+                Step::MoveFile { from, to } => {
+                    file_moves.push(self.file_move(from.clone(), to.clone(), MoveKind::File))
+                }
                 Step::MoveLink { from, to, old_target, target } => {
-                    let what = What::Link { old_target: old_target.clone(), target: target.clone() };
-                    jobs.push(self.job(from.clone(), to.clone(), what));
+                    let kind = MoveKind::Link { old_target: old_target.clone(), target: target.clone() };
+                    file_moves.push(self.file_move(from.clone(), to.clone(), kind));
                 }
                 Step::SetAside { from, to } => {
-                    let what = match self.disk.read_link(from) {
+                    let kind = match self.disk.read_link(from) {
                         Ok(old_target) => {
                             let target = rebase(&old_target, &parent(from), &parent(to));
-                            What::Link { old_target, target }
+                            MoveKind::Link { old_target, target }
                         }
-                        Err(_) => What::File,
+                        Err(_) => MoveKind::File,
                     };
-                    let job = self.job(from.clone(), to.clone(), what);
-                    jobs.push(Job { aside: true, private: true, ..job });
+                    let file_move = self.file_move(from.clone(), to.clone(), kind);
+                    file_moves.push(FileMove { aside: true, private: true, ..file_move });
                 }
                 Step::RemoveIdentical { source, destination } => {
                     self.went_on(1);
@@ -618,15 +622,17 @@ impl<'a> Mover<'a> {
                         self.flush(&std::mem::take(&mut made), |_| Vec::new())?;
                     }
                     // A name is durably free before the winner gets it.
-                    let gives_way = jobs.iter().any(|job| job.aside && job.from.parent() == job.to.parent());
-                    let refused = !self.publish(std::mem::take(&mut jobs), &mut retire)?;
+                    let gives_way = file_moves
+                        .iter()
+                        .any(|file_move| file_move.aside && file_move.from.parent() == file_move.to.parent());
+                    let refused = !self.publish(std::mem::take(&mut file_moves), &mut retire)?;
                     self.barrier(directories, |disk| published_files(disk, &retire, steps))?;
                     if gives_way || refused {
                         let sources = self.remove(std::mem::take(&mut retire))?;
                         self.flush(&sources, |_| Vec::new())?;
                     }
                     if refused {
-                        return Err(Stop);
+                        return Err(Aborted);
                     }
                 }
                 _ => {}
@@ -639,9 +645,9 @@ impl<'a> Mover<'a> {
     }
 
     /// Returns the removal of a source that is at the destination already.
-    fn identical(&self, source: &Path, destination: &Path) -> Retire {
+    fn identical(&self, source: &Path, destination: &Path) -> PendingRemoval {
         let link = self.disk.read_link(source).ok();
-        Retire {
+        PendingRemoval {
             from: source.to_owned(),
             to: destination.to_owned(),
             link,
@@ -653,13 +659,13 @@ impl<'a> Mover<'a> {
 
     /// Renames a whole directory. Where that is not possible, its files move one by one, into a
     /// directory that is made for them and must be durable first.
-    fn move_folder(
+    fn move_dir(
         &mut self,
         from: &Path,
         to: &Path,
         files: usize,
         made: &mut BTreeSet<PathBuf>,
-    ) -> Result<Vec<Job>, Stop> {
+    ) -> Result<Vec<FileMove>, Aborted> {
         let mut result = self.disk.rename_noreplace(from, to);
         if let Err(error) = &result
             && error.may_be_unsupported()
@@ -690,7 +696,7 @@ impl<'a> Mover<'a> {
         if moved {
             self.touched = true;
             let (from, to) = (from.to_owned(), to.to_owned());
-            self.report.moved.push(Moved { from, to, method: MoveMethod::RenameFolder, files });
+            self.report.moved.push(Moved { from, to, method: MoveMethod::RenameDir, files });
             self.went_on(files);
             return Ok(Vec::new());
         }
@@ -704,7 +710,7 @@ impl<'a> Mover<'a> {
         self.emptied.push(from.to_owned());
         // The destination exists by now, or the two are on different file systems (or on two layers
         // of one).
-        let prepared = self.make_folder(to).and_then(|()| ours_in(self.disk, from));
+        let prepared = self.make_dir(to).and_then(|()| ours_in(self.disk, from));
         match prepared {
             Ok(files) => {
                 made.extend([to.to_owned(), parent(to)]);
@@ -712,7 +718,7 @@ impl<'a> Mover<'a> {
                     .into_iter()
                     .filter_map(|file| {
                         let destination = to.join(file.file_name()?);
-                        Some(self.job(file, destination, What::File))
+                        Some(self.file_move(file, destination, MoveKind::File))
                     })
                     .collect())
             }
@@ -724,18 +730,18 @@ impl<'a> Mover<'a> {
         }
     }
 
-    fn refuse_neither(&mut self, to: &Path) -> Stop {
+    fn refuse_neither(&mut self, to: &Path) -> Aborted {
         let error = MigrationError::NoExclusiveRename { path: parent(to) };
         let known = |known: &MigrationError| known.code() == error.code() && known.path() == error.path();
         if self.report.errors.iter().chain(&self.report.refusals).any(known) {
-            return Stop;
+            return Aborted;
         }
         if self.touched || !self.report.errors.is_empty() {
             self.report.errors.push(error);
         } else {
             self.report.refusals.push(error);
         }
-        Stop
+        Aborted
     }
 
     fn moved(&mut self, from: PathBuf, to: PathBuf, method: MoveMethod, aside: bool) {
@@ -749,84 +755,105 @@ impl<'a> Mover<'a> {
 
     /// Handles a taken name. If the file there has the same bytes, the source can be removed; else
     /// both stay.
-    fn taken(&mut self, job: &Job, retire: &mut Vec<Retire>) {
+    fn taken(&mut self, file_move: &FileMove, retire: &mut Vec<PendingRemoval>) {
         let same = self
             .disk
-            .stat(&job.to)
-            .map_err(|error| MigrationError::Unreadable { path: job.to.clone(), source: error });
-        let same = same.and_then(|there| match &job.what {
-            What::Link { target, .. } => {
-                Ok(there.is_symlink() && self.disk.read_link(&job.to).is_ok_and(|says| says == *target))
+            .stat(&file_move.to)
+            .map_err(|error| MigrationError::Unreadable { path: file_move.to.clone(), source: error });
+        let same = same.and_then(|there| match &file_move.kind {
+            MoveKind::Link { target, .. } => {
+                Ok(there.is_symlink() && self.disk.read_link(&file_move.to).is_ok_and(|says| says == *target))
             }
-            _ => crate::inspect::is_same(self.disk, &job.from, &job.to, &there),
+            _ => crate::inspect::is_same(self.disk, &file_move.from, &file_move.to, &there),
         });
         match same {
-            Ok(true) => retire.push(self.retire_of(job, None, None)),
+            Ok(true) => retire.push(self.retire_of(file_move, None, None)),
             Ok(false) => self
                 .report
                 .collisions
-                .push(Collision { source: job.from.clone(), destination: job.to.clone() }),
+                .push(Collision { source: file_move.from.clone(), destination: file_move.to.clone() }),
             Err(error) => self.report.errors.push(error),
         }
     }
 
-    fn retire_of(&self, job: &Job, method: Option<MoveMethod>, temp: Option<PathBuf>) -> Retire {
-        let link = match &job.what {
-            What::Link { old_target, .. } => Some(old_target.clone()),
-            What::File => None,
+    fn retire_of(
+        &self,
+        file_move: &FileMove,
+        method: Option<MoveMethod>,
+        temp: Option<PathBuf>,
+    ) -> PendingRemoval {
+        let link = match &file_move.kind {
+            MoveKind::Link { old_target, .. } => Some(old_target.clone()),
+            MoveKind::File => None,
         };
-        Retire { from: job.from.clone(), to: job.to.clone(), link, method, aside: job.aside, temp }
+        PendingRemoval {
+            from: file_move.from.clone(),
+            to: file_move.to.clone(),
+            link,
+            method,
+            aside: file_move.aside,
+            temp,
+        }
     }
 
     /// Gives each file its name at the destination. Adds the sources that can be removed once that
     /// is durable. Returns `false` if the file system cannot do it: the caller then finishes the
     /// published files and begins no more.
-    fn publish(&mut self, jobs: Vec<Job>, retire: &mut Vec<Retire>) -> Result<bool, Stop> {
+    fn publish(
+        &mut self,
+        file_moves: Vec<FileMove>,
+        retire: &mut Vec<PendingRemoval>,
+    ) -> Result<bool, Aborted> {
         let mut copies = Vec::new();
         let mut across: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let held = self.hold(&folders_of(jobs.iter().flat_map(|job| [job.from.as_path(), &job.to])));
-        for job in jobs {
+        let held = self.hold(&dirs_of(
+            file_moves.iter().flat_map(|file_move| [file_move.from.as_path(), &file_move.to]),
+        ));
+        for file_move in file_moves {
             let is_across = across.iter().any(|(from, to)| {
-                (job.from.parent(), job.to.parent()) == (Some(from.as_path()), Some(to.as_path()))
+                (file_move.from.parent(), file_move.to.parent()) == (Some(from.as_path()), Some(to.as_path()))
             });
             if !is_across {
                 self.went_on(1);
             }
-            if job.aside {
-                self.make_private(&job.from);
+            if file_move.aside {
+                self.make_private(&file_move.from);
             }
-            if let What::Link { old_target, target } = &job.what
+            if let MoveKind::Link { old_target, target } = &file_move.kind
                 && old_target != target
             {
-                self.relink(&job, retire);
+                self.relink(&file_move, retire);
                 continue;
             }
             if is_across {
-                copies.push(job);
+                copies.push(file_move);
                 continue;
             }
-            let mut linked = self.known_support(&job.to) == Some(NoReplaceSupport::Link);
-            let mut result = if linked { Ok(()) } else { self.disk.rename_noreplace(&job.from, &job.to) };
+            let mut linked = self.known_support(&file_move.to) == Some(NoReplaceSupport::Link);
+            let mut result =
+                if linked { Ok(()) } else { self.disk.rename_noreplace(&file_move.from, &file_move.to) };
             if let Err(error) = &result
                 && error.may_be_unsupported()
             {
-                match self.support(&parent(&job.to)) {
-                    Ok(NoReplaceSupport::Rename) => result = self.disk.rename_noreplace(&job.from, &job.to),
+                match self.support(&parent(&file_move.to)) {
+                    Ok(NoReplaceSupport::Rename) => {
+                        result = self.disk.rename_noreplace(&file_move.from, &file_move.to)
+                    }
                     Ok(NoReplaceSupport::Link) => {
                         linked = true;
                         result = Ok(());
                     }
                     Ok(NoReplaceSupport::Neither) => {
-                        self.refuse_neither(&job.to);
+                        self.refuse_neither(&file_move.to);
                         return Ok(false);
                     }
                     Err(error) => result = Err(error),
                 }
             }
             if linked && result.is_ok() {
-                result = self.disk.hard_link(&job.from, &job.to);
+                result = self.disk.hard_link(&file_move.from, &file_move.to);
                 if result.is_ok() {
-                    let item = self.retire_of(&job, Some(MoveMethod::Link), None);
+                    let item = self.retire_of(&file_move, Some(MoveMethod::Link), None);
                     retire.push(item);
                     continue;
                 }
@@ -834,15 +861,15 @@ impl<'a> Mover<'a> {
             match result {
                 Ok(()) => {
                     self.touched = true;
-                    self.moved(job.from, job.to, MoveMethod::Rename, job.aside);
+                    self.moved(file_move.from, file_move.to, MoveMethod::Rename, file_move.aside);
                 }
                 Err(error) if error.is_cross_device() => {
                     // The file is counted again when it is copied.
                     self.progress.done = self.progress.done.saturating_sub(1);
-                    across.push((parent(&job.from), parent(&job.to)));
-                    copies.push(job);
+                    across.push((parent(&file_move.from), parent(&file_move.to)));
+                    copies.push(file_move);
                 }
-                Err(error) => self.recheck(job, error, retire),
+                Err(error) => self.recheck(file_move, error, retire),
             }
         }
         let copied = self.copy(copies, retire);
@@ -859,35 +886,35 @@ impl<'a> Mover<'a> {
     }
 
     /// Determines the state after a failed rename.
-    fn recheck(&mut self, job: Job, error: DiskError, retire: &mut Vec<Retire>) {
+    fn recheck(&mut self, file_move: FileMove, error: DiskError, retire: &mut Vec<PendingRemoval>) {
         if error.is_already_exists() {
-            return self.taken(&job, retire);
+            return self.taken(&file_move, retire);
         }
         let absent = |found: Result<Metadata, DiskError>| matches!(found, Err(error) if error.is_not_found());
-        match (absent(self.disk.stat(&job.from)), absent(self.disk.stat(&job.to))) {
+        match (absent(self.disk.stat(&file_move.from)), absent(self.disk.stat(&file_move.to))) {
             // The rename happened in spite of the error, or another process did it.
-            (true, false) => self.moved(job.from, job.to, MoveMethod::Rename, job.aside),
-            (true, true) => self.report.errors.push(MigrationError::Vanished { path: job.from }),
-            (false, false) if error.is_not_found() => self.taken(&job, retire),
-            (false, _) => self.fail(&job.from, error),
+            (true, false) => self.moved(file_move.from, file_move.to, MoveMethod::Rename, file_move.aside),
+            (true, true) => self.report.errors.push(MigrationError::Vanished { path: file_move.from }),
+            (false, false) if error.is_not_found() => self.taken(&file_move, retire),
+            (false, _) => self.fail(&file_move.from, error),
         }
     }
 
     /// Makes a symlink at the destination that leads to the same file.
-    fn relink(&mut self, job: &Job, retire: &mut Vec<Retire>) {
-        let What::Link { target, .. } = &job.what else { return };
-        let folder = parent(&job.to);
+    fn relink(&mut self, file_move: &FileMove, retire: &mut Vec<PendingRemoval>) {
+        let MoveKind::Link { target, .. } = &file_move.kind else { return };
+        let dir = parent(&file_move.to);
         let make = |target: &Path| -> Result<Option<PathBuf>, DiskError> {
-            self.disk.ensure_entries_removable(&folder)?;
-            let temp = with_temp(&folder, |temp| self.disk.symlink(target, temp))?;
-            let (old, new) = (self.disk.stat(&job.from)?, self.disk.stat(&temp)?);
+            self.disk.ensure_entries_removable(&dir)?;
+            let temp = with_temp(&dir, |temp| self.disk.symlink(target, temp))?;
+            let (old, new) = (self.disk.stat(&file_move.from)?, self.disk.stat(&temp)?);
             if let Some(owner) = old.owner.filter(|_| old.owner != new.owner) {
                 // Only root can chown; for any other user the symlink is their own, or becomes so.
                 let _ = self.disk.set_owner(&temp, owner);
             }
-            let goal = self.disk.stat_follow(&job.from)?;
+            let target = self.disk.stat_follow(&file_move.from)?;
             let same = match self.disk.stat_follow(&temp) {
-                Ok(found) => Ok(found.is_same_file(&goal) || found.id.is_none()),
+                Ok(found) => Ok(found.is_same_file(&target) || found.id.is_none()),
                 Err(error) if error.is_not_found() => Ok(false),
                 Err(error) => Err(error),
             };
@@ -900,28 +927,28 @@ impl<'a> Mover<'a> {
         // A directory on the way may be a symlink itself; then only the full path is certain.
         let made = make(target).and_then(|made| match made {
             Some(temp) => Ok(temp),
-            None => make(&self.disk.canonicalize(&job.from)?)?.ok_or_else(|| {
+            None => make(&self.disk.canonicalize(&file_move.from)?)?.ok_or_else(|| {
                 let lost = std::io::Error::new(std::io::ErrorKind::NotFound, "it would lead elsewhere");
-                DiskError::two(Op::RebaseLink, &job.from, target, lost)
+                DiskError::two(Op::RebaseLink, &file_move.from, target, lost)
             }),
         });
         let result = made.and_then(|temp| {
-            self.rename_new(&temp, &job.to).inspect_err(|_| {
+            self.rename_new(&temp, &file_move.to).inspect_err(|_| {
                 let _ = self.disk.unlink(&temp);
             })
         });
         match result {
             Ok(_) => {
-                let item = self.retire_of(job, Some(MoveMethod::Relink), None);
+                let item = self.retire_of(file_move, Some(MoveMethod::Relink), None);
                 retire.push(item);
             }
-            Err(error) if error.is_already_exists() => self.taken(job, retire),
-            Err(error) => self.fail(&job.from, error),
+            Err(error) if error.is_already_exists() => self.taken(file_move, retire),
+            Err(error) => self.fail(&file_move.from, error),
         }
     }
 
     /// Removes the directories that are empty now.
-    fn tidy(&mut self) -> Go {
+    fn tidy(&mut self) -> Flow {
         let mut parents = BTreeSet::new();
         let mut gone = BTreeSet::new();
         let (barriers, removals): (Vec<_>, Vec<_>) =
@@ -932,14 +959,14 @@ impl<'a> Mover<'a> {
                 Ok(()) => {
                     parents.insert(parent(path));
                     gone.insert(path.clone());
-                    self.report.folders_removed.push(path.clone());
+                    self.report.dirs_removed.push(path.clone());
                 }
                 Err(error) if error.is_not_found() || error.is_already_exists() => {}
                 // A file system is mounted there, from the same device, or another program uses the
                 // directory: an empty directory does no harm.
                 Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
                     let reason = "it is empty, and busy".to_owned();
-                    self.report.left.push(Left { path: path.clone(), reason });
+                    self.report.left.push(SkippedEntry { path: path.clone(), reason });
                 }
                 Err(error) => self.fail(path, error),
             }

@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateNames {
     /// The directories of `.json` files, in the order in which they move.
-    pub folders: Vec<PathBuf>,
+    pub dirs: Vec<PathBuf>,
     /// The directory among [`folders`](Self::folders) that receives the legacy roster.
     pub rosters: PathBuf,
     /// The roster from before there were several networks; it becomes `rosters/{its network
@@ -26,7 +26,7 @@ impl Default for StateNames {
     /// Returns the names of the daemon `myownmesh`.
     fn default() -> Self {
         Self {
-            folders: vec!["mesh/states".into(), "mesh/rosters".into()],
+            dirs: vec!["mesh/states".into(), "mesh/rosters".into()],
             rosters: "mesh/rosters".into(),
             legacy_roster: "mesh/roster.json".into(),
             custody: ".secrets/custody.json".into(),
@@ -85,12 +85,8 @@ impl Homes {
         for (home, path) in [(&mut places.app, &self.app), (&mut places.daemon, &self.daemon)] {
             home.identity = path.join(&names.identity);
             home.rosters = path.join(&names.rosters);
-            home.states = names
-                .folders
-                .iter()
-                .filter(|folder| **folder != names.rosters)
-                .map(|folder| path.join(folder))
-                .collect();
+            home.states =
+                names.dirs.iter().filter(|dir| **dir != names.rosters).map(|dir| path.join(dir)).collect();
             home.legacy_roster = path.join(&names.legacy_roster);
         }
         places

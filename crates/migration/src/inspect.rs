@@ -1,8 +1,8 @@
 //! Inspects the two homes. Writes nothing, decides nothing.
 
+mod classify;
+mod compare;
 mod leftovers;
-mod names;
-mod pair;
 mod pending;
 
 use std::{
@@ -13,20 +13,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use classify::{EntryClass, rebase, relative_dirs, set_aside_as, whose};
+use classify::{is_spelled_alike, legacy_network, normalise};
+pub(crate) use compare::is_same;
+use compare::{differs, is_copy, no_mount, pair};
 use leftovers::Leftover;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
-use myownllm_durable_fs::{CLAIM_DIR, Disk, DiskError, FileKind, Metadata, Op, Owner};
+use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata, Op, Owner, QUARANTINE_DIR};
 use myownllm_identity::{Answer, Identity, Refusal};
-pub(crate) use names::{Whose, rebase, relative_folders, set_aside_as, whose};
-use names::{is_spelled_alike, legacy_network, normalise};
-pub(crate) use pair::is_same;
-use pair::{differs, is_copy, no_mount, pair};
 pub use pending::is_pending;
 
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes, Keep},
-    plan::Left,
+    plan::SkippedEntry,
 };
 
 /// The size limit of an identity file, which has some two hundred bytes.
@@ -37,7 +37,7 @@ const LEGACY_ROSTER_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// The relation of a source to its destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pair {
+pub(crate) enum DestinationState {
     /// Nothing has the name at the destination.
     Free,
     /// The destination has the same bytes, in a regular file of its own or under a second name of
@@ -59,12 +59,12 @@ pub(crate) enum Pair {
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) name: OsString,
-    pub(crate) pair: Pair,
+    pub(crate) pair: DestinationState,
 }
 
 /// A directory of `.json` files.
 #[derive(Clone, Debug)]
-pub(crate) struct Folder {
+pub(crate) struct StateDir {
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
     /// `None` if the source has no such directory, or none that can be read.
@@ -76,10 +76,10 @@ pub(crate) struct Folder {
 
 /// One file that moves by itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Single {
+pub(crate) struct SingleFile {
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
-    pub(crate) pair: Pair,
+    pub(crate) pair: DestinationState,
     pub(crate) mode: u32,
     /// The mode of the file at the destination, if there is one.
     pub(crate) mode_there: Option<u32>,
@@ -105,14 +105,14 @@ pub struct Inventory {
     pub direction: Direction,
     pub(crate) source: PathBuf,
     pub(crate) destination: PathBuf,
-    pub(crate) folders: Vec<Folder>,
-    pub(crate) legacy_roster: Option<Single>,
-    pub(crate) custody: Option<Single>,
+    pub(crate) dirs: Vec<StateDir>,
+    pub(crate) legacy_roster: Option<SingleFile>,
+    pub(crate) custody: Option<SingleFile>,
     pub(crate) source_key: Option<Key>,
     pub(crate) destination_key: Option<Key>,
     /// The relation of the two identity files if both sides have one, and the destination of the
     /// identity file.
-    pub(crate) key_pair: Pair,
+    pub(crate) key_pair: DestinationState,
     pub(crate) key_destination: PathBuf,
     /// The target of the moved symlink.
     pub(crate) key_target: Option<PathBuf>,
@@ -123,26 +123,26 @@ pub struct Inventory {
     /// A file that may be ours to move, or the active identity file, belongs to another user.
     pub(crate) foreign: bool,
     pub(crate) leftovers: Vec<PathBuf>,
-    pub(crate) claims: Vec<(PathBuf, PathBuf)>,
-    pub(crate) claim_dirs: Vec<PathBuf>,
+    pub(crate) quarantines: Vec<(PathBuf, PathBuf)>,
+    pub(crate) quarantine_dirs: Vec<PathBuf>,
     /// The existing directories of the source, parents first, with the number of names in them that
     /// stay.
-    pub(crate) source_folders: Vec<(PathBuf, usize)>,
-    pub(crate) missing_folders: Vec<PathBuf>,
-    pub(crate) destination_folders: Vec<PathBuf>,
+    pub(crate) source_dirs: Vec<(PathBuf, usize)>,
+    pub(crate) missing_dirs: Vec<PathBuf>,
+    pub(crate) destination_dirs: Vec<PathBuf>,
     /// The source directories to which other users can write until their mode is tightened.
     pub(crate) loose: Vec<PathBuf>,
     pub(crate) modes: Vec<(PathBuf, u32)>,
     pub(crate) owners: Vec<(PathBuf, Owner)>,
     pub(crate) owner: Option<Owner>,
     pub(crate) counts: [(usize, usize); 2],
-    pub(crate) left: Vec<Left>,
+    pub(crate) left: Vec<SkippedEntry>,
     pub(crate) errors: Vec<MigrationError>,
     pub(crate) refusals: Vec<MigrationError>,
 }
 
 /// The reason why the target of an identity file symlink is left.
-const IS_KEY_GOAL: &str = "the key is a link to it";
+const IS_KEY_TARGET: &str = "the key is a link to it";
 
 fn unreadable(path: &Path, source: DiskError) -> MigrationError {
     MigrationError::Unreadable { path: path.to_owned(), source }
@@ -161,7 +161,7 @@ fn is_loose(meta: &Metadata) -> bool {
 /// The kind of entry that has the name of a directory.
 enum Look {
     Absent,
-    Folder(Metadata),
+    StateDir(Metadata),
     Link(PathBuf),
     Odd,
     Unreadable(DiskError),
@@ -169,7 +169,7 @@ enum Look {
 
 fn look(disk: &dyn Disk, path: &Path) -> Look {
     match disk.stat(path) {
-        Ok(meta) if meta.is_dir() => Look::Folder(meta),
+        Ok(meta) if meta.is_dir() => Look::StateDir(meta),
         Ok(meta) if meta.is_symlink() => match disk.read_link(path) {
             Ok(target) => Look::Link(target),
             Err(error) => Look::Unreadable(error),
@@ -182,8 +182,8 @@ fn look(disk: &dyn Disk, path: &Path) -> Look {
 
 /// Returns the targets of the identity files of both homes that are symlinks. Whatever name such a
 /// file has, it is an identity file and no roster or state, and it stays in its place.
-fn key_goals(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
-    let mut goals = Vec::new();
+fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationError> {
+    let mut targets = Vec::new();
     for home in [&homes.app, &homes.daemon] {
         let key = home.join(&homes.names.identity);
         match disk.stat(&key) {
@@ -191,7 +191,7 @@ fn key_goals(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationEr
                 let says = disk.read_link(&key).map_err(|error| unreadable(&key, error))?;
                 // If the symlink cannot be followed at present, its target path is used as it is.
                 let by_word = || normalise(&key.parent().unwrap_or(home).join(says));
-                goals.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
+                targets.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
             }
             Err(error) if !is_absent(&error) && error.kind() != io::ErrorKind::PermissionDenied => {
                 return Err(unreadable(&key, error));
@@ -199,7 +199,7 @@ fn key_goals(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, MigrationEr
             _ => {}
         }
     }
-    Ok(goals)
+    Ok(targets)
 }
 
 /// Inspects both homes. Takes no lock, writes nothing.
@@ -207,32 +207,32 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
     let mut inspector = Inspector {
         disk,
         homes,
-        relative: relative_folders(homes),
+        relative: relative_dirs(homes),
         readable: BTreeMap::new(),
         linked: BTreeMap::new(),
         there: BTreeMap::new(),
-        key_goals: Vec::new(),
+        key_targets: Vec::new(),
         out: Inventory {
             direction,
             source: homes.source(direction).to_owned(),
             destination: homes.destination(direction).to_owned(),
-            folders: Vec::new(),
+            dirs: Vec::new(),
             legacy_roster: None,
             custody: None,
             source_key: None,
             destination_key: None,
-            key_pair: Pair::Free,
+            key_pair: DestinationState::Free,
             key_destination: homes.destination(direction).join(&homes.names.identity),
             key_target: None,
             key_trouble: false,
             answer: myownllm_identity::look(disk, &homes.identity_places()).answer(),
             foreign: false,
             leftovers: Vec::new(),
-            claims: Vec::new(),
-            claim_dirs: Vec::new(),
-            source_folders: Vec::new(),
-            missing_folders: Vec::new(),
-            destination_folders: Vec::new(),
+            quarantines: Vec::new(),
+            quarantine_dirs: Vec::new(),
+            source_dirs: Vec::new(),
+            missing_dirs: Vec::new(),
+            destination_dirs: Vec::new(),
             loose: Vec::new(),
             modes: Vec::new(),
             owners: Vec::new(),
@@ -244,13 +244,13 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
         },
     };
     inspector.homes();
-    match key_goals(disk, homes) {
-        Ok(goals) => inspector.key_goals = goals,
+    match key_targets(disk, homes) {
+        Ok(targets) => inspector.key_targets = targets,
         Err(error) => inspector.out.refusals.push(error),
     }
-    inspector.source_folders();
-    inspector.destination_folders();
-    inspector.same_folders();
+    inspector.source_dirs();
+    inspector.destination_dirs();
+    inspector.same_dirs();
     inspector.contents();
     inspector.legacy_roster();
     inspector.custody();
@@ -263,7 +263,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
 struct Seen {
     /// Our names, those in the claim directory included; and if the claim directory exists.
     ours: Vec<OsString>,
-    claims: bool,
+    quarantines: bool,
     /// The number of names that stay.
     foreign: usize,
 }
@@ -280,13 +280,13 @@ struct Inspector<'a> {
     /// The existing destination directories.
     there: BTreeMap<PathBuf, Metadata>,
     /// The targets of the identity files that are symlinks.
-    key_goals: Vec<PathBuf>,
+    key_targets: Vec<PathBuf>,
     out: Inventory,
 }
 
 impl Inspector<'_> {
     fn left(&mut self, path: PathBuf, reason: impl Into<String>) {
-        self.out.left.push(Left { path, reason: reason.into() });
+        self.out.left.push(SkippedEntry { path, reason: reason.into() });
     }
 
     fn unreadable(&mut self, path: &Path, error: DiskError) {
@@ -295,7 +295,7 @@ impl Inspector<'_> {
 
     /// Refuses a destination directory that cannot be inspected or read. On EACCES, reports the
     /// closest ancestor that denies access, once, instead of every entry under it.
-    fn closed(&mut self, path: &Path, error: DiskError) {
+    fn refuse_unreadable_dir(&mut self, path: &Path, error: DiskError) {
         if error.kind() != io::ErrorKind::PermissionDenied {
             return self.out.refusals.push(unreadable(path, error));
         }
@@ -309,12 +309,12 @@ impl Inspector<'_> {
     fn homes(&mut self) {
         for home in [&self.homes.app, &self.homes.daemon] {
             if !home.is_absolute() {
-                let odd = DiskError::new(
+                let unusable = DiskError::new(
                     Op::Use,
                     home,
                     io::Error::new(io::ErrorKind::InvalidInput, "not absolute"),
                 );
-                self.out.refusals.push(MigrationError::Failed { path: home.clone(), source: odd });
+                self.out.refusals.push(MigrationError::Failed { path: home.clone(), source: unusable });
             }
         }
         match self.disk.stat_follow(&self.homes.app) {
@@ -378,7 +378,7 @@ impl Inspector<'_> {
             || self.homes.names.custody.parent() == Some(relative)
     }
 
-    fn source_folders(&mut self) {
+    fn source_dirs(&mut self) {
         let source = self.out.source.clone();
         // The home itself may be a symlink; without a home there is nothing to move.
         match self.disk.stat_follow(&source) {
@@ -396,11 +396,11 @@ impl Inspector<'_> {
             }
             match look(self.disk, &path) {
                 Look::Absent => {}
-                Look::Folder(meta) => self.source_folder(relative, path.clone(), path, &meta),
-                Look::Link(target) => match self.way_back(&path) {
+                Look::StateDir(meta) => self.source_dir(relative, path.clone(), path, &meta),
+                Look::Link(target) => match self.undo_through_symlink(&path) {
                     Ok(Some((real, meta))) => {
                         self.linked.insert(relative.clone(), real.clone());
-                        self.source_folder(relative, path, real, &meta);
+                        self.source_dir(relative, path, real, &meta);
                     }
                     Ok(None) => self.source_link(&relative, path, target),
                     Err(error) => self.unreadable(&path, error),
@@ -425,7 +425,7 @@ impl Inspector<'_> {
     }
 
     /// Handles a directory of the source. `real` is its path without symlinks.
-    fn source_folder(&mut self, relative: PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
+    fn source_dir(&mut self, relative: PathBuf, path: PathBuf, real: PathBuf, meta: &Metadata) {
         // A directory of another user is not read.
         if !self.trust(&real, meta, "chmod 700") {
             self.out.key_trouble |= self.homes.names.identity.starts_with(&relative);
@@ -434,7 +434,7 @@ impl Inspector<'_> {
         }
         match self.see(&relative, &path, &real) {
             Ok(mut seen) => {
-                if is_loose(meta) && self.homes.names.folders.contains(&relative) {
+                if is_loose(meta) && self.homes.names.dirs.contains(&relative) {
                     self.trust_files(&path, &seen.ours);
                     self.out.loose.push(real.clone());
                 }
@@ -451,16 +451,16 @@ impl Inspector<'_> {
     /// Returns the target of a symlink in the daemon home if it is a directory in the app's home:
     /// the move went in through the symlink, and the undo comes out through it. Returns `None` if
     /// the target is a directory to which files move back.
-    fn way_back(&self, link: &Path) -> Result<Option<(PathBuf, Metadata)>, DiskError> {
+    fn undo_through_symlink(&self, link: &Path) -> Result<Option<(PathBuf, Metadata)>, DiskError> {
         if self.out.direction == Direction::Forward {
             return Ok(None);
         }
         let Some((real, meta)) = self.inside(link)? else { return Ok(None) };
-        let is_goal = |folder: &PathBuf| {
-            let folder = self.disk.stat_follow(&self.out.destination.join(folder));
-            folder.is_ok_and(|folder| folder.is_same_file(&meta))
+        let is_target = |dir: &PathBuf| {
+            let dir = self.disk.stat_follow(&self.out.destination.join(dir));
+            dir.is_ok_and(|dir| dir.is_same_file(&meta))
         };
-        Ok((!self.relative.iter().any(is_goal)).then_some((real, meta)))
+        Ok((!self.relative.iter().any(is_target)).then_some((real, meta)))
     }
 
     /// Returns the target of a symlink if it is a directory in the app's home. Fails if the target
@@ -484,9 +484,9 @@ impl Inspector<'_> {
     /// Refuses files of another user. In a directory to which other users can write, a file with
     /// one of our names may be theirs. In other directories nobody else can have made the file, and
     /// checking each one would cost more than the move.
-    fn trust_files(&mut self, folder: &Path, names: &[OsString]) {
-        let paths = names.iter().map(|name| self.whereabouts(folder.join(name)));
-        if let Some(found) = foreign_file(self.disk, folder, paths, self.out.owner) {
+    fn trust_files(&mut self, dir: &Path, names: &[OsString]) {
+        let paths = names.iter().map(|name| self.current_path(dir.join(name)));
+        if let Some(found) = foreign_file(self.disk, dir, paths, self.out.owner) {
             self.distrusted(Some(found));
             self.out.foreign = true;
         }
@@ -495,7 +495,7 @@ impl Inspector<'_> {
     /// Lists one source directory.
     fn see(&mut self, relative: &Path, path: &Path, real: &Path) -> Result<Seen, DiskError> {
         let names = &self.homes.names;
-        let is_leaf = names.folders.iter().any(|folder| folder == relative);
+        let is_leaf = names.dirs.iter().any(|dir| dir == relative);
         let mut seen = Seen::default();
         let mut foreign = Vec::new();
         let mut leftovers = Vec::new();
@@ -505,31 +505,33 @@ impl Inspector<'_> {
         // Compares only names, because a directory may hold very many.
         let apart: Vec<&OsStr> =
             apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
-        let goals = self.key_goals_in(path)?;
+        let targets = self.key_targets_in(path)?;
         self.disk.for_each_entry(real, &mut |entry| {
             if apart.contains(&entry.name.as_os_str()) {
                 // These are inspected separately.
                 return ControlFlow::Continue(());
             }
             match whose(&entry.name, entry.kind) {
-                Whose::Ours if goals.contains(&entry.name) => foreign.push((entry.name, IS_KEY_GOAL)),
-                Whose::Ours if is_leaf => seen.ours.push(entry.name),
-                Whose::Ours => foreign.push((entry.name, "it is not what moves")),
-                Whose::Leftover => leftovers.push(entry.name),
-                Whose::Claims => seen.claims = true,
-                Whose::Foreign(why) => foreign.push((entry.name, why)),
+                EntryClass::Ours if targets.contains(&entry.name) => {
+                    foreign.push((entry.name, IS_KEY_TARGET))
+                }
+                EntryClass::Ours if is_leaf => seen.ours.push(entry.name),
+                EntryClass::Ours => foreign.push((entry.name, "it is not what moves")),
+                EntryClass::Leftover => leftovers.push(entry.name),
+                EntryClass::Quarantines => seen.quarantines = true,
+                EntryClass::Foreign(why) => foreign.push((entry.name, why)),
             }
             ControlFlow::Continue(())
         })?;
-        if seen.claims {
-            let dir = path.join(CLAIM_DIR);
+        if seen.quarantines {
+            let dir = path.join(QUARANTINE_DIR);
             for entry in self.disk.list(&dir)? {
-                self.out.claims.push((dir.join(&entry.name), path.join(&entry.name)));
+                self.out.quarantines.push((dir.join(&entry.name), path.join(&entry.name)));
                 if is_leaf && !seen.ours.contains(&entry.name) {
                     seen.ours.push(entry.name);
                 }
             }
-            self.out.claim_dirs.push(dir);
+            self.out.quarantine_dirs.push(dir);
         }
         seen.ours.sort();
         foreign.sort();
@@ -559,8 +561,8 @@ impl Inspector<'_> {
             Leftover::OnlyCopyOf(name) => {
                 let name = name.file_name()?.to_owned();
                 let plain = path.with_file_name(&name);
-                if self.out.claims.iter().all(|(_, known)| *known != plain) {
-                    self.out.claims.push((path, plain));
+                if self.out.quarantines.iter().all(|(_, known)| *known != plain) {
+                    self.out.quarantines.push((path, plain));
                     return Some(name);
                 }
                 self.left(path, leftovers::ONLY_COPY);
@@ -571,16 +573,16 @@ impl Inspector<'_> {
     }
 
     /// Returns the names in a directory to which an identity file symlink leads.
-    fn key_goals_in(&self, folder: &Path) -> Result<Vec<OsString>, DiskError> {
-        if self.key_goals.is_empty() {
+    fn key_targets_in(&self, dir: &Path) -> Result<Vec<OsString>, DiskError> {
+        if self.key_targets.is_empty() {
             return Ok(Vec::new());
         }
-        let folder = self.disk.canonicalize(folder)?;
-        let names = self.key_goals.iter().filter_map(|goal| goal.strip_prefix(&folder).ok());
+        let dir = self.disk.canonicalize(dir)?;
+        let names = self.key_targets.iter().filter_map(|target| target.strip_prefix(&dir).ok());
         Ok(names.map(|name| name.as_os_str().to_owned()).collect())
     }
 
-    fn destination_folders(&mut self) {
+    fn destination_dirs(&mut self) {
         let destination = self.out.destination.clone();
         let all: Vec<PathBuf> =
             std::iter::once(PathBuf::new()).chain(self.relative.iter().cloned()).collect();
@@ -597,16 +599,16 @@ impl Inspector<'_> {
             };
             match look(self.disk, &path) {
                 Look::Absent => {
-                    self.out.missing_folders.push(path);
+                    self.out.missing_dirs.push(path);
                     continue;
                 }
-                Look::Folder(meta) if path != self.homes.app && !self.trust(&path, &meta, "chmod 700") => {
+                Look::StateDir(meta) if path != self.homes.app && !self.trust(&path, &meta, "chmod 700") => {
                     foreign.push(relative);
                 }
-                Look::Folder(meta) => self.destination_folder(&relative, path.clone(), &path, meta),
+                Look::StateDir(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
                 // The app's home itself may be a symlink, and is the home in either case.
                 Look::Link(_) if path == self.homes.app => match self.disk.stat_follow(&path) {
-                    Ok(meta) => self.destination_folder(&relative, path.clone(), &path, meta),
+                    Ok(meta) => self.destination_dir(&relative, path.clone(), &path, meta),
                     Err(error) => self.out.refusals.push(unreadable(&path, error)),
                 },
                 Look::Link(target) => match self.inside(&path) {
@@ -616,20 +618,20 @@ impl Inspector<'_> {
                             // leaves.
                             self.left(path.clone(), "it is a link: what goes back behind it stays there");
                         }
-                        self.destination_folder(&relative, path, &real, meta);
+                        self.destination_dir(&relative, path, &real, meta);
                     }
                     Ok(Some(_)) => foreign.push(relative),
                     Ok(None) => self.out.refusals.push(MigrationError::DestinationOutside { path, target }),
-                    Err(error) => self.closed(&path, error),
+                    Err(error) => self.refuse_unreadable_dir(&path, error),
                 },
-                Look::Odd => self.out.refusals.push(MigrationError::DestinationNotFolder { path }),
-                Look::Unreadable(error) => self.closed(&path, error),
+                Look::Odd => self.out.refusals.push(MigrationError::DestinationNotDir { path }),
+                Look::Unreadable(error) => self.refuse_unreadable_dir(&path, error),
             }
         }
     }
 
     /// Handles a directory of the destination. `real` is its path without symlinks.
-    fn destination_folder(&mut self, relative: &Path, path: PathBuf, real: &Path, meta: Metadata) {
+    fn destination_dir(&mut self, relative: &Path, path: PathBuf, real: &Path, meta: Metadata) {
         if path != self.homes.app {
             let private = self.holds_secrets(relative);
             self.tighten(real, &meta, private);
@@ -641,18 +643,18 @@ impl Inspector<'_> {
             }
             // Finds temporary files of a killed run, and sources that a killed run in the other
             // direction had claimed.
-            let mut claims = false;
+            let mut quarantines = false;
             let mut leftovers = Vec::new();
             let key = &self.homes.names.identity;
             let visited = self.disk.for_each_entry(real, &mut |entry| {
                 let at = relative.join(&entry.name);
                 if at != *key && is_spelled_alike(&at, key) {
                     let reason = "the daemon's spelling of that name is another".to_owned();
-                    self.out.left.push(Left { path: path.join(&entry.name), reason });
+                    self.out.left.push(SkippedEntry { path: path.join(&entry.name), reason });
                 }
                 match whose(&entry.name, entry.kind) {
-                    Whose::Leftover => leftovers.push(path.join(entry.name)),
-                    Whose::Claims => claims = true,
+                    EntryClass::Leftover => leftovers.push(path.join(entry.name)),
+                    EntryClass::Quarantines => quarantines = true,
                     _ => {}
                 }
                 ControlFlow::Continue(())
@@ -660,28 +662,30 @@ impl Inspector<'_> {
             for leftover in leftovers {
                 self.leftover(relative, leftover);
             }
-            let claimed = path.join(CLAIM_DIR);
-            let listed =
-                visited.and_then(|()| if claims { self.disk.list(&claimed) } else { Ok(Vec::new()) });
+            let quarantined = path.join(QUARANTINE_DIR);
+            let listed = visited
+                .and_then(|()| if quarantines { self.disk.list(&quarantined) } else { Ok(Vec::new()) });
             match listed {
                 Ok(entries) => {
-                    self.out.claims.extend(
-                        entries.into_iter().map(|entry| (claimed.join(&entry.name), path.join(&entry.name))),
+                    self.out.quarantines.extend(
+                        entries
+                            .into_iter()
+                            .map(|entry| (quarantined.join(&entry.name), path.join(&entry.name))),
                     );
-                    if claims {
-                        self.out.claim_dirs.push(claimed);
+                    if quarantines {
+                        self.out.quarantine_dirs.push(quarantined);
                     }
                 }
-                Err(error) => self.closed(&path, error),
+                Err(error) => self.refuse_unreadable_dir(&path, error),
             }
         }
-        self.out.destination_folders.push(path);
+        self.out.destination_dirs.push(path);
         self.there.insert(relative.to_owned(), meta);
     }
 
     /// Refuses two names of one directory: a file moved from it into it would be removed as
     /// identical.
-    fn same_folders(&mut self) {
+    fn same_dirs(&mut self) {
         let mut sources: Vec<(PathBuf, Metadata)> = self
             .readable
             .iter()
@@ -691,12 +695,12 @@ impl Inspector<'_> {
             sources.push((self.out.source.clone(), meta));
         }
         for (relative, meta) in &self.there {
-            let destination_folder = self.out.destination.join(relative);
-            for (source_folder, source) in &sources {
+            let destination_dir = self.out.destination.join(relative);
+            for (source_dir, source) in &sources {
                 if meta.is_same_file(source) {
-                    self.out.refusals.push(MigrationError::SameFolder {
-                        source_folder: source_folder.clone(),
-                        destination_folder: destination_folder.clone(),
+                    self.out.refusals.push(MigrationError::SameDir {
+                        source_dir: source_dir.clone(),
+                        destination_dir: destination_dir.clone(),
                     });
                 }
             }
@@ -705,33 +709,34 @@ impl Inspector<'_> {
 
     /// Returns the present path of a file: in the claim directory, if a killed run had put it
     /// there.
-    fn whereabouts(&self, plain: PathBuf) -> PathBuf {
-        match self.out.claims.iter().find(|(_, name)| *name == plain) {
+    fn current_path(&self, plain: PathBuf) -> PathBuf {
+        match self.out.quarantines.iter().find(|(_, name)| *name == plain) {
             // A new file under the old name takes precedence over the claimed one.
-            Some((claimed, _)) if matches!(self.disk.stat(&plain), Err(error) if error.is_not_found()) => {
-                claimed.clone()
+            Some((quarantined, _)) if matches!(self.disk.stat(&plain), Err(error) if error.is_not_found()) => {
+                quarantined.clone()
             }
             _ => plain,
         }
     }
 
     fn contents(&mut self) {
-        for relative in self.homes.names.folders.clone() {
+        for relative in self.homes.names.dirs.clone() {
             let (source, destination) =
                 (self.out.source.join(&relative), self.out.destination.join(&relative));
-            let mut folder = Folder { source, destination, items: None, whole: false, mode: 0 };
+            let mut dir = StateDir { source, destination, items: None, whole: false, mode: 0 };
             if let Some((meta, seen)) = self.readable.get_mut(&relative) {
-                let (ours, claims, foreign) = (std::mem::take(&mut seen.ours), seen.claims, seen.foreign);
-                folder.mode = meta.mode;
+                let (ours, quarantines, foreign) =
+                    (std::mem::take(&mut seen.ours), seen.quarantines, seen.foreign);
+                dir.mode = meta.mode;
                 let free = !self.there.contains_key(&relative);
-                folder.whole = free && !claims && foreign == 0 && !ours.is_empty();
+                dir.whole = free && !quarantines && foreign == 0 && !ours.is_empty();
                 let mut items = Vec::with_capacity(ours.len());
-                let taken = if free { BTreeSet::new() } else { self.names_in(&folder.destination) };
+                let taken = if free { BTreeSet::new() } else { self.names_in(&dir.destination) };
                 for name in ours {
                     let pair = if taken.contains(&name) {
-                        let source = self.whereabouts(folder.source.join(&name));
-                        let destination = folder.destination.join(&name);
-                        let there = self.whereabouts(destination.clone());
+                        let source = self.current_path(dir.source.join(&name));
+                        let destination = dir.destination.join(&name);
+                        let there = self.current_path(destination.clone());
                         match pair(self.disk, &source, &destination, &there, self.out.owner) {
                             Ok(pair) => pair,
                             Err(error) => {
@@ -743,13 +748,13 @@ impl Inspector<'_> {
                             }
                         }
                     } else {
-                        Pair::Free
+                        DestinationState::Free
                     };
                     items.push(Item { name, pair });
                 }
-                folder.items = Some(items);
+                dir.items = Some(items);
             }
-            self.out.folders.push(folder);
+            self.out.dirs.push(dir);
         }
     }
 
@@ -769,44 +774,46 @@ impl Inspector<'_> {
         if let Err(error) = visited {
             self.out.refusals.push(unreadable(dir, error));
         }
-        let claimed = self.out.claims.iter().filter(|(_, plain)| plain.parent() == Some(dir));
-        names.extend(claimed.filter_map(|(_, plain)| plain.file_name()).map(OsStr::to_owned));
+        let quarantined = self.out.quarantines.iter().filter(|(_, plain)| plain.parent() == Some(dir));
+        names.extend(quarantined.filter_map(|(_, plain)| plain.file_name()).map(OsStr::to_owned));
         names
     }
 
-    fn stays(&mut self, folder: Option<&Path>) {
-        if let Some((_, seen)) = folder.and_then(|folder| self.readable.get_mut(folder)) {
+    fn stays(&mut self, dir: Option<&Path>) {
+        if let Some((_, seen)) = dir.and_then(|dir| self.readable.get_mut(dir)) {
             seen.foreign += 1;
         }
     }
 
     /// Returns a regular file that moves by itself. Leaves anything else with that name.
     fn single(&mut self, relative: &Path) -> Option<(PathBuf, Metadata)> {
-        let folder = relative.parent().unwrap_or(Path::new(""));
-        self.readable.get(folder)?;
-        let at = self.whereabouts(self.out.source.join(relative));
+        let dir = relative.parent().unwrap_or(Path::new(""));
+        self.readable.get(dir)?;
+        let at = self.current_path(self.out.source.join(relative));
         match self.disk.stat(&at) {
             Err(error) if error.is_not_found() => None,
             Err(error) => {
                 self.unreadable(&at, error);
-                self.stays(Some(folder));
+                self.stays(Some(dir));
                 None
             }
-            Ok(meta) if meta.is_file() => match self.key_goals_in(&self.out.source.join(folder)) {
-                Ok(goals) if goals.iter().any(|goal| Some(goal.as_os_str()) == relative.file_name()) => {
-                    self.stays(Some(folder));
-                    self.left(at, IS_KEY_GOAL);
+            Ok(meta) if meta.is_file() => match self.key_targets_in(&self.out.source.join(dir)) {
+                Ok(targets)
+                    if targets.iter().any(|target| Some(target.as_os_str()) == relative.file_name()) =>
+                {
+                    self.stays(Some(dir));
+                    self.left(at, IS_KEY_TARGET);
                     None
                 }
                 Ok(_) => Some((at, meta)),
                 Err(error) => {
                     self.unreadable(&at, error);
-                    self.stays(Some(folder));
+                    self.stays(Some(dir));
                     None
                 }
             },
             Ok(meta) => {
-                self.stays(Some(folder));
+                self.stays(Some(dir));
                 let why = match meta.kind {
                     FileKind::Symlink => "it is a link",
                     FileKind::Dir => "it is a folder with the name of a file",
@@ -824,31 +831,31 @@ impl Inspector<'_> {
         }
         let relative = self.homes.names.legacy_roster.clone();
         let Some((at, meta)) = self.single(&relative) else { return };
-        let folder = relative.parent();
+        let dir = relative.parent();
         if !self.trust_owner(&at, &meta) {
             self.out.foreign = true;
-            return self.stays(folder);
+            return self.stays(dir);
         }
         let bytes = match self.disk.read(&at, LEGACY_ROSTER_LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                self.stays(folder);
+                self.stays(dir);
                 return self.left(at, "it is too large for a roster");
             }
             Err(error) => {
-                self.stays(folder);
+                self.stays(dir);
                 return self.unreadable(&at, error);
             }
         };
         let name = match legacy_network(&bytes) {
             Ok(id) => self.homes.names.rosters.join(format!("{id}.json")),
             Err(why) => {
-                self.stays(folder);
+                self.stays(dir);
                 return self.left(at, why);
             }
         };
         let destination = self.out.destination.join(&name);
-        let single = |pair| Single {
+        let single = |pair| SingleFile {
             source: self.out.source.join(&relative),
             destination: destination.clone(),
             pair,
@@ -857,41 +864,43 @@ impl Inspector<'_> {
         };
         match self.disk.stat(&destination) {
             Ok(there) => match is_copy(self.disk, &at, &destination, &there, self.out.owner) {
-                Ok(true) => self.out.legacy_roster = Some(single(Pair::Same)),
+                Ok(true) => self.out.legacy_roster = Some(single(DestinationState::Same)),
                 Ok(false) => {
-                    self.stays(folder);
+                    self.stays(dir);
                     self.left(at, "there is a roster of that network already");
                 }
                 Err(error) => {
-                    self.stays(folder);
+                    self.stays(dir);
                     self.out.errors.push(error);
                 }
             },
             Err(error) if is_absent(&error) => {
                 let beside = self.out.source.join(&name);
                 match self.disk.stat(&beside) {
-                    Err(error) if is_absent(&error) => self.out.legacy_roster = Some(single(Pair::Free)),
+                    Err(error) if is_absent(&error) => {
+                        self.out.legacy_roster = Some(single(DestinationState::Free))
+                    }
                     Err(error) => {
-                        self.stays(folder);
+                        self.stays(dir);
                         self.unreadable(&beside, error);
                     }
                     Ok(there) => match is_copy(self.disk, &at, &beside, &there, self.out.owner) {
                         // The same bytes move under the network's own name; after that this file is
                         // removed.
-                        Ok(true) => self.out.legacy_roster = Some(single(Pair::Same)),
+                        Ok(true) => self.out.legacy_roster = Some(single(DestinationState::Same)),
                         Ok(false) => {
-                            self.stays(folder);
+                            self.stays(dir);
                             self.left(at, "there is a roster of that network already");
                         }
                         Err(error) => {
-                            self.stays(folder);
+                            self.stays(dir);
                             self.out.errors.push(error);
                         }
                     },
                 }
             }
             Err(error) => {
-                self.stays(folder);
+                self.stays(dir);
                 self.unreadable(&destination, error);
             }
         }
@@ -905,11 +914,11 @@ impl Inspector<'_> {
             return self.stays(relative.parent());
         }
         let destination = self.out.destination.join(&relative);
-        let there = self.whereabouts(destination.clone());
+        let there = self.current_path(destination.clone());
         match pair(self.disk, &at, &destination, &there, self.out.owner) {
             Ok(pair) => {
                 let there = self.disk.stat(&there).ok().filter(Metadata::is_file);
-                self.out.custody = Some(Single {
+                self.out.custody = Some(SingleFile {
                     source: self.out.source.join(&relative),
                     destination,
                     pair,
@@ -953,17 +962,17 @@ impl Inspector<'_> {
             None
         };
         // The target of a claimed symlink is relative to its original directory.
-        let goal = match (&link, at.parent()) {
-            (Some(target), Some(folder)) if folder.ends_with(CLAIM_DIR) => {
+        let target = match (&link, at.parent()) {
+            (Some(target), Some(dir)) if dir.ends_with(QUARANTINE_DIR) => {
                 // The path has no `..`: below a locked home no path goes upwards.
-                let belonged = folder.parent().unwrap_or(folder);
+                let belonged = dir.parent().unwrap_or(dir);
                 normalise(
                     &self.disk.canonicalize(belonged).unwrap_or_else(|_| belonged.to_owned()).join(target),
                 )
             }
             _ => at.to_owned(),
         };
-        match self.disk.stat_follow(&goal) {
+        match self.disk.stat_follow(&target) {
             Ok(meta) if meta.is_file() => {}
             Ok(meta) => {
                 let what = if meta.is_dir() { "a folder" } else { "no regular file" };
@@ -983,7 +992,7 @@ impl Inspector<'_> {
                 return None;
             }
         }
-        let (bytes, identity) = match self.disk.read(&goal, IDENTITY_LIMIT) {
+        let (bytes, identity) = match self.disk.read(&target, IDENTITY_LIMIT) {
             Ok(bytes) => {
                 let identity = myownllm_identity::inspect(&bytes);
                 (bytes, identity)
@@ -1003,25 +1012,25 @@ impl Inspector<'_> {
 
     fn identity(&mut self) {
         let relative = self.homes.names.identity.clone();
-        let folder = relative.parent().unwrap_or(Path::new("")).to_owned();
-        if self.readable.contains_key(&folder) {
-            let at = self.whereabouts(self.out.source.join(&relative));
+        let dir = relative.parent().unwrap_or(Path::new("")).to_owned();
+        if self.readable.contains_key(&dir) {
+            let at = self.current_path(self.out.source.join(&relative));
             let exists = self.disk.stat(&at).is_ok();
             self.out.source_key = self.key(&at);
             if exists && self.out.source_key.is_none() {
-                self.stays(Some(&folder));
+                self.stays(Some(&dir));
             }
-        } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&folder)) {
+        } else if self.out.errors.iter().any(|error| error.path() == self.out.source.join(&dir)) {
             // A directory that cannot be read may hold an identity file.
             self.out.key_trouble = true;
         }
         let destination = self.out.key_destination.clone();
-        if self.there.contains_key(&folder) {
-            let there = self.whereabouts(destination.clone());
+        if self.there.contains_key(&dir) {
+            let there = self.current_path(destination.clone());
             self.out.destination_key = self.key(&there);
-            let odd = self.out.left.iter().position(|left| left.path == destination);
-            if let Some(odd) = odd {
-                let left = self.out.left.remove(odd);
+            let unusable = self.out.left.iter().position(|left| left.path == destination);
+            if let Some(unusable) = unusable {
+                let left = self.out.left.remove(unusable);
                 self.out.key_trouble = true;
                 let refusal = self.out.answer.refusal().filter(|refusal| refusal.path() == destination);
                 let remedy = refusal.and_then(Refusal::hint);
@@ -1030,7 +1039,7 @@ impl Inspector<'_> {
             }
         }
         if let Some(target) = self.out.source_key.as_ref().and_then(|key| key.link.clone()) {
-            let (from, to) = (self.out.source.join(&folder), self.out.destination.join(&folder));
+            let (from, to) = (self.out.source.join(&dir), self.out.destination.join(&dir));
             self.out.key_target = Some(rebase(&target, &from, &to));
         }
         self.out.key_pair = match self.key_pair() {
@@ -1038,16 +1047,16 @@ impl Inspector<'_> {
             Err(error) => {
                 self.out.key_trouble = true;
                 self.out.errors.push(error);
-                Pair::Free
+                DestinationState::Free
             }
         };
         self.counts();
         self.finish();
     }
 
-    fn key_pair(&self) -> Result<Pair, MigrationError> {
+    fn key_pair(&self) -> Result<DestinationState, MigrationError> {
         let (Some(here), Some(there)) = (&self.out.source_key, &self.out.destination_key) else {
-            return Ok(Pair::Free);
+            return Ok(DestinationState::Free);
         };
         if there.link.is_none() {
             no_mount(self.disk, &there.path)?;
@@ -1064,7 +1073,7 @@ impl Inspector<'_> {
             (None, None) => here.bytes == there.bytes,
         };
         if same {
-            return Ok(Pair::Same);
+            return Ok(DestinationState::Same);
         }
         differs(self.disk, &here.path, &self.out.key_destination, &there.path)
     }
@@ -1088,9 +1097,9 @@ impl Inspector<'_> {
             count
         };
         for (side, home) in [&self.out.source, &self.out.destination].into_iter().enumerate() {
-            for folder in &self.homes.names.folders {
-                let number = count(&home.join(folder));
-                if *folder == self.homes.names.rosters {
+            for dir in &self.homes.names.dirs {
+                let number = count(&home.join(dir));
+                if *dir == self.homes.names.rosters {
                     self.out.counts[side].0 += number;
                 } else {
                     self.out.counts[side].1 += number;
@@ -1110,7 +1119,7 @@ impl Inspector<'_> {
                     self.out.modes.push((real.clone(), 0o700));
                 }
                 if !self.linked.contains_key(relative) {
-                    self.out.source_folders.push((path, seen.foreign));
+                    self.out.source_dirs.push((path, seen.foreign));
                     continue;
                 }
             }
@@ -1118,8 +1127,8 @@ impl Inspector<'_> {
                 // The entry is a symlink, or no directory that can be read, so its parent does not
                 // become empty.
                 let parent = relative.parent().map(|parent| self.out.source.join(parent));
-                for (folder, stays) in &mut self.out.source_folders {
-                    if Some(&*folder) == parent.as_ref() {
+                for (dir, stays) in &mut self.out.source_dirs {
+                    if Some(&*dir) == parent.as_ref() {
                         *stays += 1;
                     }
                 }
@@ -1132,9 +1141,9 @@ impl Inventory {
     /// Returns the path of the source's identity file at the time of its move: its own name, even
     /// if a killed run had claimed it.
     pub(crate) fn source_key_path(&self, key: &Key) -> PathBuf {
-        self.claims
+        self.quarantines
             .iter()
-            .find(|(claimed, _)| *claimed == key.path)
+            .find(|(quarantined, _)| *quarantined == key.path)
             .map_or_else(|| key.path.clone(), |(_, plain)| plain.clone())
     }
 }

@@ -1,23 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod decide;
 mod error;
 mod execute;
 mod homes;
 mod inspect;
 mod plan;
+mod planner;
 mod report;
 
 use myownllm_durable_fs::{Disk, LockedDir};
 /// Judges identity files, and decides if a daemon may be started.
 pub use myownllm_identity as identity;
 
-pub use decide::plan;
 pub use error::{Class, LiveDaemon, LiveKind, MigrationError, Side};
 pub use homes::{Direction, Homes, Keep, Options, StateNames};
 pub use inspect::{Inventory, inspect, is_pending};
-pub use plan::{Collision, IdentityState, Left, Plan, Step};
+pub use plan::{Collision, IdentityState, Plan, SkippedEntry, Step};
+pub use planner::plan;
 pub use report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report};
 
 /// Finds daemons that still write one of the homes, and stops them if the user wants that.
@@ -98,20 +98,20 @@ pub trait StateMigrator {
 pub struct Migrator<'a> {
     disk: &'a dyn Disk,
     homes: Homes,
-    tell: &'a dyn Fn(Progress),
+    on_progress: &'a dyn Fn(Progress),
 }
 
 impl<'a> Migrator<'a> {
     /// Creates a migrator between these homes on this disk.
     pub fn new(disk: &'a dyn Disk, homes: Homes) -> Self {
-        Self { disk, homes, tell: &|_| {} }
+        Self { disk, homes, on_progress: &|_| {} }
     }
 
     /// Calls `tell` with the progress while files move: for moves that take long, such as one to
     /// another disk.
     #[must_use]
-    pub fn telling(mut self, tell: &'a dyn Fn(Progress)) -> Self {
-        self.tell = tell;
+    pub fn with_progress(mut self, on_progress: &'a dyn Fn(Progress)) -> Self {
+        self.on_progress = on_progress;
         self
     }
 
@@ -131,7 +131,7 @@ impl StateMigrator for Migrator<'_> {
     }
 
     fn plan(&self, inventory: &Inventory, options: &Options) -> Plan {
-        decide::plan(&self.homes, inventory, options)
+        planner::plan(&self.homes, inventory, options)
     }
 
     fn inspect_locked(&self, lock: &LockedDir, direction: Direction) -> Inventory {
@@ -139,6 +139,6 @@ impl StateMigrator for Migrator<'_> {
     }
 
     fn execute(&self, lock: &LockedDir, plan: Plan, daemons: &dyn LiveDaemons) -> Report {
-        execute::execute(lock, plan, daemons, self.tell)
+        execute::execute(lock, plan, daemons, self.on_progress)
     }
 }

@@ -43,7 +43,8 @@ pub enum Step {
         path: PathBuf,
     },
     /// Give a source its name back that a killed run had put aside to remove it.
-    RestoreClaim {
+    #[serde(rename = "restore-claim")]
+    RestoreQuarantined {
         /// The present path.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
@@ -52,7 +53,8 @@ pub enum Step {
         to: PathBuf,
     },
     /// Make a directory with mode 0700.
-    MakeFolder {
+    #[serde(rename = "make-folder")]
+    MakeDir {
         /// The directory.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
@@ -77,7 +79,8 @@ pub enum Step {
         gid: u32,
     },
     /// Rename a whole directory: every file in it is ours, and the destination does not exist.
-    MoveFolder {
+    #[serde(rename = "move-folder")]
+    MoveDir {
         /// The source.
         #[serde(serialize_with = "lossy")]
         from: PathBuf,
@@ -142,7 +145,8 @@ pub enum Step {
         to: PathBuf,
     },
     /// Remove a directory of the source if it is empty.
-    RemoveFolder {
+    #[serde(rename = "remove-folder")]
+    RemoveDir {
         /// The directory.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
@@ -173,12 +177,12 @@ impl Step {
         match self {
             Self::Sync { directories } => directories.first().map_or(Path::new(""), PathBuf::as_path),
             Self::RemoveLeftover { path }
-            | Self::MakeFolder { path }
+            | Self::MakeDir { path }
             | Self::SetMode { path, .. }
             | Self::SetOwner { path, .. }
-            | Self::RemoveFolder { path } => path,
-            Self::RestoreClaim { from, .. }
-            | Self::MoveFolder { from, .. }
+            | Self::RemoveDir { path } => path,
+            Self::RestoreQuarantined { from, .. }
+            | Self::MoveDir { from, .. }
             | Self::MoveFiles { from, .. }
             | Self::MoveFile { from, .. }
             | Self::MoveLink { from, .. }
@@ -190,7 +194,7 @@ impl Step {
     /// Returns the number of files that this step moves.
     pub fn files(&self) -> usize {
         match self {
-            Self::MoveFolder { files, .. } => *files,
+            Self::MoveDir { files, .. } => *files,
             Self::MoveFiles { names, .. } => names.len(),
             Self::MoveFile { .. } | Self::MoveLink { .. } | Self::SetAside { .. } => 1,
             _ => 0,
@@ -202,11 +206,13 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RemoveLeftover { path } => write!(f, "remove the leftover {}", path.display()),
-            Self::RestoreClaim { from, to } => write!(f, "put {} back to {}", from.display(), to.display()),
-            Self::MakeFolder { path } => write!(f, "make the folder {}", path.display()),
+            Self::RestoreQuarantined { from, to } => {
+                write!(f, "put {} back to {}", from.display(), to.display())
+            }
+            Self::MakeDir { path } => write!(f, "make the folder {}", path.display()),
             Self::SetMode { path, mode } => write!(f, "set the mode of {} to {mode:04o}", path.display()),
             Self::SetOwner { path, uid, gid } => write!(f, "give {} to {uid}:{gid}", path.display()),
-            Self::MoveFolder { from, to, files } => {
+            Self::MoveDir { from, to, files } => {
                 write!(f, "move the folder {} ({files} files) to {}", from.display(), to.display())
             }
             Self::MoveFiles { from, to, names } => {
@@ -226,7 +232,7 @@ impl fmt::Display for Step {
                 write!(f, "remove {}, the same as {}", source.display(), destination.display())
             }
             Self::SetAside { from, to } => write!(f, "set {} aside as {}", from.display(), to.display()),
-            Self::RemoveFolder { path } => write!(f, "remove the folder {} when it is empty", path.display()),
+            Self::RemoveDir { path } => write!(f, "remove the folder {} when it is empty", path.display()),
             Self::Sync { directories } => {
                 let paths: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
                 write!(f, "sync {}", paths.join(", "))
@@ -250,7 +256,7 @@ pub struct Collision {
 /// An entry that is not ours, and therefore stays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Left {
+pub struct SkippedEntry {
     /// The path.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
@@ -271,7 +277,8 @@ pub enum IdentityState {
     AtSource(KeyInfo),
     /// Neither side has an identity file, but something else has its name, a valid one has another
     /// name, or peers know the device: a daemon would make a new identity.
-    Odd {
+    #[serde(rename = "odd")]
+    Unusable {
         /// The path.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
@@ -309,7 +316,7 @@ impl IdentityState {
         let path = refusal.path().to_owned();
         let look = || format!("ls -la {}", quote(path.parent().unwrap_or(&path)));
         let command = refusal.hint().unwrap_or_else(look);
-        Self::Odd { why: refusal.problem.to_string(), command, path }
+        Self::Unusable { why: refusal.problem.to_string(), command, path }
     }
 
     pub(crate) fn of(identity: &Identity, at_destination: bool) -> Self {
@@ -349,7 +356,7 @@ pub struct Plan {
     /// Files that differ and about which the user has not decided.
     pub collisions: Vec<Collision>,
     /// The entries that are not ours.
-    pub left: Vec<Left>,
+    pub left: Vec<SkippedEntry>,
     /// The paths that could not be inspected. They stay, and so does the identity file.
     pub errors: Vec<MigrationError>,
     /// The reasons why nothing may be done at all. If there is one, nothing is executed.
@@ -363,7 +370,7 @@ pub struct Plan {
     #[serde(skip)]
     pub(crate) loose: Vec<PathBuf>,
     #[serde(skip)]
-    pub(crate) secret_folders: Vec<PathBuf>,
+    pub(crate) secret_dirs: Vec<PathBuf>,
     #[serde(skip)]
     pub(crate) owner: Option<Owner>,
     #[serde(skip)]

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     error::{Class, LiveDaemon, MigrationError},
     homes::Direction,
-    plan::{Collision, IdentityState, Left, lossy},
+    plan::{Collision, IdentityState, SkippedEntry, lossy},
 };
 
 fn lossy_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
@@ -20,7 +20,8 @@ fn lossy_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok,
 #[non_exhaustive]
 pub enum MoveMethod {
     /// A whole directory by one rename.
-    RenameFolder,
+    #[serde(rename = "rename-folder")]
+    RenameDir,
     /// One rename that cannot replace.
     Rename,
     /// A second hard link, after which the first name is removed.
@@ -133,10 +134,11 @@ pub struct Report {
     /// Files that differ: both stay.
     pub collisions: Vec<Collision>,
     /// The entries that are not ours, and stay.
-    pub left: Vec<Left>,
+    pub left: Vec<SkippedEntry>,
     /// Emptied directories that were removed.
     #[serde(serialize_with = "lossy_paths")]
-    pub folders_removed: Vec<PathBuf>,
+    #[serde(rename = "folders_removed")]
+    pub dirs_removed: Vec<PathBuf>,
     /// The leftovers of killed runs that this run removed.
     #[serde(serialize_with = "lossy_paths")]
     pub leftovers_removed: Vec<PathBuf>,
@@ -161,7 +163,7 @@ impl Report {
             set_aside: Vec::new(),
             collisions: Vec::new(),
             left: Vec::new(),
-            folders_removed: Vec::new(),
+            dirs_removed: Vec::new(),
             leftovers_removed: Vec::new(),
             errors: Vec::new(),
             refusals: Vec::new(),

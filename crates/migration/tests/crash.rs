@@ -62,8 +62,8 @@ fn legacy(disk: &SimDisk) {
 
 /// Makes the directories of a daemon that was started once.
 fn started(disk: &SimDisk) {
-    for folder in ["", "/.secrets", "/mesh", "/mesh/rosters", "/mesh/states"] {
-        disk.put_dir(format!("{DAEMON}{folder}"), 0o700);
+    for dir in ["", "/.secrets", "/mesh", "/mesh/rosters", "/mesh/states"] {
+        disk.put_dir(format!("{DAEMON}{dir}"), 0o700);
     }
     disk.put(format!("{DAEMON}/config.json"), b"{\"daemon\":{}}");
 }
@@ -184,9 +184,9 @@ fn cases() -> Vec<Case> {
         moved(disk);
     });
     add("undo, out of links in the home", Options::undo(), true, &|disk| {
-        for folder in ["mesh/rosters", ".secrets"] {
-            disk.put_dir(format!("{APP}/data/{folder}"), 0o700);
-            disk.put_link(format!("{DAEMON}/{folder}"), format!("{APP}/data/{folder}"));
+        for dir in ["mesh/rosters", ".secrets"] {
+            disk.put_dir(format!("{APP}/data/{dir}"), 0o700);
+            disk.put_link(format!("{DAEMON}/{dir}"), format!("{APP}/data/{dir}"));
         }
         moved(disk);
     });
@@ -278,8 +278,8 @@ fn converges(disk: &SimDisk, wanted: &SimDisk, case: &Case, at: &str) {
     );
     assert_eq!(shape(disk), shape(wanted), "{}: {at}: ends elsewhere: {report:#?}", case.name);
     let emptied = if case.options.direction == Direction::Forward { APP } else { DAEMON };
-    for folder in ["/mesh/rosters", "/mesh/states", "/mesh", "/.secrets"] {
-        let path = format!("{emptied}{folder}");
+    for dir in ["/mesh/rosters", "/mesh/states", "/mesh", "/.secrets"] {
+        let path = format!("{emptied}{dir}");
         let (is, was) =
             (disk.tree().contains_key(Path::new(&path)), wanted.tree().contains_key(Path::new(&path)));
         assert_eq!(is, was, "{}: {at}: {path} is left\n{report:#?}", case.name);
@@ -307,8 +307,8 @@ fn durable(disk: &SimDisk, case: &Case, before: &BTreeSet<Vec<u8>>, at: &str) {
     for after in disk.crash_states(states(), 7) {
         if case.flushed {
             assert_eq!(shape(&after), shape(disk), "{}: {at}: not durable", case.name);
-            let folders = |disk: &SimDisk| disk.tree().into_keys().collect::<Vec<_>>();
-            assert_eq!(folders(&after), folders(disk), "{}: {at}: folders are not durable", case.name);
+            let dirs = |disk: &SimDisk| disk.tree().into_keys().collect::<Vec<_>>();
+            assert_eq!(dirs(&after), dirs(disk), "{}: {at}: folders are not durable", case.name);
         }
         intact(before, &after, case, at);
     }
@@ -520,14 +520,14 @@ fn every_failure_after_the_fact_is_survived() {
 
 #[test]
 fn every_odd_failure_is_survived() {
-    let odd = [
+    let unusable = [
         ErrorKind::InvalidInput,
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
         ErrorKind::ReadOnlyFilesystem,
         ErrorKind::Unsupported,
     ];
-    fail_everywhere(&odd, false, false);
+    fail_everywhere(&unusable, false, false);
 }
 
 #[test]
@@ -682,7 +682,7 @@ fn a_source_that_changes_survives_a_crash_too() {
 fn survives_a_change_and_a_crash(case: &Case) {
     let probe = case.disk.clone();
     run(&probe, &case.options);
-    let claimed = |op: &myownllm_durable_fs::sim::OpRecord| {
+    let quarantined = |op: &myownllm_durable_fs::sim::OpRecord| {
         op.op == Op::Rename && op.path.ends_with("mesh/rosters/one.json")
     };
     let made = |op: &myownllm_durable_fs::sim::OpRecord| {
@@ -692,7 +692,7 @@ fn survives_a_change_and_a_crash(case: &Case) {
         probe.ops().into_iter().find(|op| wanted(op)).expect("it is taken aside").number
     };
     // Starts before the directory exists to which the file is moved.
-    for number in number_of(&made)..=number_of(&claimed) {
+    for number in number_of(&made)..=number_of(&quarantined) {
         for crash in number + 1..number + 40 {
             let disk = case.disk.clone();
             disk.set_hook(move |record, foreign| {
@@ -799,7 +799,7 @@ fn what_appears_in_the_old_place_is_not_called_moved() {
 
 /// A directory of another user, or the lock of another home, does not allow a move.
 #[test]
-fn foreign_folders_and_foreign_locks_stop_everything() {
+fn foreign_dirs_and_foreign_locks_stop_everything() {
     let disk = SimDisk::new();
     full(&disk);
     disk.put_dir("/home/eve", 0o700);
@@ -829,7 +829,7 @@ fn foreign_folders_and_foreign_locks_stop_everything() {
 }
 
 #[test]
-fn what_is_planted_before_a_folder_is_tightened_does_not_move() {
+fn file_planted_before_a_directory_is_tightened_does_not_move() {
     let disk = SimDisk::new();
     disk.put(format!("{APP}/mesh/rosters/one.json"), b"roster");
     disk.put(format!("{APP}/.secrets/identity.json"), &key_file(1, "x"));

@@ -22,21 +22,21 @@ use common::{Mount, key_file};
 use myownllm_durable_fs::{Disk, RealDisk};
 use myownllm_migration::identity::{Answer, look};
 use myownllm_migration::{
-    Class, Direction, Homes, IdentityState, Keep, Left, LiveDaemon, LiveDaemons, Migrator, MoveMethod,
-    NoDaemons, Options, Outcome, Progress, Report, StateMigrator, is_pending,
+    Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons,
+    Options, Outcome, Progress, Report, SkippedEntry, StateMigrator, is_pending,
 };
 
 struct Home {
-    _folder: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     app: PathBuf,
 }
 
 impl Home {
     fn empty() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let app = folder.path().join(".myownllm");
+        let dir = tempfile::tempdir().expect("a folder");
+        let app = dir.path().join(".myownllm");
         fs::create_dir(&app).expect("made");
-        Self { _folder: folder, app }
+        Self { _dir: dir, app }
     }
 
     fn full() -> Self {
@@ -132,8 +132,8 @@ fn chmod(path: &Path, mode: u32) {
 fn everything_moves_and_the_old_places_are_gone() {
     let home = Home::full();
     let before = fs::metadata(home.at("mesh/rosters/one.json")).expect("there");
-    for folder in ["mesh", "mesh/states", "mesh/rosters", ".secrets"] {
-        chmod(&home.at(folder), 0o755);
+    for dir in ["mesh", "mesh/states", "mesh/rosters", ".secrets"] {
+        chmod(&home.at(dir), 0o755);
     }
     chmod(&home.at(".secrets/identity.json"), 0o644);
     chmod(&home.at("mesh/rosters/one.json"), 0o640);
@@ -156,16 +156,16 @@ fn everything_moves_and_the_old_places_are_gone() {
             ".myownmesh/mesh/states/one.json",
         ]
     );
-    for folder in ["", ".secrets", "mesh", "mesh/rosters", "mesh/states"] {
-        assert_eq!(mode(&home.new_home(folder)), 0o700, "{folder}");
+    for dir in ["", ".secrets", "mesh", "mesh/rosters", "mesh/states"] {
+        assert_eq!(mode(&home.new_home(dir)), 0o700, "{dir}");
     }
     assert_eq!(mode(&home.new_home(".secrets/identity.json")), 0o600);
     assert_eq!(mode(&home.new_home(".secrets/custody.json")), 0o600);
     let after = fs::metadata(home.new_home("mesh/rosters/one.json")).expect("there");
     assert_eq!(after.mode() & 0o777, 0o640, "a roster keeps its mode");
     assert_eq!(after.ino(), before.ino(), "it is the very file");
-    let folders = report.moved.iter().filter(|moved| moved.method == MoveMethod::RenameFolder);
-    assert_eq!(folders.count(), 2, "each folder is one rename");
+    let dirs = report.moved.iter().filter(|moved| moved.method == MoveMethod::RenameDir);
+    assert_eq!(dirs.count(), 2, "each folder is one rename");
     assert!(!home.pending());
     let changed = |path: &str| fs::metadata(home.at(path)).expect("there").ctime_nsec();
     let stamp = (changed(""), changed(".myownmesh"));
@@ -177,8 +177,8 @@ fn everything_moves_and_the_old_places_are_gone() {
 fn who_wants_to_is_told_how_far_it_is() {
     let home = Home::full();
     let told = RefCell::new(Vec::new());
-    let tell = |progress: Progress| told.borrow_mut().push((progress.done, progress.total));
-    let migrator = Migrator::new(&RealDisk, home.homes()).telling(&tell);
+    let on_progress = |progress: Progress| told.borrow_mut().push((progress.done, progress.total));
+    let migrator = Migrator::new(&RealDisk, home.homes()).with_progress(&on_progress);
     let planned = migrator.plan(&migrator.inspect(Direction::Forward), &Options::forward()).files();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
@@ -222,7 +222,7 @@ fn undo_and_back_again_is_where_it_began() {
 
 #[test]
 fn what_went_in_through_a_link_comes_back() {
-    for (folder, mode_of_goal) in [
+    for (dir, mode_of_target) in [
         ("mesh/rosters", 0o700),
         ("mesh/states", 0o755),
         ("mesh", 0o700),
@@ -232,32 +232,28 @@ fn what_went_in_through_a_link_comes_back() {
     ] {
         let home = Home::full();
         let before = home.tree();
-        let link = home.app.join(".myownmesh").join(folder);
+        let link = home.app.join(".myownmesh").join(dir);
         let link = Path::new(link.to_str().expect("text").trim_end_matches('/'));
         fs::create_dir_all(link.parent().expect("a folder")).expect("made");
         fs::create_dir_all(home.at("data/there")).expect("made");
         chmod(&home.at("data"), 0o700);
-        chmod(&home.at("data/there"), mode_of_goal);
+        chmod(&home.at("data/there"), mode_of_target);
         symlink(home.at("data/there"), link).expect("linked");
         for _ in 0..2 {
             let report = home.run(&Options::forward());
-            assert_eq!(report.outcome, Outcome::Done, "{folder}: {report:#?}");
-            assert!(home.may_start() && !home.pending(), "{folder}");
-            assert_eq!(
-                fs::read(home.new_home("mesh/rosters/one.json")).expect("there"),
-                b"roster",
-                "{folder}"
-            );
+            assert_eq!(report.outcome, Outcome::Done, "{dir}: {report:#?}");
+            assert!(home.may_start() && !home.pending(), "{dir}");
+            assert_eq!(fs::read(home.new_home("mesh/rosters/one.json")).expect("there"), b"roster", "{dir}");
 
             let report = home.run(&Options::undo());
-            assert_eq!(report.outcome, Outcome::Done, "{folder}: {report:#?}");
+            assert_eq!(report.outcome, Outcome::Done, "{dir}: {report:#?}");
             for (path, (_, bytes)) in &before {
-                assert_eq!(fs::read(home.at(path)).unwrap_or_default(), *bytes, "{folder}: {path:?}");
+                assert_eq!(fs::read(home.at(path)).unwrap_or_default(), *bytes, "{dir}: {path:?}");
             }
             let link_stays = fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink());
-            assert!(link_stays && home.at("data/there").is_dir(), "{folder}");
+            assert!(link_stays && home.at("data/there").is_dir(), "{dir}");
             let back = home.run(&Options::undo());
-            assert_eq!(back.outcome, Outcome::NothingToDo, "{folder}: {back:#?}");
+            assert_eq!(back.outcome, Outcome::NothingToDo, "{dir}: {back:#?}");
         }
     }
     // In the app's home a symlink is the user's own choice: the files behind it stay there, as at
@@ -271,7 +267,7 @@ fn what_went_in_through_a_link_comes_back() {
     let migrator = Migrator::new(&RealDisk, home.homes());
     let plan = migrator.plan(&migrator.inspect(Direction::Undo), &Options::undo());
     drop(lock);
-    let said = |left: &[Left]| left.iter().any(|left| left.path == home.at("mesh/rosters"));
+    let said = |left: &[SkippedEntry]| left.iter().any(|left| left.path == home.at("mesh/rosters"));
     assert!(said(&plan.left), "{plan:#?}");
     let report = home.run(&Options::undo());
     assert!(report.outcome == Outcome::Done && said(&report.left), "{report:#?}");
@@ -309,7 +305,7 @@ fn odd_names_and_kinds_are_left_and_reported() {
 }
 
 #[test]
-fn names_of_folders_that_are_files_are_left() {
+fn names_of_dirs_that_are_files_are_left() {
     let home = Home::empty();
     home.put("mesh/rosters", b"a file");
     home.put(".secrets/identity.json/x", b"a folder");
@@ -335,19 +331,19 @@ fn nothing_odd_in_the_keys_place_is_hidden_behind_a_new_key() {
     let pipe = |path: &Path| {
         rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).expect("made");
     };
-    let folder = |path: &Path| fs::create_dir(path).expect("made");
+    let dir = |path: &Path| fs::create_dir(path).expect("made");
     let device = |path: &Path| symlink("/dev/null", path).expect("made");
     let key = |path: &Path| fs::write(path, key_file(1, "x")).expect("written");
     type Make<'a> = &'a dyn Fn(&Path);
-    let odd: [(&str, Make<'_>); 5] = [
+    let unusable: [(&str, Make<'_>); 5] = [
         ("identity.json", &pipe),
-        ("identity.json", &folder),
+        ("identity.json", &dir),
         ("identity.json", &device),
         ("Identity.JSON", &key),
         ("identity.json.tmp", &key),
     ];
     for side in [".secrets", ".myownmesh/.secrets"] {
-        for (name, make) in odd {
+        for (name, make) in unusable {
             let home = Home::empty();
             home.put("mesh/rosters/one.json", b"roster");
             let path = home.at(side).join(name);
@@ -381,12 +377,12 @@ fn a_linked_key_leads_to_the_same_file_afterwards() {
         let real = Path::new(".secrets").join(target);
         home.put(&real, &key_file(1, "x"));
         symlink(target, home.at(".secrets/identity.json")).expect("made");
-        let goal = fs::canonicalize(home.at(".secrets/identity.json")).expect("there");
+        let real_file = fs::canonicalize(home.at(".secrets/identity.json")).expect("there");
         let report = home.run(&Options::forward());
         assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
         let link = home.new_home(".secrets/identity.json");
         assert!(fs::read_link(&link).expect("a link").is_relative());
-        assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), goal);
+        assert_eq!(fs::canonicalize(&link).expect("it leads somewhere"), real_file);
         assert_eq!(home.run(&Options::undo()).outcome, Outcome::Done);
         assert_eq!(fs::read_link(home.at(".secrets/identity.json")).expect("a link"), Path::new(target));
     }
@@ -565,14 +561,13 @@ fn of_a_link_and_what_it_leads_to_the_file_is_kept() {
                 let homes = home.homes();
                 let source = homes.source(options.direction).join(name);
                 let destination = homes.destination(options.direction).join(name);
-                let folder = destination.parent().expect("a folder");
-                fs::create_dir_all(folder).expect("made");
+                let dir = destination.parent().expect("a folder");
+                fs::create_dir_all(dir).expect("made");
                 if by_way {
-                    symlink(&source, folder.join("way")).expect("made");
+                    symlink(&source, dir.join("way")).expect("made");
                     symlink("way", &destination).expect("made");
                 } else {
-                    let up =
-                        "../".repeat(folder.strip_prefix(&home.app).expect("below").components().count());
+                    let up = "../".repeat(dir.strip_prefix(&home.app).expect("below").components().count());
                     let target = Path::new(&up).join(source.strip_prefix(&home.app).expect("below"));
                     symlink(target, &destination).expect("made");
                 }
@@ -708,7 +703,7 @@ fn damaged_and_newer_keys_are_kept_and_named() {
 }
 
 #[test]
-fn a_folder_link_out_of_the_home_is_refused() {
+fn a_dir_link_out_of_the_home_is_refused() {
     let home = Home::full();
     let outside = tempfile::tempdir().expect("a folder");
     fs::create_dir(home.at(".myownmesh")).expect("made");
@@ -732,7 +727,7 @@ fn a_file_in_the_place_of_the_new_home_is_named_once() {
 }
 
 #[test]
-fn a_folder_link_back_to_the_source_loses_nothing() {
+fn a_dir_link_back_to_the_source_loses_nothing() {
     let home = Home::full();
     fs::create_dir(home.at(".myownmesh")).expect("made");
     symlink("../.secrets", home.new_home(".secrets")).expect("made");
@@ -744,7 +739,7 @@ fn a_folder_link_back_to_the_source_loses_nothing() {
 }
 
 #[test]
-fn a_key_behind_a_folder_link_is_not_taken_away() {
+fn a_key_behind_a_dir_link_is_not_taken_away() {
     let home = Home::full();
     let stick = tempfile::tempdir().expect("a folder");
     fs::rename(home.at(".secrets"), stick.path().join("secrets")).expect("moved");
@@ -756,7 +751,7 @@ fn a_key_behind_a_folder_link_is_not_taken_away() {
 }
 
 #[test]
-fn world_writable_folders_are_refused_with_the_command_that_mends_it() {
+fn world_writable_dirs_are_refused_with_the_command_that_mends_it() {
     let home = Home::full();
     chmod(&home.at(".secrets"), 0o777);
     let report = home.run(&Options::forward());
@@ -809,26 +804,26 @@ fn an_access_list_that_grants_writing_is_tightened() {
         rustix::fs::setxattr(path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty())
     };
     let home = Home::full();
-    let folders = [home.app.clone(), home.at(".secrets"), home.at("mesh"), home.at("mesh/rosters")];
-    for folder in &folders {
-        chmod(folder, 0o700);
-        if let Err(error) = grant(folder) {
+    let dirs = [home.app.clone(), home.at(".secrets"), home.at("mesh"), home.at("mesh/rosters")];
+    for dir in &dirs {
+        chmod(dir, 0o700);
+        if let Err(error) = grant(dir) {
             eprintln!("skipped: this file system has no access lists ({error})");
             return;
         }
-        assert_eq!(mode(folder), 0o770, "{}", folder.display());
+        assert_eq!(mode(dir), 0o770, "{}", dir.display());
     }
     // The remaining file keeps the directory.
     home.put(".secrets/other", b"x");
     home.put("mesh/other", b"x");
     assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
-    for folder in [home.app.clone(), home.at(".secrets"), home.at("mesh"), home.new_home("mesh/rosters")] {
-        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+    for dir in [home.app.clone(), home.at(".secrets"), home.at("mesh"), home.new_home("mesh/rosters")] {
+        assert_eq!(mode(&dir), 0o700, "{}", dir.display());
         let mut now = [0; 64];
         let length =
-            rustix::fs::getxattr(&folder, "system.posix_acl_access", &mut now).expect("it is still there");
+            rustix::fs::getxattr(&dir, "system.posix_acl_access", &mut now).expect("it is still there");
         let mask = now[4..length].chunks(8).find(|entry| entry[0] == 0x10).expect("a mask");
-        assert_eq!(mask[2], 0, "nothing that is granted by name counts: {}", folder.display());
+        assert_eq!(mask[2], 0, "nothing that is granted by name counts: {}", dir.display());
     }
 }
 
@@ -896,21 +891,21 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
         assert_eq!(named.hint().as_deref(), Some(command));
         assert_eq!(home.tree(), before, "nothing has moved, nothing is changed");
     };
-    for (mode_of_folder, names) in [(0o1777, 1), (0o775, 1), (0o1777, 3)] {
-        for folder in ["mesh/rosters", "mesh/states"] {
+    for (mode_of_dir, names) in [(0o1777, 1), (0o775, 1), (0o1777, 3)] {
+        for dir in ["mesh/rosters", "mesh/states"] {
             let home = Home::full();
             let planted: Vec<PathBuf> =
-                (0..names).map(|number| home.at(folder).join(format!("planted{number}.json"))).collect();
+                (0..names).map(|number| home.at(dir).join(format!("planted{number}.json"))).collect();
             for file in &planted {
                 fs::write(file, b"mine").expect("written");
                 lchown(file, Some(4321), Some(4321)).expect("root may");
             }
-            chmod(&home.at(folder), mode_of_folder);
+            chmod(&home.at(dir), mode_of_dir);
             let command = match &*planted {
                 [one] => format!("sudo chown -h 0:0 {}", one.display()),
                 _ => format!(
                     "sudo find {} -maxdepth 1 -type f ! -user 0 ! -user 0 -exec chown -h 0:0 {{}} +",
-                    home.at(folder).display()
+                    home.at(dir).display()
                 ),
             };
             refused(&home, &Options::forward(), &planted[0], &command);
@@ -919,7 +914,7 @@ fn a_file_that_another_user_has_planted_is_refused_and_nothing_moves() {
                 lchown(file, Some(0), Some(0)).expect("root may");
             }
             assert_eq!(home.run(&Options::forward()).outcome, Outcome::Done);
-            assert_eq!(fs::read(home.new_home(folder).join("planted0.json")).expect("there"), b"mine");
+            assert_eq!(fs::read(home.new_home(dir).join("planted0.json")).expect("there"), b"mine");
         }
     }
     // Files that move by themselves are refused in every directory.
@@ -984,7 +979,7 @@ fn the_legacy_roster_gets_its_network_as_its_name() {
     assert_eq!(fs::read(home.new_home("mesh/rosters/home_mesh.json")).expect("there"), good);
     assert!(!home.at("mesh").exists());
 
-    let odd: [&[u8]; 6] = [
+    let unusable: [&[u8]; 6] = [
         b"",
         b"[]",
         br#"{"version":2,"network_id":"home","authorized_devices":[]}"#,
@@ -992,7 +987,7 @@ fn the_legacy_roster_gets_its_network_as_its_name() {
         br#"{"version":1,"network_id":"../../etc","authorized_devices":[]}"#,
         br#"{"version":1,"network_id":"one","authorized_devices":[]}"#,
     ];
-    for bytes in odd {
+    for bytes in unusable {
         let home = Home::full();
         home.put("mesh/roster.json", bytes);
         let report = home.run(&Options::forward());
@@ -1126,8 +1121,8 @@ fn across_real_file_systems() {
     let homes = home.homes();
     let lock = RealDisk.lock(&home.app, Duration::ZERO).expect("free");
     let told = RefCell::new(Vec::new());
-    let tell = |progress: Progress| told.borrow_mut().push(progress.done);
-    let migrator = Migrator::new(&RealDisk, homes).telling(&tell);
+    let on_progress = |progress: Progress| told.borrow_mut().push(progress.done);
+    let migrator = Migrator::new(&RealDisk, homes).with_progress(&on_progress);
     let report = migrator.run(&lock, &Options::forward(), &NoDaemons);
     assert_eq!(report.outcome, Outcome::Done, "{report:#?}");
     assert!(report.moved.iter().all(|moved| moved.method == MoveMethod::Copy), "{report:#?}");
@@ -1165,8 +1160,8 @@ fn attributes_that_the_other_file_system_refuses_are_reported() {
     };
     let roster = app.join("mesh/rosters/one.json");
     fs::create_dir_all(app.join("mesh/rosters")).expect("made");
-    for folder in [&app, &app.join("mesh"), &app.join("mesh/rosters")] {
-        chmod(folder, 0o700);
+    for dir in [&app, &app.join("mesh"), &app.join("mesh/rosters")] {
+        chmod(dir, 0o700);
     }
     fs::write(&roster, "roster").expect("written");
     put_key(&daemon);
@@ -1207,8 +1202,8 @@ fn attributes_that_the_other_file_system_refuses_are_reported() {
 fn attributes_of_an_original_that_is_there_already_are_reported() {
     let home = Home::full();
     fs::create_dir_all(home.new_home("mesh/rosters")).expect("made");
-    for folder in [".myownmesh", ".myownmesh/mesh", ".myownmesh/mesh/rosters"] {
-        chmod(&home.at(folder), 0o700);
+    for dir in [".myownmesh", ".myownmesh/mesh", ".myownmesh/mesh/rosters"] {
+        chmod(&home.at(dir), 0o700);
     }
     fs::write(home.new_home("mesh/rosters/one.json"), "roster").expect("written");
     if !note(&home.at("mesh/rosters/one.json"), "user.origin", b"phone") {
@@ -1236,8 +1231,8 @@ fn an_append_only_destination_on_another_disk_does_not_fill_up() {
     fs::create_dir_all(app.join("mesh/rosters")).expect("made");
     fs::create_dir_all(&rosters).expect("made");
     put_key(&daemon);
-    for folder in [&daemon, &daemon.join("mesh"), &rosters] {
-        chmod(folder, 0o700);
+    for dir in [&daemon, &daemon.join("mesh"), &rosters] {
+        chmod(dir, 0o700);
     }
     for name in ["one", "two"] {
         fs::write(app.join(format!("mesh/rosters/{name}.json")), "roster").expect("written");

@@ -294,7 +294,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "foreign-copies-are-none",
         guarantee: "A source is not removed for a copy that belongs to another user.",
-        file: "crates/migration/src/inspect/pair.rs",
+        file: "crates/migration/src/inspect/compare.rs",
         find: "        Some(found) => Err(found.into()),",
         replace: "        Some(_) => is_same(disk, source, destination, there),",
         package: "myownllm-migration",
@@ -306,10 +306,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/migration/src/inspect.rs",
         find: r"        if !self.trust_owner(&at, &meta) {
             self.out.foreign = true;
-            return self.stays(folder);",
+            return self.stays(dir);",
         replace: r"        if false {
             self.out.foreign = true;
-            return self.stays(folder);",
+            return self.stays(dir);",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
@@ -317,8 +317,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "undo-goes-out-through-links",
         guarantee: "An undo takes out the files of the move, also through a symlink to another directory of the home.",
         file: "crates/migration/src/inspect.rs",
-        find: "        Ok((!self.relative.iter().any(is_goal)).then_some((real, meta)))",
-        replace: "        Ok((!self.relative.iter().any(is_goal)).then_some((real, meta)).filter(|_| false))",
+        find: "        Ok((!self.relative.iter().any(is_target)).then_some((real, meta)))",
+        replace: "        Ok((!self.relative.iter().any(is_target)).then_some((real, meta)).filter(|_| false))",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
@@ -326,8 +326,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "undo-leaves-what-is-back",
         guarantee: "An undo leaves a file that already lies at its old location through a symlink.",
         file: "crates/migration/src/inspect.rs",
-        find: "            folder.is_ok_and(|folder| folder.is_same_file(&meta))",
-        replace: "            folder.is_ok_and(|folder| folder.is_same_file(&meta) && false)",
+        find: "            dir.is_ok_and(|dir| dir.is_same_file(&meta))",
+        replace: "            dir.is_ok_and(|dir| dir.is_same_file(&meta) && false)",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
@@ -371,16 +371,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no-copy-into-append-only-folders",
         guarantee: "No copy is begun in a directory from which its temporary file could not be removed.",
-        file: "crates/migration/src/execute/across.rs",
-        find: r"            match (keeps, &job.what) {",
-        replace: r"            match (keeps.as_ref().filter(|_| false), &job.what) {",
+        file: "crates/migration/src/execute/cross_device.rs",
+        find: r"            match (keeps, &file_move.kind) {",
+        replace: r"            match (keeps.as_ref().filter(|_| false), &file_move.kind) {",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
     Mutant {
         name: "another-view-is-no-copy",
         guarantee: "A file seen at the destination through an overlay of the source is no reason to remove the source.",
-        file: "crates/migration/src/execute/retire.rs",
+        file: "crates/migration/src/execute/remove_sources.rs",
         find: r"    let Some(before) = before else { return Ok(()) };",
         replace: r"    let Some(before) = before.filter(|_| false) else { return Ok(()) };",
         package: "integration-tests",
@@ -407,7 +407,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "secrets-at-the-destination-are-closed",
         guarantee: "A file of secrets that was at the destination ends private as well.",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: "                self.private(destination, mode);",
         replace: "                let _ = mode;",
         package: "myownllm-migration",
@@ -416,7 +416,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "foreign-folders-are-pending",
         guarantee: "Another user's directory in the place of ours is refused, and never reported as nothing to do.",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: " || inventory.foreign {",
         replace: " {",
         package: "myownllm-migration",
@@ -434,7 +434,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lost-attributes-are-told",
         guarantee: "Attributes that the other file system does not take are reported as lost.",
-        file: "crates/migration/src/execute/retire.rs",
+        file: "crates/migration/src/execute/remove_sources.rs",
         find: r"                    if !lost.is_empty() {",
         replace: r"                    if false {",
         package: "myownllm-migration",
@@ -566,8 +566,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "copies-are-flushed",
         guarantee: "Across file systems, a copy is synced before it gets its name.",
-        file: "crates/migration/src/execute/across.rs",
-        find: r"        self.flush(&folders, |_| copied.iter().map(|(_, temp)| temp.clone()).collect())",
+        file: "crates/migration/src/execute/cross_device.rs",
+        find: r"        self.flush(&dirs, |_| copied.iter().map(|(_, temp)| temp.clone()).collect())",
         replace: r"        Ok(())",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -577,10 +577,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         guarantee: "A failed sync is final: it is not retried, and the run ends.",
         file: "crates/migration/src/execute.rs",
         find: r"            self.report.errors.push(MigrationError::FlushFailed { path, source });
-            Stop
+            Aborted
         })",
         replace: r"            self.report.errors.push(MigrationError::FlushFailed { path, source });
-            Stop
+            Aborted
         })
         .or(Ok(()))",
         package: "myownllm-migration",
@@ -589,8 +589,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "copies-are-compared",
         guarantee: "A copy that differs from its source gets no name.",
-        file: "crates/migration/src/execute/across.rs",
-        find: r"            let same = disk.same_content(&job.from, &temp);",
+        file: "crates/migration/src/execute/cross_device.rs",
+        find: r"            let same = disk.same_content(&file_move.from, &temp);",
         replace: r"            let same = Ok::<bool, DiskError>(true);",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -636,8 +636,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "claim-folder-is-durable",
         guarantee: "The quarantine directory is durable before a source is renamed into it.",
-        file: "crates/migration/src/execute/retire.rs",
-        find: r"        self.flush(by_folder.keys(), |_| Vec::new())?;",
+        file: "crates/migration/src/execute/remove_sources.rs",
+        find: r"        self.flush(by_dir.keys(), |_| Vec::new())?;",
         replace: r"",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -645,9 +645,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "source-is-looked-at-again",
         guarantee: "A source that changed after it was copied gets its name back and is not removed.",
-        file: "crates/migration/src/execute/retire.rs",
-        find: r"fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {",
-        replace: r"fn may_go(disk: &dyn Disk, item: &Retire, claimed: &Path) -> Result<Option<Vec<String>>, DiskError> {
+        file: "crates/migration/src/execute/remove_sources.rs",
+        find: r"fn verify_removable(disk: &dyn Disk, item: &PendingRemoval, quarantined: &Path) -> Result<Option<Vec<String>>, DiskError> {",
+        replace: r"fn verify_removable(disk: &dyn Disk, item: &PendingRemoval, quarantined: &Path) -> Result<Option<Vec<String>>, DiskError> {
     if true {
         return Ok(Some(Vec::new()));
     }",
@@ -657,7 +657,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "two-names-of-one-file",
         guarantee: "Two names of one file, the crash state of link and unlink, are recognised by device and inode.",
-        file: "crates/migration/src/inspect/pair.rs",
+        file: "crates/migration/src/inspect/compare.rs",
         find: r"        return Ok(there.links > 1);
     }
     disk.same_content(source",
@@ -671,17 +671,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "move-never-overwrites",
         guarantee: "A rename does not replace a file that appears at the destination at the last moment.",
         file: "crates/migration/src/execute.rs",
-        find: "if linked { Ok(()) } else { self.disk.rename_noreplace(&job.from, &job.to) };",
-        replace: "if linked { Ok(()) } else { self.disk.rename(&job.from, &job.to) };",
+        find: "if linked { Ok(()) } else { self.disk.rename_noreplace(&file_move.from, &file_move.to) };",
+        replace: "if linked { Ok(()) } else { self.disk.rename(&file_move.from, &file_move.to) };",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
     Mutant {
         name: "copy-never-overwrites",
         guarantee: "A copy from another file system does not replace a file that appears at the destination.",
-        file: "crates/migration/src/execute/across.rs",
-        find: r"(renames && matches!(same, Ok(true))).then(|| disk.rename_noreplace(&temp, &job.to));",
-        replace: r"(renames && matches!(same, Ok(true))).then(|| disk.rename(&temp, &job.to));",
+        file: "crates/migration/src/execute/cross_device.rs",
+        find: r"(renames && matches!(same, Ok(true))).then(|| disk.rename_noreplace(&temp, &file_move.to));",
+        replace: r"(renames && matches!(same, Ok(true))).then(|| disk.rename(&temp, &file_move.to));",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -689,9 +689,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "nothing-exclusive-nothing-moves",
         guarantee: "On a file system that cannot rename without replacing, nothing moves.",
         file: "crates/migration/src/execute.rs",
-        find: r"                        self.refuse_neither(&job.to);
+        find: r"                        self.refuse_neither(&file_move.to);
                         return Ok(false);",
-        replace: "                        result = self.disk.rename(&job.from, &job.to);",
+        replace: "                        result = self.disk.rename(&file_move.from, &file_move.to);",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -727,16 +727,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "folders-are-closed-first",
         guarantee: "A directory is 0700 before it moves, so that a killed run leaves nothing open.",
-        file: "crates/migration/src/decide.rs",
-        find: "                self.modes.push((folder.source.clone(), 0o700));",
-        replace: "                let _ = &folder.source;",
+        file: "crates/migration/src/planner.rs",
+        find: "                self.modes.push((dir.source.clone(), 0o700));",
+        replace: "                let _ = &dir.source;",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
     Mutant {
         name: "secrets-end-0600",
         guarantee: "A file of secrets ends with mode 0600.",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: "            self.modes.push((path.to_owned(), 0o600));",
         replace: "            let _ = path;",
         package: "myownllm-migration",
@@ -745,9 +745,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "of-a-link-and-its-file-the-file-is-kept",
         guarantee: "If one side is a symlink to the other, every decision keeps the file.",
-        file: "crates/migration/src/decide.rs",
-        find: "            Pair::Differs { file: Some(file), .. } => keep.map(|_| *file),",
-        replace: "            Pair::Differs { file: Some(_), .. } => keep,",
+        file: "crates/migration/src/planner.rs",
+        find: "            DestinationState::Differs { file: Some(file), .. } => keep.map(|_| *file),",
+        replace: "            DestinationState::Differs { file: Some(_), .. } => keep,",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
@@ -755,10 +755,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "links-are-set-aside-as-links",
         guarantee: "A symlink is set aside as a symlink, and a killed run does not leave it aside twice.",
         file: "crates/migration/src/execute.rs",
-        find: "                    let job = self.job(from.clone(), to.clone(), what);\n                    jobs.push(Job { aside: true,",
-        replace: r"                    let what = if from.parent() == to.parent() { What::File } else { what };
-                    let job = self.job(from.clone(), to.clone(), what);
-                    jobs.push(Job { aside: true,",
+        find: "                    let file_move = self.file_move(from.clone(), to.clone(), kind);\n                    file_moves.push(FileMove { aside: true,",
+        replace: r"                    let kind = if from.parent() == to.parent() { MoveKind::File } else { kind };
+                    let file_move = self.file_move(from.clone(), to.clone(), kind);
+                    file_moves.push(FileMove { aside: true,",
         package: "myownllm-migration",
         tests: "binary(crash)",
     },
@@ -766,15 +766,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "a-key-among-the-states-stays",
         guarantee: "The target of a symlinked key stays in place, whatever its name.",
         file: "crates/migration/src/inspect.rs",
-        find: "                Whose::Ours if goals.contains(&entry.name) =>",
-        replace: "                Whose::Ours if entry.name.is_empty() && goals.contains(&entry.name) =>",
+        find: "                EntryClass::Ours if targets.contains(&entry.name) =>",
+        replace: "                EntryClass::Ours if entry.name.is_empty() && targets.contains(&entry.name) =>",
         package: "myownllm-migration",
         tests: "binary(real)",
     },
     Mutant {
         name: "a-choice-between-rosters-is-none-between-keys",
         guarantee: "A choice between rosters does not choose between two different keys.",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: "                self.keep_identity\n            }",
         replace: "                self.keep_identity.or(self.keep)\n            }",
         package: "myownllm-migration",
@@ -792,7 +792,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what-is-mounted-is-no-copy",
         guarantee: "A file seen at the destination through a mount never counts as a copy of the source.",
-        file: "crates/migration/src/inspect/pair.rs",
+        file: "crates/migration/src/inspect/compare.rs",
         find: "    if !disk.is_mount_point(file) {",
         replace: "    if !disk.is_mount_point(file) || file.is_absolute() {",
         package: "integration-tests",
@@ -801,7 +801,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "two-keys-stop-everything",
         guarantee: "Two different keys are never settled without their owner.",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: r"                    direction: self.inventory.direction,
                 };
                 self.plan.refusals.push(error);",
@@ -1942,7 +1942,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         guarantee: "A move by link and unlink makes the second name durable before the first goes.",
         file: "crates/migration/src/execute.rs",
         find: r"        self.disk.hard_link(from, to)?;
-        self.disk.sync_dir(&folder)?;",
+        self.disk.sync_dir(&dir)?;",
         replace: "        self.disk.hard_link(from, to)?;",
         package: "myownllm-migration",
         tests: "binary(crash)",
@@ -1950,7 +1950,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "loser-is-aside-before-the-winner-comes",
         guarantee: "A file that a decision sets aside is durable before the winner takes its place.",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: "    all.extend(barrier(given_way));",
         replace: "    drop(given_way);",
         package: "myownllm-migration",
@@ -1959,7 +1959,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "temporary-second-name-is-gone-first",
         guarantee: "If a link publishes a copy, the removal of its temporary name is durable before its source goes.",
-        file: "crates/migration/src/execute/retire.rs",
+        file: "crates/migration/src/execute/remove_sources.rs",
         find: r"        if !second_names.is_empty() {",
         replace: r"        if second_names.len() == usize::MAX {",
         package: "myownllm-migration",
@@ -1996,19 +1996,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "claims-do-not-overwrite",
         guarantee: "A file that a killed run had quarantined is not replaced by a later one.",
-        file: "crates/migration/src/execute/retire.rs",
-        find: r"map(|name| (there.contains(name), claimed.join(name)))",
-        replace: r"map(|name| (false, claimed.join(name)))",
+        file: "crates/migration/src/execute/remove_sources.rs",
+        find: r"map(|name| (there.contains(name), quarantined.join(name)))",
+        replace: r"map(|name| (false, quarantined.join(name)))",
         package: "myownllm-migration",
         tests: "binary(crash) | binary(real)",
     },
     Mutant {
         name: "changed-sources-are-back-at-once",
         guarantee: "A source that was written to gets its name back before the next file is handled.",
-        file: "crates/migration/src/execute/retire.rs",
-        find: "    disk.rename_noreplace(claimed, &item.from).is_ok()
+        file: "crates/migration/src/execute/remove_sources.rs",
+        find: "    disk.rename_noreplace(quarantined, &item.from).is_ok()
 ",
-        replace: "    let _ = (disk, item, claimed);
+        replace: "    let _ = (disk, item, quarantined);
     false
 ",
         package: "myownllm-migration",
@@ -2017,7 +2017,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "many-files-are-shared-by-threads",
         guarantee: "Many files are copied and compared by several threads.",
-        file: "crates/migration/src/execute/each.rs",
+        file: "crates/migration/src/execute/parallel.rs",
         find: "(1..threads).map_while(begin)",
         replace: "(1..threads.min(1)).map_while(begin)",
         package: "myownllm-migration",
@@ -2026,7 +2026,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what-threads-did-is-told",
         guarantee: "The progress counts the files of all threads.",
-        file: "crates/migration/src/execute/each.rs",
+        file: "crates/migration/src/execute/parallel.rs",
         find: "        done.fetch_add(1, Ordering::Relaxed);",
         replace: "",
         package: "myownllm-migration",
@@ -2035,7 +2035,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "same-means-same-bytes",
         guarantee: "A source is removed only if the destination has the same bytes.",
-        file: "crates/migration/src/inspect/pair.rs",
+        file: "crates/migration/src/inspect/compare.rs",
         find: "    disk.same_content(source, destination).map_err(|error| {",
         replace: "    Ok(()).and(disk.same_content(source, destination).or(Ok(true))).map(|_| true).map_err(|error: DiskError| {",
         package: "myownllm-migration",
@@ -2086,7 +2086,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "unreadable-key-is-no-absent-key",
         guarantee: "A key that cannot be read, or a dangling symlink, is not \"no key\".",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: "            _ if inventory.key_trouble => {",
         replace: "            _ if inventory.key_trouble && inventory.left.len() == usize::MAX => {",
         package: "myownllm-migration",
@@ -2383,7 +2383,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "nothing-moves-without-its-key",
         guarantee: "If the key is missing, the move changes nothing.",
-        file: "crates/migration/src/decide.rs",
+        file: "crates/migration/src/planner.rs",
         find: "                let gone = self.refusal().filter(|refusal| is_missing(refusal));",
         replace: "                let gone = self.refusal().filter(|refusal| is_missing(refusal) && false);",
         package: "myownllm-migration",

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{CLAIM_DIR, Disk, FileKind, TEMP_PREFIX};
+use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR, TEMP_PREFIX};
 
 use crate::{homes::Homes, identity};
 
@@ -47,8 +47,11 @@ pub(crate) fn judge(disk: &dyn Disk, homes: &Homes, relative: &Path, leftover: &
     let name = name_of(homes, relative, &bytes);
     let is_free = |name: &PathBuf| {
         [&homes.app, &homes.daemon].into_iter().all(|home| {
-            let claimed = home.join(relative).join(CLAIM_DIR).join(name.file_name().unwrap_or_default());
-            [home.join(name), claimed].iter().all(|at| disk.stat(at).is_err_and(|error| error.is_not_found()))
+            let quarantined =
+                home.join(relative).join(QUARANTINE_DIR).join(name.file_name().unwrap_or_default());
+            [home.join(name), quarantined]
+                .iter()
+                .all(|at| disk.stat(at).is_err_and(|error| error.is_not_found()))
         })
     };
     name.filter(is_free).map_or(Leftover::MayBeOnlyCopy, Leftover::OnlyCopyOf)
@@ -59,7 +62,7 @@ pub(crate) fn judge(disk: &dyn Disk, homes: &Homes, relative: &Path, leftover: &
 fn is_elsewhere(disk: &dyn Disk, homes: &Homes, relative: &Path, bytes: &[u8]) -> bool {
     let legacy = homes.names.legacy_roster.parent().unwrap_or(Path::new(""));
     [&homes.app, &homes.daemon].into_iter().any(|home| {
-        let dirs = [home.join(relative), home.join(relative).join(CLAIM_DIR), homes.app.join(legacy)];
+        let dirs = [home.join(relative), home.join(relative).join(QUARANTINE_DIR), homes.app.join(legacy)];
         dirs.iter().any(|dir| {
             let entries = disk.list(dir).unwrap_or_default();
             let is_ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(TEMP_PREFIX);
@@ -80,10 +83,10 @@ fn name_of(homes: &Homes, relative: &Path, bytes: &[u8]) -> Option<PathBuf> {
     if names.identity.parent() == Some(relative) {
         return identity::inspect(bytes).key().map(|_| names.identity.clone());
     }
-    if !names.folders.iter().any(|folder| folder == relative) {
+    if !names.dirs.iter().any(|dir| dir == relative) {
         return None;
     }
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let id = value.get("network_id")?.as_str()?;
-    super::names::network_id(id).map(|id| relative.join(format!("{id}.json")))
+    super::classify::network_id(id).map(|id| relative.join(format!("{id}.json")))
 }

@@ -9,10 +9,11 @@ use std::{
 use myownllm_durable_fs::{Disk, FileKind};
 
 use super::{
-    LEGACY_ROSTER_LIMIT, inspect, key_goals,
+    LEGACY_ROSTER_LIMIT,
+    classify::{EntryClass, legacy_network, relative_dirs, whose},
+    compare::is_same,
+    inspect, key_targets,
     leftovers::{self, Leftover},
-    names::{Whose, legacy_network, relative_folders, whose},
-    pair::is_same,
     unreadable,
 };
 use crate::{
@@ -31,13 +32,13 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
     if key_in_temporary(disk, homes) {
         return Ok(true);
     }
-    let folders = relative_folders(homes);
-    let top: Vec<&PathBuf> = folders.iter().filter(|folder| folder.components().count() == 1).collect();
-    for folder in top {
-        if folder_pending(disk, homes, &folders, folder)? {
+    let dirs = relative_dirs(homes);
+    let top: Vec<&PathBuf> = dirs.iter().filter(|dir| dir.components().count() == 1).collect();
+    for dir in top {
+        if dir_pending(disk, homes, &dirs, dir)? {
             // A file that looks like ours may be the target of an identity file symlink; only the
             // plan tells.
-            return Ok(key_goals(disk, homes)?.is_empty() || is_planned(disk, homes));
+            return Ok(key_targets(disk, homes)?.is_empty() || is_planned(disk, homes));
         }
     }
     Ok(false)
@@ -48,7 +49,7 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
 fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
     let key = homes.daemon.join(&homes.names.identity);
     let relative = homes.names.identity.parent().unwrap_or(Path::new(""));
-    let is_temporary = |name: &std::ffi::OsStr, kind| matches!(whose(name, kind), Whose::Leftover);
+    let is_temporary = |name: &std::ffi::OsStr, kind| matches!(whose(name, kind), EntryClass::Leftover);
     disk.stat(&key).is_err_and(|error| error.is_not_found())
         && disk.list(&homes.daemon.join(relative)).unwrap_or_default().into_iter().any(|entry| {
             let path = homes.daemon.join(relative).join(&entry.name);
@@ -59,21 +60,21 @@ fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
 
 /// True if a run would do or report anything.
 fn is_planned(disk: &dyn Disk, homes: &Homes) -> bool {
-    let plan = crate::decide::plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
+    let plan = crate::planner::plan(homes, &inspect(disk, homes, Direction::Forward), &Options::default());
     !(plan.is_empty() && plan.collisions.is_empty() && plan.errors.is_empty() && plan.refusals.is_empty())
 }
 
-fn folder_pending(
+fn dir_pending(
     disk: &dyn Disk,
     homes: &Homes,
-    folders: &[PathBuf],
+    dirs: &[PathBuf],
     relative: &Path,
 ) -> Result<bool, MigrationError> {
     let names = &homes.names;
     let path = homes.app.join(relative);
-    let is_leaf = names.folders.iter().any(|folder| folder == relative);
+    let is_leaf = names.dirs.iter().any(|dir| dir == relative);
     let (mut pending, mut foreign, mut below, mut legacy) = (false, false, Vec::new(), false);
-    let mut odd = Vec::new();
+    let mut unusable = Vec::new();
     let mut temporaries = Vec::new();
     let visited = disk.for_each_entry(&path, &mut |entry| {
         let at = relative.join(&entry.name);
@@ -82,19 +83,19 @@ fn folder_pending(
                 FileKind::File => pending = true,
                 // A directory or a pipe with that name is not ours; for a symlink, its target
                 // decides.
-                FileKind::Symlink if at == names.identity => odd.push(at),
+                FileKind::Symlink if at == names.identity => unusable.push(at),
                 _ => foreign = true,
             }
         } else if at == names.legacy_roster {
             legacy = entry.kind == FileKind::File;
             foreign |= !legacy;
-        } else if entry.kind == FileKind::Dir && folders.contains(&at) {
+        } else if entry.kind == FileKind::Dir && dirs.contains(&at) {
             below.push(at);
         } else {
             match whose(&entry.name, entry.kind) {
-                Whose::Ours if is_leaf => pending = true,
-                Whose::Claims => pending = true,
-                Whose::Leftover => temporaries.push(path.join(&entry.name)),
+                EntryClass::Ours if is_leaf => pending = true,
+                EntryClass::Quarantines => pending = true,
+                EntryClass::Leftover => temporaries.push(path.join(&entry.name)),
                 _ => foreign = true,
             }
         }
@@ -130,7 +131,7 @@ fn folder_pending(
             Leftover::Superfluous | Leftover::OnlyCopyOf(_) => return Ok(true),
         }
     }
-    for link in odd {
+    for link in unusable {
         match disk.stat_follow(&homes.app.join(&link)) {
             Ok(meta) if !meta.is_file() => foreign = true,
             // The symlink leads to a file or to nothing: the run must handle this identity file.
@@ -144,8 +145,8 @@ fn folder_pending(
         foreign = true;
     }
     let mut kept = foreign;
-    for folder in below {
-        if folder_pending(disk, homes, folders, &folder)? {
+    for dir in below {
+        if dir_pending(disk, homes, dirs, &dir)? {
             return Ok(true);
         }
         kept = true;

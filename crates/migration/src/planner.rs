@@ -10,13 +10,13 @@ use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
 use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
-    inspect::{Folder, Inventory, Key, Pair, Single},
+    inspect::{DestinationState, Inventory, Key, SingleFile, StateDir},
     plan::{Collision, IdentityState, Plan, Step},
 };
 
 /// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
 pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
-    let folder_of = |path: &Path| path.parent().map(Path::to_owned);
+    let dir_of = |path: &Path| path.parent().map(Path::to_owned);
     let mut plan = Plan {
         direction: inventory.direction,
         source: inventory.source.clone(),
@@ -32,15 +32,15 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         identity: IdentityState::Absent,
         stop_legacy_daemon: options.stop_legacy_daemon,
         loose: inventory.loose.clone(),
-        secret_folders: [&homes.names.identity, &homes.names.custody]
+        secret_dirs: [&homes.names.identity, &homes.names.custody]
             .into_iter()
-            .filter_map(|name| folder_of(&inventory.destination.join(name)))
+            .filter_map(|name| dir_of(&inventory.destination.join(name)))
             .collect(),
         owner: inventory.owner,
         app_home: homes.app.clone(),
         homes: homes.clone(),
     };
-    let mut decider = Decider {
+    let mut planner = Planner {
         inventory,
         keep: options.keep,
         keep_identity: options.keep_identity,
@@ -53,21 +53,21 @@ pub fn plan(homes: &Homes, inventory: &Inventory, options: &Options) -> Plan {
         modes: Vec::new(),
         stays: Vec::new(),
     };
-    for folder in &inventory.folders {
-        decider.folder(folder);
+    for dir in &inventory.dirs {
+        planner.dir(dir);
     }
     if let Some(single) = &inventory.legacy_roster {
-        decider.single(single, false);
+        planner.single(single, false);
     }
     if let Some(single) = &inventory.custody {
-        decider.single(single, true);
+        planner.single(single, true);
     }
-    decider.identity();
-    decider.around();
+    planner.identity();
+    planner.add_setup_and_cleanup();
     plan
 }
 
-struct Decider<'a> {
+struct Planner<'a> {
     inventory: &'a Inventory,
     keep: Option<Keep>,
     keep_identity: Option<Keep>,
@@ -79,7 +79,7 @@ struct Decider<'a> {
     stays: Vec<PathBuf>,
 }
 
-impl<'a> Decider<'a> {
+impl<'a> Planner<'a> {
     fn stays(&mut self, source: &Path) {
         self.stays.extend(source.parent().map(Path::to_owned));
     }
@@ -98,9 +98,9 @@ impl<'a> Decider<'a> {
 
     /// Returns the side that wins. Of a symlink and its target, the target wins: the other choice
     /// would leave a symlink to nothing.
-    fn winner(pair: &Pair, keep: Option<Keep>) -> Option<Keep> {
+    fn winner(pair: &DestinationState, keep: Option<Keep>) -> Option<Keep> {
         match pair {
-            Pair::Differs { file: Some(file), .. } => keep.map(|_| *file),
+            DestinationState::Differs { file: Some(file), .. } => keep.map(|_| *file),
             _ => keep,
         }
     }
@@ -110,10 +110,12 @@ impl<'a> Decider<'a> {
         &mut self,
         winner: Option<Keep>,
         [source, destination]: [&Path; 2],
-        pair: &Pair,
+        pair: &DestinationState,
         step: Step,
     ) -> Vec<Step> {
-        let Pair::Differs { aside_source, aside_destination, .. } = pair else { return Vec::new() };
+        let DestinationState::Differs { aside_source, aside_destination, .. } = pair else {
+            return Vec::new();
+        };
         let set_aside = |from: &Path, to: &Path| Step::SetAside { from: from.to_owned(), to: to.to_owned() };
         match winner {
             None => {
@@ -128,15 +130,15 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn folder(&mut self, folder: &Folder) {
-        let Some(items) = &folder.items else { return };
-        if folder.whole {
-            if folder.mode & 0o777 != 0o700 && self.inventory.owner.is_some() {
-                self.modes.push((folder.source.clone(), 0o700));
+    fn dir(&mut self, dir: &StateDir) {
+        let Some(items) = &dir.items else { return };
+        if dir.whole {
+            if dir.mode & 0o777 != 0o700 && self.inventory.owner.is_some() {
+                self.modes.push((dir.source.clone(), 0o700));
             }
-            self.plan.state.push(Step::MoveFolder {
-                from: folder.source.clone(),
-                to: folder.destination.clone(),
+            self.plan.state.push(Step::MoveDir {
+                from: dir.source.clone(),
+                to: dir.destination.clone(),
                 files: items.len(),
             });
             return;
@@ -144,10 +146,10 @@ impl<'a> Decider<'a> {
         let mut names = Vec::new();
         let mut others = Vec::new();
         for item in items {
-            let (source, destination) = (folder.source.join(&item.name), folder.destination.join(&item.name));
+            let (source, destination) = (dir.source.join(&item.name), dir.destination.join(&item.name));
             match &item.pair {
-                Pair::Free => names.push(item.name.clone()),
-                Pair::Same => others.push(Step::RemoveIdentical { source, destination }),
+                DestinationState::Free => names.push(item.name.clone()),
+                DestinationState::Same => others.push(Step::RemoveIdentical { source, destination }),
                 pair => {
                     let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
                     let winner = Self::winner(pair, self.keep);
@@ -157,20 +159,20 @@ impl<'a> Decider<'a> {
         }
         if !names.is_empty() {
             self.plan.state.push(Step::MoveFiles {
-                from: folder.source.clone(),
-                to: folder.destination.clone(),
+                from: dir.source.clone(),
+                to: dir.destination.clone(),
                 names,
             });
         }
         self.plan.state.extend(others);
     }
 
-    fn single(&mut self, single: &Single, secret: bool) {
+    fn single(&mut self, single: &SingleFile, secret: bool) {
         let (source, destination) = (&single.source, &single.destination);
         let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
         let steps = match &single.pair {
-            Pair::Free => vec![step],
-            Pair::Same => {
+            DestinationState::Free => vec![step],
+            DestinationState::Same => {
                 vec![Step::RemoveIdentical { source: source.clone(), destination: destination.clone() }]
             }
             pair => {
@@ -271,17 +273,17 @@ impl<'a> Decider<'a> {
                     self.plan.identity_steps.push(step);
                 }
             },
-            (Some(here), Some(there)) => self.two(here, there),
+            (Some(here), Some(there)) => self.resolve_two_identities(here, there),
         }
     }
 
     /// Handles an identity file on both sides.
-    fn two(&mut self, here: &Key, there: &Key) {
+    fn resolve_two_identities(&mut self, here: &Key, there: &Key) {
         let from = self.inventory.source_key_path(here);
         let to = self.inventory.key_destination.clone();
         let pair = &self.inventory.key_pair;
         match pair {
-            Pair::Same => {
+            DestinationState::Same => {
                 if let Identity::Damaged { why, .. } = &there.identity {
                     let error = self.damaged(there, why, None);
                     self.plan.errors.push(error);
@@ -294,8 +296,8 @@ impl<'a> Decider<'a> {
                 return self.plan.identity_steps.push(same);
             }
             // The two could not be compared.
-            Pair::Free => return self.stays(&from),
-            Pair::Differs { .. } => {}
+            DestinationState::Free => return self.stays(&from),
+            DestinationState::Differs { .. } => {}
         }
         let winner = Self::winner(pair, self.key_decision(here, there));
         match (&here.identity, &there.identity, winner) {
@@ -318,8 +320,7 @@ impl<'a> Decider<'a> {
             (Identity::Valid(mine), Identity::Valid(theirs), None) => {
                 if mine.public_key == theirs.public_key {
                     // The same identity in different bytes: no identity is at stake.
-                    let _ =
-                        self.collision(None, [&from, &to], pair, Step::RemoveFolder { path: from.clone() });
+                    let _ = self.collision(None, [&from, &to], pair, Step::RemoveDir { path: from.clone() });
                     return;
                 }
                 let why = "two different identities".to_owned();
@@ -343,8 +344,7 @@ impl<'a> Decider<'a> {
                     self.plan.refusals.push(error);
                 } else {
                     self.plan.errors.push(error);
-                    let _ =
-                        self.collision(None, [&from, &to], pair, Step::RemoveFolder { path: from.clone() });
+                    let _ = self.collision(None, [&from, &to], pair, Step::RemoveDir { path: from.clone() });
                 }
             }
             (Identity::Damaged { why: mine, .. }, Identity::Damaged { why: theirs, .. }, _) => {
@@ -356,14 +356,14 @@ impl<'a> Decider<'a> {
     }
 
     /// Adds the steps before and after the moves, if there are any moves.
-    fn around(&mut self) {
+    fn add_setup_and_cleanup(&mut self) {
         let inventory = self.inventory;
         let plan = &mut *self.plan;
         // Removes emptied directories, deepest first. A directory that moves as a whole is gone by
         // then.
-        let whole: Vec<&PathBuf> = inventory.folders.iter().filter(|f| f.whole).map(|f| &f.source).collect();
+        let whole: Vec<&PathBuf> = inventory.dirs.iter().filter(|f| f.whole).map(|f| &f.source).collect();
         let mut kept: Vec<&Path> = Vec::new();
-        for (path, foreign) in inventory.source_folders.iter().rev() {
+        for (path, foreign) in inventory.source_dirs.iter().rev() {
             if whole.contains(&path) {
                 continue;
             }
@@ -372,7 +372,7 @@ impl<'a> Decider<'a> {
             if stays {
                 kept.push(path);
             } else {
-                plan.tidy.push(Step::RemoveFolder { path: path.clone() });
+                plan.tidy.push(Step::RemoveDir { path: path.clone() });
             }
         }
         let moves = !plan.state.is_empty() || !plan.identity_steps.is_empty();
@@ -380,34 +380,34 @@ impl<'a> Decider<'a> {
             inventory.leftovers.iter().map(|path| Step::RemoveLeftover { path: path.clone() }).collect();
         prepare.extend(
             inventory
-                .claims
+                .quarantines
                 .iter()
-                .map(|(from, to)| Step::RestoreClaim { from: from.clone(), to: to.clone() }),
+                .map(|(from, to)| Step::RestoreQuarantined { from: from.clone(), to: to.clone() }),
         );
         // The restored names must be durable before the directory that held them is removed.
-        let restored: BTreeSet<_> = inventory.claims.iter().map(|(_, to)| parent(to)).collect();
-        let emptied: BTreeSet<_> = inventory.claim_dirs.iter().map(|path| parent(path)).collect();
+        let restored: BTreeSet<_> = inventory.quarantines.iter().map(|(_, to)| parent(to)).collect();
+        let emptied: BTreeSet<_> = inventory.quarantine_dirs.iter().map(|path| parent(path)).collect();
         prepare.extend(barrier(restored.intersection(&emptied).cloned().collect()));
-        prepare.extend(inventory.claim_dirs.iter().map(|path| Step::RemoveFolder { path: path.clone() }));
+        prepare.extend(inventory.quarantine_dirs.iter().map(|path| Step::RemoveDir { path: path.clone() }));
         if moves {
-            let goals: Vec<&Path> = plan
+            let targets: Vec<&Path> = plan
                 .state
                 .iter()
                 .chain(&plan.identity_steps)
                 .filter_map(|step| match step {
                     Step::MoveFiles { to, .. } => Some(to.as_path()),
-                    Step::MoveFolder { to, .. }
+                    Step::MoveDir { to, .. }
                     | Step::MoveFile { to, .. }
                     | Step::MoveLink { to, .. }
                     | Step::SetAside { to, .. } => to.parent(),
                     _ => None,
                 })
                 .collect();
-            for path in &inventory.missing_folders {
+            for path in &inventory.missing_dirs {
                 let replaced =
-                    plan.state.iter().any(|step| matches!(step, Step::MoveFolder { to, .. } if to == path));
-                if !replaced && goals.iter().any(|goal| goal.starts_with(path)) {
-                    prepare.push(Step::MakeFolder { path: path.clone() });
+                    plan.state.iter().any(|step| matches!(step, Step::MoveDir { to, .. } if to == path));
+                if !replaced && targets.iter().any(|target| target.starts_with(path)) {
+                    prepare.push(Step::MakeDir { path: path.clone() });
                 }
             }
             prepare
@@ -419,7 +419,7 @@ impl<'a> Decider<'a> {
         }
         plan.prepare = prepare;
         if !plan.is_empty() {
-            add_barriers(plan, &inventory.destination_folders);
+            add_barriers(plan, &inventory.destination_dirs);
         }
         plan.errors.splice(0..0, inventory.errors.iter().cloned());
         if !plan.is_empty() || !plan.collisions.is_empty() || inventory.foreign {
@@ -442,21 +442,21 @@ fn barrier(directories: BTreeSet<PathBuf>) -> Option<Step> {
 
 /// Adds a barrier wherever a step relies on the results of earlier steps, and groups the steps that
 /// share a barrier.
-fn add_barriers(plan: &mut Plan, destination_folders: &[PathBuf]) {
+fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
     // Everything prepared is durable before anything moves, and so are the sources themselves: a
     // name at the destination must not appear before its content is safe. A run that was killed
     // before its barrier may have written the destination.
-    let mut prepared: BTreeSet<PathBuf> = destination_folders.iter().cloned().collect();
+    let mut prepared: BTreeSet<PathBuf> = destination_dirs.iter().cloned().collect();
     for step in &plan.prepare {
         match step {
-            Step::RemoveFolder { path } => drop(prepared.insert(parent(path))),
-            Step::MakeFolder { path } => prepared.extend([path.clone(), parent(path)]),
+            Step::RemoveDir { path } => drop(prepared.insert(parent(path))),
+            Step::MakeDir { path } => prepared.extend([path.clone(), parent(path)]),
             _ => {}
         }
     }
     for step in plan.state.iter().chain(&plan.identity_steps) {
         match step {
-            Step::MoveFolder { from, .. } => prepared.extend([from.clone(), parent(from)]),
+            Step::MoveDir { from, .. } => prepared.extend([from.clone(), parent(from)]),
             Step::MoveFiles { from, .. } => drop(prepared.insert(from.clone())),
             Step::MoveFile { from, .. } | Step::SetAside { from, .. } | Step::MoveLink { from, .. } => {
                 prepared.insert(parent(from));
@@ -504,7 +504,7 @@ fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
 /// Returns the directories in which a moving step changes names.
 fn directories_of(step: &Step) -> Vec<PathBuf> {
     match step {
-        Step::MoveFolder { from, to, .. } => vec![parent(from), parent(to), to.clone()],
+        Step::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
         Step::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
         Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } | Step::SetAside { from, to } => {
             vec![parent(from), parent(to)]

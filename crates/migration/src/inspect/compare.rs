@@ -8,16 +8,16 @@ use std::{
 use myownllm_durable_fs::{Disk, DiskError, Metadata, Op, Owner, trust::foreign_part};
 
 use super::{
-    Pair, is_absent,
-    names::{rebase, set_aside_as},
-    unreadable,
+    DestinationState,
+    classify::{rebase, set_aside_as},
+    is_absent, unreadable,
 };
 use crate::{error::MigrationError, homes::Keep};
 
 /// Returns the path to which `target` leads from a directory that is named without symlinks. The
 /// entry at that path may be a symlink.
-fn next_on_the_way(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<PathBuf, DiskError> {
-    let mut at = folder.to_owned();
+fn next_on_the_way(disk: &dyn Disk, dir: &Path, target: &Path) -> Result<PathBuf, DiskError> {
+    let mut at = dir.to_owned();
     for part in target.parent().unwrap_or(target).components() {
         match part {
             Component::ParentDir => {
@@ -56,7 +56,7 @@ fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, Migration
 /// Returns a name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. The
 /// name is free, or a killed run has begun to set the same file or symlink aside under it.
 pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
-    let folder = path.parent().unwrap_or(path);
+    let dir = path.parent().unwrap_or(path);
     let mut number = 1_u64;
     loop {
         let aside = set_aside_as(path, number);
@@ -69,7 +69,7 @@ pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<P
                     meta if meta.is_file() => is_same(disk, loser, &aside, &there)?,
                     meta if meta.is_symlink() && there.is_symlink() => {
                         let says = disk.read_link(loser).map_err(at_loser)?;
-                        let says = rebase(&says, loser.parent().unwrap_or(loser), folder);
+                        let says = rebase(&says, loser.parent().unwrap_or(loser), dir);
                         disk.read_link(&aside).is_ok_and(|begun| begun == says)
                     }
                     _ => false,
@@ -90,8 +90,8 @@ pub(super) fn differs(
     source: &Path,
     destination: &Path,
     there: &Path,
-) -> Result<Pair, MigrationError> {
-    Ok(Pair::Differs {
+) -> Result<DestinationState, MigrationError> {
+    Ok(DestinationState::Differs {
         aside_source: aside_name(disk, destination, source)?,
         aside_destination: aside_name(disk, destination, there)?,
         file: if leads_to(disk, there, source)? {
@@ -110,14 +110,14 @@ pub(super) fn pair(
     destination: &Path,
     there: &Path,
     home: Option<Owner>,
-) -> Result<Pair, MigrationError> {
+) -> Result<DestinationState, MigrationError> {
     let meta = match disk.stat(there) {
-        Err(error) if is_absent(&error) => return Ok(Pair::Free),
+        Err(error) if is_absent(&error) => return Ok(DestinationState::Free),
         Err(error) => return Err(unreadable(there, error)),
         Ok(meta) => meta,
     };
     if is_copy(disk, source, there, &meta, home)? {
-        return Ok(Pair::Same);
+        return Ok(DestinationState::Same);
     }
     differs(disk, source, destination, there)
 }

@@ -6,57 +6,55 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{CLAIM_DIR, FileKind, SET_ASIDE, TEMP_PREFIX, may_be_only_copy};
+use myownllm_durable_fs::{FileKind, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, may_be_only_copy};
 
 use crate::homes::Homes;
 
 /// The class of a name in a source directory.
-pub(crate) enum Whose {
+pub(crate) enum EntryClass {
     Ours,
     /// A killed run left the file, and nothing needs it.
     Leftover,
-    Claims,
+    Quarantines,
     Foreign(&'static str),
 }
 
 /// Returns the class of a name in a directory of `.json` files.
-pub(crate) fn whose(name: &OsStr, kind: FileKind) -> Whose {
-    let Some(text) = name.to_str() else { return Whose::Foreign("its name is not UTF-8") };
-    if text == CLAIM_DIR && kind == FileKind::Dir {
-        return Whose::Claims;
+pub(crate) fn whose(name: &OsStr, kind: FileKind) -> EntryClass {
+    let Some(text) = name.to_str() else { return EntryClass::Foreign("its name is not UTF-8") };
+    if text == QUARANTINE_DIR && kind == FileKind::Dir {
+        return EntryClass::Quarantines;
     }
     if text.starts_with(TEMP_PREFIX) {
         return match (may_be_only_copy(name), kind) {
-            (Some(false), FileKind::File | FileKind::Symlink) => Whose::Leftover,
-            _ => Whose::Foreign("it is not a .json file"),
+            (Some(false), FileKind::File | FileKind::Symlink) => EntryClass::Leftover,
+            _ => EntryClass::Foreign("it is not a .json file"),
         };
     }
     if text.rsplit_once(SET_ASIDE).is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit())) {
-        return Whose::Foreign("it was set aside");
+        return EntryClass::Foreign("it was set aside");
     }
     // A roster or state that a daemon could not parse, or was writing when it died, moves with its
     // neighbour.
     let stem = text.strip_suffix(".corrupt").or_else(|| text.strip_suffix(".tmp"));
     if !stem.unwrap_or(text).ends_with(".json") {
-        return Whose::Foreign("it is not a .json file");
+        return EntryClass::Foreign("it is not a .json file");
     }
     match kind {
-        FileKind::File => Whose::Ours,
-        FileKind::Symlink => Whose::Foreign("it is a link"),
-        FileKind::Dir => Whose::Foreign("it is a folder with the name of a file"),
-        _ => Whose::Foreign("it is neither file nor folder"),
+        FileKind::File => EntryClass::Ours,
+        FileKind::Symlink => EntryClass::Foreign("it is a link"),
+        FileKind::Dir => EntryClass::Foreign("it is a folder with the name of a file"),
+        _ => EntryClass::Foreign("it is neither file nor folder"),
     }
 }
 
 /// Returns the directories, relative to a home, that hold files that move; parents first.
-pub(crate) fn relative_folders(homes: &Homes) -> Vec<PathBuf> {
+pub(crate) fn relative_dirs(homes: &Homes) -> Vec<PathBuf> {
     let names = &homes.names;
     let files = [&names.legacy_roster, &names.custody, &names.identity];
     let mut all = BTreeSet::new();
-    for folder in
-        names.folders.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent()))
-    {
-        all.extend(folder.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
+    for dir in names.dirs.iter().map(PathBuf::as_path).chain(files.iter().filter_map(|file| file.parent())) {
+        all.extend(dir.ancestors().filter(|part| !part.as_os_str().is_empty()).map(Path::to_owned));
     }
     // A parent sorts before its entries.
     all.into_iter().collect()
@@ -79,14 +77,14 @@ pub(super) fn normalise(path: &Path) -> PathBuf {
 
 /// Returns the target with which a symlink in `new_folder` leads to the same path as `target` from
 /// `old_folder`.
-pub(crate) fn rebase(target: &Path, old_folder: &Path, new_folder: &Path) -> PathBuf {
-    if target.is_absolute() || old_folder == new_folder {
+pub(crate) fn rebase(target: &Path, old_dir: &Path, new_dir: &Path) -> PathBuf {
+    if target.is_absolute() || old_dir == new_dir {
         return target.to_owned();
     }
-    let goal = normalise(&old_folder.join(target));
-    let common = goal.components().zip(new_folder.components()).take_while(|(a, b)| a == b).count();
-    let up = new_folder.components().skip(common).map(|_| Component::ParentDir);
-    up.chain(goal.components().skip(common)).collect()
+    let target = normalise(&old_dir.join(target));
+    let common = target.components().zip(new_dir.components()).take_while(|(a, b)| a == b).count();
+    let up = new_dir.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(target.components().skip(common)).collect()
 }
 
 /// Returns a daemon's normal form of a network id: trimmed, lower case, 3 to 64 of `[a-z0-9_-]`.
