@@ -646,8 +646,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "source-is-looked-at-again",
         guarantee: "A source that changed after it was copied gets its name back and is not removed.",
         file: "crates/migration/src/execute/remove_sources.rs",
-        find: r"fn verify_removable(disk: &dyn Disk, item: &PendingRemoval, quarantined: &Path) -> Result<Option<Vec<String>>, DiskError> {",
-        replace: r"fn verify_removable(disk: &dyn Disk, item: &PendingRemoval, quarantined: &Path) -> Result<Option<Vec<String>>, DiskError> {
+        find: r"fn verify_removable(
+    disk: &dyn Disk,
+    item: &PendingRemoval,
+    quarantined: &Path,
+) -> Result<Option<Vec<String>>, DiskError> {",
+        replace: r"fn verify_removable(
+    disk: &dyn Disk,
+    item: &PendingRemoval,
+    quarantined: &Path,
+) -> Result<Option<Vec<String>>, DiskError> {
     if true {
         return Ok(Some(Vec::new()));
     }",
