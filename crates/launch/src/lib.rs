@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod alone;
 mod checks;
 mod closed;
 mod context;
@@ -27,6 +28,7 @@ mod waiting;
 pub mod words;
 
 pub use access::{missing_home, missing_home_hint, unwritable};
+pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::Closed;
 pub use context::{Context, LOCK_WAIT, OnWait, Options};

@@ -1,0 +1,192 @@
+//! One part of the sequence on its own: the repair of the config, or the move of the daemon's state.
+
+use myownllm_config_model::Ids;
+use myownllm_config_store::{Applied, Loaded, Step, StoreError};
+use myownllm_identity::{Answer, Refusal};
+use myownllm_migration::{Direction, LiveDaemon, Options as MoveOptions, Plan as MovePlan, Report};
+
+use crate::context::{Context, Options};
+use crate::daemons::RunningDaemon;
+use crate::diagnostic::{Diagnostic, add_untold};
+use crate::home::{live_beside_repair, live_refusal, settle_live};
+use crate::identity::identity_look;
+use crate::losses::lost_settings;
+use crate::moves::{Watch, collision_diagnostic, move_diagnostics};
+use crate::start::{check_socket, leaked_socket};
+use crate::trust::{ensure_changeable, wrote_where_others_can};
+use crate::waiting::lock_home;
+
+/// A repair of the config on its own.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConfigRepair {
+    /// The config before the repair.
+    pub loaded: Loaded,
+    /// The steps that were done; `None` if nothing was written.
+    pub applied: Option<Applied>,
+    /// True if a running daemon forbade the repair.
+    pub is_refused: bool,
+    /// The daemons that were ended first.
+    pub stopped: Vec<LiveDaemon>,
+    /// The diagnostics of the repair.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Repairs the config. With `is_dry`, only looks at what a repair would do.
+///
+/// # Errors
+/// Fails if the config cannot be read, if the home may not be changed, or if the repair failed.
+pub fn repair_config(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    ids: &mut dyn Ids,
+    is_dry: bool,
+) -> Result<ConfigRepair, Diagnostic> {
+    context.checked.map_err(Diagnostic::from)?;
+    let loaded = context.store.look(ids).map_err(|error| Diagnostic::from(&error))?;
+    let path = &context.layout.app_config;
+    let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
+    diagnostics.extend(
+        loaded.newer.map(|version| Diagnostic::from(&StoreError::Newer { path: path.clone(), version })),
+    );
+    // A killed repair may have left its own files beside a config that is whole by now.
+    let is_unfinished = loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
+    let repairs = loaded.pending.repairs();
+    let mut repair =
+        ConfigRepair { loaded, applied: None, is_refused: false, stopped: Vec::new(), diagnostics };
+    if is_dry || !(repairs || is_unfinished) {
+        if repairs {
+            // The report of a repair includes whatever would prevent it.
+            let dry = Options { stop_legacy_daemon: false, ..*options };
+            repair.diagnostics.extend(live_refusal(beside(context, &repair.loaded)?, &dry));
+        } else if !is_dry && context.disk.stat(path).is_ok() {
+            // A killed repair may have put the config in place without syncing it.
+            let lock = lock_home(context, options)?;
+            lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
+        }
+        let Loaded { document, report, .. } = &repair.loaded;
+        repair.diagnostics.extend(lost_settings(document, report, path, false));
+        return Ok(repair);
+    }
+    ensure_changeable(context)?;
+    context.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
+    let lock = lock_home(context, options)?;
+    let live = beside(context, &repair.loaded)?;
+    if let Err(refused) = settle_live(context.daemons, live, options, &mut repair.stopped) {
+        return Ok(ConfigRepair { is_refused: true, diagnostics: vec![refused], ..repair });
+    }
+    let applied = lock.apply(ids).map_err(|error| Diagnostic::from(&error))?;
+    if applied.steps.is_empty() {
+        // If another run repaired the config meanwhile, keeps the report of what this run saw
+        // first, and adds the new diagnostics.
+        let more = applied.diagnostics.iter().filter(|found| !repair.loaded.diagnostics.contains(found));
+        repair.diagnostics.extend(more.map(Diagnostic::from));
+    } else {
+        repair.diagnostics = applied.diagnostics.iter().map(Diagnostic::from).collect();
+        repair.diagnostics.extend(wrote_where_others_can(context));
+    }
+    let is_written = applied.steps.iter().any(Step::writes_config);
+    repair.diagnostics.extend(lost_settings(&applied.document, &applied.report, path, is_written));
+    Ok(ConfigRepair { applied: Some(applied), ..repair })
+}
+
+/// Returns the daemons in whose presence this repair is not made.
+fn beside(context: &Context<'_>, loaded: &Loaded) -> Result<Vec<RunningDaemon>, Diagnostic> {
+    let leaked = leaked_socket(context)?;
+    Ok(live_beside_repair(context, &loaded.report, leaked.as_deref()))
+}
+
+/// A move of the daemon's state on its own.
+#[derive(Debug)]
+pub struct StateMove {
+    /// The plan or the report of the move.
+    pub result: MoveResult,
+    /// The diagnostics of the move.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The plan or the report of a move.
+#[derive(Debug)]
+pub enum MoveResult {
+    /// Nothing was moved: there was nothing to move, or the caller only looked.
+    Planned(Box<MovePlan>),
+    /// The move was made.
+    Made(Box<Report>),
+}
+
+/// Moves the daemon's state, or moves it back. With `is_dry`, only looks at what a move would do.
+///
+/// # Errors
+/// Fails if the homes are not apart, if another user controls them, if the identity file is
+/// missing, or if another process holds the lock.
+pub fn move_state(
+    context: &Context<'_>,
+    options: &Options<'_>,
+    ids: &mut dyn Ids,
+    wanted: &MoveOptions,
+    is_dry: bool,
+) -> Result<StateMove, Diagnostic> {
+    context.checked.map_err(Diagnostic::from)?;
+    let leaked = leaked_socket(context)?;
+    let is_forward = wanted.direction == Direction::Forward;
+    let look = || context.migrator.plan(&context.migrator.inspect(wanted.direction), wanted);
+    let mut plan = look();
+    if !is_dry && plan.is_empty() && !plan.errors.is_empty() {
+        // Another process may have moved the files during the look: waits until that process has
+        // released the lock, and looks again.
+        if lock_home(context, options).is_ok() {
+            plan = look();
+        }
+    }
+    // Every command reports what is wrong with the identity file. After an undo, the file is the
+    // older app's.
+    let mut refused = || match identity_look(context, ids).answer() {
+        Answer::Refused(refusal) if is_forward => Some(refusal),
+        _ => None,
+    };
+    let socket = (is_forward && !plan.is_empty()).then(|| check_socket(context).err()).flatten();
+    if is_dry || plan.is_empty() {
+        // With nothing to move, takes no lock, and still reports what waits for a decision.
+        let live = if plan.is_empty() { Vec::new() } else { context.daemons.live(leaked.as_deref()) };
+        let dry = Options { stop_legacy_daemon: false, ..*options };
+        let live = live_refusal(live, &dry);
+        let more = refused().as_ref().map(Diagnostic::from).into_iter();
+        let diagnostics = planned_diagnostics(&plan, options.program, more.chain(socket).chain(live));
+        return Ok(StateMove { result: MoveResult::Planned(Box::new(plan)), diagnostics });
+    }
+    // Without the identity file, nothing is moved: the user has to bring the file back first.
+    if plan.refusals.is_empty()
+        && let Some(gone) = refused().filter(Refusal::is_gone)
+    {
+        return Err(Diagnostic::from(&gone));
+    }
+    ensure_changeable(context)?;
+    if let Some(refusal) = socket {
+        return Err(refusal);
+    }
+    let lock = lock_home(context, options)?;
+    // The move itself asks only whether a daemon is live, and nothing more.
+    if let Some(refusal) = context.daemons.live_legacy().and_then(|live| live.resource_exhausted()) {
+        return Err(Diagnostic::from(&refusal));
+    }
+    let watch = Watch { daemons: context.daemons, leaked: leaked.as_deref() };
+    let report = context.migrator.run(lock.home_lock(), wanted, &watch);
+    let mut diagnostics: Vec<Diagnostic> = move_diagnostics(&report, options.program).collect();
+    add_untold(&mut diagnostics, refused().as_ref().map(Diagnostic::from));
+    Ok(StateMove { result: MoveResult::Made(Box::new(report)), diagnostics })
+}
+
+/// Returns the problems that a plan names before anything is done, and those of `more` that are
+/// not among them.
+fn planned_diagnostics(
+    plan: &MovePlan,
+    program: &str,
+    more: impl Iterator<Item = Diagnostic>,
+) -> Vec<Diagnostic> {
+    let mut diagnostics: Vec<Diagnostic> =
+        plan.refusals.iter().chain(&plan.errors).map(Diagnostic::from).collect();
+    let collisions = plan.collisions.iter();
+    diagnostics.extend(collisions.map(|both| collision_diagnostic(both, plan.direction, program)));
+    add_untold(&mut diagnostics, more);
+    diagnostics
+}
