@@ -11,8 +11,8 @@ mod crash;
 mod dist;
 // The one file that xtask shares with the program, so that trees look alike. It draws names and
 // marks, and decides nothing.
-#[path = "../../crates/app/src/draw.rs"]
-#[allow(dead_code, reason = "the program asks more of it")]
+#[path = "../../crates/report/src/draw.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the program asks more of it")]
 mod draw;
 mod fixture;
 mod guard;

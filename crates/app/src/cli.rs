@@ -420,3 +420,45 @@ pub enum ModeArg {
     /// The daemon of the stand-alone program.
     Shared,
 }
+
+impl Command {
+    /// True if the command writes in the home.
+    pub(crate) fn writes(&self) -> bool {
+        match self {
+            Self::Launch(_) | Self::Repair(_) => true,
+            Self::Daemon(command) => matches!(command, DaemonCommand::Stop | DaemonCommand::Restart),
+            Self::Migrate(args) => !args.dry_run && !args.check,
+            Self::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
+            Self::Config(command) => match command {
+                ConfigCommand::Restore { .. } | ConfigCommand::Set { .. } | ConfigCommand::Accept => true,
+                ConfigCommand::Show { .. }
+                | ConfigCommand::Get { .. }
+                | ConfigCommand::Diff { .. }
+                | ConfigCommand::Normalize
+                | ConfigCommand::Check
+                | ConfigCommand::Schema { .. }
+                | ConfigCommand::History => false,
+            },
+            Self::Network(command) => match command {
+                NetworkCommand::Add { .. }
+                | NetworkCommand::Remove { .. }
+                | NetworkCommand::Use { .. }
+                | NetworkCommand::Import { .. } => true,
+                NetworkCommand::List
+                | NetworkCommand::Show { .. }
+                | NetworkCommand::Export { .. }
+                | NetworkCommand::ToDaemon
+                | NetworkCommand::ToEnvelope { .. }
+                | NetworkCommand::FromEnvelope => false,
+            },
+            Self::Status(_)
+            | Self::Doctor
+            | Self::Paths(_)
+            | Self::Identity
+            | Self::Logs(_)
+            | Self::Report(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => false,
+        }
+    }
+}

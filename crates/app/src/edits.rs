@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::exit::exit_of;
 use crate::output::{Answer, bounded, long};
 use crate::run_log::Trace;
-use crate::screen::Page;
 use crate::told::{networks_did, networks_line};
 use crate::world::{World, fresh_ids};
+use myownllm_report::Page;
 
 /// A change of the config, and the command that undoes it.
 pub(crate) struct Change {

@@ -9,19 +9,17 @@ use std::path::Path;
 use std::rc::Rc;
 
 use myownllm_config_model::shorten::shortened;
-use myownllm_launch::words::escape_controls;
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
+use myownllm_report::{Page, Screen, Tone, diagnostic_text, spelled};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::build::{BUILD, Build};
 use crate::cli::{ColorWhen, Global};
-use crate::draw::Tone;
 use crate::exit::ExitCode;
 use crate::progress::{Form, Teller, say_on_interrupt};
 use crate::run_log::Trace;
-use crate::screen::{Page, Screen, spelled, wrap};
 use crate::times::Started;
 
 /// The answer of a command.
@@ -153,7 +151,7 @@ impl Printer {
             quiet: global.quiet,
             color_out: wants(io::stdout().is_terminal()),
             color_err: wants(err),
-            screen: Screen::of_stdout(var),
+            screen: screen_of_stdout(var),
             width_err: width_of_stderr(var),
             progress: Rc::new(Teller::new(form)),
             failed: RefCell::new(None),
@@ -170,7 +168,7 @@ impl Printer {
             quiet: false,
             color_out: false,
             color_err: false,
-            screen: Screen::of_stdout(|_| None),
+            screen: screen_of_stdout(|_| None),
             width_err: None,
             progress: Rc::new(Teller::new(Form::None)),
             failed: RefCell::new(None),
@@ -282,45 +280,16 @@ impl Printer {
     }
 
     fn render(&self, diagnostic: &Diagnostic) -> String {
-        let (label, style) = match diagnostic.severity {
-            Severity::Info => ("note", "\x1b[1;36m"),
-            Severity::Warning => ("warning", "\x1b[1;33m"),
-            Severity::Error => ("error", "\x1b[1;31m"),
+        let style = match diagnostic.severity {
+            Severity::Info => "\x1b[1;36m",
+            Severity::Warning => "\x1b[1;33m",
+            Severity::Error => "\x1b[1;31m",
         };
-        let mut out = String::new();
-        let mut say = |lead: &str, text: &str, hang: usize| {
-            for line in wrap(lead, hang, &escape_controls(text), self.width_err.unwrap_or(usize::MAX)) {
-                out.push_str(&line);
-                out.push('\n');
-            }
-        };
-        say(&format!("{label}: "), &diagnostic.message, 2);
-        if let Some(path) =
-            diagnostic.path.as_ref().filter(|path| !diagnostic.message.contains(path.as_str()))
-        {
-            say(&format!("  at: {}", escape_controls(path)), "", 0);
+        let out = diagnostic_text(diagnostic, self.width_err, self.verbose);
+        match out.split_once(':').filter(|_| self.color_err) {
+            Some((label, rest)) => format!("{style}{label}\x1b[0m:{rest}"),
+            None => out,
         }
-        for cause in &diagnostic.causes {
-            say("  caused by: ", cause, 4);
-        }
-        if let Some(place) = diagnostic.place.as_ref().filter(|place| !place.snippet.text.is_empty()) {
-            let number = place.line.to_string();
-            let gutter = " ".repeat(number.len());
-            say(&format!("  {number} | {}", place.snippet.text), "", 0);
-            say(&format!("  {gutter} | {}^", " ".repeat(place.snippet.caret)), "", 0);
-        }
-        // Never breaks a hint: the user copies it.
-        if let Some(hint) = &diagnostic.hint {
-            say(&format!("  hint: {}", escape_controls(hint)), "", 0);
-        }
-        if diagnostic.severity == Severity::Error || self.verbose {
-            say("  code: ", &diagnostic.code, 4);
-        }
-        if self.color_err {
-            let plain = format!("{label}:");
-            out = out.replacen(&plain, &format!("{style}{label}\x1b[0m:"), 1);
-        }
-        out
     }
 
     fn to_stdout(&self, text: &str) {
@@ -347,9 +316,11 @@ pub(crate) fn write_failed(error: &io::Error) -> Diagnostic {
     diagnostic
 }
 
-/// Returns a diagnostic as it is printed, without colour.
-pub(crate) fn plain(diagnostic: &Diagnostic) -> String {
-    Printer::for_json(Started::now()).render(diagnostic)
+/// Returns the screen behind standard output. The width is the terminal's, else the value of
+/// `COLUMNS`.
+fn screen_of_stdout(var: impl Fn(&str) -> Option<OsString>) -> Screen {
+    let terminal = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into());
+    Screen::new(terminal, io::stdout().is_terminal(), var)
 }
 
 fn width_of_stderr(var: impl Fn(&str) -> Option<OsString>) -> Option<usize> {

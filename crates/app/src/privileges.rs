@@ -5,59 +5,19 @@
 //! owner of the home. A command that only looks stays root.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use myownllm_durable_fs::trust::{HomeTrust, Runner, look_behind};
 use myownllm_durable_fs::{Disk as _, Owner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_paths::Layout;
 
-use crate::cli::{Command, ConfigCommand, DaemonCommand, NetworkCommand};
+use crate::users::calling_user;
 use crate::world::World;
 
 /// Changes user and group of this process, for good. Only the program's `main` can do so: a library
 /// that changes the user of its process takes rights away from every other thread.
 pub type BecomeUser<'a> = &'a dyn Fn(u32, u32) -> io::Result<()>;
-
-/// True if a command writes in the home.
-pub(crate) fn writes(command: &Command) -> bool {
-    match command {
-        Command::Launch(_) | Command::Repair(_) => true,
-        Command::Daemon(command) => matches!(command, DaemonCommand::Stop | DaemonCommand::Restart),
-        Command::Migrate(args) => !args.dry_run && !args.check,
-        Command::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
-        Command::Config(command) => match command {
-            ConfigCommand::Restore { .. } | ConfigCommand::Set { .. } | ConfigCommand::Accept => true,
-            ConfigCommand::Show { .. }
-            | ConfigCommand::Get { .. }
-            | ConfigCommand::Diff { .. }
-            | ConfigCommand::Normalize
-            | ConfigCommand::Check
-            | ConfigCommand::Schema { .. }
-            | ConfigCommand::History => false,
-        },
-        Command::Network(command) => match command {
-            NetworkCommand::Add { .. }
-            | NetworkCommand::Remove { .. }
-            | NetworkCommand::Use { .. }
-            | NetworkCommand::Import { .. } => true,
-            NetworkCommand::List
-            | NetworkCommand::Show { .. }
-            | NetworkCommand::Export { .. }
-            | NetworkCommand::ToDaemon
-            | NetworkCommand::ToEnvelope { .. }
-            | NetworkCommand::FromEnvelope => false,
-        },
-        Command::Status(_)
-        | Command::Doctor
-        | Command::Paths(_)
-        | Command::Identity
-        | Command::Logs(_)
-        | Command::Report(_)
-        | Command::Completions { .. }
-        | Command::Man { .. } => false,
-    }
-}
 
 /// Returns the owner of the home if root has to become that user to write there. Returns `None` if
 /// the home, or the place where its config leads, cannot be trusted: the command then refuses to
@@ -115,25 +75,6 @@ pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Diagnostic
         .then(|| Diagnostic::error("paths.sudo-home", message).at(app_home).hint(hint).class(Class::Refused))
 }
 
-/// Returns the user who called this program through another program, and that user's home.
-#[cfg(unix)]
-fn calling_user() -> Option<(String, PathBuf)> {
-    use nix::unistd::{Uid, User};
-    let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-    let by_name = |name: String| User::from_name(&name).ok().flatten();
-    let by_uid = |uid: String| User::from_uid(Uid::from_raw(uid.parse().ok()?)).ok().flatten();
-    let user = variable("SUDO_USER")
-        .or_else(|| variable("DOAS_USER"))
-        .and_then(by_name)
-        .or_else(|| variable("SUDO_UID").or_else(|| variable("PKEXEC_UID")).and_then(by_uid))?;
-    (!user.uid.is_root()).then_some((user.name, user.dir))
-}
-
-#[cfg(not(unix))]
-fn calling_user() -> Option<(String, PathBuf)> {
-    None
-}
-
 /// True if the process may change its user and groups. `CAP_SETGID` and `CAP_SETUID` of the kernel
 /// are bits 6 and 7. If the kernel does not tell, an attempt does.
 #[cfg(target_os = "linux")]
@@ -148,16 +89,4 @@ fn may_change_user() -> bool {
 #[cfg(not(target_os = "linux"))]
 fn may_change_user() -> bool {
     true
-}
-
-/// Returns the name of a user, or the number if the system has no name.
-#[cfg(unix)]
-pub(crate) fn user_name(uid: u32) -> String {
-    nix::unistd::User::from_uid(uid.into()).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
-}
-
-/// Returns the number of a user.
-#[cfg(not(unix))]
-pub(crate) fn user_name(uid: u32) -> String {
-    uid.to_string()
 }

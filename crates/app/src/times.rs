@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use myownllm_report::rfc3339;
+
 /// The start of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Started {
@@ -23,15 +25,6 @@ impl Started {
     pub(crate) fn took_ms(self) -> u64 {
         u64::try_from(self.instant.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// Returns a time to the millisecond, RFC 3339 in UTC; `None` past the year 9999, which RFC 3339
-/// cannot express.
-pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    write!(text, "{}", humantime::format_rfc3339_millis(time.max(UNIX_EPOCH))).ok()?;
-    Some(text)
 }
 
 /// Returns a time for people, to the minute.

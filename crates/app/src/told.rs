@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::output::{bounded, long};
 use crate::run_log::{self, Trace};
-use crate::screen::{Page, indented};
 use crate::times::utc_minutes;
 use crate::world::World;
+use myownllm_report::{Page, indented};
 
 /// The column at which the texts begin.
 const COLUMN: usize = 17;

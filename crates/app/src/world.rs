@@ -16,8 +16,9 @@ use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
 };
+use myownllm_report::HomeView;
 
-use crate::privileges::user_name;
+use crate::users::user_name;
 
 /// The home that the commands work on, and the machine.
 #[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
@@ -148,6 +149,11 @@ impl World {
     pub fn daemons(&self) -> LocalDaemons<'_> {
         let owner = self.owner.map(|owner| owner.uid);
         LocalDaemons::new(&self.disk, &self.layout, &self.search).owned_by(owner)
+    }
+
+    /// Returns the home for a picture of it.
+    pub(crate) fn view(&self) -> HomeView<'_> {
+        HomeView { layout: &self.layout, disk: &self.disk }
     }
 
     /// Connects the crates to this home.

@@ -16,10 +16,10 @@ use crate::cli::{ConfigCommand, SchemaOf};
 use crate::exit::ExitCode;
 use crate::output::{Answer, long};
 use crate::run_log::{self, Entry, Trace};
-use crate::screen::{Page, indented, spelled};
 use crate::times::{ago, utc_minutes};
 use crate::told::completion;
 use crate::world::{World, fresh_ids, now_ms};
+use myownllm_report::{Page, indented, spelled};
 
 pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Diagnostic> {
     match command {

@@ -10,10 +10,10 @@ use super::{launch, logs};
 use crate::cli::{DaemonCommand, LaunchArgs};
 use crate::exit::exit_of;
 use crate::output::{Answer, Printer, bounded, long};
-use crate::privileges::user_name;
 use crate::run_log::Trace;
-use crate::screen::Page;
+use crate::users::user_name;
 use crate::world::World;
+use myownllm_report::Page;
 
 const COLUMN: usize = 12;
 

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::exit::ExitCode;
 use crate::look::examine;
 use crate::output::Answer;
-use crate::screen::Page;
 use crate::world::World;
+use myownllm_report::Page;
 
 pub(crate) fn run(world: &World, verbose: bool) -> Answer {
     answer(&examine(world).1, verbose)

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::exit::exit_of;
 use crate::output::{Answer, long};
-use crate::screen::Page;
 use crate::world::{World, fresh_ids};
+use myownllm_report::Page;
 
 /// The column at which the texts begin.
 const COLUMN: usize = 11;

@@ -11,11 +11,11 @@ use serde_json::json;
 use crate::cli::LaunchArgs;
 use crate::exit::exit_of;
 use crate::output::{Answer, Printer};
-use crate::picture::SHOWN;
 use crate::run_log::Trace;
 use crate::signals::{Ended, Signals, died, log_hint, not_stopped};
 use crate::told::{Fate, Tense, choice, config_line, data, networks_line, report_lines, stopped, trace};
 use crate::world::{World, fresh_ids};
+use myownllm_report::SHOWN;
 
 pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Diagnostic> {
     // Listens before anything runs, so that an early signal ends the daemon too.

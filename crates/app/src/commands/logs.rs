@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::cli::LogsArgs;
 use crate::output::{Answer, long};
 use crate::run_log::{self, Entry};
-use crate::screen::Page;
 use crate::world::World;
+use myownllm_report::Page;
 
 pub(crate) fn run(world: &World, args: &LogsArgs) -> Answer {
     if args.daemon { of_daemon(world, args.lines) } else { of_runs(world, args.lines) }

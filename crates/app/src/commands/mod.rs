@@ -95,10 +95,10 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
 }
 
 /// Returns the answers of the commands that look at a home, for a report.
-fn sections(world: &World) -> Vec<report::Section> {
+fn sections(world: &World) -> Vec<(&'static str, Answer)> {
     const LINES: usize = 200;
     let (plan, checks) = examine(world);
-    let answers = [
+    vec![
         ("verdict", verdict::of(world, &plan, &checks)),
         ("doctor", doctor::answer(&checks, true)),
         ("status", status::run(world, StatusArgs { check: false })),
@@ -106,15 +106,14 @@ fn sections(world: &World) -> Vec<report::Section> {
         ("history", config::run(world, &ConfigCommand::History).unwrap_or_else(Answer::failed)),
         ("runs", logs::run(world, &LogsArgs { daemon: false, lines: LINES })),
         ("daemon log", logs::run(world, &LogsArgs { daemon: true, lines: LINES })),
-    ];
-    answers.into_iter().map(|(name, answer)| report::Section { name, answer }).collect()
+    ]
 }
 
 /// Looks at the home: as the owner of the home for a command that writes there.
 fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
     let home = cli.global.home.as_deref();
     let world = World::new(home)?;
-    let writes = cli.command.as_ref().is_some_and(privileges::writes);
+    let writes = cli.command.as_ref().is_some_and(Command::writes);
     // A command that only looks reports the error itself, and a filter needs no home.
     let says_so = matches!(
         cli.command,
@@ -162,7 +161,7 @@ fn wrong_home(cli: &Cli, world: &World) -> Option<Diagnostic> {
         return None;
     }
     if named.is_none() {
-        let writes = cli.command.as_ref().is_some_and(privileges::writes);
+        let writes = cli.command.as_ref().is_some_and(Command::writes);
         return privileges::sudo_home(world, named).filter(|_| !writes).map(Diagnostic::as_warning);
     }
     let home = &world.layout.user_home;

@@ -14,8 +14,8 @@ use super::filters::{self, envelope_answer, read_stdin};
 use crate::cli::NetworkCommand;
 use crate::edits::change;
 use crate::output::Answer;
-use crate::screen::Page;
 use crate::world::{World, fresh_ids};
+use myownllm_report::Page;
 
 /// The largest envelope in bytes. A real envelope is a page of text.
 const ENVELOPE_LIMIT: u64 = 16 << 20;

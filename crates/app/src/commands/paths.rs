@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::cli::{ModeArg, PathsArgs};
 use crate::output::{Answer, long};
-use crate::screen::Page;
 use crate::world::World;
+use myownllm_report::Page;
 
 /// Prints every path, or the path that the user asks for.
 pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Diagnostic> {

@@ -10,9 +10,9 @@ use crate::cli::RepairArgs;
 use crate::exit::{ExitCode, exit_of};
 use crate::output::{Answer, Printer};
 use crate::recovery::recovered;
-use crate::screen::Page;
 use crate::told::{Fate, choice, config_line, data, trace};
 use crate::world::{World, fresh_ids};
+use myownllm_report::Page;
 
 pub(crate) fn run(world: &World, args: &RepairArgs, printer: &Printer) -> Answer {
     let wired = world.wire();

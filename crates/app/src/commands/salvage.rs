@@ -1,13 +1,9 @@
 //! `salvage`: the repair of the config on its own.
 
 use myownllm_config_model::Document;
-use myownllm_config_store::{ConfigStore, FileShape, Loaded, Pending, Report, Step, StoreError};
-use myownllm_durable_fs::Disk as _;
+use myownllm_config_store::{FileShape, Loaded, Pending, Report, Step};
 use myownllm_launch::words::short;
-use myownllm_launch::{
-    Diagnostic, ensure_changeable, live_beside_repair, live_refusal, lock_home, lost_settings, settle_live,
-    wrote_where_others_can,
-};
+use myownllm_launch::{ConfigRepair, Diagnostic, Options, repair_config};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -16,70 +12,20 @@ use crate::exit::ExitCode;
 use crate::exit::exit_of;
 use crate::output::Answer;
 use crate::run_log::{self, Trace};
-use crate::screen::{Page, spelled};
 use crate::told::{Tense, completion, pretty, report_lines, stopped};
 use crate::world::{World, fresh_ids};
+use myownllm_report::{Page, spelled};
 
 pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnostic> {
     let wired = world.wire();
-    let context = wired.context();
-    context.checked.map_err(Diagnostic::from)?;
-    let ids = &mut fresh_ids();
-    let loaded = wired.store.look(ids).map_err(|error| Diagnostic::from(&error))?;
-    let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
-    if let Some(version) = loaded.newer {
-        diagnostics
-            .push(Diagnostic::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
+    let is_dry = args.dry_run || args.check;
+    let options = Options { stop_legacy_daemon: args.stop_legacy_daemon, ..world.options() };
+    let repair = repair_config(&wired.context(), &options, &mut fresh_ids(), is_dry)?;
+    if repair.is_refused {
+        return Ok(refused(world, repair));
     }
-    // A killed repair may have left its own files beside a config that is whole by now.
-    let unfinished = loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
-    if args.dry_run || args.check || !(loaded.pending.repairs() || unfinished) {
-        // The report of a repair includes whatever would prevent it.
-        if loaded.pending.repairs() {
-            let leaked = myownllm_launch::leaked_socket(&context)?;
-            let live = live_beside_repair(&context, &loaded.report, leaked.as_deref());
-            diagnostics.extend(live_refusal(live, &world.options()));
-        } else if !args.dry_run && !args.check {
-            // A killed repair may have put the config in place without syncing it.
-            if world.disk.stat(&world.layout.app_config).is_ok() {
-                let lock = lock_home(&context, &world.options())?;
-                lock.ensure_durable().map_err(|error| Diagnostic::from(&error))?;
-            }
-        }
-        return Ok(dry(world, &loaded, args, diagnostics));
-    }
-    let options = world.options();
-    let options = myownllm_launch::Options { stop_legacy_daemon: args.stop_legacy_daemon, ..options };
-    ensure_changeable(&context)?;
-    wired.store.ensure_home().map_err(|error| Diagnostic::from(&error))?;
-    let lock = lock_home(&context, &options)?;
-    let leaked = myownllm_launch::leaked_socket(&context)?;
-    let mut ended = Vec::new();
-    if let Err(refused) = settle_live(
-        context.daemons,
-        live_beside_repair(&context, &loaded.report, leaked.as_deref()),
-        &options,
-        &mut ended,
-    ) {
-        let mut data = report_data(&loaded.report, &[]);
-        data["stopped"] = json!(ended);
-        let exit = exit_of(std::slice::from_ref(&refused));
-        let page = stopped(world, &ended, COLUMN);
-        let trace = Trace::of(&world.layout, "salvage", run_log::of_stopped(&ended).collect());
-        return Ok(Answer { diagnostics: vec![refused], trace, ..Answer::done(page, data) }.exit(exit));
-    }
-    let applied = lock.apply(ids).map_err(|error| Diagnostic::from(&error))?;
-    if applied.steps.is_empty() {
-        // If another run repaired the config meanwhile, keeps the report of what this run saw
-        // first, and adds the new diagnostics.
-        let more = applied.diagnostics.iter().filter(|found| !loaded.diagnostics.contains(found));
-        diagnostics.extend(more.map(Diagnostic::from));
-    } else {
-        diagnostics = applied.diagnostics.iter().map(Diagnostic::from).collect();
-        diagnostics.extend(wrote_where_others_can(&context));
-    }
-    let written = applied.steps.iter().any(Step::writes_config);
-    diagnostics.extend(lost_settings(&applied.document, &applied.report, &world.layout.app_config, written));
+    let ConfigRepair { loaded, applied, stopped: ended, diagnostics, .. } = repair;
+    let Some(applied) = applied else { return Ok(dry(world, &loaded, args, diagnostics)) };
     let mut page = Page::default();
     page.line(if loaded.report.wiped.is_some() && loaded.pending.repairs() {
         "The config has its settings again."
@@ -99,10 +45,18 @@ pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnosti
     Ok(Answer { diagnostics, trace, ..Answer::done(page, data) }.exit(exit))
 }
 
-fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, mut diagnostics: Vec<Diagnostic>) -> Answer {
+fn refused(world: &World, repair: ConfigRepair) -> Answer {
+    let mut data = report_data(&repair.loaded.report, &[]);
+    data["stopped"] = json!(repair.stopped);
+    let exit = exit_of(&repair.diagnostics);
+    let page = stopped(world, &repair.stopped, COLUMN);
+    let trace = Trace::of(&world.layout, "salvage", run_log::of_stopped(&repair.stopped).collect());
+    Answer { diagnostics: repair.diagnostics, trace, ..Answer::done(page, data) }.exit(exit)
+}
+
+fn dry(world: &World, loaded: &Loaded, args: &SalvageArgs, diagnostics: Vec<Diagnostic>) -> Answer {
     let mut page = Page::default();
     let repairs = loaded.pending.repairs();
-    diagnostics.extend(lost_settings(&loaded.document, &loaded.report, &world.layout.app_config, false));
     if repairs {
         let steps = &loaded.pending.steps;
         page.page(report_lines(world, &loaded.report, steps, &loaded.document, Tense::Would));

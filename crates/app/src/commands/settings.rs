@@ -13,9 +13,9 @@ use crate::backups::find_backup;
 use crate::edits::change;
 use crate::exit::exit_of;
 use crate::output::{Answer, long};
-use crate::screen::{Page, spelled};
 use crate::told::pretty;
 use crate::world::{World, fresh_ids};
+use myownllm_report::{Page, spelled};
 
 /// `config get`: one setting, for use by another program.
 pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {

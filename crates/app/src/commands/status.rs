@@ -15,10 +15,10 @@ use crate::cli::StatusArgs;
 use crate::exit::{ExitCode, exit_of};
 use crate::look::plan_of;
 use crate::output::{Answer, bounded, long};
-use crate::picture::Picture;
-use crate::privileges::user_name;
-use crate::screen::Page;
+use crate::users::user_name;
 use crate::world::World;
+use myownllm_report::Page;
+use myownllm_report::Picture;
 
 /// The column at which the texts begin.
 const COLUMN: usize = 14;
@@ -72,7 +72,7 @@ fn page(world: &World, plan: &LaunchPlan) -> Page {
     let repair = plan.config.as_ref().filter(|pending| pending.repairs());
     if plan.moves && (picture.changes() || repair.is_some()) {
         page.gap();
-        page.page(picture.trees(world, repair));
+        page.page(picture.trees(&world.view(), repair));
     }
     page
 }

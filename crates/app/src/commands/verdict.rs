@@ -12,8 +12,8 @@ use crate::exit::ExitCode;
 use crate::look::examine;
 use crate::output::Answer;
 use crate::recovery::recovered;
-use crate::screen::Page;
 use crate::world::World;
+use myownllm_report::Page;
 
 /// The id of the check of the config's shape.
 const CONFIG: &str = "config.shape";

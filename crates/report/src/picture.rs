@@ -6,19 +6,30 @@ use myownllm_config_store::Pending;
 use myownllm_durable_fs::{Disk, FileKind};
 use myownllm_launch::words::{count, short};
 use myownllm_migration::{Collision, MoveMethod, Plan, Report, SkippedEntry, Step};
+use myownllm_paths::Layout;
 
-use crate::draw::{self, Names, Node, Tone};
+use crate::draw::{self, Line, Names, Node, Tone};
 use crate::screen::Page;
-use crate::world::World;
 
 /// The column at which the texts begin.
 const COLUMN: usize = 17;
 
 /// The number of lines that a list shows. Nobody reads more.
-pub(crate) const SHOWN: usize = 12;
+pub const SHOWN: usize = 12;
+
+/// The home that a picture shows.
+#[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
+#[derive(Clone, Copy)]
+pub struct HomeView<'a> {
+    /// The paths of the home.
+    pub layout: &'a Layout,
+    /// The disk on which the home is.
+    pub disk: &'a dyn Disk,
+}
 
 /// The changes that a plan would make, or that a report says were made.
-pub(crate) struct Picture<'a> {
+#[derive(Debug)]
+pub struct Picture<'a> {
     /// True if the changes were made.
     done: bool,
     moved: Vec<Moving>,
@@ -31,6 +42,7 @@ pub(crate) struct Picture<'a> {
 }
 
 /// A file or a directory that moves.
+#[derive(Debug)]
 struct Moving {
     from: PathBuf,
     to: PathBuf,
@@ -87,13 +99,15 @@ impl<'a> From<&'a Report> for Picture<'a> {
 
 impl Picture<'_> {
     /// True if something is moved, removed or set aside.
-    pub(crate) fn changes(&self) -> bool {
+    #[must_use]
+    pub fn changes(&self) -> bool {
         !(self.moved.is_empty() && self.removed.is_empty() && self.aside.is_empty())
     }
 
     /// Returns the move line by line: what moves to which place, and what stays.
-    pub(crate) fn lines(&self, world: &World) -> Page {
-        let path = |path: &Path| short(path, &world.layout.user_home);
+    #[must_use]
+    pub fn lines(&self, home: &HomeView<'_>) -> Page {
+        let path = |path: &Path| short(path, &home.layout.user_home);
         let verb = |done: &'static str, would: &'static str| if self.done { done } else { would };
         let mut page = Page::default();
         let mut row = |verb: &str, text: String| page.row(verb, COLUMN, text);
@@ -127,16 +141,18 @@ impl Picture<'_> {
 
     /// Returns two trees of the app's home: as it is and as it would be, or as it was and as it is.
     /// `repair` is what would also be done to the config.
-    pub(crate) fn trees(&self, world: &World, repair: Option<&Pending>) -> Page {
-        let [before, after] = self.two_trees(world, repair);
+    #[must_use]
+    pub fn trees(&self, home: &HomeView<'_>, repair: Option<&Pending>) -> Page {
+        let [before, after] = self.two_trees(home, repair);
         let mut page = Page::default();
         page.pair(before, after);
         page
     }
 
     /// Returns the two trees as drawings.
-    pub(crate) fn two_trees(&self, world: &World, repair: Option<&Pending>) -> [Vec<draw::Line>; 2] {
-        let home = &world.layout.app_home;
+    #[must_use]
+    pub fn two_trees(&self, view: &HomeView<'_>, repair: Option<&Pending>) -> [Vec<Line>; 2] {
+        let home = &view.layout.app_home;
         let mut sides = Sides { home, before: Names::default(), after: Names::default() };
         for Moving { from, to, folder } in &self.moved {
             let many = folder.map_or_else(String::new, |files| format!("({}) ", count(files, "file")));
@@ -167,7 +183,7 @@ impl Picture<'_> {
             sides.before(&left.path, false, Tone::Dim, "= stays".to_owned());
             sides.after(&left.path, false, Tone::Dim, "= stays".to_owned());
         }
-        sides.stays(world);
+        sides.stays(view);
         for step in repair.map_or(&[][..], |pending| &pending.steps) {
             use myownllm_config_store::Step;
             match step {
@@ -188,7 +204,7 @@ impl Picture<'_> {
             }
         }
         let [before, after] = if self.done { ["was", "is"] } else { ["is", "would be"] };
-        let title = |word: &str| format!("{}, as it {word}", short(home, &world.layout.user_home));
+        let title = |word: &str| format!("{}, as it {word}", short(home, &view.layout.user_home));
         [draw::tree(&title(before), &sides.before), draw::tree(&title(after), &sides.after)]
     }
 }
@@ -222,8 +238,8 @@ struct Sides<'a> {
 impl Sides<'_> {
     /// Adds paths in the known places that are in neither picture yet: they were there before, and
     /// are there afterwards.
-    fn stays(&mut self, world: &World) {
-        let l = &world.layout;
+    fn stays(&mut self, home: &HomeView<'_>) {
+        let l = home.layout;
         let alone = [
             &l.app_config,
             &l.legacy_identity,
@@ -233,9 +249,9 @@ impl Sides<'_> {
             &l.daemon_config,
         ];
         let mut there: Vec<PathBuf> =
-            alone.into_iter().filter(|path| world.disk.stat(path).is_ok()).cloned().collect();
+            alone.into_iter().filter(|path| home.disk.stat(path).is_ok()).cloned().collect();
         for folder in [&l.legacy_rosters, &l.legacy_states, &l.daemon_rosters, &l.daemon_states] {
-            let inside = world.disk.list(folder).unwrap_or_default();
+            let inside = home.disk.list(folder).unwrap_or_default();
             there.extend(
                 inside
                     .into_iter()

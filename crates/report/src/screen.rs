@@ -23,7 +23,7 @@ const BELOW: usize = 4;
 
 /// Returns a JSON text without characters that steer a terminal. All such characters are in its
 /// strings, in which an escape such as `\u009b` means the same.
-pub(crate) fn spelled(json: &str) -> String {
+pub fn spelled(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if steers(c) && !matches!(c, '\n' | '\r' | '\t') {
@@ -36,7 +36,7 @@ pub(crate) fn spelled(json: &str) -> String {
 }
 
 /// Returns a JSON text with one member per line. Changes only the blanks between the tokens.
-pub(crate) fn indented(json: &str) -> String {
+pub fn indented(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
     let mut tokens = json.chars().peekable();
@@ -84,24 +84,18 @@ pub(crate) fn indented(json: &str) -> String {
 
 /// The abilities of a screen.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Screen {
+pub struct Screen {
     /// The width, in columns.
-    pub(crate) width: usize,
+    pub width: usize,
     /// True if the screen can show more than ASCII.
-    pub(crate) unicode: bool,
+    pub unicode: bool,
 }
 
 impl Screen {
-    /// Returns the screen behind standard output. The width is the terminal's, else the value of
-    /// `COLUMNS`.
+    /// Returns the screen behind an output: `terminal` is the width that the terminal tells, else
+    /// the value of `COLUMNS` counts.
     #[must_use]
-    pub(crate) fn of_stdout(var: impl Fn(&str) -> Option<OsString>) -> Self {
-        let terminal = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
-        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        Self::new(terminal, is_terminal, var)
-    }
-
-    fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
+    pub fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
         let columns = || var("COLUMNS")?.to_str()?.parse().ok();
         let width = terminal.filter(|width| *width > 0).or_else(columns).unwrap_or(UNKNOWN);
         Self { width: width.max(LEAST), unicode: !plain(is_terminal, var) }
@@ -125,7 +119,7 @@ fn plain(is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> bool {
 
 /// The output of a command for a person, before its layout.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Page(Vec<Block>);
+pub struct Page(Vec<Block>);
 
 #[derive(Clone, Debug)]
 enum Block {
@@ -143,42 +137,42 @@ enum Block {
 
 impl Page {
     /// Adds an empty line.
-    pub(crate) fn gap(&mut self) {
+    pub fn gap(&mut self) {
         self.raw("\n");
     }
 
     /// Adds a text that is printed as it is.
-    pub(crate) fn raw(&mut self, text: impl Into<String>) {
+    pub fn raw(&mut self, text: impl Into<String>) {
         self.push(Block::Raw(text.into()));
     }
 
     /// Adds a line.
-    pub(crate) fn line(&mut self, text: impl Into<String>) {
+    pub fn line(&mut self, text: impl Into<String>) {
         self.indented(0, text);
     }
 
     /// Adds an indented line.
-    pub(crate) fn indented(&mut self, indent: usize, text: impl Into<String>) {
+    pub fn indented(&mut self, indent: usize, text: impl Into<String>) {
         self.push(Block::Line { indent, text: text.into() });
     }
 
     /// Adds a label, and its text from this column on.
-    pub(crate) fn row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
+    pub fn row(&mut self, label: impl Into<String>, column: usize, text: impl Into<String>) {
         self.push(Block::Row { label: label.into(), column, text: text.into() });
     }
 
     /// Adds a command to copy, after `lead`.
-    pub(crate) fn copied(&mut self, column: usize, lead: &'static str, text: impl Into<String>) {
+    pub fn copied(&mut self, column: usize, lead: &'static str, text: impl Into<String>) {
         self.push(Block::Copied { column, lead, text: text.into() });
     }
 
     /// Adds two pictures.
-    pub(crate) fn pair(&mut self, left: Vec<Line>, right: Vec<Line>) {
+    pub fn pair(&mut self, left: Vec<Line>, right: Vec<Line>) {
         self.push(Block::Pair(left, right));
     }
 
     /// Adds the content of another page.
-    pub(crate) fn page(&mut self, other: Self) {
+    pub fn page(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
@@ -188,13 +182,13 @@ impl Page {
 
     /// True if there is nothing to print.
     #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
     }
 
     /// Returns the text, laid out for a screen. `paint` gives a piece of a picture its colour.
     #[must_use]
-    pub(crate) fn laid_out(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
+    pub fn laid_out(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
         let mut out = String::new();
         for block in &self.0 {
             match block {
@@ -258,7 +252,7 @@ fn fill(out: &mut String, lead: &str, hang: usize, text: &str, screen: Screen) {
 /// Returns `text` after `lead`, in lines of at most `width`. A word that is longer than a line is
 /// never broken, and stands alone. The lines after the first begin at column `hang`.
 #[must_use]
-pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<String> {
+pub fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = lead.to_owned();
     let mut column = lead.chars().count();

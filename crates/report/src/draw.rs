@@ -27,19 +27,26 @@ pub(crate) fn in_ascii(text: &str) -> String {
 
 /// The tone of a piece of a line, for its colour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tone {
+pub enum Tone {
+    /// A heading.
     Title,
+    /// A name.
     Plain,
+    /// A name that matters little.
     Dim,
+    /// Something that moves.
     Moved,
+    /// Something that changes.
     Changed,
+    /// Something new.
     Good,
+    /// Something wrong.
     Bad,
 }
 
 impl Tone {
     /// Returns the name of the tone in a style sheet.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Title => "title",
             Self::Plain => "plain",
@@ -53,13 +60,16 @@ impl Tone {
 }
 
 /// One drawn line, in pieces.
-pub(crate) type Line = Vec<(Tone, String)>;
+pub type Line = Vec<(Tone, String)>;
 
 /// One name in a tree, and what became of the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
+    /// True for a directory.
     pub(crate) folder: bool,
+    /// The tone, for the colour.
     pub(crate) tone: Tone,
+    /// A remark on what became of the file.
     pub(crate) mark: String,
 }
 
