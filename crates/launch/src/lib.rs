@@ -45,7 +45,7 @@ pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live}
 pub use identity::{expected_key, identity_answer, identity_look};
 pub use losses::lost_settings;
 pub use moves::{COLLISION, Watch, collision_diagnostic, move_diagnostics};
-pub use networks::{ConnectedDaemon, LONGEST_NAME, Reconciled, reconcile, reconcile_diagnostics, saved};
+pub use networks::{ConnectedDaemon, Reconciled, reconcile, reconcile_diagnostics, saved};
 pub use outcome::{Daemon, Outcome};
 pub use plan::{CORRUPT, LaunchPlan, LaunchStep, NEEDS_REPAIR, WIPED, plan};
 pub use relapse::Relapse;
@@ -54,3 +54,4 @@ pub use start::{check_socket, check_start, leaked_socket, refusal_diagnostic};
 pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
 pub use verdict::Verdict;
 pub use waiting::lock_home;
+pub use words::LONGEST_NAME;

@@ -9,10 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::diagnostic::{Class, Diagnostic, PROGRAM, Severity};
-use crate::words::network_id_of;
-
-/// Messages cut longer names: no real name is as long.
-pub const LONGEST_NAME: usize = 80;
+use crate::words::{LONGEST_NAME, network_id_of};
 
 /// The daemon that is asked.
 #[derive(Clone, Debug, Serialize)]

@@ -11,7 +11,8 @@ use myownllm_daemon::Probe;
 use myownllm_durable_fs::quote;
 use myownllm_identity::{Answer, Pending};
 
-use crate::networks::LONGEST_NAME;
+/// Messages cut longer names: no real name is as long.
+pub const LONGEST_NAME: usize = 80;
 
 /// Returns `3 networks`, or `1 network`.
 #[must_use]
