@@ -15,14 +15,14 @@ pub fn world(home: &Path) -> World {
 /// Runs the steps of a launch before it looks for a daemon.
 #[must_use]
 pub fn start(world: &World) -> Outcome {
-    let wired = world.wire();
+    let wired = world.libraries();
     launch(&wired.context(), &Options { daemon: false, ..world.options() }, &mut fresh_ids())
 }
 
 /// Reads the config, classifies and completes it, and decides the writes.
 #[must_use]
 pub fn load(world: &World) -> Loaded {
-    world.wire().store.look(&mut fresh_ids()).expect("a config that can be read")
+    world.libraries().store.look(&mut fresh_ids()).expect("a config that can be read")
 }
 
 /// A user's home.

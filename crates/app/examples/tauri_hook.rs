@@ -64,10 +64,10 @@ struct Told {
 fn start(home: Option<&Path>) -> Result<Started, Diagnostic> {
     // The one look at environment and clock. Everything below gets values.
     let world = World::new(home)?.with_program_search();
-    let wired = world.wire();
+    let libraries = world.libraries();
     // `MYOWNMESH_HOME` is set for the daemon's process alone. `std::env::set_var` would set it for the app, for every
     // other program that it starts, and, with threads running, it is a data race: that is why it is unsafe.
-    let outcome = launch(&wired.context(), &world.options(), &mut fresh_ids());
+    let outcome = launch(&libraries.context(), &world.options(), &mut fresh_ids());
     let ok = outcome.class().is_none();
     let (daemon, device_id) = match outcome.daemon {
         Daemon::Spawned(spawned) => {
@@ -121,9 +121,9 @@ impl Started {
 /// they find none, so they must not run before the old one has arrived.
 fn in_process(home: Option<&Path>) -> Result<Option<Command>, Vec<Diagnostic>> {
     let world = World::new(home).map_err(|diagnostic| vec![diagnostic])?;
-    let wired = world.wire();
+    let libraries = world.libraries();
     let options = Options { daemon: false, ..world.options() };
-    let outcome = launch(&wired.context(), &options, &mut fresh_ids());
+    let outcome = launch(&libraries.context(), &options, &mut fresh_ids());
     if outcome.class().is_some() {
         return Err(outcome.diagnostics);
     }

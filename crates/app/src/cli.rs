@@ -429,28 +429,17 @@ impl Command {
             Self::Daemon(command) => matches!(command, DaemonCommand::Stop | DaemonCommand::Restart),
             Self::Migrate(args) => !args.dry_run && !args.check,
             Self::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
-            Self::Config(command) => match command {
-                ConfigCommand::Restore { .. } | ConfigCommand::Set { .. } | ConfigCommand::Accept => true,
-                ConfigCommand::Show { .. }
-                | ConfigCommand::Get { .. }
-                | ConfigCommand::Diff { .. }
-                | ConfigCommand::Normalize
-                | ConfigCommand::Check
-                | ConfigCommand::Schema { .. }
-                | ConfigCommand::History => false,
-            },
-            Self::Network(command) => match command {
+            Self::Config(command) => matches!(
+                command,
+                ConfigCommand::Restore { .. } | ConfigCommand::Set { .. } | ConfigCommand::Accept
+            ),
+            Self::Network(command) => matches!(
+                command,
                 NetworkCommand::Add { .. }
-                | NetworkCommand::Remove { .. }
-                | NetworkCommand::Use { .. }
-                | NetworkCommand::Import { .. } => true,
-                NetworkCommand::List
-                | NetworkCommand::Show { .. }
-                | NetworkCommand::Export { .. }
-                | NetworkCommand::ToDaemon
-                | NetworkCommand::ToEnvelope { .. }
-                | NetworkCommand::FromEnvelope => false,
-            },
+                    | NetworkCommand::Remove { .. }
+                    | NetworkCommand::Use { .. }
+                    | NetworkCommand::Import { .. }
+            ),
             Self::Status(_)
             | Self::Doctor
             | Self::Paths(_)

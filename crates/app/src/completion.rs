@@ -10,7 +10,7 @@ use myownllm_config_model::{networks as saved_networks, settings};
 use myownllm_config_store::{ConfigStore as _, Loaded};
 use myownllm_launch::PROGRAM;
 
-use crate::world::{World, fresh_ids};
+use crate::world::World;
 
 /// The variable in which the script says that a shell asks, and which shell.
 const VARIABLE: &str = "MYOWNLLM_MESH_COMPLETE";
@@ -47,7 +47,7 @@ pub(crate) fn networks() -> Vec<CompletionCandidate> {
 
 /// Returns the ids of the config's backups, with the size of each.
 pub(crate) fn backups() -> Vec<CompletionCandidate> {
-    let entries = world().and_then(|world| world.wire().store.history().ok()).unwrap_or_default();
+    let entries = world().and_then(|world| world.libraries().store.history().ok()).unwrap_or_default();
     let backup = |entry: &myownllm_config_store::HistoryEntry| {
         let bytes = format!("{} bytes", entry.bytes);
         CompletionCandidate::new(entry.id.sequence().to_string()).help(Some(bytes.into()))
@@ -76,7 +76,7 @@ pub(crate) fn setting_assignments() -> Vec<CompletionCandidate> {
 }
 
 fn loaded() -> Option<Loaded> {
-    world()?.wire().store.look(&mut fresh_ids()).ok()
+    world()?.load().ok()
 }
 
 /// Returns the home that the command line names so far.

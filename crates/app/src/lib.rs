@@ -1,35 +1,31 @@
 #![doc = include_str!("../README.md")]
 
-mod backups;
 mod build;
 pub mod cli;
 mod commands;
 mod completion;
-mod edits;
 pub mod exit;
+mod filters;
+mod foreground;
 mod help;
 mod look;
 mod output;
 mod privileges;
-mod progress;
-mod recovery;
-mod run_log;
 mod signals;
 mod subscriber;
 mod times;
-mod told;
 mod users;
 pub mod world;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 
-use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
+use clap::{ArgMatches, FromArgMatches as _};
 use myownllm_durable_fs::quote;
 use myownllm_launch::{Diagnostic, PROGRAM};
 
-use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
+use crate::cli::Cli;
 pub use crate::exit::ExitCode;
 use crate::output::{Answer, Printer};
 pub use crate::privileges::BecomeUser;
@@ -46,15 +42,15 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         Err(error) => return usage(&error, &args, started),
     }
     let parsed = command_line().color(color_of(&args)).try_get_matches_from(&args);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, command_name(&matches))));
+    let (cli, name) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error, &args, started),
     };
     let printer = Printer::new(&cli.global, started);
     if let Some(problem) = subscriber::subscribe(cli.global.verbose) {
         printer.print_diagnostic(&Diagnostic::warning("usage", problem));
     }
-    let name = cli.command.as_ref().map_or("verdict", command_name);
     let mut answer = commands::run(&cli, &printer, become_user).unwrap_or_else(Answer::failed);
     let program = match &cli.global.home {
         Some(home) => {
@@ -69,11 +65,9 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
             diagnostic.hint.take().map(|hint| with_this_command(hint, diagnostic.code.as_str(), &args));
     });
     if !answer.is_said() {
-        printer.print(name, &answer);
+        printer.print(&name, &answer);
     }
-    if let Some(trace) = &answer.trace {
-        trace.write(started, answer.exit, &answer.diagnostics);
-    }
+    answer.log(started);
     printer.outcome(answer.exit)
 }
 
@@ -179,52 +173,12 @@ fn usage_hint(args: &[OsString]) -> String {
     format!("{name} --help")
 }
 
-/// Returns the command as the envelope's `schema` names it.
-fn command_name(command: &Command) -> &'static str {
-    match command {
-        Command::Launch(_) => "launch",
-        Command::Repair(_) => "repair",
-        Command::Status(_) => "status",
-        Command::Doctor => "doctor",
-        Command::Migrate(_) => "migrate",
-        Command::Salvage(_) => "salvage",
-        Command::Config(config) => match config {
-            ConfigCommand::Show { .. } => "config-show",
-            ConfigCommand::Normalize => "config-normalize",
-            ConfigCommand::Check => "config-check",
-            ConfigCommand::Schema { .. } => "config-schema",
-            ConfigCommand::History => "config-history",
-            ConfigCommand::Get { .. } => "config-get",
-            ConfigCommand::Set { .. } => "config-set",
-            ConfigCommand::Diff { .. } => "config-diff",
-            ConfigCommand::Restore { .. } => "config-restore",
-            ConfigCommand::Accept => "config-accept",
-        },
-        Command::Network(network) => match network {
-            NetworkCommand::List => "network-list",
-            NetworkCommand::Show { .. } => "network-show",
-            NetworkCommand::Add { .. } => "network-add",
-            NetworkCommand::Remove { .. } => "network-remove",
-            NetworkCommand::Use { .. } => "network-use",
-            NetworkCommand::Export { .. } => "network-export",
-            NetworkCommand::Import { .. } => "network-import",
-            NetworkCommand::ToDaemon => "network-to-daemon",
-            NetworkCommand::ToEnvelope { .. } => "network-to-envelope",
-            NetworkCommand::FromEnvelope => "network-from-envelope",
-        },
-        Command::Paths(_) => "paths",
-        Command::Identity => "identity",
-        Command::Daemon(daemon) => match daemon {
-            DaemonCommand::Status => "daemon-status",
-            DaemonCommand::Stop => "daemon-stop",
-            DaemonCommand::Restart => "daemon-restart",
-            DaemonCommand::Logs { .. } => "daemon-logs",
-        },
-        Command::Logs(_) => "logs",
-        Command::Report(_) => "report",
-        Command::Completions { .. } => "completions",
-        Command::Man { .. } => "man",
-    }
+/// Returns the command as the envelope's `schema` names it, such as `config-show`; without a command,
+/// the verdict.
+fn command_name(matches: &ArgMatches) -> String {
+    let below = std::iter::successors(matches.subcommand(), |(_, below)| below.subcommand());
+    let words: Vec<&str> = below.map(|(name, _)| name).collect();
+    if words.is_empty() { "verdict".to_owned() } else { words.join("-") }
 }
 
 /// Returns the command line as clap's value, for completions, the man page and tests.

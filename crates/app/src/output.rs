@@ -5,21 +5,20 @@ use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::rc::Rc;
+use std::time::Instant;
 
-use myownllm_config_model::shorten::shortened;
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
-use myownllm_report::{Page, Screen, Tone, diagnostic_text, spelled};
+use myownllm_report::run_log::{Run, Trace};
+use myownllm_report::{Form, Page, ProgressText, Screen, Tone, diagnostic_text, spelled};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::build::{BUILD, Build};
 use crate::cli::{ColorWhen, Global};
-use crate::exit::ExitCode;
-use crate::progress::{Form, Teller, say_on_interrupt};
-use crate::run_log::Trace;
+use crate::exit::{ExitCode, exit_of};
+use crate::signals::say_on_interrupt;
 use crate::times::Started;
 
 /// The answer of a command.
@@ -80,16 +79,28 @@ impl Answer {
         self.data.is_null()
     }
 
+    /// Adds the diagnostics of a run, and sets the exit code that follows from them.
+    pub(crate) fn with(self, diagnostics: Vec<Diagnostic>) -> Self {
+        Self { exit: exit_of(&diagnostics), diagnostics, ..self }
+    }
+
+    /// Adds the line of the run to the run log, if the run changed something.
+    pub(crate) fn log(&self, started: Started) {
+        if let Some(trace) = &self.trace {
+            trace.write(Run {
+                at: started.at(),
+                version: BUILD.version,
+                exit: self.exit.number(),
+                took_ms: started.took_ms(),
+                diagnostics: &self.diagnostics,
+            });
+        }
+    }
+
     /// Sets the exit code.
     pub(crate) fn exit(mut self, exit: ExitCode) -> Self {
         self.exit = exit;
         self
-    }
-}
-
-impl From<Diagnostic> for Answer {
-    fn from(diagnostic: Diagnostic) -> Self {
-        Self::failed(diagnostic)
     }
 }
 
@@ -105,7 +116,7 @@ pub(crate) struct Printer {
     screen: Screen,
     /// The width of lines on stderr; `None` in a log, where each message is one line.
     width_err: Option<usize>,
-    progress: Rc<Teller>,
+    progress: Rc<ProgressText>,
     /// The error of the first write of an answer that failed.
     failed: RefCell<Option<io::Error>>,
 }
@@ -153,7 +164,7 @@ impl Printer {
             color_err: wants(err),
             screen: screen_of_stdout(var),
             width_err: width_of_stderr(var),
-            progress: Rc::new(Teller::new(form)),
+            progress: Rc::new(ProgressText::new(form)),
             failed: RefCell::new(None),
         }
     }
@@ -170,7 +181,7 @@ impl Printer {
             color_err: false,
             screen: screen_of_stdout(|_| None),
             width_err: None,
-            progress: Rc::new(Teller::new(Form::None)),
+            progress: Rc::new(ProgressText::new(Form::None)),
             failed: RefCell::new(None),
         }
     }
@@ -192,13 +203,13 @@ impl Printer {
     /// ends the command, and the command says that nothing is lost.
     #[must_use]
     pub(crate) fn progress(&self, ends_on_interrupt: bool) -> Box<dyn Fn(Progress)> {
-        let teller = Rc::clone(&self.progress);
+        let text = Rc::clone(&self.progress);
         let says = Cell::new(ends_on_interrupt && !self.quiet);
         Box::new(move |progress| {
             if says.take() {
                 say_on_interrupt();
             }
-            teller.tell(progress);
+            write_stderr(&text.text(progress, Instant::now()).unwrap_or_default());
         })
     }
 
@@ -209,8 +220,7 @@ impl Printer {
         Box::new(move |process| {
             let process = process.map_or_else(String::new, |process| format!(" (process {process})"));
             if !quiet {
-                let line = format!("Waiting for another myownllm-mesh{process}…\n");
-                let _ = io::stderr().lock().write_all(line.as_bytes());
+                write_stderr(&format!("Waiting for another myownllm-mesh{process}…\n"));
             }
         })
     }
@@ -235,7 +245,7 @@ impl Printer {
 
     /// Prints an answer: the text or the document to stdout, the diagnostics to stderr.
     pub(crate) fn print(&self, command: &str, answer: &Answer) {
-        self.progress.clear();
+        write_stderr(self.progress.cleared().unwrap_or_default());
         if self.json {
             self.to_stdout(&format!("{}\n", envelope(command, answer, self.started)));
         } else if (!self.quiet || answer.is_data) && !answer.page.is_empty() {
@@ -255,19 +265,19 @@ impl Printer {
                 said.push_str(&self.render(diagnostic));
             }
         }
-        self.to_stderr(&said);
+        write_stderr(&said);
     }
 
     /// Prints a single diagnostic to stderr.
     pub(crate) fn print_diagnostic(&self, diagnostic: &Diagnostic) {
-        self.progress.clear();
-        self.to_stderr(&self.render(diagnostic));
+        write_stderr(self.progress.cleared().unwrap_or_default());
+        write_stderr(&self.render(diagnostic));
     }
 
     /// Prints a line about the current work, for a person only.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
-            self.to_stderr(&format!("{line}\n"));
+            write_stderr(&format!("{line}\n"));
         }
     }
 
@@ -302,10 +312,11 @@ impl Printer {
             }
         }
     }
+}
 
-    fn to_stderr(&self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
-    }
+/// Writes a text to stderr. If that fails, no reader is left to see an error.
+fn write_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Reports an answer that could not be written.
@@ -394,38 +405,4 @@ fn paint_text(text: &str) -> String {
         }
     }
     out
-}
-
-/// The limit for a text from another program in a document, in characters. `MOST_ITEMS` is the
-/// limit for items or members.
-const LONGEST_TEXT: usize = 500;
-const MOST_ITEMS: usize = 1000;
-
-/// Returns a value from a daemon for a document, cut to the limits: a daemon may send any amount.
-pub(crate) fn bounded(value: &impl Serialize) -> Value {
-    let mut value = json!(value);
-    bound(&mut value);
-    value
-}
-
-fn bound(value: &mut Value) {
-    match value {
-        Value::String(text) => *text = shortened(text, LONGEST_TEXT).into_owned(),
-        Value::Array(items) => {
-            items.truncate(MOST_ITEMS);
-            items.iter_mut().for_each(bound);
-        }
-        Value::Object(members) => {
-            let few = std::mem::take(members).into_iter().filter(|(key, _)| key.len() <= LONGEST_TEXT);
-            *members = few.take(MOST_ITEMS).collect();
-            members.values_mut().for_each(bound);
-        }
-        _ => {}
-    }
-}
-
-/// Returns a path for a program.
-#[must_use]
-pub(crate) fn long(path: &Path) -> String {
-    path.display().to_string()
 }

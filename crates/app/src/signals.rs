@@ -1,5 +1,7 @@
 //! The signals that a launch listens to while its daemon lives, and the end of that daemon.
 
+#[cfg(not(windows))]
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -102,7 +104,7 @@ impl Signals {
 /// Returns the signals that are ignored when this process starts, one bit each; 0 if the system
 /// does not tell.
 #[cfg(not(windows))]
-pub(crate) fn ignored_signals() -> u64 {
+fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
@@ -132,3 +134,24 @@ impl Signals {
         }
     }
 }
+
+/// From now on, Ctrl-C or SIGTERM says that nothing is lost before it ends the program.
+#[cfg(not(windows))]
+pub(crate) fn say_on_interrupt() {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    // A parent that ignores Ctrl-C (`nohup`, a script's `&`) wants this process to outlive Ctrl-C.
+    let is_ignored = ignored_signals() >> (SIGINT - 1) & 1 == 1;
+    let heard = if is_ignored { vec![SIGTERM] } else { vec![SIGINT, SIGTERM] };
+    let Ok(mut signals) = signal_hook::iterator::Signals::new(heard) else { return };
+    let wait = move || {
+        if let Some(signal) = signals.forever().next() {
+            let _ = std::io::stderr().lock().write_all(b"\nNothing is lost; run it again to go on.\n");
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    };
+    // Without a thread, the signal ends the program silently.
+    let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
+}
+
+#[cfg(windows)]
+pub(crate) fn say_on_interrupt() {}

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
-use myownllm_config_store::{Places, Store, SystemClock};
+use myownllm_config_store::{ConfigStore as _, Loaded, Places, Store, SystemClock};
 use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
+use myownllm_launch::words::short;
 use myownllm_launch::{Context, Diagnostic, LocalDaemons, OnWait, Options, ProgramSearch};
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
@@ -42,9 +43,9 @@ pub struct World {
     wait: Box<dyn Fn(Option<u32>)>,
 }
 
-/// The parts of a launch, connected to one home.
+/// The libraries, connected to one home.
 #[allow(missing_debug_implementations, reason = "traits")]
-pub struct Wired<'a> {
+pub struct Libraries<'a> {
     world: &'a World,
     /// Moves the daemon's state.
     pub migrator: Migrator<'a>,
@@ -54,7 +55,7 @@ pub struct Wired<'a> {
     pub daemons: LocalDaemons<'a>,
 }
 
-impl Wired<'_> {
+impl Libraries<'_> {
     /// Returns the context of a launch.
     #[must_use]
     pub fn context(&self) -> Context<'_> {
@@ -66,6 +67,12 @@ impl Wired<'_> {
             store: &self.store,
             daemons: &self.daemons,
         }
+    }
+
+    /// Returns the home for the texts about it.
+    #[must_use]
+    pub fn view(&self) -> HomeView<'_> {
+        HomeView::new(&self.context(), &self.world.options(), now_ms())
     }
 }
 
@@ -151,18 +158,23 @@ impl World {
         LocalDaemons::new(&self.disk, &self.layout, &self.search).owned_by(owner)
     }
 
-    /// Returns the home for a picture of it.
-    pub(crate) fn view(&self) -> HomeView<'_> {
-        HomeView { layout: &self.layout, disk: &self.disk }
+    /// Returns the config as a launch would run on it.
+    pub(crate) fn load(&self) -> Result<Loaded, Diagnostic> {
+        self.libraries().store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))
+    }
+
+    /// Returns a path below the home for a person.
+    pub(crate) fn short(&self, path: &Path) -> String {
+        short(path, &self.layout.user_home)
     }
 
     /// Connects the crates to this home.
     #[must_use]
-    pub fn wire(&self) -> Wired<'_> {
+    pub fn libraries(&self) -> Libraries<'_> {
         let mut places = Places::of(&self.layout);
         places.program.clone_from(&self.program);
         let homes = Homes::new(&self.layout.app_home, &self.layout.daemon_home).with_program(&self.program);
-        Wired {
+        Libraries {
             world: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
             store: Store::new(&self.disk, &self.clock, places),

@@ -20,7 +20,7 @@ fn no_look_and_no_launch_of_the_library_changes_the_user_of_the_process() {
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     chown(home.path(), Some(1234), Some(1234)).unwrap();
     let world = World::new(Some(home.path())).unwrap();
-    let wired = world.wire();
+    let wired = world.libraries();
     let outcome = launch(&wired.context(), &Options { daemon: false, ..world.options() }, &mut fresh_ids());
     assert_eq!(outcome.class(), None, "{:?}", outcome.diagnostics);
     assert_eq!(user(), 0);

@@ -353,6 +353,17 @@ pub struct HistoryEntry {
     pub path: PathBuf,
 }
 
+impl HistoryEntry {
+    /// True if the config can be restored from this backup: the backup is intact, and of the app's
+    /// shape or recoverable.
+    #[must_use]
+    pub fn is_restorable(&self) -> bool {
+        self.intact
+            && self.kind != CopyKind::Daemon
+            && (matches!(self.shape, FileShape::App | FileShape::Unknown) || self.recoverable)
+    }
+}
+
 /// The result of [`LockedStore::restore`](crate::LockedStore::restore).
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::draw::Line;
-use crate::picture::HomeView;
 use crate::text::rfc3339;
+use crate::view::HomeView;
 
 /// The number of files that a report lists. A home holds fewer, unless something is wrong with it.
 const MOST_FILES: usize = 500;

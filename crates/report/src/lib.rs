@@ -1,13 +1,41 @@
 #![doc = include_str!("../README.md")]
 
 mod bundle;
+mod doctor;
 mod draw;
+mod edits;
+mod history;
+mod identity;
+mod launches;
+mod logs;
+mod moves;
+mod paths;
 mod picture;
+mod progress;
+mod recovery;
+pub mod run_log;
+mod salvage;
 mod screen;
+mod status;
 mod text;
+mod verdict;
+mod view;
 
 pub use bundle::{Report, Section};
+pub use doctor::checklist;
 pub use draw::{Line, Tone};
-pub use picture::{HomeView, Picture, SHOWN};
-pub use screen::{Page, Screen, indented, spelled, wrap};
-pub use text::{diagnostic_text, rfc3339};
+pub use edits::{aftermath, edit_trace, edited_network, network_edit, reconciled, undo};
+pub use history::{find_backup, history, restore_trace, restored};
+pub use identity::identity;
+pub use launches::{Fate, completion, launch_data, launch_trace, launched, pretty, repaired};
+pub use logs::{daemon_log_lines, daemon_status, runs};
+pub use moves::{move_trace, state_move};
+pub use paths::paths;
+pub use picture::Picture;
+pub use progress::{Form, ProgressText};
+pub use salvage::{config_repair, repair_trace};
+pub use screen::{Page, Screen, indented, spelled, unified_diff};
+pub use status::status;
+pub use text::{bounded, diagnostic_text, long, rfc3339};
+pub use verdict::{HomeState, verdict};
+pub use view::HomeView;

@@ -3,29 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use myownllm_config_store::Pending;
-use myownllm_durable_fs::{Disk, FileKind};
+use myownllm_durable_fs::FileKind;
 use myownllm_launch::words::{count, short};
 use myownllm_migration::{Collision, MoveMethod, Plan, Report, SkippedEntry, Step};
-use myownllm_paths::Layout;
 
 use crate::draw::{self, Line, Names, Node, Tone};
 use crate::screen::Page;
+use crate::view::HomeView;
 
 /// The column at which the texts begin.
 const COLUMN: usize = 17;
 
 /// The number of lines that a list shows. Nobody reads more.
-pub const SHOWN: usize = 12;
-
-/// The home that a picture shows.
-#[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
-#[derive(Clone, Copy)]
-pub struct HomeView<'a> {
-    /// The paths of the home.
-    pub layout: &'a Layout,
-    /// The disk on which the home is.
-    pub disk: &'a dyn Disk,
-}
+pub(crate) const SHOWN: usize = 12;
 
 /// The changes that a plan would make, or that a report says were made.
 #[derive(Debug)]

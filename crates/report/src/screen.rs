@@ -82,6 +82,13 @@ pub fn indented(json: &str) -> String {
     out
 }
 
+/// Returns the lines that differ between two texts, with three lines of context.
+#[must_use]
+pub fn unified_diff(before: &str, after: &str, before_name: &str, after_name: &str) -> String {
+    let diff = similar::TextDiff::from_lines(before, after);
+    diff.unified_diff().context_radius(3).header(before_name, after_name).to_string()
+}
+
 /// The abilities of a screen.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
@@ -251,8 +258,7 @@ fn fill(out: &mut String, lead: &str, hang: usize, text: &str, screen: Screen) {
 
 /// Returns `text` after `lead`, in lines of at most `width`. A word that is longer than a line is
 /// never broken, and stands alone. The lines after the first begin at column `hang`.
-#[must_use]
-pub fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(lead: &str, hang: usize, text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = lead.to_owned();
     let mut column = lead.chars().count();

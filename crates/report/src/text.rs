@@ -1,10 +1,14 @@
-//! Diagnostics and times as text.
+//! Diagnostics, times, paths and values as text.
 
 use std::fmt::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use myownllm_config_model::shorten::shortened;
 use myownllm_launch::words::escape_controls;
 use myownllm_launch::{Diagnostic, Severity};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::screen::wrap;
 
@@ -54,4 +58,80 @@ pub fn rfc3339(time: SystemTime) -> Option<String> {
     let mut text = String::new();
     write!(text, "{}", humantime::format_rfc3339_millis(time.max(UNIX_EPOCH))).ok()?;
     Some(text)
+}
+
+/// Returns a time for people, to the minute.
+pub(crate) fn utc_minutes(ms: u64) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
+    // A file can have any time.
+    let text = rfc3339(time).and_then(|text| Some(text.get(..16)?.replace('T', " ")));
+    text.unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Returns how long ago a time is, in one unit; empty if the time is in the future.
+pub(crate) fn ago(ms: u64, now_ms: u64) -> String {
+    let Some(seconds) = now_ms.checked_sub(ms).map(|ms| ms / 1000) else { return String::new() };
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86400),
+    }
+}
+
+/// The limit for a text from another program in a document, in characters. `MOST_ITEMS` is the
+/// limit for items or members.
+const LONGEST_TEXT: usize = 500;
+const MOST_ITEMS: usize = 1000;
+
+/// Returns a value from a daemon for a document, cut to the limits: a daemon may send any amount.
+#[must_use]
+pub fn bounded(value: &impl Serialize) -> Value {
+    let mut value = json!(value);
+    bound(&mut value);
+    value
+}
+
+fn bound(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = shortened(text, LONGEST_TEXT).into_owned(),
+        Value::Array(items) => {
+            items.truncate(MOST_ITEMS);
+            items.iter_mut().for_each(bound);
+        }
+        Value::Object(members) => {
+            let few = std::mem::take(members).into_iter().filter(|(key, _)| key.len() <= LONGEST_TEXT);
+            *members = few.take(MOST_ITEMS).collect();
+            members.values_mut().for_each(bound);
+        }
+        _ => {}
+    }
+}
+
+/// Returns a path for a program.
+#[must_use]
+pub fn long(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_to_the_minute() {
+        assert_eq!(utc_minutes(1_795_401_077_000), "2026-11-23 02:31");
+        assert_eq!(utc_minutes(999_999_999_999_000), "unknown");
+        assert_eq!(utc_minutes(u64::MAX), "unknown");
+    }
+
+    #[test]
+    fn age_is_told_in_one_unit() {
+        let told = [0, 59_999, 60_000, 3_599_000, 3_600_000, 172_799_000, 172_800_000].map(|ms| ago(0, ms));
+        assert_eq!(
+            told,
+            ["0 s ago", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "47 h ago", "2 days ago"]
+        );
+        assert_eq!(ago(5_000, 4_000), "");
+    }
 }

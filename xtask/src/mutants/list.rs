@@ -1509,7 +1509,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-start-can-be-broken-off",
         guarantee: "A signal while a daemon starts ends the start, and leaves no daemon behind.",
-        file: "crates/app/src/commands/launch.rs",
+        file: "crates/app/src/foreground.rs",
         find: "        cancelled: signals.as_ref().map(|signals| &signals.asked),",
         replace: "        cancelled: None,",
         package: "integration-tests",
@@ -1527,7 +1527,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-daemon-that-died-is-told-as-dead",
         guarantee: "A daemon that dies during the first requests is reported with its status and its last log lines.",
-        file: "crates/app/src/commands/launch.rs",
+        file: "crates/app/src/foreground.rs",
         find: "        && lost
 ",
         replace: "        && !lost
@@ -1583,7 +1583,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-daemons-words-are-bounded",
         guarantee: "The output of a daemon is printed only up to a limit.",
-        file: "crates/app/src/output.rs",
+        file: "crates/report/src/text.rs",
         find: "    bound(&mut value);\n    value",
         replace: "    let _ = bound;\n    value.take()",
         package: "integration-tests",
@@ -1772,7 +1772,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the-run-log-is-written-in-a-home-of-ours-alone",
         guarantee: "No line of the run log lands in a directory that another user swaps for the home.",
-        file: "crates/app/src/run_log.rs",
+        file: "crates/report/src/run_log.rs",
         find: "            belongs_to_us(&dir.metadata()?)?;",
         replace: "            let _ = belongs_to_us(&dir.metadata()?);",
         package: "integration-tests",
@@ -1901,7 +1901,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-ended-daemon-is-told-as-ended",
         guarantee: "No hint names a daemon process that was ended again.",
-        file: "crates/app/src/commands/launch.rs",
+        file: "crates/app/src/foreground.rs",
         find: "        diagnostic.hint = Some(log_hint(ended));",
         replace: "        let _ = log_hint(ended);",
         package: "integration-tests",
@@ -1910,7 +1910,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-healthy-daemon-is-stayed-with",
         guarantee: "A foreground launch stays with a daemon that refused one network.",
-        file: "crates/app/src/commands/launch.rs",
+        file: "crates/app/src/foreground.rs",
         find: "if *once || *detach || lost => Fate::Ended,",
         replace: "if *once || *detach || lost || outcome.class().is_some() => Fate::Ended,",
         package: "integration-tests",

@@ -1,40 +1,35 @@
 //! `daemon`: the daemon of this home, no matter which process started it.
 
-use myownllm_daemon::{Probe, StoppedDaemon};
-use myownllm_launch::words::{daemon_words, short};
-use myownllm_launch::{Class, Daemons as _, Diagnostic, RunningDaemon, ensure_changeable, lock_home};
+use myownllm_launch::{
+    Daemons as _, Diagnostic, EndedDaemon, orphan_diagnostic, probe_diagnostic, stop_daemon,
+};
 use myownllm_paths::Mode;
+use myownllm_report::run_log::Trace;
+use myownllm_report::{Page, daemon_status, long};
 use serde_json::{Value, json};
 
-use super::{launch, logs};
-use crate::cli::{DaemonCommand, LaunchArgs};
-use crate::exit::exit_of;
-use crate::output::{Answer, Printer, bounded, long};
-use crate::run_log::Trace;
-use crate::users::user_name;
+use crate::cli::{DaemonCommand, LaunchArgs, LogsArgs};
+use crate::output::{Answer, Printer};
 use crate::world::World;
-use myownllm_report::Page;
-
-const COLUMN: usize = 12;
+use crate::{foreground, look};
 
 pub(crate) fn run(world: &World, command: &DaemonCommand, printer: &Printer) -> Result<Answer, Diagnostic> {
     match command {
         DaemonCommand::Status => Ok(status(world)),
-        DaemonCommand::Logs { lines } => Ok(logs::of_daemon(world, *lines)),
+        DaemonCommand::Logs { lines } => Ok(look::logs(world, &LogsArgs { daemon: true, lines: *lines })),
         DaemonCommand::Stop => {
-            let (page, stopped) = stop(world)?;
+            let stopped = stop(world)?;
             let trace = trace(world, "daemon stop", &stopped);
-            Ok(Answer { trace, ..Answer::done(page, json!({ "stopped": stopped })) })
+            Ok(Answer { trace, ..Answer::done(page(&stopped), json!({ "stopped": data(&stopped) })) })
         }
         DaemonCommand::Restart => {
-            let (mut page, stopped) = stop(world)?;
+            let stopped = stop(world)?;
             let args = LaunchArgs { detach: true, ..LaunchArgs::default() };
-            let mut answer = launch::run(world, &args, printer)?;
-            page.page(std::mem::take(&mut answer.page));
-            answer.page = page;
-            answer.data["stopped_before"] = json!(stopped);
-            let did = trace(world, "daemon restart", &stopped);
-            answer.trace = match (did, answer.trace) {
+            let mut answer = foreground::run(world, &args, printer)?;
+            let started = std::mem::replace(&mut answer.page, page(&stopped));
+            answer.page.page(started);
+            answer.data["stopped_before"] = data(&stopped);
+            answer.trace = match (trace(world, "daemon restart", &stopped), answer.trace) {
                 (Some(did), Some(started)) => Some(did.and(started)),
                 (did, started) => did.or(started),
             };
@@ -43,77 +38,38 @@ pub(crate) fn run(world: &World, command: &DaemonCommand, printer: &Printer) -> 
     }
 }
 
-fn trace(world: &World, command: &str, stopped: &[Value]) -> Option<Trace> {
-    let did = stopped.iter().map(|daemon| format!("stopped the daemon (process {})", daemon["pid"]));
+fn stop(world: &World) -> Result<Vec<EndedDaemon>, Diagnostic> {
+    stop_daemon(&world.libraries().context(), &world.options())
+}
+
+fn trace(world: &World, command: &str, stopped: &[EndedDaemon]) -> Option<Trace> {
+    let did = stopped.iter().map(|daemon| format!("stopped the daemon (process {})", daemon.pid));
     Trace::of(&world.layout, command, did.collect())
 }
 
-fn status(world: &World) -> Answer {
-    let daemons = world.daemons();
-    let endpoint = daemons.whereabouts(Mode::OwnLlm);
-    let probe = daemons.probe(&endpoint);
-    let home = |path: &std::path::Path| short(path, &world.layout.user_home);
+fn page(stopped: &[EndedDaemon]) -> Page {
     let mut page = Page::default();
-    page.row("daemon", COLUMN, daemon_words(&probe, user_name));
-    if let Some(status) = probe.status() {
-        page.row("Device ID", COLUMN, &status.device_id);
+    for EndedDaemon { pid, took_ms, .. } in stopped {
+        page.line(format!("Stopped the daemon (process {pid}, after {took_ms} ms)."));
     }
-    page.row("socket", COLUMN, endpoint.path().map_or_else(|| endpoint.to_string(), home));
-    page.row("home", COLUMN, home(&world.layout.daemon_home));
-    page.row("log", COLUMN, home(&logs::daemon_log(world)));
-    let mut diagnostics: Vec<Diagnostic> = Vec::new();
-    for orphan in daemons.orphans(probe.pid()) {
-        diagnostics.push(myownllm_launch::orphan_diagnostic(&orphan, &world.options()).as_warning());
+    if stopped.is_empty() {
+        page.line("No daemon of this home runs.");
     }
-    let data = json!({
-        "socket": endpoint.to_string(),
-        "probe": bounded(&probe),
-        "home": long(&world.layout.daemon_home),
-        "log": long(&logs::daemon_log(world)),
-    });
-    match &probe {
-        Probe::Answered { .. } => {}
-        Probe::Absent { .. } => diagnostics.push(
-            Diagnostic::error("daemon.not-running", "no daemon of this home runs")
-                .class(Class::Daemon)
-                .hint(format!("{} launch --detach", world.program)),
-        ),
-        _ => diagnostics.push(
-            Diagnostic::error(probe.code(), format!("the daemon {}", daemon_words(&probe, user_name)))
-                .class(Class::Daemon),
-        ),
-    }
-    let exit = exit_of(&diagnostics);
-    Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
+    page
 }
 
-/// Stops the daemon of the daemon home, and processes that serve that home without a socket. A
-/// launch stops a daemon of the old location.
-fn stop(world: &World) -> Result<(Page, Vec<Value>), Diagnostic> {
-    let wired = world.wire();
-    let context = wired.context();
-    let mut page = Page::default();
-    let running = |live: &RunningDaemon| !live.legacy;
-    if !wired.daemons.live(None).iter().any(running) {
-        page.line("No daemon of this home runs.");
-        return Ok((page, Vec::new()));
-    }
-    ensure_changeable(&context)?;
-    // While this run holds the lock, no other process starts a daemon.
-    let _lock = lock_home(&context, &world.options())?;
-    let mut stopped = Vec::new();
-    for daemon in wired.daemons.live(None).iter().filter(|live| running(live)) {
-        let ended = wired.daemons.stop(daemon).map_err(|error| {
-            let diagnostic = Diagnostic::from(&error).at(&daemon.place());
-            match daemon.hint() {
-                Some(hint) => diagnostic.hint(hint),
-                None => diagnostic,
-            }
-        })?;
-        if let StoppedDaemon::Stopped { pid, took_ms } = ended {
-            page.line(format!("Stopped the daemon (process {pid}, after {took_ms} ms)."));
-            stopped.push(json!({ "pid": pid, "socket": long(&daemon.place()) }));
-        }
-    }
-    Ok((page, stopped))
+fn data(stopped: &[EndedDaemon]) -> Value {
+    stopped.iter().map(|daemon| json!({ "pid": daemon.pid, "socket": long(&daemon.place) })).collect()
+}
+
+fn status(world: &World) -> Answer {
+    let libraries = world.libraries();
+    let daemons = &libraries.daemons;
+    let endpoint = daemons.whereabouts(Mode::OwnLlm);
+    let probe = daemons.probe(&endpoint);
+    let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe);
+    let options = world.options();
+    let orphans = daemons.orphans(probe.pid());
+    let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, &options).as_warning());
+    Answer::done(page, data).with(orphans.chain(probe_diagnostic(&probe, &options)).collect())
 }

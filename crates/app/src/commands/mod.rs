@@ -2,11 +2,6 @@
 
 mod config;
 mod daemon;
-mod doctor;
-mod filters;
-mod identity;
-mod launch;
-mod logs;
 mod man;
 mod migrate;
 mod network;
@@ -14,21 +9,17 @@ mod paths;
 mod repair;
 mod report;
 mod salvage;
-mod settings;
-mod status;
-mod verdict;
 
 use myownllm_durable_fs::{Disk as _, RealDisk};
 use myownllm_launch::{Diagnostic, missing_home_hint};
 use myownllm_paths::PathsError;
 use serde_json::json;
 
-use crate::cli::{Cli, Command, ConfigCommand, LogsArgs, NetworkCommand, StatusArgs};
-use crate::completion;
-use crate::look::examine;
+use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::world::World;
+use crate::{completion, filters, foreground, look};
 
 /// The stable code of a user's home that does not exist.
 pub(crate) const NO_HOME: &str = "store.no-home";
@@ -37,7 +28,7 @@ pub(crate) const NO_HOME: &str = "store.no-home";
 pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Diagnostic> {
     let Some(command) = &cli.command else {
         let world = world(cli, become_user)?.with_program_search();
-        let mut answer = verdict::run(&world);
+        let mut answer = look::verdict(&world);
         answer.diagnostics.extend(wrong_home(cli, &world));
         return Ok(answer);
     };
@@ -62,23 +53,20 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     let layout = world.layout.clone();
     let wrong_home = wrong_home(cli, &world);
     let answer = match command {
-        Command::Launch(args) => launch::run(&world.with_program_search(), args, printer),
+        Command::Launch(args) => foreground::run(&world.with_program_search(), args, printer),
         Command::Repair(args) => Ok(repair::run(&world, args, printer)),
-        Command::Status(args) => Ok(status::run(&world.with_program_search(), *args)),
-        Command::Doctor => Ok(doctor::run(&world.with_program_search(), printer.is_verbose())),
+        Command::Status(args) => Ok(look::status(&world.with_program_search(), *args)),
+        Command::Doctor => Ok(look::doctor(&world.with_program_search(), printer.is_verbose())),
         Command::Migrate(args) => migrate::run(&world, args),
         Command::Salvage(args) => salvage::run(&world, args),
         Command::Config(ConfigCommand::Normalize) => filters::normalize(&world.conversation_dir()),
         Command::Config(command) => config::run(&world, command),
         Command::Network(command) => network::run(&world, command),
         Command::Paths(args) => paths::run(&world, args),
-        Command::Identity => Ok(identity::run(&world)),
+        Command::Identity => Ok(look::identity(&world)),
         Command::Daemon(command) => daemon::run(&world.with_program_search(), command, printer),
-        Command::Logs(args) => Ok(logs::run(&world, args)),
-        Command::Report(args) => {
-            let world = world.with_program_search();
-            report::run(&world, args, printer.started(), sections(&world))
-        }
+        Command::Logs(args) => Ok(look::logs(&world, args)),
+        Command::Report(args) => report::run(&world.with_program_search(), args, printer.started()),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
     let mut answer = answer?;
@@ -92,21 +80,6 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         missing.for_each(|diagnostic| diagnostic.hint = Some(missing_home_hint(&RealDisk, &layout)));
     }
     Ok(answer)
-}
-
-/// Returns the answers of the commands that look at a home, for a report.
-fn sections(world: &World) -> Vec<(&'static str, Answer)> {
-    const LINES: usize = 200;
-    let (plan, checks) = examine(world);
-    vec![
-        ("verdict", verdict::of(world, &plan, &checks)),
-        ("doctor", doctor::answer(&checks, true)),
-        ("status", status::run(world, StatusArgs { check: false })),
-        ("identity", identity::run(world)),
-        ("history", config::run(world, &ConfigCommand::History).unwrap_or_else(Answer::failed)),
-        ("runs", logs::run(world, &LogsArgs { daemon: false, lines: LINES })),
-        ("daemon log", logs::run(world, &LogsArgs { daemon: true, lines: LINES })),
-    ]
 }
 
 /// Looks at the home: as the owner of the home for a command that writes there.

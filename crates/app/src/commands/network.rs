@@ -3,19 +3,17 @@
 use std::path::Path;
 
 use myownllm_config_model::envelope::Envelope;
-use myownllm_config_model::networks::NetworksError;
-use myownllm_config_model::{AppConfig, Document, ValueRef, masking, network_id, networks};
-use myownllm_config_store::ConfigStore;
+use myownllm_config_model::networks::{Change, NetworksError};
+use myownllm_config_model::{AppConfig, Document, Fragment, ValueRef, masking, network_id, networks};
 use myownllm_durable_fs::{Disk, quote};
-use myownllm_launch::Diagnostic;
+use myownllm_launch::{Diagnostic, Edit, edit_config};
+use myownllm_report::{Page, edit_trace, edited_network, network_edit, undo};
 use serde_json::json;
 
-use super::filters::{self, envelope_answer, read_stdin};
 use crate::cli::NetworkCommand;
-use crate::edits::change;
+use crate::filters::{self, envelope_answer, read_stdin};
 use crate::output::Answer;
 use crate::world::{World, fresh_ids};
-use myownllm_report::Page;
 
 /// The largest envelope in bytes. A real envelope is a page of text.
 const ENVELOPE_LIMIT: u64 = 16 << 20;
@@ -25,62 +23,23 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Dia
         NetworkCommand::List => list(world),
         NetworkCommand::Show { name, with_secrets } => show(world, name, *with_secrets),
         NetworkCommand::Export { name, with_secrets } => export(world, name, *with_secrets),
-        NetworkCommand::Add { name, activate } => change(world, *activate, &mut |document| {
-            networks::add(document, name, *activate, &mut fresh_ids())
-                .map_err(|error| networks_diagnostic(world, &error))
-        })
-        .map_err(|diagnostic| match network_id::normalize(name) {
-            // A repair does not make an invalid name valid.
-            Err(error) if diagnostic.code == "store.repair-pending" => {
-                networks_diagnostic(world, &NetworksError::Invalid(error))
-            }
-            Err(error) if diagnostic.code == error.code() => match error.close() {
-                Some(close) => diagnostic.hint(format!("{} network add {close}", world.program)),
-                None => diagnostic,
-            },
-            _ => diagnostic,
-        })
-        .map(|made| {
-            let what = if made.edit.change.created { "Saved" } else { "Saved before:" };
-            made.told(world, "network add", what)
-        }),
-        NetworkCommand::Remove { name } => change(world, true, &mut |document| {
-            let id = internal_id(world, document, name)?;
-            networks::remove(document, &id).map_err(|error| networks_diagnostic(world, &error))
-        })
-        .map(|made| made.told(world, "network remove", "Removed")),
-        NetworkCommand::Use { name, none } => {
-            let name = if *none { None } else { name.as_deref() };
-            change(world, true, &mut |document| {
-                let id = name.map(|name| internal_id(world, document, name)).transpose()?;
-                networks::activate(document, id.as_deref())
-                    .map_err(|error| networks_diagnostic(world, &error))
-            })
-            .map(|mut made| {
-                let before = made
-                    .edit
-                    .active_before
-                    .as_deref()
-                    .map_or_else(|| "--none".to_owned(), |name| quote(Path::new(name)));
-                made.undo =
-                    made.edit.updated.changed.then(|| format!("{} network use {before}", world.program));
-                made.told(
-                    world,
-                    "network use",
-                    if name.is_some() { "Active:" } else { "No network is active" },
-                )
-            })
+        NetworkCommand::Add { name, activate } => add(world, name, *activate),
+        NetworkCommand::Remove { name } => {
+            let edit = change(world, true, &mut |document| {
+                let id = internal_id(world, document, name)?;
+                networks::remove(document, &id).map_err(|error| networks_diagnostic(world, &error))
+            })?;
+            Ok(told(world, edit, "network remove", "Removed"))
         }
+        NetworkCommand::Use { name, none } => activate(world, name.as_deref().filter(|_| !none)),
         NetworkCommand::Import { file, activate } => {
             let envelope = read_envelope(world, file)?;
-            change(world, *activate, &mut |document| {
+            let edit = change(world, *activate, &mut |document| {
                 networks::import(document, &envelope, *activate, &mut fresh_ids())
                     .map_err(|error| networks_diagnostic(world, &error))
-            })
-            .map(|made| {
-                let what = if made.edit.change.created { "Imported" } else { "Brought up to date:" };
-                made.told(world, "network import", what)
-            })
+            })?;
+            let what = if edit.change.created { "Imported" } else { "Brought up to date:" };
+            Ok(told(world, edit, "network import", what))
         }
         NetworkCommand::ToDaemon => filters::to_daemon(),
         NetworkCommand::ToEnvelope { with_secrets } => filters::to_envelope(*with_secrets),
@@ -88,10 +47,65 @@ pub(crate) fn run(world: &World, command: &NetworkCommand) -> Result<Answer, Dia
     }
 }
 
+fn add(world: &World, name: &str, activate: bool) -> Result<Answer, Diagnostic> {
+    let edit = change(world, activate, &mut |document| {
+        networks::add(document, name, activate, &mut fresh_ids())
+            .map_err(|error| networks_diagnostic(world, &error))
+    });
+    let edit = edit.map_err(|diagnostic| match network_id::normalize(name) {
+        // A repair does not make an invalid name valid.
+        Err(error) if diagnostic.code == "store.repair-pending" => {
+            networks_diagnostic(world, &NetworksError::Invalid(error))
+        }
+        Err(error) if diagnostic.code == error.code() => match error.close() {
+            Some(close) => diagnostic.hint(format!("{} network add {close}", world.program)),
+            None => diagnostic,
+        },
+        _ => diagnostic,
+    })?;
+    let what = if edit.change.created { "Saved" } else { "Saved before:" };
+    Ok(told(world, edit, "network add", what))
+}
+
+/// Makes a network the active one, or none.
+fn activate(world: &World, name: Option<&str>) -> Result<Answer, Diagnostic> {
+    let edit = change(world, true, &mut |document| {
+        let id = name.map(|name| internal_id(world, document, name)).transpose()?;
+        networks::activate(document, id.as_deref()).map_err(|error| networks_diagnostic(world, &error))
+    })?;
+    let before = edit.active_before.as_deref();
+    let before = before.map_or_else(|| "--none".to_owned(), |name| quote(Path::new(name)));
+    let undo = edit.updated.changed.then(|| format!("{} network use {before}", world.program));
+    let what = if name.is_some() { "Active:" } else { "No network is active" };
+    Ok(told_with(world, edit, "network use", what, undo))
+}
+
+/// Changes the config, and with `follows` brings a running daemon in line with it.
+fn change(
+    world: &World,
+    follows: bool,
+    edit: &mut dyn FnMut(&mut Document) -> Result<Change, Diagnostic>,
+) -> Result<Edit, Diagnostic> {
+    edit_config(&world.libraries().context(), &world.options(), &mut fresh_ids(), follows, edit)
+}
+
+/// Reports a change, with the restore of a backup as the command that undoes it.
+fn told(world: &World, edit: Edit, command: &str, what: &str) -> Answer {
+    let undo = undo(&world.libraries().view(), &edit);
+    told_with(world, edit, command, what, undo)
+}
+
+fn told_with(world: &World, edit: Edit, command: &str, what: &str, undo: Option<String>) -> Answer {
+    let libraries = world.libraries();
+    let home = libraries.view();
+    let (page, data) = network_edit(&home, &edit, what, undo.as_deref());
+    let trace = edit_trace(&home, &edit, &format!("{command} {}", edited_network(&edit)));
+    Answer { trace, ..Answer::done(page, data).with(edit.diagnostics) }
+}
+
 /// Returns the config as a launch would run on it, and its diagnostics.
 fn look(world: &World) -> Result<(Document, Vec<Diagnostic>), Diagnostic> {
-    let wired = world.wire();
-    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
+    let loaded = world.load()?;
     Ok((loaded.document, loaded.diagnostics.iter().map(Diagnostic::from).collect()))
 }
 
@@ -140,7 +154,7 @@ fn show(world: &World, name: &str, with_secrets: bool) -> Result<Answer, Diagnos
     let shown = if with_secrets { document } else { masking::mask(&document) };
     let network = networks::only(&shown, name).map_err(|error| networks_diagnostic(world, &error))?;
     let mut alone = Document::empty();
-    alone.set(&[], myownllm_config_model::Fragment::from(network));
+    alone.set(&[], Fragment::from(network));
     Ok(Answer { diagnostics, ..Answer::data(alone.to_text(), json!({ "network": network.to_value() })) })
 }
 

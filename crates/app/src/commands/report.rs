@@ -6,32 +6,30 @@ use std::path::{Path, PathBuf};
 
 use myownllm_durable_fs::quote;
 use myownllm_launch::Diagnostic;
-use myownllm_report::{Page, Picture, Report, Screen, Section, diagnostic_text};
+use myownllm_report::{Page, Picture, Report, Screen, Section, diagnostic_text, long};
 use serde_json::json;
 
 use crate::build::BUILD;
 use crate::cli::ReportArgs;
-use crate::look::plan_of;
-use crate::output::{Answer, long};
+use crate::look;
+use crate::output::Answer;
 use crate::times::Started;
 use crate::world::World;
 
 /// The layout of a report, the same on every screen.
 const SCREEN: Screen = Screen { width: 100, unicode: true };
 
-pub(crate) fn run(
-    world: &World,
-    args: &ReportArgs,
-    started: Started,
-    answers: Vec<(&'static str, Answer)>,
-) -> Result<Answer, Diagnostic> {
-    let sections = answers.into_iter().map(|(name, answer)| section(world, name, answer)).collect();
+pub(crate) fn run(world: &World, args: &ReportArgs, started: Started) -> Result<Answer, Diagnostic> {
+    let sections = look::sections(world).into_iter();
+    let sections = sections.map(|(name, answer)| section(world, name, answer)).collect();
+    let libraries = world.libraries();
+    let home = libraries.view();
     let program = format!("myownllm-mesh {} ({}, {})", BUILD.version, BUILD.commit, BUILD.target);
-    let report = Report::look(&world.view(), started.at(), program, sections);
+    let report = Report::look(&home, started.at(), program, sections);
     let text = match args.html {
         true => {
-            let plan = plan_of(world);
-            report.page(&Picture::from(&plan.migration).two_trees(&world.view(), plan.config.as_ref()))
+            let plan = look::plan_of(world);
+            report.page(&Picture::from(&plan.migration).two_trees(&home, plan.config.as_ref()))
         }
         false => report.plain_text(),
     };

@@ -1,18 +1,18 @@
 //! Describes what a repair recovers, for a person.
 
-use myownllm_config_store::{ConfigStore as _, FileShape, Report};
+use myownllm_config_store::{FileShape, Report};
 use myownllm_launch::words::{backup, count, listed};
 
-use crate::times::{ago, utc_minutes};
-use crate::world::{World, now_ms};
+use crate::text::{ago, utc_minutes};
+use crate::view::HomeView;
 
 /// Returns what a repair recovers, or has recovered; `None` if it recovers nothing.
-pub(crate) fn recovered(world: &World, report: &Report) -> Option<String> {
+pub(crate) fn recovered(home: &HomeView<'_>, report: &Report) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(from) = report.restored_from.as_deref().filter(|_| !report.restored_keys.is_empty()) {
-        let entries = world.wire().store.history().unwrap_or_default();
+        let entries = home.backups();
         let entry = entries.iter().find(|entry| entry.id.to_string() == from);
-        let age = |ms| format!(" (made {} UTC, {})", utc_minutes(ms), ago(ms, now_ms()));
+        let age = |ms| format!(" (made {} UTC, {})", utc_minutes(ms), ago(ms, home.now_ms));
         let made = entry.map_or_else(String::new, |entry| age(entry.made_ms));
         parts.push(format!("{} from {}{made}", count(report.restored_keys.len(), "setting"), backup(from)));
     }

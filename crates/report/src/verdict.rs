@@ -1,19 +1,15 @@
-//! The program without a command: the state of this home in a line or two, and the commands that
+//! The verdict: the state of this home in a line or two, and the commands that
 //! matter now.
 
 use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
-use myownllm_durable_fs::Disk as _;
-use myownllm_launch::words::{at_defaults, networks_words, short};
+use myownllm_launch::words::{at_defaults, networks_words};
 use myownllm_launch::{Check, Checks, LaunchPlan, Mark};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::exit::ExitCode;
-use crate::look::examine;
-use crate::output::Answer;
 use crate::recovery::recovered;
-use crate::world::World;
-use myownllm_report::Page;
+use crate::screen::Page;
+use crate::view::HomeView;
 
 /// The id of the check of the config's shape.
 const CONFIG: &str = "config.shape";
@@ -21,20 +17,43 @@ const CONFIG: &str = "config.shape";
 /// A command to copy, and its effect.
 type Way = (String, &'static str);
 
-pub(crate) fn run(world: &World) -> Answer {
-    let (plan, checks) = examine(world);
-    of(world, &plan, &checks)
+/// The state of a home, in a word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HomeState {
+    /// Nothing is wrong, and nothing is pending.
+    Healthy,
+    /// Nothing is wrong, and a launch would change something.
+    Pending,
+    /// Something is wrong.
+    Problem,
+}
+
+impl HomeState {
+    /// Returns the state that follows from a plan and its checks.
+    #[must_use]
+    pub fn new(plan: &LaunchPlan, checks: &Checks) -> Self {
+        match (checks.of(Mark::Problem).count(), plan.pending) {
+            (0, false) => Self::Healthy,
+            (0, true) => Self::Pending,
+            _ => Self::Problem,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Pending => "pending",
+            Self::Problem => "problem",
+        }
+    }
 }
 
 /// Returns the verdict that follows from these checks.
-pub(crate) fn of(world: &World, plan: &LaunchPlan, checks: &Checks) -> Answer {
-    let (word, exit) = match (checks.of(Mark::Problem).count(), plan.pending) {
-        (0, false) => ("healthy", ExitCode::Done),
-        (0, true) => ("pending", ExitCode::Pending),
-        _ => ("problem", ExitCode::Problems),
-    };
-    let summary = summary(world, plan, checks, exit);
-    let ways = ways(world, checks, exit);
+#[must_use]
+pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page, Value) {
+    let state = HomeState::new(plan, checks);
+    let summary = summary(home, plan, checks, state);
+    let ways = ways(home, checks, state);
     let mut page = Page::default();
     for line in &summary {
         page.line(line);
@@ -46,34 +65,34 @@ pub(crate) fn of(world: &World, plan: &LaunchPlan, checks: &Checks) -> Answer {
     }
     let commands = ways.iter().map(|(command, what)| json!({ "command": command, "what": what }));
     let data = json!({
-        "verdict": word,
+        "verdict": state.word(),
         "summary": summary,
         "commands": commands.collect::<Vec<_>>(),
         "pending": plan.pending,
         "problems": checks.of(Mark::Problem).count(),
         "warnings": checks.of(Mark::Warning).count(),
     });
-    Answer::done(page, data).exit(exit)
+    (page, data)
 }
 
-fn summary(world: &World, plan: &LaunchPlan, checks: &Checks, exit: ExitCode) -> Vec<String> {
-    let home = short(&world.layout.app_home, &world.layout.user_home);
+fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeState) -> Vec<String> {
+    let home = view.short(&view.layout.app_home);
     let troubles = |result| checks.of(result).collect::<Vec<_>>();
-    let mut lines = match exit {
-        ExitCode::Done if world.disk.stat(&world.layout.app_home).is_err() => {
+    let mut lines = match state {
+        HomeState::Healthy if view.disk.stat(&view.layout.app_home).is_err() => {
             vec![format!("MyOwnLLM has not been used here yet: {home} is not there.")]
         }
-        ExitCode::Done => {
+        HomeState::Healthy => {
             let saved = plan.loaded.as_ref().map(|loaded| networks_words(&masking::mask(&loaded.document)));
             let daemon = if checks.is_daemon_running { "A daemon runs." } else { "No daemon runs." };
             vec![format!("{home} is healthy. Networks: {}. {daemon}", saved.unwrap_or_default())]
         }
-        ExitCode::Pending => {
+        HomeState::Pending => {
             let what = troubles(Mark::Warning).into_iter().find(|check| check.hint == Some(checks.repair()));
             let what = what.map_or("a launch would finish what was begun", |check| &check.evidence);
             vec![format!("{home} works, and something is pending: {what}.")]
         }
-        _ => of_problems(world, &home, plan, checks),
+        _ => of_problems(view, &home, plan, checks),
     };
     let others = troubles(Mark::Warning).into_iter().filter(|check| check.hint != Some(checks.repair()));
     match others.collect::<Vec<_>>().as_slice() {
@@ -86,7 +105,7 @@ fn summary(world: &World, plan: &LaunchPlan, checks: &Checks, exit: ExitCode) ->
 
 /// Describes the overwritten config in its own words, else the topmost problem, and the number of
 /// the other problems.
-fn of_problems(world: &World, home: &str, plan: &LaunchPlan, checks: &Checks) -> Vec<String> {
+fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Checks) -> Vec<String> {
     let problems: Vec<&Check> = checks.of(Mark::Problem).collect();
     let overwritten = problems.iter().any(|check| check.id == CONFIG);
     let loaded = plan.loaded.as_ref().filter(|loaded| overwritten && loaded.pending.repairs());
@@ -99,7 +118,7 @@ fn of_problems(world: &World, home: &str, plan: &LaunchPlan, checks: &Checks) ->
                 _ if loaded.report.wiped.is_some() => "nearly all of your settings are gone",
                 _ => "your settings cannot be read",
             };
-            let back = recovered(world, &loaded.report).unwrap_or_else(|| "none of them".to_owned());
+            let back = recovered(view, &loaded.report).unwrap_or_else(|| "none of them".to_owned());
             let mut lines = vec![format!("{home} has a problem: {what}. A repair recovers {back}.")];
             if !loaded.report.reset_keys.is_empty() {
                 lines.push(format!("No backup has the rest: {}.", at_defaults(&loaded.report.reset_keys)));
@@ -117,11 +136,11 @@ fn of_problems(world: &World, home: &str, plan: &LaunchPlan, checks: &Checks) ->
     lines
 }
 
-fn ways(world: &World, checks: &Checks, exit: ExitCode) -> Vec<Way> {
-    let ours = |rest: &str| format!("{} {rest}", world.program);
+fn ways(home: &HomeView<'_>, checks: &Checks, state: HomeState) -> Vec<Way> {
+    let ours = |rest: &str| format!("{} {rest}", home.program);
     let repair = (checks.repair(), "puts right what can be put right, and keeps what it replaces");
-    let mut ways = match exit {
-        ExitCode::Done => {
+    let mut ways = match state {
+        HomeState::Healthy => {
             let has_warnings = checks.of(Mark::Warning).next().is_some();
             let look =
                 [("status", "shows where everything is"), ("doctor", "shows every warning and its cure")];
@@ -131,7 +150,7 @@ fn ways(world: &World, checks: &Checks, exit: ExitCode) -> Vec<Way> {
             let start = may_start.then(|| (ours("launch"), "starts the daemon"));
             std::iter::once((ours(command), what)).chain(start).collect()
         }
-        ExitCode::Pending => vec![repair, (ours("status"), "shows what it would do")],
+        HomeState::Pending => vec![repair, (ours("status"), "shows what it would do")],
         _ => {
             let of = |check: &&Check| check.hint.as_ref() == Some(&repair.0);
             let told = checks.of(Mark::Problem).find(|check| check.id == CONFIG);
@@ -141,6 +160,6 @@ fn ways(world: &World, checks: &Checks, exit: ExitCode) -> Vec<Way> {
             first.into_iter().chain(repair).chain([(ours("doctor"), "shows all that is wrong")]).collect()
         }
     };
-    ways.push((format!("{} --help", world.program), "lists all commands"));
+    ways.push((format!("{} --help", home.program), "lists all commands"));
     ways
 }

@@ -1,27 +1,17 @@
-//! `doctor`: every check, with the evidence and the command that mends the problem.
+//! The checks of a home, with the evidence and the command that mends each problem.
 
 use myownllm_launch::words::count;
 use myownllm_launch::{Check, Checks, Mark};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::exit::ExitCode;
-use crate::look::examine;
-use crate::output::Answer;
-use crate::world::World;
-use myownllm_report::Page;
+use crate::screen::Page;
 
-pub(crate) fn run(world: &World, verbose: bool) -> Answer {
-    answer(&examine(world).1, verbose)
-}
-
-/// Returns the answer of `doctor` for these checks.
-pub(crate) fn answer(checks: &Checks, verbose: bool) -> Answer {
+/// Returns the checks, those that passed only with `verbose`.
+#[must_use]
+pub fn checklist(checks: &Checks, verbose: bool) -> (Page, Value) {
     let (problems, warnings) = (checks.of(Mark::Problem).count(), checks.of(Mark::Warning).count());
-    let exit = if problems > 0 { ExitCode::Problems } else { ExitCode::Done };
     let data = json!({ "checks": checks.list, "problems": problems, "warnings": warnings });
-    let diagnostics = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
-    Answer { diagnostics, page_tells_diagnostics: true, ..Answer::done(page(checks, verbose), data) }
-        .exit(exit)
+    (page(checks, verbose), data)
 }
 
 /// Lists problems, then warnings, then the number of checks that passed, and the one command that

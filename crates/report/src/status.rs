@@ -1,64 +1,47 @@
-//! `status`: one screen that shows where everything is, and what a launch would do.
+//! One screen that shows where everything is, and what a launch would do.
 
 use std::path::Path;
 
 use myownllm_config_model::{AppConfig, masking, networks};
 use myownllm_daemon::{Probe, Role};
-use myownllm_durable_fs::Disk;
 use myownllm_identity::{Answer as KeyAnswer, Pending};
-use myownllm_launch::words::{daemon_words, identity_words, networks_words, process, short, state_words};
+use myownllm_launch::words::{daemon_words, identity_words, networks_words, process, state_words};
 use myownllm_launch::{LaunchPlan, LaunchStep};
 use myownllm_migration::IdentityState;
 use serde_json::{Value, json};
 
-use crate::cli::StatusArgs;
-use crate::exit::{ExitCode, exit_of};
-use crate::look::plan_of;
-use crate::output::{Answer, bounded, long};
-use crate::users::user_name;
-use crate::world::World;
-use myownllm_report::Page;
-use myownllm_report::Picture;
+use crate::picture::Picture;
+use crate::screen::Page;
+use crate::text::{bounded, long};
+use crate::view::HomeView;
 
 /// The column at which the texts begin.
 const COLUMN: usize = 14;
 
-pub(crate) fn run(world: &World, args: StatusArgs) -> Answer {
-    let plan = plan_of(world);
-    let page = page(world, &plan);
-    let data = data(world, &plan);
-    let mut diagnostics = plan.diagnostics;
-    // A status that reports problems has done its work: only `--check` turns problems into an exit
-    // code.
-    let exit = match exit_of(&diagnostics) {
-        _ if !args.check => ExitCode::Done,
-        ExitCode::Done if plan.pending => ExitCode::Pending,
-        trouble => trouble,
-    };
-    if !args.check {
-        diagnostics =
-            diagnostics.into_iter().map(|n| if n.is_error() { n.as_warning() } else { n }).collect();
-    }
-    Answer { diagnostics, ..Answer::done(page, data) }.exit(exit)
+/// Returns where everything is, and what a launch would do.
+#[must_use]
+pub fn status(home: &HomeView<'_>, plan: &LaunchPlan) -> (Page, Value) {
+    (page(home, plan), data(home, plan))
 }
 
-fn page(world: &World, plan: &LaunchPlan) -> Page {
-    let layout = &world.layout;
-    let home = |path: &Path| short(path, &layout.user_home);
-    let daemon = |role| probe_of(plan, role).map_or_else(String::new, |probe| daemon_words(probe, user_name));
+fn page(view: &HomeView<'_>, plan: &LaunchPlan) -> Page {
+    let layout = &view.layout;
+    let home = |path: &Path| view.short(path);
+    let daemon =
+        |role| probe_of(plan, role).map_or_else(String::new, |probe| daemon_words(probe, view.user_name));
     let mut page = Page::default();
     let mut line = |label: &str, what: String| page.row(label, COLUMN, what);
     line("home", format!("{}  ({})", long(&layout.user_home), layout.user_home_rule));
-    line("app", format!("{}{}", home(&layout.app_home), owner(world, &layout.app_home)));
+    line("app", format!("{}{}", home(&layout.app_home), owner(view, &layout.app_home)));
     if let Some(loaded) = &plan.loaded {
         line("  config", format!("{}: {}", home(&layout.app_config), state_words(&loaded.report)));
         // Labels and ids are free text, so a user may have put a login into one.
         line("  networks", networks_words(&masking::mask(&loaded.document)));
     }
-    line("daemon", format!("{}{}", home(&layout.daemon_home), owner(world, &layout.daemon_home)));
+    line("daemon", format!("{}{}", home(&layout.daemon_home), owner(view, &layout.daemon_home)));
     line("  identity", identity_words(&plan.identity, &layout.user_home));
     line("  daemon", daemon(Role::Own));
-    line("shared", format!("{}{}", home(&layout.shared_home), owner(world, &layout.shared_home)));
+    line("shared", format!("{}{}", home(&layout.shared_home), owner(view, &layout.shared_home)));
     line("  daemon", daemon(Role::Shared));
     if let Some(live) = &plan.legacy {
         line("old place", format!("{}: {}{}", live.place().display(), live.note(), process(live.pid())));
@@ -72,7 +55,7 @@ fn page(world: &World, plan: &LaunchPlan) -> Page {
     let repair = plan.config.as_ref().filter(|pending| pending.repairs());
     if plan.moves && (picture.changes() || repair.is_some()) {
         page.gap();
-        page.page(picture.trees(&world.view(), repair));
+        page.page(picture.trees(view, repair));
     }
     page
 }
@@ -81,8 +64,8 @@ fn probe_of(plan: &LaunchPlan, role: Role) -> Option<&Probe> {
     plan.detection.attempts.iter().find(|attempt| attempt.role == role).map(|attempt| &attempt.probe)
 }
 
-fn data(world: &World, plan: &LaunchPlan) -> Value {
-    let layout = &world.layout;
+fn data(home: &HomeView<'_>, plan: &LaunchPlan) -> Value {
+    let layout = &home.layout;
     let daemon = |role| {
         let attempt = plan.detection.attempts.iter().find(|attempt| attempt.role == role);
         attempt.map(
@@ -93,9 +76,9 @@ fn data(world: &World, plan: &LaunchPlan) -> Value {
     json!({
         "homes": {
             "user": long(&layout.user_home),
-            "app": owned(world, &layout.app_home),
-            "daemon": owned(world, &layout.daemon_home),
-            "shared": owned(world, &layout.shared_home),
+            "app": owned(home, &layout.app_home),
+            "daemon": owned(home, &layout.daemon_home),
+            "shared": owned(home, &layout.shared_home),
         },
         "config": plan.loaded.as_ref().map(|loaded| {
             let shown = masking::mask(&loaded.document);
@@ -122,11 +105,12 @@ fn data(world: &World, plan: &LaunchPlan) -> Value {
 }
 
 /// Returns a home's state: its owner, or that it does not exist.
-fn owner(world: &World, path: &Path) -> String {
-    match world.disk.stat_follow(path) {
+fn owner(home: &HomeView<'_>, path: &Path) -> String {
+    match home.disk.stat_follow(path) {
         Ok(meta) => {
-            let who =
-                meta.owner.map_or_else(String::new, |owner| format!("owner {}, ", user_name(owner.uid)));
+            let who = meta
+                .owner
+                .map_or_else(String::new, |owner| format!("owner {}, ", (home.user_name)(owner.uid)));
             format!("  ({who}mode {:04o})", meta.mode)
         }
         Err(error) if error.is_not_found() => "  (not there yet)".to_owned(),
@@ -134,8 +118,8 @@ fn owner(world: &World, path: &Path) -> String {
     }
 }
 
-fn owned(world: &World, path: &Path) -> Value {
-    match world.disk.stat_follow(path) {
+fn owned(home: &HomeView<'_>, path: &Path) -> Value {
+    match home.disk.stat_follow(path) {
         Ok(meta) => json!({
             "path": long(path), "exists": true, "mode": format!("{:04o}", meta.mode),
             "uid": meta.owner.map(|owner| owner.uid),

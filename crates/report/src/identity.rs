@@ -1,33 +1,32 @@
-//! `identity`: the Device ID that the peers of this device see. The command checks the secret key,
-//! and never shows it.
+//! The Device ID that the peers of this device see, and every identity file. Never shows the secret
+//! key.
 
 use std::path::Path;
 
 use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, Look, Refusal, Spot};
-use myownllm_launch::words::short;
-use myownllm_launch::{Diagnostic, identity_look};
+use myownllm_launch::Diagnostic;
 use serde_json::{Value, json};
 
-use crate::exit::exit_of;
-use crate::output::{Answer, long};
-use crate::world::{World, fresh_ids};
-use myownllm_report::Page;
+use crate::screen::Page;
+use crate::text::long;
+use crate::view::HomeView;
 
 /// The column at which the texts begin.
 const COLUMN: usize = 11;
 
 /// The entries of the page and of the document so far.
 struct Files<'a> {
-    world: &'a World,
+    home: &'a HomeView<'a>,
     page: Page,
     list: Vec<Value>,
     diagnostics: Vec<Diagnostic>,
 }
 
-pub(crate) fn run(world: &World) -> Answer {
-    let look = identity_look(&world.wire().context(), &mut fresh_ids());
+/// Returns the Device ID and the identity files that `look` found, and what is wrong with them.
+#[must_use]
+pub fn identity(home: &HomeView<'_>, look: &Look) -> (Page, Value, Vec<Diagnostic>) {
     let verdict = look.answer();
-    let mut files = Files { world, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
+    let mut files = Files { home, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
     files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
     // The identity file in force comes first.
     if let KeyAnswer::Sound { key, path, named: true } = &verdict {
@@ -54,10 +53,9 @@ pub(crate) fn run(world: &World) -> Answer {
     let of_active = |name: &str| active.map_or(Value::Null, |entry| entry[name].clone());
     let data = json!({
         "device_id": of_active("device_id"), "label": of_active("label"), "path": of_active("path"),
-        "files": list, "found": found(&look), "ways_out": refusal.map_or(&[][..], |refusal| &refusal.ways_out),
+        "files": list, "found": found(look), "ways_out": refusal.map_or(&[][..], |refusal| &refusal.ways_out),
     });
-    let exit = exit_of(&diagnostics);
-    Answer { diagnostics, ..Answer::data(page, data) }.exit(exit)
+    (page, data, diagnostics)
 }
 
 /// Returns the sound identity files under other names.
@@ -92,14 +90,14 @@ impl Files<'_> {
             "state": "valid", "path": long(path), "place": place, "device_id": key.device_id, "label": key.label,
             "created_at": key.created_at,
         }));
-        let shown = short(path, &self.world.layout.user_home);
+        let shown = self.home.short(path);
         self.page.row("Device ID", COLUMN, &key.device_id);
         self.page.row("label", COLUMN, if key.label.is_empty() { "(none)" } else { &key.label });
         self.page.row("key file", COLUMN, format!("{shown}  ({place})"));
     }
 
     fn other(&mut self, state: &str, path: &Path, place: &str, what: &str) {
-        let shown = short(path, &self.world.layout.user_home);
+        let shown = self.home.short(path);
         self.page.row("key file", COLUMN, format!("{shown}  ({place}) {what}"));
         self.list.push(json!({ "state": state, "path": long(path), "place": place }));
     }

@@ -2,25 +2,20 @@
 
 use myownllm_config_model::settings::{self, SettingError};
 use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
-use myownllm_config_store::ConfigStore;
+use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::Disk as _;
-use myownllm_launch::words::short;
-use myownllm_launch::{Class, Diagnostic};
+use myownllm_launch::{Class, Diagnostic, edit_config};
+use myownllm_report::{
+    Page, aftermath, edit_trace, find_backup, long, pretty, reconciled, spelled, undo, unified_diff,
+};
 use serde_json::{Value, json};
-use similar::TextDiff;
 
-use crate::backups::find_backup;
-use crate::edits::change;
-use crate::exit::exit_of;
-use crate::output::{Answer, long};
-use crate::told::pretty;
+use crate::output::Answer;
 use crate::world::{World, fresh_ids};
-use myownllm_report::{Page, spelled};
 
 /// `config get`: one setting, for use by another program.
 pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
-    let wired = world.wire();
-    let loaded = wired.store.look(&mut fresh_ids()).map_err(|error| Diagnostic::from(&error))?;
+    let loaded = world.load()?;
     let shown = if with_secrets { loaded.document } else { masking::mask(&loaded.document) };
     let value = settings::get(&shown, key).map_err(|error| refused(world, &error))?.to_value();
     let text = value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned);
@@ -39,7 +34,9 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic
     let mut before = Document::empty();
     // The daemon follows only a change of the mesh.
     let follows = pairs.iter().any(|(key, _)| key.trim_start_matches('/').starts_with("cloud_mesh"));
-    let made = change(world, follows, &mut |document| {
+    let libraries = world.libraries();
+    let (context, home) = (libraries.context(), libraries.view());
+    let made = edit_config(&context, &world.options(), &mut fresh_ids(), follows, &mut |document| {
         before = document.clone();
         let mut changes = networks::Change::default();
         for (key, text) in &pairs {
@@ -47,7 +44,7 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic
         }
         Ok(changes)
     })?;
-    let (before, after) = (masking::mask(&before), masking::mask(&made.edit.updated.document));
+    let (before, after) = (masking::mask(&before), masking::mask(&made.updated.document));
     let value = |document: &Document, key: &str| {
         settings::get(document, key).map_or(Value::Null, |value| value.to_value())
     };
@@ -56,47 +53,41 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic
     for (key, _) in &pairs {
         let (was, is) = (value(&before, key), value(&after, key));
         page.line(match () {
-            () if !made.edit.updated.changed => format!("{key}: {is}  (no change)"),
+            () if !made.updated.changed => format!("{key}: {is}  (no change)"),
             () if was == is => format!("{key}: {is}"),
             () => format!("{key}: {was} -> {is}"),
         });
         rows.push(json!({ "key": key, "before": was, "value": is }));
     }
-    page.page(made.aftermath());
+    let undo = undo(&home, &made);
+    page.page(aftermath(&made, undo.as_deref()));
     let data = json!({
         "settings": rows,
-        "changed": made.edit.updated.changed,
+        "changed": made.updated.changed,
         "config": long(&world.layout.app_config),
-        "reconcile": made.reconciled(),
-        "undo": made.undo,
+        "reconcile": reconciled(&made),
+        "undo": undo,
     });
-    let exit = exit_of(&made.edit.diagnostics);
     let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
-    let trace = made.trace(world, &format!("config set {}", keys.join(" ")));
-    Ok(Answer { diagnostics: made.edit.diagnostics, trace, ..Answer::done(page, data) }.exit(exit))
+    let trace = edit_trace(&home, &made, &format!("config set {}", keys.join(" ")));
+    Ok(Answer { trace, ..Answer::done(page, data).with(made.diagnostics) })
 }
 
 fn refused(world: &World, error: &SettingError) -> Diagnostic {
-    let (class, key) = match error {
-        SettingError::Unknown { close: Some(close), .. } => (Class::Failed, close.as_str()),
-        SettingError::WrongType { key, .. } => (Class::Usage, key.as_str()),
-        _ => {
-            return Diagnostic::from_error(
-                error,
-                error.code(),
-                Some(format!("{} config show", world.program)),
-            );
-        }
+    let (class, command) = match error {
+        SettingError::Unknown { close: Some(close), .. } => (Class::Failed, format!("get {close}")),
+        SettingError::WrongType { key, .. } => (Class::Usage, format!("get {key}")),
+        _ => (Class::Failed, "show".to_owned()),
     };
-    Diagnostic::from_error(error, error.code(), Some(format!("{} config get {key}", world.program)))
-        .class(class)
+    let hint = format!("{} config {command}", world.program);
+    Diagnostic::from_error(error, error.code(), Some(hint)).class(class)
 }
 
 /// `config diff`: shows what a restore of a backup changes, with secrets masked on both sides.
 pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Diagnostic> {
-    let wired = world.wire();
-    let id = find_backup(world, name)?;
-    let entries = wired.store.history().map_err(|error| Diagnostic::from(&error))?;
+    let libraries = world.libraries();
+    let id = find_backup(&libraries.view(), name).map_err(|error| Diagnostic::from(&error))?;
+    let entries = libraries.store.history().map_err(|error| Diagnostic::from(&error))?;
     let path = entries.into_iter().find(|entry| entry.id == id).map(|entry| entry.path).unwrap_or_default();
     let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Diagnostic> {
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
@@ -110,9 +101,8 @@ pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Diagnostic> {
         Ok((bytes, pretty(&parsed.document)))
     };
     let (now, then) = (read(&world.layout.app_config)?, read(&path)?);
-    let diff = TextDiff::from_lines(&now.1, &then.1);
-    let config = short(&world.layout.app_config, &world.layout.user_home);
-    let text = diff.unified_diff().context_radius(3).header(&config, &format!("backup {name}")).to_string();
+    let config = world.short(&world.layout.app_config);
+    let text = unified_diff(&now.1, &then.1, &config, &format!("backup {name}"));
     let page = match () {
         () if !text.is_empty() => spelled(&text),
         () if now.0 == then.0 => format!("{config} and backup {name} are the same.\n"),

@@ -11,22 +11,18 @@ use std::path::{Path, PathBuf};
 use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
-use myownllm_launch::Diagnostic;
 use myownllm_launch::words::count;
+use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::{LiveDaemon, Report};
 use myownllm_paths::Layout;
 use serde::{Deserialize, Serialize};
-
-use crate::build::BUILD;
-use crate::exit::ExitCode;
-use crate::times::Started;
 
 /// The size, in bytes, from which a log makes room for a new one. One previous log is kept.
 const MOST_BYTES: u64 = 256 << 10;
 
 /// The changes of a run, for the log.
 #[derive(Clone, Debug)]
-pub(crate) struct Trace {
+pub struct Trace {
     /// The path of the log.
     file: PathBuf,
     /// The command as it was typed, without values that may be secrets.
@@ -41,64 +37,93 @@ pub(crate) struct Trace {
 
 /// One line of the log.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Entry {
-    pub(crate) at: String,
-    pub(crate) version: String,
-    pub(crate) command: String,
-    pub(crate) did: Vec<String>,
+#[non_exhaustive]
+pub struct Entry {
+    /// The start of the run, RFC 3339 in UTC.
+    pub at: String,
+    /// The version of the program.
+    pub version: String,
+    /// The command as it was typed, without values that may be secrets.
+    pub command: String,
+    /// The changes, in a few words each.
+    pub did: Vec<String>,
+    /// The backup that holds the config as it was before the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) before: Option<String>,
+    pub before: Option<String>,
+    /// The backup that was restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) restored: Option<String>,
-    pub(crate) codes: Vec<String>,
-    pub(crate) exit: u8,
-    pub(crate) took_ms: u64,
+    pub restored: Option<String>,
+    /// The codes of the warnings and errors.
+    pub codes: Vec<String>,
+    /// The exit code.
+    pub exit: u8,
+    /// The duration of the run, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// A run that has ended, for its line in the log.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The start of the run, RFC 3339 in UTC.
+    pub at: String,
+    /// The version of the program.
+    pub version: &'a str,
+    /// The exit code.
+    pub exit: u8,
+    /// The duration of the run, in milliseconds.
+    pub took_ms: u64,
+    /// The diagnostics of the run.
+    pub diagnostics: &'a [Diagnostic],
 }
 
 /// Returns the path of the log of a home.
-pub(crate) fn path(layout: &Layout) -> PathBuf {
+#[must_use]
+pub fn path(layout: &Layout) -> PathBuf {
     layout.app_home.join(format!("{}.log", layout.app.program))
 }
 
 impl Trace {
     /// Returns the changes of a command; `None` if it changed nothing, so that nothing is logged.
-    pub(crate) fn of(layout: &Layout, command: impl Into<String>, did: Vec<String>) -> Option<Self> {
+    #[must_use]
+    pub fn of(layout: &Layout, command: impl Into<String>, did: Vec<String>) -> Option<Self> {
         let command = command.into();
         (!did.is_empty()).then(|| Self { file: path(layout), command, did, before: None, restored: None })
     }
 
     /// Sets the backup that holds the config as it was before the run.
-    pub(crate) fn before(mut self, backup: Option<String>) -> Self {
+    #[must_use]
+    pub fn before(mut self, backup: Option<String>) -> Self {
         self.before = backup;
         self
     }
 
     /// Sets the backup that was restored.
-    pub(crate) fn restored(mut self, backup: String) -> Self {
+    #[must_use]
+    pub fn restored(mut self, backup: String) -> Self {
         self.restored = Some(backup);
         self
     }
 
     /// Adds changes that the same run made later.
-    pub(crate) fn and(mut self, more: Self) -> Self {
+    #[must_use]
+    pub fn and(mut self, more: Self) -> Self {
         self.did.extend(more.did);
         Self { before: self.before.or(more.before), ..self }
     }
 
-    /// Adds the line of this run to the log.
-    pub(crate) fn write(&self, started: Started, exit: ExitCode, diagnostics: &[Diagnostic]) {
-        let worth =
-            diagnostics.iter().filter(|diagnostic| diagnostic.severity != myownllm_launch::Severity::Info);
+    /// Adds the line of this run to the log. A log that cannot be written is no error.
+    pub fn write(&self, run: Run<'_>) {
+        let worth = run.diagnostics.iter().filter(|diagnostic| diagnostic.severity != Severity::Info);
         let entry = Entry {
-            at: started.at(),
-            version: BUILD.version.to_owned(),
+            at: run.at,
+            version: run.version.to_owned(),
             command: self.command.clone(),
             did: self.did.clone(),
             before: self.before.clone(),
             restored: self.restored.clone(),
             codes: worth.map(|diagnostic| diagnostic.code.clone()).collect(),
-            exit: exit.number(),
-            took_ms: started.took_ms(),
+            exit: run.exit,
+            took_ms: run.took_ms,
         };
         let line = serde_json::to_string(&entry).map_err(io::Error::other);
         if let Err(error) = line.and_then(|line| append(&self.file, &line)) {
@@ -108,7 +133,8 @@ impl Trace {
 }
 
 /// Describes the changes of a move.
-pub(crate) fn of_move(report: &Report) -> Vec<String> {
+#[must_use]
+pub fn of_move(report: &Report) -> Vec<String> {
     let done = [
         (report.files_moved(), "moved"),
         (report.identical_removed.len(), "removed, as the new place has the same:"),
@@ -120,7 +146,8 @@ pub(crate) fn of_move(report: &Report) -> Vec<String> {
 }
 
 /// Describes the changes of the config.
-pub(crate) fn of_config(steps: &[Step]) -> Vec<String> {
+#[must_use]
+pub fn of_config(steps: &[Step]) -> Vec<String> {
     let mut did: Vec<String> = Vec::new();
     for step in steps {
         let words = match step {
@@ -142,7 +169,7 @@ pub(crate) fn of_config(steps: &[Step]) -> Vec<String> {
 }
 
 /// Describes the daemons that were stopped.
-pub(crate) fn of_stopped(daemons: &[LiveDaemon]) -> impl Iterator<Item = String> {
+pub fn of_stopped(daemons: &[LiveDaemon]) -> impl Iterator<Item = String> {
     let who = |pid: u32| format!("stopped a daemon (process {pid})");
     daemons.iter().map(move |daemon| daemon.pid.map_or_else(|| "stopped a daemon".to_owned(), who))
 }
@@ -257,7 +284,8 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
 
 /// Returns all entries, the oldest first. Skips a line that is not an entry, which a crash may
 /// leave.
-pub(crate) fn read(path: &Path) -> Vec<Entry> {
+#[must_use]
+pub fn read(path: &Path) -> Vec<Entry> {
     let mut entries = Vec::new();
     let (dir, name) = split(path);
     for name in [&*former(name), name] {

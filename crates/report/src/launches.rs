@@ -1,21 +1,25 @@
-//! The texts that several commands share: identity files to choose from, stopped daemons, a repair,
-//! a launch.
+//! The texts of a launch and of its parts: identity files to choose from, stopped daemons, a repair,
+//! networks.
 
 use myownllm_config_model::shorten::shortened;
 use myownllm_config_model::{Document, masking, networks};
 use myownllm_config_store::{FileShape, Loaded, Report, Step};
 use myownllm_daemon::reconcile::{Action, NOT_APPLIED, StepResult};
 use myownllm_daemon::{CandidateFailure, CandidateOutcome, Role};
-use myownllm_launch::words::{at_defaults, count, in_a_line, listed, process, short, state_words};
-use myownllm_launch::{Daemon, LONGEST_NAME, Outcome, Reconciled, saved};
+use myownllm_durable_fs::quote;
+use myownllm_launch::words::{
+    at_defaults, backup, count, escape_controls, in_a_line, listed, process, state_words,
+};
+use myownllm_launch::{Daemon, Diagnostic, LONGEST_NAME, Outcome, Reconciled, saved};
 use myownllm_migration::{Keep, LiveDaemon, MigrationError};
 use serde_json::{Value, json};
 
-use crate::output::{bounded, long};
+use crate::picture::SHOWN;
+use crate::recovery::recovered;
 use crate::run_log::{self, Trace};
-use crate::times::utc_minutes;
-use crate::world::World;
-use myownllm_report::{Page, indented};
+use crate::screen::{Page, indented};
+use crate::text::{bounded, long, utc_minutes};
+use crate::view::HomeView;
 
 /// The column at which the texts begin.
 const COLUMN: usize = 17;
@@ -31,17 +35,17 @@ pub(crate) enum Tense {
 
 /// Describes a repair in a few lines: what came from which source, and what could not be recovered.
 pub(crate) fn report_lines(
-    world: &World,
+    home: &HomeView<'_>,
     report: &Report,
     steps: &[Step],
     document: &Document,
     tense: Tense,
 ) -> Page {
-    let path = |path| short(path, &world.layout.user_home);
+    let path = |path| home.short(path);
     let verb = |done: &'static str, would: &'static str| if tense == Tense::Done { done } else { would };
     let mut page = Page::default();
     let mut row = |label: &str, text: String| page.row(format!("  {label}"), COLUMN, text);
-    row("config", format!("{}  ({})", path(&world.layout.app_config), state_words(report)));
+    row("config", format!("{}  ({})", path(&home.layout.app_config), state_words(report)));
     let all = |keys: &[String]| keys.join(", ");
     if !report.recovered_networks.is_empty() {
         row(verb("recovered", "recovers"), listed(&report.recovered_networks));
@@ -63,7 +67,7 @@ pub(crate) fn report_lines(
     }
     if let Some(half) = report.daemon_half {
         use myownllm_config_store::DaemonHalf;
-        let there = path(&world.layout.daemon_config);
+        let there = path(&home.layout.daemon_config);
         row(
             "daemon's half",
             match half {
@@ -74,25 +78,26 @@ pub(crate) fn report_lines(
         );
     }
     match &report.backup {
-        Some(copy) => row("former file", format!("kept as {copy} in {}", path(&world.layout.backups))),
+        Some(copy) => row("former file", format!("kept as {copy} in {}", path(&home.layout.backups))),
         None if steps.iter().any(|step| matches!(step, Step::KeepFormer { .. })) => {
             row(
                 "former file",
-                format!("{} in {}", verb("kept", "would be kept"), path(&world.layout.backups)),
+                format!("{} in {}", verb("kept", "would be kept"), path(&home.layout.backups)),
             );
         }
         None => {}
     }
     if !report.recovered_networks.is_empty() && networks::active(document).is_none() {
         row("next", "choose the active network:".to_owned());
-        page.copied(COLUMN, "", format!("{} network use NAME", world.program));
+        page.copied(COLUMN, "", format!("{} network use NAME", home.program));
     }
     page
 }
 
 /// Describes what a launch would do to a config that needs no repair but that a launch would still
 /// write.
-pub(crate) fn completion(loaded: &Loaded) -> Option<String> {
+#[must_use]
+pub fn completion(loaded: &Loaded) -> Option<String> {
     let pending = &loaded.pending;
     if loaded.shape == FileShape::Missing || pending.repairs() || !pending.writes_config() {
         return None;
@@ -103,12 +108,14 @@ pub(crate) fn completion(loaded: &Loaded) -> Option<String> {
     })
 }
 
-pub(crate) fn pretty(document: &Document) -> String {
+/// Returns a document for a diff: laid out, with secrets masked.
+#[must_use]
+pub fn pretty(document: &Document) -> String {
     format!("{}\n", indented(&masking::mask(document).to_text()))
 }
 
 /// Shows two identity files side by side, with the facts that a person needs to choose.
-pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
+pub(crate) fn choice<'a>(home: &HomeView<'_>, errors: impl Iterator<Item = &'a MigrationError>) -> Page {
     let mut page = Page::default();
     for error in errors {
         let MigrationError::TwoIdentities { source_side, destination_side, command, direction, .. } = error
@@ -118,7 +125,7 @@ pub(crate) fn choice<'a>(world: &World, errors: impl Iterator<Item = &'a Migrati
         let places = [Keep::Source, Keep::Destination].map(|keep| keep.place(*direction));
         for (name, side) in places.into_iter().zip([source_side, destination_side]) {
             page.row(name, COLUMN, &side.key.device_id);
-            page.row("", COLUMN, short(&side.path, &world.layout.user_home));
+            page.row("", COLUMN, home.short(&side.path));
             let with = format!("{} and {}", count(side.rosters, "roster"), count(side.states, "state"));
             page.row("", COLUMN, format!("made {}, with {with}", made(side.key.created_at.as_deref())));
         }
@@ -142,10 +149,10 @@ fn made(created_at: Option<&str>) -> String {
 }
 
 /// Lists the daemons that were ended because they were in the way.
-pub(crate) fn stopped(world: &World, daemons: &[LiveDaemon], column: usize) -> Page {
+pub(crate) fn stopped(home: &HomeView<'_>, daemons: &[LiveDaemon], column: usize) -> Page {
     let mut page = Page::default();
     for daemon in daemons {
-        let place = short(&daemon.socket, &world.layout.user_home);
+        let place = home.short(&daemon.socket);
         page.row(
             "stopped",
             column,
@@ -155,8 +162,8 @@ pub(crate) fn stopped(world: &World, daemons: &[LiveDaemon], column: usize) -> P
     page
 }
 
-pub(crate) fn config_line(world: &World, outcome: &Outcome) -> String {
-    let path = short(&world.layout.app_config, &world.layout.user_home);
+pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
+    let path = home.short(&home.layout.app_config);
     let networks = networks::list(&outcome.document).len();
     if outcome.stand_in && outcome.shape == FileShape::Unknown {
         return format!("{path}: could not be read; running on a stand-in, and the file is left as it is");
@@ -214,7 +221,7 @@ pub(crate) fn networks_did(reconciled: &Reconciled) -> Vec<String> {
 
 /// The fate of a daemon that a launch started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// The launch stays with the daemon.
     LookedAfter,
     /// The daemon outlives the launch.
@@ -224,7 +231,8 @@ pub(crate) enum Fate {
 }
 
 /// Returns the changes of a launch, for the run log.
-pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Daemon) -> Option<Trace> {
+#[must_use]
+pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemon: &Daemon) -> Option<Trace> {
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));
     did.extend(run_log::of_config(&outcome.config_steps));
@@ -244,10 +252,12 @@ pub(crate) fn trace(world: &World, command: &str, outcome: &Outcome, daemon: &Da
         tried => did.push(format!("started {} that did not become a daemon", count(tried, "program"))),
     }
     did.extend(outcome.reconciled.iter().flat_map(networks_did));
-    Some(Trace::of(&world.layout, command, did)?.before(outcome.config.backup.clone()))
+    Some(Trace::of(home.layout, command, did)?.before(outcome.config.backup.clone()))
 }
 
-pub(crate) fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
+/// Returns the outcome of a launch for a program.
+#[must_use]
+pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate: Fate) -> Value {
     let daemon = match daemon {
         Daemon::None if outcome.tried.is_empty() => json!({ "state": "none" }),
         Daemon::None => json!({ "state": "none", "candidates": outcome.tried }),
@@ -267,7 +277,7 @@ pub(crate) fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate
     json!({
         "outcome": outcome.verdict(),
         "config": {
-            "path": long(&world.layout.app_config),
+            "path": long(&home.layout.app_config),
             "shape": outcome.shape,
             "report": outcome.config,
             "steps": outcome.config_steps,
@@ -284,4 +294,142 @@ pub(crate) fn data(world: &World, outcome: &Outcome, daemon: &Daemon, fate: Fate
         "detection": bounded(&outcome.detection),
         "reconcile": bounded(&outcome.reconciled),
     })
+}
+
+/// Returns the outcome of a launch for a person. `daemon` is the daemon of the launch; `None` if the
+/// launch was to use no daemon.
+#[must_use]
+pub fn launched(home: &HomeView<'_>, outcome: &Outcome, daemon: Option<&Daemon>, fate: Fate) -> Page {
+    const COLUMN: usize = 12;
+    let mut page = stopped(home, &outcome.stopped, COLUMN);
+    if let Some(report) = &outcome.migration {
+        if !report.moved.is_empty() {
+            let place = home.short(&home.layout.daemon_home);
+            page.row("moved", COLUMN, format!("{} to {place}", count(report.files_moved(), "file")));
+        }
+        // Shows entries that stay: if such an entry is the daemon's, the daemon will miss it.
+        for left in report.left.iter().take(SHOWN) {
+            page.row("left", COLUMN, format!("{}  ({})", home.short(&left.path), left.reason));
+        }
+        if report.left.len() > SHOWN {
+            page.row("", COLUMN, format!("and {} more", report.left.len() - SHOWN));
+        }
+        page.page(choice(home, report.refusals.iter().chain(&report.errors)));
+    }
+    page.row("config", COLUMN, config_line(home, outcome));
+    if outcome.has_repaired() {
+        let steps = &outcome.config_steps;
+        page.page(report_lines(home, &outcome.config, steps, &outcome.document, Tense::Done));
+    }
+    let mut line = |label: &str, what: &str| page.row(label, COLUMN, what);
+    match daemon {
+        None => {}
+        Some(Daemon::None) => line("daemon", &not_started(outcome)),
+        Some(Daemon::Attached { role, endpoint, status, pid, .. }) => {
+            let whose = if *role == Role::Shared {
+                "the shared daemon"
+            } else {
+                "the app's daemon, which ran already"
+            };
+            line("daemon", &format!("{whose}: version {}{}, at {endpoint}", status.version, process(*pid)));
+            line("Device ID", &status.device_id);
+        }
+        Some(Daemon::Spawned(spawned)) => {
+            let status = spawned.status();
+            let then = match fate {
+                Fate::LookedAfter => "",
+                Fate::LeftRunning => ", left running",
+                Fate::Ended => ", and ended again",
+            };
+            line(
+                "daemon",
+                &format!(
+                    "started: version {}, process {}, at {}, ready after {} ms{then}",
+                    status.version,
+                    spawned.pid(),
+                    spawned.endpoint(),
+                    spawned.took().as_millis(),
+                ),
+            );
+            line("Device ID", &status.device_id);
+        }
+    }
+    if let Some(reconciled) = &outcome.reconciled {
+        line("networks", &networks_line(reconciled));
+    }
+    page
+}
+
+/// Says that there is no daemon, and gives the gravest reason in the words of its diagnostic, which
+/// is printed below.
+fn not_started(outcome: &Outcome) -> String {
+    let mut reasons: Vec<&Diagnostic> =
+        outcome.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
+    reasons.sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.class));
+    let broken_off = || outcome.diagnostics.iter().find(|diagnostic| diagnostic.code == "daemon.cancelled");
+    match reasons.first().copied().or_else(broken_off) {
+        Some(reason) => format!("none was started: {}", escape_controls(&reason.message)),
+        None => "none was started".to_owned(),
+    }
+}
+
+/// Returns the outcome of a repair in plain words.
+#[must_use]
+pub fn repaired(home: &HomeView<'_>, outcome: &Outcome) -> Page {
+    let is_ok = outcome.class().is_none();
+    let mut page = Page::default();
+    let moved = outcome.migration.as_ref().map_or(0, |report| report.files_moved());
+    if moved > 0 {
+        let place = home.short(&home.layout.daemon_home);
+        page.line(format!("Moved: {} of the daemon's, to its own directory {place}.", count(moved, "file")));
+    }
+    if let Some(report) = &outcome.migration {
+        page.page(choice(home, report.refusals.iter().chain(&report.errors)));
+    }
+    if outcome.has_repaired() {
+        of_config(home, outcome, &mut page);
+    } else if is_ok && !outcome.config_steps.is_empty() {
+        page.line(format!("The config {}.", config_line(home, outcome)));
+    }
+    if outcome.has_set_daemon_config_aside() {
+        page.line("Set aside what was in the place of the daemon's config (see below).");
+    }
+    match (is_ok, page.is_empty()) {
+        (true, true) => {
+            page.line(format!("Nothing to put right: {} is healthy.", home.short(&home.layout.app_home)));
+        }
+        (true, false) => {}
+        (false, true) => page.line("Nothing was changed, and something is left to put right (see below)."),
+        (false, false) => page.line("Something is left to put right (see below)."),
+    }
+    page
+}
+
+/// Reports the settings: those that came back, the backup that was kept, those that are lost and
+/// the consequences of the loss.
+fn of_config(home: &HomeView<'_>, outcome: &Outcome, page: &mut Page) {
+    let report = &outcome.config;
+    let back = recovered(home, report).unwrap_or_else(|| "nothing of them, as no backup is there".to_owned());
+    page.line(format!("Repaired your settings: recovered {back}."));
+    let backups = home.short(&home.layout.backups);
+    if let Some(kept) = &report.backup {
+        page.line(format!("Kept: the file as it was, as {} in {backups}.", backup(kept)));
+    }
+    if !report.reset_keys.is_empty() {
+        // `salvage.defaults` tells the consequences and the command that sets the settings, last on
+        // the screen.
+        page.line(format!("Lost, as no backup has them: {}.", at_defaults(&report.reset_keys)));
+    }
+    if let Some(name) = first_inactive(&outcome.document) {
+        page.line("No network is active. To choose one:");
+        page.copied(2, "", format!("{} network use {}", home.program, quote(name.as_ref())));
+    }
+}
+
+/// Returns a saved network to make active, if no network is active.
+fn first_inactive(document: &Document) -> Option<String> {
+    let none_active = networks::active(document).is_none();
+    let first = networks::list(document).into_iter().next().filter(|_| none_active)?;
+    let id = first.get("network_id")?.as_str()?.into_owned();
+    Some(shortened(&id, LONGEST_NAME).into_owned())
 }

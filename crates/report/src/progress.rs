@@ -1,8 +1,6 @@
-//! Shows the progress of a long move as one line that is overwritten again and again, or as JSON
-//! lines, and handles Ctrl-C meanwhile.
+//! The progress of a long move: one line that is overwritten again and again, or JSON lines.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use myownllm_migration::{Phase, Progress};
@@ -14,7 +12,7 @@ const PACE: Duration = Duration::from_millis(100);
 
 /// The form in which progress is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
+pub enum Form {
     /// No progress.
     None,
     /// One line of a terminal.
@@ -23,9 +21,9 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Shows the progress of a move.
+/// The texts about the progress of a move.
 #[derive(Debug)]
-pub(crate) struct Teller {
+pub struct ProgressText {
     form: Form,
     begun: Instant,
     /// The time of the last line; `None` while nothing is shown.
@@ -34,20 +32,16 @@ pub(crate) struct Teller {
     phase: RefCell<Option<(Phase, Instant, usize)>>,
 }
 
-impl Teller {
-    pub(crate) fn new(form: Form) -> Self {
+impl ProgressText {
+    /// Returns the texts of this form for a move that starts now.
+    #[must_use]
+    pub fn new(form: Form) -> Self {
         Self { form, begun: Instant::now(), shown: Cell::new(None), phase: RefCell::new(None) }
     }
 
-    pub(crate) fn tell(&self, progress: Progress) {
-        if let Some(text) = self.text(progress, Instant::now()) {
-            let _ = io::stderr().lock().write_all(text.as_bytes());
-        }
-    }
-
-    /// Returns the line to write now: nothing until the move has taken `PATIENCE`, and then at most
+    /// Returns the line to write at the time `now`: nothing until the move has taken `PATIENCE`, and then at most
     /// one line each `PACE`.
-    fn text(&self, progress: Progress, now: Instant) -> Option<String> {
+    pub fn text(&self, progress: Progress, now: Instant) -> Option<String> {
         let mut phase = self.phase.borrow_mut();
         if phase.is_none_or(|(last, ..)| last != progress.phase) {
             *phase = Some((progress.phase, now, progress.phase_done));
@@ -69,11 +63,9 @@ impl Teller {
         })
     }
 
-    /// Clears the line.
-    pub(crate) fn clear(&self) {
-        if self.shown.take().is_some() && self.form == Form::Line {
-            let _ = io::stderr().lock().write_all(b"\r\x1b[K");
-        }
+    /// Returns the text that clears the line; `None` if no line is shown.
+    pub fn cleared(&self) -> Option<&'static str> {
+        (self.shown.take().is_some() && self.form == Form::Line).then_some("\r\x1b[K")
     }
 }
 
@@ -115,27 +107,6 @@ fn as_json(progress: Progress, rate: Option<(f64, f64)>) -> String {
     json!({ "progress": told }).to_string()
 }
 
-/// From now on, Ctrl-C or SIGTERM says that nothing is lost before it ends the program.
-#[cfg(not(windows))]
-pub(crate) fn say_on_interrupt() {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    // A parent that ignores Ctrl-C (`nohup`, a script's `&`) wants this process to outlive Ctrl-C.
-    let is_ignored = crate::signals::ignored_signals() >> (SIGINT - 1) & 1 == 1;
-    let heard = if is_ignored { vec![SIGTERM] } else { vec![SIGINT, SIGTERM] };
-    let Ok(mut signals) = signal_hook::iterator::Signals::new(heard) else { return };
-    let wait = move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ = io::stderr().lock().write_all(b"\nNothing is lost; run it again to go on.\n");
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
-        }
-    };
-    // Without a thread, the signal ends the program silently.
-    let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
-}
-
-#[cfg(windows)]
-pub(crate) fn say_on_interrupt() {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +122,7 @@ mod tests {
 
     #[test]
     fn only_a_long_move_has_a_line_and_only_where_it_is_wanted() {
-        let line = Teller::new(Form::Line);
+        let line = ProgressText::new(Form::Line);
         let at = |ms| line.begun + Duration::from_millis(ms);
         assert_eq!(line.text(progress("moving", 1, 900), at(0)), None);
         assert_eq!(line.text(progress("moving", 1, 900), at(399)), None);
@@ -166,13 +137,13 @@ mod tests {
         assert_eq!(said.as_deref(), Some("\r\x1b[Ksyncing to the disk…"));
         let said = line.text(progress("removing", 0, 900), at(9_000));
         assert_eq!(said.as_deref(), Some("\r\x1b[Kremoving the originals: 0 of 900 files (0 %)"));
-        let quiet = Teller::new(Form::None);
+        let quiet = ProgressText::new(Form::None);
         assert_eq!(quiet.text(progress("moving", 5, 900), quiet.begun + Duration::from_secs(9)), None);
     }
 
     #[test]
     fn json_lines_have_phase_percent_rate_and_rest() {
-        let lines = Teller::new(Form::Json);
+        let lines = ProgressText::new(Form::Json);
         let at = |ms| lines.begun + Duration::from_millis(ms);
         lines.text(progress("moving", 0, 1000), at(0));
         let said = lines.text(progress("moving", 500, 1000), at(1000)).unwrap();

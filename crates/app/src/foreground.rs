@@ -1,0 +1,108 @@
+//! `launch`: the start-up sequence as a command, and the daemon that it started and runs in the
+//! foreground.
+
+use std::sync::atomic::Ordering;
+
+use myownllm_daemon::Spawned;
+use myownllm_launch::{Class, Daemon, Diagnostic, GRACE, LAST_BREATH, Options, launch};
+use myownllm_report::run_log::Trace;
+use myownllm_report::{Fate, launch_data, launch_trace, launched};
+use serde_json::json;
+
+use crate::cli::LaunchArgs;
+use crate::output::{Answer, Printer};
+use crate::signals::{Ended, Signals, died, log_hint, not_stopped};
+use crate::world::{World, fresh_ids};
+
+pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Diagnostic> {
+    // Listens before anything runs, so that an early signal ends the daemon too.
+    let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
+    let libraries = world.libraries();
+    let options = Options {
+        daemon: !args.no_daemon,
+        stop_legacy_daemon: args.stop_legacy_daemon,
+        cancelled: signals.as_ref().map(|signals| &signals.asked),
+        ..world.options()
+    };
+    let mut outcome = launch(&libraries.context(), &options, &mut fresh_ids());
+    let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
+    let mut daemon = std::mem::take(&mut outcome.daemon);
+    let lost = outcome
+        .diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.is_error() && diagnostic.class == Class::Daemon);
+    if let Daemon::Spawned(spawned) = &mut daemon
+        && lost
+        && let Ok(Some(status)) = spawned.wait_within(LAST_BREATH)
+    {
+        // The daemon came up and died on the first requests: this is the reason for everything else
+        // that went wrong.
+        outcome.diagnostics.push(died(spawned, &status.to_string()));
+    }
+    let fate = match args {
+        LaunchArgs { detach: true, .. } if !asked_to_end => Fate::LeftRunning,
+        // Ends a daemon that no process will look after, or that does not answer. A daemon that
+        // refused a request is healthy.
+        LaunchArgs { once, detach, .. } if *once || *detach || lost => Fate::Ended,
+        _ => Fate::LookedAfter,
+    };
+    if let (Daemon::Spawned(spawned), Fate::Ended) = (&mut daemon, fate) {
+        match spawned.end(GRACE) {
+            Ok(_) => {
+                outcome.diagnostics.iter_mut().for_each(|diagnostic| look_at_the_log(diagnostic, spawned))
+            }
+            Err(error) => outcome.diagnostics.push(not_stopped(&error)),
+        }
+    }
+    let home = libraries.view();
+    let page = launched(&home, &outcome, Some(&daemon).filter(|_| !args.no_daemon), fate);
+    let data = if printer.is_json() { launch_data(&home, &outcome, &daemon, fate) } else { json!({}) };
+    let trace = launch_trace(&home, &told(args), &outcome, &daemon);
+    let answer = Answer { trace, ..Answer::done(page, data).with(outcome.diagnostics) };
+    let Daemon::Spawned(spawned) = daemon else { return Ok(answer) };
+    match fate {
+        Fate::LookedAfter => {}
+        Fate::LeftRunning => {
+            spawned.detach();
+            return Ok(answer);
+        }
+        Fate::Ended => return Ok(answer),
+    }
+    printer.print("launch", &answer);
+    answer.log(printer.started());
+    printer.say(&format!("The daemon runs (process {}). Ctrl-C stops it.", spawned.pid()));
+    let ended = match &mut signals {
+        Some(signals) => signals.wait(spawned),
+        None => return Ok(answer),
+    };
+    // The document went out already, for a program that waits for the daemon to come up. A run
+    // prints one document, so later events go to stderr and into the exit code.
+    let (how, mut last) = match ended {
+        Ended::ConnectedDaemon => ("stopped the daemon".to_owned(), Answer::said_already(answer.exit)),
+        Ended::Died(diagnostic) => {
+            printer.print_diagnostic(&diagnostic);
+            let said = Answer::said_already(diagnostic.class.into());
+            (diagnostic.message.clone(), Answer { diagnostics: vec![diagnostic], ..said })
+        }
+    };
+    last.trace = Trace::of(&world.layout, told(args), vec![how]);
+    Ok(last)
+}
+
+/// Returns the command as it was typed.
+fn told(args: &LaunchArgs) -> String {
+    let flags = [(args.no_daemon, " --no-daemon"), (args.once, " --once"), (args.detach, " --detach")];
+    let flags = flags.into_iter().filter(|(is_given, _)| *is_given).map(|(_, flag)| flag);
+    std::iter::once("launch").chain(flags).collect()
+}
+
+/// Replaces a hint that looks at a process: this process has ended, and only its log is left.
+fn look_at_the_log(diagnostic: &mut Diagnostic, ended: &Spawned) {
+    if diagnostic.hint == Some(format!("ps -fp {}", ended.pid())) {
+        diagnostic.hint = Some(log_hint(ended));
+    }
+}
+
+fn signal_failed(error: std::io::Error) -> Diagnostic {
+    Diagnostic::from_error(&error, "launch.signals", None)
+}

@@ -1,0 +1,67 @@
+//! The daemon of a home outside of a launch: its state, and its end.
+
+use std::path::PathBuf;
+
+use myownllm_daemon::{Probe, StoppedDaemon};
+
+use crate::context::{Context, Options};
+use crate::diagnostic::{Class, Diagnostic};
+use crate::trust::ensure_changeable;
+use crate::waiting::lock_home;
+use crate::words::daemon_words;
+
+/// A daemon that was ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct EndedDaemon {
+    /// The process id.
+    pub pid: u32,
+    /// The socket, or the home of a daemon without a reachable socket.
+    pub place: PathBuf,
+    /// The duration in milliseconds.
+    pub took_ms: u64,
+}
+
+/// Ends the daemon of the daemon home, and processes that serve that home without a socket. Leaves
+/// a daemon of the old location to a launch.
+///
+/// # Errors
+/// Fails if the home may not be changed, if another process holds the lock, or if a daemon stays.
+pub fn stop_daemon(context: &Context<'_>, options: &Options<'_>) -> Result<Vec<EndedDaemon>, Diagnostic> {
+    let running = || context.daemons.live(None).into_iter().filter(|live| !live.legacy);
+    let mut ended = Vec::new();
+    if running().next().is_none() {
+        return Ok(ended);
+    }
+    ensure_changeable(context)?;
+    // While this run holds the lock, no other process starts a daemon.
+    let _lock = lock_home(context, options)?;
+    for daemon in running() {
+        let stopped = context.daemons.stop(&daemon).map_err(|error| {
+            let diagnostic = Diagnostic::from(&error).at(&daemon.place());
+            match daemon.hint() {
+                Some(hint) => diagnostic.hint(hint),
+                None => diagnostic,
+            }
+        })?;
+        if let StoppedDaemon::Stopped { pid, took_ms } = stopped {
+            ended.push(EndedDaemon { pid, place: daemon.place(), took_ms });
+        }
+    }
+    Ok(ended)
+}
+
+/// Reports that the daemon of a home does not answer; `None` if it answers.
+#[must_use]
+pub fn probe_diagnostic(probe: &Probe, options: &Options<'_>) -> Option<Diagnostic> {
+    let diagnostic = match probe {
+        Probe::Answered { .. } => return None,
+        Probe::Absent { .. } => Diagnostic::error("daemon.not-running", "no daemon of this home runs")
+            .hint(format!("{} launch --detach", options.program)),
+        _ => {
+            let message = format!("the daemon {}", daemon_words(probe, options.user_name));
+            Diagnostic::error(probe.code(), message)
+        }
+    };
+    Some(diagnostic.class(Class::Daemon))
+}

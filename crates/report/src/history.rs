@@ -1,0 +1,124 @@
+//! The backups of the config for a person and for a program.
+
+use myownllm_config_store::{CopyId, CopyKind, HistoryEntry, Restored, StoreError};
+use serde_json::{Value, json};
+
+use crate::run_log::{self, Entry, Trace};
+use crate::screen::Page;
+use crate::text::{ago, utc_minutes};
+use crate::view::HomeView;
+
+/// Returns the backups, each with its age and the reason for it.
+///
+/// # Errors
+/// Fails if the backups cannot be read.
+pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
+    const COLUMN: usize = 60;
+    let entries = home.store.history()?;
+    if entries.is_empty() {
+        return Ok(("No copies were kept yet.\n".into(), json!({ "copies": [] })));
+    }
+    let runs = run_log::read(&run_log::path(home.layout));
+    let mut page = Page::default();
+    page.row(
+        format!("{:>6}  {:<18}{:<14}{:>7}  {:<9}", "ID", "made (UTC)", "age", "bytes", "shape"),
+        COLUMN,
+        "why it was kept",
+    );
+    let mut rows = Vec::new();
+    for entry in &entries {
+        let reason = reason(entry, &runs);
+        let shape = json!(entry.shape);
+        let head = format!(
+            "{:>6}  {:<18}{:<14}{:>7}  {:<9}",
+            entry.id.sequence(),
+            utc_minutes(entry.made_ms),
+            ago(entry.made_ms, home.now_ms),
+            entry.bytes,
+            shape.as_str().unwrap_or_default()
+        );
+        let mark = match (entry.current, entry.intact, entry.is_restorable()) {
+            (true, ..) => "  <- now",
+            (_, false, _) => "  DAMAGED",
+            (.., false) => "  (only with --as-is)",
+            _ if entry.recoverable => "  (its complete members can be restored)",
+            _ => "",
+        };
+        page.row(head, COLUMN, format!("{reason}{mark}"));
+        let mut row = json!(entry);
+        row["reason"] = json!(reason);
+        rows.push(row);
+    }
+    page.gap();
+    let others = entries.iter().any(|entry| entry.is_restorable() && !entry.current);
+    match entries.iter().find(|entry| entry.recommended) {
+        Some(entry) => {
+            page.line("To bring one back, by its ID:");
+            page.copied(2, "", format!("{} config restore {}", home.program, entry.id.sequence()));
+        }
+        None if others => page.line("No other backup holds as many of your settings as the config does."),
+        None => page.line("There is none to bring back that is not the config already."),
+    }
+    Ok((page, json!({ "copies": rows })))
+}
+
+/// Returns why a backup was made: before which command, if the run log knows it.
+fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
+    let holds = |run: &&Entry| {
+        let before = run.before.as_deref().and_then(|id| id.parse::<CopyId>().ok());
+        before.is_some_and(|id| id.hash() == entry.id.hash())
+    };
+    match (runs.iter().rev().find(holds), entry.kind) {
+        (Some(run), _) => format!("before: {}", run.command),
+        (None, CopyKind::Good) => "a healthy config".to_owned(),
+        (None, CopyKind::Kept) => "set aside, never removed".to_owned(),
+        (None, CopyKind::Daemon) => "the daemon's half".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Returns the id of the backup with this name. If the content of an older backup was backed up
+/// again since, its newest backup has another number and stands in for the older one: a number that
+/// a run once printed goes on to work.
+///
+/// # Errors
+/// Fails if there is no such backup.
+pub fn find_backup(home: &HomeView<'_>, name: &str) -> Result<CopyId, StoreError> {
+    let error = match home.store.find_copy(name) {
+        Ok(id) => return Ok(id),
+        Err(error) => error,
+    };
+    let told = run_log::read(&run_log::path(home.layout)).into_iter().rev();
+    let told = told.flat_map(|run| [run.before, run.restored]).flatten();
+    let mut told = told.filter_map(|id| id.parse::<CopyId>().ok());
+    let former = told.find(|id| id.sequence().to_string() == name || id.to_string() == name);
+    let same = former.and_then(|id| home.backups().into_iter().find(|entry| entry.id.hash() == id.hash()));
+    same.map(|entry| entry.id).ok_or(error)
+}
+
+/// Returns a restore of a backup, with the command that undoes it.
+#[must_use]
+pub fn restored(home: &HomeView<'_>, restored: &Restored) -> (Page, Value) {
+    let path = home.short(&home.layout.app_config);
+    let mut page = Page::default();
+    page.line(match restored.changed {
+        true => format!("Restored {} to {path}.", restored.from),
+        false => format!("{path} holds {} already.", restored.from),
+    });
+    if let Some(backup) = home.backups().iter().find(|entry| Some(&entry.id) == restored.backup.as_ref()) {
+        let as_is = if backup.is_restorable() { "" } else { " --as-is" };
+        page.line("To undo this:");
+        page.copied(2, "", format!("{} config restore {}{as_is}", home.program, backup.id.sequence()));
+    }
+    let data = json!({ "restored": restored.from, "backup": restored.backup, "changed": restored.changed });
+    (page, data)
+}
+
+/// Returns the changes of a restore, for the run log. `name` is the backup as the user named it.
+#[must_use]
+pub fn restore_trace(home: &HomeView<'_>, restored: &Restored, name: &str) -> Option<Trace> {
+    let did = restored.changed.then(|| format!("restored backup {}", restored.from.sequence()));
+    let trace = Trace::of(home.layout, format!("config restore {name}"), did.into_iter().collect())?;
+    let backup = restored.backup.as_ref().map(ToString::to_string);
+    Some(trace.before(backup).restored(restored.from.to_string()))
+}

@@ -1,0 +1,85 @@
+//! The changes that this program made in the home, and the log that the daemon wrote.
+
+use std::path::PathBuf;
+
+use myownllm_daemon::{Endpoint, Probe};
+use myownllm_launch::Diagnostic;
+use myownllm_launch::words::daemon_words;
+use serde_json::{Value, json};
+
+use crate::run_log::{self, Entry};
+use crate::screen::Page;
+use crate::text::{bounded, long};
+use crate::view::HomeView;
+
+/// Returns the last `most` entries of the run log.
+#[must_use]
+pub fn runs(home: &HomeView<'_>, most: usize) -> (Page, Value) {
+    let path = run_log::path(home.layout);
+    let entries = run_log::read(&path);
+    let entries = &entries[entries.len().saturating_sub(most)..];
+    let mut page = Page::default();
+    if entries.is_empty() {
+        page.line(format!("This program has changed nothing here, as {} tells.", home.short(&path)));
+    }
+    let column = 2 + entries.iter().map(|entry| head(entry).chars().count()).max().unwrap_or(0);
+    for entry in entries {
+        let mut text = entry.did.join("; ");
+        if entry.exit != 0 {
+            text.push_str(&format!("  [exit {}: {}]", entry.exit, entry.codes.join(", ")));
+        }
+        page.row(head(entry), column, text);
+    }
+    (page, json!({ "path": long(&path), "entries": entries }))
+}
+
+/// Returns the time to the second, and the command.
+fn head(entry: &Entry) -> String {
+    format!("{}  {}", entry.at.get(..19).unwrap_or(&entry.at).replace('T', " "), entry.command)
+}
+
+/// Returns the log of a daemon that this program starts.
+fn daemon_log(home: &HomeView<'_>) -> PathBuf {
+    home.layout.daemon_home.join("daemon.log")
+}
+
+/// Returns the last lines of the daemon's log, without secrets.
+#[must_use]
+pub fn daemon_log_lines(home: &HomeView<'_>, most: usize) -> (Page, Value, Vec<Diagnostic>) {
+    let path = daemon_log(home);
+    let lines = myownllm_daemon::last_log_lines(&path, most);
+    let shown = home.short(&path);
+    let mut page = Page::default();
+    let mut diagnostics = Vec::new();
+    if lines.is_empty() {
+        page.line(format!(
+            "No daemon that this program started wrote anything: {shown} is empty, or not there."
+        ));
+    } else {
+        diagnostics.push(Diagnostic::info("daemon.log-place", format!("the daemon's log is {shown}")));
+    }
+    lines.iter().for_each(|line| page.raw(format!("{line}\n")));
+    (page, json!({ "path": long(&path), "lines": lines }), diagnostics)
+}
+
+/// Returns the state of the daemon of this home, which `probe` found at `endpoint`.
+#[must_use]
+pub fn daemon_status(home: &HomeView<'_>, endpoint: &Endpoint, probe: &Probe) -> (Page, Value) {
+    const COLUMN: usize = 12;
+    let log = daemon_log(home);
+    let mut page = Page::default();
+    page.row("daemon", COLUMN, daemon_words(probe, home.user_name));
+    if let Some(status) = probe.status() {
+        page.row("Device ID", COLUMN, &status.device_id);
+    }
+    page.row("socket", COLUMN, endpoint.path().map_or_else(|| endpoint.to_string(), |path| home.short(path)));
+    page.row("home", COLUMN, home.short(&home.layout.daemon_home));
+    page.row("log", COLUMN, home.short(&log));
+    let data = json!({
+        "socket": endpoint.to_string(),
+        "probe": bounded(probe),
+        "home": long(&home.layout.daemon_home),
+        "log": long(&log),
+    });
+    (page, data)
+}

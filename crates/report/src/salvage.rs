@@ -1,0 +1,92 @@
+//! A repair of the config for a person and for a program: planned, or made.
+
+use myownllm_config_model::Document;
+use myownllm_config_store::{Applied, FileShape, Loaded, Report, Step};
+use myownllm_launch::ConfigRepair;
+use serde_json::{Value, json};
+
+use crate::launches::{Tense, completion, pretty, report_lines, stopped};
+use crate::run_log::{self, Trace};
+use crate::screen::{Page, spelled, unified_diff};
+use crate::view::HomeView;
+
+/// The column at which the texts begin.
+const COLUMN: usize = 17;
+
+/// Returns a repair of the config, or what a repair would do: `shows_diff` adds the changes of the
+/// file.
+#[must_use]
+pub fn config_repair(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: bool) -> (Page, Value) {
+    let stopped_page = stopped(home, &repair.stopped, COLUMN);
+    let (page, mut data) = match &repair.applied {
+        _ if repair.is_refused => (stopped_page, report_data(&repair.loaded.report, &[])),
+        Some(applied) => {
+            let mut page = Page::default();
+            page.line(headline(&repair.loaded));
+            page.page(stopped_page);
+            let Applied { report, steps, document, .. } = applied;
+            page.page(report_lines(home, report, steps, document, Tense::Done));
+            (page, report_data(report, steps))
+        }
+        None => foreseen(home, &repair.loaded, shows_diff),
+    };
+    data["stopped"] = json!(repair.stopped);
+    (page, data)
+}
+
+/// Returns the changes of a repair, for the run log.
+#[must_use]
+pub fn repair_trace(home: &HomeView<'_>, repair: &ConfigRepair) -> Option<Trace> {
+    let applied = repair.applied.as_ref();
+    let steps = applied.map_or(&[][..], |applied| &applied.steps);
+    let did = run_log::of_stopped(&repair.stopped).chain(run_log::of_config(steps)).collect();
+    let trace = Trace::of(home.layout, "salvage", did)?;
+    Some(trace.before(applied.and_then(|applied| applied.report.backup.clone())))
+}
+
+fn headline(found: &Loaded) -> &'static str {
+    match (found.pending.repairs(), &found.report.wiped) {
+        (true, Some(_)) => "The config has its settings again.",
+        (true, None) => "The config is the app's again.",
+        (false, _) => "The config is the app's. What a killed run had left was cleared away.",
+    }
+}
+
+fn foreseen(home: &HomeView<'_>, loaded: &Loaded, shows_diff: bool) -> (Page, Value) {
+    let mut page = Page::default();
+    let repairs = loaded.pending.repairs();
+    if repairs {
+        let steps = &loaded.pending.steps;
+        page.page(report_lines(home, &loaded.report, steps, &loaded.document, Tense::Would));
+        if shows_diff {
+            page.gap();
+            page.raw(spelled(&diff(home, &loaded.document)));
+        }
+    } else if loaded.newer.is_none() {
+        page.line(match loaded.shape {
+            FileShape::App => "The config is the app's. Nothing to repair.",
+            FileShape::Missing => "There is no config yet. Nothing to repair.",
+            _ => "Nothing to repair.",
+        });
+        completion(loaded).into_iter().for_each(|line| page.line(line));
+    }
+    let mut data = report_data(&loaded.report, &[]);
+    data["pending"] = json!(if repairs { &loaded.pending.steps[..] } else { &[] });
+    (page, data)
+}
+
+fn report_data(report: &Report, steps: &[Step]) -> Value {
+    let mut data = serde_json::to_value(report).unwrap_or(Value::Null);
+    data["steps"] = json!(steps);
+    data
+}
+
+/// Returns what would change in the file, with secrets masked on both sides.
+fn diff(home: &HomeView<'_>, after: &Document) -> String {
+    let name = home.short(&home.layout.app_config);
+    let read = home.disk.read(&home.layout.app_config, u64::MAX).ok();
+    let before = read.and_then(|bytes| Document::parse(&bytes).ok());
+    // A text that is not JSON cannot be masked, so the diff does not show it.
+    let before = before.map(|parsed| pretty(&parsed.document)).unwrap_or_default();
+    unified_diff(&before, &pretty(after), &name, &name)
+}
