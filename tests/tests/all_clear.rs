@@ -258,24 +258,100 @@ fn running_daemons(#[case] home: Home, #[case] place: &str) {
 #[case::is_not_executable("{home}/plain")]
 #[case::is_a_dangling_symlink("{home}/dangling")]
 #[case::is_the_daemon("{home}/daemon")]
+#[case::has_windows_line_endings("{home}/windows")]
+#[case::has_a_windows_line_ending_behind_an_option("{home}/windows-option")]
+#[case::lacks_its_interpreter("{home}/no-shell")]
+#[case::has_an_interpreter_that_is_not_executable("{home}/plain-shell")]
+#[case::has_a_directory_for_an_interpreter("{home}/directory-shell")]
+#[case::names_no_interpreter("{home}/nameless")]
+#[case::lacks_the_interpreter_that_env_looks_for("{home}/env")]
+#[case::is_started_by_env("{home}/env-sh")]
+#[case::is_started_by_env_with_options("{home}/env-options")]
+#[case::is_a_script("{home}/script")]
+#[case::is_empty("{home}/empty")]
+#[case::is_text("{home}/text")]
+#[case::is_no_format_that_is_known("{home}/bytes")]
+#[case::is_cut("{home}/cut")]
+#[case::is_cut_in_its_headers("{home}/stump")]
+#[case::is_for_another_processor("{home}/foreign")]
+#[case::lacks_its_loader("{home}/loader")]
 fn programs(#[case] program: &str) {
     let home = Home::settled();
     home.put("plain", b"#!/bin/sh\n", 0o644);
     link(&home, "/nowhere/myownmesh", "dangling");
     link(&home, env!("CARGO_BIN_EXE_stand-in-daemon"), "daemon");
+    odd_programs(&home);
     let program = program.replace("{home}", home.path("").to_str().unwrap().trim_end_matches('/'));
     agree(&home, |command| {
-        command.env("MYOWNMESH_BIN", &program).env("PATH", "/nonexistent");
+        command.env("MYOWNMESH_BIN", &program).env("PATH", "/usr/bin:/bin");
     });
 }
 
+/// Programs that may be executed; the system can start some of them.
+fn odd_programs(home: &Home) {
+    const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
+    let serve = format!("exec '{STAND_IN}' \"$@\"\n");
+    let plain = home.path("plain").display().to_string();
+    let here = home.path("").display().to_string();
+    for (name, first_line) in [
+        ("windows", "#!/bin/sh\r"),
+        ("windows-option", "#!/bin/sh -e\r"),
+        ("no-shell", "#!/opt/no-such-shell -e"),
+        ("plain-shell", &format!("#!{plain}")),
+        ("directory-shell", &format!("#!{here}")),
+        ("nameless", "#! "),
+        ("env", "#!/usr/bin/env no-such-shell"),
+        ("env-sh", "#!/usr/bin/env sh"),
+        ("env-options", "#!/usr/bin/env -S sh -e"),
+        ("script", "#! /bin/sh -e"),
+    ] {
+        home.put(name, format!("{first_line}\n{serve}").as_bytes(), 0o755);
+    }
+    let daemon = std::fs::read(STAND_IN).unwrap();
+    let mut foreign = daemon.clone();
+    foreign[18..20].copy_from_slice(&[8, 0]);
+    let mut loader = daemon.clone();
+    let at = loader.windows(8).position(|bytes| bytes == b"/ld-linu").unwrap();
+    loader[at..at + 8].copy_from_slice(b"/no-such");
+    for (name, bytes) in [
+        ("empty", &b""[..]),
+        ("text", b"myownmesh, version 0.3.8\n"),
+        ("bytes", &[0xfe, 0xed, 0xfa, 0xcf, 0, 0, 0, 0]),
+        ("cut", &daemon[..daemon.len() / 2]),
+        ("stump", &daemon[..80]),
+        ("foreign", &foreign),
+        ("loader", &loader),
+    ] {
+        home.put(name, bytes, 0o755);
+    }
+}
+
 /// A program that is named and cannot be started is no problem where another one is found.
-#[test]
-fn program_that_is_found_stands_in_for_one_that_is_named() {
+#[rstest]
+#[case::and_is_not_there("/nowhere/myownmesh")]
+#[case::and_is_empty("{home}/empty")]
+#[case::and_has_windows_line_endings("{home}/windows")]
+fn program_that_is_found_stands_in_for_one_that_is_named(#[case] named: &str) {
     let home = Home::settled();
     link(&home, env!("CARGO_BIN_EXE_stand-in-daemon"), "bin/myownmesh");
+    odd_programs(&home);
+    let named = named.replace("{home}", home.path("").to_str().unwrap());
     agree(&home, |command| {
-        command.env("MYOWNMESH_BIN", "/nowhere/myownmesh").env("PATH", home.path("bin"));
+        command.env("MYOWNMESH_BIN", &named).env("PATH", home.path("bin"));
+    });
+}
+
+/// A program that no variable names, but that lies on `PATH`.
+#[rstest]
+#[case::has_windows_line_endings("windows")]
+#[case::is_empty("empty")]
+#[case::is_a_script("script")]
+fn programs_on_the_search_path(#[case] name: &str) {
+    let home = Home::settled();
+    odd_programs(&home);
+    link(&home, home.path(name), "bin/myownmesh");
+    agree(&home, |command| {
+        command.env_remove("MYOWNMESH_BIN").env("PATH", home.path("bin"));
     });
 }
 

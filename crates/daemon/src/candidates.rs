@@ -12,6 +12,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::spawn::{StartObstacle, obstacle};
+
 /// The name of the daemon's program.
 pub(crate) const NAME: &str = "myownmesh";
 const SUFFIX: &str = std::env::consts::EXE_SUFFIX;
@@ -44,6 +46,10 @@ pub struct Candidate {
     pub origin: Origin,
     /// The result of the check.
     pub verdict: Verdict,
+    /// The reason why a usable program will not come up all the same, as far as the file tells. A
+    /// start tries it.
+    #[serde(skip)]
+    pub obstacle: Option<StartObstacle>,
 }
 
 impl Candidate {
@@ -54,12 +60,17 @@ impl Candidate {
             Some(reason) => Verdict::Skipped { reason },
             None => Verdict::Usable,
         };
-        Self { path, origin, verdict }
+        Self { path, origin, verdict, obstacle: None }
     }
 
     /// Returns whether it will be started.
     pub fn is_usable(&self) -> bool {
         self.verdict == Verdict::Usable
+    }
+
+    /// Returns whether it will be started and nothing about the file keeps it from coming up.
+    pub fn is_sound(&self) -> bool {
+        self.is_usable() && self.obstacle.is_none()
     }
 }
 
@@ -122,6 +133,9 @@ pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
     }
     found.extend(on_path(search, NAME.as_ref(), Origin::Path));
     skip_duplicates(&mut found);
+    for candidate in found.iter_mut().filter(|candidate| candidate.is_usable()) {
+        candidate.obstacle = obstacle(&candidate.path, search.path.as_deref());
+    }
     found
 }
 
@@ -142,7 +156,8 @@ fn from_override(variable: &str, value: &OsString, search: &CandidateSearch) -> 
         Some(dir) => Candidate::new(dir.join(path), origin()),
         None => {
             let reason = "a relative path, without a directory that it is relative to".to_owned();
-            Candidate { path: path.to_owned(), origin: origin(), verdict: Verdict::Skipped { reason } }
+            let verdict = Verdict::Skipped { reason };
+            Candidate { path: path.to_owned(), origin: origin(), verdict, obstacle: None }
         }
     }
 }

@@ -42,7 +42,7 @@ pub use myownllm_identity::{Expected, StartPermit};
 pub use probe::{Absence, Probe, probe};
 pub use spawn::{
     CandidateFailure, CandidateOutcome, DaemonExit, ExitWatch, SpawnError, SpawnRequest, Spawned,
-    StopOutcome, check_socket_file, spawn, spawn_unless,
+    StartObstacle, StopOutcome, check_socket_file, spawn, spawn_unless,
 };
 pub use stop::{
     OrphanDaemon, StopError, StoppedDaemon, orphans_of, orphans_of_each, process_serves, stop_daemon,

@@ -127,34 +127,45 @@ pub(crate) fn unusable_log(context: &Context<'_>) -> Option<Diagnostic> {
     })
 }
 
-/// Reports that no program can be started as the daemon. This is an error if a variable names a
-/// program, since the user wants that program; it is a warning if no program was found anywhere.
+/// Reports that no program can be started as the daemon. This is an error if a program was found
+/// and cannot start, or if a variable names a program, since the user wants that program; it is a
+/// warning if no program was found anywhere.
 pub(crate) fn missing_program(context: &Context<'_>) -> Option<Diagnostic> {
     let candidates = context.daemons.programs()?;
-    if candidates.iter().any(Candidate::is_usable) {
+    if candidates.iter().any(Candidate::is_sound) {
         return None;
     }
-    let named = candidates.iter().filter(|program| matches!(program.origin, Origin::Override { .. }));
-    let named: Vec<String> = named
-        .filter_map(|program| match &program.verdict {
-            Verdict::Skipped { reason } => {
-                Some(format!("{} ({}): {reason}", program.path.display(), program.origin))
-            }
-            _ => None,
-        })
-        .collect();
-    Some(match named.is_empty() {
-        true => {
+    let reason = |program: &Candidate| match (&program.obstacle, &program.verdict, &program.origin) {
+        (Some(obstacle), ..) => Some(obstacle.problem.clone()),
+        (None, Verdict::Skipped { reason }, Origin::Override { .. }) => Some(reason.clone()),
+        _ => None,
+    };
+    let told = |program: &Candidate| {
+        Some(format!("{} ({}): {}", program.path.display(), program.origin, reason(program)?))
+    };
+    let causes: Vec<String> = candidates.iter().filter_map(told).collect();
+    let mut tried = candidates.iter().filter_map(|program| program.obstacle.as_ref()).peekable();
+    let error = |code: &str, message: &str| {
+        Diagnostic::error(code, message).class(Class::Daemon).causes(causes.clone())
+    };
+    Some(match tried.peek() {
+        Some(_) => {
+            let hint = tried.find_map(|obstacle| obstacle.hint.clone());
+            Diagnostic { hint, ..error(NOT_STARTED, "no daemon program that was found can be started") }
+        }
+        None if causes.is_empty() => {
             let message = "no daemon program was found beside this program, on PATH, or named by a variable";
             Diagnostic::warning(NOT_FOUND, message)
         }
-        false => {
-            let message =
-                "the program that is named cannot be started, and no other daemon program was found";
-            Diagnostic::error(NOT_FOUND, message).class(Class::Daemon).causes(named)
-        }
+        None => error(
+            NOT_FOUND,
+            "the program that is named cannot be started, and no other daemon program was found",
+        ),
     })
 }
+
+/// The stable code of daemon programs none of which came up.
+const NOT_STARTED: &str = "daemon.not-started";
 
 /// The stable code of a daemon program that was not found.
 const NOT_FOUND: &str = "daemon.not-found";

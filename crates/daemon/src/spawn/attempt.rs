@@ -8,9 +8,8 @@ use std::{
 };
 
 use super::{
-    CandidateFailure, IsCancelled, SpawnRequest,
+    CandidateFailure, IsCancelled, SpawnRequest, StartObstacle,
     child::{ChildCommand, ChildProcess},
-    interpreter,
     supervise::{SPAWN_MARK, SupervisedChild, new_mark},
 };
 use crate::{
@@ -69,7 +68,10 @@ impl Attempt<'_> {
     pub(super) fn run(&self) -> Result<StartedDaemon, StartFailure> {
         let mark = new_mark();
         let child = self.start(&mark).map_err(|error| {
-            let (problem, hint) = interpreter::explain(&self.candidate.path, &error);
+            // The system answers "not found" for a missing interpreter too.
+            let known = super::obstacle(&self.candidate.path, None);
+            let StartObstacle { problem, hint } =
+                known.unwrap_or_else(|| StartObstacle::new(error.to_string()));
             StartFailure::Failed(CandidateFailure::NotStarted { problem, hint })
         })?;
         let mut child = SupervisedChild::new(child, Some(mark));

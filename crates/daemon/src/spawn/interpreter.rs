@@ -1,40 +1,180 @@
-//! Explains why the system cannot start a program file that is there: the file that its first line
-//! names as its interpreter is missing.
+//! Explains why the system cannot start a program file that is there: a script without its
+//! interpreter, or a file that is no program for this system.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
 };
 
 use myownllm_durable_fs::quote;
 
-/// The longest first line that Linux reads of a script.
-const FIRST_LINE: u64 = 256;
+use super::StartObstacle;
 
-/// Returns the cause in words, and the command that mends it where there is one.
-///
-/// The system answers "not found" for a missing interpreter too, and the program file itself is
-/// there: it was looked at before.
-pub(super) fn explain(program: &Path, error: &io::Error) -> (String, Option<String>) {
-    let interpreter = match error.kind() {
-        io::ErrorKind::NotFound => first_line(program).ok(),
-        _ => None,
-    };
-    let Some(line) = interpreter else { return (error.to_string(), None) };
-    match line.strip_prefix(b"#!") {
-        Some(rest) if rest.ends_with(b"\r") => (
-            "the script has Windows line endings, so the system looks for an interpreter whose name ends with a \
-             carriage return"
-                .to_owned(),
-            Some(without_carriage_returns(program)),
-        ),
-        Some(rest) => {
-            let name = rest.trim_ascii().split(|byte| *byte == b' ').next().unwrap_or_default();
-            (format!("the interpreter of the script, {}, is missing", String::from_utf8_lossy(name)), None)
-        }
-        None => ("the loader that the program needs is missing: it was built for another system".to_owned(), None),
+/// The longest first line that Linux reads of a script.
+const FIRST_LINE: usize = 256;
+/// The part of a program file that holds the headers and the path of its loader.
+const HEADERS: u64 = 64 << 10;
+
+/// Returns the reason why the system cannot start this file; `None` if it can, or if nothing tells.
+/// `path` is the search path that the program gets.
+pub(crate) fn obstacle(program: &Path, path: Option<&OsStr>) -> Option<StartObstacle> {
+    let mut file = File::open(program).ok()?;
+    let length = file.metadata().ok()?.len();
+    let mut start = Vec::new();
+    Read::by_ref(&mut file).take(HEADERS).read_to_end(&mut start).ok()?;
+    if let Some(rest) = start.strip_prefix(b"#!") {
+        let end = rest.iter().take(FIRST_LINE).position(|byte| *byte == b'\n');
+        return of_script(program, &rest[..end.unwrap_or_else(|| rest.len().min(FIRST_LINE))], path);
     }
+    let problem = if start.is_empty() {
+        "the file is empty"
+    } else if cfg!(not(target_os = "linux")) {
+        return None;
+    } else if start.starts_with(b"\x7fELF") {
+        return of_elf(&Elf::new(&start), length).map(StartObstacle::new);
+    } else if has_other_formats() {
+        return None;
+    } else {
+        "the file is no program: it has neither the header of one nor a line that begins with `#!`"
+    };
+    Some(StartObstacle::new(problem))
+}
+
+/// Judges a script by its first line, without `#!`.
+fn of_script(script: &Path, line: &[u8], path: Option<&OsStr>) -> Option<StartObstacle> {
+    if line.ends_with(b"\r") {
+        let problem = "the script has Windows line endings, so the system looks for an interpreter whose name ends with \
+                       a carriage return";
+        let hint = Some(without_carriage_returns(script));
+        return Some(StartObstacle { hint, ..StartObstacle::new(problem) });
+    }
+    let line = line.trim_ascii();
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let (interpreter, argument) = (Path::new(OsStr::from_bytes(&line[..end])), line[end..].trim_ascii());
+    let told = |what: &str| {
+        let problem = format!("the interpreter of the script, {}, {what}", interpreter.display());
+        Some(StartObstacle::new(problem))
+    };
+    match std::fs::metadata(interpreter) {
+        _ if line.is_empty() => return Some(StartObstacle::new("the script names no interpreter")),
+        Err(error) if is_missing(&error) => return told("is missing"),
+        Err(_) => return None,
+        Ok(meta) if !is_program(&meta) => return told("is not executable"),
+        Ok(_) => {}
+    }
+    let is_env = interpreter.file_name() == Some(OsStr::new("env"));
+    let name = searched_name(argument).filter(|_| is_env)?;
+    let found = path
+        .map(std::env::split_paths)?
+        .any(|directory| std::fs::metadata(directory.join(&name)).is_ok_and(|meta| is_program(&meta)));
+    let problem = format!("the interpreter of the script, {}, is not on PATH", name.display());
+    (!found).then(|| StartObstacle::new(problem))
+}
+
+/// Returns the name that `env` searches on `PATH`. Linux passes the rest of the line as one
+/// argument, which `-S` splits.
+fn searched_name(argument: &[u8]) -> Option<OsString> {
+    let name = match argument.strip_prefix(b"-S") {
+        Some(words) => words.trim_ascii_start().split(u8::is_ascii_whitespace).next()?,
+        None if cfg!(target_os = "linux") => argument,
+        None => argument.split(u8::is_ascii_whitespace).next()?,
+    };
+    let is_name =
+        !name.is_empty() && !name.starts_with(b"-") && !name.contains(&b'=') && !name.contains(&b'/');
+    is_name.then(|| OsStr::from_bytes(name).to_owned())
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn is_program(meta: &std::fs::Metadata) -> bool {
+    meta.is_file() && meta.permissions().mode() & 0o111 != 0
+}
+
+/// True if the administrator has told Linux how to start files of other formats.
+fn has_other_formats() -> bool {
+    let entries = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| name != "register" && name != "status")
+}
+
+/// The headers of a program file of Linux.
+struct Elf<'a> {
+    bytes: &'a [u8],
+    is_wide: bool,
+    is_big_endian: bool,
+}
+
+impl<'a> Elf<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, is_wide: bytes.get(4) == Some(&2), is_big_endian: bytes.get(5) == Some(&2) }
+    }
+
+    /// Returns the number of `size` bytes at an offset.
+    fn number(&self, at: u64, size: usize) -> Option<u64> {
+        let at = usize::try_from(at).ok()?;
+        let bytes = self.bytes.get(at..at.checked_add(size)?)?;
+        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Some(if self.is_big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) })
+    }
+
+    /// Returns the kind, the offset and the length of each segment; `None` if the headers are not
+    /// complete.
+    fn segments(&self) -> Option<Vec<(u64, u64, u64)>> {
+        let word = if self.is_wide { 8 } else { 4 };
+        let (table, sizes) = if self.is_wide { (32, 54) } else { (28, 42) };
+        let (offset, length) = if self.is_wide { (8, 32) } else { (4, 16) };
+        let first = self.number(table, word)?;
+        let (size, count) = (self.number(sizes, 2)?, self.number(sizes + 2, 2)?);
+        let segment = |number: u64| {
+            let at = first.checked_add(number * size)?;
+            let field = |offset: u64| self.number(at.checked_add(offset)?, word);
+            Some((self.number(at, 4)?, field(offset)?, field(length)?))
+        };
+        (0..count).map(segment).collect()
+    }
+}
+
+/// Judges a program file of Linux by its headers.
+fn of_elf(elf: &Elf<'_>, length: u64) -> Option<String> {
+    const LOADED: u64 = 1;
+    const LOADER: u64 = 3;
+    /// The numbers of the processors whose programs this one runs.
+    const PROCESSORS: &[u64] = match () {
+        () if cfg!(target_arch = "x86_64") => &[62, 3],
+        () if cfg!(target_arch = "x86") => &[3],
+        () if cfg!(target_arch = "aarch64") => &[183, 40],
+        () if cfg!(target_arch = "arm") => &[40],
+        () => &[],
+    };
+    let is_foreign = |processor: u64| !PROCESSORS.is_empty() && !PROCESSORS.contains(&processor);
+    if elf.number(18, 2).is_some_and(is_foreign) && !has_other_formats() {
+        return Some("the program was built for another processor".to_owned());
+    }
+    let cut = || Some("the program file is incomplete: its end is missing".to_owned());
+    let Some(segments) = elf.segments() else {
+        return if length < HEADERS { cut() } else { None };
+    };
+    let is_cut = |&(kind, offset, size): &(u64, u64, u64)| {
+        kind == LOADED && offset.checked_add(size).is_none_or(|end| end > length)
+    };
+    if segments.iter().any(is_cut) {
+        return cut();
+    }
+    let (_, offset, size) = segments.into_iter().find(|(kind, ..)| *kind == LOADER)?;
+    let (start, size) = (usize::try_from(offset).ok()?, usize::try_from(size).ok()?);
+    let name = elf.bytes.get(start..start.checked_add(size)?)?;
+    let loader = Path::new(OsStr::from_bytes(name.split(|byte| *byte == 0).next()?));
+    let is_there = std::fs::metadata(loader).is_ok();
+    (!is_there).then(|| {
+        format!(
+            "the loader of the program, {}, is missing: it was built for another system",
+            loader.display()
+        )
+    })
 }
 
 /// Returns the command that takes the carriage returns out of a script and keeps it as `….bak`.
@@ -42,14 +182,4 @@ fn without_carriage_returns(script: &Path) -> String {
     // The sed of macOS knows no `\r`.
     let edit = if cfg!(target_vendor = "apple") { "perl -i.bak -pe" } else { "sed -i.bak -e" };
     format!("{edit} 's/\\r$//' {}", quote(script))
-}
-
-/// Returns the first line without its newline.
-fn first_line(program: &Path) -> io::Result<Vec<u8>> {
-    let mut start = Vec::new();
-    File::open(program)?.take(FIRST_LINE).read_to_end(&mut start)?;
-    if let Some(end) = start.iter().position(|byte| *byte == b'\n') {
-        start.truncate(end);
-    }
-    Ok(start)
 }

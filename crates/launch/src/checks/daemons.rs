@@ -1,6 +1,6 @@
 //! Checks the daemons that run, and the program that a launch would start.
 
-use myownllm_daemon::{Endpoint, Expected, Probe, Role, Verdict, process_serves};
+use myownllm_daemon::{Endpoint, Expected, Probe, Role, process_serves};
 use myownllm_durable_fs::quote;
 
 use super::Examiner;
@@ -13,7 +13,7 @@ impl Examiner<'_, '_> {
             self.daemon(attempt.role, &attempt.endpoint, &attempt.probe);
         }
         let candidates = self.context.daemons.programs().unwrap_or_default();
-        match candidates.iter().find(|candidate| candidate.verdict == Verdict::Usable) {
+        match candidates.iter().find(|candidate| candidate.is_sound()) {
             Some(candidate) => {
                 let program = short(&candidate.path, &self.context.layout.user_home);
                 self.checks.ok("daemon.program", program);
