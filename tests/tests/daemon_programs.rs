@@ -7,10 +7,11 @@
 mod support;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use serde_json::Value;
-use support::{Home, run};
+use support::{Home, path_with_program, run};
 
 const STAND_IN: &str = env!("CARGO_BIN_EXE_stand-in-daemon");
 
@@ -30,6 +31,11 @@ fn refused(home: &Home, script: &str) -> Value {
     "#!/opt/no-such-shell -e\n",
     "the interpreter of the script, /opt/no-such-shell, is missing"
 )]
+#[case::empty("", "the file is empty")]
+#[case::text("myownmesh 0.3.8\n", "the file is no program")]
+#[case::no_interpreter("#!\n", "the script names no interpreter")]
+#[case::interpreter_that_is_not_executable("#!/etc/passwd\n", "/etc/passwd, is not executable")]
+#[case::header_alone("\x7fELF\x02\x01\x01", "the program file is incomplete")]
 fn a_script_that_does_not_start_is_told_with_its_cause(#[case] script: &str, #[case] cause: &str) {
     let told = refused(&Home::settled(), script);
     assert_eq!(told["code"], "daemon.not-started");
@@ -46,6 +52,51 @@ fn windows_line_endings_are_mended_by_the_printed_command() {
     assert_eq!(home.bytes("bin/daemon script.bak"), script.as_bytes(), "the former script is kept");
     let launch = &mut home.command(&["launch", "--once"]);
     run(launch.env("MYOWNMESH_BIN", home.path("bin/daemon script"))).ends_with(0);
+}
+
+/// A machine on which the daemon takes longer to start than the app of today waits.
+fn slow(command: &mut Command) -> &mut Command {
+    let path = std::env::var_os("PATH").unwrap();
+    command.env("MYOWNMESH_BIN", STAND_IN).env("STAND_IN_MODE", "slow-start:2500").env("PATH", path)
+}
+
+#[test]
+fn a_daemon_that_starts_slowly_is_given_the_time_by_the_printed_command() {
+    let home = Home::settled();
+    let mut launch = home.command(&["launch", "--detach", "--daemon-wait", "1", "--json"]);
+    let told = run(slow(&mut launch)).ends_with(5).json()["diagnostics"][0].clone();
+    assert_eq!(told["code"], "daemon.not-started");
+    assert!(told["causes"].to_string().contains("did not answer within 1000 ms"), "{told:#}");
+    let hint = told["hint"].as_str().unwrap();
+    assert!(hint.ends_with(" launch --daemon-wait 4"), "{hint}");
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("exec {hint}")]).current_dir("/");
+    let mut shell = slow(&mut shell).env("PATH", path_with_program()).spawn().unwrap();
+    let ready = Instant::now() + Duration::from_secs(20);
+    while home.run(&["daemon", "status"]).code != Some(0) {
+        assert!(Instant::now() < ready, "no daemon after {hint}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    run(Command::new("kill").arg(shell.id().to_string())).ends_with(0);
+    assert!(shell.wait().unwrap().success());
+    assert_eq!(home.run(&["daemon", "status"]).code, Some(5));
+}
+
+#[test]
+fn a_restart_gives_a_slow_daemon_the_time_that_is_asked_for() {
+    let home = Home::settled();
+    run(slow(&mut home.command(&["daemon", "restart", "--daemon-wait", "1"]))).ends_with(5);
+    run(slow(&mut home.command(&["daemon", "restart", "--daemon-wait", "20"]))).ends_with(0);
+    home.run(&["daemon", "stop"]).ends_with(0);
+}
+
+#[rstest]
+#[case::nothing("0")]
+#[case::more_than_the_lock_may_be_held("601")]
+#[case::words("soon")]
+fn a_wait_that_makes_no_sense_is_a_usage_error(#[case] seconds: &str) {
+    let home = Home::settled();
+    home.run(&["launch", "--once", "--daemon-wait", seconds]).ends_with(2);
 }
 
 /// Some sandboxes answer EPERM to a call that they do not know.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::engine::ArgValueCandidates;
+use myownllm_launch::LONGEST_DAEMON_WAIT;
 use myownllm_migration::{Direction, Keep};
 
 use crate::completion;
@@ -143,6 +144,17 @@ pub struct LaunchArgs {
     /// End a daemon that serves the old location, or lost its socket, and go on.
     #[arg(long)]
     pub stop_legacy_daemon: bool,
+    /// How long the daemon may take to start.
+    #[command(flatten)]
+    pub wait: DaemonWait,
+}
+
+/// How long a daemon may take to start.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct DaemonWait {
+    /// Give the daemon so many seconds to start, on a slow machine; 8 by default.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST_DAEMON_WAIT.as_secs()))]
+    pub daemon_wait: Option<u64>,
 }
 
 /// Options of `repair`.
@@ -193,7 +205,7 @@ pub enum DaemonCommand {
     /// Only a process that is seen to serve this home is ended; the shared daemon never is.
     Stop,
     /// End the daemon, and start it anew as `launch --detach` does.
-    Restart,
+    Restart(DaemonWait),
     /// Print the end of the daemon's log.
     Logs {
         /// Show so many lines, the last ones.
@@ -426,7 +438,7 @@ impl Command {
     pub(crate) fn writes(&self) -> bool {
         match self {
             Self::Launch(_) | Self::Repair(_) => true,
-            Self::Daemon(command) => matches!(command, DaemonCommand::Stop | DaemonCommand::Restart),
+            Self::Daemon(command) => matches!(command, DaemonCommand::Stop | DaemonCommand::Restart(_)),
             Self::Migrate(args) => !args.dry_run && !args.check,
             Self::Salvage(args) => !args.dry_run && !args.check && !args.stdin,
             Self::Config(command) => matches!(

@@ -56,6 +56,7 @@ const EXAMPLES: [(&str, &[Row]); 36] = [
             ("myownllm-mesh launch", "start up, and stay until Ctrl-C"),
             ("myownllm-mesh launch --detach", "start the daemon and leave it running"),
             ("myownllm-mesh launch --once --json", "try everything once, for a script"),
+            ("myownllm-mesh launch --daemon-wait 60", "on a slow machine"),
         ],
     ),
     (

@@ -5,14 +5,14 @@ use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{ConfigStore as _, Loaded, Places, Store, SystemClock};
 use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
 use myownllm_launch::words::short;
-use myownllm_launch::{Context, Diagnostic, LocalDaemons, OnWait, Options, ProgramSearch};
+use myownllm_launch::{Context, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, lock_wait};
 use myownllm_migration::{Homes, Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
@@ -39,6 +39,7 @@ pub struct World {
     /// The owner of the home, when root looks at it.
     pub(crate) owner: Option<Owner>,
     refusal: Option<Diagnostic>,
+    daemon_wait: Option<Duration>,
     tell: Box<dyn Fn(Progress)>,
     wait: Box<dyn Fn(Option<u32>)>,
 }
@@ -106,6 +107,7 @@ impl World {
             program,
             owner,
             refusal: None,
+            daemon_wait: None,
             tell: Box::new(|_| {}),
             wait: Box::new(|_| {}),
         })
@@ -151,11 +153,22 @@ impl World {
         self
     }
 
+    /// Gives a daemon so many seconds to start, if a number is given.
+    #[must_use]
+    pub fn with_daemon_wait(mut self, seconds: Option<u64>) -> Self {
+        self.daemon_wait = seconds.map(Duration::from_secs);
+        self
+    }
+
     /// Returns the daemons of this home.
     #[must_use]
     pub fn daemons(&self) -> LocalDaemons<'_> {
         let owner = self.owner.map(|owner| owner.uid);
-        LocalDaemons::new(&self.disk, &self.layout, &self.search).owned_by(owner)
+        let daemons = LocalDaemons::new(&self.disk, &self.layout, &self.search).owned_by(owner);
+        match self.daemon_wait {
+            Some(wait) => daemons.ready_within(wait),
+            None => daemons,
+        }
     }
 
     /// Returns the config as a launch would run on it.
@@ -189,6 +202,7 @@ impl World {
         Options {
             program: &self.program,
             refusal: self.refusal.as_ref(),
+            lock_wait: self.daemon_wait.map_or(LOCK_WAIT, lock_wait),
             on_wait,
             user_name,
             ..Options::default()

@@ -15,13 +15,20 @@ use crate::diagnostic::{Diagnostic, PROGRAM};
 
 /// The time that every command waits for another process that holds the home's lock. It is longer
 /// than a healthy process holds the lock.
+pub const LOCK_WAIT: Duration = lock_wait(SpawnRequest::READY_WITHIN);
+
+/// Returns the time for which a process waits for the lock if it gives a daemon `daemon_wait` to
+/// start.
 ///
-/// Under the lock, a healthy process takes longest to start a daemon, which may take
-/// [`SpawnRequest::READY_WITHIN`] (8 s, the time that the app of today gives it), and to have the
+/// Under the lock, a healthy process takes longest to start a daemon
+/// ([`SpawnRequest::READY_WITHIN`], 8 s, the time that the app of today gives it), and to have the
 /// daemon join a network, one answer, which may take `OPERATION` (10 s: joining talks to relays).
 /// Everything else, even a move or a repair, takes a fraction of a second: 2 s more are for that.
-pub const LOCK_WAIT: Duration =
-    SpawnRequest::READY_WITHIN.saturating_add(OPERATION).saturating_add(Duration::from_secs(2));
+#[must_use]
+pub const fn lock_wait(daemon_wait: Duration) -> Duration {
+    daemon_wait.saturating_add(OPERATION).saturating_add(Duration::from_secs(2))
+}
+
 /// Everything that a launch needs.
 #[allow(missing_debug_implementations, reason = "traits")]
 #[derive(Clone, Copy)]

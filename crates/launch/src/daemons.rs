@@ -117,6 +117,8 @@ pub struct LocalDaemons<'a> {
     homes: HomeDaemons,
     /// The user whose daemons root looks for: the owner of the home.
     owner: Option<u32>,
+    /// The longest wait for the first answer of a daemon that starts.
+    ready_within: Duration,
 }
 
 impl<'a> LocalDaemons<'a> {
@@ -128,7 +130,7 @@ impl<'a> LocalDaemons<'a> {
         homes.home_variable = layout.app.home_variable.clone().into_owned();
         homes.answer_within = ANSWER;
         homes.grace = GRACE;
-        Self { disk, layout, search, homes, owner: None }
+        Self { disk, layout, search, homes, owner: None, ready_within: SpawnRequest::READY_WITHIN }
     }
 
     /// Also talks to daemons of the user `owner`: for root, who works on the home of another user.
@@ -136,6 +138,13 @@ impl<'a> LocalDaemons<'a> {
     pub fn owned_by(mut self, owner: Option<u32>) -> Self {
         self.owner = owner;
         self.homes.own = self.at(&self.layout.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome).0);
+        self
+    }
+
+    /// Waits so long for the first answer of a daemon that starts.
+    #[must_use]
+    pub fn ready_within(mut self, wait: Duration) -> Self {
+        self.ready_within = wait;
         self
     }
 
@@ -258,6 +267,7 @@ impl Daemons for LocalDaemons<'_> {
 
     fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
         let mut request = SpawnRequest::new(permit, self.endpoint(Mode::OwnLlm), self.candidates());
+        request.ready_within = self.ready_within;
         request.home_variable = OsString::from(self.layout.app.home_variable.as_ref());
         spawn_unless(&request, cancelled)
     }
@@ -275,7 +285,7 @@ impl Daemons for LocalDaemons<'_> {
             let strays = orphans_of(&self.layout.daemon_home, &self.layout.app.home_variable);
             !strays.is_empty() && strays.iter().all(|stray| stray.starting)
         };
-        let deadline = Instant::now() + SpawnRequest::READY_WITHIN;
+        let deadline = Instant::now() + self.ready_within;
         let mut was_one = false;
         while is_one_starting() && Instant::now() < deadline && !cancelled() {
             was_one = true;

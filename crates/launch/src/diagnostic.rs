@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Duration;
 
 use myownllm_config_model::masking::mask_pointer;
 use myownllm_config_model::{ParseError, Place};
@@ -18,6 +19,11 @@ use serde::Serialize;
 
 /// The name of this program, as everybody can call it.
 pub const PROGRAM: &str = "myownllm-mesh";
+
+/// The option of `launch` that gives a daemon more time to start.
+pub const DAEMON_WAIT: &str = "--daemon-wait";
+/// The longest time that a daemon can be given to start: its start holds the home's lock.
+pub const LONGEST_DAEMON_WAIT: Duration = Duration::from_secs(600);
 
 /// The kind of failure of a [`Diagnostic`], in ascending order of gravity. A program maps it to its
 /// exit code.
@@ -324,10 +330,23 @@ impl From<&SpawnError> for Diagnostic {
             SpawnError::Log { .. } | SpawnError::ResourceExhausted { .. } => Class::Failed,
             _ => Class::Daemon,
         };
-        let mut diagnostic = Self::from_error(error, error.code(), error.hint()).class(class);
+        let hint = error.hint().or_else(|| longer_wait(error));
+        let mut diagnostic = Self::from_error(error, error.code(), hint).class(class);
         diagnostic.causes.extend(error.tried().iter().flat_map(tried_lines));
         diagnostic
     }
+}
+
+/// Returns the command that gives a daemon more time, if one was still on its way up when the wait
+/// ended.
+fn longer_wait(error: &SpawnError) -> Option<String> {
+    let waited = |tried: &CandidateOutcome| match tried.failure {
+        Some(CandidateFailure::Silent { waited_ms, .. }) => Some(waited_ms),
+        _ => None,
+    };
+    let waited = error.tried().iter().filter_map(waited).max()?;
+    let seconds = waited.div_ceil(1000).saturating_mul(4).min(LONGEST_DAEMON_WAIT.as_secs());
+    (seconds * 1000 > waited).then(|| format!("{PROGRAM} launch {DAEMON_WAIT} {seconds}"))
 }
 
 /// Returns the result of a program that was tried: a line, and the last lines of its log.

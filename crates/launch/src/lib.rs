@@ -32,14 +32,16 @@ pub use access::{missing_home, missing_home_hint, unwritable};
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
 pub use closed::Closed;
-pub use context::{Context, LOCK_WAIT, OnWait, Options};
+pub use context::{Context, LOCK_WAIT, OnWait, Options, lock_wait};
 pub use daemon_config::{misplaced_diagnostic, shared_config};
 pub use daemon_plan::DaemonStep;
 pub use daemons::{
     CONFIG_LIMIT, DaemonKind, Daemons, GRACE, LAST_BREATH, LocalDaemons, OPERATION, ProgramSearch,
     RunningDaemon, abandoned_diagnostic, processes_unknown, read_control_socket,
 };
-pub use diagnostic::{Class, Diagnostic, PROGRAM, Severity, add_untold, class_of};
+pub use diagnostic::{
+    Class, DAEMON_WAIT, Diagnostic, LONGEST_DAEMON_WAIT, PROGRAM, Severity, add_untold, class_of,
+};
 pub use edit::{Edit, Followed, edit_config, ensure_no_legacy_daemon};
 pub use hints::{called, edit};
 pub use home::{live_beside_repair, live_refusal, orphan_diagnostic, settle_live};

@@ -22,9 +22,9 @@ pub(crate) fn run(world: &World, command: &DaemonCommand, printer: &Printer) -> 
             let trace = trace(world, "daemon stop", &stopped);
             Ok(Answer { trace, ..Answer::done(page(&stopped), json!({ "stopped": data(&stopped) })) })
         }
-        DaemonCommand::Restart => {
+        DaemonCommand::Restart(wait) => {
             let stopped = stop(world)?;
-            let args = LaunchArgs { detach: true, ..LaunchArgs::default() };
+            let args = LaunchArgs { detach: true, wait: *wait, ..LaunchArgs::default() };
             let mut answer = foreground::run(world, &args, printer)?;
             let started = std::mem::replace(&mut answer.page, page(&stopped));
             answer.page.page(started);

@@ -15,7 +15,7 @@ use myownllm_launch::{Diagnostic, missing_home_hint};
 use myownllm_paths::PathsError;
 use serde_json::json;
 
-use crate::cli::{Cli, Command, ConfigCommand, NetworkCommand};
+use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
 use crate::world::World;
@@ -53,7 +53,10 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     let layout = world.layout.clone();
     let wrong_home = wrong_home(cli, &world);
     let answer = match command {
-        Command::Launch(args) => foreground::run(&world.with_program_search(), args, printer),
+        Command::Launch(args) => {
+            let world = world.with_program_search().with_daemon_wait(args.wait.daemon_wait);
+            foreground::run(&world, args, printer)
+        },
         Command::Repair(args) => Ok(repair::run(&world, args, printer)),
         Command::Status(args) => Ok(look::status(&world.with_program_search(), *args)),
         Command::Doctor => Ok(look::doctor(&world.with_program_search(), printer.is_verbose())),
@@ -64,7 +67,13 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Network(command) => network::run(&world, command),
         Command::Paths(args) => paths::run(&world, args),
         Command::Identity => Ok(look::identity(&world)),
-        Command::Daemon(command) => daemon::run(&world.with_program_search(), command, printer),
+        Command::Daemon(command) => {
+            let wait = match command {
+                DaemonCommand::Restart(wait) => wait.daemon_wait,
+                _ => None,
+            };
+            daemon::run(&world.with_program_search().with_daemon_wait(wait), command, printer)
+        }
         Command::Logs(args) => Ok(look::logs(&world, args)),
         Command::Report(args) => report::run(&world.with_program_search(), args, printer.started()),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
