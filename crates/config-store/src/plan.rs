@@ -304,19 +304,13 @@ impl Store<'_> {
         listing: &Result<Listing, DiskError>,
         notes: &mut Vec<Diagnostic>,
     ) -> (Option<Source>, Option<DiskError>) {
-        let copies = self.copies();
         let mut failed = None;
         let copy = match listing {
             Ok(listing) => self.newest_usable(listing, notes, &mut failed),
-            // The error cannot be cloned. Lists the directory again, which mostly gives the same
-            // error.
-            Err(_) => match copies.list() {
-                Ok(listing) => self.newest_usable(&listing, notes, &mut failed),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            },
+            Err(error) => {
+                failed = Some(error.clone());
+                None
+            }
         };
         let (mut aside, mut unread) = (None, None);
         for path in self.siblings() {
