@@ -12,8 +12,10 @@ use myownllm_config_store::{ConfigStore as _, Loaded, Places, Store, SystemClock
 use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
 use myownllm_launch::words::short;
-use myownllm_launch::{Context, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, lock_wait};
-use myownllm_migration::{Homes, Migrator, Progress};
+use myownllm_launch::{
+    Context, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, homes_of, lock_wait,
+};
+use myownllm_migration::{Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
 };
@@ -186,7 +188,7 @@ impl World {
     pub fn libraries(&self) -> Libraries<'_> {
         let mut places = Places::of(&self.layout);
         places.program.clone_from(&self.program);
-        let homes = Homes::new(&self.layout.app_home, &self.layout.daemon_home).with_program(&self.program);
+        let homes = homes_of(&self.layout).with_program(&self.program);
         Libraries {
             world: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),

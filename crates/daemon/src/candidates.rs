@@ -21,6 +21,8 @@ const SUFFIX: &str = std::env::consts::EXE_SUFFIX;
 /// The places to search. This crate reads no environment itself.
 #[derive(Clone, Debug, Default)]
 pub struct CandidateSearch {
+    /// The name of the program, without the platform's suffix; `myownmesh` if it is empty.
+    pub name: String,
     /// The overrides in order: the name of the variable and its value. An empty value counts as
     /// unset.
     pub overrides: Vec<(String, OsString)>,
@@ -119,6 +121,7 @@ pub enum Verdict {
 /// Directories on `PATH` without the program are left out. Empty and relative entries of `PATH` are
 /// ignored: their meaning depends on the user's working directory.
 pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
+    let name = if search.name.is_empty() { NAME } else { &search.name };
     let mut found = Vec::new();
     for (variable, value) in &search.overrides {
         if !value.is_empty() {
@@ -126,12 +129,12 @@ pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
         }
     }
     if let Some(dir) = search.program.as_deref().and_then(Path::parent) {
-        let triple = search.triple.as_ref().map(|triple| format!("{NAME}-{triple}{SUFFIX}"));
-        for name in std::iter::once(format!("{NAME}{SUFFIX}")).chain(triple) {
+        let triple = search.triple.as_ref().map(|triple| format!("{name}-{triple}{SUFFIX}"));
+        for name in std::iter::once(format!("{name}{SUFFIX}")).chain(triple) {
             found.push(Candidate::new(dir.join(name), Origin::Beside));
         }
     }
-    found.extend(on_path(search, NAME.as_ref(), Origin::Path));
+    found.extend(on_path(search, name.as_ref(), Origin::Path));
     skip_duplicates(&mut found);
     for candidate in found.iter_mut().filter(|candidate| candidate.is_usable()) {
         candidate.obstacle = obstacle(&candidate.path, search.path.as_deref());

@@ -74,9 +74,9 @@ pub(crate) fn create(log: &Path) -> io::Result<File> {
 }
 
 /// Writes a line that names the program to which the following lines belong.
-pub(crate) fn announce(mut file: &File, program: &Path) -> io::Result<()> {
+pub(crate) fn announce(mut file: &File, app: &str, program: &Path) -> io::Result<()> {
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now().max(std::time::UNIX_EPOCH));
-    writeln!(file, "[myownllm] {now} {} serve", program.display())
+    writeln!(file, "[{app}] {now} {} serve", program.display())
 }
 
 /// Returns the last lines of a daemon's log, at most `lines`, without secrets and control

@@ -70,6 +70,8 @@ pub struct SpawnRequest<'lock> {
     pub endpoint: Endpoint,
     /// The programs to try, in order.
     pub candidates: Vec<Candidate>,
+    /// The name of the app in the log, in the lines that name a program; `launch` by default.
+    pub app: String,
     /// The log file; `<home>/daemon.log` by default. Four former logs are kept beside it.
     pub log: PathBuf,
     /// The longest wait for the first answer of a candidate; [`SpawnRequest::READY_WITHIN`] by
@@ -95,6 +97,7 @@ impl<'lock> SpawnRequest<'lock> {
             permit,
             endpoint,
             candidates,
+            app: "launch".to_owned(),
             ready_within: Self::READY_WITHIN,
             home_variable: OsString::from(HOME_VARIABLE),
             env: Vec::new(),
@@ -156,7 +159,7 @@ fn start(request: &SpawnRequest<'_>, is_cancelled: IsCancelled<'_>) -> Result<Sp
         ensure_free(request)?;
         let log_from = log_file.metadata().map(|meta| meta.len()).unwrap_or_default();
         // A failure here is no fault of the program.
-        log::announce(&log_file, &candidate.path).map_err(log_error)?;
+        log::announce(&log_file, &request.app, &candidate.path).map_err(log_error)?;
         let attempt = Attempt { request, home, candidate, log_file: &log_file, log_from, is_cancelled };
         let began = Instant::now();
         match attempt.run() {

@@ -18,6 +18,7 @@ fn program(path: &Path, mode: u32) {
 
 fn search(root: &Path) -> CandidateSearch {
     CandidateSearch {
+        name: String::new(),
         overrides: Vec::new(),
         program: Some(root.join("app/myownllm")),
         triple: Some("x86_64-unknown-linux-gnu".to_owned()),
@@ -55,6 +56,18 @@ fn candidates_are_overrides_then_bundled_then_path() {
     assert_eq!(reason(&found[0]), "not there");
     assert!(found[1..].iter().all(Candidate::is_usable));
     assert_eq!(found[0].origin, Origin::Override { variable: "MYOWNLLM_MESH_BIN".to_owned() });
+}
+
+#[test]
+fn candidates_have_the_name_of_the_daemon_that_the_app_embeds() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let names = ["app/otherd", "app/otherd-x86_64-unknown-linux-gnu", "bin/otherd"];
+    names.iter().for_each(|name| program(&root.join(name), 0o755));
+    program(&root.join("bin/myownmesh"), 0o755);
+    let found = candidates(&CandidateSearch { name: "otherd".to_owned(), ..search(root) });
+    let paths: Vec<_> = found.iter().map(|c| c.path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+    assert_eq!(paths, names);
 }
 
 #[rstest]

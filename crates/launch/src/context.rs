@@ -1,5 +1,6 @@
 //! The context of a launch, and its options.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use myownllm_config_store::ConfigStore;
 use myownllm_daemon::SpawnRequest;
 use myownllm_durable_fs::{Disk, Owner};
-use myownllm_migration::StateMigrator;
+use myownllm_migration::{Homes, StateMigrator, StateNames};
 use myownllm_paths::{CheckedLayout, Layout, PathsError};
 
 use crate::daemons::{Daemons, OPERATION};
@@ -45,6 +46,22 @@ pub struct Context<'a> {
     pub store: &'a dyn ConfigStore,
     /// Finds and starts daemons.
     pub daemons: &'a dyn Daemons,
+}
+
+/// Returns the two homes of a layout for a migrator, with the names of the app's daemon.
+#[must_use]
+pub fn homes_of(layout: &Layout) -> Homes {
+    let files = &layout.app.daemon_files;
+    // A name has `/` between its parts, whatever the separator of the platform.
+    let path = |name: &str| name.split('/').collect::<PathBuf>();
+    let names = StateNames {
+        dirs: vec![path(&files.states), path(&files.rosters)],
+        rosters: path(&files.rosters),
+        legacy_roster: path(&files.legacy_roster),
+        custody: path(&files.custody),
+        identity: path(&files.identity),
+    };
+    Homes::new(&layout.app_home, &layout.daemon_home).with_names(names)
 }
 
 /// The callback that a run calls once when it waits for another process. The argument is the id of

@@ -208,6 +208,7 @@ impl<'a> LocalDaemons<'a> {
     #[must_use]
     pub fn candidates(&self) -> Vec<Candidate> {
         candidates(&CandidateSearch {
+            name: self.layout.app.daemon_program.clone().into_owned(),
             overrides: self.search.overrides.clone(),
             program: self.search.program.clone(),
             triple: self.search.triple.clone(),
@@ -267,6 +268,7 @@ impl Daemons for LocalDaemons<'_> {
 
     fn spawn(&self, permit: StartPermit<'_>, cancelled: &dyn Fn() -> bool) -> Result<Spawned, SpawnError> {
         let mut request = SpawnRequest::new(permit, self.endpoint(Mode::OwnLlm), self.candidates());
+        request.app = self.layout.app.name.to_lowercase();
         request.ready_within = self.ready_within;
         request.home_variable = OsString::from(self.layout.app.home_variable.as_ref());
         spawn_unless(&request, cancelled)

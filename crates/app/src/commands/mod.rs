@@ -56,7 +56,7 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Launch(args) => {
             let world = world.with_program_search().with_daemon_wait(args.wait.daemon_wait);
             foreground::run(&world, args, printer)
-        },
+        }
         Command::Repair(args) => Ok(repair::run(&world, args, printer)),
         Command::Status(args) => Ok(look::status(&world.with_program_search(), *args)),
         Command::Doctor => Ok(look::doctor(&world.with_program_search(), printer.is_verbose())),
