@@ -179,6 +179,8 @@ struct State {
     crash_at: Option<usize>,
     crashed: bool,
     syncs_whole_fs: bool,
+    /// True if names that differ in the case of ASCII letters alone are one name.
+    ignores_case: bool,
     threads: usize,
     /// The files that another program has open for writing.
     writers: BTreeSet<u64>,
@@ -270,6 +272,7 @@ impl State {
             crashed: false,
             syncs_whole_fs: true,
             threads: 1,
+            ignores_case: false,
             writers: BTreeSet::new(),
         }
     }
@@ -289,8 +292,14 @@ impl State {
     fn place(&self, path: &Path) -> io::Result<(u64, OsString)> {
         let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
         let dir = self.walk(path.parent().ok_or(ErrorKind::InvalidInput)?, true)?;
-        self.entries(dir)?;
+        let name = self.spelling(self.entries(dir)?, name);
         Ok((dir, name))
+    }
+
+    /// Returns the name of the entry that a name leads to, in the spelling of the directory.
+    fn spelling(&self, entries: &BTreeMap<OsString, u64>, name: OsString) -> OsString {
+        let mut names = entries.keys().filter(|_| self.ignores_case);
+        names.find(|known| known.eq_ignore_ascii_case(&name)).cloned().unwrap_or(name)
     }
 
     fn walk(&self, path: &Path, follow: bool) -> io::Result<u64> {
@@ -318,7 +327,9 @@ impl State {
                 }
                 continue;
             }
-            let ino = *self.entries(dir)?.get(&name).ok_or(ErrorKind::NotFound)?;
+            let entries = self.entries(dir)?;
+            let name = self.spelling(entries, name);
+            let ino = *entries.get(&name).ok_or(ErrorKind::NotFound)?;
             match &self.inode(ino)?.node {
                 Node::Link(target) if follow || !todo.is_empty() => {
                     links += 1;
@@ -982,6 +993,11 @@ impl SimDisk {
     /// same order each time.
     pub fn set_threads(&self, threads: usize) {
         self.state().threads = threads;
+    }
+
+    /// Makes names that differ in the case of ASCII letters alone one name, as on macOS and Windows.
+    pub fn ignore_case(&self) {
+        self.state().ignores_case = true;
     }
 
     /// Sets the user who runs the program, to whom new files belong.

@@ -325,3 +325,32 @@ fn plan_is_pure_and_converges() {
     Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
     assert!(planned(&disk, &Options::forward()).is_empty());
 }
+
+/// On a file system that ignores letter case, a name in another spelling is the file itself.
+#[rstest]
+#[case::key_at_the_source(&[".secrets/Identity.JSON#1"])]
+#[case::custody_at_the_source(&[".secrets/identity.json#1", ".secrets/CUSTODY.json={}"])]
+#[case::legacy_roster(&["mesh/Roster.json"])]
+#[case::directories(&[".Secrets/identity.json#1", "Mesh/Rosters/home.json"])]
+#[case::key_at_the_destination(&["@.secrets/IDENTITY.json#1"])]
+fn file_in_another_letter_case_is_not_left_where_the_case_does_not_count(#[case] parts: &[&str]) {
+    let disk = disk(parts);
+    disk.ignore_case();
+    let plan = planned(&disk, &Options::forward());
+    assert_eq!(plan.left.iter().filter(|left| left.reason != "it is not JSON").count(), 0, "{:?}", plan.left);
+    assert!(plan.errors.is_empty() && plan.refusals.is_empty(), "{plan:?}");
+    let lock = disk.lock(Path::new(APP), Duration::ZERO).expect("free");
+    let report = Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
+    assert!(report.errors.is_empty() && report.refusals.is_empty(), "{report:?}");
+    drop(lock);
+    assert!(planned(&disk, &Options::forward()).is_empty(), "{disk:?}");
+}
+
+/// Where it counts, the other spelling is another file, and stays.
+#[test]
+fn file_in_another_letter_case_is_left_where_the_case_counts() {
+    let disk = disk(&[".secrets/identity.json#1", "@.secrets/IDENTITY.json#1"]);
+    disk.put_hard_link(format!("{APP}/.secrets/identity.json"), format!("{APP}/.secrets/Identity.json"));
+    let left = planned(&disk, &Options::forward()).left;
+    assert_eq!(left.len(), 2, "{left:?}");
+}
