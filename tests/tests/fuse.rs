@@ -183,3 +183,85 @@ fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daem
         assert!(after.contains(&bytes), "lost: {}", String::from_utf8_lossy(&bytes));
     }
 }
+
+/// Returns the codes of all diagnostics of a run.
+fn codes(ran: &support::Ran) -> Vec<String> {
+    let said = ran.json();
+    let all = said["diagnostics"].as_array().unwrap().iter();
+    all.map(|told| told["code"].as_str().unwrap().to_owned()).collect()
+}
+
+/// FUSE answers a sync before its server has done anything: the outcome says so once.
+#[test]
+fn a_sync_that_fuse_does_not_confirm_is_told_once() {
+    const CODE: &str = "durable-fs.sync-unconfirmed";
+    if let Some(why) = skip(Fuse::Bindfs) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let rig = tempfile::Builder::new().prefix("fuse-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| rig.path().join(name);
+    std::fs::create_dir(path("lower")).unwrap();
+    let _fuse = Fuse::Bindfs.mount(&path("lower"), &path("at"));
+    let home = path("at/user");
+    std::fs::create_dir(&home).unwrap();
+    let template = Home::after_the_bug();
+    done(Command::new("cp").arg("-a").arg(template.path(APP)).arg(&home));
+    let program = |args: &[&str]| {
+        let mut command = Command::new(support::program());
+        command.arg("--home").arg(&home).args(args).current_dir("/").env("HOME", "/nonexistent");
+        run(&mut command)
+    };
+    let told = |args: &[&str]| codes(&program(args).ends_with(0)).iter().filter(|code| *code == CODE).count();
+    assert_eq!(told(&["launch", "--no-daemon", "--json"]), 1, "a move and a repair");
+    assert_eq!(told(&["launch", "--no-daemon", "--json"]), 0, "nothing is changed");
+    assert_eq!(told(&["network", "add", "other-net", "--json"]), 1, "a save");
+    assert_eq!(told(&["network", "list", "--json"]), 0, "a look");
+    assert_eq!(told(&["migrate", "--undo", "--json"]), 1, "a move back");
+    let moved = program(&["migrate", "--json"]).ends_with(0);
+    assert_eq!(codes(&moved), [CODE]);
+    let homes = [home.join(APP), home.join(MESH)].map(|home| home.display().to_string());
+    assert_eq!(moved.json()["data"]["sync_unconfirmed"], serde_json::json!(homes));
+    let doctor = program(&["doctor", "--json"]).ends_with(0).json();
+    let check =
+        doctor["data"]["checks"].as_array().unwrap().iter().find(|check| check["id"] == "homes.synced");
+    let check = check.unwrap();
+    assert_eq!(
+        (check["result"].as_str(), check["code"].as_str()),
+        (Some("warning"), Some(CODE)),
+        "{check:#}"
+    );
+    done(Command::new("sh").arg("-c").arg(check["hint"].as_str().unwrap()));
+
+    let elsewhere = Home::after_the_bug();
+    assert!(!codes(&elsewhere.run(&["migrate", "--json"]).ends_with(0)).contains(&CODE.to_owned()));
+}
+
+/// A mount that gives every file one mode, as FAT does: `chmod` would change nothing.
+#[rstest]
+#[case::of_the_mount(&["--perms=0777", "--chmod-ignore"], "findmnt --target")]
+#[case::of_the_directory(&[], "chmod go-w")]
+fn a_mode_is_mended_where_it_comes_from(#[case] options: &[&str], #[case] command: &str) {
+    if let Some(why) = skip(Fuse::Bindfs) {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let rig = tempfile::Builder::new().prefix("fuse-").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| rig.path().join(name);
+    std::fs::create_dir(path("lower")).unwrap();
+    let template = Home::legacy();
+    support::set_mode(&template.path(APP), 0o777);
+    done(Command::new("cp").arg("-a").arg(template.path(APP)).arg(path("lower")));
+    std::fs::create_dir(path("at")).unwrap();
+    let mut mount = Command::new("bindfs");
+    mount.args(options).args([path("lower"), path("at")]).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(mount.status().unwrap().success());
+    let _mounted = Mounted(path("at"));
+    let mut doctor = Command::new(support::program());
+    doctor.arg("--home").arg(path("at")).args(["doctor", "--json"]).current_dir("/");
+    let said = run(doctor.env("HOME", "/nonexistent")).ends_with(4).json();
+    let all = said["data"]["checks"].as_array().unwrap().iter();
+    let hints: Vec<&str> = all.filter_map(|check| check["hint"].as_str()).collect();
+    assert!(hints.iter().any(|hint| hint.starts_with(command)), "{hints:?}");
+    assert_eq!(hints.iter().any(|hint| hint.contains("chmod")), command.starts_with("chmod"), "{hints:?}");
+}

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{Diagnostic, Document, Ids, Severity};
-use myownllm_durable_fs::{Disk, LockError, LockedDir, Permissions, quote};
+use myownllm_durable_fs::{
+    Disk, LockError, LockedDir, Permissions, SYNC_UNCONFIRMED, quote, sync_unconfirmed_message,
+};
 use myownllm_salvage::{ConfigSalvager, Rebased, Salvager, Shape};
 
 use crate::copies::hash;
@@ -304,6 +306,13 @@ impl Store<'_> {
                  ours would have gone unseen"
                     .to_owned(),
             ));
+        }
+        let config = &self.places.config;
+        if !self.disk.confirms_sync(config) {
+            let unconfirmed =
+                self.note(SYNC_UNCONFIRMED, Severity::Warning, sync_unconfirmed_message(config));
+            let hint = Some(format!("findmnt --target {}", quote(config)));
+            diagnostics.push(Diagnostic { hint, ..unconfirmed });
         }
     }
 

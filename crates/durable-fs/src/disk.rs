@@ -252,6 +252,21 @@ pub trait Disk: Send + Sync {
         false
     }
 
+    /// False if the file system is known not to confirm a sync: FUSE passes a sync on to a server
+    /// that may do nothing, and answers with success. A sync there does what is possible
+    /// (`sync(2)`), without an answer. True if the file system cannot be asked.
+    fn confirms_sync(&self, path: &Path) -> bool {
+        let _ = path;
+        true
+    }
+
+    /// True if the mount decides the mode of every file, so that `chmod` changes nothing: FAT, or
+    /// FUSE and network mounts without a mapping of modes.
+    fn has_modes_of_mount(&self, path: &Path) -> bool {
+        let _ = path;
+        false
+    }
+
     /// True if a file system is mounted at this directory or over this file. A mount point can be
     /// emptied, but neither renamed nor removed. Where the platform does not report mounts, only
     /// another file system counts as mounted, not another part of the same file system. False if

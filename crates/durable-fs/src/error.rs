@@ -12,6 +12,19 @@ use crate::Op;
 /// The result of one disk operation.
 pub type Result<T, E = DiskError> = std::result::Result<T, E>;
 
+/// The stable code of a change on a file system that does not confirm a sync
+/// ([`Disk::confirms_sync`](crate::Disk::confirms_sync)).
+pub const SYNC_UNCONFIRMED: &str = "durable-fs.sync-unconfirmed";
+
+/// Returns the message for [`SYNC_UNCONFIRMED`].
+#[must_use]
+pub fn sync_unconfirmed_message(path: &Path) -> String {
+    format!(
+        "the file system of {} (FUSE) does not confirm that a change is on the disk: a power cut may undo it",
+        path.display()
+    )
+}
+
 /// A disk operation that failed, with its path and its cause.
 ///
 /// `Display` names the operation and the path; the cause is the

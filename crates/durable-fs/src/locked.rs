@@ -376,6 +376,14 @@ impl Disk for LockedDir {
         self.reader.may_write(dir)
     }
 
+    fn confirms_sync(&self, path: &Path) -> bool {
+        self.reader.confirms_sync(path)
+    }
+
+    fn has_modes_of_mount(&self, path: &Path) -> bool {
+        self.reader.has_modes_of_mount(path)
+    }
+
     fn is_mount_point(&self, path: &Path) -> bool {
         self.reader.is_mount_point(path)
     }

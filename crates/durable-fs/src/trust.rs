@@ -31,6 +31,9 @@ use crate::{Disk, DiskError, Metadata, Op, Owner, Result, quote};
 /// The number of symlinks that a path may lead through, as on Linux.
 const SYMLINK_LIMIT: usize = 40;
 
+/// The command that shows the mount of a path, without the path.
+const SHOW_MOUNT: &str = "findmnt --target";
+
 /// The superuser.
 const ROOT: u32 = 0;
 
@@ -231,6 +234,23 @@ impl OwnershipProblem {
         Self { path: path.to_owned(), kind }
     }
 
+    /// Returns the problem with a command that shows the mount, if the mount decides the mode:
+    /// `chmod` would change nothing.
+    #[must_use]
+    pub fn as_mounted(mut self, disk: &dyn Disk) -> Self {
+        let directory = match &self.kind {
+            OwnershipProblemKind::SwappableSymlink { directory, .. } => directory.clone(),
+            _ => self.path.clone(),
+        };
+        if let OwnershipProblemKind::SwappableSymlink { mend, .. }
+        | OwnershipProblemKind::WorldWritable { mend, .. } = &mut self.kind
+            && disk.has_modes_of_mount(&directory)
+        {
+            *mend = SHOW_MOUNT;
+        }
+        self
+    }
+
     /// True if nothing at all may be changed behind the path. Else the path only must not hold a
     /// key or a daemon.
     #[must_use]
@@ -270,7 +290,10 @@ impl OwnershipProblem {
             Kind::Unchangeable { uid, .. } => {
                 format!("belongs to user {uid}, and the owner of the home may not change it")
             }
-            Kind::WorldWritable { mode, .. } => format!("can be written to by everybody (mode {mode:04o})"),
+            Kind::WorldWritable { mode, mend } => {
+                let by = if *mend == SHOW_MOUNT { ", by the options of its mount" } else { "" };
+                format!("can be written to by everybody (mode {mode:04o}){by}")
+            }
         }
     }
 
@@ -328,7 +351,9 @@ impl HomeTrust {
             });
         };
         let may_write = |path: &Path| disk.may_write(path);
-        Ok(trace(disk, home)?.home_trust(runner, &may_write))
+        let mut trust = trace(disk, home)?.home_trust(runner, &may_write);
+        trust.problems = trust.problems.into_iter().map(|problem| problem.as_mounted(disk)).collect();
+        Ok(trust)
     }
 
     /// Returns the first problem that forbids every change. For a home that does not exist, every
@@ -360,7 +385,7 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
         let mend = close(true, may_change(runner, &step.meta));
         foreign_part(&step.path, &step.meta, owner).or_else(|| world_writable(&step.path, &step.meta, mend))
     });
-    Ok(found)
+    Ok(found.map(|problem| problem.as_mounted(disk)))
 }
 
 /// Looks at the way from a symlink to its file. Each symlink and each directory must belong to
@@ -391,7 +416,7 @@ pub fn look_behind(disk: &dyn Disk, symlink: &Path) -> Result<Option<OwnershipPr
         let kind = OwnershipProblemKind::ForeignDirectory { uid };
         (!way.trusts(runner, uid, Some(owner))).then(|| OwnershipProblem::new(&step.path, kind))
     });
-    Ok(found)
+    Ok(found.map(|problem| problem.as_mounted(disk)))
 }
 
 impl Trace {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use myownllm_durable_fs::{SYNC_UNCONFIRMED, quote, sync_unconfirmed_message};
 use myownllm_migration::{Collision, Direction, Keep, LiveDaemon, LiveDaemons};
 
 use crate::daemons::Daemons;
@@ -26,7 +27,15 @@ pub fn move_diagnostics<'a>(
         );
         Diagnostic::warning("migration.attributes-lost", message).at(&lost.path)
     });
-    troubles.chain(collisions).chain(lost)
+    let unconfirmed = report.sync_unconfirmed.first().map(|home| sync_unconfirmed(home));
+    troubles.chain(collisions).chain(lost).chain(unconfirmed)
+}
+
+/// Reports that the file system of a home does not confirm that a change is on the disk.
+pub(crate) fn sync_unconfirmed(home: &Path) -> Diagnostic {
+    Diagnostic::warning(SYNC_UNCONFIRMED, sync_unconfirmed_message(home))
+        .at(home)
+        .hint(format!("findmnt --target {}", quote(home)))
 }
 
 /// Reports two files that differ.

@@ -15,7 +15,7 @@ use myownllm_config_store::{Applied, Loaded, LockedStore, Pending, Step, StoreEr
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Expected, Role, SpawnError, Spawned, Status, reconcile,
 };
-use myownllm_durable_fs::{LockError, make_dirs};
+use myownllm_durable_fs::{LockError, SYNC_UNCONFIRMED, make_dirs};
 use myownllm_identity::{Answer, Pending as PendingBy};
 use myownllm_migration::{Direction, MigrationError, Options as MoveOptions};
 
@@ -400,6 +400,9 @@ fn apply(
                 let more = findings.into_iter().filter(|found| !outcome.findings.contains(found));
                 let more: Vec<_> = more.collect();
                 outcome.findings.extend(more);
+            }
+            if outcome.diagnostics.iter().any(|told| told.code == SYNC_UNCONFIRMED) {
+                outcome.findings.retain(|found| found.code != SYNC_UNCONFIRMED);
             }
         }
         Err(error) => {

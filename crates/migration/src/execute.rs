@@ -112,6 +112,13 @@ pub(crate) fn execute(
     } else {
         verify_outcome(disk, &plan, &mut report);
     }
+    let has_changed =
+        !(report.moved.is_empty() && report.set_aside.is_empty() && report.identical_removed.is_empty());
+    for home in [&plan.homes.app, &plan.homes.daemon].into_iter().filter(|_| has_changed) {
+        if !disk.confirms_sync(home) {
+            report.sync_unconfirmed.push(home.clone());
+        }
+    }
     report
 }
 

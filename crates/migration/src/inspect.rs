@@ -144,6 +144,17 @@ pub struct Inventory {
 /// The reason why the target of an identity file symlink is left.
 const IS_KEY_TARGET: &str = "the key is a link to it";
 
+/// True if a name of a directory is `known`, or another spelling of it on a file system that ignores
+/// letter case: then both names lead to one entry, which has no second hard link.
+fn is_one_entry(disk: &dyn Disk, dir: &Path, known: &OsStr, name: &OsStr) -> bool {
+    let metadata = |name: &OsStr| disk.stat(&dir.join(name)).ok();
+    known == name
+        || is_spelled_alike(Path::new(known), Path::new(name))
+            && metadata(known).zip(metadata(name)).is_some_and(|(known, name)| {
+                known.is_same_file(&name) && (known.is_dir() || known.links == 1)
+            })
+}
+
 fn unreadable(path: &Path, source: DiskError) -> MigrationError {
     MigrationError::Unreadable { path: path.to_owned(), source }
 }
@@ -345,7 +356,7 @@ impl Inspector<'_> {
         if !self.trust_owner(path, meta) {
             return false;
         }
-        self.distrusted(world_writable(path, meta, mend));
+        self.distrusted(world_writable(path, meta, mend).map(|problem| problem.as_mounted(self.disk)));
         true
     }
 
@@ -507,7 +518,8 @@ impl Inspector<'_> {
             apart.filter(|at| at.parent() == Some(relative)).filter_map(|at| at.file_name()).collect();
         let targets = self.key_targets_in(path)?;
         self.disk.for_each_entry(real, &mut |entry| {
-            if apart.contains(&entry.name.as_os_str()) {
+            let is_apart = |known: &&OsStr| is_one_entry(self.disk, path, known, &entry.name);
+            if apart.iter().any(is_apart) {
                 // These are inspected separately.
                 return ControlFlow::Continue(());
             }
@@ -648,7 +660,9 @@ impl Inspector<'_> {
             let key = &self.homes.names.identity;
             let visited = self.disk.for_each_entry(real, &mut |entry| {
                 let at = relative.join(&entry.name);
-                if at != *key && is_spelled_alike(&at, key) {
+                let is_key =
+                    || is_one_entry(self.disk, real, key.file_name().unwrap_or_default(), &entry.name);
+                if is_spelled_alike(&at, key) && !is_key() {
                     let reason = "the daemon's spelling of that name is another".to_owned();
                     self.out.left.push(SkippedEntry { path: path.join(&entry.name), reason });
                 }

@@ -142,6 +142,10 @@ pub struct Report {
     /// The leftovers of killed runs that this run removed.
     #[serde(serialize_with = "lossy_paths")]
     pub leftovers_removed: Vec<PathBuf>,
+    /// The homes on a file system that does not confirm a sync: after a power cut, changes that were
+    /// reported may be gone.
+    #[serde(serialize_with = "lossy_paths")]
+    pub sync_unconfirmed: Vec<PathBuf>,
     /// The errors.
     pub errors: Vec<MigrationError>,
     /// The reasons why nothing was done at all.
@@ -165,6 +169,7 @@ impl Report {
             left: Vec::new(),
             dirs_removed: Vec::new(),
             leftovers_removed: Vec::new(),
+            sync_unconfirmed: Vec::new(),
             errors: Vec::new(),
             refusals: Vec::new(),
             stopped: Vec::new(),

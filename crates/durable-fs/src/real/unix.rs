@@ -144,10 +144,47 @@ const PASSES_SYNCFS_ON: [u64; 14] = [
 /// False for an unknown file system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn passes_syncfs_on(fd: impl AsFd) -> bool {
-    // The type of `f_type` differs between platforms; the magic numbers have at most 32 bits.
-    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a bit pattern, not a quantity")]
-    let magic = |found: rustix::fs::StatFs| found.f_type as u64 & 0xffff_ffff;
-    retry_on_intr(|| rustix::fs::fstatfs(&fd)).is_ok_and(|found| PASSES_SYNCFS_ON.contains(&magic(found)))
+    retry_on_intr(|| rustix::fs::fstatfs(&fd)).is_ok_and(|found| PASSES_SYNCFS_ON.contains(&magic(&found)))
+}
+
+/// Returns the magic number of a file system. The type of `f_type` differs between platforms; the
+/// numbers have at most 32 bits.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "a bit pattern, not a quantity")]
+fn magic(found: &rustix::fs::StatFs) -> u64 {
+    found.f_type as u64 & 0xffff_ffff
+}
+
+/// The magic number of FUSE.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const FUSE: u64 = 0x6573_5546;
+
+/// The file systems whose modes may come from the options of the mount.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAY_LACK_MODES: [u64; 8] = [
+    FUSE,
+    0x4d44,      // FAT
+    0x2011_bab0, // exFAT
+    0x7366_746e, // NTFS3
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+    0x0102_1997, // 9p
+    0x786f_4256, // vboxsf
+];
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_of(path: &Path, kinds: &[u64]) -> bool {
+    retry_on_intr(|| rustix::fs::statfs(path)).is_ok_and(|found| kinds.contains(&magic(&found)))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const FUSE: u64 = 0;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const MAY_LACK_MODES: [u64; 0] = [];
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_of(_path: &Path, _kinds: &[u64]) -> bool {
+    false
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -569,6 +606,21 @@ impl<M: ThisMachine> Disk for M {
     fn may_write(&self, dir: &Path) -> bool {
         use rustix::fs::{Access, accessat};
         accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    }
+
+    fn confirms_sync(&self, path: &Path) -> bool {
+        !is_of(path, &[FUSE])
+    }
+
+    fn has_modes_of_mount(&self, path: &Path) -> bool {
+        if !is_of(path, &MAY_LACK_MODES) {
+            return false;
+        }
+        // Where the mount decides, its top directory can be written to by everybody too.
+        let device = |path: &Path| self.stat_follow(path).ok()?.id.map(|id| id.dev);
+        let here = device(path);
+        let top = path.ancestors().take_while(|above| device(above) == here).last();
+        top.and_then(|top| self.stat_follow(top).ok()).is_some_and(|meta| meta.mode & 0o1002 == 0o002)
     }
 
     fn threads(&self) -> usize {

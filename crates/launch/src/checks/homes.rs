@@ -7,6 +7,7 @@ use crate::access::{missing_home, missing_home_hint, unwritable};
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::home::live_refusal;
+use crate::moves::sync_unconfirmed;
 use crate::start::check_start;
 use crate::words::short;
 
@@ -31,6 +32,7 @@ impl Examiner<'_, '_> {
             Err(error) => self.checks.diagnostic("homes.apart", Diagnostic::from(error)),
         }
         self.writable();
+        self.synced();
         match check_start(context, self.options.run_as) {
             // `homes.apart` reports this error already.
             Err(_) if context.checked.is_err() => {
@@ -63,6 +65,16 @@ impl Examiner<'_, '_> {
             let is_needed = is_at(&layout.user_home) || (starts && is_at(&layout.daemon_home));
             let diagnostic = if is_needed { diagnostic.as_error() } else { diagnostic };
             self.checks.diagnostic("homes.writable", diagnostic);
+        }
+    }
+
+    /// Checks that the file systems of the homes confirm that a change is on the disk.
+    fn synced(&mut self) {
+        let (context, layout) = (self.context, self.context.layout);
+        let homes = [&layout.daemon_home, &layout.app_home, &layout.user_home];
+        match homes.into_iter().find(|home| !context.disk.confirms_sync(home)) {
+            Some(home) => self.checks.diagnostic("homes.synced", sync_unconfirmed(home)),
+            None => self.checks.ok("homes.synced", "the file systems confirm that a change is on the disk"),
         }
     }
 
