@@ -363,6 +363,18 @@ fn programs_on_the_search_path(#[case] name: &str) {
 #[case::socket_directory_may_not_be_written("run", 0o500)]
 #[case::socket_directory_may_not_be_entered("run", 0o600)]
 #[case::program_may_not_be_executed("daemon", 0o644)]
+#[case::secrets_may_not_be_listed(".myownllm/.myownmesh/.secrets", 0o300)]
+#[case::mesh_may_not_be_entered(".myownllm/.myownmesh/mesh", 0o000)]
+#[case::mesh_may_not_be_listed(".myownllm/.myownmesh/mesh", 0o300)]
+#[case::rosters_may_not_be_entered(".myownllm/.myownmesh/mesh/rosters", 0o000)]
+#[case::rosters_may_not_be_listed(".myownllm/.myownmesh/mesh/rosters", 0o300)]
+#[case::states_may_not_be_entered(".myownllm/.myownmesh/mesh/states", 0o000)]
+#[case::backups_may_not_be_entered(".myownllm/config-backups", 0o000)]
+#[case::backups_may_not_be_written(".myownllm/config-backups", 0o500)]
+#[case::config_may_not_be_read(CONFIG, 0o000)]
+#[case::config_may_not_be_written(CONFIG, 0o400)]
+#[case::key_may_not_be_read(KEY, 0o000)]
+#[case::daemon_config_may_not_be_read(DAEMON_CONFIG, 0o000)]
 fn modes(#[case] path: &str, #[case] mode: u32) {
     let home = Home::settled();
     std::fs::create_dir(home.path("run")).unwrap();
@@ -390,6 +402,36 @@ fn modes(#[case] path: &str, #[case] mode: u32) {
     let launch = said(&["launch", "--once", "--json"]);
     set_mode(&home.path(path), 0o700);
     same_verdict(&doctor, &launch);
+}
+
+/// A disk that fails where a part of the home lies.
+#[rstest]
+#[case::mesh(".myownllm/.myownmesh/mesh", "openat,statx,newfstatat")]
+#[case::rosters(".myownllm/.myownmesh/mesh/rosters", "openat,statx,newfstatat")]
+#[case::states(".myownllm/.myownmesh/mesh/states", "getdents64")]
+#[case::backups(".myownllm/config-backups", "openat,statx,newfstatat")]
+#[case::list_of_backups(".myownllm/config-backups", "getdents64")]
+#[case::key(KEY, "openat,statx,newfstatat")]
+#[case::content_of_the_key(KEY, "read")]
+#[case::config(CONFIG, "openat,statx,newfstatat")]
+#[case::daemon_config(DAEMON_CONFIG, "openat,statx,newfstatat")]
+#[case::old_location(".myownllm/.secrets", "statx,newfstatat")]
+fn failing_disks(#[case] path: &str, #[case] calls: &str) {
+    let can_trace = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
+    if !can_trace.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: strace is not here, or may not trace");
+    }
+    let home = Home::settled();
+    control_socket(&home, home.path("d.sock").to_str().unwrap());
+    let said = |args: &[&str]| {
+        let program = home.with_daemon(args);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(home.path(path));
+        strace.args(["-e", &format!("inject={calls}:error=EIO")]).arg(program.get_program());
+        strace.args(program.get_args()).current_dir("/").env("HOME", "/nonexistent");
+        run(strace.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")).env_remove("MYOWNMESH_HOME"))
+    };
+    same_verdict(&said(&["doctor", "--json"]), &said(&["launch", "--once", "--json"]));
 }
 
 /// A user's home whose path is so long that the default socket cannot be bound.

@@ -43,10 +43,13 @@ impl Closed {
         // A single error needs no common cause.
         errors.clone().nth(1)?;
         let mut closed = Self::look(disk, layout)?;
-        let classes: Vec<_> = errors.filter(|error| closed.covers(error)).map(|error| error.class).collect();
-        // The one problem has the gravest class of the errors that it stands for.
-        closed.diagnostic.class = classes.iter().copied().max()?;
-        (classes.len() > 1).then_some(closed)
+        let covered: Vec<_> = errors.filter(|error| closed.covers(error)).collect();
+        // The one problem is as grave as the gravest of the errors that it stands for.
+        closed.diagnostic.class = covered.iter().map(|error| error.class).max()?;
+        if !covered.iter().any(|error| error.is_error()) {
+            closed.diagnostic = closed.diagnostic.as_warning();
+        }
+        (covered.len() > 1).then_some(closed)
     }
 
     /// True if the path of a diagnostic may not be used.

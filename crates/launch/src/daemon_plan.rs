@@ -1,5 +1,9 @@
 //! Decides what a launch does about a daemon, before it uses or starts one.
 
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
 use myownllm_daemon::{Decision, Endpoint, Role};
 use myownllm_durable_fs::Owner;
 use serde::{Serialize, Serializer};
@@ -104,5 +108,26 @@ pub(crate) fn undecided(decision: &Decision) -> Diagnostic {
 
 fn home_refusal(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), Diagnostic> {
     trusted_home(context)?;
+    ensure_readable_state(context)?;
     ensure_own_daemon(context, run_as)
+}
+
+/// Refuses a daemon home whose rosters or states cannot be listed: a daemon would take the device
+/// for one without peers, and write over what it could not read.
+fn ensure_readable_state(context: &Context<'_>) -> Result<(), Diagnostic> {
+    let layout = context.layout;
+    let states = [&layout.daemon_rosters, &layout.daemon_states];
+    let above = layout.daemon_rosters.parent().filter(|above| *above != layout.daemon_home);
+    for directory in above.into_iter().chain(states.map(PathBuf::as_path)) {
+        let listed = context.disk.for_each_entry(directory, &mut |_| ControlFlow::Break(()));
+        // A symlink, or a file in the place of a directory, has diagnostics of its own.
+        let is_other = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
+        if let Err(error) = listed
+            && !is_other(error.kind())
+            && !error.is_symlink_loop()
+        {
+            return Err(Diagnostic::from_error(&error, error.code(), error.hint()).at(directory));
+        }
+    }
+    Ok(())
 }

@@ -115,7 +115,13 @@ impl Examiner<'_, '_> {
         const ID: &str = "config.copies";
         let copies = match self.context.store.history() {
             Ok(copies) => copies,
-            Err(error) => return self.checks.diagnostic(ID, Diagnostic::from(&error)),
+            Err(error) => {
+                // A launch that need not repair the config goes on.
+                let is_sound = loaded.is_some_and(|loaded| !loaded.pending.repairs());
+                let diagnostic = Diagnostic::from(&error);
+                let diagnostic = if is_sound { diagnostic.as_warning() } else { diagnostic };
+                return self.checks.diagnostic(ID, diagnostic);
+            }
         };
         let damaged: Vec<String> =
             copies.iter().filter(|copy| !copy.intact).map(|copy| copy.id.to_string()).collect();
