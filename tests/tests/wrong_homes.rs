@@ -17,7 +17,7 @@ use support::{APP, Home, MESH, Ran, run};
 fn an_apps_home_is_refused_as_a_users_home_with_the_corrected_command() {
     let home = Home::after_the_bug();
     let before = home.snapshot();
-    for inside in [APP, MESH] {
+    for inside in [APP, MESH, ".myownllm/.secrets", ".myownllm/mesh/rosters"] {
         let on = |args: &[&str]| {
             let mut command = Command::new(support::program());
             run(command.arg("--home").arg(home.path(inside)).args(args).env("HOME", "/nonexistent"))

@@ -110,6 +110,27 @@ pub fn check_overlap(app_home: &Path, daemon_home: &Path, lookup: &dyn Lookup) -
 
 /// Refuses the app's home, or a daemon's, in the place of the user's home, by its name.
 fn refuse_home_by_name(layout: &Layout, home: &Path) -> Result<(), PathsError> {
+    match named_home(layout, home) {
+        None => Ok(()),
+        Some((user_home, what)) => app_home_error(layout, what, Some(user_home)),
+    }
+}
+
+/// Refuses a directory inside the app's home, or inside a daemon's, by the names above it.
+fn refuse_home_inside(layout: &Layout, home: &Path) -> Result<(), PathsError> {
+    let mut above = home.ancestors().skip(1);
+    match above.find_map(|above| named_home(layout, above)) {
+        None => Ok(()),
+        Some((user_home, _)) => {
+            let what = "is inside the home of the app, or of its daemon";
+            app_home_error(layout, what, Some(user_home))
+        }
+    }
+}
+
+/// Returns the user's home to which a directory with the name of an app's or a daemon's home
+/// belongs, and what that directory is.
+fn named_home(layout: &Layout, home: &Path) -> Option<(PathBuf, &'static str)> {
     let app = &layout.app;
     let daemon = Path::new(app.app_folder.as_ref()).join(app.daemon_folder.as_ref());
     let homes = [
@@ -122,15 +143,12 @@ fn refuse_home_by_name(layout: &Layout, home: &Path) -> Result<(), PathsError> {
         let above = home.ancestors().nth(names.components().count())?;
         is_same(&above.join(names), home, ignore_case).then(|| above.to_path_buf())
     };
-    match homes.into_iter().find_map(|(names, what)| Some((inside(names)?, what))) {
-        None => Ok(()),
-        Some((user_home, what)) => Err(PathsError::AppHome {
-            home: layout.user_home.clone(),
-            what,
-            user_home: Some(user_home),
-            app: Box::new(app.clone()),
-        }),
-    }
+    homes.into_iter().find_map(|(names, what)| Some((inside(names)?, what)))
+}
+
+fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf>) -> Result<(), PathsError> {
+    let (home, app) = (layout.user_home.clone(), Box::new(layout.app.clone()));
+    Err(PathsError::AppHome { home, what, user_home, app })
 }
 
 /// Refuses the same by the target of a symlink and by the content of the directory: a copy of the
@@ -153,6 +171,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     }
     if let Ok(real) = lookup.canonicalize(&layout.user_home) {
         refuse_home_by_name(layout, &real)?;
+        refuse_home_inside(layout, &real)?;
     }
     let files = &app.daemon_files;
     let marks = [&files.identity, &files.rosters, &files.states, &app.backups_folder];
@@ -161,12 +180,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     if is_shared || !is_there(&app.config_file) || !marks.into_iter().any(|name| is_there(name)) {
         return Ok(());
     }
-    Err(PathsError::AppHome {
-        home: layout.user_home.clone(),
-        what: "holds what an app's home holds, and no app's home",
-        user_home: None,
-        app: Box::new(app.clone()),
-    })
+    app_home_error(layout, "holds what an app's home holds, and no app's home", None)
 }
 
 /// Returns whether the daemon's home exists.
