@@ -124,6 +124,17 @@ impl DiskError {
         )
     }
 
+    /// True if the file system supports neither an exclusive rename nor a hard link, so that nothing
+    /// can be moved in that directory without the danger of replacing a file.
+    pub fn is_no_exclusive_rename(&self) -> bool {
+        self.op == Op::RenameOrLink && self.kind() == io::ErrorKind::Unsupported
+    }
+
+    /// True if a file is no copy of another because a mount covers it.
+    pub fn is_covered_by_mount(&self) -> bool {
+        self.op == Op::CompareCopy && self.kind() == io::ErrorKind::ResourceBusy
+    }
+
     /// True if a file could not be given to another user, which only root may do. Everything else
     /// about the file may have succeeded.
     pub fn is_about_the_owner(&self) -> bool {

@@ -7,8 +7,10 @@ mod locked;
 mod op;
 mod publish;
 mod real;
+mod rename;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod transfer;
 pub mod trust;
 
 pub use disk::{
@@ -22,11 +24,16 @@ pub use error::{
 pub use locked::{DirHandles, LockedDir, LockedDisk};
 pub use op::Op;
 pub use publish::{
-    Displaced, NoReplaceSupport, ReplaceMethod, Replaced, StaleTemp, is_ours, make_dirs, make_private_dir,
-    may_be_only_copy, no_replace_support, publish_new, put_in_place, rename_back, rename_or_link, replace,
-    stale_temps, temp_name, with_temp,
+    Displaced, ReplaceMethod, Replaced, StaleTemp, ensure_private_dir, is_ours, make_dirs, make_private_dir,
+    may_be_only_copy, publish_new, put_in_place, rename_back, replace, set_aside_name, stale_temps,
+    temp_name, with_temp,
 };
 pub use real::RealDisk;
+pub use rename::{NoReplaceSupport, no_replace_support, rename_or_link};
+pub use transfer::{
+    FileMove, MoveKind, MoveMethod, PendingRemoval, Published, Removal, RemovalOutcome, SyncFailed, Transfer,
+    TransferProgress, is_second_copy,
+};
 
 /// The prefix of the names of our temporary files.
 pub const TEMP_PREFIX: &str = ".durable-fs.";

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Disk, DiskError, FileKind, LockedDir, Metadata, Op, Owner, PART_SUFFIX, Permissions, RenameMethod,
-    Result, SWAP_SUFFIX, TEMP_PREFIX,
+    Result, SET_ASIDE, SWAP_SUFFIX, TEMP_PREFIX, rename::rename_or_link,
 };
 
 /// The number of names to try for a temporary file. If all are taken, another program makes them on
@@ -19,7 +19,7 @@ use crate::{
 const NAME_TRIES: usize = 1000;
 
 /// Returns the directory of a name.
-fn folder_of(path: &Path) -> Result<&Path> {
+pub(crate) fn dir_of(path: &Path) -> Result<&Path> {
     path.parent()
         .ok_or_else(|| DiskError::new(Op::FindDir, path, io::Error::from(io::ErrorKind::InvalidInput)))
 }
@@ -50,85 +50,6 @@ pub fn with_temp(dir: &Path, mut make: impl FnMut(&Path) -> Result<()>) -> Resul
     }
 }
 
-/// The support of a directory's file system for a rename that must not replace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NoReplaceSupport {
-    /// The rename is supported.
-    Rename,
-    /// Only hard links are supported: a second hard link cannot replace a file either.
-    Link,
-    /// Neither is supported.
-    Neither,
-}
-
-/// Finds out, with two temporary files of our own, which of the two the file system of `dir`
-/// supports. The error of a rename does not tell if the file system refuses the operation or only
-/// that file; this trial does.
-///
-/// # Errors
-///
-/// The trial failed: the directory is not writable, or the disk is full.
-pub fn no_replace_support(disk: &LockedDir, dir: &Path) -> Result<NoReplaceSupport> {
-    disk.ensure_entries_removable(dir)?;
-    let one = with_temp(dir, |temp| disk.create(temp, b"", 0o600))?;
-    let two = temp_name(dir, PART_SUFFIX);
-    let found = match disk.rename_noreplace(&one, &two) {
-        Ok(()) => Ok(NoReplaceSupport::Rename),
-        Err(error) if error.may_be_unsupported() => match disk.hard_link(&one, &two) {
-            Ok(()) => Ok(NoReplaceSupport::Link),
-            // EMLINK and similar errors: for whatever reason, no link can be made here.
-            Err(_) => Ok(NoReplaceSupport::Neither),
-        },
-        Err(error) => Err(error),
-    };
-    for temp in [one, two] {
-        match disk.unlink(&temp) {
-            Err(error) if !error.is_not_found() => return Err(error),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Renames a file without replacing another: with [`LockedDir::rename_noreplace`] where that is
-/// supported, else with a second hard link and the removal of the first name. The latter syncs the
-/// destination's directory in between, so that no crash can lose both names.
-///
-/// A process that was killed between link and removal leaves two names of one file; see
-/// [`crate::Metadata::is_same_file`].
-///
-/// # Errors
-///
-/// The name is taken ([`DiskError::is_already_exists`]); the two are on different file systems
-/// ([`DiskError::is_cross_device`]); neither rename nor link is supported
-/// ([`Unsupported`](io::ErrorKind::Unsupported)). On these errors nothing has changed.
-pub fn rename_or_link(disk: &LockedDir, from: &Path, to: &Path) -> Result<RenameMethod> {
-    let refused = match disk.rename_noreplace(from, to) {
-        Ok(()) => return Ok(RenameMethod::Rename),
-        Err(error) if error.may_be_unsupported() => error,
-        Err(error) => return Err(error),
-    };
-    let dir = folder_of(to)?;
-    match no_replace_support(disk, dir)? {
-        // The file system supports the rename, so the refusal concerned this file or was temporary.
-        // The error of a second try is final.
-        NoReplaceSupport::Rename => {
-            let _ = refused;
-            disk.rename_noreplace(from, to)?;
-            Ok(RenameMethod::Rename)
-        }
-        NoReplaceSupport::Link => {
-            disk.hard_link(from, to)?;
-            disk.sync_dir(dir)?;
-            disk.unlink(from)?;
-            Ok(RenameMethod::LinkUnlink)
-        }
-        NoReplaceSupport::Neither => {
-            Err(DiskError::two(Op::RenameOrLink, from, to, io::ErrorKind::Unsupported.into()))
-        }
-    }
-}
-
 /// Puts a new file in place, complete or not at all: writes a temporary file in the same directory,
 /// syncs it, renames it without replacing, and syncs the directory. The file gets exactly `mode`,
 /// and `owner` if one is given and the file has another owner.
@@ -144,7 +65,7 @@ pub fn publish_new(
     mode: u32,
     owner: Option<Owner>,
 ) -> Result<RenameMethod> {
-    let dir = folder_of(path)?;
+    let dir = dir_of(path)?;
     disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, mode))?;
     let publish = || -> Result<RenameMethod> {
@@ -228,6 +149,41 @@ pub fn make_private_dir(disk: &LockedDir, root: &Path, dir: &Path, owner: Option
         let _ = disk.set_owner(dir, owner);
     }
     disk.sync_dir(root)
+}
+
+/// Makes one directory with access for its owner only, or corrects the mode of an existing one:
+/// another process may make it at the same moment, and a call that fails may have made it.
+///
+/// # Errors
+///
+/// The directory could not be made, or could not get its mode or owner.
+pub fn ensure_private_dir(disk: &LockedDir, dir: &Path, owner: Option<Owner>) -> Result<()> {
+    if let Err(error) = disk.make_dir(dir, 0o700)
+        && !disk.stat(dir).is_ok_and(|meta| meta.is_dir())
+    {
+        return Err(error);
+    }
+    let made = disk.stat(dir)?;
+    if made.owner.is_some() && made.mode & 0o777 != 0o700 {
+        disk.set_mode(dir, 0o700)?;
+    }
+    match owner {
+        // Root made the directory in another user's home.
+        Some(owner) if made.owner.is_some_and(|made| made.uid != owner.uid) => disk.set_owner(dir, owner),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the name under which the file with this path is set aside. Nearly every file system
+/// limits a name to 255 bytes.
+pub fn set_aside_name(path: &Path, number: u64) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let suffix = format!("{SET_ASIDE}{number}");
+    let mut keep = name.len().min(255 - suffix.len());
+    while !name.is_char_boundary(keep) {
+        keep -= 1;
+    }
+    path.with_file_name(format!("{}{suffix}", &name[..keep]))
 }
 
 /// The method by which a file was replaced.
@@ -322,7 +278,7 @@ pub fn replace(disk: &LockedDir, path: &Path, bytes: &[u8], expected: &[u8], lim
         let odd = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
         return Err(DiskError::new(Op::Replace, path, odd));
     }
-    let dir = folder_of(path)?;
+    let dir = dir_of(path)?;
     disk.ensure_entries_removable(dir)?;
     let temp = with_temp(dir, |temp| disk.create(temp, bytes, 0o600))?;
     // From here on the name tells a later run two facts: the file may be the only copy of
@@ -476,7 +432,7 @@ impl Ours<'_> {
         durable: bool,
     ) -> Result<Option<PathBuf>> {
         let disk = self.disk;
-        let dir = folder_of(place)?;
+        let dir = dir_of(place)?;
         let second = temp_name(dir, SWAP_SUFFIX);
         let mut made = false;
         let mut look = || -> Result<bool> {

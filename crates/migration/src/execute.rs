@@ -6,13 +6,9 @@
 //! is recorded and the other steps go on, but a failed sync ends the run, and after any failure the
 //! identity file stays.
 
-mod cross_device;
-mod parallel;
-mod remove_sources;
-mod rest;
-
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cell::Cell,
+    collections::BTreeSet,
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -20,17 +16,17 @@ use std::{
 
 use myownllm_durable_fs::trust::{OwnershipProblem, foreign_file, unchangeable_part};
 use myownllm_durable_fs::{
-    DirHandles, Disk, DiskError, LockedDir, Metadata, NoReplaceSupport, Op, SyncFs, no_replace_support,
-    quote, with_temp,
+    Disk, DiskError, FileMove, LockedDir, MoveKind, PendingRemoval, Published, Removal, RemovalOutcome,
+    SyncFailed, Transfer, TransferProgress, ensure_private_dir, quote,
 };
 
 use crate::{
     LiveDaemons, LiveKind,
     error::MigrationError,
     homes::Options,
-    inspect::{EntryClass, inspect, rebase, set_aside_as, whose},
-    plan::{Collision, IdentityState, Plan, SkippedEntry, Step},
-    report::{MoveMethod, Moved, Outcome, Phase, Progress, Report},
+    inspect::{EntryClass, incomparable, inspect, whose},
+    plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step},
+    report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report},
 };
 
 /// A sync failed, or the file system lacks a required operation: this run must not move anything
@@ -38,36 +34,6 @@ use crate::{
 struct Aborted;
 
 type Flow = Result<(), Aborted>;
-
-/// One file to move.
-struct FileMove {
-    from: PathBuf,
-    to: PathBuf,
-    kind: MoveKind,
-    /// True if the file ends with mode 0600.
-    private: bool,
-    /// True if the file is set aside instead of moved.
-    aside: bool,
-}
-
-#[derive(Clone)]
-enum MoveKind {
-    File,
-    Link { old_target: PathBuf, target: PathBuf },
-}
-
-/// A source that can be removed once its published copy is durable.
-struct PendingRemoval {
-    from: PathBuf,
-    to: PathBuf,
-    /// The target, if the source is a symlink.
-    link: Option<PathBuf>,
-    /// `None` if the file was at the destination already.
-    method: Option<MoveMethod>,
-    aside: bool,
-    /// A second name of `to` in its directory that must be removed first.
-    temp: Option<PathBuf>,
-}
 
 pub(crate) fn execute(
     disk: &LockedDir,
@@ -94,19 +60,21 @@ pub(crate) fn execute(
         report.outcome = if report.errors.is_empty() { Outcome::NothingToDo } else { Outcome::Partial };
         return report;
     }
-    let mut mover = Mover {
+    let progress = Cell::new(Progress::new(Phase::Moving, 0, plan.files()));
+    let went_on = |event| on_progress(advance(&progress, event));
+    let is_complete = |bytes: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok();
+    let mut executor = Executor {
         disk,
         plan: &plan,
         report,
-        support: BTreeMap::new(),
+        transfer: Transfer::new(disk, plan.owner, &is_complete, &went_on),
+        on_progress: &went_on,
         touched: false,
         emptied: Vec::new(),
         not_made: BTreeSet::new(),
-        on_progress,
-        progress: Progress::new(Phase::Moving, 0, plan.files()),
     };
-    let stopped = mover.all().is_err();
-    let mut report = mover.report;
+    let stopped = executor.all().is_err();
+    let mut report = executor.report;
     if stopped && report.moved.is_empty() && report.errors.is_empty() {
         report.outcome = Outcome::Refused;
     } else {
@@ -120,6 +88,21 @@ pub(crate) fn execute(
         }
     }
     report
+}
+
+/// Returns the progress after an event. The files count once; each other phase counts anew.
+fn advance(progress: &Cell<Progress>, event: TransferProgress) -> Progress {
+    let Progress { done, total, .. } = progress.get();
+    let phase =
+        |phase, phase_done, phase_total| Progress { phase, phase_done, phase_total, ..progress.get() };
+    let now = match event {
+        TransferProgress::Files(files) => Progress::new(Phase::Moving, total.min(done + files), total),
+        TransferProgress::Comparing { done, total } => phase(Phase::Comparing, done, total),
+        TransferProgress::Removing { done, total } => phase(Phase::Removing, done, total),
+        _ => phase(Phase::Syncing, 0, 0),
+    };
+    progress.set(now);
+    now
 }
 
 /// Checks that the right lock is held and that no daemon writes the homes.
@@ -209,13 +192,13 @@ fn verify_outcome(disk: &dyn Disk, plan: &Plan, report: &mut Report) {
     report.outcome = if report.errors.is_empty() { Outcome::Done } else { Outcome::Partial };
 }
 
-struct Mover<'a> {
+struct Executor<'a> {
     /// The locked home, for every read and change.
     disk: &'a LockedDir,
     plan: &'a Plan,
     report: Report,
-    /// The known support for a rename that cannot replace, by directory.
-    support: BTreeMap<PathBuf, NoReplaceSupport>,
+    transfer: Transfer<'a>,
+    on_progress: &'a dyn Fn(TransferProgress),
     /// True if anything has moved.
     touched: bool,
     /// Directories that could not be renamed as a whole: their files move one by one, and the
@@ -223,9 +206,6 @@ struct Mover<'a> {
     emptied: Vec<PathBuf>,
     /// Directories of the destination that could not be made.
     not_made: BTreeSet<PathBuf>,
-    /// The function that receives the progress.
-    on_progress: &'a dyn Fn(Progress),
-    progress: Progress,
 }
 
 /// Returns the files to move that can be synced one by one: a source that cannot be read can still
@@ -265,20 +245,11 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
 
-/// Returns the directories of these paths, each once.
-fn dirs_of<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<&'p Path> {
-    let mut dirs: Vec<&Path> = paths.filter_map(Path::parent).collect();
-    dirs.dedup();
-    dirs.sort();
-    dirs.dedup();
-    dirs
-}
-
 /// Returns the files that a barrier must sync where the platform cannot sync a whole file system:
 /// the files that got their name at the destination now, and the files that were there already and
 /// replace a source that is removed next, whoever wrote them.
-fn published_files(disk: &dyn Disk, retire: &[PendingRemoval], steps: &[Step]) -> Vec<PathBuf> {
-    let published = retire.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone());
+fn published_files(disk: &dyn Disk, pending: &[PendingRemoval], steps: &[Step]) -> Vec<PathBuf> {
+    let published = pending.iter().filter(|item| item.link.is_none()).map(|item| item.to.clone());
     let identical = steps.iter().filter_map(|step| match step {
         Step::RemoveIdentical { destination, .. } => {
             disk.stat(destination).is_ok_and(|there| there.is_file()).then(|| destination.clone())
@@ -288,39 +259,7 @@ fn published_files(disk: &dyn Disk, retire: &[PendingRemoval], steps: &[Step]) -
     published.chain(identical).collect()
 }
 
-/// Adds the directory of a path. A phase has very many paths in very few directories.
-fn note(dirs: &mut BTreeSet<PathBuf>, path: &Path) {
-    let dir = path.parent().unwrap_or(path);
-    if !dirs.contains(dir) {
-        dirs.insert(dir.to_owned());
-    }
-}
-
-impl<'a> Mover<'a> {
-    /// Keeps directories open until the returned value is dropped. None of them may be renamed or
-    /// removed meanwhile.
-    fn hold(&self, dirs: &[&Path]) -> DirHandles<'a> {
-        self.disk.keep_open(dirs)
-    }
-
-    /// Reports that `files` more files were processed.
-    fn went_on(&mut self, files: usize) {
-        let Progress { done, total, .. } = self.progress;
-        self.progress = Progress::new(Phase::Moving, total.min(done + files), total);
-        (self.on_progress)(self.progress);
-    }
-
-    /// Returns a function that reports the progress of a phase over files that were processed
-    /// before; its argument is the number of further files.
-    fn phase(&self, phase: Phase, phase_total: usize) -> impl FnMut(usize) + use<'a> {
-        let on_progress = self.on_progress;
-        let mut progress = Progress { phase, phase_done: 0, phase_total, ..self.progress };
-        move |more| {
-            progress.phase_done = phase_total.min(progress.phase_done + more);
-            on_progress(progress);
-        }
-    }
-
+impl Executor<'_> {
     fn fail(&mut self, path: &Path, source: DiskError) {
         let denied = source.kind() == io::ErrorKind::PermissionDenied;
         let error = match denied.then(|| self.not_ours(path)).flatten() {
@@ -348,44 +287,21 @@ impl<'a> Mover<'a> {
     /// failed.
     fn barrier(&mut self, directories: &[PathBuf], files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>) -> Flow {
         let there: Vec<&PathBuf> = directories.iter().filter(|dir| !self.not_made.contains(*dir)).collect();
-        self.flush(there, files)
+        self.sync(there, files)
     }
 
-    /// Syncs the file systems of these directories, or these files where the platform cannot sync a
-    /// file system; then these directories.
-    fn flush<'p>(
+    fn sync<'p>(
         &mut self,
         dirs: impl IntoIterator<Item = &'p PathBuf>,
         files: impl FnOnce(&dyn Disk) -> Vec<PathBuf>,
     ) -> Flow {
-        let dirs: BTreeSet<&PathBuf> = dirs.into_iter().collect();
-        if dirs.is_empty() {
-            return Ok(());
-        }
-        self.phase(Phase::Syncing, 0)(0);
-        let inner = || -> Result<(), (PathBuf, DiskError)> {
-            let mut seen = BTreeSet::new();
-            let mut each = false;
-            for &dir in &dirs {
-                let at = |error| (dir.clone(), error);
-                let device = self.disk.stat_follow(dir).map_err(at)?.id.map(|id| id.dev);
-                if device.is_none_or(|device| seen.insert(device)) {
-                    each |= self.disk.sync_fs(dir).map_err(at)? == SyncFs::Nothing;
-                }
-            }
-            if each {
-                for file in files(self.disk) {
-                    self.disk.sync_file(&file).map_err(|error| (file, error))?;
-                }
-            }
-            // Syncs each directory too: they are few, and on some file systems the call above does
-            // not include directories.
-            for &dir in &dirs {
-                self.disk.sync_dir(dir).map_err(|error| (dir.clone(), error))?;
-            }
-            Ok(())
-        };
-        inner().map_err(|(path, source)| {
+        let synced = self.transfer.sync(dirs, files);
+        self.proceed(synced)
+    }
+
+    /// Ends the run after a failed sync.
+    fn proceed(&mut self, result: Result<(), SyncFailed>) -> Flow {
+        result.map_err(|SyncFailed { path, source }| {
             self.report.errors.push(MigrationError::FlushFailed { path, source });
             Aborted
         })
@@ -421,14 +337,19 @@ impl<'a> Mover<'a> {
                     Err(error) if error.is_not_found() => {}
                     Err(error) => self.fail(path, error),
                 },
-                Step::RestoreQuarantined { from, to } => self.restore_quarantine(from, to),
+                Step::RestoreQuarantined { from, to } => {
+                    // The plan then treats the file like any other source.
+                    if let Err(error) = self.transfer.restore(from, to) {
+                        self.fail(from, error);
+                    }
+                }
                 Step::RemoveDir { path } => match self.disk.remove_dir(path) {
                     Ok(()) => {}
                     Err(error) if error.is_not_found() || error.is_already_exists() => {}
                     Err(error) => self.fail(path, error),
                 },
                 Step::MakeDir { path } => {
-                    if let Err(error) = self.make_dir(path) {
+                    if let Err(error) = ensure_private_dir(self.disk, path, self.plan.owner) {
                         self.fail(path, error);
                         return Err(Aborted);
                     }
@@ -476,192 +397,64 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    fn make_dir(&mut self, path: &Path) -> Result<(), DiskError> {
-        match self.disk.make_dir(path, 0o700) {
-            Ok(()) => {}
-            Err(error) => {
-                // A daemon may have made the directory at the same moment, or the call may have
-                // made it and then failed.
-                if !self.disk.stat(path).is_ok_and(|meta| meta.is_dir()) {
-                    return Err(error);
-                }
-            }
-        }
-        let made = self.disk.stat(path)?;
-        if made.owner.is_some() && made.mode & 0o777 != 0o700 {
-            self.disk.set_mode(path, 0o700)?;
-        }
-        match self.plan.owner {
-            // Root made the directory in another user's home.
-            Some(owner) if made.owner.is_some_and(|made| made.uid != owner.uid) => {
-                self.disk.set_owner(path, owner)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives a source its name back that a killed run was about to remove. The plan then treats it
-    /// like any other source.
-    fn restore_quarantine(&mut self, from: &Path, to: &Path) {
-        let result = match self.rename_new(from, to) {
-            Err(error) if error.is_already_exists() => {
-                // A new file has the name. The claimed file is removed if the bytes are the same,
-                // and else kept beside the new one.
-                let links = self
-                    .disk
-                    .read_link(from)
-                    .ok()
-                    .filter(|says| self.disk.read_link(to).is_ok_and(|s| s == *says));
-                match self.disk.same_content(from, to) {
-                    Ok(true) => self.disk.unlink(from),
-                    Err(_) if links.is_some() => self.disk.unlink(from),
-                    _ => {
-                        let mut number = 1;
-                        loop {
-                            match self.rename_new(from, &set_aside_as(to, number)) {
-                                Err(error) if error.is_already_exists() && number < 1000 => number += 1,
-                                other => break other.map(|_| ()),
-                            }
-                        }
-                    }
-                }
-            }
-            other => other.map(|_| ()),
-        };
-        match result {
-            Ok(()) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) => self.fail(from, error),
-        }
-    }
-
-    /// Returns the known support of the file system of this path's directory.
-    fn known_support(&self, path: &Path) -> Option<NoReplaceSupport> {
-        self.support.get(path.parent()?).copied()
-    }
-
-    /// Returns the support of a directory's file system for a rename that cannot replace.
-    fn support(&mut self, dir: &Path) -> Result<NoReplaceSupport, DiskError> {
-        if let Some(&known) = self.support.get(dir) {
-            return Ok(known);
-        }
-        let found = no_replace_support(self.disk, dir)?;
-        self.support.insert(dir.to_owned(), found);
-        Ok(found)
-    }
-
-    /// Renames without replacing, within one file system; with a hard link and an unlink where
-    /// necessary. For our temporary and claimed files: a crash between the two calls loses nothing,
-    /// because the content exists elsewhere or the next run finds the file.
-    fn rename_new(&mut self, from: &Path, to: &Path) -> Result<bool, DiskError> {
-        let dir = parent(to);
-        if self.support.get(&dir) != Some(&NoReplaceSupport::Link) {
-            match self.disk.rename_noreplace(from, to) {
-                Ok(()) => return Ok(false),
-                Err(error) if error.may_be_unsupported() => match self.support(&dir)? {
-                    NoReplaceSupport::Rename => return self.disk.rename_noreplace(from, to).map(|()| false),
-                    NoReplaceSupport::Neither => return Err(error),
-                    NoReplaceSupport::Link => {}
-                },
-                Err(error) => return Err(error),
-            }
-        }
-        self.disk.hard_link(from, to)?;
-        self.disk.sync_dir(&dir)?;
-        self.disk.unlink(from)?;
-        Ok(true)
-    }
-
     fn is_private(&self, to: &Path) -> bool {
         self.plan.secret_dirs.iter().any(|dir| to.parent() == Some(dir))
     }
 
-    fn file_move(&self, from: PathBuf, to: PathBuf, kind: MoveKind) -> FileMove {
-        FileMove { private: self.is_private(&to), aside: false, from, to, kind }
+    fn file_move(&self, from: &Path, to: &Path, symlink: Option<&Retarget>) -> FileMove {
+        let kind = symlink.cloned().map_or(MoveKind::File, |Retarget { old_target, target }| {
+            MoveKind::Symlink { old_target, target }
+        });
+        FileMove {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            kind,
+            private: self.is_private(to),
+            aside: false,
+        }
     }
 
     /// Executes moving steps, those up to each barrier together.
     fn batch(&mut self, steps: &[Step]) -> Flow {
-        let (mut file_moves, mut retire) = (Vec::new(), Vec::new());
+        let (mut files, mut pending) = (Vec::new(), Vec::new());
         let mut made = BTreeSet::new();
-        let mut removes = false;
         for step in steps {
             match step {
-                Step::MoveDir { from, to, files } => {
-                    file_moves.extend(self.move_dir(from, to, *files, &mut made)?);
+                Step::MoveDir { from, to, files: number } => {
+                    files.extend(self.move_dir(from, to, *number, &mut made)?);
                 }
                 Step::MoveFiles { from, to, names } => {
-                    file_moves.extend(
-                        names
-                            .iter()
-                            .map(|name| self.file_move(from.join(name), to.join(name), MoveKind::File)),
-                    );
+                    let file = |name| self.file_move(&from.join(name), &to.join(name), None);
+                    files.extend(names.iter().map(file));
                 }
-                Step::MoveFile { from, to } => {
-                    file_moves.push(self.file_move(from.clone(), to.clone(), MoveKind::File))
+                Step::MoveFile { from, to } => files.push(self.file_move(from, to, None)),
+                Step::MoveLink { from, to, symlink } => {
+                    files.push(self.file_move(from, to, Some(symlink)));
                 }
-                Step::MoveLink { from, to, old_target, target } => {
-                    let kind = MoveKind::Link { old_target: old_target.clone(), target: target.clone() };
-                    file_moves.push(self.file_move(from.clone(), to.clone(), kind));
+                Step::SetAside { from, to, symlink } => {
+                    let file = self.file_move(from, to, symlink.as_ref());
+                    files.push(FileMove { aside: true, private: true, ..file });
                 }
-                Step::SetAside { from, to } => {
-                    let kind = match self.disk.read_link(from) {
-                        Ok(old_target) => {
-                            let target = rebase(&old_target, &parent(from), &parent(to));
-                            MoveKind::Link { old_target, target }
-                        }
-                        Err(_) => MoveKind::File,
-                    };
-                    let file_move = self.file_move(from.clone(), to.clone(), kind);
-                    file_moves.push(FileMove { aside: true, private: true, ..file_move });
-                }
-                Step::RemoveIdentical { source, destination } => {
-                    self.went_on(1);
-                    removes = true;
-                    retire.push(self.identical(source, destination));
-                }
-                Step::Sync { directories } if removes => {
-                    let sources = self.remove(std::mem::take(&mut retire))?;
-                    self.flush(directories.iter().chain(&sources), |_| Vec::new())?;
+                Step::RemoveIdentical { source, destination, link } => {
+                    (self.on_progress)(TransferProgress::Files(1));
+                    let (from, to) = (source.clone(), destination.clone());
+                    pending.push(PendingRemoval::identical(from, to, link.clone()));
                 }
                 Step::Sync { directories } => {
-                    if !made.is_empty() {
-                        self.flush(&std::mem::take(&mut made), |_| Vec::new())?;
-                    }
-                    // A name is durably free before the winner gets it.
-                    let gives_way = file_moves
-                        .iter()
-                        .any(|file_move| file_move.aside && file_move.from.parent() == file_move.to.parent());
-                    let refused = !self.publish(std::mem::take(&mut file_moves), &mut retire)?;
-                    self.barrier(directories, |disk| published_files(disk, &retire, steps))?;
-                    if gives_way || refused {
-                        let sources = self.remove(std::mem::take(&mut retire))?;
-                        self.flush(&sources, |_| Vec::new())?;
-                    }
-                    if refused {
-                        return Err(Aborted);
+                    self.sync(&std::mem::take(&mut made), |_| Vec::new())?;
+                    let published = self.publish(std::mem::take(&mut files), &mut pending)?;
+                    self.barrier(directories, |disk| published_files(disk, &pending, steps))?;
+                    if published.is_err() {
+                        // Completes what was published, and begins no more.
+                        self.remove(pending)?;
+                        return published;
                     }
                 }
+                Step::RemoveSources { .. } => self.remove(std::mem::take(&mut pending))?,
                 _ => {}
             }
         }
-        // Removes the sources of files that had to be copied or linked, for which the plan has no
-        // barrier.
-        let sources = self.remove(retire)?;
-        self.flush(&sources, |_| Vec::new())
-    }
-
-    /// Returns the removal of a source that is at the destination already.
-    fn identical(&self, source: &Path, destination: &Path) -> PendingRemoval {
-        let link = self.disk.read_link(source).ok();
-        PendingRemoval {
-            from: source.to_owned(),
-            to: destination.to_owned(),
-            link,
-            method: None,
-            aside: false,
-            temp: None,
-        }
+        Ok(())
     }
 
     /// Renames a whole directory. Where that is not possible, its files move one by one, into a
@@ -673,61 +466,33 @@ impl<'a> Mover<'a> {
         files: usize,
         made: &mut BTreeSet<PathBuf>,
     ) -> Result<Vec<FileMove>, Aborted> {
-        let mut result = self.disk.rename_noreplace(from, to);
-        if let Err(error) = &result
-            && error.may_be_unsupported()
-        {
-            result = match self.support(&parent(to)) {
-                Ok(NoReplaceSupport::Rename) => self.disk.rename_noreplace(from, to),
-                // A plain rename never replaces a directory that is not empty.
-                Ok(NoReplaceSupport::Link) => match self.disk.stat(to) {
-                    Err(error) if error.is_not_found() => self.disk.rename(from, to),
-                    Err(error) => Err(error),
-                    Ok(_) => {
-                        let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-                        Err(DiskError::two(Op::Rename, from, to, taken))
-                    }
-                },
-                Ok(NoReplaceSupport::Neither) => return Err(self.refuse_neither(to)),
-                Err(error) => Err(error),
-            };
-        }
-        let moved = match &result {
-            Ok(()) => true,
-            // The rename may have happened before the call failed.
-            Err(_) => {
-                matches!(self.disk.stat(from), Err(error) if error.is_not_found())
-                    && self.disk.stat(to).is_ok_and(|meta| meta.is_dir())
+        let error = match self.transfer.rename_dir(from, to) {
+            Ok(()) => {
+                self.touched = true;
+                let (from, to) = (from.to_owned(), to.to_owned());
+                self.report.moved.push(Moved { from, to, method: MoveMethod::RenameDir, files });
+                (self.on_progress)(TransferProgress::Files(files));
+                return Ok(Vec::new());
             }
+            Err(error) if error.is_no_exclusive_rename() => return Err(self.refuse(to)),
+            Err(error) => error,
         };
-        if moved {
-            self.touched = true;
-            let (from, to) = (from.to_owned(), to.to_owned());
-            self.report.moved.push(Moved { from, to, method: MoveMethod::RenameDir, files });
-            self.went_on(files);
-            return Ok(Vec::new());
-        }
-        let Err(error) = result else { return Ok(Vec::new()) };
-        let busy = error.kind() == std::io::ErrorKind::ResourceBusy;
+        let busy = error.kind() == io::ErrorKind::ResourceBusy;
         if !error.is_already_exists() && !error.is_cross_device() && !busy {
             self.not_made.insert(to.to_owned());
             self.fail(from, error);
             return Ok(Vec::new());
         }
         self.emptied.push(from.to_owned());
-        // The destination exists by now, or the two are on different file systems (or on two layers
-        // of one).
-        let prepared = self.make_dir(to).and_then(|()| ours_in(self.disk, from));
-        match prepared {
+        let prepared = ensure_private_dir(self.disk, to, self.plan.owner);
+        match prepared.and_then(|()| ours_in(self.disk, from)) {
             Ok(files) => {
                 made.extend([to.to_owned(), parent(to)]);
-                Ok(files
-                    .into_iter()
-                    .filter_map(|file| {
-                        let destination = to.join(file.file_name()?);
-                        Some(self.file_move(file, destination, MoveKind::File))
-                    })
-                    .collect())
+                let moves = files.into_iter().filter_map(|file| {
+                    let destination = to.join(file.file_name()?);
+                    Some(self.file_move(&file, &destination, None))
+                });
+                Ok(moves.collect())
             }
             Err(error) => {
                 self.not_made.insert(to.to_owned());
@@ -737,7 +502,9 @@ impl<'a> Mover<'a> {
         }
     }
 
-    fn refuse_neither(&mut self, to: &Path) -> Aborted {
+    /// Reports that the file system of this path has no way to move a file without the danger of
+    /// replacing another.
+    fn refuse(&mut self, to: &Path) -> Aborted {
         let error = MigrationError::NoExclusiveRename { path: parent(to) };
         let known = |known: &MigrationError| known.code() == error.code() && known.path() == error.path();
         if self.report.errors.iter().chain(&self.report.refusals).any(known) {
@@ -760,198 +527,72 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Handles a taken name. If the file there has the same bytes, the source can be removed; else
-    /// both stay.
-    fn taken(&mut self, file_move: &FileMove, retire: &mut Vec<PendingRemoval>) {
-        let same = self
-            .disk
-            .stat(&file_move.to)
-            .map_err(|error| MigrationError::Unreadable { path: file_move.to.clone(), source: error });
-        let same = same.and_then(|there| match &file_move.kind {
-            MoveKind::Link { target, .. } => {
-                Ok(there.is_symlink() && self.disk.read_link(&file_move.to).is_ok_and(|says| says == *target))
-            }
-            _ => crate::inspect::is_same(self.disk, &file_move.from, &file_move.to, &there),
-        });
-        match same {
-            Ok(true) => retire.push(self.retire_of(file_move, None, None)),
-            Ok(false) => self
-                .report
-                .collisions
-                .push(Collision { source: file_move.from.clone(), destination: file_move.to.clone() }),
-            Err(error) => self.report.errors.push(error),
-        }
-    }
-
-    fn retire_of(
-        &self,
-        file_move: &FileMove,
-        method: Option<MoveMethod>,
-        temp: Option<PathBuf>,
-    ) -> PendingRemoval {
-        let link = match &file_move.kind {
-            MoveKind::Link { old_target, .. } => Some(old_target.clone()),
-            MoveKind::File => None,
-        };
-        PendingRemoval {
-            from: file_move.from.clone(),
-            to: file_move.to.clone(),
-            link,
-            method,
-            aside: file_move.aside,
-            temp,
-        }
-    }
-
     /// Gives each file its name at the destination. Adds the sources that can be removed once that
-    /// is durable. Returns `false` if the file system cannot do it: the caller then finishes the
+    /// is durable. The inner error: the file system cannot do it; the caller then finishes the
     /// published files and begins no more.
-    fn publish(
-        &mut self,
-        file_moves: Vec<FileMove>,
-        retire: &mut Vec<PendingRemoval>,
-    ) -> Result<bool, Aborted> {
-        let mut copies = Vec::new();
-        let mut across: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let held = self.hold(&dirs_of(
-            file_moves.iter().flat_map(|file_move| [file_move.from.as_path(), &file_move.to]),
-        ));
-        for file_move in file_moves {
-            let is_across = across.iter().any(|(from, to)| {
-                (file_move.from.parent(), file_move.to.parent()) == (Some(from.as_path()), Some(to.as_path()))
-            });
-            if !is_across {
-                self.went_on(1);
-            }
-            if file_move.aside {
-                self.make_private(&file_move.from);
-            }
-            if let MoveKind::Link { old_target, target } = &file_move.kind
-                && old_target != target
-            {
-                self.relink(&file_move, retire);
-                continue;
-            }
-            if is_across {
-                copies.push(file_move);
-                continue;
-            }
-            let mut linked = self.known_support(&file_move.to) == Some(NoReplaceSupport::Link);
-            let mut result =
-                if linked { Ok(()) } else { self.disk.rename_noreplace(&file_move.from, &file_move.to) };
-            if let Err(error) = &result
-                && error.may_be_unsupported()
-            {
-                match self.support(&parent(&file_move.to)) {
-                    Ok(NoReplaceSupport::Rename) => {
-                        result = self.disk.rename_noreplace(&file_move.from, &file_move.to)
-                    }
-                    Ok(NoReplaceSupport::Link) => {
-                        linked = true;
-                        result = Ok(());
-                    }
-                    Ok(NoReplaceSupport::Neither) => {
-                        self.refuse_neither(&file_move.to);
-                        return Ok(false);
-                    }
-                    Err(error) => result = Err(error),
-                }
-            }
-            if linked && result.is_ok() {
-                result = self.disk.hard_link(&file_move.from, &file_move.to);
-                if result.is_ok() {
-                    let item = self.retire_of(&file_move, Some(MoveMethod::Link), None);
-                    retire.push(item);
-                    continue;
-                }
-            }
-            match result {
-                Ok(()) => {
+    fn publish(&mut self, files: Vec<FileMove>, pending: &mut Vec<PendingRemoval>) -> Result<Flow, Aborted> {
+        let mut published = Vec::new();
+        let copied = self.transfer.publish(files, &mut published);
+        let mut flow = Ok(());
+        for (file, outcome) in published {
+            match outcome {
+                Published::Renamed => {
                     self.touched = true;
-                    self.moved(file_move.from, file_move.to, MoveMethod::Rename, file_move.aside);
+                    self.moved(file.from, file.to, MoveMethod::Rename, file.aside);
                 }
-                Err(error) if error.is_cross_device() => {
-                    // The file is counted again when it is copied.
-                    self.progress.done = self.progress.done.saturating_sub(1);
-                    across.push((parent(&file_move.from), parent(&file_move.to)));
-                    copies.push(file_move);
+                Published::SourceRemains(item) => pending.push(item),
+                Published::Taken => {
+                    self.report.collisions.push(Collision { source: file.from, destination: file.to });
                 }
-                Err(error) => self.recheck(file_move, error, retire),
+                // The file stays, and the next run tries again.
+                Published::Changed => self.report.errors.push(MigrationError::Changed { path: file.from }),
+                Published::Vanished => self.report.errors.push(MigrationError::Vanished { path: file.from }),
+                Published::Incomparable(error) => {
+                    self.report.errors.push(incomparable(&file.from, &file.to, error));
+                }
+                Published::Unsupported(_) => flow = Err(self.refuse(&file.to)),
+                Published::Failed(error) => self.fail(&file.from, error),
+                _ => self.report.errors.push(MigrationError::Changed { path: file.from }),
             }
         }
-        let copied = self.copy(copies, retire);
-        drop(held);
-        copied
+        self.proceed(copied)?;
+        Ok(flow)
     }
 
-    fn make_private(&mut self, path: &Path) {
-        if self.disk.stat(path).is_ok_and(|meta| meta.is_file() && meta.mode & 0o777 != 0o600)
-            && let Err(error) = self.disk.set_mode(path, 0o600)
-        {
-            self.fail(path, error);
-        }
-    }
-
-    /// Determines the state after a failed rename.
-    fn recheck(&mut self, file_move: FileMove, error: DiskError, retire: &mut Vec<PendingRemoval>) {
-        if error.is_already_exists() {
-            return self.taken(&file_move, retire);
-        }
-        let absent = |found: Result<Metadata, DiskError>| matches!(found, Err(error) if error.is_not_found());
-        match (absent(self.disk.stat(&file_move.from)), absent(self.disk.stat(&file_move.to))) {
-            // The rename happened in spite of the error, or another process did it.
-            (true, false) => self.moved(file_move.from, file_move.to, MoveMethod::Rename, file_move.aside),
-            (true, true) => self.report.errors.push(MigrationError::Vanished { path: file_move.from }),
-            (false, false) if error.is_not_found() => self.taken(&file_move, retire),
-            (false, _) => self.fail(&file_move.from, error),
-        }
-    }
-
-    /// Makes a symlink at the destination that leads to the same file.
-    fn relink(&mut self, file_move: &FileMove, retire: &mut Vec<PendingRemoval>) {
-        let MoveKind::Link { target, .. } = &file_move.kind else { return };
-        let dir = parent(&file_move.to);
-        let make = |target: &Path| -> Result<Option<PathBuf>, DiskError> {
-            self.disk.ensure_entries_removable(&dir)?;
-            let temp = with_temp(&dir, |temp| self.disk.symlink(target, temp))?;
-            let (old, new) = (self.disk.stat(&file_move.from)?, self.disk.stat(&temp)?);
-            if let Some(owner) = old.owner.filter(|_| old.owner != new.owner) {
-                // Only root can chown; for any other user the symlink is their own, or becomes so.
-                let _ = self.disk.set_owner(&temp, owner);
+    /// Removes the remaining sources of files that are durable at the destination, and syncs the
+    /// directories.
+    fn remove(&mut self, pending: Vec<PendingRemoval>) -> Flow {
+        let mut removal = Removal::default();
+        let removed = self.transfer.remove_sources(pending, &mut removal);
+        for (item, outcome) in removal.sources {
+            match outcome {
+                RemovalOutcome::Removed { lost } => {
+                    self.touched = true;
+                    if !lost.is_empty() {
+                        let lost = AttributesLost { path: item.to.clone(), names: lost };
+                        self.report.attributes_lost.push(lost);
+                    }
+                    match item.method {
+                        Some(method) => self.moved(item.from, item.to, method.into(), item.aside),
+                        None => self.report.identical_removed.push(item.from),
+                    }
+                }
+                RemovalOutcome::WasGone => {}
+                RemovalOutcome::Differs => {
+                    self.report.collisions.push(Collision { source: item.from, destination: item.to });
+                }
+                RemovalOutcome::Failed(error) => self.fail(&item.from, error),
+                _ => self.report.errors.push(MigrationError::Changed { path: item.from }),
             }
-            let target = self.disk.stat_follow(&file_move.from)?;
-            let same = match self.disk.stat_follow(&temp) {
-                Ok(found) => Ok(found.is_same_file(&target) || found.id.is_none()),
-                Err(error) if error.is_not_found() => Ok(false),
-                Err(error) => Err(error),
-            };
-            if let Ok(true) = same {
-                return Ok(Some(temp));
-            }
-            self.disk.unlink(&temp)?;
-            same.map(|_| None)
-        };
-        // A directory on the way may be a symlink itself; then only the full path is certain.
-        let made = make(target).and_then(|made| match made {
-            Some(temp) => Ok(temp),
-            None => make(&self.disk.canonicalize(&file_move.from)?)?.ok_or_else(|| {
-                let lost = std::io::Error::new(std::io::ErrorKind::NotFound, "it would lead elsewhere");
-                DiskError::two(Op::RebaseLink, &file_move.from, target, lost)
-            }),
-        });
-        let result = made.and_then(|temp| {
-            self.rename_new(&temp, &file_move.to).inspect_err(|_| {
-                let _ = self.disk.unlink(&temp);
-            })
-        });
-        match result {
-            Ok(_) => {
-                let item = self.retire_of(file_move, Some(MoveMethod::Relink), None);
-                retire.push(item);
-            }
-            Err(error) if error.is_already_exists() => self.taken(file_move, retire),
-            Err(error) => self.fail(&file_move.from, error),
         }
+        for (path, error) in removal.failures {
+            // A source that stays in its quarantine has been reported.
+            if !error.is_already_exists() || self.report.errors.is_empty() {
+                self.fail(&path, error);
+            }
+        }
+        self.proceed(removed)?;
+        self.sync(&removal.changed_dirs, |_| Vec::new())
     }
 
     /// Removes the directories that are empty now.
@@ -987,6 +628,6 @@ impl<'a> Mover<'a> {
                 left.extend(directories.iter().cloned());
             }
         }
-        self.flush(&left, |_| Vec::new())
+        self.sync(&left, |_| Vec::new())
     }
 }

@@ -13,9 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use classify::{EntryClass, rebase, relative_dirs, set_aside_as, whose};
+pub(crate) use classify::{EntryClass, rebase, relative_dirs, whose};
 use classify::{is_spelled_alike, legacy_network, normalise};
-pub(crate) use compare::is_same;
+pub(crate) use compare::incomparable;
 use compare::{differs, is_copy, no_mount, pair};
 use leftovers::Leftover;
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
@@ -26,7 +26,7 @@ pub use pending::is_pending;
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes, Keep},
-    plan::SkippedEntry,
+    plan::{Retarget, SkippedEntry},
 };
 
 /// The size limit of an identity file, which has some two hundred bytes.
@@ -45,14 +45,23 @@ pub(crate) enum DestinationState {
     Same,
     /// The destination has something else.
     Differs {
-        /// A name beside the destination that no program reads, for the source if it loses.
-        aside_source: PathBuf,
+        /// The place beside the destination for the source, if it loses.
+        aside_source: Aside,
         /// The same for the file at the destination.
-        aside_destination: PathBuf,
+        aside_destination: Aside,
         /// One of the two is a symlink that leads to the other, so whichever side the user keeps,
         /// this file is kept.
         file: Option<Keep>,
     },
+}
+
+/// The place for a file that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Aside {
+    /// A name that no program reads.
+    pub(crate) to: PathBuf,
+    /// The targets, if the file is a symlink.
+    pub(crate) symlink: Option<Retarget>,
 }
 
 /// One of our files in a source directory.

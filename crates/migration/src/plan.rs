@@ -119,12 +119,9 @@ pub enum Step {
         /// The destination.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
-        /// The present target.
-        #[serde(serialize_with = "lossy")]
-        old_target: PathBuf,
-        /// The new target.
-        #[serde(serialize_with = "lossy")]
-        target: PathBuf,
+        /// The targets.
+        #[serde(flatten)]
+        symlink: Retarget,
     },
     /// Remove a source file whose bytes are at the destination already.
     RemoveIdentical {
@@ -134,6 +131,9 @@ pub enum Step {
         /// The file that stays.
         #[serde(serialize_with = "lossy")]
         destination: PathBuf,
+        /// The target, if the source is a symlink.
+        #[serde(skip)]
+        link: Option<PathBuf>,
     },
     /// Set the losing file of a decision aside, under a name that no program reads.
     SetAside {
@@ -143,6 +143,18 @@ pub enum Step {
         /// The new path, beside the winner.
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
+        /// The targets, if the file is a symlink.
+        #[serde(flatten)]
+        symlink: Option<Retarget>,
+    },
+    /// Remove the sources that remain in these directories: of files that had to be copied or
+    /// linked, and of files that were at the destination already. Each is renamed aside, compared,
+    /// and removed, or gets its name back. Then sync the directories. Does nothing after moves by
+    /// rename.
+    RemoveSources {
+        /// The directories.
+        #[serde(serialize_with = "lossy_paths")]
+        directories: Vec<PathBuf>,
     },
     /// Remove a directory of the source if it is empty.
     #[serde(rename = "remove-folder")]
@@ -152,8 +164,8 @@ pub enum Step {
         path: PathBuf,
     },
     /// A barrier: sync the results of the steps before it, in these directories, before the next
-    /// step begins. A failure ends the run. A file that had to be copied, because it could not be
-    /// renamed, has barriers of its own.
+    /// step begins. A failure ends the run. A copy has a barrier of its own before it gets its
+    /// name.
     Sync {
         /// The directories, and the file systems that they are on.
         #[serde(serialize_with = "lossy_paths")]
@@ -166,16 +178,19 @@ impl Step {
         Self::SetOwner { path, uid: owner.uid, gid: owner.gid }
     }
 
-    /// True if the step is a barrier, which changes nothing.
+    /// True if the step completes the steps before it, and changes nothing of its own: a barrier,
+    /// or the removal of sources that remain.
     #[must_use]
     pub fn is_barrier(&self) -> bool {
-        matches!(self, Self::Sync { .. })
+        matches!(self, Self::Sync { .. } | Self::RemoveSources { .. })
     }
 
     /// Returns the path of the step; for a barrier, its first directory.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Sync { directories } => directories.first().map_or(Path::new(""), PathBuf::as_path),
+            Self::Sync { directories } | Self::RemoveSources { directories } => {
+                directories.first().map_or(Path::new(""), PathBuf::as_path)
+            }
             Self::RemoveLeftover { path }
             | Self::MakeDir { path }
             | Self::SetMode { path, .. }
@@ -219,26 +234,41 @@ impl fmt::Display for Step {
                 write!(f, "move {} files from {} to {}", names.len(), from.display(), to.display())
             }
             Self::MoveFile { from, to } => write!(f, "move {} to {}", from.display(), to.display()),
-            Self::MoveLink { from, to, target, .. } => {
+            Self::MoveLink { from, to, symlink } => {
                 write!(
                     f,
                     "move the link {} to {} (leading to {})",
                     from.display(),
                     to.display(),
-                    target.display()
+                    symlink.target.display()
                 )
             }
-            Self::RemoveIdentical { source, destination } => {
+            Self::RemoveIdentical { source, destination, .. } => {
                 write!(f, "remove {}, the same as {}", source.display(), destination.display())
             }
-            Self::SetAside { from, to } => write!(f, "set {} aside as {}", from.display(), to.display()),
+            Self::SetAside { from, to, .. } => write!(f, "set {} aside as {}", from.display(), to.display()),
             Self::RemoveDir { path } => write!(f, "remove the folder {} when it is empty", path.display()),
-            Self::Sync { directories } => {
-                let paths: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
-                write!(f, "sync {}", paths.join(", "))
+            Self::Sync { directories } => write!(f, "sync {}", listed(directories)),
+            Self::RemoveSources { directories } => {
+                write!(f, "remove the sources that remain in {}", listed(directories))
             }
         }
     }
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The targets of a symlink that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Retarget {
+    /// The present target.
+    #[serde(serialize_with = "lossy")]
+    pub old_target: PathBuf,
+    /// The target with which the symlink leads to the same file from its new place.
+    #[serde(serialize_with = "lossy")]
+    pub target: PathBuf,
 }
 
 /// Two files that differ, of which only one can have the name.

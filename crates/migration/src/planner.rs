@@ -10,8 +10,8 @@ use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
 use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
-    inspect::{DestinationState, Inventory, Key, SingleFile, StateDir},
-    plan::{Collision, IdentityState, Plan, Step},
+    inspect::{Aside, DestinationState, Inventory, Key, SingleFile, StateDir},
+    plan::{Collision, IdentityState, Plan, Retarget, Step},
 };
 
 /// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
@@ -116,7 +116,11 @@ impl<'a> Planner<'a> {
         let DestinationState::Differs { aside_source, aside_destination, .. } = pair else {
             return Vec::new();
         };
-        let set_aside = |from: &Path, to: &Path| Step::SetAside { from: from.to_owned(), to: to.to_owned() };
+        let set_aside = |from: &Path, aside: &Aside| Step::SetAside {
+            from: from.to_owned(),
+            to: aside.to.clone(),
+            symlink: aside.symlink.clone(),
+        };
         match winner {
             None => {
                 self.stays(source);
@@ -149,7 +153,9 @@ impl<'a> Planner<'a> {
             let (source, destination) = (dir.source.join(&item.name), dir.destination.join(&item.name));
             match &item.pair {
                 DestinationState::Free => names.push(item.name.clone()),
-                DestinationState::Same => others.push(Step::RemoveIdentical { source, destination }),
+                DestinationState::Same => {
+                    others.push(Step::RemoveIdentical { source, destination, link: None })
+                }
                 pair => {
                     let step = Step::MoveFile { from: source.clone(), to: destination.clone() };
                     let winner = Self::winner(pair, self.keep);
@@ -173,7 +179,11 @@ impl<'a> Planner<'a> {
         let steps = match &single.pair {
             DestinationState::Free => vec![step],
             DestinationState::Same => {
-                vec![Step::RemoveIdentical { source: source.clone(), destination: destination.clone() }]
+                vec![Step::RemoveIdentical {
+                    source: source.clone(),
+                    destination: destination.clone(),
+                    link: None,
+                }]
             }
             pair => {
                 // The second-factor lock of an identity moves with the identity.
@@ -221,9 +231,11 @@ impl<'a> Planner<'a> {
     fn move_key(&mut self, key: &Key) -> Step {
         let (from, to) = (self.inventory.source_key_path(key), self.inventory.key_destination.clone());
         match (&key.link, &self.inventory.key_target) {
-            (Some(old), Some(target)) => {
-                Step::MoveLink { from, to, old_target: old.clone(), target: target.clone() }
-            }
+            (Some(old), Some(target)) => Step::MoveLink {
+                from,
+                to,
+                symlink: Retarget { old_target: old.clone(), target: target.clone() },
+            },
             _ => {
                 self.private(&from.clone(), key.meta.mode);
                 Step::MoveFile { from, to }
@@ -292,7 +304,7 @@ impl<'a> Planner<'a> {
                 if there.link.is_none() {
                     self.private(&to, there.meta.mode);
                 }
-                let same = Step::RemoveIdentical { source: from, destination: to };
+                let same = Step::RemoveIdentical { source: from, destination: to, link: here.link.clone() };
                 return self.plan.identity_steps.push(same);
             }
             // The two could not be compared.
@@ -475,30 +487,50 @@ fn add_barriers(plan: &mut Plan, destination_dirs: &[PathBuf]) {
 
 /// Orders a batch: files that are set aside at the destination; files that move; sources that are
 /// at the destination already. The barriers between them make a name durably free before the winner
-/// gets it, and make the destination durable before its source is removed.
+/// gets it, and make the destination durable before a source is removed.
 fn with_barriers(steps: Vec<Step>) -> Vec<Step> {
-    let gives_way = |step: &Step| matches!(step, Step::SetAside { from, to } if from.parent() == to.parent());
+    let gives_way =
+        |step: &Step| matches!(step, Step::SetAside { from, to, .. } if from.parent() == to.parent());
     let (asides, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(gives_way);
     let (removals, moves): (Vec<_>, Vec<_>) =
         rest.into_iter().partition(|step| matches!(step, Step::RemoveIdentical { .. }));
     let changed = |steps: &[Step]| steps.iter().flat_map(directories_of).collect::<BTreeSet<PathBuf>>();
+    let sources = |steps: &[Step]| steps.iter().filter_map(source_directory).collect::<BTreeSet<PathBuf>>();
     let mut published = changed(&moves);
-    let (mut stays, mut goes) = (BTreeSet::new(), BTreeSet::new());
-    for step in &removals {
-        if let Step::RemoveIdentical { source, destination } = step {
-            stays.insert(parent(destination));
-            goes.insert(parent(source));
-        }
-    }
-    published.extend(stays);
-    let given_way = changed(&asides);
+    published.extend(removals.iter().filter_map(|step| match step {
+        Step::RemoveIdentical { destination, .. } => Some(parent(destination)),
+        _ => None,
+    }));
+    let mut goes = sources(&moves);
+    goes.extend(sources(&removals));
+    let (given_way, freed) = (changed(&asides), sources(&asides));
     let mut all = asides;
     all.extend(barrier(given_way));
+    all.extend(remove_sources(freed));
     all.extend(moves);
     all.extend(barrier(published));
     all.extend(removals);
-    all.extend(barrier(goes));
+    all.extend(remove_sources(goes));
     all
+}
+
+/// Returns the step that removes the sources that remain in these directories; `None` if there are
+/// none.
+fn remove_sources(directories: BTreeSet<PathBuf>) -> Option<Step> {
+    (!directories.is_empty()).then(|| Step::RemoveSources { directories: directories.into_iter().collect() })
+}
+
+/// Returns the directory in which a step may leave a source to remove. A directory that moves as a
+/// whole counts for its files, which move one by one where the directory cannot.
+fn source_directory(step: &Step) -> Option<PathBuf> {
+    match step {
+        Step::MoveDir { from, .. } | Step::MoveFiles { from, .. } => Some(from.clone()),
+        Step::MoveFile { from, .. } | Step::MoveLink { from, .. } | Step::SetAside { from, .. } => {
+            Some(parent(from))
+        }
+        Step::RemoveIdentical { source, .. } => Some(parent(source)),
+        _ => None,
+    }
 }
 
 /// Returns the directories in which a moving step changes names.
@@ -506,7 +538,7 @@ fn directories_of(step: &Step) -> Vec<PathBuf> {
     match step {
         Step::MoveDir { from, to, .. } => vec![parent(from), parent(to), to.clone()],
         Step::MoveFiles { from, to, .. } => vec![from.clone(), to.clone()],
-        Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } | Step::SetAside { from, to } => {
+        Step::MoveFile { from, to } | Step::MoveLink { from, to, .. } | Step::SetAside { from, to, .. } => {
             vec![parent(from), parent(to)]
         }
         _ => Vec::new(),

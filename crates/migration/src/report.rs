@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use myownllm_durable_fs as durable_fs;
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -30,6 +31,17 @@ pub enum MoveMethod {
     Copy,
     /// A new symlink that leads to the same file, after which the old symlink is removed.
     Relink,
+}
+
+impl From<durable_fs::MoveMethod> for MoveMethod {
+    fn from(method: durable_fs::MoveMethod) -> Self {
+        match method {
+            durable_fs::MoveMethod::Rename => Self::Rename,
+            durable_fs::MoveMethod::Link => Self::Link,
+            durable_fs::MoveMethod::Copy => Self::Copy,
+            durable_fs::MoveMethod::Relink => Self::Relink,
+        }
+    }
 }
 
 /// A file or directory that has moved.

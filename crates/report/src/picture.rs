@@ -61,7 +61,7 @@ impl<'a> From<&'a Plan> for Picture<'a> {
                     moved.extend(names.iter().map(|name| Moving::file(&from.join(name), &to.join(name))));
                 }
                 Step::RemoveIdentical { source, .. } => removed.push(source.as_path()),
-                Step::SetAside { from, to } => aside.push((from.as_path(), to.as_path())),
+                Step::SetAside { from, to, .. } => aside.push((from.as_path(), to.as_path())),
                 _ => {}
             }
         }

@@ -112,15 +112,3 @@ pub(super) fn is_spelled_alike(one: &Path, other: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     one.parent() == other.parent() && name(one) == name(other)
 }
-
-/// Returns the name under which the file with this path is set aside. Nearly every file system
-/// limits a name to 255 bytes.
-pub(crate) fn set_aside_as(path: &Path, number: u64) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let suffix = format!("{SET_ASIDE}{number}");
-    let mut keep = name.len().min(255 - suffix.len());
-    while !name.is_char_boundary(keep) {
-        keep -= 1;
-    }
-    path.with_file_name(format!("{}{suffix}", &name[..keep]))
-}

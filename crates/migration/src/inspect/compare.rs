@@ -5,14 +5,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, Metadata, Op, Owner, trust::foreign_part};
-
-use super::{
-    DestinationState,
-    classify::{rebase, set_aside_as},
-    is_absent, unreadable,
+use myownllm_durable_fs::{
+    Disk, DiskError, Metadata, Op, Owner, QUARANTINE_DIR, is_second_copy, set_aside_name, trust::foreign_part,
 };
-use crate::{error::MigrationError, homes::Keep};
+
+use super::{Aside, DestinationState, classify::rebase, is_absent, unreadable};
+use crate::{error::MigrationError, homes::Keep, plan::Retarget};
 
 /// Returns the path to which `target` leads from a directory that is named without symlinks. The
 /// entry at that path may be a symlink.
@@ -53,33 +51,46 @@ fn leads_to(disk: &dyn Disk, link: &Path, name: &Path) -> Result<bool, Migration
     }
 }
 
-/// Returns a name beside `path` that no program reads, for `loser`: `roster.json.set-aside-1`. The
-/// name is free, or a killed run has begun to set the same file or symlink aside under it.
-pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<PathBuf, MigrationError> {
+/// Returns the place beside `path` for `loser`: `roster.json.set-aside-1`. The name is free, or a
+/// killed run has begun to set the same file or symlink aside under it.
+pub(super) fn aside_name(disk: &dyn Disk, path: &Path, loser: &Path) -> Result<Aside, MigrationError> {
     let dir = path.parent().unwrap_or(path);
+    let at_loser = |error| unreadable(loser, error);
+    let meta = disk.stat(loser).map_err(at_loser)?;
+    let symlink = if meta.is_symlink() {
+        let old_target = disk.read_link(loser).map_err(at_loser)?;
+        let target = rebase(&old_target, belongs_in(loser), dir);
+        Some(Retarget { old_target, target })
+    } else {
+        None
+    };
     let mut number = 1_u64;
     loop {
-        let aside = set_aside_as(path, number);
-        match disk.stat(&aside) {
-            Err(error) if error.is_not_found() => return Ok(aside),
-            Err(error) => return Err(unreadable(&aside, error)),
+        let to = set_aside_name(path, number);
+        match disk.stat(&to) {
+            Err(error) if error.is_not_found() => return Ok(Aside { to, symlink }),
+            Err(error) => return Err(unreadable(&to, error)),
             Ok(there) => {
-                let at_loser = |error| unreadable(loser, error);
-                let begun = match disk.stat(loser).map_err(at_loser)? {
-                    meta if meta.is_file() => is_same(disk, loser, &aside, &there)?,
-                    meta if meta.is_symlink() && there.is_symlink() => {
-                        let says = disk.read_link(loser).map_err(at_loser)?;
-                        let says = rebase(&says, loser.parent().unwrap_or(loser), dir);
-                        disk.read_link(&aside).is_ok_and(|begun| begun == says)
+                let begun = match &symlink {
+                    Some(Retarget { target, .. }) => {
+                        there.is_symlink() && disk.read_link(&to).is_ok_and(|begun| begun == *target)
                     }
-                    _ => false,
+                    None => meta.is_file() && is_same(disk, loser, &to, &there)?,
                 };
                 if begun {
-                    return Ok(aside);
+                    return Ok(Aside { to, symlink });
                 }
                 number += 1;
             }
         }
+    }
+}
+
+/// Returns the directory of a file, as it was before a killed run took the file aside.
+fn belongs_in(file: &Path) -> &Path {
+    match file.parent() {
+        Some(dir) if dir.ends_with(QUARANTINE_DIR) => dir.parent().unwrap_or(dir),
+        dir => dir.unwrap_or(file),
     }
 }
 
@@ -148,26 +159,20 @@ pub(super) fn no_mount(disk: &dyn Disk, file: &Path) -> Result<(), MigrationErro
     Err(MigrationError::Failed { path: file.to_owned(), source })
 }
 
-/// True if the destination holds the source's bytes in such a way that the source can be removed:
-/// in a regular file that is another file or has at least two names. (A symlink may lead to the
-/// source itself.)
-pub(crate) fn is_same(
+/// [`is_second_copy`], with the error of this crate.
+pub(super) fn is_same(
     disk: &dyn Disk,
     source: &Path,
     destination: &Path,
     there: &Metadata,
 ) -> Result<bool, MigrationError> {
-    if !there.is_file() {
-        return Ok(false);
+    is_second_copy(disk, source, destination, there).map_err(|error| incomparable(source, destination, error))
+}
+
+/// Returns the error of two files that could not be compared.
+pub(crate) fn incomparable(source: &Path, destination: &Path, error: DiskError) -> MigrationError {
+    if error.is_covered_by_mount() {
+        return MigrationError::Failed { path: destination.to_owned(), source: error };
     }
-    no_mount(disk, destination)?;
-    let here = disk.stat(source).map_err(|error| unreadable(source, error))?;
-    if here.is_same_file(there) {
-        // One name seen at two paths (a bind mount) is not two names.
-        return Ok(there.links > 1);
-    }
-    disk.same_content(source, destination).map_err(|error| {
-        let about = if error.path() == source { source } else { destination };
-        unreadable(about, error)
-    })
+    unreadable(if error.path() == source { source } else { destination }, error)
 }

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use myownllm_durable_fs::Disk;
+use crate::Disk;
 
 /// The number of files that one thread processes in the time that starting a thread takes.
 const FILES_A_THREAD: usize = 16;

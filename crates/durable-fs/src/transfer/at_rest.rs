@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use myownllm_durable_fs::{Disk, FileId, OpenForWriting, Timestamp};
+use crate::{Disk, FileId, OpenForWriting, Timestamp};
 
 /// A file that has not changed for this time is at rest; the app's config has the same wait.
 const STABLE_FOR: Duration = Duration::from_millis(250);
@@ -14,8 +14,11 @@ const STABLE_FOR: Duration = Duration::from_millis(250);
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// The number of checks (2 s) after which the run stops waiting for a writer.
 const MAX_LOOKS: u32 = 80;
-/// The size limit: a larger file is no roster, state or identity file, and is not read.
+/// The size limit of a file that is judged: a larger one is not read, and counts as complete.
 const LIMIT: u64 = 16 << 20;
+
+/// Judges the content of a file.
+pub(super) type Judge<'j> = &'j (dyn Fn(&[u8]) -> bool + Sync);
 
 /// The state of a file for which the run waits.
 struct Waiting<'f> {
@@ -35,6 +38,7 @@ struct Waiting<'f> {
 /// holds it open.
 pub(super) fn not_at_rest<'f>(
     disk: &dyn Disk,
+    is_complete: Judge<'_>,
     files: impl Iterator<Item = (&'f Path, bool)>,
 ) -> BTreeSet<PathBuf> {
     let mut waiting: Vec<_> =
@@ -45,7 +49,9 @@ pub(super) fn not_at_rest<'f>(
         }
         let files: Vec<&Path> = waiting.iter().map(|waiting| waiting.file).collect();
         let mut answers = disk.open_for_writing(&files).into_iter();
-        waiting.retain_mut(|waiting| !waiting.rests(disk, answers.next() == Some(OpenForWriting::Yes)));
+        waiting.retain_mut(|waiting| {
+            !waiting.rests(disk, is_complete, answers.next() == Some(OpenForWriting::Yes))
+        });
         if !waiting.is_empty() {
             disk.pause(POLL_INTERVAL);
         }
@@ -54,7 +60,7 @@ pub(super) fn not_at_rest<'f>(
 }
 
 impl Waiting<'_> {
-    fn rests(&mut self, disk: &dyn Disk, is_open: bool) -> bool {
+    fn rests(&mut self, disk: &dyn Disk, judge: Judge<'_>, is_open: bool) -> bool {
         if is_open {
             (self.complete, self.known) = (false, None);
             return false;
@@ -68,14 +74,13 @@ impl Waiting<'_> {
         if self.known == now {
             self.same += 1;
         } else {
-            (self.known, self.same, self.complete) = (now, 0, is_complete(disk, self.file));
+            (self.known, self.same, self.complete) = (now, 0, is_complete(disk, judge, self.file));
         }
         self.complete || self.same >= STABLE_FOR.as_millis().div_ceil(POLL_INTERVAL.as_millis())
     }
 }
 
-/// True if a file is complete JSON, or cannot be read.
-pub(super) fn is_complete(disk: &dyn Disk, file: &Path) -> bool {
-    let read = disk.read(file, LIMIT);
-    read.map_or(true, |bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok())
+/// True if a file is complete, or cannot be read.
+pub(super) fn is_complete(disk: &dyn Disk, judge: Judge<'_>, file: &Path) -> bool {
+    disk.read(file, LIMIT).map_or(true, |bytes| judge(&bytes))
 }

@@ -1,0 +1,345 @@
+//! Removes the sources of published files.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    MoveMethod, PendingRemoval, RemovalOutcome, SyncFailed, Transfer, TransferProgress,
+    at_rest::{is_complete, not_at_rest},
+    dirs_of,
+    parallel::each,
+    parent,
+};
+use crate::{
+    CopyComparison, Disk, DiskError, LockedDir, Metadata, Op, OpenForWriting, QUARANTINE_DIR,
+    ensure_private_dir,
+};
+
+/// What [`Transfer::remove_sources`] did.
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// The outcome of each source.
+    pub sources: Vec<(PendingRemoval, RemovalOutcome)>,
+    /// The other paths that could not be changed, with the reasons. A quarantine directory that is
+    /// not empty ([`DiskError::is_already_exists`]) holds a source that is reported elsewhere.
+    pub failures: Vec<(PathBuf, DiskError)>,
+    /// The directories to sync, so that the removals are durable.
+    pub changed_dirs: Vec<PathBuf>,
+}
+
+/// The result of checking a source that was renamed aside.
+enum Checked {
+    /// The source equals the published file, with the metadata `seen`; the attributes `lost` are
+    /// lost with it.
+    Removable { lost: Vec<String>, seen: Box<Metadata>, complete: bool },
+    /// The source stays, or is gone.
+    Ended(Fate),
+}
+
+/// What became of a source.
+struct Fate {
+    outcome: RemovalOutcome,
+    /// For a source that stays: true if it has its name back.
+    stays: Option<bool>,
+}
+
+impl Fate {
+    fn ended(outcome: RemovalOutcome) -> Self {
+        Self { outcome, stays: None }
+    }
+
+    /// Gives a source its name back at once, because other programs look for it under that name.
+    fn give_back(
+        disk: &LockedDir,
+        item: &PendingRemoval,
+        quarantined: &Path,
+        outcome: RemovalOutcome,
+    ) -> Self {
+        Self { outcome, stays: Some(disk.rename_noreplace(quarantined, &item.from).is_ok()) }
+    }
+}
+
+/// The time before the rename within which a later write may get the same timestamp: the coarsest
+/// file systems count in 2 s.
+const TIMESTAMP_STEP: i64 = 2;
+
+type ByDir = BTreeMap<PathBuf, Vec<PendingRemoval>>;
+
+impl Transfer<'_> {
+    /// Removes the sources of files that are durable at the destination. Each source is renamed
+    /// aside and checked there, where no other program can write between the check and the removal.
+    /// A source that differs from the published file, or that a program has open for writing, gets
+    /// its name back. Adds to `removal` what happened, also if the call fails.
+    ///
+    /// # Errors
+    ///
+    /// A sync failed: the other sources stay.
+    pub fn remove_sources(
+        &self,
+        pending: Vec<PendingRemoval>,
+        removal: &mut Removal,
+    ) -> Result<(), SyncFailed> {
+        let mut by_dir = ByDir::new();
+        let mut second_names = BTreeSet::new();
+        for item in pending {
+            if let Some(temp) = &item.temp {
+                // The source stays until the second name is removed: it is the next run's reason to
+                // remove that name.
+                match self.disk.unlink(temp) {
+                    Ok(()) => second_names.extend(temp.parent().map(Path::to_owned)),
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => {
+                        removal.failures.push((temp.clone(), error));
+                        continue;
+                    }
+                }
+            }
+            by_dir.entry(parent(&item.from)).or_default().push(item);
+        }
+        self.sync(&second_names, |_| Vec::new())?;
+        if by_dir.is_empty() {
+            return Ok(());
+        }
+        removal.changed_dirs.extend(by_dir.keys().cloned());
+        by_dir.retain(|dir, _| match ensure_private_dir(self.disk, &dir.join(QUARANTINE_DIR), self.owner) {
+            Ok(()) => true,
+            Err(error) => {
+                removal.failures.push((dir.clone(), error));
+                false
+            }
+        });
+        self.sync(by_dir.keys(), |_| Vec::new())?;
+        let (quarantines, restored) = self.remove_each(by_dir, removal);
+        self.sync(&restored, |_| Vec::new())?;
+        for quarantine in quarantines {
+            match self.disk.remove_dir(&quarantine) {
+                Err(error) if !error.is_not_found() => removal.failures.push((quarantine, error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles the sources. Returns the quarantine directories, and the directories in which a
+    /// source got its name back.
+    fn remove_each(&self, by_dir: ByDir, removal: &mut Removal) -> (Vec<PathBuf>, BTreeSet<PathBuf>) {
+        let disk = self.disk;
+        let mut quarantines = Vec::new();
+        let mut sources = Vec::new();
+        for (dir, items) in by_dir {
+            let quarantine = dir.join(QUARANTINE_DIR);
+            // A file of a killed run that could not be restored must not be replaced.
+            let there = match names_in(disk, &quarantine) {
+                Ok(there) => there,
+                Err(error) => {
+                    removal.failures.push((dir, error));
+                    continue;
+                }
+            };
+            for item in items {
+                match item.from.file_name() {
+                    Some(name) if !there.contains(name) => {
+                        let quarantined = quarantine.join(name);
+                        sources.push((item, quarantined));
+                    }
+                    _ => removal.sources.push((item, RemovalOutcome::InUse)),
+                }
+            }
+            quarantines.push(quarantine);
+        }
+        let targets = dirs_of(sources.iter().map(|(item, _)| item.to.as_path()));
+        let aside =
+            quarantines.iter().flat_map(|quarantine| [quarantine.parent(), Some(quarantine)]).flatten();
+        let _open = self.keep_open(&aside.chain(targets).collect::<Vec<_>>());
+        let judge = self.is_complete;
+        let check_one = |(item, quarantined): (PendingRemoval, PathBuf)| {
+            let complete = || item.link.is_some() || is_complete(disk, judge, &quarantined);
+            let checked = check(disk, &item, &quarantined, complete);
+            (item, quarantined, checked)
+        };
+        let checked = each(disk, sources, check_one, |_| {});
+        let in_use = self.in_use(&checked);
+        let remove_one = |(item, quarantined, checked): (PendingRemoval, PathBuf, Checked)| {
+            let fate = match checked {
+                Checked::Ended(fate) => fate,
+                Checked::Removable { .. } if in_use.contains(&quarantined) => {
+                    Fate::give_back(disk, &item, &quarantined, RemovalOutcome::InUse)
+                }
+                Checked::Removable { lost, seen, .. } => remove(disk, &item, &quarantined, lost, &seen),
+            };
+            (item, quarantined, fate)
+        };
+        let mut restored = BTreeSet::new();
+        let told = self.phase(checked.len(), |done, total| TransferProgress::Removing { done, total });
+        for (item, quarantined, fate) in each(disk, checked, remove_one, told) {
+            if fate.stays.is_some() {
+                restored.insert(parent(&item.from));
+            }
+            if fate.stays == Some(false)
+                && let Err(error) = self.restore(&quarantined, &item.from)
+            {
+                removal.failures.push((quarantined, error));
+            }
+            removal.sources.push((item, fate.outcome));
+        }
+        (quarantines, restored)
+    }
+
+    /// Returns the sources, by their names aside, that a program has open for writing, or that go on
+    /// changing. Such a program may not have finished, and its later writes would be lost with the
+    /// source. No program opens a file anew that is aside, so a source that is not in use now has its
+    /// last content.
+    fn in_use(&self, checked: &[(PendingRemoval, PathBuf, Checked)]) -> BTreeSet<PathBuf> {
+        let disk = self.disk;
+        let asked = checked.iter().filter_map(|(item, quarantined, checked)| {
+            let Checked::Removable { seen, complete, .. } = checked else { return None };
+            // A symlink has no content. A write to a file whose second name is at the destination is
+            // not lost.
+            let is_second_name =
+                || seen.links > 1 && disk.stat(&item.to).is_ok_and(|there| there.is_same_file(seen));
+            (item.link.is_none() && !is_second_name()).then_some((quarantined.as_path(), *complete))
+        });
+        let (files, complete): (Vec<_>, Vec<_>) = asked.unzip();
+        if files.is_empty() {
+            return BTreeSet::new();
+        }
+        let open = disk.open_for_writing(&files).into_iter().map(|answer| answer == OpenForWriting::Yes);
+        let (mut in_use, mut torn) = (BTreeSet::new(), Vec::new());
+        for ((file, complete), is_open) in files.into_iter().zip(complete).zip(open) {
+            match (is_open, complete) {
+                (true, _) => drop(in_use.insert(file.to_owned())),
+                (false, false) => torn.push((file, false)),
+                (false, true) => {}
+            }
+        }
+        // Where a writer cannot be seen, an incomplete file is given time.
+        in_use.extend(not_at_rest(disk, self.is_complete, torn.into_iter()));
+        in_use
+    }
+}
+
+fn names_in(disk: &LockedDir, dir: &Path) -> Result<BTreeSet<OsString>, DiskError> {
+    Ok(disk.list(dir)?.into_iter().map(|entry| entry.name).collect())
+}
+
+/// Renames a source aside and checks if it can be removed. A source that stays gets its name back.
+fn check(
+    disk: &LockedDir,
+    item: &PendingRemoval,
+    quarantined: &Path,
+    complete: impl FnOnce() -> bool,
+) -> Checked {
+    // Only for a file at the destination that this run has not put there.
+    let before = item.method.is_none().then(|| disk.stat(&item.to).ok()).flatten();
+    if let Err(error) = disk.rename(&item.from, quarantined)
+        && disk.stat(quarantined).is_err()
+    {
+        // The source is gone already, so there is nothing to remove.
+        let gone = matches!(disk.stat(&item.from), Err(error) if error.is_not_found());
+        return Checked::Ended(Fate::ended(if gone {
+            RemovalOutcome::WasGone
+        } else {
+            RemovalOutcome::Failed(error)
+        }));
+    }
+    let looked = disk.stat(quarantined).and_then(|seen| {
+        // Runs the mount check after the comparison: opening the destination makes NFS refresh the
+        // ctime compared here.
+        let lost = verify_removable(disk, item, quarantined)?;
+        verify_not_same_file(disk, item, quarantined, before)?;
+        Ok(lost.map(|lost| (lost, seen)))
+    });
+    match looked {
+        Ok(Some((lost, seen))) => Checked::Removable { lost, seen: Box::new(seen), complete: complete() },
+        kept => Checked::Ended(Fate::give_back(disk, item, quarantined, stays(kept.err()))),
+    }
+}
+
+/// Removes a source that is not in use. Compares it once more if a program may have written and
+/// closed it since it was `seen`.
+fn remove(
+    disk: &LockedDir,
+    item: &PendingRemoval,
+    quarantined: &Path,
+    lost: Vec<String>,
+    seen: &Metadata,
+) -> Fate {
+    let is_as_seen = |now: &Metadata| {
+        (now.len, now.modified) == (seen.len, seen.modified)
+            && seen.changed.seconds - seen.modified.seconds > TIMESTAMP_STEP
+    };
+    let may_go = disk.stat(quarantined).and_then(|now| match item.link.is_some() || is_as_seen(&now) {
+        true => Ok(Some(lost)),
+        false => verify_removable(disk, item, quarantined),
+    });
+    match may_go {
+        Ok(Some(lost)) => match disk.unlink(quarantined) {
+            Ok(()) => Fate::ended(RemovalOutcome::Removed { lost }),
+            Err(error) if error.is_not_found() => Fate::ended(RemovalOutcome::WasGone),
+            Err(error) => Fate::ended(RemovalOutcome::Failed(error)),
+        },
+        kept => Fate::give_back(disk, item, quarantined, stays(kept.err())),
+    }
+}
+
+/// Returns the outcome of a source that stays, because it differs or could not be compared.
+fn stays(why: Option<DiskError>) -> RemovalOutcome {
+    why.map_or(RemovalOutcome::Differs, RemovalOutcome::Failed)
+}
+
+/// Fails if the file at the destination is another view of the source, for example through an
+/// overlay over the source's directory. Device and inode need not show that, but the rename that
+/// claimed the source changes the ctime of the file.
+fn verify_not_same_file(
+    disk: &dyn Disk,
+    item: &PendingRemoval,
+    quarantined: &Path,
+    before: Option<Metadata>,
+) -> Result<(), DiskError> {
+    let Some(before) = before else { return Ok(()) };
+    let now = disk.stat(&item.to)?;
+    // A hard link to the source is a valid copy.
+    if now.changed == before.changed || now.is_same_file(&disk.stat(quarantined)?) {
+        return Ok(());
+    }
+    let busy = io::Error::new(io::ErrorKind::ResourceBusy, "it is the source itself, seen through a mount");
+    Err(DiskError::new(Op::CompareCopy, &item.to, busy))
+}
+
+/// Returns the attributes that are lost with the claimed source if it still equals the file at the
+/// destination, else `None`.
+fn verify_removable(
+    disk: &dyn Disk,
+    item: &PendingRemoval,
+    quarantined: &Path,
+) -> Result<Option<Vec<String>>, DiskError> {
+    let nothing_lost = |may_go: bool| Ok(may_go.then(Vec::new));
+    if let Some(target) = &item.link {
+        return nothing_lost(disk.stat(&item.to).is_ok() && disk.read_link(quarantined)? == *target);
+    }
+    let compare = || {
+        Ok(match disk.compare_copy(quarantined, &item.to)? {
+            CopyComparison::Differs => None,
+            CopyComparison::Identical { missing_xattrs } => Some(missing_xattrs),
+        })
+    };
+    if item.method == Some(MoveMethod::Copy)
+        && let Ok(likeness) = compare()
+    {
+        // The copy is a separate file, so no further check is needed. If the two cannot be
+        // compared, the checks below return the reason.
+        return Ok(likeness);
+    }
+    let (here, there) = (disk.stat(quarantined)?, disk.stat(&item.to)?);
+    if !here.is_file() || !there.is_file() || disk.is_mount_point(&item.to) {
+        return nothing_lost(false);
+    }
+    if here.is_same_file(&there) {
+        return nothing_lost(there.links > 1);
+    }
+    compare()
+}
