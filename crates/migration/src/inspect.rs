@@ -17,7 +17,7 @@ pub(crate) use classify::{EntryClass, rebase, relative_dirs, whose};
 use classify::{is_spelled_alike, legacy_network, normalise};
 pub(crate) use compare::incomparable;
 use compare::{differs, is_copy, no_mount, pair};
-use leftovers::Leftover;
+use leftovers::{Judge, Leftover};
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata, Op, Owner, QUARANTINE_DIR};
 use myownllm_identity::{Answer, Identity, Refusal};
@@ -232,6 +232,8 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
         linked: BTreeMap::new(),
         there: BTreeMap::new(),
         key_targets: Vec::new(),
+        judge: Judge::new(disk, homes),
+        restored: BTreeSet::new(),
         out: Inventory {
             direction,
             source: homes.source(direction).to_owned(),
@@ -301,6 +303,9 @@ struct Inspector<'a> {
     there: BTreeMap<PathBuf, Metadata>,
     /// The targets of the identity files that are symlinks.
     key_targets: Vec<PathBuf>,
+    judge: Judge<'a>,
+    /// The names that sources get back.
+    restored: BTreeSet<PathBuf>,
     out: Inventory,
 }
 
@@ -546,9 +551,11 @@ impl Inspector<'_> {
         })?;
         if seen.quarantines {
             let dir = path.join(QUARANTINE_DIR);
+            let known: BTreeSet<OsString> = seen.ours.iter().cloned().collect();
             for entry in self.disk.list(&dir)? {
+                self.restored.insert(path.join(&entry.name));
                 self.out.quarantines.push((dir.join(&entry.name), path.join(&entry.name)));
-                if is_leaf && !seen.ours.contains(&entry.name) {
+                if is_leaf && !known.contains(&entry.name) {
                     seen.ours.push(entry.name);
                 }
             }
@@ -577,12 +584,12 @@ impl Inspector<'_> {
     /// removed. If the file is the only copy, it gets its name back, and that name is returned. Any
     /// other file stays, and the report names it.
     fn leftover(&mut self, relative: &Path, path: PathBuf) -> Option<OsString> {
-        match leftovers::judge(self.disk, self.homes, relative, &path) {
+        match self.judge.judge(relative, &path) {
             Leftover::Superfluous => self.out.leftovers.push(path),
             Leftover::OnlyCopyOf(name) => {
                 let name = name.file_name()?.to_owned();
                 let plain = path.with_file_name(&name);
-                if self.out.quarantines.iter().all(|(_, known)| *known != plain) {
+                if self.restored.insert(plain.clone()) {
                     self.out.quarantines.push((path, plain));
                     return Some(name);
                 }

@@ -368,3 +368,22 @@ fn file_in_another_letter_case_is_left_where_the_case_counts() {
     let left = planned(&disk, &Options::forward()).left;
     assert_eq!(left.len(), 2, "{left:?}");
 }
+
+/// A move that was killed while it copied leaves a temporary file for each roster. The next look
+/// must not read every roster for every temporary file.
+#[test]
+fn leftovers_of_many_copies_are_judged_by_few_reads() {
+    const FILES: usize = 200;
+    let disk = disk(&["@mesh/rosters/", ".secrets/identity.json#1"]);
+    for number in 0..FILES {
+        let content = format!("{{\"number\":{number:06}}}");
+        disk.put(format!("{APP}/mesh/rosters/{number}.json"), content.as_bytes());
+        disk.put(format!("{DAEMON}/mesh/rosters/.durable-fs.7-{number}.part"), content.as_bytes());
+    }
+    disk.reset_ops();
+    let plan = planned(&disk, &Options::forward());
+    let removed = plan.prepare.iter().filter(|step| matches!(step, Step::RemoveLeftover { .. })).count();
+    assert_eq!(removed, FILES);
+    let reads = disk.ops().iter().filter(|record| record.op == Op::Read).count();
+    assert!(reads < 5 * FILES, "{reads} reads for {FILES} temporary files");
+}

@@ -4,7 +4,11 @@
 //! directory has no effect (FUSE), a power cut can leave only the temporary file, which is then the
 //! only copy.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use myownllm_durable_fs::{Disk, FileKind, QUARANTINE_DIR, TEMP_PREFIX};
 
@@ -30,51 +34,92 @@ pub(crate) enum Leftover {
     MayBeOnlyCopy,
 }
 
-/// Judges a temporary file by its content. `relative` is the directory that it lies in, relative to
-/// its home.
-pub(crate) fn judge(disk: &dyn Disk, homes: &Homes, relative: &Path, leftover: &Path) -> Leftover {
-    match disk.stat(leftover) {
-        Err(error) if error.is_not_found() => return Leftover::Superfluous,
-        // A symlink holds no content, and its target stays.
-        Ok(meta) if meta.is_symlink() || meta.len == 0 => return Leftover::Superfluous,
-        Ok(meta) if meta.is_file() => {}
-        _ => return Leftover::MayBeOnlyCopy,
-    }
-    let Ok(bytes) = disk.read(leftover, LIMIT) else { return Leftover::MayBeOnlyCopy };
-    if is_elsewhere(disk, homes, relative, &bytes) {
-        return Leftover::Superfluous;
-    }
-    let name = name_of(homes, relative, &bytes);
-    let is_free = |name: &PathBuf| {
-        [&homes.app, &homes.daemon].into_iter().all(|home| {
-            let quarantined =
-                home.join(relative).join(QUARANTINE_DIR).join(name.file_name().unwrap_or_default());
-            [home.join(name), quarantined]
-                .iter()
-                .all(|at| disk.stat(at).is_err_and(|error| error.is_not_found()))
-        })
-    };
-    name.filter(is_free).map_or(Leftover::MayBeOnlyCopy, Leftover::OnlyCopyOf)
+/// The length of the part of a file by which the files of a directory are sorted.
+const HEAD: usize = 4096;
+
+/// The files of a directory, sorted by their heads.
+type Index = Vec<(Vec<u8>, PathBuf)>;
+
+/// Judges temporary files. A killed run can leave one for each file that it copied, so the other
+/// files of each directory are read once, and not again for each temporary file.
+pub(super) struct Judge<'a> {
+    disk: &'a dyn Disk,
+    homes: &'a Homes,
+    indexes: RefCell<BTreeMap<PathBuf, Index>>,
 }
 
-/// True if a file of the same directory in either home begins with these bytes, so that it holds
-/// the same content or more.
-fn is_elsewhere(disk: &dyn Disk, homes: &Homes, relative: &Path, bytes: &[u8]) -> bool {
-    let legacy = homes.names.legacy_roster.parent().unwrap_or(Path::new(""));
-    [&homes.app, &homes.daemon].into_iter().any(|home| {
-        let dirs = [home.join(relative), home.join(relative).join(QUARANTINE_DIR), homes.app.join(legacy)];
-        dirs.iter().any(|dir| {
-            let entries = disk.list(dir).unwrap_or_default();
-            let is_ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(TEMP_PREFIX);
-            entries.into_iter().filter(|entry| entry.kind == FileKind::File && !is_ours(&entry.name)).any(
-                |entry| {
-                    let path = dir.join(entry.name);
-                    let is_long_enough = disk.stat(&path).is_ok_and(|meta| meta.len >= bytes.len() as u64);
-                    is_long_enough && disk.read(&path, LIMIT).is_ok_and(|there| there.starts_with(bytes))
-                },
-            )
-        })
-    })
+impl<'a> Judge<'a> {
+    pub(super) fn new(disk: &'a dyn Disk, homes: &'a Homes) -> Self {
+        Self { disk, homes, indexes: RefCell::default() }
+    }
+
+    /// Judges a temporary file by its content. `relative` is the directory that it lies in, relative
+    /// to its home.
+    pub(super) fn judge(&self, relative: &Path, leftover: &Path) -> Leftover {
+        let (disk, homes) = (self.disk, self.homes);
+        match disk.stat(leftover) {
+            Err(error) if error.is_not_found() => return Leftover::Superfluous,
+            // A symlink holds no content, and its target stays.
+            Ok(meta) if meta.is_symlink() || meta.len == 0 => return Leftover::Superfluous,
+            Ok(meta) if meta.is_file() => {}
+            _ => return Leftover::MayBeOnlyCopy,
+        }
+        let Ok(bytes) = disk.read(leftover, LIMIT) else { return Leftover::MayBeOnlyCopy };
+        if self.is_elsewhere(relative, &bytes) {
+            return Leftover::Superfluous;
+        }
+        let name = name_of(homes, relative, &bytes);
+        let is_free = |name: &PathBuf| {
+            [&homes.app, &homes.daemon].into_iter().all(|home| {
+                let quarantined =
+                    home.join(relative).join(QUARANTINE_DIR).join(name.file_name().unwrap_or_default());
+                [home.join(name), quarantined]
+                    .iter()
+                    .all(|at| disk.stat(at).is_err_and(|error| error.is_not_found()))
+            })
+        };
+        name.filter(is_free).map_or(Leftover::MayBeOnlyCopy, Leftover::OnlyCopyOf)
+    }
+
+    /// True if a file of the same directory in either home begins with these bytes, so that it holds
+    /// the same content or more.
+    fn is_elsewhere(&self, relative: &Path, bytes: &[u8]) -> bool {
+        let mut indexes = self.indexes.borrow_mut();
+        let index = indexes.entry(relative.to_owned()).or_insert_with(|| self.index(relative));
+        let head = &bytes[..bytes.len().min(HEAD)];
+        let first = index.partition_point(|(known, _)| known.as_slice() < head);
+        let alike = index[first..].iter().take_while(|(known, _)| known.starts_with(head));
+        // The file may have changed since the index was made.
+        let holds = |path: &Path| {
+            self.disk.stat(path).is_ok_and(|meta| meta.len >= bytes.len() as u64)
+                && self.disk.read(path, LIMIT).is_ok_and(|there| there.starts_with(bytes))
+        };
+        alike.into_iter().any(|(_, path)| holds(path))
+    }
+
+    fn index(&self, relative: &Path) -> Index {
+        let homes = self.homes;
+        let legacy = homes.names.legacy_roster.parent().unwrap_or(Path::new(""));
+        let mut index = Index::new();
+        for home in [&homes.app, &homes.daemon] {
+            let dir = home.join(relative);
+            for dir in [dir.join(QUARANTINE_DIR), dir, homes.app.join(legacy)] {
+                for entry in self.disk.list(&dir).unwrap_or_default() {
+                    let is_ours = entry.name.to_string_lossy().starts_with(TEMP_PREFIX);
+                    if entry.kind == FileKind::File && !is_ours {
+                        let path = dir.join(entry.name);
+                        if let Ok(mut head) = self.disk.read(&path, LIMIT) {
+                            head.truncate(HEAD);
+                            head.shrink_to_fit();
+                            index.push((head, path));
+                        }
+                    }
+                }
+            }
+        }
+        index.sort();
+        index
+    }
 }
 
 /// Returns the name, relative to a home, of a complete file with this content.

@@ -13,7 +13,7 @@ use super::{
     classify::{EntryClass, legacy_network, relative_dirs, whose},
     compare::is_same,
     inspect, key_targets,
-    leftovers::{self, Leftover},
+    leftovers::{Judge, Leftover},
     unreadable,
 };
 use crate::{
@@ -49,12 +49,13 @@ pub fn is_pending(disk: &dyn Disk, homes: &Homes) -> Result<bool, MigrationError
 fn key_in_temporary(disk: &dyn Disk, homes: &Homes) -> bool {
     let key = homes.daemon.join(&homes.names.identity);
     let relative = homes.names.identity.parent().unwrap_or(Path::new(""));
+    let judge = Judge::new(disk, homes);
     let is_temporary = |name: &std::ffi::OsStr, kind| matches!(whose(name, kind), EntryClass::Leftover);
     disk.stat(&key).is_err_and(|error| error.is_not_found())
         && disk.list(&homes.daemon.join(relative)).unwrap_or_default().into_iter().any(|entry| {
             let path = homes.daemon.join(relative).join(&entry.name);
             is_temporary(&entry.name, entry.kind)
-                && matches!(leftovers::judge(disk, homes, relative, &path), Leftover::OnlyCopyOf(_))
+                && matches!(judge.judge(relative, &path), Leftover::OnlyCopyOf(_))
         })
 }
 
@@ -125,8 +126,9 @@ fn dir_pending(
     if pending {
         return Ok(true);
     }
+    let judge = Judge::new(disk, homes);
     for leftover in temporaries {
-        match leftovers::judge(disk, homes, relative, &leftover) {
+        match judge.judge(relative, &leftover) {
             Leftover::MayBeOnlyCopy => foreign = true,
             Leftover::Superfluous | Leftover::OnlyCopyOf(_) => return Ok(true),
         }
