@@ -10,6 +10,7 @@ mod real;
 mod rename;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod temp;
 mod transfer;
 pub mod trust;
 
@@ -26,10 +27,10 @@ pub use op::Op;
 pub use publish::{
     Displaced, ReplaceMethod, Replaced, StaleTemp, ensure_private_dir, is_ours, make_dirs, make_private_dir,
     may_be_only_copy, publish_new, put_in_place, rename_back, replace, set_aside_name, stale_temps,
-    temp_name, with_temp,
 };
 pub use real::RealDisk;
 pub use rename::{NoReplaceSupport, no_replace_support, rename_or_link};
+pub use temp::{temp_name, with_temp};
 pub use transfer::{
     FileMove, MoveKind, MoveMethod, PendingRemoval, Published, Removal, RemovalOutcome, SyncFailed, Transfer,
     TransferProgress, is_second_copy,

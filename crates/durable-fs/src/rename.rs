@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Disk, DiskError, LockedDir, Op, PART_SUFFIX, RenameMethod, Result,
-    publish::{dir_of, temp_name, with_temp},
+    temp::{dir_of, temp_name, with_temp},
 };
 
 /// The support of a directory's file system for a rename that must not replace.

@@ -23,8 +23,6 @@ use crate::{
     set_aside_name, with_temp,
 };
 
-pub use remove::Removal;
-
 /// One file or symlink to move.
 #[derive(Clone, Debug)]
 pub struct FileMove {
@@ -149,6 +147,18 @@ pub enum RemovalOutcome {
     InUse,
     /// The source could not be removed, or could not be compared. It stays.
     Failed(DiskError),
+}
+
+/// What [`Transfer::remove_sources`] did.
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// The outcome of each source.
+    pub sources: Vec<(PendingRemoval, RemovalOutcome)>,
+    /// The other paths that could not be changed, with the reasons. A quarantine directory that is
+    /// not empty ([`DiskError::is_already_exists`]) holds a source that is reported elsewhere.
+    pub failures: Vec<(PathBuf, DiskError)>,
+    /// The directories to sync, so that the removals are durable.
+    pub changed_dirs: Vec<PathBuf>,
 }
 
 /// The progress of a move.

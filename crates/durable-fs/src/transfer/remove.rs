@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    MoveMethod, PendingRemoval, RemovalOutcome, SyncFailed, Transfer, TransferProgress,
+    MoveMethod, PendingRemoval, Removal, RemovalOutcome, SyncFailed, Transfer, TransferProgress,
     at_rest::{is_complete, not_at_rest},
     dirs_of,
     parallel::each,
@@ -18,18 +18,6 @@ use crate::{
     CopyComparison, Disk, DiskError, LockedDir, Metadata, Op, OpenForWriting, QUARANTINE_DIR,
     ensure_private_dir,
 };
-
-/// What [`Transfer::remove_sources`] did.
-#[derive(Debug, Default)]
-pub struct Removal {
-    /// The outcome of each source.
-    pub sources: Vec<(PendingRemoval, RemovalOutcome)>,
-    /// The other paths that could not be changed, with the reasons. A quarantine directory that is
-    /// not empty ([`DiskError::is_already_exists`]) holds a source that is reported elsewhere.
-    pub failures: Vec<(PathBuf, DiskError)>,
-    /// The directories to sync, so that the removals are durable.
-    pub changed_dirs: Vec<PathBuf>,
-}
 
 /// The result of checking a source that was renamed aside.
 enum Checked {
