@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use integration_tests::{Builder, StandIn, standin::Version};
+use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{APP, Home, MESH, Ran, path_with_program, run, set_mode};
@@ -378,6 +379,24 @@ fn what_is_no_socket_in_a_daemons_way_is_foreseen() {
     assert!(Command::new("sh").args(["-c", hint]).status().unwrap().success(), "{hint}");
     run(&mut launch(&home, "", &["--once"])).ends_with(0);
     home.still_has(b"precious", "what was in the way");
+}
+
+/// A file outside of the home belongs to somebody else: no hint moves it away.
+#[rstest]
+#[case::a_directory("/tmp")]
+#[case::a_device("/dev/null")]
+#[case::a_system_file("/etc/passwd")]
+fn control_socket_that_names_another_file_is_refused_with_the_config(#[case] named: &str) {
+    let home = Home::settled();
+    let config = json!({ "version": 3, "daemon": { "control_socket": named }, "networks": [] });
+    home.put(".myownllm/.myownmesh/config.json", config.to_string().as_bytes(), 0o600);
+    let status = run(&mut home.command(&["status", "--check", "--json"])).ends_with(7).json();
+    assert_eq!(status["diagnostics"][0]["code"], "paths.control-socket", "{status:#}");
+    let said = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7).json();
+    let found = &said["diagnostics"][0];
+    assert_eq!(found["code"], "paths.control-socket", "{said:#}");
+    assert!(!found["hint"].as_str().unwrap().contains("mv "), "{found}");
+    home.run(&["doctor"]).ends_with(4);
 }
 
 /// A daemon makes a new key if it finds none. If peers know a former key, no daemon starts, and the

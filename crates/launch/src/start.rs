@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_daemon::{Candidate, Origin, Refusal, SpawnError, Verdict, check_socket_file};
+use myownllm_daemon::{Candidate, Endpoint, Origin, Refusal, SpawnError, Verdict, check_socket_file};
 use myownllm_durable_fs::{FileKind, Owner, move_aside, quote};
 use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_socket};
 
@@ -76,6 +76,9 @@ pub fn check_start(context: &Context<'_>, run_as: Option<Owner>) -> Result<(), D
         check_directory_of(context, run_as, named, config)?;
     }
     let endpoint = endpoint_of(&context.layout.socket_for_mode(Mode::OwnLlm, &said).0);
+    if let Some(named) = said.named() {
+        check_is_no_other_file(context, named, &endpoint, config)?;
+    }
     check_socket_file(&endpoint).map_err(|error| Diagnostic::from(&error))
 }
 
@@ -113,6 +116,24 @@ fn check_directory_of(
         }
         Err(error) => Err(Diagnostic::from_error(&error, UNREADABLE, error.hint()).at(directory)),
     }
+}
+
+/// Refuses a control socket that names a file of something else, outside of the home. Inside the
+/// home, the file can be moved aside; outside, that would harm its owner, so the config must name
+/// another path.
+fn check_is_no_other_file(
+    context: &Context<'_>,
+    socket: &Path,
+    endpoint: &Endpoint,
+    config: &Path,
+) -> Result<(), Diagnostic> {
+    let is_ours = [&context.layout.app_home, &context.layout.daemon_home];
+    if is_ours.into_iter().any(|home| socket.starts_with(home)) || check_socket_file(endpoint).is_ok() {
+        return Ok(());
+    }
+    let (named, config) = (socket.to_owned(), config.to_owned());
+    let error = PathsError::ControlSocket { named, why: "names a file that is no socket", config };
+    Err(Diagnostic::from(&error))
 }
 
 /// Reports that the daemon's log is not a file, so that no daemon can be started.
