@@ -38,6 +38,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod weaken;
+
+pub use weaken::{Survey, Sweep, Weakening};
+
 use crate::{
     DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
     OpenForWriting, Owner, Permissions, Result, SyncFs, Timestamp, publish::make_private_dir, trust::Runner,
@@ -96,12 +100,19 @@ pub struct OpRecord {
     pub path: PathBuf,
     /// The second path, if the operation has one.
     pub other: Option<PathBuf>,
+    /// True if the operation failed.
+    pub failed: bool,
 }
 
 impl OpRecord {
     /// True if the operation changes or syncs something.
     pub fn is_change(&self) -> bool {
-        !matches!(
+        !self.is_look() && !matches!(self.op, Op::Lock | Op::Pause)
+    }
+
+    /// True if the operation only reads.
+    pub fn is_look(&self) -> bool {
+        matches!(
             self.op,
             Op::Stat
                 | Op::StatFollow
@@ -110,9 +121,13 @@ impl OpRecord {
                 | Op::SameContent
                 | Op::ReadLink
                 | Op::Canonicalize
-                | Op::Lock
-                | Op::Pause
+                | Op::OpenForWriting
         )
+    }
+
+    /// True if the operation syncs something.
+    pub fn is_sync(&self) -> bool {
+        matches!(self.op, Op::SyncFile | Op::SyncDir | Op::SyncFs)
     }
 }
 
@@ -148,22 +163,8 @@ impl Fault {
     }
 }
 
-/// A guarantee of the disk that one operation loses while it still reports success. A test that
-/// weakens every operation in turn shows which of them a guarantee depends on: if no crash and no
-/// race reveals a weakening, the call is superfluous or a test is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Weakening {
-    /// No sync syncs anything from the first of these numbers to the second: a barrier may be
-    /// several calls.
-    SkipSyncs(usize, usize),
-    /// The exclusive rename, or the hard link, with this number replaces what is at the new name.
-    PlainRename(usize),
-}
-
 type Hook = Box<dyn FnMut(&OpRecord, &mut Foreign<'_>) + Send>;
 
-#[derive(Clone)]
 struct State {
     live: BTreeMap<u64, Inode>,
     durable: BTreeMap<u64, Inode>,
@@ -176,6 +177,8 @@ struct State {
     ops: Vec<OpRecord>,
     faults: Vec<Fault>,
     weakening: Option<Weakening>,
+    /// The disk that stale looks read.
+    stale: Option<Box<State>>,
     crash_at: Option<usize>,
     crashed: bool,
     syncs_whole_fs: bool,
@@ -186,7 +189,7 @@ struct State {
     writers: BTreeSet<u64>,
 }
 
-/// The simulated disk. Cloning copies everything except the hook and the locks.
+/// The simulated disk. Cloning copies everything except the hook, the locks and the recorded changes.
 pub struct SimDisk {
     shared: Arc<Shared>,
 }
@@ -195,6 +198,8 @@ pub struct SimDisk {
 struct Shared {
     state: Mutex<State>,
     hook: Mutex<Option<Hook>>,
+    /// Each change with the disk before it, if the changes are recorded.
+    recorded: Mutex<Option<Vec<(OpRecord, State)>>>,
     locks: Mutex<BTreeSet<u64>>,
 }
 
@@ -221,7 +226,16 @@ impl Default for SimDisk {
 
 impl Clone for SimDisk {
     fn clone(&self) -> Self {
-        Self::with(self.state().clone())
+        let state = self.state();
+        Self::with(State {
+            ops: state.ops.clone(),
+            faults: state.faults.clone(),
+            weakening: state.weakening,
+            crash_at: state.crash_at,
+            crashed: state.crashed,
+            writers: state.writers.clone(),
+            ..state.content()
+        })
     }
 }
 
@@ -246,6 +260,24 @@ pub enum Entry {
 }
 
 impl State {
+    /// Returns a copy of what is on the disk, without operations, faults and writers.
+    fn content(&self) -> Self {
+        Self {
+            live: self.live.clone(),
+            durable: self.durable.clone(),
+            pending: self.pending.clone(),
+            next_ino: self.next_ino,
+            next_dev: self.next_dev,
+            next_unit: self.next_unit,
+            clock: self.clock,
+            user: self.user,
+            syncs_whole_fs: self.syncs_whole_fs,
+            ignores_case: self.ignores_case,
+            threads: self.threads,
+            ..Self::new()
+        }
+    }
+
     fn new() -> Self {
         let user = Owner { uid: 1000, gid: 1000 };
         let root = Inode {
@@ -268,6 +300,7 @@ impl State {
             ops: Vec::new(),
             faults: Vec::new(),
             weakening: None,
+            stale: None,
             crash_at: None,
             crashed: false,
             syncs_whole_fs: true,
@@ -302,8 +335,31 @@ impl State {
         names.find(|known| known.eq_ignore_ascii_case(&name)).cloned().unwrap_or(name)
     }
 
+    /// Returns the inode that a path leads to.
     fn walk(&self, path: &Path, follow: bool) -> io::Result<u64> {
-        self.walk_to(path, follow).map(|(ino, _)| ino)
+        match self.walk_names(path, follow)? {
+            Some(ino) => Ok(ino),
+            None => self.walk_to(path, follow).map(|(ino, _)| ino),
+        }
+    }
+
+    /// Does the same without allocations, for a path without symlinks and `..`: almost every path
+    /// of almost every run. Returns `None` for any other path.
+    fn walk_names(&self, path: &Path, follow: bool) -> io::Result<Option<u64>> {
+        let mut at = ROOT;
+        let mut parts = path.components().peekable();
+        while let Some(part) = parts.next() {
+            let name = match part {
+                Component::Normal(name) if !self.ignores_case => name,
+                Component::Normal(_) | Component::ParentDir => return Ok(None),
+                _ => continue,
+            };
+            at = *self.entries(at)?.get(name).ok_or(ErrorKind::NotFound)?;
+            if matches!(self.inode(at)?.node, Node::Link(_)) && (follow || parts.peek().is_some()) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(at))
     }
 
     /// Returns the inode that a path leads to, and its path without symlinks.
@@ -711,7 +767,12 @@ impl SimDisk {
     }
 
     fn with(state: State) -> Self {
-        let shared = Shared { state: Mutex::new(state), hook: Mutex::new(None), locks: Mutex::default() };
+        let shared = Shared {
+            state: Mutex::new(state),
+            hook: Mutex::new(None),
+            recorded: Mutex::new(None),
+            locks: Mutex::default(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -970,6 +1031,7 @@ impl SimDisk {
         let mut state = self.state();
         state.faults.clear();
         state.weakening = None;
+        state.stale = None;
         state.crash_at = None;
     }
 
@@ -1012,17 +1074,27 @@ impl SimDisk {
 
     /// Returns the disk as a killed process leaves it, with everything that was written.
     pub fn after_kill(&self) -> Self {
-        let mut state = self.state().clone();
-        state.reset();
-        Self::with(state)
+        Self::with(self.state().content())
+    }
+
+    /// Records from now on, for each change, the disk before it. One run then shows every crash:
+    /// [`recorded`](Self::recorded) returns the disks.
+    pub fn record(&self) {
+        *self.shared.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// Returns the recorded changes, each with the disk that a crash right before it leaves, and
+    /// ends the recording.
+    pub fn recorded(&self) -> Vec<(OpRecord, Self)> {
+        let recorded = self.shared.recorded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        recorded.into_iter().flatten().map(|(op, state)| (op, Self::with(state))).collect()
     }
 
     /// Returns the disks that a power cut may leave, with each unsynced change kept or lost: all
     /// combinations if there are no more than `limit`, else `limit` combinations chosen by `seed`,
     /// the extremes among them.
     pub fn crash_states(&self, limit: usize, seed: u64) -> Vec<Self> {
-        let mut state = self.state().clone();
-        state.reset();
+        let state = self.state().content();
         // Each unit may be lost or kept; content may also be torn.
         let mut units: Vec<(u64, u64)> = Vec::new();
         for pending in &state.pending {
@@ -1080,60 +1152,55 @@ impl SimDisk {
         action: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> Result<T> {
         let mut state = self.state();
+        let number = state.ops.len();
         let record =
-            OpRecord { number: state.ops.len(), op, path: path.to_owned(), other: other.map(Path::to_owned) };
+            OpRecord { number, op, path: path.to_owned(), other: other.map(Path::to_owned), failed: false };
         let failed = |source: io::Error| match other {
             Some(other) => DiskError::two(op, path, other, source),
             None => DiskError::new(op, path, source),
         };
-        state.ops.push(record.clone());
-        if state.crashed || state.crash_at.is_some_and(|at| record.number >= at) {
+        let (is_change, is_look) = (record.is_change(), record.is_look());
+        let fault = state.faults.iter().find(|fault| fault.hits(&record)).cloned();
+        if state.crashed || state.crash_at.is_some_and(|at| number >= at) {
             state.crashed = true;
+            state.ops.push(OpRecord { failed: true, ..record });
             return Err(failed(io::Error::other("the power is off")));
         }
+        if is_change
+            && let Some(recorded) = &mut *self.shared.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            recorded.push((record.clone(), state.content()));
+        }
+        state.ops.push(record);
+        state.become_stale();
         if let Some(hook) = self.shared.hook.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            let record = state.ops[number].clone();
             hook(&record, &mut Foreign(&mut state));
         }
-        let fault = state.faults.iter().find(|fault| fault.hits(&record)).cloned();
-        match fault {
-            Some(fault) => {
-                if fault.performed {
-                    action(&mut state).map_err(failed)?;
-                }
-                Err(failed(io::Error::new(fault.kind, "injected")))
+        let stale = if is_look { state.stale.take() } else { None };
+        let outcome = match (fault, stale) {
+            (Some(fault), _) => {
+                let performed = if fault.performed { action(&mut state).err() } else { None };
+                Err(performed.unwrap_or_else(|| io::Error::new(fault.kind, "injected")))
             }
-            None => action(&mut state).map_err(failed),
-        }
+            (None, Some(mut stale)) => {
+                let outcome = action(&mut stale);
+                state.stale = Some(stale);
+                outcome
+            }
+            (None, None) => action(&mut state),
+        };
+        state.ops[number].failed = outcome.is_err();
+        outcome.map_err(failed)
     }
 }
 
 impl State {
-    /// True if the present operation is a sync that must do nothing.
-    fn skips_sync(&self) -> bool {
-        let number = self.ops.len().saturating_sub(1);
-        matches!(self.weakening, Some(Weakening::SkipSyncs(first, last)) if (first..=last).contains(&number))
-    }
-
-    /// True if the present operation must replace the entry at the new name.
-    fn replaces(&self) -> bool {
-        matches!(self.weakening, Some(Weakening::PlainRename(number)) if number + 1 == self.ops.len())
-    }
-
-    fn reset(&mut self) {
-        self.ops.clear();
-        self.faults.clear();
-        self.weakening = None;
-        self.crash_at = None;
-        self.crashed = false;
-        self.writers.clear();
-    }
-
     fn after_power_cut(&self, units: &[(u64, u64)], pick: &[u64]) -> Self {
         let choice: BTreeMap<u64, (u64, u64)> =
             units.iter().zip(pick).map(|((unit, choices), pick)| (*unit, (*pick, *choices))).collect();
         let kept = |unit: u64| choice.get(&unit).is_none_or(|(pick, _)| *pick > 0);
-        let mut after = self.clone();
-        after.reset();
+        let mut after = self.content();
         for pending in &self.pending {
             if kept(pending.unit) && pending.requires.is_none_or(kept) {
                 let torn = choice.get(&pending.unit).is_some_and(|(pick, choices)| pick + 1 < *choices);
