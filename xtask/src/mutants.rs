@@ -2,30 +2,20 @@
 //! that a test goes red.
 //!
 //! A green test suite says little until it is known which changes turn it red. The lines are listed
-//! in `mutants/list.rs`. They are changed in a copy of the work tree, never in the tree itself. The
-//! copy and its build stay in `target/mutants`, so that the next run builds only changed files.
-
-mod list;
+//! in `xtask/mutants.txt`. They are changed in a copy of the work tree, never in the tree itself.
+//! The copy and its build stay in `target/mutants`, so that the next run builds only changed files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Instant;
 
-use crate::process::{Finished, Running, run as run_program};
 use crate::style::{self, paint, took};
 use crate::{Fallible, tools, workspace};
-use list::{MUTANTS, Mutant};
 
-/// Far longer than a build with its tests takes. A longer run is ended with all its processes, and
-/// the mutant counts as killed by time.
-const PATIENCE: Duration = Duration::from_secs(1200);
-
-/// Marks the processes of one test run in their environment: nextest gives each test a process
-/// group of its own.
-const RUN: &str = "MYOWNLLM_MESH_MUTANT";
+/// The list, relative to the root of the workspace.
+const LIST: &str = "xtask/mutants.txt";
 
 /// A test that takes this long hangs, which counts as red.
 const TEST_LIMIT: &str = "\
@@ -46,6 +36,22 @@ pub(crate) struct Args {
     list: bool,
 }
 
+/// One entry of the list: lines that carry a guarantee.
+#[derive(Debug, Default)]
+struct Mutant {
+    name: String,
+    /// The guarantee, in a sentence.
+    guarantee: String,
+    file: String,
+    lines: String,
+    /// The replacement of the lines, without the guarantee.
+    replacement: String,
+    /// The package of the tests.
+    package: String,
+    /// The tests, as a filter expression of nextest. At least one has to go red.
+    tests: String,
+}
+
 /// The outcome of a mutant.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
@@ -53,8 +59,6 @@ enum Fate {
     Killed(String),
     /// A test hung.
     Hung(String),
-    /// The whole test run hung.
-    Late,
     /// All tests stayed green.
     Survived,
     /// The mutant did not compile, so no test ran.
@@ -65,7 +69,7 @@ enum Fate {
 
 impl Fate {
     fn is_good(&self) -> bool {
-        matches!(self, Self::Killed(_) | Self::Hung(_) | Self::Late)
+        matches!(self, Self::Killed(_) | Self::Hung(_))
     }
 }
 
@@ -74,13 +78,14 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         args.of.as_ref().is_none_or(|of| mutant.folder() == of.trim_start_matches("myownllm-"))
             && (args.names.is_empty() || args.names.iter().any(|name| mutant.name.contains(name.as_str())))
     };
-    let mutants: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
+    let all = read()?;
+    let mutants: Vec<&Mutant> = all.iter().filter(wanted).collect();
     if mutants.is_empty() {
         return Err("no mutant of that name; `cargo xtask mutants --list` names all".to_owned());
     }
     if args.list {
         for mutant in &mutants {
-            crate::say!("{}  {}", paint(style::TITLE, mutant.name), paint(style::DIM, mutant.file));
+            crate::say!("{}  {}", paint(style::TITLE, &mutant.name), paint(style::DIM, &mutant.file));
             crate::say!("    {}", mutant.guarantee);
         }
         return Ok(true);
@@ -97,15 +102,13 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         let (word, more) = match &fate {
             Fate::Killed(test) => ("killed", format!("by {test}")),
             Fate::Hung(test) => ("killed", format!("by {test}, which hangs")),
-            Fate::Late => ("killed", format!("by time: the tests took more than {} s", PATIENCE.as_secs())),
-            Fate::Survived => ("SURVIVED", mutant.guarantee.to_owned()),
+            Fate::Survived => ("SURVIVED", mutant.guarantee.clone()),
             Fate::NotBuilt(why) => ("did not build", why.clone()),
             Fate::Misfit(why) => ("does not apply", why.clone()),
         };
         *counts.entry(word).or_default() += 1;
         good += usize::from(fate.is_good());
-        let signs = style::signs();
-        let (sign, colour) = if fate.is_good() { (signs.yes, style::GOOD) } else { (signs.no, style::BAD) };
+        let (sign, colour) = if fate.is_good() { ("ok", style::GOOD) } else { ("NOT OK", style::BAD) };
         let time = paint(style::DIM, format!("({})", took(began.elapsed())));
         crate::say!("{} {}: {word} {more} {time}", paint(colour, sign), mutant.name);
     }
@@ -119,8 +122,6 @@ struct Tree {
     root: PathBuf,
     target: PathBuf,
     limits: PathBuf,
-    /// The number of test runs.
-    runs: AtomicU32,
     /// Keeps a second run out of the copy.
     _lock: File,
 }
@@ -152,7 +153,7 @@ impl Tree {
         let lock = File::create(base.join("lock")).map_err(|e| format!("cannot lock the copy: {e}"))?;
         try_lock(&lock).map_err(|_| format!("another run is at work in {}", base.display()))?;
         put(&limits, TEST_LIMIT.as_bytes())?;
-        let tree = Self { root, target, limits, runs: AtomicU32::new(0), _lock: lock };
+        let tree = Self { root, target, limits, _lock: lock };
         tree.refresh()?;
         Ok(tree)
     }
@@ -181,26 +182,21 @@ impl Tree {
 
     /// Runs the tests. The end-to-end tests need the program, which is built first: the build then
     /// takes none of their time, and a build failure does not count as a red test.
-    fn nextest(&self, package: &str, filter: &str) -> Fallible<Option<Finished>> {
+    fn nextest(&self, package: &str, filter: &str) -> Fallible<Output> {
+        let run = |cargo: &mut Command| cargo.output().map_err(|e| format!("cannot run cargo: {e}"));
         if package == "integration-tests" {
             let mut build = self.cargo();
             build.args(["build", "--quiet", "--package=myownllm-mesh", "--bin=myownllm-mesh"]);
-            let built = run_program(&mut build, PATIENCE)?;
-            if built.code() != Some(0) {
-                return Ok(Some(built));
+            let built = run(&mut build)?;
+            if !built.status.success() {
+                return Ok(built);
             }
         }
         let mut cargo = self.cargo();
         cargo.args(["nextest", "run", "--package", package, "-E", filter]);
         cargo.args(["--color", "never", "--status-level", "fail", "--final-status-level", "none"]);
         cargo.args(["--failure-output", "never", "--no-input-handler"]);
-        cargo.arg("--config-file").arg(&self.limits);
-        let run = format!("{}-{}", std::process::id(), self.runs.fetch_add(1, Ordering::Relaxed));
-        let ran = Running::start(cargo.env(RUN, &run))?.wait_unless_late(PATIENCE)?;
-        if ran.is_none() {
-            crate::guard::end_processes_with(RUN, &run);
-        }
-        Ok(ran)
+        run(cargo.arg("--config-file").arg(&self.limits))
     }
 
     /// Returns cargo for the copy, with a target directory of its own.
@@ -223,26 +219,27 @@ impl Tree {
     fn all_green(&self, mutants: &[&Mutant]) -> Fallible<()> {
         let mut filters: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for mutant in mutants {
-            filters.entry(mutant.package).or_default().insert(mutant.tests);
+            filters.entry(&mutant.package).or_default().insert(&mutant.tests);
         }
         for (package, filters) in filters {
             let any: Vec<String> = filters.into_iter().map(|filter| format!("({filter})")).collect();
+            let started = Instant::now();
             let ran = self.nextest(package, &any.join(" | "))?;
-            match ran.as_ref().map(|ran| (judge(ran), ran)) {
-                Some((Fate::Survived, ran)) => {
-                    crate::say!("{package}: green as it is ({})", took(ran.took));
+            match judge(&ran) {
+                Fate::Survived => {
+                    crate::say!("{package}: green as it is ({})", took(started.elapsed()));
                 }
-                Some((fate, ran)) => {
-                    return Err(format!("{package} is not green as it is: {fate:?}\n{}", ran.stderr));
+                fate => {
+                    let told = String::from_utf8_lossy(&ran.stderr);
+                    return Err(format!("{package} is not green as it is: {fate:?}\n{told}"));
                 }
-                None => return Err(format!("{package}: the tests as they are do not come to an end")),
             }
         }
         Ok(())
     }
 
     fn try_one(&self, mutant: &Mutant) -> Fallible<Fate> {
-        let path = self.root.join(mutant.file);
+        let path = self.root.join(&mutant.file);
         let Ok(text) = std::fs::read_to_string(&path) else {
             return Ok(Fate::Misfit(format!("there is no {}", mutant.file)));
         };
@@ -251,11 +248,11 @@ impl Tree {
             Err(why) => return Ok(Fate::Misfit(why)),
         };
         put(&path, changed.as_bytes())?;
-        let ran = self.nextest(mutant.package, mutant.tests);
+        let ran = self.nextest(&mutant.package, &mutant.tests);
         // Restores the file after any outcome. If this run is killed first, the next run restores
         // it.
         put(&path, text.as_bytes())?;
-        ran.map(|ran| ran.as_ref().map_or(Fate::Late, judge))
+        ran.map(|ran| judge(&ran))
     }
 }
 
@@ -283,42 +280,101 @@ fn discard_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Fallible<()> {
     Ok(())
 }
 
+/// Reads the list.
+fn read() -> Fallible<Vec<Mutant>> {
+    let text = std::fs::read_to_string(workspace::root().join(LIST)).map_err(|e| format!("{LIST}: {e}"))?;
+    text.split("\n\n").filter(|entry| !entry.starts_with('#')).map(Mutant::parse).collect()
+}
+
 impl Mutant {
+    fn parse(entry: &str) -> Fallible<Self> {
+        let mut lines = entry.lines();
+        let mut next = || lines.next().ok_or_else(|| format!("{LIST}: an entry breaks off: {entry:?}"));
+        let (name, guarantee) =
+            next()?.split_once(": ").ok_or_else(|| format!("{LIST}: an entry has no name: {entry:?}"))?;
+        let file = next()?;
+        let tests = next()?;
+        let mut mutant = Self {
+            name: name.to_owned(),
+            guarantee: guarantee.to_owned(),
+            file: file.to_owned(),
+            ..Self::default()
+        };
+        let own = if mutant.folder() == "app" { "mesh" } else { mutant.folder() };
+        let (package, tests) = tests.split_once(": ").unwrap_or(("", tests));
+        (mutant.package, mutant.tests) = match package {
+            "" => (format!("myownllm-{own}"), tests.to_owned()),
+            package => (package.to_owned(), tests.to_owned()),
+        };
+        for line in lines {
+            let (kept, text) = match line.split_at_checked(1) {
+                Some(("-", text)) => (&mut mutant.lines, text),
+                Some(("+", text)) => (&mut mutant.replacement, text),
+                _ => return Err(format!("{LIST}: {name}: a line begins with neither - nor +: {line:?}")),
+            };
+            kept.push_str(text.strip_prefix(' ').unwrap_or(text));
+            kept.push('\n');
+        }
+        Ok(mutant)
+    }
+
     /// Returns the directory of the mutant's crate.
-    fn folder(&self) -> &'static str {
+    fn folder(&self) -> &str {
         self.file.split('/').nth(1).unwrap_or_default()
     }
 
-    /// Returns the text of the file without the line.
+    /// Returns the text of the file without the guarantee. White space does not count, so that no
+    /// formatting of the code loses the lines.
     fn apply(&self, text: &str) -> Result<String, String> {
-        match text.matches(self.find).count() {
-            1 => Ok(text.replacen(self.find, self.replace, 1)),
-            0 => Err(format!("the code moved: {} does not hold the line any more", self.file)),
-            more => Err(format!("the code moved: {} holds the line {more} times", self.file)),
+        let (dense, places) = dense(text);
+        let (wanted, _) = self::dense(&self.lines);
+        let mut found = dense.match_indices(&wanted);
+        match (found.next(), found.count()) {
+            (Some((at, _)), 0) if !wanted.is_empty() => {
+                let (first, last) = (places[at], places[at + wanted.len() - 1]);
+                let end = last + text[last..].chars().next().map_or(0, char::len_utf8);
+                Ok(format!("{}{}{}", &text[..first], self.replacement, &text[end..]))
+            }
+            (Some(_), more) => {
+                Err(format!("the code moved: {} holds the lines {} times", self.file, more + 1))
+            }
+            (None, _) => Err(format!("the code moved: {} does not hold the lines any more", self.file)),
         }
     }
 }
 
+/// Returns the text without white space, and for each of its bytes the place in the text of the
+/// character that it belongs to.
+fn dense(text: &str) -> (String, Vec<usize>) {
+    let (mut dense, mut places) = (String::new(), Vec::new());
+    for (at, character) in text.char_indices().filter(|(_, character)| !character.is_whitespace()) {
+        dense.push(character);
+        places.resize(dense.len(), at);
+    }
+    (dense, places)
+}
+
 /// Judges a run of nextest. Its exit codes are part of its interface: 4, no such test; 100, a test
 /// failed; 101, no build.
-fn judge(ran: &Finished) -> Fate {
-    match ran.code() {
+fn judge(ran: &Output) -> Fate {
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    match ran.status.code() {
         Some(0) => Fate::Survived,
         Some(4) => Fate::Misfit("the tests that it names are not there".to_owned()),
         Some(100) => {
-            let line = |word: &str| ran.stderr.lines().find(|line| line.trim_start().starts_with(word));
-            match (line("TIMEOUT"), ran.stderr.lines().find(|line| is_red(line))) {
-                (_, Some(red)) => Fate::Killed(test_of(red)),
-                (Some(hung), None) => Fate::Hung(test_of(hung)),
+            let hung = stderr.lines().find(|line| line.trim_start().starts_with("TIMEOUT"));
+            match (stderr.lines().find(|line| is_red(line)), hung) {
+                (Some(red), _) => Fate::Killed(test_of(red)),
+                (None, Some(hung)) => Fate::Hung(test_of(hung)),
                 (None, None) => Fate::Killed("a test that nextest does not name".to_owned()),
             }
         }
         // Nextest and cargo both use this code.
         Some(101) => {
-            let error = ran.stderr.lines().find(|line| line.starts_with("error"));
+            let error = stderr.lines().find(|line| line.starts_with("error"));
             Fate::NotBuilt(error.unwrap_or("cargo does not say why").to_owned())
         }
-        code => Fate::Misfit(format!("nextest ended with {code:?}: {}", ran.stderr.trim_end())),
+        code => Fate::Misfit(format!("nextest ended with {code:?}: {}", stderr.trim_end())),
     }
 }
 
@@ -346,13 +402,13 @@ mod tests {
     fn every_mutant_fits_the_code_once_and_has_a_name_of_its_own() {
         let mut names = BTreeSet::new();
         let mut astray = Vec::new();
-        for mutant in MUTANTS {
-            let text = std::fs::read_to_string(workspace::root().join(mutant.file)).unwrap();
+        for mutant in &read().unwrap() {
+            let text = std::fs::read_to_string(workspace::root().join(&mutant.file)).unwrap();
             match mutant.apply(&text) {
                 Ok(changed) => assert_ne!(changed, text, "{} changes nothing", mutant.name),
                 Err(why) => astray.push(format!("{}: {why}", mutant.name)),
             }
-            assert!(names.insert(mutant.name), "{} is there twice", mutant.name);
+            assert!(names.insert(mutant.name.clone()), "{} is there twice", mutant.name);
             assert!(mutant.guarantee.ends_with('.'), "{}", mutant.name);
         }
         assert!(astray.is_empty(), "{}", astray.join("\n"));
