@@ -23,7 +23,7 @@ fn every_test_that_the_table_of_faults_names_is_there() {
         assert!(above.any(|line| ["#[test]", "#[rstest]"].contains(&line)), "{test} in {file}.rs is no test");
     }
     // A sweep is named by the beginning of its labels.
-    let sweeps = std::fs::read_to_string(root.join("xtask/src/crash.rs")).unwrap();
+    let sweeps = std::fs::read_to_string(root.join("tests/rig/crash.rs")).unwrap();
     for label in ["kill", "kill-links", "term", "EINTR", "EIO", "EACCES", "lacking", "racer", "cut"] {
         assert!(page.contains(&format!("`{label}`")) && sweeps.contains(label), "{label}");
     }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::workspace::{cargo, root, step};
-use crate::{Fallible, crash, scenario, style, test, tools};
+use crate::{Fallible, rig, style, test, tools};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -54,8 +54,8 @@ const STEPS: [Step; 11] = [
         Ok(step(cargo().args(check))?.into())
     }),
     ("tests", || Ok(test::run(&test::Args::default())?.into())),
-    ("scenarios", || Ok(scenario::run(&scenario::Args::default())?.into())),
-    ("crash sweep, short", || Ok(crash::run(&crash::Args::short())?.into())),
+    ("scenarios", || Ok(rig::run_as_built("scenario", &[])?.into())),
+    ("crash sweep, short", || Ok(rig::run_as_built("crash", &["--short"])?.into())),
 ];
 
 /// Runs `what` if the tool is installed or can be installed.
@@ -106,11 +106,10 @@ fn oldest_rust() -> Fallible<Ended> {
 }
 
 pub(crate) fn run(_: &Args) -> Fallible<bool> {
-    let signs = style::signs();
     let mut failed = Vec::new();
     let mut not_run = Vec::new();
     for (name, step) in STEPS {
-        crate::say!("\n{}", style::paint(style::TITLE, format!("{0}{0} {name} ", signs.rule)));
+        crate::say!("\n{}", style::paint(style::TITLE, format!("== {name}")));
         let started = Instant::now();
         // Runs all steps: a reader of the log wants every finding, not only the first.
         let ended = step().unwrap_or_else(|why| {
@@ -118,9 +117,9 @@ pub(crate) fn run(_: &Args) -> Fallible<bool> {
             Ended::Bad
         });
         let (style, sign) = match &ended {
-            Ended::Good => (style::GOOD, signs.yes),
-            Ended::Bad => (style::BAD, signs.no),
-            Ended::NotRun(_) => (style::CHANGED, signs.skip),
+            Ended::Good => (style::GOOD, "ok"),
+            Ended::Bad => (style::BAD, "NOT OK"),
+            Ended::NotRun(_) => (style::CHANGED, "not run"),
         };
         crate::say!("{} {name} ({})", style::paint(style, sign), style::took(started.elapsed()));
         match ended {

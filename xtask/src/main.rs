@@ -1,28 +1,17 @@
 //! `cargo xtask`: every developer verb of this workspace in one list.
 //!
-//! The module of a verb has the verb's name; this file holds only the list. `xtask` builds
-//! programs, starts real processes, injects faults and shows the outcomes. It links none of the
-//! crates under test, so that it compiles in seconds and sees only what a user could see.
+//! This file holds only the list. `xtask` builds programs and runs them. It asserts nothing about
+//! the product, which is the matter of `tests`, and links none of its crates, so that it compiles
+//! in seconds.
 
 mod bench;
 mod ci;
-mod control;
-mod crash;
 mod dist;
-// The one file that xtask shares with the program, so that trees look alike. It draws names and
-// marks, and decides nothing.
-#[path = "../../crates/report/src/draw.rs"]
-#[allow(dead_code, unreachable_pub, reason = "the program asks more of it")]
-mod draw;
-mod fixture;
-mod guard;
 mod mutants;
-mod process;
-mod scenario;
+mod rig;
 mod style;
 mod test;
 mod tools;
-mod tree;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,14 +29,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Whole stories with real homes, the real program and a real daemon process
-    Scenario(scenario::Args),
+    Scenario(rig::Args),
     /// All tests: nextest for everything, then the examples in the docs
     Test(test::Args),
     /// The checks before a change goes in: format, lints, dependencies, features, tests, scenarios,
     /// a short crash sweep
     Ci(ci::Args),
     /// Kill, fail and unplug real runs at every file-system call, and check that nothing is lost
-    Crash(crash::Args),
+    Crash(rig::Args),
     /// The release program, its manual pages and completions, laid out under dist/ for a packager
     Dist(dist::Args),
     /// The speed beside the straightforward way to do the same: a table of ratios, each with its
@@ -61,12 +50,11 @@ enum Verb {
 pub(crate) type Fallible<T> = Result<T, String>;
 
 fn main() -> ExitCode {
-    guard::install();
     let outcome = match Cli::parse().verb {
-        Verb::Scenario(args) => scenario::run(&args),
+        Verb::Scenario(args) => rig::run("scenario", &args),
         Verb::Test(args) => test::run(&args),
         Verb::Ci(args) => ci::run(&args),
-        Verb::Crash(args) => crash::run(&args),
+        Verb::Crash(args) => rig::run("crash", &args),
         Verb::Dist(args) => dist::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Mutants(args) => mutants::run(&args),

@@ -21,20 +21,6 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// The programs of scenarios and crash sweeps.
-#[derive(Debug, Clone)]
-pub(crate) struct Binaries {
-    pub(crate) mesh: PathBuf,
-    pub(crate) stand_in: PathBuf,
-}
-
-/// Builds both programs and returns their paths.
-pub(crate) fn build() -> Fallible<Binaries> {
-    let packages = ["--package=myownllm-mesh", "--package=integration-tests"];
-    let [mesh, stand_in] = build_programs(&packages, ["myownllm-mesh", "stand-in-daemon"])?;
-    Ok(Binaries { mesh, stand_in })
-}
-
 /// Builds programs and returns their paths.
 pub(crate) fn build_programs<const N: usize>(how: &[&str], names: [&str; N]) -> Fallible<[PathBuf; N]> {
     let mut cargo = cargo();

@@ -1,4 +1,4 @@
-//! Draws trees. It knows names and marks, and nothing of files: `cargo xtask` draws with this file
+//! Draws trees. It knows names and marks, and nothing of files: the rig of the tests draws with it
 //! as well.
 
 use std::collections::BTreeMap;
@@ -64,13 +64,13 @@ pub type Line = Vec<(Tone, String)>;
 
 /// One name in a tree, and what became of the file.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
+pub struct Node {
     /// True for a directory.
-    pub(crate) folder: bool,
+    pub folder: bool,
     /// The tone, for the colour.
-    pub(crate) tone: Tone,
+    pub tone: Tone,
     /// A remark on what became of the file.
-    pub(crate) mark: String,
+    pub mark: String,
 }
 
 /// A directory with more entries than `CROWD` shows only the first `SHOWN`.
@@ -79,7 +79,7 @@ const SHOWN: usize = 3;
 
 /// The names of a picture, each below its directory.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub struct Names {
     /// The mark of this name; `None` for a directory that is only on the way to others.
     node: Option<Node>,
     below: BTreeMap<OsString, Names>,
@@ -87,7 +87,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// Puts a name into the picture. Replaces an earlier mark of the name.
-    pub(crate) fn put(&mut self, path: &Path, node: Node) {
+    pub fn put(&mut self, path: &Path, node: Node) {
         let mut at = self;
         for name in path {
             at = at.below.entry(name.to_owned()).or_default();
@@ -114,7 +114,7 @@ impl Names {
 }
 
 /// Draws a tree below its title. Draws a directory without a mark only if there are names below it.
-pub(crate) fn tree(title: &str, names: &Names) -> Vec<Line> {
+pub fn tree(title: &str, names: &Names) -> Vec<Line> {
     let mut lines = vec![vec![(Tone::Title, title.to_owned())]];
     below(names, "", true, &mut lines);
     if lines.len() == 1 {
@@ -171,7 +171,7 @@ pub(crate) fn steers(c: char) -> bool {
 }
 
 /// Returns two pictures side by side if `width` allows it, else one after the other.
-pub(crate) fn beside(
+pub fn beside(
     left: &[Line],
     right: &[Line],
     width: usize,

@@ -2,7 +2,7 @@
 
 mod bundle;
 mod doctor;
-mod draw;
+pub mod draw;
 mod edits;
 mod history;
 mod identity;

@@ -57,26 +57,21 @@ impl Running {
     }
 
     /// Waits for the end. After `patience` the program is killed and the result is an error.
-    pub(crate) fn wait(self, patience: Duration) -> Fallible<Finished> {
-        let name = self.name.clone();
-        let late = || format!("{name} did not end within {} s", patience.as_secs());
-        self.wait_unless_late(patience)?.ok_or_else(late)
-    }
-
-    /// As [`Self::wait`], but returns `None` if the program does not end in time.
-    pub(crate) fn wait_unless_late(mut self, patience: Duration) -> Fallible<Option<Finished>> {
+    pub(crate) fn wait(mut self, patience: Duration) -> Fallible<Finished> {
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
                 // Drop kills it.
-                Ok(None) if self.started.elapsed() > patience => return Ok(None),
+                Ok(None) if self.started.elapsed() > patience => {
+                    return Err(format!("{} did not end within {} s", self.name, patience.as_secs()));
+                }
                 Ok(None) => std::thread::sleep(Duration::from_millis(1)),
                 Err(e) => return Err(format!("cannot wait for {}: {e}", self.name)),
             }
         };
         let took = self.started.elapsed();
         let (stdout, stderr) = (text(&mut self.stdout)?, text(&mut self.stderr)?);
-        Ok(Some(Finished { status, stdout, stderr, took }))
+        Ok(Finished { status, stdout, stderr, took })
     }
 
     /// Sends SIGTERM, as a shutdown does, and waits for the end.
@@ -179,40 +174,4 @@ fn text(file: &mut File) -> Fallible<String> {
     };
     read.map_err(|e| format!("cannot read output: {e}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-#[cfg(all(test, target_os = "linux"))]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    /// A test under nextest has a process group of its own, and would outlive nextest.
-    #[test]
-    fn who_is_late_is_ended_with_all_that_it_started() {
-        const RUN: &str = "MYOWNLLM_MESH_TEST_OF_LATE";
-        let run = std::process::id().to_string();
-        let own = |pid: &std::path::Path| {
-            let wanted = format!("{RUN}={run}");
-            let environment = std::fs::read(pid.join("environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
-        };
-        let left = || {
-            let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-            all.filter(|pid| own(pid)).count()
-        };
-        let mut command = Command::new("sh");
-        command.args(["-c", "setsid sleep 600 & sleep 600"]).env(RUN, &run);
-        let started = Running::start(&mut command).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while left() < 3 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert!(started.wait_unless_late(Duration::ZERO).unwrap().is_none());
-        assert!(left() > 0, "that alone does not end them");
-        crate::guard::end_processes_with(RUN, &run);
-        while left() > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(left(), 0);
-    }
 }

@@ -13,10 +13,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::Fallible;
 use crate::guard::{self, Folder};
 use crate::process::{Running, run as run_program};
 use crate::style::{self, Signs, paint, took};
-use crate::{Fallible, workspace};
 use bench::Site;
 use power::Rig;
 use strace::Call;
@@ -34,7 +34,7 @@ const WORKERS: usize = 2;
 /// The variables that pass the sweep's directory and the program into the mount namespace.
 const INSIDE: [&str; 2] = ["MYOWNLLM_MESH_XTASK_BENCH", "MYOWNLLM_MESH_XTASK_PROGRAM"];
 
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Args {
     /// Under a minute: samples of every sweep, on the main operations
     #[arg(long)]
@@ -48,12 +48,6 @@ pub(crate) struct Args {
     /// Keep the homes of failing points
     #[arg(long)]
     keep: bool,
-}
-
-impl Args {
-    pub(crate) fn short() -> Self {
-        Self { short: true, ..Self::default() }
-    }
 }
 
 /// A fault in one run.
@@ -89,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
     match (bench, program) {
         (Some(bench), Some(program)) => sweep_all(args, &bench, &program),
         _ => {
-            let program = workspace::build()?.mesh;
+            let program = crate::program("myownllm-mesh")?;
             let folder = Folder::new(if args.short { memory() } else { None })?;
             let good = match in_own_namespace(args, folder.path(), &program)? {
                 Some(good) => good,

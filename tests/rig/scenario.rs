@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use crate::crash::strace;
 use crate::guard::Folder;
 use crate::process::Running;
-use crate::{Fallible, control, fixture, style, workspace};
+use crate::{Fallible, control, fixture, style};
 use stage::{Record, Stage, Stop};
 
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Args {
     /// The scenarios to play; all by default
     #[arg(value_name = "NAME")]
@@ -57,17 +57,21 @@ pub(crate) struct Tools {
 impl Tools {
     /// Builds the programs, finds the daemon, and asks the daemon for its version.
     fn prepare() -> Fallible<Self> {
-        let built = workspace::build()?;
         let chosen = std::env::var_os("MYOWNMESH_BIN").filter(|path| !path.is_empty()).map(PathBuf::from);
         let real = chosen.is_some();
         let daemon = match chosen {
             Some(path) => {
                 path.canonicalize().map_err(|e| format!("MYOWNMESH_BIN={}: {e}", path.display()))?
             }
-            None => built.stand_in,
+            None => crate::program("stand-in-daemon")?,
         };
-        let mut tools =
-            Self { mesh: built.mesh, daemon, real, version: String::new(), strace: strace::there() };
+        let mut tools = Self {
+            mesh: crate::program("myownllm-mesh")?,
+            daemon,
+            real,
+            version: String::new(),
+            strace: strace::there(),
+        };
         let folder = Folder::new(None)?;
         let home = folder.path().join("home");
         fixture::folder(&home)?;

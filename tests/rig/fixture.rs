@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::Fallible;
-use crate::workspace::root;
+use crate::root;
 
 /// The daemon versions of the fixtures, oldest first.
 pub(crate) const VERSIONS: [&str; 2] = ["0.1.2", "0.3.8"];

@@ -120,12 +120,6 @@ pub(crate) fn kill(pid: &str) {
     let _ = pid;
 }
 
-/// Kills every process with this variable in its environment: a program and its children.
-pub(crate) fn end_processes_with(name: &str, value: &str) {
-    let entry = format!("{name}={value}");
-    end_processes(|environment| environment.contains(&entry.as_bytes()));
-}
-
 /// Kills every process with the mark.
 #[cfg(unix)]
 fn end_marked_processes() {

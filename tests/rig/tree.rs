@@ -6,10 +6,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use clap::builder::styling::Style;
+use myownllm_report::draw::{self, Names, Node, Tone};
 
-use crate::Fallible;
-use crate::draw::{self, Names, Node, Tone};
-use crate::style;
+use crate::{Fallible, style};
 
 /// The kind of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
