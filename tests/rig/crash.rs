@@ -18,9 +18,9 @@ use crate::guard::{self, Folder};
 use crate::process::{Running, run as run_program};
 use crate::style::{self, Signs, paint, took};
 use bench::Site;
-use power::Rig;
+use power::{Cut, Rig};
 use strace::Call;
-use subject::{MANY, Op, Place, Prepared, Subject};
+use subject::{Disk, Key, MANY, Op, Place, Prepared, Subject};
 
 /// Far longer than any run takes; a longer run counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// Under a minute: samples of every sweep, on the main operations
     #[arg(long)]
     short: bool,
-    /// Only the power cuts on ext4 images (needs root)
+    /// Only the power cuts on disk images (needs root)
     #[arg(long)]
     ext4: bool,
     /// Only the points whose label contains this
@@ -59,8 +59,8 @@ enum Fault {
     Racer(Duration),
     /// SIGKILL after a time, without strace.
     Clock(Duration),
-    /// A power cut after this call; without a call, after the end of the run.
-    Cut(Option<Call>),
+    /// A power cut.
+    Cut(Cut),
 }
 
 /// A fault and its label. The label names the fault in a report, and `--only` repeats it.
@@ -155,6 +155,10 @@ fn subjects(short: bool, mounts: bool) -> Vec<Subject> {
             of(Salvage, "0.3.8", Same),
             of(Salvage, "0.1.2", Other),
             Subject { networks: MANY, ..of(Migrate, "0.3.8", Other) },
+            Subject { key: Key::Symlink, ..of(Migrate, "0.3.8", Same) },
+            Subject { key: Key::Symlink, ..of(Migrate, "0.1.2", Other) },
+            Subject { key: Key::Temporary, ..of(Migrate, "0.3.8", Same) },
+            Subject { key: Key::Temporary, ..of(Launch, "0.1.2", Same) },
         ]);
     }
     subjects.retain(|subject| mounts || subject.place == Same);
@@ -164,10 +168,18 @@ fn subjects(short: bool, mounts: bool) -> Vec<Subject> {
 fn sweep_all(args: &Args, bench: &Path, program: &Path) -> Fallible<bool> {
     let started = Instant::now();
     let signs = style::signs();
-    let means =
-        Means { strace: strace::there(), mounts: bench::can_mount(bench), cuts: power::can_cut(bench) };
+    let means = Means {
+        strace: strace::there(),
+        mounts: bench::can_mount(bench),
+        cuts: power::can_cut(bench, Disk::Ext4),
+    };
     let swept = if args.ext4 { Vec::new() } else { subjects(args.short, means.mounts) };
-    let cut = if means.cuts && means.strace { cut_subjects(args.short) } else { Vec::new() };
+    let mut cut = if means.cuts && means.strace { cut_subjects(args.short) } else { Vec::new() };
+    let lacking: Vec<Disk> = [Disk::Xfs, Disk::Btrfs, Disk::Bindfs]
+        .into_iter()
+        .filter(|kind| cut.iter().any(|subject| subject.disk == *kind) && !power::can_cut(bench, *kind))
+        .collect();
+    cut.retain(|subject| !lacking.contains(&subject.disk));
     let rounds = Rounds { started, done: 0, all: swept.len() + cut.len() };
     let mut board = Board { args, signs, points: 0, failed: 0, rounds };
     crate::say!("{}", paint(style::TITLE, "Killed, failed and unplugged at every call on the disk"));
@@ -186,6 +198,11 @@ fn sweep_all(args: &Args, bench: &Path, program: &Path) -> Fallible<bool> {
         return Err("nothing was tried".to_owned());
     }
     say_what_was_left_out(args, means, signs);
+    for kind in lacking {
+        let what =
+            format!("power cuts on{}: they need root and {}", kind.label(), kind.programs().join(", "));
+        crate::say!("{} not run: {what}", paint(style::CHANGED, signs.skip));
+    }
     let verdict = if board.failed == 0 {
         paint(style::GOOD, "all hold")
     } else {
@@ -375,13 +392,24 @@ fn cut_subjects(short: bool) -> Vec<Subject> {
             of(Launch, "0.3.8", Same),
             of(Undo, "0.3.8", Same),
             of(Undo, "0.1.2", Other),
+            Subject { disk: Disk::Xfs, ..of(Migrate, "0.3.8", Same) },
+            Subject { disk: Disk::Xfs, ..of(Launch, "0.3.8", Same) },
+            Subject { disk: Disk::Btrfs, ..of(Migrate, "0.3.8", Same) },
+            Subject { disk: Disk::Btrfs, ..of(Launch, "0.3.8", Same) },
+            Subject { disk: Disk::Bindfs, ..of(Migrate, "0.3.8", Same) },
+            Subject { disk: Disk::Bindfs, ..of(Launch, "0.3.8", Same) },
+            Subject { key: Key::Symlink, ..of(Migrate, "0.1.2", Same) },
+            Subject { key: Key::Temporary, ..of(Launch, "0.3.8", Same) },
         ]);
     }
     subjects
 }
 
 fn cut_power(subject: Subject, board: &mut Board<'_>, folder: &Path, program: &Path) -> Fallible<()> {
-    if !board.wants(&format!("cut {}", subject.label())) {
+    if !["cut", "cut-again", "cut-links"]
+        .iter()
+        .any(|kind| board.wants(&format!("{kind} {}", subject.label())))
+    {
         return Ok(());
     }
     let prepared = Prepared::new(subject, program, &folder.join("template"));
@@ -396,14 +424,39 @@ fn cut_power(subject: Subject, board: &mut Board<'_>, folder: &Path, program: &P
     };
     let mutating: Vec<_> = calls.into_iter().filter(|call| call.mutating).collect();
     let stride = if board.args.short { mutating.len().div_ceil(8).max(1) } else { 1 };
-    let label = |call: &Call| format!("cut {} {}#{}", subject.label(), call.name, call.n);
-    let end = Point { label: format!("cut {} end", subject.label()), fault: Fault::Cut(None) };
-    let cut = |call: &Call| Point { label: label(call), fault: Fault::Cut(Some(call.clone())) };
-    let points = mutating.iter().step_by(stride).map(cut).chain([end]).collect();
-    board.sweep("power cut behind", &subject, points, |point, n| match &point.fault {
-        Fault::Cut(call) => rig.cut(&prepared, call.as_ref(), &format!("w{n}")),
-        _ => Err("not a power cut".to_owned()),
-    });
+    let label = |kind: &str, call: &Call| format!("{kind} {} {}#{}", subject.label(), call.name, call.n);
+    let end = Point { label: format!("cut {} end", subject.label()), fault: Fault::Cut(Cut::default()) };
+    let point =
+        |kind: &str, call: &Call, cut: Cut| Point { label: label(kind, call), fault: Fault::Cut(cut) };
+    let sampled = || mutating.iter().step_by(stride);
+    let here = |call: &Call| Some(call.clone());
+    let cut = sampled().map(|call| point("cut", call, Cut { call: here(call), ..Cut::default() }));
+    let short = board.args.short;
+    let mut sweep = |what: &str, points: Vec<Point>| {
+        board.sweep(what, &subject, points, |point, n| match &point.fault {
+            Fault::Cut(cut) => rig.cut(&prepared, cut, &format!("w{n}")),
+            _ => Err("not a power cut".to_owned()),
+        });
+    };
+    sweep("power cut behind", cut.chain([end]).collect());
+    // A run is killed, the next one ends with success, and then the power is cut.
+    // These take long; a short sweep has a third of the samples.
+    let rest = if short { 3 } else { 1 };
+    let again = sampled()
+        .step_by(rest)
+        .map(|call| point("cut-again", call, Cut { killed: here(call), ..Cut::default() }));
+    sweep("killed, run again, power cut", again.collect());
+    // A file system that can neither rename without replacing nor exchange.
+    let links = || vec!["renameat2:error=EINVAL:when=1+".to_owned()];
+    let without = sampled()
+        .step_by(rest)
+        .filter(|call| call.name != "renameat2")
+        .map(|call| point("cut-links", call, Cut { call: here(call), faults: links(), ..Cut::default() }));
+    let end = Point {
+        label: format!("cut-links {} end", subject.label()),
+        fault: Fault::Cut(Cut { faults: links(), ..Cut::default() }),
+    };
+    sweep("power cut, no renameat2", without.chain([end]).collect());
     guard::discard(folder);
     Ok(())
 }

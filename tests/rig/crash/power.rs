@@ -1,4 +1,5 @@
-//! Simulated power cuts. The home lies on an ext4 file system in an image file, and the program is
+//! Simulated power cuts. The home lies on a file system in an image file (ext4, XFS or btrfs; or
+//! bindfs over ext4), and the program is
 //! stopped after one of its calls. A copy of the image then holds what the disk would hold after a
 //! power cut at that moment: data that was not synced is only in memory. The copy is mounted, which
 //! replays its journal; its files are checked, and the program runs on it.
@@ -13,13 +14,19 @@ use std::time::{Duration, Instant};
 
 use super::bench::{copy, unmount};
 use super::strace::{self, Call};
-use super::subject::{Place, Prepared};
+use super::subject::{Disk, Place, Prepared};
 use crate::fixture::{self, MESH};
 use crate::process::{Running, run};
 use crate::{Fallible, guard};
 
 /// Large enough for a journal, small enough for a copy in milliseconds.
-const IMAGE: u64 = 24 << 20;
+const fn size_of(kind: Disk) -> u64 {
+    match kind {
+        Disk::Ext4 | Disk::Bindfs => 24 << 20,
+        Disk::Xfs => 64 << 20,
+        Disk::Btrfs => 48 << 20,
+    }
+}
 
 /// The number of copies after which a disk counts as never at rest.
 const COPIES: usize = 50;
@@ -28,27 +35,44 @@ const COPIES: usize = 50;
 #[derive(Debug)]
 pub(crate) struct Rig {
     folder: PathBuf,
+    kind: Disk,
     disks: Vec<PathBuf>,
 }
 
 /// The mounted disks of a rig.
 struct Mounted {
     home: PathBuf,
+    /// Where the disks are mounted.
     points: Vec<PathBuf>,
+    /// Where FUSE shows the first disk.
+    fuse: Option<PathBuf>,
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
+        if self.fuse.is_some() {
+            // The FUSE server keeps the disk in use for a moment after its own end.
+            self.fuse.iter().chain(self.points.iter().rev()).for_each(|point| unmount_patiently(point));
+        }
         self.points.iter().rev().for_each(|point| unmount(point));
     }
 }
 
-/// Returns true if images can be made and mounted here.
-pub(crate) fn can_cut(folder: &Path) -> bool {
+/// Unmounts once nobody uses the file system any more.
+fn unmount_patiently(point: &Path) {
+    let started = Instant::now();
+    let unmounts = || Command::new("umount").arg(point).stderr(Stdio::null()).status();
+    while unmounts().is_ok_and(|status| !status.success()) && started.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Returns true if images of this kind can be made and mounted here.
+pub(crate) fn can_cut(folder: &Path, kind: Disk) -> bool {
     let probe = folder.join("can-cut");
     let can = fixture::folder(&probe).is_ok()
-        && disk(&probe.join("disk")).is_ok()
-        && mount(&[probe.join("disk")], &probe.join("at"), false).is_ok();
+        && disk(&probe.join("disk"), kind).is_ok()
+        && mount(&[probe.join("disk")], kind, &probe.join("at"), true).is_ok();
     guard::discard(&probe);
     can
 }
@@ -59,16 +83,19 @@ impl Rig {
         fixture::folder(folder)?;
         let count = if prepared.subject.place == Place::Other { 2 } else { 1 };
         let disks: Vec<_> = (0..count).map(|n| folder.join(format!("disk{n}"))).collect();
-        disks.iter().try_for_each(|path| disk(path))?;
-        let mounted = mount(&disks, &folder.join("at"), true)?;
+        let kind = prepared.subject.disk;
+        disks.iter().try_for_each(|path| disk(path, kind))?;
+        let mounted = mount(&disks, kind, &folder.join("at"), true)?;
+        // ext4 has this directory already.
+        mounted.points.iter().try_for_each(|point| fixture::folder(&point.join("lost+found")))?;
         copy(&prepared.template, &mounted.home)?;
-        Ok(Self { folder: folder.to_owned(), disks })
+        Ok(Self { folder: folder.to_owned(), kind, disks })
     }
 
     /// Mounts a copy of the initial disks under a name.
     fn fresh(&self, name: &str) -> Fallible<(Vec<PathBuf>, Mounted)> {
         let disks = self.copies(&self.disks, name)?;
-        let mounted = mount(&disks, &self.folder.join(format!("{name}-at")), false)?;
+        let mounted = mount(&disks, self.kind, &self.folder.join(format!("{name}-at")), false)?;
         Ok((disks, mounted))
     }
 
@@ -102,14 +129,23 @@ impl Rig {
     /// Cuts the power after one call (without a call, after the end of the run), and checks that
     /// the disk holds no lost or torn file and that the next run works. It checks the bare disk,
     /// and each disk as if it had committed its journal just before: then every change of names is
-    /// on the disk, and file data that was not synced is not.
-    pub(crate) fn cut(&self, prepared: &Prepared, call: Option<&Call>, name: &str) -> Fallible<()> {
+    /// on the disk, and file data that was not synced is not. `faults` are faults of that run;
+    /// before it, a run is killed at the call `killed`, if any.
+    pub(crate) fn cut(&self, prepared: &Prepared, at: &Cut, name: &str) -> Fallible<()> {
+        let Cut { call, killed, faults } = at;
         let (disks, mounted) = self.fresh(name)?;
         let log = self.folder.join(format!("{name}.log"));
+        if let Some(killed) = killed {
+            let kill = format!("{}:signal=SIGKILL:when={}", killed.name, killed.n);
+            let mut run = strace::injecting_into(&prepared.operation(&mounted.home), &[kill], &log);
+            Running::start(&mut run)?.wait(super::PATIENCE)?;
+        }
         let never = "rename:signal=SIGSTOP:when=65535".to_owned();
-        let fault = call.map_or(never, |call| format!("{}:signal=SIGSTOP:when={}", call.name, call.n));
+        let stop =
+            call.as_ref().map_or(never, |call| format!("{}:signal=SIGSTOP:when={}", call.name, call.n));
+        let faults: Vec<String> = std::iter::once(stop).chain(faults.iter().cloned()).collect();
         let mut running =
-            Running::start(&mut strace::injecting_into(&prepared.operation(&mounted.home), &[fault], &log))?;
+            Running::start(&mut strace::injecting_into(&prepared.operation(&mounted.home), &faults, &log))?;
         wait_for_stop(&mut running, &log)?;
         let copies = self.copies(&disks, &format!("{name}-bare")).and_then(|bare| {
             mounted.points.iter().try_for_each(|point| commit_journal(point))?;
@@ -126,7 +162,7 @@ impl Rig {
             let pick = |n: usize| if choice >> n & 1 == 1 { &committed[n] } else { &bare[n] };
             let picked: Vec<_> = (0..disks.len()).map(|n| pick(n).clone()).collect();
             let picked = self.copies(&picked, &format!("{name}-cut"))?;
-            let cut = mount(&picked, &self.folder.join(format!("{name}-cut-at")), false)?;
+            let cut = mount(&picked, self.kind, &self.folder.join(format!("{name}-cut-at")), false)?;
             prepared.recovers(&cut.home, reported).map_err(|why| {
                 let committed = (0..disks.len()).filter(|n| choice >> n & 1 == 1);
                 let committed: Vec<_> = committed.map(|n| ["the app's", "the daemon's"][n]).collect();
@@ -136,6 +172,17 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+/// The moment of a power cut, and the events before it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cut {
+    /// The call behind which the power is cut; without a call, the end of the run.
+    pub(crate) call: Option<Call>,
+    /// The call at which an earlier run was killed.
+    pub(crate) killed: Option<Call>,
+    /// Further faults of the run.
+    pub(crate) faults: Vec<String>,
 }
 
 #[allow(clippy::disallowed_methods, reason = "copies of disk images")]
@@ -176,28 +223,52 @@ fn end_traced(strace: u32) {
     }
 }
 
-/// Makes an empty ext4 image.
+/// Makes an empty image.
 #[allow(clippy::disallowed_methods, reason = "a disk image")]
-fn disk(path: &Path) -> Fallible<()> {
+fn disk(path: &Path, kind: Disk) -> Fallible<()> {
     let say = |e: std::io::Error| format!("cannot make {}: {e}", path.display());
-    std::fs::File::create(path).and_then(|file| file.set_len(IMAGE)).map_err(say)?;
-    let mut mkfs = Command::new("mkfs.ext4");
-    mkfs.args(["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(path);
-    quietly(&mut mkfs)
+    std::fs::File::create(path).and_then(|file| file.set_len(size_of(kind))).map_err(say)?;
+    let (program, args): (_, &[&str]) = match kind {
+        Disk::Ext4 | Disk::Bindfs => {
+            ("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+        }
+        // Without that option, the smallest file system has 300 MB.
+        Disk::Xfs => ("mkfs.xfs", &["-q", "-f", "--unsupported"]),
+        Disk::Btrfs => ("mkfs.btrfs", &["-q", "-f", "--mixed"]),
+    };
+    quietly(Command::new(program).args(args).arg(path))
 }
 
-/// Mounts the home's disk at `point`, and the daemon's own disk, if any, at the daemon home.
-fn mount(disks: &[PathBuf], point: &Path, new: bool) -> Fallible<Mounted> {
+/// Mounts the home's disk at `point`, or below it if FUSE shows it there, and the daemon's own
+/// disk, if any, at the daemon home.
+fn mount(disks: &[PathBuf], kind: Disk, point: &Path, new: bool) -> Fallible<Mounted> {
+    let (kind_name, options) = match kind {
+        Disk::Ext4 | Disk::Bindfs => ("ext4", "loop,commit=300,noauto_da_alloc"),
+        // Several copies of one disk are mounted at once.
+        Disk::Xfs => ("xfs", "loop,nouuid"),
+        Disk::Btrfs => ("btrfs", "loop,commit=300"),
+    };
     let home = point.join("home");
-    let mut mounted = Mounted { home: home.clone(), points: Vec::new() };
-    for (disk, at) in disks.iter().zip([point.to_owned(), home.join(MESH)]) {
+    let below = point.with_extension("below");
+    let first = if kind == Disk::Bindfs { below } else { point.to_owned() };
+    let mut mounted = Mounted { home: home.clone(), points: Vec::new(), fuse: None };
+    for (disk, at) in disks.iter().zip([first, home.join(MESH)]) {
         if mounted.points.is_empty() || new {
             fixture::folder(&at)?;
         }
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "ext4", "-o", "loop,commit=300,noauto_da_alloc"]).arg(disk).arg(&at);
-        quietly(&mut mount)?;
+        quietly(Command::new("mount").args(["-t", kind_name, "-o", options]).arg(disk).arg(&at))?;
         mounted.points.push(at);
+    }
+    if kind == Disk::Bindfs {
+        fixture::folder(point)?;
+        let mut bindfs = Command::new("bindfs");
+        // The server keeps the streams that it gets, and a reader would wait for their end.
+        bindfs.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let started = bindfs.arg(&mounted.points[0]).arg(point).status();
+        if !started.map_err(|e| format!("cannot run bindfs: {e}"))?.success() {
+            return Err(format!("cannot mount bindfs at {}", point.display()));
+        }
+        mounted.fuse = Some(point.to_owned());
     }
     Ok(mounted)
 }

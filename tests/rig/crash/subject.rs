@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::Fallible;
 use crate::fixture::{self, APP, MESH, STATE, plant, plant_new};
 use crate::process::{Finished, Running, run};
 use crate::tree::{Kind, Tree, hash};
+use crate::{Fallible, guard};
 
 /// The operations that change a home without a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,12 +70,66 @@ impl Place {
     }
 }
 
+/// The file system of the home in a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disk {
+    Ext4,
+    Xfs,
+    Btrfs,
+    /// FUSE over ext4: it answers `syncfs`, and does nothing.
+    Bindfs,
+}
+
+impl Disk {
+    /// Returns the words of the label; none for the usual file system.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Ext4 => "",
+            Self::Xfs => " xfs",
+            Self::Btrfs => " btrfs",
+            Self::Bindfs => " bindfs",
+        }
+    }
+
+    /// Returns the programs without which there is no such disk.
+    pub(crate) fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Ext4 => &["mkfs.ext4"],
+            Self::Xfs => &["mkfs.xfs"],
+            Self::Btrfs => &["mkfs.btrfs"],
+            Self::Bindfs => &["mkfs.ext4", "bindfs"],
+        }
+    }
+}
+
+/// The form of the identity file before the operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    File,
+    /// A relative symlink to a file in another directory of the app's home.
+    Symlink,
+    /// The only copy is a temporary file of a killed run.
+    Temporary,
+}
+
+impl Key {
+    fn label(self) -> &'static str {
+        match self {
+            Self::File => "",
+            Self::Symlink => " symlinked-key",
+            Self::Temporary => " key-in-temporary",
+        }
+    }
+}
+
 /// An operation, and the kind of its home.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject {
     pub(crate) op: Op,
     pub(crate) version: &'static str,
     pub(crate) place: Place,
+    pub(crate) disk: Disk,
+    pub(crate) key: Key,
     /// The number of networks besides those of the fixture.
     pub(crate) networks: usize,
 }
@@ -86,7 +140,7 @@ pub(crate) const MANY: usize = 40;
 impl Subject {
     /// Makes a subject with a few networks.
     pub(crate) fn new(op: Op, version: &'static str, place: Place) -> Self {
-        Self { op, version, place, networks: 3 }
+        Self { op, version, place, disk: Disk::Ext4, key: Key::File, networks: 3 }
     }
 
     pub(crate) fn has_many(&self) -> bool {
@@ -95,7 +149,8 @@ impl Subject {
 
     pub(crate) fn label(&self) -> String {
         let many = if self.has_many() { " many" } else { "" };
-        format!("{} {} {}{many}", self.op.name(), self.version, self.place.name())
+        let (op, place) = (self.op.name(), self.place.name());
+        format!("{op} {} {place}{many}{}{}", self.version, self.disk.label(), self.key.label())
     }
 }
 
@@ -289,6 +344,7 @@ impl Prepared {
             mesh: mesh.to_owned(),
             goal: None,
         };
+        this.change_key()?;
         if subject.op == Op::Undo {
             let finished = run(&mut this.command(template, &["migrate"]), super::PATIENCE)?;
             if finished.code() != Some(0) {
@@ -304,6 +360,33 @@ impl Prepared {
             }
         }
         Ok(this)
+    }
+
+    /// Gives the identity file of the template the form that the subject asks for.
+    fn change_key(&mut self) -> Fallible<()> {
+        const KEY: &str = ".secrets/identity.json";
+        let source = Path::new(APP).join(KEY);
+        let from = self.template.join(&source);
+        let to = match self.subject.key {
+            Key::File => return Ok(()),
+            Key::Symlink => Path::new(APP).join("keys/id.json"),
+            Key::Temporary => Path::new(MESH).join(".secrets/.durable-fs.123-10.part"),
+        };
+        let at = self.template.join(&to);
+        let say = |e: std::io::Error| format!("{}: {e}", at.display());
+        let bytes = std::fs::read(&from).map_err(say)?;
+        plant(&at, &bytes, 0o600)?;
+        guard::discard_file(&from);
+        let tracked = self.tracked.iter_mut().find(|file| file.source == source);
+        let tracked = tracked.ok_or("the template has no identity file")?;
+        if self.subject.key == Key::Symlink {
+            #[cfg(unix)]
+            std::os::unix::fs::symlink("../keys/id.json", &from).map_err(say)?;
+            self.foreign.push((to, bytes));
+        } else {
+            tracked.source = to;
+        }
+        Ok(())
     }
 
     fn command(&self, home: &Path, args: &[&str]) -> Command {
@@ -359,7 +442,17 @@ impl Prepared {
                 if raced && destination != theirs {
                     return Err(format!("OVERWRITTEN: {} was somebody else's", file.destination.display()));
                 }
-                if source != file.bytes && (raced || destination != file.bytes) {
+                // A key that has lost its place to another file keeps its content under a free name.
+                let is_kept = || {
+                    Ok::<_, String>(
+                        Tree::of(home)?.0.values().any(|entry| entry.kind == Kind::File(hash(&file.bytes))),
+                    )
+                };
+                let may_be_aside = self.subject.key == Key::Temporary;
+                if source != file.bytes
+                    && (raced || destination != file.bytes)
+                    && !(may_be_aside && is_kept()?)
+                {
                     return Err(format!("LOST: {} is nowhere", file.source.display()));
                 }
             }
