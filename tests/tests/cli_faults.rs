@@ -378,6 +378,8 @@ fn a_start_with_nothing_to_do_costs_next_to_nothing() {
         .iter()
         .copied()
         .filter(|line| line.contains(home.to_str().unwrap()) && !line.contains("execve("))
+        // The standard library checks a descriptor before it closes it, in a build like this one.
+        .filter(|line| !line.contains("F_GETFD"))
         .collect();
     let named = |line: &str, calls: &[&str]| {
         let call = line.split_once('(').map_or("", |(head, _)| head).rsplit(' ').next().unwrap_or("");
@@ -438,7 +440,7 @@ fn a_start_with_nothing_to_do_costs_next_to_nothing() {
     let forbidden: Vec<_> =
         lines.iter().filter(|line| named(line, &forbidden) || line.contains("F_SETLK")).collect();
     assert!(forbidden.is_empty(), "{forbidden:#?}");
-    assert!(at_home.len() <= 39, "{} calls name the home:\n{}", at_home.len(), at_home.join("\n"));
+    assert!(at_home.len() <= 32, "{} calls name the home:\n{}", at_home.len(), at_home.join("\n"));
     assert!(lines.len() <= 200, "{} calls in all:\n{log}", lines.len());
 }
 

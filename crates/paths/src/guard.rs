@@ -195,11 +195,12 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
         names.filter(|n| !n.is_empty() && n.iter().all(|part| matches!(part, Component::Normal(_))));
     let mut by_spelling = plain_names.is_some();
     let mut exists = true;
+    let mut id = None;
     let mut at = app.to_path_buf();
     for name in plain_names.into_iter().flatten() {
         at.push(name);
         match lookup.look(&at) {
-            Ok(Node { kind: Kind::Folder, .. }) => {}
+            Ok(Node { kind: Kind::Folder, id: seen }) => id = seen,
             Ok(Node { kind: Kind::Link, .. }) => by_spelling = false,
             Ok(_) => return not_a_folder(daemon, &at, "not a folder"),
             Err(error) if error.kind() == ErrorKind::NotFound => exists = false,
@@ -228,7 +229,10 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
             return refuse(LEADS_OUT, really);
         }
         match lookup.look_through(daemon) {
-            Ok(Node { kind: Kind::Folder, .. }) => exists = true,
+            Ok(Node { kind: Kind::Folder, id: seen }) => {
+                exists = true;
+                id = seen;
+            }
             Ok(_) => return not_a_folder(daemon, daemon, "not a folder"),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 exists = false;
@@ -244,7 +248,7 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
         return Ok(false);
     }
     // Detects one directory under two plain names: a mount, or letters that differ in case alone.
-    let Some(id) = id_of(daemon, lookup)? else { return Ok(true) };
+    let Some(id) = id else { return Ok(true) };
     for above in app.ancestors() {
         if id_of(above, lookup)? == Some(id) {
             let relation = if above == app { "is the same folder as" } else { "lies above" };

@@ -526,9 +526,22 @@ impl<M: ThisMachine> Disk for M {
             let mut bytes = Vec::new();
             // A sparse file can claim any length, so a failed reservation must be an error and not
             // abort the program.
-            bytes.try_reserve(usize::try_from(len).unwrap_or(usize::MAX).saturating_add(1))?;
-            // The file may grow while this code reads it.
-            file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+            let size = usize::try_from(len).unwrap_or(usize::MAX);
+            bytes.try_reserve(size.saturating_add(1))?;
+            let mut file = file.take(limit.saturating_add(1));
+            bytes.resize(size.saturating_add(1), 0);
+            let first = loop {
+                match file.read(&mut bytes) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    other => break other?,
+                }
+            };
+            bytes.truncate(first);
+            // With room for one more byte, a read of exactly that size has met the end of the file.
+            // Otherwise the file changes its size while this code reads it.
+            if first != size {
+                file.read_to_end(&mut bytes)?;
+            }
             if bytes.len() as u64 > limit {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
