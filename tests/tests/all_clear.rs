@@ -94,6 +94,90 @@ fn problems(ran: &Ran) -> Vec<String> {
     checks.iter().filter(is_left).map(|check| check.to_string()).collect()
 }
 
+/// Follows the hints of `doctor` and of the launch, one after the other, as printed. Each works and
+/// loses nothing, and a hint that changes something mends the check for which it is printed.
+fn follow_hints(home: &Home) {
+    let doctor = || run(&mut home.with_daemon(&["doctor", "--json"])).json();
+    let launch = run(&mut home.with_daemon(&["launch", "--once", "--json"])).json();
+    let list = |said: &serde_json::Value| said.as_array().cloned().unwrap_or_default();
+    let mut followed: Vec<String> = Vec::new();
+    let mut told = list(&launch["diagnostics"]);
+    loop {
+        let checks = list(&doctor()["data"]["checks"]);
+        told.extend(checks.into_iter().filter(|check| check["result"] != "ok"));
+        // What the user has to fill in cannot be run as printed.
+        let is_new = |hint: &str| !hint.contains("/path/to/") && !followed.iter().any(|done| done == hint);
+        let next = told.iter().find(|one| one["hint"].as_str().is_some_and(is_new)).cloned();
+        let Some(one) = next else { break };
+        let hint = one["hint"].as_str().unwrap().to_owned();
+        follow(home, &hint);
+        if one["id"].is_string() && changes(&hint) {
+            let still = list(&doctor()["data"]["checks"]);
+            let is_same =
+                |check: &serde_json::Value| check["id"] == one["id"] && check["hint"] == one["hint"];
+            assert!(!still.iter().any(is_same), "{hint} mends nothing: {one:#}");
+        }
+        followed.push(hint);
+        assert!(followed.len() < 12, "no end of hints: {followed:#?}");
+        told.clear();
+    }
+}
+
+/// True if a command changes something, and does not only show it.
+fn changes(hint: &str) -> bool {
+    let looks =
+        ["ls", "findmnt", "lsattr", "ps", "pgrep", "fuser", "df", "readlink", "tail", "sed -n", "getfacl"];
+    let asks = [
+        "doctor",
+        "status",
+        "paths",
+        "config history",
+        "--dry-run",
+        "network list",
+        "network show",
+        "config show",
+    ];
+    !looks.iter().any(|look| hint.starts_with(&format!("{look} ")))
+        && !asks.iter().any(|ask| hint.ends_with(ask))
+}
+
+/// Runs a hint twice as printed.
+fn follow(home: &Home, hint: &str) {
+    let is_log =
+        |bytes: &[u8]| bytes.is_empty() || bytes.starts_with(b"{\"at\":") || bytes.starts_with(b"[myownllm]");
+    let before: Vec<Vec<u8>> = home.contents().into_iter().filter(|bytes| !is_log(bytes)).collect();
+    for round in ["first", "second"] {
+        let mut shell = Command::new("sh");
+        // A launch stays in the foreground, and ends with SIGTERM.
+        shell.args(["-c", &format!("timeout -s TERM 2 sh -c {}", quoted(hint))]).current_dir("/");
+        shell.env("PATH", support::path_with_program()).env("EDITOR", "true").env("HOME", "/nonexistent");
+        let ran = run(shell.env("MYOWNMESH_BIN", env!("CARGO_BIN_EXE_stand-in-daemon")));
+        let code = ran.code.unwrap();
+        let is_fine = match (changes(hint), hint.contains(" launch"), round) {
+            // 124: the launch was ended.
+            (true, true, _) => code == 0 || code == 124,
+            (true, false, "first") => code == 0,
+            // A second `mkdir` or `mv` may find nothing to do; a look may find nothing.
+            _ => code < 126,
+        };
+        assert!(is_fine, "{round} run of {hint}: {ran:?}");
+        let after = home.contents();
+        for content in &before {
+            assert!(after.contains(content), "{hint} loses {:?}", String::from_utf8_lossy(content));
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Compares `doctor` with the launch, and follows every hint.
+fn agree_and_follow(home: &Home) {
+    agree(home, |_| {});
+    follow_hints(home);
+}
+
 /// Runs `doctor`, then `launch --once`, with the stand-in as the daemon's program.
 fn agree(home: &Home, adapt: impl Fn(&mut Command)) {
     let said = |args: &[&str]| {
@@ -129,7 +213,7 @@ fn same_verdict(doctor: &Ran, launch: &Ran) {
 #[case::moved_with_an_empty_old_location(settled(|home| std::fs::create_dir_all(home.path(".myownllm/mesh/rosters")).unwrap()))]
 #[case::foreign_file_in_the_old_location(legacy(|home| home.put(".myownllm/mesh/rosters/notes.txt", b"mine", 0o600)))]
 fn whole_homes(#[case] home: (Home, Alive)) {
-    agree(&home.0, |_| {});
+    agree_and_follow(&home.0);
 }
 
 #[rstest]
@@ -146,7 +230,7 @@ fn whole_homes(#[case] home: (Home, Alive)) {
 #[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG); link(home, "/nowhere/config.json", CONFIG); }))]
 #[case::a_symlink_in_the_home(settled(|home| { rename(home, CONFIG, ".myownllm/real.json"); link(home, "real.json", CONFIG); }))]
 fn configs(#[case] home: (Home, Alive)) {
-    agree(&home.0, |_| {});
+    agree_and_follow(&home.0);
 }
 
 #[rstest]
@@ -175,7 +259,7 @@ fn configs(#[case] home: (Home, Alive)) {
     home.put(DAEMON_CONFIG, config, 0o600);
 }))]
 fn identities(#[case] home: (Home, Alive)) {
-    agree(&home.0, |_| {});
+    agree_and_follow(&home.0);
 }
 
 #[rstest]
@@ -193,7 +277,7 @@ fn identities(#[case] home: (Home, Alive)) {
 #[case::everybody_may_write_in_the_old_secrets(legacy(|home| set_mode(&home.path(".myownllm/.secrets"), 0o777)))]
 #[case::a_readable_key(settled(|home| set_mode(&home.path(KEY), 0o644)))]
 fn places(#[case] home: (Home, Alive)) {
-    agree(&home.0, |_| {});
+    agree_and_follow(&home.0);
 }
 
 #[rstest]
@@ -233,7 +317,7 @@ fn places(#[case] home: (Home, Alive)) {
 }))]
 #[case::a_control_socket_elsewhere(settled(|home| control_socket(home, home.path("d.sock").to_str().unwrap())))]
 fn daemons(#[case] home: (Home, Alive)) {
-    agree(&home.0, |_| {});
+    agree_and_follow(&home.0);
 }
 
 /// A daemon that runs in the old location, or in the daemon's home.
