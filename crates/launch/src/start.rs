@@ -108,8 +108,18 @@ fn check_directory_of(
             None => Ok(()),
         },
         Ok(_) => Err(refused("is below what is no directory")),
-        Err(error) if error.is_not_found() => Err(refused("is in a directory that does not exist")
-            .hint(format!("mkdir -p -m 700 {}", quote(directory)))),
+        Err(error) if error.is_not_found() => {
+            // No directory can be made through a symlink to nothing.
+            let leads_nowhere = |above: &&Path| {
+                context.disk.stat(above).is_ok_and(|meta| meta.is_symlink())
+                    && context.disk.stat_follow(above).is_err_and(|error| error.is_not_found())
+            };
+            let hint = match directory.ancestors().find(leads_nowhere) {
+                Some(symlink) => format!("ls -ld {}", quote(symlink)),
+                None => format!("mkdir -p -m 700 {}", quote(directory)),
+            };
+            Err(refused("is in a directory that does not exist").hint(hint))
+        }
         // A component of the path is a file: nothing can be below it.
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             Err(refused("is below what is no directory"))
