@@ -499,10 +499,16 @@ impl Trace {
         may_write: &dyn Fn(&Path) -> bool,
     ) -> Option<OwnershipProblem> {
         let owner = end.meta.owner?;
+        let directory = holder;
         let holder = holder.and_then(|holder| holder.meta.owner);
         let problem = |kind| Some(OwnershipProblem::new(&end.path, kind));
         let foreign = |holder| problem(OwnershipProblemKind::ForeignHome { uid: owner.uid, holder });
         if let Some(holder) = holder.filter(|holder| !self.trusts(runner, holder.uid, Some(owner.uid))) {
+            // The runner's home must not be given away: the directory has the wrong owner.
+            if let Some(directory) = directory.filter(|_| owner.uid == runner.uid) {
+                let kind = OwnershipProblemKind::ForeignDirectory { uid: holder.uid };
+                return Some(OwnershipProblem::new(&directory.path, kind));
+            }
             return foreign(holder);
         }
         // A network or FUSE mount without a mapping of users shows another owner than the user to

@@ -93,7 +93,15 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
 )]
 #[case::own_home_in_the_user_home_of_another(
     BOB, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
-    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+    "!/home/ann: belongs to user 1001, who can put something else in its place -> ls -ld /home/ann"
+)]
+#[case::own_home_in_a_sticky_directory_of_another(
+    ANN, &[Dir("/home/ann", BOB, 0o1777), Dir(HOME, ANN, 0o700)],
+    "!/home/ann: belongs to user 1002, who can put something else in its place -> ls -ld /home/ann"
+)]
+#[case::symlink_to_the_own_home_in_a_directory_of_another(
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", BOB, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")],
+    "!/srv: belongs to user 1002, who can put something else in its place -> ls -ld /srv"
 )]
 #[case::the_same_and_root(
     ROOT, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
