@@ -177,7 +177,10 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
     let marks = [&files.identity, &files.rosters, &files.states, &app.backups_folder];
     // A stand-alone daemon may have the user's home as its own.
     let is_shared = layout.shared_home == layout.user_home;
-    if is_shared || !is_there(&app.config_file) || !marks.into_iter().any(|name| is_there(name)) {
+    let holds_key = is_there(&files.identity);
+    let holds_config = is_there(&app.config_file) && marks.into_iter().any(|name| is_there(name));
+    let holds_peers = is_there(&files.rosters) && is_there(&files.states);
+    if is_shared || !(holds_key || holds_config || holds_peers) {
         return Ok(());
     }
     app_home_error(layout, "holds what an app's home holds, and no app's home", None)

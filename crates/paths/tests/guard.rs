@@ -382,6 +382,8 @@ fn a_shared_home_that_cannot_be_looked_at_does_not_keep_the_app_from_starting() 
 #[case::shared_home(".myownmesh", Some(""))]
 #[case::symlink_to_the_app_home("link", Some(""))]
 #[case::copy_of_the_app_home("copy", None)]
+#[case::key_alone("key", None)]
+#[case::peers_alone("peers", None)]
 fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&str>) {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().canonicalize().unwrap();
@@ -391,6 +393,10 @@ fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&
             fs::write(root.join(home).join(file), "{}").unwrap();
         }
     }
+    for directory in ["key/.secrets", "peers/mesh/rosters", "peers/mesh/states"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::write(root.join("key/.secrets/identity.json"), "{}").unwrap();
     symlink(".myownllm", root.join("link")).unwrap();
     let layout = |home: PathBuf| Resolver::default().resolve(&Env::explicit(home)).unwrap();
     let error = guard(layout(root.join(name)), &RealLookup).unwrap_err();
@@ -407,7 +413,7 @@ fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&
                 let status = std::process::Command::new("sh").args(["-c", make]).status().unwrap();
                 assert_eq!(status.success(), works, "{make}");
             }
-            guard(layout(root.join("copy.home")), &RealLookup).unwrap();
+            guard(layout(root.join(format!("{name}.home"))), &RealLookup).unwrap();
         }
     }
     guard(layout(root.clone()), &RealLookup).unwrap();
