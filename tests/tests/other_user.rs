@@ -518,6 +518,32 @@ fn a_member_of_the_group_does_not_lock_the_owner_out() {
     }
 }
 
+/// Whoever can write to the directory of the target can put another key in its place.
+#[test]
+fn no_daemon_is_started_with_a_key_behind_a_symlink_that_another_user_can_replace() {
+    if !is_root() || run(Command::new("setpriv").arg("--help")).code != Some(0) {
+        return;
+    }
+    let tools = Tools::new();
+    for (owner, mode) in [(OWNER, 0o777), (OTHER, 0o755)] {
+        let home = Home::legacy();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (key, target) = (home.path(APP).join(".secrets/identity.json"), elsewhere.path().join("k"));
+        std::fs::copy(&key, &target).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        std::os::unix::fs::symlink(&target, &key).unwrap();
+        let home = of(OWNER, home);
+        give(&target, OWNER);
+        give(elsewhere.path(), owner);
+        set_mode(elsewhere.path(), mode);
+        let ran = tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(7);
+        assert!(ran.stderr.contains(elsewhere.path().to_str().unwrap()), "{ran:?}");
+        give(elsewhere.path(), OWNER);
+        set_mode(elsewhere.path(), 0o700);
+        tools.on(&home.path(""), OWNER, &["launch", "--once"]).ends_with(0);
+    }
+}
+
 /// In a container root may be unable to become another user: reading needs no such right.
 #[test]
 fn root_that_cannot_become_the_owner_looks_and_changes_nothing() {

@@ -1,5 +1,7 @@
 //! Checks who else can change the homes, before anything is made in them.
 
+use std::path::Path;
+
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, OwnershipProblemKind, look_inside};
 use myownllm_durable_fs::{DiskError, Owner, quote};
 
@@ -27,20 +29,29 @@ pub fn trusted_home(context: &Context<'_>) -> Result<(), Diagnostic> {
     }
     let layout = context.layout;
     let directories = [Some(layout.daemon_home.as_path()), layout.daemon_identity.parent()];
-    for directory in directories.into_iter().flatten() {
-        if let Some(problem) =
-            look_inside(context.disk, &layout.app_home, directory).map_err(|e| failed(&e))?
-        {
-            return Err(refusal(context, &problem));
-        }
+    directories.into_iter().flatten().try_for_each(|directory| trusted_way(context, directory))?;
+    trusted_target(context, &layout.daemon_identity)
+}
+
+/// Checks the way from the app's home to a path in it.
+fn trusted_way(context: &Context<'_>, path: &Path) -> Result<(), Diagnostic> {
+    let found = look_inside(context.disk, &context.layout.app_home, path).map_err(|error| failed(&error))?;
+    found.map_or(Ok(()), |problem| Err(refusal(context, &problem)))
+}
+
+/// Checks the way to the target of a symlink: whoever can replace the target replaces the file.
+fn trusted_target(context: &Context<'_>, file: &Path) -> Result<(), Diagnostic> {
+    match context.disk.stat(file) {
+        Ok(meta) if meta.is_symlink() && context.disk.stat_follow(file).is_ok() => trusted_way(context, file),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Returns the error of [`trusted_home`] as a warning, for a run that wrote there: other users may
 /// read what the run wrote, or replace it.
 pub fn wrote_where_others_can(context: &Context<'_>) -> Option<Diagnostic> {
-    trusted_home(context).err().map(Diagnostic::as_warning)
+    let config = || trusted_target(context, &context.layout.app_config);
+    trusted_home(context).and_then(|()| config()).err().map(Diagnostic::as_warning)
 }
 
 /// Checks that a daemon of this process would run as the home's owner: the owner cannot read what
