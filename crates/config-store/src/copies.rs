@@ -267,7 +267,10 @@ impl Copies<'_> {
         for entry in entries {
             let Some(name) = entry.name.to_str() else { continue };
             if crate::read::is_temporary(&entry) {
-                listing.leftovers.push(self.folder.join(name));
+                let leftover = self.folder.join(name);
+                if !crate::read::is_of_daemon(self.disk, &leftover) {
+                    listing.leftovers.push(leftover);
+                }
             } else if entry.kind == FileKind::File
                 && let Some(id) = name.strip_suffix(".json").and_then(|stem| stem.parse().ok())
             {

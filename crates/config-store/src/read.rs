@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use myownllm_config_model::{Diagnostic, Document, ParseError, Parsed};
 use myownllm_durable_fs::{
-    DirEntry, DiskError, FileId, FileKind, Metadata, PART_SUFFIX, SWAP_SUFFIX, TEMP_PREFIX, Timestamp,
+    DirEntry, Disk, DiskError, FileId, FileKind, Metadata, PART_SUFFIX, SWAP_SUFFIX, TEMP_PREFIX, Timestamp,
 };
 
 use crate::{Store, StoreError};
@@ -175,6 +175,7 @@ impl Store<'_> {
             });
         }
         found.sort();
+        found.retain(|path| !is_of_daemon(&*self.disk, path));
         found
     }
 }
@@ -189,6 +190,19 @@ pub(crate) fn is_temporary(entry: &DirEntry) -> bool {
         && entry.name.to_str().is_some_and(|n| {
             n.starts_with(TEMP_PREFIX) && (n.ends_with(PART_SUFFIX) || n.ends_with(SWAP_SUFFIX))
         })
+}
+
+/// Returns true if a temporary file holds an identity, a roster or a state, whole or torn. No run of
+/// this crate leaves such a file, and it may be the only copy: it must stay.
+pub(crate) fn is_of_daemon(disk: &dyn Disk, path: &Path) -> bool {
+    const LIMIT: u64 = 1 << 20;
+    let Ok(bytes) = disk.read(path, LIMIT) else { return false };
+    let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+    let is_state = || {
+        let value = serde_json::from_slice::<serde_json::Value>(&bytes);
+        value.is_ok_and(|value| value.get("network_id").is_some())
+    };
+    holds(b"\"secret_key\"") || holds(b"\"authorized_devices\"") || is_state()
 }
 
 /// Returns a path as JSON and messages show it.

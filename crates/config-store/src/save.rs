@@ -388,7 +388,8 @@ impl Locked<'_> {
         folders.dedup();
         let mut steps = Vec::new();
         for folder in folders {
-            let found = stale_temps(&*self.dir, &folder).unwrap_or_default();
+            let mut found = stale_temps(&*self.dir, &folder).unwrap_or_default();
+            found.retain(|leftover| !crate::read::is_of_daemon(&*self.dir, &leftover.path));
             // A killed run may not have synced its new names. These names must be durable before
             // the leftover is removed, and the removal must be durable before a run reports that
             // all is done.

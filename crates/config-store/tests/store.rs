@@ -1053,6 +1053,28 @@ fn an_update_that_changes_nothing_clears_what_a_killed_run_left() {
     }
 }
 
+/// A temporary file may hold the only copy of what belongs to the daemon.
+#[test]
+fn a_temporary_with_a_key_a_roster_or_a_state_stays() {
+    let contents: [&[u8]; 4] = [
+        b"{\"version\": 1, \"secret_key\": \"aa\", \"public_key\": \"bb\"}",
+        b"{\"version\": 1, \"secret_key\": \"a",
+        b"{\"network_id\": \"n\", \"authorized_devices\": []}",
+        b"{\"network_id\": \"n\", \"seq\": 3}",
+    ];
+    for folder in ["/home/u/.myownllm", BACKUPS, "/home/u/.myownllm/.myownmesh"] {
+        for content in contents {
+            let disk = with_config(&healthy("x"));
+            let left = format!("{folder}/.durable-fs.1-0.part");
+            disk.put(&left, content);
+            launch(&disk, &sim_places()).unwrap();
+            set_mark(&disk, "y").unwrap();
+            assert_eq!(disk.content(&left).as_deref(), Some(content), "{left}");
+            assert_eq!(look(&disk).unwrap().pending.steps, [], "{left}");
+        }
+    }
+}
+
 #[test]
 fn an_update_keeps_both_the_former_and_the_new() {
     let disk = with_config(&healthy("never launched"));
