@@ -295,35 +295,19 @@ fn the_encoding_of_a_key_is_named() {
     }
 }
 
-/// The overwritten config names the key, and the repair passes that path to the daemon: no command
-/// reports the key as missing.
+/// No daemon reads the path of a key in a config: every command names the file, before anything
+/// moves.
 #[test]
-fn a_key_that_the_repair_will_name_is_not_missing() {
-    let home = Home::after_the_bug();
-    let key = home.path("keys/identity.json");
-    std::fs::create_dir(home.path("keys")).unwrap();
-    std::fs::rename(home.path(&format!("{APP}/.secrets/identity.json")), &key).unwrap();
-    let mut config = home.json(&format!("{APP}/config.json"));
-    config["identity_path"] = key.to_str().unwrap().into();
-    home.put(&format!("{APP}/config.json"), config.to_string().as_bytes(), 0o600);
-    for args in [&["status"][..], &["doctor"], &["identity"], &["migrate", "--dry-run"]] {
-        let said = home.run(args);
-        assert!(!said.all().contains("identity.gone"), "{args:?}: {said:?}");
-        assert!(args != ["status"] || !said.all().contains("none yet"), "{said:?}");
-    }
-    assert!(home.run(&["identity"]).ends_with(0).stdout.contains(DEVICE));
-    has_device(&home);
-    assert!(!home.has(&format!("{MESH}/.secrets/identity.json")), "the key is where it was");
-    // A key that no repair passes to the daemon is missing, and that is reported before anything
-    // moves.
+fn a_key_that_only_a_config_names_is_missing_in_every_command() {
     let other = Home::legacy();
     std::fs::rename(other.path(&format!("{APP}/.secrets/identity.json")), other.path("key.json")).unwrap();
     let mut config = other.json(&format!("{APP}/config.json"));
     config["identity_path"] = other.path("key.json").to_str().unwrap().into();
     other.put(&format!("{APP}/config.json"), config.to_string().as_bytes(), 0o600);
-    for args in [&["migrate"][..], &["launch", "--no-daemon"]] {
+    for args in [&["migrate"][..], &["launch", "--no-daemon"], &["identity"]] {
         let said = other.run(args).ends_with(7);
         assert!(said.stderr.contains("identity.gone"), "{args:?}: {said:?}");
+        assert!(said.stderr.contains("key.json"), "{args:?}: {said:?}");
         assert!(other.has(&format!("{APP}/mesh/rosters/home-mesh.json")), "{args:?}: nothing moves");
     }
 }

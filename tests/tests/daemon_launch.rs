@@ -226,9 +226,9 @@ fn a_daemon_with_another_key_is_refused_and_both_keys_are_named() {
     assert_eq!(serving(&home), [foreign.pid()]);
 }
 
-/// If its config names an identity file that does not exist, the daemon makes a key there.
+/// The released daemons parse `identity_path` and never read it.
 #[test]
-fn no_daemon_is_started_where_it_would_make_a_second_key() {
+fn the_key_in_its_place_is_the_key_whatever_a_config_names() {
     let keys = |home: &Home| {
         let found = Command::new("find").arg(home.path("")).args(["-name", "identity*"]).output().unwrap();
         String::from_utf8(found.stdout).unwrap().lines().count()
@@ -239,7 +239,6 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
         std::fs::write(home.path(file), config.to_string()).unwrap();
     };
     let own_config = format!("{MESH}/config.json");
-    let new_key = format!("{MESH}/.secrets/identity.json");
 
     // The repair runs before the move, so the daemon's config names the old location of the key.
     let home = Home::after_the_bug();
@@ -256,47 +255,21 @@ fn no_daemon_is_started_where_it_would_make_a_second_key() {
     let again = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
     assert_eq!(again["diagnostics"], json!([]));
 
-    // A path to nothing; two paths that depend on the directory in which the daemon starts.
-    for named in
-        [home.path("gone/identity.json").to_str().unwrap(), "identity.json", "~/.myownllm/identity.json"]
-    {
-        naming(&home, &own_config, named);
-        let refused = run(&mut launch(&home, "", &["--once"])).ends_with(7);
-        assert!(
-            refused.stderr.contains("identity.named-elsewhere") && refused.stderr.contains(named),
-            "{refused:?}"
-        );
-        assert_eq!(keys(&home), 1, "{named}");
-        assert!(home.run(&["doctor"]).ends_with(4).stdout.contains("problem  identity.named"));
-    }
+    // A path to nothing; paths that depend on the directory in which the daemon starts; a file that
+    // is no key; another key.
     std::fs::write(home.path("damaged"), "{}").unwrap();
-    naming(&home, &own_config, home.path("damaged").to_str().unwrap());
-    run(&mut launch(&home, "", &["--once"])).ends_with(7);
-
-    // A sound key in another place is the daemon's key.
-    std::fs::rename(home.path(&new_key), home.path("key")).unwrap();
-    naming(&home, &own_config, home.path("key").to_str().unwrap());
-    let started = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
-    assert_eq!(started["data"]["daemon"]["device_id"], device);
-    assert_eq!(keys(&home), 0);
-    // A running daemon with another key than that is reported.
-    let own_check = |code: i32| {
-        let said = home.run(&["doctor", "--json"]).ends_with(code).json();
-        let checks = said["data"]["checks"].as_array().unwrap().clone();
-        checks.into_iter().find(|check| check["id"] == "daemon.own").unwrap()
-    };
-    let sound = daemon_on(&home, MESH).start().unwrap();
-    assert_eq!(own_check(0)["result"], "ok");
-    drop(sound);
-    let other = daemon_on(&home, MESH).mode("other-key").start().unwrap();
-    let check = own_check(4);
-    assert_eq!(check["result"], "problem", "{check}");
-    drop(other);
-    // A key in the daemon home that the config does not name has no effect.
-    let decoy = include_bytes!("../fixtures/daemon-0.3.8/home/.myownllm/.secrets/identity.json");
-    home.put(&new_key, decoy, 0o600);
-    let _sound = daemon_on(&home, MESH).start().unwrap();
-    assert_eq!(own_check(0)["result"], "ok");
+    let other = include_bytes!("../fixtures/daemon-0.1.2/home/.myownllm/.secrets/identity.json");
+    std::fs::write(home.path("other"), other).unwrap();
+    let names = ["gone/identity.json", "damaged", "other"].map(|name| home.path(name));
+    let names = names.iter().map(|path| path.to_str().unwrap());
+    for named in names.chain(["identity.json", "~/.myownllm/identity.json", "../../x"]) {
+        naming(&home, &own_config, named);
+        let started = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(0).json();
+        assert_eq!(started["data"]["daemon"]["device_id"], device, "{named}");
+        assert_eq!(keys(&home), 1, "{named}");
+        let said = home.run(&["doctor"]).ends_with(0);
+        assert!(said.stdout.contains("identity.named") && said.stdout.contains(named), "{named}: {said:?}");
+    }
 }
 
 #[test]
@@ -445,9 +418,10 @@ fn home_with_key_elsewhere() -> (Home, PathBuf) {
 
 /// Only a config names a key outside of the homes. Here that config is the app's, with a key that a
 /// daemon left; or it has lost its beginning; or its daemon part was set aside, because the daemon
-/// had a config already.
+/// had a config already; or it is whole; or it is cut off after the path of the key; or it is the
+/// daemon's own.
 #[test]
-fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not_the_daemons() {
+fn no_second_key_comes_into_being_because_a_config_names_the_first_elsewhere() {
     let leftover = |home: &Home, key: &Path| {
         let app = std::fs::read(support::root().join("tests/fixtures/app-config-before.json")).unwrap();
         let mut app: Value = serde_json::from_slice(&app).unwrap();
@@ -459,12 +433,22 @@ fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not
         home.put(&config(), &torn, 0o600);
     };
     let beside = |home: &Home| home.put(&format!("{MESH}/config.json"), br#"{"version": 3}"#, 0o600);
-    for number in 0..3 {
+    let cut_off = |home: &Home| {
+        let whole = home.bytes(&config());
+        home.put(&config(), &whole[..whole.len() - 5], 0o600);
+    };
+    for number in 0..6 {
         let (home, key) = home_with_key_elsewhere();
         match number {
             0 => leftover(&home, &key),
             1 => without_beginning(&home),
-            _ => beside(&home),
+            2 => beside(&home),
+            3 => cut_off(&home),
+            4 => {
+                home.run(&["salvage"]).ends_with(0);
+                std::fs::remove_dir_all(home.path(&format!("{APP}/config-backups"))).unwrap();
+            }
+            _ => {}
         }
         let device = std::fs::read(&key).unwrap();
         let refused = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(7).json();
@@ -477,25 +461,6 @@ fn no_second_key_comes_into_being_because_the_config_that_names_the_first_is_not
         run(&mut launch(&home, "", &["--once"])).ends_with(0);
         assert_eq!(home.bytes(&format!("{MESH}/.secrets/identity.json")), device, "{number}");
     }
-}
-
-/// The text breaks off after the path of the key. The repair writes that path into the daemon's
-/// config, and the daemon uses the key.
-#[test]
-fn cut_off_config_still_names_the_key_to_the_daemon() {
-    let (home, key) = home_with_key_elsewhere();
-    let device = std::fs::read(&key).unwrap();
-    let whole = home.bytes(&config());
-    let torn = &whole[..whole.len() - 5];
-    home.put(&config(), torn, 0o600);
-    for _ in 0..2 {
-        run(&mut launch(&home, "", &["--once"])).ends_with(0);
-        let named = home.json(&format!("{MESH}/config.json"))["identity_path"].clone();
-        assert_eq!(named, key.to_str().unwrap());
-        assert_eq!(std::fs::read(&key).unwrap(), device);
-        assert!(!home.has(&format!("{MESH}/.secrets/identity.json")), "a second key");
-    }
-    home.still_has(torn, "the torn config");
 }
 
 /// An invalid socket path in the overwritten config does not stop the repair, which writes it into

@@ -60,7 +60,7 @@ fn status_of(world: &World, plan: LaunchPlan, args: StatusArgs) -> Answer {
 
 pub(crate) fn identity(world: &World) -> Answer {
     let libraries = world.libraries();
-    let look = identity_look(&libraries.context(), &mut fresh_ids());
+    let look = identity_look(&libraries.context());
     let (page, data, diagnostics) = identity_page(&libraries.view(), &look);
     Answer::data(page, data).with(diagnostics)
 }

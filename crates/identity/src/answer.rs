@@ -1,13 +1,16 @@
 //! Derives the answer from a look. Pure.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use myownllm_durable_fs::{DiskError, PART_SUFFIX, TEMP_PREFIX, quote};
 use serde::Serialize;
 
 use crate::{
     file::{Flaw, Identity, KeyInfo},
-    look::{Look, Misplaced, Named, Seen, Spot},
+    look::{Look, Misplaced, Seen, Spot},
     permit::Expected,
     places::Home,
     refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy, make_dir},
@@ -28,38 +31,22 @@ pub enum Answer {
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// True if the daemon's config names the file, and the file is not the one in the daemon
-        /// home.
-        named: bool,
     },
-    /// A sound identity file exists, and must be brought to the place where the daemon looks for
-    /// it.
+    /// A sound identity file exists, and a move must bring it to the place where the daemon looks
+    /// for it.
     Pending {
         /// The key of the file.
         key: KeyInfo,
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
-        /// The step that brings the file there.
-        by: Pending,
-        /// The reason why no daemon may be started before that step.
+        /// The reason why no daemon may be started before the move.
         refusal: Refusal,
     },
     /// No identity file exists, and nothing shows that there was one: a daemon may create one.
     NoneYet,
     /// No daemon may be started.
     Refused(Refusal),
-}
-
-/// The step that brings the identity file to the place where the daemon looks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Pending {
-    /// The move.
-    Move,
-    /// A change of the daemon's config, which still names the path that the file has moved from.
-    Config,
 }
 
 impl Answer {
@@ -127,38 +114,8 @@ impl Look {
         }
         let in_home = |seen: &Seen| seen.spot.identity().and_then(Identity::key).cloned();
         let (daemon, app) = (in_home(&self.daemon), in_home(&self.app));
-        match &self.named {
-            Named::Home => {}
-            Named::Elsewhere(path, Spot::File(Identity::Valid(key))) if *path != self.places.app.identity => {
-                return Answer::Sound { key: key.clone(), path: path.clone(), named: true };
-            }
-            // The next move moves this file, and the config is changed to the new path then.
-            Named::Elsewhere(path, Spot::File(Identity::Valid(_))) if *path == self.places.app.identity => {}
-            Named::Unreadable(_) if daemon.is_some() || app.is_some() => {}
-            Named::Unreadable(error) => return Answer::Refused(unreadable(error)),
-            Named::Stale { named, moved, identity: Identity::Valid(key) } => {
-                let refusal = self.named_elsewhere(named, "is not there");
-                return Answer::Pending {
-                    key: key.clone(),
-                    path: moved.clone(),
-                    by: Pending::Config,
-                    refusal,
-                };
-            }
-            Named::Stale { named, .. } => {
-                return Answer::Refused(self.named_elsewhere(named, "is not there"));
-            }
-            Named::Relative(named) => {
-                return Answer::Refused(self.named_elsewhere(named, "is no absolute path"));
-            }
-            Named::Elsewhere(named, spot) => {
-                return Answer::Refused(self.named_elsewhere(named, &why_unusable(spot)));
-            }
-        }
         match (&self.daemon.spot, daemon, app) {
-            (Spot::File(_), Some(key), _) => {
-                Answer::Sound { key, path: self.places.daemon.identity.clone(), named: false }
-            }
+            (Spot::File(_), Some(key), _) => Answer::Sound { key, path: self.places.daemon.identity.clone() },
             (_, Some(key), _) => self.pending(key, &self.places.daemon.identity),
             (_, None, Some(key)) => self.pending(key, &self.places.app.identity),
             (_, None, None) => self.none(),
@@ -207,7 +164,7 @@ impl Look {
     fn pending(&self, key: KeyInfo, path: &Path) -> Answer {
         let (path, place) = (path.to_owned(), self.places.daemon.identity.clone());
         let refusal = Refusal::new(Problem::Pending { path: path.clone(), place }, vec![WayOut::Migrate]);
-        Answer::Pending { key, path, by: Pending::Move, refusal }
+        Answer::Pending { key, path, refusal }
     }
 
     /// Returns the temporary file of a killed move that holds the only copy of the key: the next
@@ -242,6 +199,11 @@ impl Look {
         if !self.misplaced.is_empty() || !self.known_by().is_empty() {
             return Answer::Refused(self.gone());
         }
+        if let Some((link, target)) = self.dangling.first() {
+            let mut refusal = dangling(link, target);
+            refusal.ways_out.extend(self.give_up());
+            return Answer::Refused(refusal);
+        }
         match self.unreadable.first() {
             Some(error) => Answer::Refused(unreadable(error)),
             None => Answer::NoneYet,
@@ -271,6 +233,10 @@ impl Look {
         let found = self.misplaced.iter().map(|found| FoundElsewhere {
             path: found.path.clone(),
             device_id: found.identity.key().map(|key| key.device_id.clone()),
+            damaged: match &found.identity {
+                Identity::Damaged { why, .. } => Some(why.clone()),
+                _ => None,
+            },
             named_by: found.named_by.clone(),
         });
         let found = found.collect();
@@ -287,14 +253,17 @@ impl Look {
     /// Returns the commands that bring the found files back: to `to`, or each to the place in its
     /// own home. The entry in that place is set aside first.
     fn bring_back(&self, to: Option<&Path>, aside: Option<&Path>) -> Vec<WayOut> {
-        let sound = self.misplaced.iter().filter(|found| found.identity.key().is_some());
         let way = |from: &Misplaced| {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
             let to = to.unwrap_or(&home.identity);
-            let command = self.transfer(from, to, aside);
-            WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), command }
+            let command = match &from.identity {
+                Identity::Valid(_) => self.transfer(from, to, aside),
+                Identity::Damaged { flaw: Some(flaw), .. } => self.rewritten(from, *flaw, to, aside),
+                _ => return None,
+            };
+            Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), command })
         };
-        sound.map(way).collect()
+        self.misplaced.iter().filter_map(way).collect()
     }
 
     /// Returns a command that renames a file inside a home, and copies a file outside of both: that
@@ -302,6 +271,14 @@ impl Look {
     fn transfer(&self, from: &Misplaced, to: &Path, aside: Option<&Path>) -> String {
         let in_home = self.home_of(&from.path).is_some();
         let verb = if in_home && !from.is_link { "mv -n" } else { "cp -pn" };
+        if to.starts_with(&from.path) {
+            // The found file has the name of a directory on the way to the place.
+            let dir = to.parent().unwrap_or(to);
+            let [from, made, dir, to] = [from.path.as_path(), &from.aside, dir, to].map(quote);
+            return format!(
+                "test -d {from} || {{ mv -n {from} {made} && mkdir -p -m 700 {dir} && {verb} {made} {to}; }}"
+            );
+        }
         let Some(aside) = aside else {
             return format!("{}{verb} {} {}", make_dir(self.missing_dir(to)), quote(&from.path), quote(to));
         };
@@ -318,6 +295,35 @@ impl Look {
         }
     }
 
+    /// Returns a command that writes the key of a found file in the encoding that a daemon reads.
+    /// The found file stays.
+    fn rewritten(&self, from: &Misplaced, flaw: Flaw, to: &Path, aside: Option<&Path>) -> String {
+        let mut part = to.to_owned().into_os_string();
+        part.push(".tmp");
+        let write = |from: &Path| {
+            let [part, to] = [Path::new(&part), to].map(quote);
+            format!("(umask 077; {} > {part}) && mv -n {part} {to}", flaw.filter(from))
+        };
+        let [place, dir] = [to, to.parent().unwrap_or(to)].map(quote);
+        match (aside, from.path.strip_prefix(to)) {
+            _ if to.starts_with(&from.path) => {
+                let [found, made] = [from.path.as_path(), &from.aside].map(quote);
+                let write = write(&from.aside);
+                format!("test -d {found} || {{ mv -n {found} {made} && mkdir -p -m 700 {dir} && {write}; }}")
+            }
+            (None, _) => {
+                format!("test -e {place} || {{ {}{}; }}", make_dir(self.missing_dir(to)), write(&from.path))
+            }
+            (Some(aside), Ok(inside)) => {
+                let (write, aside) = (write(&aside.join(inside)), quote(aside));
+                format!("test -f {place} || {{ mv -n {place} {aside} && {write}; }}")
+            }
+            (Some(aside), Err(_)) => {
+                format!("mv -n {place} {} && {}", quote(aside), write(&from.path))
+            }
+        }
+    }
+
     /// Returns the directory of a file if the directory may be missing.
     fn missing_dir<'p>(&self, file: &'p Path) -> Option<&'p Path> {
         let dir = file.parent()?;
@@ -326,19 +332,27 @@ impl Look {
         (!is_there).then_some(dir)
     }
 
-    /// Returns a command that sets aside the rosters and states that know the device, and the found
-    /// files. Returns `None` if a found file lies outside the homes, because the next look would
-    /// find that file again.
+    /// Returns a command that sets aside the files that know the device, and the found files.
+    /// Returns `None` if one of them lies outside the homes, because the next look would find it
+    /// again.
     fn give_up(&self) -> Option<WayOut> {
-        if self.misplaced.iter().any(|found| self.home_of(&found.path).is_none()) {
+        let links = self.dangling.iter().map(|(link, _)| link);
+        let files: Vec<&PathBuf> = self.misplaced.iter().map(|found| &found.path).chain(links).collect();
+        let of_home = |Place { home, seen }: Place<'_>| {
+            let files = files.iter().copied().filter(move |path| self.home_of(path) == Some(home));
+            seen.evidence.iter().chain(files).cloned().collect::<BTreeSet<PathBuf>>()
+        };
+        let all: BTreeSet<PathBuf> = self.both().into_iter().flat_map(of_home).collect();
+        if files.iter().copied().chain(&all).any(|path| self.home_of(path).is_none()) {
             return None;
         }
-        let commands = self.both().into_iter().filter_map(|Place { home, seen }| {
-            let peers = home.rosters.parent().filter(|_| !seen.known_by.is_nobody());
-            let files = self.misplaced.iter().map(|found| found.path.as_path());
-            let files = files.filter(|path| self.home_of(path) == Some(home));
-            let names: Vec<String> = peers.into_iter().chain(files).map(quote).collect();
-            let (make, dir) = (make_dir(Some(&seen.given_up)), quote(&seen.given_up));
+        // A file in a directory that is set aside goes with the directory.
+        let is_inside = |path: &PathBuf| all.iter().any(|dir| dir != path && path.starts_with(dir));
+        let commands = self.both().into_iter().filter_map(|place| {
+            let names: Vec<PathBuf> = of_home(place).into_iter().filter(|path| !is_inside(path)).collect();
+            let names: Vec<String> = names.iter().map(|path| quote(path)).collect();
+            let given_up = &place.seen.given_up;
+            let (make, dir) = (make_dir(Some(given_up)), quote(given_up));
             (!names.is_empty()).then(|| format!("{make}mv -n {} {dir}/", names.join(" ")))
         });
         let commands: Vec<String> = commands.collect();
@@ -373,6 +387,9 @@ impl Look {
     fn odd(&self, place: Place<'_>, path: &Path, what: &'static str, has_key: bool) -> Refusal {
         let Place { home, seen } = place;
         let mut ways = Vec::new();
+        if path != home.identity && self.misplaced.iter().any(|found| found.path == path) {
+            ways.extend(self.bring_back(None, None));
+        }
         // No file can be put below a file that stands in the place of a directory, and a pending
         // key needs no command.
         if path == home.identity && !has_key {
@@ -408,34 +425,6 @@ impl Look {
         };
         Refusal::new(problem, vec![WayOut::Keep { side }])
     }
-
-    /// Refuses a config that names a file that no daemon can use.
-    fn named_elsewhere(&self, named: &Path, why: &str) -> Refusal {
-        let config = &self.places.daemon_config;
-        let in_home = [&self.daemon.spot, &self.app.spot].into_iter().find_map(|spot| spot.identity()?.key());
-        let mut why = why.to_owned();
-        let mut ways = Vec::new();
-        if let Some(key) = in_home {
-            why.push_str(&format!("; the identity file in its home is that of {}", key.device_id));
-            ways.push(mend_config(config, &self.config_aside));
-        }
-        match &self.named {
-            Named::Elsewhere(_, Spot::Absent) => {
-                ways.extend(self.bring_back(Some(named), None));
-                ways.push(restore(named, self.missing_dir(named), None));
-            }
-            Named::Elsewhere(_, Spot::File(Identity::Damaged { flaw, .. })) => {
-                ways.extend(flaw.map(|flaw| rewrite(named, &self.named_aside, flaw)));
-                ways.extend(self.bring_back(Some(named), Some(&self.named_aside)));
-                ways.push(restore(named, None, Some(&self.named_aside)));
-            }
-            Named::Elsewhere(..) => ways.push(look_at(named)),
-            _ if in_home.is_none() => ways.push(mend_config(config, &self.config_aside)),
-            _ => {}
-        }
-        let problem = Problem::NamedElsewhere { config: config.clone(), named: named.to_owned(), why };
-        Refusal::new(problem, ways)
-    }
 }
 
 /// Returns a command that writes the file anew in the encoding that the daemon reads. The previous
@@ -450,15 +439,6 @@ fn restore(to: &Path, missing_dir: Option<&Path>, aside: Option<&Path>) -> WayOu
     let first = aside.map_or_else(String::new, |aside| format!("mv -n {} {} && ", quote(to), quote(aside)));
     let command = format!("{}{first}cp -pn {BACKUP} {}", make_dir(missing_dir), quote(to));
     WayOut::Restore { to: to.to_owned(), command }
-}
-
-/// Returns a command that writes the config anew without the name of an identity file. The previous
-/// config stays beside it.
-fn mend_config(config: &Path, aside: &Path) -> WayOut {
-    let [config_name, aside] = [config, aside].map(quote);
-    let script = r#"s/"identity_path"[[:space:]]*:[[:space:]]*"([^"\\]|\\.)*"/"identity_path": null/"#;
-    let command = format!("cp -pn {config_name} {aside} && sed -E '{script}' {aside} > {config_name}");
-    WayOut::MendConfig { config: config.to_owned(), command }
 }
 
 fn look_at(path: &Path) -> WayOut {
@@ -479,21 +459,4 @@ fn dangling(link: &Path, target: &Path) -> Refusal {
     let command = format!("readlink -f {}", quote(link));
     let ways = vec![WayOut::Look { path: link.to_owned(), command }];
     Refusal::new(Problem::Unreachable { path: link.to_owned(), target: target.to_owned() }, ways)
-}
-
-/// Returns the reason why a named file cannot be used, in words that follow the file's name.
-fn why_unusable(spot: &Spot) -> String {
-    match spot {
-        Spot::Absent => "is not there".to_owned(),
-        Spot::File(Identity::Damaged { why, .. }) => format!("is damaged: {why}"),
-        Spot::File(Identity::Newer { version }) => {
-            format!("is of version {version}, newer than this program knows")
-        }
-        Spot::Dangling { target, .. } => {
-            format!("is behind a symlink to {}, where there is nothing", target.display())
-        }
-        Spot::Unreadable(error) => format!("cannot be read: {}", error.io()),
-        Spot::Odd { what, .. } => format!("is {what}"),
-        Spot::File(Identity::Valid(_)) | Spot::Quarantined(_) => "is pending".to_owned(),
-    }
 }

@@ -7,7 +7,7 @@ mod permit;
 mod places;
 mod refusal;
 
-pub use answer::{Answer, Pending};
+pub use answer::Answer;
 pub use file::{Flaw, Identity, KNOWN_VERSION, KeyInfo, device_id, inspect};
 pub use look::{KnownBy, Look, Misplaced, Seen, Spot, look};
 pub use permit::{Expected, StartPermit, start_permit};

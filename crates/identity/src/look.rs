@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_durable_fs::{Disk, DiskError, FileKind, Op, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, Timestamp};
+use myownllm_durable_fs::{
+    Disk, DiskError, FileKind, Op, PART_SUFFIX, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, Timestamp,
+};
 
 use crate::{
     file::{Identity, inspect},
@@ -73,22 +75,7 @@ impl Spot {
     }
 }
 
-/// The place of the identity file according to the daemon's config.
-#[derive(Clone, Debug)]
-pub(crate) enum Named {
-    /// The config names the file in the daemon home, or none: the daemon uses the file in its home.
-    Home,
-    /// The config exists and cannot be read.
-    Unreadable(DiskError),
-    /// The config names a path that is not absolute.
-    Relative(PathBuf),
-    /// The config names a file elsewhere.
-    Elsewhere(PathBuf, Spot),
-    /// The config names a path from which the file has moved to the daemon home.
-    Stale { named: PathBuf, moved: PathBuf, identity: Identity },
-}
-
-/// An identity file that is sound, or of a newer version, and lies where no daemon looks for it.
+/// A file that holds an identity, or held one, and lies where no daemon looks for it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Misplaced {
@@ -102,6 +89,8 @@ pub struct Misplaced {
     pub(crate) modified: Timestamp,
     /// True for a symlink: after a rename it could lead elsewhere.
     pub(crate) is_link: bool,
+    /// A free name beside the file.
+    pub(crate) aside: PathBuf,
 }
 
 /// The files in one home that know the device.
@@ -112,10 +101,12 @@ pub struct KnownBy {
     pub rosters: usize,
     /// The number of signed states.
     pub states: usize,
+    /// The number of custody files, which a daemon writes only beside its identity file.
+    pub custody: usize,
 }
 
 impl KnownBy {
-    /// Returns true if the home has neither rosters nor states.
+    /// Returns true if the home has no such file.
     pub fn is_nobody(&self) -> bool {
         *self == Self::default()
     }
@@ -130,6 +121,8 @@ pub struct Seen {
     /// The rosters and states that know the device. Counted only if no sound identity file is
     /// active.
     pub known_by: KnownBy,
+    /// The paths that hold these files: the directories in the home, or the files themselves.
+    pub(crate) evidence: Vec<PathBuf>,
     /// True if the secrets directory exists.
     pub(crate) has_secrets: bool,
     /// A free name beside the place of the identity file, for the entry in that place.
@@ -149,14 +142,12 @@ pub struct Look {
     pub daemon: Seen,
     /// The app's home: the old location.
     pub app: Seen,
-    /// Sound files under other names. Searched only if no sound file is active.
+    /// Files under other names, the usable ones first. Searched only if no sound file is active.
     pub misplaced: Vec<Misplaced>,
     /// Paths that could not be looked at and may hold an identity file.
     pub unreadable: Vec<DiskError>,
-    pub(crate) named: Named,
-    /// Free names beside the daemon's config and the file that it names.
-    pub(crate) config_aside: PathBuf,
-    pub(crate) named_aside: PathBuf,
+    /// Symlinks to nothing that may lead to an identity file, and their targets.
+    pub(crate) dangling: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Looks for the identity file. Takes no lock, writes nothing.
@@ -168,6 +159,7 @@ pub fn look(disk: &dyn Disk, places: &Places) -> Look {
     let seen = |spot: Spot| Seen {
         spot,
         known_by: KnownBy::default(),
+        evidence: Vec::new(),
         has_secrets: true,
         aside: PathBuf::new(),
         given_up: PathBuf::new(),
@@ -182,16 +174,13 @@ pub fn look(disk: &dyn Disk, places: &Places) -> Look {
         _ => spot(disk, &places.app, false),
     };
     let (daemon, app) = (seen(daemon), seen(app));
-    let named = named(disk, places);
     let mut look = Look {
         places: places.clone(),
         daemon,
         app,
-        named,
         misplaced: Vec::new(),
         unreadable: Vec::new(),
-        config_aside: PathBuf::new(),
-        named_aside: PathBuf::new(),
+        dangling: Vec::new(),
     };
     if !look.answer().is_key() {
         search(disk, &mut look);
@@ -287,68 +276,18 @@ fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskErro
     disk.read(&path, FILE_LIMIT).map(Some)
 }
 
-/// Returns the place of the identity file according to the daemon's config.
-fn named(disk: &dyn Disk, places: &Places) -> Named {
-    let bytes = match disk.read(&places.daemon_config, CONFIG_LIMIT) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return match error.kind() {
-                // An entry that is not a file, or is far too large, is not a config that a daemon
-                // starts on.
-                io::ErrorKind::NotFound
-                | io::ErrorKind::NotADirectory
-                | io::ErrorKind::InvalidInput
-                | io::ErrorKind::IsADirectory
-                | io::ErrorKind::FileTooLarge => Named::Home,
-                _ => Named::Unreadable(error),
-            };
-        }
-    };
-    #[derive(serde::Deserialize)]
-    struct Config {
-        #[serde(default)]
-        identity_path: Option<serde_json::Value>,
-    }
-    let named = match serde_json::from_slice::<Config>(&bytes) {
-        Ok(config) => config.identity_path.and_then(|named| Some(PathBuf::from(named.as_str()?))),
-        // A repair takes the complete members out of a torn config, and gives the daemon its half.
-        Err(_) if places.daemon_config != places.daemon.config => {
-            paths_named_in(&String::from_utf8_lossy(&bytes)).into_iter().next()
-        }
-        // A daemon that continues with a damaged config uses its defaults.
-        Err(_) => None,
-    };
-    let Some(named) = named.filter(|named| !named.as_os_str().is_empty()) else { return Named::Home };
-    if !named.is_absolute() {
-        return Named::Relative(named);
-    }
-    let real = |path: &Path| disk.canonicalize(path).ok();
-    if named == places.daemon.identity
-        || real(&named).is_some_and(|named| real(&places.daemon.identity) == Some(named))
-    {
-        return Named::Home;
-    }
-    let is_app = named == places.app.identity
-        || real(&named).is_some_and(|named| real(&places.app.identity) == Some(named));
-    let named = if is_app { places.app.identity.clone() } else { named };
-    let spot = file_at(disk, &named);
-    if let Spot::Absent = spot
-        && let Ok(relative) = named.strip_prefix(&places.app.path)
-    {
-        let moved = places.daemon.path.join(relative);
-        if let Spot::File(identity @ Identity::Valid(_)) = file_at(disk, &moved) {
-            return Named::Stale { named, moved, identity };
-        }
-    }
-    Named::Elsewhere(named, spot)
-}
-
 /// Searches every place where an identity file may lie under another name, and counts the files
 /// that know the device.
 fn search(disk: &dyn Disk, look: &mut Look) {
     let places = look.places.clone();
-    let mut search =
-        Search { disk, places: &places, files: Vec::new(), texts: Vec::new(), unreadable: Vec::new() };
+    let mut search = Search {
+        disk,
+        places: &places,
+        files: Vec::new(),
+        texts: Vec::new(),
+        dangling: Vec::new(),
+        unreadable: Vec::new(),
+    };
     for home in places.homes() {
         search.home(home);
     }
@@ -357,18 +296,21 @@ fn search(disk: &dyn Disk, look: &mut Look) {
     let mut files = std::mem::take(&mut search.files);
     files.sort();
     files.dedup();
-    for file in files {
-        misplaced.extend(search.misplaced(&file, None));
+    for file in &files {
+        misplaced.extend(search.misplaced(file, None));
     }
+    let mut rosters = Vec::new();
     for text in std::mem::take(&mut search.texts) {
-        for file in search.named_in(&text) {
+        let (identities, named_rosters) = search.named_in(&text);
+        rosters.extend(named_rosters);
+        for file in identities {
             if !misplaced.iter().any(|known| known.path == file) {
                 misplaced.extend(search.misplaced(&file, Some(&text)));
             }
         }
     }
     for (home, seen) in [(&places.daemon, &mut look.daemon), (&places.app, &mut look.app)] {
-        seen.known_by = search.known_by(home);
+        search.known_by(home, &files, seen);
         seen.has_secrets = disk.stat_follow(home.secrets()).is_ok();
         seen.aside = match &seen.spot {
             Spot::Odd { path, .. } => free_beside(disk, path),
@@ -376,18 +318,41 @@ fn search(disk: &dyn Disk, look: &mut Look) {
         };
         seen.given_up = free_name(disk, |number| home.path.join(format!("{GIVEN_UP}{number}")));
     }
+    rosters.sort();
+    rosters.dedup();
+    for roster in rosters {
+        let is_old = roster.starts_with(&places.app.path) && !roster.starts_with(&places.daemon.path);
+        let seen = if is_old { &mut look.app } else { &mut look.daemon };
+        if !seen.evidence.iter().any(|known| roster.starts_with(known)) {
+            seen.known_by.rosters += 1;
+            seen.evidence.push(roster);
+        }
+    }
     misplaced.sort_by_key(|found| {
         let name = found.path.file_name().unwrap_or_default().to_string_lossy();
         let lost_before = name.contains(SET_ASIDE);
         let newest = std::cmp::Reverse(found.modified);
-        (lost_before, found.named_by.is_some(), !says_identity(&found.path), newest, found.path.clone())
+        (
+            use_of(&found.identity),
+            lost_before,
+            found.named_by.is_some(),
+            !says_identity(&found.path),
+            newest,
+            found.path.clone(),
+        )
     });
     look.misplaced = misplaced;
-    look.config_aside = free_beside(disk, &places.daemon_config);
-    if let Named::Elsewhere(named, _) = &look.named {
-        look.named_aside = free_beside(disk, named);
-    }
+    look.dangling = search.dangling;
     look.unreadable = search.unreadable;
+}
+
+/// Returns a number that is lower the less must be done to use the identity.
+fn use_of(identity: &Identity) -> u8 {
+    match identity {
+        Identity::Valid(_) | Identity::Newer { .. } => 0,
+        Identity::Damaged { flaw: Some(_), .. } => 1,
+        Identity::Damaged { flaw: None, .. } => 2,
+    }
 }
 
 /// Returns a free name beside `path` that no program reads.
@@ -411,6 +376,8 @@ struct Search<'a> {
     files: Vec<PathBuf>,
     /// Files that may be configs of the daemon.
     texts: Vec<PathBuf>,
+    /// Symlinks to nothing, and their targets.
+    dangling: Vec<(PathBuf, PathBuf)>,
     unreadable: Vec<DiskError>,
 }
 
@@ -457,14 +424,18 @@ impl Search<'_> {
     /// Collects the files that may be an identity file: every file in the home itself and in
     /// secrets directories; in other directories every file with `identity` in its name.
     fn home(&mut self, home: &Home) {
-        let config = name_of(&home.config);
+        let config = home.config.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
         for (path, kind) in self.names(&home.path) {
             let name = name_of(&path);
             let is_known =
                 path == home.secrets() || self.places.homes().iter().any(|other| path == other.path);
             match kind {
+                FileKind::Symlink if self.leads_to_file(&path) && (is_known || name.contains(SECRETS)) => {
+                    self.files.push(path);
+                }
                 FileKind::Dir | FileKind::Symlink if is_known => {}
                 FileKind::Dir | FileKind::Symlink if name.contains(SECRETS) => self.secrets(&path, false),
+                FileKind::Dir if name.starts_with(TEMP_PREFIX) => self.secrets(&path, false),
                 // Given-up files must not be found again.
                 FileKind::Dir if !name.starts_with(GIVEN_UP) => {
                     let mut budget = NAMES;
@@ -487,12 +458,22 @@ impl Search<'_> {
         for (path, kind) in names {
             let name = name_of(&path);
             match kind {
-                FileKind::Dir if name.contains(SECRETS) => self.secrets(&path, false),
+                FileKind::Dir if name.contains(SECRETS) || name.starts_with(TEMP_PREFIX) => {
+                    self.secrets(&path, false);
+                }
                 FileKind::Dir if levels > 0 => self.elsewhere(&path, levels - 1, budget),
-                FileKind::File | FileKind::Symlink if name.contains(IDENTITY) => self.files.push(path),
+                FileKind::File | FileKind::Symlink
+                    if name.contains(IDENTITY) || name.starts_with(TEMP_PREFIX) =>
+                {
+                    self.files.push(path);
+                }
                 _ => {}
             }
         }
+    }
+
+    fn leads_to_file(&self, link: &Path) -> bool {
+        self.disk.stat_follow(link).is_ok_and(|meta| meta.is_file())
     }
 
     /// Collects every file of a secrets directory, and of the directories in it.
@@ -524,7 +505,13 @@ impl Search<'_> {
 
     /// Records a file that exists and cannot be read, because it may be the identity file. Ignores
     /// an entry that is not a file, or is far too large.
-    fn could_not_read(&mut self, error: DiskError) {
+    fn could_not_read(&mut self, path: &Path, error: DiskError) {
+        if is_absent(&error)
+            && self.disk.stat(path).is_ok_and(|meta| meta.is_symlink())
+            && let Ok(target) = self.disk.read_link(path)
+        {
+            return self.dangling.push((path.to_owned(), target));
+        }
         let is_other = matches!(
             error.kind(),
             io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory
@@ -534,71 +521,164 @@ impl Search<'_> {
         }
     }
 
-    /// Returns the file if it is a sound identity file, or one of a newer version.
+    /// Returns the file if it is an identity file, or seems to be what is left of one.
     fn misplaced(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
-        let bytes = match self.disk.read(path, OTHER_LIMIT) {
-            Ok(bytes) => bytes,
+        let is_named = named_by.is_some() || self.has_key_name(path);
+        let limit = if is_named { FILE_LIMIT } else { OTHER_LIMIT };
+        let identity = match self.disk.read(path, limit) {
+            Ok(bytes) => match inspect(&bytes) {
+                Identity::Damaged { flaw: None, .. }
+                    if !(holds_key_fields(&bytes) || is_named && !is_empty_temporary(path, &bytes)) =>
+                {
+                    return None;
+                }
+                identity => identity,
+            },
+            Err(error) if is_named && error.kind() == io::ErrorKind::FileTooLarge => {
+                Identity::damaged("the file is far too large for a key")
+            }
             Err(error) => {
                 if named_by.is_some() || says_identity(path) {
-                    self.could_not_read(error);
+                    self.could_not_read(path, error);
                 }
                 return None;
             }
         };
-        let identity = inspect(&bytes);
-        if let Identity::Damaged { .. } = identity {
-            return None;
-        }
         let modified = self.disk.stat_follow(path).map(|meta| meta.modified).unwrap_or_default();
         let is_link = self.disk.stat(path).is_ok_and(|meta| meta.is_symlink());
         let named_by = named_by.map(Path::to_owned);
-        Some(Misplaced { path: path.to_owned(), identity, named_by, modified, is_link })
+        let aside = free_beside(self.disk, path);
+        Some(Misplaced { path: path.to_owned(), identity, named_by, modified, is_link, aside })
     }
 
-    /// Returns the absolute paths that a text names as identity files, without the two places
-    /// themselves. The text may be a config.
-    fn named_in(&mut self, text: &Path) -> Vec<PathBuf> {
+    /// Returns true if a file with this path can hardly be anything but an identity file. In a
+    /// directory of models, for example, a name alone says nothing.
+    fn has_key_name(&self, path: &Path) -> bool {
+        let name = name_of(path);
+        let dirs = self.places.homes().map(|home| home.path.as_path());
+        let is_top =
+            dirs.iter().chain([&self.places.backups.as_path()]).any(|dir| path.parent() == Some(*dir));
+        let is_secret = path.parent().is_some_and(is_secrets);
+        name.contains(IDENTITY) && (is_secret || is_top && name.contains("json"))
+    }
+
+    /// Returns the existing files that a text names as identity files, without the two places
+    /// themselves, and as rosters. The text may be a config. A relative path is resolved against
+    /// every directory that its writer may have meant.
+    fn named_in(&mut self, text: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let bytes = match self.disk.read(text, CONFIG_LIMIT) {
             Ok(bytes) => bytes,
             Err(error) => {
-                self.could_not_read(error);
-                return Vec::new();
+                if !is_absent(&error) {
+                    self.could_not_read(text, error);
+                }
+                return (Vec::new(), Vec::new());
             }
         };
-        let mut paths = paths_named_in(&String::from_utf8_lossy(&bytes));
-        paths.retain(|path| {
-            path.is_absolute() && self.places.homes().iter().all(|home| *path != home.identity)
-        });
+        let text = String::from_utf8_lossy(&bytes);
+        let mut identities = self.resolved(&text, "identity_path");
+        identities.retain(|path| self.places.homes().iter().all(|home| *path != home.identity));
+        let mut rosters = self.resolved(&text, "roster_path");
+        rosters.retain(|path| self.leads_to_file(path));
+        (identities, rosters)
+    }
+
+    fn resolved(&self, text: &str, member: &str) -> Vec<PathBuf> {
+        let Places { app, daemon, user_home, .. } = self.places;
+        let bases = [&app.path, &daemon.path, user_home];
+        let resolve = |named: PathBuf| match named.strip_prefix("~") {
+            Ok(rest) => vec![user_home.join(rest)],
+            Err(_) if named.as_os_str().is_empty() => Vec::new(),
+            Err(_) => bases.iter().map(|base| base.join(&named)).collect(),
+        };
+        let mut paths: Vec<PathBuf> = paths_named_in(text, member).into_iter().flat_map(resolve).collect();
+        paths.dedup();
         paths
     }
 
-    fn known_by(&mut self, home: &Home) -> KnownBy {
-        let mut known_by = KnownBy { rosters: self.count(&home.rosters), states: 0 };
+    /// Counts the files in a home that know the device. `files` are the files that were searched
+    /// for the identity.
+    fn known_by(&mut self, home: &Home, files: &[PathBuf], seen: &mut Seen) {
+        let mut known_by = KnownBy { rosters: self.count(&home.rosters, LEVELS), ..KnownBy::default() };
         for dir in &home.states {
-            known_by.states += self.count(dir);
+            known_by.states += self.count(dir, LEVELS);
         }
         match self.disk.stat_follow(&home.legacy_roster) {
             Ok(meta) => known_by.rosters += usize::from(meta.is_file()),
             Err(error) if is_absent(&error) => {}
             Err(error) => self.unreadable.push(error),
         }
-        known_by
+        let peers = home.rosters.parent().unwrap_or(&home.path);
+        let mut evidence = Vec::new();
+        if !known_by.is_nobody() {
+            evidence.push(peers.to_owned());
+        }
+        let name_of_peers = name_of(peers);
+        for (path, kind) in self.names(&home.path) {
+            let is_home = self.places.homes().iter().any(|other| other.path == path);
+            let is_dir = matches!(kind, FileKind::Dir | FileKind::Symlink);
+            if is_dir && (path == peers || !is_home && name_of(&path).contains(&name_of_peers)) {
+                let before = known_by.clone();
+                self.peers(&path, LEVELS, &mut known_by);
+                if known_by != before && !evidence.contains(&path) {
+                    evidence.push(path);
+                }
+            }
+        }
+        let stem = name_of(&home.custody);
+        let stem = stem.strip_suffix(".json").unwrap_or(&stem);
+        let is_custody = |file: &&PathBuf| file.starts_with(home.secrets()) && name_of(file).contains(stem);
+        let custody = files.iter().filter(is_custody).cloned();
+        evidence.extend(custody.inspect(|_| known_by.custody += 1));
+        (seen.known_by, seen.evidence) = (known_by, evidence);
     }
 
-    /// Counts the rosters or states in a directory. Includes the files that a daemon could not
-    /// parse, or was writing when it died, and the files that a killed move has quarantined.
-    fn count(&mut self, dir: &Path) -> usize {
-        let mut count = 0;
+    /// Counts the rosters and states in copies of their directories, and the rosters beside the
+    /// directories.
+    fn peers(&mut self, dir: &Path, levels: usize, known_by: &mut KnownBy) {
         for (path, kind) in self.names(dir) {
             let name = name_of(&path);
-            let stem = name.strip_suffix(".corrupt").or_else(|| name.strip_suffix(".tmp")).unwrap_or(&name);
+            let is_counted = |home: &&Home| {
+                path == home.rosters || path == home.legacy_roster || home.states.contains(&path)
+            };
+            if name.starts_with(GIVEN_UP) || self.places.homes().iter().any(is_counted) {
+                continue;
+            }
+            let is_file = match kind {
+                FileKind::Symlink => self.leads_to_file(&path),
+                kind => kind == FileKind::File,
+            };
+            match (is_file, name.contains("roster"), name.contains("state")) {
+                (true, true, _) => known_by.rosters += usize::from(self.is_of_peers(&path)),
+                (true, _, _) => {}
+                (false, true, _) => known_by.rosters += self.count(&path, levels),
+                (false, _, true) => known_by.states += self.count(&path, levels),
+                _ if kind == FileKind::Dir && levels > 0 => self.peers(&path, levels - 1, known_by),
+                _ => {}
+            }
+        }
+    }
+
+    /// Counts the rosters or states in a directory. Includes copies, the files that a daemon could
+    /// not parse or was writing when it died, and the files that a killed move has quarantined.
+    fn count(&mut self, dir: &Path, levels: usize) -> usize {
+        let mut count = 0;
+        for (path, kind) in self.names(dir) {
             match kind {
-                FileKind::File | FileKind::Symlink => count += usize::from(stem.ends_with(".json")),
-                FileKind::Dir if name.starts_with(TEMP_PREFIX) => count += self.count(&path),
+                FileKind::File | FileKind::Symlink => count += usize::from(self.is_of_peers(&path)),
+                FileKind::Dir if levels > 0 => count += self.count(&path, levels - 1),
                 _ => {}
             }
         }
         count
+    }
+
+    /// Returns true if a file among the rosters and states is one of them, by its name or, under
+    /// the name of a temporary or of a copy, by its content.
+    fn is_of_peers(&self, path: &Path) -> bool {
+        let name = name_of(path);
+        let holds = |bytes: &[u8]| find(bytes, b"authorized_devices") || find(bytes, b"network_id");
+        name.contains(".json") || self.disk.read(path, FILE_LIMIT).is_ok_and(|bytes| holds(&bytes))
     }
 }
 
@@ -610,18 +690,38 @@ fn name_of(path: &Path) -> String {
 /// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
 /// file.
 fn says_identity(path: &Path) -> bool {
-    let is_secret = |part: &OsStr| part.to_string_lossy().to_lowercase().contains(SECRETS);
-    name_of(path).contains(IDENTITY) || path.iter().any(is_secret)
+    name_of(path).contains(IDENTITY) || is_secrets(path)
 }
 
-/// Returns the values of `"identity_path":` in a text that may be torn or otherwise not JSON.
-fn paths_named_in(text: &str) -> Vec<PathBuf> {
-    const KEY: &str = "\"identity_path\"";
+fn is_secrets(path: &Path) -> bool {
+    path.iter().any(|part| part.to_string_lossy().to_lowercase().contains(SECRETS))
+}
+
+/// Returns true if the bytes, in any encoding, have the members of an identity file.
+fn holds_key_fields(bytes: &[u8]) -> bool {
+    let text: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
+    find(&text, b"\"version\"") && find(&text, b"\"secret_key\"")
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Returns true for a temporary file without content: a daemon that died while it created its first
+/// key leaves one.
+fn is_empty_temporary(path: &Path, bytes: &[u8]) -> bool {
+    let name = name_of(path);
+    (name.ends_with(".tmp") || name.ends_with(PART_SUFFIX)) && bytes.iter().all(|&byte| byte == 0)
+}
+
+/// Returns the strings that a text gives to a member. The text may be torn or otherwise not JSON.
+fn paths_named_in(text: &str, member: &str) -> Vec<PathBuf> {
+    let key = format!("\"{member}\"");
     let value = |at: usize| {
-        let value = text[at + KEY.len()..].trim_start().strip_prefix(':')?;
+        let value = text[at + key.len()..].trim_start().strip_prefix(':')?;
         serde_json::Deserializer::from_str(value).into_iter::<String>().next()?.ok().map(PathBuf::from)
     };
-    text.match_indices(KEY).filter_map(|(at, _)| value(at)).collect()
+    text.match_indices(&key).filter_map(|(at, _)| value(at)).collect()
 }
 
 #[cfg(test)]
@@ -631,7 +731,7 @@ mod tests {
     #[test]
     fn paths_of_identity_files_are_found_in_text_that_is_not_json() {
         let text = r#"{"a": 1, "identity_path" : "/k/\u0069d.json", "b": {"identity_path": null}, "identity_path": "/other", "c": "#;
-        assert_eq!(paths_named_in(text), [Path::new("/k/id.json"), Path::new("/other")]);
-        assert!(paths_named_in(r#"{"identity_path": "/cut"#).is_empty());
+        assert_eq!(paths_named_in(text, "identity_path"), [Path::new("/k/id.json"), Path::new("/other")]);
+        assert!(paths_named_in(r#"{"identity_path": "/cut"#, "identity_path").is_empty());
     }
 }

@@ -12,8 +12,10 @@ pub struct Home {
     pub path: PathBuf,
     /// The identity file.
     pub identity: PathBuf,
-    /// The config: a daemon's config may name an identity file elsewhere.
+    /// The config: it may name a file that was meant as the identity file.
     pub config: PathBuf,
+    /// The custody file, which only a daemon with an identity file writes.
+    pub custody: PathBuf,
     /// The directory of the rosters.
     pub rosters: PathBuf,
     /// The directories of the signed states.
@@ -29,6 +31,7 @@ impl Home {
         Self {
             identity: path.join(".secrets").join("identity.json"),
             config: path.join("config.json"),
+            custody: path.join(".secrets").join("custody.json"),
             rosters: path.join("mesh").join("rosters"),
             states: vec![path.join("mesh").join("states")],
             legacy_roster: path.join("mesh").join("roster.json"),
@@ -53,8 +56,8 @@ pub struct Places {
     pub daemon: Home,
     /// The backups of configs: a backup may name an identity file.
     pub backups: PathBuf,
-    /// The config that the daemon will start with: its own, unless a repair is about to write it.
-    pub daemon_config: PathBuf,
+    /// The user's home: a config may name a path relative to it.
+    pub user_home: PathBuf,
 }
 
 impl Places {
@@ -62,7 +65,8 @@ impl Places {
     /// paths must be absolute.
     pub fn new(app_home: impl Into<PathBuf>, daemon_home: impl Into<PathBuf>) -> Self {
         let (app, daemon) = (Home::new(app_home), Home::new(daemon_home));
-        Self { backups: app.path.join("config-backups"), daemon_config: daemon.config.clone(), app, daemon }
+        let user_home = app.path.parent().unwrap_or(&app.path).to_owned();
+        Self { backups: app.path.join("config-backups"), user_home, app, daemon }
     }
 
     /// Returns the places of a layout.
@@ -73,6 +77,7 @@ impl Places {
             path: layout.app_home.clone(),
             identity: layout.legacy_identity.clone(),
             config: layout.app_config.clone(),
+            custody: layout.legacy_custody.clone(),
             rosters: layout.legacy_rosters.clone(),
             states: vec![layout.legacy_states.clone()],
             legacy_roster: layout.legacy_roster.clone(),
@@ -81,19 +86,13 @@ impl Places {
             path: layout.daemon_home.clone(),
             identity: layout.daemon_identity.clone(),
             config: layout.daemon_config.clone(),
+            custody: layout.daemon_custody.clone(),
             rosters: layout.daemon_rosters.clone(),
             states: vec![layout.daemon_states.clone()],
             legacy_roster: layout.daemon_home.join(roster),
         };
-        Self { backups: layout.backups.clone(), daemon_config: daemon.config.clone(), app, daemon }
-    }
-
-    /// Sets another config for the daemon's start: the app's config, while a repair is about to
-    /// give the daemon its half of that config.
-    #[must_use]
-    pub fn with_daemon_config(mut self, config: impl Into<PathBuf>) -> Self {
-        self.daemon_config = config.into();
-        self
+        let user_home = layout.user_home.clone();
+        Self { backups: layout.backups.clone(), user_home, app, daemon }
     }
 
     pub(crate) fn homes(&self) -> [&Home; 2] {

@@ -54,20 +54,10 @@ pub enum Problem {
     Gone {
         /// The place of the file.
         place: PathBuf,
-        /// The sound files elsewhere, each with its Device ID and the config that names it.
+        /// The files elsewhere, each with its Device ID or its flaw, and the config that names it.
         found: Vec<FoundElsewhere>,
         /// The rosters and states that know the device, by home.
         known_by: Vec<(PathBuf, KnownBy)>,
-    },
-    /// The daemon's config names an identity file that no daemon can use.
-    #[error("the identity file {}, which {} names, {why}", .named.display(), .config.display())]
-    NamedElsewhere {
-        /// The config.
-        config: PathBuf,
-        /// The named file.
-        named: PathBuf,
-        /// The reason, in words that follow the name.
-        why: String,
     },
     /// The identity file is not a sound one.
     #[error("the identity file {} is damaged: {why}", .path.display())]
@@ -141,14 +131,16 @@ pub enum Problem {
     OutsideLock(DiskError),
 }
 
-/// A sound identity file elsewhere, as a message shows it.
+/// An identity file elsewhere, as a message shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoundElsewhere {
     /// The path of the file.
     pub path: PathBuf,
-    /// Its Device ID; `None` for a file of a newer version.
+    /// Its Device ID; `None` for a file that is damaged or of a newer version.
     pub device_id: Option<String>,
+    /// The reason why no daemon can read the file.
+    pub damaged: Option<String>,
     /// The config that names it.
     pub named_by: Option<PathBuf>,
 }
@@ -183,15 +175,6 @@ pub enum WayOut {
     Keep {
         /// The home whose file stays; `None` if the peers do not decide it.
         side: Option<Side>,
-    },
-    /// Remove the name of the identity file from the daemon's config, so that the daemon uses the
-    /// file in its home.
-    MendConfig {
-        /// The config.
-        #[serde(serialize_with = "lossy")]
-        config: PathBuf,
-        /// The command.
-        command: String,
     },
     /// Restore the file from the user's own backup. The command has a path to fill in.
     Restore {
@@ -239,7 +222,6 @@ impl WayOut {
         match self {
             Self::BringBack { command, .. }
             | Self::Rewrite { command, .. }
-            | Self::MendConfig { command, .. }
             | Self::Restore { command, .. }
             | Self::SetAside { command, .. }
             | Self::Look { command, .. }
@@ -271,7 +253,6 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match &self.problem {
             Problem::Gone { .. } => "identity.gone",
-            Problem::NamedElsewhere { .. } => "identity.named-elsewhere",
             Problem::Damaged { .. } | Problem::Odd { .. } => "migration.identity-damaged",
             Problem::TwoIdentities { .. } => "migration.two-identities",
             Problem::Newer { .. } => "migration.identity-newer",
@@ -299,7 +280,6 @@ impl Refusal {
     pub fn path(&self) -> &Path {
         match &self.problem {
             Problem::Gone { place: path, .. }
-            | Problem::NamedElsewhere { config: path, .. }
             | Problem::Damaged { path, .. }
             | Problem::Odd { path, .. }
             | Problem::Newer { path, .. }
@@ -332,11 +312,13 @@ impl fmt::Display for Refusal {
             _ => None,
         });
         match (&self.problem, given_up) {
-            (Problem::Gone { found, .. }, Some(command)) if found.is_empty() => write!(
-                f,
-                "; restore it from a backup; only if it is lost for good, give up the peers, who will have to approve this device \
+            (Problem::Gone { .. }, Some(command)) if matches!(self.ways_out.first(), Some(WayOut::Restore { .. })) => {
+                write!(
+                    f,
+                    "; restore it from a backup; only if it is lost for good, give up the peers, who will have to approve this device \
                  anew: {command}"
-            ),
+                )
+            }
             _ => Ok(()),
         }
     }
@@ -369,17 +351,22 @@ struct Missing<'a> {
 impl fmt::Display for Missing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, found) in self.found.iter().enumerate() {
-            f.write_str(if number == 0 { ", and a sound one lies at " } else { ", and another at " })?;
+            f.write_str(match (number, &found.damaged) {
+                (0, None) => ", and a sound one lies at ",
+                (0, Some(_)) => ", and a damaged one lies at ",
+                _ => ", and another at ",
+            })?;
             write!(f, "{}", found.path.display())?;
-            match &found.device_id {
-                Some(device_id) => write!(f, " (Device ID {device_id})")?,
-                None => f.write_str(" (of a newer version)")?,
+            match (&found.device_id, &found.damaged) {
+                (Some(device_id), _) => write!(f, " (Device ID {device_id})")?,
+                (None, Some(why)) => write!(f, " ({why})")?,
+                (None, None) => f.write_str(" (of a newer version)")?,
             }
             if let Some(config) = &found.named_by {
                 write!(f, ", which {} names", config.display())?;
             }
         }
-        if !self.found.is_empty() {
+        if self.known_by.is_empty() || self.found.iter().any(|found| found.damaged.is_none()) {
             return Ok(());
         }
         for (number, (home, known_by)) in self.known_by.iter().enumerate() {
@@ -394,11 +381,10 @@ impl fmt::Display for KnownBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count =
             |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-        match (self.rosters, self.states) {
-            (rosters, 0) => f.write_str(&count(rosters, "roster")),
-            (0, states) => f.write_str(&count(states, "state")),
-            (rosters, states) => write!(f, "{} and {}", count(rosters, "roster"), count(states, "state")),
-        }
+        let counts = [(self.rosters, "roster"), (self.states, "state"), (self.custody, "custody file")];
+        let counts = counts.into_iter().filter(|(number, _)| *number > 0);
+        let counts: Vec<String> = counts.map(|(number, what)| count(number, what)).collect();
+        f.write_str(&counts.join(" and "))
     }
 }
 

@@ -23,6 +23,8 @@ enum Put {
     Key(&'static str, u8),
     Bytes(&'static str, &'static [u8]),
     Cut(&'static str, u8),
+    /// The key of seed 1 in another form.
+    Shaped(&'static str, fn(Vec<u8>) -> Vec<u8>),
     Newer(&'static str),
     Link(&'static str, &'static str),
     Dir(&'static str),
@@ -47,6 +49,7 @@ fn home_of(parts: &[Put]) -> Home {
             Key(path, seed) => home.put(path, &key_file(seed, "x")),
             Bytes(path, bytes) => home.put(path, bytes),
             Cut(path, seed) => home.put(path, &key_file(seed, "x")[..90]),
+            Shaped(path, shape) => home.put(path, &shape(key_file(1, "x"))),
             Newer(path) => home.put(path, b"{\"version\": 2}"),
             Link(path, target) => {
                 std::fs::create_dir_all(home.at(path).parent().unwrap()).unwrap();
@@ -75,22 +78,42 @@ fn home_of(parts: &[Put]) -> Home {
     home
 }
 
+fn utf16(key: Vec<u8>) -> Vec<u8> {
+    let text = String::from_utf8(key).unwrap();
+    [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+fn marked(key: Vec<u8>) -> Vec<u8> {
+    [b"\xef\xbb\xbf".as_slice(), &key].concat()
+}
+
+fn with_zeros(key: Vec<u8>) -> Vec<u8> {
+    [key, vec![0; 100_000]].concat()
+}
+
+fn with_tail(key: Vec<u8>) -> Vec<u8> {
+    [key, b"\"}\n".to_vec()].concat()
+}
+
+fn padded(key: Vec<u8>) -> Vec<u8> {
+    [key, vec![0; 2 << 20]].concat()
+}
+
 fn sound(seed: u8) -> String {
     format!("sound {}", public_key(seed))
 }
 
-fn named(seed: u8) -> String {
-    format!("named {}", public_key(seed))
-}
-
 fn pending(seed: u8) -> String {
-    format!("pending Move {}", public_key(seed))
+    format!("pending {}", public_key(seed))
 }
 
 #[rstest]
 #[case::empty_home(&[], "none yet")]
 #[case::empty_directories(&[Dir(".secrets"), Dir("mesh/.secrets"), Dir("mesh/mesh/rosters"), Dir("mesh/states")], "none yet")]
-#[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"), Bytes("mesh/.secrets/custody.json", b"{}")], "none yet")]
+#[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"), Bytes("mesh/.secrets/s3.json", b"{\"secret_key\": \"x\"}")], "none yet")]
+#[case::empty_temporary_of_the_first_start(&[Bytes("mesh/.secrets/identity.json.tmp", b"")], "none yet")]
+#[case::model_with_the_name(&[Bytes("models/a/identity.json", b"{}"), Bytes("identity.gguf", b"model")], "none yet")]
+#[case::roster_that_is_named_and_gone(&[Bytes("mesh/config.json", b"{\"networks\": [{\"roster_path\": \"/gone.json\"}]}")], "none yet")]
 #[case::no_roster_in_the_rosters(&[Bytes("mesh/rosters/.DS_Store", b"x"), Bytes("mesh/mesh/rosters/notes.txt", b"x")], "none yet")]
 #[case::sound(&[Key(NEW, 1), Known], &sound(1))]
 #[case::sound_without_peers(&[Key(NEW, 1)], &sound(1))]
@@ -103,14 +126,14 @@ fn pending(seed: u8) -> String {
 #[case::quarantined_by_a_killed_move(&[Key(".secrets/.durable-fs.claimed/identity.json", 1), KnownBefore], &pending(1))]
 #[case::temporary_of_a_killed_move(&[Key("mesh/.secrets/.durable-fs.123-10.part", 1), Known], &pending(1))]
 #[case::temporary_of_a_killed_move_before(&[Key(".secrets/.durable-fs.123-10.part", 1)], &pending(1))]
-#[case::named_by_the_config(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1)], &named(1))]
-#[case::named_by_the_config_beside_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1), Key(NEW, 2)], &named(1))]
+#[case::named_elsewhere_beside_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1), Key(NEW, 2)], &sound(2))]
+#[case::named_and_gone_with_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Key(NEW, 1), Known], &sound(1))]
+#[case::named_in_a_renamed_home(&[Names("mesh/config.json", "old home/mesh/.secrets/identity.json"), Key(NEW, 1)], &sound(1))]
+#[case::named_relative_with_one_in_the_home(&[Names("mesh/config.json", "./identity.json"), Key(NEW, 1)], &sound(1))]
+#[case::named_damaged_with_one_in_the_home(&[Names("mesh/config.json", "bad.json"), Bytes("../bad.json", b"{}"), Key(NEW, 1)], &sound(1))]
+#[case::named_at_the_old_location_and_moved(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(NEW, 1)], &sound(1))]
 #[case::named_at_the_old_location(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(OLD, 1)], &pending(1))]
 #[case::named_where_it_is(&[Names("mesh/config.json", "my app/mesh/.secrets/identity.json"), Key(NEW, 1)], &sound(1))]
-#[case::named_at_the_old_location_and_moved(
-    &[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(NEW, 1)],
-    &format!("pending Config {}", public_key(1))
-)]
 #[case::config_that_is_no_json(&[Bytes("mesh/config.json", b"{\"identity_path\": 5"), Key(NEW, 1)], &sound(1))]
 fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     let home = home_of(parts);
@@ -166,12 +189,24 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
 #[case::cut_with_a_temporary(&[Cut(NEW, 1), Key("mesh/.secrets/identity.json.tmp", 1), Known], "migration.identity-damaged", &sound(1))]
 #[case::empty_with_a_copy_of_before(&[Bytes(NEW, b""), Key(".secrets/identity.json.bak", 1)], "migration.identity-damaged", &sound(1))]
 #[case::empty_before_with_a_copy(&[Bytes(OLD, b""), Key(".secrets/identity.json.bak", 1), KnownBefore], "migration.identity-damaged", &pending(1))]
-#[case::named_and_gone_with_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Key(NEW, 1), Known], "identity.named-elsewhere", &sound(1))]
-#[case::named_in_a_renamed_home(&[Names("mesh/config.json", "old home/mesh/.secrets/identity.json"), Key(NEW, 1)], "identity.named-elsewhere", &sound(1))]
-#[case::named_relative_with_one_in_the_home(&[Names("mesh/config.json", "./identity.json"), Key(NEW, 1)], "identity.named-elsewhere", &sound(1))]
-#[case::named_damaged_with_one_in_the_home(&[Names("mesh/config.json", "bad.json"), Bytes("../bad.json", b"{}"), Key(NEW, 1)], "identity.named-elsewhere", &sound(1))]
-#[case::named_and_gone_with_a_copy(&[Names("mesh/config.json", "k/id.json"), Key("mesh/.secrets/identity.bak", 1)], "identity.named-elsewhere", &named(1))]
-#[case::named_at_the_old_location_with_a_copy(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(".secrets/identity.bak", 1)], "identity.named-elsewhere", &pending(1))]
+#[case::named_by_the_config(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1)], "identity.gone", &sound(1))]
+#[case::named_relative_to_the_apps_home(&[Names("config.json", "./keys/id.json"), Key("keys/id.json", 1)], "identity.gone", &pending(1))]
+#[case::named_relative_to_the_daemons_home(&[Names("mesh/config.json", "./keys/id.json"), Key("mesh/keys/id.json", 1)], "identity.gone", &sound(1))]
+#[case::named_relative_to_the_users_home(&[Names("mesh/config.json", "./keys/id.json"), Outside("keys/id.json", 1)], "identity.gone", &sound(1))]
+#[case::named_in_utf16(&[Names("mesh/config.json", "k/id"), Shaped("../k/id", utf16), Known], "identity.gone", &sound(1))]
+#[case::named_and_gone_with_a_copy(&[Names("mesh/config.json", "k/id.json"), Key("mesh/.secrets/identity.bak", 1)], "identity.gone", &sound(1))]
+#[case::named_at_the_old_location_with_a_copy(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(".secrets/identity.bak", 1)], "identity.gone", &pending(1))]
+#[case::copy_in_utf16(&[Shaped(".secrets/identity.json.bak", utf16)], "identity.gone", &pending(1))]
+#[case::copy_behind_a_byte_order_mark(&[Shaped("mesh/.secrets/copy", marked)], "identity.gone", &sound(1))]
+#[case::copy_with_zero_bytes(&[Shaped("mesh/.secrets/identity.json.bak", with_zeros), Known], "identity.gone", &sound(1))]
+#[case::copy_with_a_tail(&[Shaped("identity.json.bak", with_tail)], "identity.gone", &pending(1))]
+#[case::copy_in_utf16_beside_a_cut_one(&[Cut(NEW, 1), Shaped("mesh/.secrets/identity.json.bak", utf16)], "migration.identity-damaged", &sound(1))]
+#[case::key_with_the_directorys_name(&[Key(".secrets", 1)], "identity.gone", &pending(1))]
+#[case::key_in_utf16_with_the_directorys_name(&[Shaped(".secrets", utf16)], "identity.gone", &pending(1))]
+#[case::key_with_the_directorys_name_in_the_daemons_home(&[Key("mesh/.secrets", 1)], "migration.identity-damaged", &sound(1))]
+#[case::directory_is_a_symlink_to_the_key(&[Outside("k", 1), Link(".secrets", "../k")], "identity.gone", &pending(1))]
+#[case::temporary_in_the_apps_home(&[Key(".durable-fs.5-5.part", 1)], "identity.gone", &pending(1))]
+#[case::quarantined_in_the_daemons_home(&[Key("mesh/.durable-fs.claimed/x", 1)], "identity.gone", &sound(1))]
 fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
     #[case] parts: &[Put],
     #[case] code: &str,
@@ -209,7 +244,17 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
 #[case::empty(&[Bytes(NEW, b"")], "migration.identity-damaged", NEW)]
 #[case::empty_of_before(&[Bytes(OLD, b""), KnownBefore], "migration.identity-damaged", OLD)]
 #[case::pipe(&[Pipe(NEW), Known], "migration.identity-damaged", NEW)]
-#[case::named_and_gone(&[Names("mesh/config.json", "k/id.json"), Known], "identity.named-elsewhere", "../k/id.json")]
+#[case::named_and_gone(&[Names("mesh/config.json", "k/id.json"), Known], "identity.gone", NEW)]
+#[case::custody(&[Bytes("mesh/.secrets/custody.json", b"{}")], "identity.gone", NEW)]
+#[case::custody_of_before(&[Bytes(".secrets/custody.json", b"{}")], "identity.gone", OLD)]
+#[case::copy_of_the_rosters(&[OneRoster("mesh/rosters.bak/home.json")], "identity.gone", OLD)]
+#[case::copy_of_their_directory(&[OneRoster("mesh.old/rosters/home.json")], "identity.gone", OLD)]
+#[case::copy_of_a_roster(&[OneRoster("mesh/rosters/home.json.bak")], "identity.gone", OLD)]
+#[case::temporary_with_a_roster(&[Bytes("mesh/rosters/.durable-fs.1-1.part", b"{\"authorized_devices\": [")], "identity.gone", OLD)]
+#[case::roster_that_a_config_names(&[OneRoster("r/one"), Bytes("config.json", b"{\"networks\": [{\"roster_path\": \"r/one\"}]}")], "identity.gone", OLD)]
+#[case::cut_copy(&[Cut(".secrets/identity.json.bak", 1)], "identity.gone", NEW)]
+#[case::cut_copy_with_another_name(&[Cut("mesh/.secrets/key", 1)], "identity.gone", NEW)]
+#[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
 fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     #[case] parts: &[Put],
     #[case] code: &str,
@@ -232,16 +277,14 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     std::fs::remove_file(home.at(place)).unwrap();
     std::fs::remove_file(&backup).unwrap();
 
-    if code != "identity.named-elsewhere" {
-        let home = home_of(parts);
-        let refusal = home.answer().refusal().unwrap().clone();
-        let last = refusal.ways_out.last().unwrap().command().unwrap().to_owned();
-        for _ in 0..2 {
-            let _ = Command::new("sh").args(["-c", &last]).status().unwrap();
-            assert_eq!(short(&home.answer()), "none yet", "{last}");
-            let after = home.contents();
-            assert!(before.iter().all(|bytes| after.contains(bytes)), "{last} lost something");
-        }
+    let home = home_of(parts);
+    let refusal = home.answer().refusal().unwrap().clone();
+    let last = refusal.ways_out.last().unwrap().command().unwrap().to_owned();
+    for _ in 0..2 {
+        let _ = Command::new("sh").args(["-c", &last]).status().unwrap();
+        assert_eq!(short(&home.answer()), "none yet", "{last}");
+        let after = home.contents();
+        assert!(before.iter().all(|bytes| after.contains(bytes)), "{last} lost something");
     }
 }
 
@@ -254,6 +297,8 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
 #[case::symlink_to_nothing_before(&[Link(OLD, "nowhere"), Key(NEW, 1)], "migration.identity-unreachable")]
 #[case::directory_to_nothing(&[Link("mesh/.secrets", "nowhere"), Known], "migration.identity-unreachable")]
 #[case::home_to_nothing(&[Link("mesh", "nowhere")], "migration.identity-unreachable")]
+#[case::symlink_to_nothing_under_another_name(&[Link("mesh/.secrets/identity.json.lnk", "nowhere")], "migration.identity-unreachable")]
+#[case::named_symlink_to_nothing(&[Names("mesh/config.json", "k.json"), Link("../k.json", "nowhere")], "migration.identity-unreachable")]
 #[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
 #[case::damaged_here_and_sound_before(&[Cut(NEW, 1), Key(OLD, 1)], "migration.identity-damaged")]
 #[case::damaged_in_both(&[Cut(NEW, 1), Cut(OLD, 2)], "migration.identity-damaged")]
@@ -339,18 +384,4 @@ fn permit_rests_on_the_home_that_is_locked() {
     assert_ne!(short(&home.answer()), sound(1));
     permit.check().unwrap();
     assert!(permit.expected().device_id().is_some_and(|id| id.starts_with(&public_key(1))), "{permit:?}");
-}
-
-/// A repair is about to give the daemon a config that names its identity file.
-#[test]
-fn a_config_that_a_repair_will_write_counts_as_the_daemons() {
-    let home = home_of(&[Names("config.json", "k/id.json"), Outside("k/id.json", 1), KnownBefore]);
-    assert_eq!(short(&home.answer()), "identity.gone");
-    let places = home.places().with_daemon_config(home.at("config.json"));
-    assert_eq!(short(&look(&RealDisk, &places).answer()), named(1));
-    // A repair takes the complete members out of a torn config.
-    let whole = std::fs::read(home.at("config.json")).unwrap();
-    home.put("config.json", &whole[..whole.len() - 4]);
-    assert_eq!(short(&look(&RealDisk, &places).answer()), named(1));
-    assert_eq!(short(&home.answer()), "identity.gone");
 }

@@ -24,7 +24,7 @@ fn disk(files: &[&str]) -> SimDisk {
     for file in files {
         let bytes = match *file {
             name if name.ends_with("config.json") => b"{\"identity_path\": \"/keys/id.json\"}".to_vec(),
-            name if name.contains("mesh/rosters") => b"{}".to_vec(),
+            name if name.contains("mesh/rosters") || name.contains("custody") => b"{}".to_vec(),
             _ => key_file(1, "x"),
         };
         let path = if file.starts_with('/') { (*file).to_owned() } else { format!("{APP}/{file}") };
@@ -45,6 +45,8 @@ fn disk(files: &[&str]) -> SimDisk {
 #[case::in_a_directory_below(&[".secrets/old/key"])]
 #[case::in_the_home(&["identity.json"])]
 #[case::among_the_backups_of_configs(&["config-backups/identity.json"])]
+#[case::custody(&["mesh/.secrets/custody.json"])]
+#[case::copy_of_peers(&["mesh/rosters.bak/home.json"])]
 #[case::peers(&["mesh/mesh/rosters/home.json"])]
 #[case::peers_of_before(&["mesh/rosters/home.json"])]
 fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {

@@ -122,7 +122,6 @@ pub enum MoveResult {
 pub fn move_state(
     context: &Context<'_>,
     options: &Options<'_>,
-    ids: &mut dyn Ids,
     wanted: &MoveOptions,
     is_dry: bool,
 ) -> Result<StateMove, Diagnostic> {
@@ -140,7 +139,7 @@ pub fn move_state(
     }
     // Every command reports what is wrong with the identity file. After an undo, the file is the
     // older app's.
-    let mut refused = || match identity_look(context, ids).answer() {
+    let refused = || match identity_look(context).answer() {
         Answer::Refused(refusal) if is_forward => Some(refusal),
         _ => None,
     };

@@ -153,8 +153,8 @@ fn try_to_follow(
 ) -> Result<Option<Reconciled>, Diagnostic> {
     // A launch reports what is wrong with the key. Here it only means that the app's daemon is not
     // to be asked.
-    let expected = expected_key(&identity_answer(context, None))
-        .map_err(|refusal| Diagnostic::from(&refusal).as_warning())?;
+    let expected =
+        expected_key(&identity_answer(context)).map_err(|refusal| Diagnostic::from(&refusal).as_warning())?;
     let (found, client) = context.daemons.detect(&expected);
     match found.decision {
         Decision::Attach { role, endpoint, status, pid, .. } => {

@@ -110,7 +110,7 @@ impl HomePlan {
             None => context.daemons.live_legacy().into_iter().collect(),
         };
         (plan.stops, plan.refusal) = plan_stops(plan.live.clone(), options);
-        let key = identity_answer(context, work.pending.as_ref());
+        let key = identity_answer(context);
         let missing = key.refusal().filter(|refusal| Refusal::is_gone(refusal));
         plan.moves = work.moves && missing.is_none();
         plan.missing_key = missing.map(Diagnostic::from);

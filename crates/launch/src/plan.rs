@@ -215,7 +215,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let loaded = context.store.look(ids);
         let pending = loaded.as_ref().ok().filter(|loaded| loaded.newer.is_none());
         let pending = pending.map(|loaded| loaded.pending.clone());
-        let identity = identity_answer(context, pending.as_ref());
+        let identity = identity_answer(context);
         let work = Work::look(context, pending);
         let repair = loaded.as_ref().ok().map(|loaded| &loaded.report);
         let home = HomePlan::new(context, options, &work, repair);

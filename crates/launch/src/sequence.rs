@@ -16,7 +16,7 @@ use myownllm_daemon::{
     DaemonControl, Decision, Detection, Expected, Role, SpawnError, Spawned, Status, reconcile,
 };
 use myownllm_durable_fs::{LockError, SYNC_UNCONFIRMED, make_dirs};
-use myownllm_identity::{Answer, Pending as PendingBy};
+use myownllm_identity::Answer;
 use myownllm_migration::{Direction, MigrationError, Options as MoveOptions};
 
 use crate::closed::Closed;
@@ -45,7 +45,7 @@ pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -
     let mut run = Run { context, options, ids, lock: None, outcome };
     match run.settle(pending) {
         Ok(routine) => {
-            let answer = identity_answer(context, None);
+            let answer = identity_answer(context);
             add_untold(&mut run.outcome.diagnostics, answer.refusal().map(Diagnostic::from));
             // A daemon is used only if nothing in the home is in doubt: a daemon that starts beside
             // an identity file that could not be moved would make a second one.
@@ -475,7 +475,6 @@ fn tell_where_the_key_is(
     lock: &dyn LockedStore,
     outcome: &mut Outcome,
 ) -> Result<(), Diagnostic> {
-    let Answer::Pending { by: PendingBy::Config, .. } = identity_answer(context, None) else { return Ok(()) };
     for path in lock.mend_stale_paths().map_err(|error| Diagnostic::from(&error))? {
         let message =
             format!("{} of the daemon's config was {}, and is {} now", path.pointer, path.from, path.to);

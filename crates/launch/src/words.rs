@@ -9,7 +9,7 @@ use myownllm_config_model::{AppConfig, Document, ValueRef, networks};
 use myownllm_config_store::{FileShape, Report};
 use myownllm_daemon::Probe;
 use myownllm_durable_fs::quote;
-use myownllm_identity::{Answer, Pending};
+use myownllm_identity::Answer;
 
 /// Messages cut longer names: no real name is as long.
 pub const LONGEST_NAME: usize = 80;
@@ -164,13 +164,9 @@ pub const UNSEEN: &str = "cannot be looked for (see below)";
 
 /// Describes the identity file in force.
 #[must_use]
-pub fn identity_words(key: &Answer, user_home: &Path) -> String {
+pub fn identity_words(key: &Answer) -> String {
     match key {
-        Answer::Sound { key, named: false, .. } => format!("{}  (in the daemon's home)", key.device_id),
-        Answer::Sound { key, path, .. } => format!("{}  (in {})", key.device_id, short(path, user_home)),
-        Answer::Pending { key, by: Pending::Config, .. } => {
-            format!("{}  (in the daemon's home)", key.device_id)
-        }
+        Answer::Sound { key, .. } => format!("{}  (in the daemon's home)", key.device_id),
         Answer::Pending { key, .. } => format!("{}  (still in the old place)", key.device_id),
         Answer::NoneYet => "none yet; the daemon makes one at its first start".to_owned(),
         Answer::Refused(refusal) => format!("cannot be used: {}", refusal.problem),

@@ -336,10 +336,7 @@ impl IdentityState {
     /// Returns the state for a refusal: no daemon may be started, so no identity is active.
     #[must_use]
     pub fn refused(refusal: &Refusal) -> Self {
-        let is_odd = matches!(
-            refusal.problem,
-            Problem::Gone { .. } | Problem::Odd { .. } | Problem::NamedElsewhere { .. }
-        );
+        let is_odd = matches!(refusal.problem, Problem::Gone { .. } | Problem::Odd { .. });
         if !is_odd {
             return Self::Blocked { why: refusal.problem.to_string() };
         }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
+use myownllm_identity::{Identity, KeyInfo, Refusal};
 
 use crate::{
     error::{MigrationError, Side},
@@ -261,7 +261,7 @@ impl<'a> Planner<'a> {
         };
         match (source, destination) {
             (None, None) => {
-                let gone = self.refusal().filter(|refusal| is_missing(refusal));
+                let gone = self.refusal().filter(|refusal| Refusal::is_gone(refusal));
                 self.plan
                     .refusals
                     .extend(gone.map(|refusal| MigrationError::Identity(Box::new(refusal.clone()))));
@@ -542,14 +542,5 @@ fn directories_of(step: &Step) -> Vec<PathBuf> {
             vec![parent(from), parent(to)]
         }
         _ => Vec::new(),
-    }
-}
-
-/// True if the identity file is missing from both homes, and no config names a file elsewhere. Such
-/// a file need not come into the homes, so it does not keep anything from moving.
-fn is_missing(refusal: &Refusal) -> bool {
-    match &refusal.problem {
-        Problem::Gone { found, .. } => found.is_empty() || found.iter().any(|found| found.named_by.is_none()),
-        _ => false,
     }
 }

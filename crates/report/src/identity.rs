@@ -28,10 +28,6 @@ pub fn identity(home: &HomeView<'_>, look: &Look) -> (Page, Value, Vec<Diagnosti
     let verdict = look.answer();
     let mut files = Files { home, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
     files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
-    // The identity file in force comes first.
-    if let KeyAnswer::Sound { key, path, named: true } = &verdict {
-        files.valid(key, path, "where the daemon's config names it");
-    }
     for (seen, path, place) in [
         (&look.daemon, &look.places.daemon.identity, "the daemon's home"),
         (&look.app, &look.places.app.identity, "the old place"),
@@ -58,7 +54,7 @@ pub fn identity(home: &HomeView<'_>, look: &Look) -> (Page, Value, Vec<Diagnosti
     (page, data, diagnostics)
 }
 
-/// Returns the sound identity files under other names.
+/// Returns the identity files under other names.
 fn found(look: &Look) -> Vec<Value> {
     let entry = |found: &myownllm_identity::Misplaced| {
         json!({

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use myownllm_config_model::{AppConfig, masking, networks};
 use myownllm_daemon::{Probe, Role};
-use myownllm_identity::{Answer as KeyAnswer, Pending};
+use myownllm_identity::Answer as KeyAnswer;
 use myownllm_launch::words::{daemon_words, identity_words, networks_words, process, state_words};
 use myownllm_launch::{LaunchPlan, LaunchStep};
 use myownllm_migration::IdentityState;
@@ -39,7 +39,7 @@ fn page(view: &HomeView<'_>, plan: &LaunchPlan) -> Page {
         line("  networks", networks_words(&masking::mask(&loaded.document)));
     }
     line("daemon", format!("{}{}", home(&layout.daemon_home), owner(view, &layout.daemon_home)));
-    line("  identity", identity_words(&plan.identity, &layout.user_home));
+    line("  identity", identity_words(&plan.identity));
     line("  daemon", daemon(Role::Own));
     line("shared", format!("{}{}", home(&layout.shared_home), owner(view, &layout.shared_home)));
     line("  daemon", daemon(Role::Shared));
@@ -132,9 +132,7 @@ fn owned(home: &HomeView<'_>, path: &Path) -> Value {
 /// Returns the state of the identity file for a program, as seen from the daemon home.
 fn identity_data(key: &KeyAnswer) -> Value {
     let state = match key {
-        KeyAnswer::Sound { key, .. } | KeyAnswer::Pending { key, by: Pending::Config, .. } => {
-            IdentityState::AtDestination(key.clone())
-        }
+        KeyAnswer::Sound { key, .. } => IdentityState::AtDestination(key.clone()),
         KeyAnswer::Pending { key, .. } => IdentityState::AtSource(key.clone()),
         KeyAnswer::Refused(refusal) => IdentityState::refused(refusal),
         _ => IdentityState::Absent,

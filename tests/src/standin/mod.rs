@@ -156,7 +156,8 @@ impl Daemon {
         let Settings { version, modes, .. } = settings.clone();
         let store = Store::open(&settings.home, version).map_err(|e| format!("home: {e}"))?;
         let config = load_config(&store, version)?;
-        let identity = config.identity_path.clone().map_or_else(|| store.identity(), PathBuf::from);
+        // The released daemons parse `identity_path` and never read it.
+        let identity = store.identity();
         let key = match store.read(&identity).map_err(|e| format!("identity: {e}"))? {
             Some(bytes) => Key::parse(&bytes).map_err(|e| format!("identity: {e}"))?,
             None => {
@@ -391,7 +392,7 @@ impl Daemon {
     }
 
     fn save_identity(&self) -> Result<(), String> {
-        let identity = self.config.identity_path.clone().map_or_else(|| self.store.identity(), PathBuf::from);
+        let identity = self.store.identity();
         let text = serde_json::to_string_pretty(&self.key.file).map_err(|e| e.to_string())?;
         self.store.write_private(&identity, &text).map_err(|e| format!("identity: {e}"))
     }

@@ -7,7 +7,7 @@ use myownllm_report::{move_trace, state_move};
 use crate::cli::MigrateArgs;
 use crate::exit::ExitCode;
 use crate::output::Answer;
-use crate::world::{World, fresh_ids};
+use crate::world::World;
 
 pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnostic> {
     let direction = if args.undo { Direction::Undo } else { Direction::Forward };
@@ -19,7 +19,7 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
         .stopping_legacy_daemon(args.stop_legacy_daemon);
     let is_dry = args.dry_run || args.check;
     let libraries = world.libraries();
-    let moved = move_state(&libraries.context(), &world.options(), &mut fresh_ids(), &wanted, is_dry)?;
+    let moved = move_state(&libraries.context(), &world.options(), &wanted, is_dry)?;
     let home = libraries.view();
     let (page, data) = state_move(&home, &moved, is_dry);
     let (trace, is_pending) = match &moved.result {

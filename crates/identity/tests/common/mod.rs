@@ -92,10 +92,8 @@ impl Home {
 /// Returns an answer in short form: its kind, and the key or the code.
 pub fn short(answer: &Answer) -> String {
     match answer {
-        Answer::Sound { key, named, .. } => {
-            format!("{} {}", if *named { "named" } else { "sound" }, key.public_key)
-        }
-        Answer::Pending { key, by, .. } => format!("pending {by:?} {}", key.public_key),
+        Answer::Sound { key, .. } => format!("sound {}", key.public_key),
+        Answer::Pending { key, .. } => format!("pending {}", key.public_key),
         Answer::NoneYet => "none yet".to_owned(),
         Answer::Refused(refusal) => refusal.code().to_owned(),
         _ => "unknown".to_owned(),

@@ -1,9 +1,12 @@
 //! Checks the daemon's state: the files that are still to be moved, the identity file, and the
 //! daemon's config.
 
-use myownllm_config_model::{Document, daemon_config};
+use std::path::PathBuf;
+
+use myownllm_config_model::Document;
+use myownllm_config_model::daemon_config::{self, DaemonConfig};
 use myownllm_durable_fs::quote;
-use myownllm_identity::{Answer, Pending, Problem, Refusal};
+use myownllm_identity::Refusal;
 use myownllm_migration::MigrationError;
 
 use super::Examiner;
@@ -80,8 +83,7 @@ impl Examiner<'_, '_> {
         }
     }
 
-    /// Checks that there is a sound identity file, and that the daemon looks for it in the right
-    /// place. `of_key` are the errors of the move about the identity file.
+    /// Checks that there is a sound identity file. `of_key` are the errors of the move about the identity file.
     fn identity(&mut self, of_key: &[&MigrationError]) {
         let (plan, key) = (&self.plan.migration, &self.plan.identity);
         let is_told = |refusal: &Refusal| {
@@ -91,18 +93,11 @@ impl Examiner<'_, '_> {
             })
         };
         let refusal = key.refusal();
-        let is_named =
-            refusal.is_some_and(|refusal| matches!(refusal.problem, Problem::NamedElsewhere { .. }));
         match refusal {
             // The same cause prevents the checks of the rest.
             Some(refusal) if is_told(refusal) => self.checks.skipped(SOUND, UNSEEN),
-            Some(refusal) if !is_named => self.checks.diagnostic(SOUND, Diagnostic::from(refusal)),
-            Some(_) => {
-                self.checks.skipped(SOUND, "not looked at before the daemon's config names a sound one");
-            }
-            None if of_key.is_empty() => {
-                self.checks.ok(SOUND, identity_words(key, &self.context.layout.user_home));
-            }
+            Some(refusal) => self.checks.diagnostic(SOUND, Diagnostic::from(refusal)),
+            None if of_key.is_empty() => self.checks.ok(SOUND, identity_words(key)),
             None => {}
         }
         let others =
@@ -110,19 +105,25 @@ impl Examiner<'_, '_> {
         for error in others {
             self.checks.diagnostic(SOUND, Diagnostic::from(*error));
         }
-        match key {
-            Answer::Sound { named: true, .. } => {
-                self.checks.ok(NAMED, "the daemon's config names a sound key elsewhere");
+    }
+
+    /// Says whether the daemon's config names a file that no daemon will read.
+    fn named_key(&mut self, config: Option<&Document>) {
+        let layout = &self.context.layout;
+        let named = config.and_then(|config| DaemonConfig::view(config).identity_path).map(PathBuf::from);
+        match named.filter(|named| *named != layout.daemon_identity && *named != layout.legacy_identity) {
+            None => self.checks.ok(NAMED, "the daemon looks for its key in its home"),
+            Some(named) => {
+                let evidence = format!(
+                    "{} names {} as the key, and a daemon uses only {}",
+                    layout.daemon_config.display(),
+                    named.display(),
+                    layout.daemon_identity.display()
+                );
+                let warning =
+                    Diagnostic::warning("identity.path-ignored", evidence).at(&layout.daemon_config);
+                self.checks.diagnostic(NAMED, warning.hint(format!("{} identity", self.options.program)));
             }
-            Answer::Pending { by: Pending::Config, .. } => {
-                let evidence =
-                    "the daemon's config names the old place of its key; a launch points it to the new one";
-                let diagnostic = Diagnostic::warning("identity.named-in-the-old-location", evidence);
-                let hint = format!("{} launch", self.options.program);
-                self.checks.diagnostic(NAMED, diagnostic.hint(hint));
-            }
-            Answer::Refused(refusal) if is_named => self.checks.diagnostic(NAMED, Diagnostic::from(refusal)),
-            _ => self.checks.ok(NAMED, "the daemon looks for its key in its home"),
         }
     }
 
@@ -146,8 +147,9 @@ impl Examiner<'_, '_> {
                 return self.checks.diagnostic(ID, diagnostic.hint(format!("ls -ld {}", quote(path))));
             }
         };
-        let parsed = Document::parse(&bytes).ok();
-        match parsed.and_then(|parsed| daemon_config::version_of(&parsed.document)) {
+        let parsed = Document::parse(&bytes).ok().map(|parsed| parsed.document);
+        self.named_key(parsed.as_ref());
+        match parsed.as_ref().and_then(daemon_config::version_of) {
             Some(version) if version > daemon_config::NEWEST_VERSION => {
                 let evidence =
                     format!("of version {version}, newer than the daemons that this program knows");
