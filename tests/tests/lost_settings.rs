@@ -197,3 +197,58 @@ fn settings_that_a_backup_has_and_keys_of_a_newer_app_are_no_loss() {
     let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
     assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
 }
+
+/// Returns a used home without any backup.
+fn home_without_backups() -> Home {
+    let home = Home::settled();
+    std::fs::remove_dir_all(home.path(&format!("{APP}/config-backups"))).unwrap();
+    home
+}
+
+#[rstest]
+#[case::no_config(None)]
+#[case::empty(Some("{}"))]
+#[case::one_key(Some(r#"{"active_family":"qwen3"}"#))]
+fn settings_that_are_gone_from_a_used_home_are_told_by_every_command(#[case] bytes: Option<&str>) {
+    let home = home_without_backups();
+    match bytes {
+        Some(bytes) => home.put(CONFIG, bytes.as_bytes(), 0o600),
+        None => std::fs::remove_file(home.path(CONFIG)).unwrap(),
+    }
+    let first = home.run(&["--json"]).ends_with(4).json();
+    assert!(first["data"]["summary"][0].as_str().unwrap().contains("your settings are gone"), "{first}");
+    home.run(&["doctor"]).ends_with(4);
+    home.run(&["salvage", "--check"]).ends_with(3);
+    home.run(&["status", "--check"]).ends_with(3);
+
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    assert_eq!(ran.json()["data"]["outcome"], "repaired-with-losses");
+    let lost = found(&ran.json(), "store.networks-lost").unwrap();
+    assert!(lost["message"].as_str().unwrap().contains("home-mesh"), "{lost}");
+    let message = last(&ran);
+    assert_eq!(message["code"], "salvage.defaults");
+    assert!(message["message"].as_str().unwrap().contains("deletes old conversations"), "{message}");
+    for _ in 0..2 {
+        assert!(follow(&home, lost["hint"].as_str().unwrap()), "{lost}");
+    }
+    home.run(&["salvage", "--check"]).ends_with(0);
+}
+
+#[rstest]
+fn the_only_config_in_a_temporary_file_is_restored(
+    #[values(".durable-fs.123-10.part", ".durable-fs.1-1.swap", "config-backups/.durable-fs.4-2.part")]
+    name: &str,
+    #[values(None, Some(""), Some("{}"))] bytes: Option<&str>,
+) {
+    let home = home_without_backups();
+    let before = home.bytes(CONFIG);
+    std::fs::remove_file(home.path(CONFIG)).unwrap();
+    home.put(&format!("{APP}/{name}"), &before, 0o600);
+    bytes.into_iter().for_each(|bytes| home.put(CONFIG, bytes.as_bytes(), 0o600));
+    home.run(&["doctor"]).ends_with(4);
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    assert_eq!(ran.json()["data"]["outcome"], "repaired");
+    assert_eq!(found(&ran.json(), "salvage.defaults"), None, "{ran:?}");
+    assert_eq!(home.bytes(CONFIG), before);
+    assert!(!home.has(&format!("{APP}/{name}")));
+}

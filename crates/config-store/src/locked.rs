@@ -153,7 +153,14 @@ impl LockedStore for Locked<'_> {
             // Clears only if a step is pending: an apply with nothing to do must not write.
             if cleared.is_none() && !plan.loaded.pending.is_empty() {
                 self.check_apart()?;
-                cleared = Some(self.clear_leftovers(&mut diagnostics));
+                let source = plan.source().map(str::to_owned);
+                let steps = self.clear_leftovers(source.as_deref(), &mut diagnostics);
+                let is_source_cleared = steps.iter().any(|step| step.clears(source.as_deref()));
+                cleared = Some(steps);
+                if is_source_cleared {
+                    // The source of the repair is a backup by now.
+                    continue;
+                }
             }
             if let Some(mut applied) = self.carry_out(plan, ids)? {
                 applied.steps.splice(0..0, cleared.unwrap_or_default());
@@ -200,14 +207,14 @@ impl LockedStore for Locked<'_> {
                 loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
             if !said || bytes == before.to_bytes() {
                 if unfinished {
-                    self.clear_leftovers(&mut diagnostics);
+                    self.clear_leftovers(None, &mut diagnostics);
                 }
                 self.flush_config()?;
                 return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
             }
             self.check_replacing(&bytes)?;
             if conflicts == 0 && unfinished {
-                self.clear_leftovers(&mut diagnostics);
+                self.clear_leftovers(None, &mut diagnostics);
             }
             let former = plan.former.bytes();
             if let Some(former) = former {
@@ -297,7 +304,7 @@ impl Locked<'_> {
             };
             let former = file.bytes();
             if former == Some(&*bytes) {
-                self.clear_leftovers(&mut diagnostics);
+                self.clear_leftovers(None, &mut diagnostics);
                 self.flush_config()?;
                 if self.find_loss(&document, &self.copies().list())?.is_some() {
                     self.keep_restored(&bytes, &mut diagnostics);
@@ -312,7 +319,7 @@ impl Locked<'_> {
                 });
             }
             check(&bytes)?;
-            self.clear_leftovers(&mut diagnostics);
+            self.clear_leftovers(None, &mut diagnostics);
             if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
             }

@@ -1,12 +1,14 @@
 //! Decides from the bytes that were read which steps a config needs. Nothing here writes.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{
     Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, ValueRef, app_config,
 };
-use myownllm_durable_fs::DiskError;
+use myownllm_durable_fs::{DiskError, Timestamp, is_ours};
 use myownllm_salvage::{Rebased, Shape, app_half, rebase_paths, unrecognised_networks};
 
 use crate::copies::{CopyKind, Listing};
@@ -28,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) daemon: Option<Vec<u8>>,
     /// True if the newest backup holds the bytes that were read.
     backed_up: bool,
+    /// True if the settings of a used home are gone, and no source has them.
+    is_lost: bool,
 }
 
 /// The app's config from another place than the config file.
@@ -128,11 +132,21 @@ impl Store<'_> {
         let mut report = Report::new(shape);
         report.completed_keys = app_config::missing_keys(read);
         report.rebased = rebased;
-        if !backed_up && lost.is_none() && !self.has_source(listing) {
+        let is_first = !backed_up && lost.is_none() && !self.has_source(listing);
+        if is_first {
             report.reset_keys.clone_from(&report.completed_keys);
         }
+        let own = is_first.then(|| self.measure(read));
+        let is_lost = own.as_ref().is_some_and(OwnSettings::is_bare) && self.is_used(listing);
+        if is_lost {
+            diagnostics.push(self.gone_note());
+        }
         report.wiped = lost.map(|lost| lost.wipe);
-        Ok(Plan { config, backed_up, ..Plan::of(document, shape, report, diagnostics) })
+        let mut plan = Plan { config, backed_up, is_lost, ..Plan::of(document, shape, report, diagnostics) };
+        if own.is_some_and(|own| own.networks.is_empty()) {
+            self.name_lost_networks(&mut plan);
+        }
+        Ok(plan)
     }
 
     /// Plans for a wiped config: the backup takes its place, with the settings of the user's that
@@ -159,6 +173,29 @@ impl Store<'_> {
     fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
         let newest = listing.as_ref().map(|listing| listing.newest_good().is_some());
         newest.unwrap_or(true) || self.readable_source(listing, &mut Vec::new()).0.is_some()
+    }
+
+    /// Returns whether the app has been used in this home: the home holds a key, or files of networks,
+    /// of conversations or of backups. A user's settings belong to such a home.
+    fn is_used(&self, listing: &Result<Listing, DiskError>) -> bool {
+        let places = &self.places;
+        let holds = |folder: PathBuf| {
+            let mut found = false;
+            let _ = self.disk.for_each_entry(&folder, &mut |_| {
+                found = true;
+                ControlFlow::Break(())
+            });
+            found
+        };
+        let is_home_used = |home: &PathBuf| {
+            let mesh = home.join("mesh");
+            self.disk.stat(&home.join(".secrets").join("identity.json")).is_ok()
+                || holds(mesh.join("rosters"))
+                || holds(mesh.join("states"))
+        };
+        listing.as_ref().is_ok_and(|listing| !listing.copies.is_empty())
+            || [&places.daemon_home, &places.app_home].into_iter().any(is_home_used)
+            || holds(PathBuf::from(&places.conversation_dir))
     }
 
     fn is_newest_good(&self, listing: &Result<Listing, DiskError>, bytes: &[u8]) -> bool {
@@ -241,7 +278,14 @@ impl Store<'_> {
     ) -> Result<Plan, StoreError> {
         let mut notes = Vec::new();
         let source = self.source(listing, &mut notes)?;
-        Ok(self.complete_source(source, shape, notes, ids))
+        let mut plan = self.complete_source(source, shape, notes, ids);
+        if shape == FileShape::Missing && plan.loaded.report.restored_from.is_none() && self.is_used(listing)
+        {
+            plan.is_lost = true;
+            plan.loaded.report.reset_keys = keys_of(&app_config::defaults(&self.places.conversation_dir));
+            self.name_lost_networks(&mut plan);
+        }
+        Ok(plan)
     }
 
     /// Returns a plan for the source's config, completed, or for the defaults.
@@ -254,17 +298,16 @@ impl Store<'_> {
     ) -> Plan {
         let dir = &self.places.conversation_dir;
         let mut report = Report::new(shape);
-        let keys = |doc: &Document| doc.root().members().map(|(key, _)| key.into_owned()).collect();
         let mut document = match source {
             Some(source) => {
-                report.restored_keys = keys(&source.document);
+                report.restored_keys = keys_of(&source.document);
                 report.restored_from = Some(source.name);
                 source.document
             }
             None => {
                 let defaults = app_config::defaults(dir);
                 if shape != FileShape::Missing {
-                    report.reset_keys = keys(&defaults);
+                    report.reset_keys = keys_of(&defaults);
                 }
                 defaults
             }
@@ -327,10 +370,11 @@ impl Store<'_> {
                 Err(error) => unread = Some(error),
             }
         }
-        let found = match (copy, aside) {
-            // Both exist. The daemon moved aside the file that was in use, so the file differs from
-            // the backup by changes after the backup was made, unless the file was moved aside
-            // before that. Only the clock can tell the two cases apart.
+        let aside = [aside, self.leftover_source(listing)].into_iter().flatten();
+        let found = match (copy, aside.max_by_key(|(_, _, modified)| *modified)) {
+            // Both exist. The daemon, or a killed run, moved aside the file that was in use, so the
+            // file differs from the backup by changes after the backup was made, unless the file was
+            // moved aside before that. Only the clock can tell the two cases apart.
             (Some((_, made, _)), Some((path, document, modified))) if modified > made => {
                 Some(Source { name: file_name(&path), document })
             }
@@ -344,12 +388,31 @@ impl Store<'_> {
         (found, failed)
     }
 
+    /// Returns the temporary file of a killed run that holds the newest settings of the user's. The
+    /// content that a killed run was about to put in place counts as the oldest of all.
+    fn leftover_source(
+        &self,
+        listing: &Result<Listing, DiskError>,
+    ) -> Option<(PathBuf, Document, Timestamp)> {
+        let in_backups = listing.iter().flat_map(|listing| listing.leftovers.iter().cloned());
+        let found = self.leftovers_beside().into_iter().chain(in_backups).filter_map(|path| {
+            let bytes = self.disk.read(&path, self.limits.config_bytes).ok()?;
+            let document = self.usable(&bytes).filter(|document| self.measure(document).count() > 0)?;
+            let modified = match is_ours(&path, &bytes) {
+                true => Timestamp::default(),
+                false => self.disk.stat(&path).map(|meta| meta.modified).unwrap_or_default(),
+            };
+            Some((path, document, modified))
+        });
+        found.max_by_key(|(_, _, modified)| *modified)
+    }
+
     fn newest_usable(
         &self,
         listing: &Listing,
         notes: &mut Vec<Diagnostic>,
         failed: &mut Option<DiskError>,
-    ) -> Option<(String, myownllm_durable_fs::Timestamp, Document)> {
+    ) -> Option<(String, Timestamp, Document)> {
         let copies = self.copies();
         for id in listing.copies.iter().rev().filter(|c| c.kind == CopyKind::Good) {
             match copies.read(id) {
@@ -500,10 +563,12 @@ impl Store<'_> {
             (Some(_), Some(_)) => steps.push(Step::ReplaceConfig {
                 path: places.config.clone(),
                 repair: !matches!(shape, FileShape::App | FileShape::Unknown)
-                    || plan.loaded.report.restored_from.is_some(),
+                    || plan.loaded.report.restored_from.is_some()
+                    || plan.is_lost,
             }),
             (Some(_), None) => steps.push(Step::WriteConfig {
                 path: places.config.clone(),
+                repair: plan.loaded.report.restored_from.is_some() || plan.is_lost,
                 restored: plan.loaded.report.restored_from.is_some(),
             }),
             (None, _) => {}
@@ -566,6 +631,13 @@ impl Store<'_> {
 }
 
 impl Plan {
+    /// Returns the name of the source that the plan restores settings from, or compares the config
+    /// with.
+    pub(crate) fn source(&self) -> Option<&str> {
+        let report = &self.loaded.report;
+        report.restored_from.as_deref().or(report.wiped.as_ref().map(|wipe| wipe.backup.as_str()))
+    }
+
     pub(crate) fn of(
         document: Document,
         shape: FileShape,
@@ -574,8 +646,12 @@ impl Plan {
     ) -> Self {
         let loaded =
             Loaded { document, shape, newer: None, pending: Pending::default(), report, diagnostics };
-        Self { loaded, former: File::Missing, config: None, daemon: None, backed_up: false }
+        Self { loaded, former: File::Missing, config: None, daemon: None, backed_up: false, is_lost: false }
     }
+}
+
+fn keys_of(doc: &Document) -> Vec<String> {
+    doc.root().members().map(|(key, _)| key.into_owned()).collect()
 }
 
 fn file_name(path: &Path) -> String {

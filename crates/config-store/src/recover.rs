@@ -185,9 +185,10 @@ impl Store<'_> {
     }
 
     /// Names the networks that have a roster and that the config lacks, if no backup restored it.
-    fn name_lost_networks(&self, plan: &mut Plan) {
+    pub(crate) fn name_lost_networks(&self, plan: &mut Plan) {
         let names = self.lost_networks(&plan.loaded.document);
-        if plan.loaded.report.restored_from.is_none() && !names.is_empty() {
+        let is_named = plan.loaded.diagnostics.iter().any(|found| found.code == LOST_NETWORKS);
+        if plan.loaded.report.restored_from.is_none() && !names.is_empty() && !is_named {
             plan.loaded.diagnostics.push(self.note(
                 LOST_NETWORKS,
                 Severity::Warning,

@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use myownllm_config_model::app_config::Loss;
@@ -106,7 +107,7 @@ impl Pending {
     #[must_use]
     pub fn repairs(&self) -> bool {
         self.steps.iter().any(|s| {
-            matches!(s, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { restored: true, .. })
+            matches!(s, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { repair: true, .. })
         })
     }
 }
@@ -168,6 +169,9 @@ pub enum Step {
         /// The file.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
+        /// True if this is a repair: the config comes from a backup, or the settings of a used home
+        /// are lost. Otherwise the home is new.
+        repair: bool,
         /// True if the config comes from a backup. Otherwise it holds the defaults.
         restored: bool,
     },
@@ -185,6 +189,11 @@ impl Step {
     #[must_use]
     pub fn writes_config(&self) -> bool {
         matches!(self, Self::ReplaceConfig { .. } | Self::WriteConfig { .. })
+    }
+
+    /// Returns whether the step removes the temporary file with this name.
+    pub(crate) fn clears(&self, name: Option<&str>) -> bool {
+        matches!(self, Self::ClearLeftover { path } if path.file_name().and_then(OsStr::to_str) == name)
     }
 }
 

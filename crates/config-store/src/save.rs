@@ -1,6 +1,7 @@
 //! Puts bytes in the config's place without losing the bytes that another program puts there
 //! meanwhile.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use myownllm_durable_fs::{
 
 use crate::copies::{Copies, CopyKind, WritableCopies, hash, publish};
 use crate::locked::Locked;
-use crate::{CopyId, Places, Step, Store, StoreError};
+use crate::read::shown;
+use crate::{CopyId, FileShape, Places, Step, Store, StoreError};
 
 /// The most restarts of a whole operation because another program wrote meanwhile.
 pub(crate) const TRIES: u32 = 32;
@@ -376,8 +378,13 @@ impl Locked<'_> {
     }
 
     /// Removes the leftovers of killed runs beside the config, among the backups and in the daemon
-    /// home. A leftover that may be the only copy of its content becomes a backup first.
-    pub(crate) fn clear_leftovers(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<Step> {
+    /// home. A leftover that may be the only copy of its content becomes a backup first; the one that
+    /// is the `source` of a repair becomes the newest good backup.
+    pub(crate) fn clear_leftovers(
+        &self,
+        source: Option<&str>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Vec<Step> {
         let places = &self.places;
         let mut folders = vec![places.app_home.clone(), places.backups.clone(), places.daemon_home.clone()];
         folders.extend(places.config.parent().map(Path::to_owned));
@@ -402,14 +409,17 @@ impl Locked<'_> {
             }
             let before = steps.len();
             for leftover in found {
-                if leftover.may_be_only_copy
-                    && let Err(error) = self.keep_leftover(&leftover.path, diagnostics)
-                {
+                let is_source = leftover.path.file_name().and_then(OsStr::to_str) == source;
+                let kept = match leftover.may_be_only_copy {
+                    true => self.keep_displaced(&leftover.path, is_source, diagnostics),
+                    false => self.keep_unfinished(&leftover.path, is_source, diagnostics),
+                };
+                if let Err(error) = kept {
                     diagnostics.push(Diagnostic {
                         code: error.code(),
                         severity: Severity::Warning,
                         message: format!("what a killed run left stays where it is: {error}"),
-                        path: crate::read::shown(&leftover.path),
+                        path: shown(&leftover.path),
                         hint: error.hint(),
                         place: None,
                     });
@@ -428,23 +438,94 @@ impl Locked<'_> {
     }
 
     /// Ensures that the content of a displaced file is also elsewhere. Makes no backup of the bytes
-    /// that a killed run was about to put in place: they never were a config, and a loop of such
-    /// runs, each with other generated ids, would pile up backups.
-    fn keep_leftover(&self, path: &Path, diagnostics: &mut Vec<Diagnostic>) -> Result<(), StoreError> {
+    /// that a killed run was about to put in place, unless they are the source of a repair: they
+    /// never were a config, and a loop of such runs, each with other generated ids, would pile up
+    /// backups.
+    fn keep_displaced(
+        &self,
+        path: &Path,
+        is_source: bool,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(), StoreError> {
         debug_assert!(path.to_string_lossy().ends_with(SWAP_SUFFIX), "only these may be only copies");
-        let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
-        let bytes = self.disk.read(path, self.limits.config_bytes).map_err(failed)?;
-        if is_ours(path, &bytes) || self.disk.content_eq(&self.places.config, &bytes).unwrap_or(false) {
+        let bytes = self.read_leftover(path)?;
+        if !is_source && (is_ours(path, &bytes) || self.is_the_config(&bytes)) {
             return Ok(());
         }
-        if let Some(id) = self.keep(&bytes, &[CopyKind::Good, CopyKind::Kept], CopyKind::Kept)? {
-            diagnostics.push(self.note(
-                "store.displaced-kept",
-                Severity::Warning,
-                format!("a killed run had taken a config out of its place; it is the copy {id}"),
-            ));
-        }
+        let kept = self.keep_as(&bytes, is_source)?;
+        diagnostics.extend(kept.map(|id| {
+            let message = format!("a killed run had taken a config out of its place; it is the copy {id}");
+            self.note("store.displaced-kept", Severity::Warning, message)
+        }));
         Ok(())
+    }
+
+    /// Ensures that the content of a file that a killed run did not put in its place is also
+    /// elsewhere, if it is worth it: a config with settings of the user's; the daemon's config if
+    /// the daemon has none; or, without any sound config, the complete part of one.
+    fn keep_unfinished(
+        &self,
+        path: &Path,
+        is_source: bool,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(), StoreError> {
+        let bytes = self.read_leftover(path)?;
+        if !is_source && self.is_the_config(&bytes) {
+            return Ok(());
+        }
+        let has_settings = |document: &Document| self.measure(document).count() > 0;
+        let kept = match self.shape_of(&bytes) {
+            _ if is_source => self.keep_as(&bytes, true)?,
+            FileShape::App | FileShape::Mixed
+                if Document::parse(&bytes).is_ok_and(|parsed| has_settings(&parsed.document)) =>
+            {
+                self.keep_as(&bytes, false)?
+            }
+            FileShape::Daemon | FileShape::Mixed
+                if path.parent() == Some(&*self.places.daemon_home)
+                    && self.disk.stat(&self.places.daemon_config).is_err() =>
+            {
+                self.keep(&bytes, &[CopyKind::Daemon, CopyKind::Kept], CopyKind::Daemon)?
+            }
+            FileShape::Corrupt
+                if !self.has_sound_config()
+                    && self.recover_config(&bytes).is_some_and(|found| has_settings(&found.document)) =>
+            {
+                self.keep_as(&bytes, false)?
+            }
+            _ => None,
+        };
+        diagnostics.extend(kept.map(|id| {
+            let message = format!("a killed run had left a config in {}; it is the copy {id}", shown(path));
+            self.note("store.displaced-kept", Severity::Warning, message)
+        }));
+        Ok(())
+    }
+
+    fn read_leftover(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
+        let failed = |source| StoreError::Disk { doing: "keeping", path: path.into(), source };
+        self.disk.read(path, self.limits.config_bytes).map_err(failed)
+    }
+
+    fn is_the_config(&self, bytes: &[u8]) -> bool {
+        self.disk.content_eq(&self.places.config, bytes).unwrap_or(false)
+    }
+
+    /// Returns whether the config, or a backup, is of the app's shape.
+    fn has_sound_config(&self) -> bool {
+        let config = self.disk.read(&self.places.config, self.limits.config_bytes);
+        config.is_ok_and(|bytes| self.usable(&bytes).is_some())
+            || self.copies().list().map_or(true, |listing| listing.newest_good().is_some())
+    }
+
+    /// Makes a backup of a leftover, unless there is one of its content. The `source` of a repair
+    /// becomes the newest good backup in any case, so that the next run restores it if this one is
+    /// killed.
+    fn keep_as(&self, bytes: &[u8], is_source: bool) -> Result<Option<CopyId>, StoreError> {
+        match is_source {
+            true => self.copies_to_write().put(CopyKind::Good, bytes).map(Some),
+            false => self.keep(bytes, &[CopyKind::Good, CopyKind::Kept], CopyKind::Kept),
+        }
     }
 
     /// Makes a backup of the bytes as `kind`, unless an existing backup of one of `kinds` holds
@@ -476,7 +557,7 @@ fn leftover_note(path: &Path, error: &DiskError) -> Diagnostic {
         code: "store.leftover",
         severity: Severity::Warning,
         message: format!("what a killed run left could not be removed: {error}: {}", error.io()),
-        path: crate::read::shown(path),
+        path: shown(path),
         hint: error.hint(),
         place: None,
     }

@@ -113,6 +113,17 @@ impl Store<'_> {
         salvaged
     }
 
+    /// Returns a diagnostic about lost settings that no backup has.
+    pub(crate) fn gone_note(&self) -> Diagnostic {
+        let program = &self.places.program;
+        let message = format!(
+            "the config has lost nearly all of its settings, and no backup has them: a repair begins them at their \
+             defaults; if the loss is intended, say so once: {program} config accept"
+        );
+        let hint = Some(format!("{program} repair"));
+        Diagnostic { hint, ..self.note("config.wiped", Severity::Warning, message) }
+    }
+
     /// Returns a diagnostic that names the loss, the source of the restore, and the command that
     /// accepts an intended loss. `former` is the backup of the wiped file, once the config is
     /// restored.

@@ -390,3 +390,110 @@ fn a_repair_of_a_wiped_config_ends_with_a_copy_of_the_former_file_and_an_exchang
         loaded.pending.steps
     );
 }
+
+const PART: &str = "/home/u/.myownllm/.durable-fs.123-10.part";
+const SWAP: &str = "/home/u/.myownllm/.durable-fs.1-1.swap";
+const PART_IN_BACKUPS: &str = "/home/u/.myownllm/config-backups/.durable-fs.9-1.part";
+
+/// Returns a home in which a temporary file holds the only copy of the config.
+fn home_with_leftover(at: &str, live: Option<&[u8]>) -> SimDisk {
+    let disk = SimDisk::new();
+    disk.put_dir("/home/u/.myownllm", 0o755);
+    disk.put_dir(BACKUPS, 0o700);
+    disk.put(at, &healthy("rich"));
+    if let Some(live) = live {
+        disk.put(CONFIG, live);
+    }
+    disk.flush_all();
+    disk.reset_ops();
+    disk
+}
+
+#[rstest]
+fn the_only_config_is_restored_from_a_temporary_file_of_a_killed_run(
+    #[values(PART, SWAP, PART_IN_BACKUPS)] at: &str,
+    #[values(None, Some(&b""[..]), Some(b"{\"torn"), Some(b"{}"))] live_bytes: Option<&[u8]>,
+) {
+    let base = home_with_leftover(at, live_bytes);
+    let loaded = look(&base).unwrap();
+    assert!(loaded.pending.repairs());
+    let name = Path::new(at).file_name().unwrap().to_str().unwrap();
+    assert_eq!(loaded.report.restored_from.as_deref(), Some(name));
+    let counted = base.clone();
+    let (_, applied) = launch(&counted, &sim_places()).unwrap();
+    let report = applied.unwrap().report;
+    assert!(report.restored_from.unwrap().starts_with("good-") && report.reset_keys.is_empty());
+    for n in 0..=counted.ops().len() {
+        let disk = base.clone();
+        disk.crash_at(n);
+        let _ = launch(&disk, &sim_places());
+        {
+            let state = disk.after_kill();
+            launch(&state, &sim_places()).unwrap();
+            assert_eq!(state.content(CONFIG).unwrap(), healthy("rich"), "killed at operation {n}");
+            assert!(launch(&state, &sim_places()).unwrap().1.is_none(), "killed at operation {n}");
+            assert_eq!(state.content(at), None);
+        }
+    }
+}
+
+#[test]
+fn a_config_in_a_temporary_file_is_kept_beside_a_healthy_config() {
+    let disk = rich_home();
+    for (n, at) in [PART, SWAP, PART_IN_BACKUPS].into_iter().enumerate() {
+        let bytes = healthy(&format!("left-{n}"));
+        disk.put(at, &bytes);
+        launch(&disk, &sim_places()).unwrap();
+        assert!(is_kept(&disk, &bytes), "{at}");
+        assert_eq!(disk.content(CONFIG).unwrap(), healthy("rich"));
+        assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+    }
+}
+
+#[test]
+fn the_torn_part_of_the_only_config_is_kept() {
+    let whole = healthy("rich");
+    let torn = &whole[..whole.len() / 2];
+    let disk = home_with_leftover(PART, None);
+    disk.put(PART, torn);
+    launch(&disk, &sim_places()).unwrap();
+    assert!(is_kept(&disk, torn));
+}
+
+#[rstest]
+#[case::key("/home/u/.myownllm/.myownmesh/.secrets/identity.json")]
+#[case::key_in_the_old_location("/home/u/.myownllm/.secrets/identity.json")]
+#[case::roster("/home/u/.myownllm/.myownmesh/mesh/rosters/home-mesh.json")]
+#[case::state("/home/u/.myownllm/mesh/states/home-mesh.json")]
+#[case::conversation("/home/u/.myownllm/conversations/first.json")]
+fn settings_of_a_used_home_are_lost_and_not_new(
+    #[case] file: &str,
+    #[values(None, Some(&b"{}"[..]), Some(b"{\"active_family\":\"x\"}"))] live_bytes: Option<&[u8]>,
+) {
+    let disk = home_with_leftover(PART, live_bytes);
+    disk.remove(PART);
+    assert!(!look(&disk).unwrap().pending.repairs(), "a new home has nothing to lose");
+    disk.put_dir(Path::new(file).parent().unwrap().to_str().unwrap(), 0o700);
+    disk.put(file, b"{}");
+    let loaded = look(&disk).unwrap();
+    assert!(loaded.pending.repairs());
+    assert!(loaded.report.reset_keys.len() > 10, "{:?}", loaded.report.reset_keys);
+    let names = loaded.diagnostics.iter().any(|found| found.code == "store.networks-lost");
+    assert_eq!(names, file.contains("rosters"));
+    assert_eq!(wiped_note(&loaded.diagnostics).is_some(), live_bytes.is_some());
+    launch(&disk, &sim_places()).unwrap();
+    assert!(live_bytes.is_none_or(|bytes| is_kept(&disk, bytes)));
+    assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
+}
+
+#[test]
+fn a_bare_config_without_a_backup_can_be_accepted() {
+    let disk = home_with_leftover(PART, Some(b"{}"));
+    disk.remove(PART);
+    disk.put_dir("/home/u/.myownllm/conversations", 0o700);
+    disk.put("/home/u/.myownllm/conversations/first.json", b"{}");
+    assert!(look(&disk).unwrap().pending.repairs());
+    locked(&store_on(&disk, &FakeClock::default())).accept().unwrap();
+    let loaded = look(&disk).unwrap();
+    assert!(!loaded.pending.repairs() && wiped_note(&loaded.diagnostics).is_none());
+}

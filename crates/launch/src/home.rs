@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_config_store::{Misplaced, Pending, Report};
+use myownllm_config_store::{FileShape, Misplaced, Pending, Report};
 use myownllm_daemon::StoppedDaemon;
 use myownllm_durable_fs::quote;
 use myownllm_identity::Refusal;
@@ -121,7 +121,7 @@ impl HomePlan {
     }
 }
 
-/// Returns the daemons in whose presence no repair is made. A repair that restores a wiped config
+/// Returns the daemons in whose presence no repair is made. A repair of a wiped or missing config
 /// concerns the app alone: only a daemon that would write over the config again forbids such a
 /// repair.
 pub fn live_beside_repair(
@@ -129,7 +129,8 @@ pub fn live_beside_repair(
     repair: &myownllm_config_store::Report,
     leaked: Option<&Path>,
 ) -> Vec<RunningDaemon> {
-    if repair.wiped.is_some() && repair.daemon_half.is_none() {
+    let is_the_apps = matches!(repair.shape, FileShape::App | FileShape::Unknown | FileShape::Missing);
+    if (is_the_apps || repair.wiped.is_some()) && repair.daemon_half.is_none() {
         context.daemons.live_legacy().into_iter().collect()
     } else {
         context.daemons.live(leaked)

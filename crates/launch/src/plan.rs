@@ -400,14 +400,14 @@ fn config_step(loaded: Option<&Loaded>) -> Option<LaunchStep> {
     let is_missing = loaded.shape == FileShape::Missing;
     if loaded.newer.is_some() {
         Some(LaunchStep::LeaveNewerConfig)
-    } else if pending.repairs() && is_missing {
+    } else if is_missing && loaded.report.restored_from.is_some() {
         Some(LaunchStep::RestoreConfig { from: loaded.report.restored_from.clone() })
+    } else if is_missing && pending.writes_config() {
+        Some(LaunchStep::WriteDefaultConfig)
     } else if pending.repairs() {
         Some(LaunchStep::RepairConfig)
     } else if pending.steps.iter().any(|step| matches!(step, Step::ReplaceConfig { .. })) {
         Some(LaunchStep::CompleteConfig)
-    } else if is_missing && pending.writes_config() {
-        Some(LaunchStep::WriteDefaultConfig)
     } else {
         None
     }

@@ -58,10 +58,7 @@ impl Outcome {
     pub fn has_repaired(&self) -> bool {
         use myownllm_config_store::Step;
         self.config_steps.iter().any(|step| {
-            matches!(
-                step,
-                Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { restored: true, .. }
-            )
+            matches!(step, Step::ReplaceConfig { repair: true, .. } | Step::WriteConfig { repair: true, .. })
         })
     }
 }

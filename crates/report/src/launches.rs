@@ -175,14 +175,14 @@ pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
         (FileShape::App | FileShape::Unknown, true) if outcome.config.wiped.is_some() => {
             "has lost settings or networks (see below), and is left as it is"
         }
-        (FileShape::App | FileShape::Unknown, false) if outcome.config.wiped.is_some() => "repaired",
+        (FileShape::App | FileShape::Unknown, false) if outcome.has_repaired() => "repaired",
         (FileShape::App | FileShape::Unknown, false) if !lacked.is_empty() => {
             &format!("completed, {}", at_defaults(lacked))
         }
         (FileShape::App, true) => "healthy",
         (FileShape::App | FileShape::Unknown, false) => "brought up to date",
         (FileShape::Unknown, true) => "completed in memory alone",
-        (FileShape::Missing, false) => "written new",
+        (FileShape::Missing, false) if !outcome.has_repaired() => "written new",
         (_, false) => "repaired",
         (FileShape::Missing, true) if outcome.class().is_none() => "another process wrote it meanwhile",
         (FileShape::Missing, true) => "missing; running on defaults",

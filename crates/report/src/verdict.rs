@@ -114,6 +114,11 @@ fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Chec
             let what = match loaded.shape {
                 FileShape::Daemon => "the mesh daemon wrote over your settings",
                 FileShape::Mixed => "the mesh daemon wrote into your settings",
+                FileShape::Missing | FileShape::App | FileShape::Unknown
+                    if loaded.report.restored_from.is_none() =>
+                {
+                    "your settings are gone"
+                }
                 FileShape::Missing => "your settings are gone",
                 _ if loaded.report.wiped.is_some() => "nearly all of your settings are gone",
                 _ => "your settings cannot be read",
