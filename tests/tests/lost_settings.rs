@@ -252,3 +252,32 @@ fn the_only_config_in_a_temporary_file_is_restored(
     assert_eq!(home.bytes(CONFIG), before);
     assert!(!home.has(&format!("{APP}/{name}")));
 }
+
+/// A launch that waits for another one reports nothing that the other has repaired meanwhile.
+#[rstest]
+#[case::wiped(true, b"{}")]
+#[case::overwritten_without_a_backup(false, LEAKED_V3)]
+fn of_launches_at_once_only_those_that_repair_report_the_damage(
+    #[case] has_backup: bool,
+    #[case] bytes: &[u8],
+) {
+    let home = if has_backup { Home::settled() } else { home_without_backups() };
+    home.put(CONFIG, bytes, 0o600);
+    let start = |_| {
+        let mut command = home.command(&["launch", "--no-daemon", "--json"]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let running: Vec<_> = (0..8).map(start).collect();
+    let mut repaired = 0;
+    for child in running {
+        let said: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+        if said["data"]["outcome"] == "healthy" {
+            for code in ["config.wiped", "salvage.defaults", "store.networks-lost"] {
+                assert_eq!(found(&said, code), None, "{said}");
+            }
+        } else {
+            repaired += 1;
+        }
+    }
+    assert_eq!(repaired, 1);
+}

@@ -106,9 +106,9 @@ fn a_loss_is_what_is_gone_with_nothing_in_its_place(#[case] now: Value, #[case] 
 
 /// Of a few settings it is soon a user's own doing that none is left.
 #[rstest]
-#[case::the_only_network_removed_in_the_app(
+#[case::the_only_network_gone_with_its_pointer(
     json!({"cloud_mesh": {"networks": [{"id": "a", "network_id": "home"}], "active_network_id": "a"}}),
-    completed(json!({})), None)]
+    completed(json!({})), Some(Loss::Networks))]
 #[case::the_only_network_gone_and_its_pointer_left(
     json!({"cloud_mesh": {"networks": [{"id": "a", "network_id": "home"}], "active_network_id": "a"}}),
     completed(json!({"cloud_mesh": {"networks": [], "active_network_id": "a"}})), Some(Loss::Networks))]

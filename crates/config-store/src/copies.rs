@@ -349,8 +349,13 @@ impl Copies<'_> {
             measured.iter().max_by_key(|(_, own)| own.settings_rank()),
             measured.iter().max_by_key(|(_, own)| own.networks_rank()),
         ];
-        let before_loss = measured.windows(2).rev().find(|pair| pair[1].1.loss_since(&pair[0].1).is_some());
-        let kept = richest.into_iter().flatten().chain(before_loss.map(|pair| &pair[0]));
+        // A config that has lost its networks is no good state: the next good one has others.
+        let last = |is_loss: &dyn Fn(&OwnSettings, &OwnSettings) -> bool| {
+            measured.windows(2).rev().find(|pair| is_loss(&pair[1].1, &pair[0].1)).map(|pair| &pair[0])
+        };
+        let before_loss =
+            [last(&|now, before| now.loss_since(before).is_some()), last(&OwnSettings::lacks_networks_of)];
+        let kept = richest.into_iter().chain(before_loss).flatten();
         pinned.extend(kept.map(|(id, _)| *id));
         pinned
     }

@@ -277,6 +277,9 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Unreadable { path, source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                format!("chmod u+rw {}", quote(path))
+            }
             Self::Unreadable { path, source } => source.hint().unwrap_or_else(|| list(path)),
             Self::NotRegular { path, .. } | Self::CopiesUnsafe { path, .. } => move_aside(path, "aside"),
             Self::Mounted { path, .. } => {

@@ -103,7 +103,12 @@ impl Store<'_> {
     }
 
     fn with_offer(&self, mut plan: Plan, found: &Recovered) -> Plan {
-        if found.whole.is_empty() {
+        let in_use = |key: &String| {
+            let used = plan.loaded.document.get(&[key]);
+            used.zip(found.document.get(&[key])).is_some_and(|(used, found)| used.same_json(&found))
+        };
+        // An offer of the members that the backup has too would lead nowhere.
+        if found.whole.iter().all(in_use) {
             return plan;
         }
         let note = self.note(

@@ -320,7 +320,10 @@ impl Store<'_> {
         let plan = self.plan_without_copies(ids).unwrap_or_else(|| {
             let mut notes = Vec::new();
             let (source, _) = self.readable_source(&self.copies().list(), &mut notes);
-            self.complete_source(source, FileShape::Unknown, notes, ids)
+            let mut plan = self.complete_source(source, FileShape::Unknown, notes, ids);
+            // Nothing is known about the file, so no setting in it is known to be lost.
+            plan.loaded.report.reset_keys.clear();
+            plan
         });
         Loaded { pending: Pending::default(), ..plan.loaded }
     }

@@ -370,6 +370,17 @@ fn a_config_that_cannot_be_read_is_not_missing() {
 }
 
 #[test]
+fn a_config_that_cannot_be_read_has_lost_nothing_that_is_known() {
+    let disk = with_config(&healthy("x"));
+    disk.fail(Fault::always(Op::Read, ErrorKind::PermissionDenied));
+    let error = look(&disk).unwrap_err();
+    assert_eq!(error.hint().unwrap(), format!("chmod u+rw {CONFIG}"));
+    let clock = FakeClock::default();
+    let loaded = Store::new(&disk, &clock, sim_places()).stand_in(&mut ids());
+    assert!(loaded.report.reset_keys.is_empty() && loaded.pending.is_empty());
+}
+
+#[test]
 fn a_stand_in_is_the_last_good_copy() {
     let disk = seen_healthy(&healthy("before"));
     disk.put(CONFIG, b"{");
@@ -1697,6 +1708,15 @@ fn config_that_breaks_off_is_restored_from_the_copy_and_its_members_are_offered(
     assert_eq!(text(&restored, "mark").as_deref(), Some("good"), "and the rest stays");
     assert_eq!(look(&disk).unwrap().shape, FileShape::App);
     assert!(is_kept(&disk, &healthy("good")) && is_kept(&disk, torn));
+}
+
+#[test]
+fn what_the_backup_in_use_has_too_is_not_offered() {
+    let bytes = healthy("good");
+    let disk = seen_healthy(&bytes);
+    let (loaded, hint) = launch_and_tell(&disk, &bytes[..bytes.len() / 2]);
+    assert_eq!((live(&disk), hint), (bytes, None));
+    assert!(loaded.diagnostics.iter().all(|found| found.code != "store.recoverable"));
 }
 
 #[rstest]

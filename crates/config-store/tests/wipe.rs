@@ -157,9 +157,6 @@ fn a_wiped_config_is_restored_from_the_backup(#[case] wiped: Vec<u8>) {
         v.as_object_mut().unwrap().remove(key);
     }
 }))]
-#[case::the_only_network_of_a_new_user(
-    fresh_with(json!({"cloud_mesh": {"enabled": false, "diag_quiet": false, "networks": [{"id": "a", "network_id": "home"}],
-        "active_network_id": "a"}})), fresh_with(json!({})))]
 fn an_edit_is_no_wipe(#[case] before: Vec<u8>, #[case] after: Vec<u8>) {
     let disk = rich_home();
     for (path, _) in copies(&disk) {
@@ -204,6 +201,27 @@ fn lost_networks_are_named_and_not_joined_again(#[case] without: Vec<u8>) {
     add_network(&disk, "another").unwrap();
     assert!(look(&disk).unwrap().report.wiped.is_none());
     assert!(good(&disk).contains(&(backup, bytes)));
+}
+
+#[rstest]
+#[case::an_empty_list(json!([]))]
+#[case::entries_that_are_no_networks(json!([null, null]))]
+fn the_loss_of_the_only_network_is_named_and_its_backup_is_pinned(#[case] networks_left: Value) {
+    let disk = rich_home();
+    let (backup, _) = good(&disk).pop().unwrap();
+    let without = edited(|v| {
+        v["cloud_mesh"]["networks"] = networks_left.clone();
+        v["cloud_mesh"]["active_network_id"] = json!(null);
+    });
+    disk.put(CONFIG, &without);
+    let loaded = look(&disk).unwrap();
+    let wiped = loaded.report.wiped.as_ref().unwrap();
+    assert_eq!((wiped.loss, wiped.before, wiped.left, &wiped.backup), (Loss::Networks, 1, 0, &backup));
+    assert!(!loaded.pending.repairs() && wiped_note(&loaded.diagnostics).is_some());
+    for n in 0..30 {
+        add_network(&disk, &format!("net-{n}")).unwrap();
+    }
+    assert!(good(&disk).iter().any(|(id, _)| *id == backup), "the backup from before the loss is evicted");
 }
 
 #[rstest]

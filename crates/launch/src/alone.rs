@@ -76,13 +76,9 @@ pub fn repair_config(
         return Ok(ConfigRepair { is_refused: true, diagnostics: vec![refused], ..repair });
     }
     let applied = lock.apply(ids).map_err(|error| Diagnostic::from(&error))?;
-    if applied.steps.is_empty() {
-        // If another run repaired the config meanwhile, keeps the report of what this run saw
-        // first, and adds the new diagnostics.
-        let more = applied.diagnostics.iter().filter(|found| !repair.loaded.diagnostics.contains(found));
-        repair.diagnostics.extend(more.map(Diagnostic::from));
-    } else {
-        repair.diagnostics = applied.diagnostics.iter().map(Diagnostic::from).collect();
+    // If another run repaired the config meanwhile, what this run saw first is no longer so.
+    repair.diagnostics = applied.diagnostics.iter().map(Diagnostic::from).collect();
+    if !applied.steps.is_empty() {
         repair.diagnostics.extend(wrote_where_others_can(context));
     }
     let is_written = applied.steps.iter().any(Step::writes_config);

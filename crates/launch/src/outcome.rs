@@ -20,6 +20,8 @@ pub struct Outcome {
     pub stand_in: bool,
     /// The shape of the config file before the launch.
     pub shape: FileShape,
+    /// True if another process wrote or repaired the config while this launch waited.
+    pub is_settled_by_another: bool,
     /// The report on the config: what was in it, and, if the launch wrote it, what was done.
     pub config: myownllm_config_store::Report,
     /// The steps that wrote the config, in order; empty if the launch wrote nothing.

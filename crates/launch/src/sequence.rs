@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use myownllm_config_model::Ids;
-use myownllm_config_store::{Applied, Loaded, LockedStore, Pending, Step, StoreError};
+use myownllm_config_store::{Applied, FileShape, Loaded, LockedStore, Pending, Step, StoreError};
 use myownllm_daemon::{
     DaemonControl, Decision, Detection, Expected, Role, SpawnError, Spawned, Status, reconcile,
 };
@@ -42,7 +42,10 @@ use crate::waiting::{LOCK_STEP, lock_home};
 /// A start with nothing pending takes no lock, writes nothing, and looks at a handful of names.
 pub fn launch(context: &Context<'_>, options: &Options<'_>, ids: &mut dyn Ids) -> Outcome {
     let (outcome, pending) = load(context, ids);
-    let mut run = Run { context, options, ids, lock: None, outcome };
+    let writes = pending.as_ref().is_some_and(|pending| {
+        pending.repairs() || (pending.writes_config() && outcome.shape == FileShape::Missing)
+    });
+    let mut run = Run { context, options, ids, lock: None, writes, outcome };
     match run.settle(pending) {
         Ok(routine) => {
             let answer = identity_answer(context);
@@ -106,6 +109,7 @@ fn load(context: &Context<'_>, ids: &mut dyn Ids) -> (Outcome, Option<Pending>) 
         document,
         stand_in,
         shape,
+        is_settled_by_another: false,
         config: report,
         config_steps: Vec::new(),
         relapse: None,
@@ -128,6 +132,8 @@ struct Run<'r, 'a> {
     ids: &'r mut dyn Ids,
     /// The lock, if it had to be taken.
     lock: Option<Box<dyn LockedStore + 'a>>,
+    /// True if the first look found a config to write anew or to repair.
+    writes: bool,
     outcome: Outcome,
 }
 
@@ -228,6 +234,11 @@ impl<'a> Run<'_, 'a> {
         if loaded.pending.repairs() {
             self.outcome.shape = loaded.shape;
             self.outcome.config = loaded.report;
+        } else if self.writes && !loaded.pending.writes_config() {
+            // What the first look found is no longer so.
+            self.outcome.is_settled_by_another = true;
+            self.outcome.config = loaded.report;
+            self.outcome.findings = loaded.diagnostics;
         }
         Ok(loaded.newer.is_none().then_some(loaded.pending))
     }

@@ -172,6 +172,8 @@ pub(crate) fn config_line(home: &HomeView<'_>, outcome: &Outcome) -> String {
     // A backup changes nothing in the config file.
     let is_current = !outcome.config_steps.iter().any(Step::writes_config);
     let what = match (outcome.shape, is_current) {
+        (FileShape::Missing, true) if outcome.is_settled_by_another => "another process wrote it meanwhile",
+        (_, true) if outcome.is_settled_by_another => "another process repaired it meanwhile",
         (FileShape::App | FileShape::Unknown, true) if outcome.config.wiped.is_some() => {
             "has lost settings or networks (see below), and is left as it is"
         }

@@ -22,7 +22,7 @@ pub fn config_repair(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: boo
         _ if repair.is_refused => (stopped_page, report_data(&repair.loaded.report, &[])),
         Some(applied) => {
             let mut page = Page::default();
-            page.line(headline(&repair.loaded));
+            page.line(headline(&repair.loaded, applied));
             page.page(stopped_page);
             let Applied { report, steps, document, .. } = applied;
             page.page(report_lines(home, report, steps, document, Tense::Done));
@@ -44,8 +44,12 @@ pub fn repair_trace(home: &HomeView<'_>, repair: &ConfigRepair) -> Option<Trace>
     Some(trace.before(applied.and_then(|applied| applied.report.backup.clone())))
 }
 
-fn headline(found: &Loaded) -> &'static str {
-    match (found.pending.repairs(), &found.report.wiped) {
+fn headline(found: &Loaded, applied: &Applied) -> &'static str {
+    let repairs = found.pending.repairs();
+    if repairs && !applied.steps.iter().any(Step::writes_config) {
+        return "Another process repaired the config meanwhile.";
+    }
+    match (repairs, &found.report.wiped) {
         (true, Some(_)) => "The config has its settings again.",
         (true, None) => "The config is the app's again.",
         (false, _) => "The config is the app's. What a killed run had left was cleared away.",

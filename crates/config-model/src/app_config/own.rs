@@ -33,9 +33,6 @@ pub struct OwnSettings {
     values: [usize; 2],
     /// The number of keys of the app's schema that the document has before it is completed.
     keys_there: usize,
-    /// The document has no array of networks, or names an active network that the array lacks. An
-    /// app that removes its last network leaves an empty array and no active network.
-    are_networks_torn: bool,
 }
 
 /// The part that a config has lost since a backup of it.
@@ -56,11 +53,8 @@ impl OwnSettings {
         let mut completed = doc.clone();
         complete(&mut completed, conversation_dir, &mut SeededIds::new(0, 0));
         let defaults = defaults(conversation_dir);
-        let mut own = Self {
-            keys_there: keys().filter(|key| doc.get(&[key]).is_some()).count(),
-            are_networks_torn: are_networks_torn(doc),
-            ..Self::default()
-        };
+        let mut own =
+            Self { keys_there: keys().filter(|key| doc.get(&[key]).is_some()).count(), ..Self::default() };
         for (key, value) in completed.root().members() {
             let sectioned = key == "cloud_mesh" || SECTIONS.contains(&&*key);
             if !sectioned {
@@ -121,11 +115,17 @@ impl OwnSettings {
         self.keys_there * 4 <= keys().count()
     }
 
+    /// Returns true if none of the networks of `before` is left, although others may have come since.
+    #[must_use]
+    pub fn lacks_networks_of(&self, before: &Self) -> bool {
+        !before.networks.is_empty() && before.networks.iter().all(|id| !self.networks.contains(id))
+    }
+
     /// Returns the part of `before` that this document has lost without a replacement, if any.
     ///
     /// A document has lost its settings if it holds at most a quarter of their number, or at most
     /// half if [`is_bare`](Self::is_bare). Resetting a section is no loss, nor is removing one of
-    /// two networks, or removing the only network in the app.
+    /// two networks. Losing the last network is a loss, as the app may have removed it unasked.
     #[must_use]
     pub fn loss_since(&self, before: &Self) -> Option<Loss> {
         // Of fewer settings than `fewest`, the user may have reset all.
@@ -135,10 +135,7 @@ impl OwnSettings {
         };
         if gone(before.count(), self.count(), 2) || gone(before.sections(), self.sections(), 4) {
             Some(Loss::Settings)
-        } else if self.networks.is_empty()
-            && !before.networks.is_empty()
-            && (before.networks.len() > 1 || self.are_networks_torn)
-        {
+        } else if self.networks.is_empty() && !before.networks.is_empty() {
             Some(Loss::Networks)
         } else {
             None
@@ -161,16 +158,6 @@ fn is_the_active_mode(doc: &Document, tracked: ValueRef<'_>) -> bool {
     let mode = doc.get(&["active_mode"]);
     let mut modes = tracked.items();
     matches!((modes.next(), modes.next(), mode), (Some(only), None, Some(mode)) if only.same_json(&mode))
-}
-
-fn are_networks_torn(doc: &Document) -> bool {
-    let active = doc.get(&["cloud_mesh", "active_network_id"]).filter(|id| !id.is_falsy());
-    match doc.get(&["cloud_mesh", "networks"]).filter(|list| list.kind() == Kind::Array) {
-        Some(list) => active.is_some_and(|active| {
-            !list.items().any(|network| network.get("id").is_some_and(|id| id.strictly_equals(&active)))
-        }),
-        None => true,
-    }
 }
 
 /// Counts the strings, numbers and booleans of a value.
