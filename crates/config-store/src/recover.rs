@@ -2,7 +2,7 @@
 //! else offers it.
 
 use myownllm_config_model::{
-    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, app_config, network_id, recover,
+    Diagnostic, Document, Extent, Ids, Mend, Recovered, Severity, app_config, network_id, recover_all,
 };
 use myownllm_durable_fs::{DiskError, FileKind};
 use myownllm_salvage::Shape;
@@ -62,7 +62,15 @@ impl Store<'_> {
             self.salvager.shape(&found.document) != Shape::Unknown
                 || found.whole.iter().chain(&found.partial).any(is_setting)
         };
-        recover(bytes).filter(is_config)
+        let mut parts = recover_all(bytes).into_iter().filter(is_config);
+        let first = parts.next()?;
+        // A daemon's document at the beginning is the newest content of the file.
+        let is_complete = matches!(first.extent, Extent::Leading { .. } | Extent::Utf16);
+        if is_complete && matches!(self.salvager.shape(&first.document), Shape::Daemon | Shape::Mixed) {
+            return Some(first);
+        }
+        let richness = |found: &Recovered| (self.measure(&found.document).count(), found.whole.len());
+        Some(parts.fold(first, |best, found| if richness(&found) > richness(&best) { found } else { best }))
     }
 
     /// Plans for a complete config of the app's.
@@ -160,7 +168,7 @@ impl Store<'_> {
     pub(crate) fn recover_copy(&self, bytes: &[u8], ids: &mut dyn Ids) -> Option<(Document, Diagnostic)> {
         let found = self.recover_config(bytes).filter(|found| self.is_restorable(found))?;
         let note = self.recovered_note(&found);
-        if !matches!(found.extent, Extent::Torn { .. }) {
+        if !matches!(found.extent, Extent::Torn { .. } | Extent::Around { .. }) {
             return Some((found.document, note));
         }
         let current = self.disk.read(&self.places.config, self.limits.config_bytes).ok();
@@ -248,13 +256,17 @@ fn extent_words(found: &Recovered) -> String {
             format!("the text is JSON with these changes: {}", mends.join("; "))
         }
         Extent::Torn { line } => format!("the text breaks off at line {line}"),
+        Extent::Around { line } => format!("the text is damaged at line {line}"),
+        Extent::Inner { line } => format!("a complete config begins at line {line}, behind something else"),
         _ => "the text is in UTF-16".to_owned(),
     }
 }
 
 fn offer_words(found: &Recovered) -> String {
     match &found.extent {
-        Extent::Torn { .. } => format!("its complete members ({})", found.whole.join(", ")),
+        Extent::Torn { .. } | Extent::Around { .. } => {
+            format!("its complete members ({})", found.whole.join(", "))
+        }
         _ => "all of it".to_owned(),
     }
 }
@@ -262,11 +274,15 @@ fn offer_words(found: &Recovered) -> String {
 fn taken_words(found: &Recovered) -> String {
     let partial = found.partial.as_ref();
     match (&found.extent, found.whole.is_empty(), partial) {
-        (Extent::Torn { .. }, true, Some(partial)) => format!("the beginning of {partial} is"),
-        (Extent::Torn { .. }, _, Some(partial)) => {
+        (Extent::Torn { .. } | Extent::Around { .. }, true, Some(partial)) => {
+            format!("the beginning of {partial} is")
+        }
+        (Extent::Torn { .. } | Extent::Around { .. }, _, Some(partial)) => {
             format!("its complete members ({}) and the beginning of {partial} are", found.whole.join(", "))
         }
-        (Extent::Torn { .. }, _, None) => format!("its complete members ({}) are", found.whole.join(", ")),
+        (Extent::Torn { .. } | Extent::Around { .. }, _, None) => {
+            format!("its complete members ({}) are", found.whole.join(", "))
+        }
         _ => "all of it is".to_owned(),
     }
 }

@@ -1756,6 +1756,75 @@ fn slip_of_a_hand_edit_is_named_and_its_text_can_be_had(
     assert_eq!(loaded.report.reset_keys, Vec::<String>::new());
 }
 
+/// Returns a text of the config `mark` with something else around it.
+fn mixed_up(how: &str) -> Vec<u8> {
+    let pretty = |mark: &str| {
+        let value: serde_json::Value = serde_json::from_slice(&healthy(mark)).unwrap();
+        serde_json::to_string_pretty(&value).unwrap()
+    };
+    let (whole, other) = (pretty("mine"), r#"{"active_family":"other"}"#);
+    match how {
+        "an empty object before" => format!("{{}}{whole}").into_bytes(),
+        "an object before" => format!("{{\"a\":1}}\n{whole}").into_bytes(),
+        "a poorer config before" => format!("{other}\n{whole}").into_bytes(),
+        "text before" => format!("saved by hand:\n{whole}\nend\n").into_bytes(),
+        "a conflict of two documents" => {
+            format!("<<<<<<< HEAD\n{other}\n=======\n{whole}\n>>>>>>> theirs\n").into_bytes()
+        }
+        "a conflict in a document" => whole
+            .replacen('{', "{\n<<<<<<< HEAD\n  \"x\": 1,\n=======\n  \"x\": 2,\n>>>>>>> theirs", 1)
+            .into_bytes(),
+        "no first brace" => whole.replacen('{', "", 1).into_bytes(),
+        "a value that is no JSON" => {
+            let (before, rest) = whole.split_once("\"model_cleanup_days\": ").unwrap();
+            let rest = &rest[rest.find(',').unwrap()..];
+            format!("{before}\"model_cleanup_days\": NaN{rest}").into_bytes()
+        }
+        _ => {
+            let units = std::iter::once(0xfeff).chain(whole.encode_utf16());
+            let mut bytes: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
+            bytes.truncate(bytes.len() - 7);
+            bytes
+        }
+    }
+}
+
+/// Without a backup, the settings that stand in the text come before the defaults.
+#[rstest]
+fn the_richest_config_in_a_text_is_taken_where_there_is_no_backup(
+    #[values(
+        "an empty object before",
+        "an object before",
+        "a poorer config before",
+        "text before",
+        "a conflict of two documents",
+        "a conflict in a document",
+        "no first brace",
+        "a value that is no JSON",
+        "UTF-16 that breaks off"
+    )]
+    how: &str,
+) {
+    let disk = home();
+    let loaded = launch_on_no_json(&disk, &mixed_up(how));
+    let whole = healthy("mine");
+    let mut same = Document::parse(&whole).unwrap().document.root().to_value();
+    let mut now = Document::parse(&live(&disk)).unwrap().document.root().to_value();
+    for value in [&mut same, &mut now] {
+        let members = value.as_object_mut().unwrap();
+        members.remove("x");
+        if how.contains("no JSON") {
+            members.remove("model_cleanup_days");
+        }
+        if how.contains("UTF-16") {
+            members.retain(|key, _| loaded.report.kept_keys.contains(key));
+            assert!(members.len() > 12, "{members:?}");
+        }
+    }
+    assert_eq!(now, same, "{:?}", loaded.diagnostics);
+    told(&loaded, "store.recovered");
+}
+
 #[test]
 fn config_in_utf16_is_taken() {
     let newer = healthy("newer");

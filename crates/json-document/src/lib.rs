@@ -31,7 +31,7 @@ pub use error::{MAX_BYTES, MAX_DEPTH, ParseError, ParseErrorKind};
 pub use fragment::{Fragment, ObjectText};
 pub use kind::Kind;
 pub use place::Place;
-pub use recover::{Extent, Mend, Recovered, recover};
+pub use recover::{Extent, Mend, Recovered, recover, recover_all};
 pub use snippet::Snippet;
 pub use text::{push_pointer, trim_raw};
 pub use value::ValueRef;

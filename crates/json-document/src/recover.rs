@@ -46,6 +46,16 @@ pub enum Extent {
         /// The line on which the text breaks off, from 1.
         line: usize,
     },
+    /// The complete members before and behind the place where the text is damaged.
+    Around {
+        /// The line of the damage, from 1.
+        line: usize,
+    },
+    /// A complete document that stands in the text, behind something else.
+    Inner {
+        /// The line on which the document begins, from 1.
+        line: usize,
+    },
     /// The whole text, which is in UTF-16.
     Utf16,
 }
@@ -107,6 +117,131 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
     recovered(Document::parse(cut.text.as_bytes()).ok()?, extent, cut.is_partial)
 }
 
+/// Returns every complete part of bytes that [`Document::parse`] refuses: the part of [`recover`]
+/// first, then the members around a place where the text is damaged, the sides of a merge conflict,
+/// and the documents that stand in the text.
+///
+/// ```
+/// use myownllm_json_document::{Extent, recover_all};
+/// let parts = recover_all(br#"{"theme": "dark", "zoom": NaN, "size": 8}"#);
+/// assert_eq!(parts[1].whole, ["theme", "size"]);
+/// assert_eq!(parts[1].extent, Extent::Around { line: 1 });
+///
+/// let parts = recover_all(b"{}\n{\"theme\": \"dark\"}\n");
+/// assert_eq!(parts[0].extent, Extent::Inner { line: 2 });
+/// ```
+pub fn recover_all(bytes: &[u8]) -> Vec<Recovered> {
+    let mut parts: Vec<Recovered> = recover(bytes).into_iter().collect();
+    if bytes.len() > MAX_BYTES {
+        return parts;
+    }
+    if let Some(text) = parts.is_empty().then(|| from_torn_utf16(bytes)).flatten() {
+        return recover_all(text.as_bytes());
+    }
+    let Some(stop) = Source::scan(text_of(bytes.to_vec()).0).err() else { return parts };
+    if !matches!(parts.first().map(|part| &part.extent), Some(Extent::Leading { .. } | Extent::Mended(_))) {
+        parts.extend(around(&stop));
+    }
+    parts.extend(conflict_sides(&stop.text));
+    parts.extend(inner_documents(&stop.text));
+    parts
+}
+
+/// The most bytes that are scanned in search of one part: enough for every place of a config.
+const MOST_SCANNED: usize = 64 << 20;
+
+/// Returns the complete members before the place where a text is damaged, and those behind it.
+fn around(stop: &ScanError) -> Option<Recovered> {
+    let text = &stop.text;
+    let cut = Cut::of(text, stop.at).filter(|cut| !cut.is_document);
+    let before = cut
+        .and_then(|cut| recovered(Document::parse(cut.text.as_bytes()).ok()?, Extent::Utf16, cut.is_partial));
+    let from = if before.is_some() { stop.at } else { 0 };
+    let mut scanned = 0;
+    let keys = text[from..].match_indices('"').map(|(at, _)| from + at);
+    let starts_member = |at: &usize| {
+        let line = text[..*at].trim_end_matches([' ', '\t']);
+        line.is_empty() || line.ends_with(['\n', '\r']) || line.ends_with([',', '{'])
+    };
+    let mut rests = keys.filter(starts_member).map_while(|at| {
+        scanned += text.len() - at;
+        (scanned <= MOST_SCANNED).then(|| format!("{{{}", &text[at..]))
+    });
+    let rest = rests.find_map(|rest| Document::parse(rest.as_bytes()).ok())?;
+    let mut found = before.unwrap_or_else(|| Recovered {
+        document: Document::empty(),
+        diagnostics: Vec::new(),
+        extent: Extent::Utf16,
+        whole: Vec::new(),
+        partial: None,
+    });
+    for (key, member) in rest.document.root().members() {
+        found.document.set(&[&key], member);
+        found.whole.retain(|known| *known != key);
+        found.whole.push(key.into_owned());
+    }
+    found.partial = found.partial.filter(|partial| !found.whole.contains(partial));
+    found.diagnostics.extend(rest.diagnostics);
+    found.extent = Extent::Around { line: line_of(text, stop.at) };
+    Some(found)
+}
+
+/// Returns the two texts that `git` marked as a conflict, as far as they are documents.
+fn conflict_sides(text: &str) -> Vec<Recovered> {
+    let Some(marker) = text.lines().position(|line| line.starts_with("<<<<<<<")) else { return Vec::new() };
+    let side = |ours: bool| {
+        let mut takes = true;
+        let mut side = String::new();
+        for line in text.split_inclusive('\n') {
+            match line.get(..7) {
+                Some("<<<<<<<") => takes = ours,
+                Some("|||||||") => takes = false,
+                Some("=======") => takes = !ours,
+                Some(">>>>>>>") => takes = true,
+                _ if takes => side.push_str(line),
+                _ => {}
+            }
+        }
+        let action =
+            if ours { "take the upper side of the conflict" } else { "take the lower side of the conflict" };
+        let mend = Mend { line: marker + 1, column: 1, action };
+        recovered(Document::parse(side.as_bytes()).ok()?, Extent::Mended(vec![mend]), false)
+    };
+    [side(true), side(false)].into_iter().flatten().collect()
+}
+
+/// Returns the documents that stand in a text behind its beginning, and in no other value.
+fn inner_documents(text: &str) -> Vec<Recovered> {
+    let (mut found, mut from, mut scanned) = (Vec::new(), 1, 0);
+    while let Some(at) = text.get(from..).and_then(|rest| rest.find('{')).map(|at| from + at) {
+        from = at + 1;
+        if text[..at].trim_end().ends_with([':', ',', '[']) {
+            continue;
+        }
+        scanned += text.len() - at;
+        if scanned > MOST_SCANNED {
+            break;
+        }
+        let document = match Source::scan(text[at..].to_owned()) {
+            Ok(source) => Some(source.text),
+            Err(stop) => Cut::of(&stop.text, stop.at).filter(|cut| cut.is_document).map(|cut| cut.text),
+        };
+        let Some(document) = document else { continue };
+        from = at + document.len();
+        let parsed = Document::parse(document.as_bytes()).ok();
+        let extent = Extent::Inner { line: line_of(text, at) };
+        found.extend(parsed.and_then(|parsed| recovered(parsed, extent, false)));
+    }
+    found
+}
+
+/// Decodes UTF-16 that breaks off, as far as it is complete.
+fn from_torn_utf16(bytes: &[u8]) -> Option<String> {
+    let (rest, unit) = utf16_units(bytes)?;
+    let units = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+    Some(char::decode_utf16(units).map_while(Result::ok).collect())
+}
+
 /// `is_partial`: the text breaks off in the last member.
 fn recovered(parsed: Parsed, extent: Extent, is_partial: bool) -> Option<Recovered> {
     let Parsed { document, diagnostics, .. } = parsed;
@@ -131,14 +266,19 @@ fn line_of(text: &str, at: usize) -> usize {
 
 /// Decodes UTF-16 with a byte order mark.
 fn from_utf16(bytes: &[u8]) -> Option<String> {
-    let (mark, rest) = bytes.split_first_chunk::<2>()?;
-    let unit: fn([u8; 2]) -> u16 = match mark {
-        [0xff, 0xfe] => u16::from_le_bytes,
-        [0xfe, 0xff] => u16::from_be_bytes,
-        _ => return None,
-    };
+    let (rest, unit) = utf16_units(bytes)?;
     let units: Vec<u16> = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
     (rest.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
+}
+
+/// Returns the bytes behind the byte order mark of UTF-16, and how two of them make a unit.
+fn utf16_units(bytes: &[u8]) -> Option<(&[u8], fn([u8; 2]) -> u16)> {
+    let (mark, rest) = bytes.split_first_chunk::<2>()?;
+    match mark {
+        [0xff, 0xfe] => Some((rest, u16::from_le_bytes)),
+        [0xfe, 0xff] => Some((rest, u16::from_be_bytes)),
+        _ => None,
+    }
 }
 
 /// An object or array that is open where a text breaks off.
