@@ -1546,6 +1546,21 @@ impl Drop for Bystander {
 }
 
 #[test]
+fn a_config_that_the_user_restored_is_no_relapse() {
+    let home = Home::after_the_bug();
+    let overwritten = home.bytes(&config());
+    home.run(&["launch", "--no-daemon"]).ends_with(0);
+    home.run(&["config", "restore", "1", "--as-is"]).ends_with(0);
+    assert_eq!(home.bytes(&config()), overwritten);
+    let ran = home.run(&["launch", "--no-daemon", "--json"]).ends_with(0);
+    assert_eq!(ran.json()["data"]["outcome"], "repaired");
+    assert!(relapse_of(&ran).is_null());
+    // A daemon that writes the same bytes later is one.
+    home.put(&config(), &overwritten, 0o600);
+    assert!(!relapse_of(&home.run(&["launch", "--no-daemon", "--json"]).ends_with(0)).is_null());
+}
+
+#[test]
 fn a_relapse_is_told_from_the_first_time() {
     let quiet = &["launch", "--no-daemon", "--json"];
     // The first time: this program never saw the config healthy, also if a daemon moved the app's

@@ -19,7 +19,7 @@ use myownllm_migration::{Migrator, Progress};
 use myownllm_paths::{
     CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
 };
-use myownllm_report::HomeView;
+use myownllm_report::{HomeView, run_log};
 
 use crate::users::user_name;
 
@@ -207,6 +207,7 @@ impl World {
             lock_wait: self.daemon_wait.map_or(LOCK_WAIT, lock_wait),
             on_wait,
             user_name,
+            last_restored,
             ..Options::default()
         }
     }
@@ -216,6 +217,10 @@ impl World {
     pub fn conversation_dir(&self) -> String {
         self.layout.conversations.to_string_lossy().into_owned()
     }
+}
+
+fn last_restored(layout: &Layout) -> Option<String> {
+    run_log::read(&run_log::path(layout)).pop().and_then(|entry| entry.restored)
 }
 
 /// Makes `--home` absolute: it may be relative to the working directory of the caller.

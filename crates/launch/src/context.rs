@@ -98,6 +98,9 @@ pub struct Options<'a> {
     pub run_as: Option<Owner>,
     /// Returns the name of a user by the number.
     pub user_name: fn(u32) -> String,
+    /// Returns the backup that the last run of the program restored, if it restored one: the user's
+    /// own doing, of which no daemon is suspected.
+    pub last_restored: fn(&Layout) -> Option<String>,
 }
 
 impl Default for Options<'_> {
@@ -112,6 +115,7 @@ impl Default for Options<'_> {
             refusal: None,
             run_as: None,
             user_name: |uid| uid.to_string(),
+            last_restored: |_| None,
         }
     }
 }

@@ -23,12 +23,22 @@ impl Relapse {
     /// Looks for the signs of a relapse: a config in the daemon's shape, and a backup that this
     /// program made when the config was healthy. (A file that a daemon itself moved aside is no
     /// such sign: a daemon does that the first time, too.) `live` are the daemons that were found
-    /// on the app's home; the caller has not ended them yet.
-    pub fn of(context: &Context<'_>, shape: FileShape, live: &[RunningDaemon]) -> Option<Self> {
+    /// on the app's home; the caller has not ended them yet. A config that the user restored from a
+    /// backup is no relapse.
+    pub fn of(
+        context: &Context<'_>,
+        options: &Options<'_>,
+        shape: FileShape,
+        live: &[RunningDaemon],
+    ) -> Option<Self> {
         if !matches!(shape, FileShape::Daemon | FileShape::Mixed) {
             return None;
         }
         let copies = context.store.history().ok()?;
+        let restored = (options.last_restored)(context.layout);
+        if copies.iter().any(|copy| copy.current && restored.as_ref() == Some(&copy.id.to_string())) {
+            return None;
+        }
         let is_healthy = |kind, intact, shape| kind == CopyKind::Good && intact && shape == FileShape::App;
         let healthy = copies.iter().find(|copy| is_healthy(copy.kind, copy.intact, copy.shape))?;
         let mut suspects = context.daemons.suspects();

@@ -156,7 +156,7 @@ impl<'a> Run<'_, 'a> {
         // Looks for a relapse before the launch ends a daemon that may be the cause, and reports it
         // even if nothing may be repaired.
         if work.pending.as_ref().is_some_and(Pending::repairs)
-            && let Some(relapse) = Relapse::of(self.context, self.outcome.shape, &plan.live)
+            && let Some(relapse) = Relapse::of(self.context, self.options, self.outcome.shape, &plan.live)
         {
             self.outcome.diagnostics.push(relapse.diagnostic(self.context, self.options));
             self.outcome.relapse = Some(relapse);
