@@ -414,13 +414,13 @@ const SWAP: &str = "/home/u/.myownllm/.durable-fs.1-1.swap";
 const PART_IN_BACKUPS: &str = "/home/u/.myownllm/config-backups/.durable-fs.9-1.part";
 
 /// Returns a home in which a temporary file holds the only copy of the config.
-fn home_with_leftover(at: &str, live: Option<&[u8]>) -> SimDisk {
+fn home_with_leftover(at: &str, live: Option<&str>) -> SimDisk {
     let disk = SimDisk::new();
     disk.put_dir("/home/u/.myownllm", 0o755);
     disk.put_dir(BACKUPS, 0o700);
     disk.put(at, &healthy("rich"));
     if let Some(live) = live {
-        disk.put(CONFIG, live);
+        disk.put(CONFIG, live.as_bytes());
     }
     disk.flush_all();
     disk.reset_ops();
@@ -430,7 +430,7 @@ fn home_with_leftover(at: &str, live: Option<&[u8]>) -> SimDisk {
 #[rstest]
 fn the_only_config_is_restored_from_a_temporary_file_of_a_killed_run(
     #[values(PART, SWAP, PART_IN_BACKUPS)] at: &str,
-    #[values(None, Some(&b""[..]), Some(b"{\"torn"), Some(b"{}"))] live_bytes: Option<&[u8]>,
+    #[values(None, Some(""), Some("{\"torn"), Some("{}"))] live_bytes: Option<&str>,
 ) {
     let base = home_with_leftover(at, live_bytes);
     let loaded = look(&base).unwrap();
@@ -486,7 +486,7 @@ fn the_torn_part_of_the_only_config_is_kept() {
 #[case::conversation("/home/u/.myownllm/conversations/first.json")]
 fn settings_of_a_used_home_are_lost_and_not_new(
     #[case] file: &str,
-    #[values(None, Some(&b"{}"[..]), Some(b"{\"active_family\":\"x\"}"))] live_bytes: Option<&[u8]>,
+    #[values(None, Some("{}"), Some("{\"active_family\":\"x\"}"))] live_bytes: Option<&str>,
 ) {
     let disk = home_with_leftover(PART, live_bytes);
     disk.remove(PART);
@@ -500,13 +500,13 @@ fn settings_of_a_used_home_are_lost_and_not_new(
     assert_eq!(names, file.contains("rosters"));
     assert_eq!(wiped_note(&loaded.diagnostics).is_some(), live_bytes.is_some());
     launch(&disk, &sim_places()).unwrap();
-    assert!(live_bytes.is_none_or(|bytes| is_kept(&disk, bytes)));
+    assert!(live_bytes.is_none_or(|bytes| is_kept(&disk, bytes.as_bytes())));
     assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
 }
 
 #[test]
 fn a_bare_config_without_a_backup_can_be_accepted() {
-    let disk = home_with_leftover(PART, Some(b"{}"));
+    let disk = home_with_leftover(PART, Some("{}"));
     disk.remove(PART);
     disk.put_dir("/home/u/.myownllm/conversations", 0o700);
     disk.put("/home/u/.myownllm/conversations/first.json", b"{}");

@@ -118,8 +118,8 @@ pub fn recover(bytes: &[u8]) -> Option<Recovered> {
 }
 
 /// Returns every complete part of bytes that [`Document::parse`] refuses: the part of [`recover`]
-/// first, then the members around a place where the text is damaged, the sides of a merge conflict,
-/// and the documents that stand in the text.
+/// first, then the members around a place where the text is damaged, and the documents that stand in
+/// the text. Of a text with a merge conflict, returns the sides that are documents.
 ///
 /// ```
 /// use myownllm_json_document::{Extent, recover_all};
@@ -139,10 +139,13 @@ pub fn recover_all(bytes: &[u8]) -> Vec<Recovered> {
         return recover_all(text.as_bytes());
     }
     let Some(stop) = Source::scan(text_of(bytes.to_vec()).0).err() else { return parts };
+    let sides = conflict_sides(&stop.text);
+    if !sides.is_empty() {
+        return sides;
+    }
     if !matches!(parts.first().map(|part| &part.extent), Some(Extent::Leading { .. } | Extent::Mended(_))) {
         parts.extend(around(&stop));
     }
-    parts.extend(conflict_sides(&stop.text));
     parts.extend(inner_documents(&stop.text));
     parts
 }
@@ -153,7 +156,10 @@ const MOST_SCANNED: usize = 64 << 20;
 /// Returns the complete members before the place where a text is damaged, and those behind it.
 fn around(stop: &ScanError) -> Option<Recovered> {
     let text = &stop.text;
-    let cut = Cut::of(text, stop.at).filter(|cut| !cut.is_document);
+    let cut = Cut::of(text, stop.at);
+    if cut.as_ref().is_some_and(|cut| cut.is_document && cut.text.trim_start().starts_with('{')) {
+        return None;
+    }
     let before = cut
         .and_then(|cut| recovered(Document::parse(cut.text.as_bytes()).ok()?, Extent::Utf16, cut.is_partial));
     let from = if before.is_some() { stop.at } else { 0 };
