@@ -34,23 +34,23 @@ fn moves(criterion: &mut Criterion) {
             let state = State::new(kind, files, disk, &memory);
             for (way, go) in ways {
                 group.bench_function(BenchmarkId::new(*way, files), |b| {
-                    b.iter_custom(|times| {
-                        let mut took = Duration::ZERO;
-                        for _ in 0..times {
-                            state.flush();
-                            let start = Instant::now();
-                            go(&state);
-                            took += start.elapsed();
-                            state.put_back(files);
-                        }
-                        took
-                    });
+                    b.iter_custom(|times| (0..times).map(|_| time(&state, files, go)).sum());
                 });
             }
             states.push(state);
         }
         group.finish();
     }
+}
+
+/// Returns the duration of one move of a state, which is put back.
+fn time(state: &State, files: usize, go: &dyn Fn(&State)) -> Duration {
+    state.flush();
+    let start = Instant::now();
+    go(state);
+    let took = start.elapsed();
+    state.put_back(files);
+    took
 }
 
 criterion_group!(benches, moves);

@@ -291,37 +291,7 @@ fn sweep(
     };
     let interrupted: Vec<_> = calls.iter().filter(interruptible).cloned().collect();
     try_all("EINTR from", points("EINTR", &label, &interrupted, false, "error=EINTR"), 4);
-    // File systems that lack a feature: renames without replacement, then hard links as well.
-    let always = |call: &str, errno: &str| format!("{call}:error={errno}:when=1+");
-    let mut lacking = Vec::new();
-    for errno in ["EINVAL", "ENOSYS", "EPERM", "EOPNOTSUPP"] {
-        let rename = always("renameat2", errno);
-        lacking.push(Point {
-            label: format!("lacking {label} renameat2={errno}"),
-            fault: Fault::Injected(vec![rename.clone()]),
-        });
-        for second in ["EPERM", "EMLINK", "EXDEV"] {
-            let fault = Fault::Injected(vec![rename.clone(), always("linkat", second)]);
-            lacking
-                .push(Point { label: format!("lacking {label} renameat2={errno} linkat={second}"), fault });
-        }
-    }
-    for errno in ["ENOSYS", "EIO", "EINVAL"] {
-        lacking.push(Point {
-            label: format!("lacking {label} syncfs={errno}"),
-            fault: Fault::Injected(vec![always("syncfs", errno)]),
-        });
-        lacking.push(Point {
-            label: format!("lacking {label} fsync={errno}"),
-            fault: Fault::Injected(vec![always("fsync", errno)]),
-        });
-    }
-    if subject.has_many() {
-        // At the front, so that the samples include it.
-        let fault = Fault::Injected(vec![always("clone3", "EAGAIN")]);
-        lacking.insert(0, Point { label: format!("lacking {label} clone3=EAGAIN"), fault });
-    }
-    try_all("for good, refused:", lacking, 6);
+    try_all("for good, refused:", points_of_lacking(&label, subject.has_many()), 6);
     if subject.op != Op::Salvage {
         let moment = |n: u64| Point {
             label: format!("racer {label} #{n}"),
@@ -345,6 +315,45 @@ fn sweep(
         guard::discard(folder);
     }
     Ok(())
+}
+
+/// Returns a fault that makes every call of this name fail.
+fn always(call: &str, errno: &str) -> String {
+    format!("{call}:error={errno}:when=1+")
+}
+
+/// Makes the points of file systems that lack a feature: renames without replacement, then hard
+/// links as well.
+fn points_of_lacking(label: &str, has_many: bool) -> Vec<Point> {
+    let mut lacking = Vec::new();
+    for errno in ["EINVAL", "ENOSYS", "EPERM", "EOPNOTSUPP"] {
+        let rename = always("renameat2", errno);
+        lacking.push(Point {
+            label: format!("lacking {label} renameat2={errno}"),
+            fault: Fault::Injected(vec![rename.clone()]),
+        });
+        for second in ["EPERM", "EMLINK", "EXDEV"] {
+            let fault = Fault::Injected(vec![rename.clone(), always("linkat", second)]);
+            lacking
+                .push(Point { label: format!("lacking {label} renameat2={errno} linkat={second}"), fault });
+        }
+    }
+    for errno in ["ENOSYS", "EIO", "EINVAL"] {
+        lacking.push(Point {
+            label: format!("lacking {label} syncfs={errno}"),
+            fault: Fault::Injected(vec![always("syncfs", errno)]),
+        });
+        lacking.push(Point {
+            label: format!("lacking {label} fsync={errno}"),
+            fault: Fault::Injected(vec![always("fsync", errno)]),
+        });
+    }
+    if has_many {
+        // At the front, so that the samples include it.
+        let fault = Fault::Injected(vec![always("clone3", "EAGAIN")]);
+        lacking.insert(0, Point { label: format!("lacking {label} clone3=EAGAIN"), fault });
+    }
+    lacking
 }
 
 /// Makes one point for each call.
@@ -526,17 +535,20 @@ impl Board<'_> {
         let started = Instant::now();
         let next = AtomicUsize::new(0);
         let failures = Mutex::new(Vec::new());
+        let take = || {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            Some((n, points.get(n)?))
+        };
+        let work = || {
+            while let Some((n, point)) = take() {
+                if let Err(why) = try_one(point, n) {
+                    failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((n, why));
+                }
+            }
+        };
         std::thread::scope(|scope| {
             for _ in 0..WORKERS {
-                scope.spawn(|| {
-                    while let Some((n, point)) =
-                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, points.get(n)?)))
-                    {
-                        if let Err(why) = try_one(point, n) {
-                            failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((n, why));
-                        }
-                    }
-                });
+                scope.spawn(work);
             }
         });
         let mut failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -351,6 +351,42 @@ fn a_complete_temporary_key_beside_a_damaged_one_is_offered_and_comes_back() {
     }
 }
 
+/// The calls that change a file.
+const WRITES: [&str; 28] = [
+    "write",
+    "pwrite64",
+    "writev",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mkdir",
+    "mkdirat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "fchownat",
+    "ftruncate",
+    "truncate",
+    "utimensat",
+    "fallocate",
+    "creat",
+    "setxattr",
+    "fsetxattr",
+];
+
+/// The calls that sync, lock, or start a thread or a process.
+const FORBIDDEN: [&str; 10] =
+    ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "flock", "clone", "clone3", "fork", "vfork"];
+
 /// A start that has nothing to do writes nothing, syncs nothing, takes no lock, starts no thread,
 /// and makes few calls.
 #[test]
@@ -385,60 +421,18 @@ fn a_start_with_nothing_to_do_costs_next_to_nothing() {
         let call = line.split_once('(').map_or("", |(head, _)| head).rsplit(' ').next().unwrap_or("");
         calls.contains(&call)
     };
-    let writes = [
-        "write",
-        "pwrite64",
-        "writev",
-        "rename",
-        "renameat",
-        "renameat2",
-        "link",
-        "linkat",
-        "symlink",
-        "symlinkat",
-        "unlink",
-        "unlinkat",
-        "rmdir",
-        "mkdir",
-        "mkdirat",
-        "chmod",
-        "fchmod",
-        "fchmodat",
-        "chown",
-        "fchown",
-        "fchownat",
-        "ftruncate",
-        "truncate",
-        "utimensat",
-        "fallocate",
-        "creat",
-        "setxattr",
-        "fsetxattr",
-    ];
     let wrote: Vec<_> = at_home
         .iter()
         .filter(|line| {
-            named(line, &writes)
+            named(line, &WRITES)
                 || line.contains("O_CREAT")
                 || line.contains("O_WRONLY")
                 || line.contains("O_RDWR")
         })
         .collect();
     assert!(wrote.is_empty(), "{wrote:#?}");
-    let forbidden = [
-        "fsync",
-        "fdatasync",
-        "sync",
-        "syncfs",
-        "sync_file_range",
-        "flock",
-        "clone",
-        "clone3",
-        "fork",
-        "vfork",
-    ];
     let forbidden: Vec<_> =
-        lines.iter().filter(|line| named(line, &forbidden) || line.contains("F_SETLK")).collect();
+        lines.iter().filter(|line| named(line, &FORBIDDEN) || line.contains("F_SETLK")).collect();
     assert!(forbidden.is_empty(), "{forbidden:#?}");
     assert!(at_home.len() <= 32, "{} calls name the home:\n{}", at_home.len(), at_home.join("\n"));
     assert!(lines.len() <= 200, "{} calls in all:\n{log}", lines.len());

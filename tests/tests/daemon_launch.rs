@@ -1599,6 +1599,19 @@ fn a_relapse_is_told_from_the_first_time() {
     );
 }
 
+/// Checks that a process that has the config open is named, under any spelling of the home: the
+/// kernel names an open file without symlinks.
+fn names_an_editor_under_any_spelling(home: &Home, alias: &Path) {
+    std::os::unix::fs::symlink(home.path(""), alias).unwrap();
+    home.put(&config(), LEAKED, 0o600);
+    let editor =
+        Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(&config())).unwrap()));
+    let mut spelled = Command::new(support::program());
+    spelled.arg("--home").arg(alias).args(["launch", "--no-daemon", "--json"]);
+    let found = relapse_of(&run(&mut spelled).ends_with(0))["suspects"].clone();
+    assert_eq!(found[0]["pid"], editor.0.id(), "{found}");
+}
+
 #[test]
 fn who_still_writes_there_is_named_and_nobody_else() {
     let home = Home::settled();
@@ -1663,18 +1676,8 @@ fn who_still_writes_there_is_named_and_nobody_else() {
         (&found[0]["pid"], &found[0]["evidence"]["evidence"]),
         (&json!(editor.0.id()), &json!("holds_open"))
     );
-    // Under any spelling of the home: the kernel names an open file without symlinks.
-    let alias = elsewhere.path().join("alias");
-    std::os::unix::fs::symlink(home.path(""), &alias).unwrap();
-    home.put(&config(), LEAKED, 0o600);
     drop(editor);
-    let editor =
-        Bystander::new(Command::new("sleep").stdin(std::fs::File::open(home.path(&config())).unwrap()));
-    let mut spelled = Command::new(support::program());
-    spelled.arg("--home").arg(&alias).args(["launch", "--no-daemon", "--json"]);
-    let found = relapse_of(&run(&mut spelled).ends_with(0))["suspects"].clone();
-    assert_eq!(found[0]["pid"], editor.0.id(), "{found}");
-    drop(editor);
+    names_an_editor_under_any_spelling(&home, &elsewhere.path().join("alias"));
 
     // A daemon on the app's home, with the key that the device always had, and its parent. The
     // config is not repaired while it runs, but the daemon is named.

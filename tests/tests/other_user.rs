@@ -375,7 +375,7 @@ const WRITERS: [&[&str]; 5] = [
 /// Checks that every command that writes refuses with this code, for this path, and changes
 /// nothing, and that `status` and `doctor` predict it.
 #[track_caller]
-fn refuses(tools: &Tools, at: &Path, uid: u32, home: &Home, code: &str, path: &Path) {
+fn refuses(tools: &Tools, (at, uid): (&Path, u32), home: &Home, code: &str, path: &Path) {
     let before = home.snapshot();
     let has = |ran: &support::Ran| {
         let said = ran.json();
@@ -412,7 +412,7 @@ fn root_follows_no_symlink_of_another_user_to_a_home() {
             let link = public.path().join(format!("{name}-{owner}"));
             std::os::unix::fs::symlink(target, &link).unwrap();
             std::os::unix::fs::lchown(&link, Some(OTHER), Some(GROUP)).unwrap();
-            refuses(&tools, &link.join(rest), 0, &home, "homes.unsafe-permissions", &link);
+            refuses(&tools, (&link.join(rest), 0), &home, "homes.unsafe-permissions", &link);
             // A symlink of root is fine. So is a symlink of the home's owner where nobody else can
             // make one.
             std::os::unix::fs::lchown(&link, Some(0), Some(0)).unwrap();
@@ -440,7 +440,7 @@ fn a_home_behind_a_symlink_into_an_open_directory_is_not_trusted() {
     // Another user's symlink, in a user home that is open to its group.
     set_mode(&home.path(""), 0o2770);
     std::os::unix::fs::lchown(home.path(APP), Some(OTHER), Some(GROUP)).unwrap();
-    refuses(&tools, &home.path(""), OWNER, &home, "homes.unsafe-permissions", &home.path(APP));
+    refuses(&tools, (&home.path(""), OWNER), &home, "homes.unsafe-permissions", &home.path(APP));
     std::os::unix::fs::lchown(home.path(APP), Some(OWNER), Some(GROUP)).unwrap();
     for mode in [0o777, 0o757] {
         set_mode(&open, mode);

@@ -35,61 +35,13 @@ impl Schemas {
 
     /// Returns the violations, each with its place.
     fn misfits(&self, file: &str, value: &Value) -> Vec<String> {
-        let mut misfits = Vec::new();
         let schema = self.0.get(file).unwrap_or_else(|| panic!("there is no schemas/{file}"));
-        self.check(file, schema, value, "", false, &mut misfits);
-        misfits
+        self.check(Place { file, at: "", closed: false }, schema, value)
     }
 
-    /// With `closed`, a member that no schema describes is a violation.
-    fn check(
-        &self,
-        file: &str,
-        schema: &Value,
-        value: &Value,
-        at: &str,
-        closed: bool,
-        misfits: &mut Vec<String>,
-    ) {
-        let mut say =
-            |what: String| misfits.push(format!("{}: {what}", if at.is_empty() { "/" } else { at }));
-        for (keyword, wanted) in schema.as_object().unwrap_or_else(|| panic!("{file}: {schema} is no schema"))
-        {
-            match keyword.as_str() {
-                "type" if !types(wanted).any(|name| is(value, name)) => {
-                    say(format!("{value} is not {wanted}"));
-                }
-                "const" if value != wanted => say(format!("{value} is not {wanted}")),
-                "enum" if !wanted.as_array().unwrap().contains(value) => {
-                    say(format!("{value} is none of {wanted}"));
-                }
-                "required" => {
-                    let there = value.as_object();
-                    for name in wanted.as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
-                        if there.is_some_and(|there| !there.contains_key(name)) {
-                            say(format!("{name} is missing"));
-                        }
-                    }
-                }
-                "maxProperties" => {
-                    let count = value.as_object().map_or(0, Map::len) as u64;
-                    if count > wanted.as_u64().unwrap() {
-                        say(format!("it has {count} members"));
-                    }
-                }
-                "type"
-                | "const"
-                | "enum"
-                | "properties"
-                | "items"
-                | "anyOf"
-                | "allOf"
-                | "$ref"
-                | "additionalProperties" => {}
-                remark if REMARKS.contains(&remark) => {}
-                other => panic!("{file}: the checker does not know {other:?}"),
-            }
-        }
+    fn check(&self, place: Place<'_>, schema: &Value, value: &Value) -> Vec<String> {
+        let Place { file, at, closed } = place;
+        let mut misfits = check_keywords(place, schema, value);
         if let (Some(members), Some(described)) = (value.as_object(), schema["properties"].as_object()) {
             for (name, member) in members {
                 let at = format!("{at}/{name}");
@@ -97,7 +49,8 @@ impl Schemas {
                     // A command's schema describes `data` in full, and the envelope's members only
                     // in part.
                     Some(schema) => {
-                        self.check(file, schema, member, &at, closed || at == "/data", misfits);
+                        let closed = closed || at == "/data";
+                        misfits.extend(self.check(Place { file, at: &at, closed }, schema, member));
                     }
                     None if closed && schema.get("additionalProperties").is_none() => {
                         misfits.push(format!("{at}: no schema describes it"));
@@ -108,18 +61,14 @@ impl Schemas {
         }
         if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
             for (index, item) in items.iter().enumerate() {
-                self.check(file, schema, item, &format!("{at}/{index}"), closed, misfits);
+                misfits.extend(self.check(Place { at: &format!("{at}/{index}"), ..place }, schema, item));
             }
         }
         for part in schema["allOf"].as_array().into_iter().flatten() {
-            self.check(file, part, value, at, false, misfits);
+            misfits.extend(self.check(Place { closed: false, ..place }, part, value));
         }
         if let Some(choices) = schema["anyOf"].as_array() {
-            let tries = choices.iter().map(|choice| {
-                let mut misfits = Vec::new();
-                self.check(file, choice, value, at, closed, &mut misfits);
-                misfits
-            });
+            let tries = choices.iter().map(|choice| self.check(place, choice, value));
             // Reports the choice with the fewest violations, which is probably the intended one.
             let closest =
                 tries.min_by_key(|misfits| (!misfits.is_empty(), misfits.len() == 1, misfits.len()));
@@ -131,8 +80,9 @@ impl Schemas {
             let target = self.0.get(file).and_then(|schema| schema.pointer(pointer));
             let target = target.unwrap_or_else(|| panic!("{reference} leads nowhere"));
             // The schema of a whole document describes other members than the command's own schema.
-            self.check(file, target, value, at, closed, misfits);
+            misfits.extend(self.check(Place { file, ..place }, target, value));
         }
+        misfits
     }
 
     #[track_caller]
@@ -140,6 +90,58 @@ impl Schemas {
         let misfits = self.misfits(file, document);
         assert!(misfits.is_empty(), "{context} does not fit {file}:\n{}\n{document:#}", misfits.join("\n"));
     }
+}
+
+/// The place of a value that is checked.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// The file of the schema.
+    file: &'a str,
+    /// The place in the document, as a JSON Pointer.
+    at: &'a str,
+    /// True if a member that no schema describes is a violation.
+    closed: bool,
+}
+
+/// Returns the violations of the keywords that concern the value alone.
+fn check_keywords(Place { file, at, .. }: Place<'_>, schema: &Value, value: &Value) -> Vec<String> {
+    let mut misfits = Vec::new();
+    let mut say = |what: String| misfits.push(format!("{}: {what}", if at.is_empty() { "/" } else { at }));
+    for (keyword, wanted) in schema.as_object().unwrap_or_else(|| panic!("{file}: {schema} is no schema")) {
+        match keyword.as_str() {
+            "type" if !types(wanted).any(|name| is(value, name)) => say(format!("{value} is not {wanted}")),
+            "const" if value != wanted => say(format!("{value} is not {wanted}")),
+            "enum" if !wanted.as_array().unwrap().contains(value) => {
+                say(format!("{value} is none of {wanted}"));
+            }
+            "required" => {
+                let there = value.as_object();
+                for name in wanted.as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
+                    if there.is_some_and(|there| !there.contains_key(name)) {
+                        say(format!("{name} is missing"));
+                    }
+                }
+            }
+            "maxProperties" => {
+                let count = value.as_object().map_or(0, Map::len) as u64;
+                if count > wanted.as_u64().unwrap() {
+                    say(format!("it has {count} members"));
+                }
+            }
+            "type"
+            | "const"
+            | "enum"
+            | "properties"
+            | "items"
+            | "anyOf"
+            | "allOf"
+            | "$ref"
+            | "additionalProperties" => {}
+            remark if REMARKS.contains(&remark) => {}
+            other => panic!("{file}: the checker does not know {other:?}"),
+        }
+    }
+    misfits
 }
 
 fn types(wanted: &Value) -> impl Iterator<Item = &str> {

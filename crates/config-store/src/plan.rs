@@ -120,7 +120,9 @@ impl Store<'_> {
         let mut diagnostics: Vec<Diagnostic> = unrecognised_networks(read).into_iter().collect();
         diagnostics.extend(lost.iter_mut().flat_map(|lost| lost.notes.drain(..)));
         if let Some(lost) = lost.as_ref().filter(|lost| lost.is_restored()) {
-            return Ok(self.decide_wiped(read, shape, lost, diagnostics, ids));
+            let mut plan = self.decide_wiped(read, shape, lost, ids);
+            plan.loaded.diagnostics.splice(0..0, diagnostics);
+            return Ok(plan);
         }
         let mut document = read.clone();
         diagnostics.extend(app_config::complete(&mut document, &self.places.conversation_dir, ids));
@@ -151,18 +153,11 @@ impl Store<'_> {
 
     /// Plans for a wiped config: the backup takes its place, with the settings of the user's that
     /// the wiped config still holds.
-    fn decide_wiped(
-        &self,
-        read: &Document,
-        shape: Shape,
-        lost: &Lost,
-        mut notes: Vec<Diagnostic>,
-        ids: &mut dyn Ids,
-    ) -> Plan {
+    fn decide_wiped(&self, read: &Document, shape: Shape, lost: &Lost, ids: &mut dyn Ids) -> Plan {
         let shape = FileShape::from(shape);
         let mut report = Report::new(shape);
         let (mut document, found) = self.restore_lost(read, lost, &mut report, ids);
-        notes.extend(found.into_iter().map(|found| Diagnostic { place: None, ..found }));
+        let notes = found.into_iter().map(|found| Diagnostic { place: None, ..found }).collect();
         report.rebased = self.follow_rosters(&mut document);
         let config = Some(document.to_bytes());
         Plan { config, ..Plan::of(document, shape, report, notes) }

@@ -52,6 +52,7 @@ fn text(doc: &Document, path: &[&str]) -> Option<String> {
     doc.get(path).and_then(|v| v.as_str()).map(|s| s.into_owned())
 }
 
+#[allow(clippy::too_many_lines, reason = "a table: each scene stands alone")]
 fn scenes() -> Vec<Scene> {
     let mut all = Vec::new();
     let mut scene = |name, disk: SimDisk, ends, daemon_half| {
@@ -362,6 +363,13 @@ fn killed_twice() {
     }
 }
 
+/// Checks that a reported success lasts.
+fn check_lasting(scene: &Scene, state: &SimDisk, at: &str) {
+    let live = config(state).unwrap_or_else(|| panic!("{}: {at}: a reported success is gone", scene.name));
+    let end = std::panic::catch_unwind(|| (scene.ends)(&Document::parse(&live).unwrap().document));
+    assert!(end.is_ok(), "{}: {at}: a reported success is none", scene.name);
+}
+
 #[test]
 fn failed_at_every_operation() {
     let kinds =
@@ -396,14 +404,7 @@ fn failed_at_every_operation() {
                         if let Ok((_, Some(applied))) = &outcome
                             && applied.steps.iter().any(|s| format!("{s:?}").contains("Config"))
                         {
-                            // A reported success must last.
-                            let live = config(&state).unwrap_or_else(|| {
-                                panic!("{}: {at}: a reported success is gone", scene.name)
-                            });
-                            let end = std::panic::catch_unwind(|| {
-                                (scene.ends)(&Document::parse(&live).unwrap().document)
-                            });
-                            assert!(end.is_ok(), "{}: {at}: a reported success is none", scene.name);
+                            check_lasting(&scene, &state, &at);
                         }
                     }
                     check_end(&scene, &disk, before.as_deref(), &at);

@@ -425,7 +425,7 @@ impl State {
         self.pending.push(Pending { unit, requires, dev, change });
     }
 
-    fn name(&mut self, unit: u64, requires: Option<u64>, dir: u64, name: &OsStr, to: Option<u64>) {
+    fn name(&mut self, (unit, requires): (u64, Option<u64>), dir: u64, name: &OsStr, to: Option<u64>) {
         self.clock += 1;
         let clock = self.clock;
         if let Some(inode) = self.live.get_mut(&dir) {
@@ -468,7 +468,7 @@ impl State {
             self.pend(unit, None, Change::Content { ino, bytes });
         }
         let unit = self.unit();
-        self.name(unit, None, dir, &name, Some(ino));
+        self.name((unit, None), dir, &name, Some(ino));
         Ok(ino)
     }
 
@@ -524,10 +524,10 @@ impl State {
             }
         }
         let unit = self.unit();
-        self.name(unit, None, to_dir, &to_name, Some(ino));
+        self.name((unit, None), to_dir, &to_name, Some(ino));
         // A directory has one name; a file may have both names after a crash, but never neither.
         let (second, requires) = if is_dir { (unit, None) } else { (self.unit(), Some(unit)) };
-        self.name(second, requires, from_dir, &from_name, None);
+        self.name((second, requires), from_dir, &from_name, None);
         self.touch(ino);
         Ok(())
     }
@@ -551,7 +551,7 @@ impl State {
             (_, false) => {}
         }
         let unit = self.unit();
-        self.name(unit, None, dir, &name, None);
+        self.name((unit, None), dir, &name, None);
         Ok(())
     }
 
@@ -568,7 +568,7 @@ impl State {
             return Err(ErrorKind::PermissionDenied.into());
         }
         let unit = self.unit();
-        self.name(unit, None, dir, &name, Some(ino));
+        self.name((unit, None), dir, &name, Some(ino));
         self.touch(ino);
         Ok(())
     }
@@ -1393,8 +1393,8 @@ impl LockedDisk for Changes {
                 return Err(ErrorKind::CrossesDevices.into());
             }
             let unit = state.unit();
-            state.name(unit, None, dir_a, &name_a, Some(ino_b));
-            state.name(unit, None, dir_b, &name_b, Some(ino_a));
+            state.name((unit, None), dir_a, &name_a, Some(ino_b));
+            state.name((unit, None), dir_b, &name_b, Some(ino_a));
             Ok(())
         })
     }

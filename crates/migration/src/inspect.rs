@@ -749,6 +749,14 @@ impl Inspector<'_> {
         }
     }
 
+    /// Compares a file with the entry of its name at the destination.
+    fn pair_of(&self, dir: &StateDir, name: &OsStr) -> Result<DestinationState, MigrationError> {
+        let source = self.current_path(dir.source.join(name));
+        let destination = dir.destination.join(name);
+        let there = self.current_path(destination.clone());
+        pair(self.disk, &source, &destination, &there, self.out.owner)
+    }
+
     fn contents(&mut self) {
         for relative in self.homes.names.dirs.clone() {
             let (source, destination) =
@@ -763,24 +771,17 @@ impl Inspector<'_> {
                 let mut items = Vec::with_capacity(ours.len());
                 let taken = if free { BTreeSet::new() } else { self.names_in(&dir.destination) };
                 for name in ours {
-                    let pair = if taken.contains(&name) {
-                        let source = self.current_path(dir.source.join(&name));
-                        let destination = dir.destination.join(&name);
-                        let there = self.current_path(destination.clone());
-                        match pair(self.disk, &source, &destination, &there, self.out.owner) {
-                            Ok(pair) => pair,
-                            Err(error) => {
-                                self.out.errors.push(error);
-                                if let Some((_, seen)) = self.readable.get_mut(&relative) {
-                                    seen.foreign += 1;
-                                }
-                                continue;
-                            }
-                        }
-                    } else {
-                        DestinationState::Free
+                    let pair = match taken.contains(&name) {
+                        true => self.pair_of(&dir, &name),
+                        false => Ok(DestinationState::Free),
                     };
-                    items.push(Item { name, pair });
+                    match pair {
+                        Ok(pair) => items.push(Item { name, pair }),
+                        Err(error) => {
+                            self.out.errors.push(error);
+                            self.readable.entry(relative.clone()).and_modify(|(_, seen)| seen.foreign += 1);
+                        }
+                    }
                 }
                 dir.items = Some(items);
             }

@@ -70,6 +70,7 @@ fn started(disk: &SimDisk) {
     disk.put(format!("{DAEMON}/config.json"), b"{\"daemon\":{}}");
 }
 
+#[allow(clippy::too_many_lines, reason = "a table: each case stands alone")]
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |name, options: Options, flushed: bool, setup: &dyn Fn(&SimDisk)| {

@@ -240,6 +240,22 @@ fn upgrade_after_the_bug(stage: &mut Stage<'_>) -> Played {
     Ok(())
 }
 
+/// Checks the config after the repair: with a copy, the settings come from the copy.
+fn settings_are_back(stage: &mut Stage<'_>, config: &Value, copy: bool) {
+    let networks = saved(config).0;
+    let all = NETWORKS.iter().all(|network| networks.iter().any(|saved| saved == network));
+    stage.check("the networks are saved in the app again", all, networks.join(", "));
+    let (what, settings) = if copy {
+        ("providers and model family are back", "qwen3, MyOwnLLM Default, Mine")
+    } else {
+        ("providers and model family are at their defaults", "gemma4, MyOwnLLM Default")
+    };
+    let names = config["providers"].as_array().into_iter().flatten().map(|provider| &provider["name"]);
+    let seen: Vec<_> =
+        std::iter::once(&config["active_family"]).chain(names).filter_map(Value::as_str).collect();
+    stage.same(what, settings, &seen.join(", "));
+}
+
 fn after_the_bug(stage: &mut Stage<'_>, version: &str, copy: bool, drawn: bool) -> Played {
     let with =
         if copy { "a last good copy of the config is there" } else { "no copy of the config is there" };
@@ -288,18 +304,7 @@ fn after_the_bug(stage: &mut Stage<'_>, version: &str, copy: bool, drawn: bool) 
     stage.ends("the start repairs and moves", &launch, 0);
     stage.app_shape()?;
     let config = stage.config()?;
-    let networks = saved(&config).0;
-    let all = NETWORKS.iter().all(|network| networks.iter().any(|saved| saved == network));
-    stage.check("the networks are saved in the app again", all, networks.join(", "));
-    let (what, settings) = if copy {
-        ("providers and model family are back", "qwen3, MyOwnLLM Default, Mine")
-    } else {
-        ("providers and model family are at their defaults", "gemma4, MyOwnLLM Default")
-    };
-    let names = config["providers"].as_array().into_iter().flatten().map(|provider| &provider["name"]);
-    let seen: Vec<_> =
-        std::iter::once(&config["active_family"]).chain(names).filter_map(Value::as_str).collect();
-    stage.same(what, settings, &seen.join(", "));
+    settings_are_back(stage, &config, copy);
     let copies = stage.path(&format!("{APP}/config-backups"));
     let kept =
         tree::Tree::of(&copies)?.0.values().any(|entry| entry.kind == tree::Kind::File(tree::hash(&former)));

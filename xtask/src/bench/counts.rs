@@ -36,10 +36,6 @@ struct Counter<'a> {
 const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 impl Counter<'_> {
-    fn line(&mut self, what: String, against: &'static str, ours: f64, theirs: f64, unit: Unit, aim: Aim) {
-        self.lines.push(Line { what, against, ours, theirs, unit, aim });
-    }
-
     fn instructions(&mut self) -> Fallible<()> {
         let count = |program: &Path, args: &[&str]| -> Fallible<Option<f64>> {
             let mut valgrind = Command::new("valgrind");
@@ -62,7 +58,7 @@ impl Counter<'_> {
         let theirs = count(&self.programs.reader, &[&file])?.unwrap_or(f64::NAN);
         let what = "launch --no-daemon, the process".to_owned();
         let against = "an empty program that reads the config";
-        self.line(what, against, ours, theirs, Unit::Instructions, Aim::None);
+        self.lines.push(Line { what, against, ours, theirs, unit: Unit::Instructions, aim: Aim::None });
         for heavy in ["prompts", "networks"] {
             let (home, config) = self.home(heavy, self.megabytes * 1_000_000, 1)?;
             let probe = |what: &str, path: &Path| {
@@ -74,7 +70,8 @@ impl Counter<'_> {
             for (name, against, aim) in others {
                 let theirs = probe(name, &config)? - read;
                 let what = format!("load, {heavy}, {} MB", self.megabytes);
-                self.line(what, against, ours, theirs, Unit::Instructions, Aim::AtMost(aim));
+                let aim = Aim::AtMost(aim);
+                self.lines.push(Line { what, against, ours, theirs, unit: Unit::Instructions, aim });
             }
         }
         Ok(())
@@ -99,7 +96,8 @@ impl Counter<'_> {
             return Ok(());
         };
         let what = "launch --no-daemon, the process".to_owned();
-        self.line(what, "an empty program that reads the config", ours, theirs, Unit::Calls, Aim::None);
+        let against = "an empty program that reads the config";
+        self.lines.push(Line { what, against, ours, theirs, unit: Unit::Calls, aim: Aim::None });
         Ok(())
     }
 
@@ -126,7 +124,7 @@ impl Counter<'_> {
         let what = "launch(), nothing to do, many rosters: blocks of heap".to_owned();
         lines.push((what, "the same with one", many, few, Unit::Blocks, Aim::AtMost(1.0)));
         for (what, against, ours, theirs, unit, aim) in lines {
-            self.line(what, against, ours, theirs, unit, aim);
+            self.lines.push(Line { what, against, ours, theirs, unit, aim });
         }
         Ok(())
     }
