@@ -10,187 +10,16 @@ use crate::exit::exit_code_table;
 /// A command line or a name, and its effect or meaning.
 type Row = (&'static str, &'static str);
 
-/// The files that the program reads or writes; `~` is the user's home.
-const FILES: [Row; 8] = [
-    ("~/.myownllm/config.json", "the app's settings"),
-    ("~/.myownllm/config-backups/", "backups of the settings; routine ones are bounded, 20 of them"),
-    ("~/.myownllm/.myownmesh/", "the daemon home: its config, identity file, rosters and states"),
-    (
-        "~/.myownllm/.myownmesh/.secrets/identity.json",
-        "the identity file of this device; it holds the secret key",
-    ),
-    ("~/.myownllm/.myownmesh/daemon.log", "the log of a daemon that this program started"),
-    ("~/.myownllm/myownllm-mesh.log", "the run log: what this program changed, and when"),
-    ("~/.myownllm/.secrets/, ~/.myownllm/mesh/", "the old location of the identity file, rosters and states"),
-    ("~/.myownmesh/", "the home of the shared daemon of MyOwnMesh, which this program never changes"),
-];
+/// The examples, files and environment variables.
+const TEXTS: &str = include_str!("help.txt");
 
-/// The environment variables that the program reads.
-const ENVIRONMENT: [Row; 10] = [
-    ("HOME", "the user's home; on Windows USERPROFILE"),
-    ("MYOWNMESH_HOME", "the home of the shared daemon; it never moves the app's own"),
-    ("MYOWNLLM_MESH_BIN", "the daemon's program, before any other place"),
-    ("MYOWNMESH_BIN", "the same, after MYOWNLLM_MESH_BIN"),
-    ("PATH", "the last place in which the daemon's program is looked for"),
-    ("MYOWNLLM_LOG", "a filter for tracing on stderr, such as debug or myownllm_migration=trace"),
-    ("NO_COLOR", "no colour, unless --color always"),
-    ("CLICOLOR_FORCE", "colour also in a pipe, unless NO_COLOR is set or --color never"),
-    ("COLUMNS", "the width of the lines where no terminal tells it"),
-    ("TERM", "dumb: plain ASCII and no colour"),
-];
-
-/// Examples by command. The empty name is the program itself.
-const EXAMPLES: [(&str, &[Row]); 36] = [
-    (
-        "",
-        &[
-            ("myownllm-mesh", "how this home is, and what to do next"),
-            ("myownllm-mesh repair", "put everything right"),
-            ("myownllm-mesh --home /mnt/disk/home/ann doctor", "look at the home on another disk"),
-            ("myownllm-mesh report --output report.txt", "a file for somebody who helps, without secrets"),
-        ],
-    ),
-    (
-        "launch",
-        &[
-            ("myownllm-mesh launch", "start up, and stay until Ctrl-C"),
-            ("myownllm-mesh launch --detach", "start the daemon and leave it running"),
-            ("myownllm-mesh launch --once --json", "try everything once, for a script"),
-            ("myownllm-mesh launch --daemon-wait 60", "on a slow machine"),
-        ],
-    ),
-    (
-        "repair",
-        &[
-            ("myownllm-mesh repair", "put everything right"),
-            ("myownllm-mesh repair --stop-legacy-daemon", "also when a daemon runs in the old location"),
-        ],
-    ),
-    (
-        "status",
-        &[
-            ("myownllm-mesh status", "where everything is"),
-            ("myownllm-mesh status --check", "exit 3 when a launch would change something"),
-        ],
-    ),
-    (
-        "doctor",
-        &[
-            ("myownllm-mesh doctor", "every problem and its cure"),
-            ("myownllm-mesh doctor --json", "the same for a script"),
-        ],
-    ),
-    (
-        "migrate",
-        &[
-            ("myownllm-mesh migrate --dry-run", "what would move, as two trees"),
-            ("myownllm-mesh migrate --undo", "back to the old location, for an older app"),
-            (
-                "myownllm-mesh migrate --keep daemon-home",
-                "settle files that differ: those in the daemon home stay",
-            ),
-        ],
-    ),
-    (
-        "salvage",
-        &[
-            ("myownllm-mesh salvage --dry-run", "the repair as a diff"),
-            ("myownllm-mesh salvage --stdin < config.json > repaired.json", "repair a copy; touch no file"),
-        ],
-    ),
-    (
-        "config",
-        &[
-            ("myownllm-mesh config show", "all settings, secrets masked"),
-            ("myownllm-mesh config history", "the backups, and why each was made"),
-        ],
-    ),
-    ("config show", &[("myownllm-mesh config show", "all settings, secrets masked")]),
-    ("config normalize", &[("myownllm-mesh config normalize < config.json", "what a load would save")]),
-    ("config check", &[("myownllm-mesh config check", "shape, kinds, and what a load would change")]),
-    ("config schema", &[("myownllm-mesh config schema app > app-config.schema.json", "for an editor")]),
-    ("config get", &[("myownllm-mesh config get auto_cleanup.models", "one setting")]),
-    (
-        "config set",
-        &[
-            ("myownllm-mesh config set auto_cleanup.models=false", "one setting"),
-            ("myownllm-mesh config set api.enabled=true api.port=1473", "two, or neither"),
-        ],
-    ),
-    ("config history", &[("myownllm-mesh config history", "each backup with its id, time and reason")]),
-    ("config diff", &[("myownllm-mesh config diff 2", "what restoring the backup 2 would change")]),
-    ("config restore", &[("myownllm-mesh config restore 2", "bring the backup 2 back")]),
-    ("config accept", &[("myownllm-mesh config accept", "the settings are meant to be as they are")]),
-    (
-        "network",
-        &[
-            ("myownllm-mesh network list", "the saved networks"),
-            ("myownllm-mesh network use home-mesh", "switch"),
-        ],
-    ),
-    ("network list", &[("myownllm-mesh network list", "the saved networks")]),
-    ("network show", &[("myownllm-mesh network show home-mesh", "one network, secrets masked")]),
-    ("network add", &[("myownllm-mesh network add home-mesh --activate", "save it and join it")]),
-    (
-        "network remove",
-        &[("myownllm-mesh network remove home-mesh", "forget it; the answer says how to undo that")],
-    ),
-    (
-        "network use",
-        &[
-            ("myownllm-mesh network use home-mesh", "switch"),
-            ("myownllm-mesh network use --none", "leave the active one"),
-        ],
-    ),
-    (
-        "network export",
-        &[(
-            "myownllm-mesh network export home-mesh > home-mesh.txt",
-            "for another device, without credentials",
-        )],
-    ),
-    ("network import", &[("myownllm-mesh network import home-mesh.txt --activate", "on the other device")]),
-    (
-        "paths",
-        &[
-            ("myownllm-mesh paths", "every path and its rule"),
-            ("myownllm-mesh paths daemon_home", "one path alone, for a script"),
-        ],
-    ),
-    ("identity", &[("myownllm-mesh identity", "the Device ID to give to others")]),
-    (
-        "daemon",
-        &[
-            ("myownllm-mesh daemon status", "how the daemon of this home is"),
-            ("myownllm-mesh daemon restart", "end it and start it anew"),
-        ],
-    ),
-    ("daemon status", &[("myownllm-mesh daemon status", "exit 5 when none answers")]),
-    ("daemon stop", &[("myownllm-mesh daemon stop", "end the daemon of this home")]),
-    ("daemon restart", &[("myownllm-mesh daemon restart", "end it and start it anew")]),
-    ("daemon logs", &[("myownllm-mesh daemon logs -n 20", "its last 20 lines")]),
-    (
-        "logs",
-        &[
-            ("myownllm-mesh logs -n 20", "the last 20 runs that changed something"),
-            ("myownllm-mesh logs --daemon", "the end of the daemon's log"),
-        ],
-    ),
-    (
-        "report",
-        &[
-            ("myownllm-mesh report --output report.txt", "as text"),
-            ("myownllm-mesh report --html --output report.html", "as one page with pictures"),
-        ],
-    ),
-    (
-        "man",
-        &[
-            ("myownllm-mesh man", "the page of the program"),
-            ("myownllm-mesh man config restore > config-restore.1", "one command's page, for a packager"),
-        ],
-    ),
-];
+/// Returns the rows of a section of the texts: of `files`, of `environment`, or the examples of a
+/// command. The empty name is the program itself.
+fn rows_of(section: &str) -> Vec<Row> {
+    let head = format!("[{section}]");
+    let lines = TEXTS.lines().skip_while(|line| *line != head).skip(1);
+    lines.map_while(|line| line.split_once(" # ")).collect()
+}
 
 /// Returns the command line with its examples, files, variables and exit codes.
 pub(crate) fn command_line() -> Command {
@@ -198,8 +27,8 @@ pub(crate) fn command_line() -> Command {
     let styles = program.get_styles().clone();
     let sections = [
         examples(&styles, ""),
-        section(&styles, "Files", &FILES),
-        section(&styles, "Environment", &ENVIRONMENT),
+        section(&styles, "Files", &rows_of("files")),
+        section(&styles, "Environment", &rows_of("environment")),
         exit_code_table(),
     ];
     program.after_long_help(sections.join("\n"))
@@ -222,11 +51,8 @@ fn with_examples(command: Command, name: &str) -> Command {
 const ELSEWHERE: &str = "Files, environment and exit codes: myownllm-mesh --help";
 
 fn examples(styles: &Styles, name: &str) -> String {
-    rows_of(name).map_or_else(String::new, |rows| section(styles, "Examples", rows))
-}
-
-fn rows_of(name: &str) -> Option<&'static [Row]> {
-    EXAMPLES.iter().find(|(command, _)| *command == name).map(|(_, rows)| *rows)
+    let rows = rows_of(name);
+    if rows.is_empty() { String::new() } else { section(styles, "Examples", &rows) }
 }
 
 fn section(styles: &Styles, title: &str, rows: &[Row]) -> String {
@@ -241,16 +67,14 @@ fn section(styles: &Styles, title: &str, rows: &[Row]) -> String {
 /// Returns the sections of the manual page of the command `name`, as roff.
 pub(crate) fn roff(name: &str) -> String {
     let mut page = String::new();
-    let mut add = |title: &str, rows: &[Row]| {
-        page.push_str(&format!(".SH {title}\n"));
+    let of_program = [("FILES", "files"), ("ENVIRONMENT", "environment")].into_iter();
+    let of_program = of_program.filter(|_| name.is_empty());
+    for (title, section) in std::iter::once(("EXAMPLES", name)).chain(of_program) {
+        let rows = rows_of(section);
+        page.push_str(&if rows.is_empty() { String::new() } else { format!(".SH {title}\n") });
         for (name, meaning) in rows {
             page.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", roff_text(name), roff_text(meaning)));
         }
-    };
-    rows_of(name).into_iter().for_each(|rows| add("EXAMPLES", rows));
-    if name.is_empty() {
-        add("FILES", &FILES);
-        add("ENVIRONMENT", &ENVIRONMENT);
     }
     page
 }
@@ -272,10 +96,27 @@ mod tests {
         }
     }
 
+    /// The commands that have examples.
+    fn sections() -> impl Iterator<Item = &'static str> {
+        let heads = TEXTS.lines().filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
+        heads.filter(|name| !["files", "environment"].contains(name))
+    }
+
+    #[test]
+    fn every_line_is_a_heading_a_row_or_a_remark() {
+        for line in TEXTS.lines() {
+            let is_heading = line.starts_with('[') && line.ends_with(']');
+            let is_row = line.split_once(" # ").is_some_and(|(name, meaning)| {
+                !name.is_empty() && name == name.trim() && !meaning.is_empty() && meaning == meaning.trim()
+            });
+            assert!(line.is_empty() || line.starts_with("//") || is_heading || is_row, "{line:?}");
+        }
+    }
+
     #[test]
     fn every_example_is_a_command_line_of_its_command() {
-        for (command, rows) in EXAMPLES {
-            for (line, _) in rows {
+        for command in sections() {
+            for (line, _) in rows_of(command) {
                 let words = line.split(' ').take_while(|word| !["<", ">"].contains(word));
                 let words: Vec<&str> = words.collect();
                 let parsed = command_line().try_get_matches_from(&words);
@@ -290,12 +131,12 @@ mod tests {
     fn every_command_has_examples_or_is_a_filter() {
         let mut all = Vec::new();
         commands(&command_line(), "", &mut all);
-        let without: Vec<&String> = all.iter().filter(|name| rows_of(name).is_none()).collect();
+        let without: Vec<&String> = all.iter().filter(|name| rows_of(name).is_empty()).collect();
         assert_eq!(
             without,
             ["network to-daemon", "network to-envelope", "network from-envelope", "completions"]
         );
-        for (command, _) in EXAMPLES.iter().skip(1) {
+        for command in sections().filter(|name| !name.is_empty()) {
             assert!(all.iter().any(|name| name == command), "{command} is no command");
         }
     }
