@@ -10,7 +10,7 @@
 use std::hint::black_box;
 
 use bench::configs::{Heavy, leaked, of_bytes, of_networks};
-use bench::homes::{Home, load, world};
+use bench::homes::{Home, context, load};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use myownllm_config_model::Document;
 use serde::de::IgnoredAny;
@@ -21,9 +21,9 @@ fn loads(criterion: &mut Criterion, name: &str, homes: impl Iterator<Item = (usi
     let mut group = criterion.benchmark_group(name);
     for (size, home) in homes {
         let text = std::fs::read(home.config()).unwrap();
-        let world = world(home.path());
+        let context = context(home.path());
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(BenchmarkId::new("ours", size), |b| b.iter(|| black_box(load(&world))));
+        group.bench_function(BenchmarkId::new("ours", size), |b| b.iter(|| black_box(load(&context))));
         group.bench_function(BenchmarkId::new("value", size), |b| {
             b.iter(|| black_box(serde_json::from_slice::<Value>(&text).unwrap()));
         });

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::process::{Command, Stdio};
 
 use bench::configs::{Heavy, of_networks};
-use bench::homes::{Home, fill, start, world};
+use bench::homes::{Home, context, fill, start};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 fn idle(criterion: &mut Criterion) {
@@ -19,13 +19,13 @@ fn idle(criterion: &mut Criterion) {
     for files in bench::sizes(&[1, 100, 10_000]) {
         let home = Home::settled(|dir| of_networks(Heavy::Networks, 1, dir));
         fill(&home.rosters(), files);
-        let seen = world(home.path());
+        let seen = context(home.path());
         group.bench_function(BenchmarkId::new("ours", files), |b| b.iter(|| black_box(start(&seen))));
         group.bench_function(BenchmarkId::new("read", files), |b| {
             b.iter(|| black_box(std::fs::read(home.config()).unwrap()));
         });
         group.bench_function(BenchmarkId::new("paths", files), |b| {
-            b.iter(|| black_box(world(home.path())));
+            b.iter(|| black_box(context(home.path())));
         });
     }
     group.finish();

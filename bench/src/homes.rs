@@ -1,28 +1,28 @@
-//! Homes in temporary directories, wired as in the program.
+//! Homes in temporary directories, libraries as in the program.
 
 use std::path::{Path, PathBuf};
 
 use myownllm_config_store::{ConfigStore as _, Loaded};
 use myownllm_launch::{Options, Outcome, launch};
-use myownllm_mesh::world::{World, fresh_ids};
+use myownllm_mesh::context::{Context, fresh_ids};
 
 /// Returns the program's view of a home.
 #[must_use]
-pub fn world(home: &Path) -> World {
-    World::new(Some(home)).unwrap_or_else(|notice| panic!("{}: {}", home.display(), notice.message))
+pub fn context(home: &Path) -> Context {
+    Context::new(Some(home)).unwrap_or_else(|notice| panic!("{}: {}", home.display(), notice.message))
 }
 
 /// Runs the steps of a launch before it looks for a daemon.
 #[must_use]
-pub fn start(world: &World) -> Outcome {
-    let wired = world.libraries();
-    launch(&wired.context(), &Options { daemon: false, ..world.options() }, &mut fresh_ids())
+pub fn start(context: &Context) -> Outcome {
+    let libraries = context.libraries();
+    launch(&libraries.launch_context(), &Options { daemon: false, ..context.options() }, &mut fresh_ids())
 }
 
 /// Reads the config, classifies and completes it, and decides the writes.
 #[must_use]
-pub fn load(world: &World) -> Loaded {
-    world.libraries().store.look(&mut fresh_ids()).expect("a config that can be read")
+pub fn load(context: &Context) -> Loaded {
+    context.libraries().store.look(&mut fresh_ids()).expect("a config that can be read")
 }
 
 /// A user's home.
@@ -56,9 +56,9 @@ impl Home {
     /// Runs the home's first start: the next one finds nothing to do.
     #[must_use]
     pub fn settle(self) -> Self {
-        let world = world(self.path());
-        assert!(start(&world).class().is_none());
-        assert!(load(&world).pending.is_empty());
+        let context = context(self.path());
+        assert!(start(&context).class().is_none());
+        assert!(load(&context).pending.is_empty());
         self
     }
 

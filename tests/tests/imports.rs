@@ -118,6 +118,22 @@ fn files_import_each_other_in_no_circle(
     assert_eq!(circle_in(&all), None, "{name}");
 }
 
+/// What two commands share lives beside the commands.
+#[test]
+fn commands_of_the_program_do_not_import_each_other() {
+    let mut all = BTreeMap::new();
+    modules(&support::root().join("crates/app/src"), &Vec::new(), &mut all);
+    let is_command = |module: &Module| module.len() > 1 && module[0] == "commands";
+    let commands: Vec<_> = all.iter().filter(|(module, _)| is_command(module)).collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for (module, code) in commands {
+        let imported = imports(module, code, &all);
+        let others: Vec<_> =
+            imported.iter().filter(|other| is_command(other) && other[1] != module[1]).collect();
+        assert!(others.is_empty(), "{module:?} imports {others:?}");
+    }
+}
+
 #[test]
 fn circle_of_three_files_is_found() {
     let file = |name: &str, code: &str| (vec![name.to_owned()], code.to_owned());

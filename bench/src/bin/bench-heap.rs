@@ -13,11 +13,11 @@ static ALLOC: dhat::Alloc = dhat::Alloc;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [what, path] = args.as_slice() else { return Err("bench-heap WHAT PATH".into()) };
-    let world = (what != "value").then(|| homes::world(Path::new(path)));
+    let context = (what != "value").then(|| homes::context(Path::new(path)));
     let profiler = dhat::Profiler::builder().testing().build();
-    match (what.as_str(), &world) {
-        ("load", Some(world)) => drop(black_box(homes::load(world))),
-        ("start", Some(world)) => drop(black_box(homes::start(world))),
+    match (what.as_str(), &context) {
+        ("load", Some(context)) => drop(black_box(homes::load(context))),
+        ("start", Some(context)) => drop(black_box(homes::start(context))),
         ("value", _) => {
             let bytes = std::fs::read(path)?;
             black_box(serde_json::from_slice::<serde_json::Value>(&bytes)?);

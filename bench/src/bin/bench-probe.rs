@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let [what, path] = args.as_slice() else { return Err("bench-probe WHAT PATH".into()) };
     if what == "load" {
-        black_box(homes::load(&homes::world(Path::new(path))));
+        black_box(homes::load(&homes::context(Path::new(path))));
         return Ok(());
     }
     let bytes = std::fs::read(path)?;

@@ -28,7 +28,7 @@ use std::sync::{Mutex, PoisonError};
 
 use myownllm_config_model::{Document, masking};
 use myownllm_launch::{Daemon, Diagnostic, GRACE, Options, Severity, launch};
-use myownllm_mesh::world::{World, fresh_ids};
+use myownllm_mesh::context::{Context, fresh_ids};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -63,11 +63,11 @@ struct Told {
 /// `home` is the user's home; `None` takes it from the process, which is what an app does.
 fn start(home: Option<&Path>) -> Result<Started, Diagnostic> {
     // The one look at environment and clock. Everything below gets values.
-    let world = World::new(home)?.with_program_search();
-    let libraries = world.libraries();
+    let context = Context::new(home)?.with_program_search();
+    let libraries = context.libraries();
     // `MYOWNMESH_HOME` is set for the daemon's process alone. `std::env::set_var` would set it for the app, for every
     // other program that it starts, and, with threads running, it is a data race: that is why it is unsafe.
-    let outcome = launch(&libraries.context(), &world.options(), &mut fresh_ids());
+    let outcome = launch(&libraries.launch_context(), &context.options(), &mut fresh_ids());
     let ok = outcome.class().is_none();
     let (daemon, device_id) = match outcome.daemon {
         Daemon::Spawned(spawned) => {
@@ -120,14 +120,14 @@ impl Started {
 /// The move and the repair come first, and here without a daemon of their own: the daemon's crates make a new key where
 /// they find none, so they must not run before the old one has arrived.
 fn in_process(home: Option<&Path>) -> Result<Option<Command>, Vec<Diagnostic>> {
-    let world = World::new(home).map_err(|diagnostic| vec![diagnostic])?;
-    let libraries = world.libraries();
-    let options = Options { daemon: false, ..world.options() };
-    let outcome = launch(&libraries.context(), &options, &mut fresh_ids());
+    let context = Context::new(home).map_err(|diagnostic| vec![diagnostic])?;
+    let libraries = context.libraries();
+    let options = Options { daemon: false, ..context.options() };
+    let outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     if outcome.class().is_some() {
         return Err(outcome.diagnostics);
     }
-    let (variable, wanted) = (&*world.layout.app.home_variable, &world.layout.daemon_home);
+    let (variable, wanted) = (&*context.layout.app.home_variable, &context.layout.daemon_home);
     if std::env::var_os(variable).map(PathBuf::from).as_ref() == Some(wanted) {
         return Ok(None);
     }

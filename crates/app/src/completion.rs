@@ -10,7 +10,7 @@ use myownllm_config_model::{networks as saved_networks, settings};
 use myownllm_config_store::{ConfigStore as _, Loaded};
 use myownllm_launch::PROGRAM;
 
-use crate::world::World;
+use crate::context::Context;
 
 /// The variable in which the script says that a shell asks, and which shell.
 const VARIABLE: &str = "MYOWNLLM_MESH_COMPLETE";
@@ -47,7 +47,7 @@ pub(crate) fn networks() -> Vec<CompletionCandidate> {
 
 /// Returns the ids of the config's backups, with the size of each.
 pub(crate) fn backups() -> Vec<CompletionCandidate> {
-    let entries = world().and_then(|world| world.libraries().store.history().ok()).unwrap_or_default();
+    let entries = context().and_then(|context| context.libraries().store.history().ok()).unwrap_or_default();
     let backup = |entry: &myownllm_config_store::HistoryEntry| {
         let bytes = format!("{} bytes", entry.bytes);
         CompletionCandidate::new(entry.id.sequence().to_string()).help(Some(bytes.into()))
@@ -57,8 +57,8 @@ pub(crate) fn backups() -> Vec<CompletionCandidate> {
 
 /// Returns the names of the paths.
 pub(crate) fn path_names() -> Vec<CompletionCandidate> {
-    let Some(world) = world() else { return Vec::new() };
-    let names = world.layout.entries().into_iter().map(|entry| entry.name).chain(["socket"]);
+    let Some(context) = context() else { return Vec::new() };
+    let names = context.layout.entries().into_iter().map(|entry| entry.name).chain(["socket"]);
     names.map(CompletionCandidate::new).collect()
 }
 
@@ -76,11 +76,11 @@ pub(crate) fn setting_assignments() -> Vec<CompletionCandidate> {
 }
 
 fn loaded() -> Option<Loaded> {
-    world()?.load().ok()
+    context()?.load().ok()
 }
 
 /// Returns the home that the command line names so far.
-fn world() -> Option<World> {
+fn context() -> Option<Context> {
     let words: Vec<OsString> = std::env::args_os().collect();
     let given = words.windows(2).find_map(|pair| match pair[1].to_str()?.strip_prefix("--home=") {
         Some(home) => Some(PathBuf::from(home)),
@@ -91,5 +91,5 @@ fn world() -> Option<World> {
         Ok(rest) => std::env::home_dir().unwrap_or_default().join(rest),
         Err(_) => home,
     });
-    World::new(home.as_deref()).ok()
+    Context::new(home.as_deref()).ok()
 }

@@ -8,8 +8,8 @@ use myownllm_config_model::{Document, Kind, MAX_BYTES, convert};
 use myownllm_launch::Diagnostic;
 use serde_json::json;
 
+use crate::context::fresh_ids;
 use crate::output::Answer;
-use crate::world::fresh_ids;
 
 /// Reads all of stdin, up to the size that a config may have.
 pub(crate) fn read_stdin() -> Result<Vec<u8>, Diagnostic> {

@@ -4,27 +4,30 @@
 use std::sync::atomic::Ordering;
 
 use myownllm_daemon::Spawned;
-use myownllm_launch::{Class, Daemon, Diagnostic, GRACE, LAST_BREATH, Options, launch};
+use myownllm_launch::{
+    Class, Daemon, Diagnostic, GRACE, LAST_BREATH, Options, died_diagnostic, launch, log_hint,
+    not_stopped_diagnostic,
+};
 use myownllm_report::run_log::Trace;
 use myownllm_report::{Fate, launch_data, launch_trace, launched};
 use serde_json::json;
 
 use crate::cli::LaunchArgs;
+use crate::context::{Context, fresh_ids};
 use crate::output::{Answer, Printer};
-use crate::signals::{Ended, Signals, died, log_hint, not_stopped};
-use crate::world::{World, fresh_ids};
+use crate::signals::{Ended, Signals};
 
-pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, args: &LaunchArgs, printer: &Printer) -> Result<Answer, Diagnostic> {
     // Listens before anything runs, so that an early signal ends the daemon too.
     let mut signals = if args.no_daemon { None } else { Some(Signals::listen().map_err(signal_failed)?) };
-    let libraries = world.libraries();
+    let libraries = context.libraries();
     let options = Options {
         daemon: !args.no_daemon,
         stop_legacy_daemon: args.stop_legacy_daemon,
         cancelled: signals.as_ref().map(|signals| &signals.asked),
-        ..world.options()
+        ..context.options()
     };
-    let mut outcome = launch(&libraries.context(), &options, &mut fresh_ids());
+    let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     let asked_to_end = options.cancelled.is_some_and(|asked| asked.load(Ordering::Relaxed));
     let mut daemon = std::mem::take(&mut outcome.daemon);
     let lost = outcome
@@ -37,7 +40,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
     {
         // The daemon came up and died on the first requests: this is the reason for everything else
         // that went wrong.
-        outcome.diagnostics.push(died(spawned, &status.to_string()));
+        outcome.diagnostics.push(died_diagnostic(spawned, &status.to_string()));
     }
     let fate = match args {
         LaunchArgs { detach: true, .. } if !asked_to_end => Fate::LeftRunning,
@@ -51,7 +54,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
             Ok(_) => {
                 outcome.diagnostics.iter_mut().for_each(|diagnostic| look_at_the_log(diagnostic, spawned))
             }
-            Err(error) => outcome.diagnostics.push(not_stopped(&error)),
+            Err(error) => outcome.diagnostics.push(not_stopped_diagnostic(&error)),
         }
     }
     let home = libraries.view();
@@ -85,7 +88,7 @@ pub(crate) fn run(world: &World, args: &LaunchArgs, printer: &Printer) -> Result
             (diagnostic.message.clone(), Answer { diagnostics: vec![diagnostic], ..said })
         }
     };
-    last.trace = Trace::of(&world.layout, told(args), vec![how]);
+    last.trace = Trace::of(&context.layout, told(args), vec![how]);
     Ok(last)
 }
 
@@ -99,7 +102,7 @@ fn told(args: &LaunchArgs) -> String {
 /// Replaces a hint that looks at a process: this process has ended, and only its log is left.
 fn look_at_the_log(diagnostic: &mut Diagnostic, ended: &Spawned) {
     if diagnostic.hint == Some(format!("ps -fp {}", ended.pid())) {
-        diagnostic.hint = Some(log_hint(ended));
+        diagnostic.hint = Some(log_hint(ended.log()));
     }
 }
 

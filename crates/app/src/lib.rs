@@ -4,6 +4,7 @@ mod build;
 pub mod cli;
 mod commands;
 mod completion;
+pub mod context;
 pub mod exit;
 mod filters;
 mod foreground;
@@ -15,7 +16,6 @@ mod signals;
 mod subscriber;
 mod times;
 mod users;
-pub mod world;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;

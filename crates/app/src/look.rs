@@ -6,21 +6,21 @@ use myownllm_report::{HomeState, checklist, daemon_log_lines, history as history
 use myownllm_report::{identity as identity_page, status as status_page, verdict as verdict_page};
 
 use crate::cli::{LogsArgs, StatusArgs};
+use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
 use crate::output::Answer;
 use crate::privileges::{foreseen_refusal, user_to_become};
-use crate::world::{World, fresh_ids};
 
 /// The number of lines of each log in a report.
 const LOG_LINES: usize = 200;
 
-pub(crate) fn verdict(world: &World) -> Answer {
-    let (plan, checks) = examine(world);
-    verdict_of(world, &plan, &checks)
+pub(crate) fn verdict(context: &Context) -> Answer {
+    let (plan, checks) = examine(context);
+    verdict_of(context, &plan, &checks)
 }
 
-fn verdict_of(world: &World, plan: &LaunchPlan, checks: &Checks) -> Answer {
-    let (page, data) = verdict_page(&world.libraries().view(), plan, checks);
+fn verdict_of(context: &Context, plan: &LaunchPlan, checks: &Checks) -> Answer {
+    let (page, data) = verdict_page(&context.libraries().view(), plan, checks);
     Answer::done(page, data).exit(match HomeState::new(plan, checks) {
         HomeState::Healthy => ExitCode::Done,
         HomeState::Pending => ExitCode::Pending,
@@ -28,8 +28,8 @@ fn verdict_of(world: &World, plan: &LaunchPlan, checks: &Checks) -> Answer {
     })
 }
 
-pub(crate) fn doctor(world: &World, verbose: bool) -> Answer {
-    doctor_of(&examine(world).1, verbose)
+pub(crate) fn doctor(context: &Context, verbose: bool) -> Answer {
+    doctor_of(&examine(context).1, verbose)
 }
 
 fn doctor_of(checks: &Checks, verbose: bool) -> Answer {
@@ -39,12 +39,12 @@ fn doctor_of(checks: &Checks, verbose: bool) -> Answer {
     Answer { diagnostics, page_tells_diagnostics: true, ..Answer::done(page, data) }.exit(exit)
 }
 
-pub(crate) fn status(world: &World, args: StatusArgs) -> Answer {
-    status_of(world, plan_of(world), args)
+pub(crate) fn status(context: &Context, args: StatusArgs) -> Answer {
+    status_of(context, plan_of(context), args)
 }
 
-fn status_of(world: &World, plan: LaunchPlan, args: StatusArgs) -> Answer {
-    let (page, data) = status_page(&world.libraries().view(), &plan);
+fn status_of(context: &Context, plan: LaunchPlan, args: StatusArgs) -> Answer {
+    let (page, data) = status_page(&context.libraries().view(), &plan);
     let answer = Answer::done(page, data);
     if args.check {
         let is_pending = plan.pending && class_of(&plan.diagnostics).is_none();
@@ -58,15 +58,15 @@ fn status_of(world: &World, plan: LaunchPlan, args: StatusArgs) -> Answer {
     Answer { diagnostics: warned.collect(), ..answer }
 }
 
-pub(crate) fn identity(world: &World) -> Answer {
-    let libraries = world.libraries();
-    let look = identity_look(&libraries.context());
+pub(crate) fn identity(context: &Context) -> Answer {
+    let libraries = context.libraries();
+    let look = identity_look(&libraries.launch_context());
     let (page, data, diagnostics) = identity_page(&libraries.view(), &look);
     Answer::data(page, data).with(diagnostics)
 }
 
-pub(crate) fn logs(world: &World, args: &LogsArgs) -> Answer {
-    let libraries = world.libraries();
+pub(crate) fn logs(context: &Context, args: &LogsArgs) -> Answer {
+    let libraries = context.libraries();
     if args.daemon {
         let (page, data, diagnostics) = daemon_log_lines(&libraries.view(), args.lines);
         return Answer { diagnostics, ..Answer::data(page, data) };
@@ -76,43 +76,43 @@ pub(crate) fn logs(world: &World, args: &LogsArgs) -> Answer {
 }
 
 /// `config history`.
-pub(crate) fn history(world: &World) -> Result<Answer, Diagnostic> {
-    let (page, data) = history_page(&world.libraries().view()).map_err(|error| Diagnostic::from(&error))?;
+pub(crate) fn history(context: &Context) -> Result<Answer, Diagnostic> {
+    let (page, data) = history_page(&context.libraries().view()).map_err(|error| Diagnostic::from(&error))?;
     Ok(Answer::data(page, data))
 }
 
 /// Returns the answers of all of these commands, for a report.
-pub(crate) fn sections(world: &World) -> Vec<(&'static str, Answer)> {
-    let (plan, checks) = examine(world);
+pub(crate) fn sections(context: &Context) -> Vec<(&'static str, Answer)> {
+    let (plan, checks) = examine(context);
     vec![
-        ("verdict", verdict_of(world, &plan, &checks)),
+        ("verdict", verdict_of(context, &plan, &checks)),
         ("doctor", doctor_of(&checks, true)),
-        ("status", status_of(world, plan, StatusArgs { check: false })),
-        ("identity", identity(world)),
-        ("history", history(world).unwrap_or_else(Answer::failed)),
-        ("runs", logs(world, &LogsArgs { daemon: false, lines: LOG_LINES })),
-        ("daemon log", logs(world, &LogsArgs { daemon: true, lines: LOG_LINES })),
+        ("status", status_of(context, plan, StatusArgs { check: false })),
+        ("identity", identity(context)),
+        ("history", history(context).unwrap_or_else(Answer::failed)),
+        ("runs", logs(context, &LogsArgs { daemon: false, lines: LOG_LINES })),
+        ("daemon log", logs(context, &LogsArgs { daemon: true, lines: LOG_LINES })),
     ]
 }
 
 /// Returns what a launch would do.
-pub(crate) fn plan_of(world: &World) -> LaunchPlan {
-    as_a_launch(world, |options| plan(&world.libraries().context(), options, &mut fresh_ids()))
+pub(crate) fn plan_of(context: &Context) -> LaunchPlan {
+    as_a_launch(context, |options| plan(&context.libraries().launch_context(), options, &mut fresh_ids()))
 }
 
 /// Returns what a launch would do, and all checks of that plan.
-pub(crate) fn examine(world: &World) -> (LaunchPlan, Checks) {
-    as_a_launch(world, |options| {
-        let libraries = world.libraries();
-        let context = libraries.context();
-        let plan = plan(&context, options, &mut fresh_ids());
-        let checks = checks(&context, options, &plan);
+pub(crate) fn examine(context: &Context) -> (LaunchPlan, Checks) {
+    as_a_launch(context, |options| {
+        let libraries = context.libraries();
+        let launch_context = libraries.launch_context();
+        let plan = plan(&launch_context, options, &mut fresh_ids());
+        let checks = checks(&launch_context, options, &plan);
         (plan, checks)
     })
 }
 
 /// Looks with the options of a launch, which changes its user before it changes anything.
-fn as_a_launch<T>(world: &World, look: impl FnOnce(&Options<'_>) -> T) -> T {
-    let refusal = foreseen_refusal(world);
-    look(&Options { refusal: refusal.as_ref(), run_as: user_to_become(world), ..world.options() })
+fn as_a_launch<T>(context: &Context, look: impl FnOnce(&Options<'_>) -> T) -> T {
+    let refusal = foreseen_refusal(context);
+    look(&Options { refusal: refusal.as_ref(), run_as: user_to_become(context), ..context.options() })
 }

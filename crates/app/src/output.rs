@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,7 +10,7 @@ use std::time::Instant;
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::Progress;
 use myownllm_report::run_log::{Run, Trace};
-use myownllm_report::{Form, Page, ProgressText, Screen, Tone, diagnostic_text, spelled};
+use myownllm_report::{Form, Page, ProgressText, Screen, colored_diagnostic, diagnostic_text, spelled};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -249,9 +248,8 @@ impl Printer {
         if self.json {
             self.to_stdout(&format!("{}\n", envelope(command, answer, self.started)));
         } else if (!self.quiet || answer.is_data) && !answer.page.is_empty() {
-            let paint = |tone, text: &str| if self.color_out { painted(tone, text) } else { text.to_owned() };
-            let text = answer.page.laid_out(self.screen, &paint);
-            self.to_stdout(&if self.color_out { paint_text(&text) } else { text });
+            let page = &answer.page;
+            self.to_stdout(&if self.color_out { page.colored(self.screen) } else { page.plain(self.screen) });
         }
         let mut said = String::new();
         let told = answer.page_tells_diagnostics && !self.json;
@@ -290,16 +288,8 @@ impl Printer {
     }
 
     fn render(&self, diagnostic: &Diagnostic) -> String {
-        let style = match diagnostic.severity {
-            Severity::Info => "\x1b[1;36m",
-            Severity::Warning => "\x1b[1;33m",
-            Severity::Error => "\x1b[1;31m",
-        };
-        let out = diagnostic_text(diagnostic, self.width_err, self.verbose);
-        match out.split_once(':').filter(|_| self.color_err) {
-            Some((label, rest)) => format!("{style}{label}\x1b[0m:{rest}"),
-            None => out,
-        }
+        let text = diagnostic_text(diagnostic, self.width_err, self.verbose);
+        if self.color_err { colored_diagnostic(&text, diagnostic.severity) } else { text }
     }
 
     fn to_stdout(&self, text: &str) {
@@ -368,41 +358,4 @@ fn envelope(command: &str, answer: &Answer, started: Started) -> String {
         diagnostics: &answer.diagnostics,
     };
     spelled(&serde_json::to_string_pretty(&envelope).unwrap_or_default())
-}
-
-fn painted(tone: Tone, text: &str) -> String {
-    let style = match tone {
-        Tone::Plain => return text.to_owned(),
-        Tone::Title => "1",
-        Tone::Dim => "2",
-        Tone::Moved => "36",
-        Tone::Changed => "33",
-        Tone::Good => "32",
-        Tone::Bad => "31",
-    };
-    format!("\x1b[{style}m{text}\x1b[0m")
-}
-
-/// Colours the first word of each line: marks of checks, the lines of a diff, headings.
-fn paint_text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 64);
-    for line in text.split_inclusive('\n') {
-        let body = line.trim_end_matches('\n');
-        let word = body.split(' ').next().unwrap_or_default();
-        let (style, painted) = match word {
-            "ok" => ("\x1b[32m", word),
-            "warning" => ("\x1b[33m", word),
-            "problem" => ("\x1b[31m", word),
-            _ if body.starts_with('+') && !body.starts_with("+++") => ("\x1b[32m", body),
-            _ if body.starts_with('-') && !body.starts_with("---") => ("\x1b[31m", body),
-            _ if !body.starts_with(' ') && body.ends_with(':') => ("\x1b[1m", body),
-            _ => ("", ""),
-        };
-        if painted.is_empty() {
-            out.push_str(line);
-        } else {
-            let _ = write!(out, "{style}{painted}\x1b[0m{}", &line[painted.len()..]);
-        }
-    }
-    out
 }

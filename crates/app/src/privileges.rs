@@ -12,8 +12,8 @@ use myownllm_durable_fs::{Disk as _, Owner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_paths::Layout;
 
+use crate::context::Context;
 use crate::users::calling_user;
-use crate::world::World;
 
 /// Changes user and group of this process, for good. Only the program's `main` can do so: a library
 /// that changes the user of its process takes rights away from every other thread.
@@ -22,49 +22,49 @@ pub type BecomeUser<'a> = &'a dyn Fn(u32, u32) -> io::Result<()>;
 /// Returns the owner of the home if root has to become that user to write there. Returns `None` if
 /// the home, or the place where its config leads, cannot be trusted: the command then refuses to
 /// write.
-pub(crate) fn user_to_become(world: &World) -> Option<Owner> {
-    let runner = world.disk.runner().filter(|runner| runner.is_root())?;
-    let Layout { app_home, app_config, .. } = &world.layout;
+pub(crate) fn user_to_become(context: &Context) -> Option<Owner> {
+    let runner = context.disk.runner().filter(|runner| runner.is_root())?;
+    let Layout { app_home, app_config, .. } = &context.layout;
     let is_another = |owner: &Owner| owner.uid != runner.uid && Some(owner.uid) != runner.unmapped;
     // Root's own home needs no further checks.
-    world.owner.filter(is_another)?;
-    let trust = HomeTrust::look(&world.disk, app_home).ok()?;
+    context.owner.filter(is_another)?;
+    let trust = HomeTrust::look(&context.disk, app_home).ok()?;
     let is_trusted = trust.is_reachable
         && trust.forbids_change().is_none()
-        && look_behind(&world.disk, app_config).is_ok_and(|problem| problem.is_none());
+        && look_behind(&context.disk, app_config).is_ok_and(|problem| problem.is_none());
     trust.owner.filter(is_another).filter(|_| is_trusted)
 }
 
 /// Says why root cannot write in the home of another user.
-pub(crate) fn refusal(world: &World, owner: Owner, error: &io::Error) -> Diagnostic {
-    let home = &world.layout.user_home;
+pub(crate) fn refusal(context: &Context, owner: Owner, error: &io::Error) -> Diagnostic {
+    let home = &context.layout.user_home;
     let message =
         format!("cannot become user {}, who owns the app's home, to write in {}", owner.uid, home.display());
     Diagnostic::error("paths.foreign-home", message)
         .at(home)
         .causes(vec![error.to_string()])
-        .hint(format!("ls -ld {0} {1}", quote(home), quote(&world.layout.app_home)))
+        .hint(format!("ls -ld {0} {1}", quote(home), quote(&context.layout.app_home)))
         .class(Class::Refused)
 }
 
 /// Returns the error of [`refusal`] without an attempt, if the process lacks the right to change
 /// its user and groups.
-pub(crate) fn foreseen_refusal(world: &World) -> Option<Diagnostic> {
-    let owner = user_to_become(world)?;
-    (!may_change_user()).then(|| refusal(world, owner, &io::ErrorKind::PermissionDenied.into()))
+pub(crate) fn foreseen_refusal(context: &Context) -> Option<Diagnostic> {
+    let owner = user_to_become(context)?;
+    (!may_change_user()).then(|| refusal(context, owner, &io::ErrorKind::PermissionDenied.into()))
 }
 
 /// Under `sudo` and similar programs, root's empty home is usually not the home that the user
 /// meant: the user who called `sudo` has another home.
-pub(crate) fn sudo_home(world: &World, home: Option<&Path>) -> Option<Diagnostic> {
-    let is_root = world.disk.runner().is_some_and(Runner::is_root);
-    let app_home = &world.layout.app_home;
-    if !is_root || home.is_some() || !world.disk.stat(app_home).is_err_and(|error| error.is_not_found()) {
+pub(crate) fn sudo_home(context: &Context, home: Option<&Path>) -> Option<Diagnostic> {
+    let is_root = context.disk.runner().is_some_and(Runner::is_root);
+    let app_home = &context.layout.app_home;
+    if !is_root || home.is_some() || !context.disk.stat(app_home).is_err_and(|error| error.is_not_found()) {
         return None;
     }
     let (user, theirs) = calling_user()?;
-    let is_theirs = theirs != world.layout.user_home;
-    let holds_app = world.disk.stat(&theirs.join(world.layout.app.app_folder.as_ref())).is_ok();
+    let is_theirs = theirs != context.layout.user_home;
+    let holds_app = context.disk.stat(&theirs.join(context.layout.app.app_folder.as_ref())).is_ok();
     let message = format!(
         "there is no {} of root's; that of {user}, who called this program, is in {}",
         app_home.display(),

@@ -6,21 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use myownllm_daemon::Spawned;
-use myownllm_durable_fs::quote;
 #[cfg(not(windows))]
 use myownllm_launch::GRACE;
-use myownllm_launch::{Class, Diagnostic};
-
-/// The number of lines of the daemon's log that an error shows.
-const LOG_LINES: usize = 10;
-
-pub(crate) fn log_hint(spawned: &Spawned) -> String {
-    format!("tail -n 50 {}", quote(spawned.log()))
-}
-
-pub(crate) fn not_stopped(error: &std::io::Error) -> Diagnostic {
-    Diagnostic::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
-}
+use myownllm_launch::{Diagnostic, died_diagnostic, not_stopped_diagnostic};
 
 pub(crate) enum Ended {
     /// Ctrl-C, Ctrl-\ or SIGTERM: this program stopped the daemon.
@@ -28,16 +16,6 @@ pub(crate) enum Ended {
     ConnectedDaemon,
     /// The daemon ended by itself.
     Died(Diagnostic),
-}
-
-pub(crate) fn died(spawned: &Spawned, status: &str) -> Diagnostic {
-    let mut diagnostic =
-        Diagnostic::error("daemon.died", format!("the daemon (process {}) ended: {status}", spawned.pid()))
-            .at(spawned.log())
-            .hint(log_hint(spawned))
-            .class(Class::Daemon);
-    diagnostic.causes = spawned.log_tail(LOG_LINES);
-    diagnostic
 }
 
 /// Waits for the signals that matter to a launch, without polling. Uses a thread only for a daemon
@@ -85,7 +63,7 @@ impl Signals {
             // A child that ended before this process listened sends no second SIGCHLD, so the loop
             // looks first and then waits.
             if let Ok(Some(end)) = spawned.try_wait() {
-                let diagnostic = died(&spawned, &end.to_string());
+                let diagnostic = died_diagnostic(&spawned, &end.to_string());
                 // If a script started the daemon, also stops the processes that the script left
                 // behind.
                 let _ = spawned.stop(GRACE);
@@ -94,7 +72,7 @@ impl Signals {
             if self.all.wait().any(|signal| signal != SIGCHLD) {
                 return match spawned.stop(GRACE) {
                     Ok(_) => Ended::ConnectedDaemon,
-                    Err(error) => Ended::Died(not_stopped(&error)),
+                    Err(error) => Ended::Died(not_stopped_diagnostic(&error)),
                 };
             }
         }
@@ -127,9 +105,9 @@ impl Signals {
     pub(crate) fn wait(&mut self, mut spawned: Spawned) -> Ended {
         loop {
             match spawned.wait_within(std::time::Duration::from_secs(3600)) {
-                Ok(Some(status)) => return Ended::Died(died(&spawned, &status.to_string())),
+                Ok(Some(status)) => return Ended::Died(died_diagnostic(&spawned, &status.to_string())),
                 Ok(None) => {}
-                Err(error) => return Ended::Died(not_stopped(&error)),
+                Err(error) => return Ended::Died(not_stopped_diagnostic(&error)),
             }
         }
     }

@@ -54,7 +54,9 @@ pub use plan::{CORRUPT, LaunchPlan, LaunchStep, NEEDS_REPAIR, WIPED, plan};
 pub use relapse::Relapse;
 pub use sequence::launch;
 pub use start::{check_socket, check_start, leaked_socket, refusal_diagnostic};
-pub use stop::{EndedDaemon, probe_diagnostic, stop_daemon};
+pub use stop::{
+    EndedDaemon, died_diagnostic, log_hint, not_stopped_diagnostic, probe_diagnostic, stop_daemon,
+};
 pub use trust::{ensure_changeable, trusted_home, wrote_where_others_can};
 pub use verdict::Verdict;
 pub use waiting::lock_home;

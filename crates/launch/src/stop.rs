@@ -1,8 +1,9 @@
 //! The daemon of a home outside of a launch: its state, and its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use myownllm_daemon::{Probe, StoppedDaemon};
+use myownllm_daemon::{Probe, Spawned, StoppedDaemon};
+use myownllm_durable_fs::quote;
 
 use crate::context::{Context, Options};
 use crate::diagnostic::{Class, Diagnostic};
@@ -64,4 +65,30 @@ pub fn probe_diagnostic(probe: &Probe, options: &Options<'_>) -> Option<Diagnost
         }
     };
     Some(diagnostic.class(Class::Daemon))
+}
+
+/// The number of lines of the daemon's log that an error shows.
+const LOG_LINES: usize = 10;
+
+/// Reports that a daemon that this process started has ended.
+#[must_use]
+pub fn died_diagnostic(spawned: &Spawned, status: &str) -> Diagnostic {
+    let message = format!("the daemon (process {}) ended: {status}", spawned.pid());
+    Diagnostic::error("daemon.died", message)
+        .at(spawned.log())
+        .hint(log_hint(spawned.log()))
+        .class(Class::Daemon)
+        .causes(spawned.log_tail(LOG_LINES))
+}
+
+/// Reports that a daemon that this process started could not be stopped.
+#[must_use]
+pub fn not_stopped_diagnostic(error: &std::io::Error) -> Diagnostic {
+    Diagnostic::from_error(error, "daemon.not-stopped", None).class(Class::Daemon)
+}
+
+/// Returns the command that shows the end of a daemon's log.
+#[must_use]
+pub fn log_hint(log: &Path) -> String {
+    format!("tail -n 50 {}", quote(log))
 }

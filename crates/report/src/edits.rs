@@ -1,6 +1,8 @@
-//! A change of the config by the user for a person and for a program.
+//! The saved networks, and a change of the config by the user.
 
-use myownllm_config_model::networks;
+use std::borrow::Cow;
+
+use myownllm_config_model::{AppConfig, Document, masking, networks, settings};
 use myownllm_launch::{Edit, Followed};
 use serde_json::{Value, json};
 
@@ -60,8 +62,7 @@ pub fn edit_trace(home: &HomeView<'_>, edit: &Edit, command: &str) -> Option<Tra
 }
 
 /// Describes what the daemon did about the change, and the command that undoes it.
-#[must_use]
-pub fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
+fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
     let mut page = Page::default();
     match &edit.followed {
         Followed::Daemon(reconciled) => page.line(format!("The daemon: {}", networks_line(reconciled))),
@@ -77,10 +78,70 @@ pub fn aftermath(edit: &Edit, undo: Option<&str>) -> Page {
 }
 
 /// Returns what the daemon did about the change, for a program.
-#[must_use]
-pub fn reconciled(edit: &Edit) -> Value {
+fn reconciled(edit: &Edit) -> Value {
     match &edit.followed {
         Followed::Daemon(reconciled) => bounded(reconciled),
         _ => Value::Null,
     }
+}
+
+/// Returns the saved networks of a config, with secrets masked.
+#[must_use]
+pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value) {
+    // Labels and ids are free text, so a user may have put a login into one.
+    let document = masking::mask(document);
+    let mesh = AppConfig::view(&document).cloud_mesh;
+    let active =
+        networks::active(&document).and_then(|network| network.get("id")?.as_str().map(Cow::into_owned));
+    let mut page = Page::default();
+    let mut rows = Vec::new();
+    let width = mesh.networks.iter().map(|network| network.network_id.chars().count()).max().unwrap_or(0);
+    for network in &mesh.networks {
+        let is_active = active.as_ref() == Some(&network.id);
+        let mark = if is_active { "*" } else { " " };
+        let (kind, label) = (network.kind.as_deref().unwrap_or("open"), network.label.as_deref());
+        let label =
+            label.filter(|label| !label.is_empty()).map_or_else(String::new, |label| format!("{label}  "));
+        let text = format!("{kind:<8}{label}({})", network.id);
+        page.row(format!("{mark} {}", network.network_id), width + 4, text);
+        rows.push(json!({ "id": network.id, "network_id": network.network_id, "label": network.label, "kind": network.kind, "active": is_active }));
+    }
+    if rows.is_empty() {
+        page.line("No networks are saved. To save one:");
+        page.copied(2, "", format!("{} network add NAME", home.program));
+    } else if active.is_none() {
+        page.line("None is active. To choose one:");
+        page.copied(2, "", format!("{} network use NAME", home.program));
+    }
+    (page, json!({ "networks": rows, "active": active, "enabled": mesh.enabled }))
+}
+
+/// Returns a change of the settings with these names. `before` is the config before the change.
+#[must_use]
+pub fn settings_edit(home: &HomeView<'_>, edit: &Edit, before: &Document, keys: &[&str]) -> (Page, Value) {
+    let (before, after) = (masking::mask(before), masking::mask(&edit.updated.document));
+    let value = |document: &Document, key: &str| {
+        settings::get(document, key).map_or(Value::Null, |value| value.to_value())
+    };
+    let mut page = Page::default();
+    let mut rows = Vec::new();
+    for key in keys {
+        let (was, is) = (value(&before, key), value(&after, key));
+        page.line(match () {
+            () if !edit.updated.changed => format!("{key}: {is}  (no change)"),
+            () if was == is => format!("{key}: {is}"),
+            () => format!("{key}: {was} -> {is}"),
+        });
+        rows.push(json!({ "key": key, "before": was, "value": is }));
+    }
+    let undo = undo(home, edit);
+    page.page(aftermath(edit, undo.as_deref()));
+    let data = json!({
+        "settings": rows,
+        "changed": edit.updated.changed,
+        "config": long(&home.layout.app_config),
+        "reconcile": reconciled(edit),
+        "undo": undo,
+    });
+    (page, data)
 }

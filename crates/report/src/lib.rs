@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod bundle;
+mod color;
 mod doctor;
 pub mod draw;
 mod edits;
+mod file;
 mod history;
 mod identity;
 mod launches;
@@ -22,9 +24,11 @@ mod verdict;
 mod view;
 
 pub use bundle::{Report, Section};
+pub use color::colored_diagnostic;
 pub use doctor::checklist;
 pub use draw::{Line, Tone};
-pub use edits::{aftermath, edit_trace, edited_network, network_edit, reconciled, undo};
+pub use edits::{edit_trace, edited_network, network_edit, saved_networks, settings_edit, undo};
+pub use file::write_new;
 pub use history::{find_backup, history, restore_trace, restored};
 pub use identity::identity;
 pub use launches::{Fate, completion, launch_data, launch_trace, launched, pretty, repaired};

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
+use crate::color::{paint_text, painted};
 use crate::draw::{self, Line, in_ascii, steers, tamed};
 
 /// The longest line of prose, in columns: longer lines are hard to read, even in a wide window.
@@ -193,9 +194,20 @@ impl Page {
         self.0.iter().all(|block| matches!(block, Block::Raw(text) if text.is_empty()))
     }
 
-    /// Returns the text, laid out for a screen. `paint` gives a piece of a picture its colour.
+    /// Returns the text, laid out for a screen without colours.
     #[must_use]
-    pub fn laid_out(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
+    pub fn plain(&self, screen: Screen) -> String {
+        self.laid_out(screen, &|_, text| text.to_owned())
+    }
+
+    /// Returns the text, laid out for a screen with colours.
+    #[must_use]
+    pub fn colored(&self, screen: Screen) -> String {
+        paint_text(&self.laid_out(screen, &painted))
+    }
+
+    /// Returns the text, laid out for a screen. `paint` gives a piece of a picture its colour.
+    fn laid_out(&self, screen: Screen, paint: &dyn Fn(draw::Tone, &str) -> String) -> String {
         let mut out = String::new();
         for block in &self.0 {
             match block {
@@ -329,7 +341,7 @@ mod tests {
 
     fn at(width: usize, page: &Page) -> Vec<String> {
         let screen = Screen { width, unicode: true };
-        page.laid_out(screen, &|_, text| text.to_owned()).lines().map(str::to_owned).collect()
+        page.plain(screen).lines().map(str::to_owned).collect()
     }
 
     #[test]
@@ -423,6 +435,6 @@ mod tests {
         assert!(Screen::new(None, false, |_: &str| None).unicode);
         let mut page = Page::default();
         page.line("wait…");
-        assert_eq!(page.laid_out(Screen { width: 80, unicode: false }, &|_, t| t.to_owned()), "wait...\n");
+        assert_eq!(page.plain(Screen { width: 80, unicode: false }), "wait...\n");
     }
 }

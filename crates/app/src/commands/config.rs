@@ -13,24 +13,24 @@ use myownllm_report::{Page, completion, find_backup, indented, long, restore_tra
 use serde_json::json;
 
 use crate::cli::{ConfigCommand, SchemaOf};
+use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
 use crate::filters::normalize;
 use crate::look::history;
 use crate::output::Answer;
-use crate::world::{World, fresh_ids};
 
-pub(crate) fn run(world: &World, command: &ConfigCommand) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, command: &ConfigCommand) -> Result<Answer, Diagnostic> {
     match command {
-        ConfigCommand::Show { with_secrets } => show(world, *with_secrets),
-        ConfigCommand::Check => check(world),
-        ConfigCommand::History => history(world),
-        ConfigCommand::Restore { id, as_is } => restore(world, id, *as_is),
-        ConfigCommand::Accept => accept(world),
+        ConfigCommand::Show { with_secrets } => show(context, *with_secrets),
+        ConfigCommand::Check => check(context),
+        ConfigCommand::History => history(context),
+        ConfigCommand::Restore { id, as_is } => restore(context, id, *as_is),
+        ConfigCommand::Accept => accept(context),
         ConfigCommand::Schema { which } => Ok(schema(*which)),
-        ConfigCommand::Get { key, with_secrets } => settings::get(world, key, *with_secrets),
-        ConfigCommand::Set { settings } => settings::set(world, settings),
-        ConfigCommand::Diff { id } => settings::diff(world, id),
-        ConfigCommand::Normalize => normalize(&world.conversation_dir()),
+        ConfigCommand::Get { key, with_secrets } => settings::get(context, key, *with_secrets),
+        ConfigCommand::Set { settings } => settings::set(context, settings),
+        ConfigCommand::Diff { id } => settings::diff(context, id),
+        ConfigCommand::Normalize => normalize(&context.conversation_dir()),
     }
 }
 
@@ -43,8 +43,8 @@ pub(crate) fn schema(which: SchemaOf) -> Answer {
     Answer::data(format!("{schema:#}"), json!({ "schema": schema }))
 }
 
-fn show(world: &World, with_secrets: bool) -> Result<Answer, Diagnostic> {
-    let loaded = world.load()?;
+fn show(context: &Context, with_secrets: bool) -> Result<Answer, Diagnostic> {
+    let loaded = context.load()?;
     let shown = if with_secrets { loaded.document.clone() } else { masking::mask(&loaded.document) };
     let text = shown.to_text();
     // Another program that reads the output gets the text as the file has it.
@@ -53,22 +53,22 @@ fn show(world: &World, with_secrets: bool) -> Result<Answer, Diagnostic> {
     let data = json!({
         "config": shown.root().to_value(),
         "shape": loaded.shape,
-        "path": long(&world.layout.app_config),
+        "path": long(&context.layout.app_config),
     });
     let mut answer = Answer::data(spelled(&text), data);
     answer.diagnostics = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     if loaded.shape != FileShape::App || loaded.pending.repairs() {
         let what = format!("this is what a launch would make of the file: {}", state_words(&loaded.report));
         let diagnostic = Diagnostic::warning("config.not-the-files", what)
-            .at(&world.layout.app_config)
-            .hint(format!("{} salvage --dry-run", world.program));
+            .at(&context.layout.app_config)
+            .hint(format!("{} salvage --dry-run", context.program));
         answer.diagnostics.insert(0, diagnostic);
     }
     Ok(answer)
 }
 
-fn check(world: &World) -> Result<Answer, Diagnostic> {
-    let loaded = world.load()?;
+fn check(context: &Context) -> Result<Answer, Diagnostic> {
+    let loaded = context.load()?;
     let mut diagnostics: Vec<Diagnostic> = loaded.diagnostics.iter().map(Diagnostic::from).collect();
     // The one error tells the syntax error as its cause, so the syntax error is not repeated beside
     // it.
@@ -76,15 +76,15 @@ fn check(world: &World) -> Result<Answer, Diagnostic> {
         diagnostics.iter().position(|diagnostic| diagnostic.code == CORRUPT).map(|at| diagnostics.remove(at));
     let mut exit = ExitCode::Done;
     let mut page = Page::default();
-    page.line(format!("{}: {}", world.short(&world.layout.app_config), state_words(&loaded.report)));
+    page.line(format!("{}: {}", context.short(&context.layout.app_config), state_words(&loaded.report)));
     if let Some(version) = loaded.newer {
         diagnostics
-            .push(Diagnostic::from(&StoreError::Newer { path: world.layout.app_config.clone(), version }));
+            .push(Diagnostic::from(&StoreError::Newer { path: context.layout.app_config.clone(), version }));
         exit = ExitCode::Newer;
     } else if loaded.pending.repairs() {
         let mut diagnostic = Diagnostic::error(NEEDS_REPAIR, "the config needs a repair")
-            .at(&world.layout.app_config)
-            .hint(format!("{} salvage --dry-run", world.program));
+            .at(&context.layout.app_config)
+            .hint(format!("{} salvage --dry-run", context.program));
         if let Some(cause) = cause {
             diagnostic.causes.push(cause.message);
             diagnostic.place = cause.place;
@@ -97,7 +97,7 @@ fn check(world: &World) -> Result<Answer, Diagnostic> {
         page.line("Nothing is wrong with it.");
     }
     let data = json!({
-        "path": long(&world.layout.app_config),
+        "path": long(&context.layout.app_config),
         "shape": loaded.shape,
         "pending": loaded.pending,
         "completed_keys": loaded.report.completed_keys,
@@ -107,13 +107,13 @@ fn check(world: &World) -> Result<Answer, Diagnostic> {
 }
 
 /// `config accept`.
-fn accept(world: &World) -> Result<Answer, Diagnostic> {
-    let libraries = world.libraries();
-    let context = libraries.context();
-    ensure_changeable(&context)?;
-    let lock = lock_home(&context, &world.options())?;
+fn accept(context: &Context) -> Result<Answer, Diagnostic> {
+    let libraries = context.libraries();
+    let launch_context = libraries.launch_context();
+    ensure_changeable(&launch_context)?;
+    let lock = lock_home(&launch_context, &context.options())?;
     let accepted = lock.accept().map_err(|error| Diagnostic::from(&error))?;
-    let path = world.short(&world.layout.app_config);
+    let path = context.short(&context.layout.app_config);
     let page = if accepted.changed {
         format!("Accepted: {path} stays as it is. It is the backup {} now.", accepted.backup)
     } else {
@@ -122,26 +122,26 @@ fn accept(world: &World) -> Result<Answer, Diagnostic> {
     Ok(Answer::done(page, json!(accepted)))
 }
 
-fn restore(world: &World, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
-    let libraries = world.libraries();
-    let (context, home) = (libraries.context(), libraries.view());
+fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
+    let libraries = context.libraries();
+    let (launch_context, home) = (libraries.launch_context(), libraries.view());
     let id = find_backup(&home, name).map_err(|error| Diagnostic::from(&error))?;
-    ensure_changeable(&context)?;
-    ensure_no_legacy_daemon(&context, &world.options())?;
-    let lock = lock_home(&context, &world.options())?;
+    ensure_changeable(&launch_context)?;
+    ensure_no_legacy_daemon(&launch_context, &context.options())?;
+    let lock = lock_home(&launch_context, &context.options())?;
     let ids = &mut fresh_ids();
     let made = if as_is { lock.restore_as_is(ids, &id) } else { lock.restore(ids, &id) };
     let made = made.map_err(|error| {
         let diagnostic = Diagnostic::from(&error);
         // The hint shows the other backups to choose from.
         if matches!(error, StoreError::BadCopy { .. }) {
-            diagnostic.hint(format!("{} config history", world.program))
+            diagnostic.hint(format!("{} config history", context.program))
         } else {
             diagnostic
         }
     })?;
     let (page, data) = restored(&home, &made);
     let mut diagnostics: Vec<Diagnostic> = made.diagnostics.iter().map(Diagnostic::from).collect();
-    diagnostics.extend(wrote_where_others_can(&context).filter(|_| made.changed));
+    diagnostics.extend(wrote_where_others_can(&launch_context).filter(|_| made.changed));
     Ok(Answer { diagnostics, trace: restore_trace(&home, &made, name), ..Answer::done(page, data) })
 }

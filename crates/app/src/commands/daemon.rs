@@ -9,27 +9,31 @@ use myownllm_report::{Page, daemon_status, long};
 use serde_json::{Value, json};
 
 use crate::cli::{DaemonCommand, LaunchArgs, LogsArgs};
+use crate::context::Context;
 use crate::output::{Answer, Printer};
-use crate::world::World;
 use crate::{foreground, look};
 
-pub(crate) fn run(world: &World, command: &DaemonCommand, printer: &Printer) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(
+    context: &Context,
+    command: &DaemonCommand,
+    printer: &Printer,
+) -> Result<Answer, Diagnostic> {
     match command {
-        DaemonCommand::Status => Ok(status(world)),
-        DaemonCommand::Logs { lines } => Ok(look::logs(world, &LogsArgs { daemon: true, lines: *lines })),
+        DaemonCommand::Status => Ok(status(context)),
+        DaemonCommand::Logs { lines } => Ok(look::logs(context, &LogsArgs { daemon: true, lines: *lines })),
         DaemonCommand::Stop => {
-            let stopped = stop(world)?;
-            let trace = trace(world, "daemon stop", &stopped);
+            let stopped = stop(context)?;
+            let trace = trace(context, "daemon stop", &stopped);
             Ok(Answer { trace, ..Answer::done(page(&stopped), json!({ "stopped": data(&stopped) })) })
         }
         DaemonCommand::Restart(wait) => {
-            let stopped = stop(world)?;
+            let stopped = stop(context)?;
             let args = LaunchArgs { detach: true, wait: *wait, ..LaunchArgs::default() };
-            let mut answer = foreground::run(world, &args, printer)?;
+            let mut answer = foreground::run(context, &args, printer)?;
             let started = std::mem::replace(&mut answer.page, page(&stopped));
             answer.page.page(started);
             answer.data["stopped_before"] = data(&stopped);
-            answer.trace = match (trace(world, "daemon restart", &stopped), answer.trace) {
+            answer.trace = match (trace(context, "daemon restart", &stopped), answer.trace) {
                 (Some(did), Some(started)) => Some(did.and(started)),
                 (did, started) => did.or(started),
             };
@@ -38,13 +42,13 @@ pub(crate) fn run(world: &World, command: &DaemonCommand, printer: &Printer) -> 
     }
 }
 
-fn stop(world: &World) -> Result<Vec<EndedDaemon>, Diagnostic> {
-    stop_daemon(&world.libraries().context(), &world.options())
+fn stop(context: &Context) -> Result<Vec<EndedDaemon>, Diagnostic> {
+    stop_daemon(&context.libraries().launch_context(), &context.options())
 }
 
-fn trace(world: &World, command: &str, stopped: &[EndedDaemon]) -> Option<Trace> {
+fn trace(context: &Context, command: &str, stopped: &[EndedDaemon]) -> Option<Trace> {
     let did = stopped.iter().map(|daemon| format!("stopped the daemon (process {})", daemon.pid));
-    Trace::of(&world.layout, command, did.collect())
+    Trace::of(&context.layout, command, did.collect())
 }
 
 fn page(stopped: &[EndedDaemon]) -> Page {
@@ -62,13 +66,13 @@ fn data(stopped: &[EndedDaemon]) -> Value {
     stopped.iter().map(|daemon| json!({ "pid": daemon.pid, "socket": long(&daemon.place) })).collect()
 }
 
-fn status(world: &World) -> Answer {
-    let libraries = world.libraries();
+fn status(context: &Context) -> Answer {
+    let libraries = context.libraries();
     let daemons = &libraries.daemons;
     let endpoint = daemons.whereabouts(Mode::OwnLlm);
     let probe = daemons.probe(&endpoint);
     let (page, data) = daemon_status(&libraries.view(), &endpoint, &probe);
-    let options = world.options();
+    let options = context.options();
     let orphans = daemons.orphans(probe.pid());
     let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, &options).as_warning());
     Answer::done(page, data).with(orphans.chain(probe_diagnostic(&probe, &options)).collect())

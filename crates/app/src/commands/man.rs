@@ -114,9 +114,7 @@ mod tests {
         }
         for name in names {
             let words: Vec<String> = name.split(' ').map(str::to_owned).collect();
-            let page = answer(&words)
-                .map(|answer| answer.page.laid_out(WIDE, &|_, text| text.to_owned()))
-                .unwrap_or_default();
+            let page = answer(&words).map(|answer| answer.page.plain(WIDE)).unwrap_or_default();
             assert!(page.contains(&format!(".TH myownllm-mesh-{} 1", name.replace(' ', "-"))), "{page}");
             assert!(page.contains("\\-\\-json") && page.contains("SEE ALSO"), "{page}");
             for code in ExitCode::ALL {

@@ -5,11 +5,11 @@ use myownllm_migration::{Direction, Options as MoveOptions};
 use myownllm_report::{move_trace, state_move};
 
 use crate::cli::MigrateArgs;
+use crate::context::Context;
 use crate::exit::ExitCode;
 use crate::output::Answer;
-use crate::world::World;
 
-pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<Answer, Diagnostic> {
     let direction = if args.undo { Direction::Undo } else { Direction::Forward };
     // The old words of `--keep` chose the identity file as well.
     let identity = args.keep_identity.or(args.keep.filter(|side| side.is_old_word()));
@@ -18,8 +18,8 @@ pub(crate) fn run(world: &World, args: &MigrateArgs) -> Result<Answer, Diagnosti
         .keeping_identity(identity.map(|side| side.keep(direction)))
         .stopping_legacy_daemon(args.stop_legacy_daemon);
     let is_dry = args.dry_run || args.check;
-    let libraries = world.libraries();
-    let moved = move_state(&libraries.context(), &world.options(), &wanted, is_dry)?;
+    let libraries = context.libraries();
+    let moved = move_state(&libraries.launch_context(), &context.options(), &wanted, is_dry)?;
     let home = libraries.view();
     let (page, data) = state_move(&home, &moved, is_dry);
     let (trace, is_pending) = match &moved.result {

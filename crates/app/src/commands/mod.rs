@@ -16,9 +16,9 @@ use myownllm_paths::PathsError;
 use serde_json::json;
 
 use crate::cli::{Cli, Command, ConfigCommand, DaemonCommand, NetworkCommand};
+use crate::context::Context;
 use crate::output::{Answer, Printer};
 use crate::privileges::{self, BecomeUser};
-use crate::world::World;
 use crate::{completion, filters, foreground, look};
 
 /// The stable code of a user's home that does not exist.
@@ -27,9 +27,9 @@ pub(crate) const NO_HOME: &str = "store.no-home";
 /// Runs the command of the command line.
 pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> Result<Answer, Diagnostic> {
     let Some(command) = &cli.command else {
-        let world = world(cli, become_user)?.with_program_search();
-        let mut answer = look::verdict(&world);
-        answer.diagnostics.extend(wrong_home(cli, &world));
+        let context = context(cli, become_user)?.with_program_search();
+        let mut answer = look::verdict(&context);
+        answer.diagnostics.extend(wrong_home(cli, &context));
         return Ok(answer);
     };
     match command {
@@ -47,35 +47,35 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
     }
     // A launch handles the signal itself, and ends its daemon as well.
     let ends_on_interrupt = !matches!(command, Command::Launch(args) if !args.no_daemon);
-    let world = world(cli, become_user)?
+    let context = context(cli, become_user)?
         .telling(printer.progress(ends_on_interrupt))
         .telling_of_waits(printer.waits());
-    let layout = world.layout.clone();
-    let wrong_home = wrong_home(cli, &world);
+    let layout = context.layout.clone();
+    let wrong_home = wrong_home(cli, &context);
     let answer = match command {
         Command::Launch(args) => {
-            let world = world.with_program_search().with_daemon_wait(args.wait.daemon_wait);
-            foreground::run(&world, args, printer)
+            let context = context.with_program_search().with_daemon_wait(args.wait.daemon_wait);
+            foreground::run(&context, args, printer)
         }
-        Command::Repair(args) => Ok(repair::run(&world, args, printer)),
-        Command::Status(args) => Ok(look::status(&world.with_program_search(), *args)),
-        Command::Doctor => Ok(look::doctor(&world.with_program_search(), printer.is_verbose())),
-        Command::Migrate(args) => migrate::run(&world, args),
-        Command::Salvage(args) => salvage::run(&world, args),
-        Command::Config(ConfigCommand::Normalize) => filters::normalize(&world.conversation_dir()),
-        Command::Config(command) => config::run(&world, command),
-        Command::Network(command) => network::run(&world, command),
-        Command::Paths(args) => paths::run(&world, args),
-        Command::Identity => Ok(look::identity(&world)),
+        Command::Repair(args) => Ok(repair::run(&context, args, printer)),
+        Command::Status(args) => Ok(look::status(&context.with_program_search(), *args)),
+        Command::Doctor => Ok(look::doctor(&context.with_program_search(), printer.is_verbose())),
+        Command::Migrate(args) => migrate::run(&context, args),
+        Command::Salvage(args) => salvage::run(&context, args),
+        Command::Config(ConfigCommand::Normalize) => filters::normalize(&context.conversation_dir()),
+        Command::Config(command) => config::run(&context, command),
+        Command::Network(command) => network::run(&context, command),
+        Command::Paths(args) => paths::run(&context, args),
+        Command::Identity => Ok(look::identity(&context)),
         Command::Daemon(command) => {
             let wait = match command {
                 DaemonCommand::Restart(wait) => wait.daemon_wait,
                 _ => None,
             };
-            daemon::run(&world.with_program_search().with_daemon_wait(wait), command, printer)
+            daemon::run(&context.with_program_search().with_daemon_wait(wait), command, printer)
         }
-        Command::Logs(args) => Ok(look::logs(&world, args)),
-        Command::Report(args) => report::run(&world.with_program_search(), args, printer.started()),
+        Command::Logs(args) => Ok(look::logs(&context, args)),
+        Command::Report(args) => report::run(&context.with_program_search(), args, printer.started()),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
     let mut answer = answer?;
@@ -92,9 +92,9 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
 }
 
 /// Looks at the home: as the owner of the home for a command that writes there.
-fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
+fn context(cli: &Cli, become_user: BecomeUser<'_>) -> Result<Context, Diagnostic> {
     let home = cli.global.home.as_deref();
-    let world = World::new(home)?;
+    let context = Context::new(home)?;
     let writes = cli.command.as_ref().is_some_and(Command::writes);
     // A command that only looks reports the error itself, and a filter needs no home.
     let says_so = matches!(
@@ -108,27 +108,29 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
         )
     );
     // One level too deep, a look would find nothing, and report nothing wrong.
-    let refusal = match &world.checked {
+    let refusal = match &context.checked {
         Err(error @ PathsError::AppHome { .. }) if !says_so => Some(Diagnostic::from(error)),
-        _ => privileges::sudo_home(&world, home).filter(|_| writes),
+        _ => privileges::sudo_home(&context, home).filter(|_| writes),
     };
     match (refusal, &cli.command) {
         (None, _) => {}
         // The app comes up all the same.
-        (Some(refusal), Some(Command::Launch(_) | Command::Repair(_))) => return Ok(world.refusing(refusal)),
+        (Some(refusal), Some(Command::Launch(_) | Command::Repair(_))) => {
+            return Ok(context.refusing(refusal));
+        }
         (Some(refusal), _) => return Err(refusal),
     }
-    let Some(owner) = privileges::user_to_become(&world).filter(|_| writes) else {
-        return Ok(world);
+    let Some(owner) = privileges::user_to_become(&context).filter(|_| writes) else {
+        return Ok(context);
     };
     match become_user(owner.uid, owner.gid) {
         // The owner does not see everything that root saw.
-        Ok(()) => World::new(home),
+        Ok(()) => Context::new(home),
         Err(error) => {
-            let refusal = privileges::refusal(&world, owner, &error);
+            let refusal = privileges::refusal(&context, owner, &error);
             match cli.command {
                 // The app comes up all the same.
-                Some(Command::Launch(_) | Command::Repair(_)) => Ok(world.refusing(refusal)),
+                Some(Command::Launch(_) | Command::Repair(_)) => Ok(context.refusing(refusal)),
                 _ => Err(refusal),
             }
         }
@@ -137,25 +139,25 @@ fn world(cli: &Cli, become_user: BecomeUser<'_>) -> Result<World, Diagnostic> {
 
 /// Reports that the named home does not exist, or is not the home that the user meant. An empty
 /// home has no problems, so a mistyped name would pass for a sound home.
-fn wrong_home(cli: &Cli, world: &World) -> Option<Diagnostic> {
+fn wrong_home(cli: &Cli, context: &Context) -> Option<Diagnostic> {
     let named = cli.global.home.as_deref();
     if matches!(cli.command, Some(Command::Launch(_) | Command::Config(ConfigCommand::Normalize))) {
         return None;
     }
     if named.is_none() {
         let writes = cli.command.as_ref().is_some_and(Command::writes);
-        return privileges::sudo_home(world, named).filter(|_| !writes).map(Diagnostic::as_warning);
+        return privileges::sudo_home(context, named).filter(|_| !writes).map(Diagnostic::as_warning);
     }
-    let home = &world.layout.user_home;
-    let what = match world.disk.stat_follow(home) {
-        _ if matches!(world.checked, Err(PathsError::AppHome { .. })) => return None,
+    let home = &context.layout.user_home;
+    let what = match context.disk.stat_follow(home) {
+        _ if matches!(context.checked, Err(PathsError::AppHome { .. })) => return None,
         Ok(meta) if meta.is_dir() => return None,
         Ok(_) => "is no directory",
         Err(error) if error.is_not_found() => "does not exist",
         Err(_) => return None,
     };
     let diagnostic = Diagnostic::warning("paths.home-missing", format!("the home {} {what}", home.display()));
-    Some(diagnostic.at(home).hint(missing_home_hint(&world.disk, &world.layout)))
+    Some(diagnostic.at(home).hint(missing_home_hint(&context.disk, &context.layout)))
 }
 
 fn completions(shell: clap_complete::Shell) -> Answer {

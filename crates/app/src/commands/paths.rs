@@ -6,15 +6,15 @@ use myownllm_report::{Page, long, paths};
 use serde_json::json;
 
 use crate::cli::{ModeArg, PathsArgs};
+use crate::context::Context;
 use crate::output::Answer;
-use crate::world::World;
 
 /// Prints every path, or the path that the user asks for.
-pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Diagnostic> {
+pub(crate) fn run(context: &Context, args: &PathsArgs) -> Result<Answer, Diagnostic> {
     let mode = args.mode.map(|mode| if mode == ModeArg::Shared { Mode::Shared } else { Mode::OwnLlm });
     let Some(name) = &args.name else {
-        let (page, data, mut diagnostics) = paths(&world.libraries().view(), mode);
-        let overlap = world.checked.as_ref().err();
+        let (page, data, mut diagnostics) = paths(&context.libraries().view(), mode);
+        let overlap = context.checked.as_ref().err();
         diagnostics.extend(
             overlap.map(|error| Diagnostic::from_error(error, error.code(), error.hint()).as_warning()),
         );
@@ -23,14 +23,14 @@ pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Diagnostic>
     let (found, rule) = match name.as_str() {
         "socket" => {
             let mode = mode.unwrap_or(Mode::OwnLlm);
-            let said = world.layout.control_socket(mode, &RealLookup);
+            let said = context.layout.control_socket(mode, &RealLookup);
             let said = said.map_err(|error| Diagnostic::from(&error))?;
-            let (socket, rule) = world.layout.socket_for_mode(mode, &said);
+            let (socket, rule) = context.layout.socket_for_mode(mode, &said);
             (socket.to_string(), rule)
         }
-        name => match world.layout.entries().into_iter().find(|entry| entry.name == name) {
+        name => match context.layout.entries().into_iter().find(|entry| entry.name == name) {
             Some(entry) => (long(entry.path), entry.rule),
-            None => return Err(unknown(world, name)),
+            None => return Err(unknown(context, name)),
         },
     };
     let data = json!({ "name": name, "path": found, "rule": rule, "why": rule.describe() });
@@ -39,8 +39,8 @@ pub(crate) fn run(world: &World, args: &PathsArgs) -> Result<Answer, Diagnostic>
     Ok(Answer::data(page, data))
 }
 
-fn unknown(world: &World, name: &str) -> Diagnostic {
-    let mut names: Vec<&str> = world.layout.entries().iter().map(|entry| entry.name).collect();
+fn unknown(context: &Context, name: &str) -> Diagnostic {
+    let mut names: Vec<&str> = context.layout.entries().iter().map(|entry| entry.name).collect();
     names.push("socket");
     let message = format!("there is no path {name:?}; the names are {}", names.join(", "));
     Diagnostic::error("usage", message).hint(format!("{PROGRAM} paths")).class(Class::Usage)

@@ -5,13 +5,13 @@ use myownllm_report::{Fate, launch_data, launch_trace, repaired};
 use serde_json::json;
 
 use crate::cli::RepairArgs;
+use crate::context::{Context, fresh_ids};
 use crate::output::{Answer, Printer};
-use crate::world::{World, fresh_ids};
 
-pub(crate) fn run(world: &World, args: &RepairArgs, printer: &Printer) -> Answer {
-    let libraries = world.libraries();
-    let options = Options { daemon: false, stop_legacy_daemon: args.stop_legacy_daemon, ..world.options() };
-    let outcome = launch(&libraries.context(), &options, &mut fresh_ids());
+pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> Answer {
+    let libraries = context.libraries();
+    let options = Options { daemon: false, stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
+    let outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
     let home = libraries.view();
     let data = match printer.is_json() {
         true => launch_data(&home, &outcome, &Daemon::None, Fate::Ended),

@@ -4,15 +4,15 @@ use myownllm_launch::{Diagnostic, Options, repair_config};
 use myownllm_report::{config_repair, repair_trace};
 
 use crate::cli::SalvageArgs;
+use crate::context::{Context, fresh_ids};
 use crate::exit::ExitCode;
 use crate::output::Answer;
-use crate::world::{World, fresh_ids};
 
-pub(crate) fn run(world: &World, args: &SalvageArgs) -> Result<Answer, Diagnostic> {
-    let libraries = world.libraries();
+pub(crate) fn run(context: &Context, args: &SalvageArgs) -> Result<Answer, Diagnostic> {
+    let libraries = context.libraries();
     let is_dry = args.dry_run || args.check;
-    let options = Options { stop_legacy_daemon: args.stop_legacy_daemon, ..world.options() };
-    let repair = repair_config(&libraries.context(), &options, &mut fresh_ids(), is_dry)?;
+    let options = Options { stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
+    let repair = repair_config(&libraries.launch_context(), &options, &mut fresh_ids(), is_dry)?;
     let home = libraries.view();
     let (page, data) = config_repair(&home, &repair, args.dry_run);
     let is_pending = args.check && repair.loaded.pending.repairs();

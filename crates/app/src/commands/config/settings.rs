@@ -5,25 +5,23 @@ use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::Disk as _;
 use myownllm_launch::{Class, Diagnostic, edit_config};
-use myownllm_report::{
-    Page, aftermath, edit_trace, find_backup, long, pretty, reconciled, spelled, undo, unified_diff,
-};
-use serde_json::{Value, json};
+use myownllm_report::{edit_trace, find_backup, long, pretty, settings_edit, spelled, unified_diff};
+use serde_json::json;
 
+use crate::context::{Context, fresh_ids};
 use crate::output::Answer;
-use crate::world::{World, fresh_ids};
 
 /// `config get`: one setting, for use by another program.
-pub(crate) fn get(world: &World, key: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
-    let loaded = world.load()?;
+pub(crate) fn get(context: &Context, key: &str, with_secrets: bool) -> Result<Answer, Diagnostic> {
+    let loaded = context.load()?;
     let shown = if with_secrets { loaded.document } else { masking::mask(&loaded.document) };
-    let value = settings::get(&shown, key).map_err(|error| refused(world, &error))?.to_value();
+    let value = settings::get(&shown, key).map_err(|error| refused(context, &error))?.to_value();
     let text = value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned);
     Ok(Answer::data(format!("{}\n", spelled(&text)), json!({ "key": key, "value": value })))
 }
 
 /// `config set`: sets all of the settings or none.
-pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic> {
+pub(crate) fn set(context: &Context, wanted: &[String]) -> Result<Answer, Diagnostic> {
     let pairs = wanted.iter().map(|pair| {
         pair.split_once('=').ok_or_else(|| {
             let message = format!("cannot set {pair:?}: it is not of the form KEY=VALUE");
@@ -34,64 +32,43 @@ pub(crate) fn set(world: &World, wanted: &[String]) -> Result<Answer, Diagnostic
     let mut before = Document::empty();
     // The daemon follows only a change of the mesh.
     let follows = pairs.iter().any(|(key, _)| key.trim_start_matches('/').starts_with("cloud_mesh"));
-    let libraries = world.libraries();
-    let (context, home) = (libraries.context(), libraries.view());
-    let made = edit_config(&context, &world.options(), &mut fresh_ids(), follows, &mut |document| {
-        before = document.clone();
-        let mut changes = networks::Change::default();
-        for (key, text) in &pairs {
-            changes.changed |= settings::set(document, key, text).map_err(|error| refused(world, &error))?;
-        }
-        Ok(changes)
-    })?;
-    let (before, after) = (masking::mask(&before), masking::mask(&made.updated.document));
-    let value = |document: &Document, key: &str| {
-        settings::get(document, key).map_or(Value::Null, |value| value.to_value())
-    };
-    let mut page = Page::default();
-    let mut rows = Vec::new();
-    for (key, _) in &pairs {
-        let (was, is) = (value(&before, key), value(&after, key));
-        page.line(match () {
-            () if !made.updated.changed => format!("{key}: {is}  (no change)"),
-            () if was == is => format!("{key}: {is}"),
-            () => format!("{key}: {was} -> {is}"),
-        });
-        rows.push(json!({ "key": key, "before": was, "value": is }));
-    }
-    let undo = undo(&home, &made);
-    page.page(aftermath(&made, undo.as_deref()));
-    let data = json!({
-        "settings": rows,
-        "changed": made.updated.changed,
-        "config": long(&world.layout.app_config),
-        "reconcile": reconciled(&made),
-        "undo": undo,
-    });
+    let libraries = context.libraries();
+    let (launch_context, home) = (libraries.launch_context(), libraries.view());
+    let made =
+        edit_config(&launch_context, &context.options(), &mut fresh_ids(), follows, &mut |document| {
+            before = document.clone();
+            let mut changes = networks::Change::default();
+            for (key, text) in &pairs {
+                changes.changed |=
+                    settings::set(document, key, text).map_err(|error| refused(context, &error))?;
+            }
+            Ok(changes)
+        })?;
     let keys: Vec<&str> = pairs.iter().map(|(key, _)| *key).collect();
+    let (page, data) = settings_edit(&home, &made, &before, &keys);
     let trace = edit_trace(&home, &made, &format!("config set {}", keys.join(" ")));
     Ok(Answer { trace, ..Answer::done(page, data).with(made.diagnostics) })
 }
 
-fn refused(world: &World, error: &SettingError) -> Diagnostic {
+fn refused(context: &Context, error: &SettingError) -> Diagnostic {
     let (class, command) = match error {
         SettingError::Unknown { close: Some(close), .. } => (Class::Failed, format!("get {close}")),
         SettingError::WrongType { key, .. } => (Class::Usage, format!("get {key}")),
         _ => (Class::Failed, "show".to_owned()),
     };
-    let hint = format!("{} config {command}", world.program);
+    let hint = format!("{} config {command}", context.program);
     Diagnostic::from_error(error, error.code(), Some(hint)).class(class)
 }
 
 /// `config diff`: shows what a restore of a backup changes, with secrets masked on both sides.
-pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Diagnostic> {
-    let libraries = world.libraries();
+pub(crate) fn diff(context: &Context, name: &str) -> Result<Answer, Diagnostic> {
+    let libraries = context.libraries();
     let id = find_backup(&libraries.view(), name).map_err(|error| Diagnostic::from(&error))?;
     let entries = libraries.store.history().map_err(|error| Diagnostic::from(&error))?;
     let path = entries.into_iter().find(|entry| entry.id == id).map(|entry| entry.path).unwrap_or_default();
     let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Diagnostic> {
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
-        let bytes = world
+        let bytes = context
             .disk
             .read(path, limit)
             .map_err(|error| Diagnostic::from_error(&error, "input.unreadable", error.hint()).at(path))?;
@@ -100,8 +77,8 @@ pub(crate) fn diff(world: &World, name: &str) -> Result<Answer, Diagnostic> {
             .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()).at(path))?;
         Ok((bytes, pretty(&parsed.document)))
     };
-    let (now, then) = (read(&world.layout.app_config)?, read(&path)?);
-    let config = world.short(&world.layout.app_config);
+    let (now, then) = (read(&context.layout.app_config)?, read(&path)?);
+    let config = context.short(&context.layout.app_config);
     let text = unified_diff(&now.1, &then.1, &config, &format!("backup {name}"));
     let page = match () {
         () if !text.is_empty() => spelled(&text),

@@ -13,7 +13,8 @@ use myownllm_durable_fs::trust::Runner;
 use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
 use myownllm_launch::words::short;
 use myownllm_launch::{
-    Context, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, homes_of, lock_wait,
+    Context as LaunchContext, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, homes_of,
+    lock_wait,
 };
 use myownllm_migration::{Migrator, Progress};
 use myownllm_paths::{
@@ -25,7 +26,7 @@ use crate::users::user_name;
 
 /// The home that the commands work on, and the machine.
 #[allow(missing_debug_implementations, reason = "a disk has nothing to show")]
-pub struct World {
+pub struct Context {
     /// Every path of the home.
     pub layout: Layout,
     /// The same layout, if the two homes are apart.
@@ -49,7 +50,7 @@ pub struct World {
 /// The libraries, connected to one home.
 #[allow(missing_debug_implementations, reason = "traits")]
 pub struct Libraries<'a> {
-    world: &'a World,
+    context: &'a Context,
     /// Moves the daemon's state.
     pub migrator: Migrator<'a>,
     /// Keeps the app's config.
@@ -61,11 +62,11 @@ pub struct Libraries<'a> {
 impl Libraries<'_> {
     /// Returns the context of a launch.
     #[must_use]
-    pub fn context(&self) -> Context<'_> {
-        Context {
-            layout: &self.world.layout,
-            checked: self.world.checked.as_ref(),
-            disk: &self.world.disk,
+    pub fn launch_context(&self) -> LaunchContext<'_> {
+        LaunchContext {
+            layout: &self.context.layout,
+            checked: self.context.checked.as_ref(),
+            disk: &self.context.disk,
             migrator: &self.migrator,
             store: &self.store,
             daemons: &self.daemons,
@@ -75,11 +76,11 @@ impl Libraries<'_> {
     /// Returns the home for the texts about it.
     #[must_use]
     pub fn view(&self) -> HomeView<'_> {
-        HomeView::new(&self.context(), &self.world.options(), now_ms())
+        HomeView::new(&self.launch_context(), &self.context.options(), now_ms())
     }
 }
 
-impl World {
+impl Context {
     /// Looks at the home that the caller named, or at the user's own.
     ///
     /// # Errors
@@ -190,7 +191,7 @@ impl World {
         places.program.clone_from(&self.program);
         let homes = homes_of(&self.layout).with_program(&self.program);
         Libraries {
-            world: self,
+            context: self,
             migrator: Migrator::new(&self.disk, homes).with_progress(&*self.tell),
             store: Store::new(&self.disk, &self.clock, places),
             daemons: self.daemons(),

@@ -1,0 +1,42 @@
+//! The file of a report.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use myownllm_durable_fs::quote;
+use myownllm_launch::Diagnostic;
+
+/// Writes a new file that only its owner can read. `command` is the command that the user gave, for
+/// a hint.
+///
+/// # Errors
+/// Fails if the file exists, or cannot be written.
+pub fn write_new(path: &Path, text: &str, command: &str) -> Result<(), Diagnostic> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        let message = format!("cannot write the report {}: {error}", path.display());
+        let hint = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{command} --output {}", quote(&free_name(path)))
+            }
+            _ => format!(
+                "ls -ld {}",
+                quote(path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")))
+            ),
+        };
+        Diagnostic::error("report.failed", message).at(path).hint(hint)
+    })
+}
+
+/// Returns the first of `report-2.txt`, `report-3.txt` and so on that does not exist.
+fn free_name(path: &Path) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let end = path.extension().map_or_else(String::new, |end| format!(".{}", end.to_string_lossy()));
+    let named = |number: u32| path.with_file_name(format!("{stem}-{number}{end}"));
+    (2..).map(named).find(|path| std::fs::symlink_metadata(path).is_err()).unwrap_or_else(|| path.to_owned())
+}
