@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::error::LEADS_OUT;
+use crate::resolver::inside;
 use crate::{
     Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_control_socket, check_socket,
 };
@@ -77,9 +78,9 @@ pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, P
     if layout.shared_home_rule == Rule::MeshHomeVariable
         && leads_inside(&layout.shared_home, &layout.app_home, lookup, ignore_case).unwrap_or(false)
     {
-        let home = layout.user_home.join(layout.app.shared_folder.as_ref());
-        layout.shared_config = home.join(layout.app.daemon_files.config.as_ref());
-        layout.shared_socket = home.join(layout.app.daemon_files.socket.as_ref());
+        let home = inside(&layout.user_home, &layout.app.shared_folder);
+        layout.shared_config = inside(&home, &layout.app.daemon_files.config);
+        layout.shared_socket = inside(&home, &layout.app.daemon_files.socket);
         layout.shared_home = home;
         layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
     }

@@ -79,6 +79,10 @@ impl Lookup for RealLookup {
     }
 
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        // People, and the config of the daemon, spell a path without `\\?\`.
+        #[cfg(windows)]
+        return dunce::canonicalize(path);
+        #[cfg(not(windows))]
         std::fs::canonicalize(path)
     }
 

@@ -182,7 +182,7 @@ fn odd_name(field: &'static str, value: &str, why: &str) -> PathsError {
 
 /// Returns a path in a home. A name may have several parts, which the platform separates in its own
 /// way.
-fn inside(home: &Path, name: &str) -> PathBuf {
+pub(crate) fn inside(home: &Path, name: &str) -> PathBuf {
     name.split('/').fold(home.to_path_buf(), |path, part| path.join(part))
 }
 

@@ -182,13 +182,16 @@ pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> 
 /// Returns the reason why a path in a daemon's config is not an address; does not check the length.
 pub(crate) fn no_address(named: &Path) -> Option<&'static str> {
     let bytes = named.as_os_str().as_encoded_bytes();
+    let is_separator = |byte: &u8| std::path::is_separator(char::from(*byte));
     if bytes.is_empty() {
         Some("is empty")
     } else if !is_absolute(named) {
         Some("is no absolute path")
     } else if bytes.contains(&0) {
         Some("holds a NUL character")
-    } else if named.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
+    } else if named.file_name().is_none()
+        || matches!(bytes, [.., last] | [.., last, b'.'] if is_separator(last))
+    {
         Some("names a folder")
     } else {
         None

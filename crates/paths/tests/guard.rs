@@ -1,12 +1,15 @@
 //! Tests the guard against overlapping homes, on a real disk and on a fake one for the cases that a
 //! disk here cannot show.
-#![cfg(unix)]
+//!
+//! Tests that make symlinks run on Unix alone: on Windows that takes a privilege.
+#![cfg_attr(not(unix), allow(unused_imports, reason = "the tests of symlinks use them"))]
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test sets its own scene")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
+#[cfg(unix)]
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +26,11 @@ fn layout(home: &Path) -> Layout {
 fn with_variable(home: &Path, value: &Path) -> Layout {
     let env = Env::system(Some(home.into())).with_variable("MYOWNMESH_HOME", value);
     Resolver::default().for_platform(Platform::Linux).resolve(&env).unwrap()
+}
+
+/// Returns an absolute path of this platform, which needs a drive on Windows.
+fn absolute(path: &str) -> PathBuf {
+    if cfg!(windows) { PathBuf::from(format!("C:{path}")) } else { path.into() }
 }
 
 struct Home {
@@ -50,7 +58,7 @@ fn refused(layout: Layout) -> PathsError {
 fn a_home_that_does_not_exist_yet_is_fine() {
     let dir = tempfile::tempdir().unwrap();
     guard(layout(&dir.path().join("nobody")), &RealLookup).unwrap();
-    guard(layout(Path::new("/nowhere/at/all")), &RealLookup).unwrap();
+    guard(layout(&absolute("/nowhere/at/all")), &RealLookup).unwrap();
 }
 
 #[test]
@@ -63,6 +71,7 @@ fn an_ordinary_home_is_fine() {
     guard(layout(&h.user), &RealLookup).unwrap();
 }
 
+#[cfg(unix)]
 #[test]
 fn a_home_reached_by_links_and_dots_is_fine() {
     let h = home();
@@ -76,6 +85,7 @@ fn a_home_reached_by_links_and_dots_is_fine() {
     guard(layout(&h.user), &RealLookup).unwrap();
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_to_the_apps_home_is_refused_and_both_are_named() {
     for target in ["..", ".", "../.myownllm", "../.myownllm/"] {
@@ -95,6 +105,7 @@ fn a_link_to_the_apps_home_is_refused_and_both_are_named() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_to_a_folder_above_is_refused() {
     for (target, relation) in [("..", "lies above"), ("/", "lies above"), ("../../u", "lies above")] {
@@ -104,6 +115,7 @@ fn a_link_to_a_folder_above_is_refused() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
     for exists in [true, false] {
@@ -129,6 +141,7 @@ fn a_link_out_of_the_apps_home_is_refused_also_when_nothing_is_there() {
 }
 
 /// If the app's home is the symlink, its target is not moved away.
+#[cfg(unix)]
 #[test]
 fn a_stand_alone_home_that_the_apps_home_leads_to_is_shown() {
     let h = home();
@@ -138,6 +151,7 @@ fn a_stand_alone_home_that_the_apps_home_leads_to_is_shown() {
     assert!(hint.starts_with("ls -lid "), "{hint}");
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_through_a_link_is_followed_to_its_end() {
     let h = home();
@@ -147,6 +161,7 @@ fn a_link_through_a_link_is_followed_to_its_end() {
     assert!(refused(layout(&h.user)).to_string().contains("is the same folder as"));
 }
 
+#[cfg(unix)]
 #[test]
 fn a_link_inside_the_apps_home_is_fine_unless_it_leads_to_nothing() {
     let h = home();
@@ -157,6 +172,7 @@ fn a_link_inside_the_apps_home_is_fine_unless_it_leads_to_nothing() {
     guard(layout(&h.user), &RealLookup).unwrap();
 }
 
+#[cfg(unix)]
 #[test]
 fn links_in_a_circle_are_an_error_and_not_a_hang() {
     let h = home();
@@ -184,6 +200,7 @@ fn an_apps_home_that_is_a_file_is_refused() {
     assert_eq!(error.path(), Some(dir.path().join(".myownllm").as_path()));
 }
 
+#[cfg(unix)]
 #[test]
 fn folders_on_the_way_count_for_a_daemons_home_of_several_parts() {
     let h = home();
@@ -206,6 +223,7 @@ fn any_two_folders_can_be_compared() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_variable_that_leads_to_the_apps_home_by_a_link_is_passed_over() {
     let h = home();
@@ -224,6 +242,7 @@ fn a_variable_that_leads_to_the_apps_home_by_a_link_is_passed_over() {
     assert_eq!((checked.shared_home.clone(), checked.shared_home_rule), (other, Rule::MeshHomeVariable));
 }
 
+#[cfg(unix)]
 #[test]
 fn a_shared_home_that_is_the_apps_home_by_a_link_is_refused() {
     let h = home();
@@ -236,6 +255,7 @@ fn a_shared_home_that_is_the_apps_home_by_a_link_is_refused() {
     refused(layout(&h.user));
 }
 
+#[cfg(unix)]
 #[test]
 fn a_shared_home_that_is_the_daemons_own_home_is_fine() {
     let h = home();
@@ -244,6 +264,7 @@ fn a_shared_home_that_is_the_daemons_own_home_is_fine() {
     guard(layout(&h.user), &RealLookup).unwrap();
 }
 
+#[cfg(unix)]
 #[test]
 fn the_socket_is_checked_for_its_length() {
     let h = home();
@@ -289,7 +310,7 @@ struct Fake {
 
 impl Fake {
     fn folder(mut self, path: &str, id: Option<(u64, u64)>) -> Self {
-        self.nodes.insert(path.into(), Node { kind: Kind::Folder, id });
+        self.nodes.insert(absolute(path), Node { kind: Kind::Folder, id });
         self
     }
 }
@@ -331,20 +352,20 @@ fn one_folder_under_two_plain_names_is_refused() {
     for (id, relation) in [((1, 5), "is the same folder as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
     {
         let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some(id));
-        let error = guard(layout(Path::new("/home/u")), &disk).unwrap_err();
+        let error = guard(layout(&absolute("/home/u")), &disk).unwrap_err();
         assert_eq!(error.code(), "paths.overlap");
         assert!(error.to_string().contains(relation), "{error}");
     }
     let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some((1, 6)));
-    guard(layout(Path::new("/home/u")), &disk).unwrap();
+    guard(layout(&absolute("/home/u")), &disk).unwrap();
 }
 
 #[test]
 fn the_ordinary_case_asks_little() {
     let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some((1, 6)));
-    guard(layout(Path::new("/home/u")), &disk).unwrap();
+    guard(layout(&absolute("/home/u")), &disk).unwrap();
     let asked = disk.asked.borrow();
-    let in_home = asked.iter().filter(|p| p.starts_with("/home/u")).count();
+    let in_home = asked.iter().filter(|p| p.starts_with(absolute("/home/u"))).count();
     assert!(in_home <= 6, "{in_home} questions about the home: {asked:?}");
     assert!(asked.len() <= 8, "{asked:?}");
 }
@@ -352,14 +373,14 @@ fn the_ordinary_case_asks_little() {
 #[test]
 fn a_platform_without_inodes_compares_spellings() {
     let disk = Fake::default().folder("/home/u/.myownllm", None).folder("/home/u/.myownllm/.myownmesh", None);
-    guard(layout(Path::new("/home/u")), &disk).unwrap();
+    guard(layout(&absolute("/home/u")), &disk).unwrap();
 }
 
 #[test]
 fn what_cannot_be_looked_at_is_an_error_and_not_absent() {
     let mut disk = ordinary();
-    disk.fails.insert("/home/u/.myownllm/.myownmesh".into(), ErrorKind::PermissionDenied);
-    let error = guard(layout(Path::new("/home/u")), &disk).unwrap_err();
+    disk.fails.insert(absolute("/home/u/.myownllm/.myownmesh"), ErrorKind::PermissionDenied);
+    let error = guard(layout(&absolute("/home/u")), &disk).unwrap_err();
     assert_eq!(error.code(), "paths.lookup");
     assert!(!error.is_refusal());
     assert!(std::error::Error::source(&error).is_some());
@@ -368,14 +389,15 @@ fn what_cannot_be_looked_at_is_an_error_and_not_absent() {
 #[test]
 fn a_shared_home_that_cannot_be_looked_at_does_not_keep_the_app_from_starting() {
     let mut disk = ordinary();
-    disk.fails.insert("/home/u/.myownmesh".into(), ErrorKind::PermissionDenied);
-    guard(layout(Path::new("/home/u")), &disk).unwrap();
-    disk.fails.insert("/srv/x".into(), ErrorKind::PermissionDenied);
-    let checked = guard(with_variable(Path::new("/home/u"), Path::new("/srv/x")), &disk).unwrap();
-    assert_eq!(checked.shared_home, Path::new("/srv/x"));
+    disk.fails.insert(absolute("/home/u/.myownmesh"), ErrorKind::PermissionDenied);
+    guard(layout(&absolute("/home/u")), &disk).unwrap();
+    disk.fails.insert(absolute("/srv/x"), ErrorKind::PermissionDenied);
+    let checked = guard(with_variable(&absolute("/home/u"), &absolute("/srv/x")), &disk).unwrap();
+    assert_eq!(checked.shared_home, absolute("/srv/x"));
 }
 
 /// One level too deep, everything would be searched for, and created, in the wrong place.
+#[cfg(unix)]
 #[rstest]
 #[case::app_home(".myownllm", Some(""))]
 #[case::daemon_home(".myownllm/.myownmesh", Some(""))]
@@ -437,6 +459,7 @@ fn a_users_home_is_not_taken_for_an_apps() {
 }
 
 /// The target may be on a disk that is unplugged now.
+#[cfg(unix)]
 #[test]
 fn an_app_home_that_is_a_link_to_nothing_is_refused_and_kept() {
     let root = tempfile::tempdir().unwrap();

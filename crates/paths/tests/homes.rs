@@ -13,14 +13,24 @@ fn resolve(env: &Env) -> Result<Layout, PathsError> {
     Resolver::default().for_platform(Platform::Linux).resolve(env)
 }
 
+/// Returns an absolute path of this platform: `/home/u` becomes `C:\home\u` on Windows, where a path
+/// without a drive is not absolute. Any other text stays as it is.
+fn native(path: &str) -> String {
+    if cfg!(windows) && path.trim_start().starts_with('/') {
+        path.replacen('/', "C:/", 1).replace('/', r"\")
+    } else {
+        path.to_owned()
+    }
+}
+
 fn home(value: &str) -> Env {
-    Env::system(Some(OsString::from(value)))
+    Env::system(Some(OsString::from(native(value))))
 }
 
 #[test]
 fn every_path_of_the_layout_is_where_the_contract_says() {
     let l = resolve(&home("/home/u")).unwrap();
-    let app = Path::new("/home/u/.myownllm");
+    let app = PathBuf::from(native("/home/u/.myownllm"));
     let daemon = app.join(".myownmesh");
     assert_eq!(l.app_home, app);
     assert_eq!(l.app_config, app.join("config.json"));
@@ -39,10 +49,10 @@ fn every_path_of_the_layout_is_where_the_contract_says() {
     assert_eq!(l.daemon_rosters, daemon.join("mesh/rosters"));
     assert_eq!(l.daemon_states, daemon.join("mesh/states"));
     assert_eq!(l.daemon_updates, daemon.join("updates"));
-    assert_eq!(l.shared_home, Path::new("/home/u/.myownmesh"));
-    let own = Socket::Path("/home/u/.myownllm/.myownmesh/daemon.sock".into());
+    assert_eq!(l.shared_home, Path::new(&native("/home/u/.myownmesh")));
+    let own = Socket::Path(native("/home/u/.myownllm/.myownmesh/daemon.sock").into());
     assert_eq!(l.socket_for_mode(Mode::OwnLlm, &ControlSocket::InHome), (own, Rule::InDaemonHome));
-    let shared = Socket::Path("/home/u/.myownmesh/daemon.sock".into());
+    let shared = Socket::Path(native("/home/u/.myownmesh/daemon.sock").into());
     assert_eq!(l.socket_for_mode(Mode::Shared, &ControlSocket::InHome), (shared, Rule::InSharedHome));
 }
 
@@ -56,11 +66,12 @@ fn every_path_of_the_layout_is_where_the_contract_says() {
 #[case::absent("/nowhere/at/all", "/nowhere/at/all")]
 #[case::spaces_and_newline("/home/a b\nc", "/home/a b\nc")]
 fn a_home_is_taken_as_the_system_would(#[case] given: &str, #[case] expected: &str) {
+    let expected = native(expected);
     let l = resolve(&home(given)).unwrap();
-    assert_eq!(l.user_home.to_str(), Some(expected));
-    assert_eq!(l.app_home, Path::new(expected).join(".myownllm"));
+    assert_eq!(l.user_home.to_str(), Some(&*expected));
+    assert_eq!(l.app_home, Path::new(&expected).join(".myownllm"));
     assert_eq!(l.user_home_rule, Rule::SystemHome);
-    assert_eq!(resolve(&Env::explicit(given)).unwrap().user_home.to_str(), Some(expected));
+    assert_eq!(resolve(&Env::explicit(native(given))).unwrap().user_home.to_str(), Some(&*expected));
 }
 
 #[test]
@@ -122,18 +133,19 @@ fn the_daemons_variable_decides_about_the_shared_home_alone(
     #[case] shared: &str,
     #[case] rule: Rule,
 ) {
-    let env = home("/home/u").with_variable("MYOWNMESH_HOME", value);
+    let shared = native(shared);
+    let env = home("/home/u").with_variable("MYOWNMESH_HOME", native(value));
     let l = resolve(&env).unwrap();
-    assert_eq!(l.shared_home.to_str(), Some(shared));
+    assert_eq!(l.shared_home.to_str(), Some(&*shared));
     assert_eq!(l.shared_home_rule, rule);
     assert_eq!(l.shared_socket, Path::new(shared).join("daemon.sock"));
     // Own mode never reads the variable.
-    assert_eq!(l.daemon_home, Path::new("/home/u/.myownllm/.myownmesh"));
+    assert_eq!(l.daemon_home, Path::new(&native("/home/u/.myownllm/.myownmesh")));
 }
 
 #[test]
 fn letter_case_does_not_count_where_the_file_system_ignores_it() {
-    let env = home("/home/u").with_variable("MYOWNMESH_HOME", "/HOME/u/.MyOwnLLM/x");
+    let env = home("/home/u").with_variable("MYOWNMESH_HOME", native("/HOME/u/.MyOwnLLM/x"));
     let l = Resolver::default().for_platform(Platform::MacOs).resolve(&env).unwrap();
     assert_eq!(l.shared_home_rule, Rule::MeshHomeVariableInsideApp);
 }
@@ -152,12 +164,13 @@ fn a_variable_that_the_daemon_could_not_read_is_passed_over() {
 
 #[test]
 fn an_explicit_home_ignores_the_variable() {
-    let env = Env::explicit("/mnt/disk/home/u").with_variable("MYOWNMESH_HOME", "/srv/mesh");
+    let user_home = native("/mnt/disk/home/u");
+    let env = Env::explicit(&user_home).with_variable("MYOWNMESH_HOME", native("/srv/mesh"));
     let l = resolve(&env).unwrap();
     assert_eq!(l.user_home_rule, Rule::ExplicitHome);
-    assert_eq!(l.shared_home, Path::new("/mnt/disk/home/u/.myownmesh"));
+    assert_eq!(l.shared_home, Path::new(&user_home).join(".myownmesh"));
     for entry in l.entries() {
-        assert!(entry.path.starts_with("/mnt/disk/home/u"), "{} leads elsewhere", entry.name);
+        assert!(entry.path.starts_with(&user_home), "{} leads elsewhere", entry.name);
     }
 }
 
@@ -165,10 +178,11 @@ fn an_explicit_home_ignores_the_variable() {
 fn a_control_socket_of_the_daemons_config_wins_when_it_is_absolute() {
     let l = resolve(&home("/home/u")).unwrap();
     for mode in [Mode::OwnLlm, Mode::Shared] {
-        let (socket, rule) = l.socket_for_mode(mode, &ControlSocket::Named("/run/m.sock".into()));
-        assert_eq!((socket, rule), (Socket::Path("/run/m.sock".into()), Rule::ControlSocket));
+        let named = PathBuf::from(native("/run/m.sock"));
+        let (socket, rule) = l.socket_for_mode(mode, &ControlSocket::Named(named.clone()));
+        assert_eq!((socket, rule), (Socket::Path(named), Rule::ControlSocket));
         for ignored in ["m.sock", "", "./m.sock", "/run/", "/run/..", "/run/.", "/", "/run/m\0.sock"] {
-            let got = l.socket_for_mode(mode, &ControlSocket::Named(ignored.into()));
+            let got = l.socket_for_mode(mode, &ControlSocket::Named(native(ignored).into()));
             assert_eq!(got, l.socket_for_mode(mode, &ControlSocket::InHome), "{ignored:?}");
         }
     }
@@ -216,8 +230,8 @@ fn the_length_is_counted_in_bytes() {
 fn a_sibling_app_brings_its_own_names() {
     let other = HostApp { app_folder: ".otherapp".into(), daemon_folder: "state/mesh".into(), ..MYOWNLLM };
     let l = Resolver::new(other).for_platform(Platform::Linux).resolve(&home("/home/u")).unwrap();
-    assert_eq!(l.app_config, Path::new("/home/u/.otherapp/config.json"));
-    assert_eq!(l.daemon_socket, Path::new("/home/u/.otherapp/state/mesh/daemon.sock"));
+    assert_eq!(l.app_config.to_str(), Some(&*native("/home/u/.otherapp/config.json")));
+    assert_eq!(l.daemon_socket.to_str(), Some(&*native("/home/u/.otherapp/state/mesh/daemon.sock")));
 }
 
 #[rstest]
@@ -310,7 +324,12 @@ fn each_path_is_reported_with_the_rule_that_chose_it() {
     let l = resolve(&home("/home/u")).unwrap();
     let json = serde_json::to_value(&l).unwrap();
     assert_eq!(json.as_object().unwrap().len(), l.entries().len());
-    assert_eq!(json["daemon_home"]["path"], "/home/u/.myownllm/.myownmesh");
+    assert_eq!(json["daemon_home"]["path"], native("/home/u/.myownllm/.myownmesh"));
+    // One separator, also in names of several parts.
+    assert_eq!(
+        json["daemon_identity"]["path"],
+        native("/home/u/.myownllm/.myownmesh/.secrets/identity.json")
+    );
     assert_eq!(json["daemon_home"]["rule"], "in-app-home");
     assert_eq!(json["daemon_home"]["why"], "in the app's home");
 }
