@@ -49,6 +49,21 @@ use crate::{
 
 const ROOT: u64 = 1;
 
+/// The path of the root directory.
+const ROOT_PATH: &str = crate::sim_path!("/");
+
+/// Spells a path of the simulated disk as an absolute path of this platform: `/home/u` becomes
+/// `C:/home/u` on Windows, where a path without a drive is not absolute.
+///
+/// [`SimDisk`](crate::sim::SimDisk) finds an entry by both spellings, and returns its path in the
+/// absolute one.
+#[macro_export]
+macro_rules! sim_path {
+    ($path:literal) => {
+        if cfg!(windows) { concat!("C:", $path) } else { $path }
+    };
+}
+
 /// The number of symlinks that a path may lead through.
 const LINK_LIMIT: usize = 40;
 
@@ -392,7 +407,7 @@ impl State {
                     if links > LINK_LIMIT {
                         return Err(io::Error::other("too many links"));
                     }
-                    if target.is_absolute() {
+                    if target.has_root() {
                         at.truncate(1);
                     }
                     for part in target.components().rev() {
@@ -406,7 +421,7 @@ impl State {
                 _ => at.push((ino, name)),
             }
         }
-        let path = at.iter().skip(1).fold(PathBuf::from("/"), |path, (_, name)| path.join(name));
+        let path = at.iter().skip(1).fold(PathBuf::from(ROOT_PATH), |path, (_, name)| path.join(name));
         let &(ino, _) = at.last().ok_or(ErrorKind::NotFound)?;
         Ok((ino, path))
     }
@@ -823,9 +838,10 @@ impl SimDisk {
     /// Panics if a part of the path is a file.
     pub fn put_dir(&self, path: impl AsRef<Path>, mode: u32) {
         let mut state = self.state();
-        let mut at = PathBuf::from("/");
-        for part in path.as_ref().components().skip(1) {
-            at.push(part);
+        let mut at = PathBuf::from(ROOT_PATH);
+        for part in path.as_ref().components() {
+            let Component::Normal(name) = part else { continue };
+            at.push(name);
             if state.walk(&at, true).is_err() {
                 let made = state.add(&at, Node::Dir(BTreeMap::new()), mode);
                 assert!(made.is_ok(), "{} can be made", at.display());
@@ -955,7 +971,7 @@ impl SimDisk {
             tree.insert(path.to_owned(), entry);
         }
         let mut tree = BTreeMap::new();
-        visit(&self.state(), ROOT, Path::new("/"), &mut tree);
+        visit(&self.state(), ROOT, Path::new(ROOT_PATH), &mut tree);
         tree
     }
 
@@ -1294,7 +1310,7 @@ impl Disk for SimDisk {
 
     fn pause(&self, _: Duration) {
         // Counted as an operation, so that a hook can play the other program meanwhile.
-        let _ = self.op(Op::Pause, Path::new("/"), None, |_| Ok(()));
+        let _ = self.op(Op::Pause, Path::new(ROOT_PATH), None, |_| Ok(()));
     }
 
     fn threads(&self) -> usize {

@@ -102,7 +102,7 @@ pub struct Trace {
 /// exist is no error.
 pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
     let names = |path: &Path| path.components().rev().filter_map(name_of).collect::<Vec<OsString>>();
-    let mut at = PathBuf::from("/");
+    let mut at = PathBuf::from("/").join(root_of(path));
     let mut steps = vec![Step { meta: disk.stat(&at)?, path: at.clone() }];
     let mut todo = names(path);
     let mut symlinks = 0;
@@ -130,7 +130,7 @@ pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
             }
             let target = disk.read_link(&next)?;
             if target.has_root() {
-                at = PathBuf::from("/");
+                at.push(root_of(&target));
             }
             todo.extend(names(&target));
         } else {
@@ -139,6 +139,11 @@ pub fn trace(disk: &dyn Disk, path: &Path) -> Result<Trace> {
         steps.push(Step { path: next, meta });
     }
     Ok(Trace { steps, missing: None })
+}
+
+/// Returns the root directory of an absolute path, on Windows with its drive.
+fn root_of(path: &Path) -> PathBuf {
+    path.components().take_while(|part| matches!(part, Component::Prefix(_) | Component::RootDir)).collect()
 }
 
 fn name_of(component: Component<'_>) -> Option<OsString> {

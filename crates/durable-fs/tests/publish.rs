@@ -6,10 +6,10 @@ use myownllm_durable_fs::{
     Disk, LockedDir, Op, Owner, RenameMethod, ReplaceMethod, Replaced, make_dirs, publish_new, rename_back,
     rename_or_link, replace,
     sim::{Entry, Fault, SimDisk},
-    stale_temps,
+    sim_path, stale_temps,
 };
 
-const CONFIG: &str = "/home/config.json";
+const CONFIG: &str = sim_path!("/home/config.json");
 
 fn home() -> (SimDisk, LockedDir) {
     let disk = SimDisk::new();

@@ -4,7 +4,7 @@
 mod handles;
 #[cfg(unix)]
 mod unix;
-#[cfg(not(unix))]
+#[cfg(windows)]
 mod windows;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod writers;
