@@ -5,14 +5,19 @@
 
 mod common;
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, path::Path};
 
 use common::{key_file, public_key, short};
-use myownllm_durable_fs::sim::{Fault, SimDisk};
+use myownllm_durable_fs::{
+    sim::{Fault, SimDisk},
+    sim_path,
+};
 use myownllm_identity::{Answer, Places, look};
 use rstest::rstest;
 
-const APP: &str = "/home/ann/.app";
+const APP: &str = sim_path!("/home/ann/.app");
+/// A place outside of the homes.
+const ELSEWHERE: &str = sim_path!("/keys/id.json");
 
 fn places() -> Places {
     Places::new(APP, format!("{APP}/mesh"))
@@ -23,12 +28,13 @@ fn disk(files: &[&str]) -> SimDisk {
     disk.put_dir(APP, 0o700);
     for file in files {
         let bytes = match *file {
-            name if name.ends_with("config.json") => b"{\"identity_path\": \"/keys/id.json\"}".to_vec(),
+            name if name.ends_with("config.json") => {
+                format!("{{\"identity_path\": {ELSEWHERE:?}}}").into_bytes()
+            }
             name if name.contains("mesh/rosters") || name.contains("custody") => b"{}".to_vec(),
             _ => key_file(1, "x"),
         };
-        let path = if file.starts_with('/') { (*file).to_owned() } else { format!("{APP}/{file}") };
-        disk.put(path, &bytes);
+        disk.put(Path::new(APP).join(file), &bytes);
     }
     disk
 }
@@ -38,8 +44,8 @@ fn disk(files: &[&str]) -> SimDisk {
 #[case::at_the_old_location(&[".secrets/identity.json"])]
 #[case::in_both(&["mesh/.secrets/identity.json", ".secrets/identity.json"])]
 #[case::quarantined(&[".secrets/.durable-fs.claimed/identity.json"])]
-#[case::named_by_the_config(&["mesh/config.json", "/keys/id.json"])]
-#[case::named_by_the_apps_config(&["config.json", "/keys/id.json"])]
+#[case::named_by_the_config(&["mesh/config.json", ELSEWHERE])]
+#[case::named_by_the_apps_config(&["config.json", ELSEWHERE])]
 #[case::under_another_name(&["mesh/.secrets/identity.bak"])]
 #[case::under_another_name_of_before(&[".secrets/identity.bak"])]
 #[case::in_a_directory_below(&[".secrets/old/key"])]

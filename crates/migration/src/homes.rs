@@ -32,6 +32,22 @@ impl Default for StateNames {
             custody: ".secrets/custody.json".into(),
             identity: ".secrets/identity.json".into(),
         }
+        .with_platform_separators()
+    }
+}
+
+impl StateNames {
+    /// Returns the names with the separator of the platform. On Windows, `mesh/states` in a home
+    /// would be shown, and written, as a path with both separators.
+    fn with_platform_separators(self) -> Self {
+        let native = |name: PathBuf| name.components().collect::<PathBuf>();
+        Self {
+            dirs: self.dirs.into_iter().map(native).collect(),
+            rosters: native(self.rosters),
+            legacy_roster: native(self.legacy_roster),
+            custody: native(self.custody),
+            identity: native(self.identity),
+        }
     }
 }
 
@@ -63,10 +79,10 @@ impl Homes {
         }
     }
 
-    /// Sets other names.
+    /// Sets other names, whose parts are separated by `/` or by the separator of the platform.
     #[must_use]
     pub fn with_names(mut self, names: StateNames) -> Self {
-        self.names = names;
+        self.names = names.with_platform_separators();
         self
     }
 

@@ -15,10 +15,11 @@ use std::{
     time::Duration,
 };
 
-use common::{APP, DAEMON, homes, key_file};
+use common::{APP, DAEMON, homes, key_file, with_slashes};
 use myownllm_durable_fs::{
     Disk, Op, Owner,
     sim::{Entry, Fault, SimDisk, Survey, Sweep, Weakening},
+    sim_path,
 };
 use myownllm_migration::{
     Class, Direction, Keep, Migrator, NoDaemons, Options, Outcome, Report, StateMigrator, is_pending,
@@ -237,7 +238,7 @@ fn intact(before: &BTreeSet<Vec<u8>>, disk: &SimDisk, case: &Case, at: &str) {
     let destination = if case.options.direction == Direction::Forward { DAEMON } else { APP };
     for (path, entry) in disk.tree() {
         let Entry::File(bytes, _) = entry else { continue };
-        let name = path.to_string_lossy();
+        let name = with_slashes(&path);
         let ours = name.starts_with(destination)
             && (case.options.direction == Direction::Forward || !name.starts_with(DAEMON))
             && !name.contains("/.durable-fs.");
@@ -258,7 +259,7 @@ fn shape(disk: &SimDisk) -> Vec<(String, Entry)> {
     // they were made.
     disk.tree()
         .into_iter()
-        .map(|(path, entry)| (path.to_string_lossy().into_owned(), entry))
+        .map(|(path, entry)| (with_slashes(&path), entry))
         .filter(|(_, entry)| !matches!(entry, Entry::Dir(_)))
         .collect()
 }
@@ -578,7 +579,7 @@ fn a_destination_that_appears_is_never_replaced() {
             disk.set_hook(move |record, foreign| {
                 let publishes = [Op::RenameNoReplace, Op::HardLink].contains(&record.op);
                 let Some(to) = record.other.as_ref().filter(|_| publishes) else { return };
-                let name = to.to_string_lossy();
+                let name = with_slashes(to);
                 if name.starts_with(DAEMON) && name.ends_with(".json") && !name.contains("/.durable-fs.") {
                     foreign.put(to, format!("foreign {name}").as_bytes());
                 } else if name.ends_with("/rosters") || name.ends_with("/states") {
@@ -790,12 +791,12 @@ fn what_appears_in_the_old_place_is_not_called_moved() {
 fn foreign_dirs_and_foreign_locks_stop_everything() {
     let disk = SimDisk::new();
     full(&disk);
-    disk.put_dir("/home/eve", 0o700);
+    disk.put_dir(sim_path!("/home/eve"), 0o700);
     disk.flush_all();
     let before = contents(&disk);
     // The lock of a parent directory is not the lock of the app's home, though every change is
     // below it.
-    for other in ["/home/eve", "/home", "/"] {
+    for other in [sim_path!("/home/eve"), sim_path!("/home"), sim_path!("/")] {
         let lock = disk.lock(Path::new(other), Duration::ZERO).expect("free");
         let report = Migrator::new(&disk, homes()).run(&lock, &Options::forward(), &NoDaemons);
         assert_eq!(report.outcome, Outcome::Refused, "{report:?}");

@@ -58,7 +58,8 @@ fn printed(plan: &Plan) -> Vec<String> {
     lines.extend(plan.left.iter().map(|left| format!("left: {}", left.path.display())));
     lines.extend(plan.errors.iter().map(|error| format!("error: {}", error.code())));
     lines.extend(plan.refusals.iter().map(|error| format!("refused: {}", error.code())));
-    lines.iter().map(|line| line.replace(DAEMON, "@").replace(APP, "~")).collect()
+    let short = |line: &String| line.replace('\\', "/").replace(DAEMON, "@").replace(APP, "~");
+    lines.iter().map(short).collect()
 }
 
 #[rstest]

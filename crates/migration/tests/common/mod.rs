@@ -9,10 +9,16 @@ use std::{
 
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::SigningKey;
+use myownllm_durable_fs::sim_path;
 use myownllm_migration::Homes;
 
-pub const APP: &str = "/home/ann/.myownllm";
-pub const DAEMON: &str = "/home/ann/.myownllm/.myownmesh";
+pub const APP: &str = sim_path!("/home/ann/.myownllm");
+pub const DAEMON: &str = sim_path!("/home/ann/.myownllm/.myownmesh");
+
+/// Returns a path with `/` between its parts, as in [`APP`], on every platform.
+pub fn with_slashes(path: &Path) -> String {
+    path.to_string_lossy().replace('\\', "/")
+}
 
 pub fn homes() -> Homes {
     Homes::new(APP, DAEMON)
