@@ -16,10 +16,11 @@ use myownllm_config_store::{
     Updated,
 };
 use myownllm_durable_fs::sim::{Entry, Fault, SimDisk};
-use myownllm_durable_fs::{Disk, Op, Owner};
+use myownllm_durable_fs::{Disk, Op, Owner, sim_path};
 use rstest::rstest;
+use serde_json::json;
 
-const SIBLING: &str = "/home/u/.myownllm/config.json.corrupt";
+const SIBLING: &str = sim_path!("/home/u/.myownllm/config.json.corrupt");
 
 fn home() -> SimDisk {
     let disk = SimDisk::new();
@@ -164,7 +165,7 @@ fn a_missing_config_is_written_once_private_with_the_defaults() {
     assert_eq!(mode(&disk, CONFIG), 0o600);
     assert_eq!(mode(&disk, "/home/u/.myownllm"), 0o700);
     assert_eq!(mode(&disk, BACKUPS), 0o700);
-    assert_eq!(text(&live(&disk), "conversation_dir").as_deref(), Some("/home/u/.myownllm/conversations"));
+    assert_eq!(text(&live(&disk), "conversation_dir"), Some(sim_places().conversation_dir));
     disk.reset_ops();
     assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
 }
@@ -682,18 +683,16 @@ fn the_later_of_copy_and_file_moved_aside_wins() {
 
 #[test]
 fn paths_into_the_old_home_follow_what_moved() {
-    let leaked = br#"{"version":3,"identity_path":"/home/u/.myownllm/.secrets/identity.json","daemon":{"enabled":true},
-        "networks":[{"id":"a","network_id":"home","roster_path":"/home/u/.myownllm/mesh/rosters/home.json"},
-                    {"id":"b","network_id":"work","roster_path":"/home/u/.myownllm/mesh/rosters/work.json"}]}"#;
-    let disk = with_config(leaked);
+    let in_home = |path: &str| spelled(&format!("{HOME}/.myownllm/{path}"));
+    let network = |id: &str| json!({"id": id, "network_id": id, "roster_path": in_home(&format!("mesh/rosters/{id}.json"))});
+    let leaked = json!({"version": 3, "identity_path": in_home(".secrets/identity.json"), "daemon": {"enabled": true},
+        "networks": [network("home"), network("work")]});
+    let disk = with_config(leaked.to_string().as_bytes());
     disk.put("/home/u/.myownllm/.myownmesh/.secrets/identity.json", b"{}");
     disk.put("/home/u/.myownllm/.myownmesh/mesh/rosters/home.json", b"{}");
     let (loaded, _) = launch(&disk, &sim_places()).unwrap();
     let half = disk.content(DAEMON_CONFIG).unwrap();
-    assert_eq!(
-        text(&half, "identity_path").as_deref(),
-        Some("/home/u/.myownllm/.myownmesh/.secrets/identity.json")
-    );
+    assert_eq!(text(&half, "identity_path"), Some(in_home(".myownmesh/.secrets/identity.json")));
     let now = Document::parse(&live(&disk)).unwrap().document;
     let roster = |n: &str| {
         now.get(&["cloud_mesh", "networks", n, "daemon_settings", "roster_path"])
@@ -702,17 +701,19 @@ fn paths_into_the_old_home_follow_what_moved() {
             .unwrap()
             .into_owned()
     };
-    assert_eq!(roster("0"), "/home/u/.myownllm/.myownmesh/mesh/rosters/home.json");
-    assert_eq!(roster("1"), "/home/u/.myownllm/mesh/rosters/work.json", "its file is not at the new place");
+    assert_eq!(roster("0"), in_home(".myownmesh/mesh/rosters/home.json"));
+    assert_eq!(roster("1"), in_home("mesh/rosters/work.json"), "its file is not at the new place");
     assert_eq!(loaded.report.rebased.len(), 3);
     assert!(loaded.diagnostics.iter().any(|d| d.code == "store.path-not-rebased"));
 }
 
 #[test]
 fn configs_that_are_one_by_a_link_are_not_written() {
-    for (link, target) in
-        [(CONFIG, DAEMON_CONFIG), (DAEMON_CONFIG, CONFIG), (CONFIG, "/home/u/.myownllm/.myownmesh/app.json")]
-    {
+    for (link, target) in [
+        (CONFIG, DAEMON_CONFIG),
+        (DAEMON_CONFIG, CONFIG),
+        (CONFIG, sim_path!("/home/u/.myownllm/.myownmesh/app.json")),
+    ] {
         for content in [LEAKED_V3, &healthy("before")] {
             let disk = home();
             disk.put_dir(DAEMON_HOME, 0o700);
@@ -758,12 +759,12 @@ fn configs_that_are_one_by_a_link_are_not_written() {
 /// location and no longer at the old one.
 #[test]
 fn rosters_that_have_moved_since_the_repair_are_followed() {
-    let leaked = br#"{"version":3,"daemon":{"enabled":true},
-        "networks":[{"id":"a","network_id":"home","roster_path":"/home/u/.myownllm/mesh/rosters/home.json"}]}"#;
-    let (old, new) =
-        ("/home/u/.myownllm/mesh/rosters/home.json", "/home/u/.myownllm/.myownmesh/mesh/rosters/home.json");
-    let disk = with_config(leaked);
-    disk.put(old, b"{}");
+    let in_home = |path: &str| spelled(&format!("{HOME}/.myownllm/{path}"));
+    let (old, new) = (in_home("mesh/rosters/home.json"), in_home(".myownmesh/mesh/rosters/home.json"));
+    let leaked = json!({"version": 3, "daemon": {"enabled": true},
+        "networks": [{"id": "a", "network_id": "home", "roster_path": old}]});
+    let disk = with_config(leaked.to_string().as_bytes());
+    disk.put(&old, b"{}");
     launch(&disk, &sim_places()).unwrap();
     let says = || {
         let now = Document::parse(&live(&disk)).unwrap().document;
@@ -777,12 +778,12 @@ fn rosters_that_have_moved_since_the_repair_are_followed() {
     };
     assert_eq!(says(), old);
     unchanged("it has not moved");
-    disk.put(new, b"{}");
+    disk.put(&new, b"{}");
     unchanged("it is in both places, and nobody has chosen");
-    disk.remove(old);
+    disk.remove(&old);
     let before = live(&disk);
     let (loaded, applied) = launch(&disk, &sim_places()).unwrap();
-    assert_eq!((loaded.report.rebased.len(), says().as_str()), (1, new));
+    assert_eq!((loaded.report.rebased.len(), says()), (1, new));
     assert!(applied.is_some() && copies(&disk).iter().any(|(_, bytes)| *bytes == before));
     unchanged("it is done");
 }
@@ -965,7 +966,7 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
         disk.put_dir(BACKUPS, 0o700);
         let copy = format!("{BACKUPS}/{kind}-00000001-{}.json", hash_of(&bytes));
         disk.put(&copy, &bytes);
-        disk.put_link(CONFIG, copy.strip_prefix("/home/u/.myownllm/").unwrap());
+        disk.put_link(CONFIG, copy.strip_prefix(sim_path!("/home/u/.myownllm/")).unwrap());
         let refused = [launch(&disk, &sim_places()).map(drop), set_mark(&disk, "x").map(drop)];
         let leaked = bytes == LEAKED_V3;
         assert_eq!(refused[0].is_err(), leaked, "a repair is refused, and a copy of its own is made");
@@ -1474,7 +1475,7 @@ fn locked_store_holds_the_lock_of_its_own_home() {
     let clock = FakeClock::default();
     let store = Store::new(&disk, &clock, sim_places());
     let held = locked(&store);
-    assert_eq!(held.home_lock().path(), Path::new("/home/u/.myownllm"));
+    assert_eq!(held.home_lock().path(), Path::new(sim_path!("/home/u/.myownllm")));
     assert!(!is_free("/home/u/.myownllm") && is_free("/home/v/.myownllm"));
     // Another path to the same home counts as the same home.
     assert!(!is_free("/home/link/.myownllm"));

@@ -71,7 +71,11 @@ impl Rebased {
         if below(&old, to).is_some() {
             return None;
         }
-        let new = format!("{}{}", to.trim_end_matches(is_slash), below(&old, from)?);
+        let mut new = format!("{}{}", to.trim_end_matches(is_slash), below(&old, from)?);
+        // A Windows path has one separator, as Windows writes it. Elsewhere `\` is part of a name.
+        if to.contains('\\') && !to.contains('/') {
+            new = new.replace('/', r"\");
+        }
         let rebased = is_at_new_place(&new);
         Some(Self { pointer: pointer(), half, from: old.into_owned(), to: new, rebased })
     }

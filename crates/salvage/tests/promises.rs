@@ -1023,15 +1023,13 @@ fn paths_into_the_old_home_follow_the_files() {
     assert_eq!(path.as_str().unwrap(), "/home/u/.myownllm/.myownmesh/mesh/rosters/a.json");
     // Done once, it is done; both kinds of slashes separate.
     assert_eq!(myownllm_salvage::rebase_paths(&mut app, None, from, to, &there), []);
-    let mut daemon = doc(r#"{"identity_path":"C:\\Users\\u\\.myownllm\\id.json"}"#);
-    let found = myownllm_salvage::rebase_paths(
-        &mut app,
-        Some(&mut daemon),
-        r"C:\Users\u\.myownllm",
-        r"D:\new",
-        &|_| true,
-    );
-    assert_eq!(found[0].to, r"D:\new\id.json");
+    for spelled in [r"C:\Users\u\.myownllm\keys\id.json", r"C:\Users\u\.myownllm/keys/id.json"] {
+        let mut daemon = Document::empty();
+        daemon.set(&["identity_path"], spelled);
+        let (from, to) = (r"C:\Users\u\.myownllm", r"D:\new");
+        let found = myownllm_salvage::rebase_paths(&mut app, Some(&mut daemon), from, to, &|_| true);
+        assert_eq!(found[0].to, r"D:\new\keys\id.json", "{spelled}: one separator");
+    }
     // A path may be spelled in many ways. One that goes upwards leads who knows where.
     for (spelled, to) in [
         ("//home/u/./.myownllm//.secrets/id.json", Some("/n/.secrets/id.json")),

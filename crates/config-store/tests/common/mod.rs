@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use myownllm_config_model::{Document, SeededIds, app_config};
 use myownllm_config_store::{Applied, Clock, ConfigStore, Loaded, Places, Store, StoreError};
-use myownllm_durable_fs::Disk;
 use myownllm_durable_fs::sim::{Entry, SimDisk};
+use myownllm_durable_fs::{Disk, sim_path};
 use myownllm_paths::{Env, PathResolver, Resolver};
 
-pub const HOME: &str = "/home/u";
-pub const CONFIG: &str = "/home/u/.myownllm/config.json";
-pub const BACKUPS: &str = "/home/u/.myownllm/config-backups";
-pub const DAEMON_HOME: &str = "/home/u/.myownllm/.myownmesh";
-pub const DAEMON_CONFIG: &str = "/home/u/.myownllm/.myownmesh/config.json";
+pub const HOME: &str = sim_path!("/home/u");
+pub const CONFIG: &str = sim_path!("/home/u/.myownllm/config.json");
+pub const BACKUPS: &str = sim_path!("/home/u/.myownllm/config-backups");
+pub const DAEMON_HOME: &str = sim_path!("/home/u/.myownllm/.myownmesh");
+pub const DAEMON_CONFIG: &str = sim_path!("/home/u/.myownllm/.myownmesh/config.json");
 
 pub const LEAKED_V1: &[u8] = include_bytes!(concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -68,14 +68,20 @@ pub fn sim_places() -> Places {
     places(Path::new(HOME))
 }
 
+/// Returns the path as the layout spells it on this platform.
+pub fn spelled(path: &str) -> String {
+    Path::new(path).components().collect::<PathBuf>().to_str().unwrap().to_owned()
+}
+
 /// Returns a config of the app's that lacks nothing, with a mark.
 pub fn healthy(mark: &str) -> Vec<u8> {
     let mut doc = Document::parse(APP).unwrap().document;
     doc.set(&["mark"], serde_json::json!(mark));
-    app_config::complete(&mut doc, "/home/u/.myownllm/conversations", &mut ids());
+    let conversations = sim_places().conversation_dir;
+    app_config::complete(&mut doc, &conversations, &mut ids());
     let bytes = doc.to_bytes();
     let mut again = Document::parse(&bytes).unwrap().document;
-    app_config::complete(&mut again, "/home/u/.myownllm/conversations", &mut ids());
+    app_config::complete(&mut again, &conversations, &mut ids());
     assert!(!again.is_modified(), "the scene is not what it says");
     bytes
 }
