@@ -1,7 +1,7 @@
 //! Words for numbers, names, paths and states, the same in every command.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{MAIN_SEPARATOR, Path};
 
 use myownllm_config_model::app_config::Loss;
 use myownllm_config_model::shorten::shortened;
@@ -37,7 +37,7 @@ pub fn short(path: &Path, user_home: &Path) -> String {
     };
     match path.strip_prefix(user_home) {
         Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
-        Ok(rest) => format!("~/{}", shown(rest)),
+        Ok(rest) => format!("~{MAIN_SEPARATOR}{}", shown(rest)),
         Err(_) => shown(path),
     }
 }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_file_name_cannot_steer_the_terminal() {
         let shown = short(Path::new("/home/u/\x1b[31mred\n.json"), Path::new("/home/u"));
-        assert_eq!(shown, "~/\\u{1b}[31mred\\n.json");
+        assert_eq!(shown, format!("~{MAIN_SEPARATOR}{}", "\\u{1b}[31mred\\n.json"));
         // A daemon's message cannot reverse the text around it.
         assert_eq!(escape_controls("net \u{202e}gpj"), "net \\u{202e}gpj");
         assert_eq!(escape_controls("k\u{fc}che"), "k\u{fc}che");

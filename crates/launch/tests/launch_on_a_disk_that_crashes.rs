@@ -15,15 +15,15 @@ use myownllm_daemon::{
     StoppedDaemon,
 };
 use myownllm_durable_fs::sim::{Fault, SimDisk};
-use myownllm_durable_fs::{Disk, FileKind};
+use myownllm_durable_fs::{Disk, FileKind, sim_path};
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::{
     CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Mode, Node, PathResolver, Platform, Resolver, guard,
 };
 
-const HOME: &str = "/home/u";
-const CONFIG: &str = "/home/u/.myownllm/config.json";
+const HOME: &str = sim_path!("/home/u");
+const CONFIG: &str = sim_path!("/home/u/.myownllm/config.json");
 
 /// The homes of a user that a daemon of each version has overwritten.
 const FIXTURES: [(&str, &str); 2] = [("0.1.2", "0644"), ("0.3.8", "0600")];
