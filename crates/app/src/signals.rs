@@ -88,8 +88,8 @@ fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
-/// On Ctrl-C, Windows itself ends a console program, and the daemon in its console as well. Here
-/// this process only waits for the end of the daemon.
+/// On Ctrl-C, Windows ends this process at once, and with it the daemon, which is in a job of this
+/// process. Here this process only waits for the end of the daemon.
 #[cfg(windows)]
 pub(crate) struct Signals {
     /// Never set: there are no signals to receive.

@@ -118,28 +118,39 @@ impl ChildCommand<'_> {
 /// A child of this process, reaped or not.
 #[cfg(not(unix))]
 #[derive(Debug)]
-pub(super) struct ChildProcess(Child);
+pub(super) struct ChildProcess {
+    child: Child,
+    /// Ends the child, and every process that it started, once the last handle is closed: when this
+    /// value is dropped, and when this process ends in whatever way.
+    job: Option<win32job::Job>,
+}
 
 #[cfg(not(unix))]
 impl ChildProcess {
     pub(super) fn from_std(child: Child) -> Self {
-        Self(child)
+        Self { child, job: None }
     }
 
     pub(super) fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.0.try_wait()
+        self.child.try_wait()
     }
 
     pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.0.wait()
+        self.child.wait()
     }
 
     pub(super) fn kill(&mut self) -> io::Result<()> {
-        self.0.kill()
+        self.child.kill()
+    }
+
+    /// Lets the child outlive this process.
+    pub(super) fn release(&mut self) -> io::Result<()> {
+        let no_limit = win32job::ExtendedLimitInfo::new();
+        self.job.take().map_or(Ok(()), |job| job.set_extended_limit_info(&no_limit).map_err(io::Error::other))
     }
 }
 
@@ -149,7 +160,7 @@ impl ChildCommand<'_> {
     /// process.
     pub(super) fn start(&self) -> io::Result<ChildProcess> {
         use std::{
-            os::windows::process::CommandExt,
+            os::windows::{io::AsRawHandle, process::CommandExt},
             process::{Command, Stdio},
         };
 
@@ -159,6 +170,74 @@ impl ChildCommand<'_> {
         command.arg(SERVE).envs(self.environment.iter().cloned()).current_dir(self.directory);
         command.stdin(Stdio::null()).stdout(self.log.try_clone()?).stderr(self.log.try_clone()?);
         command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
-        command.spawn().map(ChildProcess)
+        let mut limit = win32job::ExtendedLimitInfo::new();
+        let job = win32job::Job::create_with_limit_info(limit.limit_kill_on_job_close());
+        let child = command.spawn()?;
+        // A process that the child starts before it is in the job outlives this process.
+        let job = job.and_then(|job| {
+            job.assign_process(child.as_raw_handle() as isize)?;
+            Ok(job)
+        });
+        if let Err(error) = &job {
+            tracing::warn!(pid = child.id(), %error, "the daemon would outlive this program if it is killed");
+        }
+        Ok(ChildProcess { child, job: job.ok() })
+    }
+}
+
+#[cfg(all(test, windows))]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test sets its own scene")]
+
+    use std::{fs::File, path::Path, time::Duration};
+
+    use super::ChildCommand;
+
+    const IS_CHILD: &str = "MYOWNLLM_TEST_CHILD";
+
+    /// The child of the test below, which starts this test program with the argument `serve`.
+    #[test]
+    fn serve() {
+        if std::env::var_os(IS_CHILD).is_some() {
+            for _ in 0..100 {
+                println!("alive");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
+    fn grows(log: &Path) -> bool {
+        let len = || std::fs::metadata(log).unwrap().len();
+        let before = len();
+        std::thread::sleep(Duration::from_millis(700));
+        len() > before
+    }
+
+    #[test]
+    fn child_ends_with_this_process_unless_it_is_released() {
+        for is_released in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = dir.path().join("log");
+            let program = std::env::current_exe().unwrap();
+            let environment = [(IS_CHILD.into(), "1".into()), ("RUST_TEST_NOCAPTURE".into(), "1".into())];
+            let command = ChildCommand {
+                program: &program,
+                directory: dir.path(),
+                environment: &environment,
+                log: &File::create(&log).unwrap(),
+            };
+            let mut child = command.start().unwrap();
+            while std::fs::metadata(&log).unwrap().len() == 0 {
+                assert_eq!(child.try_wait().unwrap(), None);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(grows(&log), "the child runs");
+            if is_released {
+                child.release().unwrap();
+            }
+            drop(child);
+            std::thread::sleep(Duration::from_millis(200));
+            assert_eq!(grows(&log), is_released);
+        }
     }
 }

@@ -75,7 +75,8 @@ impl ExitWatch {
 ///
 /// By default, dropping it leaves the daemon running and without a zombie, as [`Spawned::detach`]
 /// does: an early return must not end a daemon. [`SpawnRequest::kill_on_drop`] makes the drop end
-/// the daemon.
+/// the daemon. On Windows, the daemon ends with this program until the value is dropped, even if
+/// this program is killed.
 #[derive(Debug)]
 #[must_use = "a daemon that is not stopped goes on running"]
 pub struct Spawned {
