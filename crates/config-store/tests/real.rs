@@ -1,4 +1,7 @@
 //! Runs the store on a real file system, with real threads.
+//!
+//! On Unix alone: the scenes are made of modes, symlinks and mounts. On Windows, `store.rs` and
+//! `crashes.rs` run the store, and `tests/tests/windows.rs` the program.
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,

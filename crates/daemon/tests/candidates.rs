@@ -1,4 +1,4 @@
-//! The programs that may be the daemon.
+//! The programs that may be the daemon. On Unix alone: modes and symlinks make the scenes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 

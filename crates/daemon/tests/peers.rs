@@ -1,5 +1,8 @@
 //! Peers that misbehave. Each bound is compared with the clock, with slack for a slow machine; no
 //! test sleeps for a fixed time.
+//!
+//! On Unix alone: the peers listen at a socket file. The pipe of Windows is in
+//! `tests/tests/windows.rs`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(unix)]
 

@@ -1,4 +1,4 @@
-//! The disk below a locked home goes through directory handles.
+//! The disk below a locked home goes through directory handles, which Windows does not have.
 
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "tests play the other programs")]

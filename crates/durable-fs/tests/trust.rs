@@ -1,4 +1,4 @@
-//! The rules of the way to a home, as a table.
+//! The rules of the way to a home, as a table. Windows has neither owners nor modes.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "tests")]

@@ -1,4 +1,6 @@
 //! Tests a table of homes against their answers, and runs each way out.
+//!
+//! On Unix alone: the homes hold symlinks and pipes, and the ways out are commands of a shell.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::disallowed_methods, reason = "tests may write as they like")]

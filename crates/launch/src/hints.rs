@@ -102,11 +102,12 @@ mod tests {
     use std::time::Duration;
 
     use myownllm_daemon::{ControlError, Endpoint, Probe, Refusal, SpawnError, StopError};
+    use myownllm_durable_fs::sim_path;
 
     use super::*;
 
     /// The words that may begin a line to copy.
-    const COMMANDS: [&str; 21] = [
+    const COMMANDS: [&str; 23] = [
         PROGRAM,
         "${EDITOR:-vi}",
         "chmod",
@@ -125,6 +126,8 @@ mod tests {
         "readlink",
         "rm",
         "tail",
+        "taskkill",
+        "tasklist",
         "ulimit",
         "sudo",
         "test",
@@ -147,7 +150,7 @@ mod tests {
     fn the_way_out_of_what_goes_wrong_with_a_daemon_is_a_command() {
         let endpoint = || Endpoint::unix("/h/daemon.sock");
         let op = || "network_add".to_owned();
-        let path = || std::path::PathBuf::from("/h/a b");
+        let path = || std::path::PathBuf::from(sim_path!("/h/a b"));
         for pid in [None, Some(7)] {
             let errors = [
                 ControlError::Unreachable { endpoint: endpoint(), source: failed() },
@@ -204,7 +207,7 @@ mod tests {
     fn the_way_out_of_what_is_wrong_with_paths_and_configs_is_a_command() {
         use myownllm_config_store::StoreError;
         use myownllm_paths::PathsError;
-        let path = || std::path::PathBuf::from("/h/a b");
+        let path = || std::path::PathBuf::from(sim_path!("/h/a b"));
         let errors = [
             PathsError::ControlSocket { named: path(), why: "is empty", config: path() },
             PathsError::SocketTooLong { socket: path(), length: 2, limit: 1, daemon_config: path() },
@@ -225,10 +228,10 @@ mod tests {
         ];
         errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         let broken = myownllm_config_model::Document::parse(b"{\n  \"a\": 1,\n}").unwrap_err();
-        let mut diagnostic =
-            Diagnostic::from_error(&broken, broken.code(), broken.hint()).at(Path::new("/h/c.json"));
+        let file = Path::new(sim_path!("/h/c.json"));
+        let mut diagnostic = Diagnostic::from_error(&broken, broken.code(), broken.hint()).at(file);
         diagnostic.complete_hint(PROGRAM);
-        assert_eq!(diagnostic.hint.as_deref(), Some("${EDITOR:-vi} +2 /h/c.json"));
+        assert_eq!(diagnostic.hint, Some(format!("${{EDITOR:-vi}} +2 {}", quote(file))));
         // Without a file, there is nothing to open.
         let mut diagnostic = Diagnostic::from_error(&broken, broken.code(), broken.hint());
         diagnostic.complete_hint(PROGRAM);

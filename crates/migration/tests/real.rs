@@ -1,4 +1,7 @@
 //! The move on a real file system.
+//!
+//! On Unix alone: the scenes are made of symlinks, modes, owners and mounts. On Windows,
+//! `crash.rs` runs the move, and `tests/tests/windows.rs` the program.
 #![cfg(unix)]
 #![allow(clippy::disallowed_methods, reason = "tests play the other programs")]
 #![allow(clippy::print_stderr, reason = "what is skipped is said")]

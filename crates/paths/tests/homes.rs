@@ -138,7 +138,7 @@ fn the_daemons_variable_decides_about_the_shared_home_alone(
     let l = resolve(&env).unwrap();
     assert_eq!(l.shared_home.to_str(), Some(&*shared));
     assert_eq!(l.shared_home_rule, rule);
-    assert_eq!(l.shared_socket, Path::new(shared).join("daemon.sock"));
+    assert_eq!(l.shared_socket, Path::new(&shared).join("daemon.sock"));
     // Own mode never reads the variable.
     assert_eq!(l.daemon_home, Path::new(&native("/home/u/.myownllm/.myownmesh")));
 }
