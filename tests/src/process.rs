@@ -96,7 +96,7 @@ impl Builder {
         let before = made(&self.socket);
         let mut standin = StandIn { child: command.spawn()?, home: self.home, socket: self.socket };
         let deadline = Instant::now() + Duration::from_secs(10);
-        while made(&standin.socket) == before || !standin.listens() {
+        while (cfg!(unix) && made(&standin.socket) == before) || !standin.listens() {
             if let Some(status) = standin.child.try_wait()? {
                 return Err(io::Error::other(format!("the stand-in ended: {status}")));
             }
@@ -181,7 +181,8 @@ impl StandIn {
 
     #[cfg(not(unix))]
     fn listens(&self) -> bool {
-        false
+        let pipe = myownllm_daemon::Endpoint::pipe(myownllm_paths::MYOWNLLM.pipe);
+        !myownllm_daemon::probe(&pipe, Duration::from_millis(200)).is_absent()
     }
 }
 

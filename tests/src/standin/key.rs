@@ -1,7 +1,7 @@
 //! The identity: an ed25519 key, and its file format.
 
 use std::{
-    io::{self, Read},
+    io,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -67,7 +67,19 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+#[cfg(not(unix))]
 pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    use std::hash::{BuildHasher as _, RandomState};
+    for chunk in bytes.chunks_mut(8) {
+        let random = RandomState::new().hash_one(()).to_le_bytes();
+        chunk.copy_from_slice(&random[..chunk.len()]);
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    use std::io::Read as _;
     std::fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 

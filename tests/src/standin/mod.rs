@@ -16,7 +16,8 @@
 mod key;
 mod mode;
 mod ops;
-#[cfg(unix)]
+#[cfg(windows)]
+mod pipe;
 mod server;
 mod shape;
 mod store;
@@ -107,15 +108,8 @@ impl Settings {
 }
 
 /// Runs the daemon until a signal or a fault ends it. Returns the exit code.
-#[cfg(unix)]
 pub fn serve(settings: Settings) -> u8 {
     server::serve(settings)
-}
-
-/// The stand-in does not speak over named pipes.
-#[cfg(not(unix))]
-pub fn serve(_settings: Settings) -> u8 {
-    2
 }
 
 /// The daemon's state, apart from its socket.

@@ -1,12 +1,13 @@
 //! The socket, and its faults.
 #![expect(clippy::print_stderr, reason = "a daemon's log is its stderr")]
 
+#[cfg(unix)]
+use std::os::{
+    fd::{AsFd, OwnedFd},
+    unix::net::{UnixListener, UnixStream as Stream},
+};
 use std::{
     io::{self, BufRead, BufReader, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
-    },
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,19 +18,24 @@ use std::{
 };
 
 use serde_json::{Value, json};
+#[cfg(unix)]
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
 };
 
-use super::{Daemon, Settings, mode::Modes, store};
+#[cfg(windows)]
+use super::pipe::{Stream, listen};
+#[cfg(unix)]
+use super::store;
+use super::{Daemon, Settings, mode::Modes};
 
 /// The exit code of a fault that ends the daemon.
 const DEAD: u8 = 3;
 
 struct Shared {
     daemon: Mutex<Daemon>,
-    subscribers: Mutex<Vec<UnixStream>>,
+    subscribers: Mutex<Vec<Stream>>,
     answered: AtomicU64,
     asked: AtomicU64,
     modes: Modes,
@@ -38,16 +44,18 @@ struct Shared {
 
 pub(super) fn serve(settings: Settings) -> u8 {
     let modes = settings.modes.clone();
+    #[cfg(unix)]
     if modes.has("hands-over") {
         return hand_over(&settings).unwrap_or_else(|e| fail(&format!("hand over: {e}")));
     }
-    // Handles signals before anything else: a daemon that gets SIGTERM during its start ends too.
-    let signals = match Signals::new([SIGTERM, SIGINT]) {
-        Ok(signals) => signals,
-        Err(e) => return fail(&format!("signals: {e}")),
-    };
+    #[cfg(unix)]
     let socket = Arc::new(Mutex::new(None::<PathBuf>));
-    end_on_signal(signals, &modes, Arc::clone(&socket));
+    // Handles signals before anything else: a daemon that gets SIGTERM during its start ends too.
+    #[cfg(unix)]
+    match Signals::new([SIGTERM, SIGINT]) {
+        Ok(signals) => end_on_signal(signals, &modes, Arc::clone(&socket)),
+        Err(e) => return fail(&format!("signals: {e}")),
+    }
     if modes.has("dies-early") {
         eprintln!("stand-in-daemon: starting");
         eprintln!("stand-in-daemon: told to die early");
@@ -69,7 +77,10 @@ pub(super) fn serve(settings: Settings) -> u8 {
         Err(e) => return fail(&format!("bind {}: {e}", path.display())),
     };
     note_ready(settings.trace.as_deref());
-    *lock(&socket) = Some(path.clone());
+    #[cfg(unix)]
+    {
+        *lock(&socket) = Some(path.clone());
+    }
     eprintln!("stand-in-daemon {}: listening on {}", settings.version.name(), path.display());
     if let Some(wait) = modes.millis("dies-in") {
         thread::spawn(move || {
@@ -97,6 +108,7 @@ pub(super) fn serve(settings: Settings) -> u8 {
     0
 }
 
+#[cfg(unix)]
 fn listen(path: &Path, modes: &Modes) -> io::Result<UnixListener> {
     if modes.has("takes-over") {
         return Ok(UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?));
@@ -109,6 +121,7 @@ fn listen(path: &Path, modes: &Modes) -> io::Result<UnixListener> {
 
 /// Begins to listen, lets another process serve, and runs on without a part in it. Handles no
 /// signal: any signal ends this process.
+#[cfg(unix)]
 fn hand_over(settings: &Settings) -> io::Result<u8> {
     let path = settings.home.join("daemon.sock");
     store::unlink(&path);
@@ -149,6 +162,7 @@ fn die(why: &str) -> ! {
     std::process::exit(DEAD.into())
 }
 
+#[cfg(unix)]
 fn end_on_signal(mut signals: Signals, modes: &Modes, socket: Arc<Mutex<Option<PathBuf>>>) {
     let (ignore, lingers) = (modes.has("ignore-term"), modes.millis("lingers"));
     thread::spawn(move || {
@@ -169,7 +183,7 @@ fn end_on_signal(mut signals: Signals, modes: &Modes, socket: Arc<Mutex<Option<P
 /// Kills the process at the other end of a connection and waits until it is gone and its locks are
 /// released.
 #[cfg(target_os = "linux")]
-fn kill_peer(stream: &UnixStream) {
+fn kill_peer(stream: &Stream) {
     let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else { return };
     eprintln!("stand-in-daemon: told to kill process {}", peer.pid.as_raw_nonzero());
     let _ = rustix::process::kill_process(peer.pid, rustix::process::Signal::KILL);
@@ -184,7 +198,7 @@ fn kill_peer(stream: &UnixStream) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn kill_peer(_: &UnixStream) {
+fn kill_peer(_: &Stream) {
     die("cannot tell here who asked")
 }
 
@@ -193,7 +207,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn converse(&self, stream: UnixStream) {
+    fn converse(&self, stream: Stream) {
         if self.modes.has("close") {
             return;
         }
@@ -214,7 +228,7 @@ impl Shared {
         }
     }
 
-    fn exchange(&self, mut to: &UnixStream, line: &str) -> io::Result<()> {
+    fn exchange(&self, mut to: &Stream, line: &str) -> io::Result<()> {
         self.note(line)?;
         if let Some(wait) = self.modes.millis("slow-answer") {
             thread::sleep(wait);
@@ -261,7 +275,7 @@ impl Shared {
         Ok(())
     }
 
-    fn send(&self, mut to: &UnixStream, line: &str) -> io::Result<()> {
+    fn send(&self, mut to: &Stream, line: &str) -> io::Result<()> {
         let line = line.as_bytes();
         if self.modes.has("garbage") {
             return to.write_all(b"220 mail.example.org ESMTP\n");

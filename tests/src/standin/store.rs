@@ -107,6 +107,7 @@ fn temporary(path: &Path) -> PathBuf {
 }
 
 /// Unlinks a socket path, even if another daemon listens there.
+#[cfg(unix)]
 pub(crate) fn unlink(path: &Path) {
     let _ = fs::remove_file(path);
 }
