@@ -12,6 +12,7 @@ mod rig;
 mod style;
 mod test;
 mod tools;
+mod windows;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ enum Verb {
     Bench(bench::Args),
     /// Remove each line that carries a guarantee, one at a time, and check that a test goes red
     Mutants(mutants::Args),
+    /// The tests of the libraries and of the program as Windows code, under wine; not a part of
+    /// `ci`
+    Windows(windows::Args),
 }
 
 /// The result of a step: a value, or a sentence with the reason of the failure.
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Dist(args) => dist::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Mutants(args) => mutants::run(&args),
+        Verb::Windows(args) => windows::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
