@@ -1,6 +1,6 @@
 //! The report for a helper: one text, or one HTML page, without secrets.
 
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR_STR, Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use myownllm_durable_fs::{FileKind, Metadata};
@@ -136,7 +136,7 @@ impl Report {
         for file in &self.files {
             let modified = file.modified.as_deref().unwrap_or("unknown");
             let kind = match file.kind {
-                "directory" => "/",
+                "directory" => MAIN_SEPARATOR_STR,
                 "symlink" => "@",
                 _ => "",
             };

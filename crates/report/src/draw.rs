@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{MAIN_SEPARATOR, MAIN_SEPARATOR_STR, Path};
 
 const BRANCH: &str = "├─ ";
 const LAST: &str = "└─ ";
@@ -135,8 +135,8 @@ fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
         };
         let name = tamed(&name.to_string_lossy());
         let is_folder = entry.node.as_ref().is_none_or(|node| node.folder);
-        // The root directory is already a slash.
-        let slash = if is_folder && !name.ends_with('/') { "/" } else { "" };
+        // The root directory is already a separator.
+        let slash = if is_folder && !name.ends_with(MAIN_SEPARATOR) { MAIN_SEPARATOR_STR } else { "" };
         let mut line =
             vec![(Tone::Dim, format!("{indent}{branch}")), (Tone::Plain, format!("{name}{slash}"))];
         let (tone, mark) = entry.mark();

@@ -1,6 +1,6 @@
 //! A move as a person sees it: the same lines and the same trees for a plan and for a report.
 
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 use myownllm_config_store::Pending;
 use myownllm_durable_fs::FileKind;
@@ -216,7 +216,7 @@ fn other_place(home: &Path, here: &Path, there: &Path) -> String {
         return file_name(there).to_string_lossy().into_owned();
     }
     let folder = there.parent().unwrap_or(there);
-    format!("{}/", folder.strip_prefix(home).unwrap_or(folder).display())
+    format!("{}{MAIN_SEPARATOR}", folder.strip_prefix(home).unwrap_or(folder).display())
 }
 
 struct Sides<'a> {
