@@ -126,7 +126,7 @@ fn configs_that_have_changed_places_are_each_put_right() {
     disk.put(CONFIG, LEAKED_V3);
     disk.put(DAEMON_CONFIG, &healthy("there"));
     let (_, applied) = launch(&disk, &sim_places()).unwrap();
-    assert_eq!(applied.unwrap().report.restored_from.as_deref(), Some(".myownmesh/config.json"));
+    assert_eq!(applied.unwrap().report.restored_from.as_deref(), Some(&*spelled(".myownmesh/config.json")));
     let done = set_aside(&disk).unwrap().unwrap();
     assert!(done.restored_from.unwrap().to_string().starts_with("daemon-"));
     assert_eq!(json_at(&disk, CONFIG)["mark"], "there");

@@ -68,7 +68,8 @@ fn live(disk: &SimDisk) -> Vec<u8> {
 }
 
 fn mode(disk: &SimDisk, path: &str) -> u32 {
-    match disk.tree().get(std::path::Path::new(path)) {
+    // On Windows, the home has the drive of the path.
+    match disk.tree().get(&Path::new(HOME).join(path)) {
         Some(Entry::File(_, mode) | Entry::Dir(mode)) => *mode,
         other => panic!("{path}: {other:?}"),
     }
@@ -298,9 +299,10 @@ fn nothing_is_written_in_a_home_that_somebody_else_decides_about() {
         held.update(&mut ids(), &mut |doc| Ok(doc.set(&["x"], serde_json::json!(1)).is_changed()))
             .unwrap_err(),
     ];
+    let hint = format!("sudo chown -R 4711:4711 {}", shown(sim_path!("/home/u/.myownllm")));
     for error in errors {
         assert_eq!(error.code(), "homes.unsafe-permissions", "{error}");
-        assert_eq!(error.hint().as_deref(), Some("sudo chown -R 4711:4711 /home/u/.myownllm"));
+        assert_eq!(error.hint().as_deref(), Some(&*hint));
     }
     assert_eq!(disk.tree(), before);
 }
@@ -727,12 +729,7 @@ fn configs_that_are_one_by_a_link_are_not_written() {
             }
             for error in errors.into_iter().map(Result::unwrap_err) {
                 assert_eq!(error.code(), "store.shared", "{link}: {error}");
-                assert_eq!(
-                    error.hint().unwrap(),
-                    format!(
-                        "test -L {link} && cp -RLpn {link} {link}.copy && rm {link} && mv -n {link}.copy {link}"
-                    )
-                );
+                assert_eq!(error.hint().unwrap(), replaces_link(link));
             }
             assert_eq!(disk.tree(), before, "{link}");
             // Does the same as the hint.
@@ -975,12 +972,7 @@ fn a_link_to_a_copy_is_no_place_to_write_and_the_copy_no_copy() {
             refused.into_iter().filter_map(Result::err).filter(|e| e.code() != "store.repair-pending")
         {
             assert_eq!(error.code(), "store.config-is-a-copy");
-            assert_eq!(
-                error.hint().unwrap(),
-                format!(
-                    "test -L {CONFIG} && cp -RLpn {CONFIG} {CONFIG}.copy && rm {CONFIG} && mv -n {CONFIG}.copy {CONFIG}"
-                )
-            );
+            assert_eq!(error.hint().unwrap(), replaces_link(CONFIG));
         }
         assert_eq!(disk.content(&copy).unwrap(), bytes);
         assert_eq!(disk.content(DAEMON_CONFIG), None, "nothing of a repair is made");
@@ -1047,7 +1039,8 @@ fn an_update_that_changes_nothing_writes_nothing() {
         assert!(!updated.changed);
     }
     // A killed run may have written the config that this update finds, so the update syncs it.
-    let synced = [format!("SyncFile {CONFIG}"), "SyncDir /home/u/.myownllm".to_owned()];
+    let home = spelled(sim_path!("/home/u/.myownllm"));
+    let synced = [format!("SyncFile {}", spelled(CONFIG)), format!("SyncDir {home}")];
     assert_eq!(changes(&disk), [synced.clone(), synced.clone(), synced].concat());
 }
 
@@ -1916,7 +1909,7 @@ fn a_plan_can_be_printed() {
     let json = serde_json::to_value(&loaded.pending).unwrap();
     let steps: Vec<_> = json.as_array().unwrap().iter().map(|s| s["step"].as_str().unwrap()).collect();
     assert_eq!(steps, ["keep-former", "publish-daemon-half", "replace-config", "keep-last-good"]);
-    assert_eq!(json[2]["path"], CONFIG);
+    assert_eq!(json[2]["path"], spelled(CONFIG));
     let report = serde_json::to_value(&loaded.report).unwrap();
     assert_eq!(report["shape"], "daemon");
     assert_eq!(report["daemon_half"], "written");
@@ -1975,7 +1968,7 @@ fn a_restore_sets_aside_what_is_too_much_to_be_read() {
     let store = Store::new(&disk, &clock, sim_places()).with_limits(limits);
     let told = restore(&*locked(&store), &store).unwrap();
     assert!(
-        told.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&aside)),
+        told.iter().any(|note| note.starts_with("store.set-aside: ") && note.contains(&spelled(&aside))),
         "{told:?}"
     );
     assert_eq!((live(&disk), disk.content(&aside)), (healthy.clone(), Some(large.clone())));
@@ -2054,7 +2047,7 @@ fn an_older_copy_is_not_taken_because_the_newest_cannot_be_read() {
         disk.fail(Fault::once(read, ErrorKind::PermissionDenied));
         let error = look(&disk).unwrap_err();
         assert_eq!((error.code(), error.path()), ("store.copy-unreadable", Path::new(&newest)));
-        assert_eq!(error.hint().unwrap(), format!("chmod u+r {newest}"));
+        assert_eq!(error.hint().unwrap(), format!("chmod u+r {}", shown(&newest)));
     }
 }
 
@@ -2065,6 +2058,6 @@ fn a_config_that_is_a_mount_of_its_own_is_named_as_that() {
     disk.fail(Fault::always(Op::Exchange, ErrorKind::ResourceBusy));
     let error = set_mark(&disk, "y").unwrap_err();
     assert_eq!((error.code(), error.path()), ("store.mounted", Path::new(CONFIG)));
-    assert_eq!(error.hint().unwrap(), format!("findmnt {CONFIG}"));
+    assert_eq!(error.hint().unwrap(), format!("findmnt {}", shown(CONFIG)));
     assert_eq!(live(&disk), healthy("x"));
 }

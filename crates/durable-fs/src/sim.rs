@@ -50,7 +50,7 @@ use crate::{
 const ROOT: u64 = 1;
 
 /// The path of the root directory.
-const ROOT_PATH: &str = crate::sim_path!("/");
+const ROOT_PATH: &str = if cfg!(windows) { r"C:\" } else { "/" };
 
 /// Spells a path of the simulated disk as an absolute path of this platform: `/home/u` becomes
 /// `C:/home/u` on Windows, where a path without a drive is not absolute.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use myownllm_config_model::{Document, SeededIds, app_config};
 use myownllm_config_store::{Applied, Clock, ConfigStore, Loaded, Places, Store, StoreError};
 use myownllm_durable_fs::sim::{Entry, SimDisk};
-use myownllm_durable_fs::{Disk, sim_path};
+use myownllm_durable_fs::{Disk, quote, sim_path};
 use myownllm_paths::{Env, PathResolver, Resolver};
 
 pub const HOME: &str = sim_path!("/home/u");
@@ -71,6 +71,17 @@ pub fn sim_places() -> Places {
 /// Returns the path as the layout spells it on this platform.
 pub fn spelled(path: &str) -> String {
     Path::new(path).components().collect::<PathBuf>().to_str().unwrap().to_owned()
+}
+
+/// Returns the path as a hint shows it.
+pub fn shown(path: &str) -> String {
+    quote(Path::new(&spelled(path)))
+}
+
+/// Returns the hint that puts a copy of a symlink's target in the place of the symlink.
+pub fn replaces_link(link: &str) -> String {
+    let (link, copy) = (shown(link), shown(&format!("{link}.copy")));
+    format!("test -L {link} && cp -RLpn {link} {copy} && rm {link} && mv -n {copy} {link}")
 }
 
 /// Returns a config of the app's that lacks nothing, with a mark.
@@ -133,7 +144,7 @@ pub fn changes(disk: &SimDisk) -> Vec<String> {
     disk.ops()
         .iter()
         .filter(|op| op.is_change())
-        .map(|op| format!("{:?} {}", op.op, op.path.display()))
+        .map(|op| format!("{:?} {}", op.op, spelled(op.path.to_str().unwrap())))
         .collect()
 }
 
