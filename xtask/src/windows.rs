@@ -63,8 +63,8 @@ fn on_windows(verb: &str) -> Command {
 /// Returns the parts that this machine lacks, each with the command that brings it.
 fn missing() -> Vec<&'static str> {
     let libraries = Command::new("rustc").args(["--print=target-libdir", "--target", TARGET]).output();
-    let has_std =
-        libraries.is_ok_and(|said| Path::new(String::from_utf8_lossy(&said.stdout).trim()).is_dir());
+    let has_std = libraries
+        .is_ok_and(|said| std::fs::read_dir(Path::new(String::from_utf8_lossy(&said.stdout).trim())).is_ok());
     let answer = |program| answers(Command::new(program).arg("--version"));
     [
         (has_std, "the target's standard library (rustup target add x86_64-pc-windows-gnu)"),

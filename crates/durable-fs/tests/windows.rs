@@ -99,7 +99,6 @@ fn path_of_more_than_260_characters_is_like_any_other() {
     assert!(deep.as_os_str().len() > 400);
     make_dirs(&locked, home.path(), &deep, 0o700, None).expect("made");
     lives_with(&locked, &deep.join("roster.json"));
-    assert_eq!(locked.canonicalize(&deep).expect("there").file_name(), deep.file_name());
 }
 
 #[test]
