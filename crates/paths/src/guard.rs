@@ -197,6 +197,11 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
     let names = daemon.strip_prefix(app).ok().map(|rest| rest.components().collect::<Vec<_>>());
     let plain_names =
         names.filter(|n| !n.is_empty() && n.iter().all(|part| matches!(part, Component::Normal(_))));
+    // Windows reports a path below a file as a path that does not exist.
+    let is_below_a_file = |path: &Path| {
+        let above = || path.ancestors().skip(1).find_map(|above| lookup.look_through(above).ok());
+        cfg!(windows) && above().is_some_and(|node| node.kind != Kind::Folder)
+    };
     let mut by_spelling = plain_names.is_some();
     let mut exists = true;
     let mut id = None;
@@ -207,8 +212,8 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
             Ok(Node { kind: Kind::Folder, id: seen }) => id = seen,
             Ok(Node { kind: Kind::Link, .. }) => by_spelling = false,
             Ok(_) => return not_a_folder(daemon, &at, "not a folder"),
-            Err(error) if error.kind() == ErrorKind::NotFound => exists = false,
-            Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            Err(error) if error.kind() == ErrorKind::NotFound && !is_below_a_file(&at) => exists = false,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 let mut above = at.ancestors().skip(1);
                 let file = above.find(|above| lookup.look_through(above).is_ok()).unwrap_or(&at);
                 return not_a_folder(daemon, file, "not a folder");
