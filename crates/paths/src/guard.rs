@@ -5,7 +5,6 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::error::LEADS_OUT;
-use crate::resolver::inside;
 use crate::{
     Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_control_socket, check_socket,
 };
@@ -375,6 +374,12 @@ fn physical(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
         }
     }
     Ok(done)
+}
+
+/// Returns a path in a home. A name may have several parts, which the platform separates in its own
+/// way.
+pub(crate) fn inside(home: &Path, name: &str) -> PathBuf {
+    name.split('/').fold(home.to_path_buf(), |path, part| path.join(part))
 }
 
 /// Returns the path normalized by its spelling alone: without `.` and doubled slashes, and each

@@ -1,7 +1,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::env::Home;
-use crate::guard::{is_same_or_inside, plain};
+use crate::guard::{inside, is_same_or_inside, plain};
 use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
 /// Computes a layout from an environment. An app can bring its own rules by implementing this
@@ -178,12 +178,6 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
 
 fn odd_name(field: &'static str, value: &str, why: &str) -> PathsError {
     PathsError::HostApp { field, value: value.to_owned(), why: why.to_owned() }
-}
-
-/// Returns a path in a home. A name may have several parts, which the platform separates in its own
-/// way.
-pub(crate) fn inside(home: &Path, name: &str) -> PathBuf {
-    name.split('/').fold(home.to_path_buf(), |path, part| path.join(part))
 }
 
 /// Returns whether a path names the same entry from every working directory. `Path::is_absolute` is
