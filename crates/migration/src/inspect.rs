@@ -213,9 +213,11 @@ fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, Migration
                 let by_word = || normalise(&key.parent().unwrap_or(home).join(says));
                 targets.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
             }
-            Err(error) if !is_absent(&error) && error.kind() != io::ErrorKind::PermissionDenied => {
-                return Err(unreadable(&key, error));
-            }
+            // A directory that cannot be read is reported with everything in it.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && disk.list(key.parent().unwrap_or(home)).is_err() => {}
+            Err(error) if !is_absent(&error) => return Err(unreadable(&key, error)),
             _ => {}
         }
     }
