@@ -139,7 +139,9 @@ impl Store<'_> {
             report.reset_keys.clone_from(&report.completed_keys);
         }
         let own = is_first.then(|| self.measure(read));
-        let is_lost = own.as_ref().is_some_and(OwnSettings::is_bare) && self.is_used(listing);
+        // A person who writes a short config by hand sets more than one thing.
+        let is_lost =
+            own.as_ref().is_some_and(|own| own.is_bare() && own.count() < 2) && self.is_used(listing);
         if is_lost {
             diagnostics.push(self.gone_note());
         }

@@ -474,10 +474,11 @@ impl Locked<'_> {
             return Ok(());
         }
         let has_settings = |document: &Document| self.measure(document).count() > 0;
+        let is_worth_it = |document: &Document| has_settings(document) && !self.is_covered(document);
         let kept = match self.shape_of(&bytes) {
             _ if is_source => self.keep_as(&bytes, true)?,
             FileShape::App | FileShape::Mixed
-                if Document::parse(&bytes).is_ok_and(|parsed| has_settings(&parsed.document)) =>
+                if Document::parse(&bytes).is_ok_and(|parsed| is_worth_it(&parsed.document)) =>
             {
                 self.keep_as(&bytes, false)?
             }
@@ -509,6 +510,18 @@ impl Locked<'_> {
 
     fn is_the_config(&self, bytes: &[u8]) -> bool {
         self.disk.content_eq(&self.places.config, bytes).unwrap_or(false)
+    }
+
+    /// Returns whether the config, its complete part, or the newest good backup has the settings of
+    /// a file that a killed run did not put in its place. Such a file is most often a repair of this
+    /// config with other generated ids, and a loop of killed runs would pile up backups.
+    fn is_covered(&self, unfinished: &Document) -> bool {
+        let unfinished = self.measure(unfinished);
+        let has_all = |document: &Document| self.measure(document).loss_since(&unfinished).is_none();
+        let live = self.disk.read(&self.places.config, self.limits.config_bytes).unwrap_or_default();
+        let live = self.usable(&live).or_else(|| Some(self.recover_config(&live)?.document));
+        let (backup, _) = self.readable_source(&self.copies().list(), &mut Vec::new());
+        live.as_ref().is_some_and(has_all) || backup.is_some_and(|backup| has_all(&backup.document))
     }
 
     /// Returns whether the config, or a backup, is of the app's shape.

@@ -456,13 +456,13 @@ fn the_only_config_is_restored_from_a_temporary_file_of_a_killed_run(
 }
 
 #[test]
-fn a_config_in_a_temporary_file_is_kept_beside_a_healthy_config() {
+fn a_displaced_config_is_kept_beside_a_healthy_config_and_an_unfinished_one_is_not() {
     let disk = rich_home();
-    for (n, at) in [PART, SWAP, PART_IN_BACKUPS].into_iter().enumerate() {
+    for (n, (at, kept)) in [(PART, false), (SWAP, true), (PART_IN_BACKUPS, false)].into_iter().enumerate() {
         let bytes = healthy(&format!("left-{n}"));
         disk.put(at, &bytes);
         launch(&disk, &sim_places()).unwrap();
-        assert!(is_kept(&disk, &bytes), "{at}");
+        assert_eq!(is_kept(&disk, &bytes), kept, "{at}");
         assert_eq!(disk.content(CONFIG).unwrap(), healthy("rich"));
         assert!(launch(&disk, &sim_places()).unwrap().1.is_none());
     }

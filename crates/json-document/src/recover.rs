@@ -221,7 +221,8 @@ fn inner_documents(text: &str) -> Vec<Recovered> {
     let (mut found, mut from, mut scanned) = (Vec::new(), 1, 0);
     while let Some(at) = text.get(from..).and_then(|rest| rest.find('{')).map(|at| from + at) {
         from = at + 1;
-        if text[..at].trim_end().ends_with([':', ',', '[']) {
+        // A value of a member stands on the line of its key.
+        if text[..at].trim_end_matches([' ', '\t']).ends_with([':', ',', '[']) {
             continue;
         }
         scanned += text.len() - at;
@@ -277,8 +278,11 @@ fn from_utf16(bytes: &[u8]) -> Option<String> {
     (rest.len() % 2 == 0).then(|| String::from_utf16(&units).ok()).flatten()
 }
 
+/// Makes a code unit of two bytes.
+type ByteOrder = fn([u8; 2]) -> u16;
+
 /// Returns the bytes behind the byte order mark of UTF-16, and how two of them make a unit.
-fn utf16_units(bytes: &[u8]) -> Option<(&[u8], fn([u8; 2]) -> u16)> {
+fn utf16_units(bytes: &[u8]) -> Option<(&[u8], ByteOrder)> {
     let (mark, rest) = bytes.split_first_chunk::<2>()?;
     match mark {
         [0xff, 0xfe] => Some((rest, u16::from_le_bytes)),
