@@ -20,7 +20,7 @@ use support::{APP, program, root, run, set_mode};
 const NO_CODES: [&str; 2] = ["myownllm.network-settings", "myownmesh.network-settings"];
 /// Endings of file names. The file `daemon.log` has the spelling of the code `daemon.log`, which is
 /// listed.
-const FILE_ENDINGS: [&str; 6] = ["json", "sock", "lock", "exe", "md", "toml"];
+const FILE_ENDINGS: [&str; 7] = ["json", "sock", "lock", "exe", "md", "toml", "txt"];
 
 #[test]
 fn every_code_of_the_sources_is_listed_and_no_other() {

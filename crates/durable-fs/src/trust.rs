@@ -510,7 +510,7 @@ impl Trace {
         let foreign = |holder| problem(OwnershipProblemKind::ForeignHome { uid: owner.uid, holder });
         if let Some(holder) = holder.filter(|holder| !self.trusts(runner, holder.uid, Some(owner.uid))) {
             // The runner's home must not be given away: the directory has the wrong owner.
-            if let Some(directory) = directory.filter(|_| owner.uid == runner.uid) {
+            if let Some(directory) = directory.filter(|_| owner.uid == runner.uid && !runner.is_root()) {
                 let kind = OwnershipProblemKind::ForeignDirectory { uid: holder.uid };
                 return Some(OwnershipProblem::new(&directory.path, kind));
             }

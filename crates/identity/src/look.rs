@@ -528,7 +528,8 @@ impl Search<'_> {
         let identity = match self.disk.read(path, limit) {
             Ok(bytes) => match inspect(&bytes) {
                 Identity::Damaged { flaw: None, .. }
-                    if !(holds_key_fields(&bytes) || is_named && !is_empty_temporary(path, &bytes)) =>
+                    if name_of(path).contains(SET_ASIDE)
+                        || !(holds_key_fields(&bytes) || is_named && !is_empty_temporary(path, &bytes)) =>
                 {
                     return None;
                 }

@@ -312,7 +312,9 @@ impl fmt::Display for Refusal {
             _ => None,
         });
         match (&self.problem, given_up) {
-            (Problem::Gone { .. }, Some(command)) if matches!(self.ways_out.first(), Some(WayOut::Restore { .. })) => {
+            (Problem::Gone { .. }, Some(command))
+                if matches!(self.ways_out.first(), Some(WayOut::Restore { .. })) =>
+            {
                 write!(
                     f,
                     "; restore it from a backup; only if it is lost for good, give up the peers, who will have to approve this device \

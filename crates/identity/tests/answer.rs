@@ -263,7 +263,6 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     #[case] place: &str,
 ) {
     let home = home_of(parts);
-    let before = home.contents();
     let Answer::Refused(refusal) = home.answer() else { panic!("{:?}", home.answer()) };
     assert_eq!(refusal.code(), code, "{refusal}");
     let Some(WayOut::Restore { command, .. }) = refusal.ways_out.first() else { panic!("{refusal:?}") };
@@ -280,6 +279,7 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
     std::fs::remove_file(&backup).unwrap();
 
     let home = home_of(parts);
+    let before = home.contents();
     let refusal = home.answer().refusal().unwrap().clone();
     let last = refusal.ways_out.last().unwrap().command().unwrap().to_owned();
     for _ in 0..2 {

@@ -122,7 +122,7 @@ impl Examiner<'_, '_> {
                 );
                 let warning =
                     Diagnostic::warning("identity.path-ignored", evidence).at(&layout.daemon_config);
-                self.checks.diagnostic(NAMED, warning.hint(format!("{} identity", self.options.program)));
+                self.checks.diagnostic(NAMED, warning);
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
@@ -97,6 +98,14 @@ impl<'a> Judge<'a> {
         alike.into_iter().any(|(_, path)| holds(path))
     }
 
+    /// Returns the head of a file; `None` if the file cannot be read.
+    fn head(&self, path: PathBuf) -> Option<(Vec<u8>, PathBuf)> {
+        let mut head = self.disk.read(&path, LIMIT).ok()?;
+        head.truncate(HEAD);
+        head.shrink_to_fit();
+        Some((head, path))
+    }
+
     fn index(&self, relative: &Path) -> Index {
         let homes = self.homes;
         let legacy = homes.names.legacy_roster.parent().unwrap_or(Path::new(""));
@@ -104,17 +113,10 @@ impl<'a> Judge<'a> {
         for home in [&homes.app, &homes.daemon] {
             let dir = home.join(relative);
             for dir in [dir.join(QUARANTINE_DIR), dir, homes.app.join(legacy)] {
-                for entry in self.disk.list(&dir).unwrap_or_default() {
-                    let is_ours = entry.name.to_string_lossy().starts_with(TEMP_PREFIX);
-                    if entry.kind == FileKind::File && !is_ours {
-                        let path = dir.join(entry.name);
-                        if let Ok(mut head) = self.disk.read(&path, LIMIT) {
-                            head.truncate(HEAD);
-                            head.shrink_to_fit();
-                            index.push((head, path));
-                        }
-                    }
-                }
+                let entries = self.disk.list(&dir).unwrap_or_default().into_iter();
+                let is_ours = |name: &OsStr| name.to_string_lossy().starts_with(TEMP_PREFIX);
+                let files = entries.filter(|entry| entry.kind == FileKind::File && !is_ours(&entry.name));
+                index.extend(files.filter_map(|entry| self.head(dir.join(entry.name))));
             }
         }
         index.sort();
