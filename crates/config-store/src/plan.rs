@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use myownllm_config_model::app_config::OwnSettings;
 use myownllm_config_model::{
     Diagnostic, Document, Ids, ParseError, Parsed, Place, Severity, ValueRef, app_config,
 };
