@@ -582,9 +582,13 @@ struct HandedOver {
 impl HandedOver {
     fn start(home: &Home, mode: &str, then: &str) -> Self {
         let innocent = home.standin().mode(mode).env("STAND_IN_THEN", then).start().unwrap();
-        eventually("the other one runs", || processes_of(&home.path()).len() == 2);
-        let daemon = processes_of(&home.path()).into_iter().find(|pid| *pid != innocent.pid()).unwrap();
-        Self { innocent, daemon }
+        // A process that is just being started is not in each list.
+        let daemon = std::cell::Cell::new(None);
+        eventually("the other one runs", || {
+            daemon.set(processes_of(&home.path()).into_iter().find(|pid| *pid != innocent.pid()));
+            daemon.get().is_some()
+        });
+        Self { innocent, daemon: daemon.get().unwrap() }
     }
 }
 
