@@ -379,10 +379,12 @@ impl Locked<'_> {
 
     /// Removes the leftovers of killed runs beside the config, among the backups and in the daemon
     /// home. A leftover that may be the only copy of its content becomes a backup first; the one that
-    /// is the `source` of a repair becomes the newest good backup.
+    /// is the `source` of a repair becomes the newest good backup. `planned` is the config that the
+    /// repair will write.
     pub(crate) fn clear_leftovers(
         &self,
         source: Option<&str>,
+        planned: Option<&Document>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Vec<Step> {
         let places = &self.places;
@@ -412,7 +414,7 @@ impl Locked<'_> {
                 let is_source = leftover.path.file_name().and_then(OsStr::to_str) == source;
                 let kept = match leftover.may_be_only_copy {
                     true => self.keep_displaced(&leftover.path, is_source, diagnostics),
-                    false => self.keep_unfinished(&leftover.path, is_source, diagnostics),
+                    false => self.keep_unfinished(&leftover.path, is_source, planned, diagnostics),
                 };
                 if let Err(error) = kept {
                     diagnostics.push(Diagnostic {
@@ -467,6 +469,7 @@ impl Locked<'_> {
         &self,
         path: &Path,
         is_source: bool,
+        planned: Option<&Document>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), StoreError> {
         let bytes = self.read_leftover(path)?;
@@ -474,7 +477,7 @@ impl Locked<'_> {
             return Ok(());
         }
         let has_settings = |document: &Document| self.measure(document).count() > 0;
-        let is_worth_it = |document: &Document| has_settings(document) && !self.is_covered(document);
+        let is_worth_it = |document: &Document| has_settings(document) && !self.is_covered(document, planned);
         let kept = match self.shape_of(&bytes) {
             _ if is_source => self.keep_as(&bytes, true)?,
             FileShape::App | FileShape::Mixed
@@ -484,7 +487,8 @@ impl Locked<'_> {
             }
             FileShape::Daemon | FileShape::Mixed
                 if path.parent() == Some(&*self.places.daemon_home)
-                    && self.disk.stat(&self.places.daemon_config).is_err() =>
+                    && self.disk.stat(&self.places.daemon_config).is_err()
+                    && !self.is_overwritten() =>
             {
                 self.keep(&bytes, &[CopyKind::Daemon, CopyKind::Kept], CopyKind::Daemon)?
             }
@@ -512,16 +516,25 @@ impl Locked<'_> {
         self.disk.content_eq(&self.places.config, bytes).unwrap_or(false)
     }
 
-    /// Returns whether the config, its complete part, or the newest good backup has the settings of
-    /// a file that a killed run did not put in its place. Such a file is most often a repair of this
+    /// Returns whether the planned config, the config, its complete part, or the newest good backup
+    /// has the settings of a file that a killed run did not put in its place. Such a file is most often a repair of this
     /// config with other generated ids, and a loop of killed runs would pile up backups.
-    fn is_covered(&self, unfinished: &Document) -> bool {
+    fn is_covered(&self, unfinished: &Document, planned: Option<&Document>) -> bool {
         let unfinished = self.measure(unfinished);
         let has_all = |document: &Document| self.measure(document).loss_since(&unfinished).is_none();
+        if planned.is_some_and(has_all) {
+            return true;
+        }
         let live = self.disk.read(&self.places.config, self.limits.config_bytes).unwrap_or_default();
         let live = self.usable(&live).or_else(|| Some(self.recover_config(&live)?.document));
         let (backup, _) = self.readable_source(&self.copies().list(), &mut Vec::new());
         live.as_ref().is_some_and(has_all) || backup.is_some_and(|backup| has_all(&backup.document))
+    }
+
+    /// Returns whether the app's config still holds the daemon's half, which the repair publishes.
+    fn is_overwritten(&self) -> bool {
+        let live = self.disk.read(&self.places.config, self.limits.config_bytes).unwrap_or_default();
+        matches!(self.shape_of(&live), FileShape::Daemon | FileShape::Mixed)
     }
 
     /// Returns whether the config, or a backup, is of the app's shape.
