@@ -103,24 +103,32 @@ impl<'a> Renamer<'a> {
         Ok(found)
     }
 
+    /// Renames with the exclusive rename. Returns false if only hard links are supported, and then
+    /// nothing has changed.
+    fn rename_exclusively(&self, from: &Path, to: &Path) -> Result<bool> {
+        let dir = dir_of(to)?;
+        if self.known(dir) == Some(NoReplaceSupport::Link) {
+            return Ok(false);
+        }
+        match self.disk.rename_noreplace(from, to) {
+            Err(error) if error.may_be_unsupported() => match self.support(dir)? {
+                // The file system supports the rename, so the refusal concerned this file or was
+                // temporary. The error of a second try is final.
+                NoReplaceSupport::Rename => self.disk.rename_noreplace(from, to).map(|()| true),
+                NoReplaceSupport::Link => Ok(false),
+                NoReplaceSupport::Neither => {
+                    Err(DiskError::two(Op::RenameOrLink, from, to, io::ErrorKind::Unsupported.into()))
+                }
+            },
+            result => result.map(|()| true),
+        }
+    }
+
     /// Gives a file a new name. Where only hard links are supported, the file keeps the old name
     /// too.
     pub(crate) fn name(&self, from: &Path, to: &Path) -> Result<Named> {
-        let dir = dir_of(to)?;
-        if self.known(dir) != Some(NoReplaceSupport::Link) {
-            match self.disk.rename_noreplace(from, to) {
-                Ok(()) => return Ok(Named::Renamed),
-                Err(error) if error.may_be_unsupported() => match self.support(dir)? {
-                    // The file system supports the rename, so the refusal concerned this file or
-                    // was temporary. The error of a second try is final.
-                    NoReplaceSupport::Rename => {
-                        return self.disk.rename_noreplace(from, to).map(|()| Named::Renamed);
-                    }
-                    NoReplaceSupport::Link => {}
-                    NoReplaceSupport::Neither => return Err(neither(from, to)),
-                },
-                Err(error) => return Err(error),
-            }
+        if self.rename_exclusively(from, to)? {
+            return Ok(Named::Renamed);
         }
         self.disk.hard_link(from, to).map(|()| Named::Linked)
     }
@@ -140,25 +148,13 @@ impl<'a> Renamer<'a> {
     /// Renames a whole directory. Where the file system has no exclusive rename, a plain rename
     /// follows a check: a plain rename never replaces a directory that is not empty.
     pub(crate) fn rename_dir(&self, from: &Path, to: &Path) -> Result<()> {
-        let refused = match self.disk.rename_noreplace(from, to) {
-            Err(error) if error.may_be_unsupported() => error,
-            result => return result,
-        };
-        match self.support(to.parent().unwrap_or(to))? {
-            NoReplaceSupport::Rename => self.disk.rename_noreplace(from, to),
-            NoReplaceSupport::Link => match self.disk.stat(to) {
-                Err(error) if error.is_not_found() => self.disk.rename(from, to),
-                Err(error) => Err(error),
-                Ok(_) => Err(DiskError::two(Op::Rename, from, to, io::ErrorKind::AlreadyExists.into())),
-            },
-            NoReplaceSupport::Neither => {
-                drop(refused);
-                Err(neither(from, to))
-            }
+        if self.rename_exclusively(from, to)? {
+            return Ok(());
+        }
+        match self.disk.stat(to) {
+            Err(error) if error.is_not_found() => self.disk.rename(from, to),
+            Err(error) => Err(error),
+            Ok(_) => Err(DiskError::two(Op::Rename, from, to, io::ErrorKind::AlreadyExists.into())),
         }
     }
-}
-
-fn neither(from: &Path, to: &Path) -> DiskError {
-    DiskError::two(Op::RenameOrLink, from, to, io::ErrorKind::Unsupported.into())
 }

@@ -89,13 +89,13 @@ impl<'a> Judge<'a> {
         let index = indexes.entry(relative.to_owned()).or_insert_with(|| self.index(relative));
         let head = &bytes[..bytes.len().min(HEAD)];
         let first = index.partition_point(|(known, _)| known.as_slice() < head);
-        let alike = index[first..].iter().take_while(|(known, _)| known.starts_with(head));
+        let mut alike = index[first..].iter().take_while(|(known, _)| known.starts_with(head));
         // The file may have changed since the index was made.
         let holds = |path: &Path| {
             self.disk.stat(path).is_ok_and(|meta| meta.len >= bytes.len() as u64)
                 && self.disk.read(path, LIMIT).is_ok_and(|there| there.starts_with(bytes))
         };
-        alike.into_iter().any(|(_, path)| holds(path))
+        alike.any(|(_, path)| holds(path))
     }
 
     /// Returns the head of a file; `None` if the file cannot be read.
