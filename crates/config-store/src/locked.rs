@@ -153,10 +153,8 @@ impl LockedStore for Locked<'_> {
             // Clears only if a step is pending: an apply with nothing to do must not write.
             if cleared.is_none() && !plan.loaded.pending.is_empty() {
                 self.check_apart()?;
-                let source = plan.source().map(str::to_owned);
-                let steps =
-                    self.clear_leftovers(source.as_deref(), Some(&plan.loaded.document), &mut diagnostics);
-                let is_source_cleared = steps.iter().any(|step| step.clears(source.as_deref()));
+                let steps = self.clear_leftovers(Some(&plan), &mut diagnostics);
+                let is_source_cleared = steps.iter().any(|step| step.clears(plan.source()));
                 cleared = Some(steps);
                 if is_source_cleared {
                     // The source of the repair is a backup by now.
@@ -208,14 +206,14 @@ impl LockedStore for Locked<'_> {
                 loaded.pending.steps.iter().any(|step| matches!(step, Step::ClearLeftover { .. }));
             if !said || bytes == before.to_bytes() {
                 if unfinished {
-                    self.clear_leftovers(None, None, &mut diagnostics);
+                    self.clear_leftovers(None, &mut diagnostics);
                 }
                 self.flush_config()?;
                 return Ok(Updated { document: before, changed: false, conflicts, diagnostics });
             }
             self.check_replacing(&bytes)?;
             if conflicts == 0 && unfinished {
-                self.clear_leftovers(None, None, &mut diagnostics);
+                self.clear_leftovers(None, &mut diagnostics);
             }
             let former = plan.former.bytes();
             if let Some(former) = former {
@@ -305,7 +303,7 @@ impl Locked<'_> {
             };
             let former = file.bytes();
             if former == Some(&*bytes) {
-                self.clear_leftovers(None, None, &mut diagnostics);
+                self.clear_leftovers(None, &mut diagnostics);
                 self.flush_config()?;
                 if self.find_loss(&document, &self.copies().list())?.is_some() {
                     self.keep_restored(&bytes, &mut diagnostics);
@@ -320,7 +318,7 @@ impl Locked<'_> {
                 });
             }
             check(&bytes)?;
-            self.clear_leftovers(None, None, &mut diagnostics);
+            self.clear_leftovers(None, &mut diagnostics);
             if let Some(former) = former {
                 backup = Some(self.copies_to_write().put(CopyKind::Kept, former)?);
             }

@@ -14,6 +14,7 @@ use myownllm_durable_fs::{
 
 use crate::copies::{Copies, CopyKind, WritableCopies, hash, publish};
 use crate::locked::Locked;
+use crate::plan::Plan;
 use crate::read::shown;
 use crate::{CopyId, FileShape, Places, Step, Store, StoreError};
 
@@ -379,14 +380,14 @@ impl Locked<'_> {
 
     /// Removes the leftovers of killed runs beside the config, among the backups and in the daemon
     /// home. A leftover that may be the only copy of its content becomes a backup first; the one that
-    /// is the `source` of a repair becomes the newest good backup. `planned` is the config that the
-    /// repair will write.
+    /// is the source of the `repair` becomes the newest good backup.
     pub(crate) fn clear_leftovers(
         &self,
-        source: Option<&str>,
-        planned: Option<&Document>,
+        repair: Option<&Plan>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Vec<Step> {
+        let source = repair.and_then(Plan::source);
+        let planned = repair.map(|repair| &repair.loaded.document);
         let places = &self.places;
         let mut folders = vec![places.app_home.clone(), places.backups.clone(), places.daemon_home.clone()];
         folders.extend(places.config.parent().map(Path::to_owned));
@@ -516,16 +517,22 @@ impl Locked<'_> {
         self.disk.content_eq(&self.places.config, bytes).unwrap_or(false)
     }
 
+    /// Returns the bytes of the config as it is now; none if it cannot be read.
+    fn live_bytes(&self) -> Vec<u8> {
+        self.disk.read(&self.places.config, self.limits.config_bytes).unwrap_or_default()
+    }
+
     /// Returns whether the planned config, the config, its complete part, or the newest good backup
-    /// has the settings of a file that a killed run did not put in its place. Such a file is most often a repair of this
-    /// config with other generated ids, and a loop of killed runs would pile up backups.
+    /// has the settings of a file that a killed run did not put in its place. Such a file is most
+    /// often a repair of this config with other generated ids, and a loop of killed runs would pile
+    /// up backups.
     fn is_covered(&self, unfinished: &Document, planned: Option<&Document>) -> bool {
         let unfinished = self.measure(unfinished);
         let has_all = |document: &Document| self.measure(document).loss_since(&unfinished).is_none();
         if planned.is_some_and(has_all) {
             return true;
         }
-        let live = self.disk.read(&self.places.config, self.limits.config_bytes).unwrap_or_default();
+        let live = self.live_bytes();
         let live = self.usable(&live).or_else(|| Some(self.recover_config(&live)?.document));
         let (backup, _) = self.readable_source(&self.copies().list(), &mut Vec::new());
         live.as_ref().is_some_and(has_all) || backup.is_some_and(|backup| has_all(&backup.document))
@@ -533,14 +540,12 @@ impl Locked<'_> {
 
     /// Returns whether the app's config still holds the daemon's half, which the repair publishes.
     fn is_overwritten(&self) -> bool {
-        let live = self.disk.read(&self.places.config, self.limits.config_bytes).unwrap_or_default();
-        matches!(self.shape_of(&live), FileShape::Daemon | FileShape::Mixed)
+        matches!(self.shape_of(&self.live_bytes()), FileShape::Daemon | FileShape::Mixed)
     }
 
     /// Returns whether the config, or a backup, is of the app's shape.
     fn has_sound_config(&self) -> bool {
-        let config = self.disk.read(&self.places.config, self.limits.config_bytes);
-        config.is_ok_and(|bytes| self.usable(&bytes).is_some())
+        self.usable(&self.live_bytes()).is_some()
             || self.copies().list().map_or(true, |listing| listing.newest_good().is_some())
     }
 
