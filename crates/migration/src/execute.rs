@@ -25,7 +25,7 @@ use crate::{
     error::MigrationError,
     homes::Options,
     inspect::{EntryClass, incomparable, inspect, whose},
-    plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step},
+    plan::{Collision, IdentityState, Plan, Retarget, SkippedEntry, Step, parent},
     report::{AttributesLost, MoveMethod, Moved, Outcome, Phase, Progress, Report},
 };
 
@@ -239,10 +239,6 @@ fn ours_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
     })?;
     files.sort();
     Ok(files)
-}
-
-fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(path).to_owned()
 }
 
 /// Returns the files that a barrier must sync where the platform cannot sync a whole file system:

@@ -256,6 +256,11 @@ impl fmt::Display for Step {
     }
 }
 
+/// Returns the directory of a path.
+pub(crate) fn parent(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_owned()
+}
+
 fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -11,7 +11,7 @@ use crate::{
     error::{MigrationError, Side},
     homes::{Direction, Homes, Keep, Options},
     inspect::{Aside, DestinationState, Inventory, Key, SingleFile, StateDir},
-    plan::{Collision, IdentityState, Plan, Retarget, Step},
+    plan::{Collision, IdentityState, Plan, Retarget, Step, parent},
 };
 
 /// Returns the plan for this inventory. Pure: the same inventory and options give the same plan.
@@ -441,10 +441,6 @@ impl<'a> Planner<'a> {
             plan.refusals.push(error.clone());
         }
     }
-}
-
-fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(path).to_owned()
 }
 
 /// Returns the barrier for these directories; `None` if there are none.
