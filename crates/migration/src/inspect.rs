@@ -14,13 +14,14 @@ use std::{
 };
 
 pub(crate) use classify::{EntryClass, rebase, relative_dirs, whose};
-use classify::{is_spelled_alike, legacy_network, normalise};
+use classify::{is_spelled_alike, legacy_network};
 pub(crate) use compare::incomparable;
 use compare::{differs, is_copy, no_mount, pair};
 use leftovers::{Judge, Leftover};
 use myownllm_durable_fs::trust::{HomeTrust, OwnershipProblem, foreign_file, foreign_part, world_writable};
 use myownllm_durable_fs::{Disk, DiskError, FileKind, Metadata, Op, Owner, QUARANTINE_DIR};
 use myownllm_identity::{Answer, Identity, Refusal};
+use myownllm_paths::normalize_lexically;
 pub use pending::is_pending;
 
 use crate::{
@@ -210,7 +211,7 @@ fn key_targets(disk: &dyn Disk, homes: &Homes) -> Result<Vec<PathBuf>, Migration
             Ok(meta) if meta.is_symlink() => {
                 let says = disk.read_link(&key).map_err(|error| unreadable(&key, error))?;
                 // If the symlink cannot be followed at present, its target path is used as it is.
-                let by_word = || normalise(&key.parent().unwrap_or(home).join(says));
+                let by_word = || normalize_lexically(&key.parent().unwrap_or(home).join(says));
                 targets.push(disk.canonicalize(&key).unwrap_or_else(|_| by_word()));
             }
             // A directory that cannot be read is reported with everything in it.
@@ -999,7 +1000,7 @@ impl Inspector<'_> {
             (Some(target), Some(dir)) if dir.ends_with(QUARANTINE_DIR) => {
                 // The path has no `..`: below a locked home no path goes upwards.
                 let belonged = dir.parent().unwrap_or(dir);
-                normalise(
+                normalize_lexically(
                     &self.disk.canonicalize(belonged).unwrap_or_else(|_| belonged.to_owned()).join(target),
                 )
             }

@@ -226,7 +226,7 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
     if !by_spelling {
         let real_app = physical(app, lookup)?;
         let real_daemon = physical(daemon, lookup)?;
-        let really = (real_daemon != plain(daemon)).then(|| real_daemon.clone());
+        let really = (real_daemon != normalize_lexically(daemon)).then(|| real_daemon.clone());
         if is_same(&real_daemon, &real_app, ignore_case) {
             return refuse("is the same folder as", really);
         }
@@ -384,7 +384,7 @@ pub(crate) fn inside(home: &Path, name: &str) -> PathBuf {
 
 /// Returns the path normalized by its spelling alone: without `.` and doubled slashes, and each
 /// `..` removes one part.
-pub(crate) fn plain(path: &Path) -> PathBuf {
+pub fn normalize_lexically(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {

@@ -11,7 +11,7 @@ mod socket;
 
 pub use crate::env::Env;
 pub use crate::error::PathsError;
-pub use crate::guard::{CheckedLayout, check_overlap, guard};
+pub use crate::guard::{CheckedLayout, check_overlap, guard, normalize_lexically};
 pub use crate::host::{DaemonFiles, HostApp, MYOWNLLM};
 pub use crate::layout::{Layout, Located, Rule};
 pub use crate::lookup::{Kind, Lookup, Node, RealLookup};

@@ -1,7 +1,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::env::Home;
-use crate::guard::{inside, is_same_or_inside, plain};
+use crate::guard::{inside, is_same_or_inside, normalize_lexically};
 use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
 /// Computes a layout from an environment. An app can bring its own rules by implementing this
@@ -70,7 +70,11 @@ impl Resolver {
         if !is_absolute(given) {
             return default(Rule::MeshHomeVariableRelative);
         }
-        if is_same_or_inside(&plain(given), &plain(app_home), self.platform.usually_ignores_case()) {
+        if is_same_or_inside(
+            &normalize_lexically(given),
+            &normalize_lexically(app_home),
+            self.platform.usually_ignores_case(),
+        ) {
             return default(Rule::MeshHomeVariableInsideApp);
         }
         (given.components().collect(), Rule::MeshHomeVariable)

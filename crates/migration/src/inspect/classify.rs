@@ -7,6 +7,7 @@ use std::{
 };
 
 use myownllm_durable_fs::{FileKind, QUARANTINE_DIR, SET_ASIDE, TEMP_PREFIX, may_be_only_copy};
+use myownllm_paths::normalize_lexically;
 
 use crate::homes::Homes;
 
@@ -60,28 +61,13 @@ pub(crate) fn relative_dirs(homes: &Homes) -> Vec<PathBuf> {
     all.into_iter().collect()
 }
 
-/// Removes `.` and `..` from a path by its text alone.
-pub(super) fn normalise(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
-}
-
 /// Returns the target with which a symlink in `new_folder` leads to the same path as `target` from
 /// `old_folder`.
 pub(crate) fn rebase(target: &Path, old_dir: &Path, new_dir: &Path) -> PathBuf {
     if target.is_absolute() || old_dir == new_dir {
         return target.to_owned();
     }
-    let target = normalise(&old_dir.join(target));
+    let target = normalize_lexically(&old_dir.join(target));
     let common = target.components().zip(new_dir.components()).take_while(|(a, b)| a == b).count();
     let up = new_dir.components().skip(common).map(|_| Component::ParentDir);
     up.chain(target.components().skip(common)).collect()
