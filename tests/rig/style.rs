@@ -4,6 +4,7 @@
 use std::io::IsTerminal as _;
 
 use clap::builder::styling::{AnsiColor, Style};
+use myownllm_report::Screen;
 
 /// The signs of a report.
 #[derive(Debug, Clone, Copy)]
@@ -24,19 +25,20 @@ const UNICODE: Signs =
 const ASCII: Signs =
     Signs { unicode: false, yes: "ok ", no: "NOT OK", skip: "skip", rule: "-", to: "->", from: "<-" };
 
-/// Returns the signs that this terminal can show.
-pub(crate) fn signs() -> Signs {
-    if plain(|name| std::env::var(name).ok(), std::io::stdout().is_terminal()) { ASCII } else { UNICODE }
+/// Returns the screen on which the rig reports.
+fn screen() -> Screen {
+    #[cfg(unix)]
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col.into());
+    #[cfg(not(unix))]
+    let columns = None;
+    Screen::new(columns.filter(|columns| *columns >= 40), std::io::stdout().is_terminal(), |name| {
+        std::env::var_os(name)
+    })
 }
 
-/// Returns true if only ASCII is safe: a dumb terminal, one without a name, or the C locale.
-fn plain(var: impl Fn(&str) -> Option<String>, terminal: bool) -> bool {
-    let term = var("TERM").unwrap_or_default();
-    let locale =
-        ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(|name| var(name)).find(|value| !value.is_empty());
-    term == "dumb"
-        || (terminal && term.is_empty() && !cfg!(windows))
-        || (terminal && locale.is_some_and(|locale| locale == "C" || locale == "POSIX"))
+/// Returns the signs that this terminal can show.
+pub(crate) fn signs() -> Signs {
+    if screen().unicode { UNICODE } else { ASCII }
 }
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -53,13 +55,7 @@ pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
 
 /// Returns the number of columns.
 pub(crate) fn width() -> usize {
-    #[cfg(unix)]
-    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
-        && size.ws_col >= 40
-    {
-        return size.ws_col.into();
-    }
-    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
+    screen().width
 }
 
 /// Wraps `text` between words at `width` characters.
@@ -93,15 +89,20 @@ pub(crate) fn took(time: std::time::Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
     fn a_dumb_terminal_gets_ascii_and_a_pipe_does_not_care() {
-        let dumb = |name: &str| (name == "TERM").then(|| "dumb".to_owned());
-        assert!(plain(dumb, true));
-        assert!(plain(dumb, false));
-        assert!(!plain(|name: &str| (name == "TERM").then(|| "xterm".to_owned()), true));
-        assert!(!plain(|_: &str| None, false));
+        let plain = |term: Option<&str>, is_terminal| {
+            !Screen::new(None, is_terminal, |name| term.filter(|_| name == "TERM").map(OsString::from))
+                .unicode
+        };
+        assert!(plain(Some("dumb"), true));
+        assert!(plain(Some("dumb"), false));
+        assert!(!plain(Some("xterm"), true));
+        assert!(!plain(None, false));
         assert!(
             [ASCII.yes, ASCII.no, ASCII.skip, ASCII.rule, ASCII.to, ASCII.from]
                 .iter()
