@@ -57,7 +57,7 @@ impl Tree {
                 } else {
                     Kind::Other
                 };
-                tree.0.insert(path, Entry { kind, stamp: stamp(&meta) });
+                tree.0.insert(path, Entry { kind, stamp: integration_tests::stamp(&meta) });
             }
         }
         Ok(tree)
@@ -90,31 +90,6 @@ fn is_socket(meta: &std::fs::Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_socket(_: &std::fs::Metadata) -> bool {
     false
-}
-
-#[cfg(unix)]
-fn stamp(meta: &std::fs::Metadata) -> Vec<i64> {
-    use std::os::unix::fs::MetadataExt as _;
-    vec![
-        i64::from(meta.mode()),
-        i64::from(meta.uid()),
-        i64::from(meta.gid()),
-        meta.size().cast_signed(),
-        meta.ino().cast_signed(),
-        meta.mtime(),
-        meta.mtime_nsec(),
-        meta.ctime(),
-        meta.ctime_nsec(),
-    ]
-}
-
-#[cfg(not(unix))]
-fn stamp(meta: &std::fs::Metadata) -> Vec<i64> {
-    let modified = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    vec![
-        meta.len().cast_signed(),
-        modified.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)),
-    ]
 }
 
 /// The fate of a path.

@@ -116,6 +116,15 @@ fn skip(fuse: Fuse) -> Option<String> {
     missing.map(|program| format!("{program} is not installed"))
 }
 
+/// Makes the directory of a test; `None`, with the reason on stderr, where the test cannot run.
+fn rig(fuse: Fuse) -> Option<tempfile::TempDir> {
+    if let Some(why) = skip(fuse) {
+        eprintln!("skipped: {why}");
+        return None;
+    }
+    Some(tempfile::Builder::new().prefix("fuse-").tempdir_in("/tmp").unwrap())
+}
+
 /// The content of every file below a directory.
 fn contents(dir: &Path) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
@@ -138,11 +147,7 @@ fn contents(dir: &Path) -> Vec<Vec<u8>> {
 #[case::a_daemon_home_on_gocryptfs(Fuse::Gocryptfs, true)]
 #[case::a_daemon_home_on_fuse_overlayfs(Fuse::Overlay, true)]
 fn a_move_that_is_reported_survives_a_power_cut(#[case] fuse: Fuse, #[case] daemon_home_alone: bool) {
-    if let Some(why) = skip(fuse) {
-        eprintln!("skipped: {why}");
-        return;
-    }
-    let rig = tempfile::Builder::new().prefix("fuse-").tempdir_in("/tmp").unwrap();
+    let Some(rig) = rig(fuse) else { return };
     let path = |name: &str| rig.path().join(name);
     std::fs::File::create(path("disk")).unwrap().set_len(48 << 20).unwrap();
     done(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(path("disk")));
@@ -195,11 +200,7 @@ fn codes(ran: &support::Ran) -> Vec<String> {
 #[test]
 fn a_sync_that_fuse_does_not_confirm_is_told_once() {
     const CODE: &str = "durable-fs.sync-unconfirmed";
-    if let Some(why) = skip(Fuse::Bindfs) {
-        eprintln!("skipped: {why}");
-        return;
-    }
-    let rig = tempfile::Builder::new().prefix("fuse-").tempdir_in("/tmp").unwrap();
+    let Some(rig) = rig(Fuse::Bindfs) else { return };
     let path = |name: &str| rig.path().join(name);
     std::fs::create_dir(path("lower")).unwrap();
     let _fuse = Fuse::Bindfs.mount(&path("lower"), &path("at"));
@@ -242,11 +243,7 @@ fn a_sync_that_fuse_does_not_confirm_is_told_once() {
 #[case::of_the_mount(&["--perms=0777", "--chmod-ignore"], "findmnt --target")]
 #[case::of_the_directory(&[], "chmod go-w")]
 fn a_mode_is_mended_where_it_comes_from(#[case] options: &[&str], #[case] command: &str) {
-    if let Some(why) = skip(Fuse::Bindfs) {
-        eprintln!("skipped: {why}");
-        return;
-    }
-    let rig = tempfile::Builder::new().prefix("fuse-").tempdir_in("/tmp").unwrap();
+    let Some(rig) = rig(Fuse::Bindfs) else { return };
     let path = |name: &str| rig.path().join(name);
     std::fs::create_dir(path("lower")).unwrap();
     let template = Home::legacy();

@@ -298,29 +298,8 @@ pub fn set_mode(_: &Path, _: u32) {}
 fn look(path: &Path, names: &mut BTreeMap<PathBuf, (Vec<i64>, Vec<u8>)>) {
     let meta = path.symlink_metadata().unwrap();
     let bytes = if meta.is_file() { std::fs::read(path).unwrap() } else { Vec::new() };
-    names.insert(path.to_owned(), (stamp(&meta), bytes));
+    names.insert(path.to_owned(), (integration_tests::stamp(&meta), bytes));
     if meta.is_dir() {
         std::fs::read_dir(path).unwrap().for_each(|entry| look(&entry.unwrap().path(), names));
     }
-}
-
-#[cfg(unix)]
-fn stamp(meta: &std::fs::Metadata) -> Vec<i64> {
-    use std::os::unix::fs::MetadataExt as _;
-    let (size, inode) = (meta.size().cast_signed(), meta.ino().cast_signed());
-    vec![
-        i64::from(meta.mode()),
-        size,
-        inode,
-        meta.mtime(),
-        meta.mtime_nsec(),
-        meta.ctime(),
-        meta.ctime_nsec(),
-    ]
-}
-
-#[cfg(not(unix))]
-fn stamp(meta: &std::fs::Metadata) -> Vec<i64> {
-    let modified = meta.modified().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    vec![meta.len().cast_signed(), modified.as_nanos() as i64]
 }
