@@ -1,6 +1,5 @@
 //! Errors: the reasons why a file was not moved.
 
-use crate::{Direction, Keep};
 use std::{
     error::Error as _,
     path::{Path, PathBuf},
@@ -11,7 +10,7 @@ pub use myownllm_identity::Class;
 use myownllm_identity::{KeyInfo, Refusal};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::plan::lossy;
+use crate::{Direction, Keep, lossy::lossy};
 
 /// One side of a choice between two identities.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,6 +5,7 @@ mod error;
 mod execute;
 mod homes;
 mod inspect;
+mod lossy;
 mod plan;
 mod planner;
 mod report;

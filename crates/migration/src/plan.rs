@@ -8,28 +8,13 @@ use std::{
 
 use myownllm_durable_fs::{Owner, quote};
 use myownllm_identity::{Identity, KeyInfo, Problem, Refusal};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
     error::MigrationError,
     homes::{Direction, Homes},
+    lossy::{lossy, lossy_all, octal},
 };
-
-pub(crate) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
-}
-
-fn lossy_names<S: Serializer>(names: &[OsString], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(names.iter().map(|name| name.to_string_lossy()))
-}
-
-fn lossy_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
-}
-
-fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{mode:04o}"))
-}
 
 /// One step of the move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,7 +84,7 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         to: PathBuf,
         /// The names of the files.
-        #[serde(serialize_with = "lossy_names")]
+        #[serde(serialize_with = "lossy_all")]
         names: Vec<OsString>,
     },
     /// Move one file.
@@ -153,7 +138,7 @@ pub enum Step {
     /// rename.
     RemoveSources {
         /// The directories.
-        #[serde(serialize_with = "lossy_paths")]
+        #[serde(serialize_with = "lossy_all")]
         directories: Vec<PathBuf>,
     },
     /// Remove a directory of the source if it is empty.
@@ -168,7 +153,7 @@ pub enum Step {
     /// name.
     Sync {
         /// The directories, and the file systems that they are on.
-        #[serde(serialize_with = "lossy_paths")]
+        #[serde(serialize_with = "lossy_all")]
         directories: Vec<PathBuf>,
     },
 }

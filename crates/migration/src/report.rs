@@ -3,17 +3,14 @@
 use std::path::PathBuf;
 
 use myownllm_durable_fs as durable_fs;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
     error::{Class, LiveDaemon, MigrationError},
     homes::Direction,
-    plan::{Collision, IdentityState, SkippedEntry, lossy},
+    lossy::{lossy, lossy_all},
+    plan::{Collision, IdentityState, SkippedEntry},
 };
-
-fn lossy_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
-}
 
 /// The method by which a file got to its new place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -137,7 +134,7 @@ pub struct Report {
     /// The files and directories that have moved.
     pub moved: Vec<Moved>,
     /// Sources that were removed because the same bytes were at the destination.
-    #[serde(serialize_with = "lossy_paths")]
+    #[serde(serialize_with = "lossy_all")]
     pub identical_removed: Vec<PathBuf>,
     /// The attributes that files lost on their way to another file system.
     pub attributes_lost: Vec<AttributesLost>,
@@ -148,15 +145,15 @@ pub struct Report {
     /// The entries that are not ours, and stay.
     pub left: Vec<SkippedEntry>,
     /// Emptied directories that were removed.
-    #[serde(serialize_with = "lossy_paths")]
+    #[serde(serialize_with = "lossy_all")]
     #[serde(rename = "folders_removed")]
     pub dirs_removed: Vec<PathBuf>,
     /// The leftovers of killed runs that this run removed.
-    #[serde(serialize_with = "lossy_paths")]
+    #[serde(serialize_with = "lossy_all")]
     pub leftovers_removed: Vec<PathBuf>,
     /// The homes on a file system that does not confirm a sync: after a power cut, changes that were
     /// reported may be gone.
-    #[serde(serialize_with = "lossy_paths")]
+    #[serde(serialize_with = "lossy_all")]
     pub sync_unconfirmed: Vec<PathBuf>,
     /// The errors.
     pub errors: Vec<MigrationError>,
