@@ -12,10 +12,11 @@ use std::{
 
 use serde::Serialize;
 
-use crate::spawn::{StartObstacle, obstacle};
+use crate::{
+    obstacle::{StartObstacle, obstacle},
+    process::PROGRAM_NAME,
+};
 
-/// The name of the daemon's program.
-pub(crate) const NAME: &str = "myownmesh";
 const SUFFIX: &str = std::env::consts::EXE_SUFFIX;
 
 /// The places to search. This crate reads no environment itself.
@@ -121,7 +122,7 @@ pub enum Verdict {
 /// Directories on `PATH` without the program are left out. Empty and relative entries of `PATH` are
 /// ignored: their meaning depends on the user's working directory.
 pub fn candidates(search: &CandidateSearch) -> Vec<Candidate> {
-    let name = if search.name.is_empty() { NAME } else { &search.name };
+    let name = if search.name.is_empty() { PROGRAM_NAME } else { &search.name };
     let mut found = Vec::new();
     for (variable, value) in &search.overrides {
         if !value.is_empty() {

@@ -13,14 +13,11 @@ use serde_json::{Map, Value};
 
 use crate::{
     ControlError, DaemonControl, Endpoint, EventStream,
-    connection::{Connection, ReceiveError},
+    connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
     control::{ask, string, take},
     transport::{self, ConnectError},
     wait::deadline_after,
 };
-
-/// The longest refusal of a daemon that is kept whole.
-pub(crate) const MAX_ANSWER_CHARS: usize = 500;
 
 /// A client of the daemon at an endpoint.
 ///
@@ -270,30 +267,6 @@ fn open(endpoint: &Endpoint, answer_within: Duration, deadline: Instant) -> Resu
             ControlError::PathTooLong { endpoint, length, limit }
         }
     })
-}
-
-/// Converts the error of a broken conversation.
-pub(crate) fn receive_error(
-    endpoint: &Endpoint,
-    op: &str,
-    waited: Duration,
-    pid: Option<u32>,
-    error: ReceiveError,
-) -> ControlError {
-    let (endpoint, op) = (endpoint.clone(), op.to_owned());
-    match error {
-        ReceiveError::TimedOut => ControlError::Busy { endpoint, op, waited, pid },
-        ReceiveError::NotDelivered | ReceiveError::Closed { partial: 0 } => {
-            ControlError::Closed { endpoint, op }
-        }
-        ReceiveError::Closed { partial } => {
-            let problem = format!("the connection was closed in the middle of a line, after {partial} bytes");
-            ControlError::Protocol { op, problem }
-        }
-        ReceiveError::Bad(bad) => ControlError::Protocol { op, problem: bad.to_string() },
-        ReceiveError::Cancelled => ControlError::Cancelled { op },
-        ReceiveError::Failed(source) => ControlError::Unreachable { endpoint, source },
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    ControlError, Endpoint,
     lines::{BadLine, Line, Lines},
     transport::{Peer, Transport},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Connection {
 
 /// The longest line: the roster of a hundred thousand devices fits.
 const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
+/// The longest refusal of a daemon that is kept whole.
+pub(crate) const MAX_ANSWER_CHARS: usize = 500;
 /// The longest wait before the cancel flag is checked again.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -145,6 +148,30 @@ impl Connection {
                 Line::Push(_) => {}
             }
         }
+    }
+}
+
+/// Converts the error of a broken conversation.
+pub(crate) fn receive_error(
+    endpoint: &Endpoint,
+    op: &str,
+    waited: Duration,
+    pid: Option<u32>,
+    error: ReceiveError,
+) -> ControlError {
+    let (endpoint, op) = (endpoint.clone(), op.to_owned());
+    match error {
+        ReceiveError::TimedOut => ControlError::Busy { endpoint, op, waited, pid },
+        ReceiveError::NotDelivered | ReceiveError::Closed { partial: 0 } => {
+            ControlError::Closed { endpoint, op }
+        }
+        ReceiveError::Closed { partial } => {
+            let problem = format!("the connection was closed in the middle of a line, after {partial} bytes");
+            ControlError::Protocol { op, problem }
+        }
+        ReceiveError::Bad(bad) => ControlError::Protocol { op, problem: bad.to_string() },
+        ReceiveError::Cancelled => ControlError::Cancelled { op },
+        ReceiveError::Failed(source) => ControlError::Unreachable { endpoint, source },
     }
 }
 

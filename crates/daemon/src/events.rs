@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use crate::{
     ControlError, Endpoint,
-    client::receive_error,
-    connection::{Connection, ReceiveError},
+    connection::{Connection, ReceiveError, receive_error},
     lines::Line,
     wait::deadline_after,
 };

@@ -11,12 +11,10 @@ use crate::{
     Endpoint, OrphanDaemon, Probe, Refusal, StopError, StoppedDaemon,
     error::{inspect_process_command, inspect_socket_command},
     probe::probe,
-    process::start_time,
+    process::{HOME_VARIABLE, start_time},
     stop::{orphans_of_each, process_serves_home, stop_daemon_of, stop_orphan},
 };
 
-/// The default variable that tells a daemon its home.
-pub(crate) const HOME_VARIABLE: &str = "MYOWNMESH_HOME";
 /// The time that a daemon gets to exit after it unlinked its socket. The real daemon takes about 10
 /// ms.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);

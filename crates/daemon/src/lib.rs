@@ -12,6 +12,7 @@ mod events;
 mod home_daemons;
 pub mod lines;
 mod log;
+mod obstacle;
 mod probe;
 mod process;
 #[cfg(target_os = "linux")]
@@ -39,13 +40,15 @@ pub use log::last_log_lines;
 /// The permit to start a daemon, and the Device ID that it must have.
 pub use myownllm_identity as identity;
 pub use myownllm_identity::{Expected, StartPermit};
-pub use probe::{Absence, Probe, probe};
+pub use obstacle::StartObstacle;
+pub use probe::{Probe, probe};
 pub use spawn::{
     CandidateFailure, CandidateOutcome, DaemonExit, ExitWatch, SpawnError, SpawnRequest, Spawned,
-    StartObstacle, StopOutcome, check_socket_file, spawn, spawn_unless,
+    StopOutcome, check_socket_file, spawn, spawn_unless,
 };
 pub use stop::{
     OrphanDaemon, StopError, StoppedDaemon, orphans_of, orphans_of_each, process_serves, stop_daemon,
     stop_orphan,
 };
 pub use suspects::{Evidence, Suspect, SuspectSearch, suspects};
+pub use transport::Absence;

@@ -8,9 +8,8 @@ use serde::Serialize;
 
 use crate::{
     ControlError, Endpoint, Status,
-    client::{MAX_ANSWER_CHARS, receive_error},
-    connection::{Connection, ReceiveError},
-    transport::{self, ConnectError},
+    connection::{Connection, MAX_ANSWER_CHARS, ReceiveError, receive_error},
+    transport::{self, Absence, ConnectError},
     wait::{Backoff, deadline_after, millis},
 };
 
@@ -42,20 +41,6 @@ pub enum Probe {
     /// This process has no file descriptor or no memory left to look. The daemon is unknown.
     #[serde(rename = "no_means")]
     ResourceExhausted { problem: String },
-}
-
-/// The evidence that no process listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Absence {
-    /// The file or the pipe does not exist.
-    NoSocket,
-    /// The file exists and the connection is refused: a killed daemon leaves it behind.
-    Refused,
-    /// The file denies us the connection, and the kernel's tables show no listener. It usually
-    /// belongs to another user.
-    Abandoned,
 }
 
 impl Probe {

@@ -20,6 +20,14 @@ use crate::{
     wait::{Backoff, Polled, poll_until},
 };
 
+/// The name of the daemon's program.
+pub(crate) const PROGRAM_NAME: &str = "myownmesh";
+/// The default variable that tells a daemon its home.
+pub(crate) const HOME_VARIABLE: &str = "MYOWNMESH_HOME";
+/// The variable that marks a child and every process that it starts. A daemon that goes into the
+/// background leaves its process group, and is found by the mark alone.
+pub(crate) const SPAWN_MARK: &str = "MYOWNMESH_STARTED_BY";
+
 #[cfg(unix)]
 pub(crate) fn pid_of(raw: u32) -> Option<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    home_daemons::HOME_VARIABLE,
+    process::{HOME_VARIABLE, PROGRAM_NAME, SPAWN_MARK},
     procfs::{self, as_path, entry},
 };
 
@@ -204,13 +204,13 @@ pub(crate) fn is_daemon(pid: u32) -> bool {
 /// not listen yet.
 pub(crate) fn has_spawn_mark(pid: u32) -> bool {
     procfs::has_in_environment(pid, |entry| {
-        entry.strip_prefix(crate::spawn::SPAWN_MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        entry.strip_prefix(SPAWN_MARK.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
     })
 }
 
 /// Returns whether a program has the daemon's name, perhaps with a target triple.
 pub(crate) fn has_daemon_name(program: &Path) -> bool {
-    program.file_name().is_some_and(|name| name.as_bytes().starts_with(crate::candidates::NAME.as_bytes()))
+    program.file_name().is_some_and(|name| name.as_bytes().starts_with(PROGRAM_NAME.as_bytes()))
 }
 
 /// Returns whether the environment of a process names `home` as a daemon's home.

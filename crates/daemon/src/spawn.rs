@@ -3,8 +3,6 @@
 mod attempt;
 mod child;
 mod error;
-#[cfg(unix)]
-mod interpreter;
 mod spawned;
 mod supervise;
 
@@ -19,42 +17,12 @@ use myownllm_durable_fs::Disk as _;
 use myownllm_identity::StartPermit;
 
 use self::attempt::{Attempt, StartFailure};
-#[cfg(target_os = "linux")]
-pub(crate) use self::supervise::SPAWN_MARK;
 pub use self::{
     error::{CandidateFailure, CandidateOutcome, SpawnError},
-    spawned::{DaemonExit, ExitWatch, Spawned, StopOutcome},
+    spawned::Spawned,
+    supervise::{DaemonExit, ExitWatch, StopOutcome},
 };
-use crate::{Candidate, Endpoint, Probe, Verdict, home_daemons::HOME_VARIABLE, log, probe::probe};
-
-/// The reason why the system cannot start a program file that is there and may be executed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StartObstacle {
-    /// The reason, for people.
-    pub problem: String,
-    /// The command that mends it, if there is one.
-    pub hint: Option<String>,
-}
-
-impl StartObstacle {
-    fn new(problem: impl Into<String>) -> Self {
-        Self { problem: problem.into(), hint: None }
-    }
-}
-
-/// Returns the reason why the system cannot start this file; `None` if it can, or if nothing tells.
-/// `path` is the search path that the program gets.
-#[cfg(unix)]
-pub(crate) fn obstacle(program: &Path, path: Option<&std::ffi::OsStr>) -> Option<StartObstacle> {
-    interpreter::obstacle(program, path)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn obstacle(program: &Path, _: Option<&std::ffi::OsStr>) -> Option<StartObstacle> {
-    let is_empty = std::fs::metadata(program).is_ok_and(|meta| meta.len() == 0);
-    is_empty.then(|| StartObstacle::new("the file is empty"))
-}
+use crate::{Candidate, Endpoint, Probe, Verdict, log, probe::probe, process::HOME_VARIABLE};
 
 /// The longest look at the endpoint before a start.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Endpoint, error::inspect_process_command, home_daemons::HOME_VARIABLE};
+use crate::{Endpoint, error::inspect_process_command, process::HOME_VARIABLE};
 
 /// The longest search for the process that serves a socket.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(800);

@@ -8,15 +8,17 @@ use std::{
 };
 
 use super::{
-    CandidateFailure, IsCancelled, SpawnRequest, StartObstacle,
+    CandidateFailure, IsCancelled, SpawnRequest,
     child::{ChildCommand, ChildProcess},
-    supervise::{SPAWN_MARK, SupervisedChild, new_mark},
+    supervise::{SupervisedChild, new_mark},
 };
 use crate::{
     Candidate, Probe, Status,
     connection::{Connection, ReceiveError},
     log,
+    obstacle::{StartObstacle, obstacle},
     probe::{read_status, send_status_request},
+    process::SPAWN_MARK,
     transport::{self, ConnectError},
     wait::{Backoff, deadline_after, millis},
 };
@@ -69,7 +71,7 @@ impl Attempt<'_> {
         let mark = new_mark();
         let child = self.start(&mark).map_err(|error| {
             // The system answers "not found" for a missing interpreter too.
-            let known = super::obstacle(&self.candidate.path, None);
+            let known = obstacle(&self.candidate.path, None);
             let StartObstacle { problem, hint } =
                 known.unwrap_or_else(|| StartObstacle::new(error.to_string()));
             StartFailure::Failed(CandidateFailure::NotStarted { problem, hint })

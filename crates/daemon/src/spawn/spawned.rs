@@ -1,9 +1,9 @@
 //! A daemon that this program started and that answers.
 
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
-    process::{Child, ExitStatus},
+    process::Child,
     time::{Duration, Instant},
 };
 
@@ -11,65 +11,12 @@ use super::{
     CandidateOutcome, SpawnRequest,
     attempt::StartedDaemon,
     child::ChildProcess,
-    supervise::{SupervisedChild, reap_in_background},
+    supervise::{DaemonExit, ExitWatch, StopOutcome, SupervisedChild, reap_in_background},
 };
 use crate::{Client, Endpoint, Status, connection::Connection, log, wait::deadline_after};
 
 /// The time that [`SpawnRequest::kill_on_drop`] gives a daemon between SIGTERM and SIGKILL.
 const DROP_GRACE: Duration = Duration::from_millis(500);
-
-/// The result of [`Spawned::stop`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StopOutcome {
-    /// The exit status of the child.
-    pub status: ExitStatus,
-    /// Set if the daemon ignored SIGTERM and was killed.
-    pub killed: bool,
-}
-
-/// The exit of a daemon that was not told to exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DaemonExit {
-    /// The status of the daemon, or of the script that started it and exited with it.
-    Status(ExitStatus),
-    /// The daemon exited, and the script that started it, which alone knows the status, is still
-    /// running.
-    Unknown,
-}
-
-impl fmt::Display for DaemonExit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => status.fmt(f),
-            Self::Unknown => {
-                f.write_str("its exit status is unknown: the script that started it is still running")
-            }
-        }
-    }
-}
-
-/// A wait for the exit of a daemon that is not a child of this program. See
-/// [`Spawned::exit_watch`].
-#[derive(Debug)]
-pub struct ExitWatch {
-    #[cfg(target_os = "linux")]
-    pub(super) daemon: crate::process::ProcessHandle,
-}
-
-impl ExitWatch {
-    /// Blocks until the daemon has exited.
-    ///
-    /// # Errors
-    /// The system does not report the exit.
-    pub fn wait(self) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        return self.daemon.wait_for_exit();
-        #[cfg(not(target_os = "linux"))]
-        Ok(())
-    }
-}
 
 /// A daemon that this program started and that answers.
 ///

@@ -1,7 +1,7 @@
 //! A child process together with the processes that it started.
 
 use std::{
-    io,
+    fmt, io,
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -9,10 +9,13 @@ use std::{
 #[cfg(unix)]
 use rustix::process::Signal;
 
-use super::{DaemonExit, ExitWatch, StopOutcome, child::ChildProcess};
+use super::child::ChildProcess;
 use crate::wait::Backoff;
 #[cfg(target_os = "linux")]
-use crate::{process::ProcessHandle, procfs};
+use crate::{
+    process::{ProcessHandle, SPAWN_MARK},
+    procfs,
+};
 #[cfg(unix)]
 use crate::{
     process::{child_has_exited, signal_group, signal_one},
@@ -22,10 +25,6 @@ use crate::{
 /// The time that a script gets to exit after its daemon: the script knows the daemon's status.
 #[cfg(target_os = "linux")]
 const SCRIPT_EXIT_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// The variable that marks a child and every process that it starts. A daemon that goes into the
-/// background leaves its process group, and is found by the mark alone.
-pub(crate) const SPAWN_MARK: &str = "MYOWNMESH_STARTED_BY";
 
 /// Returns a mark that no other start has, in this program or in another one. A PID alone may be
 /// reused.
@@ -47,6 +46,59 @@ pub(super) fn reap_in_background(mut child: ChildProcess) {
     let thread = std::thread::Builder::new().name("daemon-reaper".to_owned()).stack_size(64 * 1024);
     if let Err(error) = thread.spawn(move || child.wait()) {
         tracing::warn!(pid, %error, "the daemon stays a zombie after its exit: no thread can be started to reap it");
+    }
+}
+
+/// The result of [`Spawned::stop`](super::Spawned::stop).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StopOutcome {
+    /// The exit status of the child.
+    pub status: ExitStatus,
+    /// Set if the daemon ignored SIGTERM and was killed.
+    pub killed: bool,
+}
+
+/// The exit of a daemon that was not told to exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DaemonExit {
+    /// The status of the daemon, or of the script that started it and exited with it.
+    Status(ExitStatus),
+    /// The daemon exited, and the script that started it, which alone knows the status, is still
+    /// running.
+    Unknown,
+}
+
+impl fmt::Display for DaemonExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(f),
+            Self::Unknown => {
+                f.write_str("its exit status is unknown: the script that started it is still running")
+            }
+        }
+    }
+}
+
+/// A wait for the exit of a daemon that is not a child of this program. See
+/// [`Spawned::exit_watch`](super::Spawned::exit_watch).
+#[derive(Debug)]
+pub struct ExitWatch {
+    #[cfg(target_os = "linux")]
+    daemon: ProcessHandle,
+}
+
+impl ExitWatch {
+    /// Blocks until the daemon has exited.
+    ///
+    /// # Errors
+    /// The system does not report the exit.
+    pub fn wait(self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        return self.daemon.wait_for_exit();
+        #[cfg(not(target_os = "linux"))]
+        Ok(())
     }
 }
 

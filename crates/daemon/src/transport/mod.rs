@@ -3,7 +3,9 @@
 
 use std::{fmt, io, time::Instant};
 
-use crate::{Absence, Endpoint};
+use serde::Serialize;
+
+use crate::Endpoint;
 
 #[cfg(unix)]
 mod unix;
@@ -32,6 +34,20 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync {
     /// Waits for the first byte until the deadline (`TimedOut`); bytes that have already arrived
     /// are returned even after it.
     fn receive(&mut self, into: &mut Vec<u8>, deadline: Instant) -> io::Result<usize>;
+}
+
+/// The evidence that no process listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Absence {
+    /// The file or the pipe does not exist.
+    NoSocket,
+    /// The file exists and the connection is refused: a killed daemon leaves it behind.
+    Refused,
+    /// The file denies us the connection, and the kernel's tables show no listener. It usually
+    /// belongs to another user.
+    Abandoned,
 }
 
 /// The reason why no connection was made.

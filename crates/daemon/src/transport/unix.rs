@@ -21,9 +21,9 @@ use rustix::{
     net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType},
 };
 
-use super::{ConnectError, Peer, Transport};
+use super::{Absence, ConnectError, Peer, Transport};
 use crate::{
-    Absence, Endpoint,
+    Endpoint,
     endpoint::{Address, PATH_LIMIT},
     wait::{Backoff, Polled, poll_until},
 };

@@ -17,8 +17,8 @@ use interprocess::local_socket::{
     ConnectOptions, GenericNamespaced, Stream, ToNsName, traits::StreamCommon as _,
 };
 
-use super::{ConnectError, Peer, Transport};
-use crate::{Absence, Endpoint, endpoint::Address, wait::Backoff};
+use super::{Absence, ConnectError, Peer, Transport};
+use crate::{Endpoint, endpoint::Address, wait::Backoff};
 
 /// The number of bytes that one read asks for.
 const CHUNK: usize = 64 * 1024;
