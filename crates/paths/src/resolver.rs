@@ -1,7 +1,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::env::Home;
-use crate::guard::{inside, is_same_or_inside, normalize_lexically};
+use crate::spelling::{inside, is_absolute, is_same_or_inside, normalize_lexically};
 use crate::{Env, HostApp, Layout, MYOWNLLM, PathsError, Platform, Rule};
 
 /// Computes a layout from an environment. An app can bring its own rules by implementing this
@@ -182,11 +182,4 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
 
 fn odd_name(field: &'static str, value: &str, why: &str) -> PathsError {
     PathsError::HostApp { field, value: value.to_owned(), why: why.to_owned() }
-}
-
-/// Returns whether a path names the same entry from every working directory. `Path::is_absolute` is
-/// false for every path on a platform without a file system of its own (wasm32), where such paths
-/// come from another machine.
-pub(crate) fn is_absolute(path: &Path) -> bool {
-    if cfg!(windows) { path.is_absolute() } else { path.has_root() }
 }

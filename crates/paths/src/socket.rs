@@ -5,7 +5,7 @@ use myownllm_json_document::Document;
 use serde::{Serialize, Serializer};
 
 use crate::PathsError;
-use crate::resolver::is_absolute;
+use crate::spelling::is_absolute;
 
 /// The daemon that the app talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
