@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{ConfigStore as _, Loaded, Places, Store, SystemClock};
-use myownllm_durable_fs::trust::Runner;
-use myownllm_durable_fs::{Disk as _, Owner, RealDisk, quote};
+use myownllm_durable_fs::{Disk as _, Owner, RealDisk, Runner, quote};
 use myownllm_launch::words::short;
 use myownllm_launch::{
     Context as LaunchContext, Diagnostic, LOCK_WAIT, LocalDaemons, OnWait, Options, ProgramSearch, homes_of,

@@ -7,8 +7,8 @@
 use std::io;
 use std::path::Path;
 
-use myownllm_durable_fs::trust::{HomeTrust, Runner, look_behind};
-use myownllm_durable_fs::{Disk as _, Owner, quote};
+use myownllm_durable_fs::trust::{HomeTrust, look_behind};
+use myownllm_durable_fs::{Disk as _, Owner, Runner, quote};
 use myownllm_launch::{Class, Diagnostic, PROGRAM};
 use myownllm_paths::Layout;
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{LockError, LockedDir, Result, trust::Runner};
+use crate::{LockError, LockedDir, Result, Runner};
 
 /// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,6 +8,7 @@ mod op;
 mod publish;
 mod real;
 mod rename;
+mod runner;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod temp;
@@ -30,6 +31,7 @@ pub use publish::{
 };
 pub use real::RealDisk;
 pub use rename::{NoReplaceSupport, no_replace_support, rename_or_link};
+pub use runner::Runner;
 pub use temp::{temp_name, with_temp};
 pub use transfer::{
     FileMove, MoveKind, MoveMethod, PendingRemoval, Published, Removal, RemovalOutcome, SyncFailed, Transfer,

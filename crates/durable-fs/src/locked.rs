@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     CopyComparison, DirEntry, Disk, DiskError, LockError, Metadata, Op, OpenForWriting, OutsideLock, Owner,
-    Permissions, Result, SyncFs, trust::Runner,
+    Permissions, Result, Runner, SyncFs,
 };
 
 /// The changes that an implementation of [`Disk`] carries out for a [`LockedDir`], which documents

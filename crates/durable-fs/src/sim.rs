@@ -44,7 +44,7 @@ pub use weaken::{Survey, Sweep, Weakening};
 
 use crate::{
     DirEntry, Disk, DiskError, FileId, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
-    OpenForWriting, Owner, Permissions, Result, SyncFs, Timestamp, publish::make_private_dir, trust::Runner,
+    OpenForWriting, Owner, Permissions, Result, Runner, SyncFs, Timestamp, publish::make_private_dir,
 };
 
 const ROOT: u64 = 1;

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use myownllm_durable_fs::Owner;
 use myownllm_durable_fs::sim::SimDisk;
-use myownllm_durable_fs::trust::{HomeTrust, Runner, look_behind, look_inside, trace};
+use myownllm_durable_fs::trust::{HomeTrust, look_behind, look_inside, trace};
+use myownllm_durable_fs::{Owner, Runner};
 use rstest::rstest;
 
 const ROOT: u32 = 0;

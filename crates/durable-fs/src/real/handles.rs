@@ -26,7 +26,7 @@ use rustix::{
     io::{Errno, retry_on_intr},
 };
 
-use crate::{FileId, OutsideLock, Untrusted, trust::Runner};
+use crate::{FileId, OutsideLock, Runner, Untrusted};
 
 /// The number of directories that stay open, enough for those between which a move alternates.
 const KEPT_OPEN: usize = 6;

@@ -33,8 +33,8 @@ use super::{
 };
 use crate::{
     CopyComparison, DirEntry, Disk, DiskError, FileKind, LockError, LockedDir, LockedDisk, Metadata, Op,
-    Owner, Permissions, Result, SyncFs, Timestamp, disk::is_on_another_device, publish::make_private_dir,
-    trust::Runner,
+    Owner, Permissions, Result, Runner, SyncFs, Timestamp, disk::is_on_another_device,
+    publish::make_private_dir,
 };
 
 /// The pause between two tries of the lock: short compared with any wait that a person notices.
