@@ -693,7 +693,7 @@ fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
     std::fs::remove_file(running.socket()).unwrap();
     let pid = reaped_elsewhere(running);
     let ran = run(&mut launch(&home, "", &["--once"])).ends_with(7);
-    assert!(ran.stderr.contains(&pid.to_string()) && ran.stderr.contains("--stop-legacy-daemon"), "{ran:?}");
+    assert!(ran.stderr.contains(&pid.to_string()) && ran.stderr.contains("daemon restart"), "{ran:?}");
     assert!(ran.stderr.contains("its socket was removed under it"), "{ran:?}");
     assert_eq!(serving(&home), [pid]);
     // A change of the active network does not report that no daemon runs.
@@ -705,7 +705,10 @@ fn a_daemon_whose_socket_was_removed_is_named_and_ended_only_on_request() {
         );
         assert!(!ran.stdout.contains("No daemon runs"), "{ran:?}");
     }
-    run(&mut launch(&home, "", &["--once", "--stop-legacy-daemon"])).ends_with(0);
+    run(&mut home.with_daemon(&["daemon", "restart"])).ends_with(0);
+    let restarted = serving(&home);
+    assert!(restarted.len() == 1 && restarted[0] != pid, "{restarted:?}");
+    home.run(&["daemon", "stop"]).ends_with(0);
     assert!(serving(&home).is_empty());
 }
 
@@ -722,7 +725,7 @@ fn a_second_daemon_beside_the_one_that_answers_is_named_and_ended_on_request() {
         let named: Vec<&Value> = found.iter().filter(|one| one["code"] == "daemon.without-socket").collect();
         assert_eq!(named.len(), 1, "{said}");
         assert!(named[0]["message"].as_str().unwrap().contains(&format!("process {unseen})")), "{said}");
-        assert!(named[0]["hint"].as_str().unwrap().ends_with("launch --stop-legacy-daemon"), "{said}");
+        assert!(named[0]["hint"].as_str().unwrap().ends_with("daemon restart"), "{said}");
     }
     run(&mut launch(&home, "", &["--detach", "--stop-legacy-daemon"])).ends_with(0);
     let left = serving(&home);
@@ -1379,6 +1382,27 @@ fn the_daemon_of_the_daemon_home_is_not_ended_as_a_legacy_one() {
         let words: Vec<&str> = ran.stdout.split_whitespace().collect();
         assert!(words.join(" ").contains(&format!("stopped {told}")), "{ran:?}");
     }
+}
+
+#[test]
+fn first_screen_names_a_legacy_daemon_before_the_repair_that_ends_it() {
+    let home = Home::after_the_bug();
+    let legacy = reaped_elsewhere(daemon_on(&home, APP).start().unwrap());
+    let page = home.run(&[]).ends_with(4).stdout;
+    assert!(page.lines().next().unwrap().contains(&legacy.to_string()), "{page}");
+    let said = home.run(&["--json"]).ends_with(4).json();
+    assert!(said["diagnostics"].to_string().contains("daemon.legacy-running"), "{said:#}");
+    let command = &said["data"]["commands"][0]["command"];
+    assert!(command.as_str().unwrap().ends_with(" repair --stop-legacy-daemon"), "{said:#}");
+    let doctor = home.run(&["doctor"]).ends_with(4).stdout;
+    assert!(doctor.trim_end().ends_with(command.as_str().unwrap()), "{doctor}");
+    for refused in [&["repair", "--json"][..], &["network", "use", "--none", "--json"]] {
+        let said = home.run(refused).ends_with(7).json();
+        assert_eq!(said["diagnostics"][0]["hint"], *command, "{said:#}");
+    }
+    follow(command);
+    eventually("it ends", || !is_alive(legacy));
+    home.run(&["status", "--check"]).ends_with(0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use myownllm_daemon::{
     CandidateFailure, CandidateOutcome, ControlError, Probe, Refusal, SpawnError, StopError,
 };
 use myownllm_durable_fs::LockError;
-use myownllm_identity::{Refusal as IdentityRefusal, Side, WayOut};
+use myownllm_identity::{Refusal as IdentityRefusal, WayOut};
 use myownllm_migration::MigrationError;
 use myownllm_paths::PathsError;
 use serde::Serialize;
@@ -253,9 +253,8 @@ impl From<&IdentityRefusal> for Diagnostic {
     fn from(refusal: &IdentityRefusal) -> Self {
         let ours = |command: &str| Some(format!("{PROGRAM} migrate {command}"));
         let hint = match refusal.ways_out.first() {
-            Some(WayOut::Keep { side: Some(Side::OldLocation) }) => ours("--keep-identity old-location"),
-            Some(WayOut::Keep { side: Some(Side::DaemonHome) }) => ours("--keep-identity daemon-home"),
-            Some(WayOut::Keep { side: None } | WayOut::Migrate) => ours("--dry-run"),
+            // Shows both identity files: only the user knows which one the peers know.
+            Some(WayOut::Keep { .. } | WayOut::Migrate) => ours("--dry-run"),
             _ => refusal.hint(),
         };
         Self::from_error(refusal, refusal.code(), hint).class(refusal.class().into()).at(refusal.path())
@@ -265,7 +264,11 @@ impl From<&IdentityRefusal> for Diagnostic {
 impl From<&MigrationError> for Diagnostic {
     fn from(error: &MigrationError) -> Self {
         let class = error.class().into();
-        Self::from_error(error, error.code(), error.hint()).class(class).at(error.path())
+        let hint = match error {
+            MigrationError::TwoIdentities { command, .. } => Some(format!("{command} --dry-run")),
+            _ => error.hint(),
+        };
+        Self::from_error(error, error.code(), hint).class(class).at(error.path())
     }
 }
 

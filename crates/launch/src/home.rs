@@ -137,6 +137,12 @@ pub fn live_beside_repair(
     }
 }
 
+/// Returns the command that ends a daemon of the old location, puts everything right, and returns:
+/// unlike a launch, a repair does not stay with a daemon.
+pub(crate) fn stop_legacy_command(program: &str) -> String {
+    format!("{program} repair --stop-legacy-daemon")
+}
+
 /// Decides which of the daemons in `live` a launch ends, in order, and why it stops after that.
 pub(crate) fn plan_stops(
     live: Vec<RunningDaemon>,
@@ -171,9 +177,9 @@ fn refusal_of(found: &RunningDaemon, options: &Options<'_>) -> Option<Diagnostic
     if !found.legacy && matches!(found.kind, DaemonKind::Orphan { .. }) {
         return Some(orphan_diagnostic(found, options));
     }
-    let command = match (daemon.kind, daemon.pid) {
-        (LiveKind::Own, Some(pid)) if !cfg!(windows) => format!("kill {pid}"),
-        _ => format!("{} launch --stop-legacy-daemon", options.program),
+    let command = match daemon.kind {
+        LiveKind::Own => format!("{} daemon stop", options.program),
+        _ => stop_legacy_command(options.program),
     };
     Some(Diagnostic::from(&daemon.refusal(command, None)))
 }
@@ -223,8 +229,10 @@ pub fn orphan_diagnostic(live: &RunningDaemon, options: &Options<'_>) -> Diagnos
     let process = live.pid().map_or_else(String::new, |pid| format!(" (process {pid})"));
     let message =
         format!("a daemon{process} serves {} and cannot be reached: {}", home.display(), live.note());
-    Diagnostic::error("daemon.without-socket", message)
-        .at(&home)
-        .hint(format!("{} launch --stop-legacy-daemon", options.program))
-        .class(Class::Refused)
+    // A repair ends only the daemons of the old location.
+    let hint = match live.legacy {
+        true => stop_legacy_command(options.program),
+        false => format!("{} daemon restart", options.program),
+    };
+    Diagnostic::error("daemon.without-socket", message).at(&home).hint(hint).class(Class::Refused)
 }

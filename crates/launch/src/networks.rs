@@ -201,6 +201,9 @@ fn network_name(action: &Action) -> String {
 /// Returns the command that mends a failed step, or shows the problem.
 fn step_hint(action: &Action, code: &str, network: &str, daemon: &ConnectedDaemon, program: &str) -> String {
     match (code, daemon.pid) {
+        ("daemon.busy" | "daemon.protocol", Some(_)) if daemon.role == Role::Own => {
+            format!("{program} daemon restart")
+        }
         ("daemon.busy" | "daemon.protocol" | "daemon.foreign-owner", Some(pid)) if !cfg!(windows) => {
             format!("ps -fp {pid}")
         }
@@ -235,6 +238,8 @@ mod tests {
         assert_eq!(hint(&remove, "daemon.refused-op", None), "prog launch --once");
         assert_eq!(hint(&add, "daemon.busy", None), "prog status");
         assert_eq!(hint(&add, "daemon.closed", Some(7)), "prog status");
+        let own = ConnectedDaemon::new(Role::Own, Endpoint::unix("/s"), Some(7));
+        assert_eq!(step_hint(&add, "daemon.busy", "home", &own, "prog"), "prog daemon restart");
         if cfg!(unix) {
             assert_eq!(hint(&add, "daemon.busy", Some(7)), "ps -fp 7");
         }

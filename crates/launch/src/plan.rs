@@ -65,7 +65,8 @@ pub struct LaunchPlan {
     pub daemon: DaemonStep,
     /// The network that a launch would have a daemon join.
     pub active_network: Option<String>,
-    /// True if a launch would move, repair or set aside something.
+    /// True if a launch would move, repair or set aside something, or if files that differ wait for
+    /// the user's decision.
     pub pending: bool,
     /// The diagnostics of a launch, each with its class: an error makes the launch fail or refuse.
     pub diagnostics: Vec<Diagnostic>,
@@ -295,7 +296,7 @@ impl<'p, 'a> Planner<'p, 'a> {
             stops: stops.map(LiveDaemon::from).collect(),
             daemon,
             active_network: loaded.and_then(active_network),
-            pending,
+            pending: pending || !self.migration.collisions.is_empty(),
             diagnostics,
             migration: self.migration,
             misplaced: self.misplaced,

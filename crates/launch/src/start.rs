@@ -10,7 +10,7 @@ use myownllm_paths::{ControlSocket, Mode, PathsError, Platform, check_control_so
 use crate::access::unwritable;
 use crate::context::Context;
 use crate::daemons::{endpoint_of, read_control_socket, read_document};
-use crate::diagnostic::{Class, Diagnostic};
+use crate::diagnostic::{Class, Diagnostic, PROGRAM};
 
 /// The stable code of a config that cannot be read for the socket at which its daemon listens.
 pub(crate) const LEAKED: &str = "daemon.leaked-socket-unreadable";
@@ -208,5 +208,13 @@ pub fn refusal_diagnostic(context: &Context<'_>, refusal: &Refusal) -> Diagnosti
         Refusal::PathTooLong { .. } => check_start(context, None).err(),
         _ => None,
     };
-    unbindable.unwrap_or_else(|| Diagnostic::from(refusal))
+    let is_own = *refusal.endpoint() == context.daemons.endpoint(Mode::OwnLlm);
+    match (unbindable, refusal) {
+        (Some(unbindable), _) => unbindable,
+        // The app's own daemon may be ended, and started anew.
+        (None, Refusal::Busy { pid: Some(_), .. }) if is_own => {
+            Diagnostic::from(refusal).hint(format!("{PROGRAM} daemon restart"))
+        }
+        _ => Diagnostic::from(refusal),
+    }
 }

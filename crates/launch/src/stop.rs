@@ -61,7 +61,13 @@ pub fn probe_diagnostic(probe: &Probe, options: &Options<'_>) -> Option<Diagnost
             .hint(format!("{} launch --detach", options.program)),
         _ => {
             let message = format!("the daemon {}", daemon_words(probe, options.user_name));
-            Diagnostic::error(probe.code(), message)
+            let diagnostic = Diagnostic::error(probe.code(), message);
+            match probe {
+                Probe::Busy { pid: Some(_), .. } => {
+                    diagnostic.hint(format!("{} daemon restart", options.program))
+                }
+                _ => diagnostic,
+            }
         }
     };
     Some(diagnostic.class(Class::Daemon))

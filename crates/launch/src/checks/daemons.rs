@@ -48,14 +48,15 @@ impl Examiner<'_, '_> {
                         let evidence =
                             format!("{evidence}, but with the key {found} and not the home's {key}");
                         let diagnostic = Diagnostic::error("daemon.foreign-identity", evidence);
-                        let hint = self.end(endpoint, probe);
+                        let hint = self.end(role, endpoint, probe);
                         self.checks.diagnostic(id, diagnostic.hint(hint));
                     }
                     None => self.checks.ok(id, evidence),
                 }
             }
             _ => {
-                let diagnostic = Diagnostic::error(probe.code(), evidence).hint(self.end(endpoint, probe));
+                let diagnostic =
+                    Diagnostic::error(probe.code(), evidence).hint(self.end(role, endpoint, probe));
                 self.checks.diagnostic(
                     id,
                     match endpoint.path() {
@@ -69,9 +70,12 @@ impl Examiner<'_, '_> {
 
     /// Returns the command that ends the process that listens there, if the system tells which
     /// process it is; or a command that shows the owner of the socket.
-    fn end(&self, endpoint: &Endpoint, probe: &Probe) -> String {
+    fn end(&self, role: Role, endpoint: &Endpoint, probe: &Probe) -> String {
         match (probe.pid(), probe, endpoint.path()) {
             (_, Probe::Suspended { pid }, _) => format!("kill -CONT {pid}"),
+            (Some(pid), ..) if role == Role::Own && process_serves(endpoint, pid) => {
+                format!("{} daemon restart", self.options.program)
+            }
             (Some(pid), ..) if process_serves(endpoint, pid) => format!("kill {pid}"),
             (Some(pid), ..) => format!("ps -fp {pid}"),
             (None, Probe::ForeignOwner { .. }, Some(socket)) => format!("ls -l {}", quote(socket)),

@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::closed::Closed;
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::plan::LaunchPlan;
+use crate::home::stop_legacy_command;
+use crate::plan::{LaunchPlan, LaunchStep};
 
 /// The result of a check, in the order in which people read the results.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -81,13 +82,24 @@ pub struct Checks {
     pub is_daemon_running: bool,
     /// The name of the program with its options, for hints.
     program: String,
+    /// The command that mends everything that a launch can mend.
+    repair: String,
+    /// The evidence of the problem that a repair waits for.
+    barrier: Option<String>,
 }
 
 impl Checks {
     /// Returns the command that mends everything that a launch can mend.
     #[must_use]
     pub fn repair(&self) -> String {
-        format!("{} repair", self.program)
+        self.repair.clone()
+    }
+
+    /// Returns the evidence of the problem that has to be settled before a repair changes anything;
+    /// `None` if a repair can begin.
+    #[must_use]
+    pub fn barrier(&self) -> Option<&str> {
+        self.barrier.as_deref()
     }
 
     /// Returns the checks with this result.
@@ -153,6 +165,36 @@ impl Checks {
     }
 }
 
+impl Checks {
+    /// Gives the checks that a repair would mend the hint of the problem that keeps a repair from
+    /// changing anything: a hint that fails mends nothing.
+    fn put_barrier_first(&mut self, plan: &LaunchPlan, stops_legacy: bool) {
+        let is_barred = matches!(plan.steps.as_slice(), [LaunchStep::Refuse | LaunchStep::Fail]);
+        if !is_barred {
+            return;
+        }
+        let repair = self.repair();
+        let is_error = |check: &&Check, told: &Diagnostic| {
+            check.code.as_deref() == Some(&*told.code) && (check.result == Mark::Problem || !told.is_error())
+        };
+        let blocks = |told: &&Diagnostic| told.is_error() || told.code == "paths.unwritable";
+        let bars = |check: &&Check| plan.diagnostics.iter().filter(blocks).any(|told| is_error(check, told));
+        let is_mended = |check: &Check| check.hint.as_ref() == Some(&repair);
+        let barrier = self.list.iter().filter(bars).find(|check| stops_legacy == is_mended(check));
+        let Some((evidence, hint)) = barrier.map(|check| (check.evidence.clone(), check.hint.clone())) else {
+            return;
+        };
+        self.barrier = Some(evidence);
+        let pending = self.list.iter_mut().filter(|check| check.hint.as_ref() == Some(&repair));
+        pending.for_each(|check| {
+            check.hint.clone_from(&hint);
+            if let Some(diagnostic) = &mut check.diagnostic {
+                diagnostic.hint.clone_from(&hint);
+            }
+        });
+    }
+}
+
 /// The input of the checks, and their results so far.
 struct Examiner<'e, 'a> {
     context: &'e Context<'a>,
@@ -164,7 +206,12 @@ struct Examiner<'e, 'a> {
 /// Makes all checks, and changes nothing. `plan` is the plan of a launch on this home.
 #[must_use]
 pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -> Checks {
-    let checks = Checks { list: Vec::new(), is_daemon_running: false, program: options.program.to_owned() };
+    // A plain repair would refuse beside a daemon that this command ends.
+    let stop_legacy = stop_legacy_command(options.program);
+    let stops_legacy = plan.diagnostics.iter().any(|told| told.hint.as_ref() == Some(&stop_legacy));
+    let repair = if stops_legacy { stop_legacy } else { format!("{} repair", options.program) };
+    let program = options.program.to_owned();
+    let checks = Checks { list: Vec::new(), is_daemon_running: false, program, repair, barrier: None };
     let mut examiner = Examiner { context, options, plan, checks };
     examiner.homes();
     examiner.state();
@@ -173,5 +220,6 @@ pub fn checks(context: &Context<'_>, options: &Options<'_>, plan: &LaunchPlan) -
     let mut checks = examiner.checks;
     checks.foresee(plan);
     checks.name_one_cause(context);
+    checks.put_barrier_first(plan, stops_legacy);
     checks
 }
