@@ -110,6 +110,42 @@ fn verdict_is_0_on_a_healthy_home_3_on_a_pending_move_and_4_on_a_problem() {
 }
 
 #[test]
+fn verdict_asks_which_of_two_files_stays() {
+    let home = Home::after_the_bug();
+    home.put(&format!("{MESH}/mesh/rosters/home-mesh.json"), b"{}", 0o600);
+    home.run(&["repair"]).ends_with(0);
+    let said = home.run(&["--json"]).ends_with(3).json();
+    assert_eq!(said["data"]["verdict"], "pending", "{said}");
+    let page = home.run(&[]).ends_with(3).stdout;
+    for told in ["differ", "migrate --keep old-location", "migrate --keep daemon-home"] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+    home.run(&["status", "--check"]).ends_with(3);
+    home.run(&["migrate", "--keep", "daemon-home"]).ends_with(0);
+    home.run(&["status", "--check"]).ends_with(0);
+}
+
+#[test]
+fn document_of_a_look_names_the_code_of_each_problem() {
+    let home = Home::after_the_bug();
+    for (args, code) in [(&["--json"][..], 4), (&["status", "--check", "--json"], 3)] {
+        let said = home.run(args).ends_with(code).json();
+        let codes = said["diagnostics"].to_string();
+        assert!(codes.contains("config.needs-repair") && codes.contains("migration.pending"), "{said}");
+    }
+}
+
+#[test]
+fn run_log_names_the_settings_that_a_repair_lost() {
+    let home = Home::after_the_bug();
+    home.run(&["repair"]).ends_with(0);
+    for command in ["logs", "report"] {
+        let said = home.run(&[command]).ends_with(0).stdout;
+        assert!(said.contains("at their defaults: ") && said.contains("auto_cleanup"), "{said}");
+    }
+}
+
+#[test]
 fn repair_puts_everything_right_and_says_what_it_kept_and_what_is_lost() {
     let home = Home::after_the_bug();
     let overwritten = home.bytes(&format!("{APP}/config.json"));
@@ -266,6 +302,9 @@ fn quiet_silences_reports_and_never_what_was_asked_for() {
         &["config", "schema", "app"],
         &["paths"],
         &["identity"],
+        &["status"],
+        &["migrate", "--dry-run"],
+        &["salvage", "--dry-run"],
         &["man"],
         &["completions", "bash"],
     ] {
@@ -273,9 +312,15 @@ fn quiet_silences_reports_and_never_what_was_asked_for() {
             [&[][..], &["-q"]].map(|more| home.run(&[args, more].concat()).ends_with(0).stdout);
         assert!(!quiet.is_empty() && quiet == said, "{args:?}");
     }
-    for args in
-        [&["status"][..], &["doctor"], &["repair"], &["migrate"], &["config", "set", "api.port=7"], &[]]
-    {
+    assert!(home.run(&["daemon", "status", "-q"]).ends_with(5).stdout.contains("does not run"));
+    for args in [
+        &["status", "--check"][..],
+        &["doctor"],
+        &["repair"],
+        &["migrate"],
+        &["config", "set", "api.port=7"],
+        &[],
+    ] {
         let ran = home.run(&[args, &["-q"]].concat()).ends_with(0);
         assert!(ran.all().trim().is_empty(), "{args:?}: {ran:?}");
     }

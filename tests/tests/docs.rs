@@ -216,7 +216,9 @@ fn said(home: &Path, command: &str, document: &str) -> Vec<String> {
         Some("myownllm-mesh") => {
             let mut run_it = Command::new(program());
             run_it.args(words).current_dir(home).env("HOME", home).env("PATH", home);
-            for name in ["MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN", "COLUMNS", "TERM"] {
+            // Without a width, no line would be broken.
+            run_it.env("COLUMNS", "100");
+            for name in ["MYOWNMESH_HOME", "MYOWNLLM_MESH_BIN", "MYOWNMESH_BIN", "TERM"] {
                 run_it.env_remove(name);
             }
             run(&mut run_it)

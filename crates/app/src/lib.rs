@@ -59,7 +59,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, become_user: BecomeUs
         }
         None => PROGRAM.to_owned(),
     };
-    answer.diagnostics.iter_mut().for_each(|diagnostic| {
+    answer.told_by_page.iter_mut().chain(&mut answer.diagnostics).for_each(|diagnostic| {
         diagnostic.complete_hint(&program);
         diagnostic.hint =
             diagnostic.hint.take().map(|hint| with_this_command(hint, diagnostic.code.as_str(), &args));

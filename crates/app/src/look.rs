@@ -21,7 +21,8 @@ pub(crate) fn verdict(context: &Context) -> Answer {
 
 fn verdict_of(context: &Context, plan: &LaunchPlan, checks: &Checks) -> Answer {
     let (page, data) = verdict_page(&context.libraries().view(), plan, checks);
-    Answer::done(page, data).exit(match HomeState::new(plan, checks) {
+    let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
+    Answer { told_by_page, ..Answer::done(page, data) }.exit(match HomeState::new(plan, checks) {
         HomeState::Healthy => ExitCode::Done,
         HomeState::Pending => ExitCode::Pending,
         HomeState::Problem => ExitCode::Problems,
@@ -35,17 +36,26 @@ pub(crate) fn doctor(context: &Context, verbose: bool) -> Answer {
 fn doctor_of(checks: &Checks, verbose: bool) -> Answer {
     let (page, data) = checklist(checks, verbose);
     let exit = if checks.of(Mark::Problem).count() > 0 { ExitCode::Problems } else { ExitCode::Done };
-    let diagnostics = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
-    Answer { diagnostics, page_tells_diagnostics: true, ..Answer::done(page, data) }.exit(exit)
+    let told_by_page = checks.list.iter().filter_map(|check| check.diagnostic.clone()).collect();
+    Answer { told_by_page, ..Answer::done(page, data) }.exit(exit)
 }
 
 pub(crate) fn status(context: &Context, args: StatusArgs) -> Answer {
-    status_of(context, plan_of(context), args)
+    if !args.check {
+        return status_of(context, plan_of(context), args);
+    }
+    let (plan, checks) = examine(context);
+    let is_told = |code: &str| plan.diagnostics.iter().any(|told| told.code == code);
+    // The page tells what is pending in words; a program needs the codes.
+    let pending = checks.list.iter().filter(|check| check.hint == Some(checks.repair()));
+    let pending = pending.filter_map(|check| check.diagnostic.clone()).filter(|told| !is_told(&told.code));
+    let told_by_page = pending.map(Diagnostic::as_warning).collect();
+    Answer { told_by_page, ..status_of(context, plan, args) }
 }
 
 fn status_of(context: &Context, plan: LaunchPlan, args: StatusArgs) -> Answer {
     let (page, data) = status_page(&context.libraries().view(), &plan);
-    let answer = Answer::done(page, data);
+    let answer = Answer { is_data: !args.check, ..Answer::done(page, data) };
     if args.check {
         let is_pending = plan.pending && class_of(&plan.diagnostics).is_none();
         let answer = answer.with(plan.diagnostics);

@@ -32,9 +32,8 @@ pub(crate) struct Answer {
     pub(crate) data: Value,
     /// The diagnostics, in the order in which they came up.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// True if the page already tells what the diagnostics tell, so that only a document repeats
-    /// them.
-    pub(crate) page_tells_diagnostics: bool,
+    /// The diagnostics that the page already tells, so that only a document repeats them.
+    pub(crate) told_by_page: Vec<Diagnostic>,
     /// True if the page is the requested data and not a report, so that `--quiet` does not silence
     /// it.
     pub(crate) is_data: bool,
@@ -50,7 +49,7 @@ impl Answer {
             page: page.into(),
             data,
             diagnostics: Vec::new(),
-            page_tells_diagnostics: false,
+            told_by_page: Vec::new(),
             is_data: false,
             trace: None,
         }
@@ -252,8 +251,8 @@ impl Printer {
             self.to_stdout(&if self.color_out { page.colored(self.screen) } else { page.plain(self.screen) });
         }
         let mut said = String::new();
-        let told = answer.page_tells_diagnostics && !self.json;
-        for diagnostic in answer.diagnostics.iter().filter(|_| !told) {
+        let told = answer.told_by_page.iter().filter(|_| self.json);
+        for diagnostic in told.chain(&answer.diagnostics) {
             let shown = match diagnostic.severity {
                 Severity::Info => self.verbose,
                 Severity::Warning => !self.quiet,
@@ -343,7 +342,7 @@ struct Envelope<'a> {
     at: String,
     took_ms: u64,
     data: &'a Value,
-    diagnostics: &'a [Diagnostic],
+    diagnostics: Vec<&'a Diagnostic>,
 }
 
 fn envelope(command: &str, answer: &Answer, started: Started) -> String {
@@ -355,7 +354,7 @@ fn envelope(command: &str, answer: &Answer, started: Started) -> String {
         at: started.at(),
         took_ms: started.took_ms(),
         data: &answer.data,
-        diagnostics: &answer.diagnostics,
+        diagnostics: answer.told_by_page.iter().chain(&answer.diagnostics).collect(),
     };
     spelled(&serde_json::to_string_pretty(&envelope).unwrap_or_default())
 }

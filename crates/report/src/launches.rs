@@ -238,6 +238,7 @@ pub fn launch_trace(home: &HomeView<'_>, command: &str, outcome: &Outcome, daemo
     let mut did: Vec<String> = run_log::of_stopped(&outcome.stopped).collect();
     did.extend(outcome.migration.iter().flat_map(run_log::of_move));
     did.extend(run_log::of_config(&outcome.config_steps));
+    did.extend(outcome.has_repaired().then(|| run_log::of_losses(&outcome.config)).flatten());
     if outcome.diagnostics.iter().any(|diagnostic| diagnostic.code == "daemon.path-rebased") {
         did.push("pointed the daemon's config to its identity file".to_owned());
     }

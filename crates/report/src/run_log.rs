@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use myownllm_config_store::Step;
 #[cfg(not(unix))]
 use myownllm_durable_fs::{Disk as _, RealDisk, rename_or_link};
-use myownllm_launch::words::count;
+use myownllm_launch::words::{at_defaults, count};
 use myownllm_launch::{Diagnostic, Severity};
 use myownllm_migration::{LiveDaemon, Report};
 use myownllm_paths::Layout;
@@ -166,6 +166,13 @@ pub fn of_config(steps: &[Step]) -> Vec<String> {
         }
     }
     did
+}
+
+/// Describes the settings that a repair could not bring back; `None` if it lost none.
+#[must_use]
+pub fn of_losses(report: &myownllm_config_store::Report) -> Option<String> {
+    let keys = &report.reset_keys;
+    (!keys.is_empty()).then(|| format!("left {}: {}", at_defaults(keys), keys.join(", ")))
 }
 
 /// Describes the daemons that were stopped.

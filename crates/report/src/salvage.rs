@@ -39,7 +39,9 @@ pub fn config_repair(home: &HomeView<'_>, repair: &ConfigRepair, shows_diff: boo
 pub fn repair_trace(home: &HomeView<'_>, repair: &ConfigRepair) -> Option<Trace> {
     let applied = repair.applied.as_ref();
     let steps = applied.map_or(&[][..], |applied| &applied.steps);
-    let did = run_log::of_stopped(&repair.stopped).chain(run_log::of_config(steps)).collect();
+    let lost = applied.and_then(|applied| run_log::of_losses(&applied.report));
+    let did = run_log::of_stopped(&repair.stopped).chain(run_log::of_config(steps));
+    let did = did.chain(lost.filter(|_| repair.loaded.pending.repairs())).collect();
     let trace = Trace::of(home.layout, "salvage", did)?;
     Some(trace.before(applied.and_then(|applied| applied.report.backup.clone())))
 }

@@ -97,6 +97,9 @@ pub struct Screen {
     pub width: usize,
     /// True if the screen can show more than ASCII.
     pub unicode: bool,
+    /// True if lines of prose end at the width. In a pipe or a file, a broken line hides words from
+    /// a search.
+    pub wraps: bool,
 }
 
 impl Screen {
@@ -105,12 +108,13 @@ impl Screen {
     #[must_use]
     pub fn new(terminal: Option<usize>, is_terminal: bool, var: impl Fn(&str) -> Option<OsString>) -> Self {
         let columns = || var("COLUMNS")?.to_str()?.parse().ok();
-        let width = terminal.filter(|width| *width > 0).or_else(columns).unwrap_or(UNKNOWN);
-        Self { width: width.max(LEAST), unicode: !plain(is_terminal, var) }
+        let known = terminal.filter(|width| *width > 0).or_else(columns);
+        let width = known.unwrap_or(UNKNOWN).max(LEAST);
+        Self { width, unicode: !plain(is_terminal, var), wraps: is_terminal || known.is_some() }
     }
 
     fn prose(self) -> usize {
-        self.width.min(PROSE)
+        if self.wraps { self.width.min(PROSE) } else { usize::MAX }
     }
 }
 
@@ -231,7 +235,8 @@ impl Page {
                     }
                 }
                 Block::Copied { column, lead, text } => {
-                    let fits = column + lead.len() + text.chars().count() <= screen.width;
+                    let end = column + lead.len() + text.chars().count();
+                    let fits = end <= screen.width || !screen.wraps;
                     let column = if fits { *column } else { BELOW.min(*column) };
                     let _ = writeln!(out, "{:column$}{lead}{}", "", tamed(text));
                 }
@@ -340,7 +345,7 @@ mod tests {
     use super::*;
 
     fn at(width: usize, page: &Page) -> Vec<String> {
-        let screen = Screen { width, unicode: true };
+        let screen = Screen { width, unicode: true, wraps: true };
         page.plain(screen).lines().map(str::to_owned).collect()
     }
 
@@ -383,6 +388,17 @@ mod tests {
         for width in 60..=200 {
             assert!(at(width, &page).iter().all(|line| line.chars().count() <= width), "{width}");
         }
+    }
+
+    #[test]
+    fn no_line_is_broken_in_a_pipe() {
+        let mut page = Page::default();
+        page.row("warning  config.findings", 34, "word ".repeat(60));
+        page.copied(34, "-> ", format!("myownllm-mesh --home /{} status", "x".repeat(90)));
+        let pipe = Screen::new(None, false, |_| None);
+        let text = page.plain(pipe);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().nth(1).unwrap().starts_with(&format!("{:34}-> my", "")), "{text}");
     }
 
     #[test]
@@ -430,11 +446,14 @@ mod tests {
         assert_eq!(Screen::new(None, false, var("COLUMNS", "70")).width, 70);
         assert_eq!(Screen::new(Some(0), true, var("COLUMNS", "nonsense")).width, UNKNOWN);
         assert_eq!(Screen::new(Some(3), true, |_: &str| None).width, LEAST);
+        let wraps = |is_terminal, name, value| Screen::new(None, is_terminal, var(name, value)).wraps;
+        assert!(wraps(true, "TERM", "xterm") && wraps(false, "COLUMNS", "70"));
+        assert!(!wraps(false, "COLUMNS", "nonsense"));
         assert!(!Screen::new(None, false, var("TERM", "dumb")).unicode);
         assert!(Screen::new(None, true, var("TERM", "xterm")).unicode);
         assert!(Screen::new(None, false, |_: &str| None).unicode);
         let mut page = Page::default();
         page.line("wait…");
-        assert_eq!(page.plain(Screen { width: 80, unicode: false }), "wait...\n");
+        assert_eq!(page.plain(Screen { width: 80, unicode: false, wraps: true }), "wait...\n");
     }
 }

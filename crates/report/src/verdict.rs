@@ -1,10 +1,14 @@
 //! The verdict: the state of this home in a line or two, and the commands that
 //! matter now.
 
+use std::borrow::Cow;
+
 use myownllm_config_model::masking;
 use myownllm_config_store::FileShape;
+use myownllm_identity::{Problem, Refusal, WayOut};
 use myownllm_launch::words::{at_defaults, networks_words};
-use myownllm_launch::{Check, Checks, LaunchPlan, Mark};
+use myownllm_launch::{COLLISION, Check, Checks, LaunchPlan, Mark};
+use myownllm_migration::{Direction, Keep};
 use serde_json::{Value, json};
 
 use crate::recovery::recovered;
@@ -15,7 +19,7 @@ use crate::view::HomeView;
 const CONFIG: &str = "config.shape";
 
 /// A command to copy, and its effect.
-type Way = (String, &'static str);
+type Way = (String, Cow<'static, str>);
 
 /// The state of a home, in a word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +57,7 @@ impl HomeState {
 pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page, Value) {
     let state = HomeState::new(plan, checks);
     let summary = summary(home, plan, checks, state);
-    let ways = ways(home, checks, state);
+    let ways = ways(home, plan, checks, state);
     let mut page = Page::default();
     for line in &summary {
         page.line(line);
@@ -61,7 +65,7 @@ pub fn verdict(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks) -> (Page
     page.gap();
     let column = 4 + ways.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
     for (command, what) in &ways {
-        page.row(format!("  {command}"), column, *what);
+        page.row(format!("  {command}"), column, what.as_ref());
     }
     let commands = ways.iter().map(|(command, what)| json!({ "command": command, "what": what }));
     let data = json!({
@@ -88,19 +92,28 @@ fn summary(view: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeS
             vec![format!("{home} is healthy. Networks: {}. {daemon}", saved.unwrap_or_default())]
         }
         HomeState::Pending => {
-            let what = troubles(Mark::Warning).into_iter().find(|check| check.hint == Some(checks.repair()));
-            let what = what.map_or("a launch would finish what was begun", |check| &check.evidence);
+            let warnings = troubles(Mark::Warning);
+            let mended = warnings.iter().find(|check| check.hint == Some(checks.repair()));
+            let asked = warnings.iter().find(|check| is_question(check));
+            let what =
+                mended.or(asked).map_or("a launch would finish what was begun", |check| &check.evidence);
             vec![format!("{home} works, and something is pending: {what}.")]
         }
         _ => of_problems(view, &home, plan, checks),
     };
-    let others = troubles(Mark::Warning).into_iter().filter(|check| check.hint != Some(checks.repair()));
+    let is_other = |check: &&Check| check.hint != Some(checks.repair()) && !is_question(check);
+    let others = troubles(Mark::Warning).into_iter().filter(is_other);
     match others.collect::<Vec<_>>().as_slice() {
         [] => {}
         [one] => lines.push(format!("Warning: {}.", one.evidence)),
         more => lines.push(format!("There are {} warnings.", more.len())),
     }
     lines
+}
+
+/// True if a check asks the user which of two files is to stay.
+fn is_question(check: &Check) -> bool {
+    check.code.as_deref() == Some(COLLISION)
 }
 
 /// Describes the overwritten config in its own words, else the topmost problem, and the number of
@@ -130,10 +143,18 @@ fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Chec
             }
             lines
         }
-        (None, [first, ..]) => vec![format!("{home} has a problem: {}.", first.evidence)],
+        (None, [first, ..]) => {
+            // A command stands on a line of its own, with nothing behind it.
+            let evidence = refusal_of(plan, first).map(|refusal| refusal.problem.to_string());
+            vec![format!("{home} has a problem: {}.", evidence.as_ref().unwrap_or(&first.evidence))]
+        }
         (None, []) => Vec::new(),
     };
-    match problems.len() {
+    let barrier = checks.barrier().filter(|_| loaded.is_some());
+    if let Some(barrier) = barrier {
+        lines.insert(0, format!("Before a repair: {barrier}."));
+    }
+    match problems.len().saturating_sub(usize::from(barrier.is_some())) {
         0 | 1 => {}
         2 => lines.push("There is another problem.".to_owned()),
         many => lines.push(format!("There are {} other problems.", many - 1)),
@@ -141,9 +162,40 @@ fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Chec
     lines
 }
 
-fn ways(home: &HomeView<'_>, checks: &Checks, state: HomeState) -> Vec<Way> {
+/// Returns the refusal of the identity file that a check reports.
+fn refusal_of<'p>(plan: &'p LaunchPlan, check: &Check) -> Option<&'p Refusal> {
+    plan.identity.refusal().filter(|refusal| check.code.as_deref() == Some(refusal.code()))
+}
+
+/// Returns the commands that settle a problem of the identity file, if the user has to choose one.
+fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Way> {
+    if let Problem::TwoIdentities { old_location, daemon_home, .. } = &refusal.problem {
+        let sides =
+            [(Keep::Source, &old_location.key.device_id), (Keep::Destination, &daemon_home.key.device_id)];
+        let way = |(keep, device_id): (Keep, &String)| {
+            let side = keep.place(Direction::Forward);
+            let command = format!("{} migrate --keep-identity {side}", home.program);
+            (command, Cow::from(format!("if your peers know {device_id}")))
+        };
+        return sides.map(way).into();
+    }
+    let given_up = refusal.ways_out.iter().skip(1).find_map(|way| match way {
+        WayOut::GiveUpPeers { command } => Some(command.clone()),
+        _ => None,
+    });
+    match (refusal.hint(), given_up.filter(|_| refusal.is_gone())) {
+        (Some(first), Some(given_up)) => vec![
+            (first, Cow::from("brings it back")),
+            (given_up, Cow::from("only if it is lost for good: every peer has to approve this device anew")),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeState) -> Vec<Way> {
     let ours = |rest: &str| format!("{} {rest}", home.program);
-    let repair = (checks.repair(), "puts right what can be put right, and keeps what it replaces");
+    let way = |command: String, what: &'static str| (command, Cow::from(what));
+    let repair = way(checks.repair(), "puts right what can be put right, and keeps what it replaces");
     let mut ways = match state {
         HomeState::Healthy => {
             let has_warnings = checks.of(Mark::Warning).next().is_some();
@@ -152,19 +204,37 @@ fn ways(home: &HomeView<'_>, checks: &Checks, state: HomeState) -> Vec<Way> {
             let (command, what) = look[usize::from(has_warnings)];
             // Without a daemon program, there is nothing to start.
             let may_start = !checks.is_daemon_running && checks.seen("daemon.program").is_some();
-            let start = may_start.then(|| (ours("launch"), "starts the daemon"));
-            std::iter::once((ours(command), what)).chain(start).collect()
+            let start = may_start.then(|| way(ours("launch"), "starts the daemon"));
+            std::iter::once(way(ours(command), what)).chain(start).collect()
         }
-        HomeState::Pending => vec![repair, (ours("status"), "shows what it would do")],
-        _ => {
+        HomeState::Pending => {
+            let mends = checks.list.iter().any(|check| check.hint.as_ref() == Some(&repair.0));
+            let asks = checks.list.iter().any(is_question);
+            let keep = |side: &str| ours(&format!("migrate --keep {side}"));
+            let keeps = [
+                way(keep("old-location"), "keeps the files of the old location, the others beside them"),
+                way(keep("daemon-home"), "keeps the files of the daemon home, the others beside them"),
+            ];
+            let first = Some(repair).filter(|_| mends || !asks).into_iter();
+            let first = first.chain(keeps.into_iter().filter(|_| asks && !mends));
+            first.chain([way(ours("status"), "shows what it would do")]).collect()
+        }
+        HomeState::Problem => {
             let of = |check: &&Check| check.hint.as_ref() == Some(&repair.0);
             let told = checks.of(Mark::Problem).find(|check| check.id == CONFIG);
             let told = told.or_else(|| checks.of(Mark::Problem).next()).filter(|check| !of(check));
-            let first = told.and_then(|check| check.hint.clone()).map(|hint| (hint, "for this problem"));
+            let refusal = told.and_then(|check| refusal_of(plan, check));
+            let mut first = refusal.map(|refusal| choices(home, refusal)).unwrap_or_default();
+            if first.is_empty() {
+                let hint = told.and_then(|check| check.hint.clone());
+                first.extend(hint.map(|hint| way(hint, "for this problem")));
+            }
             let repair = Some(repair.clone()).filter(|_| checks.of(Mark::Problem).any(|check| of(&check)));
-            first.into_iter().chain(repair).chain([(ours("doctor"), "shows all that is wrong")]).collect()
+            first.extend(repair);
+            first.push(way(ours("doctor"), "shows all that is wrong"));
+            first
         }
     };
-    ways.push((format!("{} --help", home.program), "lists all commands"));
+    ways.push(way(ours("--help"), "lists all commands"));
     ways
 }

@@ -76,7 +76,11 @@ fn check(context: &Context) -> Result<Answer, Diagnostic> {
         diagnostics.iter().position(|diagnostic| diagnostic.code == CORRUPT).map(|at| diagnostics.remove(at));
     let mut exit = ExitCode::Done;
     let mut page = Page::default();
-    page.line(format!("{}: {}", context.short(&context.layout.app_config), state_words(&loaded.report)));
+    let is_absent = loaded.shape == FileShape::Missing && !loaded.pending.repairs();
+    page.line(match is_absent {
+        true => "There is no config yet.".to_owned(),
+        false => format!("{}: {}", context.short(&context.layout.app_config), state_words(&loaded.report)),
+    });
     if let Some(version) = loaded.newer {
         diagnostics
             .push(Diagnostic::from(&StoreError::Newer { path: context.layout.app_config.clone(), version }));
@@ -93,7 +97,7 @@ fn check(context: &Context) -> Result<Answer, Diagnostic> {
         exit = ExitCode::Failed;
     } else if let Some(line) = completion(&loaded) {
         page.line(line);
-    } else if diagnostics.is_empty() {
+    } else if diagnostics.is_empty() && !is_absent {
         page.line("Nothing is wrong with it.");
     }
     let data = json!({

@@ -75,5 +75,5 @@ fn status(context: &Context) -> Answer {
     let options = context.options();
     let orphans = daemons.orphans(probe.pid());
     let orphans = orphans.iter().map(|orphan| orphan_diagnostic(orphan, &options).as_warning());
-    Answer::done(page, data).with(orphans.chain(probe_diagnostic(&probe, &options)).collect())
+    Answer::data(page, data).with(orphans.chain(probe_diagnostic(&probe, &options)).collect())
 }

@@ -102,7 +102,7 @@ fn page(command: &Command, name: &str) -> std::io::Result<String> {
 mod tests {
     use super::*;
 
-    const WIDE: myownllm_report::Screen = myownllm_report::Screen { width: 200, unicode: true };
+    const WIDE: myownllm_report::Screen = myownllm_report::Screen { width: 200, unicode: true, wraps: true };
 
     #[test]
     fn every_command_has_a_page_with_its_options_and_all_exit_codes() {

@@ -26,6 +26,6 @@ pub(crate) fn run(context: &Context, args: &MigrateArgs) -> Result<Answer, Diagn
         MoveResult::Made(report) => (move_trace(&home, report), false),
         MoveResult::Planned(plan) => (None, args.check && !plan.is_empty()),
     };
-    let answer = Answer { trace, ..Answer::done(page, data).with(moved.diagnostics) };
+    let answer = Answer { trace, is_data: args.dry_run, ..Answer::done(page, data).with(moved.diagnostics) };
     Ok(if is_pending && answer.exit.is_ok() { answer.exit(ExitCode::Pending) } else { answer })
 }

@@ -1,17 +1,25 @@
 //! `repair`: `launch --no-daemon` in plain words for people.
 
-use myownllm_launch::{Daemon, Options, launch};
+use myownllm_launch::{Check, Daemon, Mark, Options, launch};
 use myownllm_report::{Fate, launch_data, launch_trace, repaired};
 use serde_json::json;
 
 use crate::cli::RepairArgs;
 use crate::context::{Context, fresh_ids};
+use crate::look::examine;
 use crate::output::{Answer, Printer};
 
 pub(crate) fn run(context: &Context, args: &RepairArgs, printer: &Printer) -> Answer {
     let libraries = context.libraries();
     let options = Options { daemon: false, stop_legacy_daemon: args.stop_legacy_daemon, ..context.options() };
-    let outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
+    let mut outcome = launch(&libraries.launch_context(), &options, &mut fresh_ids());
+    if outcome.class().is_none() {
+        // A home in which nothing can be changed is not healthy although nothing is to be repaired.
+        let (_, checks) = examine(context);
+        let is_closed = |check: &&Check| ["homes.writable", "homes.access"].contains(&check.id);
+        let closed = checks.of(Mark::Problem).filter(is_closed);
+        outcome.diagnostics.extend(closed.filter_map(|check| check.diagnostic.clone()));
+    }
     let home = libraries.view();
     let data = match printer.is_json() {
         true => launch_data(&home, &outcome, &Daemon::None, Fate::Ended),

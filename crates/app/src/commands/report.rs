@@ -12,7 +12,7 @@ use crate::output::Answer;
 use crate::times::Started;
 
 /// The layout of a report, the same on every screen.
-const SCREEN: Screen = Screen { width: 100, unicode: true };
+const SCREEN: Screen = Screen { width: 100, unicode: true, wraps: false };
 
 pub(crate) fn run(context: &Context, args: &ReportArgs, started: Started) -> Result<Answer, Diagnostic> {
     let sections = look::sections(context).into_iter();
@@ -44,10 +44,10 @@ pub(crate) fn run(context: &Context, args: &ReportArgs, started: Started) -> Res
 
 /// Returns the answer of a command as the command prints it.
 fn section(context: &Context, name: &'static str, mut answer: Answer) -> Section {
-    answer.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.complete_hint(&context.program));
+    let told = answer.told_by_page.iter_mut().chain(&mut answer.diagnostics);
+    told.for_each(|diagnostic| diagnostic.complete_hint(&context.program));
     let mut text = answer.page.plain(SCREEN);
-    if !answer.page_tells_diagnostics {
-        answer.diagnostics.iter().for_each(|told| text.push_str(&diagnostic_text(told, None, false)));
-    }
-    Section { name, exit: answer.exit.number(), data: answer.data, diagnostics: answer.diagnostics, text }
+    answer.diagnostics.iter().for_each(|told| text.push_str(&diagnostic_text(told, None, false)));
+    let diagnostics = [answer.told_by_page, answer.diagnostics].concat();
+    Section { name, exit: answer.exit.number(), data: answer.data, diagnostics, text }
 }

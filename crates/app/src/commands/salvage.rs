@@ -17,6 +17,6 @@ pub(crate) fn run(context: &Context, args: &SalvageArgs) -> Result<Answer, Diagn
     let (page, data) = config_repair(&home, &repair, args.dry_run);
     let is_pending = args.check && repair.loaded.pending.repairs();
     let trace = repair_trace(&home, &repair);
-    let answer = Answer { trace, ..Answer::done(page, data).with(repair.diagnostics) };
+    let answer = Answer { trace, is_data: args.dry_run, ..Answer::done(page, data).with(repair.diagnostics) };
     Ok(if is_pending && answer.exit.is_ok() { answer.exit(ExitCode::Pending) } else { answer })
 }
