@@ -391,12 +391,13 @@ fn run_log_that_cannot_be_written_changes_no_outcome() {
 }
 
 #[test]
-fn history_tells_why_a_backup_was_made_and_its_number_goes_on_to_work() {
+fn history_tells_why_a_backup_was_made_and_its_number_stays() {
     let home = Home::settled();
     let config = format!("{APP}/config.json");
     let healthy = home.bytes(&config);
     home.run(&["network", "add", "garden-mesh"]).ends_with(0);
     home.run(&["config", "set", "api.port=7"]).ends_with(0);
+    let before = home.run(&["config", "history", "--json"]).ends_with(0).json();
     let said = home.run(&["config", "history"]).ends_with(0).stdout;
     let line = |number: usize| {
         let start = format!("{number:>6}  ");
@@ -405,11 +406,16 @@ fn history_tells_why_a_backup_was_made_and_its_number_goes_on_to_work() {
     assert!(line(1).contains("before: network add garden-mesh") && line(1).contains(" s ago"), "{said}");
     assert!(line(2).contains("before: config set api.port"), "{said}");
     assert!(line(3).contains("a healthy config  <- now"), "{said}");
-    // After a restore the same content has a new number; the old number still works.
+    // The number of a backup stays, however often its content comes back.
     for _ in 0..2 {
         home.run(&["config", "restore", "1"]).ends_with(0);
         assert_eq!(home.bytes(&config), healthy);
         home.run(&["config", "restore", "3"]).ends_with(0);
+    }
+    let said = home.run(&["config", "history", "--json"]).ends_with(0).json();
+    let copies = said["data"]["copies"].as_array().unwrap();
+    for copy in before["data"]["copies"].as_array().unwrap() {
+        assert!(copies.iter().any(|now| now["id"] == copy["id"]), "{copy}: {said}");
     }
     home.run(&["config", "restore", "77"]).ends_with(1);
 }

@@ -1,5 +1,6 @@
 //! The backup directory: the names of the backups, and the operations on them.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::ErrorKind;
@@ -456,36 +457,29 @@ impl WritableCopies<'_> {
         Ok(id)
     }
 
-    /// Removes routine backups over the limits, the oldest first. Never removes the newest, which
-    /// was just made, or a backup that [`pinned`](Self::pinned) names. A backup that cannot be
-    /// removed stays, and the next run tries again.
+    /// Removes routine backups over the limits: first those whose content a newer backup holds, the
+    /// oldest first, then the oldest. Never removes the newest, which was just made, or a backup
+    /// that [`pinned`](Self::pinned) names. A backup that cannot be removed stays, and the next run
+    /// tries again.
     fn evict(&self, listing: &Listing) {
-        let good: Vec<&CopyId> = listing.copies.iter().filter(|c| c.kind == CopyKind::Good).collect();
-        let Some((newest, older)) = good.split_last() else { return };
-        let size = |id: &CopyId| self.disk.stat(&self.path(id)).map_or(0, |m| m.len);
-        let (mut count, mut bytes) = (1, size(newest));
-        let mut over = Vec::new();
-        for id in older.iter().rev() {
-            let len = size(id);
-            let again = id.hash == newest.hash;
-            if !again && count < self.limits.good_count && bytes + len <= self.limits.good_bytes {
-                count += 1;
-                bytes += len;
-            } else {
-                // The order is newest to oldest: after the first backup that does not fit, no
-                // smaller, older one may survive.
-                if !again {
-                    count = self.limits.good_count;
-                }
-                over.push(*id);
-            }
-        }
+        let good = listing.copies.iter().filter(|c| c.kind == CopyKind::Good);
+        let mut seen = HashSet::new();
+        let (mut distinct, again): (Vec<&CopyId>, Vec<&CopyId>) =
+            good.rev().partition(|id| seen.insert(&id.hash));
+        let (mut count, mut bytes) = (0, 0);
+        // After the first backup that does not fit, no smaller, older one may survive.
+        let fits = |id: &&&CopyId| {
+            count += 1;
+            bytes += self.disk.stat(&self.path(id)).map_or(0, |m| m.len);
+            count <= self.limits.good_count.max(1) && (count == 1 || bytes <= self.limits.good_bytes)
+        };
+        let fitting = distinct.iter().chain(&again).take_while(fits).count();
+        let over: Vec<&CopyId> = distinct.iter().chain(&again).skip(fitting).copied().collect();
         if over.is_empty() {
             return;
         }
-        let single: Vec<&CopyId> =
-            good.iter().copied().filter(|id| id == newest || id.hash != newest.hash).collect();
-        let pinned = self.pinned(&single);
+        distinct.reverse();
+        let pinned = self.pinned(&distinct);
         for id in over.into_iter().filter(|id| !pinned.contains(id)) {
             let path = self.path(id);
             let in_use = || self.disk.stat(&path).is_ok_and(|copy| self.is_the_config(&copy));

@@ -240,8 +240,7 @@ impl ConfigStore for Store<'_> {
             program: self.places.program.clone(),
         };
         let by_number = || wanted.parse::<u64>().ok().filter(|_| wanted.len() <= 12);
-        // A routine backup gets a new number when its content comes back. The caller asks for the
-        // content.
+        // A removed backup whose content came back: a newer backup has it.
         let of_old = wanted.parse::<CopyId>().ok();
         let rules: [&dyn Fn(&CopyId) -> bool; 4] = [
             &|id| id.to_string() == wanted,

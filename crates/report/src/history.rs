@@ -1,6 +1,6 @@
 //! The backups of the config for a person and for a program.
 
-use myownllm_config_store::{CopyId, CopyKind, HistoryEntry, Restored, StoreError};
+use myownllm_config_store::{CopyKind, HistoryEntry, Restored, StoreError};
 use serde_json::{Value, json};
 
 use crate::run_log::{self, Entry, Trace};
@@ -64,36 +64,15 @@ pub fn history(home: &HomeView<'_>) -> Result<(Page, Value), StoreError> {
 
 /// Returns why a backup was made: before which command, if the run log knows it.
 fn reason(entry: &HistoryEntry, runs: &[Entry]) -> String {
-    let holds = |run: &&Entry| {
-        let before = run.before.as_deref().and_then(|id| id.parse::<CopyId>().ok());
-        before.is_some_and(|id| id.hash() == entry.id.hash())
-    };
-    match (runs.iter().rev().find(holds), entry.kind) {
+    let id = entry.id.to_string();
+    let run = runs.iter().rev().find(|run| run.before.as_ref() == Some(&id));
+    match (run, entry.kind) {
         (Some(run), _) => format!("before: {}", run.command),
         (None, CopyKind::Good) => "a healthy config".to_owned(),
         (None, CopyKind::Kept) => "set aside, never removed".to_owned(),
         (None, CopyKind::Daemon) => "the daemon's half".to_owned(),
         _ => String::new(),
     }
-}
-
-/// Returns the id of the backup with this name. If the content of an older backup was backed up
-/// again since, its newest backup has another number and stands in for the older one: a number that
-/// a run once printed goes on to work.
-///
-/// # Errors
-/// Fails if there is no such backup.
-pub fn find_backup(home: &HomeView<'_>, name: &str) -> Result<CopyId, StoreError> {
-    let error = match home.store.find_copy(name) {
-        Ok(id) => return Ok(id),
-        Err(error) => error,
-    };
-    let told = run_log::read(&run_log::path(home.layout)).into_iter().rev();
-    let told = told.flat_map(|run| [run.before, run.restored]).flatten();
-    let mut told = told.filter_map(|id| id.parse::<CopyId>().ok());
-    let former = told.find(|id| id.sequence().to_string() == name || id.to_string() == name);
-    let same = former.and_then(|id| home.backups().into_iter().find(|entry| entry.id.hash() == id.hash()));
-    same.map(|entry| entry.id).ok_or(error)
 }
 
 /// Returns a restore of a backup, with the command that undoes it.

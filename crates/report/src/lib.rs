@@ -29,7 +29,7 @@ pub use doctor::checklist;
 pub use draw::{Line, Tone};
 pub use edits::{edit_trace, edited_network, network_edit, saved_networks, settings_edit, undo};
 pub use file::write_new;
-pub use history::{find_backup, history, restore_trace, restored};
+pub use history::{history, restore_trace, restored};
 pub use identity::identity;
 pub use launches::{Fate, completion, launch_data, launch_trace, launched, pretty, repaired};
 pub use logs::{daemon_log_lines, daemon_status, runs};

@@ -3,13 +3,13 @@
 mod settings;
 
 use myownllm_config_model::{masking, schema};
-use myownllm_config_store::{FileShape, StoreError};
+use myownllm_config_store::{ConfigStore, FileShape, StoreError};
 use myownllm_launch::words::state_words;
 use myownllm_launch::{
     CORRUPT, Diagnostic, NEEDS_REPAIR, ensure_changeable, ensure_no_legacy_daemon, lock_home,
     wrote_where_others_can,
 };
-use myownllm_report::{Page, completion, find_backup, indented, long, restore_trace, restored, spelled};
+use myownllm_report::{Page, completion, indented, long, restore_trace, restored, spelled};
 use serde_json::json;
 
 use crate::cli::{ConfigCommand, SchemaOf};
@@ -129,7 +129,7 @@ fn accept(context: &Context) -> Result<Answer, Diagnostic> {
 fn restore(context: &Context, name: &str, as_is: bool) -> Result<Answer, Diagnostic> {
     let libraries = context.libraries();
     let (launch_context, home) = (libraries.launch_context(), libraries.view());
-    let id = find_backup(&home, name).map_err(|error| Diagnostic::from(&error))?;
+    let id = libraries.store.find_copy(name).map_err(|error| Diagnostic::from(&error))?;
     ensure_changeable(&launch_context)?;
     ensure_no_legacy_daemon(&launch_context, &context.options())?;
     let lock = lock_home(&launch_context, &context.options())?;

@@ -5,7 +5,7 @@ use myownllm_config_model::{Document, MAX_BYTES, masking, networks};
 use myownllm_config_store::ConfigStore as _;
 use myownllm_durable_fs::Disk as _;
 use myownllm_launch::{Class, Diagnostic, edit_config};
-use myownllm_report::{edit_trace, find_backup, long, pretty, settings_edit, spelled, unified_diff};
+use myownllm_report::{edit_trace, long, pretty, settings_edit, spelled, unified_diff};
 use serde_json::json;
 
 use crate::context::{Context, fresh_ids};
@@ -63,7 +63,7 @@ fn refused(context: &Context, error: &SettingError) -> Diagnostic {
 /// `config diff`: shows what a restore of a backup changes, with secrets masked on both sides.
 pub(crate) fn diff(context: &Context, name: &str) -> Result<Answer, Diagnostic> {
     let libraries = context.libraries();
-    let id = find_backup(&libraries.view(), name).map_err(|error| Diagnostic::from(&error))?;
+    let id = libraries.store.find_copy(name).map_err(|error| Diagnostic::from(&error))?;
     let entries = libraries.store.history().map_err(|error| Diagnostic::from(&error))?;
     let path = entries.into_iter().find(|entry| entry.id == id).map(|entry| entry.path).unwrap_or_default();
     let read = |path: &std::path::Path| -> Result<(Vec<u8>, String), Diagnostic> {
