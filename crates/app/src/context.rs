@@ -16,9 +16,7 @@ use myownllm_launch::{
     lock_wait,
 };
 use myownllm_migration::{Migrator, Progress};
-use myownllm_paths::{
-    CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver, guard,
-};
+use myownllm_paths::{CheckedLayout, Env, Layout, MYOWNLLM, PathResolver, PathsError, RealLookup, Resolver};
 use myownllm_report::{HomeView, run_log};
 
 use crate::users::user_name;
@@ -92,7 +90,7 @@ impl Context {
         let layout = Resolver::new(MYOWNLLM)
             .resolve(&env)
             .map_err(|error| Diagnostic::from_error(&error, error.code(), error.hint()))?;
-        let checked = guard(layout.clone(), &RealLookup);
+        let checked = CheckedLayout::new(layout.clone(), &RealLookup);
         let program = match home {
             Some(_) => format!("{} --home {}", layout.app.program, quote(&layout.user_home)),
             None => layout.app.program.clone().into_owned(),

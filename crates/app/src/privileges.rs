@@ -64,7 +64,7 @@ pub(crate) fn sudo_home(context: &Context, home: Option<&Path>) -> Option<Diagno
     }
     let (user, theirs) = calling_user()?;
     let is_theirs = theirs != context.layout.user_home;
-    let holds_app = context.disk.stat(&theirs.join(context.layout.app.app_folder.as_ref())).is_ok();
+    let holds_app = context.disk.stat(&theirs.join(context.layout.app.app_dir.as_ref())).is_ok();
     let message = format!(
         "there is no {} of root's; that of {user}, who called this program, is in {}",
         app_home.display(),

@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use myownllm_config_model::SeededIds;
 use myownllm_config_store::{ConfigStore, Places, Store, SystemClock};
 use myownllm_durable_fs::RealDisk;
-use myownllm_paths::{Env, PathResolver, RealLookup, Resolver, guard};
+use myownllm_paths::{CheckedLayout, Env, PathResolver, RealLookup, Resolver};
 
 #[expect(clippy::print_stdout, reason = "an example shows something")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args_os().skip(1);
     let env = args.next().map_or_else(Env::from_process, Env::explicit);
     let write = args.next().is_some_and(|a| a == "--write");
-    let layout = guard(Resolver::default().resolve(&env)?, &RealLookup)?;
+    let layout = CheckedLayout::new(Resolver::default().resolve(&env)?, &RealLookup)?;
     let (disk, clock) = (RealDisk, SystemClock::default());
     let store = Store::new(&disk, &clock, Places::of(&layout));
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;

@@ -30,7 +30,7 @@ pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     let mistyped = rest.next().map(|name| name.as_os_str().to_string_lossy()).unwrap_or_default();
     let below: PathBuf = rest.collect();
     let home_of = |name: &str| above.join(name).components().chain(below.components()).collect::<PathBuf>();
-    let holds_app = |name: &String| is_there(&home_of(name).join(layout.app.app_folder.as_ref()));
+    let holds_app = |name: &String| is_there(&home_of(name).join(layout.app.app_dir.as_ref()));
     let entries = disk.list(above).unwrap_or_default().into_iter();
     let names: Vec<String> =
         entries.filter_map(|entry| entry.name.into_string().ok()).filter(holds_app).collect();

@@ -212,7 +212,7 @@ mod tests {
             PathsError::ControlSocket { named: path(), why: "is empty", config: path() },
             PathsError::SocketTooLong { socket: path(), length: 2, limit: 1, daemon_config: path() },
             PathsError::Lookup { path: path(), source: failed() },
-            PathsError::NotAFolder { daemon_home: path(), at: path(), what: "a file" },
+            PathsError::NotADirectory { daemon_home: path(), at: path(), what: "a file" },
         ];
         errors.iter().for_each(|error| is_a_command(Diagnostic::from(error)));
         let errors = [

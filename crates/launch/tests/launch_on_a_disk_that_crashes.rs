@@ -19,7 +19,7 @@ use myownllm_durable_fs::{Disk, FileKind, sim_path};
 use myownllm_launch::{Context, Daemons, Options, Outcome, RunningDaemon, launch};
 use myownllm_migration::{Homes, Migrator};
 use myownllm_paths::{
-    CheckedLayout, Env, Kind, Lookup, MYOWNLLM, Mode, Node, PathResolver, Platform, Resolver, guard,
+    CheckedLayout, Env, FileInfo, Kind, Lookup, MYOWNLLM, Mode, PathResolver, Platform, Resolver,
 };
 
 const HOME: &str = sim_path!("/home/u");
@@ -86,27 +86,29 @@ impl Daemons for Nobody {
     }
 }
 
-/// Answers the lookups of `guard` from the simulated disk.
+/// Answers the lookups of `CheckedLayout::new` from the simulated disk.
 struct On<'a>(&'a SimDisk);
 
 impl On<'_> {
-    fn node(meta: Result<myownllm_durable_fs::Metadata, myownllm_durable_fs::DiskError>) -> io::Result<Node> {
+    fn node(
+        meta: Result<myownllm_durable_fs::Metadata, myownllm_durable_fs::DiskError>,
+    ) -> io::Result<FileInfo> {
         let meta = meta.map_err(|error| io::Error::from(error.kind()))?;
         let kind = match meta.kind {
-            FileKind::Dir => Kind::Folder,
+            FileKind::Dir => Kind::Dir,
             FileKind::File => Kind::File,
-            FileKind::Symlink => Kind::Link,
+            FileKind::Symlink => Kind::Symlink,
             _ => Kind::Other,
         };
-        Ok(Node { kind, id: meta.id.map(|id| (id.dev, id.ino)) })
+        Ok(FileInfo { kind, id: meta.id.map(|id| (id.dev, id.ino)) })
     }
 }
 
 impl Lookup for On<'_> {
-    fn look(&self, path: &Path) -> io::Result<Node> {
+    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
         Self::node(self.0.stat(path))
     }
-    fn look_through(&self, path: &Path) -> io::Result<Node> {
+    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
         Self::node(self.0.stat_follow(path))
     }
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
@@ -135,7 +137,7 @@ impl Clock for Skipping {
 
 fn run(disk: &SimDisk) -> Outcome {
     let layout = Resolver::new(MYOWNLLM).for_platform(Platform::Linux).resolve(&Env::explicit(HOME)).unwrap();
-    let checked: Result<CheckedLayout, _> = guard(layout.clone(), &On(disk));
+    let checked: Result<CheckedLayout, _> = CheckedLayout::new(layout.clone(), &On(disk));
     let clock = Skipping::default();
     let store = Store::new(disk, &clock, Places::of(&layout));
     let migrator = Migrator::new(disk, Homes::new(&layout.app_home, &layout.daemon_home));

@@ -1,19 +1,19 @@
 //! Prints every path of an app that embeds the same daemon under other names, and the result of the
-//! guard.
+//! check.
 //!
 //! `cargo run -p myownllm-paths --example sibling_app -- /home/u`
 
 use std::fmt::Write;
 
-use myownllm_paths::{Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, guard};
+use myownllm_paths::{CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver};
 
 /// Returns the names of the app.
 pub(crate) fn other_app() -> HostApp {
     HostApp {
         name: "OtherApp".into(),
         program: "otherapp-mesh".into(),
-        app_folder: ".otherapp".into(),
-        daemon_folder: "mesh-home".into(),
+        app_dir: ".otherapp".into(),
+        daemon_dir: "mesh-home".into(),
         ..MYOWNLLM
     }
 }
@@ -25,7 +25,7 @@ pub(crate) fn report(app: HostApp, env: &Env) -> Result<String, Box<dyn std::err
     for entry in layout.entries() {
         writeln!(report, "{:16} {}   ({})", entry.name, entry.path.display(), entry.rule)?;
     }
-    let (socket, _) = guard(layout, &RealLookup)?.socket(Mode::OwnLlm, &RealLookup)?;
+    let (socket, _) = CheckedLayout::new(layout, &RealLookup)?.socket(Mode::OwnLlm, &RealLookup)?;
     writeln!(report, "the homes are apart; the daemon listens at {socket}")?;
     Ok(report)
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::{HostApp, MYOWNLLM};
 
@@ -71,15 +71,6 @@ impl Env {
     pub fn with_variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.insert(name.into(), value.into());
         self
-    }
-
-    /// Returns the explicitly named home, if there is one.
-    #[must_use]
-    pub fn explicit_home(&self) -> Option<&Path> {
-        match &self.home {
-            Home::Explicit(path) => Some(path),
-            Home::System { .. } => None,
-        }
     }
 
     pub(crate) fn home(&self) -> &Home {

@@ -71,7 +71,7 @@ pub enum PathsError {
     /// An entry that is not a directory has the name of the daemon's home, or of a directory on the
     /// way to it.
     #[error("checking the daemon's home {}: {} is {what}", daemon_home.display(), at.display())]
-    NotAFolder {
+    NotADirectory {
         /// The daemon's home.
         daemon_home: PathBuf,
         /// The entry in the way.
@@ -128,7 +128,7 @@ impl PathsError {
             Self::AppHome { .. } => "paths.app-home",
             Self::HostApp { .. } => "paths.host-app",
             Self::Overlap { .. } => "paths.overlap",
-            Self::NotAFolder { .. } => "paths.not-a-folder",
+            Self::NotADirectory { .. } => "paths.not-a-folder",
             Self::SocketTooLong { .. } => "paths.socket-too-long",
             Self::ControlSocket { .. } => "paths.control-socket",
             Self::Lookup { .. } => "paths.lookup",
@@ -142,7 +142,7 @@ impl PathsError {
             self,
             Self::AppHome { .. }
                 | Self::Overlap { .. }
-                | Self::NotAFolder { .. }
+                | Self::NotADirectory { .. }
                 | Self::SocketTooLong { .. }
                 | Self::ControlSocket { .. }
         )
@@ -154,7 +154,7 @@ impl PathsError {
         match self {
             Self::RelativeHome { home, .. } | Self::AppHome { home, .. } => Some(home),
             Self::Overlap { daemon_home, .. } => Some(daemon_home),
-            Self::NotAFolder { at, .. } => Some(at),
+            Self::NotADirectory { at, .. } => Some(at),
             Self::SocketTooLong { socket, .. } => Some(socket),
             Self::ControlSocket { config, .. } => Some(config),
             Self::Lookup { path, .. } => Some(path),
@@ -177,7 +177,7 @@ impl PathsError {
             // Creates a user's home for the copy, in which the copy has its proper name.
             Self::AppHome { home, app, .. } => {
                 let user_home = beside(home, "home");
-                let link = quoted(&user_home.join(app.app_folder.as_ref()));
+                let link = quoted(&user_home.join(app.app_dir.as_ref()));
                 let user_home = quoted(&user_home);
                 Some(format!(
                     "mkdir {user_home} && ln -s {} {link} && {} --home {user_home} status",
@@ -196,7 +196,7 @@ impl PathsError {
                     .map_or_else(|_| look_at(daemon_home), |_| replace_symlink(daemon_home)),
             ),
             Self::Overlap { daemon_home, .. } => Some(aside(daemon_home)),
-            Self::NotAFolder { at, daemon_home, what } => {
+            Self::NotADirectory { at, daemon_home, what } => {
                 let is_ours = at == daemon_home || daemon_home.parent() == Some(at);
                 Some(if is_ours && !what.starts_with("a link") { aside(at) } else { look_at(at) })
             }

@@ -10,15 +10,15 @@ use std::borrow::Cow;
 /// let other = HostApp {
 ///     name: "OtherApp".into(),
 ///     program: "otherapp-mesh".into(),
-///     app_folder: ".otherapp".into(),
-///     daemon_folder: "mesh-home".into(),
+///     app_dir: ".otherapp".into(),
+///     daemon_dir: "mesh-home".into(),
 ///     ..MYOWNLLM
 /// };
 /// assert_eq!(other.home_variable, "MYOWNMESH_HOME"); // it is the same daemon
 /// Resolver::new(other.clone()).resolve(&Env::explicit("/home/u"))?;
 ///
 /// // A name that means something in the app's home already is refused: the daemon kept its rosters under `mesh` there.
-/// let taken = HostApp { daemon_folder: "mesh".into(), ..other };
+/// let taken = HostApp { daemon_dir: "mesh".into(), ..other };
 /// assert_eq!(Resolver::new(taken).resolve(&Env::explicit("/home/u")).unwrap_err().code(), "paths.host-app");
 /// # Ok::<(), myownllm_paths::PathsError>(())
 /// ```
@@ -32,20 +32,20 @@ pub struct HostApp {
     /// The program that the hints name, as in `myownllm-mesh`.
     pub program: Cow<'static, str>,
     /// The app's home, in the user's home.
-    pub app_folder: Cow<'static, str>,
+    pub app_dir: Cow<'static, str>,
     /// The daemon's home, in the app's home.
-    pub daemon_folder: Cow<'static, str>,
+    pub daemon_dir: Cow<'static, str>,
     /// The home of the stand-alone daemon ("shared" mode), in the user's home.
-    pub shared_folder: Cow<'static, str>,
+    pub shared_dir: Cow<'static, str>,
     /// The variable that names the daemon's home.
     pub home_variable: Cow<'static, str>,
     /// The app's config, in the app's home.
     pub config_file: Cow<'static, str>,
     /// The directory of the backups that are made before a config is changed, in the app's home.
-    pub backups_folder: Cow<'static, str>,
+    pub backups_dir: Cow<'static, str>,
     /// The directory of conversations, in the app's home: the config's default for
     /// `conversation_dir`.
-    pub conversations_folder: Cow<'static, str>,
+    pub conversations_dir: Cow<'static, str>,
     /// The names of the files in the daemon's own home. The files had the same names while the
     /// daemon lived in the app's home.
     pub daemon_files: DaemonFiles,
@@ -87,13 +87,13 @@ pub struct DaemonFiles {
 pub const MYOWNLLM: HostApp = HostApp {
     name: Cow::Borrowed("MyOwnLLM"),
     program: Cow::Borrowed("myownllm-mesh"),
-    app_folder: Cow::Borrowed(".myownllm"),
-    daemon_folder: Cow::Borrowed(".myownmesh"),
-    shared_folder: Cow::Borrowed(".myownmesh"),
+    app_dir: Cow::Borrowed(".myownllm"),
+    daemon_dir: Cow::Borrowed(".myownmesh"),
+    shared_dir: Cow::Borrowed(".myownmesh"),
     home_variable: Cow::Borrowed("MYOWNMESH_HOME"),
     config_file: Cow::Borrowed("config.json"),
-    backups_folder: Cow::Borrowed("config-backups"),
-    conversations_folder: Cow::Borrowed("conversations"),
+    backups_dir: Cow::Borrowed("config-backups"),
+    conversations_dir: Cow::Borrowed("conversations"),
     daemon_files: DaemonFiles {
         config: Cow::Borrowed("config.json"),
         secrets: Cow::Borrowed(".secrets"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::socket::no_address;
+use crate::socket::invalid_address_reason;
 use crate::{ControlSocket, HostApp, Lookup, Mode, PathsError, Platform, Socket};
 
 /// The rule that chose a path.
@@ -73,7 +73,7 @@ impl fmt::Display for Rule {
 
 /// One line of [`Layout::entries`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located<'a> {
+pub struct PathEntry<'a> {
     /// The field's name in [`Layout`].
     pub name: &'static str,
     /// The path.
@@ -175,7 +175,7 @@ impl Layout {
         if self.platform == Platform::Windows {
             return (Socket::Pipe(self.app.pipe.clone().into_owned()), Rule::Pipe);
         }
-        if let Some(path) = control_socket.named().filter(|path| no_address(path).is_none()) {
+        if let Some(path) = control_socket.named().filter(|path| invalid_address_reason(path).is_none()) {
             return (Socket::Path(path.to_path_buf()), Rule::ControlSocket);
         }
         match mode {
@@ -204,8 +204,8 @@ impl Layout {
 
     /// Returns every path with its rule, in the order for display.
     #[must_use]
-    pub fn entries(&self) -> Vec<Located<'_>> {
-        let at = |name, path, rule| Located { name, path, rule };
+    pub fn entries(&self) -> Vec<PathEntry<'_>> {
+        let at = |name, path, rule| PathEntry { name, path, rule };
         vec![
             at("user_home", &self.user_home, self.user_home_rule),
             at("app_home", &self.app_home, Rule::InUserHome),
@@ -244,7 +244,7 @@ impl Serialize for Layout {
     }
 }
 
-impl Serialize for Located<'_> {
+impl Serialize for PathEntry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(3))?;
         map.serialize_entry("path", &self.path.to_string_lossy())?;

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A directory.
-    Folder,
+    Dir,
     /// A regular file.
     File,
     /// A symlink.
-    Link,
+    Symlink,
     /// A socket, a pipe, a device.
     Other,
 }
 
-/// The facts about a name that the guard needs.
+/// The facts about a name that [`CheckedLayout::new`](crate::CheckedLayout::new) needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Node {
+pub struct FileInfo {
     /// The kind of the entry.
     pub kind: Kind,
     /// Device and inode, if the platform has them. Two names with the same pair are the same entry.
@@ -29,17 +29,17 @@ pub struct Node {
 /// A trait, because a test has a lookup of its own that plays a case-insensitive file system, a
 /// mount, or an error; [`RealLookup`] is the real disk.
 pub trait Lookup {
-    /// Looks at the name itself; a symlink is a [`Kind::Link`].
+    /// Looks at the name itself; a symlink is a [`Kind::Symlink`].
     ///
     /// # Errors
     /// The error of the system; [`io::ErrorKind::NotFound`] if no entry has that name.
-    fn look(&self, path: &Path) -> io::Result<Node>;
+    fn stat(&self, path: &Path) -> io::Result<FileInfo>;
 
     /// Looks at the target of the name, through symlinks.
     ///
     /// # Errors
     /// The error of the system; [`io::ErrorKind::NotFound`] if the target does not exist.
-    fn look_through(&self, path: &Path) -> io::Result<Node>;
+    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo>;
 
     /// Returns the target of a symlink, as it is written there.
     ///
@@ -66,12 +66,12 @@ pub trait Lookup {
 pub struct RealLookup;
 
 impl Lookup for RealLookup {
-    fn look(&self, path: &Path) -> io::Result<Node> {
-        std::fs::symlink_metadata(path).map(|m| node(&m))
+    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
+        std::fs::symlink_metadata(path).map(|m| file_info(&m))
     }
 
-    fn look_through(&self, path: &Path) -> io::Result<Node> {
-        std::fs::metadata(path).map(|m| node(&m))
+    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
+        std::fs::metadata(path).map(|m| file_info(&m))
     }
 
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
@@ -95,14 +95,14 @@ impl Lookup for RealLookup {
     }
 }
 
-fn node(meta: &Metadata) -> Node {
+fn file_info(meta: &Metadata) -> FileInfo {
     let kind = match meta.file_type() {
-        t if t.is_symlink() => Kind::Link,
-        t if t.is_dir() => Kind::Folder,
+        t if t.is_symlink() => Kind::Symlink,
+        t if t.is_dir() => Kind::Dir,
         t if t.is_file() => Kind::File,
         _ => Kind::Other,
     };
-    Node { kind, id: id(meta) }
+    FileInfo { kind, id: id(meta) }
 }
 
 #[cfg(unix)]
@@ -111,7 +111,7 @@ fn id(meta: &Metadata) -> Option<(u64, u64)> {
     Some((meta.dev(), meta.ino()))
 }
 
-// Windows keeps the file index behind an open handle, so the guard compares canonical spellings
+// Windows keeps the file index behind an open handle, so canonical spellings are compared
 // there.
 #[cfg(not(unix))]
 fn id(_: &Metadata) -> Option<(u64, u64)> {

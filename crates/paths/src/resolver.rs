@@ -61,7 +61,7 @@ impl Resolver {
     }
 
     fn shared_home(&self, env: &Env, user_home: &Path, app_home: &Path) -> (PathBuf, Rule) {
-        let default = |rule| (inside(user_home, &self.app.shared_folder), rule);
+        let default = |rule| (inside(user_home, &self.app.shared_dir), rule);
         let Some(value) = env.variable(&self.app.home_variable) else { return default(Rule::InUserHome) };
         if value.to_str().is_none() {
             return default(Rule::MeshHomeVariableNotText);
@@ -87,16 +87,16 @@ impl PathResolver for Resolver {
         let app = &self.app;
         let files = &app.daemon_files;
         let (user_home, user_home_rule) = Self::user_home(env)?;
-        let app_home = inside(&user_home, &app.app_folder);
-        let daemon_home = inside(&app_home, &app.daemon_folder);
+        let app_home = inside(&user_home, &app.app_dir);
+        let daemon_home = inside(&app_home, &app.daemon_dir);
         let (shared_home, shared_home_rule) = self.shared_home(env, &user_home, &app_home);
         let in_app = |name: &str| inside(&app_home, name);
         let in_daemon = |name: &str| inside(&daemon_home, name);
         Ok(Layout {
             platform: self.platform,
             app_config: in_app(&app.config_file),
-            backups: in_app(&app.backups_folder),
-            conversations: in_app(&app.conversations_folder),
+            backups: in_app(&app.backups_dir),
+            conversations: in_app(&app.conversations_dir),
             legacy_identity: in_app(&files.identity),
             legacy_custody: in_app(&files.custody),
             legacy_rosters: in_app(&files.rosters),
@@ -129,10 +129,10 @@ impl PathResolver for Resolver {
 fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     let files = &app.daemon_files;
     let apps = [
-        ("daemon_folder", &app.daemon_folder),
+        ("daemon_dir", &app.daemon_dir),
         ("config_file", &app.config_file),
-        ("backups_folder", &app.backups_folder),
-        ("conversations_folder", &app.conversations_folder),
+        ("backups_dir", &app.backups_dir),
+        ("conversations_dir", &app.conversations_dir),
     ];
     let daemons = [
         ("daemon_files.config", &files.config),
@@ -145,17 +145,17 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
         ("daemon_files.socket", &files.socket),
     ];
     // Directories that hold only files of the daemon's.
-    let folders = [("daemon_files.secrets", &files.secrets), ("daemon_files.mesh", &files.mesh)];
-    let homes = [("app_folder", &app.app_folder), ("shared_folder", &app.shared_folder)];
-    for (field, value) in apps.into_iter().chain(daemons).chain(folders).chain(homes) {
+    let dirs = [("daemon_files.secrets", &files.secrets), ("daemon_files.mesh", &files.mesh)];
+    let homes = [("app_dir", &app.app_dir), ("shared_dir", &app.shared_dir)];
+    for (field, value) in apps.into_iter().chain(daemons).chain(dirs).chain(homes) {
         let mut parts = Path::new(value.as_ref()).components();
         if value.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
-            return Err(odd_name(field, value, "which is not a plain relative path"));
+            return Err(invalid_name(field, value, "which is not a plain relative path"));
         }
     }
     let variable = &app.home_variable;
     if variable.is_empty() || variable.contains(['=', '\0']) {
-        return Err(odd_name("home_variable", variable, "which is no name of a variable"));
+        return Err(invalid_name("home_variable", variable, "which is no name of a variable"));
     }
     let nested = |a: &str, b: &str| {
         let (a, b) = (Path::new(a), Path::new(b));
@@ -165,7 +165,7 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     // resolves.
     let is_shared_name = |one: &str, other: &str| one == "config_file" && other == "daemon_files.config";
     let pairs = |one: usize| {
-        let own = apps[one + 1..].iter().chain(&daemons).chain(&folders);
+        let own = apps[one + 1..].iter().chain(&daemons).chain(&dirs);
         own.map(move |other| (apps[one], *other))
     };
     let among_daemons =
@@ -173,13 +173,15 @@ fn check_names(app: &HostApp, ignore_case: bool) -> Result<(), PathsError> {
     let mut all = (0..apps.len()).flat_map(pairs).chain(among_daemons).chain([(homes[0], homes[1])]);
     let clash = all.find(|((one, a), (other, b))| !is_shared_name(one, other) && nested(a, b));
     match clash {
-        Some(((field, value), (other, taken))) => {
-            Err(odd_name(field, value, &format!("and {other} is {taken:?}: each needs a place of its own")))
-        }
+        Some(((field, value), (other, taken))) => Err(invalid_name(
+            field,
+            value,
+            &format!("and {other} is {taken:?}: each needs a place of its own"),
+        )),
         None => Ok(()),
     }
 }
 
-fn odd_name(field: &'static str, value: &str, why: &str) -> PathsError {
+fn invalid_name(field: &'static str, value: &str, why: &str) -> PathsError {
     PathsError::HostApp { field, value: value.to_owned(), why: why.to_owned() }
 }

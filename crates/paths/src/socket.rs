@@ -171,7 +171,7 @@ impl Platform {
 /// # Errors
 /// [`PathsError::ControlSocket`] with the reason and the way out.
 pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> Result<(), PathsError> {
-    match no_address(named) {
+    match invalid_address_reason(named) {
         Some(why) if platform.socket_limit().is_some() => {
             Err(PathsError::ControlSocket { named: named.to_path_buf(), why, config: config.to_path_buf() })
         }
@@ -180,7 +180,7 @@ pub fn check_control_socket(named: &Path, platform: Platform, config: &Path) -> 
 }
 
 /// Returns the reason why a path in a daemon's config is not an address; does not check the length.
-pub(crate) fn no_address(named: &Path) -> Option<&'static str> {
+pub(crate) fn invalid_address_reason(named: &Path) -> Option<&'static str> {
     let bytes = named.as_os_str().as_encoded_bytes();
     let is_separator = |byte: &u8| std::path::is_separator(char::from(*byte));
     if bytes.is_empty() {

@@ -24,13 +24,13 @@ pub fn normalize_lexically(path: &Path) -> PathBuf {
     out
 }
 
-/// Returns whether `path` is `folder` or inside it, by spelling.
-pub(crate) fn is_same_or_inside(path: &Path, folder: &Path, ignore_case: bool) -> bool {
-    if path.starts_with(folder) {
+/// Returns whether `path` is `dir` or inside it, by spelling.
+pub(crate) fn is_same_or_inside(path: &Path, dir: &Path, ignore_case: bool) -> bool {
+    if path.starts_with(dir) {
         return true;
     }
     let lower = |p: &Path| PathBuf::from(p.to_string_lossy().to_lowercase());
-    ignore_case && lower(path).starts_with(lower(folder))
+    ignore_case && lower(path).starts_with(lower(dir))
 }
 
 pub(crate) fn is_same(a: &Path, b: &Path, ignore_case: bool) -> bool {

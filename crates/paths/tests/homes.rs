@@ -228,7 +228,7 @@ fn the_length_is_counted_in_bytes() {
 
 #[test]
 fn a_sibling_app_brings_its_own_names() {
-    let other = HostApp { app_folder: ".otherapp".into(), daemon_folder: "state/mesh".into(), ..MYOWNLLM };
+    let other = HostApp { app_dir: ".otherapp".into(), daemon_dir: "state/mesh".into(), ..MYOWNLLM };
     let l = Resolver::new(other).for_platform(Platform::Linux).resolve(&home("/home/u")).unwrap();
     assert_eq!(l.app_config.to_str(), Some(&*native("/home/u/.otherapp/config.json")));
     assert_eq!(l.daemon_socket.to_str(), Some(&*native("/home/u/.otherapp/state/mesh/daemon.sock")));
@@ -241,29 +241,29 @@ fn a_sibling_app_brings_its_own_names() {
 #[case::upwards_inside("a/../..")]
 #[case::itself(".")]
 fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
-    let odd = HostApp { daemon_folder: name.into(), ..MYOWNLLM };
+    let odd = HostApp { daemon_dir: name.into(), ..MYOWNLLM };
     let error = Resolver::new(odd).resolve(&home("/home/u")).unwrap_err();
     assert_eq!(error.code(), "paths.host-app");
-    assert!(error.to_string().contains("daemon_folder"), "{error}");
+    assert!(error.to_string().contains("daemon_dir"), "{error}");
 }
 
 /// The daemon's files in the app's home could not move into themselves, and the app's files among
 /// them would move too.
 #[rstest]
-#[case::the_daemons_mesh(HostApp { daemon_folder: "mesh".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::in_the_daemons_mesh(HostApp { daemon_folder: "mesh/home".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::the_daemons_rosters(HostApp { daemon_folder: "mesh/rosters".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::the_daemons_secrets(HostApp { daemon_folder: ".secrets".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::the_daemons_updates(HostApp { daemon_folder: "updates".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::the_daemons_socket(HostApp { daemon_folder: "daemon.sock".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::the_config(HostApp { daemon_folder: "config.json".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::the_backups(HostApp { daemon_folder: "config-backups/mesh".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::the_conversations(HostApp { daemon_folder: "conversations".into(), ..MYOWNLLM }, "daemon_folder")]
-#[case::backups_among_the_rosters(HostApp { backups_folder: "mesh/rosters".into(), ..MYOWNLLM }, "backups_folder")]
+#[case::the_daemons_mesh(HostApp { daemon_dir: "mesh".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::in_the_daemons_mesh(HostApp { daemon_dir: "mesh/home".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::the_daemons_rosters(HostApp { daemon_dir: "mesh/rosters".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::the_daemons_secrets(HostApp { daemon_dir: ".secrets".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::the_daemons_updates(HostApp { daemon_dir: "updates".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::the_daemons_socket(HostApp { daemon_dir: "daemon.sock".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::the_config(HostApp { daemon_dir: "config.json".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::the_backups(HostApp { daemon_dir: "config-backups/mesh".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::the_conversations(HostApp { daemon_dir: "conversations".into(), ..MYOWNLLM }, "daemon_dir")]
+#[case::backups_among_the_rosters(HostApp { backups_dir: "mesh/rosters".into(), ..MYOWNLLM }, "backups_dir")]
 #[case::config_among_the_states(HostApp { config_file: "mesh/states/app.json".into(), ..MYOWNLLM }, "config_file")]
-#[case::conversations_above_the_mesh(HostApp { conversations_folder: "mesh".into(), ..MYOWNLLM }, "conversations_folder")]
-#[case::shared_home_as_the_apps(HostApp { app_folder: ".myownmesh".into(), ..MYOWNLLM }, "app_folder")]
-#[case::shared_home_in_the_apps(HostApp { shared_folder: ".myownllm/shared".into(), ..MYOWNLLM }, "app_folder")]
+#[case::conversations_above_the_mesh(HostApp { conversations_dir: "mesh".into(), ..MYOWNLLM }, "conversations_dir")]
+#[case::shared_home_as_the_apps(HostApp { app_dir: ".myownmesh".into(), ..MYOWNLLM }, "app_dir")]
+#[case::shared_home_in_the_apps(HostApp { shared_dir: ".myownllm/shared".into(), ..MYOWNLLM }, "app_dir")]
 #[case::no_variable(HostApp { home_variable: "A=B".into(), ..MYOWNLLM }, "home_variable")]
 fn a_name_with_another_meaning_is_refused(#[case] odd: HostApp, #[case] field: &str) {
     for platform in [Platform::Linux, Platform::MacOs, Platform::Windows] {
@@ -278,7 +278,7 @@ fn a_name_with_another_meaning_is_refused(#[case] odd: HostApp, #[case] field: &
 
 #[test]
 fn a_name_that_differs_in_case_alone_is_another_where_the_system_says_so() {
-    let odd = HostApp { daemon_folder: "Mesh".into(), ..MYOWNLLM };
+    let odd = HostApp { daemon_dir: "Mesh".into(), ..MYOWNLLM };
     let on = |platform| Resolver::new(odd.clone()).for_platform(platform).resolve(&home("/home/u"));
     assert!(on(Platform::Linux).is_ok());
     assert!(on(Platform::MacOs).is_err() && on(Platform::Windows).is_err());
@@ -298,9 +298,9 @@ fn every_documented_app_resolves() {
     for file in files {
         let text = std::fs::read_to_string(root.join(file)).unwrap();
         // One example shows a refused name.
-        let folders = text.split("daemon_folder: \"").skip(1).filter(|rest| !rest.contains("..other }"));
-        for folder in folders.map(|rest| rest.split('"').next().unwrap().to_owned()) {
-            let app = HostApp { app_folder: ".otherapp".into(), daemon_folder: folder.into(), ..MYOWNLLM };
+        let dirs = text.split("daemon_dir: \"").skip(1).filter(|rest| !rest.contains("..other }"));
+        for dir in dirs.map(|rest| rest.split('"').next().unwrap().to_owned()) {
+            let app = HostApp { app_dir: ".otherapp".into(), daemon_dir: dir.into(), ..MYOWNLLM };
             Resolver::new(app).resolve(&home("/home/u")).unwrap_or_else(|error| panic!("{file}: {error}"));
             found += 1;
         }
@@ -314,8 +314,8 @@ mod sibling_app;
 
 #[test]
 fn the_example_of_a_sibling_app_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let report = sibling_app::report(sibling_app::other_app(), &Env::explicit(folder.path())).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let report = sibling_app::report(sibling_app::other_app(), &Env::explicit(dir.path())).unwrap();
     assert!(report.contains("the homes are apart; the daemon listens at"), "{report}");
 }
 

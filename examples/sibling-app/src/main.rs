@@ -18,7 +18,7 @@ use myownllm_durable_fs::{Disk, RealDisk, make_dirs};
 use myownllm_identity::{Places, start_permit};
 use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
 use myownllm_paths::{
-    CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, Socket, guard,
+    CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, Socket,
 };
 
 /// Returns the names of the app. The other names are the daemon's own, and the same for every app.
@@ -26,8 +26,8 @@ fn other_app() -> HostApp {
     HostApp {
         name: "OtherApp".into(),
         program: "otherapp".into(),
-        app_folder: ".otherapp".into(),
-        daemon_folder: "mesh-home".into(),
+        app_dir: ".otherapp".into(),
+        daemon_dir: "mesh-home".into(),
         ..MYOWNLLM
     }
 }
@@ -48,7 +48,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
         None => Env::from_process_for(&app),
     };
     // Finds the paths and checks that the two homes are apart. A `CheckedLayout` is the proof.
-    let layout = guard(Resolver::new(app).resolve(&env)?, &RealLookup)?;
+    let layout = CheckedLayout::new(Resolver::new(app).resolve(&env)?, &RealLookup)?;
     println!("the daemon's home is {}", layout.daemon_home.display());
     if RealDisk.stat(&layout.app_home).is_err_and(|error| error.is_not_found()) {
         println!("there is no {} yet, so there is nothing to start", layout.app_home.display());

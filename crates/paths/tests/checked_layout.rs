@@ -1,4 +1,4 @@
-//! Tests the guard against overlapping homes, on a real disk and on a fake one for the cases that a
+//! Tests the check against overlapping homes, on a real disk and on a fake one for the cases that a
 //! disk here cannot show.
 //!
 //! Tests that make symlinks run on Unix alone: on Windows that takes a privilege.
@@ -14,8 +14,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use myownllm_paths::{
-    Env, HostApp, Kind, Layout, Lookup, MYOWNLLM, Mode, Node, PathResolver, PathsError, Platform, RealLookup,
-    Resolver, Rule, Socket, check_overlap, guard,
+    CheckedLayout, Env, FileInfo, HostApp, Kind, Layout, Lookup, MYOWNLLM, Mode, PathResolver, PathsError,
+    Platform, RealLookup, Resolver, Rule, Socket, check_overlap,
 };
 use rstest::rstest;
 
@@ -48,7 +48,7 @@ fn home() -> Home {
 }
 
 fn refused(layout: Layout) -> PathsError {
-    let error = guard(layout, &RealLookup).unwrap_err();
+    let error = CheckedLayout::new(layout, &RealLookup).unwrap_err();
     assert_eq!(error.code(), "paths.overlap", "{error}");
     assert!(error.is_refusal());
     error
@@ -57,18 +57,18 @@ fn refused(layout: Layout) -> PathsError {
 #[test]
 fn a_home_that_does_not_exist_yet_is_fine() {
     let dir = tempfile::tempdir().unwrap();
-    guard(layout(&dir.path().join("nobody")), &RealLookup).unwrap();
-    guard(layout(&absolute("/nowhere/at/all")), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&dir.path().join("nobody")), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&absolute("/nowhere/at/all")), &RealLookup).unwrap();
 }
 
 #[test]
 fn an_ordinary_home_is_fine() {
     let h = home();
-    guard(layout(&h.user), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
     fs::create_dir(h.app.join(".myownmesh")).unwrap();
-    guard(layout(&h.user), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
     fs::create_dir(h.user.join(".myownmesh")).unwrap();
-    guard(layout(&h.user), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
 }
 
 #[cfg(unix)]
@@ -77,12 +77,12 @@ fn a_home_reached_by_links_and_dots_is_fine() {
     let h = home();
     fs::create_dir(h.app.join(".myownmesh")).unwrap();
     symlink(&h.user, h.user.parent().unwrap().join("link")).unwrap();
-    guard(layout(&h.user.parent().unwrap().join("link")), &RealLookup).unwrap();
-    guard(layout(&h.user.join("../u")), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user.parent().unwrap().join("link")), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user.join("../u")), &RealLookup).unwrap();
     let elsewhere = h.user.join("data");
     fs::rename(&h.app, &elsewhere).unwrap();
     symlink(&elsewhere, &h.app).unwrap();
-    guard(layout(&h.user), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
 }
 
 #[cfg(unix)]
@@ -166,10 +166,10 @@ fn a_link_through_a_link_is_followed_to_its_end() {
 fn a_link_inside_the_apps_home_is_fine_unless_it_leads_to_nothing() {
     let h = home();
     symlink("daemon", h.app.join(".myownmesh")).unwrap();
-    let error = guard(layout(&h.user), &RealLookup).unwrap_err();
+    let error = CheckedLayout::new(layout(&h.user), &RealLookup).unwrap_err();
     assert_eq!(error.code(), "paths.not-a-folder");
     fs::create_dir(h.app.join("daemon")).unwrap();
-    guard(layout(&h.user), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
 }
 
 #[cfg(unix)]
@@ -178,14 +178,14 @@ fn links_in_a_circle_are_an_error_and_not_a_hang() {
     let h = home();
     symlink("b", h.app.join(".myownmesh")).unwrap();
     symlink(".myownmesh", h.app.join("b")).unwrap();
-    assert_eq!(guard(layout(&h.user), &RealLookup).unwrap_err().code(), "paths.lookup");
+    assert_eq!(CheckedLayout::new(layout(&h.user), &RealLookup).unwrap_err().code(), "paths.lookup");
 }
 
 #[test]
 fn something_else_under_the_daemons_name_is_refused() {
     let h = home();
     fs::write(h.app.join(".myownmesh"), "x").unwrap();
-    let error = guard(layout(&h.user), &RealLookup).unwrap_err();
+    let error = CheckedLayout::new(layout(&h.user), &RealLookup).unwrap_err();
     assert_eq!(error.code(), "paths.not-a-folder");
     assert!(error.is_refusal());
     assert!(error.hint().unwrap().starts_with("mv -n "));
@@ -195,7 +195,7 @@ fn something_else_under_the_daemons_name_is_refused() {
 fn an_apps_home_that_is_a_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(".myownllm"), "x").unwrap();
-    let error = guard(layout(dir.path()), &RealLookup).unwrap_err();
+    let error = CheckedLayout::new(layout(dir.path()), &RealLookup).unwrap_err();
     assert_eq!(error.code(), "paths.not-a-folder");
     assert_eq!(error.path(), Some(dir.path().join(".myownllm").as_path()));
 }
@@ -204,11 +204,11 @@ fn an_apps_home_that_is_a_file_is_refused() {
 #[test]
 fn folders_on_the_way_count_for_a_daemons_home_of_several_parts() {
     let h = home();
-    let app = HostApp { daemon_folder: "state/mesh".into(), ..MYOWNLLM };
+    let app = HostApp { daemon_dir: "state/mesh".into(), ..MYOWNLLM };
     let layout = || Resolver::new(app.clone()).resolve(&Env::explicit(&h.user)).unwrap();
-    guard(layout(), &RealLookup).unwrap();
+    CheckedLayout::new(layout(), &RealLookup).unwrap();
     symlink("..", h.app.join("state")).unwrap();
-    assert_eq!(guard(layout(), &RealLookup).unwrap_err().code(), "paths.overlap");
+    assert_eq!(CheckedLayout::new(layout(), &RealLookup).unwrap_err().code(), "paths.overlap");
 }
 
 #[test]
@@ -231,14 +231,14 @@ fn a_variable_that_leads_to_the_apps_home_by_a_link_is_passed_over() {
     for value in
         [h.user.join("alias"), h.user.join("alias/.myownmesh"), h.user.join("alias/new/../.myownmesh")]
     {
-        let checked = guard(with_variable(&h.user, &value), &RealLookup).unwrap();
+        let checked = CheckedLayout::new(with_variable(&h.user, &value), &RealLookup).unwrap();
         assert_eq!(checked.shared_home, h.user.join(".myownmesh"), "{value:?}");
         assert_eq!(checked.shared_socket, h.user.join(".myownmesh/daemon.sock"));
         assert_eq!(checked.shared_config, h.user.join(".myownmesh/config.json"));
         assert_eq!(checked.shared_home_rule, Rule::MeshHomeVariableInsideApp);
     }
     let other = h.user.join("mesh");
-    let checked = guard(with_variable(&h.user, &other), &RealLookup).unwrap();
+    let checked = CheckedLayout::new(with_variable(&h.user, &other), &RealLookup).unwrap();
     assert_eq!((checked.shared_home.clone(), checked.shared_home_rule), (other, Rule::MeshHomeVariable));
 }
 
@@ -261,7 +261,7 @@ fn a_shared_home_that_is_the_daemons_own_home_is_fine() {
     let h = home();
     fs::create_dir(h.app.join(".myownmesh")).unwrap();
     symlink(".myownllm/.myownmesh", h.user.join(".myownmesh")).unwrap();
-    guard(layout(&h.user), &RealLookup).unwrap();
+    CheckedLayout::new(layout(&h.user), &RealLookup).unwrap();
 }
 
 #[cfg(unix)]
@@ -270,7 +270,7 @@ fn the_socket_is_checked_for_its_length() {
     let h = home();
     let long = h.user.join("n".repeat(100));
     fs::create_dir_all(&long).unwrap();
-    let checked = guard(layout(&long), &RealLookup).unwrap();
+    let checked = CheckedLayout::new(layout(&long), &RealLookup).unwrap();
     let socket = |config: &str| {
         fs::create_dir_all(&checked.daemon_home).unwrap();
         fs::write(&checked.daemon_config, config).unwrap();
@@ -303,47 +303,47 @@ fn the_socket_is_checked_for_its_length() {
 /// A disk of plain directories, each with an identity, that can fail and counts its calls.
 #[derive(Default)]
 struct Fake {
-    nodes: BTreeMap<PathBuf, Node>,
+    nodes: BTreeMap<PathBuf, FileInfo>,
     fails: BTreeMap<PathBuf, ErrorKind>,
     asked: RefCell<Vec<PathBuf>>,
 }
 
 impl Fake {
-    fn folder(mut self, path: &str, id: Option<(u64, u64)>) -> Self {
-        self.nodes.insert(absolute(path), Node { kind: Kind::Folder, id });
+    fn dir(mut self, path: &str, id: Option<(u64, u64)>) -> Self {
+        self.nodes.insert(absolute(path), FileInfo { kind: Kind::Dir, id });
         self
     }
 }
 
 impl Lookup for Fake {
-    fn look(&self, path: &Path) -> io::Result<Node> {
+    fn stat(&self, path: &Path) -> io::Result<FileInfo> {
         self.asked.borrow_mut().push(path.into());
         if let Some(kind) = self.fails.get(path) {
             return Err((*kind).into());
         }
         self.nodes.get(path).copied().ok_or_else(|| ErrorKind::NotFound.into())
     }
-    fn look_through(&self, path: &Path) -> io::Result<Node> {
-        self.look(path)
+    fn stat_follow(&self, path: &Path) -> io::Result<FileInfo> {
+        self.stat(path)
     }
     fn read_link(&self, _: &Path) -> io::Result<PathBuf> {
         Err(ErrorKind::InvalidInput.into())
     }
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.look(path).map(|_| Vec::new())
+        self.stat(path).map(|_| Vec::new())
     }
 
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
-        self.look(path).map(|_| path.into())
+        self.stat(path).map(|_| path.into())
     }
 }
 
 fn ordinary() -> Fake {
     Fake::default()
-        .folder("/", Some((1, 2)))
-        .folder("/home", Some((1, 3)))
-        .folder("/home/u", Some((1, 4)))
-        .folder("/home/u/.myownllm", Some((1, 5)))
+        .dir("/", Some((1, 2)))
+        .dir("/home", Some((1, 3)))
+        .dir("/home/u", Some((1, 4)))
+        .dir("/home/u/.myownllm", Some((1, 5)))
 }
 
 #[test]
@@ -351,19 +351,19 @@ fn one_folder_under_two_plain_names_is_refused() {
     // A mount, or a file system that treats both names as the same.
     for (id, relation) in [((1, 5), "is the same folder as"), ((1, 4), "lies above"), ((1, 3), "lies above")]
     {
-        let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some(id));
-        let error = guard(layout(&absolute("/home/u")), &disk).unwrap_err();
+        let disk = ordinary().dir("/home/u/.myownllm/.myownmesh", Some(id));
+        let error = CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap_err();
         assert_eq!(error.code(), "paths.overlap");
         assert!(error.to_string().contains(relation), "{error}");
     }
-    let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some((1, 6)));
-    guard(layout(&absolute("/home/u")), &disk).unwrap();
+    let disk = ordinary().dir("/home/u/.myownllm/.myownmesh", Some((1, 6)));
+    CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap();
 }
 
 #[test]
 fn the_ordinary_case_asks_little() {
-    let disk = ordinary().folder("/home/u/.myownllm/.myownmesh", Some((1, 6)));
-    guard(layout(&absolute("/home/u")), &disk).unwrap();
+    let disk = ordinary().dir("/home/u/.myownllm/.myownmesh", Some((1, 6)));
+    CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap();
     let asked = disk.asked.borrow();
     let in_home = asked.iter().filter(|p| p.starts_with(absolute("/home/u"))).count();
     assert!(in_home <= 6, "{in_home} questions about the home: {asked:?}");
@@ -372,15 +372,15 @@ fn the_ordinary_case_asks_little() {
 
 #[test]
 fn a_platform_without_inodes_compares_spellings() {
-    let disk = Fake::default().folder("/home/u/.myownllm", None).folder("/home/u/.myownllm/.myownmesh", None);
-    guard(layout(&absolute("/home/u")), &disk).unwrap();
+    let disk = Fake::default().dir("/home/u/.myownllm", None).dir("/home/u/.myownllm/.myownmesh", None);
+    CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap();
 }
 
 #[test]
 fn what_cannot_be_looked_at_is_an_error_and_not_absent() {
     let mut disk = ordinary();
     disk.fails.insert(absolute("/home/u/.myownllm/.myownmesh"), ErrorKind::PermissionDenied);
-    let error = guard(layout(&absolute("/home/u")), &disk).unwrap_err();
+    let error = CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap_err();
     assert_eq!(error.code(), "paths.lookup");
     assert!(!error.is_refusal());
     assert!(std::error::Error::source(&error).is_some());
@@ -390,9 +390,10 @@ fn what_cannot_be_looked_at_is_an_error_and_not_absent() {
 fn a_shared_home_that_cannot_be_looked_at_does_not_keep_the_app_from_starting() {
     let mut disk = ordinary();
     disk.fails.insert(absolute("/home/u/.myownmesh"), ErrorKind::PermissionDenied);
-    guard(layout(&absolute("/home/u")), &disk).unwrap();
+    CheckedLayout::new(layout(&absolute("/home/u")), &disk).unwrap();
     disk.fails.insert(absolute("/srv/x"), ErrorKind::PermissionDenied);
-    let checked = guard(with_variable(&absolute("/home/u"), &absolute("/srv/x")), &disk).unwrap();
+    let checked =
+        CheckedLayout::new(with_variable(&absolute("/home/u"), &absolute("/srv/x")), &disk).unwrap();
     assert_eq!(checked.shared_home, absolute("/srv/x"));
 }
 
@@ -421,7 +422,7 @@ fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&
     fs::write(root.join("key/.secrets/identity.json"), "{}").unwrap();
     symlink(".myownllm", root.join("link")).unwrap();
     let layout = |home: PathBuf| Resolver::default().resolve(&Env::explicit(home)).unwrap();
-    let error = guard(layout(root.join(name)), &RealLookup).unwrap_err();
+    let error = CheckedLayout::new(layout(root.join(name)), &RealLookup).unwrap_err();
     assert_eq!((error.code(), error.is_refusal()), ("paths.app-home", true), "{error}");
     assert_eq!(error.path(), Some(root.join(name).as_path()));
     let hint = error.hint().unwrap();
@@ -435,10 +436,10 @@ fn an_apps_home_is_no_users_home(#[case] name: &str, #[case] user_home: Option<&
                 let status = std::process::Command::new("sh").args(["-c", make]).status().unwrap();
                 assert_eq!(status.success(), works, "{make}");
             }
-            guard(layout(root.join(format!("{name}.home"))), &RealLookup).unwrap();
+            CheckedLayout::new(layout(root.join(format!("{name}.home"))), &RealLookup).unwrap();
         }
     }
-    guard(layout(root.clone()), &RealLookup).unwrap();
+    CheckedLayout::new(layout(root.clone()), &RealLookup).unwrap();
 }
 
 /// A user's home may hold the config of any program, and may be the home of a stand-alone daemon.
@@ -448,14 +449,14 @@ fn a_users_home_is_not_taken_for_an_apps() {
     let home = root.path().join("home");
     fs::create_dir_all(home.join("mesh/rosters")).unwrap();
     let plain = Resolver::default().resolve(&Env::explicit(&home)).unwrap();
-    guard(plain.clone(), &RealLookup).unwrap();
+    CheckedLayout::new(plain.clone(), &RealLookup).unwrap();
     fs::write(home.join("config.json"), "{}").unwrap();
-    assert_eq!(guard(plain.clone(), &RealLookup).unwrap_err().code(), "paths.app-home");
+    assert_eq!(CheckedLayout::new(plain.clone(), &RealLookup).unwrap_err().code(), "paths.app-home");
     let shared =
         Env::system(Some(home.clone().into_os_string())).with_variable("MYOWNMESH_HOME", home.clone());
-    guard(Resolver::default().resolve(&shared).unwrap(), &RealLookup).unwrap();
+    CheckedLayout::new(Resolver::default().resolve(&shared).unwrap(), &RealLookup).unwrap();
     fs::create_dir(home.join(".myownllm")).unwrap();
-    guard(plain, &RealLookup).unwrap();
+    CheckedLayout::new(plain, &RealLookup).unwrap();
 }
 
 /// The target may be on a disk that is unplugged now.
@@ -466,14 +467,14 @@ fn an_app_home_that_is_a_link_to_nothing_is_refused_and_kept() {
     let home = root.path().canonicalize().unwrap();
     symlink("/mnt/not/there", home.join(".myownllm")).unwrap();
     let layout = Resolver::default().resolve(&Env::explicit(&home)).unwrap();
-    let error = guard(layout, &RealLookup).unwrap_err();
+    let error = CheckedLayout::new(layout, &RealLookup).unwrap_err();
     assert_eq!(error.code(), "paths.not-a-folder");
     assert_eq!(error.path(), Some(home.join(".myownllm").as_path()));
     assert_eq!(error.hint().unwrap(), format!("ls -ld {}", home.join(".myownllm").display()));
     // A file in the place of a home is not moved aside either.
     fs::write(home.join("file"), "").unwrap();
     let layout = Resolver::default().resolve(&Env::explicit(home.join("file"))).unwrap();
-    let error = guard(layout, &RealLookup).unwrap_err();
+    let error = CheckedLayout::new(layout, &RealLookup).unwrap_err();
     assert_eq!(error.path(), Some(home.join("file").as_path()), "{error}");
     assert_eq!(error.hint().unwrap(), format!("ls -ld {}", home.join("file").display()));
 }

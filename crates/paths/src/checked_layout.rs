@@ -7,10 +7,11 @@ use serde::{Serialize, Serializer};
 use crate::error::LEADS_OUT;
 use crate::spelling::{inside, is_same, is_same_or_inside, normalize_lexically};
 use crate::{
-    Kind, Layout, Lookup, Mode, Node, PathsError, Platform, Rule, Socket, check_control_socket, check_socket,
+    FileInfo, Kind, Layout, Lookup, Mode, PathsError, Platform, Rule, Socket, check_control_socket,
+    check_socket,
 };
 
-/// A [`Layout`] whose homes were looked at and found apart. Only [`guard`] creates one, and nothing
+/// A [`Layout`] whose homes were looked at and found apart. Only [`CheckedLayout::new`] creates one, and nothing
 /// can change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedLayout(Layout);
@@ -30,6 +31,48 @@ impl Serialize for CheckedLayout {
 }
 
 impl CheckedLayout {
+    /// Checks that the daemon's home is a directory of its own inside the app's home, and that the
+    /// stand-alone daemon does not live in the app's home under another name.
+    ///
+    /// The daemon's variable may name a shared home that is, by a symlink or another spelling, the
+    /// app's home or inside it. The default replaces such a home, as [`Resolver`](crate::Resolver) does
+    /// for the plain spelling.
+    ///
+    /// In the ordinary case this costs one look at the daemon's home, one at each directory from the
+    /// app's home up to the root, and one at the shared home.
+    ///
+    /// # Errors
+    /// The errors of [`check_overlap`].
+    pub fn new(mut layout: Layout, lookup: &dyn Lookup) -> Result<Self, PathsError> {
+        let ignore_case = layout.platform.usually_ignores_case();
+        refuse_home_by_name(&layout, &layout.user_home)?;
+        if !check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case)? {
+            refuse_home_by_content(&layout, lookup)?;
+        }
+        // A shared home that cannot be looked at is no reason to refuse: own mode does not use it, and
+        // no program can talk to a daemon there either.
+        if layout.shared_home_rule == Rule::MeshHomeVariable
+            && leads_inside(&layout.shared_home, &layout.app_home, lookup, ignore_case).unwrap_or(false)
+        {
+            let home = inside(&layout.user_home, &layout.app.shared_dir);
+            layout.shared_config = inside(&home, &layout.app.daemon_files.config);
+            layout.shared_socket = inside(&home, &layout.app.daemon_files.socket);
+            layout.shared_home = home;
+            layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
+        }
+        // If `~/.myownmesh` is a symlink to the app's home (or the reverse), the two daemons share one
+        // directory: a move would take the stand-alone daemon's identity file away from it.
+        if let Ok(Some(really)) = same_directory(&layout.shared_home, &layout.app_home, lookup, ignore_case) {
+            return Err(PathsError::Overlap {
+                app_home: layout.app_home,
+                daemon_home: layout.shared_home,
+                relation: "is the same folder as",
+                really: Some(really),
+            });
+        }
+        Ok(Self(layout))
+    }
+
     /// Returns the address of the daemon of that mode. Reads the daemon's config, and checks that a
     /// named socket is an address and that the final socket fits into the kernel's limit. The
     /// default socket is not checked if the config names another.
@@ -47,54 +90,6 @@ impl CheckedLayout {
         check_socket(&socket, self.0.platform, config)?;
         Ok((socket, rule))
     }
-
-    /// Returns the layout.
-    #[must_use]
-    pub fn into_layout(self) -> Layout {
-        self.0
-    }
-}
-
-/// Checks that the daemon's home is a directory of its own inside the app's home, and that the
-/// stand-alone daemon does not live in the app's home under another name.
-///
-/// The daemon's variable may name a shared home that is, by a symlink or another spelling, the
-/// app's home or inside it. The default replaces such a home, as [`Resolver`](crate::Resolver) does
-/// for the plain spelling.
-///
-/// In the ordinary case this costs one look at the daemon's home, one at each directory from the
-/// app's home up to the root, and one at the shared home.
-///
-/// # Errors
-/// The errors of [`check_overlap`].
-pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, PathsError> {
-    let ignore_case = layout.platform.usually_ignores_case();
-    refuse_home_by_name(&layout, &layout.user_home)?;
-    if !overlap(&layout.app_home, &layout.daemon_home, lookup, ignore_case)? {
-        refuse_home_by_content(&layout, lookup)?;
-    }
-    // A shared home that cannot be looked at is no reason to refuse: own mode does not use it, and
-    // no program can talk to a daemon there either.
-    if layout.shared_home_rule == Rule::MeshHomeVariable
-        && leads_inside(&layout.shared_home, &layout.app_home, lookup, ignore_case).unwrap_or(false)
-    {
-        let home = inside(&layout.user_home, &layout.app.shared_folder);
-        layout.shared_config = inside(&home, &layout.app.daemon_files.config);
-        layout.shared_socket = inside(&home, &layout.app.daemon_files.socket);
-        layout.shared_home = home;
-        layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
-    }
-    // If `~/.myownmesh` is a symlink to the app's home (or the reverse), the two daemons share one
-    // directory: a move would take the stand-alone daemon's identity file away from it.
-    if let Ok(Some(really)) = same_folder(&layout.shared_home, &layout.app_home, lookup, ignore_case) {
-        return Err(PathsError::Overlap {
-            app_home: layout.app_home,
-            daemon_home: layout.shared_home,
-            relation: "is the same folder as",
-            really: Some(really),
-        });
-    }
-    Ok(CheckedLayout(layout))
 }
 
 /// Refuses a daemon's home that is the app's home, lies above it, or leads out of it, by any
@@ -103,10 +98,10 @@ pub fn guard(mut layout: Layout, lookup: &dyn Lookup) -> Result<CheckedLayout, P
 /// A path that does not exist yet is judged by its existing directory and the names that follow.
 ///
 /// # Errors
-/// [`PathsError::Overlap`], [`PathsError::NotAFolder`] (another kind of entry has the name),
+/// [`PathsError::Overlap`], [`PathsError::NotADirectory`] (another kind of entry has the name),
 /// [`PathsError::Lookup`].
 pub fn check_overlap(app_home: &Path, daemon_home: &Path, lookup: &dyn Lookup) -> Result<(), PathsError> {
-    overlap(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
+    check_homes(app_home, daemon_home, lookup, Platform::current().usually_ignores_case()).map(drop)
 }
 
 /// Refuses the app's home, or a daemon's, in the place of the user's home, by its name.
@@ -133,11 +128,11 @@ fn refuse_home_inside(layout: &Layout, home: &Path) -> Result<(), PathsError> {
 /// belongs, and what that directory is.
 fn named_home(layout: &Layout, home: &Path) -> Option<(PathBuf, &'static str)> {
     let app = &layout.app;
-    let daemon = Path::new(app.app_folder.as_ref()).join(app.daemon_folder.as_ref());
+    let daemon = Path::new(app.app_dir.as_ref()).join(app.daemon_dir.as_ref());
     let homes = [
         (daemon.as_path(), "is the daemon's home"),
-        (Path::new(app.app_folder.as_ref()), "is the app's home"),
-        (Path::new(app.shared_folder.as_ref()), "is the stand-alone daemon's home"),
+        (Path::new(app.app_dir.as_ref()), "is the app's home"),
+        (Path::new(app.shared_dir.as_ref()), "is the stand-alone daemon's home"),
     ];
     let ignore_case = layout.platform.usually_ignores_case();
     let inside = |names: &Path| {
@@ -155,14 +150,14 @@ fn app_home_error(layout: &Layout, what: &'static str, user_home: Option<PathBuf
 /// Refuses the same by the target of a symlink and by the content of the directory: a copy of the
 /// app's home may have any name. Used for a user's home without a daemon's home.
 fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), PathsError> {
-    let is_there = |name: &str| lookup.look(&layout.user_home.join(name)).is_ok();
+    let is_there = |name: &str| lookup.stat(&layout.user_home.join(name)).is_ok();
     let app = &layout.app;
-    match lookup.look(&layout.app_home).map(|node| node.kind) {
+    match lookup.stat(&layout.app_home).map(|file_info| file_info.kind) {
         // No directory can be created through a broken symlink.
-        Ok(Kind::Link) => {
-            return match lookup.look_through(&layout.app_home) {
+        Ok(Kind::Symlink) => {
+            return match lookup.stat_follow(&layout.app_home) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    not_a_folder(&layout.daemon_home, &layout.app_home, "a link to nothing").map(drop)
+                    not_a_directory(&layout.daemon_home, &layout.app_home, "a link to nothing").map(drop)
                 }
                 _ => Ok(()),
             };
@@ -175,7 +170,7 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
         refuse_home_inside(layout, &real)?;
     }
     let files = &app.daemon_files;
-    let marks = [&files.identity, &files.rosters, &files.states, &app.backups_folder];
+    let marks = [&files.identity, &files.rosters, &files.states, &app.backups_dir];
     // A stand-alone daemon may have the user's home as its own.
     let is_shared = layout.shared_home == layout.user_home;
     let holds_key = is_there(&files.identity);
@@ -188,7 +183,12 @@ fn refuse_home_by_content(layout: &Layout, lookup: &dyn Lookup) -> Result<(), Pa
 }
 
 /// Returns whether the daemon's home exists.
-fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) -> Result<bool, PathsError> {
+fn check_homes(
+    app: &Path,
+    daemon: &Path,
+    lookup: &dyn Lookup,
+    ignore_case: bool,
+) -> Result<bool, PathsError> {
     let refuse = |relation, really| {
         Err(PathsError::Overlap { app_home: app.into(), daemon_home: daemon.into(), relation, really })
     };
@@ -199,8 +199,8 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
         names.filter(|n| !n.is_empty() && n.iter().all(|part| matches!(part, Component::Normal(_))));
     // Windows reports a path below a file as a path that does not exist.
     let is_below_a_file = |path: &Path| {
-        let above = || path.ancestors().skip(1).find_map(|above| lookup.look_through(above).ok());
-        cfg!(windows) && above().is_some_and(|node| node.kind != Kind::Folder)
+        let above = || path.ancestors().skip(1).find_map(|above| lookup.stat_follow(above).ok());
+        cfg!(windows) && above().is_some_and(|file_info| file_info.kind != Kind::Dir)
     };
     let mut by_spelling = plain_names.is_some();
     let mut exists = true;
@@ -208,15 +208,15 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
     let mut at = app.to_path_buf();
     for name in plain_names.into_iter().flatten() {
         at.push(name);
-        match lookup.look(&at) {
-            Ok(Node { kind: Kind::Folder, id: seen }) => id = seen,
-            Ok(Node { kind: Kind::Link, .. }) => by_spelling = false,
-            Ok(_) => return not_a_folder(daemon, &at, "not a folder"),
+        match lookup.stat(&at) {
+            Ok(FileInfo { kind: Kind::Dir, id: seen }) => id = seen,
+            Ok(FileInfo { kind: Kind::Symlink, .. }) => by_spelling = false,
+            Ok(_) => return not_a_directory(daemon, &at, "not a folder"),
             Err(error) if error.kind() == ErrorKind::NotFound && !is_below_a_file(&at) => exists = false,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 let mut above = at.ancestors().skip(1);
-                let file = above.find(|above| lookup.look_through(above).is_ok()).unwrap_or(&at);
-                return not_a_folder(daemon, file, "not a folder");
+                let file = above.find(|above| lookup.stat_follow(above).is_ok()).unwrap_or(&at);
+                return not_a_directory(daemon, file, "not a folder");
             }
             Err(source) => return Err(PathsError::Lookup { path: at, source }),
         }
@@ -225,8 +225,8 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
         }
     }
     if !by_spelling {
-        let real_app = physical(app, lookup)?;
-        let real_daemon = physical(daemon, lookup)?;
+        let real_app = canonicalize_allow_missing(app, lookup)?;
+        let real_daemon = canonicalize_allow_missing(daemon, lookup)?;
         let really = (real_daemon != normalize_lexically(daemon)).then(|| real_daemon.clone());
         if is_same(&real_daemon, &real_app, ignore_case) {
             return refuse("is the same folder as", really);
@@ -237,17 +237,17 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
         if !is_same_or_inside(&real_daemon, &real_app, ignore_case) {
             return refuse(LEADS_OUT, really);
         }
-        match lookup.look_through(daemon) {
-            Ok(Node { kind: Kind::Folder, id: seen }) => {
+        match lookup.stat_follow(daemon) {
+            Ok(FileInfo { kind: Kind::Dir, id: seen }) => {
                 exists = true;
                 id = seen;
             }
-            Ok(_) => return not_a_folder(daemon, daemon, "not a folder"),
+            Ok(_) => return not_a_directory(daemon, daemon, "not a folder"),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 exists = false;
                 // No directory can be created through a broken symlink.
-                if matches!(lookup.look(daemon), Ok(Node { kind: Kind::Link, .. })) {
-                    return not_a_folder(daemon, daemon, "a link to nothing");
+                if matches!(lookup.stat(daemon), Ok(FileInfo { kind: Kind::Symlink, .. })) {
+                    return not_a_directory(daemon, daemon, "a link to nothing");
                 }
             }
             Err(source) => return Err(PathsError::Lookup { path: daemon.into(), source }),
@@ -267,32 +267,27 @@ fn overlap(app: &Path, daemon: &Path, lookup: &dyn Lookup, ignore_case: bool) ->
     Ok(true)
 }
 
-fn not_a_folder(daemon: &Path, at: &Path, what: &'static str) -> Result<bool, PathsError> {
-    Err(PathsError::NotAFolder { daemon_home: daemon.into(), at: at.into(), what })
+fn not_a_directory(daemon: &Path, at: &Path, what: &'static str) -> Result<bool, PathsError> {
+    Err(PathsError::NotADirectory { daemon_home: daemon.into(), at: at.into(), what })
 }
 
 /// Returns device and inode of the target of a name; `None` if it does not exist, or if the
 /// platform has neither.
 fn id_of(path: &Path, lookup: &dyn Lookup) -> Result<Option<(u64, u64)>, PathsError> {
-    match lookup.look_through(path) {
-        Ok(node) => Ok(node.id),
+    match lookup.stat_follow(path) {
+        Ok(file_info) => Ok(file_info.id),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(PathsError::Lookup { path: path.into(), source }),
     }
 }
 
-/// Returns whether `path` is `folder` or inside it, with symlinks followed.
-fn leads_inside(
-    path: &Path,
-    folder: &Path,
-    lookup: &dyn Lookup,
-    ignore_case: bool,
-) -> Result<bool, PathsError> {
-    let real = physical(path, lookup)?;
-    if is_same_or_inside(&real, &physical(folder, lookup)?, ignore_case) {
+/// Returns whether `path` is `dir` or inside it, with symlinks followed.
+fn leads_inside(path: &Path, dir: &Path, lookup: &dyn Lookup, ignore_case: bool) -> Result<bool, PathsError> {
+    let real = canonicalize_allow_missing(path, lookup)?;
+    if is_same_or_inside(&real, &canonicalize_allow_missing(dir, lookup)?, ignore_case) {
         return Ok(true);
     }
-    let Some(id) = id_of(folder, lookup)? else { return Ok(false) };
+    let Some(id) = id_of(dir, lookup)? else { return Ok(false) };
     for above in real.ancestors() {
         if id_of(above, lookup)? == Some(id) {
             return Ok(true);
@@ -303,33 +298,35 @@ fn leads_inside(
 
 /// Returns the real path of the directory that both names have; `None` for two different
 /// directories.
-fn same_folder(
+fn same_directory(
     a: &Path,
     b: &Path,
     lookup: &dyn Lookup,
     ignore_case: bool,
 ) -> Result<Option<PathBuf>, PathsError> {
-    let node = match lookup.look(a) {
-        Ok(node) => node,
+    let file_info = match lookup.stat(a) {
+        Ok(file_info) => file_info,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
         Err(source) => return Err(PathsError::Lookup { path: a.into(), source }),
     };
-    let same = match (node.kind, node.id) {
-        (Kind::Folder, Some(id)) => id_of(b, lookup)? == Some(id),
-        (Kind::Folder, None) | (Kind::Link, _) => {
-            is_same(&physical(a, lookup)?, &physical(b, lookup)?, ignore_case)
-        }
+    let same = match (file_info.kind, file_info.id) {
+        (Kind::Dir, Some(id)) => id_of(b, lookup)? == Some(id),
+        (Kind::Dir, None) | (Kind::Symlink, _) => is_same(
+            &canonicalize_allow_missing(a, lookup)?,
+            &canonicalize_allow_missing(b, lookup)?,
+            ignore_case,
+        ),
         _ => false,
     };
-    if same { physical(b, lookup).map(Some) } else { Ok(None) }
+    if same { canonicalize_allow_missing(b, lookup).map(Some) } else { Ok(None) }
 }
 
 /// Returns the path without symlinks and `..`, also if its end does not exist yet: the system
 /// resolves the existing directory, the names that follow are taken as they are, and a broken
 /// symlink is replaced by its target.
-fn physical(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
+fn canonicalize_allow_missing(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
     let failed = |at: &Path, source| PathsError::Lookup { path: at.into(), source };
     match lookup.canonicalize(path) {
         Ok(real) => return Ok(real),
@@ -354,8 +351,8 @@ fn physical(path: &Path, lookup: &dyn Lookup) -> Result<PathBuf, PathsError> {
             Some(Component::Normal(_)) => {}
         }
         let next = done.join(&part);
-        match lookup.look(&next) {
-            Ok(Node { kind: Kind::Link, .. }) => {
+        match lookup.stat(&next) {
+            Ok(FileInfo { kind: Kind::Symlink, .. }) => {
                 links += 1;
                 // Linux follows the same number of symlinks.
                 if links > 40 {
