@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use integration_tests::{Builder, StandIn};
-use myownllm_daemon::identity::{Places, look, start_permit};
+use myownllm_daemon::identity::{IdentityPaths, scan, start_permit};
 use myownllm_daemon::reconcile::{SavedNetwork, reconcile_from};
 use myownllm_daemon::{
     Candidate, Client, Decision, Endpoint, Expected, Origin, Role, SpawnRequest, Status, Target, attach,
@@ -47,12 +47,12 @@ impl Home {
         self.folder.path().join(format!("trace{end}"))
     }
 
-    fn places(&self) -> Places {
-        Places::new(self.folder.path(), self.path())
+    fn places(&self) -> IdentityPaths {
+        IdentityPaths::new(self.folder.path(), self.path())
     }
 
     fn expected(&self) -> Expected {
-        look(&RealDisk, &self.places()).answer().expected().expect("a key, or none yet")
+        scan(&RealDisk, &self.places()).answer().expected().expect("a key, or none yet")
     }
 
     fn endpoint(&self) -> Endpoint {

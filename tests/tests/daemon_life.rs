@@ -13,7 +13,7 @@ use std::{
 };
 
 use integration_tests::{Builder, StandIn, standin::Version};
-use myownllm_daemon::identity::{Places, Refusal, start_permit};
+use myownllm_daemon::identity::{IdentityPaths, Refusal, start_permit};
 use myownllm_daemon::{
     Candidate, CandidateFailure, Client, DaemonControl, DaemonExit, Decision, Endpoint, Expected,
     HomeDaemons, Origin, Probe, Role, SpawnError, SpawnRequest, Spawned, StartPermit, StopError,
@@ -49,7 +49,7 @@ impl Home {
 
     fn permit_for(&self, home: impl Into<PathBuf>) -> Result<StartPermit<'_>, Refusal> {
         let lock = self.lock.get_or_init(|| RealDisk.lock(self.dir.path(), SLACK).unwrap());
-        start_permit(lock, &Places::new(self.dir.path(), home))
+        start_permit(lock, &IdentityPaths::new(self.dir.path(), home))
     }
 
     fn request(&self, candidates: Vec<Candidate>) -> SpawnRequest<'_> {

@@ -8,7 +8,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use myownllm_durable_fs::RealDisk;
-use myownllm_identity::{Answer, Places, look};
+use myownllm_identity::{Answer, IdentityPaths, scan};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let daemon = arguments.next().unwrap_or_else(|| app.join(".myownmesh"));
-    match look(&RealDisk, &Places::new(app, daemon)).answer() {
+    match scan(&RealDisk, &IdentityPaths::new(app, daemon)).answer() {
         Answer::Sound { key, path, .. } => println!("yes, as {}: {}", key.device_id, path.display()),
         Answer::Pending { key, path, refusal, .. } => {
             println!("not yet: {refusal}\n{} is in {}", key.device_id, path.display());

@@ -1,4 +1,4 @@
-//! Derives the answer from a look. Pure.
+//! Derives the answer from a scan. Pure.
 
 use std::{
     collections::BTreeSet,
@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::{
     file::{Flaw, Identity, KeyInfo},
-    look::{Look, Misplaced, Seen, Spot},
+    paths::Home,
     permit::Expected,
-    places::Home,
     refusal::{Candidate, FoundElsewhere, Problem, Refusal, Side, WayOut, lossy, make_dir},
+    scan::{HomeScan, Misplaced, PlaceState, Scan},
 };
 
 /// The placeholder for the user's own backup in a command.
@@ -79,7 +79,7 @@ impl Answer {
         }
     }
 
-    pub(crate) fn is_key(&self) -> bool {
+    pub(crate) fn has_key(&self) -> bool {
         self.key().is_some()
     }
 }
@@ -88,10 +88,10 @@ impl Answer {
 #[derive(Clone, Copy)]
 struct Place<'a> {
     home: &'a Home,
-    seen: &'a Seen,
+    seen: &'a HomeScan,
 }
 
-impl Look {
+impl Scan {
     fn daemon_place(&self) -> Place<'_> {
         Place { home: &self.places.daemon, seen: &self.daemon }
     }
@@ -101,48 +101,50 @@ impl Look {
     }
 
     /// Returns both places, the daemon home first: it lies in the app's home.
-    fn both(&self) -> [Place<'_>; 2] {
+    fn both_places(&self) -> [Place<'_>; 2] {
         [self.daemon_place(), self.app_place()]
     }
 
-    /// Says whether a daemon may be started, and with which key. The same look gives the same
+    /// Says whether a daemon may be started, and with which key. The same scan gives the same
     /// answer.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        if let Some(refusal) = self.trouble() {
+        if let Some(refusal) = self.problem_in_place() {
             return Answer::Refused(refusal);
         }
-        let in_home = |seen: &Seen| seen.spot.identity().and_then(Identity::key).cloned();
+        let in_home = |seen: &HomeScan| seen.state.identity().and_then(Identity::key).cloned();
         let (daemon, app) = (in_home(&self.daemon), in_home(&self.app));
-        match (&self.daemon.spot, daemon, app) {
-            (Spot::File(_), Some(key), _) => Answer::Sound { key, path: self.places.daemon.identity.clone() },
+        match (&self.daemon.state, daemon, app) {
+            (PlaceState::File(_), Some(key), _) => {
+                Answer::Sound { key, path: self.places.daemon.identity.clone() }
+            }
             (_, Some(key), _) => self.pending(key, &self.places.daemon.identity),
             (_, None, Some(key)) => self.pending(key, &self.places.app.identity),
-            (_, None, None) => self.none(),
+            (_, None, None) => self.answer_without_file(),
         }
     }
 
     /// Returns the problem at the two places themselves.
-    fn trouble(&self) -> Option<Refusal> {
-        for Place { home, seen } in self.both() {
-            if let Some(Identity::Newer { version }) = seen.spot.identity() {
+    fn problem_in_place(&self) -> Option<Refusal> {
+        for Place { home, seen } in self.both_places() {
+            if let Some(Identity::Newer { version }) = seen.state.identity() {
                 return Some(newer(&home.identity, *version));
             }
         }
         if let (Some(Identity::Valid(daemon)), Some(Identity::Valid(app))) =
-            (self.daemon.spot.identity(), self.app.spot.identity())
+            (self.daemon.state.identity(), self.app.state.identity())
             && daemon.public_key != app.public_key
         {
-            return Some(self.two(app, daemon));
+            return Some(self.two_identities(app, daemon));
         }
-        for Place { seen, .. } in self.both() {
-            match &seen.spot {
-                Spot::Unreadable(error) => return Some(unreadable(error)),
-                Spot::Dangling { link, target } => return Some(dangling(link, target)),
+        for Place { seen, .. } in self.both_places() {
+            match &seen.state {
+                PlaceState::Unreadable(error) => return Some(unreadable(error)),
+                PlaceState::Dangling { link, target } => return Some(dangling(link, target)),
                 _ => {}
             }
         }
-        match (self.daemon.spot.identity(), self.app.spot.identity()) {
+        match (self.daemon.state.identity(), self.app.state.identity()) {
             (Some(Identity::Damaged { why, flaw }), app) => {
                 let keep = matches!(app, Some(Identity::Valid(_))).then_some(Side::OldLocation);
                 Some(self.damaged(self.daemon_place(), why, *flaw, keep))
@@ -151,11 +153,13 @@ impl Look {
             (None, Some(Identity::Damaged { why, flaw })) => {
                 Some(self.damaged(self.app_place(), why, *flaw, None))
             }
-            (None, app) => match (&self.daemon.spot, &self.app.spot) {
-                (Spot::Odd { path, what }, _) => {
-                    Some(self.odd(self.daemon_place(), path, what, app.is_some()))
+            (None, app) => match (&self.daemon.state, &self.app.state) {
+                (PlaceState::NotAFile { path, what }, _) => {
+                    Some(self.not_a_file(self.daemon_place(), path, what, app.is_some()))
                 }
-                (_, Spot::Odd { path, what }) => Some(self.odd(self.app_place(), path, what, false)),
+                (_, PlaceState::NotAFile { path, what }) => {
+                    Some(self.not_a_file(self.app_place(), path, what, false))
+                }
                 _ => None,
             },
         }
@@ -169,7 +173,7 @@ impl Look {
 
     /// Returns the temporary file of a killed move that holds the only copy of the key: the next
     /// move renames it back.
-    fn interrupted(&self) -> Option<(&Misplaced, &KeyInfo)> {
+    fn interrupted_move(&self) -> Option<(&Misplaced, &KeyInfo)> {
         let first = self.misplaced.first()?;
         let key = first.identity.key()?;
         let is_ours = |found: &Misplaced| {
@@ -186,8 +190,8 @@ impl Look {
     }
 
     /// Answers for two empty places.
-    fn none(&self) -> Answer {
-        if let Some((found, key)) = self.interrupted() {
+    fn answer_without_file(&self) -> Answer {
+        if let Some((found, key)) = self.interrupted_move() {
             return self.pending(key.clone(), &found.path);
         }
         if let Some(found) = self.misplaced.first()
@@ -196,8 +200,8 @@ impl Look {
         {
             return Answer::Refused(newer(&found.path, version));
         }
-        if !self.misplaced.is_empty() || !self.known_by().is_empty() {
-            return Answer::Refused(self.gone());
+        if !self.misplaced.is_empty() || !self.places_with_peers().is_empty() {
+            return Answer::Refused(self.missing());
         }
         if let Some((link, target)) = self.dangling.first() {
             let mut refusal = dangling(link, target);
@@ -210,12 +214,12 @@ impl Look {
         }
     }
 
-    fn known_by(&self) -> Vec<Place<'_>> {
-        self.both().into_iter().filter(|place| !place.seen.known_by.is_nobody()).collect()
+    fn places_with_peers(&self) -> Vec<Place<'_>> {
+        self.both_places().into_iter().filter(|place| !place.seen.known_by.is_empty()).collect()
     }
 
-    fn gone(&self) -> Refusal {
-        let known_by = self.known_by();
+    fn missing(&self) -> Refusal {
+        let known_by = self.places_with_peers();
         // Prefers the home whose rosters or states know the device.
         let home = match known_by.first() {
             Some(place) if self.misplaced.is_empty() => place.home,
@@ -242,12 +246,12 @@ impl Look {
         let found = found.collect();
         let of = |place: &Place<'_>| (place.home.path.clone(), place.seen.known_by.clone());
         let known_by = known_by.iter().map(of).collect();
-        Refusal::new(Problem::Gone { place, found, known_by }, ways)
+        Refusal::new(Problem::Missing { place, found, known_by }, ways)
     }
 
     /// Returns the home that contains a file, if one does.
     fn home_of(&self, path: &Path) -> Option<&Home> {
-        self.both().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
+        self.both_places().into_iter().map(|place| place.home).find(|home| path.starts_with(&home.path))
     }
 
     /// Returns the commands that bring the found files back: to `to`, or each to the place in its
@@ -257,8 +261,8 @@ impl Look {
             let home = self.home_of(&from.path).unwrap_or(&self.places.daemon);
             let to = to.unwrap_or(&home.identity);
             let command = match &from.identity {
-                Identity::Valid(_) => self.transfer(from, to, aside),
-                Identity::Damaged { flaw: Some(flaw), .. } => self.rewritten(from, *flaw, to, aside),
+                Identity::Valid(_) => self.move_command(from, to, aside),
+                Identity::Damaged { flaw: Some(flaw), .. } => self.rewrite_command(from, *flaw, to, aside),
                 _ => return None,
             };
             Some(WayOut::BringBack { from: from.path.clone(), to: to.to_owned(), command })
@@ -268,7 +272,7 @@ impl Look {
 
     /// Returns a command that renames a file inside a home, and copies a file outside of both: that
     /// file may belong to another program.
-    fn transfer(&self, from: &Misplaced, to: &Path, aside: Option<&Path>) -> String {
+    fn move_command(&self, from: &Misplaced, to: &Path, aside: Option<&Path>) -> String {
         let in_home = self.home_of(&from.path).is_some();
         let verb = if in_home && !from.is_link { "mv -n" } else { "cp -pn" };
         if to.starts_with(&from.path) {
@@ -297,7 +301,7 @@ impl Look {
 
     /// Returns a command that writes the key of a found file in the encoding that a daemon reads.
     /// The found file stays.
-    fn rewritten(&self, from: &Misplaced, flaw: Flaw, to: &Path, aside: Option<&Path>) -> String {
+    fn rewrite_command(&self, from: &Misplaced, flaw: Flaw, to: &Path, aside: Option<&Path>) -> String {
         let mut part = to.to_owned().into_os_string();
         part.push(".tmp");
         let write = |from: &Path| {
@@ -328,12 +332,12 @@ impl Look {
     fn missing_dir<'p>(&self, file: &'p Path) -> Option<&'p Path> {
         let dir = file.parent()?;
         let is_there =
-            self.both().into_iter().any(|place| place.home.secrets() == dir && place.seen.has_secrets);
+            self.both_places().into_iter().any(|place| place.home.secrets() == dir && place.seen.has_secrets);
         (!is_there).then_some(dir)
     }
 
     /// Returns a command that sets aside the files that know the device, and the found files.
-    /// Returns `None` if one of them lies outside the homes, because the next look would find it
+    /// Returns `None` if one of them lies outside the homes, because the next scan would find it
     /// again.
     fn give_up(&self) -> Option<WayOut> {
         let links = self.dangling.iter().map(|(link, _)| link);
@@ -342,13 +346,13 @@ impl Look {
             let files = files.iter().copied().filter(move |path| self.home_of(path) == Some(home));
             seen.evidence.iter().chain(files).cloned().collect::<BTreeSet<PathBuf>>()
         };
-        let all: BTreeSet<PathBuf> = self.both().into_iter().flat_map(of_home).collect();
+        let all: BTreeSet<PathBuf> = self.both_places().into_iter().flat_map(of_home).collect();
         if files.iter().copied().chain(&all).any(|path| self.home_of(path).is_none()) {
             return None;
         }
         // A file in a directory that is set aside goes with the directory.
         let is_inside = |path: &PathBuf| all.iter().any(|dir| dir != path && path.starts_with(dir));
-        let commands = self.both().into_iter().filter_map(|place| {
+        let commands = self.both_places().into_iter().filter_map(|place| {
             let names: Vec<PathBuf> = of_home(place).into_iter().filter(|path| !is_inside(path)).collect();
             let names: Vec<String> = names.iter().map(|path| quote(path)).collect();
             let given_up = &place.seen.given_up;
@@ -362,7 +366,8 @@ impl Look {
     fn damaged(&self, place: Place<'_>, why: &str, flaw: Option<Flaw>, keep: Option<Side>) -> Refusal {
         let Place { home, seen } = place;
         let path = &home.identity;
-        let mut ways: Vec<WayOut> = flaw.map(|flaw| rewrite(path, &seen.aside, flaw)).into_iter().collect();
+        let mut ways: Vec<WayOut> =
+            flaw.map(|flaw| rewrite_in_place(path, &seen.aside, flaw)).into_iter().collect();
         ways.extend(keep.map(|side| WayOut::Keep { side: Some(side) }));
         ways.extend(self.bring_back(Some(path), Some(&seen.aside)));
         if ways.is_empty() {
@@ -384,7 +389,7 @@ impl Look {
         }
     }
 
-    fn odd(&self, place: Place<'_>, path: &Path, what: &'static str, has_key: bool) -> Refusal {
+    fn not_a_file(&self, place: Place<'_>, path: &Path, what: &'static str, has_key: bool) -> Refusal {
         let Place { home, seen } = place;
         let mut ways = Vec::new();
         if path != home.identity && self.misplaced.iter().any(|found| found.path == path) {
@@ -394,7 +399,7 @@ impl Look {
         // key needs no command.
         if path == home.identity && !has_key {
             ways.extend(self.bring_back(Some(path), Some(&seen.aside)));
-            if ways.is_empty() && !self.known_by().is_empty() {
+            if ways.is_empty() && !self.places_with_peers().is_empty() {
                 ways.push(restore(path, None, Some(&seen.aside)));
             }
         }
@@ -404,17 +409,17 @@ impl Look {
         } else {
             self.start_anew(path, &seen.aside)
         });
-        Refusal::new(Problem::Odd { path: path.to_owned(), what }, ways)
+        Refusal::new(Problem::NotAFile { path: path.to_owned(), what }, ways)
     }
 
-    fn two(&self, app: &KeyInfo, daemon: &KeyInfo) -> Refusal {
+    fn two_identities(&self, app: &KeyInfo, daemon: &KeyInfo) -> Refusal {
         let candidate = |Place { home, seen }: Place<'_>, key: &KeyInfo| {
             let (path, key, known_by) = (home.identity.clone(), key.clone(), seen.known_by.clone());
             Box::new(Candidate { path, key, known_by })
         };
         // A key without peers was just created. If both keys have peers, or neither has, no side is
         // chosen.
-        let side = match (self.app.known_by.is_nobody(), self.daemon.known_by.is_nobody()) {
+        let side = match (self.app.known_by.is_empty(), self.daemon.known_by.is_empty()) {
             (false, true) => Some(Side::OldLocation),
             (true, false) => Some(Side::DaemonHome),
             _ => None,
@@ -429,7 +434,7 @@ impl Look {
 
 /// Returns a command that writes the file anew in the encoding that the daemon reads. The previous
 /// file stays beside it.
-fn rewrite(path: &Path, aside: &Path, flaw: Flaw) -> WayOut {
+fn rewrite_in_place(path: &Path, aside: &Path, flaw: Flaw) -> WayOut {
     let copy = format!("cp -pn {} {}", quote(path), quote(aside));
     let command = format!("{copy} && {} > {}", flaw.filter(aside), quote(path));
     WayOut::Rewrite { path: path.to_owned(), command }
@@ -441,8 +446,8 @@ fn restore(to: &Path, missing_dir: Option<&Path>, aside: Option<&Path>) -> WayOu
     WayOut::Restore { to: to.to_owned(), command }
 }
 
-fn look_at(path: &Path) -> WayOut {
-    WayOut::Look { path: path.to_owned(), command: format!("ls -ld {}", quote(path)) }
+fn show_entry(path: &Path) -> WayOut {
+    WayOut::ShowEntry { path: path.to_owned(), command: format!("ls -ld {}", quote(path)) }
 }
 
 fn newer(path: &Path, version: u64) -> Refusal {
@@ -451,12 +456,12 @@ fn newer(path: &Path, version: u64) -> Refusal {
 
 fn unreadable(error: &DiskError) -> Refusal {
     let path = error.path().to_owned();
-    let ways = vec![look_at(&path)];
+    let ways = vec![show_entry(&path)];
     Refusal::new(Problem::Unreadable { path, source: error.clone() }, ways)
 }
 
 fn dangling(link: &Path, target: &Path) -> Refusal {
     let command = format!("readlink -f {}", quote(link));
-    let ways = vec![WayOut::Look { path: link.to_owned(), command }];
+    let ways = vec![WayOut::ShowEntry { path: link.to_owned(), command }];
     Refusal::new(Problem::Unreachable { path: link.to_owned(), target: target.to_owned() }, ways)
 }

@@ -2,14 +2,14 @@
 
 mod answer;
 mod file;
-mod look;
+mod paths;
 mod permit;
-mod places;
 mod refusal;
+mod scan;
 
 pub use answer::Answer;
 pub use file::{Flaw, Identity, KNOWN_VERSION, KeyInfo, device_id, inspect};
-pub use look::{KnownBy, Look, Misplaced, Seen, Spot, look};
+pub use paths::{Home, IdentityPaths};
 pub use permit::{Expected, StartPermit, start_permit};
-pub use places::{Home, Places};
 pub use refusal::{Candidate, Class, FoundElsewhere, Problem, Refusal, Side, WayOut};
+pub use scan::{HomeScan, KnownBy, Misplaced, PlaceState, Scan, scan};

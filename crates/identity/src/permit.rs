@@ -5,9 +5,9 @@ use std::path::Path;
 use myownllm_durable_fs::LockedDir;
 
 use crate::{
-    look::look,
-    places::Places,
+    paths::IdentityPaths,
     refusal::{Problem, Refusal},
+    scan::scan,
 };
 
 /// The key that the daemon of a home must have.
@@ -25,7 +25,7 @@ impl Expected {
         Self { device: Some(device_id.to_owned()) }
     }
 
-    /// Expects a key that the daemon creates. Only a look that found no key constructs this value.
+    /// Expects a key that the daemon creates. Only a scan that found no key constructs this value.
     pub(crate) fn new_key() -> Self {
         Self { device: None }
     }
@@ -66,7 +66,7 @@ fn key_of(device_id: &str) -> &str {
 #[derive(Clone, Debug)]
 #[must_use = "a permit is there to be used"]
 pub struct StartPermit<'lock> {
-    places: Places,
+    places: IdentityPaths,
     expected: Expected,
     lock: &'lock LockedDir,
 }
@@ -76,10 +76,13 @@ pub struct StartPermit<'lock> {
 /// # Errors
 ///
 /// Returns the reason why no daemon may be started, with the ways out.
-pub fn start_permit<'lock>(lock: &'lock LockedDir, places: &Places) -> Result<StartPermit<'lock>, Refusal> {
+pub fn start_permit<'lock>(
+    lock: &'lock LockedDir,
+    places: &IdentityPaths,
+) -> Result<StartPermit<'lock>, Refusal> {
     lock.ensure_locks(&places.app.path)
         .map_err(|error| Refusal::new(Problem::OutsideLock(error), Vec::new()))?;
-    let expected = look(lock, places).answer().expected()?;
+    let expected = scan(lock, places).answer().expected()?;
     Ok(StartPermit { places: places.clone(), expected, lock })
 }
 
@@ -108,7 +111,7 @@ impl StartPermit<'_> {
     ///
     /// Returns the reason why no daemon may be started any more.
     pub fn check(&self) -> Result<(), Refusal> {
-        let answer = look(self.lock, &self.places).answer();
+        let answer = scan(self.lock, &self.places).answer();
         let now = answer.expected()?;
         if self.expected.device.is_none() || now == self.expected {
             return Ok(());

@@ -8,7 +8,7 @@ use std::{
 use myownllm_durable_fs::{DiskError, quote};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::{file::KeyInfo, look::KnownBy};
+use crate::{file::KeyInfo, scan::KnownBy};
 
 /// The kind of an error; the exit code of a program depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -50,8 +50,8 @@ pub struct Candidate {
 pub enum Problem {
     /// The identity file is not in its place, although one existed: a sound one lies elsewhere, or
     /// rosters or states know the device.
-    #[error("the identity file {} is missing{}", .place.display(), Missing { found, known_by })]
-    Gone {
+    #[error("the identity file {} is missing{}", .place.display(), MissingEvidence { found, known_by })]
+    Missing {
         /// The place of the file.
         place: PathBuf,
         /// The files elsewhere, each with its Device ID or its flaw, and the config that names it.
@@ -69,7 +69,7 @@ pub enum Problem {
     },
     /// An entry that is not a file has the place of the identity file.
     #[error("{} is {what}, where the identity file belongs", .path.display())]
-    Odd {
+    NotAFile {
         /// The path of the entry.
         path: PathBuf,
         /// The kind of the entry.
@@ -193,7 +193,8 @@ pub enum WayOut {
         command: String,
     },
     /// Look at the entry: its remedy cannot be determined from here.
-    Look {
+    #[serde(rename = "look")]
+    ShowEntry {
         /// The path of the entry.
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
@@ -224,7 +225,7 @@ impl WayOut {
             | Self::Rewrite { command, .. }
             | Self::Restore { command, .. }
             | Self::SetAside { command, .. }
-            | Self::Look { command, .. }
+            | Self::ShowEntry { command, .. }
             | Self::GiveUpPeers { command } => Some(command),
             Self::Keep { .. } | Self::Migrate | Self::Update => None,
         }
@@ -252,8 +253,8 @@ impl Refusal {
     /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         match &self.problem {
-            Problem::Gone { .. } => "identity.gone",
-            Problem::Damaged { .. } | Problem::Odd { .. } => "migration.identity-damaged",
+            Problem::Missing { .. } => "identity.gone",
+            Problem::Damaged { .. } | Problem::NotAFile { .. } => "migration.identity-damaged",
             Problem::TwoIdentities { .. } => "migration.two-identities",
             Problem::Newer { .. } => "migration.identity-newer",
             Problem::Unreachable { .. } => "migration.identity-unreachable",
@@ -279,9 +280,9 @@ impl Refusal {
     /// Returns the path that the refusal is about.
     pub fn path(&self) -> &Path {
         match &self.problem {
-            Problem::Gone { place: path, .. }
+            Problem::Missing { place: path, .. }
             | Problem::Damaged { path, .. }
-            | Problem::Odd { path, .. }
+            | Problem::NotAFile { path, .. }
             | Problem::Newer { path, .. }
             | Problem::Unreachable { path, .. }
             | Problem::Unreadable { path, .. }
@@ -299,8 +300,8 @@ impl Refusal {
 
     /// Returns true if the identity file is not in its place. Nothing is moved then: the problem
     /// must be solved before anything changes.
-    pub fn is_gone(&self) -> bool {
-        matches!(self.problem, Problem::Gone { .. })
+    pub fn is_missing(&self) -> bool {
+        matches!(self.problem, Problem::Missing { .. })
     }
 }
 
@@ -312,7 +313,7 @@ impl fmt::Display for Refusal {
             _ => None,
         });
         match (&self.problem, given_up) {
-            (Problem::Gone { .. }, Some(command))
+            (Problem::Missing { .. }, Some(command))
                 if matches!(self.ways_out.first(), Some(WayOut::Restore { .. })) =>
             {
                 write!(
@@ -345,12 +346,12 @@ impl Serialize for Refusal {
 }
 
 /// The evidence that a missing identity file existed.
-struct Missing<'a> {
+struct MissingEvidence<'a> {
     found: &'a [FoundElsewhere],
     known_by: &'a [(PathBuf, KnownBy)],
 }
 
-impl fmt::Display for Missing<'_> {
+impl fmt::Display for MissingEvidence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, found) in self.found.iter().enumerate() {
             f.write_str(match (number, &found.damaged) {

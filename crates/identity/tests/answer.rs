@@ -12,7 +12,7 @@ use std::{os::unix::fs::symlink, process::Command};
 
 use common::{Home, key_file, public_key, short};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_identity::{Answer, Problem, WayOut, look, start_permit};
+use myownllm_identity::{Answer, Problem, WayOut, scan, start_permit};
 use rstest::rstest;
 
 /// The identity file of the daemon home and of the old location.
@@ -382,7 +382,7 @@ fn permit_rests_on_the_home_that_is_locked() {
     std::fs::rename(home.app(), home.user().join("former")).unwrap();
     home.put(NEW, &key_file(2, "theirs"));
     let permit = start_permit(&lock, &home.places()).unwrap();
-    assert_eq!(short(&look(&lock, &home.places()).answer()), sound(1));
+    assert_eq!(short(&scan(&lock, &home.places()).answer()), sound(1));
     assert_ne!(short(&home.answer()), sound(1));
     permit.check().unwrap();
     assert!(permit.expected().device_id().is_some_and(|id| id.starts_with(&public_key(1))), "{permit:?}");

@@ -12,15 +12,15 @@ use myownllm_durable_fs::{
     sim::{Fault, SimDisk},
     sim_path,
 };
-use myownllm_identity::{Answer, Places, look};
+use myownllm_identity::{Answer, IdentityPaths, scan};
 use rstest::rstest;
 
 const APP: &str = sim_path!("/home/ann/.app");
 /// A place outside of the homes.
 const ELSEWHERE: &str = sim_path!("/keys/id.json");
 
-fn places() -> Places {
-    Places::new(APP, format!("{APP}/mesh"))
+fn places() -> IdentityPaths {
+    IdentityPaths::new(APP, format!("{APP}/mesh"))
 }
 
 fn disk(files: &[&str]) -> SimDisk {
@@ -57,7 +57,7 @@ fn disk(files: &[&str]) -> SimDisk {
 #[case::peers_of_before(&["mesh/rosters/home.json"])]
 fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {
     let sound = disk(files);
-    let healthy = short(&look(&sound, &places()).answer());
+    let healthy = short(&scan(&sound, &places()).answer());
     assert_ne!(healthy, "none yet");
     let calls = sound.op_count();
     assert!(calls > 1);
@@ -66,7 +66,7 @@ fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {
             for persistent in [false, true] {
                 let disk = disk(files);
                 disk.fail(Fault { persistent, ..Fault::once(number, kind) });
-                let answer = look(&disk, &places()).answer();
+                let answer = scan(&disk, &places()).answer();
                 let call = disk.op_number(number);
                 assert!(!matches!(answer, Answer::NoneYet), "{call:?} failed ({kind:?})");
                 if let Answer::Sound { key, .. } = answer {
@@ -81,7 +81,7 @@ fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {
 #[test]
 fn a_look_changes_nothing() {
     let disk = disk(&[".secrets/identity.bak", "config.json", "mesh/rosters/home.json"]);
-    let _ = look(&disk, &places());
+    let _ = scan(&disk, &places());
     assert!(
         disk.ops().iter().all(|call| !call.is_change() && call.op != myownllm_durable_fs::Op::Lock),
         "{:?}",
@@ -93,7 +93,7 @@ fn a_look_changes_nothing() {
 #[test]
 fn a_sound_key_costs_a_handful_of_calls() {
     let disk = disk(&["mesh/.secrets/identity.json", "mesh/mesh/rosters/home.json"]);
-    assert_eq!(short(&look(&disk, &places()).answer()), format!("sound {}", public_key(1)));
+    assert_eq!(short(&scan(&disk, &places()).answer()), format!("sound {}", public_key(1)));
     assert!(disk.op_count() <= 12, "{:#?}", disk.ops());
 }
 
@@ -104,7 +104,7 @@ fn a_directory_with_very_many_files_is_not_taken_for_one_without_a_key() {
     for number in 0..5000 {
         sim.put(format!("{APP}/.secrets/{number}"), b"x");
     }
-    assert_eq!(short(&look(&sim, &places()).answer()), "migration.unreadable");
+    assert_eq!(short(&scan(&sim, &places()).answer()), "migration.unreadable");
 }
 
 /// A directory that is not a secrets directory does not block the first start, however many files
@@ -115,7 +115,7 @@ fn a_directory_of_models_with_very_many_files_blocks_nothing() {
     for number in 0..5000 {
         sim.put(format!("{APP}/models/{number:05}"), b"x");
     }
-    assert_eq!(short(&look(&sim, &places()).answer()), "none yet");
+    assert_eq!(short(&scan(&sim, &places()).answer()), "none yet");
     sim.put(format!("{APP}/backup/identity.json"), &key_file(1, "x"));
-    assert_eq!(short(&look(&sim, &places()).answer()), "identity.gone");
+    assert_eq!(short(&scan(&sim, &places()).answer()), "identity.gone");
 }

@@ -9,7 +9,7 @@ use crate::context::{Context, Options};
 use crate::daemons::RunningDaemon;
 use crate::diagnostic::{Diagnostic, add_untold};
 use crate::home::{live_beside_repair, live_refusal, settle_live};
-use crate::identity::identity_look;
+use crate::identity::scan_identity;
 use crate::losses::lost_settings;
 use crate::moves::{Watch, collision_diagnostic, move_diagnostics};
 use crate::start::{check_socket, leaked_socket};
@@ -135,7 +135,7 @@ pub fn move_state(
     }
     // Every command reports what is wrong with the identity file. After an undo, the file is the
     // older app's.
-    let refused = || match identity_look(context).answer() {
+    let refused = || match scan_identity(context).answer() {
         Answer::Refused(refusal) if is_forward => Some(refusal),
         _ => None,
     };
@@ -151,7 +151,7 @@ pub fn move_state(
     }
     // Without the identity file, nothing is moved: the user has to bring the file back first.
     if plan.refusals.is_empty()
-        && let Some(gone) = refused().filter(Refusal::is_gone)
+        && let Some(gone) = refused().filter(Refusal::is_missing)
     {
         return Err(Diagnostic::from(&gone));
     }

@@ -111,7 +111,7 @@ impl HomePlan {
         };
         (plan.stops, plan.refusal) = plan_stops(plan.live.clone(), options);
         let key = identity_answer(context);
-        let missing = key.refusal().filter(|refusal| Refusal::is_gone(refusal));
+        let missing = key.refusal().filter(|refusal| Refusal::is_missing(refusal));
         plan.moves = work.moves && missing.is_none();
         plan.missing_key = missing.map(Diagnostic::from);
         if plan.moves && plan.refusal.is_none() {

@@ -1,7 +1,7 @@
 //! The identity file in force, as a launch sees it.
 
 use myownllm_durable_fs::LockedDir;
-use myownllm_identity::{Answer, Expected, Look, Places, Refusal, StartPermit, look};
+use myownllm_identity::{Answer, Expected, IdentityPaths, Refusal, Scan, StartPermit, scan};
 
 use crate::context::Context;
 
@@ -9,13 +9,13 @@ use crate::context::Context;
 /// this same answer.
 #[must_use]
 pub fn identity_answer(context: &Context<'_>) -> Answer {
-    identity_look(context).answer()
+    scan_identity(context).answer()
 }
 
 /// Looks at the identity file.
 #[must_use]
-pub fn identity_look(context: &Context<'_>) -> Look {
-    look(context.disk, &Places::of(context.layout))
+pub fn scan_identity(context: &Context<'_>) -> Scan {
+    scan(context.disk, &IdentityPaths::of(context.layout))
 }
 
 /// Returns the permit to start a daemon in this home.
@@ -23,7 +23,7 @@ pub(crate) fn start_permit<'lock>(
     context: &Context<'_>,
     lock: &'lock LockedDir,
 ) -> Result<StartPermit<'lock>, Refusal> {
-    myownllm_identity::start_permit(lock, &Places::of(context.layout))
+    myownllm_identity::start_permit(lock, &IdentityPaths::of(context.layout))
 }
 
 /// Returns the key that a running daemon must have.

@@ -279,7 +279,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         let daemon = self.daemon_step(is_barred, !refusals.is_empty());
         refusals.into_iter().for_each(|refusal| add_new(&mut diagnostics, refusal));
         diagnostics.extend(stuck);
-        let missing_key = self.identity.refusal().is_some_and(IdentityRefusal::is_gone);
+        let missing_key = self.identity.refusal().is_some_and(IdentityRefusal::is_missing);
         // If the config cannot be read for the socket at which its daemon listens, nothing may be
         // moved.
         let moves = self.migration.refusals.is_empty() && leaked_socket(self.context).is_ok() && !missing_key;

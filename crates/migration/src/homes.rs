@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use myownllm_identity::Places;
+use myownllm_identity::IdentityPaths;
 use serde::Serialize;
 
 /// The names, relative to a home, of the files that move. A sibling app whose daemon uses other
@@ -95,9 +95,9 @@ impl Homes {
 
     /// Returns the paths at which an identity file may be in these homes.
     #[must_use]
-    pub fn identity_places(&self) -> Places {
+    pub fn identity_places(&self) -> IdentityPaths {
         let names = &self.names;
-        let mut places = Places::new(&self.app, &self.daemon);
+        let mut places = IdentityPaths::new(&self.app, &self.daemon);
         for (home, path) in [(&mut places.app, &self.app), (&mut places.daemon, &self.daemon)] {
             home.identity = path.join(&names.identity);
             home.rosters = path.join(&names.rosters);

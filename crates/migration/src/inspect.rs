@@ -250,7 +250,7 @@ pub fn inspect(disk: &dyn Disk, homes: &Homes, direction: Direction) -> Inventor
             key_destination: homes.destination(direction).join(&homes.names.identity),
             key_target: None,
             key_trouble: false,
-            answer: myownllm_identity::look(disk, &homes.identity_places()).answer(),
+            answer: myownllm_identity::scan(disk, &homes.identity_places()).answer(),
             foreign: false,
             leftovers: Vec::new(),
             quarantines: Vec::new(),

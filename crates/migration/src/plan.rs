@@ -326,7 +326,7 @@ impl IdentityState {
     /// Returns the state for a refusal: no daemon may be started, so no identity is active.
     #[must_use]
     pub fn refused(refusal: &Refusal) -> Self {
-        let is_odd = matches!(refusal.problem, Problem::Gone { .. } | Problem::Odd { .. });
+        let is_odd = matches!(refusal.problem, Problem::Missing { .. } | Problem::NotAFile { .. });
         if !is_odd {
             return Self::Blocked { why: refusal.problem.to_string() };
         }

@@ -261,7 +261,7 @@ impl<'a> Planner<'a> {
         };
         match (source, destination) {
             (None, None) => {
-                let gone = self.refusal().filter(|refusal| Refusal::is_gone(refusal));
+                let gone = self.refusal().filter(|refusal| Refusal::is_missing(refusal));
                 self.plan
                     .refusals
                     .extend(gone.map(|refusal| MigrationError::Identity(Box::new(refusal.clone()))));

@@ -23,7 +23,7 @@ use std::{
 
 use common::{Mount, key_file};
 use myownllm_durable_fs::{Disk, RealDisk};
-use myownllm_migration::identity::{Answer, look};
+use myownllm_migration::identity::{Answer, scan};
 use myownllm_migration::{
     Class, Direction, Homes, IdentityState, Keep, LiveDaemon, LiveDaemons, Migrator, MoveMethod, NoDaemons,
     Options, Outcome, Progress, Report, SkippedEntry, StateMigrator, is_pending,
@@ -76,7 +76,7 @@ impl Home {
 
     /// Tells if a daemon may be started, and why not.
     fn answer(&self) -> Answer {
-        look(&RealDisk, &self.homes().identity_places()).answer()
+        scan(&RealDisk, &self.homes().identity_places()).answer()
     }
 
     fn may_start(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, Look, Refusal, Spot};
+use myownllm_identity::{Answer as KeyAnswer, Identity, KeyInfo, PlaceState, Refusal, Scan};
 use myownllm_launch::Diagnostic;
 use serde_json::{Value, json};
 
@@ -22,17 +22,17 @@ struct Files<'a> {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// Returns the Device ID and the identity files that `look` found, and what is wrong with them.
+/// Returns the Device ID and the identity files that `scan` found, and what is wrong with them.
 #[must_use]
-pub fn identity(home: &HomeView<'_>, look: &Look) -> (Page, Value, Vec<Diagnostic>) {
-    let verdict = look.answer();
+pub fn identity(home: &HomeView<'_>, scan: &Scan) -> (Page, Value, Vec<Diagnostic>) {
+    let verdict = scan.answer();
     let mut files = Files { home, page: Page::default(), list: Vec::new(), diagnostics: Vec::new() };
     files.diagnostics.extend(verdict.refusal().map(Diagnostic::from));
     for (seen, path, place) in [
-        (&look.daemon, &look.places.daemon.identity, "the daemon's home"),
-        (&look.app, &look.places.app.identity, "the old place"),
+        (&scan.daemon, &scan.places.daemon.identity, "the daemon's home"),
+        (&scan.app, &scan.places.app.identity, "the old place"),
     ] {
-        files.spot(&seen.spot, path, place);
+        files.place(&seen.state, path, place);
     }
     let Files { mut page, list, diagnostics, .. } = files;
     if let KeyAnswer::NoneYet = verdict
@@ -49,13 +49,13 @@ pub fn identity(home: &HomeView<'_>, look: &Look) -> (Page, Value, Vec<Diagnosti
     let of_active = |name: &str| active.map_or(Value::Null, |entry| entry[name].clone());
     let data = json!({
         "device_id": of_active("device_id"), "label": of_active("label"), "path": of_active("path"),
-        "files": list, "found": found(look), "ways_out": refusal.map_or(&[][..], |refusal| &refusal.ways_out),
+        "files": list, "found": found(scan), "ways_out": refusal.map_or(&[][..], |refusal| &refusal.ways_out),
     });
     (page, data, diagnostics)
 }
 
 /// Returns the identity files under other names.
-fn found(look: &Look) -> Vec<Value> {
+fn found(scan: &Scan) -> Vec<Value> {
     let entry = |found: &myownllm_identity::Misplaced| {
         json!({
             "path": long(&found.path),
@@ -63,7 +63,7 @@ fn found(look: &Look) -> Vec<Value> {
             "named_by": found.named_by.as_deref().map(long),
         })
     };
-    look.misplaced.iter().map(entry).collect()
+    scan.misplaced.iter().map(entry).collect()
 }
 
 /// Lists every way out of a refusal except the first, which is the hint.
@@ -100,23 +100,27 @@ impl Files<'_> {
 
     /// Adds what lies at one of the two places. A problem there that does not keep a daemon from
     /// starting is an error of its own: a move reports the same error.
-    fn spot(&mut self, spot: &Spot, path: &Path, place: &str) {
-        let (state, code, what) = match spot {
-            Spot::File(Identity::Valid(key)) | Spot::Quarantined(Identity::Valid(key)) => {
+    fn place(&mut self, found: &PlaceState, path: &Path, place: &str) {
+        let (state, code, what) = match found {
+            PlaceState::File(Identity::Valid(key)) | PlaceState::Quarantined(Identity::Valid(key)) => {
                 return self.valid(key, path, place);
             }
-            Spot::File(Identity::Damaged { why, .. }) | Spot::Quarantined(Identity::Damaged { why, .. }) => {
+            PlaceState::File(Identity::Damaged { why, .. })
+            | PlaceState::Quarantined(Identity::Damaged { why, .. }) => {
                 ("damaged", "migration.identity-damaged", format!("is damaged: {why}"))
             }
-            Spot::File(Identity::Newer { version }) | Spot::Quarantined(Identity::Newer { version }) => {
+            PlaceState::File(Identity::Newer { version })
+            | PlaceState::Quarantined(Identity::Newer { version }) => {
                 let what = format!("is of version {version}, which is newer than this program");
                 ("newer", "migration.identity-newer", what)
             }
-            Spot::Dangling { .. } => {
+            PlaceState::Dangling { .. } => {
                 ("damaged", "migration.identity-unreachable", "is a symlink to nothing".to_owned())
             }
-            Spot::Odd { what, .. } => ("unknown", "migration.identity-damaged", format!("is {what}")),
-            Spot::Unreadable(error) => {
+            PlaceState::NotAFile { what, .. } => {
+                ("unknown", "migration.identity-damaged", format!("is {what}"))
+            }
+            PlaceState::Unreadable(error) => {
                 ("unknown", "migration.unreadable", format!("cannot be read: {}", error.io()))
             }
             _ => return,
@@ -125,7 +129,7 @@ impl Files<'_> {
         // The refusal reports this code already, and a move leaves an entry that is not a regular
         // file where it is.
         if self.diagnostics.iter().any(|diagnostic| diagnostic.code == code)
-            || matches!(spot, Spot::Odd { .. })
+            || matches!(found, PlaceState::NotAFile { .. })
         {
             return;
         }

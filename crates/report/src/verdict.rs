@@ -183,7 +183,7 @@ fn choices(home: &HomeView<'_>, refusal: &Refusal) -> Vec<Way> {
         WayOut::GiveUpPeers { command } => Some(command.clone()),
         _ => None,
     });
-    match (refusal.hint(), given_up.filter(|_| refusal.is_gone())) {
+    match (refusal.hint(), given_up.filter(|_| refusal.is_missing())) {
         (Some(first), Some(given_up)) => vec![
             (first, Cow::from("brings it back")),
             (given_up, Cow::from("only if it is lost for good: every peer has to approve this device anew")),

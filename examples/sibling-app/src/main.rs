@@ -15,7 +15,7 @@ use myownllm_daemon::{
     Candidate, Decision, Endpoint, HomeDaemons, Origin, SpawnRequest, Target, detect, spawn,
 };
 use myownllm_durable_fs::{Disk, RealDisk, make_dirs};
-use myownllm_identity::{Places, start_permit};
+use myownllm_identity::{IdentityPaths, start_permit};
 use myownllm_migration::{Homes, Migrator, Options, StateMigrator};
 use myownllm_paths::{
     CheckedLayout, Env, HostApp, MYOWNLLM, Mode, PathResolver, RealLookup, Resolver, Socket,
@@ -71,7 +71,7 @@ fn start() -> Result<bool, Box<dyn Error>> {
     }
 
     // A daemon that does not find its identity file creates a new key, which no peer knows.
-    let permit = match start_permit(&lock, &Places::of(&layout)) {
+    let permit = match start_permit(&lock, &IdentityPaths::of(&layout)) {
         Ok(permit) => permit,
         Err(refusal) => {
             println!("no daemon is started: {refusal} [{}]", refusal.code());

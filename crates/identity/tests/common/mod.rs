@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::SigningKey;
 use myownllm_durable_fs::RealDisk;
-use myownllm_identity::{Answer, Places, look};
+use myownllm_identity::{Answer, IdentityPaths, scan};
 
 /// Returns an identity file with another key for each `seed`.
 pub fn key_file(seed: u8, label: &str) -> Vec<u8> {
@@ -57,8 +57,8 @@ impl Home {
         self.app().join(path)
     }
 
-    pub fn places(&self) -> Places {
-        Places::new(self.app(), self.daemon())
+    pub fn places(&self) -> IdentityPaths {
+        IdentityPaths::new(self.app(), self.daemon())
     }
 
     pub fn put(&self, path: &str, bytes: &[u8]) {
@@ -68,7 +68,7 @@ impl Home {
     }
 
     pub fn answer(&self) -> Answer {
-        look(&RealDisk, &self.places()).answer()
+        scan(&RealDisk, &self.places()).answer()
     }
 
     /// Returns the bytes of every file.

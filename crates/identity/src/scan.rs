@@ -14,23 +14,23 @@ use myownllm_durable_fs::{
 
 use crate::{
     file::{Identity, inspect},
-    places::{Home, Places},
+    paths::{Home, IdentityPaths},
 };
 
 /// An identity file has about two hundred bytes. A file above this limit is not one.
 const FILE_LIMIT: u64 = 1 << 20;
 /// The limit for a file under another name, because there may be many.
-const OTHER_LIMIT: u64 = 64 << 10;
+const OTHER_FILE_LIMIT: u64 = 64 << 10;
 /// The part of a config that is searched for the name of an identity file.
 const CONFIG_LIMIT: u64 = 16 << 20;
 /// The number of backups of configs that are searched, the newest first: more than the number of
 /// routine backups.
-const BACKUPS: usize = 64;
+const MAX_BACKUPS: usize = 64;
 /// The number of names that are read from one directory.
-const NAMES: usize = 4096;
+const MAX_NAMES: usize = 4096;
 /// The number of directory levels that are searched below a directory of a home that is not a
 /// secrets directory.
-const LEVELS: usize = 2;
+const MAX_LEVELS: usize = 2;
 /// The common part of the names of secrets directories, and of copies of the identity file.
 const SECRETS: &str = "secrets";
 const IDENTITY: &str = "identity";
@@ -40,7 +40,7 @@ const GIVEN_UP: &str = "given-up-";
 /// The state of the place of an identity file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Spot {
+pub enum PlaceState {
     /// No entry.
     Absent,
     /// A file, with symlinks followed.
@@ -57,7 +57,7 @@ pub enum Spot {
     /// An entry that exists and cannot be read.
     Unreadable(DiskError),
     /// An entry that is not a file.
-    Odd {
+    NotAFile {
         /// The path of the entry.
         path: PathBuf,
         /// The kind of the entry.
@@ -65,7 +65,7 @@ pub enum Spot {
     },
 }
 
-impl Spot {
+impl PlaceState {
     /// Returns the file there, quarantined or not.
     pub fn identity(&self) -> Option<&Identity> {
         match self {
@@ -107,7 +107,7 @@ pub struct KnownBy {
 
 impl KnownBy {
     /// Returns true if the home has no such file.
-    pub fn is_nobody(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -115,9 +115,9 @@ impl KnownBy {
 /// The content of one home.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Seen {
+pub struct HomeScan {
     /// The state of the place of the identity file.
-    pub spot: Spot,
+    pub state: PlaceState,
     /// The rosters and states that know the device. Counted only if no sound identity file is
     /// active.
     pub known_by: KnownBy,
@@ -131,17 +131,17 @@ pub struct Seen {
     pub(crate) given_up: PathBuf,
 }
 
-/// The findings about the identity file, in every place. [`look`] makes them; [`Look::answer`]
+/// The findings about the identity file, in every place. [`scan`] makes them; [`Scan::answer`]
 /// derives the answer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Look {
+pub struct Scan {
     /// The places that were searched.
-    pub places: Places,
+    pub places: IdentityPaths,
     /// The daemon home.
-    pub daemon: Seen,
+    pub daemon: HomeScan,
     /// The app's home: the old location.
-    pub app: Seen,
+    pub app: HomeScan,
     /// Files under other names, the usable ones first. Searched only if no sound file is active.
     pub misplaced: Vec<Misplaced>,
     /// Paths that could not be looked at and may hold an identity file.
@@ -152,29 +152,29 @@ pub struct Look {
 
 /// Looks for the identity file. Takes no lock, writes nothing.
 ///
-/// If a sound file is active, the look needs a handful of calls. Otherwise it searches every place
+/// If a sound file is active, the scan needs a handful of calls. Otherwise it searches every place
 /// where a file may lie, up to a bound.
 #[must_use]
-pub fn look(disk: &dyn Disk, places: &Places) -> Look {
-    let seen = |spot: Spot| Seen {
-        spot,
+pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
+    let seen = |state: PlaceState| HomeScan {
+        state,
         known_by: KnownBy::default(),
         evidence: Vec::new(),
         has_secrets: true,
         aside: PathBuf::new(),
         given_up: PathBuf::new(),
     };
-    let daemon = spot(disk, &places.daemon, true);
+    let daemon = place_state(disk, &places.daemon, true);
     // At a start with nothing to do the app's home has no secrets directory any more. One call is
     // enough to find that out, because the daemon home lies in the app's home, which therefore
     // exists.
-    let is_inside = places.daemon.path.starts_with(&places.app.path) && matches!(daemon, Spot::File(_));
+    let is_inside = places.daemon.path.starts_with(&places.app.path) && matches!(daemon, PlaceState::File(_));
     let app = match disk.stat(places.app.secrets()) {
-        Err(error) if is_inside && error.is_not_found() => Spot::Absent,
-        _ => spot(disk, &places.app, false),
+        Err(error) if is_inside && error.is_not_found() => PlaceState::Absent,
+        _ => place_state(disk, &places.app, false),
     };
     let (daemon, app) = (seen(daemon), seen(app));
-    let mut look = Look {
+    let mut scan = Scan {
         places: places.clone(),
         daemon,
         app,
@@ -182,10 +182,10 @@ pub fn look(disk: &dyn Disk, places: &Places) -> Look {
         unreadable: Vec::new(),
         dangling: Vec::new(),
     };
-    if !look.answer().is_key() {
-        search(disk, &mut look);
+    if !scan.answer().has_key() {
+        search(disk, &mut scan);
     }
-    look
+    scan
 }
 
 /// Returns true if no entry has the name, also if a part of the path is not a directory.
@@ -194,9 +194,9 @@ fn is_absent(error: &DiskError) -> bool {
 }
 
 /// Returns the state of the place of the identity file in a home.
-fn spot(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Spot {
+fn place_state(disk: &dyn Disk, home: &Home, is_daemon: bool) -> PlaceState {
     match file_at(disk, &home.identity) {
-        Spot::Absent => {}
+        PlaceState::Absent => {}
         found => return found,
     }
     // `file_at` also reports a name below a broken symlink, or below a file, as absent.
@@ -208,45 +208,45 @@ fn spot(disk: &dyn Disk, home: &Home, is_daemon: bool) -> Spot {
                 has_secrets = false;
                 continue;
             }
-            Err(error) => return Spot::Unreadable(error),
+            Err(error) => return PlaceState::Unreadable(error),
         };
         match disk.stat_follow(dir) {
             // The directories above it exist too.
             Ok(meta) if meta.is_dir() => break,
-            Ok(_) if is_daemon => return Spot::Odd { path: dir.to_owned(), what: "no directory" },
-            Ok(_) => return Spot::Absent,
+            Ok(_) if is_daemon => return PlaceState::NotAFile { path: dir.to_owned(), what: "no directory" },
+            Ok(_) => return PlaceState::Absent,
             Err(error) if meta.is_symlink() && is_absent(&error) => return dangling(disk, dir),
             Err(error) if is_absent(&error) => {}
-            Err(error) => return Spot::Unreadable(error),
+            Err(error) => return PlaceState::Unreadable(error),
         }
     }
     match has_secrets.then(|| quarantined(disk, home)).transpose().map(Option::flatten) {
-        Ok(Some(bytes)) => Spot::Quarantined(inspect(&bytes)),
-        Err(error) if !is_absent(&error) => Spot::Unreadable(error),
-        _ => Spot::Absent,
+        Ok(Some(bytes)) => PlaceState::Quarantined(inspect(&bytes)),
+        Err(error) if !is_absent(&error) => PlaceState::Unreadable(error),
+        _ => PlaceState::Absent,
     }
 }
 
-fn dangling(disk: &dyn Disk, link: &Path) -> Spot {
+fn dangling(disk: &dyn Disk, link: &Path) -> PlaceState {
     match disk.read_link(link) {
-        Ok(target) => Spot::Dangling { link: link.to_owned(), target },
-        Err(error) => Spot::Unreadable(error),
+        Ok(target) => PlaceState::Dangling { link: link.to_owned(), target },
+        Err(error) => PlaceState::Unreadable(error),
     }
 }
 
 /// Returns the state of a path that may hold an identity file.
-fn file_at(disk: &dyn Disk, path: &Path) -> Spot {
+fn file_at(disk: &dyn Disk, path: &Path) -> PlaceState {
     let error = match disk.read(path, FILE_LIMIT) {
-        Ok(bytes) => return Spot::File(inspect(&bytes)),
+        Ok(bytes) => return PlaceState::File(inspect(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            return Spot::File(Identity::damaged("the file is far too large for a key"));
+            return PlaceState::File(Identity::damaged("the file is far too large for a key"));
         }
         Err(error) => error,
     };
     let meta = match disk.stat(path) {
         Ok(meta) => meta,
-        Err(gone) if is_absent(&gone) => return Spot::Absent,
-        Err(_) => return Spot::Unreadable(error),
+        Err(gone) if is_absent(&gone) => return PlaceState::Absent,
+        Err(_) => return PlaceState::Unreadable(error),
     };
     match disk.stat_follow(path) {
         Err(gone) if meta.is_symlink() && is_absent(&gone) => dangling(disk, path),
@@ -257,9 +257,9 @@ fn file_at(disk: &dyn Disk, path: &Path) -> Spot {
                 (false, false) => "neither a file nor a directory",
                 (true, false) => "a symlink to what is neither a file nor a directory",
             };
-            Spot::Odd { path: path.to_owned(), what }
+            PlaceState::NotAFile { path: path.to_owned(), what }
         }
-        _ => Spot::Unreadable(error),
+        _ => PlaceState::Unreadable(error),
     }
 }
 
@@ -278,8 +278,8 @@ fn quarantined(disk: &dyn Disk, home: &Home) -> Result<Option<Vec<u8>>, DiskErro
 
 /// Searches every place where an identity file may lie under another name, and counts the files
 /// that know the device.
-fn search(disk: &dyn Disk, look: &mut Look) {
-    let places = look.places.clone();
+fn search(disk: &dyn Disk, scan: &mut Scan) {
+    let places = scan.places.clone();
     let mut search = Search {
         disk,
         places: &places,
@@ -289,15 +289,15 @@ fn search(disk: &dyn Disk, look: &mut Look) {
         unreadable: Vec::new(),
     };
     for home in places.homes() {
-        search.home(home);
+        search.collect_home(home);
     }
-    search.backups();
+    search.collect_backups();
     let mut misplaced: Vec<Misplaced> = Vec::new();
     let mut files = std::mem::take(&mut search.files);
     files.sort();
     files.dedup();
     for file in &files {
-        misplaced.extend(search.misplaced(file, None));
+        misplaced.extend(search.identify(file, None));
     }
     let mut rosters = Vec::new();
     for text in std::mem::take(&mut search.texts) {
@@ -305,15 +305,15 @@ fn search(disk: &dyn Disk, look: &mut Look) {
         rosters.extend(named_rosters);
         for file in identities {
             if !misplaced.iter().any(|known| known.path == file) {
-                misplaced.extend(search.misplaced(&file, Some(&text)));
+                misplaced.extend(search.identify(&file, Some(&text)));
             }
         }
     }
-    for (home, seen) in [(&places.daemon, &mut look.daemon), (&places.app, &mut look.app)] {
-        search.known_by(home, &files, seen);
+    for (home, seen) in [(&places.daemon, &mut scan.daemon), (&places.app, &mut scan.app)] {
+        search.count_known_by(home, &files, seen);
         seen.has_secrets = disk.stat_follow(home.secrets()).is_ok();
-        seen.aside = match &seen.spot {
-            Spot::Odd { path, .. } => free_beside(disk, path),
+        seen.aside = match &seen.state {
+            PlaceState::NotAFile { path, .. } => free_beside(disk, path),
             _ => free_beside(disk, &home.identity),
         };
         seen.given_up = free_name(disk, |number| home.path.join(format!("{GIVEN_UP}{number}")));
@@ -322,7 +322,7 @@ fn search(disk: &dyn Disk, look: &mut Look) {
     rosters.dedup();
     for roster in rosters {
         let is_old = roster.starts_with(&places.app.path) && !roster.starts_with(&places.daemon.path);
-        let seen = if is_old { &mut look.app } else { &mut look.daemon };
+        let seen = if is_old { &mut scan.app } else { &mut scan.daemon };
         if !seen.evidence.iter().any(|known| roster.starts_with(known)) {
             seen.known_by.rosters += 1;
             seen.evidence.push(roster);
@@ -336,14 +336,14 @@ fn search(disk: &dyn Disk, look: &mut Look) {
             use_of(&found.identity),
             lost_before,
             found.named_by.is_some(),
-            !says_identity(&found.path),
+            !suggests_identity(&found.path),
             newest,
             found.path.clone(),
         )
     });
-    look.misplaced = misplaced;
-    look.dangling = search.dangling;
-    look.unreadable = search.unreadable;
+    scan.misplaced = misplaced;
+    scan.dangling = search.dangling;
+    scan.unreadable = search.unreadable;
 }
 
 /// Returns a number that is lower the less must be done to use the identity.
@@ -371,7 +371,7 @@ fn free_name(disk: &dyn Disk, name: impl Fn(u32) -> PathBuf) -> PathBuf {
 
 struct Search<'a> {
     disk: &'a dyn Disk,
-    places: &'a Places,
+    places: &'a IdentityPaths,
     /// Files that may be identity files.
     files: Vec<PathBuf>,
     /// Files that may be configs of the daemon.
@@ -384,7 +384,7 @@ struct Search<'a> {
 impl Search<'_> {
     /// Returns the names in a directory, up to a bound; none if the directory is missing.
     fn names(&mut self, dir: &Path) -> Vec<(PathBuf, FileKind)> {
-        let (names, error) = self.list(dir, NAMES);
+        let (names, error) = self.list(dir, MAX_NAMES);
         self.unreadable.extend(error);
         names
     }
@@ -423,7 +423,7 @@ impl Search<'_> {
 
     /// Collects the files that may be an identity file: every file in the home itself and in
     /// secrets directories; in other directories every file with `identity` in its name.
-    fn home(&mut self, home: &Home) {
+    fn collect_home(&mut self, home: &Home) {
         let config = home.config.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
         for (path, kind) in self.names(&home.path) {
             let name = name_of(&path);
@@ -434,34 +434,36 @@ impl Search<'_> {
                     self.files.push(path);
                 }
                 FileKind::Dir | FileKind::Symlink if is_known => {}
-                FileKind::Dir | FileKind::Symlink if name.contains(SECRETS) => self.secrets(&path, false),
-                FileKind::Dir if name.starts_with(TEMP_PREFIX) => self.secrets(&path, false),
+                FileKind::Dir | FileKind::Symlink if name.contains(SECRETS) => {
+                    self.collect_secrets(&path, false)
+                }
+                FileKind::Dir if name.starts_with(TEMP_PREFIX) => self.collect_secrets(&path, false),
                 // Given-up files must not be found again.
                 FileKind::Dir if !name.starts_with(GIVEN_UP) => {
-                    let mut budget = NAMES;
-                    self.elsewhere(&path, LEVELS, &mut budget);
+                    let mut budget = MAX_NAMES;
+                    self.collect_by_name(&path, MAX_LEVELS, &mut budget);
                 }
                 FileKind::File | FileKind::Symlink if name.starts_with(&config) => self.texts.push(path),
                 FileKind::File | FileKind::Symlink => self.files.push(path),
                 _ => {}
             }
         }
-        self.secrets(home.secrets(), true);
+        self.collect_secrets(home.secrets(), true);
     }
 
     /// Collects from any other directory of a home the files whose names contain `identity`. Skips
     /// a directory that cannot be read or holds too many names: the directory is most likely not
     /// the daemon's, and must not block the first start.
-    fn elsewhere(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
+    fn collect_by_name(&mut self, dir: &Path, levels: usize, budget: &mut usize) {
         let (names, _) = self.list(dir, *budget);
         *budget -= names.len();
         for (path, kind) in names {
             let name = name_of(&path);
             match kind {
                 FileKind::Dir if name.contains(SECRETS) || name.starts_with(TEMP_PREFIX) => {
-                    self.secrets(&path, false);
+                    self.collect_secrets(&path, false);
                 }
-                FileKind::Dir if levels > 0 => self.elsewhere(&path, levels - 1, budget),
+                FileKind::Dir if levels > 0 => self.collect_by_name(&path, levels - 1, budget),
                 FileKind::File | FileKind::Symlink
                     if name.contains(IDENTITY) || name.starts_with(TEMP_PREFIX) =>
                 {
@@ -477,7 +479,7 @@ impl Search<'_> {
     }
 
     /// Collects every file of a secrets directory, and of the directories in it.
-    fn secrets(&mut self, dir: &Path, deep: bool) {
+    fn collect_secrets(&mut self, dir: &Path, deep: bool) {
         for (path, kind) in self.names(dir) {
             match kind {
                 FileKind::File | FileKind::Symlink
@@ -485,14 +487,14 @@ impl Search<'_> {
                 {
                     self.files.push(path);
                 }
-                FileKind::Dir if deep => self.secrets(&path, false),
+                FileKind::Dir if deep => self.collect_secrets(&path, false),
                 _ => {}
             }
         }
     }
 
     /// Collects the backups of configs, the newest first, by the number in their names.
-    fn backups(&mut self) {
+    fn collect_backups(&mut self) {
         let number =
             |path: &Path| name_of(path).split('-').nth(1).and_then(|number| number.parse::<u64>().ok());
         let mut backups = self.names(&self.places.backups.clone());
@@ -500,12 +502,12 @@ impl Search<'_> {
         let others = backups.iter().filter(|(path, _)| number(path).is_none());
         self.files.extend(others.map(|(path, _)| path.clone()));
         backups.sort_by_key(|(path, _)| std::cmp::Reverse(number(path)));
-        self.texts.extend(backups.into_iter().take(BACKUPS).map(|(path, _)| path));
+        self.texts.extend(backups.into_iter().take(MAX_BACKUPS).map(|(path, _)| path));
     }
 
     /// Records a file that exists and cannot be read, because it may be the identity file. Ignores
     /// an entry that is not a file, or is far too large.
-    fn could_not_read(&mut self, path: &Path, error: DiskError) {
+    fn record_unreadable(&mut self, path: &Path, error: DiskError) {
         if is_absent(&error)
             && self.disk.stat(path).is_ok_and(|meta| meta.is_symlink())
             && let Ok(target) = self.disk.read_link(path)
@@ -522,9 +524,9 @@ impl Search<'_> {
     }
 
     /// Returns the file if it is an identity file, or seems to be what is left of one.
-    fn misplaced(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
+    fn identify(&mut self, path: &Path, named_by: Option<&Path>) -> Option<Misplaced> {
         let is_named = named_by.is_some() || self.has_key_name(path);
-        let limit = if is_named { FILE_LIMIT } else { OTHER_LIMIT };
+        let limit = if is_named { FILE_LIMIT } else { OTHER_FILE_LIMIT };
         let identity = match self.disk.read(path, limit) {
             Ok(bytes) => match inspect(&bytes) {
                 Identity::Damaged { flaw: None, .. }
@@ -539,8 +541,8 @@ impl Search<'_> {
                 Identity::damaged("the file is far too large for a key")
             }
             Err(error) => {
-                if named_by.is_some() || says_identity(path) {
-                    self.could_not_read(path, error);
+                if named_by.is_some() || suggests_identity(path) {
+                    self.record_unreadable(path, error);
                 }
                 return None;
             }
@@ -571,7 +573,7 @@ impl Search<'_> {
             Ok(bytes) => bytes,
             Err(error) => {
                 if !is_absent(&error) {
-                    self.could_not_read(text, error);
+                    self.record_unreadable(text, error);
                 }
                 return (Vec::new(), Vec::new());
             }
@@ -585,7 +587,7 @@ impl Search<'_> {
     }
 
     fn resolved(&self, text: &str, member: &str) -> Vec<PathBuf> {
-        let Places { app, daemon, user_home, .. } = self.places;
+        let IdentityPaths { app, daemon, user_home, .. } = self.places;
         let bases = [&app.path, &daemon.path, user_home];
         let resolve = |named: PathBuf| match named.strip_prefix("~") {
             Ok(rest) => vec![user_home.join(rest)],
@@ -599,10 +601,11 @@ impl Search<'_> {
 
     /// Counts the files in a home that know the device. `files` are the files that were searched
     /// for the identity.
-    fn known_by(&mut self, home: &Home, files: &[PathBuf], seen: &mut Seen) {
-        let mut known_by = KnownBy { rosters: self.count(&home.rosters, LEVELS), ..KnownBy::default() };
+    fn count_known_by(&mut self, home: &Home, files: &[PathBuf], seen: &mut HomeScan) {
+        let mut known_by =
+            KnownBy { rosters: self.count_peer_files(&home.rosters, MAX_LEVELS), ..KnownBy::default() };
         for dir in &home.states {
-            known_by.states += self.count(dir, LEVELS);
+            known_by.states += self.count_peer_files(dir, MAX_LEVELS);
         }
         match self.disk.stat_follow(&home.legacy_roster) {
             Ok(meta) => known_by.rosters += usize::from(meta.is_file()),
@@ -611,7 +614,7 @@ impl Search<'_> {
         }
         let peers = home.rosters.parent().unwrap_or(&home.path);
         let mut evidence = Vec::new();
-        if !known_by.is_nobody() {
+        if !known_by.is_empty() {
             evidence.push(peers.to_owned());
         }
         let name_of_peers = name_of(peers);
@@ -620,7 +623,7 @@ impl Search<'_> {
             let is_dir = matches!(kind, FileKind::Dir | FileKind::Symlink);
             if is_dir && (path == peers || !is_home && name_of(&path).contains(&name_of_peers)) {
                 let before = known_by.clone();
-                self.peers(&path, LEVELS, &mut known_by);
+                self.count_copied_peers(&path, MAX_LEVELS, &mut known_by);
                 if known_by != before && !evidence.contains(&path) {
                     evidence.push(path);
                 }
@@ -636,7 +639,7 @@ impl Search<'_> {
 
     /// Counts the rosters and states in copies of their directories, and the rosters beside the
     /// directories.
-    fn peers(&mut self, dir: &Path, levels: usize, known_by: &mut KnownBy) {
+    fn count_copied_peers(&mut self, dir: &Path, levels: usize, known_by: &mut KnownBy) {
         for (path, kind) in self.names(dir) {
             let name = name_of(&path);
             let is_counted = |home: &&Home| {
@@ -650,11 +653,13 @@ impl Search<'_> {
                 kind => kind == FileKind::File,
             };
             match (is_file, name.contains("roster"), name.contains("state")) {
-                (true, true, _) => known_by.rosters += usize::from(self.is_of_peers(&path)),
+                (true, true, _) => known_by.rosters += usize::from(self.is_peer_file(&path)),
                 (true, _, _) => {}
-                (false, true, _) => known_by.rosters += self.count(&path, levels),
-                (false, _, true) => known_by.states += self.count(&path, levels),
-                _ if kind == FileKind::Dir && levels > 0 => self.peers(&path, levels - 1, known_by),
+                (false, true, _) => known_by.rosters += self.count_peer_files(&path, levels),
+                (false, _, true) => known_by.states += self.count_peer_files(&path, levels),
+                _ if kind == FileKind::Dir && levels > 0 => {
+                    self.count_copied_peers(&path, levels - 1, known_by)
+                }
                 _ => {}
             }
         }
@@ -662,12 +667,12 @@ impl Search<'_> {
 
     /// Counts the rosters or states in a directory. Includes copies, the files that a daemon could
     /// not parse or was writing when it died, and the files that a killed move has quarantined.
-    fn count(&mut self, dir: &Path, levels: usize) -> usize {
+    fn count_peer_files(&mut self, dir: &Path, levels: usize) -> usize {
         let mut count = 0;
         for (path, kind) in self.names(dir) {
             match kind {
-                FileKind::File | FileKind::Symlink => count += usize::from(self.is_of_peers(&path)),
-                FileKind::Dir if levels > 0 => count += self.count(&path, levels - 1),
+                FileKind::File | FileKind::Symlink => count += usize::from(self.is_peer_file(&path)),
+                FileKind::Dir if levels > 0 => count += self.count_peer_files(&path, levels - 1),
                 _ => {}
             }
         }
@@ -676,9 +681,9 @@ impl Search<'_> {
 
     /// Returns true if a file among the rosters and states is one of them, by its name or, under
     /// the name of a temporary or of a copy, by its content.
-    fn is_of_peers(&self, path: &Path) -> bool {
+    fn is_peer_file(&self, path: &Path) -> bool {
         let name = name_of(path);
-        let holds = |bytes: &[u8]| find(bytes, b"authorized_devices") || find(bytes, b"network_id");
+        let holds = |bytes: &[u8]| contains(bytes, b"authorized_devices") || contains(bytes, b"network_id");
         name.contains(".json") || self.disk.read(path, FILE_LIMIT).is_ok_and(|bytes| holds(&bytes))
     }
 }
@@ -690,7 +695,7 @@ fn name_of(path: &Path) -> String {
 
 /// Returns true if the name of a file, or of a directory on the way to it, suggests an identity
 /// file.
-fn says_identity(path: &Path) -> bool {
+fn suggests_identity(path: &Path) -> bool {
     name_of(path).contains(IDENTITY) || is_secrets(path)
 }
 
@@ -701,10 +706,10 @@ fn is_secrets(path: &Path) -> bool {
 /// Returns true if the bytes, in any encoding, have the members of an identity file.
 fn holds_key_fields(bytes: &[u8]) -> bool {
     let text: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
-    find(&text, b"\"version\"") && find(&text, b"\"secret_key\"")
+    contains(&text, b"\"version\"") && contains(&text, b"\"secret_key\"")
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> bool {
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 

@@ -48,7 +48,7 @@ impl Home {
 /// The two homes in which the daemon of an app may have kept its identity file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Places {
+pub struct IdentityPaths {
     /// The app's home, where the daemon kept its files before it had a home of its own. The lock of
     /// this home guards the start of a daemon.
     pub app: Home,
@@ -60,7 +60,7 @@ pub struct Places {
     pub user_home: PathBuf,
 }
 
-impl Places {
+impl IdentityPaths {
     /// Returns the places of these two homes, with the file names of the daemon `myownmesh`. Both
     /// paths must be absolute.
     pub fn new(app_home: impl Into<PathBuf>, daemon_home: impl Into<PathBuf>) -> Self {
