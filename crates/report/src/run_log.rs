@@ -200,6 +200,7 @@ impl Dir {
     /// Opens a log. It must be a regular file of its own that only its owner can read.
     fn log(&self, name: &str, to_write: bool) -> io::Result<File> {
         use nix::fcntl::OFlag;
+        use std::os::unix::fs::MetadataExt as _;
         let how = if to_write { OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT } else { OFlag::O_RDONLY };
         let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
@@ -210,8 +211,28 @@ impl Dir {
         }
         if to_write {
             belongs_to_us(&meta)?;
+            // An appended line would change whatever else has this file under another name.
+            if meta.nlink() != 1 {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
         }
         Ok(file)
+    }
+
+    /// Removes the name of a log that a killed run had already given its former name.
+    fn finish_rotation(&self, name: &str) {
+        use nix::fcntl::AtFlags;
+        use nix::sys::stat::fstatat;
+        use nix::unistd::{UnlinkatFlags, unlinkat};
+        let id = |name: &str| {
+            let stat = fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+            Some((stat.st_dev, stat.st_ino))
+        };
+        if id(name).is_some_and(|log| id(&former(name)) == Some(log))
+            && let Err(error) = unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir)
+        {
+            tracing::debug!(name, %error, "a rotated log keeps its name");
+        }
     }
 
     /// Makes room: the log replaces the previous log, and no other file.
@@ -249,6 +270,9 @@ impl Dir {
         std::fs::OpenOptions::new().read(true).append(to_write).create(to_write).open(self.0.join(name))
     }
 
+    /// A rotation is one rename here, which no kill can interrupt.
+    fn finish_rotation(&self, _name: &str) {}
+
     fn rotate(&self, name: &str) -> io::Result<()> {
         let (log, former) = (self.0.join(name), self.0.join(former(name)));
         // If another process changes the home right now, the log grows, and a later run rotates it.
@@ -275,6 +299,7 @@ fn split(path: &Path) -> (&Path, &str) {
 fn append(path: &Path, line: &str) -> io::Result<()> {
     let (dir, name) = split(path);
     let dir = Dir::open(dir, true)?;
+    dir.finish_rotation(name);
     let mut file = dir.log(name, true)?;
     if file.metadata()?.len() > MOST_BYTES {
         dir.rotate(name)?;
@@ -345,6 +370,21 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&precious, &link).unwrap();
         append(&link, "{}").unwrap_err();
+        let second_name = dir.path().join("second");
+        std::fs::hard_link(&precious, &second_name).unwrap();
+        append(&second_name, "{}").unwrap_err();
         assert_eq!(std::fs::read(&precious).unwrap(), b"precious\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn log_whose_rotation_was_killed_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        append(&path, "{\"n\":1}").unwrap();
+        std::fs::hard_link(&path, dir.path().join("log.1")).unwrap();
+        append(&path, "{\"n\":2}").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"{\"n\":2}\n");
+        assert_eq!(std::fs::read(dir.path().join("log.1")).unwrap(), b"{\"n\":1}\n");
     }
 }
