@@ -23,36 +23,43 @@ fn numbered(log: &Path, number: usize) -> PathBuf {
 }
 
 /// Makes room for a new log: the present log becomes number 1, and so on. Keeps [`KEPT_LOGS`]
-/// former logs. An empty log is removed.
+/// former logs. An empty log is removed. A number that is taken by anything but a file is left out.
 pub(crate) fn rotate(lock: &LockedDir, log: &Path) -> io::Result<()> {
     let Some(size) = present(lock, log)? else { return Ok(()) };
     if size == 0 {
         return lock.unlink(log).map_err(into_io);
     }
-    // Stops at the first gap: the logs behind it need not move.
-    let mut last = 1;
-    while last < KEPT_LOGS && present(lock, &numbered(log, last))?.is_some() {
-        last += 1;
+    let mut former = Vec::new();
+    for path in (1..=KEPT_LOGS).map(|number| numbered(log, number)) {
+        let Ok(size) = present(lock, &path) else { continue };
+        former.push(path);
+        // The logs behind a gap need not move.
+        if size.is_none() {
+            break;
+        }
     }
-    if present(lock, &numbered(log, last))?.is_some() {
-        lock.unlink(&numbered(log, last)).map_err(into_io)?;
+    let Some(last) = former.last() else { return Err(not_a_file(&numbered(log, 1))) };
+    if present(lock, last)?.is_some() {
+        lock.unlink(last).map_err(into_io)?;
     }
-    for number in (1..last).rev() {
-        rename_or_link(lock, &numbered(log, number), &numbered(log, number + 1)).map_err(into_io)?;
+    for pair in former.windows(2).rev() {
+        rename_or_link(lock, &pair[0], &pair[1]).map_err(into_io)?;
     }
-    rename_or_link(lock, log, &numbered(log, 1)).map(drop).map_err(into_io)
+    rename_or_link(lock, log, &former[0]).map(drop).map_err(into_io)
 }
 
 /// Returns the size of a log. Fails for anything that is no file: it is not ours to move.
 fn present(lock: &LockedDir, path: &Path) -> io::Result<Option<u64>> {
     match lock.stat(path) {
         Ok(meta) if meta.is_file() || meta.is_symlink() => Ok(Some(meta.len)),
-        Ok(_) => {
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is not a file", path.display())))
-        }
+        Ok(_) => Err(not_a_file(path)),
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(into_io(e)),
     }
+}
+
+fn not_a_file(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is not a file", path.display()))
 }
 
 fn into_io(e: DiskError) -> io::Error {
@@ -203,6 +210,20 @@ mod tests {
         std::fs::DirBuilder::new().create(&log).unwrap();
         assert!(rotate(&lock(&log), &log).is_err());
         assert!(std::fs::metadata(&log).unwrap().is_dir());
+    }
+
+    #[test]
+    fn rotate_leaves_out_a_number_that_a_directory_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("daemon.log");
+        std::fs::DirBuilder::new().create(numbered(&log, 1)).unwrap();
+        for text in ["one", "two", "three"] {
+            written(&log, text);
+        }
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(text(&log), "three");
+        assert_eq!(text(&numbered(&log, 2)), "two");
+        assert_eq!(text(&numbered(&log, 3)), "one");
     }
 
     #[test]
