@@ -142,6 +142,8 @@ impl Store<'_> {
         let is_lost =
             own.as_ref().is_some_and(|own| own.is_bare() && own.count() < 2) && self.is_used(listing);
         if is_lost {
+            // Fails if a backup cannot be read: it may hold the settings.
+            self.source(listing, &mut diagnostics)?;
             diagnostics.push(self.gone_note());
         }
         report.wiped = lost.map(|lost| lost.wipe);
@@ -164,11 +166,9 @@ impl Store<'_> {
         Plan { config, ..Plan::of(document, shape, report, notes) }
     }
 
-    /// Returns whether there is a source to restore settings from. An unreadable backup directory
-    /// counts as one, because it may hold one.
+    /// Returns whether there is a source to restore settings from. A damaged backup is none.
     fn has_source(&self, listing: &Result<Listing, DiskError>) -> bool {
-        let newest = listing.as_ref().map(|listing| listing.newest_good().is_some());
-        newest.unwrap_or(true) || self.readable_source(listing, &mut Vec::new()).0.is_some()
+        self.readable_source(listing, &mut Vec::new()).0.is_some()
     }
 
     /// Returns whether the app has been used in this home: the home holds a key, or files of networks,
