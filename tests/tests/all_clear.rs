@@ -55,6 +55,17 @@ fn link(home: &Home, target: impl AsRef<Path>, at: &str) {
     symlink(target, home.path(at)).unwrap();
 }
 
+fn pipe(home: &Home, at: &str) {
+    assert!(Command::new("mkfifo").arg(home.path(at)).status().unwrap().success());
+}
+
+/// Damages each backup of the config.
+fn damage_backups(home: &Home) {
+    for backup in std::fs::read_dir(home.path(".myownllm/config-backups")).unwrap() {
+        std::fs::write(backup.unwrap().path(), b"").unwrap();
+    }
+}
+
 fn control_socket(home: &Home, socket: &str) {
     let config = serde_json::json!({
         "version": 3, "daemon": { "enabled": true, "control_socket": socket }, "networks": []
@@ -220,6 +231,13 @@ fn whole_homes(#[case] home: (Home, Alive)) {
 #[case::an_empty_object(settled(|home| home.put(CONFIG, b"{}", 0o600)))]
 #[case::an_empty_object_with_a_space(settled(|home| home.put(CONFIG, b"{ }\n", 0o600)))]
 #[case::one_key(settled(|home| home.put(CONFIG, br#"{"active_family":"gemma4"}"#, 0o600)))]
+#[case::an_empty_object_and_damaged_backups(settled(|home| { home.put(CONFIG, b"{}", 0o600); damage_backups(home); }))]
+#[case::one_key_and_damaged_backups(settled(|home| { home.put(CONFIG, br#"{"active_family":"x"}"#, 0o600); damage_backups(home); }))]
+#[case::one_key_and_backups_behind_a_symlink(settled(|home| {
+    home.put(CONFIG, br#"{"active_family":"x"}"#, 0o600);
+    rename(home, ".myownllm/config-backups", "backups");
+    link(home, "../backups", ".myownllm/config-backups");
+}))]
 #[case::no_bytes(settled(|home| home.put(CONFIG, b"", 0o600)))]
 #[case::zero_bytes(settled(|home| home.put(CONFIG, &[0; 64], 0o600)))]
 #[case::garbage(settled(|home| home.put(CONFIG, b"not json at all", 0o600)))]
@@ -253,6 +271,7 @@ fn configs(#[case] home: (Home, Alive)) {
 #[case::a_dangling_symlink(settled(|home| { remove(home, KEY); link(home, "/nowhere/id.json", KEY); }))]
 #[case::a_symlink(settled(|home| { rename(home, KEY, "id.json"); link(home, home.path("id.json"), KEY); }))]
 #[case::a_directory(settled(|home| { remove(home, KEY); std::fs::create_dir(home.path(KEY)).unwrap(); }))]
+#[case::a_device(settled(|home| { remove(home, KEY); link(home, "/dev/null", KEY); }))]
 #[case::in_capitals(settled(|home| rename(home, KEY, ".myownllm/.myownmesh/.secrets/IDENTITY.JSON")))]
 #[case::named_elsewhere_and_missing(settled(|home| {
     let config = br#"{"version":3,"identity_path":"/nowhere/id.json","daemon":{},"networks":[]}"#;
@@ -310,6 +329,17 @@ fn places(#[case] home: (Home, Alive)) {
 #[case::a_directory_in_the_place_of_the_config(settled(|home| {
     std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
     std::fs::create_dir(home.path(DAEMON_CONFIG)).unwrap();
+}))]
+#[case::a_pipe_in_the_place_of_the_config(settled(|home| {
+    std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
+    pipe(home, DAEMON_CONFIG);
+}))]
+#[case::a_device_in_the_place_of_the_config(settled(|home| {
+    std::fs::remove_file(home.path(DAEMON_CONFIG)).ok();
+    link(home, "/dev/null", DAEMON_CONFIG);
+}))]
+#[case::a_directory_in_the_place_of_the_former_log(settled(|home| {
+    std::fs::create_dir(home.path(".myownllm/.myownmesh/daemon.log.1")).unwrap();
 }))]
 #[case::a_directory_in_the_place_of_the_log(settled(|home| {
     std::fs::remove_file(home.path(".myownllm/.myownmesh/daemon.log")).ok();

@@ -348,7 +348,10 @@ pub fn look_inside(disk: &dyn Disk, home: &Path, directory: &Path) -> Result<Opt
             return way.symlink_problem(step, step.meta.owner?.uid, runner, Some(owner.uid));
         }
         let mend = close(true, may_change(runner, &step.meta));
-        foreign_part(&step.path, &step.meta, owner).or_else(|| world_writable(&step.path, &step.meta, mend))
+        // The mode of a device or of a pipe is for all of its users.
+        let has_content = step.meta.is_dir() || step.meta.is_file();
+        foreign_part(&step.path, &step.meta, owner)
+            .or_else(|| world_writable(&step.path, &step.meta, mend).filter(|_| has_content))
     });
     Ok(found.map(|problem| problem.as_mounted(disk)))
 }

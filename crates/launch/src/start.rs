@@ -27,11 +27,27 @@ pub fn leaked_socket(context: &Context<'_>) -> Result<Option<PathBuf>, Diagnosti
 /// The stable code of a daemon's config that cannot be read.
 const UNREADABLE: &str = "paths.lookup";
 
+/// The stable code of a daemon's config that is no file.
+pub(crate) const NO_FILE: &str = "daemon.config-unreadable";
+
+/// Reports that something else than a file is in the place of the daemon's config: a daemon would
+/// wait for a pipe, or fail.
+pub(crate) fn config_that_is_no_file(context: &Context<'_>) -> Option<Diagnostic> {
+    let config = &context.layout.daemon_config;
+    let meta = context.disk.stat_follow(config).ok().filter(|meta| !meta.is_file())?;
+    let is = if meta.is_dir() { "a directory" } else { "no file" };
+    let message = format!("cannot read {}: it is {is}", config.display());
+    Some(Diagnostic::error(NO_FILE, message).at(config).hint(move_aside(config, "aside")))
+}
+
 /// Returns the socket that the daemon's config names, and the config that names it. If there is no
 /// daemon's config yet, that is the app's config, from which a repair gives back the daemon's
 /// settings.
 fn named_socket<'a>(context: &Context<'a>) -> Result<(ControlSocket, &'a Path), Diagnostic> {
     let config = &context.layout.daemon_config;
+    if let Some(diagnostic) = config_that_is_no_file(context) {
+        return Err(diagnostic);
+    }
     let document = read_document(context.disk, config)
         .map_err(|error| Diagnostic::from_error(&error, UNREADABLE, error.hint()).at(config))?;
     if let Some(document) = document {
@@ -50,7 +66,7 @@ pub fn check_socket(context: &Context<'_>) -> Result<(), Diagnostic> {
     context.checked.map_err(Diagnostic::from)?;
     match named_socket(context) {
         // The move, and a start, report a daemon's config that cannot be read.
-        Err(diagnostic) if diagnostic.code == UNREADABLE => Ok(()),
+        Err(diagnostic) if [UNREADABLE, NO_FILE].contains(&&*diagnostic.code) => Ok(()),
         said => said.and_then(|(said, config)| check_length(context, &said, config)),
     }
 }

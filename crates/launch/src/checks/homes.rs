@@ -8,7 +8,7 @@ use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::home::live_refusal;
 use crate::moves::sync_unconfirmed;
-use crate::start::check_start;
+use crate::start::{NO_FILE, check_start};
 use crate::words::short;
 
 impl Examiner<'_, '_> {
@@ -37,6 +37,10 @@ impl Examiner<'_, '_> {
             // `homes.apart` reports this error already.
             Err(_) if context.checked.is_err() => {
                 self.checks.skipped("socket.length", "not looked at before the homes are apart");
+            }
+            // `daemon.config` reports this error already.
+            Err(diagnostic) if diagnostic.code == NO_FILE => {
+                self.checks.skipped("socket.length", "not looked at before the daemon's config is a file");
             }
             Ok(()) => {
                 let endpoint = context.daemons.endpoint(Mode::OwnLlm);

@@ -15,6 +15,7 @@ use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
 use crate::moves::collision_diagnostic;
+use crate::start::{NO_FILE, config_that_is_no_file};
 use crate::trust::trusted_home;
 use crate::words::{UNSEEN, count, identity_words, short};
 
@@ -137,13 +138,16 @@ impl Examiner<'_, '_> {
         if let Some(misplaced) = &self.plan.misplaced {
             return self.checks.diagnostic(ID, misplaced_diagnostic(self.context, misplaced));
         }
+        if let Some(diagnostic) = config_that_is_no_file(self.context) {
+            return self.checks.diagnostic(ID, diagnostic);
+        }
         let bytes = match self.context.disk.read(path, CONFIG_LIMIT) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => {
                 return self.checks.ok(ID, "none yet; the daemon writes one");
             }
             Err(error) => {
-                let diagnostic = Diagnostic::error("daemon.config-unreadable", error.to_string()).at(path);
+                let diagnostic = Diagnostic::error(NO_FILE, error.to_string()).at(path);
                 return self.checks.diagnostic(ID, diagnostic.hint(format!("ls -ld {}", quote(path))));
             }
         };
