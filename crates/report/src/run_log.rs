@@ -360,7 +360,8 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn log_is_for_its_owner_alone_and_never_written_through_a_symlink() {
+    #[allow(clippy::disallowed_methods, reason = "a second name is what is tested")]
+    fn log_is_for_its_owner_alone_and_never_written_through_a_link() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let (path, precious) = (dir.path().join("log"), dir.path().join("precious"));
@@ -378,6 +379,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a second name is what is tested")]
     fn log_whose_rotation_was_killed_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
