@@ -601,16 +601,32 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
     std::fs::set_permissions(program.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let copy = program.path().join("myownllm-mesh");
     std::fs::copy(support::program(), &copy).unwrap();
-    for (name, spoil) in [
-        ("mode 600 everywhere", "find $H/.myownllm -exec chmod 600 {} +"),
-        ("directories 000", "find $H/.myownllm -depth -type d -exec chmod 000 {} +"),
-        ("root owns the home", "chown -R 0:0 $H/.myownllm; find $H/.myownllm -type d -exec chmod 700 {} +"),
+    let private = "chown -R 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh";
+    for ((name, code, spoil), make) in [
+        ("mode 600 everywhere", "homes.no-access", "find $H/.myownllm -exec chmod 600 {} +"),
+        ("directories 000", "homes.no-access", "find $H/.myownllm -depth -type d -exec chmod 000 {} +"),
         (
-            "root owns what is private",
-            "chown -R 0:0 $H/.myownllm/mesh $H/.myownllm/.secrets; chmod -R go= $H/.myownllm/mesh",
+            "root owns the home",
+            "homes.no-access",
+            "chown -R 0:0 $H/.myownllm; find $H/.myownllm -type d -exec chmod 700 {} +",
         ),
-    ] {
-        let home = Home::legacy();
+        ("root owns what is private", "homes.no-access", private),
+        (
+            "root owns the directories",
+            "paths.unwritable",
+            "find $H/.myownllm -type d -exec chmod 755 {} + -exec chown 0:0 {} +",
+        ),
+        ("a read-only copy", "paths.unwritable", "chmod -R a-w,a+rX $H/.myownllm"),
+        ("a directory 000", "homes.no-access", "chmod 000 $H/.myownllm"),
+        ("the user's home 000", "homes.no-access", "chmod 000 $H"),
+        ("a read-only directory", "paths.unwritable", "chmod 555 $H/.myownllm/.secrets"),
+        ("an unreadable key", "migration.unreadable", "chmod 000 $H/.myownllm/.secrets/identity.json"),
+        ("an unreadable config", "homes.no-access", "chmod 000 $H/.myownllm/config.json"),
+    ]
+    .into_iter()
+    .flat_map(|case| [Home::legacy, Home::after_the_bug].map(|make| (case, make)))
+    {
+        let home = make();
         shell(&home, &format!("chmod 755 $H/..; chown -R {USER}:{USER} $H; {spoil}"));
         let user = |args: &[&str]| {
             let mut command = std::process::Command::new(&copy);
@@ -618,13 +634,20 @@ fn many_symptoms_of_one_cause_are_one_problem_whose_command_mends_it() {
             run(command.uid(USER).gid(USER))
         };
         let said = user(&["doctor", "--json"]).ends_with(4).json();
-        assert_eq!(said["data"]["problems"], 1, "{name}: {said:#}");
-        let problem = &said["data"]["checks"][0];
-        assert_eq!(
-            (&problem["id"], &problem["code"]),
-            (&json!("homes.access"), &json!("homes.no-access")),
-            "{name}"
-        );
+        let checks = said["data"]["checks"].as_array().unwrap().iter();
+        // The repair itself settles an overwritten config.
+        let is_problem =
+            |check: &&Value| check["result"] == "problem" && check["code"] != "config.needs-repair";
+        let problems: Vec<&Value> = checks.filter(is_problem).collect();
+        assert!(problems.len() == 1 && problems[0]["code"] == code, "{name}: {said:#}");
+        let problem = problems[0];
+        let first = user(&["--json"]).ends_with(4).json()["data"]["commands"][0]["command"].clone();
+        assert_eq!(first, problem["hint"], "{name}: the first screen");
+        for args in [&["status"][..], &["migrate"], &["repair"], &["launch", "--no-daemon"]] {
+            let ran = user(args);
+            let hint = format!("  hint: {}\n", problem["hint"].as_str().unwrap());
+            assert_eq!(ran.stderr.matches(&hint).count(), 1, "{name}: {args:?}: {ran:?}");
+        }
         let ran = user(&["repair"]);
         assert!(ran.code != Some(0) && ran.stderr.matches("error: ").count() == 1, "{name}: {ran:?}");
         // Runs the hint as its user would, or as root if it begins with sudo.

@@ -601,7 +601,7 @@ fn doctor_foresees_that_the_apps_home_cannot_be_made() {
     set_mode(&home.path(""), 0o555);
     let on = |args: &[&str]| tools.on(&home.path(""), OWNER, args);
     let ran = on(&["launch", "--no-daemon"]).ends_with(1);
-    let hint = format!("ls -ld {}", home.path("").display());
+    let hint = format!("chmod u+rwx {}", home.path("").display());
     assert!(ran.stderr.contains(&hint), "{ran:?}");
     let ran = on(&["doctor"]).ends_with(4);
     assert!(ran.stdout.contains("problem  homes.writable") && ran.stdout.contains(&hint), "{ran:?}");

@@ -198,9 +198,9 @@ impl DiskError {
             }
             // The directory decides if a name in it can be made, renamed or removed.
             io::ErrorKind::PermissionDenied if self.op.changes_names() => {
-                Some(format!("ls -ld {}", quote(self.path.parent().unwrap_or(&self.path))))
+                Some(give_access(self.path.parent().unwrap_or(&self.path)))
             }
-            io::ErrorKind::PermissionDenied => Some(format!("ls -ld {}", quote(&self.path))),
+            io::ErrorKind::PermissionDenied => Some(give_access(&self.path)),
             io::ErrorKind::ResourceBusy if self.op == Op::CompareCopy => {
                 Some(format!("findmnt --target {}", quote(&self.path)))
             }
@@ -322,6 +322,23 @@ pub fn quote(path: &Path) -> String {
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
+}
+
+/// Returns the command that gives the user of this process access to a path, by the topmost
+/// directory that denies it. Shows what belongs to another user: only that user can decide.
+fn give_access(path: &Path) -> String {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Access, access};
+        use std::os::unix::fs::MetadataExt as _;
+        let denies = |dir: &&Path| access(*dir, Access::EXEC_OK) == Err(rustix::io::Errno::ACCESS);
+        let closed = path.ancestors().skip(1).filter(denies).last().unwrap_or(path);
+        let user = rustix::process::geteuid().as_raw();
+        if user != 0 && std::fs::metadata(closed).is_ok_and(|meta| meta.uid() == user) {
+            return format!("chmod u+rwX {}", quote(closed));
+        }
+    }
+    format!("ls -ld {}", quote(path))
 }
 
 /// Returns a free name beside `path`, with this ending or with this ending and a number. For

@@ -7,6 +7,7 @@ use myownllm_config_store::StoreError;
 use myownllm_durable_fs::{Disk, Owner, quote};
 use myownllm_paths::Layout;
 
+use crate::closed::{self, UNWRITABLE};
 use crate::context::Context;
 use crate::diagnostic::{Diagnostic, PROGRAM};
 
@@ -40,43 +41,81 @@ pub fn missing_home_hint(disk: &dyn Disk, layout: &Layout) -> String {
     }
 }
 
-/// Reports a directory that exists and in which nothing can be changed: on a disk that is mounted
+/// Reports the directories that exist and in which nothing can be changed: on a disk that is mounted
 /// read-only, for example. `run_as` is the user that is to write there, if that is not the user of
 /// this process.
 #[cfg(unix)]
 #[must_use]
-pub fn unwritable(context: &Context<'_>, run_as: Option<Owner>, directory: &Path) -> Option<Diagnostic> {
-    use rustix::fs::{Access, access};
+pub fn unwritable(
+    context: &Context<'_>,
+    run_as: Option<Owner>,
+    directories: &[PathBuf],
+) -> Option<Diagnostic> {
     use rustix::io::Errno;
 
-    let is_denied = || run_as.is_some_and(|user| !may_write(context, directory, user));
-    let refused = match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+    let refused: Vec<(&Path, Errno)> = directories
+        .iter()
         // A launch makes the app's home in the user's home.
-        Err(Errno::NOENT) if *directory == context.layout.app_home => {
-            return unwritable(context, run_as, &context.layout.user_home);
-        }
-        Err(Errno::NOENT | Errno::NOTDIR) => return None,
-        Ok(()) if is_denied() => Errno::ACCESS,
-        Ok(()) => return None,
-        Err(refused) => refused,
+        .map(|path| match context.disk.stat(path) {
+            Err(_) if *path == context.layout.app_home => &context.layout.user_home,
+            _ => path,
+        })
+        .filter_map(|path| Some((path.as_path(), refusal_to_change(context, run_as, path)?)))
+        .collect();
+    let Some((directory, refusal)) = refused.iter().find(|(_, refusal)| *refusal != Errno::ACCESS) else {
+        let denied: Vec<PathBuf> = refused.iter().map(|(path, _)| (*path).to_owned()).collect();
+        let user = run_as.map(|user| user.uid).or_else(|| Some(context.disk.runner()?.uid))?;
+        return closed::diagnostic(context.disk, context.layout, user, &[], &denied)
+            .map(Diagnostic::as_warning);
     };
-    let shows = match refused {
-        Errno::ROFS => "findmnt --target",
-        // The mode would allow the change: the directory is immutable, which `ls` does not show.
-        Errno::PERM => "lsattr -d",
-        _ => "ls -ld",
-    };
+    // The mode would allow the change: the directory is immutable, which `ls` does not show.
+    let shows = if *refusal == Errno::PERM { "lsattr -d" } else { "findmnt --target" };
     let message = format!("nothing can be changed in {}", directory.display());
-    let causes = vec![std::io::Error::from(refused).to_string()];
+    let causes = vec![std::io::Error::from(*refusal).to_string()];
     let hint = format!("{shows} {}", quote(directory));
-    Some(Diagnostic::warning("paths.unwritable", message).hint(hint).at(directory).causes(causes))
+    Some(Diagnostic::warning(UNWRITABLE, message).hint(hint).at(directory).causes(causes))
 }
 
 /// Returns `None`: without a change, this system does not tell what may be changed in a directory.
 #[cfg(not(unix))]
 #[must_use]
-pub fn unwritable(_: &Context<'_>, _: Option<Owner>, _: &Path) -> Option<Diagnostic> {
+pub fn unwritable(_: &Context<'_>, _: Option<Owner>, _: &[PathBuf]) -> Option<Diagnostic> {
     None
+}
+
+/// Returns the error of a change in a directory that exists.
+#[cfg(unix)]
+fn refusal_to_change(
+    context: &Context<'_>,
+    run_as: Option<Owner>,
+    directory: &Path,
+) -> Option<rustix::io::Errno> {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+
+    match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(Errno::NOENT | Errno::NOTDIR) => None,
+        Err(refused) => Some(refused),
+        Ok(()) => run_as.filter(|user| !may_write(context, directory, *user)).map(|_| Errno::ACCESS),
+    }
+}
+
+/// Returns the directories in which a launch changes something. `moves` and `repairs` are true if
+/// there is something to move and to repair. A move makes the directories that it moves writable.
+pub(crate) fn changed_dirs(layout: &Layout, moves: bool, repairs: bool) -> Vec<PathBuf> {
+    let moved = [&layout.legacy_identity, &layout.legacy_rosters, &layout.legacy_states].into_iter().chain([
+        &layout.daemon_identity,
+        &layout.daemon_rosters,
+        &layout.daemon_states,
+        &layout.daemon_config,
+    ]);
+    let moved = moved.filter_map(|path| path.parent()).filter(|_| moves);
+    let backups = Some(layout.backups.as_path()).filter(|_| repairs);
+    let mut changed: Vec<PathBuf> =
+        [layout.app_home.as_path()].into_iter().chain(moved).chain(backups).map(Path::to_owned).collect();
+    changed.sort();
+    changed.dedup();
+    changed
 }
 
 /// True if the mode of a directory lets a user change what is in it.

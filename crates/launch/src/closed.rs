@@ -4,83 +4,115 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use myownllm_durable_fs::{Disk, FileKind, quote};
+use myownllm_durable_fs::{Disk, FileKind, Owner, quote};
 use myownllm_paths::Layout;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, PROGRAM};
+use crate::words::in_a_line;
+
+/// The stable code of a directory in which nothing can be changed.
+pub(crate) const UNWRITABLE: &str = "paths.unwritable";
 
 /// The directories and files that the runner may not use, and the one command that gives access
 /// back.
 #[derive(Clone, Debug)]
-pub struct Closed {
-    /// The topmost directories and files that may not be used.
-    paths: Vec<PathBuf>,
+pub(crate) struct Closed {
+    /// The topmost directories and files that may not be read or searched.
+    unreadable: Vec<PathBuf>,
+    /// The directories in which nothing may be changed.
+    unwritable: Vec<PathBuf>,
     /// The one problem that stands for all errors.
-    pub diagnostic: Diagnostic,
+    pub(crate) diagnostic: Diagnostic,
+}
+
+/// Gives an error about a path that the runner may not use the command that gives access back.
+/// Replaces several such errors by one problem.
+pub fn name_one_cause(disk: &dyn Disk, layout: &Layout, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(closed) = Closed::of(disk, layout, diagnostics.iter()) else { return };
+    let mut covered = diagnostics.iter_mut().filter(|told| closed.covers(told));
+    if let (Some(single), None) = (covered.next(), covered.next()) {
+        single.hint = closed.diagnostic.hint;
+        return;
+    }
+    diagnostics.retain(|told| !closed.covers(told));
+    diagnostics.insert(0, closed.diagnostic);
 }
 
 impl Closed {
-    /// Looks for directories and files of the homes that may not be used, from the top.
-    fn look(disk: &dyn Disk, layout: &Layout) -> Option<Self> {
-        let mut paths: Vec<PathBuf> = Vec::new();
-        for path in places(layout) {
-            if !paths.iter().any(|closed| path.starts_with(closed)) && is_closed(disk, path) {
-                paths.push(path.to_owned());
-            }
-        }
-        let causes = causes(disk, layout, &paths);
-        let diagnostic = diagnostic(disk, layout, &causes)?;
-        Some(Self { paths, diagnostic })
-    }
-
-    /// Looks for one cause of several errors. Returns `None` unless the cause covers at least two
-    /// errors.
-    pub fn of_errors<'n>(
+    /// Looks for the cause of errors, if an error is about a path that the runner may not use.
+    pub(crate) fn of<'n>(
         disk: &dyn Disk,
         layout: &Layout,
         errors: impl Iterator<Item = &'n Diagnostic> + Clone,
     ) -> Option<Self> {
-        // A single error needs no common cause.
-        errors.clone().nth(1)?;
-        let mut closed = Self::look(disk, layout)?;
+        // Most runs have nothing to explain, and look at nothing more.
+        errors.clone().find(|told| told.is_error() || told.is_denied)?;
+        let mut unreadable: Vec<PathBuf> = Vec::new();
+        let places = places(disk, layout);
+        for path in &places {
+            if !unreadable.iter().any(|closed| path.starts_with(closed)) && is_closed(disk, layout, path) {
+                unreadable.push((*path).to_owned());
+            }
+        }
+        let is_fixed = |path: &&Path| {
+            let is_dir = disk.stat_follow(path).is_ok_and(|meta| meta.is_dir());
+            let is_seen = !unreadable.iter().any(|closed| path.starts_with(closed));
+            is_dir && is_seen && !disk.may_write(path)
+        };
+        let unwritable = match errors.clone().any(|error| error.is_denied) {
+            true => places.into_iter().filter(is_fixed).map(Path::to_owned).collect(),
+            false => Vec::new(),
+        };
+        let diagnostic = diagnostic(disk, layout, disk.runner()?.uid, &unreadable, &unwritable)?;
+        let mut closed = Self { unreadable, unwritable, diagnostic };
         let covered: Vec<_> = errors.filter(|error| closed.covers(error)).collect();
+        covered.iter().find(|told| told.is_error() || told.is_denied)?;
         // The one problem is as grave as the gravest of the errors that it stands for.
         closed.diagnostic.class = covered.iter().map(|error| error.class).max()?;
         if !covered.iter().any(|error| error.is_error()) {
             closed.diagnostic = closed.diagnostic.as_warning();
         }
-        (covered.len() > 1).then_some(closed)
+        Some(closed)
     }
 
-    /// True if the path of a diagnostic may not be used.
+    /// True if a diagnostic is about a path that may not be used.
     #[must_use]
-    pub fn covers(&self, diagnostic: &Diagnostic) -> bool {
-        let path = diagnostic.path.as_deref().map(Path::new);
-        path.is_some_and(|path| self.paths.iter().any(|closed| path.starts_with(closed)))
+    pub(crate) fn covers(&self, diagnostic: &Diagnostic) -> bool {
+        let below = |closed: &[PathBuf]| {
+            let path = diagnostic.path.as_deref().map(Path::new);
+            path.is_some_and(|path| closed.iter().any(|closed| path.starts_with(closed)))
+        };
+        below(&self.unreadable) || (diagnostic.is_denied && below(&self.unwritable))
     }
 }
 
-/// Returns the paths of the homes. Each directory comes before its entries.
-fn places(layout: &Layout) -> Vec<&Path> {
+/// Returns the paths of the homes. Each directory comes before its entries. The user's home comes
+/// first if the app's home has yet to be made, or cannot be looked at.
+fn places<'l>(disk: &dyn Disk, layout: &'l Layout) -> Vec<&'l Path> {
     let files = [&layout.app_config, &layout.backups, &layout.legacy_socket]
         .into_iter()
         .chain([&layout.legacy_identity, &layout.legacy_custody, &layout.legacy_rosters])
         .chain([&layout.legacy_states, &layout.legacy_roster, &layout.daemon_config])
         .chain([&layout.daemon_identity, &layout.daemon_custody, &layout.daemon_rosters])
         .chain([&layout.daemon_states, &layout.daemon_socket]);
+    let top = match disk.stat_follow(&layout.app_home) {
+        Ok(_) => &layout.app_home,
+        Err(_) => &layout.user_home,
+    };
     let mut places: Vec<&Path> =
-        files.flat_map(|file| file.ancestors()).filter(|path| path.starts_with(&layout.app_home)).collect();
+        files.flat_map(|file| file.ancestors()).filter(|path| path.starts_with(top)).collect();
     places.sort_by_key(|path| (path.components().count(), path.to_path_buf()));
     places.dedup();
     places
 }
 
-fn is_closed(disk: &dyn Disk, path: &Path) -> bool {
+fn is_closed(disk: &dyn Disk, layout: &Layout, path: &Path) -> bool {
     let denied = |kind| kind == ErrorKind::PermissionDenied;
     match disk.stat_follow(path).map(|meta| meta.kind) {
         Ok(FileKind::Dir) => {
             let search = disk.stat(&path.join("config.json"));
-            disk.list(path).is_err_and(|error| denied(error.kind()))
+            // Nothing lists the user's home.
+            (path != layout.user_home && disk.list(path).is_err_and(|error| denied(error.kind())))
                 || search.is_err_and(|error| denied(error.kind()))
         }
         Ok(FileKind::File) => disk.read(path, 0).is_err_and(|error| denied(error.kind())),
@@ -88,55 +120,90 @@ fn is_closed(disk: &dyn Disk, path: &Path) -> bool {
     }
 }
 
-/// Returns the topmost directories of another owner above the closed paths, or, if there are none,
-/// the closest common ancestor of the closed paths.
-fn causes(disk: &dyn Disk, layout: &Layout, closed: &[PathBuf]) -> Vec<PathBuf> {
-    let ours = disk.runner().map(|runner| runner.uid);
-    let is_foreign = |path: &&Path| {
-        let owner = disk.stat_follow(path).ok().and_then(|meta| meta.owner);
-        owner.is_some_and(|owner| Some(owner.uid) != ours)
-    };
+/// Returns the topmost directories of another owner above the closed paths.
+fn of_others(disk: &dyn Disk, layout: &Layout, user: u32, closed: &[&PathBuf]) -> Vec<PathBuf> {
+    let is_other = |path: &&Path| owner(disk, path).is_some_and(|owner| owner.uid != user);
     let is_inside = |path: &&Path| path.starts_with(&layout.app_home);
-    let topmost =
-        closed.iter().filter_map(|path| path.ancestors().filter(is_inside).filter(is_foreign).last());
-    let mut foreign: Vec<PathBuf> = topmost.map(Path::to_owned).collect();
-    foreign.sort();
-    foreign.dedup();
-    if !foreign.is_empty() {
-        return foreign;
-    }
-    let holds_all = |above: &&Path| closed.iter().all(|path| path.starts_with(above));
-    closed
-        .first()
-        .and_then(|first| first.ancestors().find(holds_all))
-        .map(Path::to_owned)
-        .into_iter()
-        .collect()
+    let topmost = closed.iter().filter_map(|path| path.ancestors().filter(is_inside).filter(is_other).last());
+    let mut others: Vec<PathBuf> = topmost.map(Path::to_owned).collect();
+    others.sort();
+    others.dedup();
+    others
 }
 
-fn diagnostic(disk: &dyn Disk, layout: &Layout, causes: &[PathBuf]) -> Option<Diagnostic> {
-    let first = causes.first()?;
+fn owner(disk: &dyn Disk, path: &Path) -> Option<Owner> {
+    disk.stat_follow(path).ok()?.owner
+}
+
+/// Returns the one problem of the paths that the user with the id `user` may not use.
+pub(crate) fn diagnostic(
+    disk: &dyn Disk,
+    layout: &Layout,
+    user: u32,
+    unreadable: &[PathBuf],
+    unwritable: &[PathBuf],
+) -> Option<Diagnostic> {
+    let closed: Vec<&PathBuf> = unreadable.iter().chain(unwritable).collect();
+    let others = of_others(disk, layout, user, &closed);
+    let is_topmost =
+        |path: &&&PathBuf| !closed.iter().any(|above| *above != **path && path.starts_with(above));
+    let topmost: Vec<&Path> = match others.is_empty() {
+        true => closed.iter().filter(is_topmost).map(|path| path.as_path()).collect(),
+        false => others.iter().map(PathBuf::as_path).collect(),
+    };
+    let first = topmost.first()?;
     let meta = disk.stat_follow(first).ok();
-    let owner = meta.as_ref().and_then(|meta| meta.owner);
-    let shown = causes.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
-    let quoted = causes.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" ");
-    let (message, hint) = match (owner, disk.runner()) {
-        (Some(owner), Some(runner)) if owner.uid != runner.uid => (
-            format!("cannot use {shown}: the owner is user {}, and not user {}", owner.uid, runner.uid),
-            format!("sudo chown -R {}{} {quoted}", runner.uid, group(disk, layout, runner.uid)),
-        ),
-        _ => {
+    let is_dir = meta.as_ref().is_some_and(|meta| meta.is_dir());
+    let shown = in_a_line(topmost.iter().map(|path| path.display().to_string()).collect());
+    let (whose, hint) = match owner(disk, first).filter(|owner| owner.uid != user) {
+        Some(owner) => {
+            let whose = format!("the owner is user {}, and not user {user}", owner.uid);
+            (whose, take_over(disk, layout, user, &topmost))
+        }
+        None => {
             let mode = meta.map_or(0, |meta| meta.mode & 0o7777);
-            let message =
-                format!("cannot use {shown}, or what is in it: its owner may not (mode {mode:04o})");
-            (message, format!("chmod -R u+rwX {quoted}"))
+            let whose = match topmost.len() {
+                1 => format!("its owner may not (mode {mode:04o})"),
+                _ => "their owner may not".to_owned(),
+            };
+            (whose, open(layout, &closed, !unreadable.is_empty(), is_dir)?)
         }
     };
-    Some(Diagnostic::error("homes.no-access", message).at(first).hint(hint))
+    let denied = match (unreadable.is_empty(), topmost.len(), is_dir) {
+        (true, ..) => Diagnostic::error(UNWRITABLE, format!("nothing can be changed in {shown}: {whose}"))
+            .causes(vec!["Permission denied".to_owned()]),
+        (false, 1, true) => {
+            Diagnostic::error("homes.no-access", format!("cannot use {shown}, or what is in it: {whose}"))
+        }
+        _ => Diagnostic::error("homes.no-access", format!("cannot use {shown}: {whose}")),
+    };
+    Some(Diagnostic { is_denied: true, ..denied.at(first).hint(hint) })
 }
 
-/// Returns `:` and the group of the user's home, if the runner owns that home.
-fn group(disk: &dyn Disk, layout: &Layout, runner: u32) -> String {
-    let owner = disk.stat_follow(&layout.user_home).ok().and_then(|meta| meta.owner);
-    owner.filter(|owner| owner.uid == runner).map_or_else(String::new, |owner| format!(":{}", owner.gid))
+/// Returns the command by which the owner of the closed paths gives access back. Changes the modes
+/// of a whole tree only if several paths in it are closed, or if its content cannot be seen.
+fn open(layout: &Layout, closed: &[&PathBuf], is_unreadable: bool, is_dir: bool) -> Option<String> {
+    let first = closed.first()?;
+    Some(match closed {
+        [home] if **home == layout.user_home => format!("chmod u+rwx {}", quote(home)),
+        [file] if !is_dir => format!("chmod u+rw {}", quote(file)),
+        [dir] if !is_unreadable => format!("chmod u+w {}", quote(dir)),
+        _ => {
+            let holds_all = |above: &&Path| closed.iter().all(|path| path.starts_with(above));
+            format!("chmod -R u+rwX {}", quote(first.ancestors().find(holds_all)?))
+        }
+    })
+}
+
+/// Returns the command that gives the paths of another owner in the user's own home to the user; in
+/// another user's home, the command that looks at it with root's rights.
+fn take_over(disk: &dyn Disk, layout: &Layout, user: u32, paths: &[&Path]) -> String {
+    let home = &layout.user_home;
+    match owner(disk, home).filter(|owner| owner.uid == user) {
+        Some(Owner { uid, gid }) => {
+            let paths = paths.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" ");
+            format!("sudo chown -R {uid}:{gid} {paths}")
+        }
+        None => format!("sudo {PROGRAM} --home {} status", quote(home)),
+    }
 }

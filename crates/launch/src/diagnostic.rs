@@ -80,6 +80,9 @@ pub struct Diagnostic {
     /// The kind of failure. It counts for errors only.
     #[serde(skip)]
     pub class: Class,
+    /// True if the system does not let the user of this process use the path.
+    #[serde(skip)]
+    pub is_denied: bool,
 }
 
 impl Diagnostic {
@@ -94,6 +97,7 @@ impl Diagnostic {
             causes: Vec::new(),
             place: None,
             class: Class::Failed,
+            is_denied: false,
         }
     }
 
@@ -118,13 +122,15 @@ impl Diagnostic {
         let mut causes = Vec::new();
         let place_of = |error: &ParseError| Box::new(Place::from(error));
         let mut place = error.downcast_ref().map(place_of);
+        let mut is_denied = false;
         let mut next = error.source();
         while let Some(cause) = next {
             causes.push(cause.to_string());
+            is_denied |= cause.downcast_ref().is_some_and(is_access_denied);
             place = place.or_else(|| cause.downcast_ref().map(place_of));
             next = cause.source();
         }
-        Self { causes, place, hint, ..Self::error(code, error.to_string()) }
+        Self { causes, place, hint, is_denied, ..Self::error(code, error.to_string()) }
     }
 
     /// Sets the path that the diagnostic is about.
@@ -181,6 +187,15 @@ impl Diagnostic {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
+}
+
+/// True for `EACCES`, and not for the `EPERM` of an immutable file.
+fn is_access_denied(error: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    let is_immutable = error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error());
+    #[cfg(not(unix))]
+    let is_immutable = false;
+    error.kind() == std::io::ErrorKind::PermissionDenied && !is_immutable
 }
 
 /// Returns the class of the gravest error, or `None` if there is no error.
@@ -268,7 +283,13 @@ impl From<&MigrationError> for Diagnostic {
             MigrationError::TwoIdentities { command, .. } => Some(format!("{command} --dry-run")),
             _ => error.hint(),
         };
-        Self::from_error(error, error.code(), hint).class(class).at(error.path())
+        let mut diagnostic = Self::from_error(error, error.code(), hint).class(class).at(error.path());
+        // The owner of the home may not change what belongs to another user.
+        diagnostic.is_denied |= matches!(
+            error,
+            MigrationError::UnsafePermissions { command, .. } if command.starts_with("sudo chown ")
+        );
+        diagnostic
     }
 }
 

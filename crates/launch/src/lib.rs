@@ -31,7 +31,7 @@ pub mod words;
 pub use access::{missing_home, missing_home_hint, unwritable};
 pub use alone::{ConfigRepair, MoveResult, StateMove, move_state, repair_config};
 pub use checks::{Check, Checks, Mark, checks};
-pub use closed::Closed;
+pub use closed::name_one_cause;
 pub use context::{Context, LOCK_WAIT, OnWait, Options, homes_of, lock_wait};
 pub use daemon_config::{misplaced_diagnostic, shared_config};
 pub use daemon_plan::DaemonStep;

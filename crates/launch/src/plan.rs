@@ -10,7 +10,8 @@ use myownllm_identity::{Answer, Refusal as IdentityRefusal};
 use myownllm_migration::{Direction, LiveDaemon, Options as MoveOptions, Plan as MovePlan};
 use serde::Serialize;
 
-use crate::access::{missing_home, unwritable};
+use crate::access::{changed_dirs, missing_home, unwritable};
+use crate::closed::name_one_cause;
 use crate::context::{Context, Options};
 use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemon_plan::{DaemonStep, Preparation};
@@ -269,7 +270,8 @@ impl<'p, 'a> Planner<'p, 'a> {
         let pending = !self.migration.is_empty() || self.misplaced.is_some() || repairs;
         let writes = pending || loaded.is_some_and(|loaded| loaded.pending.writes_config());
         // A launch writes to the app's home only if there is something to do there.
-        let stuck = unwritable(self.context, self.options.run_as, &layout.app_home).filter(|_| writes);
+        let changed = changed_dirs(layout, !self.migration.is_empty(), repairs);
+        let stuck = unwritable(self.context, self.options.run_as, &changed).filter(|_| writes);
         let fails = stuck.is_some();
         let is_barred = is_refused || fails || diagnostics.iter().any(Diagnostic::is_error);
         let refusals = match self.options.daemon && self.context.checked.is_ok() && is_trusted {
@@ -283,6 +285,7 @@ impl<'p, 'a> Planner<'p, 'a> {
         // If the config cannot be read for the socket at which its daemon listens, nothing may be
         // moved.
         let moves = self.migration.refusals.is_empty() && leaked_socket(self.context).is_ok() && !missing_key;
+        name_one_cause(self.context.disk, layout, &mut diagnostics);
         let steps = match (is_refused, fails) {
             (true, _) => vec![LaunchStep::Refuse],
             (false, true) => vec![LaunchStep::Fail],
@@ -339,7 +342,13 @@ impl<'p, 'a> Planner<'p, 'a> {
     /// Returns the diagnostics that keep a launch from using a daemon.
     fn daemon_refusals(&self) -> Vec<Diagnostic> {
         let starts = matches!(self.detection.decision, Decision::Spawn);
-        let home = || unwritable(self.context, self.options.run_as, &self.context.layout.daemon_home);
+        let home = || {
+            unwritable(
+                self.context,
+                self.options.run_as,
+                std::slice::from_ref(&self.context.layout.daemon_home),
+            )
+        };
         let home = starts.then(home).flatten().map(Diagnostic::as_error);
         let program = self.program.clone().filter(|program| starts && program.is_error());
         let log = starts.then(|| unusable_log(self.context)).flatten();

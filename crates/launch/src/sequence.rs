@@ -19,7 +19,7 @@ use myownllm_durable_fs::{LockError, SYNC_UNCONFIRMED, make_dirs};
 use myownllm_identity::Answer;
 use myownllm_migration::{Direction, MigrationError, Options as MoveOptions};
 
-use crate::closed::Closed;
+use crate::closed::name_one_cause;
 use crate::context::{Context, Options};
 use crate::daemon_config::settle_daemon_config;
 use crate::daemon_plan::{Preparation, undecided};
@@ -76,11 +76,7 @@ fn complete(context: &Context<'_>, options: &Options<'_>, outcome: &mut Outcome)
         let abandoned = context.daemons.abandoned_sockets();
         outcome.diagnostics.extend(abandoned.iter().map(abandoned_diagnostic));
     }
-    let errors = outcome.diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
-    if let Some(closed) = Closed::of_errors(context.disk, context.layout, errors) {
-        outcome.diagnostics.retain(|diagnostic| !(diagnostic.is_error() && closed.covers(diagnostic)));
-        outcome.diagnostics.insert(0, closed.diagnostic);
-    }
+    name_one_cause(context.disk, context.layout, &mut outcome.diagnostics);
     let findings = outcome.findings.iter().map(Diagnostic::from);
     outcome.diagnostics.extend(findings);
     // The losses come last, where a person reads them last.

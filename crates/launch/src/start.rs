@@ -119,7 +119,7 @@ fn check_directory_of(
         Diagnostic::from(&error)
     };
     match context.disk.stat_follow(directory) {
-        Ok(meta) if meta.is_dir() => match unwritable(context, run_as, directory) {
+        Ok(meta) if meta.is_dir() => match unwritable(context, run_as, &[directory.to_owned()]) {
             Some(unwritable) => Err(unwritable.as_error()),
             None => Ok(()),
         },

@@ -433,8 +433,7 @@ impl MigrationError {
     /// Returns a command that settles the problem, or shows it; ready to be copied.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unreadable { path, .. } => Some(format!("ls -ld {}", quote(path))),
-            Self::Failed { source, path } => {
+            Self::Unreadable { source, path } | Self::Failed { source, path } => {
                 source.hint().or_else(|| Some(format!("ls -ld {}", quote(path))))
             }
             Self::FlushFailed { path, .. } => Some(format!("df -h {}", quote(path))),

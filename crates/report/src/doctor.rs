@@ -22,6 +22,7 @@ fn page(checks: &Checks, verbose: bool) -> Page {
     shown.sort_by_key(|check| check.result);
     let column = 11 + shown.iter().map(|check| check.id.len()).max().unwrap_or(0);
     let repair = checks.repair();
+    let access = checks.access_command();
     let mut page = Page::default();
     for check in &shown {
         page.row(format!("{:<9}{}", check.result.word(), check.id), column, &check.evidence);
@@ -31,7 +32,7 @@ fn page(checks: &Checks, verbose: bool) -> Page {
             page.copied(column, "", format!("{:indent$} | {:2$}^", "", "", place.snippet.caret));
         }
         // The last lines show the repair command.
-        if let Some(hint) = check.hint.as_ref().filter(|hint| **hint != repair) {
+        if let Some(hint) = check.hint.as_deref().filter(|hint| *hint != repair && Some(*hint) != access) {
             page.copied(column, "-> ", hint);
         }
     }
@@ -40,13 +41,17 @@ fn page(checks: &Checks, verbose: bool) -> Page {
     }
     page.line(counted(checks, verbose));
     let troubles = checks.list.iter().filter(|check| check.result <= Mark::Warning).count();
-    match checks.list.iter().filter(|check| check.hint.as_ref() == Some(&repair)).count() {
+    let first = access.unwrap_or(&repair);
+    match checks.list.iter().filter(|check| check.hint.as_deref() == Some(first)).count() {
         0 => return page,
         1 if troubles == 1 => page.line("To put it right:"),
         all if all == troubles => page.line("To put all of this right:"),
         some => page.line(format!("To put {some} of these {troubles} right:")),
     }
-    page.copied(2, "", repair);
+    page.copied(2, "", first);
+    if access.is_some() {
+        page.copied(2, "", repair);
+    }
     page
 }
 

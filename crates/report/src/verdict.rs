@@ -152,7 +152,7 @@ fn of_problems(view: &HomeView<'_>, home: &str, plan: &LaunchPlan, checks: &Chec
     };
     let barrier = checks.barrier().filter(|_| loaded.is_some());
     if let Some(barrier) = barrier {
-        lines.insert(0, format!("Before a repair: {barrier}."));
+        lines.insert(0, format!("Before a repair: {}.", barrier.evidence));
     }
     match problems.len().saturating_sub(usize::from(barrier.is_some())) {
         0 | 1 => {}
@@ -229,7 +229,9 @@ fn ways(home: &HomeView<'_>, plan: &LaunchPlan, checks: &Checks, state: HomeStat
                 let hint = told.and_then(|check| check.hint.clone());
                 first.extend(hint.map(|hint| way(hint, "for this problem")));
             }
-            let repair = Some(repair.clone()).filter(|_| checks.of(Mark::Problem).any(|check| of(&check)));
+            let is_next =
+                checks.access_command().is_some() || checks.of(Mark::Problem).any(|check| of(&check));
+            let repair = Some(repair.clone()).filter(|_| is_next);
             first.extend(repair);
             first.push(way(ours("doctor"), "shows all that is wrong"));
             first

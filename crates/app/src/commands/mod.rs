@@ -11,7 +11,7 @@ mod report;
 mod salvage;
 
 use myownllm_durable_fs::{Disk as _, RealDisk};
-use myownllm_launch::{Diagnostic, missing_home_hint};
+use myownllm_launch::{Diagnostic, missing_home_hint, name_one_cause};
 use myownllm_paths::PathsError;
 use serde_json::json;
 
@@ -78,7 +78,12 @@ pub(crate) fn run(cli: &Cli, printer: &Printer, become_user: BecomeUser<'_>) -> 
         Command::Report(args) => report::run(&context.with_program_search(), args, printer.started()),
         Command::Completions { .. } | Command::Man { .. } => Ok(Answer::done("", json!({}))),
     };
-    let mut answer = answer?;
+    let mut answer = answer.map_err(|failed| {
+        let mut told = vec![failed];
+        name_one_cause(&RealDisk, &layout, &mut told);
+        told.remove(0)
+    })?;
+    name_one_cause(&RealDisk, &layout, &mut answer.diagnostics);
     if let Some(wrong_home) = wrong_home {
         // A status foresees the failure of a launch, for the same cause.
         answer.diagnostics.retain(|told| told.is_error() || told.code != NO_HOME);

@@ -3,11 +3,13 @@
 use myownllm_paths::{Mode, PathsError};
 
 use super::Examiner;
-use crate::access::{missing_home, missing_home_hint, unwritable};
+use crate::access::{changed_dirs, missing_home, missing_home_hint, unwritable};
+use crate::closed::UNWRITABLE;
 use crate::daemons::{abandoned_diagnostic, processes_unknown};
 use crate::diagnostic::Diagnostic;
 use crate::home::live_refusal;
 use crate::moves::sync_unconfirmed;
+use crate::plan::LaunchStep;
 use crate::start::{NO_FILE, check_start};
 use crate::words::short;
 
@@ -55,18 +57,21 @@ impl Examiner<'_, '_> {
 
     fn writable(&mut self) {
         let (context, layout) = (self.context, self.context.layout);
-        let directories = [&layout.app_home, &layout.daemon_home, &layout.backups];
-        let fixed = directories.into_iter().filter_map(|path| unwritable(context, self.options.run_as, path));
-        let fixed: Vec<Diagnostic> = self.options.refusal.cloned().into_iter().chain(fixed).collect();
-        if fixed.is_empty() {
+        let moves = !self.plan.migration.is_empty();
+        let mut directories = changed_dirs(layout, moves, true);
+        directories.push(layout.daemon_home.clone());
+        let fixed = unwritable(context, self.options.run_as, &directories);
+        if fixed.is_none() && self.options.refusal.is_none() {
             self.checks.ok("homes.writable", "what is in them can be changed");
         }
-        let starts = self.plan.wants_start();
-        for diagnostic in fixed {
-            let is_at = |path: &std::path::Path| diagnostic.path.as_deref() == path.to_str();
-            // A launch can run on a home that exists and cannot be changed. It must make a home
-            // that does not exist, and a daemon writes in its own home.
-            let is_needed = is_at(&layout.user_home) || (starts && is_at(&layout.daemon_home));
+        // A launch can run on a home that exists and cannot be changed. It must make a home that
+        // does not exist, and change a home with pending work, and a daemon writes in its own home.
+        let daemon_home = std::slice::from_ref(&layout.daemon_home);
+        let is_needed = self.plan.steps == [LaunchStep::Fail]
+            || context.disk.stat(&layout.app_home).is_err()
+            || (self.plan.wants_start() && unwritable(context, self.options.run_as, daemon_home).is_some());
+        for diagnostic in self.options.refusal.cloned().into_iter().chain(fixed) {
+            let is_needed = is_needed && diagnostic.code == UNWRITABLE;
             let diagnostic = if is_needed { diagnostic.as_error() } else { diagnostic };
             self.checks.diagnostic("homes.writable", diagnostic);
         }

@@ -11,7 +11,7 @@ mod state;
 use myownllm_config_model::Place;
 use serde::Serialize;
 
-use crate::closed::Closed;
+use crate::closed::{Closed, UNWRITABLE};
 use crate::context::{Context, Options};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::home::stop_legacy_command;
@@ -67,6 +67,11 @@ pub struct Check {
 }
 
 impl Check {
+    /// True if the check found a problem because the user may not use a path.
+    fn is_denied(&self) -> bool {
+        self.result == Mark::Problem && self.diagnostic.as_ref().is_some_and(|told| told.is_denied)
+    }
+
     fn new(id: &'static str, result: Mark, evidence: impl Into<String>) -> Self {
         Self { id, result, evidence: evidence.into(), hint: None, code: None, place: None, diagnostic: None }
     }
@@ -84,8 +89,8 @@ pub struct Checks {
     program: String,
     /// The command that mends everything that a launch can mend.
     repair: String,
-    /// The evidence of the problem that a repair waits for.
-    barrier: Option<String>,
+    /// The problem that a repair waits for.
+    barrier: Option<Check>,
 }
 
 impl Checks {
@@ -95,11 +100,17 @@ impl Checks {
         self.repair.clone()
     }
 
-    /// Returns the evidence of the problem that has to be settled before a repair changes anything;
-    /// `None` if a repair can begin.
+    /// Returns the problem that has to be settled before a repair can finish.
     #[must_use]
-    pub fn barrier(&self) -> Option<&str> {
-        self.barrier.as_deref()
+    pub fn barrier(&self) -> Option<&Check> {
+        self.barrier.as_ref()
+    }
+
+    /// Returns the command that gives access back, if a repair waits for access.
+    #[must_use]
+    pub fn access_command(&self) -> Option<&str> {
+        let denied = self.barrier.as_ref().filter(|check| check.is_denied());
+        denied.and_then(|check| check.hint.as_deref())
     }
 
     /// Returns the checks with this result.
@@ -139,12 +150,19 @@ impl Checks {
     /// marks those checks as skipped.
     fn name_one_cause(&mut self, context: &Context<'_>) {
         let troubles = self.list.iter().filter_map(|check| check.diagnostic.as_ref());
-        let Some(closed) = Closed::of_errors(context.disk, context.layout, troubles) else { return };
-        for check in &mut self.list {
-            if check.diagnostic.as_ref().is_some_and(|diagnostic| closed.covers(diagnostic)) {
-                let evidence = "not looked at before what is named above can be used";
-                *check = Check::new(check.id, Mark::Skipped, evidence);
-            }
+        let Some(closed) = Closed::of(context.disk, context.layout, troubles) else { return };
+        let is_covered =
+            |check: &&mut Check| check.diagnostic.as_ref().is_some_and(|told| closed.covers(told));
+        let mut covered: Vec<&mut Check> = self.list.iter_mut().filter(is_covered).collect();
+        if let [check] = covered.as_mut_slice() {
+            check.hint.clone_from(&closed.diagnostic.hint);
+            let told = check.diagnostic.iter_mut();
+            told.for_each(|told| told.hint.clone_from(&closed.diagnostic.hint));
+            return;
+        }
+        for check in covered {
+            let evidence = "not looked at before what is named above can be used";
+            *check = Check::new(check.id, Mark::Skipped, evidence);
         }
         self.diagnostic("homes.access", closed.diagnostic);
         self.list.rotate_right(1);
@@ -167,31 +185,28 @@ impl Checks {
 
 impl Checks {
     /// Gives the checks that a repair would mend the hint of the problem that keeps a repair from
-    /// changing anything: a hint that fails mends nothing.
+    /// finishing: a hint that fails mends nothing.
     fn put_barrier_first(&mut self, plan: &LaunchPlan, stops_legacy: bool) {
         let is_barred = matches!(plan.steps.as_slice(), [LaunchStep::Refuse | LaunchStep::Fail]);
-        if !is_barred {
-            return;
-        }
         let repair = self.repair();
-        let is_error = |check: &&Check, told: &Diagnostic| {
+        let is_error = |check: &Check, told: &Diagnostic| {
             check.code.as_deref() == Some(&*told.code) && (check.result == Mark::Problem || !told.is_error())
         };
-        let blocks = |told: &&Diagnostic| told.is_error() || told.code == "paths.unwritable";
-        let bars = |check: &&Check| plan.diagnostics.iter().filter(blocks).any(|told| is_error(check, told));
+        let blocks = |told: &&Diagnostic| told.is_error() || told.code == UNWRITABLE;
+        let bars = |check: &&Check| {
+            let mut errors = plan.diagnostics.iter().filter(blocks);
+            check.is_denied() || (is_barred && errors.any(|told| is_error(check, told)))
+        };
         let is_mended = |check: &Check| check.hint.as_ref() == Some(&repair);
         let barrier = self.list.iter().filter(bars).find(|check| stops_legacy == is_mended(check));
-        let Some((evidence, hint)) = barrier.map(|check| (check.evidence.clone(), check.hint.clone())) else {
-            return;
-        };
-        self.barrier = Some(evidence);
-        let pending = self.list.iter_mut().filter(|check| check.hint.as_ref() == Some(&repair));
-        pending.for_each(|check| {
-            check.hint.clone_from(&hint);
+        let Some(barrier) = barrier.cloned() else { return };
+        for check in self.list.iter_mut().filter(|check| check.hint.as_ref() == Some(&repair)) {
+            check.hint.clone_from(&barrier.hint);
             if let Some(diagnostic) = &mut check.diagnostic {
-                diagnostic.hint.clone_from(&hint);
+                diagnostic.hint.clone_from(&barrier.hint);
             }
-        });
+        }
+        self.barrier = Some(barrier);
     }
 }
 

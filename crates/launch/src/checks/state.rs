@@ -10,7 +10,6 @@ use myownllm_identity::Refusal;
 use myownllm_migration::MigrationError;
 
 use super::Examiner;
-use crate::access::unwritable;
 use crate::daemon_config::{misplaced_diagnostic, shared_config};
 use crate::daemons::CONFIG_LIMIT;
 use crate::diagnostic::Diagnostic;
@@ -74,13 +73,7 @@ impl Examiner<'_, '_> {
             self.checks.diagnostic("state.moved", pending(evidence));
         } else {
             let evidence = format!("{} of the daemon's are still in the app's home", count(files, "file"));
-            match unwritable(self.context, self.options.run_as, &self.context.layout.app_home) {
-                None => self.checks.diagnostic("state.moved", pending(evidence)),
-                Some(mut stuck) => {
-                    stuck.message = format!("{evidence}, and {}", stuck.message);
-                    self.checks.diagnostic("state.moved", stuck.as_error());
-                }
-            }
+            self.checks.diagnostic("state.moved", pending(evidence));
         }
     }
 
