@@ -49,9 +49,12 @@ pub fn leaked(networks: usize) -> Vec<u8> {
     let list: Vec<Value> = (0..networks)
         .map(|n| {
             json!({
-                "id": format!("net-{n}"), "network_id": format!("network-{n}"), "label": format!("Network {n}"),
-                "signaling": { "strategy": "nostr", "relays": ["wss://relay.example.org", "wss://relay.example.net"] },
-                "stun_servers": [{ "urls": ["stun:stun.example.org:3478"] }], "turn_servers": [], "auto_approve": false,
+                "id": format!("net-{n}"), "network_id": format!("network-{n}"),
+                "label": format!("Network {n}"),
+                "signaling": { "strategy": "nostr",
+                "relays": ["wss://relay.example.org", "wss://relay.example.net"] },
+                "stun_servers": [{ "urls": ["stun:stun.example.org:3478"] }], "turn_servers": [],
+                "auto_approve": false,
             })
         })
         .collect();
@@ -72,7 +75,8 @@ fn network(heavy: Heavy, n: usize) -> String {
             "topology": {{ "kind": "ring", "n_preferred": 4 }},
             "signaling_servers": ["wss://relay.example.org", "wss://relay.example.net"],
             "stun_servers": ["stun:stun.example.org:3478", "stun:stun.example.net:3478"],
-            "turn_servers": [{{ "url": "turn:turn.example.org:3478", "username": "guest", "credential": "password" }}],
+            "turn_servers": [{{ "url": "turn:turn.example.org:3478",
+                "username": "guest", "credential": "password" }}],
             "accepting": "available", "auto_gossip": true, "prompts": [{prompts}]
         }}"#
     )
@@ -83,13 +87,15 @@ fn prompt(network: usize, n: usize) -> String {
     for line in 0..6 {
         let _ = writeln!(
             system,
-            "{line}. Say \u{201c}I do not know\u{201d} where you do not, and name the \"source\" of what you do."
+            "{line}. Say \u{201c}I do not know\u{201d} where you do not, and name the \"source\" of what \
+                you do."
         );
     }
     let system = Value::from(system);
     format!(
         r#"{{
-            "id": "prompt-{network}-{n}", "name": "Prompt {n} of network {network}", "system_prompt": {system},
+            "id": "prompt-{network}-{n}", "name": "Prompt {n} of network {network}",
+                "system_prompt": {system},
             "user_prompt": "Summarise what was said since yesterday in three sentences, and list the open questions.",
             "tools": ["read_file", "shell"], "updated_at": 1700000000000
         }}"#

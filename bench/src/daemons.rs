@@ -135,7 +135,8 @@ impl Default for Home {
 fn pushed(network: &str) -> Value {
     json!({
         "id": network, "network_id": network, "label": "", "kind": "open",
-        "topology": { "kind": "ring", "n_preferred": null }, "signaling": { "strategy": "nostr", "servers": [] },
+        "topology": { "kind": "ring", "n_preferred": null },
+        "signaling": { "strategy": "nostr", "servers": [] },
         "stun_servers": [], "turn_servers": [], "auto_approve": false,
     })
 }

@@ -1,4 +1,5 @@
-//! Tells the program what it is built from: the target triple, which a bundled daemon carries in its name, and the commit.
+//! Tells the program what it is built from: the target triple, which a bundled daemon carries in
+//! its name, and the commit.
 use std::path::Path;
 use std::process::Command;
 
@@ -14,7 +15,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
 }
 
-/// The commit that `cargo package` notes in the package. The repository around an unpacked package is somebody else's.
+/// The commit that `cargo package` notes in the package. The repository around an unpacked package
+/// is somebody else's.
 fn packaged() -> Option<(String, String)> {
     let noted = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
     println!("cargo::rerun-if-changed=.cargo_vcs_info.json");

@@ -118,7 +118,8 @@ fn everything_can_be_asked(answers: &VecDeque<Line>) {
 }
 
 fn a_network_is_brought_in_line(answers: VecDeque<Line>) {
-    let active = json!({ "id": "a", "network_id": "home", "label": "", "turn_servers": [{ "urls": ["turn:a"], "credential": "c" }] });
+    let active = json!({ "id": "a", "network_id": "home", "label": "",
+        "turn_servers": [{ "urls": ["turn:a"], "credential": "c" }] });
     let saved = reconcile::SavedNetwork { id: "a".to_owned(), network_id: "home".to_owned() };
     for role in [Role::Own, Role::Shared] {
         let daemon = &mut Parrot(answers.clone());

@@ -216,7 +216,8 @@ fn say_what_was_left_out(args: &Args, means: Means, signs: Signs) {
     let left = [
         (
             !means.strace,
-            "kills at a chosen call, failing calls, SIGTERM, power cuts: strace is not here, or may not trace. Killed by the clock instead",
+            "kills at a chosen call, failing calls, SIGTERM, power cuts: strace is not here, or may not \
+                trace. Killed by the clock instead",
         ),
         (!means.mounts, "the daemon's home on a second file system: nothing can be mounted here"),
         (means.strace && !means.cuts, "power cuts: they need root, loop devices and mkfs.ext4"),

@@ -161,7 +161,8 @@ pub(crate) fn run(args: &Args) -> Fallible<bool> {
         let seconds = started.elapsed().as_secs_f64();
         crate::say!(
             "{}",
-            json!({ "schema": "xtask.scenario/1", "ok": good, "daemon": daemon, "seconds": seconds, "scenarios": scenarios })
+            json!({ "schema": "xtask.scenario/1", "ok": good, "daemon": daemon, "seconds": seconds,
+                "scenarios": scenarios })
         );
     } else {
         let endings: Vec<_> =

@@ -1,5 +1,5 @@
-//! All-clear means clear: on every home, `doctor` finds a problem that no repair mends exactly where `launch --once` then
-//! refuses or fails.
+//! All-clear means clear: on every home, `doctor` finds a problem that no repair mends exactly
+//! where `launch --once` then refuses or fails.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code on throw-away homes")]
@@ -221,8 +221,10 @@ fn same_verdict(doctor: &Ran, launch: &Ran) {
 #[case::before_the_move(legacy(|_| {}))]
 #[case::overwritten((Home::after_the_bug(), None))]
 #[case::empty(empty(|_| {}))]
-#[case::moved_with_an_empty_old_location(settled(|home| std::fs::create_dir_all(home.path(".myownllm/mesh/rosters")).unwrap()))]
-#[case::foreign_file_in_the_old_location(legacy(|home| home.put(".myownllm/mesh/rosters/notes.txt", b"mine", 0o600)))]
+#[case::moved_with_an_empty_old_location(settled(|home|
+    std::fs::create_dir_all(home.path(".myownllm/mesh/rosters")).unwrap()))]
+#[case::foreign_file_in_the_old_location(legacy(|home| home.put(".myownllm/mesh/rosters/notes.txt",
+    b"mine", 0o600)))]
 fn whole_homes(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
@@ -241,12 +243,16 @@ fn whole_homes(#[case] home: (Home, Alive)) {
 #[case::no_bytes(settled(|home| home.put(CONFIG, b"", 0o600)))]
 #[case::zero_bytes(settled(|home| home.put(CONFIG, &[0; 64], 0o600)))]
 #[case::garbage(settled(|home| home.put(CONFIG, b"not json at all", 0o600)))]
-#[case::torn(settled(|home| { let bytes = home.bytes(CONFIG); home.put(CONFIG, &bytes[..bytes.len() / 2], 0o600); }))]
+#[case::torn(settled(|home| { let bytes = home.bytes(CONFIG);
+    home.put(CONFIG, &bytes[..bytes.len() / 2], 0o600); }))]
 #[case::an_array(settled(|home| home.put(CONFIG, b"[1,2]", 0o600)))]
 #[case::missing(settled(|home| remove(home, CONFIG)))]
-#[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap(); }))]
-#[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG); link(home, "/nowhere/config.json", CONFIG); }))]
-#[case::a_symlink_in_the_home(settled(|home| { rename(home, CONFIG, ".myownllm/real.json"); link(home, "real.json", CONFIG); }))]
+#[case::a_directory(settled(|home| { remove(home, CONFIG); std::fs::create_dir(home.path(CONFIG)).unwrap();
+    }))]
+#[case::a_dangling_symlink(settled(|home| { remove(home, CONFIG);
+    link(home, "/nowhere/config.json", CONFIG); }))]
+#[case::a_symlink_in_the_home(settled(|home| { rename(home, CONFIG, ".myownllm/real.json");
+    link(home, "real.json", CONFIG); }))]
 fn configs(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }
@@ -261,8 +267,10 @@ fn configs(#[case] home: (Home, Alive)) {
     without_rosters(home, APP);
 }))]
 #[case::an_editor_backup(settled(|home| rename(home, KEY, &format!("{KEY}~"))))]
-#[case::a_temporary_of_ours(settled(|home| rename(home, KEY, ".myownllm/.myownmesh/.secrets/.durable-fs.123-10.part")))]
-#[case::cut(settled(|home| { let bytes = home.bytes(KEY); home.put(KEY, &bytes[..bytes.len() / 2], 0o600); }))]
+#[case::a_temporary_of_ours(settled(|home| rename(home, KEY,
+    ".myownllm/.myownmesh/.secrets/.durable-fs.123-10.part")))]
+#[case::cut(settled(|home| { let bytes = home.bytes(KEY); home.put(KEY, &bytes[..bytes.len() / 2], 0o600);
+    }))]
 #[case::no_bytes(settled(|home| home.put(KEY, b"", 0o600)))]
 #[case::of_another_seed(settled(|home| key_field(home, KEY, "public_key", "a".repeat(52).into())))]
 #[case::of_a_newer_version(settled(|home| key_field(home, KEY, "version", 9.into())))]
@@ -282,18 +290,22 @@ fn identities(#[case] home: (Home, Alive)) {
 }
 
 #[rstest]
-#[case::a_roster_that_differs(settled(|home| home.put(".myownllm/mesh/rosters/home-mesh.json", b"{}", 0o600)))]
+#[case::a_roster_that_differs(settled(|home| home.put(".myownllm/mesh/rosters/home-mesh.json", b"{}",
+    0o600)))]
 #[case::mesh_is_a_file(settled(|home| home.put(".myownllm/mesh", b"", 0o600)))]
 #[case::rosters_is_a_file(empty(|home| home.put(".myownllm/mesh/rosters", b"", 0o600)))]
 #[case::daemon_home_is_a_file(legacy(|home| home.put(MESH, b"", 0o600)))]
-#[case::daemon_home_is_a_symlink_out(legacy(|home| { std::fs::create_dir(home.path("out")).unwrap(); link(home, home.path("out"), MESH); }))]
+#[case::daemon_home_is_a_symlink_out(legacy(|home| { std::fs::create_dir(home.path("out")).unwrap();
+    link(home, home.path("out"), MESH); }))]
 #[case::daemon_home_is_the_app_home(legacy(|home| link(home, ".", MESH)))]
 #[case::app_home_is_a_dangling_symlink(empty(|home| link(home, "/nowhere/app", APP)))]
 #[case::app_home_is_a_symlink(legacy(|home| { rename(home, APP, "data"); link(home, "data", APP); }))]
 #[case::app_home_is_a_file(empty(|home| home.put(APP, b"", 0o600)))]
 #[case::everybody_may_write_in_the_app_home(settled(|home| set_mode(&home.path(APP), 0o777)))]
-#[case::everybody_may_write_in_the_secrets(settled(|home| set_mode(&home.path(".myownllm/.myownmesh/.secrets"), 0o777)))]
-#[case::everybody_may_write_in_the_old_secrets(legacy(|home| set_mode(&home.path(".myownllm/.secrets"), 0o777)))]
+#[case::everybody_may_write_in_the_secrets(settled(|home|
+    set_mode(&home.path(".myownllm/.myownmesh/.secrets"), 0o777)))]
+#[case::everybody_may_write_in_the_old_secrets(legacy(|home| set_mode(&home.path(".myownllm/.secrets"),
+    0o777)))]
 #[case::a_readable_key(settled(|home| set_mode(&home.path(KEY), 0o644)))]
 fn places(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
@@ -301,14 +313,18 @@ fn places(#[case] home: (Home, Alive)) {
 
 #[rstest]
 #[case::an_unreadable_config(settled(|home| home.put(DAEMON_CONFIG, b"{ not json", 0o600)))]
-#[case::the_config_of_the_app(settled(|home| { let bytes = home.bytes(CONFIG); home.put(DAEMON_CONFIG, &bytes, 0o600); }))]
+#[case::the_config_of_the_app(settled(|home| { let bytes = home.bytes(CONFIG);
+    home.put(DAEMON_CONFIG, &bytes, 0o600); }))]
 #[case::a_stale_socket(settled(|home| stale_socket(home, ".myownllm/.myownmesh/daemon.sock")))]
 #[case::a_stale_socket_in_the_old_location(settled(|home| stale_socket(home, ".myownllm/daemon.sock")))]
 #[case::a_stale_shared_socket(settled(|home| stale_socket(home, ".myownmesh/daemon.sock")))]
-#[case::a_file_in_the_place_of_the_socket(settled(|home| home.put(".myownllm/.myownmesh/daemon.sock", b"", 0o600)))]
+#[case::a_file_in_the_place_of_the_socket(settled(|home| home.put(".myownllm/.myownmesh/daemon.sock", b"",
+    0o600)))]
 #[case::a_relative_control_socket(settled(|home| control_socket(home, "run/daemon.sock")))]
-#[case::a_control_socket_that_is_too_long(settled(|home| control_socket(home, &format!("/tmp/{}/d.sock", "x".repeat(110)))))]
-#[case::a_control_socket_in_no_directory(settled(|home| control_socket(home, "/tmp/no-such-directory-of-this-test/d.sock")))]
+#[case::a_control_socket_that_is_too_long(settled(|home| control_socket(home,
+    &format!("/tmp/{}/d.sock", "x".repeat(110)))))]
+#[case::a_control_socket_in_no_directory(settled(|home| control_socket(home,
+    "/tmp/no-such-directory-of-this-test/d.sock")))]
 #[case::a_control_socket_below_a_file(settled(|home| control_socket(home, "/etc/passwd/d.sock")))]
 #[case::a_control_socket_in_a_directory_of_the_daemon_home_that_is_missing(settled(|home| {
     control_socket(home, home.path(".myownllm/.myownmesh/run/d.sock").to_str().unwrap());
@@ -322,7 +338,8 @@ fn places(#[case] home: (Home, Alive)) {
 }))]
 #[case::an_overwritten_config_that_names_a_socket_in_no_directory(legacy(|home| {
     let config = serde_json::json!({
-        "version": 3, "daemon": { "control_socket": "/tmp/no-such-directory-of-this-test/d.sock" }, "networks": []
+        "version": 3, "daemon": { "control_socket": "/tmp/no-such-directory-of-this-test/d.sock" },
+        "networks": []
     });
     home.put(CONFIG, config.to_string().as_bytes(), 0o600);
 }))]
@@ -345,7 +362,8 @@ fn places(#[case] home: (Home, Alive)) {
     std::fs::remove_file(home.path(".myownllm/.myownmesh/daemon.log")).ok();
     std::fs::create_dir(home.path(".myownllm/.myownmesh/daemon.log")).unwrap();
 }))]
-#[case::a_control_socket_elsewhere(settled(|home| control_socket(home, home.path("d.sock").to_str().unwrap())))]
+#[case::a_control_socket_elsewhere(settled(|home| control_socket(home,
+    home.path("d.sock").to_str().unwrap())))]
 fn daemons(#[case] home: (Home, Alive)) {
     agree_and_follow(&home.0);
 }

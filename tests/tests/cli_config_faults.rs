@@ -247,12 +247,15 @@ fn healthy_home_with_its_config_in_a_read_only_store_starts_with_0() {
     }
     let partial = br#"{"active_family":"qwen3","providers":[{"name":"Mine","url":"https://x.example/"}]}"#;
     let whole = Home::settled().bytes(CONFIG);
-    let link = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../store/; chmod 444 ../../store/*; chmod 555 ../../store; \
+    let link = "cd $1/.myownllm; mkdir ../../store; mv config.json ../../store/; chmod 444 ../../store/*; \
+        chmod 555 ../../store; \
                 ln -s ../../store/config.json";
     let no_backups = "rm -rf $1/.myownllm/config-backups";
     let give = "chown -hR 65534:65534 $1/.. ; chown -R 0:0 $1/../store";
-    let backups = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; ln -s ../../store config-backups";
-    let read_only = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -R 65534:65534 $1/..; chmod 555 $1/.myownllm";
+    let backups = "cd $1/.myownllm; rm -rf config-backups; mkdir ../../store; chmod 555 ../../store; ln -s \
+        ../../store config-backups";
+    let read_only = "rm -rf $1/.myownllm/config-backups; mkdir $1/../store; chown -R 65534:65534 $1/..; \
+        chmod 555 $1/.myownllm";
     let cases: [(&str, &[u8], &[&str]); 6] = [
         ("a link, and no copy yet", &whole, &[link, no_backups, give]),
         ("a link, and a copy of another state", &whole, &[link, give]),
@@ -286,7 +289,8 @@ fn healthy_config_behind_a_foreign_symlink_is_read_with_a_warning() {
     }
     let home = Home::settled();
     sh(
-        "cd $1/.myownllm; rm -rf config-backups; mv config.json ../store.json; ln -s ../store.json config.json; \
+        "cd $1/.myownllm; rm -rf config-backups; mv config.json ../store.json; ln -s ../store.json \
+            config.json; \
          chown -h 65534:65534 config.json; chown 65534:65534 .",
         &home,
     );

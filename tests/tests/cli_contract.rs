@@ -151,10 +151,19 @@ fn no_secret_is_ever_said() {
     let text = String::from_utf8(leaked.bytes(&format!("{APP}/config.json"))).unwrap();
     let planted = text.replace("\"credential\": \"c\"", &format!("\"credential\": \"{}\"", SECRETS[2]));
     assert_ne!(text, planted);
-    let planted = planted.replacen('{', &format!("{{\n  \"services\": {{\"turn\": {{\"credentials\": [{{\"username\": \"g\", \"password\": \"{}\"}}]}}}},", SECRETS[3]), 1);
+    let planted = planted.replacen(
+        '{',
+        &format!(
+            "{{\n  \"services\": {{\"turn\": {{\"credentials\": \
+            [{{\"username\": \"g\", \"password\": \"{}\"}}]}}}},",
+            SECRETS[3]
+        ),
+        1,
+    );
     // Under other names, and in a URL.
     let named = SECRETS[3];
-    let planted = planted.replacen('{', &format!("{{ \"x\": {{\"apiKey\": \"{named}\", \"psk\": \"{named}\", \"u\": \"https://u:{named}@h/?key={named}\"}},"), 1);
+    let planted = planted.replacen('{',
+        &format!("{{ \"x\": {{\"apiKey\": \"{named}\", \"psk\": \"{named}\", \"u\": \"https://u:{named}@h/?key={named}\"}},"), 1);
     leaked.put(&format!("{APP}/config.json"), planted.as_bytes(), 0o600);
     // Broken files too: an error that quotes the broken text would print a secret.
     let broken = Home::with_secrets();
@@ -511,7 +520,8 @@ fn filters_read_stdin_write_stdout_and_touch_no_file() {
     let leaked =
         std::fs::read(support::root().join("tests/fixtures/daemon-0.3.8/home/.myownllm/config.json"))
             .unwrap();
-    let network = br#"{"id":"net-1","network_id":"home-mesh","turn_servers":[{"url":"turn:t","username":"u","credential":"c-secret"}]}"#;
+    let network = br#"{"id":"net-1","network_id":"home-mesh","turn_servers":[{"url":"turn:t","username":"u",
+        "credential":"c-secret"}]}"#;
     let filters: [(&[&str], &[u8]); 4] = [
         (&["config", "normalize"], &leaked),
         (&["salvage", "--stdin"], &leaked),

@@ -106,15 +106,31 @@ fn odd_configs() -> Vec<(String, Vec<u8>)> {
         ("deep lists".into(), [&b"{\"x\":"[..], &b"[".repeat(100_000), &b"]".repeat(100_000), b"}"].concat()),
         ("deep objects".into(), [b"{\"x\":".repeat(5_000), b"1".to_vec(), b"}".repeat(5_000)].concat()),
         ("unclosed".into(), b"[".repeat(100_000)),
-        ("null network".into(), br#"{"kept_models":["m"],"cloud_mesh":{"networks":[{"id":"a","network_id":"home"},null]}}"#.to_vec()),
-        ("null daemon network".into(), br#"{"version":3,"daemon":{},"networks":[null,{"id":"a","network_id":"home"}]}"#.to_vec()),
+        (
+            "null network".into(),
+            br#"{"kept_models":["m"],"cloud_mesh":{"networks":[{"id":"a",
+                "network_id":"home"},null]}}"#
+                .to_vec(),
+        ),
+        (
+            "null daemon network".into(),
+            br#"{"version":3,"daemon":{},"networks":[null,{"id":"a","network_id":"home"}]}"#.to_vec(),
+        ),
         ("networks an object".into(), br#"{"cloud_mesh":{"networks":{}}}"#.to_vec()),
         ("lone surrogate".into(), br#"{"active_family":"\ud800"}"#.to_vec()),
         ("Latin-1".into(), b"{\"active_family\":\"B\xfcro\"}".to_vec()),
         ("BOM".into(), [&b"\xef\xbb\xbf"[..], &healthy].concat()),
         ("duplicates".into(), br#"{"active_family":"a","active_family":{"b":1}}"#.to_vec()),
-        ("odd names".into(), br#"{"__proto__":1,"":2,"$serde_json::private::Number":"3","providers":null}"#.to_vec()),
-        ("all wrong types".into(), br#"{"providers":5,"active_family":[],"cloud_mesh":"x","api":"off","mic":7,"tracked_modes":{"length":0}}"#.to_vec()),
+        (
+            "odd names".into(),
+            br#"{"__proto__":1,"":2,"$serde_json::private::Number":"3","providers":null}"#.to_vec(),
+        ),
+        (
+            "all wrong types".into(),
+            br#"{"providers":5,"active_family":[],"cloud_mesh":"x","api":"off","mic":7,
+                "tracked_modes":{"length":0}}"#
+                .to_vec(),
+        ),
     ];
     for (name, bytes) in [("app", &healthy), ("daemon", &leaked)] {
         let step = bytes.len() / 14;

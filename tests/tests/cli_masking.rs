@@ -58,12 +58,16 @@ fn network() -> Value {
         "id": "net-home", "network_id": "home-mesh", "kind": "closed",
         "label": format!("ask https://u:{STRING}@h/"),
         "topology": { "kind": "hubs", "hubs": ["a"], "x": STRING, "y": [NUMBER] },
-        "signaling_servers": [format!("wss://u:{STRING}@r/"), format!("wss://r/?session={STRING}"), format!("wss://r/?{STRING}")],
+        "signaling_servers": [format!("wss://u:{STRING}@r/"), format!("wss://r/?session={STRING}"),
+        format!("wss://r/?{STRING}")],
         "stun_servers": [format!("stun:u:{STRING}@s:3478")],
-        "turn_servers": [{ "url": format!("turn:u:{STRING}@t:3478"), "username": "u", "credential": STRING, "x": NUMBER }],
+        "turn_servers": [{ "url": format!("turn:u:{STRING}@t:3478"), "username": "u", "credential": STRING,
+        "x": NUMBER }],
         "prompts": [{ "id": "p", "name": "n", "system_prompt": format!("API_KEY={STRING}"), "x": [STRING] }],
-        "agent_permissions": { "shell": { "always_accept": [format!("curl -H 'Authorization: Bearer {STRING}'")], "x": NUMBER } },
-        "daemon_settings": { "signaling": { "x": STRING }, "later": { "id": STRING }, "turn_servers": [{ "urls": [format!("turn:u:{STRING}@t"), "turn:v"], "credential": STRING }] },
+        "agent_permissions": { "shell": { "always_accept": [format!("curl -H 'Authorization: Bearer \
+            {STRING}'")], "x": NUMBER } },
+        "daemon_settings": { "signaling": { "x": STRING }, "later": { "id": STRING },
+        "turn_servers": [{ "urls": [format!("turn:u:{STRING}@t"), "turn:v"], "credential": STRING }] },
     });
     network.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     network
@@ -77,7 +81,8 @@ fn app_config() -> Value {
         "api": { "bearer_token": STRING, "x": NUMBER },
         "mic": { "x": [STRING] },
         "mode_overrides": { "api_key": STRING },
-        "cloud_mesh": { "enabled": true, "networks": [network()], "active_network_id": "net-home", "x": STRING },
+        "cloud_mesh": { "enabled": true, "networks": [network()], "active_network_id": "net-home",
+        "x": STRING },
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     config
@@ -89,12 +94,14 @@ fn daemon_config() -> Value {
     let members = json!({
         "id": "net-home", "network_id": "home-mesh", "kind": "closed",
         "signaling": { "strategy": "nostr", "servers": [format!("wss://u:{STRING}@r/")], "x": STRING },
-        "turn_servers": [{ "urls": [format!("turn:u:{STRING}@t"), "turn:v"], "username": "u", "credential": STRING, "x": NUMBER }],
+        "turn_servers": [{ "urls": [format!("turn:u:{STRING}@t"), "turn:v"], "username": "u",
+        "credential": STRING, "x": NUMBER }],
     });
     network.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let more = json!({
         "version": 3, "daemon": { "enabled": true, "x": STRING }, "networks": [network],
-        "services": { "turn": { "credentials": [{ "username": "g", "password": STRING }] }, "vault": { "port": NUMBER } },
+        "services": { "turn": { "credentials": [{ "username": "g", "password": STRING }] },
+        "vault": { "port": NUMBER } },
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     config
@@ -103,11 +110,14 @@ fn daemon_config() -> Value {
 /// A config in which every value of another type than expected is the planted secret.
 fn wrong_types() -> Value {
     json!({
-        "active_family": "qwen3", "api": STRING, "auto_update": [NUMBER], "mic": NUMBER, "kept_models": { "x": STRING },
+        "active_family": "qwen3", "api": STRING, "auto_update": [NUMBER], "mic": NUMBER,
+        "kept_models": { "x": STRING },
         "mode_overrides": [STRING], "tracked_modes": { "x": NUMBER }, "providers": { "name": STRING },
         "cloud_mesh": { "enabled": [STRING], "diag_quiet": STRING, "networks": [STRING, NUMBER, [STRING], {
-            "id": { "x": STRING }, "network_id": "home-mesh", "label": [STRING], "kind": [NUMBER], "topology": STRING,
-            "signaling_servers": STRING, "turn_servers": [STRING, [NUMBER]], "accepting": [STRING], "prompts": STRING,
+            "id": { "x": STRING }, "network_id": "home-mesh", "label": [STRING], "kind": [NUMBER],
+            "topology": STRING,
+            "signaling_servers": STRING, "turn_servers": [STRING, [NUMBER]], "accepting": [STRING],
+            "prompts": STRING,
             "agent_permissions": { "shell": STRING, "later": STRING },
         }] },
     })

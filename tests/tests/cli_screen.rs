@@ -265,7 +265,8 @@ fn a_value_of_the_wrong_type_is_pointed_at() {
         0o600,
     );
     let check = home.run(&["config", "check"]).ends_with(0);
-    let pointed = "warning: /api/port is a string, not a number; it stays in the file, and counts as its default\n  \
+    let pointed = "warning: /api/port is a string, not a number; it stays in the file, and counts as its \
+        default\n  \
                    3 |   \"api\": { \"port\": \"********\" }\n    |                    ^\n";
     assert!(check.stderr.contains(pointed), "{}", check.stderr);
     let doctor = home.run(&["doctor"]).stdout;

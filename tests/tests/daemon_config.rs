@@ -41,7 +41,8 @@ fn mixed(home: &Home) -> Vec<u8> {
 #[case::garbage(|_: &Home| b"not JSON".to_vec(), "daemon.config-damaged", Value::Null)]
 #[case::empty(|_: &Home| Vec::new(), "daemon.config-damaged", Value::Null)]
 #[case::torn(
-    |_: &Home| br#"{"version": 1, "daemon": {"log_level": "debug"}, "netw"#.to_vec(), "daemon.config-damaged", json!("debug")
+    |_: &Home| br#"{"version": 1, "daemon": {"log_level": "debug"}, "netw"#.to_vec(),
+        "daemon.config-damaged", json!("debug")
 )]
 fn misplaced_daemon_config_is_kept_and_set_aside_before_a_daemon_starts(
     #[case] make: fn(&Home) -> Vec<u8>,

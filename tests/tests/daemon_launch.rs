@@ -898,7 +898,8 @@ fn a_daemon_config_that_is_newer_than_its_daemon_has_its_own_words() {
 #[test]
 fn a_leaked_config_that_is_newer_than_we_are_is_read_and_left() {
     let home = Home::settled();
-    let bytes = br#"{"version": 99, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "office-mesh"}]}"#;
+    let bytes = br#"{"version": 99, "daemon": {"enabled": true}, "networks": [{"id": "n",
+        "network_id": "office-mesh"}]}"#;
     home.put(&config(), bytes, 0o600);
     let before = home.snapshot();
     let ran = run(&mut launch(&home, "", &["--once", "--json"])).ends_with(8);
@@ -1293,7 +1294,8 @@ fn of_many_networks_that_are_left_the_first_are_told_and_the_others_counted() {
 
 /// The config that a daemon writes over the app's, if both share a directory.
 const LEAKED: &[u8] =
-    br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n", "network_id": "ev-mesh"}]}"#;
+    br#"{"version": 3, "identity_path": null, "daemon": {"enabled": true}, "networks": [{"id": "n",
+        "network_id": "ev-mesh"}]}"#;
 
 /// The holder of the lock may be starting the daemon, so no second one starts meanwhile.
 #[test]

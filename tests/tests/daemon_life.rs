@@ -510,9 +510,8 @@ fn the_shared_one_first_then_the_own_one_then_none() {
     let targets = || [Target::shared(shared.endpoint()), Target::own(own.endpoint(), own.expected())];
     assert_eq!(detect(&targets()).decision, Decision::Spawn);
     let running_own = own.standin().start().unwrap();
-    assert!(
-        matches!(detect(&targets()).decision, Decision::Attach { role: Role::Own, pid, .. } if pid == Some(running_own.pid()))
-    );
+    assert!(matches!(detect(&targets()).decision,
+            Decision::Attach { role: Role::Own, pid, .. } if pid == Some(running_own.pid())));
     let running_shared = shared.standin().version(Version::V012).start().unwrap();
     let found = detect(&targets());
     let Decision::Attach { role: Role::Shared, status, pid, .. } = &found.decision else {

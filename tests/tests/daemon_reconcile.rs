@@ -55,7 +55,8 @@ fn pushed(id: &str, network_id: &str) -> Value {
         "topology": {"kind": "ring", "n_preferred": null},
         "signaling": {"strategy": "nostr", "servers": []},
         "stun_servers": [{"urls": ["stun:a:1", "stun:b:2"]}],
-        "turn_servers": [{"urls": ["turn:t:3"], "username": "u", "credential": "c"}, {"urls": ["turn:free:4"]}],
+        "turn_servers": [{"urls": ["turn:t:3"], "username": "u", "credential": "c"},
+        {"urls": ["turn:free:4"]}],
         "auto_approve": false,
     })
 }

@@ -178,7 +178,8 @@ fn play(document: &str) {
             out.extend(std::iter::repeat_n(String::new(), blank));
         } else {
             panic!(
-                "{document}: `{command}` does not print what stands there, but:\n\n{}\n\n({UPDATE}=1 rewrites it)",
+                "{document}: `{command}` does not print what stands there, but:\n\n{}\n\n({UPDATE}=1 \
+                    rewrites it)",
                 said.join("\n")
             );
         }

@@ -74,7 +74,8 @@ fn replay(version: Version) {
     let lines: Vec<Value> = transcript.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let before = std::fs::read(fixture(version).parent().unwrap().join("app-config-before.json")).unwrap();
     let first = json!({
-        "auto_update": {"enabled": false, "channel": "beta", "auto_apply": "none", "check_interval_hours": 12},
+        "auto_update": {"enabled": false, "channel": "beta", "auto_apply": "none",
+        "check_interval_hours": 12},
         "auto_cleanup": {"updates": false},
     });
     for (session, config) in [(1, first.to_string().into_bytes()), (2, before)] {

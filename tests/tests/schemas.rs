@@ -180,7 +180,8 @@ fn other_key() -> Vec<u8> {
 
 /// The input of a filter: a network of the app, or its envelope.
 fn input(args: &[&str]) -> Vec<u8> {
-    let network = br#"{"id": "net-a", "network_id": "abc", "signaling_servers": [], "stun_servers": [], "turn_servers": []}"#;
+    let network = br#"{"id": "net-a", "network_id": "abc", "signaling_servers": [], "stun_servers": [],
+        "turn_servers": []}"#;
     match args {
         ["network", "import", _] | ["network", "from-envelope"] => {
             run_with(&mut Home::empty().command(&["network", "to-envelope"]), network)

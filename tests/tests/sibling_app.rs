@@ -142,7 +142,8 @@ fn peers_without_their_key_are_refused_and_a_backup_brings_it_back(#[case] is_mo
     std::fs::copy(key, key.with_file_name("identity.json.tmp")).unwrap();
     std::fs::write(key, &std::fs::read(key).unwrap()[..80]).unwrap();
 })]
-#[case::byte_order_mark(|key: &Path| std::fs::write(key, [b"\xef\xbb\xbf", &*std::fs::read(key).unwrap()].concat()).unwrap())]
+#[case::byte_order_mark(|key: &Path| std::fs::write(key,
+    [b"\xef\xbb\xbf", &*std::fs::read(key).unwrap()].concat()).unwrap())]
 fn a_key_under_another_name_or_damaged_is_refused_and_the_way_out_brings_it_back(
     #[case] harm: fn(&Path),
     #[values(false, true)] is_moved: bool,

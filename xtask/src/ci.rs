@@ -96,7 +96,8 @@ fn oldest_rust() -> Fallible<Ended> {
     let version = version.trim_matches('"');
     if !tools::answers(Command::new("rustup").args(["run", version, "cargo", "--version"])) {
         return Ok(Ended::NotRun(format!(
-            "no toolchain {version} here (`rustup toolchain install {version}` brings it); the lints looked for newer features"
+            "no toolchain {version} here (`rustup toolchain install {version}` brings it); the lints looked \
+                for newer features"
         )));
     }
     let mut check = Command::new("rustup");

@@ -1,5 +1,5 @@
-//! The start-up hook of a desktop app, as a Tauri app would have it, without Tauri: plain functions, and comments where
-//! its own calls go.
+//! The start-up hook of a desktop app, as a Tauri app would have it, without Tauri: plain
+//! functions, and comments where its own calls go.
 //!
 //! ```text
 //! tauri::Builder::default()
@@ -18,7 +18,8 @@
 //!     .run(|handle, event| if let RunEvent::Exit = event { handle.state::<Started>().stop() });
 //! ```
 //!
-//! `cargo run -p myownllm-mesh --example tauri_hook -- /path/to/a/home` shows what the window would be told.
+//! `cargo run -p myownllm-mesh --example tauri_hook -- /path/to/a/home` shows what the window would
+//! be told.
 
 #![allow(clippy::print_stdout, reason = "an example shows something")]
 
@@ -34,7 +35,8 @@ use serde_json::Value;
 
 /// What the app's back end keeps.
 struct Started {
-    /// The config to run on. There is one whatever went wrong: the app comes up, and tells what is amiss.
+    /// The config to run on. There is one whatever went wrong: the app comes up, and tells what is
+    /// amiss.
     #[allow(dead_code, reason = "the app's own code reads it")]
     config: Document,
     /// The daemon that we started; `None` when one ran already, which is not ours to end.
@@ -43,30 +45,35 @@ struct Started {
     told: Told,
 }
 
-/// What goes to the window. Errors of the libraries hold causes that do not serialise; a [`Diagnostic`] is made to.
+/// What goes to the window. Errors of the libraries hold causes that do not serialise; a
+/// [`Diagnostic`] is made to.
 #[derive(Serialize)]
 struct Told {
     /// Show the settings, or a page that says what has to be decided first.
     ok: bool,
-    /// May the user change settings? Not while they run on a stand-in for a config that could not be read.
+    /// May the user change settings? Not while they run on a stand-in for a config that could not
+    /// be read.
     settings_may_be_saved: bool,
     /// For the page's list: code, severity, message, path, hint, causes.
     diagnostics: Vec<Diagnostic>,
-    /// For the page itself. What a web view holds can be read by whatever runs in it: secrets are masked.
+    /// For the page itself. What a web view holds can be read by whatever runs in it: secrets are
+    /// masked.
     config: Value,
     /// The daemon's Device ID, when one is in use.
     device_id: Option<String>,
 }
 
-/// Moves, repairs, starts or attaches, reconciles. Blocks: for milliseconds as a rule, for seconds when a daemon is slow.
+/// Moves, repairs, starts or attaches, reconciles. Blocks: for milliseconds as a rule, for seconds
+/// when a daemon is slow.
 ///
 /// `home` is the user's home; `None` takes it from the process, which is what an app does.
 fn start(home: Option<&Path>) -> Result<Started, Diagnostic> {
     // The one look at environment and clock. Everything below gets values.
     let context = Context::new(home)?.with_program_search();
     let libraries = context.libraries();
-    // `MYOWNMESH_HOME` is set for the daemon's process alone. `std::env::set_var` would set it for the app, for every
-    // other program that it starts, and, with threads running, it is a data race: that is why it is unsafe.
+    // `MYOWNMESH_HOME` is set for the daemon's process alone. `std::env::set_var` would set it for
+    // the app, for every other program that it starts, and, with threads running, it is a data
+    // race: that is why it is unsafe.
     let outcome = launch(&libraries.launch_context(), &context.options(), &mut fresh_ids());
     let ok = outcome.class().is_none();
     let (daemon, device_id) = match outcome.daemon {
@@ -92,20 +99,23 @@ fn start(home: Option<&Path>) -> Result<Started, Diagnostic> {
 }
 
 impl Started {
-    /// For the app's end: stops the daemon that we started. One that is merely dropped goes on running, and the next start
-    /// attaches to it: right for an app that updates itself, wrong for one that the user has closed.
+    /// For the app's end: stops the daemon that we started. One that is merely dropped goes on
+    /// running, and the next start attaches to it: right for an app that updates itself, wrong for
+    /// one that the user has closed.
     fn stop(&self) {
         let daemon = self.daemon.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(daemon) = daemon {
-            // An app that is closing has nobody left to tell; the next start finds what is left and says so.
+            // An app that is closing has nobody left to tell; the next start finds what is left and
+            // says so.
             let _ = daemon.stop(GRACE);
         }
     }
 }
 
-/// For an app that links the daemon's crates instead of starting its program: they read `MYOWNMESH_HOME` from the app's
-/// own environment, whenever they like. So it has to be right before `main` does anything, and an app cannot
-/// safely set it for itself. It starts itself anew, with the variable, and the second life finds it in place:
+/// For an app that links the daemon's crates instead of starting its program: they read
+/// `MYOWNMESH_HOME` from the app's own environment, whenever they like. So it has to be right
+/// before `main` does anything, and an app cannot safely set it for itself. It starts itself anew,
+/// with the variable, and the second life finds it in place:
 ///
 /// ```text
 /// fn main() {
@@ -117,8 +127,8 @@ impl Started {
 /// }
 /// ```
 ///
-/// The move and the repair come first, and here without a daemon of their own: the daemon's crates make a new key where
-/// they find none, so they must not run before the old one has arrived.
+/// The move and the repair come first, and here without a daemon of their own: the daemon's crates
+/// make a new key where they find none, so they must not run before the old one has arrived.
 fn in_process(home: Option<&Path>) -> Result<Option<Command>, Vec<Diagnostic>> {
     let context = Context::new(home).map_err(|diagnostic| vec![diagnostic])?;
     let libraries = context.libraries();

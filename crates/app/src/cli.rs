@@ -11,7 +11,8 @@ use crate::completion;
 
 /// Gives MyOwnLLM's mesh daemon its own home, and repairs what sharing one folder broke.
 ///
-/// Without a command it looks at your home, tells in a line or two how it is, and names the commands that matter now.
+/// Without a command it looks at your home, tells in a line or two how it is, and names the
+/// commands that matter now.
 #[derive(Debug, Parser)]
 #[command(name = "myownllm-mesh", version = env!("MYOWNLLM_VERSION"), propagate_version = true)]
 pub struct Cli {
@@ -38,7 +39,8 @@ pub struct Global {
     /// With --json: tell on stderr how far a move is, as JSON lines.
     #[arg(long, global = true, requires = "json")]
     pub progress: bool,
-    /// Say more: remarks, the code of each warning, and what is done on the way; -vv says it step by step.
+    /// Say more: remarks, the code of each warning, and what is done on the way; -vv says it step
+    /// by step.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Say nothing but errors; what a command is asked to print, it prints.
@@ -70,24 +72,29 @@ pub enum ColorWhen {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The app's start-up: migrate, load and repair the config, attach to or start the daemon, bring its networks in line.
+    /// The app's start-up: migrate, load and repair the config, attach to or start the daemon,
+    /// bring its networks in line.
     ///
-    /// A daemon that it started keeps it in the foreground until that daemon ends, or Ctrl-C or SIGTERM stops both. With --json
-    /// the one document is printed as soon as the daemon is up and its networks are in line: `ok` and `data` tell of that moment,
-    /// the exit code of the end, and stderr of what came in between.
+    /// A daemon that it started keeps it in the foreground until that daemon ends, or Ctrl-C or
+    /// SIGTERM stops both. With --json the one document is printed as soon as the daemon is up and
+    /// its networks are in line: `ok` and `data` tell of that moment, the exit code of the end, and
+    /// stderr of what came in between.
     Launch(LaunchArgs),
-    /// Put everything right: move the daemon's files to its own directory, and bring overwritten settings back.
+    /// Put everything right: move the daemon's files to its own directory, and bring overwritten
+    /// settings back.
     ///
-    /// Starts no daemon. What it replaces it keeps first, and it says where. It can be run again at any time: with nothing to
-    /// put right it changes nothing.
+    /// Starts no daemon. What it replaces it keeps first, and it says where. It can be run again at
+    /// any time: with nothing to put right it changes nothing.
     #[command(visible_alias = "fix")]
     Repair(RepairArgs),
     /// One screen: where everything is, and what a launch would do. Changes nothing.
     Status(StatusArgs),
-    /// Check everything, with the evidence and the command that mends each problem. Changes nothing.
+    /// Check everything, with the evidence and the command that mends each problem. Changes
+    /// nothing.
     ///
-    /// Problems come first, then warnings, and last the one command that puts right what can be put right at once. With -v the
-    /// checks that passed are listed too; with -q it prints nothing, and the exit code says whether there are problems.
+    /// Problems come first, then warnings, and last the one command that puts right what can be put
+    /// right at once. With -v the checks that passed are listed too; with -q it prints nothing, and
+    /// the exit code says whether there are problems.
     Doctor,
     /// Move the daemon's key, rosters and states to the daemon's own home, and nothing else.
     Migrate(MigrateArgs),
@@ -108,7 +115,8 @@ pub enum Command {
     Daemon(DaemonCommand),
     /// The run log: what this program changed here, and when. Changes nothing.
     Logs(LogsArgs),
-    /// Bundle all that somebody who helps has to know, without secrets: program, system, checks, backups, logs, files.
+    /// Bundle all that somebody who helps has to know, without secrets: program, system, checks,
+    /// backups, logs, files.
     ///
     /// The user's home is shown as `~`. Changes nothing but the file that --output names.
     Report(ReportArgs),
@@ -153,7 +161,8 @@ pub struct LaunchArgs {
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct DaemonWait {
     /// Give the daemon so many seconds to start, on a slow machine; 8 by default.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST_DAEMON_WAIT.as_secs()))]
+    #[arg(long, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=LONGEST_DAEMON_WAIT.as_secs()))]
     pub daemon_wait: Option<u64>,
 }
 
@@ -229,7 +238,8 @@ pub struct MigrateArgs {
     /// Settle files that differ: those of this place stay, the others are set aside beside them.
     #[arg(long, value_name = "PLACE")]
     pub keep: Option<KeepSide>,
-    /// Settle two different identity files: that of this place is the device's, the other is set aside beside it.
+    /// Settle two different identity files: that of this place is the device's, the other is set
+    /// aside beside it.
     #[arg(long, value_name = "PLACE")]
     pub keep_identity: Option<KeepSide>,
     /// End a daemon that serves the old location, or lost its socket, and go on.
@@ -274,7 +284,8 @@ pub struct SalvageArgs {
     /// Change nothing; exit 3 when the config needs a repair.
     #[arg(long)]
     pub check: bool,
-    /// Read a config from stdin and write its recovery to stdout (no defaults filled in); touch no file.
+    /// Read a config from stdin and write its recovery to stdout (no defaults filled in); touch no
+    /// file.
     #[arg(long, conflicts_with_all = ["dry_run", "check"])]
     pub stdin: bool,
     /// End a daemon that serves the old location, or lost its socket, and go on.
@@ -311,10 +322,12 @@ pub enum ConfigCommand {
     },
     /// Change settings, all of them or none.
     ///
-    /// A value is JSON of the setting's kind: `true`, `7`, `["a"]`. Where the setting is a string, the text itself.
+    /// A value is JSON of the setting's kind: `true`, `7`, `["a"]`. Where the setting is a string,
+    /// the text itself.
     Set {
         /// The setting's name and its value, such as `auto_cleanup.models=false`.
-        #[arg(required = true, value_name = "KEY=VALUE", add = ArgValueCandidates::new(completion::setting_assignments))]
+        #[arg(required = true, value_name = "KEY=VALUE",
+            add = ArgValueCandidates::new(completion::setting_assignments))]
         settings: Vec<String>,
     },
     /// List the backups of the config: when each was made, and why.
@@ -334,7 +347,8 @@ pub enum ConfigCommand {
         #[arg(long)]
         as_is: bool,
     },
-    /// Say that the config is meant to be as it is, after a loss of settings or networks was reported.
+    /// Say that the config is meant to be as it is, after a loss of settings or networks was
+    /// reported.
     Accept,
 }
 
@@ -378,7 +392,8 @@ pub enum NetworkCommand {
     /// Make a saved network the active one.
     Use {
         /// Network id or internal id.
-        #[arg(required_unless_present = "none", conflicts_with = "none", add = ArgValueCandidates::new(completion::networks))]
+        #[arg(required_unless_present = "none", conflicts_with = "none",
+            add = ArgValueCandidates::new(completion::networks))]
         name: Option<String>,
         /// Make none active.
         #[arg(long)]

@@ -82,7 +82,8 @@ impl ConvertError {
 /// ```
 /// use myownllm_config_model::{Document, convert};
 /// let entry = Document::parse(br#"{"id":"n1","network_id":"home","kind":"silent","signaling_servers":[],
-///     "stun_servers":["stun:a"],"turn_servers":[],"daemon_settings":{"signaling":{"mdns":false}}}"#).unwrap().document;
+///     "stun_servers":["stun:a"],"turn_servers":[],"daemon_settings":{"signaling":{"mdns":false}}}"#,
+/// ).unwrap().document;
 /// let daemon = convert::to_daemon(entry.root()).unwrap();
 /// assert_eq!(daemon["kind"], "silent");
 /// assert_eq!(daemon["signaling"]["mdns"], false);

@@ -28,7 +28,9 @@ pub enum Topology {
 
 /// The connections between the peers of a network. Kinds of newer daemons are kept.
 #[derive(Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "topology", extend("required" = ["kind"]), transform = crate::schema_transforms::without_required_defaults))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema),
+    schemars(rename = "topology", extend("required" = ["kind"]),
+        transform = crate::schema_transforms::without_required_defaults))]
 #[serde(default)]
 pub(crate) struct Members {
     #[cfg_attr(feature = "schema", schemars(extend("examples" = ["ring", "star", "full_mesh", "hubs"])))]

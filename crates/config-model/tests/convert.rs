@@ -14,19 +14,26 @@ fn converted(network: Value) -> Result<Value, ConvertError> {
 fn network_without_settings_gets_the_daemons_defaults() {
     assert_eq!(
         converted(json!({"network_id": "n"})).unwrap(),
-        json!({"network_id": "n", "label": "", "kind": "open", "topology": {"kind": "ring", "n_preferred": null},
-            "signaling": {"strategy": "nostr", "servers": []}, "stun_servers": [], "turn_servers": [], "auto_approve": false})
+        json!({"network_id": "n", "label": "", "kind": "open",
+            "topology": {"kind": "ring", "n_preferred": null},
+            "signaling": {"strategy": "nostr", "servers": []}, "stun_servers": [], "turn_servers": [],
+            "auto_approve": false})
     );
 }
 
 #[test]
 fn values_of_a_wrong_type_pass_through() {
-    let network = json!({"id": 7, "network_id": "n", "label": 5, "kind": "x", "topology": "t", "signaling_servers": "s", "auto_approve": 1,
-        "stun_servers": "stun:x", "turn_servers": [{}, {"url": 7, "username": "", "credential": "c"}, "turn:x"], "accepting": "busy", "prompts": []});
+    let network = json!({"id": 7, "network_id": "n", "label": 5, "kind": "x", "topology": "t",
+        "signaling_servers": "s", "auto_approve": 1,
+        "stun_servers": "stun:x",
+        "turn_servers": [{}, {"url": 7, "username": "", "credential": "c"}, "turn:x"], "accepting": "busy",
+        "prompts": []});
     assert_eq!(
         converted(network).unwrap(),
-        json!({"id": 7, "network_id": "n", "label": 5, "kind": "x", "topology": "t", "signaling": {"strategy": "nostr", "servers": "s"}, "auto_approve": 1,
-            "stun_servers": [{"urls": "stun:x"}], "turn_servers": [{"urls": [null]}, {"urls": [7], "credential": "c"}, {"urls": [null]}]})
+        json!({"id": 7, "network_id": "n", "label": 5, "kind": "x", "topology": "t",
+            "signaling": {"strategy": "nostr", "servers": "s"}, "auto_approve": 1,
+            "stun_servers": [{"urls": "stun:x"}],
+            "turn_servers": [{"urls": [null]}, {"urls": [7], "credential": "c"}, {"urls": [null]}]})
     );
 }
 
@@ -71,8 +78,10 @@ fn malformed_turn_servers_are_named() {
 
 #[test]
 fn daemon_settings_go_back_without_replacing_what_the_app_says() {
-    let kept = converted(json!({"network_id": "n", "signaling_servers": ["a"], "daemon_settings": {"signaling": {"mdns": false, "servers": ["x"]},
-        "network_id": "other", "kind": "open", "label": "x", "pinned_peers": ["p"], "roster_path": "/r", "later": [1], "turn_servers": 5}}))
+    let kept = converted(json!({"network_id": "n", "signaling_servers": ["a"],
+        "daemon_settings": {"signaling": {"mdns": false, "servers": ["x"]},
+        "network_id": "other", "kind": "open", "label": "x", "pinned_peers": ["p"], "roster_path": "/r",
+        "later": [1], "turn_servers": 5}}))
     .unwrap();
     assert_eq!(kept["signaling"], json!({"strategy": "nostr", "servers": ["a"], "mdns": false}));
     assert_eq!(
@@ -88,7 +97,8 @@ fn daemon_settings_go_back_without_replacing_what_the_app_says() {
 #[test]
 fn numbers_keep_their_spelling() {
     let doc = Document::parse(
-        br#"{"network_id":"n","topology":{"kind":"ring","n_preferred":9007199254740993},"daemon_settings":{"x":1e5}}"#,
+        br#"{"network_id":"n","topology":{"kind":"ring","n_preferred":9007199254740993},
+            "daemon_settings":{"x":1e5}}"#,
     )
     .unwrap()
     .document;

@@ -12,14 +12,18 @@ use serde_json::{Value, json};
 #[test]
 fn export_leaves_credentials_out_unless_asked() {
     let doc = saved(
-        json!([{"id": "a", "network_id": "home", "label": "L", "kind": "silent", "topology": {"kind": "hubs"}, "auto_approve": false,
+        json!([{"id": "a", "network_id": "home", "label": "L", "kind": "silent",
+            "topology": {"kind": "hubs"}, "auto_approve": false,
             "prompts": [{"id": "p"}], "agent_permissions": {}, "daemon_settings": {"roster_path": "/r"},
-            "turn_servers": [{"url": "turn:t", "username": "u", "credential": "s3cret", "new": 1}, {"url": "turn:v", "username": ""}]}]),
+            "turn_servers": [{"url": "turn:t", "username": "u", "credential": "s3cret", "new": 1},
+            {"url": "turn:v", "username": ""}]}]),
         json!(null),
     );
     let envelope = networks::export(&doc, "home").unwrap();
-    let head = json!({"kind": "myownllm.network-settings", "version": 1, "network_id": "home", "label": "L", "network_kind": "silent",
-        "topology": {"kind": "hubs"}, "auto_approve": false, "signaling_servers": [], "accepting": "available",
+    let head = json!({"kind": "myownllm.network-settings", "version": 1, "network_id": "home",
+        "label": "L", "network_kind": "silent",
+        "topology": {"kind": "hubs"}, "auto_approve": false, "signaling_servers": [],
+        "accepting": "available",
         "stun_servers": ["stun:stun.l.google.com:19302", "stun:stun1.l.google.com:19302"]});
     let with = |turn: Value| {
         let mut all = head.clone();
@@ -39,7 +43,8 @@ fn export_leaves_credentials_out_unless_asked() {
 
 #[test]
 fn export_leaves_the_logins_of_urls_out_unless_asked() {
-    let servers = json!({"signaling_servers": ["wss://u:s3cret@r/", "wss://r/?token=s3cret"], "stun_servers": ["stun:u:s3cret@s"],
+    let servers = json!({"signaling_servers": ["wss://u:s3cret@r/", "wss://r/?token=s3cret"],
+        "stun_servers": ["stun:u:s3cret@s"],
         "turn_servers": [{"url": "turn:u:s3cret@t:3478?transport=udp"}]});
     let envelope = Envelope::of_network(Document::of(servers.clone()).root()).unwrap();
     let without = envelope.to_value(false);
@@ -52,7 +57,8 @@ fn export_leaves_the_logins_of_urls_out_unless_asked() {
 #[test]
 fn export_leaves_unknown_members_of_a_topology_out_unless_asked() {
     let topology = json!({"kind": "hubs", "hubs": ["a"], "spoke_redundancy": 2, "later": "s3cret"});
-    let network = json!({"topology": topology, "label": "ask https://u:s3cret@h/", "signaling_servers": [], "stun_servers": [], "turn_servers": []});
+    let network = json!({"topology": topology, "label": "ask https://u:s3cret@h/", "signaling_servers": [],
+        "stun_servers": [], "turn_servers": []});
     let envelope = Envelope::of_network(Document::of(network).root()).unwrap();
     let without = envelope.to_value(false);
     assert_eq!(without["topology"], json!({"kind": "hubs", "hubs": ["a"], "spoke_redundancy": 2}));
@@ -100,7 +106,8 @@ fn parse_leaves_out_what_an_envelope_does_not_carry() {
         parsed(
             "\u{feff}{\"kind\":\"myownmesh.network-settings\",\"version\":9,\"network_id\":\"\",\"topology\":{\"kind\":\"ring\",\"n_preferred\":0.5},\"network_kind\":\"\",\"auto_approve\":1,\"stun_servers\":null,\"id\":\"x\"}"
         ),
-        json!({"kind": "myownllm.network-settings", "version": 1, "network_id": "", "topology": {"kind": "ring"},
+        json!({"kind": "myownllm.network-settings", "version": 1, "network_id": "",
+            "topology": {"kind": "ring"},
             "signaling_servers": [], "stun_servers": [], "turn_servers": [], "accepting": "available"})
     );
 }
@@ -108,7 +115,8 @@ fn parse_leaves_out_what_an_envelope_does_not_carry() {
 #[test]
 fn parse_keeps_turn_servers_with_a_url() {
     let turn = parsed(
-        r#"{"kind":"myownllm.network-settings","network_id":"a","turn_servers":[{"url":"","username":"","credential":"c"},{"username":"u"},7,null,"x"],"label":" "}"#,
+        r#"{"kind":"myownllm.network-settings","network_id":"a","turn_servers":[{"url":"","username":"",
+            "credential":"c"},{"username":"u"},7,null,"x"],"label":" "}"#,
     );
     assert_eq!(turn["turn_servers"], json!([{"url": "", "credential": "c"}]));
     assert!(turn.get("label").is_none());
@@ -117,7 +125,8 @@ fn parse_keeps_turn_servers_with_a_url() {
 #[test]
 fn parse_leaves_out_retired_servers() {
     let retired = parsed(
-        r#"{"kind":"myownllm.network-settings","network_id":"a","signaling_servers":["wss://0.peerjs.com:443/",7,"wss://a"]}"#,
+        r#"{"kind":"myownllm.network-settings","network_id":"a",
+            "signaling_servers":["wss://0.peerjs.com:443/",7,"wss://a"]}"#,
     );
     assert_eq!(retired["signaling_servers"], json!(["wss://a"]));
 }

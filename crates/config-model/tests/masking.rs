@@ -25,9 +25,12 @@ fn members_of_the_schemas_are_shown_but_for_their_secrets(#[case] text: &str) {
 
 #[rstest]
 #[case::bearer_token(json!({"api": {"bearer_token": "s3cret"}}))]
-#[case::turn_credential(json!({"cloud_mesh": {"networks": [{"turn_servers": [{"url": "turn:t", "credential": "s3cret"}]}]}}))]
-#[case::credential_of_a_group(json!({"cloud_mesh": {"networks": [{"daemon_settings": {"turn_servers": [{"urls": [], "credential": "s3cret"}]}}]}}))]
-#[case::password_of_a_service(json!({"services": {"turn": {"credentials": [{"username": "u", "password": "s3cret"}]}}}))]
+#[case::turn_credential(json!({"cloud_mesh": {"networks": [{"turn_servers": [{"url": "turn:t",
+    "credential": "s3cret"}]}]}}))]
+#[case::credential_of_a_group(json!({"cloud_mesh": {"networks":
+    [{"daemon_settings": {"turn_servers": [{"urls": [], "credential": "s3cret"}]}}]}}))]
+#[case::password_of_a_service(json!({"services": {"turn": {"credentials": [{"username": "u",
+    "password": "s3cret"}]}}}))]
 #[case::unknown_name(json!({"x_newer": "s3cret"}))]
 #[case::unknown_number(json!({"x_newer": 53_637_265}))]
 #[case::unknown_array(json!({"x_newer": ["s3cret", [53_637_265]]}))]
@@ -36,13 +39,16 @@ fn members_of_the_schemas_are_shown_but_for_their_secrets(#[case] text: &str) {
 #[case::string_instead_of_a_network(json!({"cloud_mesh": {"networks": ["s3cret"]}}))]
 #[case::string_instead_of_an_array(json!({"cloud_mesh": {"networks": [{"signaling_servers": "s3cret"}]}}))]
 #[case::string_instead_of_a_section(json!({"api": "s3cret", "mic": [53_637_265]}))]
-#[case::unknown_daemon_setting(json!({"cloud_mesh": {"networks": [{"daemon_settings": {"later": {"pw": "s3cret"}}}]}}))]
+#[case::unknown_daemon_setting(json!({"cloud_mesh": {"networks":
+    [{"daemon_settings": {"later": {"pw": "s3cret"}}}]}}))]
 #[case::unknown_member_of_a_daemon_network(json!({"networks": [{"network_id": "n", "join": "s3cret"}]}))]
 #[case::unknown_service(json!({"services": {"vault": {"port": 53_637_265}}}))]
 #[case::entry_that_announces_a_secret(json!({"mode_overrides": {"api_key": "s3cret"}}))]
 #[case::login_in_a_provider(json!({"providers": [{"name": "p", "url": "https://u:s3cret@h/"}]}))]
-#[case::parameter_of_a_relay(json!({"cloud_mesh": {"networks": [{"signaling_servers": ["wss://h/?session=s3cret"]}]}}))]
-#[case::accepted_command(json!({"cloud_mesh": {"networks": [{"agent_permissions": {"shell": {"always_accept": ["curl -H 'Authorization: Bearer s3cret'"]}}}]}}))]
+#[case::parameter_of_a_relay(json!({"cloud_mesh": {"networks":
+    [{"signaling_servers": ["wss://h/?session=s3cret"]}]}}))]
+#[case::accepted_command(json!({"cloud_mesh": {"networks": [{"agent_permissions":
+    {"shell": {"always_accept": ["curl -H 'Authorization: Bearer s3cret'"]}}}]}}))]
 fn everything_else_is_masked(#[case] config: Value) {
     let text = masked(config);
     assert!(!text.contains("s3cret") && !text.contains("53637265") && text.contains(MASK), "{text}");
@@ -50,12 +56,16 @@ fn everything_else_is_masked(#[case] config: Value) {
 
 #[test]
 fn daemon_network_is_masked_in_place() {
-    let mut network = json!({"id": "a", "network_id": "home", "signaling": {"strategy": "nostr", "servers": ["wss://u:s3cret@r"]},
-        "turn_servers": [{"urls": ["turn:t"], "username": "u", "credential": "s3cret"}], "later": "s3cret", "auto_approve": true});
+    let mut network = json!({"id": "a", "network_id": "home",
+        "signaling": {"strategy": "nostr", "servers": ["wss://u:s3cret@r"]},
+        "turn_servers": [{"urls": ["turn:t"], "username": "u", "credential": "s3cret"}], "later": "s3cret",
+        "auto_approve": true});
     masking::mask_daemon_network(&mut network);
     assert_eq!(
         network,
-        json!({"id": "a", "network_id": "home", "signaling": {"strategy": "nostr", "servers": [format!("wss://{MASK}@r")]},
-            "turn_servers": [{"urls": ["turn:t"], "username": "u", "credential": MASK}], "later": MASK, "auto_approve": true})
+        json!({"id": "a", "network_id": "home",
+            "signaling": {"strategy": "nostr", "servers": [format!("wss://{MASK}@r")]},
+            "turn_servers": [{"urls": ["turn:t"], "username": "u", "credential": MASK}], "later": MASK,
+            "auto_approve": true})
     );
 }

@@ -20,7 +20,8 @@ fn value(doc: &Document, path: &[&str]) -> Value {
 #[case::unknown("nope", None)]
 fn find_prefers_the_internal_id(#[case] name: &str, #[case] id: Option<&str>) {
     let doc = saved(
-        json!([{"id": "home", "network_id": "office"}, {"id": "b", "network_id": "home"}, {"id": "c", "network_id": "Lab"}]),
+        json!([{"id": "home", "network_id": "office"}, {"id": "b", "network_id": "home"},
+            {"id": "c", "network_id": "Lab"}]),
         json!(null),
     );
     let found = networks::find(&doc, name).map(|n| n.get("id").unwrap().as_str().unwrap().into_owned());
@@ -49,8 +50,10 @@ fn add_appends_a_completed_network() {
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), "a");
     assert_eq!(
         value(&doc, &["cloud_mesh", "networks", "1"]),
-        json!({"id": change.id, "network_id": "lab_7", "signaling_servers": [], "turn_servers": [], "accepting": "available",
-            "stun_servers": ["stun:stun.l.google.com:19302", "stun:stun1.l.google.com:19302"], "auto_gossip": true})
+        json!({"id": change.id, "network_id": "lab_7", "signaling_servers": [], "turn_servers": [],
+            "accepting": "available",
+            "stun_servers": ["stun:stun.l.google.com:19302", "stun:stun1.l.google.com:19302"],
+            "auto_gossip": true})
     );
     // The bytes of the other network stay.
     assert!(String::from_utf8(doc.to_bytes()).unwrap().contains("\"network_id\": \"Home\""));
@@ -82,7 +85,8 @@ fn add_names_an_id_close_to_a_refused_one() {
 fn remove_takes_one_entry_and_clears_the_active_id() {
     // Without completion, the internal ids are still duplicates.
     let mut doc = Document::of(json!({"cloud_mesh": {"active_network_id": "d", "networks": [
-        {"id": "d", "network_id": "one"}, {"id": "d", "network_id": "two"}, {"id": "e", "network_id": "three"}]}}));
+        {"id": "d", "network_id": "one"}, {"id": "d", "network_id": "two"},
+        {"id": "e", "network_id": "three"}]}}));
     assert!(networks::remove(&mut doc, "d").unwrap().changed);
     assert_eq!(networks::list(&doc).len(), 2);
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), json!(null));
@@ -122,20 +126,28 @@ fn update_sets_the_members_of_one_entry() {
 #[test]
 fn import_over_an_entry_keeps_what_the_envelope_lacks() {
     let mut doc = saved(
-        json!([{"id": "a", "network_id": "home", "label": "Mine", "kind": "silent", "auto_gossip": false, "prompts": [], "accepting": "busy",
-            "turn_servers": [{"url": "turn:t", "username": "u", "credential": "c", "new": 1}, {"url": "turn:gone"}]}]),
+        json!([{"id": "a", "network_id": "home", "label": "Mine", "kind": "silent", "auto_gossip": false,
+            "prompts": [], "accepting": "busy",
+            "turn_servers": [{"url": "turn:t", "username": "u", "credential": "c", "new": 1},
+            {"url": "turn:gone"}]}]),
         json!(null),
     );
-    let envelope = Envelope::parse(br#"{"kind":"myownllm.network-settings","network_id":"HOME","label":" Theirs ","stun_servers":["stun:s"],
-        "turn_servers":[{"url":"turn:t"},{"url":"turn:new","username":"x"}]}"#).unwrap();
+    let envelope = Envelope::parse(
+        br#"{"kind":"myownllm.network-settings","network_id":"HOME",
+        "label":" Theirs ","stun_servers":["stun:s"],
+        "turn_servers":[{"url":"turn:t"},{"url":"turn:new","username":"x"}]}"#,
+    )
+    .unwrap();
     let change = networks::import(&mut doc, &envelope, true, &mut ids()).unwrap();
     assert!(change.changed && !change.created);
     assert_eq!(
         value(&doc, &["cloud_mesh", "networks", "0"]),
-        json!({"id": "a", "network_id": "home", "label": "Theirs", "kind": "silent", "auto_gossip": false, "prompts": [],
+        json!({"id": "a", "network_id": "home", "label": "Theirs", "kind": "silent", "auto_gossip": false,
+            "prompts": [],
             "accepting": "available", "signaling_servers": [], "stun_servers": ["stun:s"],
             // The known login stays.
-            "turn_servers": [{"url": "turn:t", "username": "u", "credential": "c", "new": 1}, {"url": "turn:new", "username": "x"}]})
+            "turn_servers": [{"url": "turn:t", "username": "u", "credential": "c", "new": 1},
+            {"url": "turn:new", "username": "x"}]})
     );
     assert_eq!(value(&doc, &["cloud_mesh", "active_network_id"]), "a");
     assert!(!networks::import(&mut doc, &envelope, true, &mut ids()).unwrap().changed);
@@ -144,7 +156,11 @@ fn import_over_an_entry_keeps_what_the_envelope_lacks() {
 #[test]
 fn import_of_a_new_network_appends_an_entry() {
     let mut doc = saved(json!([{"id": "a", "network_id": "home"}]), json!(null));
-    let new = Envelope::parse(br#"{"kind":"myownmesh.network-settings","network_id":"Lab","network_kind":"closed","auto_approve":true}"#).unwrap();
+    let new = Envelope::parse(
+        br#"{"kind":"myownmesh.network-settings","network_id":"Lab",
+        "network_kind":"closed","auto_approve":true}"#,
+    )
+    .unwrap();
     let change = networks::import(&mut doc, &new, false, &mut ids()).unwrap();
     assert!(change.created);
     let entry = value(&doc, &["cloud_mesh", "networks", "1"]);

@@ -11,11 +11,15 @@ fn rich() -> Value {
     json!({
         "active_provider": "Mine", "active_family": "qwen3", "active_mode": "text", "model_cleanup_days": 7,
         "kept_models": ["qwen3:8b"], "tracked_modes": ["text"], "conversation_dir": "/c",
-        "auto_cleanup": {"models": false, "transcribe_buffer": true, "legacy": true, "updates": true, "conversations": false},
-        "api": {"enabled": true, "host": "127.0.0.1", "port": 1473, "cors_allow_all": false, "bearer_token": "s3cret"},
-        "auto_update": {"enabled": true, "channel": "beta", "auto_apply": "patch", "check_interval_hours": 12},
+        "auto_cleanup": {"models": false, "transcribe_buffer": true, "legacy": true, "updates": true,
+        "conversations": false},
+        "api": {"enabled": true, "host": "127.0.0.1", "port": 1473, "cors_allow_all": false,
+        "bearer_token": "s3cret"},
+        "auto_update": {"enabled": true, "channel": "beta", "auto_apply": "patch",
+        "check_interval_hours": 12},
         "cloud_mesh": {"enabled": true, "active_network_id": "a", "networks": [
-            {"id": "a", "network_id": "Home", "turn_servers": [{"url": "turn:t"}]}, {"id": "b", "network_id": "office"}]},
+            {"id": "a", "network_id": "Home", "turn_servers": [{"url": "turn:t"}]},
+            {"id": "b", "network_id": "office"}]},
         "providers": [{"name": "Mine", "url": "https://example.org/mine.json"}],
     })
 }
@@ -53,9 +57,11 @@ fn edited(edit: impl Fn(&mut Value)) -> Value {
 #[case::unknown_and_empty(json!({"theme": {"dark": null}, "x": [], "y": ""}), &[], &[])]
 #[case::an_emptied_list(json!({"providers": [], "kept_models": []}), &[], &[])]
 #[case::a_wrong_type_reads_as_the_default(json!({"active_family": 5, "api": {"port": "x"}}), &[], &[])]
-#[case::modes_that_follow_the_mode(json!({"active_mode": "text", "tracked_modes": ["text"]}), &["active_mode"], &[])]
+#[case::modes_that_follow_the_mode(json!({"active_mode": "text", "tracked_modes": ["text"]}),
+    &["active_mode"], &[])]
 #[case::modes_of_ones_own(json!({"tracked_modes": ["text", "transcribe"]}), &["tracked_modes"], &[])]
-#[case::networks(json!({"cloud_mesh": {"networks": [{"network_id": "B"}, {"network_id": "a"}, {}, 5]}}), &[], &["b", "a"])]
+#[case::networks(json!({"cloud_mesh": {"networks": [{"network_id": "B"}, {"network_id": "a"}, {}, 5]}}),
+    &[], &["b", "a"])]
 #[case::a_flat_network(json!({"cloud_mesh": {"network_id": "Flat", "locked": true}}), &[], &["flat"])]
 #[case::a_legacy_speech_model(json!({"mic": {"whisper_model": "w"}}), &["mode_overrides"], &[])]
 fn what_differs_from_the_defaults_is_the_users_own(
@@ -89,16 +95,21 @@ impl MapOwned for &[&str] {
 #[case::one_other_key(completed(json!({"active_family": "llama"})), Some(Loss::Settings))]
 #[case::an_empty_catalogue(json!({"cloud_mesh": {"networks": []}}), Some(Loss::Settings))]
 #[case::empty_lists(json!({"providers": [], "kept_models": [], "cloud_mesh": {}}), Some(Loss::Settings))]
-#[case::settings_gone_networks_there(completed(json!({"cloud_mesh": rich()["cloud_mesh"]})), Some(Loss::Settings))]
+#[case::settings_gone_networks_there(completed(json!({"cloud_mesh": rich()["cloud_mesh"]})),
+    Some(Loss::Settings))]
 #[case::settings_gone_bare(json!({"cloud_mesh": rich()["cloud_mesh"]}), Some(Loss::Settings))]
 #[case::all_networks_gone(edited(|v| v["cloud_mesh"]["networks"] = json!([])), Some(Loss::Networks))]
-#[case::the_list_itself_gone(edited(|v| drop(v["cloud_mesh"].as_object_mut().unwrap().remove("networks"))), Some(Loss::Networks))]
-#[case::the_catalogue_gone(edited(|v| drop(v.as_object_mut().unwrap().remove("cloud_mesh"))), Some(Loss::Networks))]
+#[case::the_list_itself_gone(edited(|v| drop(v["cloud_mesh"].as_object_mut().unwrap().remove("networks"))),
+    Some(Loss::Networks))]
+#[case::the_catalogue_gone(edited(|v| drop(v.as_object_mut().unwrap().remove("cloud_mesh"))),
+    Some(Loss::Networks))]
 #[case::nothing_gone(rich(), None)]
-#[case::one_of_two_networks_removed(edited(|v| drop(v["cloud_mesh"]["networks"].as_array_mut().unwrap().remove(0))), None)]
+#[case::one_of_two_networks_removed(edited(|v|
+    drop(v["cloud_mesh"]["networks"].as_array_mut().unwrap().remove(0))), None)]
 #[case::a_section_reset(edited(|v| drop(v.as_object_mut().unwrap().remove("auto_cleanup"))), None)]
 #[case::providers_emptied(edited(|v| v["providers"] = json!([])), None)]
-#[case::something_else_in_its_place(completed(json!({"active_family": "llama", "active_mode": "x", "model_cleanup_days": 9,
+#[case::something_else_in_its_place(completed(json!({"active_family": "llama", "active_mode": "x",
+    "model_cleanup_days": 9,
     "kept_models": ["m"], "cloud_mesh": {"networks": [{"id": "z", "network_id": "new"}]}})), None)]
 fn a_loss_is_what_is_gone_with_nothing_in_its_place(#[case] now: Value, #[case] loss: Option<Loss>) {
     assert_eq!(own(&now).loss_since(&own(&rich())), loss);
@@ -112,13 +123,16 @@ fn a_loss_is_what_is_gone_with_nothing_in_its_place(#[case] now: Value, #[case] 
 #[case::the_only_network_gone_and_its_pointer_left(
     json!({"cloud_mesh": {"networks": [{"id": "a", "network_id": "home"}], "active_network_id": "a"}}),
     completed(json!({"cloud_mesh": {"networks": [], "active_network_id": "a"}})), Some(Loss::Networks))]
-#[case::the_only_section_reset(json!({"api": {"port": 1, "host": "::1", "bearer_token": "t"}}), completed(json!({})), None)]
-#[case::the_only_setting_gone_with_all_keys(json!({"active_family": "qwen3"}), json!({}), Some(Loss::Settings))]
+#[case::the_only_section_reset(json!({"api": {"port": 1, "host": "::1", "bearer_token": "t"}}),
+    completed(json!({})), None)]
+#[case::the_only_setting_gone_with_all_keys(json!({"active_family": "qwen3"}), json!({}),
+    Some(Loss::Settings))]
 #[case::one_of_two_networks_and_nothing_else(
     json!({"cloud_mesh": {"networks": [{"network_id": "one"}, {"network_id": "two"}]}}),
     completed(json!({"cloud_mesh": {"networks": [{"network_id": "two"}]}})), None)]
 #[case::three_settings_reset_beside_networks(
-    json!({"active_family": "x", "active_mode": "text", "kept_models": ["m"], "cloud_mesh": {"networks": [{"network_id": "one"}]}}),
+    json!({"active_family": "x", "active_mode": "text", "kept_models": ["m"],
+        "cloud_mesh": {"networks": [{"network_id": "one"}]}}),
     completed(json!({"cloud_mesh": {"networks": [{"network_id": "one"}]}})), Some(Loss::Settings))]
 #[case::there_was_nothing_to_lose(completed(json!({})), json!({}), None)]
 fn of_little_little_is_concluded(#[case] before: Value, #[case] now: Value, #[case] loss: Option<Loss>) {
@@ -127,7 +141,8 @@ fn of_little_little_is_concluded(#[case] before: Value, #[case] now: Value, #[ca
 
 #[test]
 fn documents_are_ordered_by_settings_and_by_networks_apart() {
-    let many_networks = json!({"cloud_mesh": {"networks": (0..22).map(|n| json!({"network_id": format!("n{n}")})).collect::<Vec<_>>()}});
+    let many_networks = json!({
+        "cloud_mesh": {"networks": (0..22).map(|n| json!({"network_id": format!("n{n}")})).collect::<Vec<_>>()}});
     let (rich, many) = (own(&rich()), own(&many_networks));
     assert!(rich.settings_rank() > many.settings_rank());
     assert!(rich.networks_rank() < many.networks_rank());

@@ -51,8 +51,10 @@ fn member_of_a_wrong_type_reads_as_its_default(#[case] pointer: &str, #[case] va
 fn items_and_entries_of_a_wrong_type_are_skipped() {
     let view = AppConfig::view(&doc(
         r#"{"kept_models": ["a", 5, null, "b"], "mode_overrides": {"text": "m", "x": null, "y": [1]},
-            "family_overrides": {"f": {"text": "m", "x": 5}, "g": 7}, "providers": [7, {"name": "p", "url": 5}],
-            "cloud_mesh": {"networks": [null, {"id": "a", "auto_gossip": "no", "turn_servers": [{"username": "u"}, {"url": "turn:t"}, 5]}]}}"#,
+            "family_overrides": {"f": {"text": "m", "x": 5}, "g": 7}, "providers": [7, {"name": "p",
+            "url": 5}],
+            "cloud_mesh": {"networks": [null, {"id": "a", "auto_gossip": "no",
+            "turn_servers": [{"username": "u"}, {"url": "turn:t"}, 5]}]}}"#,
     ));
     assert_eq!(view.kept_models, ["a", "b"]);
     assert_eq!(view.mode_overrides.into_iter().collect::<Vec<_>>(), [("text".to_owned(), "m".to_owned())]);

@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn refusal_quotes_no_secret_of_the_request() {
-        let fields = json!({"config": {"turn_servers": [{"urls": ["u"], "credential": "hunter2"}, {"credential": "c"}]}});
+        let fields = json!({"config": {"turn_servers": [{"urls": ["u"], "credential": "hunter2"},
+            {"credential": "c"}]}});
         let Value::Object(fields) = fields else { unreachable!() };
         let secrets = secrets_in(&fields);
         let message = "parse: invalid type: string \"hunter2\", expected c, not \"c\"".to_owned();

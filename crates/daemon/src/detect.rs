@@ -157,7 +157,8 @@ pub enum Refusal {
     ForeignOwner { endpoint: Endpoint, uid: u32, pid: Option<u32> },
     /// The daemon has another Device ID than the home that it should serve.
     #[error(
-        "the daemon{} at {endpoint} has the Device ID {found}, and the home that it should serve has {expected}",
+        "the daemon{} at {endpoint} has the Device ID {found}, and the home that it should serve has \
+            {expected}",
         process(*pid)
     )]
     ForeignIdentity { endpoint: Endpoint, pid: Option<u32>, expected: String, found: String },

@@ -616,7 +616,8 @@ fn same_id(a: &str, b: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None,
+        ..ProptestConfig::default() })]
 
     #[test]
     fn reconcile_converges_from_every_state(
@@ -632,7 +633,9 @@ proptest! {
         let (_, outcome) = reconcile(&mut daemon, role, active.clone(), ours.clone()).unwrap();
         prop_assert!(outcome.is_complete(), "{outcome:?}");
         let joined = daemon.joined();
-        let is_active = |id: &str| active.as_ref().is_some_and(|active| same_id(id, text(active, "network_id")));
+        let is_active = |id: &str| {
+            active.as_ref().is_some_and(|active| same_id(id, text(active, "network_id")))
+        };
         if active.is_some() {
             prop_assert!(joined.iter().any(|id| is_active(id)), "{joined:?}");
         }
@@ -641,7 +644,9 @@ proptest! {
                 prop_assert!(joined.iter().all(|id| is_active(id)), "{joined:?}");
                 if let Some(active) = &active {
                     let entry =
-                        daemon.networks.iter().find(|(n, joined)| *joined && is_active(text(n, "network_id")));
+                        daemon.networks.iter().find(|(n, joined)| {
+                            *joined && is_active(text(n, "network_id"))
+                        });
                     prop_assert_eq!(differing_keys(active, &entry.unwrap().0), Vec::<String>::new());
                 }
             }
@@ -668,7 +673,8 @@ proptest! {
         before in any_model(),
         role in any_role(),
         active in any_network(TYPED),
-        fails in prop::collection::vec(prop::option::of(prop::sample::select(&["join: no", "lost"][..])), 0..2),
+        fails in prop::collection::vec(prop::option::of(prop::sample::select(&["join: no", "lost"][..])),
+            0..2),
         removes in prop::collection::vec(prop::option::of(Just("no")), 0..4),
     ) {
         let ours = vec![saved(text(&active, "id"), text(&active, "network_id"))];
@@ -707,11 +713,14 @@ proptest! {
             ours.push(saved(text(active, "id"), text(active, "network_id")));
         }
         let mut daemon = before.clone();
-        let _ = reconcile(&mut Cut { daemon: &mut daemon, left, carried_out }, role, active.clone(), ours.clone());
+        let _ = reconcile(&mut Cut { daemon: &mut daemon, left, carried_out }, role, active.clone(),
+            ours.clone());
         let (_, outcome) = reconcile(&mut daemon, role, active.clone(), ours.clone()).unwrap();
         prop_assert!(outcome.is_complete(), "{outcome:?}");
         let joined = daemon.joined();
-        let is_active = |id: &str| active.as_ref().is_some_and(|active| same_id(id, text(active, "network_id")));
+        let is_active = |id: &str| {
+            active.as_ref().is_some_and(|active| same_id(id, text(active, "network_id")))
+        };
         prop_assert_eq!(active.is_some(), joined.iter().any(|id| is_active(id)));
         if role == Role::Own {
             prop_assert!(joined.iter().all(|id| is_active(id)), "{joined:?}");

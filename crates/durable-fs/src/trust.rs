@@ -242,14 +242,16 @@ impl OwnershipProblem {
                 holder.uid
             ),
             Kind::NotTheRunners { owner, runner } => format!(
-                "belongs to user {}, who could not use what user {runner}, who runs this program, makes there",
+                "belongs to user {}, who could not use what user {runner}, who runs this program, makes \
+                    there",
                 owner.uid
             ),
             Kind::ForeignPart { uid, home } => {
                 format!("belongs to user {uid}, not to the owner of the home (user {})", home.uid)
             }
             Kind::ForeignFiles { uid, more, home, .. } => format!(
-                "belongs to user {uid}, not to the owner of the home (user {}), and {more} more beside it are not the owner's either",
+                "belongs to user {uid}, not to the owner of the home (user {}), and {more} more beside it \
+                    are not the owner's either",
                 home.uid
             ),
             Kind::Unchangeable { uid, .. } => {

@@ -78,10 +78,17 @@ fn problems(trust: &HomeTrust) -> Vec<String> {
 #[case::home_of_root(ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ROOT, 0o755)])]
 #[case::no_user_home(ANN, &[])]
 #[case::no_home_and_root(ROOT, &[Dir("/home/ann", ANN, 0o755)])]
-#[case::own_symlink(ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")])]
-#[case::symlink_of_the_owner_and_root(ROOT, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")])]
-#[case::symlink_of_root_on_the_way(ANN, &[Dir("/data", ROOT, 0o755), Dir("/data/ann", ANN, 0o700), Dir("/data/ann/.app", ANN, 0o700), Link("/home/ann", ROOT, "../data/ann")])]
-#[case::own_symlink_in_a_sticky_directory(ANN, &[Dir("/home/ann", ANN, 0o1777), Dir("/srv", ANN, 0o755), Link(HOME, ANN, "/srv")])]
+#[case::own_symlink(ANN,
+    &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700),
+        Link(HOME, ANN, "/srv/app")])]
+#[case::symlink_of_the_owner_and_root(ROOT,
+    &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700),
+        Link(HOME, ANN, "/srv/app")])]
+#[case::symlink_of_root_on_the_way(ANN,
+    &[Dir("/data", ROOT, 0o755), Dir("/data/ann", ANN, 0o700), Dir("/data/ann/.app", ANN, 0o700),
+        Link("/home/ann", ROOT, "../data/ann")])]
+#[case::own_symlink_in_a_sticky_directory(ANN,
+    &[Dir("/home/ann", ANN, 0o1777), Dir("/srv", ANN, 0o755), Link(HOME, ANN, "/srv")])]
 fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] entries: &[Entry]) {
     assert_eq!(problems(&look(runner, entries)), [""; 0]);
 }
@@ -89,7 +96,8 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
 #[rstest]
 #[case::home_of_another_user_in_the_own_user_home(
     ANN, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, BOB, 0o700)],
-    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> \
+        sudo chown -R 1001:1001 /home/ann/.app"
 )]
 #[case::own_home_in_the_user_home_of_another(
     BOB, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
@@ -100,24 +108,29 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
     "!/home/ann: belongs to user 1002, who can put something else in its place -> ls -ld /home/ann"
 )]
 #[case::symlink_to_the_own_home_in_a_directory_of_another(
-    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", BOB, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")],
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", BOB, 0o755), Dir("/srv/app", ANN, 0o700),
+        Link(HOME, ANN, "/srv/app")],
     "!/srv: belongs to user 1002, who can put something else in its place -> ls -ld /srv"
 )]
 #[case::the_same_and_root(
     ROOT, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, BOB, 0o700)],
-    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+    "!/home/ann/.app: belongs to user 1002, not to the owner of the directory that it is in (user 1001) -> \
+        sudo chown -R 1001:1001 /home/ann/.app"
 )]
 #[case::home_of_root_in_a_user_home_and_root(
     ROOT, &[Dir("/home/ann", ANN, 0o755), Dir(HOME, ROOT, 0o700)],
-    "!/home/ann/.app: belongs to user 0, not to the owner of the directory that it is in (user 1001) -> sudo chown -R 1001:1001 /home/ann/.app"
+    "!/home/ann/.app: belongs to user 0, not to the owner of the directory that it is in (user 1001) -> \
+        sudo chown -R 1001:1001 /home/ann/.app"
 )]
 #[case::home_of_another_user(
     BOB, &[Dir("/home/ann", ANN, 0o2770), Dir(HOME, ANN, 0o770)],
-    "!/home/ann/.app: belongs to user 1001, who could not use what user 1002, who runs this program, makes there -> ls -ld /home/ann/.app"
+    "!/home/ann/.app: belongs to user 1001, who could not use what user 1002, who runs this program, makes \
+        there -> ls -ld /home/ann/.app"
 )]
 #[case::no_home_in_the_user_home_of_another(
     BOB, &[Dir("/home/ann", ANN, 0o2770)],
-    "!/home/ann: belongs to user 1001, who could not use what user 1002, who runs this program, makes there -> ls -ld /home/ann"
+    "!/home/ann: belongs to user 1001, who could not use what user 1002, who runs this program, makes there \
+        -> ls -ld /home/ann"
 )]
 #[case::directory_of_another_user_above(
     ANN, &[Dir("/home", EVE, 0o755), Dir("/home/ann", ANN, 0o755), Dir(HOME, ANN, 0o700)],
@@ -136,27 +149,34 @@ fn a_way_that_nobody_else_can_change_is_trusted(#[case] runner: u32, #[case] ent
     "/home/ann/.app: can be written to by everybody (mode 0777) -> chmod go-w /home/ann/.app"
 )]
 #[case::symlink_of_another_user(
-    ANN, &[Dir("/home/ann", ANN, 0o2770), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700), Link(HOME, BOB, "/srv/app")],
+    ANN, &[Dir("/home/ann", ANN, 0o2770), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ANN, 0o700),
+        Link(HOME, BOB, "/srv/app")],
     "!/home/ann/.app: is a symlink of user 1002, who can let it lead anywhere -> ls -ld /home/ann/.app"
 )]
 #[case::symlink_of_another_user_on_the_way(
-    ROOT, &[Dir("/tmp", ROOT, 0o1777), Dir("/tmp/ann", ANN, 0o700), Dir("/tmp/ann/.app", ANN, 0o700), Link("/home/ann", EVE, "/tmp/ann")],
+    ROOT, &[Dir("/tmp", ROOT, 0o1777), Dir("/tmp/ann", ANN, 0o700), Dir("/tmp/ann/.app", ANN, 0o700),
+        Link("/home/ann", EVE, "/tmp/ann")],
     "!/home/ann: is a symlink of user 1003, who can let it lead anywhere -> ls -ld /home/ann"
 )]
 #[case::symlink_of_the_owner_in_a_sticky_directory(
-    ROOT, &[Dir("/home", ROOT, 0o1777), Dir("/srv", ROOT, 0o755), Dir("/srv/eve", EVE, 0o700), Dir("/srv/eve/.app", EVE, 0o700), Link("/home/ann", EVE, "/srv/eve")],
+    ROOT, &[Dir("/home", ROOT, 0o1777), Dir("/srv", ROOT, 0o755), Dir("/srv/eve", EVE, 0o700),
+        Dir("/srv/eve/.app", EVE, 0o700), Link("/home/ann", EVE, "/srv/eve")],
     "!/home/ann: is a symlink of user 1003, who can let it lead anywhere -> ls -ld /home/ann"
 )]
 #[case::symlink_that_everybody_can_swap(
-    ROOT, &[Dir("/home", ROOT, 0o777), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ROOT, 0o700), Link("/home/ann", ROOT, "/srv")],
-    "!/home/ann: is a symlink in a directory that everybody can write to: anybody can swap it -> chmod o-w /home"
+    ROOT, &[Dir("/home", ROOT, 0o777), Dir("/srv", ROOT, 0o755), Dir("/srv/app", ROOT, 0o700),
+        Link("/home/ann", ROOT, "/srv")],
+    "!/home/ann: is a symlink in a directory that everybody can write to: anybody can swap it -> chmod o-w \
+        /home"
 )]
 #[case::symlink_into_a_directory_that_everybody_can_write_to(
-    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o777), Dir("/srv/app", ANN, 0o700), Link(HOME, ANN, "/srv/app")],
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o777), Dir("/srv/app", ANN, 0o700),
+        Link(HOME, ANN, "/srv/app")],
     "/srv: can be written to by everybody (mode 0777) -> sudo chmod o-w /srv"
 )]
 #[case::symlink_into_a_directory_of_another_user(
-    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/eve", EVE, 0o755), Dir("/srv/eve/x", ROOT, 0o755), Dir("/srv/eve/x/app", ANN, 0o700), Link(HOME, ANN, "/srv/eve/x/app")],
+    ANN, &[Dir("/home/ann", ANN, 0o755), Dir("/srv", ROOT, 0o755), Dir("/srv/eve", EVE, 0o755),
+        Dir("/srv/eve/x", ROOT, 0o755), Dir("/srv/eve/x/app", ANN, 0o700), Link(HOME, ANN, "/srv/eve/x/app")],
     "!/srv/eve: belongs to user 1003, who can put something else in its place -> ls -ld /srv/eve"
 )]
 fn a_way_that_somebody_else_can_change_is_not(

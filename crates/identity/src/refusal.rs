@@ -78,7 +78,8 @@ pub enum Problem {
     /// Both homes hold a sound identity file, and the keys differ.
     #[error(
         "there are two different identities: {} in {} and {} in {}",
-        .old_location.key.device_id, .old_location.path.display(), .daemon_home.key.device_id, .daemon_home.path.display()
+        .old_location.key.device_id, .old_location.path.display(), .daemon_home.key.device_id,
+            .daemon_home.path.display()
     )]
     TwoIdentities {
         /// The candidate at the old location.
@@ -96,7 +97,8 @@ pub enum Problem {
     },
     /// The identity file is a symlink whose target does not exist now, for example on an unplugged
     /// disk.
-    #[error("the identity file is behind {}, a symlink to {}, where there is nothing", .path.display(), .target.display())]
+    #[error("the identity file is behind {}, a symlink to {}, where there is nothing", .path.display(),
+        .target.display())]
     Unreachable {
         /// The symlink.
         path: PathBuf,
@@ -318,7 +320,8 @@ impl fmt::Display for Refusal {
             {
                 write!(
                     f,
-                    "; restore it from a backup; only if it is lost for good, give up the peers, who will have to approve this device \
+                    "; restore it from a backup; only if it is lost for good, give up the peers, who will \
+                        have to approve this device \
                  anew: {command}"
                 )
             }

@@ -111,12 +111,17 @@ fn pending(seed: u8) -> String {
 
 #[rstest]
 #[case::empty_home(&[], "none yet")]
-#[case::empty_directories(&[Dir(".secrets"), Dir("mesh/.secrets"), Dir("mesh/mesh/rosters"), Dir("mesh/states")], "none yet")]
-#[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"), Bytes("mesh/.secrets/s3.json", b"{\"secret_key\": \"x\"}")], "none yet")]
+#[case::empty_directories(&[Dir(".secrets"), Dir("mesh/.secrets"), Dir("mesh/mesh/rosters"),
+    Dir("mesh/states")], "none yet")]
+#[case::other_files_beside(&[Bytes(".secrets/api-key.txt", b"secret"),
+    Bytes("mesh/.secrets/s3.json", b"{\"secret_key\": \"x\"}")], "none yet")]
 #[case::empty_temporary_of_the_first_start(&[Bytes("mesh/.secrets/identity.json.tmp", b"")], "none yet")]
-#[case::model_with_the_name(&[Bytes("models/a/identity.json", b"{}"), Bytes("identity.gguf", b"model")], "none yet")]
-#[case::roster_that_is_named_and_gone(&[Bytes("mesh/config.json", b"{\"networks\": [{\"roster_path\": \"/gone.json\"}]}")], "none yet")]
-#[case::no_roster_in_the_rosters(&[Bytes("mesh/rosters/.DS_Store", b"x"), Bytes("mesh/mesh/rosters/notes.txt", b"x")], "none yet")]
+#[case::model_with_the_name(&[Bytes("models/a/identity.json", b"{}"), Bytes("identity.gguf", b"model")],
+    "none yet")]
+#[case::roster_that_is_named_and_gone(&[Bytes("mesh/config.json",
+    b"{\"networks\": [{\"roster_path\": \"/gone.json\"}]}")], "none yet")]
+#[case::no_roster_in_the_rosters(&[Bytes("mesh/rosters/.DS_Store", b"x"),
+    Bytes("mesh/mesh/rosters/notes.txt", b"x")], "none yet")]
 #[case::sound(&[Key(NEW, 1), Known], &sound(1))]
 #[case::sound_without_peers(&[Key(NEW, 1)], &sound(1))]
 #[case::sound_behind_a_symlink(&[Key("keys/id.json", 1), Link(NEW, "../../keys/id.json")], &sound(1))]
@@ -125,18 +130,28 @@ fn pending(seed: u8) -> String {
 #[case::sound_beside_a_damaged_one_of_before(&[Key(NEW, 1), Cut(OLD, 1)], &sound(1))]
 #[case::sound_beside_something_odd_of_before(&[Key(NEW, 1), Dir(OLD)], &sound(1))]
 #[case::at_the_old_location(&[Key(OLD, 1), KnownBefore], &pending(1))]
-#[case::quarantined_by_a_killed_move(&[Key(".secrets/.durable-fs.claimed/identity.json", 1), KnownBefore], &pending(1))]
+#[case::quarantined_by_a_killed_move(&[Key(".secrets/.durable-fs.claimed/identity.json", 1), KnownBefore],
+    &pending(1))]
 #[case::temporary_of_a_killed_move(&[Key("mesh/.secrets/.durable-fs.123-10.part", 1), Known], &pending(1))]
 #[case::temporary_of_a_killed_move_before(&[Key(".secrets/.durable-fs.123-10.part", 1)], &pending(1))]
-#[case::named_elsewhere_beside_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1), Key(NEW, 2)], &sound(2))]
-#[case::named_and_gone_with_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Key(NEW, 1), Known], &sound(1))]
-#[case::named_in_a_renamed_home(&[Names("mesh/config.json", "old home/mesh/.secrets/identity.json"), Key(NEW, 1)], &sound(1))]
-#[case::named_relative_with_one_in_the_home(&[Names("mesh/config.json", "./identity.json"), Key(NEW, 1)], &sound(1))]
-#[case::named_damaged_with_one_in_the_home(&[Names("mesh/config.json", "bad.json"), Bytes("../bad.json", b"{}"), Key(NEW, 1)], &sound(1))]
-#[case::named_at_the_old_location_and_moved(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(NEW, 1)], &sound(1))]
-#[case::named_at_the_old_location(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(OLD, 1)], &pending(1))]
-#[case::named_where_it_is(&[Names("mesh/config.json", "my app/mesh/.secrets/identity.json"), Key(NEW, 1)], &sound(1))]
-#[case::config_that_is_no_json(&[Bytes("mesh/config.json", b"{\"identity_path\": 5"), Key(NEW, 1)], &sound(1))]
+#[case::named_elsewhere_beside_one_in_the_home(&[Names("mesh/config.json", "k/id.json"),
+    Outside("k/id.json", 1), Key(NEW, 2)], &sound(2))]
+#[case::named_and_gone_with_one_in_the_home(&[Names("mesh/config.json", "k/id.json"), Key(NEW, 1), Known],
+    &sound(1))]
+#[case::named_in_a_renamed_home(&[Names("mesh/config.json", "old home/mesh/.secrets/identity.json"),
+    Key(NEW, 1)], &sound(1))]
+#[case::named_relative_with_one_in_the_home(&[Names("mesh/config.json", "./identity.json"), Key(NEW, 1)],
+    &sound(1))]
+#[case::named_damaged_with_one_in_the_home(&[Names("mesh/config.json", "bad.json"),
+    Bytes("../bad.json", b"{}"), Key(NEW, 1)], &sound(1))]
+#[case::named_at_the_old_location_and_moved(&[Names("mesh/config.json", "my app/.secrets/identity.json"),
+    Key(NEW, 1)], &sound(1))]
+#[case::named_at_the_old_location(&[Names("mesh/config.json", "my app/.secrets/identity.json"),
+    Key(OLD, 1)], &pending(1))]
+#[case::named_where_it_is(&[Names("mesh/config.json", "my app/mesh/.secrets/identity.json"), Key(NEW, 1)],
+    &sound(1))]
+#[case::config_that_is_no_json(&[Bytes("mesh/config.json", b"{\"identity_path\": 5"), Key(NEW, 1)],
+    &sound(1))]
 fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
     let home = home_of(parts);
     assert_eq!(short(&home.answer()), wanted);
@@ -153,8 +168,10 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
 /// Each home is refused with its code, and the first way out leads to the key.
 #[rstest]
 #[case::numbered_copy(&[Key(".secrets/identity (1).json", 1)], "identity.gone", &pending(1))]
-#[case::dropbox_conflict(&[Key("mesh/.secrets/identity (Ann's conflicted copy 2026-01-02).json", 1)], "identity.gone", &sound(1))]
-#[case::syncthing_conflict(&[Key(".secrets/identity.sync-conflict-20260102-030405-ABCDEFG.json", 1), KnownBefore], "identity.gone", &pending(1))]
+#[case::dropbox_conflict(&[Key("mesh/.secrets/identity (Ann's conflicted copy 2026-01-02).json", 1)],
+    "identity.gone", &sound(1))]
+#[case::syncthing_conflict(&[Key(".secrets/identity.sync-conflict-20260102-030405-ABCDEFG.json", 1),
+    KnownBefore], "identity.gone", &pending(1))]
 #[case::editor_copy(&[Key("mesh/.secrets/identity.json~", 1), Known], "identity.gone", &sound(1))]
 #[case::emacs_autosave(&[Key("mesh/.secrets/#identity.json#", 1)], "identity.gone", &sound(1))]
 #[case::bak(&[Key(".secrets/identity.bak", 1)], "identity.gone", &pending(1))]
@@ -167,8 +184,10 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
 )]
 #[case::set_aside(&[Key("mesh/.secrets/identity.json.set-aside-1", 1)], "identity.gone", &sound(1))]
 #[case::letter_case(&[Key(".secrets/Identity.JSON", 1), KnownBefore], "identity.gone", &pending(1))]
-#[case::letter_case_of_the_directory(&[Key("mesh/.Secrets/identity.json", 1), Known], "identity.gone", &sound(1))]
-#[case::copy_of_the_directory(&[Key(".secrets.bak/identity.json", 1), KnownBefore], "identity.gone", &pending(1))]
+#[case::letter_case_of_the_directory(&[Key("mesh/.Secrets/identity.json", 1), Known], "identity.gone",
+    &sound(1))]
+#[case::copy_of_the_directory(&[Key(".secrets.bak/identity.json", 1), KnownBefore], "identity.gone",
+    &pending(1))]
 #[case::in_the_home_itself(&[Key("mesh/identity.json", 1)], "identity.gone", &sound(1))]
 #[case::copy_in_the_home_itself(&[Key("identity-backup.json", 1)], "identity.gone", &pending(1))]
 #[case::any_name_in_the_home_itself(&[Key("key", 1)], "identity.gone", &pending(1))]
@@ -178,35 +197,58 @@ fn a_home_without_trouble(#[case] parts: &[Put], #[case] wanted: &str) {
 #[case::beside_the_rosters(&[Key("mesh/mesh/Copy of identity.json", 1)], "identity.gone", &sound(1))]
 #[case::directory_of_the_users_own(&[Key("backup/2026/identity.json.part", 1)], "identity.gone", &pending(1))]
 #[case::copy_of_the_home(&[Key("old/home/.secrets/key", 1)], "identity.gone", &pending(1))]
-#[case::versions_directory(&[Key("mesh/.secrets/.stversions/identity~20260102.json", 1)], "identity.gone", &sound(1))]
-#[case::symlink_under_another_name(&[Key("k.json", 1), Link("mesh/.secrets/identity.link", "../../k.json")], "identity.gone", &sound(1))]
-#[case::named_by_the_apps_config(&[Names("config.json", "k/id.json"), Outside("k/id.json", 1), Known], "identity.gone", &sound(1))]
-#[case::named_by_a_backup(&[Names("config-backups/daemon-7-abc.json", "k/id.json"), Outside("k/id.json", 1)], "identity.gone", &sound(1))]
-#[case::named_by_a_corrupt_config(&[Names("mesh/config.json.corrupt", "k/id.json"), Outside("k/id.json", 1)], "identity.gone", &sound(1))]
-#[case::directory_with_the_files_name(&[Key("mesh/.secrets/identity.json/identity.json", 1), Known], "migration.identity-damaged", &sound(1))]
-#[case::directory_with_the_files_name_before(&[Key(".secrets/identity.json/key", 1)], "migration.identity-damaged", &pending(1))]
+#[case::versions_directory(&[Key("mesh/.secrets/.stversions/identity~20260102.json", 1)], "identity.gone",
+    &sound(1))]
+#[case::symlink_under_another_name(&[Key("k.json", 1),
+    Link("mesh/.secrets/identity.link", "../../k.json")], "identity.gone", &sound(1))]
+#[case::named_by_the_apps_config(&[Names("config.json", "k/id.json"), Outside("k/id.json", 1), Known],
+    "identity.gone", &sound(1))]
+#[case::named_by_a_backup(&[Names("config-backups/daemon-7-abc.json", "k/id.json"),
+    Outside("k/id.json", 1)], "identity.gone", &sound(1))]
+#[case::named_by_a_corrupt_config(&[Names("mesh/config.json.corrupt", "k/id.json"),
+    Outside("k/id.json", 1)], "identity.gone", &sound(1))]
+#[case::directory_with_the_files_name(&[Key("mesh/.secrets/identity.json/identity.json", 1), Known],
+    "migration.identity-damaged", &sound(1))]
+#[case::directory_with_the_files_name_before(&[Key(".secrets/identity.json/key", 1)],
+    "migration.identity-damaged", &pending(1))]
 #[case::directory_before_a_key_of_before(&[Dir(NEW), Key(OLD, 1)], "migration.identity-damaged", &pending(1))]
-#[case::file_for_the_directory(&[Bytes("mesh/.secrets", b"x"), Key(OLD, 1)], "migration.identity-damaged", &pending(1))]
-#[case::pipe_and_a_copy(&[Pipe(NEW), Key("mesh/.secrets/identity.json.bak", 1)], "migration.identity-damaged", &sound(1))]
-#[case::cut_with_a_temporary(&[Cut(NEW, 1), Key("mesh/.secrets/identity.json.tmp", 1), Known], "migration.identity-damaged", &sound(1))]
-#[case::empty_with_a_copy_of_before(&[Bytes(NEW, b""), Key(".secrets/identity.json.bak", 1)], "migration.identity-damaged", &sound(1))]
-#[case::empty_before_with_a_copy(&[Bytes(OLD, b""), Key(".secrets/identity.json.bak", 1), KnownBefore], "migration.identity-damaged", &pending(1))]
-#[case::named_by_the_config(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1)], "identity.gone", &sound(1))]
-#[case::named_relative_to_the_apps_home(&[Names("config.json", "./keys/id.json"), Key("keys/id.json", 1)], "identity.gone", &pending(1))]
-#[case::named_relative_to_the_daemons_home(&[Names("mesh/config.json", "./keys/id.json"), Key("mesh/keys/id.json", 1)], "identity.gone", &sound(1))]
-#[case::named_relative_to_the_users_home(&[Names("mesh/config.json", "./keys/id.json"), Outside("keys/id.json", 1)], "identity.gone", &sound(1))]
-#[case::named_in_utf16(&[Names("mesh/config.json", "k/id"), Shaped("../k/id", utf16), Known], "identity.gone", &sound(1))]
-#[case::named_and_gone_with_a_copy(&[Names("mesh/config.json", "k/id.json"), Key("mesh/.secrets/identity.bak", 1)], "identity.gone", &sound(1))]
-#[case::named_at_the_old_location_with_a_copy(&[Names("mesh/config.json", "my app/.secrets/identity.json"), Key(".secrets/identity.bak", 1)], "identity.gone", &pending(1))]
+#[case::file_for_the_directory(&[Bytes("mesh/.secrets", b"x"), Key(OLD, 1)], "migration.identity-damaged",
+    &pending(1))]
+#[case::pipe_and_a_copy(&[Pipe(NEW), Key("mesh/.secrets/identity.json.bak", 1)],
+    "migration.identity-damaged", &sound(1))]
+#[case::cut_with_a_temporary(&[Cut(NEW, 1), Key("mesh/.secrets/identity.json.tmp", 1), Known],
+    "migration.identity-damaged", &sound(1))]
+#[case::empty_with_a_copy_of_before(&[Bytes(NEW, b""), Key(".secrets/identity.json.bak", 1)],
+    "migration.identity-damaged", &sound(1))]
+#[case::empty_before_with_a_copy(&[Bytes(OLD, b""), Key(".secrets/identity.json.bak", 1), KnownBefore],
+    "migration.identity-damaged", &pending(1))]
+#[case::named_by_the_config(&[Names("mesh/config.json", "k/id.json"), Outside("k/id.json", 1)],
+    "identity.gone", &sound(1))]
+#[case::named_relative_to_the_apps_home(&[Names("config.json", "./keys/id.json"), Key("keys/id.json", 1)],
+    "identity.gone", &pending(1))]
+#[case::named_relative_to_the_daemons_home(&[Names("mesh/config.json", "./keys/id.json"),
+    Key("mesh/keys/id.json", 1)], "identity.gone", &sound(1))]
+#[case::named_relative_to_the_users_home(&[Names("mesh/config.json", "./keys/id.json"),
+    Outside("keys/id.json", 1)], "identity.gone", &sound(1))]
+#[case::named_in_utf16(&[Names("mesh/config.json", "k/id"), Shaped("../k/id", utf16), Known],
+    "identity.gone", &sound(1))]
+#[case::named_and_gone_with_a_copy(&[Names("mesh/config.json", "k/id.json"),
+    Key("mesh/.secrets/identity.bak", 1)], "identity.gone", &sound(1))]
+#[case::named_at_the_old_location_with_a_copy(&[Names("mesh/config.json", "my app/.secrets/identity.json"),
+    Key(".secrets/identity.bak", 1)], "identity.gone", &pending(1))]
 #[case::copy_in_utf16(&[Shaped(".secrets/identity.json.bak", utf16)], "identity.gone", &pending(1))]
 #[case::copy_behind_a_byte_order_mark(&[Shaped("mesh/.secrets/copy", marked)], "identity.gone", &sound(1))]
-#[case::copy_with_zero_bytes(&[Shaped("mesh/.secrets/identity.json.bak", with_zeros), Known], "identity.gone", &sound(1))]
+#[case::copy_with_zero_bytes(&[Shaped("mesh/.secrets/identity.json.bak", with_zeros), Known],
+    "identity.gone", &sound(1))]
 #[case::copy_with_a_tail(&[Shaped("identity.json.bak", with_tail)], "identity.gone", &pending(1))]
-#[case::copy_in_utf16_beside_a_cut_one(&[Cut(NEW, 1), Shaped("mesh/.secrets/identity.json.bak", utf16)], "migration.identity-damaged", &sound(1))]
+#[case::copy_in_utf16_beside_a_cut_one(&[Cut(NEW, 1), Shaped("mesh/.secrets/identity.json.bak", utf16)],
+    "migration.identity-damaged", &sound(1))]
 #[case::key_with_the_directorys_name(&[Key(".secrets", 1)], "identity.gone", &pending(1))]
 #[case::key_in_utf16_with_the_directorys_name(&[Shaped(".secrets", utf16)], "identity.gone", &pending(1))]
-#[case::key_with_the_directorys_name_in_the_daemons_home(&[Key("mesh/.secrets", 1)], "migration.identity-damaged", &sound(1))]
-#[case::directory_is_a_symlink_to_the_key(&[Outside("k", 1), Link(".secrets", "../k")], "identity.gone", &pending(1))]
+#[case::key_with_the_directorys_name_in_the_daemons_home(&[Key("mesh/.secrets", 1)],
+    "migration.identity-damaged", &sound(1))]
+#[case::directory_is_a_symlink_to_the_key(&[Outside("k", 1), Link(".secrets", "../k")], "identity.gone",
+    &pending(1))]
 #[case::temporary_in_the_apps_home(&[Key(".durable-fs.5-5.part", 1)], "identity.gone", &pending(1))]
 #[case::quarantined_in_the_daemons_home(&[Key("mesh/.durable-fs.claimed/x", 1)], "identity.gone", &sound(1))]
 fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
@@ -240,7 +282,8 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
 #[case::rosters_in_both(&[Known, KnownBefore], "identity.gone", NEW)]
 #[case::one_roster_of_the_time_before_networks(&[OneRoster("mesh/roster.json")], "identity.gone", OLD)]
 #[case::one_roster_in_the_daemons_home(&[OneRoster("mesh/mesh/roster.json")], "identity.gone", NEW)]
-#[case::roster_that_no_daemon_could_read(&[OneRoster("mesh/rosters/home.json.corrupt")], "identity.gone", OLD)]
+#[case::roster_that_no_daemon_could_read(&[OneRoster("mesh/rosters/home.json.corrupt")], "identity.gone",
+    OLD)]
 #[case::damaged_copies_alone(&[Known, Cut("mesh/.secrets/identity.json.tmp", 1)], "identity.gone", NEW)]
 #[case::cut(&[Cut(NEW, 1), Known], "migration.identity-damaged", NEW)]
 #[case::empty(&[Bytes(NEW, b"")], "migration.identity-damaged", NEW)]
@@ -252,8 +295,10 @@ fn a_key_elsewhere_is_refused_and_the_first_way_out_brings_it_back(
 #[case::copy_of_the_rosters(&[OneRoster("mesh/rosters.bak/home.json")], "identity.gone", OLD)]
 #[case::copy_of_their_directory(&[OneRoster("mesh.old/rosters/home.json")], "identity.gone", OLD)]
 #[case::copy_of_a_roster(&[OneRoster("mesh/rosters/home.json.bak")], "identity.gone", OLD)]
-#[case::temporary_with_a_roster(&[Bytes("mesh/rosters/.durable-fs.1-1.part", b"{\"authorized_devices\": [")], "identity.gone", OLD)]
-#[case::roster_that_a_config_names(&[OneRoster("r/one"), Bytes("config.json", b"{\"networks\": [{\"roster_path\": \"r/one\"}]}")], "identity.gone", OLD)]
+#[case::temporary_with_a_roster(&[Bytes("mesh/rosters/.durable-fs.1-1.part",
+    b"{\"authorized_devices\": [")], "identity.gone", OLD)]
+#[case::roster_that_a_config_names(&[OneRoster("r/one"),
+    Bytes("config.json", b"{\"networks\": [{\"roster_path\": \"r/one\"}]}")], "identity.gone", OLD)]
 #[case::cut_copy(&[Cut(".secrets/identity.json.bak", 1)], "identity.gone", NEW)]
 #[case::cut_copy_with_another_name(&[Cut("mesh/.secrets/key", 1)], "identity.gone", NEW)]
 #[case::padded_copy(&[Shaped(".secrets/identity.json.bak", padded)], "identity.gone", NEW)]
@@ -299,8 +344,10 @@ fn without_a_key_anywhere_a_backup_comes_first_and_the_peers_are_given_up_last(
 #[case::symlink_to_nothing_before(&[Link(OLD, "nowhere"), Key(NEW, 1)], "migration.identity-unreachable")]
 #[case::directory_to_nothing(&[Link("mesh/.secrets", "nowhere"), Known], "migration.identity-unreachable")]
 #[case::home_to_nothing(&[Link("mesh", "nowhere")], "migration.identity-unreachable")]
-#[case::symlink_to_nothing_under_another_name(&[Link("mesh/.secrets/identity.json.lnk", "nowhere")], "migration.identity-unreachable")]
-#[case::named_symlink_to_nothing(&[Names("mesh/config.json", "k.json"), Link("../k.json", "nowhere")], "migration.identity-unreachable")]
+#[case::symlink_to_nothing_under_another_name(&[Link("mesh/.secrets/identity.json.lnk", "nowhere")],
+    "migration.identity-unreachable")]
+#[case::named_symlink_to_nothing(&[Names("mesh/config.json", "k.json"), Link("../k.json", "nowhere")],
+    "migration.identity-unreachable")]
 #[case::symlink_to_itself(&[Link(NEW, "identity.json")], "migration.unreadable")]
 #[case::damaged_here_and_sound_before(&[Cut(NEW, 1), Key(OLD, 1)], "migration.identity-damaged")]
 #[case::damaged_in_both(&[Cut(NEW, 1), Cut(OLD, 2)], "migration.identity-damaged")]

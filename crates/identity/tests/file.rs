@@ -108,8 +108,10 @@ fn marked() -> String {
 #[case::utf32_without_a_mark(utf32(&text(), u32::to_be_bytes), Flaw::Utf32Be)]
 #[case::zero_bytes_behind([text().as_bytes(), &[0; 99]].concat(), Flaw::ZeroBytes)]
 #[case::zero_bytes_before([&[0; 99], text().as_bytes()].concat(), Flaw::ZeroBytes)]
-#[case::tail_of_a_longer_file([text().as_bytes(), b"abel\": \"y\"\n}\n"].concat(), Flaw::Tail { length: text().trim_end().len() })]
-#[case::label_in_latin_1(text().replace("\"x\"", "\"B\u{fc}ro\"").chars().map(|c| c as u8).collect(), Flaw::EightBit)]
+#[case::tail_of_a_longer_file([text().as_bytes(), b"abel\": \"y\"\n}\n"].concat(),
+    Flaw::Tail { length: text().trim_end().len() })]
+#[case::label_in_latin_1(text().replace("\"x\"", "\"B\u{fc}ro\"").chars().map(|c| c as u8).collect(),
+    Flaw::EightBit)]
 fn a_sound_key_in_another_encoding_is_named_and_mended(#[case] bytes: Vec<u8>, #[case] wanted: Flaw) {
     let home = common::Home::new();
     home.put("mesh/.secrets/identity.json", &bytes);

@@ -9,7 +9,8 @@ pub const MAX_BYTES: usize = 256 << 20;
 /// Bytes that are not a document. The message names the place and never quotes the text there,
 /// which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot parse JSON: {kind} at line {line}, column {column} (byte {offset}){}", if .path.is_empty() { String::new() } else { format!(", in {}", .path) })]
+#[error("cannot parse JSON: {kind} at line {line}, column {column} (byte {offset}){}",
+    if .path.is_empty() { String::new() } else { format!(", in {}", .path) })]
 #[non_exhaustive]
 pub struct ParseError {
     /// The reason.

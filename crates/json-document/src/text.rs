@@ -126,9 +126,9 @@ pub(crate) fn unescape_pointer(step: &str) -> String {
     step.replace("~1", "/").replace("~0", "~")
 }
 
-/// Tells white space as ECMAScript's `trim` does: U+FEFF counts; U+0085, U+180E and U+200B do not.
+/// Tells white space as ECMAScript's `trim` does: U+FEFF counts, and U+0085 does not.
 fn is_trimmed(code: u32) -> bool {
-    matches!(code, 9..=13 | 0x20 | 0xa0 | 0x1680 | 0x2000..=0x200a | 0x2028 | 0x2029 | 0x202f | 0x205f | 0x3000 | 0xfeff)
+    char::from_u32(code).is_some_and(|c| c == '\u{feff}' || c.is_whitespace() && c != '\u{85}')
 }
 
 /// Returns the raw JSON string without white space at its ends, and with the rest spelled as

@@ -29,7 +29,9 @@ fn edit_keeps_tabs_and_line_ends() {
     d.set(&["z"], "\u{1}\"");
     assert_eq!(
         d.to_text(),
-        "{\r\n\t\"a\": {\r\n\t\t\"b\": 1,\r\n\t\t\"c\": {\r\n\t\t\t\"x\": [\r\n\t\t\t\t1,\r\n\t\t\t\t{}\r\n\t\t\t],\r\n\t\t\t\"y\": []\r\n\t\t}\r\n\t},\r\n\t\"z\": \"\\u0001\\\"\"\r\n}\r\n"
+        "{\r\n\t\"a\": {\r\n\t\t\"b\": 1,\r\n\t\t\"c\": {\r\n\t\t\t\"x\": \
+            [\r\n\t\t\t\t1,\r\n\t\t\t\t{}\r\n\t\t\t],\r\n\t\t\t\"y\": \
+            []\r\n\t\t}\r\n\t},\r\n\t\"z\": \"\\u0001\\\"\"\r\n}\r\n"
     );
 }
 
@@ -70,7 +72,8 @@ fn new_document_has_two_space_indentation_and_no_newline_at_its_end() {
     d.set(&["c"], Fragment::object([("d", Fragment::from(doc("{\"n\":1e5}").root()))]));
     assert_eq!(
         d.to_text(),
-        "{\n  \"a\": {\n    \"b\": [\n      1,\n      \"x\"\n    ]\n  },\n  \"c\": {\n    \"d\": {\n      \"n\": 1e5\n    }\n  }\n}"
+        "{\n  \"a\": {\n    \"b\": [\n      1,\n      \"x\"\n    ]\n  },\n  \"c\": {\n    \"d\": \
+            {\n      \"n\": 1e5\n    }\n  }\n}"
     );
     assert_eq!(Document::of(json!({"a": {"b": 1}})).to_text(), "{\n  \"a\": {\n    \"b\": 1\n  }\n}");
 }
@@ -208,12 +211,15 @@ fn set_in_items_leaves_the_bytes_of_other_items() {
 #[case::removes_one(json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"}))]
 #[case::replaces_an_array(json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"}))]
 #[case::replaces_by_an_array(json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]}))]
-#[case::patches_below(json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}}))]
+#[case::patches_below(json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}),
+    json!({"a": {"b": "d"}}))]
 #[case::replaces_items_as_a_whole(json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]}))]
 #[case::keeps_null(json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1}))]
-#[case::keeps_nulls_in_arrays(json!({}), json!({"a": [null, {"b": null}]}), json!({"a": [null, {"b": null}]}))]
+#[case::keeps_nulls_in_arrays(json!({}), json!({"a": [null, {"b": null}]}),
+    json!({"a": [null, {"b": null}]}))]
 #[case::strips_nulls_of_new_objects(json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}}))]
-#[case::replaces_a_scalar_by_an_object(json!({"a": 1}), json!({"a": {"b": null, "c": 2}}), json!({"a": {"c": 2}}))]
+#[case::replaces_a_scalar_by_an_object(json!({"a": 1}), json!({"a": {"b": null, "c": 2}}),
+    json!({"a": {"c": 2}}))]
 fn merge_patch_does_as_rfc_7396_says(#[case] target: Value, #[case] patch: Value, #[case] result: Value) {
     let mut d = Document::of(target.clone());
     let patch = Document::of(patch);

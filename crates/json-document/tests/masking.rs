@@ -336,7 +336,8 @@ fn mask_line_masks_the_secrets_of_a_log(#[case] line: &str, #[case] expected: &s
 #[rstest]
 #[case::header(json!({"env": {"name": "Authorization", "value": "s3cret"}}))]
 #[case::items(json!({"env": {"value": ["s3cret", {"a": "s3cret"}], "header": "X-Api-Key"}}))]
-#[case::among_others(json!({"env": [{"name": "apiKey", "value": "s3cret"}, {"name": "port", "value": "17"}]}))]
+#[case::among_others(json!({"env": [{"name": "apiKey", "value": "s3cret"},
+    {"name": "port", "value": "17"}]}))]
 #[case::url(json!({"urls": ["turn:u:s3cret@h"]}))]
 fn secrets_in_finds_what_a_receiver_may_not_quote(#[case] fields: Value) {
     let found = secrets_in(fields.as_object().unwrap());

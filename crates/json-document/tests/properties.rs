@@ -89,7 +89,8 @@ proptest! {
 
     #[test]
     fn parse_accepts_the_damaged_documents_that_serde_json_accepts(
-        text in object_text(), at in any::<prop::sample::Index>(), byte in prop::sample::select(b"{}[]\",:\\ 0-.eutn\x00\x1f\xff".to_vec())
+        text in object_text(), at in any::<prop::sample::Index>(),
+            byte in prop::sample::select(b"{}[]\",:\\ 0-.eutn\x00\x1f\xff".to_vec())
     ) {
         let mut bytes = text.into_bytes();
         let at = at.index(bytes.len());
@@ -103,7 +104,8 @@ proptest! {
     }
 
     #[test]
-    fn merge_patch_changes_a_document_as_rfc_7396_changes_a_value(target in small_object(), patch in small_object()) {
+    fn merge_patch_changes_a_document_as_rfc_7396_changes_a_value(target in small_object(),
+        patch in small_object()) {
         let (mut ours, mut theirs) = (Document::of(target.clone()), target);
         merge(&mut theirs, &patch);
         ours.merge_patch(&Document::of(patch));
@@ -114,7 +116,8 @@ proptest! {
     #[test]
     fn edits_change_a_document_as_they_change_a_value(
         text in object_text(),
-        edits in prop::collection::vec(("k[0-9]{1,2}", prop::option::of("[a-c]{1,2}"), prop::option::of(json_text(2))), 1..12)
+        edits in prop::collection::vec(("k[0-9]{1,2}", prop::option::of("[a-c]{1,2}"),
+            prop::option::of(json_text(2))), 1..12)
     ) {
         let mut ours = doc(&text);
         let mut theirs = ours.root().to_value();

@@ -81,7 +81,8 @@ fn newer_config(context: &Context<'_>, error: &SpawnError) -> Option<Diagnostic>
         return None;
     }
     let message = format!(
-        "the daemon's config {} is of version {version}, which is newer than the daemon: it does not start on it",
+        "the daemon's config {} is of version {version}, which is newer than the daemon: it does not start \
+            on it",
         path.display()
     );
     let diagnostic = Diagnostic::error("daemon.config-newer", message).at(path);

@@ -56,7 +56,8 @@ impl Relapse {
         let copy = &self.healthy_copy;
         let who = match self.suspects.is_empty() {
             true => {
-                "something still starts a daemon in the app's folder, such as an older version of the app; none was seen running now"
+                "something still starts a daemon in the app's folder, such as an older version of the app; \
+                    none was seen running now"
             }
             false => "something still starts a daemon in the app's folder",
         };

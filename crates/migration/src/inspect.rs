@@ -328,7 +328,8 @@ impl Inspector<'_> {
             return self.out.refusals.push(unreadable(path, error));
         }
         let closed = path.ancestors().find(|above| self.disk.stat(above).is_ok()).unwrap_or(path);
-        let is_told = |told: &MigrationError| matches!(told, MigrationError::Unreadable { path, .. } if *path == closed);
+        let is_told =
+            |told: &MigrationError| matches!(told, MigrationError::Unreadable { path, .. } if path == closed);
         if !self.out.refusals.iter().any(is_told) {
             self.out.refusals.push(unreadable(closed, error));
         }
@@ -745,7 +746,7 @@ impl Inspector<'_> {
     fn current_path(&self, plain: PathBuf) -> PathBuf {
         match self.out.quarantines.iter().find(|(_, name)| *name == plain) {
             // A new file under the old name takes precedence over the claimed one.
-            Some((quarantined, _)) if matches!(self.disk.stat(&plain), Err(error) if error.is_not_found()) => {
+            Some((quarantined, _)) if self.disk.stat(&plain).is_err_and(|error| error.is_not_found()) => {
                 quarantined.clone()
             }
             _ => plain,

@@ -206,7 +206,8 @@ fn printed(plan: &Plan) -> Vec<String> {
         "make the folder @",
         "make the folder @/.secrets",
         "sync ~, @, @/.secrets, ~/.secrets",
-        "move the link ~/.secrets/identity.json to @/.secrets/identity.json (leading to ../../keys/real.json)",
+        "move the link ~/.secrets/identity.json to @/.secrets/identity.json (leading to \
+            ../../keys/real.json)",
         "sync @/.secrets, ~/.secrets",
         "remove the sources that remain in ~/.secrets",
         "remove the folder ~/.secrets when it is empty",
@@ -307,9 +308,12 @@ fn synced(disk: &SimDisk) -> Vec<BTreeSet<PathBuf>> {
 
 /// On one file system that can rename each file, a run syncs exactly the directories of its plan.
 #[rstest]
-#[case::everything(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"], Options::forward())]
-#[case::foreign(&["mesh/states/s.json", "mesh/states/notes.txt", ".secrets/identity.json#1"], Options::forward())]
-#[case::decided(&["mesh/rosters/r.json=x", "@mesh/rosters/r.json=y", ".secrets/identity.json#1"], Options::forward().keeping(Some(Keep::Source)))]
+#[case::everything(&["mesh/states/s.json", "mesh/rosters/r.json", ".secrets/identity.json#1"],
+    Options::forward())]
+#[case::foreign(&["mesh/states/s.json", "mesh/states/notes.txt", ".secrets/identity.json#1"],
+    Options::forward())]
+#[case::decided(&["mesh/rosters/r.json=x", "@mesh/rosters/r.json=y", ".secrets/identity.json#1"],
+    Options::forward().keeping(Some(Keep::Source)))]
 #[case::emptied(&["mesh/rosters/", ".secrets/", "@.secrets/identity.json#1"], Options::forward())]
 #[case::undo(&["@mesh/rosters/r.json", "@.secrets/identity.json#1"], Options::undo())]
 fn run_syncs_what_the_plan_says(#[case] parts: &[&str], #[case] options: Options) {
@@ -345,7 +349,8 @@ fn plan_is_pure_and_converges() {
 #[rstest]
 #[case::key_at_the_source(&[".secrets/Identity.JSON#1"])]
 #[case::custody_at_the_source(&[".secrets/identity.json#1", ".secrets/CUSTODY.json={}"])]
-#[case::legacy_roster(&[".secrets/identity.json#1", r#"mesh/Roster.json={"version":1,"network_id":"home-mesh","authorized_devices":[]}"#])]
+#[case::legacy_roster(&[".secrets/identity.json#1",
+    r#"mesh/Roster.json={"version":1,"network_id":"home-mesh","authorized_devices":[]}"#])]
 #[case::directories(&[".Secrets/identity.json#1", "Mesh/Rosters/home.json"])]
 #[case::key_at_the_destination(&["@.secrets/IDENTITY.json#1"])]
 fn file_in_another_letter_case_is_not_left_where_the_case_does_not_count(#[case] parts: &[&str]) {

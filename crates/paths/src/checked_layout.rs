@@ -11,8 +11,8 @@ use crate::{
     check_socket,
 };
 
-/// A [`Layout`] whose homes were looked at and found apart. Only [`CheckedLayout::new`] creates one, and nothing
-/// can change it.
+/// A [`Layout`] whose homes were looked at and found apart. Only [`CheckedLayout::new`] creates
+/// one, and nothing can change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedLayout(Layout);
 
@@ -35,11 +35,11 @@ impl CheckedLayout {
     /// stand-alone daemon does not live in the app's home under another name.
     ///
     /// The daemon's variable may name a shared home that is, by a symlink or another spelling, the
-    /// app's home or inside it. The default replaces such a home, as [`Resolver`](crate::Resolver) does
-    /// for the plain spelling.
+    /// app's home or inside it. The default replaces such a home, as [`Resolver`](crate::Resolver)
+    /// does for the plain spelling.
     ///
-    /// In the ordinary case this costs one look at the daemon's home, one at each directory from the
-    /// app's home up to the root, and one at the shared home.
+    /// In the ordinary case this costs one look at the daemon's home, one at each directory from
+    /// the app's home up to the root, and one at the shared home.
     ///
     /// # Errors
     /// The errors of [`check_overlap`].
@@ -49,8 +49,8 @@ impl CheckedLayout {
         if !check_homes(&layout.app_home, &layout.daemon_home, lookup, ignore_case)? {
             refuse_home_by_content(&layout, lookup)?;
         }
-        // A shared home that cannot be looked at is no reason to refuse: own mode does not use it, and
-        // no program can talk to a daemon there either.
+        // A shared home that cannot be looked at is no reason to refuse: own mode does not use it,
+        // and no program can talk to a daemon there either.
         if layout.shared_home_rule == Rule::MeshHomeVariable
             && leads_inside(&layout.shared_home, &layout.app_home, lookup, ignore_case).unwrap_or(false)
         {
@@ -60,8 +60,8 @@ impl CheckedLayout {
             layout.shared_home = home;
             layout.shared_home_rule = Rule::MeshHomeVariableInsideApp;
         }
-        // If `~/.myownmesh` is a symlink to the app's home (or the reverse), the two daemons share one
-        // directory: a move would take the stand-alone daemon's identity file away from it.
+        // If `~/.myownmesh` is a symlink to the app's home (or the reverse), the two daemons share
+        // one directory: a move would take the stand-alone daemon's identity file away from it.
         if let Ok(Some(really)) = same_directory(&layout.shared_home, &layout.app_home, lookup, ignore_case) {
             return Err(PathsError::Overlap {
                 app_home: layout.app_home,

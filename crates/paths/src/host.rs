@@ -17,7 +17,8 @@ use std::borrow::Cow;
 /// assert_eq!(other.home_variable, "MYOWNMESH_HOME"); // it is the same daemon
 /// Resolver::new(other.clone()).resolve(&Env::explicit("/home/u"))?;
 ///
-/// // A name that means something in the app's home already is refused: the daemon kept its rosters under `mesh` there.
+/// // A name that means something in the app's home already is refused: the daemon kept its
+/// // rosters under `mesh` there.
 /// let taken = HostApp { daemon_dir: "mesh".into(), ..other };
 /// assert_eq!(Resolver::new(taken).resolve(&Env::explicit("/home/u")).unwrap_err().code(), "paths.host-app");
 /// # Ok::<(), myownllm_paths::PathsError>(())

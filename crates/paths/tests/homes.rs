@@ -260,8 +260,10 @@ fn a_name_that_leads_elsewhere_is_refused(#[case] name: &'static str) {
 #[case::the_backups(HostApp { daemon_dir: "config-backups/mesh".into(), ..MYOWNLLM }, "daemon_dir")]
 #[case::the_conversations(HostApp { daemon_dir: "conversations".into(), ..MYOWNLLM }, "daemon_dir")]
 #[case::backups_among_the_rosters(HostApp { backups_dir: "mesh/rosters".into(), ..MYOWNLLM }, "backups_dir")]
-#[case::config_among_the_states(HostApp { config_file: "mesh/states/app.json".into(), ..MYOWNLLM }, "config_file")]
-#[case::conversations_above_the_mesh(HostApp { conversations_dir: "mesh".into(), ..MYOWNLLM }, "conversations_dir")]
+#[case::config_among_the_states(HostApp { config_file: "mesh/states/app.json".into(), ..MYOWNLLM },
+    "config_file")]
+#[case::conversations_above_the_mesh(HostApp { conversations_dir: "mesh".into(), ..MYOWNLLM },
+    "conversations_dir")]
 #[case::shared_home_as_the_apps(HostApp { app_dir: ".myownmesh".into(), ..MYOWNLLM }, "app_dir")]
 #[case::shared_home_in_the_apps(HostApp { shared_dir: ".myownllm/shared".into(), ..MYOWNLLM }, "app_dir")]
 #[case::no_variable(HostApp { home_variable: "A=B".into(), ..MYOWNLLM }, "home_variable")]

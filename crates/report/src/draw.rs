@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{MAIN_SEPARATOR, MAIN_SEPARATOR_STR, Path};
 
+use myownllm_launch::words::escape_controls;
+
 const BRANCH: &str = "├─ ";
 const LAST: &str = "└─ ";
 const TRUNK: &str = "│  ";
@@ -133,7 +135,7 @@ fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
             (_, true) => (LAST, "   "),
             (_, false) => (BRANCH, TRUNK),
         };
-        let name = tamed(&name.to_string_lossy());
+        let name = escape_controls(&name.to_string_lossy());
         let is_folder = entry.node.as_ref().is_none_or(|node| node.folder);
         // The root directory is already a separator.
         let slash = if is_folder && !name.ends_with(MAIN_SEPARATOR) { MAIN_SEPARATOR_STR } else { "" };
@@ -156,18 +158,6 @@ fn below(folder: &Names, indent: &str, is_top: bool, lines: &mut Vec<Line>) {
         let more = format!("… and {} more ({})", entries.len() - shown, marks.join(", "));
         lines.push(vec![(Tone::Dim, format!("{indent}{LAST}{more}"))]);
     }
-}
-
-/// Returns a text that can neither steer a terminal nor reverse the text around it.
-pub(crate) fn tamed(text: &str) -> String {
-    text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
-}
-
-/// True for control characters, and for those of Unicode that end lines or set the direction of
-/// writing.
-pub(crate) fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns two pictures side by side if `width` allows it, else one after the other.

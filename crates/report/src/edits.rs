@@ -104,7 +104,8 @@ pub fn saved_networks(home: &HomeView<'_>, document: &Document) -> (Page, Value)
             label.filter(|label| !label.is_empty()).map_or_else(String::new, |label| format!("{label}  "));
         let text = format!("{kind:<8}{label}({})", network.id);
         page.row(format!("{mark} {}", network.network_id), width + 4, text);
-        rows.push(json!({ "id": network.id, "network_id": network.network_id, "label": network.label, "kind": network.kind, "active": is_active }));
+        rows.push(json!({ "id": network.id, "network_id": network.network_id, "label": network.label,
+            "kind": network.kind, "active": is_active }));
     }
     if rows.is_empty() {
         page.line("No networks are saved. To save one:");

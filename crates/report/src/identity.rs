@@ -83,7 +83,8 @@ fn ways_out(refusal: Option<&Refusal>) -> Page {
 impl Files<'_> {
     fn valid(&mut self, key: &KeyInfo, path: &Path, place: &str) {
         self.list.push(json!({
-            "state": "valid", "path": long(path), "place": place, "device_id": key.device_id, "label": key.label,
+            "state": "valid", "path": long(path), "place": place, "device_id": key.device_id,
+            "label": key.label,
             "created_at": key.created_at,
         }));
         let shown = self.home.short(path);

@@ -269,7 +269,8 @@ pub fn launch_data(home: &HomeView<'_>, outcome: &Outcome, daemon: &Daemon, fate
             "version": status.version, "device_id": status.device_id,
         }),
         Daemon::Spawned(spawned) => json!({
-            "state": "spawned", "role": Role::Own, "socket": spawned.endpoint().to_string(), "pid": spawned.pid(),
+            "state": "spawned", "role": Role::Own, "socket": spawned.endpoint().to_string(),
+            "pid": spawned.pid(),
             "version": spawned.status().version, "device_id": spawned.status().device_id,
             "ready_ms": spawned.took().as_millis(), "log": long(spawned.log()), "candidates": spawned.tried(),
             "ended": fate == Fate::Ended,

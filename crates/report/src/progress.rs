@@ -39,8 +39,8 @@ impl ProgressText {
         Self { form, begun: Instant::now(), shown: Cell::new(None), phase: RefCell::new(None) }
     }
 
-    /// Returns the line to write at the time `now`: nothing until the move has taken `PATIENCE`, and then at most
-    /// one line each `PACE`.
+    /// Returns the line to write at the time `now`: nothing until the move has taken `PATIENCE`,
+    /// and then at most one line each `PACE`.
     pub fn text(&self, progress: Progress, now: Instant) -> Option<String> {
         let mut phase = self.phase.borrow_mut();
         if phase.is_none_or(|(last, ..)| last != progress.phase) {

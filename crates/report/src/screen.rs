@@ -6,8 +6,10 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
+use myownllm_launch::words::{escape_controls, is_control};
+
 use crate::color::{paint_text, painted};
-use crate::draw::{self, Line, in_ascii, steers, tamed};
+use crate::draw::{self, Line, in_ascii};
 
 /// The longest line of prose, in columns: longer lines are hard to read, even in a wide window.
 const PROSE: usize = 120;
@@ -27,7 +29,7 @@ const BELOW: usize = 4;
 pub fn spelled(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        if steers(c) && !matches!(c, '\n' | '\r' | '\t') {
+        if is_control(c) && !matches!(c, '\n' | '\r' | '\t') {
             let _ = write!(text, "\\u{:04x}", u32::from(c));
         } else {
             text.push(c);
@@ -217,12 +219,12 @@ impl Page {
             match block {
                 Block::Raw(text) => out.push_str(text),
                 Block::Line { indent, text } => {
-                    let text = &tamed(text);
+                    let text = &escape_controls(text);
                     let lead = " ".repeat(*indent);
                     fill(&mut out, &lead, indent + 2, text, screen);
                 }
                 Block::Row { label, column, text } => {
-                    let (label, text) = (&tamed(label), &tamed(text));
+                    let (label, text) = (&escape_controls(label), &escape_controls(text));
                     let column = (*column).max(label.chars().count() + 2);
                     let widest = words(text).map(|(_, word)| word.chars().count()).max().unwrap_or(0);
                     if screen.prose() < column + widest.max(BESIDE)
@@ -238,7 +240,7 @@ impl Page {
                     let end = column + lead.len() + text.chars().count();
                     let fits = end <= screen.width || !screen.wraps;
                     let column = if fits { *column } else { BELOW.min(*column) };
-                    let _ = writeln!(out, "{:column$}{lead}{}", "", tamed(text));
+                    let _ = writeln!(out, "{:column$}{lead}{}", "", escape_controls(text));
                 }
                 Block::Pair(left, right) => {
                     for line in draw::beside(left, right, screen.width, screen.unicode, paint) {

@@ -92,11 +92,13 @@ fn data(home: &HomeView<'_>, plan: &LaunchPlan) -> Value {
             })
         }),
         "identity": identity_data(&plan.identity),
-        "migration": { "pending": migration.steps().collect::<Vec<_>>(), "collisions": migration.collisions, "left": migration.left },
+        "migration": { "pending": migration.steps().collect::<Vec<_>>(),
+        "collisions": migration.collisions, "left": migration.left },
         "daemons": {
             "own": daemon(Role::Own),
             "shared": daemon(Role::Shared),
-            "legacy": plan.legacy.as_ref().map(|live| json!({ "socket": long(&live.place()), "pid": live.pid(), "note": live.note() })),
+            "legacy": plan.legacy.as_ref().map(|live| json!({ "socket": long(&live.place()),
+            "pid": live.pid(), "note": live.note() })),
         },
         "launch_would": plan.steps.iter().map(LaunchStep::to_string).collect::<Vec<_>>(),
         "launch_steps": plan.steps.iter().map(LaunchStep::code).collect::<Vec<_>>(),

@@ -125,7 +125,8 @@ fn sections_are_filled_in_and_what_is_no_object_counts_as_absent() {
     let api = load(json!({"api": {"port": null, "enabled": "no", "bearer_token": 5}}))["api"].clone();
     assert_eq!(
         api,
-        json!({"port": null, "enabled": "no", "bearer_token": 5, "host": "127.0.0.1", "cors_allow_all": false})
+        json!({"port": null, "enabled": "no", "bearer_token": 5, "host": "127.0.0.1",
+            "cors_allow_all": false})
     );
 }
 
@@ -361,7 +362,8 @@ fn topologies() {
     let star = json!({"cloud_mesh": {"networks": [{"topology": {"kind": "star"}}]}});
     assert!(found(star).contains(&("config.dropped", "/cloud_mesh/networks/0/topology".to_owned())));
     let (doc, _) = load_text(
-        r#"{"cloud_mesh":{"networks":[{"topology":{"kind":"ring","n_preferred":1e400}},{"topology":{"kind":"ring","n_preferred":2.0e0}}]}}"#,
+        r#"{"cloud_mesh":{"networks":[{"topology":{"kind":"ring","n_preferred":1e400}},
+            {"topology":{"kind":"ring","n_preferred":2.0e0}}]}}"#,
     );
     assert!(doc.get(&["cloud_mesh", "networks", "0", "topology", "n_preferred"]).is_none());
     assert_eq!(doc.get(&["cloud_mesh", "networks", "1", "topology", "n_preferred"]).unwrap().raw(), "2.0e0");
@@ -373,13 +375,16 @@ fn prompts() {
     let all = ["networks", "read_file", "write_file", "shell"];
     assert_eq!(
         prompts(json!([{"id": "p"}])),
-        json!([{"id": "p", "name": "", "system_prompt": "", "tools": all, "user_prompt": "", "updated_at": 0}])
+        json!([{"id": "p", "name": "", "system_prompt": "", "tools": all, "user_prompt": "",
+            "updated_at": 0}])
     );
-    let given = json!([{"id": "p", "name": 5, "system_prompt": null, "user_prompt": "u", "tools": ["shell", "web_search", "shell", 5, null], "updated_at": 9.7, "tint": "blue"}, {"id": "p"}]);
+    let given = json!([{"id": "p", "name": 5, "system_prompt": null, "user_prompt": "u",
+        "tools": ["shell", "web_search", "shell", 5, null], "updated_at": 9.7, "tint": "blue"}, {"id": "p"}]);
     let got = prompts(given);
     assert_eq!(
         got[0],
-        json!({"id": "p", "name": "", "system_prompt": "", "user_prompt": "u", "tools": ["shell", "web_search", "shell"], "updated_at": 9, "tint": "blue"})
+        json!({"id": "p", "name": "", "system_prompt": "", "user_prompt": "u",
+            "tools": ["shell", "web_search", "shell"], "updated_at": 9, "tint": "blue"})
     );
     assert_eq!(got[1]["id"], "p");
     assert_eq!(prompts(json!([{"id": "p", "tools": {}, "updated_at": -3}]))[0]["tools"], json!(all));
@@ -408,9 +413,11 @@ fn permissions() {
     }
     assert_eq!(
         permissions(
-            json!({"shell": {"mode": "accept_all", "always_accept": ["ls", 5, null], "updated_at": 4.5, "why": "x"}, "browser": {"mode": "denied"}, "note": 1, "by_device": 5})
+            json!({"shell": {"mode": "accept_all", "always_accept": ["ls", 5, null], "updated_at": 4.5,
+                "why": "x"}, "browser": {"mode": "denied"}, "note": 1, "by_device": 5})
         ),
-        json!({"shell": {"mode": "accept_all", "always_accept": ["ls"], "updated_at": 4, "why": "x"}, "write_file": fresh, "browser": {"mode": "denied"}, "note": 1, "by_device": 5})
+        json!({"shell": {"mode": "accept_all", "always_accept": ["ls"], "updated_at": 4, "why": "x"},
+            "write_file": fresh, "browser": {"mode": "denied"}, "note": 1, "by_device": 5})
     );
     // Per device: siblings are overruled, the strictly newest record of a tool counts, whole.
     assert_eq!(
@@ -432,16 +439,16 @@ fn permissions() {
         got["write_file"],
         json!({"mode": "ask", "always_accept": ["x"], "updated_at": 1_750_000_000_000u64})
     );
-    let listed = permissions(
-        json!({"by_device": [{"shell": {"mode": "denied", "updated_at": 1}}, {"shell": {"mode": "accept_all", "updated_at": 1}}]}),
-    );
+    let listed = permissions(json!({"by_device": [{"shell": {"mode": "denied", "updated_at": 1}},
+            {"shell": {"mode": "accept_all", "updated_at": 1}}]}));
     assert_eq!(listed["shell"]["mode"], "denied");
 }
 
 #[test]
 fn legacy_permissions_go_on_every_network_without_its_own() {
     let all = load(json!({"agent_permissions": {"shell": {"mode": "denied"}}, "cloud_mesh": {"networks": [
-        {"id": "a"}, {"id": "b", "agent_permissions": {"shell": {"mode": "accept_all"}}}, {"id": "c", "agent_permissions": 0}]}}));
+        {"id": "a"}, {"id": "b", "agent_permissions": {"shell": {"mode": "accept_all"}}},
+        {"id": "c", "agent_permissions": 0}]}}));
     assert!(all.get("agent_permissions").is_none());
     let modes: Vec<_> = all["cloud_mesh"]["networks"]
         .as_array()
@@ -464,8 +471,10 @@ fn legacy_permissions_go_on_every_network_without_its_own() {
 fn c1_nothing_unknown_is_dropped() {
     let kept = json!({"deep": [1, {"x": null}]});
     let given = json!({"new": kept, "api": {"new": kept}, "cloud_mesh": {"new": kept, "networks": [{
-        "id": "n", "new": kept, "topology": {"kind": "ring", "new": kept}, "turn_servers": [{"url": "t", "new": kept}],
-        "agent_permissions": {"new": kept, "shell": {"new": kept}}, "prompts": [{"id": "p", "new": kept}]}]}});
+        "id": "n", "new": kept, "topology": {"kind": "ring", "new": kept},
+        "turn_servers": [{"url": "t", "new": kept}],
+        "agent_permissions": {"new": kept, "shell": {"new": kept}},
+        "prompts": [{"id": "p", "new": kept}]}]}});
     let all = load(given);
     let network = &all["cloud_mesh"]["networks"][0];
     for place in [
@@ -482,9 +491,8 @@ fn c1_nothing_unknown_is_dropped() {
         assert_eq!(*place, kept);
     }
     // Flat keys beside a list that has networks are unknown keys.
-    let beside = load(
-        json!({"cloud_mesh": {"network_id": "old", "locked": true, "networks": [{"id": "a", "network_id": "home"}]}}),
-    );
+    let beside = load(json!({"cloud_mesh": {"network_id": "old", "locked": true,
+            "networks": [{"id": "a", "network_id": "home"}]}}));
     assert_eq!(beside["cloud_mesh"]["networks"].as_array().unwrap().len(), 1);
     assert_eq!(
         (&beside["cloud_mesh"]["network_id"], &beside["cloud_mesh"]["locked"]),
@@ -495,12 +503,19 @@ fn c1_nothing_unknown_is_dropped() {
 
 #[test]
 fn c2_bytes_outside_what_changes_stay_bytes() {
-    let complete = load_text(r#"{"x":1e5,"y":0.10,"z":123456789012345678901234567890,"w":"\u0041\/","cloud_mesh":{"networks":[{"id":"a","network_id":"\u0068","e":1E+2}]}}"#).0;
+    let complete = load_text(
+        r#"{"x":1e5,"y":0.10,"z":123456789012345678901234567890,"w":"\u0041\/",
+        "cloud_mesh":{"networks":[{"id":"a","network_id":"\u0068","e":1E+2}]}}"#,
+    )
+    .0;
     let text = complete.to_text();
     for piece in ["1e5", "0.10", "123456789012345678901234567890", r#""\u0041\/""#, r#""\u0068""#, "1E+2"] {
         assert!(text.contains(piece), "{piece}");
     }
-    assert!(text.starts_with(r#"{"x":1e5,"y":0.10,"z":123456789012345678901234567890,"w":"\u0041\/","cloud_mesh":{"networks":[{"id":"a","network_id":"\u0068","e":1E+2,"#));
+    assert!(text.starts_with(
+        r#"{"x":1e5,"y":0.10,"z":123456789012345678901234567890,"w":"\u0041\/",
+        "cloud_mesh":{"networks":[{"id":"a","network_id":"\u0068","e":1E+2,"#
+    ));
     let again = normalize(text.as_bytes(), DIR, &mut ids()).unwrap().document;
     assert!(!again.is_modified());
     assert_eq!(again.to_text(), text);
@@ -524,7 +539,9 @@ fn c3_and_c22_what_is_no_object_is_refused_with_its_place() {
 
 #[test]
 fn c4_one_bad_part_does_not_take_the_rest_down() {
-    let given = json!({"kept_models": ["m"], "cloud_mesh": {"networks": [{"id": "a", "network_id": "home"}, null, 5, "x", [1], {"id": "b", "signaling_servers": {"a": 1}}]}});
+    let given = json!({"kept_models": ["m"],
+        "cloud_mesh": {"networks": [{"id": "a", "network_id": "home"}, null, 5, "x", [1],
+        {"id": "b", "signaling_servers": {"a": 1}}]}});
     let all = load(given.clone());
     assert_eq!(all["kept_models"], json!(["m"]));
     let ids: Vec<_> =
@@ -554,7 +571,8 @@ fn c4_one_bad_part_does_not_take_the_rest_down() {
 #[test]
 fn c5_wrong_types_stay_on_disk_with_a_diagnostic_and_read_as_defaults() {
     let given = json!({"active_provider": 5, "api": {"port": "x"}, "kept_models": {"a": 1},
-        "cloud_mesh": {"enabled": "no", "networks": [{"id": "n", "network_id": {"a": 1}, "stun_servers": "stun:x", "turn_servers": 7}]}});
+        "cloud_mesh": {"enabled": "no",
+        "networks": [{"id": "n", "network_id": {"a": 1}, "stun_servers": "stun:x", "turn_servers": 7}]}});
     let found = found(given.clone());
     for path in [
         "/active_provider",
@@ -637,9 +655,8 @@ fn c9_shapes() {
 
 #[test]
 fn c9_the_good_networks_are_recovered_and_the_odd_ones_named() {
-    let given = doc(
-        r#"{"version":1,"daemon":{},"networks":[null,{"id":"a","network_id":"home"},{"id":7,"network_id":"x"}]}"#,
-    );
+    let given = doc(r#"{"version":1,"daemon":{},"networks":[null,{"id":"a","network_id":"home"},{"id":7,
+            "network_id":"x"}]}"#);
     let salvaged = salvage(&given, None, &mut ids());
     assert_eq!(salvaged.report.recovered_networks, ["home"]);
     assert_eq!(salvaged.report.odd_networks, [0, 2]);
@@ -690,12 +707,15 @@ fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
     assert_eq!(half.to_text(), format!("{before}{after}"));
     assert_eq!(
         salvaged.app.get(&["cloud_mesh", "networks", "0"]).unwrap().to_value(),
-        json!({"id": "a", "network_id": "home", "label": "H", "kind": "silent", "topology": {"kind": "hubs", "hubs": ["x"]},
+        json!({"id": "a", "network_id": "home", "label": "H", "kind": "silent",
+            "topology": {"kind": "hubs", "hubs": ["x"]},
             "signaling_servers": ["wss://a"], "stun_servers": ["stun:a", "stun:b", "stun:c"],
-            "turn_servers": [{"url": "turn:1", "username": "u", "credential": ""}, {"url": "turn:2", "credential": "c"}],
+            "turn_servers": [{"url": "turn:1", "username": "u", "credential": ""},
+            {"url": "turn:2", "credential": "c"}],
             "auto_approve": true,
             "daemon_settings": {
-                "signaling": {"strategy": "none", "denylist": ["chorus.pjv.me", "relay.damus.io"], "public_fallback": false, "listen_only": true, "later": 1},
+                "signaling": {"strategy": "none", "denylist": ["chorus.pjv.me", "relay.damus.io"],
+                "public_fallback": false, "listen_only": true, "later": 1},
                 "turn_servers": [{"urls": ["turn:2", "turn:3"], "username": null, "credential": "c"}],
                 "pinned_peers": ["p"], "roster_path": "/r", "future": [1e2]}})
     );
@@ -736,7 +756,8 @@ fn c11_the_daemons_half_and_what_the_daemon_knows_of_a_network() {
 #[test]
 fn c12_a_turn_group_goes_back_whole_until_its_entry_is_changed() {
     let group = json!({"urls": ["", "turn:1", "turn:2"], "username": "u", "credential": null});
-    let given = json!({"networks": [{"id": "a", "network_id": "home", "turn_servers": [group, group, {"urls": ["turn:3"]}]}]});
+    let given = json!({"networks": [{"id": "a", "network_id": "home",
+        "turn_servers": [group, group, {"urls": ["turn:3"]}]}]});
     let (mut loaded, _) = load_text(&given.to_string());
     let pushed = |doc: &Document| {
         convert::to_daemon(networks::find(doc, "home").unwrap()).unwrap()["turn_servers"].clone()
@@ -777,9 +798,8 @@ fn c14_recovery_alone_connects_to_nothing() {
         salvage_bytes(br#"{"networks":[{"id":"a","network_id":"home"}]}"#, &mut ids()).unwrap().report;
     assert_eq!(report.activate.as_deref(), Some("home"));
     // Unless the app's own half names it.
-    let mixed = load(
-        json!({"networks": [{"id": "a", "network_id": "home"}], "cloud_mesh": {"enabled": true, "active_network_id": "a"}}),
-    );
+    let mixed = load(json!({"networks": [{"id": "a", "network_id": "home"}],
+            "cloud_mesh": {"enabled": true, "active_network_id": "a"}}));
     assert_eq!(
         (&mixed["cloud_mesh"]["active_network_id"], &mixed["cloud_mesh"]["enabled"]),
         (&json!("a"), &json!(true))
@@ -788,11 +808,13 @@ fn c14_recovery_alone_connects_to_nothing() {
 
 #[test]
 fn c15_a_repair_starts_from_the_last_good_copy() {
-    let copy = doc(
-        r#"{"providers":[{"name":"Mine"}],"active_family":"qwen3","auto_update":{"channel":"beta"},"cloud_mesh":{"enabled":true,"active_network_id":"net-m1","networks":[{"id":"net-m1","network_id":"home-mesh","label":"mine"}]},"x":1e5}"#,
-    );
+    let copy =
+        doc(r#"{"providers":[{"name":"Mine"}],"active_family":"qwen3","auto_update":{"channel":"beta"},
+            "cloud_mesh":{"enabled":true,"active_network_id":"net-m1","networks":[{"id":"net-m1",
+            "network_id":"home-mesh","label":"mine"}]},"x":1e5}"#);
     let given = doc(
-        r#"{"version":3,"daemon":{},"auto_update":{"channel":"stable"},"new":1,"networks":[{"id":"net-m1","network_id":" HOME-mesh","label":"theirs"},{"id":"net-m1","network_id":"other"}]}"#,
+        r#"{"version":3,"daemon":{},"auto_update":{"channel":"stable"},"new":1,"networks":[{"id":"net-m1",
+            "network_id":" HOME-mesh","label":"theirs"},{"id":"net-m1","network_id":"other"}]}"#,
     );
     let salvaged = salvage(&given, Some(&copy), &mut ids());
     let app = salvaged.app.root().to_value();
@@ -820,9 +842,8 @@ fn c15_a_repair_starts_from_the_last_good_copy() {
     assert_eq!(salvage(&given, Some(&given), &mut ids()).report.restored_keys, Vec::<String>::new());
 
     // Mixed: the app's half stands as it is.
-    let mixed = doc(
-        r#"{"providers":[],"cloud_mesh":{"networks":[{"id":"a","network_id":"home","x":0.10}]},"networks":[{"id":"b","network_id":"HOME "},{"id":"c","network_id":"new"}]}"#,
-    );
+    let mixed = doc(r#"{"providers":[],"cloud_mesh":{"networks":[{"id":"a","network_id":"home","x":0.10}]},
+            "networks":[{"id":"b","network_id":"HOME "},{"id":"c","network_id":"new"}]}"#);
     let salvaged = salvage(&mixed, Some(&copy), &mut ids());
     assert_eq!(salvaged.report.recovered_networks, ["new"]);
     assert!(salvaged.report.restored_keys.is_empty());
@@ -833,9 +854,8 @@ fn c15_a_repair_starts_from_the_last_good_copy() {
 
 #[test]
 fn c16_a_flat_network_beside_the_daemons_or_an_empty_list_is_a_network_too() {
-    let all = load(
-        json!({"networks": [{"id": "d", "network_id": "n"}], "cloud_mesh": {"network_id": "flat", "locked": true}}),
-    );
+    let all = load(json!({"networks": [{"id": "d", "network_id": "n"}],
+            "cloud_mesh": {"network_id": "flat", "locked": true}}));
     let networks = all["cloud_mesh"]["networks"].as_array().unwrap();
     assert_eq!((&networks[0]["network_id"], &networks[1]["network_id"]), (&json!("flat"), &json!("n")));
     assert_eq!(all["cloud_mesh"]["active_network_id"], networks[0]["id"]);
@@ -856,16 +876,16 @@ fn c16_a_flat_network_beside_the_daemons_or_an_empty_list_is_a_network_too() {
         assert_eq!(found(given).iter().filter(|(code, _)| *code == "config.dropped").count(), 2);
     }
     // The same network in both: the app's counts.
-    let all = load(
-        json!({"networks": [{"id": "d", "network_id": "Flat"}], "cloud_mesh": {"network_id": "flat", "locked": true}}),
-    );
+    let all = load(json!({"networks": [{"id": "d", "network_id": "Flat"}],
+            "cloud_mesh": {"network_id": "flat", "locked": true}}));
     assert_eq!(all["cloud_mesh"]["networks"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn c17_a_doubled_internal_id_gets_a_new_one() {
     let all = load(json!({"cloud_mesh": {"active_network_id": "d", "networks": [
-        {"id": "d", "network_id": "one"}, {"id": "d", "network_id": "two"}, {"id": 7}, {"id": 7.0}, {"id": {"a": 1}}, {"id": {"a": 1}}]}}));
+        {"id": "d", "network_id": "one"}, {"id": "d", "network_id": "two"}, {"id": 7}, {"id": 7.0},
+        {"id": {"a": 1}}, {"id": {"a": 1}}]}}));
     let ids: Vec<_> =
         all["cloud_mesh"]["networks"].as_array().unwrap().iter().map(|n| n["id"].clone()).collect();
     assert_eq!(
@@ -901,7 +921,8 @@ fn c21_artifacts_of_the_apps_language_are_not_reproduced() {
 fn c23_a_wiped_config_comes_back_from_the_backup_with_what_was_left_in_it() {
     let backup = doc(
         r#"{"active_family":"qwen3","api":{"port":1,"bearer_token":"t"},"x":1e5,"cloud_mesh":{"enabled":true,
-        "active_network_id":"a","networks":[{"id":"a","network_id":"home"},{"id":"b","network_id":"office"}]}}"#,
+        "active_network_id":"a","networks":[{"id":"a","network_id":"home"},{"id":"b",
+        "network_id":"office"}]}}"#,
     );
     let restored = |wiped: &str| restore_wiped(&doc(wiped), &backup, DIR, &mut ids());
     // Of nothing nothing is left: what is restored is the backup, completed.
@@ -937,9 +958,8 @@ fn c23_a_wiped_config_comes_back_from_the_backup_with_what_was_left_in_it() {
 
 #[test]
 fn c23_the_daemons_keys_of_a_mixed_document_outlast_the_restoring_of_the_apps_half() {
-    let mixed = doc(
-        r#"{"version":3,"daemon":{},"auto_update":{"auto_apply":"all"},"active_family":"gemma4","networks":[{"id":"d","network_id":"theirs"}]}"#,
-    );
+    let mixed = doc(r#"{"version":3,"daemon":{},"auto_update":{"auto_apply":"all"},"active_family":"gemma4",
+            "networks":[{"id":"d","network_id":"theirs"}]}"#);
     assert_eq!(app_half(&mixed).to_text(), r#"{"active_family":"gemma4"}"#);
     let whole =
         with_app_half(&mixed, &doc(r#"{"active_family":"qwen3","auto_update":{"auto_apply":"patch"}}"#));
@@ -1001,7 +1021,8 @@ fn hundreds_of_networks_are_no_trouble() {
 fn paths_into_the_old_home_follow_the_files() {
     let mut app = doc(
         r#"{"cloud_mesh":{"networks":[{"daemon_settings":{"roster_path":"/home/u/.myownllm/mesh/rosters/a.json"}},{},
-        {"daemon_settings":{"roster_path":"/home/u/.myownllm/.myownmesh/b.json"}},{"daemon_settings":{"roster_path":"/home/u/.myownllm-2/c.json"}},
+        {"daemon_settings":{"roster_path":"/home/u/.myownllm/.myownmesh/b.json"}},
+        {"daemon_settings":{"roster_path":"/home/u/.myownllm-2/c.json"}},
         {"daemon_settings":{"roster_path":5}}]}}"#,
     );
     let mut daemon = doc(

@@ -162,12 +162,16 @@ fn daemon_network() -> impl Strategy<Value = Value> {
         text(&["nostr", "none", "mdns-only"]),
         relays,
         1..10u32,
-        prop::sample::select(vec![json!(["relay.damus.io", "chorus.pjv.me"]), json!([]), json!(["chorus.pjv.me", "relay.damus.io"])]),
+        prop::sample::select(vec![
+            json!(["relay.damus.io", "chorus.pjv.me"]),
+            json!([]),
+            json!(["chorus.pjv.me", "relay.damus.io"]),
+        ]),
         prop::option::of((any::<bool>(), any::<bool>(), any::<bool>())),
     )
         .prop_map(|(strategy, servers, redundancy, denylist, later)| {
-            let mut signaling =
-                json!({"strategy": strategy, "servers": servers, "redundancy": redundancy, "denylist": denylist});
+            let mut signaling = json!({"strategy": strategy, "servers": servers, "redundancy": redundancy,
+                    "denylist": denylist});
             if let Some((mdns, public_fallback, listen_only)) = later {
                 signaling["mdns"] = json!(mdns);
                 signaling["public_fallback"] = json!(public_fallback);
@@ -189,27 +193,39 @@ fn daemon_network() -> impl Strategy<Value = Value> {
     );
     let pinned = prop::option::of(prop::collection::vec(text(&["peerA", "peerB"]), 0..3));
     (
-        (text(&["net-a", "home-1"]), text(&["home", "office-mesh"]), text(&["", "Home"]), text(&["open", "closed", "silent"])),
+        (
+            text(&["net-a", "home-1"]),
+            text(&["home", "office-mesh"]),
+            text(&["", "Home"]),
+            text(&["open", "closed", "silent"]),
+        ),
         (topology, signaling, stun, turn),
         (pinned, prop::option::of(text(&["/r/x.json"])), any::<bool>(), prop::option::of(any_value())),
     )
-        .prop_map(|((id, network_id, label, kind), (topology, signaling, stun, turn), (pinned, roster, auto, future))| {
-            let stun: Vec<_> = stun.into_iter().map(|urls| json!({ "urls": urls })).collect();
-            let turn: Vec<_> = turn
+        .prop_map(
+            |(
+                (id, network_id, label, kind),
+                (topology, signaling, stun, turn),
+                (pinned, roster, auto, future),
+            )| {
+                let stun: Vec<_> = stun.into_iter().map(|urls| json!({ "urls": urls })).collect();
+                let turn: Vec<_> = turn
                 .into_iter()
-                .map(|(urls, username, credential)| json!({"urls": urls, "username": username, "credential": credential}))
+                .map(|(urls, username,
+                    credential)| json!({"urls": urls, "username": username, "credential": credential}))
                 .collect();
-            let mut network = json!({"id": id, "network_id": network_id, "label": label, "kind": kind,
+                let mut network = json!({"id": id, "network_id": network_id, "label": label, "kind": kind,
                 "topology": topology, "signaling": signaling, "stun_servers": stun, "turn_servers": turn,
                 "roster_path": roster, "auto_approve": auto});
-            if let Some(pinned) = pinned {
-                network["pinned_peers"] = json!(pinned);
-            }
-            if let Some(future) = future {
-                network["future"] = future;
-            }
-            network
-        })
+                if let Some(pinned) = pinned {
+                    network["pinned_peers"] = json!(pinned);
+                }
+                if let Some(future) = future {
+                    network["future"] = future;
+                }
+                network
+            },
+        )
 }
 
 /// A daemon's network with everything filled in that a daemon fills in, so that two that mean the
@@ -221,7 +237,8 @@ fn meaning(network: &Value) -> Value {
     for (key, value) in network.as_object().unwrap() {
         all[key] = value.clone();
     }
-    let mut signaling = json!({"strategy": "nostr", "servers": [], "redundancy": 5, "mdns": true, "public_fallback": true,
+    let mut signaling = json!({"strategy": "nostr", "servers": [], "redundancy": 5, "mdns": true,
+        "public_fallback": true,
         "listen_only": false, "denylist": ["relay.damus.io", "chorus.pjv.me"]});
     for (key, value) in network["signaling"].as_object().unwrap() {
         signaling[key] = value.clone();
@@ -262,7 +279,8 @@ proptest! {
     fn a_daemons_network_that_is_recovered_completed_and_pushed_is_what_it_was(
         network in daemon_network(), version in 1..4u32
     ) {
-        let file = json!({"version": version, "identity_path": null, "daemon": {"enabled": true}, "networks": [network]});
+        let file = json!({"version": version, "identity_path": null, "daemon": {"enabled": true},
+            "networks": [network]});
         let loaded = normalize(file.to_string().as_bytes(), DIR, &mut ids()).unwrap().document;
         let entry = loaded.get(&["cloud_mesh", "networks", "0"]).unwrap();
         let pushed = convert::to_daemon(entry).unwrap();
@@ -298,10 +316,12 @@ proptest! {
     ) {
         let new = format!(r#""new": {{"n":  {number}, "s": ["{escape}"]}}"#);
         let text = if leaked {
-            format!(r#"{{"version":1, "daemon":{{}}, {new}, "networks": [{{"id":"a","network_id":"home", {new}}}]}}"#)
+            format!(r#"{{"version":1, "daemon":{{}}, {new}, "networks": [{{"id":"a","network_id":"home",
+                {new}}}]}}"#)
         } else {
             format!(r#"{{{new}, "api": {{{new}}}, "cloud_mesh": {{{new}, "networks": [{{"id":"a", {new},
-                "topology": {{"kind":"ring", {new}}}, "turn_servers": [{{{new}}}], "prompts": [{{"id":"p", {new}}}],
+                "topology": {{"kind":"ring", {new}}}, "turn_servers": [{{{new}}}], "prompts": [{{"id":"p",
+                {new}}}],
                 "agent_permissions": {{{new}, "shell": {{{new}}}}}}}]}}}}"#)
         };
         let given = Document::parse(text.as_bytes()).unwrap().document;

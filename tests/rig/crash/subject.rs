@@ -302,7 +302,8 @@ impl Prepared {
         };
         for n in 0..subject.networks {
             let id = format!("net-{n}");
-            let roster = json!({ "version": 1, "network_id": id, "authorized_devices": [{ "device_id": "c".repeat(52), "label": "" }] });
+            let roster = json!({ "version": 1, "network_id": id,
+                "authorized_devices": [{ "device_id": "c".repeat(52), "label": "" }] });
             add(&format!("mesh/rosters/{id}.json"), roster.to_string().as_bytes())?;
             let state =
                 json!({ "version": 1, "network_id": id, "kind": "closed", "roles": {}, "transitions": [] });

@@ -17,29 +17,34 @@ use crate::process;
 pub(super) const ALL: [Scenario; 11] = [
     Scenario {
         name: "busy-daemon",
-        story: "A daemon runs on the daemon's home and hangs: it takes connections and answers nothing. It is not taken for \
+        story: "A daemon runs on the daemon's home and hangs: it takes connections and answers nothing. It \
+            is not taken for \
                 absent, nothing is started beside it, and it is named. When it wakes up, it is used.",
         play: busy_daemon,
     },
     Scenario {
         name: "foreign-key",
-        story: "Where the app's daemon should listen, one with another key does. It is refused, with both keys.",
+        story: "Where the app's daemon should listen, one with another key does. It is refused, with both \
+            keys.",
         play: foreign_key,
     },
     Scenario {
         name: "another-users-daemon",
-        story: "A daemon of another user listens where the app's daemon should. It is refused before it is asked anything.",
+        story: "A daemon of another user listens where the app's daemon should. It is refused before it is \
+            asked anything.",
         play: another_users_daemon,
     },
     Scenario {
         name: "socket-removed",
-        story: "Somebody removed the socket of a running daemon, which goes on writing its home unseen. It is found by its \
+        story: "Somebody removed the socket of a running daemon, which goes on writing its home unseen. It \
+            is found by its \
                 environment, named, and ended only on request.",
         play: socket_removed,
     },
     Scenario {
         name: "daemon-dies",
-        story: "The daemon that the app started crashes. The app ends, and says how the daemon ended and what it last said.",
+        story: "The daemon that the app started crashes. The app ends, and says how the daemon ended and \
+            what it last said.",
         play: daemon_dies,
     },
     Scenario {
@@ -54,24 +59,28 @@ pub(super) const ALL: [Scenario; 11] = [
     },
     Scenario {
         name: "left-behind",
-        story: "The app is killed, and its daemon stays behind. The next start finds it by its socket and key, and adopts it.",
+        story: "The app is killed, and its daemon stays behind. The next start finds it by its socket and \
+            key, and adopts it.",
         play: left_behind,
     },
     Scenario {
         name: "broken-programs",
-        story: "The programs that come first are no daemons: one is missing, one ends at once. Each is named with the reason, none is \
+        story: "The programs that come first are no daemons: one is missing, one ends at once. Each is \
+            named with the reason, none is \
                 left running, and the next one is taken.",
         play: broken_programs,
     },
     Scenario {
         name: "newer-daemon-config",
-        story: "The daemon's config was written by a newer daemon, and this one refuses it. The start fails in words of its own, and \
+        story: "The daemon's config was written by a newer daemon, and this one refuses it. The start fails \
+            in words of its own, and \
                 the config is left as it is.",
         play: newer_daemon_config,
     },
     Scenario {
         name: "relapse",
-        story: "The config was healthy, and a daemon of the older version writes over it again. The repair says so, and names \
+        story: "The config was healthy, and a daemon of the older version writes over it again. The repair \
+            says so, and names \
                 who did it while that still runs.",
         play: relapse,
     },

@@ -15,7 +15,8 @@ const WIDEST: usize = 120;
 pub(crate) fn opening(tools: &Tools, signs: Signs) {
     crate::say!("{}", paint(style::TITLE, "What happens to a home"));
     let line = format!(
-        "Each scenario builds a user's home in a temporary folder (shown as ~), runs the real program in it, and \
+        "Each scenario builds a user's home in a temporary folder (shown as ~), runs the real program in \
+            it, and \
          {}, as real processes, and looks at the disk and at what the daemon answers.",
         tools.name()
     );
@@ -147,7 +148,8 @@ pub(crate) fn as_json(scenario: &Scenario, record: &Record, ending: &Ending, tim
                 json!({ "before": before, "after": after })
             }
             Event::Ran { command, outcome, took, said } => {
-                json!({ "command": command, "outcome": outcome, "seconds": took.as_secs_f64(), "stderr": said })
+                json!({ "command": command, "outcome": outcome, "seconds": took.as_secs_f64(),
+                    "stderr": said })
             }
             Event::Checked { what, good, expected, seen } => {
                 json!({ "check": what, "ok": good, "expected": expected, "seen": seen })

@@ -13,61 +13,72 @@ use crate::{crash::strace, process, tree};
 pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "the-bug",
-        story: "As it was before: app and daemon share one folder. The user saves one network, the daemon writes its own \
+        story: "As it was before: app and daemon share one folder. The user saves one network, the daemon \
+            writes its own \
                 config over the app's, and every setting of the app is gone.",
         play: the_bug,
     },
     Scenario {
         name: "fresh-install",
-        story: "A new user: nothing is there. The daemon gets a home of its own, with a new key in it, and the app a \
+        story: "A new user: nothing is there. The daemon gets a home of its own, with a new key in it, and \
+            the app a \
                 config of its own.",
         play: fresh_install,
     },
     Scenario {
         name: "upgrade",
-        story: "A user of an older version: key, approved peers and signed network states lie in the app's folder. They move to \
+        story: "A user of an older version: key, approved peers and signed network states lie in the app's \
+            folder. They move to \
                 the daemon's own home, and to every paired peer the device is the one it was.",
         play: upgrade,
     },
     Scenario {
         name: "upgrade-after-the-bug",
-        story: "The bug has struck: the app's config is in the daemon's shape, settings gone. The networks are recovered from it, \
-                what is the daemon's goes to the daemon, and the settings come back from the last good copy if there is one.",
+        story: "The bug has struck: the app's config is in the daemon's shape, settings gone. The networks \
+            are recovered from it, \
+                what is the daemon's goes to the daemon, and the settings come back from the last good copy \
+                if there is one.",
         play: upgrade_after_the_bug,
     },
     Scenario {
         name: "save-and-activate",
-        story: "The click that used to destroy the config: with the daemon running, a network is added and activated. Now each \
+        story: "The click that used to destroy the config: with the daemon running, a network is added and \
+            activated. Now each \
                 program writes its own file.",
         play: save_and_activate,
     },
     Scenario {
         name: "switch-networks",
-        story: "Two saved networks, and the user switches between them and off: the app's config and what the daemon has \
+        story: "Two saved networks, and the user switches between them and off: the app's config and what \
+            the daemon has \
                 joined stay in step.",
         play: switch_networks,
     },
     Scenario {
         name: "shared-daemon",
-        story: "Another program already runs a daemon at ~/.myownmesh. The app uses that one, starts none of its own, and leaves \
+        story: "Another program already runs a daemon at ~/.myownmesh. The app uses that one, starts none \
+            of its own, and leaves \
                 the other program's networks alone.",
         play: shared_daemon,
     },
     Scenario {
         name: "downgrade",
-        story: "Back to the older version and forward again: the move is undone, the old layout works as it did, and the next \
+        story: "Back to the older version and forward again: the move is undone, the old layout works as it \
+            did, and the next \
                 upgrade moves everything once more. One Device ID throughout.",
         play: downgrade,
     },
     Scenario {
         name: "interrupted",
-        story: "The migration is killed right in the middle, with half of the files moved. Nothing is lost, and the next start \
+        story: "The migration is killed right in the middle, with half of the files moved. Nothing is lost, \
+            and the next start \
                 ends what was begun.",
         play: interrupted,
     },
     Scenario {
         name: "legacy-daemon-running",
-        story: "A daemon of the older version still runs in the app's folder and would go on writing there. Nothing is moved under \
+        story: "A daemon of the older version still runs in the app's folder and would go on writing there. \
+            Nothing is moved under \
                 it; the program says who it is and how to go on.",
         play: legacy_daemon_running,
     },

@@ -488,7 +488,8 @@ impl Daemon {
         };
         let servers = match turn {
             0 => format!(
-                "ICE servers: {stun} STUN URL(s), no TURN configured (CGNAT / phone-hotspot will fail to connect)"
+                "ICE servers: {stun} STUN URL(s), no TURN configured (CGNAT / phone-hotspot will fail to \
+                    connect)"
             ),
             _ => format!("ICE servers: {stun} STUN URL(s), {turn} TURN URL(s)"),
         };

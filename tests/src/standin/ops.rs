@@ -14,22 +14,29 @@ macro_rules! ops {
 
 ops! {
     /// The ops of 0.1.2.
-    Ops012: Status NetworksList PeersList RosterList RosterApprove RosterRemove TopologySet IdentityShow IdentitySetLabel
-    NetworkIdGenerate NetworkIdNormalize ConfigShow NetworkAdd NetworkRemove EventsSubscribe GovernanceState
-    GovernanceProposeKindChange GovernanceProposeRoleGrant GovernanceProposeRoleRevoke GovernanceSign GovernanceDeny
-    GovernanceWithdraw GovernanceSpawnSplit RpcRegister RpcUnregister RpcRespond RpcStreamChunk RpcStreamEnd RpcCall
-    RpcCallStream ChannelSubscribe ChannelUnsubscribe ChannelSendTo ChannelSendAll CapabilitiesSet
+    Ops012:
+        Status NetworksList PeersList RosterList RosterApprove RosterRemove TopologySet IdentityShow
+        IdentitySetLabel NetworkIdGenerate NetworkIdNormalize ConfigShow NetworkAdd NetworkRemove
+        EventsSubscribe GovernanceState GovernanceProposeKindChange GovernanceProposeRoleGrant
+        GovernanceProposeRoleRevoke GovernanceSign GovernanceDeny GovernanceWithdraw
+        GovernanceSpawnSplit RpcRegister RpcUnregister RpcRespond RpcStreamChunk RpcStreamEnd
+        RpcCall RpcCallStream ChannelSubscribe ChannelUnsubscribe ChannelSendTo ChannelSendAll
+        CapabilitiesSet
 }
 
 ops! {
     /// The ops of 0.3.8.
-    Ops038: Status NetworksList PeersList RosterList RosterApprove RosterRemove TopologySet IdentityShow IdentitySetLabel
-    NetworkIdGenerate NetworkIdNormalize ConfigShow NetworkAdd NetworkRemove ForgetAllNetworks FactoryReset NetworkUpdate
-    NetworkReconnect NetworkConnectPeer MediaLaneOpen MediaLaneClose ServicesStatus ServicesSet EventsSubscribe
-    TraceSubscribe GovernanceState GovernanceProposeKindChange GovernanceProposeRoleGrant GovernanceProposeRoleRevoke
-    GovernanceProposeEvict GovernanceProposeTopology GovernanceSign GovernanceDeny GovernanceWithdraw GovernanceSpawnSplit
-    GovernanceMfaEnroll GovernanceMfaStatus GovernanceMfaDisable RpcRegister RpcUnregister RpcRespond RpcStreamChunk
-    RpcStreamEnd RpcCall RpcCallStream ChannelSubscribe ChannelUnsubscribe ChannelSendTo ChannelSendReliable
-    ChannelSendAll CapabilitiesSet VideoSend MediaTrackPipe MediaSourcePipe VideoSubscribe VideoUnsubscribe AudioSend
-    AudioSubscribe AudioUnsubscribe UpdateStatus UpdateCheck UpdateApply UpdateSetPrefs
+    Ops038:
+        Status NetworksList PeersList RosterList RosterApprove RosterRemove TopologySet IdentityShow
+        IdentitySetLabel NetworkIdGenerate NetworkIdNormalize ConfigShow NetworkAdd NetworkRemove
+        ForgetAllNetworks FactoryReset NetworkUpdate NetworkReconnect NetworkConnectPeer
+        MediaLaneOpen MediaLaneClose ServicesStatus ServicesSet EventsSubscribe TraceSubscribe
+        GovernanceState GovernanceProposeKindChange GovernanceProposeRoleGrant
+        GovernanceProposeRoleRevoke GovernanceProposeEvict GovernanceProposeTopology GovernanceSign
+        GovernanceDeny GovernanceWithdraw GovernanceSpawnSplit GovernanceMfaEnroll
+        GovernanceMfaStatus GovernanceMfaDisable RpcRegister RpcUnregister RpcRespond RpcStreamChunk
+        RpcStreamEnd RpcCall RpcCallStream ChannelSubscribe ChannelUnsubscribe ChannelSendTo
+        ChannelSendReliable ChannelSendAll CapabilitiesSet VideoSend MediaTrackPipe MediaSourcePipe
+        VideoSubscribe VideoUnsubscribe AudioSend AudioSubscribe AudioUnsubscribe UpdateStatus
+        UpdateCheck UpdateApply UpdateSetPrefs
 }

@@ -46,7 +46,8 @@ pub(crate) fn obstacle(program: &Path, path: Option<&OsStr>) -> Option<StartObst
 /// Judges a script by its first line, without `#!`.
 fn of_script(script: &Path, line: &[u8], path: Option<&OsStr>) -> Option<StartObstacle> {
     if line.ends_with(b"\r") {
-        let problem = "the script has Windows line endings, so the system looks for an interpreter whose name ends with \
+        let problem = "the script has Windows line endings, so the system looks for an interpreter whose \
+            name ends with \
                        a carriage return";
         let hint = Some(without_carriage_returns(script));
         return Some(StartObstacle { hint, ..StartObstacle::new(problem) });

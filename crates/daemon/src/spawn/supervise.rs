@@ -45,7 +45,8 @@ pub(super) fn reap_in_background(mut child: ChildProcess) {
     }
     let thread = std::thread::Builder::new().name("daemon-reaper".to_owned()).stack_size(64 * 1024);
     if let Err(error) = thread.spawn(move || child.wait()) {
-        tracing::warn!(pid, %error, "the daemon stays a zombie after its exit: no thread can be started to reap it");
+        tracing::warn!(pid, %error,
+            "the daemon stays a zombie after its exit: no thread can be started to reap it");
     }
 }
 
