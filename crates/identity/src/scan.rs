@@ -173,6 +173,11 @@ pub fn scan(disk: &dyn Disk, places: &IdentityPaths) -> Scan {
         Err(error) if is_inside && error.is_not_found() => PlaceState::Absent,
         _ => place_state(disk, &places.app, false),
     };
+    // Another process may have moved the file from the second place to the first between the looks.
+    let daemon = match (&daemon, &app) {
+        (PlaceState::Absent, PlaceState::Absent) => place_state(disk, &places.daemon, true),
+        _ => daemon,
+    };
     let (daemon, app) = (seen(daemon), seen(app));
     let mut scan = Scan {
         places: places.clone(),

@@ -77,7 +77,21 @@ fn whichever_call_fails_no_new_key_is_made(#[case] files: &[&str]) {
     }
 }
 
-/// A look takes no lock and writes nothing.
+#[test]
+fn key_that_another_process_moves_between_the_looks_is_found() {
+    let disk = disk(&[".secrets/identity.json", "mesh/mesh/rosters/home.json"]);
+    disk.put_dir(Path::new(APP).join("mesh/.secrets"), 0o700);
+    let [from, to] =
+        [".secrets/identity.json", "mesh/.secrets/identity.json"].map(|at| Path::new(APP).join(at));
+    disk.set_hook(move |record, other| {
+        if record.path == from && other.put(&to, &key_file(1, "x")) {
+            other.remove(&from);
+        }
+    });
+    assert_eq!(short(&scan(&disk, &places()).answer()), format!("sound {}", public_key(1)));
+}
+
+/// A scan takes no lock and writes nothing.
 #[test]
 fn a_look_changes_nothing() {
     let disk = disk(&[".secrets/identity.bak", "config.json", "mesh/rosters/home.json"]);
